@@ -1,0 +1,34 @@
+# Every chore starts here. `make setup` makes a fresh Debian 12 machine ready (run as root).
+PYTHON ?= python3.11
+VENV := .venv
+RUN := $(VENV)/bin
+PACKAGES := orthanc orthanc-dicomweb orthanc-python faketime python3.11-venv
+
+.PHONY: setup demo test lint bench clean
+
+setup: $(VENV)/.ready
+
+$(VENV)/.ready: requirements.lock pyproject.toml
+	dpkg -s $(PACKAGES) >/dev/null 2>&1 || \
+	    { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $(PACKAGES); }
+	$(PYTHON) -m venv --clear $(VENV)
+	$(RUN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(RUN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	touch $@
+
+demo: setup
+	$(RUN)/orthanc-gcp demo
+
+test: setup lint
+	$(RUN)/pytest
+
+lint: setup
+	$(RUN)/ruff check .
+	$(RUN)/ruff format --check .
+	$(RUN)/mypy
+
+bench: setup
+	$(RUN)/python -m bench
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
