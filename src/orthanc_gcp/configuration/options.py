@@ -1,0 +1,138 @@
+"""The options, their kinds and defaults: one class per place in Orthanc's configuration."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from orthanc_gcp.configuration.kinds import (
+    FLAG,
+    OBJECT,
+    PROXY,
+    SCOPES,
+    SECONDS,
+    STORE_PART,
+    TEXT,
+    URL,
+    WORD,
+    option,
+)
+from orthanc_gcp.configuration.problems import Problem
+
+__all__ = [
+    "DEFAULT_BASE_URL",
+    "HEALTHCARE_SCOPE",
+    "SECTION",
+    "Account",
+    "DicomWeb",
+    "Globals",
+    "Section",
+    "Settings",
+]
+
+SECTION = "GoogleCloudPlatform"
+DEFAULT_BASE_URL = "https://healthcare.googleapis.com/v1beta1/"
+HEALTHCARE_SCOPE = "https://www.googleapis.com/auth/cloud-healthcare"
+DEFAULT_TIMEOUT = 60
+DEFAULT_REFRESH_INTERVAL = 60
+
+
+@dataclass(frozen=True)
+class Account:
+    """One entry of ``GoogleCloudPlatform.Accounts``: a DICOM store and who asks for it."""
+
+    name: str
+    project: str = option(STORE_PART)
+    location: str = option(STORE_PART)
+    dataset: str = option(STORE_PART)
+    dicom_store: str = option(STORE_PART)
+    service_account_file: str | None = option(WORD, None)
+    authorized_user_file: str | None = option(WORD, None)
+    authorized_user_client_id: str | None = option(WORD, None, secret=True)
+    authorized_user_client_secret: str | None = option(WORD, None, secret=True)
+    authorized_user_refresh_token: str | None = option(WORD, None, secret=True)
+    scopes: tuple[str, ...] = option(SCOPES, (HEALTHCARE_SCOPE,))
+    token_uri: str | None = option(URL, None)
+    server: dict[str, Any] = option(OBJECT, dict, secret=True)
+
+    @property
+    def store_path(self) -> str:
+        """``projects/…/dicomStores/…``, as Google names the store."""
+        return (
+            f"projects/{self.project}/locations/{self.location}"
+            f"/datasets/{self.dataset}/dicomStores/{self.dicom_store}"
+        )
+
+
+@dataclass(frozen=True)
+class Section:
+    """The ``GoogleCloudPlatform`` section without its accounts."""
+
+    base_url: str = option(URL, DEFAULT_BASE_URL)
+    timeout: int = option(SECONDS, DEFAULT_TIMEOUT)
+    refresh_interval: int = option(SECONDS, DEFAULT_REFRESH_INTERVAL)
+
+
+@dataclass(frozen=True)
+class Globals:
+    """Options of Orthanc itself that token requests follow."""
+
+    https_ca_certificates: str = option(TEXT, "", name="HttpsCACertificates")
+    https_verify_peers: bool = option(FLAG, True)
+    http_proxy: str = option(PROXY, "", secret=True)
+    http_verbose: bool = option(FLAG, False)
+
+
+@dataclass(frozen=True)
+class DicomWeb:
+    """Options of the DICOMweb plugin that the server definitions depend on."""
+
+    root: str = option(TEXT, "/dicom-web/")
+    servers_in_database: bool = option(FLAG, False)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that the connector needs to know, and what was wrong with the rest."""
+
+    orthanc: Globals
+    dicom_web: DicomWeb
+    section: Section
+    accounts: tuple[Account, ...]
+    folder: Path
+    problems: tuple[Problem, ...] = ()
+
+    @property
+    def timeout(self) -> float:
+        """Seconds that one token request may take as a whole; 0 in the file means the default."""
+        return float(self.section.timeout or DEFAULT_TIMEOUT)
+
+    @property
+    def refresh_interval(self) -> float:
+        """Seconds between two looks at the definitions; 0 in the file means the default."""
+        return float(self.section.refresh_interval or DEFAULT_REFRESH_INTERVAL)
+
+    @property
+    def ca_certificates(self) -> Path | None:
+        """The CA file; Orthanc takes a relative one from the folder of its configuration."""
+        name = self.orthanc.https_ca_certificates
+        return self.folder / name if name else None
+
+    @property
+    def servers_root(self) -> str:
+        """Where the DICOMweb plugin keeps its servers, with slashes at both ends."""
+        return "/".join(["", *filter(None, self.dicom_web.root.split("/")), "servers", ""])
+
+    def credential_file(self, name: str) -> Path:
+        """Where a credential file lies.
+
+        The C++ plugin reads it from Orthanc's working directory; a file that is not there is
+        looked for beside the configuration, where Orthanc looks for the files of its own options.
+        """
+        here = Path(name)
+        return here if here.exists() else self.folder / name
+
+    def dicomweb_url(self, account: Account) -> str:
+        """The DICOMweb root of the account's store, built as the C++ plugin does."""
+        return f"{self.section.base_url.rstrip('/')}/{account.store_path}/dicomWeb/"

@@ -1,0 +1,155 @@
+"""From Orthanc's JSON to :class:`Settings`, with every problem on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+from orthanc_gcp.configuration.kinds import option_names, read_options
+from orthanc_gcp.configuration.options import (
+    SECTION,
+    Account,
+    DicomWeb,
+    Globals,
+    Section,
+    Settings,
+)
+from orthanc_gcp.configuration.problems import Problem, shown, unknown
+from orthanc_gcp.configuration.server_options import server_options
+
+__all__ = ["read"]
+
+Model = TypeVar("Model", Globals, DicomWeb, Section)
+
+USER_STRINGS = {
+    "AuthorizedUserClientId": "authorized_user_client_id",
+    "AuthorizedUserClientSecret": "authorized_user_client_secret",
+    "AuthorizedUserRefreshToken": "authorized_user_refresh_token",
+}
+
+
+def read(configuration: Any, folder: Path = Path()) -> Settings:
+    """Read Orthanc's configuration, parsed from JSON.
+
+    Parameters
+    ----------
+    configuration
+        The whole of Orthanc's configuration, as ``orthanc.GetConfiguration()`` gives it.
+    folder
+        The folder of the configuration file.
+    """
+    problems: list[Problem] = []
+    whole = _object(configuration, "the configuration", problems)
+    section = _object(whole.get(SECTION, {}), SECTION, problems)
+    dicom_web = _object(whole.get("DicomWeb", {}), "DicomWeb", problems)
+    problems += unknown(section, [*option_names(Section), "Accounts"], SECTION)
+    settings = Settings(
+        orthanc=_tolerant(Globals, whole, "", problems),
+        dicom_web=_tolerant(DicomWeb, dicom_web, "DicomWeb", problems),
+        section=_tolerant(Section, section, SECTION, problems),
+        accounts=_accounts(section, dicom_web, problems),
+        folder=folder,
+    )
+    problems += _risks(settings) if settings.accounts else _no_account(problems)
+    return replace(settings, problems=tuple(problems))
+
+
+def _accounts(
+    section: Mapping[str, Any], dicom_web: Mapping[str, Any], problems: list[Problem]
+) -> tuple[Account, ...]:
+    entries = _object(section.get("Accounts", {}), f"{SECTION}.Accounts", problems)
+    servers = _object(dicom_web.get("Servers", {}), "DicomWeb.Servers", problems)
+    accounts = []
+    for name, options in entries.items():
+        found: list[Problem] = []
+        account = _account(name, options, servers.get(name, {}), found)
+        problems.extend(found)
+        if account is not None:
+            accounts.append(account)
+    return tuple(accounts)
+
+
+def _account(name: str, options: Any, server: Any, problems: list[Problem]) -> Account | None:
+    path = f"{SECTION}.Accounts.{name}"
+    if not name or "/" in name or not name.isprintable():
+        wanted = "expected printable characters without a slash"
+        problems.append(Problem(path, f"this name cannot name a DICOMweb server, {wanted}"))
+        return None
+    if not isinstance(options, dict):
+        problems.append(Problem(path, f"found {shown(options)}, expected an object"))
+        return None
+    problems += unknown(options, option_names(Account), path)
+    values = read_options(Account, options, path, problems)
+    if any(problem.error for problem in problems):
+        return None
+    account = Account(name, **values)
+    problems += _credential_problems(account, path)
+    own = server_options(account.server, f"{path}.Server", problems)
+    general = server_options(server, f"DicomWeb.Servers.{name}", problems)
+    if any(problem.error for problem in problems):
+        return None
+    headers = {**general["HttpHeaders"], **own["HttpHeaders"]}
+    return replace(account, server={**general, **own, "HttpHeaders": headers})
+
+
+def _credential_problems(account: Account, path: str) -> Iterator[Problem]:
+    """The original's precedence: service account, then user file, then the user's three strings."""
+    missing = [option for option, name in USER_STRINGS.items() if getattr(account, name) is None]
+    given = [
+        option
+        for option, present in (
+            ("ServiceAccountFile", account.service_account_file is not None),
+            ("AuthorizedUserFile", account.authorized_user_file is not None),
+            (", ".join(USER_STRINGS), not missing),
+        )
+        if present
+    ]
+    if len(given) > 1:
+        message = f"several credentials: {given[0]} is used, {'; '.join(given[1:])} ignored"
+        yield Problem(path, message, error=False)
+    if not given and len(missing) < len(USER_STRINGS):
+        yield Problem(f"{path}.{missing[0]}", "missing, expected a string")
+    elif not given:
+        options = f"ServiceAccountFile, AuthorizedUserFile, or all of {', '.join(USER_STRINGS)}"
+        yield Problem(path, f"no credential, expected {options}")
+
+
+def _no_account(problems: list[Problem]) -> Iterator[Problem]:
+    if not any(problem.error for problem in problems):
+        yield Problem("", "No Google Cloud Platform account is configured", error=False)
+
+
+def _risks(settings: Settings) -> Iterator[Problem]:
+    """What is allowed, but puts a token where others may read it."""
+    base = urlsplit(settings.section.base_url)
+    if base.scheme == "http" and base.hostname not in ("localhost", "127.0.0.1", "::1"):
+        message = "access tokens will cross the network unencrypted, expected https://"
+        yield Problem(f"{SECTION}.BaseUrl", message, error=False)
+    if not settings.orthanc.https_verify_peers:
+        message = "certificates are not checked, anybody on the way can read access tokens"
+        yield Problem("HttpsVerifyPeers", message, error=False)
+    if settings.dicom_web.servers_in_database:
+        message = "access tokens will lie unencrypted in Orthanc's database while it runs"
+        yield Problem("DicomWeb.ServersInDatabase", message, error=False)
+
+
+def _tolerant(
+    model: type[Model], options: Mapping[str, Any], path: str, problems: list[Problem]
+) -> Model:
+    """Read options that have defaults: one that is wrong is reported and takes its default."""
+    found: list[Problem] = []
+    values = read_options(model, options, path, found)
+    problems += (
+        replace(problem, message=f"{problem.message}; the default is used") for problem in found
+    )
+    return model(**values)
+
+
+def _object(value: Any, path: str, problems: list[Problem]) -> Mapping[str, Any]:
+    if isinstance(value, dict):
+        return value
+    problems.append(Problem(path, f"found {shown(value)}, expected an object"))
+    return {}

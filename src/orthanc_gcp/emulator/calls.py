@@ -1,0 +1,83 @@
+"""What a handler gets to know about a request, and what it works with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from starlette.requests import Request
+
+from orthanc_gcp.emulator.access_tokens import TokenMint
+from orthanc_gcp.emulator.identities import Identities
+from orthanc_gcp.emulator.index import StoredInstance
+from orthanc_gcp.emulator.names import DatasetName, StoreName
+from orthanc_gcp.emulator.records import InstanceKey
+from orthanc_gcp.emulator.responses import Refusal, missing_resource
+from orthanc_gcp.emulator.storage import Storage
+
+__all__ = ["Call", "Services"]
+
+
+@dataclass(frozen=True)
+class Services:
+    """Everything that lives as long as the emulator."""
+
+    storage: Storage
+    identities: Identities
+    mint: TokenMint
+    clock: Callable[[], float]
+
+
+@dataclass(frozen=True)
+class Call:
+    """One request to a known method of the API, by somebody who may call it.
+
+    ``rpc`` and ``permission`` are Google's names for the method and for what it takes to call it.
+    """
+
+    request: Request
+    services: Services
+    version: str
+    dataset: DatasetName
+    names: dict[str, str]
+    rpc: str
+    permission: str
+
+    @property
+    def store(self) -> StoreName:
+        return self.dataset.store(self.names["store"])
+
+    @property
+    def storage(self) -> Storage:
+        return self.services.storage
+
+    def store_id(self) -> int:
+        """Return the row of the store, or refuse because there is none."""
+        store_id = self.storage.index.store_id(self.store)
+        if store_id is None:
+            raise self.missing(str(self.store))
+        return store_id
+
+    def instances(self) -> list[StoredInstance]:
+        """Return the instances that the path names, or refuse because there is none."""
+        names = self.names
+        found = self.storage.index.instances(
+            self.store_id(), names["study"], names.get("series"), names.get("instance")
+        )
+        if not found:
+            _, _, resource = self.request.scope["path"].partition(f"/{self.version}/")
+            raise self.missing(resource)
+        return found
+
+    def missing(self, resource: str) -> Refusal:
+        return Refusal(missing_resource(self.permission, resource))
+
+    @property
+    def dicomweb_url(self) -> str:
+        """The address of the store as the client knows it."""
+        url = self.request.url
+        return f"{url.scheme}://{url.netloc}/{self.version}/{self.store}/dicomWeb"
+
+    def instance_url(self, key: InstanceKey) -> str:
+        """The address of an instance of the store."""
+        return f"{self.dicomweb_url}/{key.path}"

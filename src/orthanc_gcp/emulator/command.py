@@ -1,0 +1,89 @@
+"""The command ``orthanc-gcp emulator``."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__ = ["emulator"]
+
+SAMPLE_STORE = "projects/osimis-test/locations/europe-west2/datasets/test/dicomStores/dicom"
+
+
+def _default_directory() -> Path:
+    data = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+    return Path(data) / "orthanc-gcp" / "emulator"
+
+
+def emulator(
+    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="The port; 0 picks one.")] = 8085,
+    directory: Annotated[
+        Path | None,
+        typer.Option(
+            help="Where instances, identities and certificates are kept; made when missing.",
+            show_default="orthanc-gcp/emulator in $XDG_DATA_HOME or ~/.local/share",
+            file_okay=False,
+        ),
+    ] = None,
+    store: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="projects/P/locations/L/datasets/D/dicomStores/S",
+            help="A DICOM store to create; may be repeated.",
+            show_default=SAMPLE_STORE,
+        ),
+    ] = None,
+    write_credentials: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIRECTORY",
+            help="Write service-account.json and authorized-user.json there.",
+            file_okay=False,
+        ),
+    ] = None,
+    tls: Annotated[
+        bool,
+        typer.Option("--tls", help="Serve HTTPS, under the CA in ca.pem of the directory."),
+    ] = False,
+    token_lifetime: Annotated[
+        int, typer.Option(min=1, help="How many seconds an access token lives.")
+    ] = 3600,
+) -> None:
+    """Run a stand-in for Google: its token endpoint and DICOM stores of the Healthcare API."""
+    try:
+        from orthanc_gcp.emulator.names import StoreName
+        from orthanc_gcp.emulator.server import Emulator, Options
+        from orthanc_gcp.emulator.storage import DirectoryInUseError
+    except ModuleNotFoundError as error:
+        typer.echo(
+            f"The emulator needs {error.name}. Install it: pip install 'orthanc-gcp[emulator]'",
+            err=True,
+        )
+        raise typer.Exit(1) from error
+    try:
+        stores = tuple(StoreName.parse(name) for name in store or [SAMPLE_STORE])
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--store") from error
+    options = Options(
+        directory=directory or _default_directory(),
+        host=host,
+        port=port,
+        stores=stores,
+        write_credentials=write_credentials,
+        tls=tls,
+        token_lifetime=token_lifetime,
+    )
+    try:
+        running = Emulator(options)
+    except (DirectoryInUseError, OSError) as error:
+        typer.echo(f"The emulator cannot start: {error}", err=True)
+        raise typer.Exit(1) from error
+    running.run(lambda: typer.echo(_ready_line(running.url, running.token_uri)))
+
+
+def _ready_line(url: str, token_uri: str) -> str:
+    return f"orthanc-gcp emulator is ready at {url} (token endpoint {token_uri})"

@@ -1,0 +1,89 @@
+"""The control plane: DICOM stores and operations (REST reference of the Healthcare API)."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from starlette.responses import Response
+
+from orthanc_gcp.emulator.bodies import MAX_CONTROL_BODY, read_limited
+from orthanc_gcp.emulator.calls import Call
+from orthanc_gcp.emulator.names import STORE_ID
+from orthanc_gcp.emulator.responses import Refusal, error, json_answer
+
+__all__ = ["create_store", "get_operation", "get_store", "list_stores"]
+
+DEFAULT_PAGE = 100
+MAX_PAGE = 1000
+
+
+async def get_store(call: Call) -> Response:
+    """Handle ``dicomStores.get``."""
+    body = call.storage.index.store_body(call.store)
+    if body is None:
+        _require_dataset(call)
+        raise Refusal(error(404, f"DICOM store not found: {call.store}"))
+    return json_answer(body)
+
+
+async def list_stores(call: Call) -> Response:
+    """Handle ``dicomStores.list``; a page's token is the last name on it."""
+    _require_dataset(call)
+    query = call.request.query_params
+    size = _page_size(query.get("pageSize", "0"))
+    found = call.storage.index.list_stores(call.dataset, query.get("pageToken", ""), size + 1)
+    stores = found[:size]
+    answer: dict[str, Any] = {"dicomStores": stores} if stores else {}
+    if len(found) > size:
+        answer["nextPageToken"] = stores[-1]["name"]
+    return json_answer(answer)
+
+
+async def create_store(call: Call) -> Response:
+    """Handle ``dicomStores.create``."""
+    _require_dataset(call)
+    store_id = call.request.query_params.get("dicomStoreId", "")
+    if not STORE_ID.fullmatch(store_id):
+        raise Refusal(error(400, f"invalid dicom_store_id: {store_id!r}"))
+    body = _parse_object(await read_limited(call.request, MAX_CONTROL_BODY))
+    name = call.dataset.store(store_id)
+    body = {**body, "name": str(name)}
+    if not call.storage.index.create_store(name, body):
+        raise Refusal(error(409, f"already exists: {name}"))
+    return json_answer(body)
+
+
+async def get_operation(call: Call) -> Response:
+    """Handle ``operations.get``."""
+    name = f"{call.dataset}/operations/{call.names['operation']}"
+    body = call.storage.index.operation(name)
+    if body is None:
+        _require_dataset(call)
+        raise Refusal(error(404, f"operation not found: {name}"))
+    return json_answer(body)
+
+
+def _require_dataset(call: Call) -> None:
+    if not call.storage.index.has_dataset(call.dataset):
+        raise call.missing(str(call.dataset))
+
+
+def _page_size(text: str) -> int:
+    try:
+        size = int(text)
+    except ValueError:
+        size = -1
+    if size < 0:
+        raise Refusal(error(400, f"invalid page_size: {text!r}"))
+    return min(size, MAX_PAGE) or DEFAULT_PAGE
+
+
+def _parse_object(body: bytes) -> dict[str, Any]:
+    try:
+        value = json.loads(body or b"{}")
+    except (ValueError, RecursionError):
+        value = None
+    if not isinstance(value, dict):
+        raise Refusal(error(400, "Invalid JSON payload received."))
+    return value

@@ -1,0 +1,294 @@
+"""Reads the structure of DICOM files without reading their bulk.
+
+Only element headers are looked at until a value is asked for, so that the header of a file of any
+size costs about as much as that of a small one, in time and in memory. No element is validated:
+a store takes what it is given (DICOM conformance statement of the Healthcare API).
+
+Sources: DICOM PS3.5 section 7 (data elements), annex A (transfer syntaxes); PS3.10 section 7.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import zlib
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import NamedTuple, Protocol
+
+from pydicom.datadict import dictionary_VR
+
+__all__ = [
+    "DEFLATED",
+    "EXPLICIT_BIG",
+    "EXPLICIT_LITTLE",
+    "IMPLICIT_LITTLE",
+    "PIXEL_GROUP",
+    "UNDEFINED",
+    "BytesSource",
+    "DataSet",
+    "DicomFile",
+    "Element",
+    "FileSource",
+    "InvalidDicomError",
+    "known_vr",
+]
+
+IMPLICIT_LITTLE = "1.2.840.10008.1.2"
+EXPLICIT_LITTLE = "1.2.840.10008.1.2.1"
+DEFLATED = "1.2.840.10008.1.2.1.99"
+EXPLICIT_BIG = "1.2.840.10008.1.2.2"
+PIXEL_GROUP = 0x7FE00000
+UNDEFINED = 0xFFFFFFFF
+MAX_DEPTH = 32
+MAX_ELEMENTS = 1_000_000
+MAX_INFLATED = 64 * 1024 * 1024
+
+_ITEM = 0xFFFEE000
+_ITEM_END = 0xFFFEE00D
+_SEQUENCE_END = 0xFFFEE0DD
+_SHORT_VRS = frozenset(b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US".split())
+_WINDOW = 64 * 1024
+
+
+class InvalidDicomError(ValueError):
+    """The bytes are not a DICOM file, or lack what a store needs."""
+
+
+class Source(Protocol):
+    """Random access to bytes."""
+
+    size: int
+
+    def read(self, offset: int, length: int) -> bytes: ...
+
+
+class FileSource:
+    """Bytes of an open file, read through a window."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self.size = os.fstat(descriptor).st_size
+        self._start = 0
+        self._window = os.pread(descriptor, _WINDOW, 0)
+
+    def read(self, offset: int, length: int) -> bytes:
+        at = offset - self._start
+        if at < 0 or at + length > len(self._window):
+            if length > _WINDOW:
+                return os.pread(self._descriptor, length, offset)
+            self._start, at = offset, 0
+            self._window = os.pread(self._descriptor, _WINDOW, offset)
+        return self._window[at : at + length]
+
+
+class BytesSource:
+    """Bytes in memory."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self.size = len(data)
+
+    def read(self, offset: int, length: int) -> bytes:
+        return self._data[offset : offset + length]
+
+
+class Encoding(NamedTuple):
+    """How a data set is written: implicit or explicit VR, big or little endian."""
+
+    implicit: bool
+    big_endian: bool
+
+    @property
+    def order(self) -> str:
+        """The byte order as :mod:`struct` writes it."""
+        return ">" if self.big_endian else "<"
+
+
+class Element(NamedTuple):
+    """Where a data element lies: its value from ``offset``, the next element at ``end``."""
+
+    tag: int
+    vr: str
+    offset: int
+    length: int
+    end: int
+    encoding: Encoding
+
+
+class Item(NamedTuple):
+    """An item of a sequence: its elements from ``offset`` to ``end``, the next item at ``next``."""
+
+    offset: int
+    end: int
+    next: int
+
+
+_EXPLICIT = Encoding(implicit=False, big_endian=False)
+_IMPLICIT = Encoding(implicit=True, big_endian=False)
+
+
+class DataSet:
+    """The elements of a data set that lie in a source."""
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self._budget = MAX_ELEMENTS
+
+    def value(self, element: Element) -> bytes:
+        """Return the bytes of an element's value."""
+        return self.source.read(element.offset, element.end - element.offset)
+
+    def walk(
+        self, at: int, end: int, encoding: Encoding, *, stop: int = 0xFFFFFFFF, depth: int = 0
+    ) -> Iterator[Element]:
+        """Yield the elements from ``at`` to ``end`` whose tags are below ``stop``."""
+        while at + 8 <= end:
+            element = self._element(at, end, encoding, stop, depth)
+            if element is None:
+                return
+            yield element
+            at = element.end
+
+    def items(self, element: Element, depth: int = 0) -> Iterator[Item]:
+        """Yield the items of a sequence."""
+        end = self.source.size if element.length == UNDEFINED else element.end
+        return self._items(element.offset, end, element.encoding, depth)
+
+    def _element(
+        self, at: int, end: int, encoding: Encoding, stop: int, depth: int
+    ) -> Element | None:
+        self._budget -= 1
+        if self._budget < 0:
+            raise InvalidDicomError("there are too many data elements")
+        head = self.source.read(at, 12)
+        group, number = struct.unpack_from(encoding.order + "HH", head)
+        tag = group << 16 | number
+        if tag >= stop or tag in (_ITEM_END, _SEQUENCE_END):
+            return None
+        vr, length, offset = _vr_and_length(tag, head, at, encoding)
+        if length == UNDEFINED:
+            return self._undefined(tag, vr, offset, end, encoding, depth)
+        if offset + length > end and tag < PIXEL_GROUP:
+            raise InvalidDicomError(f"element {tag:08X} reaches beyond the end of the data")
+        # A store keeps files whose pixel data is cut off: it does not look so far.
+        return Element(tag, vr, offset, length, min(offset + length, end), encoding)
+
+    def _undefined(
+        self, tag: int, vr: str, offset: int, end: int, encoding: Encoding, depth: int
+    ) -> Element:
+        if vr == "UN":
+            # PS3.5 section 6.2.2: an unknown VR of undefined length is an implicit VR sequence.
+            vr, encoding = "SQ", _IMPLICIT
+        if vr == "SQ":
+            last = offset
+            for item in self._items(offset, end, encoding, depth):
+                last = item.next
+        else:
+            last = self._skip_fragments(offset, end, encoding)
+        # Eight bytes of the sequence delimitation item follow.
+        return Element(tag, vr, offset, UNDEFINED, min(last + 8, end), encoding)
+
+    def _items(self, at: int, end: int, encoding: Encoding, depth: int) -> Iterator[Item]:
+        if depth > MAX_DEPTH:
+            raise InvalidDicomError("sequences are nested too deeply")
+        while at + 8 <= end:
+            tag, length = self._item_head(at, encoding)
+            if tag != _ITEM:
+                return
+            start = at + 8
+            if length == UNDEFINED:
+                stop = start
+                for element in self.walk(start, end, encoding, depth=depth + 1):
+                    stop = element.end
+                item = Item(start, stop, stop + 8)
+            else:
+                item = Item(start, start + length, start + length)
+            if item.next > end:
+                raise InvalidDicomError("an item reaches beyond the end of its sequence")
+            yield item
+            at = item.next
+
+    def _skip_fragments(self, at: int, end: int, encoding: Encoding) -> int:
+        while at + 8 <= end:
+            tag, length = self._item_head(at, encoding)
+            if tag != _ITEM or length == UNDEFINED:
+                return at
+            at += 8 + length
+        return end
+
+    def _item_head(self, at: int, encoding: Encoding) -> tuple[int, int]:
+        group, number, length = struct.unpack(encoding.order + "HHL", self.source.read(at, 8))
+        return group << 16 | number, length
+
+
+class DicomFile(DataSet):
+    """A DICOM file: its meta information and where the elements of its data set lie."""
+
+    def __init__(self, source: Source) -> None:
+        super().__init__(source)
+        if source.read(128, 4) != b"DICM":
+            raise InvalidDicomError("the DICM prefix of a DICOM file is missing")
+        self.meta = DataSet(source)
+        self.meta_elements = list(self.meta.walk(132, source.size, _EXPLICIT, stop=0x00030000))
+        self.transfer_syntax = self._transfer_syntax()
+        self.encoding = Encoding(
+            implicit=self.transfer_syntax == IMPLICIT_LITTLE,
+            big_endian=self.transfer_syntax == EXPLICIT_BIG,
+        )
+        self._start = self.meta_elements[-1].end
+        if self.transfer_syntax == DEFLATED:
+            self.source = BytesSource(_inflate(source.read(self._start, source.size)))
+            self._start = 0
+
+    def elements(self, *, stop: int = 0xFFFFFFFF) -> Iterator[Element]:
+        """Yield the elements of the data set whose tags are below ``stop``."""
+        return self.walk(self._start, self.source.size, self.encoding, stop=stop)
+
+    def _transfer_syntax(self) -> str:
+        for element in self.meta_elements:
+            if element.tag == 0x00020010:
+                value = self.meta.value(element).rstrip(b"\0 ").decode("ascii", "replace")
+                if value:
+                    return value
+        raise InvalidDicomError("TransferSyntaxUID is missing")
+
+
+def _vr_and_length(tag: int, head: bytes, at: int, encoding: Encoding) -> tuple[str, int, int]:
+    """Return VR, length and the offset of the value, given the first bytes of an element."""
+    code = head[4:6]
+    if not encoding.implicit and code in _SHORT_VRS:
+        (length,) = struct.unpack_from(encoding.order + "H", head, 6)
+        return code.decode("ascii"), length, at + 8
+    if not encoding.implicit and code.isalpha() and code.isupper():
+        if len(head) < 12:
+            raise InvalidDicomError(f"element {tag:08X} is cut off")
+        (length,) = struct.unpack_from(encoding.order + "L", head, 8)
+        return code.decode("ascii"), length, at + 12
+    # Some writers fall back to implicit VR inside of an explicit VR data set.
+    (length,) = struct.unpack_from(encoding.order + "L", head, 4)
+    return known_vr(tag), length, at + 8
+
+
+@lru_cache(maxsize=8192)
+def known_vr(tag: int) -> str:
+    """Return the VR of PS3.6 for a tag, the more likely one where it depends, ``UN`` if unknown."""
+    if not tag & 0xFFFF:
+        return "UL"
+    if tag >> 16 & 1:
+        return "LO" if 0x10 <= tag & 0xFFFF <= 0xFF else "UN"
+    try:
+        vr = dictionary_VR(tag)
+    except KeyError:
+        return "UN"
+    if "OW" in vr:
+        return "OW"
+    return vr[:2]
+
+
+def _inflate(data: bytes) -> bytes:
+    try:
+        inflated = zlib.decompressobj(-zlib.MAX_WBITS).decompress(data, MAX_INFLATED)
+    except zlib.error as error:
+        raise InvalidDicomError("the deflated data set cannot be inflated") from error
+    return inflated

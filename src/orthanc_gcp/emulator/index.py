@@ -1,0 +1,263 @@
+"""The index of what is stored: SQLite, one row per store, study, series, instance, operation.
+
+The index decides what exists. A row is committed before its instance is acknowledged, and the
+write-ahead log survives the death of the process.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from orthanc_gcp.emulator.attributes import INSTANCE, SERIES, STUDY
+from orthanc_gcp.emulator.names import DatasetName, StoreName
+from orthanc_gcp.emulator.person_names import fuzzy_match
+from orthanc_gcp.emulator.records import InstanceKey, Record
+
+__all__ = ["Index", "StoredInstance"]
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS stores (
+    id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, dataset TEXT NOT NULL, body TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS studies (
+    id INTEGER PRIMARY KEY, store INTEGER NOT NULL REFERENCES stores, uid TEXT NOT NULL,
+    patient_name TEXT NOT NULL, patient_id TEXT NOT NULL, accession_number TEXT NOT NULL,
+    referring_physician TEXT NOT NULL, study_date TEXT NOT NULL, attributes TEXT NOT NULL,
+    UNIQUE (store, uid));
+CREATE INDEX IF NOT EXISTS studies_by_patient ON studies (store, patient_id);
+CREATE INDEX IF NOT EXISTS studies_by_accession ON studies (store, accession_number);
+CREATE TABLE IF NOT EXISTS series (
+    id INTEGER PRIMARY KEY, study INTEGER NOT NULL REFERENCES studies, uid TEXT NOT NULL,
+    modality TEXT NOT NULL, attributes TEXT NOT NULL, UNIQUE (study, uid));
+CREATE INDEX IF NOT EXISTS series_by_uid ON series (uid);
+CREATE TABLE IF NOT EXISTS instances (
+    id INTEGER PRIMARY KEY, series INTEGER NOT NULL REFERENCES series, uid TEXT NOT NULL,
+    sop_class TEXT NOT NULL, transfer_syntax TEXT NOT NULL, size INTEGER NOT NULL,
+    sha256 BLOB NOT NULL, file TEXT NOT NULL UNIQUE, attributes TEXT NOT NULL,
+    UNIQUE (series, uid));
+CREATE INDEX IF NOT EXISTS instances_by_uid ON instances (uid);
+CREATE TABLE IF NOT EXISTS operations (
+    name TEXT PRIMARY KEY, dataset TEXT NOT NULL, body TEXT NOT NULL);
+"""
+_SELECT_INSTANCES = """
+SELECT instances.id, studies.uid, series.uid, instances.uid, instances.sop_class,
+    instances.transfer_syntax, instances.size, instances.sha256, instances.file
+FROM studies JOIN series ON series.study = studies.id
+JOIN instances ON instances.series = series.id
+WHERE studies.store = ? AND studies.uid = ?"""
+
+
+@dataclass(frozen=True)
+class StoredInstance:
+    """An instance that is in a store; ``file`` is the name of its file."""
+
+    id: int
+    key: InstanceKey
+    sop_class: str
+    transfer_syntax: str
+    size: int
+    sha256: bytes
+    file: str
+
+
+class Index:
+    """All tables. One writer at a time; each thread reads through its own connection."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._connections: list[sqlite3.Connection] = []
+        self._local = threading.local()
+        self._lock = threading.Lock()
+        self._writer = self._connect()
+        self._writer.executescript(_SCHEMA)
+        self._store_ids: dict[StoreName, int] = {}
+
+    def close(self) -> None:
+        for connection in self._connections:
+            connection.close()
+
+    # Stores
+
+    def create_store(self, name: StoreName, body: dict[str, Any]) -> bool:
+        """Add a store; tell whether it is new."""
+        with self._transaction() as sql:
+            done = sql.execute(
+                "INSERT OR IGNORE INTO stores (name, dataset, body) VALUES (?, ?, ?)",
+                (str(name), str(name.parent), json.dumps(body)),
+            )
+            return done.rowcount > 0
+
+    def store_id(self, name: StoreName) -> int | None:
+        known = self._store_ids.get(name)
+        if known is None:
+            row = self.read("SELECT id FROM stores WHERE name = ?", (str(name),)).fetchone()
+            if row is None:
+                return None
+            known = self._store_ids[name] = int(row[0])
+        return known
+
+    def store_body(self, name: StoreName) -> dict[str, Any] | None:
+        row = self.read("SELECT body FROM stores WHERE name = ?", (str(name),)).fetchone()
+        return None if row is None else _json_object(row[0])
+
+    def list_stores(self, dataset: DatasetName, after: str, limit: int) -> list[dict[str, Any]]:
+        """Return stores of a dataset by name, those after a name."""
+        rows = self.read(
+            "SELECT body FROM stores WHERE dataset = ? AND name > ? ORDER BY name LIMIT ?",
+            (str(dataset), after, limit),
+        )
+        return [_json_object(body) for (body,) in rows]
+
+    def has_dataset(self, dataset: DatasetName) -> bool:
+        """Tell whether a dataset exists: it does when it has a store."""
+        found = self.read("SELECT 1 FROM stores WHERE dataset = ? LIMIT 1", (str(dataset),))
+        return found.fetchone() is not None
+
+    # Instances
+
+    def add(self, store: int, record: Record, size: int, sha256: bytes, file: str) -> None:
+        """Add an instance; raise :class:`sqlite3.IntegrityError` when its key is taken."""
+        with self._transaction() as sql:
+            sql.execute(
+                "INSERT INTO instances (series, uid, sop_class, transfer_syntax, size, sha256,"
+                " file, attributes) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    _series_row(sql, _study_row(sql, store, record), record),
+                    record.key.instance,
+                    record.sop_class,
+                    record.transfer_syntax,
+                    size,
+                    sha256,
+                    file,
+                    record.attributes(INSTANCE),
+                ),
+            )
+
+    def instances(
+        self, store: int, study: str, series: str | None = None, instance: str | None = None
+    ) -> list[StoredInstance]:
+        """Return the instances of a study, of a series, or one, in the order of their arrival."""
+        query, values = _SELECT_INSTANCES, [store, study]
+        for column, uid in (("series", series), ("instances", instance)):
+            if uid is not None:
+                query += f" AND {column}.uid = ?"
+                values.append(uid)
+        rows = self.read(query + " ORDER BY instances.id", values)
+        return [StoredInstance(row[0], InstanceKey(*row[1:4]), *row[4:]) for row in rows]
+
+    def instance(self, store: int, key: InstanceKey) -> StoredInstance | None:
+        found = self.instances(store, key.study, key.series, key.instance)
+        return found[0] if found else None
+
+    def has_file(self, file: str) -> bool:
+        return self.read("SELECT 1 FROM instances WHERE file = ?", (file,)).fetchone() is not None
+
+    def remove(self, ids: Sequence[int]) -> None:
+        """Remove instances, and the series and studies that are empty then."""
+        marks = ",".join("?" * len(ids))
+        with self._transaction() as sql:
+            series = _column(
+                sql,
+                f"SELECT DISTINCT series FROM instances WHERE id IN ({marks})",
+                ids,  # noqa: S608
+            )
+            sql.execute(f"DELETE FROM instances WHERE id IN ({marks})", ids)  # noqa: S608
+            for row in series:
+                _prune(sql, row)
+
+    # Operations
+
+    def put_operation(self, name: str, dataset: DatasetName, body: dict[str, Any]) -> None:
+        with self._transaction() as sql:
+            sql.execute(
+                "INSERT OR REPLACE INTO operations (name, dataset, body) VALUES (?, ?, ?)",
+                (name, str(dataset), json.dumps(body)),
+            )
+
+    def operation(self, name: str) -> dict[str, Any] | None:
+        row = self.read("SELECT body FROM operations WHERE name = ?", (name,)).fetchone()
+        return None if row is None else _json_object(row[0])
+
+    # Connections
+
+    def read(self, query: str, values: Sequence[Any] = ()) -> sqlite3.Cursor:
+        """Run a query on the calling thread's own connection."""
+        connection = getattr(self._local, "connection", None)
+        if connection is None:
+            connection = self._local.connection = self._connect()
+        cursor: sqlite3.Cursor = connection.execute(query, values)
+        return cursor
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        with self._lock:
+            self._writer.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._writer
+            except BaseException:
+                self._writer.execute("ROLLBACK")
+                raise
+            self._writer.execute("COMMIT")
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
+        connection.execute("PRAGMA journal_mode = WAL")
+        # The log is in the kernel's hands once written: it survives kill -9, not a power cut.
+        connection.execute("PRAGMA synchronous = OFF")
+        connection.create_function("fuzzy_match", 2, fuzzy_match, deterministic=True)
+        self._connections.append(connection)
+        return connection
+
+
+def _study_row(sql: sqlite3.Connection, store: int, record: Record) -> int:
+    uid = record.key.study
+    row = sql.execute("SELECT id FROM studies WHERE store = ? AND uid = ?", (store, uid)).fetchone()
+    if row is not None:
+        return int(row[0])
+    done = sql.execute(
+        "INSERT INTO studies (store, uid, attributes, patient_name, patient_id, accession_number,"
+        " referring_physician, study_date) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        (store, uid, record.attributes(STUDY), *record.study_keys().values()),
+    )
+    return _new_row(done)
+
+
+def _series_row(sql: sqlite3.Connection, study: int, record: Record) -> int:
+    uid = record.key.series
+    row = sql.execute("SELECT id FROM series WHERE study = ? AND uid = ?", (study, uid)).fetchone()
+    if row is not None:
+        return int(row[0])
+    done = sql.execute(
+        "INSERT INTO series (study, uid, modality, attributes) VALUES (?, ?, ?, ?)",
+        (study, uid, record.modality, record.attributes(SERIES)),
+    )
+    return _new_row(done)
+
+
+def _new_row(done: sqlite3.Cursor) -> int:
+    if done.lastrowid is None:
+        raise sqlite3.DatabaseError("no row was inserted")
+    return done.lastrowid
+
+
+def _prune(sql: sqlite3.Connection, series: int) -> None:
+    if sql.execute("SELECT 1 FROM instances WHERE series = ? LIMIT 1", (series,)).fetchone():
+        return
+    (study,) = sql.execute("DELETE FROM series WHERE id = ? RETURNING study", (series,)).fetchone()
+    if not sql.execute("SELECT 1 FROM series WHERE study = ? LIMIT 1", (study,)).fetchone():
+        sql.execute("DELETE FROM studies WHERE id = ?", (study,))
+
+
+def _column(sql: sqlite3.Connection, query: str, values: Sequence[Any]) -> list[Any]:
+    return [value for (value,) in sql.execute(query, values)]
+
+
+def _json_object(text: str) -> dict[str, Any]:
+    value: dict[str, Any] = json.loads(text)
+    return value

@@ -1,0 +1,63 @@
+"""Media types with parameters, and the choice among those of an ``Accept`` header.
+
+Sources: RFC 9110 sections 8.3 and 12.5.1; DICOM PS3.18 section 8.7.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+__all__ = ["MediaType", "parse_accept", "parse_media_type"]
+
+# A comma or semicolon inside a quoted string does not separate.
+_PIECE = r'(?:"(?:\\.|[^"\\])*"|[^{separator}"])+|"'
+_BY_COMMA = re.compile(_PIECE.replace("{separator}", ","))
+_BY_SEMICOLON = re.compile(_PIECE.replace("{separator}", ";"))
+
+
+@dataclass(frozen=True)
+class MediaType:
+    """A media type or range: ``full`` is lower-case ``type/subtype``, parameter names too."""
+
+    full: str
+    parameters: dict[str, str] = field(default_factory=dict)
+    quality: float = 1.0
+
+    def covers(self, full: str) -> bool:
+        """Tell whether this range includes a media type without parameters."""
+        main, _, _ = full.partition("/")
+        return self.full in (full, f"{main}/*", "*/*")
+
+
+def parse_media_type(text: str) -> MediaType:
+    """Parse the value of ``Content-Type``, or one element of ``Accept``."""
+    full, *rest = [piece.strip() for piece in _BY_SEMICOLON.findall(text)] or [""]
+    parameters: dict[str, str] = {}
+    for piece in rest:
+        name, found, value = piece.partition("=")
+        if found:
+            parameters.setdefault(name.strip().lower(), _unquote(value.strip()))
+    return MediaType(full.lower(), parameters, _quality(parameters.pop("q", "1")))
+
+
+def parse_accept(header: str) -> list[MediaType]:
+    """Return the acceptable ranges, the dearest first; an empty header accepts anything."""
+    ranges = [parse_media_type(piece) for piece in _BY_COMMA.findall(header) if piece.strip()]
+    if not ranges:
+        return [MediaType("*/*")]
+    wanted = [media_range for media_range in ranges if media_range.quality > 0]
+    return sorted(wanted, key=lambda media_range: -media_range.quality)
+
+
+def _unquote(value: str) -> str:
+    if len(value) >= 2 and value[0] == value[-1] == '"':
+        return re.sub(r"\\(.)", r"\1", value[1:-1])
+    return value
+
+
+def _quality(text: str) -> float:
+    try:
+        return min(1.0, max(0.0, float(text)))
+    except ValueError:
+        return 0.0

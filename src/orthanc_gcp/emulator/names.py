@@ -1,0 +1,58 @@
+"""Resource names of the Healthcare API (REST reference, ``projects.locations.datasets``)."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+__all__ = ["STORE_ID", "DatasetName", "StoreName"]
+
+STORE_ID = re.compile(r"[\w.\-]{1,256}")
+"""What a dataset or a store may be called: letters and digits of any script, ``_ - .``."""
+
+_STORE_NAME = re.compile(
+    r"projects/(?P<project>[^/]+)/locations/(?P<location>[^/]+)"
+    r"/datasets/(?P<dataset>[\w.\-]{1,256})/dicomStores/(?P<store>[\w.\-]{1,256})"
+)
+
+
+@dataclass(frozen=True)
+class DatasetName:
+    """The name of a dataset; ``str()`` gives the form that travels in URLs."""
+
+    project: str
+    location: str
+    dataset: str
+
+    def __str__(self) -> str:
+        return f"projects/{self.project}/locations/{self.location}/datasets/{self.dataset}"
+
+    def store(self, store: str) -> StoreName:
+        return StoreName(self.project, self.location, self.dataset, store)
+
+
+@dataclass(frozen=True)
+class StoreName:
+    """The name of a DICOM store; :meth:`parse` and ``str()`` are inverses."""
+
+    project: str
+    location: str
+    dataset: str
+    store: str
+
+    @classmethod
+    def parse(cls, text: str) -> StoreName:
+        match = _STORE_NAME.fullmatch(text)
+        if match is None:
+            raise ValueError(
+                f"{text!r} is not the name of a DICOM store: expected "
+                "projects/PROJECT/locations/LOCATION/datasets/DATASET/dicomStores/STORE"
+            )
+        return cls(**match.groupdict())
+
+    @property
+    def parent(self) -> DatasetName:
+        return DatasetName(self.project, self.location, self.dataset)
+
+    def __str__(self) -> str:
+        return f"{self.parent}/dicomStores/{self.store}"

@@ -1,0 +1,43 @@
+"""Which representation a client gets (DICOM PS3.18 section 8.7; the Healthcare API's 406)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from starlette.requests import Request
+
+from orthanc_gcp.emulator.media_types import MediaType, parse_accept
+from orthanc_gcp.emulator.responses import Refusal, text_error
+
+__all__ = ["DICOM", "JSON", "XML", "accepted_types", "not_acceptable", "require_json"]
+
+DICOM = "application/dicom"
+JSON = "application/dicom+json"
+XML = "application/dicom+xml"
+
+
+def accepted_types(request: Request) -> list[MediaType]:
+    """Return what a client accepts, the dearest first."""
+    return parse_accept(_header(request))
+
+
+def not_acceptable(request: Request, offers: Iterable[str]) -> Refusal:
+    """Return the 406 that tells what would have been acceptable."""
+    return Refusal(
+        text_error(
+            406,
+            f"no supported media type found in [{_header(request)}], "
+            f"accept-header must include one of {', '.join(offers)}",
+        )
+    )
+
+
+def require_json(request: Request) -> None:
+    """Refuse a client that takes no DICOM JSON; plain ``application/json`` stands for it."""
+    accepted = accepted_types(request)
+    if not any(range_.covers(JSON) or range_.covers("application/json") for range_ in accepted):
+        raise not_acceptable(request, (JSON,))
+
+
+def _header(request: Request) -> str:
+    return ", ".join(request.headers.getlist("accept"))

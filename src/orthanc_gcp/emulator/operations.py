@@ -1,0 +1,36 @@
+"""Long-running operations (``google.longrunning.Operation``)."""
+
+from __future__ import annotations
+
+import secrets
+from datetime import UTC, datetime
+from typing import Any
+
+from orthanc_gcp.emulator.calls import Call
+
+__all__ = ["record_done"]
+
+
+def record_done(call: Call, started: float, succeeded: int) -> dict[str, Any]:
+    """Record an operation that has ended well; return what its beginning looks like."""
+    package = f"google.cloud.healthcare.{call.version}"
+    name = f"{call.dataset}/operations/{secrets.randbelow(9 * 10**18) + 10**18}"
+    body = {
+        "name": name,
+        "metadata": {
+            "@type": f"type.googleapis.com/{package}.OperationMetadata",
+            "apiMethodName": call.rpc,
+            "createTime": _timestamp(started),
+            "endTime": _timestamp(call.services.clock()),
+            "counter": {"success": str(succeeded)},
+        },
+        "done": True,
+        "response": {"@type": "type.googleapis.com/google.protobuf.Empty"},
+    }
+    call.storage.index.put_operation(name, call.dataset, body)
+    return {"name": name}
+
+
+def _timestamp(seconds: float) -> str:
+    moment = datetime.fromtimestamp(seconds, UTC)
+    return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")

@@ -1,0 +1,105 @@
+"""QIDO-RS: searches for studies, series and instances (DICOM PS3.18 section 10.6)."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from typing import Any
+
+from starlette.responses import Response
+
+from orthanc_gcp.emulator.attributes import INSTANCE, SERIES, STUDY, Level, levels_to, tags
+from orthanc_gcp.emulator.calls import Call
+from orthanc_gcp.emulator.dicom_json import JsonWriter
+from orthanc_gcp.emulator.dicom_reader import PIXEL_GROUP, DicomFile, FileSource
+from orthanc_gcp.emulator.negotiation import JSON, require_json
+from orthanc_gcp.emulator.queries import InvalidQueryError, Query, parse_query
+from orthanc_gcp.emulator.records import InstanceKey, level_attributes
+from orthanc_gcp.emulator.responses import Refusal, text_error
+
+__all__ = ["search_instances", "search_series", "search_studies"]
+
+_UIDS = tags("StudyInstanceUID SeriesInstanceUID SOPInstanceUID")
+
+
+async def search_studies(call: Call) -> Response:
+    """Handle ``GET …/studies``."""
+    return await _search(call, STUDY)
+
+
+async def search_series(call: Call) -> Response:
+    """Handle ``GET …/series``, of a store or of a study."""
+    return await _search(call, SERIES)
+
+
+async def search_instances(call: Call) -> Response:
+    """Handle ``GET …/instances``, of a store, of a study or of a series."""
+    return await _search(call, INSTANCE)
+
+
+async def _search(call: Call, level: Level) -> Response:
+    store = call.store_id()
+    require_json(call.request)
+    try:
+        query = parse_query(level, call.request.query_params.multi_items())
+    except InvalidQueryError as error:
+        raise Refusal(text_error(400, str(error))) from error
+    content = await asyncio.to_thread(_run, call, store, query)
+    if not content:
+        return Response(status_code=204)
+    return Response(content, media_type=JSON)
+
+
+def _run(call: Call, store: int, query: Query) -> bytes:
+    """Return the JSON array of the matches; nothing when there is none."""
+    search = Search(call, query)
+    statement, values = query.sql(store, call.names.get("study"), call.names.get("series"))
+    matches = [search.match(*row) for row in call.storage.index.read(statement, values)]
+    return f"[{','.join(matches)}]".encode() if matches else b""
+
+
+class Search:
+    """Turns rows of the index into matches."""
+
+    def __init__(self, call: Call, query: Query) -> None:
+        self._call = call
+        levels = levels_to(query.level)
+        # The attributes of a level whose UID is in the path are not repeated.
+        named = sum(1 for name in ("study", "series") if name in call.names)
+        self._wanted = {tag for level in levels[named:] for tag in level.defaults}
+        self._wanted |= query.include
+        if query.include_all:
+            self._wanted |= {tag for level in levels[named:] for tag in level.all}
+        indexed = {tag for level in levels for tag in (*level.defaults, *level.all)}
+        self._from_file = tuple(query.include - indexed)
+        self._whole_file = query.include_all and query.level is INSTANCE
+
+    def match(self, file: str, *levels: str) -> str:
+        """Return the JSON object of one match."""
+        known: dict[str, Any] = {}
+        for level in levels:
+            known.update(json.loads(level))
+        shown = {tag: value for tag, value in known.items() if int(tag, 16) in self._wanted}
+        if self._whole_file or self._from_file:
+            shown.update(self._read_file(file, known))
+        return json.dumps(dict(sorted(shown.items())), separators=(",", ":"))
+
+    def _read_file(self, file: str, known: dict[str, Any]) -> dict[str, Any]:
+        try:
+            descriptor = self._call.storage.open(file)
+        except FileNotFoundError:
+            return {}  # deleted since the index was asked
+        try:
+            dicom = DicomFile(FileSource(descriptor))
+            if self._whole_file:
+                writer = JsonWriter(f"{self._call.instance_url(_key(known))}/bulkdata/".__add__)
+                return writer.elements(dicom, dicom.elements())
+            elements = {element.tag: element for element in dicom.elements(stop=PIXEL_GROUP)}
+            return level_attributes(dicom, elements, self._from_file)
+        finally:
+            os.close(descriptor)
+
+
+def _key(known: dict[str, Any]) -> InstanceKey:
+    return InstanceKey(*(known[f"{tag:08X}"]["Value"][0] for tag in _UIDS))

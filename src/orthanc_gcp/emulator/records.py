@@ -1,0 +1,116 @@
+"""What the index keeps of an instance, taken from its header when it arrives."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from orthanc_gcp.emulator.attributes import Level, tags
+from orthanc_gcp.emulator.dicom_json import JsonWriter, read_encodings, to_text
+from orthanc_gcp.emulator.dicom_reader import (
+    PIXEL_GROUP,
+    DicomFile,
+    Element,
+    InvalidDicomError,
+    Source,
+)
+
+__all__ = ["InstanceKey", "Record", "level_attributes", "read_record"]
+
+_CHARACTER_SET = 0x00080005
+_STUDY_UID, _SERIES_UID, _SOP_CLASS, _SOP_UID = tags(
+    "StudyInstanceUID SeriesInstanceUID SOPClassUID SOPInstanceUID"
+)
+_STUDY_KEYS = dict(
+    zip(
+        ("patient_name", "patient_id", "accession_number", "referring_physician", "study_date"),
+        tags("PatientName PatientID AccessionNumber ReferringPhysicianName StudyDate"),
+        strict=True,
+    )
+)
+(_MODALITY,) = tags("Modality")
+_MAX_UID_LENGTH = 64
+
+
+@dataclass(frozen=True)
+class InstanceKey:
+    """The three UIDs that identify an instance in a store."""
+
+    study: str
+    series: str
+    instance: str
+
+    @property
+    def path(self) -> str:
+        """The path of the instance below the address of its store."""
+        return f"studies/{self.study}/series/{self.series}/instances/{self.instance}"
+
+
+@dataclass
+class Record:
+    """An instance as the index knows it."""
+
+    key: InstanceKey
+    sop_class: str
+    transfer_syntax: str
+    file: DicomFile = field(repr=False)
+    elements: dict[int, Element] = field(repr=False)
+
+    def text(self, tag: int) -> str:
+        """Return an attribute's text, without padding; nothing when it is absent or empty."""
+        element = self.elements.get(tag)
+        if element is None or element.vr == "SQ":
+            return ""
+        return to_text(self.file.value(element), self.encodings).strip("\0 ")
+
+    @property
+    def encodings(self) -> list[str]:
+        element = self.elements.get(_CHARACTER_SET)
+        return read_encodings(self.file.value(element) if element else b"")
+
+    def study_keys(self) -> dict[str, str]:
+        """Return the values that searches compare, at study level."""
+        return {column: self.text(tag) for column, tag in _STUDY_KEYS.items()}
+
+    @property
+    def modality(self) -> str:
+        return self.text(_MODALITY)
+
+    def attributes(self, level: Level) -> str:
+        """Return the JSON of the attributes of a level that searches may return."""
+        wanted = (*level.defaults, *level.all)
+        return json.dumps(level_attributes(self.file, self.elements, wanted), separators=(",", ":"))
+
+
+def read_record(source: Source) -> Record:
+    """Read what the index needs; raise :class:`InvalidDicomError` when it is not there."""
+    try:
+        file = DicomFile(source)
+        elements = {element.tag: element for element in file.elements(stop=PIXEL_GROUP)}
+    except InvalidDicomError:
+        raise
+    except Exception as error:
+        # Whatever a hostile file breaks in the reader, it is the file that is wrong.
+        raise InvalidDicomError("the data set cannot be parsed") from error
+    record = Record(InstanceKey("", "", ""), "", file.transfer_syntax, file, elements)
+    record.key = InstanceKey(*(_uid(record, tag) for tag in (_STUDY_UID, _SERIES_UID, _SOP_UID)))
+    record.sop_class = _uid(record, _SOP_CLASS)
+    return record
+
+
+def level_attributes(
+    file: DicomFile, elements: dict[int, Element], wanted: tuple[int, ...]
+) -> dict[str, Any]:
+    """Return some top-level attributes of a file as DICOM JSON, ordered by tag."""
+    chosen = [elements[tag] for tag in sorted({*wanted, _CHARACTER_SET}) if tag in elements]
+    return JsonWriter(lambda path: path).elements(file, chosen)
+
+
+def _uid(record: Record, tag: int) -> str:
+    uid = record.text(tag)
+    if not uid or len(uid) > _MAX_UID_LENGTH or not set(uid) <= set("0123456789."):
+        raise InvalidDicomError(
+            f"attribute {tag:08X} is not a UID" if uid else f"attribute {tag:08X} is missing"
+        )
+    return uid

@@ -1,0 +1,191 @@
+"""Runs the emulator: in the foreground, or in a thread of a test."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import uvicorn
+
+from orthanc_gcp.emulator.access_tokens import TokenMint
+from orthanc_gcp.emulator.application import Application
+from orthanc_gcp.emulator.calls import Services
+from orthanc_gcp.emulator.certificates import ensure_certificates
+from orthanc_gcp.emulator.identities import Identities
+from orthanc_gcp.emulator.names import StoreName
+from orthanc_gcp.emulator.oauth2 import TokenEndpoint
+from orthanc_gcp.emulator.storage import Storage
+
+__all__ = ["DEFAULT_STORE", "Emulator", "Options"]
+
+DEFAULT_STORE = StoreName("osimis-test", "europe-west2", "test", "dicom")
+"""The store of the sample configuration of Orthanc's original plugin."""
+
+_KEEP_ALIVE = 240
+_STOP_WITHIN = 5.0
+
+
+@dataclass(frozen=True)
+class Options:
+    """How an emulator is set up; the command's options by the same names."""
+
+    directory: Path
+    host: str = "127.0.0.1"
+    port: int = 0
+    stores: tuple[StoreName, ...] = (DEFAULT_STORE,)
+    write_credentials: Path | None = None
+    tls: bool = False
+    token_lifetime: int = 3600
+
+
+class Emulator:
+    """An emulator, listening from its construction on, answering while it runs.
+
+    As a context manager it runs in a thread of its own, until the block ends.
+
+    Parameters
+    ----------
+    options : Options
+        Where it keeps its data, where it listens, what it offers.
+    clock : callable
+        Gives the time that tokens and assertions are judged by.
+    """
+
+    def __init__(self, options: Options, clock: Callable[[], float] = time.time) -> None:
+        self._options = options
+        self._storage = Storage(options.directory)
+        try:
+            self._socket = _listen(options.host, options.port)
+        except OSError:
+            self._storage.close()
+            raise
+        self.identities = Identities(
+            options.directory / "identities.json", options.stores[0].project
+        )
+        for store in options.stores:
+            self._storage.index.create_store(store, {"name": str(store)})
+        self._server = self._make_server(clock)
+        self._thread: threading.Thread | None = None
+        if options.write_credentials is not None:
+            self.identities.write_credentials(options.write_credentials, self.token_uri)
+
+    @property
+    def url(self) -> str:
+        """The root, to which ``/v1/…`` is added."""
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self._options.host, self._options.host)  # noqa: S104
+        port = self._socket.getsockname()[1]
+        scheme = "https" if self._options.tls else "http"
+        return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
+
+    @property
+    def token_uri(self) -> str:
+        """The address of the token endpoint."""
+        return f"{self.url}/token"
+
+    @property
+    def ca(self) -> Path:
+        """The certification authority to trust, when it serves HTTPS."""
+        return self._options.directory / "ca.pem"
+
+    def run(self, ready: Callable[[], None]) -> None:
+        """Serve until SIGINT or SIGTERM; call ``ready`` once requests are answered."""
+        try:
+            asyncio.run(self._serve(ready, signals=(signal.SIGINT, signal.SIGTERM)))
+        finally:
+            self._storage.close()
+
+    def stop(self) -> None:
+        """Stop serving, from any thread."""
+        self._server.should_exit = True
+
+    def __enter__(self) -> Self:
+        started = threading.Event()
+        self._thread = threading.Thread(target=self._run_in_thread, args=(started.set,))
+        self._thread.start()
+        started.wait(_STOP_WITHIN)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _run_in_thread(self, ready: Callable[[], None]) -> None:
+        try:
+            asyncio.run(self._serve(ready, signals=()))
+        finally:
+            self._storage.close()
+
+    async def _serve(self, ready: Callable[[], None], signals: tuple[signal.Signals, ...]) -> None:
+        loop = asyncio.get_running_loop()
+        for number in signals:
+            loop.add_signal_handler(number, self.stop)
+        self._server.ready = ready
+        await self._server.serve([self._socket])
+
+    def _make_server(self, clock: Callable[[], float]) -> _Server:
+        options = self._options
+        mint = TokenMint(self.identities.token_secret, clock)
+        services = Services(self._storage, self.identities, mint, clock)
+        endpoint = TokenEndpoint(self.identities, mint, options.token_lifetime, clock)
+        config = uvicorn.Config(
+            Application(services, endpoint),
+            http="httptools",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            log_level="critical",
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            timeout_keep_alive=_KEEP_ALIVE,
+            timeout_graceful_shutdown=0,
+        )
+        if options.tls:
+            certificates = ensure_certificates(options.directory, options.host)
+            config.ssl_certfile = certificates.certificate
+            config.ssl_keyfile = str(certificates.key)
+        return _Server(config)
+
+
+class _Server(uvicorn.Server):
+    """uvicorn that says when it is ready and leaves the signals to its owner."""
+
+    ready: Callable[[], None]
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.ready()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # asyncio turns Nagle's algorithm off only where the protocol is spelt out.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(2048)
+    except OSError:
+        listener.close()
+        raise
+    listener.setblocking(False)
+    return listener

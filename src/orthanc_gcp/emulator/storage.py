@@ -1,0 +1,161 @@
+"""Files on disk and their index: what a DICOM store remembers.
+
+A file is written in ``limbo``, moved to ``files`` once the index knows it, and moved back before
+the index forgets it. So after a crash the index decides about each file that is left in limbo:
+files that it knows go (back) to ``files``, the others were never acknowledged and are deleted.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import secrets
+import sqlite3
+import threading
+from collections.abc import Sequence
+from contextlib import suppress
+from enum import Enum, auto
+from pathlib import Path
+
+from orthanc_gcp.emulator.dicom_reader import FileSource
+from orthanc_gcp.emulator.index import Index, StoredInstance
+from orthanc_gcp.emulator.records import InstanceKey, Record, read_record
+
+__all__ = ["DirectoryInUseError", "Outcome", "Storage", "Upload"]
+
+_DELETE_AT_ONCE = 500
+
+
+class DirectoryInUseError(Exception):
+    """Another emulator runs on the same directory."""
+
+
+class Outcome(Enum):
+    """What became of an instance that arrived whole."""
+
+    STORED = auto()
+    IDENTICAL = auto()
+    DIFFERENT = auto()
+
+
+class Upload:
+    """A file on its way in. End it with :meth:`Storage.keep` or :meth:`discard`."""
+
+    def __init__(self, limbo: Path) -> None:
+        self.name = secrets.token_hex(16)
+        self._path = limbo / self.name
+        self._hash = hashlib.sha256()
+        self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+        self._lock = threading.Lock()
+        self.size = 0
+
+    def write(self, data: memoryview) -> None:
+        """Append bytes, unless the file is closed by now."""
+        # Another thread may discard the upload meanwhile, and the kernel reuses descriptors.
+        with self._lock:
+            if self._file < 0:
+                return
+            self._hash.update(data)
+            self.size += len(data)
+            while data:
+                data = data[os.write(self._file, data) :]
+
+    @property
+    def sha256(self) -> bytes:
+        return self._hash.digest()
+
+    def read_record(self) -> Record:
+        """Read the header of what has arrived."""
+        return read_record(FileSource(self._file))
+
+    def move_to(self, folder: Path) -> None:
+        # Somebody may have deleted the instance already: the index knows it by now.
+        with suppress(FileNotFoundError):
+            self._path = self._path.rename(folder / self.name)
+
+    def discard(self) -> None:
+        """Forget the file."""
+        self.close()
+        self._path.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        with self._lock:
+            if self._file >= 0:
+                os.close(self._file)
+                self._file = -1
+
+
+class Storage:
+    """The files and the index of all stores in one directory."""
+
+    def __init__(self, directory: Path) -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        self._lock = _lock(directory / "lock")
+        self._files = directory / "files"
+        self._limbo = directory / "limbo"
+        self._files.mkdir(exist_ok=True)
+        self._limbo.mkdir(exist_ok=True)
+        self.index = Index(directory / "index.sqlite")
+        self._recover()
+
+    def close(self) -> None:
+        self.index.close()
+        os.close(self._lock)
+
+    def begin(self) -> Upload:
+        """Open a file for an instance that is about to arrive."""
+        return Upload(self._limbo)
+
+    def keep(self, store: int, record: Record, upload: Upload) -> Outcome:
+        """Store an upload that is complete, unless its key is taken already."""
+        try:
+            self.index.add(store, record, upload.size, upload.sha256, upload.name)
+        except sqlite3.IntegrityError:
+            same = self._is_same(store, record.key, upload)
+            upload.discard()
+            return Outcome.IDENTICAL if same else Outcome.DIFFERENT
+        upload.move_to(self._files)
+        upload.close()
+        return Outcome.STORED
+
+    def _is_same(self, store: int, key: InstanceKey, upload: Upload) -> bool:
+        present = self.index.instance(store, key)
+        return present is not None and present.sha256 == upload.sha256
+
+    def open(self, file: str) -> int:
+        """Return a descriptor of an instance's file; raise FileNotFoundError if it is deleted."""
+        # A file that the index knows may be still in limbo, or leave it right now.
+        for folder in (self._files, self._limbo):
+            with suppress(FileNotFoundError):
+                return os.open(folder / file, os.O_RDONLY)
+        return os.open(self._files / file, os.O_RDONLY)
+
+    def delete(self, instances: Sequence[StoredInstance]) -> None:
+        """Delete instances; in steps, so that uploads are not kept waiting."""
+        for start in range(0, len(instances), _DELETE_AT_ONCE):
+            step = instances[start : start + _DELETE_AT_ONCE]
+            for instance in step:
+                # Another request may be deleting it, or be about to move it out of limbo.
+                with suppress(FileNotFoundError):
+                    (self._files / instance.file).rename(self._limbo / instance.file)
+            self.index.remove([instance.id for instance in step])
+            for instance in step:
+                (self._limbo / instance.file).unlink(missing_ok=True)
+
+    def _recover(self) -> None:
+        for path in self._limbo.iterdir():
+            if self.index.has_file(path.name):
+                path.rename(self._files / path.name)
+            else:
+                path.unlink()
+
+
+def _lock(path: Path) -> int:
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(descriptor)
+        raise DirectoryInUseError(f"another emulator is using {path.parent}") from error
+    return descriptor

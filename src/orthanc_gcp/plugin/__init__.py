@@ -1,0 +1,72 @@
+"""The plugin inside Orthanc: the only place that knows ``import orthanc``.
+
+This module is imported while Orthanc starts, so it imports nothing that takes time: the connector
+is built on a thread of its own, and whatever goes wrong there is logged and never stops Orthanc.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from orthanc_gcp.connector import Connector
+
+__all__ = ["Plugin", "start"]
+
+
+def start(orthanc: Any) -> Plugin:
+    """Start the connector inside this Orthanc.
+
+    Parameters
+    ----------
+    orthanc
+        The module that Orthanc's Python plugin provides. Its change callback must be
+        :meth:`Plugin.on_change`, or call it.
+    """
+    plugin = Plugin(orthanc)
+    threading.Thread(target=plugin.run, name="gcp-start", daemon=True).start()
+    return plugin
+
+
+class Plugin:
+    """Ties the connector to the life of Orthanc."""
+
+    def __init__(self, orthanc: Any) -> None:
+        self._orthanc = orthanc
+        self._orthanc_started = threading.Event()
+        self._lock = threading.Lock()
+        self._connector: Connector | None = None
+        self._stopped = False
+
+    def on_change(self, change_type: Any, _level: Any, _resource: Any) -> None:
+        """Orthanc's change callback: two of its changes matter here."""
+        if change_type == self._orthanc.ChangeType.ORTHANC_STARTED:
+            self._orthanc_started.set()
+        elif change_type == self._orthanc.ChangeType.ORTHANC_STOPPED:
+            self.stop()
+
+    def run(self) -> None:
+        """Read the configuration, start the connector, publish when Orthanc has started."""
+        try:
+            from orthanc_gcp.plugin.host import connector
+
+            starting = connector(self._orthanc)
+            with self._lock:
+                if self._stopped:
+                    return
+                self._connector = starting
+            starting.start()
+            self._orthanc_started.wait()
+            if not self._stopped:
+                starting.orthanc_started()
+        except Exception as error:
+            self._orthanc.LogError(f"orthanc-gcp cannot start: {type(error).__name__}: {error}")
+
+    def stop(self) -> None:
+        """Orthanc is about to stop."""
+        with self._lock:
+            self._stopped = True
+            self._orthanc_started.set()
+        if self._connector is not None:
+            self._connector.stop()

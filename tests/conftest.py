@@ -1,0 +1,54 @@
+"""Fixtures that more than one folder of tests uses."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.orthanc import Orthanc
+from tests.support.token_server import TokenServer
+
+KEPT_LOGS = Path("test-logs")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: Any) -> Any:
+    report = yield
+    if report.failed:
+        item.stash[FAILED] = True
+    return report
+
+
+FAILED = pytest.StashKey[bool]()
+
+
+@pytest.fixture
+def orthanc(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Any]:
+    """A maker of Orthancs, which stops them and keeps their logs when the test failed."""
+    made: list[Orthanc] = []
+
+    def make(configuration: dict[str, Any], start: bool = True, **options: Any) -> Orthanc:
+        orthanc = Orthanc(tmp_path / f"orthanc{len(made)}", configuration, **options)
+        made.append(orthanc)
+        if start:
+            orthanc.start()
+        return orthanc
+
+    yield make
+    for instance in made:
+        if instance.running:
+            instance.stop()
+    if request.node.stash.get(FAILED, False):
+        KEPT_LOGS.mkdir(exist_ok=True)
+        for number, instance in enumerate(made):
+            shutil.copy(instance.log_file, KEPT_LOGS / f"{request.node.name}-{number}.log")
+
+
+@pytest.fixture
+def token_server() -> Iterator[TokenServer]:
+    with TokenServer() as server:
+        yield server

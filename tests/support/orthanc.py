@@ -1,0 +1,168 @@
+"""A real Orthanc for a test: its own folder, a free port, killed by its own pid."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import urllib3
+
+from orthanc_gcp.plugin import script
+
+EXECUTABLE = "/usr/sbin/Orthanc"
+PLUGINS = Path("/usr/share/orthanc/plugins")
+DICOMWEB, PYTHON = PLUGINS / "libOrthancDicomWeb.so", PLUGINS / "libOrthancPython.so"
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Orthanc:
+    """Starts Orthanc under a configuration; everything lies in one folder."""
+
+    def __init__(
+        self,
+        folder: Path,
+        configuration: dict[str, Any],
+        *,
+        plugins: tuple[Path, ...] = (DICOMWEB, PYTHON),
+        python_script: str | None = None,
+        environment: dict[str, str] | None = None,
+        arguments: tuple[str, ...] = (),
+    ) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.log_file = folder / "orthanc.log"
+        self._http = urllib3.PoolManager(timeout=60, retries=False)
+        self._environment = {**os.environ, **(environment or {})}
+        self._arguments = arguments
+        self._process: subprocess.Popen[bytes] | None = None
+        script_file = folder / "orthanc_gcp_script.py"
+        script_file.write_text(script.text() if python_script is None else python_script)
+        self.configuration_file = folder / "orthanc.json"
+        self.configuration_file.write_text(
+            json.dumps(
+                {
+                    "Name": "test",
+                    "StorageDirectory": str(folder / "storage"),
+                    "IndexDirectory": str(folder / "storage"),
+                    "HttpPort": self.port,
+                    "DicomServerEnabled": False,
+                    "AuthenticationEnabled": False,
+                    "StableAge": 1,
+                    "Plugins": [str(plugin) for plugin in plugins],
+                    "PythonScript": str(script_file),
+                    **configuration,
+                }
+            )
+        )
+
+    def __enter__(self) -> Orthanc:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def start(self, wait: float = 30) -> None:
+        with self.log_file.open("ab") as log:
+            self._process = subprocess.Popen(
+                [EXECUTABLE, *self._arguments, str(self.configuration_file)],
+                stdout=log,
+                stderr=log,
+                cwd=self.folder,
+                env=self._environment,
+            )
+        deadline = time.monotonic() + wait
+        while not self.answers():
+            assert self._process.poll() is None, f"Orthanc has died:\n{self.log}"
+            assert time.monotonic() < deadline, f"Orthanc does not answer:\n{self.log}"
+            time.sleep(0.02)
+
+    def stop(self, wait: float = 30) -> tuple[float, int]:
+        """How long it took to stop, and the exit code."""
+        process = self._process
+        if process is None:
+            return 0.0, 0
+        began = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        try:
+            code = process.wait(wait)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            raise AssertionError(f"Orthanc does not stop:\n{self.log}") from None
+        finally:
+            self._process = None
+            self._http.clear()
+        return time.monotonic() - began, code
+
+    def kill(self) -> None:
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait()
+        self._process = None
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    @property
+    def running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    @property
+    def log(self) -> str:
+        return self.log_file.read_text(errors="replace")
+
+    def answers(self) -> bool:
+        try:
+            return self.request("GET", "/system").status == 200
+        except urllib3.exceptions.HTTPError:
+            return False
+
+    def request(
+        self, method: str, path: str, body: Any = None, **headers: str
+    ) -> urllib3.BaseHTTPResponse:
+        data = body if isinstance(body, bytes | None) else json.dumps(body).encode()
+        headers = {"Accept-Encoding": "identity", **headers}
+        return self._http.request(method, self.url + path, body=data, headers=headers)
+
+    def json(self, method: str, path: str, body: Any = None) -> Any:
+        answer = self.request(method, path, body)
+        assert answer.status == 200, f"{method} {path}: {answer.status} {answer.data!r}"
+        return json.loads(answer.data)
+
+    def servers(self) -> dict[str, Any]:
+        return self.json("GET", "/dicom-web/servers?expand")
+
+    def wait_for_log(self, text: str, wait: float = 20) -> None:
+        wait_until(lambda: text in self.log, wait, lambda: f"{text!r} is not in:\n{self.log}")
+
+    def wait_for_servers(self, *names: str, wait: float = 20) -> None:
+        wait_until(
+            lambda: set(names) <= set(self.json("GET", "/dicom-web/servers")),
+            wait,
+            lambda: f"{names} are not published:\n{self.log}",
+        )
+
+
+def wait_until(
+    condition: Any, wait: float = 20, message: Any = lambda: "it did not happen"
+) -> None:
+    deadline = time.monotonic() + wait
+    while not condition():
+        assert time.monotonic() < deadline, message()
+        time.sleep(0.05)

@@ -1,0 +1,77 @@
+"""An HTTP proxy: forwards requests, tunnels CONNECT, may ask for a password."""
+
+from __future__ import annotations
+
+import base64
+import select
+import socket
+import threading
+from http.client import HTTPConnection
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import urlsplit
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Proxy
+
+    def do_POST(self) -> None:
+        if not self._allowed("POST"):
+            return
+        parts = urlsplit(self.path)
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        upstream = HTTPConnection(parts.netloc)
+        upstream.request(
+            "POST", parts.path, body, {"Content-Type": self.headers["Content-Type"] or ""}
+        )
+        answer = upstream.getresponse()
+        data = answer.read()
+        upstream.close()
+        self.send_response(answer.status)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def do_CONNECT(self) -> None:
+        if not self._allowed("CONNECT"):
+            return
+        host, _, port = self.path.rpartition(":")
+        with socket.create_connection((host, int(port))) as upstream:
+            self.send_response(200)
+            self.end_headers()
+            pairs = {self.connection: upstream, upstream: self.connection}
+            while True:
+                for source in select.select(list(pairs), [], [])[0]:
+                    data = source.recv(65536)
+                    if not data:
+                        self.close_connection = True
+                        return
+                    pairs[source].sendall(data)
+
+    def _allowed(self, method: str) -> bool:
+        wanted = self.server.credentials
+        given = self.headers.get("Proxy-Authorization", "")
+        if wanted and given != f"Basic {base64.b64encode(wanted.encode()).decode()}":
+            self.send_error(407)
+            return False
+        self.server.requests.append(f"{method} {self.path}")
+        return True
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+class Proxy(ThreadingHTTPServer):
+    daemon_threads = True
+    block_on_close = False
+
+    def __init__(self, credentials: str = "") -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.credentials = credentials
+        self.requests: list[str] = []
+        self.port = self.server_address[1]
+        threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True).start()
+
+    def __exit__(self, *_: object) -> None:
+        self.shutdown()
+        self.server_close()

@@ -1,0 +1,351 @@
+"""Orthanc's JSON -> Settings: what is honoured, and what is said of the rest."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orthanc_gcp.configuration import read
+from orthanc_gcp.configuration.kinds import option_names
+from orthanc_gcp.configuration.options import Account, DicomWeb, Globals, Section
+from tests.support.keys import STORE
+
+SERVICE = {**STORE, "ServiceAccountFile": "key.json"}
+STRINGS = {
+    "AuthorizedUserClientId": "id",
+    "AuthorizedUserClientSecret": "the-secret",
+    "AuthorizedUserRefreshToken": "the-refresh-token",
+}
+
+
+def with_account(options, name="my-google", **section):
+    return {"GoogleCloudPlatform": {"Accounts": {name: options}, **section}}
+
+
+def texts(settings):
+    return [str(problem) for problem in settings.problems]
+
+
+def test_the_sample_configuration_of_the_original():
+    settings = read(
+        {"HttpsCACertificates": "/ca.crt", "Plugins": ["."], **with_account(SERVICE)}, Path("/etc")
+    )
+    assert texts(settings) == []
+    (account,) = settings.accounts
+    assert account.name == "my-google"
+    assert settings.dicomweb_url(account) == (
+        "https://healthcare.googleapis.com/v1beta1/projects/osimis-test/locations/europe-west2"
+        "/datasets/test/dicomStores/dicom/dicomWeb/"
+    )
+    assert settings.ca_certificates == Path("/ca.crt")
+    assert (settings.timeout, settings.refresh_interval) == (60, 60)
+    assert settings.servers_root == "/dicom-web/servers/"
+    assert account.scopes == ("https://www.googleapis.com/auth/cloud-healthcare",)
+
+
+@pytest.mark.parametrize(
+    ("root", "expected"),
+    [
+        ("/dicom-web/", "/dicom-web/servers/"),
+        ("/dicom-web", "/dicom-web/servers/"),
+        ("dw//x", "/dw/x/servers/"),
+        ("/", "/servers/"),
+    ],
+)
+def test_the_dicomweb_root(root, expected):
+    assert read({"DicomWeb": {"Root": root}}).servers_root == expected
+
+
+def test_options_of_the_section():
+    options = {"BaseUrl": "http://localhost:8085/v1", "Timeout": 5, "RefreshInterval": 0}
+    settings = read(with_account(SERVICE, **options))
+    assert (settings.timeout, settings.refresh_interval) == (5, 60)
+    assert settings.dicomweb_url(settings.accounts[0]).startswith("http://localhost:8085/v1/proj")
+    assert texts(settings) == []
+
+
+def test_relative_files(tmp_path, monkeypatch):
+    """A CA file lies beside the configuration; a key, in the working directory or there."""
+    beside, here = tmp_path / "etc", tmp_path / "run"
+    beside.mkdir()
+    here.mkdir()
+    monkeypatch.chdir(here)
+    settings = read({"HttpsCACertificates": "ca.pem"}, beside)
+    assert settings.ca_certificates == beside / "ca.pem"
+    assert settings.credential_file("key.json") == beside / "key.json"
+    (here / "key.json").touch()
+    assert settings.credential_file("key.json").resolve() == here / "key.json"
+    assert settings.credential_file("/abs/key.json") == Path("/abs/key.json")
+
+
+@pytest.mark.parametrize(
+    "configuration",
+    [{}, {"GoogleCloudPlatform": {}}, with_account({}) | {"GoogleCloudPlatform": {"Accounts": {}}}],
+)
+def test_no_account_is_a_warning(configuration):
+    (problem,) = read(configuration).problems
+    assert str(problem) == "No Google Cloud Platform account is configured"
+    assert not problem.error
+
+
+PATH = "GoogleCloudPlatform.Accounts.my-google"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (3, f"{PATH}: found 3, expected an object"),
+        (
+            {**SERVICE, "Dataset": 5},
+            f"{PATH}.Dataset: found 5, expected a string of letters, digits, '-', '_', '.' or ':'",
+        ),
+        (
+            {**SERVICE, "Dataset": "a/b"},
+            f"{PATH}.Dataset: found 'a/b', expected a string of "
+            "letters, digits, '-', '_', '.' or ':'",
+        ),
+        (
+            {k: v for k, v in SERVICE.items() if k != "Project"},
+            f"{PATH}.Project: missing, expected a string of letters, digits, '-', '_', '.' or ':'",
+        ),
+        (
+            {**SERVICE, "ServiceAccountFile": ""},
+            f"{PATH}.ServiceAccountFile: found '', expected a string that is not empty",
+        ),
+        (
+            STORE,
+            f"{PATH}: no credential, expected ServiceAccountFile, AuthorizedUserFile, or all "
+            "of AuthorizedUserClientId, AuthorizedUserClientSecret, AuthorizedUserRefreshToken",
+        ),
+        (
+            {**STORE, "AuthorizedUserClientId": "x"},
+            f"{PATH}.AuthorizedUserClientSecret: missing, expected a string",
+        ),
+        (
+            {**STORE, **STRINGS, "AuthorizedUserClientSecret": 5},
+            f"{PATH}."
+            "AuthorizedUserClientSecret: found a value of type int, expected a string that is not "
+            "empty",
+        ),
+        (
+            {**SERVICE, "Scopes": []},
+            f"{PATH}.Scopes: found a list, expected a list of strings, at least one",
+        ),
+        (
+            {**STORE, **STRINGS, "TokenUri": "ftp://x"},
+            f"{PATH}.TokenUri: found a string, expected "
+            "an address that begins with https:// or http://",
+        ),
+        (
+            {**SERVICE, "Server": {"Timeout": "5"}},
+            f"{PATH}.Server.Timeout: found '5', expected a whole number of seconds",
+        ),
+        (
+            {**SERVICE, "Server": {"Chunked": None}},
+            f"{PATH}.Server.Chunked: found null, expected a string, a boolean or a whole number",
+        ),
+        (
+            {**SERVICE, "Server": {"HttpHeaders": {"X": "a\r\nY: b"}}},
+            f"{PATH}.Server.HttpHeaders: "
+            "found an object, expected an object of strings without line breaks",
+        ),
+    ],
+)
+def test_a_wrong_account_is_named_and_left_out(options, message):
+    configuration = with_account(options)
+    configuration["GoogleCloudPlatform"]["Accounts"]["good"] = SERVICE
+    settings = read(configuration)
+    assert [account.name for account in settings.accounts] == ["good"]
+    assert message in [str(problem) for problem in settings.problems if problem.error]
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "line\nbreak", "nul\0"])
+def test_names_that_no_dicomweb_server_can_have(name):
+    settings = read(with_account(SERVICE, name))
+    assert settings.accounts == ()
+    (problem,) = settings.problems
+    assert "cannot name a DICOMweb server, expected printable characters without a slash" in str(
+        problem
+    )
+
+
+@pytest.mark.parametrize("name", ["with space", "übung", "100%", "日本", "a.b-c_d"])
+def test_names_that_are_unusual_but_right(name):
+    assert [account.name for account in read(with_account(SERVICE, name)).accounts] == [name]
+
+
+@pytest.mark.parametrize(
+    ("configuration", "message"),
+    [
+        (
+            with_account(SERVICE, Timeout="60"),
+            "GoogleCloudPlatform.Timeout: found '60', expected a "
+            "whole number of seconds, from 0 to 86400; the default is used",
+        ),
+        (
+            with_account(SERVICE, RefreshInterval=-1),
+            "GoogleCloudPlatform.RefreshInterval: found "
+            "-1, expected a whole number of seconds, from 0 to 86400; the default is used",
+        ),
+        (
+            with_account(SERVICE, BaseUrl="healthcare"),
+            "GoogleCloudPlatform.BaseUrl: found "
+            "'healthcare', expected an address that begins with https:// or http://; the default is "
+            "used",
+        ),
+        (
+            {**with_account(SERVICE), "HttpsVerifyPeers": "no"},
+            "HttpsVerifyPeers: found 'no', expected true or false; the default is used",
+        ),
+        (
+            {**with_account(SERVICE), "HttpProxy": "socks5://u:pw@x"},
+            "HttpProxy: found a string, "
+            "expected a proxy as host:port or http://user:password@host:port; the default is used",
+        ),
+        ({**with_account(SERVICE), "DicomWeb": []}, "DicomWeb: found a list, expected an object"),
+        ({"GoogleCloudPlatform": 5}, "GoogleCloudPlatform: found 5, expected an object"),
+        (
+            {"GoogleCloudPlatform": {"Accounts": []}},
+            "GoogleCloudPlatform.Accounts: found a list, expected an object",
+        ),
+    ],
+)
+def test_a_wrong_option_outside_the_accounts(configuration, message):
+    assert message in [str(p) for p in read(configuration).problems if p.error]
+
+
+def test_unknown_options_are_warnings_with_the_nearest_name():
+    configuration = with_account({**SERVICE, "DicomStor": "x", "Whatever": 1}, RefreshIntervall=5)
+    settings = read(configuration)
+    assert len(settings.accounts) == 1
+    assert texts(settings) == [
+        "GoogleCloudPlatform.RefreshIntervall: unknown option, did you mean RefreshInterval?",
+        f"{PATH}.DicomStor: unknown option, did you mean DicomStore?",
+        f"{PATH}.Whatever: unknown option, ignored",
+    ]
+    assert not any(problem.error for problem in settings.problems)
+
+
+def test_several_credentials_are_a_warning():
+    settings = read(with_account({**SERVICE, "AuthorizedUserFile": "u.json", **STRINGS}))
+    assert len(settings.accounts) == 1
+    assert texts(settings) == [
+        f"{PATH}: several credentials: ServiceAccountFile is used, AuthorizedUserFile; "
+        "AuthorizedUserClientId, AuthorizedUserClientSecret, AuthorizedUserRefreshToken ignored"
+    ]
+
+
+def test_risks_are_warnings():
+    configuration = with_account(SERVICE, BaseUrl="http://gateway.example/v1")
+    configuration |= {"HttpsVerifyPeers": False, "DicomWeb": {"ServersInDatabase": True}}
+    settings = read(configuration)
+    assert texts(settings) == [
+        "GoogleCloudPlatform.BaseUrl: access tokens will cross the network unencrypted, expected "
+        "https://",
+        "HttpsVerifyPeers: certificates are not checked, anybody on the way can read access tokens",
+        "DicomWeb.ServersInDatabase: access tokens will lie unencrypted in Orthanc's database "
+        "while it runs",
+    ]
+
+
+def test_the_users_server_options():
+    """DicomWeb.Servers first, then the account's own Server object; headers are merged."""
+    own = {"Timeout": 600, "HttpHeaders": {"X-B": "2", "authorization": "mine"}, "Url": "http://x"}
+    configuration = with_account({**SERVICE, "Server": own})
+    configuration["DicomWeb"] = {
+        "Servers": {
+            "my-google": {
+                "Url": "http://old/",
+                "Timeout": 10,
+                "ChunkedTransfers": False,
+                "HttpHeaders": {"X-A": "1", "X-B": "1"},
+            }
+        }
+    }
+    settings = read(configuration)
+    assert settings.accounts[0].server == {
+        "Timeout": 600,
+        "ChunkedTransfers": False,
+        "HttpHeaders": {"X-A": "1", "X-B": "2"},
+    }
+    assert texts(settings) == [
+        f"{PATH}.Server.Url: ignored: the address follows from GoogleCloudPlatform.BaseUrl and the "
+        "store",
+        f"{PATH}.Server.HttpHeaders.Authorization: ignored: this header carries the account's "
+        "access token",
+    ]
+
+
+def test_the_short_form_of_a_dicomweb_server():
+    configuration = with_account(SERVICE)
+    configuration["DicomWeb"] = {"Servers": {"my-google": ["http://x/", "user", "password"]}}
+    server = read(configuration).accounts[0].server
+    assert server == {"Username": "user", "Password": "password", "HttpHeaders": {}}
+
+
+def test_secrets_are_in_no_message_and_no_repr():
+    secrets = ["the-secret", "the-refresh-token", "pw-1", "header-1"]
+    account = {
+        **STORE,
+        "AuthorizedUserClientId": ["the-secret"],
+        "AuthorizedUserClientSecret": {"a": "the-secret"},
+        "AuthorizedUserRefreshToken": "the-refresh-token",
+        "Server": {"HttpHeaders": "header-1", "Password": ["pw-1"]},
+    }
+    configuration = with_account(account)
+    configuration["GoogleCloudPlatform"]["Accounts"]["good"] = {
+        **STORE,
+        **STRINGS,
+        "Server": {"Password": "pw-1"},
+    }
+    configuration["HttpProxy"] = "gopher://user:pw-1@host"
+    settings = read(configuration)
+    assert len(settings.accounts) == 1
+    for secret in secrets:
+        assert secret not in repr(settings)
+
+
+OPTION = st.sampled_from(
+    sorted(
+        {
+            *option_names(Account),
+            *option_names(Section),
+            *option_names(Globals),
+            "Accounts",
+            *option_names(DicomWeb),
+            "GoogleCloudPlatform",
+            "DicomWeb",
+            "Servers",
+            "HttpHeaders",
+            "my-google",
+            "",
+            "x/y",
+        }
+    )
+)
+VALUE = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=8)
+    | st.sampled_from(["a", "http://[", "https://x/", "key.json"]),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(OPTION | st.text(max_size=4), inner)
+    ),
+    max_leaves=25,
+)
+
+
+@given(
+    VALUE
+    | st.builds(lambda v: {"GoogleCloudPlatform": {"Accounts": v}}, VALUE)
+    | st.builds(lambda v: with_account({**SERVICE, "Server": v}), VALUE)
+    | st.builds(lambda v: with_account(v) | {"DicomWeb": {"Servers": v}}, VALUE)
+)
+def test_nothing_in_a_configuration_raises(configuration):
+    settings = read(configuration)
+    assert all(str(problem) for problem in settings.problems)
