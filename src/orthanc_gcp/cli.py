@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from orthanc_gcp.demo import demo
 from orthanc_gcp.emulator.command import emulator
 from orthanc_gcp.plugin import script
 
@@ -23,4 +24,5 @@ def plugin_script() -> None:
     typer.echo(script.text(), nl=False)
 
 
-app.command(name="emulator")(emulator)
+app.command()(demo)
+app.command()(emulator)

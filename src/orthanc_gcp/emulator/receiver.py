@@ -15,7 +15,7 @@ from orthanc_gcp.emulator.stow_results import StowResults
 
 __all__ = ["Receiver"]
 
-BLOCK = 1024 * 1024
+BLOCK = 512 * 1024
 MAX_PIECES = 4096
 """How many pieces a block has at most, for clients that send a byte at a time."""
 SMALL = 128 * 1024

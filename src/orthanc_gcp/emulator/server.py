@@ -23,6 +23,7 @@ from orthanc_gcp.emulator.certificates import ensure_certificates
 from orthanc_gcp.emulator.identities import Identities
 from orthanc_gcp.emulator.names import StoreName
 from orthanc_gcp.emulator.oauth2 import TokenEndpoint
+from orthanc_gcp.emulator.protocol import BulkHttpProtocol
 from orthanc_gcp.emulator.storage import Storage
 
 __all__ = ["DEFAULT_STORE", "Emulator", "Options"]
@@ -144,7 +145,7 @@ class Emulator:
         endpoint = TokenEndpoint(self.identities, mint, options.token_lifetime, clock)
         config = uvicorn.Config(
             Application(services, endpoint),
-            http="httptools",
+            http=BulkHttpProtocol,
             ws="none",
             lifespan="off",
             log_config=None,
