@@ -193,8 +193,8 @@ def test_names_that_are_unusual_but_right(name):
         (
             with_account(SERVICE, BaseUrl="healthcare"),
             "GoogleCloudPlatform.BaseUrl: found "
-            "'healthcare', expected an address that begins with https:// or http://; the default is "
-            "used",
+            "'healthcare', expected an address that begins with https:// or http://; the default "
+            "is used",
         ),
         (
             {**with_account(SERVICE), "HttpsVerifyPeers": "no"},

@@ -54,6 +54,8 @@ def test_a_token_that_would_inject_a_header(token):
 def test_what_orthanc_shows_of_the_definition():
     assert not differs(define(), SHOWN)
     assert not differs(define(Timeout=5), {**SHOWN, "Timeout": 5})
+    assert not differs(define(Chunked=False), {**SHOWN, "Chunked": "0"})
+    assert not differs(define(Chunked=True, N=3), {**SHOWN, "Chunked": "1", "N": "3"})
     assert not differs(
         define(Username="u", Password="p", HttpHeaders={"X": "1"}),
         {**SHOWN, "Username": "u", "HttpHeaders": ["Authorization", "X"]},

@@ -86,7 +86,8 @@ def test_tokens_that_would_break_a_header(token_server, token):
         (answers.raw(b""), "200 but with an empty body instead of a token"),
         (
             answers.raw(b'{"access_token": "x', kind="application/json"),
-            "200 but with something that is not a JSON object (application/json) instead of a token",
+            "200 but with something that is not a JSON object (application/json) instead of a "
+            "token",
         ),
         (
             answers.raw(b"[1, 2]", kind=""),
@@ -94,7 +95,8 @@ def test_tokens_that_would_break_a_header(token_server, token):
         ),
         (
             answers.raw(b"[" * 100000, kind="application/json"),
-            "200 but with something that is not a JSON object (application/json) instead of a token",
+            "200 but with something that is not a JSON object (application/json) instead of a "
+            "token",
         ),
         (
             answers.fields({"id_token": "x.y.z"}),

@@ -1,7 +1,7 @@
 """What time it is, for intervals and for people.
 
-Intervals are measured on a clock that nobody can set and that goes on while the machine sleeps
-(``CLOCK_BOOTTIME`` where there is one). The wall clock only serves what people read, and the
+Intervals are measured on a clock that nobody can set, plus the time that the machine slept
+(``CLOCK_BOOTTIME`` tells, where there is one). The wall clock only serves what people read, and the
 comparison with other machines' clocks.
 """
 
@@ -12,6 +12,8 @@ from datetime import UTC, datetime
 from typing import Protocol
 
 __all__ = ["Clock", "SystemClock"]
+
+_BOOT: int | None = getattr(time, "CLOCK_BOOTTIME", None)
 
 
 class Clock(Protocol):
@@ -27,11 +29,15 @@ class Clock(Protocol):
 class SystemClock:
     """The machine's clocks."""
 
-    _BOOT = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+    def __init__(self) -> None:
+        self._asleep = 0.0
 
     def now(self) -> float:
-        """Seconds since the machine started, its sleep included."""
-        return time.clock_gettime(self._BOOT)
+        """Seconds since the machine started, its sleep included; it never goes back."""
+        awake = time.monotonic()
+        if _BOOT is not None:
+            self._asleep = max(self._asleep, time.clock_gettime(_BOOT) - awake)
+        return awake + self._asleep
 
     def utc(self) -> datetime:
         """The wall clock, in UTC."""

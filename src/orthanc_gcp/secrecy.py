@@ -43,10 +43,12 @@ def masked_form(body: bytes | str | None) -> dict[str, str]:
     return masked_fields(dict(_form(body)))
 
 
-def masked_fields(fields: Mapping[str, Any]) -> dict[str, str]:
+def masked_fields(fields: Mapping[str, Any], secrets: Iterable[str] = ()) -> dict[str, str]:
     """Fields as they may be logged: what is not known to be harmless shows its length only."""
     return {
-        readable(key): readable(str(value)) if key in _OPEN_FIELDS else _mask(value)
+        readable(key, secrets): readable(str(value), secrets)
+        if key in _OPEN_FIELDS
+        else _mask(value)
         for key, value in fields.items()
     }
 

@@ -84,12 +84,16 @@ def differs(server: Mapping[str, Any], shown: Mapping[str, Any] | None) -> bool:
     headers = shown.get("HttpHeaders")
     if not isinstance(headers, list) or set(headers) != set(server["HttpHeaders"]):
         return True
-    wanted = {"Timeout": 0, **_visible(server)}
-    return wanted != {"Timeout": 0, **_visible(shown)}
+    return _visible({"Timeout": 0, **server}) != _visible({"Timeout": 0, **shown})
 
 
-def _visible(server: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in server.items() if key not in _HIDDEN}
+def _visible(server: Mapping[str, Any]) -> dict[str, str]:
+    """What can be compared: the DICOMweb plugin shows a boolean as ``"0"`` or ``"1"``."""
+    return {
+        key: str(int(value) if isinstance(value, bool) else value)
+        for key, value in server.items()
+        if key not in _HIDDEN
+    }
 
 
 class Servers:

@@ -23,7 +23,7 @@ from urllib3 import exceptions
 
 from orthanc_gcp.clock import Clock, SystemClock
 from orthanc_gcp.errors import TokenError
-from orthanc_gcp.secrecy import masked_fields, masked_form, readable
+from orthanc_gcp.secrecy import masked_fields, masked_form, readable, secrets_of_form
 
 __all__ = ["Answer", "Transport"]
 
@@ -116,7 +116,8 @@ class Transport(Request):
             reason, words = _fault(error, limit)
             raise TokenError(f"{urlsplit(url).netloc}: {words}", reason=reason) from None
         if self._verbose:
-            _log.warning("%s answered %d %s", url, answer.status, _masked_answer(answer))
+            words = _masked_answer(answer, secrets_of_form(body))
+            _log.warning("%s answered %d %s", url, answer.status, words)
         return answer
 
     def _exchange(
@@ -229,11 +230,11 @@ def _innermost(error: BaseException) -> str:
     return readable(text or type(error).__name__)
 
 
-def _masked_answer(answer: Answer) -> str:
+def _masked_answer(answer: Answer, secrets: list[str]) -> str:
     try:
         fields = json.loads(answer.data)
     except ValueError:
         fields = None
     if isinstance(fields, dict):
-        return str(masked_fields(fields))
+        return str(masked_fields(fields, secrets))
     return f"{len(answer.data)} bytes of {readable(answer.headers.get('Content-Type', 'unknown'))}"

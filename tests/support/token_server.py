@@ -10,6 +10,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qsl
 
+import urllib3
+
 Answer = Callable[["Handler", dict[str, str]], None]
 
 
@@ -47,6 +49,17 @@ def raw(
     return answer
 
 
+def forward(url: str) -> Answer:
+    """What another endpoint says."""
+    http = urllib3.PoolManager(retries=False, cert_reqs="CERT_NONE")
+
+    def answer(handler: Handler, form: dict[str, str]) -> None:
+        reply = http.request("POST", url, fields=form, encode_multipart=False)
+        raw(reply.data, reply.status, reply.headers["Content-Type"])(handler, form)
+
+    return answer
+
+
 def endless(handler: Handler, _: dict[str, str]) -> None:
     """A body that never ends, a little at a time."""
     handler.send_response(200)
@@ -77,8 +90,15 @@ def reset(handler: Handler, _: dict[str, str]) -> None:
 
 
 class Handler(BaseHTTPRequestHandler):
+    """Answers token requests as told; as a store, it notes the token of each request."""
+
     protocol_version = "HTTP/1.1"
     server: TokenServer
+
+    def do_GET(self) -> None:
+        with self.server.lock:
+            self.server.bearers[self.path] = self.headers.get("Authorization", "")
+        raw(b"[]", kind="application/dicom+json")(self, {})
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
@@ -108,6 +128,7 @@ class TokenServer(ThreadingHTTPServer):
         self.answer = answer or token()
         self.answers: dict[str, Answer] = {}
         self.requests: list[tuple[float, str, dict[str, str]]] = []
+        self.bearers: dict[str, str] = {}
         self.lock = threading.Lock()
         self.closing = threading.Event()
         self.port = self.server_address[1]

@@ -122,12 +122,12 @@ class Application:
         except ClientDisconnect:
             return
         except Exception:
-            logger.exception("cannot answer %s %s", request.method, request.url.path)
+            logger.exception("cannot answer %s %s", request.method, request.scope["path"])
             response = responses.error(500, "Internal error encountered.")
         await response(scope, receive, send)
 
     async def _answer(self, request: Request) -> Response:
-        if request.url.path == "/token" and request.method == "POST":
+        if request.scope["path"] == "/token" and request.method == "POST":
             return await self._token_endpoint(request)
         call, handler = self._route(request)
         self._authorize(request, call.rpc)

@@ -9,6 +9,7 @@ from starlette.requests import Request
 
 from orthanc_gcp.emulator.access_tokens import TokenMint
 from orthanc_gcp.emulator.identities import Identities
+from orthanc_gcp.emulator.incoming import origin
 from orthanc_gcp.emulator.index import StoredInstance
 from orthanc_gcp.emulator.names import DatasetName, StoreName
 from orthanc_gcp.emulator.records import InstanceKey
@@ -75,8 +76,7 @@ class Call:
     @property
     def dicomweb_url(self) -> str:
         """The address of the store as the client knows it."""
-        url = self.request.url
-        return f"{url.scheme}://{url.netloc}/{self.version}/{self.store}/dicomWeb"
+        return f"{origin(self.request)}/{self.version}/{self.store}/dicomWeb"
 
     def instance_url(self, key: InstanceKey) -> str:
         """The address of an instance of the store."""

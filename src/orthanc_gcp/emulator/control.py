@@ -7,8 +7,8 @@ from typing import Any
 
 from starlette.responses import Response
 
-from orthanc_gcp.emulator.bodies import MAX_CONTROL_BODY, read_limited
 from orthanc_gcp.emulator.calls import Call
+from orthanc_gcp.emulator.incoming import MAX_CONTROL_BODY, read_limited
 from orthanc_gcp.emulator.names import STORE_ID
 from orthanc_gcp.emulator.responses import Refusal, error, json_answer
 

@@ -184,7 +184,10 @@ def _number(text: str, kind: type[int] | type[float]) -> Any:
 
 
 def _finite(number: float) -> Any:
-    return number if math.isfinite(number) else str(number)
+    """Return a number, or the word that PS3.18 F.2.2 has for what JSON cannot write."""
+    if math.isfinite(number):
+        return number
+    return "NaN" if math.isnan(number) else "-INF" if number < 0 else "INF"
 
 
 def _little_endian(value: bytes, element: Element) -> bytes:

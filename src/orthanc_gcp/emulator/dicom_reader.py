@@ -171,6 +171,9 @@ class DataSet:
             return self._undefined(tag, vr, offset, end, encoding, depth)
         if offset + length > end and tag < PIXEL_GROUP:
             raise InvalidDicomError(f"element {tag:08X} reaches beyond the end of the data")
+        if vr == "UN":
+            # PS3.5 section 6.2.2: a value passed on as UN is in implicit VR little endian.
+            vr, encoding = known_vr(tag), _IMPLICIT
         # A store keeps files whose pixel data is cut off: it does not look so far.
         return Element(tag, vr, offset, length, min(offset + length, end), encoding)
 

@@ -161,14 +161,11 @@ class Index:
     def remove(self, ids: Sequence[int]) -> None:
         """Remove instances, and the series and studies that are empty then."""
         marks = ",".join("?" * len(ids))
+        chosen = f"FROM instances WHERE id IN ({marks})"
         with self._transaction() as sql:
-            series = _column(
-                sql,
-                f"SELECT DISTINCT series FROM instances WHERE id IN ({marks})",
-                ids,  # noqa: S608
-            )
-            sql.execute(f"DELETE FROM instances WHERE id IN ({marks})", ids)  # noqa: S608
-            for row in series:
+            series = sql.execute(f"SELECT DISTINCT series {chosen}", ids).fetchall()
+            sql.execute(f"DELETE {chosen}", ids)
+            for (row,) in series:
                 _prune(sql, row)
 
     # Operations
@@ -252,10 +249,6 @@ def _prune(sql: sqlite3.Connection, series: int) -> None:
     (study,) = sql.execute("DELETE FROM series WHERE id = ? RETURNING study", (series,)).fetchone()
     if not sql.execute("SELECT 1 FROM series WHERE study = ? LIMIT 1", (study,)).fetchone():
         sql.execute("DELETE FROM studies WHERE id = ?", (study,))
-
-
-def _column(sql: sqlite3.Connection, query: str, values: Sequence[Any]) -> list[Any]:
-    return [value for (value,) in sql.execute(query, values)]
 
 
 def _json_object(text: str) -> dict[str, Any]:

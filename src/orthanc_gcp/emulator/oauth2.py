@@ -15,8 +15,8 @@ from starlette.responses import Response
 
 from orthanc_gcp.emulator.access_tokens import TokenMint
 from orthanc_gcp.emulator.assertions import Assertion, GrantError, check_assertion
-from orthanc_gcp.emulator.bodies import read_limited
 from orthanc_gcp.emulator.identities import GOOGLE_TOKEN_URI, Identities, User
+from orthanc_gcp.emulator.incoming import origin, read_limited
 from orthanc_gcp.emulator.responses import json_answer
 
 __all__ = ["TokenEndpoint"]
@@ -47,8 +47,8 @@ class TokenEndpoint:
         grant = form.get("grant_type", "")
         try:
             if grant == JWT_BEARER:
-                own = f"{request.url.scheme}://{request.url.netloc}{request.url.path}"
-                return self._jwt_bearer(form.get("assertion", ""), own)
+                own_uri = f"{origin(request)}{request.scope['path']}"
+                return self._jwt_bearer(form.get("assertion", ""), own_uri)
             if grant == "refresh_token":
                 return self._refresh(form)
         except GrantError as error:
@@ -71,7 +71,7 @@ class TokenEndpoint:
         scopes = form.get("scope", "").split() or user.scopes
         if not set(scopes) <= set(user.scopes):
             return _refuse("invalid_scope", "Some requested scopes were invalid.")
-        token = self._mint.issue(user.email, scopes, self._lifetime, "ya29.a0")
+        token = self._mint.issue(user.email, scopes, self._lifetime, "ya29.a0.")
         return _answer({**self._bearer(token), "scope": " ".join(scopes)})
 
     def _checked_user(self, form: dict[str, str]) -> User:

@@ -10,12 +10,37 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 __all__ = ["BulkHttpProtocol"]
 
 
+MAX_HEAD = 64 * 1024
+"""How long the head of a request may be; the parser itself would take any length."""
+
+
 class BulkHttpProtocol(HttpToolsProtocol):
     """Hands a piece of a body on as it came from the parser.
 
     uvicorn appends each piece to a buffer and copies the buffer out again: at hundreds of
     megabytes a second those two copies cost as much as the checksum.
     """
+
+    _in_head = False
+    _head_size = 0
+
+    def data_received(self, data: bytes) -> None:
+        """Take bytes from the connection."""
+        super().data_received(data)
+        if self._in_head and not self.transport.is_closing():
+            self._head_size += len(data)
+            if self._head_size > MAX_HEAD:
+                self.send_400_response("The head of the request is too long.")
+
+    def on_message_begin(self) -> None:
+        """Note that the head of a request begins."""
+        super().on_message_begin()
+        self._in_head, self._head_size = True, 0
+
+    def on_headers_complete(self) -> None:
+        """Note that the head of a request is complete."""
+        self._in_head = False
+        super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
         """Take a piece of a body from the parser."""

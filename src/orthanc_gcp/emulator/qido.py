@@ -54,7 +54,8 @@ async def _search(call: Call, level: Level) -> Response:
 def _run(call: Call, store: int, query: Query) -> bytes:
     """Return the JSON array of the matches; nothing when there is none."""
     search = Search(call, query)
-    statement, values = query.sql(store, call.names.get("study"), call.names.get("series"))
+    study, series = call.names.get("study"), call.names.get("series")
+    statement, values = query.sql(store, study, series, with_file=search.reads_files)
     matches = [search.match(*row) for row in call.storage.index.read(statement, values)]
     return f"[{','.join(matches)}]".encode() if matches else b""
 
@@ -75,13 +76,18 @@ class Search:
         self._from_file = tuple(query.include - indexed)
         self._whole_file = query.include_all and query.level is INSTANCE
 
+    @property
+    def reads_files(self) -> bool:
+        """Whether the index alone does not suffice."""
+        return self._whole_file or bool(self._from_file)
+
     def match(self, file: str, *levels: str) -> str:
         """Return the JSON object of one match."""
         known: dict[str, Any] = {}
         for level in levels:
             known.update(json.loads(level))
         shown = {tag: value for tag, value in known.items() if int(tag, 16) in self._wanted}
-        if self._whole_file or self._from_file:
+        if self.reads_files:
             shown.update(self._read_file(file, known))
         return json.dumps(dict(sorted(shown.items())), separators=(",", ":"))
 

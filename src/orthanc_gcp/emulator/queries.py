@@ -59,13 +59,16 @@ _TABLES = {
     ),
 }
 _ROW = {STUDY: "studies", SERIES: "series", INSTANCE: "instances"}
-# Any file will do: what differs between the instances of a study or series is undefined.
+# What differs between the instances of a study or series is undefined; the first one speaks.
 _FILE = {
     STUDY: (
-        "(SELECT file FROM instances WHERE series = "
-        "(SELECT id FROM series WHERE study = studies.id LIMIT 1) LIMIT 1)"
+        "(SELECT file FROM instances JOIN series ON series.id = instances.series "
+        "WHERE series.study = studies.id ORDER BY instances.id LIMIT 1)"
     ),
-    SERIES: "(SELECT file FROM instances WHERE series = series.id LIMIT 1)",
+    SERIES: (
+        "(SELECT file FROM instances WHERE instances.series = series.id "
+        "ORDER BY instances.id LIMIT 1)"
+    ),
     INSTANCE: "instances.file",
 }
 _RANGE = re.compile(r"(\d{8})?-(\d{8})?")
@@ -88,7 +91,9 @@ class Query:
     limit: int = 0
     offset: int = 0
 
-    def sql(self, store: int, study: str | None, series: str | None) -> tuple[str, list[object]]:
+    def sql(
+        self, store: int, study: str | None, series: str | None, *, with_file: bool
+    ) -> tuple[str, list[object]]:
         """Return the statement that selects a file and each level's attributes, and its values."""
         where = ["studies.store = ?"]
         values: list[object] = [store]
@@ -100,15 +105,16 @@ class Query:
             condition, bound = self._condition(tag, value)
             where.append(condition)
             values.extend(bound)
+        columns, tables = self._columns(with_file), _TABLES[self.level]
         statement = (
-            f"SELECT {self._columns()} FROM {_TABLES[self.level]} WHERE {' AND '.join(where)}"  # noqa: S608
+            f"SELECT {columns} FROM {tables} WHERE {' AND '.join(where)}"  # noqa: S608 - constants
             f" ORDER BY {_ROW[self.level]}.id LIMIT ? OFFSET ?"
         )
         return statement, [*values, self.limit, self.offset]
 
-    def _columns(self) -> str:
-        levels = levels_to(self.level)
-        return ", ".join([_FILE[self.level], *(f"{_ROW[lv]}.attributes" for lv in levels)])
+    def _columns(self, with_file: bool) -> str:
+        attributes = [f"{_ROW[level]}.attributes" for level in levels_to(self.level)]
+        return ", ".join([_FILE[self.level] if with_file else "''", *attributes])
 
     def _condition(self, tag: int, value: str) -> tuple[str, list[object]]:
         column = _columns_by_tag(self.level)[tag]
@@ -132,7 +138,9 @@ def parse_query(level: Level, parameters: Iterable[tuple[str, str]]) -> Query:
         elif name == "includefield":
             _include(query, value)
         elif name not in _STANDARD_PARAMETERS:
-            query.conditions.append((_search_key(level, name), value))
+            tag = _search_key(level, name)
+            # PS3.4 C.2.2.2.3: a key without a value matches everything.
+            query.conditions += [(tag, value)] if value else []
     return query
 
 

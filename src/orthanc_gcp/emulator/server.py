@@ -32,7 +32,7 @@ DEFAULT_STORE = StoreName("osimis-test", "europe-west2", "test", "dicom")
 """The store of the sample configuration of Orthanc's original plugin."""
 
 _KEEP_ALIVE = 240
-_STOP_WITHIN = 5.0
+_START_WITHIN = 30.0
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,9 @@ class Emulator:
         started = threading.Event()
         self._thread = threading.Thread(target=self._run_in_thread, args=(started.set,))
         self._thread.start()
-        started.wait(_STOP_WITHIN)
+        if not started.wait(_START_WITHIN):
+            self.stop()
+            raise RuntimeError("the emulator did not start")
         return self
 
     def __exit__(

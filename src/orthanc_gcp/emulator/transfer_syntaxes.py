@@ -14,33 +14,28 @@ from orthanc_gcp.emulator.dicom_reader import (
     IMPLICIT_LITTLE,
 )
 
-__all__ = ["AS_STORED", "DEFAULT", "KNOWN", "can_convert"]
+__all__ = ["AS_STORED", "DECODABLE", "DEFAULT", "KNOWN", "can_convert"]
 
 AS_STORED = "*"
 DEFAULT = EXPLICIT_LITTLE
 _PREFIX = "1.2.840.10008.1.2."
 _NATIVE = frozenset({IMPLICIT_LITTLE, EXPLICIT_LITTLE, EXPLICIT_BIG, DEFLATED})
 _WRITABLE = frozenset({IMPLICIT_LITTLE, EXPLICIT_LITTLE, DEFLATED})
-_DECODABLE = frozenset(
+DECODABLE = frozenset(
     _PREFIX + suffix
-    for suffix in [
-        "4.50",
-        "4.51",
-        "4.57",
-        "4.70",
-        "4.80",
-        "4.81",
-        "4.90",
-        "4.91",
-        "4.201",
-        "4.202",
-        "4.203",
-        "5",
-    ]
+    for suffix in (
+        *("4.50", "4.51", "4.57", "4.70"),  # JPEG
+        *("4.80", "4.81"),  # JPEG-LS
+        *("4.90", "4.91"),  # JPEG 2000
+        *("4.201", "4.202", "4.203"),  # HTJ2K
+        "5",  # RLE
+    )
 )
+"""What an image can be decoded from."""
+
 KNOWN = frozenset(
     {AS_STORED, IMPLICIT_LITTLE, EXPLICIT_LITTLE, DEFLATED, _PREFIX + "8.1"}
-    | _DECODABLE
+    | DECODABLE
     | {_PREFIX + suffix for suffix in ("4.110", "4.111", "4.112")}
 )
 """What a client may ask for; not everything can be made from everything."""
@@ -49,6 +44,6 @@ KNOWN = frozenset(
 def can_convert(stored: Iterable[str], wanted: str) -> bool:
     """Tell whether instances stored in some transfer syntaxes can be had in the wanted one."""
     return all(
-        wanted in (AS_STORED, source) or (wanted in _WRITABLE and source in _NATIVE | _DECODABLE)
+        wanted in (AS_STORED, source) or (wanted in _WRITABLE and source in _NATIVE | DECODABLE)
         for source in stored
     )

@@ -1,4 +1,4 @@
-"""Request bodies that have to be small."""
+"""What is taken from requests with care: bodies that have to be small, and the host's name."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from starlette.requests import Request
 
 from orthanc_gcp.emulator.responses import Refusal, error
 
-__all__ = ["MAX_CONTROL_BODY", "read_limited"]
+__all__ = ["MAX_CONTROL_BODY", "origin", "read_limited"]
 
 MAX_CONTROL_BODY = 10 * 1024 * 1024
 """What any method but STOW takes (Healthcare API, quotas and limits)."""
@@ -20,3 +20,12 @@ async def read_limited(request: Request, limit: int) -> bytes:
         if len(body) > limit:
             raise Refusal(error(400, f"Request payload size exceeds the limit: {limit} bytes."))
     return bytes(body)
+
+
+def origin(request: Request) -> str:
+    """Return scheme and host as the client wrote them, for addresses that it will follow."""
+    host = request.headers.get("host")
+    if host is None:
+        address, port = request.scope["server"]
+        host = f"{address}:{port}"
+    return f"{request.scope['scheme']}://{host}"

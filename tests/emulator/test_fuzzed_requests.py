@@ -1,0 +1,103 @@
+"""Requests that no client should send: answered, and never with a 500."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from urllib.parse import quote, urlencode
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.emulator.client import DICOM_JSON, MULTIPART, Client, make_dicom
+
+FINE = {200, 204, 400, 401, 403, 404, 406, 409}
+bounded = settings(
+    max_examples=150,
+    deadline=5000,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+DICOM = make_dicom()
+TOKENS = [
+    b"--",
+    b"--x",
+    b"--x--",
+    b"\r\n",
+    b"\r\n--x\r\n",
+    b"Content-Type: application/dicom",
+    DICOM,
+]
+pieces = st.lists(st.sampled_from(TOKENS) | st.binary(max_size=60), max_size=12)
+
+
+@bounded
+@given(pieces, st.booleans())
+def test_multipart(client: Client, body: list[bytes], chunked: bool) -> None:
+    def chunks() -> Iterator[bytes]:
+        yield from (piece for piece in body if piece)
+
+    response = client.request(
+        "POST",
+        "/studies",
+        chunks() if chunked else b"".join(body),
+        content_type=f"{MULTIPART}; boundary=x",
+        accept=DICOM_JSON,
+    )
+    assert response.status in {200, 400, 409}
+
+
+@bounded
+@given(st.data())
+def test_dicom(client: Client, data: st.DataObject) -> None:
+    content = bytearray(DICOM)
+    places = st.integers(0, len(content) - 1)
+    for at, value in data.draw(st.lists(st.tuples(places, st.integers(0, 255)), max_size=6)):
+        content[at] = value
+    body = bytes(content[: data.draw(st.integers(0, len(content)))])
+    response = client.request("POST", "/studies", body, content_type="application/dicom")
+    assert response.status in {200, 409}
+    for path in ("/instances?includefield=all", "/studies?PatientName=a&fuzzymatching=true"):
+        assert client.get(path).status in {200, 204}
+
+
+header = st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=40)
+
+
+@bounded
+@given(header, header, header, st.sampled_from(["GET", "POST", "DELETE"]))
+def test_headers(client: Client, accept: str, kind: str, host: str, verb: str) -> None:
+    response = client.request(verb, "/studies", b"", accept=accept, content_type=kind, host=host)
+    assert response.status in FINE
+
+
+@bounded
+@given(st.text(max_size=20), st.text(max_size=20), st.text(max_size=20))
+def test_paths_and_queries(client: Client, segment: str, name: str, value: str) -> None:
+    path = f"/studies/{quote(segment)}/series?{urlencode({name: value})}"
+    assert client.get(path).status in FINE
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        b"\0\0\0\0",
+        b"GET /\xff HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET http://[ HTTP/1.1\r\nHost: [\r\n\r\n",
+        b"GET / HTTP/1.1\r\n\r\n",
+        b"POST /token HTTP/1.1\r\nContent-Length: -1\r\n\r\n",
+        b"POST /token HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+        b"GET / HTTP/1.1\r\nX: " + b"a" * 200_000,
+        b"GET /" + b"a" * 200_000,
+        b"GET / HTTP/1.1\r\n" + b"X: a\r\n" * 50_000,
+    ],
+)
+def test_broken_http(client: Client, request_: bytes) -> None:
+    host, _, port = client.url.removeprefix("http://").partition(":")
+    with socket.create_connection((host, int(port)), timeout=10) as connection:
+        try:
+            connection.sendall(request_)
+            answer = connection.recv(1000)
+        except ConnectionError:
+            return  # refused while it was still being sent
+        assert answer.startswith((b"HTTP/1.1 400", b"HTTP/1.1 404"))
