@@ -2,7 +2,7 @@
 PYTHON ?= python3.11
 VENV := .venv
 RUN := $(VENV)/bin
-PACKAGES := orthanc orthanc-dicomweb orthanc-python faketime python3.11-venv
+PACKAGES := orthanc orthanc-dicomweb orthanc-python python3.11-venv chromium faketime
 
 .PHONY: setup demo test lint bench clean
 
@@ -10,7 +10,7 @@ setup: $(VENV)/.ready
 
 $(VENV)/.ready: requirements.lock pyproject.toml
 	dpkg -s $(PACKAGES) >/dev/null 2>&1 || \
-	    { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $(PACKAGES); }
+	    { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(PACKAGES); }
 	$(PYTHON) -m venv --clear $(VENV)
 	$(RUN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	$(RUN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .

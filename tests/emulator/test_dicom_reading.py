@@ -19,6 +19,7 @@ from pydicom.data import get_testdata_file
 from pydicom.dataelem import RawDataElement
 from pydicom.tag import BaseTag
 
+from orthanc_gcp.emulator.attributes import STUDY
 from orthanc_gcp.emulator.dicom_json import JsonWriter
 from orthanc_gcp.emulator.dicom_reader import (
     BytesSource,
@@ -125,7 +126,7 @@ def test_files_that_no_store_takes(name: str, reason: str) -> None:
 def test_a_file_with_half_its_pixels_is_read() -> None:
     record = read_record(BytesSource(sample("MR_truncated.dcm")))
     assert record.modality == "MR"
-    assert "7FE00010" in JsonWriter(str).file(record.file)
+    assert "7FE00010" in JsonWriter(str).file(record.header.file)
 
 
 @pytest.mark.parametrize("uid", ["", "1.2/3", "1" * 66])
@@ -159,10 +160,20 @@ def test_damaged_files_are_read_or_refused(data: st.DataObject) -> None:
     except InvalidDicomError:
         return
     record.study_keys()
-    try:
-        JsonWriter(str).file(record.file)
-    except InvalidDicomError:
-        return
+    record.attributes(STUDY)
+    JsonWriter(str).file(record.header.file)
+
+
+def test_a_sequence_that_cannot_be_read_is_left_out() -> None:
+    content = make_dicom()
+    broken = struct.pack("<HH2sHL4s", 0x40, 0x275, b"SQ", 0, 4, b"junk")
+    broken += struct.pack("<HH2sHLHHL", 0x40, 0x555, b"SQ", 0, 8, 0xFFFE, 0xE000, 999)
+    at = content.index(struct.pack("<HH2s", 0x7FE0, 0x10, b"OB"))
+    record = read_record(BytesSource(content[:at] + broken + content[at:] + b"trailing"))
+    metadata = JsonWriter(str).file(record.header.file)
+    assert metadata["00400275"] == {"vr": "SQ"}
+    assert "00400555" not in metadata
+    assert "7FE00010" in metadata
 
 
 def test_numbers_and_names(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.emulator.client import DICOM_JSON, MULTIPART, Client, make_dicom
+from tests.emulator.client import DICOM_JSON, MULTIPART, Client, make_dicom, sample
 
 FINE = {200, 204, 400, 401, 403, 404, 406, 409}
 bounded = settings(
@@ -48,15 +48,20 @@ def test_multipart(client: Client, body: list[bytes], chunked: bool) -> None:
 
 
 @bounded
-@given(st.data())
-def test_dicom(client: Client, data: st.DataObject) -> None:
-    content = bytearray(DICOM)
+@given(st.data(), st.sampled_from([DICOM, sample("test-SR.dcm"), sample("rtplan.dcm")]))
+def test_dicom(client: Client, data: st.DataObject, original: bytes) -> None:
+    content = bytearray(original)
     places = st.integers(0, len(content) - 1)
     for at, value in data.draw(st.lists(st.tuples(places, st.integers(0, 255)), max_size=6)):
         content[at] = value
     body = bytes(content[: data.draw(st.integers(0, len(content)))])
     response = client.request("POST", "/studies", body, content_type="application/dicom")
     assert response.status in {200, 409}
+    for study in client.search("/studies"):
+        path = f"/studies/{study['0020000D']['Value'][0]}"
+        assert client.get(f"{path}/metadata").status == 200
+        assert client.get(path).status in {200, 400, 406}
+        assert client.request("DELETE", path).status == 200
     for path in ("/instances?includefield=all", "/studies?PatientName=a&fuzzymatching=true"):
         assert client.get(path).status in {200, 204}
 

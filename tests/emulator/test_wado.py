@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 from pydicom.pixels import get_decoder
 from pydicom.uid import UID, generate_uid
@@ -188,6 +190,20 @@ def test_what_is_not_there(client: Client, suffix: str) -> None:
         response = client.get(absent + suffix)
         assert response.status == 403
         assert absent in json.loads(response.data)["error"]["message"]
+
+
+def test_a_client_that_leaves_is_not_served_to_the_end(own_client: Client) -> None:
+    content = make_dicom(bytes(50_000_000))
+    own_client.store(content)
+    headers = {"Authorization": f"Bearer {own_client.token}", "Accept": SINGLE}
+    url = own_client.web + path_of(read(content))
+    response = own_client.pool.request("GET", url, headers=headers, preload_content=False)
+    assert response.read(1000) == content[:1000]
+    response.close()
+    me, deadline = psutil.Process(), time.monotonic() + 10
+    while any("files" in Path(file.path).parts for file in me.open_files()):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def test_metadata_in_xml_is_not_offered(client: Client) -> None:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import base64
 import math
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from typing import Any
 
 from pydicom.charset import decode_bytes, python_encoding
@@ -19,6 +20,7 @@ from orthanc_gcp.emulator.dicom_reader import (
     DataSet,
     DicomFile,
     Element,
+    InvalidDicomError,
 )
 
 __all__ = ["JsonWriter", "read_encodings", "to_text"]
@@ -70,8 +72,11 @@ class JsonWriter:
 
     def file(self, file: DicomFile) -> dict[str, Any]:
         """Return a file's whole data set with its meta information (group 0002)."""
-        meta = self.elements(file.meta, file.meta_elements)
-        return {**meta, **self.elements(file, file.elements())}
+        return {**self.elements(file.meta, file.meta_elements), **self.data_set(file)}
+
+    def data_set(self, file: DicomFile) -> dict[str, Any]:
+        """Return a file's whole data set."""
+        return self.elements(file, _readable(file.elements()))
 
     def elements(
         self,
@@ -102,12 +107,14 @@ class JsonWriter:
         path: str = "",
         depth: int = 0,
     ) -> dict[str, Any] | None:
-        """Return one element, or nothing for a sequence that is too large."""
+        """Return one element, or nothing for a sequence that is too large or cannot be read."""
         vr = element.vr
         if vr == "SQ":
             if element.end - element.offset > MAX_SEQUENCE:
                 return None
-            return self._sequence(data_set, element, encodings, path, depth)
+            with suppress(InvalidDicomError, struct.error):
+                return self._sequence(data_set, element, encodings, path, depth)
+            return None
         if element.length == 0:
             return {"vr": vr}
         if _is_bulk(element):
@@ -136,6 +143,12 @@ class JsonWriter:
             for index, item in enumerate(data_set.items(element, depth))
         ]
         return {"vr": "SQ", "Value": items} if items else {"vr": "SQ"}
+
+
+def _readable(elements: Iterator[Element]) -> Iterator[Element]:
+    """Yield elements up to the end, or to where a file stops making sense."""
+    with suppress(InvalidDicomError, struct.error):
+        yield from elements
 
 
 def _is_bulk(element: Element) -> bool:

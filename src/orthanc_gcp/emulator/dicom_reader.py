@@ -47,7 +47,12 @@ MAX_INFLATED = 64 * 1024 * 1024
 _ITEM = 0xFFFEE000
 _ITEM_END = 0xFFFEE00D
 _SEQUENCE_END = 0xFFFEE0DD
-_SHORT_VRS = frozenset(b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US".split())
+_SHORT_VRS = {
+    vr.encode(): vr
+    for vr in "AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US".split()  # noqa: SIM905
+}
+"""The VRs whose length takes two bytes."""
+
 _WINDOW = 64 * 1024
 
 
@@ -94,15 +99,14 @@ class BytesSource:
 
 
 class Encoding(NamedTuple):
-    """How a data set is written: implicit or explicit VR, big or little endian."""
+    """How a data set is written; ``order`` is its byte order as :mod:`struct` has it."""
 
     implicit: bool
-    big_endian: bool
+    order: str
 
     @property
-    def order(self) -> str:
-        """The byte order as :mod:`struct` writes it."""
-        return ">" if self.big_endian else "<"
+    def big_endian(self) -> bool:
+        return self.order == ">"
 
 
 class Element(NamedTuple):
@@ -124,8 +128,8 @@ class Item(NamedTuple):
     next: int
 
 
-_EXPLICIT = Encoding(implicit=False, big_endian=False)
-_IMPLICIT = Encoding(implicit=True, big_endian=False)
+_EXPLICIT = Encoding(implicit=False, order="<")
+_IMPLICIT = Encoding(implicit=True, order="<")
 
 
 class DataSet:
@@ -237,7 +241,7 @@ class DicomFile(DataSet):
         self.transfer_syntax = self._transfer_syntax()
         self.encoding = Encoding(
             implicit=self.transfer_syntax == IMPLICIT_LITTLE,
-            big_endian=self.transfer_syntax == EXPLICIT_BIG,
+            order=">" if self.transfer_syntax == EXPLICIT_BIG else "<",
         )
         self._start = self.meta_elements[-1].end
         if self.transfer_syntax == DEFLATED:
@@ -260,14 +264,16 @@ class DicomFile(DataSet):
 def _vr_and_length(tag: int, head: bytes, at: int, encoding: Encoding) -> tuple[str, int, int]:
     """Return VR, length and the offset of the value, given the first bytes of an element."""
     code = head[4:6]
-    if not encoding.implicit and code in _SHORT_VRS:
-        (length,) = struct.unpack_from(encoding.order + "H", head, 6)
-        return code.decode("ascii"), length, at + 8
-    if not encoding.implicit and code.isalpha() and code.isupper():
-        if len(head) < 12:
-            raise InvalidDicomError(f"element {tag:08X} is cut off")
-        (length,) = struct.unpack_from(encoding.order + "L", head, 8)
-        return code.decode("ascii"), length, at + 12
+    if not encoding.implicit:
+        short = _SHORT_VRS.get(code)
+        if short is not None:
+            (length,) = struct.unpack_from(encoding.order + "H", head, 6)
+            return short, length, at + 8
+        if code.isalpha() and code.isupper():
+            if len(head) < 12:
+                raise InvalidDicomError(f"element {tag:08X} is cut off")
+            (length,) = struct.unpack_from(encoding.order + "L", head, 8)
+            return code.decode("ascii"), length, at + 12
     # Some writers fall back to implicit VR inside of an explicit VR data set.
     (length,) = struct.unpack_from(encoding.order + "L", head, 4)
     return known_vr(tag), length, at + 8

@@ -100,7 +100,7 @@ class Search:
             dicom = DicomFile(FileSource(descriptor))
             if self._whole_file:
                 writer = JsonWriter(f"{self._call.instance_url(_key(known))}/bulkdata/".__add__)
-                return writer.elements(dicom, dicom.elements())
+                return writer.data_set(dicom)
             elements = {element.tag: element for element in dicom.elements(stop=PIXEL_GROUP)}
             return level_attributes(dicom, elements, self._from_file)
         finally:

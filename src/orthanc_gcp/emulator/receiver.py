@@ -94,13 +94,16 @@ class Receiver:
 
     def _finish(self, upload: Upload, block: Block) -> None:
         """Write the rest of an instance and judge it."""
-        _write(upload, block)
         try:
+            _write(upload, block)
             record = upload.read_record()
         except InvalidDicomError as error:
             upload.discard()
             self._results.add_failed(f"invalid DICOM instance: {error}")
             return
+        except BaseException:
+            upload.discard()
+            raise
         if self._study not in (None, record.key.study):
             upload.discard()
             detail = "the StudyInstanceUID is not the one of the request's path"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from orthanc_gcp.emulator.attributes import Level, tags
@@ -16,7 +16,7 @@ from orthanc_gcp.emulator.dicom_reader import (
     Source,
 )
 
-__all__ = ["InstanceKey", "Record", "level_attributes", "read_record"]
+__all__ = ["Header", "InstanceKey", "Record", "level_attributes", "read_record"]
 
 _CHARACTER_SET = 0x00080005
 _STUDY_UID, _SERIES_UID, _SOP_CLASS, _SOP_UID = tags(
@@ -31,6 +31,7 @@ _STUDY_KEYS = dict(
 )
 (_MODALITY,) = tags("Modality")
 _MAX_UID_LENGTH = 64
+_UID_CHARACTERS = frozenset("0123456789.")
 
 
 @dataclass(frozen=True)
@@ -47,40 +48,59 @@ class InstanceKey:
         return f"studies/{self.study}/series/{self.series}/instances/{self.instance}"
 
 
-@dataclass
-class Record:
-    """An instance as the index knows it."""
+@dataclass(frozen=True)
+class Header:
+    """The elements of a file that come before its pixel data."""
 
-    key: InstanceKey
-    sop_class: str
-    transfer_syntax: str
-    file: DicomFile = field(repr=False)
-    elements: dict[int, Element] = field(repr=False)
+    file: DicomFile
+    elements: dict[int, Element]
 
     def text(self, tag: int) -> str:
         """Return an attribute's text, without padding; nothing when it is absent or empty."""
         element = self.elements.get(tag)
         if element is None or element.vr == "SQ":
             return ""
-        return to_text(self.file.value(element), self.encodings).strip("\0 ")
+        return to_text(self.file.value(element), self._encodings()).strip("\0 ")
 
-    @property
-    def encodings(self) -> list[str]:
+    def uid(self, tag: int) -> str:
+        """Return an attribute that has to be a UID."""
+        uid = self.text(tag)
+        if not uid:
+            raise InvalidDicomError(f"attribute {tag:08X} is missing")
+        if len(uid) > _MAX_UID_LENGTH or not _UID_CHARACTERS.issuperset(uid):
+            raise InvalidDicomError(f"attribute {tag:08X} is not a UID")
+        return uid
+
+    def _encodings(self) -> list[str]:
         element = self.elements.get(_CHARACTER_SET)
         return read_encodings(self.file.value(element) if element else b"")
 
-    def study_keys(self) -> dict[str, str]:
-        """Return the values that searches compare, at study level."""
-        return {column: self.text(tag) for column, tag in _STUDY_KEYS.items()}
+
+@dataclass(frozen=True)
+class Record:
+    """An instance as the index keeps it."""
+
+    key: InstanceKey
+    sop_class: str
+    header: Header
+
+    @property
+    def transfer_syntax(self) -> str:
+        return self.header.file.transfer_syntax
 
     @property
     def modality(self) -> str:
-        return self.text(_MODALITY)
+        return self.header.text(_MODALITY)
+
+    def study_keys(self) -> dict[str, str]:
+        """Return the values that searches compare, at study level."""
+        return {column: self.header.text(tag) for column, tag in _STUDY_KEYS.items()}
 
     def attributes(self, level: Level) -> str:
         """Return the JSON of the attributes of a level that searches may return."""
-        wanted = (*level.defaults, *level.all)
-        return json.dumps(level_attributes(self.file, self.elements, wanted), separators=(",", ":"))
+        header, wanted = self.header, (*level.defaults, *level.all)
+        attributes = level_attributes(header.file, header.elements, wanted)
+        return json.dumps(attributes, separators=(",", ":"))
 
 
 def read_record(source: Source) -> Record:
@@ -93,10 +113,9 @@ def read_record(source: Source) -> Record:
     except Exception as error:
         # Whatever a hostile file breaks in the reader, it is the file that is wrong.
         raise InvalidDicomError("the data set cannot be parsed") from error
-    record = Record(InstanceKey("", "", ""), "", file.transfer_syntax, file, elements)
-    record.key = InstanceKey(*(_uid(record, tag) for tag in (_STUDY_UID, _SERIES_UID, _SOP_UID)))
-    record.sop_class = _uid(record, _SOP_CLASS)
-    return record
+    header = Header(file, elements)
+    key = InstanceKey(header.uid(_STUDY_UID), header.uid(_SERIES_UID), header.uid(_SOP_UID))
+    return Record(key, header.uid(_SOP_CLASS), header)
 
 
 def level_attributes(
@@ -105,12 +124,3 @@ def level_attributes(
     """Return some top-level attributes of a file as DICOM JSON, ordered by tag."""
     chosen = [elements[tag] for tag in sorted({*wanted, _CHARACTER_SET}) if tag in elements]
     return JsonWriter(lambda path: path).elements(file, chosen)
-
-
-def _uid(record: Record, tag: int) -> str:
-    uid = record.text(tag)
-    if not uid or len(uid) > _MAX_UID_LENGTH or not set(uid) <= set("0123456789."):
-        raise InvalidDicomError(
-            f"attribute {tag:08X} is not a UID" if uid else f"attribute {tag:08X} is missing"
-        )
-    return uid

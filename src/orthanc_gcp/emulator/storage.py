@@ -115,6 +115,9 @@ class Storage:
             same = self._is_same(store, record.key, upload)
             upload.discard()
             return Outcome.IDENTICAL if same else Outcome.DIFFERENT
+        except BaseException:
+            upload.discard()
+            raise
         upload.move_to(self._files)
         upload.close()
         return Outcome.STORED

@@ -6,7 +6,8 @@ import asyncio
 import json
 import os
 import secrets
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 
 from starlette.responses import Response
@@ -132,7 +133,7 @@ def _open(storage: Storage, instance: StoredInstance, wanted: str) -> OpenInstan
     return OpenInstance(copy, os.fstat(copy).st_size, wanted)
 
 
-async def _blocks(instance: OpenInstance) -> AsyncIterator[bytes]:
+async def _blocks(instance: OpenInstance) -> AsyncGenerator[bytes, None]:
     try:
         offset = 0
         while offset < instance.size:
@@ -149,7 +150,7 @@ async def _parts(
     others: Sequence[StoredInstance],
     wanted: str,
     boundary: str,
-) -> AsyncIterator[bytes]:
+) -> AsyncGenerator[bytes, None]:
     async for block in _part(first, boundary):
         yield block
     for instance in others:
@@ -162,7 +163,7 @@ async def _parts(
     yield f"--{boundary}--\r\n".encode()
 
 
-async def _part(instance: OpenInstance, boundary: str) -> AsyncIterator[bytes]:
+async def _part(instance: OpenInstance, boundary: str) -> AsyncGenerator[bytes, None]:
     content_type = f"{DICOM}; transfer-syntax={instance.transfer_syntax}"
     yield f"--{boundary}\r\nContent-Type: {content_type}\r\n\r\n".encode()
     async for block in _blocks(instance):
@@ -170,7 +171,7 @@ async def _part(instance: OpenInstance, boundary: str) -> AsyncIterator[bytes]:
     yield b"\r\n"
 
 
-async def _metadata(call: Call, instances: Sequence[StoredInstance]) -> AsyncIterator[bytes]:
+async def _metadata(call: Call, instances: Sequence[StoredInstance]) -> AsyncGenerator[bytes, None]:
     separator = b"["
     for instance in instances:
         try:
@@ -193,19 +194,35 @@ def _instance_metadata(call: Call, instance: StoredInstance) -> bytes:
 
 
 class Streamed(Response):
-    """A body that is sent block by block, as fast as the client takes it."""
+    """A body that is sent block by block, as fast as the client takes it, while it is there."""
 
     def __init__(
-        self, body: AsyncIterator[bytes], media_type: str, headers: dict[str, str] | None = None
+        self,
+        body: AsyncGenerator[bytes, None],
+        media_type: str,
+        headers: dict[str, str] | None = None,
     ) -> None:
         super().__init__(headers=headers, media_type=media_type)
         self._body = body
         if headers is None:
             del self.headers["content-length"]
 
-    async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
+    async def __call__(self, _scope: Scope, receive: Receive, send: Send) -> None:
         start = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
-        await send(start)
-        async for block in self._body:
-            await send({"type": "http.response.body", "body": block, "more_body": True})
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
+        gone = asyncio.ensure_future(_disconnection(receive))
+        try:
+            await send(start)
+            async with aclosing(self._body) as blocks:
+                async for block in blocks:
+                    if gone.done():
+                        return
+                    await send({"type": "http.response.body", "body": block, "more_body": True})
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+        finally:
+            gone.cancel()
+
+
+async def _disconnection(receive: Receive) -> None:
+    """Return when the client has left."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
