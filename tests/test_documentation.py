@@ -85,7 +85,7 @@ def test_commands_named_in_documents_exist():
         for command in app.registered_commands
     }
     for document in DOCUMENTS:
-        named = re.findall(r"^\$? ?(?:sudo )?orthanc-gcp ([a-z-]+)", document.read_text(), re.MULTILINE)
+        named = re.findall(r"[/`\n]orthanc-gcp ([a-z-]+)", document.read_text())
         assert set(named) <= commands
 
 

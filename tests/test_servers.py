@@ -6,7 +6,7 @@ import pytest
 
 from orthanc_gcp.configuration import read
 from orthanc_gcp.errors import PublicationError
-from orthanc_gcp.servers import definition, differs
+from orthanc_gcp.servers import Servers, definition, differs
 from tests.support.keys import user_account
 
 URL = (
@@ -79,3 +79,30 @@ def test_what_orthanc_shows_of_the_definition():
 )
 def test_what_somebody_else_wrote(shown):
     assert differs(define(), shown)
+
+
+class Plugin:
+    """The DICOMweb plugin as somebody else's Orthanc has it."""
+
+    def __init__(self, version):
+        self._version = version
+
+    def version(self):
+        return self._version
+
+    def shown(self):
+        return {}
+
+
+@pytest.mark.parametrize("version", ["1.0", "1.7", "1.24", "2.0", "mainline"])
+def test_versions_of_the_dicomweb_plugin_that_are_new_enough(version):
+    assert Servers(Plugin(version), read({})).open()
+
+
+@pytest.mark.parametrize("version", ["0.6", "0.9.1"])
+def test_versions_that_are_too_old(version, caplog):
+    assert not Servers(Plugin(version), read({})).open()
+    assert (
+        f"the DICOMweb plugin {version} is too old: install orthanc-dicomweb 1.0 or newer and name "
+        "its library in Plugins" in caplog.text
+    )

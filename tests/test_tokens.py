@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from datetime import timedelta
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -224,6 +225,19 @@ def test_an_unexpected_error_is_a_failure_like_others(caplog, error):
     assert "secret-1" not in caplog.text
 
 
+def test_tries_that_hang_are_not_rarer_than_one_a_minute():
+    """The time until a hanging request is given up counts as waiting."""
+    tried = []
+
+    def fails(now):
+        tried.append(now - 60)
+        raise TokenError("no answer", reason="timeout")
+
+    simulation = Simulation(60, 60, fails)
+    simulation.run(3600)
+    assert max(later - earlier for earlier, later in pairwise(tried)) <= 61.5
+
+
 def test_a_token_that_is_dead_on_arrival_is_not_published():
     simulation = Simulation(-5)
     simulation.run(10)
@@ -274,6 +288,30 @@ def keep():
     yield start
     for schedule in schedules:
         schedule.stop()
+
+
+def test_an_account_is_refreshed_once_at_a_time():
+    release = threading.Event()
+    credentials = Slow(release)
+    clock = SystemClock()
+    schedule = Schedule(clock)
+    keeper = Keeper(
+        [account()],
+        load=lambda _: credentials,
+        endpoint=None,
+        on_token=lambda *_: None,
+        schedule=schedule,
+        clock=clock,
+        timeout=60,
+    )
+    for _ in range(5):
+        keeper.start()
+    schedule.start()
+    wait_until(lambda: credentials.calls)
+    time.sleep(0.2)
+    release.set()
+    schedule.stop()
+    assert credentials.calls == 1
 
 
 def test_hanging_accounts_delay_no_other(keep):

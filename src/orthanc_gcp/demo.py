@@ -43,7 +43,10 @@ SAMPLES = (
     "waveform_ecg.dcm",
 )
 SERVER = "/dicom-web/servers/my-google"
-PLUGINS = Path("/usr/share/orthanc/plugins")
+PLUGINS = (
+    Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so"),
+    Path("/usr/share/orthanc/plugins/libOrthancPython.so"),
+)
 _WAIT = 30
 
 
@@ -70,8 +73,8 @@ def demo() -> None:
     except KeyboardInterrupt:
         console.print()
     except (GcpError, OSError, urllib3.exceptions.HTTPError) as error:
-        console.print(f"[red]failed[/] {error}")
-        console.print(f"The logs are in {folder}.")
+        console.print(f"[red]failed[/] {error}", soft_wrap=True)
+        console.print(f"The logs are in {folder}.", soft_wrap=True)
         raise typer.Exit(1) from None
     shutil.rmtree(folder, ignore_errors=True)
 
@@ -148,11 +151,10 @@ class Stage:
 
     def start_orthanc(self) -> str:
         """Orthanc with the DICOMweb plugin and this plugin."""
-        executable = shutil.which("Orthanc", path="/usr/sbin:/usr/local/sbin:/usr/bin:/opt/bin")
-        if executable is None:
-            raise DemoError(
-                "install Orthanc: apt-get install orthanc orthanc-dicomweb orthanc-python"
-            )
+        executable = shutil.which("Orthanc", path="/usr/sbin:/usr/local/sbin:/usr/bin")
+        if executable is None or not all(plugin.exists() for plugin in PLUGINS):
+            packages = "orthanc orthanc-dicomweb orthanc-python"
+            raise DemoError(f"Orthanc is not complete, install it: apt-get install {packages}")
         port = _port(8042)
         file = self.folder / "orthanc.json"
         file.write_text(json.dumps(self.configuration(port), indent=2))
@@ -174,10 +176,7 @@ class Stage:
             "HttpPort": port,
             "DicomServerEnabled": False,
             "HttpsCACertificates": str(self.folder / "google" / "ca.pem"),
-            "Plugins": [
-                str(PLUGINS / "libOrthancDicomWeb.so"),
-                str(PLUGINS / "libOrthancPython.so"),
-            ],
+            "Plugins": [str(plugin) for plugin in PLUGINS],
             "PythonScript": str(script_file),
             "GoogleCloudPlatform": {
                 "BaseUrl": f"{self.google}/v1beta1/",

@@ -84,6 +84,7 @@ class _Kept:
     token: Token | None = None
     attempt: int = 0
     running: bool = False
+    began: float = 0.0
     failures: int = 0
     pause: float = 0.0
     slow: bool = False
@@ -143,7 +144,7 @@ class Keeper:
             kept.running = True
             kept.attempt += 1
             attempt = kept.attempt
-        began = self._clock.now()
+            kept.began = began = self._clock.now()
         self._schedule.at(began + self._timeout + GRACE, partial(self._give_up, kept, attempt))
         try:
             token = self._acquire(kept, began)
@@ -193,14 +194,16 @@ class Keeper:
             kept.failures += 1
             kept.slow = error.reason == "timeout"
             kept.pause = pause(kept.pause, self.token(kept.account.name), self._luck())
-            wait = kept.pause
+            now = self._clock.now()
+            # The time that the failed try took counts: one that hung for a minute has waited.
+            wait = max(kept.pause - (now - kept.began), min(kept.pause, FIRST_PAUSE))
         self._tell(kept, str(error), wait)
-        self._schedule.at(self._clock.now() + wait, partial(self._refresh, kept), slow=kept.slow)
+        self._schedule.at(now + wait, partial(self._refresh, kept), slow=kept.slow)
 
     def _tell(self, kept: _Kept, words: str, wait: float) -> None:
         """Log a failure; one that repeats itself once a minute is told every ten minutes."""
         now = self._clock.now()
-        known = kept.told == words and wait >= LONGEST_PAUSE / 2
+        known = kept.told == words and kept.pause >= LONGEST_PAUSE / 2
         if known and now - kept.told_at < REPEAT_AFTER:
             return
         kept.told, kept.told_at = words, now

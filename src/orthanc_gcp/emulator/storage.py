@@ -20,7 +20,7 @@ from pathlib import Path
 
 from orthanc_gcp.emulator.dicom_reader import FileSource
 from orthanc_gcp.emulator.index import Index, StoredInstance
-from orthanc_gcp.emulator.records import InstanceKey, Record, read_record
+from orthanc_gcp.emulator.records import Record, read_record
 
 __all__ = ["DirectoryInUseError", "Outcome", "Storage", "Upload"]
 
@@ -110,11 +110,13 @@ class Storage:
     def keep(self, store: int, record: Record, upload: Upload) -> Outcome:
         """Store an upload that is complete, unless its key is taken already."""
         try:
-            self.index.add(store, record, upload.size, upload.sha256, upload.name)
-        except sqlite3.IntegrityError:
-            same = self._is_same(store, record.key, upload)
-            upload.discard()
-            return Outcome.IDENTICAL if same else Outcome.DIFFERENT
+            while not self._add(store, record, upload):
+                present = self.index.instance(store, record.key)
+                if present is not None:
+                    upload.discard()
+                    same = present.sha256 == upload.sha256
+                    return Outcome.IDENTICAL if same else Outcome.DIFFERENT
+                # It has been deleted this very moment: there is room now.
         except BaseException:
             upload.discard()
             raise
@@ -122,9 +124,12 @@ class Storage:
         upload.close()
         return Outcome.STORED
 
-    def _is_same(self, store: int, key: InstanceKey, upload: Upload) -> bool:
-        present = self.index.instance(store, key)
-        return present is not None and present.sha256 == upload.sha256
+    def _add(self, store: int, record: Record, upload: Upload) -> bool:
+        try:
+            self.index.add(store, record, upload.size, upload.sha256, upload.name)
+        except sqlite3.IntegrityError:
+            return False
+        return True
 
     def open(self, file: str) -> int:
         """Return a descriptor of an instance's file; raise FileNotFoundError if it is deleted."""
