@@ -46,8 +46,8 @@ CREATE TABLE IF NOT EXISTS operations (
     name TEXT PRIMARY KEY, dataset TEXT NOT NULL, body TEXT NOT NULL);
 """
 _SELECT_INSTANCES = """
-SELECT instances.id, studies.uid, series.uid, instances.uid, instances.sop_class,
-    instances.transfer_syntax, instances.size, instances.sha256, instances.file
+SELECT studies.uid, series.uid, instances.uid, instances.transfer_syntax,
+    instances.size, instances.sha256, instances.file
 FROM studies JOIN series ON series.study = studies.id
 JOIN instances ON instances.series = series.id
 WHERE studies.store = ? AND studies.uid = ?"""
@@ -57,9 +57,7 @@ WHERE studies.store = ? AND studies.uid = ?"""
 class StoredInstance:
     """An instance that is in a store; ``file`` is the name of its file."""
 
-    id: int
     key: InstanceKey
-    sop_class: str
     transfer_syntax: str
     size: int
     sha256: bytes
@@ -149,7 +147,7 @@ class Index:
                 query += f" AND {column}.uid = ?"
                 values.append(uid)
         rows = self.read(query + " ORDER BY instances.id", values)
-        return [StoredInstance(row[0], InstanceKey(*row[1:4]), *row[4:]) for row in rows]
+        return [StoredInstance(InstanceKey(*row[:3]), *row[3:]) for row in rows]
 
     def instance(self, store: int, key: InstanceKey) -> StoredInstance | None:
         found = self.instances(store, key.study, key.series, key.instance)
@@ -158,13 +156,13 @@ class Index:
     def has_file(self, file: str) -> bool:
         return self.read("SELECT 1 FROM instances WHERE file = ?", (file,)).fetchone() is not None
 
-    def remove(self, ids: Sequence[int]) -> None:
-        """Remove instances, and the series and studies that are empty then."""
-        marks = ",".join("?" * len(ids))
-        chosen = f"FROM instances WHERE id IN ({marks})"
+    def remove(self, files: Sequence[str]) -> None:
+        """Remove instances by their files, and the series and studies that are empty then."""
+        # Not by their rows: SQLite gives the number of a deleted row to the next one.
+        chosen = f"FROM instances WHERE file IN ({','.join('?' * len(files))})"
         with self._transaction() as sql:
-            series = sql.execute(f"SELECT DISTINCT series {chosen}", ids).fetchall()
-            sql.execute(f"DELETE {chosen}", ids)
+            series = sql.execute(f"SELECT DISTINCT series {chosen}", files).fetchall()
+            sql.execute(f"DELETE {chosen}", files)
             for (row,) in series:
                 _prune(sql, row)
 

@@ -24,7 +24,7 @@ from orthanc_gcp.emulator.records import Record, read_record
 
 __all__ = ["DirectoryInUseError", "Outcome", "Storage", "Upload"]
 
-_DELETE_AT_ONCE = 500
+_DELETE_AT_ONCE = 100
 
 
 class DirectoryInUseError(Exception):
@@ -70,9 +70,7 @@ class Upload:
         return read_record(FileSource(self._file))
 
     def move_to(self, folder: Path) -> None:
-        # Somebody may have deleted the instance already: the index knows it by now.
-        with suppress(FileNotFoundError):
-            self._path = self._path.rename(folder / self.name)
+        self._path = self._path.rename(folder / self.name)
 
     def discard(self) -> None:
         """Forget the file."""
@@ -97,6 +95,8 @@ class Storage:
         self._files.mkdir(exist_ok=True)
         self._limbo.mkdir(exist_ok=True)
         self.index = Index(directory / "index.sqlite")
+        # A file moves when its entry in the index comes or goes: both or neither, for others.
+        self._moving = threading.Lock()
         self._recover()
 
     def close(self) -> None:
@@ -120,15 +120,16 @@ class Storage:
         except BaseException:
             upload.discard()
             raise
-        upload.move_to(self._files)
         upload.close()
         return Outcome.STORED
 
     def _add(self, store: int, record: Record, upload: Upload) -> bool:
-        try:
-            self.index.add(store, record, upload.size, upload.sha256, upload.name)
-        except sqlite3.IntegrityError:
-            return False
+        with self._moving:
+            try:
+                self.index.add(store, record, upload.size, upload.sha256, upload.name)
+            except sqlite3.IntegrityError:
+                return False
+            upload.move_to(self._files)
         return True
 
     def open(self, file: str) -> int:
@@ -142,14 +143,17 @@ class Storage:
     def delete(self, instances: Sequence[StoredInstance]) -> None:
         """Delete instances; in steps, so that uploads are not kept waiting."""
         for start in range(0, len(instances), _DELETE_AT_ONCE):
-            step = instances[start : start + _DELETE_AT_ONCE]
-            for instance in step:
-                # Another request may be deleting it, or be about to move it out of limbo.
+            self._delete(instances[start : start + _DELETE_AT_ONCE])
+
+    def _delete(self, instances: Sequence[StoredInstance]) -> None:
+        with self._moving:
+            for instance in instances:
+                # Another request may have deleted it since the index was asked.
                 with suppress(FileNotFoundError):
                     (self._files / instance.file).rename(self._limbo / instance.file)
-            self.index.remove([instance.id for instance in step])
-            for instance in step:
-                (self._limbo / instance.file).unlink(missing_ok=True)
+            self.index.remove([instance.file for instance in instances])
+        for instance in instances:
+            (self._limbo / instance.file).unlink(missing_ok=True)
 
     def _recover(self) -> None:
         for path in self._limbo.iterdir():
