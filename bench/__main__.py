@@ -23,7 +23,7 @@ MEASUREMENTS = {
     "stop": stop.measurement,
     "crowd": accounts.crowd,
 }
-ON_DEMAND = {"crowd"}  # three and a half minutes for each round
+ON_DEMAND = {"crowd"}  # two to four minutes for each round
 
 
 def main() -> None:

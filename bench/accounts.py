@@ -123,7 +123,6 @@ def crowd(place: Place) -> Measurement:
 
 def _goals() -> tuple[Goal, ...]:
     return (
-        Goal("first", ours(1), 250),
         Goal("all", ours(100), 1000),
         Goal("memory", ours(1), 40),
         Goal("memory", ours(1000), 60),

@@ -82,6 +82,8 @@ def terminate_at(moments: Mapping[int, float], wait: float = 60) -> dict[int, fl
         pause = min(due) - time.time() if due else deadline - time.monotonic()
         for descriptor, _ in watch.poll(max(0.0, pause * 1000)):
             pid = descriptors[descriptor]
+            if pid not in sent:
+                raise ChildProcessError(f"process {pid} has ended before it was told to")
             ended[pid] = time.monotonic() - sent[pid]
             watch.unregister(descriptor)
             os.close(descriptor)

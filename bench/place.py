@@ -46,6 +46,7 @@ _USER_TOO = {
     "AuthorizedUserRefreshToken": "unused",
 }
 _STAMP = re.compile(r"^[IWE](\d{4} \d\d:\d\d:\d\d\.\d+)", re.MULTILINE)
+_ERROR = re.compile(r"^E\d{4} .*", re.MULTILINE)
 
 
 class Instance(Orthanc):
@@ -54,11 +55,16 @@ class Instance(Orthanc):
     began = 0.0
 
     def __enter__(self) -> Instance:
-        self.start()
+        try:
+            self.start()
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.kill()
+        if self.running:
+            self.kill()
         shutil.rmtree(self.folder)
 
     def start(self, wait: float = 60) -> None:
@@ -72,7 +78,13 @@ class Instance(Orthanc):
 
     def wait_until_published(self, accounts: int, wait: float = 300) -> None:
         """Wait until the definition of every account has been published."""
-        wait_until(lambda: self.log.count(PUBLISHED) >= accounts, wait, lambda: self.log[-2000:])
+        wait_until(lambda: self._published() >= accounts, wait, lambda: self.log[-2000:])
+
+    def _published(self) -> int:
+        log = self.log
+        if error := _ERROR.search(log):  # what is measured does not work
+            raise RuntimeError(error[0])
+        return log.count(PUBLISHED)
 
     def stamps(self, text: str) -> list[float]:
         """The times on the wall clock, to the microsecond, of the lines that hold a text."""
@@ -107,8 +119,8 @@ class Place:
                 )
             }
             self._bundle = _bundle(authority, self.folder)
+            self._warm_up()
             self._stack = stack.pop_all()
-        self._warm_up()
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -42,7 +42,11 @@ def measurement(place: Place) -> Measurement:
                 instance.pid: instance.stamps(READY)[0] + age for instance in instances.values()
             }
             ended = terminate_at(moments)
-            return {name: {"stop": ended[instance.pid]} for name, instance in instances.items()}
+            stopped = {name: ended[instance.pid] for name, instance in instances.items()}
+            for name, instance in instances.items():
+                _, code = instance.stop()
+                assert code == 0, f"{name} ended with exit code {code}:\n{instance.log}"
+            return {name: {"stop": seconds} for name, seconds in stopped.items()}
 
     return Measurement(
         "stop",
