@@ -117,8 +117,9 @@ PATH = "GoogleCloudPlatform.Accounts.my-google"
         ),
         (
             STORE,
-            f"{PATH}: no credential, expected ServiceAccountFile, AuthorizedUserFile, or all "
-            "of AuthorizedUserClientId, AuthorizedUserClientSecret, AuthorizedUserRefreshToken",
+            f"{PATH}: no credential, expected one of Credentials; CredentialsFile; "
+            "ServiceAccountJson; ServiceAccountFile; AuthorizedUserFile; AuthorizedUserClientId, "
+            "AuthorizedUserClientSecret, AuthorizedUserRefreshToken",
         ),
         (
             {**STORE, "AuthorizedUserClientId": "x"},

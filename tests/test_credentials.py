@@ -10,6 +10,7 @@ from google.oauth2 import service_account
 
 from orthanc_gcp import credentials
 from orthanc_gcp.configuration import read
+from orthanc_gcp.credentials import keys as keys_module
 from orthanc_gcp.errors import CredentialError
 from tests.support import keys
 from tests.support.keys import STORE, USER
@@ -20,7 +21,7 @@ GOOGLE = "https://oauth2.googleapis.com/token"
 def load(tmp_path, **options):
     settings = read({"GoogleCloudPlatform": {"Accounts": {"a": {**STORE, **options}}}}, tmp_path)
     assert [str(p) for p in settings.problems if p.error] == []
-    return credentials.load(settings.accounts[0], settings)
+    return credentials.load(settings.accounts[0], settings).credentials
 
 
 def problem(tmp_path, content, option="ServiceAccountFile") -> str:
@@ -80,10 +81,10 @@ def test_the_precedence_of_the_original(tmp_path):
 def test_a_key_is_parsed_once(tmp_path):
     keys.write(tmp_path / "1.json", keys.service_account(""))
     keys.write(tmp_path / "2.json", keys.service_account("", client_email="b@c"))
-    before = credentials._parsed_key.cache_info().misses
+    before = keys_module._parsed_key.cache_info().misses
     load(tmp_path, ServiceAccountFile="1.json")
     load(tmp_path, ServiceAccountFile="2.json")
-    assert credentials._parsed_key.cache_info().misses <= before + 1
+    assert keys_module._parsed_key.cache_info().misses <= before + 1
 
 
 def test_a_missing_file(tmp_path):
@@ -117,11 +118,12 @@ def test_files_in_each_others_place(tmp_path):
         "AuthorizedUserFile"
     )
     assert problem(tmp_path, keys.service_account(""), "AuthorizedUserFile") == (
-        "expected the credentials of a user, found the type service_account, which belongs in "
+        "expected a user's credentials, found the type service_account, which belongs in "
         "ServiceAccountFile"
     )
     assert problem(tmp_path, {"type": "external_account"}) == (
-        "expected the key of a service account, found the type external_account"
+        "expected the key of a service account, found the type external_account, which belongs in "
+        "CredentialsFile"
     )
     assert problem(tmp_path, {"type": {"x": "secret"}}) == (
         "expected the key of a service account, found the type of another kind"

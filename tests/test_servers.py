@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from orthanc_gcp.clock import SystemClock
 from orthanc_gcp.configuration import read
 from orthanc_gcp.errors import PublicationError
 from orthanc_gcp.servers import Servers, definition, differs
@@ -96,12 +97,12 @@ class Plugin:
 
 @pytest.mark.parametrize("version", ["1.0", "1.7", "1.24", "2.0", "mainline"])
 def test_versions_of_the_dicomweb_plugin_that_are_new_enough(version):
-    assert Servers(Plugin(version), read({})).open()
+    assert Servers(Plugin(version), read({}), SystemClock()).open()
 
 
 @pytest.mark.parametrize("version", ["0.6", "0.9.1"])
 def test_versions_that_are_too_old(version, caplog):
-    assert not Servers(Plugin(version), read({})).open()
+    assert not Servers(Plugin(version), read({}), SystemClock()).open()
     assert (
         f"the DICOMweb plugin {version} is too old: install orthanc-dicomweb 1.0 or newer and name "
         "its library in Plugins" in caplog.text

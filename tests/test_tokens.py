@@ -14,9 +14,11 @@ from hypothesis import strategies as st
 
 from orthanc_gcp.clock import SystemClock
 from orthanc_gcp.configuration import Account
+from orthanc_gcp.credentials import Identity
 from orthanc_gcp.errors import CredentialError, TokenError
 from orthanc_gcp.schedule import Schedule
-from orthanc_gcp.tokens import LONGEST_PAUSE, Keeper, Token, lead, pause
+from orthanc_gcp.tokens import Keeper, Token, lead, pause
+from orthanc_gcp.tokens.token import LONGEST_PAUSE
 from tests.support.orthanc import wait_until
 from tests.support.simulation import FakeClock, FakeSchedule
 
@@ -54,9 +56,9 @@ class Simulation:
         self.published: list[tuple[float, Token]] = []
         self.keeper = Keeper(
             [account()],
-            load=lambda _: self.credentials,
+            load=lambda _: Identity("user", self.credentials),
             endpoint=None,
-            on_token=lambda _, token: self.published.append((self.clock.now(), token)),
+            on_token=lambda _, _identity, token: self.published.append((self.clock.now(), token)),
             schedule=self.schedule,
             clock=self.clock,
             timeout=60,
@@ -176,13 +178,13 @@ def test_credentials_are_loaded_again_until_they_work():
     def load(_):
         if clock.now() < 1500:
             raise CredentialError("no such file", reason="missing_file")
-        return Credentials(clock, 3600)
+        return Identity("user", Credentials(clock, 3600))
 
     Keeper(
         [account()],
         load=load,
         endpoint=None,
-        on_token=lambda _, token: published.append(clock.now()),
+        on_token=lambda *_: published.append(clock.now()),
         schedule=schedule,
         clock=clock,
         timeout=60,
@@ -275,9 +277,9 @@ def keep():
         published: list[str] = []
         Keeper(
             [account(name) for name in credentials],
-            load=lambda account: credentials[account.name],
+            load=lambda account: Identity("user", credentials[account.name]),
             endpoint=None,
-            on_token=lambda account, _: published.append(account.name),
+            on_token=lambda account, *_: published.append(account.name),
             schedule=schedule,
             clock=clock,
             timeout=timeout,
@@ -297,7 +299,7 @@ def test_an_account_is_refreshed_once_at_a_time():
     schedule = Schedule(clock)
     keeper = Keeper(
         [account()],
-        load=lambda _: credentials,
+        load=lambda _: Identity("user", credentials),
         endpoint=None,
         on_token=lambda *_: None,
         schedule=schedule,

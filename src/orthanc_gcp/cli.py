@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import logging
+import signal
+from pathlib import Path
+from typing import Annotated
+
 import typer
 
+from orthanc_gcp import configuration
+from orthanc_gcp.configuration.files import folder_of, read_files
 from orthanc_gcp.demo import demo
 from orthanc_gcp.emulator.command import emulator
+from orthanc_gcp.errors import ConfigurationError
+from orthanc_gcp.examine import check
 from orthanc_gcp.plugin import script
 
 __all__ = ["app"]
@@ -24,5 +33,39 @@ def plugin_script() -> None:
     typer.echo(script.text(), nl=False)
 
 
+@app.command()
+def sidecar(
+    config: Annotated[
+        list[Path], typer.Argument(help="Orthanc's configuration: files, or a folder.")
+    ],
+    orthanc: Annotated[
+        str,
+        typer.Option(
+            envvar="ORTHANC_GCP_SIDECAR_ORTHANC",
+            help="Orthanc's address: http://user:password@host:port/.",
+        ),
+    ] = "http://localhost:8042/",
+) -> None:
+    """Keep the DICOMweb servers of an Orthanc without the Python plugin right, over its REST API.
+
+    Runs until it is stopped; waits for an Orthanc that is not up, and survives its restarts.
+    """
+    from orthanc_gcp.orthanc_rest import OrthancRest
+    from orthanc_gcp.sidecar import Sidecar
+
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.WARNING)
+    logging.getLogger("orthanc_gcp").setLevel(logging.INFO)
+    try:
+        settings = configuration.read(read_files(config), folder_of(config))
+    except ConfigurationError as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(2) from None
+    running = Sidecar(settings, OrthancRest(orthanc, ca_certificates=settings.ca_certificates))
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: running.stop())
+    running.run()
+
+
+app.command()(check)
 app.command()(demo)
 app.command()(emulator)

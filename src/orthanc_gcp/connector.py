@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Iterable
 from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from orthanc_gcp import credentials
 from orthanc_gcp.clock import Clock, SystemClock
-from orthanc_gcp.configuration import Account, Settings
+from orthanc_gcp.configuration import Account, Problem, Settings
+from orthanc_gcp.credentials import Identity
 from orthanc_gcp.errors import GcpError
 from orthanc_gcp.schedule import Schedule
 from orthanc_gcp.servers import DicomWebPlugin, Servers
 from orthanc_gcp.token_endpoint import TokenEndpoint
 from orthanc_gcp.tokens import Keeper, Token
+from orthanc_gcp.tokens.kept import Kept
 from orthanc_gcp.transport import Transport
 
-__all__ = ["Connector"]
+if TYPE_CHECKING:
+    from orthanc_gcp.doctor import Finding
+
+__all__ = ["Connector", "transport"]
 
 # The DICOMweb plugin reloads its servers when Orthanc has started, maybe after we published.
 _FIRST_LOOK = 1.0
@@ -32,19 +39,29 @@ class Connector:
         The configuration; its problems are logged when the connector starts.
     plugin
         Where the definitions go.
+    on_look
+        Called after each look at credentials and definitions, for metrics.
     """
 
     def __init__(
-        self, settings: Settings, plugin: DicomWebPlugin, clock: Clock | None = None
+        self,
+        settings: Settings,
+        plugin: DicomWebPlugin,
+        *,
+        on_look: Callable[[Connector], None] = lambda _: None,
+        clock: Clock | None = None,
     ) -> None:
         self._settings = settings
+        self._on_look = on_look
+        self._looking = False
         self._clock = clock or SystemClock()
         self._schedule = Schedule(self._clock)
-        self._servers = Servers(plugin, settings)
+        self._servers = Servers(plugin, settings, self._clock)
+        self._transport = transport(settings, self._clock)
         self._keeper = Keeper(
             settings.accounts,
             load=partial(credentials.load, settings=settings),
-            endpoint=TokenEndpoint(_transport(settings, self._clock), self._clock),
+            endpoint=TokenEndpoint(self._transport, self._clock),
             on_token=self._publish,
             schedule=self._schedule,
             clock=self._clock,
@@ -55,32 +72,93 @@ class Connector:
         """Say what is wrong with the configuration and acquire the first tokens."""
         for problem in self._settings.problems:
             _log.log(logging.ERROR if problem.error else logging.WARNING, "%s", problem)
-        if self._settings.accounts:
+        if self.accounts:
             self._keeper.start()
             self._schedule.start()
 
-    def orthanc_started(self) -> None:
-        """Orthanc takes requests now: publish, and look after the definitions from here on."""
-        if self._settings.accounts and self._servers.open():
+    def orthanc_started(self) -> bool:
+        """Orthanc takes requests now: publish, and look after all from here on.
+
+        False if there is no DICOMweb plugin to publish to.
+        """
+        if not self._looking:  # the sidecar says it after each restart of Orthanc
+            self._looking = True
             self._schedule.at(self._clock.now() + _FIRST_LOOK, self._look)
+        return not self._settings.accounts or self._servers.open()
+
+    def look_at_servers(self) -> None:
+        """Restore what somebody changed, now."""
+        self._servers.reconcile()
 
     def stop(self) -> None:
         """Stop at once; a request that hangs is left behind."""
         self._schedule.stop()
         self._servers.close()
 
-    def _publish(self, account: Account, token: Token) -> None:
+    @property
+    def accounts(self) -> list[str]:
+        """The names of all accounts, those with an error in their configuration included."""
+        return [*(account.name for account in self._settings.accounts), *self._settings.rejected]
+
+    def status(self, name: str) -> dict[str, Any]:
+        """What may be told of an account, without a secret; raises KeyError for no such account."""
+        if name in self._settings.rejected:
+            return _rejected(name, self._settings.rejected[name], self._clock)
+        return self._told(name, self._keeper.status(name))
+
+    def refresh(self, name: str) -> dict[str, Any]:
+        """Acquire a new token now; the status after it. Raises KeyError for no such account."""
+        if name in self._settings.rejected:
+            return self.status(name)
+        return self._told(name, self._keeper.refresh(name))
+
+    def check(self, name: str) -> Iterable[Finding]:
+        """Examine an account, with the requests that this takes; raises KeyError for none."""
+        from orthanc_gcp.doctor import examine  # only the one who asks pays for the import
+
+        return examine(name, self._settings, self._transport, self._clock)
+
+    def _account(self, name: str) -> Account:
+        return {account.name: account for account in self._settings.accounts}[name]
+
+    def _told(self, name: str, status: dict[str, Any]) -> dict[str, Any]:
+        since = self._servers.published_since(name)
+        account = self._account(name)
+        return {
+            "Name": name,
+            "Store": account.store_path,
+            "Url": self._settings.dicomweb_url(account),
+            "PublishedSince": since and since.isoformat(timespec="milliseconds"),
+            **status,
+        }
+
+    def _publish(self, account: Account, identity: Identity, token: Token) -> None:
         try:
-            self._servers.publish(account, token.value)
+            self._servers.publish(account, token.value, identity.quota_project)
         except GcpError as error:
             _log.error("account %s: %s", account.name, error)
 
     def _look(self) -> None:
         self._schedule.at(self._clock.now() + self._settings.refresh_interval, self._look)
-        self._servers.reconcile()
+        self._keeper.look()
+        self._on_look(self)
+        try:
+            self._servers.reconcile()
+        except GcpError as error:
+            _log.error("the server definitions cannot be looked after: %s", error)
 
 
-def _transport(settings: Settings, clock: Clock) -> Transport:
+def _rejected(name: str, problems: tuple[Problem, ...], clock: Clock) -> dict[str, Any]:
+    """The status of an account that cannot be used as it is configured."""
+    error = GcpError("; ".join(map(str, problems)), reason="configuration")
+    kept = Kept(Account(name, project="", location="", dataset="", dicom_store=""))
+    kept.failures, kept.error = 1, error
+    told = kept.status(clock) | {"NextTry": None}
+    return {"Name": name, "Store": None, "Url": None, "PublishedSince": None, **told}
+
+
+def transport(settings: Settings, clock: Clock) -> Transport:
+    """Requests as Orthanc's configuration wants them."""
     return Transport(
         settings.timeout,
         ca_certificates=settings.ca_certificates,

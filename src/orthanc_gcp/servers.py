@@ -9,8 +9,10 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any, Protocol
 
+from orthanc_gcp.clock import Clock
 from orthanc_gcp.configuration import Account, Settings
 from orthanc_gcp.errors import GcpError, PublicationError
 
@@ -53,7 +55,9 @@ class DicomWebPlugin(Protocol):
         """Remove a server."""
 
 
-def definition(account: Account, settings: Settings, token: str) -> dict[str, Any]:
+def definition(
+    account: Account, settings: Settings, token: str, quota_project: str | None = None
+) -> dict[str, Any]:
     """The server definition of an account: the original's three fields and the user's own.
 
     Raises
@@ -68,6 +72,8 @@ def definition(account: Account, settings: Settings, token: str) -> dict[str, An
             reason="token_characters",
         )
     headers = {**account.server.get("HttpHeaders", {}), "Authorization": f"Bearer {token}"}
+    if quota_project is not None:
+        headers["x-goog-user-project"] = quota_project
     return {
         "HasDelete": "1",
         **account.server,
@@ -99,11 +105,12 @@ def _visible(server: Mapping[str, Any]) -> dict[str, str]:
 class Servers:
     """The definitions of all accounts, published as soon as Orthanc takes them."""
 
-    def __init__(self, plugin: DicomWebPlugin, settings: Settings) -> None:
+    def __init__(self, plugin: DicomWebPlugin, settings: Settings, clock: Clock) -> None:
         self._plugin = plugin
         self._settings = settings
+        self._clock = clock
         self._wanted: dict[str, dict[str, Any]] = {}
-        self._published: set[str] = set()
+        self._published: dict[str, datetime] = {}
         self._lock = threading.Lock()
         self._open = False
 
@@ -125,9 +132,9 @@ class Servers:
                 self._put(name)
         return True
 
-    def publish(self, account: Account, token: str) -> None:
+    def publish(self, account: Account, token: str, quota_project: str | None = None) -> None:
         """Take a new token into the account's definition."""
-        server = definition(account, self._settings, token)
+        server = definition(account, self._settings, token, quota_project)
         with self._lock:
             self._wanted[account.name] = server
             if self._open:
@@ -138,12 +145,19 @@ class Servers:
         with self._lock:
             if not self._open or not self._wanted:
                 return
-            shown = self._plugin.shown() or {}
+            shown = self._plugin.shown()
+            if shown is None:
+                raise PublicationError("the DICOMweb plugin does not serve its servers")
             for name, server in self._wanted.items():
                 if differs(server, shown.get(name)):
                     if name in self._published:
                         _log.warning("account %s: its DICOMweb server was changed, restoring", name)
+                        del self._published[name]
                     self._put(name)
+
+    def published_since(self, name: str) -> datetime | None:
+        """Since when the definition has been in place; None while it is not."""
+        return self._published.get(name)
 
     def close(self) -> None:
         """Publish no more; with servers in the database, take the tokens out of it."""
@@ -166,7 +180,7 @@ class Servers:
             _log.error("account %s: its DICOMweb server cannot be published: %s", name, error)
             return
         if name not in self._published:
-            self._published.add(name)
+            self._published[name] = self._clock.utc()
             url = self._wanted[name]["Url"]
             _log.warning("account %s: published as DICOMweb server, %s", name, url)
 

@@ -22,15 +22,19 @@ from orthanc_gcp.errors import TokenError
 from orthanc_gcp.secrecy import readable, secrets_of_form
 from orthanc_gcp.transport import Answer, Transport
 
-__all__ = ["TokenEndpoint"]
+__all__ = ["TOLERATED_SKEW", "TokenEndpoint", "clock_offset", "google_error"]
 
 # Google's tokens live 12 hours at most; more than a day is somebody else's answer.
 LONGEST_LIFETIME = 86400
-_TOLERATED_SKEW = 60
+TOLERATED_SKEW = 60
 
 
 class TokenEndpoint(Request):
-    """A transport that only returns usable token answers (RFC 6749 §5.1)."""
+    """A transport that only returns usable answers to what credentials ask.
+
+    Those are tokens (RFC 6749 §5.1, RFC 8693 §2.2), the tokens of the IAM Credentials API, and
+    what stands before them: the metadata server, and sources of subject tokens.
+    """
 
     def __init__(self, transport: Transport, clock: Clock) -> None:
         self._transport = transport
@@ -45,45 +49,70 @@ class TokenEndpoint(Request):
         timeout: float | None = None,
         **kwargs: Any,
     ) -> Answer:
-        """Ask for a token.
+        """Ask.
 
         Raises
         ------
         TokenError
-            The endpoint refused (RFC 6749 §5.2), or its answer is not a token.
+            The other side refused (RFC 6749 §5.2), or its answer is not what was asked for.
         """
         answer = self._transport(url, method, body, headers, timeout, **kwargs)
-        fields = _fields(answer)
         who = urlsplit(url).netloc
         if answer.status != 200:
-            words = f"{who} answered {_refusal(answer, fields, secrets_of_form(body))}"
-            reason = fields.get("error")
-            raise TokenError(
-                words + self._skew(answer),
-                reason=reason if isinstance(reason, str) else f"http_{answer.status}",
-                status=answer.status,
-            )
-        fault = _fault(answer, fields)
-        if fault:
-            reason, words = fault
-            raise TokenError(f"{who} answered 200 but {words}", reason=reason, status=200)
+            raise self._refusal(who, answer, secrets_of_form(body))
+        if method == "POST":
+            judge = _iam_fault if url.endswith(":generateAccessToken") else _token_fault
+            fault = judge(answer, _fields(answer))
+            if fault:
+                reason, words = fault
+                raise TokenError(f"{who} answered 200 but {words}", reason=reason, status=200)
         return answer
 
-    def _skew(self, answer: Answer) -> str:
-        """What to say of this machine's clock, by the ``Date`` header of the answer."""
-        try:
-            date = parsedate_to_datetime(answer.headers.get("Date", ""))
-        except ValueError:
-            return ""
-        theirs = date if date.tzinfo else date.replace(tzinfo=UTC)
-        ahead = (self._clock.utc() - theirs).total_seconds()
-        if abs(ahead) <= _TOLERATED_SKEW:
-            return ""
-        where = "ahead of" if ahead > 0 else "behind"
-        return (
-            f"; this machine's clock is {abs(ahead):.0f} s {where} the server's: "
-            "correct it, for instance with NTP"
+    def _refusal(self, who: str, answer: Answer, secrets: list[str]) -> TokenError:
+        error, description = google_error(answer)
+        skew = _skew_in_words(clock_offset(answer, self._clock))
+        if not error:
+            words = f"{answer.status} without an OAuth2 error, but {_kind(answer)}"
+        else:
+            detail = f": {description}" if description else ""
+            words = f"{answer.status} {readable(error + detail, secrets)}"
+        return TokenError(
+            f"{who} answered {words}{skew}",
+            reason=error or f"http_{answer.status}",
+            status=answer.status,
         )
+
+
+def google_error(answer: Answer) -> tuple[str, str]:
+    """Code and description of an OAuth2 error or of Google's JSON envelope; empty if neither."""
+    fields = _fields(answer)
+    error, description = fields.get("error"), fields.get("error_description")
+    if isinstance(error, dict):
+        description, error = error.get("message"), error.get("status")
+    return (
+        error if isinstance(error, str) else "",
+        description if isinstance(description, str) else "",
+    )
+
+
+def clock_offset(answer: Answer, clock: Clock) -> float | None:
+    """Seconds that this machine's clock is ahead of the one of the server that answered."""
+    try:
+        date = parsedate_to_datetime(answer.headers.get("Date", ""))
+    except ValueError:
+        return None
+    theirs = date if date.tzinfo else date.replace(tzinfo=UTC)
+    return (clock.utc() - theirs).total_seconds()
+
+
+def _skew_in_words(ahead: float | None) -> str:
+    if ahead is None or abs(ahead) <= TOLERATED_SKEW:
+        return ""
+    where = "ahead of" if ahead > 0 else "behind"
+    return (
+        f"; this machine's clock is {abs(ahead):.0f} s {where} the server's: "
+        "correct it, for instance with NTP"
+    )
 
 
 def _fields(answer: Answer) -> dict[str, Any]:
@@ -94,32 +123,34 @@ def _fields(answer: Answer) -> dict[str, Any]:
     return fields if isinstance(fields, dict) else {}
 
 
-def _refusal(answer: Answer, fields: dict[str, Any], secrets: list[str]) -> str:
-    """``400 invalid_grant: Token has been expired or revoked.``"""
-    error, description = fields.get("error"), fields.get("error_description")
-    if isinstance(error, dict):  # the JSON envelope of Google's other services
-        description, error = error.get("message"), error.get("status")
-    if not isinstance(error, str):
-        return f"{answer.status} without an OAuth2 error, but {_kind(answer)}"
-    detail = f": {description}" if isinstance(description, str) else ""
-    return f"{answer.status} {readable(error + detail, secrets)}"
-
-
-def _fault(answer: Answer, fields: dict[str, Any]) -> tuple[str, str] | None:
-    """What makes a 200 unusable: a reason for programs, and words."""
+def _token_fault(answer: Answer, fields: dict[str, Any]) -> tuple[str, str] | None:
+    """What makes a token answer unusable: a reason for programs, and words."""
     if not fields:
         return "not_json", f"with {_kind(answer)} instead of a token"
-    token = fields.get("access_token")
-    if token is None and "id_token" in fields:
+    if fields.get("access_token") is None and "id_token" in fields:
         return "id_token", "with an ID token only, are the Scopes those of a Google API?"
-    if not isinstance(token, str) or not token:
-        return "access_token", "its access_token is missing, empty or not a string"
-    if not (token.isascii() and token.isprintable() and " " not in token):
-        return "access_token", "its access_token has characters that no HTTP header may carry"
+    fault = _value_fault(fields.get("access_token"), "access_token")
     lifetime = _number(fields.get("expires_in"))
-    if lifetime is None or not 0 < lifetime <= LONGEST_LIFETIME:
+    if not fault and (lifetime is None or not 0 < lifetime <= LONGEST_LIFETIME):
         expected = f"a number of seconds from 1 to {LONGEST_LIFETIME}"
         return "expires_in", f"its expires_in is missing or is not {expected}"
+    return fault
+
+
+def _iam_fault(answer: Answer, fields: dict[str, Any]) -> tuple[str, str] | None:
+    """The same for ``generateAccessToken``."""
+    if not fields:
+        return "not_json", f"with {_kind(answer)} instead of a token"
+    if not isinstance(fields.get("expireTime"), str):
+        return "expire_time", "its expireTime is missing or is not a string"
+    return _value_fault(fields.get("accessToken"), "accessToken")
+
+
+def _value_fault(token: Any, name: str) -> tuple[str, str] | None:
+    if not isinstance(token, str) or not token:
+        return "access_token", f"its {name} is missing, empty or not a string"
+    if not (token.isascii() and token.isprintable() and " " not in token):
+        return "access_token", f"its {name} has characters that no HTTP header may carry"
     return None
 
 

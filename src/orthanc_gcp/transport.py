@@ -88,7 +88,7 @@ class Transport(Request):
         self._proxy = proxy
         self._verbose = verbose
         self._clock = clock or SystemClock()
-        self._pools: dict[tuple[str, str], urllib3.PoolManager] = {}
+        self._pools: dict[tuple[str, str, tuple[str, str] | None], urllib3.PoolManager] = {}
         self._lock = threading.Lock()
 
     def __call__(
@@ -98,6 +98,7 @@ class Transport(Request):
         body: bytes | None = None,
         headers: Mapping[str, str] | None = None,
         timeout: float | None = None,
+        cert: tuple[str, str] | None = None,
         **_: Any,
     ) -> Answer:
         """Make a request.
@@ -111,7 +112,7 @@ class Transport(Request):
         if self._verbose:
             _log.warning("%s %s with %s", method, url, masked_form(body))
         try:
-            answer = self._exchange(method, url, body, dict(headers or {}), limit)
+            answer = self._exchange(method, url, body, dict(headers or {}), limit, cert)
         except exceptions.HTTPError as error:
             reason, words = _fault(error, limit)
             raise TokenError(f"{urlsplit(url).netloc}: {words}", reason=reason) from None
@@ -120,11 +121,22 @@ class Transport(Request):
             _log.warning("%s answered %d %s", url, answer.status, words)
         return answer
 
+    def proxy_of(self, url: str) -> str:
+        """The proxy that a request takes; empty for none."""
+        local = urlsplit(url).netloc in _metadata_servers()
+        return "" if local else self._proxy or _environment_proxy(url)
+
     def _exchange(
-        self, method: str, url: str, body: bytes | None, headers: dict[str, str], limit: float
+        self,
+        method: str,
+        url: str,
+        body: bytes | None,
+        headers: dict[str, str],
+        limit: float,
+        certificate: tuple[str, str] | None,
     ) -> Answer:
         deadline = self._clock.now() + limit
-        response = self._pool(url).request(
+        response = self._pool(url, certificate).request(
             method,
             url,
             body=body,
@@ -152,18 +164,22 @@ class Transport(Request):
                 raise exceptions.TimeoutError
         return bytes(data)
 
-    def _pool(self, url: str) -> urllib3.PoolManager:
-        scheme = urlsplit(url).scheme
-        proxy = self._proxy or _environment_proxy(url)
+    def _pool(self, url: str, certificate: tuple[str, str] | None) -> urllib3.PoolManager:
+        parts = urlsplit(url)
+        key = (parts.scheme, self.proxy_of(url), certificate)
         with self._lock:
-            if (scheme, proxy) not in self._pools:
-                self._pools[scheme, proxy] = self._new_pool(scheme, proxy)
-            return self._pools[scheme, proxy]
+            if key not in self._pools:
+                self._pools[key] = self._new_pool(*key)
+            return self._pools[key]
 
-    def _new_pool(self, scheme: str, proxy: str) -> urllib3.PoolManager:
+    def _new_pool(
+        self, scheme: str, proxy: str, certificate: tuple[str, str] | None
+    ) -> urllib3.PoolManager:
         options: dict[str, Any] = {"num_pools": 32, "maxsize": 16}
         if scheme == "https":
             options["ssl_context"] = self._tls()
+            if certificate is not None:
+                options["ssl_context"].load_cert_chain(*certificate)
         if not proxy:
             return urllib3.PoolManager(**options)
         parts = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
@@ -190,6 +206,12 @@ class Transport(Request):
                 f"cannot be used: {error.strerror or error}",
                 reason="ca_certificates",
             ) from None
+
+
+def _metadata_servers() -> tuple[str, ...]:
+    """The platform's metadata server is on the local link: no proxy leads there."""
+    named = (os.environ.get("GCE_METADATA_HOST"), os.environ.get("GCE_METADATA_IP"))
+    return ("metadata.google.internal", "169.254.169.254", *filter(None, named))
 
 
 def _environment_proxy(url: str) -> str:

@@ -47,6 +47,7 @@ class Orthanc:
         self._http = urllib3.PoolManager(timeout=60, retries=False)
         self._environment = {**os.environ, **(environment or {})}
         self._arguments = arguments
+        self._authorization: dict[str, str] = {}
         self._process: subprocess.Popen[bytes] | None = None
         script_file = folder / "orthanc_gcp_script.py"
         script_file.write_text(script.text() if python_script is None else python_script)
@@ -127,6 +128,10 @@ class Orthanc:
     def log(self) -> str:
         return self.log_file.read_text(errors="replace")
 
+    def authenticate(self, user: str, password: str) -> None:
+        """Send these with each request from now on."""
+        self._authorization = dict(urllib3.make_headers(basic_auth=f"{user}:{password}"))
+
     def answers(self) -> bool:
         try:
             return self.request("GET", "/system").status == 200
@@ -137,7 +142,7 @@ class Orthanc:
         self, method: str, path: str, body: Any = None, **headers: str
     ) -> urllib3.BaseHTTPResponse:
         data = body if isinstance(body, bytes | None) else json.dumps(body).encode()
-        headers = {"Accept-Encoding": "identity", **headers}
+        headers = {"Accept-Encoding": "identity", **self._authorization, **headers}
         return self._http.request(method, self.url + path, body=data, headers=headers)
 
     def json(self, method: str, path: str, body: Any = None) -> Any:

@@ -15,7 +15,12 @@ from urllib.parse import urlsplit
 from orthanc_gcp.configuration.problems import Problem, shown
 
 __all__ = [
+    "ADC",
+    "DAYS",
+    "DELEGATES",
+    "EMAIL",
     "FLAG",
+    "INLINE",
     "OBJECT",
     "PROXY",
     "SCOPES",
@@ -71,14 +76,27 @@ def _is_proxy(value: Any) -> bool:
     )
 
 
-def _is_scopes(value: Any) -> bool:
+def _is_words(value: Any) -> bool:
     return isinstance(value, list | tuple) and len(value) > 0 and all(map(_is_word, value))
 
 
+def _is_email(value: Any) -> bool:
+    return isinstance(value, str) and re.fullmatch(r"[^@\s/:]+@[^@\s/:]+", value) is not None
+
+
+def _is_emails(value: Any) -> bool:
+    return _is_words(value) and all(map(_is_email, value))
+
+
+ADC = Kind('"ApplicationDefault"', lambda value: value == "ApplicationDefault")
+DAYS = Kind("a whole number of days, at least 1", lambda value: type(value) is int and value >= 1)
+DELEGATES = Kind("a list of e-mail addresses of service accounts", _is_emails)
+EMAIL = Kind("the e-mail address of a service account", _is_email)
 FLAG = Kind("true or false", lambda value: isinstance(value, bool))
+INLINE = Kind("a key file's content", lambda value: _is_word(value) or isinstance(value, dict))
 OBJECT = Kind("an object", lambda value: isinstance(value, dict))
 PROXY = Kind("a proxy as host:port or http://user:password@host:port", _is_proxy)
-SCOPES = Kind("a list of strings, at least one", _is_scopes)
+SCOPES = Kind("a list of strings, at least one", _is_words)
 SECONDS = Kind("a whole number of seconds, from 0 to 86400", _is_seconds)
 STORE_PART = Kind("a string of letters, digits, '-', '_', '.' or ':'", _is_store_part)
 TEXT = Kind("a string", _is_text)

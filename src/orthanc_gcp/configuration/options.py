@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from orthanc_gcp.configuration.kinds import (
+    ADC,
+    DAYS,
+    DELEGATES,
+    EMAIL,
     FLAG,
+    INLINE,
     OBJECT,
     PROXY,
     SCOPES,
@@ -36,6 +41,7 @@ DEFAULT_BASE_URL = "https://healthcare.googleapis.com/v1beta1/"
 HEALTHCARE_SCOPE = "https://www.googleapis.com/auth/cloud-healthcare"
 DEFAULT_TIMEOUT = 60
 DEFAULT_REFRESH_INTERVAL = 60
+DEFAULT_KEY_MAX_AGE_DAYS = 90
 
 
 @dataclass(frozen=True)
@@ -47,13 +53,22 @@ class Account:
     location: str = option(STORE_PART)
     dataset: str = option(STORE_PART)
     dicom_store: str = option(STORE_PART)
+    credentials: str | None = option(ADC, None)
+    credentials_file: str | None = option(WORD, None)
+    service_account_json: str | dict[str, Any] | None = option(INLINE, None, secret=True)
     service_account_file: str | None = option(WORD, None)
     authorized_user_file: str | None = option(WORD, None)
     authorized_user_client_id: str | None = option(WORD, None, secret=True)
     authorized_user_client_secret: str | None = option(WORD, None, secret=True)
     authorized_user_refresh_token: str | None = option(WORD, None, secret=True)
+    impersonate_service_account: str | None = option(EMAIL, None)
+    delegates: tuple[str, ...] = option(DELEGATES, ())
     scopes: tuple[str, ...] = option(SCOPES, (HEALTHCARE_SCOPE,))
+    self_signed_jwt: bool = option(FLAG, False)
+    quota_project: str | None = option(STORE_PART, None)
+    key_max_age_days: int = option(DAYS, DEFAULT_KEY_MAX_AGE_DAYS)
     token_uri: str | None = option(URL, None)
+    iam_credentials_uri: str | None = option(URL, None)
     server: dict[str, Any] = option(OBJECT, dict, secret=True)
 
     @property
@@ -102,6 +117,7 @@ class Settings:
     accounts: tuple[Account, ...]
     folder: Path
     problems: tuple[Problem, ...] = ()
+    rejected: dict[str, tuple[Problem, ...]] = field(default_factory=dict)
 
     @property
     def timeout(self) -> float:

@@ -8,7 +8,16 @@ from typing import Any
 
 __all__ = ["Problem", "shown", "unknown"]
 
-SECRET_WORDS = ("Secret", "Token", "Password", "ClientId", "HttpProxy", "HttpHeaders", "Server")
+SECRET_WORDS = (
+    "Secret",
+    "Token",
+    "Password",
+    "ClientId",
+    "HttpProxy",
+    "HttpHeaders",
+    "Server",
+    "Json",
+)
 
 
 @dataclass(frozen=True)

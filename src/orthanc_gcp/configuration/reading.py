@@ -46,11 +46,13 @@ def read(configuration: Any, folder: Path = Path()) -> Settings:
     section = _object(whole.get(SECTION, {}), SECTION, problems)
     dicom_web = _object(whole.get("DicomWeb", {}), "DicomWeb", problems)
     problems += unknown(section, [*option_names(Section), "Accounts"], SECTION)
+    accounts, rejected = _accounts(section, dicom_web, problems)
     settings = Settings(
         orthanc=_tolerant(Globals, whole, "", problems),
         dicom_web=_tolerant(DicomWeb, dicom_web, "DicomWeb", problems),
         section=_tolerant(Section, section, SECTION, problems),
-        accounts=_accounts(section, dicom_web, problems),
+        accounts=accounts,
+        rejected=rejected,
         folder=folder,
     )
     problems += _risks(settings) if settings.accounts else _no_account(problems)
@@ -59,17 +61,20 @@ def read(configuration: Any, folder: Path = Path()) -> Settings:
 
 def _accounts(
     section: Mapping[str, Any], dicom_web: Mapping[str, Any], problems: list[Problem]
-) -> tuple[Account, ...]:
+) -> tuple[tuple[Account, ...], dict[str, tuple[Problem, ...]]]:
+    """The accounts that can be used, and what is wrong with the others."""
     entries = _object(section.get("Accounts", {}), f"{SECTION}.Accounts", problems)
     servers = _object(dicom_web.get("Servers", {}), "DicomWeb.Servers", problems)
-    accounts = []
+    accounts, rejected = [], {}
     for name, options in entries.items():
         found: list[Problem] = []
         account = _account(name, options, servers.get(name, {}), found)
         problems.extend(found)
         if account is not None:
             accounts.append(account)
-    return tuple(accounts)
+        else:
+            rejected[name] = tuple(problem for problem in found if problem.error)
+    return tuple(accounts), rejected
 
 
 def _account(name: str, options: Any, server: Any, problems: list[Problem]) -> Account | None:
@@ -96,25 +101,45 @@ def _account(name: str, options: Any, server: Any, problems: list[Problem]) -> A
 
 
 def _credential_problems(account: Account, path: str) -> Iterator[Problem]:
-    """The original's precedence: service account, then user file, then the user's three strings."""
+    """Exactly one credential; among the original's options, its precedence and a warning."""
     missing = [option for option, name in USER_STRINGS.items() if getattr(account, name) is None]
-    given = [
-        option
-        for option, present in (
-            ("ServiceAccountFile", account.service_account_file is not None),
-            ("AuthorizedUserFile", account.authorized_user_file is not None),
-            (", ".join(USER_STRINGS), not missing),
-        )
-        if present
-    ]
-    if len(given) > 1:
+    own = {
+        "Credentials": account.credentials,
+        "CredentialsFile": account.credentials_file,
+        "ServiceAccountJson": account.service_account_json,
+    }
+    original = {
+        "ServiceAccountFile": account.service_account_file,
+        "AuthorizedUserFile": account.authorized_user_file,
+        ", ".join(USER_STRINGS): None if missing else account.authorized_user_client_id,
+    }
+    given = [name for name, value in (own | original).items() if value is not None]
+    if len(given) > 1 and given[0] in own:
+        yield Problem(path, f"several credentials: {'; '.join(given)}, expected exactly one")
+    elif len(given) > 1:
         message = f"several credentials: {given[0]} is used, {'; '.join(given[1:])} ignored"
         yield Problem(path, message, error=False)
     if not given and len(missing) < len(USER_STRINGS):
         yield Problem(f"{path}.{missing[0]}", "missing, expected a string")
     elif not given:
-        options = f"ServiceAccountFile, AuthorizedUserFile, or all of {', '.join(USER_STRINGS)}"
-        yield Problem(path, f"no credential, expected {options}")
+        yield Problem(path, f"no credential, expected one of {'; '.join(own | original)}")
+    yield from _contradictions(account, path)
+
+
+def _contradictions(account: Account, path: str) -> Iterator[Problem]:
+    if account.delegates and account.impersonate_service_account is None:
+        message = "there is nobody to delegate to, expected ImpersonateServiceAccount beside it"
+        yield Problem(f"{path}.Delegates", message)
+    if account.self_signed_jwt and not (
+        account.service_account_file or account.service_account_json or account.credentials_file
+    ):
+        message = (
+            "only the key of a service account can sign, expected ServiceAccountFile beside it"
+        )
+        yield Problem(f"{path}.SelfSignedJwt", message)
+    if account.self_signed_jwt and account.impersonate_service_account is not None:
+        message = "an impersonated account has no key to sign with, expected one of the two"
+        yield Problem(f"{path}.SelfSignedJwt", message)
 
 
 def _no_account(problems: list[Problem]) -> Iterator[Problem]:

@@ -24,7 +24,11 @@ def start(orthanc: Any) -> Plugin:
         The module that Orthanc's Python plugin provides. Its change callback must be
         :meth:`Plugin.on_change`, or call it.
     """
+    from orthanc_gcp.plugin.routes import ROUTES
+
     plugin = Plugin(orthanc)
+    for route in ROUTES:
+        orthanc.RegisterRestCallback(route, plugin.on_request)
     threading.Thread(target=plugin.run, name="gcp-start", daemon=True).start()
     return plugin
 
@@ -45,6 +49,19 @@ class Plugin:
             self._orthanc_started.set()
         elif change_type == self._orthanc.ChangeType.ORTHANC_STOPPED:
             self.stop()
+
+    def on_request(self, output: Any, _uri: str, **request: Any) -> None:
+        """Orthanc's REST callback for ``/gcp/accounts``."""
+        from orthanc_gcp.plugin.routes import answer
+
+        reply = answer(self._connector, request["method"], tuple(request.get("groups", ())))
+        if reply.allow:
+            output.SendMethodNotAllowed(reply.allow)
+        elif reply.status == 200:
+            output.AnswerBuffer(reply.text, "application/json")
+        else:
+            output.SetHttpHeader("Content-Type", "application/json")
+            output.SendHttpStatus(reply.status, reply.text, len(reply.text.encode()))
 
     def run(self) -> None:
         """Read the configuration, start the connector, publish when Orthanc has started."""

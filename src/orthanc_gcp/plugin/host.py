@@ -26,7 +26,8 @@ def connector(orthanc: Any) -> Connector:
     settings = configuration.read(
         json.loads(orthanc.GetConfiguration()), folder if folder.is_dir() else folder.parent
     )
-    return Connector(settings, InProcessDicomWeb(orthanc, settings.servers_root))
+    plugin = InProcessDicomWeb(orthanc, settings.servers_root)
+    return Connector(settings, plugin, on_look=Metrics(orthanc).update)
 
 
 class InProcessDicomWeb:
@@ -66,6 +67,31 @@ class InProcessDicomWeb:
             self._orthanc.RestApiDeleteAfterPlugins(self._root + name)
         except self._orthanc.OrthancException as error:
             raise _refused(error, name) from None
+
+
+class Metrics:
+    """The accounts' state in ``/tools/metrics-prometheus``."""
+
+    def __init__(self, orthanc: Any) -> None:
+        self._orthanc = orthanc
+
+    def update(self, connector: Connector) -> None:
+        """Write the metrics of all accounts."""
+        for name in connector.accounts:
+            status = connector.status(name)
+            left = status["SecondsToExpiry"] or 0.0
+            label = name.replace("\\", "\\\\").replace('"', '\\"')
+            for metric, value in (
+                ("up", float(left > 0)),
+                ("seconds_to_expiry", max(0.0, left)),
+                ("refreshes_total", status["Refreshes"]),
+                ("failures_total", status["Failures"]),
+            ):
+                self._orthanc.SetMetricsValue(
+                    f'gcp_token_{metric}{{account="{label}"}}',
+                    float(value),
+                    self._orthanc.MetricsType.DEFAULT,
+                )
 
 
 def _refused(error: Exception, name: str) -> PublicationError:

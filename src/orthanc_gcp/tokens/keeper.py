@@ -1,95 +1,36 @@
-"""The token keeper: every account's access token, always fresh.
-
-A token is renewed ahead of its end by a lead that grows with its lifetime, so that an outage of
-the token endpoint that is shorter than the lead goes unnoticed. After a failure the old token
-stays in use until it dies, and the next try comes after a growing pause.
-"""
+"""The token keeper of all accounts: renews, retries, and changes identities."""
 
 from __future__ import annotations
 
 import logging
 import random
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from datetime import UTC
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import Any
 
 from google.auth.exceptions import GoogleAuthError
 from google.auth.transport import Request
 
 from orthanc_gcp.clock import Clock
 from orthanc_gcp.configuration import Account
+from orthanc_gcp.credentials import Identity
 from orthanc_gcp.errors import GcpError, TokenError
 from orthanc_gcp.schedule import Schedule
 from orthanc_gcp.secrecy import readable
+from orthanc_gcp.tokens.kept import Attempt, Kept
+from orthanc_gcp.tokens.token import FIRST_PAUSE, LONGEST_PAUSE, Token, pause
 
-if TYPE_CHECKING:
-    from google.auth.credentials import Credentials
+__all__ = ["Keeper", "acquire", "as_error"]
 
-__all__ = ["Keeper", "Token", "lead", "pause"]
-
-LONGEST_LEAD = 900.0
-LONGEST_PAUSE = 60.0
-FIRST_PAUSE = 1.0
-SHORTEST_PAUSE = 0.2
 REPEAT_AFTER = 600.0
+DAY = 86400.0
 GRACE = 5.0
+_AGE = "age"
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Token:
-    """An access token with its end, on the keeper's clock."""
-
-    value: str = field(repr=False)
-    expires_at: float
-    lifetime: float
-
-
-def lead(lifetime: float) -> float:
-    """How long before its end a token is renewed, in seconds: half its life, 15 minutes at most.
-
-    Four fifths of the lead are an outage that is certain to go unnoticed.
-    """
-    return min(lifetime / 2, LONGEST_LEAD)
-
-
-def pause(previous: float, token: Token | None, luck: float) -> float:
-    """How long to wait after a failure, in seconds.
-
-    Parameters
-    ----------
-    previous
-        The pause before this one; 0 after the first failure.
-    token
-        The token still in use: the shorter its lead, the shorter the pause.
-    luck
-        A random number from 0 to 1, which spreads the accounts.
-    """
-    longest = LONGEST_PAUSE
-    if token is not None:
-        longest = max(SHORTEST_PAUSE, min(longest, lead(token.lifetime) / 10))
-    return min(longest, max(2 * previous, FIRST_PAUSE)) * (0.8 + luck / 5)
-
-
-@dataclass
-class _Kept:
-    """What the keeper knows of one account."""
-
-    account: Account
-    credentials: Credentials | None = None
-    token: Token | None = None
-    attempt: int = 0
-    running: bool = False
-    began: float = 0.0
-    failures: int = 0
-    pause: float = 0.0
-    slow: bool = False
-    told: str = ""
-    told_at: float = float("-inf")
 
 
 class Keeper:
@@ -100,7 +41,7 @@ class Keeper:
     accounts
         The accounts, each with a name of its own.
     load
-        Account -> credentials; may raise :class:`GcpError`.
+        Account -> identity; may raise :class:`GcpError`.
     endpoint
         The transport for ``credentials.refresh()``.
     on_token
@@ -113,127 +54,237 @@ class Keeper:
         self,
         accounts: Iterable[Account],
         *,
-        load: Callable[[Account], Credentials],
+        load: Callable[[Account], Identity],
         endpoint: Request,
-        on_token: Callable[[Account, Token], None],
+        on_token: Callable[[Account, Identity, Token], None],
         schedule: Schedule,
         clock: Clock,
         timeout: float,
         luck: Callable[[], float] = random.random,
     ) -> None:
-        self._kept = {account.name: _Kept(account) for account in accounts}
+        self._kept = {account.name: Kept(account) for account in accounts}
         self._load, self._endpoint, self._on_token = load, endpoint, on_token
         self._schedule, self._clock, self._timeout, self._luck = schedule, clock, timeout, luck
         self._lock = threading.Lock()
+        self._watched: deque[tuple[Kept, Attempt]] = deque()
 
     def start(self) -> None:
         """Acquire a token for each account, now and for ever after."""
-        now = self._clock.now()
         for kept in self._kept.values():
-            self._schedule.at(now, partial(self._refresh, kept))
+            self._plan(kept, self._clock.now())
 
-    def token(self, name: str) -> Token | None:
-        """The token of an account, if it has one that is not dead."""
-        token = self._kept[name].token
-        return token if token is not None and token.expires_at > self._clock.now() else None
-
-    def _refresh(self, kept: _Kept) -> None:
+    def status(self, name: str) -> dict[str, Any]:
+        """What may be told of an account; raises KeyError for one that is not kept."""
+        kept = self._kept[name]
         with self._lock:
-            if kept.running:
+            return kept.status(self._clock)
+
+    def refresh(self, name: str) -> dict[str, Any]:
+        """Acquire a new token now, or join the try that runs; the status after it.
+
+        It waits for the end of the try, for the time limit of a refresh at most; raises KeyError
+        for an account that is not kept.
+        """
+        kept = self._kept[name]
+        done = threading.Event()
+        with self._lock:
+            kept.waiting.append(done)
+        self._schedule.at(self._clock.now(), partial(self._refresh, kept, None))
+        done.wait(self._timeout + GRACE)
+        return self.status(name)
+
+    def look(self) -> None:
+        """Try each credential file that has changed; it takes over only if it works."""
+        for kept in self._kept.values():
+            if kept.running is None and kept.identity is not None and kept.identity.changed():
+                self._schedule.at(self._clock.now(), partial(self._rotate, kept))
+
+    # -- One try ------------------------------------------------------------------------------
+
+    def _refresh(self, kept: Kept, turn: int | None) -> None:
+        """Acquire a token; ``turn`` tells a plan that was overtaken by another, None is at once."""
+        with self._lock:
+            if turn not in (None, kept.turn):
                 return
-            kept.running = True
-            kept.attempt += 1
-            attempt = kept.attempt
-            kept.began = began = self._clock.now()
-        self._schedule.at(began + self._timeout + GRACE, partial(self._give_up, kept, attempt))
+        attempt = self._begin(kept)
+        if attempt is not None:
+            self._try(kept, attempt, kept.identity)
+
+    def _rotate(self, kept: Kept) -> None:
+        attempt = self._begin(kept, rotating=True)
+        if attempt is not None:
+            self._try(kept, attempt, None)
+
+    def _begin(self, kept: Kept, rotating: bool = False) -> Attempt | None:
+        """One try at a time: None while another runs."""
+        with self._lock:
+            if kept.running is not None:
+                return None
+            attempt = kept.running = Attempt(self._clock.now(), rotating)
+            self._watched.append((kept, attempt))
+            first = len(self._watched) == 1
+        if first:
+            self._schedule.at(self._limit(attempt), self._watch)
+        return attempt
+
+    def _try(self, kept: Kept, attempt: Attempt, identity: Identity | None) -> None:
         try:
-            token = self._acquire(kept, began)
+            identity = identity or self._load(kept.account)
+            token = acquire(identity, self._endpoint, self._clock)
         except Exception as error:  # whatever a library raises, the account goes on
-            self._failed(kept, attempt, _as_error(error, kept.account))
+            self._failed(kept, attempt, as_error(error))
         else:
-            self._succeeded(kept, attempt, token)
+            self._succeeded(kept, attempt, identity, token)
 
-    def _acquire(self, kept: _Kept, began: float) -> Token:
-        credentials = kept.credentials or self._load(kept.account)
-        credentials.refresh(self._endpoint)
-        value, expiry = credentials.token, credentials.expiry
-        now = self._clock.utc()
-        lifetime = (expiry.replace(tzinfo=UTC) - now).total_seconds() if expiry else 0.0
-        if not value or lifetime <= 0:
-            raise TokenError("the token that came is already dead", reason="expired")
-        kept.credentials = credentials
-        # The token's life began before its answer arrived: when it was asked for is the safe side.
-        return Token(value, began + lifetime, lifetime)
-
-    def _give_up(self, kept: _Kept, attempt: int) -> None:
-        if kept.running and kept.attempt == attempt:
-            message = f"the refresh does not end, given up after {self._timeout + GRACE:g} s"
+    def _watch(self) -> None:
+        """Give up tries that do not end: one job for all of them, in the order they began."""
+        now = self._clock.now()
+        overdue = []
+        with self._lock:
+            while self._watched:
+                kept, attempt = self._watched[0]
+                if kept.running is attempt and self._limit(attempt) > now:
+                    break
+                self._watched.popleft()
+                if kept.running is attempt:
+                    overdue.append((kept, attempt))
+            following = self._watched[0][1] if self._watched else None
+        if following is not None:
+            self._schedule.at(self._limit(following), self._watch)
+        message = f"the refresh does not end, given up after {self._timeout + GRACE:g} s"
+        for kept, attempt in overdue:
             self._failed(kept, attempt, TokenError(message, reason="timeout"))
 
-    def _succeeded(self, kept: _Kept, attempt: int, token: Token) -> None:
+    def _limit(self, attempt: Attempt) -> float:
+        return attempt.began + self._timeout + GRACE
+
+    # -- How it ended -------------------------------------------------------------------------
+
+    def _succeeded(self, kept: Kept, attempt: Attempt, identity: Identity, token: Token) -> None:
         with self._lock:
-            if kept.attempt != attempt or not kept.running:
+            if kept.running is not attempt:
                 return
+            same = kept.token is not None and kept.token.value == token.value
             failures, kept.failures, kept.pause = kept.failures, 0, 0.0
-            kept.running, kept.slow, kept.told = False, False, ""
-            kept.token = token
-        spread = 1 + self._luck() / 10
-        renew_at = token.expires_at - min(lead(token.lifetime) * spread, token.lifetime * 0.6)
-        self._schedule.at(renew_at, partial(self._refresh, kept))
+            kept.running, kept.slow, kept.rotation_error = None, False, None
+            kept.identity, kept.token = identity, token
+            kept.refreshes += 1
+            kept.last_success = self._clock.utc()
+            kept.told = {key: when for key, when in kept.told.items() if key == _AGE}
+        self._plan(kept, token.renew_at(self._luck()))
+        if not same:
+            self._on_token(kept.account, identity, token)
+        self._wake(kept)
         name = kept.account.name
         _log.info("account %s: a token was acquired, it lives %.0f s", name, token.lifetime)
+        if attempt.rotating:
+            _log.warning("account %s: the changed credential file works and is in use", name)
         if failures:
             _log.warning("account %s: recovered after %d failed tries", name, failures)
-        self._on_token(kept.account, token)
+        self._warn_of_age(kept, identity)
 
-    def _failed(self, kept: _Kept, attempt: int, error: GcpError) -> None:
+    def _failed(self, kept: Kept, attempt: Attempt, error: GcpError) -> None:
         with self._lock:
-            if kept.attempt != attempt or not kept.running:
+            if kept.running is not attempt:
                 return
-            kept.running = False
-            kept.failures += 1
-            kept.slow = error.reason == "timeout"
-            kept.pause = pause(kept.pause, self.token(kept.account.name), self._luck())
-            now = self._clock.now()
-            # The time that the failed try took counts: one that hung for a minute has waited.
-            wait = max(kept.pause - (now - kept.began), min(kept.pause, FIRST_PAUSE))
-        self._tell(kept, str(error), wait)
-        self._schedule.at(now + wait, partial(self._refresh, kept), slow=kept.slow)
+            kept.running = None
+            kept.failed += 1
+            if attempt.rotating:
+                kept.rotation_error = str(error)
+            else:
+                kept.failures += 1
+                kept.error, kept.error_at = error, self._clock.utc()
+                kept.slow = error.reason == "timeout"
+        if attempt.rotating:
+            self._rotation_failed(kept, error)
+        else:
+            self._plan_retry(kept, attempt, error)
+        self._wake(kept)
 
-    def _tell(self, kept: _Kept, words: str, wait: float) -> None:
+    def _rotation_failed(self, kept: Kept, error: GcpError) -> None:
+        words = f"the changed credential file does not work: {error}"
+        self._tell(kept, words, "the old identity stays in use")
+        self._plan(kept, max(kept.next_at, self._clock.now()))
+
+    def _plan_retry(self, kept: Kept, attempt: Attempt, error: GcpError) -> None:
+        now = self._clock.now()
+        kept.pause = pause(kept.pause, kept.living_token(now), self._luck())
+        # The time that the failed try took counts: one that hung for a minute has waited.
+        wait = max(kept.pause - (now - attempt.began), min(kept.pause, FIRST_PAUSE))
+        words = f"no new token: {error}"
+        often = kept.pause < LONGEST_PAUSE / 2
+        self._tell(kept, words, f"{kept.remainder(now)}, next try in {wait:.1f} s", always=often)
+        self._plan(kept, now + wait)
+
+    def _plan(self, kept: Kept, when: float) -> None:
+        with self._lock:
+            kept.turn += 1
+            kept.next_at = when
+            turn = kept.turn
+        self._schedule.at(when, partial(self._refresh, kept, turn), slow=kept.slow)
+
+    def _wake(self, kept: Kept) -> None:
+        with self._lock:
+            waiting, kept.waiting = kept.waiting, []
+        for done in waiting:
+            done.set()
+
+    # -- What the log says --------------------------------------------------------------------
+
+    def _tell(self, kept: Kept, words: str, more: str, always: bool = False) -> None:
         """Log a failure; one that repeats itself once a minute is told every ten minutes."""
         now = self._clock.now()
-        known = kept.told == words and kept.pause >= LONGEST_PAUSE / 2
-        if known and now - kept.told_at < REPEAT_AFTER:
+        if not always and now - kept.told.get(words, float("-inf")) < REPEAT_AFTER:
             return
-        kept.told, kept.told_at = words, now
+        kept.told = {words: now, **{key: at for key, at in kept.told.items() if key == _AGE}}
+        _log.warning("account %s: %s; %s", kept.account.name, words, more)
+
+    def _warn_of_age(self, kept: Kept, identity: Identity) -> None:
+        age = identity.key_age(self._clock.utc())
+        limit = kept.account.key_max_age_days
+        if age is None or age <= limit:
+            return
+        now = self._clock.now()
+        if now - kept.told.get(_AGE, float("-inf")) < DAY:
+            return
+        kept.told[_AGE] = now
         _log.warning(
-            "account %s: no new token: %s; %s, next try in %.1f s",
+            "account %s: its key file is %.0f days old, more than KeyMaxAgeDays (%d): make a new "
+            "key and replace the file, no restart is needed",
             kept.account.name,
-            words,
-            _remainder(kept.token, now),
-            wait,
+            age,
+            limit,
         )
 
 
-def _remainder(token: Token | None, now: float) -> str:
-    if token is None:
-        return "there is no token yet"
-    left = token.expires_at - now
-    if left > 0:
-        return f"the old one is good for another {left:.0f} s"
-    return f"the old one expired {-left:.0f} s ago and Google refuses it"
+def acquire(identity: Identity, endpoint: Request, clock: Clock) -> Token:
+    """A new token.
+
+    Raises
+    ------
+    GcpError, GoogleAuthError
+        There was none to be had.
+    """
+    began = clock.now()
+    credentials = identity.credentials
+    credentials.refresh(endpoint)
+    value, expiry = credentials.token, credentials.expiry
+    lifetime = (expiry.replace(tzinfo=UTC) - clock.utc()).total_seconds() if expiry else 0.0
+    if not value or lifetime <= 0:
+        raise TokenError("the token that came is already dead", reason="expired")
+    # The token's life began before its answer arrived: when it was asked for is the safe side.
+    return Token(value, began + lifetime, lifetime)
 
 
-def _as_error(error: Exception, account: Account) -> GcpError:
+def as_error(error: Exception) -> GcpError:
+    """Any exception as one of ours; the text of a foreign one may quote what it choked on."""
     if isinstance(error, GcpError):
         return error
     if isinstance(error, GoogleAuthError):
-        text = error.args[0] if error.args and isinstance(error.args[0], str) else repr(error)
-        return TokenError(readable(text), account=account.name, reason="google_auth")
-    # The text of a foreign exception may quote what it choked on.
-    return TokenError(
-        f"unexpected {type(error).__name__} while refreshing",
-        account=account.name,
-        reason="unexpected",
-    )
+        cause = error.args[0] if error.args else ""
+        if isinstance(cause, GcpError):
+            return cause
+        text = cause if isinstance(cause, str) else type(cause).__name__
+        return TokenError(readable(text), reason="google_auth")
+    name = type(error).__name__
+    return TokenError(f"unexpected {name} while refreshing", reason="unexpected")

@@ -1,0 +1,74 @@
+"""A tiny instance, sent to the store and taken out of it again."""
+
+from __future__ import annotations
+
+import secrets
+import struct
+import uuid
+
+from orthanc_gcp.doctor.store import Store
+
+__all__ = ["instance", "round_trip"]
+
+SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
+EXPLICIT_LITTLE_ENDIAN = "1.2.840.10008.1.2.1"
+
+
+def round_trip(store: Store) -> str:
+    """Send, find, fetch, compare and delete; the instance is deleted whatever happens.
+
+    Raises
+    ------
+    StoreError, TokenError
+        A step was refused.
+    """
+    study, series, sop = (f"2.25.{uuid.uuid4().int}" for _ in range(3))
+    content = instance(study, series, sop)
+    path = f"/dicomWeb/studies/{study}/series/{series}/instances/{sop}"
+    kind = {"Content-Type": "application/dicom", "Accept": "application/dicom+json"}
+    store.ask("/dicomWeb/studies", "POST", content, kind)
+    try:
+        store.ask(f"/dicomWeb/studies/{study}/series/{series}/instances")
+        accept = {"Accept": "application/dicom; transfer-syntax=*"}
+        back = store.ask(path, headers=accept).data
+    finally:
+        store.ask(path, "DELETE")
+    same = "the same" if back == content else "different"
+    return f"a tiny instance was sent, found, fetched ({same} bytes) and deleted"
+
+
+def instance(study: str, series: str, sop: str) -> bytes:
+    """A valid DICOM file without pixels or patient (PS3.10 §7.1, Explicit VR Little Endian)."""
+    name = f"orthanc-gcp^check {secrets.token_hex(4)}"
+    meta = b"".join(
+        [
+            _element(0x0002, 0x0001, "OB", b"\0\1"),
+            _element(0x0002, 0x0002, "UI", SECONDARY_CAPTURE),
+            _element(0x0002, 0x0003, "UI", sop),
+            _element(0x0002, 0x0010, "UI", EXPLICIT_LITTLE_ENDIAN),
+            _element(0x0002, 0x0012, "UI", "2.25.1"),
+        ]
+    )
+    dataset = b"".join(
+        [
+            _element(0x0008, 0x0016, "UI", SECONDARY_CAPTURE),
+            _element(0x0008, 0x0018, "UI", sop),
+            _element(0x0008, 0x0060, "CS", "OT"),
+            _element(0x0010, 0x0010, "PN", name),
+            _element(0x0010, 0x0020, "LO", "orthanc-gcp"),
+            _element(0x0020, 0x000D, "UI", study),
+            _element(0x0020, 0x000E, "UI", series),
+        ]
+    )
+    length = _element(0x0002, 0x0000, "UL", struct.pack("<I", len(meta)))
+    return bytes(128) + b"DICM" + length + meta + dataset
+
+
+def _element(group: int, element: int, vr: str, value: str | bytes) -> bytes:
+    """One data element (PS3.5 §7.1.2)."""
+    data = value.encode("ascii") if isinstance(value, str) else value
+    if len(data) % 2:
+        data += b"\0" if vr == "UI" else b" "
+    header = struct.pack("<HH", group, element) + vr.encode("ascii")
+    size = struct.pack("<HI", 0, len(data)) if vr == "OB" else struct.pack("<H", len(data))
+    return header + size + data

@@ -1,0 +1,83 @@
+"""``orthanc-gcp check``: what is wrong, and what mends it, as a table or as JSON."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from orthanc_gcp import configuration
+from orthanc_gcp.clock import SystemClock
+from orthanc_gcp.configuration.files import folder_of, read_files
+from orthanc_gcp.connector import transport
+from orthanc_gcp.doctor import Finding, Result, examine
+from orthanc_gcp.errors import ConfigurationError
+
+__all__ = ["check"]
+
+_COLOURS = {Result.PASSED: "green", Result.FAILED: "red", Result.SKIPPED: "dim"}
+
+
+def check(
+    config: Annotated[
+        list[Path], typer.Argument(help="Orthanc's configuration: files, or a folder.")
+    ],
+    account: Annotated[
+        list[str] | None, typer.Option(help="Only this account; may be repeated.")
+    ] = None,
+    write: Annotated[
+        bool,
+        typer.Option("--write", help="Also send, find, fetch and delete a tiny instance."),
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON instead of a table.")] = False,
+) -> None:
+    """Say what is wrong between Orthanc and its stores, and what mends it.
+
+    The exit code is 0 only when all checks passed.
+    """
+    try:
+        settings = configuration.read(read_files(config), folder_of(config))
+    except ConfigurationError as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(2) from None
+    names = [*(each.name for each in settings.accounts), *settings.rejected]
+    unknown = [name for name in account or [] if name not in names]
+    if unknown or not names:
+        problems = "; ".join(str(problem) for problem in settings.problems)
+        typer.echo(f"There is no account {unknown[0]}" if unknown else problems, err=True)
+        raise typer.Exit(2)
+    clock = SystemClock()
+    found = {
+        name: list(examine(name, settings, transport(settings, clock), clock, write=write))
+        for name in account or names
+    }
+    passed = not any(f.result is Result.FAILED for findings in found.values() for f in findings)
+    warnings = [str(problem) for problem in settings.problems if not problem.error]
+    if as_json:
+        accounts = {name: [each.as_json() for each in found[name]] for name in found}
+        typer.echo(
+            json.dumps({"Passed": passed, "Warnings": warnings, "Accounts": accounts}, indent=2)
+        )
+    else:
+        _print(found, warnings)
+    raise typer.Exit(0 if passed else 1)
+
+
+def _print(found: dict[str, list[Finding]], warnings: list[str]) -> None:
+    console = Console(highlight=False)
+    for warning in warnings:
+        console.print(f"[yellow]warning[/] {warning}")
+    for name, findings in found.items():
+        table = Table(title=f"account {name}", title_justify="left", show_header=False)
+        table.add_column(no_wrap=True)
+        table.add_column(no_wrap=True)
+        table.add_column(overflow="fold")
+        for each in findings:
+            mend = f"\n[bold]mend:[/] {each.mend}" if each.mend else ""
+            colour = _COLOURS[each.result]
+            table.add_row(each.check, f"[{colour}]{each.result.value}[/]", each.cause + mend)
+        console.print(table)

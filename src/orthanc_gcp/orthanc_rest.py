@@ -1,0 +1,96 @@
+"""A client of Orthanc's own REST API."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, unquote, urlsplit
+
+import urllib3
+
+from orthanc_gcp.errors import PublicationError
+
+__all__ = ["OrthancRest", "RestDicomWeb"]
+
+
+class OrthancRest:
+    """Orthanc at an address, with the user and password that it may hold.
+
+    Parameters
+    ----------
+    url
+        Such as ``http://user:password@localhost:8042/``.
+    timeout
+        Seconds for one request.
+    """
+
+    def __init__(
+        self, url: str, *, timeout: float = 10, ca_certificates: Path | None = None
+    ) -> None:
+        parts = urlsplit(url)
+        self.url = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl().rstrip("/")
+        self._headers = {"Accept-Encoding": "identity"}
+        if parts.username is not None:
+            user = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+            self._headers |= urllib3.make_headers(basic_auth=user)
+        self._http = urllib3.PoolManager(
+            timeout=timeout, retries=False, ca_certs=ca_certificates and str(ca_certificates)
+        )
+
+    def call(self, method: str, path: str, body: Any = None) -> Any:
+        """Orthanc's answer, parsed from JSON; None for one that does not exist (404).
+
+        Raises
+        ------
+        PublicationError
+            Orthanc does not answer, or refuses.
+        """
+        data = None if body is None else json.dumps(body)
+        try:
+            answer = self._http.request(method, self.url + path, body=data, headers=self._headers)
+        except urllib3.exceptions.HTTPError as error:
+            reason = type(error).__name__
+            raise PublicationError(
+                f"{self.url} does not answer ({reason})", reason="down"
+            ) from None
+        if answer.status == 404:
+            return None
+        if answer.status == 401:
+            message = f"{self.url} wants a user and password: http://user:password@host:port/"
+            raise PublicationError(message, reason="unauthorized", status=401)
+        if answer.status != 200:
+            message = f"{self.url} answered {answer.status} to {method} {path}"
+            raise PublicationError(message, reason="orthanc", status=answer.status)
+        try:
+            return json.loads(answer.data or b"{}")
+        except ValueError:
+            raise PublicationError(f"{self.url} is not an Orthanc", reason="orthanc") from None
+
+
+class RestDicomWeb:
+    """The DICOMweb plugin of an Orthanc elsewhere."""
+
+    def __init__(self, orthanc: OrthancRest, root: str) -> None:
+        self._orthanc = orthanc
+        self._root = root
+
+    def version(self) -> str | None:
+        """The plugin's version; None where it is not installed."""
+        plugin = self._orthanc.call("GET", "/plugins/dicom-web")
+        return None if plugin is None else str(plugin.get("Version", ""))
+
+    def shown(self) -> dict[str, dict[str, Any]] | None:
+        """All servers as ``GET servers?expand`` shows them; None where the plugin is disabled."""
+        servers = self._orthanc.call("GET", f"{self._root.rstrip('/')}?expand")
+        return servers if isinstance(servers, dict) else None
+
+    def put(self, name: str, server: Mapping[str, Any]) -> None:
+        """Write the whole definition of a server."""
+        if self._orthanc.call("PUT", self._root + quote(name, safe=""), dict(server)) is None:
+            raise PublicationError("the DICOMweb plugin does not serve its servers", account=name)
+
+    def delete(self, name: str) -> None:
+        """Remove a server."""
+        self._orthanc.call("DELETE", self._root + quote(name, safe=""))

@@ -1,0 +1,59 @@
+"""The connector beside an Orthanc: the same service, over Orthanc's REST API.
+
+For an Orthanc without the Python plugin. It waits for an Orthanc that is not up yet, and publishes
+again when Orthanc was restarted and knows nothing any more.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+
+from orthanc_gcp.configuration import Settings
+from orthanc_gcp.connector import Connector
+from orthanc_gcp.errors import PublicationError
+from orthanc_gcp.orthanc_rest import OrthancRest, RestDicomWeb
+
+__all__ = ["Sidecar"]
+
+LOOK_EVERY = 1.0
+
+_log = logging.getLogger(__name__)
+
+
+class Sidecar:
+    """Keeps the definitions of one Orthanc right until it is stopped."""
+
+    def __init__(self, settings: Settings, orthanc: OrthancRest) -> None:
+        self._orthanc = orthanc
+        self._connector = Connector(settings, RestDicomWeb(orthanc, settings.servers_root))
+        self._stopped = threading.Event()
+
+    def run(self) -> None:
+        """Run until :meth:`stop`."""
+        self._connector.start()
+        told = ""
+        published = False
+        while not self._stopped.wait(LOOK_EVERY if published or told else 0.05):
+            try:
+                published = self._tend(published)
+                told = ""
+            except PublicationError as error:
+                published = False
+                if str(error) != told:
+                    told = str(error)
+                    _log.warning("waiting for Orthanc: %s", told)
+        self._connector.stop()
+
+    def stop(self) -> None:
+        """End :meth:`run`, from any thread or a signal handler."""
+        self._stopped.set()
+
+    def _tend(self, published: bool) -> bool:
+        """Publish to an Orthanc that has just come up; later, restore what it has forgotten."""
+        if published:
+            self._connector.look_at_servers()
+            return True
+        if self._orthanc.call("GET", "/system") is None:
+            raise PublicationError(f"{self._orthanc.url} is not an Orthanc", reason="orthanc")
+        return self._connector.orthanc_started()

@@ -1,0 +1,104 @@
+"""What the keeper knows of one account."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from orthanc_gcp.clock import Clock
+from orthanc_gcp.configuration import Account
+from orthanc_gcp.credentials import Identity
+from orthanc_gcp.errors import GcpError
+from orthanc_gcp.tokens.token import Token
+
+__all__ = ["Attempt", "Kept"]
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One try to acquire a token: by the identity in use, or by one that may take over."""
+
+    began: float
+    rotating: bool = False
+
+
+@dataclass
+class Kept:
+    """The identity and the token of an account, and how the last tries went."""
+
+    account: Account
+    identity: Identity | None = None
+    token: Token | None = None
+    running: Attempt | None = None
+    next_at: float = float("-inf")
+    turn: int = 0
+    failures: int = 0
+    pause: float = 0.0
+    slow: bool = False
+    told: dict[str, float] = field(default_factory=dict)
+    waiting: list[threading.Event] = field(default_factory=list)
+    refreshes: int = 0
+    failed: int = 0
+    last_success: datetime | None = None
+    error: GcpError | None = None
+    error_at: datetime | None = None
+    rotation_error: str | None = None
+
+    def living_token(self, now: float) -> Token | None:
+        """The token, unless it is dead."""
+        return self.token if self.token is not None and self.token.expires_at > now else None
+
+    def state(self, now: float) -> str:
+        """``fresh``, ``stale`` (due for renewal), ``failing`` or ``pending`` (not tried yet)."""
+        if self.failures:
+            return "failing"
+        token = self.living_token(now)
+        if token is None:
+            return "pending"
+        return "fresh" if now < self.next_at else "stale"
+
+    def remainder(self, now: float) -> str:
+        """What the token in use is still good for, in words."""
+        if self.token is None:
+            return "there is no token yet"
+        left = self.token.expires_at - now
+        if left > 0:
+            return f"the old one is good for another {left:.0f} s"
+        return f"the old one expired {-left:.0f} s ago and Google refuses it"
+
+    def status(self, clock: Clock) -> dict[str, Any]:
+        """What may be told of it, without a secret; times are UTC (ISO 8601)."""
+        now, utc = clock.now(), clock.utc()
+        identity = self.identity
+        age = identity.key_age(utc) if identity else None
+        return {
+            "State": self.state(now),
+            "Identity": identity.email if identity else None,
+            "Kind": identity.kind if identity else None,
+            "Scopes": list(identity.scopes) if identity else [],
+            "KeyAgeDays": None if age is None else round(age, 1),
+            "Expires": self.token and _text(utc + timedelta(seconds=self.token.expires_at - now)),
+            "SecondsToExpiry": self.token and round(self.token.expires_at - now, 1),
+            "LastSuccess": _text(self.last_success),
+            "LastError": self._error(),
+            "RotationError": self.rotation_error,
+            "NextTry": None if self.running else _text(utc + timedelta(seconds=self.next_at - now)),
+            "Refreshes": self.refreshes,
+            "Failures": self.failed,
+        }
+
+    def _error(self) -> dict[str, Any] | None:
+        if self.error is None:
+            return None
+        return {
+            "Reason": self.error.reason,
+            "Message": str(self.error),
+            "Status": self.error.status,
+            "Time": _text(self.error_at),
+        }
+
+
+def _text(moment: datetime | None) -> str | None:
+    return None if moment is None else moment.isoformat(timespec="milliseconds")

@@ -1,0 +1,92 @@
+"""The connector beside an Orthanc without the Python plugin."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+
+import pytest
+
+from tests.integration.conftest import SERVER, query, to_store
+from tests.support.orthanc import DICOMWEB, wait_until
+
+USER, PASSWORD = "gcp", "p@ss:word"
+
+
+class SidecarProcess:
+    """``orthanc-gcp sidecar`` with its log."""
+
+    def __init__(self, folder, configuration, url) -> None:
+        file = folder / "sidecar.json"
+        file.write_text("// read as Orthanc reads it\n" + json.dumps(configuration))
+        self.log_file = folder / "sidecar.log"
+        with self.log_file.open("wb") as log:
+            command = [sys.executable, "-m", "orthanc_gcp", "sidecar", str(file), "--orthanc", url]
+            self.process = subprocess.Popen(command, stdout=log, stderr=log)
+
+    @property
+    def log(self) -> str:
+        return self.log_file.read_text()
+
+
+@pytest.fixture
+def sidecar(tmp_path):
+    started = []
+
+    def start(configuration, url):
+        started.append(SidecarProcess(tmp_path, configuration, url))
+        return started[-1]
+
+    yield start
+    for each in started:
+        each.process.terminate()
+        assert each.process.wait(10) == 0
+
+
+def test_an_orthanc_that_comes_goes_and_comes_back(
+    orthanc, emulator, sample_accounts, sidecar
+):
+    configuration = to_store(sample_accounts["service account"], emulator)
+    instance = orthanc(
+        {
+            "HttpsCACertificates": str(emulator.ca),
+            "AuthenticationEnabled": True,
+            "RegisteredUsers": {USER: PASSWORD},
+        },
+        start=False,
+        plugins=(DICOMWEB,),
+    )
+    instance.authenticate(USER, PASSWORD)
+    beside = sidecar(configuration, f"http://{USER}:p%40ss%3Aword@127.0.0.1:{instance.port}/")
+    wait_until(lambda: "waiting for Orthanc" in beside.log)
+    for end in (instance.stop, instance.kill, instance.stop):
+        instance.start()
+        instance.wait_for_servers("my-google", wait=30)
+        query(instance)
+        instance.json("DELETE", SERVER)
+        instance.wait_for_servers("my-google")
+        end()
+    time.sleep(1)
+    assert beside.process.poll() is None
+    assert "ya29" not in beside.log
+    assert "p@ss" not in beside.log
+
+
+def test_a_wrong_password_is_named(orthanc, emulator, sample_accounts, sidecar):
+    instance = orthanc(
+        {"AuthenticationEnabled": True, "RegisteredUsers": {USER: PASSWORD}},
+        start=False,
+        plugins=(DICOMWEB,),
+    )
+    instance.authenticate(USER, PASSWORD)
+    instance.start()
+    beside = sidecar(to_store(sample_accounts["service account"], emulator), instance.url)
+    wait_until(lambda: "wants a user and password" in beside.log)
+
+
+def test_something_that_is_no_orthanc(emulator, sample_accounts, sidecar):
+    configuration = to_store(sample_accounts["service account"], emulator)
+    beside = sidecar(configuration, emulator.url)
+    wait_until(lambda: "is not an Orthanc" in beside.log)
