@@ -153,8 +153,8 @@ def _rejected(name: str, problems: tuple[Problem, ...], clock: Clock) -> dict[st
     error = GcpError("; ".join(map(str, problems)), reason="configuration")
     kept = Kept(Account(name, project="", location="", dataset="", dicom_store=""))
     kept.failures, kept.error = 1, error
-    told = kept.status(clock) | {"NextTry": None}
-    return {"Name": name, "Store": None, "Url": None, "PublishedSince": None, **told}
+    unknown = {"Store": None, "Url": None, "PublishedSince": None}
+    return {"Name": name, **unknown, **kept.status(clock)}
 
 
 def transport(settings: Settings, clock: Clock) -> Transport:

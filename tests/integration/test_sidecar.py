@@ -45,9 +45,7 @@ def sidecar(tmp_path):
         assert each.process.wait(10) == 0
 
 
-def test_an_orthanc_that_comes_goes_and_comes_back(
-    orthanc, emulator, sample_accounts, sidecar
-):
+def test_an_orthanc_that_comes_goes_and_comes_back(orthanc, emulator, sample_accounts, sidecar):
     configuration = to_store(sample_accounts["service account"], emulator)
     instance = orthanc(
         {

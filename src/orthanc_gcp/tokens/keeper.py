@@ -204,7 +204,8 @@ class Keeper:
     def _rotation_failed(self, kept: Kept, error: GcpError) -> None:
         words = f"the changed credential file does not work: {error}"
         self._tell(kept, words, "the old identity stays in use")
-        self._plan(kept, max(kept.next_at, self._clock.now()))
+        now = self._clock.now()
+        self._plan(kept, max(kept.next_at or now, now))
 
     def _plan_retry(self, kept: Kept, attempt: Attempt, error: GcpError) -> None:
         now = self._clock.now()

@@ -32,7 +32,7 @@ class Kept:
     identity: Identity | None = None
     token: Token | None = None
     running: Attempt | None = None
-    next_at: float = float("-inf")
+    next_at: float | None = None
     turn: int = 0
     failures: int = 0
     pause: float = 0.0
@@ -57,7 +57,7 @@ class Kept:
         token = self.living_token(now)
         if token is None:
             return "pending"
-        return "fresh" if now < self.next_at else "stale"
+        return "fresh" if now < (self.next_at or now) else "stale"
 
     def remainder(self, now: float) -> str:
         """What the token in use is still good for, in words."""
@@ -84,10 +84,15 @@ class Kept:
             "LastSuccess": _text(self.last_success),
             "LastError": self._error(),
             "RotationError": self.rotation_error,
-            "NextTry": None if self.running else _text(utc + timedelta(seconds=self.next_at - now)),
+            "NextTry": self._next_try(now, utc),
             "Refreshes": self.refreshes,
             "Failures": self.failed,
         }
+
+    def _next_try(self, now: float, utc: datetime) -> str | None:
+        if self.running is not None or self.next_at is None:
+            return None
+        return _text(utc + timedelta(seconds=self.next_at - now))
 
     def _error(self) -> dict[str, Any] | None:
         if self.error is None:
