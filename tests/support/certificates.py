@@ -31,13 +31,13 @@ class Authority:
         self.file = folder / "ca.pem"
         self.file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
 
-    def issue(self, address: str) -> tuple[Path, Path]:
-        """Certificate and key files of a server."""
+    def issue(self, address: str, days: int = 1) -> tuple[Path, Path]:
+        """Certificate and key files of a server, good for some days from now."""
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, address)])
         names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address(address))]
         certificate = (
-            self._builder(subject, key)
+            self._builder(subject, key, days)
             .add_extension(x509.SubjectAlternativeName(names), critical=False)
             .add_extension(
                 x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()),
@@ -57,7 +57,7 @@ class Authority:
         return certificate_file, key_file
 
     def _builder(
-        self, subject: x509.Name, key: ec.EllipticCurvePrivateKey
+        self, subject: x509.Name, key: ec.EllipticCurvePrivateKey, days: int = 1
     ) -> x509.CertificateBuilder:
         now = datetime.now(UTC)
         return (
@@ -66,6 +66,6 @@ class Authority:
             .issuer_name(self._name)
             .public_key(key.public_key())
             .serial_number(x509.random_serial_number())
-            .not_valid_before(now - DAY)
-            .not_valid_after(now + DAY)
+            .not_valid_before(now - 9 * DAY)
+            .not_valid_after(now + days * DAY)
         )

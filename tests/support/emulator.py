@@ -8,7 +8,11 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import urllib3
+
+_HTTP = urllib3.PoolManager(retries=False, cert_reqs="CERT_NONE")
 STORE_PATH = "projects/osimis-test/locations/europe-west2/datasets/test/dicomStores/dicom"
 
 
@@ -37,6 +41,28 @@ class Emulator:
         found = re.search(r"https?://[\d.]+:(\d+)", line)
         assert found, f"the emulator did not start: {line}"
         self.url, self.port = found[0], int(found[1])
+
+    def switch(self, **state: Any) -> None:
+        """Set switches of an emulator that was started with ``--admin``."""
+        answer = _HTTP.request("PATCH", f"{self.url}/emulator/state", json=state)
+        assert answer.status == 200, answer.data
+
+    def switches(self) -> dict[str, Any]:
+        """The state of the switches."""
+        return _HTTP.request("GET", f"{self.url}/emulator/state").json()
+
+    def bearer(self) -> dict[str, str]:
+        """A header with an access token of the user."""
+        fields = {"grant_type": "refresh_token", **self.user}
+        answer = _HTTP.request("POST", self.token_uri, fields=fields, encode_multipart=False)
+        return {"Authorization": f"Bearer {answer.json()['access_token']}"}
+
+    def call(self, method: str, path: str, body: Any = None) -> Any:
+        """A call of the API by the user; the answer's JSON."""
+        url = f"{self.url}/v1/{path}"
+        answer = _HTTP.request(method, url, json=body, headers=self.bearer())
+        assert answer.status == 200, answer.data
+        return answer.json()
 
     def stop(self) -> None:
         self._end(signal.SIGTERM)

@@ -49,6 +49,7 @@ class Handler(BaseHTTPRequestHandler):
                     pairs[source].sendall(data)
 
     def _allowed(self, method: str) -> bool:
+        self.server.asked.append(f"{method} {self.path}")
         wanted = self.server.credentials
         given = self.headers.get("Proxy-Authorization", "")
         if wanted and given != f"Basic {base64.b64encode(wanted.encode()).decode()}":
@@ -68,6 +69,7 @@ class Proxy(ThreadingHTTPServer):
     def __init__(self, credentials: str = "") -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.credentials = credentials
+        self.asked: list[str] = []
         self.requests: list[str] = []
         self.port = self.server_address[1]
         threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True).start()
