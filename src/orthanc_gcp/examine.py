@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from orthanc_gcp import configuration
@@ -70,14 +71,15 @@ def check(
 def _print(found: dict[str, list[Finding]], warnings: list[str]) -> None:
     console = Console(highlight=False)
     for warning in warnings:
-        console.print(f"[yellow]warning[/] {warning}")
+        console.print(f"[yellow]warning[/] {escape(warning)}")
     for name, findings in found.items():
-        table = Table(title=f"account {name}", title_justify="left", show_header=False)
+        table = Table(title=escape(f"account {name}"), title_justify="left", show_header=False)
         table.add_column(no_wrap=True)
         table.add_column(no_wrap=True)
         table.add_column(overflow="fold")
         for each in findings:
-            mend = f"\n[bold]mend:[/] {each.mend}" if each.mend else ""
+            mend = f"\n[bold]mend:[/] {escape(each.mend)}" if each.mend else ""
             colour = _COLOURS[each.result]
-            table.add_row(each.check, f"[{colour}]{each.result.value}[/]", each.cause + mend)
+            words = escape(each.cause) + mend
+            table.add_row(each.check, f"[{colour}]{each.result.value}[/]", words)
         console.print(table)

@@ -165,6 +165,9 @@ MAKERS: dict[str, Callable[[Case], Any]] = {
     "dns-failure": lambda case: case.section.update(BaseUrl="https://no-such-host.invalid/v1"),
     "proxy-absent": proxy_absent,
     "proxy-refuses": proxy_refuses,
+    "google-refused": lambda case: case.section.update(
+        BaseUrl=f"http://127.0.0.1:{free_port()}/v1"
+    ),
     "authority-unknown": authority_unknown,
     "certificate-expired": certificate_expired,
     "authorities-missing": authorities_missing,
@@ -289,6 +292,7 @@ def test_a_healthy_account(case):
         "credential": "passed",
         "DNS": "passed",
         "proxy": "skipped",
+        "connection": "passed",
         "TLS": "skipped",
         "clock": "passed",
         "token": "passed",

@@ -36,11 +36,12 @@ Found = TypeVar("Found")
 
 
 class CheckFailedError(Exception):
-    """A check failed: its cause and what mends it."""
+    """A check failed: its cause, what mends it, and whether the next ones make sense."""
 
-    def __init__(self, cause: str, remedy: str) -> None:
+    def __init__(self, cause: str, remedy: str, *, fatal: bool = True) -> None:
         super().__init__(cause)
         self.remedy = remedy
+        self.fatal = fatal
 
 
 class NotApplicableError(Exception):
@@ -108,11 +109,12 @@ def _run(name: str, check: Callable[[Patient], str], patient: Patient, needs_all
     except NotApplicableError as reason:
         return Finding(name, Result.SKIPPED, str(reason))
     except CheckFailedError as failure:
-        cause, remedy = str(failure), failure.remedy
+        cause, remedy, fatal = str(failure), failure.remedy, failure.fatal
     except Exception as error:
         ours = as_error(error)
-        cause, remedy = str(ours), mend(ours, patient.account, patient.email)
-    patient.failed = patient.failed or name
+        cause, remedy, fatal = str(ours), mend(ours, patient.account, patient.email), True
+    if fatal:
+        patient.failed = patient.failed or name
     return Finding(name, Result.FAILED, cause, remedy)
 
 
@@ -133,6 +135,7 @@ def _credential(patient: Patient) -> str:
         raise CheckFailedError(
             f"{document.where}: every user of this machine may read it",
             f"chmod o-rwx {document.path}",
+            fatal=False,
         )
     age = patient.identity.key_age(patient.clock.utc())
     if age is not None and age > patient.account.key_max_age_days:
@@ -141,6 +144,7 @@ def _credential(patient: Patient) -> str:
             f"({patient.account.key_max_age_days})",
             "make a new key and replace the file, no restart is needed: gcloud iam "
             f"service-accounts keys create KEY.json --iam-account={patient.email}",
+            fatal=False,
         )
     return who
 
@@ -172,6 +176,16 @@ def _proxy(patient: Patient) -> str:
     return "it lets requests through"
 
 
+def _connection(patient: Patient) -> str:
+    way = _way(patient)
+    try:
+        patient.transport(way.root, "HEAD")
+    except GcpError as error:
+        if error.reason not in ("tls", "ca_certificates"):  # the next check tells of these
+            raise
+    return f"{way.host} answers on port {way.port}"
+
+
 def _tls(patient: Patient) -> str:
     way = _way(patient)
     if way.parts.scheme != "https":
@@ -200,6 +214,7 @@ def _clock(patient: Patient) -> str:
         raise CheckFailedError(
             f"this machine's clock is {abs(ahead):.0f} s {where} Google's",
             "correct this machine's clock: timedatectl set-ntp true",
+            fatal=False,
         )
     return f"{abs(ahead):.0f} s apart"
 
@@ -314,6 +329,7 @@ _CHECKS: tuple[tuple[str, Callable[[Patient], str], bool], ...] = (
     ("credential", _credential, False),
     ("DNS", _names, False),
     ("proxy", _proxy, False),
+    ("connection", _connection, True),
     ("TLS", _tls, True),
     ("clock", _clock, True),
     ("token", _token, True),
