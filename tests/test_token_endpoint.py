@@ -160,7 +160,7 @@ NAMES = st.sampled_from(["access_token", "expires_in", "error", "error_descripti
 
 @settings(
     deadline=None,
-    max_examples=200,
+    max_examples=100,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -20,10 +22,22 @@ PLUGINS = Path("/usr/share/orthanc/plugins")
 DICOMWEB, PYTHON = PLUGINS / "libOrthancDicomWeb.so", PLUGINS / "libOrthancPython.so"
 
 
+_WORKER = int(re.sub(r"\D", "", os.environ.get("PYTEST_XDIST_WORKER", "")) or 0)
+# Below the ports that the kernel hands out by itself, and apart for tests that run side by side.
+_PORTS = itertools.cycle(range(20000 + 2000 * _WORKER, 22000 + 2000 * _WORKER))
+
+
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port that nobody listens on, and that nobody will be given by chance."""
+    while True:
+        port = next(_PORTS)
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
 
 
 class Orthanc:
