@@ -240,6 +240,44 @@ def test_tries_that_hang_are_not_rarer_than_one_a_minute():
     assert max(later - earlier for earlier, later in pairwise(tried)) <= 61.5
 
 
+@given(st.floats(60, 3600), st.floats(0, 1))
+def test_a_metadata_server_that_repeats_itself_is_not_hammered(lifetime, luck):
+    """It hands out the same token until shortly before its end."""
+    clock = FakeClock()
+    held = min(300, lifetime / 10)
+    server = {"token": "", "ends": 0.0}
+
+    class Metadata:
+        token, expiry, asked = "", None, 0
+
+        def refresh(self, endpoint):
+            self.asked += 1
+            if clock.now() > server["ends"] - held:
+                server["token"], server["ends"] = f"token-{clock.now()}", clock.now() + lifetime
+            self.token = server["token"]
+            left = timedelta(seconds=server["ends"] - clock.now())
+            self.expiry = (clock.utc() + left).replace(tzinfo=None)
+
+    credentials = Metadata()
+    schedule = FakeSchedule(clock)
+    published = []
+    Keeper(
+        [account()],
+        load=lambda _: Identity("metadata server", credentials),
+        endpoint=None,
+        on_token=lambda *given: published.append((clock.now(), given[-1])),
+        schedule=schedule,
+        clock=clock,
+        timeout=60,
+        luck=lambda: luck,
+    ).start()
+    schedule.run_until(clock.now() + 20 * lifetime)
+    assert credentials.asked <= 6 * len(published)
+    assert len(published) <= 25, "the same token is not published again"
+    for (_, token), (when, _) in pairwise(published):
+        assert when < token.expires_at
+
+
 def test_a_token_that_is_dead_on_arrival_is_not_published():
     simulation = Simulation(-5)
     simulation.run(10)

@@ -79,7 +79,13 @@ def test_each_kind_of_credential(orthanc, google, tmp_path):
             **STORE,
             "ServiceAccountJson": base64.b64encode(json.dumps(key).encode()).decode(),
         },
+        "inline-variable": {**STORE, "ServiceAccountJson": "${GCP_KEY}"},
         "impersonated-by-key": {**file("service-account"), **impersonating},
+        "impersonated-by-delegate": {
+            **file("service-account"),
+            **impersonating,
+            "Delegates": [key["client_email"]],
+        },
         "impersonated-by-user": {**user, **impersonating},
         "impersonated-by-adc": {
             **STORE,
@@ -92,7 +98,10 @@ def test_each_kind_of_credential(orthanc, google, tmp_path):
         },
         "self-signed": {**file("service-account"), "SelfSignedJwt": True},
     }
-    instance = orthanc(configuration(google, accounts), environment=environment(google))
+    encoded = base64.b64encode(json.dumps(key).encode()).decode()
+    instance = orthanc(
+        configuration(google, accounts), environment=environment(google, GCP_KEY=encoded)
+    )
     instance.wait_for_servers(*accounts, wait=40)
     for name in accounts:
         round_trip(instance, name, tmp_path)

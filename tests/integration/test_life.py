@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import statistics
 import sys
 
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from orthanc_gcp.configuration.files import read_files
 from orthanc_gcp.plugin import script
 from tests.support import token_server as answers
 from tests.support.keys import user_account, write
@@ -69,6 +71,38 @@ def test_beside_a_script_of_the_users_own(orthanc, token_server):
     instance = orthanc(configuration(token_server), python_script=own)
     instance.wait_for_servers("my-google")
     assert instance.request("GET", "/mine").data == b"mine"
+
+
+PRINTING = """
+import orthanc
+with open({file!r}, "w") as file:
+    file.write(orthanc.GetConfiguration())
+"""
+
+
+def test_configuration_files_are_read_as_orthanc_reads_them(orthanc, tmp_path):
+    """Comments, variables with and without defaults, a folder: ours against the real thing."""
+    instance = orthanc({}, start=False, python_script=PRINTING.format(file=str(tmp_path / "seen")))
+    configuration = instance.configuration_file
+    (instance.folder / "more.json").write_text(
+        """{
+        // a comment with "quotes" and ${VARIABLES}
+        "Dictionary": {}, /* another
+        one */ "GoogleCloudPlatform": {"BaseUrl": "http://${HOST:-localhost}:8085//v1", // end
+        "Accounts": {"${NAME}": {"Project": "${NOT_SET}x", "Note": "/* kept */ \\"//\\""}}}
+        }"""
+    )
+    folder = instance.folder / "etc"
+    folder.mkdir()
+    for file in (configuration, instance.folder / "more.json"):
+        file.rename(folder / file.name)
+    instance.configuration_file = folder
+    variables = {"NAME": "my-google"}
+    instance.add_environment(variables)
+    instance.start()
+    seen = json.loads((tmp_path / "seen").read_text())
+    assert read_files([folder], variables) == seen
+    assert seen["GoogleCloudPlatform"]["BaseUrl"] == "http://localhost:8085//v1"
 
 
 def test_no_account_is_said(orthanc):

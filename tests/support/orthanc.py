@@ -142,6 +142,10 @@ class Orthanc:
     def log(self) -> str:
         return self.log_file.read_text(errors="replace")
 
+    def add_environment(self, variables: dict[str, str]) -> None:
+        """Variables for the next start."""
+        self._environment |= variables
+
     def authenticate(self, user: str, password: str) -> None:
         """Send these with each request from now on."""
         self._authorization = dict(urllib3.make_headers(basic_auth=f"{user}:{password}"))
