@@ -22,7 +22,8 @@ BODY = b"grant_type=refresh_token&client_secret=secret-0002&refresh_token=refres
 
 
 def ask(url, transport=None, **options):
-    return (transport or Transport(**options))(url, "POST", BODY)
+    headers = {"content-type": "application/x-www-form-urlencoded"}
+    return (transport or Transport(**options))(url, "POST", BODY, headers)
 
 
 def failure(url, **options) -> TokenError:
@@ -199,6 +200,15 @@ def test_verbose_exchanges_are_logged_without_secrets(token_server, caplog):
     assert "24 bytes of text/html" in log
     for secret in ("secret-0002", "refresh-0003", "ya29"):
         assert secret not in log
+
+
+def test_a_verbose_log_shows_no_body_but_forms(token_server, caplog):
+    caplog.set_level(logging.INFO)
+    token_server.answer = answers.raw(b'[{"PatientName": "Doe"}]', kind="application/dicom+json")
+    Transport(verbose=True)(token_server.url, "POST", b"PatientName=Doe", {"Content-Type": "x/y"})
+    assert "with 15 bytes" in caplog.text
+    assert "24 bytes of application/dicom+json" in caplog.text
+    assert "Doe" not in caplog.text
 
 
 def test_nothing_is_logged_otherwise(token_server, caplog):

@@ -110,7 +110,7 @@ class Transport(Request):
         """
         limit = min(timeout or self._timeout, self._timeout)
         if self._verbose:
-            _log.warning("%s %s with %s", method, url, masked_form(body))
+            _log.warning("%s %s with %s", method, url, _masked_request(body, headers or {}))
         try:
             answer = self._exchange(method, url, body, dict(headers or {}), limit, cert)
         except exceptions.HTTPError as error:
@@ -250,6 +250,13 @@ def _innermost(error: BaseException) -> str:
         error = cause
     text = getattr(error, "verify_message", "") or getattr(error, "strerror", "") or str(error)
     return readable(text or type(error).__name__)
+
+
+def _masked_request(body: bytes | None, headers: Mapping[str, str]) -> str:
+    kinds = [value for name, value in headers.items() if name.lower() == "content-type"]
+    if body and any("form-urlencoded" in kind for kind in kinds):
+        return str(masked_form(body))
+    return f"{len(body or b'')} bytes"
 
 
 def _masked_answer(answer: Answer, secrets: list[str]) -> str:
