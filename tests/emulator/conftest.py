@@ -64,13 +64,23 @@ def own_client(emulator: Emulator, credentials: Path) -> Iterator[Client]:
 
 
 @pytest.fixture(scope="session")
-def shared_client(tmp_path_factory: pytest.TempPathFactory, identities: Path) -> Iterator[Client]:
-    folder = tmp_path_factory.mktemp("shared")
-    shutil.copy(identities, folder)
-    with Emulator(Options(folder, write_credentials=folder)) as running:
-        client = Client(running.url, folder)
-        yield client
-        client.pool.clear()
+def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("shared")
+
+
+@pytest.fixture(scope="session")
+def shared_emulator(shared_folder: Path, identities: Path) -> Iterator[Emulator]:
+    """An emulator for tests that leave it as they found it."""
+    shutil.copy(identities, shared_folder)
+    with Emulator(Options(shared_folder, write_credentials=shared_folder)) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def shared_client(shared_emulator: Emulator, shared_folder: Path) -> Iterator[Client]:
+    client = Client(shared_emulator.url, shared_folder)
+    yield client
+    client.pool.clear()
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from pathlib import Path
 
 READY = re.compile(
     r"orthanc-gcp emulator is ready at (https?://127\.0\.0\.1:\d+) "
-    r"\(token endpoint (https?://127\.0\.0\.1:\d+/token)\)\n"
+    r"\(token endpoint (https?://127\.0\.0\.1:\d+/token)(?:, metadata server ([\d.:]+))?\)\n"
 )
 
 
@@ -28,7 +28,7 @@ class Process:
         line = self.popen.stdout.readline()
         found = READY.fullmatch(line)
         assert found, line or self.end()
-        self.url, self.token_uri = found.groups()
+        self.url, self.token_uri, self.metadata_host = found.groups()
 
     def kill(self) -> None:
         self.popen.kill()

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
+import google.auth.crypt
+import google.auth.jwt
 import google.auth.transport.urllib3
 import pytest
 from google.oauth2 import service_account
 
-from tests.emulator.client import Client
+from orthanc_gcp.emulator.server import Emulator
+from tests.emulator.client import HEALTHCARE, Client
 from tests.emulator.conftest import Clock
 
 REALM = 'Bearer realm="https://accounts.google.com/"'
@@ -130,3 +134,54 @@ def test_a_store_that_does_not_exist(client: Client) -> None:
         error = json.loads(response.data)["error"]
         assert error["status"] == "PERMISSION_DENIED"
         assert error["message"].endswith("(or it may not exist).")
+
+
+def self_signed(emulator: Emulator, header: dict[str, str] | None = None, **claims: Any) -> str:
+    key = emulator.identities.service_accounts[0].key_file(emulator.token_uri)
+    now = int(time.time())
+    payload = {
+        "iss": key["client_email"],
+        "sub": key["client_email"],
+        "aud": "https://healthcare.googleapis.com/",
+        "iat": now,
+        "exp": now + 3600,
+        **claims,
+    }
+    kept = {name: value for name, value in payload.items() if value is not None}
+    signer = google.auth.crypt.RSASigner.from_service_account_info(key)
+    return google.auth.jwt.encode(signer, kept, header).decode()
+
+
+@pytest.mark.parametrize(
+    ("claims", "status"),
+    [
+        ({}, 204),
+        ({"aud": None, "scope": HEALTHCARE}, 204),
+        ({"aud": "https://pubsub.googleapis.com/"}, 401),
+        ({"aud": None}, 401),
+        ({"aud": None, "scope": "https://www.googleapis.com/auth/pubsub"}, 403),
+        ({"sub": "other@example.org"}, 401),
+        ({"sub": None}, 401),
+        ({"iss": "other@example.org"}, 401),
+        ({"exp": int(time.time()) + 7200}, 401),
+        ({"exp": "never"}, 401),
+        ({"iat": 1000, "exp": 2000}, 401),
+    ],
+)
+def test_jwts_as_access_tokens(
+    shared_emulator: Emulator, client: Client, claims: dict[str, Any], status: int
+) -> None:
+    client.token = self_signed(shared_emulator, **claims)
+    assert client.get("/studies").status == status
+
+
+def test_an_expired_jwt_is_an_expired_token(shared_emulator: Emulator, client: Client) -> None:
+    token = self_signed(shared_emulator, iat=1000, exp=2000)
+    _, _, error = answer(client, Authorization=f"Bearer {token}")
+    assert reason(error) == "ACCESS_TOKEN_EXPIRED"
+
+
+def test_a_jwt_without_a_signature(shared_emulator: Emulator, client: Client) -> None:
+    token = self_signed(shared_emulator, {"alg": "none"})
+    for credential in (token, token.rpartition(".")[0] + ".", "eyJ", "eyJ.eyJ.AAAA"):
+        assert answer(client, Authorization=f"Bearer {credential}")[0] == 401

@@ -1,14 +1,18 @@
-"""dicomStores: get, list, create."""
+"""dicomStores: get, list, create, patch, delete."""
 
 from __future__ import annotations
 
 import json
 import secrets
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.emulator.client import STORE, Client
+from orthanc_gcp.emulator.server import Emulator, Options
+from tests.emulator.client import STORE, Client, make_dicom
 
 PARENT = STORE.rpartition("/")[0]
 
@@ -81,3 +85,39 @@ def test_what_is_not_there(client: Client) -> None:
     other = PARENT.replace("/test/", "/other/")
     assert call(client, "GET", other)[0] == 403
     assert call(client, "POST", f"{other}?dicomStoreId=a", {})[0] == 403
+
+
+def test_a_store_can_be_changed(client: Client) -> None:
+    url = f"{client.url}/v1/{client.store_name}"
+    topic = {"pubsubTopic": f"projects/osimis-test/topics/{secrets.token_hex(4)}"}
+    body = json.dumps({"labels": {"a": "b"}, "notificationConfigs": [topic]}).encode()
+    changed = client.request("PATCH", f"{url}?updateMask=labels,notificationConfigs", body)
+    assert changed.json()["labels"] == {"a": "b"}
+    assert client.get(url).json() == changed.json()
+    changed = client.request("PATCH", f"{url}?updateMask=labels", b"{}")
+    assert changed.json() == {"name": client.store_name, "notificationConfigs": [topic]}
+    for mask in ("", "name", "labels,nothing"):
+        assert client.request("PATCH", f"{url}?updateMask={mask}", b"{}").status == 400
+    assert client.request("PATCH", f"{url}x?updateMask=labels", b"{}").status == 403
+
+
+def test_an_instance_that_arrives_while_its_store_is_deleted(
+    tmp_path: Path, identities: Path
+) -> None:
+    shutil.copy(identities, tmp_path)
+    options = Options(tmp_path, write_credentials=tmp_path)
+    content = make_dicom(bytes(100_000))
+    with Emulator(options) as emulator:
+        client = Client(emulator.url, tmp_path).of_new_store()
+
+        def body() -> Iterator[bytes]:
+            yield content[:50_000]
+            url = f"{client.url}/v1/{client.store_name}"
+            assert client.request("DELETE", url).status == 200
+            yield content[50_000:]
+
+        assert client.request("POST", "/studies", body(), content_type="application/dicom").status
+        assert client.get("/studies").status == 403
+        client.pool.clear()
+    with Emulator(options):
+        assert not any((tmp_path / "files").iterdir())

@@ -15,7 +15,10 @@ import secrets
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from orthanc_gcp.emulator.switches import Switches
+
 __all__ = [
+    "CLOUD_PLATFORM",
     "HEALTHCARE_SCOPES",
     "AccessToken",
     "ExpiredTokenError",
@@ -23,10 +26,8 @@ __all__ = [
     "TokenMint",
 ]
 
-HEALTHCARE_SCOPES = (
-    "https://www.googleapis.com/auth/cloud-healthcare",
-    "https://www.googleapis.com/auth/cloud-platform",
-)
+CLOUD_PLATFORM = "https://www.googleapis.com/auth/cloud-platform"
+HEALTHCARE_SCOPES = ("https://www.googleapis.com/auth/cloud-healthcare", CLOUD_PLATFORM)
 """Either one suffices on every method of the API (its discovery document)."""
 
 _MAC_LENGTH = 16
@@ -42,28 +43,55 @@ class ExpiredTokenError(Exception):
 
 @dataclass(frozen=True)
 class AccessToken:
-    """What an access token says."""
+    """What an access token says.
+
+    ``identity`` is an e-mail address, or a ``principal://`` of a pool of identities.
+    """
 
     identity: str
     scopes: frozenset[str]
     expires: float
 
-    @property
-    def allows_healthcare(self) -> bool:
-        return not self.scopes.isdisjoint(HEALTHCARE_SCOPES)
+    def has_scope(self, *scopes: str) -> bool:
+        """Tell whether the token has one of these scopes."""
+        return not self.scopes.isdisjoint(scopes)
 
 
 class TokenMint:
-    """Issues and reads access tokens."""
+    """Issues and reads access tokens.
 
-    def __init__(self, secret: bytes, clock: Callable[[], float]) -> None:
+    Parameters
+    ----------
+    lifetime : int
+        How many seconds a token lives.
+    switches : Switches
+        Which scopes tokens get, if not those that were asked for.
+    """
+
+    def __init__(
+        self, secret: bytes, clock: Callable[[], float], lifetime: int, switches: Switches
+    ) -> None:
         self._secret = secret
         self._clock = clock
+        self._switches = switches
+        self.lifetime = lifetime
 
-    def issue(self, identity: str, scopes: Iterable[str], lifetime: float, prefix: str) -> str:
+    @property
+    def expires_in(self) -> int:
+        """What is announced: Google says one second less than a token lives."""
+        return max(1, self.lifetime - 1)
+
+    def granted(self, scopes: Iterable[str]) -> tuple[str, ...]:
+        """Return the scopes that a token gets for which some are asked."""
+        return self._switches.state.scopes(scopes)
+
+    def issue(
+        self, identity: str, scopes: Iterable[str], prefix: str, lifetime: float | None = None
+    ) -> str:
         """Return a new token, different from all others, that starts with ``prefix``."""
+        end = self._clock() + (self.lifetime if lifetime is None else lifetime)
         payload = json.dumps(
-            [identity, sorted(scopes), self._clock() + lifetime, secrets.token_hex(4)],
+            [identity, sorted(self.granted(scopes)), end, secrets.token_hex(4)],
             separators=(",", ":"),
         ).encode()
         return prefix + base64.urlsafe_b64encode(self._mac(payload) + payload).decode().rstrip("=")

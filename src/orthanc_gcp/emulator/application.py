@@ -1,171 +1,151 @@
-"""The ASGI application: routes, credentials, and the way from a request to its handler.
+"""The ASGI application: the way from a request to its handler.
 
-A request is judged in the order of Google's front end: route, credential, scope, and only then
-the handler, which looks for the resource and reads the body.
+A request is judged in the order of Google's front end: route, credential, scope, permission, and
+only then the handler, which looks for the resource and reads the body.
 """
 
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from email.utils import formatdate
+from functools import lru_cache
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from orthanc_gcp.emulator import responses
-from orthanc_gcp.emulator.access_tokens import ExpiredTokenError, InvalidTokenError
+from orthanc_gcp.emulator.admin import Admin, SubjectTokens
+from orthanc_gcp.emulator.aws_metadata import AwsMetadata
 from orthanc_gcp.emulator.calls import Call, Services
-from orthanc_gcp.emulator.control import create_store, get_operation, get_store, list_stores
-from orthanc_gcp.emulator.deletion import delete_instance, delete_series, delete_study
-from orthanc_gcp.emulator.names import DatasetName
+from orthanc_gcp.emulator.faults import answer_with
+from orthanc_gcp.emulator.gate import Gate
+from orthanc_gcp.emulator.grants import GrantError
+from orthanc_gcp.emulator.impersonation import TOKEN_OF_ACCOUNT, Impersonation
+from orthanc_gcp.emulator.metadata import MetadataServer
 from orthanc_gcp.emulator.oauth2 import TokenEndpoint
-from orthanc_gcp.emulator.qido import search_instances, search_series, search_studies
 from orthanc_gcp.emulator.responses import Refusal
-from orthanc_gcp.emulator.stow import store_instances
-from orthanc_gcp.emulator.wado import retrieve, retrieve_instance, retrieve_metadata
+from orthanc_gcp.emulator.routes import find_route
+from orthanc_gcp.emulator.token_exchange import AuthorizedUserEndpoint, TokenExchange
 
-__all__ = ["Application"]
+__all__ = ["Answering", "Application", "MetadataApplication"]
 
 logger = logging.getLogger(__name__)
 
-Handler = Callable[[Call], Awaitable[Response]]
-
-_DATASET = re.compile(
-    r"/(?P<version>v1|v1beta1)/projects/(?P<project>[^/:]+)/locations/(?P<location>[^/:]+)"
-    r"/datasets/(?P<dataset>[^/:]+)(?P<rest>/.*)"
-)
-_STORE = "/dicomStores/(?P<store>[^/:]+)"
-_STUDIES = f"{_STORE}/dicomWeb/studies"
-_STUDY = f"{_STUDIES}/(?P<study>[^/:]+)"
-_SERIES = f"{_STUDY}/series/(?P<series>[^/:]+)"
-_INSTANCE = f"{_SERIES}/instances/(?P<instance>[^/:]+)"
+Endpoint = Callable[[Request], Awaitable[Response]]
 
 
-@dataclass(frozen=True)
-class Route:
-    """A method of the API: ``rpc`` and ``permission`` are Google's names for it."""
+class Answering:
+    """Turns what :meth:`answer` returns or raises into an answer, dated by Google's clock."""
 
-    verb: str
-    path: re.Pattern[str]
-    handler: Handler
-    rpc: str
-    permission: str
-
-
-def _web(verb: str, path: str, handler: Handler, method: str, permission: str) -> Route:
-    rpc = f"dicomweb.DicomWebService.{method}"
-    return Route(
-        verb, re.compile(path), handler, rpc, f"healthcare.dicomStores.dicomWeb{permission}"
-    )
-
-
-def _control(verb: str, path: str, handler: Handler, method: str, permission: str) -> Route:
-    return Route(verb, re.compile(path), handler, method, f"healthcare.{permission}")
-
-
-_ROUTES = (
-    # Google accepted a slash at the end of the path of uploads.
-    _web("POST", f"{_STUDIES}/?", store_instances, "StoreInstances", "Write"),
-    _web("POST", f"{_STUDY}/?", store_instances, "StoreInstances", "Write"),
-    _web("GET", _STUDIES, search_studies, "SearchForStudies", "Read"),
-    _web("GET", f"{_STORE}/dicomWeb/series", search_series, "SearchForSeries", "Read"),
-    _web("GET", f"{_STORE}/dicomWeb/instances", search_instances, "SearchForInstances", "Read"),
-    _web("GET", f"{_STUDY}/series", search_series, "SearchForSeries", "Read"),
-    _web("GET", f"{_STUDY}/instances", search_instances, "SearchForInstances", "Read"),
-    _web("GET", f"{_SERIES}/instances", search_instances, "SearchForInstances", "Read"),
-    _web("GET", _STUDY, retrieve, "RetrieveStudy", "Read"),
-    _web("GET", _SERIES, retrieve, "RetrieveSeries", "Read"),
-    _web("GET", _INSTANCE, retrieve_instance, "RetrieveInstance", "Read"),
-    _web("GET", f"{_STUDY}/metadata", retrieve_metadata, "RetrieveStudyMetadata", "Read"),
-    _web("GET", f"{_SERIES}/metadata", retrieve_metadata, "RetrieveSeriesMetadata", "Read"),
-    _web("GET", f"{_INSTANCE}/metadata", retrieve_metadata, "RetrieveInstanceMetadata", "Read"),
-    _web("DELETE", _STUDY, delete_study, "DeleteStudy", "Delete"),
-    _web("DELETE", _SERIES, delete_series, "DeleteSeries", "Delete"),
-    _web("DELETE", _INSTANCE, delete_instance, "DeleteInstance", "Delete"),
-    _control("GET", _STORE, get_store, "dicom.DicomService.GetDicomStore", "dicomStores.get"),
-    _control(
-        "GET", "/dicomStores", list_stores, "dicom.DicomService.ListDicomStores", "dicomStores.list"
-    ),
-    _control(
-        "POST",
-        "/dicomStores",
-        create_store,
-        "dicom.DicomService.CreateDicomStore",
-        "dicomStores.create",
-    ),
-    _control(
-        "GET",
-        "/operations/(?P<operation>[^/:]+)",
-        get_operation,
-        "operations.OperationsService.GetOperation",
-        "operations.get",
-    ),
-)
-
-
-class Application:
-    """Everything that the emulator answers."""
-
-    def __init__(self, services: Services, token_endpoint: TokenEndpoint) -> None:
+    def __init__(self, services: Services) -> None:
         self._services = services
-        self._token_endpoint = token_endpoint
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
         try:
-            response = await self._answer(request)
-        except Refusal as refusal:
+            response = await self.answer(request)
+        except (Refusal, GrantError) as refusal:
             response = refusal.response
         except ClientDisconnect:
             return
         except Exception:
             logger.exception("cannot answer %s %s", request.method, request.scope["path"])
             response = responses.error(500, "Internal error encountered.")
+        response.raw_headers.append((b"date", self._date()))
         await response(scope, receive, send)
 
-    async def _answer(self, request: Request) -> Response:
-        if request.scope["path"] == "/token" and request.method == "POST":
-            return await self._token_endpoint(request)
-        call, handler = self._route(request)
-        self._authorize(request, call.rpc)
-        return await handler(call)
+    async def answer(self, request: Request) -> Response:
+        raise NotImplementedError
 
-    def _route(self, request: Request) -> tuple[Call, Handler]:
-        match = _DATASET.fullmatch(request.scope["path"])
-        if match is not None:
-            version, rest = match["version"], match["rest"]
-            for route in _ROUTES:
-                found = route.path.fullmatch(rest) if route.verb == request.method else None
-                if found is not None:
-                    dataset = DatasetName(match["project"], match["location"], match["dataset"])
-                    rpc = f"google.cloud.healthcare.{version}.{route.rpc}"
-                    names = found.groupdict()
-                    services = self._services
-                    call = Call(request, services, version, dataset, names, rpc, route.permission)
-                    return call, route.handler
+    def _date(self) -> bytes:
+        services = self._services
+        return _date(int(services.clock() + services.switches.state.date_offset))
+
+
+class MetadataApplication(Answering):
+    """What is answered on a port of the metadata server's own."""
+
+    def __init__(self, services: Services, metadata: MetadataServer) -> None:
+        super().__init__(services)
+        self._metadata = metadata
+
+    async def answer(self, request: Request) -> Response:
+        if self._services.switches.state.metadata and self._metadata.serves(request):
+            return self._metadata(request)
         raise Refusal(responses.page_not_found())
 
-    def _authorize(self, request: Request, rpc: str) -> None:
-        credential = _credential(request)
-        if credential is None:
-            raise Refusal(responses.missing_credential(rpc))
-        try:
-            token = self._services.mint.read(credential)
-        except ExpiredTokenError:
-            raise Refusal(responses.expired_token(rpc)) from None
-        except InvalidTokenError:
-            raise Refusal(responses.invalid_token()) from None
-        if not token.allows_healthcare:
-            raise Refusal(responses.insufficient_scope(rpc))
+
+class Application(Answering):
+    """What is answered on the main port.
+
+    Parameters
+    ----------
+    metadata : MetadataServer or None
+        The metadata server, when it has no port of its own.
+    admin : bool
+        Whether the switches can be seen and set.
+    """
+
+    def __init__(self, services: Services, metadata: MetadataServer | None, *, admin: bool) -> None:
+        super().__init__(services)
+        identities, mint, clock = services.identities, services.mint, services.clock
+        self._gate = Gate(identities, mint, services.policies, services.switches, clock)
+        self._impersonation = Impersonation(services, self._gate)
+        self._metadata = metadata
+        self._aws = AwsMetadata()
+        self._token_endpoints: dict[str, Endpoint] = {
+            "/token": TokenEndpoint(identities, mint, clock),
+            "/v1/token": TokenExchange(identities, mint, clock),
+            "/v1/oauthtoken": AuthorizedUserEndpoint(identities, mint),
+        }
+        subject_tokens = SubjectTokens(identities, clock)
+        self._own: dict[str, Endpoint] = {
+            SubjectTokens.PATH: subject_tokens,
+            SubjectTokens.KEYS: subject_tokens,
+        }
+        if admin:
+            self._own[Admin.PATH] = Admin(services.switches)
+
+    async def answer(self, request: Request) -> Response:
+        found = find_route(request.method, request.scope["path"])
+        if found is None:
+            return await self._answer_others(request)
+        route, dataset, names = found.route, found.dataset, found.names
+        resource = dataset.store(names["store"]) if "store" in names else dataset
+        identity = self._gate.admit(request, found.rpc, route.permission, resource)
+        call = Call(
+            request=request,
+            services=self._services,
+            version=found.version,
+            dataset=dataset,
+            names=names,
+            rpc=found.rpc,
+            permission=route.permission,
+            identity=identity,
+        )
+        return await route.handler(call)
+
+    async def _answer_others(self, request: Request) -> Response:
+        """Answer what is not a call of the Healthcare API."""
+        path, state = request.scope["path"], self._services.switches.state
+        endpoint = self._token_endpoints.get(path)
+        if endpoint is not None and request.method == "POST":
+            return await answer_with(state.token_endpoint, endpoint, request)
+        if path in self._own:
+            return await self._own[path](request)
+        impersonated = TOKEN_OF_ACCOUNT.fullmatch(path)
+        if impersonated is not None and request.method == "POST":
+            return await self._impersonation(request, impersonated["email"])
+        if path.startswith(AwsMetadata.PREFIX):
+            return self._aws(request)
+        if self._metadata is not None and state.metadata and self._metadata.serves(request):
+            return self._metadata(request)
+        raise Refusal(responses.page_not_found())
 
 
-def _credential(request: Request) -> str | None:
-    """Return the access token of a request; nothing when it has no credential at all."""
-    header = request.headers.get("authorization")
-    if header is None:
-        return request.query_params.get("access_token")
-    scheme, _, token = header.partition(" ")
-    return token.strip() if scheme.lower() == "bearer" else ""
+@lru_cache(maxsize=8)
+def _date(second: int) -> bytes:
+    """Return what the header says for all answers of one second."""
+    return formatdate(second, usegmt=True).encode()

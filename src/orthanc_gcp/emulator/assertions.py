@@ -6,38 +6,29 @@ Applications" (developers.google.com) with its table of JWT error codes.
 
 from __future__ import annotations
 
-import base64
-import binascii
-import json
 from collections.abc import Collection
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import padding, rsa
-
+from orthanc_gcp.emulator.access_tokens import (
+    HEALTHCARE_SCOPES,
+    AccessToken,
+    ExpiredTokenError,
+    InvalidTokenError,
+)
+from orthanc_gcp.emulator.grants import GrantError
 from orthanc_gcp.emulator.identities import Identities, ServiceAccount
+from orthanc_gcp.emulator.jwt import Jwt, MalformedJwtError
 
-__all__ = ["Assertion", "GrantError", "check_assertion"]
+__all__ = ["Assertion", "check_assertion", "check_self_signed"]
 
+HEALTHCARE_AUDIENCE = "https://healthcare.googleapis.com/"
 MAX_LIFETIME = 3600
 CLOCK_SKEW = 300
 _WINDOW = (
     "Invalid JWT: Token must be a short-lived token (60 minutes) and in a reasonable timeframe. "
     "Check your 'iat' and 'exp' values in the JWT claim."
 )
-
-
-class GrantError(Exception):
-    """A grant is refused: ``error`` and ``error_description`` of RFC 6749, and a status."""
-
-    def __init__(self, error: str, description: str, status: int = 400) -> None:
-        super().__init__(description)
-        self.error = error
-        self.description = description
-        self.status = status
 
 
 @dataclass(frozen=True)
@@ -50,11 +41,15 @@ class Assertion:
 
 
 def check_assertion(
-    jwt: str, identities: Identities, audiences: Collection[str], now: float
+    text: str, identities: Identities, audiences: Collection[str], now: float
 ) -> Assertion:
     """Check an assertion in Google's order: structure, signature, iss, times, scope, aud."""
-    header, claims, signed, signature = _split(jwt)
-    account = _signer(header, claims, identities, signed, signature)
+    try:
+        jwt = Jwt.parse(text)
+    except MalformedJwtError as error:
+        raise GrantError("invalid_request", "Bad Request") from error
+    claims = jwt.claims
+    account = _signer(jwt, identities)
     _check_times(claims, now)
     subject = claims.get("sub")
     if subject is not None and subject != account.email:
@@ -68,60 +63,41 @@ def check_assertion(
     return Assertion(account, scopes, target if isinstance(target, str) else None)
 
 
-def _split(jwt: str) -> tuple[dict[str, Any], dict[str, Any], bytes, bytes]:
-    parts = jwt.split(".")
-    if len(parts) != 3:
-        raise GrantError("invalid_request", "Bad Request")
+def check_self_signed(text: str, identities: Identities, now: float) -> AccessToken:
+    """Check a JWT that a service account signed to use it as an access token.
+
+    It is for an audience, the API as a whole, or for scopes (AIP-4111).
+    """
     try:
-        header, claims = (json.loads(_base64url(part)) for part in parts[:2])
-        signature = _base64url(parts[2])
-    except (ValueError, RecursionError) as error:
-        raise GrantError("invalid_request", "Bad Request") from error
-    if not isinstance(header, dict) or not isinstance(claims, dict):
-        raise GrantError("invalid_request", "Bad Request")
-    return header, claims, f"{parts[0]}.{parts[1]}".encode(), signature
+        jwt = Jwt.parse(text)
+        account = _signer(jwt, identities)
+        expires = jwt.claims.get("exp")
+        if isinstance(expires, int | float) and expires <= now:
+            raise ExpiredTokenError
+        _check_times(jwt.claims, now)
+    except (MalformedJwtError, GrantError) as error:
+        raise InvalidTokenError from error
+    if jwt.claims.get("sub") != account.email:
+        raise InvalidTokenError
+    scopes = frozenset(str(jwt.claims.get("scope") or "").split())
+    if jwt.claims.get("aud") == HEALTHCARE_AUDIENCE:
+        scopes |= set(HEALTHCARE_SCOPES)
+    if not scopes:
+        raise InvalidTokenError
+    return AccessToken(account.email, scopes, float(jwt.claims["exp"]))
 
 
-def _base64url(text: str) -> bytes:
-    try:
-        return base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
-    except binascii.Error as error:
-        raise ValueError(text) from error
-
-
-def _signer(
-    header: dict[str, Any],
-    claims: dict[str, Any],
-    identities: Identities,
-    signed: bytes,
-    signature: bytes,
-) -> ServiceAccount:
-    if header.get("alg") != "RS256":
+def _signer(jwt: Jwt, identities: Identities) -> ServiceAccount:
+    if jwt.header.get("alg") != "RS256":
         raise GrantError("invalid_grant", "Invalid JWT Signature.")
-    account = identities.service_account(claims.get("iss"))
+    account = identities.service_account(jwt.claims.get("iss"))
     if account is None:
         raise GrantError("invalid_grant", "Invalid grant: account not found")
-    key_id = header.get("kid")
-    for known_id, private_key in account.keys.items():
-        if key_id in (None, known_id) and _verifies(private_key, signed, signature):
+    key_id = jwt.header.get("kid")
+    for known_id, key in identities.keys(account).items():
+        if key_id in (None, known_id) and jwt.is_signed_by(key):
             return account
     raise GrantError("invalid_grant", "Invalid JWT Signature.")
-
-
-def _verifies(private_key: str, signed: bytes, signature: bytes) -> bool:
-    try:
-        _public_key(private_key).verify(signature, signed, padding.PKCS1v15(), hashes.SHA256())
-    except InvalidSignature:
-        return False
-    return True
-
-
-@lru_cache(maxsize=1024)
-def _public_key(private_key: str) -> rsa.RSAPublicKey:
-    key = serialization.load_pem_private_key(private_key.encode(), None)
-    if not isinstance(key, rsa.RSAPrivateKey):
-        raise TypeError("the key of a service account is an RSA key")
-    return key.public_key()
 
 
 def _check_times(claims: dict[str, Any], now: float) -> None:

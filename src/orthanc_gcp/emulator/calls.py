@@ -12,9 +12,11 @@ from orthanc_gcp.emulator.identities import Identities
 from orthanc_gcp.emulator.incoming import origin
 from orthanc_gcp.emulator.index import StoredInstance
 from orthanc_gcp.emulator.names import DatasetName, StoreName
+from orthanc_gcp.emulator.policies import Policies, Resource
 from orthanc_gcp.emulator.records import InstanceKey
 from orthanc_gcp.emulator.responses import Refusal, missing_resource
 from orthanc_gcp.emulator.storage import Storage
+from orthanc_gcp.emulator.switches import Switches
 
 __all__ = ["Call", "Services"]
 
@@ -26,6 +28,8 @@ class Services:
     storage: Storage
     identities: Identities
     mint: TokenMint
+    policies: Policies
+    switches: Switches
     clock: Callable[[], float]
 
 
@@ -33,7 +37,8 @@ class Services:
 class Call:
     """One request to a known method of the API, by somebody who may call it.
 
-    ``rpc`` and ``permission`` are Google's names for the method and for what it takes to call it.
+    ``rpc`` and ``permission`` are Google's names for the method and for what it takes to call it;
+    ``identity`` is who calls it.
     """
 
     request: Request
@@ -43,6 +48,17 @@ class Call:
     names: dict[str, str]
     rpc: str
     permission: str
+    identity: str
+
+    @property
+    def resource(self) -> Resource:
+        """The store, or the dataset when the path names none."""
+        return self.store if "store" in self.names else self.dataset
+
+    def resource_exists(self) -> bool:
+        if "store" in self.names:
+            return self.storage.index.store_id(self.store) is not None
+        return self.storage.index.has_dataset(self.dataset)
 
     @property
     def store(self) -> StoreName:

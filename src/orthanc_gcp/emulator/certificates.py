@@ -17,7 +17,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from orthanc_gcp.emulator.identities import write_private
 
-__all__ = ["Certificates", "ensure_certificates"]
+__all__ = ["Certificates", "ensure_certificates", "make_workload_certificate"]
 
 _CA_LIFETIME = timedelta(days=3650)
 # Apple's and Chromium's longest for certificates of servers is 825 days under a private CA.
@@ -47,6 +47,21 @@ def ensure_certificates(directory: Path, host: str) -> Certificates:
     if not _is_usable(files, names):
         _make_leaf(files, ca_key_file, names)
     return files
+
+
+def make_workload_certificate(path: Path, key_path: Path) -> None:
+    """Write the certificate by which a workload proves who it is, unless it is there."""
+    if path.exists() and key_path.exists():
+        return
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = _name("orthanc-workload")
+    certificate = (
+        _builder(name, name, key.public_key(), _CA_LIFETIME)
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    write_private(key_path, _pem(key))
+    path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
 
 
 def _is_usable(files: Certificates, names: list[str]) -> bool:

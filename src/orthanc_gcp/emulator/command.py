@@ -41,7 +41,7 @@ def emulator(
         Path | None,
         typer.Option(
             metavar="DIRECTORY",
-            help="Write service-account.json and authorized-user.json there.",
+            help="Write credential files of every kind there.",
             file_okay=False,
         ),
     ] = None,
@@ -52,8 +52,21 @@ def emulator(
     token_lifetime: Annotated[
         int, typer.Option(min=1, help="How many seconds an access token lives.")
     ] = 3600,
+    metadata_port: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            max=65535,
+            help="A port of plain HTTP for the metadata server; 0 picks one.",
+            show_default="the port itself, without --tls",
+        ),
+    ] = None,
+    admin: Annotated[
+        bool,
+        typer.Option("--admin", help="Let anybody break things on demand at /emulator/state."),
+    ] = False,
 ) -> None:
-    """Run a stand-in for Google: its token endpoint and DICOM stores of the Healthcare API."""
+    """Run a stand-in for Google: its token endpoints and DICOM stores of the Healthcare API."""
     try:
         from orthanc_gcp.emulator.names import StoreName
         from orthanc_gcp.emulator.server import Emulator, Options
@@ -76,14 +89,18 @@ def emulator(
         write_credentials=write_credentials,
         tls=tls,
         token_lifetime=token_lifetime,
+        metadata_port=metadata_port,
+        admin=admin,
     )
     try:
         running = Emulator(options)
     except (DirectoryInUseError, OSError) as error:
         typer.echo(f"The emulator cannot start: {error}", err=True)
         raise typer.Exit(1) from error
-    running.run(lambda: typer.echo(_ready_line(running.url, running.token_uri)))
+    apart = running.metadata_host if metadata_port is not None else None
+    running.run(lambda: typer.echo(_ready_line(running.url, running.token_uri, apart)))
 
 
-def _ready_line(url: str, token_uri: str) -> str:
-    return f"orthanc-gcp emulator is ready at {url} (token endpoint {token_uri})"
+def _ready_line(url: str, token_uri: str, metadata_host: str | None) -> str:
+    metadata = f", metadata server {metadata_host}" if metadata_host else ""
+    return f"orthanc-gcp emulator is ready at {url} (token endpoint {token_uri}{metadata})"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
@@ -12,10 +13,20 @@ from orthanc_gcp.emulator.incoming import MAX_CONTROL_BODY, read_limited
 from orthanc_gcp.emulator.names import STORE_ID
 from orthanc_gcp.emulator.responses import Refusal, error, json_answer
 
-__all__ = ["create_store", "get_operation", "get_store", "list_stores"]
+__all__ = [
+    "create_store",
+    "delete_store",
+    "get_operation",
+    "get_store",
+    "list_stores",
+    "patch_store",
+    "read_object",
+    "require_resource",
+]
 
 DEFAULT_PAGE = 100
 MAX_PAGE = 1000
+_CHANGEABLE = ("labels", "notificationConfig", "notificationConfigs", "streamConfigs")
 
 
 async def get_store(call: Call) -> Response:
@@ -46,12 +57,36 @@ async def create_store(call: Call) -> Response:
     store_id = call.request.query_params.get("dicomStoreId", "")
     if not STORE_ID.fullmatch(store_id):
         raise Refusal(error(400, f"invalid dicom_store_id: {store_id!r}"))
-    body = _parse_object(await read_limited(call.request, MAX_CONTROL_BODY))
+    body = await read_object(call)
     name = call.dataset.store(store_id)
     body = {**body, "name": str(name)}
     if not call.storage.index.create_store(name, body):
         raise Refusal(error(409, f"already exists: {name}"))
     return json_answer(body)
+
+
+async def patch_store(call: Call) -> Response:
+    """Handle ``dicomStores.patch``: only what ``updateMask`` names changes."""
+    require_resource(call)
+    mask = [field for field in call.request.query_params.get("updateMask", "").split(",") if field]
+    unknown = [field for field in mask if field not in _CHANGEABLE]
+    if unknown or not mask:
+        raise Refusal(error(400, f"invalid update_mask: {','.join(unknown)!r}"))
+    given = await read_object(call)
+    body = dict(call.storage.index.store_body(call.store) or {})
+    for field in mask:
+        body[field] = given.get(field)
+    body = {field: value for field, value in body.items() if value}
+    call.storage.index.put_store_body(call.store, body)
+    return json_answer(body)
+
+
+async def delete_store(call: Call) -> Response:
+    """Handle ``dicomStores.delete``: the store is gone at once, with all that is in it."""
+    store_id = call.store_id()
+    call.services.policies.set(call.store, [])
+    await asyncio.to_thread(call.storage.delete_store, call.store, store_id)
+    return json_answer({})
 
 
 async def get_operation(call: Call) -> Response:
@@ -62,6 +97,17 @@ async def get_operation(call: Call) -> Response:
         _require_dataset(call)
         raise Refusal(error(404, f"operation not found: {name}"))
     return json_answer(body)
+
+
+def require_resource(call: Call) -> None:
+    """Refuse a call on a store or a dataset that there is not."""
+    if not call.resource_exists():
+        raise call.missing(str(call.resource))
+
+
+async def read_object(call: Call) -> dict[str, Any]:
+    """Return the JSON object that a request brings."""
+    return _parse_object(await read_limited(call.request, MAX_CONTROL_BODY))
 
 
 def _require_dataset(call: Call) -> None:

@@ -1,4 +1,4 @@
-"""Who may ask for tokens: service accounts with their keys, users with their refresh tokens.
+"""Who may ask for tokens: service accounts with keys, users with refresh tokens, a pool.
 
 They are made at the first start and kept in one file, so that credential files written once go
 on working after a restart.
@@ -6,7 +6,6 @@ on working after a restart.
 
 from __future__ import annotations
 
-import base64
 import json
 import os
 import secrets
@@ -14,10 +13,21 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import padding, rsa
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
-__all__ = ["GOOGLE_TOKEN_URI", "Identities", "ServiceAccount", "User", "write_private"]
+from orthanc_gcp.emulator import jwt
+from orthanc_gcp.emulator.pools import Pools
+from orthanc_gcp.emulator.switches import Switches
+
+__all__ = [
+    "GOOGLE_TOKEN_URI",
+    "Identities",
+    "ServiceAccount",
+    "User",
+    "as_json",
+    "write_private",
+]
 
 GOOGLE_TOKEN_URI = "https://oauth2.googleapis.com/token"  # noqa: S105 - an address
 USER_SCOPES = (
@@ -84,30 +94,41 @@ class Identities:
     Parameters
     ----------
     path : Path
-        The file that keeps them; made with one service account and one user when missing.
+        The file that keeps them; made with two service accounts, a user and the pools of
+        federated identities when missing.
     project : str
-        The project of the service account that is made then.
+        The project of what is made then.
+    switches : Switches
+        Which keys and refresh tokens do not work for the time being.
     """
 
-    def __init__(self, path: Path, project: str) -> None:
+    def __init__(self, path: Path, project: str, switches: Switches | None = None) -> None:
         self._path = path
+        self._switches = switches or Switches()
         if path.exists():
-            self._load(json.loads(path.read_text()))
+            self._load(json.loads(path.read_text()), project)
         else:
             self.token_secret = secrets.token_bytes(32)
             self.service_accounts = [_new_service_account(project)]
             self.users = [_new_user(project)]
             self._id_token_key = ""
-            self.save()
+            self._make_federated(project)
+
+    @property
+    def impersonated(self) -> ServiceAccount:
+        """The service account that has no key: others act in its name."""
+        return self.service_accounts[1]
 
     def service_account(self, email: object) -> ServiceAccount | None:
         return next((a for a in self.service_accounts if a.email == email), None)
 
-    def user(self, refresh_token: str) -> User | None:
-        return next((u for u in self.users if u.refresh_token == refresh_token), None)
+    def keys(self, account: ServiceAccount) -> dict[str, str]:
+        """Return the keys of a service account that work."""
+        deleted = self._switches.state.deleted_keys
+        return {name: key for name, key in account.keys.items() if name not in deleted}
 
-    def has_client(self, client_id: str) -> bool:
-        return any(user.client_id == client_id for user in self.users)
+    def is_revoked(self, user: User) -> bool:
+        return user.revoked or user.refresh_token in self._switches.state.revoked_refresh_tokens
 
     def add_key(self, account: ServiceAccount) -> str:
         """Give a service account one more key; return its id."""
@@ -124,7 +145,7 @@ class Identities:
 
     def revoke(self, refresh_token: str) -> None:
         """Revoke a refresh token."""
-        for user in self.users:
+        for user in (*self.users, *self.workforce):
             if user.refresh_token == refresh_token:
                 user.revoked = True
         self.save()
@@ -134,20 +155,25 @@ class Identities:
         if not self._id_token_key:
             self._id_token_key = _new_private_key()
             self.save()
-        key = serialization.load_pem_private_key(self._id_token_key.encode(), None)
-        if not isinstance(key, rsa.RSAPrivateKey):
-            raise TypeError("ID tokens are signed with an RSA key")
-        signed = b".".join(_base64url_json(part) for part in ({"alg": "RS256"}, claims))
-        signature = key.sign(signed, padding.PKCS1v15(), hashes.SHA256())
-        return (signed + b"." + base64.urlsafe_b64encode(signature).rstrip(b"=")).decode()
+        return jwt.sign(claims, self._id_token_key)
 
-    def write_credentials(self, folder: Path, token_uri: str) -> None:
-        """Write credential files of the first service account and the first user."""
-        folder.mkdir(parents=True, exist_ok=True)
-        account = self.service_accounts[0].key_file(token_uri)
-        write_private(folder / "service-account.json", _as_json(account))
-        user = self.users[0].credential_file()
-        write_private(folder / "authorized-user.json", _as_json(user))
+    def subject_token(self, now: float, **claims: Any) -> str:
+        """Return a token of the workload, as its own identity provider would sign it."""
+        return jwt.sign(self.pools.subject_claims(now) | claims, self._pool_key, kid=Pools.KEY_ID)
+
+    def signed_subject_token(self, token: jwt.Jwt) -> bool:
+        """Tell whether :meth:`subject_token` signed a token."""
+        return token.header.get("kid") == Pools.KEY_ID and token.is_signed_by(self._pool_key)
+
+    def jwks(self) -> dict[str, Any]:
+        """Return the key that subject tokens are checked by (RFC 7517, RFC 7518 section 6.2)."""
+        key = jwt.private_key(self._pool_key)
+        if not isinstance(key, ec.EllipticCurvePrivateKey):
+            raise TypeError("subject tokens are signed with a P-256 key")
+        point = key.public_key().public_numbers()
+        x, y = (jwt.base64url(n.to_bytes(32, "big")).decode() for n in (point.x, point.y))
+        public = {"kty": "EC", "crv": "P-256", "x": x, "y": y}
+        return {"keys": [{**public, "alg": "ES256", "use": "sig", "kid": Pools.KEY_ID}]}
 
     def save(self) -> None:
         state = {
@@ -155,14 +181,33 @@ class Identities:
             "serviceAccounts": [asdict(account) for account in self.service_accounts],
             "users": [asdict(user) for user in self.users],
             "idTokenKey": self._id_token_key,
+            "projectNumber": self.pools.project_number,
+            "poolKey": self._pool_key,
+            "workforce": [asdict(user) for user in self.workforce],
         }
-        write_private(self._path, _as_json(state))
+        write_private(self._path, as_json(state))
 
-    def _load(self, state: dict[str, Any]) -> None:
+    def _load(self, state: dict[str, Any], project: str) -> None:
         self.token_secret = bytes.fromhex(state["tokenSecret"])
         self.service_accounts = [ServiceAccount(**account) for account in state["serviceAccounts"]]
         self.users = [User(**user) for user in state["users"]]
         self._id_token_key = state["idTokenKey"]
+        if "poolKey" not in state:
+            # The first release kept neither pools nor an account to impersonate.
+            self._make_federated(project)
+            return
+        self.pools = Pools(state["projectNumber"])
+        self._pool_key = state["poolKey"]
+        self.workforce = [User(**user) for user in state["workforce"]]
+
+    def _make_federated(self, project: str) -> None:
+        self.service_accounts.append(
+            ServiceAccount(f"healthcare@{project}.iam.gserviceaccount.com", _new_number(), project)
+        )
+        self.pools = Pools(_new_number()[:12])
+        self._pool_key = _pem(ec.generate_private_key(ec.SECP256R1()))
+        self.workforce = [_new_user(project)]
+        self.save()
 
 
 def write_private(path: Path, content: bytes) -> None:
@@ -174,16 +219,15 @@ def write_private(path: Path, content: bytes) -> None:
     temporary.replace(path)
 
 
-def _as_json(value: Any) -> bytes:
+def as_json(value: Any) -> bytes:
     return (json.dumps(value, indent=2) + "\n").encode()
 
 
-def _base64url_json(value: dict[str, Any]) -> bytes:
-    return base64.urlsafe_b64encode(json.dumps(value).encode()).rstrip(b"=")
-
-
 def _new_private_key() -> str:
-    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    return _pem(rsa.generate_private_key(public_exponent=65537, key_size=2048))
+
+
+def _pem(key: jwt.PrivateKey) -> str:
     return key.private_bytes(
         serialization.Encoding.PEM,
         serialization.PrivateFormat.PKCS8,
@@ -191,20 +235,24 @@ def _new_private_key() -> str:
     ).decode()
 
 
+def _new_number() -> str:
+    return "1" + "".join(secrets.choice("0123456789") for _ in range(20))
+
+
 def _new_service_account(project: str) -> ServiceAccount:
     return ServiceAccount(
         email=f"orthanc@{project}.iam.gserviceaccount.com",
-        client_id="1" + "".join(secrets.choice("0123456789") for _ in range(20)),
+        client_id=_new_number(),
         project=project,
         keys={secrets.token_hex(20): _new_private_key()},
     )
 
 
 def _new_user(project: str) -> User:
-    number = "".join(secrets.choice("0123456789") for _ in range(12))
+    client = f"{_new_number()[:12]}-{secrets.token_hex(16)}"
     return User(
         email=f"user@{project}.example",
-        client_id=f"{number}-{secrets.token_hex(16)}.apps.googleusercontent.com",
+        client_id=f"{client}.apps.googleusercontent.com",
         client_secret="GOCSPX-" + secrets.token_urlsafe(21),
         refresh_token="1//0" + secrets.token_urlsafe(48),
         scopes=list(USER_SCOPES),

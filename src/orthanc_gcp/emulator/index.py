@@ -44,13 +44,15 @@ CREATE TABLE IF NOT EXISTS instances (
 CREATE INDEX IF NOT EXISTS instances_by_uid ON instances (uid);
 CREATE TABLE IF NOT EXISTS operations (
     name TEXT PRIMARY KEY, dataset TEXT NOT NULL, body TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS policies (name TEXT PRIMARY KEY, body TEXT NOT NULL);
 """
+_DELETED_STORE = "deleted/"
 _SELECT_INSTANCES = """
 SELECT studies.uid, series.uid, instances.uid, instances.transfer_syntax,
     instances.size, instances.sha256, instances.file
 FROM studies JOIN series ON series.study = studies.id
 JOIN instances ON instances.series = series.id
-WHERE studies.store = ? AND studies.uid = ?"""
+WHERE studies.store = ?"""
 
 
 @dataclass(frozen=True)
@@ -93,12 +95,32 @@ class Index:
 
     def store_id(self, name: StoreName) -> int | None:
         known = self._store_ids.get(name)
-        if known is None:
+        if known is not None:
+            return known
+        # Under the lock, so that a store that is being deleted does not come back.
+        with self._lock:
             row = self.read("SELECT id FROM stores WHERE name = ?", (str(name),)).fetchone()
             if row is None:
                 return None
-            known = self._store_ids[name] = int(row[0])
-        return known
+            return self._store_ids.setdefault(name, int(row[0]))
+
+    def put_store_body(self, name: StoreName, body: dict[str, Any]) -> None:
+        with self._transaction() as sql:
+            sql.execute("UPDATE stores SET body = ? WHERE name = ?", (json.dumps(body), str(name)))
+
+    def delete_store(self, name: StoreName) -> None:
+        """Take a store's name away; its row stays, so that its number is not used again."""
+        with self._transaction() as sql:
+            sql.execute(
+                "UPDATE stores SET name = ? || id, dataset = '' WHERE name = ?",
+                (_DELETED_STORE, str(name)),
+            )
+            self._store_ids.pop(name, None)
+
+    def deleted_stores(self) -> list[int]:
+        """Return the rows of the stores that are deleted."""
+        found = self.read("SELECT id FROM stores WHERE dataset = ''")
+        return [int(row) for (row,) in found]
 
     def store_body(self, name: StoreName) -> dict[str, Any] | None:
         row = self.read("SELECT body FROM stores WHERE name = ?", (str(name),)).fetchone()
@@ -141,8 +163,18 @@ class Index:
         self, store: int, study: str, series: str | None = None, instance: str | None = None
     ) -> list[StoredInstance]:
         """Return the instances of a study, of a series, or one, in the order of their arrival."""
-        query, values = _SELECT_INSTANCES, [store, study]
-        for column, uid in (("series", series), ("instances", instance)):
+        return self._instances(
+            store, ("studies", study), ("series", series), ("instances", instance)
+        )
+
+    def all_instances(self, store: int) -> list[StoredInstance]:
+        """Return the instances of a store."""
+        return self._instances(store)
+
+    def _instances(self, store: int, *keys: tuple[str, str | None]) -> list[StoredInstance]:
+        query = _SELECT_INSTANCES
+        values: list[Any] = [store]
+        for column, uid in keys:
             if uid is not None:
                 query += f" AND {column}.uid = ?"
                 values.append(uid)
@@ -165,6 +197,19 @@ class Index:
             sql.execute(f"DELETE {chosen}", files)
             for (row,) in series:
                 _prune(sql, row)
+
+    # Policies
+
+    def policies(self) -> dict[str, dict[str, Any]]:
+        """Return every IAM policy by the name of its resource."""
+        return {name: _json_object(body) for name, body in self.read("SELECT * FROM policies")}
+
+    def put_policy(self, name: str, body: dict[str, Any] | None) -> None:
+        """Set the policy of a resource, or remove it."""
+        with self._transaction() as sql:
+            sql.execute("DELETE FROM policies WHERE name = ?", (name,))
+            if body is not None:
+                sql.execute("INSERT INTO policies VALUES (?, ?)", (name, json.dumps(body)))
 
     # Operations
 

@@ -7,8 +7,10 @@ from typing import cast
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-__all__ = ["BulkHttpProtocol"]
+__all__ = ["TRANSPORT", "BulkHttpProtocol"]
 
+TRANSPORT = "orthanc_gcp.transport"
+"""The ASGI extension by which the application reaches the connection itself."""
 
 MAX_HEAD = 64 * 1024
 """How long the head of a request may be; the parser itself would take any length."""
@@ -35,6 +37,7 @@ class BulkHttpProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """Note that the head of a request begins."""
         super().on_message_begin()
+        self.scope["extensions"] = {TRANSPORT: {"transport": self.transport}}
         self._in_head, self._head_size = True, 0
 
     def on_headers_complete(self) -> None:

@@ -6,23 +6,26 @@ The envelope is the one of the page "Errors" of the API design guide (``google.r
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from typing import Any
 
 from starlette.responses import Response
 
-from orthanc_gcp.emulator.access_tokens import HEALTHCARE_SCOPES
-
 __all__ = [
     "MISSING_RESOURCE_STATUS",
     "Refusal",
+    "api_disabled",
     "error",
     "expired_token",
+    "html_error",
+    "impersonation_denied",
     "insufficient_scope",
     "invalid_token",
     "json_answer",
     "missing_credential",
     "missing_resource",
     "page_not_found",
+    "quota_project_denied",
     "text_error",
 ]
 
@@ -37,6 +40,9 @@ _STATUS_NAMES = {
     409: "ALREADY_EXISTS",
     500: "INTERNAL",
 }
+_HEALTHCARE = "healthcare.googleapis.com"
+_IAM = "iamcredentials.googleapis.com"
+_TYPES = "type.googleapis.com/google.rpc"
 _REALM = 'Bearer realm="https://accounts.google.com/"'
 _EXPECTED = (
     "Expected OAuth 2 access token, login cookie or other valid authentication credential. "
@@ -69,11 +75,13 @@ def error(
     status: int,
     message: str,
     *,
+    name: str | None = None,
     details: list[dict[str, Any]] | None = None,
     headers: dict[str, str] | None = None,
 ) -> Response:
     """Return an error in the envelope of ``google.rpc.Status``."""
-    body: dict[str, Any] = {"code": status, "message": message, "status": _STATUS_NAMES[status]}
+    body: dict[str, Any] = {"code": status, "message": message}
+    body["status"] = name or _STATUS_NAMES[status]
     if details:
         body["details"] = details
     return json_answer({"error": body}, status, headers)
@@ -82,6 +90,14 @@ def error(
 def text_error(status: int, text: str) -> Response:
     """Return an error of the DICOMweb layer, which speaks plain text."""
     return Response(text.encode(), status, media_type="text/plain; charset=utf-8")
+
+
+def html_error(status: int, text: str, headers: dict[str, str] | None = None) -> Response:
+    """Return a page of the metadata server that says what is wrong."""
+    page = (
+        f"<!DOCTYPE html>\n<html lang=en>\n  <title>Error {status}</title>\n  <p>{text}\n</html>\n"
+    )
+    return Response(page.encode(), status, headers, media_type="text/html; charset=UTF-8")
 
 
 def page_not_found() -> Response:
@@ -118,14 +134,14 @@ def expired_token(rpc: str) -> Response:
     )
 
 
-def insufficient_scope(rpc: str) -> Response:
+def insufficient_scope(rpc: str, scopes: Collection[str]) -> Response:
     """Return the 403 of a token whose scopes do not reach."""
-    scopes = " ".join(HEALTHCARE_SCOPES)
+    expected = " ".join(scopes)
     return error(
         403,
         "Request had insufficient authentication scopes.",
         details=[_error_info("ACCESS_TOKEN_SCOPE_INSUFFICIENT", rpc)],
-        headers={"WWW-Authenticate": f'{_REALM}, error="insufficient_scope", scope="{scopes}"'},
+        headers={"WWW-Authenticate": f'{_REALM}, error="insufficient_scope", scope="{expected}"'},
     )
 
 
@@ -137,10 +153,62 @@ def missing_resource(permission: str, resource: str) -> Response:
     )
 
 
-def _error_info(reason: str, rpc: str) -> dict[str, Any]:
-    return {
-        "@type": "type.googleapis.com/google.rpc.ErrorInfo",
-        "reason": reason,
-        "domain": "googleapis.com",
-        "metadata": {"service": "healthcare.googleapis.com", "method": rpc},
+def api_disabled(project_number: str) -> Response:
+    """Return the 403 of a project in which the API was never enabled."""
+    url = (
+        "https://console.developers.google.com/apis/api/healthcare.googleapis.com/overview"
+        f"?project={project_number}"
+    )
+    message = (
+        f"Cloud Healthcare API has not been used in project {project_number} before or it is "
+        f"disabled. Enable it by visiting {url} then retry. If you enabled this API recently, "
+        "wait a few minutes for the action to propagate to our systems and retry."
+    )
+    metadata = {
+        "service": _HEALTHCARE,
+        "serviceTitle": "Cloud Healthcare API",
+        "consumer": f"projects/{project_number}",
+        "containerInfo": project_number,
+        "activationUrl": url,
     }
+    link = {"description": "Google developers console API activation", "url": url}
+    details = [
+        _info("SERVICE_DISABLED", "googleapis.com", metadata),
+        {"@type": f"{_TYPES}.LocalizedMessage", "locale": "en-US", "message": message},
+        {"@type": f"{_TYPES}.Help", "links": [link]},
+    ]
+    return error(403, message, details=details)
+
+
+def quota_project_denied(project: str) -> Response:
+    """Return the 403 of a project that the caller may not use the quota of."""
+    message = (
+        f"Caller does not have required permission to use project {project}. Grant the caller the "
+        "roles/serviceusage.serviceUsageConsumer role, or a custom role with the "
+        "serviceusage.services.use permission, by visiting "
+        f"https://console.developers.google.com/iam-admin/iam/project?project={project} and then "
+        "retry. Propagation of the new permission may take a few minutes."
+    )
+    metadata = {"service": _HEALTHCARE, "consumer": f"projects/{project}"}
+    info = _info("USER_PROJECT_DENIED", "googleapis.com", metadata)
+    return error(403, message, details=[info])
+
+
+def impersonation_denied() -> Response:
+    """Return the 403 of a service account that the caller may not act for."""
+    permission = "iam.serviceAccounts.getAccessToken"
+    return error(
+        403,
+        f"Permission '{permission}' denied on resource (or it may not exist).",
+        details=[_info("IAM_PERMISSION_DENIED", "iam.googleapis.com", {"permission": permission})],
+    )
+
+
+def _error_info(reason: str, rpc: str) -> dict[str, Any]:
+    service = _IAM if rpc.startswith("google.iam.credentials.") else _HEALTHCARE
+    return _info(reason, "googleapis.com", {"service": service, "method": rpc})
+
+
+def _info(reason: str, domain: str, metadata: dict[str, str]) -> dict[str, Any]:
+    kind = f"{_TYPES}.ErrorInfo"
+    return {"@type": kind, "reason": reason, "domain": domain, "metadata": metadata}

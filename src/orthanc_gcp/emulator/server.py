@@ -17,14 +17,17 @@ from typing import Self
 import uvicorn
 
 from orthanc_gcp.emulator.access_tokens import TokenMint
-from orthanc_gcp.emulator.application import Application
+from orthanc_gcp.emulator.application import Application, MetadataApplication
 from orthanc_gcp.emulator.calls import Services
 from orthanc_gcp.emulator.certificates import ensure_certificates
+from orthanc_gcp.emulator.credential_files import CredentialFiles
 from orthanc_gcp.emulator.identities import Identities
+from orthanc_gcp.emulator.metadata import MetadataServer
 from orthanc_gcp.emulator.names import StoreName
-from orthanc_gcp.emulator.oauth2 import TokenEndpoint
+from orthanc_gcp.emulator.policies import Policies
 from orthanc_gcp.emulator.protocol import BulkHttpProtocol
 from orthanc_gcp.emulator.storage import Storage
+from orthanc_gcp.emulator.switches import Switches
 
 __all__ = ["DEFAULT_STORE", "Emulator", "Options"]
 
@@ -46,6 +49,8 @@ class Options:
     write_credentials: Path | None = None
     tls: bool = False
     token_lifetime: int = 3600
+    metadata_port: int | None = None
+    admin: bool = False
 
 
 class Emulator:
@@ -63,34 +68,44 @@ class Emulator:
 
     def __init__(self, options: Options, clock: Callable[[], float] = time.time) -> None:
         self._options = options
+        self._true_clock = clock
+        self.switches = Switches()
         self._storage = Storage(options.directory)
+        self._sockets: list[socket.socket] = []
         try:
-            self._socket = _listen(options.host, options.port)
+            self._open_sockets()
         except OSError:
-            self._storage.close()
+            self._close()
             raise
         self.identities = Identities(
-            options.directory / "identities.json", options.stores[0].project
+            options.directory / "identities.json", options.stores[0].project, self.switches
         )
         for store in options.stores:
             self._storage.index.create_store(store, {"name": str(store)})
-        self._server = self._make_server(clock)
+        self._servers = self._make_servers()
         self._thread: threading.Thread | None = None
         if options.write_credentials is not None:
-            self.identities.write_credentials(options.write_credentials, self.token_uri)
+            files = CredentialFiles(self.identities, self.url, self._clock())
+            files.write(options.write_credentials)
 
     @property
     def url(self) -> str:
         """The root, to which ``/v1/…`` is added."""
-        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self._options.host, self._options.host)  # noqa: S104
-        port = self._socket.getsockname()[1]
         scheme = "https" if self._options.tls else "http"
-        return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
+        return f"{scheme}://{self._address(self._sockets[0])}"
 
     @property
     def token_uri(self) -> str:
         """The address of the token endpoint."""
         return f"{self.url}/token"
+
+    @property
+    def metadata_host(self) -> str | None:
+        """What ``GCE_METADATA_HOST`` has to be, if there is a metadata server."""
+        if self._options.metadata_port is None and self._options.tls:
+            # Clients ask for metadata by plain HTTP only.
+            return None
+        return self._address(self._sockets[-1])
 
     @property
     def ca(self) -> Path:
@@ -102,11 +117,12 @@ class Emulator:
         try:
             asyncio.run(self._serve(ready, signals=(signal.SIGINT, signal.SIGTERM)))
         finally:
-            self._storage.close()
+            self._close()
 
     def stop(self) -> None:
         """Stop serving, from any thread."""
-        self._server.should_exit = True
+        for server in self._servers:
+            server.should_exit = True
 
     def __enter__(self) -> Self:
         started = threading.Event()
@@ -131,38 +147,64 @@ class Emulator:
         try:
             asyncio.run(self._serve(ready, signals=()))
         finally:
-            self._storage.close()
+            self._close()
 
     async def _serve(self, ready: Callable[[], None], signals: tuple[signal.Signals, ...]) -> None:
         loop = asyncio.get_running_loop()
         for number in signals:
             loop.add_signal_handler(number, self.stop)
-        self._server.ready = ready
-        await self._server.serve([self._socket])
+        waiting = len(self._servers)
 
-    def _make_server(self, clock: Callable[[], float]) -> _Server:
+        def started() -> None:
+            nonlocal waiting
+            waiting -= 1
+            if not waiting:
+                ready()
+
+        serving = []
+        for server, listener in zip(self._servers, self._sockets, strict=True):
+            server.ready = started
+            serving.append(server.serve([listener]))
+        await asyncio.gather(*serving)
+
+    def _clock(self) -> float:
+        return self._true_clock() + self.switches.state.clock_offset
+
+    def _open_sockets(self) -> None:
         options = self._options
-        mint = TokenMint(self.identities.token_secret, clock)
-        services = Services(self._storage, self.identities, mint, clock)
-        endpoint = TokenEndpoint(self.identities, mint, options.token_lifetime, clock)
-        config = uvicorn.Config(
-            Application(services, endpoint),
-            http=BulkHttpProtocol,
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            log_level="critical",
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,
-            timeout_keep_alive=_KEEP_ALIVE,
-            timeout_graceful_shutdown=0,
+        self._sockets.append(_listen(options.host, options.port))
+        if options.metadata_port is not None:
+            self._sockets.append(_listen(options.host, options.metadata_port))
+
+    def _close(self) -> None:
+        for listener in self._sockets:
+            listener.close()
+        self._storage.close()
+
+    def _address(self, listener: socket.socket) -> str:
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self._options.host, self._options.host)  # noqa: S104
+        port = listener.getsockname()[1]
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+    def _make_servers(self) -> list[_Server]:
+        options, clock = self._options, self._clock
+        mint = TokenMint(self.identities.token_secret, clock, options.token_lifetime, self.switches)
+        self.policies = Policies(self._storage.index, self.identities, self.switches)
+        services = Services(
+            self._storage, self.identities, mint, self.policies, self.switches, clock
         )
+        metadata = MetadataServer(self.identities, mint, clock)
+        apart = options.metadata_port is not None
+        shared = None if apart or options.tls else metadata
+        config = _config(Application(services, shared, admin=options.admin))
         if options.tls:
             certificates = ensure_certificates(options.directory, options.host)
             config.ssl_certfile = certificates.certificate
             config.ssl_keyfile = str(certificates.key)
-        return _Server(config)
+        servers = [_Server(config)]
+        if apart:
+            servers.append(_Server(_config(MetadataApplication(services, metadata))))
+        return servers
 
 
 class _Server(uvicorn.Server):
@@ -177,6 +219,23 @@ class _Server(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
+
+
+def _config(application: Application | MetadataApplication) -> uvicorn.Config:
+    return uvicorn.Config(
+        application,
+        http=BulkHttpProtocol,
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        log_level="critical",
+        access_log=False,
+        server_header=False,
+        date_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=_KEEP_ALIVE,
+        timeout_graceful_shutdown=0,
+    )
 
 
 def _listen(host: str, port: int) -> socket.socket:

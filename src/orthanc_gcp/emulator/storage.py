@@ -20,6 +20,7 @@ from pathlib import Path
 
 from orthanc_gcp.emulator.dicom_reader import FileSource
 from orthanc_gcp.emulator.index import Index, StoredInstance
+from orthanc_gcp.emulator.names import StoreName
 from orthanc_gcp.emulator.records import Record, read_record
 
 __all__ = ["DirectoryInUseError", "Outcome", "Storage", "Upload"]
@@ -98,6 +99,9 @@ class Storage:
         # A file moves when its entry in the index comes or goes: both or neither, for others.
         self._moving = threading.Lock()
         self._recover()
+        for row in self.index.deleted_stores():
+            # It was deleted while an instance arrived, or the end came in between.
+            self.delete(self.index.all_instances(row))
 
     def close(self) -> None:
         self.index.close()
@@ -144,6 +148,11 @@ class Storage:
         """Delete instances; in steps, so that uploads are not kept waiting."""
         for start in range(0, len(instances), _DELETE_AT_ONCE):
             self._delete(instances[start : start + _DELETE_AT_ONCE])
+
+    def delete_store(self, name: StoreName, row: int) -> None:
+        """Delete a store and what is in it."""
+        self.index.delete_store(name)
+        self.delete(self.index.all_instances(row))
 
     def _delete(self, instances: Sequence[StoredInstance]) -> None:
         with self._moving:

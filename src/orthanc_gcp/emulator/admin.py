@@ -1,0 +1,69 @@
+"""Routes of the emulator's own, which Google does not have.
+
+The identity provider of the workload is one of them: clients fetch subject tokens from it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from orthanc_gcp.emulator.grants import MAX_REQUEST_SIZE
+from orthanc_gcp.emulator.identities import Identities
+from orthanc_gcp.emulator.incoming import read_limited
+from orthanc_gcp.emulator.responses import Refusal, error, json_answer, page_not_found
+from orthanc_gcp.emulator.switches import SwitchError, Switches
+
+__all__ = ["Admin", "SubjectTokens"]
+
+
+class Admin:
+    """Shows and sets the switches; there for tests, so it asks for no credential."""
+
+    PATH = "/emulator/state"
+
+    def __init__(self, switches: Switches) -> None:
+        self._switches = switches
+
+    async def __call__(self, request: Request) -> Response:
+        if request.method == "PATCH":
+            self._change(await read_limited(request, MAX_REQUEST_SIZE))
+        elif request.method != "GET":
+            raise Refusal(page_not_found())
+        return json_answer(self._switches.as_json())
+
+    def _change(self, body: bytes) -> None:
+        try:
+            changes = json.loads(body)
+        except (ValueError, RecursionError):
+            changes = None
+        if not isinstance(changes, dict):
+            raise Refusal(error(400, "a JSON object of switches is expected"))
+        try:
+            self._switches.change(**changes)
+        except SwitchError as problem:
+            raise Refusal(error(400, str(problem))) from problem
+
+
+class SubjectTokens:
+    """The provider that signs the workload's own tokens, and tells its public key."""
+
+    PATH = "/emulator/subject-token"
+    KEYS = "/emulator/jwks"
+
+    def __init__(self, identities: Identities, clock: Callable[[], float]) -> None:
+        self._identities = identities
+        self._clock = clock
+
+    async def __call__(self, request: Request) -> Response:
+        if request.method != "GET":
+            raise Refusal(page_not_found())
+        if request.scope["path"] == self.KEYS:
+            return json_answer(self._identities.jwks())
+        token = self._identities.subject_token(self._clock())
+        if request.query_params.get("format") == "json":
+            return json_answer({"id_token": token})
+        return Response(token, media_type="text/plain")

@@ -1,0 +1,176 @@
+"""The methods of the Healthcare API: their paths, handlers, and the permissions they take."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from starlette.responses import Response
+
+from orthanc_gcp.emulator.calls import Call
+from orthanc_gcp.emulator.control import (
+    create_store,
+    delete_store,
+    get_operation,
+    get_store,
+    list_stores,
+    patch_store,
+)
+from orthanc_gcp.emulator.deletion import delete_instance, delete_series, delete_study
+from orthanc_gcp.emulator.iam import get_iam_policy, set_iam_policy, test_iam_permissions
+from orthanc_gcp.emulator.names import DatasetName
+from orthanc_gcp.emulator.qido import search_instances, search_series, search_studies
+from orthanc_gcp.emulator.stow import store_instances
+from orthanc_gcp.emulator.wado import retrieve, retrieve_instance, retrieve_metadata
+
+__all__ = ["Found", "find_route"]
+
+Handler = Callable[[Call], Awaitable[Response]]
+
+_DATASET = re.compile(
+    r"/(?P<version>v1|v1beta1)/projects/(?P<project>[^/:]+)/locations/(?P<location>[^/:]+)"
+    r"/datasets/(?P<dataset>[^/:]+)(?P<rest>[/:].*)"
+)
+_STORE = "/dicomStores/(?P<store>[^/:]+)"
+_STUDIES = f"{_STORE}/dicomWeb/studies"
+_STUDY = f"{_STUDIES}/(?P<study>[^/:]+)"
+_SERIES = f"{_STUDY}/series/(?P<series>[^/:]+)"
+_INSTANCE = f"{_SERIES}/instances/(?P<instance>[^/:]+)"
+
+
+NO_PERMISSION = ""
+"""What it takes to ask which permissions one has."""
+
+
+@dataclass(frozen=True)
+class Route:
+    """A method of the API: ``rpc`` and ``permission`` are Google's names for it."""
+
+    verb: str
+    path: re.Pattern[str]
+    handler: Handler
+    rpc: str
+    permission: str
+
+
+def _web(verb: str, path: str, handler: Handler, method: str, permission: str) -> Route:
+    rpc = f"dicomweb.DicomWebService.{method}"
+    return Route(
+        verb, re.compile(path), handler, rpc, f"healthcare.dicomStores.dicomWeb{permission}"
+    )
+
+
+def _control(verb: str, path: str, handler: Handler, method: str, permission: str) -> Route:
+    return Route(verb, re.compile(path), handler, method, f"healthcare.{permission}")
+
+
+def _policy(resource: str, kind: str) -> tuple[Route, ...]:
+    rpc = "iam.IamPolicyService."
+    return (
+        _control(
+            "GET",
+            f"{resource}:getIamPolicy",
+            get_iam_policy,
+            f"{rpc}GetIamPolicy",
+            f"{kind}.getIamPolicy",
+        ),
+        _control(
+            "POST",
+            f"{resource}:setIamPolicy",
+            set_iam_policy,
+            f"{rpc}SetIamPolicy",
+            f"{kind}.setIamPolicy",
+        ),
+        Route(
+            "POST",
+            re.compile(f"{resource}:testIamPermissions"),
+            test_iam_permissions,
+            f"{rpc}TestIamPermissions",
+            NO_PERMISSION,
+        ),
+    )
+
+
+_ROUTES = (
+    # Google accepted a slash at the end of the path of uploads.
+    _web("POST", f"{_STUDIES}/?", store_instances, "StoreInstances", "Write"),
+    _web("POST", f"{_STUDY}/?", store_instances, "StoreInstances", "Write"),
+    _web("GET", _STUDIES, search_studies, "SearchForStudies", "Read"),
+    _web("GET", f"{_STORE}/dicomWeb/series", search_series, "SearchForSeries", "Read"),
+    _web("GET", f"{_STORE}/dicomWeb/instances", search_instances, "SearchForInstances", "Read"),
+    _web("GET", f"{_STUDY}/series", search_series, "SearchForSeries", "Read"),
+    _web("GET", f"{_STUDY}/instances", search_instances, "SearchForInstances", "Read"),
+    _web("GET", f"{_SERIES}/instances", search_instances, "SearchForInstances", "Read"),
+    _web("GET", _STUDY, retrieve, "RetrieveStudy", "Read"),
+    _web("GET", _SERIES, retrieve, "RetrieveSeries", "Read"),
+    _web("GET", _INSTANCE, retrieve_instance, "RetrieveInstance", "Read"),
+    _web("GET", f"{_STUDY}/metadata", retrieve_metadata, "RetrieveStudyMetadata", "Read"),
+    _web("GET", f"{_SERIES}/metadata", retrieve_metadata, "RetrieveSeriesMetadata", "Read"),
+    _web("GET", f"{_INSTANCE}/metadata", retrieve_metadata, "RetrieveInstanceMetadata", "Read"),
+    _web("DELETE", _STUDY, delete_study, "DeleteStudy", "Delete"),
+    _web("DELETE", _SERIES, delete_series, "DeleteSeries", "Delete"),
+    _web("DELETE", _INSTANCE, delete_instance, "DeleteInstance", "Delete"),
+    _control("GET", _STORE, get_store, "dicom.DicomService.GetDicomStore", "dicomStores.get"),
+    _control(
+        "PATCH",
+        _STORE,
+        patch_store,
+        "dicom.DicomService.UpdateDicomStore",
+        "dicomStores.update",
+    ),
+    _control(
+        "DELETE",
+        _STORE,
+        delete_store,
+        "dicom.DicomService.DeleteDicomStore",
+        "dicomStores.delete",
+    ),
+    *_policy(_STORE, "dicomStores"),
+    *_policy("", "datasets"),
+    _control(
+        "GET", "/dicomStores", list_stores, "dicom.DicomService.ListDicomStores", "dicomStores.list"
+    ),
+    _control(
+        "POST",
+        "/dicomStores",
+        create_store,
+        "dicom.DicomService.CreateDicomStore",
+        "dicomStores.create",
+    ),
+    _control(
+        "GET",
+        "/operations/(?P<operation>[^/:]+)",
+        get_operation,
+        "operations.OperationsService.GetOperation",
+        "operations.get",
+    ),
+)
+
+
+class Found(NamedTuple):
+    """A route, and what the path of a request names."""
+
+    route: Route
+    version: str
+    dataset: DatasetName
+    names: dict[str, str]
+
+    @property
+    def rpc(self) -> str:
+        """Google's name for the method, in the version that the path asks for."""
+        return f"google.cloud.healthcare.{self.version}.{self.route.rpc}"
+
+
+def find_route(verb: str, path: str) -> Found | None:
+    """Return the method that a request is for, if there is one."""
+    match = _DATASET.fullmatch(path)
+    if match is None:
+        return None
+    for route in _ROUTES:
+        found = route.path.fullmatch(match["rest"]) if route.verb == verb else None
+        if found is not None:
+            dataset = DatasetName(match["project"], match["location"], match["dataset"])
+            return Found(route, match["version"], dataset, found.groupdict())
+    return None
