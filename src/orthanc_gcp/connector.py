@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ from orthanc_gcp.schedule import Schedule
 from orthanc_gcp.servers import DicomWebPlugin, Servers
 from orthanc_gcp.token_endpoint import TokenEndpoint
 from orthanc_gcp.tokens import Keeper, Token
-from orthanc_gcp.tokens.kept import Kept
+from orthanc_gcp.tokens.kept import Figures, Kept
 from orthanc_gcp.transport import Transport
 
 if TYPE_CHECKING:
@@ -52,6 +52,7 @@ class Connector:
         clock: Clock | None = None,
     ) -> None:
         self._settings = settings
+        self._accounts = {account.name: account for account in settings.accounts}
         self._on_look = on_look
         self._looking = False
         self._clock = clock or SystemClock()
@@ -98,7 +99,13 @@ class Connector:
     @property
     def accounts(self) -> list[str]:
         """The names of all accounts, those with an error in their configuration included."""
-        return [*(account.name for account in self._settings.accounts), *self._settings.rejected]
+        return [*self._accounts, *self._settings.rejected]
+
+    def figures(self) -> Iterator[tuple[str, Figures]]:
+        """A few numbers of each account, at little cost."""
+        yield from self._keeper.figures()
+        for name in self._settings.rejected:
+            yield name, Figures()
 
     def status(self, name: str) -> dict[str, Any]:
         """What may be told of an account, without a secret; raises KeyError for no such account."""
@@ -118,12 +125,9 @@ class Connector:
 
         return examine(name, self._settings, self._transport, self._clock)
 
-    def _account(self, name: str) -> Account:
-        return {account.name: account for account in self._settings.accounts}[name]
-
     def _told(self, name: str, status: dict[str, Any]) -> dict[str, Any]:
         since = self._servers.published_since(name)
-        account = self._account(name)
+        account = self._accounts[name]
         return {
             "Name": name,
             "Store": account.store_path,

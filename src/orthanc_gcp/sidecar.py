@@ -28,18 +28,19 @@ class Sidecar:
         self._orthanc = orthanc
         self._connector = Connector(settings, RestDicomWeb(orthanc, settings.servers_root))
         self._stopped = threading.Event()
+        # An Orthanc that lacks the DICOMweb plugin will not get it from one second to the next.
+        self._patience = settings.refresh_interval
 
     def run(self) -> None:
         """Run until :meth:`stop`."""
         self._connector.start()
-        told = ""
-        published = False
-        while not self._stopped.wait(LOOK_EVERY if published or told else 0.05):
+        told, published, pause = "", False, 0.0
+        while not self._stopped.wait(pause):
             try:
                 published = self._tend(published)
-                told = ""
+                told, pause = "", LOOK_EVERY if published else self._patience
             except PublicationError as error:
-                published = False
+                published, pause = False, LOOK_EVERY
                 if str(error) != told:
                     told = str(error)
                     _log.warning("waiting for Orthanc: %s", told)

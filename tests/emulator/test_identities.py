@@ -217,15 +217,6 @@ def test_files_are_for_their_owner_only(caller: Caller) -> None:
 
 
 MACHINE = """
-import sys, types
-try:
-    import requests
-except ModuleNotFoundError:
-    # google-auth imports it for the metadata server over mutual TLS, which is not in play.
-    requests = types.ModuleType("requests")
-    adapters = types.ModuleType("requests.adapters")
-    adapters.HTTPAdapter = requests.Session = object
-    sys.modules.update({"requests": requests, "requests.adapters": adapters})
 import google.auth.transport.urllib3, urllib3
 from google.auth import compute_engine
 from google.auth.compute_engine import _metadata

@@ -10,7 +10,7 @@ import time
 import pytest
 
 from tests.integration.conftest import SERVER, query, to_store
-from tests.support.orthanc import DICOMWEB, wait_until
+from tests.support.orthanc import DICOMWEB, PYTHON, wait_until
 
 USER, PASSWORD = "gcp", "p@ss:word"
 
@@ -88,3 +88,12 @@ def test_something_that_is_no_orthanc(emulator, sample_accounts, sidecar):
     configuration = to_store(sample_accounts["service account"], emulator)
     beside = sidecar(configuration, emulator.url)
     wait_until(lambda: "is not an Orthanc" in beside.log)
+
+
+def test_an_orthanc_without_the_dicomweb_plugin(orthanc, emulator, sample_accounts, sidecar):
+    """It is told now and then, not twenty times a second."""
+    instance = orthanc({}, plugins=(PYTHON,), python_script="")
+    beside = sidecar(to_store(sample_accounts["service account"], emulator), instance.url)
+    wait_until(lambda: "the DICOMweb plugin is not installed" in beside.log)
+    time.sleep(2)
+    assert beside.log.count("the DICOMweb plugin is not installed") == 1

@@ -77,21 +77,17 @@ class Metrics:
 
     def update(self, connector: Connector) -> None:
         """Write the metrics of all accounts."""
-        for name in connector.accounts:
-            status = connector.status(name)
-            left = status["SecondsToExpiry"] or 0.0
+        for name, figures in connector.figures():
             label = name.replace("\\", "\\\\").replace('"', '\\"')
-            for metric, value in (
-                ("up", float(left > 0)),
-                ("seconds_to_expiry", max(0.0, left)),
-                ("refreshes_total", status["Refreshes"]),
-                ("failures_total", status["Failures"]),
-            ):
-                self._orthanc.SetMetricsValue(
-                    f'gcp_token_{metric}{{account="{label}"}}',
-                    float(value),
-                    self._orthanc.MetricsType.DEFAULT,
-                )
+            left = figures.seconds_to_expiry
+            self._set("up", label, float(left > 0))
+            self._set("seconds_to_expiry", label, left)
+            self._set("refreshes_total", label, float(figures.refreshes))
+            self._set("failures_total", label, float(figures.failures))
+
+    def _set(self, metric: str, label: str, value: float) -> None:
+        name = f'gcp_token_{metric}{{account="{label}"}}'
+        self._orthanc.SetMetricsValue(name, value, self._orthanc.MetricsType.DEFAULT)
 
 
 def _refused(error: Exception, name: str) -> PublicationError:

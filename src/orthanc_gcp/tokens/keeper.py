@@ -6,7 +6,7 @@ import logging
 import random
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC
 from functools import partial
 from typing import Any
@@ -20,7 +20,7 @@ from orthanc_gcp.credentials import Identity
 from orthanc_gcp.errors import GcpError, TokenError
 from orthanc_gcp.schedule import Schedule
 from orthanc_gcp.secrecy import readable
-from orthanc_gcp.tokens.kept import Attempt, Kept
+from orthanc_gcp.tokens.kept import Attempt, Figures, Kept
 from orthanc_gcp.tokens.token import FIRST_PAUSE, LONGEST_PAUSE, Token, pause
 
 __all__ = ["Keeper", "acquire", "as_error"]
@@ -78,6 +78,12 @@ class Keeper:
         kept = self._kept[name]
         with self._lock:
             return kept.status(self._clock)
+
+    def figures(self) -> Iterator[tuple[str, Figures]]:
+        """The numbers of each account."""
+        now = self._clock.now()
+        for name, kept in self._kept.items():
+            yield name, kept.figures(now)
 
     def refresh(self, name: str) -> dict[str, Any]:
         """Acquire a new token now, or join the try that runs; the status after it.

@@ -13,7 +13,7 @@ from orthanc_gcp.credentials import Identity
 from orthanc_gcp.errors import GcpError
 from orthanc_gcp.tokens.token import Token
 
-__all__ = ["Attempt", "Kept"]
+__all__ = ["Attempt", "Figures", "Kept"]
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,15 @@ class Attempt:
 
     began: float
     rotating: bool = False
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What metrics tell of an account."""
+
+    seconds_to_expiry: float = 0.0
+    refreshes: int = 0
+    failures: int = 0
 
 
 @dataclass
@@ -67,6 +76,11 @@ class Kept:
         if left > 0:
             return f"the old one is good for another {left:.0f} s"
         return f"the old one expired {-left:.0f} s ago and Google refuses it"
+
+    def figures(self, now: float) -> Figures:
+        """Its numbers at a time of the keeper's clock."""
+        left = self.token.expires_at - now if self.token is not None else 0.0
+        return Figures(max(0.0, left), self.refreshes, self.failed)
 
     def status(self, clock: Clock) -> dict[str, Any]:
         """What may be told of it, without a secret; times are UTC (ISO 8601)."""
