@@ -84,13 +84,17 @@ def definition(
 
 
 def differs(server: Mapping[str, Any], shown: Mapping[str, Any] | None) -> bool:
-    """Whether what Orthanc shows cannot be the definition that was published."""
+    """Whether what Orthanc shows cannot be the definition that was published.
+
+    Fields that it shows beyond ours do not count: which ones depends on its version.
+    """
     if shown is None:
         return True
     headers = shown.get("HttpHeaders")
     if not isinstance(headers, list) or set(headers) != set(server["HttpHeaders"]):
         return True
-    return _visible({"Timeout": 0, **server}) != _visible({"Timeout": 0, **shown})
+    there = _visible({"Timeout": 0, **shown})
+    return any(there.get(key) != value for key, value in _visible({"Timeout": 0, **server}).items())
 
 
 def _visible(server: Mapping[str, Any]) -> dict[str, str]:

@@ -15,6 +15,7 @@ from orthanc_gcp.plugin import script
 from tests.support import token_server as answers
 from tests.support.keys import user_account, write
 from tests.support.orthanc import Orthanc
+from tests.support.proxy import Proxy
 from tests.test_configuration import SERVICE, VALUE, with_account
 
 
@@ -116,6 +117,15 @@ def test_a_log_of_the_token_exchange(orthanc, token_server):
     assert f"POST {token_server.url} with" in instance.log
     assert "'client_secret': '(masked, 11 characters)'" in instance.log
     assert "ya29.test" not in instance.log
+
+
+def test_token_requests_take_the_proxy(orthanc, token_server):
+    with Proxy(credentials="user:secret-pw") as proxy:
+        way_out = f"http://user:secret-pw@127.0.0.1:{proxy.port}"
+        instance = orthanc(configuration(token_server, HttpProxy=way_out))
+        instance.wait_for_servers("my-google")
+    assert proxy.requests == [f"POST {token_server.url}"]
+    assert "secret-pw" not in instance.log
 
 
 BAD = {
