@@ -14,6 +14,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Plugin", "start"]
 
+# Orthanc's Python plugin borrows its REST callbacks: without a reference of ours, Orthanc crashes
+# when it stops (seen with version 5.0).
+_CALLBACKS: list[Any] = []
+
 
 def start(orthanc: Any) -> Plugin:
     """Start the connector inside this Orthanc.
@@ -27,8 +31,10 @@ def start(orthanc: Any) -> Plugin:
     from orthanc_gcp.plugin.routes import ROUTES
 
     plugin = Plugin(orthanc)
+    callback = plugin.on_request
+    _CALLBACKS.append(callback)
     for route in ROUTES:
-        orthanc.RegisterRestCallback(route, plugin.on_request)
+        orthanc.RegisterRestCallback(route, callback)
     threading.Thread(target=plugin.run, name="gcp-start", daemon=True).start()
     return plugin
 
@@ -60,8 +66,7 @@ class Plugin:
         elif reply.status == 200:
             output.AnswerBuffer(reply.text, "application/json")
         else:
-            output.SetHttpHeader("Content-Type", "application/json")
-            output.SendHttpStatus(reply.status, reply.text, len(reply.text.encode()))
+            _send(output, reply.status, reply.text)
 
     def run(self) -> None:
         """Read the configuration, start the connector, publish when Orthanc has started."""
@@ -87,3 +92,15 @@ class Plugin:
             self._orthanc_started.set()
         if self._connector is not None:
             self._connector.stop()
+
+
+def _send(output: Any, status: int, text: str) -> None:
+    """Answer with a status and a body.
+
+    Up to version 4, the Python plugin wants the length, too, and sends no content type itself.
+    """
+    try:
+        output.SendHttpStatus(status, text)
+    except TypeError:
+        output.SetHttpHeader("Content-Type", "application/json")
+        output.SendHttpStatus(status, text, len(text.encode()))

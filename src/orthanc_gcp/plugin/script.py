@@ -30,7 +30,11 @@ if sys.version_info[:2] == PYTHON:
         from orthanc_gcp.plugin import start
 
         plugin = start(orthanc)
-        orthanc.RegisterOnChangeCallback(plugin.on_change)
+
+        def on_change(change_type, level, resource):
+            plugin.on_change(change_type, level, resource)
+
+        orthanc.RegisterOnChangeCallback(on_change)
     except Exception as error:
         orthanc.LogError(f"orthanc-gcp cannot start from {{PACKAGES}}: {{error}}")
 else:

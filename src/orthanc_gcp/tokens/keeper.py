@@ -172,7 +172,9 @@ class Keeper:
                 return
             same = kept.token is not None and kept.token.value == token.value
             failures, kept.failures, kept.pause = kept.failures, 0, 0.0
-            kept.running, kept.slow, kept.rotation_error = None, False, None
+            kept.running, kept.slow = None, False
+            if not identity.changed():  # as long as the new file fails, it is told
+                kept.rotation_error = None
             kept.identity, kept.token = identity, token
             kept.refreshes += 1
             kept.last_success = self._clock.utc()
