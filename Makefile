@@ -4,7 +4,7 @@ VENV := .venv
 RUN := $(VENV)/bin
 PACKAGES := orthanc orthanc-dicomweb orthanc-python python3.11-venv chromium faketime
 
-.PHONY: setup demo test lint bench clean
+.PHONY: setup demo test lint compat bench clean
 
 setup: $(VENV)/.ready
 
@@ -27,8 +27,13 @@ lint: setup
 	$(RUN)/ruff format --check .
 	$(RUN)/mypy
 
+# The plugin inside the Orthancs of other Debian releases; the first run installs them.
+compat: setup
+	command -v debootstrap >/dev/null || { apt-get update -qq && apt-get install -y -qq debootstrap; }
+	$(RUN)/pytest -n0 --timeout 900 compat
+
 bench: setup
 	$(RUN)/python -m bench
 
 clean:
-	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .compat build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,125 @@
+"""The plugin inside the Orthancs of other Debian releases: ``make compat``, as root.
+
+Each release lives in a folder of its own (debootstrap), with its own Orthanc and Python; the wheel
+that is built from the tree is installed there.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support import orthanc as support
+from tests.support.keys import user_account
+from tests.support.orthanc import Orthanc, wait_until
+from tests.support.token_server import TokenServer, token
+
+ROOT = Path(__file__).parents[1]
+PLACE = ROOT / ".compat"
+PACKAGES = "orthanc orthanc-dicomweb orthanc-python python3-venv"
+
+
+def run(*command: str | Path, **options: object) -> str:
+    done = subprocess.run(command, check=True, capture_output=True, text=True, **options)
+    return done.stdout
+
+
+def inside(root: Path, script: str) -> str:
+    return run("chroot", root, "sh", "-ec", script)
+
+
+@pytest.fixture(scope="module", params=["trixie", "sid"])
+def release(request: pytest.FixtureRequest) -> Iterator[Path]:
+    """The root of a release with Orthanc, and with the plugin's wheel in ``/opt/gcp``."""
+    root = PLACE / request.param
+    if not (root / "usr/sbin/Orthanc").exists():
+        shutil.rmtree(root, ignore_errors=True)
+        root.mkdir(parents=True)
+        run("debootstrap", "--variant=minbase", request.param, root)
+        denying = root / "usr/sbin/policy-rc.d"
+        denying.write_text("#!/bin/sh\nexit 101\n")
+        denying.chmod(0o755)
+        inside(
+            root,
+            "export DEBIAN_FRONTEND=noninteractive;"
+            "apt-get -o Acquire::Check-Valid-Until=false update -qq;"
+            f"apt-get install -y -qq --no-install-recommends {PACKAGES}",
+        )
+    _install(root)
+    yield root
+
+
+def _install(root: Path) -> None:
+    """Wheels are fetched out here; in there is no network to be set up."""
+    wheels = root / "wheels"
+    shutil.rmtree(wheels, ignore_errors=True)
+    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", wheels]
+    run(*build, ROOT)
+    (wheel,) = wheels.glob("orthanc_gcp-*.whl")
+    version = inside(
+        root, "python3 -c 'import sys; print(*sys.version_info[:2], sep=\".\")'"
+    ).strip()
+    platforms = [f"--platform=manylinux_2_{minor}_x86_64" for minor in (17, 28, 34)]
+    run(
+        *(sys.executable, "-m", "pip", "download", "--quiet", "--only-binary=:all:"),
+        *(f"--python-version={version}", *platforms, "--dest", wheels, wheel),
+    )
+    inside(
+        root,
+        "python3 -m venv --clear /opt/gcp;"
+        f"/opt/gcp/bin/pip install -q --no-index --find-links /wheels /wheels/{wheel.name}",
+    )
+
+
+@pytest.fixture
+def instance(release, tmp_path, monkeypatch) -> Iterator[tuple[Orthanc, TokenServer]]:
+    """Orthanc of the release; its folder has the same path inside and outside."""
+    start = tmp_path / "Orthanc"
+    start.write_text(f'#!/bin/sh\nexec chroot {release} /usr/sbin/Orthanc "$@"\n')
+    start.chmod(0o755)
+    monkeypatch.setattr(support, "EXECUTABLE", str(start))
+    there = release / tmp_path.relative_to("/")
+    there.mkdir(parents=True)
+    run("mount", "--bind", tmp_path, there)
+    try:
+        with TokenServer(token(lifetime=6)) as endpoint:
+            account = user_account(endpoint.url, Server={"Timeout": 7, "ChunkedTransfers": False})
+            section = {"RefreshInterval": 1, "Accounts": {"my-google": account}}
+            made = Orthanc(
+                tmp_path / "orthanc",
+                {"GoogleCloudPlatform": section},
+                python_script=inside(release, "/opt/gcp/bin/orthanc-gcp plugin-script"),
+            )
+            made.start()
+            yield made, endpoint
+            if made.running:
+                made.stop()
+    finally:
+        run("umount", there)
+
+
+def test_the_life_of_the_plugin(instance):
+    orthanc, endpoint = instance
+    orthanc.wait_for_servers("my-google")
+    wait_until(lambda: len(endpoint.requests) >= 3, 20)
+    assert "restoring" not in orthanc.log
+    shown = orthanc.servers()["my-google"]
+    assert (shown["Timeout"], shown["HasDelete"]) == (7, "1")
+    orthanc.json("DELETE", "/dicom-web/servers/my-google")
+    orthanc.wait_for_servers("my-google")
+
+    assert orthanc.json("GET", "/gcp/accounts")[0]["State"] in ("fresh", "stale")
+    assert orthanc.request("GET", "/gcp/accounts/nobody").status == 404
+    assert orthanc.request("DELETE", "/gcp/accounts").status == 405
+    assert orthanc.json("POST", "/gcp/accounts/my-google/refresh", b"")["State"] == "fresh"
+    metrics = orthanc.request("GET", "/tools/metrics-prometheus").data.decode()
+    assert 'gcp_token_up{account="my-google"} 1' in metrics
+
+    _, code = orthanc.stop()
+    assert code == 0
+    assert not [line for line in orthanc.log.splitlines() if line.startswith("E")]
