@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import socket
 from collections.abc import Iterator
 from urllib.parse import quote, urlencode
+from xml.etree import ElementTree
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.emulator.client import DICOM_JSON, MULTIPART, Client, make_dicom, sample
+from tests.emulator.client import DICOM_JSON, MULTIPART, Client, make_dicom, read, sample
 
 FINE = {200, 204, 400, 401, 403, 404, 406, 409}
 bounded = settings(
@@ -19,6 +21,12 @@ bounded = settings(
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 DICOM = make_dicom()
+METADATA = {
+    **read(DICOM).file_meta.to_json_dict(),
+    **read(DICOM).to_json_dict(),
+    "00080005": {"vr": "CS", "Value": ["ISO_IR 192"]},
+    "7FE00010": {"vr": "OB"},
+}
 TOKENS = [
     b"--",
     b"--x",
@@ -61,9 +69,45 @@ def test_dicom(client: Client, data: st.DataObject, original: bytes) -> None:
         path = f"/studies/{study['0020000D']['Value'][0]}"
         assert client.get(f"{path}/metadata").status == 200
         assert client.get(path).status in {200, 400, 406}
+        for instance in client.search(f"{path}/instances"):
+            series, uid = (instance[tag]["Value"][0] for tag in ("0020000E", "00080018"))
+            image = f"{path}/series/{series}/instances/{uid}"
+            assert client.get(f"{image}/frames/1").status in {200, 400, 406}
+            assert client.get(f"{image}/bulkdata/7FE00010").status in {200, 403}
         assert client.request("DELETE", path).status == 200
     for path in ("/instances?includefield=all", "/studies?PatientName=a&fuzzymatching=true"):
         assert client.get(path).status in {200, 204}
+
+
+values = st.recursive(
+    st.none() | st.integers() | st.text(max_size=8) | st.sampled_from(["UI", "SQ", "OW", "DS"]),
+    lambda children: (
+        st.lists(children, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["vr", "Value", "BulkDataURI", "InlineBinary", "00080018"]),
+            children,
+            max_size=3,
+        )
+    ),
+    max_leaves=8,
+)
+tags = st.sampled_from(["00020010", "00080005", "00080018", "0020000D", "00280010", "7FE00010"])
+
+
+@bounded
+@given(st.dictionaries(tags | st.text(max_size=9), values, max_size=3))
+def test_metadata(client: Client, changes: dict[str, object]) -> None:
+    model = {**METADATA, **changes}
+    head = b"--x\r\nContent-Type: application/dicom+json\r\n\r\n"
+    response = client.request(
+        "POST",
+        "/studies",
+        head + json.dumps([model]).encode() + b"\r\n--x--",
+        content_type=f'multipart/related; type="{DICOM_JSON}"; boundary=x',
+    )
+    assert response.status in {200, 400, 409}
+    if response.status != 400:
+        ElementTree.fromstring(response.data)
 
 
 header = st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=40)

@@ -206,12 +206,6 @@ def test_a_client_that_leaves_is_not_served_to_the_end(own_client: Client) -> No
         time.sleep(0.01)
 
 
-def test_metadata_in_xml_is_not_offered(client: Client) -> None:
-    dataset = put(client, "CT_small.dcm")
-    accept = 'multipart/related; type="application/dicom+xml"'
-    assert client.get(path_of(dataset) + "/metadata", accept).status == 406
-
-
 def test_a_file_that_vanishes_while_a_study_is_sent(own_client: Client, tmp_path: Path) -> None:
     client = own_client
     study = generate_uid()

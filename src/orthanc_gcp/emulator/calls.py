@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import BinaryIO
 
 from starlette.requests import Request
 
@@ -82,12 +84,24 @@ class Call:
             self.store_id(), names["study"], names.get("series"), names.get("instance")
         )
         if not found:
-            _, _, resource = self.request.scope["path"].partition(f"/{self.version}/")
-            raise self.missing(resource)
+            raise self.missing_path()
         return found
+
+    def open_instance(self) -> BinaryIO:
+        """Open the file of the instance that the path names, or refuse because there is none."""
+        (instance,) = self.instances()
+        try:
+            return os.fdopen(self.storage.open(instance.file), "rb")
+        except FileNotFoundError:
+            raise self.missing(instance.key.path) from None
 
     def missing(self, resource: str) -> Refusal:
         return Refusal(missing_resource(self.permission, resource))
+
+    def missing_path(self) -> Refusal:
+        """Return the refusal of what the path as a whole names."""
+        _, _, resource = self.request.scope["path"].partition(f"/{self.version}/")
+        return self.missing(resource)
 
     @property
     def dicomweb_url(self) -> str:

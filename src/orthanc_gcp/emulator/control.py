@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Callable
 from typing import Any
 
 from starlette.responses import Response
@@ -14,10 +15,12 @@ from orthanc_gcp.emulator.names import STORE_ID
 from orthanc_gcp.emulator.responses import Refusal, error, json_answer
 
 __all__ = [
+    "cancel_operation",
     "create_store",
     "delete_store",
     "get_operation",
     "get_store",
+    "list_operations",
     "list_stores",
     "patch_store",
     "read_object",
@@ -39,16 +42,8 @@ async def get_store(call: Call) -> Response:
 
 
 async def list_stores(call: Call) -> Response:
-    """Handle ``dicomStores.list``; a page's token is the last name on it."""
-    _require_dataset(call)
-    query = call.request.query_params
-    size = _page_size(query.get("pageSize", "0"))
-    found = call.storage.index.list_stores(call.dataset, query.get("pageToken", ""), size + 1)
-    stores = found[:size]
-    answer: dict[str, Any] = {"dicomStores": stores} if stores else {}
-    if len(found) > size:
-        answer["nextPageToken"] = stores[-1]["name"]
-    return json_answer(answer)
+    """Handle ``dicomStores.list``."""
+    return _page(call, "dicomStores", call.storage.index.list_stores)
 
 
 async def create_store(call: Call) -> Response:
@@ -91,12 +86,18 @@ async def delete_store(call: Call) -> Response:
 
 async def get_operation(call: Call) -> Response:
     """Handle ``operations.get``."""
-    name = f"{call.dataset}/operations/{call.names['operation']}"
-    body = call.storage.index.operation(name)
-    if body is None:
-        _require_dataset(call)
-        raise Refusal(error(404, f"operation not found: {name}"))
-    return json_answer(body)
+    return json_answer(_operation(call))
+
+
+async def list_operations(call: Call) -> Response:
+    """Handle ``operations.list``; a filter is not looked at."""
+    return _page(call, "operations", call.storage.index.operations)
+
+
+async def cancel_operation(call: Call) -> Response:
+    """Handle ``operations.cancel``: every operation has ended by then, so nothing happens."""
+    _operation(call)
+    return json_answer({})
 
 
 def require_resource(call: Call) -> None:
@@ -108,6 +109,28 @@ def require_resource(call: Call) -> None:
 async def read_object(call: Call) -> dict[str, Any]:
     """Return the JSON object that a request brings."""
     return _parse_object(await read_limited(call.request, MAX_CONTROL_BODY))
+
+
+def _operation(call: Call) -> dict[str, Any]:
+    name = f"{call.dataset}/operations/{call.names['operation']}"
+    body = call.storage.index.operation(name)
+    if body is None:
+        _require_dataset(call)
+        raise Refusal(error(404, f"operation not found: {name}"))
+    return body
+
+
+def _page(call: Call, field: str, find: Callable[..., list[dict[str, Any]]]) -> Response:
+    """Return a page of a dataset's resources; its token is the last name on it."""
+    _require_dataset(call)
+    query = call.request.query_params
+    size = _page_size(query.get("pageSize", "0"))
+    found = find(call.dataset, query.get("pageToken", ""), size + 1)
+    resources = found[:size]
+    answer: dict[str, Any] = {field: resources} if resources else {}
+    if len(found) > size:
+        answer["nextPageToken"] = resources[-1]["name"]
+    return json_answer(answer)
 
 
 def _require_dataset(call: Call) -> None:

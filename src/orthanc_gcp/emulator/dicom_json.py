@@ -16,6 +16,7 @@ from typing import Any
 from pydicom.charset import decode_bytes, python_encoding
 
 from orthanc_gcp.emulator.dicom_reader import (
+    PIXEL_DATA,
     UNDEFINED,
     DataSet,
     DicomFile,
@@ -23,7 +24,7 @@ from orthanc_gcp.emulator.dicom_reader import (
     InvalidDicomError,
 )
 
-__all__ = ["JsonWriter", "read_encodings", "to_text"]
+__all__ = ["JsonWriter", "is_bulk", "read_encodings", "to_text"]
 
 MAX_SEQUENCE = 1024 * 1024
 """Sequences beyond are left out of metadata and of ``includefield=all``."""
@@ -32,7 +33,6 @@ _ALWAYS_BULK = frozenset({"OB", "OW", "UN"})
 _LARGE_BULK = {"OD": 8, "OF": 4, "OL": 4, "OV": 8}
 _NUMBERS = {"FD": "d", "FL": "f", "SL": "l", "SS": "h", "SV": "q", "UL": "L", "US": "H", "UV": "Q"}
 _SINGLE_VALUED = frozenset({"LT", "ST", "UR", "UT"})
-_PIXEL_DATA = frozenset({0x7FE00008, 0x7FE00009, 0x7FE00010})
 _MAX_INLINE_BYTES = 2048
 _MAX_INLINE_NUMBERS = 512
 _DEFAULT_ENCODINGS = ["iso8859"]
@@ -117,7 +117,7 @@ class JsonWriter:
             return None
         if element.length == 0:
             return {"vr": vr}
-        if _is_bulk(element):
+        if is_bulk(element):
             return {"vr": vr, "BulkDataURI": self._bulk_data_uri(f"{path}{element.tag:08X}")}
         value = data_set.value(element)
         if vr in _LARGE_BULK:
@@ -151,9 +151,10 @@ def _readable(elements: Iterator[Element]) -> Iterator[Element]:
         yield from elements
 
 
-def _is_bulk(element: Element) -> bool:
+def is_bulk(element: Element) -> bool:
+    """Tell whether a value, if there is one, is bulk data."""
     size = element.end - element.offset
-    if element.vr in _ALWAYS_BULK or element.tag in _PIXEL_DATA or element.length == UNDEFINED:
+    if element.vr in _ALWAYS_BULK or element.tag in PIXEL_DATA or element.length == UNDEFINED:
         return True
     if element.vr in _LARGE_BULK:
         return size > _MAX_INLINE_BYTES

@@ -13,14 +13,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from orthanc_gcp.emulator.attributes import INSTANCE, SERIES, STUDY
 from orthanc_gcp.emulator.names import DatasetName, StoreName
 from orthanc_gcp.emulator.person_names import fuzzy_match
 from orthanc_gcp.emulator.records import InstanceKey, Record
 
-__all__ = ["Index", "StoredInstance"]
+__all__ = ["Index", "StoredInstance", "Totals"]
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS stores (
@@ -47,12 +47,17 @@ CREATE TABLE IF NOT EXISTS operations (
 CREATE TABLE IF NOT EXISTS policies (name TEXT PRIMARY KEY, body TEXT NOT NULL);
 """
 _DELETED_STORE = "deleted/"
-_SELECT_INSTANCES = """
-SELECT studies.uid, series.uid, instances.uid, instances.transfer_syntax,
-    instances.size, instances.sha256, instances.file
+_FROM_INSTANCES = """
 FROM studies JOIN series ON series.study = studies.id
 JOIN instances ON instances.series = series.id
 WHERE studies.store = ?"""
+_SELECT_INSTANCES = f"""
+SELECT studies.uid, series.uid, instances.uid, instances.transfer_syntax,
+    instances.size, instances.sha256, instances.file {_FROM_INSTANCES}"""
+_SELECT_TOTALS = f"""
+SELECT COUNT(DISTINCT studies.id), COUNT(DISTINCT series.id), COUNT(*),
+    COALESCE(SUM(LENGTH(instances.attributes)), 0), COALESCE(SUM(instances.size), 0)
+    {_FROM_INSTANCES}"""
 
 
 @dataclass(frozen=True)
@@ -64,6 +69,16 @@ class StoredInstance:
     size: int
     sha256: bytes
     file: str
+
+
+class Totals(NamedTuple):
+    """How much there is: numbers, and bytes in the index and in files."""
+
+    studies: int
+    series: int
+    instances: int
+    structured_size: int
+    blob_size: int
 
 
 class Index:
@@ -141,9 +156,22 @@ class Index:
 
     # Instances
 
-    def add(self, store: int, record: Record, size: int, sha256: bytes, file: str) -> None:
-        """Add an instance; raise :class:`sqlite3.IntegrityError` when its key is taken."""
+    def add(
+        self,
+        store: int,
+        record: Record,
+        size: int,
+        sha256: bytes,
+        file: str,
+        replaced: str | None = None,
+    ) -> None:
+        """Add an instance; raise :class:`sqlite3.IntegrityError` when its key is taken.
+
+        The instance in the file ``replaced`` is removed with it.
+        """
         with self._transaction() as sql:
+            if replaced is not None:
+                _remove(sql, [replaced])
             sql.execute(
                 "INSERT INTO instances (series, uid, sop_class, transfer_syntax, size, sha256,"
                 " file, attributes) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
@@ -163,22 +191,21 @@ class Index:
         self, store: int, study: str, series: str | None = None, instance: str | None = None
     ) -> list[StoredInstance]:
         """Return the instances of a study, of a series, or one, in the order of their arrival."""
-        return self._instances(
-            store, ("studies", study), ("series", series), ("instances", instance)
-        )
+        return self._instances(store, study, series, instance)
 
     def all_instances(self, store: int) -> list[StoredInstance]:
         """Return the instances of a store."""
         return self._instances(store)
 
-    def _instances(self, store: int, *keys: tuple[str, str | None]) -> list[StoredInstance]:
-        query = _SELECT_INSTANCES
-        values: list[Any] = [store]
-        for column, uid in keys:
-            if uid is not None:
-                query += f" AND {column}.uid = ?"
-                values.append(uid)
-        rows = self.read(query + " ORDER BY instances.id", values)
+    def totals(self, store: int, *uids: str | None) -> Totals:
+        """Return how much is in a store, or under the UIDs of a study, a series, an instance."""
+        condition, values = _under(uids)
+        return Totals(*self.read(_SELECT_TOTALS + condition, [store, *values]).fetchone())
+
+    def _instances(self, store: int, *uids: str | None) -> list[StoredInstance]:
+        condition, values = _under(uids)
+        query = f"{_SELECT_INSTANCES}{condition} ORDER BY instances.id"
+        rows = self.read(query, [store, *values])
         return [StoredInstance(InstanceKey(*row[:3]), *row[3:]) for row in rows]
 
     def instance(self, store: int, key: InstanceKey) -> StoredInstance | None:
@@ -190,13 +217,8 @@ class Index:
 
     def remove(self, files: Sequence[str]) -> None:
         """Remove instances by their files, and the series and studies that are empty then."""
-        # Not by their rows: SQLite gives the number of a deleted row to the next one.
-        chosen = f"FROM instances WHERE file IN ({','.join('?' * len(files))})"
         with self._transaction() as sql:
-            series = sql.execute(f"SELECT DISTINCT series {chosen}", files).fetchall()
-            sql.execute(f"DELETE {chosen}", files)
-            for (row,) in series:
-                _prune(sql, row)
+            _remove(sql, files)
 
     # Policies
 
@@ -223,6 +245,14 @@ class Index:
     def operation(self, name: str) -> dict[str, Any] | None:
         row = self.read("SELECT body FROM operations WHERE name = ?", (name,)).fetchone()
         return None if row is None else _json_object(row[0])
+
+    def operations(self, dataset: DatasetName, after: str, limit: int) -> list[dict[str, Any]]:
+        """Return operations of a dataset by name, those after a name."""
+        rows = self.read(
+            "SELECT body FROM operations WHERE dataset = ? AND name > ? ORDER BY name LIMIT ?",
+            (str(dataset), after, limit),
+        )
+        return [_json_object(body) for (body,) in rows]
 
     # Connections
 
@@ -255,6 +285,13 @@ class Index:
         return connection
 
 
+def _under(uids: Sequence[str | None]) -> tuple[str, list[str]]:
+    """Return the condition that limits instances to a study, a series, one; and its values."""
+    pairs = zip(("studies", "series", "instances"), uids, strict=False)
+    given = [(table, uid) for table, uid in pairs if uid is not None]
+    return "".join(f" AND {table}.uid = ?" for table, _ in given), [uid for _, uid in given]
+
+
 def _study_row(sql: sqlite3.Connection, store: int, record: Record) -> int:
     uid = record.key.study
     row = sql.execute("SELECT id FROM studies WHERE store = ? AND uid = ?", (store, uid)).fetchone()
@@ -284,6 +321,15 @@ def _new_row(done: sqlite3.Cursor) -> int:
     if done.lastrowid is None:
         raise sqlite3.DatabaseError("no row was inserted")
     return done.lastrowid
+
+
+def _remove(sql: sqlite3.Connection, files: Sequence[str]) -> None:
+    # Not by their rows: SQLite gives the number of a deleted row to the next one.
+    chosen = f"FROM instances WHERE file IN ({','.join('?' * len(files))})"
+    series = sql.execute(f"SELECT DISTINCT series {chosen}", files).fetchall()
+    sql.execute(f"DELETE {chosen}", files)
+    for (row,) in series:
+        _prune(sql, row)
 
 
 def _prune(sql: sqlite3.Connection, series: int) -> None:

@@ -9,11 +9,19 @@ from starlette.requests import Request
 from orthanc_gcp.emulator.media_types import MediaType, parse_accept
 from orthanc_gcp.emulator.responses import Refusal, text_error
 
-__all__ = ["DICOM", "JSON", "XML", "accepted_types", "not_acceptable", "require_json"]
+__all__ = [
+    "DICOM",
+    "JSON",
+    "OCTETS",
+    "XML",
+    "accepted_types",
+    "not_acceptable",
+]
 
 DICOM = "application/dicom"
 JSON = "application/dicom+json"
 XML = "application/dicom+xml"
+OCTETS = "application/octet-stream"
 
 
 def accepted_types(request: Request) -> list[MediaType]:
@@ -30,13 +38,6 @@ def not_acceptable(request: Request, offers: Iterable[str]) -> Refusal:
             f"accept-header must include one of {', '.join(offers)}",
         )
     )
-
-
-def require_json(request: Request) -> None:
-    """Refuse a client that takes no DICOM JSON; plain ``application/json`` stands for it."""
-    accepted = accepted_types(request)
-    if not any(range_.covers(JSON) or range_.covers("application/json") for range_ in accepted):
-        raise not_acceptable(request, (JSON,))
 
 
 def _header(request: Request) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 from orthanc_gcp.emulator.calls import Call
 
-__all__ = ["record_done"]
+__all__ = ["record_done", "timestamp"]
 
 
 def record_done(call: Call, started: float, succeeded: int) -> dict[str, Any]:
@@ -20,8 +20,8 @@ def record_done(call: Call, started: float, succeeded: int) -> dict[str, Any]:
         "metadata": {
             "@type": f"type.googleapis.com/{package}.OperationMetadata",
             "apiMethodName": call.rpc,
-            "createTime": _timestamp(started),
-            "endTime": _timestamp(call.services.clock()),
+            "createTime": timestamp(started),
+            "endTime": timestamp(call.services.clock()),
             "counter": {"success": str(succeeded)},
         },
         "done": True,
@@ -31,6 +31,7 @@ def record_done(call: Call, started: float, succeeded: int) -> dict[str, Any]:
     return {"name": name}
 
 
-def _timestamp(seconds: float) -> str:
+def timestamp(seconds: float) -> str:
+    """Return a moment as Google's JSON has it (RFC 3339)."""
     moment = datetime.fromtimestamp(seconds, UTC)
     return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")

@@ -12,8 +12,8 @@ from starlette.responses import Response
 from orthanc_gcp.emulator.attributes import INSTANCE, SERIES, STUDY, Level, levels_to, tags
 from orthanc_gcp.emulator.calls import Call
 from orthanc_gcp.emulator.dicom_json import JsonWriter
+from orthanc_gcp.emulator.dicom_models import Listing, choose_listing
 from orthanc_gcp.emulator.dicom_reader import PIXEL_GROUP, DicomFile, FileSource
-from orthanc_gcp.emulator.negotiation import JSON, require_json
 from orthanc_gcp.emulator.queries import InvalidQueryError, Query, parse_query
 from orthanc_gcp.emulator.records import InstanceKey, level_attributes
 from orthanc_gcp.emulator.responses import Refusal, text_error
@@ -40,24 +40,25 @@ async def search_instances(call: Call) -> Response:
 
 async def _search(call: Call, level: Level) -> Response:
     store = call.store_id()
-    require_json(call.request)
+    listing = choose_listing(call.request)
     try:
         query = parse_query(level, call.request.query_params.multi_items())
     except InvalidQueryError as error:
         raise Refusal(text_error(400, str(error))) from error
-    content = await asyncio.to_thread(_run, call, store, query)
+    content = await asyncio.to_thread(_run, call, store, query, listing)
     if not content:
         return Response(status_code=204)
-    return Response(content, media_type=JSON)
+    return Response(content, media_type=listing.media_type)
 
 
-def _run(call: Call, store: int, query: Query) -> bytes:
-    """Return the JSON array of the matches; nothing when there is none."""
+def _run(call: Call, store: int, query: Query, listing: Listing) -> bytes:
+    """Return the list of the matches; nothing when there is none."""
     search = Search(call, query)
     study, series = call.names.get("study"), call.names.get("series")
     statement, values = query.sql(store, study, series, with_file=search.reads_files)
-    matches = [search.match(*row) for row in call.storage.index.read(statement, values)]
-    return f"[{','.join(matches)}]".encode() if matches else b""
+    rows = call.storage.index.read(statement, values)
+    matches = [listing.encode(search.match(*row)) for row in rows]
+    return listing.join(matches) if matches else b""
 
 
 class Search:
@@ -81,15 +82,15 @@ class Search:
         """Whether the index alone does not suffice."""
         return self._whole_file or bool(self._from_file)
 
-    def match(self, file: str, *levels: str) -> str:
-        """Return the JSON object of one match."""
+    def match(self, file: str, *levels: str) -> dict[str, Any]:
+        """Return one match in the DICOM JSON model."""
         known: dict[str, Any] = {}
         for level in levels:
             known.update(json.loads(level))
         shown = {tag: value for tag, value in known.items() if int(tag, 16) in self._wanted}
         if self.reads_files:
             shown.update(self._read_file(file, known))
-        return json.dumps(dict(sorted(shown.items())), separators=(",", ":"))
+        return dict(sorted(shown.items()))
 
     def _read_file(self, file: str, known: dict[str, Any]) -> dict[str, Any]:
         try:

@@ -30,11 +30,20 @@ class Receiver:
     ----------
     study : str or None
         The only study whose instances are welcome, if there is one.
+    replace : bool
+        Whether instances that are there already are replaced.
     """
 
     def __init__(
-        self, storage: Storage, store: int, results: StowResults, study: str | None
+        self,
+        storage: Storage,
+        store: int,
+        results: StowResults,
+        study: str | None,
+        *,
+        replace: bool,
     ) -> None:
+        self._replace = replace
         self._storage = storage
         self._store = store
         self._results = results
@@ -108,7 +117,9 @@ class Receiver:
             upload.discard()
             detail = "the StudyInstanceUID is not the one of the request's path"
             self._results.add_failed(detail, record.sop_class, record.key)
-        elif self._storage.keep(self._store, record, upload) is Outcome.DIFFERENT:
+            return
+        outcome = self._storage.keep(self._store, record, upload, replace=self._replace)
+        if outcome is Outcome.DIFFERENT:
             self._results.add_failed("already exists", record.sop_class, record.key)
         else:
             self._results.add_stored(record.sop_class, record.key)

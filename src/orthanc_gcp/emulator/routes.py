@@ -4,25 +4,35 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from starlette.responses import Response
 
+from orthanc_gcp.emulator.bulk_data import retrieve_bulk_data
 from orthanc_gcp.emulator.calls import Call
 from orthanc_gcp.emulator.control import (
+    cancel_operation,
     create_store,
     delete_store,
     get_operation,
     get_store,
+    list_operations,
     list_stores,
     patch_store,
 )
 from orthanc_gcp.emulator.deletion import delete_instance, delete_series, delete_study
+from orthanc_gcp.emulator.frames import retrieve_frames
 from orthanc_gcp.emulator.iam import get_iam_policy, set_iam_policy, test_iam_permissions
+from orthanc_gcp.emulator.metrics import (
+    get_series_metrics,
+    get_storage_info,
+    get_store_metrics,
+    get_study_metrics,
+)
 from orthanc_gcp.emulator.names import DatasetName
 from orthanc_gcp.emulator.qido import search_instances, search_series, search_studies
-from orthanc_gcp.emulator.stow import store_instances
+from orthanc_gcp.emulator.stow import store_instances, update_instances
 from orthanc_gcp.emulator.wado import retrieve, retrieve_instance, retrieve_metadata
 
 __all__ = ["Found", "find_route"]
@@ -38,6 +48,8 @@ _STUDIES = f"{_STORE}/dicomWeb/studies"
 _STUDY = f"{_STUDIES}/(?P<study>[^/:]+)"
 _SERIES = f"{_STUDY}/series/(?P<series>[^/:]+)"
 _INSTANCE = f"{_SERIES}/instances/(?P<instance>[^/:]+)"
+_FRAMES = f"{_INSTANCE}/frames/(?P<frames>[^/:]+)"
+_BULK_DATA = f"{_INSTANCE}/bulkdata/(?P<bulk>[^:]+)"
 
 
 NO_PERMISSION = ""
@@ -53,6 +65,7 @@ class Route:
     handler: Handler
     rpc: str
     permission: str
+    versions: tuple[str, ...] = ("v1", "v1beta1")
 
 
 def _web(verb: str, path: str, handler: Handler, method: str, permission: str) -> Route:
@@ -97,6 +110,13 @@ _ROUTES = (
     # Google accepted a slash at the end of the path of uploads.
     _web("POST", f"{_STUDIES}/?", store_instances, "StoreInstances", "Write"),
     _web("POST", f"{_STUDY}/?", store_instances, "StoreInstances", "Write"),
+    *(
+        replace(
+            _web("PUT", path, update_instances, "UpdateInstances", "Update"),
+            versions=("v1beta1",),
+        )
+        for path in (_STUDIES, _STUDY)
+    ),
     _web("GET", _STUDIES, search_studies, "SearchForStudies", "Read"),
     _web("GET", f"{_STORE}/dicomWeb/series", search_series, "SearchForSeries", "Read"),
     _web("GET", f"{_STORE}/dicomWeb/instances", search_instances, "SearchForInstances", "Read"),
@@ -109,6 +129,8 @@ _ROUTES = (
     _web("GET", f"{_STUDY}/metadata", retrieve_metadata, "RetrieveStudyMetadata", "Read"),
     _web("GET", f"{_SERIES}/metadata", retrieve_metadata, "RetrieveSeriesMetadata", "Read"),
     _web("GET", f"{_INSTANCE}/metadata", retrieve_metadata, "RetrieveInstanceMetadata", "Read"),
+    _web("GET", _FRAMES, retrieve_frames, "RetrieveFrames", "Read"),
+    _web("GET", _BULK_DATA, retrieve_bulk_data, "RetrieveBulkdata", "Read"),
     _web("DELETE", _STUDY, delete_study, "DeleteStudy", "Delete"),
     _web("DELETE", _SERIES, delete_series, "DeleteSeries", "Delete"),
     _web("DELETE", _INSTANCE, delete_instance, "DeleteInstance", "Delete"),
@@ -146,6 +168,36 @@ _ROUTES = (
         "operations.OperationsService.GetOperation",
         "operations.get",
     ),
+    _control(
+        "GET",
+        "/operations",
+        list_operations,
+        "operations.OperationsService.ListOperations",
+        "operations.list",
+    ),
+    _control(
+        "POST",
+        "/operations/(?P<operation>[^/:]+):cancel",
+        cancel_operation,
+        "operations.OperationsService.CancelOperation",
+        "operations.cancel",
+    ),
+    _control(
+        "GET",
+        f"{_STORE}:getDICOMStoreMetrics",
+        get_store_metrics,
+        "dicom.DicomService.GetDICOMStoreMetrics",
+        "dicomStores.get",
+    ),
+    _web("GET", f"{_STUDY}:getStudyMetrics", get_study_metrics, "GetStudyMetrics", "Read"),
+    _web("GET", f"{_SERIES}:getSeriesMetrics", get_series_metrics, "GetSeriesMetrics", "Read"),
+    _control(
+        "GET",
+        f"{_INSTANCE}:getStorageInfo",
+        get_storage_info,
+        "storageinfo.StorageInfoService.GetStorageInfo",
+        "dicomStores.dicomWebRead",
+    ),
 )
 
 
@@ -169,7 +221,9 @@ def find_route(verb: str, path: str) -> Found | None:
     if match is None:
         return None
     for route in _ROUTES:
-        found = route.path.fullmatch(match["rest"]) if route.verb == verb else None
+        if route.verb != verb or match["version"] not in route.versions:
+            continue
+        found = route.path.fullmatch(match["rest"])
         if found is not None:
             dataset = DatasetName(match["project"], match["location"], match["dataset"])
             return Found(route, match["version"], dataset, found.groupdict())

@@ -111,29 +111,37 @@ class Storage:
         """Open a file for an instance that is about to arrive."""
         return Upload(self._limbo)
 
-    def keep(self, store: int, record: Record, upload: Upload) -> Outcome:
-        """Store an upload that is complete, unless its key is taken already."""
+    def keep(self, store: int, record: Record, upload: Upload, *, replace: bool = False) -> Outcome:
+        """Store an upload that is complete; what has its key already stays, or is replaced."""
+        replaced: str | None = None
         try:
-            while not self._add(store, record, upload):
+            while not self._add(store, record, upload, replaced):
                 present = self.index.instance(store, record.key)
-                if present is not None:
+                if present is None:
+                    continue  # it has been deleted this very moment: there is room now
+                same = present.sha256 == upload.sha256
+                if same or not replace:
                     upload.discard()
-                    same = present.sha256 == upload.sha256
                     return Outcome.IDENTICAL if same else Outcome.DIFFERENT
-                # It has been deleted this very moment: there is room now.
+                replaced = present.file
         except BaseException:
             upload.discard()
             raise
         upload.close()
         return Outcome.STORED
 
-    def _add(self, store: int, record: Record, upload: Upload) -> bool:
+    def _add(self, store: int, record: Record, upload: Upload, replaced: str | None) -> bool:
         with self._moving:
+            if replaced is not None:
+                self._withdraw(replaced)
             try:
-                self.index.add(store, record, upload.size, upload.sha256, upload.name)
+                self.index.add(store, record, upload.size, upload.sha256, upload.name, replaced)
             except sqlite3.IntegrityError:
+                # If there was something to replace, it is gone by now, and something else there.
                 return False
             upload.move_to(self._files)
+        if replaced is not None:
+            (self._limbo / replaced).unlink(missing_ok=True)
         return True
 
     def open(self, file: str) -> int:
@@ -157,12 +165,15 @@ class Storage:
     def _delete(self, instances: Sequence[StoredInstance]) -> None:
         with self._moving:
             for instance in instances:
-                # Another request may have deleted it since the index was asked.
-                with suppress(FileNotFoundError):
-                    (self._files / instance.file).rename(self._limbo / instance.file)
+                self._withdraw(instance.file)
             self.index.remove([instance.file for instance in instances])
         for instance in instances:
             (self._limbo / instance.file).unlink(missing_ok=True)
+
+    def _withdraw(self, file: str) -> None:
+        # Another request may have deleted it since the index was asked.
+        with suppress(FileNotFoundError):
+            (self._files / file).rename(self._limbo / file)
 
     def _recover(self) -> None:
         for path in self._limbo.iterdir():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from typing import Protocol
 
 from starlette.responses import Response
 
@@ -18,24 +19,39 @@ from orthanc_gcp.emulator.multipart import (
 from orthanc_gcp.emulator.negotiation import DICOM, JSON, XML, accepted_types, not_acceptable
 from orthanc_gcp.emulator.receiver import Receiver
 from orthanc_gcp.emulator.responses import Refusal, text_error
+from orthanc_gcp.emulator.stow_metadata import MetadataParts, unsupported_part
 from orthanc_gcp.emulator.stow_results import StowResults
+from orthanc_gcp.emulator.streaming import MULTIPART
 
-__all__ = ["store_instances"]
+__all__ = ["store_instances", "update_instances"]
 
 
 async def store_instances(call: Call) -> Response:
     """Handle ``POST …/dicomWeb/studies`` and ``POST …/dicomWeb/studies/{study}``."""
+    return await _store(call, replace=False)
+
+
+async def update_instances(call: Call) -> Response:
+    """Handle ``PUT …/dicomWeb/studies``, which replaces what is there already."""
+    return await _store(call, replace=True)
+
+
+async def _store(call: Call, *, replace: bool) -> Response:
     store = call.store_id()
     answer_type = _answer_type(call)
     content_type = parse_media_type(call.request.headers.get("content-type", ""))
     results = StowResults(call.dicomweb_url, call.names.get("study"))
-    receiver = Receiver(call.storage, store, results, call.names.get("study"))
+    study = call.names.get("study")
+    receiver = Receiver(call.storage, store, results, study, replace=replace)
     body = call.request.stream()
     try:
         if content_type.full == DICOM:
             await _receive_single(body, receiver)
         else:
-            await _receive_multipart(body, _boundary(content_type), receiver)
+            sink: PartSink = FileParts(receiver)
+            if _part_type(content_type, replace=replace) == JSON:
+                sink = MetadataParts(receiver, results)
+            await _receive_multipart(body, content_type.parameters.get("boundary", ""), sink)
         await receiver.settle()
     except MultipartError as error:
         raise Refusal(text_error(400, f"invalid multipart request: {error}")) from error
@@ -54,20 +70,22 @@ def _answer_type(call: Call) -> str:
     raise not_acceptable(call.request, (XML, JSON))
 
 
-def _boundary(content_type: MediaType) -> str:
-    if content_type.full != "multipart/related":
+def _part_type(content_type: MediaType, *, replace: bool) -> str:
+    """Return what the parts of a request are, or the first of them; updates are files only."""
+    if content_type.full != MULTIPART:
         raise _unsupported(content_type.full)
-    if content_type.parameters.get("type", "").lower() != DICOM:
-        raise _unsupported(f"multipart/related; type={content_type.parameters.get('type', '')}")
-    return content_type.parameters.get("boundary", "")
+    kind = content_type.parameters.get("type", "").lower()
+    if kind != DICOM and (kind != JSON or replace):
+        raise _unsupported(f"{MULTIPART}; type={kind}")
+    return kind
 
 
 def _unsupported(media_type: str) -> Refusal:
     return Refusal(
         text_error(
             400,
-            f"unsupported media type {media_type!r}: expected {DICOM} or "
-            f'multipart/related; type="{DICOM}"',
+            f"unsupported media type {media_type!r}: expected {DICOM}, "
+            f'{MULTIPART}; type="{DICOM}" or {MULTIPART}; type="{JSON}"',
         )
     )
 
@@ -80,25 +98,50 @@ async def _receive_single(body: AsyncIterator[bytes], receiver: Receiver) -> Non
     await receiver.end()
 
 
-async def _receive_multipart(body: AsyncIterator[bytes], boundary: str, receiver: Receiver) -> None:
+async def _receive_multipart(body: AsyncIterator[bytes], boundary: str, sink: PartSink) -> None:
     reader = MultipartReader(boundary)
     parts = 0
     async for chunk in body:
         for event in reader.feed(chunk):
             if isinstance(event, PartData):
-                await receiver.write(event.data)
+                await sink.write(event.data)
             elif isinstance(event, PartStart):
                 parts += 1
-                _check_part(event)
-                receiver.begin()
+                sink.begin(event.headers)
             elif isinstance(event, PartEnd):
-                await receiver.end()
+                await sink.end()
     reader.close()
     if not parts:
         raise MultipartError("there is no part in it")
+    await sink.finish()
 
 
-def _check_part(part: PartStart) -> None:
-    content_type = parse_media_type(part.headers.get("content-type", DICOM)).full
-    if content_type != DICOM:
-        raise Refusal(text_error(400, f"unsupported media type of a part: {content_type!r}"))
+class PartSink(Protocol):
+    """Takes the parts of a request, one after the other."""
+
+    def begin(self, headers: dict[str, str]) -> None: ...
+
+    async def write(self, data: memoryview) -> None: ...
+
+    async def end(self) -> None: ...
+
+    async def finish(self) -> None: ...
+
+
+class FileParts:
+    """Parts that are instances."""
+
+    def __init__(self, receiver: Receiver) -> None:
+        self.write = receiver.write
+        self.end = receiver.end
+        self._receiver = receiver
+
+    def begin(self, headers: dict[str, str]) -> None:
+        """Say that an instance follows."""
+        content_type = parse_media_type(headers.get("content-type", DICOM)).full
+        if content_type != DICOM:
+            raise unsupported_part(content_type)
+        self._receiver.begin()
+
+    async def finish(self) -> None:
+        """Say that no part follows."""

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from xml.sax.saxutils import escape
 
+from orthanc_gcp.emulator.dicom_xml import escaped
 from orthanc_gcp.emulator.records import InstanceKey
 
 __all__ = ["StowResults"]
@@ -91,7 +91,7 @@ def _xml(tag: str, vr: str, keyword: str, value: str | int, creator: str = "") -
     private = f' privateCreator="{creator}"' if creator else ""
     return (
         f'<DicomAttribute tag="{tag}" vr="{vr}" keyword="{keyword}"{private}>'
-        f'<Value number="1">{escape(str(value))}</Value></DicomAttribute>'
+        f'<Value number="1">{escaped(value)}</Value></DicomAttribute>'
     )
 
 

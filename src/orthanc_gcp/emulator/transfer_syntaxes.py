@@ -14,7 +14,7 @@ from orthanc_gcp.emulator.dicom_reader import (
     IMPLICIT_LITTLE,
 )
 
-__all__ = ["AS_STORED", "DECODABLE", "DEFAULT", "KNOWN", "can_convert"]
+__all__ = ["AS_STORED", "DECODABLE", "DEFAULT", "FRAME_TYPES", "KNOWN", "can_convert"]
 
 AS_STORED = "*"
 DEFAULT = EXPLICIT_LITTLE
@@ -39,6 +39,21 @@ KNOWN = frozenset(
     | {_PREFIX + suffix for suffix in ("4.110", "4.111", "4.112")}
 )
 """What a client may ask for; not everything can be made from everything."""
+
+FRAME_TYPES = {
+    _PREFIX + suffix: media_type
+    for media_type, suffixes in {
+        "image/jpeg": ("4.50", "4.51", "4.57", "4.70"),
+        "image/jls": ("4.80", "4.81"),
+        "image/jp2": ("4.90", "4.91"),
+        "image/jphc": ("4.201", "4.202", "4.203"),
+        "image/jxl": ("4.110", "4.112"),
+        "image/dicom-rle": ("5",),
+        "application/x-deflate": ("8.1",),
+    }.items()
+    for suffix in suffixes
+}
+"""The media type of a compressed frame by its transfer syntax."""
 
 
 def can_convert(stored: Iterable[str], wanted: str) -> bool:

@@ -3,37 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import secrets
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
 from dataclasses import dataclass
 
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
 
 from orthanc_gcp.emulator.calls import Call
 from orthanc_gcp.emulator.dicom_json import JsonWriter
+from orthanc_gcp.emulator.dicom_models import Listing, choose_listing
 from orthanc_gcp.emulator.dicom_reader import DicomFile, FileSource
 from orthanc_gcp.emulator.index import StoredInstance
 from orthanc_gcp.emulator.media_types import MediaType
-from orthanc_gcp.emulator.negotiation import (
-    DICOM,
-    JSON,
-    accepted_types,
-    not_acceptable,
-    require_json,
-)
+from orthanc_gcp.emulator.negotiation import DICOM, accepted_types, not_acceptable
 from orthanc_gcp.emulator.responses import Refusal, text_error
 from orthanc_gcp.emulator.storage import Storage
+from orthanc_gcp.emulator.streaming import MULTIPART, Streamed, file_blocks, part_head
 from orthanc_gcp.emulator.transcoding import TranscodingError, transcode
 from orthanc_gcp.emulator.transfer_syntaxes import AS_STORED, DEFAULT, KNOWN, can_convert
 
 __all__ = ["retrieve", "retrieve_instance", "retrieve_metadata"]
-
-BLOCK = 256 * 1024
-_MULTIPART = "multipart/related"
 
 
 @dataclass(frozen=True)
@@ -57,8 +47,9 @@ async def retrieve_instance(call: Call) -> Response:
 async def retrieve_metadata(call: Call) -> Response:
     """Handle ``GET …/metadata`` of a study, a series or an instance."""
     instances = await asyncio.to_thread(call.instances)
-    require_json(call.request)
-    return Streamed(_metadata(call, instances), JSON)
+    listing = choose_listing(call.request)
+    entries = _metadata(call, instances, listing)
+    return Streamed(listing.stream(entries), listing.media_type)
 
 
 async def _retrieve(call: Call, *, single: bool) -> Response:
@@ -78,7 +69,7 @@ async def _retrieve(call: Call, *, single: bool) -> Response:
         )
     boundary = secrets.token_hex(16)
     body = _parts(call.storage, first, instances[1:], chosen.transfer_syntax, boundary)
-    return Streamed(body, f'{_MULTIPART}; type="{DICOM}"; boundary={boundary}')
+    return Streamed(body, f'{MULTIPART}; type="{DICOM}"; boundary={boundary}')
 
 
 def _choose(call: Call, stored: set[str], *, single: bool) -> Representation:
@@ -86,9 +77,7 @@ def _choose(call: Call, stored: set[str], *, single: bool) -> Representation:
         found = _representation(accepted, single=single)
         if found is not None and can_convert(stored, found.transfer_syntax):
             return found
-    offers = (
-        [f'{_MULTIPART}; type="{DICOM}"', DICOM] if single else [f'{_MULTIPART}; type="{DICOM}"']
-    )
+    offers = [f'{MULTIPART}; type="{DICOM}"', DICOM] if single else [f'{MULTIPART}; type="{DICOM}"']
     raise not_acceptable(
         call.request,
         (f"{offer}; transfer-syntax={syntax}" for offer in offers for syntax in sorted(KNOWN)),
@@ -99,7 +88,7 @@ def _representation(accepted: MediaType, *, single: bool) -> Representation | No
     transfer_syntax = accepted.parameters.get("transfer-syntax", DEFAULT)
     if transfer_syntax not in KNOWN:
         return None
-    if accepted.covers(_MULTIPART) and accepted.parameters.get("type", DICOM).lower() == DICOM:
+    if accepted.covers(MULTIPART) and accepted.parameters.get("type", DICOM).lower() == DICOM:
         return Representation(transfer_syntax, multipart=True)
     if single and accepted.covers(DICOM):
         return Representation(transfer_syntax, multipart=False)
@@ -113,9 +102,6 @@ class OpenInstance:
     descriptor: int
     size: int
     transfer_syntax: str
-
-    def read(self, offset: int) -> bytes:
-        return os.pread(self.descriptor, BLOCK, offset)
 
     def close(self) -> None:
         os.close(self.descriptor)
@@ -135,11 +121,8 @@ def _open(storage: Storage, instance: StoredInstance, wanted: str) -> OpenInstan
 
 async def _blocks(instance: OpenInstance) -> AsyncGenerator[bytes, None]:
     try:
-        offset = 0
-        while offset < instance.size:
-            block = instance.read(offset)
+        async for block in file_blocks(instance.descriptor, 0, instance.size):
             yield block
-            offset += len(block)
     finally:
         instance.close()
 
@@ -164,65 +147,26 @@ async def _parts(
 
 
 async def _part(instance: OpenInstance, boundary: str) -> AsyncGenerator[bytes, None]:
-    content_type = f"{DICOM}; transfer-syntax={instance.transfer_syntax}"
-    yield f"--{boundary}\r\nContent-Type: {content_type}\r\n\r\n".encode()
+    yield part_head(boundary, f"{DICOM}; transfer-syntax={instance.transfer_syntax}")
     async for block in _blocks(instance):
         yield block
     yield b"\r\n"
 
 
-async def _metadata(call: Call, instances: Sequence[StoredInstance]) -> AsyncGenerator[bytes, None]:
-    separator = b"["
+async def _metadata(
+    call: Call, instances: Sequence[StoredInstance], listing: Listing
+) -> AsyncGenerator[bytes, None]:
     for instance in instances:
         try:
-            entry = await asyncio.to_thread(_instance_metadata, call, instance)
+            yield await asyncio.to_thread(_instance_metadata, call, instance, listing)
         except FileNotFoundError:
             continue  # deleted since the answer began
-        yield separator + entry
-        separator = b","
-    yield b"]" if separator == b"," else b"[]"
 
 
-def _instance_metadata(call: Call, instance: StoredInstance) -> bytes:
+def _instance_metadata(call: Call, instance: StoredInstance, listing: Listing) -> bytes:
     descriptor = call.storage.open(instance.file)
     try:
         writer = JsonWriter(f"{call.instance_url(instance.key)}/bulkdata/".__add__)
-        metadata = writer.file(DicomFile(FileSource(descriptor)))
+        return listing.encode(writer.file(DicomFile(FileSource(descriptor))))
     finally:
         os.close(descriptor)
-    return json.dumps(metadata, separators=(",", ":")).encode()
-
-
-class Streamed(Response):
-    """A body that is sent block by block, as fast as the client takes it, while it is there."""
-
-    def __init__(
-        self,
-        body: AsyncGenerator[bytes, None],
-        media_type: str,
-        headers: dict[str, str] | None = None,
-    ) -> None:
-        super().__init__(headers=headers, media_type=media_type)
-        self._body = body
-        if headers is None:
-            del self.headers["content-length"]
-
-    async def __call__(self, _scope: Scope, receive: Receive, send: Send) -> None:
-        start = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
-        gone = asyncio.ensure_future(_disconnection(receive))
-        try:
-            await send(start)
-            async with aclosing(self._body) as blocks:
-                async for block in blocks:
-                    if gone.done():
-                        return
-                    await send({"type": "http.response.body", "body": block, "more_body": True})
-            await send({"type": "http.response.body", "body": b"", "more_body": False})
-        finally:
-            gone.cancel()
-
-
-async def _disconnection(receive: Receive) -> None:
-    """Return when the client has left."""
-    while (await receive())["type"] != "http.disconnect":
-        pass

@@ -1,0 +1,64 @@
+"""Bodies that leave block by block, so that memory does not grow with what is sent."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+__all__ = ["MULTIPART", "Streamed", "file_blocks", "part_head"]
+
+BLOCK = 256 * 1024
+MULTIPART = "multipart/related"
+
+
+def part_head(boundary: str, content_type: str) -> bytes:
+    """Return what comes before the content of a part."""
+    return f"--{boundary}\r\nContent-Type: {content_type}\r\n\r\n".encode()
+
+
+async def file_blocks(descriptor: int, start: int, size: int) -> AsyncGenerator[bytes, None]:
+    """Yield a range of a file; less of it when the file is shorter."""
+    end = start + size
+    while start < end and (block := os.pread(descriptor, min(BLOCK, end - start), start)):
+        yield block
+        start += len(block)
+
+
+class Streamed(Response):
+    """A body that is sent block by block, as fast as the client takes it, while it is there."""
+
+    def __init__(
+        self,
+        body: AsyncGenerator[bytes, None],
+        media_type: str,
+        headers: dict[str, str] | None = None,
+    ) -> None:
+        super().__init__(headers=headers, media_type=media_type)
+        self._body = body
+        if headers is None:
+            del self.headers["content-length"]
+
+    async def __call__(self, _scope: Scope, receive: Receive, send: Send) -> None:
+        start = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
+        gone = asyncio.ensure_future(_disconnection(receive))
+        try:
+            await send(start)
+            async with aclosing(self._body) as blocks:
+                async for block in blocks:
+                    if gone.done():
+                        return
+                    await send({"type": "http.response.body", "body": block, "more_body": True})
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+        finally:
+            gone.cancel()
+
+
+async def _disconnection(receive: Receive) -> None:
+    """Return when the client has left."""
+    while (await receive())["type"] != "http.disconnect":
+        pass

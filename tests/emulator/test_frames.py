@@ -1,0 +1,219 @@
+"""WADO-RS frames: decoded or as stored, one or many, and the refusals."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import numpy as np
+import pydicom
+import pytest
+from pydicom.encaps import encapsulate, encapsulate_extended, generate_frames
+from pydicom.uid import UID, generate_uid
+
+from tests.emulator.client import MULTIPART, Client, make_dicom, path_of, read, sample, split
+
+EXPLICIT = "1.2.840.10008.1.2.1"
+OCTETS = 'multipart/related; type="application/octet-stream"'
+STORED = f"{OCTETS}; transfer-syntax=*"
+
+
+def put(client: Client, content: bytes) -> str:
+    """Store a file; return the path of its frames."""
+    assert client.store(content).status == 200
+    return f"{path_of(read(content))}/frames"
+
+
+def image(frames: int, pixels: bytes, bits: int = 8, **attributes: Any) -> bytes:
+    """Return a file with images of 3 by 5."""
+    return make_dicom(
+        pixels,
+        Rows=3,
+        Columns=5,
+        SamplesPerPixel=1,
+        PhotometricInterpretation="MONOCHROME2",
+        PixelRepresentation=0,
+        BitsAllocated=bits,
+        BitsStored=bits,
+        NumberOfFrames=frames,
+        **attributes,
+    )
+
+
+def changed(content: bytes, **attributes: Any) -> bytes:
+    dataset = read(content)
+    for keyword, value in attributes.items():
+        setattr(dataset, keyword, value)
+    buffer = io.BytesIO()
+    dataset.save_as(buffer)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "CT_small.dcm",
+        "MR_small_implicit.dcm",
+        "MR_small_bigendian.dcm",
+        "image_dfl.dcm",
+        "MR_small_RLE.dcm",
+        "MR_small_jp2klossless.dcm",
+        "MR_small_jpeg_ls_lossless.dcm",
+        "SC_rgb_jpeg_gdcm.dcm",
+        "rtdose_rle.dcm",
+        "SC_rgb_rle_2frame.dcm",
+        "examples_ybr_color.dcm",
+    ],
+)
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_the_default_is_what_an_instance_is_decoded_to(client: Client, name: str) -> None:
+    path = put(client, sample(name))
+    decoded = read(client.get(path.removesuffix("/frames"), "application/dicom").data)
+    count = int(decoded.get("NumberOfFrames") or 1)
+    size = len(decoded.pixel_array.tobytes()) // count
+    whole = decoded.PixelData
+    expected = [whole[at : at + size] for at in range(0, count * size, size)]
+    if decoded.PhotometricInterpretation == "YBR_FULL_422":
+        expected = [whole[at : at + size * 2 // 3] for at in range(0, len(whole), size * 2 // 3)]
+    numbers = ",".join(str(number + 1) for number in range(count))
+    for accept in ("", "*/*", OCTETS, f"{OCTETS}; transfer-syntax={EXPLICIT}"):
+        response = client.get(f"{path}/{numbers}", accept)
+        content_type = f"application/octet-stream; transfer-syntax={EXPLICIT}"
+        assert split(response) == [(content_type, frame) for frame in expected]
+        assert response.headers["content-type"].startswith(f"{OCTETS}; boundary=")
+
+
+@pytest.mark.parametrize(
+    ("name", "media_type"),
+    [
+        ("SC_rgb_jpeg_gdcm.dcm", "image/jpeg"),
+        ("MR_small_jpeg_ls_lossless.dcm", "image/jls"),
+        ("MR_small_jp2klossless.dcm", "image/jp2"),
+        ("SC_rgb_rle_2frame.dcm", "image/dicom-rle"),
+    ],
+)
+def test_compressed_frames_as_they_are_stored(client: Client, name: str, media_type: str) -> None:
+    content = sample(name)
+    dataset = read(content)
+    syntax = dataset.file_meta.TransferSyntaxUID
+    count = int(dataset.get("NumberOfFrames") or 1)
+    path = put(client, content)
+    frames = list(generate_frames(dataset.PixelData, number_of_frames=count))
+    numbers = ",".join(str(number) for number in range(count, 0, -1))
+    response = client.get(f"{path}/{numbers}", STORED)
+    label = f"application/octet-stream; transfer-syntax={syntax}"
+    assert split(response) == [(label, frame) for frame in reversed(frames)]
+    asked = f'multipart/related; type="{media_type}"'
+    for accept in (asked, f"{asked}; transfer-syntax={syntax}", f"{asked}; transfer-syntax=*"):
+        response = client.get(f"{path}/1", accept)
+        assert split(response) == [(f"{media_type}; transfer-syntax={syntax}", frames[0])]
+        assert response.headers["content-type"].startswith(f"{asked}; boundary=")
+
+
+@pytest.mark.parametrize("table", ["none", "basic", "extended"])
+def test_many_frames_in_several_ways_to_find_them(client: Client, table: str) -> None:
+    content = sample("SC_rgb_rle_2frame.dcm")
+    frames = list(generate_frames(read(content).PixelData, number_of_frames=2)) * 20
+    values: dict[str, Any] = {"NumberOfFrames": 40}
+    if table == "extended":
+        values["PixelData"], *tables = encapsulate_extended(frames)
+        values["ExtendedOffsetTable"], values["ExtendedOffsetTableLengths"] = tables
+    else:
+        values["PixelData"] = encapsulate(frames, fragments_per_frame=1, has_bot=table == "basic")
+    path = put(client, changed(content, **values))
+    got = split(client.get(f"{path}/40,1,39", STORED))
+    assert [frame for _, frame in got] == [frames[39], frames[0], frames[38]]
+
+
+def test_native_bytes_as_they_are_stored(client: Client) -> None:
+    content = sample("MR_small_bigendian.dcm")
+    ((label, frame),) = split(client.get(f"{put(client, content)}/1", STORED))
+    assert label == "application/octet-stream; transfer-syntax=1.2.840.10008.1.2.2"
+    assert frame == read(content).PixelData
+
+
+def test_single_bits_do_not_end_with_a_byte(client: Client) -> None:
+    bits = np.random.default_rng(1).integers(0, 2, 45, np.uint8)
+    pixels = np.packbits(bits, bitorder="little").tobytes()
+    path = put(client, image(3, pixels, bits=1))
+    for number, (_, frame) in enumerate(split(client.get(f"{path}/1,2,3"))):
+        unpacked = np.unpackbits(np.frombuffer(frame, np.uint8), bitorder="little")
+        assert unpacked[:15].tolist() == bits[15 * number : 15 * number + 15].tolist()
+        assert unpacked[15:].tolist() == [0]
+
+
+def test_a_frame_larger_than_a_block(client: Client) -> None:
+    pixels = np.random.default_rng(2).bytes(2 * 900 * 701)
+    content = changed(image(2, pixels), Rows=900, Columns=701)
+    got = split(client.get(f"{put(client, content)}/2,1,2", STORED))
+    frames = [pixels[900 * 701 :], pixels[: 900 * 701]]
+    assert [frame for _, frame in got] == [*frames, frames[0]]
+
+
+@pytest.mark.parametrize("numbers", ["0", "4", "1,4", "1,,2", "x", "-1", "1.0", "9" * 30, "²"])
+def test_frames_that_there_are_not(client: Client, numbers: str) -> None:
+    path = put(client, image(3, bytes(46)))
+    response = client.request("GET", f"{path}/{numbers}")
+    assert response.status == 400
+    assert response.data.startswith(b"Invalid frame number: ")
+
+
+def test_pixels_that_are_cut_off(client: Client) -> None:
+    path = put(client, image(3, bytes(44)))
+    assert client.get(f"{path}/1,2").status == 200
+    assert client.get(f"{path}/3").status == 400
+
+
+def test_instances_without_an_image(client: Client) -> None:
+    for content, reason in (
+        (sample("rtplan.dcm"), b"the instance has no pixel data"),
+        (make_dicom(), b"the image cannot be read"),
+    ):
+        response = client.get(f"{put(client, content)}/1")
+        assert response.status == 400
+        assert response.data.startswith(reason)
+
+
+def test_a_frame_that_cannot_be_decoded(client: Client) -> None:
+    content = sample("JPEG2000.dcm")
+    broken = content.replace(b"\xff\x4f\xff\x51", b"\0" * 4)
+    path = put(client, broken)
+    response = client.get(f"{path}/1")
+    assert (response.status, response.data[:25]) == (400, b"frame 1 cannot be decoded")
+    assert client.get(f"{path}/1", STORED).status == 200
+
+
+@pytest.mark.parametrize(
+    "accept",
+    [
+        "application/octet-stream",
+        "image/jpeg",
+        'multipart/related; type="image/png"',
+        'multipart/related; type="image/jpeg"',
+        MULTIPART,
+        f"{OCTETS}; transfer-syntax=1.2.840.10008.1.2.4.91",
+    ],
+)
+def test_not_acceptable(client: Client, accept: str) -> None:
+    path = put(client, sample("MR_small_jp2klossless.dcm"))
+    response = client.get(f"{path}/1", accept)
+    assert response.status == 406
+    expected = f"no supported media type found in [{accept}], accept-header must include one of "
+    assert response.data.decode().startswith(expected + OCTETS)
+
+
+def test_a_syntax_that_nothing_decodes(client: Client) -> None:
+    content = sample("JPEG2000.dcm")
+    dataset = read(content)
+    dataset.file_meta.TransferSyntaxUID = UID("1.2.840.10008.1.2.4.100")
+    buffer = io.BytesIO()
+    pydicom.dcmwrite(buffer, dataset)
+    path = put(client, buffer.getvalue())
+    assert client.get(f"{path}/1").status == 406
+    assert client.get(f"{path}/1", STORED).status == 200
+
+
+def test_an_instance_that_there_is_not(client: Client) -> None:
+    uid = generate_uid()
+    path = f"/studies/{uid}/series/{uid}/instances/{uid}/frames/1"
+    assert client.get(path).status == 403
