@@ -28,7 +28,6 @@ __all__ = ["Keeper", "acquire", "as_error"]
 REPEAT_AFTER = 600.0
 DAY = 86400.0
 GRACE = 5.0
-_AGE = "age"
 
 _log = logging.getLogger(__name__)
 
@@ -178,7 +177,7 @@ class Keeper:
             kept.identity, kept.token = identity, token
             kept.refreshes += 1
             kept.last_success = self._clock.utc()
-            kept.told = {key: when for key, when in kept.told.items() if key == _AGE}
+            kept.told = ""
         self._plan(kept, token.renew_at(self._luck()))
         if not same:
             self._on_token(kept.account, identity, token)
@@ -243,9 +242,9 @@ class Keeper:
     def _tell(self, kept: Kept, words: str, more: str, always: bool = False) -> None:
         """Log a failure; one that repeats itself once a minute is told every ten minutes."""
         now = self._clock.now()
-        if not always and now - kept.told.get(words, float("-inf")) < REPEAT_AFTER:
+        if not always and kept.told == words and now - kept.told_at < REPEAT_AFTER:
             return
-        kept.told = {words: now, **{key: at for key, at in kept.told.items() if key == _AGE}}
+        kept.told, kept.told_at = words, now
         _log.warning("account %s: %s; %s", kept.account.name, words, more)
 
     def _warn_of_age(self, kept: Kept, identity: Identity) -> None:
@@ -254,9 +253,9 @@ class Keeper:
         if age is None or age <= limit:
             return
         now = self._clock.now()
-        if now - kept.told.get(_AGE, float("-inf")) < DAY:
+        if now - kept.age_told_at < DAY:
             return
-        kept.told[_AGE] = now
+        kept.age_told_at = now
         _log.warning(
             "account %s: its key file is %.0f days old, more than KeyMaxAgeDays (%d): make a new "
             "key and replace the file, no restart is needed",

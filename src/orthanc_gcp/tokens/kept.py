@@ -46,7 +46,9 @@ class Kept:
     failures: int = 0
     pause: float = 0.0
     slow: bool = False
-    told: dict[str, float] = field(default_factory=dict)
+    told: str = ""
+    told_at: float = float("-inf")
+    age_told_at: float = float("-inf")
     waiting: list[threading.Event] = field(default_factory=list)
     refreshes: int = 0
     failed: int = 0
