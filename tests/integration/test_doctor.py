@@ -316,6 +316,34 @@ def test_the_round_trip_leaves_nothing(case):
     assert search["Cause"] == "the store is empty"
 
 
+@pytest.fixture
+def lying_store(case):
+    """A store that grants everything, answers 200 to an upload and stores nothing."""
+    server = TokenServer()
+    case.closing.append(server)
+    names = [f"healthcare.dicomStores.dicomWeb{verb}" for verb in ("Read", "Write", "Delete")]
+    path = f"/v1/{STORE_PATH}:testIamPermissions"
+    server.answers[path] = answers.fields({"permissions": names})
+    case.section["BaseUrl"] = f"http://127.0.0.1:{server.port}/v1"
+    return server
+
+
+def test_an_upload_that_is_not_stored_is_no_round_trip(case, lying_store):
+    code, told = check(case, "--write")
+    last = told["Accounts"]["my-google"][-1]
+    assert (code, last["Check"], last["Result"]) == (1, "round trip", "failed")
+    assert "a search does not find it" in last["Cause"]
+    assert "see what changes requests or answers on the way" in last["Mend"]
+
+
+def test_nothing_is_said_of_scopes_that_google_did_not_judge(case, lying_store):
+    lying_store.store_status = 503
+    _, told = check(case)
+    results = {each["Check"]: each["Result"] for each in told["Accounts"]["my-google"]}
+    assert results["scopes"] == results["API"] == "skipped"
+    assert results["store"] == "failed"
+
+
 def test_the_table_for_people(case):
     case.account["DicomStore"] = "no-such-store"
     section = {**case.section, "Accounts": {"my-google": case.account}}

@@ -98,11 +98,14 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         with self.server.lock:
             self.server.bearers[self.path] = self.headers.get("Authorization", "")
-        raw(b"[]", kind="application/dicom+json")(self, {})
+        raw(b"[]", self.server.store_status, kind="application/dicom+json")(self, {})
+
+    def do_DELETE(self) -> None:
+        raw(b"{}", kind="application/json")(self, {})
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        form = dict(parse_qsl(body.decode()))
+        form = dict(parse_qsl(body.decode(errors="replace")))
         with self.server.lock:
             self.server.requests.append((time.monotonic(), self.path, form))
             answer = self.server.answers.get(self.path, self.server.answer)
@@ -129,6 +132,7 @@ class TokenServer(ThreadingHTTPServer):
         self.answers: dict[str, Answer] = {}
         self.requests: list[tuple[float, str, dict[str, str]]] = []
         self.bearers: dict[str, str] = {}
+        self.store_status = 200
         self.lock = threading.Lock()
         self.closing = threading.Event()
         self.port = self.server_address[1]

@@ -13,7 +13,7 @@ from orthanc_gcp.credentials import Identity
 from orthanc_gcp.doctor import network, probe
 from orthanc_gcp.doctor.findings import Finding, Result
 from orthanc_gcp.doctor.network import Way
-from orthanc_gcp.doctor.remedies import mend
+from orthanc_gcp.doctor.remedies import NEW_KEY, SET_CLOCK, mend
 from orthanc_gcp.doctor.store import Store, StoreError
 from orthanc_gcp.errors import GcpError
 from orthanc_gcp.token_endpoint import TOLERATED_SKEW, TokenEndpoint, clock_offset
@@ -122,7 +122,7 @@ def _run(name: str, check: Callable[[Patient], str], patient: Patient, needs_all
 
 
 def _configuration(patient: Patient) -> str:
-    return f"{patient.account.store_path}"
+    return patient.account.store_path
 
 
 def _credential(patient: Patient) -> str:
@@ -142,8 +142,8 @@ def _credential(patient: Patient) -> str:
         raise CheckFailedError(
             f"{document.where}: the key is {age:.0f} days old, more than KeyMaxAgeDays "
             f"({patient.account.key_max_age_days})",
-            "make a new key and replace the file, no restart is needed: gcloud iam "
-            f"service-accounts keys create KEY.json --iam-account={patient.email}",
+            "make a new key and replace the file, no restart is needed: "
+            + NEW_KEY.replace("{email}", patient.email or "ACCOUNT"),
             fatal=False,
         )
     return who
@@ -213,7 +213,7 @@ def _clock(patient: Patient) -> str:
         where = "ahead of" if ahead > 0 else "behind"
         raise CheckFailedError(
             f"this machine's clock is {abs(ahead):.0f} s {where} Google's",
-            "correct this machine's clock: timedatectl set-ntp true",
+            SET_CLOCK,
             fatal=False,
         )
     return f"{abs(ahead):.0f} s apart"
@@ -259,7 +259,14 @@ def _scopes(patient: Patient) -> str:
                 "leave Scopes at its default; on GCE or GKE, give the machine the scope "
                 "https://www.googleapis.com/auth/cloud-platform",
             ) from None
+        _no_verdict(error)
     return "they suffice"
+
+
+def _no_verdict(refusal: StoreError) -> None:
+    """Only what Google says of permissions and of the store tells that it took the token."""
+    if refusal.status not in (403, 404):
+        raise NotApplicableError("Google's answer does not tell, see the check of the store")
 
 
 def _api(patient: Patient) -> str:
@@ -269,6 +276,8 @@ def _api(patient: Patient) -> str:
             str(refusal),
             f"gcloud services enable healthcare.googleapis.com --project={patient.account.project}",
         )
+    if refusal is not None:
+        _no_verdict(refusal)
     return "the Healthcare API is enabled"
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from orthanc_gcp.configuration import Account
 from orthanc_gcp.errors import GcpError
 
-__all__ = ["mend"]
+__all__ = ["NEW_KEY", "SET_CLOCK", "mend"]
 
-_ALLOW = "gcloud services enable"
-_KEY = "gcloud iam service-accounts keys create KEY.json --iam-account={email}"
+NEW_KEY = "gcloud iam service-accounts keys create KEY.json --iam-account={email}"
+SET_CLOCK = "correct this machine's clock: timedatectl set-ntp true"
 _LOGIN = "gcloud auth application-default login"
 _POOL = "gcloud iam workload-identity-pools providers describe"
 
@@ -25,15 +25,15 @@ _REMEDIES: dict[str, dict[str, str]] = {
     },
     "not_json": {
         "captive portal": "log in to the network, or let HttpProxy name the way out",
-        "": "replace the file by the one that Google handed out: " + _KEY,
+        "": "replace the file by the one that Google handed out: " + NEW_KEY,
     },
     "wrong_type": {"": "use the option that the message names, or CredentialsFile for any type"},
-    "missing_field": {"": "replace the file by a complete one: " + _KEY},
+    "missing_field": {"": "replace the file by a complete one: " + NEW_KEY},
     "incomplete_file": {
         "": "have gcloud write the file again: gcloud iam workload-identity-pools "
         "create-cred-config"
     },
-    "unusable_key": {"": "make a new key: " + _KEY},
+    "unusable_key": {"": "make a new key: " + NEW_KEY},
     "only_access_token": {"": _LOGIN + ", then name the file that it writes"},
     "ca_certificates": {
         "": "let HttpsCACertificates name a PEM file that can be read, on Debian "
@@ -63,11 +63,11 @@ _REMEDIES: dict[str, dict[str, str]] = {
     },
     "protocol": {"": "see what breaks the connection (proxy, firewall); the connector tries again"},
     "invalid_grant": {
-        "clock is": "correct this machine's clock: timedatectl set-ntp true",
-        "short-lived": "correct this machine's clock: timedatectl set-ntp true",
+        "clock is": SET_CLOCK,
+        "short-lived": SET_CLOCK,
         "account not found": "the service account was deleted: make another one and a key for it: "
-        + _KEY,
-        "Signature": "the key was deleted or disabled: make a new one: " + _KEY,
+        + NEW_KEY,
+        "Signature": "the key was deleted or disabled: make a new one: " + NEW_KEY,
         "expired or revoked": "log in again: " + _LOGIN,
         "": "see who vouches for this identity (" + _POOL + ")",
     },
@@ -84,16 +84,16 @@ _REMEDIES: dict[str, dict[str, str]] = {
         "add-iam-policy-binding {target} --member=serviceAccount:{email} "
         "--role=roles/iam.serviceAccountTokenCreator"
     },
-    "subject_token": {
-        "": "see why the source of the subject token gives none (the file, URL or "
-        "command in credential_source)"
+    "round_trip": {
+        "": "see what changes requests or answers on the way (a proxy, a firewall); the store may "
+        "also be slow to show what it took: try again"
     },
     "google_auth": {
         "GOOGLE_EXTERNAL_ACCOUNT_ALLOW_EXECUTABLES": "allow the command in Orthanc's environment: "
         "GOOGLE_EXTERNAL_ACCOUNT_ALLOW_EXECUTABLES=1",
         "": "correct the credential file",
     },
-    "http_401": {"": "log in again, or make a new key: " + _KEY},
+    "http_401": {"": "log in again, or make a new key: " + NEW_KEY},
     "http_403": {"": "see that nothing between here and Google (proxy, firewall) refuses"},
     "http_404": {"": "correct TokenUri, or on a machine outside Google Cloud use CredentialsFile"},
     "http_429": {"": "wait: the connector tries again; ask for more quota if it lasts"},
