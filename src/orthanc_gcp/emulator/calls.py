@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import BinaryIO
 
 from starlette.requests import Request
@@ -15,6 +15,7 @@ from orthanc_gcp.emulator.incoming import origin
 from orthanc_gcp.emulator.index import StoredInstance
 from orthanc_gcp.emulator.names import DatasetName, StoreName
 from orthanc_gcp.emulator.policies import Policies, Resource
+from orthanc_gcp.emulator.recent_requests import RecentRequests
 from orthanc_gcp.emulator.records import InstanceKey
 from orthanc_gcp.emulator.responses import Refusal, missing_resource
 from orthanc_gcp.emulator.storage import Storage
@@ -33,6 +34,7 @@ class Services:
     policies: Policies
     switches: Switches
     clock: Callable[[], float]
+    recent: RecentRequests = field(default_factory=RecentRequests)
 
 
 @dataclass(frozen=True)

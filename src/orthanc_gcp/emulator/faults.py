@@ -14,6 +14,7 @@ from starlette.types import Receive, Scope, Send
 from orthanc_gcp.emulator.grants import MAX_REQUEST_SIZE, GrantError
 from orthanc_gcp.emulator.incoming import read_limited
 from orthanc_gcp.emulator.protocol import TRANSPORT
+from orthanc_gcp.emulator.recent_requests import NO_STATUS
 from orthanc_gcp.emulator.switches import Fault
 
 __all__ = ["answer_with"]
@@ -30,7 +31,7 @@ async def answer_with(fault: Fault | None, handler: Handler, request: Request) -
         # A client that is still sending would notice something else.
         await read_limited(request, MAX_REQUEST_SIZE)
     if fault.cut == "reset":
-        return _Reset()
+        return _Reset(status_code=NO_STATUS)
     if fault.status:
         return Response(fault.body.encode(), fault.status, media_type=fault.content_type)
     try:

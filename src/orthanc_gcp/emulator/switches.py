@@ -59,8 +59,15 @@ class State:
 class Switches:
     """The switches of one emulator; when it starts, nothing is wrong."""
 
+    state: State
+    _json: dict[str, Any]
+
     def __init__(self) -> None:
-        self._json: dict[str, Any] = {name: default for name, (default, _) in _SWITCHES.items()}
+        self.reset()
+
+    def reset(self) -> None:
+        """Put every switch where it was at first: nothing is wrong."""
+        self._json = {name: default for name, (default, _) in _SWITCHES.items()}
         self.state = _parse(self._json)
 
     def as_json(self) -> dict[str, Any]:
