@@ -87,11 +87,21 @@ def test_the_example_without_a_process(tmp_path: Path) -> None:
     assert re.fullmatch(r"(http://127\.0\.0\.1:\d+) \1/token\n", done.stdout)
 
 
-def pytest_in(folder: Path, **files: str) -> str:
+def pytest_in(folder: Path, *options: str, **files: str) -> str:
     """Run pytest over files in an empty folder, on a path on which there is no Orthanc."""
     for name, content in files.items():
         (folder / f"{name}.py").write_text(content)
-    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-W", "error", "-v"]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-p",
+        "no:cacheprovider",
+        "-W",
+        "error",
+        "-v",
+        *options,
+    ]
     environment = {**surroundings(folder), "PATH": str(folder)}
     assert shutil.which("Orthanc", path=environment["PATH"]) is None
     done = subprocess.run(
@@ -103,7 +113,7 @@ def pytest_in(folder: Path, **files: str) -> str:
         timeout=100,
         check=False,
     )
-    return done.stdout
+    return done.stdout + done.stderr
 
 
 def test_the_example_for_pytest(tmp_path: Path) -> None:
@@ -152,6 +162,20 @@ def test_the_fixtures(tmp_path: Path) -> None:
     (conftest,) = (code for code in blocks("python") if code.startswith("# conftest.py"))
     report = pytest_in(tmp_path, conftest=conftest, test_uses=USES_OF_FIXTURES)
     assert re.search(r"=+ 6 passed in", report), report
+
+
+def test_the_plugin_on_the_command_line(tmp_path: Path) -> None:
+    assert "`pytest -p orthanc_gcp.emulator.pytest_plugin`" in GUIDE.read_text()
+    (_, tests) = (code for code in blocks("python") if code.startswith("# "))
+    report = pytest_in(tmp_path, "-p", "orthanc_gcp.emulator.pytest_plugin", test_store=tests)
+    assert re.search(r"=+ 2 passed in", report), report
+
+
+def test_a_missing_extra_is_named_to_pytest_too(tmp_path: Path) -> None:
+    (conftest,) = (code for code in blocks("python") if code.startswith("# conftest.py"))
+    missing = f"import sys; sys.modules['uvicorn'] = None\n{conftest}"
+    report = pytest_in(tmp_path, conftest=missing)
+    assert "The emulator needs uvicorn. Install it: pip install 'orthanc-gcp[emulator]'" in report
 
 
 def test_the_fixtures_start_nothing_that_is_not_used(tmp_path: Path) -> None:

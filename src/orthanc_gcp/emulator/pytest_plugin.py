@@ -12,8 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from orthanc_gcp.emulator.names import StoreName
-from orthanc_gcp.emulator.server import DEFAULT_STORE, Emulator, Options
+try:
+    from orthanc_gcp.emulator.names import StoreName
+    from orthanc_gcp.emulator.server import DEFAULT_STORE, Emulator, Options
+except ModuleNotFoundError as error:
+    raise pytest.UsageError(
+        f"The emulator needs {error.name}. Install it: pip install 'orthanc-gcp[emulator]'"
+    ) from error
 
 __all__ = ["DicomStore", "dicom_store", "healthcare_emulator"]
 
