@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import typer.main
 
+from orthanc_gcp.emulator import pytest_plugin
 from orthanc_gcp.emulator.command import emulator
 from orthanc_gcp.emulator.roles import ROLES
 from orthanc_gcp.emulator.server import DEFAULT_STORE, Options
@@ -121,6 +122,15 @@ def test_the_example_for_pytest(tmp_path: Path) -> None:
     assert conftest.startswith("# conftest.py\n")
     report = pytest_in(tmp_path, conftest=conftest, test_store=tests)
     assert re.search(r"=+ 2 passed in", report), report
+
+
+def test_every_fixture_is_documented() -> None:
+    table = rows("Fixtures for pytest")
+    assert {*table, "DicomStore"} == set(pytest_plugin.__all__)
+    described = table["dicom_store"][1]
+    for name in vars(pytest_plugin.DicomStore).keys() | pytest_plugin.DicomStore.__annotations__:
+        if not name.startswith("_"):
+            assert f"`{name}" in described, name
 
 
 USES_OF_FIXTURES = """
