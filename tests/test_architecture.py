@@ -14,8 +14,9 @@ PACKAGE = Path(__file__).parents[1] / "src" / "orthanc_gcp"
 FLOORS = (
     {"errors", "clock"},
     {"configuration", "secrecy", "schedule"},
+    {"connections"},
     {"transport", "orthanc_rest"},
-    {"credentials", "token_endpoint"},
+    {"credentials", "token_endpoint", "store"},
     {"tokens", "servers"},
     {"doctor"},
     {"connector"},
