@@ -36,6 +36,9 @@ FIRST = {
     "tokenEndpoint": None,
     "clockOffset": 0,
     "dateOffset": 0,
+    "faults": [],
+    "seed": 0,
+    "latency": 0,
 }
 
 

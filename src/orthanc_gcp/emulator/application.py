@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable
 from email.utils import formatdate
-from functools import lru_cache
+from functools import lru_cache, partial
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -19,14 +19,16 @@ from orthanc_gcp.emulator import responses
 from orthanc_gcp.emulator.admin import Admin, SubjectTokens
 from orthanc_gcp.emulator.aws_metadata import AwsMetadata
 from orthanc_gcp.emulator.calls import Call, Services
-from orthanc_gcp.emulator.faults import answer_with
+from orthanc_gcp.emulator.fault_rules import Strike
+from orthanc_gcp.emulator.faults import answer_call, answer_with
 from orthanc_gcp.emulator.gate import Gate
 from orthanc_gcp.emulator.grants import GrantError
 from orthanc_gcp.emulator.impersonation import TOKEN_OF_ACCOUNT, Impersonation
+from orthanc_gcp.emulator.incoming import skip_body
 from orthanc_gcp.emulator.metadata import MetadataServer
 from orthanc_gcp.emulator.oauth2 import TokenEndpoint
 from orthanc_gcp.emulator.responses import Refusal
-from orthanc_gcp.emulator.routes import find_route
+from orthanc_gcp.emulator.routes import Found, find_route
 from orthanc_gcp.emulator.token_exchange import AuthorizedUserEndpoint, TokenExchange
 
 __all__ = ["Answering", "Application", "MetadataApplication"]
@@ -112,9 +114,22 @@ class Application(Answering):
         found = find_route(request.method, request.scope["path"])
         if found is None:
             return await self._answer_others(request)
+        state = self._services.switches.state
+        if not state.calls_suffer:
+            return await self._answer_call(found, request)
+        return await answer_call(state, partial(self._answer_call, found), request)
+
+    async def _answer_call(
+        self, found: Found, request: Request, strike: Strike | None = None
+    ) -> Response:
+        """Answer a call of the Healthcare API."""
         route, dataset, names = found.route, found.dataset, found.names
         resource = dataset.store(names["store"]) if "store" in names else dataset
         identity = self._gate.admit(request, found.rpc, route.permission, resource)
+        if strike is not None and strike.fault.token_dies:
+            await skip_body(request)
+            self._gate.kill_token(request)
+            raise Refusal(responses.expired_token(found.rpc))
         call = Call(
             request=request,
             services=self._services,
@@ -124,6 +139,7 @@ class Application(Answering):
             rpc=found.rpc,
             permission=route.permission,
             identity=identity,
+            strike=strike,
         )
         return await route.handler(call)
 

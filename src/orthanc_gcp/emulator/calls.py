@@ -10,6 +10,7 @@ from typing import BinaryIO
 from starlette.requests import Request
 
 from orthanc_gcp.emulator.access_tokens import TokenMint
+from orthanc_gcp.emulator.fault_rules import Strike
 from orthanc_gcp.emulator.identities import Identities
 from orthanc_gcp.emulator.incoming import origin
 from orthanc_gcp.emulator.index import StoredInstance
@@ -40,7 +41,7 @@ class Call:
     """One request to a known method of the API, by somebody who may call it.
 
     ``rpc`` and ``permission`` are Google's names for the method and for what it takes to call it;
-    ``identity`` is who calls it.
+    ``identity`` is who calls it; ``strike`` is what befalls it, if anything.
     """
 
     request: Request
@@ -51,6 +52,7 @@ class Call:
     rpc: str
     permission: str
     identity: str
+    strike: Strike | None = None
 
     @property
     def resource(self) -> Resource:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -65,12 +66,28 @@ def emulator(
         bool,
         typer.Option("--admin", help="Let anybody break things on demand at /emulator/state."),
     ] = False,
+    switches: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="A JSON object of switches to start with: failures on demand.",
+            exists=True,
+            dir_okay=False,
+        ),
+    ] = None,
+    fault: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="JSON", help="A rule of failing, added to those of --switches; may be repeated."
+        ),
+    ] = None,
 ) -> None:
     """Run a stand-in for Google: its token endpoints and DICOM stores of the Healthcare API."""
     try:
         from orthanc_gcp.emulator.names import StoreName
         from orthanc_gcp.emulator.server import Emulator, Options
         from orthanc_gcp.emulator.storage import DirectoryInUseError
+        from orthanc_gcp.emulator.switches import SwitchError
     except ModuleNotFoundError as error:
         typer.echo(
             f"The emulator needs {error.name}. Install it: pip install 'orthanc-gcp[emulator]'",
@@ -91,14 +108,37 @@ def emulator(
         token_lifetime=token_lifetime,
         metadata_port=metadata_port,
         admin=admin,
+        switches=_switches(switches, fault or []),
     )
     try:
         running = Emulator(options)
+    except SwitchError as error:
+        raise typer.BadParameter(str(error), param_hint="--switches or --fault") from error
     except (DirectoryInUseError, OSError) as error:
         typer.echo(f"The emulator cannot start: {error}", err=True)
         raise typer.Exit(1) from error
     apart = running.metadata_host if metadata_port is not None else None
     running.run(lambda: typer.echo(_ready_line(running.url, running.token_uri, apart)))
+
+
+def _switches(path: Path | None, faults: list[str]) -> dict[str, Any]:
+    """Return the switches of a file, with more rules."""
+    switches = {} if path is None else _json_object(path.read_bytes(), "--switches")
+    if faults:
+        rules = [_json_object(fault, "--fault") for fault in faults]
+        given = switches.get("faults", [])
+        switches["faults"] = [*given, *rules] if isinstance(given, list) else given
+    return switches
+
+
+def _json_object(text: str | bytes, option: str) -> dict[str, Any]:
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise typer.BadParameter("a JSON object is expected", param_hint=option)
+    return found
 
 
 def _ready_line(url: str, token_uri: str, metadata_host: str | None) -> str:

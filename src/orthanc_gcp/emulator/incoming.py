@@ -6,7 +6,7 @@ from starlette.requests import Request
 
 from orthanc_gcp.emulator.responses import Refusal, error
 
-__all__ = ["MAX_CONTROL_BODY", "origin", "read_limited"]
+__all__ = ["MAX_CONTROL_BODY", "origin", "read_limited", "skip_body"]
 
 MAX_CONTROL_BODY = 10 * 1024 * 1024
 """What any method but STOW takes (Healthcare API, quotas and limits)."""
@@ -20,6 +20,12 @@ async def read_limited(request: Request, limit: int) -> bytes:
         if len(body) > limit:
             raise Refusal(error(400, f"Request payload size exceeds the limit: {limit} bytes."))
     return bytes(body)
+
+
+async def skip_body(request: Request) -> None:
+    """Read the body, however long it is, and forget it."""
+    async for _ in request.stream():
+        pass
 
 
 def origin(request: Request) -> str:

@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Callable
 
 from orthanc_gcp.emulator.dicom_reader import InvalidDicomError
+from orthanc_gcp.emulator.fault_rules import Fate
 from orthanc_gcp.emulator.storage import Outcome, Storage, Upload
 from orthanc_gcp.emulator.stow_results import StowResults
 
@@ -32,6 +33,11 @@ class Receiver:
         The only study whose instances are welcome, if there is one.
     replace : bool
         Whether instances that are there already are replaced.
+
+    Attributes
+    ----------
+    fate : callable
+        Tells what becomes of the next instance; for failures on demand.
     """
 
     def __init__(
@@ -43,6 +49,7 @@ class Receiver:
         *,
         replace: bool,
     ) -> None:
+        self.fate: Callable[[], Fate] = lambda: Fate.KEPT
         self._replace = replace
         self._storage = storage
         self._store = store
@@ -117,6 +124,14 @@ class Receiver:
             upload.discard()
             detail = "the StudyInstanceUID is not the one of the request's path"
             self._results.add_failed(detail, record.sop_class, record.key)
+            return
+        fate = self.fate()
+        if fate is not Fate.KEPT:
+            upload.discard()
+            if fate is Fate.LOST:
+                self._results.add_stored(record.sop_class, record.key)
+            else:
+                self._results.add_failed("internal error", record.sop_class, record.key)
             return
         outcome = self._storage.keep(self._store, record, upload, replace=self._replace)
         if outcome is Outcome.DIFFERENT:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection
+from http import HTTPStatus
 from typing import Any
 
 from starlette.responses import Response
@@ -17,6 +18,7 @@ __all__ = [
     "api_disabled",
     "error",
     "expired_token",
+    "front_end_page",
     "html_error",
     "impersonation_denied",
     "insufficient_scope",
@@ -27,6 +29,7 @@ __all__ = [
     "page_not_found",
     "quota_project_denied",
     "text_error",
+    "usual_error",
 ]
 
 MISSING_RESOURCE_STATUS = 403
@@ -38,7 +41,23 @@ _STATUS_NAMES = {
     403: "PERMISSION_DENIED",
     404: "NOT_FOUND",
     409: "ALREADY_EXISTS",
+    429: "RESOURCE_EXHAUSTED",
+    499: "CANCELLED",
     500: "INTERNAL",
+    501: "UNIMPLEMENTED",
+    502: "UNAVAILABLE",
+    503: "UNAVAILABLE",
+    504: "DEADLINE_EXCEEDED",
+}
+_USUAL_MESSAGES = {
+    400: "Request contains an invalid argument.",
+    403: "The caller does not have permission",
+    404: "Requested entity was not found.",
+    409: "Requested entity already exists",
+    429: "Resource has been exhausted (e.g. check quota).",
+    500: "Internal error encountered.",
+    503: "The service is currently unavailable.",
+    504: "Deadline expired before operation could complete.",
 }
 _HEALTHCARE = "healthcare.googleapis.com"
 _IAM = "iamcredentials.googleapis.com"
@@ -48,11 +67,11 @@ _EXPECTED = (
     "Expected OAuth 2 access token, login cookie or other valid authentication credential. "
     "See https://developers.google.com/identity/sign-in/web/devconsole-project."
 )
-_NOT_FOUND_PAGE = """<!DOCTYPE html>
+_PAGE = """<!DOCTYPE html>
 <html lang=en>
   <meta charset=utf-8>
-  <title>Error 404 (Not Found)!!1</title>
-  <p><b>404.</b> This address leads nowhere on this server.
+  <title>Error {status} ({phrase})!!1</title>
+  <p><b>{status}.</b> {text}
 </html>
 """
 
@@ -102,7 +121,33 @@ def html_error(status: int, text: str, headers: dict[str, str] | None = None) ->
 
 def page_not_found() -> Response:
     """Return what the front end says to any unknown route, verb or custom method."""
-    return Response(_NOT_FOUND_PAGE, 404, media_type="text/html; charset=UTF-8")
+    return _page(404, "Not Found", "This address leads nowhere on this server.")
+
+
+def front_end_page(status: int) -> Response:
+    """Return what the front end says when it gets no answer from behind it."""
+    phrase = "Server Error" if status >= 500 else _phrase(status)
+    return _page(status, phrase, "The server could not complete your request.")
+
+
+def _page(status: int, phrase: str, text: str) -> Response:
+    page = _PAGE.format(status=status, phrase=phrase, text=text)
+    return Response(page, status, media_type="text/html; charset=UTF-8")
+
+
+def usual_error(status: int) -> Response:
+    """Return the error that a status mostly stands for."""
+    if status == 401:
+        return invalid_token()
+    name = _STATUS_NAMES.get(status, "UNKNOWN")
+    return error(status, _USUAL_MESSAGES.get(status) or _phrase(status), name=name)
+
+
+def _phrase(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return "Unknown Error"
 
 
 def missing_credential(rpc: str) -> Response:

@@ -8,11 +8,11 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import uvicorn
 
@@ -51,6 +51,7 @@ class Options:
     token_lifetime: int = 3600
     metadata_port: int | None = None
     admin: bool = False
+    switches: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Emulator:
@@ -70,6 +71,7 @@ class Emulator:
         self._options = options
         self._true_clock = clock
         self.switches = Switches()
+        self.switches.change(**options.switches)
         self._storage = Storage(options.directory)
         self._sockets: list[socket.socket] = []
         try:

@@ -43,6 +43,8 @@ async def _store(call: Call, *, replace: bool) -> Response:
     results = StowResults(call.dicomweb_url, call.names.get("study"))
     study = call.names.get("study")
     receiver = Receiver(call.storage, store, results, study, replace=replace)
+    if call.strike is not None:
+        receiver.fate = call.strike.fate
     body = call.request.stream()
     try:
         if content_type.full == DICOM:
