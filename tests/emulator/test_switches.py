@@ -39,6 +39,13 @@ FIRST = {
     "faults": [],
     "seed": 0,
     "latency": 0,
+    "bandwidth": None,
+    "quota": None,
+    "searchLag": 0,
+    "operationFailure": None,
+    "missingResource": 403,
+    "emptyQido": 204,
+    "duplicates": "identical-ok",
 }
 
 

@@ -27,6 +27,7 @@ from orthanc_gcp.emulator.impersonation import TOKEN_OF_ACCOUNT, Impersonation
 from orthanc_gcp.emulator.incoming import skip_body
 from orthanc_gcp.emulator.metadata import MetadataServer
 from orthanc_gcp.emulator.oauth2 import TokenEndpoint
+from orthanc_gcp.emulator.quotas import Meter
 from orthanc_gcp.emulator.responses import Refusal
 from orthanc_gcp.emulator.routes import Found, find_route
 from orthanc_gcp.emulator.token_exchange import AuthorizedUserEndpoint, TokenExchange
@@ -95,6 +96,7 @@ class Application(Answering):
         identities, mint, clock = services.identities, services.mint, services.clock
         self._gate = Gate(identities, mint, services.policies, services.switches, clock)
         self._impersonation = Impersonation(services, self._gate)
+        self._meter = Meter(clock, identities.pools.project_number)
         self._metadata = metadata
         self._aws = AwsMetadata()
         self._token_endpoints: dict[str, Endpoint] = {
@@ -126,6 +128,9 @@ class Application(Answering):
         route, dataset, names = found.route, found.dataset, found.names
         resource = dataset.store(names["store"]) if "store" in names else dataset
         identity = self._gate.admit(request, found.rpc, route.permission, resource)
+        state = self._services.switches.state
+        if state.quota is not None:
+            self._meter.admit(state.quota)
         if strike is not None and strike.fault.token_dies:
             await skip_body(request)
             self._gate.kill_token(request)

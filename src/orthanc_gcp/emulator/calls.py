@@ -17,7 +17,7 @@ from orthanc_gcp.emulator.index import StoredInstance
 from orthanc_gcp.emulator.names import DatasetName, StoreName
 from orthanc_gcp.emulator.policies import Policies, Resource
 from orthanc_gcp.emulator.records import InstanceKey
-from orthanc_gcp.emulator.responses import Refusal, missing_resource
+from orthanc_gcp.emulator.responses import Refusal, permission_denied, resource_not_found
 from orthanc_gcp.emulator.storage import Storage
 from orthanc_gcp.emulator.switches import Switches
 
@@ -98,7 +98,10 @@ class Call:
             raise self.missing(instance.key.path) from None
 
     def missing(self, resource: str) -> Refusal:
-        return Refusal(missing_resource(self.permission, resource))
+        """Return the refusal of something that there is not, as if it might not be seen."""
+        if self.services.switches.state.missing_resource == 404:
+            return Refusal(resource_not_found(resource))
+        return Refusal(permission_denied(self.permission, resource))
 
     def missing_path(self) -> Refusal:
         """Return the refusal of what the path as a whole names."""

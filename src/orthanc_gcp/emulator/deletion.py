@@ -11,7 +11,7 @@ import asyncio
 from starlette.responses import Response
 
 from orthanc_gcp.emulator.calls import Call
-from orthanc_gcp.emulator.operations import record_done
+from orthanc_gcp.emulator.operations import record_done, record_failed
 from orthanc_gcp.emulator.responses import json_answer
 
 __all__ = ["delete_instance", "delete_series", "delete_study"]
@@ -35,6 +35,9 @@ async def delete_instance(call: Call) -> Response:
 
 async def _delete_many(call: Call) -> Response:
     started = call.services.clock()
+    failure = call.services.switches.state.operation_failure
+    if failure is not None:
+        return json_answer(record_failed(call, started, failure, len(call.instances())))
     count = await asyncio.to_thread(_delete, call)
     return json_answer(record_done(call, started, count))
 

@@ -12,6 +12,7 @@ from orthanc_gcp.emulator.cuts import Reset, Shortened, until_reset
 from orthanc_gcp.emulator.fault_rules import Fault, Strike
 from orthanc_gcp.emulator.grants import MAX_REQUEST_SIZE, GrantError
 from orthanc_gcp.emulator.incoming import read_limited, skip_body
+from orthanc_gcp.emulator.pacing import Pace, Paced, paced_request
 from orthanc_gcp.emulator.responses import Refusal, front_end_page, usual_error
 from orthanc_gcp.emulator.switches import State
 
@@ -43,6 +44,14 @@ async def answer_with(fault: Fault | None, handler: Handler, request: Request) -
 
 async def answer_call(state: State, handler: CallHandler, request: Request) -> Response:
     """Let a method of the API answer a request, as well as the switches allow."""
+    if state.bandwidth is None:
+        return await _answer_call(state, handler, request)
+    pace = Pace(state.bandwidth)
+    response = await _answer_call(state, handler, paced_request(request, pace))
+    return Paced(response, pace)
+
+
+async def _answer_call(state: State, handler: CallHandler, request: Request) -> Response:
     strike = state.faults.strike(request.method, request.scope["path"])
     await asyncio.sleep(state.latency + (strike.fault.delay if strike else 0))
     if strike is None:

@@ -77,7 +77,7 @@ class Gate:
             if project in state.denied_quota_projects:
                 raise Refusal(responses.quota_project_denied(project))
         if permission and not self._policies.allows(identity, permission, resource):
-            raise Refusal(responses.missing_resource(permission, str(resource)))
+            raise Refusal(responses.permission_denied(permission, str(resource)))
         return identity
 
     def _read(self, credential: str) -> AccessToken:

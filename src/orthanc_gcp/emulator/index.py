@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from orthanc_gcp.emulator.attributes import INSTANCE, SERIES, STUDY
 from orthanc_gcp.emulator.names import DatasetName, StoreName
 from orthanc_gcp.emulator.person_names import fuzzy_match
-from orthanc_gcp.emulator.records import InstanceKey, Record
+from orthanc_gcp.emulator.records import Entry, InstanceKey, Record
 
 __all__ = ["Index", "StoredInstance", "Totals"]
 
@@ -159,7 +159,7 @@ class Index:
     def add(
         self,
         store: int,
-        record: Record,
+        record: Record | Entry,
         size: int,
         sha256: bytes,
         file: str,
@@ -256,6 +256,10 @@ class Index:
 
     # Connections
 
+    def copy_to(self, path: Path) -> None:
+        """Write a copy of the whole index."""
+        self.read("VACUUM INTO ?", (str(path),))
+
     def read(self, query: str, values: Sequence[Any] = ()) -> sqlite3.Cursor:
         """Run a query on the calling thread's own connection."""
         connection = getattr(self._local, "connection", None)
@@ -292,7 +296,7 @@ def _under(uids: Sequence[str | None]) -> tuple[str, list[str]]:
     return "".join(f" AND {table}.uid = ?" for table, _ in given), [uid for _, uid in given]
 
 
-def _study_row(sql: sqlite3.Connection, store: int, record: Record) -> int:
+def _study_row(sql: sqlite3.Connection, store: int, record: Record | Entry) -> int:
     uid = record.key.study
     row = sql.execute("SELECT id FROM studies WHERE store = ? AND uid = ?", (store, uid)).fetchone()
     if row is not None:
@@ -305,7 +309,7 @@ def _study_row(sql: sqlite3.Connection, store: int, record: Record) -> int:
     return _new_row(done)
 
 
-def _series_row(sql: sqlite3.Connection, study: int, record: Record) -> int:
+def _series_row(sql: sqlite3.Connection, study: int, record: Record | Entry) -> int:
     uid = record.key.series
     row = sql.execute("SELECT id FROM series WHERE study = ? AND uid = ?", (study, uid)).fetchone()
     if row is not None:

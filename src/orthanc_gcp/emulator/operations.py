@@ -8,11 +8,24 @@ from typing import Any
 
 from orthanc_gcp.emulator.calls import Call
 
-__all__ = ["record_done", "timestamp"]
+__all__ = ["record_done", "record_failed", "timestamp"]
 
 
 def record_done(call: Call, started: float, succeeded: int) -> dict[str, Any]:
     """Record an operation that has ended well; return what its beginning looks like."""
+    response = {"@type": "type.googleapis.com/google.protobuf.Empty"}
+    return _record(call, started, {"success": str(succeeded)}, {"response": response})
+
+
+def record_failed(call: Call, started: float, code: int, failed: int) -> dict[str, Any]:
+    """Record an operation that has ended with a code of ``google.rpc.Code``."""
+    problem = {"code": code, "message": "the operation failed on demand"}
+    return _record(call, started, {"failure": str(failed)}, {"error": problem})
+
+
+def _record(
+    call: Call, started: float, counter: dict[str, str], outcome: dict[str, Any]
+) -> dict[str, Any]:
     package = f"google.cloud.healthcare.{call.version}"
     name = f"{call.dataset}/operations/{secrets.randbelow(9 * 10**18) + 10**18}"
     body = {
@@ -22,10 +35,10 @@ def record_done(call: Call, started: float, succeeded: int) -> dict[str, Any]:
             "apiMethodName": call.rpc,
             "createTime": timestamp(started),
             "endTime": timestamp(call.services.clock()),
-            "counter": {"success": str(succeeded)},
+            "counter": counter,
         },
         "done": True,
-        "response": {"@type": "type.googleapis.com/google.protobuf.Empty"},
+        **outcome,
     }
     call.storage.index.put_operation(name, call.dataset, body)
     return {"name": name}

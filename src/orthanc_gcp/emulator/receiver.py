@@ -7,7 +7,7 @@ bounds the memory to two blocks. Instances that are too small to gain from it ar
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from orthanc_gcp.emulator.dicom_reader import InvalidDicomError
 from orthanc_gcp.emulator.fault_rules import Fate
@@ -38,6 +38,8 @@ class Receiver:
     ----------
     fate : callable
         Tells what becomes of the next instance; for failures on demand.
+    conflicts : collection of Outcome
+        What is told as a failure.
     """
 
     def __init__(
@@ -50,6 +52,7 @@ class Receiver:
         replace: bool,
     ) -> None:
         self.fate: Callable[[], Fate] = lambda: Fate.KEPT
+        self.conflicts: Collection[Outcome] = (Outcome.DIFFERENT,)
         self._replace = replace
         self._storage = storage
         self._store = store
@@ -134,7 +137,7 @@ class Receiver:
                 self._results.add_failed("internal error", record.sop_class, record.key)
             return
         outcome = self._storage.keep(self._store, record, upload, replace=self._replace)
-        if outcome is Outcome.DIFFERENT:
+        if outcome in self.conflicts:
             self._results.add_failed("already exists", record.sop_class, record.key)
         else:
             self._results.add_stored(record.sop_class, record.key)

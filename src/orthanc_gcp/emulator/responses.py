@@ -13,7 +13,6 @@ from typing import Any
 from starlette.responses import Response
 
 __all__ = [
-    "MISSING_RESOURCE_STATUS",
     "Refusal",
     "api_disabled",
     "error",
@@ -25,15 +24,14 @@ __all__ = [
     "invalid_token",
     "json_answer",
     "missing_credential",
-    "missing_resource",
     "page_not_found",
+    "permission_denied",
+    "quota_exceeded",
     "quota_project_denied",
+    "resource_not_found",
     "text_error",
     "usual_error",
 ]
-
-MISSING_RESOURCE_STATUS = 403
-"""What an absent store, study, series or instance answers (the DICOM conformance statement)."""
 
 _STATUS_NAMES = {
     400: "INVALID_ARGUMENT",
@@ -190,11 +188,35 @@ def insufficient_scope(rpc: str, scopes: Collection[str]) -> Response:
     )
 
 
-def missing_resource(permission: str, resource: str) -> Response:
-    """Return the answer for a resource that does not exist, or that one may not see."""
+def permission_denied(permission: str, resource: str) -> Response:
+    """Return the answer for a resource that one may not see, and mostly for one there is not."""
     return error(
-        MISSING_RESOURCE_STATUS,
+        403,
         f"Permission '{permission}' denied on resource '{resource}' (or it may not exist).",
+    )
+
+
+def resource_not_found(resource: str) -> Response:
+    """Return the other answer for a resource that there is not."""
+    return error(404, f"resource not found: {resource}")
+
+
+def quota_exceeded(project_number: str, limit: int, seconds_left: int | None) -> Response:
+    """Return the 429 of a project that has had its requests; ``seconds_left`` is told if given."""
+    metric, name = f"{_HEALTHCARE}/dicomweb_ops", "DicomwebOpsPerMinutePerProject"
+    metadata = {
+        "service": _HEALTHCARE,
+        "consumer": f"projects/{project_number}",
+        "quota_metric": metric,
+        "quota_limit": name,
+        "quota_limit_value": str(limit),
+    }
+    return error(
+        429,
+        f"Quota exceeded for quota metric '{metric}' and limit '{name}' of service "
+        f"'{_HEALTHCARE}' for consumer 'project_number:{project_number}'.",
+        details=[_info("RATE_LIMIT_EXCEEDED", "googleapis.com", metadata)],
+        headers=None if seconds_left is None else {"Retry-After": str(seconds_left)},
     )
 
 

@@ -72,7 +72,9 @@ class Emulator:
         self._true_clock = clock
         self.switches = Switches()
         self.switches.change(**options.switches)
-        self._storage = Storage(options.directory)
+        self._storage = Storage(
+            options.directory, lambda: self.switches.state.search_lag, self._clock
+        )
         self._sockets: list[socket.socket] = []
         try:
             self._open_sockets()

@@ -13,7 +13,8 @@ import os
 import secrets
 import sqlite3
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from enum import Enum, auto
 from pathlib import Path
@@ -21,7 +22,8 @@ from pathlib import Path
 from orthanc_gcp.emulator.dicom_reader import FileSource
 from orthanc_gcp.emulator.index import Index, StoredInstance
 from orthanc_gcp.emulator.names import StoreName
-from orthanc_gcp.emulator.records import Record, read_record
+from orthanc_gcp.emulator.records import Entry, Record, read_record
+from orthanc_gcp.emulator.searches import Searches
 
 __all__ = ["DirectoryInUseError", "Outcome", "Storage", "Upload"]
 
@@ -86,9 +88,22 @@ class Upload:
 
 
 class Storage:
-    """The files and the index of all stores in one directory."""
+    """The files and the index of all stores in one directory.
 
-    def __init__(self, directory: Path) -> None:
+    Parameters
+    ----------
+    directory : Path
+        Where they are kept.
+    search_lag, clock : callable
+        After how many seconds searches see a change, and what time it is.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        search_lag: Callable[[], float] = lambda: 0.0,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self._lock = _lock(directory / "lock")
         self._files = directory / "files"
@@ -96,6 +111,7 @@ class Storage:
         self._files.mkdir(exist_ok=True)
         self._limbo.mkdir(exist_ok=True)
         self.index = Index(directory / "index.sqlite")
+        self.searches = Searches(self.index, directory / "searches", search_lag, clock)
         # A file moves when its entry in the index comes or goes: both or neither, for others.
         self._moving = threading.Lock()
         self._recover()
@@ -104,6 +120,7 @@ class Storage:
             self.delete(self.index.all_instances(row))
 
     def close(self) -> None:
+        self.searches.close()
         self.index.close()
         os.close(self._lock)
 
@@ -135,7 +152,7 @@ class Storage:
             if replaced is not None:
                 self._withdraw(replaced)
             try:
-                self.index.add(store, record, upload.size, upload.sha256, upload.name, replaced)
+                self._put(store, record, upload, replaced)
             except sqlite3.IntegrityError:
                 # If there was something to replace, it is gone by now, and something else there.
                 return False
@@ -143,6 +160,16 @@ class Storage:
         if replaced is not None:
             (self._limbo / replaced).unlink(missing_ok=True)
         return True
+
+    def _put(self, store: int, record: Record, upload: Upload, replaced: str | None) -> None:
+        """Enter an upload into the index."""
+        about = (upload.size, upload.sha256, upload.name, replaced)
+        if not self.searches.prepare():
+            self.index.add(store, record, *about)
+            return
+        entry = Entry.of(record)
+        self.index.add(store, entry, *about)
+        self.searches.repeat(lambda index: index.add(store, entry, *about))
 
     def open(self, file: str) -> int:
         """Return a descriptor of an instance's file; raise FileNotFoundError if it is deleted."""
@@ -166,7 +193,11 @@ class Storage:
         with self._moving:
             for instance in instances:
                 self._withdraw(instance.file)
-            self.index.remove([instance.file for instance in instances])
+            files = [instance.file for instance in instances]
+            is_late = self.searches.prepare()
+            self.index.remove(files)
+            if is_late:
+                self.searches.repeat(lambda index: index.remove(files))
         for instance in instances:
             (self._limbo / instance.file).unlink(missing_ok=True)
 

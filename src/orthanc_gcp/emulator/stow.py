@@ -19,9 +19,11 @@ from orthanc_gcp.emulator.multipart import (
 from orthanc_gcp.emulator.negotiation import DICOM, JSON, XML, accepted_types, not_acceptable
 from orthanc_gcp.emulator.receiver import Receiver
 from orthanc_gcp.emulator.responses import Refusal, text_error
+from orthanc_gcp.emulator.storage import Outcome
 from orthanc_gcp.emulator.stow_metadata import MetadataParts, unsupported_part
 from orthanc_gcp.emulator.stow_results import StowResults
 from orthanc_gcp.emulator.streaming import MULTIPART
+from orthanc_gcp.emulator.switches import ALWAYS_CONFLICT
 
 __all__ = ["store_instances", "update_instances"]
 
@@ -45,6 +47,8 @@ async def _store(call: Call, *, replace: bool) -> Response:
     receiver = Receiver(call.storage, store, results, study, replace=replace)
     if call.strike is not None:
         receiver.fate = call.strike.fate
+    if call.services.switches.state.duplicates == ALWAYS_CONFLICT and not replace:
+        receiver.conflicts = (Outcome.DIFFERENT, Outcome.IDENTICAL)
     body = call.request.stream()
     try:
         if content_type.full == DICOM:

@@ -11,8 +11,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from orthanc_gcp.emulator.fault_rules import Fault, Rules, read_endpoint_fault, read_rules
+from orthanc_gcp.emulator.quotas import Quota, read_quota
 from orthanc_gcp.emulator.switch_values import (
     Kind,
+    choice,
     duration,
     flag,
     optional,
@@ -24,7 +26,11 @@ from orthanc_gcp.emulator.switch_values import (
     whole,
 )
 
-__all__ = ["State", "SwitchError", "Switches"]
+__all__ = ["ALWAYS_CONFLICT", "State", "SwitchError", "Switches"]
+
+
+IDENTICAL_OK = "identical-ok"
+ALWAYS_CONFLICT = "always-conflict"
 
 
 class SwitchError(ValueError):
@@ -50,11 +56,18 @@ class State:
     faults: Rules
     seed: int
     latency: float
+    bandwidth: int | None
+    quota: Quota | None
+    search_lag: float
+    operation_failure: int | None
+    missing_resource: int
+    empty_qido: int
+    duplicates: str
 
     @property
     def calls_suffer(self) -> bool:
         """Whether calls of the API may be late or broken."""
-        return bool(self.faults or self.latency)
+        return bool(self.faults or self.latency or self.bandwidth)
 
     def scopes(self, asked: Iterable[str]) -> tuple[str, ...]:
         """Return the scopes that a token gets when some are asked for."""
@@ -119,5 +132,12 @@ _SWITCHES: dict[str, tuple[Any, Kind]] = {
     "faults": ([], read_rules),
     "seed": (0, whole(0, 2**63)),
     "latency": (0, duration),
+    "bandwidth": (None, optional(whole(1, 10**12))),
+    "quota": (None, optional(read_quota)),
+    "searchLag": (0, duration),
+    "operationFailure": (None, optional(whole(1, 16))),
+    "missingResource": (403, choice(403, 404)),
+    "emptyQido": (204, choice(200, 204)),
+    "duplicates": (IDENTICAL_OK, choice(IDENTICAL_OK, ALWAYS_CONFLICT)),
 }
 """Each switch's name, its position at first, and what checks and reads another one."""
