@@ -143,6 +143,7 @@ def test_bodies_of_statuses(own_client: Client, fail: Any) -> None:
         {"status": 429, "retryAfter": 7, "count": 1},
         {"status": 502, "html": True, "count": 1},
         {"status": 400, "body": "<no>", "contentType": "text/xml", "count": 1},
+        {"status": 400, "body": "no", "count": 1},
     )
     assert own_client.get("/studies").headers["retry-after"] == "7"
     page = own_client.get("/studies")
@@ -151,13 +152,17 @@ def test_bodies_of_statuses(own_client: Client, fail: Any) -> None:
     own = own_client.get("/studies")
     assert (own.status, own.data) == (400, b"<no>")
     assert own.headers["content-type"].startswith("text/xml")
+    assert own_client.get("/studies").headers["content-type"].startswith("text/plain")
     assert own_client.get("/studies").status == 204
 
 
-def test_a_status_comes_before_the_credential(own_client: Client, fail: Any) -> None:
+def test_a_status_comes_before_the_credential(
+    emulator: Emulator, own_client: Client, fail: Any
+) -> None:
     own_client.token = "none"
-    fail({"status": 503, "count": 1}, {"lose": "all"})
+    fail({"status": 503, "count": 1}, {"lose": "all"}, {"tokenDies": True})
     assert statuses(own_client, 2) == [503, 401]
+    assert [rule["used"] for rule in emulator.switches.as_json()["faults"]] == [1, 1, 0]
 
 
 def test_what_a_rule_is_for(own_client: Client, fail: Any) -> None:
@@ -247,6 +252,22 @@ def test_a_reset_in_the_request_keeps_what_came_whole(
         raw.receive()
     (match,) = stored(own_client)
     assert match["00080018"]["Value"] == [read(first).SOPInstanceUID]
+
+
+def test_a_reset_in_a_request_of_unknown_length(raw: Raw, own_client: Client, fail: Any) -> None:
+    fail({"cut": "resetRequest", "method": "POST"})
+    kind = {"Content_Type": "application/dicom", "Transfer_Encoding": "chunked"}
+    raw.send("POST", "/studies", b"", **kind)
+    content = make_dicom(pixels=LARGE)[:65536]
+    raw.socket.sendall(b"%x\r\n%b" % (len(content) + 1, content[:-1]))
+    raw.socket.settimeout(0.2)
+    with pytest.raises(TimeoutError):
+        raw.socket.recv(1)
+    raw.socket.settimeout(30)
+    raw.socket.sendall(content[-1:])
+    with pytest.raises(ConnectionResetError):
+        raw.receive()
+    assert stored(own_client) == []
 
 
 def test_a_reset_in_a_request_that_is_shorter(raw: Raw, own_client: Client, fail: Any) -> None:
@@ -375,6 +396,8 @@ def test_some_instances_are_lost_and_some_refused(own_client: Client, fail: Any)
         uids = [read(file).SOPInstanceUID for file in files]
         assert failed | acknowledged == set(uids)
         assert reasons == {272}
+        details = {item["00091097"]["Value"][0] for item in told["00081198"]["Value"]}
+        assert details == {"internal error"}
         assert there < acknowledged
         runs.append([(uid in failed, uid in there) for uid in uids])
     assert runs[0] == runs[1]

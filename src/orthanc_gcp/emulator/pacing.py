@@ -68,16 +68,18 @@ class Paced(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def send_slowly(message: Message) -> None:
-            body = message.get("body", b"")
-            while len(body) > self._pace.piece:
-                await self._send(send, {**message, "more_body": True}, body[: self._pace.piece])
-                body = body[self._pace.piece :]
-            await self._send(send, message, body)
+            body = memoryview(message.get("body", b""))
+            last = max(0, len(body) - self._pace.piece)
+            for start in range(0, last, self._pace.piece):
+                piece = body[start : start + self._pace.piece]
+                await self._send(send, {**message, "more_body": True}, piece)
+            rest = -(-last // self._pace.piece) * self._pace.piece
+            await self._send(send, message, body[rest:])
 
         await self._whole(scope, receive, send_slowly)
 
-    async def _send(self, send: Send, message: Message, body: bytes) -> None:
+    async def _send(self, send: Send, message: Message, body: memoryview) -> None:
         if message["type"] == "http.response.body":
             await self._pace.take(len(body))
-            message = {**message, "body": body}
+            message = {**message, "body": bytes(body)}
         await send(message)
