@@ -6,8 +6,11 @@ import gzip
 import json
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from orthanc_gcp.store import DicomStore, Outcome, StoreError
+from orthanc_gcp.store.answers import judge
 from tests.store.parts import part_from
 from tests.support.raw_server import RawServer, answer, says
 
@@ -212,3 +215,35 @@ def test_answers_that_are_none(said, reason):
     with pytest.raises(StoreError) as caught:
         ask(said, U)
     assert (caught.value.reason, caught.value.retryable) == (reason, True)
+
+
+JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5) | st.sampled_from([U, V]),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["00081199", "00081198", "00081155", "00081190", "Value", "x"]),
+            inner,
+            max_size=4,
+        )
+    ),
+    max_leaves=30,
+)
+
+
+@given(JSON_VALUES)
+def test_whatever_the_answer_only_what_it_names_counts(value):
+    parts = [part_from([b""], 0, uid) for uid in (U, V, W)]
+    text = json.dumps(value)
+    results, _ = judge(parts, text.encode())
+    assert set(results) == {U, V, W}
+    for uid, result in results.items():
+        assert result.outcome is not Outcome.STORED or f'"{uid}"' in text
+    assert results[W].outcome is not Outcome.STORED
+
+
+@given(st.binary(max_size=300))
+def test_whatever_the_bytes(data):
+    results, others = judge([part_from([b""], 0, U)], data)
+    assert results[U].outcome is Outcome.UNACKNOWLEDGED
+    assert others == ()

@@ -134,8 +134,8 @@ class DicomStore:
         PartError
             A part could not be produced as announced. The store got no complete request.
         StoreError
-            The instances may have been stored or not, unless a ``status`` says that the request
-            was refused.
+            The store refused, or its answer was lost: unless the reason says that the request was
+            never let in, any of the instances may have been stored.
         ValueError
             There is no part, or two have the same SOP Instance UID, which answers cannot tell
             apart.
