@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Collection
+from typing import Any
+
 from starlette.requests import Request
 
 from orthanc_gcp.emulator.responses import Refusal, error
 
-__all__ = ["MAX_CONTROL_BODY", "origin", "read_limited", "skip_body"]
+__all__ = [
+    "MAX_CONTROL_BODY",
+    "field_mask",
+    "origin",
+    "read_limited",
+    "read_object",
+    "skip_body",
+]
 
 MAX_CONTROL_BODY = 10 * 1024 * 1024
 """What any method but STOW takes (Healthcare API, quotas and limits)."""
@@ -26,6 +37,27 @@ async def skip_body(request: Request) -> None:
     """Read the body, however long it is, and forget it."""
     async for _ in request.stream():
         pass
+
+
+async def read_object(request: Request) -> dict[str, Any]:
+    """Return the JSON object that a request of the control plane brings."""
+    body = await read_limited(request, MAX_CONTROL_BODY)
+    try:
+        value = json.loads(body or b"{}")
+    except (ValueError, RecursionError):
+        value = None
+    if not isinstance(value, dict):
+        raise Refusal(error(400, "Invalid JSON payload received."))
+    return value
+
+
+def field_mask(request: Request, changeable: Collection[str]) -> list[str]:
+    """Return the fields that ``updateMask`` names, or refuse one that cannot be changed."""
+    mask = [field for field in request.query_params.get("updateMask", "").split(",") if field]
+    unknown = [field for field in mask if field not in changeable]
+    if unknown or not mask:
+        raise Refusal(error(400, f"invalid update_mask: {','.join(unknown)!r}"))
+    return mask
 
 
 def origin(request: Request) -> str:

@@ -14,24 +14,38 @@ import secrets
 import sqlite3
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from enum import Enum, auto
 from pathlib import Path
+from typing import NamedTuple
 
 from orthanc_gcp.emulator.dicom_reader import FileSource
-from orthanc_gcp.emulator.index import Index, StoredInstance
-from orthanc_gcp.emulator.names import StoreName
-from orthanc_gcp.emulator.records import Entry, Record, read_record
+from orthanc_gcp.emulator.index import Index, StorageClass, StoredInstance
+from orthanc_gcp.emulator.names import DatasetName, StoreName
+from orthanc_gcp.emulator.records import Entry, InstanceKey, Record, read_record
 from orthanc_gcp.emulator.searches import Searches
 
-__all__ = ["DirectoryInUseError", "Outcome", "Storage", "Upload"]
+__all__ = ["BeingDeletedError", "DirectoryInUseError", "Outcome", "Place", "Storage", "Upload"]
 
 _DELETE_AT_ONCE = 100
 
 
 class DirectoryInUseError(Exception):
     """Another emulator runs on the same directory."""
+
+
+class BeingDeletedError(Exception):
+    """An instance came for a study or series whose deletion has not ended."""
+
+
+class Place(NamedTuple):
+    """A study, or one series of it, in the store of a row."""
+
+    store: int
+    study: str
+    series: str | None
 
 
 class Outcome(Enum):
@@ -114,10 +128,10 @@ class Storage:
         self.searches = Searches(self.index, directory / "searches", search_lag, clock)
         # A file moves when its entry in the index comes or goes: both or neither, for others.
         self._moving = threading.Lock()
+        self._being_deleted: Counter[Place] = Counter()
         self._recover()
-        for row in self.index.deleted_stores():
-            # It was deleted while an instance arrived, or the end came in between.
-            self.delete(self.index.all_instances(row))
+        # They were deleted while an instance arrived, or the end came in between.
+        self._empty(self.index.deleted_stores())
 
     def close(self) -> None:
         self.searches.close()
@@ -128,11 +142,22 @@ class Storage:
         """Open a file for an instance that is about to arrive."""
         return Upload(self._limbo)
 
-    def keep(self, store: int, record: Record, upload: Upload, *, replace: bool = False) -> Outcome:
-        """Store an upload that is complete; what has its key already stays, or is replaced."""
+    def keep(
+        self,
+        store: int,
+        record: Record,
+        upload: Upload,
+        *,
+        replace: bool = False,
+        storage_class: StorageClass | None = None,
+    ) -> Outcome:
+        """Store an upload that is complete; what has its key already stays, or is replaced.
+
+        Raise :class:`BeingDeletedError`, without storing it, where :meth:`refuse` was called.
+        """
         replaced: str | None = None
         try:
-            while not self._add(store, record, upload, replaced):
+            while not self._add(store, record, upload, replaced, storage_class):
                 present = self.index.instance(store, record.key)
                 if present is None:
                     continue  # it has been deleted this very moment: there is room now
@@ -147,12 +172,21 @@ class Storage:
         upload.close()
         return Outcome.STORED
 
-    def _add(self, store: int, record: Record, upload: Upload, replaced: str | None) -> bool:
+    def _add(
+        self,
+        store: int,
+        record: Record,
+        upload: Upload,
+        replaced: str | None,
+        storage_class: StorageClass | None,
+    ) -> bool:
         with self._moving:
+            if self._is_being_deleted(store, record.key):
+                raise BeingDeletedError
             if replaced is not None:
                 self._withdraw(replaced)
             try:
-                self._put(store, record, upload, replaced)
+                self._put(store, record, upload, replaced, storage_class)
             except sqlite3.IntegrityError:
                 # If there was something to replace, it is gone by now, and something else there.
                 return False
@@ -161,15 +195,38 @@ class Storage:
             (self._limbo / replaced).unlink(missing_ok=True)
         return True
 
-    def _put(self, store: int, record: Record, upload: Upload, replaced: str | None) -> None:
+    def _put(
+        self,
+        store: int,
+        record: Record,
+        upload: Upload,
+        replaced: str | None,
+        storage_class: StorageClass | None,
+    ) -> None:
         """Enter an upload into the index."""
-        about = (upload.size, upload.sha256, upload.name, replaced)
+        about = (upload.size, upload.sha256, upload.name, replaced, storage_class)
         if not self.searches.prepare():
             self.index.add(store, record, *about)
             return
         entry = Entry.of(record)
         self.index.add(store, entry, *about)
         self.searches.repeat(lambda index: index.add(store, entry, *about))
+
+    def refuse(self, place: Place) -> None:
+        """Let no instance into a study or series until :meth:`accept` was called as often."""
+        with self._moving:
+            self._being_deleted[place] += 1
+
+    def accept(self, place: Place) -> None:
+        with self._moving:
+            self._being_deleted[place] -= 1
+            self._being_deleted += Counter()  # drops what is at zero
+
+    def _is_being_deleted(self, store: int, key: InstanceKey) -> bool:
+        if not self._being_deleted:
+            return False
+        places = (Place(store, key.study, None), Place(store, key.study, key.series))
+        return any(place in self._being_deleted for place in places)
 
     def open(self, file: str) -> int:
         """Return a descriptor of an instance's file; raise FileNotFoundError if it is deleted."""
@@ -184,10 +241,18 @@ class Storage:
         for start in range(0, len(instances), _DELETE_AT_ONCE):
             self._delete(instances[start : start + _DELETE_AT_ONCE])
 
-    def delete_store(self, name: StoreName, row: int) -> None:
+    def delete_store(self, name: StoreName) -> None:
         """Delete a store and what is in it."""
-        self.index.delete_store(name)
-        self.delete(self.index.all_instances(row))
+        self._empty(self.index.delete_store(name))
+
+    def delete_dataset(self, name: DatasetName) -> None:
+        """Delete a dataset and what is in it."""
+        self._empty(self.index.delete_dataset(name))
+
+    def _empty(self, stores: Sequence[int]) -> None:
+        for row in stores:
+            for batch in self.index.batches(row, size=_DELETE_AT_ONCE):
+                self._delete(batch)
 
     def _delete(self, instances: Sequence[StoredInstance]) -> None:
         with self._moving:
