@@ -80,6 +80,13 @@ def test_a_dataset_that_comes_while_it_is_made(emulator: Emulator, own_client: C
     assert "done" not in call(own_client, "GET", second).json()
 
 
+def test_a_dataset_whose_creation_fails_on_demand(emulator: Emulator, own_client: Client) -> None:
+    emulator.switches.change(operationFailure=8)
+    operation = call(own_client, "GET", create(own_client, "new").json()["name"]).json()
+    assert operation["error"]["code"] == 8
+    assert call(own_client, "GET", f"{PLACE}/datasets/new").status == 403
+
+
 def test_a_dataset_takes_its_stores_along(own_client: Client, tmp_path: Path) -> None:
     assert own_client.store(make_dicom()).status == 200
     binding = {"role": "roles/healthcare.dicomViewer", "members": ["allUsers"]}
