@@ -22,7 +22,15 @@ from bench.workload import BOUNDARY, Load
 from tests.support.emulator import STORE_PATH
 from tests.support.orthanc import Orthanc
 
-__all__ = ["Contender", "Curl", "Destination", "DicomwebClient", "PluginJobs", "Studies"]
+__all__ = [
+    "Contender",
+    "Curl",
+    "Destination",
+    "DicomwebClient",
+    "PluginJobs",
+    "Studies",
+    "TransferError",
+]
 
 Studies = Mapping[str, Sequence[str]]
 """Orthanc's identifiers of studies, and of the instances of each."""
@@ -47,6 +55,10 @@ class Destination:
         return f"{self.url}/v1/{STORE_PATH}/dicomWeb"
 
 
+class TransferError(Exception):
+    """A contender has given up."""
+
+
 class Contender(Protocol):
     """What transfers; ``sends_by_itself`` if it begins as soon as Orthanc starts."""
 
@@ -66,10 +78,8 @@ class Contender(Protocol):
 
         Raises
         ------
-        RuntimeError
-            If the transfer failed.
-        TimeoutError
-            If it takes beyond all patience.
+        TransferError
+            If it failed, or takes beyond all patience.
         """
 
     def peak_memory(self) -> float | None:
@@ -125,9 +135,9 @@ class PluginJobs:
                 if job["State"] == "Success":
                     self._pending.discard(job["ID"])
                 elif job["State"] == "Failure":
-                    raise RuntimeError(f"a job failed: {job['ErrorDescription']} {job['Content']}")
+                    raise TransferError(f"a job failed: {job['ErrorDescription']} {job['Content']}")
             if time.monotonic() > deadline:
-                raise TimeoutError(f"{len(self._pending)} jobs do not end")
+                raise TransferError(f"{len(self._pending)} jobs do not end")
             time.sleep(POLL)
 
     def peak_memory(self) -> float | None:
@@ -234,10 +244,10 @@ class Command:
             with suppress(OSError, ValueError):  # it has ended meanwhile
                 self.peak_memory = max(self.peak_memory, peak_memory_mb(self._process.pid))
             if time.monotonic() > deadline:
-                raise TimeoutError(f"{self._process.args!r} does not end")
+                raise TransferError(f"{self._process.args!r} does not end")
             time.sleep(POLL / 2)
         if self._process.returncode:
-            raise RuntimeError(f"exit code {self._process.returncode} of {self._process.args!r}")
+            raise TransferError(f"exit code {self._process.returncode} of {self._process.args!r}")
 
     def kill(self) -> None:
         """End it, if it has not ended."""

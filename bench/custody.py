@@ -2,12 +2,14 @@
 
 Each subject of a round gets a fresh Orthanc that holds the workload already, a fresh emulator, and
 a link to it. Afterwards the store must have every instance, whatever the subject says.
+A subject that gives up has no time, but a number of instances that are missing.
 """
 
 from __future__ import annotations
 
 import http.client
 import shutil
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -16,7 +18,14 @@ from itertools import count
 from pathlib import Path
 from statistics import quantiles
 
-from bench.contenders import Contender, Curl, Destination, DicomwebClient, PluginJobs
+from bench.contenders import (
+    Contender,
+    Curl,
+    Destination,
+    DicomwebClient,
+    PluginJobs,
+    TransferError,
+)
 from bench.custody_worker import CustodyWorker
 from bench.frame import Figure, Figures, Measurement, Round
 from bench.machine import peak_memory_mb
@@ -51,6 +60,7 @@ LIVE = Workload(30, 10, 512 * 1024)
 PAUSE = 1.0  # between the studies that arrive live
 
 SECONDS = Figure("seconds", "Begin to all instances transferred", "s", 2)
+MISSING = Figure("missing", "Instances missing in the store, where it gave up", "instances")
 SENDER = Figure("sender", "Peak memory of the sending process, where it is not Orthanc", "MB")
 ORTHANC = Figure("orthanc", "Peak memory of Orthanc", "MB")
 MEDIAN = Figure("median", "Last instance of a study received to study transferred, median", "s", 2)
@@ -68,7 +78,7 @@ class Row:
     workload: Workload
     network: Network = LOOPBACK
     subjects: Sequence[str] = EVERYBODY
-    figures: Sequence[Figure] = (SECONDS, SENDER, ORTHANC)
+    figures: Sequence[Figure] = (SECONDS, MISSING, SENDER, ORTHANC)
     pairs: int = 5
 
 
@@ -138,18 +148,26 @@ class Scene:
         load = self._prepared()
         contender = _contender(subject, load)
         with self._stage(contender, load) as stage:
-            began = time.monotonic()
-            stage.orthanc.start()
-            contender.start(stage.orthanc, stage.destination)
-            if not contender.sends_by_itself:
-                began = time.monotonic()
-            contender.send(load.studies)
-            contender.wait_until_confirmed(load.total)
-            seconds = time.monotonic() - began
-            stage.check(load.total)
-            figures = {"seconds": seconds, "orthanc": peak_memory_mb(stage.orthanc.pid)}
+            figures = self._timed(contender, stage, load)
+            figures["orthanc"] = peak_memory_mb(stage.orthanc.pid)
             memory = contender.peak_memory()
             return figures if memory is None else {**figures, "sender": memory}
+
+    def _timed(self, contender: Contender, stage: Stage, load: Load) -> Figures:
+        began = time.monotonic()
+        stage.orthanc.start()
+        contender.start(stage.orthanc, stage.destination)
+        if not contender.sends_by_itself:
+            began = time.monotonic()
+        try:
+            contender.send(load.studies)
+            contender.wait_until_confirmed(load.total)
+        except TransferError as error:
+            print(f"{self._row.name}: {error}", file=sys.stderr, flush=True)
+            return {"missing": load.total - stage.stored()}
+        seconds = time.monotonic() - began
+        stage.check(load.total)
+        return {"seconds": seconds}
 
     def live(self, subject: str) -> Figures:
         """Studies come one after the other; each is told to the contender when it is complete."""
@@ -213,11 +231,14 @@ class Stage:
     destination: Destination
     orthanc: Orthanc
 
+    def stored(self) -> int:
+        """How many instances the store has."""
+        metrics = self.emulator.call("GET", f"{STORE_PATH}:getDICOMStoreMetrics")
+        return int(metrics.get("instanceCount", 0))
+
     def check(self, instances: int) -> None:
         """Raise RuntimeError unless the store has so many instances."""
-        metrics = self.emulator.call("GET", f"{STORE_PATH}:getDICOMStoreMetrics")
-        stored = int(metrics.get("instanceCount", 0))
-        if stored != instances:
+        if (stored := self.stored()) != instances:
             raise RuntimeError(f"the store has {stored} of {instances} instances")
 
 

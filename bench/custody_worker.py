@@ -7,7 +7,7 @@ import time
 from contextlib import suppress
 from typing import Any
 
-from bench.contenders import PATIENCE, POLL, Destination, Studies
+from bench.contenders import PATIENCE, POLL, Destination, Studies, TransferError
 from bench.machine import descendants, peak_memory_mb
 from tests.support.keys import STORE
 from tests.support.orthanc import Orthanc
@@ -15,6 +15,7 @@ from tests.support.orthanc import Orthanc
 __all__ = ["CustodyWorker"]
 
 ACCOUNT = "dicom"
+SILENCE = 60.0  # until the account must have been told of
 _OK = 200
 
 
@@ -42,12 +43,12 @@ class CustodyWorker:
         """Nothing: it has seen them itself."""
 
     def wait_until_confirmed(self, instances: int) -> None:
-        deadline = time.monotonic() + PATIENCE
+        began = time.monotonic()
         while (transfers := self._transfers()) is None or _of(transfers, "Confirmed") < instances:
             if transfers is not None and _of(transfers, "Quarantined"):
-                raise RuntimeError(f"instances are quarantined: {transfers}")
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"not confirmed: {transfers}")
+                raise TransferError(f"instances are quarantined: {transfers}")
+            if time.monotonic() > began + (SILENCE if transfers is None else PATIENCE):
+                raise TransferError(f"not confirmed: {transfers}")
             time.sleep(POLL)
 
     def _transfers(self) -> dict[str, Any] | None:

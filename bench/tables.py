@@ -100,7 +100,8 @@ def _page(
     rounds: int,
     environment: dict[str, str],
 ) -> Iterator[str]:
-    for figure in measurement.figures:
+    known = {comparison.figure for comparison in comparisons}
+    for figure in (figure for figure in measurement.figures if figure.key in known):
         yield f"**{figure.title}** ({figure.unit})"
         yield ""
         yield from _figure(measurement, figure, comparisons)
