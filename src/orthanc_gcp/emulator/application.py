@@ -27,6 +27,7 @@ from orthanc_gcp.emulator.impersonation import TOKEN_OF_ACCOUNT, Impersonation
 from orthanc_gcp.emulator.incoming import skip_body
 from orthanc_gcp.emulator.metadata import MetadataServer
 from orthanc_gcp.emulator.oauth2 import TokenEndpoint
+from orthanc_gcp.emulator.pubsub import PubSub
 from orthanc_gcp.emulator.quotas import Meter
 from orthanc_gcp.emulator.responses import Refusal
 from orthanc_gcp.emulator.routes import Found, find_route
@@ -95,6 +96,7 @@ class Application(Answering):
         super().__init__(services)
         identities, mint, clock = services.identities, services.mint, services.clock
         self._gate = Gate(identities, mint, services.policies, services.switches, clock)
+        self._pubsub = PubSub(services, self._gate)
         self._impersonation = Impersonation(services, self._gate)
         self._meter = Meter(clock, identities.pools.project_number)
         self._metadata = metadata
@@ -156,6 +158,9 @@ class Application(Answering):
             return await answer_with(state.token_endpoint, endpoint, request)
         if path in self._own:
             return await self._own[path](request)
+        of_pubsub = self._pubsub.find(request.method, path)
+        if of_pubsub is not None:
+            return await of_pubsub(request)
         impersonated = TOKEN_OF_ACCOUNT.fullmatch(path)
         if impersonated is not None and request.method == "POST":
             return await self._impersonation(request, impersonated["email"])

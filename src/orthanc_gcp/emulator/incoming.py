@@ -1,12 +1,18 @@
-"""What is taken from requests with care: bodies that have to be small, and the host's name."""
+"""What is taken from requests with care: small bodies, JSON, sizes of pages, the host's name."""
 
 from __future__ import annotations
+
+import json
+from typing import Any
 
 from starlette.requests import Request
 
 from orthanc_gcp.emulator.responses import Refusal, error
 
-__all__ = ["MAX_CONTROL_BODY", "origin", "read_limited", "skip_body"]
+__all__ = ["MAX_CONTROL_BODY", "origin", "page_size", "parse_object", "read_limited", "skip_body"]
+
+DEFAULT_PAGE = 100
+MAX_PAGE = 1000
 
 MAX_CONTROL_BODY = 10 * 1024 * 1024
 """What any method but STOW takes (Healthcare API, quotas and limits)."""
@@ -26,6 +32,29 @@ async def skip_body(request: Request) -> None:
     """Read the body, however long it is, and forget it."""
     async for _ in request.stream():
         pass
+
+
+def parse_object(body: bytes) -> dict[str, Any]:
+    """Return the JSON object of a body, or refuse it."""
+    try:
+        value = json.loads(body or b"{}")
+    except (ValueError, RecursionError):
+        value = None
+    if not isinstance(value, dict):
+        raise Refusal(error(400, "Invalid JSON payload received."))
+    return value
+
+
+def page_size(request: Request) -> int:
+    """Return how many resources a page of a list may have, or refuse the number."""
+    text = request.query_params.get("pageSize", "0")
+    try:
+        size = int(text)
+    except ValueError:
+        size = -1
+    if size < 0:
+        raise Refusal(error(400, f"invalid page_size: {text!r}"))
+    return min(size, MAX_PAGE) or DEFAULT_PAGE
 
 
 def origin(request: Request) -> str:

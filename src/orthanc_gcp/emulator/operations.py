@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import secrets
-from datetime import UTC, datetime
 from typing import Any
 
 from orthanc_gcp.emulator.calls import Call
+from orthanc_gcp.emulator.timestamps import timestamp
 
-__all__ = ["record_done", "record_failed", "timestamp"]
+__all__ = ["record_done", "record_failed"]
 
 
 def record_done(call: Call, started: float, succeeded: int) -> dict[str, Any]:
@@ -42,9 +42,3 @@ def _record(
     }
     call.storage.index.put_operation(name, call.dataset, body)
     return {"name": name}
-
-
-def timestamp(seconds: float) -> str:
-    """Return a moment as Google's JSON has it (RFC 3339)."""
-    moment = datetime.fromtimestamp(seconds, UTC)
-    return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")

@@ -17,6 +17,7 @@ from orthanc_gcp.emulator.multipart import (
     PartStart,
 )
 from orthanc_gcp.emulator.negotiation import DICOM, JSON, XML, accepted_types, not_acceptable
+from orthanc_gcp.emulator.notifications import announcer
 from orthanc_gcp.emulator.receiver import Receiver
 from orthanc_gcp.emulator.responses import Refusal, text_error
 from orthanc_gcp.emulator.storage import Outcome
@@ -44,7 +45,8 @@ async def _store(call: Call, *, replace: bool) -> Response:
     content_type = parse_media_type(call.request.headers.get("content-type", ""))
     results = StowResults(call.dicomweb_url, call.names.get("study"))
     study = call.names.get("study")
-    receiver = Receiver(call.storage, store, results, study, replace=replace)
+    announce = announcer(call, "UpdateInstances" if replace else "StoreInstances")
+    receiver = Receiver(call.storage, store, results, study, replace=replace, announce=announce)
     if call.strike is not None:
         receiver.fate = call.strike.fate
     if call.services.switches.state.duplicates == ALWAYS_CONFLICT and not replace:
