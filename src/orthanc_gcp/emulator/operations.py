@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Sequence
 from typing import Any
 
 from orthanc_gcp.emulator.calls import Call
@@ -10,11 +11,21 @@ from orthanc_gcp.emulator.timestamps import timestamp
 
 __all__ = ["record_done", "record_failed"]
 
+_INVALID_ARGUMENT = 3
+"""As ``google.rpc.Code`` has it."""
 
-def record_done(call: Call, started: float, succeeded: int) -> dict[str, Any]:
-    """Record an operation that has ended well; return what its beginning looks like."""
+
+def record_done(
+    call: Call, started: float, succeeded: int, failures: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Record an operation that has ended, and what failed; return what its beginning looks like."""
+    counter = {"success": str(succeeded)}
+    if failures:
+        counter["failure"] = str(len(failures))
+        problem = {"code": _INVALID_ARGUMENT, "message": failures[0]}
+        return _record(call, started, counter, {"error": problem})
     response = {"@type": "type.googleapis.com/google.protobuf.Empty"}
-    return _record(call, started, {"success": str(succeeded)}, {"response": response})
+    return _record(call, started, counter, {"response": response})
 
 
 def record_failed(call: Call, started: float, code: int, failed: int) -> dict[str, Any]:

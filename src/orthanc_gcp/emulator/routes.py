@@ -33,6 +33,7 @@ from orthanc_gcp.emulator.metrics import (
 from orthanc_gcp.emulator.names import DatasetName
 from orthanc_gcp.emulator.qido import search_instances, search_series, search_studies
 from orthanc_gcp.emulator.stow import store_instances, update_instances
+from orthanc_gcp.emulator.updates import update_metadata
 from orthanc_gcp.emulator.wado import retrieve, retrieve_instance, retrieve_metadata
 
 __all__ = ["Found", "find_route"]
@@ -116,6 +117,13 @@ _ROUTES = (
             versions=("v1beta1",),
         )
         for path in (_STUDIES, _STUDY)
+    ),
+    *(
+        replace(
+            _web("PATCH", f"{path}/metadata", update_metadata, f"Update{level}Metadata", "Update"),
+            versions=("v1beta1",),
+        )
+        for path, level in ((_STUDY, "Study"), (_SERIES, "Series"), (_INSTANCE, "Instance"))
     ),
     _web("GET", _STUDIES, search_studies, "SearchForStudies", "Read"),
     _web("GET", f"{_STORE}/dicomWeb/series", search_series, "SearchForSeries", "Read"),
