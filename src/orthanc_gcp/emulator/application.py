@@ -19,6 +19,7 @@ from orthanc_gcp.emulator import responses
 from orthanc_gcp.emulator.admin import Admin, SubjectTokens
 from orthanc_gcp.emulator.aws_metadata import AwsMetadata
 from orthanc_gcp.emulator.calls import Call, Services
+from orthanc_gcp.emulator.cors import preflight_method, preflight_response, sharing_headers
 from orthanc_gcp.emulator.fault_rules import Strike
 from orthanc_gcp.emulator.faults import answer_call, answer_with
 from orthanc_gcp.emulator.gate import Gate
@@ -58,6 +59,7 @@ class Answering:
             logger.exception("cannot answer %s %s", request.method, request.scope["path"])
             response = responses.error(500, "Internal error encountered.")
         response.raw_headers.append((b"date", self._date()))
+        response.raw_headers.extend(sharing_headers(request))
         await response(scope, receive, send)
 
     async def answer(self, request: Request) -> Response:
@@ -115,6 +117,9 @@ class Application(Answering):
             self._own[Admin.PATH] = Admin(services.switches)
 
     async def answer(self, request: Request) -> Response:
+        wanted = preflight_method(request)
+        if wanted is not None and self._serves(wanted, request.scope["path"]):
+            return preflight_response(request)
         found = find_route(request.method, request.scope["path"])
         if found is None:
             return await self._answer_others(request)
@@ -149,6 +154,10 @@ class Application(Answering):
             strike=strike,
         )
         return await route.handler(call)
+
+    def _serves(self, method: str, path: str) -> bool:
+        """Tell whether there is a method of an API."""
+        return find_route(method, path) is not None or self._pubsub.find(method, path) is not None
 
     async def _answer_others(self, request: Request) -> Response:
         """Answer what is not a call of the Healthcare API."""
