@@ -205,6 +205,16 @@ def test_what_is_refused(client: Client, changes: Any) -> None:
     assert content_of(client, path) == old
 
 
+def test_a_file_that_can_be_read_in_two_ways(client: Client) -> None:
+    old = make_dicom(PatientComments="abcd")
+    at = old.index(b"\x10\x00\x00\x40LT")
+    # A length to one reader (no VR has digits), a VR to the other.
+    odd = old[:at] + b"\x10\x00\x00\x40B1\0\0" + bytes(0x3142) + old[at + 12 :]
+    path = stored(client, odd)
+    assert patch(client, path, [NAME]).status == 400
+    assert content_of(client, path) == odd
+
+
 def test_a_study_and_a_series(client: Client) -> None:
     uids = {"StudyInstanceUID": generate_uid()}
     first = make_dicom(**uids)
