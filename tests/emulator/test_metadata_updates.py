@@ -210,7 +210,8 @@ def test_a_file_that_can_be_read_in_two_ways(client: Client) -> None:
     at = old.index(b"\x10\x00\x00\x40LT")
     # A length to one reader (no VR has digits), a VR to the other.
     odd = old[:at] + b"\x10\x00\x00\x40B1\0\0" + bytes(0x3142) + old[at + 12 :]
-    path = stored(client, odd)
+    assert client.store(odd).status == 200
+    path = path_of(read(old))
     assert patch(client, path, [NAME]).status == 400
     assert content_of(client, path) == odd
 

@@ -232,7 +232,8 @@ class Index:
         """Remove instances by their files, and the series and studies that are empty then."""
         with self.transaction() as sql:
             if announce is not None:
-                for *uids, modality in sql.execute(_SELECT_KEYS + _among(files), files).fetchall():
+                query = f"{_SELECT_KEYS}{_among(files)} ORDER BY instances.id"
+                for *uids, modality in sql.execute(query, files).fetchall():
                     announce(sql, InstanceKey(*uids), modality)
             _remove(sql, files)
 

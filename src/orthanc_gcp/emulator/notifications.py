@@ -19,9 +19,9 @@ from orthanc_gcp.emulator.records import InstanceKey
 from orthanc_gcp.emulator.responses import Refusal, error
 from orthanc_gcp.emulator.timestamps import rfc1123
 
-__all__ = ["TOPIC_NAME", "announcer", "check_topics"]
+__all__ = ["announcer", "check_topics"]
 
-TOPIC_NAME = re.compile(r"projects/[^/:]+/topics/(?!goog)[A-Za-z][\w.~+%-]{2,254}", re.ASCII)
+_TOPIC = re.compile(r"projects/[^/]+/topics/[^/]+")
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +33,7 @@ def check_topics(body: dict[str, Any]) -> None:
         raise _invalid("notification_configs")
     for config in (*configs, body.get("notificationConfig") or {}):
         topic = config.get("pubsubTopic", "") if isinstance(config, dict) else None
-        if not isinstance(topic, str) or (topic and not TOPIC_NAME.fullmatch(topic)):
+        if not isinstance(topic, str) or (topic and not _TOPIC.fullmatch(topic)):
             raise _invalid("pubsub_topic")
     single = body.get("notificationConfig") or {}
     if not isinstance(single.get("sendForBulkImport", False), bool):

@@ -18,7 +18,6 @@ from orthanc_gcp.emulator.access_tokens import CLOUD_PLATFORM
 from orthanc_gcp.emulator.calls import Services
 from orthanc_gcp.emulator.gate import Gate
 from orthanc_gcp.emulator.incoming import MAX_CONTROL_BODY, page_size, parse_object, read_limited
-from orthanc_gcp.emulator.notifications import TOPIC_NAME
 from orthanc_gcp.emulator.pubsub_messages import (
     MAX_MESSAGES,
     ack_id,
@@ -40,6 +39,7 @@ MAX_PULL = 20.0
 """How many seconds a pull waits for a message."""
 PULL_STEP = 0.1
 
+TOPIC_NAME = re.compile(r"projects/[^/:]+/topics/(?!goog)[A-Za-z][\w.~+%-]{2,254}", re.ASCII)
 _PATH = re.compile(
     r"/v1/(?P<parent>projects/[^/:]+)/(?P<kind>topics|subscriptions)"
     r"(/(?P<id>[^/:]+)(:(?P<verb>\w+)|/(?P<children>subscriptions))?)?"
