@@ -319,5 +319,6 @@ def run(request: pytest.FixtureRequest, tmp_path: Path, identities: Path) -> Ite
     assert not list((tmp_path / "files").iterdir())
 
 
+@pytest.mark.timeout(600)  # a failure is made smaller for minutes before it is printed
 def test_any_order_of_requests(run: Callable[[], None]) -> None:
     run()
