@@ -1,24 +1,37 @@
-"""Makes a native transfer syntax from another (DICOM PS3.5 annex A), with pydicom's codecs."""
+"""Makes a transfer syntax from another (DICOM PS3.5 annex A)."""
 
 from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import closing
 from typing import BinaryIO
 
 import pydicom
 from pydicom.dataelem import DataElement
+from pydicom.encaps import encapsulate
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
 
-from orthanc_gcp.emulator.dicom_reader import EXPLICIT_BIG, IMPLICIT_LITTLE
+from orthanc_gcp.emulator.compression import compress, describe
+from orthanc_gcp.emulator.dicom_reader import (
+    DEFLATED,
+    EXPLICIT_BIG,
+    IMPLICIT_LITTLE,
+    DicomFile,
+    FileSource,
+)
+from orthanc_gcp.emulator.imaging_errors import ImagingError
+from orthanc_gcp.emulator.pixel_data import PixelData, Raster
+from orthanc_gcp.emulator.transfer_syntaxes import DEFAULT, DEFLATED_FRAMES, ENCODABLE
 
-__all__ = ["TranscodingError", "transcode"]
+__all__ = ["TranscodingError", "open_decodable", "transcode"]
 
 MAX_SIZE = 1_000_000_000
 """Larger files are not transcoded (Healthcare API, quotas and limits)."""
 
 
-class TranscodingError(Exception):
+class TranscodingError(ImagingError):
     """The instance cannot be had in the transfer syntax that was asked for."""
 
 
@@ -30,7 +43,7 @@ def transcode(descriptor: int, wanted: str) -> BinaryIO:
     try:
         with os.fdopen(os.dup(descriptor), "rb") as source:
             source.seek(0)
-            _convert(source, wanted, target)
+            (_compress if wanted in ENCODABLE else _convert)(source, wanted, target)
     except Exception as error:
         target.close()
         # Codecs and pydicom raise what they like about data that they do not like.
@@ -39,10 +52,28 @@ def transcode(descriptor: int, wanted: str) -> BinaryIO:
     return target
 
 
+def open_decodable(file: BinaryIO, stored: str) -> PixelData:
+    """Return the frames of an instance, in little endian when they are native.
+
+    The file is closed with them; raises ``TranscodingError`` and ``PixelDataError``.
+    """
+    if stored not in (DEFLATED, EXPLICIT_BIG):
+        return PixelData(file)
+    with file:
+        native = transcode(file.fileno(), DEFAULT)
+    try:
+        return PixelData(native)
+    except BaseException:
+        native.close()
+        raise
+
+
 def _convert(source: BinaryIO, wanted: str, target: BinaryIO) -> None:
     dataset = pydicom.dcmread(source)
     stored = dataset.file_meta.TransferSyntaxUID
-    if stored.is_compressed and stored != DeflatedExplicitVRLittleEndian:
+    if stored == DEFLATED_FRAMES:
+        _inflate(dataset, PixelData(source))
+    elif stored.is_compressed and stored != DeflatedExplicitVRLittleEndian:
         dataset.decompress(generate_instance_uid=False)
     if stored == EXPLICIT_BIG:
         dataset.walk(_swap_words)
@@ -54,6 +85,40 @@ def _convert(source: BinaryIO, wanted: str, target: BinaryIO) -> None:
         little_endian=True,
         enforce_file_format=True,
     )
+
+
+def _inflate(dataset: pydicom.Dataset, pixels: PixelData) -> None:
+    """Do what pydicom does not do for Deflated Image Frame Compression."""
+    frames = list(_frames(pixels))
+    describe(dataset, frames[0], DEFAULT)
+    dataset.PixelData = b"".join(frame.to_bytes() for frame in frames)
+    dataset["PixelData"].is_undefined_length = False
+
+
+def _compress(source: BinaryIO, wanted: str, target: BinaryIO) -> None:
+    """Compress an image frame by frame; its native pixels are never in memory together."""
+    stored = DicomFile(FileSource(source.fileno())).transfer_syntax
+    compressed = []
+    with closing(open_decodable(source, stored)) as pixels:
+        for raster in _frames(pixels):
+            compressed.append(compress(raster, wanted))
+    # What comes after the pixels (padding, signatures) does not survive a change of them.
+    dataset = pixels.header
+    describe(dataset, raster, wanted)
+    for keyword in ("ExtendedOffsetTable", "ExtendedOffsetTableLengths"):
+        dataset.pop(keyword, None)
+    dataset.PixelData = encapsulate(compressed)
+    dataset["PixelData"].VR = "OB"
+    dataset["PixelData"].is_undefined_length = True
+    dataset.file_meta.TransferSyntaxUID = UID(wanted)
+    dataset.preamble = bytes(128)
+    dataset.file_meta.FileMetaInformationGroupLength = 0  # written, it becomes what it has to be
+    # By force, because pydicom does not know Deflated Image Frame Compression.
+    pydicom.dcmwrite(target, dataset, implicit_vr=False, little_endian=True, force_encoding=True)
+
+
+def _frames(pixels: PixelData) -> Iterator[Raster]:
+    return (pixels.decode(number) for number in range(1, pixels.count + 1))
 
 
 def _swap_words(_dataset: pydicom.Dataset, element: DataElement) -> None:
