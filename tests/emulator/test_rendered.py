@@ -194,7 +194,17 @@ def test_the_colours_of_a_palette(client: Client) -> None:
     assert np.array_equal(rendered(client, content), expected)
 
 
-@pytest.mark.parametrize("accept", ["", "*/*", "image/*", JPEG, f"{PNG};q=0.3, {JPEG};q=0.4"])
+@pytest.mark.parametrize(
+    "accept",
+    [
+        "",
+        "*/*",
+        "image/*",
+        JPEG,
+        f"{JPEG}; transfer-syntax=1.2.840.10008.1.2.4.50",
+        f"{PNG};q=0.3, {JPEG};q=0.4",
+    ],
+)
 @pytest.mark.parametrize("version", ["v1", "v1beta1"])
 def test_jpeg_is_the_default(client: Client, accept: str, version: str) -> None:
     path = put(client, sample("examples_rgb_color.dcm"))

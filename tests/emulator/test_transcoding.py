@@ -175,6 +175,26 @@ def test_small_images_are_too_small_for_jpeg_2000(client: Client) -> None:
         assert client.get(put(client, content), accept).status == status
 
 
+@pytest.mark.parametrize(
+    ("wanted", "bits", "status"),
+    [
+        (JPEG_2000_LOSSLESS, 24, 200),
+        (JPEG_2000_LOSSLESS, 25, 400),
+        (JPEG_2000, 16, 200),
+        (JPEG_2000, 17, 400),
+    ],
+)
+def test_many_bits_in_jpeg_2000(client: Client, wanted: str, bits: int, status: int) -> None:
+    pixels = np.arange(64 * 64, dtype=np.uint32)
+    attributes = {**GRAYSCALE, "BitsAllocated": 32, "BitsStored": bits}
+    path = put(client, make_dicom(pixels.tobytes(), **attributes))
+    response = client.get(path, f"application/dicom; transfer-syntax={wanted}")
+    assert response.status == status
+    if status == 200:
+        error = read(response.data).pixel_array.ravel().astype(int) - pixels
+        assert np.abs(error).max() <= (100 if wanted == JPEG_2000 else 0)
+
+
 def test_an_alternative_that_is_there(client: Client) -> None:
     path = put(client, sample("image_dfl.dcm"))
     accept = ", ".join(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import time
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
+from pydicom.dataset import Dataset
 from pydicom.pixels import get_decoder
 from pydicom.uid import UID, generate_uid
 
@@ -92,6 +94,7 @@ def test_ways_to_ask_for_what_is_stored(client: Client, accept: str) -> None:
         "MR_small_jp2klossless.dcm",
         "MR_small_jpeg_ls_lossless.dcm",
         "SC_rgb_small_odd_big_endian.dcm",
+        "rtdose_expb.dcm",
         "JPEG2000.dcm",
         "SC_rgb_jpeg_gdcm.dcm",
         "image_dfl.dcm",
@@ -107,6 +110,21 @@ def test_the_default_is_explicit_little_endian(client: Client, name: str) -> Non
     assert got.file_meta.TransferSyntaxUID == EXPLICIT
     assert got.SOPInstanceUID == stored.SOPInstanceUID
     assert np.array_equal(got.pixel_array, stored.pixel_array)
+
+
+@pytest.mark.parametrize("vr", ["OD", "OF", "OL", "OV", "OW"])
+def test_values_of_big_endian_files_are_turned_round(client: Client, vr: str) -> None:
+    width = {"OD": 8, "OF": 4, "OL": 4, "OV": 8, "OW": 2}[vr]
+    dataset = read(sample("MR_small_bigendian.dcm"))
+    item = Dataset()
+    item.add_new(0x00091001, vr, np.arange(100, dtype=f">u{width}").tobytes())
+    dataset.SourceImageSequence = [item]
+    buffer = io.BytesIO()
+    dataset.save_as(buffer)
+    assert client.store(buffer.getvalue()).status == 200
+    got = read(client.get(path_of(dataset), "application/dicom").data)
+    value = got.SourceImageSequence[0][0x00091001].value
+    assert np.frombuffer(value, f"<u{width}").tolist() == list(range(100))
 
 
 @pytest.mark.parametrize("wanted", [IMPLICIT, DEFLATED])
@@ -153,7 +171,14 @@ def test_an_image_that_cannot_be_decoded(client: Client) -> None:
 
 
 @pytest.mark.parametrize(
-    "accept", ["", DICOM_JSON, "application/json", f"{DICOM_JSON},{MULTIPART}"]
+    "accept",
+    [
+        "",
+        DICOM_JSON,
+        "application/json",
+        f"{DICOM_JSON},{MULTIPART}",
+        f"{DICOM_JSON}; transfer-syntax=*",
+    ],
 )
 def test_metadata(client: Client, accept: str) -> None:
     study = generate_uid()

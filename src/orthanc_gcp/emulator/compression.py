@@ -42,17 +42,19 @@ def compress(raster: Raster, wanted: str) -> bytes:
     return _jpeg(raster) if wanted == JPEG else _by_pydicom(raster, wanted)
 
 
-def describe(dataset: Dataset, raster: Raster, compressed: str) -> None:
-    """Set the attributes that describe pixels to what they are after compression."""
+def describe(dataset: Dataset, raster: Raster, syntax: str) -> None:
+    """Set the attributes that describe pixels to what they are in a transfer syntax."""
+    for keyword in ("ExtendedOffsetTable", "ExtendedOffsetTableLengths"):
+        dataset.pop(keyword, None)
     for name, keyword in _ATTRIBUTES.items():
         setattr(dataset, keyword, raster.description[name])
     if raster.description["samples_per_pixel"] > 1:
-        dataset.PlanarConfiguration = 1 if compressed == RLE else 0
-        if compressed == JPEG:
+        dataset.PlanarConfiguration = 1 if syntax == RLE else 0
+        if syntax == JPEG:
             dataset.PhotometricInterpretation = "YBR_FULL_422"
-    if compressed in _LOSSY_METHODS:
+    if syntax in _LOSSY_METHODS:
         dataset.LossyImageCompression = "01"
-        dataset.LossyImageCompressionMethod = _LOSSY_METHODS[compressed]
+        dataset.LossyImageCompressionMethod = _LOSSY_METHODS[syntax]
 
 
 _ATTRIBUTES = {
@@ -78,6 +80,9 @@ def _by_pydicom(raster: Raster, wanted: str) -> bytes:
     options: dict[str, Any] = {name: raster.description[name] for name in _ATTRIBUTES}
     options["rows"], options["columns"] = raster.pixels.shape[:2]
     if wanted == JPEG_2000:
+        # Beyond, OpenJPEG makes something else of the image, and says nothing.
+        if raster.description["bits_stored"] > 16:
+            raise CompressionError("samples of more than 16 bits are not compressed with losses")
         options["j2k_cr"] = [JPEG_2000_RATIO]
     try:
         return get_encoder(UID(wanted)).encode(

@@ -8,10 +8,11 @@ from collections.abc import Iterator
 from contextlib import closing
 from typing import BinaryIO
 
+import numpy as np
 import pydicom
 from pydicom.dataelem import DataElement
 from pydicom.encaps import encapsulate
-from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
+from pydicom.uid import UID
 
 from orthanc_gcp.emulator.compression import compress, describe
 from orthanc_gcp.emulator.dicom_reader import (
@@ -23,12 +24,15 @@ from orthanc_gcp.emulator.dicom_reader import (
 )
 from orthanc_gcp.emulator.imaging_errors import ImagingError
 from orthanc_gcp.emulator.pixel_data import PixelData, Raster
-from orthanc_gcp.emulator.transfer_syntaxes import DEFAULT, DEFLATED_FRAMES, ENCODABLE
+from orthanc_gcp.emulator.transfer_syntaxes import DECODABLE, DEFAULT, ENCODABLE
 
 __all__ = ["TranscodingError", "open_decodable", "transcode"]
 
 MAX_SIZE = 1_000_000_000
 """Larger files are not transcoded (Healthcare API, quotas and limits)."""
+
+
+_WIDTHS = {"OD": 8, "OF": 4, "OL": 4, "OV": 8, "OW": 2}
 
 
 class TranscodingError(ImagingError):
@@ -71,12 +75,10 @@ def open_decodable(file: BinaryIO, stored: str) -> PixelData:
 def _convert(source: BinaryIO, wanted: str, target: BinaryIO) -> None:
     dataset = pydicom.dcmread(source)
     stored = dataset.file_meta.TransferSyntaxUID
-    if stored == DEFLATED_FRAMES:
-        _inflate(dataset, PixelData(source))
-    elif stored.is_compressed and stored != DeflatedExplicitVRLittleEndian:
-        dataset.decompress(generate_instance_uid=False)
+    if stored in DECODABLE:
+        _decode(dataset, PixelData(source))
     if stored == EXPLICIT_BIG:
-        dataset.walk(_swap_words)
+        dataset.walk(_turn_round)
     dataset.file_meta.TransferSyntaxUID = UID(wanted)
     pydicom.dcmwrite(
         target,
@@ -87,11 +89,13 @@ def _convert(source: BinaryIO, wanted: str, target: BinaryIO) -> None:
     )
 
 
-def _inflate(dataset: pydicom.Dataset, pixels: PixelData) -> None:
-    """Do what pydicom does not do for Deflated Image Frame Compression."""
-    frames = list(_frames(pixels))
-    describe(dataset, frames[0], DEFAULT)
-    dataset.PixelData = b"".join(frame.to_bytes() for frame in frames)
+def _decode(dataset: pydicom.Dataset, pixels: PixelData) -> None:
+    native = bytearray()
+    for raster in _frames(pixels):
+        native += raster.to_bytes()
+    describe(dataset, raster, DEFAULT)
+    dataset.PixelData = bytes(native)
+    dataset["PixelData"].VR = "OB" if dataset.BitsAllocated <= 8 else "OW"
     dataset["PixelData"].is_undefined_length = False
 
 
@@ -105,8 +109,6 @@ def _compress(source: BinaryIO, wanted: str, target: BinaryIO) -> None:
     # What comes after the pixels (padding, signatures) does not survive a change of them.
     dataset = pixels.header
     describe(dataset, raster, wanted)
-    for keyword in ("ExtendedOffsetTable", "ExtendedOffsetTableLengths"):
-        dataset.pop(keyword, None)
     dataset.PixelData = encapsulate(compressed)
     dataset["PixelData"].VR = "OB"
     dataset["PixelData"].is_undefined_length = True
@@ -121,9 +123,12 @@ def _frames(pixels: PixelData) -> Iterator[Raster]:
     return (pixels.decode(number) for number in range(1, pixels.count + 1))
 
 
-def _swap_words(_dataset: pydicom.Dataset, element: DataElement) -> None:
-    """Turn the 16-bit words of a big endian OW value round; pydicom keeps them as they are."""
-    if element.VR == "OW" and element.value:
-        swapped = bytearray(element.value)
-        swapped[0::2], swapped[1::2] = swapped[1::2], swapped[0::2]
-        element.value = bytes(swapped)
+def _turn_round(dataset: pydicom.Dataset, element: DataElement) -> None:
+    """Make a big endian value little endian where pydicom keeps the bytes as they are."""
+    width = _WIDTHS.get(element.VR)
+    if width is None or not element.value:
+        return
+    if element.keyword == "PixelData":
+        # Not words, but pixels, as those who write such files (and pydicom) have it.
+        width = max(width, int(dataset.get("BitsAllocated") or 0) // 8)
+    element.value = np.frombuffer(element.value, f">u{width}").astype(f"<u{width}").tobytes()
