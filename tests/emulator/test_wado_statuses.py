@@ -7,14 +7,15 @@
 | 401 | no credential, or a bad one | here; its forms: test_authorization |
 | 403 | no access, or not there | here; permissions: test_iam |
 | 406 | no supported media type | here |
-| 429 | quota exceeded | not here: the emulator has no quotas |
-| 503 | unavailable, or not done in time | not here: the emulator has no time limit |
+| 429 | quota exceeded | here, on demand; more of it: test_traffic |
+| 503 | unavailable, or not done in time | here, on demand; more of it: test_faults |
 """
 
 from __future__ import annotations
 
 import pytest
 
+from orthanc_gcp.emulator.server import Emulator
 from tests.emulator.client import Client, path_of, read, sample
 
 RESOURCES = [
@@ -85,6 +86,15 @@ def test_pixels_that_are_not_there_are_400(client: Client, suffix: str, accept: 
     assert response.status == 400
     assert response.headers["content-type"] == "text/plain; charset=utf-8"
     assert b"no pixel data" in response.data
+
+
+@of_every_resource
+def test_on_demand_it_is_429_or_503(own_client: Client, emulator: Emulator, resource: str) -> None:
+    path = stored(own_client, resource)
+    emulator.switches.change(faults=[{"method": "GET", "status": 503, "count": 1}])
+    assert own_client.get(path).status == 503
+    emulator.switches.change(faults=[], quota={"requestsPerMinute": 1})
+    assert [own_client.get(path).status for _ in range(2)] == [200, 429]
 
 
 def stored(client: Client, resource: str) -> str:
