@@ -215,6 +215,11 @@ def test_jpeg_is_the_default(client: Client, accept: str, version: str) -> None:
         assert np.abs(got - expected).mean() < 4
 
 
+def test_jpeg_can_be_excluded(client: Client) -> None:
+    path = put(client, image(GRADIENT))
+    assert picture(client.get(f"{path}/rendered", f"{JPEG}; q=0, */*"), PNG).size == (120, 100)
+
+
 def test_frames_have_windows_of_their_own(client: Client) -> None:
     groups, shared, voi, rescale = [], Dataset(), Dataset(), Dataset()
     voi.WindowCenter, voi.WindowWidth = 1000, 500

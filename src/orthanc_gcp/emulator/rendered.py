@@ -100,10 +100,11 @@ def _viewport(call: Call) -> Viewport | None:
 def _choose(call: Call, count: int) -> PictureFormat:
     """Return the format that is asked for; several pictures are parts."""
     for accepted in accepted_types(call.request):
-        kind = MediaType(accepted.parameters.get("type", JPEG).lower())
         for media_type in (JPEG, PNG):
             if count == 1 and accepted.covers(media_type):
                 return PictureFormat(media_type, multipart=False)
+        kind = MediaType(accepted.parameters.get("type", JPEG).lower())
+        for media_type in (JPEG, PNG):
             if accepted.covers(MULTIPART) and kind.covers(media_type):
                 return PictureFormat(media_type, multipart=True)
     single = (JPEG, PNG) if count == 1 else ()
