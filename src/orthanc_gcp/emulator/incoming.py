@@ -17,6 +17,8 @@ MAX_PAGE = 1000
 MAX_CONTROL_BODY = 10 * 1024 * 1024
 """What any method but STOW takes (Healthcare API, quotas and limits)."""
 
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
 
 async def read_limited(request: Request, limit: int) -> bytes:
     """Return the body, or refuse it once it proves longer than ``limit``."""
@@ -59,8 +61,11 @@ def page_size(request: Request) -> int:
 
 def origin(request: Request) -> str:
     """Return scheme and host as the client wrote them, for addresses that it will follow."""
-    host = request.headers.get("host")
-    if host is None:
-        address, port = request.scope["server"]
-        host = f"{address}:{port}"
+    address, port = request.scope["server"]
+    host = request.headers.get("host", address)
+    own = (address, "localhost") if address in ("127.0.0.1", "::1") else (address,)
+    if host in own and port != _DEFAULT_PORTS[request.scope["scheme"]]:
+        # dicomweb-client leaves the port out of the header, and follows what it is given. Where
+        # the name is another, somebody in between may well forward from the default port.
+        host = f"{host}:{port}"
     return f"{request.scope['scheme']}://{host}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import closing
 from typing import Protocol
 
 from starlette.responses import Response
@@ -59,7 +60,8 @@ async def _store(call: Call, *, replace: bool) -> Response:
             sink: PartSink = FileParts(receiver)
             if _part_type(content_type, replace=replace) == JSON:
                 sink = MetadataParts(receiver, results)
-            await _receive_multipart(body, content_type.parameters.get("boundary", ""), sink)
+            with closing(sink):
+                await _receive_multipart(body, content_type.parameters.get("boundary", ""), sink)
         await receiver.settle()
     except MultipartError as error:
         raise Refusal(text_error(400, f"invalid multipart request: {error}")) from error
@@ -135,6 +137,8 @@ class PartSink(Protocol):
 
     async def finish(self) -> None: ...
 
+    def close(self) -> None: ...
+
 
 class FileParts:
     """Parts that are instances."""
@@ -153,3 +157,6 @@ class FileParts:
 
     async def finish(self) -> None:
         """Say that no part follows."""
+
+    def close(self) -> None:
+        """Nothing is open but what the receiver abandons."""
