@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
@@ -84,3 +85,12 @@ def test_a_request_has_each_instance_once(store):
         store.store([part, replace(part, series="1.2.3")])
     with pytest.raises(ValueError, match="of their own"):
         store.store([])
+
+
+def test_several_threads_share_one_client(store):
+    """Each gets the answers to its own requests."""
+    batches = [[new_part(b"x" * 100_000) for _ in range(5)] for _ in range(24)]
+    with ThreadPoolExecutor(6) as threads:
+        answers = list(threads.map(store.store, batches))
+    for batch, stored in zip(batches, answers, strict=True):
+        assert stored.outcomes == {part.instance: Result(Outcome.STORED) for part in batch}

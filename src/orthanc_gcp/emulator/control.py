@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Callable
 from typing import Any
 
 from starlette.responses import Response
 
 from orthanc_gcp.emulator.calls import Call
-from orthanc_gcp.emulator.incoming import MAX_CONTROL_BODY, read_limited
+from orthanc_gcp.emulator.incoming import MAX_CONTROL_BODY, page_size, parse_object, read_limited
 from orthanc_gcp.emulator.names import STORE_ID
+from orthanc_gcp.emulator.notifications import check_topics
 from orthanc_gcp.emulator.responses import Refusal, error, json_answer
 
 __all__ = [
@@ -27,8 +27,6 @@ __all__ = [
     "require_resource",
 ]
 
-DEFAULT_PAGE = 100
-MAX_PAGE = 1000
 _CHANGEABLE = ("labels", "notificationConfig", "notificationConfigs", "streamConfigs")
 
 
@@ -54,6 +52,7 @@ async def create_store(call: Call) -> Response:
         raise Refusal(error(400, f"invalid dicom_store_id: {store_id!r}"))
     body = await read_object(call)
     name = call.dataset.store(store_id)
+    check_topics(body)
     body = {**body, "name": str(name)}
     if not call.storage.index.create_store(name, body):
         raise Refusal(error(409, f"already exists: {name}"))
@@ -68,6 +67,7 @@ async def patch_store(call: Call) -> Response:
     if unknown or not mask:
         raise Refusal(error(400, f"invalid update_mask: {','.join(unknown)!r}"))
     given = await read_object(call)
+    check_topics(given)
     body = dict(call.storage.index.store_body(call.store) or {})
     for field in mask:
         body[field] = given.get(field)
@@ -108,7 +108,7 @@ def require_resource(call: Call) -> None:
 
 async def read_object(call: Call) -> dict[str, Any]:
     """Return the JSON object that a request brings."""
-    return _parse_object(await read_limited(call.request, MAX_CONTROL_BODY))
+    return parse_object(await read_limited(call.request, MAX_CONTROL_BODY))
 
 
 def _operation(call: Call) -> dict[str, Any]:
@@ -124,7 +124,7 @@ def _page(call: Call, field: str, find: Callable[..., list[dict[str, Any]]]) -> 
     """Return a page of a dataset's resources; its token is the last name on it."""
     _require_dataset(call)
     query = call.request.query_params
-    size = _page_size(query.get("pageSize", "0"))
+    size = page_size(call.request)
     found = find(call.dataset, query.get("pageToken", ""), size + 1)
     resources = found[:size]
     answer: dict[str, Any] = {field: resources} if resources else {}
@@ -136,23 +136,3 @@ def _page(call: Call, field: str, find: Callable[..., list[dict[str, Any]]]) -> 
 def _require_dataset(call: Call) -> None:
     if not call.storage.index.has_dataset(call.dataset):
         raise call.missing(str(call.dataset))
-
-
-def _page_size(text: str) -> int:
-    try:
-        size = int(text)
-    except ValueError:
-        size = -1
-    if size < 0:
-        raise Refusal(error(400, f"invalid page_size: {text!r}"))
-    return min(size, MAX_PAGE) or DEFAULT_PAGE
-
-
-def _parse_object(body: bytes) -> dict[str, Any]:
-    try:
-        value = json.loads(body or b"{}")
-    except (ValueError, RecursionError):
-        value = None
-    if not isinstance(value, dict):
-        raise Refusal(error(400, "Invalid JSON payload received."))
-    return value

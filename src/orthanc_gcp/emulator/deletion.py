@@ -11,6 +11,7 @@ import asyncio
 from starlette.responses import Response
 
 from orthanc_gcp.emulator.calls import Call
+from orthanc_gcp.emulator.notifications import announcer
 from orthanc_gcp.emulator.operations import record_done, record_failed
 from orthanc_gcp.emulator.responses import json_answer
 
@@ -44,5 +45,5 @@ async def _delete_many(call: Call) -> Response:
 
 def _delete(call: Call) -> int:
     instances = call.instances()
-    call.storage.delete(instances)
+    call.storage.delete(instances, announcer(call, "DeleteInstances"))
     return len(instances)

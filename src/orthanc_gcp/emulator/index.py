@@ -9,18 +9,19 @@ from __future__ import annotations
 import json
 import sqlite3
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from orthanc_gcp.emulator import backlog
 from orthanc_gcp.emulator.attributes import INSTANCE, SERIES, STUDY
 from orthanc_gcp.emulator.names import DatasetName, StoreName
 from orthanc_gcp.emulator.person_names import fuzzy_match
 from orthanc_gcp.emulator.records import Entry, InstanceKey, Record
 
-__all__ = ["Index", "StoredInstance", "Totals"]
+__all__ = ["Announce", "Index", "StoredInstance", "Totals"]
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS stores (
@@ -46,11 +47,15 @@ CREATE TABLE IF NOT EXISTS operations (
     name TEXT PRIMARY KEY, dataset TEXT NOT NULL, body TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS policies (name TEXT PRIMARY KEY, body TEXT NOT NULL);
 """
+Announce = Callable[[sqlite3.Connection, InstanceKey, str], None]
+"""Tells of an instance and its modality, in the transaction that changes it."""
+
 _DELETED_STORE = "deleted/"
-_FROM_INSTANCES = """
+_JOINED = """
 FROM studies JOIN series ON series.study = studies.id
-JOIN instances ON instances.series = series.id
-WHERE studies.store = ?"""
+JOIN instances ON instances.series = series.id"""
+_FROM_INSTANCES = f"{_JOINED} WHERE studies.store = ?"
+_SELECT_KEYS = f"SELECT studies.uid, series.uid, instances.uid, series.modality {_JOINED} WHERE "
 _SELECT_INSTANCES = f"""
 SELECT studies.uid, series.uid, instances.uid, instances.transfer_syntax,
     instances.size, instances.sha256, instances.file {_FROM_INSTANCES}"""
@@ -90,7 +95,7 @@ class Index:
         self._local = threading.local()
         self._lock = threading.Lock()
         self._writer = self._connect()
-        self._writer.executescript(_SCHEMA)
+        self._writer.executescript(_SCHEMA + backlog.SCHEMA)
         self._store_ids: dict[StoreName, int] = {}
 
     def close(self) -> None:
@@ -101,7 +106,7 @@ class Index:
 
     def create_store(self, name: StoreName, body: dict[str, Any]) -> bool:
         """Add a store; tell whether it is new."""
-        with self._transaction() as sql:
+        with self.transaction() as sql:
             done = sql.execute(
                 "INSERT OR IGNORE INTO stores (name, dataset, body) VALUES (?, ?, ?)",
                 (str(name), str(name.parent), json.dumps(body)),
@@ -120,12 +125,12 @@ class Index:
             return self._store_ids.setdefault(name, int(row[0]))
 
     def put_store_body(self, name: StoreName, body: dict[str, Any]) -> None:
-        with self._transaction() as sql:
+        with self.transaction() as sql:
             sql.execute("UPDATE stores SET body = ? WHERE name = ?", (json.dumps(body), str(name)))
 
     def delete_store(self, name: StoreName) -> None:
         """Take a store's name away; its row stays, so that its number is not used again."""
-        with self._transaction() as sql:
+        with self.transaction() as sql:
             sql.execute(
                 "UPDATE stores SET name = ? || id, dataset = '' WHERE name = ?",
                 (_DELETED_STORE, str(name)),
@@ -164,19 +169,25 @@ class Index:
         sha256: bytes,
         file: str,
         replaced: str | None = None,
+        announce: Announce | None = None,
     ) -> None:
         """Add an instance; raise :class:`sqlite3.IntegrityError` when its key is taken.
 
-        The instance in the file ``replaced`` is removed with it.
+        The instance in the file ``replaced`` is removed with it, and its study and series get the
+        attributes of the new one.
         """
-        with self._transaction() as sql:
+        with self.transaction() as sql:
             if replaced is not None:
                 _remove(sql, [replaced])
+            study = _study_row(sql, store, record)
+            series = _series_row(sql, study, record)
+            if replaced is not None:
+                _refresh(sql, study, series, record)
             sql.execute(
                 "INSERT INTO instances (series, uid, sop_class, transfer_syntax, size, sha256,"
                 " file, attributes) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
                 (
-                    _series_row(sql, _study_row(sql, store, record), record),
+                    series,
                     record.key.instance,
                     record.sop_class,
                     record.transfer_syntax,
@@ -186,6 +197,8 @@ class Index:
                     record.attributes(INSTANCE),
                 ),
             )
+            if announce is not None:
+                announce(sql, record.key, record.modality)
 
     def instances(
         self, store: int, study: str, series: str | None = None, instance: str | None = None
@@ -215,9 +228,13 @@ class Index:
     def has_file(self, file: str) -> bool:
         return self.read("SELECT 1 FROM instances WHERE file = ?", (file,)).fetchone() is not None
 
-    def remove(self, files: Sequence[str]) -> None:
+    def remove(self, files: Sequence[str], announce: Announce | None = None) -> None:
         """Remove instances by their files, and the series and studies that are empty then."""
-        with self._transaction() as sql:
+        with self.transaction() as sql:
+            if announce is not None:
+                query = f"{_SELECT_KEYS}{_among(files)} ORDER BY instances.id"
+                for *uids, modality in sql.execute(query, files).fetchall():
+                    announce(sql, InstanceKey(*uids), modality)
             _remove(sql, files)
 
     # Policies
@@ -228,7 +245,7 @@ class Index:
 
     def put_policy(self, name: str, body: dict[str, Any] | None) -> None:
         """Set the policy of a resource, or remove it."""
-        with self._transaction() as sql:
+        with self.transaction() as sql:
             sql.execute("DELETE FROM policies WHERE name = ?", (name,))
             if body is not None:
                 sql.execute("INSERT INTO policies VALUES (?, ?)", (name, json.dumps(body)))
@@ -236,7 +253,7 @@ class Index:
     # Operations
 
     def put_operation(self, name: str, dataset: DatasetName, body: dict[str, Any]) -> None:
-        with self._transaction() as sql:
+        with self.transaction() as sql:
             sql.execute(
                 "INSERT OR REPLACE INTO operations (name, dataset, body) VALUES (?, ?, ?)",
                 (name, str(dataset), json.dumps(body)),
@@ -269,7 +286,8 @@ class Index:
         return cursor
 
     @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """Write all or nothing."""
         with self._lock:
             self._writer.execute("BEGIN IMMEDIATE")
             try:
@@ -321,6 +339,23 @@ def _series_row(sql: sqlite3.Connection, study: int, record: Record | Entry) -> 
     return _new_row(done)
 
 
+def _refresh(sql: sqlite3.Connection, study: int, series: int, record: Record | Entry) -> None:
+    """Set the attributes of a study and a series to those of an instance."""
+    sql.execute(
+        "UPDATE studies SET attributes = ?, patient_name = ?, patient_id = ?,"
+        " accession_number = ?, referring_physician = ?, study_date = ? WHERE id = ?",
+        (record.attributes(STUDY), *record.study_keys().values(), study),
+    )
+    sql.execute(
+        "UPDATE series SET attributes = ?, modality = ? WHERE id = ?",
+        (record.attributes(SERIES), record.modality, series),
+    )
+
+
+def _among(files: Sequence[str]) -> str:
+    return f"file IN ({','.join('?' * len(files))})"
+
+
 def _new_row(done: sqlite3.Cursor) -> int:
     if done.lastrowid is None:
         raise sqlite3.DatabaseError("no row was inserted")
@@ -329,7 +364,7 @@ def _new_row(done: sqlite3.Cursor) -> int:
 
 def _remove(sql: sqlite3.Connection, files: Sequence[str]) -> None:
     # Not by their rows: SQLite gives the number of a deleted row to the next one.
-    chosen = f"FROM instances WHERE file IN ({','.join('?' * len(files))})"
+    chosen = f"FROM instances WHERE {_among(files)}"
     series = sql.execute(f"SELECT DISTINCT series {chosen}", files).fetchall()
     sql.execute(f"DELETE {chosen}", files)
     for (row,) in series:

@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import secrets
-from datetime import UTC, datetime
+from collections.abc import Sequence
 from typing import Any
 
 from orthanc_gcp.emulator.calls import Call
+from orthanc_gcp.emulator.timestamps import timestamp
 
-__all__ = ["record_done", "record_failed", "timestamp"]
+__all__ = ["record_done", "record_failed"]
+
+_INVALID_ARGUMENT = 3
+"""As ``google.rpc.Code`` has it."""
 
 
-def record_done(call: Call, started: float, succeeded: int) -> dict[str, Any]:
-    """Record an operation that has ended well; return what its beginning looks like."""
+def record_done(
+    call: Call, started: float, succeeded: int, failures: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Record an operation that has ended, and what failed; return what its beginning looks like."""
+    counter = {"success": str(succeeded)}
+    if failures:
+        counter["failure"] = str(len(failures))
+        problem = {"code": _INVALID_ARGUMENT, "message": failures[0]}
+        return _record(call, started, counter, {"error": problem})
     response = {"@type": "type.googleapis.com/google.protobuf.Empty"}
-    return _record(call, started, {"success": str(succeeded)}, {"response": response})
+    return _record(call, started, counter, {"response": response})
 
 
 def record_failed(call: Call, started: float, code: int, failed: int) -> dict[str, Any]:
@@ -42,9 +53,3 @@ def _record(
     }
     call.storage.index.put_operation(name, call.dataset, body)
     return {"name": name}
-
-
-def timestamp(seconds: float) -> str:
-    """Return a moment as Google's JSON has it (RFC 3339)."""
-    moment = datetime.fromtimestamp(seconds, UTC)
-    return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")

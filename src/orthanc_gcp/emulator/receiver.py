@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection
 
 from orthanc_gcp.emulator.dicom_reader import InvalidDicomError
 from orthanc_gcp.emulator.fault_rules import Fate
+from orthanc_gcp.emulator.index import Announce
 from orthanc_gcp.emulator.storage import Outcome, Storage, Upload
 from orthanc_gcp.emulator.stow_results import StowResults
 
@@ -33,6 +34,8 @@ class Receiver:
         The only study whose instances are welcome, if there is one.
     replace : bool
         Whether instances that are there already are replaced.
+    announce : callable or None
+        Tells of each instance that is stored.
 
     Attributes
     ----------
@@ -50,10 +53,12 @@ class Receiver:
         study: str | None,
         *,
         replace: bool,
+        announce: Announce | None,
     ) -> None:
         self.fate: Callable[[], Fate] = lambda: Fate.KEPT
         self.conflicts: Collection[Outcome] = (Outcome.DIFFERENT,)
         self._replace = replace
+        self._announce = announce
         self._storage = storage
         self._store = store
         self._results = results
@@ -136,7 +141,9 @@ class Receiver:
             else:
                 self._results.add_failed("internal error", record.sop_class, record.key)
             return
-        outcome = self._storage.keep(self._store, record, upload, replace=self._replace)
+        outcome = self._storage.keep(
+            self._store, record, upload, replace=self._replace, announce=self._announce
+        )
         if outcome in self.conflicts:
             self._results.add_failed("already exists", record.sop_class, record.key)
         else:

@@ -20,7 +20,7 @@ from enum import Enum, auto
 from pathlib import Path
 
 from orthanc_gcp.emulator.dicom_reader import FileSource
-from orthanc_gcp.emulator.index import Index, StoredInstance
+from orthanc_gcp.emulator.index import Announce, Index, StoredInstance
 from orthanc_gcp.emulator.names import StoreName
 from orthanc_gcp.emulator.records import Entry, Record, read_record
 from orthanc_gcp.emulator.searches import Searches
@@ -128,14 +128,23 @@ class Storage:
         """Open a file for an instance that is about to arrive."""
         return Upload(self._limbo)
 
-    def keep(self, store: int, record: Record, upload: Upload, *, replace: bool = False) -> Outcome:
+    def keep(
+        self,
+        store: int,
+        record: Record,
+        upload: Upload,
+        *,
+        replace: bool = False,
+        announce: Announce | None = None,
+    ) -> Outcome:
         """Store an upload that is complete; what has its key already stays, or is replaced."""
         replaced: str | None = None
         try:
-            while not self._add(store, record, upload, replaced):
+            while not self._add(store, record, upload, replaced, announce):
                 present = self.index.instance(store, record.key)
                 if present is None:
-                    continue  # it has been deleted this very moment: there is room now
+                    replaced = None  # it has been deleted this very moment: there is room now
+                    continue
                 same = present.sha256 == upload.sha256
                 if same or not replace:
                     upload.discard()
@@ -147,28 +156,58 @@ class Storage:
         upload.close()
         return Outcome.STORED
 
-    def _add(self, store: int, record: Record, upload: Upload, replaced: str | None) -> bool:
+    def swap(
+        self, store: int, record: Record, upload: Upload, file: str, announce: Announce | None
+    ) -> bool:
+        """Put an upload in the place of a file; tell whether that was still there."""
+        try:
+            done = self._add(store, record, upload, file, announce)
+        except BaseException:
+            upload.discard()
+            raise
+        if done:
+            upload.close()
+        else:
+            upload.discard()
+        return done
+
+    def _add(
+        self,
+        store: int,
+        record: Record,
+        upload: Upload,
+        replaced: str | None,
+        announce: Announce | None,
+    ) -> bool:
         with self._moving:
             if replaced is not None:
+                if not self.index.has_file(replaced):
+                    return False
                 self._withdraw(replaced)
             try:
-                self._put(store, record, upload, replaced)
+                self._put(store, record, upload, replaced, announce)
             except sqlite3.IntegrityError:
-                # If there was something to replace, it is gone by now, and something else there.
                 return False
             upload.move_to(self._files)
         if replaced is not None:
             (self._limbo / replaced).unlink(missing_ok=True)
         return True
 
-    def _put(self, store: int, record: Record, upload: Upload, replaced: str | None) -> None:
+    def _put(
+        self,
+        store: int,
+        record: Record,
+        upload: Upload,
+        replaced: str | None,
+        announce: Announce | None,
+    ) -> None:
         """Enter an upload into the index."""
         about = (upload.size, upload.sha256, upload.name, replaced)
         if not self.searches.prepare():
-            self.index.add(store, record, *about)
+            self.index.add(store, record, *about, announce)
             return
         entry = Entry.of(record)
-        self.index.add(store, entry, *about)
+        self.index.add(store, entry, *about, announce)
         self.searches.repeat(lambda index: index.add(store, entry, *about))
 
     def open(self, file: str) -> int:
@@ -179,23 +218,23 @@ class Storage:
                 return os.open(folder / file, os.O_RDONLY)
         return os.open(self._files / file, os.O_RDONLY)
 
-    def delete(self, instances: Sequence[StoredInstance]) -> None:
+    def delete(self, instances: Sequence[StoredInstance], announce: Announce | None = None) -> None:
         """Delete instances; in steps, so that uploads are not kept waiting."""
         for start in range(0, len(instances), _DELETE_AT_ONCE):
-            self._delete(instances[start : start + _DELETE_AT_ONCE])
+            self._delete(instances[start : start + _DELETE_AT_ONCE], announce)
 
     def delete_store(self, name: StoreName, row: int) -> None:
         """Delete a store and what is in it."""
         self.index.delete_store(name)
         self.delete(self.index.all_instances(row))
 
-    def _delete(self, instances: Sequence[StoredInstance]) -> None:
+    def _delete(self, instances: Sequence[StoredInstance], announce: Announce | None) -> None:
         with self._moving:
             for instance in instances:
                 self._withdraw(instance.file)
             files = [instance.file for instance in instances]
             is_late = self.searches.prepare()
-            self.index.remove(files)
+            self.index.remove(files, announce)
             if is_late:
                 self.searches.repeat(lambda index: index.remove(files))
         for instance in instances:

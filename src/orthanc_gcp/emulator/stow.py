@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import closing
 from typing import Protocol
 
 from starlette.responses import Response
@@ -17,6 +18,7 @@ from orthanc_gcp.emulator.multipart import (
     PartStart,
 )
 from orthanc_gcp.emulator.negotiation import DICOM, JSON, XML, accepted_types, not_acceptable
+from orthanc_gcp.emulator.notifications import announcer
 from orthanc_gcp.emulator.receiver import Receiver
 from orthanc_gcp.emulator.responses import Refusal, text_error
 from orthanc_gcp.emulator.storage import Outcome
@@ -44,7 +46,8 @@ async def _store(call: Call, *, replace: bool) -> Response:
     content_type = parse_media_type(call.request.headers.get("content-type", ""))
     results = StowResults(call.dicomweb_url, call.names.get("study"))
     study = call.names.get("study")
-    receiver = Receiver(call.storage, store, results, study, replace=replace)
+    announce = announcer(call, "UpdateInstances" if replace else "StoreInstances")
+    receiver = Receiver(call.storage, store, results, study, replace=replace, announce=announce)
     if call.strike is not None:
         receiver.fate = call.strike.fate
     if call.services.switches.state.duplicates == ALWAYS_CONFLICT and not replace:
@@ -57,7 +60,8 @@ async def _store(call: Call, *, replace: bool) -> Response:
             sink: PartSink = FileParts(receiver)
             if _part_type(content_type, replace=replace) == JSON:
                 sink = MetadataParts(receiver, results)
-            await _receive_multipart(body, content_type.parameters.get("boundary", ""), sink)
+            with closing(sink):
+                await _receive_multipart(body, content_type.parameters.get("boundary", ""), sink)
         await receiver.settle()
     except MultipartError as error:
         raise Refusal(text_error(400, f"invalid multipart request: {error}")) from error
@@ -133,6 +137,8 @@ class PartSink(Protocol):
 
     async def finish(self) -> None: ...
 
+    def close(self) -> None: ...
+
 
 class FileParts:
     """Parts that are instances."""
@@ -151,3 +157,6 @@ class FileParts:
 
     async def finish(self) -> None:
         """Say that no part follows."""
+
+    def close(self) -> None:
+        """Nothing is open but what the receiver abandons."""

@@ -134,8 +134,8 @@ class DicomStore:
         PartError
             A part could not be produced as announced. The store got no complete request.
         StoreError
-            The instances may have been stored or not, unless a ``status`` says that the request
-            was refused.
+            The store refused, or its answer was lost: unless the reason says that the request was
+            never let in, any of the instances may have been stored.
         ValueError
             There is no part, or two have the same SOP Instance UID, which answers cannot tell
             apart.
@@ -237,10 +237,12 @@ class DicomStore:
     def _get(self, what: str, path: str, limit: int) -> bytes:
         """The body of an answer; empty for 204."""
         with self._exchange(what, "GET", path, {"Accept": _JSON}) as (response, token):
-            succeeded = response.status in (200, 204)
+            succeeded, ends = response.status in (200, 204), _ends(response)
             body = self._read(response, limit if succeeded else LONGEST_REFUSAL)
-            if not succeeded:
-                raise refusal(self._named(what), response.status, response.headers, body, token)
+        if not succeeded:
+            raise refusal(self._named(what), response.status, response.headers, body, token)
+        if not ends:
+            raise self._nonsense(what, _ENDLESS)
         return body
 
     # -- Below ------------------------------------------------------------------------------
@@ -349,11 +351,13 @@ def _unlike_a_file(response: urllib3.BaseHTTPResponse) -> str:
         return f"a file was asked for, {readable(kind) or 'something'} came"
     if headers.get("Content-Encoding", "identity").lower() != "identity":
         return "the file came compressed, though it was asked for as it is"
-    if "Content-Length" not in headers and not _chunked(headers):
-        return "the answer does not say where it ends, so that it might be cut unnoticed"
-    return ""
+    return "" if _ends(response) else _ENDLESS
 
 
-def _chunked(headers: Mapping[str, str]) -> bool:
-    codings = headers.get("Transfer-Encoding", "").split(",")
-    return codings[-1].strip().lower() == "chunked"
+_ENDLESS = "the answer does not say where it ends, so that it might be cut unnoticed"
+
+
+def _ends(response: urllib3.BaseHTTPResponse) -> bool:
+    """Whether an answer, not read yet, tells its end by something else than hanging up."""
+    coding = response.headers.get("Transfer-Encoding", "")
+    return response.length_remaining is not None or coding.strip().lower() == "chunked"
