@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,9 @@ import pytest
 from orthanc_gcp.emulator.server import Emulator, Options
 from tests.emulator.client import STORE, Client, make_dicom, path_of, read, sample
 from tests.emulator.processes import running
+from tests.emulator.test_notifications import CLOUD, configure, heard
 from tests.emulator.test_operations import cancel, ended, operation, switch
+from tests.emulator.test_pubsub import Project, with_scope
 
 
 @dataclass
@@ -101,6 +103,30 @@ def test_what_wildcards_mean(place: Place, pattern: str, names: set[str]) -> Non
     package = "google.cloud.healthcare.v1.dicom"
     assert done["metadata"]["apiMethodName"] == f"{package}.DicomService.ImportDicomData"
     assert done["response"] == {"@type": f"type.googleapis.com/{package}.ImportDicomDataResponse"}
+
+
+@pytest.mark.parametrize(
+    ("config", "is_told"),
+    [
+        (lambda topic: {"notificationConfigs": [{"pubsubTopic": topic}]}, True),
+        (
+            lambda topic: {"notificationConfig": {"pubsubTopic": topic, "sendForBulkImport": True}},
+            True,
+        ),
+        (lambda topic: {"notificationConfig": {"pubsubTopic": topic}}, False),
+    ],
+)
+def test_subscribers_hear_of_imports(
+    place: Place, tmp_path: Path, config: Callable[[str], dict[str, Any]], is_told: bool
+) -> None:
+    project = Project(with_scope(place.client, tmp_path / "data", CLOUD)).set_up()
+    known, new = make_dicom(), place.put("1-new", make_dicom())
+    place.put("2-known", known)
+    place.client.store(known)
+    configure(place.client, **config(project.topic))
+    assert counter(place.load("gs://scans/*")) == {"success": "2"}
+    uid = str(read(new).SOPInstanceUID)
+    assert heard(project) == ([("ImportDicomData", uid)] if is_told else [])
 
 
 def test_many_wildcards(place: Place) -> None:

@@ -140,7 +140,7 @@ class Site:
             try:
                 with engine.connect() as connection:
                     return connection.execute(sql.select(cursors)).first() is not None
-            except sql.exc.OperationalError:
+            except sql.exc.DBAPIError:
                 return False
             finally:
                 engine.dispose()
@@ -151,7 +151,7 @@ class Site:
         """How many instances are in each state; nothing while there is no ledger yet."""
         try:
             rows = self.rows()
-        except sql.exc.OperationalError:
+        except sql.exc.DBAPIError:
             return {}
         counted: dict[str, int] = {}
         for row in rows:

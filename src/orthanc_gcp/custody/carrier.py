@@ -63,10 +63,12 @@ class Carrier:
         archive: Archive,
         destinations: Mapping[str, Destination],
         tokens: Tokens,
+        worker: str,
         clock: Clock,
         stopping: Callable[[], bool],
         luck: Callable[[], float] = random.random,
     ) -> None:
+        self._worker = worker
         self._ledger, self._archive, self._destinations = ledger, archive, destinations
         self._tokens, self._clock, self._stopping, self._luck = tokens, clock, stopping, luck
 
@@ -78,6 +80,8 @@ class Carrier:
         transfers = self._ledger.batch(batch)
         if not transfers:
             return "", []
+        if transfers[0].worker != self._worker:
+            self._ledger.take(batch, self._worker)
         account = transfers[0].account
         destination = self._destinations.get(account)
         if destination is None:

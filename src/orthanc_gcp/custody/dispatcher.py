@@ -26,6 +26,8 @@ class Dispatcher:
 
     Parameters
     ----------
+    source
+        The ledger's name for the Orthanc that can be read from; empty until it is known.
     allowed
         Account -> what may be sent to it now: nothing while it is paused.
     give_up_after
@@ -39,12 +41,13 @@ class Dispatcher:
         workflows: Workflows,
         worker: str,
         clock: Clock,
+        source: Callable[[], str],
         allowed: Callable[[str], Collection[Urgency]],
         give_up_after: Mapping[str, float | None],
     ) -> None:
         self._ledger, self._destinations, self._workflows = ledger, destinations, workflows
         self._worker, self._clock, self._allowed = worker, clock, allowed
-        self._give_up_after = give_up_after
+        self._source, self._give_up_after = source, give_up_after
         self._looked = self._swept = self._kept = float("-inf")
         self._unattended: set[str] = set()
 
@@ -69,11 +72,12 @@ class Dispatcher:
 
     def _send(self, destination: Destination) -> bool:
         account, started = destination.account, False
-        urgencies = self._allowed(account)
-        while urgencies and self._workflows.sending(account) < destination.pace.window:
+        source, urgencies = self._source(), self._allowed(account)
+        while source and urgencies and self._workflows.sending(account) < destination.pace.window:
             batch = f"batch-{uuid.uuid4().hex}"
             claimed = self._ledger.claim(
                 account,
+                source,
                 batch,
                 self._worker,
                 most_instances=destination.pace.instances,
@@ -108,4 +112,4 @@ class Dispatcher:
         self._workflows.forget()
         for account, seconds in self._give_up_after.items():
             if seconds is not None:
-                self._ledger.give_up(account, self._ledger.now() - seconds)
+                self._ledger.give_up(account, self._source(), self._ledger.now() - seconds)

@@ -58,7 +58,7 @@ class Follower:
         PublicationError
             Orthanc is away; nothing was lost.
         """
-        cursor = self._cursor or self._open()
+        cursor = self._cursor or self._begin()
         # The change before is asked for again: that it is still there shows that nobody cleared.
         page = self._archive.changes(max(0, cursor.seq - 1))
         entries = [entry for entry in page.entries if entry.seq > cursor.seq]
@@ -73,13 +73,19 @@ class Follower:
         self._tend()
         return bool(entries)
 
-    def _open(self) -> Cursor:
-        source = self._archive.name()
+    def open(self) -> str:
+        """Learn which Orthanc it is; the ledger's name for it."""
+        if not self._source:
+            self._source = self._archive.name()
+        return self._source
+
+    def _begin(self) -> Cursor:
+        source = self.open()
         cursor = self._ledger.cursor(source)
         if cursor is None:
             cursor = self._ledger.begin(source, self._archive.last_change())
             _log.info("following Orthanc %s from now on", source)
-        self._source, self._cursor = source, cursor
+        self._cursor = cursor
         return cursor
 
     def _start_over(self, cursor: Cursor) -> None:
@@ -129,7 +135,7 @@ class Follower:
 
         Returns how many were received since following began and had been missed.
         """
-        cursor = self._cursor or self._open()
+        cursor = self._cursor or self._begin()
         missed = 0
         for page in self._archive.instances():
             unknown = set(page) - self._ledger.known(self._source, page)

@@ -63,6 +63,7 @@ class Transfer:
     replace: bool
     received: float
     reason: str | None
+    worker: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,6 +241,7 @@ class Ledger:
     def claim(
         self,
         account: str,
+        source: str,
         batch: str,
         worker: str,
         *,
@@ -256,8 +258,8 @@ class Ledger:
         queue = (
             sql.select(*_COLUMNS)
             .where(
-                transfers.c.account == account,
-                transfers.c.state == State.WAITING,
+                _in(account, State.WAITING),
+                transfers.c.source == source,
                 transfers.c.urgency.in_(list(urgencies)),
             )
             .order_by(transfers.c.urgency, transfers.c.id)
@@ -352,6 +354,15 @@ class Ledger:
                 .values(state=State.WAITING, batch=None)
             )
 
+    def take(self, batch: str, worker: str) -> None:
+        """Another worker carries this batch on."""
+        with self.writing() as connection:
+            connection.execute(
+                transfers.update()
+                .where(transfers.c.batch == batch, transfers.c.state == State.SENDING)
+                .values(worker=worker)
+            )
+
     def adopt(self, worker: str, dead: str) -> None:
         """A worker takes over what another, which is dead, held."""
         with self.writing() as connection:
@@ -361,13 +372,14 @@ class Ledger:
                 .values(worker=worker)
             )
 
-    def give_up(self, account: str, before: float) -> None:
+    def give_up(self, account: str, source: str, before: float) -> None:
         """What was received before a moment and is still not sent needs a person."""
         with self.writing() as connection:
             old = connection.scalars(
                 sql.select(transfers.c.id)
                 .where(
                     transfers.c.account == account,
+                    transfers.c.source == source,
                     transfers.c.state.in_([State.WAITING, State.DELAYED]),
                     transfers.c.received < before,
                 )
@@ -507,7 +519,10 @@ class Ledger:
 
 
 def _in(account: str, state: State) -> sql.ColumnElement[bool]:
-    return (transfers.c.account == account) & (transfers.c.state == state)
+    # A literal lets the database see that a partial index serves.
+    return (transfers.c.account == account) & (
+        transfers.c.state == sql.literal(state.value, literal_execute=True)
+    )
 
 
 def _fitting(waiting: Iterator[Transfer], most_bytes: int) -> Iterator[Transfer]:

@@ -6,7 +6,7 @@ from enum import IntEnum, StrEnum
 
 import sqlalchemy as sql
 
-__all__ = ["State", "Urgency", "cursors", "events", "metadata", "standings", "transfers"]
+__all__ = ["State", "Urgency", "cursors", "events", "metadata", "standings", "transfers", "workers"]
 
 
 class State(StrEnum):
@@ -32,6 +32,13 @@ class Urgency(IntEnum):
 
 metadata = sql.MetaData()
 _Id = sql.BigInteger().with_variant(sql.Integer, "sqlite")
+
+
+def _partial(name: str, condition: str, *columns: str) -> sql.Index:
+    """An index over the few rows that a condition holds for."""
+    where = sql.text(condition)
+    return sql.Index(f"gcp_transfers_{name}", *columns, sqlite_where=where, postgresql_where=where)
+
 
 transfers = sql.Table(
     "gcp_transfers",
@@ -61,22 +68,16 @@ transfers = sql.Table(
     sql.Column("acknowledged", sql.Float),
     sql.Column("confirmed", sql.Float),
     sql.UniqueConstraint("account", "source", "resource"),
-    sql.Index("gcp_transfers_queue", "account", "state", "urgency", "id", "size"),
+    # The queue of each Orthanc, and the counts of everything, from the index alone.
+    sql.Index("gcp_transfers_queue", "account", "source", "state", "urgency", "id", "size"),
     sql.Index("gcp_transfers_study", "study", "account"),
     sql.Index("gcp_transfers_series", "series", "account", "state"),
     sql.Index("gcp_transfers_instance", "instance"),
-    sql.Index(
-        "gcp_transfers_batch",
-        "batch",
-        sqlite_where=sql.text("batch IS NOT NULL"),
-        postgresql_where=sql.text("batch IS NOT NULL"),
-    ),
-    sql.Index(
-        "gcp_transfers_held",
-        "held_for",
-        sqlite_where=sql.text("held_for IS NOT NULL"),
-        postgresql_where=sql.text("held_for IS NOT NULL"),
-    ),
+    _partial("batch", "batch IS NOT NULL", "batch"),
+    _partial("held", "held_for IS NOT NULL", "held_for"),
+    _partial("sending", f"state = '{State.SENDING}'", "account", "batch"),
+    _partial("delayed", f"state = '{State.DELAYED}'", "account", "due"),
+    _partial("acknowledged", f"state = '{State.ACKNOWLEDGED}'", "account", "due"),
 )
 """One row for each instance and destination. Times are seconds since 1970, UTC."""
 
@@ -102,6 +103,14 @@ cursors = sql.Table(
     sql.Column("since", sql.Float, nullable=False),  # when following began
 )
 """How far each Orthanc's changes have been read."""
+
+workers = sql.Table(
+    "gcp_workers",
+    metadata,
+    sql.Column("name", sql.Text, primary_key=True),
+    sql.Column("source", sql.Text, nullable=False),
+)
+"""The workers on a database of several; who lives is told by locks."""
 
 standings = sql.Table(
     "gcp_standings",

@@ -19,6 +19,7 @@ from orthanc_gcp.emulator import responses
 from orthanc_gcp.emulator.admin import Admin, SubjectTokens
 from orthanc_gcp.emulator.aws_metadata import AwsMetadata
 from orthanc_gcp.emulator.calls import Call, Services, resource_of
+from orthanc_gcp.emulator.cors import preflight_method, preflight_response, sharing_headers
 from orthanc_gcp.emulator.fault_rules import Strike
 from orthanc_gcp.emulator.faults import answer_call, answer_with
 from orthanc_gcp.emulator.gate import Gate
@@ -27,6 +28,7 @@ from orthanc_gcp.emulator.impersonation import TOKEN_OF_ACCOUNT, Impersonation
 from orthanc_gcp.emulator.incoming import skip_body
 from orthanc_gcp.emulator.metadata import MetadataServer
 from orthanc_gcp.emulator.oauth2 import TokenEndpoint
+from orthanc_gcp.emulator.pubsub import PubSub
 from orthanc_gcp.emulator.quotas import Meter
 from orthanc_gcp.emulator.responses import Refusal
 from orthanc_gcp.emulator.routes import Found, find_route
@@ -57,6 +59,7 @@ class Answering:
             logger.exception("cannot answer %s %s", request.method, request.scope["path"])
             response = responses.error(500, "Internal error encountered.")
         response.raw_headers.append((b"date", self._date()))
+        response.raw_headers.extend(sharing_headers(request))
         await response(scope, receive, send)
 
     async def answer(self, request: Request) -> Response:
@@ -95,6 +98,7 @@ class Application(Answering):
         super().__init__(services)
         identities, mint, clock = services.identities, services.mint, services.clock
         self._gate = Gate(identities, mint, services.policies, services.switches, clock)
+        self._pubsub = PubSub(services, self._gate)
         self._impersonation = Impersonation(services, self._gate)
         self._meter = Meter(clock, identities.pools.project_number)
         self._metadata = metadata
@@ -113,6 +117,9 @@ class Application(Answering):
             self._own[Admin.PATH] = Admin(services.switches)
 
     async def answer(self, request: Request) -> Response:
+        wanted = preflight_method(request)
+        if wanted is not None and self._serves(wanted, request.scope["path"]):
+            return preflight_response(request)
         found = find_route(request.method, request.scope["path"])
         if found is None:
             return await self._answer_others(request)
@@ -146,6 +153,10 @@ class Application(Answering):
         )
         return await route.handler(call)
 
+    def _serves(self, method: str, path: str) -> bool:
+        """Tell whether there is a method of an API."""
+        return find_route(method, path) is not None or self._pubsub.find(method, path) is not None
+
     async def _answer_others(self, request: Request) -> Response:
         """Answer what is not a call of the Healthcare API."""
         path, state = request.scope["path"], self._services.switches.state
@@ -154,6 +165,9 @@ class Application(Answering):
             return await answer_with(state.token_endpoint, endpoint, request)
         if path in self._own:
             return await self._own[path](request)
+        of_pubsub = self._pubsub.find(request.method, path)
+        if of_pubsub is not None:
+            return await of_pubsub(request)
         impersonated = TOKEN_OF_ACCOUNT.fullmatch(path)
         if impersonated is not None and request.method == "POST":
             return await self._impersonation(request, impersonated["email"])

@@ -10,6 +10,7 @@ from starlette.responses import Response
 from orthanc_gcp.emulator.calls import Call
 from orthanc_gcp.emulator.incoming import field_mask, read_object
 from orthanc_gcp.emulator.names import STORE_ID
+from orthanc_gcp.emulator.notifications import check_topics
 from orthanc_gcp.emulator.paging import page
 from orthanc_gcp.emulator.responses import Refusal, error, json_answer
 
@@ -49,6 +50,7 @@ async def create_store(call: Call) -> Response:
         raise Refusal(error(400, f"invalid dicom_store_id: {store_id!r}"))
     body = await read_object(call.request)
     name = call.dataset.store(store_id)
+    check_topics(body)
     body = {**body, "name": str(name)}
     if not call.storage.index.create_store(name, body):
         raise Refusal(error(409, f"already exists: {name}"))
@@ -60,6 +62,7 @@ async def patch_store(call: Call) -> Response:
     require_resource(call)
     mask = field_mask(call.request, _CHANGEABLE)
     given = await read_object(call.request)
+    check_topics(given)
     body = dict(call.storage.index.store_body(call.store) or {})
     for field in mask:
         body[field] = given.get(field)

@@ -11,12 +11,16 @@ from typing import Any
 from starlette.responses import Response
 
 from orthanc_gcp.emulator.calls import Call
+from orthanc_gcp.emulator.names import StoreName
+from orthanc_gcp.emulator.notifications import announcer
 from orthanc_gcp.emulator.operation_calls import begin_short
 from orthanc_gcp.emulator.operations import EMPTY, Job
 from orthanc_gcp.emulator.responses import json_answer
 from orthanc_gcp.emulator.storage import Place
 
 __all__ = ["delete_instance", "delete_series", "delete_study", "empty_place"]
+
+_ACTION = "DeleteInstances"
 
 
 async def delete_study(call: Call) -> Response:
@@ -31,7 +35,7 @@ async def delete_series(call: Call) -> Response:
 
 async def delete_instance(call: Call) -> Response:
     """Handle ``DELETE …/instances/{instance}``, which needs no operation."""
-    await asyncio.to_thread(lambda: call.storage.delete(call.instances()))
+    await asyncio.to_thread(_delete_one, call)
     return json_answer({})
 
 
@@ -45,12 +49,18 @@ def empty_place(job: Job) -> dict[str, Any]:
     index, total = job.storage.index, job.parameters["total"]
     left = index.totals(*job.place).instances
     job.count(success=max(total - left, 0), pending=left)
+    announce = announcer(index, StoreName.parse(job.parameters["name"]), job.clock, _ACTION)
     for batch in index.batches(*job.place):
         job.check()
-        job.storage.delete(batch)
+        job.storage.delete(batch, announce)
         left -= len(batch)
         job.count(success=len(batch), pending=max(left, 0))
     return {"@type": f"type.googleapis.com/{EMPTY}"}
+
+
+def _delete_one(call: Call) -> None:
+    announce = announcer(call.storage.index, call.store, call.services.clock, _ACTION)
+    call.storage.delete(call.instances(), announce)
 
 
 async def _delete_many(call: Call) -> Response:
@@ -59,4 +69,5 @@ async def _delete_many(call: Call) -> Response:
     totals = await asyncio.to_thread(call.storage.index.totals, *place)
     if not totals.instances:
         raise call.missing_path()
-    return await begin_short(call, {"total": totals.instances}, place)
+    parameters = {"total": totals.instances, "name": str(call.store)}
+    return await begin_short(call, parameters, place)

@@ -9,18 +9,28 @@ from __future__ import annotations
 import json
 import sqlite3
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from orthanc_gcp.emulator import backlog
 from orthanc_gcp.emulator.attributes import INSTANCE, SERIES, STUDY
 from orthanc_gcp.emulator.names import DatasetName, LocationName, StoreName
 from orthanc_gcp.emulator.person_names import fuzzy_match
 from orthanc_gcp.emulator.records import Entry, InstanceKey, Record
 
-__all__ = ["STANDARD", "Index", "StorageClass", "StoredInstance", "Totals"]
+__all__ = [
+    "STANDARD",
+    "Announce",
+    "Event",
+    "Index",
+    "StorageClass",
+    "StoredInstance",
+    "Totals",
+    "mark_changed",
+]
 
 STANDARD = "STANDARD"
 """The storage class of what was stored without one."""
@@ -51,15 +61,22 @@ CREATE TABLE IF NOT EXISTS storage_classes (
 CREATE TABLE IF NOT EXISTS operations (
     name TEXT PRIMARY KEY, dataset TEXT NOT NULL, body TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS jobs (operation TEXT PRIMARY KEY, body TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS changed (
+    operation TEXT NOT NULL, instance TEXT NOT NULL, PRIMARY KEY (operation, instance))
+    WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS policies (name TEXT PRIMARY KEY, body TEXT NOT NULL);
 INSERT OR IGNORE INTO datasets
     SELECT DISTINCT dataset, json_object('name', dataset) FROM stores WHERE dataset != '';
 """
 _TAKE_NAME = "UPDATE stores SET name = 'deleted/' || id, dataset = ''"
-_FROM_INSTANCES = """
+_JOINED = """
 FROM studies JOIN series ON series.study = studies.id
-JOIN instances ON instances.series = series.id
-WHERE studies.store = ?"""
+JOIN instances ON instances.series = series.id"""
+_FROM_INSTANCES = f"{_JOINED} WHERE studies.store = ?"
+_SELECT_EVENTS = f"""
+SELECT studies.uid, series.uid, instances.uid, series.modality,
+    COALESCE(storage_classes.name, '{STANDARD}') {_JOINED}
+LEFT JOIN storage_classes ON storage_classes.file = instances.file WHERE """
 _SELECT_INSTANCES = f"""
 SELECT studies.uid, series.uid, instances.uid, instances.transfer_syntax,
     instances.size, instances.sha256, instances.file, instances.id {_FROM_INSTANCES}"""
@@ -95,6 +112,19 @@ class StorageClass(NamedTuple):
     updated: float
 
 
+class Event(NamedTuple):
+    """An instance that comes, changes or goes; ``previous_class`` if its storage class changes."""
+
+    key: InstanceKey
+    modality: str
+    storage_class: str
+    previous_class: str | None = None
+
+
+Announce = Callable[[sqlite3.Connection, Event], None]
+"""Tells of an instance, in the transaction that changes it."""
+
+
 class Totals(NamedTuple):
     """How much there is: numbers, and bytes in the index and in files."""
 
@@ -114,7 +144,7 @@ class Index:
         self._local = threading.local()
         self._lock = threading.Lock()
         self._writer = self._connect()
-        self._writer.executescript(_SCHEMA)
+        self._writer.executescript(_SCHEMA + backlog.SCHEMA)
         self._store_ids: dict[StoreName, int] = {}
 
     def close(self) -> None:
@@ -125,7 +155,7 @@ class Index:
 
     def create_dataset(self, name: DatasetName, body: dict[str, Any]) -> bool:
         """Add a dataset; tell whether it is new."""
-        with self._transaction() as sql:
+        with self.transaction() as sql:
             row = (str(name), json.dumps(body))
             return sql.execute("INSERT OR IGNORE INTO datasets VALUES (?, ?)", row).rowcount > 0
 
@@ -137,7 +167,7 @@ class Index:
         return self.dataset_body(name) is not None
 
     def put_dataset_body(self, name: DatasetName, body: dict[str, Any]) -> None:
-        with self._transaction() as sql:
+        with self.transaction() as sql:
             row = (json.dumps(body), str(name))
             sql.execute("UPDATE datasets SET body = ? WHERE name = ?", row)
 
@@ -155,12 +185,13 @@ class Index:
 
         The rows stay, so that their numbers are not used again.
         """
-        with self._transaction() as sql:
-            sql.execute(
-                "DELETE FROM jobs WHERE operation IN"
-                " (SELECT name FROM operations WHERE dataset = ?)",
-                (str(name),),
-            )
+        with self.transaction() as sql:
+            for table in ("jobs", "changed"):
+                sql.execute(
+                    f"DELETE FROM {table} WHERE operation IN"  # noqa: S608
+                    " (SELECT name FROM operations WHERE dataset = ?)",
+                    (str(name),),
+                )
             for table, column in (("operations", "dataset"), ("datasets", "name")):
                 sql.execute(f"DELETE FROM {table} WHERE {column} = ?", (str(name),))  # noqa: S608
             rows = sql.execute(f"{_TAKE_NAME} WHERE dataset = ? RETURNING id", (str(name),))
@@ -173,7 +204,7 @@ class Index:
 
     def create_store(self, name: StoreName, body: dict[str, Any]) -> bool:
         """Add a store to a dataset that there is; tell whether it is new."""
-        with self._transaction() as sql:
+        with self.transaction() as sql:
             done = sql.execute(
                 "INSERT OR IGNORE INTO stores (name, dataset, body)"
                 " SELECT ?, name, ? FROM datasets WHERE name = ?",
@@ -193,7 +224,7 @@ class Index:
             return self._store_ids.setdefault(name, int(row[0]))
 
     def put_store_body(self, name: StoreName, body: dict[str, Any]) -> None:
-        with self._transaction() as sql:
+        with self.transaction() as sql:
             sql.execute("UPDATE stores SET body = ? WHERE name = ?", (json.dumps(body), str(name)))
 
     def delete_store(self, name: StoreName) -> list[int]:
@@ -201,7 +232,7 @@ class Index:
 
         The row stays, so that its number is not used again.
         """
-        with self._transaction() as sql:
+        with self.transaction() as sql:
             rows = sql.execute(f"{_TAKE_NAME} WHERE name = ? RETURNING id", (str(name),))
             self._store_ids.pop(name, None)
             return [int(row) for (row,) in rows]
@@ -234,19 +265,25 @@ class Index:
         file: str,
         replaced: str | None = None,
         storage_class: StorageClass | None = None,
+        announce: Announce | None = None,
     ) -> None:
         """Add an instance; raise :class:`sqlite3.IntegrityError` when its key is taken.
 
-        The instance in the file ``replaced`` is removed with it.
+        The instance in the file ``replaced`` is removed with it, and its study and series get the
+        attributes of the new one.
         """
-        with self._transaction() as sql:
+        with self.transaction() as sql:
             if replaced is not None:
                 _remove(sql, [replaced])
+            study = _study_row(sql, store, record)
+            series = _series_row(sql, study, record)
+            if replaced is not None:
+                _refresh(sql, study, series, record)
             sql.execute(
                 "INSERT INTO instances (series, uid, sop_class, transfer_syntax, size, sha256,"
                 " file, attributes) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
                 (
-                    _series_row(sql, _study_row(sql, store, record), record),
+                    series,
                     record.key.instance,
                     record.sop_class,
                     record.transfer_syntax,
@@ -258,6 +295,9 @@ class Index:
             )
             if storage_class is not None:
                 _put_storage_class(sql, [file], storage_class)
+            if announce is not None:
+                name = STANDARD if storage_class is None else storage_class.name
+                announce(sql, Event(record.key, record.modality, name))
 
     def instances(
         self, store: int, study: str, series: str | None = None, instance: str | None = None
@@ -294,9 +334,12 @@ class Index:
     def has_file(self, file: str) -> bool:
         return self.read("SELECT 1 FROM instances WHERE file = ?", (file,)).fetchone() is not None
 
-    def remove(self, files: Sequence[str]) -> None:
+    def remove(self, files: Sequence[str], announce: Announce | None = None) -> None:
         """Remove instances by their files, and the series and studies that are empty then."""
-        with self._transaction() as sql:
+        with self.transaction() as sql:
+            if announce is not None:
+                for event in _events(sql, files):
+                    announce(sql, event)
             _remove(sql, files)
 
     # Storage classes
@@ -307,10 +350,21 @@ class Index:
         found = row.fetchone()
         return None if found is None else StorageClass(*found)
 
-    def put_storage_class(self, files: Sequence[str], storage_class: StorageClass) -> None:
+    def put_storage_class(
+        self, files: Sequence[str], storage_class: StorageClass, announce: Announce | None = None
+    ) -> None:
         """Put instances that are still there into a storage class."""
-        with self._transaction() as sql:
+        with self.transaction() as sql:
+            events = _events(sql, files) if announce is not None else []
             _put_storage_class(sql, files, storage_class)
+            for event in events:
+                if announce is not None and event.storage_class != storage_class.name:
+                    announce(
+                        sql,
+                        event._replace(
+                            storage_class=storage_class.name, previous_class=event.storage_class
+                        ),
+                    )
 
     # Policies
 
@@ -320,7 +374,7 @@ class Index:
 
     def put_policy(self, name: str, body: dict[str, Any] | None) -> None:
         """Set the policy of a resource, or remove it."""
-        with self._transaction() as sql:
+        with self.transaction() as sql:
             sql.execute("DELETE FROM policies WHERE name = ?", (name,))
             if body is not None:
                 sql.execute("INSERT INTO policies VALUES (?, ?)", (name, json.dumps(body)))
@@ -331,15 +385,26 @@ class Index:
         self, name: str, dataset: DatasetName, body: dict[str, Any], job: dict[str, Any]
     ) -> None:
         """Add an operation, and what it takes to carry it out, until :meth:`end_operation`."""
-        with self._transaction() as sql:
+        with self.transaction() as sql:
             row = (name, str(dataset), json.dumps(body))
             sql.execute("INSERT INTO operations (name, dataset, body) VALUES (?, ?, ?)", row)
             sql.execute("INSERT INTO jobs VALUES (?, ?)", (name, json.dumps(job)))
 
     def end_operation(self, name: str, body: dict[str, Any]) -> None:
-        with self._transaction() as sql:
+        with self.transaction() as sql:
             sql.execute("UPDATE operations SET body = ? WHERE name = ?", (json.dumps(body), name))
             sql.execute("DELETE FROM jobs WHERE operation = ?", (name,))
+            sql.execute("DELETE FROM changed WHERE operation = ?", (name,))
+
+    def changed(self, operation: str) -> int:
+        """Return how many instances an operation that has not ended has changed."""
+        row = self.read("SELECT COUNT(*) FROM changed WHERE operation = ?", (operation,))
+        return int(row.fetchone()[0])
+
+    def is_changed(self, operation: str, key: InstanceKey) -> bool:
+        row = (operation, key.path)
+        query = "SELECT 1 FROM changed WHERE operation = ? AND instance = ?"
+        return self.read(query, row).fetchone() is not None
 
     def jobs(self) -> list[tuple[dict[str, Any], dict[str, Any]]]:
         """Return the operations that have not ended, each with its job."""
@@ -351,7 +416,7 @@ class Index:
 
     def forget_operations(self, ended_before: str) -> None:
         """Remove the operations that ended before a moment."""
-        with self._transaction() as sql:
+        with self.transaction() as sql:
             sql.execute(
                 "DELETE FROM operations WHERE json_extract(body, '$.metadata.endTime') < ?",
                 (ended_before,),
@@ -384,7 +449,8 @@ class Index:
         return cursor
 
     @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """Write all or nothing."""
         with self._lock:
             self._writer.execute("BEGIN IMMEDIATE")
             try:
@@ -424,6 +490,14 @@ def _put_storage_class(
     )
 
 
+def mark_changed(sql: sqlite3.Connection, operation: str, key: InstanceKey) -> None:
+    """Note, in the transaction that changes an instance, which operation does it."""
+    sql.execute(
+        "INSERT OR IGNORE INTO changed SELECT operation, ? FROM jobs WHERE operation = ?",
+        (key.path, operation),
+    )
+
+
 def _study_row(sql: sqlite3.Connection, store: int, record: Record | Entry) -> int:
     uid = record.key.study
     row = sql.execute("SELECT id FROM studies WHERE store = ? AND uid = ?", (store, uid)).fetchone()
@@ -449,6 +523,29 @@ def _series_row(sql: sqlite3.Connection, study: int, record: Record | Entry) -> 
     return _new_row(done)
 
 
+def _refresh(sql: sqlite3.Connection, study: int, series: int, record: Record | Entry) -> None:
+    """Set the attributes of a study and a series to those of an instance."""
+    sql.execute(
+        "UPDATE studies SET attributes = ?, patient_name = ?, patient_id = ?,"
+        " accession_number = ?, referring_physician = ?, study_date = ? WHERE id = ?",
+        (record.attributes(STUDY), *record.study_keys().values(), study),
+    )
+    sql.execute(
+        "UPDATE series SET attributes = ?, modality = ? WHERE id = ?",
+        (record.attributes(SERIES), record.modality, series),
+    )
+
+
+def _among(files: Sequence[str]) -> str:
+    return f"instances.file IN ({','.join('?' * len(files))})"
+
+
+def _events(sql: sqlite3.Connection, files: Sequence[str]) -> list[Event]:
+    """Return what there is to tell of instances, in the order of their arrival."""
+    rows = sql.execute(f"{_SELECT_EVENTS}{_among(files)} ORDER BY instances.id", files).fetchall()
+    return [Event(InstanceKey(*uids), modality, name) for *uids, modality, name in rows]
+
+
 def _new_row(done: sqlite3.Cursor) -> int:
     if done.lastrowid is None:
         raise sqlite3.DatabaseError("no row was inserted")
@@ -457,7 +554,7 @@ def _new_row(done: sqlite3.Cursor) -> int:
 
 def _remove(sql: sqlite3.Connection, files: Sequence[str]) -> None:
     # Not by their rows: SQLite gives the number of a deleted row to the next one.
-    chosen = f"FROM instances WHERE file IN ({','.join('?' * len(files))})"
+    chosen = f"FROM instances WHERE {_among(files)}"
     series = sql.execute(f"SELECT DISTINCT series {chosen}", files).fetchall()
     sql.executemany("DELETE FROM storage_classes WHERE file = ?", [(file,) for file in files])
     sql.execute(f"DELETE {chosen}", files)

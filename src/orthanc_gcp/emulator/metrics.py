@@ -13,8 +13,8 @@ from starlette.responses import Response
 
 from orthanc_gcp.emulator.calls import Call
 from orthanc_gcp.emulator.index import STANDARD, StorageClass, Totals
-from orthanc_gcp.emulator.operations import timestamp
 from orthanc_gcp.emulator.responses import json_answer
+from orthanc_gcp.emulator.timestamps import timestamp
 
 __all__ = ["get_series_metrics", "get_storage_info", "get_store_metrics", "get_study_metrics"]
 

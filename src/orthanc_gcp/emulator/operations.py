@@ -11,15 +11,15 @@ import logging
 import secrets
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
 from typing import Any
 
 from orthanc_gcp.emulator.buckets import Buckets
 from orthanc_gcp.emulator.names import DatasetName
 from orthanc_gcp.emulator.storage import Place, Storage
 from orthanc_gcp.emulator.switches import Switches
+from orthanc_gcp.emulator.timestamps import timestamp
 
-__all__ = ["EMPTY", "Job", "OperationError", "Operations", "TooManyOperationsError", "timestamp"]
+__all__ = ["EMPTY", "Job", "OperationError", "Operations", "TooManyOperationsError"]
 
 logger = logging.getLogger(__name__)
 
@@ -269,9 +269,3 @@ class Operations:
             return running[0].body()
         end = body["metadata"].get("endTime", "")
         return None if end and end < timestamp(self._clock() - KEPT) else body
-
-
-def timestamp(seconds: float) -> str:
-    """Return a moment as Google's JSON has it (RFC 3339)."""
-    moment = datetime.fromtimestamp(seconds, UTC)
-    return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")

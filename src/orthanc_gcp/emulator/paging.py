@@ -9,12 +9,10 @@ from typing import Any
 from starlette.requests import Request
 
 from orthanc_gcp.emulator.filters import InvalidFilterError, parse_filter
+from orthanc_gcp.emulator.incoming import page_size
 from orthanc_gcp.emulator.responses import Refusal, error
 
 __all__ = ["page"]
-
-DEFAULT_PAGE = 100
-MAX_PAGE = 1000
 
 
 def page(
@@ -25,7 +23,7 @@ def page(
     ``find`` yields the resources whose names come after another, in order.
     """
     query = request.query_params
-    size = _size(query.get("pageSize", "0"))
+    size = page_size(request)
     try:
         matches = parse_filter(query.get("filter", ""))
     except InvalidFilterError as problem:
@@ -36,13 +34,3 @@ def page(
     if len(found) > size:
         answer["nextPageToken"] = resources[-1]["name"]
     return answer
-
-
-def _size(text: str) -> int:
-    try:
-        size = int(text)
-    except ValueError:
-        size = -1
-    if size < 0:
-        raise Refusal(error(400, f"invalid page_size: {text!r}"))
-    return min(size, MAX_PAGE) or DEFAULT_PAGE

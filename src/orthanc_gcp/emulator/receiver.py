@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection
 
 from orthanc_gcp.emulator.dicom_reader import InvalidDicomError
 from orthanc_gcp.emulator.fault_rules import Fate
-from orthanc_gcp.emulator.index import StorageClass
+from orthanc_gcp.emulator.index import Announce, StorageClass
 from orthanc_gcp.emulator.records import Record
 from orthanc_gcp.emulator.storage import BeingDeletedError, Outcome, Storage, Upload
 from orthanc_gcp.emulator.stow_results import StowResults
@@ -37,6 +37,8 @@ class Receiver:
         Whether instances that are there already are replaced.
     storage_class : StorageClass or None
         Where the instances go, if it is not the usual one.
+    announce : callable or None
+        Tells of each instance that is stored.
 
     Attributes
     ----------
@@ -55,11 +57,13 @@ class Receiver:
         *,
         replace: bool,
         storage_class: StorageClass | None = None,
+        announce: Announce | None,
     ) -> None:
         self.fate: Callable[[], Fate] = lambda: Fate.KEPT
         self.conflicts: Collection[Outcome] = (Outcome.DIFFERENT,)
         self._replace = replace
         self._storage_class = storage_class
+        self._announce = announce
         self._storage = storage
         self._store = store
         self._results = results
@@ -152,6 +156,7 @@ class Receiver:
                 upload,
                 replace=self._replace,
                 storage_class=self._storage_class,
+                announce=self._announce,
             )
         except BeingDeletedError:
             detail = "the study or series is being deleted"

@@ -58,7 +58,10 @@ _USUAL_MESSAGES = {
     504: "Deadline expired before operation could complete.",
 }
 _HEALTHCARE = "healthcare.googleapis.com"
-_IAM = "iamcredentials.googleapis.com"
+_SERVICES = {
+    "google.iam.credentials.": "iamcredentials.googleapis.com",
+    "google.pubsub.": "pubsub.googleapis.com",
+}
 _TYPES = "type.googleapis.com/google.rpc"
 _REALM = 'Bearer realm="https://accounts.google.com/"'
 _EXPECTED = (
@@ -272,7 +275,8 @@ def impersonation_denied() -> Response:
 
 
 def _error_info(reason: str, rpc: str) -> dict[str, Any]:
-    service = _IAM if rpc.startswith("google.iam.credentials.") else _HEALTHCARE
+    named = (service for prefix, service in _SERVICES.items() if rpc.startswith(prefix))
+    service = next(named, _HEALTHCARE)
     return _info(reason, "googleapis.com", {"service": service, "method": rpc})
 
 

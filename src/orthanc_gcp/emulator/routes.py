@@ -41,9 +41,11 @@ from orthanc_gcp.emulator.operation_calls import (
     list_operations,
 )
 from orthanc_gcp.emulator.qido import search_instances, search_series, search_studies
+from orthanc_gcp.emulator.rendered import retrieve_rendered
 from orthanc_gcp.emulator.storage_classes import set_blob_storage_settings
 from orthanc_gcp.emulator.stow import store_instances, update_instances
 from orthanc_gcp.emulator.transfers import export_instances, import_instances
+from orthanc_gcp.emulator.updates import update_metadata
 from orthanc_gcp.emulator.wado import retrieve, retrieve_instance, retrieve_metadata
 
 __all__ = ["Found", "find_route"]
@@ -132,6 +134,13 @@ _ROUTES = (
         )
         for path in (_STUDIES, _STUDY)
     ),
+    *(
+        replace(
+            _web("PATCH", f"{path}/metadata", update_metadata, f"Update{level}Metadata", "Update"),
+            versions=("v1beta1",),
+        )
+        for path, level in ((_STUDY, "Study"), (_SERIES, "Series"), (_INSTANCE, "Instance"))
+    ),
     _web("GET", _STUDIES, search_studies, "SearchForStudies", "Read"),
     _web("GET", f"{_STORE}/dicomWeb/series", search_series, "SearchForSeries", "Read"),
     _web("GET", f"{_STORE}/dicomWeb/instances", search_instances, "SearchForInstances", "Read"),
@@ -145,6 +154,8 @@ _ROUTES = (
     _web("GET", f"{_SERIES}/metadata", retrieve_metadata, "RetrieveSeriesMetadata", "Read"),
     _web("GET", f"{_INSTANCE}/metadata", retrieve_metadata, "RetrieveInstanceMetadata", "Read"),
     _web("GET", _FRAMES, retrieve_frames, "RetrieveFrames", "Read"),
+    _web("GET", f"{_INSTANCE}/rendered", retrieve_rendered, "RetrieveRenderedInstance", "Read"),
+    _web("GET", f"{_FRAMES}/rendered", retrieve_rendered, "RetrieveRenderedFrames", "Read"),
     _web("GET", _BULK_DATA, retrieve_bulk_data, "RetrieveBulkdata", "Read"),
     _web("DELETE", _STUDY, delete_study, "DeleteStudy", "Delete"),
     _web("DELETE", _SERIES, delete_series, "DeleteSeries", "Delete"),

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from orthanc_gcp.emulator.dicom_reader import FileSource
-from orthanc_gcp.emulator.index import Index, StorageClass, StoredInstance
+from orthanc_gcp.emulator.index import Announce, Index, StorageClass, StoredInstance
 from orthanc_gcp.emulator.names import DatasetName, StoreName
 from orthanc_gcp.emulator.records import Entry, InstanceKey, Record, read_record
 from orthanc_gcp.emulator.searches import Searches
@@ -127,7 +127,7 @@ class Storage:
         self.index = Index(directory / "index.sqlite")
         self.searches = Searches(self.index, directory / "searches", search_lag, clock)
         # A file moves when its entry in the index comes or goes: both or neither, for others.
-        self._moving = threading.Lock()
+        self._moving = threading.RLock()
         self._being_deleted: Counter[Place] = Counter()
         self._recover()
         # They were deleted while an instance arrived, or the end came in between.
@@ -150,6 +150,7 @@ class Storage:
         *,
         replace: bool = False,
         storage_class: StorageClass | None = None,
+        announce: Announce | None = None,
     ) -> Outcome:
         """Store an upload that is complete; what has its key already stays, or is replaced.
 
@@ -157,10 +158,11 @@ class Storage:
         """
         replaced: str | None = None
         try:
-            while not self._add(store, record, upload, replaced, storage_class):
+            while not self._add(store, record, upload, replaced, storage_class, announce):
                 present = self.index.instance(store, record.key)
                 if present is None:
-                    continue  # it has been deleted this very moment: there is room now
+                    replaced = None  # it has been deleted this very moment: there is room now
+                    continue
                 same = present.sha256 == upload.sha256
                 if same or not replace:
                     upload.discard()
@@ -172,6 +174,33 @@ class Storage:
         upload.close()
         return Outcome.STORED
 
+    def swap(
+        self, store: int, record: Record, upload: Upload, file: str, announce: Announce | None
+    ) -> bool:
+        """Put an upload in the place of a file, if that is still there; tell whether it was.
+
+        It goes into the same storage class. Raise :class:`BeingDeletedError` as :meth:`keep` does.
+        """
+        try:
+            with self._moving:
+                storage_class = self.index.storage_class(file)
+                done = self._add(store, record, upload, file, storage_class, announce)
+        except BaseException:
+            upload.discard()
+            raise
+        if done:
+            upload.close()
+        else:
+            upload.discard()
+        return done
+
+    def put_storage_class(
+        self, files: Sequence[str], storage_class: StorageClass, announce: Announce | None
+    ) -> None:
+        """Put instances that are still there into a storage class."""
+        with self._moving:
+            self.index.put_storage_class(files, storage_class, announce)
+
     def _add(
         self,
         store: int,
@@ -179,16 +208,18 @@ class Storage:
         upload: Upload,
         replaced: str | None,
         storage_class: StorageClass | None,
+        announce: Announce | None,
     ) -> bool:
         with self._moving:
             if self._is_being_deleted(store, record.key):
                 raise BeingDeletedError
             if replaced is not None:
+                if not self.index.has_file(replaced):
+                    return False
                 self._withdraw(replaced)
             try:
-                self._put(store, record, upload, replaced, storage_class)
+                self._put(store, record, upload, replaced, storage_class, announce)
             except sqlite3.IntegrityError:
-                # If there was something to replace, it is gone by now, and something else there.
                 return False
             upload.move_to(self._files)
         if replaced is not None:
@@ -202,14 +233,15 @@ class Storage:
         upload: Upload,
         replaced: str | None,
         storage_class: StorageClass | None,
+        announce: Announce | None,
     ) -> None:
         """Enter an upload into the index."""
         about = (upload.size, upload.sha256, upload.name, replaced, storage_class)
         if not self.searches.prepare():
-            self.index.add(store, record, *about)
+            self.index.add(store, record, *about, announce)
             return
         entry = Entry.of(record)
-        self.index.add(store, entry, *about)
+        self.index.add(store, entry, *about, announce)
         self.searches.repeat(lambda index: index.add(store, entry, *about))
 
     def refuse(self, place: Place) -> None:
@@ -236,10 +268,10 @@ class Storage:
                 return os.open(folder / file, os.O_RDONLY)
         return os.open(self._files / file, os.O_RDONLY)
 
-    def delete(self, instances: Sequence[StoredInstance]) -> None:
+    def delete(self, instances: Sequence[StoredInstance], announce: Announce | None = None) -> None:
         """Delete instances; in steps, so that uploads are not kept waiting."""
         for start in range(0, len(instances), _DELETE_AT_ONCE):
-            self._delete(instances[start : start + _DELETE_AT_ONCE])
+            self._delete(instances[start : start + _DELETE_AT_ONCE], announce)
 
     def delete_store(self, name: StoreName) -> None:
         """Delete a store and what is in it."""
@@ -252,15 +284,15 @@ class Storage:
     def _empty(self, stores: Sequence[int]) -> None:
         for row in stores:
             for batch in self.index.batches(row, size=_DELETE_AT_ONCE):
-                self._delete(batch)
+                self._delete(batch, None)
 
-    def _delete(self, instances: Sequence[StoredInstance]) -> None:
+    def _delete(self, instances: Sequence[StoredInstance], announce: Announce | None) -> None:
         with self._moving:
             for instance in instances:
                 self._withdraw(instance.file)
             files = [instance.file for instance in instances]
             is_late = self.searches.prepare()
-            self.index.remove(files)
+            self.index.remove(files, announce)
             if is_late:
                 self.searches.repeat(lambda index: index.remove(files))
         for instance in instances:

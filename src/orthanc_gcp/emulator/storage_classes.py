@@ -9,6 +9,8 @@ from starlette.responses import Response
 from orthanc_gcp.emulator.calls import Call
 from orthanc_gcp.emulator.incoming import read_object
 from orthanc_gcp.emulator.index import STANDARD, StorageClass
+from orthanc_gcp.emulator.names import StoreName
+from orthanc_gcp.emulator.notifications import announcer
 from orthanc_gcp.emulator.operation_calls import begin_short
 from orthanc_gcp.emulator.operations import Job
 from orthanc_gcp.emulator.responses import Refusal, error
@@ -59,6 +61,7 @@ async def set_blob_storage_settings(call: Call) -> Response:
         raise call.missing_path()
     parameters = {
         "store": store,
+        "name": str(call.store),
         "uids": uids,
         "class": wanted,
         "filter": check_filter(body),
@@ -70,9 +73,12 @@ async def set_blob_storage_settings(call: Call) -> Response:
 def change_storage_class(job: Job) -> dict[str, Any]:
     """Carry out ``setBlobStorageSettings``."""
     storage_class = StorageClass(job.parameters["class"], job.clock())
+    store = StoreName.parse(job.parameters["name"])
+    announce = announcer(job.storage.index, store, job.clock, "SetBlobSettings")
     for batch in selected(job):
         job.check()
-        job.storage.index.put_storage_class([instance.file for instance in batch], storage_class)
+        files = [instance.file for instance in batch]
+        job.storage.put_storage_class(files, storage_class, announce)
         job.count(success=len(batch))
     package = f"google.cloud.healthcare.{job.parameters['version']}.storageinfo"
     return {"@type": f"type.googleapis.com/{package}.SetBlobStorageSettingsResponse"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import closing
 from typing import Protocol
 
 from starlette.responses import Response
@@ -18,6 +19,7 @@ from orthanc_gcp.emulator.multipart import (
     PartStart,
 )
 from orthanc_gcp.emulator.negotiation import DICOM, JSON, XML, accepted_types, not_acceptable
+from orthanc_gcp.emulator.notifications import announcer
 from orthanc_gcp.emulator.receiver import Receiver
 from orthanc_gcp.emulator.responses import Refusal, text_error
 from orthanc_gcp.emulator.storage import Outcome
@@ -46,8 +48,20 @@ async def _store(call: Call, *, replace: bool) -> Response:
     content_type = parse_media_type(call.request.headers.get("content-type", ""))
     results = StowResults(call.dicomweb_url, call.names.get("study"))
     study = call.names.get("study")
+    announce = announcer(
+        call.storage.index,
+        call.store,
+        call.services.clock,
+        "UpdateInstances" if replace else "StoreInstances",
+    )
     receiver = Receiver(
-        call.storage, store, results, study, replace=replace, storage_class=_storage_class(call)
+        call.storage,
+        store,
+        results,
+        study,
+        replace=replace,
+        storage_class=_storage_class(call),
+        announce=announce,
     )
     if call.strike is not None:
         receiver.fate = call.strike.fate
@@ -61,7 +75,8 @@ async def _store(call: Call, *, replace: bool) -> Response:
             sink: PartSink = FileParts(receiver)
             if _part_type(content_type, replace=replace) == JSON:
                 sink = MetadataParts(receiver, results)
-            await _receive_multipart(body, content_type.parameters.get("boundary", ""), sink)
+            with closing(sink):
+                await _receive_multipart(body, content_type.parameters.get("boundary", ""), sink)
         await receiver.settle()
     except MultipartError as error:
         raise Refusal(text_error(400, f"invalid multipart request: {error}")) from error
@@ -145,6 +160,8 @@ class PartSink(Protocol):
 
     async def finish(self) -> None: ...
 
+    def close(self) -> None: ...
+
 
 class FileParts:
     """Parts that are instances."""
@@ -163,3 +180,6 @@ class FileParts:
 
     async def finish(self) -> None:
         """Say that no part follows."""
+
+    def close(self) -> None:
+        """Nothing is open but what the receiver abandons."""

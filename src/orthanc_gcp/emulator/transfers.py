@@ -17,10 +17,11 @@ from orthanc_gcp.emulator.buckets import InvalidUriError, ObjectUri, Unavailable
 from orthanc_gcp.emulator.calls import Call
 from orthanc_gcp.emulator.dicom_reader import InvalidDicomError
 from orthanc_gcp.emulator.incoming import read_object
-from orthanc_gcp.emulator.index import StoredInstance
+from orthanc_gcp.emulator.index import Announce, StoredInstance
 from orthanc_gcp.emulator.media_types import parse_media_type
 from orthanc_gcp.emulator.names import StoreName
 from orthanc_gcp.emulator.negotiation import DICOM
+from orthanc_gcp.emulator.notifications import IMPORT, announcer
 from orthanc_gcp.emulator.operation_calls import begin_long
 from orthanc_gcp.emulator.operations import Job, OperationError
 from orthanc_gcp.emulator.responses import Refusal, error
@@ -87,13 +88,14 @@ def read_objects(job: Job) -> dict[str, Any]:
     """Carry out an import: what is stored already, and the same, is a success again."""
     uri = ObjectUri.parse(job.parameters["uri"])
     store = StoreName.parse(job.parameters["name"])
+    announce = announcer(job.storage.index, store, job.clock, IMPORT)
     number = 0
     try:
         for number, name in enumerate(job.buckets.find(uri), 1):
             job.check()
             if job.storage.index.store_id(store) != job.parameters["store"]:
                 raise OperationError(_NOT_FOUND, "the DICOM store was deleted")
-            _count(job, number, _import_one(job, ObjectUri(uri.bucket, name)))
+            _count(job, number, _import_one(job, ObjectUri(uri.bucket, name), announce))
     except UnavailableError as problem:
         raise OperationError(UNAVAILABLE, str(problem)) from problem
     if not number:
@@ -111,14 +113,16 @@ def write_objects(job: Job) -> dict[str, Any]:
     return _response(job, "ExportDicomDataResponse")
 
 
-def _import_one(job: Job, uri: ObjectUri) -> str | None:
+def _import_one(job: Job, uri: ObjectUri, announce: Announce | None) -> str | None:
     """Store an object; return why it failed, if it did."""
     upload = job.storage.begin()
     try:
         _fill(upload, job, uri)
         record = upload.read_record()
         wanted = storage_class(job.parameters["class"], job.clock())
-        outcome = job.storage.keep(job.parameters["store"], record, upload, storage_class=wanted)
+        outcome = job.storage.keep(
+            job.parameters["store"], record, upload, storage_class=wanted, announce=announce
+        )
     except BeingDeletedError:
         reason = "the study or series is being deleted"
     except UnavailableError:

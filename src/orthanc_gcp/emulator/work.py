@@ -6,6 +6,7 @@ from orthanc_gcp.emulator.datasets import add_dataset
 from orthanc_gcp.emulator.deletion import empty_place
 from orthanc_gcp.emulator.storage_classes import change_storage_class
 from orthanc_gcp.emulator.transfers import read_objects, write_objects
+from orthanc_gcp.emulator.updates import change_instances
 
 __all__ = ["WORK"]
 
@@ -16,5 +17,7 @@ WORK = {
     "ExportDicomData": write_objects,
     "ImportDicomData": read_objects,
     "SetBlobStorageSettings": change_storage_class,
+    "UpdateSeriesMetadata": change_instances,
+    "UpdateStudyMetadata": change_instances,
 }
 """By the last part of Google's name for the method."""

@@ -12,7 +12,7 @@ import typer
 
 from orthanc_gcp import configuration
 from orthanc_gcp.configuration.files import folder_of, read_files
-from orthanc_gcp.errors import ConfigurationError
+from orthanc_gcp.errors import ConfigurationError, GcpError
 from orthanc_gcp.orthanc_rest import OrthancRest
 
 __all__ = ["worker"]
@@ -52,4 +52,8 @@ def worker(
     running = Worker(settings, rest, name)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: running.stop())
-    running.run()
+    try:
+        running.run()
+    except GcpError as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(1) from None

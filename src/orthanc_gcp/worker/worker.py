@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Collection
+from functools import partial
 
 import sqlalchemy as sql
 
@@ -17,6 +18,7 @@ from orthanc_gcp.custody.carrier import Carrier, Destination
 from orthanc_gcp.custody.dispatcher import Dispatcher
 from orthanc_gcp.custody.follower import Follower
 from orthanc_gcp.custody.ledger import Ledger
+from orthanc_gcp.custody.membership import Membership, join
 from orthanc_gcp.custody.pace import Pace
 from orthanc_gcp.custody.rules import Rules
 from orthanc_gcp.custody.tables import Urgency
@@ -34,6 +36,7 @@ _log = logging.getLogger(__name__)
 IDLE, ACTIVE = 0.3, 0.05
 """Seconds between two looks at Orthanc's changes, while nothing comes and while something does."""
 LONGEST_PAUSE = 10.0
+BELONG_EVERY = 1.0
 LAST_WORDS = 5
 """Seconds that requests have to break off when the worker stops."""
 
@@ -57,16 +60,23 @@ class Worker:
             database.url_of(settings.section.database, settings.storage_folder)
         )
         self.ledger = Ledger(self._engine)
+        self._name = name
+        self._membership: Membership | None = None
         self._tokens = Tokens(settings, self._clock)
         archive = Archive(orthanc)
         self.destinations = {
             account.name: self._destination(settings, account) for account in settings.accounts
         }
-        stopping = self._stopping.is_set
         carrier = Carrier(
-            self.ledger, archive, self.destinations, self._tokens, self._clock, stopping
+            self.ledger,
+            archive,
+            self.destinations,
+            self._tokens,
+            name,
+            self._clock,
+            self._must_stop,
         )
-        witness = Witness(self.ledger, self.destinations, stopping)
+        witness = Witness(self.ledger, self.destinations, self._must_stop)
         self._workflows = Workflows(self._engine, name, carrier, witness, self._work.set)
         rules = Rules(settings.rules, archive.simplified_tags)
         self._follower = Follower(self.ledger, archive, rules, self._clock, self._work.set)
@@ -76,24 +86,40 @@ class Worker:
             self._workflows,
             name,
             self._clock,
+            lambda: self._follower.source,
             self._allowed,
             {account.name: account.give_up_after for account in settings.accounts},
         )
 
     def run(self) -> None:
-        """Work until :meth:`stop`."""
-        self._persist(self.ledger.create)
+        """Work until :meth:`stop`.
+
+        Raises
+        ------
+        GcpError
+            Another worker has the database, or the same name.
+        """
+        membership = self._reach(self._join)
+        if membership is None:
+            return
+        self._membership = membership
         self._tokens.start()
         self._workflows.start()
-        follower = threading.Thread(target=self._follow, name="gcp-follower")
-        follower.start()
+        loops = [
+            threading.Thread(target=loop, name=f"gcp-{loop.__name__.strip('_')}")
+            for loop in (self._follow, self._belong)
+        ]
+        for thread in loops:
+            thread.start()
         try:
             self._dispatch()
         finally:
-            self._stopping.set()
-            follower.join()
+            self.stop()
+            for thread in loops:
+                thread.join()
             self._workflows.stop(LAST_WORDS)
             self._tokens.stop()
+            membership.leave()
             self._engine.dispose()
 
     def stop(self) -> None:
@@ -101,10 +127,39 @@ class Worker:
         self._stopping.set()
         self._work.set()
 
+    def _join(self) -> Membership:
+        self.ledger.create()
+        return join(self._engine, self._name, self._clock)
+
+    def _must_stop(self) -> bool:
+        """Whether what is being sent is to be broken off."""
+        return self._stopping.is_set() or not (self._membership and self._membership.alive)
+
     def _follow(self) -> None:
         pause = IDLE
         while not self._stopping.wait(pause):
-            pause = self._try("follow", self._follower.step, pause, ACTIVE, IDLE)
+            pause = self._try("follow", self._follow_if_mine, pause, ACTIVE, IDLE)
+
+    def _follow_if_mine(self) -> bool:
+        """Of several workers on an Orthanc one follows it."""
+        source = self._follower.open()
+        mine = self._membership is not None and self._membership.follows
+        return bool(source) and mine and self._follower.step()
+
+    def _belong(self) -> None:
+        """Take over what workers have left behind that died."""
+        membership = self._membership
+        while membership is not None and not self._stopping.wait(BELONG_EVERY):
+            for dead in membership.look(self._follower.source):
+                _log.warning("worker %s has died: what it was sending is taken over", dead)
+                self._try("take over", partial(self._take_over, dead), 0.0, 0.0, 0.0)
+
+    def _take_over(self, dead: str) -> bool:
+        self.ledger.adopt(self._name, dead)
+        self._workflows.take_over(dead)
+        if self._membership is not None:
+            self._membership.bury(dead)
+        return True
 
     def _dispatch(self) -> None:
         pause = 0.0
@@ -126,8 +181,8 @@ class Worker:
             _log.exception("cannot %s", what)
         return min(LONGEST_PAUSE, max(IDLE, pause) * 2)
 
-    def _persist(self, step: Callable[[], None]) -> None:
-        """Do what needs the database, however long it is away."""
+    def _reach(self, step: Callable[[], Membership]) -> Membership | None:
+        """Do what needs the database, however long it is away; None when the worker stops."""
         pause = IDLE
         while not self._stopping.is_set():
             try:
