@@ -2,7 +2,7 @@
 PYTHON ?= python3.11
 VENV := .venv
 RUN := $(VENV)/bin
-PACKAGES := orthanc orthanc-dicomweb orthanc-python python3.11-venv chromium faketime
+PACKAGES := orthanc orthanc-dicomweb orthanc-python python3.11-venv chromium faketime postgresql
 
 .PHONY: setup demo test lint compat bench clean
 

@@ -1,4 +1,8 @@
-"""``python -m bench [NAME …] [--pairs N]``: measure, and write the tables."""
+"""``python -m bench [NAME …] [--pairs N]``: measure, and write the tables.
+
+``custody`` takes more options: ``--rows 1,2 --scale 0.1 --subjects plugin,worker``. At another
+scale than 1 the tables are printed only.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +10,14 @@ import argparse
 import os
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
-from bench import accounts, start, stop
+from bench import accounts, custody, start, stop
 from bench.environment import describe
 from bench.frame import Measurement, Round, take
 from bench.place import Place
-from bench.tables import goals_table, refresh, write
+from bench.tables import goals_table, page, refresh, write
 
 RESULTS = Path(__file__).with_name("results")
 PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
@@ -23,28 +28,74 @@ MEASUREMENTS = {
     "stop": stop.measurement,
     "crowd": accounts.crowd,
 }
+CUSTODY = "custody"
 ON_DEMAND = {"crowd"}  # two to four minutes for each round
 
 
 def main() -> None:
     """Run what the command line names, or all that is not on demand."""
-    parser = argparse.ArgumentParser(prog="python -m bench", description=main.__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(MEASUREMENTS))
-    parser.add_argument("--pairs", type=int, help="rounds of each measurement")
+    parser = _parser()
     arguments = parser.parse_args()
     names = arguments.names or [name for name in MEASUREMENTS if name not in ON_DEMAND]
-    if unknown := set(names) - set(MEASUREMENTS):
-        parser.error(f"{', '.join(unknown)}: expected some of {', '.join(MEASUREMENTS)}")
+    if unknown := set(names) - {*MEASUREMENTS, CUSTODY}:
+        parser.error(f"{', '.join(unknown)}: expected some of {', '.join(MEASUREMENTS)}, {CUSTODY}")
     if arguments.pairs is not None and arguments.pairs < 1:
         parser.error("--pairs: expected at least 1")
     _clean_environment()
     with Place() as place:
-        for name in names:
-            measurement = MEASUREMENTS[name](place)
+        for measurement in _measurements(place, names, arguments):
             rounds = _rounds(measurement, arguments.pairs or measurement.pairs)
-            write(RESULTS, measurement, rounds, describe(place.versions))
-            refresh(PAGE, RESULTS)
+            if arguments.scale == 1:
+                write(RESULTS, measurement, rounds, describe(place.versions))
+                refresh(PAGE, RESULTS)
+            else:
+                print(page(measurement, rounds, describe(place.versions)))
     print(goals_table(RESULTS))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m bench", description=main.__doc__)
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help=", ".join((*MEASUREMENTS, CUSTODY))
+    )
+    parser.add_argument("--pairs", type=int, help="rounds of each measurement")
+    parser.add_argument(
+        "--rows", type=_numbers, default=list(custody.ROWS), help="of custody: such as 1,3"
+    )
+    parser.add_argument("--scale", type=float, default=1.0, help="of custody's workloads")
+    parser.add_argument(
+        "--subjects",
+        type=_subjects,
+        default=list(custody.SUBJECTS.values()),
+        help=f"of custody, some of {','.join(custody.SUBJECTS)}",
+    )
+    return parser
+
+
+def _numbers(text: str) -> list[int]:
+    rows = [int(number) for number in text.split(",")]
+    if not set(rows) <= set(custody.ROWS):
+        raise argparse.ArgumentTypeError(f"expected some of {list(custody.ROWS)}")
+    return rows
+
+
+def _subjects(text: str) -> list[str]:
+    keys = text.split(",")
+    if not set(keys) <= set(custody.SUBJECTS):
+        raise argparse.ArgumentTypeError(f"expected some of {','.join(custody.SUBJECTS)}")
+    return [custody.SUBJECTS[key] for key in keys]
+
+
+def _measurements(
+    place: Place, names: list[str], arguments: argparse.Namespace
+) -> Iterator[Measurement]:
+    for name in names:
+        if name == CUSTODY:
+            yield from custody.measurements(
+                place.folder, arguments.rows, arguments.scale, arguments.subjects
+            )
+        else:
+            yield MEASUREMENTS[name](place)
 
 
 def _rounds(measurement: Measurement, pairs: int) -> list[Round]:

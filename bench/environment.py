@@ -10,7 +10,7 @@ from pathlib import Path
 
 __all__ = ["describe"]
 
-LIBRARIES = ("google-auth", "urllib3", "cryptography")
+LIBRARIES = ("google-auth", "urllib3", "cryptography", "dicomweb-client")
 
 
 def describe(orthanc: dict[str, str]) -> dict[str, str]:

@@ -7,12 +7,22 @@ import os
 import select
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["Reading", "cpu_seconds", "memory_mb", "rates", "read", "terminate_at", "thread_count"]
+__all__ = [
+    "Reading",
+    "cpu_seconds",
+    "descendants",
+    "memory_mb",
+    "peak_memory_mb",
+    "rates",
+    "read",
+    "terminate_at",
+    "thread_count",
+]
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -58,6 +68,20 @@ def rates(before: Reading, after: Reading) -> tuple[float, float]:
 def memory_mb(pid: int) -> float:
     """Resident memory, in millions of bytes."""
     return int(_field(Path(f"/proc/{pid}/status"), "VmRSS")) * 1024 / 1e6
+
+
+def peak_memory_mb(pid: int) -> float:
+    """The most resident memory that it had until now, in millions of bytes."""
+    return int(_field(Path(f"/proc/{pid}/status"), "VmHWM")) * 1024 / 1e6
+
+
+def descendants(pid: int) -> Iterator[int]:
+    """The processes that it started, and those that they started."""
+    for task in Path(f"/proc/{pid}/task").glob("*/children"):
+        with suppress(OSError):  # the thread has just ended
+            for child in map(int, task.read_text().split()):
+                yield child
+                yield from descendants(child)
 
 
 def thread_count(pid: int) -> int:

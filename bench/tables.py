@@ -11,7 +11,7 @@ from typing import Any
 
 from bench.frame import Comparison, Figure, Measurement, Round, Spread, compare
 
-__all__ = ["goals_table", "refresh", "write"]
+__all__ = ["goals_table", "page", "refresh", "write"]
 
 Document = dict[str, Any]
 
@@ -35,9 +35,14 @@ def write(
     }
     text = json.dumps(document, indent=1, ensure_ascii=False) + "\n"
     (folder / f"{measurement.name}.json").write_text(text)
-    page = "\n".join(_page(measurement, comparisons, len(rounds), environment))
-    (folder / f"{measurement.name}.md").write_text(page + "\n")
+    (folder / f"{measurement.name}.md").write_text(page(measurement, rounds, environment))
     (folder / "goals.md").write_text(goals_table(folder) + "\n")
+
+
+def page(measurement: Measurement, rounds: Sequence[Round], environment: dict[str, str]) -> str:
+    """The tables of a measurement as Markdown."""
+    comparisons = list(compare(measurement, rounds))
+    return "\n".join(_page(measurement, comparisons, len(rounds), environment)) + "\n"
 
 
 def goals_table(folder: Path) -> str:
@@ -61,16 +66,16 @@ def goals_table(folder: Path) -> str:
     )
 
 
-def refresh(page: Path, folder: Path) -> None:
+def refresh(guide: Path, folder: Path) -> None:
     """Put each Markdown file of the results between its marks in a page of the guide."""
-    text = page.read_text()
+    text = guide.read_text()
     for file in sorted(folder.glob("*.md")):
         begin, end = f"<!-- {file.stem}: begin -->", f"<!-- {file.stem}: end -->"
         marked = re.compile(f"{re.escape(begin)}.*{re.escape(end)}", re.DOTALL)
         if len(marked.findall(text)) != 1:
-            raise ValueError(f"{page} should have {begin} … {end} once")
+            raise ValueError(f"{guide} should have {begin} … {end} once")
         text = marked.sub(f"{begin}\n{file.read_text()}{end}".replace("\\", r"\\"), text)
-    page.write_text(text)
+    guide.write_text(text)
 
 
 def _goals(measurement: Measurement, comparisons: Iterable[Comparison]) -> Iterator[Document]:
@@ -95,7 +100,8 @@ def _page(
     rounds: int,
     environment: dict[str, str],
 ) -> Iterator[str]:
-    for figure in measurement.figures:
+    known = {comparison.figure for comparison in comparisons}
+    for figure in (figure for figure in measurement.figures if figure.key in known):
         yield f"**{figure.title}** ({figure.unit})"
         yield ""
         yield from _figure(measurement, figure, comparisons)

@@ -17,7 +17,10 @@ import pytest
 from compat.releases import RELEASES, ROOT, build_wheel, fetch, inside, make_release, run
 
 VERSIONS = ("3.11", "3.12", "3.13", "3.14")
-TOOLS = ("hypothesis", "psutil", "pytest", "pytest-timeout")
+TOOLS = (
+    *("dicomweb-client", "google-api-python-client", "hypothesis", "psutil"),
+    *("pytest", "pytest-timeout"),
+)
 TESTS = "-m pytest -q -o addopts= --import-mode=importlib -p no:cacheprovider tests/emulator"
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from orthanc_gcp import configuration
 from orthanc_gcp.cli import app
-from orthanc_gcp.configuration import Account, DicomWeb, Globals, Section
+from orthanc_gcp.configuration import Account, DicomWeb, Globals, Section, SendRule
 from orthanc_gcp.configuration.kinds import option_names
 
 ROOT = Path(__file__).parents[1]
@@ -29,7 +29,8 @@ def table(title: str) -> dict[str, str]:
     ("title", "options"),
     [
         ("Options of an account", option_names(Account)),
-        ("Options of the section", [*option_names(Section), "Accounts"]),
+        ("Options of the section", [*option_names(Section), "Accounts", "Send"]),
+        ("Rules", option_names(SendRule)),
         (
             "Options of Orthanc",
             [

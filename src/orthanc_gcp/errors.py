@@ -6,7 +6,9 @@
     ├── ConfigurationError   an option is missing, wrong or contradictory
     ├── CredentialError      a credential file or value cannot be used as it is
     ├── TokenError           no access token could be had this time
-    └── PublicationError     Orthanc or its DICOMweb plugin refused the server definition
+    ├── PublicationError     Orthanc or its DICOMweb plugin refused the server definition
+    ├── StoreError           a DICOM store refused a request, or gave no usable answer to it
+    └── PartError            an instance could not be produced as announced, to be sent
 
 Each error carries what a program needs; ``str()`` is for the person who reads the log at night.
 No message ever holds a token, a key, a client secret or patient data.
@@ -18,7 +20,9 @@ __all__ = [
     "ConfigurationError",
     "CredentialError",
     "GcpError",
+    "PartError",
     "PublicationError",
+    "StoreError",
     "TokenError",
 ]
 
@@ -72,3 +76,40 @@ class PublicationError(GcpError):
     """Orthanc or its DICOMweb plugin refused the server definition."""
 
     retryable = True
+
+
+class StoreError(GcpError):
+    """A DICOM store refused a request, or gave no usable answer to it.
+
+    Attributes
+    ----------
+    retry_after : float or None
+        How many seconds the store asks to wait, between 0 and 3600, where it does.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        reason: str,
+        retryable: bool,
+        status: int | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message, reason=reason, status=status)
+        self.retryable = retryable
+        self.retry_after = retry_after
+
+
+class PartError(GcpError):
+    """An instance could not be produced as announced, so that its request was broken off.
+
+    Attributes
+    ----------
+    instance : str
+        Its SOP Instance UID.
+    """
+
+    def __init__(self, message: str, *, instance: str, reason: str) -> None:
+        super().__init__(message, reason=reason)
+        self.instance = instance

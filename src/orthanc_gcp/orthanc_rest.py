@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
@@ -14,6 +15,8 @@ from orthanc_gcp.errors import PublicationError
 
 __all__ = ["OrthancRest", "RestDicomWeb"]
 
+_PIECE = 256 * 1024
+
 
 class OrthancRest:
     """Orthanc at an address, with the user and password that it may hold.
@@ -23,11 +26,21 @@ class OrthancRest:
     url
         Such as ``http://user:password@localhost:8042/``.
     timeout
-        Seconds for one request.
+        Seconds for one request; while a file is read, of silence.
+    authorization
+        A header in place of user and password.
+    connections
+        How many are kept open at most.
     """
 
     def __init__(
-        self, url: str, *, timeout: float = 10, ca_certificates: Path | None = None
+        self,
+        url: str,
+        *,
+        timeout: float = 10,
+        ca_certificates: Path | None = None,
+        authorization: str = "",
+        connections: int = 4,
     ) -> None:
         parts = urlsplit(url)
         self.url = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl().rstrip("/")
@@ -35,8 +48,13 @@ class OrthancRest:
         if parts.username is not None:
             user = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
             self._headers |= urllib3.make_headers(basic_auth=user)
+        if authorization:
+            self._headers["Authorization"] = authorization
         self._http = urllib3.PoolManager(
-            timeout=timeout, retries=False, ca_certs=ca_certificates and str(ca_certificates)
+            maxsize=connections,
+            timeout=timeout,
+            retries=False,
+            ca_certs=ca_certificates and str(ca_certificates),
         )
 
     def call(self, method: str, path: str, body: Any = None) -> Any:
@@ -51,22 +69,63 @@ class OrthancRest:
         try:
             answer = self._http.request(method, self.url + path, body=data, headers=self._headers)
         except urllib3.exceptions.HTTPError as error:
-            reason = type(error).__name__
-            raise PublicationError(
-                f"{self.url} does not answer ({reason})", reason="down"
-            ) from None
+            raise self._down(error) from None
         if answer.status == 404:
             return None
+        self._check(answer, method, path)
+        try:
+            return json.loads(answer.data or b"{}")
+        except ValueError:
+            raise PublicationError(f"{self.url} is not an Orthanc", reason="orthanc") from None
+
+    @contextmanager
+    def read(self, path: str) -> Iterator[Iterator[bytes]]:
+        """What Orthanc has at a path, piece by piece.
+
+        Raises
+        ------
+        PublicationError
+            Orthanc does not answer, refuses, has nothing there (``gone``), or breaks off.
+        """
+        try:
+            answer = self._http.request(
+                "GET", self.url + path, headers=self._headers, preload_content=False
+            )
+        except urllib3.exceptions.HTTPError as error:
+            raise self._down(error) from None
+        whole = False
+        try:
+            if answer.status == 404:
+                raise PublicationError(
+                    "Orthanc does not have it any more", reason="gone", status=404
+                )
+            self._check(answer, "GET", path)
+            yield self._pieces(answer)
+            whole = True
+        finally:
+            if whole:
+                answer.release_conn()
+            else:
+                answer.close()
+
+    def _pieces(self, answer: urllib3.BaseHTTPResponse) -> Iterator[bytes]:
+        try:
+            while piece := answer.read(_PIECE):
+                yield piece
+        except urllib3.exceptions.HTTPError as error:
+            raise self._down(error) from None
+
+    def _down(self, error: Exception) -> PublicationError:
+        reason = type(error).__name__
+        return PublicationError(f"{self.url} does not answer ({reason})", reason="down")
+
+    def _check(self, answer: urllib3.BaseHTTPResponse, method: str, path: str) -> None:
         if answer.status == 401:
             message = f"{self.url} wants a user and password: http://user:password@host:port/"
             raise PublicationError(message, reason="unauthorized", status=401)
         if answer.status != 200:
             message = f"{self.url} answered {answer.status} to {method} {path}"
             raise PublicationError(message, reason="orthanc", status=answer.status)
-        try:
-            return json.loads(answer.data or b"{}")
-        except ValueError:
-            raise PublicationError(f"{self.url} is not an Orthanc", reason="orthanc") from None
 
 
 class RestDicomWeb:

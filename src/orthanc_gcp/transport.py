@@ -9,19 +9,19 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import ssl
 import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 import urllib3
 from google.auth.transport import Request, Response
 from urllib3 import exceptions
 
 from orthanc_gcp.clock import Clock, SystemClock
+from orthanc_gcp.connections import fault, pools, proxy_of, tls_context
 from orthanc_gcp.errors import TokenError
 from orthanc_gcp.secrecy import masked_fields, masked_form, readable, secrets_of_form
 
@@ -114,7 +114,7 @@ class Transport(Request):
         try:
             answer = self._exchange(method, url, body, dict(headers or {}), limit, cert)
         except exceptions.HTTPError as error:
-            reason, words = _fault(error, limit)
+            reason, words = fault(error, limit)
             raise TokenError(f"{urlsplit(url).netloc}: {words}", reason=reason) from None
         if self._verbose:
             words = _masked_answer(answer, secrets_of_form(body))
@@ -123,8 +123,7 @@ class Transport(Request):
 
     def proxy_of(self, url: str) -> str:
         """The proxy that a request takes; empty for none."""
-        local = urlsplit(url).netloc in _metadata_servers()
-        return "" if local else self._proxy or _environment_proxy(url)
+        return proxy_of(url, self._proxy)
 
     def _exchange(
         self,
@@ -175,81 +174,15 @@ class Transport(Request):
     def _new_pool(
         self, scheme: str, proxy: str, certificate: tuple[str, str] | None
     ) -> urllib3.PoolManager:
-        options: dict[str, Any] = {"num_pools": 32, "maxsize": 16}
+        tls = None
         if scheme == "https":
-            options["ssl_context"] = self._tls()
+            tls = tls_context(self._ca_certificates, verify=self._verify)
             if certificate is not None:
-                options["ssl_context"].load_cert_chain(*certificate)
-        if not proxy:
-            return urllib3.PoolManager(**options)
-        parts = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
-        if parts.username:
-            user = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
-            options["proxy_headers"] = urllib3.make_headers(proxy_basic_auth=user)
-        if parts.scheme == "https":
-            options["proxy_ssl_context"] = self._tls()
-        address = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
-        return urllib3.ProxyManager(address, **options)
+                tls.load_cert_chain(*certificate)
+        return pools(proxy, tls, self._tls, num_pools=32, maxsize=16)
 
     def _tls(self) -> ssl.SSLContext:
-        if not self._verify:
-            urllib3.disable_warnings(exceptions.InsecureRequestWarning)
-            context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-            context.check_hostname = False
-            context.verify_mode = ssl.CERT_NONE
-            return context
-        try:
-            return ssl.create_default_context(cafile=self._ca_certificates)
-        except OSError as error:  # ssl.SSLError is one
-            raise TokenError(
-                f"the certificate authorities in {self._ca_certificates} (HttpsCACertificates) "
-                f"cannot be used: {error.strerror or error}",
-                reason="ca_certificates",
-            ) from None
-
-
-def _metadata_servers() -> tuple[str, ...]:
-    """The platform's metadata server is on the local link: no proxy leads there."""
-    named = (os.environ.get("GCE_METADATA_HOST"), os.environ.get("GCE_METADATA_IP"))
-    return ("metadata.google.internal", "169.254.169.254", *filter(None, named))
-
-
-def _environment_proxy(url: str) -> str:
-    """The proxy that libcurl, and so Orthanc itself, would take from the environment."""
-    if not any(name.lower().endswith("_proxy") for name in os.environ):
-        return ""
-    from urllib.request import getproxies, proxy_bypass
-
-    parts = urlsplit(url)
-    if proxy_bypass(parts.netloc):
-        return ""
-    proxies = getproxies()
-    return proxies.get(parts.scheme) or proxies.get("all") or ""
-
-
-def _fault(error: exceptions.HTTPError, limit: float) -> tuple[str, str]:
-    """A reason for programs, and words, for what went wrong below HTTP."""
-    if isinstance(error, exceptions.ProxyError):
-        return "proxy", f"the proxy refuses or cannot be reached ({_innermost(error)})"
-    if isinstance(error, exceptions.NameResolutionError):
-        return "dns", "the host name cannot be resolved, check DNS and HttpProxy"
-    if isinstance(error, exceptions.NewConnectionError):
-        return "connection", f"no connection ({_innermost(error)})"
-    if isinstance(error, exceptions.TimeoutError):
-        return "timeout", f"no complete answer within {limit:g} s"
-    if isinstance(error, exceptions.SSLError):
-        return "tls", f"TLS failed: {_innermost(error)}, check HttpsCACertificates"
-    if "IncompleteRead" in str(error):  # urllib3 wraps it in an error of another type
-        return "truncated", "the answer broke off before its end"
-    return "protocol", f"the exchange broke off ({_innermost(error)})"
-
-
-def _innermost(error: BaseException) -> str:
-    """The words of the operating system, of OpenSSL or of the HTTP parser."""
-    while (cause := error.__cause__ or error.__context__) is not None:
-        error = cause
-    text = getattr(error, "verify_message", "") or getattr(error, "strerror", "") or str(error)
-    return readable(text or type(error).__name__)
+        return tls_context(self._ca_certificates, verify=self._verify)
 
 
 def _masked_request(body: bytes | None, headers: Mapping[str, str]) -> str:

@@ -16,6 +16,7 @@ import typer.main
 
 from orthanc_gcp.emulator import pytest_plugin
 from orthanc_gcp.emulator.command import emulator
+from orthanc_gcp.emulator.fault_rules import MEMBERS
 from orthanc_gcp.emulator.roles import ROLES
 from orthanc_gcp.emulator.server import DEFAULT_STORE, Options
 from orthanc_gcp.emulator.switches import Switches
@@ -226,6 +227,18 @@ def test_every_switch_is_documented_with_its_first_position() -> None:
     positions = {name: cells[0].strip("`") for name, cells in rows("Failures on demand").items()}
     expected = {name: json.dumps(value) for name, value in Switches().as_json().items()}
     assert positions == expected
+
+
+def test_every_member_of_a_rule_is_documented() -> None:
+    assert set(rows("Rules of failing")) == set(MEMBERS)
+
+
+def test_the_rules_of_the_guide_can_be_set() -> None:
+    section = GUIDE.read_text().partition("\n## Rules of failing\n")[2].partition("\n## ")[0]
+    examples = re.findall(r"```json\n(.*?)```", section, re.DOTALL)
+    assert examples
+    for example in examples:
+        Switches().change(**json.loads(example))
 
 
 def test_every_credential_file_is_documented(shared_client: object, shared_folder: Path) -> None:

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import copy
 import io
+import zlib
 from typing import Any
 
 import numpy as np
 import pydicom
 import pytest
+from PIL import Image
 from pydicom.encaps import encapsulate, encapsulate_extended, generate_frames
+from pydicom.pixels import apply_color_lut, pixel_array
 from pydicom.uid import UID, generate_uid
 
 from tests.emulator.client import MULTIPART, Client, make_dicom, path_of, read, sample, split
 
 EXPLICIT = "1.2.840.10008.1.2.1"
 OCTETS = 'multipart/related; type="application/octet-stream"'
+PNG = 'multipart/related; type="image/png"'
 STORED = f"{OCTETS}; transfer-syntax=*"
 
 
@@ -110,6 +115,139 @@ def test_compressed_frames_as_they_are_stored(client: Client, name: str, media_t
         assert response.headers["content-type"].startswith(f"{asked}; boundary=")
 
 
+def png(content: bytes) -> np.ndarray:
+    picture = Image.open(io.BytesIO(content))
+    assert picture.format == "PNG"
+    return np.asarray(picture)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "examples_overlay.dcm",
+        "image_dfl.dcm",
+        "examples_rgb_color.dcm",
+        "examples_ybr_color.dcm",
+        "SC_rgb_rle_2frame.dcm",
+        "JPGExtended.dcm",
+        "CT_small.dcm",
+        "MR_small_bigendian.dcm",
+    ],
+)
+def test_png_has_the_values_of_the_pixels(client: Client, name: str) -> None:
+    content = sample(name)
+    dataset = read(content)
+    count = int(dataset.get("NumberOfFrames") or 1)
+    response = client.get(f"{put(client, content)}/{count}", PNG)
+    ((label, picture),) = split(response)
+    assert label == "image/png"
+    assert response.headers["content-type"].startswith(f"{PNG}; boundary=")
+    expected = pixel_array(dataset, index=count - 1)
+    assert np.array_equal(png(picture), expected.astype(f"u{expected.dtype.itemsize}"))
+
+
+def test_png_has_the_colours_of_a_palette(client: Client) -> None:
+    content = sample("examples_palette.dcm")
+    dataset = read(content)
+    ((_, picture),) = split(client.get(f"{put(client, content)}/1", PNG))
+    colours = apply_color_lut(dataset.pixel_array, dataset)
+    assert np.array_equal(png(picture), colours >> (8 * (colours.dtype.itemsize - 1)))
+
+
+@pytest.mark.parametrize("name", ["SC_rgb_rle_16bit.dcm", "rtdose_1frame.dcm"])
+def test_what_png_has_no_room_for(client: Client, name: str) -> None:
+    response = client.get(f"{put(client, sample(name))}/1", PNG)
+    assert (response.status, response.data[:11]) == (400, b"PNG is for ")
+
+
+@pytest.mark.parametrize(
+    ("suffix", "media_type", "tolerance"),
+    [
+        ("4.50", "image/jpeg", 15),
+        ("4.90", "image/jp2", 0),
+        ("4.91", "image/jp2", 8),
+        ("5", "image/dicom-rle", 0),
+        ("8.1", "application/x-deflate", 0),
+    ],
+)
+def test_frames_that_are_compressed_on_demand(
+    client: Client, suffix: str, media_type: str, tolerance: int
+) -> None:
+    syntax = f"1.2.840.10008.1.2.{suffix}"
+    accept = f'multipart/related; type="{media_type}"; transfer-syntax={syntax}'
+    dataset = read(sample("examples_ybr_color.dcm"))
+    dataset.decompress(generate_instance_uid=False)
+    buffer = io.BytesIO()
+    dataset.save_as(buffer)
+    response = client.get(f"{put(client, buffer.getvalue())}/3,1", accept)
+    parts = split(response)
+    assert [label for label, _ in parts] == [f"{media_type}; transfer-syntax={syntax}"] * 2
+    for number, (_, frame) in zip((3, 1), parts, strict=True):
+        error = decoded(frame, suffix, dataset) - dataset.pixel_array[number - 1].astype(int)
+        assert np.abs(error).mean() <= tolerance / 4
+        assert np.abs(error).max() <= tolerance * 8
+
+
+def decoded(frame: bytes, suffix: str, dataset: Any) -> np.ndarray:
+    """Decode a frame with something other than what the emulator decodes with, where possible."""
+    if suffix.startswith("4."):
+        return np.asarray(Image.open(io.BytesIO(frame))).astype(int)
+    shape = (dataset.Rows, dataset.Columns, 3)
+    if suffix == "8.1":
+        return np.frombuffer(zlib.decompress(frame, -15), np.uint8).reshape(shape).astype(int)
+    dataset = copy.deepcopy(dataset)
+    dataset.PixelData, dataset.NumberOfFrames = encapsulate([frame]), 1
+    dataset.file_meta.TransferSyntaxUID = UID(f"1.2.840.10008.1.2.{suffix}")
+    dataset["PixelData"].is_undefined_length = True
+    return pixel_array(dataset).astype(int)
+
+
+@pytest.mark.parametrize(
+    ("media_type", "label"),
+    [
+        ("image/jpeg", "image/jpeg; transfer-syntax=1.2.840.10008.1.2.4.50"),
+        ("image/jp2", "image/jp2; transfer-syntax=1.2.840.10008.1.2.4.90"),
+        ("image/*", "image/png"),
+    ],
+)
+def test_what_is_chosen_for_a_native_image(client: Client, media_type: str, label: str) -> None:
+    path = put(client, changed(image(1, bytes(64 * 64)), Rows=64, Columns=64))
+    for accept, expected in (
+        (f'multipart/related; type="{media_type}"', label),
+        (f"{PNG}; q=0.1, {OCTETS}; q=0.5", f"application/octet-stream; transfer-syntax={EXPLICIT}"),
+    ):
+        ((got, _),) = split(client.get(f"{path}/1", accept))
+        assert got == expected
+
+
+@pytest.mark.parametrize("media_type", ["image/jpeg", "image/jp2", "application/x-deflate"])
+def test_single_bits_are_not_compressed(client: Client, media_type: str) -> None:
+    path = put(client, sample("liver_1frame.dcm"))
+    response = client.get(f"{path}/1", f'multipart/related; type="{media_type}"')
+    assert (response.status, response.data[:19]) == (400, b"neither single bits")
+
+
+def test_colours_beyond_8_bits_do_not_become_jpeg(client: Client) -> None:
+    path = put(client, sample("SC_rgb_rle_16bit.dcm"))
+    response = client.get(f"{path}/1", 'multipart/related; type="image/jpeg"')
+    assert (response.status, response.data[:16]) == (400, b"baseline JPEG is")
+
+
+def test_deflated_frames_can_be_decoded(client: Client) -> None:
+    content = sample("SC_rgb_rle_2frame.dcm")
+    path = put(client, content).removesuffix("/frames")
+    syntax = "1.2.840.10008.1.2.8.1"
+    deflated = client.get(path, f"application/dicom; transfer-syntax={syntax}").data
+    assert client.request("DELETE", path).status == 200
+    frames = put(client, deflated)
+    pixels = read(content).pixel_array
+    got = split(client.get(f"{frames}/1,2"))
+    assert [frame for _, frame in got] == [frame.tobytes() for frame in pixels]
+    ((label, frame),) = split(client.get(f"{frames}/2", STORED))
+    assert label == f"application/octet-stream; transfer-syntax={syntax}"
+    assert zlib.decompress(frame, -15) == pixels[1].tobytes()
+
+
 @pytest.mark.parametrize("table", ["none", "basic", "extended"])
 def test_many_frames_in_several_ways_to_find_them(client: Client, table: str) -> None:
     content = sample("SC_rgb_rle_2frame.dcm")
@@ -188,8 +326,11 @@ def test_a_frame_that_cannot_be_decoded(client: Client) -> None:
     [
         "application/octet-stream",
         "image/jpeg",
-        'multipart/related; type="image/png"',
-        'multipart/related; type="image/jpeg"',
+        "image/png",
+        'multipart/related; type="image/gif"',
+        'multipart/related; type="image/jls"',
+        'multipart/related; type="image/jpeg"; transfer-syntax=*',
+        'multipart/related; type="image/png"; transfer-syntax=*',
         MULTIPART,
         f"{OCTETS}; transfer-syntax=1.2.840.10008.1.2.4.91",
     ],

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.emulator.client import DICOM_JSON, MULTIPART, Client, make_dicom, read, sample
+from tests.emulator.client import DICOM_JSON, MULTIPART, Client, make_dicom, path_of, read, sample
 
 FINE = {200, 204, 400, 401, 403, 404, 406, 409}
 bounded = settings(
@@ -74,6 +74,13 @@ def test_dicom(client: Client, data: st.DataObject, original: bytes) -> None:
             image = f"{path}/series/{series}/instances/{uid}"
             assert client.get(f"{image}/frames/1").status in {200, 400, 406}
             assert client.get(f"{image}/bulkdata/7FE00010").status in {200, 403}
+            url = f"{client.web.replace('/v1/', '/v1beta1/')}{image}/metadata"
+            named = {
+                "op": "add",
+                "path": "/00100010",
+                "value": {"vr": "PN", "Value": [{"Alphabetic": "é"}]},
+            }
+            assert client.request("PATCH", url, json.dumps([named])).status in {200, 400}
         assert client.request("DELETE", path).status == 200
     for path in ("/instances?includefield=all", "/studies?PatientName=a&fuzzymatching=true"):
         assert client.get(path).status in {200, 204}
@@ -108,6 +115,33 @@ def test_metadata(client: Client, changes: dict[str, object]) -> None:
     assert response.status in {200, 400, 409}
     if response.status != 400:
         ElementTree.fromstring(response.data)
+
+
+pointers = st.sampled_from(
+    ["", "/00100010", "/00100010/Value/0", "/00100010/vr", "/00081140/Value/-", "/x", "/7FE00010"]
+)
+operations = st.fixed_dictionaries(
+    {"op": st.sampled_from(["add", "remove", "replace", "move", "copy", "test"]), "path": pointers},
+    optional={"from": pointers, "value": values},
+)
+
+
+@pytest.fixture(scope="module")
+def patched(shared_client: Client) -> tuple[Client, str]:
+    """A client, and the address of an instance's metadata."""
+    client = shared_client.of_new_store()
+    assert client.store(DICOM).status == 200
+    return client, f"{client.web.replace('/v1/', '/v1beta1/')}{path_of(read(DICOM))}/metadata"
+
+
+@bounded
+@given(st.lists(operations, max_size=4) | values)
+def test_patches(patched: tuple[Client, str], changes: object) -> None:
+    client, url = patched
+    assert client.request("PATCH", url, json.dumps(changes)).status in {200, 400}
+    assert client.get(url).status == 200
+    assert client.get(url.removesuffix("/metadata")).status in {200, 400}
+    assert len(client.search("/instances")) == 1
 
 
 header = st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=40)

@@ -13,15 +13,18 @@ from datetime import UTC
 from pathlib import Path
 from typing import Any
 
+import google.auth
 import google.auth.aws
 import google.auth.exceptions
 import google.auth.external_account_authorized_user
 import google.auth.identity_pool
 import google.auth.impersonated_credentials
 import google.auth.pluggable
+import google.auth.transport.requests
 import google.auth.transport.urllib3
 import google.oauth2.credentials
 import pytest
+import requests
 import urllib3
 from google.oauth2 import service_account
 
@@ -133,6 +136,37 @@ def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_google_auth_uses_the_file(caller: Caller, source: str) -> None:
     token = caller.try_out(SOURCES[source](caller))
     assert token.startswith("ya29.")
+
+
+REDIRECTED = ("authorized-user.json", "impersonated-service-account.json")
+"""Files whose addresses google-auth ignores: the tests above redirect them in code."""
+FOUND = (
+    "service-account.json",
+    "external-account-file.json",
+    "external-account-url.json",
+    "external-account-executable.json",
+    "external-account-impersonated.json",
+    "external-account-aws.json",
+    "external-account-certificate.json",
+    "external-account-authorized-user.json",
+)
+
+
+@pytest.mark.parametrize("name", FOUND)
+def test_default_credentials(caller: Caller, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(caller.folder / name))
+    monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", "osimis-test")
+    credentials, project = google.auth.default(scopes=SCOPES)
+    assert project == "osimis-test"
+    with requests.Session() as session:
+        # This transport takes client certificates, which one of the files has.
+        credentials.refresh(google.auth.transport.requests.Request(session))
+    assert caller.search(credentials.token) == 204
+
+
+def test_every_file_with_a_type_is_used_by_google_auth(caller: Caller) -> None:
+    files = {path.name for path in caller.folder.glob("*.json") if "type" in caller.json(path.name)}
+    assert files == {*FOUND, *REDIRECTED}
 
 
 def test_the_files_work_over_https(tmp_path: Path, identities: Path) -> None:

@@ -41,6 +41,12 @@ def test_accept_is_ordered_by_quality() -> None:
     ]
 
 
+def test_a_quality_of_0_is_an_exclusion() -> None:
+    (accepted,) = parse_accept("image/jpeg; q=0, image/*")
+    assert accepted.covers("image/png")
+    assert not accepted.covers("image/jpeg")
+
+
 @pytest.mark.parametrize("header", ["", " ", ","])
 def test_no_accept_means_anything(header: str) -> None:
     (accepted,) = parse_accept(header)

@@ -87,6 +87,17 @@ def test_a_broken_connection_has_no_status(admin_client):
     assert (last["path"], last["status"]) == ("/token", 0)
 
 
+@pytest.mark.parametrize("bandwidth", [None, 10_000])
+def test_a_call_that_is_reset_has_no_status(admin_client, bandwidth):
+    state = f"{admin_client.url}/emulator/state"
+    changes = {"faults": [{"cut": "reset"}], "bandwidth": bandwidth}
+    assert admin_client.pool.request("PATCH", state, json=changes).status == 200
+    with pytest.raises(urllib3.exceptions.ProtocolError):
+        admin_client.pool.request("GET", f"{admin_client.web}/studies", retries=False)
+    last = get(admin_client, "/emulator/overview").json()["requests"][0]
+    assert (last["method"], last["status"]) == ("GET", 0)
+
+
 def test_studies_come_in_pages_the_last_first(admin_client):
     uids = []
     for number in range(21):

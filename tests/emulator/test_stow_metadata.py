@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import secrets
 from typing import Any
@@ -198,3 +199,20 @@ def test_an_instance_of_another_study(client: Client) -> None:
         accept=DICOM_JSON,
     )
     assert response.status == 409
+
+
+@pytest.mark.parametrize("chunk", [100, 400_000])
+def test_a_value_that_breaks_off(client: Client, chunk: int) -> None:
+    """No instance, and no open file either: that would be a warning, which is an error here."""
+    headers, content = described(metadata(make_dicom()))
+    head = f"--x\r\nContent-Type: {headers['Content-Type']}\r\n\r\n".encode() + content
+    value_head = b"\r\n--x\r\nContent-Location: pixels\r\n\r\n"
+    response = client.request(
+        "POST",
+        "/studies",
+        head + value_head + bytes(chunk),
+        content_type=f'multipart/related; type="{DICOM_JSON}"; boundary=x',
+    )
+    assert response.status == 400
+    assert client.search("/studies") == []
+    gc.collect()

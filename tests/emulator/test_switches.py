@@ -36,6 +36,17 @@ FIRST = {
     "tokenEndpoint": None,
     "clockOffset": 0,
     "dateOffset": 0,
+    "faults": [],
+    "seed": 0,
+    "latency": 0,
+    "bandwidth": None,
+    "quota": None,
+    "searchLag": 0,
+    "operationDelay": 0,
+    "operationFailure": None,
+    "missingResource": 403,
+    "emptyQido": 204,
+    "duplicates": "identical-ok",
 }
 
 
@@ -116,6 +127,7 @@ def test_the_route_is_not_there_otherwise(client: Client) -> None:
         {"clockOffset": "1"},
         {"clockOffset": float("nan")},
         {"dateOffset": 1e12},
+        {"operationDelay": -1},
         {"tokenEndpoint": "explode"},
         {"tokenEndpoint": {"status": 99}},
         {"tokenEndpoint": {"delay": None}},
@@ -128,6 +140,20 @@ def test_switches_that_cannot_be_set_so(change: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(change))):
         switches.change(metadata=False, **change)
     assert switches.as_json() == FIRST
+
+
+def test_reset_is_back_to_the_start() -> None:
+    at_first = {"disabledApi": True, "faults": [{"path": "x", "status": 503}]}
+    switches = Switches(at_first)
+    first = switches.as_json()
+    assert switches.state.faults.strike("GET", "/x") is not None
+    switches.change(disabledApi=False, metadata=False, latency=1)
+    assert switches.as_json() != first
+    switches.reset()
+    assert switches.as_json() == first
+    switches.change(seed=7)
+    state = switches.state
+    assert (state.disabled_api, state.metadata, state.latency) == (True, True, 0)
 
 
 def test_a_key_that_is_deleted(switchable: Switchable) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -86,6 +87,27 @@ def test_switches_by_keyboard(served, page, complaints):
     expect(page.get_by_role("alert")).to_have_text("strangers is a list of texts")
     emulator.switches.reset()
     expect(page.get_by_role("textbox", name="tokenEndpoint")).to_have_value("null")
+
+
+def test_what_somebody_writes_is_not_undone(served, page, complaints):
+    emulator, client = served
+    emulator.switches.change(faults=[{"method": "GET", "skip": 1000, "status": 503}])
+    page.goto(emulator.url)
+    rules = page.get_by_role("textbox", name="faults")
+    expect(rules).to_have_value(re.compile('"matched":0'))
+    rules.fill("[")
+    client.get("/studies", limit="1")
+    expect(page.locator("#requests")).to_contain_text("/dicomWeb/studies")
+    expect(rules).to_have_value("[")
+    page.get_by_role("textbox", name="strangers").focus()
+    expect(rules).to_have_value(re.compile('"matched":1'))
+    assert complaints == []
+
+
+def test_what_is_broken_from_the_start_is_marked(tmp_path, page):
+    with Emulator(Options(tmp_path, admin=True, switches={"disabledApi": True})) as emulator:
+        page.goto(emulator.url)
+        expect(page.locator("form.marked")).to_contain_text("disabledApi")
 
 
 def test_an_emulator_that_went_away(tmp_path, page):

@@ -13,6 +13,7 @@ from orthanc_gcp.configuration.options import (
     DicomWeb,
     Globals,
     Section,
+    SendRule,
     Settings,
 )
 from orthanc_gcp.configuration.problems import Problem
@@ -27,6 +28,7 @@ __all__ = [
     "Globals",
     "Problem",
     "Section",
+    "SendRule",
     "Settings",
     "read",
 ]

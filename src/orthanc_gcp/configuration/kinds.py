@@ -16,18 +16,26 @@ from orthanc_gcp.configuration.problems import Problem, shown
 
 __all__ = [
     "ADC",
+    "AMOUNT",
+    "CONFLICT",
+    "CONNECTIONS",
+    "DATABASE",
     "DAYS",
     "DELEGATES",
     "EMAIL",
     "FLAG",
     "INLINE",
+    "LEVEL",
     "OBJECT",
+    "PATTERNS",
     "PROXY",
     "SCOPES",
     "SECONDS",
     "STORE_PART",
+    "TAGS",
     "TEXT",
     "URL",
+    "VERIFY",
     "WORD",
     "Kind",
     "option",
@@ -88,12 +96,38 @@ def _is_emails(value: Any) -> bool:
     return _is_words(value) and all(map(_is_email, value))
 
 
+def _is_tags(value: Any) -> bool:
+    return isinstance(value, dict) and all(
+        _is_word(name) and _is_text(pattern) for name, pattern in value.items()
+    )
+
+
+def _is_database(value: Any) -> bool:
+    return isinstance(value, str) and value.startswith(("postgresql://", "postgres://", "sqlite:"))
+
+
+def _one_of(*values: str) -> Kind:
+    return Kind(" or ".join(f'"{value}"' for value in values), lambda value: value in values)
+
+
+def _whole(least: int, most: int, expected: str) -> Kind:
+    return Kind(expected, lambda value: type(value) is int and least <= value <= most)
+
+
 ADC = Kind('"ApplicationDefault"', lambda value: value == "ApplicationDefault")
 DAYS = Kind("a whole number of days, at least 1", lambda value: type(value) is int and value >= 1)
 DELEGATES = Kind("a list of e-mail addresses of service accounts", _is_emails)
 EMAIL = Kind("the e-mail address of a service account", _is_email)
+AMOUNT = _whole(1, 10**15, "a whole number, at least 1")
+CONFLICT = _one_of("Keep", "Replace")
+CONNECTIONS = _whole(1, 64, "a whole number from 1 to 64")
+DATABASE = Kind("postgresql://user:password@host/database", _is_database)
 FLAG = Kind("true or false", lambda value: isinstance(value, bool))
 INLINE = Kind("a key file's content", lambda value: _is_word(value) or isinstance(value, dict))
+LEVEL = _one_of("Instance", "Series", "Study")
+PATTERNS = Kind("a list of strings, at least one", _is_words)
+TAGS = Kind("an object of DICOM keywords and values", _is_tags)
+VERIFY = _one_of("Search", "Sample", "Bytes")
 OBJECT = Kind("an object", lambda value: isinstance(value, dict))
 PROXY = Kind("a proxy as host:port or http://user:password@host:port", _is_proxy)
 SCOPES = Kind("a list of strings, at least one", _is_words)

@@ -8,18 +8,26 @@ from typing import Any
 
 from orthanc_gcp.configuration.kinds import (
     ADC,
+    AMOUNT,
+    CONFLICT,
+    CONNECTIONS,
+    DATABASE,
     DAYS,
     DELEGATES,
     EMAIL,
     FLAG,
     INLINE,
+    LEVEL,
     OBJECT,
+    PATTERNS,
     PROXY,
     SCOPES,
     SECONDS,
     STORE_PART,
+    TAGS,
     TEXT,
     URL,
+    VERIFY,
     WORD,
     option,
 )
@@ -33,6 +41,7 @@ __all__ = [
     "DicomWeb",
     "Globals",
     "Section",
+    "SendRule",
     "Settings",
 ]
 
@@ -70,6 +79,12 @@ class Account:
     token_uri: str | None = option(URL, None)
     iam_credentials_uri: str | None = option(URL, None)
     server: dict[str, Any] = option(OBJECT, dict, secret=True)
+    max_connections: int = option(CONNECTIONS, 8)
+    max_bytes_per_second: int | None = option(AMOUNT, None)
+    max_requests_per_minute: int | None = option(AMOUNT, None)
+    on_conflict: str = option(CONFLICT, "Keep")
+    verify: str = option(VERIFY, "Search")
+    give_up_after: int | None = option(AMOUNT, None)
 
     @property
     def store_path(self) -> str:
@@ -81,18 +96,35 @@ class Account:
 
 
 @dataclass(frozen=True)
+class SendRule:
+    """One entry of ``GoogleCloudPlatform.Send``: what goes to an account.
+
+    All that is given must match; in patterns ``*`` and ``?`` stand for any characters and one.
+    """
+
+    to: str = option(WORD)
+    modalities: tuple[str, ...] = option(PATTERNS, ())
+    called_aet: tuple[str, ...] = option(PATTERNS, ())
+    remote_aet: tuple[str, ...] = option(PATTERNS, ())
+    tags: dict[str, str] = option(TAGS, dict)
+    level: str = option(LEVEL, "Instance")
+
+
+@dataclass(frozen=True)
 class Section:
-    """The ``GoogleCloudPlatform`` section without its accounts."""
+    """The ``GoogleCloudPlatform`` section without its accounts and rules."""
 
     base_url: str = option(URL, DEFAULT_BASE_URL)
     timeout: int = option(SECONDS, DEFAULT_TIMEOUT)
     refresh_interval: int = option(SECONDS, DEFAULT_REFRESH_INTERVAL)
+    database: str = option(DATABASE, "", secret=True)
 
 
 @dataclass(frozen=True)
 class Globals:
-    """Options of Orthanc itself that token requests follow."""
+    """Options of Orthanc itself that this package follows."""
 
+    storage_directory: str = option(TEXT, "OrthancStorage")
     https_ca_certificates: str = option(TEXT, "", name="HttpsCACertificates")
     https_verify_peers: bool = option(FLAG, True)
     http_proxy: str = option(PROXY, "", secret=True)
@@ -116,6 +148,7 @@ class Settings:
     section: Section
     accounts: tuple[Account, ...]
     folder: Path
+    rules: tuple[SendRule, ...] = ()
     problems: tuple[Problem, ...] = ()
     rejected: dict[str, tuple[Problem, ...]] = field(default_factory=dict)
 
@@ -134,6 +167,11 @@ class Settings:
         """The CA file; Orthanc takes a relative one from the folder of its configuration."""
         name = self.orthanc.https_ca_certificates
         return self.folder / name if name else None
+
+    @property
+    def storage_folder(self) -> Path:
+        """Where Orthanc keeps its files; a relative one lies beside its configuration."""
+        return self.folder / self.orthanc.storage_directory
 
     @property
     def servers_root(self) -> str:

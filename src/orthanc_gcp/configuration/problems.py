@@ -17,6 +17,7 @@ SECRET_WORDS = (
     "HttpHeaders",
     "Server",
     "Json",
+    "Database",
 )
 
 

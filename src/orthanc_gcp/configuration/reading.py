@@ -15,6 +15,7 @@ from orthanc_gcp.configuration.options import (
     DicomWeb,
     Globals,
     Section,
+    SendRule,
     Settings,
 )
 from orthanc_gcp.configuration.problems import Problem, shown, unknown
@@ -45,14 +46,18 @@ def read(configuration: Any, folder: Path = Path()) -> Settings:
     whole = _object(configuration, "the configuration", problems)
     section = _object(whole.get(SECTION, {}), SECTION, problems)
     dicom_web = _object(whole.get("DicomWeb", {}), "DicomWeb", problems)
-    problems += unknown(section, [*option_names(Section), "Accounts"], SECTION)
+    problems += unknown(section, [*option_names(Section), "Accounts", "Send"], SECTION)
     accounts, rejected = _accounts(section, dicom_web, problems)
+    rules = tuple(
+        _rules(section.get("Send", []), {*rejected, *(one.name for one in accounts)}, problems)
+    )
     settings = Settings(
         orthanc=_tolerant(Globals, whole, "", problems),
         dicom_web=_tolerant(DicomWeb, dicom_web, "DicomWeb", problems),
         section=_tolerant(Section, section, SECTION, problems),
         accounts=accounts,
         rejected=rejected,
+        rules=rules,
         folder=folder,
     )
     problems += _risks(settings) if settings.accounts else _no_account(problems)
@@ -98,6 +103,26 @@ def _account(name: str, options: Any, server: Any, problems: list[Problem]) -> A
         return None
     headers = {**general["HttpHeaders"], **own["HttpHeaders"]}
     return replace(account, server={**general, **own, "HttpHeaders": headers})
+
+
+def _rules(entries: Any, accounts: set[str], problems: list[Problem]) -> Iterator[SendRule]:
+    """The rules that can be followed. One that is wrong is left out, and nothing sent by it."""
+    if not isinstance(entries, list):
+        problems.append(Problem(f"{SECTION}.Send", f"found {shown(entries)}, expected a list"))
+        return
+    for number, entry in enumerate(entries):
+        path = f"{SECTION}.Send[{number}]"
+        found: list[Problem] = []
+        options = _object(entry, path, found)
+        found += unknown(options, option_names(SendRule), path)
+        values = read_options(SendRule, options, path, found)
+        if "to" in values and values["to"] not in accounts:
+            message = f"there is no account {values['to']!r}, expected one of Accounts"
+            found.append(Problem(f"{path}.To", message))
+        # An unknown option may have been meant to narrow the rule: too much would be sent.
+        problems += (replace(problem, error=True) for problem in found)
+        if not found:
+            yield SendRule(**values)
 
 
 def _credential_problems(account: Account, path: str) -> Iterator[Problem]:

@@ -10,7 +10,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 from email.utils import formatdate
-from functools import lru_cache
+from functools import lru_cache, partial
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -19,17 +19,22 @@ from starlette.types import Receive, Scope, Send
 from orthanc_gcp.emulator import responses
 from orthanc_gcp.emulator.admin import AccessTokens, Admin, SubjectTokens
 from orthanc_gcp.emulator.aws_metadata import AwsMetadata
-from orthanc_gcp.emulator.calls import Call, Services
-from orthanc_gcp.emulator.faults import answer_with
+from orthanc_gcp.emulator.calls import Call, Services, resource_of
+from orthanc_gcp.emulator.cors import preflight_method, preflight_response, sharing_headers
+from orthanc_gcp.emulator.fault_rules import Strike
+from orthanc_gcp.emulator.faults import answer_call, answer_with
 from orthanc_gcp.emulator.gate import Gate
 from orthanc_gcp.emulator.grants import GrantError
 from orthanc_gcp.emulator.impersonation import TOKEN_OF_ACCOUNT, Impersonation
+from orthanc_gcp.emulator.incoming import skip_body
 from orthanc_gcp.emulator.metadata import MetadataServer
 from orthanc_gcp.emulator.oauth2 import TokenEndpoint
 from orthanc_gcp.emulator.page import Page
+from orthanc_gcp.emulator.pubsub import PubSub
+from orthanc_gcp.emulator.quotas import Meter
 from orthanc_gcp.emulator.recent_requests import NO_STATUS
 from orthanc_gcp.emulator.responses import Refusal
-from orthanc_gcp.emulator.routes import find_route
+from orthanc_gcp.emulator.routes import Found, find_route
 from orthanc_gcp.emulator.token_exchange import AuthorizedUserEndpoint, TokenExchange
 
 __all__ = ["Answering", "Application", "MetadataApplication"]
@@ -47,10 +52,12 @@ class Answering:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         started, status = time.perf_counter(), NO_STATUS
+        request = Request(scope, receive)
         try:
-            response = await self._respond(Request(scope, receive))
+            response = await self._respond(request)
             status = response.status_code
             response.raw_headers.append((b"date", self._date()))
+            response.raw_headers.extend(sharing_headers(request))
             await response(scope, receive, send)
         except ClientDisconnect:
             return
@@ -106,7 +113,9 @@ class Application(Answering):
         super().__init__(services)
         identities, mint, clock = services.identities, services.mint, services.clock
         self._gate = Gate(identities, mint, services.policies, services.switches, clock)
+        self._pubsub = PubSub(services, self._gate)
         self._impersonation = Impersonation(services, self._gate)
+        self._meter = Meter(clock, identities.pools.project_number)
         self._metadata = metadata
         self._aws = AwsMetadata()
         self._token_endpoints: dict[str, Endpoint] = {
@@ -125,23 +134,45 @@ class Application(Answering):
         self._page = Page(services, admin=admin)
 
     async def answer(self, request: Request) -> Response:
+        wanted = preflight_method(request)
+        if wanted is not None and self._serves(wanted, request.scope["path"]):
+            return preflight_response(request)
         found = find_route(request.method, request.scope["path"])
         if found is None:
             return await self._answer_others(request)
-        route, dataset, names = found.route, found.dataset, found.names
-        resource = dataset.store(names["store"]) if "store" in names else dataset
-        identity = self._gate.admit(request, found.rpc, route.permission, resource)
+        state = self._services.switches.state
+        if not state.calls_suffer:
+            return await self._answer_call(found, request)
+        return await answer_call(state, partial(self._answer_call, found), request)
+
+    async def _answer_call(
+        self, found: Found, request: Request, strike: Strike | None = None
+    ) -> Response:
+        """Answer a call of the Healthcare API."""
+        route, names = found.route, found.names
+        identity = self._gate.admit(request, found.rpc, route.permission, resource_of(names))
+        state = self._services.switches.state
+        if state.quota is not None:
+            self._meter.admit(state.quota)
+        if strike is not None and strike.fault.token_dies:
+            await skip_body(request)
+            self._gate.kill_token(request)
+            raise Refusal(responses.expired_token(found.rpc))
         call = Call(
             request=request,
             services=self._services,
             version=found.version,
-            dataset=dataset,
             names=names,
             rpc=found.rpc,
             permission=route.permission,
             identity=identity,
+            strike=strike,
         )
         return await route.handler(call)
+
+    def _serves(self, method: str, path: str) -> bool:
+        """Tell whether there is a method of an API."""
+        return find_route(method, path) is not None or self._pubsub.find(method, path) is not None
 
     async def _answer_others(self, request: Request) -> Response:
         """Answer what is not a call of the Healthcare API."""
@@ -151,6 +182,9 @@ class Application(Answering):
             return await answer_with(state.token_endpoint, endpoint, request)
         if path in self._own:
             return await self._own[path](request)
+        of_pubsub = self._pubsub.find(request.method, path)
+        if of_pubsub is not None:
+            return await of_pubsub(request)
         impersonated = TOKEN_OF_ACCOUNT.fullmatch(path)
         if impersonated is not None and request.method == "POST":
             return await self._impersonation(request, impersonated["email"])

@@ -33,7 +33,7 @@ from orthanc_gcp.emulator.negotiation import OCTETS, accepted_types, not_accepta
 from orthanc_gcp.emulator.streaming import MULTIPART, Streamed, file_blocks, part_head
 from orthanc_gcp.emulator.transfer_syntaxes import AS_STORED
 
-__all__ = ["retrieve_bulk_data"]
+__all__ = ["find_bulk_data", "retrieve_bulk_data"]
 
 
 @dataclass(frozen=True)
@@ -103,13 +103,13 @@ async def _single_part(
 
 def _require(call: Call, file: BinaryIO) -> BulkData:
     """Return the bulk data that the path names, or refuse because there is none."""
-    found = _find(file, call.names["bulk"].split("/"))
+    found = find_bulk_data(file, call.names["bulk"].split("/"))
     if found is None:
         raise call.missing_path()
     return found
 
 
-def _find(file: BinaryIO, path: list[str]) -> BulkData | None:
+def find_bulk_data(file: BinaryIO, path: list[str]) -> BulkData | None:
     """Return the bulk data at a path such as ``7FE00010`` or ``00400555/1/00081199``."""
     dicom = DicomFile(FileSource(file.fileno()))
     data_set = dicom.meta if path[0].startswith("0002") else dicom

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -68,6 +69,30 @@ def emulator(
             "--admin", help="Let anybody see what is stored at /, and break things on demand."
         ),
     ] = False,
+    switches: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="A JSON object of switches to start with: failures on demand.",
+            exists=True,
+            dir_okay=False,
+        ),
+    ] = None,
+    fault: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="JSON", help="A rule of failing, added to those of --switches; may be repeated."
+        ),
+    ] = None,
+    buckets: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIRECTORY",
+            help="A folder that stands for gs://, for imports and exports.",
+            exists=True,
+            file_okay=False,
+        ),
+    ] = None,
 ) -> None:
     """Run a stand-in for Google: its token endpoints and DICOM stores of the Healthcare API.
 
@@ -98,6 +123,7 @@ def emulator(
         from orthanc_gcp.emulator.names import StoreName
         from orthanc_gcp.emulator.server import Emulator, Options
         from orthanc_gcp.emulator.storage import DirectoryInUseError
+        from orthanc_gcp.emulator.switches import SwitchError
     except ModuleNotFoundError as error:
         typer.echo(
             f"The emulator needs {error.name}. Install it: pip install 'orthanc-gcp[emulator]'",
@@ -118,9 +144,13 @@ def emulator(
         token_lifetime=token_lifetime,
         metadata_port=metadata_port,
         admin=admin,
+        switches=_switches(switches, fault or []),
+        buckets=buckets,
     )
     try:
         running = Emulator(options)
+    except SwitchError as error:
+        raise typer.BadParameter(str(error), param_hint="--switches or --fault") from error
     except (DirectoryInUseError, OSError) as error:
         typer.echo(f"The emulator cannot start: {_reason(error)}", err=True)
         raise typer.Exit(1) from error
@@ -135,6 +165,26 @@ def _reason(error: Exception) -> str:
     if error.errno == errno.EADDRINUSE:
         return f"{error.strerror}; choose another --port, or 0 for a free one"
     return f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror)
+
+
+def _switches(path: Path | None, faults: list[str]) -> dict[str, Any]:
+    """Return the switches of a file, with more rules."""
+    switches = {} if path is None else _json_object(path.read_bytes(), "--switches")
+    if faults:
+        rules = [_json_object(fault, "--fault") for fault in faults]
+        given = switches.get("faults", [])
+        switches["faults"] = [*given, *rules] if isinstance(given, list) else given
+    return switches
+
+
+def _json_object(text: str | bytes, option: str) -> dict[str, Any]:
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise typer.BadParameter("a JSON object is expected", param_hint=option)
+    return found
 
 
 def _ready_line(url: str, token_uri: str, metadata_host: str | None) -> str:

@@ -3,66 +3,92 @@
 from __future__ import annotations
 
 import asyncio
-import socket
-import struct
 from collections.abc import Awaitable, Callable
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
 
+from orthanc_gcp.emulator.cuts import Reset, Shortened, until_reset
+from orthanc_gcp.emulator.fault_rules import Fault, Strike
 from orthanc_gcp.emulator.grants import MAX_REQUEST_SIZE, GrantError
-from orthanc_gcp.emulator.incoming import read_limited
-from orthanc_gcp.emulator.protocol import TRANSPORT
-from orthanc_gcp.emulator.recent_requests import NO_STATUS
-from orthanc_gcp.emulator.switches import Fault
+from orthanc_gcp.emulator.incoming import read_limited, skip_body
+from orthanc_gcp.emulator.pacing import Pace, Paced, paced_request
+from orthanc_gcp.emulator.responses import Refusal, front_end_page, usual_error
+from orthanc_gcp.emulator.switches import State
 
-__all__ = ["answer_with"]
+__all__ = ["answer_call", "answer_with"]
 
 Handler = Callable[[Request], Awaitable[Response]]
+CallHandler = Callable[[Request, Strike | None], Awaitable[Response]]
 
 
 async def answer_with(fault: Fault | None, handler: Handler, request: Request) -> Response:
-    """Let a handler answer a request, unless or after a fault does."""
+    """Let a token endpoint answer a request, unless or after a fault does."""
     if fault is None:
         return await handler(request)
     await asyncio.sleep(fault.delay)
-    if fault.cut == "reset" or fault.status:
+    if fault.comes_first:
         # A client that is still sending would notice something else.
         await read_limited(request, MAX_REQUEST_SIZE)
     if fault.cut == "reset":
-        return _Reset(status_code=NO_STATUS)
+        return Reset()
     if fault.status:
-        return Response(fault.body.encode(), fault.status, media_type=fault.content_type)
+        body = (fault.body or "").encode()
+        return Response(body, fault.status, media_type=fault.content_type)
     try:
         response = await handler(request)
     except GrantError as refusal:
         response = refusal.response
-    return _Truncated(response) if fault.cut == "truncate" else response
+    return Shortened(response, None, reset=False) if fault.cut == "truncate" else response
 
 
-class _Reset(Response):
-    """No answer: the connection breaks."""
-
-    async def __call__(self, scope: Scope, _receive: Receive, _send: Send) -> None:
-        transport: asyncio.Transport = scope["extensions"][TRANSPORT]["transport"]
-        connection: socket.socket = transport.get_extra_info("socket")
-        # To linger for no time at all makes closing a reset (RST) instead of an end (FIN).
-        linger = struct.pack("ii", 1, 0)
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
-        transport.abort()
+async def answer_call(state: State, handler: CallHandler, request: Request) -> Response:
+    """Let a method of the API answer a request, as well as the switches allow."""
+    if state.bandwidth is None:
+        return await _answer_call(state, handler, request)
+    pace = Pace(state.bandwidth)
+    response = await _answer_call(state, handler, paced_request(request, pace))
+    return Paced(response, pace)
 
 
-class _Truncated(Response):
-    """The first half of an answer that announces the whole."""
+async def _answer_call(state: State, handler: CallHandler, request: Request) -> Response:
+    strike = state.faults.strike(request.method, request.scope["path"])
+    await asyncio.sleep(state.latency + (strike.fault.delay if strike else 0))
+    if strike is None:
+        return await _answer(handler, request, None)
+    fault = strike.fault
+    if fault.comes_first:
+        if fault.read_body:
+            await skip_body(request)
+        return _failure(fault)
+    if fault.cut == "resetRequest":
+        await _answer(handler, until_reset(request, fault.after_bytes), strike)
+        return Reset()
+    response = await _answer(handler, request, strike)
+    if fault.store_then_fail:
+        return _failure(fault)
+    if fault.cut:
+        return Shortened(response, fault.after_bytes, reset=fault.cut == "resetAnswer")
+    return response
 
-    def __init__(self, whole: Response) -> None:
-        super().__init__(whole.body, whole.status_code)
-        self.raw_headers = whole.raw_headers
 
-    async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
-        start = {"type": "http.response.start", "status": self.status_code}
-        await send({**start, "headers": self.raw_headers})
-        half = bytes(self.body[: len(self.body) // 2])
-        # The server closes the connection when more is announced and none comes.
-        await send({"type": "http.response.body", "body": half, "more_body": True})
+async def _answer(handler: CallHandler, request: Request, strike: Strike | None) -> Response:
+    try:
+        return await handler(request, strike)
+    except Refusal as refusal:
+        return refusal.response
+
+
+def _failure(fault: Fault) -> Response:
+    """Return what is answered in place of the truth; without a status, the connection breaks."""
+    if not fault.status:
+        return Reset()
+    if fault.html:
+        response = front_end_page(fault.status)
+    elif fault.body is not None:
+        response = Response(fault.body.encode(), fault.status, media_type=fault.content_type)
+    else:
+        response = usual_error(fault.status)
+    if fault.retry_after is not None:
+        response.headers["Retry-After"] = str(fault.retry_after)
+    return response

@@ -1,46 +1,53 @@
 """WADO-RS frames: pixels, decoded or as they are stored (DICOM PS3.18 section 10.4).
 
 What may be asked for is the table of the DICOM conformance statement of the Healthcare API; the
-compressed types are there for images that are stored in them.
+compressed types are there for images that are stored in them, and for those that can be compressed.
 """
 
 from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import BinaryIO
 
 from starlette.responses import Response
 
 from orthanc_gcp.emulator.calls import Call
-from orthanc_gcp.emulator.dicom_reader import DEFLATED, EXPLICIT_BIG
+from orthanc_gcp.emulator.compression import compress
+from orthanc_gcp.emulator.dicom_reader import DEFLATED
+from orthanc_gcp.emulator.imaging_errors import ImagingError
 from orthanc_gcp.emulator.media_types import MediaType
-from orthanc_gcp.emulator.negotiation import OCTETS, accepted_types, not_acceptable
-from orthanc_gcp.emulator.pixel_data import Extent, PixelData, PixelDataError
+from orthanc_gcp.emulator.negotiation import OCTETS, PNG, accepted_types, not_acceptable
+from orthanc_gcp.emulator.pictures import to_png
+from orthanc_gcp.emulator.pixel_data import Extent, PixelData
 from orthanc_gcp.emulator.responses import Refusal, text_error
 from orthanc_gcp.emulator.streaming import MULTIPART, Streamed, file_blocks, part_head
-from orthanc_gcp.emulator.transcoding import TranscodingError, transcode
+from orthanc_gcp.emulator.transcoding import open_decodable
 from orthanc_gcp.emulator.transfer_syntaxes import (
     AS_STORED,
     DEFAULT,
+    ENCODABLE,
     FRAME_TYPES,
-    can_convert,
+    can_decode,
 )
 
-__all__ = ["retrieve_frames"]
+__all__ = ["frame_numbers", "refusals", "retrieve_frames"]
 
 
 @dataclass(frozen=True)
 class FrameFormat:
-    """How frames are sent."""
+    """How frames are sent; a picture has no transfer syntax."""
 
     media_type: str
-    transfer_syntax: str
+    transfer_syntax: str | None
 
     @property
     def content_type(self) -> str:
+        if self.transfer_syntax is None:
+            return self.media_type
         return f"{self.media_type}; transfer-syntax={self.transfer_syntax}"
 
 
@@ -48,19 +55,16 @@ async def retrieve_frames(call: Call) -> Response:
     """Handle ``GET …/instances/{instance}/frames/{frames}``."""
     (instance,) = await asyncio.to_thread(call.instances)
     chosen = _choose(call, instance.transfer_syntax)
-    numbers = _numbers(call.names["frames"])
-    decode = chosen.transfer_syntax != instance.transfer_syntax
-    file = await asyncio.to_thread(call.open_instance)
-    try:
-        pixels = await asyncio.to_thread(_open, file, instance.transfer_syntax, decode=decode)
-        frames = Frames(pixels, decode)
+    numbers = frame_numbers(call.names["frames"])
+    with ExitStack() as opened, refusals():
+        file = opened.enter_context(await asyncio.to_thread(call.open_instance))
+        frames = await asyncio.to_thread(_open, file, instance.transfer_syntax, chosen)
+        opened.callback(frames.pixels.close)
         for number in numbers:
-            pixels.check(number)
+            frames.pixels.check(number)
         # The first frame is found, and decoded, while a refusal is still possible.
         first = await asyncio.to_thread(frames.find, numbers[0])
-    except (PixelDataError, TranscodingError) as error:
-        file.close()
-        raise Refusal(text_error(400, str(error))) from error
+        opened.pop_all()
     boundary = secrets.token_hex(16)
     body = _parts(frames, numbers, first, boundary, chosen.content_type)
     return Streamed(body, f'{MULTIPART}; type="{chosen.media_type}"; boundary={boundary}')
@@ -78,7 +82,7 @@ def _choose(call: Call, stored: str) -> FrameFormat:
         f'{MULTIPART}; type="{media_type}"; transfer-syntax={syntax}'
         for syntax, media_type in FRAME_TYPES.items()
     )
-    raise not_acceptable(call.request, (*octets, *compressed))
+    raise not_acceptable(call.request, (*octets, *compressed, f'{MULTIPART}; type="{PNG}"'))
 
 
 def _format(accepted: MediaType, stored: str) -> FrameFormat | None:
@@ -90,15 +94,35 @@ def _format(accepted: MediaType, stored: str) -> FrameFormat | None:
         if wanted == AS_STORED:
             # The frames of a deflated data set have no bytes of their own in the file.
             return FrameFormat(OCTETS, DEFAULT if stored == DEFLATED else stored)
-        if wanted in (None, DEFAULT) and can_convert([stored], DEFAULT):
+        if wanted in (None, DEFAULT) and can_decode(stored):
             return FrameFormat(OCTETS, DEFAULT)
     compressed = FRAME_TYPES.get(stored)
     if compressed and kind.covers(compressed) and wanted in (None, AS_STORED, stored):
         return FrameFormat(compressed, stored)
+    return _made(kind, wanted) if can_decode(stored) else None
+
+
+def _made(kind: MediaType, wanted: str | None) -> FrameFormat | None:
+    """Return what a frame can be made into."""
+    if kind.covers(PNG) and wanted is None:
+        return FrameFormat(PNG, None)
+    for syntax in ENCODABLE:
+        if kind.covers(FRAME_TYPES[syntax]) and wanted in (None, syntax):
+            return FrameFormat(FRAME_TYPES[syntax], syntax)
     return None
 
 
-def _numbers(text: str) -> list[int]:
+@contextmanager
+def refusals() -> Iterator[None]:
+    """Refuse the request when its image cannot be had in the way asked for."""
+    try:
+        yield
+    except ImagingError as error:
+        raise Refusal(text_error(400, str(error))) from error
+
+
+def frame_numbers(text: str) -> list[int]:
+    """Return the numbers of a path, or refuse what is none."""
     numbers = []
     for piece in text.split(","):
         if not (piece.isascii() and piece.isdigit()) or len(piece) > 10:
@@ -107,25 +131,32 @@ def _numbers(text: str) -> list[int]:
     return numbers
 
 
-def _open(file: BinaryIO, stored: str, *, decode: bool) -> PixelData:
-    if decode and stored in (DEFLATED, EXPLICIT_BIG):
-        with file:
-            return PixelData(transcode(file.fileno(), DEFAULT))
-    return PixelData(file)
+def _open(file: BinaryIO, stored: str, chosen: FrameFormat) -> Frames:
+    if chosen.transfer_syntax == stored:
+        return Frames(PixelData(file), None)
+    pixels = open_decodable(file, stored)
+    # Native frames are in the default already.
+    is_ready = chosen.transfer_syntax == DEFAULT and not pixels.is_encapsulated
+    return Frames(pixels, None if is_ready else chosen)
 
 
 @dataclass(frozen=True)
 class Frames:
-    """Frames in the way that was asked for."""
+    """Frames as they lie in a file, or in another format."""
 
     pixels: PixelData
-    decode: bool
+    made: FrameFormat | None
 
     def find(self, number: int) -> bytes | Extent:
         """Return a frame that had to be put together, or where it lies in the file."""
-        if self.decode and self.pixels.is_encapsulated:
-            return self.pixels.decode(number)
-        return self.pixels.extent(number) or self.pixels.read(number)
+        if self.made is None:
+            return self.pixels.extent(number) or self.pixels.read(number)
+        raster = self.pixels.decode(number)
+        if self.made.transfer_syntax is None:
+            return to_png(raster, self.pixels.header)
+        if self.made.transfer_syntax == DEFAULT:
+            return raster.to_bytes()
+        return compress(raster, self.made.transfer_syntax)
 
 
 async def _parts(

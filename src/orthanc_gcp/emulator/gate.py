@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Collection
 
 from starlette.requests import Request
@@ -22,6 +23,9 @@ from orthanc_gcp.emulator.switches import Switches
 
 __all__ = ["Gate"]
 
+_MAX_DEAD = 10_000
+"""How many tokens that died on demand are remembered."""
+
 
 class Gate:
     """Judges requests before their bodies are read."""
@@ -39,6 +43,13 @@ class Gate:
         self._policies = policies
         self._switches = switches
         self._clock = clock
+        self._dead: OrderedDict[str, None] = OrderedDict()
+
+    def kill_token(self, request: Request) -> None:
+        """Let the token of a request be expired from now on."""
+        self._dead[_credential(request) or ""] = None
+        if len(self._dead) > _MAX_DEAD:
+            self._dead.popitem(last=False)
 
     def identify(self, request: Request, rpc: str, scopes: Collection[str]) -> AccessToken:
         """Return whose request it is, if it has one of these scopes; refuse it otherwise."""
@@ -66,10 +77,12 @@ class Gate:
             if project in state.denied_quota_projects:
                 raise Refusal(responses.quota_project_denied(project))
         if permission and not self._policies.allows(identity, permission, resource):
-            raise Refusal(responses.missing_resource(permission, str(resource)))
+            raise Refusal(responses.permission_denied(permission, str(resource)))
         return identity
 
     def _read(self, credential: str) -> AccessToken:
+        if credential in self._dead:
+            raise ExpiredTokenError
         # The header of a JWT is a JSON object, which begins in base64 like this.
         if credential.startswith("eyJ"):
             return check_self_signed(credential, self._identities, self._clock())

@@ -6,7 +6,7 @@ Sources: RFC 9110 sections 8.3 and 12.5.1; DICOM PS3.18 section 8.7.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 __all__ = ["MediaType", "parse_accept", "parse_media_type"]
 
@@ -18,16 +18,21 @@ _BY_SEMICOLON = re.compile(_PIECE.replace("{separator}", ";"))
 
 @dataclass(frozen=True)
 class MediaType:
-    """A media type or range: ``full`` is lower-case ``type/subtype``, parameter names too."""
+    """A media type or range: ``full`` is lower-case ``type/subtype``, parameter names too.
+
+    A range does not include the types that are ``excluded``.
+    """
 
     full: str
     parameters: dict[str, str] = field(default_factory=dict)
     quality: float = 1.0
+    excluded: frozenset[str] = frozenset()
 
     def covers(self, full: str) -> bool:
         """Tell whether this range includes a media type without parameters."""
         main, _, _ = full.partition("/")
-        return self.full in (full, f"{main}/*", "*/*")
+        ranges = () if full in self.excluded else (f"{main}/*", "*/*")
+        return self.full in (full, *ranges)
 
 
 def parse_media_type(text: str) -> MediaType:
@@ -46,7 +51,8 @@ def parse_accept(header: str) -> list[MediaType]:
     ranges = [parse_media_type(piece) for piece in _BY_COMMA.findall(header) if piece.strip()]
     if not ranges:
         return [MediaType("*/*")]
-    wanted = [media_range for media_range in ranges if media_range.quality > 0]
+    excluded = frozenset(r.full for r in ranges if r.quality == 0 and not r.parameters)
+    wanted = [replace(r, excluded=excluded) for r in ranges if r.quality > 0]
     return sorted(wanted, key=lambda media_range: -media_range.quality)
 
 

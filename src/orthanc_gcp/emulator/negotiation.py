@@ -11,8 +11,10 @@ from orthanc_gcp.emulator.responses import Refusal, text_error
 
 __all__ = [
     "DICOM",
+    "JPEG",
     "JSON",
     "OCTETS",
+    "PNG",
     "XML",
     "accepted_types",
     "not_acceptable",
@@ -22,6 +24,8 @@ DICOM = "application/dicom"
 JSON = "application/dicom+json"
 XML = "application/dicom+xml"
 OCTETS = "application/octet-stream"
+JPEG = "image/jpeg"
+PNG = "image/png"
 
 
 def accepted_types(request: Request) -> list[MediaType]:

@@ -74,7 +74,7 @@ class Page:
         return {
             "requests": self._services.recent.as_json(),
             "switches": self._services.switches.as_json(),
-            "atFirst": Switches().as_json(),
+            "harmless": Switches().as_json(),
         }
 
     def _stores(self, _request: Request) -> dict[str, Any]:

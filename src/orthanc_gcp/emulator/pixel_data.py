@@ -5,22 +5,31 @@ Sources: DICOM PS3.5 section 8 and annex A.4; PS3.3 section C.7.6.3 (image pixel
 
 from __future__ import annotations
 
+import copy
+import os
+import zlib
+from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 import numpy as np
 import pydicom
+from pydicom.datadict import dictionary_keyword
 from pydicom.encaps import encapsulate, get_frame
 from pydicom.pixels.decoders.base import get_decoder
+from pydicom.uid import UID
 
 from orthanc_gcp.emulator.dicom_reader import (
+    EXPLICIT_LITTLE,
     PIXEL_DATA,
     UNDEFINED,
     DicomFile,
     Element,
     FileSource,
 )
+from orthanc_gcp.emulator.imaging_errors import ImagingError
+from orthanc_gcp.emulator.transfer_syntaxes import DEFLATED_FRAMES
 
-__all__ = ["Extent", "PixelData", "PixelDataError"]
+__all__ = ["Extent", "PixelData", "PixelDataError", "Raster"]
 
 Extent = tuple[int, int]
 """Where bytes start in a file, and how many they are."""
@@ -29,8 +38,24 @@ MAX_DECODED = 150_000_000
 """Larger frames are not decoded (Healthcare API, quotas and limits)."""
 
 
-class PixelDataError(Exception):
+class PixelDataError(ImagingError):
     """The instance has no such frame, or none that can be had in the way asked for."""
+
+
+@dataclass(frozen=True)
+class Raster:
+    """A decoded frame: rows, columns, and samples when there are several.
+
+    ``description`` has pydicom's names for the attributes that describe the pixels as they are
+    here, which may differ from those of the file: ``photometric_interpretation``, ``bits_stored``…
+    """
+
+    pixels: np.ndarray
+    description: dict[str, Any]
+
+    def to_bytes(self) -> bytes:
+        """Return native pixels, little endian."""
+        return self.pixels.astype(self.pixels.dtype.newbyteorder("<"), copy=False).tobytes()
 
 
 class PixelData:
@@ -47,9 +72,9 @@ class PixelData:
         try:
             self._element = _pixel_element(file)
             file.seek(0)
-            self._header = pydicom.dcmread(file, stop_before_pixels=True)
-            self.count = int(self._header.get("NumberOfFrames") or 1)
-            self._bits = _frame_bits(self._header)
+            self.header = pydicom.dcmread(file, stop_before_pixels=True)
+            self.count = int(self.header.get("NumberOfFrames") or 1)
+            self._bits = _frame_bits(self.header)
         except PixelDataError:
             raise
         except Exception as error:
@@ -84,26 +109,41 @@ class PixelData:
                 self._file,
                 number - 1,
                 number_of_frames=self.count,
-                extended_offsets=_extended_offsets(self._header),
+                extended_offsets=_extended_offsets(self.header),
             )
         except Exception as error:
             raise PixelDataError(f"frame {number} cannot be found: {error}") from error
 
-    def decode(self, number: int) -> bytes:
-        """Return a compressed frame as native pixels, colours by pixel and in RGB."""
+    def decode(self, number: int) -> Raster:
+        """Return a frame as pixels, colours by pixel and in RGB, unless there is a palette."""
         if self._bits // 8 > MAX_DECODED:
             raise PixelDataError("the frame is too large to be decoded")
-        frame = self.read(number)
+        extent = self.extent(number)
+        frame = os.pread(self.descriptor, extent[1], extent[0]) if extent else self.read(number)
         try:
-            image = self._header.group_dataset(0x0028)
-            image.file_meta = self._header.file_meta
-            image.NumberOfFrames = 1
-            image.PixelData = encapsulate([frame])
-            image["PixelData"].is_undefined_length = True
-            pixels, _ = get_decoder(image.file_meta.TransferSyntaxUID).as_array(image, index=0)
-            return pixels.tobytes()
+            return Raster(*self._decode(frame))
         except Exception as error:
             raise PixelDataError(f"frame {number} cannot be decoded: {error}") from error
+
+    def _decode(self, frame: bytes) -> tuple[np.ndarray, dict[str, Any]]:
+        image = self.header.group_dataset(0x0028)
+        image.file_meta = copy.deepcopy(self.header.file_meta)
+        image.pop("NumberOfFrames", None)
+        syntax = image.file_meta.TransferSyntaxUID
+        if syntax == DEFLATED_FRAMES:
+            frame, syntax = self._inflated(frame), UID(EXPLICIT_LITTLE)
+            image.file_meta.TransferSyntaxUID = syntax
+        keyword = dictionary_keyword(self._element.tag)
+        if syntax.is_encapsulated:
+            image.PixelData = encapsulate([frame])
+            image["PixelData"].is_undefined_length = True
+        else:
+            setattr(image, keyword, frame + bytes(len(frame) % 2))
+        return get_decoder(syntax).as_array(image, index=0)
+
+    def _inflated(self, frame: bytes) -> bytes:
+        """Return a frame of Deflated Image Frame Compression (PS3.5 annex A.4.13)."""
+        return zlib.decompressobj(-zlib.MAX_WBITS).decompress(frame, (self._bits + 7) // 8)
 
     def check(self, number: int) -> None:
         """Raise unless there is such a frame, with all of its pixels."""

@@ -47,7 +47,9 @@ async def _search(call: Call, level: Level) -> Response:
         raise Refusal(text_error(400, str(error))) from error
     content = await asyncio.to_thread(_run, call, store, query, listing)
     if not content:
-        return Response(status_code=204)
+        if call.services.switches.state.empty_qido == 204:
+            return Response(status_code=204)
+        content = listing.join([])
     return Response(content, media_type=listing.media_type)
 
 
@@ -56,7 +58,7 @@ def _run(call: Call, store: int, query: Query, listing: Listing) -> bytes:
     search = Search(call, query)
     study, series = call.names.get("study"), call.names.get("series")
     statement, values = query.sql(store, study, series, with_file=search.reads_files)
-    rows = call.storage.index.read(statement, values)
+    rows = call.storage.searches.read(statement, values)
     matches = [listing.encode(search.match(*row)) for row in rows]
     return listing.join(matches) if matches else b""
 

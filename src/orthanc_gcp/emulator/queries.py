@@ -20,10 +20,10 @@ from orthanc_gcp.emulator.attributes import (
     tags,
 )
 
-__all__ = ["InvalidQueryError", "Query", "parse_query"]
+__all__ = ["STANDARD_PARAMETERS", "InvalidQueryError", "Query", "parse_query"]
 
 MAX_OFFSET = 1_000_000
-_STANDARD_PARAMETERS = frozenset(
+STANDARD_PARAMETERS = frozenset(
     [
         "$.xgafv",
         "access_token",
@@ -137,7 +137,7 @@ def parse_query(level: Level, parameters: Iterable[tuple[str, str]]) -> Query:
             query.fuzzy = _boolean(name, value)
         elif name == "includefield":
             _include(query, value)
-        elif name not in _STANDARD_PARAMETERS:
+        elif name not in STANDARD_PARAMETERS:
             tag = _search_key(level, name)
             # PS3.4 C.2.2.2.3: a key without a value matches everything.
             query.conditions += [(tag, value)] if value else []

@@ -7,10 +7,13 @@ bounds the memory to two blocks. Instances that are too small to gain from it ar
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from orthanc_gcp.emulator.dicom_reader import InvalidDicomError
-from orthanc_gcp.emulator.storage import Outcome, Storage, Upload
+from orthanc_gcp.emulator.fault_rules import Fate
+from orthanc_gcp.emulator.index import Announce, StorageClass
+from orthanc_gcp.emulator.records import Record
+from orthanc_gcp.emulator.storage import BeingDeletedError, Outcome, Storage, Upload
 from orthanc_gcp.emulator.stow_results import StowResults
 
 __all__ = ["Receiver"]
@@ -32,6 +35,17 @@ class Receiver:
         The only study whose instances are welcome, if there is one.
     replace : bool
         Whether instances that are there already are replaced.
+    storage_class : StorageClass or None
+        Where the instances go, if it is not the usual one.
+    announce : callable or None
+        Tells of each instance that is stored.
+
+    Attributes
+    ----------
+    fate : callable
+        Tells what becomes of the next instance; for failures on demand.
+    conflicts : collection of Outcome
+        What is told as a failure.
     """
 
     def __init__(
@@ -42,8 +56,14 @@ class Receiver:
         study: str | None,
         *,
         replace: bool,
+        storage_class: StorageClass | None = None,
+        announce: Announce | None,
     ) -> None:
+        self.fate: Callable[[], Fate] = lambda: Fate.KEPT
+        self.conflicts: Collection[Outcome] = (Outcome.DIFFERENT,)
         self._replace = replace
+        self._storage_class = storage_class
+        self._announce = announce
         self._storage = storage
         self._store = store
         self._results = results
@@ -118,8 +138,31 @@ class Receiver:
             detail = "the StudyInstanceUID is not the one of the request's path"
             self._results.add_failed(detail, record.sop_class, record.key)
             return
-        outcome = self._storage.keep(self._store, record, upload, replace=self._replace)
-        if outcome is Outcome.DIFFERENT:
+        fate = self.fate()
+        if fate is not Fate.KEPT:
+            upload.discard()
+            if fate is Fate.LOST:
+                self._results.add_stored(record.sop_class, record.key)
+            else:
+                self._results.add_failed("internal error", record.sop_class, record.key)
+            return
+        self._keep(record, upload)
+
+    def _keep(self, record: Record, upload: Upload) -> None:
+        try:
+            outcome = self._storage.keep(
+                self._store,
+                record,
+                upload,
+                replace=self._replace,
+                storage_class=self._storage_class,
+                announce=self._announce,
+            )
+        except BeingDeletedError:
+            detail = "the study or series is being deleted"
+            self._results.add_failed(detail, record.sop_class, record.key)
+            return
+        if outcome in self.conflicts:
             self._results.add_failed("already exists", record.sop_class, record.key)
         else:
             self._results.add_stored(record.sop_class, record.key)

@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from orthanc_gcp.emulator.attributes import Level, tags
+from orthanc_gcp.emulator.attributes import INSTANCE, SERIES, STUDY, Level, tags
 from orthanc_gcp.emulator.dicom_json import JsonWriter, read_encodings, to_text
 from orthanc_gcp.emulator.dicom_reader import (
     PIXEL_GROUP,
@@ -16,7 +16,7 @@ from orthanc_gcp.emulator.dicom_reader import (
     Source,
 )
 
-__all__ = ["Header", "InstanceKey", "Record", "level_attributes", "read_record"]
+__all__ = ["Entry", "Header", "InstanceKey", "Record", "level_attributes", "read_record"]
 
 _CHARACTER_SET = 0x00080005
 _STUDY_UID, _SERIES_UID, _SOP_CLASS, _SOP_UID = tags(
@@ -101,6 +101,31 @@ class Record:
         header, wanted = self.header, (*level.defaults, *level.all)
         attributes = level_attributes(header.file, header.elements, wanted)
         return json.dumps(attributes, separators=(",", ":"))
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What the index keeps of a record, read from its file already."""
+
+    key: InstanceKey
+    sop_class: str
+    transfer_syntax: str
+    modality: str
+    keys: dict[str, str]
+    levels: dict[str, str]
+
+    @classmethod
+    def of(cls, record: Record) -> Entry:
+        """Read everything now, while the record's file is open."""
+        levels = {level.name: record.attributes(level) for level in (STUDY, SERIES, INSTANCE)}
+        keys, syntax = record.study_keys(), record.transfer_syntax
+        return cls(record.key, record.sop_class, syntax, record.modality, keys, levels)
+
+    def study_keys(self) -> dict[str, str]:
+        return self.keys
+
+    def attributes(self, level: Level) -> str:
+        return self.levels[level.name]
 
 
 def read_record(source: Source) -> Record:

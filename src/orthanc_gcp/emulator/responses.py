@@ -7,30 +7,31 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection
+from http import HTTPStatus
 from typing import Any
 
 from starlette.responses import Response
 
 __all__ = [
-    "MISSING_RESOURCE_STATUS",
     "Refusal",
     "api_disabled",
     "error",
     "expired_token",
+    "front_end_page",
     "html_error",
     "impersonation_denied",
     "insufficient_scope",
     "invalid_token",
     "json_answer",
     "missing_credential",
-    "missing_resource",
     "page_not_found",
+    "permission_denied",
+    "quota_exceeded",
     "quota_project_denied",
+    "resource_not_found",
     "text_error",
+    "usual_error",
 ]
-
-MISSING_RESOURCE_STATUS = 403
-"""What an absent store, study, series or instance answers (the DICOM conformance statement)."""
 
 _STATUS_NAMES = {
     400: "INVALID_ARGUMENT",
@@ -38,21 +39,40 @@ _STATUS_NAMES = {
     403: "PERMISSION_DENIED",
     404: "NOT_FOUND",
     409: "ALREADY_EXISTS",
+    429: "RESOURCE_EXHAUSTED",
+    499: "CANCELLED",
     500: "INTERNAL",
+    501: "UNIMPLEMENTED",
+    502: "UNAVAILABLE",
+    503: "UNAVAILABLE",
+    504: "DEADLINE_EXCEEDED",
+}
+_USUAL_MESSAGES = {
+    400: "Request contains an invalid argument.",
+    403: "The caller does not have permission",
+    404: "Requested entity was not found.",
+    409: "Requested entity already exists",
+    429: "Resource has been exhausted (e.g. check quota).",
+    500: "Internal error encountered.",
+    503: "The service is currently unavailable.",
+    504: "Deadline expired before operation could complete.",
 }
 _HEALTHCARE = "healthcare.googleapis.com"
-_IAM = "iamcredentials.googleapis.com"
+_SERVICES = {
+    "google.iam.credentials.": "iamcredentials.googleapis.com",
+    "google.pubsub.": "pubsub.googleapis.com",
+}
 _TYPES = "type.googleapis.com/google.rpc"
 _REALM = 'Bearer realm="https://accounts.google.com/"'
 _EXPECTED = (
     "Expected OAuth 2 access token, login cookie or other valid authentication credential. "
     "See https://developers.google.com/identity/sign-in/web/devconsole-project."
 )
-_NOT_FOUND_PAGE = """<!DOCTYPE html>
+_PAGE = """<!DOCTYPE html>
 <html lang=en>
   <meta charset=utf-8>
-  <title>Error 404 (Not Found)!!1</title>
-  <p><b>404.</b> This address leads nowhere on this server.
+  <title>Error {status} ({phrase})!!1</title>
+  <p><b>{status}.</b> {text}
 </html>
 """
 
@@ -102,7 +122,33 @@ def html_error(status: int, text: str, headers: dict[str, str] | None = None) ->
 
 def page_not_found() -> Response:
     """Return what the front end says to any unknown route, verb or custom method."""
-    return Response(_NOT_FOUND_PAGE, 404, media_type="text/html; charset=UTF-8")
+    return _page(404, "Not Found", "This address leads nowhere on this server.")
+
+
+def front_end_page(status: int) -> Response:
+    """Return what the front end says when it gets no answer from behind it."""
+    phrase = "Server Error" if status >= 500 else _phrase(status)
+    return _page(status, phrase, "The server could not complete your request.")
+
+
+def _page(status: int, phrase: str, text: str) -> Response:
+    page = _PAGE.format(status=status, phrase=phrase, text=text)
+    return Response(page, status, media_type="text/html; charset=UTF-8")
+
+
+def usual_error(status: int) -> Response:
+    """Return the error that a status mostly stands for."""
+    if status == 401:
+        return invalid_token()
+    name = _STATUS_NAMES.get(status, "UNKNOWN")
+    return error(status, _USUAL_MESSAGES.get(status) or _phrase(status), name=name)
+
+
+def _phrase(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return "Unknown Error"
 
 
 def missing_credential(rpc: str) -> Response:
@@ -145,11 +191,35 @@ def insufficient_scope(rpc: str, scopes: Collection[str]) -> Response:
     )
 
 
-def missing_resource(permission: str, resource: str) -> Response:
-    """Return the answer for a resource that does not exist, or that one may not see."""
+def permission_denied(permission: str, resource: str) -> Response:
+    """Return the answer for a resource that one may not see, and mostly for one there is not."""
     return error(
-        MISSING_RESOURCE_STATUS,
+        403,
         f"Permission '{permission}' denied on resource '{resource}' (or it may not exist).",
+    )
+
+
+def resource_not_found(resource: str) -> Response:
+    """Return the other answer for a resource that there is not."""
+    return error(404, f"resource not found: {resource}")
+
+
+def quota_exceeded(project_number: str, limit: int, seconds_left: int | None) -> Response:
+    """Return the 429 of a project that has had its requests; ``seconds_left`` is told if given."""
+    metric, name = f"{_HEALTHCARE}/dicomweb_ops", "DicomwebOpsPerMinutePerProject"
+    metadata = {
+        "service": _HEALTHCARE,
+        "consumer": f"projects/{project_number}",
+        "quota_metric": metric,
+        "quota_limit": name,
+        "quota_limit_value": str(limit),
+    }
+    return error(
+        429,
+        f"Quota exceeded for quota metric '{metric}' and limit '{name}' of service "
+        f"'{_HEALTHCARE}' for consumer 'project_number:{project_number}'.",
+        details=[_info("RATE_LIMIT_EXCEEDED", "googleapis.com", metadata)],
+        headers=None if seconds_left is None else {"Retry-After": str(seconds_left)},
     )
 
 
@@ -205,7 +275,8 @@ def impersonation_denied() -> Response:
 
 
 def _error_info(reason: str, rpc: str) -> dict[str, Any]:
-    service = _IAM if rpc.startswith("google.iam.credentials.") else _HEALTHCARE
+    named = (service for prefix, service in _SERVICES.items() if rpc.startswith(prefix))
+    service = next(named, _HEALTHCARE)
     return _info(reason, "googleapis.com", {"service": service, "method": rpc})
 
 

@@ -8,27 +8,30 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import uvicorn
 
 from orthanc_gcp.emulator.access_tokens import TokenMint
 from orthanc_gcp.emulator.admin import AccessTokens
 from orthanc_gcp.emulator.application import Application, MetadataApplication
+from orthanc_gcp.emulator.buckets import Buckets
 from orthanc_gcp.emulator.calls import Services
 from orthanc_gcp.emulator.certificates import ensure_certificates
 from orthanc_gcp.emulator.credential_files import CredentialFiles
 from orthanc_gcp.emulator.identities import Identities
 from orthanc_gcp.emulator.metadata import MetadataServer
 from orthanc_gcp.emulator.names import StoreName
+from orthanc_gcp.emulator.operations import Operations
 from orthanc_gcp.emulator.policies import Policies
 from orthanc_gcp.emulator.protocol import BulkHttpProtocol
 from orthanc_gcp.emulator.storage import Storage
 from orthanc_gcp.emulator.switches import Switches
+from orthanc_gcp.emulator.work import WORK
 
 __all__ = ["DEFAULT_STORE", "Emulator", "Options"]
 
@@ -52,6 +55,8 @@ class Options:
     token_lifetime: int = 3600
     metadata_port: int | None = None
     admin: bool = False
+    switches: Mapping[str, Any] = field(default_factory=dict)
+    buckets: Path | None = None
 
 
 class Emulator:
@@ -70,8 +75,10 @@ class Emulator:
     def __init__(self, options: Options, clock: Callable[[], float] = time.time) -> None:
         self._options = options
         self._true_clock = clock
-        self.switches = Switches()
-        self._storage = Storage(options.directory)
+        self.switches = Switches(options.switches)
+        self._storage = Storage(
+            options.directory, lambda: self.switches.state.search_lag, self._clock
+        )
         self._sockets: list[socket.socket] = []
         try:
             self._open_sockets()
@@ -127,14 +134,14 @@ class Emulator:
         return f"{self.url}/v1/{store}/dicomWeb"
 
     def create_store(self, store: StoreName) -> None:
-        """Make a DICOM store, unless it is there."""
+        """Make a DICOM store, and its dataset, unless they are there."""
+        dataset = store.parent
+        self._storage.index.create_dataset(dataset, {"name": str(dataset)})
         self._storage.index.create_store(store, {"name": str(store)})
 
     def delete_store(self, store: StoreName) -> None:
         """Delete a DICOM store, if it is there, and what is in it."""
-        row = self._storage.index.store_id(store)
-        if row is not None:
-            self._storage.delete_store(store, row)
+        self._storage.delete_store(store)
 
     def run(self, ready: Callable[[], None]) -> None:
         """Serve until SIGINT or SIGTERM; call ``ready`` once requests are answered."""
@@ -189,7 +196,11 @@ class Emulator:
         for server, listener in zip(self._servers, self._sockets, strict=True):
             server.ready = started
             serving.append(server.serve([listener]))
-        await asyncio.gather(*serving)
+        self.operations.resume()
+        try:
+            await asyncio.gather(*serving)
+        finally:
+            await self.operations.stop()
 
     def _clock(self) -> float:
         return self._true_clock() + self.switches.state.clock_offset
@@ -215,8 +226,17 @@ class Emulator:
         mint = TokenMint(self.identities.token_secret, clock, options.token_lifetime, self.switches)
         self._access_tokens = AccessTokens(self.identities, mint)
         self.policies = Policies(self._storage.index, self.identities, self.switches)
+        self.operations = Operations(
+            self._storage, Buckets(options.buckets), self.switches, clock, WORK
+        )
         services = Services(
-            self._storage, self.identities, mint, self.policies, self.switches, clock
+            self._storage,
+            self.identities,
+            mint,
+            self.policies,
+            self.switches,
+            self.operations,
+            clock,
         )
         metadata = MetadataServer(self.identities, mint, clock)
         apart = options.metadata_port is not None

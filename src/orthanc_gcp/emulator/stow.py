@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import closing
 from typing import Protocol
 
 from starlette.responses import Response
 
 from orthanc_gcp.emulator.calls import Call
+from orthanc_gcp.emulator.index import StorageClass
 from orthanc_gcp.emulator.media_types import MediaType, parse_media_type
 from orthanc_gcp.emulator.multipart import (
     MultipartError,
@@ -17,11 +19,15 @@ from orthanc_gcp.emulator.multipart import (
     PartStart,
 )
 from orthanc_gcp.emulator.negotiation import DICOM, JSON, XML, accepted_types, not_acceptable
+from orthanc_gcp.emulator.notifications import announcer
 from orthanc_gcp.emulator.receiver import Receiver
 from orthanc_gcp.emulator.responses import Refusal, text_error
+from orthanc_gcp.emulator.storage import Outcome
+from orthanc_gcp.emulator.storage_classes import UnknownStorageClassError, storage_class
 from orthanc_gcp.emulator.stow_metadata import MetadataParts, unsupported_part
 from orthanc_gcp.emulator.stow_results import StowResults
 from orthanc_gcp.emulator.streaming import MULTIPART
+from orthanc_gcp.emulator.switches import ALWAYS_CONFLICT
 
 __all__ = ["store_instances", "update_instances"]
 
@@ -42,7 +48,25 @@ async def _store(call: Call, *, replace: bool) -> Response:
     content_type = parse_media_type(call.request.headers.get("content-type", ""))
     results = StowResults(call.dicomweb_url, call.names.get("study"))
     study = call.names.get("study")
-    receiver = Receiver(call.storage, store, results, study, replace=replace)
+    announce = announcer(
+        call.storage.index,
+        call.store,
+        call.services.clock,
+        "UpdateInstances" if replace else "StoreInstances",
+    )
+    receiver = Receiver(
+        call.storage,
+        store,
+        results,
+        study,
+        replace=replace,
+        storage_class=_storage_class(call),
+        announce=announce,
+    )
+    if call.strike is not None:
+        receiver.fate = call.strike.fate
+    if call.services.switches.state.duplicates == ALWAYS_CONFLICT and not replace:
+        receiver.conflicts = (Outcome.DIFFERENT, Outcome.IDENTICAL)
     body = call.request.stream()
     try:
         if content_type.full == DICOM:
@@ -51,7 +75,8 @@ async def _store(call: Call, *, replace: bool) -> Response:
             sink: PartSink = FileParts(receiver)
             if _part_type(content_type, replace=replace) == JSON:
                 sink = MetadataParts(receiver, results)
-            await _receive_multipart(body, content_type.parameters.get("boundary", ""), sink)
+            with closing(sink):
+                await _receive_multipart(body, content_type.parameters.get("boundary", ""), sink)
         await receiver.settle()
     except MultipartError as error:
         raise Refusal(text_error(400, f"invalid multipart request: {error}")) from error
@@ -59,6 +84,14 @@ async def _store(call: Call, *, replace: bool) -> Response:
         await receiver.abandon()
     content = results.as_xml() if answer_type == XML else results.as_json()
     return Response(content, results.status, media_type=answer_type)
+
+
+def _storage_class(call: Call) -> StorageClass | None:
+    name = call.request.headers.get("storage-class")
+    try:
+        return storage_class(name, call.services.clock())
+    except UnknownStorageClassError:
+        raise Refusal(text_error(400, f"invalid Storage-Class: {name!r}")) from None
 
 
 def _answer_type(call: Call) -> str:
@@ -127,6 +160,8 @@ class PartSink(Protocol):
 
     async def finish(self) -> None: ...
 
+    def close(self) -> None: ...
+
 
 class FileParts:
     """Parts that are instances."""
@@ -145,3 +180,6 @@ class FileParts:
 
     async def finish(self) -> None:
         """Say that no part follows."""
+
+    def close(self) -> None:
+        """Nothing is open but what the receiver abandons."""

@@ -86,6 +86,11 @@ class MetadataParts:
         for uri, draft in self._drafts.items():
             self._fail(draft, f"the bulk data at {uri} are missing")
 
+    def close(self) -> None:
+        """Forget the part that did not arrive whole, if there is one."""
+        if self._value is not None:
+            self._value.close()
+
     async def _end_metadata(self) -> None:
         for metadata in await asyncio.to_thread(_parse, bytes(self._metadata or b"")):
             try:

@@ -1,37 +1,40 @@
 """Failures on demand: what the emulator does wrong, settable while it runs.
 
-A reader takes :attr:`Switches.state`, which never changes: a change puts another one in its
-place. So one request sees one state, and reading costs nothing.
+A reader takes :attr:`Switches.state`, which never changes (but for the counters of its rules): a
+change puts another one in its place. So one request sees one state, and reading costs nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
-from orthanc_gcp.emulator.roles import KNOWN_PERMISSIONS
+from orthanc_gcp.emulator.fault_rules import Fault, Rules, read_endpoint_fault, read_rules
+from orthanc_gcp.emulator.quotas import Quota, read_quota
+from orthanc_gcp.emulator.switch_values import (
+    Kind,
+    choice,
+    duration,
+    flag,
+    optional,
+    permissions,
+    scopes,
+    seconds,
+    snake_case,
+    texts,
+    whole,
+)
 
-__all__ = ["Fault", "State", "SwitchError", "Switches"]
+__all__ = ["ALWAYS_CONFLICT", "State", "SwitchError", "Switches"]
+
+
+IDENTICAL_OK = "identical-ok"
+ALWAYS_CONFLICT = "always-conflict"
 
 
 class SwitchError(ValueError):
     """A switch that there is not, or a value that it cannot have."""
-
-
-@dataclass(frozen=True)
-class Fault:
-    """What an endpoint does instead of answering as it should.
-
-    ``cut`` is ``reset`` (the connection breaks before the answer), ``truncate`` (in the middle of
-    it), or nothing. With a ``status``, the answer is this one; without, it is the true one.
-    """
-
-    cut: str = ""
-    delay: float = 0.0
-    status: int = 0
-    body: str = ""
-    content_type: str = "text/plain"
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,22 @@ class State:
     token_endpoint: Fault | None
     clock_offset: float
     date_offset: float
+    faults: Rules
+    seed: int
+    latency: float
+    bandwidth: int | None
+    quota: Quota | None
+    search_lag: float
+    operation_delay: float
+    operation_failure: int | None
+    missing_resource: int
+    empty_qido: int
+    duplicates: str
+
+    @property
+    def calls_suffer(self) -> bool:
+        """Whether calls of the API may be late or broken."""
+        return bool(self.faults or self.latency or self.bandwidth)
 
     def scopes(self, asked: Iterable[str]) -> tuple[str, ...]:
         """Return the scopes that a token gets when some are asked for."""
@@ -57,119 +76,80 @@ class State:
 
 
 class Switches:
-    """The switches of one emulator; when it starts, nothing is wrong."""
+    """The switches of one emulator; nothing is wrong at first, but for what is given."""
 
     state: State
     _json: dict[str, Any]
+    _read: dict[str, Any]
 
-    def __init__(self) -> None:
+    def __init__(self, at_first: Mapping[str, Any] | None = None) -> None:
+        self._at_first = dict(at_first or {})
         self.reset()
 
     def reset(self) -> None:
-        """Put every switch where it was at first: nothing is wrong."""
+        """Put every switch where it was at first; rules begin anew."""
         self._json = {name: default for name, (default, _) in _SWITCHES.items()}
-        self.state = _parse(self._json)
+        self._read = _read(self._json)
+        self.state = _state(self._read)
+        self.change(**self._at_first)
 
     def as_json(self) -> dict[str, Any]:
-        """Return the position of every switch."""
-        return dict(self._json)
+        """Return the position of every switch; rules with what they have done so far."""
+        rules = zip(self._json["faults"], self.state.faults.counts(), strict=True)
+        return {**self._json, "faults": [{**rule, **counts} for rule, counts in rules]}
 
     def change(self, **changes: Any) -> None:
         """Set switches by their names in JSON; raise :class:`SwitchError` and set none of them."""
         unknown = sorted(set(changes) - set(_SWITCHES))
         if unknown:
             raise SwitchError(f"there is no switch {unknown[0]!r}: {', '.join(_SWITCHES)}")
-        changed = {**self._json, **changes}
-        self.state = _parse(changed)
-        self._json = changed
+        read = {**self._read, **_read(changes)}
+        state = _state(read)
+        if not {"faults", "seed"} & set(changes):
+            # They go on counting.
+            state = replace(state, faults=self.state.faults)
+        self._json, self._read, self.state = {**self._json, **changes}, read, state
 
 
-_MAX_SECONDS = 10**9
-"""Three decades: beyond the calendar, no date could be written."""
-
-
-def _parse(values: dict[str, Any]) -> State:
-    parsed = {}
-    for name, (_, parse) in _SWITCHES.items():
+def _read(values: dict[str, Any]) -> dict[str, Any]:
+    """Return what is meant by the positions of some switches."""
+    found = {}
+    for name, value in values.items():
         try:
-            parsed[name] = parse(values[name])
+            found[name] = _SWITCHES[name][1](value)
         except (TypeError, ValueError) as error:
             raise SwitchError(f"{name} {error}") from error
-    return State(**{_FIELDS[name]: value for name, value in parsed.items()})
+    return found
 
 
-def _flag(value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise TypeError("is true or false")
-    return value
+def _state(read: dict[str, Any]) -> State:
+    fields = {snake_case(name): value for name, value in read.items()}
+    return State(**{**fields, "faults": Rules(fields["faults"], fields["seed"])})
 
 
-def _seconds(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError("is a number of seconds")
-    if not abs(value) <= _MAX_SECONDS:
-        raise ValueError("is too far away")
-    return float(value)
-
-
-def _texts(value: Any) -> frozenset[str]:
-    if not isinstance(value, list) or not all(isinstance(text, str) for text in value):
-        raise ValueError("is a list of texts")
-    return frozenset(value)
-
-
-def _permissions(value: Any) -> frozenset[str]:
-    names = _texts(value)
-    unknown = sorted(names - KNOWN_PERMISSIONS)
-    if unknown:
-        raise ValueError(f"names a permission that there is not: {unknown[0]}")
-    return names
-
-
-def _scopes(value: Any) -> tuple[str, ...] | None:
-    return None if value is None else tuple(sorted(_texts(value)))
-
-
-_FAULT: dict[str, Callable[[Any], Any]] = {
-    "delay": _seconds,
-    "status": int,
-    "body": str,
-    "contentType": str,
-}
-
-
-def _fault(value: Any) -> Fault | None:
-    if value is None:
-        return None
-    if value in ("reset", "truncate"):
-        return Fault(cut=value)
-    if not isinstance(value, dict) or not set(value) <= set(_FAULT):
-        raise ValueError(f'is null, "reset", "truncate", or an object of {", ".join(_FAULT)}')
-    parsed = {name: _FAULT[name](given) for name, given in value.items()}
-    if "status" in parsed and not 200 <= parsed["status"] <= 599:
-        raise ValueError("has a status that is none")
-    if "contentType" in parsed:
-        parsed["content_type"] = parsed.pop("contentType")
-    return Fault(**parsed)
-
-
-_SWITCHES: dict[str, tuple[Any, Callable[[Any], Any]]] = {
-    "deletedKeys": ([], _texts),
-    "revokedRefreshTokens": ([], _texts),
-    "disabledApi": (False, _flag),
-    "deniedPermissions": ([], _permissions),
-    "deniedImpersonation": (False, _flag),
-    "deniedQuotaProjects": ([], _texts),
-    "strangers": ([], _texts),
-    "grantedScopes": (None, _scopes),
-    "metadata": (True, _flag),
-    "tokenEndpoint": (None, _fault),
-    "clockOffset": (0, _seconds),
-    "dateOffset": (0, _seconds),
+_SWITCHES: dict[str, tuple[Any, Kind]] = {
+    "deletedKeys": ([], texts),
+    "revokedRefreshTokens": ([], texts),
+    "disabledApi": (False, flag),
+    "deniedPermissions": ([], permissions),
+    "deniedImpersonation": (False, flag),
+    "deniedQuotaProjects": ([], texts),
+    "strangers": ([], texts),
+    "grantedScopes": (None, optional(scopes)),
+    "metadata": (True, flag),
+    "tokenEndpoint": (None, read_endpoint_fault),
+    "clockOffset": (0, seconds),
+    "dateOffset": (0, seconds),
+    "faults": ([], read_rules),
+    "seed": (0, whole(0, 2**63)),
+    "latency": (0, duration),
+    "bandwidth": (None, optional(whole(1, 10**12))),
+    "quota": (None, optional(read_quota)),
+    "searchLag": (0, duration),
+    "operationDelay": (0, duration),
+    "operationFailure": (None, optional(whole(1, 16))),
+    "missingResource": (403, choice(403, 404)),
+    "emptyQido": (204, choice(200, 204)),
+    "duplicates": (IDENTICAL_OK, choice(IDENTICAL_OK, ALWAYS_CONFLICT)),
 }
 """Each switch's name, its position at first, and what checks and reads another one."""
-
-_FIELDS = {
-    name: "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name)
-    for name in _SWITCHES
-}

@@ -14,13 +14,33 @@ from orthanc_gcp.emulator.dicom_reader import (
     IMPLICIT_LITTLE,
 )
 
-__all__ = ["AS_STORED", "DECODABLE", "DEFAULT", "FRAME_TYPES", "KNOWN", "can_convert"]
+__all__ = [
+    "AS_STORED",
+    "DECODABLE",
+    "DEFAULT",
+    "DEFLATED_FRAMES",
+    "ENCODABLE",
+    "FRAME_TYPES",
+    "JPEG",
+    "JPEG_2000",
+    "KNOWN",
+    "RLE",
+    "can_convert",
+    "can_decode",
+]
 
 AS_STORED = "*"
 DEFAULT = EXPLICIT_LITTLE
 _PREFIX = "1.2.840.10008.1.2."
 _NATIVE = frozenset({IMPLICIT_LITTLE, EXPLICIT_LITTLE, EXPLICIT_BIG, DEFLATED})
 _WRITABLE = frozenset({IMPLICIT_LITTLE, EXPLICIT_LITTLE, DEFLATED})
+JPEG = _PREFIX + "4.50"
+JPEG_2000 = _PREFIX + "4.91"
+RLE = _PREFIX + "5"
+DEFLATED_FRAMES = _PREFIX + "8.1"
+ENCODABLE = (JPEG, _PREFIX + "4.90", JPEG_2000, RLE, DEFLATED_FRAMES)
+"""What an image can be compressed to; of each media type, the first is its default."""
+
 DECODABLE = frozenset(
     _PREFIX + suffix
     for suffix in (
@@ -29,12 +49,13 @@ DECODABLE = frozenset(
         *("4.90", "4.91"),  # JPEG 2000
         *("4.201", "4.202", "4.203"),  # HTJ2K
         "5",  # RLE
+        "8.1",  # Deflated Image Frame Compression
     )
 )
 """What an image can be decoded from."""
 
 KNOWN = frozenset(
-    {AS_STORED, IMPLICIT_LITTLE, EXPLICIT_LITTLE, DEFLATED, _PREFIX + "8.1"}
+    {AS_STORED, IMPLICIT_LITTLE, EXPLICIT_LITTLE, DEFLATED}
     | DECODABLE
     | {_PREFIX + suffix for suffix in ("4.110", "4.111", "4.112")}
 )
@@ -58,7 +79,12 @@ FRAME_TYPES = {
 
 def can_convert(stored: Iterable[str], wanted: str) -> bool:
     """Tell whether instances stored in some transfer syntaxes can be had in the wanted one."""
+    can_make = wanted in _WRITABLE or wanted in ENCODABLE
     return all(
-        wanted in (AS_STORED, source) or (wanted in _WRITABLE and source in _NATIVE | DECODABLE)
-        for source in stored
+        wanted in (AS_STORED, source) or (can_make and can_decode(source)) for source in stored
     )
+
+
+def can_decode(stored: str) -> bool:
+    """Tell whether the pixels of an instance can be had."""
+    return stored in _NATIVE or stored in DECODABLE

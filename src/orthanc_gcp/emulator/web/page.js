@@ -166,32 +166,41 @@ function switchForm(name, value) {
   return form;
 }
 
-function showSwitches(switches, atFirst) {
+// Rules count while they apply: that must not undo what somebody is writing.
+function isEdited(input, before) {
+  return input === document.activeElement && input.type !== "checkbox" && input.value !== before;
+}
+
+function showSwitches(switches, harmless) {
   if (!get("switches").children.length) {
     get("switches").append(...Object.entries(switches).map(([n, v]) => switchForm(n, v)));
   }
   for (const form of get("switches").children) {
     const {name} = form.dataset;
     const text = JSON.stringify(switches[name]);
-    if (text !== shown.switches[name]) {
-      const input = get(`switch-${name}`);
+    const input = get(`switch-${name}`);
+    if (text !== shown.switches[name] && !isEdited(input, shown.switches[name])) {
       input.value = text;
       input.checked = switches[name] === true;
       shown.switches[name] = text;
     }
-    form.classList.toggle("marked", text !== JSON.stringify(atFirst[name]));
+    form.classList.toggle("marked", text !== JSON.stringify(harmless[name]));
   }
 }
 
 async function set(name, value) {
   const body = JSON.stringify({[name]: value});
   await fetchJson("/emulator/state", {method: "PATCH", body});
+  const input = get(`switch-${name}`);
+  if (input.type !== "checkbox") {
+    shown.switches[name] = input.value; // it is no longer being written
+  }
   await refresh();
 }
 
 async function refresh() {
-  const {requests, switches, atFirst} = await fetchJson("/emulator/overview");
-  showSwitches(switches, atFirst);
+  const {requests, switches, harmless} = await fetchJson("/emulator/overview");
+  showSwitches(switches, harmless);
   if (showRequests(requests)) {
     await showStores();
   }

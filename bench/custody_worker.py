@@ -1,0 +1,79 @@
+"""This project's worker as a contender: it follows Orthanc, and tells what it has confirmed."""
+
+from __future__ import annotations
+
+import json
+import time
+from contextlib import suppress
+from typing import Any
+
+from bench.contenders import PATIENCE, POLL, Destination, Studies, TransferError
+from bench.machine import descendants, peak_memory_mb
+from tests.support.keys import STORE
+from tests.support.orthanc import Orthanc
+
+__all__ = ["CustodyWorker"]
+
+ACCOUNT = "dicom"
+SILENCE = 60.0  # until the account must have been told of
+_OK = 200
+
+
+class CustodyWorker:
+    """The worker that the plugin starts in an Orthanc whose configuration sends every instance."""
+
+    sends_by_itself = True
+
+    def __init__(self) -> None:
+        self._peak = 0.0
+
+    def configuration(self, destination: Destination) -> dict[str, Any]:
+        account = {**STORE, "ServiceAccountFile": str(destination.service_account)}
+        section = {
+            "BaseUrl": f"{destination.url}/v1/",
+            "Accounts": {ACCOUNT: account},
+            "Send": [{"To": ACCOUNT, "Level": "Instance"}],
+        }
+        return {"GoogleCloudPlatform": section}
+
+    def start(self, orthanc: Orthanc, destination: Destination) -> None:
+        self._orthanc = orthanc
+
+    def send(self, studies: Studies) -> None:
+        """Nothing: it has seen them itself."""
+
+    def wait_until_confirmed(self, instances: int) -> None:
+        began = time.monotonic()
+        while (transfers := self._transfers()) is None or _of(transfers, "Confirmed") < instances:
+            if transfers is not None and _of(transfers, "Quarantined"):
+                raise TransferError(f"instances are quarantined: {transfers}")
+            if time.monotonic() > began + (SILENCE if transfers is None else PATIENCE):
+                raise TransferError(f"not confirmed: {transfers}")
+            time.sleep(POLL)
+
+    def _transfers(self) -> dict[str, Any] | None:
+        """What is told of the account; None before anything is."""
+        self._look_at_memory()
+        answer = self._orthanc.request("GET", "/gcp/transfers")
+        if answer.status != _OK:
+            return None
+        entries = json.loads(answer.data)
+        return next((entry for entry in entries if entry["Account"] == ACCOUNT), None)
+
+    def _look_at_memory(self) -> None:
+        """All processes that Orthanc has started, each at its own peak."""
+        total = 0.0
+        for pid in descendants(self._orthanc.pid):
+            with suppress(OSError, ValueError):  # it has ended meanwhile
+                total += peak_memory_mb(pid)
+        self._peak = max(self._peak, total)
+
+    def peak_memory(self) -> float | None:
+        return self._peak
+
+    def stop(self) -> None:
+        """Nothing: it ends with Orthanc."""
+
+
+def _of(transfers: dict[str, Any], state: str) -> int:
+    return int(transfers[state]["Instances"])

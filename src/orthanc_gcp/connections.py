@@ -1,0 +1,126 @@
+"""Connections to servers: authorities, proxies, and what goes wrong on the way, in words.
+
+Whatever speaks HTTP with Google stands on this: the small exchanges of tokens and the large ones
+of images take the same way, and tell of its faults in the same words.
+"""
+
+from __future__ import annotations
+
+import os
+import ssl
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import urllib3
+from urllib3 import exceptions
+
+from orthanc_gcp.secrecy import readable
+
+__all__ = ["AuthoritiesError", "fault", "pools", "proxy_of", "tls_context"]
+
+
+class AuthoritiesError(exceptions.SSLError):
+    """The file of certificate authorities cannot be used."""
+
+
+def pools(
+    proxy: str,
+    tls: ssl.SSLContext | None,
+    proxy_tls: Callable[[], ssl.SSLContext],
+    **options: Any,
+) -> urllib3.PoolManager:
+    """Pools of connections, through a proxy (``host:port`` or a URL) unless it is empty."""
+    if tls is not None:
+        options["ssl_context"] = tls
+    if not proxy:
+        return urllib3.PoolManager(**options)
+    parts = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
+    if parts.username:
+        user = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+        options["proxy_headers"] = urllib3.make_headers(proxy_basic_auth=user)
+    if parts.scheme == "https":
+        options["proxy_ssl_context"] = proxy_tls()
+    address = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+    return urllib3.ProxyManager(address, **options)
+
+
+def tls_context(ca_certificates: Path | None, *, verify: bool) -> ssl.SSLContext:
+    """What a server's certificate is judged by.
+
+    Raises
+    ------
+    AuthoritiesError
+        The file of authorities cannot be used.
+    """
+    if not verify:
+        urllib3.disable_warnings(exceptions.InsecureRequestWarning)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        return context
+    try:
+        return ssl.create_default_context(cafile=ca_certificates)
+    except OSError as error:  # ssl.SSLError is one
+        raise AuthoritiesError(
+            f"the certificate authorities in {ca_certificates} (HttpsCACertificates) "
+            f"cannot be used: {error.strerror or error}"
+        ) from None
+
+
+def proxy_of(url: str, proxy: str) -> str:
+    """The proxy that a request takes: the configured one, or the environment's; may be empty."""
+    local = urlsplit(url).netloc in _metadata_servers()
+    return "" if local else proxy or _environment_proxy(url)
+
+
+def fault(error: exceptions.HTTPError, limit: float) -> tuple[str, str]:
+    """A reason for programs, and words, for what went wrong below HTTP."""
+    if isinstance(error, AuthoritiesError):
+        return "ca_certificates", str(error)
+    if isinstance(error, exceptions.ProxyError):
+        return "proxy", f"the proxy refuses or cannot be reached ({_innermost(error)})"
+    if isinstance(error, exceptions.NameResolutionError):
+        return "dns", "the host name cannot be resolved, check DNS and HttpProxy"
+    if isinstance(error, exceptions.NewConnectionError):
+        return "connection", f"no connection ({_innermost(error)})"
+    if isinstance(error, exceptions.TimeoutError) or isinstance(_cause(error), TimeoutError):
+        return "timeout", f"no complete answer within {limit:g} s"
+    if isinstance(error, exceptions.SSLError):
+        return "tls", f"TLS failed: {_innermost(error)}, check HttpsCACertificates"
+    if "IncompleteRead" in str(error):  # urllib3 wraps it in an error of another type
+        return "truncated", "the answer broke off before its end"
+    return "protocol", f"the exchange broke off ({_innermost(error)})"
+
+
+def _metadata_servers() -> tuple[str, ...]:
+    """The platform's metadata server is on the local link: no proxy leads there."""
+    named = (os.environ.get("GCE_METADATA_HOST"), os.environ.get("GCE_METADATA_IP"))
+    return ("metadata.google.internal", "169.254.169.254", *filter(None, named))
+
+
+def _environment_proxy(url: str) -> str:
+    """The proxy that libcurl, and so Orthanc itself, would take from the environment."""
+    if not any(name.lower().endswith("_proxy") for name in os.environ):
+        return ""
+    from urllib.request import getproxies, proxy_bypass
+
+    parts = urlsplit(url)
+    if proxy_bypass(parts.netloc):
+        return ""
+    proxies = getproxies()
+    return proxies.get(parts.scheme) or proxies.get("all") or ""
+
+
+def _innermost(error: BaseException) -> str:
+    """The words of the operating system, of OpenSSL or of the HTTP parser."""
+    error = _cause(error)
+    text = getattr(error, "verify_message", "") or getattr(error, "strerror", "") or str(error)
+    return readable(text or type(error).__name__)
+
+
+def _cause(error: BaseException) -> BaseException:
+    while (cause := error.__cause__ or error.__context__) is not None:
+        error = cause
+    return error

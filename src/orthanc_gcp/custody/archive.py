@@ -1,0 +1,185 @@
+"""The Orthanc whose instances are sent: its changes, what it has, and the stored bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from orthanc_gcp.errors import PublicationError
+from orthanc_gcp.orthanc_rest import OrthancRest
+
+__all__ = ["Archive", "Change", "Changes", "Description"]
+
+MOST_CHANGES = 1000
+_PORTION = 200
+
+
+@dataclass(frozen=True)
+class Change:
+    """One entry of Orthanc's ``/changes``."""
+
+    seq: int
+    kind: str
+    resource: str
+
+
+@dataclass(frozen=True)
+class Changes:
+    """A page of changes; ``last`` is where the next begins."""
+
+    entries: tuple[Change, ...]
+    last: int
+    done: bool
+
+
+@dataclass(frozen=True)
+class Description:
+    """An instance as Orthanc describes it. ``tags`` are patient data: not to be kept."""
+
+    resource: str
+    study: str
+    series: str
+    instance: str
+    size: int
+    received: float
+    parents: Mapping[str, str]  # level -> Orthanc's identifier
+    origin: Mapping[str, str]  # CalledAET, RemoteAET, …
+    tags: Mapping[str, str]
+
+
+class Archive:
+    """One Orthanc, over its REST API; every method raises PublicationError when it is away."""
+
+    def __init__(self, orthanc: OrthancRest) -> None:
+        self._orthanc = orthanc
+
+    def name(self) -> str:
+        """What the ledger calls this Orthanc: option ``Name``, and the AET behind it."""
+        system = self._call("GET", "/system")
+        return f"{system.get('Name', '')}/{system.get('DicomAet', '')}"
+
+    def changes(self, since: int, limit: int = MOST_CHANGES) -> Changes:
+        """The changes after a place, oldest first."""
+        page = self._call("GET", f"/changes?since={since}&limit={limit}")
+        entries = tuple(
+            Change(entry["Seq"], entry["ChangeType"], entry.get("ID", ""))
+            for entry in page["Changes"]
+        )
+        return Changes(entries, int(page["Last"]), bool(page["Done"]))
+
+    def last_change(self) -> int:
+        """The place behind the newest change."""
+        return int(self._call("GET", "/changes?last")["Last"])
+
+    def instances(self) -> Iterator[list[str]]:
+        """The identifiers of all instances, page by page."""
+        since, page = 0, ["…"]
+        while page:
+            page = self._call("GET", f"/instances?since={since}&limit=5000")
+            since += len(page)
+            if page:
+                yield page
+
+    def describe(self, resources: Sequence[str]) -> list[Description]:
+        """Instances; those that Orthanc does not have any more are left out."""
+        found: list[Description] = []
+        for start in range(0, len(resources), _PORTION):
+            instances = self._content(resources[start : start + _PORTION], "Instance")
+            series = self._parents(instances, "ParentSeries", "Series")
+            studies = self._parents(series.values(), "ParentStudy", "Study")
+            for entry in instances:
+                own = series.get(entry["ParentSeries"])
+                study = own and studies.get(own["ParentStudy"])
+                if own and study:
+                    found.append(_described(entry, own, study))
+        return found
+
+    def members(self, resource: str) -> list[str]:
+        """The instances of a patient, study, series or instance, by Orthanc's identifier.
+
+        Raises
+        ------
+        KeyError
+            Orthanc has no such resource.
+        """
+        for level in ("studies", "series", "patients"):
+            found = self._orthanc.call("GET", f"/{level}/{resource}/instances")
+            if found is not None:
+                return [str(instance["ID"]) for instance in found]
+        if self._orthanc.call("GET", f"/instances/{resource}/metadata") is None:
+            raise KeyError(resource)
+        return [resource]
+
+    def stable(self, resources: Sequence[str]) -> list[str]:
+        """Those of some series and studies that receive nothing any more, or are gone."""
+        stable = []
+        for resource in resources:
+            found = self._orthanc.call("GET", f"/series/{resource}") or self._orthanc.call(
+                "GET", f"/studies/{resource}"
+            )
+            if found is None or found.get("IsStable"):
+                stable.append(resource)
+        return stable
+
+    def simplified_tags(self, resource: str) -> Mapping[str, str]:
+        """All top-level attributes of an instance by keyword. Patient data: not to be kept."""
+        tags = self._orthanc.call("GET", f"/instances/{resource}/simplified-tags") or {}
+        return {name: value for name, value in tags.items() if isinstance(value, str)}
+
+    def read(self, resource: str) -> AbstractContextManager[Iterator[bytes]]:
+        """The stored bytes of an instance; ``gone`` when it was deleted."""
+        return self._orthanc.read(f"/instances/{resource}/file")
+
+    def _parents(self, children: Any, link: str, level: str) -> dict[str, Mapping[str, Any]]:
+        identifiers = list({child[link] for child in children})
+        return {entry["ID"]: entry for entry in self._content(identifiers, level)}
+
+    def _content(self, resources: Sequence[str], level: str) -> list[dict[str, Any]]:
+        if not resources:
+            return []
+        question = {"Resources": list(resources), "Level": level, "Metadata": level == "Instance"}
+        content = self._call("POST", "/tools/bulk-content", question)
+        return [entry for entry in content if entry.get("Type") == level]
+
+    def _call(self, method: str, path: str, body: Any = None) -> Any:
+        answer = self._orthanc.call(method, path, body)
+        if answer is None:
+            raise PublicationError(
+                f"{self._orthanc.url} has no {path}: is it an Orthanc?", reason="orthanc"
+            )
+        return answer
+
+
+def _described(
+    instance: Mapping[str, Any], series: Mapping[str, Any], study: Mapping[str, Any]
+) -> Description:
+    tags = {
+        **study.get("PatientMainDicomTags", {}),
+        **study["MainDicomTags"],
+        **series["MainDicomTags"],
+        **instance["MainDicomTags"],
+    }
+    parents = {"Series": series["ID"], "Study": study["ID"]}
+    metadata = instance.get("Metadata", {})
+    return Description(
+        resource=instance["ID"],
+        study=study["MainDicomTags"]["StudyInstanceUID"],
+        series=series["MainDicomTags"]["SeriesInstanceUID"],
+        instance=instance["MainDicomTags"]["SOPInstanceUID"],
+        size=int(instance["FileSize"]),
+        received=_seconds(metadata.get("ReceptionDate", "")),
+        parents=parents,
+        origin=metadata,
+        tags=tags,
+    )
+
+
+def _seconds(date: str) -> float:
+    """Orthanc's ``20261121T221844``, UTC; 0 where there is none."""
+    try:
+        return datetime.strptime(date, "%Y%m%dT%H%M%S").replace(tzinfo=UTC).timestamp()
+    except ValueError:
+        return 0.0

@@ -1,0 +1,67 @@
+"""The one database of ledger and durable workflows: SQLite in a file, or PostgreSQL."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sql
+from sqlalchemy import event
+
+from orthanc_gcp.errors import ConfigurationError
+
+__all__ = ["FILE_NAME", "connect", "url_of"]
+
+FILE_NAME = "orthanc-gcp.sqlite"
+_BUSY_SECONDS = 30
+_CONNECTIONS = 24
+
+
+def url_of(database: str, folder: Path) -> str:
+    """The address of the database: the configured one, or a file in Orthanc's storage folder.
+
+    Raises
+    ------
+    ConfigurationError
+        It is neither PostgreSQL's nor SQLite's.
+    """
+    if not database:
+        return f"sqlite:///{folder / FILE_NAME}"
+    for scheme in ("postgresql://", "postgres://", "postgresql+psycopg://"):
+        if database.startswith(scheme):
+            return "postgresql+psycopg://" + database.removeprefix(scheme)
+    if database.startswith("sqlite:///"):
+        return database
+    raise ConfigurationError(
+        "GoogleCloudPlatform.Database: expected postgresql://user:password@host/database"
+    )
+
+
+def connect(url: str) -> sql.Engine:
+    """An engine for all threads of this process; no connection is made yet."""
+    if url.startswith("sqlite"):
+        # SQLite writers take turns: one that waits for a connection waits for the lock anyway.
+        engine = sql.create_engine(
+            url, pool_size=_CONNECTIONS, connect_args={"timeout": _BUSY_SECONDS}
+        )
+        event.listen(engine, "connect", _prepare_sqlite)
+        return engine
+    return sql.create_engine(
+        url,
+        pool_size=_CONNECTIONS,
+        pool_pre_ping=True,
+        pool_timeout=_BUSY_SECONDS,
+        connect_args={"connect_timeout": 10, "application_name": "orthanc-gcp"},
+    )
+
+
+def _prepare_sqlite(connection: sqlite3.Connection, _record: Any) -> None:
+    # Writers queue up at their first statement, not at the first write, where SQLite would fail.
+    connection.isolation_level = "IMMEDIATE"
+    connection.execute("PRAGMA journal_mode=WAL")
+    # After a power cut the last transactions may be gone, never half of one. Each can be lost:
+    # changes are read again, and instances sent again, which the store takes as identical.
+    connection.execute("PRAGMA synchronous=NORMAL")
+    connection.execute("PRAGMA foreign_keys=ON")
+    connection.execute("PRAGMA journal_size_limit=67108864")

@@ -1,0 +1,550 @@
+"""The ledger: what has to go where, and how far it is.
+
+Every method is one transaction. A row that a batch holds is only changed by that batch, or by a
+newer version of the instance, which takes it away from the batch.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields
+from typing import Any, TypeVar
+
+import sqlalchemy as sql
+from sqlalchemy.dialects import postgresql, sqlite
+
+from orthanc_gcp.custody.tables import State, Urgency, cursors, events, metadata, transfers
+
+__all__ = ["Arrival", "Cursor", "Ledger", "Transfer", "Verdict"]
+
+OPEN = (State.WAITING, State.SENDING)
+UNSENT = (State.HELD, State.WAITING, State.DELAYED, State.SENDING)
+_MOST_PARAMETERS = 500
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """An instance that a rule, or somebody, wants at a destination."""
+
+    account: str
+    source: str
+    resource: str
+    study: str
+    series: str
+    instance: str
+    size: int
+    received: float
+    change: int = 0
+    urgency: Urgency = Urgency.LIVE
+    held_for: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Transfer:
+    """A row of the ledger, as far as sending needs it."""
+
+    id: int
+    account: str
+    source: str
+    resource: str
+    study: str
+    series: str
+    instance: str
+    size: int
+    digest: str | None
+    state: str
+    attempts: int
+    company: int | None
+    replace: bool
+    received: float
+    reason: str | None
+    worker: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What becomes of one instance after an attempt."""
+
+    id: int
+    state: State
+    reason: str | None = None
+    detail: str | None = None
+    digest: str | None = None
+    due: float | None = None
+    company: int | None = None
+    replace: bool = False
+    attempts: int = 0
+    size: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """How far the changes of an Orthanc have been read, and when following began."""
+
+    seq: int
+    since: float
+
+
+_COLUMNS = [transfers.c[field.name] for field in fields(Transfer)]
+
+
+class Ledger:
+    """The tables, and the transitions between the states.
+
+    Parameters
+    ----------
+    engine
+        The database; see :mod:`orthanc_gcp.custody.database`.
+    now
+        Seconds since 1970, UTC.
+    """
+
+    def __init__(self, engine: sql.Engine, now: Callable[[], float] = time.time) -> None:
+        self.engine = engine
+        self.now = now
+
+    def create(self) -> None:
+        """Make the tables that are not there yet."""
+        with self.writing() as connection:
+            if self.engine.dialect.name == "postgresql":  # several workers start at once
+                connection.execute(sql.text("SELECT pg_advisory_xact_lock(7401201)"))
+            metadata.create_all(connection)
+
+    @contextmanager
+    def writing(self) -> Iterator[sql.Connection]:
+        """A transaction that sees nobody else's half-done work."""
+        with self.engine.connect() as connection:
+            if self.engine.dialect.name == "sqlite":
+                # Otherwise SQLite would begin at the first write, after what was read before it.
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
+            yield connection
+            connection.commit()
+
+    @contextmanager
+    def reading(self) -> Iterator[sql.Connection]:
+        """A connection that writes nothing."""
+        with self.engine.connect() as connection:
+            yield connection
+
+    # -- What arrives -------------------------------------------------------------------------
+
+    def record(self, arrivals: Sequence[Arrival], source: str = "", seq: int | None = None) -> None:
+        """Write down what arrived and, with it, how far the changes of its source were read."""
+        with self.writing() as connection:
+            for some in _portions(arrivals, 60):
+                self._insert(connection, some)
+            if seq is not None:
+                connection.execute(
+                    cursors.update().where(cursors.c.source == source).values(seq=seq)
+                )
+
+    def _insert(self, connection: sql.Connection, arrivals: Sequence[Arrival]) -> None:
+        insert = sqlite.insert if self.engine.dialect.name == "sqlite" else postgresql.insert
+        # One statement cannot touch a row twice: the last arrival of an instance counts.
+        rows = {
+            (arrival.account, arrival.source, arrival.resource): {
+                **asdict(arrival),
+                "state": State.HELD if arrival.held_for else State.WAITING,
+                "attempts": 0,
+                "replace": False,
+            }
+            for arrival in arrivals
+        }
+        statement = insert(transfers).values(list(rows.values()))
+        new = statement.excluded
+        again = {name: new[name] for name in ("size", "state", "urgency", "change", "held_for")}
+        fresh = dict.fromkeys(
+            (
+                "digest",
+                "due",
+                "company",
+                "reason",
+                "detail",
+                "batch",
+                "worker",
+                "acknowledged",
+                "confirmed",
+            )
+        )
+        connection.execute(
+            statement.on_conflict_do_update(
+                index_elements=["account", "source", "resource"],
+                set_={**again, **fresh, "received": new.received, "attempts": 0, "replace": False},
+                # A change that was read before is nothing new; a demand opens what was closed.
+                where=(new.change > transfers.c.change)
+                | (
+                    (new.urgency == Urgency.DEMANDED)
+                    & transfers.c.state.not_in([*UNSENT, State.ACKNOWLEDGED])
+                ),
+            )
+        )
+
+    def known(self, source: str, resources: Collection[str]) -> set[str]:
+        """Those of some instances of an Orthanc that the ledger has a row for."""
+        found: set[str] = set()
+        with self.reading() as connection:
+            for some in _portions(list(resources), _MOST_PARAMETERS):
+                query = sql.select(transfers.c.resource).where(
+                    transfers.c.source == source, transfers.c.resource.in_(some)
+                )
+                found.update(connection.scalars(query))
+        return found
+
+    def cursor(self, source: str) -> Cursor | None:
+        """Where reading an Orthanc's changes goes on; None before the first time."""
+        with self.reading() as connection:
+            row = connection.execute(
+                sql.select(cursors.c.seq, cursors.c.since).where(cursors.c.source == source)
+            ).one_or_none()
+        return None if row is None else Cursor(row.seq, row.since)
+
+    def begin(self, source: str, seq: int) -> Cursor:
+        """Begin to follow an Orthanc after a change."""
+        cursor = Cursor(seq, self.now())
+        with self.writing() as connection:
+            connection.execute(cursors.insert().values(source=source, **asdict(cursor)))
+        return cursor
+
+    def rewind(self, source: str, seq: int) -> None:
+        """Read the changes again from a place; those known already change nothing."""
+        with self.writing() as connection:
+            connection.execute(cursors.update().where(cursors.c.source == source).values(seq=seq))
+
+    def held(self, source: str, limit: int = 1000) -> list[str]:
+        """The series and studies of an Orthanc that instances are held for."""
+        query = (
+            sql.select(transfers.c.held_for)
+            .where(transfers.c.held_for.is_not(None), transfers.c.source == source)
+            .distinct()
+            .limit(limit)
+        )
+        with self.reading() as connection:
+            return list(connection.scalars(query))
+
+    def release(self, resources: Sequence[str]) -> None:
+        """These series and studies are stable: their instances may go."""
+        with self.writing() as connection:
+            for some in _portions(resources, _MOST_PARAMETERS):
+                connection.execute(
+                    transfers.update()
+                    .where(transfers.c.held_for.in_(some), transfers.c.state == State.HELD)
+                    .values(state=State.WAITING, held_for=None)
+                )
+
+    # -- What is sent -------------------------------------------------------------------------
+
+    def claim(
+        self,
+        account: str,
+        source: str,
+        batch: str,
+        worker: str,
+        *,
+        most_instances: int,
+        most_bytes: int,
+        most_batches: int,
+        urgencies: Collection[Urgency] = tuple(Urgency),
+    ) -> list[Transfer]:
+        """Give waiting instances to a batch, the most urgent and oldest first.
+
+        At least one, whatever its size; all with the same way of sending, no SOP Instance UID
+        twice. None while all workers together have so many batches of the account.
+        """
+        queue = (
+            sql.select(*_COLUMNS)
+            .where(
+                _in(account, State.WAITING),
+                transfers.c.source == source,
+                transfers.c.urgency.in_(list(urgencies)),
+            )
+            .order_by(transfers.c.urgency, transfers.c.id)
+            .limit(most_instances)
+            .with_for_update(skip_locked=True)
+        )
+        with self.writing() as connection:
+            if self._batches(connection, account) >= most_batches:
+                return []
+            waiting = (Transfer(*row) for row in connection.execute(queue))
+            chosen = list(_fitting(waiting, most_bytes))
+            for some in _portions([transfer.id for transfer in chosen], _MOST_PARAMETERS):
+                connection.execute(
+                    transfers.update()
+                    .where(transfers.c.id.in_(some))
+                    .values(state=State.SENDING, batch=batch, worker=worker, due=None)
+                )
+        return chosen
+
+    def _batches(self, connection: sql.Connection, account: str) -> int:
+        """How many batches of an account all workers hold; until the end, nobody adds another."""
+        if self.engine.dialect.name == "postgresql":
+            lock = sql.func.pg_advisory_xact_lock(sql.func.hashtext(f"gcp:{account}"))
+            connection.execute(sql.select(lock))
+        batches = sql.select(transfers.c.batch).where(_in(account, State.SENDING)).distinct()
+        return connection.scalar(sql.select(sql.func.count()).select_from(batches.subquery())) or 0
+
+    def batch(self, batch: str, state: State = State.SENDING) -> list[Transfer]:
+        """The instances that a batch holds, in order."""
+        query = (
+            sql.select(*_COLUMNS)
+            .where(transfers.c.batch == batch, transfers.c.state == state)
+            .order_by(transfers.c.id)
+        )
+        with self.reading() as connection:
+            return [Transfer(*row) for row in connection.execute(query)]
+
+    def settle(self, batch: str, verdicts: Iterable[Verdict]) -> None:
+        """Write down what became of the instances that a batch still holds."""
+        grouped: dict[State, list[dict[str, Any]]] = defaultdict(list)
+        for verdict in verdicts:
+            values = asdict(verdict)
+            values["row"] = values.pop("id")
+            grouped[verdict.state].append(values)
+        now = self.now()
+        held = (transfers.c.batch == batch) & (transfers.c.state == State.SENDING)
+        with self.writing() as connection:
+            for state, rows in grouped.items():
+                written: dict[str, Any] = {
+                    name: sql.bindparam(name) for name in rows[0] if name not in ("row", "size")
+                }
+                size = sql.bindparam("size", type_=sql.BigInteger)
+                written["size"] = sql.func.coalesce(size, transfers.c.size)
+                if state == State.ACKNOWLEDGED:
+                    written["acknowledged"] = sql.literal(now)
+                else:
+                    written["batch"] = sql.null()
+                connection.execute(
+                    transfers.update()
+                    .where(transfers.c.id == sql.bindparam("row"), held)
+                    .values(written),
+                    rows,
+                )
+                if state == State.QUARANTINED:
+                    self._tell_of(connection, [row["row"] for row in rows], "quarantined")
+
+    def wake(self, account: str) -> None:
+        """What was delayed and is due waits again."""
+        due = _in(account, State.DELAYED) & (transfers.c.due <= self.now())
+        with self.reading() as connection:
+            if connection.scalar(sql.select(transfers.c.id).where(due).limit(1)) is None:
+                return
+        with self.writing() as connection:
+            connection.execute(transfers.update().where(due).values(state=State.WAITING, due=None))
+
+    def lost_batches(self, worker: str) -> list[str]:
+        """The batches that a worker holds instances for."""
+        query = sql.select(transfers.c.batch).where(
+            transfers.c.state == State.SENDING,
+            transfers.c.worker == worker,
+            transfers.c.batch.is_not(None),
+        )
+        with self.reading() as connection:
+            return list(connection.scalars(query.distinct()))
+
+    def reclaim(self, batch: str) -> None:
+        """Nobody carries this batch any more: what it held waits again."""
+        with self.writing() as connection:
+            connection.execute(
+                transfers.update()
+                .where(transfers.c.batch == batch, transfers.c.state == State.SENDING)
+                .values(state=State.WAITING, batch=None)
+            )
+
+    def take(self, batch: str, worker: str) -> None:
+        """Another worker carries this batch on."""
+        with self.writing() as connection:
+            connection.execute(
+                transfers.update()
+                .where(transfers.c.batch == batch, transfers.c.state == State.SENDING)
+                .values(worker=worker)
+            )
+
+    def adopt(self, worker: str, dead: str) -> None:
+        """A worker takes over what another, which is dead, held."""
+        with self.writing() as connection:
+            connection.execute(
+                transfers.update()
+                .where(transfers.c.worker == dead, transfers.c.state == State.SENDING)
+                .values(worker=worker)
+            )
+
+    def give_up(self, account: str, source: str, before: float) -> None:
+        """What was received before a moment and is still not sent needs a person."""
+        with self.writing() as connection:
+            old = connection.scalars(
+                sql.select(transfers.c.id)
+                .where(
+                    transfers.c.account == account,
+                    transfers.c.source == source,
+                    transfers.c.state.in_([State.WAITING, State.DELAYED]),
+                    transfers.c.received < before,
+                )
+                .limit(10_000)
+            ).all()
+            for some in _portions(old, _MOST_PARAMETERS):
+                connection.execute(
+                    transfers.update()
+                    .where(transfers.c.id.in_(some))
+                    .values(
+                        state=State.QUARANTINED,
+                        reason="gave_up",
+                        detail=sql.func.coalesce(transfers.c.detail, "GiveUpAfter has passed"),
+                    )
+                )
+            self._tell_of(connection, old, "quarantined")
+
+    # -- What is confirmed --------------------------------------------------------------------
+
+    def complete(self, account: str, series: Iterable[str]) -> list[str]:
+        """Those series of which nothing waits and nothing is being sent."""
+        done = []
+        with self.reading() as connection:
+            for uid in series:
+                unsent = sql.select(transfers.c.id).where(
+                    transfers.c.series == uid,
+                    transfers.c.account == account,
+                    transfers.c.state.in_(OPEN),
+                )
+                if connection.scalar(unsent.limit(1)) is None:
+                    done.append(uid)
+        return done
+
+    def acknowledged(self, account: str, series: str) -> list[Transfer]:
+        """The instances of a series that are to be read back."""
+        query = sql.select(*_COLUMNS).where(
+            transfers.c.series == series,
+            transfers.c.account == account,
+            transfers.c.state == State.ACKNOWLEDGED,
+        )
+        with self.reading() as connection:
+            return [Transfer(*row) for row in connection.execute(query)]
+
+    def acknowledged_at(self, rows: Sequence[int]) -> dict[int, float]:
+        """When the store acknowledged some instances."""
+        found: dict[int, float] = {}
+        with self.reading() as connection:
+            for some in _portions(rows, _MOST_PARAMETERS):
+                query = sql.select(transfers.c.id, transfers.c.acknowledged)
+                for row in connection.execute(query.where(transfers.c.id.in_(some))):
+                    found[row.id] = row.acknowledged
+        return found
+
+    def confirm(self, seen: Sequence[int]) -> None:
+        """These acknowledged instances were seen in the store."""
+        now = self.now()
+        with self.writing() as connection:
+            for some in _portions(seen, _MOST_PARAMETERS):
+                connection.execute(
+                    transfers.update()
+                    .where(transfers.c.id.in_(some), transfers.c.state == State.ACKNOWLEDGED)
+                    .values(
+                        state=State.CONFIRMED,
+                        confirmed=now,
+                        batch=None,
+                        due=None,
+                        reason=None,
+                        detail=None,
+                    )
+                )
+
+    def look_again(self, unseen: Sequence[int], due: float) -> None:
+        """These acknowledged instances were not seen; the next look is due at a time."""
+        with self.writing() as connection:
+            for some in _portions(unseen, _MOST_PARAMETERS):
+                connection.execute(
+                    transfers.update()
+                    .where(transfers.c.id.in_(some), transfers.c.state == State.ACKNOWLEDGED)
+                    .values(due=due)
+                )
+
+    def send_again(self, missing: Sequence[Verdict]) -> None:
+        """These acknowledged instances are not in the store as they should be."""
+        with self.writing() as connection:
+            for verdict in missing:
+                values = asdict(verdict)
+                row, _ = values.pop("id"), values.pop("size")
+                connection.execute(
+                    transfers.update()
+                    .where(transfers.c.id == row, transfers.c.state == State.ACKNOWLEDGED)
+                    .values(**values, batch=None, acknowledged=None)
+                )
+            self._tell_of(connection, [verdict.id for verdict in missing], "missing")
+
+    def due_for_a_look(self, account: str, limit: int = 200) -> list[str]:
+        """Series with acknowledged instances that a look is due for, or whose look was lost."""
+        now = self.now()
+        overdue = sql.or_(
+            transfers.c.due <= now,
+            sql.and_(transfers.c.due.is_(None), transfers.c.acknowledged <= now - 15),
+        )
+        query = sql.select(transfers.c.series).where(_in(account, State.ACKNOWLEDGED), overdue)
+        with self.reading() as connection:
+            return list(connection.scalars(query.distinct().limit(limit)))
+
+    # -- Events -------------------------------------------------------------------------------
+
+    def tell(
+        self, account: str, kind: str, detail: str, study: str = "", instance: str = ""
+    ) -> None:
+        """Write down something that a receipt has to tell."""
+        with self.writing() as connection:
+            connection.execute(
+                events.insert().values(
+                    time=self.now(),
+                    account=account,
+                    study=study,
+                    instance=instance,
+                    kind=kind,
+                    detail=detail,
+                )
+            )
+
+    def _tell_of(self, connection: sql.Connection, rows: Sequence[int], kind: str) -> None:
+        of = transfers.c
+        for some in _portions(rows, _MOST_PARAMETERS):
+            query = sql.select(
+                sql.literal(self.now()),
+                of.account,
+                of.study,
+                of.instance,
+                sql.literal(kind),
+                of.reason.concat(": ").concat(sql.func.coalesce(of.detail, "")),
+            ).where(of.id.in_(some))
+            names = ["time", "account", "study", "instance", "kind", "detail"]
+            connection.execute(events.insert().from_select(names, query))
+
+
+def _in(account: str, state: State) -> sql.ColumnElement[bool]:
+    # A literal lets the database see that a partial index serves.
+    return (transfers.c.account == account) & (
+        transfers.c.state == sql.literal(state.value, literal_execute=True)
+    )
+
+
+def _fitting(waiting: Iterator[Transfer], most_bytes: int) -> Iterator[Transfer]:
+    """The first of them, and the following that may share a request with it."""
+    total, count, company, uids = 0, 0, None, set()
+    replace = None
+    for transfer in waiting:
+        limits = [most for most in (company, transfer.company) if most is not None]
+        if count and (
+            total + transfer.size > most_bytes
+            or (limits and count >= min(limits))
+            or transfer.replace != replace
+        ):
+            return
+        if transfer.instance in uids:
+            continue
+        yield transfer
+        uids.add(transfer.instance)
+        total, count, replace = total + transfer.size, count + 1, transfer.replace
+        company = min(limits) if limits else None
+
+
+def _portions(items: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]

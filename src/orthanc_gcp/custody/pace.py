@@ -1,0 +1,93 @@
+"""How fast an account is sent to: as fast as the store takes it.
+
+Batches grow while requests are quick, and are halved when one takes too long; requests run side by
+side, one more after each that succeeds, half as many when the store asks for less (429, 503).
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Callable
+
+from orthanc_gcp.clock import Clock
+
+__all__ = ["Pace"]
+
+MEGABYTE = 1 << 20
+SMALLEST, FIRST, LARGEST = MEGABYTE // 4, 8 * MEGABYTE, 64 * MEGABYTE
+FEWEST_INSTANCES, MOST_INSTANCES = 10, 1000
+QUICK, SLOW = 1.5, 10.0
+"""Seconds of a request: below the one, batches grow; above the other, they shrink."""
+FIRST_PAUSE, LONGEST_PAUSE = 0.5, 60.0
+OUTAGE = 3
+"""Failures in a row after which only one request at a time asks whether the store is back."""
+
+
+class Pace:
+    """The size and number of an account's requests, and when the next may start."""
+
+    def __init__(
+        self, clock: Clock, most_connections: int, luck: Callable[[], float] = random.random
+    ) -> None:
+        self._clock, self._luck = clock, luck
+        self._lock = threading.Lock()
+        self._most = most_connections
+        self._window = float(min(2, most_connections))
+        self._failures = 0
+        self._resume = 0.0
+        self.bytes = FIRST
+        self.instances = 100
+        self.problem: str | None = None
+
+    @property
+    def window(self) -> int:
+        """How many requests may run at once; 0 during a pause."""
+        with self._lock:
+            if self._clock.now() < self._resume:
+                return 0
+            return 1 if self._failures >= OUTAGE else int(self._window)
+
+    @property
+    def pause(self) -> float:
+        """Seconds until the next request may start."""
+        with self._lock:
+            return max(0.0, self._resume - self._clock.now())
+
+    def succeeded(self, instances: int, size: int, seconds: float) -> None:
+        """A request was answered."""
+        with self._lock:
+            self._failures, self.problem = 0, None
+            self._window = min(self._most, self._window + 1)
+            if seconds > SLOW:
+                self._shrink()
+            elif seconds < QUICK:
+                if size > self.bytes // 2:
+                    self.bytes = min(LARGEST, self.bytes * 2)
+                if instances > self.instances // 2:
+                    self.instances = min(MOST_INSTANCES, self.instances * 2)
+
+    def throttled(self, problem: str, retry_after: float | None) -> float:
+        """The store asks for less; the seconds until the next request."""
+        with self._lock:
+            self._window = max(1.0, self._window / 2)
+            return self._back_off(problem, retry_after)
+
+    def failed(self, problem: str, *, too_big: bool = False) -> float:
+        """A request was not answered as it should; the seconds until the next."""
+        with self._lock:
+            if too_big:
+                self._shrink()
+            return self._back_off(problem, None)
+
+    def _shrink(self) -> None:
+        self.bytes = max(SMALLEST, self.bytes // 2)
+        self.instances = max(FEWEST_INSTANCES, self.instances // 2)
+
+    def _back_off(self, problem: str, retry_after: float | None) -> float:
+        self._failures += 1
+        self.problem = problem
+        longest = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(self._failures - 1, 10))
+        pause = retry_after if retry_after is not None else longest * (0.5 + self._luck() / 2)
+        self._resume = max(self._resume, self._clock.now() + pause)
+        return pause

@@ -1,0 +1,157 @@
+"""The durable workflows (DBOS): a batch that was begun is carried on after a crash.
+
+The queue is the ledger itself, not one of DBOS: what shares a request is decided when a connection
+is free, by the size that the store takes well just then, and a backlog of a million instances is
+a million small rows, not workflows.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import sqlalchemy as sql
+from dbos import DBOS, SetWorkflowID
+
+from orthanc_gcp.custody.carrier import Carrier
+from orthanc_gcp.custody.witness import Witness
+
+__all__ = ["Workflows"]
+
+_log = logging.getLogger(__name__)
+
+NAME = "orthanc-gcp"
+VERSION = "1"
+"""The shape of the workflows: those that another version began are left to its workers."""
+_ENDED = ["SUCCESS", "ERROR", "CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED"]
+_PORTION = 500
+
+
+class Workflows:
+    """Runs batches and looks on threads, and those that a crash has interrupted.
+
+    Parameters
+    ----------
+    on_sent
+        Called when a batch was sent, whatever came of it.
+    """
+
+    def __init__(
+        self,
+        engine: sql.Engine,
+        worker: str,
+        carrier: Carrier,
+        witness: Witness,
+        on_sent: Callable[[], None],
+    ) -> None:
+        self._carrier, self._witness, self._on_sent = carrier, witness, on_sent
+        self._lock = threading.Lock()
+        self._sending: dict[str, str] = {}
+        self._looking: set[str] = set()
+        for name in ("dbos", "dbos.dbos"):
+            logging.getLogger(name).setLevel(logging.ERROR)
+        DBOS(
+            config={
+                "name": NAME,
+                "system_database_engine": engine,
+                "executor_id": worker,
+                "application_version": VERSION,
+                "log_level": "ERROR",
+                "use_listen_notify": False,
+            }
+        )
+
+        @DBOS.workflow(name="transfer")
+        def transfer(batch: str) -> None:
+            account, series = DBOS.run_step({"name": "send"}, self._send, batch)
+            if series:
+                DBOS.run_step({"name": "confirm"}, self._confirm, account, series)
+
+        @DBOS.workflow(name="look")
+        def look(account: str, series: list[str]) -> None:
+            DBOS.run_step({"name": "confirm"}, self._confirm, account, series)
+
+        self._transfer, self._look = transfer, look
+
+    def start(self) -> None:
+        """Begin; what a crash of this worker has interrupted goes on."""
+        DBOS.launch()
+
+    def stop(self, patience: int) -> None:
+        """Wait some seconds for what runs, and end."""
+        DBOS.destroy(destroy_registry=True, workflow_completion_timeout_sec=patience)
+
+    def sending(self, account: str) -> int:
+        """How many batches of an account this worker is sending."""
+        with self._lock:
+            return sum(of == account for of in self._sending.values())
+
+    def active(self) -> set[str]:
+        """The batches that this worker is sending."""
+        with self._lock:
+            return set(self._sending)
+
+    def transfer(self, account: str, batch: str) -> None:
+        """Carry a batch."""
+        with self._lock:
+            self._sending[batch] = account
+        try:
+            with SetWorkflowID(batch):
+                DBOS.start_workflow(self._transfer, batch)
+        except Exception:
+            with self._lock:
+                self._sending.pop(batch, None)
+            raise
+
+    def look(self, account: str, series: list[str]) -> None:
+        """Read back some series, unless that is being done."""
+        with self._lock:
+            fresh = [uid for uid in series if uid not in self._looking]
+            self._looking.update(fresh)
+        if fresh:
+            DBOS.start_workflow(self._look, account, fresh)
+
+    def take_over(self, dead: str) -> None:
+        """Carry on what another worker, which is dead, was doing."""
+        DBOS._recover_pending_workflows([dead])  # there is no public name for it
+
+    def forget(self) -> None:
+        """Delete what ended; the ledger is the record."""
+        old = int((time.time() - 60) * 1000)
+        ended = DBOS.list_workflows(
+            status=_ENDED, limit=_PORTION, load_input=False, load_output=False
+        )
+        identifiers = [one.workflow_id for one in ended if (one.updated_at or 0) < old]
+        if identifiers:
+            DBOS.delete_workflows(identifiers)
+
+    def _send(self, batch: str) -> tuple[str, list[str]]:
+        with self._lock:
+            self._sending.setdefault(batch, "")
+        try:
+            return self._carrier.carry(batch)
+        except Exception as error:
+            # The rows stay with the batch; the dispatcher finds that nobody carries it.
+            _log.error("a batch was interrupted: %s", _short(error))
+            return "", []
+        finally:
+            with self._lock:
+                self._sending.pop(batch, None)
+            self._on_sent()
+
+    def _confirm(self, account: str, series: list[str]) -> None:
+        try:
+            self._witness.confirm(account, series)
+        except Exception as error:
+            _log.error("account %s: reading back was interrupted: %s", account, _short(error))
+        finally:
+            with self._lock:
+                self._looking.difference_update(series)
+
+
+def _short(error: Any) -> str:
+    """The first line of an error; a database's may go on with values."""
+    return f"{type(error).__name__}: {str(error).splitlines()[0][:200] if str(error) else ''}"

@@ -1,0 +1,85 @@
+"""Connections that carry only so many bytes a second."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Message, Receive, Scope, Send
+
+__all__ = ["Pace", "Paced", "paced_request"]
+
+_PIECES_PER_SECOND = 10
+
+
+class Pace:
+    """Lets bytes through at a rate, in both directions together.
+
+    Parameters
+    ----------
+    rate : int
+        Bytes per second.
+    clock, sleep : callable
+        What time it is, in seconds from any moment; and what waits for some seconds.
+    """
+
+    def __init__(
+        self,
+        rate: int,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._rate = rate
+        self._clock = clock
+        self._sleep = sleep
+        self._free = clock()
+        self.piece = max(1, rate // _PIECES_PER_SECOND)
+
+    async def take(self, size: int) -> None:
+        """Return when these bytes have had their time."""
+        now = self._clock()
+        self._free = max(self._free, now) + size / self._rate
+        await self._sleep(self._free - now)
+
+
+def paced_request(request: Request, pace: Pace) -> Request:
+    """Return a request whose body is read at a rate."""
+
+    async def receive() -> Message:
+        message = await request.receive()
+        if body := message.get("body"):
+            await pace.take(len(body))
+        return message
+
+    return Request(request.scope, receive)
+
+
+class Paced(Response):
+    """An answer whose body is sent at a rate."""
+
+    def __init__(self, whole: Response, pace: Pace) -> None:
+        super().__init__(status_code=whole.status_code)
+        self.raw_headers = whole.raw_headers
+        self._whole = whole
+        self._pace = pace
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_slowly(message: Message) -> None:
+            body = memoryview(message.get("body", b""))
+            last = max(0, len(body) - self._pace.piece)
+            for start in range(0, last, self._pace.piece):
+                piece = body[start : start + self._pace.piece]
+                await self._send(send, {**message, "more_body": True}, piece)
+            rest = -(-last // self._pace.piece) * self._pace.piece
+            await self._send(send, message, body[rest:])
+
+        await self._whole(scope, receive, send_slowly)
+
+    async def _send(self, send: Send, message: Message, body: memoryview) -> None:
+        if message["type"] == "http.response.body":
+            await self._pace.take(len(body))
+            message = {**message, "body": bytes(body)}
+        await send(message)

@@ -1,0 +1,18 @@
+"""A client of one DICOM store of the Healthcare API, for bulk: streamed, counted, disbelieving.
+
+It is synchronous, on plain blocking sockets of a few threads: that costs the least processor time
+per byte, hashing and socket calls let other threads run meanwhile, and the durable workflows that
+use it run on threads themselves. An event loop would add its own work to every block of bytes.
+
+Nothing is called stored that the store has not named as stored, in an answer that came after the
+last byte of the request.
+"""
+
+from __future__ import annotations
+
+from orthanc_gcp.errors import PartError, StoreError
+from orthanc_gcp.store.answers import Outcome, Result
+from orthanc_gcp.store.client import DicomStore, Stored
+from orthanc_gcp.store.upload import Part
+
+__all__ = ["DicomStore", "Outcome", "Part", "PartError", "Result", "StoreError", "Stored"]

@@ -1,0 +1,1 @@
+"""The worker: the process that has custody of what Orthanc receives."""

@@ -1,0 +1,69 @@
+"""A PostgreSQL of a test's own: in a folder, on a free port, stopped by its own pid."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+from pathlib import Path
+
+import psycopg
+
+from tests.support.orthanc import free_port, wait_until
+
+_USER = "postgres"
+
+
+class Postgres:
+    """The Debian package's server; it refuses to run as root, so it runs as its own user."""
+
+    def __init__(self) -> None:
+        # Not in pytest's folders, which are closed to other users.
+        self._folder = Path(tempfile.mkdtemp(prefix="postgres-"))
+        self._data = self._folder / "data"
+        self._programs = max(Path("/usr/lib/postgresql").glob("*/bin"))
+        self.port = free_port()
+        self.url = f"postgresql://{_USER}@127.0.0.1:{self.port}/postgres"
+        self._as_user: list[str] = []
+        if os.geteuid() == 0:
+            shutil.chown(self._folder, _USER)
+            self._as_user = ["setpriv", f"--reuid={_USER}", f"--regid={_USER}", "--init-groups"]
+        self._run("initdb", "-D", str(self._data), "-A", "trust", "-U", _USER, "--no-sync")
+        self._process: subprocess.Popen[bytes] | None = None
+        self.start()
+
+    def _run(self, program: str, *arguments: str) -> None:
+        command = [*self._as_user, str(self._programs / program), *arguments]
+        subprocess.run(command, check=True, capture_output=True, cwd="/")
+
+    def start(self) -> None:
+        command = [
+            *self._as_user,
+            str(self._programs / "postgres"),
+            *("-D", str(self._data), "-p", str(self.port), "-k", str(self._folder)),
+            *("-c", "fsync=off", "-c", "listen_addresses=127.0.0.1"),
+        ]
+        log = self._folder / "log"
+        with log.open("ab") as file:
+            self._process = subprocess.Popen(command, stdout=file, stderr=file, cwd="/")
+        wait_until(self.answers, 30, lambda: log.read_text())
+
+    def answers(self) -> bool:
+        try:
+            with psycopg.connect(self.url, connect_timeout=2):
+                return True
+        except psycopg.OperationalError:
+            return False
+
+    def stop(self) -> None:
+        """At once, as a crash would end it."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGQUIT)
+            self._process.wait(30)
+            self._process = None
+
+    def remove(self) -> None:
+        self.stop()
+        shutil.rmtree(self._folder)
