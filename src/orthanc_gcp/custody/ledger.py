@@ -39,6 +39,7 @@ class Arrival:
     instance: str
     size: int
     received: float
+    file: str = ""
     change: int = 0
     urgency: Urgency = Urgency.LIVE
     held_for: str | None = None
@@ -56,6 +57,7 @@ class Transfer:
     series: str
     instance: str
     size: int
+    file: str
     digest: str | None
     state: str
     attempts: int
@@ -157,7 +159,9 @@ class Ledger:
         }
         statement = insert(transfers).values(list(rows.values()))
         new = statement.excluded
-        again = {name: new[name] for name in ("size", "state", "urgency", "change", "held_for")}
+        again = {
+            name: new[name] for name in ("size", "file", "state", "urgency", "change", "held_for")
+        }
         fresh = dict.fromkeys(
             (
                 "digest",
