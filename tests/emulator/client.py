@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 import google.auth.transport.urllib3
+import google.oauth2.credentials
 import pydicom
 import urllib3
 from google.oauth2 import service_account
@@ -89,11 +90,22 @@ class Client:
         self.pool = urllib3.PoolManager(retries=False, timeout=30, maxsize=8, **pool)
         self.url = url
         self.store_name = STORE
+        self._credentials = credentials
         signer = service_account.Credentials.from_service_account_file(
             str(credentials / "service-account.json"), scopes=[HEALTHCARE]
         )
         signer.refresh(google.auth.transport.urllib3.Request(self.pool))
         self.token = str(signer.token)
+
+    def as_owner(self) -> Client:
+        """Return a client of the same store by the user, who owns the project."""
+        other = copy.copy(self)
+        user = google.oauth2.credentials.Credentials.from_authorized_user_file(
+            str(self._credentials / "authorized-user.json")
+        ).with_token_uri(f"{self.url}/token")
+        user.refresh(google.auth.transport.urllib3.Request(self.pool))
+        other.token = str(user.token)
+        return other
 
     @property
     def web(self) -> str:

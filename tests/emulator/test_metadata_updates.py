@@ -18,9 +18,10 @@ from pydicom.uid import (
     generate_uid,
 )
 
-from orthanc_gcp.emulator import editing, updates
+from orthanc_gcp.emulator import editing, operations, updates
 from orthanc_gcp.emulator.server import Emulator, Options
 from tests.emulator.client import DICOM_JSON, Client, make_dicom, path_of, read, sample
+from tests.emulator.test_operations import ended
 from tests.emulator.test_pubsub import Project, with_scope
 
 AS_STORED = "application/dicom; transfer-syntax=*"
@@ -247,6 +248,70 @@ def test_a_study_and_a_series(client: Client) -> None:
     assert done["error"]["code"] == 3
     assert "response" not in done
     assert patch(client, study, {}).status == 400
+
+
+def test_it_goes_on_after_a_restart(
+    tmp_path: Path, identities: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was changed before is not changed again: this patch would add more each time."""
+    shutil.copy(identities, tmp_path)
+    options = Options(tmp_path, write_credentials=tmp_path)
+    study = generate_uid()
+    files = [make_dicom(StudyInstanceUID=study, OtherPatientIDs=["a", "b"]) for _ in range(3)]
+    more = {"op": "add", "path": "/00101000/Value/-", "value": "c"}
+    true_edit, edited = updates.edit, []
+
+    def edit(*arguments: Any) -> Any:
+        if edited:
+            raise operations._Stopped
+        edited.append(arguments)
+        return true_edit(*arguments)
+
+    with Emulator(options) as emulator:
+        client = Client(emulator.url, tmp_path)
+        stored(client, *files)
+        monkeypatch.setattr(updates, "edit", edit)
+        name = patch(client, f"/studies/{study}", [more]).json()["name"]
+        found = client.get(f"{client.url}/v1/{name}").json()
+        assert "done" not in found
+        assert found["metadata"]["counter"] == {"success": "1", "pending": "2"}
+        client.pool.clear()
+    monkeypatch.undo()
+    with Emulator(options) as emulator:
+        client = Client(emulator.url, tmp_path)
+        done = ended(client, name)
+        assert done["metadata"]["counter"] == {"success": "3"}
+        assert done["response"] == {"@type": "type.googleapis.com/google.protobuf.Empty"}
+        for file in files:
+            new = read(content_of(client, path_of(read(file))))
+            assert new.OtherPatientIDs == ["a", "b", "c"]
+        assert emulator._storage.index.changed(name) == 0
+        client.pool.clear()
+
+
+def test_what_is_being_deleted(emulator: Emulator, own_client: Client) -> None:
+    old = make_dicom()
+    path = stored(own_client, old)
+    study = path.partition("/series")[0]
+    emulator.switches.change(operationDelay=600)
+    assert own_client.request("DELETE", study).status == 200
+    refused = patch(own_client, path, [NAME])
+    assert (refused.status, refused.json()["error"]["status"]) == (409, "ABORTED")
+    emulator.switches.change(operationDelay=0)
+    done = ended(own_client, patch(own_client, study, [NAME]).json()["name"])
+    assert (done["error"]["code"], done["metadata"]["counter"]) == (3, {"failure": "1"})
+    assert content_of(own_client, path) == old
+
+
+def test_the_storage_class_stays(client: Client) -> None:
+    old = make_dicom()
+    client.store(old, storage_class="ARCHIVE")
+    path = path_of(read(old))
+    before = client.get(f"{path}:getStorageInfo").json()["blobStorageInfo"]
+    assert patch(client, path, [NAME]).status == 200
+    after = client.get(f"{path}:getStorageInfo").json()["blobStorageInfo"]
+    assert before["storageClass"] == after["storageClass"] == "ARCHIVE"
+    assert before["storageClassUpdateTime"] == after["storageClassUpdateTime"]
 
 
 def test_what_there_is_not(client: Client) -> None:

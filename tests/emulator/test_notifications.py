@@ -16,6 +16,7 @@ import pytest
 from orthanc_gcp.emulator.server import Emulator, Options
 from tests.emulator.client import DICOM_JSON, STORE, Client, make_dicom, path_of, read
 from tests.emulator.test_pubsub import Project, texts, with_scope
+from tests.emulator.test_storage_classes import change
 from tests.emulator.test_update import put, versions
 
 CLOUD = "https://www.googleapis.com/auth/cloud-platform"
@@ -88,6 +89,33 @@ def test_one_message_for_each_instance_that_changes(project: Project) -> None:
         ("DeleteInstances", uid),
         ("DeleteInstances", other_uid),
     ]
+
+
+def test_storage_classes(project: Project) -> None:
+    client, content = project.client, make_dicom()
+    path = f"/dicomWeb{path_of(read(content))}"
+    client.store(content, storage_class="NEARLINE")
+    for wanted in ("ARCHIVE", "ARCHIVE", "STANDARD", "COLDLINE"):
+        assert change(client, path, wanted)[0] == 200
+    client.request("DELETE", path_of(read(content)))
+    told = [entry["message"]["attributes"] for entry in project.pull()]
+    names = ("action", "storageClass", "previousStorageClass")
+    assert [tuple(attributes.get(name) for name in names) for attributes in told] == [
+        ("StoreInstances", "NEARLINE", None),
+        ("SetBlobSettings", "ARCHIVE", "NEARLINE"),
+        ("SetBlobSettings", "STANDARD", "ARCHIVE"),
+        ("SetBlobSettings", "COLDLINE", "STANDARD"),
+        ("DeleteInstances", "COLDLINE", None),
+    ]
+
+
+def test_a_change_of_the_storage_class_of_a_study(project: Project) -> None:
+    client, first = project.client, make_dicom()
+    study = read(first).StudyInstanceUID
+    client.store(first, make_dicom(StudyInstanceUID=study), make_dicom())
+    project.acknowledge(project.pull())
+    assert change(client, f"/dicomWeb/studies/{study}", "ARCHIVE")[0] == 200
+    assert [action for action, _ in heard(project)] == ["SetBlobSettings"] * 2
 
 
 def test_instances_of_metadata(project: Project) -> None:

@@ -18,7 +18,7 @@ from starlette.types import Receive, Scope, Send
 from orthanc_gcp.emulator import responses
 from orthanc_gcp.emulator.admin import Admin, SubjectTokens
 from orthanc_gcp.emulator.aws_metadata import AwsMetadata
-from orthanc_gcp.emulator.calls import Call, Services
+from orthanc_gcp.emulator.calls import Call, Services, resource_of
 from orthanc_gcp.emulator.cors import preflight_method, preflight_response, sharing_headers
 from orthanc_gcp.emulator.fault_rules import Strike
 from orthanc_gcp.emulator.faults import answer_call, answer_with
@@ -132,9 +132,8 @@ class Application(Answering):
         self, found: Found, request: Request, strike: Strike | None = None
     ) -> Response:
         """Answer a call of the Healthcare API."""
-        route, dataset, names = found.route, found.dataset, found.names
-        resource = dataset.store(names["store"]) if "store" in names else dataset
-        identity = self._gate.admit(request, found.rpc, route.permission, resource)
+        route, names = found.route, found.names
+        identity = self._gate.admit(request, found.rpc, route.permission, resource_of(names))
         state = self._services.switches.state
         if state.quota is not None:
             self._meter.admit(state.quota)
@@ -146,7 +145,6 @@ class Application(Answering):
             request=request,
             services=self._services,
             version=found.version,
-            dataset=dataset,
             names=names,
             rpc=found.rpc,
             permission=route.permission,

@@ -14,14 +14,15 @@ from orthanc_gcp.emulator.fault_rules import Strike
 from orthanc_gcp.emulator.identities import Identities
 from orthanc_gcp.emulator.incoming import origin
 from orthanc_gcp.emulator.index import StoredInstance
-from orthanc_gcp.emulator.names import DatasetName, StoreName
+from orthanc_gcp.emulator.names import DatasetName, LocationName, StoreName
+from orthanc_gcp.emulator.operations import Operations
 from orthanc_gcp.emulator.policies import Policies, Resource
 from orthanc_gcp.emulator.records import InstanceKey
 from orthanc_gcp.emulator.responses import Refusal, permission_denied, resource_not_found
 from orthanc_gcp.emulator.storage import Storage
 from orthanc_gcp.emulator.switches import Switches
 
-__all__ = ["Call", "Services"]
+__all__ = ["Call", "Services", "resource_of"]
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class Services:
     mint: TokenMint
     policies: Policies
     switches: Switches
+    operations: Operations
     clock: Callable[[], float]
 
 
@@ -47,7 +49,6 @@ class Call:
     request: Request
     services: Services
     version: str
-    dataset: DatasetName
     names: dict[str, str]
     rpc: str
     permission: str
@@ -56,13 +57,21 @@ class Call:
 
     @property
     def resource(self) -> Resource:
-        """The store, or the dataset when the path names none."""
-        return self.store if "store" in self.names else self.dataset
+        """The store, or the dataset or location when the path names none."""
+        return resource_of(self.names)
 
     def resource_exists(self) -> bool:
         if "store" in self.names:
             return self.storage.index.store_id(self.store) is not None
         return self.storage.index.has_dataset(self.dataset)
+
+    @property
+    def location(self) -> LocationName:
+        return LocationName(self.names["project"], self.names.get("location", ""))
+
+    @property
+    def dataset(self) -> DatasetName:
+        return self.location.dataset(self.names["dataset"])
 
     @property
     def store(self) -> StoreName:
@@ -97,6 +106,11 @@ class Call:
         except FileNotFoundError:
             raise self.missing(instance.key.path) from None
 
+    def require_dataset(self) -> None:
+        """Refuse a call on a dataset that there is not."""
+        if not self.storage.index.has_dataset(self.dataset):
+            raise self.missing(str(self.dataset))
+
     def missing(self, resource: str) -> Refusal:
         """Return the refusal of something that there is not, as if it might not be seen."""
         if self.services.switches.state.missing_resource == 404:
@@ -116,3 +130,12 @@ class Call:
     def instance_url(self, key: InstanceKey) -> str:
         """The address of an instance of the store."""
         return f"{self.dicomweb_url}/{key.path}"
+
+
+def resource_of(names: dict[str, str]) -> Resource:
+    """Return what a path is about, and policies decide on, by the names in it."""
+    location = LocationName(names["project"], names.get("location", ""))
+    if "dataset" not in names:
+        return location
+    dataset = location.dataset(names["dataset"])
+    return dataset.store(names["store"]) if "store" in names else dataset

@@ -81,6 +81,15 @@ def emulator(
             metavar="JSON", help="A rule of failing, added to those of --switches; may be repeated."
         ),
     ] = None,
+    buckets: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIRECTORY",
+            help="A folder that stands for gs://, for imports and exports.",
+            exists=True,
+            file_okay=False,
+        ),
+    ] = None,
 ) -> None:
     """Run a stand-in for Google: its token endpoints and DICOM stores of the Healthcare API."""
     try:
@@ -109,6 +118,7 @@ def emulator(
         metadata_port=metadata_port,
         admin=admin,
         switches=_switches(switches, fault or []),
+        buckets=buckets,
     )
     try:
         running = Emulator(options)

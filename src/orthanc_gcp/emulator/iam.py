@@ -7,7 +7,8 @@ from typing import Any
 from starlette.responses import Response
 
 from orthanc_gcp.emulator.calls import Call
-from orthanc_gcp.emulator.control import read_object, require_resource
+from orthanc_gcp.emulator.control import require_resource
+from orthanc_gcp.emulator.incoming import read_object
 from orthanc_gcp.emulator.responses import Refusal, error, json_answer
 from orthanc_gcp.emulator.roles import PERMISSIONS, ROLES
 
@@ -26,7 +27,7 @@ async def get_iam_policy(call: Call) -> Response:
 async def set_iam_policy(call: Call) -> Response:
     """Handle ``setIamPolicy``; an ``etag`` guards a policy that another has changed since."""
     require_resource(call)
-    policy = (await read_object(call)).get("policy")
+    policy = (await read_object(call.request)).get("policy")
     if not isinstance(policy, dict):
         raise _invalid("a policy is required")
     bindings = _bindings(policy.get("bindings") or [])
@@ -41,7 +42,7 @@ async def test_iam_permissions(call: Call) -> Response:
 
     A resource that does not exist gives an empty answer, not an error.
     """
-    names = (await read_object(call)).get("permissions") or []
+    names = (await read_object(call.request)).get("permissions") or []
     if not isinstance(names, list):
         raise _invalid("permissions are a list")
     for name in names:

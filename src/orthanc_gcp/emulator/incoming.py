@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from typing import Any
 
 from starlette.requests import Request
 
 from orthanc_gcp.emulator.responses import Refusal, error
 
-__all__ = ["MAX_CONTROL_BODY", "origin", "page_size", "parse_object", "read_limited", "skip_body"]
+__all__ = [
+    "MAX_CONTROL_BODY",
+    "field_mask",
+    "origin",
+    "page_size",
+    "read_limited",
+    "read_object",
+    "skip_body",
+]
 
 DEFAULT_PAGE = 100
 MAX_PAGE = 1000
@@ -36,8 +45,9 @@ async def skip_body(request: Request) -> None:
         pass
 
 
-def parse_object(body: bytes) -> dict[str, Any]:
-    """Return the JSON object of a body, or refuse it."""
+async def read_object(request: Request) -> dict[str, Any]:
+    """Return the JSON object that a request brings."""
+    body = await read_limited(request, MAX_CONTROL_BODY)
     try:
         value = json.loads(body or b"{}")
     except (ValueError, RecursionError):
@@ -45,6 +55,15 @@ def parse_object(body: bytes) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise Refusal(error(400, "Invalid JSON payload received."))
     return value
+
+
+def field_mask(request: Request, changeable: Collection[str]) -> list[str]:
+    """Return the fields that ``updateMask`` names, or refuse one that cannot be changed."""
+    mask = [field for field in request.query_params.get("updateMask", "").split(",") if field]
+    unknown = [field for field in mask if field not in changeable]
+    if unknown or not mask:
+        raise Refusal(error(400, f"invalid update_mask: {','.join(unknown)!r}"))
+    return mask
 
 
 def page_size(request: Request) -> int:

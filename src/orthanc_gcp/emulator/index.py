@@ -1,4 +1,4 @@
-"""The index of what is stored: SQLite, one row per store, study, series, instance, operation.
+"""The index of what is stored: SQLite, one row per dataset, store, study, series, instance.
 
 The index decides what exists. A row is committed before its instance is acknowledged, and the
 write-ahead log survives the death of the process.
@@ -17,13 +17,26 @@ from typing import Any, NamedTuple
 
 from orthanc_gcp.emulator import backlog
 from orthanc_gcp.emulator.attributes import INSTANCE, SERIES, STUDY
-from orthanc_gcp.emulator.names import DatasetName, StoreName
+from orthanc_gcp.emulator.names import DatasetName, LocationName, StoreName
 from orthanc_gcp.emulator.person_names import fuzzy_match
 from orthanc_gcp.emulator.records import Entry, InstanceKey, Record
 
-__all__ = ["Announce", "Index", "StoredInstance", "Totals"]
+__all__ = [
+    "STANDARD",
+    "Announce",
+    "Event",
+    "Index",
+    "StorageClass",
+    "StoredInstance",
+    "Totals",
+    "mark_changed",
+]
+
+STANDARD = "STANDARD"
+"""The storage class of what was stored without one."""
 
 _SCHEMA = """
+CREATE TABLE IF NOT EXISTS datasets (name TEXT PRIMARY KEY, body TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS stores (
     id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, dataset TEXT NOT NULL, body TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS studies (
@@ -43,22 +56,38 @@ CREATE TABLE IF NOT EXISTS instances (
     sha256 BLOB NOT NULL, file TEXT NOT NULL UNIQUE, attributes TEXT NOT NULL,
     UNIQUE (series, uid));
 CREATE INDEX IF NOT EXISTS instances_by_uid ON instances (uid);
+CREATE TABLE IF NOT EXISTS storage_classes (
+    file TEXT PRIMARY KEY, name TEXT NOT NULL, updated REAL NOT NULL);
 CREATE TABLE IF NOT EXISTS operations (
     name TEXT PRIMARY KEY, dataset TEXT NOT NULL, body TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS jobs (operation TEXT PRIMARY KEY, body TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS changed (
+    operation TEXT NOT NULL, instance TEXT NOT NULL, PRIMARY KEY (operation, instance))
+    WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS policies (name TEXT PRIMARY KEY, body TEXT NOT NULL);
+INSERT OR IGNORE INTO datasets
+    SELECT DISTINCT dataset, json_object('name', dataset) FROM stores WHERE dataset != '';
 """
-Announce = Callable[[sqlite3.Connection, InstanceKey, str], None]
-"""Tells of an instance and its modality, in the transaction that changes it."""
-
-_DELETED_STORE = "deleted/"
+_TAKE_NAME = "UPDATE stores SET name = 'deleted/' || id, dataset = ''"
 _JOINED = """
 FROM studies JOIN series ON series.study = studies.id
 JOIN instances ON instances.series = series.id"""
 _FROM_INSTANCES = f"{_JOINED} WHERE studies.store = ?"
-_SELECT_KEYS = f"SELECT studies.uid, series.uid, instances.uid, series.modality {_JOINED} WHERE "
+_SELECT_EVENTS = f"""
+SELECT studies.uid, series.uid, instances.uid, series.modality,
+    COALESCE(storage_classes.name, '{STANDARD}') {_JOINED}
+LEFT JOIN storage_classes ON storage_classes.file = instances.file WHERE """
 _SELECT_INSTANCES = f"""
 SELECT studies.uid, series.uid, instances.uid, instances.transfer_syntax,
-    instances.size, instances.sha256, instances.file {_FROM_INSTANCES}"""
+    instances.size, instances.sha256, instances.file, instances.id {_FROM_INSTANCES}"""
+_SELECT_ALL_INSTANCES = _SELECT_INSTANCES.replace(
+    _FROM_INSTANCES,
+    """
+FROM instances CROSS JOIN series ON instances.series = series.id
+CROSS JOIN studies ON series.study = studies.id
+WHERE studies.store = ?""",
+)
+"""The same in the order of the rows: no sorting of a whole store for each batch."""
 _SELECT_TOTALS = f"""
 SELECT COUNT(DISTINCT studies.id), COUNT(DISTINCT series.id), COUNT(*),
     COALESCE(SUM(LENGTH(instances.attributes)), 0), COALESCE(SUM(instances.size), 0)
@@ -74,6 +103,26 @@ class StoredInstance:
     size: int
     sha256: bytes
     file: str
+
+
+class StorageClass(NamedTuple):
+    """In which storage class an instance is, and since when."""
+
+    name: str
+    updated: float
+
+
+class Event(NamedTuple):
+    """An instance that comes, changes or goes; ``previous_class`` if its storage class changes."""
+
+    key: InstanceKey
+    modality: str
+    storage_class: str
+    previous_class: str | None = None
+
+
+Announce = Callable[[sqlite3.Connection, Event], None]
+"""Tells of an instance, in the transaction that changes it."""
 
 
 class Totals(NamedTuple):
@@ -102,14 +151,64 @@ class Index:
         for connection in self._connections:
             connection.close()
 
+    # Datasets
+
+    def create_dataset(self, name: DatasetName, body: dict[str, Any]) -> bool:
+        """Add a dataset; tell whether it is new."""
+        with self.transaction() as sql:
+            row = (str(name), json.dumps(body))
+            return sql.execute("INSERT OR IGNORE INTO datasets VALUES (?, ?)", row).rowcount > 0
+
+    def dataset_body(self, name: DatasetName) -> dict[str, Any] | None:
+        row = self.read("SELECT body FROM datasets WHERE name = ?", (str(name),)).fetchone()
+        return None if row is None else _json_object(row[0])
+
+    def has_dataset(self, name: DatasetName) -> bool:
+        return self.dataset_body(name) is not None
+
+    def put_dataset_body(self, name: DatasetName, body: dict[str, Any]) -> None:
+        with self.transaction() as sql:
+            row = (json.dumps(body), str(name))
+            sql.execute("UPDATE datasets SET body = ? WHERE name = ?", row)
+
+    def datasets(self, place: LocationName, after: str = "") -> Iterator[dict[str, Any]]:
+        """Yield the datasets of a location or project by name, those after a name."""
+        prefix = f"{place}/datasets/" if place.location else f"{place}/locations/"
+        rows = self.read(
+            "SELECT body FROM datasets WHERE name > ? AND name < ? ORDER BY name",
+            (max(prefix, after), prefix[:-1] + "0"),  # "0" is what follows "/"
+        )
+        return (_json_object(body) for (body,) in rows)
+
+    def delete_dataset(self, name: DatasetName) -> list[int]:
+        """Take away a dataset with its operations and the names of its stores; return their rows.
+
+        The rows stay, so that their numbers are not used again.
+        """
+        with self.transaction() as sql:
+            for table in ("jobs", "changed"):
+                sql.execute(
+                    f"DELETE FROM {table} WHERE operation IN"  # noqa: S608
+                    " (SELECT name FROM operations WHERE dataset = ?)",
+                    (str(name),),
+                )
+            for table, column in (("operations", "dataset"), ("datasets", "name")):
+                sql.execute(f"DELETE FROM {table} WHERE {column} = ?", (str(name),))  # noqa: S608
+            rows = sql.execute(f"{_TAKE_NAME} WHERE dataset = ? RETURNING id", (str(name),))
+            self._store_ids = {
+                store: row for store, row in self._store_ids.items() if store.parent != name
+            }
+            return [int(row) for (row,) in rows]
+
     # Stores
 
     def create_store(self, name: StoreName, body: dict[str, Any]) -> bool:
-        """Add a store; tell whether it is new."""
+        """Add a store to a dataset that there is; tell whether it is new."""
         with self.transaction() as sql:
             done = sql.execute(
-                "INSERT OR IGNORE INTO stores (name, dataset, body) VALUES (?, ?, ?)",
-                (str(name), str(name.parent), json.dumps(body)),
+                "INSERT OR IGNORE INTO stores (name, dataset, body)"
+                " SELECT ?, name, ? FROM datasets WHERE name = ?",
+                (str(name), json.dumps(body), str(name.parent)),
             )
             return done.rowcount > 0
 
@@ -128,14 +227,15 @@ class Index:
         with self.transaction() as sql:
             sql.execute("UPDATE stores SET body = ? WHERE name = ?", (json.dumps(body), str(name)))
 
-    def delete_store(self, name: StoreName) -> None:
-        """Take a store's name away; its row stays, so that its number is not used again."""
+    def delete_store(self, name: StoreName) -> list[int]:
+        """Take a store's name away; return its row, if there was one.
+
+        The row stays, so that its number is not used again.
+        """
         with self.transaction() as sql:
-            sql.execute(
-                "UPDATE stores SET name = ? || id, dataset = '' WHERE name = ?",
-                (_DELETED_STORE, str(name)),
-            )
+            rows = sql.execute(f"{_TAKE_NAME} WHERE name = ? RETURNING id", (str(name),))
             self._store_ids.pop(name, None)
+            return [int(row) for (row,) in rows]
 
     def deleted_stores(self) -> list[int]:
         """Return the rows of the stores that are deleted."""
@@ -146,18 +246,13 @@ class Index:
         row = self.read("SELECT body FROM stores WHERE name = ?", (str(name),)).fetchone()
         return None if row is None else _json_object(row[0])
 
-    def list_stores(self, dataset: DatasetName, after: str, limit: int) -> list[dict[str, Any]]:
-        """Return stores of a dataset by name, those after a name."""
+    def list_stores(self, dataset: DatasetName, after: str = "") -> Iterator[dict[str, Any]]:
+        """Yield the stores of a dataset by name, those after a name."""
         rows = self.read(
-            "SELECT body FROM stores WHERE dataset = ? AND name > ? ORDER BY name LIMIT ?",
-            (str(dataset), after, limit),
+            "SELECT body FROM stores WHERE dataset = ? AND name > ? ORDER BY name",
+            (str(dataset), after),
         )
-        return [_json_object(body) for (body,) in rows]
-
-    def has_dataset(self, dataset: DatasetName) -> bool:
-        """Tell whether a dataset exists: it does when it has a store."""
-        found = self.read("SELECT 1 FROM stores WHERE dataset = ? LIMIT 1", (str(dataset),))
-        return found.fetchone() is not None
+        return (_json_object(body) for (body,) in rows)
 
     # Instances
 
@@ -169,6 +264,7 @@ class Index:
         sha256: bytes,
         file: str,
         replaced: str | None = None,
+        storage_class: StorageClass | None = None,
         announce: Announce | None = None,
     ) -> None:
         """Add an instance; raise :class:`sqlite3.IntegrityError` when its key is taken.
@@ -197,8 +293,11 @@ class Index:
                     record.attributes(INSTANCE),
                 ),
             )
+            if storage_class is not None:
+                _put_storage_class(sql, [file], storage_class)
             if announce is not None:
-                announce(sql, record.key, record.modality)
+                name = STANDARD if storage_class is None else storage_class.name
+                announce(sql, Event(record.key, record.modality, name))
 
     def instances(
         self, store: int, study: str, series: str | None = None, instance: str | None = None
@@ -206,9 +305,17 @@ class Index:
         """Return the instances of a study, of a series, or one, in the order of their arrival."""
         return self._instances(store, study, series, instance)
 
-    def all_instances(self, store: int) -> list[StoredInstance]:
-        """Return the instances of a store."""
-        return self._instances(store)
+    def batches(
+        self, store: int, *uids: str | None, size: int = 100
+    ) -> Iterator[list[StoredInstance]]:
+        """Yield the instances of a store, or under UIDs, some at a time, as each is asked for."""
+        condition, values = _under(uids)
+        select = _SELECT_INSTANCES if values else _SELECT_ALL_INSTANCES
+        query = f"{select}{condition} AND instances.id > ? ORDER BY instances.id LIMIT ?"
+        last = 0
+        while rows := self.read(query, [store, *values, last, size]).fetchall():
+            last = rows[-1][-1]
+            yield [_stored(row) for row in rows]
 
     def totals(self, store: int, *uids: str | None) -> Totals:
         """Return how much is in a store, or under the UIDs of a study, a series, an instance."""
@@ -218,8 +325,7 @@ class Index:
     def _instances(self, store: int, *uids: str | None) -> list[StoredInstance]:
         condition, values = _under(uids)
         query = f"{_SELECT_INSTANCES}{condition} ORDER BY instances.id"
-        rows = self.read(query, [store, *values])
-        return [StoredInstance(InstanceKey(*row[:3]), *row[3:]) for row in rows]
+        return [_stored(row) for row in self.read(query, [store, *values])]
 
     def instance(self, store: int, key: InstanceKey) -> StoredInstance | None:
         found = self.instances(store, key.study, key.series, key.instance)
@@ -232,10 +338,33 @@ class Index:
         """Remove instances by their files, and the series and studies that are empty then."""
         with self.transaction() as sql:
             if announce is not None:
-                query = f"{_SELECT_KEYS}{_among(files)} ORDER BY instances.id"
-                for *uids, modality in sql.execute(query, files).fetchall():
-                    announce(sql, InstanceKey(*uids), modality)
+                for event in _events(sql, files):
+                    announce(sql, event)
             _remove(sql, files)
+
+    # Storage classes
+
+    def storage_class(self, file: str) -> StorageClass | None:
+        """Return the storage class of an instance, unless it has always been the first one."""
+        row = self.read("SELECT name, updated FROM storage_classes WHERE file = ?", (file,))
+        found = row.fetchone()
+        return None if found is None else StorageClass(*found)
+
+    def put_storage_class(
+        self, files: Sequence[str], storage_class: StorageClass, announce: Announce | None = None
+    ) -> None:
+        """Put instances that are still there into a storage class."""
+        with self.transaction() as sql:
+            events = _events(sql, files) if announce is not None else []
+            _put_storage_class(sql, files, storage_class)
+            for event in events:
+                if announce is not None and event.storage_class != storage_class.name:
+                    announce(
+                        sql,
+                        event._replace(
+                            storage_class=storage_class.name, previous_class=event.storage_class
+                        ),
+                    )
 
     # Policies
 
@@ -252,24 +381,58 @@ class Index:
 
     # Operations
 
-    def put_operation(self, name: str, dataset: DatasetName, body: dict[str, Any]) -> None:
+    def begin_operation(
+        self, name: str, dataset: DatasetName, body: dict[str, Any], job: dict[str, Any]
+    ) -> None:
+        """Add an operation, and what it takes to carry it out, until :meth:`end_operation`."""
+        with self.transaction() as sql:
+            row = (name, str(dataset), json.dumps(body))
+            sql.execute("INSERT INTO operations (name, dataset, body) VALUES (?, ?, ?)", row)
+            sql.execute("INSERT INTO jobs VALUES (?, ?)", (name, json.dumps(job)))
+
+    def end_operation(self, name: str, body: dict[str, Any]) -> None:
+        with self.transaction() as sql:
+            sql.execute("UPDATE operations SET body = ? WHERE name = ?", (json.dumps(body), name))
+            sql.execute("DELETE FROM jobs WHERE operation = ?", (name,))
+            sql.execute("DELETE FROM changed WHERE operation = ?", (name,))
+
+    def changed(self, operation: str) -> int:
+        """Return how many instances an operation that has not ended has changed."""
+        row = self.read("SELECT COUNT(*) FROM changed WHERE operation = ?", (operation,))
+        return int(row.fetchone()[0])
+
+    def is_changed(self, operation: str, key: InstanceKey) -> bool:
+        row = (operation, key.path)
+        query = "SELECT 1 FROM changed WHERE operation = ? AND instance = ?"
+        return self.read(query, row).fetchone() is not None
+
+    def jobs(self) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+        """Return the operations that have not ended, each with its job."""
+        rows = self.read(
+            "SELECT operations.body, jobs.body FROM jobs"
+            " JOIN operations ON operations.name = jobs.operation ORDER BY jobs.rowid"
+        )
+        return [(_json_object(body), _json_object(job)) for body, job in rows]
+
+    def forget_operations(self, ended_before: str) -> None:
+        """Remove the operations that ended before a moment."""
         with self.transaction() as sql:
             sql.execute(
-                "INSERT OR REPLACE INTO operations (name, dataset, body) VALUES (?, ?, ?)",
-                (name, str(dataset), json.dumps(body)),
+                "DELETE FROM operations WHERE json_extract(body, '$.metadata.endTime') < ?",
+                (ended_before,),
             )
 
     def operation(self, name: str) -> dict[str, Any] | None:
         row = self.read("SELECT body FROM operations WHERE name = ?", (name,)).fetchone()
         return None if row is None else _json_object(row[0])
 
-    def operations(self, dataset: DatasetName, after: str, limit: int) -> list[dict[str, Any]]:
-        """Return operations of a dataset by name, those after a name."""
+    def operations(self, dataset: DatasetName, after: str = "") -> Iterator[dict[str, Any]]:
+        """Yield the operations of a dataset by name, those after a name."""
         rows = self.read(
-            "SELECT body FROM operations WHERE dataset = ? AND name > ? ORDER BY name LIMIT ?",
-            (str(dataset), after, limit),
+            "SELECT body FROM operations WHERE dataset = ? AND name > ? ORDER BY name",
+            (str(dataset), after),
         )
-        return [_json_object(body) for (body,) in rows]
+        return (_json_object(body) for (body,) in rows)
 
     # Connections
 
@@ -314,6 +477,27 @@ def _under(uids: Sequence[str | None]) -> tuple[str, list[str]]:
     return "".join(f" AND {table}.uid = ?" for table, _ in given), [uid for _, uid in given]
 
 
+def _stored(row: Sequence[Any]) -> StoredInstance:
+    return StoredInstance(InstanceKey(*row[:3]), *row[3:-1])
+
+
+def _put_storage_class(
+    sql: sqlite3.Connection, files: Sequence[str], storage_class: StorageClass
+) -> None:
+    sql.executemany(
+        "INSERT OR REPLACE INTO storage_classes SELECT file, ?, ? FROM instances WHERE file = ?",
+        [(*storage_class, file) for file in files],
+    )
+
+
+def mark_changed(sql: sqlite3.Connection, operation: str, key: InstanceKey) -> None:
+    """Note, in the transaction that changes an instance, which operation does it."""
+    sql.execute(
+        "INSERT OR IGNORE INTO changed SELECT operation, ? FROM jobs WHERE operation = ?",
+        (key.path, operation),
+    )
+
+
 def _study_row(sql: sqlite3.Connection, store: int, record: Record | Entry) -> int:
     uid = record.key.study
     row = sql.execute("SELECT id FROM studies WHERE store = ? AND uid = ?", (store, uid)).fetchone()
@@ -353,7 +537,13 @@ def _refresh(sql: sqlite3.Connection, study: int, series: int, record: Record | 
 
 
 def _among(files: Sequence[str]) -> str:
-    return f"file IN ({','.join('?' * len(files))})"
+    return f"instances.file IN ({','.join('?' * len(files))})"
+
+
+def _events(sql: sqlite3.Connection, files: Sequence[str]) -> list[Event]:
+    """Return what there is to tell of instances, in the order of their arrival."""
+    rows = sql.execute(f"{_SELECT_EVENTS}{_among(files)} ORDER BY instances.id", files).fetchall()
+    return [Event(InstanceKey(*uids), modality, name) for *uids, modality, name in rows]
 
 
 def _new_row(done: sqlite3.Cursor) -> int:
@@ -366,6 +556,7 @@ def _remove(sql: sqlite3.Connection, files: Sequence[str]) -> None:
     # Not by their rows: SQLite gives the number of a deleted row to the next one.
     chosen = f"FROM instances WHERE {_among(files)}"
     series = sql.execute(f"SELECT DISTINCT series {chosen}", files).fetchall()
+    sql.executemany("DELETE FROM storage_classes WHERE file = ?", [(file,) for file in files])
     sql.execute(f"DELETE {chosen}", files)
     for (row,) in series:
         _prune(sql, row)

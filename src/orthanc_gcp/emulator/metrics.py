@@ -12,7 +12,7 @@ from typing import Any
 from starlette.responses import Response
 
 from orthanc_gcp.emulator.calls import Call
-from orthanc_gcp.emulator.index import Totals
+from orthanc_gcp.emulator.index import STANDARD, StorageClass, Totals
 from orthanc_gcp.emulator.responses import json_answer
 from orthanc_gcp.emulator.timestamps import timestamp
 
@@ -42,15 +42,17 @@ async def get_series_metrics(call: Call) -> Response:
 
 
 async def get_storage_info(call: Call) -> Response:
-    """Handle ``instances.getStorageInfo``; everything is in the storage class of new instances."""
+    """Handle ``instances.getStorageInfo``."""
     totals = await asyncio.to_thread(_totals, call)
     (instance,) = call.instances()
-    with call.open_instance() as file:
-        moment = os.fstat(file.fileno()).st_mtime
+    found = call.storage.index.storage_class(instance.file)
+    if found is None:
+        with call.open_instance() as file:
+            found = StorageClass(STANDARD, os.fstat(file.fileno()).st_mtime)
     blob = {
         "sizeBytes": str(instance.size),
-        "storageClass": "STANDARD",
-        "storageClassUpdateTime": timestamp(moment),
+        "storageClass": found.name,
+        "storageClassUpdateTime": timestamp(found.updated),
     }
     return json_answer(
         {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-__all__ = ["STORE_ID", "DatasetName", "StoreName"]
+__all__ = ["STORE_ID", "DatasetName", "LocationName", "StoreName"]
 
 STORE_ID = re.compile(r"[\w.\-]{1,256}")
 """What a dataset or a store may be called: letters and digits of any script, ``_ - .``."""
@@ -14,6 +14,25 @@ _STORE_NAME = re.compile(
     r"projects/(?P<project>[^/]+)/locations/(?P<location>[^/]+)"
     r"/datasets/(?P<dataset>[\w.\-]{1,256})/dicomStores/(?P<store>[\w.\-]{1,256})"
 )
+
+
+@dataclass(frozen=True)
+class LocationName:
+    """The name of a location; without a ``location``, that of the project."""
+
+    project: str
+    location: str = ""
+
+    @property
+    def parent(self) -> LocationName:
+        return LocationName(self.project)
+
+    def __str__(self) -> str:
+        project = f"projects/{self.project}"
+        return f"{project}/locations/{self.location}" if self.location else project
+
+    def dataset(self, dataset: str) -> DatasetName:
+        return DatasetName(self.project, self.location, dataset)
 
 
 @dataclass(frozen=True)
@@ -26,6 +45,10 @@ class DatasetName:
 
     def __str__(self) -> str:
         return f"projects/{self.project}/locations/{self.location}/datasets/{self.dataset}"
+
+    @property
+    def parent(self) -> LocationName:
+        return LocationName(self.project, self.location)
 
     def store(self, store: str) -> StoreName:
         return StoreName(self.project, self.location, self.dataset, store)

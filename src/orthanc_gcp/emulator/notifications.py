@@ -9,17 +9,19 @@ import base64
 import logging
 import re
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from orthanc_gcp.emulator.backlog import publish
-from orthanc_gcp.emulator.calls import Call
-from orthanc_gcp.emulator.index import Announce
-from orthanc_gcp.emulator.records import InstanceKey
+from orthanc_gcp.emulator.index import Announce, Event, Index
+from orthanc_gcp.emulator.names import StoreName
 from orthanc_gcp.emulator.responses import Refusal, error
 from orthanc_gcp.emulator.timestamps import rfc1123
 
-__all__ = ["announcer", "check_topics"]
+__all__ = ["IMPORT", "announcer", "check_topics"]
+
+IMPORT = "ImportDicomData"
+"""The action that the topic in ``notificationConfig`` hears of only if it wants to."""
 
 _TOPIC = re.compile(r"projects/[^/]+/topics/[^/]+")
 
@@ -40,16 +42,17 @@ def check_topics(body: dict[str, Any]) -> None:
         raise _invalid("send_for_bulk_import")
 
 
-def announcer(call: Call, action: str) -> Announce | None:
-    """Return what tells the topics of the store of a change, if it has any."""
-    topics = tuple(_topics(call.storage.index.store_body(call.store) or {}))
+def announcer(
+    index: Index, store: StoreName, clock: Callable[[], float], action: str
+) -> Announce | None:
+    """Return what tells the topics of a store of a change, if it has any."""
+    topics = tuple(_topics(index.store_body(store) or {}, action))
     if not topics:
         return None
-    store, clock = str(call.store), call.services.clock
 
-    def announce(sql: sqlite3.Connection, key: InstanceKey, modality: str) -> None:
+    def announce(sql: sqlite3.Connection, event: Event) -> None:
         now = clock()
-        message = _message(store, key, modality, action, now)
+        message = _message(store, event, action, now)
         for topic in topics:
             if publish(sql, topic, [message], now) is None:
                 logger.warning("a notification is lost: there is no topic %s", topic)
@@ -57,26 +60,30 @@ def announcer(call: Call, action: str) -> Announce | None:
     return announce
 
 
-def _topics(body: dict[str, Any]) -> Iterator[str]:
-    """Yield the topics of a store, each once."""
-    configs = [*body.get("notificationConfigs", ()), body.get("notificationConfig", {})]
+def _topics(body: dict[str, Any], action: str) -> Iterator[str]:
+    """Yield the topics of a store that hear of an action, each once."""
+    configs = list(body.get("notificationConfigs") or ())
+    single = body.get("notificationConfig") or {}
+    if action != IMPORT or single.get("sendForBulkImport"):
+        configs.append(single)
     yield from filter(None, dict.fromkeys(config.get("pubsubTopic") for config in configs))
 
 
-def _message(
-    store: str, key: InstanceKey, modality: str, action: str, now: float
-) -> dict[str, Any]:
+def _message(store: StoreName, event: Event, action: str, now: float) -> dict[str, Any]:
+    key = event.key
     attributes = {
         "action": action,
         "lastUpdatedTime": rfc1123(now),
-        "storeName": store,
+        "storeName": str(store),
         "studyInstanceUID": key.study,
         "seriesInstanceUID": key.series,
         "sopInstanceUID": key.instance,
         "versionId": base64.b64encode(str(int(now * 10**9)).encode()).decode(),
-        "modality": modality,
-        "storageClass": "STANDARD",
+        "modality": event.modality,
+        "storageClass": event.storage_class,
     }
+    if event.previous_class is not None:
+        attributes["previousStorageClass"] = event.previous_class
     data = base64.b64encode(f"{store}/dicomWeb/{key.path}".encode()).decode()
     return {"data": data, "attributes": attributes}
 

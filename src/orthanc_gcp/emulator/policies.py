@@ -13,7 +13,7 @@ from typing import Any
 
 from orthanc_gcp.emulator.identities import Identities
 from orthanc_gcp.emulator.index import Index
-from orthanc_gcp.emulator.names import DatasetName, StoreName
+from orthanc_gcp.emulator.names import DatasetName, LocationName, StoreName
 from orthanc_gcp.emulator.roles import ROLES
 from orthanc_gcp.emulator.switches import Switches
 
@@ -22,7 +22,7 @@ __all__ = ["NO_POLICY", "Policies", "Resource"]
 NO_POLICY = {"etag": "ACAB"}
 _EVERYBODY = frozenset({"allUsers", "allAuthenticatedUsers"})
 
-Resource = DatasetName | StoreName
+Resource = LocationName | DatasetName | StoreName
 Grants = dict[str, frozenset[str]]
 
 

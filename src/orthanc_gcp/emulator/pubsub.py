@@ -17,7 +17,7 @@ from orthanc_gcp.emulator import backlog
 from orthanc_gcp.emulator.access_tokens import CLOUD_PLATFORM
 from orthanc_gcp.emulator.calls import Services
 from orthanc_gcp.emulator.gate import Gate
-from orthanc_gcp.emulator.incoming import MAX_CONTROL_BODY, page_size, parse_object, read_limited
+from orthanc_gcp.emulator.incoming import page_size, read_object
 from orthanc_gcp.emulator.pubsub_messages import (
     MAX_MESSAGES,
     ack_id,
@@ -82,7 +82,7 @@ class PubSub:
 
     async def create_topic(self, request: Request, name: str) -> Response:
         """Handle ``topics.create``."""
-        body = await _read(request)
+        body = await read_object(request)
         if not TOPIC_NAME.fullmatch(name):
             raise _invalid_name("topics", name)
         unknown = body.keys() - _TOPIC_FIELDS
@@ -130,7 +130,7 @@ class PubSub:
 
     async def publish(self, request: Request, name: str) -> Response:
         """Handle ``topics.publish``."""
-        messages = read_messages(await _read(request))
+        messages = read_messages(await read_object(request))
         ids = await asyncio.to_thread(self._publish, name, messages)
         if ids is None:
             raise _missing(name)
@@ -151,7 +151,7 @@ class PubSub:
 
     async def create_subscription(self, request: Request, name: str) -> Response:
         """Handle ``subscriptions.create``."""
-        body = await _read(request)
+        body = await read_object(request)
         if not SUBSCRIPTION_NAME.fullmatch(name):
             raise _invalid_name("subscriptions", name)
         new = read_subscription(body, name)
@@ -193,7 +193,7 @@ class PubSub:
 
     async def pull(self, request: Request, name: str) -> Response:
         """Handle ``subscriptions.pull``: wait for a message, unless told otherwise."""
-        body = await _read(request)
+        body = await read_object(request)
         limit = body.get("maxMessages")
         if not isinstance(limit, int) or limit <= 0:
             raise Refusal(error(400, "max_messages has to be a positive number."))
@@ -213,14 +213,14 @@ class PubSub:
 
     async def acknowledge(self, request: Request, name: str) -> Response:
         """Handle ``subscriptions.acknowledge``."""
-        deliveries = read_deliveries(await _read(request))
+        deliveries = read_deliveries(await read_object(request))
         row = self._require_subscription(name).row
         await asyncio.to_thread(self._write, backlog.acknowledge, row, deliveries)
         return json_answer({})
 
     async def modify_ack_deadline(self, request: Request, name: str) -> Response:
         """Handle ``subscriptions.modifyAckDeadline``; no time at all refuses the messages."""
-        body = await _read(request)
+        body = await read_object(request)
         seconds = body.get("ackDeadlineSeconds", 0)
         if not isinstance(seconds, int) or not 0 <= seconds <= 600:
             raise Refusal(error(400, "ack_deadline_seconds has to be between 0 and 600."))
@@ -293,10 +293,6 @@ _METHODS: dict[tuple[str, str, str], tuple[str, Handler]] = {
         PubSub.modify_ack_deadline,
     ),
 }
-
-
-async def _read(request: Request) -> dict[str, Any]:
-    return parse_object(await read_limited(request, MAX_CONTROL_BODY))
 
 
 def _project(name: str) -> str:

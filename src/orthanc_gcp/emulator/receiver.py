@@ -11,8 +11,9 @@ from collections.abc import Callable, Collection
 
 from orthanc_gcp.emulator.dicom_reader import InvalidDicomError
 from orthanc_gcp.emulator.fault_rules import Fate
-from orthanc_gcp.emulator.index import Announce
-from orthanc_gcp.emulator.storage import Outcome, Storage, Upload
+from orthanc_gcp.emulator.index import Announce, StorageClass
+from orthanc_gcp.emulator.records import Record
+from orthanc_gcp.emulator.storage import BeingDeletedError, Outcome, Storage, Upload
 from orthanc_gcp.emulator.stow_results import StowResults
 
 __all__ = ["Receiver"]
@@ -34,6 +35,8 @@ class Receiver:
         The only study whose instances are welcome, if there is one.
     replace : bool
         Whether instances that are there already are replaced.
+    storage_class : StorageClass or None
+        Where the instances go, if it is not the usual one.
     announce : callable or None
         Tells of each instance that is stored.
 
@@ -53,11 +56,13 @@ class Receiver:
         study: str | None,
         *,
         replace: bool,
+        storage_class: StorageClass | None = None,
         announce: Announce | None,
     ) -> None:
         self.fate: Callable[[], Fate] = lambda: Fate.KEPT
         self.conflicts: Collection[Outcome] = (Outcome.DIFFERENT,)
         self._replace = replace
+        self._storage_class = storage_class
         self._announce = announce
         self._storage = storage
         self._store = store
@@ -141,9 +146,22 @@ class Receiver:
             else:
                 self._results.add_failed("internal error", record.sop_class, record.key)
             return
-        outcome = self._storage.keep(
-            self._store, record, upload, replace=self._replace, announce=self._announce
-        )
+        self._keep(record, upload)
+
+    def _keep(self, record: Record, upload: Upload) -> None:
+        try:
+            outcome = self._storage.keep(
+                self._store,
+                record,
+                upload,
+                replace=self._replace,
+                storage_class=self._storage_class,
+                announce=self._announce,
+            )
+        except BeingDeletedError:
+            detail = "the study or series is being deleted"
+            self._results.add_failed(detail, record.sop_class, record.key)
+            return
         if outcome in self.conflicts:
             self._results.add_failed("already exists", record.sop_class, record.key)
         else:

@@ -67,4 +67,5 @@ PERMISSIONS = frozenset[str]().union(*ROLES.values())
 """Every permission that there is on datasets and stores."""
 
 IMPERSONATE = "iam.serviceAccounts.getAccessToken"
-KNOWN_PERMISSIONS = PERMISSIONS | {IMPERSONATE}
+_LOCATIONS = frozenset({"healthcare.locations.get", "healthcare.locations.list"})
+KNOWN_PERMISSIONS = PERMISSIONS | _LOCATIONS | {IMPERSONATE}

@@ -12,28 +12,39 @@ from starlette.responses import Response
 from orthanc_gcp.emulator.bulk_data import retrieve_bulk_data
 from orthanc_gcp.emulator.calls import Call
 from orthanc_gcp.emulator.control import (
-    cancel_operation,
     create_store,
     delete_store,
-    get_operation,
     get_store,
-    list_operations,
     list_stores,
     patch_store,
+)
+from orthanc_gcp.emulator.datasets import (
+    create_dataset,
+    delete_dataset,
+    get_dataset,
+    list_datasets,
+    patch_dataset,
 )
 from orthanc_gcp.emulator.deletion import delete_instance, delete_series, delete_study
 from orthanc_gcp.emulator.frames import retrieve_frames
 from orthanc_gcp.emulator.iam import get_iam_policy, set_iam_policy, test_iam_permissions
+from orthanc_gcp.emulator.locations import get_location, list_locations
 from orthanc_gcp.emulator.metrics import (
     get_series_metrics,
     get_storage_info,
     get_store_metrics,
     get_study_metrics,
 )
-from orthanc_gcp.emulator.names import DatasetName
+from orthanc_gcp.emulator.operation_calls import (
+    cancel_operation,
+    get_operation,
+    list_operations,
+)
 from orthanc_gcp.emulator.qido import search_instances, search_series, search_studies
 from orthanc_gcp.emulator.rendered import retrieve_rendered
+from orthanc_gcp.emulator.storage_classes import set_blob_storage_settings
 from orthanc_gcp.emulator.stow import store_instances, update_instances
+from orthanc_gcp.emulator.transfers import export_instances, import_instances
 from orthanc_gcp.emulator.updates import update_metadata
 from orthanc_gcp.emulator.wado import retrieve, retrieve_instance, retrieve_metadata
 
@@ -43,8 +54,12 @@ Handler = Callable[[Call], Awaitable[Response]]
 
 _DATASET = re.compile(
     r"/(?P<version>v1|v1beta1)/projects/(?P<project>[^/:]+)/locations/(?P<location>[^/:]+)"
-    r"/datasets/(?P<dataset>[^/:]+)(?P<rest>[/:].*)"
+    r"/datasets/(?P<dataset>[^/:]+)(?P<rest>(?:[/:].*)?)"
 )
+_PROJECT = re.compile(
+    r"/(?P<version>v1|v1beta1)/projects/(?P<project>[^/:]+)/locations(?P<rest>(?:/.*)?)"
+)
+_LOCATION = "/(?P<location>[^/:]+)"
 _STORE = "/dicomStores/(?P<store>[^/:]+)"
 _STUDIES = f"{_STORE}/dicomWeb/studies"
 _STUDY = f"{_STUDIES}/(?P<study>[^/:]+)"
@@ -209,6 +224,53 @@ _ROUTES = (
         "storageinfo.StorageInfoService.GetStorageInfo",
         "dicomStores.dicomWebRead",
     ),
+    *(
+        _control(
+            "POST",
+            f"{resource}:setBlobStorageSettings",
+            set_blob_storage_settings,
+            "storageinfo.StorageInfoService.SetBlobStorageSettings",
+            "dicomStores.dicomWebWrite",
+        )
+        for resource in (_STORE, _STUDY, _SERIES, _INSTANCE)
+    ),
+    _control(
+        "POST",
+        f"{_STORE}:import",
+        import_instances,
+        "dicom.DicomService.ImportDicomData",
+        "dicomStores.import",
+    ),
+    _control(
+        "POST",
+        f"{_STORE}:export",
+        export_instances,
+        "dicom.DicomService.ExportDicomData",
+        "dicomStores.export",
+    ),
+    _control("GET", "", get_dataset, "dataset.DatasetService.GetDataset", "datasets.get"),
+    _control("PATCH", "", patch_dataset, "dataset.DatasetService.UpdateDataset", "datasets.update"),
+    _control(
+        "DELETE", "", delete_dataset, "dataset.DatasetService.DeleteDataset", "datasets.delete"
+    ),
+)
+_PLACES = (
+    _control("GET", "", list_locations, "location.Locations.ListLocations", "locations.list"),
+    _control("GET", _LOCATION, get_location, "location.Locations.GetLocation", "locations.get"),
+    _control(
+        "GET",
+        f"{_LOCATION}/datasets",
+        list_datasets,
+        "dataset.DatasetService.ListDatasets",
+        "datasets.list",
+    ),
+    _control(
+        "POST",
+        f"{_LOCATION}/datasets",
+        create_dataset,
+        "dataset.DatasetService.CreateDataset",
+        "datasets.create",
+    ),
 )
 
 
@@ -217,7 +279,6 @@ class Found(NamedTuple):
 
     route: Route
     version: str
-    dataset: DatasetName
     names: dict[str, str]
 
     @property
@@ -228,14 +289,16 @@ class Found(NamedTuple):
 
 def find_route(verb: str, path: str) -> Found | None:
     """Return the method that a request is for, if there is one."""
-    match = _DATASET.fullmatch(path)
-    if match is None:
-        return None
-    for route in _ROUTES:
-        if route.verb != verb or match["version"] not in route.versions:
+    for start, routes in ((_DATASET, _ROUTES), (_PROJECT, _PLACES)):
+        match = start.fullmatch(path)
+        if match is None:
             continue
-        found = route.path.fullmatch(match["rest"])
-        if found is not None:
-            dataset = DatasetName(match["project"], match["location"], match["dataset"])
-            return Found(route, match["version"], dataset, found.groupdict())
+        names = match.groupdict()
+        version, rest = names.pop("version"), names.pop("rest")
+        for route in routes:
+            if route.verb != verb or version not in route.versions:
+                continue
+            found = route.path.fullmatch(rest)
+            if found is not None:
+                return Found(route, version, {**names, **found.groupdict()})
     return None

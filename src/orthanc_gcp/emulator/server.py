@@ -18,16 +18,19 @@ import uvicorn
 
 from orthanc_gcp.emulator.access_tokens import TokenMint
 from orthanc_gcp.emulator.application import Application, MetadataApplication
+from orthanc_gcp.emulator.buckets import Buckets
 from orthanc_gcp.emulator.calls import Services
 from orthanc_gcp.emulator.certificates import ensure_certificates
 from orthanc_gcp.emulator.credential_files import CredentialFiles
 from orthanc_gcp.emulator.identities import Identities
 from orthanc_gcp.emulator.metadata import MetadataServer
 from orthanc_gcp.emulator.names import StoreName
+from orthanc_gcp.emulator.operations import Operations
 from orthanc_gcp.emulator.policies import Policies
 from orthanc_gcp.emulator.protocol import BulkHttpProtocol
 from orthanc_gcp.emulator.storage import Storage
 from orthanc_gcp.emulator.switches import Switches
+from orthanc_gcp.emulator.work import WORK
 
 __all__ = ["DEFAULT_STORE", "Emulator", "Options"]
 
@@ -52,6 +55,7 @@ class Options:
     metadata_port: int | None = None
     admin: bool = False
     switches: Mapping[str, Any] = field(default_factory=dict)
+    buckets: Path | None = None
 
 
 class Emulator:
@@ -85,6 +89,7 @@ class Emulator:
             options.directory / "identities.json", options.stores[0].project, self.switches
         )
         for store in options.stores:
+            self._storage.index.create_dataset(store.parent, {"name": str(store.parent)})
             self._storage.index.create_store(store, {"name": str(store)})
         self._servers = self._make_servers()
         self._thread: threading.Thread | None = None
@@ -169,7 +174,11 @@ class Emulator:
         for server, listener in zip(self._servers, self._sockets, strict=True):
             server.ready = started
             serving.append(server.serve([listener]))
-        await asyncio.gather(*serving)
+        self.operations.resume()
+        try:
+            await asyncio.gather(*serving)
+        finally:
+            await self.operations.stop()
 
     def _clock(self) -> float:
         return self._true_clock() + self.switches.state.clock_offset
@@ -194,8 +203,17 @@ class Emulator:
         options, clock = self._options, self._clock
         mint = TokenMint(self.identities.token_secret, clock, options.token_lifetime, self.switches)
         self.policies = Policies(self._storage.index, self.identities, self.switches)
+        self.operations = Operations(
+            self._storage, Buckets(options.buckets), self.switches, clock, WORK
+        )
         services = Services(
-            self._storage, self.identities, mint, self.policies, self.switches, clock
+            self._storage,
+            self.identities,
+            mint,
+            self.policies,
+            self.switches,
+            self.operations,
+            clock,
         )
         metadata = MetadataServer(self.identities, mint, clock)
         apart = options.metadata_port is not None

@@ -14,24 +14,38 @@ import secrets
 import sqlite3
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from enum import Enum, auto
 from pathlib import Path
+from typing import NamedTuple
 
 from orthanc_gcp.emulator.dicom_reader import FileSource
-from orthanc_gcp.emulator.index import Announce, Index, StoredInstance
-from orthanc_gcp.emulator.names import StoreName
-from orthanc_gcp.emulator.records import Entry, Record, read_record
+from orthanc_gcp.emulator.index import Announce, Index, StorageClass, StoredInstance
+from orthanc_gcp.emulator.names import DatasetName, StoreName
+from orthanc_gcp.emulator.records import Entry, InstanceKey, Record, read_record
 from orthanc_gcp.emulator.searches import Searches
 
-__all__ = ["DirectoryInUseError", "Outcome", "Storage", "Upload"]
+__all__ = ["BeingDeletedError", "DirectoryInUseError", "Outcome", "Place", "Storage", "Upload"]
 
 _DELETE_AT_ONCE = 100
 
 
 class DirectoryInUseError(Exception):
     """Another emulator runs on the same directory."""
+
+
+class BeingDeletedError(Exception):
+    """An instance came for a study or series whose deletion has not ended."""
+
+
+class Place(NamedTuple):
+    """A study, or one series of it, in the store of a row."""
+
+    store: int
+    study: str
+    series: str | None
 
 
 class Outcome(Enum):
@@ -113,11 +127,11 @@ class Storage:
         self.index = Index(directory / "index.sqlite")
         self.searches = Searches(self.index, directory / "searches", search_lag, clock)
         # A file moves when its entry in the index comes or goes: both or neither, for others.
-        self._moving = threading.Lock()
+        self._moving = threading.RLock()
+        self._being_deleted: Counter[Place] = Counter()
         self._recover()
-        for row in self.index.deleted_stores():
-            # It was deleted while an instance arrived, or the end came in between.
-            self.delete(self.index.all_instances(row))
+        # They were deleted while an instance arrived, or the end came in between.
+        self._empty(self.index.deleted_stores())
 
     def close(self) -> None:
         self.searches.close()
@@ -135,12 +149,16 @@ class Storage:
         upload: Upload,
         *,
         replace: bool = False,
+        storage_class: StorageClass | None = None,
         announce: Announce | None = None,
     ) -> Outcome:
-        """Store an upload that is complete; what has its key already stays, or is replaced."""
+        """Store an upload that is complete; what has its key already stays, or is replaced.
+
+        Raise :class:`BeingDeletedError`, without storing it, where :meth:`refuse` was called.
+        """
         replaced: str | None = None
         try:
-            while not self._add(store, record, upload, replaced, announce):
+            while not self._add(store, record, upload, replaced, storage_class, announce):
                 present = self.index.instance(store, record.key)
                 if present is None:
                     replaced = None  # it has been deleted this very moment: there is room now
@@ -159,9 +177,14 @@ class Storage:
     def swap(
         self, store: int, record: Record, upload: Upload, file: str, announce: Announce | None
     ) -> bool:
-        """Put an upload in the place of a file; tell whether that was still there."""
+        """Put an upload in the place of a file, if that is still there; tell whether it was.
+
+        It goes into the same storage class. Raise :class:`BeingDeletedError` as :meth:`keep` does.
+        """
         try:
-            done = self._add(store, record, upload, file, announce)
+            with self._moving:
+                storage_class = self.index.storage_class(file)
+                done = self._add(store, record, upload, file, storage_class, announce)
         except BaseException:
             upload.discard()
             raise
@@ -171,21 +194,31 @@ class Storage:
             upload.discard()
         return done
 
+    def put_storage_class(
+        self, files: Sequence[str], storage_class: StorageClass, announce: Announce | None
+    ) -> None:
+        """Put instances that are still there into a storage class."""
+        with self._moving:
+            self.index.put_storage_class(files, storage_class, announce)
+
     def _add(
         self,
         store: int,
         record: Record,
         upload: Upload,
         replaced: str | None,
+        storage_class: StorageClass | None,
         announce: Announce | None,
     ) -> bool:
         with self._moving:
+            if self._is_being_deleted(store, record.key):
+                raise BeingDeletedError
             if replaced is not None:
                 if not self.index.has_file(replaced):
                     return False
                 self._withdraw(replaced)
             try:
-                self._put(store, record, upload, replaced, announce)
+                self._put(store, record, upload, replaced, storage_class, announce)
             except sqlite3.IntegrityError:
                 return False
             upload.move_to(self._files)
@@ -199,16 +232,33 @@ class Storage:
         record: Record,
         upload: Upload,
         replaced: str | None,
+        storage_class: StorageClass | None,
         announce: Announce | None,
     ) -> None:
         """Enter an upload into the index."""
-        about = (upload.size, upload.sha256, upload.name, replaced)
+        about = (upload.size, upload.sha256, upload.name, replaced, storage_class)
         if not self.searches.prepare():
             self.index.add(store, record, *about, announce)
             return
         entry = Entry.of(record)
         self.index.add(store, entry, *about, announce)
         self.searches.repeat(lambda index: index.add(store, entry, *about))
+
+    def refuse(self, place: Place) -> None:
+        """Let no instance into a study or series until :meth:`accept` was called as often."""
+        with self._moving:
+            self._being_deleted[place] += 1
+
+    def accept(self, place: Place) -> None:
+        with self._moving:
+            self._being_deleted[place] -= 1
+            self._being_deleted += Counter()  # drops what is at zero
+
+    def _is_being_deleted(self, store: int, key: InstanceKey) -> bool:
+        if not self._being_deleted:
+            return False
+        places = (Place(store, key.study, None), Place(store, key.study, key.series))
+        return any(place in self._being_deleted for place in places)
 
     def open(self, file: str) -> int:
         """Return a descriptor of an instance's file; raise FileNotFoundError if it is deleted."""
@@ -223,10 +273,18 @@ class Storage:
         for start in range(0, len(instances), _DELETE_AT_ONCE):
             self._delete(instances[start : start + _DELETE_AT_ONCE], announce)
 
-    def delete_store(self, name: StoreName, row: int) -> None:
+    def delete_store(self, name: StoreName) -> None:
         """Delete a store and what is in it."""
-        self.index.delete_store(name)
-        self.delete(self.index.all_instances(row))
+        self._empty(self.index.delete_store(name))
+
+    def delete_dataset(self, name: DatasetName) -> None:
+        """Delete a dataset and what is in it."""
+        self._empty(self.index.delete_dataset(name))
+
+    def _empty(self, stores: Sequence[int]) -> None:
+        for row in stores:
+            for batch in self.index.batches(row, size=_DELETE_AT_ONCE):
+                self._delete(batch, None)
 
     def _delete(self, instances: Sequence[StoredInstance], announce: Announce | None) -> None:
         with self._moving:

@@ -9,6 +9,7 @@ from typing import Protocol
 from starlette.responses import Response
 
 from orthanc_gcp.emulator.calls import Call
+from orthanc_gcp.emulator.index import StorageClass
 from orthanc_gcp.emulator.media_types import MediaType, parse_media_type
 from orthanc_gcp.emulator.multipart import (
     MultipartError,
@@ -22,6 +23,7 @@ from orthanc_gcp.emulator.notifications import announcer
 from orthanc_gcp.emulator.receiver import Receiver
 from orthanc_gcp.emulator.responses import Refusal, text_error
 from orthanc_gcp.emulator.storage import Outcome
+from orthanc_gcp.emulator.storage_classes import UnknownStorageClassError, storage_class
 from orthanc_gcp.emulator.stow_metadata import MetadataParts, unsupported_part
 from orthanc_gcp.emulator.stow_results import StowResults
 from orthanc_gcp.emulator.streaming import MULTIPART
@@ -46,8 +48,21 @@ async def _store(call: Call, *, replace: bool) -> Response:
     content_type = parse_media_type(call.request.headers.get("content-type", ""))
     results = StowResults(call.dicomweb_url, call.names.get("study"))
     study = call.names.get("study")
-    announce = announcer(call, "UpdateInstances" if replace else "StoreInstances")
-    receiver = Receiver(call.storage, store, results, study, replace=replace, announce=announce)
+    announce = announcer(
+        call.storage.index,
+        call.store,
+        call.services.clock,
+        "UpdateInstances" if replace else "StoreInstances",
+    )
+    receiver = Receiver(
+        call.storage,
+        store,
+        results,
+        study,
+        replace=replace,
+        storage_class=_storage_class(call),
+        announce=announce,
+    )
     if call.strike is not None:
         receiver.fate = call.strike.fate
     if call.services.switches.state.duplicates == ALWAYS_CONFLICT and not replace:
@@ -69,6 +84,14 @@ async def _store(call: Call, *, replace: bool) -> Response:
         await receiver.abandon()
     content = results.as_xml() if answer_type == XML else results.as_json()
     return Response(content, results.status, media_type=answer_type)
+
+
+def _storage_class(call: Call) -> StorageClass | None:
+    name = call.request.headers.get("storage-class")
+    try:
+        return storage_class(name, call.services.clock())
+    except UnknownStorageClassError:
+        raise Refusal(text_error(400, f"invalid Storage-Class: {name!r}")) from None
 
 
 def _answer_type(call: Call) -> str:

@@ -59,6 +59,7 @@ class State:
     bandwidth: int | None
     quota: Quota | None
     search_lag: float
+    operation_delay: float
     operation_failure: int | None
     missing_resource: int
     empty_qido: int
@@ -135,6 +136,7 @@ _SWITCHES: dict[str, tuple[Any, Kind]] = {
     "bandwidth": (None, optional(whole(1, 10**12))),
     "quota": (None, optional(read_quota)),
     "searchLag": (0, duration),
+    "operationDelay": (0, duration),
     "operationFailure": (None, optional(whole(1, 16))),
     "missingResource": (403, choice(403, 404)),
     "emptyQido": (204, choice(200, 204)),

@@ -8,7 +8,10 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import sqlite3
 from contextlib import suppress
+from itertools import chain
+from typing import Any
 
 from starlette.responses import Response
 
@@ -17,76 +20,145 @@ from orthanc_gcp.emulator.dicom_models import choose_listing
 from orthanc_gcp.emulator.dicom_reader import InvalidDicomError
 from orthanc_gcp.emulator.editing import EditedFile, edit
 from orthanc_gcp.emulator.incoming import MAX_CONTROL_BODY, read_limited
-from orthanc_gcp.emulator.index import Announce, StoredInstance
+from orthanc_gcp.emulator.index import Announce, Event, StoredInstance, mark_changed
 from orthanc_gcp.emulator.json_patch import Change, PatchError, read_patch
+from orthanc_gcp.emulator.names import StoreName
 from orthanc_gcp.emulator.notifications import announcer
-from orthanc_gcp.emulator.operations import record_done, record_failed
-from orthanc_gcp.emulator.responses import Refusal, error, json_answer
-from orthanc_gcp.emulator.storage import Upload
+from orthanc_gcp.emulator.operation_calls import begin_short
+from orthanc_gcp.emulator.operations import EMPTY, Job, OperationError
+from orthanc_gcp.emulator.responses import Refusal, error
+from orthanc_gcp.emulator.storage import BeingDeletedError, Storage, Upload
 from orthanc_gcp.emulator.wado import retrieve_metadata
 
-__all__ = ["update_metadata"]
+__all__ = ["change_instances", "update_metadata"]
 
+_ACTION = "UpdateMetadata"
+_INVALID_ARGUMENT = 3
+"""As ``google.rpc.Code`` has it."""
 _BLOCK = 512 * 1024
 
 
 async def update_metadata(call: Call) -> Response:
     """Handle ``PATCH …/metadata`` of a study, a series or an instance."""
-    call.store_id()
-    changes = _read_changes(await read_limited(call.request, MAX_CONTROL_BODY))
-    update = Update(call, changes)
+    store = call.store_id()
+    patch = await _read_patch(call)
     if "instance" not in call.names:
-        return json_answer(await asyncio.to_thread(update.all))
+        return await _update_many(call, store, patch)
     choose_listing(call.request)  # which refuses what the answer cannot be
-    await asyncio.to_thread(update.one)
+    await asyncio.to_thread(_update_one, call, patch)
     return await retrieve_metadata(call)
 
 
-def _read_changes(body: bytes) -> list[Change]:
+def change_instances(job: Job) -> dict[str, Any]:
+    """Carry out the change of a study or series, one instance after the other.
+
+    An instance that was changed before a crash is not changed again.
+    """
+    parameters, index = job.parameters, job.storage.index
+    changes = read_patch(json.loads(parameters["patch"]))
+    update = Update(job.storage, parameters["store"], changes, parameters["url"], _marker(job))
+    done, problem = index.changed(job.name), None
+    left = max(parameters["total"] - done, 0)
+    job.count(success=done, pending=left)
+    for instance in chain.from_iterable(index.batches(parameters["store"], *parameters["uids"])):
+        job.check()
+        if index.is_changed(job.name, instance.key):
+            continue  # those that are changed come last, and are met again
+        left = max(left - 1, 0)
+        try:
+            job.count(success=update.change(instance), pending=left)
+        except (BeingDeletedError, PatchError) as failure:
+            problem = problem or _reason(failure)
+            job.count(failure=1, pending=left)
+    if problem is not None:
+        raise OperationError(_INVALID_ARGUMENT, problem)
+    return {"@type": f"type.googleapis.com/{EMPTY}"}
+
+
+async def _update_many(call: Call, store: int, patch: str) -> Response:
+    uids = [call.names[level] for level in ("study", "series") if level in call.names]
+    totals = await asyncio.to_thread(call.storage.index.totals, store, *uids)
+    if not totals.instances:
+        raise call.missing_path()
+    parameters = {
+        "store": store,
+        "name": str(call.store),
+        "uids": uids,
+        "patch": patch,
+        "url": call.dicomweb_url,
+        "total": totals.instances,
+    }
+    return await begin_short(call, parameters)
+
+
+def _update_one(call: Call, patch: str) -> None:
+    """Change the only instance; refuse what does not fit it."""
+    announce = announcer(call.storage.index, call.store, call.services.clock, _ACTION)
+    changes = read_patch(json.loads(patch))
+    update = Update(call.storage, call.store_id(), changes, call.dicomweb_url, announce)
+    (instance,) = call.instances()
     try:
-        return read_patch(json.loads(body))
+        done = update.change(instance)
+    except PatchError as failure:
+        raise Refusal(error(400, _reason(failure))) from failure
+    except BeingDeletedError as failure:
+        raise Refusal(error(409, _reason(failure), name="ABORTED")) from failure
+    if not done:
+        raise call.missing_path()
+
+
+async def _read_patch(call: Call) -> str:
+    """Return the JSON Patch that a request brings, or refuse what is none."""
+    body = await read_limited(call.request, MAX_CONTROL_BODY)
+    try:
+        patch = body.decode(json.detect_encoding(body))
+        read_patch(json.loads(patch))
     except PatchError as refusal:
         raise Refusal(error(400, f"invalid JSON patch: {refusal}")) from refusal
     except (ValueError, RecursionError):
         raise Refusal(error(400, "Invalid JSON payload received.")) from None
+    return patch
+
+
+def _marker(job: Job) -> Announce:
+    """Return what notes which instances an operation has changed, and tells of them."""
+    store = StoreName.parse(job.parameters["name"])
+    announce = announcer(job.storage.index, store, job.clock, _ACTION)
+
+    def mark(sql: sqlite3.Connection, event: Event) -> None:
+        mark_changed(sql, job.name, event.key)
+        if announce is not None:
+            announce(sql, event)
+
+    return mark
+
+
+def _reason(failure: Exception) -> str:
+    if isinstance(failure, BeingDeletedError):
+        return "the study or series is being deleted"
+    return f"the patch cannot be applied: {failure}"
 
 
 class Update:
-    """One change of the instances that a path names."""
+    """One change of instances of a store; ``url`` is the store's, for its bulk data."""
 
-    def __init__(self, call: Call, changes: list[Change]) -> None:
-        self._call = call
+    def __init__(
+        self,
+        storage: Storage,
+        store: int,
+        changes: list[Change],
+        url: str,
+        announce: Announce | None,
+    ) -> None:
+        self._storage = storage
+        self._store = store
         self._changes = changes
-        self._store = call.store_id()
-        self._announce: Announce | None = announcer(call, "UpdateMetadata")
+        self._url = url
+        self._announce = announce
 
-    def one(self) -> None:
-        """Change the only instance; refuse what does not fit it."""
-        (instance,) = self._call.instances()
-        try:
-            done = self._change(instance)
-        except PatchError as refusal:
-            raise Refusal(error(400, f"the patch cannot be applied: {refusal}")) from refusal
-        if not done:
-            raise self._call.missing_path()
-
-    def all(self) -> dict[str, str]:
-        """Change one instance after the other; return the operation."""
-        started = self._call.services.clock()
-        failure = self._call.services.switches.state.operation_failure
-        if failure is not None:
-            return record_failed(self._call, started, failure, len(self._call.instances()))
-        done, failures = 0, []
-        for instance in self._call.instances():
-            try:
-                done += self._change(instance)
-            except PatchError as refusal:
-                failures.append(f"the patch cannot be applied: {refusal}")
-        return record_done(self._call, started, done, failures)
-
-    def _change(self, instance: StoredInstance) -> bool:
+    def change(self, instance: StoredInstance) -> bool:
         """Change an instance; tell whether it is still there."""
-        storage = self._call.storage
+        storage = self._storage
         present: StoredInstance | None = instance
         while present is not None:
             with suppress(FileNotFoundError):
@@ -98,8 +170,8 @@ class Update:
         return False
 
     def _replace(self, instance: StoredInstance) -> bool:
-        storage = self._call.storage
-        bulk_data = f"{self._call.instance_url(instance.key)}/bulkdata/"
+        storage = self._storage
+        bulk_data = f"{self._url}/{instance.key.path}/bulkdata/"
         with os.fdopen(storage.open(instance.file), "rb") as file:
             edited = edit(file, self._changes, bulk_data)
             if edited is None:
