@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from pathlib import Path
+from typing import Any, BinaryIO
 
 from orthanc_gcp.errors import PublicationError
 from orthanc_gcp.orthanc_rest import OrthancRest
@@ -15,6 +18,8 @@ __all__ = ["Archive", "Change", "Changes", "Description"]
 
 MOST_CHANGES = 1000
 _PORTION = 200
+_PIECE = 256 * 1024
+_FILE_NAME = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 @dataclass(frozen=True)
@@ -44,6 +49,7 @@ class Description:
     series: str
     instance: str
     size: int
+    file: str
     received: float
     parents: Mapping[str, str]  # level -> Orthanc's identifier
     origin: Mapping[str, str]  # CalledAET, RemoteAET, …
@@ -51,10 +57,16 @@ class Description:
 
 
 class Archive:
-    """One Orthanc, over its REST API; every method raises PublicationError when it is away."""
+    """One Orthanc, over its REST API; every method raises PublicationError when it is away.
 
-    def __init__(self, orthanc: OrthancRest) -> None:
-        self._orthanc = orthanc
+    Parameters
+    ----------
+    storage
+        Orthanc's storage folder as it is seen from here; it need not exist.
+    """
+
+    def __init__(self, orthanc: OrthancRest, storage: Path) -> None:
+        self._orthanc, self._storage = orthanc, storage
 
     def name(self) -> str:
         """What the ledger calls this Orthanc: option ``Name``, and the AET behind it."""
@@ -129,9 +141,31 @@ class Archive:
         tags = self._orthanc.call("GET", f"/instances/{resource}/simplified-tags") or {}
         return {name: value for name, value in tags.items() if isinstance(value, str)}
 
-    def read(self, resource: str) -> AbstractContextManager[Iterator[bytes]]:
-        """The stored bytes of an instance; ``gone`` when it was deleted."""
+    def read(self, resource: str, file: str, size: int) -> AbstractContextManager[Iterator[bytes]]:
+        """The stored bytes of an instance; ``gone`` when it was deleted.
+
+        From Orthanc's storage folder where it is on this machine and keeps files as they are: that
+        costs a third, and Orthanc 1.10 gives no byte of an instance of 2 GB or more over REST.
+        """
+        opened = self._open(file, size)
+        if opened is not None:
+            return _pieces(opened)
         return self._orthanc.read(f"/instances/{resource}/file")
+
+    def _open(self, file: str, size: int) -> BinaryIO | None:
+        """A file of the storage folder, if it holds an instance of this size as it was received."""
+        if not _FILE_NAME.fullmatch(file):
+            return None
+        try:
+            opened = (self._storage / file[:2] / file[2:4] / file).open("rb", buffering=0)
+        except OSError:
+            return None
+        # Orthanc may compress what it stores.
+        if os.fstat(opened.fileno()).st_size == size and opened.read(132)[128:] == b"DICM":
+            opened.seek(0)
+            return opened
+        opened.close()
+        return None
 
     def _parents(self, children: Any, link: str, level: str) -> dict[str, Mapping[str, Any]]:
         identifiers = list({child[link] for child in children})
@@ -153,6 +187,12 @@ class Archive:
         return answer
 
 
+@contextmanager
+def _pieces(file: BinaryIO) -> Iterator[Iterator[bytes]]:
+    with file:
+        yield iter(lambda: file.read(_PIECE), b"")
+
+
 def _described(
     instance: Mapping[str, Any], series: Mapping[str, Any], study: Mapping[str, Any]
 ) -> Description:
@@ -170,6 +210,7 @@ def _described(
         series=series["MainDicomTags"]["SeriesInstanceUID"],
         instance=instance["MainDicomTags"]["SOPInstanceUID"],
         size=int(instance["FileSize"]),
+        file=instance.get("FileUuid", ""),
         received=_seconds(metadata.get("ReceptionDate", "")),
         parents=parents,
         origin=metadata,

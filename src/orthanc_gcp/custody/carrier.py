@@ -126,7 +126,8 @@ class Carrier:
 
     def _part(self, transfer: Transfer, digests: dict[str, str]) -> Part:
         def read() -> AbstractContextManager[Iterator[bytes]]:
-            return _hashed(self._archive.read(transfer.resource), transfer.resource, digests)
+            source = self._archive.read(transfer.resource, transfer.file, transfer.size)
+            return _hashed(source, transfer.resource, digests)
 
         return Part(transfer.study, transfer.series, transfer.instance, transfer.size, read)
 

@@ -53,7 +53,7 @@ def differences(store: DicomStore, archive: Archive, transfer: Transfer, digest:
         theirs, size, their_head = digest_of(pieces)
     if theirs == digest:
         return Difference.NONE
-    with archive.read(transfer.resource) as pieces:
+    with archive.read(transfer.resource, transfer.file, transfer.size) as pieces:
         _, _, our_head = digest_of(pieces)
     names = _differing(our_head, their_head)
     what = ", ".join(names) if names else "only pixel data or private encoding"

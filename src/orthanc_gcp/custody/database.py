@@ -43,12 +43,16 @@ def connect(url: str) -> sql.Engine:
     if url.startswith("sqlite"):
         # SQLite writers take turns: one that waits for a connection waits for the lock anyway.
         engine = sql.create_engine(
-            url, pool_size=_CONNECTIONS, connect_args={"timeout": _BUSY_SECONDS}
+            url,
+            hide_parameters=True,
+            pool_size=_CONNECTIONS,
+            connect_args={"timeout": _BUSY_SECONDS},
         )
         event.listen(engine, "connect", _prepare_sqlite)
         return engine
     return sql.create_engine(
         url,
+        hide_parameters=True,
         pool_size=_CONNECTIONS,
         pool_pre_ping=True,
         pool_timeout=_BUSY_SECONDS,
@@ -65,3 +69,5 @@ def _prepare_sqlite(connection: sqlite3.Connection, _record: Any) -> None:
     connection.execute("PRAGMA synchronous=NORMAL")
     connection.execute("PRAGMA foreign_keys=ON")
     connection.execute("PRAGMA journal_size_limit=67108864")
+    # The upper levels of the indexes of a million instances; SQLite's own 2 MB are too few.
+    connection.execute("PRAGMA cache_size=-16384")

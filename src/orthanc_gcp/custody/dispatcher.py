@@ -82,7 +82,7 @@ class Dispatcher:
                 self._worker,
                 most_instances=destination.pace.instances,
                 most_bytes=destination.pace.bytes,
-                most_batches=destination.pace.window,
+                most_batches=destination.pace.most,
                 urgencies=urgencies,
             )
             if not claimed:

@@ -21,7 +21,7 @@ from orthanc_gcp.custody.tables import State, Urgency, cursors, events, metadata
 __all__ = ["Arrival", "Cursor", "Ledger", "Transfer", "Verdict"]
 
 OPEN = (State.WAITING, State.SENDING)
-UNSENT = (State.HELD, State.WAITING, State.DELAYED, State.SENDING)
+UNSETTLED = (State.HELD, State.WAITING, State.DELAYED, State.SENDING, State.ACKNOWLEDGED)
 _MOST_PARAMETERS = 500
 
 Item = TypeVar("Item")
@@ -39,6 +39,7 @@ class Arrival:
     instance: str
     size: int
     received: float
+    file: str = ""
     change: int = 0
     urgency: Urgency = Urgency.LIVE
     held_for: str | None = None
@@ -56,6 +57,7 @@ class Transfer:
     series: str
     instance: str
     size: int
+    file: str
     digest: str | None
     state: str
     attempts: int
@@ -136,8 +138,8 @@ class Ledger:
     def record(self, arrivals: Sequence[Arrival], source: str = "", seq: int | None = None) -> None:
         """Write down what arrived and, with it, how far the changes of its source were read."""
         with self.writing() as connection:
-            for some in _portions(arrivals, 60):
-                self._insert(connection, some)
+            if arrivals:
+                self._insert(connection, arrivals)
             if seq is not None:
                 connection.execute(
                     cursors.update().where(cursors.c.source == source).values(seq=seq)
@@ -145,19 +147,11 @@ class Ledger:
 
     def _insert(self, connection: sql.Connection, arrivals: Sequence[Arrival]) -> None:
         insert = sqlite.insert if self.engine.dialect.name == "sqlite" else postgresql.insert
-        # One statement cannot touch a row twice: the last arrival of an instance counts.
-        rows = {
-            (arrival.account, arrival.source, arrival.resource): {
-                **asdict(arrival),
-                "state": State.HELD if arrival.held_for else State.WAITING,
-                "attempts": 0,
-                "replace": False,
-            }
-            for arrival in arrivals
-        }
-        statement = insert(transfers).values(list(rows.values()))
+        statement = insert(transfers)
         new = statement.excluded
-        again = {name: new[name] for name in ("size", "state", "urgency", "change", "held_for")}
+        again = {
+            name: new[name] for name in ("size", "file", "state", "urgency", "change", "held_for")
+        }
         fresh = dict.fromkeys(
             (
                 "digest",
@@ -179,9 +173,18 @@ class Ledger:
                 where=(new.change > transfers.c.change)
                 | (
                     (new.urgency == Urgency.DEMANDED)
-                    & transfers.c.state.not_in([*UNSENT, State.ACKNOWLEDGED])
+                    & sql.and_(*(transfers.c.state != state for state in UNSETTLED))
                 ),
-            )
+            ),
+            [
+                {
+                    **asdict(arrival),
+                    "state": State.HELD if arrival.held_for else State.WAITING,
+                    "attempts": 0,
+                    "replace": False,
+                }
+                for arrival in arrivals
+            ],
         )
 
     def known(self, source: str, resources: Collection[str]) -> set[str]:

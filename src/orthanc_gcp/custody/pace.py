@@ -32,7 +32,7 @@ class Pace:
     ) -> None:
         self._clock, self._luck = clock, luck
         self._lock = threading.Lock()
-        self._most = most_connections
+        self.most = most_connections
         self._window = float(min(2, most_connections))
         self._failures = 0
         self._resume = 0.0
@@ -58,7 +58,7 @@ class Pace:
         """A request was answered."""
         with self._lock:
             self._failures, self.problem = 0, None
-            self._window = min(self._most, self._window + 1)
+            self._window = min(self.most, self._window + 1)
             if seconds > SLOW:
                 self._shrink()
             elif seconds < QUICK:

@@ -55,6 +55,7 @@ class Rules:
                 instance=description.instance,
                 size=description.size,
                 received=description.received,
+                file=description.file,
                 change=change,
                 urgency=urgency,
                 # What is stable already, as at a backfill, is not held.

@@ -51,6 +51,7 @@ transfers = sql.Table(
     sql.Column("series", sql.Text, nullable=False),
     sql.Column("instance", sql.Text, nullable=False),
     sql.Column("size", sql.BigInteger, nullable=False),
+    sql.Column("file", sql.Text, nullable=False, default=""),  # its name in Orthanc's storage
     sql.Column("digest", sql.Text),  # SHA-256 of the bytes sent
     sql.Column("state", sql.Text, nullable=False),
     sql.Column("urgency", sql.SmallInteger, nullable=False),

@@ -63,7 +63,7 @@ class Worker:
         self._name = name
         self._membership: Membership | None = None
         self._tokens = Tokens(settings, self._clock)
-        archive = Archive(orthanc)
+        archive = Archive(orthanc, settings.storage_folder)
         self.destinations = {
             account.name: self._destination(settings, account) for account in settings.accounts
         }
