@@ -27,7 +27,8 @@ lint: setup
 	$(RUN)/ruff format --check .
 	$(RUN)/mypy
 
-# The plugin inside the Orthancs of other Debian releases; the first run installs them.
+# The plugin inside the Orthancs of other Debian releases, the emulator under other Pythons;
+# the first run installs the releases.
 compat: setup
 	command -v debootstrap >/dev/null || { apt-get update -qq && apt-get install -y -qq debootstrap; }
 	$(RUN)/pytest -n0 --timeout 900 compat

@@ -6,74 +6,30 @@ that is built from the tree is installed there.
 
 from __future__ import annotations
 
-import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from compat.releases import RELEASES, build_wheel, fetch, inside, make_release, run
 from tests.support import orthanc as support
 from tests.support.keys import user_account
 from tests.support.orthanc import Orthanc, wait_until
 from tests.support.token_server import TokenServer, token
 
-ROOT = Path(__file__).parents[1]
-PLACE = ROOT / ".compat"
-PACKAGES = "orthanc orthanc-dicomweb orthanc-python python3-venv"
 
-
-def run(*command: str | Path, **options: object) -> str:
-    done = subprocess.run(command, check=True, capture_output=True, text=True, **options)
-    return done.stdout
-
-
-def inside(root: Path, script: str) -> str:
-    return run("chroot", root, "sh", "-ec", script)
-
-
-@pytest.fixture(scope="module", params=["trixie", "sid"])
-def release(request: pytest.FixtureRequest) -> Iterator[Path]:
+@pytest.fixture(scope="module", params=RELEASES)
+def release(request: pytest.FixtureRequest) -> Path:
     """The root of a release with Orthanc, and with the plugin's wheel in ``/opt/gcp``."""
-    root = PLACE / request.param
-    if not (root / "usr/sbin/Orthanc").exists():
-        shutil.rmtree(root, ignore_errors=True)
-        root.mkdir(parents=True)
-        run("debootstrap", "--variant=minbase", request.param, root)
-        denying = root / "usr/sbin/policy-rc.d"
-        denying.write_text("#!/bin/sh\nexit 101\n")
-        denying.chmod(0o755)
-        inside(
-            root,
-            "export DEBIAN_FRONTEND=noninteractive;"
-            "apt-get -o Acquire::Check-Valid-Until=false update -qq;"
-            f"apt-get install -y -qq --no-install-recommends {PACKAGES}",
-        )
-    _install(root)
-    yield root
-
-
-def _install(root: Path) -> None:
-    """Wheels are fetched out here; in there is no network to be set up."""
-    wheels = root / "wheels"
-    shutil.rmtree(wheels, ignore_errors=True)
-    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", wheels]
-    run(*build, ROOT)
-    (wheel,) = wheels.glob("orthanc_gcp-*.whl")
-    version = inside(
-        root, "python3 -c 'import sys; print(*sys.version_info[:2], sep=\".\")'"
-    ).strip()
-    platforms = [f"--platform=manylinux_2_{minor}_x86_64" for minor in (17, 28, 34)]
-    run(
-        *(sys.executable, "-m", "pip", "download", "--quiet", "--only-binary=:all:"),
-        *(f"--python-version={version}", *platforms, "--dest", wheels, wheel),
-    )
+    root = make_release(request.param)
+    wheel = build_wheel(root / "wheels")
+    fetch(root, root / "wheels", wheel)
     inside(
         root,
         "python3 -m venv --clear /opt/gcp;"
         f"/opt/gcp/bin/pip install -q --no-index --find-links /wheels /wheels/{wheel.name}",
     )
+    return root
 
 
 @pytest.fixture

@@ -19,8 +19,8 @@ READY = re.compile(
 class Process:
     """``python -m orthanc_gcp.emulator`` with options; started by construction."""
 
-    def __init__(self, *options: str) -> None:
-        command = [sys.executable, "-m", "orthanc_gcp.emulator", *options]
+    def __init__(self, *options: str, command: tuple[str, ...] = ()) -> None:
+        command = (*command, sys.executable, "-m", "orthanc_gcp.emulator", *options)
         self.popen = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
@@ -42,10 +42,15 @@ class Process:
 
 
 @contextmanager
-def running(directory: Path, *options: str, port: int = 0) -> Iterator[Process]:
-    """Run the emulator over a directory; credentials are written into it."""
+def running(
+    directory: Path, *options: str, port: int = 0, command: tuple[str, ...] = ()
+) -> Iterator[Process]:
+    """Run the emulator over a directory; credentials are written into it.
+
+    A command that runs another goes before it.
+    """
     common = ("--port", str(port), "--directory", str(directory))
-    process = Process(*common, "--write-credentials", str(directory), *options)
+    process = Process(*common, "--write-credentials", str(directory), *options, command=command)
     try:
         yield process
     finally:

@@ -102,7 +102,8 @@ def test_credentials_come_before_the_body(client: Client) -> None:
 @pytest.mark.parametrize(
     ("verb", "path"),
     [
-        ("GET", "/"),
+        ("POST", "/"),
+        ("GET", "/x"),
         ("GET", "/v2/x"),
         ("PUT", "/v1/projects/p/locations/l/datasets/d/dicomStores/s/dicomWeb/studies"),
         ("GET", "/v1/projects/p/locations/l/datasets/d/dicomStores/s/dicomweb/studies"),

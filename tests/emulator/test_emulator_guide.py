@@ -3,18 +3,201 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shutil
+import socket
+import subprocess
+import sys
 from pathlib import Path
 
+import pytest
 import typer.main
 
+from orthanc_gcp.emulator import pytest_plugin
 from orthanc_gcp.emulator.command import emulator
 from orthanc_gcp.emulator.fault_rules import MEMBERS
 from orthanc_gcp.emulator.roles import ROLES
 from orthanc_gcp.emulator.server import DEFAULT_STORE, Options
 from orthanc_gcp.emulator.switches import Switches
+from tests.emulator.processes import running
 
 GUIDE = Path(__file__).parents[2] / "docs" / "emulator.md"
+
+
+def blocks(language: str) -> list[str]:
+    """Return the code of a language that the guide shows."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", GUIDE.read_text(), re.DOTALL | re.MULTILINE)
+
+
+def surroundings(folder: Path) -> dict[str, str]:
+    """Return an environment in which the commands are those of this Python."""
+    own = {
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "PYTHONWARNINGS": "error",
+        "XDG_DATA_HOME": str(folder / "share"),
+    }
+    return {**os.environ, **own}
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+def test_what_the_guide_does_in_ten_minutes(tmp_path: Path) -> None:
+    starting = next(block for block in blocks("") if "pip install" in block)
+    assert starting.endswith("\northanc-gcp emulator --write-credentials credentials --admin\n")
+    with running(tmp_path / "credentials", "--admin") as process:
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            ports = {"8085": process.url.rpartition(":")[2], "8086": str(free.getsockname()[1])}
+
+        def run(*command: str, code: str) -> str:
+            for documented, actual in ports.items():
+                code = code.replace(f"127.0.0.1:{documented}", f"127.0.0.1:{actual}")
+                code = code.replace(f"--port {documented}", f"--port {actual}")
+            done = subprocess.run(
+                [*command, code],
+                cwd=tmp_path,
+                env=surroundings(tmp_path),
+                capture_output=True,
+                text=True,
+                timeout=100,
+                check=False,
+            )
+            assert done.returncode == 0, done.stderr
+            return done.stdout
+
+        curl, integration, failing = blocks("sh")
+        answers = run("bash", "-euc", code=curl)
+        assert '"00100020"' in answers
+        python = next(code for code in blocks("python") if "AuthorizedSession" in code)
+        assert run(sys.executable, "-c", code=python) == (
+            "1.3.6.1.4.1.5962.1.2.1.20040119072730.12322\n"
+        )
+        run("bash", "-euc", code=integration)
+        assert (tmp_path / "ci-credentials" / "service-account.json").exists()
+        assert json.loads(run("bash", "-euc", code=failing))["tokenEndpoint"] == {"status": 503}
+
+
+def test_the_example_without_a_process(tmp_path: Path) -> None:
+    (code,) = (code for code in blocks("python") if "with Emulator(" in code)
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env=surroundings(tmp_path),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert re.fullmatch(r"(http://127\.0\.0\.1:\d+) \1/token\n", done.stdout)
+
+
+def pytest_in(folder: Path, *options: str, **files: str) -> str:
+    """Run pytest over files in an empty folder, on a path on which there is no Orthanc."""
+    for name, content in files.items():
+        (folder / f"{name}.py").write_text(content)
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-p",
+        "no:cacheprovider",
+        "-W",
+        "error",
+        "-v",
+        *options,
+    ]
+    environment = {**surroundings(folder), "PATH": str(folder)}
+    assert shutil.which("Orthanc", path=environment["PATH"]) is None
+    done = subprocess.run(
+        command,
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    return done.stdout + done.stderr
+
+
+def test_the_example_for_pytest(tmp_path: Path) -> None:
+    conftest, tests = (code for code in blocks("python") if code.startswith("# "))
+    assert conftest.startswith("# conftest.py\n")
+    report = pytest_in(tmp_path, conftest=conftest, test_store=tests)
+    assert re.search(r"=+ 2 passed in", report), report
+
+
+def test_every_fixture_is_documented() -> None:
+    table = rows("Fixtures for pytest")
+    assert {*table, "DicomStore"} == set(pytest_plugin.__all__)
+    described = table["dicom_store"][1]
+    for name in vars(pytest_plugin.DicomStore).keys() | pytest_plugin.DicomStore.__annotations__:
+        if not name.startswith("_"):
+            assert f"`{name}" in described, name
+
+
+USES_OF_FIXTURES = """
+import pytest
+from google.auth.transport.requests import AuthorizedSession
+from google.oauth2 import service_account
+
+SEEN = set()
+SCOPES = ["https://www.googleapis.com/auth/cloud-healthcare"]
+
+@pytest.mark.parametrize("number", range(3))
+def test_each_test_has_a_store(dicom_store, number):
+    assert dicom_store.name not in SEEN
+    SEEN.add(dicom_store.name)
+    credentials = service_account.Credentials.from_service_account_file(
+        str(dicom_store.credentials_file), scopes=SCOPES
+    )
+    with AuthorizedSession(credentials) as session:
+        for name in SEEN:
+            answer = session.get(dicom_store.emulator.dicomweb_url(name) + "/studies")
+            assert answer.status_code == (204 if name == dicom_store.name else 403)
+
+def test_broken(healthcare_emulator):
+    healthcare_emulator.switches.change(disabledApi=True, dateOffset=5)
+
+def test_mended(healthcare_emulator):
+    assert healthcare_emulator.switches.as_json()["disabledApi"] is False
+    assert healthcare_emulator.switches.as_json()["dateOffset"] == 0
+
+def test_files(healthcare_emulator, dicom_store):
+    names = {path.name for path in healthcare_emulator.credentials.iterdir()}
+    assert "authorized-user.json" in names
+    assert dicom_store.credentials_file.name in names
+    assert dicom_store.token() != dicom_store.token()
+"""
+
+
+def test_the_fixtures(tmp_path: Path) -> None:
+    (conftest,) = (code for code in blocks("python") if code.startswith("# conftest.py"))
+    report = pytest_in(tmp_path, conftest=conftest, test_uses=USES_OF_FIXTURES)
+    assert re.search(r"=+ 6 passed in", report), report
+
+
+def test_the_plugin_on_the_command_line(tmp_path: Path) -> None:
+    assert "`pytest -p orthanc_gcp.emulator.pytest_plugin`" in GUIDE.read_text()
+    (_, tests) = (code for code in blocks("python") if code.startswith("# "))
+    report = pytest_in(tmp_path, "-p", "orthanc_gcp.emulator.pytest_plugin", test_store=tests)
+    assert re.search(r"=+ 2 passed in", report), report
+
+
+def test_a_missing_extra_is_named_to_pytest_too(tmp_path: Path) -> None:
+    (conftest,) = (code for code in blocks("python") if code.startswith("# conftest.py"))
+    missing = f"import sys; sys.modules['uvicorn'] = None\n{conftest}"
+    report = pytest_in(tmp_path, conftest=missing)
+    assert "The emulator needs uvicorn. Install it: pip install 'orthanc-gcp[emulator]'" in report
+
+
+def test_the_fixtures_start_nothing_that_is_not_used(tmp_path: Path) -> None:
+    tests = """
+import threading
+def test_nothing():
+    assert threading.active_count() == 1
+"""
+    (conftest,) = (code for code in blocks("python") if code.startswith("# conftest.py"))
+    report = pytest_in(tmp_path, conftest=conftest, test_nothing=tests)
+    assert re.search(r"=+ 1 passed in", report), report
 
 
 def test_every_option_is_documented() -> None:

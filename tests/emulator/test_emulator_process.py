@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import socket
 import stat
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -18,6 +20,7 @@ import psutil
 import pytest
 import urllib3
 
+from orthanc_gcp.emulator.server import DEFAULT_STORE
 from tests.emulator.client import Client, make_dicom, path_of, read, sample
 from tests.emulator.processes import running
 
@@ -227,7 +230,10 @@ def test_two_on_one_directory(tmp_path: Path) -> None:
     with running(tmp_path):
         second = run("--port", "0", "--directory", str(tmp_path))
     assert second.returncode == 1
-    assert re.search("another emulator is using", second.stderr)
+    assert second.stderr == (
+        f"The emulator cannot start: another emulator is using {tmp_path}; "
+        "choose another --directory\n"
+    )
 
 
 def test_a_port_that_is_taken(tmp_path: Path) -> None:
@@ -235,7 +241,72 @@ def test_a_port_that_is_taken(tmp_path: Path) -> None:
         port = process.url.rpartition(":")[2]
         second = run("--port", port, "--directory", str(tmp_path / "two"))
     assert second.returncode == 1
-    assert "The emulator cannot start" in second.stderr
+    assert second.stderr == (
+        f"The emulator cannot start: cannot listen at 127.0.0.1:{port}: Address already in use; "
+        "choose another --port, or 0 for a free one\n"
+    )
+
+
+def test_a_metadata_port_that_is_taken(tmp_path: Path) -> None:
+    with running(tmp_path / "one") as process:
+        port = process.url.rpartition(":")[2]
+        second = run("--port", "0", "--metadata-port", port, "--directory", str(tmp_path / "two"))
+    assert second.returncode == 1
+    assert f"cannot listen at 127.0.0.1:{port}: Address already in use" in second.stderr
+
+
+def test_a_directory_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    result = run("--port", "0", "--directory", str(tmp_path / "file" / "data"))
+    assert result.returncode == 1
+    assert result.stderr == (
+        f"The emulator cannot start: {tmp_path / 'file' / 'data'}: Not a directory\n"
+    )
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="then every test runs without root")
+def test_without_root() -> None:
+    """Somebody who may read everything (Python itself, perhaps) and write in one folder only."""
+    nobody = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
+    reading = ("--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search")
+    with tempfile.TemporaryDirectory() as name:
+        os.chown(name, 65534, 65534)
+        with running(Path(name), command=(*nobody, *reading)) as process:
+            assert psutil.Process(process.popen.pid).uids().effective == 65534
+            client = Client(process.url, Path(name))
+            assert client.store(make_dicom()).status == 200
+            client.pool.clear()
+            assert process.end(signal.SIGINT) == (0, "", "")
+        assert {path.stat().st_uid for path in Path(name).rglob("*")} == {65534}
+
+
+@pytest.mark.parametrize(
+    "command", [("-m", "orthanc_gcp.emulator"), ("-m", "orthanc_gcp", "emulator")]
+)
+def test_the_help_suffices(command: tuple[str, ...]) -> None:
+    environment = {**os.environ, "COLUMNS": "120", "TERM": "dumb"}
+    result = subprocess.run(
+        [sys.executable, *command, "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=environment,
+    )
+    store = f"{DEFAULT_STORE}/dicomWeb"
+    lines = [line.strip() for line in result.stdout.splitlines()]
+    shown = [line.removeprefix("STORE=") for line in lines if line.startswith("STORE=")]
+    assert shown[0] + shown[1].removeprefix("$STORE") == f"http://127.0.0.1:8085/v1/{store}"
+    assert any("http://127.0.0.1:8085/emulator/token" in line for line in lines)
+    assert "orthanc-gcp emulator --write-credentials credentials" in lines
+
+
+def test_a_token_for_curl(client: Client) -> None:
+    token = client.pool.request("GET", f"{client.url}/emulator/token").data.decode()
+    answer = client.pool.request(
+        "GET", f"{client.web}/studies", headers={"Authorization": f"Bearer {token}"}
+    )
+    assert answer.status == 204
+    assert client.pool.request("POST", f"{client.url}/emulator/token").status == 404
 
 
 def test_a_store_that_has_no_such_name(tmp_path: Path) -> None:

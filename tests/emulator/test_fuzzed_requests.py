@@ -167,7 +167,7 @@ def test_paths_and_queries(client: Client, segment: str, name: str, value: str) 
         b"\0\0\0\0",
         b"GET /\xff HTTP/1.1\r\nHost: x\r\n\r\n",
         b"GET http://[ HTTP/1.1\r\nHost: [\r\n\r\n",
-        b"GET / HTTP/1.1\r\n\r\n",
+        b"GET /x HTTP/1.1\r\n\r\n",
         b"POST /token HTTP/1.1\r\nContent-Length: -1\r\n\r\n",
         b"POST /token HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
         b"GET / HTTP/1.1\r\nX: " + b"a" * 200_000,

@@ -90,7 +90,7 @@ def test_requests_that_are_not_meant_for_it(machine: Machine) -> None:
     assert machine.get(TOKEN, {**FLAVOR, "X-Forwarded-For": "192.0.2.1"}).status == 403
     url = f"http://{machine.host}{TOKEN}"
     assert machine.pool.request("POST", url, headers=FLAVOR).status == 404
-    assert b"Error 404 (Not Found)!!1" in machine.get("/", {}).data
+    assert b"Error 404 (Not Found)!!1" in machine.get("/x", {}).data
 
 
 def test_the_same_token_until_shortly_before_its_end(machine: Machine, clock: Clock) -> None:

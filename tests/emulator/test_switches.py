@@ -142,6 +142,20 @@ def test_switches_that_cannot_be_set_so(change: dict[str, Any]) -> None:
     assert switches.as_json() == FIRST
 
 
+def test_reset_is_back_to_the_start() -> None:
+    at_first = {"disabledApi": True, "faults": [{"path": "x", "status": 503}]}
+    switches = Switches(at_first)
+    first = switches.as_json()
+    assert switches.state.faults.strike("GET", "/x") is not None
+    switches.change(disabledApi=False, metadata=False, latency=1)
+    assert switches.as_json() != first
+    switches.reset()
+    assert switches.as_json() == first
+    switches.change(seed=7)
+    state = switches.state
+    assert (state.disabled_api, state.metadata, state.latency) == (True, True, 0)
+
+
 def test_a_key_that_is_deleted(switchable: Switchable) -> None:
     switchable.change(deletedKeys=[switchable.account._signer.key_id])
     assert "Invalid JWT Signature" in switchable.refused()

@@ -11,13 +11,14 @@ from collections.abc import Callable
 from starlette.requests import Request
 from starlette.responses import Response
 
+from orthanc_gcp.emulator.access_tokens import CLOUD_PLATFORM, TokenMint
 from orthanc_gcp.emulator.grants import MAX_REQUEST_SIZE
 from orthanc_gcp.emulator.identities import Identities
 from orthanc_gcp.emulator.incoming import read_limited
 from orthanc_gcp.emulator.responses import Refusal, error, json_answer, page_not_found
 from orthanc_gcp.emulator.switches import SwitchError, Switches
 
-__all__ = ["Admin", "SubjectTokens"]
+__all__ = ["AccessTokens", "Admin", "SubjectTokens"]
 
 
 class Admin:
@@ -46,6 +47,26 @@ class Admin:
             self._switches.change(**changes)
         except SwitchError as problem:
             raise Refusal(error(400, str(problem))) from problem
+
+
+class AccessTokens:
+    """Hands out access tokens of the first service account, for those who have only curl."""
+
+    PATH = "/emulator/token"
+
+    def __init__(self, identities: Identities, mint: TokenMint) -> None:
+        self._identities = identities
+        self._mint = mint
+
+    def new(self) -> str:
+        """Return a token of its own for who asks."""
+        email = self._identities.service_accounts[0].email
+        return self._mint.issue(email, [CLOUD_PLATFORM], "ya29.c.")
+
+    async def __call__(self, request: Request) -> Response:
+        if request.method != "GET":
+            raise Refusal(page_not_found())
+        return Response(self.new(), media_type="text/plain")
 
 
 class SubjectTokens:

@@ -7,6 +7,7 @@ only then the handler, which looks for the resource and reads the body.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Awaitable, Callable
 from email.utils import formatdate
 from functools import lru_cache, partial
@@ -16,7 +17,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from orthanc_gcp.emulator import responses
-from orthanc_gcp.emulator.admin import Admin, SubjectTokens
+from orthanc_gcp.emulator.admin import AccessTokens, Admin, SubjectTokens
 from orthanc_gcp.emulator.aws_metadata import AwsMetadata
 from orthanc_gcp.emulator.calls import Call, Services, resource_of
 from orthanc_gcp.emulator.cors import preflight_method, preflight_response, sharing_headers
@@ -28,8 +29,10 @@ from orthanc_gcp.emulator.impersonation import TOKEN_OF_ACCOUNT, Impersonation
 from orthanc_gcp.emulator.incoming import skip_body
 from orthanc_gcp.emulator.metadata import MetadataServer
 from orthanc_gcp.emulator.oauth2 import TokenEndpoint
+from orthanc_gcp.emulator.page import Page
 from orthanc_gcp.emulator.pubsub import PubSub
 from orthanc_gcp.emulator.quotas import Meter
+from orthanc_gcp.emulator.recent_requests import NO_STATUS
 from orthanc_gcp.emulator.responses import Refusal
 from orthanc_gcp.emulator.routes import Found, find_route
 from orthanc_gcp.emulator.token_exchange import AuthorizedUserEndpoint, TokenExchange
@@ -48,19 +51,31 @@ class Answering:
         self._services = services
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started, status = time.perf_counter(), NO_STATUS
         request = Request(scope, receive)
         try:
-            response = await self.answer(request)
-        except (Refusal, GrantError) as refusal:
-            response = refusal.response
+            response = await self._respond(request)
+            status = response.status_code
+            response.raw_headers.append((b"date", self._date()))
+            response.raw_headers.extend(sharing_headers(request))
+            await response(scope, receive, send)
         except ClientDisconnect:
             return
+        finally:
+            if not Page.serves(scope):
+                seconds = time.perf_counter() - started
+                self._services.recent.add(scope["method"], scope["path"], status, seconds)
+
+    async def _respond(self, request: Request) -> Response:
+        try:
+            return await self.answer(request)
+        except (Refusal, GrantError) as refusal:
+            return refusal.response
+        except ClientDisconnect:
+            raise
         except Exception:
             logger.exception("cannot answer %s %s", request.method, request.scope["path"])
-            response = responses.error(500, "Internal error encountered.")
-        response.raw_headers.append((b"date", self._date()))
-        response.raw_headers.extend(sharing_headers(request))
-        await response(scope, receive, send)
+            return responses.error(500, "Internal error encountered.")
 
     async def answer(self, request: Request) -> Response:
         raise NotImplementedError
@@ -110,11 +125,13 @@ class Application(Answering):
         }
         subject_tokens = SubjectTokens(identities, clock)
         self._own: dict[str, Endpoint] = {
+            AccessTokens.PATH: AccessTokens(identities, mint),
             SubjectTokens.PATH: subject_tokens,
             SubjectTokens.KEYS: subject_tokens,
         }
         if admin:
             self._own[Admin.PATH] = Admin(services.switches)
+        self._page = Page(services, admin=admin)
 
     async def answer(self, request: Request) -> Response:
         wanted = preflight_method(request)
@@ -175,6 +192,8 @@ class Application(Answering):
             return self._aws(request)
         if self._metadata is not None and state.metadata and self._metadata.serves(request):
             return self._metadata(request)
+        if Page.serves(request.scope):
+            return await self._page(request)
         raise Refusal(responses.page_not_found())
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import BinaryIO
 
 from starlette.requests import Request
@@ -17,6 +17,7 @@ from orthanc_gcp.emulator.index import StoredInstance
 from orthanc_gcp.emulator.names import DatasetName, LocationName, StoreName
 from orthanc_gcp.emulator.operations import Operations
 from orthanc_gcp.emulator.policies import Policies, Resource
+from orthanc_gcp.emulator.recent_requests import RecentRequests
 from orthanc_gcp.emulator.records import InstanceKey
 from orthanc_gcp.emulator.responses import Refusal, permission_denied, resource_not_found
 from orthanc_gcp.emulator.storage import Storage
@@ -36,6 +37,7 @@ class Services:
     switches: Switches
     operations: Operations
     clock: Callable[[], float]
+    recent: RecentRequests = field(default_factory=RecentRequests)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from pathlib import Path
@@ -64,7 +65,9 @@ def emulator(
     ] = None,
     admin: Annotated[
         bool,
-        typer.Option("--admin", help="Let anybody break things on demand at /emulator/state."),
+        typer.Option(
+            "--admin", help="Let anybody see what is stored at /, and break things on demand."
+        ),
     ] = False,
     switches: Annotated[
         Path | None,
@@ -91,7 +94,31 @@ def emulator(
         ),
     ] = None,
 ) -> None:
-    """Run a stand-in for Google: its token endpoints and DICOM stores of the Healthcare API."""
+    """Run a stand-in for Google: its token endpoints and DICOM stores of the Healthcare API.
+
+    It says in one line where it is ready, and runs until Ctrl-C. Without --store there is one
+    DICOM store, that of the sample configuration of Orthanc's Google plugin.
+
+    \b
+    For curl, a token is at /emulator/token:
+      STORE=http://127.0.0.1:8085/v1/projects/osimis-test/locations/europe-west2
+      STORE=$STORE/datasets/test/dicomStores/dicom/dicomWeb
+      TOKEN="Authorization: Bearer $(curl -s http://127.0.0.1:8085/emulator/token)"
+      curl -H "$TOKEN" -H "Content-Type: application/dicom" --data-binary @image.dcm $STORE/studies
+      curl -H "$TOKEN" $STORE/studies
+
+    \b
+    For programs that read Google's credential files:
+      orthanc-gcp emulator --write-credentials credentials
+
+    \b
+    For a test of its own, on a free port:
+      orthanc-gcp emulator --port 0 --directory "$(mktemp -d)"
+
+    \b
+    To see what is stored and asked in a browser, and to break things on demand:
+      orthanc-gcp emulator --admin
+    """
     try:
         from orthanc_gcp.emulator.names import StoreName
         from orthanc_gcp.emulator.server import Emulator, Options
@@ -125,10 +152,19 @@ def emulator(
     except SwitchError as error:
         raise typer.BadParameter(str(error), param_hint="--switches or --fault") from error
     except (DirectoryInUseError, OSError) as error:
-        typer.echo(f"The emulator cannot start: {error}", err=True)
+        typer.echo(f"The emulator cannot start: {_reason(error)}", err=True)
         raise typer.Exit(1) from error
     apart = running.metadata_host if metadata_port is not None else None
     running.run(lambda: typer.echo(_ready_line(running.url, running.token_uri, apart)))
+
+
+def _reason(error: Exception) -> str:
+    """Say what is wrong, and which option mends it."""
+    if not isinstance(error, OSError):
+        return f"{error}; choose another --directory"
+    if error.errno == errno.EADDRINUSE:
+        return f"{error.strerror}; choose another --port, or 0 for a free one"
+    return f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror)
 
 
 def _switches(path: Path | None, faults: list[str]) -> dict[str, Any]:

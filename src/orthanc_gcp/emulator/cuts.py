@@ -11,6 +11,7 @@ from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
 from orthanc_gcp.emulator.protocol import TRANSPORT
+from orthanc_gcp.emulator.recent_requests import NO_STATUS
 
 __all__ = ["Reset", "Shortened", "until_reset"]
 
@@ -20,6 +21,9 @@ _UNANNOUNCED = 64 * 1024
 
 class Reset(Response):
     """No answer: the connection breaks."""
+
+    def __init__(self) -> None:
+        super().__init__(status_code=NO_STATUS)
 
     async def __call__(self, scope: Scope, _receive: Receive, _send: Send) -> None:
         _reset(scope)

@@ -28,6 +28,7 @@ __all__ = [
     "Index",
     "StorageClass",
     "StoredInstance",
+    "StudySummary",
     "Totals",
     "mark_changed",
 ]
@@ -93,6 +94,12 @@ SELECT COUNT(DISTINCT studies.id), COUNT(DISTINCT series.id), COUNT(*),
     COALESCE(SUM(LENGTH(instances.attributes)), 0), COALESCE(SUM(instances.size), 0)
     {_FROM_INSTANCES}"""
 
+_SELECT_SUMMARIES = """
+SELECT uid, patient_name, patient_id, study_date, accession_number,
+    (SELECT COUNT(*) FROM series WHERE study = studies.id),
+    (SELECT COUNT(*) FROM series JOIN instances ON series = series.id WHERE study = studies.id)
+FROM studies WHERE store = ? ORDER BY id DESC LIMIT ? OFFSET ?"""
+
 
 @dataclass(frozen=True)
 class StoredInstance:
@@ -103,6 +110,18 @@ class StoredInstance:
     size: int
     sha256: bytes
     file: str
+
+
+class StudySummary(NamedTuple):
+    """A study as a list for people shows it."""
+
+    uid: str
+    patient_name: str
+    patient_id: str
+    study_date: str
+    accession_number: str
+    series: int
+    instances: int
 
 
 class StorageClass(NamedTuple):
@@ -254,6 +273,13 @@ class Index:
         )
         return (_json_object(body) for (body,) in rows)
 
+    def all_stores(self, limit: int) -> list[tuple[int, str]]:
+        """Return the rows and names of stores of every dataset, by name."""
+        rows = self.read(
+            "SELECT id, name FROM stores WHERE dataset != '' ORDER BY name LIMIT ?", (limit,)
+        )
+        return [(int(row), str(name)) for row, name in rows]
+
     # Instances
 
     def add(
@@ -304,6 +330,11 @@ class Index:
     ) -> list[StoredInstance]:
         """Return the instances of a study, of a series, or one, in the order of their arrival."""
         return self._instances(store, study, series, instance)
+
+    def latest_studies(self, store: int, offset: int, limit: int) -> list[StudySummary]:
+        """Return studies of a store, those that came last first."""
+        rows = self.read(_SELECT_SUMMARIES, (store, limit, offset))
+        return [StudySummary(*row) for row in rows]
 
     def batches(
         self, store: int, *uids: str | None, size: int = 100

@@ -17,6 +17,7 @@ from typing import Any, Self
 import uvicorn
 
 from orthanc_gcp.emulator.access_tokens import TokenMint
+from orthanc_gcp.emulator.admin import AccessTokens
 from orthanc_gcp.emulator.application import Application, MetadataApplication
 from orthanc_gcp.emulator.buckets import Buckets
 from orthanc_gcp.emulator.calls import Services
@@ -74,8 +75,7 @@ class Emulator:
     def __init__(self, options: Options, clock: Callable[[], float] = time.time) -> None:
         self._options = options
         self._true_clock = clock
-        self.switches = Switches()
-        self.switches.change(**options.switches)
+        self.switches = Switches(options.switches)
         self._storage = Storage(
             options.directory, lambda: self.switches.state.search_lag, self._clock
         )
@@ -89,8 +89,7 @@ class Emulator:
             options.directory / "identities.json", options.stores[0].project, self.switches
         )
         for store in options.stores:
-            self._storage.index.create_dataset(store.parent, {"name": str(store.parent)})
-            self._storage.index.create_store(store, {"name": str(store)})
+            self.create_store(store)
         self._servers = self._make_servers()
         self._thread: threading.Thread | None = None
         if options.write_credentials is not None:
@@ -120,6 +119,29 @@ class Emulator:
     def ca(self) -> Path:
         """The certification authority to trust, when it serves HTTPS."""
         return self._options.directory / "ca.pem"
+
+    @property
+    def credentials(self) -> Path | None:
+        """The folder of the credential files, if they are written."""
+        return self._options.write_credentials
+
+    def access_token(self) -> str:
+        """Return a new access token of the first service account."""
+        return self._access_tokens.new()
+
+    def dicomweb_url(self, store: StoreName = DEFAULT_STORE) -> str:
+        """Return the address that DICOMweb clients of a store need."""
+        return f"{self.url}/v1/{store}/dicomWeb"
+
+    def create_store(self, store: StoreName) -> None:
+        """Make a DICOM store, and its dataset, unless they are there."""
+        dataset = store.parent
+        self._storage.index.create_dataset(dataset, {"name": str(dataset)})
+        self._storage.index.create_store(store, {"name": str(store)})
+
+    def delete_store(self, store: StoreName) -> None:
+        """Delete a DICOM store, if it is there, and what is in it."""
+        self._storage.delete_store(store)
 
     def run(self, ready: Callable[[], None]) -> None:
         """Serve until SIGINT or SIGTERM; call ``ready`` once requests are answered."""
@@ -202,6 +224,7 @@ class Emulator:
     def _make_servers(self) -> list[_Server]:
         options, clock = self._options, self._clock
         mint = TokenMint(self.identities.token_secret, clock, options.token_lifetime, self.switches)
+        self._access_tokens = AccessTokens(self.identities, mint)
         self.policies = Policies(self._storage.index, self.identities, self.switches)
         self.operations = Operations(
             self._storage, Buckets(options.buckets), self.switches, clock, WORK
@@ -268,8 +291,9 @@ def _listen(host: str, port: int) -> socket.socket:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, port))
         listener.listen(2048)
-    except OSError:
+    except OSError as error:
         listener.close()
-        raise
+        reason = f"cannot listen at {host}:{port}: {error.strerror}"
+        raise OSError(error.errno, reason) from error
     listener.setblocking(False)
     return listener

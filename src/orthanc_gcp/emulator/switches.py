@@ -6,7 +6,7 @@ change puts another one in its place. So one request sees one state, and reading
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -76,12 +76,22 @@ class State:
 
 
 class Switches:
-    """The switches of one emulator; when it starts, nothing is wrong unless it is told so."""
+    """The switches of one emulator; nothing is wrong at first, but for what is given."""
 
-    def __init__(self) -> None:
-        self._json: dict[str, Any] = {name: default for name, (default, _) in _SWITCHES.items()}
+    state: State
+    _json: dict[str, Any]
+    _read: dict[str, Any]
+
+    def __init__(self, at_first: Mapping[str, Any] | None = None) -> None:
+        self._at_first = dict(at_first or {})
+        self.reset()
+
+    def reset(self) -> None:
+        """Put every switch where it was at first; rules begin anew."""
+        self._json = {name: default for name, (default, _) in _SWITCHES.items()}
         self._read = _read(self._json)
         self.state = _state(self._read)
+        self.change(**self._at_first)
 
     def as_json(self) -> dict[str, Any]:
         """Return the position of every switch; rules with what they have done so far."""

@@ -1,0 +1,46 @@
+"""What was asked last, for those who look on."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from typing import Any, NamedTuple
+
+__all__ = ["NO_STATUS", "RecentRequest", "RecentRequests"]
+
+NO_STATUS = 0
+"""Stands for the status of an answer that was never given."""
+
+_KEPT = 200
+_MAX_PATH = 300
+
+
+class RecentRequest(NamedTuple):
+    """A request that has been answered: without its query, in which a patient may be named."""
+
+    number: int
+    time: float
+    method: str
+    path: str
+    status: int
+    milliseconds: float
+
+
+class RecentRequests:
+    """The last few requests. It costs a microsecond to add one, and paths are cut."""
+
+    def __init__(self) -> None:
+        self._kept: deque[RecentRequest] = deque(maxlen=_KEPT)
+        self._count = 0
+
+    def add(self, method: str, path: str, status: int, seconds: float) -> None:
+        """Add a request whose answer took some seconds, and has ended now."""
+        self._count += 1
+        path = path if len(path) <= _MAX_PATH else f"{path[:_MAX_PATH]}…"
+        milliseconds = round(seconds * 1000, 1)
+        now = time.time()
+        self._kept.append(RecentRequest(self._count, now, method, path, status, milliseconds))
+
+    def as_json(self) -> list[dict[str, Any]]:
+        """Return them all, the last one first."""
+        return [request._asdict() for request in reversed(self._kept)]
