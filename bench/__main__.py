@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from bench import accounts, custody, start, stop
+from bench import accounts, custody, ledger, start, stop
 from bench.environment import describe
 from bench.frame import Measurement, Round, take
 from bench.place import Place
@@ -28,7 +28,7 @@ MEASUREMENTS = {
     "stop": stop.measurement,
     "crowd": accounts.crowd,
 }
-CUSTODY = "custody"
+CUSTODY, LEDGER = "custody", "ledger"
 ON_DEMAND = {"crowd"}  # two to four minutes for each round
 
 
@@ -37,8 +37,10 @@ def main() -> None:
     parser = _parser()
     arguments = parser.parse_args()
     names = arguments.names or [name for name in MEASUREMENTS if name not in ON_DEMAND]
-    if unknown := set(names) - {*MEASUREMENTS, CUSTODY}:
-        parser.error(f"{', '.join(unknown)}: expected some of {', '.join(MEASUREMENTS)}, {CUSTODY}")
+    if unknown := set(names) - {*MEASUREMENTS, CUSTODY, LEDGER}:
+        parser.error(
+            f"{', '.join(unknown)}: expected some of {', '.join((*MEASUREMENTS, CUSTODY, LEDGER))}"
+        )
     if arguments.pairs is not None and arguments.pairs < 1:
         parser.error("--pairs: expected at least 1")
     _clean_environment()
@@ -56,7 +58,7 @@ def main() -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench", description=main.__doc__)
     parser.add_argument(
-        "names", nargs="*", metavar="NAME", help=", ".join((*MEASUREMENTS, CUSTODY))
+        "names", nargs="*", metavar="NAME", help=", ".join((*MEASUREMENTS, CUSTODY, LEDGER))
     )
     parser.add_argument("--pairs", type=int, help="rounds of each measurement")
     parser.add_argument(
@@ -90,7 +92,9 @@ def _measurements(
     place: Place, names: list[str], arguments: argparse.Namespace
 ) -> Iterator[Measurement]:
     for name in names:
-        if name == CUSTODY:
+        if name == LEDGER:
+            yield from ledger.measurements()
+        elif name == CUSTODY:
             yield from custody.measurements(
                 place.folder, arguments.rows, arguments.scale, arguments.subjects
             )

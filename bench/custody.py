@@ -100,6 +100,16 @@ ROWS: Mapping[int, Sequence[Row]] = {
             pairs=3,
         ),
     ),
+    6: tuple(
+        Row(
+            f"custody-studies-{size}",
+            f"Studies of {size:,} instances",
+            Workload(10_000 // size, size, 10_000),
+            subjects=(WORKER,),
+            pairs=3,
+        )
+        for size in (10, 100, 1000, 10_000)
+    ),
 }
 ARRIVING = 5
 
