@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-
-import sqlalchemy as sql
+from typing import Any
 
 from orthanc_gcp.custody.ledger import Ledger
-from orthanc_gcp.custody.tables import standings
 
 __all__ = ["Allowance"]
 
@@ -57,14 +55,13 @@ class Allowance:
     def _reserve(self, units: float) -> float:
         """Book units after all that are booked already; how long to wait for their turn."""
         now = self._ledger.now()
-        mine = standings.c.name == self._name
-        with self._ledger.writing() as connection:
-            booked = connection.scalar(sql.select(standings.c.value).where(mine).with_for_update())
+        start = now
+
+        def book(booked: Any) -> float:
+            nonlocal start
             # A clock that was set back must not make anybody wait for the old time.
             start = max(now, min(float(booked or 0), now + 60))
-            values = {"value": start + units / self._rate}
-            if booked is None:
-                connection.execute(standings.insert().values(name=self._name, **values))
-            else:
-                connection.execute(standings.update().where(mine).values(**values))
+            return start + units / self._rate
+
+        self._ledger.change_standing(self._name, book)
         return start - now

@@ -16,7 +16,15 @@ from typing import Any, TypeVar
 import sqlalchemy as sql
 from sqlalchemy.dialects import postgresql, sqlite
 
-from orthanc_gcp.custody.tables import State, Urgency, cursors, events, metadata, transfers
+from orthanc_gcp.custody.tables import (
+    State,
+    Urgency,
+    cursors,
+    events,
+    metadata,
+    standings,
+    transfers,
+)
 
 __all__ = ["Arrival", "Cursor", "Ledger", "Transfer", "Verdict"]
 
@@ -146,8 +154,7 @@ class Ledger:
                 )
 
     def _insert(self, connection: sql.Connection, arrivals: Sequence[Arrival]) -> None:
-        insert = sqlite.insert if self.engine.dialect.name == "sqlite" else postgresql.insert
-        statement = insert(transfers)
+        statement = self._upsert(transfers)
         new = statement.excluded
         again = {
             name: new[name] for name in ("size", "file", "state", "urgency", "change", "held_for")
@@ -487,6 +494,49 @@ class Ledger:
         query = sql.select(transfers.c.series).where(_in(account, State.ACKNOWLEDGED), overdue)
         with self.reading() as connection:
             return list(connection.scalars(query.distinct().limit(limit)))
+
+    # -- Standings ----------------------------------------------------------------------------
+
+    def standing(self, name: str) -> Any:
+        """What was last set under a name; None if nothing was."""
+        with self.reading() as connection:
+            query = sql.select(standings.c.value).where(standings.c.name == name)
+            return connection.scalar(query)
+
+    def standings(self, prefix: str) -> dict[str, Any]:
+        """All that was set under names that begin so."""
+        query = sql.select(standings.c.name, standings.c.value).where(
+            standings.c.name.startswith(prefix, autoescape=True)
+        )
+        with self.reading() as connection:
+            return {row.name: row.value for row in connection.execute(query)}
+
+    def set_standing(self, name: str, value: Any) -> None:
+        """Set what is kept under a name."""
+        statement = self._upsert(standings).values(name=name, value=value)
+        with self.writing() as connection:
+            connection.execute(
+                statement.on_conflict_do_update(
+                    index_elements=["name"], set_={"value": statement.excluded.value}
+                )
+            )
+
+    def change_standing(self, name: str, change: Callable[[Any], Any]) -> Any:
+        """Set under a name what becomes of what was there (None at first), one after another."""
+        mine = standings.c.name == name
+        with self.writing() as connection:
+            # Two workers may be first at once: the row has to be there before it can be locked.
+            first = self._upsert(standings).values(name=name, value=sql.JSON.NULL)
+            connection.execute(first.on_conflict_do_nothing(index_elements=["name"]))
+            before = connection.scalar(sql.select(standings.c.value).where(mine).with_for_update())
+            value = change(before)
+            connection.execute(standings.update().where(mine).values(value=value))
+        return value
+
+    def _upsert(self, table: sql.Table) -> Any:
+        """An insert that can say what is done with a row that is there already."""
+        insert = sqlite.insert if self.engine.dialect.name == "sqlite" else postgresql.insert
+        return insert(table)
 
     # -- Events -------------------------------------------------------------------------------
 

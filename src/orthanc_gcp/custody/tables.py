@@ -6,7 +6,17 @@ from enum import IntEnum, StrEnum
 
 import sqlalchemy as sql
 
-__all__ = ["State", "Urgency", "cursors", "events", "metadata", "standings", "transfers", "workers"]
+__all__ = [
+    "IS_OWED",
+    "State",
+    "Urgency",
+    "cursors",
+    "events",
+    "metadata",
+    "standings",
+    "transfers",
+    "workers",
+]
 
 
 class State(StrEnum):
@@ -29,6 +39,10 @@ class Urgency(IntEnum):
     DEMANDED = 1
     BACKFILL = 2
 
+
+IS_OWED = "state IN ('held', 'waiting', 'delayed', 'sending') AND urgency <> 2"
+"""The rows whose age counts: still to be sent, and no backfill. In these very words, so that the
+database sees that an index covers it."""
 
 metadata = sql.MetaData()
 _Id = sql.BigInteger().with_variant(sql.Integer, "sqlite")
@@ -65,7 +79,7 @@ transfers = sql.Table(
     sql.Column("detail", sql.Text),
     sql.Column("batch", sql.Text),
     sql.Column("worker", sql.Text),
-    sql.Column("received", sql.Float, nullable=False),
+    sql.Column("received", sql.Float, nullable=False),  # by Orthanc; or when it was asked for
     sql.Column("acknowledged", sql.Float),
     sql.Column("confirmed", sql.Float),
     sql.UniqueConstraint("account", "source", "resource"),
@@ -79,6 +93,7 @@ transfers = sql.Table(
     _partial("sending", f"state = '{State.SENDING}'", "account", "batch"),
     _partial("delayed", f"state = '{State.DELAYED}'", "account", "due"),
     _partial("acknowledged", f"state = '{State.ACKNOWLEDGED}'", "account", "due"),
+    _partial("owed", IS_OWED, "account", "received"),
 )
 """One row for each instance and destination. Times are seconds since 1970, UTC."""
 

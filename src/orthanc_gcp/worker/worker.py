@@ -20,6 +20,7 @@ from orthanc_gcp.custody.follower import Follower
 from orthanc_gcp.custody.ledger import Ledger
 from orthanc_gcp.custody.membership import Membership, join
 from orthanc_gcp.custody.pace import Pace
+from orthanc_gcp.custody.reports import Reports
 from orthanc_gcp.custody.rules import Rules
 from orthanc_gcp.custody.tables import Urgency
 from orthanc_gcp.custody.witness import Witness
@@ -35,6 +36,8 @@ _log = logging.getLogger(__name__)
 
 IDLE, ACTIVE = 0.3, 0.05
 """Seconds between two looks at Orthanc's changes, while nothing comes and while something does."""
+ASK_EVERY = 0.5
+"""Seconds between two looks at what people have paused."""
 LONGEST_PAUSE = 10.0
 BELONG_EVERY = 1.0
 LAST_WORDS = 5
@@ -62,6 +65,9 @@ class Worker:
         self.ledger = Ledger(self._engine)
         self._name = name
         self._membership: Membership | None = None
+        self.reports = Reports(self.ledger)
+        self._paused: set[str] = set()
+        self._asked = float("-inf")
         self._tokens = Tokens(settings, self._clock)
         archive = Archive(orthanc, settings.storage_folder)
         self.destinations = {
@@ -193,8 +199,11 @@ class Worker:
                 self._stopping.wait(pause)
         return None
 
-    def _allowed(self, _account: str) -> Collection[Urgency]:
-        return tuple(Urgency)
+    def _allowed(self, account: str) -> Collection[Urgency]:
+        now = self._clock.now()
+        if now - self._asked > ASK_EVERY:
+            self._paused, self._asked = self.reports.paused(), now
+        return () if account in self._paused else tuple(Urgency)
 
     def _destination(self, settings: Settings, account: Account) -> Destination:
         url = settings.dicomweb_url(account)
