@@ -58,10 +58,18 @@ class Selection:
     @property
     def conditions(self) -> list[sql.ColumnElement[bool]]:
         """The same for a query."""
-        names = ("account", "state", "study", "series", "instance", "reason")
+        of = transfers.c
         found = [
-            transfers.c[name] == getattr(self, name)
-            for name in names
+            of[name] == getattr(self, name)
+            for name in ("study", "series", "instance", "reason")
+            if getattr(self, name) is not None
+        ]
+        # Most rows are confirmed, and of few accounts: an index on these would find nearly all,
+        # and sort them, where the first page is at hand in the order that is asked for.
+        rare = self.state not in (None, State.CONFIRMED)
+        found += [
+            (of[name] if rare else of[name].concat("")) == getattr(self, name)
+            for name in ("account", "state")
             if getattr(self, name) is not None
         ]
         if self.since is not None:
