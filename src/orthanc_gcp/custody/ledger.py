@@ -143,22 +143,24 @@ class Ledger:
 
     # -- What arrives -------------------------------------------------------------------------
 
-    def record(self, arrivals: Sequence[Arrival], source: str = "", seq: int | None = None) -> None:
-        """Write down what arrived and, with it, how far the changes of its source were read."""
+    def record(self, arrivals: Sequence[Arrival], source: str = "", seq: int | None = None) -> int:
+        """Write down what arrived and, with it, how far the changes of its source were read.
+
+        Returns how many instances are on their way by it that were not before.
+        """
         with self.writing() as connection:
-            if arrivals:
-                self._insert(connection, arrivals)
+            new = self._insert(connection, arrivals) if arrivals else 0
             if seq is not None:
                 connection.execute(
                     cursors.update().where(cursors.c.source == source).values(seq=seq)
                 )
+        return new
 
-    def _insert(self, connection: sql.Connection, arrivals: Sequence[Arrival]) -> None:
+    def _insert(self, connection: sql.Connection, arrivals: Sequence[Arrival]) -> int:
         statement = self._upsert(transfers)
         new = statement.excluded
-        again = {
-            name: new[name] for name in ("size", "file", "state", "urgency", "change", "held_for")
-        }
+        again = {name: new[name] for name in ("size", "file", "state", "urgency", "held_for")}
+        change = sql.case((new.change > transfers.c.change, new.change), else_=transfers.c.change)
         fresh = dict.fromkeys(
             (
                 "digest",
@@ -172,15 +174,31 @@ class Ledger:
                 "confirmed",
             )
         )
-        connection.execute(
+        done = connection.execute(
             statement.on_conflict_do_update(
                 index_elements=["account", "source", "resource"],
-                set_={**again, **fresh, "received": new.received, "attempts": 0, "replace": False},
-                # A change that was read before is nothing new; a demand opens what was closed.
+                set_={
+                    **again,
+                    **fresh,
+                    "change": change,
+                    "received": new.received,
+                    "attempts": 0,
+                    "replace": False,
+                },
+                # A change that was read before is nothing new; a demand opens what was closed,
+                # and does not wait for anything.
                 where=(new.change > transfers.c.change)
                 | (
                     (new.urgency == Urgency.DEMANDED)
-                    & sql.and_(*(transfers.c.state != state for state in UNSETTLED))
+                    & (
+                        sql.and_(*(transfers.c.state != state for state in UNSETTLED))
+                        | (transfers.c.state == State.HELD)
+                        | (
+                            (transfers.c.urgency > Urgency.DEMANDED)
+                            & (transfers.c.state != State.SENDING)
+                            & (transfers.c.state != State.ACKNOWLEDGED)
+                        )
+                    )
                 ),
             ),
             [
@@ -193,6 +211,7 @@ class Ledger:
                 for arrival in arrivals
             ],
         )
+        return int(done.rowcount)
 
     def known(self, source: str, resources: Collection[str]) -> set[str]:
         """Those of some instances of an Orthanc that the ledger has a row for."""

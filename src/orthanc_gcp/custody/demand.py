@@ -1,0 +1,51 @@
+"""Sending on demand: what somebody names goes to an account, whatever the rules say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from orthanc_gcp.custody.archive import Archive
+from orthanc_gcp.custody.ledger import Arrival, Ledger
+from orthanc_gcp.custody.tables import Urgency
+
+__all__ = ["demand"]
+
+_PORTION = 1000
+
+
+def demand(ledger: Ledger, archive: Archive, account: str, resources: Iterable[str]) -> int:
+    """Queue patients, studies, series and instances, named by Orthanc's identifiers.
+
+    Returns how many instances are queued now that were not before.
+
+    Raises
+    ------
+    KeyError
+        Orthanc has no such resource; nothing was queued.
+    PublicationError
+        Orthanc is away; what was queued before it went is sent.
+    """
+    members = list(
+        dict.fromkeys(member for resource in resources for member in archive.members(resource))
+    )
+    source, queued = archive.name(), 0
+    for start in range(0, len(members), _PORTION):
+        described = archive.describe(members[start : start + _PORTION])
+        queued += ledger.record(
+            [
+                Arrival(
+                    account=account,
+                    source=source,
+                    resource=one.resource,
+                    study=one.study,
+                    series=one.series,
+                    instance=one.instance,
+                    size=one.size,
+                    # What is as old as its study would be given up at once, by ``GiveUpAfter``.
+                    received=ledger.now(),
+                    urgency=Urgency.DEMANDED,
+                )
+                for one in described
+            ]
+        )
+    return queued

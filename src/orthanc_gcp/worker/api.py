@@ -1,0 +1,309 @@
+"""The worker's own REST API, on loopback: what Orthanc shows of it under ``/gcp/transfers``."""
+
+from __future__ import annotations
+
+import hmac
+import json
+import logging
+import socket
+import threading
+from collections.abc import Callable, Collection, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import uvicorn
+from sqlalchemy.exc import SQLAlchemyError
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from orthanc_gcp.custody.reports import Reports, Selection
+from orthanc_gcp.custody.tables import State
+from orthanc_gcp.errors import PublicationError
+
+__all__ = ["Api", "Listener"]
+
+_log = logging.getLogger(__name__)
+
+LARGEST_BODY = 16 * 1024 * 1024
+_FILTERS = ("state", "study", "series", "instance", "reason", "since", "until")
+_PAGING = ("after", "limit")
+_PAGE = 100
+_STOP_WITHIN = 2.0
+
+
+class Api:
+    """Answers requests; needs nothing of the worker but what is handed in.
+
+    Parameters
+    ----------
+    accounts
+        Those that the configuration has.
+    problems
+        Account -> why nothing can be sent to it just now.
+    demand
+        Queues resources of Orthanc for an account; see :func:`orthanc_gcp.custody.demand.demand`.
+    on_change
+        Called when something may be sent that could not be before.
+    """
+
+    def __init__(
+        self,
+        reports: Reports,
+        accounts: Collection[str],
+        problems: Callable[[], Mapping[str, str | None]],
+        demand: Callable[[str, Sequence[str]], int],
+        on_change: Callable[[], None],
+    ) -> None:
+        self._reports, self._accounts, self._problems = reports, accounts, problems
+        self._demand, self._on_change = demand, on_change
+
+    def application(self, secret: str) -> ASGIApp:
+        """The API for those who know the secret."""
+        transfers = "/transfers/{account}"
+        return _Guarded(
+            Starlette(
+                routes=[
+                    Route("/transfers", self._overview, methods=["GET"]),
+                    Route(f"{transfers}/studies", self._studies, methods=["GET"]),
+                    Route(f"{transfers}/instances", self._instances, methods=["GET"]),
+                    Route(f"{transfers}/retry", self._retry, methods=["POST"]),
+                    Route(f"{transfers}/pause", self._pause, methods=["POST"]),
+                    Route(f"{transfers}/resume", self._resume, methods=["POST"]),
+                    Route(transfers, self._account, methods=["GET"]),
+                    Route("/accounts/{account}/send", self._send, methods=["POST"]),
+                ],
+                exception_handlers={
+                    HTTPException: _refused,
+                    SQLAlchemyError: _ledger_away,
+                    PublicationError: _orthanc_away,
+                },
+            ),
+            secret,
+        )
+
+    def overview(self) -> list[dict[str, Any]]:
+        """What ``/transfers`` answers."""
+        return self._reports.overview(self._accounts, self._problems())
+
+    # Starlette runs what is no coroutine on a thread: the database may be waited for.
+
+    def _overview(self, request: Request) -> Response:
+        _only(request, ())
+        return JSONResponse(self.overview())
+
+    def _account(self, request: Request) -> Response:
+        _only(request, ())
+        return JSONResponse(self._told(_named(request)))
+
+    def _studies(self, request: Request) -> Response:
+        _only(request, (*_FILTERS, *_PAGING))
+        page, following = self._reports.studies(self._selection(request), *_paging(request))
+        return JSONResponse({"Studies": page, "Next": following})
+
+    def _instances(self, request: Request) -> Response:
+        _only(request, (*_FILTERS, *_PAGING))
+        try:
+            page, following = self._reports.instances(self._selection(request), *_paging(request))
+        except ValueError:
+            raise HTTPException(400, "after: expected the Next of another page") from None
+        return JSONResponse({"Instances": page, "Next": following})
+
+    def _pause(self, request: Request) -> Response:
+        account = self._told(_named(request))["Account"]
+        self._reports.pause(account)
+        return JSONResponse(self._told(account))
+
+    def _resume(self, request: Request) -> Response:
+        account = self._told(_named(request))["Account"]
+        self._reports.resume(account)
+        self._on_change()
+        return JSONResponse(self._told(account))
+
+    async def _retry(self, request: Request) -> Response:
+        wanted = await _body(request)
+        if unknown := set(wanted) - {"Study", "Instance", "Reason"}:
+            raise HTTPException(400, f"{min(unknown)}: expected Study, Instance or Reason")
+        if not all(isinstance(value, str) and value for value in wanted.values()):
+            raise HTTPException(400, "Study, Instance and Reason: expected strings")
+        return await run_in_threadpool(self._do_retry, _named(request), wanted)
+
+    def _do_retry(self, account: str, wanted: Mapping[str, str]) -> Response:
+        self._told(account)
+        moved = self._reports.retry(
+            account,
+            study=wanted.get("Study"),
+            instance=wanted.get("Instance"),
+            reason=wanted.get("Reason"),
+        )
+        self._on_change()
+        return JSONResponse({"Account": account, "Instances": moved})
+
+    async def _send(self, request: Request) -> Response:
+        # The other fields of the DICOMweb plugin's body say how its job runs: there is none here.
+        resources = (await _body(request)).get("Resources")
+        if not isinstance(resources, list) or not all(
+            isinstance(one, str) and one for one in resources
+        ):
+            raise HTTPException(400, 'expected {"Resources": [identifiers of Orthanc]}')
+        return await run_in_threadpool(self._do_send, _named(request), resources)
+
+    def _do_send(self, account: str, resources: Sequence[str]) -> Response:
+        if account not in self._accounts:
+            raise HTTPException(404, f"there is no account {account}")
+        for resource in resources:
+            if not resource.replace("-", "").isalnum():
+                raise HTTPException(404, f"Orthanc has no resource {resource}")
+        try:
+            queued = self._demand(account, resources)
+        except KeyError as error:
+            raise HTTPException(404, f"Orthanc has no resource {error.args[0]}") from None
+        self._on_change()
+        return JSONResponse({"Account": account, "Instances": queued})
+
+    def _told(self, account: str) -> dict[str, Any]:
+        for told in self.overview():
+            if told["Account"] == account:
+                return told
+        raise HTTPException(404, f"there is no account {account}, and nothing was sent to it")
+
+    def _selection(self, request: Request) -> Selection:
+        given = request.query_params
+        state = given.get("state")
+        if state is not None and state not in list(State):
+            raise HTTPException(400, f"state: expected one of {', '.join(State)}")
+        return Selection(
+            account=self._told(_named(request))["Account"],
+            state=None if state is None else State(state),
+            study=given.get("study"),
+            series=given.get("series"),
+            instance=given.get("instance"),
+            reason=given.get("reason"),
+            since=_moment(request, "since"),
+            until=_moment(request, "until"),
+        )
+
+
+class Listener:
+    """Serves an application on loopback, in a thread.
+
+    Parameters
+    ----------
+    port
+        0 takes a free one.
+    """
+
+    def __init__(self, application: ASGIApp, host: str = "127.0.0.1", port: int = 0) -> None:
+        self._socket = socket.create_server((host, port))
+        self.port: int = self._socket.getsockname()[1]
+        self._server = uvicorn.Server(
+            uvicorn.Config(
+                application,
+                http="httptools",
+                ws="none",
+                lifespan="off",
+                log_config=None,
+                log_level="critical",
+                access_log=False,
+                server_header=False,
+                proxy_headers=False,
+                timeout_graceful_shutdown=1,
+            )
+        )
+        self._thread = threading.Thread(target=self._serve, name="gcp-api", daemon=True)
+
+    def start(self) -> None:
+        """Answer requests from now on."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Answer no more."""
+        self._server.should_exit = True
+        self._thread.join(_STOP_WITHIN)
+        self._socket.close()
+
+    def _serve(self) -> None:
+        self._server.run([self._socket])
+
+
+class _Guarded:
+    """Lets only those in who know the secret."""
+
+    def __init__(self, application: ASGIApp, secret: str) -> None:
+        self._application, self._expected = application, f"Bearer {secret}".encode()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        given = dict(scope["headers"]).get(b"authorization", b"")
+        if hmac.compare_digest(given, self._expected):
+            await self._application(scope, receive, send)
+        else:
+            answer = _error(401, "this API is for Orthanc: ask it for /gcp/transfers")
+            await answer(scope, receive, send)
+
+
+def _named(request: Request) -> str:
+    return str(request.path_params["account"])
+
+
+def _only(request: Request, known: Collection[str]) -> None:
+    """A filter that is not known would show, or do, more than was meant."""
+    for name in request.query_params:
+        if name not in known:
+            expected = f"expected {', '.join(known)}" if known else "none is expected"
+            raise HTTPException(400, f"{name}: there is no such parameter, {expected}")
+
+
+def _paging(request: Request) -> tuple[str, int]:
+    limit = request.query_params.get("limit", str(_PAGE))
+    if not limit.isdecimal() or len(limit) > 9:
+        raise HTTPException(400, "limit: expected a whole number")
+    return request.query_params.get("after", ""), int(limit)
+
+
+def _moment(request: Request, name: str) -> float | None:
+    given = request.query_params.get(name)
+    if given is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(given.replace(" ", "+"))  # as '+' arrives unescaped
+    except ValueError:
+        raise HTTPException(400, f"{name}: expected a time such as 2026-01-31T18:00:00Z") from None
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+
+
+async def _body(request: Request) -> dict[str, Any]:
+    """The JSON object in a request; an empty one if there is nothing."""
+    content = b""
+    async for piece in request.stream():
+        content += piece
+        if len(content) > LARGEST_BODY:
+            raise HTTPException(413, f"expected {LARGEST_BODY} bytes at most")
+    try:
+        body = json.loads(content or b"{}")
+    except ValueError:
+        body = None
+    if not isinstance(body, dict):
+        raise HTTPException(400, "expected a JSON object")
+    return body
+
+
+def _refused(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101 -- that is what it is registered for
+    return _error(error.status_code, error.detail, error.headers)
+
+
+def _ledger_away(_request: Request, error: Exception) -> Response:
+    _log.warning("the ledger cannot be reached: %s", str(error).splitlines()[0])
+    return _error(503, "the ledger cannot be reached: see the worker's log")
+
+
+def _orthanc_away(_request: Request, error: Exception) -> Response:
+    return _error(503, str(error))
+
+
+def _error(status: int, message: str, headers: Mapping[str, str] | None = None) -> Response:
+    return JSONResponse({"HttpStatus": status, "Message": message}, status, headers)
