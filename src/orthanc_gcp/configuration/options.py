@@ -51,6 +51,7 @@ HEALTHCARE_SCOPE = "https://www.googleapis.com/auth/cloud-healthcare"
 DEFAULT_TIMEOUT = 60
 DEFAULT_REFRESH_INTERVAL = 60
 DEFAULT_KEY_MAX_AGE_DAYS = 90
+DEFAULT_BACKLOG_AGE = 900
 
 
 @dataclass(frozen=True)
@@ -118,6 +119,8 @@ class Section:
     timeout: int = option(SECONDS, DEFAULT_TIMEOUT)
     refresh_interval: int = option(SECONDS, DEFAULT_REFRESH_INTERVAL)
     database: str = option(DATABASE, "", secret=True)
+    webhook: str = option(URL, "", secret=True)
+    webhook_backlog_age: int = option(AMOUNT, DEFAULT_BACKLOG_AGE)
 
 
 @dataclass(frozen=True)

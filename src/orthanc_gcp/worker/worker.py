@@ -6,6 +6,7 @@ import logging
 import threading
 from collections.abc import Callable, Collection
 from functools import partial
+from typing import Any
 
 import sqlalchemy as sql
 
@@ -15,6 +16,7 @@ from orthanc_gcp.custody import database
 from orthanc_gcp.custody.allowance import Allowance
 from orthanc_gcp.custody.archive import Archive
 from orthanc_gcp.custody.carrier import Carrier, Destination
+from orthanc_gcp.custody.demand import demand
 from orthanc_gcp.custody.dispatcher import Dispatcher
 from orthanc_gcp.custody.follower import Follower
 from orthanc_gcp.custody.ledger import Ledger
@@ -28,7 +30,9 @@ from orthanc_gcp.custody.workflows import Workflows
 from orthanc_gcp.errors import PublicationError
 from orthanc_gcp.orthanc_rest import OrthancRest
 from orthanc_gcp.store import DicomStore
+from orthanc_gcp.worker.api import Api, Listener
 from orthanc_gcp.worker.tokens import Tokens
+from orthanc_gcp.worker.webhook import Webhook
 
 __all__ = ["Worker"]
 
@@ -86,6 +90,13 @@ class Worker:
         self._workflows = Workflows(self._engine, name, carrier, witness, self._work.set)
         rules = Rules(settings.rules, archive.simplified_tags)
         self._follower = Follower(self.ledger, archive, rules, self._clock, self._work.set)
+        self._archive = archive
+        self._listener: Listener | None = None
+        self._webhook = (
+            Webhook(settings, self.ledger, self._overview, self._clock)
+            if settings.section.webhook
+            else None
+        )
         self._dispatcher = Dispatcher(
             self.ledger,
             self.destinations,
@@ -96,6 +107,24 @@ class Worker:
             self._allowed,
             {account.name: account.give_up_after for account in settings.accounts},
         )
+
+    def listen(self, secret: str, host: str = "127.0.0.1", port: int = 0) -> int:
+        """Offer the API to those who know the secret, from :meth:`run` on; its port.
+
+        Raises
+        ------
+        OSError
+            The port cannot be had.
+        """
+        api = Api(
+            self.reports,
+            tuple(self.destinations),
+            self._problems,
+            partial(demand, self.ledger, self._archive),
+            self._work.set,
+        )
+        self._listener = Listener(api.application(secret), host, port)
+        return self._listener.port
 
     def run(self) -> None:
         """Work until :meth:`stop`.
@@ -111,6 +140,9 @@ class Worker:
         self._membership = membership
         self._tokens.start()
         self._workflows.start()
+        beside = [one for one in (self._listener, self._webhook) if one is not None]
+        for one in beside:
+            one.start()
         loops = [
             threading.Thread(target=loop, name=f"gcp-{loop.__name__.strip('_')}")
             for loop in (self._follow, self._belong)
@@ -121,6 +153,8 @@ class Worker:
             self._dispatch()
         finally:
             self.stop()
+            for one in beside:
+                one.stop()
             for thread in loops:
                 thread.join()
             self._workflows.stop(LAST_WORDS)
@@ -204,6 +238,13 @@ class Worker:
         if now - self._asked > ASK_EVERY:
             self._paused, self._asked = self.reports.paused(), now
         return () if account in self._paused else tuple(Urgency)
+
+    def _overview(self) -> list[dict[str, Any]]:
+        return self.reports.overview(self.destinations, self._problems())
+
+    def _problems(self) -> dict[str, str | None]:
+        """What keeps each account from being sent to just now."""
+        return {name: one.pace.problem for name, one in self.destinations.items()}
 
     def _destination(self, settings: Settings, account: Account) -> Destination:
         url = settings.dicomweb_url(account)

@@ -1,0 +1,77 @@
+"""The webhook: alarms of the ledger, sent to the address that the configuration names."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from orthanc_gcp.clock import Clock
+from orthanc_gcp.configuration import Settings
+from orthanc_gcp.custody.alarms import Alarms
+from orthanc_gcp.custody.ledger import Ledger
+from orthanc_gcp.errors import PublicationError
+from orthanc_gcp.transport import Transport
+
+__all__ = ["Webhook"]
+
+_log = logging.getLogger(__name__)
+
+LOOK_EVERY = 3.0
+_TIMEOUT = 10.0
+
+
+class Webhook:
+    """Looks at the overview every few seconds, on a thread of its own.
+
+    Parameters
+    ----------
+    overview
+        What :meth:`orthanc_gcp.custody.reports.Reports.overview` tells.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        ledger: Ledger,
+        overview: Callable[[], Iterable[Mapping[str, Any]]],
+        clock: Clock,
+    ) -> None:
+        self._url, self._overview = settings.section.webhook, overview
+        # Never verbose: such an address is often a secret in itself.
+        self._transport = Transport(
+            _TIMEOUT,
+            ca_certificates=settings.ca_certificates,
+            verify=settings.orthanc.https_verify_peers,
+            proxy=settings.orthanc.http_proxy,
+            clock=clock,
+        )
+        self._alarms = Alarms(ledger, settings.section.webhook_backlog_age, self._post)
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="gcp-webhook", daemon=True)
+
+    def start(self) -> None:
+        """Look from now on."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Look no more; a request that hangs is left behind."""
+        self._stopping.set()
+
+    def _run(self) -> None:
+        while not self._stopping.wait(LOOK_EVERY):
+            try:
+                self._alarms.look(self._overview())
+            except SQLAlchemyError as error:
+                _log.warning("the ledger cannot be reached: %s", str(error).splitlines()[0])
+            except Exception:
+                _log.exception("the webhook cannot be told")
+
+    def _post(self, document: bytes) -> None:
+        headers = {"Content-Type": "application/json"}
+        answer = self._transport(self._url, "POST", document, headers)
+        if not 200 <= answer.status < 300:
+            raise PublicationError(f"it answered {answer.status}", status=answer.status)
