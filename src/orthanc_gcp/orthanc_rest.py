@@ -29,6 +29,8 @@ class OrthancRest:
         Seconds for one request; while a file is read, of silence.
     authorization
         A header in place of user and password.
+    fingerprint
+        SHA-256 of the one certificate that is trusted, whatever name it bears and whoever signed.
     connections
         How many are kept open at most.
     """
@@ -40,6 +42,7 @@ class OrthancRest:
         timeout: float = 10,
         ca_certificates: Path | None = None,
         authorization: str = "",
+        fingerprint: str = "",
         connections: int = 4,
     ) -> None:
         parts = urlsplit(url)
@@ -54,7 +57,7 @@ class OrthancRest:
             maxsize=connections,
             timeout=timeout,
             retries=False,
-            ca_certs=ca_certificates and str(ca_certificates),
+            **_trust(ca_certificates, fingerprint),
         )
 
     def call(self, method: str, path: str, body: Any = None) -> Any:
@@ -126,6 +129,13 @@ class OrthancRest:
         if answer.status != 200:
             message = f"{self.url} answered {answer.status} to {method} {path}"
             raise PublicationError(message, reason="orthanc", status=answer.status)
+
+
+def _trust(ca_certificates: Path | None, fingerprint: str) -> dict[str, Any]:
+    """Whom to take for Orthanc."""
+    if fingerprint:
+        return {"cert_reqs": "CERT_NONE", "assert_fingerprint": fingerprint}
+    return {"ca_certs": ca_certificates and str(ca_certificates)}
 
 
 class RestDicomWeb:

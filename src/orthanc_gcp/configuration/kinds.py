@@ -28,6 +28,7 @@ __all__ = [
     "LEVEL",
     "OBJECT",
     "PATTERNS",
+    "PORT",
     "PROXY",
     "SCOPES",
     "SECONDS",
@@ -126,6 +127,7 @@ FLAG = Kind("true or false", lambda value: isinstance(value, bool))
 INLINE = Kind("a key file's content", lambda value: _is_word(value) or isinstance(value, dict))
 LEVEL = _one_of("Instance", "Series", "Study")
 PATTERNS = Kind("a list of strings, at least one", _is_words)
+PORT = _whole(0, 65535, "a whole number from 0 to 65535")
 TAGS = Kind("an object of DICOM keywords and values", _is_tags)
 VERIFY = _one_of("Search", "Sample", "Bytes")
 OBJECT = Kind("an object", lambda value: isinstance(value, dict))

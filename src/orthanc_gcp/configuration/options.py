@@ -20,6 +20,7 @@ from orthanc_gcp.configuration.kinds import (
     LEVEL,
     OBJECT,
     PATTERNS,
+    PORT,
     PROXY,
     SCOPES,
     SECONDS,
@@ -132,6 +133,10 @@ class Globals:
     https_verify_peers: bool = option(FLAG, True)
     http_proxy: str = option(PROXY, "", secret=True)
     http_verbose: bool = option(FLAG, False)
+    http_server_enabled: bool = option(FLAG, True)
+    http_port: int = option(PORT, 8042)
+    ssl_enabled: bool = option(FLAG, False)
+    ssl_certificate: str = option(TEXT, "certificate.pem")
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,10 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from orthanc_gcp.configuration import Settings
     from orthanc_gcp.connector import Connector
+    from orthanc_gcp.plugin.custody import Custody
+    from orthanc_gcp.plugin.routes import Answer
 
 __all__ = ["Plugin", "start"]
 
@@ -19,7 +22,7 @@ __all__ = ["Plugin", "start"]
 _CALLBACKS: list[Any] = []
 
 
-def start(orthanc: Any) -> Plugin:
+def start(orthanc: Any, interpreter: str = "") -> Plugin:
     """Start the connector inside this Orthanc.
 
     Parameters
@@ -27,26 +30,29 @@ def start(orthanc: Any) -> Plugin:
     orthanc
         The module that Orthanc's Python plugin provides. Its change callback must be
         :meth:`Plugin.on_change`, or call it.
+    interpreter
+        The Python that runs the worker; without one, nothing is sent.
     """
-    from orthanc_gcp.plugin.routes import ROUTES
+    from orthanc_gcp.plugin.routes import ROUTES, TRANSFER_ROUTES
 
-    plugin = Plugin(orthanc)
-    callback = plugin.on_request
-    _CALLBACKS.append(callback)
-    for route in ROUTES:
-        orthanc.RegisterRestCallback(route, callback)
+    plugin = Plugin(orthanc, interpreter)
+    for routes, callback in ((ROUTES, plugin.on_request), (TRANSFER_ROUTES, plugin.on_transfers)):
+        _CALLBACKS.append(callback)
+        for route in routes:
+            orthanc.RegisterRestCallback(route, callback)
     threading.Thread(target=plugin.run, name="gcp-start", daemon=True).start()
     return plugin
 
 
 class Plugin:
-    """Ties the connector to the life of Orthanc."""
+    """Ties the connector and the worker to the life of Orthanc."""
 
-    def __init__(self, orthanc: Any) -> None:
-        self._orthanc = orthanc
+    def __init__(self, orthanc: Any, interpreter: str = "") -> None:
+        self._orthanc, self._interpreter = orthanc, interpreter
         self._orthanc_started = threading.Event()
         self._lock = threading.Lock()
         self._connector: Connector | None = None
+        self._custody: Custody | None = None
         self._stopped = False
 
     def on_change(self, change_type: Any, _level: Any, _resource: Any) -> None:
@@ -61,19 +67,28 @@ class Plugin:
         from orthanc_gcp.plugin.routes import answer
 
         reply = answer(self._connector, request["method"], tuple(request.get("groups", ())))
-        if reply.allow:
-            output.SendMethodNotAllowed(reply.allow)
-        elif reply.status == 200:
-            output.AnswerBuffer(reply.text, "application/json")
-        else:
-            _send(output, reply.status, reply.text)
+        _reply(output, reply)
+
+    def on_transfers(self, output: Any, _uri: str, **request: Any) -> None:
+        """Orthanc's REST callback for what the worker answers."""
+        from orthanc_gcp.plugin.routes import answer_transfers
+
+        reply = answer_transfers(
+            self._custody,
+            request["method"],
+            tuple(request["groups"]),
+            request.get("get") or {},
+            request.get("body") or b"",
+        )
+        _reply(output, reply)
 
     def run(self) -> None:
         """Read the configuration, start the connector, publish when Orthanc has started."""
         try:
-            from orthanc_gcp.plugin.host import connector
+            from orthanc_gcp.plugin.host import connector, settings_of
 
-            starting = connector(self._orthanc)
+            settings = settings_of(self._orthanc)
+            starting = connector(self._orthanc, settings)
             with self._lock:
                 if self._stopped:
                     return
@@ -82,16 +97,38 @@ class Plugin:
             self._orthanc_started.wait()
             if not self._stopped:
                 starting.orthanc_started()
+                self._take_custody(settings)
         except Exception as error:
             self._orthanc.LogError(f"orthanc-gcp cannot start: {type(error).__name__}: {error}")
+
+    def _take_custody(self, settings: Settings) -> None:
+        from orthanc_gcp.plugin.host import custody
+
+        starting = custody(self._orthanc, settings, self._interpreter)
+        with self._lock:
+            if self._stopped or starting is None:
+                return
+            self._custody = starting
+            starting.start()
 
     def stop(self) -> None:
         """Orthanc is about to stop."""
         with self._lock:
             self._stopped = True
             self._orthanc_started.set()
+        if self._custody is not None:
+            self._custody.stop()
         if self._connector is not None:
             self._connector.stop()
+
+
+def _reply(output: Any, reply: Answer) -> None:
+    if reply.allow:
+        output.SendMethodNotAllowed(reply.allow)
+    elif reply.status == 200:
+        output.AnswerBuffer(reply.text, "application/json")
+    else:
+        _send(output, reply.status, reply.text)
 
 
 def _send(output: Any, status: int, text: str) -> None:

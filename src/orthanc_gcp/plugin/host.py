@@ -6,28 +6,90 @@ made: none goes to the network.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
+import re
+import secrets
+import socket
+import ssl
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from orthanc_gcp import configuration
+from orthanc_gcp.configuration import Settings
 from orthanc_gcp.connector import Connector
-from orthanc_gcp.errors import PublicationError
+from orthanc_gcp.errors import ConfigurationError, PublicationError
+from orthanc_gcp.plugin.child import Child, command
+from orthanc_gcp.plugin.custody import Custody
 
-__all__ = ["connector"]
+__all__ = ["connector", "custody", "settings_of"]
+
+_log = logging.getLogger(__name__)
 
 
-def connector(orthanc: Any) -> Connector:
-    """The connector for this Orthanc, by its configuration."""
+def settings_of(orthanc: Any) -> Settings:
+    """The configuration of this Orthanc; the package's log goes to its log from here on."""
     _log_to(orthanc)
-    folder = Path(orthanc.GetConfigurationPath() or ".")
-    settings = configuration.read(
-        json.loads(orthanc.GetConfiguration()), folder if folder.is_dir() else folder.parent
-    )
+    return configuration.read(json.loads(orthanc.GetConfiguration()), _folder(orthanc))
+
+
+def connector(orthanc: Any, settings: Settings) -> Connector:
+    """The connector for this Orthanc."""
     plugin = InProcessDicomWeb(orthanc, settings.servers_root)
     return Connector(settings, plugin, on_look=Metrics(orthanc).update)
+
+
+def custody(orthanc: Any, settings: Settings, interpreter: str) -> Custody | None:
+    """The worker for this Orthanc; None if its rules want nothing sent, or it cannot be asked.
+
+    Parameters
+    ----------
+    interpreter
+        The Python that this package is installed for; Orthanc, which embeds one, knows of none.
+    """
+    if not settings.rules:
+        return None
+    if not (settings.orthanc.http_server_enabled and interpreter):
+        _log.error(
+            "nothing is sent: the worker needs Orthanc's REST API (HttpServerEnabled), and a "
+            "script that `orthanc-gcp plugin-script` has printed in this version"
+        )
+        return None
+    secret = secrets.token_urlsafe(32)
+    port = settings.orthanc.http_port
+    words = {
+        "Configuration": json.loads(orthanc.GetConfiguration()),
+        "Folder": str(_folder(orthanc).absolute()),
+        "Orthanc": f"{'https' if settings.orthanc.ssl_enabled else 'http'}://127.0.0.1:{port}/",
+        "Fingerprint": _fingerprint(settings) if settings.orthanc.ssl_enabled else "",
+        "Authorization": orthanc.GenerateRestApiAuthorizationToken(),
+        "Name": f"{socket.gethostname()}:{port}",
+        "Secret": secret,
+    }
+
+    def set_metric(name: str, value: float) -> None:
+        orthanc.SetMetricsValue(name, float(value), orthanc.MetricsType.DEFAULT)
+
+    return Custody(Child(command(interpreter), lambda: words), secret, set_metric)
+
+
+def _folder(orthanc: Any) -> Path:
+    """Where the files of relative options are looked for."""
+    folder = Path(orthanc.GetConfigurationPath() or ".")
+    return folder if folder.is_dir() else folder.parent
+
+
+def _fingerprint(settings: Settings) -> str:
+    """SHA-256 of the certificate that Orthanc shows: the first in its file."""
+    file = settings.folder / settings.orthanc.ssl_certificate
+    found = re.search(
+        "-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", file.read_text(), re.DOTALL
+    )
+    if found is None:
+        raise ConfigurationError(f"SslCertificate: there is no certificate in {file}")
+    return hashlib.sha256(ssl.PEM_cert_to_DER_cert(found[0])).hexdigest()
 
 
 class InProcessDicomWeb:

@@ -1,15 +1,28 @@
-"""``/gcp/accounts`` in Orthanc's REST API: what the accounts do, and two things to do with them."""
+"""``/gcp`` in Orthanc's REST API: the accounts and the transfers, and what to do with them."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from orthanc_gcp.errors import PublicationError
+
 if TYPE_CHECKING:
     from orthanc_gcp.connector import Connector
+    from orthanc_gcp.plugin.custody import Custody
 
-__all__ = ["ROUTES", "Answer", "answer"]
+__all__ = ["ROUTES", "TRANSFER_ROUTES", "Answer", "answer", "answer_transfers"]
+
+TRANSFER_ROUTES = (
+    r"/gcp/(transfers)",
+    r"/gcp/(transfers)/([^/]+)",
+    r"/gcp/(transfers)/([^/]+)/(studies|instances|retry|pause|resume)",
+    r"/gcp/(accounts)/([^/]+)/(send)",
+)
+"""Those that the worker answers."""
+_DOING = ("retry", "pause", "resume", "send")
 
 ROUTES = (r"/gcp/accounts", r"/gcp/accounts/([^/]+)", r"/gcp/accounts/([^/]+)/(refresh|check)")
 
@@ -48,6 +61,27 @@ def answer(connector: Connector | None, method: str, groups: tuple[str, ...]) ->
         checks = [finding.as_json() for finding in findings]
         return Answer(200, {"Account": name, "Passed": passed, "Checks": checks})
     return Answer(200, connector.status(name))
+
+
+def answer_transfers(
+    custody: Custody | None,
+    method: str,
+    groups: tuple[str, ...],
+    query: Mapping[str, str],
+    body: bytes,
+) -> Answer:
+    """Pass a request on to the worker; ``groups`` are those of the route: its path."""
+    allowed = "POST" if groups[-1] in _DOING and len(groups) == 3 else "GET"
+    if method != allowed:
+        return Answer(405, allow=allowed)
+    if custody is None:
+        return _error(
+            503, "there is no worker: the configuration has no rule in Send, or see Orthanc's log"
+        )
+    try:
+        return Answer(*custody.call(method, groups, query, body))
+    except PublicationError as error:
+        return _error(503, str(error))
 
 
 def _refreshed(status: dict[str, Any]) -> Answer:

@@ -23,13 +23,14 @@ import orthanc
 
 PYTHON = {python!r}
 PACKAGES = {packages!r}
+INTERPRETER = {interpreter!r}
 
 if sys.version_info[:2] == PYTHON:
     sys.path[:0] = PACKAGES
     try:
         from orthanc_gcp.plugin import start
 
-        plugin = start(orthanc)
+        plugin = start(orthanc, INTERPRETER)
 
         def on_change(change_type, level, resource):
             plugin.on_change(change_type, level, resource)
@@ -53,4 +54,5 @@ def text() -> str:
         version=orthanc_gcp.__version__,
         python=tuple(sys.version_info[:2]),
         packages=list(dict.fromkeys(places)),
+        interpreter=sys.executable,
     )

@@ -1,0 +1,163 @@
+"""The worker as a child process of Orthanc: started, started again, and stopped with it."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, Any
+
+import orthanc_gcp
+
+__all__ = ["Child", "command"]
+
+_log = logging.getLogger(__name__)
+
+FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
+A_WHILE = 60.0
+"""Seconds of life after which the next pause is the first again."""
+STOP_WITHIN = 0.8
+"""Seconds that the worker may take to stop; whatever it was doing then is done again."""
+FINAL = (2, 3)
+"""Exit codes for what a new start would not mend: its configuration, or its packages."""
+_LONGEST_LINE = 65536
+_LEVELS = {name: getattr(logging, name) for name in ("INFO", "WARNING", "ERROR", "CRITICAL")}
+
+
+class Child:
+    """Keeps one process running, never two.
+
+    Parameters
+    ----------
+    command
+        What to run; no secret is in it.
+    words
+        What it is told on stdin, asked for at each start.
+    """
+
+    def __init__(self, command: Sequence[str], words: Callable[[], dict[str, Any]]) -> None:
+        self._command, self._words = command, words
+        self._lock = threading.Lock()
+        self._stopping = threading.Event()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._port: int | None = None
+        # The kernel ends the child with the thread that has started it.
+        self._thread = threading.Thread(target=self._keep, name="gcp-worker", daemon=True)
+
+    @property
+    def port(self) -> int | None:
+        """Where the worker answers on loopback; None while it does not run."""
+        return self._port
+
+    def start(self) -> None:
+        """Start the process, and start it again whenever it ends."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the process; it has a moment to break off what it does."""
+        with self._lock:
+            self._stopping.set()
+            process = self._process
+        if process is None:
+            return
+        process.terminate()
+        try:
+            process.wait(STOP_WITHIN)
+        except subprocess.TimeoutExpired:
+            process.kill()
+        self._thread.join(1)
+
+    def _keep(self) -> None:
+        pause = FIRST_PAUSE
+        while not self._stopping.is_set():
+            began = time.monotonic()
+            code = self._live()
+            if self._stopping.is_set():
+                return
+            if code in FINAL:
+                _log.error("the worker cannot run as it is: nothing is sent until this is mended")
+                return
+            if time.monotonic() - began > A_WHILE:
+                pause = FIRST_PAUSE
+            _log.error("the worker has ended (%s), it is started again in %g s", _end(code), pause)
+            self._stopping.wait(pause)
+            pause = min(LONGEST_PAUSE, pause * 2)
+
+    def _live(self) -> int | None:
+        """Run the process once; its exit code, None if it could not be started."""
+        try:
+            process = self._open()
+        except OSError as error:
+            _log.error("the worker cannot be started by %s: %s", self._command[0], error)
+            return None
+        if process is None:
+            return 0
+        assert process.stdin and process.stdout and process.stderr  # noqa: S101 -- for mypy
+        log = threading.Thread(target=_relay, args=(process.stderr,), daemon=True)
+        log.start()
+        with suppress(OSError):
+            process.stdin.write(json.dumps(self._words()).encode() + b"\n")
+            process.stdin.flush()  # and left open: its end is the end of Orthanc
+        self._port = _port(process.stdout.readline())
+        if self._port is not None:
+            _log.info("the worker runs")
+        code = process.wait()
+        self._port = None
+        log.join(1)
+        process.stdout.close()
+        with suppress(OSError):  # it may have died before it had read all
+            process.stdin.close()
+        return code
+
+    def _open(self) -> subprocess.Popen[bytes] | None:
+        root = str(Path(orthanc_gcp.__file__).parent.parent)
+        path = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
+        with self._lock:
+            if self._stopping.is_set():
+                return None
+            self._process = subprocess.Popen(  # noqa: S603
+                self._command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                env={**os.environ, "PYTHONPATH": path},
+                start_new_session=True,  # Ctrl+C at Orthanc is for Orthanc to pass on
+            )
+            return self._process
+
+
+def command(interpreter: str) -> list[str]:
+    """What runs a worker with some Python."""
+    return [interpreter, "-P", "-m", "orthanc_gcp", "worker", "-"]
+
+
+def _port(line: bytes) -> int | None:
+    """The port that the worker has told; None if it has died instead."""
+    try:
+        return int(json.loads(line)["Port"])
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def _relay(lines: IO[bytes]) -> None:
+    """Hand the worker's log to Orthanc's; a line without a level belongs to the one before."""
+    level = logging.WARNING
+    with lines:
+        for line in iter(lambda: lines.readline(_LONGEST_LINE), b""):
+            text = line.decode(errors="replace").rstrip()
+            name, _, rest = text.partition(" ")
+            if name in _LEVELS:
+                level, text = _LEVELS[name], rest
+            _log.log(level, "worker: %s", text)
+
+
+def _end(code: int | None) -> str:
+    if code is None:
+        return "it did not start"
+    return f"signal {-code}" if code < 0 else f"exit code {code}"
