@@ -14,6 +14,7 @@ from typing import Any
 import numpy
 import pydicom
 import sqlalchemy as sql
+import urllib3
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage, generate_uid
 
@@ -21,9 +22,10 @@ from orthanc_gcp.custody import database
 from orthanc_gcp.custody.tables import cursors, transfers
 from tests.support.emulator import STORE_PATH, Emulator
 from tests.support.keys import STORE
-from tests.support.orthanc import DICOMWEB, Orthanc, wait_until
+from tests.support.orthanc import DICOMWEB, Orthanc, free_port, wait_until
 
 ACCOUNT = "google"
+SECRET = "the-secret-of-the-api"
 
 
 class Site:
@@ -37,6 +39,8 @@ class Site:
         More options of the account.
     section
         More options of the section.
+    listen
+        Whether the worker offers its REST API, to :meth:`api`.
     """
 
     def __init__(
@@ -48,7 +52,9 @@ class Site:
         section: dict[str, Any] | None = None,
         orthanc: dict[str, Any] | None = None,
         emulator_arguments: tuple[str, ...] = ("--admin",),
+        listen: bool = False,
     ) -> None:
+        self._api_port = free_port() if listen else None
         self.folder = folder
         self.emulator = Emulator(folder / "emulator", *emulator_arguments)
         self.configuration = {
@@ -89,6 +95,9 @@ class Site:
             *(str(self.orthanc.configuration_file), "--orthanc", self.orthanc.url),
             *("--name", name),
         ]
+        if self._api_port is not None:
+            command += ["--listen", f"127.0.0.1:{self._api_port}"]
+            environment = {"ORTHANC_GCP_WORKER_SECRET": SECRET, **environment}
         with self.log_file(name).open("ab") as log:
             self.workers[name] = subprocess.Popen(
                 command, stdout=log, stderr=log, env={**os.environ, **environment}
@@ -114,6 +123,23 @@ class Site:
 
     def log(self, name: str = "worker") -> str:
         return self.log_file(name).read_text(errors="replace")
+
+    def api(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
+        """A call of the worker's REST API: the status, and the answer's JSON."""
+        url = f"http://127.0.0.1:{self._api_port}{path}"
+        headers = {"Authorization": f"Bearer {SECRET}"}
+        with urllib3.PoolManager(retries=False, timeout=60) as http:
+            answer = http.request(method, url, json=body, headers=headers)
+            return answer.status, answer.json()
+
+    def wait_for_api(self, wait: float = 30) -> None:
+        def answers() -> bool:
+            try:
+                return self.api("GET", "/transfers")[0] == 200
+            except urllib3.exceptions.HTTPError:
+                return False
+
+        wait_until(answers, wait, lambda: f"its API does not answer:\n{self.log()}")
 
     # -- What is in Orthanc, in the ledger, in the store ----------------------------------------
 
@@ -192,8 +218,6 @@ class Site:
 
     def call(self, method: str, path: str, body: Any = None, **headers: str) -> Any:
         """A call of the store by its owner."""
-        import urllib3
-
         url = f"{self.emulator.url}/v1/{STORE_PATH}{path}"
         http = urllib3.PoolManager(retries=False)
         headers = {**self.emulator.bearer(), **headers}

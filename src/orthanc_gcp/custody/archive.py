@@ -118,8 +118,9 @@ class Archive:
             Orthanc has no such resource.
         """
         for level in ("studies", "series", "patients"):
-            found = self._orthanc.call("GET", f"/{level}/{resource}/instances")
-            if found is not None:
+            # The instances of what is of another level are refused in some versions.
+            if self._orthanc.call("GET", f"/{level}/{resource}") is not None:
+                found = self._orthanc.call("GET", f"/{level}/{resource}/instances") or []
                 return [str(instance["ID"]) for instance in found]
         if self._orthanc.call("GET", f"/instances/{resource}/metadata") is None:
             raise KeyError(resource)

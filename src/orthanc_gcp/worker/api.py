@@ -48,7 +48,7 @@ class Api:
     demand
         Queues resources of Orthanc for an account; see :func:`orthanc_gcp.custody.demand.demand`.
     on_change
-        Called when something may be sent that could not be before.
+        Called when more, or less, may be sent than before.
     """
 
     def __init__(
@@ -116,6 +116,7 @@ class Api:
     def _pause(self, request: Request) -> Response:
         account = self._told(_named(request))["Account"]
         self._reports.pause(account)
+        self._on_change()
         return JSONResponse(self._told(account))
 
     def _resume(self, request: Request) -> Response:

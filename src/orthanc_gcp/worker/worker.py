@@ -121,7 +121,7 @@ class Worker:
             tuple(self.destinations),
             self._problems,
             partial(demand, self.ledger, self._archive),
-            self._work.set,
+            self._change,
         )
         self._listener = Listener(api.application(secret), host, port)
         return self._listener.port
@@ -238,6 +238,11 @@ class Worker:
         if now - self._asked > ASK_EVERY:
             self._paused, self._asked = self.reports.paused(), now
         return () if account in self._paused else tuple(Urgency)
+
+    def _change(self) -> None:
+        """Somebody has paused, resumed, asked for something: see at once."""
+        self._asked = float("-inf")
+        self._work.set()
 
     def _overview(self) -> list[dict[str, Any]]:
         return self.reports.overview(self.destinations, self._problems())

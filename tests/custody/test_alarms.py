@@ -1,0 +1,194 @@
+"""The webhook is told once of what needs a person, and once that it is over."""
+
+from __future__ import annotations
+
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from orthanc_gcp import configuration
+from orthanc_gcp.clock import SystemClock
+from orthanc_gcp.custody import database
+from orthanc_gcp.custody.alarms import LEASE, Alarms
+from orthanc_gcp.custody.ledger import Ledger
+from orthanc_gcp.errors import PublicationError
+from orthanc_gcp.worker.webhook import Webhook
+from tests.support.orthanc import wait_until
+
+BEGIN = 1_800_000_000.0
+
+
+class Time:
+    now = BEGIN
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock():
+    return Time()
+
+
+@pytest.fixture
+def ledger(tmp_path, clock):
+    engine = database.connect(database.url_of("", tmp_path))
+    ledger = Ledger(engine, clock)
+    ledger.create()
+    yield ledger
+    engine.dispose()
+
+
+class Hook:
+    """Keeps what it is told; refuses while it is told to."""
+
+    def __init__(self) -> None:
+        self.told, self.refuses, self.asked = [], False, 0
+
+    def __call__(self, document: bytes) -> None:
+        self.asked += 1
+        if self.refuses:
+            raise PublicationError("it answered 500")
+        self.told.append(json.loads(document))
+
+    @property
+    def words(self) -> list[tuple[str, str, bool]]:
+        return [(told["Account"], told["Alarm"], told["Raised"]) for told in self.told]
+
+
+def overview(account="a", quarantined=0, age=None):
+    return [
+        {
+            "Account": account,
+            "Quarantined": {"Instances": quarantined, "Bytes": 0},
+            "Waiting": {"Instances": 7, "Bytes": 0},
+            "OldestUnsentSeconds": age,
+        }
+    ]
+
+
+def test_a_quarantine_is_told_once_and_its_end_once(ledger):
+    hook = Hook()
+    alarms = Alarms(ledger, 900, hook)
+    for quarantined in (0, 1, 1, 5, 0, 0, 2):
+        alarms.look(overview(quarantined=quarantined))
+    assert hook.words == [
+        ("a", "Quarantine", True),
+        ("a", "Quarantine", False),
+        ("a", "Quarantine", True),
+    ]
+    assert hook.told[0] == {
+        "Account": "a",
+        "Alarm": "Quarantine",
+        "Raised": True,
+        "Time": "2027-01-15T08:00:00.000+00:00",
+        "QuarantinedInstances": 1,
+        "WaitingInstances": 7,
+        "OldestUnsentSeconds": None,
+    }
+
+
+def test_a_backlog_does_not_flicker(ledger):
+    hook = Hook()
+    alarms = Alarms(ledger, 900, hook)
+    for age in (None, 899, 901, 899, 905, 460, 440, 600, None):
+        alarms.look(overview(age=age))
+    assert hook.words == [("a", "Backlog", True), ("a", "Backlog", False)]
+
+
+def test_a_restart_tells_nothing_again(ledger):
+    hook = Hook()
+    Alarms(ledger, 900, hook).look(overview(quarantined=1, age=1000))
+    Alarms(ledger, 900, hook).look(overview(quarantined=1, age=1000))
+    assert hook.words == [("a", "Quarantine", True), ("a", "Backlog", True)]
+
+
+def test_every_account_has_its_own_alarms(ledger):
+    hook = Hook()
+    alarms = Alarms(ledger, 900, hook)
+    alarms.look([*overview("a", quarantined=1), *overview("b", quarantined=1)])
+    alarms.look([*overview("a", quarantined=1), *overview("b")])
+    assert hook.words == [
+        ("a", "Quarantine", True),
+        ("b", "Quarantine", True),
+        ("b", "Quarantine", False),
+    ]
+
+
+def test_a_hook_that_is_down_is_told_later_and_ever_less_often(ledger, clock):
+    hook = Hook()
+    hook.refuses = True
+    alarms = Alarms(ledger, 900, hook)
+    for _ in range(3600):
+        alarms.look(overview(quarantined=1))
+        clock.now += 1
+    assert 10 < hook.asked < 30
+    hook.refuses = False
+    clock.now += 300
+    alarms.look(overview(quarantined=1))
+    alarms.look(overview(quarantined=1))
+    assert hook.words == [("a", "Quarantine", True)]
+
+
+def test_of_several_workers_one_tells(ledger, clock):
+    hook = Hook()
+    other = Alarms(ledger, 900, hook)
+
+    def meanwhile(document: bytes) -> None:
+        other.look(overview(quarantined=1))
+        hook(document)
+
+    Alarms(ledger, 900, meanwhile).look(overview(quarantined=1))
+    assert hook.words == [("a", "Quarantine", True)]
+
+
+def test_another_worker_tells_when_the_first_has_died_over_it(ledger, clock):
+    hook = Hook()
+
+    def die(_document: bytes) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        Alarms(ledger, 900, die).look(overview(quarantined=1))
+    Alarms(ledger, 900, hook).look(overview(quarantined=1))
+    assert hook.words == []
+    clock.now += LEASE + 1
+    Alarms(ledger, 900, hook).look(overview(quarantined=1))
+    assert hook.words == [("a", "Quarantine", True)]
+
+
+def test_the_webhook_posts_json(ledger):
+    taken = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self):
+            length = int(self.headers["Content-Length"])
+            body = json.loads(self.rfile.read(length))
+            taken.append((self.path, self.headers["Content-Type"], body))
+            self.send_response(500 if len(taken) == 1 else 204)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    section = {"Webhook": f"http://127.0.0.1:{server.server_port}/hook", "Accounts": {}}
+    settings = configuration.read({"GoogleCloudPlatform": section})
+    webhook = Webhook(settings, ledger, lambda: overview(quarantined=3), SystemClock())
+    webhook.start()
+    try:
+        wait_until(lambda: len(taken) == 1, 30)
+        ledger.now.now += 10
+        wait_until(lambda: len(taken) == 2, 30)
+    finally:
+        webhook.stop()
+        server.shutdown()
+        server.server_close()
+        thread.join()
+    assert [(path, kind) for path, kind, _ in taken] == [("/hook", "application/json")] * 2
+    assert taken[0][2]["QuarantinedInstances"] == 3

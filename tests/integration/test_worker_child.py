@@ -1,0 +1,270 @@
+"""The worker as a child of a real Orthanc: its life, its secrets, what it shows."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import psutil
+import pytest
+
+from orthanc_gcp.plugin import script
+from tests.support.emulator import Emulator
+from tests.support.keys import STORE
+from tests.support.orthanc import Orthanc, wait_until
+from tests.support.site import make_study
+
+ACCOUNT = "my google"
+PATH = "/gcp/transfers/my%20google"
+
+
+@pytest.fixture(scope="module")
+def emulator(tmp_path_factory):
+    emulator = Emulator(tmp_path_factory.mktemp("emulator"))
+    yield emulator
+    emulator.stop()
+
+
+@pytest.fixture
+def site(orthanc, emulator):
+    """Makes an Orthanc that sends all it receives."""
+
+    def make(*, rules=({"To": ACCOUNT},), section=None, start=True, more=None, **options):
+        file = str(emulator.credentials / "service-account.json")
+        configuration = {
+            "GoogleCloudPlatform": {
+                "BaseUrl": f"{emulator.url}/v1beta1/",
+                "Accounts": {ACCOUNT: {**STORE, "ServiceAccountFile": file}},
+                "Send": list(rules),
+                **(section or {}),
+            },
+            **(more or {}),
+        }
+        return orthanc(configuration, start=start, arguments=("--verbose",), **options)
+
+    return make
+
+
+def children(orthanc: Orthanc) -> list[psutil.Process]:
+    return psutil.Process(orthanc.pid).children(recursive=True)
+
+
+def wait_for_worker(orthanc: Orthanc) -> psutil.Process:
+    wait_until(
+        lambda: orthanc.request("GET", "/gcp/transfers").status == 200, 40, orthanc_log(orthanc)
+    )
+    orthanc.wait_for_log("following Orthanc")
+    (child,) = children(orthanc)
+    return child
+
+
+def orthanc_log(orthanc):
+    return lambda: orthanc.log[-6000:]
+
+
+def upload(orthanc: Orthanc, **study) -> list[str]:
+    return [orthanc.json("POST", "/instances", content)["ID"] for content in make_study(**study)]
+
+
+def overview(orthanc: Orthanc):
+    answer = orthanc.request("GET", PATH)
+    return json.loads(answer.data) if answer.status == 200 else None
+
+
+def wait_for(orthanc: Orthanc, **counts: int) -> None:
+    def reached():
+        told = overview(orthanc)
+        return told and all(told[name]["Instances"] == count for name, count in counts.items())
+
+    wait_until(reached, 40, lambda: f"{overview(orthanc)} is not {counts}:\n{orthanc.log[-6000:]}")
+
+
+def is_gone(process: psutil.Process) -> bool:
+    try:
+        return process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+def test_received_is_confirmed_and_shown(site):
+    orthanc = site(section={"RefreshInterval": 1})
+    wait_for_worker(orthanc)
+    upload(orthanc, instances=5)
+    wait_for(orthanc, Confirmed=5, Waiting=0, Sending=0, Acknowledged=0)
+    told = overview(orthanc)
+    assert told["Account"] == ACCOUNT
+    assert told["Confirmed"]["Bytes"] > 5 * 64 * 64
+    page = orthanc.json("GET", f"{PATH}/instances?state=confirmed&limit=3")
+    assert len(page["Instances"]) == 3
+    rest = orthanc.json("GET", f"{PATH}/instances?state=confirmed&limit=3&after={page['Next']}")
+    assert len(rest["Instances"]) == 2
+    ((study,), after) = orthanc.json("GET", f"{PATH}/studies").values()
+    assert (study["Confirmed"]["Instances"], after) == (5, None)
+    wait_until(lambda: metrics(orthanc).get(f'confirmed_instances{{account="{ACCOUNT}"}}') == 5)
+    found = metrics(orthanc)
+    assert found[f'waiting_instances{{account="{ACCOUNT}"}}'] == 0
+    assert found[f'oldest_unsent_seconds{{account="{ACCOUNT}"}}'] == 0
+
+
+def metrics(orthanc: Orthanc) -> dict[str, float]:
+    lines = orthanc.request("GET", "/tools/metrics-prometheus").data.decode().splitlines()
+    found = {}
+    for line in lines:
+        if line.startswith("gcp_transfers_"):
+            name, _, value = line.removeprefix("gcp_transfers_").rpartition("} ")
+            found[name + "}"] = float(value.split()[0])
+    return found
+
+
+def test_statuses(site):
+    orthanc = site()
+    wait_for_worker(orthanc)
+
+    def status(method, path, body=b""):
+        answer = orthanc.request(method, path, body)
+        return answer.status, answer.headers.get("Allow")
+
+    assert status("GET", "/gcp/transfers/nobody") == (404, None)
+    assert status("POST", "/gcp/transfers") == (405, "GET")
+    assert status("GET", f"{PATH}/retry") == (405, "POST")
+    assert status("GET", f"{PATH}/instances?state=lost") == (400, None)
+    assert status("GET", "/gcp/accounts/my%20google/send") == (405, "POST")
+    assert status("POST", "/gcp/accounts/my%20google/send", {"Resources": ["x"]}) == (404, None)
+    assert status("GET", "/gcp/accounts/my%20google") == (200, None)
+
+
+def test_sent_on_demand_while_it_is_not_paused(site):
+    orthanc = site(rules=[{"To": ACCOUNT, "Modalities": ["NONE"]}])
+    wait_for_worker(orthanc)
+    resources = upload(orthanc, instances=3)
+    study = orthanc.json("GET", f"/instances/{resources[0]}/study")["ID"]
+    assert orthanc.json("POST", f"{PATH}/pause", b"")["Paused"] is True
+    path = "/gcp/accounts/my%20google/send"
+    sent = orthanc.json("POST", path, {"Resources": [study, resources[1]]})
+    assert sent == {"Account": ACCOUNT, "Instances": 3}
+    wait_for(orthanc, Waiting=3)
+    assert orthanc.json("POST", f"{PATH}/resume", b"")["Paused"] is False
+    wait_for(orthanc, Confirmed=3)
+
+
+def test_it_is_started_again_and_goes_on(site):
+    orthanc = site()
+    first = wait_for_worker(orthanc)
+    orthanc.json("POST", f"{PATH}/pause", b"")
+    upload(orthanc, instances=3)
+    first.kill()
+    wait_until(lambda: is_gone(first))
+    orthanc.wait_for_log("it is started again")
+    second = wait_for_worker(orthanc)
+    assert second.pid != first.pid
+    assert overview(orthanc)["Paused"] is True
+    orthanc.json("POST", f"{PATH}/resume", b"")
+    wait_for(orthanc, Confirmed=3)
+
+
+def test_it_stops_with_orthanc(site):
+    orthanc = site()
+    child = wait_for_worker(orthanc)
+    _, code = orthanc.stop()
+    assert code == 0
+    assert is_gone(child)
+
+
+def test_it_stops_with_orthanc_though_it_hangs(site):
+    orthanc = site()
+    child = wait_for_worker(orthanc)
+    child.suspend()
+    _, code = orthanc.stop()
+    assert code == 0
+    assert is_gone(child)
+
+
+def test_it_dies_with_an_orthanc_that_is_killed(site):
+    orthanc = site()
+    child = wait_for_worker(orthanc)
+    orthanc.kill()
+    wait_until(lambda: is_gone(child))
+    orthanc.start()
+    wait_for_worker(orthanc)
+
+
+def test_it_ends_when_stdin_does(site, tmp_path):
+    """Where there is no kernel that ends it with its parent."""
+    orthanc = site(rules=[], start=True)
+    words = {
+        "Configuration": json.loads(orthanc.configuration_file.read_text()),
+        "Folder": str(orthanc.folder),
+        "Orthanc": orthanc.url,
+        "Fingerprint": "",
+        "Authorization": "",
+        "Name": "w",
+        "Secret": "s",
+    }
+    command = [sys.executable, "-m", "orthanc_gcp", "worker", "-"]
+    pipe = subprocess.PIPE
+    with (tmp_path / "log").open("wb") as log:
+        process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=log)
+    try:
+        process.stdin.write(json.dumps(words).encode() + b"\n")
+        process.stdin.flush()
+        assert json.loads(process.stdout.readline())["Port"] > 0
+        process.stdin.close()
+        assert process.wait(30) == 0
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+def test_secrets_stay_where_they_are_though_it_may_ask_orthanc(site):
+    more = {"AuthenticationEnabled": True, "RegisteredUsers": {"alice": "pass-needle"}}
+    orthanc = site(start=False, more=more)
+    orthanc.authenticate("alice", "pass-needle")
+    orthanc.start()
+    child = wait_for_worker(orthanc)
+    upload(orthanc, instances=2)
+    wait_for(orthanc, Confirmed=2)
+    seen = " ".join(child.cmdline()) + " ".join(
+        f"{name}={value}" for name, value in child.environ().items() if name not in os.environ
+    )
+    for needle in ("pass-needle", "Bearer", "Secret", "Authorization"):
+        assert needle not in seen
+        assert needle not in orthanc.log
+
+
+def test_without_a_rule_there_is_no_worker(site):
+    orthanc = site(rules=[])
+    orthanc.wait_for_servers(ACCOUNT)
+    answer = orthanc.request("GET", "/gcp/transfers")
+    assert answer.status == 503
+    assert "no rule in Send" in json.loads(answer.data)["Message"]
+    assert children(orthanc) == []
+
+
+def test_a_missing_package_is_one_error(site, tmp_path):
+    hiding = tmp_path / "hiding" / "dbos"
+    hiding.mkdir(parents=True)
+    (hiding / "__init__.py").write_text("raise ModuleNotFoundError('no', name='dbos')")
+    hidden = {"PYTHONPATH": os.pathsep.join([str(hiding.parent), os.environ.get("PYTHONPATH", "")])}
+    orthanc = site(environment=hidden)
+    orthanc.wait_for_log("the worker cannot run as it is")
+    assert "pip install 'orthanc-gcp[worker]'" in orthanc.log
+    assert orthanc.log.count("the worker needs dbos") == 1
+    assert orthanc.request("GET", "/gcp/transfers").status == 503
+    assert children(orthanc) == []
+
+
+def test_a_script_of_an_older_version_says_so(site):
+    old = script.text().replace("start(orthanc, INTERPRETER)", "start(orthanc)")
+    orthanc = site(python_script=old)
+    orthanc.wait_for_log("orthanc-gcp plugin-script")
+    orthanc.wait_for_servers(ACCOUNT)
+
+
+def test_an_interpreter_that_is_gone_is_told(site):
+    moved = script.text().replace(f"INTERPRETER = {sys.executable!r}", "INTERPRETER = '/no/python'")
+    orthanc = site(python_script=moved)
+    orthanc.wait_for_log("the worker cannot be started by /no/python")
+    assert orthanc.stop()[1] == 0
