@@ -12,6 +12,9 @@ from orthanc_gcp import configuration
 from orthanc_gcp.cli import app
 from orthanc_gcp.configuration import Account, DicomWeb, Globals, Section, SendRule
 from orthanc_gcp.configuration.kinds import option_names
+from orthanc_gcp.custody.tables import State
+from orthanc_gcp.plugin.custody import AGE, FIGURES, UNITS, UP
+from orthanc_gcp.plugin.routes import ROUTES, TRANSFER_ROUTES, answer, answer_transfers
 
 ROOT = Path(__file__).parents[1]
 CONFIGURATION = (ROOT / "docs" / "configuration.md").read_text()
@@ -54,6 +57,9 @@ def test_documented_defaults():
     assert section["BaseUrl"] == f"`{Section().base_url}`"
     assert int(section["Timeout"]) == Section().timeout
     assert int(section["RefreshInterval"]) == Section().refresh_interval
+    assert int(section["WebhookBacklogAge"]) == Section().webhook_backlog_age
+    assert int(orthanc["HttpPort"]) == Globals().http_port
+    assert orthanc["SslCertificate"] == f"`{Globals().ssl_certificate}`"
     assert json.loads(account["Scopes"].strip("`")) == [configuration.HEALTHCARE_SCOPE]
     assert orthanc["HttpsVerifyPeers"] == "`true`"
     assert Globals().https_verify_peers is True
@@ -94,3 +100,49 @@ def test_make_targets_named_in_documents_exist():
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     for document in DOCUMENTS:
         assert set(re.findall(r"`make ([a-z]+)`", document.read_text())) <= targets
+
+
+def documented_routes(document: str) -> set[tuple[str, str]]:
+    text = (ROOT / "docs" / document).read_text()
+    return set(re.findall(r"^\| `(GET|POST) (/gcp/[^`]*)`", text, re.MULTILINE))
+
+
+def test_every_route_is_documented_and_no_other():
+    served = {
+        (method, path.replace("([^/]+)", "{name}").replace("(", "").replace(")", ""))
+        for route in (*ROUTES, *TRANSFER_ROUTES)
+        for path in alternatives(route)
+        for method in ("GET", "POST")
+        if answers(route, path, method)
+    }
+    assert documented_routes("custody.md") | documented_routes("troubleshooting.md") == served
+
+
+def alternatives(route: str) -> list[str]:
+    """The paths that a route stands for."""
+    found = re.search(r"\((\w+(?:\|\w+)+)\)", route)
+    return [route.replace(found[0], one) for one in found[1].split("|")] if found else [route]
+
+
+def answers(route: str, path: str, method: str) -> bool:
+    """Whether a method is not refused (405) at a path."""
+    groups = re.fullmatch(route, path.replace("([^/]+)", "x").translate({40: None, 41: None}))
+    assert groups is not None
+    if route in TRANSFER_ROUTES:
+        return answer_transfers(None, method, groups.groups(), {}, b"").status != 405
+    return answer(None, method, groups.groups()).status != 405
+
+
+def test_every_metric_is_documented_and_no_other():
+    written = {
+        *(f"gcp_transfers_{figure}_{unit}" for figure in FIGURES for unit in UNITS),
+        AGE,
+        UP,
+    }
+    section = (ROOT / "docs" / "custody.md").read_text().split("\n## Metrics")[1]
+    assert set(re.findall(r"`(gcp_\w+)`", section.split("\n## ")[0])) == written
+
+
+def test_every_state_is_documented():
+    section = (ROOT / "docs" / "custody.md").read_text().split("\n## States")[1]
+    assert re.findall(r"^\| `(\w+)`", section.split("\n## ")[0], re.MULTILINE) == list(State)

@@ -146,7 +146,7 @@ def test_pause_and_resume(desk):
 
 def test_retry_by_reason(desk):
     arrive(desk)
-    rows = desk.ledger.claim("a", "b", "w", most_instances=9, most_bytes=999, most_batches=9)
+    rows = desk.ledger.claim("a", "o", "b", "w", most_instances=9, most_bytes=999, most_batches=9)
     reasons = ("invalid", "invalid", "conflict")
     desk.ledger.settle(
         "b",

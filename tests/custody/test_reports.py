@@ -64,7 +64,7 @@ def arrive(ledger, count=1, *, account="a", study="1.1", prefix="", size=100, **
 def send(ledger, state, count=1000, account="a", **verdict):
     """Carry what waits to an end."""
     claimed = ledger.claim(
-        account, "b", "w", most_instances=count, most_bytes=10**9, most_batches=9
+        account, "o", "b", "w", most_instances=count, most_bytes=10**9, most_batches=9
     )
     ledger.settle("b", [Verdict(row.id, state, **verdict) for row in claimed])
     return [row.id for row in claimed]
@@ -106,7 +106,7 @@ def test_every_state_is_counted_in_its_place(ledger, reports):
     arrive(ledger, 2, study="5")
     send(ledger, State.DELAYED, due=BEGIN + 9)
     arrive(ledger, 5, study="6")
-    ledger.claim("a", "x", "w", most_instances=5, most_bytes=10**9, most_batches=9)
+    ledger.claim("a", "o", "x", "w", most_instances=5, most_bytes=10**9, most_batches=9)
     arrive(ledger, 1, study="7", held_for="series")
     arrive(ledger, 1, study="8")
     (told,) = reports.overview()
@@ -286,7 +286,7 @@ def test_retry_sends_what_was_chosen(ledger, reports, chosen, moved):
     assert all(entry["Attempts"] == 0 and entry["Reason"] is None for entry in waiting)
     for account in "ab":
         claimed = ledger.claim(
-            account, account, "w", most_instances=9, most_bytes=10**9, most_batches=9
+            account, "o", account, "w", most_instances=9, most_bytes=10**9, most_batches=9
         )
         assert all(row.company is None and not row.replace for row in claimed)
     assert len(told_events(ledger, "retried")) == moved
@@ -301,9 +301,9 @@ def told_events(ledger, kind):
 
 def test_who_gave_up_has_all_the_time_again(ledger, reports):
     arrive(ledger, received=BEGIN - 5000)
-    ledger.give_up("a", BEGIN - 1000)
+    ledger.give_up("a", "o", BEGIN - 1000)
     assert reports.retry("a") == 1
-    ledger.give_up("a", BEGIN - 1000)
+    ledger.give_up("a", "o", BEGIN - 1000)
     assert reports.overview()[0]["Quarantined"]["Instances"] == 0
 
 

@@ -41,6 +41,7 @@ def demand(ledger: Ledger, archive: Archive, account: str, resources: Iterable[s
                     series=one.series,
                     instance=one.instance,
                     size=one.size,
+                    file=one.file,
                     # What is as old as its study would be given up at once, by ``GiveUpAfter``.
                     received=ledger.now(),
                     urgency=Urgency.DEMANDED,

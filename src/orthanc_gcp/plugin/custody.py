@@ -14,12 +14,13 @@ import urllib3
 from orthanc_gcp.errors import PublicationError
 from orthanc_gcp.plugin.child import Child
 
-__all__ = ["AGE", "FIGURES", "UP", "Custody"]
+__all__ = ["AGE", "FIGURES", "UNITS", "UP", "Custody"]
 
 _log = logging.getLogger(__name__)
 
 FIGURES = ("waiting", "sending", "acknowledged", "confirmed", "quarantined")
-"""Each of them is a metric in instances, and one in bytes."""
+"""Each of them is a metric in each unit."""
+UNITS = ("instances", "bytes")
 AGE = "gcp_transfers_oldest_unsent_seconds"
 UP = "gcp_worker_up"
 REFRESH_EVERY = 5.0
@@ -107,6 +108,6 @@ class Custody:
         label = f'{{account="{name}"}}'
         for figure in FIGURES:
             counts = account[figure.capitalize()]
-            self._set_metric(f"gcp_transfers_{figure}_instances{label}", counts["Instances"])
-            self._set_metric(f"gcp_transfers_{figure}_bytes{label}", counts["Bytes"])
+            for unit in UNITS:
+                self._set_metric(f"gcp_transfers_{figure}_{unit}{label}", counts[unit.title()])
         self._set_metric(f"{AGE}{label}", account["OldestUnsentSeconds"] or 0.0)
