@@ -10,35 +10,10 @@ import pytest
 
 from orthanc_gcp import configuration
 from orthanc_gcp.clock import SystemClock
-from orthanc_gcp.custody import database
 from orthanc_gcp.custody.alarms import LEASE, Alarms
-from orthanc_gcp.custody.ledger import Ledger
 from orthanc_gcp.errors import PublicationError
 from orthanc_gcp.worker.webhook import Webhook
 from tests.support.orthanc import wait_until
-
-BEGIN = 1_800_000_000.0
-
-
-class Time:
-    now = BEGIN
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock():
-    return Time()
-
-
-@pytest.fixture
-def ledger(tmp_path, clock):
-    engine = database.connect(database.url_of("", tmp_path))
-    ledger = Ledger(engine, clock)
-    ledger.create()
-    yield ledger
-    engine.dispose()
 
 
 class Hook:

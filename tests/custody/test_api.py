@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from urllib.parse import quote
 
 import pytest
 import sqlalchemy as sql
 import urllib3
 
-from orthanc_gcp.custody import database
 from orthanc_gcp.custody.ledger import Arrival, Ledger, Verdict
 from orthanc_gcp.custody.reports import Reports
 from orthanc_gcp.custody.tables import State, Urgency, transfers
@@ -48,15 +48,11 @@ class Desk:
 
 
 @pytest.fixture
-def desk(tmp_path):
-    engine = database.connect(database.url_of("", tmp_path))
-    ledger = Ledger(engine)
-    ledger.create()
+def desk(ledger):
     desk = Desk(ledger)
     yield desk
     desk.listener.stop()
     desk.http.clear()
-    engine.dispose()
 
 
 def arrive(desk, count=3, account="a", study="1"):
@@ -209,6 +205,8 @@ def test_a_demand_goes_before_a_backfill(desk):
     demanded = Arrival("a", "o", "r", "1", "s", "1.1", 10, 9.0, urgency=Urgency.DEMANDED)
     assert desk.ledger.record([demanded]) == 1
     assert desk.ledger.record([demanded]) == 0
+    more = [replace(demanded, account=account) for account in "bc"]
+    assert desk.ledger.record([demanded, *more]) == 2
     with desk.ledger.reading() as connection:
-        (row,) = connection.execute(sql.select(transfers))
+        (row,) = connection.execute(sql.select(transfers).where(transfers.c.account == "a"))
     assert (row.urgency, row.state, row.received) == (Urgency.DEMANDED, State.WAITING, 9.0)

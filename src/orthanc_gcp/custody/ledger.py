@@ -210,6 +210,7 @@ class Ledger:
                 }
                 for arrival in arrivals
             ],
+            execution_options={"preserve_rowcount": True},  # otherwise unknown on PostgreSQL
         )
         return int(done.rowcount)
 
