@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 import ssl
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from orthanc_gcp.errors import PublicationError
+from orthanc_gcp import configuration
+from orthanc_gcp.errors import ConfigurationError, PublicationError
 from orthanc_gcp.orthanc_rest import OrthancRest
+from orthanc_gcp.plugin.host import fingerprint
 from tests.support.certificates import Authority
 
 
@@ -36,16 +37,18 @@ def server(tmp_path):
     server.socket = context.wrap_socket(server.socket, server_side=True)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
-    der = ssl.PEM_cert_to_DER_cert(certificate.read_text())
-    yield f"https://127.0.0.1:{server.server_port}/", hashlib.sha256(der).hexdigest()
+    # As Orthanc wants it: both in one file, beside its configuration.
+    (tmp_path / "both.pem").write_text(key.read_text() + certificate.read_text())
+    settings = configuration.read({"SslCertificate": "both.pem"}, tmp_path)
+    yield f"https://127.0.0.1:{server.server_port}/", fingerprint(settings)
     server.shutdown()
     server.server_close()
     thread.join()
 
 
 def test_the_certificate_that_is_expected_is_trusted(server):
-    url, fingerprint = server
-    rest = OrthancRest(url, fingerprint=fingerprint)
+    url, shown = server
+    rest = OrthancRest(url, fingerprint=shown)
     assert rest.call("GET", "/system") == {"Name": "own"}
 
 
@@ -54,3 +57,9 @@ def test_no_other_certificate_is_trusted(server, wrong):
     url, _ = server
     with pytest.raises(PublicationError, match="SSLError"):
         OrthancRest(url, fingerprint=wrong).call("GET", "/system")
+
+
+def test_a_file_without_a_certificate_is_told(tmp_path):
+    (tmp_path / "certificate.pem").write_text("none")
+    with pytest.raises(ConfigurationError, match="there is no certificate in"):
+        fingerprint(configuration.read({}, tmp_path))

@@ -8,12 +8,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from orthanc_gcp import configuration
-from orthanc_gcp.clock import SystemClock
 from orthanc_gcp.custody.alarms import LEASE, Alarms
 from orthanc_gcp.errors import PublicationError
-from orthanc_gcp.worker.webhook import Webhook
 from tests.support.orthanc import wait_until
+from tests.support.site import ACCOUNT, Site, make_study
 
 
 class Hook:
@@ -134,13 +132,14 @@ def test_another_worker_tells_when_the_first_has_died_over_it(ledger, clock):
     assert hook.words == [("a", "Quarantine", True)]
 
 
-def test_the_webhook_posts_json(ledger):
+@pytest.fixture
+def address():
+    """A server that refuses what it is told first, and keeps all of it."""
     taken = []
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self):
-            length = int(self.headers["Content-Length"])
-            body = json.loads(self.rfile.read(length))
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             taken.append((self.path, self.headers["Content-Type"], body))
             self.send_response(500 if len(taken) == 1 else 204)
             self.send_header("Content-Length", "0")
@@ -152,18 +151,26 @@ def test_the_webhook_posts_json(ledger):
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
-    section = {"Webhook": f"http://127.0.0.1:{server.server_port}/hook", "Accounts": {}}
-    settings = configuration.read({"GoogleCloudPlatform": section})
-    webhook = Webhook(settings, ledger, lambda: overview(quarantined=3), SystemClock())
-    webhook.start()
-    try:
-        wait_until(lambda: len(taken) == 1, 30)
-        ledger.now.now += 10
-        wait_until(lambda: len(taken) == 2, 30)
-    finally:
-        webhook.stop()
-        server.shutdown()
-        server.server_close()
-        thread.join()
-    assert [(path, kind) for path, kind, _ in taken] == [("/hook", "application/json")] * 2
-    assert taken[0][2]["QuarantinedInstances"] == 3
+    yield f"http://127.0.0.1:{server.server_port}/hook", taken
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def test_a_worker_tells_the_webhook(tmp_path, address):
+    url, taken = address
+    theirs = make_study(instances=1)[0]
+    ours = bytearray(theirs)
+    ours[-1] ^= 1
+    with Site(tmp_path, section={"Webhook": url}) as site:
+        stow = {"Content-Type": "application/dicom"}
+        assert site.call("POST", "/dicomWeb/studies", theirs, **stow).status == 200
+        site.wait_for_following()
+        site.upload(bytes(ours))
+        site.wait_for(quarantined=1)
+        wait_until(lambda: len(taken) == 2, 40, site.log)
+        assert "/hook" not in site.log(), "such an address may be a secret"
+    assert {(path, kind) for path, kind, _ in taken} == {("/hook", "application/json")}
+    told = taken[1][2]
+    assert (told["Account"], told["Alarm"], told["Raised"]) == (ACCOUNT, "Quarantine", True)
+    assert told["QuarantinedInstances"] == 1

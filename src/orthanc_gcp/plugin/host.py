@@ -24,7 +24,7 @@ from orthanc_gcp.errors import ConfigurationError, PublicationError
 from orthanc_gcp.plugin.child import Child, command
 from orthanc_gcp.plugin.custody import Custody
 
-__all__ = ["connector", "custody", "settings_of"]
+__all__ = ["connector", "custody", "fingerprint", "settings_of"]
 
 _log = logging.getLogger(__name__)
 
@@ -63,7 +63,7 @@ def custody(orthanc: Any, settings: Settings, interpreter: str) -> Custody | Non
         "Configuration": json.loads(orthanc.GetConfiguration()),
         "Folder": str(_folder(orthanc).absolute()),
         "Orthanc": f"{'https' if settings.orthanc.ssl_enabled else 'http'}://127.0.0.1:{port}/",
-        "Fingerprint": _fingerprint(settings) if settings.orthanc.ssl_enabled else "",
+        "Fingerprint": fingerprint(settings) if settings.orthanc.ssl_enabled else "",
         "Authorization": orthanc.GenerateRestApiAuthorizationToken(),
         "Name": f"{socket.gethostname()}:{port}",
         "Secret": secret,
@@ -81,8 +81,14 @@ def _folder(orthanc: Any) -> Path:
     return folder if folder.is_dir() else folder.parent
 
 
-def _fingerprint(settings: Settings) -> str:
-    """SHA-256 of the certificate that Orthanc shows: the first in its file."""
+def fingerprint(settings: Settings) -> str:
+    """SHA-256 of the certificate that Orthanc shows: the first in its file.
+
+    Raises
+    ------
+    ConfigurationError
+        There is none.
+    """
     file = settings.folder / settings.orthanc.ssl_certificate
     found = re.search(
         "-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", file.read_text(), re.DOTALL
