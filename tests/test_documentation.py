@@ -10,7 +10,7 @@ import pytest
 
 from orthanc_gcp import configuration
 from orthanc_gcp.cli import app
-from orthanc_gcp.configuration import Account, DicomWeb, Globals, Section, SendRule
+from orthanc_gcp.configuration import Account, Backfill, DicomWeb, Globals, Section, SendRule
 from orthanc_gcp.configuration.kinds import option_names
 
 ROOT = Path(__file__).parents[1]
@@ -29,8 +29,9 @@ def table(title: str) -> dict[str, str]:
     ("title", "options"),
     [
         ("Options of an account", option_names(Account)),
-        ("Options of the section", [*option_names(Section), "Accounts", "Send"]),
+        ("Options of the section", [*option_names(Section), "Accounts", "Send", "Backfill"]),
         ("Rules", option_names(SendRule)),
+        ("Backfill", option_names(Backfill)),
         (
             "Options of Orthanc",
             [
@@ -58,6 +59,7 @@ def test_documented_defaults():
     assert orthanc["HttpsVerifyPeers"] == "`true`"
     assert Globals().https_verify_peers is True
     assert orthanc["DicomWeb.Root"] == f"`{DicomWeb().root}`"
+    assert int(table("Backfill")["MaxWaiting"]) == Backfill().max_waiting
     mandatory = {name for name, default in account.items() if default == "mandatory"}
     assert mandatory == {"Project", "Location", "Dataset", "DicomStore"}
 

@@ -16,6 +16,7 @@ from orthanc_gcp.emulator.command import emulator
 from orthanc_gcp.errors import ConfigurationError
 from orthanc_gcp.examine import check
 from orthanc_gcp.plugin import script
+from orthanc_gcp.worker.backfill import backfill
 from orthanc_gcp.worker.command import worker
 
 __all__ = ["app"]
@@ -71,3 +72,4 @@ app.command()(check)
 app.command()(demo)
 app.command()(emulator)
 app.command()(worker)
+app.command()(backfill)

@@ -21,6 +21,7 @@ from orthanc_gcp.configuration.kinds import (
     OBJECT,
     PATTERNS,
     PROXY,
+    SCHEDULE,
     SCOPES,
     SECONDS,
     STORE_PART,
@@ -38,6 +39,7 @@ __all__ = [
     "HEALTHCARE_SCOPE",
     "SECTION",
     "Account",
+    "Backfill",
     "DicomWeb",
     "Globals",
     "Section",
@@ -51,6 +53,7 @@ HEALTHCARE_SCOPE = "https://www.googleapis.com/auth/cloud-healthcare"
 DEFAULT_TIMEOUT = 60
 DEFAULT_REFRESH_INTERVAL = 60
 DEFAULT_KEY_MAX_AGE_DAYS = 90
+DEFAULT_MAX_WAITING = 10_000
 
 
 @dataclass(frozen=True)
@@ -111,8 +114,17 @@ class SendRule:
 
 
 @dataclass(frozen=True)
+class Backfill:
+    """``GoogleCloudPlatform.Backfill``: how what was there before is sent."""
+
+    schedule: tuple[str, ...] = option(SCHEDULE, ())
+    max_bytes_per_second: int | None = option(AMOUNT, None)
+    max_waiting: int = option(AMOUNT, DEFAULT_MAX_WAITING)
+
+
+@dataclass(frozen=True)
 class Section:
-    """The ``GoogleCloudPlatform`` section without its accounts and rules."""
+    """The ``GoogleCloudPlatform`` section without its accounts, rules and backfill."""
 
     base_url: str = option(URL, DEFAULT_BASE_URL)
     timeout: int = option(SECONDS, DEFAULT_TIMEOUT)
@@ -149,6 +161,7 @@ class Settings:
     accounts: tuple[Account, ...]
     folder: Path
     rules: tuple[SendRule, ...] = ()
+    backfill: Backfill | None = None
     problems: tuple[Problem, ...] = ()
     rejected: dict[str, tuple[Problem, ...]] = field(default_factory=dict)
 

@@ -16,7 +16,15 @@ from typing import Any, TypeVar
 import sqlalchemy as sql
 from sqlalchemy.dialects import postgresql, sqlite
 
-from orthanc_gcp.custody.tables import State, Urgency, cursors, events, metadata, transfers
+from orthanc_gcp.custody.tables import (
+    State,
+    Urgency,
+    cursors,
+    events,
+    metadata,
+    standings,
+    transfers,
+)
 
 __all__ = ["Arrival", "Cursor", "Ledger", "Transfer", "Verdict"]
 
@@ -66,6 +74,7 @@ class Transfer:
     received: float
     reason: str | None
     worker: str | None
+    urgency: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,19 +144,23 @@ class Ledger:
 
     # -- What arrives -------------------------------------------------------------------------
 
-    def record(self, arrivals: Sequence[Arrival], source: str = "", seq: int | None = None) -> None:
-        """Write down what arrived and, with it, how far the changes of its source were read."""
+    def record(self, arrivals: Sequence[Arrival], source: str = "", seq: int | None = None) -> int:
+        """Write down what arrived and, with it, how far the changes of its source were read.
+
+        Returns how many instances are on their way by it that were not before.
+        """
+        new = 0
         with self.writing() as connection:
             if arrivals:
-                self._insert(connection, arrivals)
+                new = self._insert(connection, arrivals)
             if seq is not None:
                 connection.execute(
                     cursors.update().where(cursors.c.source == source).values(seq=seq)
                 )
+        return new
 
-    def _insert(self, connection: sql.Connection, arrivals: Sequence[Arrival]) -> None:
-        insert = sqlite.insert if self.engine.dialect.name == "sqlite" else postgresql.insert
-        statement = insert(transfers)
+    def _insert(self, connection: sql.Connection, arrivals: Sequence[Arrival]) -> int:
+        statement = self._upsert(transfers)
         new = statement.excluded
         again = {
             name: new[name] for name in ("size", "file", "state", "urgency", "change", "held_for")
@@ -165,7 +178,7 @@ class Ledger:
                 "confirmed",
             )
         )
-        connection.execute(
+        done = connection.execute(
             statement.on_conflict_do_update(
                 index_elements=["account", "source", "resource"],
                 set_={**again, **fresh, "received": new.received, "attempts": 0, "replace": False},
@@ -186,6 +199,7 @@ class Ledger:
                 for arrival in arrivals
             ],
         )
+        return int(done.rowcount)
 
     def known(self, source: str, resources: Collection[str]) -> set[str]:
         """Those of some instances of an Orthanc that the ledger has a row for."""
@@ -255,8 +269,8 @@ class Ledger:
     ) -> list[Transfer]:
         """Give waiting instances to a batch, the most urgent and oldest first.
 
-        At least one, whatever its size; all with the same way of sending, no SOP Instance UID
-        twice. None while all workers together have so many batches of the account.
+        At least one, whatever its size; all with the same urgency and way of sending, no SOP
+        Instance UID twice. None while all workers together have so many batches of the account.
         """
         queue = (
             sql.select(*_COLUMNS)
@@ -376,7 +390,10 @@ class Ledger:
             )
 
     def give_up(self, account: str, source: str, before: float) -> None:
-        """What was received before a moment and is still not sent needs a person."""
+        """What was received before a moment and is still not sent needs a person.
+
+        A backfill was received long ago, and may have to wait for its hours.
+        """
         with self.writing() as connection:
             old = connection.scalars(
                 sql.select(transfers.c.id)
@@ -385,6 +402,7 @@ class Ledger:
                     transfers.c.source == source,
                     transfers.c.state.in_([State.WAITING, State.DELAYED]),
                     transfers.c.received < before,
+                    transfers.c.urgency != Urgency.BACKFILL,
                 )
                 .limit(10_000)
             ).all()
@@ -488,6 +506,49 @@ class Ledger:
         with self.reading() as connection:
             return list(connection.scalars(query.distinct().limit(limit)))
 
+    # -- Standings ----------------------------------------------------------------------------
+
+    def standing(self, name: str) -> Any:
+        """What was last set under a name; None if nothing was."""
+        with self.reading() as connection:
+            query = sql.select(standings.c.value).where(standings.c.name == name)
+            return connection.scalar(query)
+
+    def standings(self, prefix: str) -> dict[str, Any]:
+        """All that was set under names that begin so."""
+        query = sql.select(standings.c.name, standings.c.value).where(
+            standings.c.name.startswith(prefix, autoescape=True)
+        )
+        with self.reading() as connection:
+            return {row.name: row.value for row in connection.execute(query)}
+
+    def set_standing(self, name: str, value: Any) -> None:
+        """Set what is kept under a name."""
+        statement = self._upsert(standings).values(name=name, value=value)
+        with self.writing() as connection:
+            connection.execute(
+                statement.on_conflict_do_update(
+                    index_elements=["name"], set_={"value": statement.excluded.value}
+                )
+            )
+
+    def change_standing(self, name: str, change: Callable[[Any], Any]) -> Any:
+        """Set under a name what becomes of what was there (None at first), one after another."""
+        mine = standings.c.name == name
+        with self.writing() as connection:
+            # Two workers may be first at once: the row has to be there before it can be locked.
+            first = self._upsert(standings).values(name=name, value=sql.JSON.NULL)
+            connection.execute(first.on_conflict_do_nothing(index_elements=["name"]))
+            before = connection.scalar(sql.select(standings.c.value).where(mine).with_for_update())
+            value = change(before)
+            connection.execute(standings.update().where(mine).values(value=value))
+        return value
+
+    def _upsert(self, table: sql.Table) -> Any:
+        """An insert that can say what is done with a row that is there already."""
+        insert = sqlite.insert if self.engine.dialect.name == "sqlite" else postgresql.insert
+        return insert(table)
+
     # -- Events -------------------------------------------------------------------------------
 
     def tell(
@@ -531,20 +592,21 @@ def _in(account: str, state: State) -> sql.ColumnElement[bool]:
 def _fitting(waiting: Iterator[Transfer], most_bytes: int) -> Iterator[Transfer]:
     """The first of them, and the following that may share a request with it."""
     total, count, company, uids = 0, 0, None, set()
-    replace = None
+    first = None
     for transfer in waiting:
         limits = [most for most in (company, transfer.company) if most is not None]
         if count and (
             total + transfer.size > most_bytes
             or (limits and count >= min(limits))
-            or transfer.replace != replace
+            or (transfer.replace, transfer.urgency) != first
         ):
             return
         if transfer.instance in uids:
             continue
         yield transfer
         uids.add(transfer.instance)
-        total, count, replace = total + transfer.size, count + 1, transfer.replace
+        total, count = total + transfer.size, count + 1
+        first = transfer.replace, transfer.urgency
         company = min(limits) if limits else None
 
 

@@ -6,7 +6,17 @@ from enum import IntEnum, StrEnum
 
 import sqlalchemy as sql
 
-__all__ = ["State", "Urgency", "cursors", "events", "metadata", "standings", "transfers", "workers"]
+__all__ = [
+    "State",
+    "Urgency",
+    "backlog",
+    "cursors",
+    "events",
+    "metadata",
+    "standings",
+    "transfers",
+    "workers",
+]
 
 
 class State(StrEnum):
@@ -78,6 +88,7 @@ transfers = sql.Table(
     _partial("held", "held_for IS NOT NULL", "held_for"),
     _partial("sending", f"state = '{State.SENDING}'", "account", "batch"),
     _partial("delayed", f"state = '{State.DELAYED}'", "account", "due"),
+    _partial("backfill", "urgency = 2", "source", "state", "confirmed", "size"),
     _partial("acknowledged", f"state = '{State.ACKNOWLEDGED}'", "account", "due"),
 )
 """One row for each instance and destination. Times are seconds since 1970, UTC."""
@@ -104,6 +115,16 @@ cursors = sql.Table(
     sql.Column("since", sql.Float, nullable=False),  # when following began
 )
 """How far each Orthanc's changes have been read."""
+
+backlog = sql.Table(
+    "gcp_backlog",
+    metadata,
+    sql.Column("source", sql.Text, primary_key=True),
+    sql.Column("study", sql.Text, primary_key=True),  # Orthanc's identifier
+    sql.Column("updated", sql.Text, nullable=False),  # as Orthanc tells it: 20261121T221844
+    sql.Index("gcp_backlog_newest", "source", "updated"),
+)
+"""The studies that a backfill has still to look at."""
 
 workers = sql.Table(
     "gcp_workers",

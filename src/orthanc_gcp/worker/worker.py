@@ -14,6 +14,7 @@ from orthanc_gcp.configuration import Account, Settings
 from orthanc_gcp.custody import database
 from orthanc_gcp.custody.allowance import Allowance
 from orthanc_gcp.custody.archive import Archive
+from orthanc_gcp.custody.backfill import Backfill
 from orthanc_gcp.custody.carrier import Carrier, Destination
 from orthanc_gcp.custody.dispatcher import Dispatcher
 from orthanc_gcp.custody.follower import Follower
@@ -37,6 +38,7 @@ IDLE, ACTIVE = 0.3, 0.05
 """Seconds between two looks at Orthanc's changes, while nothing comes and while something does."""
 LONGEST_PAUSE = 10.0
 BELONG_EVERY = 1.0
+_AHEAD_OF_BACKFILL = (Urgency.LIVE, Urgency.DEMANDED)
 LAST_WORDS = 5
 """Seconds that requests have to break off when the worker stops."""
 
@@ -80,6 +82,17 @@ class Worker:
         self._workflows = Workflows(self._engine, name, carrier, witness, self._work.set)
         rules = Rules(settings.rules, archive.simplified_tags)
         self._follower = Follower(self.ledger, archive, rules, self._clock, self._work.set)
+        self.backfill = Backfill(
+            self.ledger,
+            archive,
+            rules,
+            settings.backfill,
+            len({rule.to for rule in settings.rules}),
+            self._clock,
+            lambda: self._follower.source,
+            self._must_stop,
+            self._work.set,
+        )
         self._dispatcher = Dispatcher(
             self.ledger,
             self.destinations,
@@ -89,6 +102,7 @@ class Worker:
             lambda: self._follower.source,
             self._allowed,
             {account.name: account.give_up_after for account in settings.accounts},
+            settings.backfill.max_bytes_per_second if settings.backfill else None,
         )
 
     def run(self) -> None:
@@ -107,7 +121,7 @@ class Worker:
         self._workflows.start()
         loops = [
             threading.Thread(target=loop, name=f"gcp-{loop.__name__.strip('_')}")
-            for loop in (self._follow, self._belong)
+            for loop in (self._follow, self._fill, self._belong)
         ]
         for thread in loops:
             thread.start()
@@ -145,6 +159,16 @@ class Worker:
         source = self._follower.open()
         mine = self._membership is not None and self._membership.follows
         return bool(source) and mine and self._follower.step()
+
+    def _fill(self) -> None:
+        pause = IDLE
+        while not self._stopping.wait(pause):
+            pause = self._try("backfill", self._fill_if_mine, pause, 0.0, IDLE)
+
+    def _fill_if_mine(self) -> bool:
+        """The worker that follows an Orthanc also does its backfill."""
+        mine = self._membership is not None and self._membership.follows
+        return mine and self.backfill.step()
 
     def _belong(self) -> None:
         """Take over what workers have left behind that died."""
@@ -194,13 +218,16 @@ class Worker:
         return None
 
     def _allowed(self, _account: str) -> Collection[Urgency]:
-        return tuple(Urgency)
+        return tuple(Urgency) if self.backfill.open() else _AHEAD_OF_BACKFILL
 
     def _destination(self, settings: Settings, account: Account) -> Destination:
         url = settings.dicomweb_url(account)
         caps = []
         if account.max_bytes_per_second:
             caps.append(self._allowance(f"{account.name}:bytes", account.max_bytes_per_second))
+        slow = []
+        if settings.backfill and settings.backfill.max_bytes_per_second:
+            slow.append(self._allowance("backfill:bytes", settings.backfill.max_bytes_per_second))
         request: Callable[[], None] = _free
         if account.max_requests_per_minute:
             rate = account.max_requests_per_minute / 60
@@ -213,7 +240,9 @@ class Worker:
             pace=Pace(self._clock, account.max_connections),
             replaces=account.on_conflict == "Replace",
             verify=account.verify,
-            takers=lambda: [cap.taker() for cap in caps],
+            takers=lambda urgency: [
+                cap.taker() for cap in (*caps, *(slow if urgency == Urgency.BACKFILL else ()))
+            ],
             request=request,
         )
 
