@@ -240,7 +240,7 @@ def test_a_restart_of_the_worker_does_not_begin_again_but_a_person_may(tmp_path)
         assert site.states() == {State.CONFIRMED: 3}
 
 
-def test_several_workers_share_it_and_one_reads(tmp_path):
+def test_of_several_workers_one_reads_it(tmp_path):
     postgres = Postgres()
     studies = [make_study(instances=10) for _ in range(6)]
     backfill = {"MaxWaiting": 20, "MaxBytesPerSecond": 100_000}

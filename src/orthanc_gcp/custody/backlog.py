@@ -141,7 +141,7 @@ class Backlog:
         query = (
             sql.select(backlog.c.study)
             .where(self._mine)
-            .order_by(backlog.c.updated.desc(), backlog.c.study)
+            .order_by(backlog.c.updated.desc(), backlog.c.study.desc())
             .limit(limit)
         )
         with self._ledger.reading() as connection:

@@ -122,7 +122,7 @@ backlog = sql.Table(
     sql.Column("source", sql.Text, primary_key=True),
     sql.Column("study", sql.Text, primary_key=True),  # Orthanc's identifier
     sql.Column("updated", sql.Text, nullable=False),  # as Orthanc tells it: 20261121T221844
-    sql.Index("gcp_backlog_newest", "source", "updated"),
+    sql.Index("gcp_backlog_newest", "source", "updated", "study"),
 )
 """The studies that a backfill has still to look at."""
 
