@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from orthanc_gcp.configuration import read
 from orthanc_gcp.configuration.kinds import option_names
-from orthanc_gcp.configuration.options import Account, DicomWeb, Globals, Section
+from orthanc_gcp.configuration.options import Account, Backfill, DicomWeb, Globals, Section
 from tests.support.keys import STORE
 
 SERVICE = {**STORE, "ServiceAccountFile": "key.json"}
@@ -216,6 +216,58 @@ def test_names_that_are_unusual_but_right(name):
 )
 def test_a_wrong_option_outside_the_accounts(configuration, message):
     assert message in [str(p) for p in read(configuration).problems if p.error]
+
+
+RULES = [{"To": "my-google"}]
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (False, None),
+        (True, Backfill()),
+        ({}, Backfill()),
+        (
+            {"Schedule": ["20:00-06:00", "Sat,Sun 00:00-24:00"], "MaxBytesPerSecond": 5},
+            Backfill(schedule=("20:00-06:00", "Sat,Sun 00:00-24:00"), max_bytes_per_second=5),
+        ),
+    ],
+)
+def test_a_backfill(value, expected):
+    settings = read(with_account(SERVICE, Send=RULES, Backfill=value))
+    assert texts(settings) == []
+    assert settings.backfill == expected
+    assert read(with_account(SERVICE, Send=RULES)).backfill is None
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ("nightly", ": found 'nightly', expected true, false or an object"),
+        ([], ": found a list, expected true, false or an object"),
+        (
+            {"Schedule": ["8:00-9:00"]},
+            ".Schedule: found a list, expected a list of windows such as "
+            '"20:00-06:00" or "Sat,Sun 00:00-24:00"',
+        ),
+        ({"MaxWaiting": 0}, ".MaxWaiting: found 0, expected a whole number, at least 1"),
+        ({"Shedule": ["20:00-06:00"]}, ".Shedule: unknown option, did you mean Schedule?"),
+    ],
+)
+def test_a_wrong_backfill_sends_nothing(value, message):
+    settings = read(with_account(SERVICE, Send=RULES, Backfill=value))
+    assert settings.backfill is None
+    assert [(str(one), one.error) for one in settings.problems] == [
+        (f"GoogleCloudPlatform.Backfill{message}", True)
+    ]
+
+
+def test_a_backfill_without_a_rule_sends_nothing():
+    settings = read(with_account(SERVICE, Backfill=True))
+    assert settings.backfill is None
+    assert texts(settings) == [
+        "GoogleCloudPlatform.Backfill: no rule says what is sent where, expected Send beside it"
+    ]
 
 
 def test_unknown_options_are_warnings_with_the_nearest_name():

@@ -11,7 +11,7 @@ import typer.main
 
 from orthanc_gcp import configuration
 from orthanc_gcp.cli import app
-from orthanc_gcp.configuration import Account, DicomWeb, Globals, Section, SendRule
+from orthanc_gcp.configuration import Account, Backfill, DicomWeb, Globals, Section, SendRule
 from orthanc_gcp.configuration.kinds import option_names
 from orthanc_gcp.custody.tables import State
 from orthanc_gcp.plugin.custody import AGE, FIGURES, UNITS, UP
@@ -33,8 +33,9 @@ def table(title: str) -> dict[str, str]:
     ("title", "options"),
     [
         ("Options of an account", option_names(Account)),
-        ("Options of the section", [*option_names(Section), "Accounts", "Send"]),
+        ("Options of the section", [*option_names(Section), "Accounts", "Send", "Backfill"]),
         ("Rules", option_names(SendRule)),
+        ("Backfill", option_names(Backfill)),
         (
             "Options of Orthanc",
             [
@@ -65,6 +66,7 @@ def test_documented_defaults():
     assert orthanc["HttpsVerifyPeers"] == "`true`"
     assert Globals().https_verify_peers is True
     assert orthanc["DicomWeb.Root"] == f"`{DicomWeb().root}`"
+    assert int(table("Backfill")["MaxWaiting"]) == Backfill().max_waiting
     mandatory = {name for name, default in account.items() if default == "mandatory"}
     assert mandatory == {"Project", "Location", "Dataset", "DicomStore"}
 

@@ -21,6 +21,7 @@ from orthanc_gcp.terminal.send import send
 from orthanc_gcp.terminal.status import status
 from orthanc_gcp.terminal.steering import pause, resume, retry
 from orthanc_gcp.terminal.verify import verify
+from orthanc_gcp.worker.backfill import backfill
 from orthanc_gcp.worker.command import worker
 
 __all__ = ["app"]
@@ -73,7 +74,7 @@ def sidecar(
 
 
 for command in (
-    *(check, worker, status, receipt, verify, send, retry, pause, resume),
+    *(check, worker, status, receipt, verify, send, backfill, retry, pause, resume),
     *(demo, emulator),
 ):
     app.command()(command)

@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from orthanc_gcp.configuration.problems import Problem, shown
+from orthanc_gcp.configuration.timetable import is_window
 
 __all__ = [
     "ADC",
@@ -30,6 +31,7 @@ __all__ = [
     "PATTERNS",
     "PORT",
     "PROXY",
+    "SCHEDULE",
     "SCOPES",
     "SECONDS",
     "STORE_PART",
@@ -103,6 +105,10 @@ def _is_tags(value: Any) -> bool:
     )
 
 
+def _is_schedule(value: Any) -> bool:
+    return _is_words(value) and all(map(is_window, value))
+
+
 def _is_database(value: Any) -> bool:
     return isinstance(value, str) and value.startswith(("postgresql://", "postgres://", "sqlite:"))
 
@@ -132,6 +138,7 @@ TAGS = Kind("an object of DICOM keywords and values", _is_tags)
 VERIFY = _one_of("Search", "Sample", "Bytes")
 OBJECT = Kind("an object", lambda value: isinstance(value, dict))
 PROXY = Kind("a proxy as host:port or http://user:password@host:port", _is_proxy)
+SCHEDULE = Kind('a list of windows such as "20:00-06:00" or "Sat,Sun 00:00-24:00"', _is_schedule)
 SCOPES = Kind("a list of strings, at least one", _is_words)
 SECONDS = Kind("a whole number of seconds, from 0 to 86400", _is_seconds)
 STORE_PART = Kind("a string of letters, digits, '-', '_', '.' or ':'", _is_store_part)

@@ -22,6 +22,7 @@ from orthanc_gcp.configuration.kinds import (
     PATTERNS,
     PORT,
     PROXY,
+    SCHEDULE,
     SCOPES,
     SECONDS,
     STORE_PART,
@@ -39,6 +40,7 @@ __all__ = [
     "HEALTHCARE_SCOPE",
     "SECTION",
     "Account",
+    "Backfill",
     "DicomWeb",
     "Globals",
     "Section",
@@ -53,6 +55,7 @@ DEFAULT_TIMEOUT = 60
 DEFAULT_REFRESH_INTERVAL = 60
 DEFAULT_KEY_MAX_AGE_DAYS = 90
 DEFAULT_BACKLOG_AGE = 900
+DEFAULT_MAX_WAITING = 10_000
 
 
 @dataclass(frozen=True)
@@ -113,8 +116,17 @@ class SendRule:
 
 
 @dataclass(frozen=True)
+class Backfill:
+    """``GoogleCloudPlatform.Backfill``: how what was there before is sent."""
+
+    schedule: tuple[str, ...] = option(SCHEDULE, ())
+    max_bytes_per_second: int | None = option(AMOUNT, None)
+    max_waiting: int = option(AMOUNT, DEFAULT_MAX_WAITING)
+
+
+@dataclass(frozen=True)
 class Section:
-    """The ``GoogleCloudPlatform`` section without its accounts and rules."""
+    """The ``GoogleCloudPlatform`` section without its accounts, rules and backfill."""
 
     base_url: str = option(URL, DEFAULT_BASE_URL)
     timeout: int = option(SECONDS, DEFAULT_TIMEOUT)
@@ -157,6 +169,7 @@ class Settings:
     accounts: tuple[Account, ...]
     folder: Path
     rules: tuple[SendRule, ...] = ()
+    backfill: Backfill | None = None
     problems: tuple[Problem, ...] = ()
     rejected: dict[str, tuple[Problem, ...]] = field(default_factory=dict)
 

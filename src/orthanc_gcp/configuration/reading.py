@@ -12,6 +12,7 @@ from orthanc_gcp.configuration.kinds import option_names, read_options
 from orthanc_gcp.configuration.options import (
     SECTION,
     Account,
+    Backfill,
     DicomWeb,
     Globals,
     Section,
@@ -46,7 +47,7 @@ def read(configuration: Any, folder: Path = Path()) -> Settings:
     whole = _object(configuration, "the configuration", problems)
     section = _object(whole.get(SECTION, {}), SECTION, problems)
     dicom_web = _object(whole.get("DicomWeb", {}), "DicomWeb", problems)
-    problems += unknown(section, [*option_names(Section), "Accounts", "Send"], SECTION)
+    problems += unknown(section, [*option_names(Section), "Accounts", "Send", "Backfill"], SECTION)
     accounts, rejected = _accounts(section, dicom_web, problems)
     rules = tuple(
         _rules(section.get("Send", []), {*rejected, *(one.name for one in accounts)}, problems)
@@ -58,6 +59,7 @@ def read(configuration: Any, folder: Path = Path()) -> Settings:
         accounts=accounts,
         rejected=rejected,
         rules=rules,
+        backfill=_backfill(section.get("Backfill", False), bool(rules), problems),
         folder=folder,
     )
     problems += _risks(settings) if settings.accounts else _no_account(problems)
@@ -123,6 +125,24 @@ def _rules(entries: Any, accounts: set[str], problems: list[Problem]) -> Iterato
         problems += (replace(problem, error=True) for problem in found)
         if not found:
             yield SendRule(**values)
+
+
+def _backfill(value: Any, rules: bool, problems: list[Problem]) -> Backfill | None:
+    """What is asked for; with a mistake in it, nothing is sent at a time that was not meant."""
+    path = f"{SECTION}.Backfill"
+    if isinstance(value, bool):
+        value = {} if value else None
+    elif not isinstance(value, dict):
+        problems.append(Problem(path, f"found {shown(value)}, expected true, false or an object"))
+        return None
+    if value is None:
+        return None
+    found = unknown(value, option_names(Backfill), path)
+    values = read_options(Backfill, value, path, found)
+    if not rules:
+        found.append(Problem(path, "no rule says what is sent where, expected Send beside it"))
+    problems += (replace(problem, error=True) for problem in found)
+    return None if found else Backfill(**values)
 
 
 def _credential_problems(account: Account, path: str) -> Iterator[Problem]:

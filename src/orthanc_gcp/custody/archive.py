@@ -20,6 +20,7 @@ MOST_CHANGES = 1000
 _PORTION = 200
 _PIECE = 256 * 1024
 _FILE_NAME = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_STUDIES, _OVERLAP = 500, 50
 
 
 @dataclass(frozen=True)
@@ -94,6 +95,32 @@ class Archive:
             since += len(page)
             if page:
                 yield page
+
+    def studies(self) -> Iterator[list[tuple[str, str]]]:
+        """All studies with their last update (``20261121T221844``), page by page.
+
+        Pages overlap: a study may come twice, and none is left out because others were deleted
+        meanwhile.
+        """
+        begin, tail, whole = 0, frozenset[str](), True
+        while whole:
+            page = self._call("GET", f"/studies?since={begin}&limit={_STUDIES}&expand")
+            identifiers = [study["ID"] for study in page]
+            if tail and tail.isdisjoint(identifiers):  # a whole overlap was deleted
+                begin, tail = max(0, begin - 10 * _STUDIES), frozenset()
+                continue
+            yield [(study["ID"], study.get("LastUpdate", "")) for study in page]
+            whole = len(page) == _STUDIES
+            begin, tail = begin + _STUDIES - _OVERLAP, frozenset(identifiers[-_OVERLAP:])
+
+    def instances_of(self, study: str) -> list[str]:
+        """The identifiers of a study's instances; none when it was deleted."""
+        found = self._orthanc.call("GET", f"/studies/{study}") or {}
+        instances: list[str] = []
+        for one in found.get("Series", []):
+            series = self._orthanc.call("GET", f"/series/{one}") or {}
+            instances += series.get("Instances", [])
+        return instances
 
     def describe(self, resources: Sequence[str]) -> list[Description]:
         """Instances; those that Orthanc does not have any more are left out."""

@@ -15,7 +15,7 @@ from orthanc_gcp.custody.archive import Archive
 from orthanc_gcp.custody.conflict import Difference, differences
 from orthanc_gcp.custody.ledger import Ledger, Transfer, Verdict
 from orthanc_gcp.custody.pace import Pace
-from orthanc_gcp.custody.tables import State
+from orthanc_gcp.custody.tables import State, Urgency
 from orthanc_gcp.errors import PublicationError
 from orthanc_gcp.store import DicomStore, Outcome, Part, PartError, Result, Stored, StoreError
 
@@ -51,8 +51,8 @@ class Destination:
     pace: Pace
     replaces: bool
     verify: str
-    takers: Callable[[], Sequence[Callable[[int], None]]]
-    """Rate caps on bytes, one set for each request."""
+    takers: Callable[[Urgency], Sequence[Callable[[int], None]]]
+    """Rate caps on bytes, one set for each request, by the urgency of all that it carries."""
     request: Callable[[], None]
     """Waits for its turn under the cap on requests."""
 
@@ -104,11 +104,15 @@ class Carrier:
         parts = [self._part(transfer, digests) for transfer in transfers]
         replace = transfers[0].replace
         client = destination.upsert if replace else destination.store
-        takers = destination.takers()
+        takers = destination.takers(Urgency(transfers[0].urgency))
+        held_back = 0.0
 
         def throttle(count: int) -> None:
+            nonlocal held_back
+            before = self._clock.now()
             for take in takers:
                 take(count)
+            held_back += self._clock.now() - before
 
         began = self._clock.now()
         try:
@@ -124,7 +128,9 @@ class Carrier:
         except StoreError as error:
             return self._refused(destination, transfers, error)
         size = sum(transfer.size for transfer in transfers)
-        destination.pace.succeeded(len(transfers), size, self._clock.now() - began)
+        # What a cap takes is no slowness of the store.
+        seconds = self._clock.now() - began - held_back
+        destination.pace.succeeded(len(transfers), size, seconds)
         return self._judge(destination, transfers, stored, digests)
 
     def _part(self, transfer: Transfer, digests: dict[str, str]) -> Part:

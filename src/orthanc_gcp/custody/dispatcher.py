@@ -19,6 +19,8 @@ _log = logging.getLogger(__name__)
 LOOK_EVERY = 0.5
 SWEEP_EVERY = 10.0
 HOUSEKEEP_EVERY = 30.0
+BACKFILL_LASTS = 2.0
+"""Seconds that a request of a capped backfill may take: the connections are not lent for long."""
 
 
 class Dispatcher:
@@ -32,6 +34,8 @@ class Dispatcher:
         Account -> what may be sent to it now: nothing while it is paused.
     give_up_after
         Account -> seconds after which what was not sent goes to quarantine; None for never.
+    backfill_rate
+        Bytes a second that a backfill is capped to; None for no cap.
     """
 
     def __init__(
@@ -44,10 +48,12 @@ class Dispatcher:
         source: Callable[[], str],
         allowed: Callable[[str], Collection[Urgency]],
         give_up_after: Mapping[str, float | None],
+        backfill_rate: int | None = None,
     ) -> None:
         self._ledger, self._destinations, self._workflows = ledger, destinations, workflows
         self._worker, self._clock, self._allowed = worker, clock, allowed
         self._source, self._give_up_after = source, give_up_after
+        self._backfill_rate = backfill_rate
         self._looked = self._swept = self._kept = float("-inf")
         self._unattended: set[str] = set()
 
@@ -71,9 +77,32 @@ class Dispatcher:
         return started
 
     def _send(self, destination: Destination) -> bool:
-        account, started = destination.account, False
-        source, urgencies = self._source(), self._allowed(account)
-        while source and urgencies and self._workflows.sending(account) < destination.pace.window:
+        urgencies, window = self._allowed(destination.account), destination.pace.window
+        if not urgencies or not window:
+            return False
+        size = destination.pace.bytes
+        live = [urgency for urgency in urgencies if urgency != Urgency.BACKFILL]
+        most = destination.pace.most
+        started = self._start(destination, live, window, most, size)
+        if Urgency.BACKFILL in urgencies:
+            # It never has all connections: what arrives meanwhile finds one that is free.
+            if self._backfill_rate is not None:
+                size = min(size, int(self._backfill_rate * BACKFILL_LASTS))
+            lent = _lent(window), _lent(most)
+            started |= self._start(destination, [Urgency.BACKFILL], *lent, size)
+        return started
+
+    def _start(
+        self,
+        destination: Destination,
+        urgencies: Collection[Urgency],
+        most: int,
+        of_all: int,
+        size: int,
+    ) -> bool:
+        """Start batches until so many run here, or with all workers; or nothing waits."""
+        account, source, started = destination.account, self._source(), False
+        while source and urgencies and self._workflows.sending(account) < most:
             batch = f"batch-{uuid.uuid4().hex}"
             claimed = self._ledger.claim(
                 account,
@@ -81,8 +110,8 @@ class Dispatcher:
                 batch,
                 self._worker,
                 most_instances=destination.pace.instances,
-                most_bytes=destination.pace.bytes,
-                most_batches=destination.pace.most,
+                most_bytes=size,
+                most_batches=of_all,
                 urgencies=urgencies,
             )
             if not claimed:
@@ -113,3 +142,8 @@ class Dispatcher:
         for account, seconds in self._give_up_after.items():
             if seconds is not None:
                 self._ledger.give_up(account, self._source(), self._ledger.now() - seconds)
+
+
+def _lent(connections: int) -> int:
+    """How many of some connections a backfill may have."""
+    return max(1, connections - max(1, connections // 4))

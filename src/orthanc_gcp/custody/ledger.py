@@ -74,6 +74,7 @@ class Transfer:
     received: float
     reason: str | None
     worker: str | None
+    urgency: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,8 +284,8 @@ class Ledger:
     ) -> list[Transfer]:
         """Give waiting instances to a batch, the most urgent and oldest first.
 
-        At least one, whatever its size; all with the same way of sending, no SOP Instance UID
-        twice. None while all workers together have so many batches of the account.
+        At least one, whatever its size; all with the same urgency and way of sending, no SOP
+        Instance UID twice. None while all workers together have so many batches of the account.
         """
         queue = (
             sql.select(*_COLUMNS)
@@ -405,7 +406,10 @@ class Ledger:
             )
 
     def give_up(self, account: str, source: str, before: float) -> None:
-        """What was received before a moment and is still not sent needs a person."""
+        """What was received before a moment and is still not sent needs a person.
+
+        A backfill was received long ago, and may have to wait for its hours.
+        """
         with self.writing() as connection:
             old = connection.scalars(
                 sql.select(transfers.c.id)
@@ -414,6 +418,7 @@ class Ledger:
                     transfers.c.source == source,
                     transfers.c.state.in_([State.WAITING, State.DELAYED]),
                     transfers.c.received < before,
+                    transfers.c.urgency != Urgency.BACKFILL,
                 )
                 .limit(10_000)
             ).all()
@@ -631,20 +636,21 @@ def _in(account: str, state: State) -> sql.ColumnElement[bool]:
 def _fitting(waiting: Iterator[Transfer], most_bytes: int) -> Iterator[Transfer]:
     """The first of them, and the following that may share a request with it."""
     total, count, company, uids = 0, 0, None, set()
-    replace = None
+    first = None
     for transfer in waiting:
         limits = [most for most in (company, transfer.company) if most is not None]
         if count and (
             total + transfer.size > most_bytes
             or (limits and count >= min(limits))
-            or transfer.replace != replace
+            or (transfer.replace, transfer.urgency) != first
         ):
             return
         if transfer.instance in uids:
             continue
         yield transfer
         uids.add(transfer.instance)
-        total, count, replace = total + transfer.size, count + 1, transfer.replace
+        total, count = total + transfer.size, count + 1
+        first = transfer.replace, transfer.urgency
         company = min(limits) if limits else None
 
 

@@ -10,6 +10,7 @@ __all__ = [
     "IS_OWED",
     "State",
     "Urgency",
+    "backlog",
     "cursors",
     "events",
     "metadata",
@@ -93,6 +94,7 @@ transfers = sql.Table(
     _partial("held", "held_for IS NOT NULL", "held_for"),
     _partial("sending", f"state = '{State.SENDING}'", "account", "batch"),
     _partial("delayed", f"state = '{State.DELAYED}'", "account", "due"),
+    _partial("backfill", "urgency = 2", "source", "state", "confirmed", "size"),
     _partial("acknowledged", f"state = '{State.ACKNOWLEDGED}'", "account", "due"),
     _partial("owed", IS_OWED, "account", "received"),
 )
@@ -120,6 +122,16 @@ cursors = sql.Table(
     sql.Column("since", sql.Float, nullable=False),  # when following began
 )
 """How far each Orthanc's changes have been read."""
+
+backlog = sql.Table(
+    "gcp_backlog",
+    metadata,
+    sql.Column("source", sql.Text, primary_key=True),
+    sql.Column("study", sql.Text, primary_key=True),  # Orthanc's identifier
+    sql.Column("updated", sql.Text, nullable=False),  # as Orthanc tells it: 20261121T221844
+    sql.Index("gcp_backlog_newest", "source", "updated", "study"),
+)
+"""The studies that a backfill has still to look at."""
 
 workers = sql.Table(
     "gcp_workers",

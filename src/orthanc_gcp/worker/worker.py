@@ -15,6 +15,7 @@ from orthanc_gcp.configuration import Account, Settings
 from orthanc_gcp.custody import database
 from orthanc_gcp.custody.allowance import Allowance
 from orthanc_gcp.custody.archive import Archive
+from orthanc_gcp.custody.backfill import Backfill
 from orthanc_gcp.custody.carrier import Carrier, Destination
 from orthanc_gcp.custody.demand import demand
 from orthanc_gcp.custody.dispatcher import Dispatcher
@@ -44,6 +45,7 @@ ASK_EVERY = 0.5
 """Seconds between two looks at what people have paused."""
 LONGEST_PAUSE = 10.0
 BELONG_EVERY = 1.0
+_AHEAD_OF_BACKFILL = (Urgency.LIVE, Urgency.DEMANDED)
 LAST_WORDS = 5
 """Seconds that requests have to break off when the worker stops."""
 
@@ -97,6 +99,17 @@ class Worker:
             if settings.section.webhook
             else None
         )
+        self.backfill = Backfill(
+            self.ledger,
+            archive,
+            rules,
+            settings.backfill,
+            len({rule.to for rule in settings.rules}),
+            self._clock,
+            lambda: self._follower.source,
+            self._must_stop,
+            self._work.set,
+        )
         self._dispatcher = Dispatcher(
             self.ledger,
             self.destinations,
@@ -106,6 +119,7 @@ class Worker:
             lambda: self._follower.source,
             self._allowed,
             {account.name: account.give_up_after for account in settings.accounts},
+            settings.backfill.max_bytes_per_second if settings.backfill else None,
         )
 
     def listen(self, secret: str, host: str = "127.0.0.1", port: int = 0) -> int:
@@ -145,7 +159,7 @@ class Worker:
             one.start()
         loops = [
             threading.Thread(target=loop, name=f"gcp-{loop.__name__.strip('_')}")
-            for loop in (self._follow, self._belong)
+            for loop in (self._follow, self._fill, self._belong)
         ]
         for thread in loops:
             thread.start()
@@ -185,6 +199,16 @@ class Worker:
         source = self._follower.open()
         mine = self._membership is not None and self._membership.follows
         return bool(source) and mine and self._follower.step()
+
+    def _fill(self) -> None:
+        pause = IDLE
+        while not self._stopping.wait(pause):
+            pause = self._try("backfill", self._fill_if_mine, pause, 0.0, IDLE)
+
+    def _fill_if_mine(self) -> bool:
+        """The worker that follows an Orthanc also does its backfill."""
+        mine = self._membership is not None and self._membership.follows
+        return mine and self.backfill.step()
 
     def _belong(self) -> None:
         """Take over what workers have left behind that died."""
@@ -237,7 +261,7 @@ class Worker:
         now = self._clock.now()
         if now - self._asked > ASK_EVERY:
             self._paused, self._asked = self.reports.paused(), now
-        return () if account in self._paused else tuple(Urgency)
+        return () if account in self._paused else self._urgencies()
 
     def _change(self) -> None:
         """Somebody has paused, resumed, asked for something: see at once."""
@@ -251,11 +275,17 @@ class Worker:
         """What keeps each account from being sent to just now."""
         return {name: one.pace.problem for name, one in self.destinations.items()}
 
+    def _urgencies(self) -> Collection[Urgency]:
+        return tuple(Urgency) if self.backfill.open() else _AHEAD_OF_BACKFILL
+
     def _destination(self, settings: Settings, account: Account) -> Destination:
         url = settings.dicomweb_url(account)
         caps = []
         if account.max_bytes_per_second:
             caps.append(self._allowance(f"{account.name}:bytes", account.max_bytes_per_second))
+        slow = []
+        if settings.backfill and settings.backfill.max_bytes_per_second:
+            slow.append(self._allowance("backfill:bytes", settings.backfill.max_bytes_per_second))
         request: Callable[[], None] = _free
         if account.max_requests_per_minute:
             rate = account.max_requests_per_minute / 60
@@ -268,7 +298,9 @@ class Worker:
             pace=Pace(self._clock, account.max_connections),
             replaces=account.on_conflict == "Replace",
             verify=account.verify,
-            takers=lambda: [cap.taker() for cap in caps],
+            takers=lambda urgency: [
+                cap.taker() for cap in (*caps, *(slow if urgency == Urgency.BACKFILL else ()))
+            ],
             request=request,
         )
 
