@@ -66,6 +66,7 @@ transfers = sql.Table(
     sql.Column("batch", sql.Text),
     sql.Column("worker", sql.Text),
     sql.Column("received", sql.Float, nullable=False),
+    sql.Column("wanted", sql.Float, nullable=False),  # since when it is to be sent
     sql.Column("acknowledged", sql.Float),
     sql.Column("confirmed", sql.Float),
     sql.UniqueConstraint("account", "source", "resource"),
