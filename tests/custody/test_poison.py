@@ -88,3 +88,16 @@ def test_an_instance_that_the_store_cannot_give_back(tmp_path):
         wait_truly(site, confirmed=7, acknowledged=1)
         site.emulator.switch(faults=[])
         wait_truly(site, confirmed=8)
+
+
+def test_an_instance_that_is_invalid(site):
+    """Orthanc takes a UID with a letter; the store names it as invalid, among others it takes."""
+    files = make_study(instances=9)
+    uid = dcmread(BytesIO(files[2])).SOPInstanceUID.encode()
+    files[2] = files[2].replace(uid, uid[:-1] + b"x")
+    for file in files:
+        site.upload(file)
+    wait_truly(site, confirmed=8, quarantined=1)
+    (row,) = odd_ones(site)
+    assert row.reason == "invalid"
+    assert row.detail
