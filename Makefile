@@ -4,7 +4,7 @@ VENV := .venv
 RUN := $(VENV)/bin
 PACKAGES := orthanc orthanc-dicomweb orthanc-python python3.11-venv chromium faketime postgresql
 
-.PHONY: setup demo test lint compat bench clean
+.PHONY: setup demo test lint compat torture bench clean
 
 setup: $(VENV)/.ready
 
@@ -32,6 +32,10 @@ lint: setup
 compat: setup
 	command -v debootstrap >/dev/null || { apt-get update -qq && apt-get install -y -qq debootstrap; }
 	$(RUN)/pytest -n0 --timeout 900 compat
+
+# Kills and failures by chance, N times, and what takes long: N=1000 SEED=1 make torture
+torture: setup
+	TORTURE_N=$(N) TORTURE_SEED=$(SEED) $(RUN)/pytest -n0 -s --timeout 0 torture
 
 bench: setup
 	$(RUN)/python -m bench

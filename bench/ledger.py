@@ -148,7 +148,7 @@ def _pass_through(ledger: Ledger, first: int, number: int, source: str = SOURCE)
             return
         ledger.settle(batch, [Verdict(row.id, State.ACKNOWLEDGED, digest="a" * 64) for row in rows])
         for series in ledger.complete(ACCOUNT, {row.series: 0 for row in rows}):
-            ledger.confirm([row.id for row in ledger.acknowledged(ACCOUNT, series)])
+            ledger.confirm([row.id for row in ledger.acknowledged(ACCOUNT, series)], ledger.now())
         ledger.wake(ACCOUNT)
         ledger.due_for_a_look(ACCOUNT)
 
@@ -171,7 +171,7 @@ def _arrival(index: int, source: str) -> Arrival:
 
 def _fill(ledger: Ledger, first: int, last: int) -> None:
     """Instances that were confirmed long ago."""
-    done = {"state": State.CONFIRMED, "digest": "a" * 64, "attempts": 1, "replace": False}
+    done = {"state": State.CONFIRMED, "digest": "a" * 64, "attempts": 1, "replace": False, "wanted": 0.0}
     names = set(transfers.c.keys())
     for start in range(first, last, _PORTION):
         rows = [_arrival(index, SOURCE) for index in range(start, min(start + _PORTION, last))]

@@ -136,6 +136,11 @@ class Archive:
                     found.append(_described(entry, own, study))
         return found
 
+    def size(self, resource: str) -> int | None:
+        """The bytes of an instance, None without it; descriptions tell them modulo 4 GiB only."""
+        found = self._orthanc.call("GET", f"/instances/{resource}/attachments/dicom/size")
+        return None if found is None else int(found)
+
     def members(self, resource: str) -> list[str]:
         """The instances of a patient, study, series or instance, by Orthanc's identifier.
 

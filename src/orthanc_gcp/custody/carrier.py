@@ -7,7 +7,7 @@ import logging
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from orthanc_gcp.clock import Clock
@@ -102,8 +102,8 @@ class Carrier:
     def _send(self, destination: Destination, transfers: list[Transfer]) -> list[Verdict]:
         digests: dict[str, str] = {}
         parts = [self._part(transfer, digests) for transfer in transfers]
-        replace = transfers[0].replace
-        client = destination.upsert if replace else destination.store
+        replaces = transfers[0].replace
+        client = destination.upsert if replaces else destination.store
         takers = destination.takers(Urgency(transfers[0].urgency))
         held_back = 0.0
 
@@ -119,7 +119,7 @@ class Carrier:
             destination.request()
             stored = client.store(
                 parts,
-                replace=replace,
+                replace=replaces,
                 throttle=throttle if takers else None,
                 stop=self._stopping,
             )
@@ -202,14 +202,12 @@ class Carrier:
 
     def _without(self, transfers: list[Transfer], error: PartError) -> list[Verdict]:
         """One instance could not be read; nothing was stored, and the others go at once."""
+        # While Orthanc is away, the others would fail as well.
+        away = error.reason == "down"
+        due = self._ledger.now() + row_pause(2, self._luck()) if away else None
+        state = State.DELAYED if away else State.WAITING
         others = [
-            Verdict(
-                row.id,
-                State.WAITING,
-                company=row.company,
-                replace=row.replace,
-                attempts=row.attempts,
-            )
+            replace(_as_it_was(row), state=state, due=due)
             for row in transfers
             if row.instance != error.instance
         ]
@@ -219,39 +217,29 @@ class Carrier:
         ]
 
     def _unreadable(self, row: Transfer, error: PartError) -> Verdict:
-        if error.reason == "gone":
-            if row.reason == "missing":
-                words = "the store lost it, and Orthanc has deleted it"
-                return self._quarantined(row, "lost", words, row.digest)
-            words = "it was deleted in Orthanc before it was sent"
-            return Verdict(row.id, State.WITHDRAWN, "deleted", words, attempts=row.attempts)
-        if error.reason == "size":
-            try:
-                described = self._archive.describe([row.resource])
-            except PublicationError:
-                described = []
-            if described and described[0].size != row.size:
-                return Verdict(
-                    row.id, State.WAITING, size=described[0].size, attempts=row.attempts + 1
-                )
+        try:
+            if error.reason == "gone" and not self._archive.describe([row.resource]):
+                return self._deleted(row)
+            size = self._archive.size(row.resource)
+        except PublicationError as problem:
+            return self._delayed(row, "orthanc", str(problem))
+        if size not in (None, row.size):
+            return Verdict(row.id, State.WAITING, size=size, attempts=row.attempts + 1)
         return self._delayed(row, "orthanc", str(error))
+
+    def _deleted(self, row: Transfer) -> Verdict:
+        if row.digest is not None:
+            words = "the store acknowledged it and lost it, and Orthanc has deleted it"
+            return self._quarantined(row, "lost", words, row.digest)
+        words = "it was deleted in Orthanc before it was sent"
+        return Verdict(row.id, State.WITHDRAWN, "deleted", words, attempts=row.attempts)
 
     def _refused(
         self, destination: Destination, transfers: list[Transfer], error: StoreError
     ) -> list[Verdict]:
         """The request failed as a whole."""
         if error.reason == "aborted":
-            return [
-                Verdict(
-                    row.id,
-                    State.WAITING,
-                    row.reason,
-                    company=row.company,
-                    replace=row.replace,
-                    attempts=row.attempts,
-                )
-                for row in transfers
-            ]
+            return [_as_it_was(row) for row in transfers]
         words, reason = str(error), error.reason
         if len(transfers) > 1 or error.retryable or error.status in (401, 403, 404):
             _log.warning("account %s: %s", destination.account, words)
@@ -264,9 +252,10 @@ class Carrier:
             ]
         if error.status == 401:
             self._tokens.renew(destination.account)
-        destination.pace.failed(words, too_big=reason == "timeout")
+        suspect = len(transfers) == 1 and transfers[0].attempts >= BISECT_AFTER
+        destination.pace.failed(words, too_big=reason == "timeout", suspect=suspect)
         # Without permission nothing is wrong with the instances: they wait for it.
-        counts = error.status not in (401, 403, 404)
+        counts = error.status not in (401, 403, 404) and reason not in ("no_token", "unauthorized")
         return [
             self._delayed(row, reason, words, len(transfers), counts=counts) for row in transfers
         ]
@@ -280,15 +269,7 @@ class Carrier:
             destination.pace.failed(str(error), too_big=True)
         half = (len(transfers) + 1) // 2
         return [
-            Verdict(
-                row.id,
-                State.WAITING,
-                error.reason,
-                str(error),
-                company=half,
-                replace=row.replace,
-                attempts=row.attempts,
-            )
+            replace(_as_it_was(row), reason=error.reason, detail=str(error), company=half)
             for row in transfers
         ]
 
@@ -310,14 +291,13 @@ class Carrier:
         elif counts and attempts >= BISECT_AFTER:
             company = min(company or together, max(1, (together + 1) // 2))
         wait = row_pause(attempts, self._luck()) if pause is None else pause
-        return Verdict(
-            row.id,
-            State.DELAYED,
-            reason,
-            words,
+        return replace(
+            _as_it_was(row),
+            state=State.DELAYED,
+            reason=reason,
+            detail=words,
             due=self._ledger.now() + wait,
             company=company,
-            replace=row.replace,
             attempts=attempts,
         )
 
@@ -341,6 +321,19 @@ class Carrier:
 
     def _tell(self, row: Transfer, kind: str, words: str) -> None:
         self._ledger.tell(row.account, kind, words, row.study, row.instance)
+
+
+def _as_it_was(row: Transfer) -> Verdict:
+    """Back to the queue: nothing was learnt about the instance."""
+    return Verdict(
+        row.id,
+        State.WAITING,
+        row.reason,
+        digest=row.digest,
+        company=row.company,
+        replace=row.replace,
+        attempts=row.attempts,
+    )
 
 
 def row_pause(attempts: int, luck: float) -> float:

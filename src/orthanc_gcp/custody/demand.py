@@ -42,8 +42,7 @@ def demand(ledger: Ledger, archive: Archive, account: str, resources: Iterable[s
                     instance=one.instance,
                     size=one.size,
                     file=one.file,
-                    # What is as old as its study would be given up at once, by ``GiveUpAfter``.
-                    received=ledger.now(),
+                    received=one.received,
                     urgency=Urgency.DEMANDED,
                 )
                 for one in described

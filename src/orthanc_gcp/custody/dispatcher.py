@@ -56,6 +56,7 @@ class Dispatcher:
         self._backfill_rate = backfill_rate
         self._looked = self._swept = self._kept = float("-inf")
         self._unattended: set[str] = set()
+        self._ahead = float("inf")
 
     def step(self) -> bool:
         """Start what can be started; whether something was."""
@@ -63,6 +64,7 @@ class Dispatcher:
         look, sweep = now - self._looked > LOOK_EVERY, now - self._swept > SWEEP_EVERY
         if look:
             self._looked = now
+            self._mind_the_clock(now)
         if sweep:
             self._swept = now
             self._attend()
@@ -127,6 +129,16 @@ class Dispatcher:
         series = self._ledger.due_for_a_look(destination.account)
         if series:
             self._workflows.look(destination.account, series)
+
+    def _mind_the_clock(self, now: float) -> None:
+        """When the wall clock was set back, nothing is to wait until it is the old time again.
+
+        Whether that happened before this worker started is not known.
+        """
+        ahead = self._ledger.now() - now
+        if ahead < self._ahead - 1:
+            self._ledger.hasten()
+        self._ahead = ahead
 
     def _attend(self) -> None:
         """Instances whose batch nobody carries, for two sweeps, wait again."""

@@ -6,10 +6,11 @@ import logging
 from collections.abc import Callable, Sequence
 
 from orthanc_gcp.clock import Clock
-from orthanc_gcp.custody.archive import Archive, Change
+from orthanc_gcp.custody.archive import Archive, Change, Changes
 from orthanc_gcp.custody.ledger import Arrival, Cursor, Ledger
 from orthanc_gcp.custody.rules import Rules
 from orthanc_gcp.custody.tables import Urgency
+from orthanc_gcp.errors import PublicationError
 
 __all__ = ["Follower"]
 
@@ -17,6 +18,7 @@ _log = logging.getLogger(__name__)
 
 SWEEP_EVERY = 15.0
 COMPARE_AT_MOST_EVERY = 60.0
+MOST_ASIDE = 1000
 STABLE = ("StableSeries", "StableStudy")
 
 
@@ -61,17 +63,17 @@ class Follower:
         cursor = self._cursor or self._begin()
         # The change before is asked for again: that it is still there shows that nobody cleared.
         page = self._archive.changes(max(0, cursor.seq - 1))
-        entries = [entry for entry in page.entries if entry.seq > cursor.seq]
         if page.last < cursor.seq:
             self._start_over(cursor)
             return True
-        anchored = cursor.seq == 0 or (page.entries and page.entries[0].seq == cursor.seq)
-        if not anchored and page.last > cursor.seq:
-            self._gap = True
-        if entries:
-            self._read(cursor, entries)
+        news = page.last > cursor.seq
+        if news:
+            if not _continues(page, cursor.seq):
+                self._open_gap()
+            entries = [entry for entry in page.entries if entry.seq > cursor.seq]
+            self._read(cursor, entries, page.last)
         self._tend()
-        return bool(entries)
+        return news
 
     def open(self) -> str:
         """Learn which Orthanc it is; the ledger's name for it."""
@@ -85,20 +87,28 @@ class Follower:
         if cursor is None:
             cursor = self._ledger.begin(source, self._archive.last_change())
             _log.info("following Orthanc %s from now on", source)
+        self._gap = self._ledger.has_gap(source)
         self._cursor = cursor
         return cursor
 
     def _start_over(self, cursor: Cursor) -> None:
         """The newest change is older than what was read: the index was replaced."""
         _log.warning("Orthanc's changes start over (another index?): they are read from the start")
+        self._open_gap()
         self._ledger.rewind(self._source, 0)
         self._cursor = Cursor(0, cursor.since)
-        self._gap = True
 
-    def _read(self, cursor: Cursor, entries: Sequence[Change]) -> None:
+    def _open_gap(self) -> None:
+        """Changes are gone that nobody has read: written down, for a crash must not hide it."""
+        if not self._gap:
+            self._ledger.open_gap(self._source)
+            self._gap = True
+
+    def _read(self, cursor: Cursor, entries: Sequence[Change], seq: int) -> None:
         new = {entry.resource: entry.seq for entry in entries if entry.kind == "NewInstance"}
-        arrivals = self._arrivals(list(new), new.get)
-        seq = entries[-1].seq
+        arrivals, unreadable = self._examine(list(new), new.get)
+        if unreadable:
+            self._put_aside(unreadable)
         self._ledger.record(arrivals, self._source, seq)
         self._cursor = Cursor(seq, cursor.since)
         stable = [entry.resource for entry in entries if entry.kind in STABLE]
@@ -107,16 +117,38 @@ class Follower:
         if arrivals or stable:
             self._on_arrival()
 
-    def _arrivals(
+    def _examine(
         self, resources: Sequence[str], change: Callable[[str], int | None]
-    ) -> list[Arrival]:
-        return [
-            arrival
-            for description in self._archive.describe(resources)
-            for arrival in self._rules.arrivals(
-                self._source, description, change(description.resource) or 0, Urgency.LIVE
-            )
-        ]
+    ) -> tuple[list[Arrival], list[str]]:
+        """What some instances make for the ledger, and those whose attributes cannot be read."""
+        arrivals: list[Arrival] = []
+        unreadable: list[str] = []
+        for description in self._archive.describe(resources):
+            number = change(description.resource) or 0
+            try:
+                arrivals += self._rules.arrivals(self._source, description, number, Urgency.LIVE)
+            except PublicationError as error:
+                if not error.status:  # nothing can be read from it just now
+                    raise
+                unreadable.append(description.resource)
+        return arrivals, unreadable
+
+    def _put_aside(self, unreadable: list[str]) -> None:
+        """Remember instances that no rule can be applied to, so that they hold up nobody."""
+        aside = list({*self._ledger.aside(self._source), *unreadable})
+        if len(aside) > MOST_ASIDE:
+            raise PublicationError("Orthanc cannot read what it has stored", reason="orthanc")
+        _log.error("Orthanc cannot read %d instances: they are tried again", len(unreadable))
+        self._ledger.put_aside(self._source, aside)
+
+    def _try_again(self) -> None:
+        aside = self._ledger.aside(self._source)
+        if not aside:
+            return
+        arrivals, unreadable = self._examine(aside, lambda _: 0)
+        self._ledger.record(arrivals)
+        self._ledger.put_aside(self._source, unreadable)
+        self._on_arrival()
 
     def _tend(self) -> None:
         now = self._clock.now()
@@ -126,9 +158,12 @@ class Follower:
             if held := self._ledger.held(self._source):
                 self._ledger.release(self._archive.stable(held))
                 self._on_arrival()
+            self._try_again()
         if self._gap and now - self._compared > COMPARE_AT_MOST_EVERY:
-            self._compared, self._gap = now, False
+            self._compared = now
             self.compare()
+            self._ledger.close_gap(self._source)
+            self._gap = False
 
     def compare(self) -> int:
         """Find instances that the ledger lacks, as when somebody has cleared ``/changes``.
@@ -139,12 +174,11 @@ class Follower:
         missed = 0
         for page in self._archive.instances():
             unknown = set(page) - self._ledger.known(self._source, page)
-            arrivals = [
-                arrival
-                for arrival in self._arrivals(sorted(unknown), lambda _: 0)
-                # Orthanc tells whole seconds.
-                if arrival.received >= int(cursor.since)
-            ]
+            found, unreadable = self._examine(sorted(unknown), lambda _: 0)
+            if unreadable:
+                self._put_aside(unreadable)
+            # Orthanc tells whole seconds.
+            arrivals = [arrival for arrival in found if arrival.received >= int(cursor.since)]
             if arrivals:
                 self._ledger.record(arrivals)
                 missed += len(arrivals)
@@ -156,3 +190,11 @@ class Follower:
             )
             self._on_arrival()
         return missed
+
+
+def _continues(page: Changes, seq: int) -> bool:
+    """Whether a page goes on where reading has ended, with nothing between.
+
+    The last change that was read may be gone: Orthanc forgets those of what was deleted.
+    """
+    return bool(page.entries) and page.entries[0].seq in (seq, seq + 1)

@@ -158,9 +158,11 @@ class Ledger:
         return new
 
     def _insert(self, connection: sql.Connection, arrivals: Sequence[Arrival]) -> int:
+        now = self.now()
         statement = self._upsert(transfers)
         new = statement.excluded
-        again = {name: new[name] for name in ("size", "file", "state", "urgency", "held_for")}
+        described = ("size", "file", "state", "urgency", "held_for", "received", "wanted")
+        again = {name: new[name] for name in described}
         change = sql.case((new.change > transfers.c.change, new.change), else_=transfers.c.change)
         fresh = dict.fromkeys(
             (
@@ -179,17 +181,12 @@ class Ledger:
         done = connection.execute(
             statement.on_conflict_do_update(
                 index_elements=["account", "source", "resource"],
-                set_={
-                    **again,
-                    **fresh,
-                    "change": change,
-                    "received": new.received,
-                    "attempts": 0,
-                    "replace": False,
-                },
-                # A change that was read before is nothing new; a demand opens what was closed,
-                # and does not wait for anything.
+                set_={**again, **fresh, "change": change, "attempts": 0, "replace": False},
+                # A change that was read before is nothing new, whatever its number in an index
+                # that was replaced; a demand opens what was closed, and does not wait for
+                # anything.
                 where=(new.change > transfers.c.change)
+                | (new.received > transfers.c.received)
                 | (
                     (new.urgency == Urgency.DEMANDED)
                     & (
@@ -209,6 +206,7 @@ class Ledger:
                     "state": State.HELD if arrival.held_for else State.WAITING,
                     "attempts": 0,
                     "replace": False,
+                    "wanted": now,
                 }
                 for arrival in arrivals
             ],
@@ -246,6 +244,37 @@ class Ledger:
         """Read the changes again from a place; those known already change nothing."""
         with self.writing() as connection:
             connection.execute(cursors.update().where(cursors.c.source == source).values(seq=seq))
+
+    def has_gap(self, source: str) -> bool:
+        """Whether changes of an Orthanc were lost before they were read."""
+        return self._standing(f"gap:{source}") is not None
+
+    def open_gap(self, source: str) -> None:
+        """Changes of an Orthanc are gone that were not read."""
+        self._stand(f"gap:{source}", self.now())
+
+    def close_gap(self, source: str) -> None:
+        """A comparison has found what those changes would have told."""
+        self._stand(f"gap:{source}", None)
+
+    def aside(self, source: str) -> list[str]:
+        """The instances of an Orthanc whose attributes could not be read for the rules."""
+        return list(self._standing(f"aside:{source}") or ())
+
+    def put_aside(self, source: str, resources: Sequence[str]) -> None:
+        """Remember these, in place of those before."""
+        self._stand(f"aside:{source}", list(resources) or None)
+
+    def _standing(self, name: str) -> Any:
+        query = sql.select(standings.c.value).where(standings.c.name == name)
+        with self.reading() as connection:
+            return connection.scalar(query)
+
+    def _stand(self, name: str, value: Any) -> None:
+        with self.writing() as connection:
+            connection.execute(standings.delete().where(standings.c.name == name))
+            if value is not None:
+                connection.execute(standings.insert().values(name=name, value=value))
 
     def held(self, source: str, limit: int = 1000) -> list[str]:
         """The series and studies of an Orthanc that instances are held for."""
@@ -368,6 +397,16 @@ class Ledger:
         with self.writing() as connection:
             connection.execute(transfers.update().where(due).values(state=State.WAITING, due=None))
 
+    def hasten(self) -> None:
+        """The clock was set back: moments that were noted by the old time are now."""
+        now = self.now()
+        with self.writing() as connection:
+            for state in (State.DELAYED, State.ACKNOWLEDGED):
+                late = (transfers.c.state == state) & (transfers.c.due > now)
+                connection.execute(transfers.update().where(late).values(due=now))
+            early = (transfers.c.state == State.ACKNOWLEDGED) & (transfers.c.acknowledged > now)
+            connection.execute(transfers.update().where(early).values(acknowledged=now))
+
     def lost_batches(self, worker: str) -> list[str]:
         """The batches that a worker holds instances for."""
         query = sql.select(transfers.c.batch).where(
@@ -406,9 +445,9 @@ class Ledger:
             )
 
     def give_up(self, account: str, source: str, before: float) -> None:
-        """What was received before a moment and is still not sent needs a person.
+        """What was to be sent before a moment, and is not, needs a person.
 
-        A backfill was received long ago, and may have to wait for its hours.
+        A backfill may have to wait for its hours.
         """
         with self.writing() as connection:
             old = connection.scalars(
@@ -417,7 +456,7 @@ class Ledger:
                     transfers.c.account == account,
                     transfers.c.source == source,
                     transfers.c.state.in_([State.WAITING, State.DELAYED]),
-                    transfers.c.received < before,
+                    transfers.c.wanted < before,
                     transfers.c.urgency != Urgency.BACKFILL,
                 )
                 .limit(10_000)
@@ -470,14 +509,18 @@ class Ledger:
                     found[row.id] = row.acknowledged
         return found
 
-    def confirm(self, seen: Sequence[int]) -> None:
-        """These acknowledged instances were seen in the store."""
+    def confirm(self, seen: Sequence[int], looked: float) -> None:
+        """These instances, acknowledged before somebody looked, were seen in the store."""
         now = self.now()
         with self.writing() as connection:
             for some in _portions(seen, _MOST_PARAMETERS):
                 connection.execute(
                     transfers.update()
-                    .where(transfers.c.id.in_(some), transfers.c.state == State.ACKNOWLEDGED)
+                    .where(
+                        transfers.c.id.in_(some),
+                        transfers.c.state == State.ACKNOWLEDGED,
+                        transfers.c.acknowledged <= looked,
+                    )
                     .values(
                         state=State.CONFIRMED,
                         confirmed=now,

@@ -73,9 +73,15 @@ class Pace:
             self._window = max(1.0, self._window / 2)
             return self._back_off(problem, retry_after)
 
-    def failed(self, problem: str, *, too_big: bool = False) -> float:
-        """A request was not answered as it should; the seconds until the next."""
+    def failed(self, problem: str, *, too_big: bool = False, suspect: bool = False) -> float:
+        """A request was not answered as it should; the seconds until the next.
+
+        ``suspect`` tells that it was that of one instance which has failed before: as long as the
+        others succeed, it does not hold them up.
+        """
         with self._lock:
+            if suspect and self._failures == 0:
+                return 0.0
             if too_big:
                 self._shrink()
             return self._back_off(problem, None)
@@ -88,6 +94,8 @@ class Pace:
         self._failures += 1
         self.problem = problem
         longest = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(self._failures - 1, 10))
-        pause = retry_after if retry_after is not None else longest * (0.5 + self._luck() / 2)
+        pause: float = longest * (0.5 + self._luck() / 2)
+        if retry_after is not None:  # "0" must not make it ask without a breath
+            pause = max(retry_after, FIRST_PAUSE)
         self._resume = max(self._resume, self._clock.now() + pause)
         return pause

@@ -218,8 +218,6 @@ class Reports:
             sql.literal(now), of.account, of.study, of.instance, sql.literal("retried"), of.reason
         ).where(where)
         names = ["time", "account", "study", "instance", "kind", "detail"]
-        # Who gave up would give up again: the time that it may take begins anew.
-        received = sql.case((of.reason == "gave_up", now), else_=of.received)
         fresh = dict.fromkeys(
             (
                 "due",
@@ -238,7 +236,7 @@ class Reports:
             changed = connection.execute(
                 transfers.update()
                 .where(where)
-                .values(**fresh, state=State.WAITING, attempts=0, replace=False, received=received)
+                .values(**fresh, state=State.WAITING, attempts=0, replace=False, wanted=now)
             )
         self._forget()
         return int(changed.rowcount)
@@ -328,8 +326,8 @@ def paused_name(account: str) -> str:
 
 
 def _oldest(connection: sql.Connection, account: str) -> float | None:
-    """When the oldest instance that is still to be sent was received; a backfill is old anyway."""
-    query = sql.select(sql.func.min(transfers.c.received)).where(
+    """Since when the oldest instance that is not sent is to be sent; a backfill may wait."""
+    query = sql.select(sql.func.min(transfers.c.wanted)).where(
         transfers.c.account == account, sql.text(IS_OWED)
     )
     found: float | None = connection.scalar(query)

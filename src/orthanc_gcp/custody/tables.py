@@ -81,7 +81,8 @@ transfers = sql.Table(
     sql.Column("batch", sql.Text),
     sql.Column("worker", sql.Text),
     sql.Column("identity", sql.Text),  # in whose name it was sent, to Google
-    sql.Column("received", sql.Float, nullable=False),  # by Orthanc; or when it was asked for
+    sql.Column("received", sql.Float, nullable=False),
+    sql.Column("wanted", sql.Float, nullable=False),  # since when it is to be sent
     sql.Column("acknowledged", sql.Float),
     sql.Column("confirmed", sql.Float),
     sql.UniqueConstraint("account", "source", "resource"),
@@ -96,7 +97,7 @@ transfers = sql.Table(
     _partial("delayed", f"state = '{State.DELAYED}'", "account", "due"),
     _partial("backfill", "urgency = 2", "source", "state", "confirmed", "size"),
     _partial("acknowledged", f"state = '{State.ACKNOWLEDGED}'", "account", "due"),
-    _partial("owed", IS_OWED, "account", "received"),
+    _partial("owed", IS_OWED, "account", "wanted"),
 )
 """One row for each instance and destination. Times are seconds since 1970, UTC."""
 

@@ -22,6 +22,8 @@ FEW = 4
 PATIENCE = 30.0
 """Seconds that a search may lag behind; what is still missing then is sent again."""
 SHORTEST_WAIT, LONGEST_WAIT = 0.3, 10.0
+UNREADABLE = (404, 500)
+"""Statuses of an instance that a search finds and the store cannot give back."""
 SAMPLE = 20
 """``Sample`` compares the bytes of one instance out of so many."""
 
@@ -56,16 +58,18 @@ class Witness:
                 self._ledger.look_again(waiting, self._ledger.now() + LONGEST_WAIT / 2)
 
     def _look(self, destination: Destination, series: str) -> None:
+        began = self._ledger.now()
         rows = self._ledger.acknowledged(destination.account, series)
         if not rows:
             return
         present = self._present(destination, rows)
         seen = [row for row in rows if row.instance in present]
-        missing = [row for row in rows if row.instance not in present]
-        different = self._different(destination, seen)
-        self._ledger.confirm([row.id for row in seen if row.id not in different])
+        different, unread = self._compare(destination, seen)
+        doubtful = {verdict.id for verdict in different} | {row.id for row in unread}
+        self._ledger.confirm([row.id for row in seen if row.id not in doubtful], began)
         if different:
-            self._ledger.send_again(list(different.values()))
+            self._ledger.send_again(different)
+        missing = [row for row in rows if row.instance not in present] + unread
         if missing:
             self._wait_for(missing)
 
@@ -115,19 +119,28 @@ class Witness:
             attempts=row.attempts + 1,
         )
 
-    def _different(self, destination: Destination, seen: list[Transfer]) -> dict[int, Verdict]:
-        """Those whose bytes in the store are not the ones that were sent."""
-        found: dict[int, Verdict] = {}
+    def _compare(
+        self, destination: Destination, seen: list[Transfer]
+    ) -> tuple[list[Verdict], list[Transfer]]:
+        """Those whose bytes in the store are not the ones sent, and those it cannot give back."""
+        different: list[Verdict] = []
+        unread: list[Transfer] = []
         for row in seen:
             if not _is_compared(destination.verify, row):
                 continue
             destination.request()
-            with destination.store.open(row.study, row.series, row.instance) as pieces:
-                theirs, size, _ = digest_of(pieces)
+            try:
+                with destination.store.open(row.study, row.series, row.instance) as pieces:
+                    theirs, size, _ = digest_of(pieces)
+            except StoreError as error:
+                if error.status not in UNREADABLE:  # it says nothing about this instance
+                    raise
+                unread.append(row)
+                continue
             if theirs != row.digest:
                 words = f"the store gives back {size} bytes with SHA-256 {theirs}"
-                found[row.id] = self._again(row, "different", words)
-        return found
+                different.append(self._again(row, "different", words))
+        return different, unread
 
 
 def _is_compared(verify: str, row: Transfer) -> bool:

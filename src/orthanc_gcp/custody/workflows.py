@@ -66,13 +66,19 @@ class Workflows:
 
         @DBOS.workflow(name="transfer")
         def transfer(batch: str) -> None:
-            account, series = DBOS.run_step({"name": "send"}, self._send, batch)
+            try:
+                account, series = DBOS.run_step({"name": "send"}, self._send, batch)
+            finally:  # also when the database failed before or after the step
+                self._sent(batch)
             if series:
                 DBOS.run_step({"name": "confirm"}, self._confirm, account, series)
 
         @DBOS.workflow(name="look")
         def look(account: str, series: list[str]) -> None:
-            DBOS.run_step({"name": "confirm"}, self._confirm, account, series)
+            try:
+                DBOS.run_step({"name": "confirm"}, self._confirm, account, series)
+            finally:
+                self._looked(series)
 
         self._transfer, self._look = transfer, look
 
@@ -102,8 +108,7 @@ class Workflows:
             with SetWorkflowID(batch):
                 DBOS.start_workflow(self._transfer, batch)
         except Exception:
-            with self._lock:
-                self._sending.pop(batch, None)
+            self._sent(batch)
             raise
 
     def look(self, account: str, series: list[str]) -> None:
@@ -111,8 +116,13 @@ class Workflows:
         with self._lock:
             fresh = [uid for uid in series if uid not in self._looking]
             self._looking.update(fresh)
-        if fresh:
+        if not fresh:
+            return
+        try:
             DBOS.start_workflow(self._look, account, fresh)
+        except Exception:
+            self._looked(fresh)
+            raise
 
     def take_over(self, dead: str) -> None:
         """Carry on what another worker, which is dead, was doing."""
@@ -137,19 +147,21 @@ class Workflows:
             # The rows stay with the batch; the dispatcher finds that nobody carries it.
             _log.error("a batch was interrupted: %s", _short(error))
             return "", []
-        finally:
-            with self._lock:
-                self._sending.pop(batch, None)
-            self._on_sent()
+
+    def _sent(self, batch: str) -> None:
+        with self._lock:
+            self._sending.pop(batch, None)
+        self._on_sent()
 
     def _confirm(self, account: str, series: list[str]) -> None:
         try:
             self._witness.confirm(account, series)
         except Exception as error:
             _log.error("account %s: reading back was interrupted: %s", account, _short(error))
-        finally:
-            with self._lock:
-                self._looking.difference_update(series)
+
+    def _looked(self, series: list[str]) -> None:
+        with self._lock:
+            self._looking.difference_update(series)
 
 
 def _short(error: Any) -> str:

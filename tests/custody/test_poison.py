@@ -1,0 +1,103 @@
+"""One instance that cannot be sent: it is found among the others, and holds up nobody."""
+
+from __future__ import annotations
+
+import re
+from io import BytesIO
+
+import pytest
+from pydicom import dcmread
+
+from tests.support.front import Front
+from tests.support.mishaps import wait_truly
+from tests.support.orthanc import wait_until
+from tests.support.site import Site, make_study
+
+
+@pytest.fixture
+def front():
+    front = Front()
+    yield front
+    front.shutdown()
+    front.server_close()
+
+
+@pytest.fixture
+def site(tmp_path, front):
+    with Site(tmp_path, section={"BaseUrl": f"{front.url}/v1beta1/"}) as site:
+        front.target = site.emulator.url
+        site.wait_for_following()
+        yield site
+
+
+def odd_ones(site: Site):
+    return [row for row in site.rows() if row.state != "confirmed"]
+
+
+@pytest.mark.parametrize("trouble", [500, "reset"])
+def test_an_instance_that_always_fails(site, front, trouble):
+    files = make_study(instances=40)
+    poison = files[17][-2000:]
+    front.dislikes[poison] = trouble
+    resources = [site.upload(file) for file in files]
+    wait_until(lambda: site.states().get("confirmed") == 39, 60, lambda: f"{site.states()}")
+    (row,) = odd_ones(site)
+    assert row.resource == resources[17]
+    # It is tried again and again, and the others go beside it.
+    more = make_study(instances=10)
+    for file in more:
+        site.upload(file)
+    wait_until(lambda: site.states().get("confirmed") == 49, 20, lambda: f"{site.states()}")
+    assert odd_ones(site)[0].state in ("waiting", "delayed", "sending")
+    front.dislikes.clear()
+    wait_truly(site, confirmed=50)
+
+
+@pytest.mark.parametrize("trouble", [400, 413])
+def test_an_instance_that_is_refused(site, front, trouble):
+    files = make_study(instances=40)
+    front.dislikes[files[5][-2000:]] = trouble
+    resources = [site.upload(file) for file in files]
+    wait_truly(site, confirmed=39, quarantined=1)
+    (row,) = odd_ones(site)
+    assert row.resource == resources[5]
+    assert str(trouble) in row.detail
+    assert front.posts < 30
+
+
+def test_an_instance_that_is_too_large(site, front):
+    files = [*make_study(instances=20), *make_study(instances=1, size=400)]
+    front.largest = 100_000
+    for file in files:
+        site.upload(file)
+    wait_truly(site, confirmed=20, quarantined=1)
+    (row,) = odd_ones(site)
+    assert (row.reason, row.size) == ("too_large", len(files[-1]))
+
+
+def test_an_instance_that_the_store_cannot_give_back(tmp_path):
+    """It alone is in doubt; the rest of its series is compared and confirmed."""
+    with Site(tmp_path, account={"Verify": "Bytes"}) as site:
+        site.wait_for_following()
+        files = make_study(instances=8)
+        uid = str(dcmread(BytesIO(files[3])).SOPInstanceUID)
+        rule = {"method": "GET", "path": f"instances/{re.escape(uid)}$", "status": 500}
+        site.emulator.switch(faults=[rule])
+        for file in files:
+            site.upload(file)
+        wait_truly(site, confirmed=7, acknowledged=1)
+        site.emulator.switch(faults=[])
+        wait_truly(site, confirmed=8)
+
+
+def test_an_instance_that_is_invalid(site):
+    """Orthanc takes a UID with a letter; the store names it as invalid, among others it takes."""
+    files = make_study(instances=9)
+    uid = dcmread(BytesIO(files[2])).SOPInstanceUID.encode()
+    files[2] = files[2].replace(uid, uid[:-1] + b"x")
+    for file in files:
+        site.upload(file)
+    wait_truly(site, confirmed=8, quarantined=1)
+    (row,) = odd_ones(site)
+    assert row.reason == "invalid"
+    assert row.detail

@@ -1,0 +1,79 @@
+"""What stands between a hospital and Google: passes requests on, but for those it dislikes."""
+
+from __future__ import annotations
+
+import threading
+from http.client import HTTPConnection
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import urlsplit
+
+from tests.support.raw_server import reset
+
+_HOP = {"connection", "transfer-encoding", "content-length", "date", "server"}
+
+
+class Front(ThreadingHTTPServer):
+    """Gives requests to ``target``, an address, once it is set.
+
+    Attributes
+    ----------
+    largest
+        Longer bodies are answered 413.
+    dislikes
+        Bytes -> the status, or ``reset``, of a request that has them in its body.
+    posts
+        How many requests to store there were.
+    """
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.url = f"http://127.0.0.1:{self.server_port}"
+        self.target = ""
+        self.largest = 1 << 40
+        self.dislikes: dict[bytes, int | str] = {}
+        self.posts = 0
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Clients hang up as they like."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Front
+    protocol_version = "HTTP/1.1"
+
+    def _pass(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        self.server.posts += self.command == "POST"
+        trouble = next((what for of, what in self.server.dislikes.items() if of in body), None)
+        if len(body) > self.server.largest:
+            trouble = 413
+        if trouble == "reset":
+            self.close_connection = True
+            reset(self.connection)
+        elif trouble is not None:
+            self._answer(int(trouble), {"Content-Type": "text/html"}, b"<html>no</html>")
+        else:
+            upstream = HTTPConnection(urlsplit(self.server.target).netloc)
+            upstream.request(self.command, self.path, body, dict(self.headers))
+            answer = upstream.getresponse()
+            data = answer.read()
+            upstream.close()
+            self._answer(answer.status, dict(answer.headers), data)
+
+    do_GET = do_POST = do_PUT = _pass  # noqa: N815
+
+    def _answer(self, status: int, headers: dict[str, str], body: bytes) -> None:
+        self.send_response(status)
+        for name, value in headers.items():
+            if name.lower() not in _HOP:
+                self.send_header(name, value)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: Any) -> None:
+        """Nobody reads it."""

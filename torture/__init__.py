@@ -1,0 +1,1 @@
+"""Long tests that a hospital would believe: ``make torture``."""
