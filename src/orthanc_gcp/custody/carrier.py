@@ -36,6 +36,9 @@ class Tokens(Protocol):
     def renew(self, account: str) -> None:
         """The store refused the token: get another one."""
 
+    def identity(self, account: str) -> str | None:
+        """In whose name an account sends, as far as it is known."""
+
 
 @dataclass(frozen=True)
 class Destination:
@@ -92,7 +95,7 @@ class Carrier:
             )
             return account, []
         verdicts = self._send(destination, transfers)
-        self._ledger.settle(batch, verdicts)
+        self._ledger.settle(batch, verdicts, self._tokens.identity(account))
         acknowledged = {verdict.id for verdict in verdicts if verdict.state == State.ACKNOWLEDGED}
         return account, list({row.series: 0 for row in transfers if row.id in acknowledged})
 

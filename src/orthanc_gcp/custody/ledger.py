@@ -170,6 +170,7 @@ class Ledger:
                 "detail",
                 "batch",
                 "worker",
+                "identity",
                 "acknowledged",
                 "confirmed",
             )
@@ -327,8 +328,8 @@ class Ledger:
         with self.reading() as connection:
             return [Transfer(*row) for row in connection.execute(query)]
 
-    def settle(self, batch: str, verdicts: Iterable[Verdict]) -> None:
-        """Write down what became of the instances that a batch still holds."""
+    def settle(self, batch: str, verdicts: Iterable[Verdict], identity: str | None = None) -> None:
+        """Write down what became of the instances that a batch still holds, and who sent them."""
         grouped: dict[State, list[dict[str, Any]]] = defaultdict(list)
         for verdict in verdicts:
             values = asdict(verdict)
@@ -345,6 +346,7 @@ class Ledger:
                 written["size"] = sql.func.coalesce(size, transfers.c.size)
                 if state == State.ACKNOWLEDGED:
                     written["acknowledged"] = sql.literal(now)
+                    written["identity"] = sql.literal(identity, type_=sql.Text)
                 else:
                     written["batch"] = sql.null()
                 connection.execute(

@@ -211,7 +211,17 @@ class Reports:
         # Who gave up would give up again: the time that it may take begins anew.
         received = sql.case((of.reason == "gave_up", now), else_=of.received)
         fresh = dict.fromkeys(
-            ("due", "company", "reason", "detail", "batch", "worker", "acknowledged", "confirmed")
+            (
+                "due",
+                "company",
+                "reason",
+                "detail",
+                "batch",
+                "worker",
+                "identity",
+                "acknowledged",
+                "confirmed",
+            )
         )
         with self._ledger.writing() as connection:
             connection.execute(events.insert().from_select(names, told))

@@ -79,6 +79,7 @@ transfers = sql.Table(
     sql.Column("detail", sql.Text),
     sql.Column("batch", sql.Text),
     sql.Column("worker", sql.Text),
+    sql.Column("identity", sql.Text),  # in whose name it was sent, to Google
     sql.Column("received", sql.Float, nullable=False),  # by Orthanc; or when it was asked for
     sql.Column("acknowledged", sql.Float),
     sql.Column("confirmed", sql.Float),
