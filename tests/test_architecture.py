@@ -21,6 +21,7 @@ FLOORS = (
     {"doctor"},
     {"connector", "custody"},
     {"plugin", "sidecar", "examine", "emulator", "worker"},
+    {"terminal"},
     {"demo"},
     {"cli"},
     {"__main__"},

@@ -506,6 +506,34 @@ class Ledger:
                 )
             self._tell_of(connection, [verdict.id for verdict in missing], "missing")
 
+    def send_lost(self, lost: Sequence[Transfer]) -> int:
+        """Instances that the store once had, and has not any more, wait again; how many do."""
+        of, now, again = transfers.c, self.now(), 0
+        fresh = dict.fromkeys(("due", "company", "batch", "acknowledged", "confirmed"))
+        words = "the store acknowledged it, and a comparison did not find it there"
+        with self.writing() as connection:
+            for some in _portions([row.id for row in lost], _MOST_PARAMETERS):
+                chosen = of.id.in_(some), of.state.in_([State.ACKNOWLEDGED, State.CONFIRMED])
+                query = sql.select(of.id).where(*chosen).with_for_update()
+                rows = connection.scalars(query).all()
+                connection.execute(
+                    transfers.update()
+                    .where(of.id.in_(rows))
+                    .values(
+                        **fresh,
+                        state=State.WAITING,
+                        reason="missing",
+                        detail=words,
+                        attempts=0,
+                        replace=False,
+                        # As old as it is, it would be given up at once, by ``GiveUpAfter``.
+                        received=now,
+                    )
+                )
+                self._tell_of(connection, rows, "missing")
+                again += len(rows)
+        return again
+
     def due_for_a_look(self, account: str, limit: int = 200) -> list[str]:
         """Series with acknowledged instances that a look is due for, or whose look was lost."""
         now = self.now()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
@@ -19,7 +20,7 @@ from orthanc_gcp.clock import Clock
 from orthanc_gcp.custody.tables import workers
 from orthanc_gcp.errors import GcpError
 
-__all__ = ["Membership", "join"]
+__all__ = ["Membership", "join", "living"]
 
 _log = logging.getLogger(__name__)
 
@@ -61,8 +62,36 @@ def join(engine: sql.Engine, name: str, clock: Clock) -> Membership:
         There is a worker already, of the same name or on a database for one.
     """
     if engine.dialect.name == "sqlite":
-        return _Alone(Path(str(engine.url.database)))
+        return _Alone(engine)
     return _Several(engine, name, clock)
+
+
+def living(engine: sql.Engine) -> bool:
+    """Whether any worker runs on a database."""
+    if engine.dialect.name != "sqlite":
+        locks = sql.text(
+            "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'"
+            " AND granted AND classid = :kind"
+            " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+        )
+        with engine.connect() as connection:
+            return bool(connection.scalar(locks, {"kind": LIVES}))
+    try:
+        file = os.open(_lock_file(engine), os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(file)
+    return False
+
+
+def _lock_file(engine: sql.Engine) -> Path:
+    database = Path(str(engine.url.database))
+    return database.with_name(f"{database.name}.lock")
 
 
 class _Alone:
@@ -70,17 +99,24 @@ class _Alone:
 
     alive = follows = True
 
-    def __init__(self, database: Path) -> None:
-        lock = database.with_name(f"{database.name}.lock")
-        self._file = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    def __init__(self, engine: sql.Engine) -> None:
+        self._file = os.open(_lock_file(engine), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        # Who asks whether a worker lives holds the lock for a moment.
+        if not any(self._locks(pause) for pause in (0.0, 0.05, 0.2)):
+            os.close(self._file)
+            raise GcpError(
+                f"another worker has {engine.url.database}; "
+                "several workers need a PostgreSQL database",
+                reason="in_use",
+            )
+
+    def _locks(self, pause: float) -> bool:
+        time.sleep(pause)
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            os.close(self._file)
-            raise GcpError(
-                f"another worker has {database}; several workers need a PostgreSQL database",
-                reason="in_use",
-            ) from None
+            return False
+        return True
 
     def look(self, source: str) -> list[str]:  # noqa: ARG002
         return []

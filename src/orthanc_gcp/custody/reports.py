@@ -17,7 +17,7 @@ import sqlalchemy as sql
 from orthanc_gcp.custody.ledger import Ledger
 from orthanc_gcp.custody.tables import IS_OWED, State, Urgency, events, transfers
 
-__all__ = ["LARGEST_PAGE", "Reports", "Selection", "paused_name"]
+__all__ = ["LARGEST_PAGE", "Reports", "Selection", "paused_name", "utc"]
 
 LARGEST_PAGE = 1000
 FRESH = 1.0
@@ -178,6 +178,16 @@ class Reports:
         standings = self._ledger.standings(prefix)
         return {name.removeprefix(prefix) for name, value in standings.items() if value}
 
+    def delays(self, accounts: Iterable[str]) -> dict[str, str | None]:
+        """Why instances have to be tried again, as the last try that failed says, by account."""
+        of, found = transfers.c, {}
+        delayed = sql.literal(State.DELAYED.value, literal_execute=True)
+        with self._ledger.reading() as connection:
+            for account in accounts:
+                query = sql.select(of.detail).where(of.account == account, of.state == delayed)
+                found[account] = connection.scalar(query.order_by(of.due.desc()).limit(1))
+        return found
+
     # -- Doing --------------------------------------------------------------------------------
 
     def pause(self, account: str) -> None:
@@ -271,7 +281,7 @@ class Reports:
             "OldestUnsentSeconds": None if oldest is None else round(max(0.0, now - oldest), 3),
             "BytesPerSecond": round(rate.bytes, 1),
             "InstancesPerSecond": round(rate.instances, 3),
-            "EstimatedEnd": _utc(end),
+            "EstimatedEnd": utc(end),
         }
 
 
@@ -358,8 +368,8 @@ def _study(study: str, account: str, rows: Iterable[sql.Row[Any]]) -> dict[str, 
         "Account": account,
         "Study": study,
         **counts,
-        "FirstReceived": _utc(min(received, default=None)),
-        "LastConfirmed": _utc(max(confirmed, default=None)),
+        "FirstReceived": utc(min(received, default=None)),
+        "LastConfirmed": utc(max(confirmed, default=None)),
     }
 
 
@@ -378,14 +388,15 @@ def _instance(row: sql.Row[Any]) -> dict[str, Any]:
         "Attempts": row.attempts,
         "Reason": row.reason,
         "Detail": row.detail,
-        "NextTry": _utc(row.due) if row.state == State.DELAYED else None,
-        "Received": _utc(row.received),
-        "Acknowledged": _utc(row.acknowledged),
-        "Confirmed": _utc(row.confirmed),
+        "NextTry": utc(row.due) if row.state == State.DELAYED else None,
+        "Received": utc(row.received),
+        "Acknowledged": utc(row.acknowledged),
+        "Confirmed": utc(row.confirmed),
     }
 
 
-def _utc(seconds: float | None) -> str | None:
+def utc(seconds: float | None) -> str | None:
+    """A moment in seconds since 1970, as people and programs read it."""
     if seconds is None:
         return None
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")

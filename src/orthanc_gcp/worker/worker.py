@@ -29,8 +29,8 @@ from orthanc_gcp.custody.witness import Witness
 from orthanc_gcp.custody.workflows import Workflows
 from orthanc_gcp.errors import PublicationError
 from orthanc_gcp.orthanc_rest import OrthancRest
-from orthanc_gcp.store import DicomStore
 from orthanc_gcp.worker.api import Api, Listener
+from orthanc_gcp.worker.stores import store_of
 from orthanc_gcp.worker.tokens import Tokens
 from orthanc_gcp.worker.webhook import Webhook
 
@@ -263,8 +263,8 @@ class Worker:
             request = lambda: requests.take(1)  # noqa: E731
         return Destination(
             account=account.name,
-            store=self._store(settings, account, url),
-            upsert=self._store(settings, account, url.replace("/v1/", "/v1beta1/", 1)),
+            store=store_of(settings, account, self._tokens, url),
+            upsert=store_of(settings, account, self._tokens, url.replace("/v1/", "/v1beta1/", 1)),
             pace=Pace(self._clock, account.max_connections),
             replaces=account.on_conflict == "Replace",
             verify=account.verify,
@@ -274,18 +274,6 @@ class Worker:
 
     def _allowance(self, name: str, rate: float) -> Allowance:
         return Allowance(self.ledger, name, rate, self._stopping.wait)
-
-    def _store(self, settings: Settings, account: Account, url: str) -> DicomStore:
-        headers = {"x-goog-user-project": account.quota_project} if account.quota_project else {}
-        return DicomStore(
-            url,
-            lambda: self._tokens.token(account.name),
-            ca_certificates=settings.ca_certificates,
-            verify=settings.orthanc.https_verify_peers,
-            proxy=settings.orthanc.http_proxy,
-            connections=account.max_connections + 2,
-            headers=headers,
-        )
 
 
 def _free() -> None:

@@ -1,0 +1,67 @@
+"""Tells what the rules would send where; nothing is written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from orthanc_gcp.configuration import SendRule
+from orthanc_gcp.custody.archive import Archive
+from orthanc_gcp.custody.rules import Rules
+
+__all__ = ["Forecast", "forecast"]
+
+MOST_EXAMPLES = 3
+_PORTION = 1000
+
+
+@dataclass
+class Forecast:
+    """What one rule would send; ``rule`` is None for what none of them wants."""
+
+    rule: SendRule | None
+    instances: int = 0
+    bytes: int = 0
+    examples: list[str] = field(default_factory=list)
+    """Some Study Instance UIDs."""
+
+    def add(self, study: str, size: int) -> None:
+        """Count an instance."""
+        self.instances += 1
+        self.bytes += size
+        if study not in self.examples and len(self.examples) < MOST_EXAMPLES:
+            self.examples.append(study)
+
+
+def forecast(
+    archive: Archive, rules: Sequence[SendRule], resources: Iterable[str] | None = None
+) -> list[Forecast]:
+    """What each rule would send of some resources of Orthanc, or of all; the last is the rest.
+
+    Raises
+    ------
+    KeyError
+        Orthanc has no such resource.
+    PublicationError
+        Orthanc is away.
+    """
+    matcher = Rules(rules, archive.simplified_tags)
+    found = [Forecast(rule) for rule in rules]
+    rest = Forecast(None)
+    for some in _portions(archive, resources):
+        for described in archive.describe(some):
+            matching = matcher.matching(described).values()
+            for rule in matching:
+                found[rules.index(rule)].add(described.study, described.size)
+            if not matching:
+                rest.add(described.study, described.size)
+    return [*found, rest]
+
+
+def _portions(archive: Archive, resources: Iterable[str] | None) -> Iterator[list[str]]:
+    if resources is None:
+        yield from archive.instances()
+        return
+    members = list(dict.fromkeys(one for each in resources for one in archive.members(each)))
+    for start in range(0, len(members), _PORTION):
+        yield members[start : start + _PORTION]

@@ -1,0 +1,109 @@
+"""``orthanc-gcp send``: on demand, and what the rules would do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from orthanc_gcp.configuration import SendRule, Settings
+from orthanc_gcp.errors import PublicationError
+from orthanc_gcp.terminal.opening import Config, fail, opened, settings_of, the_account
+
+if TYPE_CHECKING:
+    from orthanc_gcp.custody.archive import Archive
+    from orthanc_gcp.custody.forecast import Forecast
+
+__all__ = ["send"]
+
+
+def send(
+    config: Config,
+    resources: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[RESOURCE]...",
+            help="Orthanc's identifiers of patients, studies, series or instances.",
+        ),
+    ] = None,
+    to: Annotated[str | None, typer.Option(metavar="ACCOUNT", help="Where to send.")] = None,
+    orthanc: Annotated[
+        str,
+        typer.Option(
+            envvar="ORTHANC_GCP_SEND_ORTHANC",
+            help="Orthanc's address: http://user:password@host:port/.",
+        ),
+    ] = "http://localhost:8042/",
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Send nothing: tell what the rules would send of these resources, or of all that "
+            "Orthanc has.",
+        ),
+    ] = False,
+) -> None:
+    """Have the worker send what Orthanc has, before what it backfills and after what comes in."""
+    settings = settings_of(config)
+    the_account(to, [one.name for one in settings.accounts])
+    for resource in resources or []:
+        if not resource.replace("-", "").isalnum():
+            fail(f"Orthanc has no resource {resource}: expected its own identifiers, not UIDs")
+    try:
+        if dry_run:
+            rules = [SendRule(to=to)] if to else settings.rules
+            _tell(_archive(settings, orthanc), rules, resources)
+        elif to and resources:
+            _send(settings, orthanc, to, resources)
+        else:
+            fail("name resources, and an account by --to; or ask for a --dry-run")
+    except KeyError as error:
+        fail(f"Orthanc has no resource {error.args[0]}")
+    except PublicationError as error:
+        fail(str(error))
+
+
+def _send(settings: Settings, orthanc: str, account: str, resources: list[str]) -> None:
+    with opened(settings) as ledger:
+        from orthanc_gcp.custody.demand import demand
+        from orthanc_gcp.custody.membership import living
+
+        queued = demand(ledger, _archive(settings, orthanc), account, resources)
+        later = "" if living(ledger.engine) else ", as soon as a worker runs"
+    typer.echo(f"{queued} instances are sent to {account}{later}")
+
+
+def _archive(settings: Settings, orthanc: str) -> Archive:
+    from orthanc_gcp.custody.archive import Archive
+    from orthanc_gcp.orthanc_rest import OrthancRest
+
+    return Archive(OrthancRest(orthanc, timeout=30, ca_certificates=settings.ca_certificates))
+
+
+def _tell(archive: Archive, rules: Sequence[SendRule], resources: list[str] | None) -> None:
+    from orthanc_gcp.custody.forecast import forecast
+
+    for each in forecast(archive, rules, resources):
+        typer.echo(_line(each))
+        for study in each.examples:
+            typer.echo(f"  such as study {study}")
+
+
+def _line(told: Forecast) -> str:
+    size = f"{told.instances} instances, {told.bytes} bytes"
+    if told.rule is None:
+        return f"to nobody: {size}"
+    return f"to {told.rule.to} ({_conditions(told.rule)}): {size}"
+
+
+def _conditions(rule: SendRule) -> str:
+    """What a rule asks for; of attributes only the names, for the values may be patient data."""
+    patterns = {
+        "Modalities": rule.modalities,
+        "CalledAet": rule.called_aet,
+        "RemoteAet": rule.remote_aet,
+        "Tags": tuple(rule.tags),
+    }
+    asked = [f"{name} {', '.join(values)}" for name, values in patterns.items() if values]
+    return "; ".join(asked) or "all"
