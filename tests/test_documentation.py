@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
+import typer.main
 
 from orthanc_gcp import configuration
 from orthanc_gcp.cli import app
@@ -86,14 +87,44 @@ def test_links_lead_somewhere(document):
             assert (document.parent / target).exists(), target
 
 
+COMMANDS = typer.main.get_command(app).commands
+GUIDE = (ROOT / "docs" / "commands.md").read_text()
+
+
 def test_commands_named_in_documents_exist():
-    commands = {
-        (command.name or command.callback.__name__.replace("_", "-"))
-        for command in app.registered_commands
-    }
     for document in DOCUMENTS:
         named = re.findall(r"[/`\n]orthanc-gcp ([a-z-]+)", document.read_text())
-        assert set(named) <= commands
+        assert set(named) <= set(COMMANDS)
+
+
+def test_every_command_is_documented_and_no_other():
+    listed = list(table_of(GUIDE.split("\n## ")[0], ""))
+    assert re.findall(r"^## (.+)$", GUIDE, re.MULTILINE) == listed
+    assert sorted(listed) == sorted(COMMANDS)
+
+
+# The emulator's options have a guide and a test of their own.
+@pytest.mark.parametrize("name", sorted(set(COMMANDS) - {"emulator"}))
+def test_every_option_of_a_command_is_documented_and_no_other(name):
+    parameters = [one for one in COMMANDS[name].params if not one.hidden]
+    options = {one.opts[0]: one for one in parameters if one.param_type_name == "option"}
+    section = GUIDE.split(f"\n## {name}\n")[1].split("\n## ")[0]
+    documented = table_of(section, "--")
+    assert set(documented) == set(options) - {"--help"}
+    for option, default in documented.items():
+        if isinstance(options[option].default, str) and default.startswith("`"):
+            assert default == f"`{options[option].default}`"
+        if options[option].envvar:
+            assert f"`{options[option].envvar}`" in section
+    for argument in parameters:
+        if argument.param_type_name == "argument":
+            assert (argument.metavar or argument.name.upper()).strip("[].") in section
+
+
+def table_of(text: str, prefix: str) -> dict[str, str]:
+    """The first two cells of each row about what begins with a prefix."""
+    rows = re.findall(r"^\| \[?`([^`]+)`[^|]*\|([^|]*)\|", text, re.MULTILINE)
+    return {name: cell.strip() for name, cell in rows if name.startswith(prefix)}
 
 
 def test_make_targets_named_in_documents_exist():

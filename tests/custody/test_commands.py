@@ -12,6 +12,7 @@ import select
 import signal
 import subprocess
 import sys
+import threading
 from datetime import UTC, datetime, timedelta
 
 import pydicom
@@ -19,6 +20,9 @@ import pytest
 from typer.testing import CliRunner
 
 from orthanc_gcp.cli import app
+from orthanc_gcp.custody.ledger import Ledger
+from orthanc_gcp.custody.reports import Reports
+from orthanc_gcp.terminal.words import age, count, moment
 from tests.support.emulator import STORE_PATH
 from tests.support.keys import STORE
 from tests.support.orthanc import wait_until
@@ -140,7 +144,26 @@ def test_status_counts_what_the_ledger_has(site):
     assert "no worker" not in text
 
 
-def test_status_tells_the_rate_and_the_problem(site):
+def test_status_measures_the_rate(site):
+    engine = site.engine()
+    reports = Reports(Ledger(engine))
+
+    def measured() -> bool:
+        run(site, "pause", "google")
+        study = Study(site)
+        # Between the two looks of the command.
+        resumption = threading.Timer(0.5, reports.resume, ("google",))
+        resumption.start()
+        google = run_json(site, "status")["Accounts"][0]
+        resumption.join()
+        study.confirmed()
+        return google["InstancesPerSecond"] > 0 and google["BytesPerSecond"] > 0
+
+    wait_until(measured, 60)
+    engine.dispose()
+
+
+def test_status_tells_the_problem(site):
     site.emulator.switch(faults=[{"path": "/dicomWeb/studies$", "method": "POST", "status": 503}])
     try:
         study = Study(site)
@@ -167,7 +190,7 @@ def test_the_ledger_is_read_while_the_worker_is_down(site):
         said = run(
             *(site, "send", study.resources[0]), "--to", SECOND, "--orthanc", site.orthanc.url
         )
-        assert "1 instances are sent to second, as soon as a worker runs" in said
+        assert "sent to second: 1 instance, as soon as a worker runs" in said
     finally:
         site.start_worker()
     study.wait_for(*["confirmed"] * 5)
@@ -305,8 +328,8 @@ def test_receipts_of_what_is_not_known(site):
 def test_verify_finds_what_is_missing_different_and_extra(site):
     study = Study(site, instances=6).confirmed()
     said = run(site, "verify", "--study", study.uid, "--bytes")
-    assert "compared 1 studies with 6 instances" in said
-    assert "none of them differ" in said
+    assert "compared 1 study, 6 instances, " in said
+    assert "no difference" in said
 
     missing, replaced, *_ = study.files
     delete(site, study, missing)
@@ -402,7 +425,7 @@ def test_send_on_demand(site):
     study = Study(site, modality="CT")  # which no rule wants
     parent = site.orthanc.json("GET", f"/instances/{study.resources[0]}/study")["ID"]
     said = run(site, "send", parent, "--to", SECOND, "--orthanc", site.orthanc.url)
-    assert said == "4 instances are sent to second\n"
+    assert said == "sent to second: 4 instances\n"
     study.confirmed()
     assert {row.account for row in study.rows()} == {SECOND}
     assert {row.urgency for row in study.rows()} == {1}
@@ -423,10 +446,10 @@ def test_a_dry_run_tells_what_the_rules_would_do_and_does_nothing(site):
     assert rest == _forecast("to nobody", total["CT"])
     assert "Secret" not in said
     some = run(site, "send", study.resources[0], "--dry-run", "--orthanc", site.orthanc.url)
-    assert f"to nobody: 1 instances, {kept[study.resources[0]]['FileSize']} bytes" in some
+    assert f"to nobody: 1 instance, {kept[study.resources[0]]['FileSize']:,} bytes" in some
     assert f"such as study {study.uid}" in some
     asked = ("--dry-run", "--to", SECOND, "--orthanc", site.orthanc.url)
-    assert "to second (all): 1 instances" in run(site, "send", study.resources[0], *asked)
+    assert "to second (all): 1 instance, " in run(site, "send", study.resources[0], *asked)
     assert site.rows() == before
 
 
@@ -435,7 +458,7 @@ def instances(site):
 
 
 def _forecast(where, sizes):
-    return f"{where}: {len(sizes)} instances, {sum(sizes)} bytes"
+    return f"{where}: {count(len(sizes), 'instance')}, {sum(sizes):,} bytes"
 
 
 def test_send_wants_to_know_what_and_where(site):
@@ -457,10 +480,10 @@ def test_retry_sends_what_is_in_quarantine(site):
     study = conflicting(site)
     (row,) = [row for row in study.rows() if row.state == "quarantined"]
     for options in (["--reason", "invalid"], ["--study", "1.2.3"], ["--account", SECOND]):
-        assert run(site, "retry", *options) == "0 instances are sent again\n"
+        assert run(site, "retry", *options) == "sent again: 0 instances\n"
     delete(site, study, row.instance)  # what the store had in its place
     chosen = ("--study", study.uid, "--instance", row.instance, "--reason", "conflict")
-    assert run(site, "retry", "--account", "google", *chosen) == "1 instances are sent again\n"
+    assert run(site, "retry", "--account", "google", *chosen) == "sent again: 1 instance\n"
     study.confirmed()
     (account,) = run_json(site, "receipt", study.uid)["Accounts"]
     assert [event["Kind"] for event in account["Events"]] == ["quarantined", "retried"]
@@ -471,7 +494,7 @@ def test_pause_and_resume(site):
     try:
         told = {one["Account"]: one["Paused"] for one in run_json(site, "status")["Accounts"]}
         assert told == {"google": False, SECOND: True}
-        assert "second is paused" in run(site, "status")
+        assert "second: paused" in run(site, "status")
         Study(site).confirmed()  # the other account goes on
         study = Study(site, modality="CT")
         run(site, "send", *study.resources, "--to", SECOND, "--orthanc", site.orthanc.url)
@@ -557,8 +580,29 @@ def test_on_postgresql(tmp_path):
             told = run_json(site, "verify", "--send-again", "--bytes", code=1)
             assert told["Studies"][0]["Missing"] == [missing]
             study.confirmed()
-            assert run(site, "retry") == "0 instances are sent again\n"
+            assert run(site, "retry") == "sent again: 0 instances\n"
             site.stop_worker()
             assert run_json(site, "status")["Worker"] is False
     finally:
         server.remove()
+
+
+# -- Words ----------------------------------------------------------------------------------------
+
+
+def test_words():
+    assert [count(number, "instance") for number in (0, 1, 1234)] == [
+        "0 instances",
+        "1 instance",
+        "1,234 instances",
+    ]
+    assert count(2, "study") == "2 studies"
+    assert [age(seconds) for seconds in (None, 5.2, 119, 180, 7300, 4 * 86400)] == [
+        *("", "5 s", "119 s", "3 min", "2 h", "4 days")
+    ]
+    now = datetime(2026, 5, 4, 12, tzinfo=UTC)
+    later = now.astimezone() + timedelta(seconds=90)
+    assert moment(later.isoformat(), now) == later.strftime("%H:%M:%S")
+    far = now.astimezone() + timedelta(days=90)
+    assert moment(far.isoformat(), now) == far.strftime("%Y-%m-%d %H:%M")
+    assert moment(None, now) == ""

@@ -10,6 +10,7 @@ import typer
 
 from orthanc_gcp.configuration import Settings
 from orthanc_gcp.terminal.opening import AsJson, Config, fail, opened, settings_of
+from orthanc_gcp.terminal.words import count
 
 __all__ = ["receipt"]
 
@@ -72,7 +73,7 @@ def _lines(told: dict[str, Any]) -> Iterator[str]:
 
 
 def _verdict(told: dict[str, Any]) -> str:
-    size = f"{told['Instances']} instances, {told['Bytes']} bytes"
+    size = f"{count(told['Instances'], 'instance')}, {told['Bytes']:,} bytes"
     if told["Complete"]:
         return f"wholly confirmed, {size}"
     states = ", ".join(f"{count} {state}" for state, count in sorted(told["States"].items()))

@@ -10,6 +10,7 @@ import typer
 from orthanc_gcp.configuration import SendRule, Settings
 from orthanc_gcp.errors import PublicationError
 from orthanc_gcp.terminal.opening import Config, fail, opened, settings_of, the_account
+from orthanc_gcp.terminal.words import count
 
 if TYPE_CHECKING:
     from orthanc_gcp.custody.archive import Archive
@@ -71,7 +72,7 @@ def _send(settings: Settings, orthanc: str, account: str, resources: list[str]) 
 
         queued = demand(ledger, _archive(settings, orthanc), account, resources)
         later = "" if living(ledger.engine) else ", as soon as a worker runs"
-    typer.echo(f"{queued} instances are sent to {account}{later}")
+    typer.echo(f"sent to {account}: {count(queued, 'instance')}{later}")
 
 
 def _archive(settings: Settings, orthanc: str) -> Archive:
@@ -91,7 +92,7 @@ def _tell(archive: Archive, rules: Sequence[SendRule], resources: list[str] | No
 
 
 def _line(told: Forecast) -> str:
-    size = f"{told.instances} instances, {told.bytes} bytes"
+    size = f"{count(told.instances, 'instance')}, {told.bytes:,} bytes"
     if told.rule is None:
         return f"to nobody: {size}"
     return f"to {told.rule.to} ({_conditions(told.rule)}): {size}"

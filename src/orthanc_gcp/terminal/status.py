@@ -6,15 +6,17 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from orthanc_gcp.terminal.opening import AsJson, Config, opened, settings_of
+from orthanc_gcp.terminal.words import age, moment
 
 if TYPE_CHECKING:
     from rich.console import Console, Group
+    from rich.progress_bar import ProgressBar
     from rich.table import Table
 
 __all__ = ["status"]
@@ -23,8 +25,9 @@ EVERY = 1.0
 """Seconds between two looks of ``--watch``."""
 MEASURE = 2.0
 """Seconds that a rate is measured for when it is told once."""
-WIDE = 160
-"""Columns of what is not printed at a terminal."""
+WIDE = 1000
+"""Columns of what is not printed at a terminal: nothing is to be broken up."""
+BAR = 14
 FIGURES = ("Waiting", "Sending", "Acknowledged", "Confirmed", "Quarantined")
 _MOVING = ("Waiting", "Sending", "Acknowledged")
 
@@ -58,8 +61,9 @@ def status(
             }
 
         if watch:
+            show = _documents if as_json else _live if _console().is_terminal else _pages
             with suppress(KeyboardInterrupt):
-                _watch(look, _documents if as_json else _live)
+                show(_again(look))
             return
         told = look()
         if told["Worker"] and any(_moving(each) for each in told["Accounts"]):
@@ -71,13 +75,10 @@ def status(
         _console().print(_page(told, bars=False))
 
 
-def _watch(look: Callable[[], Told], show: Callable[[Iterator[Told]], None]) -> None:
-    def looks() -> Iterator[Told]:
-        while True:
-            yield look()
-            time.sleep(EVERY)
-
-    show(looks())
+def _again(look: Callable[[], Told]) -> Iterator[Told]:
+    while True:
+        yield look()
+        time.sleep(EVERY)
 
 
 def _documents(looks: Iterator[Told]) -> None:
@@ -90,19 +91,21 @@ def _documents(looks: Iterator[Told]) -> None:
             last = line
 
 
+def _pages(looks: Iterator[Told]) -> None:
+    """Another page each time that a figure has changed."""
+    console, before = _console(), None
+    for told in looks:
+        figures = [[each[name] for name in FIGURES] for each in told["Accounts"]]
+        if figures != before:
+            console.print(_page(told, bars=False))
+        before = figures
+
+
 def _live(looks: Iterator[Told]) -> None:
-    """A picture that follows; without a terminal, a table whenever something has changed."""
+    """A picture that follows."""
     from rich.live import Live
 
-    console = _console()
-    if not console.is_terminal:
-        before = None
-        for told in looks:
-            figures = [[each[name] for name in FIGURES] for each in told["Accounts"]]
-            if figures != before:
-                console.print(_page(told, bars=False))
-            before = figures
-    with Live(console=console, auto_refresh=False) as live:
+    with Live(console=_console(), auto_refresh=False) as live:
         for told in looks:
             live.update(_page(told, bars=True), refresh=True)
 
@@ -116,47 +119,62 @@ def _console() -> Console:
 
 def _page(told: Mapping[str, Any], *, bars: bool) -> Group:
     from rich.console import Group
-    from rich.markup import escape
     from rich.text import Text
 
-    accounts = told["Accounts"]
-    lines = [] if told["Worker"] else ["[yellow]no worker runs: nothing is sent[/]"]
-    for each in accounts:
-        name = escape(each["Account"])
-        if each["Paused"]:
-            lines.append(f"[yellow]{name} is paused[/]")
-        if each["Problem"]:
-            lines.append(f"[red]{name}:[/] {escape(each['Problem'])}")
-    return Group(_table(accounts, bars=bars), *(Text.from_markup(line) for line in lines))
+    lines = [] if told["Worker"] else [Text("no worker runs: nothing is sent", "yellow")]
+    for each in told["Accounts"]:
+        for words, style in _notes(each):
+            lines.append(Text(f"{each['Account']}: {words}", style))
+    return Group(_table(told["Accounts"], bars=bars), *lines)
+
+
+def _notes(each: Told) -> Iterator[tuple[str, str]]:
+    """What there is to say of an account beside its figures, and how it looks."""
+    progress = _progress(each)
+    if progress:
+        yield ", ".join(progress), ""
+    if each["Paused"]:
+        yield "paused", "yellow"
+    if each["Problem"]:
+        yield each["Problem"], "red"
+
+
+def _progress(each: Told) -> list[str]:
+    from rich.filesize import decimal
+
+    said = []
+    if each["OldestUnsentSeconds"] is not None:
+        said.append(f"oldest unsent {age(each['OldestUnsentSeconds'])}")
+    if each["InstancesPerSecond"]:
+        said.append(f"{each['InstancesPerSecond']:,.1f} instances/s")
+        said.append(f"{decimal(int(each['BytesPerSecond']))}/s")
+    if each["EstimatedEnd"]:
+        said.append(f"done by {moment(each['EstimatedEnd'], datetime.now(UTC))}")
+    return said
 
 
 def _table(accounts: list[Told], *, bars: bool) -> Table:
-    from rich.markup import escape
-    from rich.progress_bar import ProgressBar
+    from rich.console import Group
     from rich.table import Table
+    from rich.text import Text
 
-    table = Table(pad_edge=False)
+    table = Table(box=None, padding=(0, 2, 0, 0))
     table.add_column("account", overflow="fold")
     for figure in FIGURES:
-        table.add_column(figure.lower(), justify="right")
-    for column in ("oldest unsent", "rate", "done by"):
-        table.add_column(column, justify="right")
-    if bars:
-        table.add_column("progress", no_wrap=True)
+        table.add_column(figure.lower(), justify="right", no_wrap=True)
     for each in accounts:
-        cells: list[Any] = [escape(each["Account"]), *(_count(each[name]) for name in FIGURES)]
-        cells += [_age(each["OldestUnsentSeconds"]), _rate(each), _moment(each["EstimatedEnd"])]
-        if bars:
-            done, all_of_it = each["Confirmed"]["Bytes"], _bytes(each, (*_MOVING, "Confirmed"))
-            cells.append(
-                ProgressBar(total=max(1, all_of_it), completed=done or not all_of_it, width=16)
-            )
-        table.add_row(*cells)
+        name = Text(each["Account"])
+        figures = (_count(each[figure]) for figure in FIGURES)
+        table.add_row(Group(name, _bar(each)) if bars else name, *figures)
     return table
 
 
-def _bytes(each: Told, figures: tuple[str, ...]) -> int:
-    return sum(each[name]["Bytes"] for name in figures)
+def _bar(each: Told) -> ProgressBar:
+    from rich.progress_bar import ProgressBar
+
+    done = each["Confirmed"]["Bytes"]
+    left = sum(each[name]["Bytes"] for name in _MOVING)
+    return ProgressBar(total=max(1, done + left), completed=done if left else 1, width=BAR)
 
 
 def _moving(each: Told) -> int:
@@ -166,28 +184,4 @@ def _moving(each: Told) -> int:
 def _count(figure: Mapping[str, int]) -> str:
     from rich.filesize import decimal
 
-    return f"{figure['Instances']:,}\n{decimal(figure['Bytes'])}"
-
-
-def _rate(each: Told) -> str:
-    from rich.filesize import decimal
-
-    if not each["InstancesPerSecond"]:
-        return ""
-    return f"{each['InstancesPerSecond']:.1f}/s\n{decimal(int(each['BytesPerSecond']))}/s"
-
-
-def _age(seconds: float | None) -> str:
-    if seconds is None:
-        return ""
-    for size, unit in ((86400, "days"), (3600, "h"), (60, "min")):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{seconds:.0f} s"
-
-
-def _moment(moment: str | None) -> str:
-    """In the time of this machine."""
-    if moment is None:
-        return ""
-    return datetime.fromisoformat(moment).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    return f"{figure['Instances']:,}\n{decimal(figure['Bytes']) if figure['Bytes'] else ''}"

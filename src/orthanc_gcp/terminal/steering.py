@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from orthanc_gcp.terminal.opening import Config, opened, settings_of, the_account
+from orthanc_gcp.terminal.words import count
 
 if TYPE_CHECKING:
     from orthanc_gcp.custody.reports import Reports
@@ -29,7 +30,7 @@ def retry(
     """Send again what is in quarantine, all of it or what is chosen."""
     with _reports(config, account) as reports:
         again = reports.retry(account, study=study, instance=instance, reason=reason)
-    typer.echo(f"{again} instances are sent again")
+    typer.echo(f"sent again: {count(again, 'instance')}")
 
 
 def pause(config: Config, account: Name) -> None:

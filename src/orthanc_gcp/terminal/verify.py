@@ -16,6 +16,7 @@ from orthanc_gcp.clock import SystemClock
 from orthanc_gcp.configuration import Account, Settings
 from orthanc_gcp.errors import StoreError
 from orthanc_gcp.terminal.opening import AsJson, Config, fail, opened, settings_of, the_account
+from orthanc_gcp.terminal.words import count
 
 if TYPE_CHECKING:
     from orthanc_gcp.custody.comparison import Comparison, Findings, Shelf
@@ -123,10 +124,12 @@ class _Report:
         for account, error in self.errors.items():
             typer.echo(f"account {account} was not compared to the end: {error}", err=True)
         if self.again:
-            typer.echo(f"{self.again} instances are sent again")
+            typer.echo(f"sent again: {count(self.again, 'instance')}")
+        compared = (count(self.studies, "study"), count(self.instances, "instance"))
+        difference = f"differences in {count(self.differing, 'study')}"
         typer.echo(
-            f"compared {self.studies} studies with {self.instances} instances, "
-            f"{self.bytes} bytes: {self.differing or 'none'} of them differ"
+            f"compared {', '.join(compared)}, {self.bytes:,} bytes: "
+            f"{difference if self.differing else 'no difference'}"
         )
 
 
