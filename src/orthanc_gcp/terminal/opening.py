@@ -58,6 +58,8 @@ def opened(settings: Settings) -> Iterator[Ledger]:
     try:
         _find(engine)
         yield Ledger(engine)
+    except PermissionError as error:
+        fail(f"{error.filename} belongs to another user: be the one that Orthanc runs as")
     except SQLAlchemyError as error:
         # What follows the first line may be values.
         words = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]

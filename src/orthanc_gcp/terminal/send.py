@@ -79,7 +79,8 @@ def _archive(settings: Settings, orthanc: str) -> Archive:
     from orthanc_gcp.custody.archive import Archive
     from orthanc_gcp.orthanc_rest import OrthancRest
 
-    return Archive(OrthancRest(orthanc, timeout=30, ca_certificates=settings.ca_certificates))
+    rest = OrthancRest(orthanc, timeout=30, ca_certificates=settings.ca_certificates)
+    return Archive(rest, settings.storage_folder)
 
 
 def _tell(archive: Archive, rules: Sequence[SendRule], resources: list[str] | None) -> None:
