@@ -13,16 +13,22 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from datetime import UTC, datetime, timedelta
 
 import pydicom
 import pytest
 from typer.testing import CliRunner
 
+from orthanc_gcp import configuration
 from orthanc_gcp.cli import app
+from orthanc_gcp.clock import SystemClock
+from orthanc_gcp.custody.comparison import Comparison, Shelf
 from orthanc_gcp.custody.ledger import Ledger
 from orthanc_gcp.custody.reports import Reports
+from orthanc_gcp.store import DicomStore
 from orthanc_gcp.terminal.words import age, count, moment
+from orthanc_gcp.worker.tokens import Tokens
 from tests.support.emulator import STORE_PATH
 from tests.support.keys import STORE
 from tests.support.orthanc import wait_until
@@ -87,9 +93,9 @@ def read(contents):
         yield pydicom.dcmread(io.BytesIO(content), stop_before_pixels=True), content
 
 
-def run(site, command, *arguments, code=0, configuration=None):
+def run(site, command, *arguments, code=0, config=None):
     """What a command says, which ends with a code."""
-    config = configuration or site.orthanc.configuration_file
+    config = config or site.orthanc.configuration_file
     done = CliRunner().invoke(app, [command, str(config), *arguments])
     if done.exception and not isinstance(done.exception, SystemExit):
         raise done.exception
@@ -418,6 +424,53 @@ def test_verify_says_when_a_store_cannot_be_asked(site):
         site.emulator.switch(deniedPermissions=[])
 
 
+def test_verify_says_which_account_is_not_configured(site, tmp_path):
+    study = Study(site, modality="CT")
+    run(site, "send", *study.resources, "--to", SECOND, "--orthanc", site.orthanc.url)
+    study.confirmed()
+    whole = json.loads(site.orthanc.configuration_file.read_text())
+    del whole["GoogleCloudPlatform"]["Accounts"][SECOND]
+    file = tmp_path / "orthanc.json"
+    file.write_text(json.dumps(whole))
+    told = run_json(site, "verify", "--study", study.uid, code=2, config=file)
+    assert told["Errors"] == {SECOND: "the configuration has no such account"}
+    text = run(site, "receipt", study.uid, config=file)
+    assert "the configuration has this account no more" in text
+
+
+def test_what_is_sent_during_a_comparison_is_no_difference(site):
+    study = Study(site).confirmed()
+    gone, *_ = study.files
+    late = make_instance(study.uid, study.series)
+    asked = 0
+
+    def meanwhile() -> None:
+        nonlocal asked
+        asked += 1
+        if asked == 1:
+            delete(site, study, gone)
+            study.resources.append(site.upload(late))
+            study.wait_for(*["confirmed"] * 5)
+
+    store = DicomStore(f"{site.emulator.url}/v1/{STORE_PATH}/dicomWeb", _token(site))
+    engine = site.engine()
+    tokens = Tokens(configuration.read({}), SystemClock())  # of no account
+    shelf = Shelf(store, meanwhile)
+    comparison = Comparison(Ledger(engine), {"google": shelf}, tokens, time.sleep)
+    found = comparison.compare("google", study.uid)
+    assert [row.instance for row in found.missing] == [gone]
+    assert found.extra == []
+    store.close()
+    engine.dispose()
+    run(site, "verify", "--study", study.uid, "--send-again", code=1)
+    study.wait_for(*["confirmed"] * 5)
+
+
+def _token(site):
+    token = site.emulator.bearer()["Authorization"].removeprefix("Bearer ")
+    return lambda: token
+
+
 # -- Sending --------------------------------------------------------------------------------------
 
 
@@ -521,25 +574,25 @@ COMMANDS = [
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command[0])
 def test_without_a_ledger(site, tmp_path, command):
     name, *arguments = command
-    configuration = {
+    whole = {
         **json.loads(site.orthanc.configuration_file.read_text()),
         "StorageDirectory": str(tmp_path),
     }
     file = tmp_path / "orthanc.json"
-    file.write_text(json.dumps(configuration))
-    said = run(site, name, *arguments, code=2, configuration=file)
+    file.write_text(json.dumps(whole))
+    said = run(site, name, *arguments, code=2, config=file)
     assert f"there is no ledger at {tmp_path}" in said
     assert list(tmp_path.iterdir()) == [file], "nothing was made"
 
     secret = "postgresql://me:hush@127.0.0.1:1/custody"
-    configuration["GoogleCloudPlatform"]["Database"] = secret
-    file.write_text(json.dumps(configuration))
-    said = run(site, name, *arguments, code=2, configuration=file)
+    whole["GoogleCloudPlatform"]["Database"] = secret
+    file.write_text(json.dumps(whole))
+    said = run(site, name, *arguments, code=2, config=file)
     assert "the ledger cannot be reached at postgresql://me:***@127.0.0.1:1/custody" in said
     assert "hush" not in said
 
     file.write_text("{")
-    assert "not JSON" in run(site, name, *arguments, code=2, configuration=file)
+    assert "not JSON" in run(site, name, *arguments, code=2, config=file)
 
 
 @pytest.mark.parametrize(

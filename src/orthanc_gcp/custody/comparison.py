@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -58,6 +58,12 @@ class Findings:
     def differ(self) -> bool:
         """Whether the store has anything else than the ledger says."""
         return bool(self.missing or self.different or self.extra)
+
+    def keep(self, sent: Mapping[str, Transfer], known: Set[str]) -> None:
+        """Only the differences that what was sent meanwhile does not explain."""
+        self.missing = [row for row in self.missing if sent.get(row.instance) == row]
+        self.different = [one for one in self.different if sent.get(one[0].instance) == one[0]]
+        self.extra = [uid for uid in self.extra if uid not in known]
 
     def as_json(self) -> dict[str, Any]:
         """The differences for programs."""
@@ -120,8 +126,6 @@ class Comparison:
         ------
         StoreError
             The store cannot be asked.
-        KeyError
-            There is no such account.
         """
         shelf = self._shelves[account]
         sent, known = self._sent(account, study)
@@ -136,6 +140,8 @@ class Comparison:
             self._read(shelf, present, found)
         found.compared = len(sent)
         found.size = sum(row.size for row in sent.values())
+        if found.differ:
+            found.keep(*self._sent(account, study))
         return found
 
     def _sent(self, account: str, study: str) -> tuple[dict[str, Transfer], set[str]]:

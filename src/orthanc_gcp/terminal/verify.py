@@ -67,12 +67,12 @@ def verify(
         report = _Report(as_json=as_json)
         with _comparison(settings, accounts, ledger, contents=contents) as comparison:
             for name, uid in comparison.studies(selection):
+                if name not in [one.name for one in accounts]:
+                    report.errors[name] = "the configuration has no such account"
                 if name in report.errors:
                     continue
                 try:
                     found = comparison.compare(name, uid)
-                except KeyError:
-                    report.errors[name] = "the configuration has no such account"
                 except StoreError as error:
                     report.errors[name] = str(error)
                 else:
