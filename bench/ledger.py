@@ -171,7 +171,13 @@ def _arrival(index: int, source: str) -> Arrival:
 
 def _fill(ledger: Ledger, first: int, last: int) -> None:
     """Instances that were confirmed long ago."""
-    done = {"state": State.CONFIRMED, "digest": "a" * 64, "attempts": 1, "replace": False, "wanted": 0.0}
+    done = {
+        "state": State.CONFIRMED,
+        "digest": "a" * 64,
+        "attempts": 1,
+        "replace": False,
+        "wanted": 0.0,
+    }
     names = set(transfers.c.keys())
     for start in range(first, last, _PORTION):
         rows = [_arrival(index, SOURCE) for index in range(start, min(start + _PORTION, last))]

@@ -196,7 +196,8 @@ def test_suspects_go_in_small_company(ledger):
 
 def test_urgent_instances_overtake(ledger):
     ledger.record([arrival("old", urgency=Urgency.BACKFILL), arrival("new")])
-    assert claim(ledger) == ["new", "old"]
+    assert claim(ledger, "first") == ["new"]  # one batch, one urgency
+    assert claim(ledger, "second") == ["old"]
 
 
 def test_held_instances_wait_for_their_study(ledger):

@@ -574,8 +574,7 @@ class Ledger:
                         detail=words,
                         attempts=0,
                         replace=False,
-                        # As old as it is, it would be given up at once, by ``GiveUpAfter``.
-                        received=now,
+                        wanted=now,
                     )
                 )
                 self._tell_of(connection, rows, "missing")
