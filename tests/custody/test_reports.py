@@ -101,10 +101,13 @@ def test_every_state_is_counted_in_its_place(ledger, reports):
 
 
 def test_the_age_is_that_of_the_oldest_owed_instance(ledger, reports, clock):
-    arrive(ledger, study="1", received=BEGIN - 1000)
+    arrive(ledger, study="1")
     confirm(ledger)
-    arrive(ledger, study="2", received=BEGIN - 500, urgency=Urgency.BACKFILL)
-    arrive(ledger, study="3", received=BEGIN - 30)
+    clock.now += 500
+    arrive(ledger, study="2", urgency=Urgency.BACKFILL)
+    clock.now += 500
+    arrive(ledger, study="3", received=BEGIN - 5000)  # asked for late
+    clock.now += 30
     (told,) = reports.overview()
     assert told["OldestUnsentSeconds"] == 30
 
@@ -275,11 +278,12 @@ def told_events(ledger, kind):
         return list(connection.execute(events.select().where(events.c.kind == kind)))
 
 
-def test_who_gave_up_has_all_the_time_again(ledger, reports):
-    arrive(ledger, received=BEGIN - 5000)
-    ledger.give_up("a", "o", BEGIN - 1000)
+def test_who_gave_up_has_all_the_time_again(ledger, reports, clock):
+    arrive(ledger)
+    clock.now += 5000
+    ledger.give_up("a", "o", clock.now - 1000)
     assert reports.retry("a") == 1
-    ledger.give_up("a", "o", BEGIN - 1000)
+    ledger.give_up("a", "o", clock.now - 1000)
     assert reports.overview()[0]["Quarantined"]["Instances"] == 0
 
 
