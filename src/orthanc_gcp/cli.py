@@ -16,12 +16,12 @@ from orthanc_gcp.emulator.command import emulator
 from orthanc_gcp.errors import ConfigurationError
 from orthanc_gcp.examine import check
 from orthanc_gcp.plugin import script
+from orthanc_gcp.terminal.backfill import backfill
 from orthanc_gcp.terminal.receipt import receipt
 from orthanc_gcp.terminal.send import send
 from orthanc_gcp.terminal.status import status
 from orthanc_gcp.terminal.steering import pause, resume, retry
 from orthanc_gcp.terminal.verify import verify
-from orthanc_gcp.worker.backfill import backfill
 from orthanc_gcp.worker.command import worker
 
 __all__ = ["app"]

@@ -263,13 +263,13 @@ def test_the_command_says_what_is_wrong(tmp_path):
     with site_with(tmp_path, []) as (site, _):
         assert command(site, "--pause", "--resume").returncode == 2
         done = command(site)
-        assert (done.returncode, done.stdout) == (1, "")
-        assert "no ledger yet" in done.stderr
+        assert (done.returncode, done.stdout) == (2, "")
+        assert "there is no ledger" in done.stderr
         site.start_worker()
         wait_for_end(site)
         site.orthanc.stop()
         done = command(site)
-        assert done.returncode == 1
+        assert done.returncode == 2
         assert "does not answer" in done.stderr
 
 
@@ -322,7 +322,7 @@ class Desk:
         """Confirm the next that wait, so many at most."""
         rows = self.claim(count)
         self.ledger.settle("batch", [Verdict(row.id, State.ACKNOWLEDGED) for row in rows])
-        self.ledger.confirm([row.id for row in rows])
+        self.ledger.confirm([row.id for row in rows], self.ledger.now())
         return rows
 
     def claim(self, count: int) -> list[Transfer]:

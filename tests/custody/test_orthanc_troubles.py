@@ -240,8 +240,9 @@ def test_the_clock_is_set(tmp_path):
         site.start_worker(**faketime(file))
         patients = Patients(site)
         for jump in ("+1h", "-1h", "+0"):
-            site.emulator.switch(faults=[{"method": "POST", "status": 500, "count": 3}])
+            site.emulator.switch(faults=[{"method": "POST", "status": 500}])
             patients.arrive(5)
             wait_until(lambda: site.states().get("delayed", 0) > 0, 30)
             shift(file, jump)
+            site.emulator.switch(faults=[])
             patients.all_confirmed(60)
