@@ -9,7 +9,7 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
-import time
+import threading
 from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
@@ -111,7 +111,7 @@ class _Alone:
             )
 
     def _locks(self, pause: float) -> bool:
-        time.sleep(pause)
+        threading.Event().wait(pause)
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
