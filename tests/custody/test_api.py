@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from functools import partial
 from urllib.parse import quote
 
 import pytest
@@ -11,6 +12,7 @@ import sqlalchemy as sql
 import urllib3
 
 from orthanc_gcp.custody.ledger import Arrival, Ledger, Verdict
+from orthanc_gcp.custody.receipts import receipts
 from orthanc_gcp.custody.reports import Reports
 from orthanc_gcp.custody.tables import State, Urgency, transfers
 from orthanc_gcp.worker.api import Api, Listener
@@ -25,7 +27,14 @@ class Desk:
 
     def __init__(self, ledger: Ledger) -> None:
         self.ledger, self.demanded, self.changes = ledger, [], 0
-        api = Api(Reports(ledger), ["a", ODD], lambda: {"a": "busy"}, self.demand, self.change)
+        api = Api(
+            Reports(ledger),
+            ["a", ODD],
+            lambda: {"a": "busy"},
+            self.demand,
+            partial(receipts, ledger),
+            self.change,
+        )
         self.listener = Listener(api.application(SECRET))
         self.listener.start()
         self.http = urllib3.PoolManager(retries=False)
@@ -81,6 +90,13 @@ def test_the_overview(desk):
     assert desk.call("GET", f"/transfers/{quote(ODD)}")[1]["Account"] == ODD
 
 
+def test_a_receipt(desk):
+    arrive(desk, 2, study="1")
+    status, receipt = desk.call("GET", "/transfers/a/receipt?study=1")
+    assert (status, receipt) == (200, receipts(desk.ledger, "1", "a")[0])
+    assert receipt["Account"] == "a"
+
+
 def test_pages_and_filters(desk):
     arrive(desk, 3, study="1")
     arrive(desk, 2, study="2")
@@ -102,6 +118,8 @@ def test_pages_and_filters(desk):
     [
         ("GET", "/transfers/nobody", None, 404, "there is no account nobody"),
         ("GET", "/transfers/nobody/studies", None, 404, "there is no account nobody"),
+        ("GET", "/transfers/a/receipt?study=9", None, 404, "nothing of study 9"),
+        ("GET", "/transfers/a/receipt", None, 404, "nothing of study"),
         ("GET", "/transfers/a/instances?state=lost", None, 400, "state: expected one of held"),
         ("GET", "/transfers/a/instances?limit=-1", None, 400, "limit"),
         ("GET", "/transfers/a/instances?after=x", None, 400, "after"),

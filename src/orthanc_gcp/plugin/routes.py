@@ -18,7 +18,7 @@ __all__ = ["ROUTES", "TRANSFER_ROUTES", "Answer", "answer", "answer_transfers"]
 TRANSFER_ROUTES = (
     r"/gcp/(transfers)",
     r"/gcp/(transfers)/([^/]+)",
-    r"/gcp/(transfers)/([^/]+)/(studies|instances|retry|pause|resume)",
+    r"/gcp/(transfers)/([^/]+)/(studies|instances|receipt|retry|pause|resume)",
     r"/gcp/(accounts)/([^/]+)/(send)",
 )
 """Those that the worker answers."""

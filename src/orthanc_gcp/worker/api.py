@@ -47,6 +47,8 @@ class Api:
         Account -> why nothing can be sent to it just now.
     demand
         Queues resources of Orthanc for an account; see :func:`orthanc_gcp.custody.demand.demand`.
+    receipts
+        Study, account -> the receipt; see :func:`orthanc_gcp.custody.receipts.receipts`.
     on_change
         Called when more, or less, may be sent than before.
     """
@@ -57,10 +59,11 @@ class Api:
         accounts: Collection[str],
         problems: Callable[[], Mapping[str, str | None]],
         demand: Callable[[str, Sequence[str]], int],
+        receipts: Callable[[str, str], list[dict[str, Any]]],
         on_change: Callable[[], None],
     ) -> None:
         self._reports, self._accounts, self._problems = reports, accounts, problems
-        self._demand, self._on_change = demand, on_change
+        self._demand, self._receipts, self._on_change = demand, receipts, on_change
 
     def application(self, secret: str) -> ASGIApp:
         """The API for those who know the secret."""
@@ -71,6 +74,7 @@ class Api:
                     Route("/transfers", self._overview, methods=["GET"]),
                     Route(f"{transfers}/studies", self._studies, methods=["GET"]),
                     Route(f"{transfers}/instances", self._instances, methods=["GET"]),
+                    Route(f"{transfers}/receipt", self._receipt, methods=["GET"]),
                     Route(f"{transfers}/retry", self._retry, methods=["POST"]),
                     Route(f"{transfers}/pause", self._pause, methods=["POST"]),
                     Route(f"{transfers}/resume", self._resume, methods=["POST"]),
@@ -112,6 +116,15 @@ class Api:
         except ValueError:
             raise HTTPException(400, "after: expected the Next of another page") from None
         return JSONResponse({"Instances": page, "Next": following})
+
+    def _receipt(self, request: Request) -> Response:
+        _only(request, ("study",))
+        study = request.query_params.get("study", "")
+        try:
+            (receipt,) = self._receipts(study, self._told(_named(request))["Account"])
+        except KeyError:
+            raise HTTPException(404, f"nothing of study {study} was ever to be sent") from None
+        return JSONResponse(receipt)
 
     def _pause(self, request: Request) -> Response:
         account = self._told(_named(request))["Account"]

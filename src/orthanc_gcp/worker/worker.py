@@ -23,6 +23,7 @@ from orthanc_gcp.custody.follower import Follower
 from orthanc_gcp.custody.ledger import Ledger
 from orthanc_gcp.custody.membership import Membership, join
 from orthanc_gcp.custody.pace import Pace
+from orthanc_gcp.custody.receipts import receipts
 from orthanc_gcp.custody.reports import Reports
 from orthanc_gcp.custody.rules import Rules
 from orthanc_gcp.custody.tables import Urgency
@@ -135,6 +136,7 @@ class Worker:
             tuple(self.destinations),
             self._problems,
             partial(demand, self.ledger, self._archive),
+            partial(receipts, self.ledger),
             self._change,
         )
         self._listener = Listener(api.application(secret), host, port)
