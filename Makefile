@@ -38,6 +38,7 @@ torture: setup
 	TORTURE_N=$(N) TORTURE_SEED=$(SEED) $(RUN)/pytest -n0 -s --timeout 0 torture
 
 bench: setup
+	$(RUN)/pytest -n0 bench/tests
 	$(RUN)/python -m bench
 
 clean:

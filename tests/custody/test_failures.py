@@ -98,7 +98,6 @@ def used(site: Site) -> list[int]:
         {"status": 429, "count": 3},
         {"status": 429, "retryAfter": 1, "count": 3},
         {"status": 429, "retryAfter": 0, "count": 3},
-        {"status": 400, "count": 2},
         {"status": 401},
         {"status": 401, "readBody": False},
         {"status": 403},
