@@ -164,11 +164,9 @@ class Scene:
             return figures if memory is None else {**figures, "sender": memory}
 
     def _timed(self, contender: Contender, stage: Stage, load: Load) -> Figures:
-        began = time.monotonic()
         stage.orthanc.start()
         contender.start(stage.orthanc, stage.destination)
-        if not contender.sends_by_itself:
-            began = time.monotonic()
+        began = time.monotonic()
         try:
             contender.send(load.studies)
             contender.wait_until_confirmed(load.total)
@@ -198,7 +196,8 @@ class Scene:
             stored = [upload(connection, head, pixels) for head, pixels in study]
             received = time.monotonic()
             total += len(stored)
-            contender.send({stored[0]["ParentStudy"]: [answer["ID"] for answer in stored]})
+            if not contender.sends_by_itself:
+                contender.send({stored[0]["ParentStudy"]: [answer["ID"] for answer in stored]})
             contender.wait_until_confirmed(total)
             yield time.monotonic() - received
             time.sleep(PAUSE)

@@ -37,10 +37,16 @@ class CustodyWorker:
         return {"GoogleCloudPlatform": section}
 
     def start(self, orthanc: Orthanc, destination: Destination) -> None:
+        """Orthanc has started the worker; wait until it answers."""
         self._orthanc = orthanc
+        self.wait_until_confirmed(0)
 
     def send(self, studies: Studies) -> None:
-        """Nothing: it has seen them itself."""
+        """Ask for all studies at once; what arrives live it has seen itself."""
+        body = {"Resources": list(studies)}
+        answer = self._orthanc.request("POST", f"/gcp/accounts/{ACCOUNT}/send", body)
+        if answer.status != _OK:
+            raise TransferError(f"{answer.status}: {answer.data!r}")
 
     def wait_until_confirmed(self, instances: int) -> None:
         began = time.monotonic()

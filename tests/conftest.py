@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,11 @@ from tests.support.orthanc import Orthanc
 from tests.support.token_server import TokenServer
 
 KEPT_LOGS = Path("test-logs")
+
+# A shell that starts the tests in the background has them ignore these, and so would every process
+# that a test starts and wants to stop by them.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 
 
 @pytest.hookimpl(wrapper=True)
