@@ -17,6 +17,7 @@ import sqlalchemy as sql
 from sqlalchemy.dialects import postgresql, sqlite
 
 from orthanc_gcp.custody.tables import (
+    UNSENT,
     State,
     Urgency,
     cursors,
@@ -164,20 +165,7 @@ class Ledger:
         described = ("size", "file", "state", "urgency", "held_for", "received", "wanted")
         again = {name: new[name] for name in described}
         change = sql.case((new.change > transfers.c.change, new.change), else_=transfers.c.change)
-        fresh = dict.fromkeys(
-            (
-                "digest",
-                "due",
-                "company",
-                "reason",
-                "detail",
-                "batch",
-                "worker",
-                "identity",
-                "acknowledged",
-                "confirmed",
-            )
-        )
+        fresh = {"digest": None, **UNSENT}
         done = connection.execute(
             statement.on_conflict_do_update(
                 index_elements=["account", "source", "resource"],

@@ -15,7 +15,7 @@ from typing import Any
 import sqlalchemy as sql
 
 from orthanc_gcp.custody.ledger import Ledger
-from orthanc_gcp.custody.tables import IS_OWED, State, Urgency, events, transfers
+from orthanc_gcp.custody.tables import IS_OWED, UNSENT, State, Urgency, events, transfers
 
 __all__ = ["LARGEST_PAGE", "Reports", "Selection", "paused_name", "utc"]
 
@@ -218,25 +218,12 @@ class Reports:
             sql.literal(now), of.account, of.study, of.instance, sql.literal("retried"), of.reason
         ).where(where)
         names = ["time", "account", "study", "instance", "kind", "detail"]
-        fresh = dict.fromkeys(
-            (
-                "due",
-                "company",
-                "reason",
-                "detail",
-                "batch",
-                "worker",
-                "identity",
-                "acknowledged",
-                "confirmed",
-            )
-        )
         with self._ledger.writing() as connection:
             connection.execute(events.insert().from_select(names, told))
             changed = connection.execute(
                 transfers.update()
                 .where(where)
-                .values(**fresh, state=State.WAITING, attempts=0, replace=False, wanted=now)
+                .values(**UNSENT, state=State.WAITING, attempts=0, replace=False, wanted=now)
             )
         self._forget()
         return int(changed.rowcount)

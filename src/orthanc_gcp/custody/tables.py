@@ -8,6 +8,7 @@ import sqlalchemy as sql
 
 __all__ = [
     "IS_OWED",
+    "UNSENT",
     "State",
     "Urgency",
     "backlog",
@@ -100,6 +101,21 @@ transfers = sql.Table(
     _partial("owed", IS_OWED, "account", "wanted"),
 )
 """One row for each instance and destination. Times are seconds since 1970, UTC."""
+
+UNSENT: dict[str, None] = dict.fromkeys(
+    (
+        "due",
+        "company",
+        "reason",
+        "detail",
+        "batch",
+        "worker",
+        "identity",
+        "acknowledged",
+        "confirmed",
+    )
+)
+"""The columns of a row that tell of its sending, as they are before it."""
 
 events = sql.Table(
     "gcp_events",
