@@ -7,13 +7,13 @@ A subject that gives up has no time, but a number of instances that are missing.
 
 from __future__ import annotations
 
-import http.client
 import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
+from http.client import HTTPConnection
 from itertools import count
 from pathlib import Path
 from statistics import quantiles
@@ -190,10 +190,11 @@ class Scene:
         return {"median": cuts[len(cuts) // 2], "p95": cuts[-1]}
 
     def _arrivals(self, contender: Contender, stage: Stage) -> Iterator[float]:
-        connection = http.client.HTTPConnection("127.0.0.1", stage.orthanc.port, timeout=60)
         total = 0
         for study in instances(self._workload):
-            stored = [upload(connection, head, pixels) for head, pixels in study]
+            # Orthanc ends a connection after a second without a request.
+            with closing(HTTPConnection("127.0.0.1", stage.orthanc.port, timeout=60)) as connection:
+                stored = [upload(connection, head, pixels) for head, pixels in study]
             received = time.monotonic()
             total += len(stored)
             if not contender.sends_by_itself:
@@ -201,7 +202,6 @@ class Scene:
             contender.wait_until_confirmed(total)
             yield time.monotonic() - received
             time.sleep(PAUSE)
-        connection.close()
 
     def _prepared(self) -> Load:
         if self._load is None:

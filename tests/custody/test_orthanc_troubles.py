@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import time
 from pathlib import Path
 
@@ -60,6 +61,26 @@ def reaches(site: Site, resources: list[str], *states: str, wait: float = 60) ->
         return [row.state for row in of(site, resources)]
 
     wait_until(lambda: found() == list(states), wait, lambda: f"{found()}\n{site.log()[-4000:]}")
+
+
+def test_the_first_worker_began_before_orthanc(tmp_path):
+    """What Orthanc receives before the worker has found it is sent, what it had before is not."""
+    site = Site(tmp_path)
+    site.orthanc.start()
+    old = site.upload(make_instance())
+    site.orthanc.stop()
+    time.sleep(1.1)  # Orthanc tells whole seconds
+    site.start_worker()
+    try:
+        wait_until(lambda: "cannot follow" in site.log(), 30, site.log)
+        site.workers["worker"].send_signal(signal.SIGSTOP)
+        site.orthanc.start()
+        new = site.upload(make_instance())
+        site.workers["worker"].send_signal(signal.SIGCONT)
+        reaches(site, [old, new], "confirmed")
+        assert [row.resource for row in site.rows()] == [new]
+    finally:
+        site.__exit__()
 
 
 def test_deleted_while_it_waits(site):

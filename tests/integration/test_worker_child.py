@@ -88,6 +88,12 @@ def is_gone(process: psutil.Process) -> bool:
         return True
 
 
+def test_received_before_the_first_worker_has_begun(site):
+    orthanc = site()
+    upload(orthanc, instances=5)
+    wait_for(orthanc, Confirmed=5)
+
+
 def test_received_is_confirmed_and_shown(site):
     orthanc = site(section={"RefreshInterval": 1})
     wait_for_worker(orthanc)
@@ -201,6 +207,7 @@ def test_it_ends_when_stdin_does(site, tmp_path):
         "Authorization": "",
         "Name": "w",
         "Secret": "s",
+        "Since": 0,
     }
     command = [sys.executable, "-m", "orthanc_gcp", "worker", "-"]
     pipe = subprocess.PIPE

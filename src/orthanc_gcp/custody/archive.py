@@ -18,6 +18,7 @@ __all__ = ["Archive", "Change", "Changes", "Description"]
 
 MOST_CHANGES = 1000
 _PORTION = 200
+_DATE = "%Y%m%dT%H%M%S"
 _PIECE = 256 * 1024
 _FILE_NAME = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _STUDIES, _OVERLAP = 500, 50
@@ -30,6 +31,8 @@ class Change:
     seq: int
     kind: str
     resource: str
+    date: str
+    """``20261121T221844``, UTC."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +81,7 @@ class Archive:
         """The changes after a place, oldest first."""
         page = self._call("GET", f"/changes?since={since}&limit={limit}")
         entries = tuple(
-            Change(entry["Seq"], entry["ChangeType"], entry.get("ID", ""))
+            Change(entry["Seq"], entry["ChangeType"], entry.get("ID", ""), entry["Date"])
             for entry in page["Changes"]
         )
         return Changes(entries, int(page["Last"]), bool(page["Done"]))
@@ -86,6 +89,19 @@ class Archive:
     def last_change(self) -> int:
         """The place behind the newest change."""
         return int(self._call("GET", "/changes?last")["Last"])
+
+    def place_before(self, moment: float) -> int:
+        """The place behind the newest change from before a moment, in seconds since 1970."""
+        date = datetime.fromtimestamp(moment, UTC).strftime(_DATE)
+        place = self.last_change()
+        while place > 0:
+            begin = max(0, place - MOST_CHANGES)
+            entries = self.changes(begin).entries
+            before = [entry.seq for entry in entries if entry.seq <= place and entry.date < date]
+            if before:
+                return before[-1]
+            place = begin
+        return 0
 
     def instances(self) -> Iterator[list[str]]:
         """The identifiers of all instances, page by page."""
@@ -254,6 +270,6 @@ def _described(
 def _seconds(date: str) -> float:
     """Orthanc's ``20261121T221844``, UTC; 0 where there is none."""
     try:
-        return datetime.strptime(date, "%Y%m%dT%H%M%S").replace(tzinfo=UTC).timestamp()
+        return datetime.strptime(date, _DATE).replace(tzinfo=UTC).timestamp()
     except ValueError:
         return 0.0

@@ -29,6 +29,8 @@ class Follower:
     ----------
     on_arrival
         Called when instances were written down.
+    since
+        What Orthanc has received from then on is followed, where the ledger says nothing yet.
     """
 
     def __init__(
@@ -38,9 +40,10 @@ class Follower:
         rules: Rules,
         clock: Clock,
         on_arrival: Callable[[], None],
+        since: float,
     ) -> None:
         self._ledger, self._archive, self._rules = ledger, archive, rules
-        self._clock, self._on_arrival = clock, on_arrival
+        self._clock, self._on_arrival, self._since = clock, on_arrival, since
         self._source = ""
         self._cursor: Cursor | None = None
         self._swept = float("-inf")
@@ -85,8 +88,9 @@ class Follower:
         source = self.open()
         cursor = self._ledger.cursor(source)
         if cursor is None:
-            cursor = self._ledger.begin(source, self._archive.last_change())
-            _log.info("following Orthanc %s from now on", source)
+            place = self._archive.place_before(self._since)
+            cursor = self._ledger.begin(source, place, self._since)
+            _log.info("following Orthanc %s for the first time", source)
         self._gap = self._ledger.has_gap(source)
         self._cursor = cursor
         return cursor

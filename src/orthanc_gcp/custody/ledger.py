@@ -221,9 +221,9 @@ class Ledger:
             ).one_or_none()
         return None if row is None else Cursor(row.seq, row.since)
 
-    def begin(self, source: str, seq: int) -> Cursor:
-        """Begin to follow an Orthanc after a change."""
-        cursor = Cursor(seq, self.now())
+    def begin(self, source: str, seq: int, since: float) -> Cursor:
+        """Begin to follow an Orthanc after a change; ``since`` is that place in UTC seconds."""
+        cursor = Cursor(seq, since)
         with self.writing() as connection:
             connection.execute(cursors.insert().values(source=source, **asdict(cursor)))
         return cursor

@@ -13,6 +13,7 @@ import re
 import secrets
 import socket
 import ssl
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -66,6 +67,7 @@ def custody(orthanc: Any, settings: Settings, interpreter: str) -> Custody | Non
         "Fingerprint": fingerprint(settings) if settings.orthanc.ssl_enabled else "",
         "Authorization": orthanc.GenerateRestApiAuthorizationToken(),
         "Name": f"{socket.gethostname()}:{port}",
+        "Since": time.time(),  # before Orthanc listens: nothing that it receives comes too early
         "Secret": secret,
     }
 

@@ -35,7 +35,7 @@ _TIMEOUT = 30
 _LAST_WORDS = 10.0
 
 
-def run(make: Callable[[Settings, OrthancRest, str], Worker]) -> int:
+def run(make: Callable[[Settings, OrthancRest, str, float], Worker]) -> int:
     """Work for the Orthanc at the other end of stdin; the exit code."""
     from orthanc_gcp.worker.command import NOT_CONFIGURED, NOT_INSTALLED, not_installed
 
@@ -52,7 +52,7 @@ def run(make: Callable[[Settings, OrthancRest, str], Worker]) -> int:
         connections=_CONNECTIONS,
     )
     try:
-        worker = make(settings, orthanc, told["Name"])
+        worker = make(settings, orthanc, told["Name"], told["Since"])
     except ConfigurationError as error:
         _log.error("%s", error)
         return NOT_CONFIGURED

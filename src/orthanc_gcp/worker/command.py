@@ -86,11 +86,11 @@ def worker(
         raise typer.Exit(1) from None
 
 
-def make(settings: Settings, orthanc: OrthancRest, name: str) -> Worker:
+def make(settings: Settings, orthanc: OrthancRest, name: str, since: float | None = None) -> Worker:
     """A worker, for which more has to be installed than for the rest of the command."""
     from orthanc_gcp.worker.worker import Worker
 
-    return Worker(settings, orthanc, name)
+    return Worker(settings, orthanc, name, since)
 
 
 def not_installed(error: ModuleNotFoundError) -> str:

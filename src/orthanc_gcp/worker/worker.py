@@ -10,7 +10,7 @@ from typing import Any
 
 import sqlalchemy as sql
 
-from orthanc_gcp.clock import Clock, SystemClock
+from orthanc_gcp.clock import SystemClock
 from orthanc_gcp.configuration import Account, Settings
 from orthanc_gcp.custody import database
 from orthanc_gcp.custody.allowance import Allowance
@@ -58,12 +58,18 @@ class Worker:
     ----------
     name
         Tells this worker from others on the same database; the same after a restart.
+    since
+        When it began, in UTC seconds: what Orthanc received before its first start is not sent.
     """
 
     def __init__(
-        self, settings: Settings, orthanc: OrthancRest, name: str, clock: Clock | None = None
+        self,
+        settings: Settings,
+        orthanc: OrthancRest,
+        name: str,
+        since: float | None = None,
     ) -> None:
-        self._clock = clock or SystemClock()
+        self._clock = SystemClock()
         self._stopping = threading.Event()
         self._work = threading.Event()
         self._engine = database.connect(
@@ -92,7 +98,14 @@ class Worker:
         witness = Witness(self.ledger, self.destinations, self._must_stop)
         self._workflows = Workflows(self._engine, name, carrier, witness, self._work.set)
         rules = Rules(settings.rules, archive.simplified_tags)
-        self._follower = Follower(self.ledger, archive, rules, self._clock, self._work.set)
+        self._follower = Follower(
+            self.ledger,
+            archive,
+            rules,
+            self._clock,
+            self._work.set,
+            self.ledger.now() if since is None else since,
+        )
         self._archive = archive
         self._listener: Listener | None = None
         self._webhook = (
