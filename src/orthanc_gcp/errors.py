@@ -92,7 +92,7 @@ class StoreError(GcpError):
         message: str,
         *,
         reason: str,
-        retryable: bool,
+        retryable: bool = False,
         status: int | None = None,
         retry_after: float | None = None,
     ) -> None:

@@ -34,7 +34,7 @@ def odd_ones(site: Site):
     return [row for row in site.rows() if row.state != "confirmed"]
 
 
-@pytest.mark.parametrize("trouble", [500, "reset"])
+@pytest.mark.parametrize("trouble", [500, 503, "reset"])
 def test_an_instance_that_always_fails(site, front, trouble):
     files = make_study(instances=40)
     poison = files[17][-2000:]

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from orthanc_gcp.custody.ledger import Arrival
+from orthanc_gcp.custody.tables import Urgency
 from orthanc_gcp.errors import PublicationError
 from orthanc_gcp.orthanc_rest import OrthancRest
 
@@ -58,6 +60,30 @@ class Description:
     parents: Mapping[str, str]  # level -> Orthanc's identifier
     origin: Mapping[str, str]  # CalledAET, RemoteAET, …
     tags: Mapping[str, str]
+
+    def arrival(
+        self,
+        source: str,
+        account: str,
+        change: int = 0,
+        urgency: Urgency = Urgency.LIVE,
+        held_for: str | None = None,
+    ) -> Arrival:
+        """What the ledger keeps of it, for one account."""
+        return Arrival(
+            account=account,
+            source=source,
+            resource=self.resource,
+            study=self.study,
+            series=self.series,
+            instance=self.instance,
+            size=self.size,
+            received=self.received,
+            file=self.file,
+            change=change,
+            urgency=urgency,
+            held_for=held_for,
+        )
 
 
 class Archive:
@@ -157,22 +183,30 @@ class Archive:
         found = self._orthanc.call("GET", f"/instances/{resource}/attachments/dicom/size")
         return None if found is None else int(found)
 
-    def members(self, resource: str) -> list[str]:
-        """The instances of a patient, study, series or instance, by Orthanc's identifier.
+    def members(self, resources: Iterable[str]) -> list[str]:
+        """The instances of patients, studies, series and instances, by Orthanc's identifiers.
 
         Raises
         ------
         KeyError
             Orthanc has no such resource.
         """
-        for level in ("studies", "series", "patients"):
-            # The instances of what is of another level are refused in some versions.
-            if self._orthanc.call("GET", f"/{level}/{resource}") is not None:
-                found = self._orthanc.call("GET", f"/{level}/{resource}/instances") or []
-                return [str(instance["ID"]) for instance in found]
-        if self._orthanc.call("GET", f"/instances/{resource}/metadata") is None:
-            raise KeyError(resource)
-        return [resource]
+        wanted = list(dict.fromkeys(resources))
+        entries = self._content(wanted)
+        for unknown in sorted(set(wanted) - {entry["ID"] for entry in entries}):
+            raise KeyError(unknown)
+        members: dict[str, None] = {}
+        while entries:
+            children: list[str] = []
+            for entry in entries:
+                if entry["Type"] == "Instance":
+                    members[entry["ID"]] = None
+                elif entry["Type"] == "Series":
+                    members.update(dict.fromkeys(entry["Instances"]))
+                else:
+                    children += entry.get("Studies") or entry.get("Series") or ()
+            entries = self._content(children)
+        return list(members)
 
     def stable(self, resources: Sequence[str]) -> list[str]:
         """Those of some series and studies that receive nothing any more, or are gone."""
@@ -220,12 +254,15 @@ class Archive:
         identifiers = list({child[link] for child in children})
         return {entry["ID"]: entry for entry in self._content(identifiers, level)}
 
-    def _content(self, resources: Sequence[str], level: str) -> list[dict[str, Any]]:
-        if not resources:
-            return []
-        question = {"Resources": list(resources), "Level": level, "Metadata": level == "Instance"}
-        content = self._call("POST", "/tools/bulk-content", question)
-        return [entry for entry in content if entry.get("Type") == level]
+    def _content(self, resources: Sequence[str], level: str = "") -> list[dict[str, Any]]:
+        """Resources of any level, or of one; those that Orthanc does not have are left out."""
+        content: list[dict[str, Any]] = []
+        for start in range(0, len(resources), _PORTION):
+            question: dict[str, Any] = {"Resources": list(resources[start : start + _PORTION])}
+            if level:
+                question |= {"Level": level, "Metadata": level == "Instance"}
+            content += self._call("POST", "/tools/bulk-content", question)
+        return [entry for entry in content if not level or entry.get("Type") == level]
 
     def _call(self, method: str, path: str, body: Any = None) -> Any:
         answer = self._orthanc.call(method, path, body)

@@ -245,20 +245,23 @@ class Carrier:
             _log.warning("account %s: %s", destination.account, words)
         if reason == "too_large" or error.status in (400, 409, 411, 413, 415, 422):
             return self._bisected(destination, transfers, error)
-        if error.status in (429, 503) or error.retry_after is not None:
+        together = len(transfers)
+        # One instance may be what the store is always unavailable for.
+        counts = error.status == 503
+        suspect = together == 1 and transfers[0].attempts >= BISECT_AFTER
+        asks_for_less = error.status in (429, 503) or error.retry_after is not None
+        if asks_for_less and not (counts and suspect):
             pause = destination.pace.throttled(words, error.retry_after)
             return [
-                self._delayed(row, reason, words, pause=pause, counts=False) for row in transfers
+                self._delayed(row, reason, words, together, pause=pause, counts=counts)
+                for row in transfers
             ]
         if error.status == 401:
             self._tokens.renew(destination.account)
-        suspect = len(transfers) == 1 and transfers[0].attempts >= BISECT_AFTER
         destination.pace.failed(words, too_big=reason == "timeout", suspect=suspect)
         # Without permission nothing is wrong with the instances: they wait for it.
         counts = error.status not in (401, 403, 404) and reason not in ("no_token", "unauthorized")
-        return [
-            self._delayed(row, reason, words, len(transfers), counts=counts) for row in transfers
-        ]
+        return [self._delayed(row, reason, words, together, counts=counts) for row in transfers]
 
     def _bisected(
         self, destination: Destination, transfers: list[Transfer], error: StoreError

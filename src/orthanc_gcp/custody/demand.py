@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from orthanc_gcp.custody.archive import Archive
-from orthanc_gcp.custody.ledger import Arrival, Ledger
+from orthanc_gcp.custody.ledger import Ledger
 from orthanc_gcp.custody.tables import Urgency
 
 __all__ = ["demand"]
 
-_PORTION = 1000
+_PORTION = 200
 
 
 def demand(ledger: Ledger, archive: Archive, account: str, resources: Iterable[str]) -> int:
@@ -25,27 +25,11 @@ def demand(ledger: Ledger, archive: Archive, account: str, resources: Iterable[s
     PublicationError
         Orthanc is away; what was queued before it went is sent.
     """
-    members = list(
-        dict.fromkeys(member for resource in resources for member in archive.members(resource))
-    )
+    members = archive.members(resources)
     source, queued = archive.name(), 0
     for start in range(0, len(members), _PORTION):
         described = archive.describe(members[start : start + _PORTION])
         queued += ledger.record(
-            [
-                Arrival(
-                    account=account,
-                    source=source,
-                    resource=one.resource,
-                    study=one.study,
-                    series=one.series,
-                    instance=one.instance,
-                    size=one.size,
-                    file=one.file,
-                    received=one.received,
-                    urgency=Urgency.DEMANDED,
-                )
-                for one in described
-            ]
+            [one.arrival(source, account, urgency=Urgency.DEMANDED) for one in described]
         )
     return queued

@@ -62,6 +62,6 @@ def _portions(archive: Archive, resources: Iterable[str] | None) -> Iterator[lis
     if resources is None:
         yield from archive.instances()
         return
-    members = list(dict.fromkeys(one for each in resources for one in archive.members(each)))
+    members = archive.members(resources)
     for start in range(0, len(members), _PORTION):
         yield members[start : start + _PORTION]

@@ -3,29 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from orthanc_gcp.configuration import Backfill as Options
 from orthanc_gcp.configuration.timetable import Timetable
-from orthanc_gcp.custody.backlog import UNSENT, Amount, Backlog, Run, Stage
+from orthanc_gcp.custody.backlog import Amount, Backlog, Run, Stage
 from orthanc_gcp.custody.ledger import UNSETTLED
+from orthanc_gcp.custody.reports import FIGURES, utc
 from orthanc_gcp.custody.tables import State
 
 __all__ = ["progress"]
 
 WINDOW = 60.0
 """Seconds that rates are the mean of."""
-
-
-_FIGURES: Mapping[str, tuple[State, ...]] = {
-    "Waiting": tuple(state for state in UNSENT if state != State.SENDING),
-    "Sending": (State.SENDING,),
-    "Acknowledged": (State.ACKNOWLEDGED,),
-    "Confirmed": (State.CONFIRMED,),
-    "Quarantined": (State.QUARANTINED,),
-    "Withdrawn": (State.WITHDRAWN,),
-}
 
 
 def progress(backlog: Backlog, options: Options, now: datetime) -> dict[str, Any] | None:
@@ -52,12 +43,12 @@ def progress(backlog: Backlog, options: Options, now: datetime) -> dict[str, Any
         "Paused": backlog.paused,
         "Open": timetable.is_open(now),
         "Studies": {"Done": studies - left, "Total": studies},
-        **{name: _told(_sum(amounts, states)) for name, states in _FIGURES.items()},
+        **{name: _told(_sum(amounts, states)) for name, states in FIGURES.items()},
         "BytesPerSecond": round(recent.bytes / window, 1),
         "InstancesPerSecond": round(instances_per_second, 3),
-        "Began": _utc(datetime.fromtimestamp(run.began, UTC)),
-        "Ended": None if run.ended is None else _utc(datetime.fromtimestamp(run.ended, UTC)),
-        "EstimatedEnd": None if seconds is None else _utc(timetable.after(now, seconds)),
+        "Began": utc(run.began),
+        "Ended": utc(run.ended),
+        "EstimatedEnd": None if seconds is None else utc(timetable.after(now, seconds).timestamp()),
     }
 
 
@@ -76,7 +67,3 @@ def _sum(amounts: Mapping[State, Amount], states: Iterable[State]) -> Amount:
 
 def _told(amount: Amount) -> dict[str, int]:
     return {"Instances": amount.instances, "Bytes": amount.bytes}
-
-
-def _utc(moment: datetime) -> str:
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds")

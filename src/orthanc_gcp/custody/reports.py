@@ -6,6 +6,7 @@ Answers are ready for JSON: PascalCase, times in UTC by ISO 8601, no patient dat
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -20,13 +21,15 @@ from orthanc_gcp.custody.tables import IS_OWED, UNSENT, State, Urgency, events, 
 __all__ = ["LARGEST_PAGE", "Reports", "Selection", "paused_name", "utc"]
 
 LARGEST_PAGE = 1000
-FRESH = 1.0
-"""Seconds for which an overview is told again."""
+SHARE, FRESH = 10, 2.0
+"""An overview is told again for so many times as long as it takes, and so many seconds at most."""
 WINDOW = 60.0
 """Seconds that rates are the mean of."""
 _MARK_EVERY = 1.0
 
-_FIGURES: Mapping[str, tuple[State, ...]] = {
+NEVER_STORED = ("conflict", "invalid", "refused")
+"""Reasons that say that the store did not take it; a digest tells elsewhere that it has."""
+FIGURES: Mapping[str, tuple[State, ...]] = {
     "Waiting": (State.HELD, State.WAITING, State.DELAYED),
     "Sending": (State.SENDING,),
     "Acknowledged": (State.ACKNOWLEDGED,),
@@ -88,13 +91,14 @@ class Reports:
         self._rates: dict[str, _Rate] = {}
         self._told: dict[str, dict[str, Any]] = {}
         self._told_at = float("-inf")
+        self._fresh = 0.0
 
     # -- Seeing -------------------------------------------------------------------------------
 
     def overview(
         self, accounts: Iterable[str] = (), problems: Mapping[str, str | None] | None = None
     ) -> list[dict[str, Any]]:
-        """How far each account is, by name; the figures are a second old at most.
+        """How far each account is, by name; the figures are two seconds old at most.
 
         Parameters
         ----------
@@ -105,9 +109,10 @@ class Reports:
         """
         with self._lock:
             now = self._ledger.now()
-            if not 0 <= now - self._told_at < FRESH:
-                self._told = self._look(now)
-                self._told_at = now
+            if not 0 <= now - self._told_at < self._fresh:
+                began = time.perf_counter()
+                self._told, self._told_at = self._look(now), now
+                self._fresh = min(FRESH, SHARE * (time.perf_counter() - began))
             told = self._told
             paused = self.paused()
         names = sorted({*told, *accounts})
@@ -223,7 +228,14 @@ class Reports:
             changed = connection.execute(
                 transfers.update()
                 .where(where)
-                .values(**UNSENT, state=State.WAITING, attempts=0, replace=False, wanted=now)
+                .values(
+                    **UNSENT,
+                    state=State.WAITING,
+                    digest=sql.case((of.reason.in_(NEVER_STORED), None), else_=of.digest),
+                    attempts=0,
+                    replace=False,
+                    wanted=now,
+                )
             )
         self._forget()
         return int(changed.rowcount)
@@ -281,6 +293,8 @@ class _Rate:
         mark = (now, confirmed["Instances"], confirmed["Bytes"])
         if marks and (now < marks[-1][0] or mark[1] < marks[-1][1]):
             marks.clear()  # the clock was set back, or instances were received again
+        if len(marks) > 1 and now - marks[-2][0] < _MARK_EVERY:
+            marks.pop()
         while len(marks) > 1 and marks[1][0] <= now - WINDOW:
             marks.popleft()
         marks.append(mark)
@@ -322,7 +336,7 @@ def _oldest(connection: sql.Connection, account: str) -> float | None:
 
 
 def _no_counts() -> Counts:
-    return {name: {"Instances": 0, "Bytes": 0} for name in _FIGURES}
+    return {name: {"Instances": 0, "Bytes": 0} for name in FIGURES}
 
 
 _NOTHING: Mapping[str, Any] = {
@@ -336,7 +350,7 @@ _NOTHING: Mapping[str, Any] = {
 
 def _add(counts: Counts, row: sql.Row[Any]) -> None:
     """Count a group of rows of one state."""
-    for name, states in _FIGURES.items():
+    for name, states in FIGURES.items():
         if row.state in states:
             counts[name]["Instances"] += row.instances
             counts[name]["Bytes"] += int(row.size)

@@ -46,21 +46,9 @@ class Rules:
     ) -> Iterator[Arrival]:
         """The rows that an instance makes in the ledger."""
         for account, rule in self.matching(description).items():
-            yield Arrival(
-                account=account,
-                source=source,
-                resource=description.resource,
-                study=description.study,
-                series=description.series,
-                instance=description.instance,
-                size=description.size,
-                received=description.received,
-                file=description.file,
-                change=change,
-                urgency=urgency,
-                # What is stable already, as at a backfill, is not held.
-                held_for=description.parents.get(rule.level) if urgency == Urgency.LIVE else None,
-            )
+            # What is stable already, as at a backfill, is not held.
+            held_for = description.parents.get(rule.level) if urgency == Urgency.LIVE else None
+            yield description.arrival(source, account, change, urgency, held_for)
 
     def _matches(self, rule: SendRule, description: Description) -> bool:
         return (

@@ -10,7 +10,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import sqlalchemy as sql
@@ -48,9 +49,10 @@ class Workflows:
         on_sent: Callable[[], None],
     ) -> None:
         self._carrier, self._witness, self._on_sent = carrier, witness, on_sent
-        self._lock = threading.Lock()
+        self._lock = threading.Condition()
         self._sending: dict[str, str] = {}
         self._looking: set[str] = set()
+        self._running = 0
         for name in ("dbos", "dbos.dbos"):
             logging.getLogger(name).setLevel(logging.ERROR)
         DBOS(
@@ -66,12 +68,13 @@ class Workflows:
 
         @DBOS.workflow(name="transfer")
         def transfer(batch: str) -> None:
-            try:
-                account, series = DBOS.run_step({"name": "send"}, self._send, batch)
-            finally:  # also when the database failed before or after the step
-                self._sent(batch)
-            if series:
-                DBOS.run_step({"name": "confirm"}, self._confirm, account, series)
+            with self._counted():
+                try:
+                    account, series = DBOS.run_step({"name": "send"}, self._send, batch)
+                finally:  # also when the database failed before or after the step
+                    self._sent(batch)
+                if series:
+                    DBOS.run_step({"name": "confirm"}, self._confirm, account, series)
 
         @DBOS.workflow(name="look")
         def look(account: str, series: list[str]) -> None:
@@ -86,9 +89,16 @@ class Workflows:
         """Begin; what a crash of this worker has interrupted goes on."""
         DBOS.launch()
 
-    def stop(self, patience: int) -> None:
-        """Wait some seconds for what runs, and end."""
-        DBOS.destroy(destroy_registry=True, workflow_completion_timeout_sec=patience)
+    def rest(self, patience: float) -> bool:
+        """Wait some seconds for what runs; whether nothing does any more."""
+        with self._lock:
+            return self._lock.wait_for(
+                lambda: not (self._sending or self._looking or self._running), patience
+            )
+
+    def stop(self) -> None:
+        """End; what is still running goes on at the next start."""
+        DBOS.destroy(destroy_registry=True)
 
     def sending(self, account: str) -> int:
         """How many batches of an account this worker is sending."""
@@ -148,9 +158,21 @@ class Workflows:
             _log.error("a batch was interrupted: %s", _short(error))
             return "", []
 
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
+        with self._lock:
+            self._running += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._running -= 1
+                self._lock.notify_all()
+
     def _sent(self, batch: str) -> None:
         with self._lock:
             self._sending.pop(batch, None)
+            self._lock.notify_all()
         self._on_sent()
 
     def _confirm(self, account: str, series: list[str]) -> None:
@@ -162,6 +184,7 @@ class Workflows:
     def _looked(self, series: list[str]) -> None:
         with self._lock:
             self._looking.difference_update(series)
+            self._lock.notify_all()
 
 
 def _short(error: Any) -> str:

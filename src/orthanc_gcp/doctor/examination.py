@@ -14,8 +14,8 @@ from orthanc_gcp.doctor import network, probe
 from orthanc_gcp.doctor.findings import Finding, Result
 from orthanc_gcp.doctor.network import Way
 from orthanc_gcp.doctor.remedies import NEW_KEY, SET_CLOCK, mend
-from orthanc_gcp.doctor.store import Store, StoreError
-from orthanc_gcp.errors import GcpError
+from orthanc_gcp.doctor.store import Store
+from orthanc_gcp.errors import GcpError, StoreError
 from orthanc_gcp.token_endpoint import TOLERATED_SKEW, TokenEndpoint, clock_offset
 from orthanc_gcp.tokens.keeper import acquire, as_error
 from orthanc_gcp.transport import Transport

@@ -7,7 +7,8 @@ import struct
 import time
 import uuid
 
-from orthanc_gcp.doctor.store import Store, StoreError
+from orthanc_gcp.doctor.store import Store
+from orthanc_gcp.errors import StoreError
 
 __all__ = ["instance", "round_trip"]
 

@@ -7,16 +7,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from orthanc_gcp.configuration import Account, Settings
-from orthanc_gcp.errors import GcpError
+from orthanc_gcp.errors import StoreError
 from orthanc_gcp.secrecy import readable
 from orthanc_gcp.token_endpoint import google_error
 from orthanc_gcp.transport import Answer, Transport
 
-__all__ = ["Store", "StoreError"]
-
-
-class StoreError(GcpError):
-    """The store refused; ``reason`` is that of Google's ErrorInfo, or the status' name."""
+__all__ = ["Store"]
 
 
 class Store:
@@ -49,7 +45,7 @@ class Store:
         Raises
         ------
         StoreError
-            Google's answer is an error.
+            Google's answer is an error; ``reason`` is that of its ErrorInfo, or the status' name.
         TokenError
             No answer came.
         """

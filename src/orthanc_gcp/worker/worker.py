@@ -182,13 +182,17 @@ class Worker:
             self._dispatch()
         finally:
             self.stop()
-            for one in beside:
-                one.stop()
             for thread in loops:
                 thread.join()
-            self._workflows.stop(LAST_WORDS)
+            rests = self._workflows.rest(LAST_WORDS)
+            if rests:
+                membership.leave()  # first: Orthanc does not wait for the rest
+            for one in beside:
+                one.stop()
+            self._workflows.stop()
             self._tokens.stop()
-            membership.leave()
+            if not rests:
+                membership.leave()
             self._engine.dispose()
 
     def stop(self) -> None:
