@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from bench import accounts, custody, ledger, start, stop
+from bench import accounts, custody, emulator, ledger, start, stop
 from bench.environment import describe
 from bench.frame import Measurement, Round, take
 from bench.place import Place
@@ -28,7 +28,8 @@ MEASUREMENTS = {
     "stop": stop.measurement,
     "crowd": accounts.crowd,
 }
-CUSTODY, LEDGER = "custody", "ledger"
+CUSTODY, EMULATOR, LEDGER = "custody", "emulator", "ledger"
+OTHERS = (CUSTODY, EMULATOR, LEDGER)
 ON_DEMAND = {"crowd"}  # two to four minutes for each round
 
 
@@ -37,9 +38,9 @@ def main() -> None:
     parser = _parser()
     arguments = parser.parse_args()
     names = arguments.names or [name for name in MEASUREMENTS if name not in ON_DEMAND]
-    if unknown := set(names) - {*MEASUREMENTS, CUSTODY, LEDGER}:
+    if unknown := set(names) - {*MEASUREMENTS, *OTHERS}:
         parser.error(
-            f"{', '.join(unknown)}: expected some of {', '.join((*MEASUREMENTS, CUSTODY, LEDGER))}"
+            f"{', '.join(unknown)}: expected some of {', '.join((*MEASUREMENTS, *OTHERS))}"
         )
     if arguments.pairs is not None and arguments.pairs < 1:
         parser.error("--pairs: expected at least 1")
@@ -58,7 +59,7 @@ def main() -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench", description=main.__doc__)
     parser.add_argument(
-        "names", nargs="*", metavar="NAME", help=", ".join((*MEASUREMENTS, CUSTODY, LEDGER))
+        "names", nargs="*", metavar="NAME", help=", ".join((*MEASUREMENTS, *OTHERS))
     )
     parser.add_argument("--pairs", type=int, help="rounds of each measurement")
     parser.add_argument(
@@ -94,6 +95,8 @@ def _measurements(
     for name in names:
         if name == LEDGER:
             yield from ledger.measurements()
+        elif name == EMULATOR:
+            yield emulator.measurement(place.folder / EMULATOR)
         elif name == CUSTODY:
             yield from custody.measurements(
                 place.folder, arguments.rows, arguments.scale, arguments.subjects

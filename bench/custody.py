@@ -27,7 +27,7 @@ from bench.contenders import (
     TransferError,
 )
 from bench.custody_worker import CustodyWorker
-from bench.frame import Figure, Figures, Measurement, Round
+from bench.frame import Figure, Figures, Goal, Measurement, Round
 from bench.machine import peak_memory_mb
 from bench.network import LOOPBACK, REMOTE, Network, Proxy
 from bench.workload import Load, Workload, instances, prepare, upload
@@ -80,16 +80,52 @@ class Row:
     subjects: Sequence[str] = EVERYBODY
     figures: Sequence[Figure] = (SECONDS, MISSING, SENDER, ORTHANC)
     pairs: int = 5
+    goals: tuple[Goal, ...] = ()
+
+
+def _times(of: str, most: float) -> Goal:
+    return Goal("seconds", WORKER, most, "times", of)
 
 
 ROWS: Mapping[int, Sequence[Row]] = {
     1: (
-        Row("custody-small", "Many small studies", SMALL),
+        Row(
+            "custody-small",
+            "Many small studies",
+            SMALL,
+            goals=(_times(PLUGIN, 1 / 10), _times(PLUGIN_8, 1 / 4), _times(CLIENT, 1 / 3)),
+        ),
         Row("custody-small-remote", "Many small studies, far away", SMALL, REMOTE, pairs=3),
     ),
-    2: (Row("custody-large", "A large study", LARGE, pairs=3),),
-    3: (Row("custody-large-remote", "A large study, far away", LARGE, REMOTE, pairs=3),),
-    4: (Row("custody-giant", "A giant instance", GIANT, subjects=(PLUGIN, WORKER), pairs=1),),
+    2: (
+        Row(
+            "custody-large",
+            "A large study",
+            LARGE,
+            pairs=3,
+            goals=(_times(PLUGIN, 1 / 0.9), _times(CURL, 1 / 0.6)),
+        ),
+    ),
+    3: (
+        Row(
+            "custody-large-remote",
+            "A large study, far away",
+            LARGE,
+            REMOTE,
+            pairs=3,
+            goals=(_times(PLUGIN, 1 / 4),),
+        ),
+    ),
+    4: (
+        Row(
+            "custody-giant",
+            "A giant instance",
+            GIANT,
+            subjects=(PLUGIN, WORKER),
+            pairs=1,
+            goals=(Goal("sender", WORKER, 250, "value"),),
+        ),
+    ),
     5: (
         Row(
             "custody-live",
@@ -98,6 +134,7 @@ ROWS: Mapping[int, Sequence[Row]] = {
             subjects=(PLUGIN, WORKER),
             figures=(MEDIAN, P95),
             pairs=3,
+            goals=(Goal("p95", WORKER, 2, "value"),),
         ),
     ),
     6: tuple(
@@ -133,7 +170,14 @@ def _measurement(row: Row, subjects: Sequence[str], take: Callable[[str], Figure
 
     peers = ((WORKER, PLUGIN_8),) if {WORKER, PLUGIN_8} <= set(subjects) else ()
     return Measurement(
-        row.name, row.title, subjects, row.figures, taken, pairs=row.pairs, peers=peers
+        row.name,
+        row.title,
+        subjects,
+        row.figures,
+        taken,
+        pairs=row.pairs,
+        peers=peers,
+        goals=row.goals,
     )
 
 

@@ -7,7 +7,7 @@ import time
 from contextlib import suppress
 from typing import Any
 
-from bench.contenders import PATIENCE, POLL, Destination, Studies, TransferError
+from bench.contenders import PATIENCE, Destination, Studies, TransferError
 from bench.machine import descendants, peak_memory_mb
 from tests.support.keys import STORE
 from tests.support.orthanc import Orthanc
@@ -15,6 +15,7 @@ from tests.support.orthanc import Orthanc
 __all__ = ["CustodyWorker"]
 
 ACCOUNT = "dicom"
+POLL = 0.2  # the worker counts, the more the more often it is asked
 SILENCE = 60.0  # until the account must have been told of
 _OK = 200
 

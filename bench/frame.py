@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from statistics import median
+from typing import Literal
 
 __all__ = [
     "Comparison",
@@ -21,6 +22,7 @@ __all__ = [
     "Round",
     "Spread",
     "Subject",
+    "against",
     "compare",
     "in_turn",
     "take",
@@ -50,11 +52,22 @@ class Figure:
 
 @dataclass(frozen=True)
 class Goal:
-    """How much more than the baseline a subject may need, by the median of the rounds."""
+    """How much a subject may need, by the median of the rounds.
+
+    Parameters
+    ----------
+    kind
+        What ``most`` is about: how much ``more`` than the baseline it is, how many ``times`` of
+        another subject, or the ``value`` itself.
+    of
+        That other subject.
+    """
 
     figure: str
     subject: str
     most: float
+    kind: Literal["more", "times", "value"] = "more"
+    of: str = ""
 
 
 @dataclass(frozen=True)
@@ -149,6 +162,18 @@ def compare(measurement: Measurement, rounds: Sequence[Round]) -> Iterator[Compa
                 _paired(rounds, key, subject, baseline, _ratio),
                 _paired(rounds, key, subject, peers.get(subject, subject), _ratio),
             )
+
+
+def against(goal: Goal, baseline: str, rounds: Sequence[Round]) -> float:
+    """What a goal is to be compared with."""
+    key, subject = goal.figure, goal.subject
+    spread = {
+        "more": lambda: _paired(rounds, key, subject, baseline, lambda mine, its: mine - its),
+        "times": lambda: _paired(rounds, key, subject, goal.of, _ratio),
+        "value": lambda: Spread.of(taken[subject][key] for taken in rounds),
+    }[goal.kind]()
+    assert spread is not None, "a goal is about another subject than the one it is compared with"
+    return spread.median
 
 
 def _paired(

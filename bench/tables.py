@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from bench.frame import Comparison, Figure, Measurement, Round, Spread, compare
+from bench.frame import Comparison, Figure, Measurement, Round, Spread, against, compare
 
 __all__ = ["goals_table", "page", "refresh", "write"]
 
@@ -28,7 +28,7 @@ def write(
         "measurement": measurement.name,
         "title": measurement.title,
         "environment": environment,
-        "goals": list(_goals(measurement, comparisons)),
+        "goals": list(_goals(measurement, rounds)),
         "comparisons": [asdict(comparison) for comparison in comparisons],
         "quotes": [asdict(quote) for quote in measurement.quotes],
         "rounds": rounds,
@@ -55,8 +55,7 @@ def goals_table(folder: Path) -> str:
                 (
                     goal["title"],
                     goal["subject"],
-                    f"{goal['most']:+g} {goal['unit']}",
-                    f"{goal['measured']:+,.{goal['digits']}f} {goal['unit']}",
+                    *_goal(goal),
                     "met" if goal["met"] else "**missed**",
                 )
                 for document in documents
@@ -78,20 +77,33 @@ def refresh(guide: Path, folder: Path) -> None:
     guide.write_text(text)
 
 
-def _goals(measurement: Measurement, comparisons: Iterable[Comparison]) -> Iterator[Document]:
+def _goals(measurement: Measurement, rounds: Sequence[Round]) -> Iterator[Document]:
     figures = {figure.key: figure for figure in measurement.figures}
-    found = {(entry.figure, entry.subject): entry for entry in comparisons}
+    present = {(subject, key) for subject, taken in rounds[0].items() for key in taken}
     for goal in measurement.goals:
-        figure, more = figures[goal.figure], found[goal.figure, goal.subject].more
-        assert more is not None, "a goal is about another subject than the baseline"
+        if not {(goal.subject, goal.figure), (goal.of or goal.subject, goal.figure)} <= present:
+            continue  # not all subjects were asked for, or one gave up
+        figure = figures[goal.figure]
+        measured = against(goal, measurement.subjects[0], rounds)
         yield {
             **asdict(goal),
-            "title": figure.title,
+            "title": figure.title
+            if goal.kind == "more"
+            else f"{measurement.title}: {figure.title}",
             "unit": figure.unit,
             "digits": figure.digits,
-            "measured": more.median,
-            "met": more.median <= goal.most,
+            "measured": measured,
+            "met": measured <= goal.most,
         }
+
+
+def _goal(goal: Document) -> tuple[str, str]:
+    """What a goal asks for, and what was measured."""
+    kind, digits, unit = goal.get("kind", "more"), goal["digits"], goal["unit"]
+    if kind == "times":
+        return f"{goal['most']:.2g} of {goal['of']}", f"{goal['measured']:.2f}"
+    sign = "+" if kind == "more" else ""
+    return f"{goal['most']:{sign}g} {unit}", f"{goal['measured']:{sign},.{digits}f} {unit}"
 
 
 def _page(

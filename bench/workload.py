@@ -17,7 +17,7 @@ from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage, ge
 
 from tests.support.orthanc import DICOMWEB, Orthanc
 
-__all__ = ["BOUNDARY", "Load", "Workload", "instances", "prepare", "upload"]
+__all__ = ["BOUNDARY", "Load", "Workload", "blocks_of", "instances", "prepare", "upload"]
 
 BOUNDARY = "workload-7f2c41d09b"
 _BLOCK = 1 << 20
@@ -101,7 +101,7 @@ def prepare(workload: Workload, folder: Path, *, body: bool) -> Load:
 
 def upload(connection: http.client.HTTPConnection, head: bytes, pixels: int) -> dict[str, str]:
     """Store an instance in Orthanc; its answer."""
-    return _post(connection, _blocks(head, pixels), len(head) + pixels)
+    return _post(connection, blocks_of(head, pixels), len(head) + pixels)
 
 
 def _load_instance(
@@ -111,7 +111,7 @@ def _load_instance(
     pixels: int,
     body: BinaryIO | None,
 ) -> None:
-    blocks: Iterator[bytes] = _blocks(head, pixels)
+    blocks: Iterator[bytes] = blocks_of(head, pixels)
     if body is not None:
         body.write(f"--{BOUNDARY}\r\nContent-Type: application/dicom\r\n\r\n".encode())
         blocks = _copied(blocks, body)
@@ -134,7 +134,7 @@ def _post(
     return answer
 
 
-def _blocks(head: bytes, pixels: int) -> Iterator[bytes]:
+def blocks_of(head: bytes, pixels: int) -> Iterator[bytes]:
     """An instance; beyond the first block its pixels repeat, too far apart for a compressor."""
     random = os.urandom(min(pixels, _BLOCK))
     yield head + random

@@ -79,6 +79,11 @@ class Emulator:
             self._process = None
 
     @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    @property
     def ca(self) -> Path:
         return self.folder / "ca.pem"
 
