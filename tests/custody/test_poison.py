@@ -40,7 +40,7 @@ def test_an_instance_that_always_fails(site, front, trouble):
     poison = files[17][-2000:]
     front.dislikes[poison] = trouble
     resources = [site.upload(file) for file in files]
-    wait_until(lambda: site.states().get("confirmed") == 39, 60, lambda: f"{site.states()}")
+    wait_until(lambda: site.states().get("confirmed") == 39, 120, lambda: f"{site.states()}")
     (row,) = odd_ones(site)
     assert row.resource == resources[17]
     # It is tried again and again, and the others go beside it.

@@ -7,6 +7,7 @@ is built on a thread of its own, and whatever goes wrong there is logged and nev
 from __future__ import annotations
 
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ class Plugin:
 
     def __init__(self, orthanc: Any, interpreter: str = "") -> None:
         self._orthanc, self._interpreter = orthanc, interpreter
+        self._since = time.time()
         self._orthanc_started = threading.Event()
         self._lock = threading.Lock()
         self._connector: Connector | None = None
@@ -104,7 +106,7 @@ class Plugin:
     def _take_custody(self, settings: Settings) -> None:
         from orthanc_gcp.plugin.host import custody
 
-        starting = custody(self._orthanc, settings, self._interpreter)
+        starting = custody(self._orthanc, settings, self._interpreter, self._since)
         with self._lock:
             if self._stopped or starting is None:
                 return

@@ -13,7 +13,6 @@ import re
 import secrets
 import socket
 import ssl
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -42,13 +41,15 @@ def connector(orthanc: Any, settings: Settings) -> Connector:
     return Connector(settings, plugin, on_look=Metrics(orthanc).update)
 
 
-def custody(orthanc: Any, settings: Settings, interpreter: str) -> Custody | None:
+def custody(orthanc: Any, settings: Settings, interpreter: str, since: float) -> Custody | None:
     """The worker for this Orthanc; None if its rules want nothing sent, or it cannot be asked.
 
     Parameters
     ----------
     interpreter
         The Python that this package is installed for; Orthanc, which embeds one, knows of none.
+    since
+        A moment before Orthanc listened, in UTC seconds: all that it received later is followed.
     """
     if not settings.rules:
         return None
@@ -67,7 +68,7 @@ def custody(orthanc: Any, settings: Settings, interpreter: str) -> Custody | Non
         "Fingerprint": fingerprint(settings) if settings.orthanc.ssl_enabled else "",
         "Authorization": orthanc.GenerateRestApiAuthorizationToken(),
         "Name": f"{socket.gethostname()}:{port}",
-        "Since": time.time(),  # before Orthanc listens: nothing that it receives comes too early
+        "Since": since,
         "Secret": secret,
     }
 
