@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable
 
 Connection = socket.socket
+LONGEST_HEAD = 65536
 Behaviour = Callable[[Connection, bytes], None]
 
 
@@ -57,11 +58,11 @@ class RawServer:
 
 
 def read_head(connection: Connection) -> bytes:
-    """The head of a request; nothing when there is none."""
+    """The head of a request; nothing when there is none, as in the rest of a body."""
     head = b""
     while not head.endswith(b"\r\n\r\n"):
         byte = connection.recv(1)
-        if not byte:
+        if not byte or len(head) > LONGEST_HEAD:
             return b""
         head += byte
     return head
