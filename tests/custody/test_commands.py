@@ -549,6 +549,7 @@ def test_pause_and_resume(site):
         assert told == {"google": False, SECOND: True}
         assert "second: paused" in run(site, "status")
         Study(site).confirmed()  # the other account goes on
+        time.sleep(1)  # the worker looks twice a second at what people have paused
         study = Study(site, modality="CT")
         run(site, "send", *study.resources, "--to", SECOND, "--orthanc", site.orthanc.url)
         Study(site).confirmed()

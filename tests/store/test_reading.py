@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import threading
 
 import pytest
 
@@ -172,16 +173,19 @@ def test_a_file_that_is_not_read_to_its_end_spoils_nothing(store):
 
 def test_connections_are_kept_and_replaced():
     ports = []
+    closed = threading.Event()
 
     def behave(connection, _):
         ports.append(connection.getpeername()[1])
         connection.sendall(answer(b"[]"))
         if len(ports) == 3:
             connection.close()
+            closed.set()
 
     with RawServer(behave) as server:
         store = client(server)
-        for _ in range(5):
+        for number in range(5):
+            assert number != 3 or closed.wait(10)
             assert searching(store) == []
         store.close()
     assert len(set(ports[:3])) == 1

@@ -40,6 +40,18 @@ def free_port() -> int:
             return port
 
 
+# Orthanc ends idle connections, maybe just when one is used again.
+_AGAIN = urllib3.Retry(
+    read=1,
+    connect=0,
+    redirect=0,
+    status=0,
+    other=0,
+    raise_on_redirect=False,
+    respect_retry_after_header=False,
+)
+
+
 class Orthanc:
     """Starts Orthanc under a configuration; everything lies in one folder."""
 
@@ -161,7 +173,9 @@ class Orthanc:
     ) -> urllib3.BaseHTTPResponse:
         data = body if isinstance(body, bytes | None) else json.dumps(body).encode()
         headers = {"Accept-Encoding": "identity", **self._authorization, **headers}
-        return self._http.request(method, self.url + path, body=data, headers=headers)
+        retries = _AGAIN if method == "GET" else False
+        url = self.url + path
+        return self._http.request(method, url, body=data, headers=headers, retries=retries)
 
     def json(self, method: str, path: str, body: Any = None) -> Any:
         answer = self.request(method, path, body)

@@ -15,6 +15,7 @@ import pydicom
 from pydicom.dataset import FileMetaDataset
 from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset, write_file_meta_info
+from pydicom.uid import UID
 
 from orthanc_gcp.emulator.dicom_reader import (
     DEFLATED,
@@ -111,7 +112,8 @@ def _draft(metadata: dict[str, Any]) -> Draft:
     if metadata["00080005"]["Value"] != ["ISO_IR 192"]:
         raise InvalidMetadataError("SpecificCharacterSet has to be ISO_IR 192")
     syntax = str(metadata["00020010"]["Value"][0])
-    if syntax in (EXPLICIT_BIG, DEFLATED):
+    # Of one that nobody knows nobody can tell whether its pixel data are encapsulated.
+    if syntax in (EXPLICIT_BIG, DEFLATED) or UID(syntax).type != "Transfer Syntax":
         raise InvalidMetadataError(f"unsupported transfer syntax: {syntax}")
     elements = {int(tag, 16): element for tag, element in metadata.items()}
     if any("InlineBinary" in elements.get(pixels, {}) for pixels in PIXEL_DATA):
