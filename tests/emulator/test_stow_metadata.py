@@ -129,6 +129,7 @@ def test_a_value_that_other_elements_follow(client: Client) -> None:
         ({"0020000E": {"vr": "UI", "Value": []}}, "invalid metadata"),
         ({"0020000D": 7}, "invalid metadata"),
         ({"00020010": {"vr": "UI", "Value": ["1.2.840.10008.1.2.2"]}}, "unsupported transfer"),
+        ({"00020010": {"vr": "UI", "Value": ["1.2.3.4"]}}, "unsupported transfer"),
         ({"7FE00010": {"vr": "OB", "InlineBinary": "AAAA"}}, "pixel data have to be bulk data"),
         ({"00420011": {"vr": "OB", "BulkDataURI": "b"}}, "one BulkDataURI is allowed"),
         ({"00200010": {"vr": "SH", "BulkDataURI": "b"}}, "one BulkDataURI is allowed"),
