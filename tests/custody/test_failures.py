@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.mishaps import in_the_store, sha256
 from tests.support.orthanc import wait_until
-from tests.support.site import Site, make_study
+from tests.support.site import ACCOUNT, Site, make_study
 
 CALM = {
     "faults": [],
@@ -27,7 +27,7 @@ CALM = {
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
-    with Site(tmp_path_factory.mktemp("site")) as site:
+    with Site(tmp_path_factory.mktemp("site"), listen=True) as site:
         site.wait_for_following()
         yield site
 
@@ -125,6 +125,19 @@ def test_storing_fails(site, study, fault):
     site.emulator.switch(faults=[{"method": "POST", "count": 1, **fault}])
     study.arrive()
     study.reaches(lambda: used(site) == [fault.get("count", 1)])
+    study.is_confirmed()
+
+
+def test_a_batch_is_refused(site, study):
+    """It goes again by halves; what is sent alone and refused would be in quarantine."""
+    assert site.api("POST", f"/transfers/{ACCOUNT}/pause")[0] == 200
+    time.sleep(1)  # until the worker has seen it
+    study.arrive()
+    study.reaches(lambda: len(study.rows()) == len(study.files))
+    assert study.states() == {"waiting"}
+    site.emulator.switch(faults=[{"method": "POST", "count": 2, "status": 400}])
+    assert site.api("POST", f"/transfers/{ACCOUNT}/resume")[0] == 200
+    study.reaches(lambda: used(site) == [2])
     study.is_confirmed()
 
 

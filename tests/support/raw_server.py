@@ -11,8 +11,8 @@ import threading
 from collections.abc import Callable
 
 Connection = socket.socket
-LONGEST_HEAD = 65536
 Behaviour = Callable[[Connection, bytes], None]
+LONGEST_HEAD = 65536
 
 
 class RawServer:

@@ -155,15 +155,6 @@ class Archive:
             whole = len(page) == _STUDIES
             begin, tail = begin + _STUDIES - _OVERLAP, frozenset(identifiers[-_OVERLAP:])
 
-    def instances_of(self, study: str) -> list[str]:
-        """The identifiers of a study's instances; none when it was deleted."""
-        found = self._orthanc.call("GET", f"/studies/{study}") or {}
-        instances: list[str] = []
-        for one in found.get("Series", []):
-            series = self._orthanc.call("GET", f"/series/{one}") or {}
-            instances += series.get("Instances", [])
-        return instances
-
     def describe(self, resources: Sequence[str]) -> list[Description]:
         """Instances; those that Orthanc does not have any more are left out."""
         found: list[Description] = []

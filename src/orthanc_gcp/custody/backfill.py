@@ -160,7 +160,7 @@ class Backfill:
     def _pick_up(self, backlog: Backlog, run: Run) -> _Hand:
         hand, count = _Hand(run), 0
         for study in backlog.newest(STUDIES_IN_HAND):
-            instances = self._archive.instances_of(study)
+            instances = self._members(study)
             hand.studies.append((study, instances))
             count += len(instances)
             if count >= INSTANCES_IN_HAND:
@@ -168,6 +168,12 @@ class Backfill:
         if hand.studies:
             hand.change = self._archive.last_change()
         return hand
+
+    def _members(self, study: str) -> list[str]:
+        try:
+            return self._archive.members([study])
+        except KeyError:  # it was deleted
+            return []
 
     def _record(self, backlog: Backlog, run: Run, portion: list[str], ended: list[str]) -> None:
         try:

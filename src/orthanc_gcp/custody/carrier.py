@@ -246,14 +246,14 @@ class Carrier:
         if reason == "too_large" or error.status in (400, 409, 411, 413, 415, 422):
             return self._bisected(destination, transfers, error)
         together = len(transfers)
+        unavailable = error.status == 503
+        asks_for_less = unavailable or error.status == 429 or error.retry_after is not None
         # One instance may be what the store is always unavailable for.
-        counts = error.status == 503
         suspect = together == 1 and transfers[0].attempts >= BISECT_AFTER
-        asks_for_less = error.status in (429, 503) or error.retry_after is not None
-        if asks_for_less and not (counts and suspect):
+        if asks_for_less and not (unavailable and suspect):
             pause = destination.pace.throttled(words, error.retry_after)
             return [
-                self._delayed(row, reason, words, together, pause=pause, counts=counts)
+                self._delayed(row, reason, words, together, pause=pause, counts=unavailable)
                 for row in transfers
             ]
         if error.status == 401:
