@@ -46,6 +46,11 @@ class Workload:
         """All instances."""
         return self.studies * self.instances
 
+    @property
+    def bytes(self) -> int:
+        """Of all pixels."""
+        return self.total * self.pixels
+
 
 @dataclass
 class Load:
