@@ -15,7 +15,7 @@ from tests.support.orthanc import Orthanc
 __all__ = ["CustodyWorker"]
 
 ACCOUNT = "dicom"
-POLL = 0.2  # the worker counts, the more the more often it is asked
+POLL = 0.1  # the worker counts, the more the more often it is asked
 SILENCE = 60.0  # until the account must have been told of
 _OK = 200
 

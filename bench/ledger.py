@@ -148,7 +148,7 @@ def _pass_through(ledger: Ledger, first: int, number: int, source: str = SOURCE)
             return
         ledger.settle(batch, [Verdict(row.id, State.ACKNOWLEDGED, digest="a" * 64) for row in rows])
         for series in ledger.complete(ACCOUNT, {row.series: 0 for row in rows}):
-            ledger.confirm([row.id for row in ledger.acknowledged(ACCOUNT, series)], ledger.now())
+            ledger.confirm({row.id: ledger.now() for row in ledger.acknowledged(ACCOUNT, series)})
         ledger.wake(ACCOUNT)
         ledger.due_for_a_look(ACCOUNT)
 

@@ -324,7 +324,7 @@ class Desk:
         """Confirm the next that wait, so many at most."""
         rows = self.claim(count)
         self.ledger.settle("batch", [Verdict(row.id, State.ACKNOWLEDGED) for row in rows])
-        self.ledger.confirm([row.id for row in rows], self.ledger.now())
+        self.ledger.confirm({row.id: self.ledger.now() for row in rows})
         return rows
 
     def claim(self, count: int) -> list[Transfer]:

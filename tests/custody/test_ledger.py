@@ -75,7 +75,7 @@ def test_the_way_of_an_instance(ledger):
     assert ledger.complete(A, ["series"]) == []
     settle(ledger, State.ACKNOWLEDGED, digest="d")
     assert ledger.complete(A, ["series"]) == ["series"]
-    ledger.confirm([row.id for row in ledger.acknowledged(A, "series")], ledger.now())
+    ledger.confirm({row.id: ledger.now() for row in ledger.acknowledged(A, "series")})
     assert states(ledger) == {"1": State.CONFIRMED}
 
 
@@ -84,9 +84,9 @@ def test_only_acknowledged_instances_are_confirmed(ledger):
     claim(ledger)
     (row,) = ledger.batch("b")
     for state in (State.DELAYED, State.QUARANTINED, State.WITHDRAWN):
-        ledger.confirm([row.id], ledger.now())
+        ledger.confirm({row.id: ledger.now()})
         settle(ledger, state, due=0.0, reason="r")
-        ledger.confirm([row.id], ledger.now())
+        ledger.confirm({row.id: ledger.now()})
         assert states(ledger) == {"1": state}
         ledger.record([arrival("1", urgency=Urgency.DEMANDED)])
         if state == State.DELAYED:
@@ -113,15 +113,15 @@ def test_a_newer_version_of_an_acknowledged_instance_is_not_confirmed_by_an_old_
     settle(ledger, State.ACKNOWLEDGED, digest="old")
     (seen,) = ledger.acknowledged(A, "series")
     ledger.record([arrival("1", change=2)])
-    ledger.confirm([seen.id], time.now)
+    ledger.confirm({seen.id: time.now})
     assert states(ledger) == {"1": State.WAITING}
     looked = time.now
     time.now += 1
     claim(ledger, "c")
     settle(ledger, State.ACKNOWLEDGED, "c", digest="new")
-    ledger.confirm([seen.id], looked)
+    ledger.confirm({seen.id: looked})
     assert states(ledger) == {"1": State.ACKNOWLEDGED}
-    ledger.confirm([seen.id], time.now)
+    ledger.confirm({seen.id: time.now})
     assert states(ledger) == {"1": State.CONFIRMED}
 
 

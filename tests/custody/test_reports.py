@@ -47,7 +47,8 @@ def send(ledger, state, count=1000, account="a", **verdict):
 
 
 def confirm(ledger, **more):
-    ledger.confirm(send(ledger, State.ACKNOWLEDGED, digest="d", **more), ledger.now())
+    rows = send(ledger, State.ACKNOWLEDGED, digest="d", **more)
+    ledger.confirm(dict.fromkeys(rows, ledger.now()))
 
 
 def test_an_account_without_a_row_has_zeroes(reports):

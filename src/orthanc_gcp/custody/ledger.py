@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from typing import Any, TypeVar
@@ -497,27 +497,33 @@ class Ledger:
                     found[row.id] = row.acknowledged
         return found
 
-    def confirm(self, seen: Sequence[int], looked: float) -> None:
-        """These instances, acknowledged before somebody looked, were seen in the store."""
-        now = self.now()
+    def confirm(self, seen: Mapping[int, float]) -> None:
+        """These instances were seen in the store by a look that began at a time.
+
+        What was acknowledged only after that is another sending: it was not looked for.
+        """
+        if not seen:
+            return
+        confirmed = (
+            transfers.update()
+            .where(
+                transfers.c.id == sql.bindparam("row"),
+                transfers.c.state == State.ACKNOWLEDGED,
+                transfers.c.acknowledged <= sql.bindparam("looked"),
+            )
+            .values(
+                state=State.CONFIRMED,
+                confirmed=self.now(),
+                batch=sql.null(),
+                due=sql.null(),
+                reason=sql.null(),
+                detail=sql.null(),
+            )
+        )
         with self.writing() as connection:
-            for some in _portions(seen, _MOST_PARAMETERS):
-                connection.execute(
-                    transfers.update()
-                    .where(
-                        transfers.c.id.in_(some),
-                        transfers.c.state == State.ACKNOWLEDGED,
-                        transfers.c.acknowledged <= looked,
-                    )
-                    .values(
-                        state=State.CONFIRMED,
-                        confirmed=now,
-                        batch=None,
-                        due=None,
-                        reason=None,
-                        detail=None,
-                    )
-                )
+            connection.execute(
+                confirmed, [{"row": row, "looked": looked} for row, looked in seen.items()]
+            )
 
     def look_again(self, unseen: Sequence[int], due: float) -> None:
         """These acknowledged instances were not seen; the next look is due at a time."""

@@ -19,6 +19,8 @@ _log = logging.getLogger(__name__)
 
 FEW = 4
 """Up to so many instances are searched one by one; more by listing their series."""
+TOGETHER = 200
+"""So many instances that were seen are confirmed in one transaction."""
 PATIENCE = 30.0
 """Seconds that a search may lag behind; what is still missing then is sent again."""
 SHORTEST_WAIT, LONGEST_WAIT = 0.3, 10.0
@@ -46,32 +48,38 @@ class Witness:
         destination = self._destinations.get(account)
         if destination is None:
             return
+        seen: dict[int, float] = {}
         for uid in self._ledger.complete(account, series):
             if self._stopping():
-                return
+                break
             try:
-                self._look(destination, uid)
+                seen |= self._look(destination, uid)
             except StoreError as error:
                 _log.warning("account %s: cannot read back: %s", account, error)
                 destination.pace.failed(str(error))
                 waiting = [row.id for row in self._ledger.acknowledged(account, uid)]
                 self._ledger.look_again(waiting, self._ledger.now() + LONGEST_WAIT / 2)
+            if len(seen) >= TOGETHER:
+                self._ledger.confirm(seen)
+                seen = {}
+        self._ledger.confirm(seen)
 
-    def _look(self, destination: Destination, series: str) -> None:
+    def _look(self, destination: Destination, series: str) -> dict[int, float]:
+        """The rows of a series that the store has, each with the time from which that holds."""
         began = self._ledger.now()
         rows = self._ledger.acknowledged(destination.account, series)
         if not rows:
-            return
+            return {}
         present = self._present(destination, rows)
         seen = [row for row in rows if row.instance in present]
         different, unread = self._compare(destination, seen)
         doubtful = {verdict.id for verdict in different} | {row.id for row in unread}
-        self._ledger.confirm([row.id for row in seen if row.id not in doubtful], began)
         if different:
             self._ledger.send_again(different)
         missing = [row for row in rows if row.instance not in present] + unread
         if missing:
             self._wait_for(missing)
+        return {row.id: began for row in seen if row.id not in doubtful}
 
     def _present(self, destination: Destination, rows: list[Transfer]) -> set[str]:
         store, study, series = destination.store, rows[0].study, rows[0].series
