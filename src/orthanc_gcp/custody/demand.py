@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from orthanc_gcp.custody.archive import Archive
 from orthanc_gcp.custody.ledger import Ledger
@@ -13,10 +13,17 @@ __all__ = ["demand"]
 _PORTION = 200
 
 
-def demand(ledger: Ledger, archive: Archive, account: str, resources: Iterable[str]) -> int:
+def demand(
+    ledger: Ledger,
+    archive: Archive,
+    account: str,
+    resources: Iterable[str],
+    on_arrival: Callable[[], None] = lambda: None,
+) -> int:
     """Queue patients, studies, series and instances, named by Orthanc's identifiers.
 
-    Returns how many instances are queued now that were not before.
+    Returns how many instances are queued now that were not before; ``on_arrival`` is called
+    whenever some are.
 
     Raises
     ------
@@ -32,4 +39,5 @@ def demand(ledger: Ledger, archive: Archive, account: str, resources: Iterable[s
         queued += ledger.record(
             [one.arrival(source, account, urgency=Urgency.DEMANDED) for one in described]
         )
+        on_arrival()
     return queued

@@ -104,6 +104,17 @@ class Cursor:
 
 _COLUMNS = [transfers.c[field.name] for field in fields(Transfer)]
 
+# Made once: SQLAlchemy takes longer to make a statement than SQLite to answer it.
+_OF_SERIES = (transfers.c.account == sql.bindparam("account")) & (
+    transfers.c.series == sql.bindparam("series")
+)
+_UNSENT_OF_SERIES = (
+    sql.select(transfers.c.id).where(_OF_SERIES, transfers.c.state.in_(OPEN)).limit(1)
+)
+_ACKNOWLEDGED_OF_SERIES = sql.select(*_COLUMNS).where(
+    _OF_SERIES, transfers.c.state == State.ACKNOWLEDGED
+)
+
 
 class Ledger:
     """The tables, and the transitions between the states.
@@ -465,27 +476,18 @@ class Ledger:
 
     def complete(self, account: str, series: Iterable[str]) -> list[str]:
         """Those series of which nothing waits and nothing is being sent."""
-        done = []
         with self.reading() as connection:
-            for uid in series:
-                unsent = sql.select(transfers.c.id).where(
-                    transfers.c.series == uid,
-                    transfers.c.account == account,
-                    transfers.c.state.in_(OPEN),
-                )
-                if connection.scalar(unsent.limit(1)) is None:
-                    done.append(uid)
-        return done
+            return [
+                uid
+                for uid in series
+                if connection.scalar(_UNSENT_OF_SERIES, {"account": account, "series": uid}) is None
+            ]
 
     def acknowledged(self, account: str, series: str) -> list[Transfer]:
         """The instances of a series that are to be read back."""
-        query = sql.select(*_COLUMNS).where(
-            transfers.c.series == series,
-            transfers.c.account == account,
-            transfers.c.state == State.ACKNOWLEDGED,
-        )
+        wanted = {"account": account, "series": series}
         with self.reading() as connection:
-            return [Transfer(*row) for row in connection.execute(query)]
+            return [Transfer(*row) for row in connection.execute(_ACKNOWLEDGED_OF_SERIES, wanted)]
 
     def acknowledged_at(self, rows: Sequence[int]) -> dict[int, float]:
         """When the store acknowledged some instances."""

@@ -176,7 +176,6 @@ class Api:
             queued = self._demand(account, resources)
         except KeyError as error:
             raise HTTPException(404, f"Orthanc has no resource {error.args[0]}") from None
-        self._on_change()
         return JSONResponse({"Account": account, "Instances": queued})
 
     def _told(self, account: str) -> dict[str, Any]:

@@ -148,7 +148,7 @@ class Worker:
             self.reports,
             tuple(self.destinations),
             self._problems,
-            partial(demand, self.ledger, self._archive),
+            partial(demand, self.ledger, self._archive, on_arrival=self._work.set),
             partial(receipts, self.ledger),
             self._change,
         )
