@@ -13,7 +13,16 @@ import pytest
 import urllib3
 from pydicom.uid import generate_uid
 
-from tests.emulator.client import DICOM_JSON, MULTIPART, Client, make_dicom, path_of, read, sample
+from tests.emulator.client import (
+    DICOM_JSON,
+    MULTIPART,
+    Client,
+    make_dicom,
+    multipart,
+    path_of,
+    read,
+    sample,
+)
 
 XML = "application/dicom+xml"
 
@@ -174,6 +183,15 @@ def test_malformed_multipart(client: Client, body: bytes) -> None:
     response = client.request("POST", "/studies", body, content_type=f"{MULTIPART}; boundary=x")
     assert response.status == 400
     assert b"multipart" in response.data
+
+
+def test_what_came_whole_before_a_fault_is_there_with_the_answer(client: Client) -> None:
+    """It is written by another thread, which may be behind when the fault is found."""
+    for number in range(1, 11):
+        body = multipart([make_dicom(bytes(1_100_000))], "x").removesuffix(b"--\r\n") + b" fault"
+        response = client.request("POST", "/studies", body, content_type=f"{MULTIPART}; boundary=x")
+        assert response.status == 400
+        assert len(client.search("/studies")) == number
 
 
 def test_an_unknown_accept(client: Client) -> None:

@@ -102,10 +102,11 @@ class Receiver:
             self._job = None
 
     async def abandon(self) -> None:
-        """Forget an instance that did not arrive whole, if there is one."""
+        """Forget an instance that did not arrive whole, once those before it are stored."""
         upload, self._upload = self._upload, None
         if upload is not None:
             upload.discard()
+        await self.settle()
 
     async def _submit(self, job: Callable[[Upload, Block], None], upload: Upload) -> None:
         """Leave the block to another thread, after the block before."""
