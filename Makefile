@@ -37,9 +37,10 @@ compat: setup
 torture: setup
 	TORTURE_N=$(N) TORTURE_SEED=$(SEED) $(RUN)/pytest -n0 -s --timeout 0 torture
 
+# All but the crowd, or some: make bench NAMES="start stop"
 bench: setup
 	$(RUN)/pytest -n0 bench/tests
-	$(RUN)/python -m bench
+	$(RUN)/python -m bench $(NAMES)
 
 clean:
 	rm -rf $(VENV) .compat build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -29,7 +29,7 @@ MEASUREMENTS = {
     "crowd": accounts.crowd,
 }
 CUSTODY, EMULATOR, LEDGER = "custody", "emulator", "ledger"
-OTHERS = (CUSTODY, EMULATOR, LEDGER)
+NAMES = (*MEASUREMENTS, CUSTODY, EMULATOR, LEDGER)
 ON_DEMAND = {"crowd"}  # two to four minutes for each round
 
 
@@ -37,11 +37,9 @@ def main() -> None:
     """Run what the command line names, or all that is not on demand."""
     parser = _parser()
     arguments = parser.parse_args()
-    names = arguments.names or [name for name in MEASUREMENTS if name not in ON_DEMAND]
-    if unknown := set(names) - {*MEASUREMENTS, *OTHERS}:
-        parser.error(
-            f"{', '.join(unknown)}: expected some of {', '.join((*MEASUREMENTS, *OTHERS))}"
-        )
+    names = arguments.names or [name for name in NAMES if name not in ON_DEMAND]
+    if unknown := set(names) - set(NAMES):
+        parser.error(f"{', '.join(unknown)}: expected some of {', '.join(NAMES)}")
     if arguments.pairs is not None and arguments.pairs < 1:
         parser.error("--pairs: expected at least 1")
     _clean_environment()
@@ -58,9 +56,7 @@ def main() -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench", description=main.__doc__)
-    parser.add_argument(
-        "names", nargs="*", metavar="NAME", help=", ".join((*MEASUREMENTS, *OTHERS))
-    )
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(NAMES))
     parser.add_argument("--pairs", type=int, help="rounds of each measurement")
     parser.add_argument(
         "--rows", type=_numbers, default=list(custody.ROWS), help="of custody: such as 1,3"
