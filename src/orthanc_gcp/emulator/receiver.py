@@ -95,24 +95,24 @@ class Receiver:
         else:
             self._finish(upload, self._take_block())
 
-    async def settle(self) -> None:
+    async def close(self) -> None:
+        """Forget an instance that did not arrive whole; return when all others are stored."""
+        upload, self._upload = self._upload, None
+        if upload is not None:
+            upload.discard()
+        await self._settle()
+
+    async def _settle(self) -> None:
         """Return when everything that has ended is stored."""
         if self._job is not None:
             await self._job
             self._job = None
 
-    async def abandon(self) -> None:
-        """Forget an instance that did not arrive whole, once those before it are stored."""
-        upload, self._upload = self._upload, None
-        if upload is not None:
-            upload.discard()
-        await self.settle()
-
     async def _submit(self, job: Callable[[Upload, Block], None], upload: Upload) -> None:
         """Leave the block to another thread, after the block before."""
         block = self._take_block()
         try:
-            await self.settle()
+            await self._settle()
         except BaseException:
             upload.discard()
             raise

@@ -77,11 +77,10 @@ async def _store(call: Call, *, replace: bool) -> Response:
                 sink = MetadataParts(receiver, results)
             with closing(sink):
                 await _receive_multipart(body, content_type.parameters.get("boundary", ""), sink)
-        await receiver.settle()
     except MultipartError as error:
         raise Refusal(text_error(400, f"invalid multipart request: {error}")) from error
     finally:
-        await receiver.abandon()
+        await receiver.close()
     content = results.as_xml() if answer_type == XML else results.as_json()
     return Response(content, results.status, media_type=answer_type)
 
@@ -182,4 +181,4 @@ class FileParts:
         """Say that no part follows."""
 
     def close(self) -> None:
-        """Nothing is open but what the receiver abandons."""
+        """Nothing is open but what the receiver closes."""
