@@ -2,6 +2,7 @@
 PYTHON ?= python3.11
 VENV := .venv
 RUN := $(VENV)/bin
+SIDE_BY_SIDE := -n 4 --dist loadfile --no-loadscope-reorder
 PACKAGES := orthanc orthanc-dicomweb orthanc-python python3.11-venv chromium faketime postgresql
 
 .PHONY: setup demo test lint compat torture bench clean
@@ -20,7 +21,7 @@ demo: setup
 	$(RUN)/orthanc-gcp demo
 
 test: setup lint
-	$(RUN)/pytest
+	$(RUN)/pytest $(SIDE_BY_SIDE)
 
 lint: setup
 	$(RUN)/ruff check .
@@ -31,15 +32,15 @@ lint: setup
 # the first run installs the releases.
 compat: setup
 	command -v debootstrap >/dev/null || { apt-get update -qq && apt-get install -y -qq debootstrap; }
-	$(RUN)/pytest -n0 --timeout 900 compat
+	$(RUN)/pytest --timeout 900 compat
 
 # Kills and failures by chance, N times, and what takes long: N=1000 SEED=1 make torture
 torture: setup
-	TORTURE_N=$(N) TORTURE_SEED=$(SEED) $(RUN)/pytest -n0 -s --timeout 0 torture
+	TORTURE_N=$(N) TORTURE_SEED=$(SEED) $(RUN)/pytest -s --timeout 0 torture
 
 # All but the crowd, or some: make bench NAMES="start stop"
 bench: setup
-	$(RUN)/pytest -n0 bench/tests
+	$(RUN)/pytest bench/tests
 	$(RUN)/python -m bench $(NAMES)
 
 clean:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -11,13 +11,14 @@ from orthanc_gcp.clock import Clock
 from orthanc_gcp.configuration import Account, Problem, Settings
 from orthanc_gcp.credentials import Identity
 from orthanc_gcp.doctor import network, probe
+from orthanc_gcp.doctor.checks import Check, CheckFailedError, NotApplicableError, run
 from orthanc_gcp.doctor.findings import Finding, Result
 from orthanc_gcp.doctor.network import Way
 from orthanc_gcp.doctor.remedies import NEW_KEY, SET_CLOCK, mend
 from orthanc_gcp.doctor.store import Store
 from orthanc_gcp.errors import GcpError, StoreError
 from orthanc_gcp.token_endpoint import TOLERATED_SKEW, TokenEndpoint, clock_offset
-from orthanc_gcp.tokens.keeper import acquire, as_error
+from orthanc_gcp.tokens.keeper import acquire
 from orthanc_gcp.transport import Transport
 
 __all__ = ["examine"]
@@ -35,19 +36,6 @@ ROLES = {
 Found = TypeVar("Found")
 
 
-class CheckFailedError(Exception):
-    """A check failed: its cause, what mends it, and whether the next ones make sense."""
-
-    def __init__(self, cause: str, remedy: str, *, fatal: bool = True) -> None:
-        super().__init__(cause)
-        self.remedy = remedy
-        self.fatal = fatal
-
-
-class NotApplicableError(Exception):
-    """A check does not apply here."""
-
-
 @dataclass
 class Patient:
     """What the checks so far have found out."""
@@ -60,7 +48,6 @@ class Patient:
     identity: Identity | None = None
     store: Store | None = None
     refusal: StoreError | None = None
-    failed: str = ""
 
     @property
     def email(self) -> str | None:
@@ -87,35 +74,16 @@ def examine(
         return
     account = {account.name: account for account in settings.accounts}[name]
     patient = Patient(account, settings, transport, clock, write)
-    for title, check, needs_all in _CHECKS:
-        yield _run(title, check, patient, needs_all)
+    yield from run(_CHECKS, patient, lambda error: mend(error, account, patient.email))
 
 
 def _rejected(problems: tuple[Problem, ...]) -> Iterator[Finding]:
     causes = "; ".join(map(str, problems))
     remedy = "correct the option in Orthanc's configuration: see docs/configuration.md"
-    yield Finding(_CHECKS[0][0], Result.FAILED, causes, remedy)
-    for title, _, _ in _CHECKS[1:]:
-        yield Finding(title, Result.SKIPPED, "not tried, since the check of configuration failed")
-
-
-def _run(name: str, check: Callable[[Patient], str], patient: Patient, needs_all: bool) -> Finding:
-    if needs_all and patient.failed:
-        return Finding(
-            name, Result.SKIPPED, f"not tried, since the check of {patient.failed} failed"
-        )
-    try:
-        return Finding(name, Result.PASSED, check(patient))
-    except NotApplicableError as reason:
-        return Finding(name, Result.SKIPPED, str(reason))
-    except CheckFailedError as failure:
-        cause, remedy, fatal = str(failure), failure.remedy, failure.fatal
-    except Exception as error:
-        ours = as_error(error)
-        cause, remedy, fatal = str(ours), mend(ours, patient.account, patient.email), True
-    if fatal:
-        patient.failed = patient.failed or name
-    return Finding(name, Result.FAILED, cause, remedy)
+    yield Finding(_CHECKS[0].title, Result.FAILED, causes, remedy)
+    for check in _CHECKS[1:]:
+        cause = "not tried, since the check of configuration failed"
+        yield Finding(check.title, Result.SKIPPED, cause)
 
 
 # -- This machine -----------------------------------------------------------------------------
@@ -333,19 +301,19 @@ def _round_trip(patient: Patient) -> str:
     return probe.round_trip(_store(patient))
 
 
-_CHECKS: tuple[tuple[str, Callable[[Patient], str], bool], ...] = (
-    ("configuration", _configuration, False),
-    ("credential", _credential, False),
-    ("DNS", _names, False),
-    ("proxy", _proxy, False),
-    ("connection", _connection, True),
-    ("TLS", _tls, True),
-    ("clock", _clock, True),
-    ("token", _token, True),
-    ("scopes", _scopes, True),
-    ("API", _api, True),
-    ("store", _exists, True),
-    ("permissions", _permissions, True),
-    ("search", _search, True),
-    ("round trip", _round_trip, True),
+_CHECKS: tuple[Check[Patient], ...] = (
+    Check("configuration", _configuration),
+    Check("credential", _credential),
+    Check("DNS", _names),
+    Check("proxy", _proxy),
+    Check("connection", _connection, needs_all=True),
+    Check("TLS", _tls, needs_all=True),
+    Check("clock", _clock, needs_all=True),
+    Check("token", _token, needs_all=True),
+    Check("scopes", _scopes, needs_all=True),
+    Check("API", _api, needs_all=True),
+    Check("store", _exists, needs_all=True),
+    Check("permissions", _permissions, needs_all=True),
+    Check("search", _search, needs_all=True),
+    Check("round trip", _round_trip, needs_all=True),
 )

@@ -15,6 +15,9 @@ class Result(Enum):
     PASSED = "passed"
     FAILED = "failed"
     SKIPPED = "skipped"
+    """There is nothing to look at, or a check before it failed."""
+    UNKNOWN = "unknown"
+    """It is needed, and could not be looked at."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,7 @@ class Finding:
     cause : str
         What was found, or why it was skipped.
     mend : str
-        The command or option that mends it; empty unless it failed.
+        The command or option that mends it; empty unless it failed or is unknown.
     """
 
     check: str

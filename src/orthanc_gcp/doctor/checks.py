@@ -1,0 +1,86 @@
+"""How the checks of a group are run: one line each, whatever goes wrong inside it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from orthanc_gcp.doctor.findings import Finding, Result
+from orthanc_gcp.errors import GcpError
+from orthanc_gcp.tokens.keeper import as_error
+
+__all__ = ["Check", "CheckFailedError", "NotApplicableError", "UnknownError", "run"]
+
+Subject = TypeVar("Subject")
+
+
+class CheckFailedError(Exception):
+    """A check failed: its cause, what mends it, and whether the next ones make sense."""
+
+    def __init__(self, cause: str, remedy: str, *, fatal: bool = True) -> None:
+        super().__init__(cause)
+        self.remedy = remedy
+        self.fatal = fatal
+
+
+class NotApplicableError(Exception):
+    """There is nothing to check here, and nothing is wrong with that."""
+
+
+class UnknownError(Exception):
+    """What ought to be checked cannot be looked at: why, and what to do about it."""
+
+    def __init__(self, cause: str, remedy: str) -> None:
+        super().__init__(cause)
+        self.remedy = remedy
+
+
+@dataclass(frozen=True)
+class Check(Generic[Subject]):
+    """One line of a group.
+
+    Attributes
+    ----------
+    title : str
+        What is looked at.
+    look : callable
+        Subject -> what was found, in words; raises one of the errors above, or a GcpError.
+    needs_all : bool
+        Whether it makes sense only when no check before it has failed.
+    """
+
+    title: str
+    look: Callable[[Subject], str]
+    needs_all: bool = False
+
+
+def run(
+    checks: Sequence[Check[Subject]], subject: Subject, remedy: Callable[[GcpError], str]
+) -> Iterator[Finding]:
+    """Each check's finding, in order.
+
+    Parameters
+    ----------
+    remedy
+        What mends an error that a check did not expect.
+    """
+    failed = ""
+    for check in checks:
+        if check.needs_all and failed:
+            cause = f"not tried, since the check of {failed} failed"
+            yield Finding(check.title, Result.SKIPPED, cause)
+            continue
+        try:
+            yield Finding(check.title, Result.PASSED, check.look(subject))
+        except NotApplicableError as reason:
+            yield Finding(check.title, Result.SKIPPED, str(reason))
+        except UnknownError as unknown:
+            yield Finding(check.title, Result.UNKNOWN, str(unknown), unknown.remedy)
+        except CheckFailedError as failure:
+            failed = failed or (check.title if failure.fatal else "")
+            yield Finding(check.title, Result.FAILED, str(failure), failure.remedy)
+        except Exception as error:
+            failed = failed or check.title
+            ours = as_error(error)
+            yield Finding(check.title, Result.FAILED, str(ours), remedy(ours))
