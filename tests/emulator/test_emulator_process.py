@@ -195,6 +195,19 @@ def test_https_under_a_ca_that_is_kept(tmp_path: Path) -> None:
         client.pool.clear()
 
 
+def test_a_certificate_for_further_names(tmp_path: Path) -> None:
+    with running(tmp_path, "--tls-name", "healthcare.googleapis.com") as process:
+        port = process.url.rpartition(":")[2]
+        named = urllib3.HTTPSConnectionPool(
+            *("127.0.0.1", int(port)),
+            ca_certs=str(tmp_path / "ca.pem"),
+            server_hostname="healthcare.googleapis.com",
+            assert_hostname="healthcare.googleapis.com",
+        )
+        assert named.request("GET", "/").status == 200
+        named.close()
+
+
 def test_several_stores_and_short_tokens(tmp_path: Path) -> None:
     names = [f"projects/p/locations/l/datasets/d/dicomStores/{s}" for s in ("a", "b")]
     options = [argument for name in names for argument in ("--store", name)]

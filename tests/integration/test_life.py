@@ -46,8 +46,9 @@ def test_an_installation_for_another_python(orthanc, token_server):
     instance = orthanc(configuration(token_server), python_script=other)
     version = f"{sys.version_info[0]}.{sys.version_info[1]}"
     assert (
-        f"orthanc-gcp is installed for Python 3.9, but this Orthanc embeds Python {version}: "
-        "install it with that version and print this script again" in instance.log
+        f"orthanc-gcp is installed for Python 3.9, but this Orthanc embeds Python {version}: no "
+        "store of Google is reachable. Install it with that version, then: orthanc-gcp install"
+        in instance.log
     )
     assert instance.answers()
 

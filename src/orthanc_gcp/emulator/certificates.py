@@ -6,6 +6,7 @@ Both are kept, so that a client that was told to trust ``ca.pem`` once need not 
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -36,11 +37,11 @@ class Certificates:
     key: Path
 
 
-def ensure_certificates(directory: Path, host: str) -> Certificates:
-    """Return certificates valid for this machine and ``host``; make what is missing or ends."""
+def ensure_certificates(directory: Path, hosts: Iterable[str]) -> Certificates:
+    """Return certificates valid for this machine and ``hosts``; make what is missing or ends."""
     files = Certificates(directory / "ca.pem", directory / "server.pem", directory / "server.key")
     ca_key_file = directory / "ca.key"
-    names = [*_LOCAL_NAMES, *([] if host in _LOCAL_NAMES else [host])]
+    names = list(dict.fromkeys([*_LOCAL_NAMES, *hosts]))
     if not files.ca.exists() or not ca_key_file.exists():
         _make_authority(files.ca, ca_key_file)
         files.certificate.unlink(missing_ok=True)

@@ -51,6 +51,13 @@ def emulator(
         bool,
         typer.Option("--tls", help="Serve HTTPS, under the CA in ca.pem of the directory."),
     ] = False,
+    tls_name: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="HOST",
+            help="A further host name that the certificate of --tls is valid for; may be repeated.",
+        ),
+    ] = None,
     token_lifetime: Annotated[
         int, typer.Option(min=1, help="How many seconds an access token lives.")
     ] = 3600,
@@ -140,7 +147,8 @@ def emulator(
         port=port,
         stores=stores,
         write_credentials=write_credentials,
-        tls=tls,
+        tls=tls or bool(tls_name),
+        tls_names=tuple(tls_name or ()),
         token_lifetime=token_lifetime,
         metadata_port=metadata_port,
         admin=admin,

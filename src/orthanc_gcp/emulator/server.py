@@ -52,6 +52,7 @@ class Options:
     stores: tuple[StoreName, ...] = (DEFAULT_STORE,)
     write_credentials: Path | None = None
     tls: bool = False
+    tls_names: tuple[str, ...] = ()
     token_lifetime: int = 3600
     metadata_port: int | None = None
     admin: bool = False
@@ -243,7 +244,8 @@ class Emulator:
         shared = None if apart or options.tls else metadata
         config = _config(Application(services, shared, admin=options.admin))
         if options.tls:
-            certificates = ensure_certificates(options.directory, options.host)
+            names = (options.host, *options.tls_names)
+            certificates = ensure_certificates(options.directory, names)
             config.ssl_certfile = certificates.certificate
             config.ssl_keyfile = str(certificates.key)
         servers = [_Server(config)]

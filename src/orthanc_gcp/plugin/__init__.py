@@ -6,8 +6,10 @@ is built on a thread of its own, and whatever goes wrong there is logged and nev
 
 from __future__ import annotations
 
+import json
 import threading
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
     from orthanc_gcp.plugin.custody import Custody
     from orthanc_gcp.plugin.routes import Answer
 
-__all__ = ["Plugin", "start"]
+__all__ = ["Plugin", "is_script", "start"]
 
 # Orthanc's Python plugin borrows its REST callbacks: without a reference of ours, Orthanc crashes
 # when it stops (seen with version 5.0).
@@ -43,6 +45,19 @@ def start(orthanc: Any, interpreter: str = "") -> Plugin:
             orthanc.RegisterRestCallback(route, callback)
     threading.Thread(target=plugin.run, name="gcp-start", daemon=True).start()
     return plugin
+
+
+def is_script(orthanc: Any, file: str) -> bool:
+    """Whether Orthanc was told to load this very file, and not another one that has imported it.
+
+    Two files of one name cannot both be imported, so the name tells. From version 4.1, the Python
+    plugin reads ``Python.Path`` in the place of ``PythonScript``.
+    """
+    configuration = json.loads(orthanc.GetConfiguration())
+    section = configuration.get("Python")
+    path = section.get("Path") if isinstance(section, dict) else None
+    named = (configuration.get("PythonScript"), path)
+    return Path(file).stem in {Path(one).stem for one in named if isinstance(one, str)}
 
 
 class Plugin:

@@ -63,7 +63,7 @@ def custody(orthanc: Any, settings: Settings, interpreter: str, since: float) ->
     port = settings.orthanc.http_port
     words = {
         "Configuration": json.loads(orthanc.GetConfiguration()),
-        "Folder": str(_folder(orthanc).absolute()),
+        "Folder": str(settings.folder),
         "Orthanc": f"{'https' if settings.orthanc.ssl_enabled else 'http'}://127.0.0.1:{port}/",
         "Fingerprint": fingerprint(settings) if settings.orthanc.ssl_enabled else "",
         "Authorization": orthanc.GenerateRestApiAuthorizationToken(),
@@ -79,9 +79,17 @@ def custody(orthanc: Any, settings: Settings, interpreter: str, since: float) ->
 
 
 def _folder(orthanc: Any) -> Path:
-    """Where the files of relative options are looked for."""
-    folder = Path(orthanc.GetConfigurationPath() or ".")
-    return folder if folder.is_dir() else folder.parent
+    """Where the files of relative options are looked for: where Orthanc looks for its own.
+
+    ``GetConfigurationPath()`` does not tell: for a folder it gives the parent, unless a slash ends
+    its name (seen with Orthanc 1.10 to 1.13). The command line does; no option of Orthanc is
+    followed by a value of its own.
+    """
+    count = orthanc.GetCommandLineArgumentsCount()
+    arguments = [orthanc.GetCommandLineArgument(number) for number in range(count)]
+    given = [Path(one) for one in arguments if not one.startswith("-")]
+    path = given[0] if given else Path()
+    return (path if path.is_dir() else path.parent).absolute()
 
 
 def fingerprint(settings: Settings) -> str:

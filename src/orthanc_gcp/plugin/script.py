@@ -11,12 +11,15 @@ import orthanc_gcp
 __all__ = ["text"]
 
 _TEMPLATE = '''\
-"""orthanc-gcp {version}: name this file, with its full path, in Orthanc's "PythonScript".
+"""orthanc-gcp {version}: loads the connector to Google Cloud DICOM stores into Orthanc.
 
-To use it beside a script of your own, keep one RegisterOnChangeCallback() and call
-plugin.on_change(change_type, level, resource) from your callback.
+Name this file, with its full path, in Orthanc's "PythonScript"; any file name will do. To use it
+beside a script of your own, import this file from there and call on_change() of it from your own
+change callback: it then registers none itself.
 """
 
+import importlib
+import os
 import sys
 
 import orthanc
@@ -24,24 +27,46 @@ import orthanc
 PYTHON = {python!r}
 PACKAGES = {packages!r}
 INTERPRETER = {interpreter!r}
+_FOLDER = os.path.dirname(os.path.abspath(__file__))
+
+_plugin = None
+
+
+def on_change(change_type, level, resource):
+    """What Orthanc's change callback has to call."""
+    if _plugin is not None:
+        _plugin.on_change(change_type, level, resource)
+
+
+def _start():
+    global _plugin
+    sys.path[:] = PACKAGES + [path for path in sys.path if os.path.abspath(path) != _FOLDER]
+    # Orthanc imports this file under its own name: a package of that name comes first from here on.
+    this = sys.modules.pop(__name__)
+    try:
+        importlib.import_module(__name__)
+    except Exception:
+        sys.modules[__name__] = this
+    sys.modules["the script of orthanc-gcp"] = this
+    sys.path.append(_FOLDER)
+
+    from orthanc_gcp.plugin import is_script, start
+
+    _plugin = start(orthanc, INTERPRETER)
+    if is_script(orthanc, __file__):
+        orthanc.RegisterOnChangeCallback(on_change)
+
 
 if sys.version_info[:2] == PYTHON:
-    sys.path[:0] = PACKAGES
     try:
-        from orthanc_gcp.plugin import start
-
-        plugin = start(orthanc, INTERPRETER)
-
-        def on_change(change_type, level, resource):
-            plugin.on_change(change_type, level, resource)
-
-        orthanc.RegisterOnChangeCallback(on_change)
+        _start()
     except Exception as error:
-        orthanc.LogError(f"orthanc-gcp cannot start from {{PACKAGES}}: {{error}}")
+        orthanc.LogError("orthanc-gcp cannot start from %s: %s" % (PACKAGES, error))
 else:
     orthanc.LogError(
-        "orthanc-gcp is installed for Python %d.%d, but this Orthanc embeds Python %d.%d: install "
-        "it with that version and print this script again" % (*PYTHON, *sys.version_info[:2])
+        "orthanc-gcp is installed for Python %d.%d, but this Orthanc embeds Python %d.%d: no store "
+        "of Google is reachable. Install it with that version, then: orthanc-gcp install"
+        % (*PYTHON, *sys.version_info[:2])
     )
 '''
 

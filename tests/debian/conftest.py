@@ -1,0 +1,41 @@
+"""Fixtures for what is tried on a Debian host of its own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.debian import DebianHost, kept_logs, make_virtual_environment
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if os.geteuid() != 0:
+        for item in items:
+            if Path(__file__).parent in item.path.parents:
+                item.add_marker(pytest.mark.skip("only root may make a host of its own"))
+
+
+@pytest.fixture(scope="session")
+def virtual_environment() -> Iterator[Path]:
+    folder = Path(tempfile.mkdtemp(prefix="orthanc-gcp-venv-"))
+    folder.chmod(0o755)
+    yield make_virtual_environment(folder)
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def host(
+    virtual_environment: Path, tmp_path: Path, request: pytest.FixtureRequest
+) -> Iterator[DebianHost]:
+    """A Debian host with Orthanc and this package, as its documentation says; nothing runs."""
+    made = DebianHost(tmp_path, virtual_environment)
+    try:
+        with kept_logs(made, request):
+            yield made
+    finally:
+        made.stop()

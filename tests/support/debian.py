@@ -1,0 +1,343 @@
+"""A Debian host of its own: Orthanc as the package installs it, at the documented places and ports.
+
+Namespaces of the kernel give each host its own network, processes and mounts, so that the real
+files of ``/etc/orthanc`` are copied to ``/etc/orthanc``, and what the documentation says is done
+word for word. Google's names lead to the emulator there. Only root may make such a host.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+ETC, LOGS, STORAGE = Path("/etc/orthanc"), Path("/var/log/orthanc"), Path("/var/lib/orthanc")
+CREDENTIALS = Path("/etc/orthanc-gcp")
+VENV = Path("/opt/orthanc-gcp")
+UNIT = Path("/lib/systemd/system/orthanc.service")
+AUTHORITIES = Path("/etc/ssl/certs/ca-certificates.crt")
+GOOGLE = ("healthcare.googleapis.com", "oauth2.googleapis.com", "www.googleapis.com")
+PYTHON = "/usr/bin/python3"
+
+# What stands in for the running init system: it does what the unit says, by the unit's own words.
+_SYSTEMCTL = """#!/bin/sh
+# systemctl start|stop|restart|is-active orthanc
+pid=/run/orthanc-test.pid
+unit() {{ sed -n "s/^$1=//p" {unit}; }}
+running() {{ [ -s $pid ] && grep -q "^State:.[^ZX]" "/proc/$(cat $pid)/status" 2>/dev/null; }}
+case "$1" in
+stop|restart) if running; then kill "$(cat $pid)"; while running; do sleep 0.02; done; fi ;;
+esac
+case "$1" in
+start|restart)
+    set -- $(unit ExecStart)
+    cd /
+    env -i PATH=/usr/bin:/bin setpriv --reuid="$(unit User)" --regid="$(unit Group)" \\
+        --init-groups "$@" >/dev/null 2>&1 &
+    echo $! > $pid ;;
+is-active) running ;;
+esac
+"""
+
+
+class DebianHost:
+    """A host in a folder: commands are run in it as a person would type them.
+
+    Parameters
+    ----------
+    virtual_environment
+        What stands at ``/opt/orthanc-gcp``; None for an empty folder.
+    """
+
+    def __init__(self, folder: Path, virtual_environment: Path | None = None) -> None:
+        self.folder = folder
+        folder.chmod(0o755)
+        self._mounts: list[tuple[Path, Path]] = []
+        self._copy(ETC, ETC)
+        for place, owner in ((STORAGE, "orthanc"), (LOGS, "orthanc"), (VENV, "root")):
+            self._place(place, owner)
+        self._place(CREDENTIALS, "root", made=virtual_environment is None)
+        if virtual_environment is not None:
+            self._mounts.append((virtual_environment, VENV))
+        self.google = Google(self)
+        self._file(AUTHORITIES, AUTHORITIES.read_text() + self.google.authority())
+        names = " ".join(GOOGLE)
+        self._file(Path("/etc/hosts"), f"127.0.0.1 localhost {names}\n")
+        self._file(Path("/usr/bin/systemctl"), _SYSTEMCTL.format(unit=UNIT), mode=0o755)
+        self._started: list[subprocess.Popen[str]] = []
+        self._holder = self._hold()
+
+    # -- The host --------------------------------------------------------------------------------
+
+    def run(
+        self, command: str | list[str], *, user: str = "root", **environment: str
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command line in the host's shell, as a user of it."""
+        shell = ["sh", "-c", command] if isinstance(command, str) else command
+        variables = {
+            "PATH": "/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+            "HOME": "/root" if user == "root" else "/nonexistent",
+            "COLUMNS": "200",
+            **environment,
+        }
+        return subprocess.run(
+            [*self._enter(), *_as(user), *shell],
+            capture_output=True,
+            text=True,
+            env=variables,
+            cwd="/",
+            timeout=120,
+        )
+
+    def popen(self, command: list[str], **options: Any) -> subprocess.Popen[str]:
+        """Start a command in the host, which ends with it."""
+        process = subprocess.Popen([*self._enter(), *command], text=True, cwd="/", **options)
+        self._started.append(process)
+        return process
+
+    def path(self, place: Path | str) -> Path:
+        """Where a file of the host lies, seen from the test."""
+        for source, target in reversed(self._mounts):
+            if Path(place).is_relative_to(target):
+                return source / Path(place).relative_to(target)
+        raise AssertionError(f"{place} is the same in the host as outside")
+
+    def stop(self) -> None:
+        """End all processes of the host."""
+        self.google.stop()
+        for process in self._started:
+            if process.stdout is not None:
+                process.stdout.close()
+        self._holder.kill()
+        for process in (self._holder, *self._started):
+            process.wait()
+
+    # -- Its Orthanc -----------------------------------------------------------------------------
+
+    def restart(self) -> None:
+        """``systemctl restart orthanc``, and wait until it answers."""
+        self.run("systemctl restart orthanc")
+        self.wait_for_orthanc()
+
+    def wait_for_orthanc(self, wait: float = 30) -> None:
+        """Until Orthanc answers; fails at once when it has ended."""
+        deadline = time.monotonic() + wait
+        while self.curl("/system") is None:
+            assert self.run("systemctl is-active orthanc").returncode == 0, self.log
+            assert time.monotonic() < deadline, self.log
+            time.sleep(0.05)
+
+    def is_running(self) -> bool:
+        """Whether Orthanc runs."""
+        return self.run("systemctl is-active orthanc").returncode == 0
+
+    def curl(self, path: str, *arguments: str) -> Any:
+        """What Orthanc answers; None for no answer or an error."""
+        url = f"http://localhost:8042{path}"
+        done = self.run(["curl", "--silent", "--fail", *arguments, url])
+        if done.returncode:
+            return None
+        try:
+            return json.loads(done.stdout)
+        except ValueError:
+            return done.stdout
+
+    @property
+    def log(self) -> str:
+        """All that Orthanc has logged, over all its starts."""
+        logs = sorted(self.path(LOGS).glob("Orthanc.log.*"))
+        return "".join(one.read_text(errors="replace") for one in logs if not one.is_symlink())
+
+    def wait_for_log(self, text: str, wait: float = 20) -> None:
+        """Until a text stands in Orthanc's log."""
+        deadline = time.monotonic() + wait
+        while text not in self.log:
+            assert time.monotonic() < deadline, f"{text!r} is not in:\n{self.log}"
+            time.sleep(0.05)
+
+    # -- Its files -------------------------------------------------------------------------------
+
+    def configure(self, file: str, text: str | dict[str, Any]) -> None:
+        """Write a file of ``/etc/orthanc``."""
+        content = text if isinstance(text, str) else json.dumps(text, indent=2)
+        self.path(ETC / file).write_text(content)
+
+    def give_key(self, file: str = "dicom-osimis.json", kind: str = "service-account") -> None:
+        """Put a credential file of Google's where Orthanc's user may read it, and nobody else."""
+        key = self.path(CREDENTIALS / file)
+        key.write_text(self.google.credential(f"{kind}.json"))
+        key.chmod(0o640)
+        shutil.chown(key, "root", "orthanc")
+
+    def edit(self, file: str, option: str, value: Any) -> None:
+        """Give an option of Debian's own files another value."""
+        path = self.path(ETC / file)
+        pattern = rf'("{option}"\s*:\s*)[^\n]*?(,?)(\s*(?://[^\n]*)?\n)'
+        text, count = re.subn(
+            pattern,
+            lambda found: f"{found[1]}{json.dumps(value)}{found[2]}{found[3]}",
+            path.read_text(),
+            count=1,
+        )
+        assert count == 1, f"{option} is not in {file}"
+        path.write_text(text)
+
+    def _copy(self, source: Path, target: Path) -> None:
+        place = self._place(target, "root")
+        for file in source.iterdir():
+            shutil.copy2(file, place / file.name)
+            status = file.stat()
+            os.chown(place / file.name, status.st_uid, status.st_gid)
+
+    def _place(self, target: Path, owner: str, made: bool = True) -> Path:
+        place = self.folder / str(target)[1:].replace("/", "-")
+        place.mkdir(mode=0o755)
+        shutil.chown(place, owner, owner)
+        self._mounts.append((place, target))
+        return place
+
+    def _file(self, target: Path, text: str, mode: int = 0o644) -> None:
+        place = self.folder / str(target)[1:].replace("/", "-")
+        place.write_text(text)
+        place.chmod(mode)
+        self._mounts.append((place, target))
+
+    # -- Its namespaces --------------------------------------------------------------------------
+
+    def _hold(self) -> subprocess.Popen[bytes]:
+        """A process that the namespaces live with."""
+        mounts = []
+        for source, target in self._mounts:
+            if source.is_dir():
+                mounts.append(f"mkdir -p {target}")
+            mounts.append(f"mount --bind {source} {target}")
+        script = "; ".join(
+            ["set -e", *mounts, "mount -t tmpfs tmpfs /run", "ip link set lo up", "echo ready"]
+        )
+        holder = subprocess.Popen(
+            [
+                "unshare",
+                "--mount",
+                "--net",
+                "--pid",
+                "--fork",
+                "--mount-proc",
+                "--kill-child",
+                "sh",
+                "-c",
+                f"{script}; exec sleep infinity",
+            ],
+            stdout=subprocess.PIPE,
+        )
+        assert holder.stdout is not None
+        with holder.stdout as line:
+            assert line.readline() == b"ready\n", "a host cannot be made here"
+        self._target = _children(holder.pid)[0]
+        return holder
+
+    def _enter(self) -> list[str]:
+        return ["nsenter", f"--target={self._target}", "--mount", "--net", "--pid"]
+
+
+class Google:
+    """The emulator, at Google's own names and port inside a host."""
+
+    def __init__(self, host: DebianHost) -> None:
+        self._host = host
+        self.folder = host.folder / "google"
+        self.folder.mkdir(mode=0o755)
+        self.credentials = self.folder / "credentials"
+        self._process: subprocess.Popen[str] | None = None
+
+    def authority(self) -> str:
+        """The certificate that the host trusts."""
+        from orthanc_gcp.emulator.certificates import ensure_certificates
+
+        names = ("127.0.0.1", *GOOGLE)
+        return ensure_certificates(self.folder, names).ca.read_text()
+
+    def start(self, *arguments: str) -> None:
+        """Listen; at once."""
+        names = [option for name in GOOGLE for option in ("--tls-name", name)]
+        self._process = self._host.popen(
+            [
+                *(sys.executable, "-m", "orthanc_gcp", "emulator", "--port", "443", "--admin"),
+                *("--directory", str(self.folder), "--write-credentials", str(self.credentials)),
+                *(*names, *arguments),
+            ],
+            stdout=subprocess.PIPE,
+        )
+        assert self._process.stdout is not None
+        assert "is ready" in self._process.stdout.readline()
+
+    def stop(self) -> None:
+        """Be away."""
+        if self._process is not None:
+            for child in _children(self._process.pid):  # nsenter passes no signal on
+                os.kill(child, signal.SIGTERM)
+            self._process.wait(20)
+            self._process = None
+
+    def credential(self, name: str = "service-account.json") -> str:
+        """The content of a credential file that it has made."""
+        return (self.credentials / name).read_text()
+
+
+def make_virtual_environment(folder: Path) -> Path:
+    """What ``pip install '.[all]'`` makes at ``/opt/orthanc-gcp``, from what is installed here.
+
+    The packages are linked, not copied, and the one under test is copied from the tree, so that
+    it takes a second. That the documented commands come to the same has a test of its own.
+    """
+    subprocess.run([PYTHON, "-m", "venv", "--without-pip", str(folder)], check=True)
+    (target,) = folder.glob("lib/python3.*/site-packages")
+    (source,) = Path(sys.prefix).glob("lib/python3.*/site-packages")
+    assert target.parent.name == source.parent.name, "the tests run with another Python"
+    subprocess.run(["cp", "-rl", f"{source}/.", str(target)], check=True)
+    for editable in target.glob("*orthanc_gcp*"):
+        if editable.is_dir():
+            shutil.rmtree(editable)
+        else:
+            editable.unlink()
+    shutil.copytree(
+        ROOT / "src" / "orthanc_gcp",
+        target / "orthanc_gcp",
+        ignore=shutil.ignore_patterns("__pycache__"),
+    )
+    command = folder / "bin" / "orthanc-gcp"
+    command.write_text(f"#!{VENV}/bin/python3\nfrom orthanc_gcp.cli import app\n\napp()\n")
+    command.chmod(0o755)
+    return folder
+
+
+@contextmanager
+def kept_logs(host: DebianHost, request: pytest.FixtureRequest) -> Iterator[None]:
+    """Keep Orthanc's log of a test that failed."""
+    yield
+    from tests.conftest import FAILED, KEPT_LOGS
+
+    if request.node.stash.get(FAILED, False):
+        KEPT_LOGS.mkdir(exist_ok=True)
+        (KEPT_LOGS / f"{request.node.name.replace('/', '-')}.log").write_text(host.log)
+
+
+def _children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def _as(user: str) -> list[str]:
+    if user == "root":
+        return []
+    return ["setpriv", f"--reuid={user}", f"--regid={user}", "--init-groups"]
