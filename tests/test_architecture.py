@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parents[1] / "src" / "orthanc_gcp"
 
 FLOORS = (
     {"errors", "clock"},
-    {"configuration", "secrecy", "schedule"},
+    {"configuration", "secrecy", "schedule", "orthanc"},
     {"connections"},
     {"transport", "orthanc_rest"},
     {"credentials", "token_endpoint", "store"},
@@ -21,6 +21,7 @@ FLOORS = (
     {"doctor"},
     {"connector", "custody"},
     {"plugin", "sidecar", "examine", "emulator", "worker"},
+    {"installation"},
     {"terminal"},
     {"demo"},
     {"cli"},

@@ -17,6 +17,7 @@ from orthanc_gcp.errors import ConfigurationError
 from orthanc_gcp.examine import check
 from orthanc_gcp.plugin import script
 from orthanc_gcp.terminal.backfill import backfill
+from orthanc_gcp.terminal.install import install
 from orthanc_gcp.terminal.receipt import receipt
 from orthanc_gcp.terminal.send import send
 from orthanc_gcp.terminal.status import status
@@ -74,7 +75,7 @@ def sidecar(
 
 
 for command in (
-    *(check, worker, status, receipt, verify, send, backfill, retry, pause, resume),
+    *(install, check, worker, status, receipt, verify, send, backfill, retry, pause, resume),
     *(demo, emulator),
 ):
     app.command()(command)

@@ -8,7 +8,8 @@
     ├── TokenError           no access token could be had this time
     ├── PublicationError     Orthanc or its DICOMweb plugin refused the server definition
     ├── StoreError           a DICOM store refused a request, or gave no usable answer to it
-    └── PartError            an instance could not be produced as announced, to be sent
+    ├── PartError            an instance could not be produced as announced, to be sent
+    └── InstallationError    the plugin cannot be installed into this Orthanc, or taken out
 
 Each error carries what a program needs; ``str()`` is for the person who reads the log at night.
 No message ever holds a token, a key, a client secret or patient data.
@@ -20,6 +21,7 @@ __all__ = [
     "ConfigurationError",
     "CredentialError",
     "GcpError",
+    "InstallationError",
     "PartError",
     "PublicationError",
     "StoreError",
@@ -113,3 +115,7 @@ class PartError(GcpError):
     def __init__(self, message: str, *, instance: str, reason: str) -> None:
         super().__init__(message, reason=reason)
         self.instance = instance
+
+
+class InstallationError(GcpError):
+    """The plugin cannot be installed into this Orthanc, or taken out; the message says why."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import orthanc_gcp
 
-__all__ = ["text"]
+__all__ = ["packages", "text"]
 
 _TEMPLATE = '''\
 """orthanc-gcp {version}: loads the connector to Google Cloud DICOM stores into Orthanc.
@@ -71,13 +71,18 @@ else:
 '''
 
 
-def text() -> str:
-    """The script that loads this very installation."""
+def packages() -> list[str]:
+    """The folders that this very installation is loaded from."""
     paths = sysconfig.get_paths()
     places = [str(Path(orthanc_gcp.__file__).parent.parent), paths["purelib"], paths["platlib"]]
+    return list(dict.fromkeys(places))
+
+
+def text() -> str:
+    """The script that loads this very installation."""
     return _TEMPLATE.format(
         version=orthanc_gcp.__version__,
         python=tuple(sys.version_info[:2]),
-        packages=list(dict.fromkeys(places)),
+        packages=packages(),
         interpreter=sys.executable,
     )

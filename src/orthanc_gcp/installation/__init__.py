@@ -1,0 +1,1 @@
+"""Installing the plugin into an Orthanc that is there already, and taking it out again."""

@@ -1,0 +1,139 @@
+"""The configuration of an Orthanc: its files, their texts, and what they say together."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from orthanc_gcp.configuration.files import read_files
+from orthanc_gcp.errors import ConfigurationError
+from orthanc_gcp.installation import json_text
+
+__all__ = ["BEFORE", "REMOVED", "ConfigurationFiles", "bytes_of", "text_of"]
+
+# Neither ends in .json: Orthanc reads every such file of its folder.
+BEFORE = ".before-orthanc-gcp"
+REMOVED = ".removed-by-orthanc-gcp"
+
+_SCRIPT = "orthanc_gcp_plugin.py"
+_SECTION = "google-cloud-platform.json"
+
+
+@dataclass(frozen=True)
+class ConfigurationFiles:
+    """What Orthanc reads when it is started with a file, or a folder.
+
+    Attributes
+    ----------
+    path
+        The file or the folder.
+    texts
+        Each file that Orthanc reads, through symbolic links, and what it says; bytes that are not
+        UTF-8 survive (``surrogateescape``).
+    options
+        What all of them say together.
+    environment
+        The variables that Orthanc puts into them.
+    """
+
+    path: Path
+    texts: Mapping[Path, str] = field(repr=False)
+    options: Mapping[str, Any] = field(repr=False)
+    environment: Mapping[str, str] = field(repr=False)
+
+    @classmethod
+    def read(cls, path: Path, environment: Mapping[str, str]) -> ConfigurationFiles:
+        """Read them.
+
+        Raises
+        ------
+        ConfigurationError
+            Orthanc could not start with them, or they cannot be read.
+        """
+        path = path.absolute()
+        options = read_files([path], environment)
+        files = [path]
+        if path.is_dir():
+            files = sorted(file for file in path.iterdir() if file.suffix == ".json")
+        try:
+            texts = {file.resolve(): text_of(file) for file in files}
+        except OSError as error:
+            raise ConfigurationError(f"{error.filename} cannot be read: {error.strerror}") from None
+        return cls(path, texts, options, environment)
+
+    @property
+    def is_folder(self) -> bool:
+        """Whether every file of a folder is read."""
+        return self.path.is_dir()
+
+    @property
+    def folder(self) -> Path:
+        """Where the files of this package go."""
+        return self.path if self.is_folder else self.path.parent
+
+    @property
+    def script(self) -> Path:
+        """The script for ``PythonScript``.
+
+        Its name is one that Python can import, and not that of the package: Orthanc's Python
+        plugin imports the script under it.
+        """
+        return self.folder / _SCRIPT
+
+    @property
+    def section_file(self) -> Path:
+        """The file of the section: read by Orthanc in a folder, kept aside for a single file."""
+        return self.folder / _SECTION
+
+    @property
+    def credentials_folder(self) -> Path:
+        """Where credentials go by default: Orthanc never reads it as configuration."""
+        if self.is_folder:
+            return self.path.with_name(f"{self.path.name}-gcp")
+        return self.folder / "orthanc-gcp-credentials"
+
+    def file_of(self, option: str) -> Path:
+        """The file that has an option; the main one for an option that is nowhere."""
+        for wanted in (option, "Plugins"):
+            for file, text in self.texts.items():
+                if json_text.raw_value(text, (wanted,)) is not None:
+                    return file
+        return next(iter(self.texts))
+
+    def would_say(self, texts: Mapping[Path, str]) -> dict[str, Any]:
+        """What Orthanc would read if it read these files, and they said this.
+
+        The texts lie in memory meanwhile: a configuration may hold secrets, which should be in no
+        more files than they are.
+
+        Raises
+        ------
+        ConfigurationError
+            Orthanc could not start with them.
+        """
+        places: dict[str, Path] = {}
+        with ExitStack() as opened:
+            for path, text in texts.items():
+                file = os.memfd_create("configuration")
+                opened.callback(os.close, file)
+                os.write(file, bytes_of(text))
+                places[f"/proc/self/fd/{file}"] = path
+            try:
+                return read_files(map(Path, places), self.environment)
+            except ConfigurationError as error:
+                place, _, words = str(error).partition(":")
+                raise ConfigurationError(f"{places.get(place, place)}:{words}") from None
+
+
+def text_of(file: Path) -> str:
+    """What a file says; bytes that are not UTF-8 survive."""
+    return file.read_bytes().decode("utf-8", "surrogateescape")
+
+
+def bytes_of(text: str) -> bytes:
+    """What :func:`text_of` has read."""
+    return text.encode("utf-8", "surrogateescape")

@@ -1,0 +1,1 @@
+"""Orthanc, seen from outside."""

@@ -1,0 +1,155 @@
+"""How an Orthanc is installed, seen from outside: who runs it, and which plugins it loads."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePath
+
+from orthanc_gcp.orthanc.libraries import embedded_python, library_named, plugin_libraries
+from orthanc_gcp.orthanc.systemd import DEFAULT_UNIT_FOLDERS, service_units
+
+__all__ = [
+    "DEFAULT_UNIT_FOLDERS",
+    "Service",
+    "embedded_python",
+    "library_named",
+    "plugin_libraries",
+    "service_of",
+    "services_of",
+]
+
+_EXECUTABLE = "Orthanc"
+
+
+@dataclass(frozen=True)
+class Service:
+    """Who runs Orthanc with a configuration.
+
+    Attributes
+    ----------
+    user
+        The name of the user, or the number of one without a name.
+    source
+        Where that is known from: ``process 123``, ``orthanc.service``, ``--user``.
+    pid
+        Of the running Orthanc, where one runs with this configuration.
+    environment
+        The variables of the process, or of the unit.
+    working_directory
+        Where relative names of files begin, where that is known.
+    """
+
+    user: str
+    source: str
+    pid: int | None = None
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+    working_directory: Path | None = None
+
+
+def service_of(
+    config: Path,
+    user: str | None = None,
+    *,
+    units: Sequence[Path] = DEFAULT_UNIT_FOLDERS,
+    processes: Path = Path("/proc"),
+) -> Service | None:
+    """Who runs Orthanc with a configuration: one that runs comes before a unit that would.
+
+    Parameters
+    ----------
+    config
+        The file or the folder that Orthanc is started with.
+    user
+        Who it is said to be, whatever else is found.
+    units
+        The folders of systemd's units.
+    processes
+        Where the kernel shows the processes.
+    """
+    found = next(iter(services_of(config, units=units, processes=processes)), None)
+    if user is None:
+        return found
+    if found is None:
+        return Service(user, "--user")
+    return replace(found, user=user, source="--user")
+
+
+def services_of(
+    config: Path,
+    *,
+    units: Sequence[Path] = DEFAULT_UNIT_FOLDERS,
+    processes: Path = Path("/proc"),
+) -> list[Service]:
+    """Everybody who runs Orthanc with a configuration: processes, then units."""
+    return [*_of_processes(config, processes), *_of_units(config, units)]
+
+
+def _of_processes(config: Path, folder: Path) -> Iterator[Service]:
+    for number in sorted(int(entry.name) for entry in folder.iterdir() if entry.name.isdigit()):
+        # It may have ended meanwhile, or belong to somebody whose processes cannot be seen.
+        with suppress(OSError, ValueError):
+            if service := _of_process(config, number, folder / str(number)):
+                yield service
+
+
+def _of_process(config: Path, pid: int, entry: Path) -> Service | None:
+    program = str((entry / "exe").readlink()).removesuffix(" (deleted)")
+    # In a container of its own, the same names are other files.
+    if PurePath(program).name != _EXECUTABLE or not (entry / "root").samefile("/"):
+        return None
+    arguments = _strings(entry / "cmdline")[1:]
+    folder = (entry / "cwd").readlink()
+    if not _names(arguments, folder, config):
+        return None
+    pairs = (each.partition("=") for each in _strings(entry / "environ"))
+    environment = {key: value for key, _, value in pairs}
+    return Service(_user_of(entry), f"process {pid}", pid, environment, folder)
+
+
+def _of_units(config: Path, folders: Sequence[Path]) -> Iterator[Service]:
+    for unit in service_units(folders):
+        program, *arguments = unit.command
+        if PurePath(program).name == _EXECUTABLE and _names(
+            arguments, unit.working_directory, config
+        ):
+            user = _name_of(int(unit.user)) if unit.user.isdigit() else unit.user
+            yield Service(
+                user,
+                unit.name,
+                environment=unit.environment,
+                working_directory=unit.working_directory,
+            )
+
+
+def _names(arguments: Iterable[str], folder: Path, config: Path) -> bool:
+    """Whether one of the arguments is the configuration, by whatever name."""
+    for argument in arguments:
+        if argument and not argument.startswith("-"):
+            with suppress(OSError, ValueError):
+                if (folder / argument).samefile(config):
+                    return True
+    return False
+
+
+def _strings(file: Path) -> list[str]:
+    return [os.fsdecode(each) for each in file.read_bytes().rstrip(b"\0").split(b"\0")]
+
+
+def _user_of(entry: Path) -> str:
+    """The effective user of a process (proc_pid_status(5))."""
+    status = (entry / "status").read_text(errors="replace")
+    line = next(line for line in status.splitlines() if line.startswith("Uid:"))
+    return _name_of(int(line.split()[2]))
+
+
+def _name_of(uid: int) -> str:
+    # Not on every system, while the rest of this module is.
+    import pwd
+
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)

@@ -1,0 +1,76 @@
+"""This package as it is installed for everybody to read, which the developer's own may not be."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import metadata
+from pathlib import Path
+
+from packaging.requirements import Requirement
+
+import orthanc_gcp
+from orthanc_gcp.orthanc.installation import embedded_python
+from tests.support.orthanc import PYTHON
+
+__all__ = ["public_folder", "public_installation"]
+
+
+@contextmanager
+def public_folder() -> Iterator[Path]:
+    """A folder for files that other users read, too; pytest's own are closed to them."""
+    folder = Path(tempfile.mkdtemp(prefix="orthanc-gcp-test-"))
+    folder.chmod(0o755)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder)
+
+
+def public_installation(folder: Path) -> Path:
+    """A virtual environment with this package and what it requires; its interpreter.
+
+    The packages are copied from where the tests run: nothing is downloaded.
+    """
+    version = "{}.{}".format(*(embedded_python(PYTHON) or sys.version_info[:2]))
+    system = shutil.which(f"python{version}", path="/usr/bin:/usr/local/bin")
+    assert system, f"there is no python{version} that every user can run"
+    subprocess.run([system, "-m", "venv", "--without-pip", folder], check=True)
+    packages = folder / "lib" / f"python{version}" / "site-packages"
+    for distribution in _required("orthanc-gcp", set()):
+        for file in distribution.files or ():
+            source, place = Path(str(file.locate())), packages / str(file)
+            if packages in place.parents and ".." not in file.parts and source.is_file():
+                place.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(source, place)
+    shutil.rmtree(packages / "orthanc_gcp", ignore_errors=True)
+    shutil.copytree(
+        Path(orthanc_gcp.__file__).parent,
+        packages / "orthanc_gcp",
+        ignore=shutil.ignore_patterns("__pycache__"),
+    )
+    for link in packages.glob("*.pth"):
+        link.unlink()  # that of the developer's own installation
+    return folder / "bin" / "python"
+
+
+def _required(
+    name: str, extras: set[str], seen: set[str] | None = None
+) -> list[metadata.Distribution]:
+    """A distribution, and all that it requires."""
+    seen = set() if seen is None else seen
+    if name in seen:
+        return []
+    seen.add(name)
+    distribution = metadata.distribution(name)
+    found = [distribution]
+    for line in distribution.requires or ():
+        wanted = Requirement(line)
+        markers = [{"extra": extra} for extra in (extras or {""})]
+        if wanted.marker is None or any(wanted.marker.evaluate(each) for each in markers):
+            found += _required(wanted.name, wanted.extras, seen)
+    return found
