@@ -11,7 +11,15 @@ import typer.main
 
 from orthanc_gcp import configuration
 from orthanc_gcp.cli import app
-from orthanc_gcp.configuration import Account, Backfill, DicomWeb, Globals, Section, SendRule
+from orthanc_gcp.configuration import (
+    Account,
+    Backfill,
+    DicomWeb,
+    Globals,
+    PythonPlugin,
+    Section,
+    SendRule,
+)
 from orthanc_gcp.configuration.kinds import option_names
 from orthanc_gcp.custody.tables import State
 from orthanc_gcp.plugin.custody import AGE, FIGURES, UNITS, UP
@@ -41,6 +49,7 @@ def table(title: str) -> dict[str, str]:
             [
                 *option_names(Globals),
                 *(f"DicomWeb.{name}" for name in option_names(DicomWeb)),
+                *(f"Python.{name}" for name in option_names(PythonPlugin)),
                 "DicomWeb.Servers.{name}",
             ],
         ),

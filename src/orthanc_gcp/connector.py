@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from orthanc_gcp import credentials
 from orthanc_gcp.clock import Clock, SystemClock
@@ -18,9 +18,6 @@ from orthanc_gcp.token_endpoint import TokenEndpoint
 from orthanc_gcp.tokens import Keeper, Token
 from orthanc_gcp.tokens.kept import Figures, Kept
 from orthanc_gcp.transport import Transport
-
-if TYPE_CHECKING:
-    from orthanc_gcp.doctor import Finding
 
 __all__ = ["Connector", "transport"]
 
@@ -51,27 +48,27 @@ class Connector:
         on_look: Callable[[Connector], None] = lambda _: None,
         clock: Clock | None = None,
     ) -> None:
-        self._settings = settings
+        self.settings = settings
         self._accounts = {account.name: account for account in settings.accounts}
         self._on_look = on_look
         self._looking = False
-        self._clock = clock or SystemClock()
-        self._schedule = Schedule(self._clock)
-        self._servers = Servers(plugin, settings, self._clock)
-        self._transport = transport(settings, self._clock)
+        self.clock = clock or SystemClock()
+        self._schedule = Schedule(self.clock)
+        self._servers = Servers(plugin, settings, self.clock)
+        self.transport = transport(settings, self.clock)
         self._keeper = Keeper(
             settings.accounts,
             load=partial(credentials.load, settings=settings),
-            endpoint=TokenEndpoint(self._transport, self._clock),
+            endpoint=TokenEndpoint(self.transport, self.clock),
             on_token=self._publish,
             schedule=self._schedule,
-            clock=self._clock,
+            clock=self.clock,
             timeout=settings.timeout,
         )
 
     def start(self) -> None:
         """Say what is wrong with the configuration and acquire the first tokens."""
-        for problem in self._settings.problems:
+        for problem in self.settings.problems:
             _log.log(logging.ERROR if problem.error else logging.WARNING, "%s", problem)
         if self.accounts:
             self._keeper.start()
@@ -84,8 +81,8 @@ class Connector:
         """
         if not self._looking:  # the sidecar says it after each restart of Orthanc
             self._looking = True
-            self._schedule.at(self._clock.now() + _FIRST_LOOK, self._look)
-        return not self._settings.accounts or self._servers.open()
+            self._schedule.at(self.clock.now() + _FIRST_LOOK, self._look)
+        return not self.settings.accounts or self._servers.open()
 
     def look_at_servers(self) -> None:
         """Restore what somebody changed, now."""
@@ -99,31 +96,25 @@ class Connector:
     @property
     def accounts(self) -> list[str]:
         """The names of all accounts, those with an error in their configuration included."""
-        return [*self._accounts, *self._settings.rejected]
+        return [*self._accounts, *self.settings.rejected]
 
     def figures(self) -> Iterator[tuple[str, Figures]]:
         """A few numbers of each account, at little cost."""
         yield from self._keeper.figures()
-        for name in self._settings.rejected:
+        for name in self.settings.rejected:
             yield name, Figures()
 
     def status(self, name: str) -> dict[str, Any]:
         """What may be told of an account, without a secret; raises KeyError for no such account."""
-        if name in self._settings.rejected:
-            return _rejected(name, self._settings.rejected[name], self._clock)
+        if name in self.settings.rejected:
+            return _rejected(name, self.settings.rejected[name], self.clock)
         return self._told(name, self._keeper.status(name))
 
     def refresh(self, name: str) -> dict[str, Any]:
         """Acquire a new token now; the status after it. Raises KeyError for no such account."""
-        if name in self._settings.rejected:
+        if name in self.settings.rejected:
             return self.status(name)
         return self._told(name, self._keeper.refresh(name))
-
-    def check(self, name: str) -> Iterable[Finding]:
-        """Examine an account, with the requests that this takes; raises KeyError for none."""
-        from orthanc_gcp.doctor import examine  # only the one who asks pays for the import
-
-        return examine(name, self._settings, self._transport, self._clock)
 
     def _told(self, name: str, status: dict[str, Any]) -> dict[str, Any]:
         since = self._servers.published_since(name)
@@ -131,7 +122,7 @@ class Connector:
         return {
             "Name": name,
             "Store": account.store_path,
-            "Url": self._settings.dicomweb_url(account),
+            "Url": self.settings.dicomweb_url(account),
             "PublishedSince": since and since.isoformat(timespec="milliseconds"),
             **status,
         }
@@ -143,7 +134,7 @@ class Connector:
             _log.error("account %s: %s", account.name, error)
 
     def _look(self) -> None:
-        self._schedule.at(self._clock.now() + self._settings.refresh_interval, self._look)
+        self._schedule.at(self.clock.now() + self.settings.refresh_interval, self._look)
         self._keeper.look()
         self._on_look(self)
         try:

@@ -20,6 +20,7 @@ __all__ = [
     "AMOUNT",
     "CONFLICT",
     "CONNECTIONS",
+    "COUNT",
     "DATABASE",
     "DAYS",
     "DELEGATES",
@@ -35,6 +36,7 @@ __all__ = [
     "SCOPES",
     "SECONDS",
     "STORE_PART",
+    "STRINGS",
     "TAGS",
     "TEXT",
     "URL",
@@ -91,6 +93,10 @@ def _is_words(value: Any) -> bool:
     return isinstance(value, list | tuple) and len(value) > 0 and all(map(_is_word, value))
 
 
+def _is_strings(value: Any) -> bool:
+    return isinstance(value, list | tuple) and all(map(_is_text, value))
+
+
 def _is_email(value: Any) -> bool:
     return isinstance(value, str) and re.fullmatch(r"[^@\s/:]+@[^@\s/:]+", value) is not None
 
@@ -127,6 +133,7 @@ DELEGATES = Kind("a list of e-mail addresses of service accounts", _is_emails)
 EMAIL = Kind("the e-mail address of a service account", _is_email)
 AMOUNT = _whole(1, 10**15, "a whole number, at least 1")
 CONFLICT = _one_of("Keep", "Replace")
+COUNT = _whole(0, 10**15, "a whole number, at least 0")
 CONNECTIONS = _whole(1, 64, "a whole number from 1 to 64")
 DATABASE = Kind("postgresql://user:password@host/database", _is_database)
 FLAG = Kind("true or false", lambda value: isinstance(value, bool))
@@ -134,6 +141,7 @@ INLINE = Kind("a key file's content", lambda value: _is_word(value) or isinstanc
 LEVEL = _one_of("Instance", "Series", "Study")
 PATTERNS = Kind("a list of strings, at least one", _is_words)
 PORT = _whole(0, 65535, "a whole number from 0 to 65535")
+STRINGS = Kind("a list of strings", _is_strings)
 TAGS = Kind("an object of DICOM keywords and values", _is_tags)
 VERIFY = _one_of("Search", "Sample", "Bytes")
 OBJECT = Kind("an object", lambda value: isinstance(value, dict))

@@ -11,6 +11,7 @@ from orthanc_gcp.configuration.kinds import (
     AMOUNT,
     CONFLICT,
     CONNECTIONS,
+    COUNT,
     DATABASE,
     DAYS,
     DELEGATES,
@@ -26,6 +27,7 @@ from orthanc_gcp.configuration.kinds import (
     SCOPES,
     SECONDS,
     STORE_PART,
+    STRINGS,
     TAGS,
     TEXT,
     URL,
@@ -43,6 +45,7 @@ __all__ = [
     "Backfill",
     "DicomWeb",
     "Globals",
+    "PythonPlugin",
     "Section",
     "SendRule",
     "Settings",
@@ -140,6 +143,8 @@ class Section:
 class Globals:
     """Options of Orthanc itself that this package follows."""
 
+    plugins: tuple[str, ...] = option(STRINGS, ())
+    python_script: str = option(TEXT, "")
     storage_directory: str = option(TEXT, "OrthancStorage")
     https_ca_certificates: str = option(TEXT, "", name="HttpsCACertificates")
     https_verify_peers: bool = option(FLAG, True)
@@ -149,14 +154,27 @@ class Globals:
     http_port: int = option(PORT, 8042)
     ssl_enabled: bool = option(FLAG, False)
     ssl_certificate: str = option(TEXT, "certificate.pem")
+    remote_access_allowed: bool = option(FLAG, False)
+    authentication_enabled: bool | None = option(FLAG, None)
+    maximum_storage_size: int = option(COUNT, 0)
+    maximum_patient_count: int = option(COUNT, 0)
+    maximum_storage_mode: str = option(TEXT, "Recycle")
 
 
 @dataclass(frozen=True)
 class DicomWeb:
     """Options of the DICOMweb plugin that the server definitions depend on."""
 
+    enable: bool = option(FLAG, True)
     root: str = option(TEXT, "/dicom-web/")
     servers_in_database: bool = option(FLAG, False)
+
+
+@dataclass(frozen=True)
+class PythonPlugin:
+    """Options of the Python plugin, which has a section from version 4.1 on."""
+
+    path: str = option(TEXT, "")
 
 
 @dataclass(frozen=True)
@@ -165,6 +183,7 @@ class Settings:
 
     orthanc: Globals
     dicom_web: DicomWeb
+    python: PythonPlugin
     section: Section
     accounts: tuple[Account, ...]
     folder: Path
@@ -184,10 +203,27 @@ class Settings:
         return float(self.section.refresh_interval or DEFAULT_REFRESH_INTERVAL)
 
     @property
+    def python_script(self) -> str:
+        """The script that Orthanc loads, as it is written; empty for none."""
+        return self.python.path or self.orthanc.python_script
+
+    @property
     def ca_certificates(self) -> Path | None:
         """The CA file; Orthanc takes a relative one from the folder of its configuration."""
         name = self.orthanc.https_ca_certificates
         return self.folder / name if name else None
+
+    @property
+    def lacks_authorities(self) -> bool:
+        """Whether Orthanc's libcurl has nothing to judge Google's certificate by.
+
+        Nothing stands in for a missing ``HttpsCACertificates`` there (seen with Orthanc 1.10).
+        """
+        return (
+            self.section.base_url.lower().startswith("https:")
+            and self.orthanc.https_verify_peers
+            and self.ca_certificates is None
+        )
 
     @property
     def storage_folder(self) -> Path:

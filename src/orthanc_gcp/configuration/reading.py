@@ -15,6 +15,7 @@ from orthanc_gcp.configuration.options import (
     Backfill,
     DicomWeb,
     Globals,
+    PythonPlugin,
     Section,
     SendRule,
     Settings,
@@ -24,7 +25,7 @@ from orthanc_gcp.configuration.server_options import server_options
 
 __all__ = ["read"]
 
-Model = TypeVar("Model", Globals, DicomWeb, Section)
+Model = TypeVar("Model", Globals, DicomWeb, PythonPlugin, Section)
 
 USER_STRINGS = {
     "AuthorizedUserClientId": "authorized_user_client_id",
@@ -47,6 +48,7 @@ def read(configuration: Any, folder: Path = Path()) -> Settings:
     whole = _object(configuration, "the configuration", problems)
     section = _object(whole.get(SECTION, {}), SECTION, problems)
     dicom_web = _object(whole.get("DicomWeb", {}), "DicomWeb", problems)
+    python = _object(whole.get("Python", {}), "Python", problems)
     problems += unknown(section, [*option_names(Section), "Accounts", "Send", "Backfill"], SECTION)
     accounts, rejected = _accounts(section, dicom_web, problems)
     rules = tuple(
@@ -55,6 +57,7 @@ def read(configuration: Any, folder: Path = Path()) -> Settings:
     settings = Settings(
         orthanc=_tolerant(Globals, whole, "", problems),
         dicom_web=_tolerant(DicomWeb, dicom_web, "DicomWeb", problems),
+        python=_tolerant(PythonPlugin, python, "Python", problems),
         section=_tolerant(Section, section, SECTION, problems),
         accounts=accounts,
         rejected=rejected,

@@ -10,7 +10,7 @@ from orthanc_gcp.doctor.findings import Finding, Result
 from orthanc_gcp.errors import GcpError
 from orthanc_gcp.tokens.keeper import as_error
 
-__all__ = ["Check", "CheckFailedError", "NotApplicableError", "UnknownError", "run"]
+__all__ = ["Check", "CheckFailedError", "NotApplicableError", "UnknownError", "WarningError", "run"]
 
 Subject = TypeVar("Subject")
 
@@ -30,6 +30,14 @@ class NotApplicableError(Exception):
 
 class UnknownError(Exception):
     """What ought to be checked cannot be looked at: why, and what to do about it."""
+
+    def __init__(self, cause: str, remedy: str) -> None:
+        super().__init__(cause)
+        self.remedy = remedy
+
+
+class WarningError(Exception):
+    """It works, and somebody should know what may come of it: what, and what to do about it."""
 
     def __init__(self, cause: str, remedy: str) -> None:
         super().__init__(cause)
@@ -77,6 +85,8 @@ def run(
             yield Finding(check.title, Result.SKIPPED, str(reason))
         except UnknownError as unknown:
             yield Finding(check.title, Result.UNKNOWN, str(unknown), unknown.remedy)
+        except WarningError as warning:
+            yield Finding(check.title, Result.WARNING, str(warning), warning.remedy)
         except CheckFailedError as failure:
             failed = failed or (check.title if failure.fatal else "")
             yield Finding(check.title, Result.FAILED, str(failure), failure.remedy)

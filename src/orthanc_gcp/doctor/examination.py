@@ -5,18 +5,27 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TypeVar
+from urllib.parse import quote
 
 from orthanc_gcp import credentials
 from orthanc_gcp.clock import Clock
 from orthanc_gcp.configuration import Account, Problem, Settings
 from orthanc_gcp.credentials import Identity
 from orthanc_gcp.doctor import network, probe
-from orthanc_gcp.doctor.checks import Check, CheckFailedError, NotApplicableError, run
+from orthanc_gcp.doctor.checks import (
+    Check,
+    CheckFailedError,
+    NotApplicableError,
+    WarningError,
+    run,
+)
 from orthanc_gcp.doctor.findings import Finding, Result
 from orthanc_gcp.doctor.network import Way
+from orthanc_gcp.doctor.orthanc import ask
 from orthanc_gcp.doctor.remedies import NEW_KEY, SET_CLOCK, mend
 from orthanc_gcp.doctor.store import Store
-from orthanc_gcp.errors import GcpError, StoreError
+from orthanc_gcp.errors import GcpError, PublicationError, StoreError
+from orthanc_gcp.orthanc_rest import OrthancRest
 from orthanc_gcp.token_endpoint import TOLERATED_SKEW, TokenEndpoint, clock_offset
 from orthanc_gcp.tokens.keeper import acquire
 from orthanc_gcp.transport import Transport
@@ -31,6 +40,7 @@ ROLES = {
     WRITE: ("write", "roles/healthcare.dicomEditor"),
     DELETE: ("delete", "roles/healthcare.dicomEditor"),
 }
+EXCESSIVE = tuple(f"healthcare.dicomStores.{verb}" for verb in ("delete", "update", "setIamPolicy"))
 
 
 Found = TypeVar("Found")
@@ -45,6 +55,8 @@ class Patient:
     transport: Transport
     clock: Clock
     write: bool
+    orthanc: OrthancRest | None = None
+    empty: bool = False
     identity: Identity | None = None
     store: Store | None = None
     refusal: StoreError | None = None
@@ -56,7 +68,13 @@ class Patient:
 
 
 def examine(
-    name: str, settings: Settings, transport: Transport, clock: Clock, *, write: bool = False
+    name: str,
+    settings: Settings,
+    transport: Transport,
+    clock: Clock,
+    *,
+    write: bool = False,
+    orthanc: OrthancRest | None = None,
 ) -> Iterator[Finding]:
     """Check an account, line by line; nothing is changed anywhere unless ``write``.
 
@@ -68,12 +86,14 @@ def examine(
         How requests are made.
     write
         Also send, search, retrieve and delete a tiny instance.
+    orthanc
+        The Orthanc that serves the account; None from inside it, where it cannot be asked.
     """
     if name in settings.rejected:
         yield from _rejected(settings.rejected[name])
         return
     account = {account.name: account for account in settings.accounts}[name]
-    patient = Patient(account, settings, transport, clock, write)
+    patient = Patient(account, settings, transport, clock, write, orthanc)
     yield from run(_CHECKS, patient, lambda error: mend(error, account, patient.email))
 
 
@@ -292,7 +312,48 @@ def _permissions(patient: Patient) -> str:
 def _search(patient: Patient) -> str:
     headers = {"Accept": "application/dicom+json"}
     answer = _store(patient).ask("/dicomWeb/studies?limit=1", headers=headers)
-    return "the store is empty" if answer.status == 204 else "a study was found"
+    patient.empty = answer.status == 204
+    return "the store is empty" if patient.empty else "a study was found"
+
+
+def _search_through_orthanc(patient: Patient) -> str:
+    """What users get: the DICOMweb plugin's own way to the store, by its own authorities."""
+    server = f"{patient.settings.servers_root}{quote(patient.account.name, safe='')}"
+    query = {"Uri": "/studies", "Arguments": {"limit": "1"}}
+    try:
+        published = ask(patient.orthanc, "GET", server) is not None
+        if published:
+            ask(patient.orthanc, "POST", f"{server}/qido", query)
+    except PublicationError as error:
+        # The plugin cannot read the answer of an empty store, 204: it answers 400 itself.
+        if error.status == 400 and patient.empty:
+            return "the store is empty, which the DICOMweb plugin answers by 400"
+        raise CheckFailedError(
+            f"a search through the DICOMweb plugin fails: {error}",
+            "Orthanc's log says why; after a change of the configuration, restart Orthanc",
+            fatal=False,
+        ) from None
+    if not published:
+        raise CheckFailedError(
+            f"the DICOMweb plugin of the Orthanc that runs has no server {patient.account.name}",
+            "see in Orthanc's log why it is not published; after a change of the configuration, "
+            "restart Orthanc",
+            fatal=False,
+        )
+    return "the DICOMweb plugin reaches the store"
+
+
+def _least_privilege(patient: Patient) -> str:
+    """Whoever may use Orthanc's REST API may do all that the identity may."""
+    granted = sorted(_store(patient).permissions(list(EXCESSIVE)))
+    if granted:
+        raise WarningError(
+            f"{patient.email or 'the identity'} may do more than is needed here: "
+            + ", ".join(granted),
+            "take its roles of administration away, and leave it roles/healthcare.dicomEditor on "
+            "the store",
+        )
+    return "it may not administer the store"
 
 
 def _round_trip(patient: Patient) -> str:
@@ -315,5 +376,7 @@ _CHECKS: tuple[Check[Patient], ...] = (
     Check("store", _exists, needs_all=True),
     Check("permissions", _permissions, needs_all=True),
     Check("search", _search, needs_all=True),
+    Check("search through Orthanc", _search_through_orthanc, needs_all=True),
+    Check("least privilege", _least_privilege, needs_all=True),
     Check("round trip", _round_trip, needs_all=True),
 )

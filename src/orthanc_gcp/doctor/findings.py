@@ -13,6 +13,8 @@ class Result(Enum):
     """How a check ended."""
 
     PASSED = "passed"
+    WARNING = "warning"
+    """It works; somebody should know of it."""
     FAILED = "failed"
     SKIPPED = "skipped"
     """There is nothing to look at, or a check before it failed."""
@@ -33,7 +35,7 @@ class Finding:
     cause : str
         What was found, or why it was skipped.
     mend : str
-        The command or option that mends it; empty unless it failed or is unknown.
+        The command or option that mends it; empty where there is nothing to mend.
     """
 
     check: str

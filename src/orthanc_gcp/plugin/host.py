@@ -37,6 +37,11 @@ def settings_of(orthanc: Any) -> Settings:
 
 def connector(orthanc: Any, settings: Settings) -> Connector:
     """The connector for this Orthanc."""
+    if settings.accounts and settings.lacks_authorities:
+        _log.error(
+            "HttpsCACertificates is empty or missing: every HTTPS transfer of the DICOMweb plugin "
+            "fails. Set it to a PEM file, on Debian /etc/ssl/certs/ca-certificates.crt"
+        )
     plugin = InProcessDicomWeb(orthanc, settings.servers_root)
     return Connector(settings, plugin, on_look=Metrics(orthanc).update)
 

@@ -1,0 +1,237 @@
+"""The group *custody*: whether what the rules want can be sent, and kept account of."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from orthanc_gcp.configuration import Problem, Settings
+from orthanc_gcp.configuration.timetable import Timetable
+from orthanc_gcp.doctor.checks import (
+    Check,
+    CheckFailedError,
+    NotApplicableError,
+    UnknownError,
+    WarningError,
+    run,
+)
+from orthanc_gcp.doctor.findings import Finding
+from orthanc_gcp.doctor.orthanc import Site
+from orthanc_gcp.doctor.script import Script, ScriptError
+
+__all__ = ["examine_custody"]
+
+_CORRECT = "correct the rule in Orthanc's configuration, then restart Orthanc"
+_LOOPBACK = ("", "localhost", "127.0.0.1", "::1")
+_WEEK = timedelta(days=7)
+_IMPORT_WITHIN = 60
+
+
+def examine_custody(site: Site) -> Iterator[Finding]:
+    """Look at the rules, and at what the worker needs to follow them."""
+    yield from run(_CHECKS, site, lambda _error: "see what the cause says")
+
+
+def _problems(settings: Settings, option: str) -> list[Problem]:
+    path = f"GoogleCloudPlatform.{option}"
+    return [one for one in settings.problems if one.error and one.path.startswith(path)]
+
+
+def _rules(site: Site) -> str:
+    if wrong := _problems(site.settings, "Send"):
+        words = "; ".join(map(str, wrong))
+        raise CheckFailedError(f"{words}: nothing is sent by a rule with a mistake", _CORRECT)
+    rules = site.settings.rules
+    if not rules:
+        raise NotApplicableError("no rule in Send: nothing is sent by itself")
+    lost = sorted({rule.to for rule in rules} & set(site.settings.rejected))
+    if lost:
+        raise CheckFailedError(
+            f"rules send to {', '.join(lost)}, whose configuration has an error: what they want "
+            "sent waits",
+            "correct the account in Orthanc's configuration, then restart Orthanc",
+        )
+    to = ", ".join(sorted({rule.to for rule in rules}))
+    return f"{len(rules)} {'rule sends' if len(rules) == 1 else 'rules send'} to {to}"
+
+
+def _needs_rules(site: Site) -> None:
+    if not site.settings.rules:
+        raise NotApplicableError("no rule is followed")
+
+
+def _schedule(site: Site) -> str:
+    if wrong := _problems(site.settings, "Backfill"):
+        words = "; ".join(map(str, wrong))
+        raise CheckFailedError(
+            f"{words}: nothing that was there before is sent",
+            "correct Backfill in Orthanc's configuration, then restart Orthanc",
+        )
+    backfill = site.settings.backfill
+    if backfill is None:
+        raise NotApplicableError("no Backfill: what was there before is not sent by itself")
+    timetable, now = Timetable(backfill.schedule), datetime.now().astimezone()
+    if timetable.is_open(now):
+        return "it may be sent now"
+    opens = now + timedelta(minutes=1)
+    while not timetable.is_open(opens) and opens < now + _WEEK:
+        opens += timedelta(minutes=1)
+    return f"it may be sent from {opens:%A %H:%M} on, by the clock of this machine"
+
+
+def _extras(site: Site) -> str:
+    """The worker is started with the interpreter that the script names: that one is asked."""
+    _needs_rules(site)
+    interpreter, packages = _worker_python(site)
+    command = [interpreter, "-P", "-c", "import orthanc_gcp.worker.worker, psycopg"]
+    path = os.pathsep.join(filter(None, (packages, os.environ.get("PYTHONPATH"))))
+    remedy = f"{interpreter} -m pip install 'orthanc-gcp[worker]'"
+    try:
+        done = subprocess.run(  # noqa: S603
+            command,
+            capture_output=True,
+            text=True,
+            env={**os.environ, "PYTHONPATH": path},
+            timeout=_IMPORT_WITHIN,
+            check=False,
+        )
+    except OSError as error:
+        raise CheckFailedError(
+            f"{interpreter}, which the script names for the worker, cannot be run: "
+            f"{error.strerror}",
+            "install orthanc-gcp where Orthanc's user may run it, such as /opt/orthanc-gcp, then: "
+            f"orthanc-gcp install --orthanc-config {site.config}",
+        ) from None
+    except subprocess.TimeoutExpired:
+        raise UnknownError(f"{interpreter} takes too long to start", "try again") from None
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["no reason is given"])[-1]
+        raise CheckFailedError(f"the worker cannot be started: {last}", remedy)
+    return f"{interpreter} has all that the worker needs"
+
+
+def _worker_python(site: Site) -> tuple[str, str]:
+    """The interpreter of the worker, and where its package is."""
+    try:
+        script: Script | None = None if site.sidecar else site.script()
+    except ScriptError:
+        script = None
+    if script is None:
+        return sys.executable, ""
+    return script.interpreter, str(script.packages[0])
+
+
+def _database(site: Site) -> str:
+    _needs_rules(site)
+    if wrong := _problems(site.settings, "Database"):
+        raise CheckFailedError("; ".join(map(str, wrong)), "correct Database")
+    try:
+        from sqlalchemy import make_url
+
+        from orthanc_gcp.custody.database import url_of
+    except ModuleNotFoundError as error:
+        remedy = f"{sys.executable} -m pip install 'orthanc-gcp[worker]'"
+        raise UnknownError(f"{error.name} is not installed here", remedy) from None
+    url = make_url(url_of(site.settings.section.database, site.settings.storage_folder))
+    if url.get_backend_name() == "sqlite":
+        return _file(Path(url.database or ""))
+    return _server(site.settings)
+
+
+def _file(file: Path) -> str:
+    """A ledger in a file: the worker has to write it, and files beside it."""
+    folder = file.parent
+    while not folder.exists():  # Orthanc makes its storage folder when it first starts
+        folder = folder.parent
+    for place in (folder, *(one for one in file.parent.glob(f"{file.name}*"))):
+        if not os.access(place, os.W_OK):
+            raise CheckFailedError(
+                f"the ledger {file} cannot be written: {place} is not writable for Orthanc's user",
+                f"chown -R orthanc {place}, with the name of Orthanc's user",
+            )
+    return f"{file} {'is there' if file.exists() else 'can be made'}"
+
+
+def _server(settings: Settings) -> str:
+    import sqlalchemy as sql
+
+    from orthanc_gcp.custody.database import connect, url_of
+
+    engine = connect(url_of(settings.section.database, settings.storage_folder))
+    place = f"{engine.url.host or 'a local socket'}/{engine.url.database}"
+    try:
+        with engine.connect() as connection:
+            writable = connection.scalar(
+                sql.text("SELECT has_schema_privilege(current_schema(), 'CREATE')")
+            )
+            secret = connection.scalar(
+                sql.text("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()")
+            )
+    except sql.exc.SQLAlchemyError as error:
+        # What follows the first line may be values.
+        words = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
+        raise CheckFailedError(
+            f"the database {place} cannot be reached: {words}",
+            "correct Database, or see that the server runs and lets this machine and user in",
+        ) from None
+    finally:
+        engine.dispose()
+    if not writable:
+        raise CheckFailedError(
+            f"{engine.url.username} may not make tables in {place}",
+            f"GRANT CREATE ON SCHEMA public TO {engine.url.username};",
+        )
+    if not secret and (engine.url.host or "") not in _LOOPBACK:
+        raise CheckFailedError(
+            f"the connection to {place} is not encrypted: its password and rows can be read on "
+            "the way",
+            "add ?sslmode=verify-full to Database, and let the server speak TLS",
+        )
+    return f"{place} can be written" + (", over TLS" if secret else "")
+
+
+def _recycling(site: Site) -> str:
+    _needs_rules(site)
+    options = site.settings.orthanc
+    limits = {
+        "MaximumStorageSize": options.maximum_storage_size,
+        "MaximumPatientCount": options.maximum_patient_count,
+    }
+    on = [f"{name} {limit}" for name, limit in limits.items() if limit]
+    if on and options.maximum_storage_mode == "Recycle":
+        raise WarningError(
+            f"{', '.join(on)}: at this limit Orthanc deletes the oldest patients, also what is not "
+            "sent yet, as in a long outage",
+            "leave room for all that comes in during an outage, and watch the oldest unsent "
+            "instance; PUT /patients/{id}/protected keeps a patient",
+        )
+    return "Orthanc deletes nothing by itself"
+
+
+def _remote_access(site: Site) -> str:
+    options = site.settings.orthanc
+    if not (options.http_server_enabled and options.remote_access_allowed):
+        return "nobody but this machine may use Orthanc's REST API"
+    # Without the option, Orthanc itself wants a password of those who come from elsewhere.
+    if options.authentication_enabled is False:
+        raise CheckFailedError(
+            "everybody on the network may use Orthanc's REST API, and with it read and delete what "
+            "the accounts may: RemoteAccessAllowed is true, AuthenticationEnabled false",
+            'set "AuthenticationEnabled" to true and name users in "RegisteredUsers"',
+            fatal=False,
+        )
+    return "who uses Orthanc's REST API from elsewhere must say who they are"
+
+
+_CHECKS: tuple[Check[Site], ...] = (
+    Check("rules", _rules),
+    Check("backfill", _schedule),
+    Check("packages", _extras),
+    Check("database", _database),
+    Check("recycling", _recycling),
+    Check("remote access", _remote_access),
+)

@@ -1,0 +1,347 @@
+"""``orthanc-gcp check /etc/orthanc``: what a user is told, with the faults that users make."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from typing import Any
+
+import pytest
+
+CHECK = "/opt/orthanc-gcp/bin/orthanc-gcp check /etc/orthanc"
+ACCOUNT = {
+    "Project": "osimis-test",
+    "Location": "europe-west2",
+    "Dataset": "test",
+    "DicomStore": "dicom",
+    "ServiceAccountFile": "/etc/orthanc-gcp/dicom-osimis.json",
+}
+
+
+@pytest.fixture
+def site(host):
+    """Orthanc with one account that works, not started."""
+    host.google.start()
+    write_section(host)
+    host.give_key()
+    script = host.run("/opt/orthanc-gcp/bin/orthanc-gcp plugin-script").stdout
+    host.configure("gcp-plugin.py", script)
+    host.edit("python.json", "PythonScript", "/etc/orthanc/gcp-plugin.py")
+    host.edit("orthanc.json", "HttpsCACertificates", "/etc/ssl/certs/ca-certificates.crt")
+    return host
+
+
+def write_section(host, account: dict[str, Any] | None = None, **section: Any) -> None:
+    accounts = {"my-google": {**ACCOUNT, **(account or {})}}
+    host.configure("gcp.json", {"GoogleCloudPlatform": {"Accounts": accounts, **section}})
+
+
+def check(host, *arguments: str, user: str = "root", **environment: str):
+    """The exit code, and what is said of each group."""
+    line = " ".join([CHECK, "--json", *arguments])
+    done = host.run(line, user=user, **environment)
+    assert "Traceback" not in done.stderr, done.stderr
+    told = json.loads(done.stdout) if done.stdout else {}
+    return done.returncode, told, done.stderr
+
+
+def line_of(group: list[dict[str, str]], title: str) -> dict[str, str]:
+    return next(line for line in group if line["Check"] == title)
+
+
+def failed(told: dict[str, Any]) -> dict[str, dict[str, str]]:
+    """What failed, by its title."""
+    groups = [told["Orthanc"], told["Custody"], *told["Accounts"].values()]
+    return {line["Check"]: line for group in groups for line in group if line["Result"] == "failed"}
+
+
+def test_all_is_well_before_the_first_start(site):
+    code, told, _ = check(site)
+    assert code == 0, told
+    results = {line["Check"]: line["Result"] for line in told["Orthanc"]}
+    assert results == {
+        "user": "passed",
+        "options": "passed",
+        "DICOMweb plugin": "passed",
+        "Python plugin": "passed",
+        "script": "passed",
+        "HTTPS authorities": "passed",
+        "REST API": "skipped",
+        "connector": "skipped",
+    }
+    assert line_of(told["Orthanc"], "user")["Cause"] == "orthanc (orthanc.service)"
+    assert "embeds Python 3.11" in line_of(told["Orthanc"], "Python plugin")["Cause"]
+
+
+def test_all_is_well_while_orthanc_runs_and_the_store_is_empty(site):
+    site.restart()
+    site.wait_for_log("published as DICOMweb server")
+    code, told, _ = check(site)
+    assert code == 0, told
+    assert "process" in line_of(told["Orthanc"], "user")["Cause"]
+    assert "Orthanc 1.10.1, DICOMweb 1.7" in line_of(told["Orthanc"], "REST API")["Cause"]
+    assert line_of(told["Orthanc"], "connector")["Result"] == "passed"
+    through = line_of(told["Accounts"]["my-google"], "search through Orthanc")
+    assert through["Result"] == "passed"
+    assert "empty" in through["Cause"]
+    code, told, _ = check(site, user="orthanc")
+    assert code == 0, told
+
+
+def test_a_search_through_orthanc_that_finds(site):
+    site.restart()
+    site.wait_for_log("published as DICOMweb server")
+    with (site.folder / "image.dcm").open("wb") as file:
+        from tests.support.site import make_instance
+
+        file.write(make_instance())
+    sent = site.curl("/instances", "--data-binary", f"@{site.folder}/image.dcm")
+    stow = json.dumps({"Resources": [sent["ID"]]})
+    assert site.curl("/dicom-web/servers/my-google/stow", "--data", stow) is not None
+    code, told, _ = check(site)
+    assert code == 0, told
+    through = line_of(told["Accounts"]["my-google"], "search through Orthanc")
+    assert through["Cause"] == "the DICOMweb plugin reaches the store"
+
+
+def test_debians_empty_authorities(site):
+    site.edit("orthanc.json", "HttpsCACertificates", "")
+    code, told, _ = check(site)
+    assert code == 1
+    assert list(failed(told)) == ["HTTPS authorities"]
+    line = failed(told)["HTTPS authorities"]
+    assert "every HTTPS transfer of the DICOMweb plugin fails" in line["Cause"]
+    assert '"HttpsCACertificates" to "/etc/ssl/certs/ca-certificates.crt"' in line["Mend"]
+    site.restart()
+    site.wait_for_log("published as DICOMweb server")
+    assert "every HTTPS transfer of the DICOMweb plugin fails" in site.log
+    code, told, _ = check(site)
+    assert code == 1
+    assert {"HTTPS authorities", "search through Orthanc"} <= set(failed(told))
+
+
+@pytest.mark.parametrize("value", ["/etc/ssl/certs", "/nowhere.pem", "orthanc.json"])
+def test_authorities_that_are_none(site, value):
+    site.edit("orthanc.json", "HttpsCACertificates", value)
+    code, told, _ = check(site)
+    assert code == 1
+    assert "cannot be used" in failed(told)["HTTPS authorities"]["Cause"]
+
+
+def test_a_key_that_only_root_may_read(site):
+    shutil.chown(site.path("/etc/orthanc-gcp/dicom-osimis.json"), "root", "root")
+    code, told, _ = check(site)
+    assert code == 1
+    assert next(iter(failed(told))) == "credential"
+    assert "orthanc" in failed(told)["credential"]["Mend"]
+
+
+def test_a_folder_of_keys_that_only_root_may_enter(site):
+    site.path("/etc/orthanc-gcp").chmod(0o700)
+    code, told, _ = check(site)
+    assert code == 1
+    assert "credential" in failed(told)
+
+
+def test_a_configuration_that_orthanc_may_not_read(site):
+    shutil.chown(site.path("/etc/orthanc/gcp.json"), "root", "root")
+    site.path("/etc/orthanc/gcp.json").chmod(0o600)
+    code, _, words = check(site)
+    assert code == 2
+    assert "/etc/orthanc/gcp.json: cannot be read" in words
+
+
+def test_no_dicomweb_plugin(site):
+    plugins = ["/usr/share/orthanc/plugins/libOrthancPython.so"]
+    text = site.path("/etc/orthanc/orthanc.json").read_text()
+    text = text.replace('"/usr/share/orthanc/plugins/"', json.dumps(plugins[0]))
+    site.path("/etc/orthanc/orthanc.json").write_text(text)
+    code, told, _ = check(site)
+    assert code == 1
+    line = failed(told)["DICOMweb plugin"]
+    assert "apt-get install orthanc-dicomweb" in line["Mend"]
+
+
+def test_a_disabled_dicomweb_plugin(site):
+    site.edit("dicomweb.json", "Enable", False)
+    code, told, _ = check(site)
+    assert code == 1
+    assert "DicomWeb.Enable is false" in failed(told)["DICOMweb plugin"]["Cause"]
+
+
+def test_debians_own_script(site):
+    site.edit("python.json", "PythonScript", "/etc/orthanc/sample.py")
+    code, told, _ = check(site)
+    assert code == 1
+    assert "does not load the connector" in failed(told)["script"]["Cause"]
+    assert "orthanc-gcp install" in failed(told)["script"]["Mend"]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda text: text.replace("(3, 11)", "(3, 9)"), "installed for Python 3.9"),
+        (lambda text: text.replace("/opt/orthanc-gcp/lib", "/nowhere"), "where there is none"),
+        (lambda text: text + "\ndef (", "is not Python"),
+    ],
+)
+def test_a_script_that_cannot_load(site, change, words):
+    file = site.path("/etc/orthanc/gcp-plugin.py")
+    file.write_text(change(file.read_text()))
+    code, told, _ = check(site)
+    assert code == 1
+    assert words in failed(told)["script"]["Cause"]
+
+
+@pytest.mark.parametrize("name", ["orthanc", "os", "sys", "gcp.plugin", "größe"])
+def test_names_under_which_no_script_is_imported(site, name):
+    file = site.path("/etc/orthanc/gcp-plugin.py")
+    shutil.copy(file, file.with_name(f"{name}.py"))
+    site.edit("python.json", "PythonScript", f"/etc/orthanc/{name}.py")
+    code, told, _ = check(site)
+    assert code == 1
+    assert "cannot be imported under this name" in failed(told)["script"]["Cause"]
+
+
+def test_a_script_of_the_users_own_that_imports_ours(site):
+    site.configure("own.py", "import sys\nimport importlib\ngcp = importlib.import_module\n")
+    site.edit("python.json", "PythonScript", "/etc/orthanc/own.py")
+    code, _, _ = check(site)
+    assert code == 1
+    file = site.path("/etc/orthanc/gcp-plugin.py")
+    shutil.copy(file, file.with_name("gcp_plugin.py"))
+    site.configure("own.py", "import orthanc, gcp_plugin\n")
+    code, told, _ = check(site)
+    assert code == 0, told
+
+
+def test_orthanc_was_not_restarted(site):
+    section = site.path("/etc/orthanc/gcp.json").read_text()
+    write_section(site, None)
+    site.configure("gcp.json", "{}")
+    site.restart()
+    site.configure("gcp.json", section)
+    code, told, _ = check(site)
+    assert code == 1
+    assert "does not know of my-google yet" in failed(told)["connector"]["Cause"]
+    assert failed(told)["connector"]["Mend"] == "restart Orthanc"
+
+
+def test_orthanc_with_authentication(site):
+    site.configure("auth.json", {"AuthenticationEnabled": True})
+    site.configure("credentials.json", {"RegisteredUsers": {"alice": "secret"}})
+    site.run("systemctl restart orthanc")
+    site.wait_for_log("Orthanc has started")
+    code, told, _ = check(site)
+    assert code == 2, told
+    line = line_of(told["Orthanc"], "REST API")
+    assert line["Result"] == "unknown"
+    assert "ORTHANC_GCP_CHECK_ORTHANC" in line["Mend"]
+    address = "http://alice:secret@localhost:8042/"
+    code, told, _ = check(site, ORTHANC_GCP_CHECK_ORTHANC=address)
+    assert code == 0, told
+
+
+def test_somebody_else_than_root_and_orthancs_user(site):
+    site.path("/etc/orthanc/credentials.json").chmod(0o644)
+    code, told, _ = check(site, user="daemon")
+    assert code != 0
+    assert line_of(told["Orthanc"], "user")["Result"] == "unknown"
+    assert "sudo" in line_of(told["Orthanc"], "user")["Mend"]
+
+
+def test_an_environment_of_the_units_own(site):
+    """The variables of the running Orthanc count, not those of whoever runs the check."""
+    write_section(site, {"DicomStore": "${STORE}"})
+    code, told, _ = check(site, STORE="dicom")
+    assert code == 1, told
+
+
+def test_an_identity_that_may_administer_the_store(site):
+    """The emulator lets everybody do everything until a policy is set."""
+    code, told, _ = check(site)
+    line = line_of(told["Accounts"]["my-google"], "least privilege")
+    assert (code, line["Result"]) == (0, "warning")
+    assert "healthcare.dicomStores.setIamPolicy" in line["Cause"]
+    assert "roles/healthcare.dicomEditor" in line["Mend"]
+
+
+SEND = [{"To": "my-google"}]
+
+
+def custody(site, **section):
+    write_section(site, **section)
+    code, told, _ = check(site)
+    return code, {line["Check"]: line for line in told["Custody"]}
+
+
+def test_custody_that_works(site):
+    code, lines = custody(site, Send=SEND, Backfill={"Schedule": ["00:00-24:00"]})
+    assert code == 0, lines
+    results = {title: line["Result"] for title, line in lines.items()}
+    assert results == {
+        "rules": "passed",
+        "backfill": "passed",
+        "packages": "passed",
+        "database": "passed",
+        "recycling": "passed",
+        "remote access": "passed",
+    }
+
+
+@pytest.mark.parametrize(
+    ("section", "title"),
+    [
+        ({"Send": [{"To": "my-gogle"}]}, "rules"),
+        ({"Send": {"To": "my-google"}}, "rules"),
+        ({"Send": [{"To": "my-google", "Modality": ["CT"]}]}, "rules"),
+        ({"Send": SEND, "Backfill": {"Schedule": ["25:00-26:00"]}}, "backfill"),
+        ({"Send": SEND, "Backfill": {"MaxWaitng": 5}}, "backfill"),
+        ({"Backfill": True}, "backfill"),
+        ({"Send": SEND, "Database": "mysql://x"}, "database"),
+        ({"Send": SEND, "Database": "postgresql://u:secret@127.0.0.1:1/x"}, "database"),
+    ],
+)
+def test_mistakes_in_rules(site, section, title):
+    code, lines = custody(site, **section)
+    assert code == 1, lines
+    assert lines[title]["Result"] == "failed"
+    assert "secret" not in str(lines)
+
+
+def test_no_rules_is_no_fault(site):
+    code, lines = custody(site)
+    assert code == 0
+    assert lines["rules"]["Result"] == "skipped"
+
+
+def test_a_ledger_that_cannot_be_written(site):
+    site.path("/var/lib/orthanc").chmod(0o755)
+    shutil.chown(site.path("/var/lib/orthanc"), "root", "root")
+    code, lines = custody(site, Send=SEND)
+    assert code == 1
+    assert "/var/lib/orthanc is not writable" in lines["database"]["Cause"]
+
+
+def test_recycling_is_told(site):
+    site.edit("orthanc.json", "MaximumPatientCount", 10)
+    code, lines = custody(site, Send=SEND)
+    assert code == 0
+    assert lines["recycling"]["Result"] == "warning"
+    assert "deletes the oldest patients" in lines["recycling"]["Cause"]
+
+
+def test_the_whole_network_may_use_the_accounts(site):
+    site.edit("orthanc.json", "RemoteAccessAllowed", True)
+    site.configure("auth.json", {"AuthenticationEnabled": False})
+    code, lines = custody(site)
+    assert code == 1
+    assert "everybody on the network" in lines["remote access"]["Cause"]
+
+
+def test_the_lines_for_people(site):
+    write_section(site, Send=SEND)
+    done = site.run(CHECK)
+    assert done.returncode == 0, done.stdout
+    titles = [line for line in done.stdout.splitlines() if line and not line.startswith(" ")]
+    assert [title.strip() for title in titles] == ["Orthanc", "account my-google", "custody"]
