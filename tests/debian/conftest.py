@@ -6,6 +6,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -28,14 +29,20 @@ def virtual_environment() -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
+@contextmanager
+def new_host(folder: Path, virtual_environment: Path | None) -> Iterator[DebianHost]:
+    """A host of its own, which ends with the block."""
+    made = DebianHost(folder, virtual_environment)
+    try:
+        yield made
+    finally:
+        made.stop()
+
+
 @pytest.fixture
 def host(
     virtual_environment: Path, tmp_path: Path, request: pytest.FixtureRequest
 ) -> Iterator[DebianHost]:
     """A Debian host with Orthanc and this package, as its documentation says; nothing runs."""
-    made = DebianHost(tmp_path, virtual_environment)
-    try:
-        with kept_logs(made, request):
-            yield made
-    finally:
-        made.stop()
+    with new_host(tmp_path, virtual_environment) as made, kept_logs(made, request):
+        yield made

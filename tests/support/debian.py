@@ -1,8 +1,9 @@
 """A Debian host of its own: Orthanc as the package installs it, at the documented places and ports.
 
-Namespaces of the kernel give each host its own network, processes and mounts, so that the real
-files of ``/etc/orthanc`` are copied to ``/etc/orthanc``, and what the documentation says is done
-word for word. Google's names lead to the emulator there. Only root may make such a host.
+Namespaces of the kernel give each host its own network, processes and mounts: what is written lies
+in layers above this machine's folders, so that Debian's real files are there, and what the
+documentation says is done word for word. Google's names lead to the emulator there. Only root may
+make such a host.
 """
 
 from __future__ import annotations
@@ -23,11 +24,12 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).parents[2]
-ETC, LOGS, STORAGE = Path("/etc/orthanc"), Path("/var/log/orthanc"), Path("/var/lib/orthanc")
+ETC, LOGS = Path("/etc/orthanc"), Path("/var/log/orthanc")
 CREDENTIALS = Path("/etc/orthanc-gcp")
 VENV = Path("/opt/orthanc-gcp")
 UNIT = Path("/lib/systemd/system/orthanc.service")
 AUTHORITIES = Path("/etc/ssl/certs/ca-certificates.crt")
+LAYERS = ("/etc", "/opt", "/usr", "/var")
 GOOGLE = ("healthcare.googleapis.com", "oauth2.googleapis.com", "www.googleapis.com")
 PYTHON = "/usr/bin/python3"
 
@@ -64,27 +66,34 @@ class DebianHost:
     def __init__(self, folder: Path, virtual_environment: Path | None = None) -> None:
         self.folder = folder
         folder.chmod(0o755)
-        self._mounts: list[tuple[Path, Path]] = []
-        self._copy(ETC, ETC)
-        for place, owner in ((STORAGE, "orthanc"), (LOGS, "orthanc"), (VENV, "root")):
-            self._place(place, owner)
-        self._place(CREDENTIALS, "root", made=virtual_environment is None)
-        if virtual_environment is not None:
-            self._mounts.append((virtual_environment, VENV))
         self.google = Google(self)
-        self._file(AUTHORITIES, AUTHORITIES.read_text() + self.google.authority())
-        names = " ".join(GOOGLE)
-        self._file(Path("/etc/hosts"), f"127.0.0.1 localhost {names}\n")
-        self._file(Path("/usr/bin/systemctl"), _SYSTEMCTL.format(unit=UNIT), mode=0o755)
         self._started: list[subprocess.Popen[str]] = []
-        self._holder = self._hold()
+        self._holder = self._hold(virtual_environment)
+        with self.path(AUTHORITIES).open("a") as authorities:
+            authorities.write(self.google.authority())
+        self.path("/etc/hosts").write_text(f"127.0.0.1 localhost {' '.join(GOOGLE)}\n")
+        self.path("/usr/bin/systemctl").unlink(missing_ok=True)
+        self.path("/usr/bin/systemctl").write_text(_SYSTEMCTL.format(unit=UNIT))
+        self.path("/usr/bin/systemctl").chmod(0o755)
 
     # -- The host --------------------------------------------------------------------------------
 
     def run(
-        self, command: str | list[str], *, user: str = "root", **environment: str
+        self,
+        command: str | list[str],
+        *,
+        user: str = "root",
+        folder: Path | str = "/",
+        internet: bool = False,
+        **environment: str,
     ) -> subprocess.CompletedProcess[str]:
-        """Run a command line in the host's shell, as a user of it."""
+        """Run a command line in the host's shell, as a user of it.
+
+        Parameters
+        ----------
+        internet
+            In this machine's network, where packages come from, and not in the host's own.
+        """
         shell = ["sh", "-c", command] if isinstance(command, str) else command
         variables = {
             "PATH": "/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
@@ -93,26 +102,22 @@ class DebianHost:
             **environment,
         }
         return subprocess.run(
-            [*self._enter(), *_as(user), *shell],
+            [*self._enter(internet), "--wd=" + str(folder), "--", *_as(user), *shell],
             capture_output=True,
             text=True,
             env=variables,
-            cwd="/",
-            timeout=120,
+            timeout=300,
         )
 
     def popen(self, command: list[str], **options: Any) -> subprocess.Popen[str]:
         """Start a command in the host, which ends with it."""
-        process = subprocess.Popen([*self._enter(), *command], text=True, cwd="/", **options)
+        process = subprocess.Popen([*self._enter(), "--", *command], text=True, cwd="/", **options)
         self._started.append(process)
         return process
 
     def path(self, place: Path | str) -> Path:
         """Where a file of the host lies, seen from the test."""
-        for source, target in reversed(self._mounts):
-            if Path(place).is_relative_to(target):
-                return source / Path(place).relative_to(target)
-        raise AssertionError(f"{place} is the same in the host as outside")
+        return Path(f"/proc/{self._target}/root{place}")
 
     def stop(self) -> None:
         """End all processes of the host."""
@@ -154,6 +159,13 @@ class DebianHost:
         except ValueError:
             return done.stdout
 
+    def wait_for_servers(self, *names: str, wait: float = 20) -> None:
+        """Until the DICOMweb plugin has these servers."""
+        deadline = time.monotonic() + wait
+        while not set(names) <= set(self.curl("/dicom-web/servers") or ()):
+            assert time.monotonic() < deadline, self.log
+            time.sleep(0.05)
+
     @property
     def log(self) -> str:
         """All that Orthanc has logged, over all its starts."""
@@ -176,6 +188,7 @@ class DebianHost:
 
     def give_key(self, file: str = "dicom-osimis.json", kind: str = "service-account") -> None:
         """Put a credential file of Google's where Orthanc's user may read it, and nobody else."""
+        self.path(CREDENTIALS).mkdir(exist_ok=True)
         key = self.path(CREDENTIALS / file)
         key.write_text(self.google.credential(f"{kind}.json"))
         key.chmod(0o640)
@@ -194,35 +207,14 @@ class DebianHost:
         assert count == 1, f"{option} is not in {file}"
         path.write_text(text)
 
-    def _copy(self, source: Path, target: Path) -> None:
-        place = self._place(target, "root")
-        for file in source.iterdir():
-            shutil.copy2(file, place / file.name)
-            status = file.stat()
-            os.chown(place / file.name, status.st_uid, status.st_gid)
-
-    def _place(self, target: Path, owner: str, made: bool = True) -> Path:
-        place = self.folder / str(target)[1:].replace("/", "-")
-        place.mkdir(mode=0o755)
-        shutil.chown(place, owner, owner)
-        self._mounts.append((place, target))
-        return place
-
-    def _file(self, target: Path, text: str, mode: int = 0o644) -> None:
-        place = self.folder / str(target)[1:].replace("/", "-")
-        place.write_text(text)
-        place.chmod(mode)
-        self._mounts.append((place, target))
-
     # -- Its namespaces --------------------------------------------------------------------------
 
-    def _hold(self) -> subprocess.Popen[bytes]:
+    def _hold(self, virtual_environment: Path | None) -> subprocess.Popen[bytes]:
         """A process that the namespaces live with."""
-        mounts = []
-        for source, target in self._mounts:
-            if source.is_dir():
-                mounts.append(f"mkdir -p {target}")
-            mounts.append(f"mount --bind {source} {target}")
+        mounts = [self._layer(Path(place)) for place in LAYERS]
+        mounts.append(f"mkdir -p {VENV}")
+        if virtual_environment is not None:
+            mounts.append(f"mount --bind {virtual_environment} {VENV}")
         script = "; ".join(
             ["set -e", *mounts, "mount -t tmpfs tmpfs /run", "ip link set lo up", "echo ready"]
         )
@@ -247,8 +239,16 @@ class DebianHost:
         self._target = _children(holder.pid)[0]
         return holder
 
-    def _enter(self) -> list[str]:
-        return ["nsenter", f"--target={self._target}", "--mount", "--net", "--pid"]
+    def _layer(self, place: Path) -> str:
+        above, work = (self.folder / f"{place.name}-{kind}" for kind in ("layer", "work"))
+        above.mkdir()
+        work.mkdir()
+        options = f"lowerdir={place},upperdir={above},workdir={work}"
+        return f"mount -t overlay overlay -o {options} {place}"
+
+    def _enter(self, internet: bool = False) -> list[str]:
+        network = [] if internet else ["--net"]
+        return ["nsenter", f"--target={self._target}", "--mount", "--pid", *network]
 
 
 class Google:
