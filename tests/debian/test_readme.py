@@ -87,7 +87,7 @@ def test_sending_and_searching(host, checkout):
     sent = json.loads(host.run(sends.replace("ORTHANC-STUDY", study)).stdout)
     assert sent["InstancesCount"] == "1"
     (found,) = json.loads(host.run(searches).stdout)
-    assert found["0020000d"]["Value"] or found["0020000D"]["Value"]
+    assert "0020000D" in found
 
 
 def test_check(host, checkout):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -115,14 +115,20 @@ def _constants(tree: ast.Module) -> dict[str, Any]:
 
 
 def _imported(file: Path, tree: ast.Module) -> Iterator[tuple[Path, ast.Module]]:
-    """The scripts in the same folder that a script imports."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            names = [node.module]
-        else:
-            continue
-        for beside in (file.parent / f"{name}.py" for name in names):
+    """The scripts that a script imports: from its folder, or from one that it names."""
+    nodes = list(ast.walk(tree))
+    texts = [one.value for one in nodes if isinstance(one, ast.Constant)]
+    folders = [Path(text) for text in texts if isinstance(text, str) and text.startswith("/")]
+    for name in _modules(nodes):
+        for folder in (file.parent, *folders):
+            beside = folder / f"{name}.py"
             if beside.is_file():
                 yield beside, _parsed(beside)
+
+
+def _modules(nodes: Iterable[ast.AST]) -> Iterator[str]:
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            yield node.module
