@@ -7,11 +7,20 @@ import subprocess
 import sys
 from pathlib import Path
 
-__all__ = ["RELEASES", "ROOT", "build_wheel", "fetch", "inside", "make_release", "run"]
+__all__ = [
+    "RELEASES",
+    "ROOT",
+    "build_wheel",
+    "fetch",
+    "inside",
+    "locked_versions",
+    "make_release",
+    "run",
+]
 
 ROOT = Path(__file__).parents[1]
 PLACE = ROOT / ".compat"
-PACKAGES = "orthanc orthanc-dicomweb orthanc-python python3-venv"
+PACKAGES = "orthanc orthanc-dicomweb orthanc-python python3-venv curl"
 RELEASES = ("trixie", "sid")
 
 
@@ -27,7 +36,7 @@ def inside(root: Path, script: str) -> str:
 def make_release(name: str) -> Path:
     """Return the root of a release with Orthanc, which is installed when it is not there yet."""
     root = PLACE / name
-    if not (root / "usr/sbin/Orthanc").exists():
+    if not all((root / "usr" / name).exists() for name in ("sbin/Orthanc", "bin/curl")):
         shutil.rmtree(root, ignore_errors=True)
         root.mkdir(parents=True)
         run("debootstrap", "--variant=minbase", name, root)
@@ -49,6 +58,14 @@ def build_wheel(folder: Path) -> Path:
     run(*(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", folder), ROOT)
     (wheel,) = folder.glob("orthanc_gcp-*.whl")
     return wheel
+
+
+def locked_versions(folder: Path) -> Path:
+    """The locked versions as constraints (with hashes, pip would refuse the wheel itself)."""
+    lines = (ROOT / "requirements.lock").read_text().splitlines()
+    file = folder / "constraints.txt"
+    file.write_text("\n".join(line.rstrip(" \\") for line in lines if "==" in line))
+    return file
 
 
 def fetch(root: Path, wheels: Path, *requirements: str | Path) -> None:

@@ -14,7 +14,16 @@ from pathlib import Path
 
 import pytest
 
-from compat.releases import RELEASES, ROOT, build_wheel, fetch, inside, make_release, run
+from compat.releases import (
+    RELEASES,
+    ROOT,
+    build_wheel,
+    fetch,
+    inside,
+    locked_versions,
+    make_release,
+    run,
+)
 
 VERSIONS = ("3.11", "3.12", "3.13", "3.14")
 TOOLS = (
@@ -37,14 +46,6 @@ def copy_tests(folder: Path) -> None:
     for name in ("tests", "docs"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "pyproject.toml", folder)
-
-
-def locked_versions(folder: Path) -> Path:
-    """The locked versions as constraints (with hashes, pip would refuse the wheel itself)."""
-    lines = (ROOT / "requirements.lock").read_text().splitlines()
-    file = folder / "constraints.txt"
-    file.write_text("\n".join(line.rstrip(" \\") for line in lines if "==" in line))
-    return file
 
 
 def check(*command: str | Path, **options: object) -> None:

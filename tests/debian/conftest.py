@@ -30,9 +30,11 @@ def virtual_environment() -> Iterator[Path]:
 
 
 @contextmanager
-def new_host(folder: Path, virtual_environment: Path | None) -> Iterator[DebianHost]:
+def new_host(
+    folder: Path, virtual_environment: Path | None, root: Path | None = None
+) -> Iterator[DebianHost]:
     """A host of its own, which ends with the block."""
-    made = DebianHost(folder, virtual_environment)
+    made = DebianHost(folder, virtual_environment, root)
     try:
         yield made
     finally:

@@ -9,10 +9,8 @@ make such a host.
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -24,7 +22,7 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).parents[2]
-ETC, LOGS = Path("/etc/orthanc"), Path("/var/log/orthanc")
+ETC, LOGS, STORAGE = Path("/etc/orthanc"), Path("/var/log/orthanc"), Path("/var/lib/orthanc")
 CREDENTIALS = Path("/etc/orthanc-gcp")
 VENV = Path("/opt/orthanc-gcp")
 UNIT = Path("/lib/systemd/system/orthanc.service")
@@ -61,14 +59,22 @@ class DebianHost:
     ----------
     virtual_environment
         What stands at ``/opt/orthanc-gcp``; None for an empty folder.
+    root
+        The root of another release; None for this machine's.
     """
 
-    def __init__(self, folder: Path, virtual_environment: Path | None = None) -> None:
-        self.folder = folder
+    def __init__(
+        self, folder: Path, virtual_environment: Path | None = None, root: Path | None = None
+    ) -> None:
+        self.folder, self.root = folder, root
         folder.chmod(0o755)
         self.google = Google(self)
         self._started: list[subprocess.Popen[str]] = []
         self._holder = self._hold(virtual_environment)
+        assert not self.path(ETC).samefile(ETC), "this machine itself would be written to"
+        # systemd-tmpfiles makes them in newer releases, and nobody where no init system runs.
+        for place in (LOGS, STORAGE):
+            self.run(f"test -d {place} || install -d -o orthanc -g orthanc {place}")
         with self.path(AUTHORITIES).open("a") as authorities:
             authorities.write(self.google.authority())
         self.path("/etc/hosts").write_text(f"127.0.0.1 localhost {' '.join(GOOGLE)}\n")
@@ -102,7 +108,7 @@ class DebianHost:
             **environment,
         }
         return subprocess.run(
-            [*self._enter(internet), "--wd=" + str(folder), "--", *_as(user), *shell],
+            [*self._enter(internet), f"--wdns={folder}", "--", *_as(user), *shell],
             capture_output=True,
             text=True,
             env=variables,
@@ -110,8 +116,9 @@ class DebianHost:
         )
 
     def popen(self, command: list[str], **options: Any) -> subprocess.Popen[str]:
-        """Start a command in the host, which ends with it."""
-        process = subprocess.Popen([*self._enter(), "--", *command], text=True, cwd="/", **options)
+        """Start a command of this machine in the host's network."""
+        enter = ["nsenter", f"--target={self._target}", "--net", "--"]
+        process = subprocess.Popen([*enter, *command], text=True, **options)
         self._started.append(process)
         return process
 
@@ -151,13 +158,16 @@ class DebianHost:
     def curl(self, path: str, *arguments: str) -> Any:
         """What Orthanc answers; None for no answer or an error."""
         url = f"http://localhost:8042{path}"
-        done = self.run(["curl", "--silent", "--fail", *arguments, url])
-        if done.returncode:
+        process = self.popen(
+            ["curl", "--silent", "--fail", *arguments, url], stdout=subprocess.PIPE
+        )
+        answer, _ = process.communicate(timeout=60)
+        if process.returncode:
             return None
         try:
-            return json.loads(done.stdout)
+            return json.loads(answer)
         except ValueError:
-            return done.stdout
+            return answer
 
     def wait_for_servers(self, *names: str, wait: float = 20) -> None:
         """Until the DICOMweb plugin has these servers."""
@@ -211,13 +221,20 @@ class DebianHost:
 
     def _hold(self, virtual_environment: Path | None) -> subprocess.Popen[bytes]:
         """A process that the namespaces live with."""
-        mounts = [self._layer(Path(place)) for place in LAYERS]
-        mounts.append(f"mkdir -p {VENV}")
+        if self.root is None:
+            mounts, top = [self._layer(Path(place), Path(place)) for place in LAYERS], ""
+        else:
+            merged = self.folder / "root"
+            mounts, top = (
+                [self._layer(self.root, merged), *_furnished(merged, self.folder)],
+                str(merged),
+            )
+        mounts.append(f"mkdir -p {top}{VENV}")
         if virtual_environment is not None:
-            mounts.append(f"mount --bind {virtual_environment} {VENV}")
-        script = "; ".join(
-            ["set -e", *mounts, "mount -t tmpfs tmpfs /run", "ip link set lo up", "echo ready"]
-        )
+            mounts.append(f"mount --bind {virtual_environment} {top}{VENV}")
+        mounts.append(f"mount -t tmpfs tmpfs {top}/run")
+        script = "; ".join(["set -e", *mounts, "ip link set lo up"])
+        end = f"exec chroot {top or '/'} sh -c 'echo ready; exec sleep infinity'"
         holder = subprocess.Popen(
             [
                 "unshare",
@@ -229,7 +246,7 @@ class DebianHost:
                 "--kill-child",
                 "sh",
                 "-c",
-                f"{script}; exec sleep infinity",
+                f"{script}; {end}",
             ],
             stdout=subprocess.PIPE,
         )
@@ -239,16 +256,18 @@ class DebianHost:
         self._target = _children(holder.pid)[0]
         return holder
 
-    def _layer(self, place: Path) -> str:
-        above, work = (self.folder / f"{place.name}-{kind}" for kind in ("layer", "work"))
+    def _layer(self, below: Path, place: Path) -> str:
+        """What mounts a folder with a layer above it that takes all that is written."""
+        above, work = (self.folder / f"{below.name}-{kind}" for kind in ("layer", "work"))
         above.mkdir()
         work.mkdir()
-        options = f"lowerdir={place},upperdir={above},workdir={work}"
+        place.mkdir(exist_ok=True)
+        options = f"lowerdir={below},upperdir={above},workdir={work}"
         return f"mount -t overlay overlay -o {options} {place}"
 
     def _enter(self, internet: bool = False) -> list[str]:
         network = [] if internet else ["--net"]
-        return ["nsenter", f"--target={self._target}", "--mount", "--pid", *network]
+        return ["nsenter", f"--target={self._target}", "--mount", "--pid", "--root", *network]
 
 
 class Google:
@@ -285,8 +304,7 @@ class Google:
     def stop(self) -> None:
         """Be away."""
         if self._process is not None:
-            for child in _children(self._process.pid):  # nsenter passes no signal on
-                os.kill(child, signal.SIGTERM)
+            self._process.terminate()
             self._process.wait(20)
             self._process = None
 
@@ -331,6 +349,16 @@ def kept_logs(host: DebianHost, request: pytest.FixtureRequest) -> Iterator[None
     if request.node.stash.get(FAILED, False):
         KEPT_LOGS.mkdir(exist_ok=True)
         (KEPT_LOGS / f"{request.node.name.replace('/', '-')}.log").write_text(host.log)
+
+
+def _furnished(root: Path, folder: Path) -> list[str]:
+    """What mounts what a root of its own needs: devices, processes, and the host's folder."""
+    return [
+        f"mount --rbind /dev {root}/dev",
+        f"mount -t proc proc {root}/proc",
+        f"mkdir -p {root}{folder}",
+        f"mount --bind {folder} {root}{folder}",
+    ]
 
 
 def _children(pid: int) -> list[int]:
