@@ -1,20 +1,20 @@
-"""Configuration files as Orthanc reads them: comments, variables, folders that are merged."""
+"""The files and folders of Orthanc's configuration, read as Orthanc reads them."""
 
 from __future__ import annotations
 
-import json
 import os
-import re
+import stat
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from orthanc_gcp.configuration.json_reader import read_json
+from orthanc_gcp.configuration.variables import substituted
 from orthanc_gcp.errors import ConfigurationError
 
 __all__ = ["folder_of", "read_files"]
 
-_VARIABLE = re.compile(r"\$\{([^{}:]+?)(?::-([^{}]*))?\}")
-_STRING_OR_COMMENT = re.compile(r'"(?:[^"\\]|\\.)*"|//[^\n]*|/\*.*?\*/', re.DOTALL)
+MAX_BYTES = 16 * 1024 * 1024
 
 
 def read_files(
@@ -22,16 +22,23 @@ def read_files(
 ) -> dict[str, Any]:
     """The configuration that Orthanc would run with, given the same files and folders.
 
+    Of a folder, Orthanc reads what ends in ``.json``, in whatever case and hidden too, links to
+    files included, but no folder within it. The same option may not stand in two files, sections
+    neither. Orthanc itself takes one path, and runs with its defaults on a folder without files.
+
     Raises
     ------
     ConfigurationError
-        A file cannot be read or is not JSON; two files give the same option.
+        A file cannot be read, or Orthanc would refuse it; two files give the same option.
     """
     merged: dict[str, Any] = {}
+    origins: dict[str, Path] = {}
     for path in paths:
         for file in _files(path):
-            for key, value in _parsed(file, environment).items():
-                _merge(merged, key, value, file)
+            options = _options(file, environment)
+            _check_twice(options, file, origins)
+            origins |= dict.fromkeys(options, file)
+            merged |= options
     return merged
 
 
@@ -42,47 +49,50 @@ def folder_of(paths: list[Path]) -> Path:
 
 
 def _files(path: Path) -> list[Path]:
-    if not path.is_dir():
-        return [path]
-    files = sorted(file for file in path.iterdir() if file.suffix == ".json")
+    try:
+        if not path.is_dir():
+            return [path]
+        files = sorted(file for file in path.iterdir() if file.name.lower().endswith(".json"))
+        files = [file for file in files if not file.is_dir()]
+    except OSError as error:
+        raise _unreadable(path, error) from None
     if not files:
         raise ConfigurationError(f"{path}: there is no .json file in this folder")
     return files
 
 
-def _parsed(file: Path, environment: Mapping[str, str]) -> dict[str, Any]:
+def _options(file: Path, environment: Mapping[str, str]) -> dict[str, Any]:
     try:
-        text = file.read_text("utf-8")
-        document = json.loads(_without_comments(_substituted(text, environment)))
-    except json.JSONDecodeError as error:
-        where = f"line {error.lineno}, column {error.colno}"
-        raise ConfigurationError(f"{file}: not JSON at {where}: {error.msg}") from None
+        return read_json(substituted(_content(file), environment))
     except OSError as error:
-        raise ConfigurationError(f"{file}: cannot be read: {error.strerror}") from None
-    except (ValueError, RecursionError):
-        raise ConfigurationError(f"{file}: not JSON in UTF-8") from None
-    if not isinstance(document, dict):
-        raise ConfigurationError(f"{file}: expected a JSON object")
-    return document
+        raise _unreadable(file, error) from None
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{file}: {error}") from None
 
 
-def _substituted(text: str, environment: Mapping[str, str]) -> str:
-    """``${NAME}`` and ``${NAME:-default}``; what is not set becomes empty, as in Orthanc."""
-    return _VARIABLE.sub(lambda found: environment.get(found[1], found[2] or ""), text)
+def _content(file: Path) -> bytes:
+    # To open a pipe would wait for somebody who writes into it.
+    if not stat.S_ISREG(file.stat().st_mode):
+        raise ConfigurationError("this is no regular file, which Orthanc refuses")
+    with file.open("rb") as stream:
+        content = stream.read(MAX_BYTES + 1)
+    if len(content) > MAX_BYTES:
+        raise ConfigurationError(f"larger than {MAX_BYTES // 1024 // 1024} MiB")
+    return content
 
 
-def _without_comments(text: str) -> str:
-    """JSON without ``//`` and ``/* */``; line numbers stay what they are."""
-
-    def kept(found: re.Match[str]) -> str:
-        return found[0] if found[0].startswith('"') else re.sub(r"[^\n]", " ", found[0])
-
-    return _STRING_OR_COMMENT.sub(kept, text)
+def _unreadable(path: Path, error: OSError) -> ConfigurationError:
+    message = f"{error.filename or path}: cannot be read: {error.strerror}"
+    if isinstance(error, PermissionError):
+        message += "; run this as root, or as the user that Orthanc runs as"
+    return ConfigurationError(message)
 
 
-def _merge(merged: dict[str, Any], key: str, value: Any, file: Path) -> None:
-    if key in merged:
-        raise ConfigurationError(
-            f"{file}: the option {key} stands in two files of the configuration"
-        )
-    merged[key] = value
+def _check_twice(options: Iterable[str], file: Path, origins: Mapping[str, Path]) -> None:
+    for name in options:
+        if name in origins:
+            option = name if name.isprintable() else repr(name)
+            raise ConfigurationError(
+                f"{file}: the option {option} stands in two files of the configuration,"
+                f" in {origins[name]} too"
+            )
