@@ -81,8 +81,10 @@ def host_of(url: str) -> str:
     found = _ADDRESS.fullmatch(url)
     if found is None or not _HOSTS.fullmatch(found[3]):
         return _UNREADABLE
-    # What looks like a port may be the beginning of a password with a slash in it.
-    return re.sub(":[0-9]+$", "", found[3]) if "@" in found[4] else found[3]
+    if "@" not in found[4]:
+        return found[3]
+    # The slash may stand in a password, and what looks like host or port may be its beginning.
+    return _UNREADABLE if found[2] is not None else re.sub(":[0-9]+$", "", found[3])
 
 
 def printable(url: str) -> str:

@@ -589,7 +589,14 @@ def test_without_a_ledger(site, tmp_path, command):
     whole["GoogleCloudPlatform"]["Database"] = secret
     file.write_text(json.dumps(whole))
     said = run(site, name, *arguments, code=2, config=file)
-    assert "the ledger cannot be reached at postgresql://me:***@127.0.0.1:1/custody" in said
+    assert "the ledger cannot be reached at postgresql://127.0.0.1:1/custody" in said
+    assert "hush" not in said
+
+    whole["GoogleCloudPlatform"]["Database"] = "postgresql://me:hush/x@127.0.0.1:1/custody"
+    file.write_text(json.dumps(whole))
+    said = run(site, name, *arguments, code=2, config=file)
+    assert "GoogleCloudPlatform.Database: found a string, expected" in said
+    assert "nothing is sent" in said
     assert "hush" not in said
 
     file.write_text("{")

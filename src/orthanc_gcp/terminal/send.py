@@ -9,7 +9,7 @@ import typer
 
 from orthanc_gcp.configuration import SendRule, Settings
 from orthanc_gcp.errors import PublicationError
-from orthanc_gcp.terminal.opening import Config, fail, opened, settings_of, the_account
+from orthanc_gcp.terminal.opening import Config, fail, opened, orthanc_at, settings_of, the_account
 from orthanc_gcp.terminal.words import count
 
 if TYPE_CHECKING:
@@ -77,10 +77,8 @@ def _send(settings: Settings, orthanc: str, account: str, resources: list[str]) 
 
 def _archive(settings: Settings, orthanc: str) -> Archive:
     from orthanc_gcp.custody.archive import Archive
-    from orthanc_gcp.orthanc_rest import OrthancRest
 
-    rest = OrthancRest(orthanc, timeout=30, ca_certificates=settings.ca_certificates)
-    return Archive(rest, settings.storage_folder)
+    return Archive(orthanc_at(orthanc, settings), settings.storage_folder)
 
 
 def _tell(archive: Archive, rules: Sequence[SendRule], resources: list[str] | None) -> None:

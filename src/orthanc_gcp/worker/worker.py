@@ -72,9 +72,7 @@ class Worker:
         self._clock = SystemClock()
         self._stopping = threading.Event()
         self._work = threading.Event()
-        self._engine = database.connect(
-            database.url_of(settings.section.database, settings.storage_folder)
-        )
+        self._engine = database.connect(database.url_for(settings))
         self.ledger = Ledger(self._engine)
         self._name = name
         self._membership: Membership | None = None
@@ -298,7 +296,7 @@ class Worker:
         return tuple(Urgency) if self.backfill.open() else _AHEAD_OF_BACKFILL
 
     def _destination(self, settings: Settings, account: Account) -> Destination:
-        url = settings.dicomweb_url(account)
+        url, upsert = settings.dicomweb_url(account), settings.dicomweb_url(account, "v1beta1")
         caps = []
         if account.max_bytes_per_second:
             caps.append(self._allowance(f"{account.name}:bytes", account.max_bytes_per_second))
@@ -313,7 +311,7 @@ class Worker:
         return Destination(
             account=account.name,
             store=store_of(settings, account, self._tokens, url),
-            upsert=store_of(settings, account, self._tokens, url.replace("/v1/", "/v1beta1/", 1)),
+            upsert=store_of(settings, account, self._tokens, upsert),
             pace=Pace(self._clock, account.max_connections),
             replaces=account.on_conflict == "Replace",
             verify=account.verify,
