@@ -95,7 +95,7 @@ class Worker:
         )
         witness = Witness(self.ledger, self.destinations, self._must_stop)
         self._workflows = Workflows(self._engine, name, carrier, witness, self._work.set)
-        rules = Rules(settings.rules, archive.simplified_tags)
+        rules = Rules(settings.rules, archive.attributes)
         self._follower = Follower(
             self.ledger,
             archive,
