@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from orthanc_gcp.connections import pools
 from orthanc_gcp.errors import TokenError
 from orthanc_gcp.transport import LONGEST_ANSWER, Transport
 from tests.support import token_server as answers
@@ -201,6 +202,23 @@ def test_an_address_that_cannot_be_read_is_not_shown(url, caplog):
     caplog.set_level(logging.INFO)
     error = failure(url, verbose=True, timeout=5)
     assert not error.args or "ush" not in str(error) + caplog.text
+
+
+@pytest.mark.parametrize(
+    ("proxy", "port"),
+    [
+        ("proxy", 1080),
+        ("http://u:p@proxy/", 1080),
+        ("http://[::1]", 1080),
+        ("http://[::1]:3128", 3128),
+        ("proxy:3128", 3128),
+        ("https://proxy", 443),
+    ],
+)
+def test_the_port_of_a_proxy_is_that_of_libcurl(proxy, port):
+    """Orthanc's own transfers, by libcurl, and ours are to take the same way."""
+    found = pools(proxy, None, ssl.create_default_context).proxy
+    assert found.port == port
 
 
 def test_a_proxy_that_refuses(tls_server):

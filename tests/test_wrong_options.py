@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
+from orthanc_gcp.cli import app
 from orthanc_gcp.configuration import read
 from orthanc_gcp.configuration.kinds import effect_of, option_names
 from orthanc_gcp.configuration.options import Account, DicomWeb, Globals, Section
@@ -24,10 +28,10 @@ DECISIONS = [
     ("GoogleCloudPlatform.BaseUrl", [7, None, "", [], True], REJECTED),
     ("GoogleCloudPlatform.Timeout", ["60", -1, 1.5, None, True], DEFAULT),
     ("GoogleCloudPlatform.RefreshInterval", ["60", -1, None], DEFAULT),
-    ("GoogleCloudPlatform.Database", [5, None, "mysql://h/d", "ledger.db"], NOTHING),
+    ("GoogleCloudPlatform.Database", [5, None, "", "mysql://h/d", "ledger.db"], NOTHING),
     ("GoogleCloudPlatform.Webhook", [5, None, "", "hooks.example", "ftp://x/"], SILENT),
     ("GoogleCloudPlatform.WebhookBacklogAge", ["900", 0, None], DEFAULT),
-    ("StorageDirectory", [5, None, []], NOTHING),
+    ("StorageDirectory", [5, None, "", []], NOTHING),
     ("HttpsCACertificates", [5, None, False], SEPARATE),
     ("HttpsVerifyPeers", ["false", 0, None], SEPARATE),
     ("HttpProxy", [8080, None, "socks5://h:1", ["h:1"]], SEPARATE),
@@ -35,7 +39,7 @@ DECISIONS = [
     ("HttpServerEnabled", ["true", 1, None], NOTHING),
     ("HttpPort", ["8042", -1, 65536, 80.5, None], NOTHING),
     ("SslEnabled", ["true", 1, None], NOTHING),
-    ("SslCertificate", [5, None], NOTHING),
+    ("SslCertificate", [5, None, ""], NOTHING),
     ("DicomWeb.Root", [5, None], REJECTED),
     ("DicomWeb.ServersInDatabase", ["true", 1, None], REJECTED),
     ("DicomWeb.Servers", [5, None, []], REJECTED),
@@ -278,7 +282,6 @@ def test_an_address_that_would_be_told_secrets(option, url):
 @pytest.mark.parametrize(
     ("database", "right"),
     [
-        ("", True),
         ("postgresql://user:pw-1@host/custody", True),
         ("postgres://host:5432/custody?sslmode=require", True),
         ("postgresql:///custody?host=/var/run/postgresql", True),
@@ -445,3 +448,29 @@ def test_a_message_is_one_short_line_whatever_the_names(name):
 )
 def test_a_slip_of_the_pen(key, known, found):
     assert (meant(key, [known]) == known) == found
+
+
+# -- Where it is told -----------------------------------------------------------------------------
+
+
+def test_check_tells_of_mistakes_that_are_no_account_s(tmp_path):
+    configuration = configured("GoogleCloudPlatform.Webhook", "hush")
+    configuration["GoogleCloudPlatform"]["Send"] = [{"To": "a", "Tags": {"patientid": "hush"}}]
+    configuration["GoogleCloudPlatform"]["Accounts"] = {"a": {**SERVICE, "Verify": "All"}}
+    configuration["private_key"] = "hush"
+    file = tmp_path / "orthanc.json"
+    file.write_text(json.dumps(configuration))
+    done = CliRunner().invoke(app, ["check", str(file), "--json"])
+    assert done.exit_code == 1
+    told = json.loads(done.output)
+    assert not told["Passed"]
+    assert [error.partition(":")[0] for error in told["Errors"]] == [
+        "private_key",
+        "GoogleCloudPlatform.Webhook",
+        "GoogleCloudPlatform.Send[0].Tags",
+    ]
+    assert "Verify" in told["Accounts"]["a"][0]["Cause"]
+    done = CliRunner().invoke(app, ["check", str(file)], env={"COLUMNS": "500"})
+    assert done.exit_code == 1
+    assert "error GoogleCloudPlatform.Webhook: found a string" in done.output
+    assert "hush" not in done.output

@@ -60,9 +60,17 @@ def pools(
     if urlsplit(there.bare).scheme == "https":
         options["proxy_ssl_context"] = proxy_tls()
     try:
-        return urllib3.ProxyManager(there.bare, **options)
+        return urllib3.ProxyManager(_with_port(there.bare), **options)
     except exceptions.URLSchemeUnknown as error:
         raise exceptions.ProxyError(f"{printable(proxy)} is no HTTP proxy", error) from None
+
+
+def _with_port(proxy: str) -> str:
+    """A proxy with the port that libcurl, and so Orthanc itself, takes where none is given."""
+    parts = urlsplit(proxy)
+    if parts.scheme != "http" or parts.netloc.rpartition("]")[2].count(":"):
+        return proxy
+    return parts._replace(netloc=f"{parts.netloc}:1080").geturl()
 
 
 def basic_authorization(user: str, password: str) -> str:

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from orthanc_gcp import configuration
 from orthanc_gcp.clock import SystemClock
+from orthanc_gcp.configuration import Settings
 from orthanc_gcp.configuration.files import folder_of, read_files
 from orthanc_gcp.connector import transport
 from orthanc_gcp.doctor import Finding, Result, examine
@@ -56,20 +57,32 @@ def check(
         name: list(examine(name, settings, transport(settings, clock), clock, write=write))
         for name in account or names
     }
-    passed = not any(f.result is Result.FAILED for findings in found.values() for f in findings)
-    warnings = [str(problem) for problem in settings.problems if not problem.error]
+    errors, warnings = _of_no_account(settings)
+    failed = any(f.result is Result.FAILED for findings in found.values() for f in findings)
+    passed = not failed and not errors
     if as_json:
         accounts = {name: [each.as_json() for each in found[name]] for name in found}
-        typer.echo(
-            json.dumps({"Passed": passed, "Warnings": warnings, "Accounts": accounts}, indent=2)
-        )
+        told = {"Passed": passed, "Errors": errors, "Warnings": warnings, "Accounts": accounts}
+        typer.echo(json.dumps(told, indent=2))
     else:
-        _print(found, warnings)
+        _print(found, errors, warnings)
     raise typer.Exit(0 if passed else 1)
 
 
-def _print(found: dict[str, list[Finding]], warnings: list[str]) -> None:
+def _of_no_account(settings: Settings) -> tuple[list[str], list[str]]:
+    """Errors and warnings of the configuration that no account's own checks tell of."""
+    of_accounts = {problem for found in settings.rejected.values() for problem in found}
+    others = [problem for problem in settings.problems if problem not in of_accounts]
+    return (
+        [str(problem) for problem in others if problem.error],
+        [str(problem) for problem in others if not problem.error],
+    )
+
+
+def _print(found: dict[str, list[Finding]], errors: list[str], warnings: list[str]) -> None:
     console = Console(highlight=False)
+    for error in errors:
+        console.print(f"[red]error[/] {escape(error)}")
     for warning in warnings:
         console.print(f"[yellow]warning[/] {escape(warning)}")
     for name, findings in found.items():

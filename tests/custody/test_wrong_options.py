@@ -6,7 +6,9 @@ import json
 import time
 
 import pytest
+from typer.testing import CliRunner
 
+from orthanc_gcp.cli import app
 from orthanc_gcp.custody import database
 from tests.support.orthanc import wait_until
 from tests.support.site import ACCOUNT, Site, make_instance
@@ -20,13 +22,20 @@ def configure(site: Site, **options) -> None:
     file.write_text(json.dumps(whole))
 
 
+def status(site: Site):
+    file = str(site.orthanc.configuration_file)
+    done = CliRunner().invoke(app, ["status", file, "--json"])
+    assert done.exit_code == 0, done.output
+    return json.loads(done.output)["Accounts"]
+
+
 @pytest.mark.parametrize(
     "wrong",
     [{"BaseUrl": "healthcare.googleapis.com"}, {"BaseURL": "x"}, {"Accounts": {ACCOUNT: {}}}],
     ids=str,
 )
 def test_what_is_for_an_account_with_a_mistake_waits(tmp_path, wrong):
-    site = Site(tmp_path)
+    site = Site(tmp_path, listen=True)
     right = dict(site.configuration)
     configure(site, **wrong)
     with site:
@@ -36,6 +45,12 @@ def test_what_is_for_an_account_with_a_mistake_waits(tmp_path, wrong):
         time.sleep(1)
         assert site.states() == {"waiting": 1}
         assert site.stored() == {}
+        (told,) = status(site)
+        assert (told["Account"], told["Waiting"]["Instances"]) == (ACCOUNT, 1)
+        assert told["Problem"].startswith("GoogleCloudPlatform.")
+        code, overview = site.api("GET", "/transfers")
+        assert (code, overview[0]["Problem"]) == (200, told["Problem"])
+        assert f"ERROR {told['Problem'].split('; GoogleCloud')[0]}" in site.log()
         site.stop_worker()
         file = site.orthanc.configuration_file
         whole = json.loads(file.read_text())

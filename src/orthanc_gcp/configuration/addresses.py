@@ -94,9 +94,7 @@ def proxy_expected(value: Any) -> str:
 
 
 def database_expected(value: Any) -> str:
-    """What was expected in place of a database; empty if it is right, or none."""
-    if value == "":
-        return ""
+    """What was expected in place of a database; empty if it is right."""
     if not isinstance(value, str) or not value.isprintable():
         return _DATABASE
     if value.startswith("sqlite:"):

@@ -144,7 +144,7 @@ class Section:
 class Globals:
     """Options of Orthanc itself that this package follows."""
 
-    storage_directory: str = option(TEXT, "OrthancStorage", wrong=Effect.NO_SENDING)
+    storage_directory: str = option(WORD, "OrthancStorage", wrong=Effect.NO_SENDING)
     https_ca_certificates: str = option(
         TEXT, "", name="HttpsCACertificates", wrong=Effect.NO_CONNECTION
     )
@@ -155,7 +155,7 @@ class Globals:
     # The worker asks this port for images, with a password: it must be the right Orthanc's.
     http_port: int = option(PORT, 8042, wrong=Effect.NO_SENDING)
     ssl_enabled: bool = option(FLAG, False, wrong=Effect.NO_SENDING)
-    ssl_certificate: str = option(TEXT, "certificate.pem", wrong=Effect.NO_SENDING)
+    ssl_certificate: str = option(WORD, "certificate.pem", wrong=Effect.NO_SENDING)
 
 
 @dataclass(frozen=True)
@@ -214,6 +214,11 @@ class Settings:
         """
         here = Path(name)
         return here if here.exists() else self.folder / name
+
+    @property
+    def rejections(self) -> dict[str, str]:
+        """Why each account that is left out is, in words."""
+        return {name: "; ".join(map(str, found)) for name, found in self.rejected.items()}
 
     @property
     def sending_problems(self) -> tuple[Problem, ...]:

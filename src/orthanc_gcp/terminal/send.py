@@ -48,7 +48,7 @@ def send(
     """Have the worker send what Orthanc has, before what it backfills and after what comes in."""
     settings = settings_of(config)
     if to in settings.rejected:
-        fail("\n".join(map(str, settings.rejected[to])))
+        fail(settings.rejections[to])
     the_account(to, [one.name for one in settings.accounts])
     for resource in resources or []:
         if not resource.replace("-", "").isalnum():
@@ -94,8 +94,8 @@ def _dry_run(
     *told, rest = forecast(archive, rules, resources)
     for each, rule in zip(told, rules, strict=True):
         _print(f"to {rule.to} ({_conditions(rule)})", each)
-        for problem in settings.rejected.get(rule.to, ()):
-            typer.echo(f"  waits until this is mended: {problem}")
+        if rule.to in settings.rejections:
+            typer.echo(f"  waits until this is mended: {settings.rejections[rule.to]}")
     _print("to nobody", rest)
     if rest.instances:
         for line in _reasons(told, rules):

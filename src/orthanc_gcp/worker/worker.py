@@ -74,7 +74,7 @@ class Worker:
         self._work = threading.Event()
         self._engine = database.connect(database.url_for(settings))
         self.ledger = Ledger(self._engine)
-        self._name = name
+        self._name, self._rejections = name, settings.rejections
         self._membership: Membership | None = None
         self.reports = Reports(self.ledger)
         self._paused: set[str] = set()
@@ -286,11 +286,13 @@ class Worker:
         self._work.set()
 
     def _overview(self) -> list[dict[str, Any]]:
-        return self.reports.overview(self.destinations, self._problems())
+        problems = self._problems()
+        return self.reports.overview(problems, problems)
 
     def _problems(self) -> dict[str, str | None]:
         """What keeps each account from being sent to just now."""
-        return {name: one.pace.problem for name, one in self.destinations.items()}
+        paces = {name: one.pace.problem for name, one in self.destinations.items()}
+        return {**paces, **self._rejections}
 
     def _urgencies(self) -> Collection[Urgency]:
         return tuple(Urgency) if self.backfill.open() else _AHEAD_OF_BACKFILL
