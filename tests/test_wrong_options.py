@@ -137,6 +137,7 @@ def test_a_misspelt_option_of_the_section_is_as_wrong_as_its_value(key, effect):
     assert "did you mean" in str(problem)
     assert problem.effect.value == (effect or "")
     assert (settings.accounts == ()) == (effect == REJECTED)
+    assert (settings.section.webhook == "") == (effect == SILENT)
 
 
 # -- BaseUrl --------------------------------------------------------------------------------------

@@ -69,7 +69,7 @@ def read(configuration: Any, folder: Path = Path()) -> Settings:
     own = _options(Section, section, SECTION, problems)
     problems += _misspelt(section)
     accounts, rejected = _accounts(section, dicom_web, problems)
-    if any(problem.effect is Effect.NO_CONNECTION for problem in problems):
+    if any(one.effect in (Effect.NO_CONNECTION, Effect.NO_WEBHOOK) for one in problems):
         own = replace(own, webhook="")
     known = [*rejected, *(account.name for account in accounts)]
     followed = tuple(rules(section.get("Send", []), known, problems))
