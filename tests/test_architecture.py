@@ -12,8 +12,8 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "src" / "orthanc_gcp"
 
 FLOORS = (
-    {"errors", "clock"},
-    {"configuration", "secrecy", "schedule", "orthanc"},
+    {"errors", "clock", "secrecy"},
+    {"configuration", "schedule", "orthanc"},
     {"connections"},
     {"transport", "orthanc_rest"},
     {"credentials", "token_endpoint", "store"},

@@ -97,7 +97,7 @@ PATH = "GoogleCloudPlatform.Accounts.my-google"
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (3, f"{PATH}: found 3, expected an object"),
+        (3, f"{PATH}: found a number, expected an object"),
         (
             {**SERVICE, "Dataset": 5},
             f"{PATH}.Dataset: found 5, expected a string of letters, digits, '-', '_', '.' or ':'",
@@ -113,7 +113,7 @@ PATH = "GoogleCloudPlatform.Accounts.my-google"
         ),
         (
             {**SERVICE, "ServiceAccountFile": ""},
-            f"{PATH}.ServiceAccountFile: found '', expected a string that is not empty",
+            f"{PATH}.ServiceAccountFile: found an empty string, expected the name of a file",
         ),
         (
             STORE,
@@ -128,7 +128,7 @@ PATH = "GoogleCloudPlatform.Accounts.my-google"
         (
             {**STORE, **STRINGS, "AuthorizedUserClientSecret": 5},
             f"{PATH}."
-            "AuthorizedUserClientSecret: found a value of type int, expected a string that is not "
+            "AuthorizedUserClientSecret: found a number, expected a string that is not "
             "empty",
         ),
         (
@@ -194,20 +194,25 @@ def test_names_that_are_unusual_but_right(name):
         (
             with_account(SERVICE, BaseUrl="healthcare"),
             "GoogleCloudPlatform.BaseUrl: found "
-            "'healthcare', expected an address that begins with https:// or http://; the default "
-            "is used",
+            "a string, expected an address that begins with https:// or http://; no account is "
+            "used",
         ),
         (
             {**with_account(SERVICE), "HttpsVerifyPeers": "no"},
-            "HttpsVerifyPeers: found 'no', expected true or false; the default is used",
+            "HttpsVerifyPeers: found 'no', expected true or false; no account is used, "
+            "and no webhook",
         ),
         (
             {**with_account(SERVICE), "HttpProxy": "socks5://u:pw@x"},
             "HttpProxy: found a string, "
-            "expected a proxy as host:port or http://user:password@host:port; the default is used",
+            "expected a proxy as host:port or http://user:password@host:port; no account is used, "
+            "and no webhook",
         ),
-        ({**with_account(SERVICE), "DicomWeb": []}, "DicomWeb: found a list, expected an object"),
-        ({"GoogleCloudPlatform": 5}, "GoogleCloudPlatform: found 5, expected an object"),
+        (
+            {**with_account(SERVICE), "DicomWeb": []},
+            "DicomWeb: found a list, expected an object; no account is used",
+        ),
+        ({"GoogleCloudPlatform": 5}, "GoogleCloudPlatform: found a number, expected an object"),
         (
             {"GoogleCloudPlatform": {"Accounts": []}},
             "GoogleCloudPlatform.Accounts: found a list, expected an object",
@@ -243,7 +248,7 @@ def test_a_backfill(value, expected):
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        ("nightly", ": found 'nightly', expected true, false or an object"),
+        ("nightly", ": found a string, expected true, false or an object"),
         ([], ": found a list, expected true, false or an object"),
         (
             {"Schedule": ["8:00-9:00"]},
@@ -270,16 +275,38 @@ def test_a_backfill_without_a_rule_sends_nothing():
     ]
 
 
-def test_unknown_options_are_warnings_with_the_nearest_name():
-    configuration = with_account({**SERVICE, "DicomStor": "x", "Whatever": 1}, RefreshIntervall=5)
-    settings = read(configuration)
+def test_an_unknown_option_is_a_warning_and_a_misspelt_one_as_wrong_as_its_value():
+    """The C++ plugin ignores both; but what was misspelt may have said where data go."""
+    remarks = {"ProjectName": "x", "Whatever": 1, "//": "a remark"}
+    settings = read(with_account({**SERVICE, **remarks}, RefreshIntervall=5))
     assert len(settings.accounts) == 1
     assert texts(settings) == [
-        "GoogleCloudPlatform.RefreshIntervall: unknown option, did you mean RefreshInterval?",
-        f"{PATH}.DicomStor: unknown option, did you mean DicomStore?",
+        "GoogleCloudPlatform.RefreshIntervall: unknown option, did you mean RefreshInterval?; the "
+        "default is used",
+        f"{PATH}.ProjectName: unknown option, did you mean Project?",
         f"{PATH}.Whatever: unknown option, ignored",
+        f"{PATH}.//: unknown option, ignored",
     ]
     assert not any(problem.error for problem in settings.problems)
+
+
+@pytest.mark.parametrize(
+    ("key", "meant"),
+    [
+        ("QuotaProjct", "QuotaProject"),
+        ("quotaproject", "QuotaProject"),
+        ("DicomStores", "DicomStore"),
+        ("Porject", "Project"),
+        ("ImpersonateServiceAcount", "ImpersonateServiceAccount"),
+        ("Verfy", "Verify"),
+        ("TokenURI", "TokenUri"),
+    ],
+)
+def test_a_misspelt_option_of_an_account_is_an_error(key, meant):
+    settings = read(with_account({**SERVICE, key: "x"}))
+    assert settings.accounts == ()
+    (problem,) = settings.rejected["my-google"]
+    assert str(problem) == f"{PATH}.{key}: unknown option, did you mean {meant}?"
 
 
 def test_several_credentials_are_a_warning():
@@ -354,11 +381,10 @@ def test_secrets_are_in_no_message_and_no_repr():
         **STRINGS,
         "Server": {"Password": "pw-1"},
     }
+    assert len(read(configuration).accounts) == 1
     configuration["HttpProxy"] = "gopher://user:pw-1@host"
-    settings = read(configuration)
-    assert len(settings.accounts) == 1
     for secret in secrets:
-        assert secret not in repr(settings)
+        assert secret not in repr(read(configuration))
 
 
 OPTION = st.sampled_from(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import ssl
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import quote
 
 import pytest
 
@@ -13,6 +15,7 @@ from orthanc_gcp.errors import ConfigurationError, PublicationError
 from orthanc_gcp.orthanc_rest import OrthancRest
 from orthanc_gcp.plugin.host import fingerprint
 from tests.support.certificates import Authority
+from tests.support.orthanc import Orthanc
 
 
 class System(BaseHTTPRequestHandler):
@@ -63,3 +66,63 @@ def test_a_file_without_a_certificate_is_told(tmp_path):
     (tmp_path / "certificate.pem").write_text("none")
     with pytest.raises(ConfigurationError, match="there is no certificate in"):
         fingerprint(configuration.read({}, tmp_path))
+
+
+# -- Users and passwords --------------------------------------------------------------------------
+
+PASSWORD = "pä$$ wörd@:/#"
+USERS = {"ärztin": PASSWORD, "raw": "pä$$ wörd@:x@", "percent": "100%", "colon": ":"}
+
+
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory):
+    """Orthanc with users whose passwords are not plain ASCII."""
+    configuration = {"AuthenticationEnabled": True, "RegisteredUsers": USERS}
+    orthanc = Orthanc(tmp_path_factory.mktemp("guarded") / "o", configuration, plugins=())
+    user = base64.b64encode(f"ärztin:{PASSWORD}".encode()).decode()
+    orthanc._authorization = {"Authorization": f"Basic {user}"}
+    with orthanc:
+        yield orthanc.url.removeprefix("http://")
+
+
+@pytest.mark.parametrize("user", USERS)
+def test_a_user_and_a_password_that_are_percent_encoded(guarded, user):
+    url = f"http://{quote(user)}:{quote(USERS[user], safe='')}@{guarded}/"
+    rest = OrthancRest(url)
+    assert rest.call("GET", "/system")["Name"] == "test"
+    assert rest.url == f"http://{guarded}"
+
+
+@pytest.mark.parametrize("user", ["raw", "percent", "colon"])
+def test_a_user_and_a_password_as_they_are(guarded, user):
+    rest = OrthancRest(f"http://{user}:{USERS[user]}@{guarded}")
+    assert rest.call("GET", "/system")["Name"] == "test"
+    assert rest.url == f"http://{guarded}"
+
+
+def test_a_wrong_password_is_not_told(guarded):
+    with pytest.raises(PublicationError, match="wants a user and password") as caught:
+        OrthancRest(f"http://ärztin:p@ss-1@{guarded}").call("GET", "/system")
+    assert "ss-1" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"http://user:{PASSWORD}@localhost:8042/",
+        "http://user:secret-1/x@localhost:8042/",
+        "http://user:12/secret-1@localhost:8042/",
+        "http://user:secret-1?@localhost:8042/",
+        "http://user:secret-1:localhost:8042/",
+        "http://localhost:8042/?secret-1",
+        "user:secret-1@localhost:8042",
+        "ftp://user:secret-1@localhost/",
+        "http://",
+        "",
+    ],
+)
+def test_an_address_that_cannot_be_read_is_not_told(url):
+    with pytest.raises(ConfigurationError, match="Orthanc's address: expected") as caught:
+        OrthancRest(url)
+    for secret in ("secret-1", "wörd", "12"):
+        assert secret not in str(caught.value)

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from orthanc_gcp.connections import pools
 from orthanc_gcp.errors import TokenError
 from orthanc_gcp.transport import LONGEST_ANSWER, Transport
 from tests.support import token_server as answers
@@ -155,6 +156,69 @@ def test_a_proxy_for_https_with_a_password(tls_server):
         address = f"http://user:p%40ss@127.0.0.1:{proxy.port}"
         assert ask(server.url, proxy=address, ca_certificates=authority.file).status == 200
     assert proxy.requests == [f"CONNECT 127.0.0.1:{server.port}"]
+
+
+@pytest.mark.parametrize(
+    ("user_info", "credentials"),
+    [
+        ("%C3%BC:p%C3%A4$$%20w%C3%B6rd%40%3A%2F%23", "ü:pä$$ wörd@:/#"),
+        ("ü:pä$$ wörd@:", "ü:pä$$ wörd@:"),
+        ("user:日本@語", "user:日本@語"),
+        ("user:100%", "user:100%"),
+        ("user", "user:"),
+    ],
+)
+def test_passwords_of_proxies_are_utf_8(tls_server, token_server, user_info, credentials):
+    server, authority = tls_server
+    with Proxy(credentials=credentials) as proxy:
+        for address in (
+            f"http://{user_info}@127.0.0.1:{proxy.port}",
+            f"{user_info}@localhost:{proxy.port}",
+        ):
+            assert ask(server.url, proxy=address, ca_certificates=authority.file).status == 200
+            assert ask(token_server.url, proxy=address).status == 200
+        with Proxy(credentials="another") as other:
+            error = failure(server.url, proxy=f"http://{user_info}@127.0.0.1:{other.port}")
+    assert error.reason == "proxy"
+    for secret in ("wörd", "w%C3%B6rd", "語", "100%"):
+        assert secret not in str(error)
+
+
+@pytest.mark.parametrize(
+    "proxy",
+    ["http://u:hush/x@127.0.0.1:1", "http://u:12/hush@h:1", "socks5://u:hush@h:1", "h:hush"],
+)
+def test_a_proxy_of_the_environment_that_cannot_be_used(token_server, monkeypatch, proxy):
+    monkeypatch.setenv("http_proxy", proxy)
+    error = failure(token_server.url)
+    assert error.reason == "proxy"
+    assert "hush" not in str(error)
+
+
+@pytest.mark.parametrize(
+    "url", ["http://u:hush/x@h/", "http://u:hush@h:x/", "http://u:h@ush@h:1 /"]
+)
+def test_an_address_that_cannot_be_read_is_not_shown(url, caplog):
+    caplog.set_level(logging.INFO)
+    error = failure(url, verbose=True, timeout=5)
+    assert not error.args or "ush" not in str(error) + caplog.text
+
+
+@pytest.mark.parametrize(
+    ("proxy", "port"),
+    [
+        ("proxy", 1080),
+        ("http://u:p@proxy/", 1080),
+        ("http://[::1]", 1080),
+        ("http://[::1]:3128", 3128),
+        ("proxy:3128", 3128),
+        ("https://proxy", 443),
+    ],
+)
+def test_the_port_of_a_proxy_is_that_of_libcurl(proxy, port):
+    """Orthanc's own transfers, by libcurl, and ours are to take the same way."""
+    found = pools(proxy, None, ssl.create_default_context).proxy
+    assert found.port == port
 
 
 def test_a_proxy_that_refuses(tls_server):

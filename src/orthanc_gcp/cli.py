@@ -65,10 +65,11 @@ def sidecar(
     logging.getLogger("orthanc_gcp").setLevel(logging.INFO)
     try:
         settings = configuration.read(read_files(config), folder_of(config))
+        rest = OrthancRest(orthanc, ca_certificates=settings.ca_certificates)
     except ConfigurationError as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(2) from None
-    running = Sidecar(settings, OrthancRest(orthanc, ca_certificates=settings.ca_certificates))
+    running = Sidecar(settings, rest)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: running.stop())
     running.run()

@@ -6,19 +6,27 @@ of images take the same way, and tell of its faults in the same words.
 
 from __future__ import annotations
 
+import base64
 import os
 import ssl
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 import urllib3
 from urllib3 import exceptions
 
-from orthanc_gcp.secrecy import readable
+from orthanc_gcp.secrecy import address, printable, readable
 
-__all__ = ["AuthoritiesError", "fault", "pools", "proxy_of", "tls_context"]
+__all__ = [
+    "AuthoritiesError",
+    "basic_authorization",
+    "fault",
+    "pools",
+    "proxy_of",
+    "tls_context",
+]
 
 
 class AuthoritiesError(exceptions.SSLError):
@@ -31,19 +39,46 @@ def pools(
     proxy_tls: Callable[[], ssl.SSLContext],
     **options: Any,
 ) -> urllib3.PoolManager:
-    """Pools of connections, through a proxy (``host:port`` or a URL) unless it is empty."""
+    """Pools of connections, through a proxy (``host:port`` or a URL) unless it is empty.
+
+    Raises
+    ------
+    ProxyError
+        The address of the proxy, which may be the environment's, cannot be read.
+    """
     if tls is not None:
         options["ssl_context"] = tls
     if not proxy:
         return urllib3.PoolManager(**options)
-    parts = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
-    if parts.username:
-        user = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
-        options["proxy_headers"] = urllib3.make_headers(proxy_basic_auth=user)
-    if parts.scheme == "https":
+    try:
+        there = address(proxy if "://" in proxy else f"http://{proxy}")
+    except ValueError as error:
+        raise exceptions.ProxyError("its address cannot be read", error) from None
+    if there.user is not None:
+        words = basic_authorization(there.user, there.password)
+        options["proxy_headers"] = {"proxy-authorization": words}
+    if urlsplit(there.bare).scheme == "https":
         options["proxy_ssl_context"] = proxy_tls()
-    address = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
-    return urllib3.ProxyManager(address, **options)
+    try:
+        return urllib3.ProxyManager(_with_port(there.bare), **options)
+    except exceptions.URLSchemeUnknown as error:
+        raise exceptions.ProxyError(f"{printable(proxy)} is no HTTP proxy", error) from None
+
+
+def _with_port(proxy: str) -> str:
+    """A proxy with the port that libcurl, and so Orthanc itself, takes where none is given."""
+    parts = urlsplit(proxy)
+    if parts.scheme != "http" or parts.netloc.rpartition("]")[2].count(":"):
+        return proxy
+    return parts._replace(netloc=f"{parts.netloc}:1080").geturl()
+
+
+def basic_authorization(user: str, password: str) -> str:
+    """The value of an ``Authorization`` header (RFC 7617).
+
+    Orthanc compares the bytes of UTF-8; ``urllib3.make_headers`` only knows those of Latin-1.
+    """
+    return f"Basic {base64.b64encode(f'{user}:{password}'.encode()).decode()}"
 
 
 def tls_context(ca_certificates: Path | None, *, verify: bool) -> ssl.SSLContext:
@@ -79,6 +114,8 @@ def fault(error: exceptions.HTTPError, limit: float) -> tuple[str, str]:
     """A reason for programs, and words, for what went wrong below HTTP."""
     if isinstance(error, AuthoritiesError):
         return "ca_certificates", str(error)
+    if isinstance(_cause(error), exceptions.LocationParseError):  # its words are the address
+        return "address", "this address cannot be read"
     if isinstance(error, exceptions.ProxyError):
         return "proxy", f"the proxy refuses or cannot be reached ({_innermost(error)})"
     if isinstance(error, exceptions.NameResolutionError):

@@ -7,11 +7,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote
 
 import urllib3
 
-from orthanc_gcp.errors import PublicationError
+from orthanc_gcp.connections import basic_authorization
+from orthanc_gcp.errors import ConfigurationError, PublicationError
+from orthanc_gcp.secrecy import Address, address
 
 __all__ = ["OrthancRest", "RestDicomWeb"]
 
@@ -33,6 +35,11 @@ class OrthancRest:
         SHA-256 of the one certificate that is trusted, whatever name it bears and whoever signed.
     connections
         How many are kept open at most.
+
+    Raises
+    ------
+    ConfigurationError
+        It cannot be told from the address where Orthanc is.
     """
 
     def __init__(
@@ -45,12 +52,11 @@ class OrthancRest:
         fingerprint: str = "",
         connections: int = 4,
     ) -> None:
-        parts = urlsplit(url)
-        self.url = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl().rstrip("/")
+        there = _address(url)
+        self.url = there.bare.rstrip("/")
         self._headers = {"Accept-Encoding": "identity"}
-        if parts.username is not None:
-            user = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
-            self._headers |= urllib3.make_headers(basic_auth=user)
+        if there.user is not None:
+            self._headers["Authorization"] = basic_authorization(there.user, there.password)
         if authorization:
             self._headers["Authorization"] = authorization
         self._http = urllib3.PoolManager(
@@ -129,6 +135,17 @@ class OrthancRest:
         if answer.status != 200:
             message = f"{self.url} answered {answer.status} to {method} {path}"
             raise PublicationError(message, reason="orthanc", status=answer.status)
+
+
+def _address(url: str) -> Address:
+    try:
+        found = address(url)
+    except ValueError as error:
+        raise ConfigurationError(f"Orthanc's address: expected {error}") from None
+    scheme, _, rest = found.bare.partition("://")
+    if scheme.lower() not in ("http", "https") or not rest.strip("/") or {"?", "#"} & set(rest):
+        raise ConfigurationError("Orthanc's address: expected http://user:password@host:port/")
+    return found
 
 
 def _trust(ca_certificates: Path | None, fingerprint: str) -> dict[str, Any]:

@@ -3,11 +3,28 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, unquote
 
-__all__ = ["masked_fields", "masked_form", "readable", "secrets_of_form"]
+__all__ = [
+    "Address",
+    "address",
+    "host_of",
+    "masked_fields",
+    "masked_form",
+    "printable",
+    "readable",
+    "secrets_of_form",
+]
+
+# RFC 3986, section 3.2: an authority ends at the first slash, question mark or number sign.
+_ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(?:([^/?#]*)@)?([^/?#@]*)(.*)", re.DOTALL)
+_HOST = r"(?:[A-Za-z0-9_.-]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?"
+_HOSTS = re.compile(f"{_HOST}(?:,{_HOST})*")  # PostgreSQL takes several
+_UNREADABLE = "an address that cannot be read"
 
 # Fields of token requests and answers that may be shown (RFC 6749, RFC 7523, RFC 8693).
 _OPEN_FIELDS = frozenset(
@@ -22,6 +39,62 @@ _OPEN_FIELDS = frozenset(
     }
 )
 _LONGEST = 300
+
+
+@dataclass(frozen=True)
+class Address:
+    """An address apart from the user and the password that stood in it."""
+
+    bare: str
+    user: str | None = None
+    password: str = field(default="", repr=False)
+
+
+def address(text: str) -> Address:
+    """Take user and password out of an address.
+
+    They end at the last ``@`` before the host, and may be percent-encoded, as UTF-8.
+
+    Raises
+    ------
+    ValueError
+        It cannot be told where the host is; the message shows nothing of it.
+    """
+    found = _ADDRESS.fullmatch(text)
+    if found is None:
+        raise ValueError("an address such as https://host:port/")
+    scheme, user_info, host, rest = found.groups()
+    if "@" in rest or not _HOSTS.fullmatch(host):
+        raise ValueError(
+            "an address such as https://user:password@host:port/, with special characters of user "
+            "and password percent-encoded: / as %2F, # as %23, ? as %3F, @ as %40"
+        )
+    bare = f"{scheme}://{host}{rest}"
+    if user_info is None:
+        return Address(bare)
+    user, _, password = user_info.partition(":")
+    return Address(bare, unquote(user), unquote(password))
+
+
+def host_of(url: str) -> str:
+    """Host and port of an address as they may be shown, whatever else the address holds."""
+    found = _ADDRESS.fullmatch(url)
+    if found is None or not _HOSTS.fullmatch(found[3]):
+        return _UNREADABLE
+    if "@" not in found[4]:
+        return found[3]
+    # The slash may stand in a password, and what looks like host or port may be its beginning.
+    return _UNREADABLE if found[2] is not None else re.sub(":[0-9]+$", "", found[3])
+
+
+def printable(url: str) -> str:
+    """An address as it may be shown: without user and password, query and fragment."""
+    found = _ADDRESS.fullmatch(url)
+    host = host_of(url)
+    if found is None or host == _UNREADABLE:
+        return _UNREADABLE
+    path = "" if "@" in found[4] else re.split("[?#]", found[4])[0]
+    return readable(f"{found[1]}://{host}{path}")
 
 
 def readable(text: str, secrets: Iterable[str] = ()) -> str:

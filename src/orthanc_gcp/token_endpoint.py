@@ -13,13 +13,12 @@ from collections.abc import Mapping
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import Any
-from urllib.parse import urlsplit
 
 from google.auth.transport import Request
 
 from orthanc_gcp.clock import Clock
 from orthanc_gcp.errors import TokenError
-from orthanc_gcp.secrecy import readable, secrets_of_form
+from orthanc_gcp.secrecy import host_of, readable, secrets_of_form
 from orthanc_gcp.transport import Answer, Transport
 
 __all__ = ["TOLERATED_SKEW", "TokenEndpoint", "clock_offset", "google_error"]
@@ -57,7 +56,7 @@ class TokenEndpoint(Request):
             The other side refused (RFC 6749 §5.2), or its answer is not what was asked for.
         """
         answer = self._transport(url, method, body, headers, timeout, **kwargs)
-        who = urlsplit(url).netloc
+        who = host_of(url)
         if answer.status != 200:
             raise self._refusal(who, answer, secrets_of_form(body))
         if method == "POST":

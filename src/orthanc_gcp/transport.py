@@ -23,7 +23,14 @@ from urllib3 import exceptions
 from orthanc_gcp.clock import Clock, SystemClock
 from orthanc_gcp.connections import fault, pools, proxy_of, tls_context
 from orthanc_gcp.errors import TokenError
-from orthanc_gcp.secrecy import masked_fields, masked_form, readable, secrets_of_form
+from orthanc_gcp.secrecy import (
+    host_of,
+    masked_fields,
+    masked_form,
+    printable,
+    readable,
+    secrets_of_form,
+)
 
 __all__ = ["Answer", "Transport"]
 
@@ -110,15 +117,17 @@ class Transport(Request):
         """
         limit = min(timeout or self._timeout, self._timeout)
         if self._verbose:
-            _log.warning("%s %s with %s", method, url, _masked_request(body, headers or {}))
+            _log.warning(
+                "%s %s with %s", method, printable(url), _masked_request(body, headers or {})
+            )
         try:
             answer = self._exchange(method, url, body, dict(headers or {}), limit, cert)
         except exceptions.HTTPError as error:
             reason, words = fault(error, limit)
-            raise TokenError(f"{urlsplit(url).netloc}: {words}", reason=reason) from None
+            raise TokenError(f"{host_of(url)}: {words}", reason=reason) from None
         if self._verbose:
             words = _masked_answer(answer, secrets_of_form(body))
-            _log.warning("%s answered %d %s", url, answer.status, words)
+            _log.warning("%s answered %d %s", printable(url), answer.status, words)
         return answer
 
     def proxy_of(self, url: str) -> str:

@@ -298,7 +298,7 @@ class Desk:
         self.ledger.create()
         self.orthanc, self.clock = orthanc, Watch()
         archive = Archive(OrthancRest(orthanc.url), folder)
-        rules = Rules([SendRule(to=account) for account in accounts], archive.simplified_tags)
+        rules = Rules([SendRule(to=account) for account in accounts], archive.attributes)
         since = self.ledger.now() + 1  # Orthanc tells whole seconds
         self.follower = Follower(self.ledger, archive, rules, self.clock, lambda: None, since)
         self.follower.step()

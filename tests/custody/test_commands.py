@@ -501,9 +501,74 @@ def test_a_dry_run_tells_what_the_rules_would_do_and_does_nothing(site):
     some = run(site, "send", study.resources[0], "--dry-run", "--orthanc", site.orthanc.url)
     assert f"to nobody: 1 instance, {kept[study.resources[0]]['FileSize']:,} bytes" in some
     assert f"such as study {study.uid}" in some
+    assert "Send[0], to google: not met are Modalities 1" in some
+    assert "Send[1], to second: not met are Modalities 1" in some
     asked = ("--dry-run", "--to", SECOND, "--orthanc", site.orthanc.url)
     assert "to second (all): 1 instance, " in run(site, "send", study.resources[0], *asked)
     assert site.rows() == before
+
+
+def configured(site, tmp_path, **section):
+    """The site's configuration with other options of the section."""
+    whole = json.loads(site.orthanc.configuration_file.read_text())
+    whole["GoogleCloudPlatform"] |= section
+    file = tmp_path / "orthanc.json"
+    file.write_text(json.dumps(whole))
+    return file
+
+
+def dry_run(site, tmp_path, resource, *options, code=0, **section):
+    file = configured(site, tmp_path, **section)
+    at = ("--dry-run", *options, "--orthanc", site.orthanc.url)
+    return run(site, "send", resource, *at, code=code, config=file)
+
+
+def test_a_dry_run_tells_why_something_goes_nowhere(site, tmp_path):
+    one = Study(site, modality="MR").resources[0]
+    rules = [
+        {"To": "google", "Modalities": ["CT"]},
+        {"To": "google", "CalledAet": ["SOMEBODY"]},
+        {"To": SECOND, "Modalities": ["M?"], "Tags": {"PatientID": "P", "(0010,0010)": "Secret*"}},
+    ]
+    said = dry_run(site, tmp_path, one, Send=rules)
+    assert "  Send[0], to google: not met are Modalities 1\n" in said
+    assert "  Send[1], to google: not met are CalledAet 1\n" in said
+    assert "  Send[2], to second: not met are Tags.(0010,0010) 1\n" in said
+    assert "Secret" not in said
+    assert "Custody^Test" not in said
+    said = dry_run(site, tmp_path, one, Send=[])
+    assert 'there is no rule: "Send" of the configuration is empty' in said
+
+
+@pytest.mark.parametrize(
+    "section",
+    [
+        {"Send": [{"To": "google"}, {"To": SECOND, "Tags": {"patientid": "Secret"}}]},
+        {"Send": [{"To": "nobody"}]},
+        {"Send": {}},
+        {"Send": [{"To": "google"}], "Sned": []},
+    ],
+)
+def test_a_dry_run_foretells_nothing_of_rules_with_mistakes(site, tmp_path, section):
+    one = instances(site)[0]
+    said = dry_run(site, tmp_path, one, code=2, **section)
+    assert said.startswith("GoogleCloudPlatform.S")
+    assert "nothing is sent by it" in said
+    assert "instance" not in said
+    assert "Secret" not in said
+    assert "to second (all): 1 instance" in dry_run(site, tmp_path, one, "--to", SECOND, **section)
+
+
+def test_a_dry_run_tells_what_waits_for_a_mistake_to_be_mended(site, tmp_path):
+    one, rules = instances(site)[0], [{"To": "google"}]
+    said = dry_run(site, tmp_path, one, BaseUrl="http://healthcare", Send=rules)
+    assert "to google (all): 1 instance" in said
+    assert "  waits until this is mended: GoogleCloudPlatform.BaseUrl: found a string" in said
+    said = dry_run(site, tmp_path, one, Database="hush", Send=rules)
+    assert "nothing is sent until this is mended: GoogleCloudPlatform.Database" in said
+    assert "hush" not in said
+    said = dry_run(site, tmp_path, one, "--to", "google", code=2, BaseUrl="x", Send=rules)
+    assert said.startswith("GoogleCloudPlatform.BaseUrl: found")
 
 
 def instances(site):
@@ -589,7 +654,14 @@ def test_without_a_ledger(site, tmp_path, command):
     whole["GoogleCloudPlatform"]["Database"] = secret
     file.write_text(json.dumps(whole))
     said = run(site, name, *arguments, code=2, config=file)
-    assert "the ledger cannot be reached at postgresql://me:***@127.0.0.1:1/custody" in said
+    assert "the ledger cannot be reached at postgresql://127.0.0.1:1/custody" in said
+    assert "hush" not in said
+
+    whole["GoogleCloudPlatform"]["Database"] = "postgresql://me:hush/x@127.0.0.1:1/custody"
+    file.write_text(json.dumps(whole))
+    said = run(site, name, *arguments, code=2, config=file)
+    assert "GoogleCloudPlatform.Database: found a string, expected" in said
+    assert "nothing is sent" in said
     assert "hush" not in said
 
     file.write_text("{")

@@ -78,7 +78,7 @@ def test_a_wrong_clock_is_named_and_recovers(orthanc, emulator, tmp_path):
         **STORE,
         "ServiceAccountFile": str(emulator.credentials / "service-account.json"),
     }
-    section = {"BaseUrl": emulator.url, "Accounts": {"my-google": account}}
+    section = {"BaseUrl": f"{emulator.url}/v1/", "Accounts": {"my-google": account}}
     configuration = {"HttpsVerifyPeers": False, "GoogleCloudPlatform": section}
     instance = orthanc(configuration, environment=faketime(file))
     instance.wait_for_log("s ahead of the server's: correct it, for instance with NTP")

@@ -144,8 +144,8 @@ BAD = {
     ),
     "only a token": (
         {**SERVICE, "ServiceAccountFile": None, "AuthorizedUserFile": "{folder}/token"},
-        "GoogleCloudPlatform.Accounts.only a token.ServiceAccountFile: found null, expected a "
-        "string that is not empty",
+        "GoogleCloudPlatform.Accounts.only a token.ServiceAccountFile: found null, expected "
+        "the name of a file",
     ),
     "only a token, otherwise right": (
         {
@@ -163,7 +163,10 @@ BAD = {
         "GoogleCloudPlatform.Accounts.no dataset.Dataset: missing",
     ),
     "wrong/name": (SERVICE, "this name cannot name a DICOMweb server"),
-    "wrong type": (5, "GoogleCloudPlatform.Accounts.wrong type: found 5, expected an object"),
+    "wrong type": (
+        5,
+        "GoogleCloudPlatform.Accounts.wrong type: found a number, expected an object",
+    ),
 }
 
 

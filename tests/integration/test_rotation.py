@@ -123,7 +123,7 @@ def test_an_old_key_is_a_warning(orthanc, google, tmp_path):
         "old": {**STORE, "ServiceAccountFile": str(file)},
         "tolerated": {**STORE, "ServiceAccountFile": str(file), "KeyMaxAgeDays": 365},
     }
-    section = {"BaseUrl": google.url, "Accounts": accounts}
+    section = {"BaseUrl": f"{google.url}/v1/", "Accounts": accounts}
     instance = orthanc({"GoogleCloudPlatform": section})
     instance.wait_for_servers("old", "tolerated")
     instance.wait_for_log("account old: its key file is 100 days old, more than KeyMaxAgeDays (90)")

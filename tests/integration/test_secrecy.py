@@ -36,7 +36,11 @@ def test_secrets_stay_where_they_are(orthanc, token_server, tmp_path):
     }
     configuration = {
         "HttpVerbose": True,
-        "GoogleCloudPlatform": {"BaseUrl": base, "RefreshInterval": 1, "Accounts": accounts},
+        "GoogleCloudPlatform": {
+            "BaseUrl": f"{base}/v1/",
+            "RefreshInterval": 1,
+            "Accounts": accounts,
+        },
     }
     instance = orthanc(configuration, arguments=("--trace",))
     instance.wait_for_servers("user", "service")

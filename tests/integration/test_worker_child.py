@@ -275,3 +275,14 @@ def test_an_interpreter_that_is_gone_is_told(site):
     orthanc = site(python_script=moved)
     orthanc.wait_for_log("the worker cannot be started by /no/python")
     assert orthanc.stop()[1] == 0
+
+
+def test_a_wrong_database_stops_the_worker_and_nothing_else(site):
+    orthanc = site(section={"Database": "mysql://me:hush@host/ledger", "Webhook": "hush"})
+    orthanc.wait_for_servers(ACCOUNT)
+    orthanc.wait_for_log("worker: GoogleCloudPlatform.Database: found a string, expected")
+    orthanc.wait_for_log("nobody is told of alarms")
+    wait_until(lambda: not children(orthanc))
+    assert orthanc.answers()
+    assert not list(orthanc.folder.rglob("orthanc-gcp.sqlite"))
+    assert "hush" not in orthanc.log

@@ -10,14 +10,24 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields
 from typing import Any
-from urllib.parse import urlsplit
 
-from orthanc_gcp.configuration.problems import Problem, shown
+from orthanc_gcp.configuration.addresses import (
+    base_url_expected,
+    database_expected,
+    normalized,
+    proxy_expected,
+    url_expected,
+    webhook_expected,
+)
+from orthanc_gcp.configuration.attributes import pattern_expected, tags_expected
+from orthanc_gcp.configuration.problems import Effect, Problem, kind_of, place_of, shown
 from orthanc_gcp.configuration.timetable import is_window
 
 __all__ = [
     "ADC",
+    "AETS",
     "AMOUNT",
+    "BASE_URL",
     "CONFLICT",
     "CONNECTIONS",
     "COUNT",
@@ -25,11 +35,12 @@ __all__ = [
     "DAYS",
     "DELEGATES",
     "EMAIL",
+    "FILE",
     "FLAG",
     "INLINE",
     "LEVEL",
+    "MODALITIES",
     "OBJECT",
-    "PATTERNS",
     "PORT",
     "PROXY",
     "SCHEDULE",
@@ -41,8 +52,10 @@ __all__ = [
     "TEXT",
     "URL",
     "VERIFY",
+    "WEBHOOK",
     "WORD",
     "Kind",
+    "effect_of",
     "option",
     "option_names",
     "read_options",
@@ -51,10 +64,22 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Kind:
-    """What a value must be."""
+    """What a value must be.
 
-    expected: str
-    accepts: Callable[[Any], bool]
+    Parameters
+    ----------
+    expected
+        A value -> what was expected in its place; empty if it is right.
+    show
+        A wrong value -> what may be said of it. Only that of an option that is known to hold no
+        secret is shown, of any other its kind.
+    keep
+        A right value -> what is kept of it.
+    """
+
+    expected: Callable[[Any], str]
+    show: Callable[[Any], str] = kind_of
+    keep: Callable[[Any], Any] = lambda value: tuple(value) if isinstance(value, list) else value
 
 
 def _is_text(value: Any) -> bool:
@@ -66,27 +91,17 @@ def _is_word(value: Any) -> bool:
 
 
 def _is_store_part(value: Any) -> bool:
-    return isinstance(value, str) and re.fullmatch(r"[\w.:-]{1,256}", value) is not None
+    # "." and ".." would lead elsewhere in a path.
+    return isinstance(value, str) and bool(re.fullmatch(r"(?!\.+$)[A-Za-z0-9_.:-]{1,256}", value))
 
 
 def _is_seconds(value: Any) -> bool:
     return type(value) is int and 0 <= value <= 86400
 
 
-def _is_url(value: Any) -> bool:
-    if not isinstance(value, str) or not value.isprintable() or " " in value:
-        return False
-    try:
-        parts = urlsplit(value)
-        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        return False
-
-
-def _is_proxy(value: Any) -> bool:
-    return isinstance(value, str) and (
-        not value or _is_url(value if "://" in value else f"http://{value}")
-    )
+def _is_file_name(value: Any) -> bool:
+    """Whether it may be a file's name, and not its content."""
+    return _is_word(value) and len(value) <= 1024 and value.isprintable() and value[0] != "{"
 
 
 def _is_words(value: Any) -> bool:
@@ -105,57 +120,70 @@ def _is_emails(value: Any) -> bool:
     return _is_words(value) and all(map(_is_email, value))
 
 
-def _is_tags(value: Any) -> bool:
-    return isinstance(value, dict) and all(
-        _is_word(name) and _is_text(pattern) for name, pattern in value.items()
-    )
-
-
 def _is_schedule(value: Any) -> bool:
     return _is_words(value) and all(map(is_window, value))
 
 
-def _is_database(value: Any) -> bool:
-    return isinstance(value, str) and value.startswith(("postgresql://", "postgres://", "sqlite:"))
+def _kind(
+    expected: str, accepts: Callable[[Any], bool], show: Callable[[Any], str] = kind_of
+) -> Kind:
+    return Kind(lambda value: "" if accepts(value) else expected, show)
 
 
 def _one_of(*values: str) -> Kind:
-    return Kind(" or ".join(f'"{value}"' for value in values), lambda value: value in values)
+    return _kind(" or ".join(f'"{value}"' for value in values), lambda one: one in values, shown)
 
 
 def _whole(least: int, most: int, expected: str) -> Kind:
-    return Kind(expected, lambda value: type(value) is int and least <= value <= most)
+    return _kind(expected, lambda value: type(value) is int and least <= value <= most, shown)
 
 
-ADC = Kind('"ApplicationDefault"', lambda value: value == "ApplicationDefault")
-DAYS = Kind("a whole number of days, at least 1", lambda value: type(value) is int and value >= 1)
-DELEGATES = Kind("a list of e-mail addresses of service accounts", _is_emails)
-EMAIL = Kind("the e-mail address of a service account", _is_email)
+def _patterns(kind: str) -> Kind:
+    return Kind(lambda value: pattern_expected(kind, value) if _is_words(value) else _PATTERNS)
+
+
+_PATTERNS = "a list of strings, at least one and none of them empty"
+
+ADC = _kind('"ApplicationDefault"', lambda value: value == "ApplicationDefault")
+AETS = _patterns("AE")
 AMOUNT = _whole(1, 10**15, "a whole number, at least 1")
+BASE_URL = Kind(base_url_expected, keep=normalized)
 CONFLICT = _one_of("Keep", "Replace")
 COUNT = _whole(0, 10**15, "a whole number, at least 0")
 CONNECTIONS = _whole(1, 64, "a whole number from 1 to 64")
-DATABASE = Kind("postgresql://user:password@host/database", _is_database)
-FLAG = Kind("true or false", lambda value: isinstance(value, bool))
-INLINE = Kind("a key file's content", lambda value: _is_word(value) or isinstance(value, dict))
+DATABASE = Kind(database_expected)
+DAYS = _whole(1, 10**6, "a whole number of days, at least 1")
+DELEGATES = _kind("a list of e-mail addresses of service accounts", _is_emails)
+EMAIL = _kind("the e-mail address of a service account", _is_email, shown)
+FILE = _kind("the name of a file", _is_file_name)
+FLAG = _kind("true or false", lambda value: isinstance(value, bool), shown)
+INLINE = _kind("a key file's content", lambda value: _is_word(value) or isinstance(value, dict))
 LEVEL = _one_of("Instance", "Series", "Study")
-PATTERNS = Kind("a list of strings, at least one", _is_words)
+MODALITIES = _patterns("CS")
+OBJECT = _kind("an object", lambda value: isinstance(value, dict))
 PORT = _whole(0, 65535, "a whole number from 0 to 65535")
-STRINGS = Kind("a list of strings", _is_strings)
-TAGS = Kind("an object of DICOM keywords and values", _is_tags)
+PROXY = Kind(proxy_expected)
+SCHEDULE = _kind('a list of windows such as "20:00-06:00" or "Sat,Sun 00:00-24:00"', _is_schedule)
+SCOPES = _kind("a list of strings, at least one", _is_words)
+SECONDS = _kind("a whole number of seconds, from 0 to 86400", _is_seconds, shown)
+STORE_PART = _kind("a string of letters, digits, '-', '_', '.' or ':'", _is_store_part, shown)
+STRINGS = _kind("a list of strings", _is_strings)
+TAGS = Kind(tags_expected)
+TEXT = _kind("a string", _is_text)
+URL = Kind(url_expected)
 VERIFY = _one_of("Search", "Sample", "Bytes")
-OBJECT = Kind("an object", lambda value: isinstance(value, dict))
-PROXY = Kind("a proxy as host:port or http://user:password@host:port", _is_proxy)
-SCHEDULE = Kind('a list of windows such as "20:00-06:00" or "Sat,Sun 00:00-24:00"', _is_schedule)
-SCOPES = Kind("a list of strings, at least one", _is_words)
-SECONDS = Kind("a whole number of seconds, from 0 to 86400", _is_seconds)
-STORE_PART = Kind("a string of letters, digits, '-', '_', '.' or ':'", _is_store_part)
-TEXT = Kind("a string", _is_text)
-URL = Kind("an address that begins with https:// or http://", _is_url)
-WORD = Kind("a string that is not empty", _is_word)
+WEBHOOK = Kind(webhook_expected)
+WORD = _kind("a string that is not empty", _is_word)
 
 
-def option(kind: Kind, default: Any = MISSING, *, name: str = "", secret: bool = False) -> Any:
+def option(
+    kind: Kind,
+    default: Any = MISSING,
+    *,
+    name: str = "",
+    secret: bool = False,
+    wrong: Effect = Effect.NO_ACCOUNT,
+) -> Any:
     """A dataclass field that is read from an option of the configuration.
 
     Parameters
@@ -166,8 +194,11 @@ def option(kind: Kind, default: Any = MISSING, *, name: str = "", secret: bool =
         How the option is written, where it is not the field's name in PascalCase.
     secret
         Keeps the value out of ``repr()``.
+    wrong
+        What follows from a wrong value, where no account, rule or backfill is left out for it.
+        Nothing falls back to a default where data go, or who may see them, is at stake.
     """
-    metadata = {"kind": kind, "name": name}
+    metadata = {"kind": kind, "name": name, "wrong": wrong}
     if default is dict:
         return field(default_factory=dict, kw_only=True, repr=not secret, metadata=metadata)
     return field(default=default, kw_only=True, repr=not secret, metadata=metadata)
@@ -176,6 +207,14 @@ def option(kind: Kind, default: Any = MISSING, *, name: str = "", secret: bool =
 def option_names(model: type[Any]) -> list[str]:
     """The options of a model as they are written in the file."""
     return [_written(entry) for entry in fields(model) if "kind" in entry.metadata]
+
+
+def effect_of(model: type[Any], written: str) -> Effect:
+    """What follows when an option of a model is wrong."""
+    return next(
+        (entry.metadata["wrong"] for entry in fields(model) if _written(entry) == written),
+        Effect.NONE,
+    )
 
 
 def read_options(
@@ -188,22 +227,22 @@ def read_options(
         if kind is None:
             continue
         written = _written(entry)
-        where = f"{path}.{written}" if path else written
+        where = place_of(path, written)
         required = entry.default is MISSING and entry.default_factory is MISSING
         if written in options:
             value = options[written]
-            if kind.accepts(value):
-                values[entry.name] = tuple(value) if isinstance(value, list) else value
+            expected = kind.expected(value)
+            if expected:
+                problems.append(Problem(where, f"found {kind.show(value)}, expected {expected}"))
             else:
-                message = f"found {shown(value, written)}, expected {kind.expected}"
-                problems.append(Problem(where, message))
+                values[entry.name] = kind.keep(value)
         elif required:
-            problems.append(Problem(where, f"missing, expected {kind.expected}"))
+            problems.append(Problem(where, f"missing, expected {kind.expected(None)}"))
     return values
 
 
 def _written(entry: Field[Any]) -> str:
-    name: str = entry.metadata["name"] or "".join(
+    name: str = entry.metadata.get("name") or "".join(
         word.capitalize() for word in entry.name.split("_")
     )
     return name

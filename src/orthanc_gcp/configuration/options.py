@@ -8,7 +8,9 @@ from typing import Any
 
 from orthanc_gcp.configuration.kinds import (
     ADC,
+    AETS,
     AMOUNT,
+    BASE_URL,
     CONFLICT,
     CONNECTIONS,
     COUNT,
@@ -16,11 +18,12 @@ from orthanc_gcp.configuration.kinds import (
     DAYS,
     DELEGATES,
     EMAIL,
+    FILE,
     FLAG,
     INLINE,
     LEVEL,
+    MODALITIES,
     OBJECT,
-    PATTERNS,
     PORT,
     PROXY,
     SCHEDULE,
@@ -32,10 +35,11 @@ from orthanc_gcp.configuration.kinds import (
     TEXT,
     URL,
     VERIFY,
+    WEBHOOK,
     WORD,
     option,
 )
-from orthanc_gcp.configuration.problems import Problem
+from orthanc_gcp.configuration.problems import Effect, Problem
 
 __all__ = [
     "DEFAULT_BASE_URL",
@@ -71,10 +75,10 @@ class Account:
     dataset: str = option(STORE_PART)
     dicom_store: str = option(STORE_PART)
     credentials: str | None = option(ADC, None)
-    credentials_file: str | None = option(WORD, None)
+    credentials_file: str | None = option(FILE, None)
     service_account_json: str | dict[str, Any] | None = option(INLINE, None, secret=True)
-    service_account_file: str | None = option(WORD, None)
-    authorized_user_file: str | None = option(WORD, None)
+    service_account_file: str | None = option(FILE, None)
+    authorized_user_file: str | None = option(FILE, None)
     authorized_user_client_id: str | None = option(WORD, None, secret=True)
     authorized_user_client_secret: str | None = option(WORD, None, secret=True)
     authorized_user_refresh_token: str | None = option(WORD, None, secret=True)
@@ -111,10 +115,10 @@ class SendRule:
     """
 
     to: str = option(WORD)
-    modalities: tuple[str, ...] = option(PATTERNS, ())
-    called_aet: tuple[str, ...] = option(PATTERNS, ())
-    remote_aet: tuple[str, ...] = option(PATTERNS, ())
-    tags: dict[str, str] = option(TAGS, dict)
+    modalities: tuple[str, ...] = option(MODALITIES, ())
+    called_aet: tuple[str, ...] = option(AETS, ())
+    remote_aet: tuple[str, ...] = option(AETS, ())
+    tags: dict[str, str] = option(TAGS, dict, secret=True)  # values may be a patient's
     level: str = option(LEVEL, "Instance")
 
 
@@ -131,34 +135,37 @@ class Backfill:
 class Section:
     """The ``GoogleCloudPlatform`` section without its accounts, rules and backfill."""
 
-    base_url: str = option(URL, DEFAULT_BASE_URL)
-    timeout: int = option(SECONDS, DEFAULT_TIMEOUT)
-    refresh_interval: int = option(SECONDS, DEFAULT_REFRESH_INTERVAL)
-    database: str = option(DATABASE, "", secret=True)
-    webhook: str = option(URL, "", secret=True)
-    webhook_backlog_age: int = option(AMOUNT, DEFAULT_BACKLOG_AGE)
+    base_url: str = option(BASE_URL, DEFAULT_BASE_URL)
+    timeout: int = option(SECONDS, DEFAULT_TIMEOUT, wrong=Effect.DEFAULT)
+    refresh_interval: int = option(SECONDS, DEFAULT_REFRESH_INTERVAL, wrong=Effect.DEFAULT)
+    database: str = option(DATABASE, "", secret=True, wrong=Effect.NO_SENDING)
+    webhook: str = option(WEBHOOK, "", secret=True, wrong=Effect.NO_WEBHOOK)
+    webhook_backlog_age: int = option(AMOUNT, DEFAULT_BACKLOG_AGE, wrong=Effect.DEFAULT)
 
 
 @dataclass(frozen=True)
 class Globals:
     """Options of Orthanc itself that this package follows."""
 
-    plugins: tuple[str, ...] = option(STRINGS, ())
-    python_script: str = option(TEXT, "")
-    storage_directory: str = option(TEXT, "OrthancStorage")
-    https_ca_certificates: str = option(TEXT, "", name="HttpsCACertificates")
-    https_verify_peers: bool = option(FLAG, True)
-    http_proxy: str = option(PROXY, "", secret=True)
-    http_verbose: bool = option(FLAG, False)
-    http_server_enabled: bool = option(FLAG, True)
-    http_port: int = option(PORT, 8042)
-    ssl_enabled: bool = option(FLAG, False)
-    ssl_certificate: str = option(TEXT, "certificate.pem")
+    plugins: tuple[str, ...] = option(STRINGS, (), wrong=Effect.DEFAULT)
+    python_script: str = option(TEXT, "", wrong=Effect.DEFAULT)
+    storage_directory: str = option(WORD, "OrthancStorage", wrong=Effect.NO_SENDING)
+    https_ca_certificates: str = option(
+        TEXT, "", name="HttpsCACertificates", wrong=Effect.NO_CONNECTION
+    )
+    https_verify_peers: bool = option(FLAG, True, wrong=Effect.NO_CONNECTION)
+    http_proxy: str = option(PROXY, "", secret=True, wrong=Effect.NO_CONNECTION)
+    http_verbose: bool = option(FLAG, False, wrong=Effect.DEFAULT)
+    http_server_enabled: bool = option(FLAG, True, wrong=Effect.NO_SENDING)
+    # The worker asks this port for images, with a password: it must be the right Orthanc's.
+    http_port: int = option(PORT, 8042, wrong=Effect.NO_SENDING)
+    ssl_enabled: bool = option(FLAG, False, wrong=Effect.NO_SENDING)
+    ssl_certificate: str = option(WORD, "certificate.pem", wrong=Effect.NO_SENDING)
     remote_access_allowed: bool = option(FLAG, False)
     authentication_enabled: bool | None = option(FLAG, None)
-    maximum_storage_size: int = option(COUNT, 0)
-    maximum_patient_count: int = option(COUNT, 0)
-    maximum_storage_mode: str = option(TEXT, "Recycle")
+    maximum_storage_size: int = option(COUNT, 0, wrong=Effect.DEFAULT)
+    maximum_patient_count: int = option(COUNT, 0, wrong=Effect.DEFAULT)
+    maximum_storage_mode: str = option(TEXT, "Recycle", wrong=Effect.DEFAULT)
 
 
 @dataclass(frozen=True)
@@ -244,6 +251,30 @@ class Settings:
         here = Path(name)
         return here if here.exists() else self.folder / name
 
-    def dicomweb_url(self, account: Account) -> str:
-        """The DICOMweb root of the account's store, built as the C++ plugin does."""
-        return f"{self.section.base_url.rstrip('/')}/{account.store_path}/dicomWeb/"
+    @property
+    def rejections(self) -> dict[str, str]:
+        """Why each account that is left out is, in words."""
+        return {name: "; ".join(map(str, found)) for name, found in self.rejected.items()}
+
+    @property
+    def sending_problems(self) -> tuple[Problem, ...]:
+        """Why nothing may be sent at all: where the ledger or Orthanc is would be a guess."""
+        return tuple(one for one in self.problems if one.effect is Effect.NO_SENDING)
+
+    @property
+    def rule_problems(self) -> tuple[Problem, ...]:
+        """What is wrong with the rules: some of what was meant is not sent."""
+        return tuple(one for one in self.problems if one.effect is Effect.NO_RULE)
+
+    def dicomweb_url(self, account: Account, version: str = "") -> str:
+        """The DICOMweb root of the account's store, built as the C++ plugin does.
+
+        Parameters
+        ----------
+        version
+            Of the API, in place of the one in ``BaseUrl``.
+        """
+        base = self.section.base_url.rstrip("/")
+        if version:
+            base = f"{base.rpartition('/')[0]}/{version}"
+        return f"{base}/{account.store_path}/dicomWeb/"

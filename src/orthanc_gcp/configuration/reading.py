@@ -8,25 +8,40 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from orthanc_gcp.configuration.kinds import option_names, read_options
+from orthanc_gcp.configuration.addresses import is_loopback
+from orthanc_gcp.configuration.kinds import effect_of, option_names, read_options
+from orthanc_gcp.configuration.misplaced import (
+    credential_files,
+    misspelt_section,
+    stray_accounts,
+)
 from orthanc_gcp.configuration.options import (
     SECTION,
     Account,
-    Backfill,
     DicomWeb,
     Globals,
     PythonPlugin,
     Section,
-    SendRule,
     Settings,
 )
-from orthanc_gcp.configuration.problems import Problem, shown, unknown
+from orthanc_gcp.configuration.problems import (
+    Effect,
+    Problem,
+    kind_of,
+    meant,
+    place_of,
+    unknown,
+)
+from orthanc_gcp.configuration.sending import backfill, rules
 from orthanc_gcp.configuration.server_options import server_options
 
 __all__ = ["read"]
 
 Model = TypeVar("Model", Globals, DicomWeb, PythonPlugin, Section)
+Rejected = dict[str, tuple[Problem, ...]]
 
+BESIDE = ("Accounts", "Send", "Backfill")
+"""What stands in the section beside its options."""
 USER_STRINGS = {
     "AuthorizedUserClientId": "authorized_user_client_id",
     "AuthorizedUserClientSecret": "authorized_user_client_secret",
@@ -46,55 +61,80 @@ def read(configuration: Any, folder: Path = Path()) -> Settings:
     """
     problems: list[Problem] = []
     whole = _object(configuration, "the configuration", problems)
+    problems += misspelt_section(whole)
+    problems += credential_files(whole)
     section = _object(whole.get(SECTION, {}), SECTION, problems)
-    dicom_web = _object(whole.get("DicomWeb", {}), "DicomWeb", problems)
-    python = _object(whole.get("Python", {}), "Python", problems)
-    problems += unknown(section, [*option_names(Section), "Accounts", "Send", "Backfill"], SECTION)
+    dicom_web = _object(whole.get("DicomWeb", {}), "DicomWeb", problems, Effect.NO_ACCOUNT)
+    python = _object(whole.get("Python", {}), "Python", problems, Effect.DEFAULT)
+    orthanc = _options(Globals, whole, "", problems)
+    plugin = _options(DicomWeb, dicom_web, "DicomWeb", problems)
+    interpreter = _options(PythonPlugin, python, "Python", problems)
+    own = _options(Section, section, SECTION, problems)
+    problems += _misspelt(section)
     accounts, rejected = _accounts(section, dicom_web, problems)
-    rules = tuple(
-        _rules(section.get("Send", []), {*rejected, *(one.name for one in accounts)}, problems)
-    )
+    if any(one.effect in (Effect.NO_CONNECTION, Effect.NO_WEBHOOK) for one in problems):
+        own = replace(own, webhook="")
+    known = [*rejected, *(account.name for account in accounts)]
+    followed = tuple(rules(section.get("Send", []), known, problems))
     settings = Settings(
-        orthanc=_tolerant(Globals, whole, "", problems),
-        dicom_web=_tolerant(DicomWeb, dicom_web, "DicomWeb", problems),
-        python=_tolerant(PythonPlugin, python, "Python", problems),
-        section=_tolerant(Section, section, SECTION, problems),
+        orthanc=orthanc,
+        dicom_web=plugin,
+        python=interpreter,
+        section=own,
         accounts=accounts,
         rejected=rejected,
-        rules=rules,
-        backfill=_backfill(section.get("Backfill", False), bool(rules), problems),
+        rules=followed,
+        backfill=backfill(section.get("Backfill", False), bool(followed), problems),
         folder=folder,
     )
     problems += _risks(settings) if settings.accounts else _no_account(problems)
     return replace(settings, problems=tuple(problems))
 
 
+def _misspelt(section: Mapping[str, Any]) -> Iterator[Problem]:
+    """Unknown options of the section: what was misspelt is as wrong as with a wrong value."""
+    known = [*option_names(Section), *BESIDE]
+    others = [key for key in section if key not in stray_accounts(section, known)]
+    for problem, key in zip(
+        unknown(others, known, SECTION), (key for key in others if key not in known), strict=True
+    ):
+        name = meant(key, known)
+        effect = Effect.NO_RULE if name == "Send" else effect_of(Section, name or "")
+        yield replace(problem, effect=effect, error=problem.error and effect is not Effect.DEFAULT)
+
+
 def _accounts(
     section: Mapping[str, Any], dicom_web: Mapping[str, Any], problems: list[Problem]
-) -> tuple[tuple[Account, ...], dict[str, tuple[Problem, ...]]]:
+) -> tuple[tuple[Account, ...], Rejected]:
     """The accounts that can be used, and what is wrong with the others."""
     entries = _object(section.get("Accounts", {}), f"{SECTION}.Accounts", problems)
-    servers = _object(dicom_web.get("Servers", {}), "DicomWeb.Servers", problems)
-    accounts, rejected = [], {}
+    servers = _object(dicom_web.get("Servers", {}), "DicomWeb.Servers", problems, Effect.NO_ACCOUNT)
+    of_all = tuple(
+        one for one in problems if one.effect in (Effect.NO_ACCOUNT, Effect.NO_CONNECTION)
+    )
+    accounts: list[Account] = []
+    rejected: Rejected = {}
     for name, options in entries.items():
         found: list[Problem] = []
         account = _account(name, options, servers.get(name, {}), found)
         problems.extend(found)
-        if account is not None:
+        if account is not None and not of_all:
             accounts.append(account)
         else:
-            rejected[name] = tuple(problem for problem in found if problem.error)
-    return tuple(accounts), rejected
+            rejected[name] = (*of_all, *(problem for problem in found if problem.error))
+    strays = stray_accounts(section, [*option_names(Section), *BESIDE, *entries])
+    problems += strays.values()
+    return tuple(accounts), rejected | {name: (problem,) for name, problem in strays.items()}
 
 
 def _account(name: str, options: Any, server: Any, problems: list[Problem]) -> Account | None:
-    path = f"{SECTION}.Accounts.{name}"
+    path = place_of(f"{SECTION}.Accounts", name)
     if not name or "/" in name or not name.isprintable():
         wanted = "expected printable characters without a slash"
         problems.append(Problem(path, f"this name cannot name a DICOMweb server, {wanted}"))
         return None
     if not isinstance(options, dict):
-        problems.append(Problem(path, f"found {shown(options)}, expected an object"))
+        problems.append(Problem(path, f"found {kind_of(options)}, expected an object"))
         return None
     problems += unknown(options, option_names(Account), path)
     values = read_options(Account, options, path, problems)
@@ -108,44 +148,6 @@ def _account(name: str, options: Any, server: Any, problems: list[Problem]) -> A
         return None
     headers = {**general["HttpHeaders"], **own["HttpHeaders"]}
     return replace(account, server={**general, **own, "HttpHeaders": headers})
-
-
-def _rules(entries: Any, accounts: set[str], problems: list[Problem]) -> Iterator[SendRule]:
-    """The rules that can be followed. One that is wrong is left out, and nothing sent by it."""
-    if not isinstance(entries, list):
-        problems.append(Problem(f"{SECTION}.Send", f"found {shown(entries)}, expected a list"))
-        return
-    for number, entry in enumerate(entries):
-        path = f"{SECTION}.Send[{number}]"
-        found: list[Problem] = []
-        options = _object(entry, path, found)
-        found += unknown(options, option_names(SendRule), path)
-        values = read_options(SendRule, options, path, found)
-        if "to" in values and values["to"] not in accounts:
-            message = f"there is no account {values['to']!r}, expected one of Accounts"
-            found.append(Problem(f"{path}.To", message))
-        # An unknown option may have been meant to narrow the rule: too much would be sent.
-        problems += (replace(problem, error=True) for problem in found)
-        if not found:
-            yield SendRule(**values)
-
-
-def _backfill(value: Any, rules: bool, problems: list[Problem]) -> Backfill | None:
-    """What is asked for; with a mistake in it, nothing is sent at a time that was not meant."""
-    path = f"{SECTION}.Backfill"
-    if isinstance(value, bool):
-        value = {} if value else None
-    elif not isinstance(value, dict):
-        problems.append(Problem(path, f"found {shown(value)}, expected true, false or an object"))
-        return None
-    if value is None:
-        return None
-    found = unknown(value, option_names(Backfill), path)
-    values = read_options(Backfill, value, path, found)
-    if not rules:
-        found.append(Problem(path, "no rule says what is sent where, expected Send beside it"))
-    problems += (replace(problem, error=True) for problem in found)
-    return None if found else Backfill(**values)
 
 
 def _credential_problems(account: Account, path: str) -> Iterator[Problem]:
@@ -197,10 +199,12 @@ def _no_account(problems: list[Problem]) -> Iterator[Problem]:
 
 def _risks(settings: Settings) -> Iterator[Problem]:
     """What is allowed, but puts a token where others may read it."""
-    base = urlsplit(settings.section.base_url)
-    if base.scheme == "http" and base.hostname not in ("localhost", "127.0.0.1", "::1"):
+    base = settings.section.base_url
+    if urlsplit(base).scheme == "http" and not is_loopback(base):
         message = "access tokens will cross the network unencrypted, expected https://"
         yield Problem(f"{SECTION}.BaseUrl", message, error=False)
+    for account in settings.accounts:
+        yield from _unencrypted(account)
     if not settings.orthanc.https_verify_peers:
         message = "certificates are not checked, anybody on the way can read access tokens"
         yield Problem("HttpsVerifyPeers", message, error=False)
@@ -209,20 +213,33 @@ def _risks(settings: Settings) -> Iterator[Problem]:
         yield Problem("DicomWeb.ServersInDatabase", message, error=False)
 
 
-def _tolerant(
+def _unencrypted(account: Account) -> Iterator[Problem]:
+    uris = {"TokenUri": account.token_uri, "IamCredentialsUri": account.iam_credentials_uri}
+    for option, uri in uris.items():
+        if uri is not None and urlsplit(uri).scheme == "http" and not is_loopback(uri):
+            path = place_of(f"{SECTION}.Accounts", account.name)
+            message = "credentials will cross the network unencrypted, expected https://"
+            yield Problem(f"{path}.{option}", message, error=False)
+
+
+def _options(
     model: type[Model], options: Mapping[str, Any], path: str, problems: list[Problem]
 ) -> Model:
-    """Read options that have defaults: one that is wrong is reported and takes its default."""
+    """Options that all accounts share; each that is wrong with what follows from it."""
     found: list[Problem] = []
     values = read_options(model, options, path, found)
     problems += (
-        replace(problem, message=f"{problem.message}; the default is used") for problem in found
+        replace(problem, effect=effect_of(model, problem.path.rpartition(".")[2]))
+        for problem in found
     )
     return model(**values)
 
 
-def _object(value: Any, path: str, problems: list[Problem]) -> Mapping[str, Any]:
+def _object(
+    value: Any, path: str, problems: list[Problem], wrong: Effect = Effect.NONE
+) -> Mapping[str, Any]:
     if isinstance(value, dict):
         return value
-    problems.append(Problem(path, f"found {shown(value)}, expected an object"))
+    message = f"found {kind_of(value)}, expected an object"
+    problems.append(Problem(path, message, effect=wrong))
     return {}

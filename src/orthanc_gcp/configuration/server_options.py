@@ -6,9 +6,12 @@ from collections.abc import Iterator
 from typing import Any
 
 from orthanc_gcp.configuration.options import SECTION
-from orthanc_gcp.configuration.problems import Problem, shown
+from orthanc_gcp.configuration.problems import Problem, kind_of, place_of, shown
 
 __all__ = ["server_options"]
+
+_OPEN = ("Timeout", "ChunkedTransfers", "HasDelete", "HasWadoRsUniversalTransferSyntax")
+"""Fields that hold no secret."""
 
 
 def server_options(options: Any, path: str, problems: list[Problem]) -> dict[str, Any]:
@@ -27,7 +30,7 @@ def server_options(options: Any, path: str, problems: list[Problem]) -> dict[str
     if isinstance(options, list):
         options = dict(zip(("Url", "Username", "Password"), options, strict=False))
     if not isinstance(options, dict):
-        problems.append(Problem(path, f"found {shown(options)}, expected an object"))
+        problems.append(Problem(path, f"found {kind_of(options)}, expected an object"))
         return {}
     wrong = list(_wrong(options, path))
     problems += wrong
@@ -46,7 +49,8 @@ def _wrong(options: dict[str, Any], path: str) -> Iterator[Problem]:
     for key, value in options.items():
         expected = _expected(key, value)
         if expected:
-            yield Problem(f"{path}.{key}", f"found {shown(value, key)}, expected {expected}")
+            found = shown(value) if key in _OPEN else kind_of(value)
+            yield Problem(place_of(path, key), f"found {found}, expected {expected}")
         elif key == "HttpHeaders" and any(map(_is_token_header, value)):
             message = "ignored: this header carries the account's access token"
             yield Problem(f"{path}.HttpHeaders.Authorization", message, error=False)

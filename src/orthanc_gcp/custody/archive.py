@@ -210,10 +210,21 @@ class Archive:
                 stable.append(resource)
         return stable
 
-    def simplified_tags(self, resource: str) -> Mapping[str, str]:
-        """All top-level attributes of an instance by keyword. Patient data: not to be kept."""
-        tags = self._orthanc.call("GET", f"/instances/{resource}/simplified-tags") or {}
-        return {name: value for name, value in tags.items() if isinstance(value, str)}
+    def attributes(self, resource: str, long: Sequence[str] = ()) -> Mapping[str, str]:
+        """All top-level attributes of an instance by number (``0008,0080``), as strings.
+
+        Patient data: not to be kept. Names would not do: Orthanc gives all private attributes the
+        same, and those that are retired another one than the standard.
+
+        Parameters
+        ----------
+        long
+            The numbers of those that count with more than 256 characters, too.
+        """
+        whole = ",".join(number.replace(",", "-") for number in long)
+        path = f"/instances/{resource}/tags?short&ignore-length={whole}"
+        tags = self._orthanc.call("GET", path) or {}
+        return {number.lower(): value for number, value in tags.items() if isinstance(value, str)}
 
     def read(self, resource: str, file: str, size: int) -> AbstractContextManager[Iterator[bytes]]:
         """The stored bytes of an instance; ``gone`` when it was deleted.

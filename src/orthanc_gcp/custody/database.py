@@ -5,17 +5,34 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import sqlalchemy as sql
 from sqlalchemy import event
 
+from orthanc_gcp.configuration import Settings
 from orthanc_gcp.errors import ConfigurationError
+from orthanc_gcp.secrecy import address
 
-__all__ = ["FILE_NAME", "connect", "url_of"]
+__all__ = ["FILE_NAME", "connect", "url_for", "url_of"]
 
 FILE_NAME = "orthanc-gcp.sqlite"
 _BUSY_SECONDS = 30
 _CONNECTIONS = 24
+
+
+def url_for(settings: Settings) -> str:
+    """The address of the ledger that a configuration names.
+
+    Raises
+    ------
+    ConfigurationError
+        Something is wrong with it, or with what else says where images are and go: the ledger
+        must not begin anew in another place.
+    """
+    if settings.sending_problems:
+        raise ConfigurationError("; ".join(map(str, settings.sending_problems)))
+    return url_of(settings.section.database, settings.storage_folder)
 
 
 def url_of(database: str, folder: Path) -> str:
@@ -30,12 +47,27 @@ def url_of(database: str, folder: Path) -> str:
         return f"sqlite:///{folder / FILE_NAME}"
     for scheme in ("postgresql://", "postgres://", "postgresql+psycopg://"):
         if database.startswith(scheme):
-            return "postgresql+psycopg://" + database.removeprefix(scheme)
+            return _quoted("postgresql+psycopg://" + database.removeprefix(scheme))
     if database.startswith("sqlite:///"):
         return database
     raise ConfigurationError(
         "GoogleCloudPlatform.Database: expected postgresql://user:password@host/database"
     )
+
+
+def _quoted(url: str) -> str:
+    """The same address with user and password as SQLAlchemy wants them.
+
+    It would take an ``@`` in a password for the one before the host, and show what follows it.
+    """
+    try:
+        there = address(url)
+    except ValueError as error:
+        raise ConfigurationError(f"GoogleCloudPlatform.Database: expected {error}") from None
+    if there.user is None:
+        return there.bare
+    scheme, _, rest = there.bare.partition("://")
+    return f"{scheme}://{quote(there.user, safe='')}:{quote(there.password, safe='')}@{rest}"
 
 
 def connect(url: str) -> sql.Engine:

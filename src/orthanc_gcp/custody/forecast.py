@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -24,6 +25,9 @@ class Forecast:
     bytes: int = 0
     examples: list[str] = field(default_factory=list)
     """Some Study Instance UIDs."""
+    missed: Counter[str] = field(default_factory=Counter)
+    """Of what none of the rules wants: how much this rule's conditions have kept out, by the
+    first that was not met. No value of an attribute is in it."""
 
     def add(self, study: str, size: int) -> None:
         """Count an instance."""
@@ -45,7 +49,7 @@ def forecast(
     PublicationError
         Orthanc is away.
     """
-    matcher = Rules(rules, archive.simplified_tags)
+    matcher = Rules(rules, archive.attributes)
     found = [Forecast(rule) for rule in rules]
     rest = Forecast(None)
     for some in _portions(archive, resources):
@@ -55,6 +59,8 @@ def forecast(
                 found[rules.index(rule)].add(described.study, described.size)
             if not matching:
                 rest.add(described.study, described.size)
+                for each, rule in zip(found, rules, strict=True):
+                    each.missed[matcher.missed(rule, described)] += 1
     return [*found, rest]
 
 

@@ -6,13 +6,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 
 from orthanc_gcp.configuration import SendRule
+from orthanc_gcp.configuration.attributes import Attribute, attribute
 from orthanc_gcp.custody.archive import Description
 from orthanc_gcp.custody.ledger import Arrival
 from orthanc_gcp.custody.tables import Urgency
 
 __all__ = ["Rules"]
 
-Tags = Callable[[str], Mapping[str, str]]
+Attributes = Callable[[str, Sequence[str]], Mapping[str, str]]
+_PADDING = " \t\r\n\f\v\0"
 
 
 class Rules:
@@ -22,13 +24,13 @@ class Rules:
     ----------
     rules
         In the order of the configuration: for each account the first that matches counts.
-    all_tags
-        Orthanc's identifier -> all attributes of an instance, asked only when a rule names one
-        that Orthanc does not index.
+    attributes
+        Orthanc's identifier and the numbers that matter -> the attributes of an instance by
+        number, asked only when a rule names one that Orthanc does not index.
     """
 
-    def __init__(self, rules: Sequence[SendRule], all_tags: Tags) -> None:
-        self._rules, self._all_tags = rules, all_tags
+    def __init__(self, rules: Sequence[SendRule], attributes: Attributes) -> None:
+        self._rules, self._attributes = rules, attributes
 
     def __bool__(self) -> bool:
         return bool(self._rules)
@@ -50,21 +52,48 @@ class Rules:
             held_for = description.parents.get(rule.level) if urgency == Urgency.LIVE else None
             yield description.arrival(source, account, change, urgency, held_for)
 
-    def _matches(self, rule: SendRule, description: Description) -> bool:
-        return (
-            _any(rule.modalities, description.tags.get("Modality", ""))
-            and _any(rule.called_aet, description.origin.get("CalledAET", ""))
-            and _any(rule.remote_aet, description.origin.get("RemoteAET", ""))
-            and self._has_tags(rule, description)
-        )
+    def missed(self, rule: SendRule, description: Description) -> str:
+        """The first condition of a rule that an instance does not meet; empty if it meets all."""
+        return next((name for name, holds in self._conditions(rule, description) if not holds), "")
 
-    def _has_tags(self, rule: SendRule, description: Description) -> bool:
-        tags = description.tags
-        if any(name not in tags for name in rule.tags):
-            tags = self._all_tags(description.resource)
-        return all(_any((pattern,), tags.get(name, "")) for name, pattern in rule.tags.items())
+    def _matches(self, rule: SendRule, description: Description) -> bool:
+        return not self.missed(rule, description)
+
+    def _conditions(self, rule: SendRule, description: Description) -> Iterator[tuple[str, bool]]:
+        """Each condition, the costly ones last, and whether it holds."""
+        origin = description.origin
+        yield "Modalities", _any(rule.modalities, description.tags.get("Modality", ""))
+        yield "CalledAet", _any(rule.called_aet, origin.get("CalledAET", ""))
+        yield "RemoteAet", _any(rule.remote_aet, origin.get("RemoteAET", ""))
+        named = {name: _named(name) for name in rule.tags}
+        values = self._values(list(named.values()), description)
+        for name, pattern in rule.tags.items():
+            yield f"Tags.{name}", _any((pattern,), values.get(named[name].number, ""))
+
+    def _values(self, named: Sequence[Attribute], description: Description) -> Mapping[str, str]:
+        """The values of some attributes, by number."""
+        indexed = description.tags
+        if all(one.keyword in indexed for one in named):
+            return {one.number: indexed[one.keyword] for one in named}
+        return self._attributes(description.resource, [one.number for one in named])
+
+
+def _named(name: str) -> Attribute:
+    """What a rule names; the configuration has none that does not exist."""
+    found = attribute(name)
+    if found is None:
+        raise ValueError(name)
+    return found
 
 
 def _any(patterns: Sequence[str], value: str) -> bool:
-    """Whether a value matches one of some patterns with ``*`` and ``?``; no pattern matches all."""
-    return not patterns or any(fnmatchcase(value.strip(), pattern) for pattern in patterns)
+    """Whether a value matches one of some patterns; no pattern matches all.
+
+    As in a query (DICOM PS3.4, section C.2.2.2), one of several values is enough, and blanks that
+    pad a value do not count. Only ``*`` and ``?`` are special.
+    """
+    if not patterns:
+        return True
+    values = [one.strip(_PADDING) for one in {value, *value.split("\\")}]
+    literal = [pattern.replace("[", "[[]") for pattern in patterns]
+    return any(fnmatchcase(one, pattern) for one in values for pattern in literal)

@@ -22,10 +22,11 @@ from orthanc_gcp.doctor.checks import (
 from orthanc_gcp.doctor.findings import Finding
 from orthanc_gcp.doctor.orthanc import Site
 from orthanc_gcp.doctor.script import Script, ScriptError
+from orthanc_gcp.errors import ConfigurationError
 
 __all__ = ["examine_custody"]
 
-_CORRECT = "correct the rule in Orthanc's configuration, then restart Orthanc"
+_CORRECT = "correct it in Orthanc's configuration, then restart Orthanc"
 _LOOPBACK = ("", "localhost", "127.0.0.1", "::1")
 _WEEK = timedelta(days=7)
 _IMPORT_WITHIN = 60
@@ -127,16 +128,17 @@ def _worker_python(site: Site) -> tuple[str, str]:
 
 def _database(site: Site) -> str:
     _needs_rules(site)
-    if wrong := _problems(site.settings, "Database"):
-        raise CheckFailedError("; ".join(map(str, wrong)), "correct Database")
     try:
         from sqlalchemy import make_url
 
-        from orthanc_gcp.custody.database import url_of
+        from orthanc_gcp.custody.database import url_for
     except ModuleNotFoundError as error:
         remedy = f"{sys.executable} -m pip install 'orthanc-gcp[worker]'"
         raise UnknownError(f"{error.name} is not installed here", remedy) from None
-    url = make_url(url_of(site.settings.section.database, site.settings.storage_folder))
+    try:
+        url = make_url(url_for(site.settings))
+    except ConfigurationError as error:
+        raise CheckFailedError(str(error), _CORRECT) from None
     if url.get_backend_name() == "sqlite":
         return _file(Path(url.database or ""))
     return _server(site.settings)
@@ -159,9 +161,9 @@ def _file(file: Path) -> str:
 def _server(settings: Settings) -> str:
     import sqlalchemy as sql
 
-    from orthanc_gcp.custody.database import connect, url_of
+    from orthanc_gcp.custody.database import connect, url_for
 
-    engine = connect(url_of(settings.section.database, settings.storage_folder))
+    engine = connect(url_for(settings))
     place = f"{engine.url.host or 'a local socket'}/{engine.url.database}"
     try:
         with engine.connect() as connection:

@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import quote, urlencode
 
 import urllib3
 from urllib3 import exceptions
 
 from orthanc_gcp.connections import fault, pools, proxy_of, tls_context
 from orthanc_gcp.errors import StoreError
-from orthanc_gcp.secrecy import readable
+from orthanc_gcp.secrecy import printable, readable
 from orthanc_gcp.store.answers import Result, judge, limit_of_answer
 from orthanc_gcp.store.early import listen_while_sending
 from orthanc_gcp.store.refusals import refusal
@@ -321,8 +321,7 @@ class DicomStore:
         return StoreError(f"{self._named(what)}: {words}", reason="protocol", retryable=True)
 
     def _named(self, what: str) -> str:
-        parts = urlsplit(self.url)
-        place = readable(parts.netloc.rpartition("@")[2] + parts.path.removesuffix("/dicomWeb"))
+        place = printable(self.url).partition("://")[2].removesuffix("/dicomWeb")
         return f"{what} at {place}" if what else place
 
 

@@ -10,8 +10,7 @@ import typer
 from orthanc_gcp.clock import SystemClock
 from orthanc_gcp.configuration import Backfill
 from orthanc_gcp.errors import PublicationError
-from orthanc_gcp.orthanc_rest import OrthancRest
-from orthanc_gcp.terminal.opening import Config, fail, opened, settings_of
+from orthanc_gcp.terminal.opening import Config, fail, opened, orthanc_at, settings_of
 
 __all__ = ["backfill"]
 
@@ -41,7 +40,7 @@ def backfill(
     if pause + resume + restart + status > 1:
         fail("expected one of --pause, --resume, --restart and --status")
     settings = settings_of(config)
-    rest = OrthancRest(orthanc, timeout=30, ca_certificates=settings.ca_certificates)
+    rest = orthanc_at(orthanc, settings)
     with opened(settings) as ledger:
         from orthanc_gcp.custody.archive import Archive
         from orthanc_gcp.custody.backlog import Backlog

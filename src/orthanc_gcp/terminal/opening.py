@@ -13,13 +13,15 @@ from orthanc_gcp import configuration
 from orthanc_gcp.configuration import Settings
 from orthanc_gcp.configuration.files import folder_of, read_files
 from orthanc_gcp.errors import ConfigurationError, GcpError
+from orthanc_gcp.orthanc_rest import OrthancRest
+from orthanc_gcp.secrecy import printable
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
     from orthanc_gcp.custody.ledger import Ledger
 
-__all__ = ["AsJson", "Config", "fail", "opened", "settings_of", "the_account"]
+__all__ = ["AsJson", "Config", "fail", "opened", "orthanc_at", "settings_of", "the_account"]
 
 Config = Annotated[Path, typer.Argument(help="Orthanc's configuration: a file, or a folder.")]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON instead of words.")]
@@ -39,6 +41,14 @@ def settings_of(config: Path) -> Settings:
         fail(str(error))
 
 
+def orthanc_at(url: str, settings: Settings) -> OrthancRest:
+    """Orthanc's REST API; ends the command when its address cannot be read."""
+    try:
+        return OrthancRest(url, timeout=30, ca_certificates=settings.ca_certificates)
+    except ConfigurationError as error:
+        fail(str(error))
+
+
 @contextmanager
 def opened(settings: Settings) -> Iterator[Ledger]:
     """The ledger; ends the command when there is none, or its database goes away."""
@@ -50,9 +60,7 @@ def opened(settings: Settings) -> Iterator[Ledger]:
     except ModuleNotFoundError as error:
         fail(f"{error.name} is not installed: pip install 'orthanc-gcp[worker]'")
     try:
-        engine = database.connect(
-            database.url_of(settings.section.database, settings.storage_folder)
-        )
+        engine = database.connect(database.url_for(settings))
     except GcpError as error:
         fail(str(error))
     try:
@@ -91,4 +99,5 @@ def _place(engine: Engine) -> str:
     """Where a database is, without a password."""
     if engine.dialect.name == "sqlite":
         return str(engine.url.database)
-    return engine.url.set(drivername="postgresql").render_as_string(hide_password=True)
+    url = engine.url.set(drivername="postgresql").render_as_string(hide_password=True)
+    return printable(url)

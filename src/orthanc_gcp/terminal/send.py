@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from orthanc_gcp.configuration import SendRule, Settings
 from orthanc_gcp.errors import PublicationError
-from orthanc_gcp.terminal.opening import Config, fail, opened, settings_of, the_account
+from orthanc_gcp.terminal.opening import Config, fail, opened, orthanc_at, settings_of, the_account
 from orthanc_gcp.terminal.words import count
 
 if TYPE_CHECKING:
@@ -47,14 +47,15 @@ def send(
 ) -> None:
     """Have the worker send what Orthanc has, before what it backfills and after what comes in."""
     settings = settings_of(config)
+    if to in settings.rejected:
+        fail(settings.rejections[to])
     the_account(to, [one.name for one in settings.accounts])
     for resource in resources or []:
         if not resource.replace("-", "").isalnum():
             fail(f"Orthanc has no resource {resource}: expected its own identifiers, not UIDs")
     try:
         if dry_run:
-            rules = [SendRule(to=to)] if to else settings.rules
-            _tell(_archive(settings, orthanc), rules, resources)
+            _dry_run(settings, _archive(settings, orthanc), to, resources)
         elif to and resources:
             _send(settings, orthanc, to, resources)
         else:
@@ -77,26 +78,45 @@ def _send(settings: Settings, orthanc: str, account: str, resources: list[str]) 
 
 def _archive(settings: Settings, orthanc: str) -> Archive:
     from orthanc_gcp.custody.archive import Archive
-    from orthanc_gcp.orthanc_rest import OrthancRest
 
-    rest = OrthancRest(orthanc, timeout=30, ca_certificates=settings.ca_certificates)
-    return Archive(rest, settings.storage_folder)
+    return Archive(orthanc_at(orthanc, settings), settings.storage_folder)
 
 
-def _tell(archive: Archive, rules: Sequence[SendRule], resources: list[str] | None) -> None:
+def _dry_run(
+    settings: Settings, archive: Archive, to: str | None, resources: list[str] | None
+) -> None:
     from orthanc_gcp.custody.forecast import forecast
 
-    for each in forecast(archive, rules, resources):
-        typer.echo(_line(each))
-        for study in each.examples:
-            typer.echo(f"  such as study {study}")
+    if settings.rule_problems and not to:
+        # What a rule with a mistake in it was meant to send can only be guessed.
+        fail("\n".join(map(str, settings.rule_problems)))
+    rules = (SendRule(to=to),) if to else settings.rules
+    *told, rest = forecast(archive, rules, resources)
+    for each, rule in zip(told, rules, strict=True):
+        _print(f"to {rule.to} ({_conditions(rule)})", each)
+        if rule.to in settings.rejections:
+            typer.echo(f"  waits until this is mended: {settings.rejections[rule.to]}")
+    _print("to nobody", rest)
+    if rest.instances:
+        for line in _reasons(told, rules):
+            typer.echo(f"  {line}")
+    for problem in settings.sending_problems:
+        typer.echo(f"nothing is sent until this is mended: {problem}")
 
 
-def _line(told: Forecast) -> str:
-    size = f"{count(told.instances, 'instance')}, {told.bytes:,} bytes"
-    if told.rule is None:
-        return f"to nobody: {size}"
-    return f"to {told.rule.to} ({_conditions(told.rule)}): {size}"
+def _print(where: str, told: Forecast) -> None:
+    typer.echo(f"{where}: {count(told.instances, 'instance')}, {told.bytes:,} bytes")
+    for study in told.examples:
+        typer.echo(f"  such as study {study}")
+
+
+def _reasons(told: Sequence[Forecast], rules: Sequence[SendRule]) -> Iterator[str]:
+    """Why nobody gets the rest."""
+    if not rules:
+        yield 'there is no rule: "Send" of the configuration is empty'
+    for number, (each, rule) in enumerate(zip(told, rules, strict=True)):
+        missed = ", ".join(f"{name} {times:,}" for name, times in each.missed.most_common())
+        yield f"Send[{number}], to {rule.to}: not met are {missed}"
 
 
 def _conditions(rule: SendRule) -> str:

@@ -54,10 +54,10 @@ def status(
         names = [account.name for account in settings.accounts]
 
         def look() -> Told:
-            problems = reports.delays(names)
+            problems = {**reports.delays(names), **settings.rejections}
             return {
                 "Worker": living(ledger.engine),
-                "Accounts": reports.overview(names, problems),
+                "Accounts": reports.overview({*names, *problems}, problems),
             }
 
         if watch:

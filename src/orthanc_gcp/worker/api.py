@@ -92,7 +92,8 @@ class Api:
 
     def overview(self) -> list[dict[str, Any]]:
         """What ``/transfers`` answers."""
-        return self._reports.overview(self._accounts, self._problems())
+        problems = self._problems()
+        return self._reports.overview({*self._accounts, *problems}, problems)
 
     # Starlette runs what is no coroutine on a thread: the database may be waited for.
 

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = ["worker"]
 
+_log = logging.getLogger(__name__)
+
 SECRET = "ORTHANC_GCP_WORKER_SECRET"  # noqa: S105 -- a variable's name
 NOT_CONFIGURED, NOT_INSTALLED = 2, 3
 """Exit codes for what a new start would not mend."""
@@ -62,6 +64,8 @@ def worker(
     logging.getLogger("orthanc_gcp").setLevel(logging.INFO)
     try:
         settings = configuration.read(read_files(config), folder_of(config))
+        for problem in settings.problems:
+            _log.log(logging.ERROR if problem.error else logging.WARNING, "%s", problem)
         rest = OrthancRest(
             orthanc,
             timeout=_TIMEOUT,

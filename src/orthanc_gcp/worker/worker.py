@@ -72,11 +72,9 @@ class Worker:
         self._clock = SystemClock()
         self._stopping = threading.Event()
         self._work = threading.Event()
-        self._engine = database.connect(
-            database.url_of(settings.section.database, settings.storage_folder)
-        )
+        self._engine = database.connect(database.url_for(settings))
         self.ledger = Ledger(self._engine)
-        self._name = name
+        self._name, self._rejections = name, settings.rejections
         self._membership: Membership | None = None
         self.reports = Reports(self.ledger)
         self._paused: set[str] = set()
@@ -97,7 +95,7 @@ class Worker:
         )
         witness = Witness(self.ledger, self.destinations, self._must_stop)
         self._workflows = Workflows(self._engine, name, carrier, witness, self._work.set)
-        rules = Rules(settings.rules, archive.simplified_tags)
+        rules = Rules(settings.rules, archive.attributes)
         self._follower = Follower(
             self.ledger,
             archive,
@@ -288,17 +286,19 @@ class Worker:
         self._work.set()
 
     def _overview(self) -> list[dict[str, Any]]:
-        return self.reports.overview(self.destinations, self._problems())
+        problems = self._problems()
+        return self.reports.overview(problems, problems)
 
     def _problems(self) -> dict[str, str | None]:
         """What keeps each account from being sent to just now."""
-        return {name: one.pace.problem for name, one in self.destinations.items()}
+        paces = {name: one.pace.problem for name, one in self.destinations.items()}
+        return {**paces, **self._rejections}
 
     def _urgencies(self) -> Collection[Urgency]:
         return tuple(Urgency) if self.backfill.open() else _AHEAD_OF_BACKFILL
 
     def _destination(self, settings: Settings, account: Account) -> Destination:
-        url = settings.dicomweb_url(account)
+        url, upsert = settings.dicomweb_url(account), settings.dicomweb_url(account, "v1beta1")
         caps = []
         if account.max_bytes_per_second:
             caps.append(self._allowance(f"{account.name}:bytes", account.max_bytes_per_second))
@@ -313,7 +313,7 @@ class Worker:
         return Destination(
             account=account.name,
             store=store_of(settings, account, self._tokens, url),
-            upsert=store_of(settings, account, self._tokens, url.replace("/v1/", "/v1beta1/", 1)),
+            upsert=store_of(settings, account, self._tokens, upsert),
             pace=Pace(self._clock, account.max_connections),
             replaces=account.on_conflict == "Replace",
             verify=account.verify,
