@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from orthanc_gcp.connections import Proxy as Address
 from orthanc_gcp.errors import TokenError
 from orthanc_gcp.transport import LONGEST_ANSWER, Transport
 from tests.support import token_server as answers
@@ -120,7 +121,7 @@ def test_a_private_authority(tls_server):
 
 def test_an_unknown_authority(tls_server):
     error = failure(tls_server[0].url)
-    assert error.reason == "tls"
+    assert (error.reason, error.fault) == ("tls", "tls_authority")
     assert "unable to get local issuer certificate, check HttpsCACertificates" in str(error)
 
 
@@ -160,14 +161,37 @@ def test_a_proxy_for_https_with_a_password(tls_server):
 def test_a_proxy_that_refuses(tls_server):
     with Proxy(credentials="user:other") as proxy:
         error = failure(tls_server[0].url, proxy=f"http://user:wrong@127.0.0.1:{proxy.port}")
-    assert error.reason == "proxy"
-    assert "the proxy refuses or cannot be reached" in str(error)
+    assert (error.reason, error.fault) == ("proxy", "proxy_authentication")
+    where = f"the proxy 127.0.0.1:{proxy.port} (HttpProxy in Orthanc's configuration)"
+    assert str(error).endswith(f"{where} refuses the user or password (407)")
     assert "wrong" not in str(error)
 
 
 def test_a_proxy_that_is_not_there(token_server):
     error = failure(token_server.url, proxy=f"127.0.0.1:{free_port()}")
-    assert error.reason == "proxy"
+    assert (error.reason, error.fault) == ("proxy", "proxy_connection")
+    assert "cannot be reached (Connection refused)" in str(error)
+
+
+@pytest.mark.parametrize("address", ["socks5://127.0.0.1:1", "127.0.0.1:99999", "[::1", "http://"])
+def test_an_address_that_is_not_that_of_a_proxy(token_server, monkeypatch, address):
+    monkeypatch.setenv("all_proxy", address)
+    error = failure(token_server.url)
+    assert (error.reason, error.fault) == ("proxy", "proxy_address")
+    assert "(all_proxy in the environment) cannot be used" in str(error)
+
+
+def test_an_error_names_the_address_without_its_secrets():
+    port = free_port()
+    error = failure(f"http://me:secret@127.0.0.1:{port}/token?key=secret")
+    assert error.url == f"http://127.0.0.1:{port}/token"
+    assert "secret" not in str(error)
+
+
+def test_a_proxy_is_shown_without_its_password():
+    proxy = Address("http://me:secret@10.0.0.1:3128", "https_proxy")
+    assert str(proxy) == "the proxy 10.0.0.1:3128 (https_proxy in the environment)"
+    assert "secret" not in repr(proxy)
 
 
 def test_the_proxy_of_the_environment(token_server, monkeypatch):

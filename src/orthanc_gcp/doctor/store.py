@@ -60,14 +60,46 @@ class Store:
         """Those of some permissions that the identity has (``testIamPermissions``)."""
         body = json.dumps({"permissions": wanted}).encode()
         answer = self.ask(":testIamPermissions", "POST", body, {"Content-Type": "application/json"})
-        granted = json.loads(answer.data or b"{}").get("permissions", [])
-        return {str(name) for name in granted}
+        granted = self.parsed(answer)
+        names = granted.get("permissions", []) if isinstance(granted, dict) else []
+        return {str(name) for name in names} if isinstance(names, list) else set()
+
+    @staticmethod
+    def parsed(answer: Answer) -> Any:
+        """The JSON of an answer; None where it is empty.
+
+        Raises
+        ------
+        StoreError
+            It is something else: this is not Google.
+        """
+        try:
+            return json.loads(answer.data) if answer.data.strip() else None
+        except (ValueError, RecursionError):
+            raise _stranger(answer) from None
+
+
+def _stranger(answer: Answer) -> StoreError:
+    """An answer that is not Google's: 404 for its address, anything else of a page on the way."""
+    kind = answer.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    page = kind == "text/html" or answer.data.lstrip()[:1] == b"<"
+    what = "a web page" if page else readable(kind) or "something"
+    reason = "web_page" if page and answer.status != 404 else "not_google"
+    return StoreError(
+        f"the answer is {answer.status} with {what}: this is not the address of a DICOM store",
+        reason=reason,
+        status=answer.status,
+    )
 
 
 def _refusal(answer: Answer) -> StoreError:
     status, message = google_error(answer)
+    if not status and answer.status in (404, 405):
+        return _stranger(answer)
     reason = _reason(answer) or status or f"http_{answer.status}"
     words = readable(message) if message else f"without a reason ({len(answer.data)} bytes)"
+    if 300 <= answer.status < 400:
+        words = "it redirects elsewhere, which Google's API does not do"
     return StoreError(
         f"Google answered {answer.status}: {words}", reason=reason, status=answer.status
     )
