@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import socket
 import ssl
@@ -202,6 +203,20 @@ def test_the_proxy_of_the_environment(token_server, monkeypatch):
         monkeypatch.setenv("no_proxy", "127.0.0.1")
         assert ask(token_server.url).status == 200
         assert len(proxy.requests) == 1
+
+
+def test_a_connection_that_nobody_takes():
+    """As a firewall that drops what it does not like."""
+    with socket.socket() as listener, contextlib.ExitStack() as waiting:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        for _ in range(4):
+            client = waiting.enter_context(socket.socket())
+            client.setblocking(False)
+            client.connect_ex(listener.getsockname())
+        error = failure(f"http://127.0.0.1:{listener.getsockname()[1]}/", timeout=0.5)
+    assert (error.reason, error.fault) == ("timeout", "timeout_connect")
+    assert "no connection within 0.5 s" in str(error)
 
 
 # -- HttpVerbose ------------------------------------------------------------------------------

@@ -143,8 +143,11 @@ def _unusable(authorities: Path | None, error: OSError) -> str:
     """What a file is that holds no authorities."""
     if not isinstance(error, ssl.SSLError) or authorities is None:
         return error.strerror or str(error)
-    with authorities.open("rb") as file:
-        content = file.read(1 << 20)
+    try:
+        with authorities.open("rb") as file:
+            content = file.read(1 << 20)
+    except OSError as gone:
+        return gone.strerror or str(gone)
     if not content.strip():
         return "the file is empty"
     if content.startswith((b"\x30\x81", b"\x30\x82")):  # a SEQUENCE of ASN.1
@@ -193,6 +196,8 @@ def fault(error: exceptions.HTTPError, limit: float, proxy: Proxy | None = None)
         return "dns", "the host name cannot be resolved, check DNS and HttpProxy"
     if isinstance(error, exceptions.NewConnectionError):
         return "connection", f"no connection ({_innermost(error)})"
+    if isinstance(error, exceptions.ConnectTimeoutError):
+        return "timeout_connect", f"no connection within {limit:g} s{through}"
     if isinstance(error, exceptions.TimeoutError) or isinstance(_cause(error), TimeoutError):
         return "timeout", f"no complete answer within {limit:g} s{through}"
     if isinstance(error, exceptions.SSLError):

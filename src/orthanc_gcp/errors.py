@@ -102,7 +102,7 @@ class TokenError(GcpError):
 def general(fault: str) -> str:
     """What the trouble is with, of the name of a fault below HTTP."""
     kind = fault.partition("_")[0]
-    return kind if kind in ("dns", "proxy", "tls") else fault
+    return kind if kind in ("dns", "proxy", "timeout", "tls") else fault
 
 
 class PublicationError(GcpError):

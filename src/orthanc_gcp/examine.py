@@ -20,7 +20,12 @@ from orthanc_gcp.errors import ConfigurationError
 
 __all__ = ["check"]
 
-_COLOURS = {Result.PASSED: "green", Result.FAILED: "red", Result.SKIPPED: "dim"}
+_COLOURS = {
+    Result.PASSED: "green",
+    Result.FAILED: "red",
+    Result.SKIPPED: "dim",
+    Result.UNKNOWN: "yellow",
+}
 
 
 def check(

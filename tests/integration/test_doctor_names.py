@@ -110,3 +110,27 @@ def test_a_wrong_host_of_the_proxy(tmp_path):
     assert "it is that of the proxy proxi.hospital.test:3128 (HttpProxy in" in line["Cause"]
     assert "its host name is wrong" in line["Mend"]
     assert "secret" not in str(line)
+
+
+def test_a_machine_without_a_way_out(tmp_path):
+    line = failed(tmp_path, "x.test", {}, "https://192.0.2.1/v1/")
+    assert line["Check"] == "connection"
+    assert "unreachable" in line["Cause"]
+    assert "give this machine a way to 192.0.2.1" in line["Mend"]
+
+
+def test_google_without_encryption(tmp_path):
+    line = failed(
+        tmp_path, "healthcare.googleapis.com", {}, "http://healthcare.googleapis.com:8080/v1/"
+    )
+    assert line["Check"] == "TLS"
+    assert "access tokens would cross the network to healthcare.googleapis.com" in line["Cause"]
+    assert line["Mend"] == "write https:// instead of http:// in BaseUrl"
+
+
+def test_a_port_of_google_that_is_not_for_https(tmp_path):
+    line = failed(
+        tmp_path, "healthcare.googleapis.com", {}, "https://healthcare.googleapis.com:8080/v1/"
+    )
+    assert "speaks http on port 8080, not https" in line["Cause"]
+    assert "take the port out of BaseUrl" in line["Mend"]

@@ -23,7 +23,7 @@ from tests.support.emulator import STORE_PATH, Emulator
 from tests.support.keys import write
 from tests.support.orthanc import free_port
 from tests.support.proxy import Proxy
-from tests.support.raw_server import Behaviour, RawServer, answer, says
+from tests.support.raw_server import Behaviour, RawServer, answer, says, stall
 from tests.support.token_server import TokenServer
 
 NOBODY = 65534
@@ -324,13 +324,13 @@ MAKERS: dict[str, Callable[[Case], Any]] = {
     "file-cut": content('{"type": "service_account", "pri'),
     "file-a-web-page": content("<!DOCTYPE html><html>Sign in</html>"),
     "file-a-pem": content("-----BEGIN PRIVATE KEY-----"),
-    "file-a-p12": lambda case: (
+    "file-a-pfx": lambda case: (
         content("")(case),
         Path(case.account["ServiceAccountFile"]).write_bytes(b"\x30\x82\x09\x80" + bytes(99)),
     ),
-    "file-base64": lambda case: content(base64.b64encode(json.dumps(case.key()).encode()).decode())(
-        case
-    ),
+    "file-still-encoded": lambda case: content(
+        base64.b64encode(json.dumps(case.key()).encode()).decode()
+    )(case),
     "file-a-token": content("ya29.a0AfH6\n"),
     "file-an-api-key": content("AIzaSyD-0123456789\n"),
     "file-of-gcloud": content("[core]\naccount = me@x.y\n"),
@@ -342,6 +342,7 @@ MAKERS: dict[str, Callable[[Case], Any]] = {
         "user.json", {"token": "ya29.x"}, "AuthorizedUserFile"
     ),
     "key-damaged": key_with(lambda pem: pem[:100] + pem[101:]),
+    "file-of-unknown-type": content({"type": "gdch_service_account"}, "CredentialsFile"),
     "key-unusable": lambda case: case.credential("key.json", case.key(private_key="-----BEGIN")),
     "key-escaped": key_with(lambda pem: pem.replace("\n", "\\n")),
     "key-in-wrong-lines": key_with(lambda pem: pem.replace("\n", "\n\n")),
@@ -363,12 +364,24 @@ MAKERS: dict[str, Callable[[Case], Any]] = {
         HttpProxy=f"127.0.0.1:{case.server(says(WANTS_USER))}"
     ),
     "proxy-forbids": lambda case: case.whole.update(HttpProxy=f"127.0.0.1:{case.proxy(FORBIDS)}"),
+    "proxy-of-environment-forbids": lambda case: case.monkeypatch.setenv(
+        "HTTPS_PROXY", f"http://127.0.0.1:{case.proxy(FORBIDS)}"
+    ),
     "proxy-speaks-http": lambda case: (
         case.https(),
         case.whole.update(HttpProxy=f"https://127.0.0.1:{case.google.port}"),
     ),
     "proxy-speaks-https": lambda case: case.whole.update(
         HttpProxy=f"http://127.0.0.1:{case.proxy(answer(), tls=True)}"
+    ),
+    "proxy-of-another-kind": lambda case: (
+        case.section.update(Timeout=1),
+        case.whole.update(HttpProxy=f"127.0.0.1:{case.proxy(b'SSH-2.0-OpenSSH_9.2')}"),
+    ),
+    "proxy-silent": lambda case: (
+        case.section.update(Timeout=1),
+        case.https(),
+        case.whole.update(HttpProxy=f"127.0.0.1:{case.server(lambda at, _: stall(at))}"),
     ),
     "proxy-socks": socks_for_all,
     "no-proxy": kept_from_the_proxy,
@@ -420,6 +433,9 @@ MAKERS: dict[str, Callable[[Case], Any]] = {
     "token-https": lambda case: case.account.update(
         TokenUri=case.google.token_uri.replace("http:", "https:")
     ),
+    "token-authority-unknown": lambda case: case.account.update(
+        TokenUri=f"https://127.0.0.1:{case.server(says(answer()), tls=True)}/token"
+    ),
     "token-slow": lambda case: (
         case.token_endpoint(answers.hanging),
         case.section.update(Timeout=1),
@@ -427,6 +443,7 @@ MAKERS: dict[str, Callable[[Case], Any]] = {
     "token-refused": lambda case: case.account.update(
         TokenUri=f"http://127.0.0.1:{free_port()}/token"
     ),
+    "sts-refused": lambda case: external(case, token_url=f"http://127.0.0.1:{free_port()}/v1"),
     "audience-wrong": lambda case: external(
         case, audience="//iam.googleapis.com/projects/1/locations/global/workloadIdentityPools/x"
     ),
@@ -439,6 +456,11 @@ MAKERS: dict[str, Callable[[Case], Any]] = {
     "scope-missing": lambda case: case.google.switch(
         grantedScopes=["https://www.googleapis.com/auth/devstorage.read_only"]
     ),
+    "token-not-taken": lambda case: (
+        case.account.update(SelfSignedJwt=True),
+        case.google.switch(deletedKeys=[case.key()["private_key_id"]]),
+    ),
+    "store-server-error": lambda case: case.google_is(answer(b"", "502 Bad Gateway")),
     "api-disabled": lambda case: case.google.switch(disabledApi=True),
     "quota-project-denied": quota_project_denied,
     "base-url-without-version": base_url("/"),

@@ -41,12 +41,17 @@ class Circumstances:
         return _member(self.email)
 
     @property
-    def source(self) -> str:
-        """Who asks to impersonate, as IAM policies spell it."""
+    def own_email(self) -> str | None:
+        """Whose credential it is: before any impersonation."""
         credentials = self.identity and self.identity.credentials
         source = getattr(credentials, "_source_credentials", credentials)
         email = getattr(source, "service_account_email", None) or getattr(source, "account", None)
-        return _member(email if isinstance(email, str) else None)
+        return email if isinstance(email, str) and "@" in email else None
+
+    @property
+    def source(self) -> str:
+        """The same, as IAM policies spell it."""
+        return _member(self.own_email)
 
     @property
     def key_project(self) -> str:
@@ -69,7 +74,7 @@ class Circumstances:
 
 
 def _member(email: str | None) -> str:
-    if email is None or "@" not in email:
+    if email is None:
         return "MEMBER"
     kind = "serviceAccount" if email.endswith(".gserviceaccount.com") else "user"
     return f"{kind}:{email}"

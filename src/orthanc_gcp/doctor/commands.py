@@ -30,7 +30,7 @@ def filled(text: str, about: Circumstances) -> str:
     account = about.account
     values = {
         "again": LOGIN if _is_user(about) else "make a new key: " + NEW_KEY,
-        "email": about.email or f"ACCOUNT@{account.project}.iam.gserviceaccount.com",
+        "email": about.own_email or f"ACCOUNT@{account.project}.iam.gserviceaccount.com",
         "target": account.impersonate_service_account or about.email or "TARGET",
         "source": about.source,
         "user": user_name(),

@@ -25,8 +25,7 @@ def closer(error: GcpError, about: Circumstances) -> GcpError:
     elif error.fault in ("proxy_tls", "proxy_protocol", "proxy_timeout") and way.proxy:
         found = _proxy_scheme(way.proxy, way.patience)
     elif error.fault in ("protocol", "timeout", "truncated") or error.reason == "tls":
-        through = _proxy_scheme(way.proxy, way.patience) if way.proxy else None
-        found = through or _scheme(way) or _certificate(error, way)
+        found = _tunnel(way) or _scheme(way) or _certificate(error, way)
     elif error.fault == "http_400":  # what some servers of https answer to http
         found = _scheme(way)
     if found is None:
@@ -48,6 +47,18 @@ def _name(error: TokenError, way: Way, about: Circumstances) -> tuple[str, str]:
     servers = network.name_servers()
     named = f"name server {', '.join(servers)}" if servers else "no name server"
     return error.fault, f"{words}, nor is any other; /etc/resolv.conf names {named}"
+
+
+def _tunnel(way: Way) -> tuple[str, str] | None:
+    """Whether a proxy opens no way at all, although it can be connected to."""
+    proxy = way.proxy
+    if proxy is None or way.parts.scheme != "https":
+        return None
+    found = _proxy_scheme(proxy, way.patience)
+    if found is None and proxy.parts.scheme != "https" and not network.tunnels(way):
+        words = f"{proxy} does not answer as an HTTP proxy, it opens no way to {way.host}"
+        return "proxy_silent", words
+    return found
 
 
 def _proxy_scheme(proxy: Proxy, patience: float) -> tuple[str, str] | None:

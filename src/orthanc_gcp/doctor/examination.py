@@ -18,6 +18,7 @@ from orthanc_gcp.doctor.diagnosis import closer
 from orthanc_gcp.doctor.file_remedies import close_to_others
 from orthanc_gcp.doctor.findings import Finding, Result
 from orthanc_gcp.doctor.network import Way
+from orthanc_gcp.doctor.places import is_google
 from orthanc_gcp.doctor.remedies import mend
 from orthanc_gcp.doctor.store import Store
 from orthanc_gcp.errors import GcpError, StoreError, TokenError
@@ -155,7 +156,8 @@ def _proxy(about: Circumstances) -> str:
     else:
         if answer.status == 407:
             raise TokenError(way.proxy.unauthorized, fault="proxy_authentication", url=way.url)
-    return f"{way.proxy} lets requests through"
+        return f"{way.proxy} lets requests through"
+    return f"{way.proxy} is there"
 
 
 def _connection(about: Circumstances) -> str:
@@ -170,6 +172,11 @@ def _connection(about: Circumstances) -> str:
 
 def _tls(about: Circumstances) -> str:
     way = _way(about)
+    if way.parts.scheme != "https" and is_google(way.url):
+        raise CheckFailedError(
+            f"BaseUrl is http://: access tokens would cross the network to {way.host} unencrypted",
+            "write https:// instead of http:// in BaseUrl",
+        )
     if way.parts.scheme != "https":
         raise NotApplicableError("BaseUrl is not https://")
     if not about.settings.orthanc.https_verify_peers:
@@ -295,7 +302,8 @@ def _permissions(about: Circumstances) -> str:
         raise CheckFailedError(cause, grant(about, *roles))
     cause += ", or the store does not exist"
     remedy = grant(about, "roles/healthcare.dicomEditor")
-    if about.key_project and about.key_project != about.account.project:
+    number = about.account.project.isdigit()  # which Google takes too
+    if about.key_project not in ("", about.account.project) and not number:
         cause += (
             f"; the identity is of project {about.key_project}, the store is looked for in "
             f"project {about.account.project} (Project)"

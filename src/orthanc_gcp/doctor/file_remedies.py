@@ -127,7 +127,11 @@ _FILES: dict[str, dict[str, Remedy]] = {
         "again in a browser; if there is none, {again}"
     },
     "base64": {"": "decode the file: base64 -d FILE > KEY.json, and name KEY.json"},
-    "wrong_type": {"": "use the option that the message names, or CredentialsFile for any type"},
+    "wrong_type": {
+        "which belongs in": "use the option that the message names, or CredentialsFile for any "
+        "type",
+        "": _KEY_OR_LOGIN,
+    },
     "missing_field": {
         ": service_account_impersonation_url is": LOGIN + " --impersonate-service-account=TARGET",
         "": "the file is not complete: {again}",

@@ -34,6 +34,7 @@ __all__ = [
     "resolved",
     "speaks_http",
     "speaks_tls",
+    "tunnels",
 ]
 
 _PORTS = {"http": 80, "https": 443}
@@ -125,6 +126,13 @@ def name_servers(file: Path = Path("/etc/resolv.conf")) -> list[str]:
 
 
 # -- What speaks there ------------------------------------------------------------------------
+
+
+def tunnels(way: Way) -> bool:
+    """Whether the proxy of a way opens it."""
+    with contextlib.suppress(OSError, HTTPException), _connected(way):
+        return True
+    return False
 
 
 def speaks_http(way: Way) -> bool:

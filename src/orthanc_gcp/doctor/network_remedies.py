@@ -64,6 +64,8 @@ def _no_name(error: TokenError, about: Circumstances) -> str:
 
 def _no_connection(error: TokenError, about: Circumstances) -> str:
     correct, host = _correct(error, about), urlsplit(error.url).netloc
+    if "unreachable" in str(error) or "No route" in str(error):
+        return f"give this machine a way to {host} (ip route get), or let HttpProxy name a proxy"
     if correct:
         remedy = f"{correct}, start what is to answer there, or open the firewall to {host}"
     else:
@@ -99,6 +101,8 @@ def _speaks_https(error: TokenError, about: Circumstances) -> str:
 
 def _speaks_http(error: TokenError, about: Circumstances) -> str:
     place = about.place(error.url)
+    if place is not None and about.way(error.url).port != 443 and is_google(error.url):
+        return f"take the port out of {place.option}{place.instead}"
     if place is None or is_google(error.url):
         return (
             "something answers in the place of Google: log in to the network, or let HttpProxy "
@@ -152,6 +156,7 @@ _NETWORK: dict[str, str | Callable[[TokenError, Circumstances], str]] = {
     "dns_one": _one_name,
     "connection": _no_connection,
     "timeout": _hold_up,
+    "timeout_connect": _no_connection,
     "truncated": _BREAK_OFF,
     "protocol": _BREAK_OFF,
     "encrypted": _speaks_https,
@@ -176,7 +181,7 @@ def _of_proxy(error: TokenError, proxy: Proxy) -> str:
             f"correct {proxy.option} in the environment of Orthanc (systemctl edit orthanc), or "
             "let HttpProxy in Orthanc's configuration name the proxy"
         )
-    host = urlsplit(error.url).netloc
+    host = urlsplit(error.url).hostname or ""
     return {
         "proxy_authentication": f"{correct}: http://USER:PASSWORD@HOST:PORT, with special "
         "characters as %40 and the like",

@@ -77,9 +77,9 @@ _METADATA = {
 def _vouch(_: str, about: Circumstances) -> str:
     """An ``invalid_grant`` or ``unauthorized_client`` whose words tell no more."""
     kind = about.identity.kind if about.identity else ""
-    if kind.startswith("external account"):
+    if "external account" in kind:
         return "see who vouches for this identity (" + _POOL + ")"
-    if kind == "service account":
+    if kind.endswith("service account"):
         return (
             "see that the key in use is enabled and of this account: gcloud iam service-accounts "
             "keys list --iam-account={email}; if not, {again}"
@@ -98,6 +98,7 @@ _TOKENS: dict[str, dict[str, Remedy]] = {
         + NEW_KEY,
         "Signature": "the key was deleted or disabled: make a new one: " + NEW_KEY,
         "expired or revoked": "log in again: " + LOGIN,
+        "audience": "leave TokenUri out: Google only takes what is signed for its own",
         "stale to sign-in": "have the subject token renewed: it is too old when it is read",
         "credential's issuer": "see that Google can reach the issuer, or upload its keys to the "
         "provider (" + _POOL + ")",
@@ -119,7 +120,8 @@ _TOKENS: dict[str, dict[str, Remedy]] = {
         "must exist and be enabled: " + _POOL
     },
     "PERMISSION_DENIED": {
-        "disabled": "gcloud services enable iamcredentials.googleapis.com",
+        "disabled": "gcloud services enable iamcredentials.googleapis.com --project=PROJECT, with "
+        "the project that the message names",
         "": "allow the impersonation: gcloud iam service-accounts "
         "add-iam-policy-binding {target} --member={source} "
         "--role=roles/iam.serviceAccountTokenCreator",
@@ -173,6 +175,13 @@ def _of_store(error: StoreError, about: Circumstances) -> str:
         return "something redirects: log in to the network, or " + BASE_URL
     if error.reason in ("not_google", "http_404", "http_405"):
         return BASE_URL
+    if error.reason == "UNAUTHENTICATED" and about.account.self_signed_jwt:
+        return (
+            "the key may be deleted or disabled: leave SelfSignedJwt out, and the token endpoint "
+            "says why; or {again}"
+        )
+    if error.reason.startswith("http_5"):
+        return f"{_PATIENCE}, see what answers in the place of Google (BaseUrl, a proxy)"
     return _STORE.get(error.reason, WAIT)
 
 
