@@ -64,7 +64,7 @@ def _no_name(error: TokenError, about: Circumstances) -> str:
 
 def _no_connection(error: TokenError, about: Circumstances) -> str:
     correct, host = _correct(error, about), urlsplit(error.url).netloc
-    if "unreachable" in str(error) or "No route" in str(error):
+    if "is unreachable" in str(error) or "No route to host" in str(error):
         return f"give this machine a way to {host} (ip route get), or let HttpProxy name a proxy"
     if correct:
         remedy = f"{correct}, start what is to answer there, or open the firewall to {host}"
@@ -114,14 +114,13 @@ def _speaks_http(error: TokenError, about: Circumstances) -> str:
 def _authorities(error: TokenError, _: Circumstances) -> str:
     if "Permission denied" in str(error):
         return "let the user {user} read the file that HttpsCACertificates names"
-    if "DER" in str(error):
+    if "the file is DER" in str(error):
         return (
             "convert the file that HttpsCACertificates names: openssl x509 -inform DER -in FILE "
             "-out FILE.pem"
         )
     return (
-        "let HttpsCACertificates name a PEM file that can be read, on Debian "
-        f"{_SYSTEM_AUTHORITIES}, or be empty for the authorities of the system"
+        f"let HttpsCACertificates name a PEM file that can be read, on Debian {_SYSTEM_AUTHORITIES}"
     )
 
 
@@ -131,6 +130,12 @@ def _authority(_: TokenError, about: Circumstances) -> str:
         return (
             "if that authority is right, put it into a file with the others: cat "
             f"{_SYSTEM_AUTHORITIES} AUTHORITY.pem > FILE, and let HttpsCACertificates name FILE"
+        )
+    if str(file) == _SYSTEM_AUTHORITIES:
+        return (
+            "if that authority is right, add it to those of the system: cp AUTHORITY.pem "
+            "/usr/local/share/ca-certificates/AUTHORITY.crt && update-ca-certificates "
+            "(HttpsCACertificates names the file that this writes)"
         )
     return (
         f"if that authority is right, add its certificate to {file} (HttpsCACertificates): "
