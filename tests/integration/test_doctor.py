@@ -47,7 +47,7 @@ def case(google, tmp_path, monkeypatch):
     made = Case(google, tmp_path, monkeypatch, account, section)
     yield made
     for each in made.closing:
-        each.__exit__()
+        each.__exit__(None, None, None)
     google.switch(**healthy)
     bindings = {"bindings": policy.get("bindings", [])}
     google.call("POST", f"{STORE_PATH}:setIamPolicy", {"policy": bindings})
@@ -283,6 +283,21 @@ def test_an_empty_store_passes(case, status):
     assert code == 0, told
     search = next(e for e in told["Accounts"]["my-google"] if e["Check"] == "search")
     assert search["Cause"] == "the store is empty"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user")
+def test_the_user_that_may_not_read_is_named(case):
+    file = case.key_for_nobody()
+    file.chmod(0o600)
+    _, told = check(case)
+    line = told["Accounts"]["my-google"][1]
+    assert line["Cause"].endswith(f"{file}: the file cannot be read: the user nobody may not")
+    assert f"chown nobody {file} && chmod 600 {file}" in line["Mend"]
+    file.parent.chmod(0o700)
+    _, told = check(case)
+    line = told["Accounts"]["my-google"][1]
+    assert line["Cause"].endswith(f"the user nobody may not enter the folder {file.parent}")
+    assert f"setfacl -m u:nobody:x {file.parent};" in line["Mend"]
 
 
 def test_no_secret_of_a_proxy_is_told(case):

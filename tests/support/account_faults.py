@@ -101,7 +101,9 @@ class Case:
 
     def key_for_nobody(self) -> Path:
         """The key, with all that is read in a folder that every user may enter."""
-        self.folder = Path(tempfile.mkdtemp(prefix="orthanc-gcp-check-"))
+        folder = tempfile.TemporaryDirectory()
+        self.closing.append(folder)
+        self.folder = Path(folder.name)
         self.folder.chmod(0o755)
         self.user = NOBODY
         file = self.folder / "keys" / "key.json"
@@ -312,8 +314,10 @@ OAUTH_CLIENT = {"installed": {"client_id": "x", "client_secret": "y"}}
 
 MAKERS: dict[str, Callable[[Case], Any]] = {
     "option-missing": lambda case: case.account.pop("Dataset"),
+    "option-of-all-wrong": lambda case: case.whole.update(HttpProxy="socks5://127.0.0.1:1080"),
     "option-wrong": lambda case: case.account.update(Server={"Timeout": "5"}),
     "two-credentials": lambda case: case.account.update(Credentials="ApplicationDefault"),
+    "file-in-a-home": lambda case: case.account.update(ServiceAccountFile="~/key.json"),
     "file-missing": lambda case: case.account.update(ServiceAccountFile="/nowhere/key.json"),
     "file-forbidden": file_forbidden,
     "folder-forbidden": folder_forbidden,

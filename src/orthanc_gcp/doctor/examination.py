@@ -9,6 +9,7 @@ from typing import TypeVar
 from orthanc_gcp import credentials
 from orthanc_gcp.clock import Clock
 from orthanc_gcp.configuration import Problem, Settings
+from orthanc_gcp.configuration.options import SECTION
 from orthanc_gcp.doctor import network, probe
 from orthanc_gcp.doctor.absence import absent, named
 from orthanc_gcp.doctor.checks import Check, CheckFailedError, NotApplicableError, UnknownError, run
@@ -36,8 +37,10 @@ ROLES = {
     WRITE: ("write", "roles/healthcare.dicomEditor"),
     DELETE: ("delete", "roles/healthcare.dicomEditor"),
 }
-
-
+_CORRECT = (
+    "correct the option in Orthanc's configuration: the line says where it stands, what was found "
+    "there and what is expected"
+)
 Found = TypeVar("Found")
 
 
@@ -65,11 +68,7 @@ def examine(
 
 def _rejected(problems: tuple[Problem, ...]) -> Iterator[Finding]:
     causes = "; ".join(map(str, problems))
-    remedy = (
-        "correct the option in Orthanc's configuration: the line says where it stands, what was "
-        "found there and what is expected"
-    )
-    yield Finding(_CHECKS[0].title, Result.FAILED, causes, remedy)
+    yield Finding(_CHECKS[0].title, Result.FAILED, causes, _CORRECT)
     for check in _CHECKS[1:]:
         cause = "not tried, since the check of configuration failed"
         yield Finding(check.title, Result.SKIPPED, cause)
@@ -79,7 +78,21 @@ def _rejected(problems: tuple[Problem, ...]) -> Iterator[Finding]:
 
 
 def _configuration(about: Circumstances) -> str:
+    wrong = [each for each in about.settings.problems if each.error and _concerns_all(each)]
+    if wrong:
+        # With another address, proxy or trust than was meant, nothing is sent anywhere.
+        fatal = any(each.path.endswith(_WAYS) for each in wrong)
+        raise CheckFailedError("; ".join(map(str, wrong)), _CORRECT, fatal=fatal)
     return about.account.store_path
+
+
+_WAYS = ("BaseUrl", "HttpProxy", "HttpsCACertificates", "HttpsVerifyPeers")
+
+
+def _concerns_all(problem: Problem) -> bool:
+    """Whether a problem is that of an option that all accounts share."""
+    others = tuple(f"{SECTION}.{name}" for name in ("Accounts", "Send", "Backfill"))
+    return not problem.path.startswith((*others, "DicomWeb.Servers"))
 
 
 def _credential(about: Circumstances) -> str:

@@ -25,6 +25,8 @@ def _missing_file(message: str, _: Circumstances) -> str:
             "put the file there, or correct GOOGLE_APPLICATION_CREDENTIALS in the environment of "
             "Orthanc (systemctl edit orthanc)"
         )
+    if "/~" in message:
+        return "write the whole path of the file: nobody replaces ~ by a home folder here"
     return (
         "put the file there, or correct the option's path (a relative one starts at Orthanc's "
         "working directory, then at the configuration's folder)"
