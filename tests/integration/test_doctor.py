@@ -256,6 +256,18 @@ def test_the_remedy_of_a_key_that_was_escaped_twice(case, more):
     assert code == 0, told
 
 
+def test_what_the_round_trip_leaves_is_named(case):
+    rule = {"method": "DELETE", "status": 503}
+    case.google.switch(faults=[rule])
+    code, told = check(case, "--write")
+    last = told["Accounts"]["my-google"][-1]
+    assert (code, last["Check"], last["Result"]) == (1, "round trip", "failed")
+    found = re.search(r"the tiny instance of study (2\.25\.\d+) may still be there", last["Cause"])
+    assert found
+    case.google.switch(faults=[])
+    case.google.call("DELETE", f"{STORE_PATH}/dicomWeb/studies/{found[1]}")
+
+
 @pytest.fixture
 def lying_store(case):
     """A store that grants everything, answers 200 to an upload and stores nothing."""

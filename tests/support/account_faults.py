@@ -473,6 +473,11 @@ MAKERS: dict[str, Callable[[Case], Any]] = {
     "base-url-of-another-server": lambda case: store_of_the_google_api(
         case, "404 Not Found", {"detail": "Not Found"}
     ),
+    "base-url-of-another-api": lambda case: store_of_the_google_api(
+        case,
+        "404 Not Found",
+        {"error": {"code": 404, "message": "Method not found.", "status": "NOT_FOUND"}},
+    ),
     "base-url-redirects": lambda case: case.google_is(answer(b"", "302 Found", Location="/x")),
     "base-url-web-page": lambda case: case.google_is(SAYS_HTML),
     "project-missing": lambda case: store_of_the_google_api(

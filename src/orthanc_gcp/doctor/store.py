@@ -85,7 +85,7 @@ class Store:
         kind = answer.headers.get("Content-Type", "").partition(";")[0].strip().lower()
         page = kind == "text/html" or answer.data.lstrip()[:1] == b"<"
         what = "a web page" if page else readable(kind) or "something"
-        reason = "web_page" if page and answer.status != 404 else "not_google"
+        reason = "web_page" if page and answer.status < 400 else "not_google"
         return StoreError(
             f"{self._place} answers {answer.status} with {what}: this is not the address of a "
             "DICOM store",
@@ -95,15 +95,16 @@ class Store:
 
     def _refusal(self, answer: Answer) -> StoreError:
         status, message = google_error(answer)
-        if not status and answer.status in (404, 405):
+        no_method = answer.status == 404 and message.lower().startswith("method not found")
+        if (not status and answer.status in (404, 405)) or no_method:
             return self._stranger(answer)
         reason = _reason(answer) or status or f"http_{answer.status}"
+        who = "Google" if status else self._place
         words = readable(message) if message else f"without a reason ({len(answer.data)} bytes)"
         if 300 <= answer.status < 400:
             words = "it redirects elsewhere, which Google's API does not do"
-        return StoreError(
-            f"Google answered {answer.status}: {words}", reason=reason, status=answer.status
-        )
+        message = f"{who} answered {answer.status}: {words}"
+        return StoreError(message, reason=reason, status=answer.status)
 
 
 def _reason(answer: Answer) -> str:
