@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import socket
 import ssl
@@ -10,6 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from orthanc_gcp.connections import Proxy as Address
 from orthanc_gcp.connections import pools
 from orthanc_gcp.errors import TokenError
 from orthanc_gcp.transport import LONGEST_ANSWER, Transport
@@ -121,7 +123,7 @@ def test_a_private_authority(tls_server):
 
 def test_an_unknown_authority(tls_server):
     error = failure(tls_server[0].url)
-    assert error.reason == "tls"
+    assert (error.reason, error.fault) == ("tls", "tls_authority")
     assert "unable to get local issuer certificate, check HttpsCACertificates" in str(error)
 
 
@@ -217,21 +219,44 @@ def test_an_address_that_cannot_be_read_is_not_shown(url, caplog):
 )
 def test_the_port_of_a_proxy_is_that_of_libcurl(proxy, port):
     """Orthanc's own transfers, by libcurl, and ours are to take the same way."""
-    found = pools(proxy, None, ssl.create_default_context).proxy
+    found = pools(Address(proxy, "HttpProxy"), None, ssl.create_default_context).proxy
     assert found.port == port
 
 
 def test_a_proxy_that_refuses(tls_server):
     with Proxy(credentials="user:other") as proxy:
         error = failure(tls_server[0].url, proxy=f"http://user:wrong@127.0.0.1:{proxy.port}")
-    assert error.reason == "proxy"
-    assert "the proxy refuses or cannot be reached" in str(error)
+    assert (error.reason, error.fault) == ("proxy", "proxy_authentication")
+    where = f"the proxy 127.0.0.1:{proxy.port} (HttpProxy in Orthanc's configuration)"
+    assert str(error).endswith(f"{where} refuses the user or password (407)")
     assert "wrong" not in str(error)
 
 
 def test_a_proxy_that_is_not_there(token_server):
     error = failure(token_server.url, proxy=f"127.0.0.1:{free_port()}")
-    assert error.reason == "proxy"
+    assert (error.reason, error.fault) == ("proxy", "proxy_connection")
+    assert "cannot be reached (Connection refused)" in str(error)
+
+
+@pytest.mark.parametrize("address", ["socks5://127.0.0.1:1", "127.0.0.1:99999", "[::1", "http://"])
+def test_an_address_that_is_not_that_of_a_proxy(token_server, monkeypatch, address):
+    monkeypatch.setenv("all_proxy", address)
+    error = failure(token_server.url)
+    assert (error.reason, error.fault) == ("proxy", "proxy_address")
+    assert "(all_proxy in the environment) cannot be used" in str(error)
+
+
+def test_an_error_names_the_address_without_its_secrets():
+    port = free_port()
+    error = failure(f"http://me:secret@127.0.0.1:{port}/token?key=secret")
+    assert error.url == f"http://127.0.0.1:{port}/token"
+    assert "secret" not in str(error)
+
+
+def test_a_proxy_is_shown_without_its_password():
+    proxy = Address("http://me:secret@10.0.0.1:3128", "https_proxy")
+    assert str(proxy) == "the proxy 10.0.0.1:3128 (https_proxy in the environment)"
+    assert "secret" not in repr(proxy)
 
 
 def test_the_proxy_of_the_environment(token_server, monkeypatch):
@@ -242,6 +267,20 @@ def test_the_proxy_of_the_environment(token_server, monkeypatch):
         monkeypatch.setenv("no_proxy", "127.0.0.1")
         assert ask(token_server.url).status == 200
         assert len(proxy.requests) == 1
+
+
+def test_a_connection_that_nobody_takes():
+    """As a firewall that drops what it does not like."""
+    with socket.socket() as listener, contextlib.ExitStack() as waiting:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        for _ in range(4):
+            client = waiting.enter_context(socket.socket())
+            client.setblocking(False)
+            client.connect_ex(listener.getsockname())
+        error = failure(f"http://127.0.0.1:{listener.getsockname()[1]}/", timeout=0.5)
+    assert (error.reason, error.fault) == ("timeout", "timeout_connect")
+    assert "no connection within 0.5 s" in str(error)
 
 
 # -- HttpVerbose ------------------------------------------------------------------------------

@@ -17,6 +17,8 @@ No message ever holds a token, a key, a client secret or patient data.
 
 from __future__ import annotations
 
+from urllib.parse import urlsplit
+
 __all__ = [
     "ConfigurationError",
     "CredentialError",
@@ -26,6 +28,7 @@ __all__ = [
     "PublicationError",
     "StoreError",
     "TokenError",
+    "general",
 ]
 
 
@@ -69,9 +72,39 @@ class CredentialError(GcpError):
 
 
 class TokenError(GcpError):
-    """No access token could be had this time; the keeper tries again later."""
+    """No access token could be had this time; the keeper tries again later.
+
+    Attributes
+    ----------
+    fault : str
+        The name of what went wrong below HTTP, as :func:`orthanc_gcp.connections.fault` has it:
+        ``proxy_dns`` where the reason only says ``proxy``. As the reason where it is nothing such.
+    url : str
+        The address that was asked, without user and query; empty where none was.
+    """
 
     retryable = True
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        reason: str = "",
+        fault: str = "",
+        status: int | None = None,
+        url: str = "",
+    ) -> None:
+        super().__init__(message, reason=reason or general(fault), status=status)
+        self.fault = fault or reason
+        parts = urlsplit(url)
+        netloc = parts.netloc.rpartition("@")[2]
+        self.url = parts._replace(netloc=netloc, query="", fragment="").geturl()
+
+
+def general(fault: str) -> str:
+    """What the trouble is with, of the name of a fault below HTTP."""
+    kind = fault.partition("_")[0]
+    return kind if kind in ("dns", "proxy", "timeout", "tls") else fault
 
 
 class PublicationError(GcpError):

@@ -58,16 +58,17 @@ class TokenEndpoint(Request):
         answer = self._transport(url, method, body, headers, timeout, **kwargs)
         who = host_of(url)
         if answer.status != 200:
-            raise self._refusal(who, answer, secrets_of_form(body))
+            raise self._refusal(url, answer, secrets_of_form(body))
         if method == "POST":
             judge = _iam_fault if url.endswith(":generateAccessToken") else _token_fault
             fault = judge(answer, _fields(answer))
             if fault:
                 reason, words = fault
-                raise TokenError(f"{who} answered 200 but {words}", reason=reason, status=200)
+                message = f"{who} answered 200 but {words}"
+                raise TokenError(message, reason=reason, status=200, url=url)
         return answer
 
-    def _refusal(self, who: str, answer: Answer, secrets: list[str]) -> TokenError:
+    def _refusal(self, url: str, answer: Answer, secrets: list[str]) -> TokenError:
         error, description = google_error(answer)
         skew = _skew_in_words(clock_offset(answer, self._clock))
         if not error:
@@ -76,9 +77,10 @@ class TokenEndpoint(Request):
             detail = f": {description}" if description else ""
             words = f"{answer.status} {readable(error + detail, secrets)}"
         return TokenError(
-            f"{who} answered {words}{skew}",
+            f"{host_of(url)} answered {words}{skew}",
             reason=error or f"http_{answer.status}",
             status=answer.status,
+            url=url,
         )
 
 

@@ -21,7 +21,7 @@ from google.auth.transport import Request, Response
 from urllib3 import exceptions
 
 from orthanc_gcp.clock import Clock, SystemClock
-from orthanc_gcp.connections import fault, pools, proxy_of, tls_context
+from orthanc_gcp.connections import Proxy, fault, pools, proxy_of, tls_context
 from orthanc_gcp.errors import TokenError
 from orthanc_gcp.secrecy import (
     host_of,
@@ -36,6 +36,9 @@ __all__ = ["Answer", "Transport"]
 
 LONGEST_ANSWER = 1024 * 1024
 _PIECE = 64 * 1024
+
+_Way = tuple[str, Proxy | None, tuple[str, str] | None]
+"""The scheme, the proxy, and the client's certificate."""
 
 _log = logging.getLogger(__name__)
 
@@ -95,7 +98,7 @@ class Transport(Request):
         self._proxy = proxy
         self._verbose = verbose
         self._clock = clock or SystemClock()
-        self._pools: dict[tuple[str, str, tuple[str, str] | None], urllib3.PoolManager] = {}
+        self._pools: dict[_Way, urllib3.PoolManager] = {}
         self._lock = threading.Lock()
 
     def __call__(
@@ -123,15 +126,15 @@ class Transport(Request):
         try:
             answer = self._exchange(method, url, body, dict(headers or {}), limit, cert)
         except exceptions.HTTPError as error:
-            reason, words = fault(error, limit)
-            raise TokenError(f"{host_of(url)}: {words}", reason=reason) from None
+            name, words = fault(error, limit, self.proxy_of(url))
+            raise TokenError(f"{host_of(url)}: {words}", fault=name, url=url) from None
         if self._verbose:
             words = _masked_answer(answer, secrets_of_form(body))
             _log.warning("%s answered %d %s", printable(url), answer.status, words)
         return answer
 
-    def proxy_of(self, url: str) -> str:
-        """The proxy that a request takes; empty for none."""
+    def proxy_of(self, url: str) -> Proxy | None:
+        """The proxy that a request takes, if any."""
         return proxy_of(url, self._proxy)
 
     def _exchange(
@@ -181,7 +184,7 @@ class Transport(Request):
             return self._pools[key]
 
     def _new_pool(
-        self, scheme: str, proxy: str, certificate: tuple[str, str] | None
+        self, scheme: str, proxy: Proxy | None, certificate: tuple[str, str] | None
     ) -> urllib3.PoolManager:
         tls = None
         if scheme == "https":

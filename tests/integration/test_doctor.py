@@ -8,219 +8,29 @@ from __future__ import annotations
 import json
 import os
 import re
-import ssl
 import subprocess
 import sys
-import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+import orthanc_gcp
+from orthanc_gcp.cli import app
 from orthanc_gcp.plugin import script
-from tests.support import keys
 from tests.support import token_server as answers
-from tests.support.certificates import Authority
+from tests.support.account_faults import MAKERS, Case, external
 from tests.support.emulator import STORE_PATH, Emulator
 from tests.support.keys import STORE, write
-from tests.support.orthanc import DICOMWEB, PYTHON, free_port
-from tests.support.proxy import Proxy
+from tests.support.orthanc import DICOMWEB, PYTHON
+from tests.support.raw_server import answer, says
 from tests.support.token_server import TokenServer
 
+LOGIN = "gcloud auth application-default login"
 DOCUMENT = Path(__file__).parents[2] / "docs" / "troubleshooting.md"
 ROW = r"^\| `([a-z-]+)` \| ([^|]+) \| ([^|]+) \| `([^`]+)` \| `([^`]+)` \|$"
 FAULTS = {row[0]: row[2:] for row in re.findall(ROW, DOCUMENT.read_text(), re.MULTILINE)}
-
-
-@dataclass
-class Case:
-    """A fault in the making: what to change, and what to undo."""
-
-    google: Emulator
-    folder: Path
-    monkeypatch: pytest.MonkeyPatch
-    account: dict[str, Any]
-    section: dict[str, Any]
-    whole: dict[str, Any] = field(default_factory=dict)
-    environment: dict[str, str] = field(default_factory=dict)
-    closing: list[Any] = field(default_factory=list)
-
-    def key(self, **changes: Any) -> dict[str, Any]:
-        key = json.loads((self.google.credentials / "service-account.json").read_text())
-        return {**key, **changes}
-
-    def credential(self, name: str, content: Any, option: str = "ServiceAccountFile") -> None:
-        path = self.folder / name
-        write(path, content)
-        path.chmod(0o600)
-        self.account.pop("ServiceAccountFile", None)
-        self.account[option] = str(path)
-
-    def user(self) -> None:
-        self.account.pop("ServiceAccountFile")
-        self.account["AuthorizedUserFile"] = str(self.google.credentials / "authorized-user.json")
-        self.account["TokenUri"] = self.google.token_uri
-
-    def token_endpoint(self, answer: answers.Answer) -> None:
-        server = TokenServer(answer)
-        self.closing.append(server)
-        self.account["TokenUri"] = server.url
-
-    def tls_server(self, days: int = 1) -> Authority:
-        """Something on the way that speaks TLS in the place of Google."""
-        authority = Authority(self.folder)
-        server = TokenServer()
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(*authority.issue("127.0.0.1", days))
-        server.socket = context.wrap_socket(server.socket, server_side=True)
-        self.closing.append(server)
-        self.section["BaseUrl"] = f"https://127.0.0.1:{server.port}/v1"
-        return authority
-
-    def https(self) -> None:
-        self.section["BaseUrl"] = "https://localhost:1/v1"
-
-
-def account_deleted(case: Case) -> None:
-    case.credential("key.json", case.key(client_email="gone@osimis-test.iam.gserviceaccount.com"))
-
-
-def authority_unknown(case: Case) -> None:
-    case.tls_server()
-
-
-def certificate_expired(case: Case) -> None:
-    case.whole["HttpsCACertificates"] = str(case.tls_server(days=-3).file)
-
-
-def proxy_refuses(case: Case) -> None:
-    proxy = Proxy(credentials="user:right")
-    case.closing.append(proxy)
-    case.https()
-    case.whole["HttpProxy"] = f"http://user:wrong@127.0.0.1:{proxy.port}"
-
-
-def proxy_absent(case: Case) -> None:
-    case.https()
-    case.whole["HttpProxy"] = f"127.0.0.1:{free_port()}"
-
-
-def authorities_missing(case: Case) -> None:
-    case.tls_server()
-    case.whole["HttpsCACertificates"] = "nowhere.pem"
-
-
-def key_old(case: Case) -> None:
-    case.credential("key.json", case.key())
-    long_ago = time.time() - 91 * 86400
-    os.utime(case.account["ServiceAccountFile"], (long_ago, long_ago))
-
-
-def file_open_to_all(case: Case) -> None:
-    case.credential("key.json", case.key())
-    Path(case.account["ServiceAccountFile"]).chmod(0o644)
-
-
-def file_of_another_type(case: Case) -> None:
-    case.credential("user.json", {"type": "authorized_user", **keys.USER})
-
-
-def key_of_another_project(case: Case) -> None:
-    """A stranger: only somebody else has a role on the store."""
-    policy = {"bindings": [{"role": "roles/healthcare.dicomEditor", "members": ["user:other@x.y"]}]}
-    case.google.call("POST", f"{STORE_PATH}:setIamPolicy", {"policy": policy})
-
-
-def external(case: Case, **changes: Any) -> None:
-    document = json.loads((case.google.credentials / "external-account-file.json").read_text())
-    case.credential("external.json", {**document, **changes}, "CredentialsFile")
-
-
-def impersonation_denied(case: Case) -> None:
-    case.google.switch(deniedImpersonation=True)
-    case.account["ImpersonateServiceAccount"] = "healthcare@osimis-test.iam.gserviceaccount.com"
-    case.account["IamCredentialsUri"] = case.google.url
-
-
-def metadata_server_absent(case: Case) -> None:
-    case.account.pop("ServiceAccountFile")
-    case.account["Credentials"] = "ApplicationDefault"
-
-
-MAKERS: dict[str, Callable[[Case], Any]] = {
-    "option-missing": lambda case: case.account.pop("Dataset"),
-    "option-wrong": lambda case: case.account.update(Server={"Timeout": "5"}),
-    "two-credentials": lambda case: case.account.update(Credentials="ApplicationDefault"),
-    "file-missing": lambda case: case.account.update(ServiceAccountFile="/nowhere/key.json"),
-    "file-unreadable": lambda case: case.account.update(ServiceAccountFile=str(case.folder)),
-    "file-open-to-all": file_open_to_all,
-    "file-not-json": lambda case: case.credential("key.json", "-----BEGIN PRIVATE KEY-----"),
-    "file-of-another-type": file_of_another_type,
-    "file-with-a-bare-token": lambda case: case.credential(
-        "user.json", {"token": "ya29.x"}, "AuthorizedUserFile"
-    ),
-    "key-unusable": lambda case: case.credential("key.json", case.key(private_key="-----BEGIN")),
-    "key-old": key_old,
-    "dns-failure": lambda case: case.section.update(BaseUrl="https://no-such-host.invalid/v1"),
-    "proxy-absent": proxy_absent,
-    "proxy-refuses": proxy_refuses,
-    "google-refused": lambda case: case.section.update(
-        BaseUrl=f"http://127.0.0.1:{free_port()}/v1"
-    ),
-    "authority-unknown": authority_unknown,
-    "certificate-expired": certificate_expired,
-    "authorities-missing": authorities_missing,
-    "clock-ahead": lambda case: case.google.switch(dateOffset=-600),
-    "clock-behind": lambda case: case.google.switch(dateOffset=600),
-    "key-deleted": lambda case: case.google.switch(deletedKeys=[case.key()["private_key_id"]]),
-    "account-deleted": account_deleted,
-    "refresh-token-revoked": lambda case: (
-        case.user(),
-        case.google.switch(revokedRefreshTokens=[case.google.user["refresh_token"]]),
-    ),
-    "client-unknown": lambda case: case.token_endpoint(
-        answers.error("invalid_client", "The OAuth client was not found.", 401)
-    ),
-    "token-bad-request": lambda case: case.token_endpoint(answers.error("invalid_scope", "Bad")),
-    "token-forbidden": lambda case: case.token_endpoint(answers.raw(b"", 403)),
-    "token-quota": lambda case: case.token_endpoint(answers.raw(b"", 429)),
-    "token-server-error": lambda case: case.token_endpoint(answers.raw(b"", 500)),
-    "token-web-page": lambda case: case.token_endpoint(answers.raw(b"<html>Log in</html>")),
-    "token-garbage": lambda case: case.token_endpoint(answers.raw(b"\x00\x01", kind="x/y")),
-    "token-truncated": lambda case: case.token_endpoint(answers.raw(b'{"a', length=99)),
-    "token-slow": lambda case: (
-        case.token_endpoint(answers.hanging),
-        case.section.update(Timeout=1),
-    ),
-    "token-refused": lambda case: case.account.update(
-        TokenUri=f"http://127.0.0.1:{free_port()}/token"
-    ),
-    "audience-wrong": lambda case: external(
-        case, audience="//iam.googleapis.com/projects/1/locations/global/workloadIdentityPools/x"
-    ),
-    "subject-token-missing": lambda case: external(
-        case, credential_source={"file": str(case.folder / "no-subject-token.jwt")}
-    ),
-    "impersonation-denied": impersonation_denied,
-    "metadata-server-absent": metadata_server_absent,
-    "scope-missing": lambda case: case.google.switch(
-        grantedScopes=["https://www.googleapis.com/auth/devstorage.read_only"]
-    ),
-    "api-disabled": lambda case: case.google.switch(disabledApi=True),
-    "store-missing": lambda case: case.account.update(DicomStore="no-such-store"),
-    "no-read": lambda case: case.google.switch(
-        deniedPermissions=["healthcare.dicomStores.dicomWebRead"]
-    ),
-    "no-write": lambda case: case.google.switch(
-        deniedPermissions=["healthcare.dicomStores.dicomWebWrite"]
-    ),
-    "no-delete": lambda case: case.google.switch(
-        deniedPermissions=["healthcare.dicomStores.dicomWebDelete"]
-    ),
-    "key-of-another-project": key_of_another_project,
-}
 
 
 @pytest.fixture(scope="module")
@@ -242,25 +52,22 @@ def case(google, tmp_path, monkeypatch):
     made = Case(google, tmp_path, monkeypatch, account, section, whole)
     yield made
     for each in made.closing:
-        each.__exit__()
+        each.__exit__(None, None, None)
     google.switch(**healthy)
     bindings = {"bindings": policy.get("bindings", [])}
     google.call("POST", f"{STORE_PATH}:setIamPolicy", {"policy": bindings})
 
 
 def check(case: Case, *arguments: str) -> tuple[int, dict[str, Any]]:
+    """What the command says; in this process, for there are many faults."""
     section = {**case.section, "Accounts": {"my-google": case.account}}
     file = case.folder / "orthanc.json"
     write(file, {**case.whole, "GoogleCloudPlatform": section})
-    environment = {**os.environ, "HOME": str(case.folder), **case.environment}
-    done = subprocess.run(
-        [sys.executable, "-m", "orthanc_gcp", "check", "--json", *arguments, str(file)],
-        capture_output=True,
-        text=True,
-        env=environment,
-    )
+    case.monkeypatch.setenv("HOME", str(case.folder))
+    with case.acting():
+        done = CliRunner().invoke(app, ["check", "--json", *arguments, str(file)])
     assert done.stderr == ""
-    return done.returncode, json.loads(done.stdout)
+    return done.exit_code, json.loads(done.stdout)
 
 
 def test_every_documented_fault_is_made_and_no_other():
@@ -322,6 +129,152 @@ def test_the_round_trip_leaves_nothing(case):
     assert search["Cause"] == "the store is empty"
 
 
+def as_service_account(case: Case, answer: answers.Answer) -> None:
+    case.token_endpoint(answer)
+
+
+def as_user(case: Case, answer: answers.Answer) -> None:
+    case.of_user()
+    case.token_endpoint(answer)
+
+
+def as_federated(case: Case, answer: answers.Answer) -> None:
+    (case.folder / "subject").write_text("a.b.c")
+    server = TokenServer(answer)
+    case.closing.append(server)
+    external(case, token_url=server.url, credential_source={"file": str(case.folder / "subject")})
+
+
+def as_impersonator(case: Case, answer: answers.Answer) -> None:
+    server = TokenServer(answer)
+    case.closing.append(server)
+    case.account["ImpersonateServiceAccount"] = "target@b.iam.gserviceaccount.com"
+    case.account["IamCredentialsUri"] = f"http://127.0.0.1:{server.port}"
+
+
+def refused(status: int, code: str, message: str) -> answers.Answer:
+    return answers.fields({"error": {"code": status, "status": code, "message": message}}, status)
+
+
+@pytest.mark.parametrize(
+    ("who", "answer", "remedy"),
+    [
+        (as_user, answers.error("invalid_grant", "Bad Request"), f"log in again: {LOGIN}"),
+        (as_user, answers.error("invalid_grant", "reauth related error (invalid_rapt)"), LOGIN),
+        (as_user, answers.error("deleted_client", "Gone", 401), LOGIN),
+        (
+            as_service_account,
+            answers.error("invalid_grant", "Invalid JWT: Failed audience check."),
+            "leave TokenUri out",
+        ),
+        (
+            as_service_account,
+            answers.error("invalid_grant", "Not a valid email or user ID."),
+            "keys list --iam-account=orthanc@osimis-test.iam.gserviceaccount.com",
+        ),
+        (
+            as_federated,
+            answers.error("invalid_grant", "ID Token issued at 1 is stale to sign-in."),
+            "have the subject token renewed",
+        ),
+        (
+            as_federated,
+            answers.error("invalid_grant", "Error connecting to the given credential's issuer."),
+            "see that Google can reach the issuer",
+        ),
+        (
+            as_federated,
+            answers.error(
+                "unauthorized_client",
+                "The given credential is rejected by the attribute condition.",
+            ),
+            "let the attribute condition of the provider admit this identity",
+        ),
+        (
+            as_federated,
+            answers.error("invalid_grant", "The subject token is odd."),
+            "see who vouches for this identity",
+        ),
+        (
+            as_impersonator,
+            refused(403, "PERMISSION_DENIED", "IAM API has not been used or it is disabled."),
+            "gcloud services enable iamcredentials.googleapis.com",
+        ),
+        (
+            as_impersonator,
+            refused(403, "PERMISSION_DENIED", "Permission denied on resource."),
+            "target@b.iam.gserviceaccount.com --member=serviceAccount:orthanc@osimis-test.",
+        ),
+        (
+            as_impersonator,
+            refused(404, "NOT_FOUND", "Not found; Gaia id not found for email x"),
+            "there is no service account target@b.iam.gserviceaccount.com",
+        ),
+    ],
+)
+def test_the_remedy_is_that_of_who_asks(case, who, answer, remedy):
+    who(case, answer)
+    _, told = check(case)
+    line = next(e for e in told["Accounts"]["my-google"] if e["Result"] == "failed")
+    assert line["Check"] == "token"
+    assert remedy in line["Mend"]
+
+
+@pytest.mark.parametrize(
+    ("status", "remedy"),
+    [(403, "roles/iam.workloadIdentityUser"), (404, "give the machine a service account")],
+)
+def test_a_metadata_server_that_refuses(case, status, remedy):
+    """In a process of its own: google-auth looks for the server when it is imported."""
+    said = answer(b"IAM returned", f"{status} No", kind="text/plain", Metadata_Flavor="Google")
+    port = case.server(says(said))
+    case.account.pop("ServiceAccountFile")
+    case.account["Credentials"] = "ApplicationDefault"
+    section = {**case.section, "Accounts": {"my-google": case.account}}
+    file = write(case.folder / "orthanc.json", {"GoogleCloudPlatform": section})
+    own = f"127.0.0.1:{port}"
+    done = subprocess.run(
+        [sys.executable, "-m", "orthanc_gcp", "check", "--json", file],
+        capture_output=True,
+        text=True,
+        env={
+            **os.environ,
+            "HOME": str(case.folder),
+            "GCE_METADATA_HOST": own,
+            "GCE_METADATA_IP": own,
+        },
+    )
+    checks = json.loads(done.stdout)["Accounts"]["my-google"]
+    line = next(each for each in checks if each["Result"] == "failed")
+    assert line["Check"] == "token"
+    assert remedy in line["Mend"]
+
+
+@pytest.mark.parametrize("more", [r"\n", r"\\n", r"\r\n"])
+def test_the_remedy_of_a_key_that_was_escaped_twice(case, more):
+    """It is run, and mends the file."""
+    pem = case.key()["private_key"]
+    case.credential("my key.json", case.key(private_key=pem.replace("\n", more)))
+    _, told = check(case)
+    remedy = told["Accounts"]["my-google"][1]["Mend"]
+    command = remedy.removeprefix("undo it: ").partition("; or ")[0]
+    subprocess.run(command, shell=True, check=True)
+    code, told = check(case)
+    assert code == 0, told
+
+
+def test_what_the_round_trip_leaves_is_named(case):
+    rule = {"method": "DELETE", "status": 503}
+    case.google.switch(faults=[rule])
+    code, told = check(case, "--write")
+    last = told["Accounts"]["my-google"][-1]
+    assert (code, last["Check"], last["Result"]) == (1, "round trip", "failed")
+    found = re.search(r"the tiny instance of study (2\.25\.\d+) may still be there", last["Cause"])
+    assert found
+    case.google.switch(faults=[])
+    case.google.call("DELETE", f"{STORE_PATH}/dicomWeb/studies/{found[1]}")
+
+
 @pytest.fixture
 def lying_store(case):
     """A store that grants everything, answers 200 to an upload and stores nothing."""
@@ -342,11 +295,50 @@ def test_an_upload_that_is_not_stored_is_no_round_trip(case, lying_store):
     assert "see what changes requests or answers on the way" in last["Mend"]
 
 
+@pytest.mark.parametrize("status", [200, 204])
+def test_an_empty_store_passes(case, status):
+    case.google.switch(emptyQido=status)
+    code, told = check(case)
+    assert code == 0, told
+    search = next(e for e in told["Accounts"]["my-google"] if e["Check"] == "search")
+    assert search["Cause"] == "the store is empty"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user")
+def test_the_user_that_may_not_read_is_named(case):
+    file = case.key_for_nobody()
+    file.chmod(0o600)
+    _, told = check(case)
+    line = told["Accounts"]["my-google"][1]
+    assert line["Cause"].endswith(f"{file}: the file cannot be read: the user nobody may not")
+    assert f"chown nobody {file} && chmod 600 {file}" in line["Mend"]
+    file.parent.chmod(0o700)
+    _, told = check(case)
+    line = told["Accounts"]["my-google"][1]
+    assert line["Cause"].endswith(f"the user nobody may not enter the folder {file.parent}")
+    assert f"setfacl -m u:nobody:x {file.parent};" in line["Mend"]
+
+
+def test_no_secret_of_a_proxy_is_told(case):
+    case.https()
+    for port in (1, case.server(says(answer(b"", "407 Proxy Authentication Required")))):
+        case.whole["HttpProxy"] = f"http://my-user:my-password@127.0.0.1:{port}"
+        _, told = check(case)
+        assert "my-user" not in str(told)
+        assert "my-password" not in str(told)
+
+
+def test_every_remedy_stands_alone():
+    """The repository's documents are not on the machine where a remedy is read."""
+    for file in (Path(orthanc_gcp.__file__).parent).rglob("*.py"):
+        assert not re.search(r"[\"' (]docs/\w+\.md", file.read_text()), file
+
+
 def test_nothing_is_said_of_scopes_that_google_did_not_judge(case, lying_store):
     lying_store.store_status = 503
     _, told = check(case)
     results = {each["Check"]: each["Result"] for each in told["Accounts"]["my-google"]}
-    assert results["scopes"] == results["API"] == "skipped"
+    assert results["scopes"] == results["API"] == "unknown"
     assert results["store"] == "failed"
 
 

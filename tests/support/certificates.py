@@ -31,13 +31,13 @@ class Authority:
         self.file = folder / "ca.pem"
         self.file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
 
-    def issue(self, address: str, days: int = 1) -> tuple[Path, Path]:
-        """Certificate and key files of a server, good for some days from now."""
+    def issue(self, address: str, days: int = 1, begins: int = -9) -> tuple[Path, Path]:
+        """Certificate and key files of a server, good from one day to another, 0 being today."""
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, address)])
         names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address(address))]
         certificate = (
-            self._builder(subject, key, days)
+            self._builder(subject, key, days, begins)
             .add_extension(x509.SubjectAlternativeName(names), critical=False)
             .add_extension(
                 x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()),
@@ -56,8 +56,24 @@ class Authority:
         )
         return certificate_file, key_file
 
+    def stranger(self, address: str) -> tuple[Path, Path]:
+        """The same of a machine that vouches for itself."""
+        self._name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, address)])
+        self._key = ec.generate_private_key(ec.SECP256R1())
+        files = self.file, self._folder / "stranger.key"
+        certificate = self._builder(self._name, self._key).sign(self._key, hashes.SHA256())
+        files[0].write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+        files[1].write_bytes(
+            self._key.private_bytes(
+                serialization.Encoding.PEM,
+                serialization.PrivateFormat.PKCS8,
+                serialization.NoEncryption(),
+            )
+        )
+        return files
+
     def _builder(
-        self, subject: x509.Name, key: ec.EllipticCurvePrivateKey, days: int = 1
+        self, subject: x509.Name, key: ec.EllipticCurvePrivateKey, days: int = 1, begins: int = -9
     ) -> x509.CertificateBuilder:
         now = datetime.now(UTC)
         return (
@@ -66,6 +82,6 @@ class Authority:
             .issuer_name(self._name)
             .public_key(key.public_key())
             .serial_number(x509.random_serial_number())
-            .not_valid_before(now - 9 * DAY)
+            .not_valid_before(now + begins * DAY)
             .not_valid_after(now + days * DAY)
         )

@@ -74,6 +74,9 @@ class Proxy(ThreadingHTTPServer):
         self.port = self.server_address[1]
         threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True).start()
 
+    def handle_error(self, *_: Any) -> None:
+        """Clients hang up as they like."""
+
     def __exit__(self, *_: object) -> None:
         self.shutdown()
         self.server_close()

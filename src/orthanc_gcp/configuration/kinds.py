@@ -22,6 +22,7 @@ from orthanc_gcp.configuration.addresses import (
 from orthanc_gcp.configuration.attributes import pattern_expected, tags_expected
 from orthanc_gcp.configuration.problems import Effect, Problem, kind_of, place_of, shown
 from orthanc_gcp.configuration.timetable import is_window
+from orthanc_gcp.secrecy import host_of
 
 __all__ = [
     "ADC",
@@ -134,6 +135,13 @@ def _one_of(*values: str) -> Kind:
     return _kind(" or ".join(f'"{value}"' for value in values), lambda one: one in values, shown)
 
 
+def _shown_host(value: Any) -> str:
+    """An address by its host: what else it holds may be a secret."""
+    if isinstance(value, str) and value.lower().startswith(("http://", "https://")):
+        return f"an address at {host_of(value)}"
+    return kind_of(value)
+
+
 def _whole(least: int, most: int, expected: str) -> Kind:
     return _kind(expected, lambda value: type(value) is int and least <= value <= most, shown)
 
@@ -147,7 +155,7 @@ _PATTERNS = "a list of strings, at least one and none of them empty"
 ADC = _kind('"ApplicationDefault"', lambda value: value == "ApplicationDefault")
 AETS = _patterns("AE")
 AMOUNT = _whole(1, 10**15, "a whole number, at least 1")
-BASE_URL = Kind(base_url_expected, keep=normalized)
+BASE_URL = Kind(base_url_expected, _shown_host, normalized)
 CONFLICT = _one_of("Keep", "Replace")
 COUNT = _whole(0, 10**15, "a whole number, at least 0")
 CONNECTIONS = _whole(1, 64, "a whole number from 1 to 64")

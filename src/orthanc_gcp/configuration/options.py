@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -249,7 +250,8 @@ class Settings:
         looked for beside the configuration, where Orthanc looks for the files of its own options.
         """
         here = Path(name)
-        return here if here.exists() else self.folder / name
+        # Path.exists() raises for what is in a folder that this user may not enter.
+        return here if os.path.exists(here) else self.folder / name  # noqa: PTH110
 
     @property
     def rejections(self) -> dict[str, str]:

@@ -9,7 +9,14 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from orthanc_gcp.credentials import application_default, documents, external, impersonation, keys
+from orthanc_gcp.credentials import (
+    application_default,
+    documents,
+    external,
+    impersonation,
+    keys,
+    mistaken,
+)
 from orthanc_gcp.credentials.identity import Identity
 from orthanc_gcp.errors import CredentialError
 
@@ -22,6 +29,13 @@ if TYPE_CHECKING:
     Maker = Callable[[Document, Account, tuple[str, ...]], Identity]
 
 __all__ = ["Identity", "load"]
+
+# What became of the recipe in the original's documentation.
+_DEAD_RECIPE = (
+    ": gcloud no longer writes the refresh token with 'gcloud auth print-access-token --format "
+    "json'. Run 'gcloud auth application-default login' and name the file that it writes "
+    "(application_default_credentials.json)"
+)
 
 
 def load(account: Account, settings: Settings) -> Identity:
@@ -71,6 +85,7 @@ _MAKERS: dict[str, Maker] = {
 
 def _of_any_type(document: Document, account: Account, scopes: tuple[str, ...]) -> Identity:
     """Any file that google-auth understands, by its type."""
+    _refuse_mistakes(document)
     kind = document.fields.get("type")
     if kind == "impersonated_service_account":
         return impersonation.of_file(document, account, scopes, _of_any_type)
@@ -88,8 +103,7 @@ def _of_type(
     expected: str, document: Document, account: Account, scopes: tuple[str, ...]
 ) -> Identity:
     """A file of the one type that an option of the original takes; old gcloud wrote no type."""
-    if expected == "authorized_user":
-        keys.refuse_bare_token(document)
+    _refuse_mistakes(document, _DEAD_RECIPE if expected == "authorized_user" else "")
     kind = document.fields.get("type", expected)
     if kind == expected:
         return _MAKERS[expected](document, account, scopes)
@@ -103,3 +117,12 @@ def _of_type(
         + (f", which belongs in {option}" if option else ""),
         reason="wrong_type",
     )
+
+
+def _refuse_mistakes(document: Document, more: str = "") -> None:
+    """Name what somebody took for a credential."""
+    mistake = mistaken.of_fields(document.fields)
+    if mistake is not None:
+        reason, words = mistake
+        more = more if reason == "only_access_token" else ""
+        raise CredentialError(f"{document.where}: {words}{more}", reason=reason)

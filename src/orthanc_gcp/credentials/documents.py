@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import json
 import os
 from dataclasses import dataclass
@@ -11,9 +12,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from orthanc_gcp.credentials import mistaken
 from orthanc_gcp.errors import CredentialError
 
-__all__ = ["Document", "inline", "read", "word"]
+__all__ = ["Document", "inline", "read", "user_name", "word"]
 
 LARGEST_FILE = 1024 * 1024
 
@@ -82,13 +84,38 @@ def read(path: Path, option: str) -> Document:
     try:
         with path.open("rb") as file:
             fingerprint = _fingerprint(os.fstat(file.fileno()))
-            content = file.read(LARGEST_FILE)
+            content = file.read(LARGEST_FILE + 1)
     except FileNotFoundError:
         raise CredentialError(f"{where}: there is no such file", reason="missing_file") from None
+    except PermissionError:
+        words = f"the file cannot be read: {_refused(path)}"
+        raise CredentialError(f"{where}: {words}", reason="forbidden_file") from None
     except OSError as error:
         words = f"the file cannot be read: {error.strerror}"
         raise CredentialError(f"{where}: {words}", reason="unreadable_file") from None
-    return Document(where, _object(content, where, "the file is not JSON"), path, fingerprint)
+    if len(content) > LARGEST_FILE:
+        raise CredentialError(f"{where}: the file is far too long", reason="not_json")
+    return Document(where, _object(content, where), path, fingerprint)
+
+
+def _refused(path: Path) -> str:
+    """Who may not read a file, and what keeps them from it."""
+    for place in reversed([path.absolute(), *path.absolute().parents]):
+        try:
+            place.stat()
+        except OSError:
+            return f"the user {user_name()} may not enter the folder {place.parent}"
+    return f"the user {user_name()} may not"
+
+
+def user_name() -> str:
+    """Whom this process runs as."""
+    try:
+        import pwd
+
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except (ImportError, KeyError):  # on Windows; in a container without such a user
+        return str(os.geteuid()) if hasattr(os, "geteuid") else "that runs this"
 
 
 def inline(value: str | dict[str, Any], option: str) -> Document:
@@ -103,12 +130,9 @@ def inline(value: str | dict[str, Any], option: str) -> Document:
         return Document(option, value)
     text = value.strip().encode()
     if not text.startswith(b"{"):
-        try:
+        with contextlib.suppress(binascii.Error, ValueError):
             text = base64.b64decode(text, validate=True)
-        except (binascii.Error, ValueError):
-            text = b""
-    expected = "it is neither JSON nor JSON in Base64"
-    return Document(option, _object(text, option, expected))
+    return Document(option, _object(text, option, "it is neither JSON nor JSON in Base64"))
 
 
 def word(value: Any) -> str:
@@ -117,14 +141,19 @@ def word(value: Any) -> str:
     return text if text.isascii() and text.isidentifier() and len(text) <= 40 else "of another kind"
 
 
-def _object(content: bytes, where: str, otherwise: str) -> dict[str, Any]:
+def _object(content: bytes, where: str, otherwise: str = "") -> dict[str, Any]:
     try:
         document = json.loads(content)
     except (ValueError, RecursionError):
-        raise CredentialError(f"{where}: {otherwise}", reason="not_json") from None
-    if not isinstance(document, dict):
-        raise CredentialError(f"{where}: expected a JSON object", reason="not_json")
-    return document
+        pass
+    else:
+        if isinstance(document, dict):
+            return document
+        otherwise = "expected a JSON object"
+    reason, words = mistaken.of_text(content)
+    if reason == "not_json":
+        words = otherwise or words
+    raise CredentialError(f"{where}: {words}", reason=reason)
 
 
 def _fingerprint(status: os.stat_result) -> Fingerprint:

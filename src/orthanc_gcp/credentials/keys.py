@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from orthanc_gcp.credentials import private_keys
 from orthanc_gcp.credentials.identity import Identity
 from orthanc_gcp.errors import CredentialError
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from orthanc_gcp.configuration import Account
     from orthanc_gcp.credentials.documents import Document
 
-__all__ = ["GOOGLE_TOKEN_URI", "refuse_bare_token", "service_account", "user", "user_strings"]
+__all__ = ["GOOGLE_TOKEN_URI", "service_account", "user", "user_strings"]
 
 GOOGLE_TOKEN_URI = "https://oauth2.googleapis.com/token"  # noqa: S105  # an address
 
@@ -47,27 +47,18 @@ def service_account(document: Document, account: Account, scopes: tuple[str, ...
 
 
 def _key(document: Document) -> RSAPrivateKey:
+    text = document.text("private_key")
     try:
-        return _parsed_key(document.text("private_key"))
+        return private_keys.parse(text)
     except (TypeError, ValueError):
-        raise CredentialError(
-            f"{document.where}: private_key is not a usable RSA key in PEM form, "
-            "download a new key file",
-            reason="unusable_key",
-        ) from None
-
-
-@lru_cache(maxsize=1024)
-def _parsed_key(pem: str) -> RSAPrivateKey:
-    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
-    from cryptography.hazmat.primitives.serialization import load_pem_private_key
-
-    # Proving the key's primes takes 25 to 45 ms, a thousand accounts would wait for it. The file is
-    # the administrator's own, and Google refuses the signature of a key that is not sound.
-    key = load_pem_private_key(pem.encode(), None, unsafe_skip_rsa_key_validation=True)
-    if not isinstance(key, RSAPrivateKey):
-        raise TypeError
-    return key
+        pass
+    reason, words = private_keys.fault(text)
+    detail = f" ({words})" if words else ""
+    raise CredentialError(
+        f"{document.where}: private_key is not a usable RSA key in PEM form{detail}, "
+        "download a new key file",
+        reason=reason,
+    )
 
 
 def user(document: Document, account: Account, _scopes: tuple[str, ...] = ()) -> Identity:
@@ -93,25 +84,6 @@ def user_strings(account: Account) -> Identity:
         account.authorized_user_refresh_token,
     ]
     return _user(account, secrets, None, None)
-
-
-def refuse_bare_token(document: Document) -> None:
-    """Explain what became of the recipe in the original's documentation.
-
-    Raises
-    ------
-    CredentialError
-        The file is what today's ``gcloud auth print-access-token --format json`` writes.
-    """
-    if "token" not in document.fields or "refresh_token" in document.fields:
-        return
-    raise CredentialError(
-        f"{document.where}: it only holds an access token, which dies within the hour: gcloud no "
-        "longer writes the refresh token with 'gcloud auth print-access-token --format json'. Run "
-        "'gcloud auth application-default login' and name the file that it writes "
-        "(application_default_credentials.json)",
-        reason="only_access_token",
-    )
 
 
 def _user(

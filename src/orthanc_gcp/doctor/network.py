@@ -1,19 +1,45 @@
-"""The way to Google: names, proxy, TLS, and the clock at its other end."""
+"""The way to Google, looked at without HTTP: names, tunnels, and what speaks at its end."""
 
 from __future__ import annotations
 
 import contextlib
 import socket
 import ssl
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from urllib.parse import SplitResult, urlsplit
+from http.client import HTTPConnection, HTTPException
+from ipaddress import ip_address
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import SplitResult, unquote, urlsplit
 
+import urllib3
+
+from orthanc_gcp.connections import Proxy
 from orthanc_gcp.errors import TokenError
+from orthanc_gcp.secrecy import readable
 
-__all__ = ["Way", "certificate_in_words", "resolve"]
+if TYPE_CHECKING:
+    from cryptography.x509 import Certificate
+
+__all__ = [
+    "Way",
+    "certificate_of",
+    "in_words",
+    "name_servers",
+    "names_in_words",
+    "resolve",
+    "resolved",
+    "speaks_http",
+    "speaks_tls",
+    "tunnels",
+]
 
 _PORTS = {"http": 80, "https": 443}
+_PATIENCE = 5.0
+"""Seconds for one look at most."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +47,8 @@ class Way:
     """An address that the account needs, and how it is reached."""
 
     url: str
-    proxy: str = ""
+    proxy: Proxy | None = None
+    patience: float = _PATIENCE
 
     @property
     def parts(self) -> SplitResult:
@@ -44,7 +71,10 @@ class Way:
         return f"{self.parts.scheme}://{self.parts.netloc}/"
 
 
-def resolve(host: str) -> str:
+# -- Names ------------------------------------------------------------------------------------
+
+
+def resolve(way: Way) -> str:
     """The first address of a host.
 
     Raises
@@ -53,35 +83,155 @@ def resolve(host: str) -> str:
         It has none.
     """
     try:
-        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+        found = socket.getaddrinfo(way.host, None, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
-        raise TokenError(f"the host name {host} cannot be resolved", reason="dns") from None
+        message = f"the host name {way.host} cannot be resolved"
+        raise TokenError(message, reason="dns", url=way.url) from None
     return str(found[0][4][0])
 
 
-def certificate_in_words(way: Way, timeout: float) -> str:
-    """Who signed the certificate that a host shows, whether it is trusted or not.
+def resolved(hosts: set[str]) -> str:
+    """One of these hosts that has an address; empty if none has.
 
-    A certificate that stands in for Google's, as a firewall that reads along shows it, is named
-    by its issuer. Empty if the host shows none.
+    Addresses and this machine's own names are no hosts here: they need no name server.
     """
+    names = sorted(host for host in hosts if _needs_a_name_server(host))
+    with ThreadPoolExecutor(max_workers=8) as pool:
+        found = pool.map(_is_resolved, names)
+        return next((name for name, known in zip(names, found, strict=True) if known), "")
+
+
+def _needs_a_name_server(host: str) -> bool:
+    if host in ("", "localhost", socket.gethostname()):
+        return False
+    with contextlib.suppress(ValueError):
+        return not ip_address(host)
+    return True
+
+
+def _is_resolved(host: str) -> bool:
+    with contextlib.suppress(OSError, UnicodeError):
+        return bool(socket.getaddrinfo(host, None, type=socket.SOCK_STREAM))
+    return False
+
+
+def name_servers(file: Path = Path("/etc/resolv.conf")) -> list[str]:
+    """The name servers that this machine asks (resolv.conf(5))."""
+    try:
+        lines = file.read_text(errors="replace").splitlines()
+    except OSError:
+        return []
+    words = [line.split() for line in lines]
+    return [readable(each[1]) for each in words if each[:1] == ["nameserver"] and each[1:]]
+
+
+# -- What speaks there ------------------------------------------------------------------------
+
+
+def tunnels(way: Way) -> bool:
+    """Whether the proxy of a way opens it."""
+    with contextlib.suppress(OSError, HTTPException), _connected(way):
+        return True
+    return False
+
+
+def speaks_http(way: Way) -> bool:
+    """Whether HTTP without TLS is spoken where a way ends."""
+    with contextlib.suppress(OSError, HTTPException), _connected(way) as connection:
+        connection.sendall(f"HEAD / HTTP/1.0\r\nHost: {way.host}\r\n\r\n".encode())
+        return connection.recv(5) == b"HTTP/"
+    return False
+
+
+def speaks_tls(way: Way) -> bool:
+    """Whether TLS is spoken where a way ends, whoever vouches for it."""
+    try:
+        with _encrypted(way):
+            return True
+    except ssl.SSLError as error:  # one that says so itself speaks TLS too
+        return "ALERT" in (error.reason or "")
+    except (OSError, HTTPException, ValueError):
+        return False
+
+
+def certificate_of(way: Way) -> Certificate | None:
+    """The certificate that a host shows, whether it is trusted or not."""
     from cryptography import x509
 
+    with contextlib.suppress(OSError, HTTPException, ValueError), _encrypted(way) as tls:
+        return x509.load_der_x509_certificate(tls.getpeercert(binary_form=True) or b"")
+    return None
+
+
+@contextlib.contextmanager
+def _connected(way: Way) -> Iterator[socket.socket]:
+    """A connection to the end of a way; through its proxy, with CONNECT (RFC 9110 §9.3.6)."""
+    proxy = way.proxy
+    if proxy is None:
+        with socket.create_connection((way.host, way.port), way.patience) as connection:
+            yield connection
+        return
+    if proxy.parts.scheme == "https":
+        raise ConnectionError("there is no need to look through such a proxy")
+    tunnel = HTTPConnection(proxy.parts.hostname or "", proxy.port, timeout=way.patience)
+    tunnel.set_tunnel(way.host, way.port, _proxy_headers(proxy))
+    with contextlib.closing(tunnel):
+        tunnel.connect()
+        yield tunnel.sock
+
+
+def _proxy_headers(proxy: Proxy) -> dict[str, str]:
+    if not proxy.parts.username:
+        return {}
+    user = f"{unquote(proxy.parts.username)}:{unquote(proxy.parts.password or '')}"
+    return dict(urllib3.make_headers(proxy_basic_auth=user))
+
+
+@contextlib.contextmanager
+def _encrypted(way: Way) -> Iterator[ssl.SSLSocket]:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
-    with contextlib.suppress(OSError, ValueError):
-        with (
-            socket.create_connection((way.host, way.port), timeout) as connection,
-            context.wrap_socket(connection, server_hostname=way.host) as tls,
-        ):
-            shown = tls.getpeercert(binary_form=True)
-        certificate = x509.load_der_x509_certificate(shown or b"")
-        issuer = certificate.issuer.rfc4514_string()
-        if certificate.not_valid_after_utc < datetime.now(UTC):
-            return (
-                f"the certificate expired on {certificate.not_valid_after_utc:%Y-%m-%d}, "
-                f"signed by {issuer}"
-            )
-        return f"the certificate is signed by {issuer}, which is not among the authorities"
-    return ""
+    with (
+        _connected(way) as connection,
+        context.wrap_socket(connection, server_hostname=way.host) as tls,
+    ):
+        yield tls
+
+
+# -- Certificates -----------------------------------------------------------------------------
+
+
+def in_words(certificate: Certificate, fault: str, host: str) -> str:
+    """What is wrong with a certificate, and who signed it: a firewall that reads along does."""
+    now = datetime.now(UTC)
+    own = certificate.issuer == certificate.subject
+    issuer = "itself" if own else readable(certificate.issuer.rfc4514_string())
+    signed = f"signed by {issuer}"
+    if fault == "tls_name":
+        return f"the certificate is for {names_in_words(certificate)}, not for {host}, {signed}"
+    if certificate.not_valid_after_utc < now:
+        return (
+            f"the certificate expired on {certificate.not_valid_after_utc:%Y-%m-%d}, {signed}; "
+            f"this machine's clock says {now:%Y-%m-%d}"
+        )
+    if certificate.not_valid_before_utc > now:
+        return (
+            f"the certificate begins on {certificate.not_valid_before_utc:%Y-%m-%d}, {signed}; "
+            f"this machine's clock says {now:%Y-%m-%d}"
+        )
+    if fault == "tls_authority":
+        return f"the certificate is {signed}, which is not among the authorities"
+    return f"the certificate is {signed}"
+
+
+def names_in_words(certificate: Certificate) -> str:
+    """Some of the hosts that a certificate is for (RFC 5280 §4.2.1.6)."""
+    from cryptography import x509
+
+    try:
+        found = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        names = [str(name.value) for name in found]
+    except (x509.ExtensionNotFound, ValueError):
+        names = [certificate.subject.rfc4514_string()]
+    return readable(", ".join(names[:4]) + (", …" if len(names) > 4 else "")) or "nobody"

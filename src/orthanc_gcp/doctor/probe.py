@@ -8,7 +8,7 @@ import time
 import uuid
 
 from orthanc_gcp.doctor.store import Store
-from orthanc_gcp.errors import StoreError
+from orthanc_gcp.errors import StoreError, TokenError
 
 __all__ = ["instance", "round_trip"]
 
@@ -36,8 +36,16 @@ def round_trip(store: Store) -> str:
         if store.ask(path, headers=accept).data != content:
             raise StoreError("the tiny instance came back with other bytes", reason="round_trip")
     finally:
-        store.ask(path, "DELETE")
+        _delete(store, path, study)
     return "a tiny instance was sent, found, fetched (the same bytes) and deleted"
+
+
+def _delete(store: Store, path: str, study: str) -> None:
+    try:
+        store.ask(path, "DELETE")
+    except (StoreError, TokenError) as error:
+        message = f"the tiny instance of study {study} may still be there, deleting failed: {error}"
+        raise StoreError(message, reason=error.reason, status=error.status) from error
 
 
 def _find(store: Store, path: str, sop: str) -> None:

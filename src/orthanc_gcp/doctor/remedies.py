@@ -1,78 +1,118 @@
-"""What mends what: by the reason of an error and, where one reason has several, by its words."""
+"""What mends what: by the fault, by where the address or file at fault is named, and by whom."""
 
 from __future__ import annotations
 
-from orthanc_gcp.configuration import Account
-from orthanc_gcp.errors import GcpError
+from orthanc_gcp.doctor.circumstances import Circumstances
+from orthanc_gcp.doctor.commands import (
+    LOGIN,
+    NEW_KEY,
+    SET_CLOCK,
+    WAIT,
+    Remedy,
+    chosen,
+    filled,
+    grant,
+)
+from orthanc_gcp.doctor.file_remedies import of_file
+from orthanc_gcp.doctor.network_remedies import is_metadata_server, of_network
+from orthanc_gcp.doctor.places import is_google
+from orthanc_gcp.errors import CredentialError, GcpError, StoreError, TokenError
 
-__all__ = ["NEW_KEY", "SET_CLOCK", "mend"]
+__all__ = ["BASE_URL", "mend"]
 
-NEW_KEY = "gcloud iam service-accounts keys create KEY.json --iam-account={email}"
-SET_CLOCK = "correct this machine's clock: timedatectl set-ntp true"
-_LOGIN = "gcloud auth application-default login"
+BASE_URL = (
+    "correct BaseUrl: it is the address of the Healthcare API with its version and nothing behind "
+    "it, https://healthcare.googleapis.com/v1beta1/ (its default) or "
+    "https://healthcare.googleapis.com/v1/; Project, Location, Dataset and DicomStore are options "
+    "of their own"
+)
+_PATIENCE = "wait: the connector tries again; if it lasts"
 _POOL = "gcloud iam workload-identity-pools providers describe"
 
-# Reason -> (words in the message -> remedy); the empty word stands for any other message.
-_REMEDIES: dict[str, dict[str, str]] = {
-    "missing_file": {
-        "": "put the file there, or correct the option's path (a relative one starts at Orthanc's "
-        "working directory, then at the configuration's folder)"
-    },
-    "unreadable_file": {
-        "Permission denied": "let the user that runs Orthanc read it: chown orthanc FILE && "
-        "chmod 600 FILE",
-        "": "name a file that can be read",
-    },
-    "not_json": {
-        "captive portal": "log in to the network, or let HttpProxy name the way out",
-        "": "replace the file by the one that Google handed out: " + NEW_KEY,
-    },
-    "wrong_type": {"": "use the option that the message names, or CredentialsFile for any type"},
-    "missing_field": {"": "replace the file by a complete one: " + NEW_KEY},
-    "incomplete_file": {
-        "": "have gcloud write the file again: gcloud iam workload-identity-pools "
-        "create-cred-config"
-    },
-    "unusable_key": {"": "make a new key: " + NEW_KEY},
-    "only_access_token": {"": _LOGIN + ", then name the file that it writes"},
-    "ca_certificates": {
-        "": "let HttpsCACertificates name a PEM file that can be read, on Debian "
-        "/etc/ssl/certs/ca-certificates.crt"
-    },
-    "dns": {
-        "metadata": "this machine is not on Google Cloud: " + _LOGIN + ", or use CredentialsFile",
-        "": "correct the name server in /etc/resolv.conf, or let HttpProxy name a proxy",
-    },
-    "connection": {
-        "metadata": "this machine is not on Google Cloud: " + _LOGIN + ", or use CredentialsFile",
-        "": "open the firewall for HTTPS to *.googleapis.com, or let HttpProxy name a proxy",
-    },
-    "proxy": {
-        "": "correct HttpProxy (host:port, user and password), or have the proxy let "
-        "*.googleapis.com through"
-    },
-    "tls": {
-        "expired": "have the server's certificate renewed; if it is right, correct this machine's "
-        "clock",
-        "": "add the authority that signed the certificate to the file that HttpsCACertificates "
-        "names",
-    },
-    "timeout": {"": "see what holds up the connection (firewall, proxy), or raise Timeout"},
-    "truncated": {
-        "": "see what breaks the connection (proxy, firewall); the connector tries again"
-    },
-    "protocol": {"": "see what breaks the connection (proxy, firewall); the connector tries again"},
+
+def mend(error: GcpError, about: Circumstances) -> str:
+    """The command or option that mends what an error tells of."""
+    if isinstance(error, TokenError):
+        text = of_network(error, about) or _of_tokens(error, about)
+    elif isinstance(error, StoreError):
+        text = _of_store(error, about)
+    elif isinstance(error, CredentialError):
+        text = of_file(error, about)
+    else:
+        text = WAIT
+    return filled(text, about)
+
+
+# -- Tokens -----------------------------------------------------------------------------------
+
+
+def _of_tokens(error: TokenError, about: Circumstances) -> str:
+    """What mends a refusal of the token endpoint, or an answer of it that is no token."""
+    if is_metadata_server(error.url):
+        return _METADATA.get(error.status or 0, WAIT)
+    choices = _TOKENS.get(error.reason)
+    place = about.place(error.url)
+    if choices is None:
+        elsewhere = place is not None and not is_google(error.url)
+        return (
+            f"{_PATIENCE}, see what is wrong at the server of {place.option}"
+            if elsewhere and place
+            else WAIT
+        )
+    text = chosen(choices, str(error), about)
+    option = place.option if place else "TokenUri"
+    usual = place.instead if place else ""
+    return text.replace("{option}", option).replace("{usual}", usual)
+
+
+_METADATA = {
+    403: "let the machine's identity use the service account: gcloud iam service-accounts "
+    "add-iam-policy-binding TARGET --role=roles/iam.workloadIdentityUser "
+    '--member="serviceAccount:PROJECT.svc.id.goog[NAMESPACE/ACCOUNT]"',
+    404: "give the machine a service account (on GKE, correct the annotation "
+    "iam.gke.io/gcp-service-account of the Kubernetes service account), or use CredentialsFile",
+}
+
+
+def _vouch(_: str, about: Circumstances) -> str:
+    """An ``invalid_grant`` or ``unauthorized_client`` whose words tell no more."""
+    kind = about.identity.kind if about.identity else ""
+    if "external account" in kind:
+        return "see who vouches for this identity (" + _POOL + ")"
+    if kind.endswith("service account"):
+        return (
+            "see that the key in use is enabled and of this account: gcloud iam service-accounts "
+            "keys list --iam-account={email}; if not, {again}"
+        )
+    return "log in again: " + LOGIN
+
+
+_STRANGER: Remedy = (
+    "something else answers there: correct {option}{usual}, or see what is on the way"
+)
+_TOKENS: dict[str, dict[str, Remedy]] = {
     "invalid_grant": {
         "clock is": SET_CLOCK,
         "short-lived": SET_CLOCK,
         "account not found": "the service account was deleted: make another one and a key for it: "
         + NEW_KEY,
         "Signature": "the key was deleted or disabled: make a new one: " + NEW_KEY,
-        "expired or revoked": "log in again: " + _LOGIN,
-        "": "see who vouches for this identity (" + _POOL + ")",
+        "expired or revoked": "log in again: " + LOGIN,
+        "audience": "leave TokenUri out: Google only takes what is signed for its own",
+        "stale to sign-in": "have the subject token renewed: it is too old when it is read",
+        "credential's issuer": "see that Google can reach the issuer, or upload its keys to the "
+        "provider (" + _POOL + ")",
+        "": _vouch,
     },
-    "invalid_client": {"": "the OAuth client is gone or its secret is wrong: " + _LOGIN},
-    "unauthorized_client": {"": "the client may not use this grant: " + _LOGIN},
+    "invalid_client": {"": "the OAuth client is gone or its secret is wrong: " + LOGIN},
+    "deleted_client": {"": "the OAuth client was deleted: " + LOGIN},
+    "disabled_client": {"": "the OAuth client is disabled: use another one, or " + LOGIN},
+    "unauthorized_client": {
+        "attribute condition": "let the attribute condition of the provider admit this identity ("
+        + _POOL
+        + ")",
+        "": _vouch,
+    },
     "invalid_scope": {"": "correct Scopes; the default is right for the Healthcare API"},
     "id_token": {"": "correct Scopes; the default is right for the Healthcare API"},
     "invalid_target": {
@@ -80,32 +120,88 @@ _REMEDIES: dict[str, dict[str, str]] = {
         "must exist and be enabled: " + _POOL
     },
     "PERMISSION_DENIED": {
+        "disabled": "gcloud services enable iamcredentials.googleapis.com --project=PROJECT, with "
+        "the project that the message names",
         "": "allow the impersonation: gcloud iam service-accounts "
-        "add-iam-policy-binding {target} --member=serviceAccount:{email} "
-        "--role=roles/iam.serviceAccountTokenCreator"
+        "add-iam-policy-binding {target} --member={source} "
+        "--role=roles/iam.serviceAccountTokenCreator",
     },
-    "round_trip": {
-        "": "see what changes requests or answers on the way (a proxy, a firewall); the store may "
-        "also be slow to show what it took: try again"
+    "NOT_FOUND": {
+        "": "there is no service account {target}: correct ImpersonateServiceAccount or Delegates "
+        "(gcloud iam service-accounts list)"
     },
+    "INVALID_ARGUMENT": {"": "correct Scopes, Delegates and ImpersonateServiceAccount"},
+    "UNAUTHENTICATED": {"": "the token of {source} is not taken: {again}"},
+    "not_json": {
+        "captive portal": "log in to the network, or let HttpProxy name the way out",
+        "": _STRANGER,
+    },
+    "access_token": {"": _STRANGER},
+    "expires_in": {"": _STRANGER},
+    "expire_time": {"": _STRANGER},
     "google_auth": {
         "GOOGLE_EXTERNAL_ACCOUNT_ALLOW_EXECUTABLES": "allow the command in Orthanc's environment: "
         "GOOGLE_EXTERNAL_ACCOUNT_ALLOW_EXECUTABLES=1",
+        "was not found": "have the subject token written to that file, or correct the credential "
+        "file (credential_source)",
         "": "correct the credential file",
     },
-    "http_401": {"": "log in again, or make a new key: " + NEW_KEY},
+    "http_400": {"": _STRANGER},
+    "http_401": {"": "log in again, or {again}"},
     "http_403": {"": "see that nothing between here and Google (proxy, firewall) refuses"},
-    "http_404": {"": "correct TokenUri, or on a machine outside Google Cloud use CredentialsFile"},
+    "http_404": {
+        "": "correct {option}{usual}, or on a machine outside Google Cloud use CredentialsFile"
+    },
+    "http_405": {"": _STRANGER},
+    "http_407": {"": "let HttpProxy name the proxy with its user and password"},
     "http_429": {"": "wait: the connector tries again; ask for more quota if it lasts"},
+    **{
+        f"http_{status}": {
+            "": "something redirects: log in to the network, or correct {option}{usual}"
+        }
+        for status in (301, 302, 303, 307, 308)
+    },
+    "expired": {"": SET_CLOCK},
 }
-_OTHER = "wait: the connector tries again; see https://status.cloud.google.com if it lasts"
 
 
-def mend(error: GcpError, account: Account, email: str | None) -> str:
-    """The command or option that mends what an error tells of."""
-    message = str(error)
-    choices = _REMEDIES.get(error.reason, {"": _OTHER})
-    words = next((words for words in choices if words and words in message), "")
-    text = choices.get(words, _OTHER)
-    target = account.impersonate_service_account or "TARGET"
-    return text.replace("{email}", email or "ACCOUNT").replace("{target}", target)
+# -- The store --------------------------------------------------------------------------------
+
+
+def _of_store(error: StoreError, about: Circumstances) -> str:
+    if error.reason == "PERMISSION_DENIED":
+        return grant(about, "roles/healthcare.dicomEditor")
+    if error.status is not None and 300 <= error.status < 400:
+        return "something redirects: log in to the network, or " + BASE_URL
+    if error.reason in ("not_google", "http_404", "http_405"):
+        return BASE_URL
+    if error.reason == "UNAUTHENTICATED" and about.account.self_signed_jwt:
+        return (
+            "the key may be deleted or disabled: leave SelfSignedJwt out, and the token endpoint "
+            "says why; or {again}"
+        )
+    if error.reason.startswith("http_5"):
+        return f"{_PATIENCE}, see what answers in the place of Google (BaseUrl, a proxy)"
+    return _STORE.get(error.reason, WAIT)
+
+
+_STORE = {
+    "round_trip": "see what changes requests or answers on the way (a proxy, a firewall); the "
+    "store may also be slow to show what it took: try again",
+    "web_page": "log in to the network, or let HttpProxy name the way out; if there is no such "
+    "page, correct BaseUrl",
+    "UNAUTHENTICATED": "the token is not taken: see that TokenUri is Google's (leave it out) and "
+    "that nothing on the way removes the header Authorization; if so, {again}",
+    "ACCESS_TOKEN_EXPIRED": SET_CLOCK,
+    "http_401": "see that nothing on the way removes the header Authorization, and correct BaseUrl",
+    "http_403": "see that nothing between here and Google (proxy, firewall) refuses",
+    "http_407": "let HttpProxy name the proxy with its user and password",
+    "USER_PROJECT_DENIED": "correct QuotaProject, or allow its use: gcloud projects "
+    "add-iam-policy-binding {quota} --member={source} "
+    "--role=roles/serviceusage.serviceUsageConsumer",
+    "RESOURCE_EXHAUSTED": "wait: the connector tries again; ask for more quota if it lasts",
+    "RATE_LIMIT_EXCEEDED": "wait: the connector tries again; ask for more quota if it lasts",
+    "NOT_FOUND": "correct Project, Location, Dataset and DicomStore",
+    "INVALID_ARGUMENT": "correct Project, Location, Dataset and DicomStore: Google takes one of "
+    "them for no name",
+}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
 from orthanc_gcp.configuration import Account, Settings
 from orthanc_gcp.errors import StoreError
@@ -28,6 +29,8 @@ class Store:
     ) -> None:
         base = settings.section.base_url.rstrip("/")
         self.url = f"{base}/{account.store_path}"
+        parts = urlsplit(self.url)
+        self._place = readable(parts.netloc.rpartition("@")[2] + parts.path)
         self._transport = transport
         self._headers = {"Authorization": f"Bearer {token}"}
         if quota_project:
@@ -53,24 +56,55 @@ class Store:
             self.url + path, method, body, {**self._headers, **(headers or {})}
         )
         if answer.status >= 300:
-            raise _refusal(answer)
+            raise self._refusal(answer)
         return answer
 
     def permissions(self, wanted: list[str]) -> set[str]:
         """Those of some permissions that the identity has (``testIamPermissions``)."""
         body = json.dumps({"permissions": wanted}).encode()
         answer = self.ask(":testIamPermissions", "POST", body, {"Content-Type": "application/json"})
-        granted = json.loads(answer.data or b"{}").get("permissions", [])
-        return {str(name) for name in granted}
+        granted = self.parsed(answer)
+        names = granted.get("permissions", []) if isinstance(granted, dict) else []
+        return {str(name) for name in names} if isinstance(names, list) else set()
 
+    def parsed(self, answer: Answer) -> Any:
+        """The JSON of an answer; None where it is empty.
 
-def _refusal(answer: Answer) -> StoreError:
-    status, message = google_error(answer)
-    reason = _reason(answer) or status or f"http_{answer.status}"
-    words = readable(message) if message else f"without a reason ({len(answer.data)} bytes)"
-    return StoreError(
-        f"Google answered {answer.status}: {words}", reason=reason, status=answer.status
-    )
+        Raises
+        ------
+        StoreError
+            It is something else: this is not Google.
+        """
+        try:
+            return json.loads(answer.data) if answer.data.strip() else None
+        except (ValueError, RecursionError):
+            raise self._stranger(answer) from None
+
+    def _stranger(self, answer: Answer) -> StoreError:
+        """An answer that is not Google's: its address is wrong, or something on the way answers."""
+        kind = answer.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+        page = kind == "text/html" or answer.data.lstrip()[:1] == b"<"
+        what = "a web page" if page else readable(kind) or "something"
+        reason = "web_page" if page and answer.status < 400 else "not_google"
+        return StoreError(
+            f"{self._place} answers {answer.status} with {what}: this is not the address of a "
+            "DICOM store",
+            reason=reason,
+            status=answer.status,
+        )
+
+    def _refusal(self, answer: Answer) -> StoreError:
+        status, message = google_error(answer)
+        no_method = answer.status == 404 and message.lower().startswith("method not found")
+        if (not status and answer.status in (404, 405)) or no_method:
+            return self._stranger(answer)
+        reason = _reason(answer) or status or f"http_{answer.status}"
+        who = "Google" if status else self._place
+        words = readable(message) if message else f"without a reason ({len(answer.data)} bytes)"
+        if 300 <= answer.status < 400:
+            words = "it redirects elsewhere, which Google's API does not do"
+        message = f"{who} answered {answer.status}: {words}"
+        return StoreError(message, reason=reason, status=answer.status)
 
 
 def _reason(answer: Answer) -> str:

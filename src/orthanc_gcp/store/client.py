@@ -17,7 +17,7 @@ import urllib3
 from urllib3 import exceptions
 
 from orthanc_gcp.connections import fault, pools, proxy_of, tls_context
-from orthanc_gcp.errors import StoreError
+from orthanc_gcp.errors import StoreError, general
 from orthanc_gcp.secrecy import printable, readable
 from orthanc_gcp.store.answers import Result, judge, limit_of_answer
 from orthanc_gcp.store.early import listen_while_sending
@@ -98,13 +98,14 @@ class DicomStore:
         self._token = token
         self._timeout = timeout
         self._headers = dict(headers)
+        self._proxy = proxy_of(self.url, proxy)
 
         def tls() -> ssl.SSLContext:
             return tls_context(ca_certificates, verify=verify)
 
         try:
             own_tls = tls() if self.url.startswith("https:") else None
-            self._pools = pools(proxy_of(self.url, proxy), own_tls, tls, maxsize=connections)
+            self._pools = pools(self._proxy, own_tls, tls, maxsize=connections)
         except exceptions.HTTPError as error:
             raise self._lost(error, "") from None
         listen_while_sending(self._pools)
@@ -310,7 +311,8 @@ class DicomStore:
             raise self._nonsense(what, "the answer is not JSON") from None
 
     def _lost(self, error: exceptions.HTTPError, what: str) -> StoreError:
-        reason, words = fault(error, self._timeout)
+        name, words = fault(error, self._timeout, self._proxy)
+        reason = general(name)
         return StoreError(
             f"{self._named(what)}: {words}",
             reason=_REASONS.get(reason, reason),

@@ -1,0 +1,83 @@
+"""What the checks of an account have found out so far."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from orthanc_gcp.clock import Clock
+from orthanc_gcp.configuration import Account, Settings
+from orthanc_gcp.credentials import Identity
+from orthanc_gcp.doctor.network import Way
+from orthanc_gcp.doctor.places import Place, place_of, places
+from orthanc_gcp.doctor.store import Store
+from orthanc_gcp.errors import StoreError
+from orthanc_gcp.orthanc_rest import OrthancRest
+from orthanc_gcp.transport import Transport
+
+__all__ = ["Circumstances"]
+
+
+@dataclass
+class Circumstances:
+    """An account, and what is known of it."""
+
+    account: Account
+    settings: Settings
+    transport: Transport
+    clock: Clock
+    write: bool
+    orthanc: OrthancRest | None = None
+    empty: bool = False
+    identity: Identity | None = None
+    store: Store | None = None
+    refusal: StoreError | None = None
+
+    @property
+    def email(self) -> str | None:
+        """Who the account is, where that is known."""
+        return self.identity.email if self.identity else None
+
+    @property
+    def member(self) -> str:
+        """Who the account is, as IAM policies spell it."""
+        return _member(self.email)
+
+    @property
+    def own_email(self) -> str | None:
+        """Whose credential it is: before any impersonation."""
+        credentials = self.identity and self.identity.credentials
+        source = getattr(credentials, "_source_credentials", credentials)
+        email = getattr(source, "service_account_email", None) or getattr(source, "account", None)
+        return email if isinstance(email, str) and "@" in email else None
+
+    @property
+    def source(self) -> str:
+        """The same, as IAM policies spell it."""
+        return _member(self.own_email)
+
+    @property
+    def key_project(self) -> str:
+        """The project that the account's identity belongs to; empty where that is unknown."""
+        found = re.search(r"@([^.@]+)\.iam\.gserviceaccount\.com$", self.email or "")
+        return found[1] if found else ""
+
+    def way(self, url: str) -> Way:
+        """How an address is reached."""
+        return Way(url, self.transport.proxy_of(url), min(5.0, self.settings.timeout))
+
+    def place(self, url: str) -> Place | None:
+        """Which option an address comes from; None if it is built in."""
+        return place_of(url, self.places())
+
+    def places(self) -> list[Place]:
+        """The addresses of the account that are written somewhere."""
+        document = self.identity.document if self.identity else None
+        return list(places(self.account, self.settings, document))
+
+
+def _member(email: str | None) -> str:
+    if email is None:
+        return "MEMBER"
+    kind = "serviceAccount" if email.endswith(".gserviceaccount.com") else "user"
+    return f"{kind}:{email}"

@@ -1,0 +1,153 @@
+"""What mends a credential file, by the reason why it cannot be used."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from pathlib import Path
+
+from orthanc_gcp.credentials.documents import user_name
+from orthanc_gcp.doctor.circumstances import Circumstances
+from orthanc_gcp.doctor.commands import LOGIN, NEW_KEY, Remedy, chosen
+from orthanc_gcp.errors import CredentialError
+
+__all__ = ["close_to_others", "of_file"]
+
+
+def of_file(error: CredentialError, about: Circumstances) -> str:
+    """The remedy, with placeholders."""
+    return chosen(_FILES.get(error.reason, {"": "{again}"}), str(error), about)
+
+
+def _missing_file(message: str, _: Circumstances) -> str:
+    if message.startswith("GOOGLE_APPLICATION_CREDENTIALS"):
+        return (
+            "put the file there, or correct GOOGLE_APPLICATION_CREDENTIALS in the environment of "
+            "Orthanc (systemctl edit orthanc)"
+        )
+    if "/~" in message:
+        return "write the whole path of the file: nobody replaces ~ by a home folder here"
+    return (
+        "put the file there, or correct the option's path (a relative one starts at Orthanc's "
+        "working directory, then at the configuration's folder)"
+    )
+
+
+def _forbidden_file(message: str, _: Circumstances) -> str:
+    other = "; if Orthanc runs as another user, check as that one: sudo -u USER orthanc-gcp check"
+    closed = message.rpartition(" may not enter the folder ")
+    if closed[0]:
+        command = f"setfacl -m u:{{user}}:x {shlex.quote(closed[2])}"
+        return f"let the user {{user}} enter the folder: {command}{other}"
+    path = shlex.quote(_file(message, ": the file cannot be read"))
+    return f"let the user {{user}} read the file: chown {{user}} {path} && chmod 600 {path}{other}"
+
+
+def _file(message: str, until: str) -> str:
+    """The file that stands in a message behind the option that names it."""
+    place = message.rpartition(until)[0].removeprefix("Application Default Credentials")
+    return place.partition(" ")[2]
+
+
+def _unescape(message: str, _: Circumstances) -> str:
+    path = _file(message, ": private_key is")
+    if not path:  # in the configuration itself
+        return "write \\n for each line break of private_key, or {again}"
+    script = r"s/\\\\\\*r//g; s/\\\\\\*n/\\n/g"
+    return f"undo it: sed -i '{script}' {shlex.quote(path)}; or {{again}}"
+
+
+def close_to_others(path: Path) -> str:
+    """The command that leaves a file to the user that runs Orthanc."""
+    file = shlex.quote(str(path))
+    user = user_name() if os.geteuid() else "orthanc"
+    if _may_read(user, path.stat()):
+        return f"chmod o-rwx {file}"
+    return f"chown {user} {file} && chmod o-rwx {file}"
+
+
+def _may_read(user: str, status: os.stat_result) -> bool:
+    """Whether a user could read a file if it were not for everybody; yes where it is unknown."""
+    try:
+        import grp
+        import pwd
+
+        account = pwd.getpwnam(user)
+        members = grp.getgrgid(status.st_gid).gr_mem
+    except (ImportError, KeyError):
+        return True
+    in_group = account.pw_gid == status.st_gid or user in members
+    return account.pw_uid == status.st_uid or (in_group and bool(status.st_mode & 0o040))
+
+
+_KEY_OR_LOGIN = (
+    "name the key file of a service account, as Google hands it out (" + NEW_KEY + "), or a user's "
+    "(" + LOGIN + ")"
+)
+_FILES: dict[str, dict[str, Remedy]] = {
+    "missing_file": {"": _missing_file},
+    "forbidden_file": {"": _forbidden_file},
+    "unreadable_file": {
+        "Is a directory": "name a file that can be read, not the folder that it is in",
+        "": "name a file that can be read",
+    },
+    "not_json": {
+        "neither JSON nor": "let ServiceAccountJson be the content of a key file: " + NEW_KEY,
+        "": "replace the file by the one that Google handed out; if there is none, {again}",
+    },
+    "empty_file": {
+        "": "replace the file by the one that Google handed out (a disk that was full leaves an "
+        "empty one); if there is none, {again}"
+    },
+    "only_access_token": {
+        "AuthorizedUserFile": LOGIN + ", then name the file that it writes",
+        "": _KEY_OR_LOGIN,
+    },
+    "bare_refresh_token": {"": LOGIN + ", and let AuthorizedUserFile name the file it writes"},
+    "api_key": {"": _KEY_OR_LOGIN},
+    "gcloud_configuration": {
+        "": LOGIN + " writes a credential, application_default_credentials.json: let "
+        "AuthorizedUserFile name a copy of it; or use a service account: " + NEW_KEY
+    },
+    "oauth_client": {
+        "": LOGIN + " --client-id-file=FILE, and let AuthorizedUserFile name the file that it "
+        "writes; or use a service account: " + NEW_KEY
+    },
+    "wrapped_key": {
+        "": "put what is inside it into the file: jq -r .privateKeyData FILE | base64 -d; or "
+        "make a new key: " + NEW_KEY
+    },
+    "no_key": {"": "make a key: " + NEW_KEY},
+    "orthanc_configuration": {"": "name the key file of a service account: " + NEW_KEY},
+    "bare_pem": {
+        "": "name the whole JSON file that Google handed out, the key is only one field of it; "
+        "if there is none, {again}"
+    },
+    "p12": {"": "make a key in JSON form: " + NEW_KEY},
+    "web_page": {
+        "": "the download was answered with a page, perhaps one to log in: download the file "
+        "again in a browser; if there is none, {again}"
+    },
+    "base64": {"": "decode the file: base64 -d FILE > KEY.json, and name KEY.json"},
+    "wrong_type": {
+        "which belongs in": "use the option that the message names, or CredentialsFile for any "
+        "type",
+        "": _KEY_OR_LOGIN,
+    },
+    "missing_field": {
+        ": service_account_impersonation_url is": LOGIN + " --impersonate-service-account=TARGET",
+        "": "the file is not complete: {again}",
+    },
+    "incomplete_file": {
+        "impersonation_url": LOGIN + " --impersonate-service-account=TARGET",
+        "": "have gcloud write the file again: gcloud iam workload-identity-pools "
+        "create-cred-config",
+    },
+    "escaped_key": {"": _unescape},
+    "broken_lines": {
+        "": "put the file that Google handed out in its place, unchanged (an editor or a "
+        "variable of the environment has changed it), or {again}"
+    },
+    "bare_key": {"": "put the file that Google handed out in its place, or {again}"},
+    "unusable_key": {"": "make a new key: " + NEW_KEY},
+}

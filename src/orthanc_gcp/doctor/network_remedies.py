@@ -1,0 +1,208 @@
+"""What mends a fault of the network, by its name and by where the address at fault is written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from urllib.parse import urlsplit
+
+from orthanc_gcp.connections import Proxy, excepted
+from orthanc_gcp.doctor.circumstances import Circumstances
+from orthanc_gcp.doctor.commands import LOGIN, SET_CLOCK, WAIT
+from orthanc_gcp.doctor.places import is_google
+from orthanc_gcp.errors import TokenError
+
+__all__ = ["is_metadata_server", "of_network"]
+
+_SYSTEM_AUTHORITIES = "/etc/ssl/certs/ca-certificates.crt"
+
+
+def of_network(error: TokenError, about: Circumstances) -> str:
+    """The remedy, with placeholders; empty if the fault is not one of the network."""
+    if error.reason == "proxy":
+        proxy = about.transport.proxy_of(error.url)
+        return _of_proxy(error, proxy) if proxy else WAIT
+    if is_metadata_server(error.url) and error.status is None:
+        return f"this machine is not on Google Cloud: {LOGIN}, or use CredentialsFile"
+    remedy = _NETWORK.get(error.fault) or _NETWORK.get(error.reason, "")
+    return remedy if isinstance(remedy, str) else remedy(error, about)
+
+
+def is_metadata_server(url: str) -> bool:
+    """Whether an address is that of the platform's metadata server."""
+    return "/computeMetadata/" in url or urlsplit(url).hostname in (
+        "metadata.google.internal",
+        "169.254.169.254",
+    )
+
+
+def _correct(error: TokenError, about: Circumstances) -> str:
+    """The option to correct; where it already has Google's address, or there is none, empty."""
+    place = about.place(error.url)
+    if place is None or is_google(error.url):
+        return ""
+    return f"correct the host in {place.option}{place.instead}"
+
+
+def _one_name(error: TokenError, about: Circumstances) -> str:
+    place = about.place(error.url)
+    host = urlsplit(error.url).hostname or ""
+    if place is not None and host != urlsplit(place.usual).hostname:
+        return f"correct the host name in {place.option}{place.instead}"
+    return (
+        f"have the name server that /etc/resolv.conf names resolve {host}, or let HttpProxy name "
+        "a proxy, which resolves it itself"
+    )
+
+
+def _no_name(error: TokenError, about: Circumstances) -> str:
+    correct = _correct(error, about)
+    return (
+        "correct the name server in /etc/resolv.conf, or let HttpProxy name a proxy, which "
+        "resolves names itself" + (f"; if this machine needs no DNS, {correct}" if correct else "")
+    ) + _kept_away(error)
+
+
+def _no_connection(error: TokenError, about: Circumstances) -> str:
+    correct, host = _correct(error, about), urlsplit(error.url).netloc
+    if "is unreachable" in str(error) or "No route to host" in str(error):
+        return f"give this machine a way to {host} (ip route get), or let HttpProxy name a proxy"
+    if correct:
+        remedy = f"{correct}, start what is to answer there, or open the firewall to {host}"
+    else:
+        remedy = "open the firewall for HTTPS to *.googleapis.com, or let HttpProxy name a proxy"
+    return remedy + _kept_away(error)
+
+
+def _hold_up(error: TokenError, about: Circumstances) -> str:
+    correct = _correct(error, about)
+    return (
+        "see what holds up the connection (firewall, proxy), or raise Timeout"
+        + (f"; if it is not the right one, {correct}" if correct else "")
+        + _kept_away(error)
+    )
+
+
+def _kept_away(error: TokenError) -> str:
+    """What else to do where the environment has a proxy, but not for this host."""
+    variable = excepted(error.url)
+    if not variable:
+        return ""
+    host = urlsplit(error.url).hostname
+    return (
+        f"; there is a proxy in the environment, but {variable} keeps {host} from it: take what "
+        f"stands for {host} out of {variable}"
+    )
+
+
+def _speaks_https(error: TokenError, about: Circumstances) -> str:
+    place = about.place(error.url)
+    return f"write https:// instead of http:// in {place.option if place else 'the address'}"
+
+
+def _speaks_http(error: TokenError, about: Circumstances) -> str:
+    place = about.place(error.url)
+    if place is not None and about.way(error.url).port != 443 and is_google(error.url):
+        return f"take the port out of {place.option}{place.instead}"
+    if place is None or is_google(error.url):
+        return (
+            "something answers in the place of Google: log in to the network, or let HttpProxy "
+            "name the way out"
+        )
+    return f"write http:// instead of https:// in {place.option}, or let the server speak https"
+
+
+def _authorities(error: TokenError, _: Circumstances) -> str:
+    if "Permission denied" in str(error):
+        return "let the user {user} read the file that HttpsCACertificates names"
+    if "the file is DER" in str(error):
+        return (
+            "convert the file that HttpsCACertificates names: openssl x509 -inform DER -in FILE "
+            "-out FILE.pem"
+        )
+    return (
+        f"let HttpsCACertificates name a PEM file that can be read, on Debian {_SYSTEM_AUTHORITIES}"
+    )
+
+
+def _authority(_: TokenError, about: Circumstances) -> str:
+    file = about.settings.ca_certificates
+    if file is None:
+        return (
+            "if that authority is right, put it into a file with the others: cat "
+            f"{_SYSTEM_AUTHORITIES} AUTHORITY.pem > FILE, and let HttpsCACertificates name FILE"
+        )
+    if str(file) == _SYSTEM_AUTHORITIES:
+        return (
+            "if that authority is right, add it to those of the system: cp AUTHORITY.pem "
+            "/usr/local/share/ca-certificates/AUTHORITY.crt && update-ca-certificates "
+            "(HttpsCACertificates names the file that this writes)"
+        )
+    return (
+        f"if that authority is right, add its certificate to {file} (HttpsCACertificates): "
+        f"cat AUTHORITY.pem >> {file}; if it is one that everybody knows, let "
+        f"HttpsCACertificates name {_SYSTEM_AUTHORITIES}"
+    )
+
+
+def _name_of_certificate(error: TokenError, about: Circumstances) -> str:
+    host = urlsplit(error.url).hostname or ""
+    correct = _correct(error, about)
+    if correct:
+        return f"{correct}, to a name that the certificate has"
+    return (
+        f"something answers in the place of {host}: see what it resolves to (getent hosts {host}; "
+        "/etc/hosts, DNS), and what is on the way"
+    )
+
+
+_BREAK_OFF = "see what breaks the connection (proxy, firewall); the connector tries again"
+_NETWORK: dict[str, str | Callable[[TokenError, Circumstances], str]] = {
+    "dns": _no_name,
+    "dns_one": _one_name,
+    "connection": _no_connection,
+    "timeout": _hold_up,
+    "timeout_connect": _no_connection,
+    "truncated": _BREAK_OFF,
+    "protocol": _BREAK_OFF,
+    "encrypted": _speaks_https,
+    "tls_plain": _speaks_http,
+    "tls_authority": _authority,
+    "tls_name": _name_of_certificate,
+    "tls_expired": "have the server's certificate renewed; if it is right, correct this machine's "
+    "clock: timedatectl set-ntp true",
+    "tls_early": SET_CLOCK,
+    "tls": "see what ends TLS on the way (a firewall that reads along, a server that only speaks "
+    "old TLS): at least TLS 1.2 is needed",
+    "ca_certificates": _authorities,
+}
+
+
+def _of_proxy(error: TokenError, proxy: Proxy) -> str:
+    """What mends a proxy: where it is configured, and how it should be written there."""
+    if proxy.option == "HttpProxy":
+        correct = "correct HttpProxy in Orthanc's configuration"
+    else:
+        correct = (
+            f"correct {proxy.option} in the environment of Orthanc (systemctl edit orthanc), or "
+            "let HttpProxy in Orthanc's configuration name the proxy"
+        )
+    host = urlsplit(error.url).hostname or ""
+    return {
+        "proxy_authentication": f"{correct}: http://USER:PASSWORD@HOST:PORT, with special "
+        "characters as %40 and the like",
+        "proxy_refused": f"have the proxy let {host} through, or {correct}" + _direct(proxy, host),
+        "proxy_plain": f"{correct}: http:// instead of https://",
+        "proxy_encrypted": f"{correct}: https:// before HOST:PORT",
+        "proxy_address": f"{correct}: HOST:PORT or http://HOST:PORT (SOCKS is not spoken)",
+        "proxy_dns": f"{correct}: another host name or its address; or correct the name server "
+        "in /etc/resolv.conf",
+        "proxy_dns_one": f"{correct}: its host name is wrong",
+        "proxy_tls": "add the authority that signed the proxy's certificate to the file that "
+        f"HttpsCACertificates names, or {correct}",
+    }.get(error.fault, f"{correct}: HOST:PORT; or start the proxy, or open the firewall to it")
+
+
+def _direct(proxy: Proxy, host: str) -> str:
+    if proxy.option == "HttpProxy":
+        return ""
+    return f"; if it can be reached without a proxy, add {host} to no_proxy there"
