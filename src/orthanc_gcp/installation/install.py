@@ -16,7 +16,7 @@ from orthanc_gcp.installation.configuration_files import REMOVED, bytes_of, text
 from orthanc_gcp.installation.host import Host, Script
 from orthanc_gcp.installation.options import AUTHORITIES, PLUGINS, SYSTEM_AUTHORITIES, value_of
 from orthanc_gcp.installation.section import MARK, SECTION, NewAccount, as_file, empty, filled
-from orthanc_gcp.installation.steps import EditFile, MakeFolder, Owner, Step, WriteFile
+from orthanc_gcp.installation.steps import EditFile, MakeFolder, Owner, Step, WriteFile, clearing
 from orthanc_gcp.installation.undo import SCRIPT_MARK, bears_changes, copy_of
 from orthanc_gcp.orthanc.installation import library_named, plugin_libraries
 from orthanc_gcp.plugin import script
@@ -58,7 +58,8 @@ def plan_installation(host: Host, account: NewAccount | None, credentials_folder
     section = _section(host, account, credentials_folder)
     changes = [*_changes(host, section)]
     _, file, kind = host.script()
-    steps: list[Step] = [*_credentials(host, account, credentials_folder)]
+    steps = [*clearing(host.files.folders(credentials_folder))]
+    steps += _credentials(host, account, credentials_folder)
     if kind not in (Script.OWN, Script.LOADING):
         steps += _own_file(host.files.script, SCRIPT_MARK, script.text(), 0o644, None)
     texts = {}

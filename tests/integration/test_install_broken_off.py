@@ -1,0 +1,244 @@
+"""An installation that is killed at any moment: Orthanc starts, and the next one completes it."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orthanc_gcp.configuration.files import read_files
+from orthanc_gcp.errors import InstallationError
+from orthanc_gcp.installation.configuration_files import ConfigurationFiles
+from orthanc_gcp.installation.host import Host
+from orthanc_gcp.installation.install import plan_installation
+from orthanc_gcp.installation.section import NewAccount
+from orthanc_gcp.installation.steps import EditFile, perform
+from orthanc_gcp.installation.undo import plan_removal
+from orthanc_gcp.orthanc.installation import Service
+from tests.support.debian_orthanc import USER, DebianOrthanc, contents, copy
+from tests.support.keys import service_account, write
+from tests.support.public_installation import public_folder
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can run Orthanc as its user")
+
+# Every call that changes what is on the disk, and those that make it last.
+CALLS = ("open", "replace", "rename", "unlink", "mkdir", "rmdir", "chmod", "chown", "fchown")
+CALLS += ("fchmod", "fsync", "utime")
+
+
+@pytest.fixture
+def debian() -> Iterator[DebianOrthanc]:
+    with public_folder() as folder:
+        orthanc = DebianOrthanc(folder)
+        yield orthanc
+        if orthanc.running:
+            orthanc.stop()
+
+
+class Killed(BaseException):
+    """What the process would not live to see."""
+
+
+def killed_at(number: int, monkeypatch: pytest.MonkeyPatch, work: Callable[[], None]) -> bool:
+    """Do something, and have the process end before its call of a number; whether it did."""
+    left = number
+
+    def until_killed(call: Callable[..., Any]) -> Callable[..., Any]:
+        def counted(*arguments: Any, **options: Any) -> Any:
+            nonlocal left
+            left -= 1
+            if left < 0:  # and whatever is tried after that, too
+                raise Killed
+            return call(*arguments, **options)
+
+        return counted
+
+    with monkeypatch.context() as patch:
+        for name in CALLS:
+            patch.setattr(os, name, until_killed(getattr(os, name)))
+        try:
+            work()
+        except Killed:
+            return True
+    return False
+
+
+class Site:
+    """One configuration that is installed into and out of, in this process."""
+
+    def __init__(self, config: Path, credential: Path | None = None) -> None:
+        self.config = config
+        self.folder = config.parent
+        self._credential = credential
+
+    def install(self) -> None:
+        host = Host.find(self.config, Service(USER, "--user"))
+        account = self._credential and NewAccount("a", "p", "l", "d", "s", str(self._credential))
+        for _ in perform(plan_installation(host, account, self.credentials).steps):
+            pass
+
+    def uninstall(self) -> None:
+        files = ConfigurationFiles.read(self.config, {})
+        for _ in perform(plan_removal(files, self.credentials)[0]):
+            pass
+
+    @property
+    def credentials(self) -> Path:
+        return self.folder / "credentials"
+
+    def see_that_orthanc_could_start(self) -> dict[str, Any]:
+        options = read_files([self.config])
+        script = Path(options["PythonScript"])
+        assert script.read_text()
+        return options
+
+
+def moments(site: Site, monkeypatch: Any, work: Callable[[], None]) -> Iterator[int]:
+    """The site as it is when it is killed at each moment in turn."""
+    whole = site.folder.with_name(site.folder.name + "-kept")
+    shutil.copytree(site.folder, whole, symlinks=True, copy_function=copy)
+    try:
+        number = 0
+        while killed_at(number, monkeypatch, work):
+            yield number
+            shutil.rmtree(site.folder)
+            shutil.copytree(whole, site.folder, symlinks=True, copy_function=copy)
+            number += 1
+        assert number > 10
+    finally:
+        shutil.rmtree(whole)
+
+
+@pytest.fixture(params=["folder", "single file"])
+def site(request: Any, debian: DebianOrthanc, tmp_path: Path) -> Site:
+    """With an account, whose credential is copied."""
+    home = debian.folder / "site"
+    home.mkdir(mode=0o755)
+    credential = Path(write(tmp_path / "key.json", service_account("http://127.0.0.1:1/")))
+    if request.param == "folder":
+        shutil.copytree(debian.configuration, home / "orthanc", copy_function=copy)
+        debian.configuration_file = home / "orthanc"
+        return Site(home / "orthanc", credential)
+    text = (debian.configuration / "orthanc.json").read_text().rstrip().removesuffix("}").rstrip()
+    text += ',\n  "PythonScript" : "/etc/orthanc/sample.py"\n}\n'
+    (home / "orthanc.json").write_text(text)
+    debian.configuration_file = home / "orthanc.json"
+    return Site(home / "orthanc.json", credential)
+
+
+def read_by_orthanc(site: Site) -> tuple[Any, ...]:
+    """What Orthanc would see of the site."""
+    files = contents(site.folder)
+    return tuple((name, file) for name, file in files.items() if name.endswith((".json", ".py")))
+
+
+@pytest.mark.timeout(600)
+def test_killed_while_it_installs(site, debian, monkeypatch):
+    before = contents(site.folder)
+    site.install()
+    installed = contents(site.folder)
+    site.uninstall()
+    kept = {"google-cloud-platform.json.removed-by-orthanc-gcp", "credentials/key.json"}
+    clear_away(site)
+    assert contents(site.folder) == before
+    seen = set()
+    for number in moments(site, monkeypatch, site.install):
+        options = site.see_that_orthanc_could_start()
+        if read_by_orthanc(site) not in seen:
+            seen.add(read_by_orthanc(site))
+            debian.start()
+            debian.stop()
+        if number % 2:
+            site.install()
+            assert contents(site.folder) == installed
+            site.see_that_orthanc_could_start()
+        else:
+            site.uninstall()
+            left = contents(site.folder)
+            assert {name: left[name] for name in before} == before
+            extra = set(left) - set(before)
+            assert {name.removeprefix("orthanc/") for name in extra} <= kept, options
+    assert len(seen) > 2
+
+
+@pytest.mark.timeout(600)
+def test_killed_while_it_uninstalls(site, debian, monkeypatch):
+    before = contents(site.folder)
+    site.install()
+    site.uninstall()
+    left = contents(site.folder)
+    clear_away(site)
+    site.install()
+    seen = set()
+    for _ in moments(site, monkeypatch, site.uninstall):
+        site.see_that_orthanc_could_start()
+        if read_by_orthanc(site) not in seen:
+            seen.add(read_by_orthanc(site))
+            debian.start()
+            debian.stop()
+        site.uninstall()
+        assert contents(site.folder) == left
+        assert {name: left[name] for name in before} == before
+    assert len(seen) > 2
+
+
+def clear_away(site: Site) -> None:
+    """What an uninstallation keeps."""
+    shutil.rmtree(site.credentials)
+    for file in site.folder.rglob("*.removed-by-orthanc-gcp*"):
+        file.unlink()
+
+
+def test_a_full_disk(site, monkeypatch):
+    """It says so, and Orthanc starts; when there is room again, it goes on."""
+    before = contents(site.folder)
+
+    def full(_file: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(InstallationError, match=r"No space left on device.*run this again"):
+            site.install()
+    assert contents(site.folder) == before
+    site.install()
+    site.see_that_orthanc_could_start()
+
+
+def test_a_file_that_is_changed_between_plan_and_edit(site):
+    host = Host.find(site.config, Service(USER, "--user"))
+    steps = plan_installation(host, None, site.credentials).steps
+    edited = [step.path for step in steps if isinstance(step, EditFile)]
+    for path in edited:
+        path.write_text(path.read_text() + "\n")
+    changed = {path: path.read_bytes() for path in edited}
+    with pytest.raises(InstallationError, match="was changed just now"):
+        list(perform(steps))
+    assert {path: path.read_bytes() for path in edited} == changed
+    site.install()
+    site.uninstall()
+    assert {path: path.read_bytes() for path in edited} == changed
+
+
+def test_a_trap_at_the_name_of_the_new_file(site, tmp_path):
+    """Where others may write into the folder, a link cannot lead what is written elsewhere."""
+    victim = tmp_path / "victim"
+    victim.write_text("mine")
+    folder = site.config if site.config.is_dir() else site.folder
+    for name in (
+        "orthanc.json",
+        "python.json",
+        "orthanc_gcp_plugin.py",
+        "orthanc.json.before-orthanc-gcp",
+    ):
+        with suppress(FileExistsError):
+            (folder / f".{name}.orthanc-gcp-new").symlink_to(victim)
+    site.install()
+    assert victim.read_text() == "mine"
+    assert not (folder / "orthanc.json").is_symlink()
