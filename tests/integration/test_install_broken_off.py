@@ -242,3 +242,98 @@ def test_a_trap_at_the_name_of_the_new_file(site, tmp_path):
     site.install()
     assert victim.read_text() == "mine"
     assert not (folder / "orthanc.json").is_symlink()
+
+
+def test_an_old_copy_is_not_taken_for_what_was(site):
+    """One that an installation has left which was killed before it edited the file."""
+    files = [site.config] if site.config.is_file() else sorted(site.config.glob("*.json"))
+    before = contents(site.folder)
+    for file in files:
+        file.with_name(f"{file.name}.before-orthanc-gcp").write_text('{"StableAge" : 1}')
+    site.install()
+    site.uninstall()
+    clear_away(site)
+    assert contents(site.folder) == before
+
+
+def test_an_option_that_is_emptied_again(site):
+    """The copy stays that of before the first installation."""
+    before = contents(site.folder)
+    site.install()
+    main = site.config if site.config.is_file() else site.config / "orthanc.json"
+    authorities = '"HttpsCACertificates" : "/etc/ssl/certs/ca-certificates.crt"'
+    main.write_text(main.read_text().replace(authorities, '"HttpsCACertificates" : ""'))
+    site.install()
+    assert authorities in main.read_text()
+    site.uninstall()
+    clear_away(site)
+    assert contents(site.folder) == before
+
+
+def test_a_script_that_somebody_has_written_into(site):
+    site.install()
+    folder = site.config if site.config.is_dir() else site.folder
+    script = folder / "orthanc_gcp_plugin.py"
+    fresh = script.read_text()
+    for words in ("# one\n", "# two\n"):
+        script.write_text(fresh + words)
+        site.install()
+        assert script.read_text() == fresh
+    kept = [file.read_text() for file in sorted(folder.glob("orthanc_gcp_plugin.py.removed-*"))]
+    assert kept == [fresh + "# one\n", fresh + "# two\n"]
+    script.write_text(fresh.replace("PACKAGES = [", "PACKAGES = ['/of/before', "))
+    site.install()
+    assert script.read_text() == fresh
+    assert len(list(folder.glob("orthanc_gcp_plugin.py.removed-*"))) == 2
+
+
+def test_the_script_in_the_section_python(debian):
+    """As version 4.1 of the Python plugin has it; ``PythonScript`` would come first."""
+    site = Site(debian.configuration)
+    file = debian.configuration / "python.json"
+    section = '{ "Path" : "/etc/orthanc/sample.py", "Verbose" : false }'
+    file.write_text('{ "Mine" : { "Path" : "no" }, "Python" : ' + section + " }")
+    before = contents(site.folder)
+    site.install()
+    text = file.read_text()
+    assert text.replace("/etc/orthanc/sample.py", "x").count("x") == text.count("x")
+    options = read_files([site.config])
+    assert options["Python"]["Path"] == str(debian.configuration / "orthanc_gcp_plugin.py")
+    assert "PythonScript" not in options
+    file.write_text(text.replace("false", "true"))
+    site.uninstall()
+    assert '"/etc/orthanc/sample.py", "Verbose" : true' in file.read_text()
+    file.write_text(file.read_text().replace("true", "false"))
+    assert contents(site.folder) == before
+
+
+def test_options_that_are_nowhere(debian):
+    """They are put where ``Plugins`` stands, and taken out again."""
+    site = Site(debian.configuration)
+    (debian.configuration / "python.json").unlink()
+    main = debian.configuration / "orthanc.json"
+    text = main.read_text()
+    main.write_text(text.replace('"HttpsCACertificates" : "",', ""))
+    before = debian.contents()
+    site.install()
+    debian.start()
+    debian.wait_for_log("Google Cloud Platform: ")
+    edited = main.read_text()
+    main.write_text(edited.replace('"Name" : "Orthanc"', '"Name" : "Ours"'))
+    site.uninstall()
+    main.write_text(main.read_text().replace('"Name" : "Ours"', '"Name" : "Orthanc"'))
+    assert debian.contents() == before
+
+
+def test_two_single_files_of_one_folder(site):
+    """What the one still needs stays when it is taken out of the other."""
+    if site.config.is_dir():
+        pytest.skip("Orthanc reads all files of a folder")
+    other = Site(site.folder / "other.json")
+    shutil.copy(site.config, other.config)
+    site.install()
+    other.install()
+    site.uninstall()
+    other.see_that_orthanc_could_start()
+    other.uninstall()
+    assert not (site.folder / "orthanc_gcp_plugin.py").exists()

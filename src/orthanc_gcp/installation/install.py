@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from orthanc_gcp.installation.host import Host, Script
 from orthanc_gcp.installation.options import AUTHORITIES, PLUGINS, SYSTEM_AUTHORITIES, value_of
 from orthanc_gcp.installation.section import MARK, SECTION, NewAccount, as_file, empty, filled
 from orthanc_gcp.installation.steps import EditFile, MakeFolder, Owner, Step, WriteFile, clearing
-from orthanc_gcp.installation.undo import SCRIPT_MARK, bears_changes, copy_of
+from orthanc_gcp.installation.undo import SCRIPT_MARK, bears_changes, copy_of, kept_aside
 from orthanc_gcp.orthanc.installation import library_named, plugin_libraries
 from orthanc_gcp.plugin import script
 
@@ -61,6 +62,8 @@ def plan_installation(host: Host, account: NewAccount | None, credentials_folder
     steps = [*clearing(host.files.folders(credentials_folder))]
     steps += _credentials(host, account, credentials_folder)
     if kind not in (Script.OWN, Script.LOADING):
+        if changed := _changed_script(host.files.script):
+            steps += kept_aside(host.files.script, changed, 0o644)
         steps += _own_file(host.files.script, SCRIPT_MARK, script.text(), 0o644, None)
     texts = {}
     if section is not None and host.files.is_folder:
@@ -180,6 +183,17 @@ def _own_file(path: Path, mark: str, text: str, mode: int, owner: Owner) -> Iter
         yield WriteFile(path, bytes_of(text), mode, owner or (0, 0) if os.geteuid() == 0 else None)
 
 
+def _changed_script(path: Path) -> str | None:
+    """A script of before into which somebody may have written something."""
+    present = text_of(path) if path.is_file() else ""
+    same = _without_places(present) == _without_places(script.text())
+    return present if present.startswith(SCRIPT_MARK) and not same else None
+
+
+def _without_places(text: str) -> str:
+    return re.sub(r"^(PYTHON|PACKAGES|INTERPRETER) = .*$", "", text, flags=re.MULTILINE)
+
+
 def _private(host: Host) -> tuple[int, Owner]:
     """Mode and owner of what only Orthanc's user may read."""
     if os.geteuid() != 0:
@@ -212,6 +226,11 @@ def _notes(host: Host, file: Path | None, kind: Script, section: str | None) -> 
         yield (
             f"there is no {SYSTEM_AUTHORITIES}: name a file of certificate authorities in "
             "HttpsCACertificates, or the DICOMweb plugin reaches no store"
+        )
+    if _changed_script(host.files.script):
+        yield (
+            f"{host.files.script} was changed, or is of another version: what it was is kept in "
+            f"{host.files.script.name}{REMOVED}"
         )
     earlier = host.files.section_file.with_name(host.files.section_file.name + REMOVED)
     if section is not None and earlier.exists():

@@ -47,7 +47,7 @@ from orthanc_gcp.plugin import script
 # The first words of every script that was printed.
 SCRIPT_MARK = '"""orthanc-gcp '
 
-__all__ = ["bears_changes", "copy_of", "plan_removal"]
+__all__ = ["SCRIPT_MARK", "bears_changes", "copy_of", "kept_aside", "plan_removal"]
 
 
 @dataclass(frozen=True)
@@ -206,9 +206,7 @@ def _section_kept(files: ConfigurationFiles, credentials_folder: Path) -> Iterat
     for file in files.texts:
         for one in _reversals(files, file):
             if one.change.path == (SECTION,) and one.change.raw != empty(credentials_folder):
-                content = bytes_of(as_file(one.change.raw))
-                if content not in (each.read_bytes() for each in _aside(files.section_file)):
-                    yield WriteFile(_free(files.section_file), content, 0o600, None)
+                yield from kept_aside(files.section_file, as_file(one.change.raw), 0o600)
 
 
 def _own_files(
@@ -240,9 +238,11 @@ def _still_named(files: ConfigurationFiles, left: Mapping[str, Any]) -> bool:
     return any(file.is_file() and files.script.stem in text_of(file) for file in readers)
 
 
-def _aside(file: Path) -> list[Path]:
-    """What was moved aside before."""
-    return sorted(file.parent.glob(f"{file.name}{REMOVED}*"))
+def kept_aside(file: Path, text: str, mode: int) -> Iterator[Step]:
+    """A copy of what a file says, unless there is one already."""
+    copies = file.parent.glob(f"{file.name}{REMOVED}*")
+    if text not in map(text_of, copies):
+        yield WriteFile(_free(file), bytes_of(text), mode, None)
 
 
 def _free(file: Path) -> Path:
