@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import random
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -337,3 +339,54 @@ def test_two_single_files_of_one_folder(site):
     other.see_that_orthanc_could_start()
     other.uninstall()
     assert not (site.folder / "orthanc_gcp_plugin.py").exists()
+
+
+def test_the_script_is_named_when_all_else_is_written(debian):
+    """Even where its file has other options, too."""
+    main, file = debian.configuration / "orthanc.json", debian.configuration / "python.json"
+    main.write_text(re.sub(r'"Plugins" : \[[^\]]*\]', '"Plugins" : []', main.read_text()))
+    main.write_text(main.read_text().replace('"HttpsCACertificates" : "",', ""))
+    file.write_text('{"HttpsCACertificates": "", "PythonScript": "/etc/orthanc/sample.py"}')
+    host = Host.find(debian.configuration, Service(USER, "--user"))
+    steps = plan_installation(host, None, debian.folder / "credentials").steps
+    assert [step.path for step in steps][-2:] == [main, file]
+
+
+BLANKS = ("", " ", "\n", "\r\n  ", ' // x "A": {\n', "/* } , */", "\t")
+
+
+def written_by_hand(dice: random.Random) -> str:
+    """A configuration in one file, as nobody would format it."""
+
+    def blank() -> str:
+        return dice.choice(BLANKS)
+
+    plugins = '["/usr/share/orthanc/plugins/"]', "[]", "[ /* none */ ]", '["/no.so" // a\n]'
+    members = [("Name", '"x"'), ("Plugins", dice.choice(plugins))]
+    members += [("HttpsCACertificates", dice.choice(('""', '"/own.pem"')))] * dice.randint(0, 1)
+    members += [("PythonScript", '"/etc/orthanc/sample.py"')] * dice.randint(0, 1)
+    members += [("Other", '{"PythonScript": "no", "Plugins": ["z"]}')] * dice.randint(0, 1)
+    dice.shuffle(members)
+    texts = [f'{blank()}"{name}":{blank()}{value}' for name, value in members]
+    return blank() + "{" + (blank() + ",").join(texts) + blank() + "}" + blank()
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_only_what_the_user_edits_meanwhile_is_left(tmp_path, seed):
+    dice = random.Random(seed)
+    site = Site(tmp_path / "orthanc.json")
+    site.config.write_text(written_by_hand(dice), newline="")
+    before, options = site.config.read_bytes(), read_files([site.config])
+    site.install()
+    site.see_that_orthanc_could_start()
+    text = site.config.read_bytes().decode()
+    end = text.rindex("}")
+    edits = (text, text.replace('"x"', '"y"'), f'{text[:end]},"Mine":1{text[end:]}')
+    edited = dice.choice(edits)
+    site.config.write_bytes(edited.encode())
+    mine = {k: v for k, v in read_files([site.config]).items() if k in ("Name", "Mine")}
+    site.uninstall()
+    assert read_files([site.config]) == {**options, **mine}
+    if edited == text:
+        assert site.config.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [site.config]

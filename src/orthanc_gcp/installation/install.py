@@ -15,7 +15,13 @@ from orthanc_gcp.installation import json_text
 from orthanc_gcp.installation.changes import Change, applied, prove, with_changes
 from orthanc_gcp.installation.configuration_files import REMOVED, bytes_of, text_of
 from orthanc_gcp.installation.host import Host, Script
-from orthanc_gcp.installation.options import AUTHORITIES, PLUGINS, SYSTEM_AUTHORITIES, value_of
+from orthanc_gcp.installation.options import (
+    AUTHORITIES,
+    PLUGINS,
+    SCRIPTS,
+    SYSTEM_AUTHORITIES,
+    value_of,
+)
 from orthanc_gcp.installation.section import MARK, SECTION, NewAccount, as_file, empty, filled
 from orthanc_gcp.installation.steps import EditFile, MakeFolder, Owner, Step, WriteFile, clearing
 from orthanc_gcp.installation.undo import SCRIPT_MARK, bears_changes, copy_of, kept_aside
@@ -88,7 +94,8 @@ def _edits(
     by_file: dict[Path, list[Change]] = {}
     for change in changes:
         by_file.setdefault(files.file_of(change.path[0]), []).append(change)
-    edited = {file: applied(files.texts[file], each) for file, each in by_file.items()}
+    in_order = sorted(by_file, key=lambda file: any(one.path in SCRIPTS for one in by_file[file]))
+    edited = {file: applied(files.texts[file], by_file[file]) for file in in_order}
     expected = with_changes(files.options, changes)
     for text in texts.values():
         expected |= files.would_say({files.section_file: text})
@@ -107,7 +114,7 @@ def _edits(
 
 
 def _changes(host: Host, section: str | None) -> Iterator[Change]:
-    """The options that have to be different, ``PythonScript`` last."""
+    """The options that have to be different."""
     options = host.files.options
     if section is not None and not host.files.is_folder:
         text = f'{{"{SECTION}": {section}}}'
