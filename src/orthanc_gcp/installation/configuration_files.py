@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -58,7 +59,8 @@ class ConfigurationFiles:
         options = read_files([path], environment)
         files = [path]
         if path.is_dir():
-            files = sorted(file for file in path.iterdir() if file.suffix == ".json")
+            named = (file for file in path.iterdir() if file.name.lower().endswith(".json"))
+            files = sorted(file for file in named if not file.is_dir())
         try:
             texts = {file.resolve(): text_of(file) for file in files}
         except OSError as error:
@@ -96,6 +98,11 @@ class ConfigurationFiles:
             return self.path.with_name(f"{self.path.name}-gcp")
         return self.folder / "orthanc-gcp-credentials"
 
+    def folders(self, credentials_folder: Path) -> set[Path]:
+        """Every folder that an installation writes into."""
+        own = {self.folder, credentials_folder, credentials_folder.parent}
+        return own | {file.parent for file in self.texts}
+
     def file_of(self, option: str) -> Path:
         """The file that has an option; the main one for an option that is nowhere."""
         for wanted in (option, "Plugins"):
@@ -125,8 +132,8 @@ class ConfigurationFiles:
             try:
                 return read_files(map(Path, places), self.environment)
             except ConfigurationError as error:
-                place, _, words = str(error).partition(":")
-                raise ConfigurationError(f"{places.get(place, place)}:{words}") from None
+                named = re.sub(r"/proc/self/fd/\d+", lambda at: str(places[at[0]]), str(error))
+                raise ConfigurationError(named) from None
 
 
 def text_of(file: Path) -> str:

@@ -129,7 +129,8 @@ class Host:
             text = file.read_text("utf-8", errors="replace")
         except OSError:
             return Script.OWN
-        if [line.strip() for line in text.splitlines() if line.strip()] == _DEBIANS_SAMPLE:
+        lines = [line.strip() for line in text.replace('"', "'").splitlines()]
+        if list(filter(None, lines)) == _DEBIANS_SAMPLE:
             return Script.SAMPLE
         return Script.LOADING if "orthanc_gcp.plugin" in text else Script.OWN
 

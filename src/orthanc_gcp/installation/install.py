@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +15,16 @@ from orthanc_gcp.installation import json_text
 from orthanc_gcp.installation.changes import Change, applied, prove, with_changes
 from orthanc_gcp.installation.configuration_files import REMOVED, bytes_of, text_of
 from orthanc_gcp.installation.host import Host, Script
-from orthanc_gcp.installation.options import AUTHORITIES, PLUGINS, SYSTEM_AUTHORITIES, value_of
+from orthanc_gcp.installation.options import (
+    AUTHORITIES,
+    PLUGINS,
+    SCRIPTS,
+    SYSTEM_AUTHORITIES,
+    value_of,
+)
 from orthanc_gcp.installation.section import MARK, SECTION, NewAccount, as_file, empty, filled
-from orthanc_gcp.installation.steps import EditFile, MakeFolder, Owner, Step, WriteFile
-from orthanc_gcp.installation.undo import SCRIPT_MARK, bears_changes, copy_of
+from orthanc_gcp.installation.steps import EditFile, MakeFolder, Owner, Step, WriteFile, clearing
+from orthanc_gcp.installation.undo import SCRIPT_MARK, bears_changes, copy_of, kept_aside
 from orthanc_gcp.orthanc.installation import library_named, plugin_libraries
 from orthanc_gcp.plugin import script
 
@@ -58,8 +65,11 @@ def plan_installation(host: Host, account: NewAccount | None, credentials_folder
     section = _section(host, account, credentials_folder)
     changes = [*_changes(host, section)]
     _, file, kind = host.script()
-    steps: list[Step] = [*_credentials(host, account, credentials_folder)]
+    steps = [*clearing(host.files.folders(credentials_folder))]
+    steps += _credentials(host, account, credentials_folder)
     if kind not in (Script.OWN, Script.LOADING):
+        if changed := _changed_script(host.files.script):
+            steps += kept_aside(host.files.script, changed, 0o644)
         steps += _own_file(host.files.script, SCRIPT_MARK, script.text(), 0o644, None)
     texts = {}
     if section is not None and host.files.is_folder:
@@ -84,7 +94,8 @@ def _edits(
     by_file: dict[Path, list[Change]] = {}
     for change in changes:
         by_file.setdefault(files.file_of(change.path[0]), []).append(change)
-    edited = {file: applied(files.texts[file], each) for file, each in by_file.items()}
+    in_order = sorted(by_file, key=lambda file: any(one.path in SCRIPTS for one in by_file[file]))
+    edited = {file: applied(files.texts[file], by_file[file]) for file in in_order}
     expected = with_changes(files.options, changes)
     for text in texts.values():
         expected |= files.would_say({files.section_file: text})
@@ -103,7 +114,7 @@ def _edits(
 
 
 def _changes(host: Host, section: str | None) -> Iterator[Change]:
-    """The options that have to be different, ``PythonScript`` last."""
+    """The options that have to be different."""
     options = host.files.options
     if section is not None and not host.files.is_folder:
         text = f'{{"{SECTION}": {section}}}'
@@ -179,6 +190,17 @@ def _own_file(path: Path, mark: str, text: str, mode: int, owner: Owner) -> Iter
         yield WriteFile(path, bytes_of(text), mode, owner or (0, 0) if os.geteuid() == 0 else None)
 
 
+def _changed_script(path: Path) -> str | None:
+    """A script of before into which somebody may have written something."""
+    present = text_of(path) if path.is_file() else ""
+    same = _without_places(present) == _without_places(script.text())
+    return present if present.startswith(SCRIPT_MARK) and not same else None
+
+
+def _without_places(text: str) -> str:
+    return re.sub(r"^(PYTHON|PACKAGES|INTERPRETER) = .*$", "", text, flags=re.MULTILINE)
+
+
 def _private(host: Host) -> tuple[int, Owner]:
     """Mode and owner of what only Orthanc's user may read."""
     if os.geteuid() != 0:
@@ -211,6 +233,11 @@ def _notes(host: Host, file: Path | None, kind: Script, section: str | None) -> 
         yield (
             f"there is no {SYSTEM_AUTHORITIES}: name a file of certificate authorities in "
             "HttpsCACertificates, or the DICOMweb plugin reaches no store"
+        )
+    if _changed_script(host.files.script):
+        yield (
+            f"{host.files.script} was changed, or is of another version: what it was is kept in "
+            f"{host.files.script.name}{REMOVED}"
         )
     earlier = host.files.section_file.with_name(host.files.section_file.name + REMOVED)
     if section is not None and earlier.exists():

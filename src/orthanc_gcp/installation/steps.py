@@ -24,9 +24,12 @@ __all__ = [
     "RemoveFolder",
     "Step",
     "WriteFile",
+    "clearing",
     "perform",
     "refuse_what_cannot_be_written",
 ]
+
+_UNFINISHED = ".orthanc-gcp-new"
 
 # User and group; None for those of whoever runs this.
 Owner = tuple[int, int] | None
@@ -160,6 +163,12 @@ class RemoveFolder:
 Step = MakeFolder | WriteFile | EditFile | MoveAside | RemoveFile | RemoveFolder
 
 
+def clearing(folders: Iterable[Path]) -> Iterator[Step]:
+    """The steps that remove what was not finished when this was killed before."""
+    for new in sorted({new for folder in folders for new in folder.glob(f".*{_UNFINISHED}")}):
+        yield RemoveFolder(new) if new.is_dir() and not new.is_symlink() else RemoveFile(new)
+
+
 def perform(steps: Iterable[Step]) -> Iterator[Step]:
     """Do one step after the other; each is given back when it is done.
 
@@ -203,7 +212,7 @@ def _no_right_to(path: Path) -> InstallationError:
 
 def _new(path: Path) -> Path:
     """What is to become a file or folder; Orthanc does not read it, whatever its folder."""
-    return path.with_name(f".{path.name}.orthanc-gcp-new")
+    return path.with_name(f".{path.name}{_UNFINISHED}")
 
 
 @contextmanager

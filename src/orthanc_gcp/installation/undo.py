@@ -39,6 +39,7 @@ from orthanc_gcp.installation.steps import (
     RemoveFolder,
     Step,
     WriteFile,
+    clearing,
 )
 from orthanc_gcp.orthanc.installation import library_named
 from orthanc_gcp.plugin import script
@@ -46,7 +47,7 @@ from orthanc_gcp.plugin import script
 # The first words of every script that was printed.
 SCRIPT_MARK = '"""orthanc-gcp '
 
-__all__ = ["bears_changes", "copy_of", "plan_removal"]
+__all__ = ["SCRIPT_MARK", "bears_changes", "copy_of", "kept_aside", "plan_removal"]
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,8 @@ def plan_removal(
         A file was changed so that the changes cannot be taken out.
     """
     edits, left = _edits(files)
-    steps: list[Step] = [*_section_kept(files, credentials_folder), *edits]
+    steps = [*clearing(files.folders(credentials_folder))]
+    steps += [*_section_kept(files, credentials_folder), *edits]
     steps += _own_files(files, left, credentials_folder)
     steps += [RemoveFile(copy_of(file)) for file in files.texts if copy_of(file).exists()]
     if credentials_folder.is_dir() and not any(credentials_folder.iterdir()):
@@ -204,9 +206,7 @@ def _section_kept(files: ConfigurationFiles, credentials_folder: Path) -> Iterat
     for file in files.texts:
         for one in _reversals(files, file):
             if one.change.path == (SECTION,) and one.change.raw != empty(credentials_folder):
-                content = bytes_of(as_file(one.change.raw))
-                if content not in (each.read_bytes() for each in _aside(files.section_file)):
-                    yield WriteFile(_free(files.section_file), content, 0o600, None)
+                yield from kept_aside(files.section_file, as_file(one.change.raw), 0o600)
 
 
 def _own_files(
@@ -226,13 +226,23 @@ def _own_files(
 
 def _still_named(files: ConfigurationFiles, left: Mapping[str, Any]) -> bool:
     """Whether Orthanc would look for the script even so, and not start without it."""
-    named = (value_of(left, path) for path in SCRIPTS)
-    return any(isinstance(name, str) and Path(name).name == files.script.name for name in named)
+    named = [value_of(left, path) for path in SCRIPTS]
+    if str(files.script) in named:
+        return True
+    # A script of the user's may import it; and another single file beside this one may name it.
+    readers = [Path("/", name) for name in named if isinstance(name, str)]
+    if not files.is_folder:
+        readers += [
+            file for file in files.folder.glob("*.json") if file.resolve() not in files.texts
+        ]
+    return any(file.is_file() and files.script.stem in text_of(file) for file in readers)
 
 
-def _aside(file: Path) -> list[Path]:
-    """What was moved aside before."""
-    return sorted(file.parent.glob(f"{file.name}{REMOVED}*"))
+def kept_aside(file: Path, text: str, mode: int) -> Iterator[Step]:
+    """A copy of what a file says, unless there is one already."""
+    copies = file.parent.glob(f"{file.name}{REMOVED}*")
+    if text not in map(text_of, copies):
+        yield WriteFile(_free(file), bytes_of(text), mode, None)
 
 
 def _free(file: Path) -> Path:
@@ -250,6 +260,6 @@ def _notes(
     files: ConfigurationFiles, left: Mapping[str, Any], credentials_folder: Path
 ) -> Iterator[str]:
     if _still_named(files, left):
-        yield f"{files.script} stays: the configuration names it"
+        yield f"{files.script} stays: it is used"
     if credentials_folder.is_dir() and any(credentials_folder.iterdir()):
         yield f"the credentials in {credentials_folder} stay"

@@ -1,1 +1,1 @@
-"""Orthanc, seen from outside."""
+"""Orthanc, seen from outside: how it is installed, and who runs it."""

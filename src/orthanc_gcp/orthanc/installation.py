@@ -88,6 +88,8 @@ def services_of(
 
 
 def _of_processes(config: Path, folder: Path) -> Iterator[Service]:
+    if not folder.is_dir():
+        return
     for number in sorted(int(entry.name) for entry in folder.iterdir() if entry.name.isdigit()):
         # It may have ended meanwhile, or belong to somebody whose processes cannot be seen.
         with suppress(OSError, ValueError):

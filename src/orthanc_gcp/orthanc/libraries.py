@@ -59,7 +59,7 @@ def embedded_python(library: Path) -> tuple[int, int] | None:
         if library.stat().st_size > _LARGEST:
             return None
         needed = _needed(library.read_bytes())
-    except (OSError, struct.error, ValueError, LookupError, StopIteration):
+    except (OSError, struct.error, ValueError, LookupError, OverflowError, StopIteration):
         return None
     versions = (re.match(r"libpython(\d+)\.(\d+)", name) for name in needed)
     return next(((int(one[1]), int(one[2])) for one in versions if one), None)

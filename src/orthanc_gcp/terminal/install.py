@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,20 +15,20 @@ from orthanc_gcp.terminal.opening import fail
 
 if TYPE_CHECKING:
     from orthanc_gcp.installation.host import Host
-    from orthanc_gcp.installation.install import Plan
     from orthanc_gcp.installation.section import NewAccount
     from orthanc_gcp.installation.steps import Step
     from orthanc_gcp.orthanc.installation import Service
 
 __all__ = ["install"]
 
+# What makes an account: the option of each part, and how to ask for it.
 _PARTS = {
-    "name": "--account",
-    "project": "--project",
-    "location": "--location",
-    "dataset": "--dataset",
-    "dicom_store": "--dicom-store",
-    "credentials": "--credentials",
+    "name": ("--account", "Its name"),
+    "project": ("--project", "Its project"),
+    "location": ("--location", "Its location"),
+    "dataset": ("--dataset", "Its dataset"),
+    "dicom_store": ("--dicom-store", "Its DICOM store"),
+    "credentials": ("--credentials", 'Its credential (a file, or "application-default")'),
 }
 
 
@@ -67,12 +66,14 @@ def install(
     if sys.platform != "linux":
         fail("this command knows Linux only: see the installation by hand")
     config = orthanc_config.absolute()
+    parts = (account, project, location, dataset, dicom_store, credentials)
+    given = dict(zip(_PARTS, parts, strict=True))
+    if uninstall and any(parts):
+        fail("--uninstall takes no account")
     try:
         if uninstall:
             _uninstall(config, credentials_folder, dry_run)
         else:
-            parts = (account, project, location, dataset, dicom_store, credentials)
-            given = dict(zip(_PARTS, parts, strict=True))
             _install(config, user, given, credentials_folder, dry_run)
     except GcpError as error:
         fail(str(error))
@@ -96,11 +97,18 @@ def _install(
     plan = plan_installation(host, _account(host, given), folder)
     refuse_what_cannot_be_written(plan.steps)
     host.refuse_hidden_package()
-    _do(plan.steps, dry_run)
-    for note in plan.notes:
-        typer.echo(f"note: {note}")
-    if not dry_run:
-        _finish(host, plan, folder, user)
+    _do(plan.steps, plan.notes, dry_run)
+    checked = 0
+    if plan.has_account and not dry_run:
+        checked = _check(config, user)
+    elif not plan.has_account:
+        place = host.files.section_file if host.files.is_folder else config
+        typer.echo(f"There is no account yet: write one into {place}, its credential into")
+        typer.echo(f"{folder}, and run: orthanc-gcp check {config}")
+    if plan.own_script:
+        _say_lines(plan.own_script)
+    typer.echo(f"Then: {_restart(config)}")
+    raise typer.Exit(1 if checked or plan.own_script else 0)
 
 
 def _uninstall(config: Path, credentials_folder: Path | None, dry_run: bool) -> None:
@@ -115,10 +123,8 @@ def _uninstall(config: Path, credentials_folder: Path | None, dry_run: bool) -> 
     folder = (credentials_folder or files.credentials_folder).absolute()
     steps, notes = plan_removal(files, folder)
     refuse_what_cannot_be_written(steps)
-    _do(steps, dry_run)
-    for note in notes:
-        typer.echo(f"note: {note}")
-    if steps and not dry_run:
+    _do(steps, notes, dry_run)
+    if steps:
         typer.echo(f"Then: {_restart(config)}")
 
 
@@ -146,7 +152,7 @@ def _account(host: Host, given: dict[str, str | None]) -> NewAccount | None:
     from orthanc_gcp.installation.section import SECTION, NewAccount
 
     if given["name"] is None:
-        others = [_PARTS[part] for part, value in given.items() if value is not None]
+        others = [_PARTS[part][0] for part, value in given.items() if value is not None]
         if others:
             fail(f"{others[0]} belongs to an account: name it by --account")
         if SECTION in host.files.options or not sys.stdin.isatty():
@@ -155,12 +161,7 @@ def _account(host: Host, given: dict[str, str | None]) -> NewAccount | None:
         if given["name"] is None:
             return None
     return NewAccount(
-        **{
-            part: _asked(_PARTS[part], part.replace("_", " ").capitalize())
-            if value is None
-            else value
-            for part, value in given.items()
-        }
+        **{part: _asked(*_PARTS[part]) if value is None else value for part, value in given.items()}
     )
 
 
@@ -170,33 +171,24 @@ def _asked(option: str, question: str, default: str | None = None) -> str:
     return str(typer.prompt(question, default=default))
 
 
-def _do(steps: Iterable[Step], dry_run: bool) -> None:
-    """Say each step, and do it."""
+def _do(steps: list[Step], notes: list[str], dry_run: bool) -> None:
+    """Do the steps, and say each."""
     from orthanc_gcp.installation.steps import perform
 
-    steps = list(steps)
     for step in steps if dry_run else perform(steps):
         typer.echo(f"would {step}" if dry_run else f"done: {step}")
     if not steps:
         typer.echo("nothing is to be done")
+    for note in notes:
+        typer.echo(f"note: {note}")
 
 
-def _finish(host: Host, plan: Plan, credentials_folder: Path, user: str | None) -> None:
-    """What is left to the user, and what Orthanc will find."""
-    config = host.files.path
-    checked = 0
-    if plan.has_account:
-        command = [sys.executable, "-m", "orthanc_gcp", "check", str(config)]
-        command += ["--user", user] if user else []
-        checked = subprocess.run(command, check=False).returncode  # noqa: S603 - ourselves
-    else:
-        place = host.files.section_file if host.files.is_folder else config
-        typer.echo(f"There is no account yet: write one into {place}, its credential into")
-        typer.echo(f"{credentials_folder}, and run: orthanc-gcp check {config}")
-    if plan.own_script:
-        _say_lines(plan.own_script)
-    typer.echo(f"Then: {_restart(config)}")
-    raise typer.Exit(1 if checked or plan.own_script else 0)
+def _check(config: Path, user: str | None) -> int:
+    """What Orthanc will find; the exit code."""
+    command = [sys.executable, "-m", "orthanc_gcp", "check", str(config)]
+    command += ["--user", user] if user else []
+    # In a folder of nobody else's, whose files Python would take for modules.
+    return subprocess.run(command, cwd="/", check=False).returncode  # noqa: S603 - ourselves
 
 
 def _say_lines(own: Path) -> None:
