@@ -79,6 +79,13 @@ def check(
     sidecar: Annotated[
         bool, typer.Option("--sidecar", help="The sidecar serves this Orthanc, not a script.")
     ] = False,
+    before_restart: Annotated[
+        bool,
+        typer.Option(
+            "--before-restart",
+            help="Do not ask the Orthanc that runs: it has not read this configuration yet.",
+        ),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="JSON instead of a table.")] = False,
 ) -> None:
     """Examine Orthanc, its accounts and custody: what is wrong, and what mends it.
@@ -95,7 +102,8 @@ def check(
         typer.echo(str(error), err=True)
         raise typer.Exit(UNKNOWN) from None
     names = _chosen(settings, account)
-    site = Site(config[0], settings, service, _rest(settings, service, orthanc), sidecar)
+    rest = None if before_restart else _rest(settings, service, orthanc)
+    site = Site(config[0], settings, service, rest, sidecar)
     groups = {
         "Orthanc": examine_orthanc(site),
         **{f"account {name}": _account(site, name, write=write) for name in names},

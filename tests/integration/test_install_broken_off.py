@@ -361,7 +361,7 @@ def written_by_hand(dice: random.Random) -> str:
     def blank() -> str:
         return dice.choice(BLANKS)
 
-    plugins = '["/usr/share/orthanc/plugins/"]', "[]", "[ /* none */ ]", '["/no.so" // a\n]'
+    plugins = '["/usr/share/orthanc/plugins/"]', "[]", "[ ]", '["/no.so" // a\n]'
     members = [("Name", '"x"'), ("Plugins", dice.choice(plugins))]
     members += [("HttpsCACertificates", dice.choice(('""', '"/own.pem"')))] * dice.randint(0, 1)
     members += [("PythonScript", '"/etc/orthanc/sample.py"')] * dice.randint(0, 1)

@@ -12,7 +12,7 @@ from orthanc_gcp.configuration.json_reader import read_json
 from orthanc_gcp.configuration.variables import substituted
 from orthanc_gcp.errors import ConfigurationError
 
-__all__ = ["folder_of", "read_files"]
+__all__ = ["files_of", "folder_of", "merged", "read_files"]
 
 MAX_BYTES = 16 * 1024 * 1024
 
@@ -31,15 +31,22 @@ def read_files(
     ConfigurationError
         A file cannot be read, or Orthanc would refuse it; two files give the same option.
     """
-    merged: dict[str, Any] = {}
+    files = (file for path in paths for file in files_of(path))
+    return merged(((file, _content(file)) for file in files), environment)
+
+
+def merged(
+    contents: Iterable[tuple[Path, bytes]], environment: Mapping[str, str]
+) -> dict[str, Any]:
+    """What Orthanc would read in files with these contents; raises as :func:`read_files` does."""
+    options: dict[str, Any] = {}
     origins: dict[str, Path] = {}
-    for path in paths:
-        for file in _files(path):
-            options = _options(file, environment)
-            _check_twice(options, file, origins)
-            origins |= dict.fromkeys(options, file)
-            merged |= options
-    return merged
+    for file, content in contents:
+        found = _options(file, content, environment)
+        _check_twice(found, file, origins)
+        origins |= dict.fromkeys(found, file)
+        options |= found
+    return options
 
 
 def folder_of(paths: list[Path]) -> Path:
@@ -48,7 +55,8 @@ def folder_of(paths: list[Path]) -> Path:
     return first if first.is_dir() else first.parent
 
 
-def _files(path: Path) -> list[Path]:
+def files_of(path: Path) -> list[Path]:
+    """The file itself, or those of a folder that Orthanc reads; raises as :func:`read_files`."""
     try:
         if not path.is_dir():
             return [path]
@@ -61,23 +69,24 @@ def _files(path: Path) -> list[Path]:
     return files
 
 
-def _options(file: Path, environment: Mapping[str, str]) -> dict[str, Any]:
+def _options(file: Path, content: bytes, environment: Mapping[str, str]) -> dict[str, Any]:
     try:
-        return read_json(substituted(_content(file), environment))
-    except OSError as error:
-        raise _unreadable(file, error) from None
+        return read_json(substituted(content, environment))
     except ConfigurationError as error:
         raise ConfigurationError(f"{file}: {error}") from None
 
 
 def _content(file: Path) -> bytes:
-    # To open a pipe would wait for somebody who writes into it.
-    if not stat.S_ISREG(file.stat().st_mode):
-        raise ConfigurationError("this is no regular file, which Orthanc refuses")
-    with file.open("rb") as stream:
-        content = stream.read(MAX_BYTES + 1)
+    try:
+        # To open a pipe would wait for somebody who writes into it.
+        if not stat.S_ISREG(file.stat().st_mode):
+            raise ConfigurationError(f"{file}: this is no regular file, which Orthanc refuses")
+        with file.open("rb") as stream:
+            content = stream.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise _unreadable(file, error) from None
     if len(content) > MAX_BYTES:
-        raise ConfigurationError(f"larger than {MAX_BYTES // 1024 // 1024} MiB")
+        raise ConfigurationError(f"{file}: larger than {MAX_BYTES // 1024 // 1024} MiB")
     return content
 
 

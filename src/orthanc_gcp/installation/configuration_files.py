@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import re
 from collections.abc import Mapping
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from orthanc_gcp.configuration.files import read_files
+from orthanc_gcp.configuration.files import files_of, merged, read_files
 from orthanc_gcp.errors import ConfigurationError
 from orthanc_gcp.installation import json_text
 
@@ -57,12 +54,8 @@ class ConfigurationFiles:
         """
         path = path.absolute()
         options = read_files([path], environment)
-        files = [path]
-        if path.is_dir():
-            named = (file for file in path.iterdir() if file.name.lower().endswith(".json"))
-            files = sorted(file for file in named if not file.is_dir())
         try:
-            texts = {file.resolve(): text_of(file) for file in files}
+            texts = {file.resolve(): text_of(file) for file in files_of(path)}
         except OSError as error:
             raise ConfigurationError(f"{error.filename} cannot be read: {error.strerror}") from None
         return cls(path, texts, options, environment)
@@ -114,26 +107,12 @@ class ConfigurationFiles:
     def would_say(self, texts: Mapping[Path, str]) -> dict[str, Any]:
         """What Orthanc would read if it read these files, and they said this.
 
-        The texts lie in memory meanwhile: a configuration may hold secrets, which should be in no
-        more files than they are.
-
         Raises
         ------
         ConfigurationError
             Orthanc could not start with them.
         """
-        places: dict[str, Path] = {}
-        with ExitStack() as opened:
-            for path, text in texts.items():
-                file = os.memfd_create("configuration")
-                opened.callback(os.close, file)
-                os.write(file, bytes_of(text))
-                places[f"/proc/self/fd/{file}"] = path
-            try:
-                return read_files(map(Path, places), self.environment)
-            except ConfigurationError as error:
-                named = re.sub(r"/proc/self/fd/\d+", lambda at: str(places[at[0]]), str(error))
-                raise ConfigurationError(named) from None
+        return merged(((path, bytes_of(text)) for path, text in texts.items()), self.environment)
 
 
 def text_of(file: Path) -> str:

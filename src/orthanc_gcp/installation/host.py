@@ -132,7 +132,8 @@ class Host:
         lines = [line.strip() for line in text.replace('"', "'").splitlines()]
         if list(filter(None, lines)) == _DEBIANS_SAMPLE:
             return Script.SAMPLE
-        return Script.LOADING if "orthanc_gcp.plugin" in text else Script.OWN
+        loads = "orthanc_gcp.plugin" in text or self.files.script.stem in text
+        return Script.LOADING if loads else Script.OWN
 
     def refuse_other_python(self) -> None:
         """See that the Python plugin can load what is installed for this interpreter.

@@ -67,10 +67,9 @@ def plan_installation(host: Host, account: NewAccount | None, credentials_folder
     _, file, kind = host.script()
     steps = [*clearing(host.files.folders(credentials_folder))]
     steps += _credentials(host, account, credentials_folder)
-    if kind not in (Script.OWN, Script.LOADING):
-        if changed := _changed_script(host.files.script):
-            steps += kept_aside(host.files.script, changed, 0o644)
-        steps += _own_file(host.files.script, SCRIPT_MARK, script.text(), 0o644, None)
+    if changed := _changed_script(host.files.script):
+        steps += kept_aside(host.files.script, changed, 0o644)
+    steps += _own_file(host.files.script, SCRIPT_MARK, script.text(), 0o644, None)
     texts = {}
     if section is not None and host.files.is_folder:
         place, text = host.files.section_file, as_file(section)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import orthanc_gcp
 
-__all__ = ["packages", "text"]
+__all__ = ["text"]
 
 _TEMPLATE = '''\
 """orthanc-gcp {version}: loads the connector to Google Cloud DICOM stores into Orthanc.
@@ -71,18 +71,13 @@ else:
 '''
 
 
-def packages() -> list[str]:
-    """The folders that this very installation is loaded from."""
-    paths = sysconfig.get_paths()
-    places = [str(Path(orthanc_gcp.__file__).parent.parent), paths["purelib"], paths["platlib"]]
-    return list(dict.fromkeys(places))
-
-
 def text() -> str:
     """The script that loads this very installation."""
+    paths = sysconfig.get_paths()
+    places = [str(Path(orthanc_gcp.__file__).parent.parent), paths["purelib"], paths["platlib"]]
     return _TEMPLATE.format(
         version=orthanc_gcp.__version__,
         python=tuple(sys.version_info[:2]),
-        packages=packages(),
+        packages=list(dict.fromkeys(places)),
         interpreter=sys.executable,
     )

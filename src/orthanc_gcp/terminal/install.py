@@ -106,7 +106,7 @@ def _install(
         typer.echo(f"There is no account yet: write one into {place}, its credential into")
         typer.echo(f"{folder}, and run: orthanc-gcp check {config}")
     if plan.own_script:
-        _say_lines(plan.own_script)
+        _say_lines(plan.own_script, host.files.script)
     typer.echo(f"Then: {_restart(config)}")
     raise typer.Exit(1 if checked or plan.own_script else 0)
 
@@ -185,24 +185,21 @@ def _do(steps: list[Step], notes: list[str], dry_run: bool) -> None:
 
 def _check(config: Path, user: str | None) -> int:
     """What Orthanc will find; the exit code."""
-    command = [sys.executable, "-m", "orthanc_gcp", "check", str(config)]
+    command = [sys.executable, "-m", "orthanc_gcp", "check", str(config), "--before-restart"]
     command += ["--user", user] if user else []
     # In a folder of nobody else's, whose files Python would take for modules.
     return subprocess.run(command, cwd="/", check=False).returncode  # noqa: S603 - ourselves
 
 
-def _say_lines(own: Path) -> None:
+def _say_lines(own: Path, script: Path) -> None:
     """How a script of the user's loads the plugin."""
-    from orthanc_gcp.plugin.script import packages
-
     typer.echo(
-        f"Orthanc runs {own}, a script of your own, which stays. Add this to its beginning:\n\n"
+        f"Orthanc runs {own}, a script of your own, which stays. Add these lines to it:\n\n"
         "import sys\n"
-        f"sys.path[:0] = {packages()!r}\n"
-        "from orthanc_gcp.plugin import start\n"
-        f"gcp = start(orthanc, {sys.executable!r})\n\n"
+        f'sys.path.append("{script.parent}")\n'
+        f"import {script.stem}\n\n"
         "and have its function for orthanc.RegisterOnChangeCallback(), or a new one, call\n\n"
-        "gcp.on_change(change_type, level, resource)\n"
+        f"{script.stem}.on_change(change_type, level, resource)\n"
     )
 
 
