@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
-from orthanc_gcp import configuration
+from orthanc_gcp.arguments import Configs, fail, settings_of
 from orthanc_gcp.clock import SystemClock
-from orthanc_gcp.configuration.files import folder_of, read_files
 from orthanc_gcp.connector import transport
 from orthanc_gcp.doctor import Finding, Result, examine
-from orthanc_gcp.errors import ConfigurationError
 
 __all__ = ["check"]
 
@@ -24,9 +18,7 @@ _COLOURS = {Result.PASSED: "green", Result.FAILED: "red", Result.SKIPPED: "dim"}
 
 
 def check(
-    config: Annotated[
-        list[Path], typer.Argument(help="Orthanc's configuration: files, or a folder.")
-    ],
+    config: Configs,
     account: Annotated[
         list[str] | None, typer.Option(help="Only this account; may be repeated.")
     ] = None,
@@ -40,17 +32,12 @@ def check(
 
     The exit code is 0 only when all checks passed.
     """
-    try:
-        settings = configuration.read(read_files(config), folder_of(config))
-    except ConfigurationError as error:
-        typer.echo(str(error), err=True)
-        raise typer.Exit(2) from None
+    settings = settings_of(config)
     names = [*(each.name for each in settings.accounts), *settings.rejected]
     unknown = [name for name in account or [] if name not in names]
     if unknown or not names:
         problems = "; ".join(str(problem) for problem in settings.problems)
-        typer.echo(f"There is no account {unknown[0]}" if unknown else problems, err=True)
-        raise typer.Exit(2)
+        fail(f"There is no account {unknown[0]}" if unknown else problems)
     clock = SystemClock()
     found = {
         name: list(examine(name, settings, transport(settings, clock), clock, write=write))
@@ -69,6 +56,10 @@ def check(
 
 
 def _print(found: dict[str, list[Finding]], warnings: list[str]) -> None:
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
     console = Console(highlight=False)
     for warning in warnings:
         console.print(f"[yellow]warning[/] {escape(warning)}")

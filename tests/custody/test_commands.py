@@ -196,7 +196,7 @@ def test_the_ledger_is_read_while_the_worker_is_down(site):
         said = run(
             *(site, "send", study.resources[0]), "--to", SECOND, "--orthanc", site.orthanc.url
         )
-        assert "sent to second: 1 instance, as soon as a worker runs" in said
+        assert "queued for second: 1 instance, they are sent as soon as a worker runs" in said
     finally:
         site.start_worker()
     study.wait_for(*["confirmed"] * 5)
@@ -478,7 +478,7 @@ def test_send_on_demand(site):
     study = Study(site, modality="CT")  # which no rule wants
     parent = site.orthanc.json("GET", f"/instances/{study.resources[0]}/study")["ID"]
     said = run(site, "send", parent, "--to", SECOND, "--orthanc", site.orthanc.url)
-    assert said == "sent to second: 4 instances\n"
+    assert said == "queued for second: 4 instances\n"
     study.confirmed()
     assert {row.account for row in study.rows()} == {SECOND}
     assert {row.urgency for row in study.rows()} == {1}
@@ -533,10 +533,10 @@ def test_retry_sends_what_is_in_quarantine(site):
     study = conflicting(site)
     (row,) = [row for row in study.rows() if row.state == "quarantined"]
     for options in (["--reason", "invalid"], ["--study", "1.2.3"], ["--account", SECOND]):
-        assert run(site, "retry", *options) == "sent again: 0 instances\n"
+        assert run(site, "retry", *options) == "queued again: 0 instances\n"
     delete(site, study, row.instance)  # what the store had in its place
     chosen = ("--study", study.uid, "--instance", row.instance, "--reason", "conflict")
-    assert run(site, "retry", "--account", "google", *chosen) == "sent again: 1 instance\n"
+    assert run(site, "retry", "--account", "google", *chosen) == "queued again: 1 instance\n"
     study.confirmed()
     (account,) = run_json(site, "receipt", study.uid)["Accounts"]
     assert [event["Kind"] for event in account["Events"]] == ["quarantined", "retried"]
@@ -634,7 +634,7 @@ def test_on_postgresql(tmp_path):
             told = run_json(site, "verify", "--send-again", "--bytes", code=1)
             assert told["Studies"][0]["Missing"] == [missing]
             study.confirmed()
-            assert run(site, "retry") == "sent again: 0 instances\n"
+            assert run(site, "retry") == "queued again: 0 instances\n"
             site.stop_worker()
             assert run_json(site, "status")["Worker"] is False
     finally:

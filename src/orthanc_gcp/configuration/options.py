@@ -149,6 +149,8 @@ class Globals:
     http_port: int = option(PORT, 8042)
     ssl_enabled: bool = option(FLAG, False)
     ssl_certificate: str = option(TEXT, "certificate.pem")
+    authentication_enabled: bool | None = option(FLAG, None)
+    remote_access_allowed: bool = option(FLAG, False)
 
 
 @dataclass(frozen=True)
@@ -188,6 +190,15 @@ class Settings:
         """The CA file; Orthanc takes a relative one from the folder of its configuration."""
         name = self.orthanc.https_ca_certificates
         return self.folder / name if name else None
+
+    @property
+    def asks_for_user(self) -> bool:
+        """Whether Orthanc's REST API wants a user: not said, it does when it is open to others.
+
+        Orthanc 1.5.8 and newer, ``ConfigureHttpServer`` of its main program.
+        """
+        said = self.orthanc.authentication_enabled
+        return self.orthanc.remote_access_allowed if said is None else said
 
     @property
     def storage_folder(self) -> Path:

@@ -6,13 +6,10 @@ made: none goes to the network.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
-import re
 import secrets
 import socket
-import ssl
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,11 +17,12 @@ from typing import Any
 from orthanc_gcp import configuration
 from orthanc_gcp.configuration import Settings
 from orthanc_gcp.connector import Connector
-from orthanc_gcp.errors import ConfigurationError, PublicationError
+from orthanc_gcp.errors import PublicationError
+from orthanc_gcp.orthanc_access import fingerprint
 from orthanc_gcp.plugin.child import Child, command
 from orthanc_gcp.plugin.custody import Custody
 
-__all__ = ["connector", "custody", "fingerprint", "settings_of"]
+__all__ = ["connector", "custody", "settings_of"]
 
 _log = logging.getLogger(__name__)
 
@@ -82,23 +80,6 @@ def _folder(orthanc: Any) -> Path:
     """Where the files of relative options are looked for."""
     folder = Path(orthanc.GetConfigurationPath() or ".")
     return folder if folder.is_dir() else folder.parent
-
-
-def fingerprint(settings: Settings) -> str:
-    """SHA-256 of the certificate that Orthanc shows: the first in its file.
-
-    Raises
-    ------
-    ConfigurationError
-        There is none.
-    """
-    file = settings.folder / settings.orthanc.ssl_certificate
-    found = re.search(
-        "-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", file.read_text(), re.DOTALL
-    )
-    if found is None:
-        raise ConfigurationError(f"SslCertificate: there is no certificate in {file}")
-    return hashlib.sha256(ssl.PEM_cert_to_DER_cert(found[0])).hexdigest()
 
 
 class InProcessDicomWeb:

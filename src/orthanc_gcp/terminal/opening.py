@@ -1,54 +1,32 @@
-"""Orthanc's configuration and the ledger that it names, opened for a command."""
+"""The ledger that Orthanc's configuration names, opened for a command."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING
 
-import typer
-
-from orthanc_gcp import configuration
+from orthanc_gcp.arguments import fail
 from orthanc_gcp.configuration import Settings
-from orthanc_gcp.configuration.files import folder_of, read_files
-from orthanc_gcp.errors import ConfigurationError, GcpError
+from orthanc_gcp.errors import GcpError
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
     from orthanc_gcp.custody.ledger import Ledger
 
-__all__ = ["AsJson", "Config", "fail", "opened", "settings_of", "the_account"]
-
-Config = Annotated[Path, typer.Argument(help="Orthanc's configuration: a file, or a folder.")]
-AsJson = Annotated[bool, typer.Option("--json", help="JSON instead of words.")]
-
-
-def fail(message: str) -> NoReturn:
-    """End the command: it could not do what it is for."""
-    typer.echo(message, err=True)
-    raise typer.Exit(2)
-
-
-def settings_of(config: Path) -> Settings:
-    """What the configuration says; ends the command when it cannot be read."""
-    try:
-        return configuration.read(read_files([config]), folder_of([config]))
-    except ConfigurationError as error:
-        fail(str(error))
+__all__ = ["opened", "the_account"]
 
 
 @contextmanager
 def opened(settings: Settings) -> Iterator[Ledger]:
     """The ledger; ends the command when there is none, or its database goes away."""
-    try:
-        from sqlalchemy.exc import SQLAlchemyError
+    from sqlalchemy.exc import SQLAlchemyError
 
-        from orthanc_gcp.custody import database
-        from orthanc_gcp.custody.ledger import Ledger
-    except ModuleNotFoundError as error:
-        fail(f"{error.name} is not installed: pip install 'orthanc-gcp[worker]'")
+    from orthanc_gcp.custody import database
+    from orthanc_gcp.custody.ledger import Ledger
+
     try:
         engine = database.connect(
             database.url_of(settings.section.database, settings.storage_folder)

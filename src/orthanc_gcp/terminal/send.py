@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from orthanc_gcp.arguments import Config, fail, orthanc_of, orthanc_option, settings_of
 from orthanc_gcp.configuration import SendRule, Settings
 from orthanc_gcp.errors import PublicationError
-from orthanc_gcp.terminal.opening import Config, fail, opened, settings_of, the_account
+from orthanc_gcp.terminal.opening import opened, the_account
 from orthanc_gcp.terminal.words import count
 
 if TYPE_CHECKING:
@@ -29,13 +30,7 @@ def send(
         ),
     ] = None,
     to: Annotated[str | None, typer.Option(metavar="ACCOUNT", help="Where to send.")] = None,
-    orthanc: Annotated[
-        str,
-        typer.Option(
-            envvar="ORTHANC_GCP_SEND_ORTHANC",
-            help="Orthanc's address: http://user:password@host:port/.",
-        ),
-    ] = "http://localhost:8042/",
+    orthanc: Annotated[str | None, orthanc_option("send")] = None,
     dry_run: Annotated[
         bool,
         typer.Option(
@@ -46,7 +41,7 @@ def send(
     ] = False,
 ) -> None:
     """Have the worker send what Orthanc has, before what it backfills and after what comes in."""
-    settings = settings_of(config)
+    settings = settings_of([config])
     the_account(to, [one.name for one in settings.accounts])
     for resource in resources or []:
         if not resource.replace("-", "").isalnum():
@@ -65,22 +60,20 @@ def send(
         fail(str(error))
 
 
-def _send(settings: Settings, orthanc: str, account: str, resources: list[str]) -> None:
+def _send(settings: Settings, orthanc: str | None, account: str, resources: list[str]) -> None:
     with opened(settings) as ledger:
         from orthanc_gcp.custody.demand import demand
         from orthanc_gcp.custody.membership import living
 
         queued = demand(ledger, _archive(settings, orthanc), account, resources)
-        later = "" if living(ledger.engine) else ", as soon as a worker runs"
-    typer.echo(f"sent to {account}: {count(queued, 'instance')}{later}")
+        later = "" if living(ledger.engine) else ", they are sent as soon as a worker runs"
+    typer.echo(f"queued for {account}: {count(queued, 'instance')}{later}")
 
 
-def _archive(settings: Settings, orthanc: str) -> Archive:
+def _archive(settings: Settings, orthanc: str | None) -> Archive:
     from orthanc_gcp.custody.archive import Archive
-    from orthanc_gcp.orthanc_rest import OrthancRest
 
-    rest = OrthancRest(orthanc, timeout=30, ca_certificates=settings.ca_certificates)
-    return Archive(rest, settings.storage_folder)
+    return Archive(orthanc_of(settings, orthanc, "send"), settings.storage_folder)
 
 
 def _tell(archive: Archive, rules: Sequence[SendRule], resources: list[str] | None) -> None:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from orthanc_gcp.terminal.opening import AsJson, Config, opened, settings_of
+from orthanc_gcp.arguments import AsJson, Config, settings_of
+from orthanc_gcp.terminal.opening import opened
 from orthanc_gcp.terminal.words import age, moment
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def status(
 
     Where something is on its way it takes two seconds, to measure the rate.
     """
-    settings = settings_of(config)
+    settings = settings_of([config])
     with opened(settings) as ledger:
         from orthanc_gcp.custody.membership import living
         from orthanc_gcp.custody.reports import Reports
