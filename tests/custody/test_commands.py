@@ -21,6 +21,7 @@ import pytest
 from typer.testing import CliRunner
 
 from orthanc_gcp import configuration
+from orthanc_gcp.authorization import Authorization
 from orthanc_gcp.cli import app
 from orthanc_gcp.clock import SystemClock
 from orthanc_gcp.custody.comparison import Comparison, Shelf
@@ -468,7 +469,7 @@ def test_what_is_sent_during_a_comparison_is_no_difference(site):
 
 def _token(site):
     token = site.emulator.bearer()["Authorization"].removeprefix("Bearer ")
-    return lambda: token
+    return lambda: Authorization(token)
 
 
 # -- Sending --------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from orthanc_gcp.authorization import Authorization
 from orthanc_gcp.configuration import Account, Settings
 from orthanc_gcp.errors import StoreError
 from orthanc_gcp.secrecy import readable
@@ -29,9 +30,7 @@ class Store:
         base = settings.section.base_url.rstrip("/")
         self.url = f"{base}/{account.store_path}"
         self._transport = transport
-        self._headers = {"Authorization": f"Bearer {token}"}
-        if quota_project:
-            self._headers["x-goog-user-project"] = quota_project
+        self._headers = Authorization(token, quota_project).headers()
 
     def ask(
         self,

@@ -164,9 +164,9 @@ def _comparison(
 def _shelf(settings: Settings, account: Account, tokens: Tokens, ledger: Ledger) -> Shelf:
     from orthanc_gcp.custody.allowance import Allowance
     from orthanc_gcp.custody.comparison import READERS, Shelf
-    from orthanc_gcp.worker.stores import store_of
+    from orthanc_gcp.store import of_account
 
-    store = store_of(settings, account, tokens, settings.dicomweb_url(account))
+    store = of_account(settings, account, tokens.authorization)
     request: Callable[[], None] = _free
     if account.max_requests_per_minute:
         name, rate = f"{account.name}:requests", account.max_requests_per_minute / 60

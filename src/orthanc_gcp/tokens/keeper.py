@@ -169,7 +169,7 @@ class Keeper:
         with self._lock:
             if kept.running is not attempt:
                 return
-            same = kept.token is not None and kept.token.value == token.value
+            same = kept.has(identity, token)
             failures, kept.failures, kept.pause = kept.failures, 0, 0.0
             kept.running, kept.slow = None, False
             if not identity.changed():  # as long as the new file fails, it is told

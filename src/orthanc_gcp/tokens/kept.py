@@ -61,6 +61,15 @@ class Kept:
         """The token, unless it is dead."""
         return self.token if self.token is not None and self.token.expires_at > now else None
 
+    def has(self, identity: Identity, token: Token) -> bool:
+        """Whether these are nothing new to a store: the same token, billed to the same project."""
+        return (
+            self.identity is not None
+            and self.token is not None
+            and self.token.value == token.value
+            and self.identity.quota_project == identity.quota_project
+        )
+
     def state(self, now: float) -> str:
         """``fresh``, ``stale`` (due for renewal), ``failing`` or ``pending`` (not tried yet)."""
         if self.failures:

@@ -31,8 +31,8 @@ from orthanc_gcp.custody.witness import Witness
 from orthanc_gcp.custody.workflows import Workflows
 from orthanc_gcp.errors import PublicationError
 from orthanc_gcp.orthanc_rest import OrthancRest
+from orthanc_gcp.store import of_account
 from orthanc_gcp.worker.api import Api, Listener
-from orthanc_gcp.worker.stores import store_of
 from orthanc_gcp.worker.tokens import Tokens
 from orthanc_gcp.worker.webhook import Webhook
 
@@ -298,7 +298,6 @@ class Worker:
         return tuple(Urgency) if self.backfill.open() else _AHEAD_OF_BACKFILL
 
     def _destination(self, settings: Settings, account: Account) -> Destination:
-        url = settings.dicomweb_url(account)
         caps = []
         if account.max_bytes_per_second:
             caps.append(self._allowance(f"{account.name}:bytes", account.max_bytes_per_second))
@@ -312,8 +311,8 @@ class Worker:
             request = lambda: requests.take(1)  # noqa: E731
         return Destination(
             account=account.name,
-            store=store_of(settings, account, self._tokens, url),
-            upsert=store_of(settings, account, self._tokens, url.replace("/v1/", "/v1beta1/", 1)),
+            store=of_account(settings, account, self._tokens.authorization),
+            upsert=of_account(settings, account, self._tokens.authorization, upsert=True),
             pace=Pace(self._clock, account.max_connections),
             replaces=account.on_conflict == "Replace",
             verify=account.verify,
