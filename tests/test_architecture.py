@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parents[1] / "src" / "orthanc_gcp"
 
 FLOORS = (
     {"errors", "clock"},
-    {"configuration", "secrecy", "schedule", "authorization"},
+    {"configuration", "secrecy", "schedule", "authorization", "outages"},
     {"connections"},
     {"transport", "orthanc_rest"},
     {"credentials", "token_endpoint", "store", "orthanc_access"},

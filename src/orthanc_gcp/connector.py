@@ -12,6 +12,7 @@ from orthanc_gcp.clock import Clock, SystemClock
 from orthanc_gcp.configuration import Account, Problem, Settings
 from orthanc_gcp.credentials import Identity
 from orthanc_gcp.errors import GcpError
+from orthanc_gcp.outages import Outage
 from orthanc_gcp.schedule import Schedule
 from orthanc_gcp.servers import DicomWebPlugin, Servers
 from orthanc_gcp.token_endpoint import TokenEndpoint
@@ -41,6 +42,11 @@ class Connector:
         Where the definitions go.
     on_look
         Called after each look at credentials and definitions, for metrics.
+
+    Attributes
+    ----------
+    orthanc
+        What keeps the definitions from being looked after.
     """
 
     def __init__(
@@ -56,6 +62,9 @@ class Connector:
         self._on_look = on_look
         self._looking = False
         self._clock = clock or SystemClock()
+        down = "waiting for Orthanc, whose DICOMweb servers cannot be looked after"
+        up = "Orthanc's DICOMweb servers are looked after again"
+        self.orthanc = Outage(_log, down, up, self._clock)
         self._schedule = Schedule(self._clock)
         self._servers = Servers(plugin, settings, self._clock)
         self._transport = transport(settings, self._clock)
@@ -149,7 +158,10 @@ class Connector:
         try:
             self._servers.reconcile()
         except GcpError as error:
-            _log.error("the server definitions cannot be looked after: %s", error)
+            wait = self._settings.refresh_interval
+            self.orthanc.failed(str(error), wait, kind=error.kind)
+        else:
+            self.orthanc.ended()
 
 
 def _rejected(name: str, problems: tuple[Problem, ...], clock: Clock) -> dict[str, Any]:

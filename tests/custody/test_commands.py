@@ -23,12 +23,12 @@ from typer.testing import CliRunner
 from orthanc_gcp import configuration
 from orthanc_gcp.authorization import Authorization
 from orthanc_gcp.cli import app
-from orthanc_gcp.clock import SystemClock
+from orthanc_gcp.clock import SystemClock, age
 from orthanc_gcp.custody.comparison import Comparison, Shelf
 from orthanc_gcp.custody.ledger import Ledger
 from orthanc_gcp.custody.reports import Reports
 from orthanc_gcp.store import DicomStore
-from orthanc_gcp.terminal.words import age, count, moment
+from orthanc_gcp.terminal.words import count, moment
 from orthanc_gcp.worker.tokens import Tokens
 from tests.support.emulator import STORE_PATH
 from tests.support.keys import STORE

@@ -11,7 +11,7 @@ from sqlalchemy import event
 
 from orthanc_gcp.errors import ConfigurationError
 
-__all__ = ["FILE_NAME", "connect", "url_of"]
+__all__ = ["FILE_NAME", "connect", "is_away", "place", "url_of"]
 
 FILE_NAME = "orthanc-gcp.sqlite"
 _BUSY_SECONDS = 30
@@ -36,6 +36,20 @@ def url_of(database: str, folder: Path) -> str:
     raise ConfigurationError(
         "GoogleCloudPlatform.Database: expected postgresql://user:password@host/database"
     )
+
+
+def is_away(error: Exception) -> bool:
+    """Whether the database itself fails, and not what was asked of it."""
+    return isinstance(error, sql.exc.OperationalError | sql.exc.InterfaceError)
+
+
+def place(engine: sql.Engine) -> str:
+    """Where a database is, without a password."""
+    if engine.dialect.name == "sqlite":
+        return str(engine.url.database)
+    # Options may hold a password, too.
+    bare = engine.url.set(drivername="postgresql", query={})
+    return bare.render_as_string(hide_password=True)
 
 
 def connect(url: str) -> sql.Engine:

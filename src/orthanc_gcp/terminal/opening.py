@@ -41,7 +41,7 @@ def opened(settings: Settings) -> Iterator[Ledger]:
     except SQLAlchemyError as error:
         # What follows the first line may be values.
         words = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
-        fail(f"the ledger cannot be reached at {_place(engine)}: {words}")
+        fail(f"the ledger cannot be reached at {database.place(engine)}: {words}")
     finally:
         engine.dispose()
 
@@ -57,16 +57,10 @@ def _find(engine: Engine) -> None:
     """End the command unless the worker has made its tables, for nobody else should."""
     import sqlalchemy as sql
 
+    from orthanc_gcp.custody.database import place
     from orthanc_gcp.custody.tables import transfers
 
     file = Path(engine.url.database or "")
     is_file = engine.dialect.name == "sqlite"
     if (is_file and not file.exists()) or not sql.inspect(engine).has_table(transfers.name):
-        fail(f"there is no ledger at {_place(engine)}: the worker makes it when it first starts")
-
-
-def _place(engine: Engine) -> str:
-    """Where a database is, without a password."""
-    if engine.dialect.name == "sqlite":
-        return str(engine.url.database)
-    return engine.url.set(drivername="postgresql").render_as_string(hide_password=True)
+        fail(f"there is no ledger at {place(engine)}: the worker makes it when it first starts")

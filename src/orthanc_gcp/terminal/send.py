@@ -86,19 +86,9 @@ def _tell(archive: Archive, rules: Sequence[SendRule], resources: list[str] | No
 
 
 def _line(told: Forecast) -> str:
+    from orthanc_gcp.custody.forecast import conditions
+
     size = f"{count(told.instances, 'instance')}, {told.bytes:,} bytes"
     if told.rule is None:
         return f"to nobody: {size}"
-    return f"to {told.rule.to} ({_conditions(told.rule)}): {size}"
-
-
-def _conditions(rule: SendRule) -> str:
-    """What a rule asks for; of attributes only the names, for the values may be patient data."""
-    patterns = {
-        "Modalities": rule.modalities,
-        "CalledAet": rule.called_aet,
-        "RemoteAet": rule.remote_aet,
-        "Tags": tuple(rule.tags),
-    }
-    asked = [f"{name} {', '.join(values)}" for name, values in patterns.items() if values]
-    return "; ".join(asked) or "all"
+    return f"to {told.rule.to} ({conditions(told.rule)}): {size}"

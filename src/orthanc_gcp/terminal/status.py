@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from orthanc_gcp.arguments import AsJson, Config, settings_of
+from orthanc_gcp.clock import age
 from orthanc_gcp.terminal.opening import opened
-from orthanc_gcp.terminal.words import age, moment
+from orthanc_gcp.terminal.words import moment
 
 if TYPE_CHECKING:
     from rich.console import Console, Group

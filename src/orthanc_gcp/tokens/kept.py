@@ -46,8 +46,6 @@ class Kept:
     failures: int = 0
     pause: float = 0.0
     slow: bool = False
-    told: str = ""
-    told_at: float = float("-inf")
     age_told_at: float = float("-inf")
     waiting: list[threading.Event] = field(default_factory=list)
     refreshes: int = 0

@@ -43,6 +43,8 @@ def run(make: Callable[[Settings, OrthancRest, str, float], Worker]) -> int:
     _end_with_orthanc()
     logging.basicConfig(format="%(levelname)s %(message)s", level=logging.WARNING)
     logging.getLogger("orthanc_gcp").setLevel(logging.INFO)
+    # The connector tells of the same token endpoint in the same log.
+    logging.getLogger("orthanc_gcp.tokens").setLevel(logging.ERROR)
     told = json.loads(sys.stdin.readline())
     settings = configuration.read(told["Configuration"], Path(told["Folder"]))
     orthanc = OrthancRest(
