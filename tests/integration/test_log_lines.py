@@ -143,8 +143,8 @@ def test_a_backfill(orthanc, emulator):
     instance.configuration_file.write_text(json.dumps({**whole, **wanted}))
     instance.start()
     wait_for(instance, 6)
-    wait_for_line(instance, "the backfill has ended; studies: 3")
-    one(instance.log, "the backfill has begun; studies: 3")
+    wait_for_line(instance, "the backfill has ended: all 3 studies are done")
+    one(instance.log, "the backfill has begun: 3 studies are there")
 
 
 def test_orthanc_is_away(tmp_path):
