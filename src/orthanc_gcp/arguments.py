@@ -25,6 +25,7 @@ __all__ = [
     "Config",
     "Configs",
     "fail",
+    "need_an_account",
     "needs",
     "not_installed",
     "orthanc_of",
@@ -75,6 +76,12 @@ def settings_of(config: list[Path]) -> Settings:
         fail(str(error))
     except OSError as error:
         fail(f"{error.filename}: cannot be read: {error.strerror}")
+
+
+def need_an_account(settings: Settings) -> None:
+    """End the command when the configuration has no account that can be used."""
+    if not settings.accounts:
+        fail("; ".join(map(str, settings.problems)))
 
 
 def orthanc_of(

@@ -9,7 +9,14 @@ from typing import Annotated
 import typer
 
 from orthanc_gcp import __version__
-from orthanc_gcp.arguments import Configs, fail, needs, orthanc_of, orthanc_option, settings_of
+from orthanc_gcp.arguments import (
+    Configs,
+    need_an_account,
+    needs,
+    orthanc_of,
+    orthanc_option,
+    settings_of,
+)
 from orthanc_gcp.demo import demo
 from orthanc_gcp.emulator.command import emulator
 from orthanc_gcp.examine import check
@@ -63,8 +70,7 @@ def sidecar(
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.WARNING)
     logging.getLogger("orthanc_gcp").setLevel(logging.INFO)
     settings = settings_of(config)
-    if not settings.accounts:
-        fail("there is no account to serve: " + "; ".join(map(str, settings.problems)))
+    need_an_account(settings)
     running = Sidecar(settings, orthanc_of(settings, orthanc, "sidecar"))
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: running.stop())

@@ -131,3 +131,8 @@ def test_a_quota_that_is_used_up_for_a_moment_is_no_outage(pace, clock, caplog):
     for _ in range(20):
         clock.time += pace.throttled(too_many())
     assert len(caplog.records) == 2  # after ten minutes once more
+
+
+def test_requests_that_are_too_large_are_no_outage(pace, caplog):
+    pace.failed(StoreError("a store", reason="too_large", status=413), too_big=True)
+    assert caplog.records == []

@@ -139,5 +139,7 @@ class Pace:
         return pause
 
     def _is_outage(self, error: GcpError) -> bool:
-        """Whether people want to know: a quota that is used up now and then is no outage."""
+        """Whether people want to know: not of a quota used up for a moment, nor of a size."""
+        if error.reason == "too_large":
+            return False
         return error.status != TOO_MANY_REQUESTS or self._failures >= OUTAGE

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orthanc_gcp.arguments import fail, orthanc_of, orthanc_option, settings_of
+from orthanc_gcp.arguments import fail, need_an_account, orthanc_of, orthanc_option, settings_of
 from orthanc_gcp.errors import ConfigurationError, GcpError
 
 if TYPE_CHECKING:
@@ -58,10 +58,9 @@ def worker(
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.WARNING)
     logging.getLogger("orthanc_gcp").setLevel(logging.INFO)
     settings = settings_of(config)
+    need_an_account(settings)
     for problem in settings.problems:
         _log.log(logging.ERROR if problem.error else logging.WARNING, "%s", problem)
-    if not settings.accounts:
-        fail("there is no account to send to", NOT_CONFIGURED)
     rest = orthanc_of(settings, orthanc, "worker", connections=_CONNECTIONS)
     try:
         running = make(settings, rest, name)

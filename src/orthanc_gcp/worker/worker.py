@@ -250,9 +250,8 @@ class Worker:
         """Take over what workers have left behind that died."""
         pause = BELONG_EVERY
         while not self._stopping.wait(pause):
-            pause = self._attempts.make(
-                "belong", self._take_over_from_the_dead, pause, (BELONG_EVERY, BELONG_EVERY)
-            )
+            both = (BELONG_EVERY, BELONG_EVERY)
+            pause = self._attempts.make("take over", self._take_over_from_the_dead, pause, both)
 
     def _take_over_from_the_dead(self) -> bool:
         membership = self._membership
