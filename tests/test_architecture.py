@@ -13,12 +13,12 @@ PACKAGE = Path(__file__).parents[1] / "src" / "orthanc_gcp"
 
 FLOORS = (
     {"errors", "clock", "secrecy"},
-    {"configuration", "schedule", "orthanc"},
+    {"configuration", "schedule", "orthanc", "authorization", "outages"},
     {"connections"},
     {"transport", "orthanc_rest"},
-    {"credentials", "token_endpoint", "store"},
+    {"credentials", "token_endpoint", "store", "orthanc_access"},
     {"tokens", "servers"},
-    {"connector", "custody"},
+    {"connector", "custody", "arguments"},
     {"doctor"},
     {"plugin", "sidecar", "emulator", "worker"},
     {"examine", "installation"},

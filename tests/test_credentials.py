@@ -53,6 +53,17 @@ def test_scopes_and_token_uri_of_the_account(tmp_path):
     assert loaded._token_uri == "http://localhost/t"
 
 
+@pytest.mark.parametrize("project", ["a\r\nX-Injected: y", "a b", "ä", "", 7, ["p"]])
+def test_a_quota_project_that_no_header_may_carry(tmp_path, project):
+    file = {**USER, "type": "authorized_user", "quota_project_id": project}
+    if isinstance(project, str):
+        words = problem(tmp_path, file, "CredentialsFile")
+        assert words.startswith("expected a quota_project_id of letters")
+    else:
+        keys.write(tmp_path / "user.json", file)
+        load(tmp_path, CredentialsFile="user.json")
+
+
 @pytest.mark.parametrize("kind", [{"type": "authorized_user"}, {}])
 def test_a_users_file(tmp_path, kind):
     """Old gcloud wrote no type."""

@@ -70,6 +70,9 @@ def test_documented_defaults():
     assert int(section["RefreshInterval"]) == Section().refresh_interval
     assert int(section["WebhookBacklogAge"]) == Section().webhook_backlog_age
     assert int(orthanc["HttpPort"]) == Globals().http_port
+    assert orthanc["RemoteAccessAllowed"] == "`false`"
+    assert Globals().remote_access_allowed is False
+    assert Globals().authentication_enabled is None
     assert orthanc["SslCertificate"] == f"`{Globals().ssl_certificate}`"
     assert json.loads(account["Scopes"].strip("`")) == [configuration.HEALTHCARE_SCOPE]
     assert orthanc["HttpsVerifyPeers"] == "`true`"
@@ -123,6 +126,8 @@ def test_every_option_of_a_command_is_documented_and_no_other(name):
     documented = table_of(section, "--")
     assert set(documented) == set(options) - {"--help"}
     for option, default in documented.items():
+        if isinstance(options[option].show_default, str):
+            assert default == options[option].show_default
         if isinstance(options[option].default, str) and default.startswith("`"):
             assert default == f"`{options[option].default}`"
         if options[option].envvar:

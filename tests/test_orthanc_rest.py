@@ -12,8 +12,8 @@ import pytest
 
 from orthanc_gcp import configuration
 from orthanc_gcp.errors import ConfigurationError, PublicationError
+from orthanc_gcp.orthanc_access import fingerprint
 from orthanc_gcp.orthanc_rest import OrthancRest
-from orthanc_gcp.plugin.host import fingerprint
 from tests.support.certificates import Authority
 from tests.support.orthanc import Orthanc
 

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import logging
 import signal
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from orthanc_gcp import configuration
-from orthanc_gcp.configuration.files import folder_of, read_files
+from orthanc_gcp import __version__
+from orthanc_gcp.arguments import (
+    Configs,
+    need_an_account,
+    needs,
+    orthanc_of,
+    orthanc_option,
+    settings_of,
+)
 from orthanc_gcp.demo import demo
 from orthanc_gcp.emulator.command import emulator
-from orthanc_gcp.errors import ConfigurationError
 from orthanc_gcp.examine import check
 from orthanc_gcp.plugin import script
 from orthanc_gcp.terminal.backfill import backfill
@@ -23,60 +28,62 @@ from orthanc_gcp.terminal.send import send
 from orthanc_gcp.terminal.status import status
 from orthanc_gcp.terminal.steering import pause, resume, retry
 from orthanc_gcp.terminal.verify import verify
-from orthanc_gcp.worker.command import worker
+from orthanc_gcp.worker.command import NOT_INSTALLED, worker
 
 __all__ = ["app"]
 
 app = typer.Typer(
     help="Connects Orthanc to DICOM stores of the Google Cloud Healthcare API.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 
 
-@app.command()
+def _tell_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"orthanc-gcp {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    _version: Annotated[
+        bool,
+        typer.Option("--version", callback=_tell_version, is_eager=True, help="Print the version."),
+    ] = False,
+) -> None: ...
+
+
 def plugin_script() -> None:
     """Print the script to name in the option "PythonScript" of Orthanc's configuration."""
     typer.echo(script.text(), nl=False)
 
 
-@app.command()
 def sidecar(
-    config: Annotated[
-        list[Path], typer.Argument(help="Orthanc's configuration: files, or a folder.")
-    ],
-    orthanc: Annotated[
-        str,
-        typer.Option(
-            envvar="ORTHANC_GCP_SIDECAR_ORTHANC",
-            help="Orthanc's address: http://user:password@host:port/.",
-        ),
-    ] = "http://localhost:8042/",
+    config: Configs, orthanc: Annotated[str | None, orthanc_option("sidecar")] = None
 ) -> None:
     """Keep the DICOMweb servers of an Orthanc without the Python plugin right, over its REST API.
 
     Runs until it is stopped; waits for an Orthanc that is not up, and survives its restarts.
     """
-    from orthanc_gcp.orthanc_rest import OrthancRest
     from orthanc_gcp.sidecar import Sidecar
 
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.WARNING)
     logging.getLogger("orthanc_gcp").setLevel(logging.INFO)
-    try:
-        settings = configuration.read(read_files(config), folder_of(config))
-        rest = OrthancRest(orthanc, ca_certificates=settings.ca_certificates)
-    except ConfigurationError as error:
-        typer.echo(str(error), err=True)
-        raise typer.Exit(2) from None
-    running = Sidecar(settings, rest)
+    settings = settings_of(config)
+    need_an_account(settings)
+    running = Sidecar(settings, orthanc_of(settings, orthanc, "sidecar"))
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: running.stop())
     running.run()
 
 
-for command in (
-    *(install, check, worker, status, receipt, verify, send, backfill, retry, pause, resume),
-    *(demo, emulator),
-):
-    app.command()(command)
+app.command()(needs("")(install))
+app.command()(needs("")(check))
+app.command()(needs("worker", NOT_INSTALLED)(worker))
+for command in (status, receipt, verify, send, backfill, retry, pause, resume):
+    app.command()(needs("worker")(command))
+app.command()(needs("")(sidecar))
+app.command()(plugin_script)
+app.command()(needs("emulator")(demo))
+app.command()(needs("emulator")(emulator))

@@ -11,7 +11,7 @@ import time
 from datetime import UTC, datetime
 from typing import Protocol
 
-__all__ = ["Clock", "SystemClock"]
+__all__ = ["Clock", "SystemClock", "age"]
 
 _BOOT: int | None = getattr(time, "CLOCK_BOOTTIME", None)
 
@@ -42,3 +42,13 @@ class SystemClock:
     def utc(self) -> datetime:
         """The wall clock, in UTC."""
         return datetime.now(UTC)
+
+
+def age(seconds: float | None) -> str:
+    """``5 s``, ``3 min``, ``7 h``, ``4 days``; nothing for none."""
+    if seconds is None:
+        return ""
+    for size, unit in ((86400, "days"), (3600, "h"), (60, "min")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"

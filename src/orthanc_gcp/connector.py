@@ -12,6 +12,7 @@ from orthanc_gcp.clock import Clock, SystemClock
 from orthanc_gcp.configuration import Account, Problem, Settings
 from orthanc_gcp.credentials import Identity
 from orthanc_gcp.errors import GcpError
+from orthanc_gcp.outages import Outage
 from orthanc_gcp.schedule import Schedule
 from orthanc_gcp.servers import DicomWebPlugin, Servers
 from orthanc_gcp.token_endpoint import TokenEndpoint
@@ -38,6 +39,11 @@ class Connector:
         Where the definitions go.
     on_look
         Called after each look at credentials and definitions, for metrics.
+
+    Attributes
+    ----------
+    orthanc
+        What keeps the definitions from being looked after.
     """
 
     def __init__(
@@ -53,6 +59,9 @@ class Connector:
         self._on_look = on_look
         self._looking = False
         self.clock = clock or SystemClock()
+        down = "waiting for Orthanc, whose DICOMweb servers cannot be looked after"
+        up = "Orthanc's DICOMweb servers are looked after again"
+        self.orthanc = Outage(_log, down, up, self.clock)
         self._schedule = Schedule(self.clock)
         self._servers = Servers(plugin, settings, self.clock)
         self.transport = transport(settings, self.clock)
@@ -140,7 +149,10 @@ class Connector:
         try:
             self._servers.reconcile()
         except GcpError as error:
-            _log.error("the server definitions cannot be looked after: %s", error)
+            wait = self.settings.refresh_interval
+            self.orthanc.failed(str(error), wait, kind=error.kind)
+        else:
+            self.orthanc.ended()
 
 
 def _rejected(name: str, problems: tuple[Problem, ...], clock: Clock) -> dict[str, Any]:

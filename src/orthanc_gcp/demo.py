@@ -19,15 +19,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 import urllib3
-from rich.console import Console
-from rich.table import Table
 
 from orthanc_gcp.errors import GcpError
 from orthanc_gcp.plugin import script
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 __all__ = ["demo"]
 
@@ -59,6 +60,11 @@ def demo() -> None:
 
     At a terminal everything stays up until Ctrl-C, to look around.
     """
+    from pydicom import data  # noqa: F401 -- what is missing is said before anything is started
+    from rich.console import Console
+
+    from orthanc_gcp.emulator import server  # noqa: F401
+
     console = Console(highlight=False)
     folder = Path(tempfile.mkdtemp(prefix="orthanc-gcp-demo-"))
     # A polite kill must end what was started, too.
@@ -292,6 +298,8 @@ class Stage:
 
 
 def _tell_addresses(stage: Stage, console: Console) -> None:
+    from rich.table import Table
+
     table = Table(show_header=False, box=None, pad_edge=False)
     table.add_row("Orthanc Explorer", f"{stage.orthanc}/app/explorer.html")
     table.add_row("DICOMweb client", f"{stage.orthanc}/dicom-web/app/client/index.html")

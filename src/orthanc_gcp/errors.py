@@ -62,6 +62,11 @@ class GcpError(Exception):
         self.reason = reason
         self.status = status
 
+    @property
+    def kind(self) -> str:
+        """What two errors have in common whose words differ in figures only."""
+        return f"{self.reason} {self.status or ''}".strip()
+
 
 class ConfigurationError(GcpError):
     """An option is missing, wrong or contradictory; the message names it by its path."""

@@ -7,16 +7,13 @@ import os
 import pwd
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 import orthanc_gcp
-from orthanc_gcp import configuration
+from orthanc_gcp import configuration, orthanc_access
+from orthanc_gcp.arguments import Configs, fail
 from orthanc_gcp.clock import SystemClock
 from orthanc_gcp.configuration import Settings
 from orthanc_gcp.configuration.files import folder_of, read_files
@@ -32,11 +29,14 @@ from orthanc_gcp.doctor import (
 from orthanc_gcp.errors import ConfigurationError
 from orthanc_gcp.orthanc.installation import Service, service_of
 from orthanc_gcp.orthanc_rest import OrthancRest
-from orthanc_gcp.plugin.host import fingerprint
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 __all__ = ["check"]
 
 FAILED, UNKNOWN = 1, 2
+_VARIABLE = "ORTHANC_GCP_CHECK_ORTHANC"
 _COLOURS = {
     Result.PASSED: "green",
     Result.WARNING: "yellow",
@@ -54,9 +54,7 @@ Groups = Mapping[str, Iterable[Finding]]
 
 
 def check(
-    config: Annotated[
-        list[Path], typer.Argument(help="Orthanc's configuration: files, or a folder.")
-    ],
+    config: Configs,
     account: Annotated[
         list[str] | None, typer.Option(help="Only this account; may be repeated.")
     ] = None,
@@ -71,7 +69,7 @@ def check(
     orthanc: Annotated[
         str | None,
         typer.Option(
-            envvar="ORTHANC_GCP_CHECK_ORTHANC",
+            envvar=_VARIABLE,
             help="Orthanc's address: http://user:password@host:port/.",
             show_default="from CONFIG, when Orthanc runs",
         ),
@@ -98,11 +96,10 @@ def check(
         service = service_of(config[0], user)
         _become(service)
         settings = configuration.read(read_files(config), folder_of(config))
+        rest = None if before_restart else _rest(settings, service, orthanc)
     except ConfigurationError as error:
-        typer.echo(str(error), err=True)
-        raise typer.Exit(UNKNOWN) from None
+        fail(str(error), UNKNOWN)
     names = _chosen(settings, account)
-    rest = None if before_restart else _rest(settings, service, orthanc)
     site = Site(config[0], settings, service, rest, sidecar)
     groups = {
         "Orthanc": examine_orthanc(site),
@@ -164,11 +161,9 @@ def _chosen(settings: Settings, wanted: list[str] | None) -> list[str]:
     names = [*(each.name for each in settings.accounts), *settings.rejected]
     unknown = [name for name in wanted or [] if name not in names]
     if unknown:
-        typer.echo(f"There is no account {unknown[0]}", err=True)
-        raise typer.Exit(UNKNOWN)
+        fail(f"There is no account {unknown[0]}", UNKNOWN)
     if not names and not any(problem.error for problem in settings.problems):
-        typer.echo("; ".join(map(str, settings.problems)), err=True)
-        raise typer.Exit(UNKNOWN)
+        fail("; ".join(map(str, settings.problems)), UNKNOWN)
     return wanted or names
 
 
@@ -181,14 +176,11 @@ def _account(site: Site, name: str, *, write: bool) -> Iterator[Finding]:
 def _rest(settings: Settings, service: Service | None, url: str | None) -> OrthancRest | None:
     """The Orthanc that runs with this configuration."""
     if url is not None:
-        return OrthancRest(url, ca_certificates=settings.ca_certificates)
+        return orthanc_access.client(settings, url, variable=_VARIABLE)
     if service is None or service.pid is None or not settings.orthanc.http_server_enabled:
         return None
-    scheme = "https" if settings.orthanc.ssl_enabled else "http"
-    return OrthancRest(
-        f"{scheme}://127.0.0.1:{settings.orthanc.http_port}/",
-        fingerprint=fingerprint(settings) if settings.orthanc.ssl_enabled else "",
-    )
+    # Without a user, if need be: its own line says then that one is wanted.
+    return orthanc_access.own(settings)
 
 
 def _collected(groups: Groups) -> dict[str, list[Finding]]:
@@ -211,6 +203,9 @@ def _as_json(
 
 def _printed(groups: Groups, warnings: list[str]) -> dict[str, list[Finding]]:
     """Print each line as it comes, for some of them take seconds."""
+    from rich.console import Console
+    from rich.markup import escape
+
     console = Console(highlight=False)
     for warning in warnings:
         console.print(f"[yellow]warning[/] {escape(warning)}")
@@ -225,6 +220,9 @@ def _printed(groups: Groups, warnings: list[str]) -> dict[str, list[Finding]]:
 
 
 def _line(finding: Finding) -> Table:
+    from rich.markup import escape
+    from rich.table import Table
+
     row = Table.grid(padding=(0, 1))
     row.add_column(width=_TITLE_WIDTH)
     row.add_column(width=_RESULT_WIDTH)

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Protocol
 
+from orthanc_gcp.authorization import Authorization
 from orthanc_gcp.clock import Clock
 from orthanc_gcp.configuration import Account, Settings
 from orthanc_gcp.errors import GcpError, PublicationError
@@ -71,9 +72,8 @@ def definition(
             account=account.name,
             reason="token_characters",
         )
-    headers = {**account.server.get("HttpHeaders", {}), "Authorization": f"Bearer {token}"}
-    if quota_project is not None:
-        headers["x-goog-user-project"] = quota_project
+    own = Authorization(token, quota_project).headers()
+    headers = {**account.server.get("HttpHeaders", {}), **own}
     return {
         "HasDelete": "1",
         **account.server,

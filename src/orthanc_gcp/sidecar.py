@@ -6,7 +6,6 @@ again when Orthanc was restarted and knows nothing any more.
 
 from __future__ import annotations
 
-import logging
 import threading
 
 from orthanc_gcp.configuration import Settings
@@ -17,8 +16,6 @@ from orthanc_gcp.orthanc_rest import OrthancRest, RestDicomWeb
 __all__ = ["Sidecar"]
 
 LOOK_EVERY = 1.0
-
-_log = logging.getLogger(__name__)
 
 
 class Sidecar:
@@ -34,16 +31,16 @@ class Sidecar:
     def run(self) -> None:
         """Run until :meth:`stop`."""
         self._connector.start()
-        told, published, pause = "", False, 0.0
+        outage, published, pause = self._connector.orthanc, False, 0.0
         while not self._stopped.wait(pause):
             try:
                 published = self._tend(published)
-                told, pause = "", LOOK_EVERY if published else self._patience
+                pause = LOOK_EVERY if published else self._patience
             except PublicationError as error:
                 published, pause = False, LOOK_EVERY
-                if str(error) != told:
-                    told = str(error)
-                    _log.warning("waiting for Orthanc: %s", told)
+                outage.failed(str(error), pause, kind=error.kind)
+            else:
+                outage.ended()
         self._connector.stop()
 
     def stop(self) -> None:

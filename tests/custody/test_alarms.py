@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import logging
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from orthanc_gcp.clock import SystemClock
 from orthanc_gcp.custody.alarms import LEASE, Alarms
 from orthanc_gcp.errors import PublicationError
+from orthanc_gcp.outages import Outage
 from tests.support.orthanc import wait_until
 from tests.support.site import ACCOUNT, Site, make_study
 
@@ -31,6 +34,11 @@ class Hook:
         return [(told["Account"], told["Alarm"], told["Raised"]) for told in self.told]
 
 
+def alarms_of(ledger, post):
+    outage = Outage(logging.getLogger("webhook"), "not told", "told again", SystemClock())
+    return Alarms(ledger, 900, post, outage)
+
+
 def overview(account="a", quarantined=0, age=None):
     return [
         {
@@ -44,7 +52,7 @@ def overview(account="a", quarantined=0, age=None):
 
 def test_a_quarantine_is_told_once_and_its_end_once(ledger):
     hook = Hook()
-    alarms = Alarms(ledger, 900, hook)
+    alarms = alarms_of(ledger, hook)
     for quarantined in (0, 1, 1, 5, 0, 0, 2):
         alarms.look(overview(quarantined=quarantined))
     assert hook.words == [
@@ -65,7 +73,7 @@ def test_a_quarantine_is_told_once_and_its_end_once(ledger):
 
 def test_a_backlog_does_not_flicker(ledger):
     hook = Hook()
-    alarms = Alarms(ledger, 900, hook)
+    alarms = alarms_of(ledger, hook)
     for age in (None, 899, 901, 899, 905, 460, 440, 600, None):
         alarms.look(overview(age=age))
     assert hook.words == [("a", "Backlog", True), ("a", "Backlog", False)]
@@ -73,14 +81,14 @@ def test_a_backlog_does_not_flicker(ledger):
 
 def test_a_restart_tells_nothing_again(ledger):
     hook = Hook()
-    Alarms(ledger, 900, hook).look(overview(quarantined=1, age=1000))
-    Alarms(ledger, 900, hook).look(overview(quarantined=1, age=1000))
+    alarms_of(ledger, hook).look(overview(quarantined=1, age=1000))
+    alarms_of(ledger, hook).look(overview(quarantined=1, age=1000))
     assert hook.words == [("a", "Quarantine", True), ("a", "Backlog", True)]
 
 
 def test_every_account_has_its_own_alarms(ledger):
     hook = Hook()
-    alarms = Alarms(ledger, 900, hook)
+    alarms = alarms_of(ledger, hook)
     alarms.look([*overview("a", quarantined=1), *overview("b", quarantined=1)])
     alarms.look([*overview("a", quarantined=1), *overview("b")])
     assert hook.words == [
@@ -93,7 +101,7 @@ def test_every_account_has_its_own_alarms(ledger):
 def test_a_hook_that_is_down_is_told_later_and_ever_less_often(ledger, clock):
     hook = Hook()
     hook.refuses = True
-    alarms = Alarms(ledger, 900, hook)
+    alarms = alarms_of(ledger, hook)
     for _ in range(3600):
         alarms.look(overview(quarantined=1))
         clock.now += 1
@@ -107,13 +115,13 @@ def test_a_hook_that_is_down_is_told_later_and_ever_less_often(ledger, clock):
 
 def test_of_several_workers_one_tells(ledger, clock):
     hook = Hook()
-    other = Alarms(ledger, 900, hook)
+    other = alarms_of(ledger, hook)
 
     def meanwhile(document: bytes) -> None:
         other.look(overview(quarantined=1))
         hook(document)
 
-    Alarms(ledger, 900, meanwhile).look(overview(quarantined=1))
+    alarms_of(ledger, meanwhile).look(overview(quarantined=1))
     assert hook.words == [("a", "Quarantine", True)]
 
 
@@ -124,11 +132,11 @@ def test_another_worker_tells_when_the_first_has_died_over_it(ledger, clock):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        Alarms(ledger, 900, die).look(overview(quarantined=1))
-    Alarms(ledger, 900, hook).look(overview(quarantined=1))
+        alarms_of(ledger, die).look(overview(quarantined=1))
+    alarms_of(ledger, hook).look(overview(quarantined=1))
     assert hook.words == []
     clock.now += LEASE + 1
-    Alarms(ledger, 900, hook).look(overview(quarantined=1))
+    alarms_of(ledger, hook).look(overview(quarantined=1))
     assert hook.words == [("a", "Quarantine", True)]
 
 

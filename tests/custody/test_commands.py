@@ -21,13 +21,14 @@ import pytest
 from typer.testing import CliRunner
 
 from orthanc_gcp import configuration
+from orthanc_gcp.authorization import Authorization
 from orthanc_gcp.cli import app
-from orthanc_gcp.clock import SystemClock
+from orthanc_gcp.clock import SystemClock, age
 from orthanc_gcp.custody.comparison import Comparison, Shelf
 from orthanc_gcp.custody.ledger import Ledger
 from orthanc_gcp.custody.reports import Reports
 from orthanc_gcp.store import DicomStore
-from orthanc_gcp.terminal.words import age, count, moment
+from orthanc_gcp.terminal.words import count, moment
 from orthanc_gcp.worker.tokens import Tokens
 from tests.support.emulator import STORE_PATH
 from tests.support.keys import STORE
@@ -196,7 +197,7 @@ def test_the_ledger_is_read_while_the_worker_is_down(site):
         said = run(
             *(site, "send", study.resources[0]), "--to", SECOND, "--orthanc", site.orthanc.url
         )
-        assert "sent to second: 1 instance, as soon as a worker runs" in said
+        assert "queued for second: 1 instance, they are sent as soon as a worker runs" in said
     finally:
         site.start_worker()
     study.wait_for(*["confirmed"] * 5)
@@ -468,7 +469,7 @@ def test_what_is_sent_during_a_comparison_is_no_difference(site):
 
 def _token(site):
     token = site.emulator.bearer()["Authorization"].removeprefix("Bearer ")
-    return lambda: token
+    return lambda: Authorization(token)
 
 
 # -- Sending --------------------------------------------------------------------------------------
@@ -478,7 +479,7 @@ def test_send_on_demand(site):
     study = Study(site, modality="CT")  # which no rule wants
     parent = site.orthanc.json("GET", f"/instances/{study.resources[0]}/study")["ID"]
     said = run(site, "send", parent, "--to", SECOND, "--orthanc", site.orthanc.url)
-    assert said == "sent to second: 4 instances\n"
+    assert said == "queued for second: 4 instances\n"
     study.confirmed()
     assert {row.account for row in study.rows()} == {SECOND}
     assert {row.urgency for row in study.rows()} == {1}
@@ -563,7 +564,7 @@ def test_a_dry_run_tells_what_waits_for_a_mistake_to_be_mended(site, tmp_path):
     one, rules = instances(site)[0], [{"To": "google"}]
     said = dry_run(site, tmp_path, one, BaseUrl="http://healthcare", Send=rules)
     assert "to google (all): 1 instance" in said
-    assert "  waits until this is mended: GoogleCloudPlatform.BaseUrl: found a string" in said
+    assert "  waits until this is mended: GoogleCloudPlatform.BaseUrl: found an address" in said
     said = dry_run(site, tmp_path, one, Database="hush", Send=rules)
     assert "nothing is sent until this is mended: GoogleCloudPlatform.Database" in said
     assert "hush" not in said
@@ -598,10 +599,10 @@ def test_retry_sends_what_is_in_quarantine(site):
     study = conflicting(site)
     (row,) = [row for row in study.rows() if row.state == "quarantined"]
     for options in (["--reason", "invalid"], ["--study", "1.2.3"], ["--account", SECOND]):
-        assert run(site, "retry", *options) == "sent again: 0 instances\n"
+        assert run(site, "retry", *options) == "queued again: 0 instances\n"
     delete(site, study, row.instance)  # what the store had in its place
     chosen = ("--study", study.uid, "--instance", row.instance, "--reason", "conflict")
-    assert run(site, "retry", "--account", "google", *chosen) == "sent again: 1 instance\n"
+    assert run(site, "retry", "--account", "google", *chosen) == "queued again: 1 instance\n"
     study.confirmed()
     (account,) = run_json(site, "receipt", study.uid)["Accounts"]
     assert [event["Kind"] for event in account["Events"]] == ["quarantined", "retried"]
@@ -706,7 +707,7 @@ def test_on_postgresql(tmp_path):
             told = run_json(site, "verify", "--send-again", "--bytes", code=1)
             assert told["Studies"][0]["Missing"] == [missing]
             study.confirmed()
-            assert run(site, "retry") == "sent again: 0 instances\n"
+            assert run(site, "retry") == "queued again: 0 instances\n"
             site.stop_worker()
             assert run_json(site, "status")["Worker"] is False
     finally:

@@ -204,6 +204,10 @@ def test_the_quota_is_used_up(site, study):
     study.is_confirmed()
 
 
+def problem(site: Site) -> str | None:
+    return site.api("GET", f"/transfers/{ACCOUNT}")[1]["Problem"]
+
+
 @pytest.mark.parametrize(
     "switch",
     [
@@ -217,7 +221,8 @@ def test_a_permission_is_missing(site, study, switch):
     """What is wrong with the account is nothing against the instances: none is in quarantine."""
     site.emulator.switch(**switch)
     study.arrive()
-    wait_until(lambda: site.log().count("answered 403") >= 3, 20)
+    wait_until(lambda: "answered 403" in str(problem(site)), 20)
+    time.sleep(3)
     assert study.states() <= {"waiting", "delayed", "sending", "acknowledged"}
     site.emulator.switch(**CALM)
     study.is_confirmed()

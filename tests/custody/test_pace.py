@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import pytest
 
 from orthanc_gcp.custody.pace import (
@@ -12,7 +14,16 @@ from orthanc_gcp.custody.pace import (
     MOST_INSTANCES,
     Pace,
 )
+from orthanc_gcp.errors import StoreError
+from orthanc_gcp.outages import Outage
 from tests.support.simulation import FakeClock
+
+DOWN = StoreError("a store answered 500", reason="server_error", status=500)
+TIMEOUT = StoreError("a store does not answer", reason="timeout")
+
+
+def too_many(retry_after=None):
+    return StoreError("a store", reason="throttled", status=429, retry_after=retry_after)
 
 
 @pytest.fixture
@@ -22,7 +33,8 @@ def clock():
 
 @pytest.fixture
 def pace(clock):
-    return Pace(clock, 8, luck=lambda: 1.0)
+    outage = Outage(logging.getLogger("pace"), "down", "up", clock)
+    return Pace(clock, 8, outage, luck=lambda: 1.0)
 
 
 def test_it_grows_while_requests_are_quick(pace):
@@ -41,13 +53,13 @@ def test_slow_requests_become_smaller(pace):
     pace.succeeded(100, FIRST, 11)
     assert (pace.bytes, pace.instances) == (FIRST // 2, 50)
     for _ in range(20):
-        pace.failed("timeout", too_big=True)
+        pace.failed(TIMEOUT, too_big=True)
     assert pace.bytes >= 1 << 18
     assert pace.instances >= 10
 
 
 def test_pauses_double_up_to_a_minute_and_end_with_a_success(pace, clock):
-    pauses = [pace.failed("down") for _ in range(10)]
+    pauses = [pace.failed(DOWN) for _ in range(10)]
     assert pauses[:4] == [FIRST_PAUSE * 2**n for n in range(4)]
     assert pauses[-1] == LONGEST_PAUSE
     assert pace.window == 0
@@ -55,20 +67,20 @@ def test_pauses_double_up_to_a_minute_and_end_with_a_success(pace, clock):
     assert pace.window == 1  # one request asks whether the store is back
     pace.succeeded(1, 1, 0.1)
     assert pace.window > 1
-    assert pace.failed("down") == FIRST_PAUSE
+    assert pace.failed(DOWN) == FIRST_PAUSE
 
 
 def test_a_throttled_store_gets_half_as_many_requests(pace, clock):
     for _ in range(8):
         pace.succeeded(1, 1, 0.1)
-    pace.throttled("429", None)
+    pace.throttled(too_many())
     clock.time += 1
     assert pace.window == 4
 
 
 @pytest.mark.parametrize(("asked", "waits"), [(0.0, FIRST_PAUSE), (7.0, 7.0), (1800.0, 1800.0)])
 def test_retry_after_is_honoured(pace, clock, asked, waits):
-    assert pace.throttled("429", asked) == waits
+    assert pace.throttled(too_many(asked)) == waits
     assert pace.pause == waits
     clock.time += waits
     assert pace.window > 0
@@ -76,7 +88,51 @@ def test_retry_after_is_honoured(pace, clock, asked, waits):
 
 def test_one_bad_instance_holds_up_nobody(pace):
     pace.succeeded(10, 1000, 0.1)
-    assert pace.failed("500", suspect=True) == 0
+    assert pace.failed(DOWN, suspect=True) == 0
     assert pace.window > 0
-    pace.failed("500")
-    assert pace.failed("500", suspect=True) > 0  # the store has other trouble
+    pace.failed(DOWN)
+    assert pace.failed(DOWN, suspect=True) > 0  # the store has other trouble
+
+
+# -- What the log says ----------------------------------------------------------------------------
+
+
+def test_an_outage_is_over_when_it_is_for_sending_and_for_reading(pace, clock, caplog):
+    pace.failed(DOWN)
+    pace.unreadable(DOWN)
+    clock.time += 5
+    pace.read_back(clock.now())
+    assert pace.problem
+    pace.succeeded(1, 1, 0.1)
+    assert [record.message.partition(":")[0] for record in caplog.records] == [
+        "down",
+        "up after 5 s",
+    ]
+    assert pace.problem is None
+
+
+def test_what_cannot_be_read_back_is_no_problem_once_it_is(pace, clock, caplog):
+    pace.unreadable(DOWN)
+    assert pace.problem == str(DOWN)
+    clock.time += 5
+    pace.read_back(clock.now() - 6)  # asked before
+    assert pace.problem
+    pace.read_back(clock.now())
+    assert pace.problem is None
+    assert caplog.records[-1].message == "up after 5 s"
+
+
+def test_a_quota_that_is_used_up_for_a_moment_is_no_outage(pace, clock, caplog):
+    for _ in range(50):
+        pace.throttled(too_many())
+        pace.throttled(too_many())
+        pace.succeeded(1, 1, 0.1)
+    assert caplog.records == []
+    for _ in range(20):
+        clock.time += pace.throttled(too_many())
+    assert len(caplog.records) == 2  # after ten minutes once more
+
+
+def test_requests_that_are_too_large_are_no_outage(pace, caplog):
+    pace.failed(StoreError("a store", reason="too_large", status=413), too_big=True)
+    assert caplog.records == []

@@ -72,6 +72,23 @@ def test_an_orthanc_that_comes_goes_and_comes_back(orthanc, emulator, sample_acc
     assert "p@ss" not in beside.log
 
 
+def test_an_outage_of_orthanc_is_told_once(orthanc, emulator, sample_accounts, sidecar):
+    """Though two loops meet it: the one that waits for Orthanc, and the one that looks after it."""
+    section = {"RefreshInterval": 1}
+    account = sample_accounts["service account"]
+    configuration = to_store(account, emulator, section=section)
+    instance = orthanc({"HttpsCACertificates": str(emulator.ca)}, plugins=(DICOMWEB,))
+    beside = sidecar(configuration, instance.url)
+    instance.wait_for_servers("my-google")
+    instance.stop()
+    time.sleep(5)
+    instance.start()
+    instance.wait_for_servers("my-google")
+    wait_until(lambda: "are looked after again after" in beside.log, 20, lambda: beside.log)
+    assert beside.log.count("waiting for Orthanc") == 1, beside.log
+    assert beside.log.count("looked after") == 2, beside.log
+
+
 def test_a_wrong_password_is_named(orthanc, emulator, sample_accounts, sidecar):
     instance = orthanc(
         {"AuthenticationEnabled": True, "RegisteredUsers": {USER: PASSWORD}},

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from orthanc_gcp.authorization import Authorization
 from orthanc_gcp.store import DicomStore
 from tests.emulator.client import Client
 from tests.emulator.conftest import (
@@ -36,6 +37,6 @@ __all__ = [
 @pytest.fixture
 def store(client: Client) -> Iterator[DicomStore]:
     """The store that ``client`` has for itself."""
-    made = DicomStore(client.web, lambda: client.token)
+    made = DicomStore(client.web, lambda: Authorization(client.token))
     yield made
     made.close()

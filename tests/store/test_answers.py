@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from orthanc_gcp.authorization import Authorization
 from orthanc_gcp.store import DicomStore, Outcome, StoreError
 from orthanc_gcp.store.answers import judge
 from tests.store.parts import part_from
@@ -19,7 +20,7 @@ U, V, W = "1.2.826.1", "1.2.826.2", "1.2.826.3"
 
 def ask(said, *uids, **options):
     with RawServer(says(*([said] if isinstance(said, bytes) else said))) as server:
-        store = DicomStore(server.url, lambda: "ya29.secret", timeout=5, **options)
+        store = DicomStore(server.url, lambda: Authorization("ya29.secret"), timeout=5, **options)
         try:
             return store.store([part_from([b"x" * 100], 100, uid) for uid in uids or (U, V)])
         finally:

@@ -8,6 +8,7 @@ import threading
 
 import pytest
 
+from orthanc_gcp.authorization import Authorization
 from orthanc_gcp.store import DicomStore, StoreError
 from tests.emulator.client import make_dicom
 from tests.store.parts import new_part, part_of
@@ -18,7 +19,7 @@ CHUNKED = ENDLESS[:-2] + b"Transfer-Encoding: chunked\r\n\r\n"
 
 
 def client(server, **options):
-    return DicomStore(server.url, lambda: "ya29.secret", **{"timeout": 2, **options})
+    return DicomStore(server.url, lambda: Authorization("ya29.secret"), **{"timeout": 2, **options})
 
 
 def failure(call, *said):

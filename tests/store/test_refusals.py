@@ -10,6 +10,7 @@ from email.utils import format_datetime
 
 import pytest
 
+from orthanc_gcp.authorization import Authorization
 from orthanc_gcp.errors import TokenError
 from orthanc_gcp.store import DicomStore, StoreError
 from tests.store.parts import new_part, part_from
@@ -20,7 +21,7 @@ from tests.support.raw_server import RawServer, answer, says, stall
 TOKEN = "ya29.very-secret"
 
 
-def refused(url, token=lambda: TOKEN, **options):
+def refused(url, token=lambda: Authorization(TOKEN), **options):
     with pytest.raises(StoreError) as caught:
         DicomStore(url, token, **{"timeout": 1, **options}).store([part_from([b"x"], 1)])
     assert TOKEN not in str(caught.value)
@@ -141,7 +142,7 @@ def test_faults_of_the_network():
 
 def test_a_server_that_stops_reading_is_a_timeout():
     with RawServer(lambda connection, _: stall(connection)) as server:
-        store = DicomStore(server.url, lambda: TOKEN, timeout=0.5)
+        store = DicomStore(server.url, lambda: Authorization(TOKEN), timeout=0.5)
         with pytest.raises(StoreError) as caught:
             store.store([part_from([bytes(20_000_000)], 20_000_000)])
     assert caught.value.reason == "timeout"
@@ -149,13 +150,17 @@ def test_a_server_that_stops_reading_is_a_timeout():
 
 def test_authorities_that_cannot_be_used(tmp_path):
     with pytest.raises(StoreError, match="cannot be used") as caught:
-        DicomStore("https://127.0.0.1:1/", lambda: TOKEN, ca_certificates=tmp_path / "none.pem")
+        DicomStore(
+            "https://127.0.0.1:1/",
+            lambda: Authorization(TOKEN),
+            ca_certificates=tmp_path / "none.pem",
+        )
     assert (caught.value.reason, caught.value.retryable) == ("ca_certificates", False)
 
 
 @pytest.mark.parametrize("token", ["", "a b", "a\r\nX: y", "é"])
 def test_tokens_that_are_none(token):
-    assert refused("http://127.0.0.1:1/", lambda: token).reason == "unauthorized"
+    assert refused("http://127.0.0.1:1/", lambda: Authorization(token)).reason == "unauthorized"
 
 
 def test_no_token_is_to_be_had():
@@ -172,7 +177,7 @@ def test_no_token_is_to_be_had():
 def test_what_the_emulator_refuses(emulator, own_client):
     def error():
         with pytest.raises(StoreError) as caught:
-            DicomStore(own_client.web, lambda: own_client.token).store([new_part()])
+            DicomStore(own_client.web, lambda: Authorization(own_client.token)).store([new_part()])
         return caught.value
 
     emulator.switches.change(disabledApi=True)
@@ -188,6 +193,7 @@ def test_what_the_emulator_refuses(emulator, own_client):
 MEASURED = """
 import resource, sys
 from contextlib import nullcontext
+from orthanc_gcp.authorization import Authorization
 from orthanc_gcp.store import DicomStore, Part
 
 size = 300_000_000
@@ -195,7 +201,7 @@ def pieces():
     yield from (bytes(1_000_000) for _ in range(300))
 
 part = Part("1", "1.2", "1.2.3", size, lambda: nullcontext(pieces()))
-store = DicomStore(sys.argv[1], lambda: "ya29.x")
+store = DicomStore(sys.argv[1], lambda: Authorization("ya29.x"))
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 stored = store.store([part])
 with store.open("1", "1.2", "1.2.3") as answer:
@@ -222,6 +228,8 @@ def test_a_large_file_takes_constant_memory():
 
 def test_through_a_proxy():
     with RawServer(says(answer(b"{}"))) as server, Proxy() as proxy:
-        store = DicomStore(server.url, lambda: TOKEN, proxy=f"127.0.0.1:{proxy.port}")
+        store = DicomStore(
+            server.url, lambda: Authorization(TOKEN), proxy=f"127.0.0.1:{proxy.port}"
+        )
         store.store([part_from([b"x"], 1)])
     assert proxy.requests == [f"POST {server.url}/studies"]

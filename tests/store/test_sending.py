@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 import pytest
 
+from orthanc_gcp.authorization import Authorization
 from orthanc_gcp.errors import TokenError
 from orthanc_gcp.store import DicomStore, Part, PartError, StoreError
 from tests.store.parts import part_from
@@ -26,7 +27,7 @@ LARGE = 50_000_000
 
 
 def client(server, **options):
-    return DicomStore(server.url, lambda: "ya29.secret", **{"timeout": 2, **options})
+    return DicomStore(server.url, lambda: Authorization("ya29.secret"), **{"timeout": 2, **options})
 
 
 def large(size=LARGE):
@@ -57,7 +58,7 @@ class Recorder:
 def test_the_body_is_multipart_and_of_the_length_announced():
     recorder = Recorder()
     with RawServer(recorder) as server:
-        store = client(server, headers={"x-goog-user-project": "p"})
+        store = DicomStore(server.url, lambda: Authorization("ya29.secret", "p"))
         parts = [part_from([b"a", b"", b"bc"], 3), part_from([b"d" * 300_000], 300_000, "1.2.4")]
         stored = store.store(parts)
         store.store([part_from([], 0)])

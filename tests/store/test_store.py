@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from orthanc_gcp.authorization import Authorization
 from orthanc_gcp.store import DicomStore, Outcome, Result
 from tests.emulator.client import make_dicom
 from tests.store.parts import new_part, part_from, part_of
@@ -55,7 +56,7 @@ def test_the_same_file_again_is_stored_and_another_one_is_a_conflict(client, sto
         part_of(two).instance: Result(Outcome.STORED),
     }
     assert contents(store, part_of(one)) == one
-    newer = DicomStore(client.web.replace("/v1/", "/v1beta1/"), lambda: client.token)
+    newer = DicomStore(client.web.replace("/v1/", "/v1beta1/"), lambda: Authorization(client.token))
     assert outcomes(newer.store([part_of(other)], replace=True)) == [Outcome.STORED]
     assert contents(store, part_of(one)) == other
 

@@ -24,6 +24,8 @@ class Front(ThreadingHTTPServer):
         Bytes -> the status, or ``reset``, of a request that has them in its body.
     posts
         How many requests to store there were.
+    heads
+        What each request had as method, path and headers.
     """
 
     daemon_threads = True
@@ -35,6 +37,7 @@ class Front(ThreadingHTTPServer):
         self.largest = 1 << 40
         self.dislikes: dict[bytes, int | str] = {}
         self.posts = 0
+        self.heads: list[tuple[str, str, dict[str, str]]] = []
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
@@ -48,6 +51,8 @@ class _Handler(BaseHTTPRequestHandler):
     def _pass(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         self.server.posts += self.command == "POST"
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        self.server.heads.append((self.command, self.path, headers))
         trouble = next((what for of, what in self.server.dislikes.items() if of in body), None)
         if len(body) > self.server.largest:
             trouble = 413

@@ -234,6 +234,15 @@ class Settings:
         )
 
     @property
+    def asks_for_user(self) -> bool:
+        """Whether Orthanc's REST API wants a user: not said, it does when it is open to others.
+
+        Orthanc 1.5.8 and newer, ``ConfigureHttpServer`` of its main program.
+        """
+        said = self.orthanc.authentication_enabled
+        return self.orthanc.remote_access_allowed if said is None else said
+
+    @property
     def storage_folder(self) -> Path:
         """Where Orthanc keeps its files; a relative one lies beside its configuration."""
         return self.folder / self.orthanc.storage_directory

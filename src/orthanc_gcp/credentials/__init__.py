@@ -6,6 +6,7 @@ first used, so that an account only pays for its own.
 
 from __future__ import annotations
 
+import re
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -36,6 +37,7 @@ _DEAD_RECIPE = (
     "json'. Run 'gcloud auth application-default login' and name the file that it writes "
     "(application_default_credentials.json)"
 )
+_PROJECT = re.compile(r"[A-Za-z0-9._:-]+")
 
 
 def load(account: Account, settings: Settings) -> Identity:
@@ -47,9 +49,21 @@ def load(account: Account, settings: Settings) -> Identity:
         The credential cannot be read, or is not what the option expects.
     """
     if account.impersonate_service_account is None:
-        return _own(account, settings, account.scopes)
+        return _billed(_own(account, settings, account.scopes))
     source = _own(account, settings, impersonation.SOURCE_SCOPES)
-    return impersonation.impersonated(source, account)
+    return _billed(impersonation.impersonated(source, account))
+
+
+def _billed(identity: Identity) -> Identity:
+    """The same identity, if its quota project can stand in a header: that of a file is as found."""
+    project = identity.quota_project
+    if project is None or (isinstance(project, str) and _PROJECT.fullmatch(project)):
+        return identity
+    where = identity.document.where if identity.document else "QuotaProject"
+    raise CredentialError(
+        f"{where}: expected a quota_project_id of letters, digits, '-', '_', '.' or ':'",
+        reason="quota_project",
+    )
 
 
 def _own(account: Account, settings: Settings, scopes: tuple[str, ...]) -> Identity:

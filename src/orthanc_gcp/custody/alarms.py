@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 from orthanc_gcp.custody.ledger import Ledger
 from orthanc_gcp.errors import GcpError
+from orthanc_gcp.outages import Outage
 
 __all__ = ["Alarms"]
-
-_log = logging.getLogger(__name__)
 
 FIRST_PAUSE, LONGEST_PAUSE = 5.0, 300.0
 LEASE = 60.0
@@ -31,10 +29,19 @@ class Alarms:
         Seconds that the oldest instance may wait to be sent.
     post
         Sends a JSON document; raises GcpError when it was not taken.
+    outage
+        Takes what keeps it from being taken.
     """
 
-    def __init__(self, ledger: Ledger, backlog_age: float, post: Callable[[bytes], None]) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        backlog_age: float,
+        post: Callable[[bytes], None],
+        outage: Outage,
+    ) -> None:
         self._ledger, self._backlog_age, self._post = ledger, backlog_age, post
+        self._outage = outage
         self._failures = 0
         self._resume = float("-inf")
 
@@ -63,10 +70,11 @@ class Alarms:
             self._failures += 1
             pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(self._failures - 1, 10))
             self._resume = self._ledger.now() + pause
-            _log.warning("the webhook was not told, next try in %d s: %s", pause, error)
+            self._outage.failed(str(error), pause, kind=error.kind)
             self._ledger.change_standing(name, lambda told: {**told, "Until": 0})
             return
         self._failures = 0
+        self._outage.ended()
         self._ledger.change_standing(name, lambda told: {**told, alarm: raised, "Until": 0})
 
     def _claim(self, name: str, alarm: str, *, raised: bool) -> bool:

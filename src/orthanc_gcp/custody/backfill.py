@@ -135,7 +135,7 @@ class Backfill:
                 return False
             backlog.add(page)
         backlog.listed(run)
-        _log.info("backfill: %d studies are there", backlog.studies_left())
+        _log.warning("the backfill has begun: %d studies are there", backlog.studies_left())
         return True
 
     # -- Their instances ------------------------------------------------------------------------
@@ -197,7 +197,7 @@ class Backfill:
         if backlog.unsettled():
             return False
         backlog.finish(run)
-        _log.info("backfill: all %d studies are done", run.studies)
+        _log.warning("the backfill has ended: all %d studies are done", run.studies)
         return True
 
     # -- When -------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from orthanc_gcp.custody.conflict import Difference, differences
 from orthanc_gcp.custody.ledger import Ledger, Transfer, Verdict
 from orthanc_gcp.custody.pace import Pace
 from orthanc_gcp.custody.tables import State, Urgency
-from orthanc_gcp.errors import PublicationError
+from orthanc_gcp.errors import GcpError, PublicationError
 from orthanc_gcp.store import DicomStore, Outcome, Part, PartError, Result, Stored, StoreError
 
 __all__ = ["Carrier", "Destination", "row_pause"]
@@ -58,7 +58,13 @@ class Destination:
 
 
 class Carrier:
-    """Sends batches; one object serves all threads of a worker."""
+    """Sends batches; one object serves all threads of a worker.
+
+    Parameters
+    ----------
+    orthanc_away
+        Told when Orthanc cannot be read from, and how many seconds later it is tried again.
+    """
 
     def __init__(
         self,
@@ -69,9 +75,10 @@ class Carrier:
         worker: str,
         clock: Clock,
         stopping: Callable[[], bool],
+        orthanc_away: Callable[[GcpError, float], None],
         luck: Callable[[], float] = random.random,
     ) -> None:
-        self._worker = worker
+        self._worker, self._orthanc_away = worker, orthanc_away
         self._ledger, self._archive, self._destinations = ledger, archive, destinations
         self._tokens, self._clock, self._stopping, self._luck = tokens, clock, stopping, luck
 
@@ -130,7 +137,7 @@ class Carrier:
         size = sum(transfer.size for transfer in transfers)
         # What a cap takes is no slowness of the store.
         seconds = self._clock.now() - began - held_back
-        destination.pace.succeeded(len(transfers), size, seconds)
+        destination.pace.succeeded(len(transfers), size, seconds, began)
         return self._judge(destination, transfers, stored, digests)
 
     def _part(self, transfer: Transfer, digests: dict[str, str]) -> Part:
@@ -204,7 +211,10 @@ class Carrier:
         """One instance could not be read; nothing was stored, and the others go at once."""
         # While Orthanc is away, the others would fail as well.
         away = error.reason == "down"
-        due = self._ledger.now() + row_pause(2, self._luck()) if away else None
+        pause = row_pause(2, self._luck())
+        due = self._ledger.now() + pause if away else None
+        if away:
+            self._orthanc_away(error, pause)
         state = State.DELAYED if away else State.WAITING
         others = [
             replace(_as_it_was(row), state=state, due=due)
@@ -241,8 +251,6 @@ class Carrier:
         if error.reason == "aborted":
             return [_as_it_was(row) for row in transfers]
         words, reason = str(error), error.reason
-        if len(transfers) > 1 or error.retryable or error.status in (401, 403, 404):
-            _log.warning("account %s: %s", destination.account, words)
         if reason == "too_large" or error.status in (400, 409, 411, 413, 415, 422):
             return self._bisected(destination, transfers, error)
         together = len(transfers)
@@ -251,14 +259,14 @@ class Carrier:
         # One instance may be what the store is always unavailable for.
         suspect = together == 1 and transfers[0].attempts >= BISECT_AFTER
         if asks_for_less and not (unavailable and suspect):
-            pause = destination.pace.throttled(words, error.retry_after)
+            pause = destination.pace.throttled(error)
             return [
                 self._delayed(row, reason, words, together, pause=pause, counts=unavailable)
                 for row in transfers
             ]
         if error.status == 401:
             self._tokens.renew(destination.account)
-        destination.pace.failed(words, too_big=reason == "timeout", suspect=suspect)
+        destination.pace.failed(error, too_big=reason == "timeout", suspect=suspect)
         # Without permission nothing is wrong with the instances: they wait for it.
         counts = error.status not in (401, 403, 404) and reason not in ("no_token", "unauthorized")
         return [self._delayed(row, reason, words, together, counts=counts) for row in transfers]
@@ -268,8 +276,9 @@ class Carrier:
     ) -> list[Verdict]:
         if len(transfers) == 1:
             return [self._quarantined(transfers[0], error.reason, str(error), None)]
+        _log.info("account %s: sent in halves: %s", destination.account, error)
         if error.reason == "too_large":
-            destination.pace.failed(str(error), too_big=True)
+            destination.pace.failed(error, too_big=True)
         half = (len(transfers) + 1) // 2
         return [
             replace(_as_it_was(row), reason=error.reason, detail=str(error), company=half)

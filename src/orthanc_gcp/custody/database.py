@@ -12,9 +12,9 @@ from sqlalchemy import event
 
 from orthanc_gcp.configuration import Settings
 from orthanc_gcp.errors import ConfigurationError
-from orthanc_gcp.secrecy import address
+from orthanc_gcp.secrecy import address, printable
 
-__all__ = ["FILE_NAME", "connect", "url_for", "url_of"]
+__all__ = ["FILE_NAME", "connect", "is_away", "place", "url_for", "url_of"]
 
 FILE_NAME = "orthanc-gcp.sqlite"
 _BUSY_SECONDS = 30
@@ -68,6 +68,18 @@ def _quoted(url: str) -> str:
         return there.bare
     scheme, _, rest = there.bare.partition("://")
     return f"{scheme}://{quote(there.user, safe='')}:{quote(there.password, safe='')}@{rest}"
+
+
+def is_away(error: Exception) -> bool:
+    """Whether the database itself fails, and not what was asked of it."""
+    return isinstance(error, sql.exc.OperationalError | sql.exc.InterfaceError)
+
+
+def place(engine: sql.Engine) -> str:
+    """Where a database is, without a password."""
+    if engine.dialect.name == "sqlite":
+        return str(engine.url.database)
+    return printable(engine.url.set(drivername="postgresql").render_as_string())
 
 
 def connect(url: str) -> sql.Engine:

@@ -10,7 +10,7 @@ from orthanc_gcp.configuration import SendRule
 from orthanc_gcp.custody.archive import Archive
 from orthanc_gcp.custody.rules import Rules
 
-__all__ = ["Forecast", "forecast"]
+__all__ = ["Forecast", "conditions", "forecast"]
 
 MOST_EXAMPLES = 3
 _PORTION = 1000
@@ -71,3 +71,15 @@ def _portions(archive: Archive, resources: Iterable[str] | None) -> Iterator[lis
     members = archive.members(resources)
     for start in range(0, len(members), _PORTION):
         yield members[start : start + _PORTION]
+
+
+def conditions(rule: SendRule) -> str:
+    """What a rule asks for; of attributes only the names, for the values may be patient data."""
+    patterns = {
+        "Modalities": rule.modalities,
+        "CalledAet": rule.called_aet,
+        "RemoteAet": rule.remote_aet,
+        "Tags": tuple(rule.tags),
+    }
+    asked = [f"{name} {', '.join(values)}" for name, values in patterns.items() if values]
+    return "; ".join(asked) or "all"

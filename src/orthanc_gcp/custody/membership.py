@@ -7,7 +7,6 @@ it go when the process or its machine is gone. On SQLite there is one worker, wh
 from __future__ import annotations
 
 import fcntl
-import logging
 import os
 import threading
 from contextlib import suppress
@@ -22,8 +21,6 @@ from orthanc_gcp.errors import GcpError
 
 __all__ = ["Membership", "join", "living"]
 
-_log = logging.getLogger(__name__)
-
 LIVES, FOLLOWS = 740120, 740121
 """The first keys of the two kinds of advisory locks."""
 LOOK_EVERY = 4.0
@@ -36,7 +33,13 @@ class Membership(Protocol):
     """A worker among others."""
 
     def look(self, source: str) -> list[str]:
-        """Look after the locks; the workers of an Orthanc that have died and are to be replaced."""
+        """Look after the locks; the workers of an Orthanc that have died and are to be replaced.
+
+        Raises
+        ------
+        SQLAlchemyError
+            The database is away: the others see this worker no more.
+        """
 
     def bury(self, name: str) -> None:
         """Somebody has taken over what a dead worker had."""
@@ -152,11 +155,10 @@ class _Several:
             if self._connection is None and not self._connect():
                 return []
             return self._see(source, now)
-        except sql.exc.SQLAlchemyError as error:
-            if self.alive:
-                _log.warning("cut off from the other workers: %s", str(error).splitlines()[0])
+        except sql.exc.SQLAlchemyError:
             self._disconnect()
-            return []
+            self._looked = float("-inf")
+            raise
 
     def bury(self, name: str) -> None:
         with self._engine.begin() as connection:

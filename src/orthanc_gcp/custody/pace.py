@@ -11,6 +11,8 @@ import threading
 from collections.abc import Callable
 
 from orthanc_gcp.clock import Clock
+from orthanc_gcp.errors import GcpError, StoreError
+from orthanc_gcp.outages import Outage
 
 __all__ = ["Pace"]
 
@@ -20,21 +22,34 @@ FEWEST_INSTANCES, MOST_INSTANCES = 10, 1000
 QUICK, SLOW = 1.5, 10.0
 """Seconds of a request: below the one, batches grow; above the other, they shrink."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 60.0
+TOO_MANY_REQUESTS = 429
+SENDING, READING = "sending", "reading"
 OUTAGE = 3
 """Failures in a row after which only one request at a time asks whether the store is back."""
 
 
 class Pace:
-    """The size and number of an account's requests, and when the next may start."""
+    """The size and number of an account's requests, and when the next may start.
+
+    Parameters
+    ----------
+    outage
+        Takes what keeps the store from being used.
+    """
 
     def __init__(
-        self, clock: Clock, most_connections: int, luck: Callable[[], float] = random.random
+        self,
+        clock: Clock,
+        most_connections: int,
+        outage: Outage,
+        luck: Callable[[], float] = random.random,
     ) -> None:
-        self._clock, self._luck = clock, luck
+        self._clock, self._outage, self._luck = clock, outage, luck
         self._lock = threading.Lock()
         self.most = most_connections
         self._window = float(min(2, most_connections))
         self._failures = 0
+        self._unreadable = False
         self._resume = 0.0
         self.bytes = FIRST
         self.instances = 100
@@ -49,13 +64,21 @@ class Pace:
             return 1 if self._failures >= OUTAGE else int(self._window)
 
     @property
+    def now(self) -> float:
+        """The time of its clock."""
+        return self._clock.now()
+
+    @property
     def pause(self) -> float:
         """Seconds until the next request may start."""
         with self._lock:
             return max(0.0, self._resume - self._clock.now())
 
-    def succeeded(self, instances: int, size: int, seconds: float) -> None:
-        """A request was answered."""
+    def succeeded(
+        self, instances: int, size: int, seconds: float, began: float | None = None
+    ) -> None:
+        """A request was answered, that began at a time of the clock."""
+        self._outage.ended(by=SENDING, began=began)
         with self._lock:
             self._failures, self.problem = 0, None
             self._window = min(self.most, self._window + 1)
@@ -67,13 +90,26 @@ class Pace:
                 if instances > self.instances // 2:
                     self.instances = min(MOST_INSTANCES, self.instances * 2)
 
-    def throttled(self, problem: str, retry_after: float | None) -> float:
+    def read_back(self, began: float) -> None:
+        """What the store has was read, by requests that began at a time of the clock."""
+        self._outage.ended(by=READING, began=began)
+        with self._lock:
+            if self._unreadable and not self._outage.active:
+                self._unreadable, self._failures, self.problem = False, 0, None
+
+    def throttled(self, error: StoreError) -> float:
         """The store asks for less; the seconds until the next request."""
         with self._lock:
             self._window = max(1.0, self._window / 2)
-            return self._back_off(problem, retry_after)
+            return self._back_off(error, SENDING, error.retry_after)
 
-    def failed(self, problem: str, *, too_big: bool = False, suspect: bool = False) -> float:
+    def unreadable(self, error: StoreError) -> float:
+        """What the store has could not be read; the seconds until the next request."""
+        with self._lock:
+            self._unreadable = True
+            return self._back_off(error, READING, None)
+
+    def failed(self, error: GcpError, *, too_big: bool = False, suspect: bool = False) -> float:
         """A request was not answered as it should; the seconds until the next.
 
         ``suspect`` tells that it was that of one instance which has failed before: as long as the
@@ -84,18 +120,26 @@ class Pace:
                 return 0.0
             if too_big:
                 self._shrink()
-            return self._back_off(problem, None)
+            return self._back_off(error, SENDING, None)
 
     def _shrink(self) -> None:
         self.bytes = max(SMALLEST, self.bytes // 2)
         self.instances = max(FEWEST_INSTANCES, self.instances // 2)
 
-    def _back_off(self, problem: str, retry_after: float | None) -> float:
+    def _back_off(self, error: GcpError, by: str, retry_after: float | None) -> float:
         self._failures += 1
-        self.problem = problem
+        self.problem = str(error)
         longest = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(self._failures - 1, 10))
         pause: float = longest * (0.5 + self._luck() / 2)
         if retry_after is not None:  # "0" must not make it ask without a breath
             pause = max(retry_after, FIRST_PAUSE)
         self._resume = max(self._resume, self._clock.now() + pause)
+        if self._is_outage(error):
+            self._outage.failed(self.problem, pause, kind=error.kind, by=by)
         return pause
+
+    def _is_outage(self, error: GcpError) -> bool:
+        """Whether people want to know: not of a quota used up for a moment, nor of a size."""
+        if error.reason == "too_large":
+            return False
+        return error.status != TOO_MANY_REQUESTS or self._failures >= OUTAGE

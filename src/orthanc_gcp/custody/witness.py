@@ -55,8 +55,7 @@ class Witness:
             try:
                 seen |= self._look(destination, uid)
             except StoreError as error:
-                _log.warning("account %s: cannot read back: %s", account, error)
-                destination.pace.failed(str(error))
+                destination.pace.unreadable(error)
                 waiting = [row.id for row in self._ledger.acknowledged(account, uid)]
                 self._ledger.look_again(waiting, self._ledger.now() + LONGEST_WAIT / 2)
             if len(seen) >= TOGETHER:
@@ -66,13 +65,14 @@ class Witness:
 
     def _look(self, destination: Destination, series: str) -> dict[int, float]:
         """The rows of a series that the store has, each with the time from which that holds."""
-        began = self._ledger.now()
+        began, asked = self._ledger.now(), destination.pace.now
         rows = self._ledger.acknowledged(destination.account, series)
         if not rows:
             return {}
         present = self._present(destination, rows)
         seen = [row for row in rows if row.instance in present]
         different, unread = self._compare(destination, seen)
+        destination.pace.read_back(asked)
         doubtful = {verdict.id for verdict in different} | {row.id for row in unread}
         if different:
             self._ledger.send_again(different)

@@ -18,6 +18,7 @@ import sqlalchemy as sql
 from dbos import DBOS, SetWorkflowID
 
 from orthanc_gcp.custody.carrier import Carrier
+from orthanc_gcp.custody.database import is_away
 from orthanc_gcp.custody.witness import Witness
 
 __all__ = ["Workflows"]
@@ -155,7 +156,7 @@ class Workflows:
             return self._carrier.carry(batch)
         except Exception as error:
             # The rows stay with the batch; the dispatcher finds that nobody carries it.
-            _log.error("a batch was interrupted: %s", _short(error))
+            _log.log(_level(error), "a batch was interrupted: %s", _short(error))
             return "", []
 
     @contextmanager
@@ -179,12 +180,18 @@ class Workflows:
         try:
             self._witness.confirm(account, series)
         except Exception as error:
-            _log.error("account %s: reading back was interrupted: %s", account, _short(error))
+            words = _short(error)
+            _log.log(_level(error), "account %s: reading back was interrupted: %s", account, words)
 
     def _looked(self, series: list[str]) -> None:
         with self._lock:
             self._looking.difference_update(series)
             self._lock.notify_all()
+
+
+def _level(error: Exception) -> int:
+    """A database that is away stops the dispatcher as well, which tells it once."""
+    return logging.DEBUG if is_away(error) else logging.ERROR
 
 
 def _short(error: Any) -> str:

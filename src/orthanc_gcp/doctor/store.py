@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
+from orthanc_gcp.authorization import Authorization
 from orthanc_gcp.configuration import Account, Settings
 from orthanc_gcp.errors import StoreError
 from orthanc_gcp.secrecy import readable
@@ -32,9 +33,7 @@ class Store:
         parts = urlsplit(self.url)
         self._place = readable(parts.netloc.rpartition("@")[2] + parts.path)
         self._transport = transport
-        self._headers = {"Authorization": f"Bearer {token}"}
-        if quota_project:
-            self._headers["x-goog-user-project"] = quota_project
+        self._headers = Authorization(token, quota_project).headers()
 
     def ask(
         self,

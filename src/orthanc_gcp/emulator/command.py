@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -131,12 +132,13 @@ def emulator(
         from orthanc_gcp.emulator.server import Emulator, Options
         from orthanc_gcp.emulator.storage import DirectoryInUseError
         from orthanc_gcp.emulator.switches import SwitchError
-    except ModuleNotFoundError as error:
+    except ImportError as error:
         typer.echo(
-            f"The emulator needs {error.name}. Install it: pip install 'orthanc-gcp[emulator]'",
+            f"the emulator needs {error.name}, which is not installed: "
+            f"{sys.executable} -m pip install 'orthanc-gcp[emulator]'",
             err=True,
         )
-        raise typer.Exit(1) from error
+        raise typer.Exit(2) from None
     try:
         stores = tuple(StoreName.parse(name) for name in store or [SAMPLE_STORE])
     except ValueError as error:

@@ -6,13 +6,10 @@ made: none goes to the network.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
-import re
 import secrets
 import socket
-import ssl
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,11 +17,12 @@ from typing import Any
 from orthanc_gcp import configuration
 from orthanc_gcp.configuration import Settings
 from orthanc_gcp.connector import Connector
-from orthanc_gcp.errors import ConfigurationError, PublicationError
+from orthanc_gcp.errors import PublicationError
+from orthanc_gcp.orthanc_access import fingerprint
 from orthanc_gcp.plugin.child import Child, command
 from orthanc_gcp.plugin.custody import Custody
 
-__all__ = ["connector", "custody", "fingerprint", "settings_of"]
+__all__ = ["connector", "custody", "settings_of"]
 
 _log = logging.getLogger(__name__)
 
@@ -95,23 +93,6 @@ def _folder(orthanc: Any) -> Path:
     given = [Path(one) for one in arguments if not one.startswith("-")]
     path = given[0] if given else Path()
     return (path if path.is_dir() else path.parent).absolute()
-
-
-def fingerprint(settings: Settings) -> str:
-    """SHA-256 of the certificate that Orthanc shows: the first in its file.
-
-    Raises
-    ------
-    ConfigurationError
-        There is none.
-    """
-    file = settings.folder / settings.orthanc.ssl_certificate
-    found = re.search(
-        "-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", file.read_text(), re.DOTALL
-    )
-    if found is None:
-        raise ConfigurationError(f"SslCertificate: there is no certificate in {file}")
-    return hashlib.sha256(ssl.PEM_cert_to_DER_cert(found[0])).hexdigest()
 
 
 class InProcessDicomWeb:

@@ -13,6 +13,16 @@ from __future__ import annotations
 from orthanc_gcp.errors import PartError, StoreError
 from orthanc_gcp.store.answers import Outcome, Result
 from orthanc_gcp.store.client import DicomStore, Stored
+from orthanc_gcp.store.of_account import of_account
 from orthanc_gcp.store.upload import Part
 
-__all__ = ["DicomStore", "Outcome", "Part", "PartError", "Result", "StoreError", "Stored"]
+__all__ = [
+    "DicomStore",
+    "Outcome",
+    "Part",
+    "PartError",
+    "Result",
+    "StoreError",
+    "Stored",
+    "of_account",
+]

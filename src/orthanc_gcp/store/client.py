@@ -9,13 +9,13 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 from urllib.parse import quote, urlencode
 
 import urllib3
 from urllib3 import exceptions
 
+from orthanc_gcp.authorization import Authorization
 from orthanc_gcp.connections import fault, pools, proxy_of, tls_context
 from orthanc_gcp.errors import StoreError, general
 from orthanc_gcp.secrecy import printable, readable
@@ -35,7 +35,6 @@ _DRIP = 10
 """How many times the time limit an answer that drips may take as a whole."""
 _JSON = "application/dicom+json"
 _AS_STORED = "application/dicom; transfer-syntax=*"
-_NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -64,40 +63,36 @@ class DicomStore:
     """Talks to one DICOM store; several threads may use it at once.
 
     Every method raises StoreError when the store refuses or no complete answer comes, and what
-    ``token`` raises. Nothing is tried again here, and no redirect is followed.
+    ``authorization`` raises. Nothing is tried again here, and no redirect is followed.
 
     Parameters
     ----------
     url
         The DICOMweb root of the store, ``…/dicomStores/NAME/dicomWeb``.
-    token
-        Gives the access token, anew for each request.
+    authorization
+        Gives the access token and the project to bill, anew for each request.
     timeout
         Seconds of silence that are borne; a transfer may take as long as it flows.
     ca_certificates, verify, proxy
         As Orthanc has them; see :mod:`orthanc_gcp.connections`.
     connections
         How many are kept open; one for each thread that uses this at the same time.
-    headers
-        Sent with each request, for instance ``x-goog-user-project``.
     """
 
     def __init__(
         self,
         url: str,
-        token: Callable[[], str],
+        authorization: Callable[[], Authorization],
         *,
         timeout: float = 60,
         ca_certificates: Path | None = None,
         verify: bool = True,
         proxy: str = "",
         connections: int = 8,
-        headers: Mapping[str, str] = _NO_HEADERS,
     ) -> None:
         self.url = url.rstrip("/")
-        self._token = token
+        self._authorization = authorization
         self._timeout = timeout
-        self._headers = dict(headers)
         self._proxy = proxy_of(self.url, proxy)
 
         def tls() -> ssl.SSLContext:
@@ -258,8 +253,8 @@ class DicomStore:
         upload: Upload | None = None,
     ) -> Generator[tuple[urllib3.BaseHTTPResponse, str]]:
         """An answer whose body is still to be read, and the token that was used."""
-        token = self._new_token(what)
-        own = {"Accept": _JSON, "Accept-Encoding": "identity", "Authorization": f"Bearer {token}"}
+        authorization = self._authorized(what)
+        own = {"Accept": _JSON, "Accept-Encoding": "identity", **authorization.headers()}
         body = iter(upload) if upload is not None else None
         response = None
         try:
@@ -267,13 +262,13 @@ class DicomStore:
                 method,
                 self.url + path,
                 body=body,
-                headers={**self._headers, **own, **headers},
+                headers={**own, **headers},
                 timeout=urllib3.Timeout(connect=self._timeout, read=self._timeout),
                 retries=False,
                 redirect=False,
                 preload_content=False,
             )
-            yield response, token
+            yield response, authorization.token
         except exceptions.HTTPError as error:
             raise self._lost(error, what) from None
         finally:
@@ -282,10 +277,11 @@ class DicomStore:
             if response is not None:
                 response.close()  # urllib3 has kept the connection if all of it was read
 
-    def _new_token(self, what: str) -> str:
-        token = self._token()
+    def _authorized(self, what: str) -> Authorization:
+        authorization = self._authorization()
+        token = authorization.token
         if token and token.isascii() and token.isprintable() and " " not in token:
-            return token
+            return authorization
         raise StoreError(
             f"{self._named(what)}: the access token is empty or cannot be one",
             reason="unauthorized",

@@ -7,23 +7,18 @@ from typing import Annotated
 
 import typer
 
+from orthanc_gcp.arguments import Config, fail, orthanc_of, orthanc_option, settings_of
 from orthanc_gcp.clock import SystemClock
 from orthanc_gcp.configuration import Backfill
 from orthanc_gcp.errors import PublicationError
-from orthanc_gcp.terminal.opening import Config, fail, opened, orthanc_at, settings_of
+from orthanc_gcp.terminal.opening import opened
 
 __all__ = ["backfill"]
 
 
 def backfill(
     config: Config,
-    orthanc: Annotated[
-        str,
-        typer.Option(
-            envvar="ORTHANC_GCP_BACKFILL_ORTHANC",
-            help="Orthanc's address: http://user:password@host:port/.",
-        ),
-    ] = "http://localhost:8042/",
+    orthanc: Annotated[str | None, orthanc_option("backfill")] = None,
     pause: Annotated[bool, typer.Option("--pause", help="Send no more of it for now.")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on.")] = False,
     restart: Annotated[
@@ -39,8 +34,8 @@ def backfill(
     """
     if pause + resume + restart + status > 1:
         fail("expected one of --pause, --resume, --restart and --status")
-    settings = settings_of(config)
-    rest = orthanc_at(orthanc, settings)
+    settings = settings_of([config])
+    rest = orthanc_of(settings, orthanc, "backfill")
     with opened(settings) as ledger:
         from orthanc_gcp.custody.archive import Archive
         from orthanc_gcp.custody.backlog import Backlog

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from orthanc_gcp.arguments import fail
 from orthanc_gcp.errors import GcpError
-from orthanc_gcp.terminal.opening import fail
 
 if TYPE_CHECKING:
     from orthanc_gcp.installation.host import Host
@@ -34,7 +34,8 @@ _PARTS = {
 
 def install(
     orthanc_config: Annotated[
-        Path, typer.Option(help="The file or the folder that Orthanc is started with.")
+        Path,
+        typer.Option(readable=False, help="The file or the folder that Orthanc is started with."),
     ] = Path("/etc/orthanc"),
     user: Annotated[
         str | None, typer.Option(help="The user that Orthanc runs as, where it cannot be found.")

@@ -8,8 +8,9 @@ from typing import Annotated, Any
 
 import typer
 
+from orthanc_gcp.arguments import AsJson, Config, fail, settings_of
 from orthanc_gcp.configuration import Settings
-from orthanc_gcp.terminal.opening import AsJson, Config, fail, opened, settings_of
+from orthanc_gcp.terminal.opening import opened
 from orthanc_gcp.terminal.words import count
 
 __all__ = ["receipt"]
@@ -25,7 +26,7 @@ def receipt(
 
     The exit code is 0 only when every instance is confirmed.
     """
-    settings = settings_of(config)
+    settings = settings_of([config])
     with opened(settings) as ledger:
         from orthanc_gcp.custody.receipts import receipts
 

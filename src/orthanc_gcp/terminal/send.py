@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from orthanc_gcp.arguments import Config, fail, orthanc_of, orthanc_option, settings_of
 from orthanc_gcp.configuration import SendRule, Settings
 from orthanc_gcp.errors import PublicationError
-from orthanc_gcp.terminal.opening import Config, fail, opened, orthanc_at, settings_of, the_account
+from orthanc_gcp.terminal.opening import opened, the_account
 from orthanc_gcp.terminal.words import count
 
 if TYPE_CHECKING:
@@ -29,13 +30,7 @@ def send(
         ),
     ] = None,
     to: Annotated[str | None, typer.Option(metavar="ACCOUNT", help="Where to send.")] = None,
-    orthanc: Annotated[
-        str,
-        typer.Option(
-            envvar="ORTHANC_GCP_SEND_ORTHANC",
-            help="Orthanc's address: http://user:password@host:port/.",
-        ),
-    ] = "http://localhost:8042/",
+    orthanc: Annotated[str | None, orthanc_option("send")] = None,
     dry_run: Annotated[
         bool,
         typer.Option(
@@ -46,7 +41,7 @@ def send(
     ] = False,
 ) -> None:
     """Have the worker send what Orthanc has, before what it backfills and after what comes in."""
-    settings = settings_of(config)
+    settings = settings_of([config])
     if to in settings.rejected:
         fail(settings.rejections[to])
     the_account(to, [one.name for one in settings.accounts])
@@ -66,26 +61,26 @@ def send(
         fail(str(error))
 
 
-def _send(settings: Settings, orthanc: str, account: str, resources: list[str]) -> None:
+def _send(settings: Settings, orthanc: str | None, account: str, resources: list[str]) -> None:
     with opened(settings) as ledger:
         from orthanc_gcp.custody.demand import demand
         from orthanc_gcp.custody.membership import living
 
         queued = demand(ledger, _archive(settings, orthanc), account, resources)
-        later = "" if living(ledger.engine) else ", as soon as a worker runs"
-    typer.echo(f"sent to {account}: {count(queued, 'instance')}{later}")
+        later = "" if living(ledger.engine) else ", they are sent as soon as a worker runs"
+    typer.echo(f"queued for {account}: {count(queued, 'instance')}{later}")
 
 
-def _archive(settings: Settings, orthanc: str) -> Archive:
+def _archive(settings: Settings, orthanc: str | None) -> Archive:
     from orthanc_gcp.custody.archive import Archive
 
-    return Archive(orthanc_at(orthanc, settings), settings.storage_folder)
+    return Archive(orthanc_of(settings, orthanc, "send"), settings.storage_folder)
 
 
 def _dry_run(
     settings: Settings, archive: Archive, to: str | None, resources: list[str] | None
 ) -> None:
-    from orthanc_gcp.custody.forecast import forecast
+    from orthanc_gcp.custody.forecast import conditions, forecast
 
     if settings.rule_problems and not to:
         # What a rule with a mistake in it was meant to send can only be guessed.
@@ -93,7 +88,7 @@ def _dry_run(
     rules = (SendRule(to=to),) if to else settings.rules
     *told, rest = forecast(archive, rules, resources)
     for each, rule in zip(told, rules, strict=True):
-        _print(f"to {rule.to} ({_conditions(rule)})", each)
+        _print(f"to {rule.to} ({conditions(rule)})", each)
         if rule.to in settings.rejections:
             typer.echo(f"  waits until this is mended: {settings.rejections[rule.to]}")
     _print("to nobody", rest)
@@ -117,15 +112,3 @@ def _reasons(told: Sequence[Forecast], rules: Sequence[SendRule]) -> Iterator[st
     for number, (each, rule) in enumerate(zip(told, rules, strict=True)):
         missed = ", ".join(f"{name} {times:,}" for name, times in each.missed.most_common())
         yield f"Send[{number}], to {rule.to}: not met are {missed}"
-
-
-def _conditions(rule: SendRule) -> str:
-    """What a rule asks for; of attributes only the names, for the values may be patient data."""
-    patterns = {
-        "Modalities": rule.modalities,
-        "CalledAet": rule.called_aet,
-        "RemoteAet": rule.remote_aet,
-        "Tags": tuple(rule.tags),
-    }
-    asked = [f"{name} {', '.join(values)}" for name, values in patterns.items() if values]
-    return "; ".join(asked) or "all"

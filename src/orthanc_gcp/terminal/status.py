@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from orthanc_gcp.terminal.opening import AsJson, Config, opened, settings_of
-from orthanc_gcp.terminal.words import age, moment
+from orthanc_gcp.arguments import AsJson, Config, settings_of
+from orthanc_gcp.clock import age
+from orthanc_gcp.terminal.opening import opened
+from orthanc_gcp.terminal.words import moment
 
 if TYPE_CHECKING:
     from rich.console import Console, Group
@@ -45,7 +47,7 @@ def status(
 
     Where something is on its way it takes two seconds, to measure the rate.
     """
-    settings = settings_of(config)
+    settings = settings_of([config])
     with opened(settings) as ledger:
         from orthanc_gcp.custody.membership import living
         from orthanc_gcp.custody.reports import Reports

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orthanc_gcp.terminal.opening import Config, opened, settings_of, the_account
+from orthanc_gcp.arguments import Config, settings_of
+from orthanc_gcp.terminal.opening import opened, the_account
 from orthanc_gcp.terminal.words import count
 
 if TYPE_CHECKING:
@@ -27,10 +28,10 @@ def retry(
     instance: Annotated[str | None, typer.Option(help="Only this SOP Instance UID.")] = None,
     reason: Annotated[str | None, typer.Option(help="Only what is there for this reason.")] = None,
 ) -> None:
-    """Send again what is in quarantine, all of it or what is chosen."""
+    """Queue again what is in quarantine, all of it or what is chosen."""
     with _reports(config, account) as reports:
         again = reports.retry(account, study=study, instance=instance, reason=reason)
-    typer.echo(f"sent again: {count(again, 'instance')}")
+    typer.echo(f"queued again: {count(again, 'instance')}")
 
 
 def pause(config: Config, account: Name) -> None:
@@ -50,7 +51,7 @@ def resume(config: Config, account: Name) -> None:
 @contextmanager
 def _reports(config: Path, account: str | None) -> Iterator[Reports]:
     """The reports of a ledger that knows the account."""
-    settings = settings_of(config)
+    settings = settings_of([config])
     with opened(settings) as ledger:
         from orthanc_gcp.custody.reports import Reports
 

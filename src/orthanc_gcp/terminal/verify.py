@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from orthanc_gcp.arguments import AsJson, Config, fail, settings_of
 from orthanc_gcp.clock import SystemClock
 from orthanc_gcp.configuration import Account, Settings
 from orthanc_gcp.errors import StoreError
-from orthanc_gcp.terminal.opening import AsJson, Config, fail, opened, settings_of, the_account
+from orthanc_gcp.terminal.opening import opened, the_account
 from orthanc_gcp.terminal.words import count
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def verify(
     The exit code is 0 when there is no difference, 1 when there is one, and 2 when a store could
     not be asked.
     """
-    settings = settings_of(config)
+    settings = settings_of([config])
     accounts = [one for one in settings.accounts if account in (None, one.name)]
     the_account(account, [one.name for one in settings.accounts])
     with opened(settings) as ledger:
@@ -124,7 +125,7 @@ class _Report:
         for account, error in self.errors.items():
             typer.echo(f"account {account} was not compared to the end: {error}", err=True)
         if self.again:
-            typer.echo(f"sent again: {count(self.again, 'instance')}")
+            typer.echo(f"queued again: {count(self.again, 'instance')}")
         compared = (count(self.studies, "study"), count(self.instances, "instance"))
         difference = f"differences in {count(self.differing, 'study')}"
         typer.echo(
@@ -163,9 +164,9 @@ def _comparison(
 def _shelf(settings: Settings, account: Account, tokens: Tokens, ledger: Ledger) -> Shelf:
     from orthanc_gcp.custody.allowance import Allowance
     from orthanc_gcp.custody.comparison import READERS, Shelf
-    from orthanc_gcp.worker.stores import store_of
+    from orthanc_gcp.store import of_account
 
-    store = store_of(settings, account, tokens, settings.dicomweb_url(account))
+    store = of_account(settings, account, tokens.authorization)
     request: Callable[[], None] = _free
     if account.max_requests_per_minute:
         name, rate = f"{account.name}:requests", account.max_requests_per_minute / 60

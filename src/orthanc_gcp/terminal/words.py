@@ -4,23 +4,13 @@ from __future__ import annotations
 
 from datetime import datetime
 
-__all__ = ["age", "count", "moment"]
+__all__ = ["count", "moment"]
 
 
 def count(number: int, noun: str) -> str:
     """``1 instance``, ``1,234 instances``, ``2 studies``."""
     plural = f"{noun.removesuffix('y')}ies" if noun.endswith("y") else f"{noun}s"
     return f"{number:,} {noun if number == 1 else plural}"
-
-
-def age(seconds: float | None) -> str:
-    """``5 s``, ``3 min``, ``7 h``, ``4 days``; nothing for none."""
-    if seconds is None:
-        return ""
-    for size, unit in ((86400, "days"), (3600, "h"), (60, "min")):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{seconds:.0f} s"
 
 
 def moment(told: str | None, now: datetime) -> str:

@@ -18,14 +18,14 @@ from orthanc_gcp.clock import Clock
 from orthanc_gcp.configuration import Account
 from orthanc_gcp.credentials import Identity
 from orthanc_gcp.errors import GcpError, TokenError
+from orthanc_gcp.outages import Outage
 from orthanc_gcp.schedule import Schedule
 from orthanc_gcp.secrecy import readable
 from orthanc_gcp.tokens.kept import Attempt, Figures, Kept
-from orthanc_gcp.tokens.token import FIRST_PAUSE, LONGEST_PAUSE, Token, pause
+from orthanc_gcp.tokens.token import FIRST_PAUSE, Token, pause
 
 __all__ = ["Keeper", "acquire", "as_error"]
 
-REPEAT_AFTER = 600.0
 DAY = 86400.0
 GRACE = 5.0
 
@@ -65,6 +65,8 @@ class Keeper:
         self._load, self._endpoint, self._on_token = load, endpoint, on_token
         self._schedule, self._clock, self._timeout, self._luck = schedule, clock, timeout, luck
         self._lock = threading.Lock()
+        self._outages = {name: _outage(name, clock) for name in self._kept}
+        self._rotations = {name: _rotation(name, clock) for name in self._kept}
         self._watched: deque[tuple[Kept, Attempt]] = deque()
 
     def start(self) -> None:
@@ -169,25 +171,23 @@ class Keeper:
         with self._lock:
             if kept.running is not attempt:
                 return
-            same = kept.token is not None and kept.token.value == token.value
-            failures, kept.failures, kept.pause = kept.failures, 0, 0.0
+            same = kept.has(identity, token)
+            kept.failures, kept.pause = 0, 0.0
             kept.running, kept.slow = None, False
             if not identity.changed():  # as long as the new file fails, it is told
                 kept.rotation_error = None
             kept.identity, kept.token = identity, token
             kept.refreshes += 1
             kept.last_success = self._clock.utc()
-            kept.told = ""
         self._plan(kept, token.renew_at(self._luck()))
         if not same:
             self._on_token(kept.account, identity, token)
         self._wake(kept)
         name = kept.account.name
         _log.info("account %s: a token was acquired, it lives %.0f s", name, token.lifetime)
-        if attempt.rotating:
-            _log.warning("account %s: the changed credential file works and is in use", name)
-        if failures:
-            _log.warning("account %s: recovered after %d failed tries", name, failures)
+        if attempt.rotating and not self._rotations[name].ended():
+            _log.warning(_ROTATED, name)
+        self._outages[name].ended()
         self._warn_of_age(kept, identity)
 
     def _failed(self, kept: Kept, attempt: Attempt, error: GcpError) -> None:
@@ -209,19 +209,20 @@ class Keeper:
         self._wake(kept)
 
     def _rotation_failed(self, kept: Kept, error: GcpError) -> None:
-        words = f"the changed credential file does not work: {error}"
-        self._tell(kept, words, "the old identity stays in use")
         now = self._clock.now()
-        self._plan(kept, max(kept.next_at or now, now))
+        when = max(kept.next_at or now, now)
+        words = f"{error}; the old identity stays in use"
+        self._rotations[kept.account.name].failed(words, when - now, kind=error.kind)
+        self._plan(kept, when)
 
     def _plan_retry(self, kept: Kept, attempt: Attempt, error: GcpError) -> None:
         now = self._clock.now()
         kept.pause = pause(kept.pause, kept.living_token(now), self._luck())
         # The time that the failed try took counts: one that hung for a minute has waited.
         wait = max(kept.pause - (now - attempt.began), min(kept.pause, FIRST_PAUSE))
-        words = f"no new token: {error}"
-        often = kept.pause < LONGEST_PAUSE / 2
-        self._tell(kept, words, f"{kept.remainder(now)}, next try in {wait:.1f} s", always=often)
+        words = f"{error}; {kept.remainder(now)}"
+        kind = f"{error.kind}, {'a' if kept.living_token(now) else 'no'} token is left"
+        self._outages[kept.account.name].failed(words, wait, kind=kind)
         self._plan(kept, now + wait)
 
     def _plan(self, kept: Kept, when: float) -> None:
@@ -239,14 +240,6 @@ class Keeper:
 
     # -- What the log says --------------------------------------------------------------------
 
-    def _tell(self, kept: Kept, words: str, more: str, always: bool = False) -> None:
-        """Log a failure; one that repeats itself once a minute is told every ten minutes."""
-        now = self._clock.now()
-        if not always and kept.told == words and now - kept.told_at < REPEAT_AFTER:
-            return
-        kept.told, kept.told_at = words, now
-        _log.warning("account %s: %s; %s", kept.account.name, words, more)
-
     def _warn_of_age(self, kept: Kept, identity: Identity) -> None:
         age = identity.key_age(self._clock.utc())
         limit = kept.account.key_max_age_days
@@ -263,6 +256,19 @@ class Keeper:
             age,
             limit,
         )
+
+
+_ROTATED = "account %s: the changed credential file works and is in use"
+
+
+def _outage(account: str, clock: Clock) -> Outage:
+    name = f"account {account}"
+    return Outage(_log, f"{name}: no new token", f"{name}: a new token, recovered", clock)
+
+
+def _rotation(account: str, clock: Clock) -> Outage:
+    down = f"account {account}: the changed credential file does not work"
+    return Outage(_log, down, _ROTATED % account, clock)
 
 
 def acquire(identity: Identity, endpoint: Request, clock: Clock) -> Token:

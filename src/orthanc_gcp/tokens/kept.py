@@ -46,8 +46,6 @@ class Kept:
     failures: int = 0
     pause: float = 0.0
     slow: bool = False
-    told: str = ""
-    told_at: float = float("-inf")
     age_told_at: float = float("-inf")
     waiting: list[threading.Event] = field(default_factory=list)
     refreshes: int = 0
@@ -60,6 +58,15 @@ class Kept:
     def living_token(self, now: float) -> Token | None:
         """The token, unless it is dead."""
         return self.token if self.token is not None and self.token.expires_at > now else None
+
+    def has(self, identity: Identity, token: Token) -> bool:
+        """Whether these are nothing new to a store: the same token, billed to the same project."""
+        return (
+            self.identity is not None
+            and self.token is not None
+            and self.token.value == token.value
+            and self.identity.quota_project == identity.quota_project
+        )
 
     def state(self, now: float) -> str:
         """``fresh``, ``stale`` (due for renewal), ``failing`` or ``pending`` (not tried yet)."""

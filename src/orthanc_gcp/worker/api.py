@@ -21,6 +21,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from orthanc_gcp.custody.database import is_away
 from orthanc_gcp.custody.reports import Reports, Selection
 from orthanc_gcp.custody.tables import State
 from orthanc_gcp.errors import PublicationError
@@ -311,7 +312,8 @@ def _refused(_request: Request, error: Exception) -> Response:
 
 
 def _ledger_away(_request: Request, error: Exception) -> Response:
-    _log.warning("the ledger cannot be reached: %s", str(error).splitlines()[0])
+    if not is_away(error):  # which the worker's loops tell once
+        _log.error("the ledger refuses: %s", str(error).partition("\n")[0])
     return _error(503, "the ledger cannot be reached: see the worker's log")
 
 

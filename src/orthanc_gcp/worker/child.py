@@ -37,11 +37,14 @@ _LAST_WORDS = 10.0
 
 def run(make: Callable[[Settings, OrthancRest, str, float], Worker]) -> int:
     """Work for the Orthanc at the other end of stdin; the exit code."""
-    from orthanc_gcp.worker.command import NOT_CONFIGURED, NOT_INSTALLED, not_installed
+    from orthanc_gcp.arguments import not_installed
+    from orthanc_gcp.worker.command import NOT_CONFIGURED, NOT_INSTALLED
 
     _end_with_orthanc()
     logging.basicConfig(format="%(levelname)s %(message)s", level=logging.WARNING)
     logging.getLogger("orthanc_gcp").setLevel(logging.INFO)
+    # The connector tells of the same token endpoint in the same log.
+    logging.getLogger("orthanc_gcp.tokens").setLevel(logging.ERROR)
     told = json.loads(sys.stdin.readline())
     settings = configuration.read(told["Configuration"], Path(told["Folder"]))
     orthanc = OrthancRest(
@@ -56,8 +59,8 @@ def run(make: Callable[[Settings, OrthancRest, str, float], Worker]) -> int:
     except ConfigurationError as error:
         _log.error("%s", error)
         return NOT_CONFIGURED
-    except ModuleNotFoundError as error:
-        _log.error("%s", not_installed(error))
+    except ImportError as error:
+        _log.error("%s", not_installed("the worker", error, "worker"))
         return NOT_INSTALLED
     signal.signal(signal.SIGTERM, lambda *_: worker.stop())
     port = worker.listen(told["Secret"])

@@ -6,19 +6,17 @@ import logging
 import os
 import signal
 import socket
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orthanc_gcp import configuration
-from orthanc_gcp.configuration.files import folder_of, read_files
+from orthanc_gcp.arguments import fail, need_an_account, orthanc_of, orthanc_option, settings_of
 from orthanc_gcp.errors import ConfigurationError, GcpError
-from orthanc_gcp.orthanc_rest import OrthancRest
 
 if TYPE_CHECKING:
     from orthanc_gcp.configuration import Settings
+    from orthanc_gcp.orthanc_rest import OrthancRest
     from orthanc_gcp.worker.worker import Worker
 
 __all__ = ["worker"]
@@ -29,21 +27,18 @@ SECRET = "ORTHANC_GCP_WORKER_SECRET"  # noqa: S105 -- a variable's name
 NOT_CONFIGURED, NOT_INSTALLED = 2, 3
 """Exit codes for what a new start would not mend."""
 _CONNECTIONS = 16
-_TIMEOUT = 30
 
 
 def worker(
     config: Annotated[
         list[Path],
-        typer.Argument(help='Orthanc\'s configuration: files, or a folder; "-" is for Orthanc.'),
-    ],
-    orthanc: Annotated[
-        str,
-        typer.Option(
-            envvar="ORTHANC_GCP_WORKER_ORTHANC",
-            help="Orthanc's address: http://user:password@host:port/.",
+        typer.Argument(
+            metavar="CONFIG",
+            help='Orthanc\'s configuration: files, or a folder; "-" is for Orthanc.',
+            readable=False,
         ),
-    ] = "http://localhost:8042/",
+    ],
+    orthanc: Annotated[str | None, orthanc_option("worker")] = None,
     name: Annotated[
         str, typer.Option(help="Tells it from other workers on the same database.")
     ] = socket.gethostname(),
@@ -62,32 +57,24 @@ def worker(
         raise typer.Exit(child.run(make))
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.WARNING)
     logging.getLogger("orthanc_gcp").setLevel(logging.INFO)
+    settings = settings_of(config)
+    if not settings.rejected:  # what is for an account with a mistake is written down, and waits
+        need_an_account(settings)
+    for problem in settings.problems:
+        _log.log(logging.ERROR if problem.error else logging.WARNING, "%s", problem)
+    rest = orthanc_of(settings, orthanc, "worker", connections=_CONNECTIONS)
     try:
-        settings = configuration.read(read_files(config), folder_of(config))
-        for problem in settings.problems:
-            _log.log(logging.ERROR if problem.error else logging.WARNING, "%s", problem)
-        rest = OrthancRest(
-            orthanc,
-            timeout=_TIMEOUT,
-            ca_certificates=settings.ca_certificates,
-            connections=_CONNECTIONS,
-        )
         running = make(settings, rest, name)
         if listen:
             _listen(running, listen)
     except ConfigurationError as error:
-        typer.echo(str(error), err=True)
-        raise typer.Exit(NOT_CONFIGURED) from None
-    except ModuleNotFoundError as error:
-        typer.echo(not_installed(error), err=True)
-        raise typer.Exit(NOT_INSTALLED) from None
+        fail(str(error), NOT_CONFIGURED)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: running.stop())
     try:
         running.run()
     except GcpError as error:
-        typer.echo(str(error), err=True)
-        raise typer.Exit(1) from None
+        fail(str(error), 1)
 
 
 def make(settings: Settings, orthanc: OrthancRest, name: str, since: float | None = None) -> Worker:
@@ -95,14 +82,6 @@ def make(settings: Settings, orthanc: OrthancRest, name: str, since: float | Non
     from orthanc_gcp.worker.worker import Worker
 
     return Worker(settings, orthanc, name, since)
-
-
-def not_installed(error: ModuleNotFoundError) -> str:
-    """What to do when a package is missing."""
-    return (
-        f"the worker needs {error.name}, which is not installed: "
-        f"{sys.executable} -m pip install 'orthanc-gcp[worker]'"
-    )
 
 
 def _listen(running: Worker, address: str) -> None:

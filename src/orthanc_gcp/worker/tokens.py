@@ -1,4 +1,4 @@
-"""The access tokens of a worker: the same keeper as in Orthanc, without its publisher."""
+"""What a worker asks its stores with: the same keeper as in Orthanc, without its publisher."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import threading
 from functools import partial
 
 from orthanc_gcp import credentials
+from orthanc_gcp.authorization import Authorization
 from orthanc_gcp.clock import Clock
 from orthanc_gcp.configuration import Account, Settings
 from orthanc_gcp.connector import transport
@@ -22,13 +23,13 @@ _RENEW_AT_MOST_EVERY = 2.0
 
 
 class Tokens:
-    """The newest access token of each account."""
+    """The newest access token of each account, and the project that it bills."""
 
     def __init__(self, settings: Settings, clock: Clock) -> None:
         self._clock, self._settings = clock, settings
         self._schedule = Schedule(clock)
         self._lock = threading.Condition()
-        self._newest: dict[str, str] = {}
+        self._newest: dict[str, Authorization] = {}
         self._renewed: dict[str, float] = {}
         self._keeper = Keeper(
             settings.accounts,
@@ -50,13 +51,13 @@ class Tokens:
         """Renew nothing any more."""
         self._schedule.stop()
 
-    def token(self, account: str) -> str:
-        """The token of an account.
+    def authorization(self, account: str) -> Authorization:
+        """What the next request to an account's store carries.
 
         Raises
         ------
         StoreError
-            There is none; the words say why.
+            There is no token; the words say why.
         """
         with self._lock:
             self._lock.wait_for(lambda: account in self._newest, _FIRST_WITHIN)
@@ -80,9 +81,9 @@ class Tokens:
         identity = self._keeper.status(account)["Identity"]
         return None if identity is None else str(identity)
 
-    def _take(self, account: Account, _identity: Identity, token: Token) -> None:
+    def _take(self, account: Account, identity: Identity, token: Token) -> None:
         with self._lock:
-            self._newest[account.name] = token.value
+            self._newest[account.name] = Authorization(token.value, identity.quota_project)
             self._lock.notify_all()
 
     def _look(self) -> None:

@@ -7,14 +7,14 @@ import threading
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from sqlalchemy.exc import SQLAlchemyError
-
 from orthanc_gcp.clock import Clock
 from orthanc_gcp.configuration import Settings
 from orthanc_gcp.custody.alarms import Alarms
 from orthanc_gcp.custody.ledger import Ledger
 from orthanc_gcp.errors import PublicationError
+from orthanc_gcp.outages import Outage
 from orthanc_gcp.transport import Transport
+from orthanc_gcp.worker.attempts import Attempts
 
 __all__ = ["Webhook"]
 
@@ -38,9 +38,11 @@ class Webhook:
         settings: Settings,
         ledger: Ledger,
         overview: Callable[[], Iterable[Mapping[str, Any]]],
+        attempts: Attempts,
         clock: Clock,
     ) -> None:
         self._url, self._overview = settings.section.webhook, overview
+        self._attempts = attempts
         # Never verbose: such an address is often a secret in itself.
         self._transport = Transport(
             _TIMEOUT,
@@ -49,7 +51,8 @@ class Webhook:
             proxy=settings.orthanc.http_proxy,
             clock=clock,
         )
-        self._alarms = Alarms(ledger, settings.section.webhook_backlog_age, self._post)
+        outage = Outage(_log, "the webhook is not told", "the webhook is told again", clock)
+        self._alarms = Alarms(ledger, settings.section.webhook_backlog_age, self._post, outage)
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="gcp-webhook", daemon=True)
 
@@ -63,12 +66,11 @@ class Webhook:
 
     def _run(self) -> None:
         while not self._stopping.wait(LOOK_EVERY):
-            try:
-                self._alarms.look(self._overview())
-            except SQLAlchemyError as error:
-                _log.warning("the ledger cannot be reached: %s", str(error).splitlines()[0])
-            except Exception:
-                _log.exception("the webhook cannot be told")
+            self._attempts.make("tell the webhook", self._look, LOOK_EVERY, (0.0, 0.0))
+
+    def _look(self) -> bool:
+        self._alarms.look(self._overview())
+        return True
 
     def _post(self, document: bytes) -> None:
         headers = {"Content-Type": "application/json"}

@@ -20,6 +20,7 @@ from orthanc_gcp.custody.carrier import Carrier, Destination
 from orthanc_gcp.custody.demand import demand
 from orthanc_gcp.custody.dispatcher import Dispatcher
 from orthanc_gcp.custody.follower import Follower
+from orthanc_gcp.custody.forecast import conditions
 from orthanc_gcp.custody.ledger import Ledger
 from orthanc_gcp.custody.membership import Membership, join
 from orthanc_gcp.custody.pace import Pace
@@ -29,10 +30,11 @@ from orthanc_gcp.custody.rules import Rules
 from orthanc_gcp.custody.tables import Urgency
 from orthanc_gcp.custody.witness import Witness
 from orthanc_gcp.custody.workflows import Workflows
-from orthanc_gcp.errors import PublicationError
 from orthanc_gcp.orthanc_rest import OrthancRest
+from orthanc_gcp.outages import Outage
+from orthanc_gcp.store import of_account
 from orthanc_gcp.worker.api import Api, Listener
-from orthanc_gcp.worker.stores import store_of
+from orthanc_gcp.worker.attempts import FOLLOWING, IDLE, LONGEST_PAUSE, Attempts
 from orthanc_gcp.worker.tokens import Tokens
 from orthanc_gcp.worker.webhook import Webhook
 
@@ -40,11 +42,10 @@ __all__ = ["Worker"]
 
 _log = logging.getLogger(__name__)
 
-IDLE, ACTIVE = 0.3, 0.05
-"""Seconds between two looks at Orthanc's changes, while nothing comes and while something does."""
+ACTIVE = 0.05
+"""Seconds between two looks at Orthanc's changes while something comes."""
 ASK_EVERY = 0.5
 """Seconds between two looks at what people have paused."""
-LONGEST_PAUSE = 10.0
 BELONG_EVERY = 1.0
 _AHEAD_OF_BACKFILL = (Urgency.LIVE, Urgency.DEMANDED)
 LAST_WORDS = 5
@@ -79,6 +80,8 @@ class Worker:
         self.reports = Reports(self.ledger)
         self._paused: set[str] = set()
         self._asked = float("-inf")
+        self._attempts = Attempts(self._clock)
+        self._settings, self._orthanc = settings, orthanc
         self._tokens = Tokens(settings, self._clock)
         archive = Archive(orthanc, settings.storage_folder)
         self.destinations = {
@@ -92,6 +95,7 @@ class Worker:
             name,
             self._clock,
             self._must_stop,
+            self._attempts.orthanc_away,
         )
         witness = Witness(self.ledger, self.destinations, self._must_stop)
         self._workflows = Workflows(self._engine, name, carrier, witness, self._work.set)
@@ -107,7 +111,7 @@ class Worker:
         self._archive = archive
         self._listener: Listener | None = None
         self._webhook = (
-            Webhook(settings, self.ledger, self._overview, self._clock)
+            Webhook(settings, self.ledger, self._overview, self._attempts, self._clock)
             if settings.section.webhook
             else None
         )
@@ -165,6 +169,7 @@ class Worker:
         if membership is None:
             return
         self._membership = membership
+        _log.warning("%s", self._announcement())
         self._tokens.start()
         self._workflows.start()
         beside = [one for one in (self._listener, self._webhook) if one is not None]
@@ -202,6 +207,15 @@ class Worker:
         self.ledger.create()
         return join(self._engine, self._name, self._clock)
 
+    def _announcement(self) -> str:
+        """What people are told when it starts."""
+        rules = [f"{rule.to} ({conditions(rule)})" for rule in self._settings.rules]
+        wants = f"sends to {', '.join(rules)}" if rules else "sends only what it is asked to"
+        return (
+            f"the worker {self._name} has started: it follows Orthanc at {self._orthanc.url} and "
+            f"{wants}; its ledger is {database.place(self._engine)}"
+        )
+
     def _must_stop(self) -> bool:
         """Whether what is being sent is to be broken off."""
         return self._stopping.is_set() or not (self._membership and self._membership.alive)
@@ -209,18 +223,21 @@ class Worker:
     def _follow(self) -> None:
         pause = IDLE
         while not self._stopping.wait(pause):
-            pause = self._try("follow", self._follow_if_mine, pause, ACTIVE, IDLE)
+            pause = self._attempts.make(FOLLOWING, self._follow_if_mine, pause, (ACTIVE, IDLE))
 
     def _follow_if_mine(self) -> bool:
         """Of several workers on an Orthanc one follows it."""
         source = self._follower.open()
-        mine = self._membership is not None and self._membership.follows
-        return bool(source) and mine and self._follower.step()
+        if source and self._membership is not None and self._membership.follows:
+            return self._follower.step()
+        if self._attempts.orthanc.active:
+            self._archive.name()  # whether it is back
+        return False
 
     def _fill(self) -> None:
         pause = IDLE
         while not self._stopping.wait(pause):
-            pause = self._try("backfill", self._fill_if_mine, pause, 0.0, IDLE)
+            pause = self._attempts.make("backfill", self._fill_if_mine, pause, (0.0, IDLE))
 
     def _fill_if_mine(self) -> bool:
         """The worker that follows an Orthanc also does its backfill."""
@@ -229,49 +246,47 @@ class Worker:
 
     def _belong(self) -> None:
         """Take over what workers have left behind that died."""
-        membership = self._membership
-        while membership is not None and not self._stopping.wait(BELONG_EVERY):
-            for dead in membership.look(self._follower.source):
-                _log.warning("worker %s has died: what it was sending is taken over", dead)
-                self._try("take over", partial(self._take_over, dead), 0.0, 0.0, 0.0)
+        pause = BELONG_EVERY
+        while not self._stopping.wait(pause):
+            both = (BELONG_EVERY, BELONG_EVERY)
+            pause = self._attempts.make("take over", self._take_over_from_the_dead, pause, both)
 
-    def _take_over(self, dead: str) -> bool:
-        self.ledger.adopt(self._name, dead)
-        self._workflows.take_over(dead)
-        if self._membership is not None:
-            self._membership.bury(dead)
+    def _take_over_from_the_dead(self) -> bool:
+        membership = self._membership
+        if membership is None:
+            return False
+        for dead in membership.look(self._follower.source):
+            _log.warning("worker %s has died: what it was sending is taken over", dead)
+            self.ledger.adopt(self._name, dead)
+            self._workflows.take_over(dead)
+            membership.bury(dead)
         return True
 
     def _dispatch(self) -> None:
         pause = 0.0
         while not self._stopping.is_set():
-            pause = self._try("dispatch", self._dispatcher.step, pause, 0.0, IDLE)
+            pause = self._attempts.make("dispatch", self._dispatch_once, pause, (0.0, IDLE))
             self._work.wait(pause)
             self._work.clear()
 
-    def _try(
-        self, what: str, step: Callable[[], bool], pause: float, active: float, idle: float
-    ) -> float:
-        """Make a step; how long to wait until the next."""
-        try:
-            return active if step() else idle
-        except (PublicationError, sql.exc.SQLAlchemyError) as error:
-            words = str(error).splitlines()[0]
-            _log.warning("cannot %s: %s", what, words)
-        except Exception:
-            _log.exception("cannot %s", what)
-        return min(LONGEST_PAUSE, max(IDLE, pause) * 2)
+    def _dispatch_once(self) -> bool:
+        if self._attempts.ledger.active:
+            self._asked = float("-inf")  # a step that asks nothing would not show that it is back
+        return self._dispatcher.step()
 
     def _reach(self, step: Callable[[], Membership]) -> Membership | None:
         """Do what needs the database, however long it is away; None when the worker stops."""
         pause = IDLE
         while not self._stopping.is_set():
             try:
-                return step()
+                reached = step()
             except sql.exc.OperationalError as error:
-                _log.warning("the ledger cannot be reached: %s", str(error).splitlines()[0])
                 pause = min(LONGEST_PAUSE, pause * 2)
+                self._attempts.ledger_away(error, pause, by="start")
                 self._stopping.wait(pause)
+            else:
+                self._attempts.ledger.ended(by="start")
+                return reached
         return None
 
     def _allowed(self, account: str) -> Collection[Urgency]:
@@ -298,7 +313,6 @@ class Worker:
         return tuple(Urgency) if self.backfill.open() else _AHEAD_OF_BACKFILL
 
     def _destination(self, settings: Settings, account: Account) -> Destination:
-        url, upsert = settings.dicomweb_url(account), settings.dicomweb_url(account, "v1beta1")
         caps = []
         if account.max_bytes_per_second:
             caps.append(self._allowance(f"{account.name}:bytes", account.max_bytes_per_second))
@@ -312,9 +326,9 @@ class Worker:
             request = lambda: requests.take(1)  # noqa: E731
         return Destination(
             account=account.name,
-            store=store_of(settings, account, self._tokens, url),
-            upsert=store_of(settings, account, self._tokens, upsert),
-            pace=Pace(self._clock, account.max_connections),
+            store=of_account(settings, account, self._tokens.authorization),
+            upsert=of_account(settings, account, self._tokens.authorization, upsert=True),
+            pace=Pace(self._clock, account.max_connections, self._store_outage(account)),
             replaces=account.on_conflict == "Replace",
             verify=account.verify,
             takers=lambda urgency: [
@@ -322,6 +336,10 @@ class Worker:
             ],
             request=request,
         )
+
+    def _store_outage(self, account: Account) -> Outage:
+        store = f"account {account.name}: its store"
+        return Outage(_log, f"{store} cannot be used", f"{store} is used again", self._clock)
 
     def _allowance(self, name: str, rate: float) -> Allowance:
         return Allowance(self.ledger, name, rate, self._stopping.wait)

@@ -1,0 +1,90 @@
+"""The steps of the worker's loops, made again and again, and what the log says of those that fail.
+
+What is away is told once, by what it is: the same outage of the ledger stops every loop.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from orthanc_gcp.clock import Clock
+from orthanc_gcp.errors import GcpError, PublicationError
+from orthanc_gcp.outages import Outage
+
+__all__ = ["FOLLOWING", "IDLE", "LONGEST_PAUSE", "Attempts"]
+
+_log = logging.getLogger(__name__)
+
+FOLLOWING = "follow"
+"""The loop that also finds out when Orthanc is back."""
+IDLE = 0.3
+LONGEST_PAUSE = 10.0
+
+
+class Attempts:
+    """What keeps the loops of one worker from going on.
+
+    Attributes
+    ----------
+    ledger, orthanc
+        Their outages.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self.ledger = Outage(
+            _log, "the ledger cannot be reached", "the ledger is reached again", clock
+        )
+        self.orthanc = Outage(_log, "cannot follow Orthanc", "Orthanc is followed again", clock)
+        self._defects: dict[str, Outage] = {}
+
+    def make(
+        self, what: str, step: Callable[[], bool], pause: float, idle: tuple[float, float]
+    ) -> float:
+        """Make a step; seconds until the next.
+
+        Parameters
+        ----------
+        pause
+            Seconds that were waited before it.
+        idle
+            Seconds to wait after a step that had something to do, and after one that had not.
+        """
+        wait = min(LONGEST_PAUSE, max(IDLE, pause) * 2)
+        began = self._clock.now()
+        try:
+            worked = step()
+        except PublicationError as error:
+            self.orthanc_away(error, wait, by=what)
+        except SQLAlchemyError as error:
+            self.ledger_away(error, wait, by=what)
+        except Exception as error:
+            self._defect(what, error, wait)
+        else:
+            for outage in (self.ledger, self.orthanc, self._defects.get(what)):
+                if outage is not None:
+                    outage.ended(by=what, began=began)
+            return idle[0] if worked else idle[1]
+        return wait
+
+    def ledger_away(self, error: SQLAlchemyError, wait: float, *, by: str) -> None:
+        """The ledger could not be read or written."""
+        # What follows the first line may be values.
+        words = str(error).partition("\n")[0]
+        kind = getattr(getattr(error, "orig", None), "sqlite_errorname", type(error).__name__)
+        self.ledger.failed(words, wait, kind=kind, by=by)
+
+    def orthanc_away(self, error: GcpError, wait: float, *, by: str = FOLLOWING) -> None:
+        """Orthanc could not be asked."""
+        self.orthanc.failed(str(error), wait, kind=error.kind, by=by)
+
+    def _defect(self, what: str, error: Exception, wait: float) -> None:
+        outage = self._defects.get(what)
+        if outage is None:
+            down, up = f"cannot {what}", f"it can {what} again"
+            outage = self._defects[what] = Outage(_log, down, up, self._clock)
+        if outage.failed(f"unexpected {type(error).__name__}", wait):
+            _log.error("cannot %s", what, exc_info=error)
