@@ -12,7 +12,7 @@ from orthanc_gcp.configuration.json_reader import read_json
 from orthanc_gcp.configuration.variables import substituted
 from orthanc_gcp.errors import ConfigurationError
 
-__all__ = ["files_of", "folder_of", "merged", "read_files"]
+__all__ = ["files_of", "folder_of", "merged", "read_files", "unreadable"]
 
 MAX_BYTES = 16 * 1024 * 1024
 
@@ -63,7 +63,7 @@ def files_of(path: Path) -> list[Path]:
         files = sorted(file for file in path.iterdir() if file.name.lower().endswith(".json"))
         files = [file for file in files if not file.is_dir()]
     except OSError as error:
-        raise _unreadable(path, error) from None
+        raise unreadable(path, error) from None
     if not files:
         raise ConfigurationError(f"{path}: there is no .json file in this folder")
     return files
@@ -84,13 +84,14 @@ def _content(file: Path) -> bytes:
         with file.open("rb") as stream:
             content = stream.read(MAX_BYTES + 1)
     except OSError as error:
-        raise _unreadable(file, error) from None
+        raise unreadable(file, error) from None
     if len(content) > MAX_BYTES:
         raise ConfigurationError(f"{file}: larger than {MAX_BYTES // 1024 // 1024} MiB")
     return content
 
 
-def _unreadable(path: Path, error: OSError) -> ConfigurationError:
+def unreadable(path: Path, error: OSError) -> ConfigurationError:
+    """What is said of a file or folder that cannot be read, and what to do about it."""
     message = f"{error.filename or path}: cannot be read: {error.strerror}"
     if isinstance(error, PermissionError):
         message += "; run this as root, or as the user that Orthanc runs as"

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from orthanc_gcp.arguments import fail
+from orthanc_gcp.configuration.files import unreadable
 from orthanc_gcp.errors import GcpError
 
 if TYPE_CHECKING:
@@ -78,6 +79,8 @@ def install(
             _install(config, user, given, credentials_folder, dry_run)
     except GcpError as error:
         fail(str(error))
+    except OSError as error:
+        fail(str(unreadable(config, error)))
 
 
 def _install(
