@@ -27,7 +27,7 @@ CREDENTIALS = Path("/etc/orthanc-gcp")
 VENV = Path("/opt/orthanc-gcp")
 UNIT = Path("/lib/systemd/system/orthanc.service")
 AUTHORITIES = Path("/etc/ssl/certs/ca-certificates.crt")
-LAYERS = ("/etc", "/opt", "/usr", "/var")
+LAYERS = ("/etc", "/opt", "/srv", "/usr", "/var")
 GOOGLE = ("healthcare.googleapis.com", "oauth2.googleapis.com", "www.googleapis.com")
 PYTHON = "/usr/bin/python3"
 
@@ -62,6 +62,8 @@ class DebianHost:
     root
         The root of another release; None for this machine's.
     """
+
+    PATH = "/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
     def __init__(
         self, folder: Path, virtual_environment: Path | None = None, root: Path | None = None
@@ -102,7 +104,7 @@ class DebianHost:
         """
         shell = ["sh", "-c", command] if isinstance(command, str) else command
         variables = {
-            "PATH": "/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+            "PATH": self.PATH,
             "HOME": "/root" if user == "root" else "/nonexistent",
             "COLUMNS": "200",
             **environment,

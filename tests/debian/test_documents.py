@@ -1,0 +1,184 @@
+"""The pages of ``docs/``: every command and every configuration in them, done word for word."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from orthanc_gcp import configuration
+from tests.support.debian import DebianHost
+from tests.support.documents import DOCUMENTS, ROOT, Block, blocks
+from tests.support.site import make_instance
+
+# The README has a test of its own, and so has the guide to the emulator.
+PAGES = ("commands", "configuration", "custody", "troubleshooting")
+ENDLESS = (" worker ", " sidecar ")
+INSTALL = (
+    "/opt/orthanc-gcp/bin/orthanc-gcp install --account my-google --project osimis-test "
+    "--location europe-west2 --dataset test --dicom-store dicom --credentials dicom-osimis.json"
+)
+
+
+def page(name: str) -> list[Block]:
+    return list(blocks(ROOT / "docs" / f"{name}.md"))
+
+
+@pytest.fixture
+def site(host) -> DebianHost:
+    """A Debian on which the README was followed."""
+    host.google.start()
+    (host.folder / "dicom-osimis.json").write_text(host.google.credential())
+    done = host.run(INSTALL, folder=host.folder)
+    assert done.returncode == 0, done.stdout + done.stderr
+    host.restart()
+    host.wait_for_servers("my-google")
+    return host
+
+
+@pytest.fixture
+def keeping(site) -> DebianHost:
+    """The same with the rules of the page on custody, so that a worker and its ledger are there."""
+    section = next(block for block in page("custody") if block.place)
+    site.path(section.place).write_text(section.text)
+    site.restart()
+    wait_for_worker(site)
+    return site
+
+
+def upload(host: DebianHost) -> tuple[str, str]:
+    """A CT in Orthanc: its study by Orthanc's identifier and by DICOM's."""
+    file = host.folder / "image.dcm"
+    file.write_bytes(make_instance(modality="CT"))
+    study = host.curl("/instances", "--data-binary", f"@{file}")["ParentStudy"]
+    return study, host.curl(f"/studies/{study}")["MainDicomTags"]["StudyInstanceUID"]
+
+
+def run(host: DebianHost, block: Block, **placeholders: str) -> list[str]:
+    """What each command of a block prints; one that runs for ever has five seconds."""
+    said = []
+    for line in block.text.splitlines():
+        command = line
+        for name, value in placeholders.items():
+            command = command.replace(name.replace("_", "-"), value)
+        endless = any(word in f"{command} " for word in ENDLESS)
+        if endless:
+            command = command.replace("orthanc-gcp", "timeout 5 orthanc-gcp", 1)
+        done = host.run(command, PATH=f"/opt/orthanc-gcp/bin:{host.PATH}")
+        assert "Traceback" not in done.stderr
+        assert done.returncode == (124 if endless else 0), f"{command}\n{done.stdout}{done.stderr}"
+        assert "ERROR" not in done.stderr
+        said.append(done.stdout)
+    return said
+
+
+def test_every_page_is_tried():
+    pages = {document.stem for document in DOCUMENTS} - {"README", "CHANGELOG"}
+    assert pages == {*PAGES, "emulator", "performance"}
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_every_block_says_what_it_is(name):
+    assert {block.language for block in page(name)} <= {"sh", "json"}
+
+
+def test_configuration(keeping):
+    """The account in a file of its own; the single file has a test of its own."""
+    section, _, *others = page("configuration")
+    rules = json.loads(next(block for block in page("custody") if block.place).text)
+    for block in others:
+        if block.language == "sh":
+            run(keeping, block)
+        else:
+            example = json.loads(block.text)["GoogleCloudPlatform"]
+            merged = {"GoogleCloudPlatform": {**rules["GoogleCloudPlatform"], **example}}
+            assert not [str(problem) for problem in configuration.read(merged).problems]
+    keeping.path(section.place).write_text(section.text)
+    keeping.restart()
+    keeping.wait_for_servers("my-google")
+    assert keeping.curl("/gcp/accounts/my-google")["State"] == "fresh"
+
+
+def test_a_single_file(site):
+    """Orthanc started with one file, by its own user, beside nobody."""
+    block = page("configuration")[1]
+    folder = Path(block.place).parent
+    site.run("systemctl stop orthanc")
+    prepare = (
+        f"install -d -o orthanc {folder} {folder}/storage;"
+        f"/opt/orthanc-gcp/bin/orthanc-gcp plugin-script > {folder}/orthanc_gcp_plugin.py;"
+        f"install -o orthanc -m 600 {site.folder}/dicom-osimis.json {folder}/dicom-osimis.key"
+    )
+    assert site.run(prepare).returncode == 0
+    site.path(block.place).write_text(block.text)
+    start = f"/usr/sbin/Orthanc {block.place} >{folder}/storage/log 2>&1 & echo $!"
+    pid = site.run(start, user="orthanc").stdout.strip()
+    try:
+        site.wait_for_servers("my-google")
+        done = site.run(f"/opt/orthanc-gcp/bin/orthanc-gcp check {block.place}")
+        assert done.returncode == 0, done.stdout
+        assert "orthanc (process" in done.stdout
+    finally:
+        site.run(f"kill {pid}")
+
+
+def wait_for_worker(host: DebianHost, wait: float = 30) -> None:
+    deadline = time.monotonic() + wait
+    while host.curl("/gcp/transfers") is None:
+        assert time.monotonic() < deadline, host.log
+        time.sleep(0.1)
+
+
+def test_custody(site):
+    """The first receipt: each step of the page in its order."""
+    section, prepare, watch, receipt, demand, webhook, by_hand = page("custody")
+    before, _ = upload(site)
+    site.path(section.place).write_text(section.text)
+    told = run(site, prepare)
+    assert "to my-google (Modalities CT, MR)" in told[0]
+    site.wait_for_orthanc()
+    wait_for_worker(site)
+    _, uid = upload(site)
+    deadline = time.monotonic() + 30
+    while site.curl("/gcp/transfers/my-google")["Confirmed"]["Instances"] < 1:
+        assert time.monotonic() < deadline, site.log
+        time.sleep(0.2)
+    overview, studies = run(site, watch)
+    assert json.loads(overview)["Confirmed"]["Instances"] == 1
+    assert uid in studies
+    assert "wholly confirmed" in run(site, receipt, STUDY_INSTANCE_UID=uid)[0]
+    assert json.loads(run(site, demand, ORTHANC_STUDY=before)[0])["Instances"] == 1
+    assert json.loads(webhook.text)["Alarm"]
+    # By hand, it serves an Orthanc that does not start one itself.
+    site.edit("python.json", "PythonScript", "/etc/orthanc/sample.py")
+    site.restart()
+    run(site, by_hand)
+
+
+def test_commands(keeping):
+    """The pages' commands work on the ledger that the steps before have made."""
+    _, uid = upload(keeping)
+    folder = keeping.folder / "files"
+    folder.mkdir()
+    (folder / uid).write_bytes(b"a file that is named by its UID")
+    for block in page("commands"):
+        if "sha256sum" in block.text:
+            done = keeping.run(block.text, folder=folder)
+            assert len(done.stdout.split()[0]) == 64
+        else:
+            run(keeping, block)
+
+
+def test_troubleshooting(site):
+    for block in page("troubleshooting"):
+        run(site, block)
+
+
+def test_the_unit_that_is_restarted_is_one_that_systemd_takes():
+    """What needs a running init system: nearest to it comes systemd's own check of the unit."""
+    unit = "/lib/systemd/system/orthanc.service"
+    done = subprocess.run(["systemd-analyze", "verify", unit], capture_output=True, text=True)
+    assert "orthanc.service" not in done.stderr, done.stderr
