@@ -35,13 +35,13 @@ ON_DEMAND = {"crowd"}  # two to four minutes for each round
 
 def main() -> None:
     """Run what the command line names, or all that is not on demand."""
-    parser = _parser()
-    arguments = parser.parse_args()
+    command = parser()
+    arguments = command.parse_args()
     names = arguments.names or [name for name in NAMES if name not in ON_DEMAND]
     if unknown := set(names) - set(NAMES):
-        parser.error(f"{', '.join(unknown)}: expected some of {', '.join(NAMES)}")
+        command.error(f"{', '.join(unknown)}: expected some of {', '.join(NAMES)}")
     if arguments.pairs is not None and arguments.pairs < 1:
-        parser.error("--pairs: expected at least 1")
+        command.error("--pairs: expected at least 1")
     _clean_environment()
     with Place() as place:
         for measurement in _measurements(place, names, arguments):
@@ -54,7 +54,8 @@ def main() -> None:
     print(goals_table(RESULTS))
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=main.__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(NAMES))
     parser.add_argument("--pairs", type=int, help="rounds of each measurement")

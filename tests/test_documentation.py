@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,7 @@ from orthanc_gcp.plugin.routes import ROUTES, TRANSFER_ROUTES, answer, answer_tr
 
 ROOT = Path(__file__).parents[1]
 CONFIGURATION = (ROOT / "docs" / "configuration.md").read_text()
+PERFORMANCE = (ROOT / "docs" / "performance.md").read_text()
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
 
 
@@ -88,7 +90,7 @@ def test_examples_are_right(document):
     """Each JSON block is JSON, and each configuration in one is read without a problem."""
     for block in re.findall(r"```json\n(.*?)```", document.read_text(), re.DOTALL):
         example = json.loads(block)
-        if "GoogleCloudPlatform" in example:
+        if "Accounts" in example.get("GoogleCloudPlatform", {}):
             settings = configuration.read(example)
             assert [str(problem) for problem in settings.problems] == []
             assert settings.accounts
@@ -141,6 +143,19 @@ def table_of(text: str, prefix: str) -> dict[str, str]:
     """The first two cells of each row about what begins with a prefix."""
     rows = re.findall(r"^\| \[?`([^`]+)`[^|]*\|([^|]*)\|", text, re.MULTILINE)
     return {name: cell.strip() for name, cell in rows if name.startswith(prefix)}
+
+
+def test_measurements_that_are_shown_can_be_asked_for():
+    """They take hours: only whether their commands are understood is seen here."""
+    from bench.__main__ import NAMES, parser
+
+    lines = re.findall(r"^\.venv/bin/python -m bench (.+)$", PERFORMANCE, re.MULTILINE)
+    assert lines
+    for line in lines:
+        arguments = parser().parse_args(shlex.split(line, comments=True))
+        assert set(arguments.names) <= set(NAMES)
+    for names in re.findall(r'^make bench NAMES="([^"]+)"', PERFORMANCE, re.MULTILINE):
+        assert set(names.split()) <= set(NAMES)
 
 
 def test_make_targets_named_in_documents_exist():
