@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
+from pathlib import Path
 from typing import Any
 
 import pytest
+
+from orthanc_gcp.orthanc.installation import services_of
 
 CHECK = "/opt/orthanc-gcp/bin/orthanc-gcp check /etc/orthanc"
 ACCOUNT = {
@@ -345,3 +348,12 @@ def test_the_lines_for_people(site):
     assert done.returncode == 0, done.stdout
     titles = [line for line in done.stdout.splitlines() if line and not line.startswith(" ")]
     assert [title.strip() for title in titles] == ["Orthanc", "account my-google", "custody"]
+
+
+def test_an_orthanc_that_only_it_can_see_is_not_this_machines(site):
+    """The same name is another file for processes that have file systems of their own."""
+    site.restart()
+    outside = services_of(Path("/etc/orthanc"))
+    assert [one.source for one in outside] == ["orthanc.service"]
+    inside = site.run("/opt/orthanc-gcp/bin/orthanc-gcp check /etc/orthanc").stdout
+    assert "orthanc (process" in inside

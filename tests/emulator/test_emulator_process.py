@@ -335,5 +335,5 @@ def test_a_missing_extra_is_named(tmp_path: Path) -> None:
     )
     command = [sys.executable, "-c", program, "--directory", str(tmp_path)]
     result = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
-    assert result.returncode == 1
+    assert result.returncode == 2
     assert "pip install 'orthanc-gcp[emulator]'" in result.stderr

@@ -209,12 +209,13 @@ class DebianHost:
     def edit(self, file: str, option: str, value: Any) -> None:
         """Give an option of Debian's own files another value."""
         path = self.path(ETC / file)
-        pattern = rf'("{option}"\s*:\s*)[^\n]*?(,?)(\s*(?://[^\n]*)?\n)'
+        pattern = rf'(^\s*"{option}"\s*:\s*)[^\n]*?(,?)(\s*(?://[^\n]*)?\n)'
         text, count = re.subn(
             pattern,
             lambda found: f"{found[1]}{json.dumps(value)}{found[2]}{found[3]}",
             path.read_text(),
             count=1,
+            flags=re.MULTILINE,
         )
         assert count == 1, f"{option} is not in {file}"
         path.write_text(text)

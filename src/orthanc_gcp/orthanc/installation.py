@@ -104,7 +104,8 @@ def _of_process(config: Path, pid: int, entry: Path) -> Service | None:
         return None
     arguments = _strings(entry / "cmdline")[1:]
     folder = (entry / "cwd").readlink()
-    if not _names(arguments, folder, config):
+    # As the process sees them: other file systems may be mounted there for it alone.
+    if not _names(arguments, entry / "root" / folder.relative_to("/"), config, entry / "root"):
         return None
     pairs = (each.partition("=") for each in _strings(entry / "environ"))
     environment = {key: value for key, _, value in pairs}
@@ -126,12 +127,14 @@ def _of_units(config: Path, folders: Sequence[Path]) -> Iterator[Service]:
             )
 
 
-def _names(arguments: Iterable[str], folder: Path, config: Path) -> bool:
+def _names(arguments: Iterable[str], folder: Path, config: Path, root: Path = Path("/")) -> bool:
     """Whether one of the arguments is the configuration, by whatever name."""
     for argument in arguments:
         if argument and not argument.startswith("-"):
+            absolute = argument.startswith("/")
+            place = root / argument.lstrip("/") if absolute else folder / argument
             with suppress(OSError, ValueError):
-                if (folder / argument).samefile(config):
+                if place.samefile(config):
                     return True
     return False
 
