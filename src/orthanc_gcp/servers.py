@@ -17,7 +17,7 @@ from orthanc_gcp.clock import Clock
 from orthanc_gcp.configuration import Account, Settings
 from orthanc_gcp.errors import GcpError, PublicationError
 
-__all__ = ["DicomWebPlugin", "Servers", "definition", "differs"]
+__all__ = ["DicomWebPlugin", "Servers", "definition", "differs", "is_too_old"]
 
 # A user property of the definition: it tells people who wrote it, and its absence tells us that
 # somebody else did, even if everything else that Orthanc shows is the same.
@@ -194,11 +194,15 @@ def _is_usable(version: str | None) -> bool:
     if version is None:
         _log.error("the DICOMweb plugin is not installed: %s", install)
         return False
-    try:
-        numbers = tuple(int(part) for part in version.split(".")[:2])
-    except ValueError:
-        return True  # "mainline" is newer than any release
-    if numbers < OLDEST_DICOMWEB:
+    if is_too_old(version):
         _log.error("the DICOMweb plugin %s is too old: %s", version, install)
         return False
     return True
+
+
+def is_too_old(version: str) -> bool:
+    """Whether a DICOMweb plugin cannot serve: the original, too, wants 1.0."""
+    try:
+        return tuple(int(part) for part in version.split(".")[:2]) < OLDEST_DICOMWEB
+    except ValueError:
+        return False  # "mainline" is newer than any release

@@ -204,7 +204,12 @@ class DebianHost:
         key = self.path(CREDENTIALS / file)
         key.write_text(self.google.credential(f"{kind}.json"))
         key.chmod(0o640)
-        shutil.chown(key, "root", "orthanc")
+        self.give(CREDENTIALS / file, "root:orthanc")
+
+    def give(self, place: Path | str, owner: str) -> None:
+        """Give a file to a user of the host, or to ``user:group``."""
+        done = self.run(["chown", owner, str(place)])
+        assert done.returncode == 0, done.stderr
 
     def edit(self, file: str, option: str, value: Any) -> None:
         """Give an option of Debian's own files another value."""
@@ -291,7 +296,9 @@ class Google:
         return ensure_certificates(self.folder, names).ca.read_text()
 
     def start(self, *arguments: str) -> None:
-        """Listen; at once."""
+        """Listen, unless it does."""
+        if self._process is not None:
+            return
         names = [option for name in GOOGLE for option in ("--tls-name", name)]
         self._process = self._host.popen(
             [

@@ -57,6 +57,7 @@ __all__ = [
 ]
 
 SECTION = "GoogleCloudPlatform"
+_TAKES_THOSE_OF_THE_SYSTEM = (1, 12, 7)
 DEFAULT_BASE_URL = "https://healthcare.googleapis.com/v1beta1/"
 HEALTHCARE_SCOPE = "https://www.googleapis.com/auth/cloud-healthcare"
 DEFAULT_TIMEOUT = 60
@@ -221,16 +222,22 @@ class Settings:
         name = self.orthanc.https_ca_certificates
         return self.folder / name if name else None
 
-    @property
-    def lacks_authorities(self) -> bool:
+    def lacks_authorities(self, orthanc: tuple[int, ...] | None) -> bool:
         """Whether Orthanc's libcurl has nothing to judge Google's certificate by.
 
-        Nothing stands in for a missing ``HttpsCACertificates`` there (seen with Orthanc 1.10).
+        Orthanc 1.10 then takes the folder of its configuration for the file; 1.12.7 takes the
+        authorities of the system (both seen; those between were not tried).
+
+        Parameters
+        ----------
+        orthanc
+            Its version; None for one that is not known.
         """
         return (
             self.section.base_url.lower().startswith("https:")
             and self.orthanc.https_verify_peers
             and self.ca_certificates is None
+            and (orthanc is None or orthanc < _TAKES_THOSE_OF_THE_SYSTEM)
         )
 
     @property

@@ -27,8 +27,10 @@ from orthanc_gcp.orthanc.installation import (
     embedded_python,
     library_named,
     plugin_libraries,
+    version_of,
 )
 from orthanc_gcp.orthanc_rest import OrthancRest
+from orthanc_gcp.servers import is_too_old
 
 __all__ = ["Site", "ask", "examine_orthanc"]
 
@@ -57,6 +59,11 @@ class Site:
     service: Service | None = None
     rest: OrthancRest | None = None
     sidecar: bool = False
+
+    @property
+    def executable(self) -> Path:
+        """What is run as Orthanc."""
+        return self.service.executable if self.service else Service("", "").executable
 
     @property
     def libraries(self) -> list[Path]:
@@ -195,13 +202,15 @@ def _authorities(site: Site) -> str:
             'set it to true, and "HttpsCACertificates" to ' + DEBIAN_AUTHORITIES,
         )
     remedy = f'set "HttpsCACertificates" to "{DEBIAN_AUTHORITIES}", then restart Orthanc'
-    if site.settings.lacks_authorities:
+    if site.settings.lacks_authorities(version_of(site.executable)):
         raise CheckFailedError(
             "HttpsCACertificates is empty or missing: every HTTPS transfer of the DICOMweb plugin "
             "fails, though tokens come",
             remedy,
         )
-    file = site.settings.folder / site.settings.orthanc.https_ca_certificates
+    file = site.settings.ca_certificates
+    if file is None:
+        return "those of the system, which this version of Orthanc takes"
     try:
         ssl.create_default_context(cafile=file)
     except OSError as error:  # ssl.SSLError is one
@@ -248,7 +257,13 @@ def _answers(site: Site) -> str:
             f"the Orthanc at {url} has not loaded the DICOMweb plugin",
             "restart Orthanc; if that does not help, its log says why",
         )
-    return f"{url} is Orthanc {system.get('Version')}, DICOMweb {plugin.get('Version')}"
+    version = str(plugin.get("Version", ""))
+    if is_too_old(version):
+        raise CheckFailedError(
+            f"the Orthanc at {url} has DICOMweb {version}, which is too old",
+            "install orthanc-dicomweb 1.0 or newer",
+        )
+    return f"{url} is Orthanc {system.get('Version')}, DICOMweb {version}"
 
 
 def _connector(site: Site) -> str:

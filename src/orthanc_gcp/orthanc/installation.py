@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import subprocess
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -19,9 +21,11 @@ __all__ = [
     "plugin_libraries",
     "service_of",
     "services_of",
+    "version_of",
 ]
 
 _EXECUTABLE = "Orthanc"
+_VERSION_WITHIN = 10
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,8 @@ class Service:
         The variables of the process, or of the unit.
     working_directory
         Where relative names of files begin, where that is known.
+    executable
+        What is run.
     """
 
     user: str
@@ -47,6 +53,7 @@ class Service:
     pid: int | None = None
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     working_directory: Path | None = None
+    executable: Path = Path("/usr/sbin/Orthanc")
 
 
 def service_of(
@@ -75,6 +82,22 @@ def service_of(
     if found is None:
         return Service(user, "--user")
     return replace(found, user=user, source="--user")
+
+
+def version_of(executable: Path) -> tuple[int, ...] | None:
+    """The version of an Orthanc, as ``--version`` prints it; None where it prints none."""
+    try:
+        done = subprocess.run(  # noqa: S603 - what the machine runs as Orthanc
+            [executable, "--version"],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=_VERSION_WITHIN,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    found = re.search(rb"^\S+ (\d+(?:\.\d+)+)", done.stdout)
+    return tuple(map(int, found[1].split(b"."))) if found else None
 
 
 def services_of(
@@ -109,7 +132,7 @@ def _of_process(config: Path, pid: int, entry: Path) -> Service | None:
         return None
     pairs = (each.partition("=") for each in _strings(entry / "environ"))
     environment = {key: value for key, _, value in pairs}
-    return Service(_user_of(entry), f"process {pid}", pid, environment, folder)
+    return Service(_user_of(entry), f"process {pid}", pid, environment, folder, Path(program))
 
 
 def _of_units(config: Path, folders: Sequence[Path]) -> Iterator[Service]:
@@ -124,6 +147,7 @@ def _of_units(config: Path, folders: Sequence[Path]) -> Iterator[Service]:
                 unit.name,
                 environment=unit.environment,
                 working_directory=unit.working_directory,
+                executable=Path(program),
             )
 
 

@@ -102,7 +102,7 @@ class Plugin:
     def run(self) -> None:
         """Read the configuration, start the connector, publish when Orthanc has started."""
         try:
-            from orthanc_gcp.plugin.host import connector, settings_of
+            from orthanc_gcp.plugin.host import connector, settings_of, warn_of_authorities
 
             settings = settings_of(self._orthanc)
             starting = connector(self._orthanc, settings)
@@ -113,6 +113,7 @@ class Plugin:
             starting.start()
             self._orthanc_started.wait()
             if not self._stopped:
+                warn_of_authorities(self._orthanc, settings)
                 starting.orthanc_started()
                 self._take_custody(settings)
         except Exception as error:

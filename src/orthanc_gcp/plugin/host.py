@@ -17,12 +17,12 @@ from typing import Any
 from orthanc_gcp import configuration
 from orthanc_gcp.configuration import Settings
 from orthanc_gcp.connector import Connector
-from orthanc_gcp.errors import PublicationError
-from orthanc_gcp.orthanc_access import fingerprint
+from orthanc_gcp.errors import ConfigurationError, PublicationError
+from orthanc_gcp.orthanc_access import address, fingerprint
 from orthanc_gcp.plugin.child import Child, command
 from orthanc_gcp.plugin.custody import Custody
 
-__all__ = ["connector", "custody", "settings_of"]
+__all__ = ["connector", "custody", "settings_of", "warn_of_authorities"]
 
 _log = logging.getLogger(__name__)
 
@@ -35,13 +35,20 @@ def settings_of(orthanc: Any) -> Settings:
 
 def connector(orthanc: Any, settings: Settings) -> Connector:
     """The connector for this Orthanc."""
-    if settings.accounts and settings.lacks_authorities:
+    plugin = InProcessDicomWeb(orthanc, settings.servers_root)
+    return Connector(settings, plugin, on_look=Metrics(orthanc).update)
+
+
+def warn_of_authorities(orthanc: Any, settings: Settings) -> None:
+    """Say, once Orthanc has started, when its own transfers cannot work."""
+    version = str(json.loads(orthanc.RestApiGet("/system"))["Version"])
+    numbers = tuple(int(part) for part in version.split(".") if part.isdigit())
+    # "mainline" is newer than any release.
+    if settings.accounts and settings.lacks_authorities(numbers or (999,)):
         _log.error(
             "HttpsCACertificates is empty or missing: every HTTPS transfer of the DICOMweb plugin "
             "fails. Set it to a PEM file, on Debian /etc/ssl/certs/ca-certificates.crt"
         )
-    plugin = InProcessDicomWeb(orthanc, settings.servers_root)
-    return Connector(settings, plugin, on_look=Metrics(orthanc).update)
 
 
 def custody(orthanc: Any, settings: Settings, interpreter: str, since: float) -> Custody | None:
@@ -64,11 +71,16 @@ def custody(orthanc: Any, settings: Settings, interpreter: str, since: float) ->
         return None
     secret = secrets.token_urlsafe(32)
     port = settings.orthanc.http_port
+    try:
+        pinned = fingerprint(settings) if settings.orthanc.ssl_enabled else ""
+    except ConfigurationError as error:
+        _log.error("nothing is sent: %s", error)
+        return None
     words = {
         "Configuration": json.loads(orthanc.GetConfiguration()),
         "Folder": str(settings.folder),
-        "Orthanc": f"{'https' if settings.orthanc.ssl_enabled else 'http'}://127.0.0.1:{port}/",
-        "Fingerprint": fingerprint(settings) if settings.orthanc.ssl_enabled else "",
+        "Orthanc": address(settings),
+        "Fingerprint": pinned,
         "Authorization": orthanc.GenerateRestApiAuthorizationToken(),
         "Name": f"{socket.gethostname()}:{port}",
         "Since": since,
