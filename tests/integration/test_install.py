@@ -531,6 +531,19 @@ def test_several_users_run_it(debian, install):
     assert "--user" in said
 
 
+def test_whoever_calls_a_program_orthanc_is_given_nothing(debian, install):
+    """Anybody may name a configuration in the arguments of what they run."""
+    shell = Path(shutil.copy("/bin/sh", debian.folder / "Orthanc"))
+    os.chown(shell, 65534, 65534)
+    command = [shell, "-c", "read answer", debian.configuration]
+    stranger = {"user": 65534, "group": 65534, "extra_groups": []}
+    before = debian.contents()
+    with subprocess.Popen(command, stdin=subprocess.PIPE, **stranger):
+        said = install(code=2)
+    assert "nobody is found to run Orthanc" in said
+    assert debian.contents() == before
+
+
 def test_another_start_of_the_same_files(debian, python):
     debian.start()
     said = Command(python, debian.configuration / "orthanc.json")("--user", USER, code=2)

@@ -46,6 +46,9 @@ class Service:
         Where relative names of files begin, where that is known.
     executable
         What is run.
+    is_trusted
+        Whether nobody but root and the user of this process can have put that program there: any
+        other may call what they run Orthanc, and name any configuration.
     """
 
     user: str
@@ -54,6 +57,7 @@ class Service:
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     working_directory: Path | None = None
     executable: Path = Path("/usr/sbin/Orthanc")
+    is_trusted: bool = True
 
 
 def service_of(
@@ -132,7 +136,17 @@ def _of_process(config: Path, pid: int, entry: Path) -> Service | None:
         return None
     pairs = (each.partition("=") for each in _strings(entry / "environ"))
     environment = {key: value for key, _, value in pairs}
-    return Service(_user_of(entry), f"process {pid}", pid, environment, folder, Path(program))
+    trusted = _is_trusted(Path(program))
+    return Service(
+        _user_of(entry), f"process {pid}", pid, environment, folder, Path(program), trusted
+    )
+
+
+def _is_trusted(program: Path) -> bool:
+    try:
+        return program.stat().st_uid in (0, os.geteuid())
+    except OSError:
+        return False
 
 
 def _of_units(config: Path, folders: Sequence[Path]) -> Iterator[Service]:

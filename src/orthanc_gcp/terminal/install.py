@@ -140,8 +140,12 @@ def _service(config: Path, user: str | None) -> Service:
     if not config.exists():
         fail(f"there is no {config}: name what Orthanc is started with by --orthanc-config")
     refuse_other_start(config)
-    users = list(dict.fromkeys(each.user for each in services_of(config)))
-    if user is None and len(users) != 1:
+    # Whoever runs it is given credentials.
+    services = [one for one in services_of(config) if one.is_trusted]
+    users = list(dict.fromkeys(one.user for one in services))
+    if user is None and len(users) == 1:
+        return services[0]
+    if user is None:
         found = (
             f"Orthanc is run by {' and by '.join(users)}"
             if users
