@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from tests.support.debian import DebianHost, kept_logs, make_virtual_environment
+from tests.support.debian import VENV, DebianHost, kept_logs
+from tests.support.public_installation import public_folder, public_installation
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -23,10 +22,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def virtual_environment() -> Iterator[Path]:
-    folder = Path(tempfile.mkdtemp(prefix="orthanc-gcp-venv-"))
-    folder.chmod(0o755)
-    yield make_virtual_environment(folder)
-    shutil.rmtree(folder)
+    """What the README's commands make at ``/opt/orthanc-gcp``."""
+    with public_folder() as folder:
+        public_installation(folder, ["worker"], VENV)
+        yield folder
 
 
 @contextmanager

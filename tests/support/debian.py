@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import subprocess
 import sys
 import time
@@ -21,7 +20,6 @@ from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
 ETC, LOGS, STORAGE = Path("/etc/orthanc"), Path("/var/log/orthanc"), Path("/var/lib/orthanc")
 CREDENTIALS = Path("/etc/orthanc-gcp")
 VENV = Path("/opt/orthanc-gcp")
@@ -29,7 +27,6 @@ UNIT = Path("/lib/systemd/system/orthanc.service")
 AUTHORITIES = Path("/etc/ssl/certs/ca-certificates.crt")
 LAYERS = ("/etc", "/opt", "/srv", "/usr", "/var")
 GOOGLE = ("healthcare.googleapis.com", "oauth2.googleapis.com", "www.googleapis.com")
-PYTHON = "/usr/bin/python3"
 
 # What stands in for the running init system: it does what the unit says, by the unit's own words.
 _SYSTEMCTL = """#!/bin/sh
@@ -321,33 +318,6 @@ class Google:
     def credential(self, name: str = "service-account.json") -> str:
         """The content of a credential file that it has made."""
         return (self.credentials / name).read_text()
-
-
-def make_virtual_environment(folder: Path) -> Path:
-    """What ``pip install '.[all]'`` makes at ``/opt/orthanc-gcp``, from what is installed here.
-
-    The packages are linked, not copied, and the one under test is copied from the tree, so that
-    it takes a second. That the documented commands come to the same has a test of its own.
-    """
-    subprocess.run([PYTHON, "-m", "venv", "--without-pip", str(folder)], check=True)
-    (target,) = folder.glob("lib/python3.*/site-packages")
-    (source,) = Path(sys.prefix).glob("lib/python3.*/site-packages")
-    assert target.parent.name == source.parent.name, "the tests run with another Python"
-    subprocess.run(["cp", "-rl", f"{source}/.", str(target)], check=True)
-    for editable in target.glob("*orthanc_gcp*"):
-        if editable.is_dir():
-            shutil.rmtree(editable)
-        else:
-            editable.unlink()
-    shutil.copytree(
-        ROOT / "src" / "orthanc_gcp",
-        target / "orthanc_gcp",
-        ignore=shutil.ignore_patterns("__pycache__"),
-    )
-    command = folder / "bin" / "orthanc-gcp"
-    command.write_text(f"#!{VENV}/bin/python3\nfrom orthanc_gcp.cli import app\n\napp()\n")
-    command.chmod(0o755)
-    return folder
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
@@ -31,22 +31,32 @@ def public_folder() -> Iterator[Path]:
         shutil.rmtree(folder)
 
 
-def public_installation(folder: Path) -> Path:
+def public_installation(
+    folder: Path, extras: Iterable[str] = (), place: Path | None = None
+) -> Path:
     """A virtual environment with this package and what it requires; its interpreter.
 
-    The packages are copied from where the tests run: nothing is downloaded.
+    The packages are copied from where the tests run: nothing is downloaded. That the documented
+    commands come to the same has a test of its own.
+
+    Parameters
+    ----------
+    extras
+        Those of this package that are installed, too.
+    place
+        Where it will be seen when it is used, if that is elsewhere.
     """
     version = "{}.{}".format(*(embedded_python(PYTHON) or sys.version_info[:2]))
     system = shutil.which(f"python{version}", path="/usr/bin:/usr/local/bin")
     assert system, f"there is no python{version} that every user can run"
     subprocess.run([system, "-m", "venv", "--without-pip", folder], check=True)
     packages = folder / "lib" / f"python{version}" / "site-packages"
-    for distribution in _required("orthanc-gcp", set()):
+    for distribution in _required("orthanc-gcp", set(extras)):
         for file in distribution.files or ():
-            source, place = Path(str(file.locate())), packages / str(file)
-            if packages in place.parents and ".." not in file.parts and source.is_file():
-                place.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(source, place)
+            source, copy = Path(str(file.locate())), packages / str(file)
+            if packages in copy.parents and ".." not in file.parts and source.is_file():
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(source, copy)
     shutil.rmtree(packages / "orthanc_gcp", ignore_errors=True)
     shutil.copytree(
         Path(orthanc_gcp.__file__).parent,
@@ -55,6 +65,10 @@ def public_installation(folder: Path) -> Path:
     )
     for link in packages.glob("*.pth"):
         link.unlink()  # that of the developer's own installation
+    command = folder / "bin" / "orthanc-gcp"
+    interpreter = (place or folder) / "bin" / "python3"
+    command.write_text(f"#!{interpreter}\nfrom orthanc_gcp.cli import app\n\napp()\n")
+    command.chmod(0o755)
     return folder / "bin" / "python"
 
 
