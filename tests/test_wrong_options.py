@@ -42,6 +42,8 @@ DECISIONS = [
     ("SslCertificate", [5, None, ""], NOTHING),
     ("Plugins", ["/usr/share", 5, None], DEFAULT),
     ("PythonScript", [5, None, []], DEFAULT),
+    ("DicomServerEnabled", ["true", 1, None], DEFAULT),
+    ("DicomPort", ["4242", -1, 65536, None], DEFAULT),
     ("RemoteAccessAllowed", ["true", 1, None], REJECTED),
     ("AuthenticationEnabled", ["false", 0], REJECTED),
     ("MaximumStorageSize", ["0", -1, None], DEFAULT),
@@ -103,7 +105,7 @@ def test_what_is_not_decided_rejects():
     }
     assert harmless == {
         *("Timeout", "RefreshInterval", "WebhookBacklogAge", "HttpVerbose"),
-        *("Plugins", "PythonScript"),
+        *("Plugins", "PythonScript", "DicomServerEnabled", "DicomPort"),
         *("MaximumStorageSize", "MaximumPatientCount", "MaximumStorageMode"),
     }
 

@@ -7,6 +7,7 @@ import os
 import pwd
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -16,8 +17,9 @@ from orthanc_gcp import configuration, orthanc_access
 from orthanc_gcp.arguments import Configs, fail
 from orthanc_gcp.clock import SystemClock
 from orthanc_gcp.configuration import Settings
-from orthanc_gcp.configuration.files import folder_of, read_files
+from orthanc_gcp.configuration.files import files_of, folder_of, read_files
 from orthanc_gcp.connector import transport
+from orthanc_gcp.credentials.documents import user_name
 from orthanc_gcp.doctor import (
     Finding,
     Result,
@@ -95,6 +97,7 @@ def check(
     try:
         service = service_of(config[0], user)
         _become(service)
+        _see_that_orthanc_can_read(config, service)
         settings = configuration.read(read_files(config), folder_of(config))
         rest = None if before_restart else _rest(settings, service, orthanc)
     except ConfigurationError as error:
@@ -149,11 +152,24 @@ def _become(service: Service | None) -> None:
             raise ConfigurationError(
                 f"{service.user}, who runs Orthanc, cannot read {file}, and so Orthanc cannot load "
                 "the connector from there: install it where everybody can read it, such as "
-                "/opt/orthanc-gcp"
+                "/opt/orthanc-gcp, with a Python that everybody can run, such as /usr/bin/python3"
             )
     if service.working_directory is not None:
         with suppress(OSError):
             os.chdir(service.working_directory)
+
+
+def _see_that_orthanc_can_read(config: list[Path], service: Service | None) -> None:
+    """End the command where Orthanc itself cannot start."""
+    if service is None or service.user != user_name():
+        return
+    for file in (file for path in config for file in files_of(path)):
+        if not os.access(file, os.R_OK):
+            fail(
+                f"{file}: {service.user}, who runs Orthanc, may not read it, so that Orthanc does "
+                f"not start: chown {service.user} {file}",
+                FAILED,
+            )
 
 
 def _chosen(settings: Settings, wanted: list[str] | None) -> list[str]:

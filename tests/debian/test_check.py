@@ -69,6 +69,7 @@ def test_all_is_well_before_the_first_start(site):
         "Python plugin": "passed",
         "script": "passed",
         "HTTPS authorities": "passed",
+        "ports": "passed",
         "REST API": "skipped",
         "connector": "skipped",
     }
@@ -150,8 +151,9 @@ def test_a_configuration_that_orthanc_may_not_read(site):
     shutil.chown(site.path("/etc/orthanc/gcp.json"), "root", "root")
     site.path("/etc/orthanc/gcp.json").chmod(0o600)
     code, _, words = check(site)
-    assert code == 2
-    assert "/etc/orthanc/gcp.json: cannot be read" in words
+    assert code == 1
+    assert words.startswith("/etc/orthanc/gcp.json: orthanc, who runs Orthanc, may not read it")
+    assert "chown orthanc /etc/orthanc/gcp.json" in words
 
 
 def test_no_dicomweb_plugin(site):
@@ -216,6 +218,28 @@ def test_a_script_of_the_users_own_that_imports_ours(site):
     site.configure("own.py", "import orthanc, gcp_plugin\n")
     code, told, _ = check(site)
     assert code == 0, told
+
+
+@pytest.mark.parametrize("option", ["HttpPort", "DicomPort"])
+def test_another_program_at_a_port(site, option):
+    site.edit("orthanc.json", option, 443)
+    code, told, _ = check(site)
+    assert code == 1
+    assert f"port 443 ({option})" in failed(told)["ports"]["Cause"]
+
+
+def test_two_keys_in_the_folder_of_the_configuration(site):
+    for name in ("one.json", "other.json"):
+        shutil.copy(
+            site.path("/etc/orthanc-gcp/dicom-osimis.json"), site.path(f"/etc/orthanc/{name}")
+        )
+        site.give(f"/etc/orthanc/{name}", "orthanc")
+    code, _, words = check(site)
+    assert code == 2
+    assert (
+        "/etc/orthanc/one.json and /etc/orthanc/other.json look like files of credentials" in words
+    )
+    assert "move them out of it" in words
 
 
 def test_orthanc_was_not_restarted(site):

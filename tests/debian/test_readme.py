@@ -53,7 +53,9 @@ def run(host: DebianHost, block: Block, folder: Path, **environment: str):
     """Do what a block says; an installation of packages is only tried on."""
     done = None
     for command in block.text.replace("\\\n", " ").splitlines():
-        fetches = command.startswith(("apt-get", "python3 -m venv", "/opt/orthanc-gcp/bin/pip"))
+        fetches = command.startswith(
+            ("apt-get", "/usr/bin/python3 -m venv", "/opt/orthanc-gcp/bin/pip")
+        )
         done = host.run(command, folder=folder, internet=fetches, **environment)
         assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
     assert done is not None

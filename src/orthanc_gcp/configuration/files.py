@@ -12,8 +12,10 @@ from orthanc_gcp.configuration.json_reader import read_json
 from orthanc_gcp.configuration.variables import substituted
 from orthanc_gcp.errors import ConfigurationError
 
-__all__ = ["files_of", "folder_of", "merged", "read_files", "unreadable"]
+__all__ = ["CREDENTIAL_FIELDS", "files_of", "folder_of", "merged", "read_files", "unreadable"]
 
+CREDENTIAL_FIELDS = ("private_key", "refresh_token", "client_secret")
+"""What stands in Google's files of credentials, and never in a configuration."""
 MAX_BYTES = 16 * 1024 * 1024
 
 
@@ -99,10 +101,16 @@ def unreadable(path: Path, error: OSError) -> ConfigurationError:
 
 
 def _check_twice(options: Iterable[str], file: Path, origins: Mapping[str, Path]) -> None:
-    for name in options:
-        if name in origins:
-            option = name if name.isprintable() else repr(name)
-            raise ConfigurationError(
-                f"{file}: the option {option} stands in two files of the configuration,"
-                f" in {origins[name]} too"
-            )
+    twice = [name for name in options if name in origins]
+    if not twice:
+        return
+    name, other = twice[0], origins[twice[0]]
+    if not set(CREDENTIAL_FIELDS).isdisjoint(twice):
+        raise ConfigurationError(
+            f"{other} and {file} look like files of credentials, and Orthanc reads every .json "
+            "file of this folder as configuration: move them out of it, such as to /etc/orthanc-gcp"
+        )
+    option = name if name.isprintable() else repr(name)
+    raise ConfigurationError(
+        f"{file}: the option {option} stands in two files of the configuration, in {other} too"
+    )

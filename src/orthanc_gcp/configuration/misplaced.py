@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from orthanc_gcp.configuration.files import CREDENTIAL_FIELDS
 from orthanc_gcp.configuration.kinds import option_names
 from orthanc_gcp.configuration.options import SECTION, Account
 from orthanc_gcp.configuration.problems import Problem, meant, place_of
 
 __all__ = ["credential_files", "misspelt_section", "stray_accounts"]
 
-_SECRETS = ("private_key", "refresh_token", "client_secret")
 _OAUTH_CLIENTS = ("installed", "web")
 """Where the file of an OAuth client has its secret."""
 
@@ -31,9 +31,9 @@ def credential_files(configuration: Mapping[str, Any]) -> Iterator[Problem]:
         f"{key}.{secret}": secret in value
         for key, value in configuration.items()
         if key in _OAUTH_CLIENTS and isinstance(value, dict)
-        for secret in _SECRETS
+        for secret in CREDENTIAL_FIELDS
     }
-    given = [key for key in _SECRETS if key in configuration]
+    given = [key for key in CREDENTIAL_FIELDS if key in configuration]
     for name in (*given, *(name for name, there in nested.items() if there)):
         yield Problem(
             name,

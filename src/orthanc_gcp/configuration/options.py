@@ -161,6 +161,8 @@ class Globals:
     http_server_enabled: bool = option(FLAG, True, wrong=Effect.NO_SENDING)
     # The worker asks this port for images, with a password: it must be the right Orthanc's.
     http_port: int = option(PORT, 8042, wrong=Effect.NO_SENDING)
+    dicom_server_enabled: bool = option(FLAG, True, wrong=Effect.DEFAULT)
+    dicom_port: int = option(PORT, 4242, wrong=Effect.DEFAULT)
     ssl_enabled: bool = option(FLAG, False, wrong=Effect.NO_SENDING)
     ssl_certificate: str = option(WORD, "certificate.pem", wrong=Effect.NO_SENDING)
     remote_access_allowed: bool = option(FLAG, False)

@@ -44,8 +44,7 @@ def _problems(settings: Settings, option: str) -> list[Problem]:
 
 def _rules(site: Site) -> str:
     if wrong := _problems(site.settings, "Send"):
-        words = "; ".join(map(str, wrong))
-        raise CheckFailedError(f"{words}: nothing is sent by a rule with a mistake", _CORRECT)
+        raise CheckFailedError("; ".join(map(str, wrong)), _CORRECT)
     rules = site.settings.rules
     if not rules:
         raise NotApplicableError("no rule in Send: nothing is sent by itself")

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
-import pwd
+import socket
 import ssl
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from orthanc_gcp.configuration import Settings
+from orthanc_gcp.credentials.documents import user_name
 from orthanc_gcp.doctor.checks import (
     Check,
     CheckFailedError,
@@ -34,6 +36,7 @@ from orthanc_gcp.servers import is_too_old
 
 __all__ = ["Site", "ask", "examine_orthanc"]
 
+_TRY_WITHIN = 2.0
 DEBIAN_AUTHORITIES = "/etc/ssl/certs/ca-certificates.crt"
 _INSTALL = "apt-get install {package}, and name /usr/share/orthanc/plugins in Plugins"
 
@@ -98,7 +101,7 @@ def _remedy(_error: GcpError) -> str:
 
 def _user(site: Site) -> str:
     """Nothing can be said of permissions unless it is looked at as the user who needs them."""
-    me = pwd.getpwuid(os.geteuid()).pw_name
+    me = user_name()
     if site.service is None:
         if os.geteuid() == 0:
             raise WarningError(
@@ -183,7 +186,7 @@ def _script(site: Site) -> str:
             return f"{script.file} loads {place / 'orthanc_gcp'}"
     raise CheckFailedError(
         f"{script.file} loads the package from {script.packages[0]}, where there is none that "
-        f"{pwd.getpwuid(os.geteuid()).pw_name} may read",
+        f"{user_name()} may read",
         f"install it where Orthanc's user may read it, such as /opt/orthanc-gcp, then: {install}",
     )
 
@@ -246,6 +249,32 @@ def ask(rest: OrthancRest | None, method: str, path: str, body: Any = None) -> A
         ) from None
 
 
+def _ports(site: Site) -> str:
+    """Before Orthanc starts: another program at one of its ports keeps it from that."""
+    options = site.settings.orthanc
+    if site.service is None or site.service.user != user_name():
+        raise NotApplicableError("who runs Orthanc is not known, or sees more than this user")
+    if site.service.pid is not None:
+        raise NotApplicableError("Orthanc runs")
+    ports = {
+        "HttpPort": options.http_port if options.http_server_enabled else 0,
+        "DicomPort": options.dicom_port if options.dicom_server_enabled else 0,
+    }
+    for option, port in ports.items():
+        if port and _is_taken(port):
+            raise CheckFailedError(
+                f"another program listens at port {port} ({option}), so that Orthanc cannot start",
+                f"end that program, which `ss -ltnp` names, or let {option} name another port",
+            )
+    return "nobody listens at " + " and ".join(f"{port}" for port in ports.values() if port)
+
+
+def _is_taken(port: int) -> bool:
+    with suppress(OSError), socket.create_connection(("127.0.0.1", port), _TRY_WITHIN):
+        return True
+    return False
+
+
 def _answers(site: Site) -> str:
     system = ask(site.rest, "GET", "/system")
     url = site.rest.url if site.rest else ""
@@ -292,6 +321,7 @@ _CHECKS: tuple[Check[Site], ...] = (
     Check("Python plugin", _python_plugin),
     Check("script", _script),
     Check("HTTPS authorities", _authorities),
+    Check("ports", _ports),
     Check("REST API", _answers),
     Check("connector", _connector),
 )

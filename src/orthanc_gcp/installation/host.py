@@ -186,8 +186,9 @@ class Host:
         if why:
             raise InstallationError(
                 f"the user {self.user.pw_name}, who runs Orthanc, cannot use {sys.executable} "
-                f"({why}): install orthanc-gcp where that user can read it, such as "
-                "/opt/orthanc-gcp"
+                f"({Path(sys.executable).resolve()}: {why}): install orthanc-gcp where that user "
+                "can read it, such as /opt/orthanc-gcp, with a Python that it can run, such as "
+                "/usr/bin/python3"
             )
 
     def _identity(self) -> dict[str, Any]:
