@@ -417,7 +417,8 @@ SECRET = "s3cr3t-Of-The-Hospital/+=-0123456789-abcdefghij"
 ANYWHERE = st.recursive(
     st.just(SECRET),
     lambda inner: (
-        st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from(["a", "To"]), inner)
+        st.lists(inner, min_size=1, max_size=2)
+        | st.dictionaries(st.sampled_from(["a", "To"]), inner, min_size=1)
     ),
     max_leaves=3,
 )
