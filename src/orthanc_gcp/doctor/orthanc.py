@@ -237,7 +237,7 @@ def ask(rest: OrthancRest | None, method: str, path: str, body: Any = None) -> A
         It does not answer, or refuses.
     """
     if rest is None:
-        raise NotApplicableError("Orthanc does not run, or it is not known where")
+        raise NotApplicableError("there is no running Orthanc that can be asked from here")
     try:
         return rest.call(method, path, body)
     except PublicationError as error:

@@ -79,7 +79,7 @@ def install(
             _install(config, user, given, credentials_folder, dry_run)
     except GcpError as error:
         fail(str(error))
-    except OSError as error:
+    except PermissionError as error:
         fail(str(unreadable(config, error)))
 
 
