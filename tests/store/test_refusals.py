@@ -218,7 +218,8 @@ def test_a_large_file_takes_constant_memory():
             for _ in range(300):
                 connection.sendall(bytes(1_000_000))
         else:
-            says(answer(b"{}"))(connection, head)
+            # Said, for the next request must not meet a connection that is being closed.
+            says(answer(b"{}", Connection="close"))(connection, head)
 
     with RawServer(behave) as server:
         command = [sys.executable, "-c", MEASURED, server.url]
