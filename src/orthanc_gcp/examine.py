@@ -111,10 +111,10 @@ def check(
     }
     warnings = [str(problem) for problem in settings.problems if not problem.error]
     found = _collected(groups) if as_json else _printed(groups, warnings)
-    results = {finding.result for findings in found.values() for finding in findings}
+    code = _exit_code({finding.result for findings in found.values() for finding in findings})
     if as_json:
-        typer.echo(json.dumps(_as_json(found, warnings, names), indent=2))
-    raise typer.Exit(_exit_code(results))
+        typer.echo(json.dumps(_as_json(found, warnings, names, passed=code == 0), indent=2))
+    raise typer.Exit(code)
 
 
 def _exit_code(results: set[Result]) -> int:
@@ -204,12 +204,11 @@ def _collected(groups: Groups) -> dict[str, list[Finding]]:
 
 
 def _as_json(
-    found: Mapping[str, list[Finding]], warnings: list[str], names: list[str]
+    found: Mapping[str, list[Finding]], warnings: list[str], names: list[str], *, passed: bool
 ) -> dict[str, object]:
     told = {title: [each.as_json() for each in found[title]] for title in found}
-    results = {finding.result for findings in found.values() for finding in findings}
     return {
-        "Passed": _exit_code(results) == 0,
+        "Passed": passed,
         "Warnings": warnings,
         "Orthanc": told["Orthanc"],
         "Accounts": {name: told[f"account {name}"] for name in names},

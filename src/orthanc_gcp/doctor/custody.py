@@ -223,7 +223,6 @@ def _remote_access(site: Site) -> str:
             "everybody on the network may use Orthanc's REST API, and with it read and delete what "
             "the accounts may: RemoteAccessAllowed is true, AuthenticationEnabled false",
             'set "AuthenticationEnabled" to true and name users in "RegisteredUsers"',
-            fatal=False,
         )
     return "who uses Orthanc's REST API from elsewhere must say who they are"
 

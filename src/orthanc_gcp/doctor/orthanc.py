@@ -25,6 +25,7 @@ from orthanc_gcp.doctor.findings import Finding
 from orthanc_gcp.doctor.script import Script, ScriptError, loaded_by
 from orthanc_gcp.errors import GcpError, PublicationError
 from orthanc_gcp.orthanc.installation import (
+    DEFAULT_EXECUTABLE,
     Service,
     embedded_python,
     library_named,
@@ -66,7 +67,7 @@ class Site:
     @property
     def executable(self) -> Path:
         """What is run as Orthanc."""
-        return self.service.executable if self.service else Service("", "").executable
+        return self.service.executable if self.service else DEFAULT_EXECUTABLE
 
     @property
     def libraries(self) -> list[Path]:
@@ -122,7 +123,7 @@ def _options(site: Site) -> str:
     wrong = [one for one in site.settings.problems if one.error and _is_general(one.path)]
     if wrong:
         remedy = "correct it in Orthanc's configuration, then restart Orthanc"
-        raise CheckFailedError("; ".join(map(str, wrong)), remedy, fatal=False)
+        raise CheckFailedError("; ".join(map(str, wrong)), remedy)
     return f"{site.config} is read as Orthanc reads it"
 
 

@@ -14,6 +14,7 @@ from orthanc_gcp.orthanc.libraries import embedded_python, library_named, plugin
 from orthanc_gcp.orthanc.systemd import DEFAULT_UNIT_FOLDERS, service_units
 
 __all__ = [
+    "DEFAULT_EXECUTABLE",
     "DEFAULT_UNIT_FOLDERS",
     "Service",
     "embedded_python",
@@ -24,6 +25,7 @@ __all__ = [
     "version_of",
 ]
 
+DEFAULT_EXECUTABLE = Path("/usr/sbin/Orthanc")
 _EXECUTABLE = "Orthanc"
 _VERSION_WITHIN = 10
 
@@ -56,7 +58,7 @@ class Service:
     pid: int | None = None
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     working_directory: Path | None = None
-    executable: Path = Path("/usr/sbin/Orthanc")
+    executable: Path = DEFAULT_EXECUTABLE
     is_trusted: bool = True
 
 
