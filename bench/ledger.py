@@ -15,9 +15,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from bench.frame import Figure, Figures, Measurement, Round
-from orthanc_gcp.custody import database
-from orthanc_gcp.custody.ledger import Arrival, Ledger, Verdict
-from orthanc_gcp.custody.tables import State, transfers
+from orthanc_gcp.ledger import database
+from orthanc_gcp.ledger.ledger import Arrival, Ledger, Verdict
+from orthanc_gcp.ledger.schema import State, transfers
 from tests.support.postgres import Postgres
 
 __all__ = ["measurements"]

@@ -1,78 +1,143 @@
-"""The floors of the house: a module imports only from floors below its own."""
+"""The floors of the house: imports point downwards, and never in a circle."""
 
 from __future__ import annotations
 
 import ast
 import subprocess
 import sys
+from collections.abc import Mapping
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "src" / "orthanc_gcp"
+NAME = PACKAGE.name
 
 FLOORS = (
-    {"errors", "clock", "secrecy"},
-    {"configuration", "schedule", "orthanc", "authorization", "outages"},
-    {"connections"},
-    {"transport", "orthanc_rest"},
-    {"credentials", "token_endpoint", "store", "orthanc_access"},
-    {"tokens", "servers"},
-    {"connector", "custody", "arguments"},
-    {"doctor"},
-    {"plugin", "sidecar", "emulator", "worker"},
-    {"examine", "installation"},
-    {"terminal"},
-    {"demo"},
+    {"errors", "clock", "backoff", "redaction"},
+    {"configuration", "outages"},
+    {"transport", "ledger"},
+    {"auth", "dicomweb", "orthanc"},
+    {"connector", "custody"},
+    {"doctor", "worker"},
+    {"plugin"},
+    {"installation"},
+    {"commands"},
     {"cli"},
     {"__main__"},
 )
-MODULES = sorted(PACKAGE.rglob("*.py"))
+MOST_MODULES = 20
+"""So many fit on one page of a folder."""
 
 
-def room(name: str) -> str:
-    """The module or package right below ``orthanc_gcp`` that a dotted name belongs to."""
-    return name.split(".")[1] if "." in name else ""
+def dotted(file: Path) -> str:
+    return ".".join((NAME, *file.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(
+        ".__init__"
+    )
+
+
+MODULES = {dotted(file): file for file in sorted(PACKAGE.rglob("*.py"))}
+ROOMS = {dotted(room / "__init__.py"): room for room in {f.parent for f in MODULES.values()}}
+
+
+def imports(file: Path) -> set[str]:
+    """The names that are imported, wherever in the file: modules, and what is taken from them."""
+    found = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0 and node.module, f"{file}: imports are absolute"
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def module_of(name: str) -> str | None:
+    """Our module that an imported name is, or is from."""
+    while name and name not in MODULES:
+        name = name.rpartition(".")[0]
+    return name or None
+
+
+IMPORTS = {
+    module: {other for other in map(module_of, imports(file)) if other and other != module}
+    for module, file in MODULES.items()
+}
+
+
+def circle(graph: Mapping[str, set[str]]) -> list[str]:
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        return list(error.args[1])
+    return []
+
+
+def neighbours(room: str) -> dict[str, set[str]]:
+    """Which modules and rooms right inside a room import from which others there."""
+    depth = room.count(".") + 1
+
+    def member(module: str) -> str:
+        parts = module.split(".")
+        return parts[depth] if module.startswith(f"{room}.") and len(parts) > depth else ""
+
+    graph: dict[str, set[str]] = {}
+    for module, others in IMPORTS.items():
+        own = member(module)
+        if own:
+            graph.setdefault(own, set()).update({member(other) for other in others} - {own, ""})
+    return graph
 
 
 def floor(of: str) -> int:
     return next(number for number, rooms in enumerate(FLOORS) if of in rooms)
 
 
-def imports(module: Path) -> set[str]:
-    """Every module that is imported, wherever in the file."""
-    found = set()
-    for node in ast.walk(ast.parse(module.read_text())):
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            found.add(node.module)
-            if node.module == "orthanc_gcp":
-                found |= {f"orthanc_gcp.{alias.name}" for alias in node.names}
-    return found
+def test_every_room_has_a_floor():
+    assert set().union(*FLOORS) | {"emulator"} == set(neighbours(NAME))
 
 
-@pytest.mark.parametrize("module", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_imports_point_downwards(module):
-    relative = module.relative_to(PACKAGE)
-    own = relative.parts[0].removesuffix(".py")
-    if own == "__init__":
-        return
-    for name in imports(module):
-        other = room(name) if name.startswith("orthanc_gcp.") else ""
-        if other and other != own and other != "__version__":
-            assert floor(other) < floor(own), f"{relative} imports {name}"
+def test_imports_point_downwards():
+    for own, others in neighbours(NAME).items():
+        if own != "emulator":
+            # The emulator stands beside the house: commands run it.
+            wrong = {
+                other for other in others if other != "emulator" and floor(other) >= floor(own)
+            }
+            assert not wrong, f"{own} imports {wrong}"
+
+
+def test_only_commands_import_the_emulator():
+    users = {own for own, others in neighbours(NAME).items() if "emulator" in others}
+    assert users <= {"commands", "cli"}
+
+
+def test_the_emulator_imports_nothing_of_the_rest():
+    assert neighbours(NAME)["emulator"] == set()
+
+
+def test_no_module_imports_itself_by_way_of_others():
+    assert circle(IMPORTS) == []
+
+
+@pytest.mark.parametrize("room", sorted(ROOMS))
+def test_inside_a_room_imports_point_one_way(room):
+    assert circle(neighbours(room)) == []
+
+
+@pytest.mark.parametrize("room", sorted(ROOMS))
+def test_a_room_can_be_taken_in(room):
+    """Modules side by side, and a line that says what they have in common."""
+    modules = [file for file in ROOMS[room].glob("*.py") if file.name != "__init__.py"]
+    assert len(modules) <= MOST_MODULES
+    assert ast.get_docstring(ast.parse((ROOMS[room] / "__init__.py").read_text()))
 
 
 def test_only_the_plugin_knows_orthanc():
-    for module in MODULES:
-        assert "orthanc" not in imports(module), "it is handed in by the script"
-
-
-def test_the_emulator_stands_alone():
-    for module in (PACKAGE / "emulator").glob("*.py"):
-        others = {room(name) for name in imports(module) if name.startswith("orthanc_gcp.")}
-        assert others <= {"emulator", "errors"}
+    for module, file in MODULES.items():
+        if not module.startswith(f"{NAME}.plugin"):
+            assert not {name for name in imports(file) if name.split(".")[0] == "orthanc"}
 
 
 def test_the_plugin_imports_nothing_heavy():

@@ -22,9 +22,9 @@ from orthanc_gcp.configuration import (
     SendRule,
 )
 from orthanc_gcp.configuration.kinds import option_names
-from orthanc_gcp.custody.tables import State
-from orthanc_gcp.plugin.custody import AGE, FIGURES, UNITS, UP
+from orthanc_gcp.ledger.schema import State
 from orthanc_gcp.plugin.routes import ROUTES, TRANSFER_ROUTES, answer, answer_transfers
+from orthanc_gcp.plugin.worker_client import AGE, FIGURES, UNITS, UP
 
 ROOT = Path(__file__).parents[1]
 CONFIGURATION = (ROOT / "docs" / "configuration.md").read_text()

@@ -82,8 +82,9 @@ class TokenError(GcpError):
     Attributes
     ----------
     fault : str
-        The name of what went wrong below HTTP, as :func:`orthanc_gcp.connections.fault` has it:
-        ``proxy_dns`` where the reason only says ``proxy``. As the reason where it is nothing such.
+        The name of what went wrong below HTTP, as :func:`orthanc_gcp.transport.connections.fault`
+        has it: ``proxy_dns`` where the reason only says ``proxy``. As the reason where it is
+        nothing such.
     url : str
         The address that was asked, without user and query; empty where none was.
     """

@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from orthanc_gcp.cli import app
-from orthanc_gcp.custody import database
+from orthanc_gcp.ledger import database
 from tests.support.orthanc import wait_until
 from tests.support.site import ACCOUNT, Site, make_instance
 

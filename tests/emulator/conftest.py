@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from orthanc_gcp.emulator.identities import Identities
+from orthanc_gcp.emulator.auth.identities import Identities
 from orthanc_gcp.emulator.server import Emulator, Options
 from tests.emulator.client import Client
 

@@ -16,10 +16,10 @@ import typer.main
 
 from orthanc_gcp.emulator import pytest_plugin
 from orthanc_gcp.emulator.command import emulator
-from orthanc_gcp.emulator.fault_rules import MEMBERS
-from orthanc_gcp.emulator.roles import ROLES
+from orthanc_gcp.emulator.faults.permissions import ROLES
+from orthanc_gcp.emulator.faults.rules import MEMBERS
+from orthanc_gcp.emulator.faults.switches import Switches
 from orthanc_gcp.emulator.server import DEFAULT_STORE, Options
-from orthanc_gcp.emulator.switches import Switches
 from tests.emulator.processes import running
 
 GUIDE = Path(__file__).parents[2] / "docs" / "emulator.md"

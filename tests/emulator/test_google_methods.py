@@ -14,7 +14,7 @@ from typing import Any
 
 import urllib3
 
-from orthanc_gcp.emulator.roles import PERMISSIONS
+from orthanc_gcp.emulator.faults.permissions import PERMISSIONS
 from orthanc_gcp.emulator.server import Emulator
 from tests.emulator.client import Client
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from orthanc_gcp.emulator import searches
-from orthanc_gcp.emulator.pacing import Pace
+from orthanc_gcp.emulator.faults.bandwidth import Pace
+from orthanc_gcp.emulator.faults.switches import Switches
 from orthanc_gcp.emulator.server import Emulator
-from orthanc_gcp.emulator.switches import Switches
+from orthanc_gcp.emulator.storage import search_lag
 from tests.emulator.client import AS_STORED, Client, make_dicom, path_of, read
 from tests.emulator.conftest import Clock
 
@@ -155,7 +155,7 @@ def test_searches_that_lag_no_more(emulator: Emulator, own_client: Client) -> No
 def test_changes_that_wait_are_limited(
     emulator: Emulator, own_client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(searches, "MAX_PENDING", 2)
+    monkeypatch.setattr(search_lag, "MAX_PENDING", 2)
     emulator.switches.change(searchLag=3600)
     files = [make_dicom() for _ in range(3)]
     own_client.store(*files)

@@ -41,7 +41,7 @@ def test_a_step_that_fails_is_named(tmp_path):
     """Here, the second one: Orthanc's plugins are not where Debian puts them."""
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
     (tmp_path / "sitecustomize.py").write_text(
-        "import orthanc_gcp.demo as d, pathlib\nd.PLUGINS = [pathlib.Path('/nowhere')]\n"
+        "import orthanc_gcp.commands.demo as d, pathlib\nd.PLUGINS = [pathlib.Path('/nowhere')]\n"
     )
     done = subprocess.run(
         DEMO, capture_output=True, text=True, stdin=subprocess.DEVNULL, env=environment

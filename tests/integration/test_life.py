@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from orthanc_gcp.configuration.files import read_files
 from orthanc_gcp.plugin import script
+from tests.configuration.test_reading import SERVICE, VALUE, with_account
 from tests.support import token_server as answers
 from tests.support.keys import user_account, write
 from tests.support.orthanc import Orthanc
 from tests.support.proxy import Proxy
-from tests.test_configuration import SERVICE, VALUE, with_account
 
 
 def configuration(token_server, **more):

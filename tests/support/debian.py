@@ -287,7 +287,7 @@ class Google:
 
     def authority(self) -> str:
         """The certificate that the host trusts."""
-        from orthanc_gcp.emulator.certificates import ensure_certificates
+        from orthanc_gcp.emulator.auth.certificates import ensure_certificates
 
         names = ("127.0.0.1", *GOOGLE)
         return ensure_certificates(self.folder, names).ca.read_text()

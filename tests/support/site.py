@@ -18,8 +18,8 @@ import urllib3
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage, generate_uid
 
-from orthanc_gcp.custody import database
-from orthanc_gcp.custody.tables import cursors, transfers
+from orthanc_gcp.ledger import database
+from orthanc_gcp.ledger.schema import cursors, transfers
 from tests.support.emulator import STORE_PATH, Emulator
 from tests.support.keys import STORE
 from tests.support.orthanc import DICOMWEB, Orthanc, free_port, wait_until

@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
 from orthanc_gcp.configuration.problems import meant
-from orthanc_gcp.secrecy import address
+from orthanc_gcp.redaction import address
 
 __all__ = [
     "base_url_expected",

@@ -22,7 +22,7 @@ from orthanc_gcp.configuration.addresses import (
 from orthanc_gcp.configuration.attributes import pattern_expected, tags_expected
 from orthanc_gcp.configuration.problems import Effect, Problem, kind_of, place_of, shown
 from orthanc_gcp.configuration.timetable import is_window
-from orthanc_gcp.secrecy import host_of
+from orthanc_gcp.redaction import host_of
 
 __all__ = [
     "ADC",

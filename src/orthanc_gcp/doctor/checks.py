@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from orthanc_gcp.auth.refresher import as_error
 from orthanc_gcp.doctor.findings import Finding, Result
 from orthanc_gcp.errors import GcpError
-from orthanc_gcp.tokens.keeper import as_error
 
 __all__ = ["Check", "CheckFailedError", "NotApplicableError", "UnknownError", "WarningError", "run"]
 

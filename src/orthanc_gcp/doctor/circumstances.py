@@ -5,15 +5,15 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from orthanc_gcp.auth.credentials.loading import Identity
 from orthanc_gcp.clock import Clock
 from orthanc_gcp.configuration import Account, Settings
-from orthanc_gcp.credentials import Identity
+from orthanc_gcp.doctor.healthcare_api import Store
 from orthanc_gcp.doctor.network import Way
 from orthanc_gcp.doctor.places import Place, place_of, places
-from orthanc_gcp.doctor.store import Store
 from orthanc_gcp.errors import StoreError
-from orthanc_gcp.orthanc_rest import OrthancRest
-from orthanc_gcp.transport import Transport
+from orthanc_gcp.orthanc.rest import OrthancRest
+from orthanc_gcp.transport.request import Transport
 
 __all__ = ["Circumstances"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from orthanc_gcp.credentials.documents import user_name
+from orthanc_gcp.auth.credentials.documents import user_name
 from orthanc_gcp.doctor.circumstances import Circumstances
 
 __all__ = ["LOGIN", "NEW_KEY", "SET_CLOCK", "WAIT", "Remedy", "chosen", "filled", "grant"]

@@ -130,7 +130,7 @@ def _database(site: Site) -> str:
     try:
         from sqlalchemy import make_url
 
-        from orthanc_gcp.custody.database import url_for
+        from orthanc_gcp.ledger.database import url_for
     except ModuleNotFoundError as error:
         remedy = f"{sys.executable} -m pip install 'orthanc-gcp[worker]'"
         raise UnknownError(f"{error.name} is not installed here", remedy) from None
@@ -160,7 +160,7 @@ def _file(file: Path) -> str:
 def _server(settings: Settings) -> str:
     import sqlalchemy as sql
 
-    from orthanc_gcp.custody.database import connect, url_for
+    from orthanc_gcp.ledger.database import connect, url_for
 
     engine = connect(url_for(settings))
     place = f"{engine.url.host or 'a local socket'}/{engine.url.database}"

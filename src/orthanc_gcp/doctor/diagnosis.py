@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from urllib.parse import urlsplit
 
-from orthanc_gcp.connections import Proxy
 from orthanc_gcp.doctor import network
 from orthanc_gcp.doctor.circumstances import Circumstances
 from orthanc_gcp.doctor.network import Way
 from orthanc_gcp.doctor.places import GOOGLE
 from orthanc_gcp.errors import GcpError, TokenError
+from orthanc_gcp.transport.connections import Proxy
 
 __all__ = ["closer"]
 

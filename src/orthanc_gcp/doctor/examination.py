@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from typing import TypeVar
 from urllib.parse import quote
 
-from orthanc_gcp import credentials
+from orthanc_gcp.auth.credentials import loading
+from orthanc_gcp.auth.refresher import acquire, as_error
+from orthanc_gcp.auth.token_endpoint import TOLERATED_SKEW, TokenEndpoint, clock_offset
 from orthanc_gcp.clock import Clock
 from orthanc_gcp.configuration import Problem, Settings
 from orthanc_gcp.configuration.options import SECTION
@@ -26,16 +28,14 @@ from orthanc_gcp.doctor.commands import NEW_KEY, SET_CLOCK, grant
 from orthanc_gcp.doctor.diagnosis import closer
 from orthanc_gcp.doctor.file_remedies import close_to_others
 from orthanc_gcp.doctor.findings import Finding, Result
+from orthanc_gcp.doctor.healthcare_api import Store
 from orthanc_gcp.doctor.network import Way
 from orthanc_gcp.doctor.orthanc import ask
 from orthanc_gcp.doctor.places import is_google
 from orthanc_gcp.doctor.remedies import mend
-from orthanc_gcp.doctor.store import Store
 from orthanc_gcp.errors import GcpError, PublicationError, StoreError, TokenError
-from orthanc_gcp.orthanc_rest import OrthancRest
-from orthanc_gcp.token_endpoint import TOLERATED_SKEW, TokenEndpoint, clock_offset
-from orthanc_gcp.tokens.keeper import acquire, as_error
-from orthanc_gcp.transport import Answer, Transport
+from orthanc_gcp.orthanc.rest import OrthancRest
+from orthanc_gcp.transport.request import Answer, Transport
 
 __all__ = ["examine"]
 
@@ -115,7 +115,7 @@ def _concerns_all(problem: Problem) -> bool:
 
 
 def _credential(about: Circumstances) -> str:
-    about.identity = credentials.load(about.account, about.settings)
+    about.identity = loading.load(about.account, about.settings)
     document = about.identity.document
     who = about.identity.kind + (f" {about.email}" if about.email else "")
     if document is None or document.path is None:

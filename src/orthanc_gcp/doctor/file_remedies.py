@@ -6,7 +6,7 @@ import os
 import shlex
 from pathlib import Path
 
-from orthanc_gcp.credentials.documents import user_name
+from orthanc_gcp.auth.credentials.documents import user_name
 from orthanc_gcp.doctor.circumstances import Circumstances
 from orthanc_gcp.doctor.commands import LOGIN, NEW_KEY, Remedy, chosen
 from orthanc_gcp.errors import CredentialError

@@ -17,9 +17,9 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 import urllib3
 
-from orthanc_gcp.connections import Proxy
 from orthanc_gcp.errors import TokenError
-from orthanc_gcp.secrecy import readable
+from orthanc_gcp.redaction import readable
+from orthanc_gcp.transport.connections import Proxy
 
 if TYPE_CHECKING:
     from cryptography.x509 import Certificate

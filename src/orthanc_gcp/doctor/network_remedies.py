@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
-from orthanc_gcp.connections import Proxy, excepted
 from orthanc_gcp.doctor.circumstances import Circumstances
 from orthanc_gcp.doctor.commands import LOGIN, SET_CLOCK, WAIT
 from orthanc_gcp.doctor.places import is_google
 from orthanc_gcp.errors import TokenError
+from orthanc_gcp.transport.connections import Proxy, excepted
 
 __all__ = ["is_metadata_server", "of_network"]
 

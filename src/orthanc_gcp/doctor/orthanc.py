@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from orthanc_gcp.auth.credentials.documents import user_name
 from orthanc_gcp.configuration import Settings
-from orthanc_gcp.credentials.documents import user_name
+from orthanc_gcp.connector.servers import is_too_old
 from orthanc_gcp.doctor.checks import (
     Check,
     CheckFailedError,
@@ -32,8 +33,7 @@ from orthanc_gcp.orthanc.installation import (
     plugin_libraries,
     version_of,
 )
-from orthanc_gcp.orthanc_rest import OrthancRest
-from orthanc_gcp.servers import is_too_old
+from orthanc_gcp.orthanc.rest import OrthancRest
 
 __all__ = ["Site", "ask", "examine_orthanc"]
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
+from orthanc_gcp.auth.credentials.documents import Document
+from orthanc_gcp.auth.credentials.impersonation import IAM_URI
+from orthanc_gcp.auth.credentials.keys import GOOGLE_TOKEN_URI
 from orthanc_gcp.configuration import Account, Settings
 from orthanc_gcp.configuration.options import DEFAULT_BASE_URL
-from orthanc_gcp.credentials.documents import Document
-from orthanc_gcp.credentials.impersonation import IAM_URI
-from orthanc_gcp.credentials.keys import GOOGLE_TOKEN_URI
 
 __all__ = ["GOOGLE", "Place", "is_google", "place_of", "places"]
 

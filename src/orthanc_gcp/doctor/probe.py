@@ -7,7 +7,7 @@ import struct
 import time
 import uuid
 
-from orthanc_gcp.doctor.store import Store
+from orthanc_gcp.doctor.healthcare_api import Store
 from orthanc_gcp.errors import StoreError, TokenError
 
 __all__ = ["instance", "round_trip"]

@@ -16,26 +16,26 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from orthanc_gcp.emulator import responses
-from orthanc_gcp.emulator.admin import AccessTokens, Admin, SubjectTokens
-from orthanc_gcp.emulator.aws_metadata import AwsMetadata
-from orthanc_gcp.emulator.calls import Call, Services, resource_of
-from orthanc_gcp.emulator.cors import preflight_method, preflight_response, sharing_headers
-from orthanc_gcp.emulator.fault_rules import Strike
-from orthanc_gcp.emulator.faults import answer_call, answer_with
-from orthanc_gcp.emulator.gate import Gate
-from orthanc_gcp.emulator.grants import GrantError
-from orthanc_gcp.emulator.impersonation import TOKEN_OF_ACCOUNT, Impersonation
-from orthanc_gcp.emulator.incoming import skip_body
-from orthanc_gcp.emulator.metadata import MetadataServer
-from orthanc_gcp.emulator.oauth2 import TokenEndpoint
-from orthanc_gcp.emulator.page import Page
-from orthanc_gcp.emulator.pubsub import PubSub
-from orthanc_gcp.emulator.quotas import Meter
-from orthanc_gcp.emulator.recent_requests import NO_STATUS
-from orthanc_gcp.emulator.responses import Refusal
+from orthanc_gcp.emulator.admin.admin import Admin
+from orthanc_gcp.emulator.admin.page import Page
+from orthanc_gcp.emulator.auth.authorization import Gate
+from orthanc_gcp.emulator.auth.ec2_metadata_service import AwsMetadata
+from orthanc_gcp.emulator.auth.emulator_tokens import AccessTokens, SubjectTokens
+from orthanc_gcp.emulator.auth.gce_metadata_server import MetadataServer
+from orthanc_gcp.emulator.auth.iam_credentials import TOKEN_OF_ACCOUNT, Impersonation
+from orthanc_gcp.emulator.auth.oauth2 import TokenEndpoint
+from orthanc_gcp.emulator.auth.security_token_service import AuthorizedUserEndpoint, TokenExchange
+from orthanc_gcp.emulator.faults.faults import answer_call, answer_with
+from orthanc_gcp.emulator.faults.quotas import Meter
+from orthanc_gcp.emulator.faults.rules import Strike
+from orthanc_gcp.emulator.healthcare.request_context import Call, Services, resource_of
+from orthanc_gcp.emulator.http import responses
+from orthanc_gcp.emulator.http.cors import preflight_method, preflight_response, sharing_headers
+from orthanc_gcp.emulator.http.recent_requests import NO_STATUS
+from orthanc_gcp.emulator.http.requests import skip_body
+from orthanc_gcp.emulator.http.responses import GrantError, Refusal
+from orthanc_gcp.emulator.pubsub.methods import PubSub
 from orthanc_gcp.emulator.routes import Found, find_route
-from orthanc_gcp.emulator.token_exchange import AuthorizedUserEndpoint, TokenExchange
 
 __all__ = ["Answering", "Application", "MetadataApplication"]
 
@@ -113,8 +113,8 @@ class Application(Answering):
         super().__init__(services)
         identities, mint, clock = services.identities, services.mint, services.clock
         self._gate = Gate(identities, mint, services.policies, services.switches, clock)
-        self._pubsub = PubSub(services, self._gate)
-        self._impersonation = Impersonation(services, self._gate)
+        self._pubsub = PubSub(services.storage.index, services.switches, clock, self._gate)
+        self._impersonation = Impersonation(identities, mint, services.switches, clock, self._gate)
         self._meter = Meter(clock, identities.pools.project_number)
         self._metadata = metadata
         self._aws = AwsMetadata()

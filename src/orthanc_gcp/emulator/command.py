@@ -128,10 +128,10 @@ def emulator(
       orthanc-gcp emulator --admin
     """
     try:
-        from orthanc_gcp.emulator.names import StoreName
+        from orthanc_gcp.emulator.faults.switches import SwitchError
+        from orthanc_gcp.emulator.resource_names import StoreName
         from orthanc_gcp.emulator.server import Emulator, Options
-        from orthanc_gcp.emulator.storage import DirectoryInUseError
-        from orthanc_gcp.emulator.switches import SwitchError
+        from orthanc_gcp.emulator.storage.storage import DirectoryInUseError
     except ImportError as error:
         typer.echo(
             f"the emulator needs {error.name}, which is not installed: "

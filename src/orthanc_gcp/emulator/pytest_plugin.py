@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 try:
-    from orthanc_gcp.emulator.names import StoreName
+    from orthanc_gcp.emulator.resource_names import StoreName
     from orthanc_gcp.emulator.server import DEFAULT_STORE, Emulator, Options
 except ModuleNotFoundError as error:
     raise pytest.UsageError(

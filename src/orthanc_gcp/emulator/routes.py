@@ -9,44 +9,44 @@ from typing import NamedTuple
 
 from starlette.responses import Response
 
-from orthanc_gcp.emulator.bulk_data import retrieve_bulk_data
-from orthanc_gcp.emulator.calls import Call
-from orthanc_gcp.emulator.control import (
-    create_store,
-    delete_store,
-    get_store,
-    list_stores,
-    patch_store,
-)
-from orthanc_gcp.emulator.datasets import (
+from orthanc_gcp.emulator.dicomweb.bulk_data import retrieve_bulk_data
+from orthanc_gcp.emulator.dicomweb.deletion import delete_instance, delete_series, delete_study
+from orthanc_gcp.emulator.dicomweb.frames import retrieve_frames
+from orthanc_gcp.emulator.dicomweb.metadata_updates import update_metadata
+from orthanc_gcp.emulator.dicomweb.qido import search_instances, search_series, search_studies
+from orthanc_gcp.emulator.dicomweb.rendered import retrieve_rendered
+from orthanc_gcp.emulator.dicomweb.stow import store_instances, update_instances
+from orthanc_gcp.emulator.dicomweb.wado import retrieve, retrieve_instance, retrieve_metadata
+from orthanc_gcp.emulator.healthcare.datasets import (
     create_dataset,
     delete_dataset,
     get_dataset,
     list_datasets,
     patch_dataset,
 )
-from orthanc_gcp.emulator.deletion import delete_instance, delete_series, delete_study
-from orthanc_gcp.emulator.frames import retrieve_frames
-from orthanc_gcp.emulator.iam import get_iam_policy, set_iam_policy, test_iam_permissions
-from orthanc_gcp.emulator.locations import get_location, list_locations
-from orthanc_gcp.emulator.metrics import (
+from orthanc_gcp.emulator.healthcare.dicom_stores import (
+    create_store,
+    delete_store,
+    get_store,
+    list_stores,
+    patch_store,
+)
+from orthanc_gcp.emulator.healthcare.iam import get_iam_policy, set_iam_policy, test_iam_permissions
+from orthanc_gcp.emulator.healthcare.import_export import export_instances, import_instances
+from orthanc_gcp.emulator.healthcare.locations import get_location, list_locations
+from orthanc_gcp.emulator.healthcare.metrics import (
     get_series_metrics,
     get_storage_info,
     get_store_metrics,
     get_study_metrics,
 )
-from orthanc_gcp.emulator.operation_calls import (
+from orthanc_gcp.emulator.healthcare.operation_methods import (
     cancel_operation,
     get_operation,
     list_operations,
 )
-from orthanc_gcp.emulator.qido import search_instances, search_series, search_studies
-from orthanc_gcp.emulator.rendered import retrieve_rendered
-from orthanc_gcp.emulator.storage_classes import set_blob_storage_settings
-from orthanc_gcp.emulator.stow import store_instances, update_instances
-from orthanc_gcp.emulator.transfers import export_instances, import_instances
-from orthanc_gcp.emulator.updates import update_metadata
-from orthanc_gcp.emulator.wado import retrieve, retrieve_instance, retrieve_metadata
+from orthanc_gcp.emulator.healthcare.request_context import Call
+from orthanc_gcp.emulator.healthcare.storage_classes import set_blob_storage_settings
 
 __all__ = ["Found", "find_route"]
 

@@ -16,22 +16,22 @@ from typing import Any, Self
 
 import uvicorn
 
-from orthanc_gcp.emulator.access_tokens import TokenMint
-from orthanc_gcp.emulator.admin import AccessTokens
 from orthanc_gcp.emulator.application import Application, MetadataApplication
-from orthanc_gcp.emulator.buckets import Buckets
-from orthanc_gcp.emulator.calls import Services
-from orthanc_gcp.emulator.certificates import ensure_certificates
-from orthanc_gcp.emulator.credential_files import CredentialFiles
-from orthanc_gcp.emulator.identities import Identities
-from orthanc_gcp.emulator.metadata import MetadataServer
-from orthanc_gcp.emulator.names import StoreName
-from orthanc_gcp.emulator.operations import Operations
-from orthanc_gcp.emulator.policies import Policies
-from orthanc_gcp.emulator.protocol import BulkHttpProtocol
-from orthanc_gcp.emulator.storage import Storage
-from orthanc_gcp.emulator.switches import Switches
-from orthanc_gcp.emulator.work import WORK
+from orthanc_gcp.emulator.auth.access_tokens import TokenMint
+from orthanc_gcp.emulator.auth.certificates import ensure_certificates
+from orthanc_gcp.emulator.auth.credential_files import CredentialFiles
+from orthanc_gcp.emulator.auth.emulator_tokens import AccessTokens
+from orthanc_gcp.emulator.auth.gce_metadata_server import MetadataServer
+from orthanc_gcp.emulator.auth.iam_policies import Policies
+from orthanc_gcp.emulator.auth.identities import Identities
+from orthanc_gcp.emulator.faults.switches import Switches
+from orthanc_gcp.emulator.healthcare.cloud_storage import Buckets
+from orthanc_gcp.emulator.healthcare.operations import Operations
+from orthanc_gcp.emulator.healthcare.request_context import Services
+from orthanc_gcp.emulator.http.protocol import BulkHttpProtocol
+from orthanc_gcp.emulator.operation_handlers import WORK
+from orthanc_gcp.emulator.resource_names import StoreName
+from orthanc_gcp.emulator.storage.storage import Storage
 
 __all__ = ["DEFAULT_STORE", "Emulator", "Options"]
 

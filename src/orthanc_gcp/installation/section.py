@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from orthanc_gcp import configuration
+from orthanc_gcp.auth.credentials import documents
 from orthanc_gcp.configuration.options import SECTION
-from orthanc_gcp.credentials import documents
 from orthanc_gcp.errors import CredentialError, InstallationError
 
 __all__ = ["MARK", "SECTION", "NewAccount", "as_file", "empty", "filled"]

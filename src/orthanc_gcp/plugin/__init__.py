@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from orthanc_gcp.configuration import Settings
-    from orthanc_gcp.connector import Connector
-    from orthanc_gcp.plugin.custody import Custody
+    from orthanc_gcp.connector.connector import Connector
     from orthanc_gcp.plugin.routes import Answer
+    from orthanc_gcp.plugin.worker_client import Custody
 
 __all__ = ["Plugin", "is_script", "start"]
 

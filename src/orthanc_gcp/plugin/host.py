@@ -16,11 +16,11 @@ from typing import Any
 
 from orthanc_gcp import configuration
 from orthanc_gcp.configuration import Settings
-from orthanc_gcp.connector import Connector
+from orthanc_gcp.connector.connector import Connector
 from orthanc_gcp.errors import ConfigurationError, PublicationError
-from orthanc_gcp.orthanc_access import address, fingerprint
-from orthanc_gcp.plugin.child import Child, command
-from orthanc_gcp.plugin.custody import Custody
+from orthanc_gcp.orthanc.access import address, fingerprint
+from orthanc_gcp.plugin.worker_client import Custody
+from orthanc_gcp.plugin.worker_process import Child, command
 
 __all__ = ["connector", "custody", "settings_of", "warn_of_authorities"]
 

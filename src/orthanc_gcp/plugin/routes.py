@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from orthanc_gcp.errors import PublicationError
 
 if TYPE_CHECKING:
-    from orthanc_gcp.connector import Connector
-    from orthanc_gcp.plugin.custody import Custody
+    from orthanc_gcp.connector.connector import Connector
+    from orthanc_gcp.plugin.worker_client import Custody
 
 __all__ = ["ROUTES", "TRANSFER_ROUTES", "Answer", "answer", "answer_transfers"]
 

@@ -21,10 +21,11 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from orthanc_gcp.custody.database import is_away
-from orthanc_gcp.custody.reports import Reports, Selection
-from orthanc_gcp.custody.tables import State
+from orthanc_gcp.custody.reporting.overview import Reports
 from orthanc_gcp.errors import PublicationError
+from orthanc_gcp.ledger.database import is_away
+from orthanc_gcp.ledger.schema import State
+from orthanc_gcp.ledger.selection import Selection
 
 __all__ = ["Api", "Listener"]
 
@@ -47,9 +48,10 @@ class Api:
     problems
         Account -> why nothing can be sent to it just now.
     demand
-        Queues resources of Orthanc for an account; see :func:`orthanc_gcp.custody.demand.demand`.
+        Queues resources of Orthanc for an account; see
+        :func:`orthanc_gcp.custody.intake.on_demand.demand`.
     receipts
-        Study, account -> the receipt; see :func:`orthanc_gcp.custody.receipts.receipts`.
+        Study, account -> the receipt; see :func:`orthanc_gcp.custody.reporting.receipts.receipts`.
     on_change
         Called when more, or less, may be sent than before.
     """

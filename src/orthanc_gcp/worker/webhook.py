@@ -9,11 +9,11 @@ from typing import Any
 
 from orthanc_gcp.clock import Clock
 from orthanc_gcp.configuration import Settings
-from orthanc_gcp.custody.alarms import Alarms
-from orthanc_gcp.custody.ledger import Ledger
+from orthanc_gcp.custody.reporting.alerts import Alarms
 from orthanc_gcp.errors import PublicationError
+from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.outages import Outage
-from orthanc_gcp.transport import Transport
+from orthanc_gcp.transport.request import Transport
 from orthanc_gcp.worker.attempts import Attempts
 
 __all__ = ["Webhook"]
@@ -30,7 +30,7 @@ class Webhook:
     Parameters
     ----------
     overview
-        What :meth:`orthanc_gcp.custody.reports.Reports.overview` tells.
+        What :meth:`orthanc_gcp.custody.reporting.overview.Reports.overview` tells.
     """
 
     def __init__(

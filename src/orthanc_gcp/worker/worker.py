@@ -10,32 +10,33 @@ from typing import Any
 
 import sqlalchemy as sql
 
+from orthanc_gcp.auth.token_source import TokenSource
 from orthanc_gcp.clock import SystemClock
 from orthanc_gcp.configuration import Account, Settings
-from orthanc_gcp.custody import database
-from orthanc_gcp.custody.allowance import Allowance
-from orthanc_gcp.custody.archive import Archive
-from orthanc_gcp.custody.backfill import Backfill
-from orthanc_gcp.custody.carrier import Carrier, Destination
-from orthanc_gcp.custody.demand import demand
-from orthanc_gcp.custody.dispatcher import Dispatcher
-from orthanc_gcp.custody.follower import Follower
-from orthanc_gcp.custody.forecast import conditions
-from orthanc_gcp.custody.ledger import Ledger
-from orthanc_gcp.custody.membership import Membership, join
-from orthanc_gcp.custody.pace import Pace
-from orthanc_gcp.custody.receipts import receipts
-from orthanc_gcp.custody.reports import Reports
-from orthanc_gcp.custody.rules import Rules
-from orthanc_gcp.custody.tables import Urgency
-from orthanc_gcp.custody.witness import Witness
-from orthanc_gcp.custody.workflows import Workflows
-from orthanc_gcp.orthanc_rest import OrthancRest
+from orthanc_gcp.custody.destinations.congestion import Pace
+from orthanc_gcp.custody.destinations.destination import Destination
+from orthanc_gcp.custody.destinations.rate_limit import Allowance
+from orthanc_gcp.custody.intake.backfill import Backfill
+from orthanc_gcp.custody.intake.changes import Follower
+from orthanc_gcp.custody.intake.dry_run import conditions
+from orthanc_gcp.custody.intake.on_demand import demand
+from orthanc_gcp.custody.intake.rules import Rules
+from orthanc_gcp.custody.reporting.overview import Reports
+from orthanc_gcp.custody.reporting.receipts import receipts
+from orthanc_gcp.custody.transfer.dispatcher import Dispatcher
+from orthanc_gcp.custody.transfer.sender import Carrier
+from orthanc_gcp.custody.transfer.workflows import Workflows
+from orthanc_gcp.custody.verification.read_back import Witness
+from orthanc_gcp.dicomweb import of_account
+from orthanc_gcp.ledger import database
+from orthanc_gcp.ledger.ledger import Ledger
+from orthanc_gcp.ledger.schema import Urgency
+from orthanc_gcp.ledger.workers import Membership, join
+from orthanc_gcp.orthanc.resources import Archive
+from orthanc_gcp.orthanc.rest import OrthancRest
 from orthanc_gcp.outages import Outage
-from orthanc_gcp.store import of_account
 from orthanc_gcp.worker.api import Api, Listener
 from orthanc_gcp.worker.attempts import FOLLOWING, IDLE, LONGEST_PAUSE, Attempts
-from orthanc_gcp.worker.tokens import Tokens
 from orthanc_gcp.worker.webhook import Webhook
 
 __all__ = ["Worker"]
@@ -82,7 +83,7 @@ class Worker:
         self._asked = float("-inf")
         self._attempts = Attempts(self._clock)
         self._settings, self._orthanc = settings, orthanc
-        self._tokens = Tokens(settings, self._clock)
+        self._tokens = TokenSource(settings, self._clock)
         archive = Archive(orthanc, settings.storage_folder)
         self.destinations = {
             account.name: self._destination(settings, account) for account in settings.accounts

@@ -1,0 +1,1 @@
+"""What an account names as its credential, as one of google-auth."""

@@ -1,0 +1,304 @@
+"""The token keeper of all accounts: renews, retries, and changes identities."""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from datetime import UTC
+from functools import partial
+from typing import Any
+
+from google.auth.exceptions import GoogleAuthError
+from google.auth.transport import Request
+
+from orthanc_gcp.auth.account_state import Attempt, Figures, Kept
+from orthanc_gcp.auth.credentials.loading import Identity
+from orthanc_gcp.auth.scheduler import Schedule
+from orthanc_gcp.auth.token import FIRST_PAUSE, Token, pause
+from orthanc_gcp.clock import Clock
+from orthanc_gcp.configuration import Account
+from orthanc_gcp.errors import GcpError, TokenError
+from orthanc_gcp.outages import Outage
+from orthanc_gcp.redaction import readable
+
+__all__ = ["Keeper", "acquire", "as_error"]
+
+DAY = 86400.0
+GRACE = 5.0
+
+_log = logging.getLogger(__name__)
+
+
+class Keeper:
+    """Keeps the access tokens of all accounts.
+
+    Parameters
+    ----------
+    accounts
+        The accounts, each with a name of its own.
+    load
+        Account -> identity; may raise :class:`GcpError`.
+    endpoint
+        The transport for ``credentials.refresh()``.
+    on_token
+        Called with each new token, on a worker thread.
+    timeout
+        Seconds that a refresh may take; one that takes longer is given up.
+    """
+
+    def __init__(
+        self,
+        accounts: Iterable[Account],
+        *,
+        load: Callable[[Account], Identity],
+        endpoint: Request,
+        on_token: Callable[[Account, Identity, Token], None],
+        schedule: Schedule,
+        clock: Clock,
+        timeout: float,
+        luck: Callable[[], float] = random.random,
+    ) -> None:
+        self._kept = {account.name: Kept(account) for account in accounts}
+        self._load, self._endpoint, self._on_token = load, endpoint, on_token
+        self._schedule, self._clock, self._timeout, self._luck = schedule, clock, timeout, luck
+        self._lock = threading.Lock()
+        self._outages = {name: _outage(name, clock) for name in self._kept}
+        self._rotations = {name: _rotation(name, clock) for name in self._kept}
+        self._watched: deque[tuple[Kept, Attempt]] = deque()
+
+    def start(self) -> None:
+        """Acquire a token for each account, now and for ever after."""
+        for kept in self._kept.values():
+            self._plan(kept, self._clock.now())
+
+    def status(self, name: str) -> dict[str, Any]:
+        """What may be told of an account; raises KeyError for one that is not kept."""
+        kept = self._kept[name]
+        with self._lock:
+            return kept.status(self._clock)
+
+    def figures(self) -> Iterator[tuple[str, Figures]]:
+        """The numbers of each account."""
+        now = self._clock.now()
+        for name, kept in self._kept.items():
+            yield name, kept.figures(now)
+
+    def refresh(self, name: str) -> dict[str, Any]:
+        """Acquire a new token now, or join the try that runs; the status after it.
+
+        It waits for the end of the try, for the time limit of a refresh at most; raises KeyError
+        for an account that is not kept.
+        """
+        kept = self._kept[name]
+        done = threading.Event()
+        with self._lock:
+            kept.waiting.append(done)
+        self._schedule.at(self._clock.now(), partial(self._refresh, kept, None))
+        done.wait(self._timeout + GRACE)
+        return self.status(name)
+
+    def look(self) -> None:
+        """Try each credential file that has changed; it takes over only if it works."""
+        for kept in self._kept.values():
+            if kept.running is None and kept.identity is not None and kept.identity.changed():
+                self._schedule.at(self._clock.now(), partial(self._rotate, kept))
+
+    # -- One try ------------------------------------------------------------------------------
+
+    def _refresh(self, kept: Kept, turn: int | None) -> None:
+        """Acquire a token; ``turn`` tells a plan that was overtaken by another, None is at once."""
+        with self._lock:
+            if turn not in (None, kept.turn):
+                return
+        attempt = self._begin(kept)
+        if attempt is not None:
+            self._try(kept, attempt, kept.identity)
+
+    def _rotate(self, kept: Kept) -> None:
+        attempt = self._begin(kept, rotating=True)
+        if attempt is not None:
+            self._try(kept, attempt, None)
+
+    def _begin(self, kept: Kept, rotating: bool = False) -> Attempt | None:
+        """One try at a time: None while another runs."""
+        with self._lock:
+            if kept.running is not None:
+                return None
+            attempt = kept.running = Attempt(self._clock.now(), rotating)
+            self._watched.append((kept, attempt))
+            first = len(self._watched) == 1
+        if first:
+            self._schedule.at(self._limit(attempt), self._watch)
+        return attempt
+
+    def _try(self, kept: Kept, attempt: Attempt, identity: Identity | None) -> None:
+        try:
+            identity = identity or self._load(kept.account)
+            token = acquire(identity, self._endpoint, self._clock)
+        except Exception as error:  # whatever a library raises, the account goes on
+            self._failed(kept, attempt, as_error(error))
+        else:
+            self._succeeded(kept, attempt, identity, token)
+
+    def _watch(self) -> None:
+        """Give up tries that do not end: one job for all of them, in the order they began."""
+        now = self._clock.now()
+        overdue = []
+        with self._lock:
+            while self._watched:
+                kept, attempt = self._watched[0]
+                if kept.running is attempt and self._limit(attempt) > now:
+                    break
+                self._watched.popleft()
+                if kept.running is attempt:
+                    overdue.append((kept, attempt))
+            following = self._watched[0][1] if self._watched else None
+        if following is not None:
+            self._schedule.at(self._limit(following), self._watch)
+        message = f"the refresh does not end, given up after {self._timeout + GRACE:g} s"
+        for kept, attempt in overdue:
+            self._failed(kept, attempt, TokenError(message, reason="timeout"))
+
+    def _limit(self, attempt: Attempt) -> float:
+        return attempt.began + self._timeout + GRACE
+
+    # -- How it ended -------------------------------------------------------------------------
+
+    def _succeeded(self, kept: Kept, attempt: Attempt, identity: Identity, token: Token) -> None:
+        with self._lock:
+            if kept.running is not attempt:
+                return
+            same = kept.has(identity, token)
+            kept.failures, kept.pause = 0, 0.0
+            kept.running, kept.slow = None, False
+            if not identity.changed():  # as long as the new file fails, it is told
+                kept.rotation_error = None
+            kept.identity, kept.token = identity, token
+            kept.refreshes += 1
+            kept.last_success = self._clock.utc()
+        self._plan(kept, token.renew_at(self._luck()))
+        if not same:
+            self._on_token(kept.account, identity, token)
+        self._wake(kept)
+        name = kept.account.name
+        _log.info("account %s: a token was acquired, it lives %.0f s", name, token.lifetime)
+        if attempt.rotating and not self._rotations[name].ended():
+            _log.warning(_ROTATED, name)
+        self._outages[name].ended()
+        self._warn_of_age(kept, identity)
+
+    def _failed(self, kept: Kept, attempt: Attempt, error: GcpError) -> None:
+        with self._lock:
+            if kept.running is not attempt:
+                return
+            kept.running = None
+            kept.failed += 1
+            if attempt.rotating:
+                kept.rotation_error = str(error)
+            else:
+                kept.failures += 1
+                kept.error, kept.error_at = error, self._clock.utc()
+                kept.slow = error.reason == "timeout"
+        if attempt.rotating:
+            self._rotation_failed(kept, error)
+        else:
+            self._plan_retry(kept, attempt, error)
+        self._wake(kept)
+
+    def _rotation_failed(self, kept: Kept, error: GcpError) -> None:
+        now = self._clock.now()
+        when = max(kept.next_at or now, now)
+        words = f"{error}; the old identity stays in use"
+        self._rotations[kept.account.name].failed(words, when - now, kind=error.kind)
+        self._plan(kept, when)
+
+    def _plan_retry(self, kept: Kept, attempt: Attempt, error: GcpError) -> None:
+        now = self._clock.now()
+        kept.pause = pause(kept.pause, kept.living_token(now), self._luck())
+        # The time that the failed try took counts: one that hung for a minute has waited.
+        wait = max(kept.pause - (now - attempt.began), min(kept.pause, FIRST_PAUSE))
+        words = f"{error}; {kept.remainder(now)}"
+        kind = f"{error.kind}, {'a' if kept.living_token(now) else 'no'} token is left"
+        self._outages[kept.account.name].failed(words, wait, kind=kind)
+        self._plan(kept, now + wait)
+
+    def _plan(self, kept: Kept, when: float) -> None:
+        with self._lock:
+            kept.turn += 1
+            kept.next_at = when
+            turn = kept.turn
+        self._schedule.at(when, partial(self._refresh, kept, turn), slow=kept.slow)
+
+    def _wake(self, kept: Kept) -> None:
+        with self._lock:
+            waiting, kept.waiting = kept.waiting, []
+        for done in waiting:
+            done.set()
+
+    # -- What the log says --------------------------------------------------------------------
+
+    def _warn_of_age(self, kept: Kept, identity: Identity) -> None:
+        age = identity.key_age(self._clock.utc())
+        limit = kept.account.key_max_age_days
+        if age is None or age <= limit:
+            return
+        now = self._clock.now()
+        if now - kept.age_told_at < DAY:
+            return
+        kept.age_told_at = now
+        _log.warning(
+            "account %s: its key file is %.0f days old, more than KeyMaxAgeDays (%d): make a new "
+            "key and replace the file, no restart is needed",
+            kept.account.name,
+            age,
+            limit,
+        )
+
+
+_ROTATED = "account %s: the changed credential file works and is in use"
+
+
+def _outage(account: str, clock: Clock) -> Outage:
+    name = f"account {account}"
+    return Outage(_log, f"{name}: no new token", f"{name}: a new token, recovered", clock)
+
+
+def _rotation(account: str, clock: Clock) -> Outage:
+    down = f"account {account}: the changed credential file does not work"
+    return Outage(_log, down, _ROTATED % account, clock)
+
+
+def acquire(identity: Identity, endpoint: Request, clock: Clock) -> Token:
+    """A new token.
+
+    Raises
+    ------
+    GcpError, GoogleAuthError
+        There was none to be had.
+    """
+    began = clock.now()
+    credentials = identity.credentials
+    credentials.refresh(endpoint)
+    value, expiry = credentials.token, credentials.expiry
+    lifetime = (expiry.replace(tzinfo=UTC) - clock.utc()).total_seconds() if expiry else 0.0
+    if not value or lifetime <= 0:
+        raise TokenError("the token that came is already dead", reason="expired")
+    # The token's life began before its answer arrived: when it was asked for is the safe side.
+    return Token(value, began + lifetime, lifetime)
+
+
+def as_error(error: Exception) -> GcpError:
+    """Any exception as one of ours; the text of a foreign one may quote what it choked on."""
+    if isinstance(error, GcpError):
+        return error
+    if isinstance(error, GoogleAuthError):
+        cause = error.args[0] if error.args else ""
+        if isinstance(cause, GcpError):
+            return cause
+        text = cause if isinstance(cause, str) else type(cause).__name__
+        return TokenError(readable(text), reason="google_auth")
+    name = type(error).__name__
+    return TokenError(f"unexpected {name} while refreshing", reason="unexpected")

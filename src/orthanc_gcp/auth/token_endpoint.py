@@ -1,0 +1,173 @@
+"""What a token endpoint answers, judged before google-auth sees it.
+
+google-auth sleeps and retries on its own, accepts tokens without an end, and tells little of what
+came back. This wrapper of the transport lets only good answers through and raises for the rest,
+so that the keeper alone decides when to try again.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from datetime import UTC
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+from google.auth.transport import Request
+
+from orthanc_gcp.clock import Clock
+from orthanc_gcp.errors import TokenError
+from orthanc_gcp.redaction import host_of, readable, secrets_of_form
+from orthanc_gcp.transport.request import Answer, Transport
+
+__all__ = ["TOLERATED_SKEW", "TokenEndpoint", "clock_offset", "google_error"]
+
+# Google's tokens live 12 hours at most; more than a day is somebody else's answer.
+LONGEST_LIFETIME = 86400
+TOLERATED_SKEW = 60
+
+
+class TokenEndpoint(Request):
+    """A transport that only returns usable answers to what credentials ask.
+
+    Those are tokens (RFC 6749 §5.1, RFC 8693 §2.2), the tokens of the IAM Credentials API, and
+    what stands before them: the metadata server, and sources of subject tokens.
+    """
+
+    def __init__(self, transport: Transport, clock: Clock) -> None:
+        self._transport = transport
+        self._clock = clock
+
+    def __call__(
+        self,
+        url: str,
+        method: str = "GET",
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout: float | None = None,
+        **kwargs: Any,
+    ) -> Answer:
+        """Ask.
+
+        Raises
+        ------
+        TokenError
+            The other side refused (RFC 6749 §5.2), or its answer is not what was asked for.
+        """
+        answer = self._transport(url, method, body, headers, timeout, **kwargs)
+        who = host_of(url)
+        if answer.status != 200:
+            raise self._refusal(url, answer, secrets_of_form(body))
+        if method == "POST":
+            judge = _iam_fault if url.endswith(":generateAccessToken") else _token_fault
+            fault = judge(answer, _fields(answer))
+            if fault:
+                reason, words = fault
+                message = f"{who} answered 200 but {words}"
+                raise TokenError(message, reason=reason, status=200, url=url)
+        return answer
+
+    def _refusal(self, url: str, answer: Answer, secrets: list[str]) -> TokenError:
+        error, description = google_error(answer)
+        skew = _skew_in_words(clock_offset(answer, self._clock))
+        if not error:
+            words = f"{answer.status} without an OAuth2 error, but {_kind(answer)}"
+        else:
+            detail = f": {description}" if description else ""
+            words = f"{answer.status} {readable(error + detail, secrets)}"
+        return TokenError(
+            f"{host_of(url)} answered {words}{skew}",
+            reason=error or f"http_{answer.status}",
+            status=answer.status,
+            url=url,
+        )
+
+
+def google_error(answer: Answer) -> tuple[str, str]:
+    """Code and description of an OAuth2 error or of Google's JSON envelope; empty if neither."""
+    fields = _fields(answer)
+    error, description = fields.get("error"), fields.get("error_description")
+    if isinstance(error, dict):
+        description, error = error.get("message"), error.get("status")
+    return (
+        error if isinstance(error, str) else "",
+        description if isinstance(description, str) else "",
+    )
+
+
+def clock_offset(answer: Answer, clock: Clock) -> float | None:
+    """Seconds that this machine's clock is ahead of the one of the server that answered."""
+    try:
+        date = parsedate_to_datetime(answer.headers.get("Date", ""))
+    except ValueError:
+        return None
+    theirs = date if date.tzinfo else date.replace(tzinfo=UTC)
+    return (clock.utc() - theirs).total_seconds()
+
+
+def _skew_in_words(ahead: float | None) -> str:
+    if ahead is None or abs(ahead) <= TOLERATED_SKEW:
+        return ""
+    where = "ahead of" if ahead > 0 else "behind"
+    return (
+        f"; this machine's clock is {abs(ahead):.0f} s {where} the server's: "
+        "correct it, for instance with NTP"
+    )
+
+
+def _fields(answer: Answer) -> dict[str, Any]:
+    try:
+        fields = json.loads(answer.data)
+    except (ValueError, RecursionError):
+        return {}
+    return fields if isinstance(fields, dict) else {}
+
+
+def _token_fault(answer: Answer, fields: dict[str, Any]) -> tuple[str, str] | None:
+    """What makes a token answer unusable: a reason for programs, and words."""
+    if not fields:
+        return "not_json", f"with {_kind(answer)} instead of a token"
+    if fields.get("access_token") is None and "id_token" in fields:
+        return "id_token", "with an ID token only, are the Scopes those of a Google API?"
+    fault = _value_fault(fields.get("access_token"), "access_token")
+    lifetime = _number(fields.get("expires_in"))
+    if not fault and (lifetime is None or not 0 < lifetime <= LONGEST_LIFETIME):
+        expected = f"a number of seconds from 1 to {LONGEST_LIFETIME}"
+        return "expires_in", f"its expires_in is missing or is not {expected}"
+    return fault
+
+
+def _iam_fault(answer: Answer, fields: dict[str, Any]) -> tuple[str, str] | None:
+    """The same for ``generateAccessToken``."""
+    if not fields:
+        return "not_json", f"with {_kind(answer)} instead of a token"
+    if not isinstance(fields.get("expireTime"), str):
+        return "expire_time", "its expireTime is missing or is not a string"
+    return _value_fault(fields.get("accessToken"), "accessToken")
+
+
+def _value_fault(token: Any, name: str) -> tuple[str, str] | None:
+    if not isinstance(token, str) or not token:
+        return "access_token", f"its {name} is missing, empty or not a string"
+    if not (token.isascii() and token.isprintable() and " " not in token):
+        return "access_token", f"its {name} has characters that no HTTP header may carry"
+    return None
+
+
+def _number(value: Any) -> float | None:
+    """Seconds; a string of digits counts too, some endpoints send it."""
+    if isinstance(value, str) and value.isdecimal() and len(value) <= 10:
+        return int(value)
+    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+        return value
+    return None
+
+
+def _kind(answer: Answer) -> str:
+    if not answer.data:
+        return "an empty body"
+    kind = answer.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    if kind == "text/html" or answer.data.lstrip()[:1] == b"<":
+        return "a web page (a captive portal, or a proxy that wants a login?)"
+    return f"something that is not a JSON object ({readable(kind) or 'no content type'})"

@@ -1,0 +1,92 @@
+"""What a worker asks its stores with: the same keeper as in Orthanc, without its publisher."""
+
+from __future__ import annotations
+
+import threading
+from functools import partial
+
+from orthanc_gcp.auth.credentials import loading
+from orthanc_gcp.auth.credentials.loading import Identity
+from orthanc_gcp.auth.refresher import Keeper
+from orthanc_gcp.auth.scheduler import Schedule
+from orthanc_gcp.auth.token import Token
+from orthanc_gcp.auth.token_endpoint import TokenEndpoint
+from orthanc_gcp.clock import Clock
+from orthanc_gcp.configuration import Account, Settings
+from orthanc_gcp.errors import StoreError
+from orthanc_gcp.transport.authorization import Authorization
+from orthanc_gcp.transport.request import transport
+
+__all__ = ["TokenSource"]
+
+_FIRST_WITHIN = 10.0
+_RENEW_AT_MOST_EVERY = 2.0
+
+
+class TokenSource:
+    """The newest access token of each account, and the project that it bills."""
+
+    def __init__(self, settings: Settings, clock: Clock) -> None:
+        self._clock, self._settings = clock, settings
+        self._schedule = Schedule(clock)
+        self._lock = threading.Condition()
+        self._newest: dict[str, Authorization] = {}
+        self._renewed: dict[str, float] = {}
+        self._keeper = Keeper(
+            settings.accounts,
+            load=partial(loading.load, settings=settings),
+            endpoint=TokenEndpoint(transport(settings, clock), clock),
+            on_token=self._take,
+            schedule=self._schedule,
+            clock=clock,
+            timeout=settings.timeout,
+        )
+
+    def start(self) -> None:
+        """Acquire the first tokens, and keep them fresh."""
+        self._keeper.start()
+        self._schedule.start()
+        self._schedule.at(self._clock.now() + self._settings.refresh_interval, self._look)
+
+    def stop(self) -> None:
+        """Renew nothing any more."""
+        self._schedule.stop()
+
+    def authorization(self, account: str) -> Authorization:
+        """What the next request to an account's store carries.
+
+        Raises
+        ------
+        StoreError
+            There is no token; the words say why.
+        """
+        with self._lock:
+            self._lock.wait_for(lambda: account in self._newest, _FIRST_WITHIN)
+            if account in self._newest:
+                return self._newest[account]
+        error = self._keeper.status(account)["LastError"] or {}
+        words = error.get("Message", "it has not been acquired yet")
+        raise StoreError(f"no access token: {words}", reason="no_token", retryable=True)
+
+    def renew(self, account: str) -> None:
+        """The store refused the token: acquire another, once for all who say so."""
+        now = self._clock.now()
+        with self._lock:
+            if now - self._renewed.get(account, float("-inf")) < _RENEW_AT_MOST_EVERY:
+                return
+            self._renewed[account] = now
+        self._keeper.refresh(account)
+
+    def identity(self, account: str) -> str | None:
+        """In whose name an account sends, as far as it is known."""
+        identity = self._keeper.status(account)["Identity"]
+        return None if identity is None else str(identity)
+
+    def _take(self, account: Account, identity: Identity, token: Token) -> None:
+        with self._lock:
+            self._newest[account.name] = Authorization(token.value, identity.quota_project)
+            self._lock.notify_all()
+
+    def _look(self) -> None:
+        self._schedule.at(self._clock.now() + self._settings.refresh_interval, self._look)
+        self._keeper.look()

@@ -1,0 +1,188 @@
+"""``orthanc-gcp verify``: the ledger against the store as it is now."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from orthanc_gcp.clock import SystemClock
+from orthanc_gcp.commands.arguments import AsJson, Config, fail, settings_of
+from orthanc_gcp.commands.formatting import count
+from orthanc_gcp.commands.ledger_access import opened, the_account
+from orthanc_gcp.configuration import Account, Settings
+from orthanc_gcp.errors import StoreError
+
+if TYPE_CHECKING:
+    from orthanc_gcp.auth.token_source import TokenSource
+    from orthanc_gcp.custody.verification.audit import Comparison, Findings, Shelf
+    from orthanc_gcp.ledger.ledger import Ledger
+
+__all__ = ["verify"]
+
+_DATES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"]
+
+
+def verify(
+    config: Config,
+    study: Annotated[str | None, typer.Option(help="Only this Study Instance UID.")] = None,
+    since: Annotated[
+        datetime | None,
+        typer.Option(
+            formats=_DATES, help="Only studies with instances received from then on, in UTC."
+        ),
+    ] = None,
+    until: Annotated[
+        datetime | None,
+        typer.Option(
+            formats=_DATES, help="Only studies with instances received before then, in UTC."
+        ),
+    ] = None,
+    account: Annotated[str | None, typer.Option(help="Only at this account.")] = None,
+    contents: Annotated[
+        bool, typer.Option("--bytes", help="Read all instances and compare their SHA-256, too.")
+    ] = False,
+    send_again: Annotated[
+        bool, typer.Option("--send-again", help="Have the worker send what is missing.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Compare what the ledger says the stores have with what they have now.
+
+    The exit code is 0 when there is no difference, 1 when there is one, and 2 when a store could
+    not be asked.
+    """
+    settings = settings_of([config])
+    accounts = [one for one in settings.accounts if account in (None, one.name)]
+    the_account(account, [one.name for one in settings.accounts])
+    with opened(settings) as ledger:
+        from orthanc_gcp.ledger.selection import Selection
+
+        selection = Selection(account, study=study, since=_seconds(since), until=_seconds(until))
+        report = _Report(as_json=as_json)
+        with _comparison(settings, accounts, ledger, contents=contents) as comparison:
+            for name, uid in comparison.studies(selection):
+                if name not in [one.name for one in accounts]:
+                    report.errors[name] = "the configuration has no such account"
+                if name in report.errors:
+                    continue
+                try:
+                    found = comparison.compare(name, uid)
+                except StoreError as error:
+                    report.errors[name] = str(error)
+                else:
+                    report.add(found, ledger.send_lost(found.missing) if send_again else 0)
+    if study and not report.studies and not report.errors:
+        fail(f"the ledger knows of no study {study}")
+    report.end()
+    raise typer.Exit(2 if report.errors else 1 if report.differing else 0)
+
+
+class _Report:
+    """Prints each difference when it is found, and the sum of it at the end."""
+
+    def __init__(self, *, as_json: bool) -> None:
+        self._as_json = as_json
+        self.errors: dict[str, str] = {}
+        self.studies = self.differing = self.instances = self.bytes = self.again = 0
+
+    def add(self, found: Findings, again: int) -> None:
+        """A study was compared."""
+        self.studies += 1
+        self.instances += found.compared
+        self.bytes += found.size
+        self.again += again
+        if found.differ:
+            if self._as_json:
+                typer.echo("," if self.differing else '{"Studies": [')
+                typer.echo(json.dumps(found.as_json(), indent=2), nl=False)
+            else:
+                typer.echo("\n".join(_lines(found)))
+            self.differing += 1
+
+    def end(self) -> None:
+        """All were."""
+        told = {
+            "Compared": {
+                "Studies": self.studies,
+                "Instances": self.instances,
+                "Bytes": self.bytes,
+            },
+            "Differing": self.differing,
+            "SentAgain": self.again,
+            "Errors": self.errors,
+        }
+        if self._as_json:
+            head = "\n], " if self.differing else '{"Studies": [], '
+            typer.echo(head + json.dumps(told, indent=2)[1:].lstrip())
+            return
+        for account, error in self.errors.items():
+            typer.echo(f"account {account} was not compared to the end: {error}", err=True)
+        if self.again:
+            typer.echo(f"queued again: {count(self.again, 'instance')}")
+        compared = (count(self.studies, "study"), count(self.instances, "instance"))
+        difference = f"differences in {count(self.differing, 'study')}"
+        typer.echo(
+            f"compared {', '.join(compared)}, {self.bytes:,} bytes: "
+            f"{difference if self.differing else 'no difference'}"
+        )
+
+
+def _lines(found: Findings) -> Iterator[str]:
+    yield f"account {found.account}, study {found.study}:"
+    for row in found.missing:
+        yield f"  missing    {row.instance}"
+    for row, theirs in found.different:
+        yield f"  different  {row.instance}  sent SHA-256 {row.digest}, the store has {theirs}"
+    for uid in found.extra:
+        yield f"  extra      {uid}  the ledger does not know it"
+
+
+@contextmanager
+def _comparison(
+    settings: Settings, accounts: list[Account], ledger: Ledger, *, contents: bool
+) -> Iterator[Comparison]:
+    """A comparison with tokens of its own."""
+    from orthanc_gcp.auth.token_source import TokenSource
+    from orthanc_gcp.custody.verification.audit import Comparison
+
+    tokens = TokenSource(replace(settings, accounts=tuple(accounts)), SystemClock())
+    shelves = {one.name: _shelf(settings, one, tokens, ledger) for one in accounts}
+    tokens.start()
+    try:
+        yield Comparison(ledger, shelves, tokens, time.sleep, contents=contents)
+    finally:
+        tokens.stop()
+
+
+def _shelf(settings: Settings, account: Account, tokens: TokenSource, ledger: Ledger) -> Shelf:
+    from orthanc_gcp.custody.destinations.rate_limit import Allowance
+    from orthanc_gcp.custody.verification.audit import READERS, Shelf
+    from orthanc_gcp.dicomweb import of_account
+
+    store = of_account(settings, account, tokens.authorization)
+    request: Callable[[], None] = _free
+    if account.max_requests_per_minute:
+        name, rate = f"{account.name}:requests", account.max_requests_per_minute / 60
+        allowance = Allowance(ledger, name, rate, _sleep)
+        request = lambda: allowance.take(1)  # noqa: E731
+    return Shelf(store, request, min(READERS, account.max_connections))
+
+
+def _sleep(seconds: float) -> bool:
+    time.sleep(seconds)
+    return False
+
+
+def _free() -> None:
+    """There is no cap on requests."""
+
+
+def _seconds(moment: datetime | None) -> float | None:
+    return None if moment is None else moment.replace(tzinfo=UTC).timestamp()

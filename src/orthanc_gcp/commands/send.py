@@ -1,0 +1,114 @@
+"""``orthanc-gcp send``: on demand, and what the rules would do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from orthanc_gcp.commands.arguments import Config, fail, orthanc_of, orthanc_option, settings_of
+from orthanc_gcp.commands.formatting import count
+from orthanc_gcp.commands.ledger_access import opened, the_account
+from orthanc_gcp.configuration import SendRule, Settings
+from orthanc_gcp.errors import PublicationError
+
+if TYPE_CHECKING:
+    from orthanc_gcp.custody.intake.dry_run import Forecast
+    from orthanc_gcp.orthanc.resources import Archive
+
+__all__ = ["send"]
+
+
+def send(
+    config: Config,
+    resources: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[RESOURCE]...",
+            help="Orthanc's identifiers of patients, studies, series or instances.",
+        ),
+    ] = None,
+    to: Annotated[str | None, typer.Option(metavar="ACCOUNT", help="Where to send.")] = None,
+    orthanc: Annotated[str | None, orthanc_option("send")] = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Send nothing: tell what the rules would send of these resources, or of all that "
+            "Orthanc has.",
+        ),
+    ] = False,
+) -> None:
+    """Have the worker send what Orthanc has, before what it backfills and after what comes in."""
+    settings = settings_of([config])
+    if to in settings.rejected:
+        fail(settings.rejections[to])
+    the_account(to, [one.name for one in settings.accounts])
+    for resource in resources or []:
+        if not resource.replace("-", "").isalnum():
+            fail(f"Orthanc has no resource {resource}: expected its own identifiers, not UIDs")
+    try:
+        if dry_run:
+            _dry_run(settings, _archive(settings, orthanc), to, resources)
+        elif to and resources:
+            _send(settings, orthanc, to, resources)
+        else:
+            fail("name resources, and an account by --to; or ask for a --dry-run")
+    except KeyError as error:
+        fail(f"Orthanc has no resource {error.args[0]}")
+    except PublicationError as error:
+        fail(str(error))
+
+
+def _send(settings: Settings, orthanc: str | None, account: str, resources: list[str]) -> None:
+    with opened(settings) as ledger:
+        from orthanc_gcp.custody.intake.on_demand import demand
+        from orthanc_gcp.ledger.workers import living
+
+        queued = demand(ledger, _archive(settings, orthanc), account, resources)
+        later = "" if living(ledger.engine) else ", they are sent as soon as a worker runs"
+    typer.echo(f"queued for {account}: {count(queued, 'instance')}{later}")
+
+
+def _archive(settings: Settings, orthanc: str | None) -> Archive:
+    from orthanc_gcp.orthanc.resources import Archive
+
+    return Archive(orthanc_of(settings, orthanc, "send"), settings.storage_folder)
+
+
+def _dry_run(
+    settings: Settings, archive: Archive, to: str | None, resources: list[str] | None
+) -> None:
+    from orthanc_gcp.custody.intake.dry_run import conditions, forecast
+
+    if settings.rule_problems and not to:
+        # What a rule with a mistake in it was meant to send can only be guessed.
+        fail("\n".join(map(str, settings.rule_problems)))
+    rules = (SendRule(to=to),) if to else settings.rules
+    *told, rest = forecast(archive, rules, resources)
+    for each, rule in zip(told, rules, strict=True):
+        _print(f"to {rule.to} ({conditions(rule)})", each)
+        if rule.to in settings.rejections:
+            typer.echo(f"  waits until this is mended: {settings.rejections[rule.to]}")
+    _print("to nobody", rest)
+    if rest.instances:
+        for line in _reasons(told, rules):
+            typer.echo(f"  {line}")
+    for problem in settings.sending_problems:
+        typer.echo(f"nothing is sent until this is mended: {problem}")
+
+
+def _print(where: str, told: Forecast) -> None:
+    typer.echo(f"{where}: {count(told.instances, 'instance')}, {told.bytes:,} bytes")
+    for study in told.examples:
+        typer.echo(f"  such as study {study}")
+
+
+def _reasons(told: Sequence[Forecast], rules: Sequence[SendRule]) -> Iterator[str]:
+    """Why nobody gets the rest."""
+    if not rules:
+        yield 'there is no rule: "Send" of the configuration is empty'
+    for number, (each, rule) in enumerate(zip(told, rules, strict=True)):
+        missed = ", ".join(f"{name} {times:,}" for name, times in each.missed.most_common())
+        yield f"Send[{number}], to {rule.to}: not met are {missed}"

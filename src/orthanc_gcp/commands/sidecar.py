@@ -1,0 +1,36 @@
+"""The command ``orthanc-gcp sidecar``."""
+
+from __future__ import annotations
+
+import logging
+import signal
+from typing import Annotated
+
+from orthanc_gcp.commands.arguments import (
+    Configs,
+    need_an_account,
+    orthanc_of,
+    orthanc_option,
+    settings_of,
+)
+
+__all__ = ["sidecar"]
+
+
+def sidecar(
+    config: Configs, orthanc: Annotated[str | None, orthanc_option("sidecar")] = None
+) -> None:
+    """Keep the DICOMweb servers of an Orthanc without the Python plugin right, over its REST API.
+
+    Runs until it is stopped; waits for an Orthanc that is not up, and survives its restarts.
+    """
+    from orthanc_gcp.connector.sidecar import Sidecar
+
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.WARNING)
+    logging.getLogger("orthanc_gcp").setLevel(logging.INFO)
+    settings = settings_of(config)
+    need_an_account(settings)
+    running = Sidecar(settings, orthanc_of(settings, orthanc, "sidecar"))
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: running.stop())
+    running.run()

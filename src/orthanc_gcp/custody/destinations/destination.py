@@ -1,0 +1,29 @@
+"""An account as a place to send to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from orthanc_gcp.custody.destinations.congestion import Pace
+from orthanc_gcp.dicomweb import DicomStore
+from orthanc_gcp.ledger.schema import Urgency
+
+__all__ = ["Destination"]
+
+
+@dataclass(frozen=True)
+class Destination:
+    """An account as a place to send to: its store, its pace and its caps."""
+
+    account: str
+    store: DicomStore
+    upsert: DicomStore
+    """The same store by a version of the API that can replace instances."""
+    pace: Pace
+    replaces: bool
+    verify: str
+    takers: Callable[[Urgency], Sequence[Callable[[int], None]]]
+    """Rate caps on bytes, one set for each request, by the urgency of all that it carries."""
+    request: Callable[[], None]
+    """Waits for its turn under the cap on requests."""

@@ -1,0 +1,206 @@
+"""What a backfill has still to do, kept in the ledger: it goes on where it was."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from enum import StrEnum
+from typing import Any
+
+import sqlalchemy as sql
+
+from orthanc_gcp.ledger.ledger import UNSETTLED, Ledger
+from orthanc_gcp.ledger.schema import State, Urgency, backlog, transfers
+
+__all__ = ["UNSENT", "Amount", "Backlog", "Run", "Stage"]
+
+UNSENT = tuple(state for state in UNSETTLED if state != State.ACKNOWLEDGED)
+_PORTION = 300
+
+# A literal lets the database see that the index over these rows serves.
+_IS_BACKFILL = transfers.c.urgency == sql.literal(Urgency.BACKFILL.value, literal_execute=True)
+
+
+class Stage(StrEnum):
+    """How far a backfill is."""
+
+    LISTING = "Listing"  # finding out which studies there are
+    SENDING = "Sending"
+    FINISHED = "Finished"
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One backfill of an Orthanc, from its beginning to its end."""
+
+    number: int
+    stage: Stage
+    began: float
+    ended: float | None = None
+    studies: int = 0  # that were there when it began
+    recorded: int = 0  # instances that were written down, for each destination
+
+
+@dataclass(frozen=True, slots=True)
+class Amount:
+    """So many instances, and what they come to."""
+
+    instances: int = 0
+    bytes: int = 0
+
+
+class Backlog:
+    """The backfill of one Orthanc, as all workers and people see it.
+
+    Parameters
+    ----------
+    source
+        The ledger's name for the Orthanc.
+    """
+
+    def __init__(self, ledger: Ledger, source: str) -> None:
+        self._ledger, self._source = ledger, source
+        self._run, self._paused = f"backfill:{source}", f"backfill-paused:{source}"
+        self._mine = backlog.c.source == source
+
+    # -- What people say --------------------------------------------------------------------------
+
+    @property
+    def paused(self) -> bool:
+        """Whether somebody has said that nothing is to be sent for now."""
+        return bool(self._ledger.standing(self._paused))
+
+    def pause(self) -> None:
+        """Begin no more requests; those that run are finished."""
+        self._ledger.set_standing(self._paused, True)
+
+    def resume(self) -> None:
+        """Go on."""
+        self._ledger.set_standing(self._paused, False)
+
+    def restart(self) -> None:
+        """Look at all studies again; what the ledger has is not sent twice."""
+        now = self._ledger.now()
+        self._ledger.change_standing(
+            self._run,
+            lambda was: asdict(Run((was or {}).get("number", 0) + 1, Stage.LISTING, now)),
+        )
+
+    # -- How far it is ----------------------------------------------------------------------------
+
+    @property
+    def run(self) -> Run | None:
+        """The newest; None if there was never any."""
+        return _run(self._ledger.standing(self._run))
+
+    def listed(self, run: Run) -> None:
+        """All studies that are there have been added."""
+        studies = self.studies_left()
+        self._advance(run, lambda now: replace(now, stage=Stage.SENDING, studies=studies))
+
+    def finish(self, run: Run) -> None:
+        """Nothing is left to be done."""
+        ended = self._ledger.now()
+        self._advance(run, lambda now: replace(now, stage=Stage.FINISHED, ended=ended))
+
+    def _advance(self, run: Run, change: Callable[[Run], Run]) -> None:
+        """Change a run, unless somebody has begun another meanwhile."""
+
+        def changed(value: Any) -> Any:
+            now = _run(value)
+            return asdict(change(now)) if now and now.number == run.number else value
+
+        self._ledger.change_standing(self._run, changed)
+
+    # -- The studies ------------------------------------------------------------------------------
+
+    def clear(self) -> None:
+        """Forget the studies, as before they are listed again."""
+        with self._ledger.writing() as connection:
+            connection.execute(backlog.delete().where(self._mine))
+
+    def add(self, studies: Sequence[tuple[str, str]]) -> None:
+        """Put studies with their last update on the list, those that are not there yet."""
+        fresh = dict(studies)
+        with self._ledger.writing() as connection:
+            names = list(fresh)
+            for start in range(0, len(names), _PORTION):
+                chosen = backlog.c.study.in_(names[start : start + _PORTION])
+                query = sql.select(backlog.c.study).where(self._mine, chosen)
+                for study in connection.scalars(query).all():
+                    del fresh[study]
+            rows = [
+                {"source": self._source, "study": study, "updated": updated}
+                for study, updated in fresh.items()
+            ]
+            if rows:
+                connection.execute(backlog.insert(), rows)
+
+    def newest(self, limit: int) -> list[str]:
+        """The studies that come next."""
+        query = (
+            sql.select(backlog.c.study)
+            .where(self._mine)
+            .order_by(backlog.c.updated.desc(), backlog.c.study.desc())
+            .limit(limit)
+        )
+        with self._ledger.reading() as connection:
+            return list(connection.scalars(query))
+
+    def drop(self, run: Run, studies: Sequence[str], recorded: int) -> None:
+        """These studies are done; and so many more instances were written down."""
+        if studies:
+            with self._ledger.writing() as connection:
+                chosen = self._mine & backlog.c.study.in_(studies)
+                connection.execute(backlog.delete().where(chosen))
+        self._advance(run, lambda now: replace(now, recorded=now.recorded + recorded))
+
+    def studies_left(self) -> int:
+        """How many studies have still to be looked at."""
+        query = sql.select(sql.func.count()).select_from(backlog).where(self._mine)
+        with self._ledger.reading() as connection:
+            return connection.scalar(query) or 0
+
+    # -- The instances ----------------------------------------------------------------------------
+
+    def unsent(self) -> int:
+        """How many instances wait, or are being sent, as a part of the backfill."""
+        query = sql.select(sql.func.count()).where(*self._of(UNSENT))
+        with self._ledger.reading() as connection:
+            return connection.scalar(query) or 0
+
+    def unsettled(self) -> bool:
+        """Whether any instance is still to be sent, or to be confirmed."""
+        query = sql.select(transfers.c.id).where(*self._of(UNSETTLED))
+        with self._ledger.reading() as connection:
+            return connection.scalar(query.limit(1)) is not None
+
+    def amounts(self) -> dict[State, Amount]:
+        """What is in each state of all that backfills have written down."""
+        query = (
+            sql.select(transfers.c.state, sql.func.count(), sql.func.sum(transfers.c.size))
+            .where(transfers.c.source == self._source, _IS_BACKFILL)
+            .group_by(transfers.c.state)
+        )
+        with self._ledger.reading() as connection:
+            return {
+                State(state): Amount(count, int(size))
+                for state, count, size in connection.execute(query)
+            }
+
+    def confirmed_since(self, moment: float) -> Amount:
+        """What was confirmed after a moment."""
+        query = sql.select(sql.func.count(), sql.func.sum(transfers.c.size)).where(
+            *self._of((State.CONFIRMED,)), transfers.c.confirmed >= moment
+        )
+        with self._ledger.reading() as connection:
+            count, size = connection.execute(query).one()
+        return Amount(count, int(size or 0))
+
+    def _of(self, states: Iterable[State]) -> tuple[sql.ColumnElement[bool], ...]:
+        source = transfers.c.source == self._source
+        return source, _IS_BACKFILL, transfers.c.state.in_(list(states))
+
+
+def _run(value: Any) -> Run | None:
+    return Run(**{**value, "stage": Stage(value["stage"])}) if value else None

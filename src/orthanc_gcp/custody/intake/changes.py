@@ -1,0 +1,204 @@
+"""Follows Orthanc's ``/changes`` and writes into the ledger what the rules want sent."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+
+from orthanc_gcp.clock import Clock
+from orthanc_gcp.custody.intake.rules import Rules
+from orthanc_gcp.errors import PublicationError
+from orthanc_gcp.ledger.ledger import Arrival, Cursor, Ledger
+from orthanc_gcp.ledger.schema import Urgency
+from orthanc_gcp.orthanc.resources import Archive, Change, Changes
+
+__all__ = ["Follower"]
+
+_log = logging.getLogger(__name__)
+
+SWEEP_EVERY = 15.0
+COMPARE_AT_MOST_EVERY = 60.0
+MOST_ASIDE = 1000
+STABLE = ("StableSeries", "StableStudy")
+
+
+class Follower:
+    """Reads the changes of one Orthanc, from where the ledger says on.
+
+    Parameters
+    ----------
+    on_arrival
+        Called when instances were written down.
+    since
+        What Orthanc has received from then on is followed, where the ledger says nothing yet.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        archive: Archive,
+        rules: Rules,
+        clock: Clock,
+        on_arrival: Callable[[], None],
+        since: float,
+    ) -> None:
+        self._ledger, self._archive, self._rules = ledger, archive, rules
+        self._clock, self._on_arrival, self._since = clock, on_arrival, since
+        self._source = ""
+        self._cursor: Cursor | None = None
+        self._swept = float("-inf")
+        self._compared = float("-inf")
+        self._gap = False
+
+    @property
+    def source(self) -> str:
+        """The ledger's name for this Orthanc; empty until it answered for the first time."""
+        return self._source
+
+    def step(self) -> bool:
+        """Read one page of changes; whether there was something to do.
+
+        Raises
+        ------
+        PublicationError
+            Orthanc is away; nothing was lost.
+        """
+        cursor = self._cursor or self._begin()
+        # The change before is asked for again: that it is still there shows that nobody cleared.
+        page = self._archive.changes(max(0, cursor.seq - 1))
+        if page.last < cursor.seq:
+            self._start_over(cursor)
+            return True
+        news = page.last > cursor.seq
+        if news:
+            if not _continues(page, cursor.seq):
+                self._open_gap()
+            entries = [entry for entry in page.entries if entry.seq > cursor.seq]
+            self._read(cursor, entries, page.last)
+        self._tend()
+        return news
+
+    def open(self) -> str:
+        """Learn which Orthanc it is; the ledger's name for it."""
+        if not self._source:
+            self._source = self._archive.name()
+        return self._source
+
+    def _begin(self) -> Cursor:
+        source = self.open()
+        cursor = self._ledger.cursor(source)
+        if cursor is None:
+            place = self._archive.place_before(self._since)
+            cursor = self._ledger.begin(source, place, self._since)
+            _log.info("following Orthanc %s for the first time", source)
+        self._gap = self._ledger.has_gap(source)
+        self._cursor = cursor
+        return cursor
+
+    def _start_over(self, cursor: Cursor) -> None:
+        """The newest change is older than what was read: the index was replaced."""
+        _log.warning("Orthanc's changes start over (another index?): they are read from the start")
+        self._open_gap()
+        self._ledger.rewind(self._source, 0)
+        self._cursor = Cursor(0, cursor.since)
+
+    def _open_gap(self) -> None:
+        """Changes are gone that nobody has read: written down, for a crash must not hide it."""
+        if not self._gap:
+            self._ledger.open_gap(self._source)
+            self._gap = True
+
+    def _read(self, cursor: Cursor, entries: Sequence[Change], seq: int) -> None:
+        new = {entry.resource: entry.seq for entry in entries if entry.kind == "NewInstance"}
+        arrivals, unreadable = self._examine(list(new), new.get)
+        if unreadable:
+            self._put_aside(unreadable)
+        self._ledger.record(arrivals, self._source, seq)
+        self._cursor = Cursor(seq, cursor.since)
+        stable = [entry.resource for entry in entries if entry.kind in STABLE]
+        if stable:
+            self._ledger.release(stable)
+        if arrivals or stable:
+            self._on_arrival()
+
+    def _examine(
+        self, resources: Sequence[str], change: Callable[[str], int | None]
+    ) -> tuple[list[Arrival], list[str]]:
+        """What some instances make for the ledger, and those whose attributes cannot be read."""
+        arrivals: list[Arrival] = []
+        unreadable: list[str] = []
+        for description in self._archive.describe(resources):
+            number = change(description.resource) or 0
+            try:
+                arrivals += self._rules.arrivals(self._source, description, number, Urgency.LIVE)
+            except PublicationError as error:
+                if not error.status:  # nothing can be read from it just now
+                    raise
+                unreadable.append(description.resource)
+        return arrivals, unreadable
+
+    def _put_aside(self, unreadable: list[str]) -> None:
+        """Remember instances that no rule can be applied to, so that they hold up nobody."""
+        aside = list({*self._ledger.aside(self._source), *unreadable})
+        if len(aside) > MOST_ASIDE:
+            raise PublicationError("Orthanc cannot read what it has stored", reason="orthanc")
+        _log.error("Orthanc cannot read %d instances: they are tried again", len(unreadable))
+        self._ledger.put_aside(self._source, aside)
+
+    def _try_again(self) -> None:
+        aside = self._ledger.aside(self._source)
+        if not aside:
+            return
+        arrivals, unreadable = self._examine(aside, lambda _: 0)
+        self._ledger.record(arrivals)
+        self._ledger.put_aside(self._source, unreadable)
+        self._on_arrival()
+
+    def _tend(self) -> None:
+        now = self._clock.now()
+        if now - self._swept > SWEEP_EVERY:
+            self._swept = now
+            # A restarted Orthanc never tells that what it received before is stable.
+            if held := self._ledger.held(self._source):
+                self._ledger.release(self._archive.stable(held))
+                self._on_arrival()
+            self._try_again()
+        if self._gap and now - self._compared > COMPARE_AT_MOST_EVERY:
+            self._compared = now
+            self.compare()
+            self._ledger.close_gap(self._source)
+            self._gap = False
+
+    def compare(self) -> int:
+        """Find instances that the ledger lacks, as when somebody has cleared ``/changes``.
+
+        Returns how many were received since following began and had been missed.
+        """
+        cursor = self._cursor or self._begin()
+        missed = 0
+        for page in self._archive.instances():
+            unknown = set(page) - self._ledger.known(self._source, page)
+            found, unreadable = self._examine(sorted(unknown), lambda _: 0)
+            if unreadable:
+                self._put_aside(unreadable)
+            # Orthanc tells whole seconds.
+            arrivals = [arrival for arrival in found if arrival.received >= int(cursor.since)]
+            if arrivals:
+                self._ledger.record(arrivals)
+                missed += len(arrivals)
+        if missed:
+            _log.warning(
+                "%d transfers were missing in the ledger, somebody has cleared Orthanc's changes: "
+                "they are added",
+                missed,
+            )
+            self._on_arrival()
+        return missed
+
+
+def _continues(page: Changes, seq: int) -> bool:
+    """Whether a page goes on where reading has ended, with nothing between.
+
+    The last change that was read may be gone: Orthanc forgets those of what was deleted.
+    """
+    return bool(page.entries) and page.entries[0].seq in (seq, seq + 1)

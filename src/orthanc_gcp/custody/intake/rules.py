@@ -1,0 +1,124 @@
+"""Which instances go where: the rules of ``GoogleCloudPlatform.Send``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from fnmatch import fnmatchcase
+
+from orthanc_gcp.configuration import SendRule
+from orthanc_gcp.configuration.attributes import Attribute, attribute
+from orthanc_gcp.ledger.ledger import Arrival
+from orthanc_gcp.ledger.schema import Urgency
+from orthanc_gcp.orthanc.resources import Description
+
+__all__ = ["Rules", "arrival_of"]
+
+Attributes = Callable[[str, Sequence[str]], Mapping[str, str]]
+_PADDING = " \t\r\n\f\v\0"
+
+
+class Rules:
+    """Decides for each instance; several rules may send it to several accounts.
+
+    Parameters
+    ----------
+    rules
+        In the order of the configuration: for each account the first that matches counts.
+    attributes
+        Orthanc's identifier and the numbers that matter -> the attributes of an instance by
+        number, asked only when a rule names one that Orthanc does not index.
+    """
+
+    def __init__(self, rules: Sequence[SendRule], attributes: Attributes) -> None:
+        self._rules, self._attributes = rules, attributes
+
+    def __bool__(self) -> bool:
+        return bool(self._rules)
+
+    def matching(self, description: Description) -> dict[str, SendRule]:
+        """The accounts that an instance goes to, each with the rule that says so."""
+        found: dict[str, SendRule] = {}
+        for rule in self._rules:
+            if rule.to not in found and self._matches(rule, description):
+                found[rule.to] = rule
+        return found
+
+    def arrivals(
+        self, source: str, description: Description, change: int, urgency: Urgency
+    ) -> Iterator[Arrival]:
+        """The rows that an instance makes in the ledger."""
+        for account, rule in self.matching(description).items():
+            # What is stable already, as at a backfill, is not held.
+            held_for = description.parents.get(rule.level) if urgency == Urgency.LIVE else None
+            yield arrival_of(description, source, account, change, urgency, held_for)
+
+    def missed(self, rule: SendRule, description: Description) -> str:
+        """The first condition of a rule that an instance does not meet; empty if it meets all."""
+        return next((name for name, holds in self._conditions(rule, description) if not holds), "")
+
+    def _matches(self, rule: SendRule, description: Description) -> bool:
+        return not self.missed(rule, description)
+
+    def _conditions(self, rule: SendRule, description: Description) -> Iterator[tuple[str, bool]]:
+        """Each condition, the costly ones last, and whether it holds."""
+        origin = description.origin
+        yield "Modalities", _any(rule.modalities, description.tags.get("Modality", ""))
+        yield "CalledAet", _any(rule.called_aet, origin.get("CalledAET", ""))
+        yield "RemoteAet", _any(rule.remote_aet, origin.get("RemoteAET", ""))
+        named = {name: _named(name) for name in rule.tags}
+        values = self._values(list(named.values()), description)
+        for name, pattern in rule.tags.items():
+            yield f"Tags.{name}", _any((pattern,), values.get(named[name].number, ""))
+
+    def _values(self, named: Sequence[Attribute], description: Description) -> Mapping[str, str]:
+        """The values of some attributes, by number."""
+        indexed = description.tags
+        if all(one.keyword in indexed for one in named):
+            return {one.number: indexed[one.keyword] for one in named}
+        return self._attributes(description.resource, [one.number for one in named])
+
+
+def _named(name: str) -> Attribute:
+    """What a rule names; the configuration has none that does not exist."""
+    found = attribute(name)
+    if found is None:
+        raise ValueError(name)
+    return found
+
+
+def _any(patterns: Sequence[str], value: str) -> bool:
+    """Whether a value matches one of some patterns; no pattern matches all.
+
+    As in a query (DICOM PS3.4, section C.2.2.2), one of several values is enough, and blanks that
+    pad a value do not count. Only ``*`` and ``?`` are special.
+    """
+    if not patterns:
+        return True
+    values = [one.strip(_PADDING) for one in {value, *value.split("\\")}]
+    literal = [pattern.replace("[", "[[]") for pattern in patterns]
+    return any(fnmatchcase(one, pattern) for one in values for pattern in literal)
+
+
+def arrival_of(
+    description: Description,
+    source: str,
+    account: str,
+    change: int = 0,
+    urgency: Urgency = Urgency.LIVE,
+    held_for: str | None = None,
+) -> Arrival:
+    """What the ledger keeps of an instance, for one account."""
+    return Arrival(
+        account=account,
+        source=source,
+        resource=description.resource,
+        study=description.study,
+        series=description.series,
+        instance=description.instance,
+        size=description.size,
+        received=description.received,
+        file=description.file,
+        change=change,
+        urgency=urgency,
+        held_for=held_for,
+    )

@@ -1,0 +1,110 @@
+"""Tells a web address when something needs a person, and when it does not any more: once each."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from orthanc_gcp.errors import GcpError
+from orthanc_gcp.ledger.ledger import Ledger
+from orthanc_gcp.outages import Outage
+
+__all__ = ["Alarms"]
+
+FIRST_PAUSE, LONGEST_PAUSE = 5.0, 300.0
+LEASE = 60.0
+"""Seconds for which one of several workers may be telling before another tries."""
+CALM = 0.5
+"""A backlog is over below this part of the age that raised it, so that it does not flicker."""
+
+
+class Alarms:
+    """Quarantines and old backlogs of all accounts; what was told is in the ledger.
+
+    Parameters
+    ----------
+    backlog_age
+        Seconds that the oldest instance may wait to be sent.
+    post
+        Sends a JSON document; raises GcpError when it was not taken.
+    outage
+        Takes what keeps it from being taken.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        backlog_age: float,
+        post: Callable[[bytes], None],
+        outage: Outage,
+    ) -> None:
+        self._ledger, self._backlog_age, self._post = ledger, backlog_age, post
+        self._outage = outage
+        self._failures = 0
+        self._resume = float("-inf")
+
+    def look(self, overview: Iterable[Mapping[str, Any]]) -> None:
+        """Tell what has changed since it was told last."""
+        for account in overview:
+            if self._ledger.now() < self._resume:
+                return
+            told = self._ledger.standing(_name(account["Account"])) or {}
+            for alarm, raised in self._alarms(account, told).items():
+                if raised != bool(told.get(alarm)):
+                    self._tell(account, alarm, raised=raised)
+
+    def _alarms(self, account: Mapping[str, Any], told: Mapping[str, Any]) -> dict[str, bool]:
+        age = account["OldestUnsentSeconds"] or 0.0
+        limit = self._backlog_age * (CALM if told.get("Backlog") else 1)
+        return {"Quarantine": account["Quarantined"]["Instances"] > 0, "Backlog": age > limit}
+
+    def _tell(self, account: Mapping[str, Any], alarm: str, *, raised: bool) -> None:
+        name = _name(account["Account"])
+        if not self._claim(name, alarm, raised=raised):
+            return
+        try:
+            self._post(self._words(account, alarm, raised=raised))
+        except GcpError as error:
+            self._failures += 1
+            pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(self._failures - 1, 10))
+            self._resume = self._ledger.now() + pause
+            self._outage.failed(str(error), pause, kind=error.kind)
+            self._ledger.change_standing(name, lambda told: {**told, "Until": 0})
+            return
+        self._failures = 0
+        self._outage.ended()
+        self._ledger.change_standing(name, lambda told: {**told, alarm: raised, "Until": 0})
+
+    def _claim(self, name: str, alarm: str, *, raised: bool) -> bool:
+        """Whether it is for this worker to tell."""
+        now, mine = self._ledger.now(), False
+
+        def claimed(told: Any) -> Any:
+            nonlocal mine
+            told = told or {}
+            busy = now < told.get("Until", 0) <= now + LEASE
+            mine = not busy and bool(told.get(alarm)) != raised
+            return {**told, "Until": now + LEASE} if mine else told
+
+        self._ledger.change_standing(name, claimed)
+        return mine
+
+    def _words(self, account: Mapping[str, Any], alarm: str, *, raised: bool) -> bytes:
+        """What is sent: counts and times, nothing of a patient or an instance."""
+        now = datetime.fromtimestamp(self._ledger.now(), UTC)
+        document = {
+            "Account": account["Account"],
+            "Alarm": alarm,
+            "Raised": raised,
+            "Time": now.isoformat(timespec="milliseconds"),
+            "QuarantinedInstances": account["Quarantined"]["Instances"],
+            "WaitingInstances": account["Waiting"]["Instances"],
+            "OldestUnsentSeconds": account["OldestUnsentSeconds"],
+        }
+        return json.dumps(document).encode()
+
+
+def _name(account: str) -> str:
+    return f"alarms:{account}"

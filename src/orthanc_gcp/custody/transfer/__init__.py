@@ -1,0 +1,1 @@
+"""From the ledger to a DICOM store: batches, and what becomes of each instance."""

@@ -1,0 +1,161 @@
+"""Decides what is sent when: makes batches of what waits, as fast as each account's pace allows."""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from collections.abc import Callable, Collection, Mapping
+
+from orthanc_gcp.clock import Clock
+from orthanc_gcp.custody.destinations.destination import Destination
+from orthanc_gcp.custody.transfer.workflows import Workflows
+from orthanc_gcp.ledger.ledger import Ledger
+from orthanc_gcp.ledger.schema import Urgency
+
+__all__ = ["Dispatcher"]
+
+_log = logging.getLogger(__name__)
+
+LOOK_EVERY = 0.5
+SWEEP_EVERY = 10.0
+HOUSEKEEP_EVERY = 30.0
+BACKFILL_LASTS = 2.0
+"""Seconds that a request of a capped backfill may take: the connections are not lent for long."""
+
+
+class Dispatcher:
+    """Starts the workflows of one worker.
+
+    Parameters
+    ----------
+    source
+        The ledger's name for the Orthanc that can be read from; empty until it is known.
+    allowed
+        Account -> what may be sent to it now: nothing while it is paused.
+    give_up_after
+        Account -> seconds after which what was not sent goes to quarantine; None for never.
+    backfill_rate
+        Bytes a second that a backfill is capped to; None for no cap.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        destinations: Mapping[str, Destination],
+        workflows: Workflows,
+        worker: str,
+        clock: Clock,
+        source: Callable[[], str],
+        allowed: Callable[[str], Collection[Urgency]],
+        give_up_after: Mapping[str, float | None],
+        backfill_rate: int | None = None,
+    ) -> None:
+        self._ledger, self._destinations, self._workflows = ledger, destinations, workflows
+        self._worker, self._clock, self._allowed = worker, clock, allowed
+        self._source, self._give_up_after = source, give_up_after
+        self._backfill_rate = backfill_rate
+        self._looked = self._swept = self._kept = float("-inf")
+        self._unattended: set[str] = set()
+        self._ahead = float("inf")
+
+    def step(self) -> bool:
+        """Start what can be started; whether something was."""
+        now = self._clock.now()
+        look, sweep = now - self._looked > LOOK_EVERY, now - self._swept > SWEEP_EVERY
+        if look:
+            self._looked = now
+            self._mind_the_clock(now)
+        if sweep:
+            self._swept = now
+            self._attend()
+        started = False
+        for destination in self._destinations.values():
+            if look:
+                self._look(destination)
+            started |= self._send(destination)
+        if now - self._kept > HOUSEKEEP_EVERY:
+            self._kept = now
+            self._housekeep()
+        return started
+
+    def _send(self, destination: Destination) -> bool:
+        urgencies, window = self._allowed(destination.account), destination.pace.window
+        if not urgencies or not window:
+            return False
+        size = destination.pace.bytes
+        live = [urgency for urgency in urgencies if urgency != Urgency.BACKFILL]
+        most = destination.pace.most
+        started = self._start(destination, live, window, most, size)
+        if Urgency.BACKFILL in urgencies:
+            # It never has all connections: what arrives meanwhile finds one that is free.
+            if self._backfill_rate is not None:
+                size = min(size, int(self._backfill_rate * BACKFILL_LASTS))
+            lent = _lent(window), _lent(most)
+            started |= self._start(destination, [Urgency.BACKFILL], *lent, size)
+        return started
+
+    def _start(
+        self,
+        destination: Destination,
+        urgencies: Collection[Urgency],
+        most: int,
+        of_all: int,
+        size: int,
+    ) -> bool:
+        """Start batches until so many run here, or with all workers; or nothing waits."""
+        account, source, started = destination.account, self._source(), False
+        while source and urgencies and self._workflows.sending(account) < most:
+            batch = f"batch-{uuid.uuid4().hex}"
+            claimed = self._ledger.claim(
+                account,
+                source,
+                batch,
+                self._worker,
+                most_instances=destination.pace.instances,
+                most_bytes=size,
+                most_batches=of_all,
+                urgencies=urgencies,
+            )
+            if not claimed:
+                break
+            self._workflows.transfer(account, batch)
+            started = True
+        return started
+
+    def _look(self, destination: Destination) -> None:
+        if destination.pace.pause:
+            return
+        self._ledger.wake(destination.account)
+        series = self._ledger.due_for_a_look(destination.account)
+        if series:
+            self._workflows.look(destination.account, series)
+
+    def _mind_the_clock(self, now: float) -> None:
+        """When the wall clock was set back, nothing is to wait until it is the old time again.
+
+        Whether that happened before this worker started is not known.
+        """
+        ahead = self._ledger.now() - now
+        if ahead < self._ahead - 1:
+            self._ledger.hasten()
+        self._ahead = ahead
+
+    def _attend(self) -> None:
+        """Instances whose batch nobody carries, for two sweeps, wait again."""
+        active = self._workflows.active()
+        unattended = set(self._ledger.lost_batches(self._worker)) - active
+        for batch in unattended & self._unattended:
+            _log.warning("a batch was left behind: what it held waits again")
+            self._ledger.reclaim(batch)
+        self._unattended = unattended
+
+    def _housekeep(self) -> None:
+        self._workflows.forget()
+        for account, seconds in self._give_up_after.items():
+            if seconds is not None:
+                self._ledger.give_up(account, self._source(), self._ledger.now() - seconds)
+
+
+def _lent(connections: int) -> int:
+    """How many of some connections a backfill may have."""
+    return max(1, connections - max(1, connections // 4))

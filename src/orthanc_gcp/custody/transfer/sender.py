@@ -1,0 +1,338 @@
+"""Carries one batch to the store, and writes down what the store says of each instance."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import random
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
+
+from orthanc_gcp.auth.token_source import TokenSource
+from orthanc_gcp.backoff import row_pause
+from orthanc_gcp.clock import Clock
+from orthanc_gcp.custody.destinations.destination import Destination
+from orthanc_gcp.custody.verification.conflict import Difference, differences
+from orthanc_gcp.dicomweb import Outcome, Part, PartError, Result, Stored, StoreError
+from orthanc_gcp.errors import GcpError, PublicationError
+from orthanc_gcp.ledger.ledger import Ledger, Transfer, Verdict
+from orthanc_gcp.ledger.schema import State, Urgency
+from orthanc_gcp.orthanc.resources import Archive
+
+__all__ = ["Carrier"]
+
+_log = logging.getLogger(__name__)
+
+BISECT_AFTER = 3
+"""Attempts after which instances that fail together are sent apart, to find the one at fault."""
+PATIENCE_WITH_UNKNOWN = 4
+"""Attempts of an instance alone that the store refuses without a reason that is known."""
+
+
+class Carrier:
+    """Sends batches; one object serves all threads of a worker.
+
+    Parameters
+    ----------
+    orthanc_away
+        Told when Orthanc cannot be read from, and how many seconds later it is tried again.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        archive: Archive,
+        destinations: Mapping[str, Destination],
+        tokens: TokenSource,
+        worker: str,
+        clock: Clock,
+        stopping: Callable[[], bool],
+        orthanc_away: Callable[[GcpError, float], None],
+        luck: Callable[[], float] = random.random,
+    ) -> None:
+        self._worker, self._orthanc_away = worker, orthanc_away
+        self._ledger, self._archive, self._destinations = ledger, archive, destinations
+        self._tokens, self._clock, self._stopping, self._luck = tokens, clock, stopping, luck
+
+    def carry(self, batch: str) -> tuple[str, list[str]]:
+        """Send what a batch holds; the account, and the series that were acknowledged.
+
+        Sending again what was sent already is harmless: the store takes it as identical.
+        """
+        transfers = self._ledger.batch(batch)
+        if not transfers:
+            return "", []
+        if transfers[0].worker != self._worker:
+            self._ledger.take(batch, self._worker)
+        account = transfers[0].account
+        destination = self._destinations.get(account)
+        if destination is None:
+            words = f"the configuration has no account {account} any more"
+            self._ledger.settle(
+                batch,
+                [Verdict(row.id, State.QUARANTINED, "no_account", words) for row in transfers],
+            )
+            return account, []
+        verdicts = self._send(destination, transfers)
+        self._ledger.settle(batch, verdicts, self._tokens.identity(account))
+        acknowledged = {verdict.id for verdict in verdicts if verdict.state == State.ACKNOWLEDGED}
+        return account, list({row.series: 0 for row in transfers if row.id in acknowledged})
+
+    def _send(self, destination: Destination, transfers: list[Transfer]) -> list[Verdict]:
+        digests: dict[str, str] = {}
+        parts = [self._part(transfer, digests) for transfer in transfers]
+        replaces = transfers[0].replace
+        client = destination.upsert if replaces else destination.store
+        takers = destination.takers(Urgency(transfers[0].urgency))
+        held_back = 0.0
+
+        def throttle(count: int) -> None:
+            nonlocal held_back
+            before = self._clock.now()
+            for take in takers:
+                take(count)
+            held_back += self._clock.now() - before
+
+        began = self._clock.now()
+        try:
+            destination.request()
+            stored = client.store(
+                parts,
+                replace=replaces,
+                throttle=throttle if takers else None,
+                stop=self._stopping,
+            )
+        except PartError as error:
+            return self._without(transfers, error)
+        except StoreError as error:
+            return self._refused(destination, transfers, error)
+        size = sum(transfer.size for transfer in transfers)
+        # What a cap takes is no slowness of the store.
+        seconds = self._clock.now() - began - held_back
+        destination.pace.succeeded(len(transfers), size, seconds, began)
+        return self._judge(destination, transfers, stored, digests)
+
+    def _part(self, transfer: Transfer, digests: dict[str, str]) -> Part:
+        def read() -> AbstractContextManager[Iterator[bytes]]:
+            source = self._archive.read(transfer.resource, transfer.file, transfer.size)
+            return _hashed(source, transfer.resource, digests)
+
+        return Part(transfer.study, transfer.series, transfer.instance, transfer.size, read)
+
+    # -- The answer of the store ----------------------------------------------------------------
+
+    def _judge(
+        self,
+        destination: Destination,
+        transfers: list[Transfer],
+        stored: Stored,
+        digests: Mapping[str, str],
+    ) -> list[Verdict]:
+        return [
+            self._verdict(
+                destination, row, stored.outcomes[row.instance], digests.get(row.resource)
+            )
+            for row in transfers
+        ]
+
+    def _verdict(
+        self, destination: Destination, row: Transfer, result: Result, digest: str | None
+    ) -> Verdict:
+        if result.outcome is Outcome.STORED and digest is not None:
+            if row.replace:
+                self._tell(row, "replaced", f"by the upsert of version v1beta1, SHA-256 {digest}")
+            return Verdict(
+                row.id,
+                State.ACKNOWLEDGED,
+                digest=digest,
+                attempts=row.attempts + 1,
+                replace=row.replace,
+            )
+        if result.outcome is Outcome.CONFLICT and digest is not None:
+            return self._conflict(destination, row, digest)
+        if result.outcome is Outcome.INVALID:
+            return self._quarantined(row, "invalid", result.reason, digest)
+        unknown = result.outcome is Outcome.OTHER and row.company == 1
+        if unknown and row.attempts + 1 >= PATIENCE_WITH_UNKNOWN:
+            return self._quarantined(row, "refused", result.reason, digest)
+        return self._delayed(row, str(result.outcome), result.reason, alone=True)
+
+    def _conflict(self, destination: Destination, row: Transfer, digest: str) -> Verdict:
+        """The store says that it has other bytes: see for ourselves."""
+        try:
+            difference = differences(destination.store, self._archive, row, digest)
+        except (StoreError, PublicationError) as error:
+            return self._delayed(row, "conflict", f"the difference cannot be seen: {error}")
+        if difference is Difference.NONE:
+            return Verdict(row.id, State.ACKNOWLEDGED, digest=digest, attempts=row.attempts + 1)
+        if not destination.replaces or row.replace:
+            return self._quarantined(row, "conflict", difference.words, digest)
+        self._tell(row, "replacing", difference.words)
+        return Verdict(
+            row.id,
+            State.WAITING,
+            "replacing",
+            difference.words,
+            attempts=row.attempts + 1,
+            replace=True,
+        )
+
+    # -- No answer about instances --------------------------------------------------------------
+
+    def _without(self, transfers: list[Transfer], error: PartError) -> list[Verdict]:
+        """One instance could not be read; nothing was stored, and the others go at once."""
+        # While Orthanc is away, the others would fail as well.
+        away = error.reason == "down"
+        pause = row_pause(2, self._luck())
+        due = self._ledger.now() + pause if away else None
+        if away:
+            self._orthanc_away(error, pause)
+        state = State.DELAYED if away else State.WAITING
+        others = [
+            replace(_as_it_was(row), state=state, due=due)
+            for row in transfers
+            if row.instance != error.instance
+        ]
+        return [
+            *others,
+            *(self._unreadable(row, error) for row in transfers if row.instance == error.instance),
+        ]
+
+    def _unreadable(self, row: Transfer, error: PartError) -> Verdict:
+        try:
+            if error.reason == "gone" and not self._archive.describe([row.resource]):
+                return self._deleted(row)
+            size = self._archive.size(row.resource)
+        except PublicationError as problem:
+            return self._delayed(row, "orthanc", str(problem))
+        if size not in (None, row.size):
+            return Verdict(row.id, State.WAITING, size=size, attempts=row.attempts + 1)
+        return self._delayed(row, "orthanc", str(error))
+
+    def _deleted(self, row: Transfer) -> Verdict:
+        if row.digest is not None:
+            words = "the store acknowledged it and lost it, and Orthanc has deleted it"
+            return self._quarantined(row, "lost", words, row.digest)
+        words = "it was deleted in Orthanc before it was sent"
+        return Verdict(row.id, State.WITHDRAWN, "deleted", words, attempts=row.attempts)
+
+    def _refused(
+        self, destination: Destination, transfers: list[Transfer], error: StoreError
+    ) -> list[Verdict]:
+        """The request failed as a whole."""
+        if error.reason == "aborted":
+            return [_as_it_was(row) for row in transfers]
+        words, reason = str(error), error.reason
+        if reason == "too_large" or error.status in (400, 409, 411, 413, 415, 422):
+            return self._bisected(destination, transfers, error)
+        together = len(transfers)
+        unavailable = error.status == 503
+        asks_for_less = unavailable or error.status == 429 or error.retry_after is not None
+        # One instance may be what the store is always unavailable for.
+        suspect = together == 1 and transfers[0].attempts >= BISECT_AFTER
+        if asks_for_less and not (unavailable and suspect):
+            pause = destination.pace.throttled(error)
+            return [
+                self._delayed(row, reason, words, together, pause=pause, counts=unavailable)
+                for row in transfers
+            ]
+        if error.status == 401:
+            self._tokens.renew(destination.account)
+        destination.pace.failed(error, too_big=reason == "timeout", suspect=suspect)
+        # Without permission nothing is wrong with the instances: they wait for it.
+        counts = error.status not in (401, 403, 404) and reason not in ("no_token", "unauthorized")
+        return [self._delayed(row, reason, words, together, counts=counts) for row in transfers]
+
+    def _bisected(
+        self, destination: Destination, transfers: list[Transfer], error: StoreError
+    ) -> list[Verdict]:
+        if len(transfers) == 1:
+            return [self._quarantined(transfers[0], error.reason, str(error), None)]
+        _log.info("account %s: sent in halves: %s", destination.account, error)
+        if error.reason == "too_large":
+            destination.pace.failed(error, too_big=True)
+        half = (len(transfers) + 1) // 2
+        return [
+            replace(_as_it_was(row), reason=error.reason, detail=str(error), company=half)
+            for row in transfers
+        ]
+
+    def _delayed(
+        self,
+        row: Transfer,
+        reason: str,
+        words: str,
+        together: int = 1,
+        *,
+        pause: float | None = None,
+        counts: bool = True,
+        alone: bool = False,
+    ) -> Verdict:
+        attempts = row.attempts + counts
+        company = row.company
+        if alone:
+            company = 1
+        elif counts and attempts >= BISECT_AFTER:
+            company = min(company or together, max(1, (together + 1) // 2))
+        wait = row_pause(attempts, self._luck()) if pause is None else pause
+        return replace(
+            _as_it_was(row),
+            state=State.DELAYED,
+            reason=reason,
+            detail=words,
+            due=self._ledger.now() + wait,
+            company=company,
+            attempts=attempts,
+        )
+
+    def _quarantined(self, row: Transfer, reason: str, words: str, digest: str | None) -> Verdict:
+        _log.error(
+            "account %s: instance %s is in quarantine (%s): %s",
+            row.account,
+            row.instance,
+            reason,
+            words,
+        )
+        return Verdict(
+            row.id,
+            State.QUARANTINED,
+            reason,
+            words,
+            digest=digest,
+            replace=row.replace,
+            attempts=row.attempts + 1,
+        )
+
+    def _tell(self, row: Transfer, kind: str, words: str) -> None:
+        self._ledger.tell(row.account, kind, words, row.study, row.instance)
+
+
+def _as_it_was(row: Transfer) -> Verdict:
+    """Back to the queue: nothing was learnt about the instance."""
+    return Verdict(
+        row.id,
+        State.WAITING,
+        row.reason,
+        digest=row.digest,
+        company=row.company,
+        replace=row.replace,
+        attempts=row.attempts,
+    )
+
+
+@contextmanager
+def _hashed(
+    source: AbstractContextManager[Iterator[bytes]], name: str, digests: dict[str, str]
+) -> Iterator[Iterator[bytes]]:
+    """The same pieces; their SHA-256 is known when all were read."""
+    digest = hashlib.sha256()
+
+    def pieces(of: Iterator[bytes]) -> Iterator[bytes]:
+        for piece in of:
+            digest.update(piece)
+            yield piece
+        digests[name] = digest.hexdigest()
+
+    with source as read:
+        yield pieces(read)

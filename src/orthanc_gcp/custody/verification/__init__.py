@@ -1,0 +1,1 @@
+"""Whether a DICOM store has what was sent to it."""

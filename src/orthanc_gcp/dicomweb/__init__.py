@@ -1,0 +1,28 @@
+"""A client of one DICOM store of the Healthcare API, for bulk: streamed, counted, disbelieving.
+
+It is synchronous, on plain blocking sockets of a few threads: that costs the least processor time
+per byte, hashing and socket calls let other threads run meanwhile, and the durable workflows that
+use it run on threads themselves. An event loop would add its own work to every block of bytes.
+
+Nothing is called stored that the store has not named as stored, in an answer that came after the
+last byte of the request.
+"""
+
+from __future__ import annotations
+
+from orthanc_gcp.dicomweb.client import DicomStore, Stored
+from orthanc_gcp.dicomweb.of_account import of_account
+from orthanc_gcp.dicomweb.store_request import Part
+from orthanc_gcp.dicomweb.store_response import Outcome, Result
+from orthanc_gcp.errors import PartError, StoreError
+
+__all__ = [
+    "DicomStore",
+    "Outcome",
+    "Part",
+    "PartError",
+    "Result",
+    "StoreError",
+    "Stored",
+    "of_account",
+]

@@ -1,0 +1,360 @@
+"""The client: requests to one DICOM store, and what is believed of the answers."""
+
+from __future__ import annotations
+
+import json
+import ssl
+import time
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import urllib3
+from urllib3 import exceptions
+
+from orthanc_gcp.dicomweb.early_response import listen_while_sending
+from orthanc_gcp.dicomweb.error_response import refusal
+from orthanc_gcp.dicomweb.store_request import Part, Upload
+from orthanc_gcp.dicomweb.store_response import Result, judge, limit_of_answer
+from orthanc_gcp.errors import StoreError, general
+from orthanc_gcp.redaction import printable, readable
+from orthanc_gcp.transport.authorization import Authorization
+from orthanc_gcp.transport.connections import fault, pools, proxy_of, tls_context
+
+__all__ = ["DicomStore", "Stored"]
+
+LARGEST_OFFSET = 1_000_000
+LONGEST_REFUSAL = 64 * 1024
+LONGEST_METADATA = 64 * 1024 * 1024
+BYTES_PER_FOUND = 8 * 1024
+_PIECE = 256 * 1024
+_DRIP = 10
+"""How many times the time limit an answer that drips may take as a whole."""
+_JSON = "application/dicom+json"
+_AS_STORED = "application/dicom; transfer-syntax=*"
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What a store request came to.
+
+    Attributes
+    ----------
+    outcomes
+        The result of each part that was sent, by its SOP Instance UID.
+    bytes_sent
+        Size of the request's body.
+    request_seconds
+        From the first byte of the request to the last byte of the answer.
+    others
+        SOP Instance UIDs that the answer names although no part was said to have them.
+    """
+
+    outcomes: Mapping[str, Result]
+    bytes_sent: int
+    request_seconds: float
+    others: tuple[str, ...] = ()
+
+
+class DicomStore:
+    """Talks to one DICOM store; several threads may use it at once.
+
+    Every method raises StoreError when the store refuses or no complete answer comes, and what
+    ``authorization`` raises. Nothing is tried again here, and no redirect is followed.
+
+    Parameters
+    ----------
+    url
+        The DICOMweb root of the store, ``…/dicomStores/NAME/dicomWeb``.
+    authorization
+        Gives the access token and the project to bill, anew for each request.
+    timeout
+        Seconds of silence that are borne; a transfer may take as long as it flows.
+    ca_certificates, verify, proxy
+        As Orthanc has them; see :mod:`orthanc_gcp.transport.connections`.
+    connections
+        How many are kept open; one for each thread that uses this at the same time.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        authorization: Callable[[], Authorization],
+        *,
+        timeout: float = 60,
+        ca_certificates: Path | None = None,
+        verify: bool = True,
+        proxy: str = "",
+        connections: int = 8,
+    ) -> None:
+        self.url = url.rstrip("/")
+        self._authorization = authorization
+        self._timeout = timeout
+        self._proxy = proxy_of(self.url, proxy)
+
+        def tls() -> ssl.SSLContext:
+            return tls_context(ca_certificates, verify=verify)
+
+        try:
+            own_tls = tls() if self.url.startswith("https:") else None
+            self._pools = pools(self._proxy, own_tls, tls, maxsize=connections)
+        except exceptions.HTTPError as error:
+            raise self._lost(error, "") from None
+        listen_while_sending(self._pools)
+
+    def close(self) -> None:
+        """Close the connections that are idle; those in use close when they are done."""
+        self._pools.clear()
+
+    # -- Storing ----------------------------------------------------------------------------
+
+    def store(
+        self,
+        parts: Sequence[Part],
+        *,
+        replace: bool = False,
+        throttle: Callable[[int], None] | None = None,
+        stop: Callable[[], bool] | None = None,
+    ) -> Stored:
+        """Send instances in one request.
+
+        ``replace`` overwrites what is there (``PUT``, which v1beta1 has). ``throttle`` is told the
+        number of bytes before each piece is sent, and may sleep; ``stop`` ends it by returning
+        True.
+
+        Raises
+        ------
+        PartError
+            A part could not be produced as announced. The store got no complete request.
+        StoreError
+            The store refused, or its answer was lost: unless the reason says that the request was
+            never let in, any of the instances may have been stored.
+        ValueError
+            There is no part, or two have the same SOP Instance UID, which answers cannot tell
+            apart.
+        """
+        if not parts or len({part.instance for part in parts}) < len(parts):
+            raise ValueError("instances of one request need SOP Instance UIDs of their own")
+        upload = Upload(parts, throttle, stop)
+        started = time.monotonic()
+        body = self._send(f"storing {len(parts)} instances", upload, "PUT" if replace else "POST")
+        results, others = judge(parts, body)
+        return Stored(results, upload.sent, time.monotonic() - started, others)
+
+    def _send(self, what: str, upload: Upload, method: str) -> bytes:
+        """What the store says of each instance."""
+        headers = {"Content-Type": upload.content_type, "Content-Length": str(upload.length)}
+        with self._exchange(what, method, "/studies", headers, upload) as (response, token):
+            body = self._read(response, limit_of_answer(upload.parts))
+        if response.status not in _SPOKEN:
+            raise refusal(self._named(what), response.status, response.headers, body, token)
+        if not upload.complete:
+            raise self._nonsense(
+                what,
+                f"answered {response.status} before the request was complete: something on the "
+                "way does not speak for the store, check HttpProxy",
+            )
+        return body
+
+    # -- Searching and reading ----------------------------------------------------------------
+
+    def instances(
+        self,
+        study: str,
+        series: str | None = None,
+        *,
+        instance: str | None = None,
+        page: int = 5000,
+    ) -> Iterator[str]:
+        """The SOP Instance UIDs that a study or series has, searched in pages.
+
+        Search lags behind storing by seconds, and pages shift while somebody stores: a UID may
+        come twice, or not at all.
+        """
+        path = _path(study, series) + "/instances"
+        query = {"limit": str(page)}
+        if instance is not None:
+            query["SOPInstanceUID"] = instance
+        last: list[str] = []
+        for offset in range(0, LARGEST_OFFSET + 1, page):
+            found = self._search(f"{path}?{urlencode({**query, 'offset': str(offset)})}", page)
+            if found and found == last:
+                raise self._nonsense("searching", "its pages are all the same")
+            yield from found
+            if len(found) < page:
+                return
+            last = found
+        raise self._nonsense("searching", "its pages do not end")
+
+    def _search(self, path: str, page: int) -> list[str]:
+        body = self._get("searching", path, 64 * 1024 + BYTES_PER_FOUND * page)
+        found = self._json("searching", body) if body.strip() else []
+        try:
+            return [str(each["00080018"]["Value"][0]) for each in found]
+        except (LookupError, TypeError):
+            raise self._nonsense("searching", "it names no SOP Instance UIDs") from None
+
+    def metadata(self, study: str, series: str, instance: str) -> dict[str, Any]:
+        """The DICOM JSON model of an instance."""
+        what = "reading metadata"
+        body = self._get(what, _path(study, series, instance) + "/metadata", LONGEST_METADATA)
+        found = self._json(what, body)
+        if isinstance(found, list) and len(found) == 1 and isinstance(found[0], dict):
+            return found[0]
+        raise self._nonsense(what, "this is not the metadata of one instance")
+
+    @contextmanager
+    def open(self, study: str, series: str, instance: str) -> Generator[Iterator[bytes]]:
+        """Read the file of an instance as it is stored, piece by piece.
+
+        An iterator that ends without an error has given all that the store announced.
+        """
+        what = "reading an instance"
+        path = _path(study, series, instance)
+        with self._exchange(what, "GET", path, {"Accept": _AS_STORED}) as (response, token):
+            if response.status != 200:
+                body = self._read(response, LONGEST_REFUSAL)
+                raise refusal(self._named(what), response.status, response.headers, body, token)
+            unlike = _unlike_a_file(response)
+            if unlike:
+                raise self._nonsense(what, unlike)
+            yield self._pieces(what, response)
+
+    def _pieces(self, what: str, response: urllib3.BaseHTTPResponse) -> Iterator[bytes]:
+        try:
+            while piece := response.read1(_PIECE):
+                yield piece
+        except exceptions.HTTPError as error:
+            raise self._lost(error, what) from None
+
+    def _get(self, what: str, path: str, limit: int) -> bytes:
+        """The body of an answer; empty for 204."""
+        with self._exchange(what, "GET", path, {"Accept": _JSON}) as (response, token):
+            succeeded, ends = response.status in (200, 204), _ends(response)
+            body = self._read(response, limit if succeeded else LONGEST_REFUSAL)
+        if not succeeded:
+            raise refusal(self._named(what), response.status, response.headers, body, token)
+        if not ends:
+            raise self._nonsense(what, _ENDLESS)
+        return body
+
+    # -- Below ------------------------------------------------------------------------------
+
+    @contextmanager
+    def _exchange(
+        self,
+        what: str,
+        method: str,
+        path: str,
+        headers: Mapping[str, str],
+        upload: Upload | None = None,
+    ) -> Generator[tuple[urllib3.BaseHTTPResponse, str]]:
+        """An answer whose body is still to be read, and the token that was used."""
+        authorization = self._authorized(what)
+        own = {"Accept": _JSON, "Accept-Encoding": "identity", **authorization.headers()}
+        body = iter(upload) if upload is not None else None
+        response = None
+        try:
+            response = self._pools.urlopen(
+                method,
+                self.url + path,
+                body=body,
+                headers={**own, **headers},
+                timeout=urllib3.Timeout(connect=self._timeout, read=self._timeout),
+                retries=False,
+                redirect=False,
+                preload_content=False,
+            )
+            yield response, authorization.token
+        except exceptions.HTTPError as error:
+            raise self._lost(error, what) from None
+        finally:
+            if body is not None:
+                body.close()
+            if response is not None:
+                response.close()  # urllib3 has kept the connection if all of it was read
+
+    def _authorized(self, what: str) -> Authorization:
+        authorization = self._authorization()
+        token = authorization.token
+        if token and token.isascii() and token.isprintable() and " " not in token:
+            return authorization
+        raise StoreError(
+            f"{self._named(what)}: the access token is empty or cannot be one",
+            reason="unauthorized",
+            retryable=True,
+        )
+
+    def _read(self, response: urllib3.BaseHTTPResponse, limit: int) -> bytes:
+        """A small body, whole."""
+        deadline = time.monotonic() + _DRIP * self._timeout
+        data = bytearray()
+        while piece := response.read1(_PIECE):
+            data += piece
+            if len(data) > limit:
+                raise exceptions.ProtocolError(f"the answer is longer than {limit} bytes")
+            if time.monotonic() > deadline:
+                raise exceptions.TimeoutError
+        return bytes(data)
+
+    def _json(self, what: str, body: bytes) -> Any:
+        try:
+            return json.loads(body)
+        except (ValueError, RecursionError):
+            raise self._nonsense(what, "the answer is not JSON") from None
+
+    def _lost(self, error: exceptions.HTTPError, what: str) -> StoreError:
+        name, words = fault(error, self._timeout, self._proxy)
+        reason = general(name)
+        return StoreError(
+            f"{self._named(what)}: {words}",
+            reason=_REASONS.get(reason, reason),
+            retryable=reason != "ca_certificates",
+        )
+
+    def _nonsense(self, what: str, words: str) -> StoreError:
+        return StoreError(f"{self._named(what)}: {words}", reason="protocol", retryable=True)
+
+    def _named(self, what: str) -> str:
+        place = printable(self.url).partition("://")[2].removesuffix("/dicomWeb")
+        return f"{what} at {place}" if what else place
+
+
+_SPOKEN = frozenset({200, 202, 204, 409})
+"""Statuses with which the store speaks of each instance."""
+
+_REASONS = {"dns": "network", "connection": "network", "proxy": "network", "protocol": "network"}
+
+
+def _path(study: str, series: str | None = None, instance: str | None = None) -> str:
+    levels = {"studies": study, "series": series, "instances": instance}
+    return "".join(f"/{level}/{_segment(uid)}" for level, uid in levels.items() if uid is not None)
+
+
+def _segment(uid: str) -> str:
+    if uid.strip(".") == "":
+        raise ValueError("a UID is missing")
+    return quote(uid, safe="")
+
+
+def _unlike_a_file(response: urllib3.BaseHTTPResponse) -> str:
+    """Why an answer cannot be taken for a file, if so."""
+    headers = response.headers
+    kind = headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    if kind != "application/dicom":
+        return f"a file was asked for, {readable(kind) or 'something'} came"
+    if headers.get("Content-Encoding", "identity").lower() != "identity":
+        return "the file came compressed, though it was asked for as it is"
+    return "" if _ends(response) else _ENDLESS
+
+
+_ENDLESS = "the answer does not say where it ends, so that it might be cut unnoticed"
+
+
+def _ends(response: urllib3.BaseHTTPResponse) -> bool:
+    """Whether an answer, not read yet, tells its end by something else than hanging up."""
+    coding = response.headers.get("Transfer-Encoding", "")
+    return response.length_remaining is not None or coding.strip().lower() == "chunked"

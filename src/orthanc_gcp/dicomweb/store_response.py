@@ -1,0 +1,200 @@
+"""What the store says became of each instance (PS3.18 §10.5.3 and annex I; Google's additions).
+
+Nothing is taken for granted: an instance counts as stored only if the answer names it as stored,
+where it was meant to be stored, and does not name it as failed too.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import xml.etree.ElementTree as ET
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from orthanc_gcp.dicomweb.error_response import google_error
+from orthanc_gcp.dicomweb.store_request import Part
+from orthanc_gcp.redaction import readable
+
+__all__ = ["Outcome", "Result", "judge", "limit_of_answer"]
+
+_REFERENCED, _FAILED = "00081199", "00081198"
+_INSTANCE, _REASON, _URL = "00081155", "00081197", "00081190"
+_DETAILS = ("00091097", "00090097")  # FailureDetailJSON and FailureDetail
+_PATH = re.compile(r"/studies/([^/?]+)/series/([^/?]+)/instances/([^/?]+)$")
+
+
+class Outcome(StrEnum):
+    """What became of an instance."""
+
+    STORED = "stored"
+    """The store has it, with these bytes (now or already)."""
+    CONFLICT = "conflict"
+    """The store has another file under these UIDs, and kept it."""
+    INVALID = "invalid"
+    """The store cannot read the file."""
+    BUSY = "busy"
+    """The store had no room or no time for it."""
+    OTHER = "other"
+    """It was not stored, for a reason that is not known to this program."""
+    UNACKNOWLEDGED = "unacknowledged"
+    """The store did not say: it may have it or not."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """An outcome, the store's words for it (one bounded line), and its DICOM failure reason."""
+
+    outcome: Outcome
+    reason: str = ""
+    code: int | None = None
+
+
+@dataclass
+class _Answer:
+    """An answer taken apart: stored instances with their paths, failed ones, unnamed failures."""
+
+    stored: dict[str, tuple[str, ...] | None] = field(default_factory=dict)
+    failed: dict[str, Result] = field(default_factory=dict)
+    unnamed: list[Result] = field(default_factory=list)
+
+
+def limit_of_answer(instances: int) -> int:
+    """How many bytes an answer about so many instances may have."""
+    return 64 * 1024 + 1024 * instances
+
+
+def judge(parts: Sequence[Part], body: bytes) -> tuple[dict[str, Result], tuple[str, ...]]:
+    """The result of each part by its SOP Instance UID, and the UIDs that nobody asked about."""
+    answer = _read(body)
+    if answer is None:
+        message, _ = google_error(body)
+        words = readable(f"the store's answer names no instances: {message or 'not readable'}")
+        missing = Result(Outcome.UNACKNOWLEDGED, words)
+        return {part.instance: missing for part in parts}, ()
+    results = {part.instance: _result(part, answer) for part in parts}
+    unacknowledged = [
+        uid for uid, result in results.items() if result.outcome is Outcome.UNACKNOWLEDGED
+    ]
+    if unacknowledged and answer.unnamed:
+        blamed = _blame(answer.unnamed, len(unacknowledged))
+        results.update(dict.fromkeys(unacknowledged, blamed))
+    others = tuple(uid for uid in {**answer.stored, **answer.failed} if uid not in results)
+    return results, others
+
+
+def _result(part: Part, answer: _Answer) -> Result:
+    failed = answer.failed.get(part.instance)
+    if part.instance not in answer.stored:
+        return failed or Result(Outcome.UNACKNOWLEDGED, "the store's answer does not name it")
+    if failed is not None:
+        words = f"the store names it as stored and as failed: {failed.reason}"
+        return Result(Outcome.OTHER, readable(words), failed.code)
+    path = answer.stored[part.instance]
+    if path not in (None, (part.study, part.series, part.instance)):
+        words = "the store says that it lies in another study or series"
+        return Result(Outcome.UNACKNOWLEDGED, words)
+    return Result(Outcome.STORED)
+
+
+def _blame(failures: list[Result], instances: int) -> Result:
+    """What a file that cannot be read gets: the store fails it without knowing its UID."""
+    alike = {failure.outcome for failure in failures}
+    if len(failures) == instances and len(alike) == 1:
+        return failures[0]
+    words = f"the store failed {len(failures)} files without naming them: {failures[0].reason}"
+    return Result(Outcome.UNACKNOWLEDGED, readable(words))
+
+
+def _read(body: bytes) -> _Answer | None:
+    try:
+        document = _from_xml(body) if body.lstrip()[:1] == b"<" else json.loads(body)
+    except (ValueError, RecursionError, ET.ParseError):
+        return None
+    if isinstance(document, list) and len(document) == 1:
+        document = document[0]
+    if not isinstance(document, dict):
+        return None
+    answer = _Answer()
+    for item in _items(document, _REFERENCED):
+        uid = _text(item, _INSTANCE)
+        path = _PATH.search(_text(item, _URL))
+        if uid and answer.stored.get(uid) is None:
+            answer.stored[uid] = path.groups() if path else None
+    for item in _items(document, _FAILED):
+        uid, failure = _text(item, _INSTANCE), _failure(item)
+        if uid:
+            answer.failed[uid] = failure
+        else:
+            answer.unnamed.append(failure)
+    return answer if answer.stored or answer.failed or answer.unnamed else None
+
+
+def _failure(item: Mapping[str, Any]) -> Result:
+    words = next(filter(None, (_text(item, tag) for tag in _DETAILS)), "")
+    text = _text(item, _REASON)
+    code = int(text) if re.fullmatch(r"[0-9]{1,5}", text) else None
+    return Result(_outcome(words.lower(), code), readable(words), code)
+
+
+def _outcome(words: str, code: int | None) -> Outcome:
+    """Google's words decide, else the failure reason (PS3.4 annex B, PS3.18 annex I)."""
+    if "already exists" in words or "checksum mismatch" in words:
+        return Outcome.CONFLICT
+    if words.startswith("invalid") or "not a valid dicom" in words:
+        return Outcome.INVALID
+    if code is None or words:
+        return Outcome.OTHER
+    if code == 0x0111:
+        return Outcome.CONFLICT
+    if code >> 8 == 0xA7:
+        return Outcome.BUSY
+    if code == 0x0122 or code >> 8 == 0xA9 or code >> 12 == 0xC:
+        return Outcome.INVALID
+    return Outcome.OTHER
+
+
+def _items(document: Mapping[str, Any], tag: str) -> Iterator[Mapping[str, Any]]:
+    return (item for item in _values(document, tag) if isinstance(item, dict))
+
+
+def _text(item: Mapping[str, Any], tag: str) -> str:
+    values = _values(item, tag)
+    value = values[0] if values else ""
+    return str(value).strip(" \0") if isinstance(value, str | int) else ""
+
+
+def _values(item: Mapping[str, Any], tag: str) -> list[Any]:
+    element = item.get(tag)
+    values = element.get("Value") if isinstance(element, dict) else None
+    return values if isinstance(values, list) else []
+
+
+def _from_xml(body: bytes) -> dict[str, Any]:
+    """The native DICOM model (PS3.19 annex A) as the DICOM JSON model."""
+    if b"<!" in body:
+        raise ValueError("entities are not needed here, and may be a trap")
+    root = ET.fromstring(body)  # noqa: S314 - bounded, and without entities
+    if _name(root) != "NativeDicomModel":
+        raise ValueError("another kind of document")
+    return _attributes(root, 0)
+
+
+def _attributes(parent: ET.Element, depth: int) -> dict[str, Any]:
+    if depth > 2:
+        return {}
+    return {
+        child.get("tag", ""): {"Value": [_xml_value(value, depth) for value in child]}
+        for child in parent
+        if _name(child) == "DicomAttribute"
+    }
+
+
+def _xml_value(value: ET.Element, depth: int) -> Any:
+    return _attributes(value, depth + 1) if _name(value) == "Item" else value.text or ""
+
+
+def _name(element: ET.Element) -> str:
+    return element.tag.rpartition("}")[2]

@@ -1,0 +1,117 @@
+"""The store as one identity sees it: small requests with its token."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from orthanc_gcp.auth.token_endpoint import google_error
+from orthanc_gcp.configuration import Account, Settings
+from orthanc_gcp.errors import StoreError
+from orthanc_gcp.redaction import readable
+from orthanc_gcp.transport.authorization import Authorization
+from orthanc_gcp.transport.request import Answer, Transport
+
+__all__ = ["Store"]
+
+
+class Store:
+    """A DICOM store and the token to ask it with."""
+
+    def __init__(
+        self,
+        account: Account,
+        settings: Settings,
+        transport: Transport,
+        token: str,
+        quota_project: str | None,
+    ) -> None:
+        base = settings.section.base_url.rstrip("/")
+        self.url = f"{base}/{account.store_path}"
+        parts = urlsplit(self.url)
+        self._place = readable(parts.netloc.rpartition("@")[2] + parts.path)
+        self._transport = transport
+        self._headers = Authorization(token, quota_project).headers()
+
+    def ask(
+        self,
+        path: str,
+        method: str = "GET",
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Answer:
+        """A request below the store's address.
+
+        Raises
+        ------
+        StoreError
+            Google's answer is an error; ``reason`` is that of its ErrorInfo, or the status' name.
+        TokenError
+            No answer came.
+        """
+        answer = self._transport(
+            self.url + path, method, body, {**self._headers, **(headers or {})}
+        )
+        if answer.status >= 300:
+            raise self._refusal(answer)
+        return answer
+
+    def permissions(self, wanted: list[str]) -> set[str]:
+        """Those of some permissions that the identity has (``testIamPermissions``)."""
+        body = json.dumps({"permissions": wanted}).encode()
+        answer = self.ask(":testIamPermissions", "POST", body, {"Content-Type": "application/json"})
+        granted = self.parsed(answer)
+        names = granted.get("permissions", []) if isinstance(granted, dict) else []
+        return {str(name) for name in names} if isinstance(names, list) else set()
+
+    def parsed(self, answer: Answer) -> Any:
+        """The JSON of an answer; None where it is empty.
+
+        Raises
+        ------
+        StoreError
+            It is something else: this is not Google.
+        """
+        try:
+            return json.loads(answer.data) if answer.data.strip() else None
+        except (ValueError, RecursionError):
+            raise self._stranger(answer) from None
+
+    def _stranger(self, answer: Answer) -> StoreError:
+        """An answer that is not Google's: its address is wrong, or something on the way answers."""
+        kind = answer.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+        page = kind == "text/html" or answer.data.lstrip()[:1] == b"<"
+        what = "a web page" if page else readable(kind) or "something"
+        reason = "web_page" if page and answer.status < 400 else "not_google"
+        return StoreError(
+            f"{self._place} answers {answer.status} with {what}: this is not the address of a "
+            "DICOM store",
+            reason=reason,
+            status=answer.status,
+        )
+
+    def _refusal(self, answer: Answer) -> StoreError:
+        status, message = google_error(answer)
+        no_method = answer.status == 404 and message.lower().startswith("method not found")
+        if (not status and answer.status in (404, 405)) or no_method:
+            return self._stranger(answer)
+        reason = _reason(answer) or status or f"http_{answer.status}"
+        who = "Google" if status else self._place
+        words = readable(message) if message else f"without a reason ({len(answer.data)} bytes)"
+        if 300 <= answer.status < 400:
+            words = "it redirects elsewhere, which Google's API does not do"
+        message = f"{who} answered {answer.status}: {words}"
+        return StoreError(message, reason=reason, status=answer.status)
+
+
+def _reason(answer: Answer) -> str:
+    """The reason of an ErrorInfo, or what older answers say in words."""
+    try:
+        details: list[Any] = json.loads(answer.data)["error"].get("details", [])
+        reason = next((str(each["reason"]) for each in details if "reason" in each), "")
+    except (ValueError, LookupError, TypeError, AttributeError):
+        return ""
+    scope = b"insufficient authentication scopes" in answer.data
+    return reason or ("ACCESS_TOKEN_SCOPE_INSUFFICIENT" if scope else "")

@@ -1,0 +1,1 @@
+"""What the emulator has beside Google: its switches, and a page for people."""

@@ -1,0 +1,1 @@
+"""Who may: OAuth 2.0, Security Token Service, IAM Credentials, metadata servers, IAM policies."""

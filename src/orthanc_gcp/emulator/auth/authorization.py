@@ -1,0 +1,98 @@
+"""Who gets in: credentials, scopes, the API's being enabled, permissions - in this order."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Collection
+
+from starlette.requests import Request
+
+from orthanc_gcp.emulator.auth.access_tokens import (
+    HEALTHCARE_SCOPES,
+    AccessToken,
+    ExpiredTokenError,
+    InvalidTokenError,
+    TokenMint,
+)
+from orthanc_gcp.emulator.auth.assertions import check_self_signed
+from orthanc_gcp.emulator.auth.iam_policies import Policies, Resource
+from orthanc_gcp.emulator.auth.identities import Identities
+from orthanc_gcp.emulator.faults.switches import Switches
+from orthanc_gcp.emulator.http import responses
+from orthanc_gcp.emulator.http.responses import Refusal
+
+__all__ = ["Gate"]
+
+_MAX_DEAD = 10_000
+"""How many tokens that died on demand are remembered."""
+
+
+class Gate:
+    """Judges requests before their bodies are read."""
+
+    def __init__(
+        self,
+        identities: Identities,
+        mint: TokenMint,
+        policies: Policies,
+        switches: Switches,
+        clock: Callable[[], float],
+    ) -> None:
+        self._identities = identities
+        self._mint = mint
+        self._policies = policies
+        self._switches = switches
+        self._clock = clock
+        self._dead: OrderedDict[str, None] = OrderedDict()
+
+    def kill_token(self, request: Request) -> None:
+        """Let the token of a request be expired from now on."""
+        self._dead[_credential(request) or ""] = None
+        if len(self._dead) > _MAX_DEAD:
+            self._dead.popitem(last=False)
+
+    def identify(self, request: Request, rpc: str, scopes: Collection[str]) -> AccessToken:
+        """Return whose request it is, if it has one of these scopes; refuse it otherwise."""
+        credential = _credential(request)
+        if credential is None:
+            raise Refusal(responses.missing_credential(rpc))
+        try:
+            token = self._read(credential)
+        except ExpiredTokenError:
+            raise Refusal(responses.expired_token(rpc)) from None
+        except InvalidTokenError:
+            raise Refusal(responses.invalid_token()) from None
+        if not token.has_scope(*scopes):
+            raise Refusal(responses.insufficient_scope(rpc, scopes))
+        return token
+
+    def admit(self, request: Request, rpc: str, permission: str | None, resource: Resource) -> str:
+        """Return who may call a method of the Healthcare API on a resource; refuse the others."""
+        identity = self.identify(request, rpc, HEALTHCARE_SCOPES).identity
+        state = self._switches.state
+        if state.disabled_api:
+            raise Refusal(responses.api_disabled(self._identities.pools.project_number))
+        if state.denied_quota_projects:
+            project = request.headers.get("x-goog-user-project", "")
+            if project in state.denied_quota_projects:
+                raise Refusal(responses.quota_project_denied(project))
+        if permission and not self._policies.allows(identity, permission, resource):
+            raise Refusal(responses.permission_denied(permission, str(resource)))
+        return identity
+
+    def _read(self, credential: str) -> AccessToken:
+        if credential in self._dead:
+            raise ExpiredTokenError
+        # The header of a JWT is a JSON object, which begins in base64 like this.
+        if credential.startswith("eyJ"):
+            return check_self_signed(credential, self._identities, self._clock())
+        return self._mint.read(credential)
+
+
+def _credential(request: Request) -> str | None:
+    """Return the access token of a request; nothing when it has no credential at all."""
+    header = request.headers.get("authorization")
+    if header is None:
+        return request.query_params.get("access_token")
+    scheme, _, token = header.partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else ""

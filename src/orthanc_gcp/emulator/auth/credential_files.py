@@ -1,0 +1,142 @@
+"""Credential files of every kind that google-auth reads, which work against one emulator."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from orthanc_gcp.emulator.auth.certificates import make_workload_certificate
+from orthanc_gcp.emulator.auth.emulator_tokens import SubjectTokens
+from orthanc_gcp.emulator.auth.identities import Identities, as_json, write_private
+
+__all__ = ["CredentialFiles"]
+
+_JWT = "urn:ietf:params:oauth:token-type:jwt"
+_FILE_LIFETIME = 24 * 3600
+"""How long the token in a file lasts: nobody renews it while the emulator runs."""
+_EXECUTABLE = '''\
+"""Prints the subject token that lies beside it, as google-auth wants it of an executable."""
+
+import json
+import pathlib
+import time
+
+path = pathlib.Path(__file__).with_name("subject-token.jwt")
+try:
+    answer = {
+        "version": 1,
+        "success": True,
+        "token_type": "urn:ietf:params:oauth:token-type:jwt",
+        "id_token": path.read_text(),
+        "expiration_time": int(time.time()) + 3600,
+    }
+except OSError as error:
+    answer = {"version": 1, "success": False, "code": "NO_TOKEN", "message": str(error)}
+print(json.dumps(answer))
+'''
+
+
+@dataclass(frozen=True)
+class CredentialFiles:
+    """Files for the identities of an emulator at an address."""
+
+    identities: Identities
+    url: str
+    now: float
+
+    def write(self, folder: Path) -> None:
+        """Write them all; their owner only may read them."""
+        folder = folder.absolute()
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, content in self._files(folder).items():
+            data = content.encode() if isinstance(content, str) else as_json(content)
+            write_private(folder / name, data)
+        make_workload_certificate(folder / "workload.pem", folder / "workload.key")
+
+    def _files(self, folder: Path) -> dict[str, str | dict[str, Any]]:
+        identities = self.identities
+        expires = int(self.now) + _FILE_LIFETIME
+        script = folder / "subject-token.py"
+        token = folder / "subject-token.jwt"
+        command = shlex.join([sys.executable, str(script)])
+        executable = {"command": command, "timeout_millis": 30_000}
+        subject_url = f"{self.url}{SubjectTokens.PATH}?format=json"
+        as_field = {"type": "json", "subject_token_field_name": "id_token"}
+        workload = {"cert_path": str(folder / "workload.pem")}
+        workload["key_path"] = str(folder / "workload.key")
+        certificate = {"certificate_config_location": str(folder / "certificate-config.json")}
+        return {
+            "service-account.json": identities.service_accounts[0].key_file(f"{self.url}/token"),
+            "authorized-user.json": identities.users[0].credential_file(),
+            "subject-token.jwt": identities.subject_token(self.now, exp=expires),
+            "subject-token.py": _EXECUTABLE,
+            "external-account-file.json": self._oidc({"file": str(token)}),
+            "external-account-url.json": self._oidc({"url": subject_url, "format": as_field}),
+            "external-account-executable.json": self._oidc({"executable": executable}),
+            "external-account-impersonated.json": {
+                **self._oidc({"file": str(token)}),
+                "service_account_impersonation_url": self._impersonation_url,
+            },
+            "external-account-aws.json": self._aws(),
+            "external-account-certificate.json": self._external(
+                identities.pools.x509,
+                "urn:ietf:params:oauth:token-type:mtls",
+                {"certificate": certificate},
+            ),
+            "certificate-config.json": {"version": 1, "cert_configs": {"workload": workload}},
+            "external-account-authorized-user.json": self._staff(),
+            "impersonated-service-account.json": {
+                "type": "impersonated_service_account",
+                "delegates": [],
+                "service_account_impersonation_url": self._impersonation_url,
+                "source_credentials": identities.users[0].credential_file(),
+                "universe_domain": "googleapis.com",
+            },
+        }
+
+    @property
+    def _impersonation_url(self) -> str:
+        email = self.identities.impersonated.email
+        return f"{self.url}/v1/projects/-/serviceAccounts/{email}:generateAccessToken"
+
+    def _oidc(self, source: dict[str, Any]) -> dict[str, Any]:
+        return self._external(self.identities.pools.oidc, _JWT, source)
+
+    def _aws(self) -> dict[str, Any]:
+        metadata = f"{self.url}/latest/meta-data"
+        source = {
+            "environment_id": "aws1",
+            "region_url": f"{metadata}/placement/availability-zone",
+            "url": f"{metadata}/iam/security-credentials",
+            "imdsv2_session_token_url": f"{self.url}/latest/api/token",
+            "regional_cred_verification_url": (
+                "https://sts.{region}.amazonaws.com?Action=GetCallerIdentity&Version=2011-06-15"
+            ),
+        }
+        kind = "urn:ietf:params:aws:token-type:aws4_request"
+        return self._external(self.identities.pools.aws, kind, source)
+
+    def _external(self, audience: str, kind: str, source: dict[str, Any]) -> dict[str, Any]:
+        return {
+            "type": "external_account",
+            "universe_domain": "googleapis.com",
+            "audience": audience,
+            "subject_token_type": kind,
+            "token_url": f"{self.url}/v1/token",
+            "credential_source": source,
+        }
+
+    def _staff(self) -> dict[str, Any]:
+        person = self.identities.workforce[0]
+        return {
+            "type": "external_account_authorized_user",
+            "universe_domain": "googleapis.com",
+            "audience": self.identities.pools.staff,
+            "client_id": person.client_id,
+            "client_secret": person.client_secret,
+            "refresh_token": person.refresh_token,
+            "token_url": f"{self.url}/v1/oauthtoken",
+        }

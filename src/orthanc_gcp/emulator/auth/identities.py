@@ -1,0 +1,259 @@
+"""Who may ask for tokens: service accounts with keys, users with refresh tokens, a pool.
+
+They are made at the first start and kept in one file, so that credential files written once go
+on working after a restart.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+
+from orthanc_gcp.emulator.auth import jwt
+from orthanc_gcp.emulator.auth.identity_pools import Pools
+from orthanc_gcp.emulator.faults.switches import Switches
+
+__all__ = [
+    "GOOGLE_TOKEN_URI",
+    "Identities",
+    "ServiceAccount",
+    "User",
+    "as_json",
+    "write_private",
+]
+
+GOOGLE_TOKEN_URI = "https://oauth2.googleapis.com/token"  # noqa: S105 - an address
+USER_SCOPES = (
+    "https://www.googleapis.com/auth/cloud-platform",
+    "https://www.googleapis.com/auth/userinfo.email",
+    "openid",
+)
+
+
+@dataclass
+class ServiceAccount:
+    """A service account; its keys are PKCS #8 PEM texts by key id."""
+
+    email: str
+    client_id: str
+    project: str
+    keys: dict[str, str] = field(default_factory=dict)
+
+    def key_file(self, token_uri: str) -> dict[str, str]:
+        """Return the content of a key file, as ``gcloud iam service-accounts keys create``."""
+        key_id, private_key = next(iter(self.keys.items()))
+        certificates = "https://www.googleapis.com"
+        return {
+            "type": "service_account",
+            "project_id": self.project,
+            "private_key_id": key_id,
+            "private_key": private_key,
+            "client_email": self.email,
+            "client_id": self.client_id,
+            "auth_uri": "https://accounts.google.com/o/oauth2/auth",
+            "token_uri": token_uri,
+            "auth_provider_x509_cert_url": f"{certificates}/oauth2/v1/certs",
+            "client_x509_cert_url": f"{certificates}/robot/v1/metadata/x509/{self.email}",
+            "universe_domain": "googleapis.com",
+        }
+
+
+@dataclass
+class User:
+    """A person who once agreed; the refresh token is the proof."""
+
+    email: str
+    client_id: str
+    client_secret: str
+    refresh_token: str
+    scopes: list[str]
+    revoked: bool = False
+
+    def credential_file(self) -> dict[str, str]:
+        """Return the content of a file of ``gcloud auth application-default login``."""
+        return {
+            "account": self.email,
+            "client_id": self.client_id,
+            "client_secret": self.client_secret,
+            "refresh_token": self.refresh_token,
+            "type": "authorized_user",
+            "universe_domain": "googleapis.com",
+        }
+
+
+class Identities:
+    """All identities, and the secret that signs their access tokens.
+
+    Parameters
+    ----------
+    path : Path
+        The file that keeps them; made with two service accounts, a user and the pools of
+        federated identities when missing.
+    project : str
+        The project of what is made then.
+    switches : Switches
+        Which keys and refresh tokens do not work for the time being.
+    """
+
+    def __init__(self, path: Path, project: str, switches: Switches | None = None) -> None:
+        self._path = path
+        self._switches = switches or Switches()
+        if path.exists():
+            self._load(json.loads(path.read_text()), project)
+        else:
+            self.token_secret = secrets.token_bytes(32)
+            self.service_accounts = [_new_service_account(project)]
+            self.users = [_new_user(project)]
+            self._id_token_key = ""
+            self._make_federated(project)
+
+    @property
+    def impersonated(self) -> ServiceAccount:
+        """The service account that has no key: others act in its name."""
+        return self.service_accounts[1]
+
+    def service_account(self, email: object) -> ServiceAccount | None:
+        return next((a for a in self.service_accounts if a.email == email), None)
+
+    def keys(self, account: ServiceAccount) -> dict[str, str]:
+        """Return the keys of a service account that work."""
+        deleted = self._switches.state.deleted_keys
+        return {name: key for name, key in account.keys.items() if name not in deleted}
+
+    def is_revoked(self, user: User) -> bool:
+        return user.revoked or user.refresh_token in self._switches.state.revoked_refresh_tokens
+
+    def add_key(self, account: ServiceAccount) -> str:
+        """Give a service account one more key; return its id."""
+        key_id = secrets.token_hex(20)
+        account.keys[key_id] = _new_private_key()
+        self.save()
+        return key_id
+
+    def delete_key(self, key_id: str) -> None:
+        """Delete a key: assertions signed with it stop working, access tokens live on."""
+        for account in self.service_accounts:
+            account.keys.pop(key_id, None)
+        self.save()
+
+    def revoke(self, refresh_token: str) -> None:
+        """Revoke a refresh token."""
+        for user in (*self.users, *self.workforce):
+            if user.refresh_token == refresh_token:
+                user.revoked = True
+        self.save()
+
+    def sign_id_token(self, claims: dict[str, Any]) -> str:
+        """Return an ID token (RS256) signed with the key that stands for Google's own."""
+        if not self._id_token_key:
+            self._id_token_key = _new_private_key()
+            self.save()
+        return jwt.sign(claims, self._id_token_key)
+
+    def subject_token(self, now: float, **claims: Any) -> str:
+        """Return a token of the workload, as its own identity provider would sign it."""
+        return jwt.sign(self.pools.subject_claims(now) | claims, self._pool_key, kid=Pools.KEY_ID)
+
+    def signed_subject_token(self, token: jwt.Jwt) -> bool:
+        """Tell whether :meth:`subject_token` signed a token."""
+        return token.header.get("kid") == Pools.KEY_ID and token.is_signed_by(self._pool_key)
+
+    def jwks(self) -> dict[str, Any]:
+        """Return the key that subject tokens are checked by (RFC 7517, RFC 7518 section 6.2)."""
+        key = jwt.private_key(self._pool_key)
+        if not isinstance(key, ec.EllipticCurvePrivateKey):
+            raise TypeError("subject tokens are signed with a P-256 key")
+        point = key.public_key().public_numbers()
+        x, y = (jwt.base64url(n.to_bytes(32, "big")).decode() for n in (point.x, point.y))
+        public = {"kty": "EC", "crv": "P-256", "x": x, "y": y}
+        return {"keys": [{**public, "alg": "ES256", "use": "sig", "kid": Pools.KEY_ID}]}
+
+    def save(self) -> None:
+        state = {
+            "tokenSecret": self.token_secret.hex(),
+            "serviceAccounts": [asdict(account) for account in self.service_accounts],
+            "users": [asdict(user) for user in self.users],
+            "idTokenKey": self._id_token_key,
+            "projectNumber": self.pools.project_number,
+            "poolKey": self._pool_key,
+            "workforce": [asdict(user) for user in self.workforce],
+        }
+        write_private(self._path, as_json(state))
+
+    def _load(self, state: dict[str, Any], project: str) -> None:
+        self.token_secret = bytes.fromhex(state["tokenSecret"])
+        self.service_accounts = [ServiceAccount(**account) for account in state["serviceAccounts"]]
+        self.users = [User(**user) for user in state["users"]]
+        self._id_token_key = state["idTokenKey"]
+        if "poolKey" not in state:
+            # The first release kept neither pools nor an account to impersonate.
+            self._make_federated(project)
+            return
+        self.pools = Pools(state["projectNumber"])
+        self._pool_key = state["poolKey"]
+        self.workforce = [User(**user) for user in state["workforce"]]
+
+    def _make_federated(self, project: str) -> None:
+        self.service_accounts.append(
+            ServiceAccount(f"healthcare@{project}.iam.gserviceaccount.com", _new_number(), project)
+        )
+        self.pools = Pools(_new_number()[:12])
+        self._pool_key = _pem(ec.generate_private_key(ec.SECP256R1()))
+        self.workforce = [_new_user(project)]
+        self.save()
+
+
+def write_private(path: Path, content: bytes) -> None:
+    """Write a file that only its owner may read, whole or not at all."""
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "wb") as stream:
+        stream.write(content)
+    temporary.replace(path)
+
+
+def as_json(value: Any) -> bytes:
+    return (json.dumps(value, indent=2) + "\n").encode()
+
+
+def _new_private_key() -> str:
+    return _pem(rsa.generate_private_key(public_exponent=65537, key_size=2048))
+
+
+def _pem(key: jwt.PrivateKey) -> str:
+    return key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    ).decode()
+
+
+def _new_number() -> str:
+    return "1" + "".join(secrets.choice("0123456789") for _ in range(20))
+
+
+def _new_service_account(project: str) -> ServiceAccount:
+    return ServiceAccount(
+        email=f"orthanc@{project}.iam.gserviceaccount.com",
+        client_id=_new_number(),
+        project=project,
+        keys={secrets.token_hex(20): _new_private_key()},
+    )
+
+
+def _new_user(project: str) -> User:
+    client = f"{_new_number()[:12]}-{secrets.token_hex(16)}"
+    return User(
+        email=f"user@{project}.example",
+        client_id=f"{client}.apps.googleusercontent.com",
+        client_secret="GOCSPX-" + secrets.token_urlsafe(21),
+        refresh_token="1//0" + secrets.token_urlsafe(48),
+        scopes=list(USER_SCOPES),
+    )

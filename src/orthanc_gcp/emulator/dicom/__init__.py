@@ -1,0 +1,1 @@
+"""DICOM files: read, written as JSON and XML, decoded, rendered."""

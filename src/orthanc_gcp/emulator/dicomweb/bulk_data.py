@@ -1,0 +1,139 @@
+"""WADO-RS bulk data: the values that metadata refer to (DICOM PS3.18 section 10.4.1.1.5).
+
+A value leaves as it lies in the file: in the byte order of the instance, and encapsulated pixel
+data with its items.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import struct
+from collections.abc import AsyncGenerator, Iterable
+from contextlib import aclosing, suppress
+from dataclasses import dataclass
+from itertools import chain
+from typing import BinaryIO
+
+from starlette.responses import Response
+
+from orthanc_gcp.emulator.dicom.dicom_json import is_bulk
+from orthanc_gcp.emulator.dicom.reader import (
+    DEFLATED,
+    EXPLICIT_LITTLE,
+    DataSet,
+    DicomFile,
+    Element,
+    FileSource,
+    InvalidDicomError,
+)
+from orthanc_gcp.emulator.dicom.transfer_syntaxes import AS_STORED
+from orthanc_gcp.emulator.healthcare.request_context import Call
+from orthanc_gcp.emulator.http.media_types import MediaType
+from orthanc_gcp.emulator.http.negotiation import OCTETS, accepted_types, not_acceptable
+from orthanc_gcp.emulator.http.streaming import MULTIPART, Streamed, file_blocks, part_head
+
+__all__ = ["find_bulk_data", "retrieve_bulk_data"]
+
+
+@dataclass(frozen=True)
+class BulkData:
+    """A value: a range of a file, or in memory when the file is deflated."""
+
+    file: BinaryIO
+    data_set: DataSet
+    element: Element
+    transfer_syntax: str
+
+    @property
+    def size(self) -> int:
+        return self.element.end - self.element.offset
+
+    async def blocks(self) -> AsyncGenerator[bytes, None]:
+        """Yield the value; close the file at the end."""
+        with self.file:
+            if not isinstance(self.data_set.source, FileSource):
+                yield self.data_set.value(self.element)
+                return
+            start, size = self.element.offset, self.size
+            async for block in file_blocks(self.file.fileno(), start, size):
+                yield block
+
+
+async def retrieve_bulk_data(call: Call) -> Response:
+    """Handle ``GET …/instances/{instance}/bulkdata/{path}``."""
+    file = await asyncio.to_thread(call.open_instance)
+    try:
+        found = await asyncio.to_thread(_require, call, file)
+        multipart = _choose_multipart(call)
+    except BaseException:
+        file.close()
+        raise
+    content_type = f"{OCTETS}; transfer-syntax={found.transfer_syntax}"
+    if not multipart:
+        return Streamed(found.blocks(), content_type, {"Content-Length": str(found.size)})
+    boundary = secrets.token_hex(16)
+    body = _single_part(found, boundary, content_type)
+    return Streamed(body, f'{MULTIPART}; type="{OCTETS}"; boundary={boundary}')
+
+
+def _choose_multipart(call: Call) -> bool:
+    """Tell whether the value is sent as a part, which is the default."""
+    for accepted in accepted_types(call.request):
+        if accepted.parameters.get("transfer-syntax", AS_STORED) != AS_STORED:
+            continue
+        kind = MediaType(accepted.parameters.get("type", OCTETS).lower())
+        if accepted.covers(MULTIPART) and kind.covers(OCTETS):
+            return True
+        if accepted.covers(OCTETS):
+            return False
+    offers = (f'{MULTIPART}; type="{OCTETS}"', OCTETS)
+    raise not_acceptable(call.request, (f"{offer}; transfer-syntax=*" for offer in offers))
+
+
+async def _single_part(
+    found: BulkData, boundary: str, content_type: str
+) -> AsyncGenerator[bytes, None]:
+    async with aclosing(found.blocks()) as blocks:
+        yield part_head(boundary, content_type)
+        async for block in blocks:
+            yield block
+        yield f"\r\n--{boundary}--\r\n".encode()
+
+
+def _require(call: Call, file: BinaryIO) -> BulkData:
+    """Return the bulk data that the path names, or refuse because there is none."""
+    found = find_bulk_data(file, call.names["bulk"].split("/"))
+    if found is None:
+        raise call.missing_path()
+    return found
+
+
+def find_bulk_data(file: BinaryIO, path: list[str]) -> BulkData | None:
+    """Return the bulk data at a path such as ``7FE00010`` or ``00400555/1/00081199``."""
+    dicom = DicomFile(FileSource(file.fileno()))
+    data_set = dicom.meta if path[0].startswith("0002") else dicom
+    elements: Iterable[Element] = chain(dicom.meta_elements, dicom.elements())
+    with suppress(InvalidDicomError, struct.error, ValueError):
+        for depth, (tag, index) in enumerate(zip(path[:-1:2], path[1::2], strict=True)):
+            sequence = _element(elements, tag)
+            elements = _item(data_set, sequence, int(index), depth) if sequence else ()
+        element = _element(elements, path[-1])
+        if element is not None and element.length and is_bulk(element):
+            syntax = dicom.transfer_syntax
+            syntax = EXPLICIT_LITTLE if syntax == DEFLATED else syntax
+            return BulkData(file, data_set, element, syntax)
+    return None
+
+
+def _element(elements: Iterable[Element], tag: str) -> Element | None:
+    return next((element for element in elements if f"{element.tag:08X}" == tag.upper()), None)
+
+
+def _item(data_set: DataSet, sequence: Element, index: int, depth: int) -> Iterable[Element]:
+    if sequence.vr != "SQ":
+        return ()
+    for position, item in enumerate(data_set.items(sequence, depth)):
+        if position == index:
+            return data_set.walk(item.offset, item.end, sequence.encoding, depth=depth + 1)
+    return ()

@@ -1,0 +1,181 @@
+"""WADO-RS frames: pixels, decoded or as they are stored (DICOM PS3.18 section 10.4).
+
+What may be asked for is the table of the DICOM conformance statement of the Healthcare API; the
+compressed types are there for images that are stored in them, and for those that can be compressed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from starlette.responses import Response
+
+from orthanc_gcp.emulator.dicom.compression import compress
+from orthanc_gcp.emulator.dicom.imaging_errors import ImagingError
+from orthanc_gcp.emulator.dicom.pixel_data import Extent, PixelData
+from orthanc_gcp.emulator.dicom.reader import DEFLATED
+from orthanc_gcp.emulator.dicom.rendering import to_png
+from orthanc_gcp.emulator.dicom.transcoding import open_decodable
+from orthanc_gcp.emulator.dicom.transfer_syntaxes import (
+    AS_STORED,
+    DEFAULT,
+    ENCODABLE,
+    FRAME_TYPES,
+    can_decode,
+)
+from orthanc_gcp.emulator.healthcare.request_context import Call
+from orthanc_gcp.emulator.http.media_types import MediaType
+from orthanc_gcp.emulator.http.negotiation import OCTETS, PNG, accepted_types, not_acceptable
+from orthanc_gcp.emulator.http.responses import Refusal, text_error
+from orthanc_gcp.emulator.http.streaming import MULTIPART, Streamed, file_blocks, part_head
+
+__all__ = ["frame_numbers", "refusals", "retrieve_frames"]
+
+
+@dataclass(frozen=True)
+class FrameFormat:
+    """How frames are sent; a picture has no transfer syntax."""
+
+    media_type: str
+    transfer_syntax: str | None
+
+    @property
+    def content_type(self) -> str:
+        if self.transfer_syntax is None:
+            return self.media_type
+        return f"{self.media_type}; transfer-syntax={self.transfer_syntax}"
+
+
+async def retrieve_frames(call: Call) -> Response:
+    """Handle ``GET …/instances/{instance}/frames/{frames}``."""
+    (instance,) = await asyncio.to_thread(call.instances)
+    chosen = _choose(call, instance.transfer_syntax)
+    numbers = frame_numbers(call.names["frames"])
+    with ExitStack() as opened, refusals():
+        file = opened.enter_context(await asyncio.to_thread(call.open_instance))
+        frames = await asyncio.to_thread(_open, file, instance.transfer_syntax, chosen)
+        opened.callback(frames.pixels.close)
+        for number in numbers:
+            frames.pixels.check(number)
+        # The first frame is found, and decoded, while a refusal is still possible.
+        first = await asyncio.to_thread(frames.find, numbers[0])
+        opened.pop_all()
+    boundary = secrets.token_hex(16)
+    body = _parts(frames, numbers, first, boundary, chosen.content_type)
+    return Streamed(body, f'{MULTIPART}; type="{chosen.media_type}"; boundary={boundary}')
+
+
+def _choose(call: Call, stored: str) -> FrameFormat:
+    for accepted in accepted_types(call.request):
+        found = _format(accepted, stored)
+        if found is not None:
+            return found
+    octets = (
+        f'{MULTIPART}; type="{OCTETS}"; transfer-syntax={syntax}' for syntax in (AS_STORED, DEFAULT)
+    )
+    compressed = (
+        f'{MULTIPART}; type="{media_type}"; transfer-syntax={syntax}'
+        for syntax, media_type in FRAME_TYPES.items()
+    )
+    raise not_acceptable(call.request, (*octets, *compressed, f'{MULTIPART}; type="{PNG}"'))
+
+
+def _format(accepted: MediaType, stored: str) -> FrameFormat | None:
+    if not accepted.covers(MULTIPART):
+        return None
+    kind = MediaType(accepted.parameters.get("type", OCTETS).lower())
+    wanted = accepted.parameters.get("transfer-syntax")
+    if kind.covers(OCTETS):
+        if wanted == AS_STORED:
+            # The frames of a deflated data set have no bytes of their own in the file.
+            return FrameFormat(OCTETS, DEFAULT if stored == DEFLATED else stored)
+        if wanted in (None, DEFAULT) and can_decode(stored):
+            return FrameFormat(OCTETS, DEFAULT)
+    compressed = FRAME_TYPES.get(stored)
+    if compressed and kind.covers(compressed) and wanted in (None, AS_STORED, stored):
+        return FrameFormat(compressed, stored)
+    return _made(kind, wanted) if can_decode(stored) else None
+
+
+def _made(kind: MediaType, wanted: str | None) -> FrameFormat | None:
+    """Return what a frame can be made into."""
+    if kind.covers(PNG) and wanted is None:
+        return FrameFormat(PNG, None)
+    for syntax in ENCODABLE:
+        if kind.covers(FRAME_TYPES[syntax]) and wanted in (None, syntax):
+            return FrameFormat(FRAME_TYPES[syntax], syntax)
+    return None
+
+
+@contextmanager
+def refusals() -> Iterator[None]:
+    """Refuse the request when its image cannot be had in the way asked for."""
+    try:
+        yield
+    except ImagingError as error:
+        raise Refusal(text_error(400, str(error))) from error
+
+
+def frame_numbers(text: str) -> list[int]:
+    """Return the numbers of a path, or refuse what is none."""
+    numbers = []
+    for piece in text.split(","):
+        if not (piece.isascii() and piece.isdigit()) or len(piece) > 10:
+            raise Refusal(text_error(400, f"Invalid frame number: {piece}"))
+        numbers.append(int(piece))
+    return numbers
+
+
+def _open(file: BinaryIO, stored: str, chosen: FrameFormat) -> Frames:
+    if chosen.transfer_syntax == stored:
+        return Frames(PixelData(file), None)
+    pixels = open_decodable(file, stored)
+    # Native frames are in the default already.
+    is_ready = chosen.transfer_syntax == DEFAULT and not pixels.is_encapsulated
+    return Frames(pixels, None if is_ready else chosen)
+
+
+@dataclass(frozen=True)
+class Frames:
+    """Frames as they lie in a file, or in another format."""
+
+    pixels: PixelData
+    made: FrameFormat | None
+
+    def find(self, number: int) -> bytes | Extent:
+        """Return a frame that had to be put together, or where it lies in the file."""
+        if self.made is None:
+            return self.pixels.extent(number) or self.pixels.read(number)
+        raster = self.pixels.decode(number)
+        if self.made.transfer_syntax is None:
+            return to_png(raster, self.pixels.header)
+        if self.made.transfer_syntax == DEFAULT:
+            return raster.to_bytes()
+        return compress(raster, self.made.transfer_syntax)
+
+
+async def _parts(
+    frames: Frames,
+    numbers: Sequence[int],
+    first: bytes | Extent,
+    boundary: str,
+    content_type: str,
+) -> AsyncGenerator[bytes, None]:
+    try:
+        for position, number in enumerate(numbers):
+            frame = await asyncio.to_thread(frames.find, number) if position else first
+            yield part_head(boundary, content_type)
+            if isinstance(frame, bytes):
+                yield frame
+            else:
+                async for block in file_blocks(frames.pixels.descriptor, *frame):
+                    yield block
+            yield b"\r\n"
+        yield f"--{boundary}--\r\n".encode()
+    finally:
+        frames.pixels.close()

@@ -1,0 +1,197 @@
+"""Changes of metadata: a JSON Patch for an instance, or for all of a series or a study.
+
+Source: Healthcare API v1beta1, ``dicomWeb.studies.updateMetadata`` etc.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sqlite3
+from contextlib import suppress
+from itertools import chain
+from typing import Any
+
+from starlette.responses import Response
+
+from orthanc_gcp.emulator.dicom.listing import choose_listing
+from orthanc_gcp.emulator.dicom.reader import InvalidDicomError
+from orthanc_gcp.emulator.dicomweb.file_editing import EditedFile, edit
+from orthanc_gcp.emulator.dicomweb.json_patch import Change, PatchError, read_patch
+from orthanc_gcp.emulator.dicomweb.wado import retrieve_metadata
+from orthanc_gcp.emulator.healthcare.notifications import announcer
+from orthanc_gcp.emulator.healthcare.operation_methods import begin_short
+from orthanc_gcp.emulator.healthcare.operations import EMPTY, Job, OperationError
+from orthanc_gcp.emulator.healthcare.request_context import Call
+from orthanc_gcp.emulator.http.requests import MAX_CONTROL_BODY, read_limited
+from orthanc_gcp.emulator.http.responses import Refusal, error
+from orthanc_gcp.emulator.resource_names import StoreName
+from orthanc_gcp.emulator.storage.index import Announce, Event, StoredInstance, mark_changed
+from orthanc_gcp.emulator.storage.storage import BeingDeletedError, Storage, Upload
+
+__all__ = ["change_instances", "update_metadata"]
+
+_ACTION = "UpdateMetadata"
+_INVALID_ARGUMENT = 3
+"""As ``google.rpc.Code`` has it."""
+_BLOCK = 512 * 1024
+
+
+async def update_metadata(call: Call) -> Response:
+    """Handle ``PATCH …/metadata`` of a study, a series or an instance."""
+    store = call.store_id()
+    patch = await _read_patch(call)
+    if "instance" not in call.names:
+        return await _update_many(call, store, patch)
+    choose_listing(call.request)  # which refuses what the answer cannot be
+    await asyncio.to_thread(_update_one, call, patch)
+    return await retrieve_metadata(call)
+
+
+def change_instances(job: Job) -> dict[str, Any]:
+    """Carry out the change of a study or series, one instance after the other.
+
+    An instance that was changed before a crash is not changed again.
+    """
+    parameters, index = job.parameters, job.storage.index
+    changes = read_patch(json.loads(parameters["patch"]))
+    update = Update(job.storage, parameters["store"], changes, parameters["url"], _marker(job))
+    done, problem = index.changed(job.name), None
+    left = max(parameters["total"] - done, 0)
+    job.count(success=done, pending=left)
+    for instance in chain.from_iterable(index.batches(parameters["store"], *parameters["uids"])):
+        job.check()
+        if index.is_changed(job.name, instance.key):
+            continue  # those that are changed come last, and are met again
+        left = max(left - 1, 0)
+        try:
+            job.count(success=update.change(instance), pending=left)
+        except (BeingDeletedError, PatchError) as failure:
+            problem = problem or _reason(failure)
+            job.count(failure=1, pending=left)
+    if problem is not None:
+        raise OperationError(_INVALID_ARGUMENT, problem)
+    return {"@type": f"type.googleapis.com/{EMPTY}"}
+
+
+async def _update_many(call: Call, store: int, patch: str) -> Response:
+    uids = [call.names[level] for level in ("study", "series") if level in call.names]
+    totals = await asyncio.to_thread(call.storage.index.totals, store, *uids)
+    if not totals.instances:
+        raise call.missing_path()
+    parameters = {
+        "store": store,
+        "name": str(call.store),
+        "uids": uids,
+        "patch": patch,
+        "url": call.dicomweb_url,
+        "total": totals.instances,
+    }
+    return await begin_short(call, parameters)
+
+
+def _update_one(call: Call, patch: str) -> None:
+    """Change the only instance; refuse what does not fit it."""
+    announce = announcer(call.storage.index, call.store, call.services.clock, _ACTION)
+    changes = read_patch(json.loads(patch))
+    update = Update(call.storage, call.store_id(), changes, call.dicomweb_url, announce)
+    (instance,) = call.instances()
+    try:
+        done = update.change(instance)
+    except PatchError as failure:
+        raise Refusal(error(400, _reason(failure))) from failure
+    except BeingDeletedError as failure:
+        raise Refusal(error(409, _reason(failure), name="ABORTED")) from failure
+    if not done:
+        raise call.missing_path()
+
+
+async def _read_patch(call: Call) -> str:
+    """Return the JSON Patch that a request brings, or refuse what is none."""
+    body = await read_limited(call.request, MAX_CONTROL_BODY)
+    try:
+        patch = body.decode(json.detect_encoding(body))
+        read_patch(json.loads(patch))
+    except PatchError as refusal:
+        raise Refusal(error(400, f"invalid JSON patch: {refusal}")) from refusal
+    except (ValueError, RecursionError):
+        raise Refusal(error(400, "Invalid JSON payload received.")) from None
+    return patch
+
+
+def _marker(job: Job) -> Announce:
+    """Return what notes which instances an operation has changed, and tells of them."""
+    store = StoreName.parse(job.parameters["name"])
+    announce = announcer(job.storage.index, store, job.clock, _ACTION)
+
+    def mark(sql: sqlite3.Connection, event: Event) -> None:
+        mark_changed(sql, job.name, event.key)
+        if announce is not None:
+            announce(sql, event)
+
+    return mark
+
+
+def _reason(failure: Exception) -> str:
+    if isinstance(failure, BeingDeletedError):
+        return "the study or series is being deleted"
+    return f"the patch cannot be applied: {failure}"
+
+
+class Update:
+    """One change of instances of a store; ``url`` is the store's, for its bulk data."""
+
+    def __init__(
+        self,
+        storage: Storage,
+        store: int,
+        changes: list[Change],
+        url: str,
+        announce: Announce | None,
+    ) -> None:
+        self._storage = storage
+        self._store = store
+        self._changes = changes
+        self._url = url
+        self._announce = announce
+
+    def change(self, instance: StoredInstance) -> bool:
+        """Change an instance; tell whether it is still there."""
+        storage = self._storage
+        present: StoredInstance | None = instance
+        while present is not None:
+            with suppress(FileNotFoundError):
+                if self._replace(present):
+                    return True
+            # Somebody else has replaced or deleted it meanwhile.
+            found = storage.index.instance(self._store, instance.key)
+            present = None if found == present else found
+        return False
+
+    def _replace(self, instance: StoredInstance) -> bool:
+        storage = self._storage
+        bulk_data = f"{self._url}/{instance.key.path}/bulkdata/"
+        with os.fdopen(storage.open(instance.file), "rb") as file:
+            edited = edit(file, self._changes, bulk_data)
+            if edited is None:
+                return True
+            upload = storage.begin()
+            try:
+                _write(upload, edited, file.fileno())
+                record = upload.read_record()
+            except InvalidDicomError as invalid:
+                upload.discard()
+                raise PatchError(str(invalid)) from invalid
+            except BaseException:
+                upload.discard()
+                raise
+        return storage.swap(self._store, record, upload, instance.file, self._announce)
+
+
+def _write(upload: Upload, edited: EditedFile, descriptor: int) -> None:
+    upload.write(memoryview(edited.head))
+    at = edited.rest
+    while block := os.pread(descriptor, _BLOCK, at):
+        upload.write(memoryview(block))
+        at += len(block)

@@ -1,0 +1,121 @@
+"""QIDO-RS: searches for studies, series and instances (DICOM PS3.18 section 10.6)."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from typing import Any
+
+from starlette.responses import Response
+
+from orthanc_gcp.emulator.dicom.dicom_json import JsonWriter
+from orthanc_gcp.emulator.dicom.listing import Listing, choose_listing
+from orthanc_gcp.emulator.dicom.reader import PIXEL_GROUP, DicomFile, FileSource
+from orthanc_gcp.emulator.dicom.search_attributes import (
+    INSTANCE,
+    SERIES,
+    STUDY,
+    Level,
+    levels_to,
+    tags,
+)
+from orthanc_gcp.emulator.dicomweb.search_parameters import InvalidQueryError, Query, parse_query
+from orthanc_gcp.emulator.healthcare.request_context import Call
+from orthanc_gcp.emulator.http.responses import Refusal, text_error
+from orthanc_gcp.emulator.storage.records import InstanceKey, level_attributes
+
+__all__ = ["search_instances", "search_series", "search_studies"]
+
+_UIDS = tags("StudyInstanceUID SeriesInstanceUID SOPInstanceUID")
+
+
+async def search_studies(call: Call) -> Response:
+    """Handle ``GET …/studies``."""
+    return await _search(call, STUDY)
+
+
+async def search_series(call: Call) -> Response:
+    """Handle ``GET …/series``, of a store or of a study."""
+    return await _search(call, SERIES)
+
+
+async def search_instances(call: Call) -> Response:
+    """Handle ``GET …/instances``, of a store, of a study or of a series."""
+    return await _search(call, INSTANCE)
+
+
+async def _search(call: Call, level: Level) -> Response:
+    store = call.store_id()
+    listing = choose_listing(call.request)
+    try:
+        query = parse_query(level, call.request.query_params.multi_items())
+    except InvalidQueryError as error:
+        raise Refusal(text_error(400, str(error))) from error
+    content = await asyncio.to_thread(_run, call, store, query, listing)
+    if not content:
+        if call.services.switches.state.empty_qido == 204:
+            return Response(status_code=204)
+        content = listing.join([])
+    return Response(content, media_type=listing.media_type)
+
+
+def _run(call: Call, store: int, query: Query, listing: Listing) -> bytes:
+    """Return the list of the matches; nothing when there is none."""
+    search = Search(call, query)
+    study, series = call.names.get("study"), call.names.get("series")
+    statement, values = query.sql(store, study, series, with_file=search.reads_files)
+    rows = call.storage.searches.read(statement, values)
+    matches = [listing.encode(search.match(*row)) for row in rows]
+    return listing.join(matches) if matches else b""
+
+
+class Search:
+    """Turns rows of the index into matches."""
+
+    def __init__(self, call: Call, query: Query) -> None:
+        self._call = call
+        levels = levels_to(query.level)
+        # The attributes of a level whose UID is in the path are not repeated.
+        named = sum(1 for name in ("study", "series") if name in call.names)
+        self._wanted = {tag for level in levels[named:] for tag in level.defaults}
+        self._wanted |= query.include
+        if query.include_all:
+            self._wanted |= {tag for level in levels[named:] for tag in level.all}
+        indexed = {tag for level in levels for tag in (*level.defaults, *level.all)}
+        self._from_file = tuple(query.include - indexed)
+        self._whole_file = query.include_all and query.level is INSTANCE
+
+    @property
+    def reads_files(self) -> bool:
+        """Whether the index alone does not suffice."""
+        return self._whole_file or bool(self._from_file)
+
+    def match(self, file: str, *levels: str) -> dict[str, Any]:
+        """Return one match in the DICOM JSON model."""
+        known: dict[str, Any] = {}
+        for level in levels:
+            known.update(json.loads(level))
+        shown = {tag: value for tag, value in known.items() if int(tag, 16) in self._wanted}
+        if self.reads_files:
+            shown.update(self._read_file(file, known))
+        return dict(sorted(shown.items()))
+
+    def _read_file(self, file: str, known: dict[str, Any]) -> dict[str, Any]:
+        try:
+            descriptor = self._call.storage.open(file)
+        except FileNotFoundError:
+            return {}  # deleted since the index was asked
+        try:
+            dicom = DicomFile(FileSource(descriptor))
+            if self._whole_file:
+                writer = JsonWriter(f"{self._call.instance_url(_key(known))}/bulkdata/".__add__)
+                return writer.data_set(dicom)
+            elements = {element.tag: element for element in dicom.elements(stop=PIXEL_GROUP)}
+            return level_attributes(dicom, elements, self._from_file)
+        finally:
+            os.close(descriptor)
+
+
+def _key(known: dict[str, Any]) -> InstanceKey:
+    return InstanceKey(*(known[f"{tag:08X}"]["Value"][0] for tag in _UIDS))

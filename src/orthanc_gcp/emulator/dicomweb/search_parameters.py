@@ -1,0 +1,183 @@
+"""Search requests: their parameters, and the SQL that finds what they ask for.
+
+Exactly the keys of the Healthcare API are understood (its DICOM conformance statement, QIDO-RS);
+each is compared as a whole, apart from ranges of StudyDate and fuzzy matching of PatientName.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from orthanc_gcp.emulator.dicom.search_attributes import (
+    INSTANCE,
+    SERIES,
+    STUDY,
+    Level,
+    levels_to,
+    resolve_tag,
+    tags,
+)
+
+__all__ = ["STANDARD_PARAMETERS", "InvalidQueryError", "Query", "parse_query"]
+
+MAX_OFFSET = 1_000_000
+STANDARD_PARAMETERS = frozenset(
+    [
+        "$.xgafv",
+        "access_token",
+        "alt",
+        "callback",
+        "fields",
+        "key",
+        "oauth_token",
+        "prettyPrint",
+        "quotaUser",
+        "uploadType",
+        "upload_protocol",
+    ]
+)
+_KEYS = {
+    STUDY: {
+        "StudyInstanceUID": "studies.uid",
+        "PatientName": "studies.patient_name",
+        "PatientID": "studies.patient_id",
+        "AccessionNumber": "studies.accession_number",
+        "ReferringPhysicianName": "studies.referring_physician",
+        "StudyDate": "studies.study_date",
+    },
+    SERIES: {"SeriesInstanceUID": "series.uid", "Modality": "series.modality"},
+    INSTANCE: {"SOPInstanceUID": "instances.uid"},
+}
+_TABLES = {
+    STUDY: "studies",
+    SERIES: "studies JOIN series ON series.study = studies.id",
+    INSTANCE: (
+        "studies JOIN series ON series.study = studies.id "
+        "JOIN instances ON instances.series = series.id"
+    ),
+}
+_ROW = {STUDY: "studies", SERIES: "series", INSTANCE: "instances"}
+# What differs between the instances of a study or series is undefined; the first one speaks.
+_FILE = {
+    STUDY: (
+        "(SELECT file FROM instances JOIN series ON series.id = instances.series "
+        "WHERE series.study = studies.id ORDER BY instances.id LIMIT 1)"
+    ),
+    SERIES: (
+        "(SELECT file FROM instances WHERE instances.series = series.id "
+        "ORDER BY instances.id LIMIT 1)"
+    ),
+    INSTANCE: "instances.file",
+}
+_RANGE = re.compile(r"(\d{8})?-(\d{8})?")
+_STUDY_DATE, _PATIENT_NAME = tags("StudyDate PatientName")
+
+
+class InvalidQueryError(ValueError):
+    """The search uses something that the API does not know."""
+
+
+@dataclass
+class Query:
+    """A search at a level, in a store, perhaps in a study or a series."""
+
+    level: Level
+    conditions: list[tuple[int, str]] = field(default_factory=list)
+    include: set[int] = field(default_factory=set)
+    include_all: bool = False
+    fuzzy: bool = False
+    limit: int = 0
+    offset: int = 0
+
+    def sql(
+        self, store: int, study: str | None, series: str | None, *, with_file: bool
+    ) -> tuple[str, list[object]]:
+        """Return the statement that selects a file and each level's attributes, and its values."""
+        where = ["studies.store = ?"]
+        values: list[object] = [store]
+        for column, uid in (("studies.uid", study), ("series.uid", series)):
+            if uid is not None:
+                where.append(f"{column} = ?")
+                values.append(uid)
+        for tag, value in self.conditions:
+            condition, bound = self._condition(tag, value)
+            where.append(condition)
+            values.extend(bound)
+        columns, tables = self._columns(with_file), _TABLES[self.level]
+        statement = (
+            f"SELECT {columns} FROM {tables} WHERE {' AND '.join(where)}"  # noqa: S608 - constants
+            f" ORDER BY {_ROW[self.level]}.id LIMIT ? OFFSET ?"
+        )
+        return statement, [*values, self.limit, self.offset]
+
+    def _columns(self, with_file: bool) -> str:
+        attributes = [f"{_ROW[level]}.attributes" for level in levels_to(self.level)]
+        return ", ".join([_FILE[self.level] if with_file else "''", *attributes])
+
+    def _condition(self, tag: int, value: str) -> tuple[str, list[object]]:
+        column = _columns_by_tag(self.level)[tag]
+        if tag == _STUDY_DATE and (span := _RANGE.fullmatch(value)) and value != "-":
+            return f"{column} BETWEEN ? AND ?", [span[1] or "00000000", span[2] or "99999999"]
+        if tag == _PATIENT_NAME and self.fuzzy:
+            return f"fuzzy_match(?, {column})", [value]
+        return f"{column} = ?", [value]
+
+
+def parse_query(level: Level, parameters: Iterable[tuple[str, str]]) -> Query:
+    """Return a search from the parameters of its URL; raise :class:`InvalidQueryError`."""
+    query = Query(level, limit=level.default_limit)
+    for name, value in parameters:
+        if name == "limit":
+            query.limit = _number(name, value, level.max_limit)
+        elif name == "offset":
+            query.offset = _number(name, value, MAX_OFFSET)
+        elif name == "fuzzymatching":
+            query.fuzzy = _boolean(name, value)
+        elif name == "includefield":
+            _include(query, value)
+        elif name not in STANDARD_PARAMETERS:
+            tag = _search_key(level, name)
+            # PS3.4 C.2.2.2.3: a key without a value matches everything.
+            query.conditions += [(tag, value)] if value else []
+    return query
+
+
+def _columns_by_tag(level: Level) -> dict[int, str]:
+    return {
+        tag: column
+        for known in levels_to(level)
+        for keyword, column in _KEYS[known].items()
+        for tag in tags(keyword)
+    }
+
+
+def _search_key(level: Level, name: str) -> int:
+    tag = resolve_tag(name)
+    if tag is None or tag not in _columns_by_tag(level):
+        raise InvalidQueryError(f"{name} is not a supported {level.name} level search attribute")
+    return tag
+
+
+def _include(query: Query, value: str) -> None:
+    for name in filter(None, (piece.strip() for piece in value.split(","))):
+        if name == "all":
+            query.include_all = True
+            continue
+        tag = resolve_tag(name)
+        if tag is None:
+            raise InvalidQueryError(f"unknown/unsupported QIDO attribute: {name}")
+        query.include.add(tag)
+
+
+def _number(name: str, value: str, maximum: int) -> int:
+    if not (value.isascii() and value.isdigit()) or int(value[:12]) > maximum:
+        raise InvalidQueryError(f"{name} must be a number from 0 to {maximum}, not {value!r}")
+    return int(value)
+
+
+def _boolean(name: str, value: str) -> bool:
+    if value not in ("true", "false"):
+        raise InvalidQueryError(f"{name} must be true or false, not {value!r}")
+    return value == "true"

@@ -1,0 +1,184 @@
+"""STOW-RS: instances are stored while they arrive (DICOM PS3.18 section 10.5)."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import closing
+from typing import Protocol
+
+from starlette.responses import Response
+
+from orthanc_gcp.emulator.dicomweb.receiver import Receiver
+from orthanc_gcp.emulator.dicomweb.stow_metadata import MetadataParts, unsupported_part
+from orthanc_gcp.emulator.dicomweb.stow_response import StowResults
+from orthanc_gcp.emulator.faults.switches import ALWAYS_CONFLICT
+from orthanc_gcp.emulator.healthcare.notifications import announcer
+from orthanc_gcp.emulator.healthcare.request_context import Call
+from orthanc_gcp.emulator.healthcare.storage_classes import UnknownStorageClassError, storage_class
+from orthanc_gcp.emulator.http.media_types import MediaType, parse_media_type
+from orthanc_gcp.emulator.http.multipart import (
+    MultipartError,
+    MultipartReader,
+    PartData,
+    PartEnd,
+    PartStart,
+)
+from orthanc_gcp.emulator.http.negotiation import DICOM, JSON, XML, accepted_types, not_acceptable
+from orthanc_gcp.emulator.http.responses import Refusal, text_error
+from orthanc_gcp.emulator.http.streaming import MULTIPART
+from orthanc_gcp.emulator.storage.index import StorageClass
+from orthanc_gcp.emulator.storage.storage import Outcome
+
+__all__ = ["store_instances", "update_instances"]
+
+
+async def store_instances(call: Call) -> Response:
+    """Handle ``POST …/dicomWeb/studies`` and ``POST …/dicomWeb/studies/{study}``."""
+    return await _store(call, replace=False)
+
+
+async def update_instances(call: Call) -> Response:
+    """Handle ``PUT …/dicomWeb/studies``, which replaces what is there already."""
+    return await _store(call, replace=True)
+
+
+async def _store(call: Call, *, replace: bool) -> Response:
+    store = call.store_id()
+    answer_type = _answer_type(call)
+    content_type = parse_media_type(call.request.headers.get("content-type", ""))
+    results = StowResults(call.dicomweb_url, call.names.get("study"))
+    study = call.names.get("study")
+    announce = announcer(
+        call.storage.index,
+        call.store,
+        call.services.clock,
+        "UpdateInstances" if replace else "StoreInstances",
+    )
+    receiver = Receiver(
+        call.storage,
+        store,
+        results,
+        study,
+        replace=replace,
+        storage_class=_storage_class(call),
+        announce=announce,
+    )
+    if call.strike is not None:
+        receiver.fate = call.strike.fate
+    if call.services.switches.state.duplicates == ALWAYS_CONFLICT and not replace:
+        receiver.conflicts = (Outcome.DIFFERENT, Outcome.IDENTICAL)
+    body = call.request.stream()
+    try:
+        if content_type.full == DICOM:
+            await _receive_single(body, receiver)
+        else:
+            sink: PartSink = FileParts(receiver)
+            if _part_type(content_type, replace=replace) == JSON:
+                sink = MetadataParts(receiver, results)
+            with closing(sink):
+                await _receive_multipart(body, content_type.parameters.get("boundary", ""), sink)
+    except MultipartError as error:
+        raise Refusal(text_error(400, f"invalid multipart request: {error}")) from error
+    finally:
+        await receiver.close()
+    content = results.as_xml() if answer_type == XML else results.as_json()
+    return Response(content, results.status, media_type=answer_type)
+
+
+def _storage_class(call: Call) -> StorageClass | None:
+    name = call.request.headers.get("storage-class")
+    try:
+        return storage_class(name, call.services.clock())
+    except UnknownStorageClassError:
+        raise Refusal(text_error(400, f"invalid Storage-Class: {name!r}")) from None
+
+
+def _answer_type(call: Call) -> str:
+    for accepted in accepted_types(call.request):
+        if accepted.covers(XML):
+            return XML
+        if accepted.covers(JSON) or accepted.covers("application/json"):
+            return JSON
+    raise not_acceptable(call.request, (XML, JSON))
+
+
+def _part_type(content_type: MediaType, *, replace: bool) -> str:
+    """Return what the parts of a request are, or the first of them; updates are files only."""
+    if content_type.full != MULTIPART:
+        raise _unsupported(content_type.full)
+    kind = content_type.parameters.get("type", "").lower()
+    if kind != DICOM and (kind != JSON or replace):
+        raise _unsupported(f"{MULTIPART}; type={kind}")
+    return kind
+
+
+def _unsupported(media_type: str) -> Refusal:
+    return Refusal(
+        text_error(
+            400,
+            f"unsupported media type {media_type!r}: expected {DICOM}, "
+            f'{MULTIPART}; type="{DICOM}" or {MULTIPART}; type="{JSON}"',
+        )
+    )
+
+
+async def _receive_single(body: AsyncIterator[bytes], receiver: Receiver) -> None:
+    receiver.begin()
+    async for chunk in body:
+        if chunk:
+            await receiver.write(memoryview(chunk))
+    await receiver.end()
+
+
+async def _receive_multipart(body: AsyncIterator[bytes], boundary: str, sink: PartSink) -> None:
+    reader = MultipartReader(boundary)
+    parts = 0
+    async for chunk in body:
+        for event in reader.feed(chunk):
+            if isinstance(event, PartData):
+                await sink.write(event.data)
+            elif isinstance(event, PartStart):
+                parts += 1
+                sink.begin(event.headers)
+            elif isinstance(event, PartEnd):
+                await sink.end()
+    reader.close()
+    if not parts:
+        raise MultipartError("there is no part in it")
+    await sink.finish()
+
+
+class PartSink(Protocol):
+    """Takes the parts of a request, one after the other."""
+
+    def begin(self, headers: dict[str, str]) -> None: ...
+
+    async def write(self, data: memoryview) -> None: ...
+
+    async def end(self) -> None: ...
+
+    async def finish(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class FileParts:
+    """Parts that are instances."""
+
+    def __init__(self, receiver: Receiver) -> None:
+        self.write = receiver.write
+        self.end = receiver.end
+        self._receiver = receiver
+
+    def begin(self, headers: dict[str, str]) -> None:
+        """Say that an instance follows."""
+        content_type = parse_media_type(headers.get("content-type", DICOM)).full
+        if content_type != DICOM:
+            raise unsupported_part(content_type)
+        self._receiver.begin()
+
+    async def finish(self) -> None:
+        """Say that no part follows."""
+
+    def close(self) -> None:
+        """Nothing is open but what the receiver closes."""

@@ -1,0 +1,172 @@
+"""WADO-RS: instances and metadata leave while they are read (DICOM PS3.18 section 10.4)."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass
+
+from starlette.responses import Response
+
+from orthanc_gcp.emulator.dicom.dicom_json import JsonWriter
+from orthanc_gcp.emulator.dicom.listing import Listing, choose_listing
+from orthanc_gcp.emulator.dicom.reader import DicomFile, FileSource
+from orthanc_gcp.emulator.dicom.transcoding import TranscodingError, transcode
+from orthanc_gcp.emulator.dicom.transfer_syntaxes import AS_STORED, DEFAULT, KNOWN, can_convert
+from orthanc_gcp.emulator.healthcare.request_context import Call
+from orthanc_gcp.emulator.http.media_types import MediaType
+from orthanc_gcp.emulator.http.negotiation import DICOM, accepted_types, not_acceptable
+from orthanc_gcp.emulator.http.responses import Refusal, text_error
+from orthanc_gcp.emulator.http.streaming import MULTIPART, Streamed, file_blocks, part_head
+from orthanc_gcp.emulator.storage.index import StoredInstance
+from orthanc_gcp.emulator.storage.storage import Storage
+
+__all__ = ["retrieve", "retrieve_instance", "retrieve_metadata"]
+
+
+@dataclass(frozen=True)
+class Representation:
+    """How instances are sent: in which transfer syntax, and whether as parts."""
+
+    transfer_syntax: str
+    multipart: bool
+
+
+async def retrieve(call: Call) -> Response:
+    """Handle ``GET …/studies/{study}`` and ``GET …/series/{series}``."""
+    return await _retrieve(call, single=False)
+
+
+async def retrieve_instance(call: Call) -> Response:
+    """Handle ``GET …/instances/{instance}``, which may be had without multipart."""
+    return await _retrieve(call, single=True)
+
+
+async def retrieve_metadata(call: Call) -> Response:
+    """Handle ``GET …/metadata`` of a study, a series or an instance."""
+    instances = await asyncio.to_thread(call.instances)
+    listing = choose_listing(call.request)
+    entries = _metadata(call, instances, listing)
+    return Streamed(listing.stream(entries), listing.media_type)
+
+
+async def _retrieve(call: Call, *, single: bool) -> Response:
+    instances = await asyncio.to_thread(call.instances)
+    chosen = _choose(call, {instance.transfer_syntax for instance in instances}, single=single)
+    # The first file is opened, and transcoded, while a refusal is still possible.
+    try:
+        first = await asyncio.to_thread(_open, call.storage, instances[0], chosen.transfer_syntax)
+    except TranscodingError as error:
+        raise Refusal(text_error(400, str(error))) from error
+    except FileNotFoundError:
+        raise call.missing(instances[0].key.path) from None
+    if not chosen.multipart:
+        headers = {"Content-Length": str(first.size)}
+        return Streamed(
+            _blocks(first), f"{DICOM}; transfer-syntax={first.transfer_syntax}", headers
+        )
+    boundary = secrets.token_hex(16)
+    body = _parts(call.storage, first, instances[1:], chosen.transfer_syntax, boundary)
+    return Streamed(body, f'{MULTIPART}; type="{DICOM}"; boundary={boundary}')
+
+
+def _choose(call: Call, stored: set[str], *, single: bool) -> Representation:
+    for accepted in accepted_types(call.request):
+        found = _representation(accepted, single=single)
+        if found is not None and can_convert(stored, found.transfer_syntax):
+            return found
+    offers = [f'{MULTIPART}; type="{DICOM}"', DICOM] if single else [f'{MULTIPART}; type="{DICOM}"']
+    raise not_acceptable(
+        call.request,
+        (f"{offer}; transfer-syntax={syntax}" for offer in offers for syntax in sorted(KNOWN)),
+    )
+
+
+def _representation(accepted: MediaType, *, single: bool) -> Representation | None:
+    transfer_syntax = accepted.parameters.get("transfer-syntax", DEFAULT)
+    if transfer_syntax not in KNOWN:
+        return None
+    if accepted.covers(MULTIPART) and accepted.parameters.get("type", DICOM).lower() == DICOM:
+        return Representation(transfer_syntax, multipart=True)
+    if single and accepted.covers(DICOM):
+        return Representation(transfer_syntax, multipart=False)
+    return None
+
+
+@dataclass
+class OpenInstance:
+    """An instance ready to be sent."""
+
+    descriptor: int
+    size: int
+    transfer_syntax: str
+
+    def close(self) -> None:
+        os.close(self.descriptor)
+
+
+def _open(storage: Storage, instance: StoredInstance, wanted: str) -> OpenInstance:
+    descriptor = storage.open(instance.file)
+    if wanted in (AS_STORED, instance.transfer_syntax):
+        return OpenInstance(descriptor, instance.size, instance.transfer_syntax)
+    try:
+        with transcode(descriptor, wanted) as made:
+            copy = os.dup(made.fileno())
+    finally:
+        os.close(descriptor)
+    return OpenInstance(copy, os.fstat(copy).st_size, wanted)
+
+
+async def _blocks(instance: OpenInstance) -> AsyncGenerator[bytes, None]:
+    try:
+        async for block in file_blocks(instance.descriptor, 0, instance.size):
+            yield block
+    finally:
+        instance.close()
+
+
+async def _parts(
+    storage: Storage,
+    first: OpenInstance,
+    others: Sequence[StoredInstance],
+    wanted: str,
+    boundary: str,
+) -> AsyncGenerator[bytes, None]:
+    async for block in _part(first, boundary):
+        yield block
+    for instance in others:
+        try:
+            opened = await asyncio.to_thread(_open, storage, instance, wanted)
+        except FileNotFoundError:
+            continue  # deleted since the answer began
+        async for block in _part(opened, boundary):
+            yield block
+    yield f"--{boundary}--\r\n".encode()
+
+
+async def _part(instance: OpenInstance, boundary: str) -> AsyncGenerator[bytes, None]:
+    yield part_head(boundary, f"{DICOM}; transfer-syntax={instance.transfer_syntax}")
+    async for block in _blocks(instance):
+        yield block
+    yield b"\r\n"
+
+
+async def _metadata(
+    call: Call, instances: Sequence[StoredInstance], listing: Listing
+) -> AsyncGenerator[bytes, None]:
+    for instance in instances:
+        try:
+            yield await asyncio.to_thread(_instance_metadata, call, instance, listing)
+        except FileNotFoundError:
+            continue  # deleted since the answer began
+
+
+def _instance_metadata(call: Call, instance: StoredInstance, listing: Listing) -> bytes:
+    descriptor = call.storage.open(instance.file)
+    try:
+        writer = JsonWriter(f"{call.instance_url(instance.key)}/bulkdata/".__add__)
+        return listing.encode(writer.file(DicomFile(FileSource(descriptor))))
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,1 @@
+"""What the emulator does wrong when it is asked to."""

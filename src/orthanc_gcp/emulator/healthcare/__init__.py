@@ -1,0 +1,1 @@
+"""The Healthcare API beside DICOMweb: datasets, stores, operations, import and export."""

@@ -1,0 +1,227 @@
+"""Import of instances from Cloud Storage, and export to it (``dicomStores.import``, ``.export``).
+
+Cloud Storage is a folder here. De-identification and BigQuery are not emulated.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, BinaryIO
+
+from starlette.responses import Response
+
+from orthanc_gcp.emulator.dicom.reader import InvalidDicomError
+from orthanc_gcp.emulator.dicom.transcoding import TranscodingError, transcode
+from orthanc_gcp.emulator.dicom.transfer_syntaxes import AS_STORED, KNOWN, can_convert
+from orthanc_gcp.emulator.healthcare.cloud_storage import (
+    InvalidUriError,
+    ObjectUri,
+    UnavailableError,
+)
+from orthanc_gcp.emulator.healthcare.instance_filter import (
+    INVALID,
+    UNAVAILABLE,
+    check_filter,
+    selected,
+)
+from orthanc_gcp.emulator.healthcare.notifications import IMPORT, announcer
+from orthanc_gcp.emulator.healthcare.operation_methods import begin_long
+from orthanc_gcp.emulator.healthcare.operations import Job, OperationError
+from orthanc_gcp.emulator.healthcare.request_context import Call
+from orthanc_gcp.emulator.healthcare.storage_classes import storage_class, wanted_class
+from orthanc_gcp.emulator.http.media_types import parse_media_type
+from orthanc_gcp.emulator.http.negotiation import DICOM
+from orthanc_gcp.emulator.http.requests import read_object
+from orthanc_gcp.emulator.http.responses import Refusal, error
+from orthanc_gcp.emulator.resource_names import StoreName
+from orthanc_gcp.emulator.storage.index import Announce, StoredInstance
+from orthanc_gcp.emulator.storage.storage import BeingDeletedError, Outcome, Upload
+
+__all__ = ["export_instances", "import_instances", "read_objects", "write_objects"]
+
+logger = logging.getLogger(__name__)
+
+_BLOCK = 512 * 1024
+MAX_OBJECT = 100 * 10**9
+"""The bytes that a file may have (Healthcare API, quotas and limits)."""
+_NOT_FOUND = 5
+DIFFERENT = (
+    "An instance already exists in this DICOM Store with the same Study/Series/SOPInstance UID, "
+    "but the DICOM files differ (checksum mismatch)."
+)
+
+
+async def import_instances(call: Call) -> Response:
+    """Handle ``dicomStores.import``."""
+    store = call.store_id()
+    body = await read_object(call.request)
+    uri = _uri(body, "gcsSource", "uri")
+    try:
+        uri.pattern()
+    except InvalidUriError as problem:
+        raise Refusal(error(400, str(problem))) from problem
+    if not uri.name:
+        raise Refusal(error(400, f"the URI names no objects: {str(uri)!r}"))
+    parameters = {
+        "store": store,
+        "name": str(call.store),
+        "uri": str(uri),
+        "class": wanted_class(body, required=False),
+        "version": call.version,
+    }
+    return await begin_long(call, parameters)
+
+
+async def export_instances(call: Call) -> Response:
+    """Handle ``dicomStores.export``."""
+    store = call.store_id()
+    body = await read_object(call.request)
+    if body.get("bigqueryDestination"):
+        raise Refusal(error(501, "The emulator has no BigQuery."))
+    uri = _uri(body, "gcsDestination", "uriPrefix")
+    parameters = {
+        "store": store,
+        "uids": [],
+        "uri": str(uri),
+        "transfer_syntax": _transfer_syntax(body["gcsDestination"].get("mimeType")),
+        "filter": check_filter(body),
+        "version": call.version,
+    }
+    return await begin_long(call, parameters)
+
+
+def read_objects(job: Job) -> dict[str, Any]:
+    """Carry out an import: what is stored already, and the same, is a success again."""
+    uri = ObjectUri.parse(job.parameters["uri"])
+    store = StoreName.parse(job.parameters["name"])
+    announce = announcer(job.storage.index, store, job.clock, IMPORT)
+    number = 0
+    try:
+        for number, name in enumerate(job.buckets.find(uri), 1):
+            job.check()
+            if job.storage.index.store_id(store) != job.parameters["store"]:
+                raise OperationError(_NOT_FOUND, "the DICOM store was deleted")
+            _count(job, number, _import_one(job, ObjectUri(uri.bucket, name), announce))
+    except UnavailableError as problem:
+        raise OperationError(UNAVAILABLE, str(problem)) from problem
+    if not number:
+        raise OperationError(INVALID, f"no matching objects: {uri}")
+    return _response(job, "ImportDicomDataResponse")
+
+
+def write_objects(job: Job) -> dict[str, Any]:
+    """Carry out an export; objects that are there already are replaced."""
+    prefix = ObjectUri.parse(job.parameters["uri"])
+    instances = (instance for batch in selected(job) for instance in batch)
+    for number, instance in enumerate(instances, 1):
+        job.check()
+        _count(job, number, _export_one(job, prefix, instance))
+    return _response(job, "ExportDicomDataResponse")
+
+
+def _import_one(job: Job, uri: ObjectUri, announce: Announce | None) -> str | None:
+    """Store an object; return why it failed, if it did."""
+    upload = job.storage.begin()
+    try:
+        _fill(upload, job, uri)
+        record = upload.read_record()
+        wanted = storage_class(job.parameters["class"], job.clock())
+        outcome = job.storage.keep(
+            job.parameters["store"], record, upload, storage_class=wanted, announce=announce
+        )
+    except BeingDeletedError:
+        reason = "the study or series is being deleted"
+    except UnavailableError:
+        reason = "the object is gone"
+    except InvalidDicomError as problem:
+        reason = str(problem)
+    except BaseException:
+        upload.discard()
+        raise
+    else:
+        return DIFFERENT if outcome is Outcome.DIFFERENT else None
+    upload.discard()
+    return reason
+
+
+def _fill(upload: Upload, job: Job, uri: ObjectUri) -> None:
+    with job.buckets.open(uri) as file:
+        if os.fstat(file.fileno()).st_size > MAX_OBJECT:
+            raise InvalidDicomError("the file is too large to be imported")
+        while block := file.read(_BLOCK):
+            job.check()
+            upload.write(memoryview(block))
+    if not upload.size:
+        raise InvalidDicomError("empty DICOM instance found")
+
+
+def _export_one(job: Job, prefix: ObjectUri, instance: StoredInstance) -> str | None:
+    """Write an object; return why it failed, if it did."""
+    key = instance.key
+    folder = f"{prefix.name}/" if prefix.name else ""
+    path = f"{folder}{key.study}/{key.series}/{key.instance}.dcm"
+    try:
+        with (
+            _source(job, instance) as source,
+            job.buckets.create(ObjectUri(prefix.bucket, path)) as target,
+        ):
+            while block := source.read(_BLOCK):
+                job.check()
+                target.write(block)
+    except UnavailableError as problem:
+        raise OperationError(UNAVAILABLE, str(problem)) from problem
+    except FileNotFoundError:
+        return "the instance was deleted meanwhile"
+    except TranscodingError as problem:
+        return str(problem)
+    return None
+
+
+@contextmanager
+def _source(job: Job, instance: StoredInstance) -> Iterator[BinaryIO]:
+    """Open an instance in the transfer syntax that an export asks for."""
+    wanted = job.parameters["transfer_syntax"]
+    if not can_convert([instance.transfer_syntax], wanted):
+        raise TranscodingError(f"the instance cannot be had in {wanted}")
+    with os.fdopen(job.storage.open(instance.file), "rb") as file:
+        if wanted in (AS_STORED, instance.transfer_syntax):
+            yield file
+        else:
+            with transcode(file.fileno(), wanted) as made:
+                yield made
+
+
+def _count(job: Job, number: int, failure: str | None) -> None:
+    if failure is None:
+        job.count(success=1)
+    else:
+        job.count(failure=1)
+        # By its number in the order of names: names of files may tell of patients.
+        logger.warning("%s: file %d: %s", job.name, number, failure)
+
+
+def _uri(body: dict[str, Any], field: str, name: str) -> ObjectUri:
+    given = body.get(field)
+    try:
+        return ObjectUri.parse(given.get(name) if isinstance(given, dict) else None)
+    except InvalidUriError as problem:
+        raise Refusal(error(400, f"{field}.{name}: {problem}")) from problem
+
+
+def _transfer_syntax(mime_type: Any) -> str:
+    """Return what an export is asked for; without a word, what is stored."""
+    if not mime_type:
+        return AS_STORED
+    media_type = parse_media_type(mime_type if isinstance(mime_type, str) else "")
+    wanted = media_type.parameters.get("transfer-syntax", AS_STORED)
+    if media_type.full != DICOM or wanted not in KNOWN:
+        raise Refusal(error(400, f"unsupported mime_type: {mime_type!r}"))
+    return wanted
+
+
+def _response(job: Job, name: str) -> dict[str, Any]:
+    package = f"google.cloud.healthcare.{job.parameters['version']}.dicom"
+    return {"@type": f"type.googleapis.com/{package}.{name}"}

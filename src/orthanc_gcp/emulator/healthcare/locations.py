@@ -1,0 +1,60 @@
+"""Locations, in which datasets are (``google.cloud.location.Locations``)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from typing import Any
+
+from starlette.responses import Response
+
+from orthanc_gcp.emulator.healthcare.paging import page
+from orthanc_gcp.emulator.healthcare.request_context import Call
+from orthanc_gcp.emulator.http.responses import Refusal, error, json_answer
+
+__all__ = ["get_location", "list_locations", "require_location"]
+
+_REGIONS = frozenset(
+    (
+        *("asia-east1", "asia-northeast1", "asia-northeast3", "asia-south1", "asia-southeast1"),
+        *("australia-southeast1", "eu", "europe-west1", "europe-west2", "europe-west3"),
+        *("europe-west4", "europe-west6", "northamerica-northeast1", "southamerica-east1", "us"),
+        *("us-central1", "us-east1", "us-east4", "us-west1", "us-west2"),
+    )
+)
+
+
+async def list_locations(call: Call) -> Response:
+    """Handle ``locations.list``."""
+    known = await asyncio.to_thread(_known, call)
+
+    def find(after: str) -> Iterator[dict[str, Any]]:
+        bodies = (_body(call.names["project"], name) for name in sorted(known))
+        return (body for body in bodies if body["name"] > after)
+
+    return json_answer(page(call.request, "locations", find))
+
+
+async def get_location(call: Call) -> Response:
+    """Handle ``locations.get``."""
+    await require_location(call)
+    return json_answer(_body(call.names["project"], call.names["location"]))
+
+
+async def require_location(call: Call) -> None:
+    """Refuse a call in a location that there is not."""
+    if call.names["location"] not in await asyncio.to_thread(_known, call):
+        raise Refusal(error(404, f"location not found: {call.location}"))
+
+
+def _known(call: Call) -> frozenset[str]:
+    """Return the locations of a project: those of its datasets too. Refuse another project."""
+    project = call.location.parent
+    own = {body["name"].split("/")[3] for body in call.storage.index.datasets(project)}
+    if not own and project.project != call.services.identities.service_accounts[0].project:
+        raise call.missing(str(project))
+    return _REGIONS | own
+
+
+def _body(project: str, location: str) -> dict[str, Any]:
+    return {"name": f"projects/{project}/locations/{location}", "locationId": location}

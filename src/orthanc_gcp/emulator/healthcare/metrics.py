@@ -1,0 +1,85 @@
+"""How much a store, a study, a series or an instance holds (REST reference, ``DicomStoreMetrics``).
+
+Google's values lag behind what is stored; here they do not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import Any
+
+from starlette.responses import Response
+
+from orthanc_gcp.emulator.healthcare.request_context import Call
+from orthanc_gcp.emulator.http.responses import json_answer
+from orthanc_gcp.emulator.http.timestamps import timestamp
+from orthanc_gcp.emulator.storage.index import STANDARD, StorageClass, Totals
+
+__all__ = ["get_series_metrics", "get_storage_info", "get_store_metrics", "get_study_metrics"]
+
+
+async def get_store_metrics(call: Call) -> Response:
+    """Handle ``dicomStores.getDICOMStoreMetrics``."""
+    totals = await asyncio.to_thread(call.storage.index.totals, call.store_id())
+    counts = {"studyCount": totals.studies, "seriesCount": totals.series}
+    return json_answer({"name": str(call.store), **_metrics(totals, counts)})
+
+
+async def get_study_metrics(call: Call) -> Response:
+    """Handle ``studies.getStudyMetrics``."""
+    totals = await asyncio.to_thread(_totals, call)
+    study = f"{call.store}/dicomWeb/studies/{call.names['study']}"
+    return json_answer({"study": study, **_metrics(totals, {"seriesCount": totals.series})})
+
+
+async def get_series_metrics(call: Call) -> Response:
+    """Handle ``series.getSeriesMetrics``."""
+    totals = await asyncio.to_thread(_totals, call)
+    names = call.names
+    series = f"{call.store}/dicomWeb/studies/{names['study']}/series/{names['series']}"
+    return json_answer({"series": series, **_metrics(totals, {})})
+
+
+async def get_storage_info(call: Call) -> Response:
+    """Handle ``instances.getStorageInfo``."""
+    totals = await asyncio.to_thread(_totals, call)
+    (instance,) = call.instances()
+    found = call.storage.index.storage_class(instance.file)
+    if found is None:
+        with call.open_instance() as file:
+            found = StorageClass(STANDARD, os.fstat(file.fileno()).st_mtime)
+    blob = {
+        "sizeBytes": str(instance.size),
+        "storageClass": found.name,
+        "storageClassUpdateTime": timestamp(found.updated),
+    }
+    return json_answer(
+        {
+            "referencedResource": f"{call.store}/dicomWeb/{instance.key.path}",
+            "blobStorageInfo": blob,
+            "structuredStorageInfo": {"sizeBytes": str(totals.structured_size)},
+        }
+    )
+
+
+def _totals(call: Call) -> Totals:
+    """Return what the resource of the path holds, or refuse because it does not exist."""
+    names = call.names
+    totals = call.storage.index.totals(
+        call.store_id(), names["study"], names.get("series"), names.get("instance")
+    )
+    if not totals.instances:
+        raise call.missing_path()
+    return totals
+
+
+def _metrics(totals: Totals, counts: dict[str, int]) -> dict[str, Any]:
+    """Return the numbers: 64-bit ones are text in Google's JSON, and zero is left out."""
+    numbers = {
+        **counts,
+        "instanceCount": totals.instances,
+        "structuredStorageSizeBytes": totals.structured_size,
+        "blobStorageSizeBytes": totals.blob_size,
+    }
+    return {name: str(number) for name, number in numbers.items() if number}

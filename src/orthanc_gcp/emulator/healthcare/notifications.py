@@ -1,0 +1,92 @@
+"""Pub/Sub messages about the instances of a store ("Configure Pub/Sub notifications").
+
+A message is committed together with the change that it tells of: neither comes without the other.
+"""
+
+from __future__ import annotations
+
+import base64
+import logging
+import re
+import sqlite3
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from orthanc_gcp.emulator.http.responses import Refusal, error
+from orthanc_gcp.emulator.http.timestamps import rfc1123
+from orthanc_gcp.emulator.resource_names import StoreName
+from orthanc_gcp.emulator.storage.index import Announce, Event, Index
+from orthanc_gcp.emulator.storage.message_tables import publish
+
+__all__ = ["IMPORT", "announcer", "check_topics"]
+
+IMPORT = "ImportDicomData"
+"""The action that the topic in ``notificationConfig`` hears of only if it wants to."""
+
+_TOPIC = re.compile(r"projects/[^/]+/topics/[^/]+")
+
+logger = logging.getLogger(__name__)
+
+
+def check_topics(body: dict[str, Any]) -> None:
+    """Refuse a store whose notifications are not configured as they have to be."""
+    configs = body.get("notificationConfigs") or []
+    if not isinstance(configs, list):
+        raise _invalid("notification_configs")
+    for config in (*configs, body.get("notificationConfig") or {}):
+        topic = config.get("pubsubTopic", "") if isinstance(config, dict) else None
+        if not isinstance(topic, str) or (topic and not _TOPIC.fullmatch(topic)):
+            raise _invalid("pubsub_topic")
+    single = body.get("notificationConfig") or {}
+    if not isinstance(single.get("sendForBulkImport", False), bool):
+        raise _invalid("send_for_bulk_import")
+
+
+def announcer(
+    index: Index, store: StoreName, clock: Callable[[], float], action: str
+) -> Announce | None:
+    """Return what tells the topics of a store of a change, if it has any."""
+    topics = tuple(_topics(index.store_body(store) or {}, action))
+    if not topics:
+        return None
+
+    def announce(sql: sqlite3.Connection, event: Event) -> None:
+        now = clock()
+        message = _message(store, event, action, now)
+        for topic in topics:
+            if publish(sql, topic, [message], now) is None:
+                logger.warning("a notification is lost: there is no topic %s", topic)
+
+    return announce
+
+
+def _topics(body: dict[str, Any], action: str) -> Iterator[str]:
+    """Yield the topics of a store that hear of an action, each once."""
+    configs = list(body.get("notificationConfigs") or ())
+    single = body.get("notificationConfig") or {}
+    if action != IMPORT or single.get("sendForBulkImport"):
+        configs.append(single)
+    yield from filter(None, dict.fromkeys(config.get("pubsubTopic") for config in configs))
+
+
+def _message(store: StoreName, event: Event, action: str, now: float) -> dict[str, Any]:
+    key = event.key
+    attributes = {
+        "action": action,
+        "lastUpdatedTime": rfc1123(now),
+        "storeName": str(store),
+        "studyInstanceUID": key.study,
+        "seriesInstanceUID": key.series,
+        "sopInstanceUID": key.instance,
+        "versionId": base64.b64encode(str(int(now * 10**9)).encode()).decode(),
+        "modality": event.modality,
+        "storageClass": event.storage_class,
+    }
+    if event.previous_class is not None:
+        attributes["previousStorageClass"] = event.previous_class
+    data = base64.b64encode(f"{store}/dicomWeb/{key.path}".encode()).decode()
+    return {"data": data, "attributes": attributes}
+
+
+def _invalid(field: str) -> Refusal:
+    return Refusal(error(400, f"invalid {field}"))

@@ -1,0 +1,271 @@
+"""Long-running operations (``google.longrunning.Operation``).
+
+An operation is on disk, with what it takes to carry it out, before it is announced: one that has
+not ended when the emulator stops goes on when it starts again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from orthanc_gcp.emulator.faults.switches import Switches
+from orthanc_gcp.emulator.healthcare.cloud_storage import Buckets
+from orthanc_gcp.emulator.http.timestamps import timestamp
+from orthanc_gcp.emulator.resource_names import DatasetName
+from orthanc_gcp.emulator.storage.storage import Place, Storage
+
+__all__ = ["EMPTY", "Job", "OperationError", "Operations", "TooManyOperationsError"]
+
+logger = logging.getLogger(__name__)
+
+KEPT = 30 * 24 * 3600
+"""How many seconds an operation can be read after its end (Healthcare API, operations)."""
+MAX_UNFINISHED = 1000
+_AT_ONCE = 16
+EMPTY = "google.protobuf.Empty"
+_CANCELLED = 1
+_INTERNAL = 13
+
+
+class OperationError(Exception):
+    """Ends an operation with an error: ``code`` is one of ``google.rpc``, not of HTTP."""
+
+    def __init__(self, code: int, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class TooManyOperationsError(Exception):
+    """So many operations have not ended that no other can begin."""
+
+
+class _Stopped(Exception):  # noqa: N818 - it is not an error of the operation
+    """The emulator stops; the operation goes on when it starts again."""
+
+
+class Job:
+    """An operation that has not ended, as the code that carries it out sees it.
+
+    ``body`` is what Google shows of it; ``parameters`` are JSON, and ``place`` is what lets no
+    instance in until the end.
+    """
+
+    def __init__(
+        self,
+        storage: Storage,
+        buckets: Buckets,
+        body: dict[str, Any],
+        parameters: dict[str, Any],
+        place: Place | None,
+        clock: Callable[[], float],
+    ) -> None:
+        self.clock = clock
+        self.storage = storage
+        self.buckets = buckets
+        self.parameters = parameters
+        self.place = place
+        self._body = body
+        self._counter = {"success": 0, "failure": 0, "pending": 0}
+        self._ending: Exception | None = None
+        self._alarm = asyncio.Event()
+
+    @property
+    def name(self) -> str:
+        return str(self._body["name"])
+
+    @property
+    def method(self) -> str:
+        """The last part of Google's name for what began it."""
+        return str(self._body["metadata"]["apiMethodName"]).rpartition(".")[2]
+
+    def count(self, *, success: int = 0, failure: int = 0, pending: int = 0) -> None:
+        """Add to the counters; ``pending`` is set."""
+        self._counter["success"] += success
+        self._counter["failure"] += failure
+        self._counter["pending"] = pending
+
+    def check(self) -> None:
+        """Raise what ends the job, if it is cancelled or the emulator stops."""
+        if self._ending is not None:
+            raise self._ending
+
+    def body(self, **more: Any) -> dict[str, Any]:
+        """Return what Google shows; numbers are text, and zeros are left out."""
+        counter = {name: str(number) for name, number in self._counter.items() if number}
+        metadata = {**self._body["metadata"], **({"counter": counter} if counter else {})}
+        return {**self._body, "metadata": {**metadata, **more.pop("metadata", {})}, **more}
+
+    def cancel(self) -> None:
+        self._body["metadata"]["cancelRequested"] = True
+        self._end(OperationError(_CANCELLED, "The operation was cancelled."))
+
+    def stop(self) -> None:
+        self._end(_Stopped())
+
+    async def wait(self, seconds: float) -> None:
+        """Let time pass; raise what ends the job meanwhile."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._alarm.wait()
+        except TimeoutError:
+            pass
+        self.check()
+
+    def _end(self, ending: Exception) -> None:
+        if self._ending is None:
+            self._ending = ending
+            self._alarm.set()
+
+
+Work = Callable[[Job], dict[str, Any]]
+"""Carries a job out in a thread of its own; returns the operation's ``response``."""
+
+
+class Operations:
+    """All operations; those that have not ended are carried out here.
+
+    Parameters
+    ----------
+    work : mapping
+        What carries out the jobs of each method.
+    clock : callable
+        Google's time.
+    """
+
+    def __init__(
+        self,
+        storage: Storage,
+        buckets: Buckets,
+        switches: Switches,
+        clock: Callable[[], float],
+        work: Mapping[str, Work],
+    ) -> None:
+        self._storage = storage
+        self._buckets = buckets
+        self._switches = switches
+        self._clock = clock
+        self._work = work
+        self._pool = ThreadPoolExecutor(_AT_ONCE, "operation")
+        self._running: dict[str, tuple[Job, asyncio.Task[None]]] = {}
+
+    def start(
+        self,
+        dataset: DatasetName,
+        rpc: str,
+        parameters: dict[str, Any],
+        place: Place | None = None,
+    ) -> str:
+        """Begin an operation; return its name."""
+        if len(self._running) >= MAX_UNFINISHED:
+            raise TooManyOperationsError
+        name = f"{dataset}/operations/{secrets.randbelow(9 * 10**18) + 10**18}"
+        package = ".".join(rpc.split(".")[:4])
+        body = {
+            "name": name,
+            "metadata": {
+                "@type": f"type.googleapis.com/{package}.OperationMetadata",
+                "apiMethodName": rpc,
+                "createTime": timestamp(self._clock()),
+            },
+        }
+        job = {"parameters": parameters, "place": place}
+        self._storage.index.begin_operation(name, dataset, body, job)
+        self._launch(body, parameters, place, self._switches.state.operation_delay)
+        return name
+
+    def resume(self) -> None:
+        """Go on with what had not ended when the emulator stopped."""
+        index = self._storage.index
+        index.forget_operations(timestamp(self._clock() - KEPT))
+        for body, job in index.jobs():
+            place = None if job["place"] is None else Place(*job["place"])
+            self._launch(body, job["parameters"], place, 0)
+
+    async def stop(self) -> None:
+        """Leave off, so that :meth:`resume` can go on."""
+        for job, _ in self._running.values():
+            job.stop()
+        await self.settle(*self._running)
+        self._pool.shutdown()
+
+    async def settle(self, *names: str) -> None:
+        """Return when these operations have ended."""
+        tasks = [self._running[name][1] for name in names if name in self._running]
+        if tasks:
+            await asyncio.wait(tasks)
+
+    def get(self, name: str) -> dict[str, Any] | None:
+        """Return an operation as Google shows it, unless it ended too long ago."""
+        body = self._storage.index.operation(name)
+        return None if body is None else self._shown(body)
+
+    def of_dataset(self, dataset: DatasetName, after: str = "") -> Iterator[dict[str, Any]]:
+        """Yield the operations of a dataset by name, those after a name."""
+        for body in self._storage.index.operations(dataset, after):
+            shown = self._shown(body)
+            if shown is not None:
+                yield shown
+
+    def cancel(self, name: str) -> None:
+        """Let an operation end as soon as it can; nothing happens when it has."""
+        if name in self._running:
+            self._running[name][0].cancel()
+
+    def cancel_all(self, dataset: DatasetName) -> None:
+        """Cancel the operations of a dataset."""
+        for body in self._storage.index.operations(dataset):
+            self.cancel(body["name"])
+
+    def _launch(
+        self, body: dict[str, Any], parameters: dict[str, Any], place: Place | None, delay: float
+    ) -> None:
+        job = Job(self._storage, self._buckets, body, parameters, place, self._clock)
+        if place is not None:
+            self._storage.refuse(place)
+        self._running[job.name] = (job, asyncio.create_task(self._carry_out(job, delay)))
+
+    async def _carry_out(self, job: Job, delay: float) -> None:
+        try:
+            outcome = await self._outcome(job, delay)
+        except _Stopped:
+            return
+        if job.place is not None:
+            # Before the end can be seen: who has seen it may store again.
+            self._storage.accept(job.place)
+        job.count()
+        ended = {"metadata": {"endTime": timestamp(self._clock())}, "done": True}
+        self._storage.index.end_operation(job.name, job.body(**ended, **outcome))
+        del self._running[job.name]
+
+    async def _outcome(self, job: Job, delay: float) -> dict[str, Any]:
+        loop = asyncio.get_running_loop()
+        try:
+            await job.wait(delay)
+            self._fail_on_demand(job)
+            response = await loop.run_in_executor(self._pool, self._work[job.method], job)
+        except _Stopped:
+            raise
+        except OperationError as error:
+            return {"error": {"code": error.code, "message": str(error)}}
+        except Exception:
+            logger.exception("cannot carry out %s", job.method)
+            return {"error": {"code": _INTERNAL, "message": "Internal error encountered."}}
+        return {"response": response}
+
+    def _fail_on_demand(self, job: Job) -> None:
+        code = self._switches.state.operation_failure
+        if code is not None:
+            job.count(failure=job.parameters.get("total", 0))
+            raise OperationError(code, "the operation failed on demand")
+
+    def _shown(self, body: dict[str, Any]) -> dict[str, Any] | None:
+        running = self._running.get(body["name"])
+        if running is not None:
+            return running[0].body()
+        end = body["metadata"].get("endTime", "")
+        return None if end and end < timestamp(self._clock() - KEPT) else body

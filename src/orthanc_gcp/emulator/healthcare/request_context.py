@@ -1,0 +1,143 @@
+"""What a handler gets to know about a request, and what it works with."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import BinaryIO
+
+from starlette.requests import Request
+
+from orthanc_gcp.emulator.auth.access_tokens import TokenMint
+from orthanc_gcp.emulator.auth.iam_policies import Policies, Resource
+from orthanc_gcp.emulator.auth.identities import Identities
+from orthanc_gcp.emulator.faults.rules import Strike
+from orthanc_gcp.emulator.faults.switches import Switches
+from orthanc_gcp.emulator.healthcare.operations import Operations
+from orthanc_gcp.emulator.http.recent_requests import RecentRequests
+from orthanc_gcp.emulator.http.requests import origin
+from orthanc_gcp.emulator.http.responses import Refusal, permission_denied, resource_not_found
+from orthanc_gcp.emulator.resource_names import DatasetName, LocationName, StoreName
+from orthanc_gcp.emulator.storage.index import StoredInstance
+from orthanc_gcp.emulator.storage.records import InstanceKey
+from orthanc_gcp.emulator.storage.storage import Storage
+
+__all__ = ["Call", "Services", "resource_of"]
+
+
+@dataclass(frozen=True)
+class Services:
+    """Everything that lives as long as the emulator."""
+
+    storage: Storage
+    identities: Identities
+    mint: TokenMint
+    policies: Policies
+    switches: Switches
+    operations: Operations
+    clock: Callable[[], float]
+    recent: RecentRequests = field(default_factory=RecentRequests)
+
+
+@dataclass(frozen=True)
+class Call:
+    """One request to a known method of the API, by somebody who may call it.
+
+    ``rpc`` and ``permission`` are Google's names for the method and for what it takes to call it;
+    ``identity`` is who calls it; ``strike`` is what befalls it, if anything.
+    """
+
+    request: Request
+    services: Services
+    version: str
+    names: dict[str, str]
+    rpc: str
+    permission: str
+    identity: str
+    strike: Strike | None = None
+
+    @property
+    def resource(self) -> Resource:
+        """The store, or the dataset or location when the path names none."""
+        return resource_of(self.names)
+
+    def resource_exists(self) -> bool:
+        if "store" in self.names:
+            return self.storage.index.store_id(self.store) is not None
+        return self.storage.index.has_dataset(self.dataset)
+
+    @property
+    def location(self) -> LocationName:
+        return LocationName(self.names["project"], self.names.get("location", ""))
+
+    @property
+    def dataset(self) -> DatasetName:
+        return self.location.dataset(self.names["dataset"])
+
+    @property
+    def store(self) -> StoreName:
+        return self.dataset.store(self.names["store"])
+
+    @property
+    def storage(self) -> Storage:
+        return self.services.storage
+
+    def store_id(self) -> int:
+        """Return the row of the store, or refuse because there is none."""
+        store_id = self.storage.index.store_id(self.store)
+        if store_id is None:
+            raise self.missing(str(self.store))
+        return store_id
+
+    def instances(self) -> list[StoredInstance]:
+        """Return the instances that the path names, or refuse because there is none."""
+        names = self.names
+        found = self.storage.index.instances(
+            self.store_id(), names["study"], names.get("series"), names.get("instance")
+        )
+        if not found:
+            raise self.missing_path()
+        return found
+
+    def open_instance(self) -> BinaryIO:
+        """Open the file of the instance that the path names, or refuse because there is none."""
+        (instance,) = self.instances()
+        try:
+            return os.fdopen(self.storage.open(instance.file), "rb")
+        except FileNotFoundError:
+            raise self.missing(instance.key.path) from None
+
+    def require_dataset(self) -> None:
+        """Refuse a call on a dataset that there is not."""
+        if not self.storage.index.has_dataset(self.dataset):
+            raise self.missing(str(self.dataset))
+
+    def missing(self, resource: str) -> Refusal:
+        """Return the refusal of something that there is not, as if it might not be seen."""
+        if self.services.switches.state.missing_resource == 404:
+            return Refusal(resource_not_found(resource))
+        return Refusal(permission_denied(self.permission, resource))
+
+    def missing_path(self) -> Refusal:
+        """Return the refusal of what the path as a whole names."""
+        _, _, resource = self.request.scope["path"].partition(f"/{self.version}/")
+        return self.missing(resource)
+
+    @property
+    def dicomweb_url(self) -> str:
+        """The address of the store as the client knows it."""
+        return f"{origin(self.request)}/{self.version}/{self.store}/dicomWeb"
+
+    def instance_url(self, key: InstanceKey) -> str:
+        """The address of an instance of the store."""
+        return f"{self.dicomweb_url}/{key.path}"
+
+
+def resource_of(names: dict[str, str]) -> Resource:
+    """Return what a path is about, and policies decide on, by the names in it."""
+    location = LocationName(names["project"], names.get("location", ""))
+    if "dataset" not in names:
+        return location
+    dataset = location.dataset(names["dataset"])
+    return dataset.store(names["store"]) if "store" in names else dataset

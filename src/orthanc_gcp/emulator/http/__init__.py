@@ -1,0 +1,1 @@
+"""HTTP as all services of the emulator speak it."""

@@ -1,0 +1,94 @@
+"""What is taken from requests with care: small bodies, JSON, sizes of pages, the host's name."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection
+from typing import Any
+
+from starlette.requests import Request
+
+from orthanc_gcp.emulator.http.responses import Refusal, error
+
+__all__ = [
+    "MAX_CONTROL_BODY",
+    "MAX_REQUEST_SIZE",
+    "field_mask",
+    "origin",
+    "page_size",
+    "read_limited",
+    "read_object",
+    "skip_body",
+]
+
+DEFAULT_PAGE = 100
+MAX_PAGE = 1000
+
+MAX_CONTROL_BODY = 10 * 1024 * 1024
+"""What any method but STOW takes (Healthcare API, quotas and limits)."""
+
+MAX_REQUEST_SIZE = 64 * 1024
+"""What a token endpoint takes."""
+
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+async def read_limited(request: Request, limit: int) -> bytes:
+    """Return the body, or refuse it once it proves longer than ``limit``."""
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > limit:
+            raise Refusal(error(400, f"Request payload size exceeds the limit: {limit} bytes."))
+    return bytes(body)
+
+
+async def skip_body(request: Request) -> None:
+    """Read the body, however long it is, and forget it."""
+    async for _ in request.stream():
+        pass
+
+
+async def read_object(request: Request) -> dict[str, Any]:
+    """Return the JSON object that a request brings."""
+    body = await read_limited(request, MAX_CONTROL_BODY)
+    try:
+        value = json.loads(body or b"{}")
+    except (ValueError, RecursionError):
+        value = None
+    if not isinstance(value, dict):
+        raise Refusal(error(400, "Invalid JSON payload received."))
+    return value
+
+
+def field_mask(request: Request, changeable: Collection[str]) -> list[str]:
+    """Return the fields that ``updateMask`` names, or refuse one that cannot be changed."""
+    mask = [field for field in request.query_params.get("updateMask", "").split(",") if field]
+    unknown = [field for field in mask if field not in changeable]
+    if unknown or not mask:
+        raise Refusal(error(400, f"invalid update_mask: {','.join(unknown)!r}"))
+    return mask
+
+
+def page_size(request: Request) -> int:
+    """Return how many resources a page of a list may have, or refuse the number."""
+    text = request.query_params.get("pageSize", "0")
+    try:
+        size = int(text)
+    except ValueError:
+        size = -1
+    if size < 0:
+        raise Refusal(error(400, f"invalid page_size: {text!r}"))
+    return min(size, MAX_PAGE) or DEFAULT_PAGE
+
+
+def origin(request: Request) -> str:
+    """Return scheme and host as the client wrote them, for addresses that it will follow."""
+    address, port = request.scope["server"]
+    host = request.headers.get("host", address)
+    own = (address, "localhost") if address in ("127.0.0.1", "::1") else (address,)
+    if host in own and port != _DEFAULT_PORTS[request.scope["scheme"]]:
+        # dicomweb-client leaves the port out of the header, and follows what it is given. Where
+        # the name is another, somebody in between may well forward from the default port.
+        host = f"{host}:{port}"
+    return f"{request.scope['scheme']}://{host}"

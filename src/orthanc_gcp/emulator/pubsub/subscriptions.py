@@ -1,0 +1,83 @@
+"""Subscriptions of Pub/Sub: what a client may ask of one."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from typing import Any, NamedTuple
+
+from orthanc_gcp.emulator.http.responses import Refusal, error
+
+__all__ = ["SUBSCRIPTION_NAME", "Subscription", "read_subscription", "unsupported"]
+
+SUBSCRIPTION_NAME = re.compile(
+    r"projects/[^/:]+/subscriptions/(?!goog)[A-Za-z][\w.~+%-]{2,254}", re.ASCII
+)
+WEEK = 604_800.0
+DEFAULT_DEADLINE = 10
+_RETENTION = (600.0, 2_678_400.0)
+_DEADLINE = (10, 600)
+_DURATION = re.compile(r"(?P<seconds>\d{1,9}(\.\d{1,9})?)s")
+_FIELDS = frozenset(
+    {"name", "topic", "labels", "ackDeadlineSeconds", "messageRetentionDuration"}
+    | {"expirationPolicy", "pushConfig"}
+)
+
+
+class Subscription(NamedTuple):
+    """A subscription: how long it keeps messages, in seconds, and its resource."""
+
+    topic: str
+    retention: float
+    body: dict[str, Any]
+    row: int = 0
+
+    @property
+    def ack_deadline(self) -> int:
+        """How many seconds a subscriber has to acknowledge a message."""
+        return int(self.body["ackDeadlineSeconds"])
+
+
+def read_subscription(body: dict[str, Any], name: str) -> Subscription:
+    """Return the subscription that a client asks for, or refuse it."""
+    unknown = {field for field, value in body.items() if value and field not in _FIELDS}
+    if body.get("pushConfig"):
+        unknown.add("pushConfig")
+    if unknown:
+        raise unsupported(unknown)
+    topic = body.get("topic")
+    if not isinstance(topic, str) or not topic:
+        raise Refusal(error(400, "A subscription needs a topic."))
+    deadline = body.get("ackDeadlineSeconds") or DEFAULT_DEADLINE
+    low, high = _DEADLINE
+    if not isinstance(deadline, int) or not low <= deadline <= high:
+        raise Refusal(error(400, f"ack_deadline_seconds has to be between {low} and {high}."))
+    duration = body.get("messageRetentionDuration") or f"{WEEK:.0f}s"
+    kept: dict[str, Any] = {f: body[f] for f in ("labels", "expirationPolicy") if f in body}
+    resource: dict[str, Any] = {
+        "name": name,
+        "topic": topic,
+        "pushConfig": {},
+        "ackDeadlineSeconds": deadline,
+        "messageRetentionDuration": duration,
+        "state": "ACTIVE",
+        **kept,
+    }
+    return Subscription(topic, _retention(duration), resource)
+
+
+def unsupported(fields: Collection[str]) -> Refusal:
+    """Return the refusal of what the emulator would have to ignore."""
+    names = ", ".join(sorted(fields))
+    return Refusal(error(501, f"The emulator does not support {names}.", name="UNIMPLEMENTED"))
+
+
+def _retention(duration: Any) -> float:
+    match = _DURATION.fullmatch(str(duration))
+    low, high = _RETENTION
+    seconds = float(match["seconds"]) if match else 0.0
+    if not low <= seconds <= high:
+        raise Refusal(
+            error(400, f"message_retention_duration has to be between {low:.0f}s and {high:.0f}s.")
+        )
+    return seconds

@@ -1,0 +1,1 @@
+"""What the emulator remembers: files, and the tables that index them."""

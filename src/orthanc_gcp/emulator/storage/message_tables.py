@@ -1,0 +1,111 @@
+"""Topics, subscriptions, and the messages that wait in them: tables of the index.
+
+A message is written once for each subscription of its topic, and stays until it is acknowledged,
+until its time is over, or until :data:`MAX_WAITING` newer ones wait somewhere. It can be written in
+the transaction that changes what it tells of.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import sqlite3
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+from orthanc_gcp.emulator.http.timestamps import timestamp
+
+__all__ = ["MAX_WAITING", "SCHEMA", "Delivery", "acknowledge", "lease", "postpone", "publish"]
+
+MAX_WAITING = 100_000
+"""How many messages wait at most, in all subscriptions together; the oldest go first."""
+
+MAX_PULLED = 10 * 1024 * 1024
+"""How many bytes of messages are delivered at once, unless one alone is longer."""
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS topics (
+    name TEXT PRIMARY KEY, project TEXT NOT NULL, body TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS subscriptions (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE, project TEXT NOT NULL,
+    topic TEXT NOT NULL, retention REAL NOT NULL, body TEXT NOT NULL);
+CREATE INDEX IF NOT EXISTS subscriptions_by_topic ON subscriptions (topic);
+CREATE TABLE IF NOT EXISTS backlog (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, subscription INTEGER NOT NULL, message TEXT NOT NULL,
+    ends REAL NOT NULL, due REAL NOT NULL DEFAULT 0, attempts INTEGER NOT NULL DEFAULT 0);
+CREATE INDEX IF NOT EXISTS backlog_by_due ON backlog (subscription, due, id);
+CREATE INDEX IF NOT EXISTS backlog_by_end ON backlog (ends);
+"""
+
+
+class Delivery(NamedTuple):
+    """A message on its way to a subscriber, for the ``attempt``-th time."""
+
+    row: int
+    attempt: int
+    message: dict[str, Any]
+
+
+def publish(
+    sql: sqlite3.Connection, topic: str, messages: Iterable[dict[str, Any]], now: float
+) -> list[str] | None:
+    """Write messages to the subscriptions of a topic; return their ids, nothing without a topic."""
+    if sql.execute("SELECT 1 FROM topics WHERE name = ?", (topic,)).fetchone() is None:
+        return None
+    chosen = sql.execute("SELECT id, retention FROM subscriptions WHERE topic = ?", (topic,))
+    subscriptions = chosen.fetchall()
+    ids, last = [], 0
+    for message in messages:
+        ids.append(str(secrets.randbelow(9 * 10**15) + 10**15))
+        whole = json.dumps({**message, "messageId": ids[-1], "publishTime": timestamp(now)})
+        for subscription, retention in subscriptions:
+            done = sql.execute(
+                "INSERT INTO backlog (subscription, message, ends) VALUES (?, ?, ?)",
+                (subscription, whole, now + retention),
+            )
+            last = done.lastrowid or last
+    sql.execute("DELETE FROM backlog WHERE id <= ? OR ends <= ?", (last - MAX_WAITING, now))
+    return ids
+
+
+def lease(
+    sql: sqlite3.Connection, subscription: int, limit: int, now: float, until: float
+) -> list[Delivery]:
+    """Return messages that are due; they are due again when this delivery's deadline is over."""
+    found = sql.execute(
+        "SELECT id, attempts + 1, message FROM backlog"
+        " WHERE subscription = ? AND due <= ? AND ends > ? ORDER BY due, id LIMIT ?",
+        (subscription, now, now, limit),
+    )
+    deliveries: list[Delivery] = []
+    size = 0
+    for row, attempt, message in found:
+        size += len(message)
+        if deliveries and size > MAX_PULLED:
+            break
+        deliveries.append(Delivery(row, attempt, json.loads(message)))
+    sql.executemany(
+        "UPDATE backlog SET due = ?, attempts = ? WHERE id = ?",
+        [(until, delivery.attempt, delivery.row) for delivery in deliveries],
+    )
+    return deliveries
+
+
+def acknowledge(
+    sql: sqlite3.Connection, subscription: int, deliveries: Sequence[tuple[int, int]]
+) -> None:
+    """Forget messages, also those whose deadline is over by now."""
+    sql.executemany(
+        "DELETE FROM backlog WHERE id = ? AND subscription = ?",
+        [(row, subscription) for row, _ in deliveries],
+    )
+
+
+def postpone(
+    sql: sqlite3.Connection, subscription: int, deliveries: Sequence[tuple[int, int]], until: float
+) -> None:
+    """Set when messages are due again, unless they were delivered again since."""
+    sql.executemany(
+        "UPDATE backlog SET due = ? WHERE id = ? AND attempts = ? AND subscription = ?",
+        [(until, row, attempt, subscription) for row, attempt in deliveries],
+    )

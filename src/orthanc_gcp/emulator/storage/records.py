@@ -1,0 +1,151 @@
+"""What the index keeps of an instance, taken from its header when it arrives."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from orthanc_gcp.emulator.dicom.dicom_json import JsonWriter, read_encodings, to_text
+from orthanc_gcp.emulator.dicom.reader import (
+    PIXEL_GROUP,
+    DicomFile,
+    Element,
+    InvalidDicomError,
+    Source,
+)
+from orthanc_gcp.emulator.dicom.search_attributes import INSTANCE, SERIES, STUDY, Level, tags
+
+__all__ = ["Entry", "Header", "InstanceKey", "Record", "level_attributes", "read_record"]
+
+_CHARACTER_SET = 0x00080005
+_STUDY_UID, _SERIES_UID, _SOP_CLASS, _SOP_UID = tags(
+    "StudyInstanceUID SeriesInstanceUID SOPClassUID SOPInstanceUID"
+)
+_STUDY_KEYS = dict(
+    zip(
+        ("patient_name", "patient_id", "accession_number", "referring_physician", "study_date"),
+        tags("PatientName PatientID AccessionNumber ReferringPhysicianName StudyDate"),
+        strict=True,
+    )
+)
+(_MODALITY,) = tags("Modality")
+_MAX_UID_LENGTH = 64
+_UID_CHARACTERS = frozenset("0123456789.")
+
+
+@dataclass(frozen=True)
+class InstanceKey:
+    """The three UIDs that identify an instance in a store."""
+
+    study: str
+    series: str
+    instance: str
+
+    @property
+    def path(self) -> str:
+        """The path of the instance below the address of its store."""
+        return f"studies/{self.study}/series/{self.series}/instances/{self.instance}"
+
+
+@dataclass(frozen=True)
+class Header:
+    """The elements of a file that come before its pixel data."""
+
+    file: DicomFile
+    elements: dict[int, Element]
+
+    def text(self, tag: int) -> str:
+        """Return an attribute's text, without padding; nothing when it is absent or empty."""
+        element = self.elements.get(tag)
+        if element is None or element.vr == "SQ":
+            return ""
+        return to_text(self.file.value(element), self._encodings()).strip("\0 ")
+
+    def uid(self, tag: int) -> str:
+        """Return an attribute that has to be a UID."""
+        uid = self.text(tag)
+        if not uid:
+            raise InvalidDicomError(f"attribute {tag:08X} is missing")
+        if len(uid) > _MAX_UID_LENGTH or not _UID_CHARACTERS.issuperset(uid):
+            raise InvalidDicomError(f"attribute {tag:08X} is not a UID")
+        return uid
+
+    def _encodings(self) -> list[str]:
+        element = self.elements.get(_CHARACTER_SET)
+        return read_encodings(self.file.value(element) if element else b"")
+
+
+@dataclass(frozen=True)
+class Record:
+    """An instance as the index keeps it."""
+
+    key: InstanceKey
+    sop_class: str
+    header: Header
+
+    @property
+    def transfer_syntax(self) -> str:
+        return self.header.file.transfer_syntax
+
+    @property
+    def modality(self) -> str:
+        return self.header.text(_MODALITY)
+
+    def study_keys(self) -> dict[str, str]:
+        """Return the values that searches compare, at study level."""
+        return {column: self.header.text(tag) for column, tag in _STUDY_KEYS.items()}
+
+    def attributes(self, level: Level) -> str:
+        """Return the JSON of the attributes of a level that searches may return."""
+        header, wanted = self.header, (*level.defaults, *level.all)
+        attributes = level_attributes(header.file, header.elements, wanted)
+        return json.dumps(attributes, separators=(",", ":"))
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What the index keeps of a record, read from its file already."""
+
+    key: InstanceKey
+    sop_class: str
+    transfer_syntax: str
+    modality: str
+    keys: dict[str, str]
+    levels: dict[str, str]
+
+    @classmethod
+    def of(cls, record: Record) -> Entry:
+        """Read everything now, while the record's file is open."""
+        levels = {level.name: record.attributes(level) for level in (STUDY, SERIES, INSTANCE)}
+        keys, syntax = record.study_keys(), record.transfer_syntax
+        return cls(record.key, record.sop_class, syntax, record.modality, keys, levels)
+
+    def study_keys(self) -> dict[str, str]:
+        return self.keys
+
+    def attributes(self, level: Level) -> str:
+        return self.levels[level.name]
+
+
+def read_record(source: Source) -> Record:
+    """Read what the index needs; raise :class:`InvalidDicomError` when it is not there."""
+    try:
+        file = DicomFile(source)
+        elements = {element.tag: element for element in file.elements(stop=PIXEL_GROUP)}
+    except InvalidDicomError:
+        raise
+    except Exception as error:
+        # Whatever a hostile file breaks in the reader, it is the file that is wrong.
+        raise InvalidDicomError("the data set cannot be parsed") from error
+    header = Header(file, elements)
+    key = InstanceKey(header.uid(_STUDY_UID), header.uid(_SERIES_UID), header.uid(_SOP_UID))
+    return Record(key, header.uid(_SOP_CLASS), header)
+
+
+def level_attributes(
+    file: DicomFile, elements: dict[int, Element], wanted: tuple[int, ...]
+) -> dict[str, Any]:
+    """Return some top-level attributes of a file as DICOM JSON, ordered by tag."""
+    chosen = [elements[tag] for tag in sorted({*wanted, _CHARACTER_SET}) if tag in elements]
+    return JsonWriter(lambda path: path).elements(file, chosen)

@@ -1,0 +1,99 @@
+"""What searches see, which may lag behind what is stored.
+
+While they lag, they read a copy of the index, in which every change is made again later.
+"""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from orthanc_gcp.emulator.storage.index import Index
+
+__all__ = ["Searches"]
+
+MAX_PENDING = 20_000
+"""How many changes wait at most; the oldest is not kept waiting longer."""
+
+Change = Callable[[Index], None]
+
+
+class Searches:
+    """Reads of an index that its changes reach late.
+
+    Parameters
+    ----------
+    folder : Path
+        Where the copy is, while there is one; it does not outlive the process.
+    lag : callable
+        Gives the seconds after which a change is seen.
+    clock : callable
+        Gives the time.
+    """
+
+    def __init__(
+        self, index: Index, folder: Path, lag: Callable[[], float], clock: Callable[[], float]
+    ) -> None:
+        self._index = index
+        self._folder = folder
+        self._lag = lag
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._copy: Index | None = None
+        self._pending: deque[tuple[float, Change]] = deque()
+        shutil.rmtree(folder, ignore_errors=True)
+
+    def prepare(self) -> bool:
+        """Get ready for a change of the index; tell whether :meth:`repeat` has to be called."""
+        if self._copy is None and not self._lag():
+            return False
+        with self._lock:
+            if self._caught_up() is None and self._lag():
+                self._folder.mkdir()
+                path = self._folder / "index.sqlite"
+                self._index.copy_to(path)
+                self._copy = Index(path)
+            return self._copy is not None
+
+    def repeat(self, change: Change) -> None:
+        """Let searches see, later, a change that the index has seen by now."""
+        with self._lock:
+            if self._copy is None:
+                return
+            self._pending.append((self._clock(), change))
+            if len(self._pending) > MAX_PENDING:
+                self._pending.popleft()[1](self._copy)
+
+    def read(self, statement: str, values: Sequence[object]) -> Iterable[Any]:
+        """Return the rows that a query finds for a search."""
+        if self._copy is not None:
+            with self._lock:
+                copy = self._caught_up()
+                if copy is not None:
+                    return copy.read(statement, values).fetchall()
+        return self._index.read(statement, values)
+
+    def close(self) -> None:
+        """Forget the copy."""
+        with self._lock:
+            self._drop()
+
+    def _caught_up(self) -> Index | None:
+        """Return the copy with the changes that are due, unless nothing is late any more."""
+        lag, now = self._lag(), self._clock()
+        if not lag:
+            self._drop()
+        while self._copy and self._pending and self._pending[0][0] + lag <= now:
+            self._pending.popleft()[1](self._copy)
+        return self._copy
+
+    def _drop(self) -> None:
+        if self._copy is not None:
+            self._copy.close()
+            self._copy = None
+        self._pending.clear()
+        shutil.rmtree(self._folder, ignore_errors=True)

@@ -1,0 +1,321 @@
+"""Files on disk and their index: what a DICOM store remembers.
+
+A file is written in ``limbo``, moved to ``files`` once the index knows it, and moved back before
+the index forgets it. So after a crash the index decides about each file that is left in limbo:
+files that it knows go (back) to ``files``, the others were never acknowledged and are deleted.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import secrets
+import sqlite3
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from enum import Enum, auto
+from pathlib import Path
+from typing import NamedTuple
+
+from orthanc_gcp.emulator.dicom.reader import FileSource
+from orthanc_gcp.emulator.resource_names import DatasetName, StoreName
+from orthanc_gcp.emulator.storage.index import Announce, Index, StorageClass, StoredInstance
+from orthanc_gcp.emulator.storage.records import Entry, InstanceKey, Record, read_record
+from orthanc_gcp.emulator.storage.search_lag import Searches
+
+__all__ = ["BeingDeletedError", "DirectoryInUseError", "Outcome", "Place", "Storage", "Upload"]
+
+_DELETE_AT_ONCE = 100
+
+
+class DirectoryInUseError(Exception):
+    """Another emulator runs on the same directory."""
+
+
+class BeingDeletedError(Exception):
+    """An instance came for a study or series whose deletion has not ended."""
+
+
+class Place(NamedTuple):
+    """A study, or one series of it, in the store of a row."""
+
+    store: int
+    study: str
+    series: str | None
+
+
+class Outcome(Enum):
+    """What became of an instance that arrived whole."""
+
+    STORED = auto()
+    IDENTICAL = auto()
+    DIFFERENT = auto()
+
+
+class Upload:
+    """A file on its way in. End it with :meth:`Storage.keep` or :meth:`discard`."""
+
+    def __init__(self, limbo: Path) -> None:
+        self.name = secrets.token_hex(16)
+        self._path = limbo / self.name
+        self._hash = hashlib.sha256()
+        self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+        self._lock = threading.Lock()
+        self.size = 0
+
+    def write(self, data: memoryview) -> None:
+        """Append bytes, unless the file is closed by now."""
+        # Another thread may discard the upload meanwhile, and the kernel reuses descriptors.
+        with self._lock:
+            if self._file < 0:
+                return
+            self._hash.update(data)
+            self.size += len(data)
+            while data:
+                data = data[os.write(self._file, data) :]
+
+    @property
+    def sha256(self) -> bytes:
+        return self._hash.digest()
+
+    def read_record(self) -> Record:
+        """Read the header of what has arrived."""
+        return read_record(FileSource(self._file))
+
+    def move_to(self, folder: Path) -> None:
+        self._path = self._path.rename(folder / self.name)
+
+    def discard(self) -> None:
+        """Forget the file."""
+        self.close()
+        self._path.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        with self._lock:
+            if self._file >= 0:
+                os.close(self._file)
+                self._file = -1
+
+
+class Storage:
+    """The files and the index of all stores in one directory.
+
+    Parameters
+    ----------
+    directory : Path
+        Where they are kept.
+    search_lag, clock : callable
+        After how many seconds searches see a change, and what time it is.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        search_lag: Callable[[], float] = lambda: 0.0,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        self._lock = _lock(directory / "lock")
+        self._files = directory / "files"
+        self._limbo = directory / "limbo"
+        self._files.mkdir(exist_ok=True)
+        self._limbo.mkdir(exist_ok=True)
+        self.index = Index(directory / "index.sqlite")
+        self.searches = Searches(self.index, directory / "searches", search_lag, clock)
+        # A file moves when its entry in the index comes or goes: both or neither, for others.
+        self._moving = threading.RLock()
+        self._being_deleted: Counter[Place] = Counter()
+        self._recover()
+        # They were deleted while an instance arrived, or the end came in between.
+        self._empty(self.index.deleted_stores())
+
+    def close(self) -> None:
+        self.searches.close()
+        self.index.close()
+        os.close(self._lock)
+
+    def begin(self) -> Upload:
+        """Open a file for an instance that is about to arrive."""
+        return Upload(self._limbo)
+
+    def keep(
+        self,
+        store: int,
+        record: Record,
+        upload: Upload,
+        *,
+        replace: bool = False,
+        storage_class: StorageClass | None = None,
+        announce: Announce | None = None,
+    ) -> Outcome:
+        """Store an upload that is complete; what has its key already stays, or is replaced.
+
+        Raise :class:`BeingDeletedError`, without storing it, where :meth:`refuse` was called.
+        """
+        replaced: str | None = None
+        try:
+            while not self._add(store, record, upload, replaced, storage_class, announce):
+                present = self.index.instance(store, record.key)
+                if present is None:
+                    replaced = None  # it has been deleted this very moment: there is room now
+                    continue
+                same = present.sha256 == upload.sha256
+                if same or not replace:
+                    upload.discard()
+                    return Outcome.IDENTICAL if same else Outcome.DIFFERENT
+                replaced = present.file
+        except BaseException:
+            upload.discard()
+            raise
+        upload.close()
+        return Outcome.STORED
+
+    def swap(
+        self, store: int, record: Record, upload: Upload, file: str, announce: Announce | None
+    ) -> bool:
+        """Put an upload in the place of a file, if that is still there; tell whether it was.
+
+        It goes into the same storage class. Raise :class:`BeingDeletedError` as :meth:`keep` does.
+        """
+        try:
+            with self._moving:
+                storage_class = self.index.storage_class(file)
+                done = self._add(store, record, upload, file, storage_class, announce)
+        except BaseException:
+            upload.discard()
+            raise
+        if done:
+            upload.close()
+        else:
+            upload.discard()
+        return done
+
+    def put_storage_class(
+        self, files: Sequence[str], storage_class: StorageClass, announce: Announce | None
+    ) -> None:
+        """Put instances that are still there into a storage class."""
+        with self._moving:
+            self.index.put_storage_class(files, storage_class, announce)
+
+    def _add(
+        self,
+        store: int,
+        record: Record,
+        upload: Upload,
+        replaced: str | None,
+        storage_class: StorageClass | None,
+        announce: Announce | None,
+    ) -> bool:
+        with self._moving:
+            if self._is_being_deleted(store, record.key):
+                raise BeingDeletedError
+            if replaced is not None:
+                if not self.index.has_file(replaced):
+                    return False
+                self._withdraw(replaced)
+            try:
+                self._put(store, record, upload, replaced, storage_class, announce)
+            except sqlite3.IntegrityError:
+                return False
+            upload.move_to(self._files)
+        if replaced is not None:
+            (self._limbo / replaced).unlink(missing_ok=True)
+        return True
+
+    def _put(
+        self,
+        store: int,
+        record: Record,
+        upload: Upload,
+        replaced: str | None,
+        storage_class: StorageClass | None,
+        announce: Announce | None,
+    ) -> None:
+        """Enter an upload into the index."""
+        about = (upload.size, upload.sha256, upload.name, replaced, storage_class)
+        if not self.searches.prepare():
+            self.index.add(store, record, *about, announce)
+            return
+        entry = Entry.of(record)
+        self.index.add(store, entry, *about, announce)
+        self.searches.repeat(lambda index: index.add(store, entry, *about))
+
+    def refuse(self, place: Place) -> None:
+        """Let no instance into a study or series until :meth:`accept` was called as often."""
+        with self._moving:
+            self._being_deleted[place] += 1
+
+    def accept(self, place: Place) -> None:
+        with self._moving:
+            self._being_deleted[place] -= 1
+            self._being_deleted += Counter()  # drops what is at zero
+
+    def _is_being_deleted(self, store: int, key: InstanceKey) -> bool:
+        if not self._being_deleted:
+            return False
+        places = (Place(store, key.study, None), Place(store, key.study, key.series))
+        return any(place in self._being_deleted for place in places)
+
+    def open(self, file: str) -> int:
+        """Return a descriptor of an instance's file; raise FileNotFoundError if it is deleted."""
+        # A file that the index knows may be still in limbo, or leave it right now.
+        for folder in (self._files, self._limbo):
+            with suppress(FileNotFoundError):
+                return os.open(folder / file, os.O_RDONLY)
+        return os.open(self._files / file, os.O_RDONLY)
+
+    def delete(self, instances: Sequence[StoredInstance], announce: Announce | None = None) -> None:
+        """Delete instances; in steps, so that uploads are not kept waiting."""
+        for start in range(0, len(instances), _DELETE_AT_ONCE):
+            self._delete(instances[start : start + _DELETE_AT_ONCE], announce)
+
+    def delete_store(self, name: StoreName) -> None:
+        """Delete a store and what is in it."""
+        self._empty(self.index.delete_store(name))
+
+    def delete_dataset(self, name: DatasetName) -> None:
+        """Delete a dataset and what is in it."""
+        self._empty(self.index.delete_dataset(name))
+
+    def _empty(self, stores: Sequence[int]) -> None:
+        for row in stores:
+            for batch in self.index.batches(row, size=_DELETE_AT_ONCE):
+                self._delete(batch, None)
+
+    def _delete(self, instances: Sequence[StoredInstance], announce: Announce | None) -> None:
+        with self._moving:
+            for instance in instances:
+                self._withdraw(instance.file)
+            files = [instance.file for instance in instances]
+            is_late = self.searches.prepare()
+            self.index.remove(files, announce)
+            if is_late:
+                self.searches.repeat(lambda index: index.remove(files))
+        for instance in instances:
+            (self._limbo / instance.file).unlink(missing_ok=True)
+
+    def _withdraw(self, file: str) -> None:
+        # Another request may have deleted it since the index was asked.
+        with suppress(FileNotFoundError):
+            (self._files / file).rename(self._limbo / file)
+
+    def _recover(self) -> None:
+        for path in self._limbo.iterdir():
+            if self.index.has_file(path.name):
+                path.rename(self._files / path.name)
+            else:
+                path.unlink()
+
+
+def _lock(path: Path) -> int:
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(descriptor)
+        raise DirectoryInUseError(f"another emulator is using {path.parent}") from error
+    return descriptor

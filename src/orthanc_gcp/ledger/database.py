@@ -1,0 +1,117 @@
+"""The one database of ledger and durable workflows: SQLite in a file, or PostgreSQL."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import sqlalchemy as sql
+from sqlalchemy import event
+
+from orthanc_gcp.configuration import Settings
+from orthanc_gcp.errors import ConfigurationError
+from orthanc_gcp.redaction import address, printable
+
+__all__ = ["FILE_NAME", "connect", "is_away", "place", "url_for", "url_of"]
+
+FILE_NAME = "orthanc-gcp.sqlite"
+_BUSY_SECONDS = 30
+_CONNECTIONS = 24
+
+
+def url_for(settings: Settings) -> str:
+    """The address of the ledger that a configuration names.
+
+    Raises
+    ------
+    ConfigurationError
+        Something is wrong with it, or with what else says where images are and go: the ledger
+        must not begin anew in another place.
+    """
+    if settings.sending_problems:
+        raise ConfigurationError("; ".join(map(str, settings.sending_problems)))
+    return url_of(settings.section.database, settings.storage_folder)
+
+
+def url_of(database: str, folder: Path) -> str:
+    """The address of the database: the configured one, or a file in Orthanc's storage folder.
+
+    Raises
+    ------
+    ConfigurationError
+        It is neither PostgreSQL's nor SQLite's.
+    """
+    if not database:
+        return f"sqlite:///{folder / FILE_NAME}"
+    for scheme in ("postgresql://", "postgres://", "postgresql+psycopg://"):
+        if database.startswith(scheme):
+            return _quoted("postgresql+psycopg://" + database.removeprefix(scheme))
+    if database.startswith("sqlite:///"):
+        return database
+    raise ConfigurationError(
+        "GoogleCloudPlatform.Database: expected postgresql://user:password@host/database"
+    )
+
+
+def _quoted(url: str) -> str:
+    """The same address with user and password as SQLAlchemy wants them.
+
+    It would take an ``@`` in a password for the one before the host, and show what follows it.
+    """
+    try:
+        there = address(url)
+    except ValueError as error:
+        raise ConfigurationError(f"GoogleCloudPlatform.Database: expected {error}") from None
+    if there.user is None:
+        return there.bare
+    scheme, _, rest = there.bare.partition("://")
+    return f"{scheme}://{quote(there.user, safe='')}:{quote(there.password, safe='')}@{rest}"
+
+
+def is_away(error: Exception) -> bool:
+    """Whether the database itself fails, and not what was asked of it."""
+    return isinstance(error, sql.exc.OperationalError | sql.exc.InterfaceError)
+
+
+def place(engine: sql.Engine) -> str:
+    """Where a database is, without a password."""
+    if engine.dialect.name == "sqlite":
+        return str(engine.url.database)
+    return printable(engine.url.set(drivername="postgresql").render_as_string())
+
+
+def connect(url: str) -> sql.Engine:
+    """An engine for all threads of this process; no connection is made yet."""
+    if url.startswith("sqlite"):
+        # SQLite writers take turns: one that waits for a connection waits for the lock anyway.
+        engine = sql.create_engine(
+            url,
+            hide_parameters=True,
+            pool_size=_CONNECTIONS,
+            connect_args={"timeout": _BUSY_SECONDS},
+        )
+        event.listen(engine, "connect", _prepare_sqlite)
+        return engine
+    return sql.create_engine(
+        url,
+        hide_parameters=True,
+        pool_size=_CONNECTIONS,
+        pool_pre_ping=True,
+        pool_timeout=_BUSY_SECONDS,
+        connect_args={"connect_timeout": 10, "application_name": "orthanc-gcp"},
+    )
+
+
+def _prepare_sqlite(connection: sqlite3.Connection, _record: Any) -> None:
+    # Writers queue up at their first statement, not at the first write, where SQLite would fail.
+    connection.isolation_level = "IMMEDIATE"
+    connection.execute("PRAGMA journal_mode=WAL")
+    # After a power cut the last transactions may be gone, never half of one. Each can be lost:
+    # changes are read again, and instances sent again, which the store takes as identical.
+    connection.execute("PRAGMA synchronous=NORMAL")
+    connection.execute("PRAGMA foreign_keys=ON")
+    connection.execute("PRAGMA journal_size_limit=67108864")
+    # The upper levels of the indexes of a million instances; SQLite's own 2 MB are too few.
+    connection.execute("PRAGMA cache_size=-16384")

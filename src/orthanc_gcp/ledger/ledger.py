@@ -1,0 +1,697 @@
+"""The ledger: what has to go where, and how far it is.
+
+Every method is one transaction. A row that a batch holds is only changed by that batch, or by a
+newer version of the instance, which takes it away from the batch.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields
+from typing import Any, TypeVar
+
+import sqlalchemy as sql
+from sqlalchemy.dialects import postgresql, sqlite
+
+from orthanc_gcp.ledger.schema import (
+    UNSENT,
+    State,
+    Urgency,
+    cursors,
+    events,
+    metadata,
+    standings,
+    transfers,
+)
+
+__all__ = ["Arrival", "Cursor", "Ledger", "Transfer", "Verdict"]
+
+OPEN = (State.WAITING, State.SENDING)
+UNSETTLED = (State.HELD, State.WAITING, State.DELAYED, State.SENDING, State.ACKNOWLEDGED)
+_MOST_PARAMETERS = 500
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """An instance that a rule, or somebody, wants at a destination."""
+
+    account: str
+    source: str
+    resource: str
+    study: str
+    series: str
+    instance: str
+    size: int
+    received: float
+    file: str = ""
+    change: int = 0
+    urgency: Urgency = Urgency.LIVE
+    held_for: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Transfer:
+    """A row of the ledger, as far as sending needs it."""
+
+    id: int
+    account: str
+    source: str
+    resource: str
+    study: str
+    series: str
+    instance: str
+    size: int
+    file: str
+    digest: str | None
+    state: str
+    attempts: int
+    company: int | None
+    replace: bool
+    received: float
+    reason: str | None
+    worker: str | None
+    urgency: int
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What becomes of one instance after an attempt."""
+
+    id: int
+    state: State
+    reason: str | None = None
+    detail: str | None = None
+    digest: str | None = None
+    due: float | None = None
+    company: int | None = None
+    replace: bool = False
+    attempts: int = 0
+    size: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """How far the changes of an Orthanc have been read, and when following began."""
+
+    seq: int
+    since: float
+
+
+_COLUMNS = [transfers.c[field.name] for field in fields(Transfer)]
+
+# Made once: SQLAlchemy takes longer to make a statement than SQLite to answer it.
+_OF_SERIES = (transfers.c.account == sql.bindparam("account")) & (
+    transfers.c.series == sql.bindparam("series")
+)
+_UNSENT_OF_SERIES = (
+    sql.select(transfers.c.id).where(_OF_SERIES, transfers.c.state.in_(OPEN)).limit(1)
+)
+_ACKNOWLEDGED_OF_SERIES = sql.select(*_COLUMNS).where(
+    _OF_SERIES, transfers.c.state == State.ACKNOWLEDGED
+)
+
+
+class Ledger:
+    """The tables, and the transitions between the states.
+
+    Parameters
+    ----------
+    engine
+        The database; see :mod:`orthanc_gcp.ledger.database`.
+    now
+        Seconds since 1970, UTC.
+    """
+
+    def __init__(self, engine: sql.Engine, now: Callable[[], float] = time.time) -> None:
+        self.engine = engine
+        self.now = now
+
+    def create(self) -> None:
+        """Make the tables that are not there yet."""
+        with self.writing() as connection:
+            if self.engine.dialect.name == "postgresql":  # several workers start at once
+                connection.execute(sql.text("SELECT pg_advisory_xact_lock(7401201)"))
+            metadata.create_all(connection)
+
+    @contextmanager
+    def writing(self) -> Iterator[sql.Connection]:
+        """A transaction that sees nobody else's half-done work."""
+        with self.engine.connect() as connection:
+            if self.engine.dialect.name == "sqlite":
+                # Otherwise SQLite would begin at the first write, after what was read before it.
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
+            yield connection
+            connection.commit()
+
+    @contextmanager
+    def reading(self) -> Iterator[sql.Connection]:
+        """A connection that writes nothing."""
+        with self.engine.connect() as connection:
+            yield connection
+
+    # -- What arrives -------------------------------------------------------------------------
+
+    def record(self, arrivals: Sequence[Arrival], source: str = "", seq: int | None = None) -> int:
+        """Write down what arrived and, with it, how far the changes of its source were read.
+
+        Returns how many instances are on their way by it that were not before.
+        """
+        with self.writing() as connection:
+            new = self._insert(connection, arrivals) if arrivals else 0
+            if seq is not None:
+                connection.execute(
+                    cursors.update().where(cursors.c.source == source).values(seq=seq)
+                )
+        return new
+
+    def _insert(self, connection: sql.Connection, arrivals: Sequence[Arrival]) -> int:
+        now = self.now()
+        statement = self._upsert(transfers)
+        new = statement.excluded
+        described = ("size", "file", "state", "urgency", "held_for", "received", "wanted")
+        again = {name: new[name] for name in described}
+        change = sql.case((new.change > transfers.c.change, new.change), else_=transfers.c.change)
+        fresh = {"digest": None, **UNSENT}
+        done = connection.execute(
+            statement.on_conflict_do_update(
+                index_elements=["account", "source", "resource"],
+                set_={**again, **fresh, "change": change, "attempts": 0, "replace": False},
+                # A change that was read before is nothing new, whatever its number in an index
+                # that was replaced; a demand opens what was closed, and does not wait for
+                # anything.
+                where=(new.change > transfers.c.change)
+                | (new.received > transfers.c.received)
+                | (
+                    (new.urgency == Urgency.DEMANDED)
+                    & (
+                        sql.and_(*(transfers.c.state != state for state in UNSETTLED))
+                        | (transfers.c.state == State.HELD)
+                        | (
+                            (transfers.c.urgency > Urgency.DEMANDED)
+                            & (transfers.c.state != State.SENDING)
+                            & (transfers.c.state != State.ACKNOWLEDGED)
+                        )
+                    )
+                ),
+            ),
+            [
+                {
+                    **asdict(arrival),
+                    "state": State.HELD if arrival.held_for else State.WAITING,
+                    "attempts": 0,
+                    "replace": False,
+                    "wanted": now,
+                }
+                for arrival in arrivals
+            ],
+            execution_options={"preserve_rowcount": True},  # otherwise unknown on PostgreSQL
+        )
+        return int(done.rowcount)
+
+    def known(self, source: str, resources: Collection[str]) -> set[str]:
+        """Those of some instances of an Orthanc that the ledger has a row for."""
+        found: set[str] = set()
+        with self.reading() as connection:
+            for some in _portions(list(resources), _MOST_PARAMETERS):
+                query = sql.select(transfers.c.resource).where(
+                    transfers.c.source == source, transfers.c.resource.in_(some)
+                )
+                found.update(connection.scalars(query))
+        return found
+
+    def cursor(self, source: str) -> Cursor | None:
+        """Where reading an Orthanc's changes goes on; None before the first time."""
+        with self.reading() as connection:
+            row = connection.execute(
+                sql.select(cursors.c.seq, cursors.c.since).where(cursors.c.source == source)
+            ).one_or_none()
+        return None if row is None else Cursor(row.seq, row.since)
+
+    def begin(self, source: str, seq: int, since: float) -> Cursor:
+        """Begin to follow an Orthanc after a change; ``since`` is that place in UTC seconds."""
+        cursor = Cursor(seq, since)
+        with self.writing() as connection:
+            connection.execute(cursors.insert().values(source=source, **asdict(cursor)))
+        return cursor
+
+    def rewind(self, source: str, seq: int) -> None:
+        """Read the changes again from a place; those known already change nothing."""
+        with self.writing() as connection:
+            connection.execute(cursors.update().where(cursors.c.source == source).values(seq=seq))
+
+    def has_gap(self, source: str) -> bool:
+        """Whether changes of an Orthanc were lost before they were read."""
+        return self._standing(f"gap:{source}") is not None
+
+    def open_gap(self, source: str) -> None:
+        """Changes of an Orthanc are gone that were not read."""
+        self._stand(f"gap:{source}", self.now())
+
+    def close_gap(self, source: str) -> None:
+        """A comparison has found what those changes would have told."""
+        self._stand(f"gap:{source}", None)
+
+    def aside(self, source: str) -> list[str]:
+        """The instances of an Orthanc whose attributes could not be read for the rules."""
+        return list(self._standing(f"aside:{source}") or ())
+
+    def put_aside(self, source: str, resources: Sequence[str]) -> None:
+        """Remember these, in place of those before."""
+        self._stand(f"aside:{source}", list(resources) or None)
+
+    def _standing(self, name: str) -> Any:
+        query = sql.select(standings.c.value).where(standings.c.name == name)
+        with self.reading() as connection:
+            return connection.scalar(query)
+
+    def _stand(self, name: str, value: Any) -> None:
+        with self.writing() as connection:
+            connection.execute(standings.delete().where(standings.c.name == name))
+            if value is not None:
+                connection.execute(standings.insert().values(name=name, value=value))
+
+    def held(self, source: str, limit: int = 1000) -> list[str]:
+        """The series and studies of an Orthanc that instances are held for."""
+        query = (
+            sql.select(transfers.c.held_for)
+            .where(transfers.c.held_for.is_not(None), transfers.c.source == source)
+            .distinct()
+            .limit(limit)
+        )
+        with self.reading() as connection:
+            return list(connection.scalars(query))
+
+    def release(self, resources: Sequence[str]) -> None:
+        """These series and studies are stable: their instances may go."""
+        with self.writing() as connection:
+            for some in _portions(resources, _MOST_PARAMETERS):
+                connection.execute(
+                    transfers.update()
+                    .where(transfers.c.held_for.in_(some), transfers.c.state == State.HELD)
+                    .values(state=State.WAITING, held_for=None)
+                )
+
+    # -- What is sent -------------------------------------------------------------------------
+
+    def claim(
+        self,
+        account: str,
+        source: str,
+        batch: str,
+        worker: str,
+        *,
+        most_instances: int,
+        most_bytes: int,
+        most_batches: int,
+        urgencies: Collection[Urgency] = tuple(Urgency),
+    ) -> list[Transfer]:
+        """Give waiting instances to a batch, the most urgent and oldest first.
+
+        At least one, whatever its size; all with the same urgency and way of sending, no SOP
+        Instance UID twice. None while all workers together have so many batches of the account.
+        """
+        queue = (
+            sql.select(*_COLUMNS)
+            .where(
+                _in(account, State.WAITING),
+                transfers.c.source == source,
+                transfers.c.urgency.in_(list(urgencies)),
+            )
+            .order_by(transfers.c.urgency, transfers.c.id)
+            .limit(most_instances)
+            .with_for_update(skip_locked=True)
+        )
+        with self.writing() as connection:
+            if self._batches(connection, account) >= most_batches:
+                return []
+            waiting = (Transfer(*row) for row in connection.execute(queue))
+            chosen = list(_fitting(waiting, most_bytes))
+            for some in _portions([transfer.id for transfer in chosen], _MOST_PARAMETERS):
+                connection.execute(
+                    transfers.update()
+                    .where(transfers.c.id.in_(some))
+                    .values(state=State.SENDING, batch=batch, worker=worker, due=None)
+                )
+        return chosen
+
+    def _batches(self, connection: sql.Connection, account: str) -> int:
+        """How many batches of an account all workers hold; until the end, nobody adds another."""
+        if self.engine.dialect.name == "postgresql":
+            lock = sql.func.pg_advisory_xact_lock(sql.func.hashtext(f"gcp:{account}"))
+            connection.execute(sql.select(lock))
+        batches = sql.select(transfers.c.batch).where(_in(account, State.SENDING)).distinct()
+        return connection.scalar(sql.select(sql.func.count()).select_from(batches.subquery())) or 0
+
+    def batch(self, batch: str, state: State = State.SENDING) -> list[Transfer]:
+        """The instances that a batch holds, in order."""
+        query = (
+            sql.select(*_COLUMNS)
+            .where(transfers.c.batch == batch, transfers.c.state == state)
+            .order_by(transfers.c.id)
+        )
+        with self.reading() as connection:
+            return [Transfer(*row) for row in connection.execute(query)]
+
+    def settle(self, batch: str, verdicts: Iterable[Verdict], identity: str | None = None) -> None:
+        """Write down what became of the instances that a batch still holds, and who sent them."""
+        grouped: dict[State, list[dict[str, Any]]] = defaultdict(list)
+        for verdict in verdicts:
+            values = asdict(verdict)
+            values["row"] = values.pop("id")
+            grouped[verdict.state].append(values)
+        now = self.now()
+        held = (transfers.c.batch == batch) & (transfers.c.state == State.SENDING)
+        with self.writing() as connection:
+            for state, rows in grouped.items():
+                written: dict[str, Any] = {
+                    name: sql.bindparam(name) for name in rows[0] if name not in ("row", "size")
+                }
+                size = sql.bindparam("size", type_=sql.BigInteger)
+                written["size"] = sql.func.coalesce(size, transfers.c.size)
+                if state == State.ACKNOWLEDGED:
+                    written["acknowledged"] = sql.literal(now)
+                    written["identity"] = sql.literal(identity, type_=sql.Text)
+                else:
+                    written["batch"] = sql.null()
+                connection.execute(
+                    transfers.update()
+                    .where(transfers.c.id == sql.bindparam("row"), held)
+                    .values(written),
+                    rows,
+                )
+                if state == State.QUARANTINED:
+                    self._tell_of(connection, [row["row"] for row in rows], "quarantined")
+
+    def wake(self, account: str) -> None:
+        """What was delayed and is due waits again."""
+        due = _in(account, State.DELAYED) & (transfers.c.due <= self.now())
+        with self.reading() as connection:
+            if connection.scalar(sql.select(transfers.c.id).where(due).limit(1)) is None:
+                return
+        with self.writing() as connection:
+            connection.execute(transfers.update().where(due).values(state=State.WAITING, due=None))
+
+    def hasten(self) -> None:
+        """The clock was set back: moments that were noted by the old time are now."""
+        now = self.now()
+        with self.writing() as connection:
+            for state in (State.DELAYED, State.ACKNOWLEDGED):
+                late = (transfers.c.state == state) & (transfers.c.due > now)
+                connection.execute(transfers.update().where(late).values(due=now))
+            early = (transfers.c.state == State.ACKNOWLEDGED) & (transfers.c.acknowledged > now)
+            connection.execute(transfers.update().where(early).values(acknowledged=now))
+
+    def lost_batches(self, worker: str) -> list[str]:
+        """The batches that a worker holds instances for."""
+        query = sql.select(transfers.c.batch).where(
+            transfers.c.state == State.SENDING,
+            transfers.c.worker == worker,
+            transfers.c.batch.is_not(None),
+        )
+        with self.reading() as connection:
+            return list(connection.scalars(query.distinct()))
+
+    def reclaim(self, batch: str) -> None:
+        """Nobody carries this batch any more: what it held waits again."""
+        with self.writing() as connection:
+            connection.execute(
+                transfers.update()
+                .where(transfers.c.batch == batch, transfers.c.state == State.SENDING)
+                .values(state=State.WAITING, batch=None)
+            )
+
+    def take(self, batch: str, worker: str) -> None:
+        """Another worker carries this batch on."""
+        with self.writing() as connection:
+            connection.execute(
+                transfers.update()
+                .where(transfers.c.batch == batch, transfers.c.state == State.SENDING)
+                .values(worker=worker)
+            )
+
+    def adopt(self, worker: str, dead: str) -> None:
+        """A worker takes over what another, which is dead, held."""
+        with self.writing() as connection:
+            connection.execute(
+                transfers.update()
+                .where(transfers.c.worker == dead, transfers.c.state == State.SENDING)
+                .values(worker=worker)
+            )
+
+    def give_up(self, account: str, source: str, before: float) -> None:
+        """What was to be sent before a moment, and is not, needs a person.
+
+        A backfill may have to wait for its hours.
+        """
+        with self.writing() as connection:
+            old = connection.scalars(
+                sql.select(transfers.c.id)
+                .where(
+                    transfers.c.account == account,
+                    transfers.c.source == source,
+                    transfers.c.state.in_([State.WAITING, State.DELAYED]),
+                    transfers.c.wanted < before,
+                    transfers.c.urgency != Urgency.BACKFILL,
+                )
+                .limit(10_000)
+            ).all()
+            for some in _portions(old, _MOST_PARAMETERS):
+                connection.execute(
+                    transfers.update()
+                    .where(transfers.c.id.in_(some))
+                    .values(
+                        state=State.QUARANTINED,
+                        reason="gave_up",
+                        detail=sql.func.coalesce(transfers.c.detail, "GiveUpAfter has passed"),
+                    )
+                )
+            self._tell_of(connection, old, "quarantined")
+
+    # -- What is confirmed --------------------------------------------------------------------
+
+    def complete(self, account: str, series: Iterable[str]) -> list[str]:
+        """Those series of which nothing waits and nothing is being sent."""
+        with self.reading() as connection:
+            return [
+                uid
+                for uid in series
+                if connection.scalar(_UNSENT_OF_SERIES, {"account": account, "series": uid}) is None
+            ]
+
+    def acknowledged(self, account: str, series: str) -> list[Transfer]:
+        """The instances of a series that are to be read back."""
+        wanted = {"account": account, "series": series}
+        with self.reading() as connection:
+            return [Transfer(*row) for row in connection.execute(_ACKNOWLEDGED_OF_SERIES, wanted)]
+
+    def acknowledged_at(self, rows: Sequence[int]) -> dict[int, float]:
+        """When the store acknowledged some instances."""
+        found: dict[int, float] = {}
+        with self.reading() as connection:
+            for some in _portions(rows, _MOST_PARAMETERS):
+                query = sql.select(transfers.c.id, transfers.c.acknowledged)
+                for row in connection.execute(query.where(transfers.c.id.in_(some))):
+                    found[row.id] = row.acknowledged
+        return found
+
+    def confirm(self, seen: Mapping[int, float]) -> None:
+        """These instances were seen in the store by a look that began at a time.
+
+        What was acknowledged only after that is another sending: it was not looked for.
+        """
+        if not seen:
+            return
+        confirmed = (
+            transfers.update()
+            .where(
+                transfers.c.id == sql.bindparam("row"),
+                transfers.c.state == State.ACKNOWLEDGED,
+                transfers.c.acknowledged <= sql.bindparam("looked"),
+            )
+            .values(
+                state=State.CONFIRMED,
+                confirmed=self.now(),
+                batch=sql.null(),
+                due=sql.null(),
+                reason=sql.null(),
+                detail=sql.null(),
+            )
+        )
+        with self.writing() as connection:
+            connection.execute(
+                confirmed, [{"row": row, "looked": looked} for row, looked in seen.items()]
+            )
+
+    def look_again(self, unseen: Sequence[int], due: float) -> None:
+        """These acknowledged instances were not seen; the next look is due at a time."""
+        with self.writing() as connection:
+            for some in _portions(unseen, _MOST_PARAMETERS):
+                connection.execute(
+                    transfers.update()
+                    .where(transfers.c.id.in_(some), transfers.c.state == State.ACKNOWLEDGED)
+                    .values(due=due)
+                )
+
+    def send_again(self, missing: Sequence[Verdict]) -> None:
+        """These acknowledged instances are not in the store as they should be."""
+        with self.writing() as connection:
+            for verdict in missing:
+                values = asdict(verdict)
+                row, _ = values.pop("id"), values.pop("size")
+                connection.execute(
+                    transfers.update()
+                    .where(transfers.c.id == row, transfers.c.state == State.ACKNOWLEDGED)
+                    .values(**values, batch=None, acknowledged=None)
+                )
+            self._tell_of(connection, [verdict.id for verdict in missing], "missing")
+
+    def send_lost(self, lost: Sequence[Transfer]) -> int:
+        """Instances that the store once had, and has not any more, wait again; how many do."""
+        of, now, again = transfers.c, self.now(), 0
+        fresh = dict.fromkeys(("due", "company", "batch", "acknowledged", "confirmed"))
+        words = "the store acknowledged it, and a comparison did not find it there"
+        with self.writing() as connection:
+            for some in _portions([row.id for row in lost], _MOST_PARAMETERS):
+                chosen = of.id.in_(some), of.state.in_([State.ACKNOWLEDGED, State.CONFIRMED])
+                query = sql.select(of.id).where(*chosen).with_for_update()
+                rows = connection.scalars(query).all()
+                connection.execute(
+                    transfers.update()
+                    .where(of.id.in_(rows))
+                    .values(
+                        **fresh,
+                        state=State.WAITING,
+                        reason="missing",
+                        detail=words,
+                        attempts=0,
+                        replace=False,
+                        wanted=now,
+                    )
+                )
+                self._tell_of(connection, rows, "missing")
+                again += len(rows)
+        return again
+
+    def due_for_a_look(self, account: str, limit: int = 200) -> list[str]:
+        """Series with acknowledged instances that a look is due for, or whose look was lost."""
+        now = self.now()
+        overdue = sql.or_(
+            transfers.c.due <= now,
+            sql.and_(transfers.c.due.is_(None), transfers.c.acknowledged <= now - 15),
+        )
+        query = sql.select(transfers.c.series).where(_in(account, State.ACKNOWLEDGED), overdue)
+        with self.reading() as connection:
+            return list(connection.scalars(query.distinct().limit(limit)))
+
+    # -- Standings ----------------------------------------------------------------------------
+
+    def standing(self, name: str) -> Any:
+        """What was last set under a name; None if nothing was."""
+        with self.reading() as connection:
+            query = sql.select(standings.c.value).where(standings.c.name == name)
+            return connection.scalar(query)
+
+    def standings(self, prefix: str) -> dict[str, Any]:
+        """All that was set under names that begin so."""
+        query = sql.select(standings.c.name, standings.c.value).where(
+            standings.c.name.startswith(prefix, autoescape=True)
+        )
+        with self.reading() as connection:
+            return {row.name: row.value for row in connection.execute(query)}
+
+    def set_standing(self, name: str, value: Any) -> None:
+        """Set what is kept under a name."""
+        statement = self._upsert(standings).values(name=name, value=value)
+        with self.writing() as connection:
+            connection.execute(
+                statement.on_conflict_do_update(
+                    index_elements=["name"], set_={"value": statement.excluded.value}
+                )
+            )
+
+    def change_standing(self, name: str, change: Callable[[Any], Any]) -> Any:
+        """Set under a name what becomes of what was there (None at first), one after another."""
+        mine = standings.c.name == name
+        with self.writing() as connection:
+            # Two workers may be first at once: the row has to be there before it can be locked.
+            first = self._upsert(standings).values(name=name, value=sql.JSON.NULL)
+            connection.execute(first.on_conflict_do_nothing(index_elements=["name"]))
+            before = connection.scalar(sql.select(standings.c.value).where(mine).with_for_update())
+            value = change(before)
+            connection.execute(standings.update().where(mine).values(value=value))
+        return value
+
+    def _upsert(self, table: sql.Table) -> Any:
+        """An insert that can say what is done with a row that is there already."""
+        insert = sqlite.insert if self.engine.dialect.name == "sqlite" else postgresql.insert
+        return insert(table)
+
+    # -- Events -------------------------------------------------------------------------------
+
+    def tell(
+        self, account: str, kind: str, detail: str, study: str = "", instance: str = ""
+    ) -> None:
+        """Write down something that a receipt has to tell."""
+        with self.writing() as connection:
+            connection.execute(
+                events.insert().values(
+                    time=self.now(),
+                    account=account,
+                    study=study,
+                    instance=instance,
+                    kind=kind,
+                    detail=detail,
+                )
+            )
+
+    def _tell_of(self, connection: sql.Connection, rows: Sequence[int], kind: str) -> None:
+        of = transfers.c
+        for some in _portions(rows, _MOST_PARAMETERS):
+            query = sql.select(
+                sql.literal(self.now()),
+                of.account,
+                of.study,
+                of.instance,
+                sql.literal(kind),
+                of.reason.concat(": ").concat(sql.func.coalesce(of.detail, "")),
+            ).where(of.id.in_(some))
+            names = ["time", "account", "study", "instance", "kind", "detail"]
+            connection.execute(events.insert().from_select(names, query))
+
+
+def _in(account: str, state: State) -> sql.ColumnElement[bool]:
+    # A literal lets the database see that a partial index serves.
+    return (transfers.c.account == account) & (
+        transfers.c.state == sql.literal(state.value, literal_execute=True)
+    )
+
+
+def _fitting(waiting: Iterator[Transfer], most_bytes: int) -> Iterator[Transfer]:
+    """The first of them, and the following that may share a request with it."""
+    total, count, company, uids = 0, 0, None, set()
+    first = None
+    for transfer in waiting:
+        limits = [most for most in (company, transfer.company) if most is not None]
+        if count and (
+            total + transfer.size > most_bytes
+            or (limits and count >= min(limits))
+            or (transfer.replace, transfer.urgency) != first
+        ):
+            return
+        if transfer.instance in uids:
+            continue
+        yield transfer
+        uids.add(transfer.instance)
+        total, count = total + transfer.size, count + 1
+        first = transfer.replace, transfer.urgency
+        company = min(limits) if limits else None
+
+
+def _portions(items: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]

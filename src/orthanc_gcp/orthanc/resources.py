@@ -1,0 +1,288 @@
+"""The Orthanc whose instances are sent: its changes, what it has, and the stored bytes."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from orthanc_gcp.errors import PublicationError
+from orthanc_gcp.orthanc.rest import OrthancRest
+
+__all__ = ["Archive", "Change", "Changes", "Description"]
+
+MOST_CHANGES = 1000
+_PORTION = 200
+_DATE = "%Y%m%dT%H%M%S"
+_PIECE = 256 * 1024
+_FILE_NAME = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_STUDIES, _OVERLAP = 500, 50
+
+
+@dataclass(frozen=True)
+class Change:
+    """One entry of Orthanc's ``/changes``."""
+
+    seq: int
+    kind: str
+    resource: str
+    date: str
+    """``20261121T221844``, UTC."""
+
+
+@dataclass(frozen=True)
+class Changes:
+    """A page of changes; ``last`` is where the next begins."""
+
+    entries: tuple[Change, ...]
+    last: int
+    done: bool
+
+
+@dataclass(frozen=True)
+class Description:
+    """An instance as Orthanc describes it. ``tags`` are patient data: not to be kept."""
+
+    resource: str
+    study: str
+    series: str
+    instance: str
+    size: int
+    file: str
+    received: float
+    parents: Mapping[str, str]  # level -> Orthanc's identifier
+    origin: Mapping[str, str]  # CalledAET, RemoteAET, …
+    tags: Mapping[str, str]
+
+
+class Archive:
+    """One Orthanc, over its REST API; every method raises PublicationError when it is away.
+
+    Parameters
+    ----------
+    storage
+        Orthanc's storage folder as it is seen from here; it need not exist.
+    """
+
+    def __init__(self, orthanc: OrthancRest, storage: Path) -> None:
+        self._orthanc, self._storage = orthanc, storage
+
+    def name(self) -> str:
+        """What the ledger calls this Orthanc: option ``Name``, and the AET behind it."""
+        system = self._call("GET", "/system")
+        return f"{system.get('Name', '')}/{system.get('DicomAet', '')}"
+
+    def changes(self, since: int, limit: int = MOST_CHANGES) -> Changes:
+        """The changes after a place, oldest first."""
+        page = self._call("GET", f"/changes?since={since}&limit={limit}")
+        entries = tuple(
+            Change(entry["Seq"], entry["ChangeType"], entry.get("ID", ""), entry["Date"])
+            for entry in page["Changes"]
+        )
+        return Changes(entries, int(page["Last"]), bool(page["Done"]))
+
+    def last_change(self) -> int:
+        """The place behind the newest change."""
+        return int(self._call("GET", "/changes?last")["Last"])
+
+    def place_before(self, moment: float) -> int:
+        """The place behind the newest change from before a moment, in seconds since 1970."""
+        date = datetime.fromtimestamp(moment, UTC).strftime(_DATE)
+        place = self.last_change()
+        while place > 0:
+            begin = max(0, place - MOST_CHANGES)
+            entries = self.changes(begin).entries
+            before = [entry.seq for entry in entries if entry.seq <= place and entry.date < date]
+            if before:
+                return before[-1]
+            place = begin
+        return 0
+
+    def instances(self) -> Iterator[list[str]]:
+        """The identifiers of all instances, page by page."""
+        since, page = 0, ["…"]
+        while page:
+            page = self._call("GET", f"/instances?since={since}&limit=5000")
+            since += len(page)
+            if page:
+                yield page
+
+    def studies(self) -> Iterator[list[tuple[str, str]]]:
+        """All studies with their last update (``20261121T221844``), page by page.
+
+        Pages overlap: a study may come twice, and none is left out because others were deleted
+        meanwhile.
+        """
+        begin, tail, whole = 0, frozenset[str](), True
+        while whole:
+            page = self._call("GET", f"/studies?since={begin}&limit={_STUDIES}&expand")
+            identifiers = [study["ID"] for study in page]
+            if tail and tail.isdisjoint(identifiers):  # a whole overlap was deleted
+                begin, tail = max(0, begin - 10 * _STUDIES), frozenset()
+                continue
+            yield [(study["ID"], study.get("LastUpdate", "")) for study in page]
+            whole = len(page) == _STUDIES
+            begin, tail = begin + _STUDIES - _OVERLAP, frozenset(identifiers[-_OVERLAP:])
+
+    def describe(self, resources: Sequence[str]) -> list[Description]:
+        """Instances; those that Orthanc does not have any more are left out."""
+        found: list[Description] = []
+        for start in range(0, len(resources), _PORTION):
+            instances = self._content(resources[start : start + _PORTION], "Instance")
+            series = self._parents(instances, "ParentSeries", "Series")
+            studies = self._parents(series.values(), "ParentStudy", "Study")
+            for entry in instances:
+                own = series.get(entry["ParentSeries"])
+                study = own and studies.get(own["ParentStudy"])
+                if own and study:
+                    found.append(_described(entry, own, study))
+        return found
+
+    def size(self, resource: str) -> int | None:
+        """The bytes of an instance, None without it; descriptions tell them modulo 4 GiB only."""
+        found = self._orthanc.call("GET", f"/instances/{resource}/attachments/dicom/size")
+        return None if found is None else int(found)
+
+    def members(self, resources: Iterable[str]) -> list[str]:
+        """The instances of patients, studies, series and instances, by Orthanc's identifiers.
+
+        Raises
+        ------
+        KeyError
+            Orthanc has no such resource.
+        """
+        wanted = list(dict.fromkeys(resources))
+        entries = self._content(wanted)
+        for unknown in sorted(set(wanted) - {entry["ID"] for entry in entries}):
+            raise KeyError(unknown)
+        members: dict[str, None] = {}
+        while entries:
+            children: list[str] = []
+            for entry in entries:
+                if entry["Type"] == "Instance":
+                    members[entry["ID"]] = None
+                elif entry["Type"] == "Series":
+                    members.update(dict.fromkeys(entry["Instances"]))
+                else:
+                    children += entry.get("Studies") or entry.get("Series") or ()
+            entries = self._content(children)
+        return list(members)
+
+    def stable(self, resources: Sequence[str]) -> list[str]:
+        """Those of some series and studies that receive nothing any more, or are gone."""
+        stable = []
+        for resource in resources:
+            found = self._orthanc.call("GET", f"/series/{resource}") or self._orthanc.call(
+                "GET", f"/studies/{resource}"
+            )
+            if found is None or found.get("IsStable"):
+                stable.append(resource)
+        return stable
+
+    def attributes(self, resource: str, long: Sequence[str] = ()) -> Mapping[str, str]:
+        """All top-level attributes of an instance by number (``0008,0080``), as strings.
+
+        Patient data: not to be kept. Names would not do: Orthanc gives all private attributes the
+        same, and those that are retired another one than the standard.
+
+        Parameters
+        ----------
+        long
+            The numbers of those that count with more than 256 characters, too.
+        """
+        whole = ",".join(number.replace(",", "-") for number in long)
+        path = f"/instances/{resource}/tags?short&ignore-length={whole}"
+        tags = self._orthanc.call("GET", path) or {}
+        return {number.lower(): value for number, value in tags.items() if isinstance(value, str)}
+
+    def read(self, resource: str, file: str, size: int) -> AbstractContextManager[Iterator[bytes]]:
+        """The stored bytes of an instance; ``gone`` when it was deleted.
+
+        From Orthanc's storage folder where it is on this machine and keeps files as they are: that
+        costs a third, and Orthanc 1.10 gives no byte of an instance of 2 GB or more over REST.
+        """
+        opened = self._open(file, size)
+        if opened is not None:
+            return _pieces(opened)
+        return self._orthanc.read(f"/instances/{resource}/file")
+
+    def _open(self, file: str, size: int) -> BinaryIO | None:
+        """A file of the storage folder, if it holds an instance of this size as it was received."""
+        if not _FILE_NAME.fullmatch(file):
+            return None
+        try:
+            opened = (self._storage / file[:2] / file[2:4] / file).open("rb", buffering=0)
+        except OSError:
+            return None
+        # Orthanc may compress what it stores.
+        if os.fstat(opened.fileno()).st_size == size and opened.read(132)[128:] == b"DICM":
+            opened.seek(0)
+            return opened
+        opened.close()
+        return None
+
+    def _parents(self, children: Any, link: str, level: str) -> dict[str, Mapping[str, Any]]:
+        identifiers = list({child[link] for child in children})
+        return {entry["ID"]: entry for entry in self._content(identifiers, level)}
+
+    def _content(self, resources: Sequence[str], level: str = "") -> list[dict[str, Any]]:
+        """Resources of any level, or of one; those that Orthanc does not have are left out."""
+        content: list[dict[str, Any]] = []
+        for start in range(0, len(resources), _PORTION):
+            question: dict[str, Any] = {"Resources": list(resources[start : start + _PORTION])}
+            if level:
+                question |= {"Level": level, "Metadata": level == "Instance"}
+            content += self._call("POST", "/tools/bulk-content", question)
+        return [entry for entry in content if not level or entry.get("Type") == level]
+
+    def _call(self, method: str, path: str, body: Any = None) -> Any:
+        answer = self._orthanc.call(method, path, body)
+        if answer is None:
+            raise PublicationError(
+                f"{self._orthanc.url} has no {path}: is it an Orthanc?", reason="orthanc"
+            )
+        return answer
+
+
+@contextmanager
+def _pieces(file: BinaryIO) -> Iterator[Iterator[bytes]]:
+    with file:
+        yield iter(lambda: file.read(_PIECE), b"")
+
+
+def _described(
+    instance: Mapping[str, Any], series: Mapping[str, Any], study: Mapping[str, Any]
+) -> Description:
+    tags = {
+        **study.get("PatientMainDicomTags", {}),
+        **study["MainDicomTags"],
+        **series["MainDicomTags"],
+        **instance["MainDicomTags"],
+    }
+    parents = {"Series": series["ID"], "Study": study["ID"]}
+    metadata = instance.get("Metadata", {})
+    return Description(
+        resource=instance["ID"],
+        study=study["MainDicomTags"]["StudyInstanceUID"],
+        series=series["MainDicomTags"]["SeriesInstanceUID"],
+        instance=instance["MainDicomTags"]["SOPInstanceUID"],
+        size=int(instance["FileSize"]),
+        file=instance.get("FileUuid", ""),
+        received=_seconds(metadata.get("ReceptionDate", "")),
+        parents=parents,
+        origin=metadata,
+        tags=tags,
+    )
+
+
+def _seconds(date: str) -> float:
+    """Orthanc's ``20261121T221844``, UTC; 0 where there is none."""
+    try:
+        return datetime.strptime(date, _DATE).replace(tzinfo=UTC).timestamp()
+    except ValueError:
+        return 0.0

@@ -1,0 +1,182 @@
+"""A client of Orthanc's own REST API."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import urllib3
+
+from orthanc_gcp.errors import ConfigurationError, PublicationError
+from orthanc_gcp.redaction import Address, address
+from orthanc_gcp.transport.connections import basic_authorization
+
+__all__ = ["OrthancRest", "RestDicomWeb"]
+
+_PIECE = 256 * 1024
+
+
+class OrthancRest:
+    """Orthanc at an address, with the user and password that it may hold.
+
+    Parameters
+    ----------
+    url
+        Such as ``http://user:password@localhost:8042/``.
+    timeout
+        Seconds for one request; while a file is read, of silence.
+    authorization
+        A header in place of user and password.
+    fingerprint
+        SHA-256 of the one certificate that is trusted, whatever name it bears and whoever signed.
+    connections
+        How many are kept open at most.
+
+    Raises
+    ------
+    ConfigurationError
+        It cannot be told from the address where Orthanc is.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        timeout: float = 10,
+        ca_certificates: Path | None = None,
+        authorization: str = "",
+        fingerprint: str = "",
+        connections: int = 4,
+    ) -> None:
+        there = _address(url)
+        self.url = there.bare.rstrip("/")
+        self._headers = {"Accept-Encoding": "identity"}
+        if there.user is not None:
+            self._headers["Authorization"] = basic_authorization(there.user, there.password)
+        if authorization:
+            self._headers["Authorization"] = authorization
+        self._http = urllib3.PoolManager(
+            maxsize=connections,
+            timeout=timeout,
+            retries=False,
+            **_trust(ca_certificates, fingerprint),
+        )
+
+    def call(self, method: str, path: str, body: Any = None) -> Any:
+        """Orthanc's answer, parsed from JSON; None for one that does not exist (404).
+
+        Raises
+        ------
+        PublicationError
+            Orthanc does not answer, or refuses.
+        """
+        data = None if body is None else json.dumps(body)
+        try:
+            answer = self._http.request(method, self.url + path, body=data, headers=self._headers)
+        except urllib3.exceptions.HTTPError as error:
+            raise self._down(error) from None
+        if answer.status == 404:
+            return None
+        self._check(answer, method, path)
+        try:
+            return json.loads(answer.data or b"{}")
+        except ValueError:
+            raise PublicationError(f"{self.url} is not an Orthanc", reason="orthanc") from None
+
+    @contextmanager
+    def read(self, path: str) -> Iterator[Iterator[bytes]]:
+        """What Orthanc has at a path, piece by piece.
+
+        Raises
+        ------
+        PublicationError
+            Orthanc does not answer, refuses, has nothing there (``gone``), or breaks off.
+        """
+        try:
+            answer = self._http.request(
+                "GET", self.url + path, headers=self._headers, preload_content=False
+            )
+        except urllib3.exceptions.HTTPError as error:
+            raise self._down(error) from None
+        whole = False
+        try:
+            if answer.status == 404:
+                raise PublicationError(
+                    "Orthanc does not have it any more", reason="gone", status=404
+                )
+            self._check(answer, "GET", path)
+            yield self._pieces(answer)
+            whole = True
+        finally:
+            if whole:
+                answer.release_conn()
+            else:
+                answer.close()
+
+    def _pieces(self, answer: urllib3.BaseHTTPResponse) -> Iterator[bytes]:
+        try:
+            while piece := answer.read(_PIECE):
+                yield piece
+        except urllib3.exceptions.HTTPError as error:
+            raise self._down(error) from None
+
+    def _down(self, error: Exception) -> PublicationError:
+        reason = type(error).__name__
+        return PublicationError(f"{self.url} does not answer ({reason})", reason="down")
+
+    def _check(self, answer: urllib3.BaseHTTPResponse, method: str, path: str) -> None:
+        if answer.status == 401:
+            message = f"{self.url} wants a user and password: http://user:password@host:port/"
+            raise PublicationError(message, reason="unauthorized", status=401)
+        if answer.status != 200:
+            message = f"{self.url} answered {answer.status} to {method} {path}"
+            raise PublicationError(message, reason="orthanc", status=answer.status)
+
+
+def _address(url: str) -> Address:
+    try:
+        found = address(url)
+    except ValueError as error:
+        raise ConfigurationError(f"Orthanc's address: expected {error}") from None
+    scheme, _, rest = found.bare.partition("://")
+    if scheme.lower() not in ("http", "https") or not rest.strip("/") or {"?", "#"} & set(rest):
+        raise ConfigurationError("Orthanc's address: expected http://user:password@host:port/")
+    return found
+
+
+def _trust(ca_certificates: Path | None, fingerprint: str) -> dict[str, Any]:
+    """Whom to take for Orthanc."""
+    if fingerprint:
+        return {"cert_reqs": "CERT_NONE", "assert_fingerprint": fingerprint}
+    return {"ca_certs": ca_certificates and str(ca_certificates)}
+
+
+class RestDicomWeb:
+    """The DICOMweb plugin of an Orthanc elsewhere."""
+
+    def __init__(self, orthanc: OrthancRest, root: str) -> None:
+        self._orthanc = orthanc
+        self._root = root
+
+    def version(self) -> str | None:
+        """The plugin's version; None where it is not installed."""
+        plugin = self._orthanc.call("GET", "/plugins/dicom-web")
+        return None if plugin is None else str(plugin.get("Version", ""))
+
+    def shown(self) -> dict[str, dict[str, Any]] | None:
+        """All servers as ``GET servers?expand`` shows them; None where the plugin is disabled."""
+        servers = self._orthanc.call("GET", f"{self._root.rstrip('/')}?expand")
+        return servers if isinstance(servers, dict) else None
+
+    def put(self, name: str, server: Mapping[str, Any]) -> None:
+        """Write the whole definition of a server."""
+        if self._orthanc.call("PUT", self._root + quote(name, safe=""), dict(server)) is None:
+            raise PublicationError("the DICOMweb plugin does not serve its servers", account=name)
+
+    def delete(self, name: str) -> None:
+        """Remove a server."""
+        self._orthanc.call("DELETE", self._root + quote(name, safe=""))

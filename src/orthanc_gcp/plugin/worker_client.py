@@ -1,0 +1,113 @@
+"""Custody inside Orthanc: the worker's life, what it answers, and its figures as metrics."""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import urllib3
+
+from orthanc_gcp.errors import PublicationError
+from orthanc_gcp.plugin.worker_process import Child
+
+__all__ = ["AGE", "FIGURES", "UNITS", "UP", "Custody"]
+
+_log = logging.getLogger(__name__)
+
+FIGURES = ("waiting", "sending", "acknowledged", "confirmed", "quarantined")
+"""Each of them is a metric in each unit."""
+UNITS = ("instances", "bytes")
+AGE = "gcp_transfers_oldest_unsent_seconds"
+UP = "gcp_worker_up"
+REFRESH_EVERY = 5.0
+_TIMEOUT = 5.0
+_SEND_TIMEOUT = 120.0
+"""A patient with many studies is described by Orthanc before it is queued."""
+
+SetMetric = Callable[[str, float], None]
+
+
+class Custody:
+    """The worker as Orthanc sees it.
+
+    Parameters
+    ----------
+    secret
+        What the worker's API is asked with.
+    set_metric
+        Writes a metric, by name and labels.
+    """
+
+    def __init__(self, child: Child, secret: str, set_metric: SetMetric) -> None:
+        self._child, self._set_metric = child, set_metric
+        self._headers = {"Authorization": f"Bearer {secret}", "Content-Type": "application/json"}
+        self._http = urllib3.PoolManager(maxsize=4, retries=False)
+        self._stopping = threading.Event()
+        self._metrics = threading.Thread(target=self._refresh, name="gcp-metrics", daemon=True)
+
+    def start(self) -> None:
+        """Start the worker, and keep the metrics fresh."""
+        self._child.start()
+        self._metrics.start()
+
+    def stop(self) -> None:
+        """Stop the worker."""
+        self._stopping.set()
+        self._child.stop()
+
+    def call(
+        self,
+        method: str,
+        parts: tuple[str, ...],
+        query: Mapping[str, str] | None = None,
+        body: bytes = b"",
+    ) -> tuple[int, Any]:
+        """Ask the worker: its status, and its answer from JSON.
+
+        Raises
+        ------
+        PublicationError
+            It does not run, or does not answer.
+        """
+        port = self._child.port
+        if port is None:
+            raise PublicationError("the worker does not run just now: see Orthanc's log")
+        path = "/".join(quote(part, safe="") for part in parts)
+        url = f"http://127.0.0.1:{port}/{path}?{urlencode(query or {})}"
+        try:
+            answer = self._http.request(
+                method,
+                url,
+                body=body or None,
+                headers=self._headers,
+                timeout=_SEND_TIMEOUT if parts[-1] == "send" else _TIMEOUT,
+                redirect=False,
+            )
+            return answer.status, json.loads(answer.data)
+        except (urllib3.exceptions.HTTPError, ValueError) as error:
+            words = f"the worker does not answer just now ({type(error).__name__})"
+            raise PublicationError(words) from None
+
+    def _refresh(self) -> None:
+        while not self._stopping.wait(REFRESH_EVERY):
+            try:
+                status, overview = self.call("GET", ("transfers",))
+            except PublicationError:
+                status, overview = 503, []
+            self._set_metric(UP, float(status == 200))
+            if status == 200:
+                for account in overview:
+                    self._show(account)
+
+    def _show(self, account: Mapping[str, Any]) -> None:
+        name = account["Account"].replace("\\", "\\\\").replace('"', '\\"')
+        label = f'{{account="{name}"}}'
+        for figure in FIGURES:
+            counts = account[figure.capitalize()]
+            for unit in UNITS:
+                self._set_metric(f"gcp_transfers_{figure}_{unit}{label}", counts[unit.title()])
+        self._set_metric(f"{AGE}{label}", account["OldestUnsentSeconds"] or 0.0)

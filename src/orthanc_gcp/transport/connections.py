@@ -1,0 +1,314 @@
+"""Connections to servers: authorities, proxies, and what goes wrong on the way, in words.
+
+Whatever speaks HTTP with Google stands on this: the small exchanges of tokens and the large ones
+of images take the same way, and tell of its faults in the same words.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import re
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import SplitResult, urlsplit
+
+import urllib3
+from urllib3 import exceptions
+
+from orthanc_gcp.redaction import Address, address, readable
+
+__all__ = [
+    "AuthoritiesError",
+    "Proxy",
+    "basic_authorization",
+    "excepted",
+    "fault",
+    "pools",
+    "proxy_of",
+    "tls_context",
+]
+
+# X509_V_ERR_… of OpenSSL's x509_vfy.h -> the name of the fault.
+_VERIFICATION = {
+    9: "tls_early",
+    10: "tls_expired",
+    18: "tls_authority",
+    19: "tls_authority",
+    20: "tls_authority",
+    21: "tls_authority",
+    62: "tls_name",
+    64: "tls_name",
+}
+_NOT_TLS = {"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "UNKNOWN_PROTOCOL", "RECORD_LAYER_FAILURE"}
+
+
+class AuthoritiesError(exceptions.SSLError):
+    """The file of certificate authorities cannot be used."""
+
+
+@dataclass(frozen=True)
+class Proxy:
+    """A proxy, and who says that it is to be used.
+
+    Attributes
+    ----------
+    url : str
+        ``host:port`` or a URL, as configured: it may hold a password.
+    option : str
+        ``HttpProxy``, or the variable of the environment.
+    """
+
+    url: str = field(repr=False)
+    option: str
+
+    @property
+    def address(self) -> Address:
+        """The address, apart from user and password.
+
+        Raises
+        ------
+        LocationParseError
+            It is none.
+        """
+        try:
+            return address(self.url if "://" in self.url else f"http://{self.url}")
+        except ValueError:
+            raise exceptions.LocationParseError("the address of the proxy") from None
+
+    @property
+    def parts(self) -> SplitResult:
+        """The address taken apart; raises LocationParseError as :attr:`address` does."""
+        parts = urlsplit(self.address.bare)
+        if not parts.hostname or not _has_port(parts):
+            raise exceptions.LocationParseError("the address of the proxy")
+        return parts
+
+    @property
+    def port(self) -> int:
+        """The port, given or that of libcurl, and so of Orthanc itself."""
+        return self.parts.port or (443 if self.parts.scheme == "https" else 1080)
+
+    @property
+    def unauthorized(self) -> str:
+        """What its status 407 means (RFC 9110 §15.5.8)."""
+        known = self.address.user is not None
+        wrong = "refuses the user or password" if known else "wants a user"
+        return f"{self} {wrong} (407)"
+
+    def __str__(self) -> str:
+        """Without user and password."""
+        where = "Orthanc's configuration" if self.option == "HttpProxy" else "the environment"
+        try:
+            scheme = "" if self.parts.scheme == "http" else f"{self.parts.scheme}://"
+            name = f"{scheme}{self.parts.hostname}:{self.port} "
+        except exceptions.LocationParseError:
+            name = ""
+        return f"the proxy {name}({self.option} in {where})"
+
+
+def _has_port(parts: SplitResult) -> bool:
+    """Whether a port, if one is given, can be one."""
+    try:
+        return parts.port != 0
+    except ValueError:
+        return False
+
+
+def pools(
+    proxy: Proxy | None,
+    tls: ssl.SSLContext | None,
+    proxy_tls: Callable[[], ssl.SSLContext],
+    **options: Any,
+) -> urllib3.PoolManager:
+    """Pools of connections, through a proxy if there is one.
+
+    Raises
+    ------
+    LocationValueError
+        The address of the proxy, which may be the environment's, cannot be read or used.
+    """
+    if tls is not None:
+        options["ssl_context"] = tls
+    if proxy is None:
+        return urllib3.PoolManager(**options)
+    there = proxy.address
+    if there.user is not None:
+        words = basic_authorization(there.user, there.password)
+        options["proxy_headers"] = {"proxy-authorization": words}
+    if proxy.parts.scheme == "https":
+        options["proxy_ssl_context"] = proxy_tls()
+    host = proxy.parts.netloc.rpartition(":")[0] if proxy.parts.port else proxy.parts.netloc
+    return urllib3.ProxyManager(f"{proxy.parts.scheme}://{host}:{proxy.port}", **options)
+
+
+def basic_authorization(user: str, password: str) -> str:
+    """The value of an ``Authorization`` header (RFC 7617).
+
+    Orthanc compares the bytes of UTF-8; ``urllib3.make_headers`` only knows those of Latin-1.
+    """
+    return f"Basic {base64.b64encode(f'{user}:{password}'.encode()).decode()}"
+
+
+def tls_context(ca_certificates: Path | None, *, verify: bool) -> ssl.SSLContext:
+    """What a server's certificate is judged by.
+
+    Raises
+    ------
+    AuthoritiesError
+        The file of authorities cannot be used.
+    """
+    if not verify:
+        urllib3.disable_warnings(exceptions.InsecureRequestWarning)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        return context
+    try:
+        return ssl.create_default_context(cafile=ca_certificates)
+    except OSError as error:  # ssl.SSLError is one
+        raise AuthoritiesError(
+            f"the certificate authorities in {ca_certificates} (HttpsCACertificates) "
+            f"cannot be used: {_unusable(ca_certificates, error)}"
+        ) from None
+
+
+def _unusable(authorities: Path | None, error: OSError) -> str:
+    """What a file is that holds no authorities."""
+    if not isinstance(error, ssl.SSLError) or authorities is None:
+        return error.strerror or str(error)
+    try:
+        with authorities.open("rb") as file:
+            content = file.read(1 << 20)
+    except OSError as gone:
+        return gone.strerror or str(gone)
+    if not content.strip():
+        return "the file is empty"
+    if content.startswith((b"\x30\x81", b"\x30\x82")):  # a SEQUENCE of ASN.1
+        return "the file is DER, not PEM"
+    if b"-----BEGIN CERTIFICATE-----" in content:
+        return "the file holds a damaged certificate"
+    if b"PRIVATE KEY-----" in content:
+        return "the file holds a key, but no certificate"
+    return "the file is not PEM"
+
+
+def proxy_of(url: str, proxy: str) -> Proxy | None:
+    """The proxy that a request takes: the configured one, or the environment's, if any."""
+    if urlsplit(url).netloc in _metadata_servers():
+        return None
+    return Proxy(proxy, "HttpProxy") if proxy else _environment_proxy(url)
+
+
+def excepted(url: str) -> str:
+    """The variable of the environment that keeps a request from its proxy; mostly none."""
+    from urllib.request import getproxies, proxy_bypass
+
+    parts, proxies = urlsplit(url), getproxies()
+    if not (proxies.get(parts.scheme) or proxies.get("all")) or not proxy_bypass(parts.netloc):
+        return ""
+    return _variable("no")
+
+
+def fault(error: exceptions.HTTPError, limit: float, proxy: Proxy | None = None) -> tuple[str, str]:
+    """The name of what went wrong below HTTP, and words for it.
+
+    The name begins with what the trouble is with: ``dns``, ``connection``, ``proxy_dns``,
+    ``proxy_authentication``, ``tls_expired``, ``timeout``, …
+
+    Parameters
+    ----------
+    proxy
+        The one that the request took.
+    """
+    through = f" through {proxy}" if proxy else ""
+    if isinstance(error, AuthoritiesError):
+        return "ca_certificates", str(error)
+    if proxy and isinstance(error, exceptions.ProxyError | exceptions.LocationValueError):
+        return _proxy_fault(error, limit, proxy)
+    if isinstance(_cause(error), exceptions.LocationParseError):  # its words are the address
+        return "address", "this address cannot be read"
+    if isinstance(error, exceptions.NameResolutionError):
+        return "dns", "the host name cannot be resolved, check DNS and HttpProxy"
+    if isinstance(error, exceptions.NewConnectionError):
+        return "connection", f"no connection ({_innermost(error)})"
+    if isinstance(error, exceptions.ConnectTimeoutError):
+        return "timeout_connect", f"no connection within {limit:g} s{through}"
+    if isinstance(error, exceptions.TimeoutError) or isinstance(_cause(error), TimeoutError):
+        return "timeout", f"no complete answer within {limit:g} s{through}"
+    if isinstance(error, exceptions.SSLError):
+        return _tls_fault(error, through)
+    if "IncompleteRead" in str(error):  # urllib3 wraps it in an error of another type
+        return "truncated", f"the answer broke off before its end{through}"
+    return "protocol", f"the exchange broke off{through} ({_innermost(error)})"
+
+
+def _proxy_fault(error: exceptions.HTTPError, limit: float, proxy: Proxy) -> tuple[str, str]:
+    """What is wrong with the proxy itself, or with what it says."""
+    if isinstance(error, exceptions.LocationValueError):
+        return "proxy_address", f"{proxy} cannot be used: expected HOST:PORT, http:// or https://"
+    inner, cause = getattr(error, "original_error", None), _cause(error)
+    refused = re.search(r"Tunnel connection failed: (\d{3})", str(cause))
+    if refused and refused[1] == "407":
+        return "proxy_authentication", proxy.unauthorized
+    if refused:
+        return "proxy_refused", f"{proxy} does not lead there, it answers {refused[1]}"
+    if isinstance(inner, exceptions.NameResolutionError):
+        return "proxy_dns", f"the host name of {proxy} cannot be resolved"
+    if isinstance(inner, exceptions.NewConnectionError):
+        return "proxy_connection", f"{proxy} cannot be reached ({_innermost(error)})"
+    if isinstance(inner, exceptions.TimeoutError) or isinstance(cause, TimeoutError):
+        return "proxy_timeout", f"{proxy} cannot be reached within {limit:g} s"
+    if isinstance(cause, ssl.SSLError):
+        return "proxy_tls", f"TLS with {proxy} failed: {_innermost(error)}"
+    return "proxy_protocol", f"{proxy} broke off ({_innermost(error)})"
+
+
+def _tls_fault(error: exceptions.SSLError, through: str) -> tuple[str, str]:
+    cause = _cause(error)
+    words = f"TLS failed{through}: {_innermost(error).rstrip('.')}"
+    if getattr(cause, "reason", None) in _NOT_TLS:
+        return "tls_plain", f"{words}, does it speak https at all?"
+    name = _VERIFICATION.get(getattr(cause, "verify_code", 0), "tls")
+    return name, words + (", check HttpsCACertificates" if name == "tls_authority" else "")
+
+
+def _metadata_servers() -> tuple[str, ...]:
+    """The platform's metadata server is on the local link: no proxy leads there."""
+    named = (os.environ.get("GCE_METADATA_HOST"), os.environ.get("GCE_METADATA_IP"))
+    return ("metadata.google.internal", "169.254.169.254", *filter(None, named))
+
+
+def _environment_proxy(url: str) -> Proxy | None:
+    """The proxy that libcurl, and so Orthanc itself, would take from the environment."""
+    if not any(name.lower().endswith("_proxy") for name in os.environ):
+        return None
+    from urllib.request import getproxies, proxy_bypass
+
+    parts, proxies = urlsplit(url), getproxies()
+    if proxy_bypass(parts.netloc):
+        return None
+    kind = next((kind for kind in (parts.scheme, "all") if proxies.get(kind)), None)
+    return Proxy(proxies[kind], _variable(kind)) if kind else None
+
+
+def _variable(kind: str) -> str:
+    """How the environment spells ``https_proxy`` and its kind; small letters go first."""
+    small = f"{kind}_proxy"
+    return small if os.environ.get(small) else small.upper()
+
+
+def _innermost(error: BaseException) -> str:
+    """The words of the operating system, of OpenSSL or of the HTTP parser."""
+    error = _cause(error)
+    text = getattr(error, "verify_message", "") or getattr(error, "strerror", "") or str(error)
+    return readable(text or type(error).__name__)
+
+
+def _cause(error: BaseException) -> BaseException:
+    while (cause := error.__cause__ or error.__context__) is not None:
+        error = cause
+    return error

@@ -1,0 +1,90 @@
+"""A worker that Orthanc started: it is told everything on stdin, and ends with Orthanc.
+
+The first line of stdin is a JSON object; no more follows, and the end of stdin is the end of
+Orthanc. The worker answers one line on stdout, its port, and logs on stderr.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import logging
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from orthanc_gcp import configuration
+from orthanc_gcp.errors import ConfigurationError, GcpError
+from orthanc_gcp.orthanc.rest import OrthancRest
+from orthanc_gcp.worker.launch import NOT_CONFIGURED, NOT_INSTALLED, make, not_installed
+
+if TYPE_CHECKING:
+    from orthanc_gcp.worker.worker import Worker
+
+__all__ = ["run"]
+
+_log = logging.getLogger(__name__)
+
+_PR_SET_PDEATHSIG = 1
+_CONNECTIONS = 16
+_TIMEOUT = 30
+_LAST_WORDS = 10.0
+
+
+def run() -> int:
+    """Work for the Orthanc at the other end of stdin; the exit code."""
+    _end_with_orthanc()
+    logging.basicConfig(format="%(levelname)s %(message)s", level=logging.WARNING)
+    logging.getLogger("orthanc_gcp").setLevel(logging.INFO)
+    # The connector tells of the same token endpoint in the same log.
+    logging.getLogger("orthanc_gcp.auth").setLevel(logging.ERROR)
+    told = json.loads(sys.stdin.readline())
+    settings = configuration.read(told["Configuration"], Path(told["Folder"]))
+    orthanc = OrthancRest(
+        told["Orthanc"],
+        timeout=_TIMEOUT,
+        authorization=told["Authorization"],
+        fingerprint=told["Fingerprint"],
+        connections=_CONNECTIONS,
+    )
+    try:
+        worker = make(settings, orthanc, told["Name"], told["Since"])
+    except ConfigurationError as error:
+        _log.error("%s", error)
+        return NOT_CONFIGURED
+    except ImportError as error:
+        _log.error("%s", not_installed("the worker", error, "worker"))
+        return NOT_INSTALLED
+    signal.signal(signal.SIGTERM, lambda *_: worker.stop())
+    port = worker.listen(told["Secret"])
+    sys.stdout.write(json.dumps({"Port": port}) + "\n")
+    sys.stdout.flush()
+    os.dup2(2, 1)  # nobody reads more: what a library prints belongs to the log
+    threading.Thread(target=_watch, args=(worker,), name="gcp-orthanc", daemon=True).start()
+    try:
+        worker.run()
+    except GcpError as error:
+        _log.error("%s", error)
+        return 1
+    return 0
+
+
+def _end_with_orthanc() -> None:
+    """Where the kernel can, it ends this process with Orthanc, whatever state it is in."""
+    try:
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    except (OSError, AttributeError):
+        _log.debug("this system has no prctl: the end of stdin has to do")
+
+
+def _watch(worker: Worker) -> None:
+    """Stop when Orthanc has closed its end."""
+    while os.read(0, 4096):
+        pass
+    worker.stop()
+    last = threading.Timer(_LAST_WORDS, os._exit, (1,))
+    last.daemon = True
+    last.start()

@@ -1,0 +1,104 @@
+"""The schedule: real threads."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+
+from orthanc_gcp.auth.scheduler import Schedule
+from orthanc_gcp.clock import SystemClock
+from tests.support.orthanc import wait_until
+
+CLOCK = SystemClock()
+
+
+@pytest.fixture
+def schedule():
+    made = Schedule(CLOCK, workers=4, patience=0.3, most_threads=20, slow_lane=2)
+    made.start()
+    yield made
+    made.stop()
+
+
+def workers() -> int:
+    return sum(thread.name == "gcp-worker" for thread in threading.enumerate())
+
+
+def test_jobs_run_in_order_of_their_time(schedule):
+    done = []
+    now = CLOCK.now()
+    for delay in (0.3, 0.1, 0.2):
+        schedule.at(now + delay, lambda delay=delay: done.append(delay))
+    wait_until(lambda: len(done) == 3)
+    assert done == [0.1, 0.2, 0.3]
+
+
+def test_a_job_that_fails_stops_nothing(schedule, caplog):
+    done = threading.Event()
+    schedule.at(CLOCK.now(), lambda: 1 / 0)
+    schedule.at(CLOCK.now() + 0.05, done.set)
+    assert done.wait(5)
+    assert "a scheduled job failed" in caplog.text
+
+
+def test_threads_are_few_and_leave(schedule):
+    done = []
+    now = CLOCK.now()
+    for _ in range(200):
+        schedule.at(now, lambda: (time.sleep(0.005), done.append(1)))
+    most = 0
+    while len(done) < 200:
+        most = max(most, workers())
+        time.sleep(0.002)
+    assert most <= 4
+    wait_until(lambda: workers() == 0, 10)
+
+
+def test_hanging_jobs_get_substitutes_up_to_the_bound(schedule):
+    release = threading.Event()
+    done = threading.Event()
+    for _ in range(12):
+        schedule.at(CLOCK.now(), release.wait)
+    schedule.at(CLOCK.now(), done.set)
+    assert done.wait(10)
+    assert workers() <= 20
+    release.set()
+
+
+def test_the_slow_lane_is_narrow(schedule):
+    release = threading.Event()
+    running = []
+    for _ in range(6):
+        schedule.at(CLOCK.now(), lambda: (running.append(1), release.wait()), slow=True)
+    time.sleep(1)
+    assert len(running) == 2
+    done = threading.Event()
+    schedule.at(CLOCK.now(), done.set)
+    assert done.wait(5)
+    release.set()
+    wait_until(lambda: len(running) == 6)
+
+
+def test_nothing_starts_after_a_stop(schedule):
+    done = []
+    schedule.at(CLOCK.now() + 0.2, lambda: done.append(1))
+    schedule.stop()
+    time.sleep(0.5)
+    assert done == []
+    wait_until(lambda: not any(t.name == "gcp-schedule" for t in threading.enumerate()), 5)
+
+
+def test_an_idle_schedule_sleeps():
+    """Two seconds of idling cost its thread next to no processor time."""
+    others = set(threading.enumerate())
+    schedule = Schedule(CLOCK)
+    schedule.start()
+    fresh = set(threading.enumerate()) - others
+    (thread,) = [thread for thread in fresh if thread.name == "gcp-schedule"]
+    clock = time.pthread_getcpuclockid(thread.ident)
+    began = time.clock_gettime(clock)
+    time.sleep(2)
+    assert time.clock_gettime(clock) - began < 0.1
+    schedule.stop()

@@ -1,0 +1,109 @@
+"""The server definition: what is in it, and when what Orthanc shows is not it."""
+
+from __future__ import annotations
+
+import pytest
+
+from orthanc_gcp.clock import SystemClock
+from orthanc_gcp.configuration import read
+from orthanc_gcp.connector.servers import Servers, definition, differs
+from orthanc_gcp.errors import PublicationError
+from tests.support.keys import user_account
+
+URL = (
+    "https://healthcare.googleapis.com/v1beta1/projects/osimis-test/locations/europe-west2"
+    "/datasets/test/dicomStores/dicom/dicomWeb/"
+)
+SHOWN = {
+    "HasDelete": "1",
+    "HttpHeaders": ["Authorization"],
+    "ManagedBy": "orthanc-gcp",
+    "Pkcs11": False,
+    "Timeout": 0,
+    "Url": URL,
+}
+
+
+def define(token="ya29.x", **server):
+    account = user_account("http://localhost/token", Server=server)
+    settings = read({"GoogleCloudPlatform": {"Accounts": {"a": account}}})
+    return definition(settings.accounts[0], settings, token)
+
+
+def test_the_three_fields_of_the_original():
+    assert define() == {
+        "Url": URL,
+        "HasDelete": "1",
+        "HttpHeaders": {"Authorization": "Bearer ya29.x"},
+        "ManagedBy": "orthanc-gcp",
+    }
+
+
+def test_the_users_options():
+    server = define(HasDelete="0", Timeout=600, HttpHeaders={"X": "1"})
+    assert (server["HasDelete"], server["Timeout"]) == ("0", 600)
+    assert server["HttpHeaders"] == {"X": "1", "Authorization": "Bearer ya29.x"}
+    assert server["Url"] == URL
+
+
+@pytest.mark.parametrize("token", ["", "a\r\nX: 1", "a\n", "\x00"])
+def test_a_token_that_would_inject_a_header(token):
+    with pytest.raises(PublicationError, match="characters that no HTTP header may carry"):
+        define(token)
+
+
+def test_what_orthanc_shows_of_the_definition():
+    assert not differs(define(), SHOWN)
+    assert not differs(define(Timeout=5), {**SHOWN, "Timeout": 5})
+    assert not differs(define(Chunked=False), {**SHOWN, "Chunked": "0"})
+    assert not differs(define(Chunked=True, N=3), {**SHOWN, "Chunked": "1", "N": "3"})
+    assert not differs(define(), {**SHOWN, "FieldOfANewerVersion": True})
+    assert not differs(
+        define(Username="u", Password="p", HttpHeaders={"X": "1"}),
+        {**SHOWN, "Username": "u", "HttpHeaders": ["Authorization", "X"]},
+    )
+
+
+@pytest.mark.parametrize(
+    "shown",
+    [
+        None,
+        {},
+        {**SHOWN, "Url": "http://elsewhere/"},
+        {**SHOWN, "HttpHeaders": []},
+        {**SHOWN, "HttpHeaders": ["Authorization", "X"]},
+        {**SHOWN, "HttpHeaders": None},
+        {**SHOWN, "HasDelete": "0"},
+        {**SHOWN, "Timeout": 7},
+        {key: value for key, value in SHOWN.items() if key != "ManagedBy"},
+    ],
+)
+def test_what_somebody_else_wrote(shown):
+    assert differs(define(), shown)
+
+
+class Plugin:
+    """The DICOMweb plugin as somebody else's Orthanc has it."""
+
+    def __init__(self, version):
+        self._version = version
+
+    def version(self):
+        return self._version
+
+    def shown(self):
+        return {}
+
+
+@pytest.mark.parametrize("version", ["1.0", "1.7", "1.24", "2.0", "mainline"])
+def test_versions_of_the_dicomweb_plugin_that_are_new_enough(version):
+    assert Servers(Plugin(version), read({}), SystemClock()).open()
+
+
+@pytest.mark.parametrize("version", ["0.6", "0.9.1"])
+def test_versions_that_are_too_old(version, caplog):
+    assert not Servers(Plugin(version), read({}), SystemClock()).open()
+    assert (
+        f"the DICOMweb plugin {version} is too old: install orthanc-dicomweb 1.0 or newer and name "
+        "its library in Plugins" in caplog.text
+    )

@@ -1,0 +1,572 @@
+"""What was in Orthanc before following began is sent too, in its turn."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pydicom
+import pytest
+import sqlalchemy as sql
+
+from orthanc_gcp.configuration import Backfill, SendRule
+from orthanc_gcp.custody.destinations.rate_limit import Allowance
+from orthanc_gcp.custody.intake.backfill import Backfill as Filler
+from orthanc_gcp.custody.intake.backfill_studies import Backlog, Stage
+from orthanc_gcp.custody.intake.changes import Follower
+from orthanc_gcp.custody.intake.rules import Rules
+from orthanc_gcp.custody.reporting.backfill_progress import progress
+from orthanc_gcp.ledger import database
+from orthanc_gcp.ledger.ledger import Ledger, Transfer, Verdict
+from orthanc_gcp.ledger.schema import State, Urgency, transfers
+from orthanc_gcp.orthanc.resources import Archive
+from orthanc_gcp.orthanc.rest import OrthancRest
+from tests.support.orthanc import Orthanc, wait_until
+from tests.support.postgres import Postgres
+from tests.support.site import ACCOUNT, Site, make_study
+
+
+@contextmanager
+def site_with(
+    folder: Path, studies: list[list[bytes]], backfill: Any = True, pause: float = 0, **more: Any
+) -> Iterator[tuple[Site, list[str]]]:
+    """An Orthanc that has studies already; and their instances. No worker runs."""
+    section = {"Backfill": backfill, **more.pop("section", {})}
+    site = Site(folder, section=section, **more)
+    try:
+        site.orthanc.start()
+        sent = []
+        for number, files in enumerate(studies):
+            if number and pause:
+                time.sleep(pause)
+            sent += [site.upload(content) for content in files]
+        time.sleep(1 - time.time() % 1)  # what is of a worker's first second counts as new
+        yield site, sent
+    finally:
+        site.__exit__()
+
+
+def command(site: Site, *options: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [
+            *(sys.executable, "-m", "orthanc_gcp", "backfill"),
+            *(str(site.orthanc.configuration_file), "--orthanc", site.orthanc.url, *options),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def told(site: Site, *options: str) -> dict[str, Any]:
+    done = command(site, *options)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def stage(site: Site) -> Stage | None:
+    engine = site.engine()
+    try:
+        run = Backlog(Ledger(engine), "test/ORTHANC").run
+    except sql.exc.DBAPIError:  # there is no table yet
+        return None
+    finally:
+        engine.dispose()
+    return run and run.stage
+
+
+def wait_for_end(site: Site) -> dict[str, Any]:
+    site.wait_for_following()
+    wait_until(
+        lambda: stage(site) is Stage.FINISHED, 90, lambda: f"{told(site)}:\n{site.log()[-4000:]}"
+    )
+    return told(site)
+
+
+def uid(content: bytes) -> str:
+    dataset = pydicom.dcmread(pydicom.filebase.DicomBytesIO(content), stop_before_pixels=True)
+    return str(dataset.StudyInstanceUID)
+
+
+def kept(site: Site, sent: list[str]) -> list[bytes]:
+    return [site.orthanc.request("GET", f"/instances/{one}/file").data for one in sent]
+
+
+# -- With everything real -----------------------------------------------------------------------
+
+
+def test_newest_first_and_the_numbers_at_the_end(tmp_path):
+    studies = [make_study(instances=3) for _ in range(3)]
+    # Orthanc tells of whole seconds when a study was last changed.
+    with site_with(tmp_path, studies, pause=1.1) as (site, sent):
+        site.start_worker()
+        progress = wait_for_end(site)
+        rows = site.rows()
+        expected = [uid(files[0]) for files in reversed(studies) for _ in files]
+        assert [row.study for row in rows] == expected
+        assert {row.urgency for row in rows} == {Urgency.BACKFILL}
+        assert {row.state for row in rows} == {State.CONFIRMED}
+        assert sorted(site.stored().values()) == sorted(kept(site, sent))
+        size = sum(len(content) for files in studies for content in files)
+        nothing = {"Instances": 0, "Bytes": 0}
+        assert progress["Studies"] == {"Done": 3, "Total": 3}
+        assert progress["Confirmed"] == {"Instances": 9, "Bytes": size}
+        assert progress["Waiting"] == progress["Sending"] == progress["Quarantined"] == nothing
+        assert progress["Began"] <= progress["Ended"]
+        assert progress["EstimatedEnd"] is None
+        assert progress["Open"] is True
+        assert progress["Paused"] is False
+
+
+def test_without_the_option_nothing_is_sent(tmp_path):
+    with site_with(tmp_path, [make_study(instances=2)], backfill=False) as (site, _):
+        site.start_worker()
+        site.wait_for_following()
+        site.upload(make_study(instances=1)[0])
+        site.wait_for(confirmed=1)
+        assert json.loads(command(site).stdout) is None
+
+
+def test_live_ones_overtake(tmp_path):
+    before = [make_study(instances=30, size=256) for _ in range(4)]
+    with site_with(tmp_path, before, {"MaxBytesPerSecond": 1_000_000}) as (site, sent):
+        site.start_worker()
+        wait_until(lambda: site.states().get("sending"), 30, site.log)
+        live = [site.upload(content) for content in make_study(instances=5)]
+
+        def arrived() -> bool:
+            rows = [row for row in site.rows() if row.resource in live]
+            return len(rows) == 5 and {row.state for row in rows} == {State.CONFIRMED}
+
+        wait_until(arrived, 60, lambda: f"{site.states()}\n{site.log()}")
+        rows = site.rows()
+        assert {row.urgency for row in rows if row.resource in live} == {Urgency.LIVE}
+        assert any(row.state == State.WAITING for row in rows), "the backfill was done before"
+        progress = wait_for_end(site)
+        assert site.states() == {State.CONFIRMED: len(sent) + len(live)}
+        # The cap: it cannot have ended sooner, whatever the machine was busy with.
+        seconds = datetime.fromisoformat(progress["Ended"]) - datetime.fromisoformat(
+            progress["Began"]
+        )
+        assert progress["Confirmed"]["Bytes"] <= 1_000_000 * (seconds.total_seconds() + 2)
+        assert sorted(site.stored().values()) == sorted(kept(site, sent + live))
+
+
+def test_it_goes_only_in_its_hours(tmp_path):
+    """The hours are those of the worker's own time zone: here it is moved instead of the clock."""
+    hour = datetime.now(UTC).hour
+    backfill = {"Schedule": ["00:00-12:00"]}
+    with site_with(tmp_path, [make_study(instances=4)], backfill) as (site, _):
+        # In POSIX, hours to the west of Greenwich are counted.
+        site.start_worker(TZ=f"XXX{hour - 17:+d}")
+        site.wait_for_following()
+        live = site.upload(make_study(instances=1)[0])
+        site.wait_for(confirmed=1)
+        assert [row.resource for row in site.rows()] == [live]
+        site.stop_worker()
+        site.start_worker(TZ=f"XXX{hour - 5:+d}")
+        site.wait_for(confirmed=5)
+
+
+def test_killed_in_the_middle_it_goes_on(tmp_path):
+    studies = [make_study(instances=10, size=200) for _ in range(12)]
+    with site_with(tmp_path, studies, {"MaxWaiting": 15}) as (site, sent):
+        for _ in range(4):
+            site.start_worker()
+            before = site.states().get("confirmed", 0)
+            wait_until(lambda most=before: site.states().get("confirmed", 0) > most, 60, site.log)
+            site.kill_worker()
+        site.start_worker()
+        progress = wait_for_end(site)
+        assert site.states() == {State.CONFIRMED: len(sent)}
+        assert progress["Studies"] == {"Done": 12, "Total": 12}
+        assert progress["Confirmed"]["Instances"] == len(sent)
+        assert sorted(row.resource for row in site.rows()) == sorted(sent)
+        assert sorted(site.stored().values()) == sorted(kept(site, sent))
+
+
+def test_paused_and_resumed(tmp_path):
+    studies = [make_study(instances=10, size=200) for _ in range(6)]
+    backfill = {"MaxWaiting": 10, "MaxBytesPerSecond": 400_000}
+
+    def confirmed(urgency: Urgency) -> int:
+        return sum(row.state == State.CONFIRMED and row.urgency == urgency for row in site.rows())
+
+    with site_with(tmp_path, studies, backfill) as (site, sent):
+        site.start_worker()
+        wait_until(lambda: site.states().get("confirmed"), 60, site.log)
+        assert told(site, "--pause")["Paused"] is True
+        site.stop_worker()
+        site.start_worker()  # a pause outlives the worker; what was begun is finished
+        site.upload(make_study(instances=1)[0])
+        wait_until(lambda: confirmed(Urgency.LIVE) == 1, 60, site.log)
+        wait_until(lambda: not {"sending", "acknowledged"} & set(site.states()), 60, site.log)
+        resting = confirmed(Urgency.BACKFILL)
+        assert resting < len(sent)
+        site.upload(make_study(instances=1)[0])
+        wait_until(lambda: confirmed(Urgency.LIVE) == 2, 60, site.log)
+        assert confirmed(Urgency.BACKFILL) == resting
+        assert told(site, "--status")["State"] == "Sending"
+        assert told(site, "--resume")["Paused"] is False
+        wait_for_end(site)
+        assert site.states() == {State.CONFIRMED: len(sent) + 2}
+
+
+def test_a_restart_of_the_worker_does_not_begin_again_but_a_person_may(tmp_path):
+    with site_with(tmp_path, [make_study(instances=2)]) as (site, _):
+        site.start_worker()
+        ended = wait_for_end(site)["Ended"]
+        site.stop_worker()
+        # What comes while no worker follows is read from the changes: the end stays what it was.
+        site.upload(make_study(instances=1)[0])
+        site.start_worker()
+        site.wait_for(confirmed=3)
+        assert wait_for_end(site)["Ended"] == ended
+        assert told(site, "--restart")["State"] == "Listing"
+        progress = wait_for_end(site)
+        assert progress["Ended"] > ended
+        assert progress["Studies"] == {"Done": 2, "Total": 2}
+        assert progress["Confirmed"]["Instances"] == 2
+        assert site.states() == {State.CONFIRMED: 3}
+
+
+def test_of_several_workers_one_reads_it(tmp_path):
+    postgres = Postgres()
+    studies = [make_study(instances=10) for _ in range(6)]
+    backfill = {"MaxWaiting": 20, "MaxBytesPerSecond": 100_000}
+    section = {"Database": postgres.url}
+    try:
+        with site_with(tmp_path, studies, backfill, section=section) as (site, sent):
+            site.start_worker("one")
+            site.start_worker("two")
+            wait_until(lambda: stage(site) is Stage.FINISHED, 90, lambda: site.log("one"))
+            assert site.states() == {State.CONFIRMED: len(sent)}
+            assert told(site)["Studies"] == {"Done": 6, "Total": 6}
+            readers = [name for name in ("one", "two") if "studies are there" in site.log(name)]
+            assert len(readers) == 1
+            assert sorted(site.stored().values()) == sorted(kept(site, sent))
+    finally:
+        postgres.remove()
+
+
+def test_the_command_says_what_is_wrong(tmp_path):
+    with site_with(tmp_path, []) as (site, _):
+        assert command(site, "--pause", "--resume").returncode == 2
+        done = command(site)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert "there is no ledger" in done.stderr
+        site.start_worker()
+        wait_for_end(site)
+        site.orthanc.stop()
+        done = command(site)
+        assert done.returncode == 2
+        assert "does not answer" in done.stderr
+
+
+# -- Step by step, with a real Orthanc and ledger -----------------------------------------------
+
+
+class Watch:
+    """A clock that a test sets."""
+
+    def __init__(self) -> None:
+        self.time = datetime(2026, 11, 21, 12, tzinfo=UTC).astimezone()
+
+    def now(self) -> float:
+        return self.time.timestamp()
+
+    def utc(self) -> datetime:
+        return self.time.astimezone(UTC)
+
+
+class Desk:
+    """Follower and backfill over an Orthanc, stepped by the test; nothing is sent."""
+
+    def __init__(self, folder: Path, orthanc: Orthanc, options: Backfill, *accounts: str) -> None:
+        self.ledger = Ledger(database.connect(database.url_of("", folder)))
+        self.ledger.create()
+        self.orthanc, self.options, self.clock = orthanc, options, Watch()
+        archive = Archive(OrthancRest(orthanc.url), folder)
+        rules = Rules([SendRule(to=account) for account in accounts], archive.attributes)
+        since = self.ledger.now() + 1  # Orthanc tells whole seconds
+        self.follower = Follower(self.ledger, archive, rules, self.clock, lambda: None, since)
+        self.follower.step()
+        self.backlog = Backlog(self.ledger, self.follower.source)
+        self.filler = Filler(
+            self.ledger,
+            archive,
+            rules,
+            options,
+            len(accounts),
+            self.clock,
+            lambda: self.follower.source,
+            lambda: False,
+            lambda: None,
+        )
+
+    def fill(self) -> None:
+        """Until nothing can be done for now."""
+        while self.filler.step():
+            pass
+
+    def progress(self) -> dict[str, Any]:
+        told = progress(self.backlog, self.options, self.clock.utc().astimezone())
+        assert told is not None
+        return told
+
+    def send(self, count: int) -> list[Transfer]:
+        """Confirm the next that wait, so many at most."""
+        rows = self.claim(count)
+        self.ledger.settle("batch", [Verdict(row.id, State.ACKNOWLEDGED) for row in rows])
+        self.ledger.confirm({row.id: self.ledger.now() for row in rows})
+        return rows
+
+    def claim(self, count: int) -> list[Transfer]:
+        return self.ledger.claim(
+            ACCOUNT,
+            self.follower.source,
+            "batch",
+            "worker",
+            most_instances=count,
+            most_bytes=10**9,
+            most_batches=9,
+        )
+
+    def rows(self) -> list[Any]:
+        with self.ledger.reading() as connection:
+            return list(connection.execute(sql.select(transfers).order_by(transfers.c.id)))
+
+
+@pytest.fixture
+def orthanc(tmp_path):
+    with Orthanc(tmp_path / "orthanc", {}, plugins=()) as orthanc:
+        yield orthanc
+
+
+@pytest.fixture
+def desk(tmp_path, orthanc):
+    desks = []
+
+    def make(options=None, accounts=(ACCOUNT,)):
+        desks.append(Desk(tmp_path, orthanc, options or Backfill(), *accounts))
+        return desks[-1]
+
+    yield make
+    for one in desks:
+        one.ledger.engine.dispose()
+
+
+def upload(orthanc: Orthanc, files: list[bytes]) -> list[str]:
+    return [orthanc.json("POST", "/instances", content)["ID"] for content in files]
+
+
+def test_only_so_many_wait_at_once(orthanc, desk):
+    sent = [*upload(orthanc, make_study(instances=20)), *upload(orthanc, make_study(instances=5))]
+    one = desk(Backfill(max_waiting=7), ("other", ACCOUNT))
+    one.fill()
+    assert one.backlog.unsent() == 6  # each goes to two accounts
+    confirmed = 0
+    while rows := one.send(2):
+        confirmed += len(rows)
+        with one.ledger.writing() as connection:  # the other account takes as many
+            mine = (transfers.c.account == "other") & (transfers.c.state == State.WAITING)
+            chosen = sql.select(transfers.c.id).where(mine).limit(len(rows))
+            connection.execute(
+                transfers.update().where(transfers.c.id.in_(chosen)).values(state=State.CONFIRMED)
+            )
+        one.fill()
+        assert one.backlog.unsent() <= 7
+    assert confirmed == len(sent)
+    assert one.backlog.run.stage is Stage.FINISHED
+    assert one.progress()["Studies"] == {"Done": 2, "Total": 2}
+
+
+def test_what_comes_meanwhile_is_live_and_never_written_down_twice(orthanc, desk):
+    files = make_study(instances=6)
+    before = upload(orthanc, files[:3])
+    one = desk()
+    while one.backlog.run is None or one.backlog.run.stage is Stage.LISTING:
+        one.filler.step()
+    live = upload(orthanc, files[3:])
+    one.fill()  # it looks the study up, and waits for the follower
+    assert one.rows() == []
+    one.follower.step()
+    one.fill()
+    assert {row.resource: row.urgency for row in one.rows()} == {
+        **dict.fromkeys(before, Urgency.BACKFILL),
+        **dict.fromkeys(live, Urgency.LIVE),
+    }
+    assert len(one.rows()) == 6
+
+
+def test_what_is_deleted_is_left_out(orthanc, desk):
+    gone = upload(orthanc, make_study(instances=3))
+    half = upload(orthanc, make_study(instances=2))
+    one = desk(Backfill(max_waiting=1))
+    one.fill()
+    (waiting,) = one.rows()
+    study = orthanc.json("GET", f"/instances/{gone[0]}/study")["ID"]
+    orthanc.json("DELETE", f"/studies/{study}")
+    orthanc.json("DELETE", f"/instances/{half[1]}")
+    one.follower.step()
+    while one.send(1):
+        one.fill()
+    assert {row.resource for row in one.rows()} == {waiting.resource, half[0]}
+    assert one.backlog.run.stage is Stage.FINISHED
+    assert one.progress()["Studies"] == {"Done": 2, "Total": 2}
+
+
+def test_it_reads_only_in_its_hours_and_while_it_is_not_paused(orthanc, desk):
+    upload(orthanc, make_study(instances=2))
+    one = desk(Backfill(schedule=("20:00-06:00",)))
+    midday = datetime(2026, 11, 21, 12).astimezone()
+    one.clock.time = midday
+    assert not one.filler.open()
+    one.fill()
+    assert one.backlog.run is None
+    one.clock.time = midday + timedelta(hours=9)
+    one.backlog.pause()
+    assert not one.filler.open()
+    one.fill()
+    assert one.backlog.run is None
+    one.backlog.resume()
+    one.clock.time += timedelta(seconds=1)
+    assert one.filler.open()
+    one.fill()
+    assert len(one.rows()) == 2
+    told = one.progress()
+    assert (told["State"], told["Open"], told["Waiting"]["Instances"]) == ("Sending", True, 2)
+
+
+def test_the_end_is_estimated_from_what_was_done(orthanc, desk):
+    for _ in range(4):
+        upload(orthanc, make_study(instances=2))
+    one = desk(Backfill(max_waiting=2))
+    began = one.ledger.now()
+    one.clock.time = datetime.fromtimestamp(began, UTC)
+    one.fill()
+    one.send(2)
+    one.clock.time += timedelta(seconds=10)
+    told = one.progress()
+    assert told["Studies"] == {"Done": 1, "Total": 4}
+    assert told["InstancesPerSecond"] == pytest.approx(0.2, rel=0.1)
+    left = datetime.fromisoformat(told["EstimatedEnd"]) - one.clock.time
+    assert left.total_seconds() == pytest.approx(30, rel=0.1)
+
+
+def test_a_batch_holds_no_backfill_beside_what_is_live(orthanc, desk):
+    upload(orthanc, make_study(instances=3))
+    one = desk()
+    one.fill()
+    live = upload(orthanc, make_study(instances=2))
+    one.follower.step()
+    assert {row.resource for row in one.send(100)} == set(live)
+    assert {row.urgency for row in one.send(100)} == {Urgency.BACKFILL}
+
+
+def test_a_backfill_is_not_given_up(orthanc, desk):
+    upload(orthanc, make_study(instances=2))
+    one = desk()
+    one.fill()
+    one.ledger.give_up(ACCOUNT, one.follower.source, one.ledger.now() + 3600)
+    assert {row.state for row in one.rows()} == {State.WAITING}
+
+
+def test_a_new_account_gets_what_the_other_has(orthanc, desk):
+    sent = upload(orthanc, make_study(instances=3))
+    first = desk()
+    first.fill()
+    second = desk(None, (ACCOUNT, "other"))
+    second.backlog.restart()
+    second.fill()
+    assert sorted(row.account for row in second.rows()) == [ACCOUNT] * 3 + ["other"] * 3
+    assert sorted(row.resource for row in second.rows()) == sorted(sent * 2)
+
+
+def test_the_cap_holds_for_all_workers_together(tmp_path):
+    """Two workers take from one cap, by a clock that only waiting moves."""
+    clock = Watch()
+    ledger = Ledger(database.connect(database.url_of("", tmp_path)), clock.now)
+    ledger.create()
+
+    def wait(seconds: float) -> bool:
+        clock.time += timedelta(seconds=seconds)
+        return False
+
+    rate, began, taken = 1000, clock.now(), 0
+    takers = [Allowance(ledger, "backfill:bytes", rate, wait).taker() for _ in range(2)]
+    for turn in range(100):
+        takers[turn % 2](130)
+        taken += 130
+        # Each may hold the quarter of a second that it has just taken.
+        assert taken <= rate * (clock.now() - began + 0.5)
+    assert clock.now() - began == pytest.approx(taken / rate, abs=1)
+    ledger.engine.dispose()
+
+
+# -- The list of studies, from an Orthanc that has very many ------------------------------------
+
+
+class ManyStudies(BaseHTTPRequestHandler):
+    """``GET /studies`` of an Orthanc."""
+
+    def do_GET(self) -> None:
+        query = parse_qs(urlsplit(self.path).query)
+        since, limit = (int(query[name][0]) for name in ("since", "limit"))
+        studies = self.server.studies
+        self.server.asked += 1
+        content = json.dumps(
+            [
+                {"ID": one, "LastUpdate": "20261121T000000"}
+                for one in itertools.islice(studies, since, since + limit)
+            ]
+        ).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def many():
+    with ThreadingHTTPServer(("127.0.0.1", 0), ManyStudies) as server:
+        server.studies, server.asked = [f"study-{number:06}" for number in range(6000)], 0
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize("deleted", [0, 20, 49, 50, 51, 700])
+def test_no_study_is_left_out_while_others_are_deleted(many, deleted, tmp_path):
+    pages = Archive(OrthancRest(f"http://127.0.0.1:{many.server_port}"), tmp_path).studies()
+    found = [study for study, _ in itertools.chain(next(pages), next(pages))]
+    many.studies = many.studies[:900][: 900 - deleted] + many.studies[900:]
+    found += [study for page in pages for study, _ in page]
+    assert set(many.studies) <= set(found)
+    assert many.asked <= 40
+
+
+def test_no_study_is_left_out_while_others_come(many, tmp_path):
+    pages = Archive(OrthancRest(f"http://127.0.0.1:{many.server_port}"), tmp_path).studies()
+    found = []
+    for turn, page in enumerate(pages):
+        found += [study for study, _ in page]
+        many.studies.insert(turn * 100, f"new-{turn}")
+    assert {study for study in many.studies if study.startswith("study")} <= set(found)

@@ -1,0 +1,66 @@
+"""What somebody names in Orthanc, at whatever level, is queued once."""
+
+from __future__ import annotations
+
+import pytest
+import sqlalchemy as sql
+
+from orthanc_gcp.custody.intake import on_demand as module
+from orthanc_gcp.custody.intake.on_demand import demand
+from orthanc_gcp.ledger.schema import transfers
+from orthanc_gcp.orthanc.resources import Archive
+from orthanc_gcp.orthanc.rest import OrthancRest
+from tests.support.orthanc import Orthanc
+from tests.support.site import make_study
+
+ACCOUNT = "google"
+
+
+@pytest.fixture(scope="module")
+def orthanc(tmp_path_factory):
+    with Orthanc(tmp_path_factory.mktemp("orthanc"), {}, plugins=()) as orthanc:
+        yield orthanc
+
+
+@pytest.fixture
+def archive(orthanc):
+    return Archive(OrthancRest(orthanc.url), orthanc.folder / "storage")
+
+
+@pytest.fixture(scope="module")
+def study(orthanc):
+    """Orthanc's identifiers, by level."""
+    stored = [orthanc.json("POST", "/instances", file) for file in make_study(instances=5)]
+    (parents,) = {(one["ParentPatient"], one["ParentStudy"], one["ParentSeries"]) for one in stored}
+    levels = dict(zip(("patient", "study", "series"), parents, strict=True))
+    return {**levels, "instances": [one["ID"] for one in stored]}
+
+
+def queued(ledger):
+    with ledger.reading() as connection:
+        return list(connection.scalars(sql.select(transfers.c.resource)))
+
+
+@pytest.mark.parametrize("level", ["patient", "study", "series"])
+def test_a_resource_of_any_level(ledger, archive, study, level):
+    assert demand(ledger, archive, ACCOUNT, [study[level]]) == 5
+    assert sorted(queued(ledger)) == sorted(study["instances"])
+
+
+def test_what_is_named_twice_is_queued_once(ledger, archive, study):
+    first = study["instances"][0]
+    assert demand(ledger, archive, ACCOUNT, [first, study["patient"], study["series"], first]) == 5
+    assert sorted(queued(ledger)) == sorted(study["instances"])
+
+
+def test_nothing_is_queued_when_orthanc_lacks_one(ledger, archive, study):
+    with pytest.raises(KeyError, match="unknown"):
+        demand(ledger, archive, ACCOUNT, [study["study"], "unknown"])
+    assert queued(ledger) == []
+
+
+def test_the_first_can_be_sent_while_the_others_are_looked_up(ledger, archive, study, monkeypatch):
+    monkeypatch.setattr(module, "_PORTION", 2)
+    seen = []
+    demand(ledger, archive, ACCOUNT, [study["study"]], lambda: seen.append(len(queued(ledger))))
+    assert seen == [2, 4, 5]

@@ -1,0 +1,184 @@
+"""The webhook is told once of what needs a person, and once that it is over."""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from orthanc_gcp.clock import SystemClock
+from orthanc_gcp.custody.reporting.alerts import LEASE, Alarms
+from orthanc_gcp.errors import PublicationError
+from orthanc_gcp.outages import Outage
+from tests.support.orthanc import wait_until
+from tests.support.site import ACCOUNT, Site, make_study
+
+
+class Hook:
+    """Keeps what it is told; refuses while it is told to."""
+
+    def __init__(self) -> None:
+        self.told, self.refuses, self.asked = [], False, 0
+
+    def __call__(self, document: bytes) -> None:
+        self.asked += 1
+        if self.refuses:
+            raise PublicationError("it answered 500")
+        self.told.append(json.loads(document))
+
+    @property
+    def words(self) -> list[tuple[str, str, bool]]:
+        return [(told["Account"], told["Alarm"], told["Raised"]) for told in self.told]
+
+
+def alarms_of(ledger, post):
+    outage = Outage(logging.getLogger("webhook"), "not told", "told again", SystemClock())
+    return Alarms(ledger, 900, post, outage)
+
+
+def overview(account="a", quarantined=0, age=None):
+    return [
+        {
+            "Account": account,
+            "Quarantined": {"Instances": quarantined, "Bytes": 0},
+            "Waiting": {"Instances": 7, "Bytes": 0},
+            "OldestUnsentSeconds": age,
+        }
+    ]
+
+
+def test_a_quarantine_is_told_once_and_its_end_once(ledger):
+    hook = Hook()
+    alarms = alarms_of(ledger, hook)
+    for quarantined in (0, 1, 1, 5, 0, 0, 2):
+        alarms.look(overview(quarantined=quarantined))
+    assert hook.words == [
+        ("a", "Quarantine", True),
+        ("a", "Quarantine", False),
+        ("a", "Quarantine", True),
+    ]
+    assert hook.told[0] == {
+        "Account": "a",
+        "Alarm": "Quarantine",
+        "Raised": True,
+        "Time": "2027-01-15T08:00:00.000+00:00",
+        "QuarantinedInstances": 1,
+        "WaitingInstances": 7,
+        "OldestUnsentSeconds": None,
+    }
+
+
+def test_a_backlog_does_not_flicker(ledger):
+    hook = Hook()
+    alarms = alarms_of(ledger, hook)
+    for age in (None, 899, 901, 899, 905, 460, 440, 600, None):
+        alarms.look(overview(age=age))
+    assert hook.words == [("a", "Backlog", True), ("a", "Backlog", False)]
+
+
+def test_a_restart_tells_nothing_again(ledger):
+    hook = Hook()
+    alarms_of(ledger, hook).look(overview(quarantined=1, age=1000))
+    alarms_of(ledger, hook).look(overview(quarantined=1, age=1000))
+    assert hook.words == [("a", "Quarantine", True), ("a", "Backlog", True)]
+
+
+def test_every_account_has_its_own_alarms(ledger):
+    hook = Hook()
+    alarms = alarms_of(ledger, hook)
+    alarms.look([*overview("a", quarantined=1), *overview("b", quarantined=1)])
+    alarms.look([*overview("a", quarantined=1), *overview("b")])
+    assert hook.words == [
+        ("a", "Quarantine", True),
+        ("b", "Quarantine", True),
+        ("b", "Quarantine", False),
+    ]
+
+
+def test_a_hook_that_is_down_is_told_later_and_ever_less_often(ledger, clock):
+    hook = Hook()
+    hook.refuses = True
+    alarms = alarms_of(ledger, hook)
+    for _ in range(3600):
+        alarms.look(overview(quarantined=1))
+        clock.now += 1
+    assert 10 < hook.asked < 30
+    hook.refuses = False
+    clock.now += 300
+    alarms.look(overview(quarantined=1))
+    alarms.look(overview(quarantined=1))
+    assert hook.words == [("a", "Quarantine", True)]
+
+
+def test_of_several_workers_one_tells(ledger, clock):
+    hook = Hook()
+    other = alarms_of(ledger, hook)
+
+    def meanwhile(document: bytes) -> None:
+        other.look(overview(quarantined=1))
+        hook(document)
+
+    alarms_of(ledger, meanwhile).look(overview(quarantined=1))
+    assert hook.words == [("a", "Quarantine", True)]
+
+
+def test_another_worker_tells_when_the_first_has_died_over_it(ledger, clock):
+    hook = Hook()
+
+    def die(_document: bytes) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        alarms_of(ledger, die).look(overview(quarantined=1))
+    alarms_of(ledger, hook).look(overview(quarantined=1))
+    assert hook.words == []
+    clock.now += LEASE + 1
+    alarms_of(ledger, hook).look(overview(quarantined=1))
+    assert hook.words == [("a", "Quarantine", True)]
+
+
+@pytest.fixture
+def address():
+    """A server that refuses what it is told first, and keeps all of it."""
+    taken = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self):
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            taken.append((self.path, self.headers["Content-Type"], body))
+            self.send_response(500 if len(taken) == 1 else 204)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}/hook", taken
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def test_a_worker_tells_the_webhook(tmp_path, address):
+    url, taken = address
+    theirs = make_study(instances=1)[0]
+    ours = bytearray(theirs)
+    ours[-1] ^= 1
+    with Site(tmp_path, section={"Webhook": url}) as site:
+        stow = {"Content-Type": "application/dicom"}
+        assert site.call("POST", "/dicomWeb/studies", theirs, **stow).status == 200
+        site.wait_for_following()
+        site.upload(bytes(ours))
+        site.wait_for(quarantined=1)
+        wait_until(lambda: len(taken) == 2, 40, site.log)
+        assert "/hook" not in site.log(), "such an address may be a secret"
+    assert {(path, kind) for path, kind, _ in taken} == {("/hook", "application/json")}
+    told = taken[1][2]
+    assert (told["Account"], told["Alarm"], told["Raised"]) == (ACCOUNT, "Quarantine", True)
+    assert told["QuarantinedInstances"] == 1

@@ -1,0 +1,97 @@
+"""The client of a store against the emulator."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import pytest
+
+from orthanc_gcp.dicomweb import DicomStore, Outcome, Result
+from orthanc_gcp.transport.authorization import Authorization
+from tests.dicomweb.parts import new_part, part_from, part_of
+from tests.emulator.client import make_dicom
+
+
+def contents(store, part):
+    with store.open(part.study, part.series, part.instance) as pieces:
+        return b"".join(pieces)
+
+
+def outcomes(stored):
+    return [result.outcome for result in stored.outcomes.values()]
+
+
+def test_files_of_all_sizes_arrive_as_they_are(store):
+    sizes = (0, 10, 65_000, 65_536, 262_144, 700_000, 3_000_000)
+    files = [make_dicom(b"x" * size) for size in sizes]
+    for piece in (1000, 100_000, 1_000_000):
+        parts = [part_of(file, piece) for file in files]
+        stored = store.store(parts)
+        assert stored.outcomes == {part.instance: Result(Outcome.STORED) for part in parts}
+        assert stored.bytes_sent > sum(len(file) for file in files)
+        assert stored.request_seconds > 0
+        assert stored.others == ()
+    assert [contents(store, part) for part in parts] == files
+
+
+def test_the_same_file_again_is_stored_and_another_one_is_a_conflict(client, store):
+    one, two = make_dicom(), make_dicom()
+    store.store([part_of(one)])
+    other = make_dicom(
+        b"other",
+        **{
+            name: getattr(part_of(one), field)
+            for name, field in (
+                ("StudyInstanceUID", "study"),
+                ("SeriesInstanceUID", "series"),
+                ("SOPInstanceUID", "instance"),
+            )
+        },
+    )
+    assert outcomes(store.store([part_of(one)])) == [Outcome.STORED]
+    mixed = store.store([part_of(other), part_of(two)])
+    assert mixed.outcomes == {
+        part_of(one).instance: Result(Outcome.CONFLICT, "already exists", 272),
+        part_of(two).instance: Result(Outcome.STORED),
+    }
+    assert contents(store, part_of(one)) == one
+    newer = DicomStore(client.web.replace("/v1/", "/v1beta1/"), lambda: Authorization(client.token))
+    assert outcomes(newer.store([part_of(other)], replace=True)) == [Outcome.STORED]
+    assert contents(store, part_of(one)) == other
+
+
+def test_a_file_that_is_none_is_invalid(store):
+    """The store cannot name it: it is the one that is left over."""
+    good, bad = new_part(), part_from([b"no DICOM"], 8)
+    stored = store.store([good, bad])
+    assert outcomes(stored) == [Outcome.STORED, Outcome.INVALID]
+    assert stored.outcomes["1.2.3"].reason.startswith("invalid DICOM instance")
+
+
+def test_a_file_with_other_uids_than_announced_is_not_acknowledged(store):
+    part = new_part()
+    stored = store.store([replace(part, instance="1.2.3")])
+    assert outcomes(stored) == [Outcome.UNACKNOWLEDGED]
+    assert stored.others == (part.instance,)
+    elsewhere = new_part()
+    stored = store.store([replace(elsewhere, series="1.2.3")])
+    assert outcomes(stored) == [Outcome.UNACKNOWLEDGED]
+    assert "another study or series" in stored.outcomes[elsewhere.instance].reason
+
+
+def test_a_request_has_each_instance_once(store):
+    part = new_part()
+    with pytest.raises(ValueError, match="of their own"):
+        store.store([part, replace(part, series="1.2.3")])
+    with pytest.raises(ValueError, match="of their own"):
+        store.store([])
+
+
+def test_several_threads_share_one_client(store):
+    """Each gets the answers to its own requests."""
+    batches = [[new_part(b"x" * 100_000) for _ in range(5)] for _ in range(24)]
+    with ThreadPoolExecutor(6) as threads:
+        answers = list(threads.map(store.store, batches))
+    for batch, stored in zip(batches, answers, strict=True):
+        assert stored.outcomes == {part.instance: Result(Outcome.STORED) for part in batch}

@@ -1,0 +1,265 @@
+"""How a request is sent: its pieces, its end, and the ways in which it ends too early."""
+
+from __future__ import annotations
+
+import re
+import ssl
+import threading
+from contextlib import contextmanager
+
+import pytest
+
+from orthanc_gcp.dicomweb import DicomStore, Part, PartError, StoreError
+from orthanc_gcp.errors import TokenError
+from orthanc_gcp.transport.authorization import Authorization
+from tests.dicomweb.parts import part_from
+from tests.support.certificates import Authority
+from tests.support.raw_server import (
+    RawServer,
+    answer,
+    hang_up,
+    reset,
+    stall,
+)
+
+STORED = b"""{"00081199": {"Value": [{"00081155": {"Value": ["1.2.3"]}}]}}"""
+LARGE = 50_000_000
+
+
+def client(server, **options):
+    return DicomStore(server.url, lambda: Authorization("ya29.secret"), **{"timeout": 2, **options})
+
+
+def large(size=LARGE):
+    block = bytes(1_000_000)
+    return part_from((block for _ in range(size // len(block))), size)
+
+
+class Recorder:
+    """Keeps the bodies that arrive, as far as they do."""
+
+    def __init__(self) -> None:
+        self.bodies: list[bytes] = []
+        self.done = threading.Event()
+
+    def __call__(self, connection, head):
+        length = int(re.search(rb"Content-Length: (\d+)", head)[1])
+        body = bytearray()
+        try:
+            while len(body) < length and (piece := connection.recv(65536)):
+                body += piece
+        finally:
+            self.bodies.append(body)
+            self.done.set()
+        if len(body) == length:
+            connection.sendall(answer(STORED))
+
+
+def test_the_body_is_multipart_and_of_the_length_announced():
+    recorder = Recorder()
+    with RawServer(recorder) as server:
+        store = DicomStore(server.url, lambda: Authorization("ya29.secret", "p"))
+        parts = [part_from([b"a", b"", b"bc"], 3), part_from([b"d" * 300_000], 300_000, "1.2.4")]
+        stored = store.store(parts)
+        store.store([part_from([], 0)])
+    head = server.heads[0].decode()
+    boundary = re.search(
+        r'Content-Type: multipart/related; type="application/dicom"; boundary=(\w{48})\r\n', head
+    )[1]
+    assert head.startswith("POST /stores/s/dicomWeb/studies HTTP/1.1\r\n")
+    assert "\r\nAccept: application/dicom+json\r\n" in head
+    assert "\r\nAuthorization: Bearer ya29.secret\r\n" in head
+    assert "\r\nx-goog-user-project: p\r\n" in head
+    assert "Transfer-Encoding" not in head
+    line = f"--{boundary}\r\nContent-Type: application/dicom\r\n\r\n"
+    body = f"{line}abc\r\n{line}{'d' * 300_000}\r\n--{boundary}--\r\n"
+    assert recorder.bodies[0] == body.encode()
+    assert stored.bytes_sent == len(body)
+    assert boundary not in server.heads[1].decode()
+
+
+@pytest.mark.parametrize(
+    ("pieces", "size", "words"),
+    [
+        ([b"x" * 99], 100, "99 of the 100 bytes announced"),
+        ([], 100, "0 of the 100 bytes announced"),
+        ([b"x" * 100, b"x"], 100, "more than the 100 bytes announced"),
+        ([b"x" * 101], 100, "more than the 100 bytes announced"),
+        ([b"x"], 0, "more than the 0 bytes announced"),
+        ([b"x" * 500_000, b"x"], 500_000, "more than the 500000 bytes announced"),
+    ],
+)
+def test_a_part_of_another_size_is_never_sent_whole(pieces, size, words):
+    recorder = Recorder()
+    with RawServer(recorder) as server:
+        with pytest.raises(PartError, match=words) as caught:
+            client(server).store([part_from([b"good"], 4, "1.1"), part_from(pieces, size)])
+        assert recorder.done.wait(5)
+    assert (caught.value.instance, caught.value.reason) == ("1.2.3", "size")
+    assert not recorder.bodies[0].endswith(b"--\r\n")
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (BrokenPipeError("the disk"), "unreadable"),
+        (ConnectionResetError("the disk"), "unreadable"),
+        (KeyError("the disk"), "unreadable"),
+        (TokenError("the disk", reason="timeout"), "timeout"),
+    ],
+)
+@pytest.mark.parametrize("when", ["opening", "reading", "closing"])
+def test_a_part_that_cannot_be_read(error, reason, when):
+    """A source's broken pipe is not taken for the store's."""
+
+    @contextmanager
+    def source():
+        if when == "opening":
+            raise error
+        yield iter([b"x" * 100]) if when == "closing" else failing()
+        raise error
+
+    def failing():
+        yield b"x" * 50
+        raise error
+
+    recorder = Recorder()
+    with RawServer(recorder) as server:
+        with pytest.raises(PartError, match="the disk") as caught:
+            client(server).store([Part("1", "1.2", "1.2.3", 100, source)])
+        assert recorder.done.wait(5)
+    assert (caught.value.instance, caught.value.reason) == ("1.2.3", reason)
+    assert not recorder.bodies[0].endswith(b"--\r\n")
+
+
+def test_sources_are_closed_whatever_happens():
+    opened = []
+
+    @contextmanager
+    def source():
+        opened.append(True)
+        try:
+            yield iter([bytes(1_000_000)] * 50)
+        finally:
+            opened.pop()
+
+    def refuse(connection, head):
+        reset(connection)
+
+    with RawServer(refuse) as server:
+        with pytest.raises(StoreError) as caught:
+            client(server).store([Part("1", "1.2", "1.2.3", LARGE, source)])
+        assert not opened
+    assert (caught.value.reason, caught.value.retryable) == ("network", True)
+
+
+def test_rate_limits_and_stopping():
+    pieces = []
+    recorder = Recorder()
+    with RawServer(recorder) as server:
+        store = client(server)
+        stored = store.store([large(10_000_000)], throttle=pieces.append)
+        assert sum(pieces) == stored.bytes_sent > 10_000_000
+        assert max(pieces) <= 256 * 1024
+        recorder.done.clear()
+        sent = []
+        with pytest.raises(StoreError, match="stopped") as caught:
+            store.store([large()], throttle=sent.append, stop=lambda: len(sent) == 3)
+        assert (caught.value.reason, caught.value.retryable) == ("aborted", True)
+        assert recorder.done.wait(5)
+        assert len(recorder.bodies[-1]) == sum(sent)
+
+
+def test_small_pieces_travel_together():
+    pieces = []
+    with RawServer(Recorder()) as server:
+        parts = [part_from([b"x" * 10] * 100, 1000, f"1.{number}") for number in range(200)]
+        client(server).store(parts, throttle=pieces.append)
+    assert min(pieces[:-1]) >= 64 * 1024
+    assert len(pieces) <= 4
+
+
+# -- Answers before the end ---------------------------------------------------------------
+
+
+def early(said, end, some=100_000):
+    """Answer after some of the body has come."""
+
+    def behave(connection, head):
+        left = some
+        while left > 0:
+            left -= len(connection.recv(min(left, 65536)))
+        connection.sendall(said)
+        end(connection)
+
+    return behave
+
+
+@pytest.mark.parametrize("end", [hang_up, reset, stall])
+@pytest.mark.parametrize(
+    ("status", "reason"),
+    [
+        ("401 Unauthorized", "unauthorized"),
+        ("403 Forbidden", "forbidden"),
+        ("413 Content Too Large", "too_large"),
+        ("429 Too Many Requests", "throttled"),
+        ("503 Service Unavailable", "unavailable"),
+    ],
+)
+def test_an_early_refusal_is_heard(status, reason, end):
+    with (
+        RawServer(early(answer(b"{}", status, Retry_After="7"), end)) as server,
+        pytest.raises(StoreError) as caught,
+    ):
+        client(server).store([large()])
+    assert (caught.value.reason, caught.value.status) == (reason, int(status[:3]))
+    assert caught.value.retry_after == 7
+
+
+@pytest.mark.parametrize("status", ["200 OK", "202 Accepted", "409 Conflict"])
+@pytest.mark.parametrize("end", [hang_up, stall])
+def test_an_early_success_is_not_believed(status, end):
+    with (
+        RawServer(early(answer(STORED, status), end)) as server,
+        pytest.raises(StoreError, match="before the request was complete") as caught,
+    ):
+        client(server).store([large()])
+    assert (caught.value.reason, caught.value.retryable) == ("protocol", True)
+
+
+def test_no_request_follows_one_that_was_cut_short():
+    """Its bytes would be taken for the rest of the one before."""
+    with RawServer(early(answer(b"{}", "429 No"), stall)) as server:
+        store = client(server, connections=1)
+        for _ in range(2):
+            with pytest.raises(StoreError, match="429"):
+                store.store([large()])
+    assert len(server.heads) == 2
+
+
+@pytest.fixture
+def tls(tmp_path):
+    authority = Authority(tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*authority.issue("127.0.0.1"))
+    return context, authority.file
+
+
+def test_over_tls(tls):
+    context, authority = tls
+    with RawServer(Recorder(), context) as server:
+        assert client(server, ca_certificates=authority).store([large()]).bytes_sent > LARGE
+        with pytest.raises(StoreError, match="TLS failed") as caught:
+            client(server).store([large()])
+    assert (caught.value.reason, caught.value.retryable) == ("tls", True)
+
+
+@pytest.mark.parametrize("end", [hang_up, stall])
+def test_an_early_refusal_over_tls(tls, end):
+    context, authority = tls
+    with (
+        RawServer(early(answer(b"{}", "429 No"), end), context) as server,
+        pytest.raises(StoreError) as caught,
+    ):
+        client(server, ca_certificates=authority).store([large()])
+    assert caught.value.status == 429

@@ -1,0 +1,438 @@
+"""Import and export: a folder stands for Cloud Storage."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shutil
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pydicom
+import pytest
+
+from orthanc_gcp.emulator.server import Emulator, Options
+from tests.emulator.client import STORE, Client, make_dicom, path_of, read, sample
+from tests.emulator.healthcare.test_notifications import CLOUD, configure, heard
+from tests.emulator.healthcare.test_operations import cancel, ended, operation, switch
+from tests.emulator.processes import running
+from tests.emulator.pubsub.test_methods import Project, with_scope
+
+
+@dataclass
+class Place:
+    """An emulator with a bucket, and a client of it."""
+
+    emulator: Emulator
+    client: Client
+    bucket: Path
+
+    def put(self, name: str, content: bytes) -> bytes:
+        """Put an object into the bucket."""
+        path = self.bucket / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+        return content
+
+    def begin(self, method: str, body: Any) -> tuple[int, dict[str, Any]]:
+        url = f"{self.client.url}/v1/{STORE}:{method}"
+        answer = self.client.request("POST", url, json.dumps(body).encode())
+        return answer.status, answer.json()
+
+    def run(self, method: str, body: Any) -> dict[str, Any]:
+        """Begin an operation and wait for its end."""
+        status, answer = self.begin(method, body)
+        assert status == 200, answer
+        return ended(self.client, answer["name"])
+
+    def load(self, uri: str, **more: Any) -> dict[str, Any]:
+        return self.run("import", {"gcsSource": {"uri": uri}, **more})
+
+    def save(self, uri: str, mime_type: str = "", **more: Any) -> dict[str, Any]:
+        destination = {"uriPrefix": uri, **({"mimeType": mime_type} if mime_type else {})}
+        return self.run("export", {"gcsDestination": destination, **more})
+
+    def ids(self) -> set[str]:
+        return {entry["00080018"]["Value"][0] for entry in self.client.search("/instances")}
+
+
+@pytest.fixture
+def place(tmp_path: Path, identities: Path) -> Iterator[Place]:
+    data, bucket = tmp_path / "data", tmp_path / "buckets" / "scans"
+    data.mkdir()
+    bucket.mkdir(parents=True)
+    shutil.copy(identities, data)
+    options = Options(data, write_credentials=data, buckets=bucket.parent)
+    with Emulator(options) as emulator:
+        client = Client(emulator.url, data)
+        yield Place(emulator, client, bucket)
+        client.pool.clear()
+
+
+def counter(operation: dict[str, Any]) -> dict[str, str]:
+    return dict(operation["metadata"].get("counter", {}))
+
+
+NAMES = ("a.dcm", "b.dcm", "bb.dcm", "note.txt", "d/a.dcm", "d/e/c.dcm")
+
+
+@pytest.mark.parametrize(
+    ("pattern", "names"),
+    [
+        ("a.dcm", {"a.dcm"}),
+        ("*.dcm", {"a.dcm", "b.dcm", "bb.dcm"}),
+        ("?.dcm", {"a.dcm", "b.dcm"}),
+        ("*/*.dcm", {"d/a.dcm"}),
+        ("**", set(NAMES)),
+        ("**.dcm", set(NAMES) - {"note.txt"}),
+        ("d/**", {"d/a.dcm", "d/e/c.dcm"}),
+        ("d/*/?.dcm", {"d/e/c.dcm"}),
+        ("*o*e*t*", {"note.txt"}),
+        ("?*?.*", {"bb.dcm", "note.txt"}),
+    ],
+)
+def test_what_wildcards_mean(place: Place, pattern: str, names: set[str]) -> None:
+    files = {name: read(place.put(name, make_dicom())).SOPInstanceUID for name in NAMES}
+    done = place.load(f"gs://scans/{pattern}")
+    assert counter(done) == {"success": str(len(names))}
+    assert place.ids() == {files[name] for name in names}
+    package = "google.cloud.healthcare.v1.dicom"
+    assert done["metadata"]["apiMethodName"] == f"{package}.DicomService.ImportDicomData"
+    assert done["response"] == {"@type": f"type.googleapis.com/{package}.ImportDicomDataResponse"}
+
+
+@pytest.mark.parametrize(
+    ("config", "is_told"),
+    [
+        (lambda topic: {"notificationConfigs": [{"pubsubTopic": topic}]}, True),
+        (
+            lambda topic: {"notificationConfig": {"pubsubTopic": topic, "sendForBulkImport": True}},
+            True,
+        ),
+        (lambda topic: {"notificationConfig": {"pubsubTopic": topic}}, False),
+    ],
+)
+def test_subscribers_hear_of_imports(
+    place: Place, tmp_path: Path, config: Callable[[str], dict[str, Any]], is_told: bool
+) -> None:
+    project = Project(with_scope(place.client, tmp_path / "data", CLOUD)).set_up()
+    known, new = make_dicom(), place.put("1-new", make_dicom())
+    place.put("2-known", known)
+    place.client.store(known)
+    configure(place.client, **config(project.topic))
+    assert counter(place.load("gs://scans/*")) == {"success": "2"}
+    uid = str(read(new).SOPInstanceUID)
+    assert heard(project) == ([("ImportDicomData", uid)] if is_told else [])
+
+
+def test_many_wildcards(place: Place) -> None:
+    """None of them is tried in all combinations with the others, which would take for ever."""
+    place.put("a" * 200, make_dicom())
+    assert place.load(f"gs://scans/{'a*' * 90}b")["error"]["code"] == 3
+
+
+def test_successes_and_failures_are_counted(place: Place, caplog: pytest.LogCaptureFixture) -> None:
+    stored = make_dicom()
+    place.client.store(stored)
+    place.put("1-identical", stored)
+    place.put("2-different", stored[:-1] + b"\7")
+    place.put("3-empty", b"")
+    place.put("4-Doe-John", b"no DICOM" * 100)
+    place.put("5-new", make_dicom())
+    done = place.load("gs://scans/*")
+    assert counter(done) == {"success": "2", "failure": "3"}
+    assert "error" not in done
+    told = [record.getMessage() for record in caplog.records]
+    name = done["name"]
+    assert told[0].startswith(f"{name}: file 2: An instance already exists in this DICOM Store")
+    assert told[1] == f"{name}: file 3: empty DICOM instance found"
+    assert told[2].startswith(f"{name}: file 4: ")
+    assert "Doe" not in caplog.text
+    assert not any((place.bucket.parents[1] / "data" / "limbo").iterdir())
+
+
+def test_an_import_chooses_a_storage_class(place: Place) -> None:
+    content = place.put("a", make_dicom())
+    place.load("gs://scans/a", blobStorageSettings={"blobStorageClass": "ARCHIVE"})
+    info = place.client.get(f"{path_of(read(content))}:getStorageInfo").json()
+    assert info["blobStorageInfo"]["storageClass"] == "ARCHIVE"
+
+
+@pytest.mark.parametrize(
+    ("uri", "code"),
+    [("gs://other/**", 7), ("gs://scans/nothing", 3), ("gs://scans/no/**", 3), ("gs://scans/*", 3)],
+)
+def test_an_import_of_nothing(place: Place, uri: str, code: int) -> None:
+    error = place.load(uri)["error"]
+    assert error["code"] == code
+    assert "response" not in error
+
+
+UNUSABLE = ["", "scans/a", "s3://scans/a", "gs://", "gs://S/a", "gs://../a", "gs://scans/../a"]
+UNUSABLE += ["gs://scans/./a", "gs://scans//a", "gs://scans/a\0", None, 7]
+
+
+@pytest.mark.parametrize("uri", [*UNUSABLE, "gs://scans", "gs://scans/**/a", "gs://scans/*/**"])
+def test_sources_that_cannot_be(place: Place, uri: Any) -> None:
+    status, answer = place.begin("import", {"gcsSource": {"uri": uri}})
+    assert (status, answer["error"]["status"]) == (400, "INVALID_ARGUMENT")
+
+
+@pytest.mark.parametrize("uri", UNUSABLE)
+def test_destinations_that_cannot_be(place: Place, uri: Any) -> None:
+    status, answer = place.begin("export", {"gcsDestination": {"uriPrefix": uri}})
+    assert (status, answer["error"]["status"]) == (400, "INVALID_ARGUMENT")
+    filtered = {
+        "gcsDestination": {"uriPrefix": "gs://scans"},
+        "filterConfig": {"resourcePathsGcsUri": uri},
+    }
+    assert place.begin("export", filtered)[0] == 400
+
+
+def test_bodies_that_cannot_be(place: Place) -> None:
+    for method, field in (("import", "gcsSource"), ("export", "gcsDestination")):
+        for body in ({}, {field: []}, {field: {}}):
+            assert place.begin(method, body)[0] == 400
+    wanted = {
+        "gcsSource": {"uri": "gs://scans/a"},
+        "blobStorageSettings": {"blobStorageClass": "X"},
+    }
+    assert place.begin("import", wanted)[0] == 400
+    assert place.begin("export", {"bigqueryDestination": {"tableUri": "bq://a.b.c"}})[0] == 501
+
+
+def test_nothing_leads_out_of_the_folder(place: Place, tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.mkdir()
+    (secret / "a.dcm").write_bytes(make_dicom())
+    (place.bucket / "folder").symlink_to(secret)
+    (place.bucket / "file").symlink_to(secret / "a.dcm")
+    (place.bucket.parent / "bucket").symlink_to(secret)
+    os.mkfifo(place.bucket / "pipe")
+    for name in ("folder/a.dcm", "folder/**", "file", "pipe", "folder", "**"):
+        assert place.load(f"gs://scans/{name}")["error"]["code"] == 3
+    assert place.load("gs://bucket/**")["error"]["code"] == 7
+    place.client.store(make_dicom())
+    for uri in ("gs://scans/folder", "gs://scans/file", "gs://bucket"):
+        assert place.save(uri)["error"]["code"] == 7
+    assert [path.name for path in secret.iterdir()] == ["a.dcm"]
+    assert len(place.ids()) == 1
+
+
+def test_without_a_folder_there_are_no_buckets(client: Client) -> None:
+    url = f"{client.url}/v1/{client.store_name}:import"
+    body = json.dumps({"gcsSource": {"uri": "gs://scans/**"}}).encode()
+    name = client.request("POST", url, body).json()["name"]
+    assert ended(client, name)["error"] == {"code": 7, "message": "no such bucket: scans"}
+
+
+def exported(place: Place, prefix: str = "") -> dict[str, bytes]:
+    folder = place.bucket / prefix
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def object_of(content: bytes) -> str:
+    found = read(content)
+    return f"{found.StudyInstanceUID}/{found.SeriesInstanceUID}/{found.SOPInstanceUID}.dcm"
+
+
+@pytest.mark.parametrize("prefix", ["", "/", "/out", "/out/deep/"])
+def test_an_export_is_what_was_stored(place: Place, prefix: str) -> None:
+    files = [make_dicom() for _ in range(3)]
+    place.client.store(*files)
+    done = place.save(f"gs://scans{prefix}")
+    assert counter(done) == {"success": "3"}
+    assert done["response"]["@type"].endswith(".v1.dicom.ExportDicomDataResponse")
+    assert exported(place, prefix.strip("/")) == {object_of(content): content for content in files}
+    assert counter(place.save(f"gs://scans{prefix}")) == {"success": "3"}
+
+
+def test_an_export_into_a_bucket_that_does_not_exist(place: Place) -> None:
+    place.client.store(make_dicom())
+    assert place.save("gs://other/out")["error"]["code"] == 7
+    assert [path.name for path in place.bucket.parent.iterdir()] == ["scans"]
+
+
+def test_an_export_in_a_transfer_syntax(place: Place) -> None:
+    compressed = sample("JPEG2000.dcm")
+    place.client.store(compressed)
+    explicit = "1.2.840.10008.1.2.1"
+    done = place.save("gs://scans/out", f"application/dicom; transfer-syntax={explicit}")
+    assert counter(done) == {"success": "1"}
+    (content,) = exported(place, "out").values()
+    written = pydicom.dcmread(io.BytesIO(content))
+    assert written.file_meta.TransferSyntaxUID == explicit
+    assert (written.pixel_array == pydicom.dcmread(io.BytesIO(compressed)).pixel_array).all()
+
+
+def test_what_cannot_be_had_in_a_transfer_syntax(place: Place) -> None:
+    place.client.store(make_dicom())
+    jpeg = "application/dicom; transfer-syntax=1.2.840.10008.1.2.4.50"
+    assert counter(place.save("gs://scans/out", jpeg)) == {"failure": "1"}
+    assert exported(place) == {}
+
+
+@pytest.mark.parametrize(
+    "mime_type", ["image/png", "application/dicom; transfer-syntax=1.2", "application/pdf"]
+)
+def test_types_that_cannot_be_had(place: Place, mime_type: str) -> None:
+    destination = {"uriPrefix": "gs://scans/out", "mimeType": mime_type}
+    assert place.begin("export", {"gcsDestination": destination})[0] == 400
+
+
+@pytest.fixture
+def family(place: Place) -> list[bytes]:
+    """Two series of a study, and another study."""
+    first = make_dicom()
+    second = make_dicom(StudyInstanceUID=read(first).StudyInstanceUID)
+    files = [first, second, make_dicom()]
+    place.client.store(*files)
+    return files
+
+
+def test_a_filter_of_an_export(place: Place, family: list[bytes]) -> None:
+    series = path_of(read(family[0])).partition("/instances")[0]
+    lines = [series, path_of(read(family[2])), "/studies/1.2.3"]
+    place.put("filter.txt", "\r\n".join(lines).encode())
+    config = {"resourcePathsGcsUri": "gs://scans/filter.txt"}
+    done = place.save("gs://scans/out", filterConfig=config)
+    assert counter(done) == {"success": "2", "failure": "1"}
+    assert set(exported(place, "out")) == {object_of(family[0]), object_of(family[2])}
+
+
+def test_a_filter_of_storage_classes(place: Place, family: list[bytes]) -> None:
+    study = path_of(read(family[0])).partition("/series")[0]
+    place.put("filter.txt", f"{study}\n".encode())
+    body = {
+        "blobStorageSettings": {"blobStorageClass": "NEARLINE"},
+        "filterConfig": {"resourcePathsGcsUri": "gs://scans/filter.txt"},
+    }
+    assert counter(place.run("setBlobStorageSettings", body)) == {"success": "2"}
+    url = f"{study}:setBlobStorageSettings"
+    assert place.client.request("POST", url, json.dumps(body).encode()).status == 400
+
+
+@pytest.mark.parametrize(
+    ("content", "code"), [(b"/series/1", 3), (b"/studies/1/x", 3), (b"\xff" * 5000, 3), (None, 7)]
+)
+def test_filters_that_cannot_be_read(place: Place, content: bytes | None, code: int) -> None:
+    if content is not None:
+        place.put("filter.txt", content)
+    config = {"resourcePathsGcsUri": "gs://scans/filter.txt"}
+    assert place.save("gs://scans/out", filterConfig=config)["error"]["code"] == code
+
+
+def test_an_import_can_be_cancelled(place: Place) -> None:
+    place.put("a", make_dicom())
+    place.emulator.switches.change(operationDelay=600)
+    _, answer = place.begin("import", {"gcsSource": {"uri": "gs://scans/**"}})
+    assert "done" not in operation(place.client, answer["name"])
+    cancel(place.client, answer["name"])
+    assert ended(place.client, answer["name"])["error"]["code"] == 1
+    assert place.ids() == set()
+
+
+def test_a_cancelled_import_stops_in_the_middle(place: Place) -> None:
+    place.put("a", make_dicom())
+    with (place.bucket / "b").open("wb") as file:
+        file.truncate(20 * 10**9)  # without a block on the disk: it takes long, and no room
+    _, answer = place.begin("import", {"gcsSource": {"uri": "gs://scans/*"}})
+    while "counter" not in operation(place.client, answer["name"])["metadata"]:
+        pass
+    cancel(place.client, answer["name"])
+    done = ended(place.client, answer["name"])
+    assert (done["error"]["code"], counter(done)) == (1, {"success": "1"})
+    assert len(place.ids()) == 1
+    assert not any((place.bucket.parents[1] / "data" / "limbo").iterdir())
+
+
+def test_a_file_that_is_too_large(place: Place) -> None:
+    with (place.bucket / "a").open("wb") as file:
+        file.truncate(100 * 10**9 + 1)
+    assert counter(place.load("gs://scans/a")) == {"failure": "1"}
+
+
+def test_an_import_into_a_store_that_was_deleted(tmp_path: Path, identities: Path) -> None:
+    (tmp_path / "scans").mkdir()
+    (tmp_path / "scans" / "a").write_bytes(make_dicom())
+    shutil.copy(identities, tmp_path)
+    options = Options(tmp_path, write_credentials=tmp_path, buckets=tmp_path)
+    with Emulator(options) as emulator:
+        emulator.switches.change(operationDelay=600)
+        client = Client(emulator.url, tmp_path)
+        place = Place(emulator, client, tmp_path / "scans")
+        _, answer = place.begin("import", {"gcsSource": {"uri": "gs://scans/a"}})
+        assert client.request("DELETE", f"{client.url}/v1/{STORE}").status == 200
+        client.pool.clear()
+    with Emulator(options) as emulator:
+        # There is a store of this name again, but it is another one.
+        client = Client(emulator.url, tmp_path)
+        assert ended(client, answer["name"])["error"]["code"] == 5
+        assert client.get("/studies").status == 204
+        client.pool.clear()
+
+
+def test_an_import_into_a_study_that_is_being_deleted(place: Place) -> None:
+    content = place.put("a", make_dicom())
+    place.client.store(content)
+    place.emulator.switches.change(operationDelay=600)
+    deletion = place.client.request("DELETE", path_of(read(content)).partition("/series")[0])
+    place.emulator.switches.change(operationDelay=0)
+    assert counter(place.load("gs://scans/a")) == {"failure": "1"}
+    cancel(place.client, deletion.json()["name"])
+    ended(place.client, deletion.json()["name"])
+    assert counter(place.load("gs://scans/a")) == {"success": "1"}
+
+
+@pytest.mark.parametrize("method", ["import", "export"])
+def test_a_transfer_goes_on_after_kill_9(tmp_path: Path, method: str) -> None:
+    bucket = tmp_path / "buckets" / "scans"
+    bucket.mkdir(parents=True)
+    content = make_dicom()
+    options = ("--buckets", str(bucket.parent))
+    body: dict[str, Any] = {"gcsSource": {"uri": "gs://scans/a"}}
+    if method == "export":
+        body = {"gcsDestination": {"uriPrefix": "gs://scans"}}
+    with running(tmp_path / "data", "--admin", *options) as process:
+        client = Client(process.url, tmp_path / "data")
+        if method == "import":
+            (bucket / "a").write_bytes(content)
+        else:
+            client.store(content)
+        switch(process.url, operationDelay=600)
+        url = f"{client.url}/v1/{STORE}:{method}"
+        name = client.request("POST", url, json.dumps(body).encode()).json()["name"]
+        client.pool.clear()
+        process.kill()
+    with running(tmp_path / "data", *options) as process:
+        client = Client(process.url, tmp_path / "data")
+        assert counter(ended(client, name)) == {"success": "1"}
+        assert client.get(path_of(read(content)), "application/dicom").status == 200
+        client.pool.clear()
+    assert content in [path.read_bytes() for path in bucket.rglob("*") if path.is_file()]
+
+
+def test_many_transfers_at_once(place: Place) -> None:
+    """More than are carried out at a time: each has its turn."""
+    files = [place.put(f"{number}", make_dicom()) for number in range(20)]
+    names: list[str] = []
+
+    def begin(number: int) -> None:
+        _, answer = place.begin("import", {"gcsSource": {"uri": f"gs://scans/{number}"}})
+        names.append(answer["name"])
+
+    threads = [threading.Thread(target=begin, args=(number,)) for number in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [counter(ended(place.client, name)) for name in names] == [{"success": "1"}] * 20
+    assert place.ids() == {read(content).SOPInstanceUID for content in files}

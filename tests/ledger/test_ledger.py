@@ -1,0 +1,232 @@
+"""The ledger's transitions, in both databases."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import sqlalchemy as sql
+
+from orthanc_gcp.ledger import database
+from orthanc_gcp.ledger.ledger import Arrival, Ledger, Verdict
+from orthanc_gcp.ledger.schema import State, Urgency, events, metadata, transfers
+from tests.support.postgres import Postgres
+
+A, ORTHANC = "account", "orthanc"
+
+
+@pytest.fixture(scope="module")
+def postgres():
+    server = Postgres()
+    yield server.url
+    server.remove()
+
+
+class Time:
+    now = 1_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def time():
+    return Time()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def ledger(request, tmp_path, time):
+    url = request.getfixturevalue("postgres") if request.param == "postgresql" else ""
+    engine = database.connect(database.url_of(url, tmp_path))
+    ledger = Ledger(engine, time)
+    ledger.create()
+    yield ledger
+    metadata.drop_all(engine)
+    engine.dispose()
+
+
+def arrival(name: str, **more: object) -> Arrival:
+    usual = Arrival(A, ORTHANC, name, "study", "series", f"1.{name}", 100, 5000.0, change=1)
+    return replace(usual, **more)
+
+
+def claim(ledger: Ledger, batch: str = "b", **more: int) -> list[str]:
+    limits = {"most_instances": 100, "most_bytes": 10**9, "most_batches": 10, **more}
+    return [row.resource for row in ledger.claim(A, ORTHANC, batch, "w", **limits)]
+
+
+def states(ledger: Ledger) -> dict[str, str]:
+    with ledger.reading() as connection:
+        rows = connection.execute(sql.select(transfers.c.resource, transfers.c.state))
+        return {row.resource: row.state for row in rows}
+
+
+def settle(ledger: Ledger, state: State, batch: str = "b", **more: object) -> None:
+    rows = ledger.batch(batch)
+    ledger.settle(batch, [Verdict(row.id, state, **more) for row in rows])
+
+
+def test_the_way_of_an_instance(ledger):
+    ledger.record([arrival("1")])
+    assert states(ledger) == {"1": State.WAITING}
+    assert claim(ledger) == ["1"]
+    assert states(ledger) == {"1": State.SENDING}
+    assert claim(ledger, "c") == []
+    assert ledger.complete(A, ["series"]) == []
+    settle(ledger, State.ACKNOWLEDGED, digest="d")
+    assert ledger.complete(A, ["series"]) == ["series"]
+    ledger.confirm({row.id: ledger.now() for row in ledger.acknowledged(A, "series")})
+    assert states(ledger) == {"1": State.CONFIRMED}
+
+
+def test_only_acknowledged_instances_are_confirmed(ledger):
+    ledger.record([arrival("1")])
+    claim(ledger)
+    (row,) = ledger.batch("b")
+    for state in (State.DELAYED, State.QUARANTINED, State.WITHDRAWN):
+        ledger.confirm({row.id: ledger.now()})
+        settle(ledger, state, due=0.0, reason="r")
+        ledger.confirm({row.id: ledger.now()})
+        assert states(ledger) == {"1": state}
+        ledger.record([arrival("1", urgency=Urgency.DEMANDED)])
+        if state == State.DELAYED:
+            ledger.wake(A)
+        assert claim(ledger) == ["1"]
+
+
+def test_a_newer_version_takes_the_row_from_its_batch(ledger):
+    ledger.record([arrival("1")])
+    claim(ledger)
+    (old,) = ledger.batch("b")
+    ledger.record([arrival("1", change=2, size=50)])
+    assert states(ledger) == {"1": State.WAITING}
+    ledger.settle("b", [Verdict(old.id, State.ACKNOWLEDGED, digest="old")])
+    assert states(ledger) == {"1": State.WAITING}
+    claim(ledger, "c")
+    (row,) = ledger.batch("c")
+    assert (row.size, row.digest) == (50, None)
+
+
+def test_a_newer_version_of_an_acknowledged_instance_is_not_confirmed_by_an_old_look(ledger, time):
+    ledger.record([arrival("1")])
+    claim(ledger)
+    settle(ledger, State.ACKNOWLEDGED, digest="old")
+    (seen,) = ledger.acknowledged(A, "series")
+    ledger.record([arrival("1", change=2)])
+    ledger.confirm({seen.id: time.now})
+    assert states(ledger) == {"1": State.WAITING}
+    looked = time.now
+    time.now += 1
+    claim(ledger, "c")
+    settle(ledger, State.ACKNOWLEDGED, "c", digest="new")
+    ledger.confirm({seen.id: looked})
+    assert states(ledger) == {"1": State.ACKNOWLEDGED}
+    ledger.confirm({seen.id: time.now})
+    assert states(ledger) == {"1": State.CONFIRMED}
+
+
+def test_what_was_read_before_changes_nothing(ledger):
+    ledger.record([arrival("1", change=7)])
+    claim(ledger)
+    settle(ledger, State.ACKNOWLEDGED, digest="d")
+    for change in (7, 3, 0):
+        ledger.record([arrival("1", change=change)])
+        assert states(ledger) == {"1": State.ACKNOWLEDGED}
+
+
+def test_a_later_reception_is_news_in_a_replaced_index(ledger):
+    ledger.record([arrival("1", change=7)])
+    claim(ledger)
+    settle(ledger, State.ACKNOWLEDGED, digest="d")
+    ledger.record([arrival("1", change=2, received=6000.0)])
+    assert states(ledger) == {"1": State.WAITING}
+
+
+def test_a_clock_that_is_set_back_delays_nothing(ledger, time):
+    ledger.record([arrival("1"), arrival("2", series="other")])
+    assert claim(ledger, most_instances=1) == ["1"]
+    settle(ledger, State.DELAYED, due=time.now + 60)
+    claim(ledger, "c")
+    settle(ledger, State.ACKNOWLEDGED, "c", digest="d")
+    time.now -= 7200
+    ledger.wake(A)
+    assert states(ledger)["1"] == State.DELAYED
+    ledger.hasten()
+    ledger.wake(A)
+    assert states(ledger)["1"] == State.WAITING
+    (row,) = ledger.acknowledged(A, "other")
+    assert ledger.acknowledged_at([row.id]) == {row.id: time.now}
+    time.now += 16
+    assert ledger.due_for_a_look(A) == ["other"]
+
+
+def test_giving_up_counts_from_when_it_was_to_be_sent(ledger, time):
+    """Not from when Orthanc received it, which may be years ago."""
+    ledger.record([arrival("1", received=1.0)])
+    ledger.give_up(A, ORTHANC, time.now - 60)
+    assert states(ledger) == {"1": State.WAITING}
+    time.now += 61
+    ledger.give_up(A, ORTHANC, time.now - 60)
+    assert states(ledger) == {"1": State.QUARANTINED}
+    with ledger.reading() as connection:
+        (event,) = connection.execute(sql.select(events))
+    assert event.detail == "gave_up: GiveUpAfter has passed"
+
+
+def test_batches_hold_what_fits(ledger):
+    ledger.record([arrival(str(n), size=400) for n in range(5)])
+    assert claim(ledger, most_bytes=1000) == ["0", "1"]
+    assert claim(ledger, "c", most_bytes=1) == ["2"]  # one at least, whatever its size
+    assert claim(ledger, "d", most_batches=2) == []
+    assert claim(ledger, "d", most_instances=1) == ["3"]
+
+
+def test_no_batch_has_a_sop_instance_uid_twice(ledger):
+    ledger.record([arrival("1"), arrival("2", instance="1.1"), arrival("3")])
+    assert claim(ledger) == ["1", "3"]
+    assert claim(ledger, "c") == ["2"]
+
+
+def test_suspects_go_in_small_company(ledger):
+    ledger.record([arrival(str(n)) for n in range(6)])
+    claim(ledger)
+    settle(ledger, State.WAITING, company=2)
+    assert [claim(ledger, f"b{n}") for n in range(4)] == [["0", "1"], ["2", "3"], ["4", "5"], []]
+
+
+def test_urgent_instances_overtake(ledger):
+    ledger.record([arrival("old", urgency=Urgency.BACKFILL), arrival("new")])
+    assert claim(ledger, "first") == ["new"]  # one batch, one urgency
+    assert claim(ledger, "second") == ["old"]
+
+
+def test_held_instances_wait_for_their_study(ledger):
+    ledger.record([arrival("1", held_for="s"), arrival("2", held_for="t")])
+    assert claim(ledger) == []
+    assert sorted(ledger.held(ORTHANC)) == ["s", "t"]
+    ledger.release(["s"])
+    assert claim(ledger) == ["1"]
+    assert ledger.held(ORTHANC) == ["t"]
+
+
+def test_a_batch_that_nobody_carries_waits_again(ledger):
+    ledger.record([arrival("1")])
+    claim(ledger)
+    assert ledger.lost_batches("w") == ["b"]
+    ledger.reclaim("b")
+    assert ledger.lost_batches("w") == []
+    assert claim(ledger, "c") == ["1"]
+
+
+def test_a_gap_and_what_was_put_aside_are_remembered(ledger):
+    assert not ledger.has_gap(ORTHANC)
+    ledger.open_gap(ORTHANC)
+    ledger.open_gap(ORTHANC)
+    assert ledger.has_gap(ORTHANC)
+    ledger.close_gap(ORTHANC)
+    assert not ledger.has_gap(ORTHANC)
+    assert ledger.aside(ORTHANC) == []
+    ledger.put_aside(ORTHANC, ["1", "2"])
+    assert ledger.aside(ORTHANC) == ["1", "2"]
+    ledger.put_aside(ORTHANC, [])
+    assert ledger.aside(ORTHANC) == []

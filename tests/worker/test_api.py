@@ -1,0 +1,229 @@
+"""The worker's REST API on a real socket, over a real ledger."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from functools import partial
+from urllib.parse import quote
+
+import pytest
+import sqlalchemy as sql
+import urllib3
+
+from orthanc_gcp.custody.reporting.overview import Reports
+from orthanc_gcp.custody.reporting.receipts import receipts
+from orthanc_gcp.ledger.ledger import Arrival, Ledger, Verdict
+from orthanc_gcp.ledger.schema import State, Urgency, transfers
+from orthanc_gcp.worker.api import Api, Listener
+from tests.support.site import ACCOUNT, Site, make_study
+
+SECRET = "s3cret-needle"
+ODD = "übung / 1?".replace("/", "-")
+
+
+class Desk:
+    """The API with a ledger behind it, and a client."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self.ledger, self.demanded, self.changes = ledger, [], 0
+        api = Api(
+            Reports(ledger),
+            ["a", ODD],
+            lambda: {"a": "busy"},
+            self.demand,
+            partial(receipts, ledger),
+            self.change,
+        )
+        self.listener = Listener(api.application(SECRET))
+        self.listener.start()
+        self.http = urllib3.PoolManager(retries=False)
+
+    def demand(self, account, resources):
+        if "gone" in resources:
+            raise KeyError("gone")
+        self.demanded.append((account, list(resources)))
+        return 3
+
+    def change(self):
+        self.changes += 1
+
+    def call(self, method, path, body=None, secret=SECRET):
+        url = f"http://127.0.0.1:{self.listener.port}{path}"
+        data = json.dumps(body).encode() if isinstance(body, dict | list) else body
+        headers = {"Authorization": f"Bearer {secret}"} if secret is not None else {}
+        answer = self.http.request(method, url, body=data, headers=headers)
+        return answer.status, answer.json()
+
+
+@pytest.fixture
+def desk(ledger):
+    desk = Desk(ledger)
+    yield desk
+    desk.listener.stop()
+    desk.http.clear()
+
+
+def arrive(desk, count=3, account="a", study="1"):
+    desk.ledger.record(
+        [
+            Arrival(account, "o", f"r{study}{n}", study, "s", f"{study}.{n}", 10, desk.ledger.now())
+            for n in range(count)
+        ]
+    )
+
+
+@pytest.mark.parametrize("secret", [None, "", "s3cret", SECRET + "x", "é"])
+def test_only_who_knows_the_secret_may_ask(desk, secret):
+    for method, path in (("GET", "/transfers"), ("POST", "/transfers/a/pause"), ("GET", "/none")):
+        assert desk.call(method, path, secret=secret)[0] == 401
+    assert Reports(desk.ledger).paused() == set()
+
+
+def test_the_overview(desk):
+    arrive(desk)
+    status, told = desk.call("GET", "/transfers")
+    assert status == 200
+    assert [(one["Account"], one["Problem"]) for one in told] == [("a", "busy"), (ODD, None)]
+    assert told[0]["Waiting"] == {"Instances": 3, "Bytes": 30}
+    assert desk.call("GET", "/transfers/a") == (200, told[0])
+    assert desk.call("GET", f"/transfers/{quote(ODD)}")[1]["Account"] == ODD
+
+
+def test_a_receipt(desk):
+    arrive(desk, 2, study="1")
+    status, receipt = desk.call("GET", "/transfers/a/receipt?study=1")
+    assert (status, receipt) == (200, receipts(desk.ledger, "1", "a")[0])
+    assert receipt["Account"] == "a"
+
+
+def test_pages_and_filters(desk):
+    arrive(desk, 3, study="1")
+    arrive(desk, 2, study="2")
+    status, page = desk.call("GET", "/transfers/a/instances?limit=2&study=1")
+    assert status == 200
+    assert [one["Instance"] for one in page["Instances"]] == ["1.0", "1.1"]
+    _, page = desk.call("GET", f"/transfers/a/instances?limit=2&study=1&after={page['Next']}")
+    assert ([one["Instance"] for one in page["Instances"]], page["Next"]) == (["1.2"], None)
+    _, page = desk.call("GET", "/transfers/a/studies?limit=1")
+    _, rest = desk.call("GET", f"/transfers/a/studies?after={quote(page['Next'])}")
+    assert [one["Study"] for one in page["Studies"] + rest["Studies"]] == ["1", "2"]
+    for since, count in (("2020-01-01T00:00:00Z", 5), ("2999-01-01T00:00:00%2B01:00", 0)):
+        _, page = desk.call("GET", f"/transfers/a/instances?since={since}")
+        assert len(page["Instances"]) == count
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status", "words"),
+    [
+        ("GET", "/transfers/nobody", None, 404, "there is no account nobody"),
+        ("GET", "/transfers/nobody/studies", None, 404, "there is no account nobody"),
+        ("GET", "/transfers/a/receipt?study=9", None, 404, "nothing of study 9"),
+        ("GET", "/transfers/a/receipt", None, 404, "nothing of study"),
+        ("GET", "/transfers/a/instances?state=lost", None, 400, "state: expected one of held"),
+        ("GET", "/transfers/a/instances?limit=-1", None, 400, "limit"),
+        ("GET", "/transfers/a/instances?after=x", None, 400, "after"),
+        ("GET", "/transfers/a/instances?since=today", None, 400, "since: expected a time"),
+        ("GET", "/transfers/a/instances?stat=held", None, 400, "stat: there is no such"),
+        ("GET", "/transfers?x=1", None, 400, "x: there is no such parameter"),
+        ("DELETE", "/transfers/a", None, 405, "Method Not Allowed"),
+        ("GET", "/nothing", None, 404, "Not Found"),
+        ("POST", "/transfers/nobody/pause", None, 404, "there is no account"),
+        ("POST", "/transfers/nobody/retry", None, 404, "there is no account"),
+        ("POST", "/transfers/a/retry", b"[", 400, "expected a JSON object"),
+        ("POST", "/transfers/a/retry", [], 400, "expected a JSON object"),
+        ("POST", "/transfers/a/retry", {"Studies": "1"}, 400, "Studies: expected Study"),
+        ("POST", "/transfers/a/retry", {"Study": 1}, 400, "expected strings"),
+        ("POST", "/transfers/a/retry", b" " * (16 << 20) + b"{}", 413, "at most"),
+        ("POST", "/accounts/nobody/send", {"Resources": ["x"]}, 404, "no account nobody"),
+        ("POST", "/accounts/a/send", {"Resources": "x"}, 400, 'expected {"Resources"'),
+        ("POST", "/accounts/a/send", {}, 400, 'expected {"Resources"'),
+        ("POST", "/accounts/a/send", {"Resources": [""]}, 400, 'expected {"Resources"'),
+        ("POST", "/accounts/a/send", {"Resources": ["../system"]}, 404, "no resource ../system"),
+        ("POST", "/accounts/a/send", {"Resources": ["ok", "gone"]}, 404, "no resource gone"),
+    ],
+)
+def test_what_is_wrong_is_told_and_changes_nothing(desk, method, path, body, status, words):
+    answer, told = desk.call(method, path, body)
+    assert answer == status
+    assert told["HttpStatus"] == status
+    assert words in told["Message"]
+    assert (desk.demanded, desk.changes) == ([], 0)
+
+
+def test_pause_and_resume(desk):
+    assert desk.call("POST", "/transfers/a/pause")[1]["Paused"] is True
+    assert Reports(desk.ledger).paused() == {"a"}
+    assert desk.call("POST", "/transfers/a/resume")[1]["Paused"] is False
+    assert desk.changes == 2
+
+
+def test_retry_by_reason(desk):
+    arrive(desk)
+    rows = desk.ledger.claim("a", "o", "b", "w", most_instances=9, most_bytes=999, most_batches=9)
+    reasons = ("invalid", "invalid", "conflict")
+    desk.ledger.settle(
+        "b",
+        [
+            Verdict(row.id, State.QUARANTINED, reason)
+            for row, reason in zip(rows, reasons, strict=True)
+        ],
+    )
+    told = desk.call("POST", "/transfers/a/retry", {"Reason": "invalid"})
+    assert told == (200, {"Account": "a", "Instances": 2})
+    assert desk.call("POST", "/transfers/a/retry") == (200, {"Account": "a", "Instances": 1})
+    assert desk.changes == 2
+
+
+def test_send(desk):
+    body = {"Resources": ["one-1", "two"], "Synchronous": False, "HttpHeaders": {}}
+    assert desk.call("POST", "/accounts/a/send", body) == (200, {"Account": "a", "Instances": 3})
+    assert desk.demanded == [("a", ["one-1", "two"])]
+
+
+def test_a_ledger_that_is_away_is_told(desk):
+    with desk.ledger.writing() as connection:
+        connection.execute(sql.text("DROP TABLE gcp_transfers"))
+    status, told = desk.call("GET", "/transfers")
+    assert (status, "ledger" in told["Message"]) == (503, True)
+
+
+def test_a_worker_for_another_machine_answers_and_sends_on_demand(tmp_path):
+    """``--listen``: patient, study, series and instance by Orthanc's identifiers."""
+    with Site(tmp_path, rules=[], listen=True) as site:
+        files = make_study(series=2, instances=2) + make_study(instances=3)
+        uploaded = [site.upload(content) for content in files]
+        ask = site.orthanc.json
+        study = ask("GET", f"/instances/{uploaded[0]}/study")["ID"]
+        series = ask("GET", f"/instances/{uploaded[4]}/series")["ID"]
+        patient = ask("GET", f"/instances/{uploaded[0]}/patient")["ID"]
+        site.wait_for_api()
+
+        def send(*resources):
+            return site.api("POST", f"/accounts/{ACCOUNT}/send", {"Resources": list(resources)})
+
+        status, told = send(uploaded[0], "0-1-2")
+        assert (status, "0-1-2" in told["Message"]) == (404, True)
+        assert site.rows() == []
+        assert send(uploaded[0]) == (200, {"Account": ACCOUNT, "Instances": 1})
+        site.wait_for(confirmed=1)
+        assert send(study, uploaded[1]) == (200, {"Account": ACCOUNT, "Instances": 4})
+        site.wait_for(confirmed=4)
+        assert send(series) == (200, {"Account": ACCOUNT, "Instances": 3})
+        site.wait_for(confirmed=7)
+        assert send(patient)[1]["Instances"] == 7
+        site.wait_for(confirmed=7)
+        assert len(site.stored()) == 7
+
+
+def test_a_demand_goes_before_a_backfill(desk):
+    arrival = Arrival("a", "o", "r", "1", "s", "1.1", 10, 5.0, urgency=Urgency.BACKFILL)
+    assert desk.ledger.record([arrival]) == 1
+    demanded = Arrival("a", "o", "r", "1", "s", "1.1", 10, 9.0, urgency=Urgency.DEMANDED)
+    assert desk.ledger.record([demanded]) == 1
+    assert desk.ledger.record([demanded]) == 0
+    more = [replace(demanded, account=account) for account in "bc"]
+    assert desk.ledger.record([demanded, *more]) == 2
+    with desk.ledger.reading() as connection:
+        (row,) = connection.execute(sql.select(transfers).where(transfers.c.account == "a"))
+    assert (row.urgency, row.state, row.received) == (Urgency.DEMANDED, State.WAITING, 9.0)
