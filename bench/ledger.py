@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 
 from bench.frame import Figure, Figures, Measurement, Round
 from orthanc_gcp.ledger import database
-from orthanc_gcp.ledger.ledger import Arrival, Ledger, Verdict
+from orthanc_gcp.ledger.ledger import Ledger, NewTransfer, Outcome
 from orthanc_gcp.ledger.schema import State, transfers
 from tests.support.postgres import Postgres
 
@@ -146,16 +146,16 @@ def _pass_through(ledger: Ledger, first: int, number: int, source: str = SOURCE)
         rows = ledger.batch(batch)
         if not rows:
             return
-        ledger.settle(batch, [Verdict(row.id, State.ACKNOWLEDGED, digest="a" * 64) for row in rows])
+        ledger.settle(batch, [Outcome(row.id, State.ACKNOWLEDGED, digest="a" * 64) for row in rows])
         for series in ledger.complete(ACCOUNT, {row.series: 0 for row in rows}):
             ledger.confirm({row.id: ledger.now() for row in ledger.acknowledged(ACCOUNT, series)})
         ledger.wake(ACCOUNT)
         ledger.due_for_a_look(ACCOUNT)
 
 
-def _arrival(index: int, source: str) -> Arrival:
+def _arrival(index: int, source: str) -> NewTransfer:
     series = f"1.2.826.0.1.{source}.{index // IN_SERIES}"
-    return Arrival(
+    return NewTransfer(
         account=ACCOUNT,
         source=source,
         resource=f"{index:044d}",

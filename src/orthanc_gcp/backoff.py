@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-__all__ = ["row_pause"]
+__all__ = ["row_delay"]
 
 LONGEST_PAUSE = 60.0
 
 
-def row_pause(attempts: int, luck: float) -> float:
+def row_delay(attempts: int, jitter: float) -> float:
     """Seconds until an instance is tried again, between half and all of a doubling wait."""
-    return float(min(LONGEST_PAUSE, 0.25 * 2 ** min(attempts, 10)) * (0.5 + luck / 2))
+    return float(min(LONGEST_PAUSE, 0.25 * 2 ** min(attempts, 10)) * (0.5 + jitter / 2))

@@ -6,9 +6,9 @@
     ├── ConfigurationError   an option is missing, wrong or contradictory
     ├── CredentialError      a credential file or value cannot be used as it is
     ├── TokenError           no access token could be had this time
-    ├── PublicationError     Orthanc or its DICOMweb plugin refused the server definition
+    ├── OrthancError     Orthanc or its DICOMweb plugin refused the server definition
     ├── StoreError           a DICOM store refused a request, or gave no usable answer to it
-    ├── PartError            an instance could not be produced as announced, to be sent
+    ├── SourceError            an instance could not be produced as announced, to be sent
     └── InstallationError    the plugin cannot be installed into this Orthanc, or taken out
 
 Each error carries what a program needs; ``str()`` is for the person who reads the log at night.
@@ -24,8 +24,8 @@ __all__ = [
     "CredentialError",
     "GcpError",
     "InstallationError",
-    "PartError",
-    "PublicationError",
+    "OrthancError",
+    "SourceError",
     "StoreError",
     "TokenError",
     "general",
@@ -113,7 +113,7 @@ def general(fault: str) -> str:
     return kind if kind in ("dns", "proxy", "timeout", "tls") else fault
 
 
-class PublicationError(GcpError):
+class OrthancError(GcpError):
     """Orthanc or its DICOMweb plugin refused the server definition."""
 
     retryable = True
@@ -142,7 +142,7 @@ class StoreError(GcpError):
         self.retry_after = retry_after
 
 
-class PartError(GcpError):
+class SourceError(GcpError):
     """An instance could not be produced as announced, so that its request was broken off.
 
     Attributes

@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orthanc_gcp.auth.credentials.loading import Identity
-from orthanc_gcp.auth.refresher import Keeper
-from orthanc_gcp.auth.scheduler import Schedule
+from orthanc_gcp.auth.refresher import TokenRefresher
+from orthanc_gcp.auth.scheduler import Scheduler
 from orthanc_gcp.auth.token import LONGEST_PAUSE, Token, lead, pause
 from orthanc_gcp.clock import SystemClock
 from orthanc_gcp.configuration import Account
@@ -49,12 +49,12 @@ class Credentials:
 class Simulation:
     """One account, and what was published when."""
 
-    def __init__(self, lifetime, latency=0.0, fails=lambda now: None, luck=lambda: 0.5) -> None:
+    def __init__(self, lifetime, latency=0.0, fails=lambda now: None, jitter=lambda: 0.5) -> None:
         self.clock = FakeClock()
         self.schedule = FakeSchedule(self.clock)
         self.credentials = Credentials(self.clock, lifetime, latency, fails)
         self.published: list[tuple[float, Token]] = []
-        self.keeper = Keeper(
+        self.keeper = TokenRefresher(
             [account()],
             load=lambda _: Identity("user", self.credentials),
             endpoint=None,
@@ -62,7 +62,7 @@ class Simulation:
             schedule=self.schedule,
             clock=self.clock,
             timeout=60,
-            luck=luck,
+            jitter=jitter,
         )
         self.start = self.clock.now()
         self.keeper.start()
@@ -79,8 +79,8 @@ class Simulation:
 
 @settings(deadline=None)
 @given(LIFETIMES, st.floats(0, 0.5), st.floats(0, 1))
-def test_the_published_token_is_never_expired(lifetime, latency, luck):
-    simulation = Simulation(lifetime, latency, luck=lambda: luck)
+def test_the_published_token_is_never_expired(lifetime, latency, jitter):
+    simulation = Simulation(lifetime, latency, jitter=lambda: jitter)
     simulation.run(20 * lifetime)
     assert len(simulation.published) >= 20
     assert simulation.gaps() == []
@@ -89,7 +89,7 @@ def test_the_published_token_is_never_expired(lifetime, latency, luck):
 
 @settings(deadline=None)
 @given(LIFETIMES, st.floats(0, 1), st.floats(0, 1), st.floats(0, 0.1))
-def test_an_outage_shorter_than_the_lead_goes_unnoticed(lifetime, begins, luck, latency):
+def test_an_outage_shorter_than_the_lead_goes_unnoticed(lifetime, begins, jitter, latency):
     outage = 0.8 * lead(lifetime) - latency
     begins = 1000 + 3 * lifetime + begins * lifetime
 
@@ -97,30 +97,30 @@ def test_an_outage_shorter_than_the_lead_goes_unnoticed(lifetime, begins, luck, 
         if begins <= now < begins + outage:
             raise TokenError("down", reason="connection")
 
-    simulation = Simulation(lifetime, latency, fails, luck=lambda: luck)
+    simulation = Simulation(lifetime, latency, fails, jitter=lambda: jitter)
     simulation.run(8 * lifetime)
     assert simulation.gaps() == []
 
 
 @settings(deadline=None)
 @given(LIFETIMES, st.floats(1, 5), st.floats(0, 1))
-def test_recovery_comes_within_one_step_of_the_backoff(lifetime, outage, luck):
+def test_recovery_comes_within_one_step_of_the_backoff(lifetime, outage, jitter):
     ends = 1000 + outage * lifetime
 
     def fails(now):
         if now < ends:
             raise TokenError("down", reason="connection")
 
-    simulation = Simulation(lifetime, 0, fails, luck=lambda: luck)
+    simulation = Simulation(lifetime, 0, fails, jitter=lambda: jitter)
     simulation.run((outage + 2) * lifetime + 120)
     recovered = simulation.published[0][0] - ends
     assert recovered <= min(LONGEST_PAUSE, 2 + outage * lifetime)
 
 
 @given(st.floats(0, 60), st.none() | LIFETIMES, st.floats(0, 1))
-def test_pauses_are_bounded(previous, lifetime, luck):
+def test_pauses_are_bounded(previous, lifetime, jitter):
     token = None if lifetime is None else Token("x", 0, lifetime)
-    wait = pause(previous, token, luck)
+    wait = pause(previous, token, jitter)
     assert 0.1 <= wait <= 60
     if previous <= 1:
         assert wait <= 2
@@ -181,7 +181,7 @@ def test_credentials_are_loaded_again_until_they_work():
             raise CredentialError("no such file", reason="missing_file")
         return Identity("user", Credentials(clock, 3600))
 
-    Keeper(
+    TokenRefresher(
         [account()],
         load=load,
         endpoint=None,
@@ -242,7 +242,7 @@ def test_tries_that_hang_are_not_rarer_than_one_a_minute():
 
 
 @given(st.floats(60, 3600), st.floats(0, 1))
-def test_a_metadata_server_that_repeats_itself_is_not_hammered(lifetime, luck):
+def test_a_metadata_server_that_repeats_itself_is_not_hammered(lifetime, jitter):
     """It hands out the same token until shortly before its end."""
     clock = FakeClock()
     held = min(300, lifetime / 10)
@@ -262,7 +262,7 @@ def test_a_metadata_server_that_repeats_itself_is_not_hammered(lifetime, luck):
     credentials = Metadata()
     schedule = FakeSchedule(clock)
     published = []
-    Keeper(
+    TokenRefresher(
         [account()],
         load=lambda _: Identity("metadata server", credentials),
         endpoint=None,
@@ -270,7 +270,7 @@ def test_a_metadata_server_that_repeats_itself_is_not_hammered(lifetime, luck):
         schedule=schedule,
         clock=clock,
         timeout=60,
-        luck=lambda: luck,
+        jitter=lambda: jitter,
     ).start()
     schedule.run_until(clock.now() + 20 * lifetime)
     assert credentials.asked <= 6 * len(published)
@@ -311,10 +311,10 @@ def keep():
 
     def start(credentials, timeout=60.0):
         clock = SystemClock()
-        schedule = Schedule(clock)
+        schedule = Scheduler(clock)
         schedules.append(schedule)
         published: list[str] = []
-        Keeper(
+        TokenRefresher(
             [account(name) for name in credentials],
             load=lambda account: Identity("user", credentials[account.name]),
             endpoint=None,
@@ -335,8 +335,8 @@ def test_an_account_is_refreshed_once_at_a_time():
     release = threading.Event()
     credentials = Slow(release)
     clock = SystemClock()
-    schedule = Schedule(clock)
-    keeper = Keeper(
+    schedule = Scheduler(clock)
+    keeper = TokenRefresher(
         [account()],
         load=lambda _: Identity("user", credentials),
         endpoint=None,

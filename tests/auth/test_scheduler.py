@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from orthanc_gcp.auth.scheduler import Schedule
+from orthanc_gcp.auth.scheduler import Scheduler
 from orthanc_gcp.clock import SystemClock
 from tests.support.orthanc import wait_until
 
@@ -16,7 +16,7 @@ CLOCK = SystemClock()
 
 @pytest.fixture
 def schedule():
-    made = Schedule(CLOCK, workers=4, patience=0.3, most_threads=20, slow_lane=2)
+    made = Scheduler(CLOCK, workers=4, patience=0.3, most_threads=20, slow_lane=2)
     made.start()
     yield made
     made.stop()
@@ -93,7 +93,7 @@ def test_nothing_starts_after_a_stop(schedule):
 def test_an_idle_schedule_sleeps():
     """Two seconds of idling cost its thread next to no processor time."""
     others = set(threading.enumerate())
-    schedule = Schedule(CLOCK)
+    schedule = Scheduler(CLOCK)
     schedule.start()
     fresh = set(threading.enumerate()) - others
     (thread,) = [thread for thread in fresh if thread.name == "gcp-schedule"]

@@ -26,7 +26,7 @@ from orthanc_gcp.cli import app
 from orthanc_gcp.clock import SystemClock, age
 from orthanc_gcp.commands.formatting import count, moment
 from orthanc_gcp.custody.reporting.overview import Reports
-from orthanc_gcp.custody.verification.audit import Comparison, Shelf
+from orthanc_gcp.custody.verification.audit import Audit, Shelf
 from orthanc_gcp.dicomweb import DicomStore
 from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.transport.authorization import Authorization
@@ -457,7 +457,7 @@ def test_what_is_sent_during_a_comparison_is_no_difference(site):
     engine = site.engine()
     tokens = TokenSource(configuration.read({}), SystemClock())  # of no account
     shelf = Shelf(store, meanwhile)
-    comparison = Comparison(Ledger(engine), {"google": shelf}, tokens, time.sleep)
+    comparison = Audit(Ledger(engine), {"google": shelf}, tokens, time.sleep)
     found = comparison.compare("google", study.uid)
     assert [row.instance for row in found.missing] == [gone]
     assert found.extra == []
@@ -482,7 +482,7 @@ def test_send_on_demand(site):
     assert said == "queued for second: 4 instances\n"
     study.confirmed()
     assert {row.account for row in study.rows()} == {SECOND}
-    assert {row.urgency for row in study.rows()} == {1}
+    assert {row.priority for row in study.rows()} == {1}
 
 
 def test_a_dry_run_tells_what_the_rules_would_do_and_does_nothing(site):

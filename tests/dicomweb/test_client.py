@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from orthanc_gcp.dicomweb import DicomStore, Outcome, Result
+from orthanc_gcp.dicomweb import DicomStore, InstanceResult, InstanceStatus
 from orthanc_gcp.transport.authorization import Authorization
 from tests.dicomweb.parts import new_part, part_from, part_of
 from tests.emulator.client import make_dicom
@@ -28,7 +28,9 @@ def test_files_of_all_sizes_arrive_as_they_are(store):
     for piece in (1000, 100_000, 1_000_000):
         parts = [part_of(file, piece) for file in files]
         stored = store.store(parts)
-        assert stored.outcomes == {part.instance: Result(Outcome.STORED) for part in parts}
+        assert stored.outcomes == {
+            part.instance: InstanceResult(InstanceStatus.STORED) for part in parts
+        }
         assert stored.bytes_sent > sum(len(file) for file in files)
         assert stored.request_seconds > 0
         assert stored.others == ()
@@ -49,15 +51,15 @@ def test_the_same_file_again_is_stored_and_another_one_is_a_conflict(client, sto
             )
         },
     )
-    assert outcomes(store.store([part_of(one)])) == [Outcome.STORED]
+    assert outcomes(store.store([part_of(one)])) == [InstanceStatus.STORED]
     mixed = store.store([part_of(other), part_of(two)])
     assert mixed.outcomes == {
-        part_of(one).instance: Result(Outcome.CONFLICT, "already exists", 272),
-        part_of(two).instance: Result(Outcome.STORED),
+        part_of(one).instance: InstanceResult(InstanceStatus.CONFLICT, "already exists", 272),
+        part_of(two).instance: InstanceResult(InstanceStatus.STORED),
     }
     assert contents(store, part_of(one)) == one
     newer = DicomStore(client.web.replace("/v1/", "/v1beta1/"), lambda: Authorization(client.token))
-    assert outcomes(newer.store([part_of(other)], replace=True)) == [Outcome.STORED]
+    assert outcomes(newer.store([part_of(other)], replace=True)) == [InstanceStatus.STORED]
     assert contents(store, part_of(one)) == other
 
 
@@ -65,18 +67,18 @@ def test_a_file_that_is_none_is_invalid(store):
     """The store cannot name it: it is the one that is left over."""
     good, bad = new_part(), part_from([b"no DICOM"], 8)
     stored = store.store([good, bad])
-    assert outcomes(stored) == [Outcome.STORED, Outcome.INVALID]
+    assert outcomes(stored) == [InstanceStatus.STORED, InstanceStatus.INVALID]
     assert stored.outcomes["1.2.3"].reason.startswith("invalid DICOM instance")
 
 
 def test_a_file_with_other_uids_than_announced_is_not_acknowledged(store):
     part = new_part()
     stored = store.store([replace(part, instance="1.2.3")])
-    assert outcomes(stored) == [Outcome.UNACKNOWLEDGED]
+    assert outcomes(stored) == [InstanceStatus.UNACKNOWLEDGED]
     assert stored.others == (part.instance,)
     elsewhere = new_part()
     stored = store.store([replace(elsewhere, series="1.2.3")])
-    assert outcomes(stored) == [Outcome.UNACKNOWLEDGED]
+    assert outcomes(stored) == [InstanceStatus.UNACKNOWLEDGED]
     assert "another study or series" in stored.outcomes[elsewhere.instance].reason
 
 
@@ -94,4 +96,6 @@ def test_several_threads_share_one_client(store):
     with ThreadPoolExecutor(6) as threads:
         answers = list(threads.map(store.store, batches))
     for batch, stored in zip(batches, answers, strict=True):
-        assert stored.outcomes == {part.instance: Result(Outcome.STORED) for part in batch}
+        assert stored.outcomes == {
+            part.instance: InstanceResult(InstanceStatus.STORED) for part in batch
+        }

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from orthanc_gcp.dicomweb import DicomStore, Part, PartError, StoreError
+from orthanc_gcp.dicomweb import DicomStore, Part, SourceError, StoreError
 from orthanc_gcp.errors import TokenError
 from orthanc_gcp.transport.authorization import Authorization
 from tests.dicomweb.parts import part_from
@@ -92,7 +92,7 @@ def test_the_body_is_multipart_and_of_the_length_announced():
 def test_a_part_of_another_size_is_never_sent_whole(pieces, size, words):
     recorder = Recorder()
     with RawServer(recorder) as server:
-        with pytest.raises(PartError, match=words) as caught:
+        with pytest.raises(SourceError, match=words) as caught:
             client(server).store([part_from([b"good"], 4, "1.1"), part_from(pieces, size)])
         assert recorder.done.wait(5)
     assert (caught.value.instance, caught.value.reason) == ("1.2.3", "size")
@@ -125,7 +125,7 @@ def test_a_part_that_cannot_be_read(error, reason, when):
 
     recorder = Recorder()
     with RawServer(recorder) as server:
-        with pytest.raises(PartError, match="the disk") as caught:
+        with pytest.raises(SourceError, match="the disk") as caught:
             client(server).store([Part("1", "1.2", "1.2.3", 100, source)])
         assert recorder.done.wait(5)
     assert (caught.value.instance, caught.value.reason) == ("1.2.3", reason)

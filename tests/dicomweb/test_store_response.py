@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orthanc_gcp.dicomweb import DicomStore, Outcome, StoreError
+from orthanc_gcp.dicomweb import DicomStore, InstanceStatus, StoreError
 from orthanc_gcp.dicomweb.store_response import judge
 from orthanc_gcp.transport.authorization import Authorization
 from tests.dicomweb.parts import part_from
@@ -101,8 +101,8 @@ def test_each_instance_gets_its_own():
 def test_who_is_in_both_lists_is_not_stored():
     said = document([item(U), item(V)], [failure(V, "quota of something")])
     results = ask(answer(said, "409 Conflict")).outcomes
-    assert results[U].outcome is Outcome.STORED
-    assert results[V].outcome is Outcome.OTHER
+    assert results[U].outcome is InstanceStatus.STORED
+    assert results[V].outcome is InstanceStatus.OTHER
     assert results[V].reason == "the store names it as stored and as failed: quota of something"
 
 
@@ -239,12 +239,12 @@ def test_whatever_the_answer_only_what_it_names_counts(value):
     results, _ = judge(parts, text.encode())
     assert set(results) == {U, V, W}
     for uid, result in results.items():
-        assert result.outcome is not Outcome.STORED or f'"{uid}"' in text
-    assert results[W].outcome is not Outcome.STORED
+        assert result.outcome is not InstanceStatus.STORED or f'"{uid}"' in text
+    assert results[W].outcome is not InstanceStatus.STORED
 
 
 @given(st.binary(max_size=300))
 def test_whatever_the_bytes(data):
     results, others = judge([part_from([b""], 0, U)], data)
-    assert results[U].outcome is Outcome.UNACKNOWLEDGED
+    assert results[U].outcome is InstanceStatus.UNACKNOWLEDGED
     assert others == ()

@@ -8,8 +8,8 @@ import pytest
 import sqlalchemy as sql
 
 from orthanc_gcp.ledger import database
-from orthanc_gcp.ledger.ledger import Arrival, Ledger, Verdict
-from orthanc_gcp.ledger.schema import State, Urgency, events, metadata, transfers
+from orthanc_gcp.ledger.ledger import Ledger, NewTransfer, Outcome
+from orthanc_gcp.ledger.schema import Priority, State, events, metadata, transfers
 from tests.support.postgres import Postgres
 
 A, ORTHANC = "account", "orthanc"
@@ -45,8 +45,8 @@ def ledger(request, tmp_path, time):
     engine.dispose()
 
 
-def arrival(name: str, **more: object) -> Arrival:
-    usual = Arrival(A, ORTHANC, name, "study", "series", f"1.{name}", 100, 5000.0, change=1)
+def arrival(name: str, **more: object) -> NewTransfer:
+    usual = NewTransfer(A, ORTHANC, name, "study", "series", f"1.{name}", 100, 5000.0, change=1)
     return replace(usual, **more)
 
 
@@ -63,7 +63,7 @@ def states(ledger: Ledger) -> dict[str, str]:
 
 def settle(ledger: Ledger, state: State, batch: str = "b", **more: object) -> None:
     rows = ledger.batch(batch)
-    ledger.settle(batch, [Verdict(row.id, state, **more) for row in rows])
+    ledger.settle(batch, [Outcome(row.id, state, **more) for row in rows])
 
 
 def test_the_way_of_an_instance(ledger):
@@ -88,7 +88,7 @@ def test_only_acknowledged_instances_are_confirmed(ledger):
         settle(ledger, state, due=0.0, reason="r")
         ledger.confirm({row.id: ledger.now()})
         assert states(ledger) == {"1": state}
-        ledger.record([arrival("1", urgency=Urgency.DEMANDED)])
+        ledger.record([arrival("1", priority=Priority.DEMANDED)])
         if state == State.DELAYED:
             ledger.wake(A)
         assert claim(ledger) == ["1"]
@@ -100,7 +100,7 @@ def test_a_newer_version_takes_the_row_from_its_batch(ledger):
     (old,) = ledger.batch("b")
     ledger.record([arrival("1", change=2, size=50)])
     assert states(ledger) == {"1": State.WAITING}
-    ledger.settle("b", [Verdict(old.id, State.ACKNOWLEDGED, digest="old")])
+    ledger.settle("b", [Outcome(old.id, State.ACKNOWLEDGED, digest="old")])
     assert states(ledger) == {"1": State.WAITING}
     claim(ledger, "c")
     (row,) = ledger.batch("c")
@@ -195,8 +195,8 @@ def test_suspects_go_in_small_company(ledger):
 
 
 def test_urgent_instances_overtake(ledger):
-    ledger.record([arrival("old", urgency=Urgency.BACKFILL), arrival("new")])
-    assert claim(ledger, "first") == ["new"]  # one batch, one urgency
+    ledger.record([arrival("old", priority=Priority.BACKFILL), arrival("new")])
+    assert claim(ledger, "first") == ["new"]  # one batch, one priority
     assert claim(ledger, "second") == ["old"]
 
 

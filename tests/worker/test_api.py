@@ -13,8 +13,8 @@ import urllib3
 
 from orthanc_gcp.custody.reporting.overview import Reports
 from orthanc_gcp.custody.reporting.receipts import receipts
-from orthanc_gcp.ledger.ledger import Arrival, Ledger, Verdict
-from orthanc_gcp.ledger.schema import State, Urgency, transfers
+from orthanc_gcp.ledger.ledger import Ledger, NewTransfer, Outcome
+from orthanc_gcp.ledger.schema import Priority, State, transfers
 from orthanc_gcp.worker.api import Api, Listener
 from tests.support.site import ACCOUNT, Site, make_study
 
@@ -67,7 +67,9 @@ def desk(ledger):
 def arrive(desk, count=3, account="a", study="1"):
     desk.ledger.record(
         [
-            Arrival(account, "o", f"r{study}{n}", study, "s", f"{study}.{n}", 10, desk.ledger.now())
+            NewTransfer(
+                account, "o", f"r{study}{n}", study, "s", f"{study}.{n}", 10, desk.ledger.now()
+            )
             for n in range(count)
         ]
     )
@@ -165,7 +167,7 @@ def test_retry_by_reason(desk):
     desk.ledger.settle(
         "b",
         [
-            Verdict(row.id, State.QUARANTINED, reason)
+            Outcome(row.id, State.QUARANTINED, reason)
             for row, reason in zip(rows, reasons, strict=True)
         ],
     )
@@ -217,13 +219,13 @@ def test_a_worker_for_another_machine_answers_and_sends_on_demand(tmp_path):
 
 
 def test_a_demand_goes_before_a_backfill(desk):
-    arrival = Arrival("a", "o", "r", "1", "s", "1.1", 10, 5.0, urgency=Urgency.BACKFILL)
+    arrival = NewTransfer("a", "o", "r", "1", "s", "1.1", 10, 5.0, priority=Priority.BACKFILL)
     assert desk.ledger.record([arrival]) == 1
-    demanded = Arrival("a", "o", "r", "1", "s", "1.1", 10, 9.0, urgency=Urgency.DEMANDED)
+    demanded = NewTransfer("a", "o", "r", "1", "s", "1.1", 10, 9.0, priority=Priority.DEMANDED)
     assert desk.ledger.record([demanded]) == 1
     assert desk.ledger.record([demanded]) == 0
     more = [replace(demanded, account=account) for account in "bc"]
     assert desk.ledger.record([demanded, *more]) == 2
     with desk.ledger.reading() as connection:
         (row,) = connection.execute(sql.select(transfers).where(transfers.c.account == "a"))
-    assert (row.urgency, row.state, row.received) == (Urgency.DEMANDED, State.WAITING, 9.0)
+    assert (row.priority, row.state, row.received) == (Priority.DEMANDED, State.WAITING, 9.0)

@@ -13,7 +13,7 @@ from orthanc_gcp.clock import Clock
 from orthanc_gcp.configuration import Account
 from orthanc_gcp.errors import GcpError
 
-__all__ = ["Attempt", "Figures", "Kept"]
+__all__ = ["AccountState", "Attempt", "Figures"]
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Figures:
 
 
 @dataclass
-class Kept:
+class AccountState:
     """The identity and the token of an account, and how the last tries went."""
 
     account: Account

@@ -14,9 +14,9 @@ from typing import Any
 from google.auth.exceptions import GoogleAuthError
 from google.auth.transport import Request
 
-from orthanc_gcp.auth.account_state import Attempt, Figures, Kept
+from orthanc_gcp.auth.account_state import AccountState, Attempt, Figures
 from orthanc_gcp.auth.credentials.loading import Identity
-from orthanc_gcp.auth.scheduler import Schedule
+from orthanc_gcp.auth.scheduler import Scheduler
 from orthanc_gcp.auth.token import FIRST_PAUSE, Token, pause
 from orthanc_gcp.clock import Clock
 from orthanc_gcp.configuration import Account
@@ -24,7 +24,7 @@ from orthanc_gcp.errors import GcpError, TokenError
 from orthanc_gcp.outages import Outage
 from orthanc_gcp.redaction import readable
 
-__all__ = ["Keeper", "acquire", "as_error"]
+__all__ = ["TokenRefresher", "acquire", "as_error"]
 
 DAY = 86400.0
 GRACE = 5.0
@@ -32,7 +32,7 @@ GRACE = 5.0
 _log = logging.getLogger(__name__)
 
 
-class Keeper:
+class TokenRefresher:
     """Keeps the access tokens of all accounts.
 
     Parameters
@@ -56,18 +56,18 @@ class Keeper:
         load: Callable[[Account], Identity],
         endpoint: Request,
         on_token: Callable[[Account, Identity, Token], None],
-        schedule: Schedule,
+        schedule: Scheduler,
         clock: Clock,
         timeout: float,
-        luck: Callable[[], float] = random.random,
+        jitter: Callable[[], float] = random.random,
     ) -> None:
-        self._kept = {account.name: Kept(account) for account in accounts}
+        self._kept = {account.name: AccountState(account) for account in accounts}
         self._load, self._endpoint, self._on_token = load, endpoint, on_token
-        self._schedule, self._clock, self._timeout, self._luck = schedule, clock, timeout, luck
+        self._schedule, self._clock, self._timeout, self._luck = schedule, clock, timeout, jitter
         self._lock = threading.Lock()
         self._outages = {name: _outage(name, clock) for name in self._kept}
         self._rotations = {name: _rotation(name, clock) for name in self._kept}
-        self._watched: deque[tuple[Kept, Attempt]] = deque()
+        self._watched: deque[tuple[AccountState, Attempt]] = deque()
 
     def start(self) -> None:
         """Acquire a token for each account, now and for ever after."""
@@ -108,7 +108,7 @@ class Keeper:
 
     # -- One try ------------------------------------------------------------------------------
 
-    def _refresh(self, kept: Kept, turn: int | None) -> None:
+    def _refresh(self, kept: AccountState, turn: int | None) -> None:
         """Acquire a token; ``turn`` tells a plan that was overtaken by another, None is at once."""
         with self._lock:
             if turn not in (None, kept.turn):
@@ -117,12 +117,12 @@ class Keeper:
         if attempt is not None:
             self._try(kept, attempt, kept.identity)
 
-    def _rotate(self, kept: Kept) -> None:
+    def _rotate(self, kept: AccountState) -> None:
         attempt = self._begin(kept, rotating=True)
         if attempt is not None:
             self._try(kept, attempt, None)
 
-    def _begin(self, kept: Kept, rotating: bool = False) -> Attempt | None:
+    def _begin(self, kept: AccountState, rotating: bool = False) -> Attempt | None:
         """One try at a time: None while another runs."""
         with self._lock:
             if kept.running is not None:
@@ -134,7 +134,7 @@ class Keeper:
             self._schedule.at(self._limit(attempt), self._watch)
         return attempt
 
-    def _try(self, kept: Kept, attempt: Attempt, identity: Identity | None) -> None:
+    def _try(self, kept: AccountState, attempt: Attempt, identity: Identity | None) -> None:
         try:
             identity = identity or self._load(kept.account)
             token = acquire(identity, self._endpoint, self._clock)
@@ -167,7 +167,9 @@ class Keeper:
 
     # -- How it ended -------------------------------------------------------------------------
 
-    def _succeeded(self, kept: Kept, attempt: Attempt, identity: Identity, token: Token) -> None:
+    def _succeeded(
+        self, kept: AccountState, attempt: Attempt, identity: Identity, token: Token
+    ) -> None:
         with self._lock:
             if kept.running is not attempt:
                 return
@@ -190,7 +192,7 @@ class Keeper:
         self._outages[name].ended()
         self._warn_of_age(kept, identity)
 
-    def _failed(self, kept: Kept, attempt: Attempt, error: GcpError) -> None:
+    def _failed(self, kept: AccountState, attempt: Attempt, error: GcpError) -> None:
         with self._lock:
             if kept.running is not attempt:
                 return
@@ -208,14 +210,14 @@ class Keeper:
             self._plan_retry(kept, attempt, error)
         self._wake(kept)
 
-    def _rotation_failed(self, kept: Kept, error: GcpError) -> None:
+    def _rotation_failed(self, kept: AccountState, error: GcpError) -> None:
         now = self._clock.now()
         when = max(kept.next_at or now, now)
         words = f"{error}; the old identity stays in use"
         self._rotations[kept.account.name].failed(words, when - now, kind=error.kind)
         self._plan(kept, when)
 
-    def _plan_retry(self, kept: Kept, attempt: Attempt, error: GcpError) -> None:
+    def _plan_retry(self, kept: AccountState, attempt: Attempt, error: GcpError) -> None:
         now = self._clock.now()
         kept.pause = pause(kept.pause, kept.living_token(now), self._luck())
         # The time that the failed try took counts: one that hung for a minute has waited.
@@ -225,14 +227,14 @@ class Keeper:
         self._outages[kept.account.name].failed(words, wait, kind=kind)
         self._plan(kept, now + wait)
 
-    def _plan(self, kept: Kept, when: float) -> None:
+    def _plan(self, kept: AccountState, when: float) -> None:
         with self._lock:
             kept.turn += 1
             kept.next_at = when
             turn = kept.turn
         self._schedule.at(when, partial(self._refresh, kept, turn), slow=kept.slow)
 
-    def _wake(self, kept: Kept) -> None:
+    def _wake(self, kept: AccountState) -> None:
         with self._lock:
             waiting, kept.waiting = kept.waiting, []
         for done in waiting:
@@ -240,7 +242,7 @@ class Keeper:
 
     # -- What the log says --------------------------------------------------------------------
 
-    def _warn_of_age(self, kept: Kept, identity: Identity) -> None:
+    def _warn_of_age(self, kept: AccountState, identity: Identity) -> None:
         age = identity.key_age(self._clock.utc())
         limit = kept.account.key_max_age_days
         if age is None or age <= limit:

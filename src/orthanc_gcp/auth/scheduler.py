@@ -16,7 +16,7 @@ from collections.abc import Callable
 
 from orthanc_gcp.clock import Clock
 
-__all__ = ["Schedule"]
+__all__ = ["Scheduler"]
 
 Job = Callable[[], None]
 
@@ -29,7 +29,7 @@ _NAP_WHILE_JOBS_WAIT = 0.25
 _IDLE_THREAD_LIVES = 5.0
 
 
-class Schedule:
+class Scheduler:
     """Runs jobs at their time, on daemon threads that come and go with the work.
 
     Parameters

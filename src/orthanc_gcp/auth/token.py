@@ -20,9 +20,9 @@ class Token:
     expires_at: float
     lifetime: float
 
-    def renew_at(self, luck: float) -> float:
+    def renew_at(self, jitter: float) -> float:
         """When to renew it; ``luck``, from 0 to 1, spreads the accounts."""
-        ahead = min(lead(self.lifetime) * (1 + luck / 10), self.lifetime * 0.6)
+        ahead = min(lead(self.lifetime) * (1 + jitter / 10), self.lifetime * 0.6)
         # The metadata server hands out the same token until shortly before its end: ever shorter
         # lives must not become ever quicker questions.
         return max(self.expires_at - ahead, self.expires_at - self.lifetime + SHORTEST_PAUSE)
@@ -36,7 +36,7 @@ def lead(lifetime: float) -> float:
     return min(lifetime / 2, LONGEST_LEAD)
 
 
-def pause(previous: float, token: Token | None, luck: float) -> float:
+def pause(previous: float, token: Token | None, jitter: float) -> float:
     """How long to wait after a failure, in seconds.
 
     Parameters
@@ -51,4 +51,4 @@ def pause(previous: float, token: Token | None, luck: float) -> float:
     longest = LONGEST_PAUSE
     if token is not None:
         longest = max(SHORTEST_PAUSE, min(longest, lead(token.lifetime) / 10))
-    return min(longest, max(2 * previous, FIRST_PAUSE)) * (0.8 + luck / 5)
+    return min(longest, max(2 * previous, FIRST_PAUSE)) * (0.8 + jitter / 5)

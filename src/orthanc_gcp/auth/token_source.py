@@ -7,8 +7,8 @@ from functools import partial
 
 from orthanc_gcp.auth.credentials import loading
 from orthanc_gcp.auth.credentials.loading import Identity
-from orthanc_gcp.auth.refresher import Keeper
-from orthanc_gcp.auth.scheduler import Schedule
+from orthanc_gcp.auth.refresher import TokenRefresher
+from orthanc_gcp.auth.scheduler import Scheduler
 from orthanc_gcp.auth.token import Token
 from orthanc_gcp.auth.token_endpoint import TokenEndpoint
 from orthanc_gcp.clock import Clock
@@ -28,11 +28,11 @@ class TokenSource:
 
     def __init__(self, settings: Settings, clock: Clock) -> None:
         self._clock, self._settings = clock, settings
-        self._schedule = Schedule(clock)
+        self._schedule = Scheduler(clock)
         self._lock = threading.Condition()
         self._newest: dict[str, Authorization] = {}
         self._renewed: dict[str, float] = {}
-        self._keeper = Keeper(
+        self._keeper = TokenRefresher(
             settings.accounts,
             load=partial(loading.load, settings=settings),
             endpoint=TokenEndpoint(transport(settings, clock), clock),

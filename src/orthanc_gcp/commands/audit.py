@@ -21,7 +21,7 @@ from orthanc_gcp.errors import StoreError
 
 if TYPE_CHECKING:
     from orthanc_gcp.auth.token_source import TokenSource
-    from orthanc_gcp.custody.verification.audit import Comparison, Findings, Shelf
+    from orthanc_gcp.custody.verification.audit import Audit, Findings, Shelf
     from orthanc_gcp.ledger.ledger import Ledger
 
 __all__ = ["verify"]
@@ -147,22 +147,22 @@ def _lines(found: Findings) -> Iterator[str]:
 @contextmanager
 def _comparison(
     settings: Settings, accounts: list[Account], ledger: Ledger, *, contents: bool
-) -> Iterator[Comparison]:
+) -> Iterator[Audit]:
     """A comparison with tokens of its own."""
     from orthanc_gcp.auth.token_source import TokenSource
-    from orthanc_gcp.custody.verification.audit import Comparison
+    from orthanc_gcp.custody.verification.audit import Audit
 
     tokens = TokenSource(replace(settings, accounts=tuple(accounts)), SystemClock())
     shelves = {one.name: _shelf(settings, one, tokens, ledger) for one in accounts}
     tokens.start()
     try:
-        yield Comparison(ledger, shelves, tokens, time.sleep, contents=contents)
+        yield Audit(ledger, shelves, tokens, time.sleep, contents=contents)
     finally:
         tokens.stop()
 
 
 def _shelf(settings: Settings, account: Account, tokens: TokenSource, ledger: Ledger) -> Shelf:
-    from orthanc_gcp.custody.destinations.rate_limit import Allowance
+    from orthanc_gcp.custody.destinations.rate_limit import RateLimit
     from orthanc_gcp.custody.verification.audit import READERS, Shelf
     from orthanc_gcp.dicomweb import of_account
 
@@ -170,7 +170,7 @@ def _shelf(settings: Settings, account: Account, tokens: TokenSource, ledger: Le
     request: Callable[[], None] = _free
     if account.max_requests_per_minute:
         name, rate = f"{account.name}:requests", account.max_requests_per_minute / 60
-        allowance = Allowance(ledger, name, rate, _sleep)
+        allowance = RateLimit(ledger, name, rate, _sleep)
         request = lambda: allowance.take(1)  # noqa: E731
     return Shelf(store, request, min(READERS, account.max_connections))
 

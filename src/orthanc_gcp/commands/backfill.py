@@ -11,7 +11,7 @@ from orthanc_gcp.clock import SystemClock
 from orthanc_gcp.commands.arguments import Config, fail, orthanc_of, orthanc_option, settings_of
 from orthanc_gcp.commands.ledger_access import opened
 from orthanc_gcp.configuration import Backfill
-from orthanc_gcp.errors import PublicationError
+from orthanc_gcp.errors import OrthancError
 
 __all__ = ["backfill"]
 
@@ -37,13 +37,13 @@ def backfill(
     settings = settings_of([config])
     rest = orthanc_of(settings, orthanc, "backfill")
     with opened(settings) as ledger:
-        from orthanc_gcp.custody.intake.backfill_studies import Backlog
+        from orthanc_gcp.custody.intake.backfill_studies import BackfillStudies
         from orthanc_gcp.custody.reporting.backfill_progress import progress
-        from orthanc_gcp.orthanc.resources import Archive
+        from orthanc_gcp.orthanc.resources import OrthancSource
 
         try:
-            backlog = Backlog(ledger, Archive(rest, settings.storage_folder).name())
-        except PublicationError as error:
+            backlog = BackfillStudies(ledger, OrthancSource(rest, settings.storage_folder).name())
+        except OrthancError as error:
             fail(str(error))
         for wanted, action in (
             (pause, backlog.pause),

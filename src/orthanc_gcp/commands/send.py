@@ -11,11 +11,11 @@ from orthanc_gcp.commands.arguments import Config, fail, orthanc_of, orthanc_opt
 from orthanc_gcp.commands.formatting import count
 from orthanc_gcp.commands.ledger_access import opened, the_account
 from orthanc_gcp.configuration import SendRule, Settings
-from orthanc_gcp.errors import PublicationError
+from orthanc_gcp.errors import OrthancError
 
 if TYPE_CHECKING:
-    from orthanc_gcp.custody.intake.dry_run import Forecast
-    from orthanc_gcp.orthanc.resources import Archive
+    from orthanc_gcp.custody.intake.dry_run import DryRun
+    from orthanc_gcp.orthanc.resources import OrthancSource
 
 __all__ = ["send"]
 
@@ -57,7 +57,7 @@ def send(
             fail("name resources, and an account by --to; or ask for a --dry-run")
     except KeyError as error:
         fail(f"Orthanc has no resource {error.args[0]}")
-    except PublicationError as error:
+    except OrthancError as error:
         fail(str(error))
 
 
@@ -71,14 +71,14 @@ def _send(settings: Settings, orthanc: str | None, account: str, resources: list
     typer.echo(f"queued for {account}: {count(queued, 'instance')}{later}")
 
 
-def _archive(settings: Settings, orthanc: str | None) -> Archive:
-    from orthanc_gcp.orthanc.resources import Archive
+def _archive(settings: Settings, orthanc: str | None) -> OrthancSource:
+    from orthanc_gcp.orthanc.resources import OrthancSource
 
-    return Archive(orthanc_of(settings, orthanc, "send"), settings.storage_folder)
+    return OrthancSource(orthanc_of(settings, orthanc, "send"), settings.storage_folder)
 
 
 def _dry_run(
-    settings: Settings, archive: Archive, to: str | None, resources: list[str] | None
+    settings: Settings, archive: OrthancSource, to: str | None, resources: list[str] | None
 ) -> None:
     from orthanc_gcp.custody.intake.dry_run import conditions, forecast
 
@@ -99,13 +99,13 @@ def _dry_run(
         typer.echo(f"nothing is sent until this is mended: {problem}")
 
 
-def _print(where: str, told: Forecast) -> None:
+def _print(where: str, told: DryRun) -> None:
     typer.echo(f"{where}: {count(told.instances, 'instance')}, {told.bytes:,} bytes")
     for study in told.examples:
         typer.echo(f"  such as study {study}")
 
 
-def _reasons(told: Sequence[Forecast], rules: Sequence[SendRule]) -> Iterator[str]:
+def _reasons(told: Sequence[DryRun], rules: Sequence[SendRule]) -> Iterator[str]:
     """Why nobody gets the rest."""
     if not rules:
         yield 'there is no rule: "Send" of the configuration is empty'

@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
-from orthanc_gcp.auth.account_state import Figures, Kept
+from orthanc_gcp.auth.account_state import AccountState, Figures
 from orthanc_gcp.auth.credentials import loading
 from orthanc_gcp.auth.credentials.loading import Identity
-from orthanc_gcp.auth.refresher import Keeper
-from orthanc_gcp.auth.scheduler import Schedule
+from orthanc_gcp.auth.refresher import TokenRefresher
+from orthanc_gcp.auth.scheduler import Scheduler
 from orthanc_gcp.auth.token import Token
 from orthanc_gcp.auth.token_endpoint import TokenEndpoint
 from orthanc_gcp.clock import Clock, SystemClock
@@ -63,10 +63,10 @@ class Connector:
         down = "waiting for Orthanc, whose DICOMweb servers cannot be looked after"
         up = "Orthanc's DICOMweb servers are looked after again"
         self.orthanc = Outage(_log, down, up, self.clock)
-        self._schedule = Schedule(self.clock)
+        self._schedule = Scheduler(self.clock)
         self._servers = Servers(plugin, settings, self.clock)
         self.transport = transport(settings, self.clock)
-        self._keeper = Keeper(
+        self._keeper = TokenRefresher(
             settings.accounts,
             load=partial(loading.load, settings=settings),
             endpoint=TokenEndpoint(self.transport, self.clock),
@@ -159,7 +159,7 @@ class Connector:
 def _rejected(name: str, problems: tuple[Problem, ...], clock: Clock) -> dict[str, Any]:
     """The status of an account that cannot be used as it is configured."""
     error = GcpError("; ".join(map(str, problems)), reason="configuration")
-    kept = Kept(Account(name, project="", location="", dataset="", dicom_store=""))
+    kept = AccountState(Account(name, project="", location="", dataset="", dicom_store=""))
     kept.failures, kept.error = 1, error
     unknown = {"Store": None, "Url": None, "PublishedSince": None}
     return {"Name": name, **unknown, **kept.status(clock)}

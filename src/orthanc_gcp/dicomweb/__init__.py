@@ -13,15 +13,15 @@ from __future__ import annotations
 from orthanc_gcp.dicomweb.client import DicomStore, Stored
 from orthanc_gcp.dicomweb.of_account import of_account
 from orthanc_gcp.dicomweb.store_request import Part
-from orthanc_gcp.dicomweb.store_response import Outcome, Result
-from orthanc_gcp.errors import PartError, StoreError
+from orthanc_gcp.dicomweb.store_response import InstanceResult, InstanceStatus
+from orthanc_gcp.errors import SourceError, StoreError
 
 __all__ = [
     "DicomStore",
-    "Outcome",
+    "InstanceResult",
+    "InstanceStatus",
     "Part",
-    "PartError",
-    "Result",
+    "SourceError",
     "StoreError",
     "Stored",
     "of_account",

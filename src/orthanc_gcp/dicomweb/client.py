@@ -18,7 +18,7 @@ from urllib3 import exceptions
 from orthanc_gcp.dicomweb.early_response import listen_while_sending
 from orthanc_gcp.dicomweb.error_response import refusal
 from orthanc_gcp.dicomweb.store_request import Part, Upload
-from orthanc_gcp.dicomweb.store_response import Result, judge, limit_of_answer
+from orthanc_gcp.dicomweb.store_response import InstanceResult, judge, limit_of_answer
 from orthanc_gcp.errors import StoreError, general
 from orthanc_gcp.redaction import printable, readable
 from orthanc_gcp.transport.authorization import Authorization
@@ -53,7 +53,7 @@ class Stored:
         SOP Instance UIDs that the answer names although no part was said to have them.
     """
 
-    outcomes: Mapping[str, Result]
+    outcomes: Mapping[str, InstanceResult]
     bytes_sent: int
     request_seconds: float
     others: tuple[str, ...] = ()
@@ -127,7 +127,7 @@ class DicomStore:
 
         Raises
         ------
-        PartError
+        SourceError
             A part could not be produced as announced. The store got no complete request.
         StoreError
             The store refused, or its answer was lost: unless the reason says that the request was

@@ -7,7 +7,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
-from orthanc_gcp.errors import GcpError, PartError, StoreError
+from orthanc_gcp.errors import GcpError, SourceError, StoreError
 from orthanc_gcp.redaction import readable
 
 __all__ = ["Part", "Upload"]
@@ -89,7 +89,7 @@ class Upload:
 def _counted(part: Part) -> Iterator[bytes]:
     """The bytes of a part, which are as many as announced.
 
-    Whatever the source raises becomes a PartError: the HTTP library takes a broken pipe for one
+    Whatever the source raises becomes a SourceError: the HTTP library takes a broken pipe for one
     of its own, and would wait for the answer to half a body.
     """
     count = 0
@@ -106,7 +106,7 @@ def _counted(part: Part) -> Iterator[bytes]:
         raise _unreadable(part, error, "unreadable") from error
     if count != part.size:
         more = "more than " if count > part.size else f"{count} of "
-        raise PartError(
+        raise SourceError(
             f"instance {readable(part.instance)} has {more}the {part.size} bytes announced: it "
             "changed meanwhile, or was read only in part; the request was broken off",
             instance=part.instance,
@@ -114,8 +114,8 @@ def _counted(part: Part) -> Iterator[bytes]:
         )
 
 
-def _unreadable(part: Part, error: Exception, reason: str) -> PartError:
-    return PartError(
+def _unreadable(part: Part, error: Exception, reason: str) -> SourceError:
+    return SourceError(
         f"instance {readable(part.instance)} could not be read: "
         f"{readable(str(error) or type(error).__name__)}; the request was broken off",
         instance=part.instance,

@@ -18,7 +18,7 @@ from orthanc_gcp.dicomweb.error_response import google_error
 from orthanc_gcp.dicomweb.store_request import Part
 from orthanc_gcp.redaction import readable
 
-__all__ = ["Outcome", "Result", "judge", "limit_of_answer"]
+__all__ = ["InstanceResult", "InstanceStatus", "judge", "limit_of_answer"]
 
 _REFERENCED, _FAILED = "00081199", "00081198"
 _INSTANCE, _REASON, _URL = "00081155", "00081197", "00081190"
@@ -26,7 +26,7 @@ _DETAILS = ("00091097", "00090097")  # FailureDetailJSON and FailureDetail
 _PATH = re.compile(r"/studies/([^/?]+)/series/([^/?]+)/instances/([^/?]+)$")
 
 
-class Outcome(StrEnum):
+class InstanceStatus(StrEnum):
     """What became of an instance."""
 
     STORED = "stored"
@@ -44,10 +44,10 @@ class Outcome(StrEnum):
 
 
 @dataclass(frozen=True)
-class Result:
+class InstanceResult:
     """An outcome, the store's words for it (one bounded line), and its DICOM failure reason."""
 
-    outcome: Outcome
+    outcome: InstanceStatus
     reason: str = ""
     code: int | None = None
 
@@ -57,8 +57,8 @@ class _Answer:
     """An answer taken apart: stored instances with their paths, failed ones, unnamed failures."""
 
     stored: dict[str, tuple[str, ...] | None] = field(default_factory=dict)
-    failed: dict[str, Result] = field(default_factory=dict)
-    unnamed: list[Result] = field(default_factory=list)
+    failed: dict[str, InstanceResult] = field(default_factory=dict)
+    unnamed: list[InstanceResult] = field(default_factory=list)
 
 
 def limit_of_answer(instances: int) -> int:
@@ -66,17 +66,17 @@ def limit_of_answer(instances: int) -> int:
     return 64 * 1024 + 1024 * instances
 
 
-def judge(parts: Sequence[Part], body: bytes) -> tuple[dict[str, Result], tuple[str, ...]]:
+def judge(parts: Sequence[Part], body: bytes) -> tuple[dict[str, InstanceResult], tuple[str, ...]]:
     """The result of each part by its SOP Instance UID, and the UIDs that nobody asked about."""
     answer = _read(body)
     if answer is None:
         message, _ = google_error(body)
         words = readable(f"the store's answer names no instances: {message or 'not readable'}")
-        missing = Result(Outcome.UNACKNOWLEDGED, words)
+        missing = InstanceResult(InstanceStatus.UNACKNOWLEDGED, words)
         return {part.instance: missing for part in parts}, ()
     results = {part.instance: _result(part, answer) for part in parts}
     unacknowledged = [
-        uid for uid, result in results.items() if result.outcome is Outcome.UNACKNOWLEDGED
+        uid for uid, result in results.items() if result.outcome is InstanceStatus.UNACKNOWLEDGED
     ]
     if unacknowledged and answer.unnamed:
         blamed = _blame(answer.unnamed, len(unacknowledged))
@@ -85,27 +85,29 @@ def judge(parts: Sequence[Part], body: bytes) -> tuple[dict[str, Result], tuple[
     return results, others
 
 
-def _result(part: Part, answer: _Answer) -> Result:
+def _result(part: Part, answer: _Answer) -> InstanceResult:
     failed = answer.failed.get(part.instance)
     if part.instance not in answer.stored:
-        return failed or Result(Outcome.UNACKNOWLEDGED, "the store's answer does not name it")
+        return failed or InstanceResult(
+            InstanceStatus.UNACKNOWLEDGED, "the store's answer does not name it"
+        )
     if failed is not None:
         words = f"the store names it as stored and as failed: {failed.reason}"
-        return Result(Outcome.OTHER, readable(words), failed.code)
+        return InstanceResult(InstanceStatus.OTHER, readable(words), failed.code)
     path = answer.stored[part.instance]
     if path not in (None, (part.study, part.series, part.instance)):
         words = "the store says that it lies in another study or series"
-        return Result(Outcome.UNACKNOWLEDGED, words)
-    return Result(Outcome.STORED)
+        return InstanceResult(InstanceStatus.UNACKNOWLEDGED, words)
+    return InstanceResult(InstanceStatus.STORED)
 
 
-def _blame(failures: list[Result], instances: int) -> Result:
+def _blame(failures: list[InstanceResult], instances: int) -> InstanceResult:
     """What a file that cannot be read gets: the store fails it without knowing its UID."""
     alike = {failure.outcome for failure in failures}
     if len(failures) == instances and len(alike) == 1:
         return failures[0]
     words = f"the store failed {len(failures)} files without naming them: {failures[0].reason}"
-    return Result(Outcome.UNACKNOWLEDGED, readable(words))
+    return InstanceResult(InstanceStatus.UNACKNOWLEDGED, readable(words))
 
 
 def _read(body: bytes) -> _Answer | None:
@@ -132,28 +134,28 @@ def _read(body: bytes) -> _Answer | None:
     return answer if answer.stored or answer.failed or answer.unnamed else None
 
 
-def _failure(item: Mapping[str, Any]) -> Result:
+def _failure(item: Mapping[str, Any]) -> InstanceResult:
     words = next(filter(None, (_text(item, tag) for tag in _DETAILS)), "")
     text = _text(item, _REASON)
     code = int(text) if re.fullmatch(r"[0-9]{1,5}", text) else None
-    return Result(_outcome(words.lower(), code), readable(words), code)
+    return InstanceResult(_outcome(words.lower(), code), readable(words), code)
 
 
-def _outcome(words: str, code: int | None) -> Outcome:
+def _outcome(words: str, code: int | None) -> InstanceStatus:
     """Google's words decide, else the failure reason (PS3.4 annex B, PS3.18 annex I)."""
     if "already exists" in words or "checksum mismatch" in words:
-        return Outcome.CONFLICT
+        return InstanceStatus.CONFLICT
     if words.startswith("invalid") or "not a valid dicom" in words:
-        return Outcome.INVALID
+        return InstanceStatus.INVALID
     if code is None or words:
-        return Outcome.OTHER
+        return InstanceStatus.OTHER
     if code == 0x0111:
-        return Outcome.CONFLICT
+        return InstanceStatus.CONFLICT
     if code >> 8 == 0xA7:
-        return Outcome.BUSY
+        return InstanceStatus.BUSY
     if code == 0x0122 or code >> 8 == 0xA9 or code >> 12 == 0xC:
-        return Outcome.INVALID
-    return Outcome.OTHER
+        return InstanceStatus.INVALID
+    return InstanceStatus.OTHER
 
 
 def _items(document: Mapping[str, Any], tag: str) -> Iterator[Mapping[str, Any]]:

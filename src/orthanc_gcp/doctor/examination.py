@@ -33,7 +33,7 @@ from orthanc_gcp.doctor.network import Way
 from orthanc_gcp.doctor.orthanc import ask
 from orthanc_gcp.doctor.places import is_google
 from orthanc_gcp.doctor.remedies import mend
-from orthanc_gcp.errors import GcpError, PublicationError, StoreError, TokenError
+from orthanc_gcp.errors import GcpError, OrthancError, StoreError, TokenError
 from orthanc_gcp.orthanc.rest import OrthancRest
 from orthanc_gcp.transport.request import Answer, Transport
 
@@ -364,7 +364,7 @@ def _search_through_orthanc(about: Circumstances) -> str:
         published = ask(about.orthanc, "GET", server) is not None
         if published:
             ask(about.orthanc, "POST", f"{server}/qido", query)
-    except PublicationError as error:
+    except OrthancError as error:
         # The plugin cannot read the answer of an empty store, 204: it answers 400 itself.
         if error.status == 400 and about.empty:
             return "the store is empty, which the DICOMweb plugin answers by 400"

@@ -24,7 +24,7 @@ from orthanc_gcp.doctor.checks import (
 )
 from orthanc_gcp.doctor.findings import Finding
 from orthanc_gcp.doctor.script import Script, ScriptError, loaded_by
-from orthanc_gcp.errors import GcpError, PublicationError
+from orthanc_gcp.errors import GcpError, OrthancError
 from orthanc_gcp.orthanc.installation import (
     DEFAULT_EXECUTABLE,
     Service,
@@ -234,14 +234,14 @@ def ask(rest: OrthancRest | None, method: str, path: str, body: Any = None) -> A
         None runs.
     UnknownError
         It wants a user and password.
-    PublicationError
+    OrthancError
         It does not answer, or refuses.
     """
     if rest is None:
         raise NotApplicableError("there is no running Orthanc that can be asked from here")
     try:
         return rest.call(method, path, body)
-    except PublicationError as error:
+    except OrthancError as error:
         if error.reason != "unauthorized":
             raise
         raise UnknownError(
@@ -280,7 +280,7 @@ def _answers(site: Site) -> str:
     system = ask(site.rest, "GET", "/system")
     url = site.rest.url if site.rest else ""
     if not isinstance(system, dict):
-        raise PublicationError(f"{url} is not an Orthanc", reason="orthanc")
+        raise OrthancError(f"{url} is not an Orthanc", reason="orthanc")
     plugin = ask(site.rest, "GET", "/plugins/dicom-web")
     if plugin is None:
         raise CheckFailedError(

@@ -18,8 +18,8 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from orthanc_gcp.ledger.schema import (
     UNSENT,
+    Priority,
     State,
-    Urgency,
     cursors,
     events,
     metadata,
@@ -27,7 +27,7 @@ from orthanc_gcp.ledger.schema import (
     transfers,
 )
 
-__all__ = ["Arrival", "Cursor", "Ledger", "Transfer", "Verdict"]
+__all__ = ["Cursor", "Ledger", "NewTransfer", "Outcome", "Transfer"]
 
 OPEN = (State.WAITING, State.SENDING)
 UNSETTLED = (State.HELD, State.WAITING, State.DELAYED, State.SENDING, State.ACKNOWLEDGED)
@@ -37,7 +37,7 @@ Item = TypeVar("Item")
 
 
 @dataclass(frozen=True, slots=True)
-class Arrival:
+class NewTransfer:
     """An instance that a rule, or somebody, wants at a destination."""
 
     account: str
@@ -50,7 +50,7 @@ class Arrival:
     received: float
     file: str = ""
     change: int = 0
-    urgency: Urgency = Urgency.LIVE
+    priority: Priority = Priority.LIVE
     held_for: str | None = None
 
 
@@ -75,11 +75,11 @@ class Transfer:
     received: float
     reason: str | None
     worker: str | None
-    urgency: int
+    priority: int
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class Outcome:
     """What becomes of one instance after an attempt."""
 
     id: int
@@ -156,7 +156,9 @@ class Ledger:
 
     # -- What arrives -------------------------------------------------------------------------
 
-    def record(self, arrivals: Sequence[Arrival], source: str = "", seq: int | None = None) -> int:
+    def record(
+        self, arrivals: Sequence[NewTransfer], source: str = "", seq: int | None = None
+    ) -> int:
         """Write down what arrived and, with it, how far the changes of its source were read.
 
         Returns how many instances are on their way by it that were not before.
@@ -169,11 +171,11 @@ class Ledger:
                 )
         return new
 
-    def _insert(self, connection: sql.Connection, arrivals: Sequence[Arrival]) -> int:
+    def _insert(self, connection: sql.Connection, arrivals: Sequence[NewTransfer]) -> int:
         now = self.now()
         statement = self._upsert(transfers)
         new = statement.excluded
-        described = ("size", "file", "state", "urgency", "held_for", "received", "wanted")
+        described = ("size", "file", "state", "priority", "held_for", "received", "wanted")
         again = {name: new[name] for name in described}
         change = sql.case((new.change > transfers.c.change, new.change), else_=transfers.c.change)
         fresh = {"digest": None, **UNSENT}
@@ -187,12 +189,12 @@ class Ledger:
                 where=(new.change > transfers.c.change)
                 | (new.received > transfers.c.received)
                 | (
-                    (new.urgency == Urgency.DEMANDED)
+                    (new.priority == Priority.DEMANDED)
                     & (
                         sql.and_(*(transfers.c.state != state for state in UNSETTLED))
                         | (transfers.c.state == State.HELD)
                         | (
-                            (transfers.c.urgency > Urgency.DEMANDED)
+                            (transfers.c.priority > Priority.DEMANDED)
                             & (transfers.c.state != State.SENDING)
                             & (transfers.c.state != State.ACKNOWLEDGED)
                         )
@@ -308,11 +310,11 @@ class Ledger:
         most_instances: int,
         most_bytes: int,
         most_batches: int,
-        urgencies: Collection[Urgency] = tuple(Urgency),
+        priorities: Collection[Priority] = tuple(Priority),
     ) -> list[Transfer]:
         """Give waiting instances to a batch, the most urgent and oldest first.
 
-        At least one, whatever its size; all with the same urgency and way of sending, no SOP
+        At least one, whatever its size; all with the same priority and way of sending, no SOP
         Instance UID twice. None while all workers together have so many batches of the account.
         """
         queue = (
@@ -320,9 +322,9 @@ class Ledger:
             .where(
                 _in(account, State.WAITING),
                 transfers.c.source == source,
-                transfers.c.urgency.in_(list(urgencies)),
+                transfers.c.priority.in_(list(priorities)),
             )
-            .order_by(transfers.c.urgency, transfers.c.id)
+            .order_by(transfers.c.priority, transfers.c.id)
             .limit(most_instances)
             .with_for_update(skip_locked=True)
         )
@@ -357,7 +359,7 @@ class Ledger:
         with self.reading() as connection:
             return [Transfer(*row) for row in connection.execute(query)]
 
-    def settle(self, batch: str, verdicts: Iterable[Verdict], identity: str | None = None) -> None:
+    def settle(self, batch: str, verdicts: Iterable[Outcome], identity: str | None = None) -> None:
         """Write down what became of the instances that a batch still holds, and who sent them."""
         grouped: dict[State, list[dict[str, Any]]] = defaultdict(list)
         for verdict in verdicts:
@@ -456,7 +458,7 @@ class Ledger:
                     transfers.c.source == source,
                     transfers.c.state.in_([State.WAITING, State.DELAYED]),
                     transfers.c.wanted < before,
-                    transfers.c.urgency != Urgency.BACKFILL,
+                    transfers.c.priority != Priority.BACKFILL,
                 )
                 .limit(10_000)
             ).all()
@@ -537,7 +539,7 @@ class Ledger:
                     .values(due=due)
                 )
 
-    def send_again(self, missing: Sequence[Verdict]) -> None:
+    def send_again(self, missing: Sequence[Outcome]) -> None:
         """These acknowledged instances are not in the store as they should be."""
         with self.writing() as connection:
             for verdict in missing:
@@ -680,7 +682,7 @@ def _fitting(waiting: Iterator[Transfer], most_bytes: int) -> Iterator[Transfer]
         if count and (
             total + transfer.size > most_bytes
             or (limits and count >= min(limits))
-            or (transfer.replace, transfer.urgency) != first
+            or (transfer.replace, transfer.priority) != first
         ):
             return
         if transfer.instance in uids:
@@ -688,7 +690,7 @@ def _fitting(waiting: Iterator[Transfer], most_bytes: int) -> Iterator[Transfer]
         yield transfer
         uids.add(transfer.instance)
         total, count = total + transfer.size, count + 1
-        first = transfer.replace, transfer.urgency
+        first = transfer.replace, transfer.priority
         company = min(limits) if limits else None
 
 

@@ -9,8 +9,8 @@ import sqlalchemy as sql
 __all__ = [
     "IS_OWED",
     "UNSENT",
+    "Priority",
     "State",
-    "Urgency",
     "backlog",
     "cursors",
     "events",
@@ -34,7 +34,7 @@ class State(StrEnum):
     WITHDRAWN = "withdrawn"  # deleted in Orthanc before it was sent
 
 
-class Urgency(IntEnum):
+class Priority(IntEnum):
     """What goes first."""
 
     LIVE = 0
@@ -42,7 +42,7 @@ class Urgency(IntEnum):
     BACKFILL = 2
 
 
-IS_OWED = "state IN ('held', 'waiting', 'delayed', 'sending') AND urgency <> 2"
+IS_OWED = "state IN ('held', 'waiting', 'delayed', 'sending') AND priority <> 2"
 """The rows whose age counts: still to be sent, and no backfill. In these very words, so that the
 database sees that an index covers it."""
 
@@ -70,7 +70,7 @@ transfers = sql.Table(
     sql.Column("file", sql.Text, nullable=False, default=""),  # its name in Orthanc's storage
     sql.Column("digest", sql.Text),  # SHA-256 of the bytes sent
     sql.Column("state", sql.Text, nullable=False),
-    sql.Column("urgency", sql.SmallInteger, nullable=False),
+    sql.Column("priority", sql.SmallInteger, nullable=False),
     sql.Column("change", sql.BigInteger, nullable=False, default=0),  # Seq of Orthanc's change
     sql.Column("held_for", sql.Text),  # Orthanc's identifier of the series or study
     sql.Column("due", sql.Float),  # when DELAYED or ACKNOWLEDGED is looked at again
@@ -88,7 +88,7 @@ transfers = sql.Table(
     sql.Column("confirmed", sql.Float),
     sql.UniqueConstraint("account", "source", "resource"),
     # The queue of each Orthanc, and the counts of everything, from the index alone.
-    sql.Index("gcp_transfers_queue", "account", "source", "state", "urgency", "id", "size"),
+    sql.Index("gcp_transfers_queue", "account", "source", "state", "priority", "id", "size"),
     sql.Index("gcp_transfers_study", "study", "account"),
     sql.Index("gcp_transfers_series", "series", "account", "state"),
     sql.Index("gcp_transfers_instance", "instance"),
@@ -96,7 +96,7 @@ transfers = sql.Table(
     _partial("held", "held_for IS NOT NULL", "held_for"),
     _partial("sending", f"state = '{State.SENDING}'", "account", "batch"),
     _partial("delayed", f"state = '{State.DELAYED}'", "account", "due"),
-    _partial("backfill", "urgency = 2", "source", "state", "confirmed", "size"),
+    _partial("backfill", "priority = 2", "source", "state", "confirmed", "size"),
     _partial("acknowledged", f"state = '{State.ACKNOWLEDGED}'", "account", "due"),
     _partial("owed", IS_OWED, "account", "wanted"),
 )

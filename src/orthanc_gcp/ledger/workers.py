@@ -19,7 +19,7 @@ from orthanc_gcp.clock import Clock
 from orthanc_gcp.errors import GcpError
 from orthanc_gcp.ledger.schema import workers
 
-__all__ = ["Membership", "join", "living"]
+__all__ = ["WorkerRegistry", "join", "living"]
 
 LIVES, FOLLOWS = 740120, 740121
 """The first keys of the two kinds of advisory locks."""
@@ -29,7 +29,7 @@ MOURNING = 8.0
 has only lost its connection notices sooner, and breaks off what it sends."""
 
 
-class Membership(Protocol):
+class WorkerRegistry(Protocol):
     """A worker among others."""
 
     def look(self, source: str) -> list[str]:
@@ -56,7 +56,7 @@ class Membership(Protocol):
         """End."""
 
 
-def join(engine: sql.Engine, name: str, clock: Clock) -> Membership:
+def join(engine: sql.Engine, name: str, clock: Clock) -> WorkerRegistry:
     """Become one of the workers on a database.
 
     Raises

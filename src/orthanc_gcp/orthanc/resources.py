@@ -11,10 +11,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from orthanc_gcp.errors import PublicationError
+from orthanc_gcp.errors import OrthancError
 from orthanc_gcp.orthanc.rest import OrthancRest
 
-__all__ = ["Archive", "Change", "Changes", "Description"]
+__all__ = ["Change", "Changes", "Description", "OrthancSource"]
 
 MOST_CHANGES = 1000
 _PORTION = 200
@@ -60,8 +60,8 @@ class Description:
     tags: Mapping[str, str]
 
 
-class Archive:
-    """One Orthanc, over its REST API; every method raises PublicationError when it is away.
+class OrthancSource:
+    """One Orthanc, over its REST API; every method raises OrthancError when it is away.
 
     Parameters
     ----------
@@ -243,7 +243,7 @@ class Archive:
     def _call(self, method: str, path: str, body: Any = None) -> Any:
         answer = self._orthanc.call(method, path, body)
         if answer is None:
-            raise PublicationError(
+            raise OrthancError(
                 f"{self._orthanc.url} has no {path}: is it an Orthanc?", reason="orthanc"
             )
         return answer

@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import urllib3
 
-from orthanc_gcp.errors import ConfigurationError, PublicationError
+from orthanc_gcp.errors import ConfigurationError, OrthancError
 from orthanc_gcp.redaction import Address, address
 from orthanc_gcp.transport.connections import basic_authorization
 
@@ -71,7 +71,7 @@ class OrthancRest:
 
         Raises
         ------
-        PublicationError
+        OrthancError
             Orthanc does not answer, or refuses.
         """
         data = None if body is None else json.dumps(body)
@@ -85,7 +85,7 @@ class OrthancRest:
         try:
             return json.loads(answer.data or b"{}")
         except ValueError:
-            raise PublicationError(f"{self.url} is not an Orthanc", reason="orthanc") from None
+            raise OrthancError(f"{self.url} is not an Orthanc", reason="orthanc") from None
 
     @contextmanager
     def read(self, path: str) -> Iterator[Iterator[bytes]]:
@@ -93,7 +93,7 @@ class OrthancRest:
 
         Raises
         ------
-        PublicationError
+        OrthancError
             Orthanc does not answer, refuses, has nothing there (``gone``), or breaks off.
         """
         try:
@@ -105,9 +105,7 @@ class OrthancRest:
         whole = False
         try:
             if answer.status == 404:
-                raise PublicationError(
-                    "Orthanc does not have it any more", reason="gone", status=404
-                )
+                raise OrthancError("Orthanc does not have it any more", reason="gone", status=404)
             self._check(answer, "GET", path)
             yield self._pieces(answer)
             whole = True
@@ -124,17 +122,17 @@ class OrthancRest:
         except urllib3.exceptions.HTTPError as error:
             raise self._down(error) from None
 
-    def _down(self, error: Exception) -> PublicationError:
+    def _down(self, error: Exception) -> OrthancError:
         reason = type(error).__name__
-        return PublicationError(f"{self.url} does not answer ({reason})", reason="down")
+        return OrthancError(f"{self.url} does not answer ({reason})", reason="down")
 
     def _check(self, answer: urllib3.BaseHTTPResponse, method: str, path: str) -> None:
         if answer.status == 401:
             message = f"{self.url} wants a user and password: http://user:password@host:port/"
-            raise PublicationError(message, reason="unauthorized", status=401)
+            raise OrthancError(message, reason="unauthorized", status=401)
         if answer.status != 200:
             message = f"{self.url} answered {answer.status} to {method} {path}"
-            raise PublicationError(message, reason="orthanc", status=answer.status)
+            raise OrthancError(message, reason="orthanc", status=answer.status)
 
 
 def _address(url: str) -> Address:
@@ -175,7 +173,7 @@ class RestDicomWeb:
     def put(self, name: str, server: Mapping[str, Any]) -> None:
         """Write the whole definition of a server."""
         if self._orthanc.call("PUT", self._root + quote(name, safe=""), dict(server)) is None:
-            raise PublicationError("the DICOMweb plugin does not serve its servers", account=name)
+            raise OrthancError("the DICOMweb plugin does not serve its servers", account=name)
 
     def delete(self, name: str) -> None:
         """Remove a server."""

@@ -17,10 +17,10 @@ from typing import Any
 from orthanc_gcp import configuration
 from orthanc_gcp.configuration import Settings
 from orthanc_gcp.connector.connector import Connector
-from orthanc_gcp.errors import ConfigurationError, PublicationError
+from orthanc_gcp.errors import ConfigurationError, OrthancError
 from orthanc_gcp.orthanc.access import address, fingerprint
-from orthanc_gcp.plugin.worker_client import Custody
-from orthanc_gcp.plugin.worker_process import Child, command
+from orthanc_gcp.plugin.worker_client import WorkerClient
+from orthanc_gcp.plugin.worker_process import WorkerProcess, command
 
 __all__ = ["connector", "custody", "settings_of", "warn_of_authorities"]
 
@@ -51,7 +51,9 @@ def warn_of_authorities(orthanc: Any, settings: Settings) -> None:
         )
 
 
-def custody(orthanc: Any, settings: Settings, interpreter: str, since: float) -> Custody | None:
+def custody(
+    orthanc: Any, settings: Settings, interpreter: str, since: float
+) -> WorkerClient | None:
     """The worker for this Orthanc; None if its rules want nothing sent, or it cannot be asked.
 
     Parameters
@@ -90,7 +92,7 @@ def custody(orthanc: Any, settings: Settings, interpreter: str, since: float) ->
     def set_metric(name: str, value: float) -> None:
         orthanc.SetMetricsValue(name, float(value), orthanc.MetricsType.DEFAULT)
 
-    return Custody(Child(command(interpreter), lambda: words), secret, set_metric)
+    return WorkerClient(WorkerProcess(command(interpreter), lambda: words), secret, set_metric)
 
 
 def _folder(orthanc: Any) -> Path:
@@ -167,9 +169,9 @@ class Metrics:
         self._orthanc.SetMetricsValue(name, value, self._orthanc.MetricsType.DEFAULT)
 
 
-def _refused(error: Exception, name: str) -> PublicationError:
+def _refused(error: Exception, name: str) -> OrthancError:
     words = error.args[1] if len(error.args) > 1 else type(error).__name__
-    return PublicationError(f"Orthanc answered: {words}", account=name, reason="orthanc")
+    return OrthancError(f"Orthanc answered: {words}", account=name, reason="orthanc")
 
 
 class _OrthancLog(logging.Handler):

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from orthanc_gcp.errors import PublicationError
+from orthanc_gcp.errors import OrthancError
 
 if TYPE_CHECKING:
     from orthanc_gcp.connector.connector import Connector
-    from orthanc_gcp.plugin.worker_client import Custody
+    from orthanc_gcp.plugin.worker_client import WorkerClient
 
 __all__ = ["ROUTES", "TRANSFER_ROUTES", "Answer", "answer", "answer_transfers"]
 
@@ -66,7 +66,7 @@ def answer(connector: Connector | None, method: str, groups: tuple[str, ...]) ->
 
 
 def answer_transfers(
-    custody: Custody | None,
+    custody: WorkerClient | None,
     method: str,
     groups: tuple[str, ...],
     query: Mapping[str, str],
@@ -82,7 +82,7 @@ def answer_transfers(
         )
     try:
         return Answer(*custody.call(method, groups, query, body))
-    except PublicationError as error:
+    except OrthancError as error:
         return _error(503, str(error))
 
 

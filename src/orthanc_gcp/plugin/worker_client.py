@@ -11,10 +11,10 @@ from urllib.parse import quote, urlencode
 
 import urllib3
 
-from orthanc_gcp.errors import PublicationError
-from orthanc_gcp.plugin.worker_process import Child
+from orthanc_gcp.errors import OrthancError
+from orthanc_gcp.plugin.worker_process import WorkerProcess
 
-__all__ = ["AGE", "FIGURES", "UNITS", "UP", "Custody"]
+__all__ = ["AGE", "FIGURES", "UNITS", "UP", "WorkerClient"]
 
 _log = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ _SEND_TIMEOUT = 120.0
 SetMetric = Callable[[str, float], None]
 
 
-class Custody:
+class WorkerClient:
     """The worker as Orthanc sees it.
 
     Parameters
@@ -42,7 +42,7 @@ class Custody:
         Writes a metric, by name and labels.
     """
 
-    def __init__(self, child: Child, secret: str, set_metric: SetMetric) -> None:
+    def __init__(self, child: WorkerProcess, secret: str, set_metric: SetMetric) -> None:
         self._child, self._set_metric = child, set_metric
         self._headers = {"Authorization": f"Bearer {secret}", "Content-Type": "application/json"}
         self._http = urllib3.PoolManager(maxsize=4, retries=False)
@@ -70,12 +70,12 @@ class Custody:
 
         Raises
         ------
-        PublicationError
+        OrthancError
             It does not run, or does not answer.
         """
         port = self._child.port
         if port is None:
-            raise PublicationError("the worker does not run just now: see Orthanc's log")
+            raise OrthancError("the worker does not run just now: see Orthanc's log")
         path = "/".join(quote(part, safe="") for part in parts)
         url = f"http://127.0.0.1:{port}/{path}?{urlencode(query or {})}"
         try:
@@ -90,13 +90,13 @@ class Custody:
             return answer.status, json.loads(answer.data)
         except (urllib3.exceptions.HTTPError, ValueError) as error:
             words = f"the worker does not answer just now ({type(error).__name__})"
-            raise PublicationError(words) from None
+            raise OrthancError(words) from None
 
     def _refresh(self) -> None:
         while not self._stopping.wait(REFRESH_EVERY):
             try:
                 status, overview = self.call("GET", ("transfers",))
-            except PublicationError:
+            except OrthancError:
                 status, overview = 503, []
             self._set_metric(UP, float(status == 200))
             if status == 200:

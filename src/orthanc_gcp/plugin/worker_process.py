@@ -15,7 +15,7 @@ from typing import IO, Any
 
 import orthanc_gcp
 
-__all__ = ["Child", "command"]
+__all__ = ["WorkerProcess", "command"]
 
 _log = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ _LONGEST_LINE = 65536
 _LEVELS = {name: getattr(logging, name) for name in ("INFO", "WARNING", "ERROR", "CRITICAL")}
 
 
-class Child:
+class WorkerProcess:
     """Keeps one process running, never two.
 
     Parameters

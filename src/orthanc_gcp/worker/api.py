@@ -22,7 +22,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from orthanc_gcp.custody.reporting.overview import Reports
-from orthanc_gcp.errors import PublicationError
+from orthanc_gcp.errors import OrthancError
 from orthanc_gcp.ledger.database import is_away
 from orthanc_gcp.ledger.schema import State
 from orthanc_gcp.ledger.selection import Selection
@@ -87,7 +87,7 @@ class Api:
                 exception_handlers={
                     HTTPException: _refused,
                     SQLAlchemyError: _ledger_away,
-                    PublicationError: _orthanc_away,
+                    OrthancError: _orthanc_away,
                 },
             ),
             secret,

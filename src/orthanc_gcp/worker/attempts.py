@@ -11,7 +11,7 @@ from collections.abc import Callable
 from sqlalchemy.exc import SQLAlchemyError
 
 from orthanc_gcp.clock import Clock
-from orthanc_gcp.errors import GcpError, PublicationError
+from orthanc_gcp.errors import GcpError, OrthancError
 from orthanc_gcp.outages import Outage
 
 __all__ = ["FOLLOWING", "IDLE", "LONGEST_PAUSE", "Attempts"]
@@ -57,7 +57,7 @@ class Attempts:
         began = self._clock.now()
         try:
             worked = step()
-        except PublicationError as error:
+        except OrthancError as error:
             self.orthanc_away(error, wait, by=what)
         except SQLAlchemyError as error:
             self.ledger_away(error, wait, by=what)

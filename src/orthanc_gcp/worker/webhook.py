@@ -9,8 +9,8 @@ from typing import Any
 
 from orthanc_gcp.clock import Clock
 from orthanc_gcp.configuration import Settings
-from orthanc_gcp.custody.reporting.alerts import Alarms
-from orthanc_gcp.errors import PublicationError
+from orthanc_gcp.custody.reporting.alerts import Alerts
+from orthanc_gcp.errors import OrthancError
 from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.outages import Outage
 from orthanc_gcp.transport.request import Transport
@@ -52,7 +52,7 @@ class Webhook:
             clock=clock,
         )
         outage = Outage(_log, "the webhook is not told", "the webhook is told again", clock)
-        self._alarms = Alarms(ledger, settings.section.webhook_backlog_age, self._post, outage)
+        self._alarms = Alerts(ledger, settings.section.webhook_backlog_age, self._post, outage)
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="gcp-webhook", daemon=True)
 
@@ -76,4 +76,4 @@ class Webhook:
         headers = {"Content-Type": "application/json"}
         answer = self._transport(self._url, "POST", document, headers)
         if not 200 <= answer.status < 300:
-            raise PublicationError(f"it answered {answer.status}", status=answer.status)
+            raise OrthancError(f"it answered {answer.status}", status=answer.status)

@@ -13,9 +13,9 @@ import sqlalchemy as sql
 from orthanc_gcp.auth.token_source import TokenSource
 from orthanc_gcp.clock import SystemClock
 from orthanc_gcp.configuration import Account, Settings
-from orthanc_gcp.custody.destinations.congestion import Pace
+from orthanc_gcp.custody.destinations.congestion import CongestionWindow
 from orthanc_gcp.custody.destinations.destination import Destination
-from orthanc_gcp.custody.destinations.rate_limit import Allowance
+from orthanc_gcp.custody.destinations.rate_limit import RateLimit
 from orthanc_gcp.custody.intake.backfill import Backfill
 from orthanc_gcp.custody.intake.changes import Follower
 from orthanc_gcp.custody.intake.dry_run import conditions
@@ -24,15 +24,15 @@ from orthanc_gcp.custody.intake.rules import Rules
 from orthanc_gcp.custody.reporting.overview import Reports
 from orthanc_gcp.custody.reporting.receipts import receipts
 from orthanc_gcp.custody.transfer.dispatcher import Dispatcher
-from orthanc_gcp.custody.transfer.sender import Carrier
+from orthanc_gcp.custody.transfer.sender import Sender
 from orthanc_gcp.custody.transfer.workflows import Workflows
-from orthanc_gcp.custody.verification.read_back import Witness
+from orthanc_gcp.custody.verification.read_back import ReadBack
 from orthanc_gcp.dicomweb import of_account
 from orthanc_gcp.ledger import database
 from orthanc_gcp.ledger.ledger import Ledger
-from orthanc_gcp.ledger.schema import Urgency
-from orthanc_gcp.ledger.workers import Membership, join
-from orthanc_gcp.orthanc.resources import Archive
+from orthanc_gcp.ledger.schema import Priority
+from orthanc_gcp.ledger.workers import WorkerRegistry, join
+from orthanc_gcp.orthanc.resources import OrthancSource
 from orthanc_gcp.orthanc.rest import OrthancRest
 from orthanc_gcp.outages import Outage
 from orthanc_gcp.worker.api import Api, Listener
@@ -48,7 +48,7 @@ ACTIVE = 0.05
 ASK_EVERY = 0.5
 """Seconds between two looks at what people have paused."""
 BELONG_EVERY = 1.0
-_AHEAD_OF_BACKFILL = (Urgency.LIVE, Urgency.DEMANDED)
+_AHEAD_OF_BACKFILL = (Priority.LIVE, Priority.DEMANDED)
 LAST_WORDS = 5
 """Seconds that requests have to break off when the worker stops."""
 
@@ -77,18 +77,18 @@ class Worker:
         self._engine = database.connect(database.url_for(settings))
         self.ledger = Ledger(self._engine)
         self._name, self._rejections = name, settings.rejections
-        self._membership: Membership | None = None
+        self._membership: WorkerRegistry | None = None
         self.reports = Reports(self.ledger)
         self._paused: set[str] = set()
         self._asked = float("-inf")
         self._attempts = Attempts(self._clock)
         self._settings, self._orthanc = settings, orthanc
         self._tokens = TokenSource(settings, self._clock)
-        archive = Archive(orthanc, settings.storage_folder)
+        archive = OrthancSource(orthanc, settings.storage_folder)
         self.destinations = {
             account.name: self._destination(settings, account) for account in settings.accounts
         }
-        carrier = Carrier(
+        carrier = Sender(
             self.ledger,
             archive,
             self.destinations,
@@ -98,7 +98,7 @@ class Worker:
             self._must_stop,
             self._attempts.orthanc_away,
         )
-        witness = Witness(self.ledger, self.destinations, self._must_stop)
+        witness = ReadBack(self.ledger, self.destinations, self._must_stop)
         self._workflows = Workflows(self._engine, name, carrier, witness, self._work.set)
         rules = Rules(settings.rules, archive.attributes)
         self._follower = Follower(
@@ -204,7 +204,7 @@ class Worker:
         self._stopping.set()
         self._work.set()
 
-    def _join(self) -> Membership:
+    def _join(self) -> WorkerRegistry:
         self.ledger.create()
         return join(self._engine, self._name, self._clock)
 
@@ -275,7 +275,7 @@ class Worker:
             self._asked = float("-inf")  # a step that asks nothing would not show that it is back
         return self._dispatcher.step()
 
-    def _reach(self, step: Callable[[], Membership]) -> Membership | None:
+    def _reach(self, step: Callable[[], WorkerRegistry]) -> WorkerRegistry | None:
         """Do what needs the database, however long it is away; None when the worker stops."""
         pause = IDLE
         while not self._stopping.is_set():
@@ -290,7 +290,7 @@ class Worker:
                 return reached
         return None
 
-    def _allowed(self, account: str) -> Collection[Urgency]:
+    def _allowed(self, account: str) -> Collection[Priority]:
         now = self._clock.now()
         if now - self._asked > ASK_EVERY:
             self._paused, self._asked = self.reports.paused(), now
@@ -310,8 +310,8 @@ class Worker:
         paces = {name: one.pace.problem for name, one in self.destinations.items()}
         return {**paces, **self._rejections}
 
-    def _urgencies(self) -> Collection[Urgency]:
-        return tuple(Urgency) if self.backfill.open() else _AHEAD_OF_BACKFILL
+    def _urgencies(self) -> Collection[Priority]:
+        return tuple(Priority) if self.backfill.open() else _AHEAD_OF_BACKFILL
 
     def _destination(self, settings: Settings, account: Account) -> Destination:
         caps = []
@@ -329,11 +329,13 @@ class Worker:
             account=account.name,
             store=of_account(settings, account, self._tokens.authorization),
             upsert=of_account(settings, account, self._tokens.authorization, upsert=True),
-            pace=Pace(self._clock, account.max_connections, self._store_outage(account)),
+            pace=CongestionWindow(
+                self._clock, account.max_connections, self._store_outage(account)
+            ),
             replaces=account.on_conflict == "Replace",
             verify=account.verify,
-            takers=lambda urgency: [
-                cap.taker() for cap in (*caps, *(slow if urgency == Urgency.BACKFILL else ()))
+            takers=lambda priority: [
+                cap.taker() for cap in (*caps, *(slow if priority == Priority.BACKFILL else ()))
             ],
             request=request,
         )
@@ -342,8 +344,8 @@ class Worker:
         store = f"account {account.name}: its store"
         return Outage(_log, f"{store} cannot be used", f"{store} is used again", self._clock)
 
-    def _allowance(self, name: str, rate: float) -> Allowance:
-        return Allowance(self.ledger, name, rate, self._stopping.wait)
+    def _allowance(self, name: str, rate: float) -> RateLimit:
+        return RateLimit(self.ledger, name, rate, self._stopping.wait)
 
 
 def _free() -> None:

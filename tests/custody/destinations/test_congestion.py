@@ -12,7 +12,7 @@ from orthanc_gcp.custody.destinations.congestion import (
     LARGEST,
     LONGEST_PAUSE,
     MOST_INSTANCES,
-    Pace,
+    CongestionWindow,
 )
 from orthanc_gcp.errors import StoreError
 from orthanc_gcp.outages import Outage
@@ -34,7 +34,7 @@ def clock():
 @pytest.fixture
 def pace(clock):
     outage = Outage(logging.getLogger("pace"), "down", "up", clock)
-    return Pace(clock, 8, outage, luck=lambda: 1.0)
+    return CongestionWindow(clock, 8, outage, jitter=lambda: 1.0)
 
 
 def test_it_grows_while_requests_are_quick(pace):

@@ -21,16 +21,16 @@ import pytest
 import sqlalchemy as sql
 
 from orthanc_gcp.configuration import Backfill, SendRule
-from orthanc_gcp.custody.destinations.rate_limit import Allowance
+from orthanc_gcp.custody.destinations.rate_limit import RateLimit
 from orthanc_gcp.custody.intake.backfill import Backfill as Filler
-from orthanc_gcp.custody.intake.backfill_studies import Backlog, Stage
+from orthanc_gcp.custody.intake.backfill_studies import BackfillStudies, Stage
 from orthanc_gcp.custody.intake.changes import Follower
 from orthanc_gcp.custody.intake.rules import Rules
 from orthanc_gcp.custody.reporting.backfill_progress import progress
 from orthanc_gcp.ledger import database
-from orthanc_gcp.ledger.ledger import Ledger, Transfer, Verdict
-from orthanc_gcp.ledger.schema import State, Urgency, transfers
-from orthanc_gcp.orthanc.resources import Archive
+from orthanc_gcp.ledger.ledger import Ledger, Outcome, Transfer
+from orthanc_gcp.ledger.schema import Priority, State, transfers
+from orthanc_gcp.orthanc.resources import OrthancSource
 from orthanc_gcp.orthanc.rest import OrthancRest
 from tests.support.orthanc import Orthanc, wait_until
 from tests.support.postgres import Postgres
@@ -79,7 +79,7 @@ def told(site: Site, *options: str) -> dict[str, Any]:
 def stage(site: Site) -> Stage | None:
     engine = site.engine()
     try:
-        run = Backlog(Ledger(engine), "test/ORTHANC").run
+        run = BackfillStudies(Ledger(engine), "test/ORTHANC").run
     except sql.exc.DBAPIError:  # there is no table yet
         return None
     finally:
@@ -116,7 +116,7 @@ def test_newest_first_and_the_numbers_at_the_end(tmp_path):
         rows = site.rows()
         expected = [uid(files[0]) for files in reversed(studies) for _ in files]
         assert [row.study for row in rows] == expected
-        assert {row.urgency for row in rows} == {Urgency.BACKFILL}
+        assert {row.priority for row in rows} == {Priority.BACKFILL}
         assert {row.state for row in rows} == {State.CONFIRMED}
         assert sorted(site.stored().values()) == sorted(kept(site, sent))
         size = sum(len(content) for files in studies for content in files)
@@ -152,7 +152,7 @@ def test_live_ones_overtake(tmp_path):
 
         wait_until(arrived, 60, lambda: f"{site.states()}\n{site.log()}")
         rows = site.rows()
-        assert {row.urgency for row in rows if row.resource in live} == {Urgency.LIVE}
+        assert {row.priority for row in rows if row.resource in live} == {Priority.LIVE}
         assert any(row.state == State.WAITING for row in rows), "the backfill was done before"
         progress = wait_for_end(site)
         assert site.states() == {State.CONFIRMED: len(sent) + len(live)}
@@ -201,8 +201,8 @@ def test_paused_and_resumed(tmp_path):
     studies = [make_study(instances=10, size=200) for _ in range(6)]
     backfill = {"MaxWaiting": 10, "MaxBytesPerSecond": 400_000}
 
-    def confirmed(urgency: Urgency) -> int:
-        return sum(row.state == State.CONFIRMED and row.urgency == urgency for row in site.rows())
+    def confirmed(priority: Priority) -> int:
+        return sum(row.state == State.CONFIRMED and row.priority == priority for row in site.rows())
 
     with site_with(tmp_path, studies, backfill) as (site, sent):
         site.start_worker()
@@ -211,13 +211,13 @@ def test_paused_and_resumed(tmp_path):
         site.stop_worker()
         site.start_worker()  # a pause outlives the worker; what was begun is finished
         site.upload(make_study(instances=1)[0])
-        wait_until(lambda: confirmed(Urgency.LIVE) == 1, 60, site.log)
+        wait_until(lambda: confirmed(Priority.LIVE) == 1, 60, site.log)
         wait_until(lambda: not {"sending", "acknowledged"} & set(site.states()), 60, site.log)
-        resting = confirmed(Urgency.BACKFILL)
+        resting = confirmed(Priority.BACKFILL)
         assert resting < len(sent)
         site.upload(make_study(instances=1)[0])
-        wait_until(lambda: confirmed(Urgency.LIVE) == 2, 60, site.log)
-        assert confirmed(Urgency.BACKFILL) == resting
+        wait_until(lambda: confirmed(Priority.LIVE) == 2, 60, site.log)
+        assert confirmed(Priority.BACKFILL) == resting
         assert told(site, "--status")["State"] == "Sending"
         assert told(site, "--resume")["Paused"] is False
         wait_for_end(site)
@@ -298,12 +298,12 @@ class Desk:
         self.ledger = Ledger(database.connect(database.url_of("", folder)))
         self.ledger.create()
         self.orthanc, self.options, self.clock = orthanc, options, Watch()
-        archive = Archive(OrthancRest(orthanc.url), folder)
+        archive = OrthancSource(OrthancRest(orthanc.url), folder)
         rules = Rules([SendRule(to=account) for account in accounts], archive.attributes)
         since = self.ledger.now() + 1  # Orthanc tells whole seconds
         self.follower = Follower(self.ledger, archive, rules, self.clock, lambda: None, since)
         self.follower.step()
-        self.backlog = Backlog(self.ledger, self.follower.source)
+        self.backlog = BackfillStudies(self.ledger, self.follower.source)
         self.filler = Filler(
             self.ledger,
             archive,
@@ -329,7 +329,7 @@ class Desk:
     def send(self, count: int) -> list[Transfer]:
         """Confirm the next that wait, so many at most."""
         rows = self.claim(count)
-        self.ledger.settle("batch", [Verdict(row.id, State.ACKNOWLEDGED) for row in rows])
+        self.ledger.settle("batch", [Outcome(row.id, State.ACKNOWLEDGED) for row in rows])
         self.ledger.confirm({row.id: self.ledger.now() for row in rows})
         return rows
 
@@ -404,9 +404,9 @@ def test_what_comes_meanwhile_is_live_and_never_written_down_twice(orthanc, desk
     assert one.rows() == []
     one.follower.step()
     one.fill()
-    assert {row.resource: row.urgency for row in one.rows()} == {
-        **dict.fromkeys(before, Urgency.BACKFILL),
-        **dict.fromkeys(live, Urgency.LIVE),
+    assert {row.resource: row.priority for row in one.rows()} == {
+        **dict.fromkeys(before, Priority.BACKFILL),
+        **dict.fromkeys(live, Priority.LIVE),
     }
     assert len(one.rows()) == 6
 
@@ -473,7 +473,7 @@ def test_a_batch_holds_no_backfill_beside_what_is_live(orthanc, desk):
     live = upload(orthanc, make_study(instances=2))
     one.follower.step()
     assert {row.resource for row in one.send(100)} == set(live)
-    assert {row.urgency for row in one.send(100)} == {Urgency.BACKFILL}
+    assert {row.priority for row in one.send(100)} == {Priority.BACKFILL}
 
 
 def test_a_backfill_is_not_given_up(orthanc, desk):
@@ -506,7 +506,7 @@ def test_the_cap_holds_for_all_workers_together(tmp_path):
         return False
 
     rate, began, taken = 1000, clock.now(), 0
-    takers = [Allowance(ledger, "backfill:bytes", rate, wait).taker() for _ in range(2)]
+    takers = [RateLimit(ledger, "backfill:bytes", rate, wait).taker() for _ in range(2)]
     for turn in range(100):
         takers[turn % 2](130)
         taken += 130
@@ -555,7 +555,7 @@ def many():
 
 @pytest.mark.parametrize("deleted", [0, 20, 49, 50, 51, 700])
 def test_no_study_is_left_out_while_others_are_deleted(many, deleted, tmp_path):
-    pages = Archive(OrthancRest(f"http://127.0.0.1:{many.server_port}"), tmp_path).studies()
+    pages = OrthancSource(OrthancRest(f"http://127.0.0.1:{many.server_port}"), tmp_path).studies()
     found = [study for study, _ in itertools.chain(next(pages), next(pages))]
     many.studies = many.studies[:900][: 900 - deleted] + many.studies[900:]
     found += [study for page in pages for study, _ in page]
@@ -564,7 +564,7 @@ def test_no_study_is_left_out_while_others_are_deleted(many, deleted, tmp_path):
 
 
 def test_no_study_is_left_out_while_others_come(many, tmp_path):
-    pages = Archive(OrthancRest(f"http://127.0.0.1:{many.server_port}"), tmp_path).studies()
+    pages = OrthancSource(OrthancRest(f"http://127.0.0.1:{many.server_port}"), tmp_path).studies()
     found = []
     for turn, page in enumerate(pages):
         found += [study for study, _ in page]

@@ -8,7 +8,7 @@ import sqlalchemy as sql
 from orthanc_gcp.custody.intake import on_demand as module
 from orthanc_gcp.custody.intake.on_demand import demand
 from orthanc_gcp.ledger.schema import transfers
-from orthanc_gcp.orthanc.resources import Archive
+from orthanc_gcp.orthanc.resources import OrthancSource
 from orthanc_gcp.orthanc.rest import OrthancRest
 from tests.support.orthanc import Orthanc
 from tests.support.site import make_study
@@ -24,7 +24,7 @@ def orthanc(tmp_path_factory):
 
 @pytest.fixture
 def archive(orthanc):
-    return Archive(OrthancRest(orthanc.url), orthanc.folder / "storage")
+    return OrthancSource(OrthancRest(orthanc.url), orthanc.folder / "storage")
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from pydicom.filebase import DicomBytesIO
 from orthanc_gcp.configuration import read
 from orthanc_gcp.configuration.attributes import Attribute, attribute, keywords
 from orthanc_gcp.custody.intake.rules import Rules
-from orthanc_gcp.orthanc.resources import Archive
+from orthanc_gcp.orthanc.resources import OrthancSource
 from orthanc_gcp.orthanc.rest import OrthancRest
 from tests.support.keys import STORE
 from tests.support.orthanc import Orthanc
@@ -54,7 +54,7 @@ def archive(tmp_path_factory):
     folder = tmp_path_factory.mktemp("orthanc")
     with Orthanc(folder, {}, plugins=()) as orthanc:
         orthanc.request("POST", "/instances", instance())
-        yield Archive(OrthancRest(orthanc.url), Path(folder / "none"))
+        yield OrthancSource(OrthancRest(orthanc.url), Path(folder / "none"))
 
 
 def matches(archive, **rule) -> bool:

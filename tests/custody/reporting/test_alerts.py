@@ -10,8 +10,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from orthanc_gcp.clock import SystemClock
-from orthanc_gcp.custody.reporting.alerts import LEASE, Alarms
-from orthanc_gcp.errors import PublicationError
+from orthanc_gcp.custody.reporting.alerts import LEASE, Alerts
+from orthanc_gcp.errors import OrthancError
 from orthanc_gcp.outages import Outage
 from tests.support.orthanc import wait_until
 from tests.support.site import ACCOUNT, Site, make_study
@@ -26,7 +26,7 @@ class Hook:
     def __call__(self, document: bytes) -> None:
         self.asked += 1
         if self.refuses:
-            raise PublicationError("it answered 500")
+            raise OrthancError("it answered 500")
         self.told.append(json.loads(document))
 
     @property
@@ -36,7 +36,7 @@ class Hook:
 
 def alarms_of(ledger, post):
     outage = Outage(logging.getLogger("webhook"), "not told", "told again", SystemClock())
-    return Alarms(ledger, 900, post, outage)
+    return Alerts(ledger, 900, post, outage)
 
 
 def overview(account="a", quarantined=0, age=None):

@@ -7,10 +7,10 @@ from datetime import datetime
 
 import pytest
 
-from orthanc_gcp.custody.destinations.rate_limit import Allowance
+from orthanc_gcp.custody.destinations.rate_limit import RateLimit
 from orthanc_gcp.custody.reporting.overview import LARGEST_PAGE, Reports
-from orthanc_gcp.ledger.ledger import Arrival, Verdict
-from orthanc_gcp.ledger.schema import State, Urgency
+from orthanc_gcp.ledger.ledger import NewTransfer, Outcome
+from orthanc_gcp.ledger.schema import Priority, State
 from orthanc_gcp.ledger.selection import Selection
 
 BEGIN = 1_800_000_000.0
@@ -23,7 +23,7 @@ def reports(ledger):
 
 def arrive(ledger, count=1, *, account="a", study="1.1", prefix="", size=100, **more):
     arrivals = [
-        Arrival(
+        NewTransfer(
             account=account,
             source="o",
             resource=f"{prefix or study}-{number}",
@@ -43,7 +43,7 @@ def send(ledger, state, count=1000, account="a", **verdict):
     claimed = ledger.claim(
         account, "o", "b", "w", most_instances=count, most_bytes=10**9, most_batches=9
     )
-    ledger.settle("b", [Verdict(row.id, state, **verdict) for row in claimed])
+    ledger.settle("b", [Outcome(row.id, state, **verdict) for row in claimed])
     return [row.id for row in claimed]
 
 
@@ -106,7 +106,7 @@ def test_the_age_is_that_of_the_oldest_owed_instance(ledger, reports, clock):
     arrive(ledger, study="1")
     confirm(ledger)
     clock.now += 500
-    arrive(ledger, study="2", urgency=Urgency.BACKFILL)
+    arrive(ledger, study="2", priority=Priority.BACKFILL)
     clock.now += 500
     arrive(ledger, study="3", received=BEGIN - 5000)  # asked for late
     clock.now += 30
@@ -224,7 +224,7 @@ def test_an_instance_is_told_with_reason_and_times(ledger, reports):
         "Bytes": 100,
         "Sha256": None,
         "State": "delayed",
-        "Urgency": "Live",
+        "Priority": "Live",
         "Attempts": 2,
         "Reason": "other",
         "Detail": "busy",
@@ -327,7 +327,7 @@ def test_workers_that_share_a_cap_from_its_first_use_on(ledger, clock):
         waited.append(seconds)
         return True
 
-    caps = [Allowance(ledger, "n", 0.1, wait) for _ in range(6)]
+    caps = [RateLimit(ledger, "n", 0.1, wait) for _ in range(6)]
     with ThreadPoolExecutor(6) as pool:
         for done in [pool.submit(cap.take, 1.0) for cap in caps]:
             done.result()

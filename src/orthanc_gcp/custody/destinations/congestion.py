@@ -14,7 +14,7 @@ from orthanc_gcp.clock import Clock
 from orthanc_gcp.errors import GcpError, StoreError
 from orthanc_gcp.outages import Outage
 
-__all__ = ["Pace"]
+__all__ = ["CongestionWindow"]
 
 MEGABYTE = 1 << 20
 SMALLEST, FIRST, LARGEST = MEGABYTE // 4, 8 * MEGABYTE, 64 * MEGABYTE
@@ -28,7 +28,7 @@ OUTAGE = 3
 """Failures in a row after which only one request at a time asks whether the store is back."""
 
 
-class Pace:
+class CongestionWindow:
     """The size and number of an account's requests, and when the next may start.
 
     Parameters
@@ -42,9 +42,9 @@ class Pace:
         clock: Clock,
         most_connections: int,
         outage: Outage,
-        luck: Callable[[], float] = random.random,
+        jitter: Callable[[], float] = random.random,
     ) -> None:
-        self._clock, self._outage, self._luck = clock, outage, luck
+        self._clock, self._outage, self._luck = clock, outage, jitter
         self._lock = threading.Lock()
         self.most = most_connections
         self._window = float(min(2, most_connections))

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from orthanc_gcp.custody.destinations.congestion import Pace
+from orthanc_gcp.custody.destinations.congestion import CongestionWindow
 from orthanc_gcp.dicomweb import DicomStore
-from orthanc_gcp.ledger.schema import Urgency
+from orthanc_gcp.ledger.schema import Priority
 
 __all__ = ["Destination"]
 
@@ -20,10 +20,10 @@ class Destination:
     store: DicomStore
     upsert: DicomStore
     """The same store by a version of the API that can replace instances."""
-    pace: Pace
+    pace: CongestionWindow
     replaces: bool
     verify: str
-    takers: Callable[[Urgency], Sequence[Callable[[int], None]]]
-    """Rate caps on bytes, one set for each request, by the urgency of all that it carries."""
+    takers: Callable[[Priority], Sequence[Callable[[int], None]]]
+    """Rate caps on bytes, one set for each request, by the priority of all that it carries."""
     request: Callable[[], None]
     """Waits for its turn under the cap on requests."""

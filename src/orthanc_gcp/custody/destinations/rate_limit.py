@@ -7,14 +7,14 @@ from typing import Any
 
 from orthanc_gcp.ledger.ledger import Ledger
 
-__all__ = ["Allowance"]
+__all__ = ["RateLimit"]
 
 _BURST = 0.25
 """Seconds of the rate that one worker takes at once; so the database is asked four times a second
 for each request that runs."""
 
 
-class Allowance:
+class RateLimit:
     """So many units a second, whoever takes them.
 
     Parameters

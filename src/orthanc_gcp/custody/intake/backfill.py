@@ -16,11 +16,11 @@ from datetime import datetime
 from orthanc_gcp.clock import Clock
 from orthanc_gcp.configuration import Backfill as Options
 from orthanc_gcp.configuration.timetable import Timetable
-from orthanc_gcp.custody.intake.backfill_studies import Backlog, Run, Stage
+from orthanc_gcp.custody.intake.backfill_studies import BackfillStudies, Run, Stage
 from orthanc_gcp.custody.intake.rules import Rules
-from orthanc_gcp.ledger.ledger import Arrival, Ledger
-from orthanc_gcp.ledger.schema import Urgency
-from orthanc_gcp.orthanc.resources import Archive
+from orthanc_gcp.ledger.ledger import Ledger, NewTransfer
+from orthanc_gcp.ledger.schema import Priority
+from orthanc_gcp.orthanc.resources import OrthancSource
 
 __all__ = ["Backfill"]
 
@@ -77,7 +77,7 @@ class Backfill:
     def __init__(
         self,
         ledger: Ledger,
-        archive: Archive,
+        archive: OrthancSource,
         rules: Rules,
         options: Options | None,
         accounts: int,
@@ -103,7 +103,7 @@ class Backfill:
 
         Raises
         ------
-        PublicationError
+        OrthancError
             Orthanc is away; nothing was lost.
         """
         if self._options is None or not self._source() or not self.open():
@@ -119,7 +119,7 @@ class Backfill:
 
     # -- The list of studies --------------------------------------------------------------------
 
-    def _list(self, backlog: Backlog, run: Run) -> bool:
+    def _list(self, backlog: BackfillStudies, run: Run) -> bool:
         """List all studies; what is interrupted begins anew, and is the same."""
         backlog.clear()
         for page in self._archive.studies():
@@ -132,7 +132,7 @@ class Backfill:
 
     # -- Their instances ------------------------------------------------------------------------
 
-    def _send(self, backlog: Backlog, run: Run, most: int) -> bool:
+    def _send(self, backlog: BackfillStudies, run: Run, most: int) -> bool:
         hand = self._hand
         if hand is None or not hand.studies or hand.run.number != run.number:
             hand = self._hand = self._pick_up(backlog, run)
@@ -149,7 +149,7 @@ class Backfill:
         self._record(backlog, run, portion, ended)
         return True
 
-    def _pick_up(self, backlog: Backlog, run: Run) -> _Hand:
+    def _pick_up(self, backlog: BackfillStudies, run: Run) -> _Hand:
         hand, count = _Hand(run), 0
         for study in backlog.newest(STUDIES_IN_HAND):
             instances = self._members(study)
@@ -167,7 +167,9 @@ class Backfill:
         except KeyError:  # it was deleted
             return []
 
-    def _record(self, backlog: Backlog, run: Run, portion: list[str], ended: list[str]) -> None:
+    def _record(
+        self, backlog: BackfillStudies, run: Run, portion: list[str], ended: list[str]
+    ) -> None:
         try:
             recorded = self._ledger.record(list(self._arrivals(portion)))
         except Exception:
@@ -176,15 +178,15 @@ class Backfill:
         backlog.drop(run, ended, recorded)
         self._on_arrival()
 
-    def _arrivals(self, instances: list[str]) -> Iterator[Arrival]:
+    def _arrivals(self, instances: list[str]) -> Iterator[NewTransfer]:
         described = {one.resource: one for one in self._archive.describe(instances)}
         for resource in instances:
             if resource in described:  # or it was deleted
                 yield from self._rules.arrivals(
-                    self._source(), described[resource], 0, Urgency.BACKFILL
+                    self._source(), described[resource], 0, Priority.BACKFILL
                 )
 
-    def _end(self, backlog: Backlog, run: Run) -> bool:
+    def _end(self, backlog: BackfillStudies, run: Run) -> bool:
         """The list is empty: it has ended when nothing is on its way any more."""
         if backlog.unsettled():
             return False
@@ -203,5 +205,5 @@ class Backfill:
     def _local(self) -> datetime:
         return self._clock.utc().astimezone()
 
-    def _backlog(self) -> Backlog:
-        return Backlog(self._ledger, self._source())
+    def _backlog(self) -> BackfillStudies:
+        return BackfillStudies(self._ledger, self._source())

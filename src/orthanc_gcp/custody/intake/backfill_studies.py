@@ -10,15 +10,15 @@ from typing import Any
 import sqlalchemy as sql
 
 from orthanc_gcp.ledger.ledger import UNSETTLED, Ledger
-from orthanc_gcp.ledger.schema import State, Urgency, backlog, transfers
+from orthanc_gcp.ledger.schema import Priority, State, backlog, transfers
 
-__all__ = ["UNSENT", "Amount", "Backlog", "Run", "Stage"]
+__all__ = ["UNSENT", "Amount", "BackfillStudies", "Run", "Stage"]
 
 UNSENT = tuple(state for state in UNSETTLED if state != State.ACKNOWLEDGED)
 _PORTION = 300
 
 # A literal lets the database see that the index over these rows serves.
-_IS_BACKFILL = transfers.c.urgency == sql.literal(Urgency.BACKFILL.value, literal_execute=True)
+_IS_BACKFILL = transfers.c.priority == sql.literal(Priority.BACKFILL.value, literal_execute=True)
 
 
 class Stage(StrEnum):
@@ -49,7 +49,7 @@ class Amount:
     bytes: int = 0
 
 
-class Backlog:
+class BackfillStudies:
     """The backfill of one Orthanc, as all workers and people see it.
 
     Parameters

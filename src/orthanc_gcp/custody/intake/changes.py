@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 
 from orthanc_gcp.clock import Clock
 from orthanc_gcp.custody.intake.rules import Rules
-from orthanc_gcp.errors import PublicationError
-from orthanc_gcp.ledger.ledger import Arrival, Cursor, Ledger
-from orthanc_gcp.ledger.schema import Urgency
-from orthanc_gcp.orthanc.resources import Archive, Change, Changes
+from orthanc_gcp.errors import OrthancError
+from orthanc_gcp.ledger.ledger import Cursor, Ledger, NewTransfer
+from orthanc_gcp.ledger.schema import Priority
+from orthanc_gcp.orthanc.resources import Change, Changes, OrthancSource
 
 __all__ = ["Follower"]
 
@@ -36,7 +36,7 @@ class Follower:
     def __init__(
         self,
         ledger: Ledger,
-        archive: Archive,
+        archive: OrthancSource,
         rules: Rules,
         clock: Clock,
         on_arrival: Callable[[], None],
@@ -60,7 +60,7 @@ class Follower:
 
         Raises
         ------
-        PublicationError
+        OrthancError
             Orthanc is away; nothing was lost.
         """
         cursor = self._cursor or self._begin()
@@ -123,15 +123,15 @@ class Follower:
 
     def _examine(
         self, resources: Sequence[str], change: Callable[[str], int | None]
-    ) -> tuple[list[Arrival], list[str]]:
+    ) -> tuple[list[NewTransfer], list[str]]:
         """What some instances make for the ledger, and those whose attributes cannot be read."""
-        arrivals: list[Arrival] = []
+        arrivals: list[NewTransfer] = []
         unreadable: list[str] = []
         for description in self._archive.describe(resources):
             number = change(description.resource) or 0
             try:
-                arrivals += self._rules.arrivals(self._source, description, number, Urgency.LIVE)
-            except PublicationError as error:
+                arrivals += self._rules.arrivals(self._source, description, number, Priority.LIVE)
+            except OrthancError as error:
                 if not error.status:  # nothing can be read from it just now
                     raise
                 unreadable.append(description.resource)
@@ -141,7 +141,7 @@ class Follower:
         """Remember instances that no rule can be applied to, so that they hold up nobody."""
         aside = list({*self._ledger.aside(self._source), *unreadable})
         if len(aside) > MOST_ASIDE:
-            raise PublicationError("Orthanc cannot read what it has stored", reason="orthanc")
+            raise OrthancError("Orthanc cannot read what it has stored", reason="orthanc")
         _log.error("Orthanc cannot read %d instances: they are tried again", len(unreadable))
         self._ledger.put_aside(self._source, aside)
 

@@ -8,16 +8,16 @@ from dataclasses import dataclass, field
 
 from orthanc_gcp.configuration import SendRule
 from orthanc_gcp.custody.intake.rules import Rules
-from orthanc_gcp.orthanc.resources import Archive
+from orthanc_gcp.orthanc.resources import OrthancSource
 
-__all__ = ["Forecast", "conditions", "forecast"]
+__all__ = ["DryRun", "conditions", "forecast"]
 
 MOST_EXAMPLES = 3
 _PORTION = 1000
 
 
 @dataclass
-class Forecast:
+class DryRun:
     """What one rule would send; ``rule`` is None for what none of them wants."""
 
     rule: SendRule | None
@@ -38,20 +38,20 @@ class Forecast:
 
 
 def forecast(
-    archive: Archive, rules: Sequence[SendRule], resources: Iterable[str] | None = None
-) -> list[Forecast]:
+    archive: OrthancSource, rules: Sequence[SendRule], resources: Iterable[str] | None = None
+) -> list[DryRun]:
     """What each rule would send of some resources of Orthanc, or of all; the last is the rest.
 
     Raises
     ------
     KeyError
         Orthanc has no such resource.
-    PublicationError
+    OrthancError
         Orthanc is away.
     """
     matcher = Rules(rules, archive.attributes)
-    found = [Forecast(rule) for rule in rules]
-    rest = Forecast(None)
+    found = [DryRun(rule) for rule in rules]
+    rest = DryRun(None)
     for some in _portions(archive, resources):
         for described in archive.describe(some):
             matching = matcher.matching(described).values()
@@ -64,7 +64,7 @@ def forecast(
     return [*found, rest]
 
 
-def _portions(archive: Archive, resources: Iterable[str] | None) -> Iterator[list[str]]:
+def _portions(archive: OrthancSource, resources: Iterable[str] | None) -> Iterator[list[str]]:
     if resources is None:
         yield from archive.instances()
         return

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable
 
 from orthanc_gcp.custody.intake.rules import arrival_of
 from orthanc_gcp.ledger.ledger import Ledger
-from orthanc_gcp.ledger.schema import Urgency
-from orthanc_gcp.orthanc.resources import Archive
+from orthanc_gcp.ledger.schema import Priority
+from orthanc_gcp.orthanc.resources import OrthancSource
 
 __all__ = ["demand"]
 
@@ -16,7 +16,7 @@ _PORTION = 200
 
 def demand(
     ledger: Ledger,
-    archive: Archive,
+    archive: OrthancSource,
     account: str,
     resources: Iterable[str],
     on_arrival: Callable[[], None] = lambda: None,
@@ -30,7 +30,7 @@ def demand(
     ------
     KeyError
         Orthanc has no such resource; nothing was queued.
-    PublicationError
+    OrthancError
         Orthanc is away; what was queued before it went is sent.
     """
     members = archive.members(resources)
@@ -38,7 +38,7 @@ def demand(
     for start in range(0, len(members), _PORTION):
         described = archive.describe(members[start : start + _PORTION])
         queued += ledger.record(
-            [arrival_of(one, source, account, urgency=Urgency.DEMANDED) for one in described]
+            [arrival_of(one, source, account, priority=Priority.DEMANDED) for one in described]
         )
         on_arrival()
     return queued

@@ -7,8 +7,8 @@ from fnmatch import fnmatchcase
 
 from orthanc_gcp.configuration import SendRule
 from orthanc_gcp.configuration.attributes import Attribute, attribute
-from orthanc_gcp.ledger.ledger import Arrival
-from orthanc_gcp.ledger.schema import Urgency
+from orthanc_gcp.ledger.ledger import NewTransfer
+from orthanc_gcp.ledger.schema import Priority
 from orthanc_gcp.orthanc.resources import Description
 
 __all__ = ["Rules", "arrival_of"]
@@ -44,13 +44,13 @@ class Rules:
         return found
 
     def arrivals(
-        self, source: str, description: Description, change: int, urgency: Urgency
-    ) -> Iterator[Arrival]:
+        self, source: str, description: Description, change: int, priority: Priority
+    ) -> Iterator[NewTransfer]:
         """The rows that an instance makes in the ledger."""
         for account, rule in self.matching(description).items():
             # What is stable already, as at a backfill, is not held.
-            held_for = description.parents.get(rule.level) if urgency == Urgency.LIVE else None
-            yield arrival_of(description, source, account, change, urgency, held_for)
+            held_for = description.parents.get(rule.level) if priority == Priority.LIVE else None
+            yield arrival_of(description, source, account, change, priority, held_for)
 
     def missed(self, rule: SendRule, description: Description) -> str:
         """The first condition of a rule that an instance does not meet; empty if it meets all."""
@@ -104,11 +104,11 @@ def arrival_of(
     source: str,
     account: str,
     change: int = 0,
-    urgency: Urgency = Urgency.LIVE,
+    priority: Priority = Priority.LIVE,
     held_for: str | None = None,
-) -> Arrival:
+) -> NewTransfer:
     """What the ledger keeps of an instance, for one account."""
-    return Arrival(
+    return NewTransfer(
         account=account,
         source=source,
         resource=description.resource,
@@ -119,6 +119,6 @@ def arrival_of(
         received=description.received,
         file=description.file,
         change=change,
-        urgency=urgency,
+        priority=priority,
         held_for=held_for,
     )

@@ -11,7 +11,7 @@ from orthanc_gcp.errors import GcpError
 from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.outages import Outage
 
-__all__ = ["Alarms"]
+__all__ = ["Alerts"]
 
 FIRST_PAUSE, LONGEST_PAUSE = 5.0, 300.0
 LEASE = 60.0
@@ -20,7 +20,7 @@ CALM = 0.5
 """A backlog is over below this part of the age that raised it, so that it does not flicker."""
 
 
-class Alarms:
+class Alerts:
     """Quarantines and old backlogs of all accounts; what was told is in the ledger.
 
     Parameters

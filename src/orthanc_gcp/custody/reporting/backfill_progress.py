@@ -8,7 +8,7 @@ from typing import Any
 
 from orthanc_gcp.configuration import Backfill as Options
 from orthanc_gcp.configuration.timetable import Timetable
-from orthanc_gcp.custody.intake.backfill_studies import Amount, Backlog, Run, Stage
+from orthanc_gcp.custody.intake.backfill_studies import Amount, BackfillStudies, Run, Stage
 from orthanc_gcp.custody.reporting.overview import FIGURES, utc
 from orthanc_gcp.ledger.ledger import UNSETTLED
 from orthanc_gcp.ledger.schema import State
@@ -19,7 +19,7 @@ WINDOW = 60.0
 """Seconds that rates are the mean of."""
 
 
-def progress(backlog: Backlog, options: Options, now: datetime) -> dict[str, Any] | None:
+def progress(backlog: BackfillStudies, options: Options, now: datetime) -> dict[str, Any] | None:
     """How far a backfill is; None if none has begun.
 
     Parameters

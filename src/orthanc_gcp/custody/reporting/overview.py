@@ -15,7 +15,7 @@ from typing import Any
 import sqlalchemy as sql
 
 from orthanc_gcp.ledger.ledger import Ledger
-from orthanc_gcp.ledger.schema import IS_OWED, UNSENT, State, Urgency, events, transfers
+from orthanc_gcp.ledger.schema import IS_OWED, UNSENT, Priority, State, events, transfers
 from orthanc_gcp.ledger.selection import Selection
 
 __all__ = ["LARGEST_PAGE", "Reports", "paused_name", "utc"]
@@ -343,7 +343,7 @@ def _instance(row: sql.Row[Any]) -> dict[str, Any]:
         "Bytes": row.size,
         "Sha256": row.digest,
         "State": row.state,
-        "Urgency": Urgency(row.urgency).name.capitalize(),
+        "Priority": Priority(row.priority).name.capitalize(),
         "Attempts": row.attempts,
         "Reason": row.reason,
         "Detail": row.detail,

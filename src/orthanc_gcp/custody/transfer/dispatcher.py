@@ -10,7 +10,7 @@ from orthanc_gcp.clock import Clock
 from orthanc_gcp.custody.destinations.destination import Destination
 from orthanc_gcp.custody.transfer.workflows import Workflows
 from orthanc_gcp.ledger.ledger import Ledger
-from orthanc_gcp.ledger.schema import Urgency
+from orthanc_gcp.ledger.schema import Priority
 
 __all__ = ["Dispatcher"]
 
@@ -46,7 +46,7 @@ class Dispatcher:
         worker: str,
         clock: Clock,
         source: Callable[[], str],
-        allowed: Callable[[str], Collection[Urgency]],
+        allowed: Callable[[str], Collection[Priority]],
         give_up_after: Mapping[str, float | None],
         backfill_rate: int | None = None,
     ) -> None:
@@ -79,32 +79,32 @@ class Dispatcher:
         return started
 
     def _send(self, destination: Destination) -> bool:
-        urgencies, window = self._allowed(destination.account), destination.pace.window
-        if not urgencies or not window:
+        priorities, window = self._allowed(destination.account), destination.pace.window
+        if not priorities or not window:
             return False
         size = destination.pace.bytes
-        live = [urgency for urgency in urgencies if urgency != Urgency.BACKFILL]
+        live = [priority for priority in priorities if priority != Priority.BACKFILL]
         most = destination.pace.most
         started = self._start(destination, live, window, most, size)
-        if Urgency.BACKFILL in urgencies:
+        if Priority.BACKFILL in priorities:
             # It never has all connections: what arrives meanwhile finds one that is free.
             if self._backfill_rate is not None:
                 size = min(size, int(self._backfill_rate * BACKFILL_LASTS))
             lent = _lent(window), _lent(most)
-            started |= self._start(destination, [Urgency.BACKFILL], *lent, size)
+            started |= self._start(destination, [Priority.BACKFILL], *lent, size)
         return started
 
     def _start(
         self,
         destination: Destination,
-        urgencies: Collection[Urgency],
+        priorities: Collection[Priority],
         most: int,
         of_all: int,
         size: int,
     ) -> bool:
         """Start batches until so many run here, or with all workers; or nothing waits."""
         account, source, started = destination.account, self._source(), False
-        while source and urgencies and self._workflows.sending(account) < most:
+        while source and priorities and self._workflows.sending(account) < most:
             batch = f"batch-{uuid.uuid4().hex}"
             claimed = self._ledger.claim(
                 account,
@@ -114,7 +114,7 @@ class Dispatcher:
                 most_instances=destination.pace.instances,
                 most_bytes=size,
                 most_batches=of_all,
-                urgencies=urgencies,
+                priorities=priorities,
             )
             if not claimed:
                 break

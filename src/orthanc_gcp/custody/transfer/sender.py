@@ -10,17 +10,24 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 
 from orthanc_gcp.auth.token_source import TokenSource
-from orthanc_gcp.backoff import row_pause
+from orthanc_gcp.backoff import row_delay
 from orthanc_gcp.clock import Clock
 from orthanc_gcp.custody.destinations.destination import Destination
 from orthanc_gcp.custody.verification.conflict import Difference, differences
-from orthanc_gcp.dicomweb import Outcome, Part, PartError, Result, Stored, StoreError
-from orthanc_gcp.errors import GcpError, PublicationError
-from orthanc_gcp.ledger.ledger import Ledger, Transfer, Verdict
-from orthanc_gcp.ledger.schema import State, Urgency
-from orthanc_gcp.orthanc.resources import Archive
+from orthanc_gcp.dicomweb import (
+    InstanceResult,
+    InstanceStatus,
+    Part,
+    SourceError,
+    Stored,
+    StoreError,
+)
+from orthanc_gcp.errors import GcpError, OrthancError
+from orthanc_gcp.ledger.ledger import Ledger, Outcome, Transfer
+from orthanc_gcp.ledger.schema import Priority, State
+from orthanc_gcp.orthanc.resources import OrthancSource
 
-__all__ = ["Carrier"]
+__all__ = ["Sender"]
 
 _log = logging.getLogger(__name__)
 
@@ -30,7 +37,7 @@ PATIENCE_WITH_UNKNOWN = 4
 """Attempts of an instance alone that the store refuses without a reason that is known."""
 
 
-class Carrier:
+class Sender:
     """Sends batches; one object serves all threads of a worker.
 
     Parameters
@@ -42,18 +49,18 @@ class Carrier:
     def __init__(
         self,
         ledger: Ledger,
-        archive: Archive,
+        archive: OrthancSource,
         destinations: Mapping[str, Destination],
         tokens: TokenSource,
         worker: str,
         clock: Clock,
         stopping: Callable[[], bool],
         orthanc_away: Callable[[GcpError, float], None],
-        luck: Callable[[], float] = random.random,
+        jitter: Callable[[], float] = random.random,
     ) -> None:
         self._worker, self._orthanc_away = worker, orthanc_away
         self._ledger, self._archive, self._destinations = ledger, archive, destinations
-        self._tokens, self._clock, self._stopping, self._luck = tokens, clock, stopping, luck
+        self._tokens, self._clock, self._stopping, self._luck = tokens, clock, stopping, jitter
 
     def carry(self, batch: str) -> tuple[str, list[str]]:
         """Send what a batch holds; the account, and the series that were acknowledged.
@@ -71,7 +78,7 @@ class Carrier:
             words = f"the configuration has no account {account} any more"
             self._ledger.settle(
                 batch,
-                [Verdict(row.id, State.QUARANTINED, "no_account", words) for row in transfers],
+                [Outcome(row.id, State.QUARANTINED, "no_account", words) for row in transfers],
             )
             return account, []
         verdicts = self._send(destination, transfers)
@@ -79,12 +86,12 @@ class Carrier:
         acknowledged = {verdict.id for verdict in verdicts if verdict.state == State.ACKNOWLEDGED}
         return account, list({row.series: 0 for row in transfers if row.id in acknowledged})
 
-    def _send(self, destination: Destination, transfers: list[Transfer]) -> list[Verdict]:
+    def _send(self, destination: Destination, transfers: list[Transfer]) -> list[Outcome]:
         digests: dict[str, str] = {}
         parts = [self._part(transfer, digests) for transfer in transfers]
         replaces = transfers[0].replace
         client = destination.upsert if replaces else destination.store
-        takers = destination.takers(Urgency(transfers[0].urgency))
+        takers = destination.takers(Priority(transfers[0].priority))
         held_back = 0.0
 
         def throttle(count: int) -> None:
@@ -103,7 +110,7 @@ class Carrier:
                 throttle=throttle if takers else None,
                 stop=self._stopping,
             )
-        except PartError as error:
+        except SourceError as error:
             return self._without(transfers, error)
         except StoreError as error:
             return self._refused(destination, transfers, error)
@@ -128,7 +135,7 @@ class Carrier:
         transfers: list[Transfer],
         stored: Stored,
         digests: Mapping[str, str],
-    ) -> list[Verdict]:
+    ) -> list[Outcome]:
         return [
             self._verdict(
                 destination, row, stored.outcomes[row.instance], digests.get(row.resource)
@@ -137,39 +144,39 @@ class Carrier:
         ]
 
     def _verdict(
-        self, destination: Destination, row: Transfer, result: Result, digest: str | None
-    ) -> Verdict:
-        if result.outcome is Outcome.STORED and digest is not None:
+        self, destination: Destination, row: Transfer, result: InstanceResult, digest: str | None
+    ) -> Outcome:
+        if result.outcome is InstanceStatus.STORED and digest is not None:
             if row.replace:
                 self._tell(row, "replaced", f"by the upsert of version v1beta1, SHA-256 {digest}")
-            return Verdict(
+            return Outcome(
                 row.id,
                 State.ACKNOWLEDGED,
                 digest=digest,
                 attempts=row.attempts + 1,
                 replace=row.replace,
             )
-        if result.outcome is Outcome.CONFLICT and digest is not None:
+        if result.outcome is InstanceStatus.CONFLICT and digest is not None:
             return self._conflict(destination, row, digest)
-        if result.outcome is Outcome.INVALID:
+        if result.outcome is InstanceStatus.INVALID:
             return self._quarantined(row, "invalid", result.reason, digest)
-        unknown = result.outcome is Outcome.OTHER and row.company == 1
+        unknown = result.outcome is InstanceStatus.OTHER and row.company == 1
         if unknown and row.attempts + 1 >= PATIENCE_WITH_UNKNOWN:
             return self._quarantined(row, "refused", result.reason, digest)
         return self._delayed(row, str(result.outcome), result.reason, alone=True)
 
-    def _conflict(self, destination: Destination, row: Transfer, digest: str) -> Verdict:
+    def _conflict(self, destination: Destination, row: Transfer, digest: str) -> Outcome:
         """The store says that it has other bytes: see for ourselves."""
         try:
             difference = differences(destination.store, self._archive, row, digest)
-        except (StoreError, PublicationError) as error:
+        except (StoreError, OrthancError) as error:
             return self._delayed(row, "conflict", f"the difference cannot be seen: {error}")
         if difference is Difference.NONE:
-            return Verdict(row.id, State.ACKNOWLEDGED, digest=digest, attempts=row.attempts + 1)
+            return Outcome(row.id, State.ACKNOWLEDGED, digest=digest, attempts=row.attempts + 1)
         if not destination.replaces or row.replace:
             return self._quarantined(row, "conflict", difference.words, digest)
         self._tell(row, "replacing", difference.words)
-        return Verdict(
+        return Outcome(
             row.id,
             State.WAITING,
             "replacing",
@@ -180,11 +187,11 @@ class Carrier:
 
     # -- No answer about instances --------------------------------------------------------------
 
-    def _without(self, transfers: list[Transfer], error: PartError) -> list[Verdict]:
+    def _without(self, transfers: list[Transfer], error: SourceError) -> list[Outcome]:
         """One instance could not be read; nothing was stored, and the others go at once."""
         # While Orthanc is away, the others would fail as well.
         away = error.reason == "down"
-        pause = row_pause(2, self._luck())
+        pause = row_delay(2, self._luck())
         due = self._ledger.now() + pause if away else None
         if away:
             self._orthanc_away(error, pause)
@@ -199,27 +206,27 @@ class Carrier:
             *(self._unreadable(row, error) for row in transfers if row.instance == error.instance),
         ]
 
-    def _unreadable(self, row: Transfer, error: PartError) -> Verdict:
+    def _unreadable(self, row: Transfer, error: SourceError) -> Outcome:
         try:
             if error.reason == "gone" and not self._archive.describe([row.resource]):
                 return self._deleted(row)
             size = self._archive.size(row.resource)
-        except PublicationError as problem:
+        except OrthancError as problem:
             return self._delayed(row, "orthanc", str(problem))
         if size not in (None, row.size):
-            return Verdict(row.id, State.WAITING, size=size, attempts=row.attempts + 1)
+            return Outcome(row.id, State.WAITING, size=size, attempts=row.attempts + 1)
         return self._delayed(row, "orthanc", str(error))
 
-    def _deleted(self, row: Transfer) -> Verdict:
+    def _deleted(self, row: Transfer) -> Outcome:
         if row.digest is not None:
             words = "the store acknowledged it and lost it, and Orthanc has deleted it"
             return self._quarantined(row, "lost", words, row.digest)
         words = "it was deleted in Orthanc before it was sent"
-        return Verdict(row.id, State.WITHDRAWN, "deleted", words, attempts=row.attempts)
+        return Outcome(row.id, State.WITHDRAWN, "deleted", words, attempts=row.attempts)
 
     def _refused(
         self, destination: Destination, transfers: list[Transfer], error: StoreError
-    ) -> list[Verdict]:
+    ) -> list[Outcome]:
         """The request failed as a whole."""
         if error.reason == "aborted":
             return [_as_it_was(row) for row in transfers]
@@ -246,7 +253,7 @@ class Carrier:
 
     def _bisected(
         self, destination: Destination, transfers: list[Transfer], error: StoreError
-    ) -> list[Verdict]:
+    ) -> list[Outcome]:
         if len(transfers) == 1:
             return [self._quarantined(transfers[0], error.reason, str(error), None)]
         _log.info("account %s: sent in halves: %s", destination.account, error)
@@ -268,14 +275,14 @@ class Carrier:
         pause: float | None = None,
         counts: bool = True,
         alone: bool = False,
-    ) -> Verdict:
+    ) -> Outcome:
         attempts = row.attempts + counts
         company = row.company
         if alone:
             company = 1
         elif counts and attempts >= BISECT_AFTER:
             company = min(company or together, max(1, (together + 1) // 2))
-        wait = row_pause(attempts, self._luck()) if pause is None else pause
+        wait = row_delay(attempts, self._luck()) if pause is None else pause
         return replace(
             _as_it_was(row),
             state=State.DELAYED,
@@ -286,7 +293,7 @@ class Carrier:
             attempts=attempts,
         )
 
-    def _quarantined(self, row: Transfer, reason: str, words: str, digest: str | None) -> Verdict:
+    def _quarantined(self, row: Transfer, reason: str, words: str, digest: str | None) -> Outcome:
         _log.error(
             "account %s: instance %s is in quarantine (%s): %s",
             row.account,
@@ -294,7 +301,7 @@ class Carrier:
             reason,
             words,
         )
-        return Verdict(
+        return Outcome(
             row.id,
             State.QUARANTINED,
             reason,
@@ -308,9 +315,9 @@ class Carrier:
         self._ledger.tell(row.account, kind, words, row.study, row.instance)
 
 
-def _as_it_was(row: Transfer) -> Verdict:
+def _as_it_was(row: Transfer) -> Outcome:
     """Back to the queue: nothing was learnt about the instance."""
-    return Verdict(
+    return Outcome(
         row.id,
         State.WAITING,
         row.reason,

@@ -17,8 +17,8 @@ from typing import Any
 import sqlalchemy as sql
 from dbos import DBOS, SetWorkflowID
 
-from orthanc_gcp.custody.transfer.sender import Carrier
-from orthanc_gcp.custody.verification.read_back import Witness
+from orthanc_gcp.custody.transfer.sender import Sender
+from orthanc_gcp.custody.verification.read_back import ReadBack
 from orthanc_gcp.ledger.database import is_away
 
 __all__ = ["Workflows"]
@@ -45,8 +45,8 @@ class Workflows:
         self,
         engine: sql.Engine,
         worker: str,
-        carrier: Carrier,
-        witness: Witness,
+        carrier: Sender,
+        witness: ReadBack,
         on_sent: Callable[[], None],
     ) -> None:
         self._carrier, self._witness, self._on_sent = carrier, witness, on_sent

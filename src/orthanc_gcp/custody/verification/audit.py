@@ -20,7 +20,7 @@ from orthanc_gcp.ledger.ledger import Ledger, Transfer
 from orthanc_gcp.ledger.schema import State, transfers
 from orthanc_gcp.ledger.selection import Selection
 
-__all__ = ["READERS", "Comparison", "Findings", "Shelf"]
+__all__ = ["READERS", "Audit", "Findings", "Shelf"]
 
 TRIES = 6
 """How often a store is asked before the comparison of its account is given up."""
@@ -81,7 +81,7 @@ class Findings:
         }
 
 
-class Comparison:
+class Audit:
     """Goes through studies one by one: as much memory as the UIDs of the largest need.
 
     Parameters

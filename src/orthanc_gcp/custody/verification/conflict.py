@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from orthanc_gcp.dicomweb import DicomStore
 from orthanc_gcp.ledger.ledger import Transfer
-from orthanc_gcp.orthanc.resources import Archive
+from orthanc_gcp.orthanc.resources import OrthancSource
 
 __all__ = ["Difference", "differences", "digest_of"]
 
@@ -41,12 +41,14 @@ def digest_of(pieces: Iterator[bytes]) -> tuple[str, int, bytes]:
     return digest.hexdigest(), size, bytes(head)
 
 
-def differences(store: DicomStore, archive: Archive, transfer: Transfer, digest: str) -> Difference:
+def differences(
+    store: DicomStore, archive: OrthancSource, transfer: Transfer, digest: str
+) -> Difference:
     """Compare the bytes; where they differ, name the attributes that do.
 
     Raises
     ------
-    StoreError, PublicationError
+    StoreError, OrthancError
         One of the two could not be read.
     """
     with store.open(transfer.study, transfer.series, transfer.instance) as pieces:

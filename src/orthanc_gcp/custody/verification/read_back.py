@@ -7,14 +7,14 @@ import random
 import zlib
 from collections.abc import Callable, Mapping
 
-from orthanc_gcp.backoff import row_pause
+from orthanc_gcp.backoff import row_delay
 from orthanc_gcp.custody.destinations.destination import Destination
 from orthanc_gcp.custody.verification.conflict import digest_of
 from orthanc_gcp.errors import StoreError
-from orthanc_gcp.ledger.ledger import Ledger, Transfer, Verdict
+from orthanc_gcp.ledger.ledger import Ledger, Outcome, Transfer
 from orthanc_gcp.ledger.schema import State
 
-__all__ = ["Witness"]
+__all__ = ["ReadBack"]
 
 _log = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ SAMPLE = 20
 """``Sample`` compares the bytes of one instance out of so many."""
 
 
-class Witness:
+class ReadBack:
     """Looks at the store for the instances that it has acknowledged."""
 
     def __init__(
@@ -39,10 +39,10 @@ class Witness:
         ledger: Ledger,
         destinations: Mapping[str, Destination],
         stopping: Callable[[], bool],
-        luck: Callable[[], float] = random.random,
+        jitter: Callable[[], float] = random.random,
     ) -> None:
         self._ledger, self._destinations = ledger, destinations
-        self._stopping, self._luck = stopping, luck
+        self._stopping, self._luck = stopping, jitter
 
     def confirm(self, account: str, series: list[str]) -> None:
         """Confirm what the store has of these series, once nothing of them is on its way."""
@@ -114,9 +114,9 @@ class Witness:
             wait = min(LONGEST_WAIT, max(SHORTEST_WAIT, elapsed / 2))
             self._ledger.look_again([row.id for row in again], now + wait)
 
-    def _again(self, row: Transfer, reason: str, words: str) -> Verdict:
-        due = self._ledger.now() + row_pause(row.attempts, self._luck())
-        return Verdict(
+    def _again(self, row: Transfer, reason: str, words: str) -> Outcome:
+        due = self._ledger.now() + row_delay(row.attempts, self._luck())
+        return Outcome(
             row.id,
             State.DELAYED,
             reason,
@@ -130,9 +130,9 @@ class Witness:
 
     def _compare(
         self, destination: Destination, seen: list[Transfer]
-    ) -> tuple[list[Verdict], list[Transfer]]:
+    ) -> tuple[list[Outcome], list[Transfer]]:
         """Those whose bytes in the store are not the ones sent, and those it cannot give back."""
-        different: list[Verdict] = []
+        different: list[Outcome] = []
         unread: list[Transfer] = []
         for row in seen:
             if not _is_compared(destination.verify, row):
