@@ -56,9 +56,11 @@ def answer(connector: Connector | None, method: str, groups: tuple[str, ...]) ->
     if action == "refresh":
         return _refreshed(connector.refresh(name))
     if action == "check":
-        from orthanc_gcp.doctor import examine  # only the one who asks pays for the import
+        from orthanc_gcp.doctor import check_account  # only the one who asks pays for the import
 
-        findings = list(examine(name, connector.settings, connector.transport, connector.clock))
+        findings = list(
+            check_account(name, connector.settings, connector.transport, connector.clock)
+        )
         passed = not any(finding.result.value == "failed" for finding in findings)
         checks = [finding.as_json() for finding in findings]
         return Answer(200, {"Account": name, "Passed": passed, "Checks": checks})
