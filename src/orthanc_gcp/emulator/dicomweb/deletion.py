@@ -13,7 +13,7 @@ from starlette.responses import Response
 from orthanc_gcp.emulator.healthcare.notifications import announcer
 from orthanc_gcp.emulator.healthcare.operation_methods import begin_short
 from orthanc_gcp.emulator.healthcare.operations import EMPTY, Job
-from orthanc_gcp.emulator.healthcare.request_context import Call
+from orthanc_gcp.emulator.healthcare.request_context import RequestContext
 from orthanc_gcp.emulator.http.responses import json_answer
 from orthanc_gcp.emulator.resource_names import StoreName
 from orthanc_gcp.emulator.storage.storage import Place
@@ -23,19 +23,19 @@ __all__ = ["delete_instance", "delete_series", "delete_study", "empty_place"]
 _ACTION = "DeleteInstances"
 
 
-async def delete_study(call: Call) -> Response:
+async def delete_study(context: RequestContext) -> Response:
     """Handle ``DELETE …/studies/{study}``."""
-    return await _delete_many(call)
+    return await _delete_many(context)
 
 
-async def delete_series(call: Call) -> Response:
+async def delete_series(context: RequestContext) -> Response:
     """Handle ``DELETE …/studies/{study}/series/{series}``."""
-    return await _delete_many(call)
+    return await _delete_many(context)
 
 
-async def delete_instance(call: Call) -> Response:
+async def delete_instance(context: RequestContext) -> Response:
     """Handle ``DELETE …/instances/{instance}``, which needs no operation."""
-    await asyncio.to_thread(_delete_one, call)
+    await asyncio.to_thread(_delete_one, context)
     return json_answer({})
 
 
@@ -58,16 +58,16 @@ def empty_place(job: Job) -> dict[str, Any]:
     return {"@type": f"type.googleapis.com/{EMPTY}"}
 
 
-def _delete_one(call: Call) -> None:
-    announce = announcer(call.storage.index, call.store, call.services.clock, _ACTION)
-    call.storage.delete(call.instances(), announce)
+def _delete_one(context: RequestContext) -> None:
+    announce = announcer(context.storage.index, context.store, context.services.clock, _ACTION)
+    context.storage.delete(context.instances(), announce)
 
 
-async def _delete_many(call: Call) -> Response:
-    names = call.names
-    place = Place(call.store_id(), names["study"], names.get("series"))
-    totals = await asyncio.to_thread(call.storage.index.totals, *place)
+async def _delete_many(context: RequestContext) -> Response:
+    names = context.names
+    place = Place(context.store_id(), names["study"], names.get("series"))
+    totals = await asyncio.to_thread(context.storage.index.totals, *place)
     if not totals.instances:
-        raise call.missing_path()
-    parameters = {"total": totals.instances, "name": str(call.store)}
-    return await begin_short(call, parameters, place)
+        raise context.missing_path()
+    parameters = {"total": totals.instances, "name": str(context.store)}
+    return await begin_short(context, parameters, place)

@@ -23,7 +23,7 @@ from orthanc_gcp.emulator.dicomweb.wado import retrieve_metadata
 from orthanc_gcp.emulator.healthcare.notifications import announcer
 from orthanc_gcp.emulator.healthcare.operation_methods import begin_short
 from orthanc_gcp.emulator.healthcare.operations import EMPTY, Job, OperationError
-from orthanc_gcp.emulator.healthcare.request_context import Call
+from orthanc_gcp.emulator.healthcare.request_context import RequestContext
 from orthanc_gcp.emulator.http.requests import MAX_CONTROL_BODY, read_limited
 from orthanc_gcp.emulator.http.responses import Refusal, error
 from orthanc_gcp.emulator.resource_names import StoreName
@@ -38,15 +38,15 @@ _INVALID_ARGUMENT = 3
 _BLOCK = 512 * 1024
 
 
-async def update_metadata(call: Call) -> Response:
+async def update_metadata(context: RequestContext) -> Response:
     """Handle ``PATCH …/metadata`` of a study, a series or an instance."""
-    store = call.store_id()
-    patch = await _read_patch(call)
-    if "instance" not in call.names:
-        return await _update_many(call, store, patch)
-    choose_listing(call.request)  # which refuses what the answer cannot be
-    await asyncio.to_thread(_update_one, call, patch)
-    return await retrieve_metadata(call)
+    store = context.store_id()
+    patch = await _read_patch(context)
+    if "instance" not in context.names:
+        return await _update_many(context, store, patch)
+    choose_listing(context.request)  # which refuses what the answer cannot be
+    await asyncio.to_thread(_update_one, context, patch)
+    return await retrieve_metadata(context)
 
 
 def change_instances(job: Job) -> dict[str, Any]:
@@ -75,28 +75,28 @@ def change_instances(job: Job) -> dict[str, Any]:
     return {"@type": f"type.googleapis.com/{EMPTY}"}
 
 
-async def _update_many(call: Call, store: int, patch: str) -> Response:
-    uids = [call.names[level] for level in ("study", "series") if level in call.names]
-    totals = await asyncio.to_thread(call.storage.index.totals, store, *uids)
+async def _update_many(context: RequestContext, store: int, patch: str) -> Response:
+    uids = [context.names[level] for level in ("study", "series") if level in context.names]
+    totals = await asyncio.to_thread(context.storage.index.totals, store, *uids)
     if not totals.instances:
-        raise call.missing_path()
+        raise context.missing_path()
     parameters = {
         "store": store,
-        "name": str(call.store),
+        "name": str(context.store),
         "uids": uids,
         "patch": patch,
-        "url": call.dicomweb_url,
+        "url": context.dicomweb_url,
         "total": totals.instances,
     }
-    return await begin_short(call, parameters)
+    return await begin_short(context, parameters)
 
 
-def _update_one(call: Call, patch: str) -> None:
+def _update_one(context: RequestContext, patch: str) -> None:
     """Change the only instance; refuse what does not fit it."""
-    announce = announcer(call.storage.index, call.store, call.services.clock, _ACTION)
+    announce = announcer(context.storage.index, context.store, context.services.clock, _ACTION)
     changes = read_patch(json.loads(patch))
-    update = Update(call.storage, call.store_id(), changes, call.dicomweb_url, announce)
-    (instance,) = call.instances()
+    update = Update(context.storage, context.store_id(), changes, context.dicomweb_url, announce)
+    (instance,) = context.instances()
     try:
         done = update.change(instance)
     except PatchError as failure:
@@ -104,12 +104,12 @@ def _update_one(call: Call, patch: str) -> None:
     except BeingDeletedError as failure:
         raise Refusal(error(409, _reason(failure), name="ABORTED")) from failure
     if not done:
-        raise call.missing_path()
+        raise context.missing_path()
 
 
-async def _read_patch(call: Call) -> str:
+async def _read_patch(context: RequestContext) -> str:
     """Return the JSON Patch that a request brings, or refuse what is none."""
-    body = await read_limited(call.request, MAX_CONTROL_BODY)
+    body = await read_limited(context.request, MAX_CONTROL_BODY)
     try:
         patch = body.decode(json.detect_encoding(body))
         read_patch(json.loads(patch))

@@ -18,7 +18,7 @@ from orthanc_gcp.emulator.dicom.transfer_syntaxes import can_decode
 from orthanc_gcp.emulator.dicom.viewports import MAX_SIDE, Viewport, ViewportError
 from orthanc_gcp.emulator.dicomweb.frames import frame_numbers, refusals
 from orthanc_gcp.emulator.dicomweb.search_parameters import STANDARD_PARAMETERS
-from orthanc_gcp.emulator.healthcare.request_context import Call
+from orthanc_gcp.emulator.healthcare.request_context import RequestContext
 from orthanc_gcp.emulator.http.media_types import MediaType
 from orthanc_gcp.emulator.http.negotiation import JPEG, PNG, accepted_types, not_acceptable
 from orthanc_gcp.emulator.http.responses import Refusal, text_error
@@ -62,18 +62,18 @@ class Renderer:
         return buffer.getvalue()
 
 
-async def retrieve_rendered(call: Call) -> Response:
+async def retrieve_rendered(context: RequestContext) -> Response:
     """Handle ``GET …/instances/{instance}/rendered`` and ``GET …/frames/{frames}/rendered``."""
-    (instance,) = await asyncio.to_thread(call.instances)
-    viewport = _viewport(call)
+    (instance,) = await asyncio.to_thread(context.instances)
+    viewport = _viewport(context)
     # Of an instance as a whole, the first frame is shown.
-    numbers = frame_numbers(call.names.get("frames", "1"))
-    chosen = _choose(call, len(numbers))
+    numbers = frame_numbers(context.names.get("frames", "1"))
+    chosen = _choose(context, len(numbers))
     if not can_decode(instance.transfer_syntax):
         text = f"an image in transfer syntax {instance.transfer_syntax} cannot be rendered"
         raise Refusal(text_error(400, text))
     with ExitStack() as opened, refusals():
-        file = opened.enter_context(await asyncio.to_thread(call.open_instance))
+        file = opened.enter_context(await asyncio.to_thread(context.open_instance))
         pixels = await asyncio.to_thread(open_decodable, file, instance.transfer_syntax)
         opened.callback(pixels.close)
         for number in numbers:
@@ -88,8 +88,8 @@ async def retrieve_rendered(call: Call) -> Response:
     return Streamed(body, f'{MULTIPART}; type="{chosen.media_type}"; boundary={boundary}')
 
 
-def _viewport(call: Call) -> Viewport | None:
-    query = call.request.query_params
+def _viewport(context: RequestContext) -> Viewport | None:
+    query = context.request.query_params
     unknown = sorted(set(query) - STANDARD_PARAMETERS - {"viewport"})
     if unknown:
         raise Refusal(text_error(400, f"unsupported parameter: {unknown[0]}"))
@@ -97,9 +97,9 @@ def _viewport(call: Call) -> Viewport | None:
         return Viewport.parse(query["viewport"]) if "viewport" in query else None
 
 
-def _choose(call: Call, count: int) -> PictureFormat:
+def _choose(context: RequestContext, count: int) -> PictureFormat:
     """Return the format that is asked for; several pictures are parts."""
-    for accepted in accepted_types(call.request):
+    for accepted in accepted_types(context.request):
         for media_type in (JPEG, PNG):
             if count == 1 and accepted.covers(media_type):
                 return PictureFormat(media_type, multipart=False)
@@ -109,7 +109,7 @@ def _choose(call: Call, count: int) -> PictureFormat:
                 return PictureFormat(media_type, multipart=True)
     single = (JPEG, PNG) if count == 1 else ()
     parts = (f'{MULTIPART}; type="{media_type}"' for media_type in (JPEG, PNG))
-    raise not_acceptable(call.request, (*single, *parts))
+    raise not_acceptable(context.request, (*single, *parts))
 
 
 async def _parts(

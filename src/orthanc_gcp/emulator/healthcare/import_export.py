@@ -30,7 +30,7 @@ from orthanc_gcp.emulator.healthcare.instance_filter import (
 from orthanc_gcp.emulator.healthcare.notifications import IMPORT, announcer
 from orthanc_gcp.emulator.healthcare.operation_methods import begin_long
 from orthanc_gcp.emulator.healthcare.operations import Job, OperationError
-from orthanc_gcp.emulator.healthcare.request_context import Call
+from orthanc_gcp.emulator.healthcare.request_context import RequestContext
 from orthanc_gcp.emulator.healthcare.storage_classes import storage_class, wanted_class
 from orthanc_gcp.emulator.http.media_types import parse_media_type
 from orthanc_gcp.emulator.http.negotiation import DICOM
@@ -54,10 +54,10 @@ DIFFERENT = (
 )
 
 
-async def import_instances(call: Call) -> Response:
+async def import_instances(context: RequestContext) -> Response:
     """Handle ``dicomStores.import``."""
-    store = call.store_id()
-    body = await read_object(call.request)
+    store = context.store_id()
+    body = await read_object(context.request)
     uri = _uri(body, "gcsSource", "uri")
     try:
         uri.pattern()
@@ -67,18 +67,18 @@ async def import_instances(call: Call) -> Response:
         raise Refusal(error(400, f"the URI names no objects: {str(uri)!r}"))
     parameters = {
         "store": store,
-        "name": str(call.store),
+        "name": str(context.store),
         "uri": str(uri),
         "class": wanted_class(body, required=False),
-        "version": call.version,
+        "version": context.version,
     }
-    return await begin_long(call, parameters)
+    return await begin_long(context, parameters)
 
 
-async def export_instances(call: Call) -> Response:
+async def export_instances(context: RequestContext) -> Response:
     """Handle ``dicomStores.export``."""
-    store = call.store_id()
-    body = await read_object(call.request)
+    store = context.store_id()
+    body = await read_object(context.request)
     if body.get("bigqueryDestination"):
         raise Refusal(error(501, "The emulator has no BigQuery."))
     uri = _uri(body, "gcsDestination", "uriPrefix")
@@ -88,9 +88,9 @@ async def export_instances(call: Call) -> Response:
         "uri": str(uri),
         "transfer_syntax": _transfer_syntax(body["gcsDestination"].get("mimeType")),
         "filter": check_filter(body),
-        "version": call.version,
+        "version": context.version,
     }
-    return await begin_long(call, parameters)
+    return await begin_long(context, parameters)
 
 
 def read_objects(job: Job) -> dict[str, Any]:
