@@ -39,7 +39,7 @@ __all__ = ["frame_numbers", "refusals", "retrieve_frames"]
 
 @dataclass(frozen=True)
 class FrameFormat:
-    """How frames are sent; a picture has no transfer syntax."""
+    """How frames are sent; PNG has no transfer syntax."""
 
     media_type: str
     transfer_syntax: str | None

@@ -18,16 +18,16 @@ from starlette.responses import Response
 from orthanc_gcp.emulator.dicom.listing import choose_listing
 from orthanc_gcp.emulator.dicom.reader import InvalidDicomError
 from orthanc_gcp.emulator.dicomweb.file_editing import EditedFile, edit
-from orthanc_gcp.emulator.dicomweb.json_patch import Change, PatchError, read_patch
+from orthanc_gcp.emulator.dicomweb.json_patch import PatchError, PatchOperation, read_patch
 from orthanc_gcp.emulator.dicomweb.wado import retrieve_metadata
-from orthanc_gcp.emulator.healthcare.notifications import announcer
+from orthanc_gcp.emulator.healthcare.notifications import notifier
 from orthanc_gcp.emulator.healthcare.operation_methods import begin_short
 from orthanc_gcp.emulator.healthcare.operations import EMPTY, Job, OperationError
 from orthanc_gcp.emulator.healthcare.request_context import RequestContext
 from orthanc_gcp.emulator.http.requests import MAX_CONTROL_BODY, read_limited
 from orthanc_gcp.emulator.http.responses import Refusal, error
 from orthanc_gcp.emulator.resource_names import StoreName
-from orthanc_gcp.emulator.storage.index import Announce, Event, StoredInstance, mark_changed
+from orthanc_gcp.emulator.storage.index import InstanceChange, Notify, StoredInstance, mark_changed
 from orthanc_gcp.emulator.storage.storage import BeingDeletedError, Storage, Upload
 
 __all__ = ["change_instances", "update_metadata"]
@@ -93,9 +93,9 @@ async def _update_many(context: RequestContext, store: int, patch: str) -> Respo
 
 def _update_one(context: RequestContext, patch: str) -> None:
     """Change the only instance; refuse what does not fit it."""
-    announce = announcer(context.storage.index, context.store, context.services.clock, _ACTION)
+    notify = notifier(context.storage.index, context.store, context.services.clock, _ACTION)
     changes = read_patch(json.loads(patch))
-    update = Update(context.storage, context.store_id(), changes, context.dicomweb_url, announce)
+    update = Update(context.storage, context.store_id(), changes, context.dicomweb_url, notify)
     (instance,) = context.instances()
     try:
         done = update.change(instance)
@@ -120,15 +120,15 @@ async def _read_patch(context: RequestContext) -> str:
     return patch
 
 
-def _marker(job: Job) -> Announce:
+def _marker(job: Job) -> Notify:
     """Return what notes which instances an operation has changed, and tells of them."""
     store = StoreName.parse(job.parameters["name"])
-    announce = announcer(job.storage.index, store, job.clock, _ACTION)
+    notify = notifier(job.storage.index, store, job.clock, _ACTION)
 
-    def mark(sql: sqlite3.Connection, event: Event) -> None:
-        mark_changed(sql, job.name, event.key)
-        if announce is not None:
-            announce(sql, event)
+    def mark(sql: sqlite3.Connection, change: InstanceChange) -> None:
+        mark_changed(sql, job.name, change.key)
+        if notify is not None:
+            notify(sql, change)
 
     return mark
 
@@ -146,15 +146,15 @@ class Update:
         self,
         storage: Storage,
         store: int,
-        changes: list[Change],
+        changes: list[PatchOperation],
         url: str,
-        announce: Announce | None,
+        notify: Notify | None,
     ) -> None:
         self._storage = storage
         self._store = store
         self._changes = changes
         self._url = url
-        self._announce = announce
+        self._notify = notify
 
     def change(self, instance: StoredInstance) -> bool:
         """Change an instance; tell whether it is still there."""
@@ -186,7 +186,7 @@ class Update:
             except BaseException:
                 upload.discard()
                 raise
-        return storage.swap(self._store, record, upload, instance.file, self._announce)
+        return storage.swap(self._store, record, upload, instance.file, self._notify)
 
 
 def _write(upload: Upload, edited: EditedFile, descriptor: int) -> None:

@@ -65,7 +65,7 @@ def _run(context: RequestContext, store: int, query: Query, listing: Listing) ->
     search = Search(context, query)
     study, series = context.names.get("study"), context.names.get("series")
     statement, values = query.sql(store, study, series, with_file=search.reads_files)
-    rows = context.storage.searches.read(statement, values)
+    rows = context.storage.search_lag.read(statement, values)
     matches = [listing.encode(search.match(*row)) for row in rows]
     return listing.join(matches) if matches else b""
 

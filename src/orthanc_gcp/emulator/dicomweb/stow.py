@@ -12,7 +12,7 @@ from orthanc_gcp.emulator.dicomweb.receiver import Receiver
 from orthanc_gcp.emulator.dicomweb.stow_metadata import MetadataParts, unsupported_part
 from orthanc_gcp.emulator.dicomweb.stow_response import StowResults
 from orthanc_gcp.emulator.faults.switches import ALWAYS_CONFLICT
-from orthanc_gcp.emulator.healthcare.notifications import announcer
+from orthanc_gcp.emulator.healthcare.notifications import notifier
 from orthanc_gcp.emulator.healthcare.request_context import RequestContext
 from orthanc_gcp.emulator.healthcare.storage_classes import UnknownStorageClassError, storage_class
 from orthanc_gcp.emulator.http.media_types import MediaType, parse_media_type
@@ -27,7 +27,7 @@ from orthanc_gcp.emulator.http.negotiation import DICOM, JSON, XML, accepted_typ
 from orthanc_gcp.emulator.http.responses import Refusal, text_error
 from orthanc_gcp.emulator.http.streaming import MULTIPART
 from orthanc_gcp.emulator.storage.index import StorageClass
-from orthanc_gcp.emulator.storage.storage import Outcome
+from orthanc_gcp.emulator.storage.storage import UploadResult
 
 __all__ = ["store_instances", "update_instances"]
 
@@ -48,7 +48,7 @@ async def _store(context: RequestContext, *, replace: bool) -> Response:
     content_type = parse_media_type(context.request.headers.get("content-type", ""))
     results = StowResults(context.dicomweb_url, context.names.get("study"))
     study = context.names.get("study")
-    announce = announcer(
+    notify = notifier(
         context.storage.index,
         context.store,
         context.services.clock,
@@ -61,12 +61,12 @@ async def _store(context: RequestContext, *, replace: bool) -> Response:
         study,
         replace=replace,
         storage_class=_storage_class(context),
-        announce=announce,
+        notify=notify,
     )
     if context.strike is not None:
         receiver.fate = context.strike.fate
     if context.services.switches.state.duplicates == ALWAYS_CONFLICT and not replace:
-        receiver.conflicts = (Outcome.DIFFERENT, Outcome.IDENTICAL)
+        receiver.conflicts = (UploadResult.DIFFERENT, UploadResult.IDENTICAL)
     body = context.request.stream()
     try:
         if content_type.full == DICOM:

@@ -13,7 +13,7 @@ from starlette.responses import Response
 from orthanc_gcp.emulator.healthcare.locations import require_location
 from orthanc_gcp.emulator.healthcare.operation_methods import begin_short
 from orthanc_gcp.emulator.healthcare.operations import Job, OperationError
-from orthanc_gcp.emulator.healthcare.paging import page
+from orthanc_gcp.emulator.healthcare.paging import result_page
 from orthanc_gcp.emulator.healthcare.request_context import RequestContext
 from orthanc_gcp.emulator.http.requests import field_mask, read_object
 from orthanc_gcp.emulator.http.responses import Refusal, error, json_answer
@@ -37,7 +37,7 @@ async def list_datasets(context: RequestContext) -> Response:
     """Handle ``datasets.list``."""
     await require_location(context)
     find = partial(context.storage.index.datasets, context.location)
-    return json_answer(await asyncio.to_thread(page, context.request, "datasets", find))
+    return json_answer(await asyncio.to_thread(result_page, context.request, "datasets", find))
 
 
 async def get_dataset(context: RequestContext) -> Response:

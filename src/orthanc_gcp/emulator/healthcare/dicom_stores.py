@@ -8,7 +8,7 @@ from functools import partial
 from starlette.responses import Response
 
 from orthanc_gcp.emulator.healthcare.notifications import check_topics
-from orthanc_gcp.emulator.healthcare.paging import page
+from orthanc_gcp.emulator.healthcare.paging import result_page
 from orthanc_gcp.emulator.healthcare.request_context import RequestContext
 from orthanc_gcp.emulator.http.requests import field_mask, read_object
 from orthanc_gcp.emulator.http.responses import Refusal, error, json_answer
@@ -39,7 +39,7 @@ async def list_stores(context: RequestContext) -> Response:
     """Handle ``dicomStores.list``."""
     context.require_dataset()
     find = partial(context.storage.index.list_stores, context.dataset)
-    return json_answer(await asyncio.to_thread(page, context.request, "dicomStores", find))
+    return json_answer(await asyncio.to_thread(result_page, context.request, "dicomStores", find))
 
 
 async def create_store(context: RequestContext) -> Response:

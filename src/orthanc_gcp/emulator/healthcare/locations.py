@@ -8,7 +8,7 @@ from typing import Any
 
 from starlette.responses import Response
 
-from orthanc_gcp.emulator.healthcare.paging import page
+from orthanc_gcp.emulator.healthcare.paging import result_page
 from orthanc_gcp.emulator.healthcare.request_context import RequestContext
 from orthanc_gcp.emulator.http.responses import Refusal, error, json_answer
 
@@ -32,7 +32,7 @@ async def list_locations(context: RequestContext) -> Response:
         bodies = (_body(context.names["project"], name) for name in sorted(known))
         return (body for body in bodies if body["name"] > after)
 
-    return json_answer(page(context.request, "locations", find))
+    return json_answer(result_page(context.request, "locations", find))
 
 
 async def get_location(context: RequestContext) -> Response:

@@ -9,27 +9,27 @@ from typing import Any
 from starlette.responses import Response
 
 from orthanc_gcp.emulator.healthcare.operations import TooManyOperationsError
-from orthanc_gcp.emulator.healthcare.paging import page
+from orthanc_gcp.emulator.healthcare.paging import result_page
 from orthanc_gcp.emulator.healthcare.request_context import RequestContext
 from orthanc_gcp.emulator.http.responses import Refusal, error, json_answer
-from orthanc_gcp.emulator.storage.storage import Place
+from orthanc_gcp.emulator.storage.storage import DeletionTarget
 
 __all__ = ["begin_long", "begin_short", "cancel_operation", "get_operation", "list_operations"]
 
 
 async def begin_short(
-    context: RequestContext, parameters: dict[str, Any], place: Place | None = None
+    context: RequestContext, parameters: dict[str, Any], deletion: DeletionTarget | None = None
 ) -> Response:
-    """Announce an operation; without a delay, it has ended by then."""
+    """Notify an operation; without a delay, it has ended by then."""
     delay = context.services.switches.state.operation_delay
-    name = _start(context, parameters, place)
+    name = _start(context, parameters, deletion)
     if not delay:
         await context.services.operations.settle(name)
     return json_answer({"name": name})
 
 
 async def begin_long(context: RequestContext, parameters: dict[str, Any]) -> Response:
-    """Announce an operation that goes on in the background."""
+    """Notify an operation that goes on in the background."""
     return json_answer({"name": _start(context, parameters, None)})
 
 
@@ -44,7 +44,7 @@ async def list_operations(context: RequestContext) -> Response:
         raise Refusal(error(501, "return_partial_success is not supported"))
     context.require_dataset()
     find = partial(context.services.operations.of_dataset, context.dataset)
-    return json_answer(await asyncio.to_thread(page, context.request, "operations", find))
+    return json_answer(await asyncio.to_thread(result_page, context.request, "operations", find))
 
 
 async def cancel_operation(context: RequestContext) -> Response:
@@ -53,9 +53,11 @@ async def cancel_operation(context: RequestContext) -> Response:
     return json_answer({})
 
 
-def _start(context: RequestContext, parameters: dict[str, Any], place: Place | None) -> str:
+def _start(
+    context: RequestContext, parameters: dict[str, Any], deletion: DeletionTarget | None
+) -> str:
     try:
-        return context.services.operations.start(context.dataset, context.rpc, parameters, place)
+        return context.services.operations.start(context.dataset, context.rpc, parameters, deletion)
     except TooManyOperationsError:
         raise Refusal(error(429, "Too many operations have not ended.")) from None
 

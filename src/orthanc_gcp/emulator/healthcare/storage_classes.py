@@ -7,7 +7,7 @@ from typing import Any
 from starlette.responses import Response
 
 from orthanc_gcp.emulator.healthcare.instance_filter import check_filter, selected
-from orthanc_gcp.emulator.healthcare.notifications import announcer
+from orthanc_gcp.emulator.healthcare.notifications import notifier
 from orthanc_gcp.emulator.healthcare.operation_methods import begin_short
 from orthanc_gcp.emulator.healthcare.operations import Job
 from orthanc_gcp.emulator.healthcare.request_context import RequestContext
@@ -74,11 +74,11 @@ def change_storage_class(job: Job) -> dict[str, Any]:
     """Carry out ``setBlobStorageSettings``."""
     storage_class = StorageClass(job.parameters["class"], job.clock())
     store = StoreName.parse(job.parameters["name"])
-    announce = announcer(job.storage.index, store, job.clock, "SetBlobSettings")
+    notify = notifier(job.storage.index, store, job.clock, "SetBlobSettings")
     for batch in selected(job):
         job.check()
         files = [instance.file for instance in batch]
-        job.storage.put_storage_class(files, storage_class, announce)
+        job.storage.put_storage_class(files, storage_class, notify)
         job.count(success=len(batch))
     package = f"google.cloud.healthcare.{job.parameters['version']}.storageinfo"
     return {"@type": f"type.googleapis.com/{package}.SetBlobStorageSettingsResponse"}
