@@ -11,7 +11,7 @@ from starlette.responses import Response
 from orthanc_gcp.emulator.dicomweb.receiver import Receiver
 from orthanc_gcp.emulator.dicomweb.stow_metadata import MetadataParts, unsupported_part
 from orthanc_gcp.emulator.dicomweb.stow_response import StowResults
-from orthanc_gcp.emulator.faults.switches import ALWAYS_CONFLICT
+from orthanc_gcp.emulator.faults.fault_settings import ALWAYS_CONFLICT
 from orthanc_gcp.emulator.healthcare.notifications import announcer
 from orthanc_gcp.emulator.healthcare.request_context import Call
 from orthanc_gcp.emulator.healthcare.storage_classes import UnknownStorageClassError, storage_class
@@ -63,9 +63,9 @@ async def _store(call: Call, *, replace: bool) -> Response:
         storage_class=_storage_class(call),
         announce=announce,
     )
-    if call.strike is not None:
-        receiver.fate = call.strike.fate
-    if call.services.switches.state.duplicates == ALWAYS_CONFLICT and not replace:
+    if call.active_fault is not None:
+        receiver.fate = call.active_fault.fate
+    if call.services.fault_settings.current.duplicates == ALWAYS_CONFLICT and not replace:
         receiver.conflicts = (Outcome.DIFFERENT, Outcome.IDENTICAL)
     body = call.request.stream()
     try:

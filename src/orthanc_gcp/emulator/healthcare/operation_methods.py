@@ -21,7 +21,7 @@ async def begin_short(
     call: Call, parameters: dict[str, Any], place: Place | None = None
 ) -> Response:
     """Announce an operation; without a delay, it has ended by then."""
-    delay = call.services.switches.state.operation_delay
+    delay = call.services.fault_settings.current.operation_delay
     name = _start(call, parameters, place)
     if not delay:
         await call.services.operations.settle(name)
