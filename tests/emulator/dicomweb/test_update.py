@@ -126,7 +126,7 @@ def test_many_at_once_leave_one(own_client: Client, tmp_path: Path) -> None:
 
 
 def test_it_takes_a_permission_of_its_own(emulator: Emulator, own_client: Client) -> None:
-    emulator.switches.change(deniedPermissions=["healthcare.dicomStores.dicomWebUpdate"])
+    emulator.fault_settings.change(deniedPermissions=["healthcare.dicomStores.dicomWebUpdate"])
     (content,) = versions(1)
     response = put(own_client, content)
     assert response.status == 403

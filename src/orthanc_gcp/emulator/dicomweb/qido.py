@@ -54,7 +54,7 @@ async def _search(context: RequestContext, level: Level) -> Response:
         raise Refusal(text_error(400, str(error))) from error
     content = await asyncio.to_thread(_run, context, store, query, listing)
     if not content:
-        if context.services.switches.state.empty_qido == 204:
+        if context.services.fault_settings.current.empty_qido == 204:
             return Response(status_code=204)
         content = listing.join([])
     return Response(content, media_type=listing.media_type)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection
 
 from orthanc_gcp.emulator.dicom.reader import InvalidDicomError
 from orthanc_gcp.emulator.dicomweb.stow_response import StowResults
-from orthanc_gcp.emulator.faults.rules import Fate
+from orthanc_gcp.emulator.faults.rules import InstanceFate
 from orthanc_gcp.emulator.storage.index import Notify, StorageClass
 from orthanc_gcp.emulator.storage.records import Record
 from orthanc_gcp.emulator.storage.storage import BeingDeletedError, Storage, Upload, UploadResult
@@ -59,7 +59,7 @@ class Receiver:
         storage_class: StorageClass | None = None,
         notify: Notify | None,
     ) -> None:
-        self.fate: Callable[[], Fate] = lambda: Fate.KEPT
+        self.fate: Callable[[], InstanceFate] = lambda: InstanceFate.STORED
         self.conflicts: Collection[UploadResult] = (UploadResult.DIFFERENT,)
         self._replace = replace
         self._storage_class = storage_class
@@ -140,9 +140,9 @@ class Receiver:
             self._results.add_failed(detail, record.sop_class, record.key)
             return
         fate = self.fate()
-        if fate is not Fate.KEPT:
+        if fate is not InstanceFate.STORED:
             upload.discard()
-            if fate is Fate.LOST:
+            if fate is InstanceFate.LOST:
                 self._results.add_stored(record.sop_class, record.key)
             else:
                 self._results.add_failed("internal error", record.sop_class, record.key)

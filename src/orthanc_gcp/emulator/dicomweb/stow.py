@@ -11,7 +11,7 @@ from starlette.responses import Response
 from orthanc_gcp.emulator.dicomweb.receiver import Receiver
 from orthanc_gcp.emulator.dicomweb.stow_metadata import MetadataParts, unsupported_part
 from orthanc_gcp.emulator.dicomweb.stow_response import StowResults
-from orthanc_gcp.emulator.faults.switches import ALWAYS_CONFLICT
+from orthanc_gcp.emulator.faults.fault_settings import ALWAYS_CONFLICT
 from orthanc_gcp.emulator.healthcare.notifications import notifier
 from orthanc_gcp.emulator.healthcare.request_context import RequestContext
 from orthanc_gcp.emulator.healthcare.storage_classes import UnknownStorageClassError, storage_class
@@ -63,9 +63,9 @@ async def _store(context: RequestContext, *, replace: bool) -> Response:
         storage_class=_storage_class(context),
         notify=notify,
     )
-    if context.strike is not None:
-        receiver.fate = context.strike.fate
-    if context.services.switches.state.duplicates == ALWAYS_CONFLICT and not replace:
+    if context.active_fault is not None:
+        receiver.fate = context.active_fault.fate
+    if context.services.fault_settings.current.duplicates == ALWAYS_CONFLICT and not replace:
         receiver.conflicts = (UploadResult.DIFFERENT, UploadResult.IDENTICAL)
     body = context.request.stream()
     try:

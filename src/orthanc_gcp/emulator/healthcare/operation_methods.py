@@ -20,8 +20,8 @@ __all__ = ["begin_long", "begin_short", "cancel_operation", "get_operation", "li
 async def begin_short(
     context: RequestContext, parameters: dict[str, Any], deletion: DeletionTarget | None = None
 ) -> Response:
-    """Notify an operation; without a delay, it has ended by then."""
-    delay = context.services.switches.state.operation_delay
+    """Announce an operation; without a delay, it has ended by then."""
+    delay = context.services.fault_settings.current.operation_delay
     name = _start(context, parameters, deletion)
     if not delay:
         await context.services.operations.settle(name)
@@ -29,7 +29,7 @@ async def begin_short(
 
 
 async def begin_long(context: RequestContext, parameters: dict[str, Any]) -> Response:
-    """Notify an operation that goes on in the background."""
+    """Announce an operation that goes on in the background."""
     return json_answer({"name": _start(context, parameters, None)})
 
 

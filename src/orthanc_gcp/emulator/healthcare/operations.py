@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from orthanc_gcp.emulator.faults.switches import Switches
+from orthanc_gcp.emulator.faults.fault_settings import FaultSettings
 from orthanc_gcp.emulator.healthcare.cloud_storage import Buckets
 from orthanc_gcp.emulator.http.timestamps import timestamp
 from orthanc_gcp.emulator.resource_names import DatasetName
@@ -141,13 +141,13 @@ class Operations:
         self,
         storage: Storage,
         buckets: Buckets,
-        switches: Switches,
+        fault_settings: FaultSettings,
         clock: Callable[[], float],
         work: Mapping[str, Work],
     ) -> None:
         self._storage = storage
         self._buckets = buckets
-        self._switches = switches
+        self._fault_settings = fault_settings
         self._clock = clock
         self._work = work
         self._pool = ThreadPoolExecutor(_AT_ONCE, "operation")
@@ -175,7 +175,7 @@ class Operations:
         }
         job = {"parameters": parameters, "deletion": deletion}
         self._storage.index.begin_operation(name, dataset, body, job)
-        self._launch(body, parameters, deletion, self._switches.state.operation_delay)
+        self._launch(body, parameters, deletion, self._fault_settings.current.operation_delay)
         return name
 
     def resume(self) -> None:
@@ -262,7 +262,7 @@ class Operations:
         return {"response": response}
 
     def _fail_on_demand(self, job: Job) -> None:
-        code = self._switches.state.operation_failure
+        code = self._fault_settings.current.operation_failure
         if code is not None:
             job.count(failure=job.parameters.get("total", 0))
             raise OperationError(code, "the operation failed on demand")
