@@ -23,7 +23,12 @@ from orthanc_gcp.configuration import (
 )
 from orthanc_gcp.configuration.kinds import option_names
 from orthanc_gcp.ledger.schema import State
-from orthanc_gcp.plugin.routes import ROUTES, TRANSFER_ROUTES, answer, answer_transfers
+from orthanc_gcp.plugin.routes import (
+    CONNECTOR_ROUTES,
+    WORKER_ROUTES,
+    from_connector,
+    from_worker,
+)
 from orthanc_gcp.plugin.worker_client import AGE, FIGURES, UNITS, UP
 
 ROOT = Path(__file__).parents[1]
@@ -172,7 +177,7 @@ def documented_routes(document: str) -> set[tuple[str, str]]:
 def test_every_route_is_documented_and_no_other():
     served = {
         (method, path.replace("([^/]+)", "{name}").replace("(", "").replace(")", ""))
-        for route in (*ROUTES, *TRANSFER_ROUTES)
+        for route in (*CONNECTOR_ROUTES, *WORKER_ROUTES)
         for path in alternatives(route)
         for method in ("GET", "POST")
         if answers(route, path, method)
@@ -190,9 +195,9 @@ def answers(route: str, path: str, method: str) -> bool:
     """Whether a method is not refused (405) at a path."""
     groups = re.fullmatch(route, path.replace("([^/]+)", "x").translate({40: None, 41: None}))
     assert groups is not None
-    if route in TRANSFER_ROUTES:
-        return answer_transfers(None, method, groups.groups(), {}, b"").status != 405
-    return answer(None, method, groups.groups()).status != 405
+    if route in WORKER_ROUTES:
+        return from_worker(None, method, groups.groups(), {}, b"").status != 405
+    return from_connector(None, method, groups.groups()).status != 405
 
 
 def test_every_metric_is_documented_and_no_other():
