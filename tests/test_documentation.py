@@ -75,7 +75,7 @@ def test_documented_defaults():
     assert section["BaseUrl"] == f"`{Section().base_url}`"
     assert int(section["Timeout"]) == Section().timeout
     assert int(section["RefreshInterval"]) == Section().refresh_interval
-    assert int(section["WebhookBacklogAge"]) == Section().webhook_backlog_age
+    assert int(section["WebhookBacklogAgeSeconds"]) == Section().webhook_backlog_age_seconds
     assert int(orthanc["HttpPort"]) == Globals().http_port
     assert orthanc["RemoteAccessAllowed"] == "`false`"
     assert Globals().remote_access_allowed is False
@@ -85,7 +85,7 @@ def test_documented_defaults():
     assert orthanc["HttpsVerifyPeers"] == "`true`"
     assert Globals().https_verify_peers is True
     assert orthanc["DicomWeb.Root"] == f"`{DicomWeb().root}`"
-    assert int(table("Backfill")["MaxWaiting"]) == Backfill().max_waiting
+    assert int(table("Backfill")["MaxQueuedInstances"]) == Backfill().max_queued_instances
     mandatory = {name for name, default in account.items() if default == "mandatory"}
     assert mandatory == {"Project", "Location", "Dataset", "DicomStore"}
 
