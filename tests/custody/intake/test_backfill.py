@@ -182,7 +182,7 @@ def test_it_goes_only_in_its_hours(tmp_path):
 
 def test_killed_in_the_middle_it_goes_on(tmp_path):
     studies = [make_study(instances=10, size=200) for _ in range(12)]
-    with site_with(tmp_path, studies, {"MaxWaiting": 15}) as (site, sent):
+    with site_with(tmp_path, studies, {"MaxQueuedInstances": 15}) as (site, sent):
         for _ in range(4):
             site.start_worker()
             before = site.states().get("confirmed", 0)
@@ -199,7 +199,7 @@ def test_killed_in_the_middle_it_goes_on(tmp_path):
 
 def test_paused_and_resumed(tmp_path):
     studies = [make_study(instances=10, size=200) for _ in range(6)]
-    backfill = {"MaxWaiting": 10, "MaxBytesPerSecond": 400_000}
+    backfill = {"MaxQueuedInstances": 10, "MaxBytesPerSecond": 400_000}
 
     def confirmed(priority: Priority) -> int:
         return sum(row.state == State.CONFIRMED and row.priority == priority for row in site.rows())
@@ -245,7 +245,7 @@ def test_a_restart_of_the_worker_does_not_begin_again_but_a_person_may(tmp_path)
 def test_of_several_workers_one_reads_it(tmp_path):
     postgres = Postgres()
     studies = [make_study(instances=10) for _ in range(6)]
-    backfill = {"MaxWaiting": 20, "MaxBytesPerSecond": 100_000}
+    backfill = {"MaxQueuedInstances": 20, "MaxBytesPerSecond": 100_000}
     section = {"Database": postgres.url}
     try:
         with site_with(tmp_path, studies, backfill, section=section) as (site, sent):
@@ -374,7 +374,7 @@ def upload(orthanc: Orthanc, files: list[bytes]) -> list[str]:
 
 def test_only_so_many_wait_at_once(orthanc, desk):
     sent = [*upload(orthanc, make_study(instances=20)), *upload(orthanc, make_study(instances=5))]
-    one = desk(Backfill(max_waiting=7), ("other", ACCOUNT))
+    one = desk(Backfill(max_queued_instances=7), ("other", ACCOUNT))
     one.fill()
     assert one.backlog.unsent() == 6  # each goes to two accounts
     confirmed = 0
@@ -414,7 +414,7 @@ def test_what_comes_meanwhile_is_live_and_never_written_down_twice(orthanc, desk
 def test_what_is_deleted_is_left_out(orthanc, desk):
     gone = upload(orthanc, make_study(instances=3))
     half = upload(orthanc, make_study(instances=2))
-    one = desk(Backfill(max_waiting=1))
+    one = desk(Backfill(max_queued_instances=1))
     one.fill()
     (waiting,) = one.rows()
     study = orthanc.json("GET", f"/instances/{gone[0]}/study")["ID"]
@@ -453,7 +453,7 @@ def test_it_reads_only_in_its_hours_and_while_it_is_not_paused(orthanc, desk):
 def test_the_end_is_estimated_from_what_was_done(orthanc, desk):
     for _ in range(4):
         upload(orthanc, make_study(instances=2))
-    one = desk(Backfill(max_waiting=2))
+    one = desk(Backfill(max_queued_instances=2))
     began = one.ledger.now()
     one.clock.time = datetime.fromtimestamp(began, UTC)
     one.fill()

@@ -115,7 +115,9 @@ class Backfill:
             return True
         if run.stage is Stage.LISTING:
             return self._list(backlog, run)
-        return run.stage is Stage.SENDING and self._send(backlog, run, self._options.max_waiting)
+        return run.stage is Stage.SENDING and self._send(
+            backlog, run, self._options.max_queued_instances
+        )
 
     # -- The list of studies --------------------------------------------------------------------
 
