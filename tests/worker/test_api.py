@@ -241,4 +241,4 @@ def test_a_demand_goes_before_a_backfill(desk):
     assert desk.ledger.record([demanded, *more]) == 2
     with desk.ledger.reading() as connection:
         (row,) = connection.execute(sql.select(transfers).where(transfers.c.account == "a"))
-    assert (row.priority, row.state, row.received) == (Priority.DEMANDED, State.WAITING, 9.0)
+    assert (row.priority, row.state, row.received_at) == (Priority.DEMANDED, State.WAITING, 9.0)

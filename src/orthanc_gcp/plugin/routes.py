@@ -88,9 +88,9 @@ def _allowed(action: str) -> str:
 
 
 def _checked(connector: Connector, name: str) -> Answer:
-    from orthanc_gcp.doctor import examine  # only the one who asks pays for the import
+    from orthanc_gcp.doctor import check_account  # only the one who asks pays for the import
 
-    findings = list(examine(name, connector.settings, connector.transport, connector.clock))
+    findings = list(check_account(name, connector.settings, connector.transport, connector.clock))
     passed = not any(finding.result.value == "failed" for finding in findings)
     checks = [finding.as_json() for finding in findings]
     return Answer(200, {"Account": name, "Passed": passed, "Checks": checks})

@@ -196,9 +196,9 @@ class Api:
         return Selection(
             account=self._told(_named(request))["Account"],
             state=None if state is None else State(state),
-            study=given.get("study"),
-            series=given.get("series"),
-            instance=given.get("instance"),
+            study_instance_uid=given.get("study"),
+            series_instance_uid=given.get("series"),
+            sop_instance_uid=given.get("instance"),
             reason=given.get("reason"),
             since=_moment(request, "since"),
             until=_moment(request, "until"),

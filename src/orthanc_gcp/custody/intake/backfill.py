@@ -181,7 +181,7 @@ class Backfill:
         self._on_arrival()
 
     def _arrivals(self, instances: list[str]) -> Iterator[NewTransfer]:
-        described = {one.resource: one for one in self._archive.describe(instances)}
+        described = {one.orthanc_id: one for one in self._archive.describe(instances)}
         for resource in instances:
             if resource in described:  # or it was deleted
                 yield from self._rules.arrivals(
