@@ -22,6 +22,7 @@ from orthanc_gcp.orthanc.access import address, fingerprint
 from orthanc_gcp.orthanc.versions import parse_version
 from orthanc_gcp.plugin.worker_client import WorkerClient
 from orthanc_gcp.plugin.worker_process import WorkerProcess, command
+from orthanc_gcp.worker.handshake import WorkerInput
 
 __all__ = ["connector", "custody", "settings_of", "warn_of_authorities"]
 
@@ -70,28 +71,27 @@ def custody(
             "script that `orthanc-gcp plugin-script` has printed in this version"
         )
         return None
-    secret = secrets.token_urlsafe(32)
     port = settings.orthanc.http_port
     try:
         pinned = fingerprint(settings) if settings.orthanc.ssl_enabled else ""
     except ConfigurationError as error:
         _log.error("nothing is sent: %s", error)
         return None
-    words = {
-        "Configuration": json.loads(orthanc.GetConfiguration()),
-        "Folder": str(settings.folder),
-        "Orthanc": address(settings),
-        "Fingerprint": pinned,
-        "Authorization": orthanc.GenerateRestApiAuthorizationToken(),
-        "Name": f"{socket.gethostname()}:{port}",
-        "Since": since,
-        "Secret": secret,
-    }
+    given = WorkerInput(
+        configuration=json.loads(orthanc.GetConfiguration()),
+        folder=settings.folder,
+        orthanc=address(settings),
+        fingerprint=pinned,
+        authorization=orthanc.GenerateRestApiAuthorizationToken(),
+        name=f"{socket.gethostname()}:{port}",
+        since=since,
+        secret=secrets.token_urlsafe(32),
+    )
 
     def set_metric(name: str, value: float) -> None:
         orthanc.SetMetricsValue(name, float(value), orthanc.MetricsType.DEFAULT)
 
-    return WorkerClient(WorkerProcess(command(interpreter), lambda: words), secret, set_metric)
+    return WorkerClient(WorkerProcess(command(interpreter), given), given.secret, set_metric)
 
 
 def _folder(orthanc: Any) -> Path:
