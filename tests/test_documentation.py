@@ -14,14 +14,14 @@ from orthanc_gcp import configuration
 from orthanc_gcp.cli import app
 from orthanc_gcp.configuration import (
     Account,
-    Backfill,
+    BackfillOptions,
     DicomWeb,
     Globals,
     PythonPlugin,
     Section,
     SendRule,
 )
-from orthanc_gcp.configuration.kinds import option_names
+from orthanc_gcp.configuration.option_types import option_names
 from orthanc_gcp.ledger.schema import State
 from orthanc_gcp.plugin.routes import ROUTES, TRANSFER_ROUTES, answer, answer_transfers
 from orthanc_gcp.plugin.worker_client import AGE, FIGURES, UNITS, UP
@@ -45,7 +45,7 @@ def table(title: str) -> dict[str, str]:
         ("Options of an account", option_names(Account)),
         ("Options of the section", [*option_names(Section), "Accounts", "Send", "Backfill"]),
         ("Rules", option_names(SendRule)),
-        ("Backfill", option_names(Backfill)),
+        ("Backfill", option_names(BackfillOptions)),
         (
             "Options of Orthanc",
             [
@@ -80,7 +80,7 @@ def test_documented_defaults():
     assert orthanc["HttpsVerifyPeers"] == "`true`"
     assert Globals().https_verify_peers is True
     assert orthanc["DicomWeb.Root"] == f"`{DicomWeb().root}`"
-    assert int(table("Backfill")["MaxWaiting"]) == Backfill().max_waiting
+    assert int(table("Backfill")["MaxWaiting"]) == BackfillOptions().max_waiting
     mandatory = {name for name, default in account.items() if default == "mandatory"}
     assert mandatory == {"Project", "Location", "Dataset", "DicomStore"}
 
