@@ -45,12 +45,12 @@ from orthanc_gcp.emulator.healthcare.operation_methods import (
     get_operation,
     list_operations,
 )
-from orthanc_gcp.emulator.healthcare.request_context import Call
+from orthanc_gcp.emulator.healthcare.request_context import RequestContext
 from orthanc_gcp.emulator.healthcare.storage_classes import set_blob_storage_settings
 
 __all__ = ["FoundMethod", "find_method"]
 
-Handler = Callable[[Call], Awaitable[Response]]
+Handler = Callable[[RequestContext], Awaitable[Response]]
 
 _DATASET = re.compile(
     r"/(?P<version>v1|v1beta1)/projects/(?P<project>[^/:]+)/locations/(?P<location>[^/:]+)"

@@ -29,7 +29,7 @@ from orthanc_gcp.emulator.auth.security_token_service import AuthorizedUserEndpo
 from orthanc_gcp.emulator.faults.injection import answer_call, answer_token_request
 from orthanc_gcp.emulator.faults.quotas import Meter
 from orthanc_gcp.emulator.faults.rules import ActiveFault
-from orthanc_gcp.emulator.healthcare.request_context import Call, Services, resource_of
+from orthanc_gcp.emulator.healthcare.request_context import RequestContext, Services, resource_of
 from orthanc_gcp.emulator.http import responses
 from orthanc_gcp.emulator.http.cors import preflight_method, preflight_response, sharing_headers
 from orthanc_gcp.emulator.http.recent_requests import NO_STATUS
@@ -166,7 +166,7 @@ class Application(Answering):
             await skip_body(request)
             self._authorizer.expire_token(request)
             raise Refusal(responses.expired_token(found.rpc))
-        call = Call(
+        context = RequestContext(
             request=request,
             services=self._services,
             version=found.version,
@@ -176,7 +176,7 @@ class Application(Answering):
             identity=identity,
             active_fault=active,
         )
-        return await method.handler(call)
+        return await method.handler(context)
 
     def _serves(self, method: str, path: str) -> bool:
         """Tell whether there is a method of an API."""

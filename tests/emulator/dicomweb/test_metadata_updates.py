@@ -372,7 +372,7 @@ def test_many_at_once_leave_all_their_changes(own_client: Client, tmp_path: Path
     assert metadata.keys() >= set(tags)
     (left,) = (tmp_path / "data" / "files").iterdir()
     assert left.read_bytes() == content_of(own_client, path)
-    assert not any((tmp_path / "data" / "limbo").iterdir())
+    assert not any((tmp_path / "data" / "staging").iterdir())
 
 
 @pytest.mark.parametrize(

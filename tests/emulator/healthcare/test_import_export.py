@@ -152,7 +152,7 @@ def test_successes_and_failures_are_counted(place: Place, caplog: pytest.LogCapt
     assert told[1] == f"{name}: file 3: empty DICOM instance found"
     assert told[2].startswith(f"{name}: file 4: ")
     assert "Doe" not in caplog.text
-    assert not any((place.bucket.parents[1] / "data" / "limbo").iterdir())
+    assert not any((place.bucket.parents[1] / "data" / "staging").iterdir())
 
 
 def test_an_import_chooses_a_storage_class(place: Place) -> None:
@@ -351,7 +351,7 @@ def test_a_cancelled_import_stops_in_the_middle(place: Place) -> None:
     done = ended(place.client, answer["name"])
     assert (done["error"]["code"], counter(done)) == (1, {"success": "1"})
     assert len(place.ids()) == 1
-    assert not any((place.bucket.parents[1] / "data" / "limbo").iterdir())
+    assert not any((place.bucket.parents[1] / "data" / "staging").iterdir())
 
 
 def test_a_file_that_is_too_large(place: Place) -> None:

@@ -1,4 +1,4 @@
-"""What a handler gets to know about a request, and what it works with."""
+"""The context that a handler gets with a request, and the services that it works with."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from orthanc_gcp.emulator.storage.index import StoredInstance
 from orthanc_gcp.emulator.storage.records import InstanceKey
 from orthanc_gcp.emulator.storage.storage import Storage
 
-__all__ = ["Call", "Services", "resource_of"]
+__all__ = ["RequestContext", "Services", "resource_of"]
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Services:
 
 
 @dataclass(frozen=True)
-class Call:
+class RequestContext:
     """One request to a known method of the API, by somebody who may call it.
 
     ``rpc`` and ``permission`` are Google's names for the method and for what it takes to call it;
