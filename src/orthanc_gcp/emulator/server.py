@@ -137,8 +137,8 @@ class Emulator:
     def create_store(self, store: StoreName) -> None:
         """Make a DICOM store, and its dataset, unless they are there."""
         dataset = store.parent
-        self._storage.index.create_dataset(dataset, {"name": str(dataset)})
-        self._storage.index.create_store(store, {"name": str(store)})
+        self._storage.resources.create_dataset(dataset, {"name": str(dataset)})
+        self._storage.resources.create_store(store, {"name": str(store)})
 
     def delete_store(self, store: StoreName) -> None:
         """Delete a DICOM store, if it is there, and what is in it."""
@@ -228,7 +228,7 @@ class Emulator:
             self.identities.token_secret, clock, options.token_lifetime, self.fault_settings
         )
         self._access_tokens = AccessTokenEndpoint(self.identities, mint)
-        self.policies = IamPolicies(self._storage.index, self.identities, self.fault_settings)
+        self.policies = IamPolicies(self._storage.resources, self.identities, self.fault_settings)
         self.operations = Operations(
             self._storage, Buckets(options.buckets), self.fault_settings, clock, WORK
         )

@@ -31,7 +31,7 @@ from orthanc_gcp.emulator.pubsub.subscriptions import (
     unsupported,
 )
 from orthanc_gcp.emulator.storage import message_tables
-from orthanc_gcp.emulator.storage.index import Index
+from orthanc_gcp.emulator.storage.database import Database
 
 __all__ = ["PubSub"]
 
@@ -56,12 +56,12 @@ class PubSub:
 
     def __init__(
         self,
-        index: Index,
+        database: Database,
         fault_settings: FaultSettings,
         clock: Callable[[], float],
         authorizer: Authorizer,
     ) -> None:
-        self._index, self._fault_settings = index, fault_settings
+        self._database, self._fault_settings = database, fault_settings
         self._clock, self._authorizer = clock, authorizer
 
     def find(self, verb: str, path: str) -> Callable[[Request], Awaitable[Response]] | None:
@@ -97,7 +97,7 @@ class PubSub:
             raise unsupported(unknown)
         body = {**body, "name": name}
         try:
-            with self._index.transaction() as sql:
+            with self._database.transaction() as sql:
                 sql.execute(
                     "INSERT INTO topics VALUES (?, ?, ?)", (name, _project(name), json.dumps(body))
                 )
@@ -117,7 +117,7 @@ class PubSub:
     async def delete_topic(self, _request: Request, name: str) -> Response:
         """Handle ``topics.delete``: its subscriptions stay, with what waits in them."""
         self._require_topic(name)
-        with self._index.transaction() as sql:
+        with self._database.transaction() as sql:
             sql.execute("DELETE FROM topics WHERE name = ?", (name,))
             sql.execute(
                 "UPDATE subscriptions SET topic = ?, body = json_set(body, '$.topic', ?)"
@@ -144,11 +144,11 @@ class PubSub:
         return json_answer({"messageIds": ids})
 
     def _publish(self, topic: str, messages: list[dict[str, Any]]) -> list[str] | None:
-        with self._index.transaction() as sql:
+        with self._database.transaction() as sql:
             return message_tables.publish(sql, topic, messages, self._clock())
 
     def _require_topic(self, name: str) -> dict[str, Any]:
-        row = self._index.read("SELECT body FROM topics WHERE name = ?", (name,)).fetchone()
+        row = self._database.read("SELECT body FROM topics WHERE name = ?", (name,)).fetchone()
         if row is None:
             raise _missing(name)
         body: dict[str, Any] = json.loads(row[0])
@@ -163,7 +163,7 @@ class PubSub:
             raise _invalid_name("subscriptions", name)
         new = read_subscription(body, name)
         try:
-            with self._index.transaction() as sql:
+            with self._database.transaction() as sql:
                 if not sql.execute("SELECT 1 FROM topics WHERE name = ?", (new.topic,)).fetchone():
                     raise _missing(new.topic)
                 sql.execute(
@@ -194,7 +194,7 @@ class PubSub:
         return json_answer({})
 
     def _delete(self, row: int) -> None:
-        with self._index.transaction() as sql:
+        with self._database.transaction() as sql:
             sql.execute("DELETE FROM subscriptions WHERE id = ?", (row,))
             sql.execute("DELETE FROM backlog WHERE subscription = ?", (row,))
 
@@ -238,26 +238,26 @@ class PubSub:
         return json_answer({})
 
     def _write(self, action: Callable[..., None], *arguments: Any) -> None:
-        with self._index.transaction() as sql:
+        with self._database.transaction() as sql:
             action(sql, *arguments)
 
     async def _lease(self, name: str, limit: int) -> list[message_tables.Delivery]:
         subscription = self._require_subscription(name)
         row, now = subscription.row, self._clock()
         query = "SELECT 1 FROM backlog WHERE subscription = ? AND due <= ? LIMIT 1"
-        if self._index.read(query, (row, now)).fetchone() is None:
+        if self._database.read(query, (row, now)).fetchone() is None:
             return []
         return await asyncio.to_thread(self._take, row, limit, now, now + subscription.ack_deadline)
 
     def _take(
         self, row: int, limit: int, now: float, until: float
     ) -> list[message_tables.Delivery]:
-        with self._index.transaction() as sql:
+        with self._database.transaction() as sql:
             return message_tables.lease(sql, row, limit, now, until)
 
     def _require_subscription(self, name: str) -> Subscription:
         query = "SELECT id, topic, retention, body FROM subscriptions WHERE name = ?"
-        found = self._index.read(query, (name,)).fetchone()
+        found = self._database.read(query, (name,)).fetchone()
         if found is None:
             raise _missing(name)
         row, topic, retention, body = found
@@ -269,7 +269,7 @@ class PubSub:
         """Return a page of resources; its token is the last name on it."""
         size = page_size(request)
         after = request.query_params.get("pageToken", "")
-        rows = self._index.read(query, (under, after, size + 1)).fetchall()
+        rows = self._database.read(query, (under, after, size + 1)).fetchall()
         answer: dict[str, Any] = {}
         if rows:
             answer[field] = [read(value) for _, value in rows[:size]]
