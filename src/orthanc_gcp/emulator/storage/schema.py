@@ -14,8 +14,6 @@ CREATE TABLE IF NOT EXISTS datasets (name TEXT PRIMARY KEY, body TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS stores (
     id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, dataset TEXT NOT NULL, body TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS policies (name TEXT PRIMARY KEY, body TEXT NOT NULL);
-INSERT OR IGNORE INTO datasets
-    SELECT DISTINCT dataset, json_object('name', dataset) FROM stores WHERE dataset != '';
 """
 """By their names; ``body`` is the JSON that Google shows."""
 
