@@ -141,13 +141,13 @@ def test_storing_fails(site, study, fault):
 )
 def test_a_batch_is_refused(site, study, fault):
     """It goes again by halves; what is sent alone and refused would be in quarantine."""
-    assert site.api("POST", f"/transfers/{ACCOUNT}/pause")[0] == 200
+    assert site.api("POST", f"/gcp/accounts/{ACCOUNT}/pause")[0] == 200
     time.sleep(1)  # until the worker has seen it
     study.arrive()
     study.reaches(lambda: len(study.rows()) == len(study.files))
     assert study.states() == {"waiting"}
     site.emulator.switch(faults=[{"method": "POST", **fault}])
-    assert site.api("POST", f"/transfers/{ACCOUNT}/resume")[0] == 200
+    assert site.api("POST", f"/gcp/accounts/{ACCOUNT}/resume")[0] == 200
     study.reaches(lambda: used(site) == [fault["count"]])
     study.is_confirmed()
 
@@ -216,7 +216,7 @@ def test_the_quota_is_used_up(site, study):
 
 
 def problem(site: Site) -> str | None:
-    return site.api("GET", f"/transfers/{ACCOUNT}")[1]["Problem"]
+    return site.api("GET", f"/gcp/accounts/{ACCOUNT}/transfers")[1]["Problem"]
 
 
 @pytest.mark.parametrize(

@@ -181,7 +181,7 @@ def test_giving_up_counts_from_when_it_was_to_be_sent(ledger, time):
     assert states(ledger) == {"1": State.QUARANTINED}
     with ledger.reading() as connection:
         (event,) = connection.execute(sql.select(events))
-    assert event.detail == "gave_up: GiveUpAfter has passed"
+    assert event.detail == "gave_up: GiveUpAfterSeconds have passed"
 
 
 def test_batches_hold_what_fits(ledger):

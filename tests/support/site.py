@@ -135,7 +135,7 @@ class Site:
     def wait_for_api(self, wait: float = 30) -> None:
         def answers() -> bool:
             try:
-                return self.api("GET", "/transfers")[0] == 200
+                return self.api("GET", "/gcp/transfers")[0] == 200
             except urllib3.exceptions.HTTPError:
                 return False
 

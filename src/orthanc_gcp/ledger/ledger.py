@@ -450,7 +450,9 @@ class Ledger:
                     .values(
                         state=State.QUARANTINED,
                         reason="gave_up",
-                        detail=sql.func.coalesce(transfers.c.detail, "GiveUpAfter has passed"),
+                        detail=sql.func.coalesce(
+                            transfers.c.detail, "GiveUpAfterSeconds have passed"
+                        ),
                     )
                 )
             self._tell_of(connection, old, "quarantined")
