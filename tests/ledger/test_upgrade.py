@@ -344,7 +344,7 @@ def test_a_version_that_was_lost_is_told(engine):
     prepare(engine)
     with writing(engine) as connection:
         connection.execute(schema_version.delete())
-    with pytest.raises(GcpError, match="gcp_schema_version is empty"):
+    with pytest.raises(GcpError, match="gcp_schema_version has no version"):
         prepare(engine)
 
 

@@ -29,6 +29,7 @@ from orthanc_gcp.custody.transfer.threads import TransferThreads
 from orthanc_gcp.custody.verification.read_back import ReadBack
 from orthanc_gcp.dicomweb import of_account
 from orthanc_gcp.ledger import database
+from orthanc_gcp.ledger.damage import quarantine_damaged
 from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.schema import Priority
 from orthanc_gcp.ledger.upgrade import prepare
@@ -206,6 +207,7 @@ class Worker:
 
     def _join(self) -> WorkerRegistry:
         prepare(self._engine)
+        quarantine_damaged(self._engine)
         return join(self._engine, self._name, self._clock)
 
     def _announcement(self) -> str:
@@ -258,7 +260,7 @@ class Worker:
             return False
         for dead in registry.refresh(self._follower.source):
             _log.warning("worker %s has died: what it was sending is taken over", dead)
-            self.ledger.requeue_claims_of(dead)
+            self.ledger.queue.requeue_claims_of(dead)
             registry.remove(dead)
             self._work.set()
         return True

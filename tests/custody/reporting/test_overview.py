@@ -9,7 +9,7 @@ import pytest
 
 from orthanc_gcp.custody.destinations.rate_limit import RateLimit
 from orthanc_gcp.custody.reporting.overview import LARGEST_PAGE, Reports
-from orthanc_gcp.ledger.ledger import NewTransfer, Outcome
+from orthanc_gcp.ledger.rows import NewTransfer, Outcome
 from orthanc_gcp.ledger.schema import Priority, State
 from orthanc_gcp.ledger.selection import Selection
 
@@ -35,21 +35,21 @@ def arrive(ledger, count=1, *, account="a", study="1.1", prefix="", size=100, **
         )
         for number in range(count)
     ]
-    ledger.record(arrivals)
+    ledger.arrivals.record(arrivals)
 
 
 def send(ledger, state, count=1000, account="a", **verdict):
     """Carry what waits to an end."""
-    claimed = ledger.claim(
+    claimed = ledger.queue.claim(
         account, "o", "b", "w", most_instances=count, most_bytes=10**9, most_batches=9
     )
-    ledger.settle("b", [Outcome(row.id, state, **verdict) for row in claimed])
+    ledger.queue.settle("b", [Outcome(row.id, state, **verdict) for row in claimed])
     return [row.id for row in claimed]
 
 
 def confirm(ledger, **more):
     rows = send(ledger, State.ACKNOWLEDGED, sha256="d", **more)
-    ledger.confirm(dict.fromkeys(rows, ledger.now()))
+    ledger.confirmations.confirm(dict.fromkeys(rows, ledger.now()))
 
 
 def test_an_account_without_a_row_has_zeroes(reports):
@@ -84,7 +84,7 @@ def test_every_state_is_counted_in_its_place(ledger, reports):
     arrive(ledger, 2, study="5")
     send(ledger, State.DELAYED, next_attempt_at=BEGIN + 9)
     arrive(ledger, 5, study="6")
-    ledger.claim("a", "o", "x", "w", most_instances=5, most_bytes=10**9, most_batches=9)
+    ledger.queue.claim("a", "o", "x", "w", most_instances=5, most_bytes=10**9, most_batches=9)
     arrive(ledger, 1, study="7", held_for_orthanc_id="series")
     arrive(ledger, 1, study="8")
     (told,) = reports.overview()
@@ -277,7 +277,7 @@ def test_retry_sends_what_was_chosen(ledger, reports, chosen, moved):
     assert len(waiting) == moved
     assert all(entry["Attempts"] == 0 and entry["Reason"] is None for entry in waiting)
     for account in "ab":
-        claimed = ledger.claim(
+        claimed = ledger.queue.claim(
             account, "o", account, "w", most_instances=9, most_bytes=10**9, most_batches=9
         )
         assert all(row.max_batch_instances is None and not row.replace for row in claimed)
@@ -305,9 +305,9 @@ def told_events(ledger, kind):
 def test_who_gave_up_has_all_the_time_again(ledger, reports, clock):
     arrive(ledger)
     clock.now += 5000
-    ledger.give_up("a", "o", clock.now - 1000)
+    ledger.queue.give_up("a", "o", clock.now - 1000)
     assert reports.retry("a") == 1
-    ledger.give_up("a", "o", clock.now - 1000)
+    ledger.queue.give_up("a", "o", clock.now - 1000)
     assert reports.overview()[0]["Quarantined"]["Instances"] == 0
 
 
@@ -324,11 +324,11 @@ def test_a_pause_stays_and_is_written_down_once(ledger, reports):
 
 
 def test_a_value_is_kept_and_replaced(ledger):
-    assert ledger.key_value("x") is None
-    ledger.set_key_value("x", {"a": 1})
-    ledger.set_key_value("x", [2])
-    assert ledger.key_value("x") == [2]
-    assert ledger.change_key_value("x", lambda before: [*before, 3]) == [2, 3]
+    assert ledger.key_values.get("x", list) is None
+    ledger.key_values.set("x", {"a": 1})
+    ledger.key_values.set("x", [2])
+    assert ledger.key_values.get("x", list) == [2]
+    assert ledger.key_values.change("x", list, lambda before: [*before, 3]) == [2, 3]
 
 
 def test_workers_that_share_a_cap_from_its_first_use_on(ledger, clock):
@@ -343,5 +343,5 @@ def test_workers_that_share_a_cap_from_its_first_use_on(ledger, clock):
         for done in [pool.submit(cap.take, 1.0) for cap in caps]:
             done.result()
     # Each had its own ten seconds; only the first did not wait.
-    assert ledger.key_value("allowance:n") == clock.now + 60
+    assert ledger.key_values.get("allowance:n", float) == clock.now + 60
     assert len(waited) == 5

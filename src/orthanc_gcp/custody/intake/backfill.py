@@ -18,7 +18,8 @@ from orthanc_gcp.configuration import BackfillOptions
 from orthanc_gcp.configuration.timetable import Timetable
 from orthanc_gcp.custody.intake.backfill_studies import BackfillStudies, Run, Stage
 from orthanc_gcp.custody.intake.rules import Rules
-from orthanc_gcp.ledger.ledger import Ledger, NewTransfer
+from orthanc_gcp.ledger.ledger import Ledger
+from orthanc_gcp.ledger.rows import NewTransfer
 from orthanc_gcp.ledger.schema import Priority
 from orthanc_gcp.orthanc.resources import OrthancSource
 
@@ -141,7 +142,7 @@ class Backfill:
         if not hand.studies:
             return self._end(backlog, run)
         # Of what was looked up, the follower has then written down all that is new.
-        cursor = self._ledger.cursor(self._source())
+        cursor = self._ledger.arrivals.cursor(self._source())
         if cursor is None or cursor.seq < hand.change:
             return False
         room = (most - backlog.unsent()) // max(1, self._accounts)
@@ -173,7 +174,7 @@ class Backfill:
         self, backlog: BackfillStudies, run: Run, portion: list[str], ended: list[str]
     ) -> None:
         try:
-            recorded = self._ledger.record(list(self._arrivals(portion)))
+            recorded = self._ledger.arrivals.record(list(self._arrivals(portion)))
         except Exception:
             self._hand = None  # what was taken from it is looked up again
             raise

@@ -37,7 +37,7 @@ def demand(
     source, queued = archive.name(), 0
     for start in range(0, len(members), _PORTION):
         described = archive.describe(members[start : start + _PORTION])
-        queued += ledger.record(
+        queued += ledger.arrivals.record(
             [arrival_of(one, source, account, priority=Priority.DEMANDED) for one in described]
         )
         on_arrival()

@@ -52,7 +52,7 @@ class Alerts:
         for account in overview:
             if self._ledger.now() < self._resume:
                 return
-            told = self._ledger.key_value(_name(account["Account"])) or {}
+            told = self._ledger.key_values.get(_name(account["Account"]), dict) or {}
             for alarm, raised in self._alarms(account, told).items():
                 if raised != bool(told.get(alarm)):
                     self._tell(account, alarm, raised=raised)
@@ -74,12 +74,12 @@ class Alerts:
             pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(self._failures - 1, 10))
             self._resume = self._ledger.now() + pause
             self._outage.failed(str(error), pause, kind=error.kind)
-            self._ledger.change_key_value(name, lambda told: {**told, "Until": 0})
+            self._ledger.key_values.change(name, dict, lambda told: {**(told or {}), "Until": 0})
             return
         self._failures = 0
         self._outage.ended()
         done = {alarm: raised, "Until": 0, _id_of(alarm): None}
-        self._ledger.change_key_value(name, lambda told: {**told, **done})
+        self._ledger.key_values.change(name, dict, lambda told: {**(told or {}), **done})
 
     def _claim(self, name: str, alarm: str, *, raised: bool) -> str | None:
         """The id to tell it under, if it is for this worker to tell."""
@@ -94,7 +94,7 @@ class Alerts:
             identifier = told.get(_id_of(alarm)) or f"msg_{secrets.token_hex(16)}"
             return {**told, "Until": now + LEASE, _id_of(alarm): identifier}
 
-        self._ledger.change_key_value(name, claimed)
+        self._ledger.key_values.change(name, dict, claimed)
         return identifier
 
     def _words(self, account: Mapping[str, Any], alarm: str, *, raised: bool) -> bytes:

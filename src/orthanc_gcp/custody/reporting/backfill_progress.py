@@ -10,8 +10,7 @@ from orthanc_gcp.configuration import BackfillOptions
 from orthanc_gcp.configuration.timetable import Timetable
 from orthanc_gcp.custody.intake.backfill_studies import Amount, BackfillStudies, Run, Stage
 from orthanc_gcp.custody.reporting.overview import FIGURES, utc
-from orthanc_gcp.ledger.ledger import UNSETTLED
-from orthanc_gcp.ledger.schema import State
+from orthanc_gcp.ledger.schema import UNSETTLED, State
 
 __all__ = ["progress"]
 

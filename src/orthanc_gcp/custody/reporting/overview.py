@@ -143,7 +143,7 @@ class Reports:
     def paused(self) -> set[str]:
         """The accounts that nothing is sent to, because somebody said so."""
         prefix = paused_name("")
-        found = self._ledger.key_values(prefix)
+        found = self._ledger.key_values.starting_with(prefix)
         return {name.removeprefix(prefix) for name, value in found.items() if value}
 
     def delays(self, accounts: Iterable[str]) -> dict[str, str | None]:
@@ -223,8 +223,8 @@ class Reports:
 
     def _switch(self, account: str, *, paused: bool) -> None:
         if (account in self.paused()) != paused:
-            self._ledger.set_key_value(paused_name(account), paused)
-            self._ledger.tell(account, "paused" if paused else "resumed", "")
+            self._ledger.key_values.set(paused_name(account), paused)
+            self._ledger.events.add(account, "paused" if paused else "resumed", "")
 
     def _forget(self) -> None:
         with self._lock:

@@ -16,7 +16,8 @@ from orthanc_gcp.custody.reporting.overview import Reports
 from orthanc_gcp.custody.verification.conflict import digest_of
 from orthanc_gcp.custody.verification.read_back import PATIENCE
 from orthanc_gcp.dicomweb import DicomStore, StoreError
-from orthanc_gcp.ledger.ledger import Ledger, Transfer
+from orthanc_gcp.ledger.ledger import Ledger
+from orthanc_gcp.ledger.rows import Transfer
 from orthanc_gcp.ledger.schema import State, transfers
 from orthanc_gcp.ledger.selection import Selection
 

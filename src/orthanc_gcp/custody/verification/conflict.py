@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from orthanc_gcp.dicomweb import DicomStore
-from orthanc_gcp.ledger.ledger import Transfer
+from orthanc_gcp.ledger.rows import Transfer
 from orthanc_gcp.orthanc.resources import OrthancSource
 
 __all__ = ["Difference", "differences", "digest_of"]

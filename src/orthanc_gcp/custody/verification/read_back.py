@@ -11,7 +11,8 @@ from orthanc_gcp.backoff import row_delay
 from orthanc_gcp.custody.destinations.destination import Destination
 from orthanc_gcp.custody.verification.conflict import digest_of
 from orthanc_gcp.errors import StoreError
-from orthanc_gcp.ledger.ledger import Ledger, Outcome, Transfer
+from orthanc_gcp.ledger.ledger import Ledger
+from orthanc_gcp.ledger.rows import Outcome, Transfer
 from orthanc_gcp.ledger.schema import State
 
 __all__ = ["ReadBack"]
@@ -50,24 +51,24 @@ class ReadBack:
         if destination is None:
             return
         seen: dict[int, float] = {}
-        for uid in self._ledger.complete(account, series):
+        for uid in self._ledger.confirmations.fully_sent(account, series):
             if self._stopping():
                 break
             try:
                 seen |= self._look(destination, uid)
             except StoreError as error:
                 destination.pace.unreadable(error)
-                waiting = [row.id for row in self._ledger.acknowledged(account, uid)]
-                self._ledger.look_again(waiting, self._ledger.now() + LONGEST_WAIT / 2)
+                waiting = [row.id for row in self._ledger.confirmations.acknowledged(account, uid)]
+                self._ledger.confirmations.postpone(waiting, self._ledger.now() + LONGEST_WAIT / 2)
             if len(seen) >= TOGETHER:
-                self._ledger.confirm(seen)
+                self._ledger.confirmations.confirm(seen)
                 seen = {}
-        self._ledger.confirm(seen)
+        self._ledger.confirmations.confirm(seen)
 
     def _look(self, destination: Destination, series: str) -> dict[int, float]:
         """The rows of a series that the store has, each with the time from which that holds."""
         began, asked = self._ledger.now(), destination.pace.now
-        rows = self._ledger.acknowledged(destination.account, series)
+        rows = self._ledger.confirmations.acknowledged(destination.account, series)
         if not rows:
             return {}
         present = self._present(destination, rows)
@@ -76,7 +77,7 @@ class ReadBack:
         destination.pace.read_back(asked)
         doubtful = {verdict.id for verdict in different} | {row.id for row in unread}
         if different:
-            self._ledger.send_again(different)
+            self._ledger.confirmations.requeue_missing(different)
         missing = [row for row in rows if row.sop_instance_uid not in present] + unread
         if missing:
             self._wait_for(missing)
@@ -104,7 +105,7 @@ class ReadBack:
     def _wait_for(self, missing: list[Transfer]) -> None:
         """Searches lag behind: look again for a while, then send again."""
         now = self._ledger.now()
-        times = self._ledger.acknowledged_at([row.id for row in missing])
+        times = self._ledger.confirmations.acknowledged_at([row.id for row in missing])
         gone = [row for row in missing if now - times.get(row.id, now) > PATIENCE]
         again = [row for row in missing if now - times.get(row.id, now) <= PATIENCE]
         if gone:
@@ -116,11 +117,13 @@ class ReadBack:
                 gone[0].series_instance_uid,
             )
             words = "the store acknowledged it, and a search did not find it"
-            self._ledger.send_again([self._again(row, "missing", words) for row in gone])
+            self._ledger.confirmations.requeue_missing(
+                [self._again(row, "missing", words) for row in gone]
+            )
         if again:
             elapsed = now - min(times.get(row.id, now) for row in again)
             wait = min(LONGEST_WAIT, max(SHORTEST_WAIT, elapsed / 2))
-            self._ledger.look_again([row.id for row in again], now + wait)
+            self._ledger.confirmations.postpone([row.id for row in again], now + wait)
 
     def _again(self, row: Transfer, reason: str, words: str) -> Outcome:
         due = self._ledger.now() + row_delay(row.attempts, self._luck())
