@@ -30,7 +30,7 @@ DECISIONS = [
     ("GoogleCloudPlatform.RefreshInterval", ["60", -1, None], DEFAULT),
     ("GoogleCloudPlatform.Database", [5, None, "", "mysql://h/d", "ledger.db"], NOTHING),
     ("GoogleCloudPlatform.Webhook", [5, None, "", "hooks.example", "ftp://x/"], SILENT),
-    ("GoogleCloudPlatform.WebhookBacklogAge", ["900", 0, None], DEFAULT),
+    ("GoogleCloudPlatform.WebhookBacklogAgeSeconds", ["900", 0, None], DEFAULT),
     ("StorageDirectory", [5, None, "", []], NOTHING),
     ("HttpsCACertificates", [5, None, False], SEPARATE),
     ("HttpsVerifyPeers", ["false", 0, None], SEPARATE),
@@ -104,7 +104,7 @@ def test_what_is_not_decided_rejects():
         if effect_of(model, name) is Effect.DEFAULT
     }
     assert harmless == {
-        *("Timeout", "RefreshInterval", "WebhookBacklogAge", "HttpVerbose"),
+        *("Timeout", "RefreshInterval", "WebhookBacklogAgeSeconds", "HttpVerbose"),
         *("Plugins", "PythonScript", "DicomServerEnabled", "DicomPort"),
         *("MaximumStorageSize", "MaximumPatientCount", "MaximumStorageMode"),
     }

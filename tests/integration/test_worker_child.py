@@ -17,7 +17,7 @@ from tests.support.orthanc import Orthanc, wait_until
 from tests.support.site import make_study
 
 ACCOUNT = "my google"
-PATH = "/gcp/transfers/my%20google"
+PATH = "/gcp/accounts/my%20google"
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +69,7 @@ def upload(orthanc: Orthanc, **study) -> list[str]:
 
 
 def overview(orthanc: Orthanc):
-    answer = orthanc.request("GET", PATH)
+    answer = orthanc.request("GET", f"{PATH}/transfers")
     return json.loads(answer.data) if answer.status == 200 else None
 
 
@@ -132,13 +132,13 @@ def test_statuses(site):
         answer = orthanc.request(method, path, body)
         return answer.status, answer.headers.get("Allow")
 
-    assert status("GET", "/gcp/transfers/nobody") == (404, None)
+    assert status("GET", "/gcp/accounts/nobody/transfers") == (404, None)
     assert status("POST", "/gcp/transfers") == (405, "GET")
     assert status("GET", f"{PATH}/retry") == (405, "POST")
     assert status("GET", f"{PATH}/instances?state=lost") == (400, None)
-    assert status("GET", "/gcp/accounts/my%20google/send") == (405, "POST")
-    assert status("POST", "/gcp/accounts/my%20google/send", {"Resources": ["x"]}) == (404, None)
-    assert status("GET", "/gcp/accounts/my%20google") == (200, None)
+    assert status("GET", f"{PATH}/send") == (405, "POST")
+    assert status("POST", f"{PATH}/send", {"Resources": ["x"]}) == (404, None)
+    assert status("GET", PATH) == (200, None)
 
 
 def test_sent_on_demand_while_it_is_not_paused(site):
@@ -147,8 +147,7 @@ def test_sent_on_demand_while_it_is_not_paused(site):
     resources = upload(orthanc, instances=3)
     study = orthanc.json("GET", f"/instances/{resources[0]}/study")["ID"]
     assert orthanc.json("POST", f"{PATH}/pause", b"")["Paused"] is True
-    path = "/gcp/accounts/my%20google/send"
-    sent = orthanc.json("POST", path, {"Resources": [study, resources[1]]})
+    sent = orthanc.json("POST", f"{PATH}/send", {"Resources": [study, resources[1]]})
     assert sent == {"Account": ACCOUNT, "Instances": 3}
     wait_for(orthanc, Waiting=3)
     assert orthanc.json("POST", f"{PATH}/resume", b"")["Paused"] is False

@@ -1,4 +1,4 @@
-"""``orthanc-gcp check``: what is wrong, and what mends it, as lines or as JSON."""
+"""``orthanc-gcp check``: what is wrong, and the remedy, as lines or as JSON."""
 
 from __future__ import annotations
 
@@ -69,16 +69,16 @@ def check(
     before_restart: bool,
     as_json: bool,
 ) -> None:
-    """Check Orthanc, its accounts and custody: what is wrong, and what mends it.
+    """Check Orthanc, its accounts and custody: what is wrong, and the remedy.
 
     Run by root, it looks as the user who runs Orthanc. The exit code is 0 when nothing failed, 1
-    when something did, 2 when something that is needed could not be looked at.
+    when something did, 2 when something that is needed could not be checked.
     """
     # All before it becomes a user who may not be able to read these.
     from orthanc_gcp import configuration
     from orthanc_gcp.commands.check_report import as_document, print_findings
     from orthanc_gcp.configuration.files import folder_of, read_files
-    from orthanc_gcp.doctor import Site, examine_custody, examine_orthanc
+    from orthanc_gcp.doctor import Site, check_custody, check_orthanc
     from orthanc_gcp.orthanc.installation import service_of
 
     paths = [path.absolute() for path in config]
@@ -93,9 +93,9 @@ def check(
     names = _chosen(settings, wanted)
     site = Site(paths[0], settings, service, rest, sidecar)
     groups = {
-        "Orthanc": examine_orthanc(site),
+        "Orthanc": check_orthanc(site),
         **{f"account {name}": _account(site, name, write=write) for name in names},
-        "custody": examine_custody(site),
+        "custody": check_custody(site),
     }
     warnings = [str(problem) for problem in settings.problems if not problem.error]
     if as_json:
@@ -170,7 +170,7 @@ def _see_that_orthanc_can_read(config: list[Path], service: Service | None) -> N
 
 
 def _chosen(settings: Settings, wanted: Sequence[str]) -> Sequence[str]:
-    """The accounts to look at; ends the command where there is none."""
+    """The accounts to check; ends the command where there is none."""
     names = [*(each.name for each in settings.accounts), *settings.rejected]
     unknown = [name for name in wanted if name not in names]
     if unknown:
@@ -181,12 +181,12 @@ def _chosen(settings: Settings, wanted: Sequence[str]) -> Sequence[str]:
 
 
 def _account(site: Site, name: str, *, write: bool) -> Iterator[Finding]:
-    from orthanc_gcp.doctor import examine
+    from orthanc_gcp.doctor import check_account
     from orthanc_gcp.transport.request import transport
 
     clock = SystemClock()
     requests = transport(site.settings, clock)
-    return examine(name, site.settings, requests, clock, write=write, orthanc=site.rest)
+    return check_account(name, site.settings, requests, clock, write=write, orthanc=site.rest)
 
 
 def _rest(settings: Settings, service: Service | None, url: str | None) -> OrthancRest | None:

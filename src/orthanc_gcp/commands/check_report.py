@@ -72,7 +72,7 @@ def _line(finding: Finding) -> Table:
     row.add_column(width=_RESULT_WIDTH)
     row.add_column(overflow="fold")
     colour = _COLOURS[finding.result]
-    mend = f"\n[bold]mend:[/] {escape(finding.mend)}" if finding.mend else ""
-    words = escape(finding.cause) + mend
+    remedy = f"\n[bold]remedy:[/] {escape(finding.remedy)}" if finding.remedy else ""
+    words = escape(finding.cause) + remedy
     row.add_row(f"  {finding.check}", f"[{colour}]{finding.result.value}[/]", words)
     return row

@@ -74,16 +74,16 @@ def _default_directory() -> Path:
     help="Let anybody see what is stored at /, and break things on demand.",
 )
 @click.option(
-    "--switches",
+    "--fault-settings",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="A JSON object of switches to start with: failures on demand.",
+    help="A JSON object of fault settings to start with: failures on demand.",
 )
 @click.option(
     "--fault",
     "faults",
     multiple=True,
     metavar="JSON",
-    help="A rule of failing, added to those of --switches; may be repeated.",
+    help="A fault rule, added to those of --fault-settings; may be repeated.",
 )
 @click.option(
     "--buckets",
@@ -101,7 +101,7 @@ def emulator(
     token_lifetime: int,
     metadata_port: int | None,
     admin: bool,
-    switches: Path | None,
+    fault_settings: Path | None,
     faults: tuple[str, ...],
     buckets: Path | None,
 ) -> None:
@@ -135,7 +135,7 @@ def emulator(
       orthanc-gcp emulator --admin
     """
     try:
-        from orthanc_gcp.emulator.faults.switches import SwitchError
+        from orthanc_gcp.emulator.faults.fault_settings import SettingError
         from orthanc_gcp.emulator.resource_names import StoreName
         from orthanc_gcp.emulator.server import Emulator, Options
         from orthanc_gcp.emulator.storage.storage import DirectoryInUseError
@@ -161,13 +161,13 @@ def emulator(
         token_lifetime=token_lifetime,
         metadata_port=metadata_port,
         admin=admin,
-        switches=_switches(switches, faults),
+        fault_settings=_fault_settings(fault_settings, faults),
         buckets=buckets,
     )
     try:
         running = Emulator(options)
-    except SwitchError as error:
-        raise click.BadParameter(str(error), param_hint="--switches or --fault") from error
+    except SettingError as error:
+        raise click.BadParameter(str(error), param_hint="--fault-settings or --fault") from error
     except (DirectoryInUseError, OSError) as error:
         click.echo(f"The emulator cannot start: {_reason(error)}", err=True)
         raise click.exceptions.Exit(1) from error
@@ -184,14 +184,14 @@ def _reason(error: Exception) -> str:
     return f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror)
 
 
-def _switches(path: Path | None, faults: Sequence[str]) -> dict[str, Any]:
-    """Return the switches of a file, with more rules."""
-    switches = {} if path is None else _json_object(path.read_bytes(), "--switches")
+def _fault_settings(path: Path | None, faults: Sequence[str]) -> dict[str, Any]:
+    """Return the fault settings of a file, with more rules."""
+    settings = {} if path is None else _json_object(path.read_bytes(), "--fault-settings")
     if faults:
         rules = [_json_object(fault, "--fault") for fault in faults]
-        given = switches.get("faults", [])
-        switches["faults"] = [*given, *rules] if isinstance(given, list) else given
-    return switches
+        given = settings.get("faults", [])
+        settings["faults"] = [*given, *rules] if isinstance(given, list) else given
+    return settings
 
 
 def _json_object(text: str | bytes, option: str) -> dict[str, Any]:

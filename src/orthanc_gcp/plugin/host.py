@@ -19,6 +19,7 @@ from orthanc_gcp.configuration import Settings
 from orthanc_gcp.connector.connector import Connector
 from orthanc_gcp.errors import ConfigurationError, OrthancError
 from orthanc_gcp.orthanc.access import address, fingerprint
+from orthanc_gcp.orthanc.versions import parse_version
 from orthanc_gcp.plugin.worker_client import WorkerClient
 from orthanc_gcp.plugin.worker_process import WorkerProcess, command
 
@@ -42,9 +43,7 @@ def connector(orthanc: Any, settings: Settings) -> Connector:
 def warn_of_authorities(orthanc: Any, settings: Settings) -> None:
     """Say, once Orthanc has started, when its own transfers cannot work."""
     version = str(json.loads(orthanc.RestApiGet("/system"))["Version"])
-    numbers = tuple(int(part) for part in version.split(".") if part.isdigit())
-    # "mainline" is newer than any release.
-    if settings.accounts and settings.lacks_authorities(numbers or (999,)):
+    if settings.accounts and settings.lacks_authorities(parse_version(version)):
         _log.error(
             "HttpsCACertificates is empty or missing: every HTTPS transfer of the DICOMweb plugin "
             "fails. Set it to a PEM file, on Debian /etc/ssl/certs/ca-certificates.crt"

@@ -52,7 +52,9 @@ class Webhook:
             clock=clock,
         )
         outage = Outage(_log, "the webhook is not told", "the webhook is told again", clock)
-        self._alarms = Alerts(ledger, settings.section.webhook_backlog_age, self._post, outage)
+        self._alarms = Alerts(
+            ledger, settings.section.webhook_backlog_age_seconds, self._post, outage
+        )
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="gcp-webhook", daemon=True)
 

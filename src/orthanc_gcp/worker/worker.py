@@ -135,7 +135,7 @@ class Worker:
             self._clock,
             lambda: self._follower.source,
             self._allowed,
-            {account.name: account.give_up_after for account in settings.accounts},
+            {account.name: account.give_up_after_seconds for account in settings.accounts},
             settings.backfill.max_bytes_per_second if settings.backfill else None,
         )
 

@@ -50,7 +50,7 @@ class Alerts:
         for account in overview:
             if self._ledger.now() < self._resume:
                 return
-            told = self._ledger.standing(_name(account["Account"])) or {}
+            told = self._ledger.key_value(_name(account["Account"])) or {}
             for alarm, raised in self._alarms(account, told).items():
                 if raised != bool(told.get(alarm)):
                     self._tell(account, alarm, raised=raised)
@@ -71,11 +71,11 @@ class Alerts:
             pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(self._failures - 1, 10))
             self._resume = self._ledger.now() + pause
             self._outage.failed(str(error), pause, kind=error.kind)
-            self._ledger.change_standing(name, lambda told: {**told, "Until": 0})
+            self._ledger.change_key_value(name, lambda told: {**told, "Until": 0})
             return
         self._failures = 0
         self._outage.ended()
-        self._ledger.change_standing(name, lambda told: {**told, alarm: raised, "Until": 0})
+        self._ledger.change_key_value(name, lambda told: {**told, alarm: raised, "Until": 0})
 
     def _claim(self, name: str, alarm: str, *, raised: bool) -> bool:
         """Whether it is for this worker to tell."""
@@ -88,7 +88,7 @@ class Alerts:
             mine = not busy and bool(told.get(alarm)) != raised
             return {**told, "Until": now + LEASE} if mine else told
 
-        self._ledger.change_standing(name, claimed)
+        self._ledger.change_key_value(name, claimed)
         return mine
 
     def _words(self, account: Mapping[str, Any], alarm: str, *, raised: bool) -> bytes:

@@ -84,7 +84,9 @@ class Sender:
         verdicts = self._send(destination, transfers)
         self._ledger.settle(batch, verdicts, self._tokens.identity(account))
         acknowledged = {verdict.id for verdict in verdicts if verdict.state == State.ACKNOWLEDGED}
-        return account, list({row.series: 0 for row in transfers if row.id in acknowledged})
+        return account, list(
+            {row.series_instance_uid: 0 for row in transfers if row.id in acknowledged}
+        )
 
     def _send(self, destination: Destination, transfers: list[Transfer]) -> list[Outcome]:
         digests: dict[str, str] = {}
@@ -114,7 +116,7 @@ class Sender:
             return self._without(transfers, error)
         except StoreError as error:
             return self._refused(destination, transfers, error)
-        size = sum(transfer.size for transfer in transfers)
+        size = sum(transfer.size_bytes for transfer in transfers)
         # What a cap takes is no slowness of the store.
         seconds = self._clock.now() - began - held_back
         destination.pace.succeeded(len(transfers), size, seconds, began)
@@ -122,10 +124,18 @@ class Sender:
 
     def _part(self, transfer: Transfer, digests: dict[str, str]) -> Part:
         def read() -> AbstractContextManager[Iterator[bytes]]:
-            source = self._archive.read(transfer.resource, transfer.file, transfer.size)
-            return _hashed(source, transfer.resource, digests)
+            source = self._archive.read(
+                transfer.orthanc_id, transfer.attachment_uuid, transfer.size_bytes
+            )
+            return _hashed(source, transfer.orthanc_id, digests)
 
-        return Part(transfer.study, transfer.series, transfer.instance, transfer.size, read)
+        return Part(
+            transfer.study_instance_uid,
+            transfer.series_instance_uid,
+            transfer.sop_instance_uid,
+            transfer.size_bytes,
+            read,
+        )
 
     # -- The answer of the store ----------------------------------------------------------------
 
@@ -138,7 +148,7 @@ class Sender:
     ) -> list[Outcome]:
         return [
             self._verdict(
-                destination, row, stored.outcomes[row.instance], digests.get(row.resource)
+                destination, row, stored.outcomes[row.sop_instance_uid], digests.get(row.orthanc_id)
             )
             for row in transfers
         ]
@@ -152,7 +162,7 @@ class Sender:
             return Outcome(
                 row.id,
                 State.ACKNOWLEDGED,
-                digest=digest,
+                sha256=digest,
                 attempts=row.attempts + 1,
                 replace=row.replace,
             )
@@ -160,7 +170,7 @@ class Sender:
             return self._conflict(destination, row, digest)
         if result.outcome is InstanceStatus.INVALID:
             return self._quarantined(row, "invalid", result.reason, digest)
-        unknown = result.outcome is InstanceStatus.OTHER and row.company == 1
+        unknown = result.outcome is InstanceStatus.OTHER and row.max_batch_instances == 1
         if unknown and row.attempts + 1 >= PATIENCE_WITH_UNKNOWN:
             return self._quarantined(row, "refused", result.reason, digest)
         return self._delayed(row, str(result.outcome), result.reason, alone=True)
@@ -172,7 +182,7 @@ class Sender:
         except (StoreError, OrthancError) as error:
             return self._delayed(row, "conflict", f"the difference cannot be seen: {error}")
         if difference is Difference.NONE:
-            return Outcome(row.id, State.ACKNOWLEDGED, digest=digest, attempts=row.attempts + 1)
+            return Outcome(row.id, State.ACKNOWLEDGED, sha256=digest, attempts=row.attempts + 1)
         if not destination.replaces or row.replace:
             return self._quarantined(row, "conflict", difference.words, digest)
         self._tell(row, "replacing", difference.words)
@@ -197,30 +207,34 @@ class Sender:
             self._orthanc_away(error, pause)
         state = State.DELAYED if away else State.WAITING
         others = [
-            replace(_as_it_was(row), state=state, due=due)
+            replace(_as_it_was(row), state=state, next_attempt_at=due)
             for row in transfers
-            if row.instance != error.instance
+            if row.sop_instance_uid != error.instance
         ]
         return [
             *others,
-            *(self._unreadable(row, error) for row in transfers if row.instance == error.instance),
+            *(
+                self._unreadable(row, error)
+                for row in transfers
+                if row.sop_instance_uid == error.instance
+            ),
         ]
 
     def _unreadable(self, row: Transfer, error: SourceError) -> Outcome:
         try:
-            if error.reason == "gone" and not self._archive.describe([row.resource]):
+            if error.reason == "gone" and not self._archive.describe([row.orthanc_id]):
                 return self._deleted(row)
-            size = self._archive.size(row.resource)
+            size = self._archive.size(row.orthanc_id)
         except OrthancError as problem:
             return self._delayed(row, "orthanc", str(problem))
-        if size not in (None, row.size):
-            return Outcome(row.id, State.WAITING, size=size, attempts=row.attempts + 1)
+        if size not in (None, row.size_bytes):
+            return Outcome(row.id, State.WAITING, size_bytes=size, attempts=row.attempts + 1)
         return self._delayed(row, "orthanc", str(error))
 
     def _deleted(self, row: Transfer) -> Outcome:
-        if row.digest is not None:
+        if row.sha256 is not None:
             words = "the store acknowledged it and lost it, and Orthanc has deleted it"
-            return self._quarantined(row, "lost", words, row.digest)
+            return self._quarantined(row, "lost", words, row.sha256)
         words = "it was deleted in Orthanc before it was sent"
         return Outcome(row.id, State.WITHDRAWN, "deleted", words, attempts=row.attempts)
 
@@ -261,7 +275,9 @@ class Sender:
             destination.pace.failed(error, too_big=True)
         half = (len(transfers) + 1) // 2
         return [
-            replace(_as_it_was(row), reason=error.reason, detail=str(error), company=half)
+            replace(
+                _as_it_was(row), reason=error.reason, detail=str(error), max_batch_instances=half
+            )
             for row in transfers
         ]
 
@@ -277,7 +293,7 @@ class Sender:
         alone: bool = False,
     ) -> Outcome:
         attempts = row.attempts + counts
-        company = row.company
+        company = row.max_batch_instances
         if alone:
             company = 1
         elif counts and attempts >= BISECT_AFTER:
@@ -288,8 +304,8 @@ class Sender:
             state=State.DELAYED,
             reason=reason,
             detail=words,
-            due=self._ledger.now() + wait,
-            company=company,
+            next_attempt_at=self._ledger.now() + wait,
+            max_batch_instances=company,
             attempts=attempts,
         )
 
@@ -297,7 +313,7 @@ class Sender:
         _log.error(
             "account %s: instance %s is in quarantine (%s): %s",
             row.account,
-            row.instance,
+            row.sop_instance_uid,
             reason,
             words,
         )
@@ -306,13 +322,13 @@ class Sender:
             State.QUARANTINED,
             reason,
             words,
-            digest=digest,
+            sha256=digest,
             replace=row.replace,
             attempts=row.attempts + 1,
         )
 
     def _tell(self, row: Transfer, kind: str, words: str) -> None:
-        self._ledger.tell(row.account, kind, words, row.study, row.instance)
+        self._ledger.tell(row.account, kind, words, row.study_instance_uid, row.sop_instance_uid)
 
 
 def _as_it_was(row: Transfer) -> Outcome:
@@ -321,8 +337,8 @@ def _as_it_was(row: Transfer) -> Outcome:
         row.id,
         State.WAITING,
         row.reason,
-        digest=row.digest,
-        company=row.company,
+        sha256=row.sha256,
+        max_batch_instances=row.max_batch_instances,
         replace=row.replace,
         attempts=row.attempts,
     )
