@@ -18,7 +18,7 @@ from datetime import UTC, datetime, timedelta
 
 import pydicom
 import pytest
-from typer.testing import CliRunner
+from click.testing import CliRunner
 
 from orthanc_gcp import configuration
 from orthanc_gcp.auth.token_source import TokenSource

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orthanc_gcp.commands.arguments import fail
-from orthanc_gcp.configuration import Settings
 from orthanc_gcp.errors import GcpError
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
+    from orthanc_gcp.configuration import Settings
     from orthanc_gcp.ledger.ledger import Ledger
 
 __all__ = ["opened", "the_account"]
