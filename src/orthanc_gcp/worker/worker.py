@@ -31,6 +31,7 @@ from orthanc_gcp.dicomweb import of_account
 from orthanc_gcp.ledger import database
 from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.schema import Priority
+from orthanc_gcp.ledger.upgrade import prepare
 from orthanc_gcp.ledger.workers import WorkerRegistry, join
 from orthanc_gcp.orthanc.resources import OrthancSource
 from orthanc_gcp.orthanc.rest import OrthancRest
@@ -204,7 +205,7 @@ class Worker:
         self._work.set()
 
     def _join(self) -> WorkerRegistry:
-        self.ledger.create()
+        prepare(self._engine)
         return join(self._engine, self._name, self._clock)
 
     def _announcement(self) -> str:
