@@ -6,7 +6,6 @@ import base64
 import json
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -16,7 +15,6 @@ import urllib3
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from orthanc_gcp.emulator.auth.identities import Identities
 from orthanc_gcp.emulator.server import Emulator
 from tests.emulator.client import HEALTHCARE, STORE
 
@@ -232,18 +230,3 @@ def test_a_client_that_cannot_authenticate(service: Service) -> None:
             headers={"Authorization": header},
         )
         assert answer.status in (400, 401)
-
-
-def test_an_identities_file_of_the_first_release_is_completed(
-    tmp_path: Path, identities: Path
-) -> None:
-    state = json.loads(identities.read_text())
-    for name in ("projectNumber", "poolKey", "workforce"):
-        del state[name]
-    del state["serviceAccounts"][1]
-    path = tmp_path / "identities.json"
-    path.write_text(json.dumps(state))
-    completed = Identities(path, "osimis-test")
-    assert completed.impersonated.email.startswith("healthcare@")
-    assert Identities(path, "osimis-test").jwks() == completed.jwks()
-    assert completed.service_accounts[0].keys == state["serviceAccounts"][0]["keys"]
