@@ -166,8 +166,8 @@ class Emulator:
     def create_store(self, store: StoreName) -> None:
         """Make a DICOM store, and its dataset, unless they are there."""
         dataset = store.parent
-        self._storage.index.create_dataset(dataset, {"name": str(dataset)})
-        self._storage.index.create_store(store, {"name": str(store)})
+        self._storage.resources.create_dataset(dataset, {"name": str(dataset)})
+        self._storage.resources.create_store(store, {"name": str(store)})
 
     def delete_store(self, store: StoreName) -> None:
         """Delete a DICOM store, if it is there, and what is in it."""
@@ -266,7 +266,7 @@ class Emulator:
         mint = TokenMint(identities.token_secret, clock, self._options.token_lifetime, settings)
         buckets = Buckets(self._options.buckets)
         self._access_tokens = AccessTokenEndpoint(identities, mint)
-        self.policies = IamPolicies(self._storage.index, identities, settings)
+        self.policies = IamPolicies(self._storage.resources, identities, settings)
         self.operations = Operations(self._storage, buckets, settings, clock, WORK)
         return Services(
             self._storage, identities, mint, self.policies, settings, self.operations, clock

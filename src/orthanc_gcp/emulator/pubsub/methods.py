@@ -15,7 +15,7 @@ from orthanc_gcp.emulator.faults.fault_settings import FaultSettings
 from orthanc_gcp.emulator.http.responses import Refusal, error
 from orthanc_gcp.emulator.pubsub.publisher import Publisher
 from orthanc_gcp.emulator.pubsub.subscriber import Subscriber
-from orthanc_gcp.emulator.storage.index import Index
+from orthanc_gcp.emulator.storage.database import Database
 
 __all__ = ["PubSub"]
 
@@ -34,14 +34,14 @@ class PubSub:
 
     def __init__(
         self,
-        index: Index,
+        database: Database,
         fault_settings: FaultSettings,
         clock: Callable[[], float],
         authorizer: Authorizer,
     ) -> None:
         self._fault_settings = fault_settings
         self._authorizer = authorizer
-        self._methods = _methods(Publisher(index, clock), Subscriber(index, clock))
+        self._methods = _methods(Publisher(database, clock), Subscriber(database, clock))
 
     def find(self, verb: str, path: str) -> Callable[[Request], Awaitable[Response]] | None:
         """Return what handles a request, if there is something."""

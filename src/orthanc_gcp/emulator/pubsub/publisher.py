@@ -27,7 +27,7 @@ from orthanc_gcp.emulator.pubsub.resources import (
 )
 from orthanc_gcp.emulator.pubsub.subscriptions import unsupported
 from orthanc_gcp.emulator.storage import message_tables
-from orthanc_gcp.emulator.storage.index import Index
+from orthanc_gcp.emulator.storage.database import Database
 
 __all__ = ["Publisher"]
 
@@ -41,8 +41,8 @@ _FIELDS = frozenset({"name", "labels"})
 class Publisher:
     """Handles the methods on topics; each raises :class:`Refusal` where Google refuses."""
 
-    def __init__(self, index: Index, clock: Callable[[], float]) -> None:
-        self._index = index
+    def __init__(self, database: Database, clock: Callable[[], float]) -> None:
+        self._database = database
         self._clock = clock
 
     async def create_topic(self, request: Request, name: str) -> Response:
@@ -55,7 +55,7 @@ class Publisher:
             raise unsupported(unknown)
         body = {**body, "name": name}
         try:
-            with self._index.transaction() as sql:
+            with self._database.transaction() as sql:
                 sql.execute(
                     "INSERT INTO topics VALUES (?, ?, ?)",
                     (name, project_of(name), json.dumps(body)),
@@ -71,12 +71,12 @@ class Publisher:
     async def list_topics(self, request: Request, project: str) -> Response:
         """Handle ``topics.list``."""
         query = "SELECT name, body FROM topics WHERE project = ? AND name > ? ORDER BY name LIMIT ?"
-        return list_resources(self._index, request, "topics", query, project, json.loads)
+        return list_resources(self._database, request, "topics", query, project, json.loads)
 
     async def delete_topic(self, _request: Request, name: str) -> Response:
         """Handle ``topics.delete``: its subscriptions stay, with what waits in them."""
         self._require(name)
-        with self._index.transaction() as sql:
+        with self._database.transaction() as sql:
             sql.execute("DELETE FROM topics WHERE name = ?", (name,))
             sql.execute(
                 "UPDATE subscriptions SET topic = ?, body = json_set(body, '$.topic', ?)"
@@ -92,7 +92,7 @@ class Publisher:
             "SELECT name, name FROM subscriptions WHERE topic = ? AND name > ?"
             " ORDER BY name LIMIT ?"
         )
-        return list_resources(self._index, request, "subscriptions", query, name, str)
+        return list_resources(self._database, request, "subscriptions", query, name, str)
 
     async def publish(self, request: Request, name: str) -> Response:
         """Handle ``topics.publish``."""
@@ -103,11 +103,11 @@ class Publisher:
         return json_answer({"messageIds": ids})
 
     def _publish(self, topic: str, messages: list[dict[str, Any]]) -> list[str] | None:
-        with self._index.transaction() as sql:
+        with self._database.transaction() as sql:
             return message_tables.publish(sql, topic, messages, self._clock())
 
     def _require(self, name: str) -> dict[str, Any]:
-        row = self._index.read("SELECT body FROM topics WHERE name = ?", (name,)).fetchone()
+        row = self._database.read("SELECT body FROM topics WHERE name = ?", (name,)).fetchone()
         if row is None:
             raise not_found(name)
         body: dict[str, Any] = json.loads(row[0])

@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from orthanc_gcp.emulator.http.requests import page_size
 from orthanc_gcp.emulator.http.responses import Refusal, error, json_answer
-from orthanc_gcp.emulator.storage.index import Index
+from orthanc_gcp.emulator.storage.database import Database
 
 __all__ = ["already_exists", "invalid_name", "list_resources", "not_found", "project_of"]
 
@@ -37,7 +37,12 @@ def invalid_name(kind: str, name: str) -> Refusal:
 
 
 def list_resources(
-    index: Index, request: Request, field: str, query: str, under: str, read: Callable[[str], Any]
+    database: Database,
+    request: Request,
+    field: str,
+    query: str,
+    under: str,
+    read: Callable[[str], Any],
 ) -> Response:
     """Return one page of a list (AIP-158), whose token for the next one is the last name on it.
 
@@ -58,7 +63,7 @@ def list_resources(
     """
     size = page_size(request)
     after = request.query_params.get("pageToken", "")
-    rows = index.read(query, (under, after, size + 1)).fetchall()
+    rows = database.read(query, (under, after, size + 1)).fetchall()
     answer: dict[str, Any] = {}
     if rows:
         answer[field] = [read(value) for _, value in rows[:size]]

@@ -30,7 +30,7 @@ from orthanc_gcp.emulator.pubsub.subscriptions import (
     read_subscription,
 )
 from orthanc_gcp.emulator.storage import message_tables
-from orthanc_gcp.emulator.storage.index import Index
+from orthanc_gcp.emulator.storage.database import Database
 
 __all__ = ["Subscriber"]
 
@@ -43,8 +43,8 @@ MAX_ACK_DEADLINE = 600
 class Subscriber:
     """Handles the methods on subscriptions; each raises :class:`Refusal` where Google refuses."""
 
-    def __init__(self, index: Index, clock: Callable[[], float]) -> None:
-        self._index = index
+    def __init__(self, database: Database, clock: Callable[[], float]) -> None:
+        self._database = database
         self._clock = clock
 
     async def create_subscription(self, request: Request, name: str) -> Response:
@@ -54,7 +54,7 @@ class Subscriber:
             raise invalid_name("subscriptions", name)
         new = read_subscription(body, name)
         try:
-            with self._index.transaction() as sql:
+            with self._database.transaction() as sql:
                 if not sql.execute("SELECT 1 FROM topics WHERE name = ?", (new.topic,)).fetchone():
                     raise not_found(new.topic)
                 sql.execute(
@@ -76,7 +76,7 @@ class Subscriber:
             "SELECT name, body FROM subscriptions WHERE project = ? AND name > ?"
             " ORDER BY name LIMIT ?"
         )
-        return list_resources(self._index, request, "subscriptions", query, project, json.loads)
+        return list_resources(self._database, request, "subscriptions", query, project, json.loads)
 
     async def delete_subscription(self, _request: Request, name: str) -> Response:
         """Handle ``subscriptions.delete``, with what waits in it."""
@@ -85,7 +85,7 @@ class Subscriber:
         return json_answer({})
 
     def _delete(self, row: int) -> None:
-        with self._index.transaction() as sql:
+        with self._database.transaction() as sql:
             sql.execute("DELETE FROM subscriptions WHERE id = ?", (row,))
             sql.execute("DELETE FROM backlog WHERE subscription = ?", (row,))
 
@@ -131,26 +131,26 @@ class Subscriber:
         return json_answer({})
 
     def _write(self, action: Callable[..., None], *arguments: Any) -> None:
-        with self._index.transaction() as sql:
+        with self._database.transaction() as sql:
             action(sql, *arguments)
 
     async def _lease(self, name: str, limit: int) -> list[message_tables.Delivery]:
         subscription = self._require(name)
         row, now = subscription.row, self._clock()
         query = "SELECT 1 FROM backlog WHERE subscription = ? AND due <= ? LIMIT 1"
-        if self._index.read(query, (row, now)).fetchone() is None:
+        if self._database.read(query, (row, now)).fetchone() is None:
             return []
         return await asyncio.to_thread(self._take, row, limit, now, now + subscription.ack_deadline)
 
     def _take(
         self, row: int, limit: int, now: float, until: float
     ) -> list[message_tables.Delivery]:
-        with self._index.transaction() as sql:
+        with self._database.transaction() as sql:
             return message_tables.lease(sql, row, limit, now, until)
 
     def _require(self, name: str) -> Subscription:
         query = "SELECT id, topic, retention, body FROM subscriptions WHERE name = ?"
-        found = self._index.read(query, (name,)).fetchone()
+        found = self._database.read(query, (name,)).fetchone()
         if found is None:
             raise not_found(name)
         row, topic, retention, body = found
