@@ -1,4 +1,4 @@
-"""Changes of metadata: a JSON Patch for an instance, or for all of a series or a study.
+"""Changes of metadata: a JSON Patch (RFC 6902) for an instance, or for all of a series or study.
 
 Source: Healthcare API v1beta1, ``dicomWeb.studies.updateMetadata`` etc.
 """
@@ -41,7 +41,12 @@ _BLOCK = 512 * 1024
 
 
 async def update_metadata(context: RequestContext) -> Response:
-    """Handle ``PATCH …/metadata`` of a study, a series or an instance."""
+    """Handle ``PATCH …/metadata`` of a study, a series or an instance.
+
+    Raises :class:`Refusal` when the body is no patch, or does not fit the instance (400), when
+    there is nothing of that name (403 or 404), or while it is being deleted (409). What does not
+    fit the instances of a study or series is the error of the operation.
+    """
     store = context.store_id()
     patch = await _read_patch(context)
     if "instance" not in context.names:
@@ -54,7 +59,8 @@ async def update_metadata(context: RequestContext) -> Response:
 def change_instances(job: Job) -> dict[str, Any]:
     """Carry out the change of a study or series, one instance after the other.
 
-    An instance that was changed before a crash is not changed again.
+    An instance that was changed before a crash is not changed again. Raises :class:`OperationError`
+    at the end when some could not be changed, and what :meth:`Job.check` does.
     """
     parameters, index = job.parameters, job.storage.index
     changes = read_patch(json.loads(parameters["patch"]))
@@ -123,7 +129,7 @@ async def _read_patch(context: RequestContext) -> str:
 
 
 def _marker(job: Job) -> Notify:
-    """Return what notes which instances an operation has changed, and tells of them."""
+    """Return what notes which instances an operation has changed, and notifies of them."""
     store = StoreName.parse(job.parameters["name"])
     notify = notifier(job.storage.resources, store, job.clock, _ACTION)
 
@@ -159,7 +165,10 @@ class Update:
         self._notify = notify
 
     def change(self, instance: StoredInstance) -> bool:
-        """Change an instance; tell whether it is still there."""
+        """Change an instance; return whether it is still there.
+
+        Raises :class:`PatchError` when the patch does not fit it, and :class:`BeingDeletedError`.
+        """
         storage = self._storage
         present: StoredInstance | None = instance
         while present is not None:

@@ -1,4 +1,7 @@
-"""Datasets (REST reference of the Healthcare API)."""
+"""Datasets (Healthcare API, REST Resource ``projects.locations.datasets``).
+
+Handlers raise :class:`Refusal` for a location, dataset or body that is none.
+"""
 
 from __future__ import annotations
 
@@ -86,7 +89,10 @@ async def delete_dataset(context: RequestContext) -> Response:
 
 
 def add_dataset(job: Job) -> dict[str, Any]:
-    """Carry out ``datasets.create``."""
+    """Carry out ``datasets.create``; return the operation's ``response``.
+
+    Raises :class:`OperationError` when there is such a dataset by now.
+    """
     body, version = job.parameters["body"], job.parameters["version"]
     _, project, _, location, _, dataset = body["name"].split("/")
     if not job.storage.resources.create_dataset(DatasetName(project, location, dataset), body):

@@ -25,7 +25,7 @@ from orthanc_gcp.emulator.healthcare.instance_filter import (
     INVALID,
     UNAVAILABLE,
     check_filter,
-    selected,
+    selected_instances,
 )
 from orthanc_gcp.emulator.healthcare.notifications import IMPORT, notifier
 from orthanc_gcp.emulator.healthcare.operation_methods import begin_long
@@ -56,7 +56,11 @@ DIFFERENT = (
 
 
 async def import_instances(context: RequestContext) -> Response:
-    """Handle ``dicomStores.import``."""
+    """Handle ``dicomStores.import``, by an operation.
+
+    Raises :class:`Refusal` when there is no such store (403 or 404), for a wrong body (400), and as
+    :func:`begin_long` does.
+    """
     store = context.store_id()
     body = await read_object(context.request)
     uri = _uri(body, "gcsSource", "uri")
@@ -77,7 +81,10 @@ async def import_instances(context: RequestContext) -> Response:
 
 
 async def export_instances(context: RequestContext) -> Response:
-    """Handle ``dicomStores.export``."""
+    """Handle ``dicomStores.export``, by an operation.
+
+    Raises as :func:`import_instances` does, and for BigQuery (501).
+    """
     store = context.store_id()
     body = await read_object(context.request)
     if body.get("bigqueryDestination"):
@@ -95,7 +102,11 @@ async def export_instances(context: RequestContext) -> Response:
 
 
 def read_objects(job: Job) -> dict[str, Any]:
-    """Carry out an import: what is stored already, and the same, is a success again."""
+    """Carry out an import: what is stored already, and the same, is a success again.
+
+    Raises :class:`OperationError` when the bucket, every object or the store is missing, and what
+    :meth:`Job.check` does. An object that cannot be stored is counted as a failure.
+    """
     uri = ObjectUri.parse(job.parameters["uri"])
     store = StoreName.parse(job.parameters["name"])
     notify = notifier(job.storage.resources, store, job.clock, IMPORT)
@@ -114,9 +125,13 @@ def read_objects(job: Job) -> dict[str, Any]:
 
 
 def write_objects(job: Job) -> dict[str, Any]:
-    """Carry out an export; objects that are there already are replaced."""
+    """Carry out an export; objects that are there already are replaced.
+
+    Raises :class:`OperationError` when the bucket is missing or the filter is wrong, and what
+    :meth:`Job.check` does. An instance that cannot be had is counted as a failure.
+    """
     prefix = ObjectUri.parse(job.parameters["uri"])
-    instances = (instance for batch in selected(job) for instance in batch)
+    instances = (instance for batch in selected_instances(job) for instance in batch)
     for number, instance in enumerate(instances, 1):
         job.check()
         _count(job, number, _export_one(job, prefix, instance))
@@ -200,7 +215,7 @@ def _count(job: Job, number: int, failure: str | None) -> None:
         job.count(success=1)
     else:
         job.count(failure=1)
-        # By its number in the order of names: names of files may tell of patients.
+        # By its number in the order of names: names of files may contain those of patients.
         logger.warning("%s: file %d: %s", job.name, number, failure)
 
 
@@ -213,7 +228,7 @@ def _uri(body: dict[str, Any], field: str, name: str) -> ObjectUri:
 
 
 def _transfer_syntax(mime_type: Any) -> str:
-    """Return what an export is asked for; without a word, what is stored."""
+    """Return what an export is asked for; by default, what is stored."""
     if not mime_type:
         return AS_STORED
     media_type = parse_media_type(mime_type if isinstance(mime_type, str) else "")

@@ -1,4 +1,4 @@
-"""Which instances of a store an operation is about (``DicomFilterConfig``)."""
+"""Which instances of a store an operation is about (Healthcare API, ``DicomFilterConfig``)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from orthanc_gcp.emulator.healthcare.operations import Job, OperationError
 from orthanc_gcp.emulator.http.responses import Refusal, error
 from orthanc_gcp.emulator.storage.instances import StoredInstance
 
-__all__ = ["INVALID", "UNAVAILABLE", "check_filter", "selected"]
+__all__ = ["INVALID", "UNAVAILABLE", "check_filter", "selected_instances"]
 
 INVALID = 3
 UNAVAILABLE = 7
@@ -28,7 +28,10 @@ _PATH = re.compile(
 
 
 def check_filter(body: dict[str, Any]) -> str | None:
-    """Return the address of the paths in ``filterConfig``, or refuse one that is none."""
+    """Return the address of the file of paths in ``filterConfig``, if a body has it.
+
+    Raises :class:`Refusal` (400) when it is none.
+    """
     config = body.get("filterConfig")
     if not config:
         return None
@@ -41,10 +44,11 @@ def check_filter(body: dict[str, Any]) -> str | None:
     return str(uri)
 
 
-def selected(job: Job) -> Iterator[list[StoredInstance]]:
-    """Yield the instances of a job's ``store`` that its ``uids`` or its ``filter`` mean.
+def selected_instances(job: Job) -> Iterator[list[StoredInstance]]:
+    """Yield batches of a job's ``store``: the instances that its ``uids`` or ``filter`` mean.
 
-    Paths of the filter without any instance count as failures.
+    Paths of the filter without any instance count as failures. Raises :class:`OperationError` when
+    the filter's file is not there, or one of its lines is not the path of a resource.
     """
     index, store = job.storage.index, job.parameters["store"]
     if job.parameters["filter"] is None:

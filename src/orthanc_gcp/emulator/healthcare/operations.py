@@ -1,4 +1,4 @@
-"""Long-running operations (``google.longrunning.Operation``).
+"""Long-running operations (``google.longrunning.Operation``, AIP-151).
 
 An operation is on disk, with what it takes to carry it out, before it is announced: one that has
 not ended when the emulator stops goes on when it starts again.
@@ -90,7 +90,10 @@ class Job:
         self._counter["pending"] = pending
 
     def check(self) -> None:
-        """Raise what ends the job, if it is cancelled or the emulator stops."""
+        """Raise what ends the job, if it is cancelled or the emulator stops.
+
+        It is :class:`OperationError` when it is cancelled.
+        """
         if self._ending is not None:
             raise self._ending
 
@@ -108,7 +111,7 @@ class Job:
         self._end(_Stopped())
 
     async def wait(self, seconds: float) -> None:
-        """Let time pass; raise what ends the job meanwhile."""
+        """Let seconds pass; raise what ends the job meanwhile, as :meth:`check` does."""
         try:
             async with asyncio.timeout(seconds):
                 await self._alarm.wait()
@@ -123,7 +126,8 @@ class Job:
 
 
 Work = Callable[[Job], dict[str, Any]]
-"""Carries a job out in a thread of its own; returns the operation's ``response``."""
+"""Carries a job out in a thread of its own; returns the operation's ``response``, or raises
+:class:`OperationError`."""
 
 
 class Operations:
@@ -160,7 +164,11 @@ class Operations:
         parameters: dict[str, Any],
         deletion: DeletionTarget | None = None,
     ) -> str:
-        """Begin an operation; return its name."""
+        """Begin an operation of a dataset by the method ``rpc``; return its name.
+
+        Nothing is let into what ``deletion`` names until the end. Raises
+        :class:`TooManyOperationsError`.
+        """
         if len(self._running) >= MAX_UNFINISHED:
             raise TooManyOperationsError
         name = f"{dataset}/operations/{secrets.randbelow(9 * 10**18) + 10**18}"
