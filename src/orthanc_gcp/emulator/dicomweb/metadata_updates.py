@@ -22,7 +22,7 @@ from orthanc_gcp.emulator.dicomweb.json_patch import PatchError, PatchOperation,
 from orthanc_gcp.emulator.dicomweb.wado import retrieve_metadata
 from orthanc_gcp.emulator.healthcare.notifications import notifier
 from orthanc_gcp.emulator.healthcare.operation_methods import begin_short
-from orthanc_gcp.emulator.healthcare.operations import EMPTY, Job, OperationError
+from orthanc_gcp.emulator.healthcare.operations import EMPTY, Code, Job, OperationError
 from orthanc_gcp.emulator.healthcare.request_context import RequestContext
 from orthanc_gcp.emulator.http.requests import MAX_CONTROL_BODY, read_limited
 from orthanc_gcp.emulator.http.responses import Refusal, error
@@ -35,8 +35,6 @@ from orthanc_gcp.emulator.storage.uploads import Upload
 __all__ = ["change_instances", "update_metadata"]
 
 _ACTION = "UpdateMetadata"
-_INVALID_ARGUMENT = 3
-"""As ``google.rpc.Code`` has it."""
 _BLOCK = 512 * 1024
 
 
@@ -79,7 +77,7 @@ def change_instances(job: Job) -> dict[str, Any]:
             problem = problem or _reason(failure)
             job.count(failure=1, pending=left)
     if problem is not None:
-        raise OperationError(_INVALID_ARGUMENT, problem)
+        raise OperationError(Code.INVALID_ARGUMENT, problem)
     return {"@type": f"type.googleapis.com/{EMPTY}"}
 
 

@@ -15,7 +15,7 @@ from starlette.responses import Response
 
 from orthanc_gcp.emulator.healthcare.locations import require_location
 from orthanc_gcp.emulator.healthcare.operation_methods import begin_short
-from orthanc_gcp.emulator.healthcare.operations import Job, OperationError
+from orthanc_gcp.emulator.healthcare.operations import Code, Job, OperationError
 from orthanc_gcp.emulator.healthcare.paging import result_page
 from orthanc_gcp.emulator.healthcare.request_context import RequestContext
 from orthanc_gcp.emulator.http.requests import field_mask, read_object
@@ -33,7 +33,6 @@ __all__ = [
 
 _CHANGEABLE = ("timeZone",)
 _SETTABLE = (*_CHANGEABLE, "encryptionSpec")
-_ALREADY_EXISTS = 6
 
 
 async def list_datasets(context: RequestContext) -> Response:
@@ -96,7 +95,7 @@ def add_dataset(job: Job) -> dict[str, Any]:
     body, version = job.parameters["body"], job.parameters["version"]
     _, project, _, location, _, dataset = body["name"].split("/")
     if not job.storage.resources.create_dataset(DatasetName(project, location, dataset), body):
-        raise OperationError(_ALREADY_EXISTS, f"already exists: {body['name']}")
+        raise OperationError(Code.ALREADY_EXISTS, f"already exists: {body['name']}")
     kind = f"type.googleapis.com/google.cloud.healthcare.{version}.dataset.Dataset"
     return {"@type": kind, **body}
 

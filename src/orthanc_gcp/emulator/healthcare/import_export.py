@@ -22,14 +22,12 @@ from orthanc_gcp.emulator.healthcare.cloud_storage import (
     UnavailableError,
 )
 from orthanc_gcp.emulator.healthcare.instance_filter import (
-    INVALID,
-    UNAVAILABLE,
     check_filter,
     selected_instances,
 )
 from orthanc_gcp.emulator.healthcare.notifications import IMPORT, notifier
 from orthanc_gcp.emulator.healthcare.operation_methods import begin_long
-from orthanc_gcp.emulator.healthcare.operations import Job, OperationError
+from orthanc_gcp.emulator.healthcare.operations import Code, Job, OperationError
 from orthanc_gcp.emulator.healthcare.request_context import RequestContext
 from orthanc_gcp.emulator.healthcare.storage_classes import storage_class, wanted_class
 from orthanc_gcp.emulator.http.media_types import parse_media_type
@@ -48,7 +46,6 @@ logger = logging.getLogger(__name__)
 _BLOCK = 512 * 1024
 MAX_OBJECT = 100 * 10**9
 """The bytes that a file may have (Healthcare API, quotas and limits)."""
-_NOT_FOUND = 5
 DIFFERENT = (
     "An instance already exists in this DICOM Store with the same Study/Series/SOPInstance UID, "
     "but the DICOM files differ (checksum mismatch)."
@@ -115,12 +112,12 @@ def read_objects(job: Job) -> dict[str, Any]:
         for number, name in enumerate(job.buckets.find(uri), 1):
             job.check()
             if job.storage.resources.store_id(store) != job.parameters["store"]:
-                raise OperationError(_NOT_FOUND, "the DICOM store was deleted")
+                raise OperationError(Code.NOT_FOUND, "the DICOM store was deleted")
             _count(job, number, _import_one(job, ObjectUri(uri.bucket, name), notify))
     except UnavailableError as problem:
-        raise OperationError(UNAVAILABLE, str(problem)) from problem
+        raise OperationError(Code.PERMISSION_DENIED, str(problem)) from problem
     if not number:
-        raise OperationError(INVALID, f"no matching objects: {uri}")
+        raise OperationError(Code.INVALID_ARGUMENT, f"no matching objects: {uri}")
     return _response(job, "ImportDicomDataResponse")
 
 
@@ -188,7 +185,7 @@ def _export_one(job: Job, prefix: ObjectUri, instance: StoredInstance) -> str | 
                 job.check()
                 target.write(block)
     except UnavailableError as problem:
-        raise OperationError(UNAVAILABLE, str(problem)) from problem
+        raise OperationError(Code.PERMISSION_DENIED, str(problem)) from problem
     except FileNotFoundError:
         return "the instance was deleted meanwhile"
     except TranscodingError as problem:

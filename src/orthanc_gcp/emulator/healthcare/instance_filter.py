@@ -11,15 +11,11 @@ from orthanc_gcp.emulator.healthcare.cloud_storage import (
     ObjectUri,
     UnavailableError,
 )
-from orthanc_gcp.emulator.healthcare.operations import Job, OperationError
+from orthanc_gcp.emulator.healthcare.operations import Code, Job, OperationError
 from orthanc_gcp.emulator.http.responses import Refusal, error
 from orthanc_gcp.emulator.storage.instances import StoredInstance
 
-__all__ = ["INVALID", "UNAVAILABLE", "check_filter", "selected_instances"]
-
-INVALID = 3
-UNAVAILABLE = 7
-"""How an operation ends that may not see a bucket, or that finds none (``google.rpc.Code``)."""
+__all__ = ["check_filter", "selected_instances"]
 
 _MAX_LINE = 1000
 _PATH = re.compile(
@@ -70,11 +66,11 @@ def _paths(job: Job, uri: ObjectUri) -> Iterator[tuple[str, ...]]:
                 if text := line.decode(errors="replace").strip():
                     yield _uids(text)
     except UnavailableError as problem:
-        raise OperationError(UNAVAILABLE, str(problem)) from problem
+        raise OperationError(Code.PERMISSION_DENIED, str(problem)) from problem
 
 
 def _uids(text: str) -> tuple[str, ...]:
     match = _PATH.fullmatch(text)
     if match is None:
-        raise OperationError(INVALID, "a resource path of the filter is invalid")
+        raise OperationError(Code.INVALID_ARGUMENT, "a resource path of the filter is invalid")
     return tuple(uid for uid in match.groups() if uid is not None)

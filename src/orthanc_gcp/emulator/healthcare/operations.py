@@ -11,6 +11,7 @@ import logging
 import secrets
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from enum import IntEnum
 from typing import Any
 
 from orthanc_gcp.emulator.faults.fault_settings import FaultSettings
@@ -19,7 +20,7 @@ from orthanc_gcp.emulator.http.timestamps import timestamp
 from orthanc_gcp.emulator.resource_names import DatasetName
 from orthanc_gcp.emulator.storage.storage import DeletionTarget, Storage
 
-__all__ = ["EMPTY", "Job", "OperationError", "Operations", "TooManyOperationsError"]
+__all__ = ["EMPTY", "Code", "Job", "OperationError", "Operations", "TooManyOperationsError"]
 
 logger = logging.getLogger(__name__)
 
@@ -28,12 +29,21 @@ KEPT = 30 * 24 * 3600
 MAX_UNFINISHED = 1000
 _AT_ONCE = 16
 EMPTY = "google.protobuf.Empty"
-_CANCELLED = 1
-_INTERNAL = 13
+
+
+class Code(IntEnum):
+    """How operations end (``google.rpc.Code``): a bucket that is missing may not be seen."""
+
+    CANCELLED = 1
+    INVALID_ARGUMENT = 3
+    NOT_FOUND = 5
+    ALREADY_EXISTS = 6
+    PERMISSION_DENIED = 7
+    INTERNAL = 13
 
 
 class OperationError(Exception):
-    """Ends an operation with an error: ``code`` is one of ``google.rpc``, not of HTTP."""
+    """Ends an operation with an error: ``code`` is one of ``google.rpc.Code``, not of HTTP."""
 
     def __init__(self, code: int, message: str) -> None:
         super().__init__(message)
@@ -105,7 +115,7 @@ class Job:
 
     def cancel(self) -> None:
         self._body["metadata"]["cancelRequested"] = True
-        self._end(OperationError(_CANCELLED, "The operation was cancelled."))
+        self._end(OperationError(Code.CANCELLED, "The operation was cancelled."))
 
     def stop(self) -> None:
         self._end(_Stopped())
@@ -266,7 +276,7 @@ class Operations:
             return {"error": {"code": error.code, "message": str(error)}}
         except Exception:
             logger.exception("cannot carry out %s", job.method)
-            return {"error": {"code": _INTERNAL, "message": "Internal error encountered."}}
+            return {"error": {"code": Code.INTERNAL, "message": "Internal error encountered."}}
         return {"response": response}
 
     def _fail_on_demand(self, job: Job) -> None:
