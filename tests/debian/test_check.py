@@ -1,4 +1,4 @@
-"""``orthanc-gcp check /etc/orthanc``: what a user is told, with the faults that users make."""
+"""``orthanc-gcp check /etc/orthanc``: what a user is shown, with the faults that users make."""
 
 from __future__ import annotations
 
@@ -44,24 +44,24 @@ def check(host, *arguments: str, user: str = "root", **environment: str):
     line = " ".join([CHECK, "--json", *arguments])
     done = host.run(line, user=user, **environment)
     assert "Traceback" not in done.stderr, done.stderr
-    told = json.loads(done.stdout) if done.stdout else {}
-    return done.returncode, told, done.stderr
+    report = json.loads(done.stdout) if done.stdout else {}
+    return done.returncode, report, done.stderr
 
 
 def line_of(group: list[dict[str, str]], title: str) -> dict[str, str]:
     return next(line for line in group if line["Check"] == title)
 
 
-def failed(told: dict[str, Any]) -> dict[str, dict[str, str]]:
+def failed(report: dict[str, Any]) -> dict[str, dict[str, str]]:
     """What failed, by its title."""
-    groups = [told["Orthanc"], told["Custody"], *told["Accounts"].values()]
+    groups = [report["Orthanc"], report["Custody"], *report["Accounts"].values()]
     return {line["Check"]: line for group in groups for line in group if line["Result"] == "failed"}
 
 
 def test_all_is_well_before_the_first_start(site):
-    code, told, _ = check(site)
-    assert code == 0, told
-    results = {line["Check"]: line["Result"] for line in told["Orthanc"]}
+    code, report, _ = check(site)
+    assert code == 0, report
+    results = {line["Check"]: line["Result"] for line in report["Orthanc"]}
     assert results == {
         "user": "passed",
         "options": "passed",
@@ -73,23 +73,23 @@ def test_all_is_well_before_the_first_start(site):
         "REST API": "skipped",
         "connector": "skipped",
     }
-    assert line_of(told["Orthanc"], "user")["Cause"] == "orthanc (orthanc.service)"
-    assert "embeds Python 3.11" in line_of(told["Orthanc"], "Python plugin")["Cause"]
+    assert line_of(report["Orthanc"], "user")["Cause"] == "orthanc (orthanc.service)"
+    assert "embeds Python 3.11" in line_of(report["Orthanc"], "Python plugin")["Cause"]
 
 
 def test_all_is_well_while_orthanc_runs_and_the_store_is_empty(site):
     site.restart()
     site.wait_for_log("published as DICOMweb server")
-    code, told, _ = check(site)
-    assert code == 0, told
-    assert "process" in line_of(told["Orthanc"], "user")["Cause"]
-    assert "Orthanc 1.10.1, DICOMweb 1.7" in line_of(told["Orthanc"], "REST API")["Cause"]
-    assert line_of(told["Orthanc"], "connector")["Result"] == "passed"
-    through = line_of(told["Accounts"]["my-google"], "search through Orthanc")
+    code, report, _ = check(site)
+    assert code == 0, report
+    assert "process" in line_of(report["Orthanc"], "user")["Cause"]
+    assert "Orthanc 1.10.1, DICOMweb 1.7" in line_of(report["Orthanc"], "REST API")["Cause"]
+    assert line_of(report["Orthanc"], "connector")["Result"] == "passed"
+    through = line_of(report["Accounts"]["my-google"], "search through Orthanc")
     assert through["Result"] == "passed"
     assert "empty" in through["Cause"]
-    code, told, _ = check(site, user="orthanc")
-    assert code == 0, told
+    code, report, _ = check(site, user="orthanc")
+    assert code == 0, report
 
 
 def test_a_search_through_orthanc_that_finds(site):
@@ -102,49 +102,49 @@ def test_a_search_through_orthanc_that_finds(site):
     sent = site.curl("/instances", "--data-binary", f"@{site.folder}/image.dcm")
     stow = json.dumps({"Resources": [sent["ID"]]})
     assert site.curl("/dicom-web/servers/my-google/stow", "--data", stow) is not None
-    code, told, _ = check(site)
-    assert code == 0, told
-    through = line_of(told["Accounts"]["my-google"], "search through Orthanc")
+    code, report, _ = check(site)
+    assert code == 0, report
+    through = line_of(report["Accounts"]["my-google"], "search through Orthanc")
     assert through["Cause"] == "the DICOMweb plugin reaches the store"
 
 
 def test_debians_empty_authorities(site):
     site.edit("orthanc.json", "HttpsCACertificates", "")
-    code, told, _ = check(site)
+    code, report, _ = check(site)
     assert code == 1
-    assert list(failed(told)) == ["HTTPS authorities"]
-    line = failed(told)["HTTPS authorities"]
+    assert list(failed(report)) == ["HTTPS authorities"]
+    line = failed(report)["HTTPS authorities"]
     assert "every HTTPS transfer of the DICOMweb plugin fails" in line["Cause"]
-    assert '"HttpsCACertificates" to "/etc/ssl/certs/ca-certificates.crt"' in line["Mend"]
+    assert '"HttpsCACertificates" to "/etc/ssl/certs/ca-certificates.crt"' in line["Remedy"]
     site.restart()
     site.wait_for_log("published as DICOMweb server")
     assert "every HTTPS transfer of the DICOMweb plugin fails" in site.log
-    code, told, _ = check(site)
+    code, report, _ = check(site)
     assert code == 1
-    assert {"HTTPS authorities", "search through Orthanc"} <= set(failed(told))
+    assert {"HTTPS authorities", "search through Orthanc"} <= set(failed(report))
 
 
 @pytest.mark.parametrize("value", ["/etc/ssl/certs", "/nowhere.pem", "orthanc.json"])
 def test_authorities_that_are_none(site, value):
     site.edit("orthanc.json", "HttpsCACertificates", value)
-    code, told, _ = check(site)
+    code, report, _ = check(site)
     assert code == 1
-    assert "cannot be used" in failed(told)["HTTPS authorities"]["Cause"]
+    assert "cannot be used" in failed(report)["HTTPS authorities"]["Cause"]
 
 
 def test_a_key_that_only_root_may_read(site):
     shutil.chown(site.path("/etc/orthanc-gcp/dicom-osimis.json"), "root", "root")
-    code, told, _ = check(site)
+    code, report, _ = check(site)
     assert code == 1
-    assert next(iter(failed(told))) == "credential"
-    assert "orthanc" in failed(told)["credential"]["Mend"]
+    assert next(iter(failed(report))) == "credential"
+    assert "orthanc" in failed(report)["credential"]["Remedy"]
 
 
 def test_a_folder_of_keys_that_only_root_may_enter(site):
     site.path("/etc/orthanc-gcp").chmod(0o700)
-    code, told, _ = check(site)
+    code, report, _ = check(site)
     assert code == 1
-    assert "credential" in failed(told)
+    assert "credential" in failed(report)
 
 
 def test_a_configuration_that_orthanc_may_not_read(site):
@@ -161,25 +161,25 @@ def test_no_dicomweb_plugin(site):
     text = site.path("/etc/orthanc/orthanc.json").read_text()
     text = text.replace('"/usr/share/orthanc/plugins/"', json.dumps(plugins[0]))
     site.path("/etc/orthanc/orthanc.json").write_text(text)
-    code, told, _ = check(site)
+    code, report, _ = check(site)
     assert code == 1
-    line = failed(told)["DICOMweb plugin"]
-    assert "apt-get install orthanc-dicomweb" in line["Mend"]
+    line = failed(report)["DICOMweb plugin"]
+    assert "apt-get install orthanc-dicomweb" in line["Remedy"]
 
 
 def test_a_disabled_dicomweb_plugin(site):
     site.edit("dicomweb.json", "Enable", False)
-    code, told, _ = check(site)
+    code, report, _ = check(site)
     assert code == 1
-    assert "DicomWeb.Enable is false" in failed(told)["DICOMweb plugin"]["Cause"]
+    assert "DicomWeb.Enable is false" in failed(report)["DICOMweb plugin"]["Cause"]
 
 
 def test_debians_own_script(site):
     site.edit("python.json", "PythonScript", "/etc/orthanc/sample.py")
-    code, told, _ = check(site)
+    code, report, _ = check(site)
     assert code == 1
-    assert "does not load the connector" in failed(told)["script"]["Cause"]
-    assert "orthanc-gcp install" in failed(told)["script"]["Mend"]
+    assert "does not load the connector" in failed(report)["script"]["Cause"]
+    assert "orthanc-gcp install" in failed(report)["script"]["Remedy"]
 
 
 @pytest.mark.parametrize(
@@ -193,9 +193,9 @@ def test_debians_own_script(site):
 def test_a_script_that_cannot_load(site, change, words):
     file = site.path("/etc/orthanc/gcp-plugin.py")
     file.write_text(change(file.read_text()))
-    code, told, _ = check(site)
+    code, report, _ = check(site)
     assert code == 1
-    assert words in failed(told)["script"]["Cause"]
+    assert words in failed(report)["script"]["Cause"]
 
 
 @pytest.mark.parametrize("name", ["orthanc", "os", "sys", "gcp.plugin", "größe"])
@@ -203,9 +203,9 @@ def test_names_under_which_no_script_is_imported(site, name):
     file = site.path("/etc/orthanc/gcp-plugin.py")
     shutil.copy(file, file.with_name(f"{name}.py"))
     site.edit("python.json", "PythonScript", f"/etc/orthanc/{name}.py")
-    code, told, _ = check(site)
+    code, report, _ = check(site)
     assert code == 1
-    assert "cannot be imported under this name" in failed(told)["script"]["Cause"]
+    assert "cannot be imported under this name" in failed(report)["script"]["Cause"]
 
 
 def test_a_script_of_the_users_own_that_imports_ours(site):
@@ -216,16 +216,16 @@ def test_a_script_of_the_users_own_that_imports_ours(site):
     file = site.path("/etc/orthanc/gcp-plugin.py")
     shutil.copy(file, file.with_name("gcp_plugin.py"))
     site.configure("own.py", "import orthanc, gcp_plugin\n")
-    code, told, _ = check(site)
-    assert code == 0, told
+    code, report, _ = check(site)
+    assert code == 0, report
 
 
 @pytest.mark.parametrize("option", ["HttpPort", "DicomPort"])
 def test_another_program_at_a_port(site, option):
     site.edit("orthanc.json", option, 443)
-    code, told, _ = check(site)
+    code, report, _ = check(site)
     assert code == 1
-    assert f"port 443 ({option})" in failed(told)["ports"]["Cause"]
+    assert f"port 443 ({option})" in failed(report)["ports"]["Cause"]
 
 
 def test_two_keys_in_the_folder_of_the_configuration(site):
@@ -248,10 +248,10 @@ def test_orthanc_was_not_restarted(site):
     site.configure("gcp.json", "{}")
     site.restart()
     site.configure("gcp.json", section)
-    code, told, _ = check(site)
+    code, report, _ = check(site)
     assert code == 1
-    assert "does not know of my-google yet" in failed(told)["connector"]["Cause"]
-    assert failed(told)["connector"]["Mend"] == "restart Orthanc"
+    assert "does not know of my-google yet" in failed(report)["connector"]["Cause"]
+    assert failed(report)["connector"]["Remedy"] == "restart Orthanc"
 
 
 def test_orthanc_with_authentication(site):
@@ -259,38 +259,38 @@ def test_orthanc_with_authentication(site):
     site.configure("credentials.json", {"RegisteredUsers": {"alice": "secret"}})
     site.run("systemctl restart orthanc")
     site.wait_for_log("Orthanc has started")
-    code, told, _ = check(site)
-    assert code == 2, told
-    line = line_of(told["Orthanc"], "REST API")
+    code, report, _ = check(site)
+    assert code == 2, report
+    line = line_of(report["Orthanc"], "REST API")
     assert line["Result"] == "unknown"
-    assert "ORTHANC_GCP_CHECK_ORTHANC" in line["Mend"]
+    assert "ORTHANC_GCP_CHECK_ORTHANC" in line["Remedy"]
     address = "http://alice:secret@localhost:8042/"
-    code, told, _ = check(site, ORTHANC_GCP_CHECK_ORTHANC=address)
-    assert code == 0, told
+    code, report, _ = check(site, ORTHANC_GCP_CHECK_ORTHANC=address)
+    assert code == 0, report
 
 
 def test_somebody_else_than_root_and_orthancs_user(site):
     site.path("/etc/orthanc/credentials.json").chmod(0o644)
-    code, told, _ = check(site, user="daemon")
+    code, report, _ = check(site, user="daemon")
     assert code != 0
-    assert line_of(told["Orthanc"], "user")["Result"] == "unknown"
-    assert "sudo" in line_of(told["Orthanc"], "user")["Mend"]
+    assert line_of(report["Orthanc"], "user")["Result"] == "unknown"
+    assert "sudo" in line_of(report["Orthanc"], "user")["Remedy"]
 
 
 def test_an_environment_of_the_units_own(site):
     """The variables of the running Orthanc count, not those of whoever runs the check."""
     write_section(site, {"DicomStore": "${STORE}"})
-    code, told, _ = check(site, STORE="dicom")
-    assert code == 1, told
+    code, report, _ = check(site, STORE="dicom")
+    assert code == 1, report
 
 
 def test_an_identity_that_may_administer_the_store(site):
     """The emulator lets everybody do everything until a policy is set."""
-    code, told, _ = check(site)
-    line = line_of(told["Accounts"]["my-google"], "least privilege")
+    code, report, _ = check(site)
+    line = line_of(report["Accounts"]["my-google"], "least privilege")
     assert (code, line["Result"]) == (0, "warning")
     assert "healthcare.dicomStores.setIamPolicy" in line["Cause"]
-    assert "roles/healthcare.dicomEditor" in line["Mend"]
+    assert "roles/healthcare.dicomEditor" in line["Remedy"]
 
 
 SEND = [{"To": "my-google"}]
@@ -298,8 +298,8 @@ SEND = [{"To": "my-google"}]
 
 def custody(site, **section):
     write_section(site, **section)
-    code, told, _ = check(site)
-    return code, {line["Check"]: line for line in told["Custody"]}
+    code, report, _ = check(site)
+    return code, {line["Check"]: line for line in report["Custody"]}
 
 
 def test_custody_that_works(site):

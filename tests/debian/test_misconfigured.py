@@ -1,4 +1,4 @@
-"""What people get wrong, each found from Orthanc's log and ``check`` alone, and mended by it.
+"""What people get wrong, found from Orthanc's log and ``check`` alone, and corrected so.
 
 For each: what is wrong, a word that the log has to have at Orthanc's default level, the line of
 ``check`` that fails with words of its cause and of its remedy, and what the remedy says to do: then
@@ -25,14 +25,14 @@ SEND = [{"To": "my-google"}]
 
 @dataclass(frozen=True)
 class Mistake:
-    """A mistake in the making, and how it is to be found and mended."""
+    """A mistake in the making, and how it is to be found and corrected."""
 
     make: Callable[[DebianHost], Any]
     log: str
     line: str
     cause: str
     remedy: str
-    mend: Callable[[DebianHost], Any]
+    correct: Callable[[DebianHost], Any]
 
 
 def put_key(host: DebianHost, place: str) -> None:
@@ -191,7 +191,7 @@ def site(host):
 
 
 @pytest.mark.parametrize("name", MISTAKES)
-def test_a_mistake_is_found_and_mended_by_what_is_said(site, name):
+def test_a_mistake_is_found_and_corrected_by_what_is_said(site, name):
     mistake = MISTAKES[name]
     mistake.make(site)
     site.restart()
@@ -203,9 +203,9 @@ def test_a_mistake_is_found_and_mended_by_what_is_said(site, name):
         lines = failed(told)
         assert mistake.line in lines, lines
         assert mistake.cause in lines[mistake.line]["Cause"]
-        assert mistake.remedy in lines[mistake.line]["Mend"]
+        assert mistake.remedy in lines[mistake.line]["Remedy"]
         assert "BEGIN PRIVATE KEY" not in json.dumps(told)
-    mistake.mend(site)
+    mistake.correct(site)
     site.restart()
     site.wait_for_servers("my-google")
     code, told, _ = check(site)

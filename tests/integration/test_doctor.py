@@ -79,25 +79,25 @@ def test_every_documented_fault_is_made_and_no_other():
 def test_a_fault_is_named_with_its_remedy(case, fault):
     failing, cause, remedy = FAULTS[fault]
     MAKERS[fault](case)
-    code, told = check(case)
+    code, report = check(case)
     assert code == 1
-    assert told["Passed"] is False
-    checks = told["Accounts"]["my-google"]
+    assert report["Passed"] is False
+    checks = report["Accounts"]["my-google"]
     failed = [each for each in checks if each["Result"] == "failed"]
     assert failed, checks
     first = failed[0]
     assert first["Check"] == failing.strip(), failed
     assert cause in first["Cause"]
-    assert remedy in first["Mend"]
+    assert remedy in first["Remedy"]
     for each in checks:
         assert "ya29" not in str(each)
         assert "PRIVATE KEY" not in each["Cause"]
 
 
 def test_a_healthy_account(case):
-    code, told = check(case)
-    assert code == 0, told
-    results = {each["Check"]: each["Result"] for each in told["Accounts"]["my-google"]}
+    code, report = check(case)
+    assert code == 0, report
+    results = {each["Check"]: each["Result"] for each in report["Accounts"]["my-google"]}
     assert results == {
         "configuration": "passed",
         "credential": "passed",
@@ -119,13 +119,13 @@ def test_a_healthy_account(case):
 
 
 def test_the_round_trip_leaves_nothing(case):
-    code, told = check(case, "--write")
-    assert code == 0, told
-    last = told["Accounts"]["my-google"][-1]
+    code, report = check(case, "--write")
+    assert code == 0, report
+    last = report["Accounts"]["my-google"][-1]
     assert last["Result"] == "passed"
     assert "sent, found, fetched (the same bytes) and deleted" in last["Cause"]
-    _, told = check(case)
-    search = next(e for e in told["Accounts"]["my-google"] if e["Check"] == "search")
+    _, report = check(case)
+    search = next(e for e in report["Accounts"]["my-google"] if e["Check"] == "search")
     assert search["Cause"] == "the store is empty"
 
 
@@ -214,10 +214,10 @@ def refused(status: int, code: str, message: str) -> answers.Answer:
 )
 def test_the_remedy_is_that_of_who_asks(case, who, answer, remedy):
     who(case, answer)
-    _, told = check(case)
-    line = next(e for e in told["Accounts"]["my-google"] if e["Result"] == "failed")
+    _, report = check(case)
+    line = next(e for e in report["Accounts"]["my-google"] if e["Result"] == "failed")
     assert line["Check"] == "token"
-    assert remedy in line["Mend"]
+    assert remedy in line["Remedy"]
 
 
 @pytest.mark.parametrize(
@@ -247,27 +247,27 @@ def test_a_metadata_server_that_refuses(case, status, remedy):
     checks = json.loads(done.stdout)["Accounts"]["my-google"]
     line = next(each for each in checks if each["Result"] == "failed")
     assert line["Check"] == "token"
-    assert remedy in line["Mend"]
+    assert remedy in line["Remedy"]
 
 
 @pytest.mark.parametrize("more", [r"\n", r"\\n", r"\r\n"])
 def test_the_remedy_of_a_key_that_was_escaped_twice(case, more):
-    """It is run, and mends the file."""
+    """It is run, and repairs the file."""
     pem = case.key()["private_key"]
     case.credential("my key.json", case.key(private_key=pem.replace("\n", more)))
-    _, told = check(case)
-    remedy = told["Accounts"]["my-google"][1]["Mend"]
+    _, report = check(case)
+    remedy = report["Accounts"]["my-google"][1]["Remedy"]
     command = remedy.removeprefix("undo it: ").partition("; or ")[0]
     subprocess.run(command, shell=True, check=True)
-    code, told = check(case)
-    assert code == 0, told
+    code, report = check(case)
+    assert code == 0, report
 
 
 def test_what_the_round_trip_leaves_is_named(case):
     rule = {"method": "DELETE", "status": 503}
     case.google.switch(faults=[rule])
-    code, told = check(case, "--write")
-    last = told["Accounts"]["my-google"][-1]
+    code, report = check(case, "--write")
+    last = report["Accounts"]["my-google"][-1]
     assert (code, last["Check"], last["Result"]) == (1, "round trip", "failed")
     found = re.search(r"the tiny instance of study (2\.25\.\d+) may still be there", last["Cause"])
     assert found
@@ -288,19 +288,19 @@ def lying_store(case):
 
 
 def test_an_upload_that_is_not_stored_is_no_round_trip(case, lying_store):
-    code, told = check(case, "--write")
-    last = told["Accounts"]["my-google"][-1]
+    code, report = check(case, "--write")
+    last = report["Accounts"]["my-google"][-1]
     assert (code, last["Check"], last["Result"]) == (1, "round trip", "failed")
     assert "a search does not find it" in last["Cause"]
-    assert "see what changes requests or answers on the way" in last["Mend"]
+    assert "see what changes requests or answers on the way" in last["Remedy"]
 
 
 @pytest.mark.parametrize("status", [200, 204])
 def test_an_empty_store_passes(case, status):
     case.google.switch(emptyQido=status)
-    code, told = check(case)
-    assert code == 0, told
-    search = next(e for e in told["Accounts"]["my-google"] if e["Check"] == "search")
+    code, report = check(case)
+    assert code == 0, report
+    search = next(e for e in report["Accounts"]["my-google"] if e["Check"] == "search")
     assert search["Cause"] == "the store is empty"
 
 
@@ -308,24 +308,24 @@ def test_an_empty_store_passes(case, status):
 def test_the_user_that_may_not_read_is_named(case):
     file = case.key_for_nobody()
     file.chmod(0o600)
-    _, told = check(case)
-    line = told["Accounts"]["my-google"][1]
+    _, report = check(case)
+    line = report["Accounts"]["my-google"][1]
     assert line["Cause"].endswith(f"{file}: the file cannot be read: the user nobody may not")
-    assert f"chown nobody {file} && chmod 600 {file}" in line["Mend"]
+    assert f"chown nobody {file} && chmod 600 {file}" in line["Remedy"]
     file.parent.chmod(0o700)
-    _, told = check(case)
-    line = told["Accounts"]["my-google"][1]
+    _, report = check(case)
+    line = report["Accounts"]["my-google"][1]
     assert line["Cause"].endswith(f"the user nobody may not enter the folder {file.parent}")
-    assert f"setfacl -m u:nobody:x {file.parent};" in line["Mend"]
+    assert f"setfacl -m u:nobody:x {file.parent};" in line["Remedy"]
 
 
-def test_no_secret_of_a_proxy_is_told(case):
+def test_no_secret_of_a_proxy_is_shown(case):
     case.https()
     for port in (1, case.server(says(answer(b"", "407 Proxy Authentication Required")))):
         case.whole["HttpProxy"] = f"http://my-user:my-password@127.0.0.1:{port}"
-        _, told = check(case)
-        assert "my-user" not in str(told)
-        assert "my-password" not in str(told)
+        _, report = check(case)
+        assert "my-user" not in str(report)
+        assert "my-password" not in str(report)
 
 
 def test_every_remedy_stands_alone():
@@ -336,8 +336,8 @@ def test_every_remedy_stands_alone():
 
 def test_nothing_is_said_of_scopes_that_google_did_not_judge(case, lying_store):
     lying_store.store_status = 503
-    _, told = check(case)
-    results = {each["Check"]: each["Result"] for each in told["Accounts"]["my-google"]}
+    _, report = check(case)
+    results = {each["Check"]: each["Result"] for each in report["Accounts"]["my-google"]}
     assert results["scopes"] == results["API"] == "unknown"
     assert results["store"] == "failed"
 
@@ -355,7 +355,7 @@ def test_the_table_for_people(case):
     assert done.returncode == 1
     assert "account my-google" in done.stdout
     assert "there is no DICOM store no-such-store in dataset test" in done.stdout
-    assert "mend: correct Project, Location, Dataset and DicomStore" in done.stdout
+    assert "remedy: correct Project, Location, Dataset and DicomStore" in done.stdout
 
 
 @pytest.mark.parametrize(
@@ -365,7 +365,7 @@ def test_the_table_for_people(case):
         ("{}", "No Google Cloud Platform account is configured"),
     ],
 )
-def test_no_configuration_to_examine(tmp_path, text, message):
+def test_no_configuration_to_check(tmp_path, text, message):
     write(tmp_path / "orthanc.json", text)
     done = subprocess.run(
         [sys.executable, "-m", "orthanc_gcp", "check", str(tmp_path / "orthanc.json")],

@@ -50,7 +50,7 @@ def test_a_wrong_host_in_base_url(tmp_path, known):
     assert line["Cause"] == (
         "the host name gateway.hospitl.test cannot be resolved, while others are, such as " + known
     )
-    assert line["Mend"] == (
+    assert line["Remedy"] == (
         "correct the host name in BaseUrl (Google's is https://healthcare.googleapis.com/v1beta1/)"
     )
 
@@ -59,27 +59,27 @@ def test_the_host_of_another_option_tells_too(tmp_path):
     account = {"TokenUri": "https://tokens.hospital.test/token"}
     line = failed(tmp_path, "tokens.hospital.test", account, TYPO)
     assert "while others are, such as tokens.hospital.test" in line["Cause"]
-    assert "correct the host name in BaseUrl" in line["Mend"]
+    assert "correct the host name in BaseUrl" in line["Remedy"]
 
 
 def test_an_address_tells_nothing_of_the_name_server(tmp_path):
     line = failed(tmp_path, "x.test", {"TokenUri": "http://127.0.0.1:1/token"}, TYPO)
     assert "nor is any other; /etc/resolv.conf names name server 127.0.0.1" in line["Cause"]
-    assert "correct the name server in /etc/resolv.conf" in line["Mend"]
+    assert "correct the name server in /etc/resolv.conf" in line["Remedy"]
 
 
 def test_a_machine_without_a_name_server(tmp_path):
     line = failed(tmp_path, "", {}, "https://healthcare.googleapis.com/v1/")
     assert "/etc/resolv.conf names no name server" in line["Cause"]
-    assert "correct the name server in /etc/resolv.conf" in line["Mend"]
-    assert "BaseUrl" not in line["Mend"]
+    assert "correct the name server in /etc/resolv.conf" in line["Remedy"]
+    assert "BaseUrl" not in line["Remedy"]
 
 
 def test_a_name_server_that_does_not_know_google(tmp_path):
     line = failed(
         tmp_path, "oauth2.googleapis.com", {}, "https://healthcare.googleapis.com/v1beta1/"
     )
-    assert "have the name server that /etc/resolv.conf names resolve" in line["Mend"]
+    assert "have the name server that /etc/resolv.conf names resolve" in line["Remedy"]
 
 
 def test_a_wrong_host_in_token_uri(tmp_path):
@@ -87,14 +87,14 @@ def test_a_wrong_host_in_token_uri(tmp_path):
     line = failed(tmp_path, "google.test", account, "http://google.test:8080/v1/")
     assert line["Check"] == "token"
     assert "oauth.googleapis.com cannot be resolved, while others are" in line["Cause"]
-    assert "correct the host name in TokenUri" in line["Mend"]
+    assert "correct the host name in TokenUri" in line["Remedy"]
 
 
 def test_a_wrong_host_in_the_key(tmp_path):
     line = failed(tmp_path, "google.test", {}, "http://google.test:8080/v1/")
     assert line["Check"] == "token"
     assert "oauth2.googleapis.com cannot be resolved, while others are" in line["Cause"]
-    assert "have the name server" in line["Mend"]
+    assert "have the name server" in line["Remedy"]
 
 
 def test_a_wrong_host_of_the_proxy(tmp_path):
@@ -107,7 +107,7 @@ def test_a_wrong_host_of_the_proxy(tmp_path):
     )
     assert line["Check"] == "proxy"
     assert "it is that of the proxy proxi.hospital.test:3128 (HttpProxy in" in line["Cause"]
-    assert "its host name is wrong" in line["Mend"]
+    assert "its host name is wrong" in line["Remedy"]
     assert "secret" not in str(line)
 
 
@@ -115,7 +115,7 @@ def test_a_machine_without_a_way_out(tmp_path):
     line = failed(tmp_path, "x.test", {}, "https://192.0.2.1/v1/")
     assert line["Check"] == "connection"
     assert "unreachable" in line["Cause"]
-    assert "give this machine a way to 192.0.2.1" in line["Mend"]
+    assert "give this machine a way to 192.0.2.1" in line["Remedy"]
 
 
 def test_google_without_encryption(tmp_path):
@@ -138,4 +138,4 @@ def test_a_port_of_google_that_is_not_for_https(tmp_path):
         tmp_path, "healthcare.googleapis.com", {}, "https://healthcare.googleapis.com:8080/v1/"
     )
     assert "speaks http on port 8080, not https" in line["Cause"]
-    assert "take the port out of BaseUrl" in line["Mend"]
+    assert "take the port out of BaseUrl" in line["Remedy"]

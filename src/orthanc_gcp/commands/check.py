@@ -1,4 +1,4 @@
-"""``orthanc-gcp check``: what is wrong, and what mends it, as lines or as JSON."""
+"""``orthanc-gcp check``: what is wrong, and the remedy, as lines or as JSON."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from orthanc_gcp.doctor import (
     Finding,
     Result,
     Site,
-    examine,
-    examine_custody,
-    examine_orthanc,
+    check_account,
+    check_custody,
+    check_orthanc,
 )
 from orthanc_gcp.errors import ConfigurationError
 from orthanc_gcp.orthanc import access
@@ -89,10 +89,10 @@ def check(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="JSON instead of a table.")] = False,
 ) -> None:
-    """Examine Orthanc, its accounts and custody: what is wrong, and what mends it.
+    """Check Orthanc, its accounts and custody: what is wrong, and the remedy.
 
     Run by root, it looks as the user who runs Orthanc. The exit code is 0 when nothing failed, 1
-    when something did, 2 when something that is needed could not be looked at.
+    when something did, 2 when something that is needed could not be checked.
     """
     config = [path.absolute() for path in config]
     try:
@@ -106,9 +106,9 @@ def check(
     names = _chosen(settings, account)
     site = Site(config[0], settings, service, rest, sidecar)
     groups = {
-        "Orthanc": examine_orthanc(site),
+        "Orthanc": check_orthanc(site),
         **{f"account {name}": _account(site, name, write=write) for name in names},
-        "custody": examine_custody(site),
+        "custody": check_custody(site),
     }
     warnings = [str(problem) for problem in settings.problems if not problem.error]
     found = _collected(groups) if as_json else _printed(groups, warnings)
@@ -174,7 +174,7 @@ def _see_that_orthanc_can_read(config: list[Path], service: Service | None) -> N
 
 
 def _chosen(settings: Settings, wanted: list[str] | None) -> list[str]:
-    """The accounts to look at; ends the command where there is none."""
+    """The accounts to check; ends the command where there is none."""
     names = [*(each.name for each in settings.accounts), *settings.rejected]
     unknown = [name for name in wanted or [] if name not in names]
     if unknown:
@@ -187,7 +187,7 @@ def _chosen(settings: Settings, wanted: list[str] | None) -> list[str]:
 def _account(site: Site, name: str, *, write: bool) -> Iterator[Finding]:
     clock = SystemClock()
     requests = transport(site.settings, clock)
-    return examine(name, site.settings, requests, clock, write=write, orthanc=site.rest)
+    return check_account(name, site.settings, requests, clock, write=write, orthanc=site.rest)
 
 
 def _rest(settings: Settings, service: Service | None, url: str | None) -> OrthancRest | None:
@@ -244,7 +244,7 @@ def _line(finding: Finding) -> Table:
     row.add_column(width=_RESULT_WIDTH)
     row.add_column(overflow="fold")
     colour = _COLOURS[finding.result]
-    mend = f"\n[bold]mend:[/] {escape(finding.mend)}" if finding.mend else ""
-    words = escape(finding.cause) + mend
+    remedy = f"\n[bold]remedy:[/] {escape(finding.remedy)}" if finding.remedy else ""
+    words = escape(finding.cause) + remedy
     row.add_row(f"  {finding.check}", f"[{colour}]{finding.result.value}[/]", words)
     return row

@@ -1,4 +1,4 @@
-"""The options, their kinds and defaults: one class per place in Orthanc's configuration."""
+"""The options, their types and defaults: one class per place in Orthanc's configuration."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from orthanc_gcp.configuration.kinds import (
+from orthanc_gcp.configuration.option_types import (
     ADC,
     AETS,
     AMOUNT,
@@ -37,6 +37,7 @@ from orthanc_gcp.configuration.kinds import (
     URL,
     VERIFY,
     WEBHOOK,
+    WEBHOOK_SECRET,
     WORD,
     option,
 )
@@ -47,7 +48,7 @@ __all__ = [
     "HEALTHCARE_SCOPE",
     "SECTION",
     "Account",
-    "Backfill",
+    "BackfillOptions",
     "DicomWeb",
     "Globals",
     "PythonPlugin",
@@ -63,8 +64,8 @@ HEALTHCARE_SCOPE = "https://www.googleapis.com/auth/cloud-healthcare"
 DEFAULT_TIMEOUT = 60
 DEFAULT_REFRESH_INTERVAL = 60
 DEFAULT_KEY_MAX_AGE_DAYS = 90
-DEFAULT_BACKLOG_AGE = 900
-DEFAULT_MAX_WAITING = 10_000
+DEFAULT_BACKLOG_AGE_SECONDS = 900
+DEFAULT_MAX_QUEUED_INSTANCES = 10_000
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,7 @@ class Account:
     max_requests_per_minute: int | None = option(AMOUNT, None)
     on_conflict: str = option(CONFLICT, "Keep")
     verify: str = option(VERIFY, "Search")
-    give_up_after: int | None = option(AMOUNT, None)
+    give_up_after_seconds: int | None = option(AMOUNT, None)
 
     @property
     def store_path(self) -> str:
@@ -125,12 +126,12 @@ class SendRule:
 
 
 @dataclass(frozen=True)
-class Backfill:
+class BackfillOptions:
     """``GoogleCloudPlatform.Backfill``: how what was there before is sent."""
 
     schedule: tuple[str, ...] = option(SCHEDULE, ())
     max_bytes_per_second: int | None = option(AMOUNT, None)
-    max_waiting: int = option(AMOUNT, DEFAULT_MAX_WAITING)
+    max_queued_instances: int = option(AMOUNT, DEFAULT_MAX_QUEUED_INSTANCES)
 
 
 @dataclass(frozen=True)
@@ -142,7 +143,10 @@ class Section:
     refresh_interval: int = option(SECONDS, DEFAULT_REFRESH_INTERVAL, wrong=Effect.DEFAULT)
     database: str = option(DATABASE, "", secret=True, wrong=Effect.NO_SENDING)
     webhook: str = option(WEBHOOK, "", secret=True, wrong=Effect.NO_WEBHOOK)
-    webhook_backlog_age: int = option(AMOUNT, DEFAULT_BACKLOG_AGE, wrong=Effect.DEFAULT)
+    webhook_secret: bytes = option(WEBHOOK_SECRET, b"", secret=True, wrong=Effect.NO_WEBHOOK)
+    webhook_backlog_age_seconds: int = option(
+        AMOUNT, DEFAULT_BACKLOG_AGE_SECONDS, wrong=Effect.DEFAULT
+    )
 
 
 @dataclass(frozen=True)
@@ -199,7 +203,7 @@ class Settings:
     accounts: tuple[Account, ...]
     folder: Path
     rules: tuple[SendRule, ...] = ()
-    backfill: Backfill | None = None
+    backfill: BackfillOptions | None = None
     problems: tuple[Problem, ...] = ()
     rejected: dict[str, tuple[Problem, ...]] = field(default_factory=dict)
 

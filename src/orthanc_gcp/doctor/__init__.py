@@ -1,8 +1,8 @@
-"""The doctor: what is wrong between this machine and a store, and what mends it."""
+"""The doctor: what is wrong between this machine and a store, and the remedy."""
 
-from orthanc_gcp.doctor.custody import examine_custody
-from orthanc_gcp.doctor.examination import examine
+from orthanc_gcp.doctor.account import check_account
+from orthanc_gcp.doctor.custody import check_custody
 from orthanc_gcp.doctor.findings import Finding, Result
-from orthanc_gcp.doctor.orthanc import Site, examine_orthanc
+from orthanc_gcp.doctor.orthanc import Site, check_orthanc
 
-__all__ = ["Finding", "Result", "Site", "examine", "examine_custody", "examine_orthanc"]
+__all__ = ["Finding", "Result", "Site", "check_account", "check_custody", "check_orthanc"]

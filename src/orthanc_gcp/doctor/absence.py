@@ -1,4 +1,4 @@
-"""A store that is not there: which part of its name leads nowhere, as far as Google tells."""
+"""A store that is not there: which part of its name does not exist, as far as Google says."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import re
 from orthanc_gcp.configuration import Account
 from orthanc_gcp.errors import StoreError
 
-__all__ = ["absent", "named"]
+__all__ = ["gcloud_name", "missing_part"]
 
 
-def named(account: Account) -> str:
+def gcloud_name(account: Account) -> str:
     """The store, as gcloud wants it named."""
     return (
         f"{account.dicom_store} --dataset={account.dataset} --location={account.location} "
@@ -18,7 +18,7 @@ def named(account: Account) -> str:
     )
 
 
-def absent(refusal: StoreError, account: Account) -> tuple[str, str] | None:
+def missing_part(refusal: StoreError, account: Account) -> tuple[str, str] | None:
     """Cause and remedy where Google says that something is not there; None where it does not."""
     if refusal.reason == "CONSUMER_INVALID" or "resource project" in str(refusal):
         return (
@@ -32,8 +32,8 @@ def absent(refusal: StoreError, account: Account) -> tuple[str, str] | None:
 
 def _missing(message: str) -> str:
     """The part that a message like ``dataset not found: projects/…/datasets/…`` speaks of."""
-    words, _, path = message.lower().partition("not found")
-    subject = words.rpartition(": ")[2]
+    subject, _, path = message.lower().partition("not found")
+    subject = subject.rpartition(": ")[2]
     collections = re.findall(r"(locations|datasets|dicomstores)/", path)
     last = collections[-1] if collections else "dicomstores"
     if "location" in subject or last == "locations":
@@ -67,7 +67,7 @@ def _store(_: StoreError, account: Account) -> tuple[str, str]:
     )
     remedy = (
         "correct Project, Location, Dataset and DicomStore, or create it: gcloud healthcare "
-        f"dicom-stores create {named(account)}"
+        f"dicom-stores create {gcloud_name(account)}"
     )
     return cause, remedy
 

@@ -10,13 +10,20 @@ from orthanc_gcp.auth.refresher import as_error
 from orthanc_gcp.doctor.findings import Finding, Result
 from orthanc_gcp.errors import GcpError
 
-__all__ = ["Check", "CheckFailedError", "NotApplicableError", "UnknownError", "WarningError", "run"]
+__all__ = [
+    "Check",
+    "CheckFailedError",
+    "NotApplicableError",
+    "UnknownError",
+    "WarningError",
+    "run_checks",
+]
 
 Subject = TypeVar("Subject")
 
 
 class CheckFailedError(Exception):
-    """A check failed: its cause, what mends it, and whether the next ones make sense."""
+    """A check failed: its cause, its remedy, and whether the next ones make sense."""
 
     def __init__(self, cause: str, remedy: str, *, fatal: bool = True) -> None:
         super().__init__(cause)
@@ -29,7 +36,7 @@ class NotApplicableError(Exception):
 
 
 class UnknownError(Exception):
-    """What ought to be checked cannot be looked at: why, and what to do about it."""
+    """What ought to be checked cannot be checked: why, and what to do about it."""
 
     def __init__(self, cause: str, remedy: str) -> None:
         super().__init__(cause)
@@ -51,19 +58,19 @@ class Check(Generic[Subject]):
     Attributes
     ----------
     title : str
-        What is looked at.
-    look : callable
-        Subject -> what was found, in words; raises one of the errors above, or a GcpError.
+        What is checked.
+    run : callable
+        Subject -> what was found; raises one of the errors above, or a GcpError.
     needs_all : bool
         Whether it makes sense only when no check before it has failed.
     """
 
     title: str
-    look: Callable[[Subject], str]
+    run: Callable[[Subject], str]
     needs_all: bool = False
 
 
-def run(
+def run_checks(
     checks: Sequence[Check[Subject]], subject: Subject, remedy: Callable[[GcpError], str]
 ) -> Iterator[Finding]:
     """Each check's finding, in order.
@@ -71,7 +78,7 @@ def run(
     Parameters
     ----------
     remedy
-        What mends an error that a check did not expect.
+        The remedy of an error that a check did not expect.
     """
     failed = ""
     for check in checks:
@@ -80,7 +87,7 @@ def run(
             yield Finding(check.title, Result.SKIPPED, cause)
             continue
         try:
-            yield Finding(check.title, Result.PASSED, check.look(subject))
+            yield Finding(check.title, Result.PASSED, check.run(subject))
         except NotApplicableError as reason:
             yield Finding(check.title, Result.SKIPPED, str(reason))
         except UnknownError as unknown:

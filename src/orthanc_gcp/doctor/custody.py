@@ -17,14 +17,14 @@ from orthanc_gcp.doctor.checks import (
     NotApplicableError,
     UnknownError,
     WarningError,
-    run,
+    run_checks,
 )
 from orthanc_gcp.doctor.findings import Finding
 from orthanc_gcp.doctor.orthanc import Site
 from orthanc_gcp.doctor.script import Script, ScriptError
 from orthanc_gcp.errors import ConfigurationError
 
-__all__ = ["examine_custody"]
+__all__ = ["check_custody"]
 
 _CORRECT = "correct it in Orthanc's configuration, then restart Orthanc"
 _LOOPBACK = ("", "localhost", "127.0.0.1", "::1")
@@ -32,9 +32,9 @@ _WEEK = timedelta(days=7)
 _IMPORT_WITHIN = 60
 
 
-def examine_custody(site: Site) -> Iterator[Finding]:
+def check_custody(site: Site) -> Iterator[Finding]:
     """Look at the rules, and at what the worker needs to follow them."""
-    yield from run(_CHECKS, site, lambda _error: "see what the cause says")
+    yield from run_checks(_CHECKS, site, lambda _error: "see what the cause says")
 
 
 def _problems(settings: Settings, option: str) -> list[Problem]:
@@ -66,9 +66,9 @@ def _needs_rules(site: Site) -> None:
 
 def _schedule(site: Site) -> str:
     if wrong := _problems(site.settings, "Backfill"):
-        words = "; ".join(map(str, wrong))
+        text = "; ".join(map(str, wrong))
         raise CheckFailedError(
-            f"{words}: nothing that was there before is sent",
+            f"{text}: nothing that was there before is sent",
             "correct Backfill in Orthanc's configuration, then restart Orthanc",
         )
     backfill = site.settings.backfill
@@ -148,11 +148,11 @@ def _file(file: Path) -> str:
     folder = file.parent
     while not folder.exists():  # Orthanc makes its storage folder when it first starts
         folder = folder.parent
-    for place in (folder, *(one for one in file.parent.glob(f"{file.name}*"))):
-        if not os.access(place, os.W_OK):
+    for path in (folder, *(one for one in file.parent.glob(f"{file.name}*"))):
+        if not os.access(path, os.W_OK):
             raise CheckFailedError(
-                f"the ledger {file} cannot be written: {place} is not writable for Orthanc's user",
-                f"chown -R orthanc {place}, with the name of Orthanc's user",
+                f"the ledger {file} cannot be written: {path} is not writable for Orthanc's user",
+                f"chown -R orthanc {path}, with the name of Orthanc's user",
             )
     return f"{file} {'is there' if file.exists() else 'can be made'}"
 
@@ -163,7 +163,7 @@ def _server(settings: Settings) -> str:
     from orthanc_gcp.ledger.database import connect, url_for
 
     engine = connect(url_for(settings))
-    place = f"{engine.url.host or 'a local socket'}/{engine.url.database}"
+    database = f"{engine.url.host or 'a local socket'}/{engine.url.database}"
     try:
         with engine.connect() as connection:
             writable = connection.scalar(
@@ -174,25 +174,25 @@ def _server(settings: Settings) -> str:
             )
     except sql.exc.SQLAlchemyError as error:
         # What follows the first line may be values.
-        words = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
+        text = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
         raise CheckFailedError(
-            f"the database {place} cannot be reached: {words}",
+            f"the database {database} cannot be reached: {text}",
             "correct Database, or see that the server runs and lets this machine and user in",
         ) from None
     finally:
         engine.dispose()
     if not writable:
         raise CheckFailedError(
-            f"{engine.url.username} may not make tables in {place}",
+            f"{engine.url.username} may not make tables in {database}",
             f"GRANT CREATE ON SCHEMA public TO {engine.url.username};",
         )
     if not secret and (engine.url.host or "") not in _LOOPBACK:
         raise CheckFailedError(
-            f"the connection to {place} is not encrypted: its password and rows can be read on "
+            f"the connection to {database} is not encrypted: its password and rows can be read on "
             "the way",
             "add ?sslmode=verify-full to Database, and let the server speak TLS",
         )
-    return f"{place} can be written" + (", over TLS" if secret else "")
+    return f"{database} can be written" + (", over TLS" if secret else "")
 
 
 def _recycling(site: Site) -> str:

@@ -1,4 +1,4 @@
-"""What mends a credential file, by the reason why it cannot be used."""
+"""The remedy of a credential file, by the reason why it cannot be used."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ import shlex
 from pathlib import Path
 
 from orthanc_gcp.auth.credentials.documents import user_name
-from orthanc_gcp.doctor.circumstances import Circumstances
-from orthanc_gcp.doctor.commands import LOGIN, NEW_KEY, Remedy, chosen
+from orthanc_gcp.doctor.examination import Examination
+from orthanc_gcp.doctor.remedy_templates import LOGIN, NEW_KEY, Remedy, select
 from orthanc_gcp.errors import CredentialError
 
 __all__ = ["close_to_others", "of_file"]
 
 
-def of_file(error: CredentialError, about: Circumstances) -> str:
+def of_file(error: CredentialError, examination: Examination) -> str:
     """The remedy, with placeholders."""
-    return chosen(_FILES.get(error.reason, {"": "{again}"}), str(error), about)
+    return select(_FILES.get(error.reason, {"": "{again}"}), str(error), examination)
 
 
-def _missing_file(message: str, _: Circumstances) -> str:
+def _missing_file(message: str, _: Examination) -> str:
     if message.startswith("GOOGLE_APPLICATION_CREDENTIALS"):
         return (
             "put the file there, or correct GOOGLE_APPLICATION_CREDENTIALS in the environment of "
@@ -33,7 +33,7 @@ def _missing_file(message: str, _: Circumstances) -> str:
     )
 
 
-def _forbidden_file(message: str, _: Circumstances) -> str:
+def _forbidden_file(message: str, _: Examination) -> str:
     other = "; if Orthanc runs as another user, check as that one: sudo -u USER orthanc-gcp check"
     closed = message.rpartition(" may not enter the folder ")
     if closed[0]:
@@ -45,11 +45,11 @@ def _forbidden_file(message: str, _: Circumstances) -> str:
 
 def _file(message: str, until: str) -> str:
     """The file that stands in a message behind the option that names it."""
-    place = message.rpartition(until)[0].removeprefix("Application Default Credentials")
-    return place.partition(" ")[2]
+    origin = message.rpartition(until)[0].removeprefix("Application Default Credentials")
+    return origin.partition(" ")[2]
 
 
-def _unescape(message: str, _: Circumstances) -> str:
+def _unescape(message: str, _: Examination) -> str:
     path = _file(message, ": private_key is")
     if not path:  # in the configuration itself
         return "write \\n for each line break of private_key, or {again}"

@@ -1,4 +1,4 @@
-"""What a check found, in words for a person and for a program."""
+"""What a check found, for a person and for a program."""
 
 from __future__ import annotations
 
@@ -17,35 +17,35 @@ class Result(Enum):
     """It works; somebody should know of it."""
     FAILED = "failed"
     SKIPPED = "skipped"
-    """There is nothing to look at, or a check before it failed."""
+    """There is nothing to check, or a check before it failed."""
     UNKNOWN = "unknown"
-    """It is needed, and could not be looked at."""
+    """It is needed, and could not be checked."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of an examination.
+    """One line of the check.
 
     Attributes
     ----------
     check : str
-        What was looked at.
+        What was checked.
     result : Result
         How it ended.
     cause : str
         What was found, or why it was skipped.
-    mend : str
-        The command or option that mends it; empty where there is nothing to mend.
+    remedy : str
+        The command or option that mends it; empty where there is nothing to remedy.
     """
 
     check: str
     result: Result
     cause: str
-    mend: str = ""
+    remedy: str = ""
 
     def as_json(self) -> dict[str, Any]:
         """The finding for a program."""
         fields = asdict(self)
-        return {name.capitalize(): fields[name] for name in ("check", "cause", "mend")} | {
+        return {name.capitalize(): fields[name] for name in ("check", "cause", "remedy")} | {
             "Result": self.result.value
         }

@@ -18,7 +18,7 @@ __all__ = ["Store"]
 
 
 class Store:
-    """A DICOM store and the token to ask it with."""
+    """A DICOM store and the token for requests to it."""
 
     def __init__(
         self,
@@ -35,7 +35,7 @@ class Store:
         self._transport = transport
         self._headers = Authorization(token, quota_project).headers()
 
-    def ask(
+    def request(
         self,
         path: str,
         method: str = "GET",
@@ -61,7 +61,9 @@ class Store:
     def permissions(self, wanted: list[str]) -> set[str]:
         """Those of some permissions that the identity has (``testIamPermissions``)."""
         body = json.dumps({"permissions": wanted}).encode()
-        answer = self.ask(":testIamPermissions", "POST", body, {"Content-Type": "application/json"})
+        answer = self.request(
+            ":testIamPermissions", "POST", body, {"Content-Type": "application/json"}
+        )
         granted = self.parsed(answer)
         names = granted.get("permissions", []) if isinstance(granted, dict) else []
         return {str(name) for name in names} if isinstance(names, list) else set()
@@ -77,9 +79,9 @@ class Store:
         try:
             return json.loads(answer.data) if answer.data.strip() else None
         except (ValueError, RecursionError):
-            raise self._stranger(answer) from None
+            raise self._not_google(answer) from None
 
-    def _stranger(self, answer: Answer) -> StoreError:
+    def _not_google(self, answer: Answer) -> StoreError:
         """An answer that is not Google's: its address is wrong, or something on the way answers."""
         kind = answer.headers.get("Content-Type", "").partition(";")[0].strip().lower()
         page = kind == "text/html" or answer.data.lstrip()[:1] == b"<"
@@ -96,18 +98,18 @@ class Store:
         status, message = google_error(answer)
         no_method = answer.status == 404 and message.lower().startswith("method not found")
         if (not status and answer.status in (404, 405)) or no_method:
-            return self._stranger(answer)
+            return self._not_google(answer)
         reason = _reason(answer) or status or f"http_{answer.status}"
         who = "Google" if status else self._place
-        words = readable(message) if message else f"without a reason ({len(answer.data)} bytes)"
+        text = readable(message) if message else f"without a reason ({len(answer.data)} bytes)"
         if 300 <= answer.status < 400:
-            words = "it redirects elsewhere, which Google's API does not do"
-        message = f"{who} answered {answer.status}: {words}"
+            text = "it redirects elsewhere, which Google's API does not do"
+        message = f"{who} answered {answer.status}: {text}"
         return StoreError(message, reason=reason, status=answer.status)
 
 
 def _reason(answer: Answer) -> str:
-    """The reason of an ErrorInfo, or what older answers say in words."""
+    """The reason of an ErrorInfo, or what older answers say in their message."""
     try:
         details: list[Any] = json.loads(answer.data)["error"].get("details", [])
         reason = next((str(each["reason"]) for each in details if "reason" in each), "")

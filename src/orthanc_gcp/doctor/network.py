@@ -1,4 +1,4 @@
-"""The way to Google, looked at without HTTP: names, tunnels, and what speaks at its end."""
+"""The network on the way to Google, below HTTP: names, tunnels, protocols and certificates."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
     from cryptography.x509 import Certificate
 
 __all__ = [
-    "Way",
+    "Target",
+    "certificate_names",
     "certificate_of",
-    "in_words",
+    "describe_certificate",
     "name_servers",
-    "names_in_words",
     "resolve",
     "resolved",
     "speaks_http",
@@ -38,17 +38,17 @@ __all__ = [
 ]
 
 _PORTS = {"http": 80, "https": 443}
-_PATIENCE = 5.0
-"""Seconds for one look at most."""
+_TIMEOUT = 5.0
+"""Seconds that one attempt may take."""
 
 
 @dataclass(frozen=True)
-class Way:
-    """An address that the account needs, and how it is reached."""
+class Target:
+    """An address that the account needs, and the proxy through which it is reached."""
 
     url: str
     proxy: Proxy | None = None
-    patience: float = _PATIENCE
+    timeout: float = _TIMEOUT
 
     @property
     def parts(self) -> SplitResult:
@@ -74,7 +74,7 @@ class Way:
 # -- Names ------------------------------------------------------------------------------------
 
 
-def resolve(way: Way) -> str:
+def resolve(target: Target) -> str:
     """The first address of a host.
 
     Raises
@@ -83,10 +83,10 @@ def resolve(way: Way) -> str:
         It has none.
     """
     try:
-        found = socket.getaddrinfo(way.host, None, type=socket.SOCK_STREAM)
+        found = socket.getaddrinfo(target.host, None, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
-        message = f"the host name {way.host} cannot be resolved"
-        raise TokenError(message, reason="dns", url=way.url) from None
+        message = f"the host name {target.host} cannot be resolved"
+        raise TokenError(message, reason="dns", url=target.url) from None
     return str(found[0][4][0])
 
 
@@ -121,32 +121,32 @@ def name_servers(file: Path = Path("/etc/resolv.conf")) -> list[str]:
         lines = file.read_text(errors="replace").splitlines()
     except OSError:
         return []
-    words = [line.split() for line in lines]
-    return [readable(each[1]) for each in words if each[:1] == ["nameserver"] and each[1:]]
+    fields = [line.split() for line in lines]
+    return [readable(each[1]) for each in fields if each[:1] == ["nameserver"] and each[1:]]
 
 
 # -- What speaks there ------------------------------------------------------------------------
 
 
-def tunnels(way: Way) -> bool:
-    """Whether the proxy of a way opens it."""
-    with contextlib.suppress(OSError, HTTPException), _connected(way):
+def tunnels(target: Target) -> bool:
+    """Whether the proxy of a target lets its connections through."""
+    with contextlib.suppress(OSError, HTTPException), _connected(target):
         return True
     return False
 
 
-def speaks_http(way: Way) -> bool:
-    """Whether HTTP without TLS is spoken where a way ends."""
-    with contextlib.suppress(OSError, HTTPException), _connected(way) as connection:
-        connection.sendall(f"HEAD / HTTP/1.0\r\nHost: {way.host}\r\n\r\n".encode())
+def speaks_http(target: Target) -> bool:
+    """Whether HTTP without TLS is spoken at a target."""
+    with contextlib.suppress(OSError, HTTPException), _connected(target) as connection:
+        connection.sendall(f"HEAD / HTTP/1.0\r\nHost: {target.host}\r\n\r\n".encode())
         return connection.recv(5) == b"HTTP/"
     return False
 
 
-def speaks_tls(way: Way) -> bool:
-    """Whether TLS is spoken where a way ends, whoever vouches for it."""
+def speaks_tls(target: Target) -> bool:
+    """Whether TLS is spoken at a target, whether its certificate is trusted or not."""
     try:
-        with _encrypted(way):
+        with _encrypted(target):
             return True
     except ssl.SSLError as error:  # one that says so itself speaks TLS too
         return "ALERT" in (error.reason or "")
@@ -154,27 +154,27 @@ def speaks_tls(way: Way) -> bool:
         return False
 
 
-def certificate_of(way: Way) -> Certificate | None:
+def certificate_of(target: Target) -> Certificate | None:
     """The certificate that a host shows, whether it is trusted or not."""
     from cryptography import x509
 
-    with contextlib.suppress(OSError, HTTPException, ValueError), _encrypted(way) as tls:
+    with contextlib.suppress(OSError, HTTPException, ValueError), _encrypted(target) as tls:
         return x509.load_der_x509_certificate(tls.getpeercert(binary_form=True) or b"")
     return None
 
 
 @contextlib.contextmanager
-def _connected(way: Way) -> Iterator[socket.socket]:
-    """A connection to the end of a way; through its proxy, with CONNECT (RFC 9110 §9.3.6)."""
-    proxy = way.proxy
+def _connected(target: Target) -> Iterator[socket.socket]:
+    """A connection to a target; through its proxy, with CONNECT (RFC 9110 §9.3.6)."""
+    proxy = target.proxy
     if proxy is None:
-        with socket.create_connection((way.host, way.port), way.patience) as connection:
+        with socket.create_connection((target.host, target.port), target.timeout) as connection:
             yield connection
         return
     if proxy.parts.scheme == "https":
         raise ConnectionError("there is no need to look through such a proxy")
-    tunnel = HTTPConnection(proxy.parts.hostname or "", proxy.port, timeout=way.patience)
-    tunnel.set_tunnel(way.host, way.port, _proxy_headers(proxy))
+    tunnel = HTTPConnection(proxy.parts.hostname or "", proxy.port, timeout=target.timeout)
+    tunnel.set_tunnel(target.host, target.port, _proxy_headers(proxy))
     with contextlib.closing(tunnel):
         tunnel.connect()
         yield tunnel.sock
@@ -188,13 +188,13 @@ def _proxy_headers(proxy: Proxy) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def _encrypted(way: Way) -> Iterator[ssl.SSLSocket]:
+def _encrypted(target: Target) -> Iterator[ssl.SSLSocket]:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     with (
-        _connected(way) as connection,
-        context.wrap_socket(connection, server_hostname=way.host) as tls,
+        _connected(target) as connection,
+        context.wrap_socket(connection, server_hostname=target.host) as tls,
     ):
         yield tls
 
@@ -202,14 +202,14 @@ def _encrypted(way: Way) -> Iterator[ssl.SSLSocket]:
 # -- Certificates -----------------------------------------------------------------------------
 
 
-def in_words(certificate: Certificate, fault: str, host: str) -> str:
+def describe_certificate(certificate: Certificate, fault: str, host: str) -> str:
     """What is wrong with a certificate, and who signed it: a firewall that reads along does."""
     now = datetime.now(UTC)
     own = certificate.issuer == certificate.subject
     issuer = "itself" if own else readable(certificate.issuer.rfc4514_string())
     signed = f"signed by {issuer}"
     if fault == "tls_name":
-        return f"the certificate is for {names_in_words(certificate)}, not for {host}, {signed}"
+        return f"the certificate is for {certificate_names(certificate)}, not for {host}, {signed}"
     if certificate.not_valid_after_utc < now:
         return (
             f"the certificate expired on {certificate.not_valid_after_utc:%Y-%m-%d}, {signed}; "
@@ -225,7 +225,7 @@ def in_words(certificate: Certificate, fault: str, host: str) -> str:
     return f"the certificate is {signed}"
 
 
-def names_in_words(certificate: Certificate) -> str:
+def certificate_names(certificate: Certificate) -> str:
     """Some of the hosts that a certificate is for (RFC 5280 §4.2.1.6)."""
     from cryptography import x509
 

@@ -1,13 +1,13 @@
-"""What mends a fault of the network, by its name and by where the address at fault is written."""
+"""The remedy of a fault of the network, by its name and by the option that names the address."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
-from orthanc_gcp.doctor.circumstances import Circumstances
-from orthanc_gcp.doctor.commands import LOGIN, SET_CLOCK, WAIT
-from orthanc_gcp.doctor.places import is_google
+from orthanc_gcp.doctor.address_options import is_google
+from orthanc_gcp.doctor.examination import Examination
+from orthanc_gcp.doctor.remedy_templates import LOGIN, SET_CLOCK, WAIT
 from orthanc_gcp.errors import TokenError
 from orthanc_gcp.transport.connections import Proxy, excepted
 
@@ -16,15 +16,15 @@ __all__ = ["is_metadata_server", "of_network"]
 _SYSTEM_AUTHORITIES = "/etc/ssl/certs/ca-certificates.crt"
 
 
-def of_network(error: TokenError, about: Circumstances) -> str:
+def of_network(error: TokenError, examination: Examination) -> str:
     """The remedy, with placeholders; empty if the fault is not one of the network."""
     if error.reason == "proxy":
-        proxy = about.transport.proxy_of(error.url)
+        proxy = examination.transport.proxy_of(error.url)
         return _of_proxy(error, proxy) if proxy else WAIT
     if is_metadata_server(error.url) and error.status is None:
         return f"this machine is not on Google Cloud: {LOGIN}, or use CredentialsFile"
     remedy = _NETWORK.get(error.fault) or _NETWORK.get(error.reason, "")
-    return remedy if isinstance(remedy, str) else remedy(error, about)
+    return remedy if isinstance(remedy, str) else remedy(error, examination)
 
 
 def is_metadata_server(url: str) -> bool:
@@ -35,54 +35,54 @@ def is_metadata_server(url: str) -> bool:
     )
 
 
-def _correct(error: TokenError, about: Circumstances) -> str:
+def _correct(error: TokenError, examination: Examination) -> str:
     """The option to correct; where it already has Google's address, or there is none, empty."""
-    place = about.place(error.url)
-    if place is None or is_google(error.url):
+    option = examination.option_of(error.url)
+    if option is None or is_google(error.url):
         return ""
-    return f"correct the host in {place.option}{place.instead}"
+    return f"correct the host in {option.name}{option.hint}"
 
 
-def _one_name(error: TokenError, about: Circumstances) -> str:
-    place = about.place(error.url)
+def _one_name(error: TokenError, examination: Examination) -> str:
+    option = examination.option_of(error.url)
     host = urlsplit(error.url).hostname or ""
-    if place is not None and host != urlsplit(place.usual).hostname:
-        return f"correct the host name in {place.option}{place.instead}"
+    if option is not None and host != urlsplit(option.google_url).hostname:
+        return f"correct the host name in {option.name}{option.hint}"
     return (
         f"have the name server that /etc/resolv.conf names resolve {host}, or let HttpProxy name "
         "a proxy, which resolves it itself"
     )
 
 
-def _no_name(error: TokenError, about: Circumstances) -> str:
-    correct = _correct(error, about)
+def _no_name(error: TokenError, examination: Examination) -> str:
+    correct = _correct(error, examination)
     return (
         "correct the name server in /etc/resolv.conf, or let HttpProxy name a proxy, which "
         "resolves names itself" + (f"; if this machine needs no DNS, {correct}" if correct else "")
-    ) + _kept_away(error)
+    ) + _excepted_from_proxy(error)
 
 
-def _no_connection(error: TokenError, about: Circumstances) -> str:
-    correct, host = _correct(error, about), urlsplit(error.url).netloc
+def _no_connection(error: TokenError, examination: Examination) -> str:
+    correct, host = _correct(error, examination), urlsplit(error.url).netloc
     if "is unreachable" in str(error) or "No route to host" in str(error):
         return f"give this machine a way to {host} (ip route get), or let HttpProxy name a proxy"
     if correct:
         remedy = f"{correct}, start what is to answer there, or open the firewall to {host}"
     else:
         remedy = "open the firewall for HTTPS to *.googleapis.com, or let HttpProxy name a proxy"
-    return remedy + _kept_away(error)
+    return remedy + _excepted_from_proxy(error)
 
 
-def _hold_up(error: TokenError, about: Circumstances) -> str:
-    correct = _correct(error, about)
+def _timeout(error: TokenError, examination: Examination) -> str:
+    correct = _correct(error, examination)
     return (
         "see what holds up the connection (firewall, proxy), or raise Timeout"
         + (f"; if it is not the right one, {correct}" if correct else "")
-        + _kept_away(error)
+        + _excepted_from_proxy(error)
     )
 
 
-def _kept_away(error: TokenError) -> str:
+def _excepted_from_proxy(error: TokenError) -> str:
     """What else to do where the environment has a proxy, but not for this host."""
     variable = excepted(error.url)
     if not variable:
@@ -94,24 +94,24 @@ def _kept_away(error: TokenError) -> str:
     )
 
 
-def _speaks_https(error: TokenError, about: Circumstances) -> str:
-    place = about.place(error.url)
-    return f"write https:// instead of http:// in {place.option if place else 'the address'}"
+def _speaks_https(error: TokenError, examination: Examination) -> str:
+    option = examination.option_of(error.url)
+    return f"write https:// instead of http:// in {option.name if option else 'the address'}"
 
 
-def _speaks_http(error: TokenError, about: Circumstances) -> str:
-    place = about.place(error.url)
-    if place is not None and about.way(error.url).port != 443 and is_google(error.url):
-        return f"take the port out of {place.option}{place.instead}"
-    if place is None or is_google(error.url):
+def _speaks_http(error: TokenError, examination: Examination) -> str:
+    option = examination.option_of(error.url)
+    if option is not None and examination.target(error.url).port != 443 and is_google(error.url):
+        return f"take the port out of {option.name}{option.hint}"
+    if option is None or is_google(error.url):
         return (
             "something answers in the place of Google: log in to the network, or let HttpProxy "
             "name the way out"
         )
-    return f"write http:// instead of https:// in {place.option}, or let the server speak https"
+    return f"write http:// instead of https:// in {option.name}, or let the server speak https"
 
 
-def _authorities(error: TokenError, _: Circumstances) -> str:
+def _authorities(error: TokenError, _: Examination) -> str:
     if "Permission denied" in str(error):
         return "let the user {user} read the file that HttpsCACertificates names"
     if "the file is DER" in str(error):
@@ -124,8 +124,8 @@ def _authorities(error: TokenError, _: Circumstances) -> str:
     )
 
 
-def _authority(_: TokenError, about: Circumstances) -> str:
-    file = about.settings.ca_certificates
+def _authority(_: TokenError, examination: Examination) -> str:
+    file = examination.settings.ca_certificates
     if file is None:
         return (
             "if that authority is right, put it into a file with the others: cat "
@@ -144,9 +144,9 @@ def _authority(_: TokenError, about: Circumstances) -> str:
     )
 
 
-def _name_of_certificate(error: TokenError, about: Circumstances) -> str:
+def _name_of_certificate(error: TokenError, examination: Examination) -> str:
     host = urlsplit(error.url).hostname or ""
-    correct = _correct(error, about)
+    correct = _correct(error, examination)
     if correct:
         return f"{correct}, to a name that the certificate has"
     return (
@@ -156,11 +156,11 @@ def _name_of_certificate(error: TokenError, about: Circumstances) -> str:
 
 
 _BREAK_OFF = "see what breaks the connection (proxy, firewall); the connector tries again"
-_NETWORK: dict[str, str | Callable[[TokenError, Circumstances], str]] = {
+_NETWORK: dict[str, str | Callable[[TokenError, Examination], str]] = {
     "dns": _no_name,
     "dns_one": _one_name,
     "connection": _no_connection,
-    "timeout": _hold_up,
+    "timeout": _timeout,
     "timeout_connect": _no_connection,
     "truncated": _BREAK_OFF,
     "protocol": _BREAK_OFF,
@@ -178,7 +178,7 @@ _NETWORK: dict[str, str | Callable[[TokenError, Circumstances], str]] = {
 
 
 def _of_proxy(error: TokenError, proxy: Proxy) -> str:
-    """What mends a proxy: where it is configured, and how it should be written there."""
+    """The remedy of a proxy: where it is configured, and how it should be written there."""
     if proxy.option == "HttpProxy":
         correct = "correct HttpProxy in Orthanc's configuration"
     else:

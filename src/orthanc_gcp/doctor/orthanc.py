@@ -20,7 +20,7 @@ from orthanc_gcp.doctor.checks import (
     NotApplicableError,
     UnknownError,
     WarningError,
-    run,
+    run_checks,
 )
 from orthanc_gcp.doctor.findings import Finding
 from orthanc_gcp.doctor.script import Script, ScriptError, loaded_by
@@ -35,7 +35,7 @@ from orthanc_gcp.orthanc.installation import (
 )
 from orthanc_gcp.orthanc.rest import OrthancRest
 
-__all__ = ["Site", "ask", "examine_orthanc"]
+__all__ = ["Site", "check_orthanc", "request"]
 
 _TRY_WITHIN = 2.0
 DEBIAN_AUTHORITIES = "/etc/ssl/certs/ca-certificates.crt"
@@ -91,9 +91,9 @@ class Site:
         return loaded_by(self.settings.python_script)
 
 
-def examine_orthanc(site: Site) -> Iterator[Finding]:
+def check_orthanc(site: Site) -> Iterator[Finding]:
     """Look at Orthanc as it is installed and, where it runs, at what it answers."""
-    yield from run(_CHECKS, site, _remedy)
+    yield from run_checks(_CHECKS, site, _remedy)
 
 
 def _remedy(_error: GcpError) -> str:
@@ -101,12 +101,12 @@ def _remedy(_error: GcpError) -> str:
 
 
 def _user(site: Site) -> str:
-    """Nothing can be said of permissions unless it is looked at as the user who needs them."""
+    """Permissions can only be checked as the user who needs them."""
     me = user_name()
     if site.service is None:
         if os.geteuid() == 0:
             raise WarningError(
-                f"no process and no service runs Orthanc with {site.config}: it was looked at as "
+                f"no process and no service runs Orthanc with {site.config}: it was checked as "
                 "root, who may read everything",
                 "name the user who runs Orthanc: --user NAME",
             )
@@ -182,9 +182,9 @@ def _script(site: Site) -> str:
             f"Orthanc embeds Python {embedded}",
             f"install orthanc-gcp with python{embedded}, then: {install}",
         )
-    for place in script.packages:
-        if os.access(place / "orthanc_gcp" / "__init__.py", os.R_OK):
-            return f"{script.file} loads {place / 'orthanc_gcp'}"
+    for folder in script.packages:
+        if os.access(folder / "orthanc_gcp" / "__init__.py", os.R_OK):
+            return f"{script.file} loads {folder / 'orthanc_gcp'}"
     raise CheckFailedError(
         f"{script.file} loads the package from {script.packages[0]}, where there is none that "
         f"{user_name()} may read",
@@ -218,14 +218,14 @@ def _authorities(site: Site) -> str:
     try:
         ssl.create_default_context(cafile=file)
     except OSError as error:  # ssl.SSLError is one
-        words = "it is a folder" if file.is_dir() else error.strerror or error
+        reason = "it is a folder" if file.is_dir() else error.strerror or error
         raise CheckFailedError(
-            f"{file} (HttpsCACertificates) cannot be used: {words}", remedy
+            f"{file} (HttpsCACertificates) cannot be used: {reason}", remedy
         ) from None
     return str(file)
 
 
-def ask(rest: OrthancRest | None, method: str, path: str, body: Any = None) -> Any:
+def request(rest: OrthancRest | None, method: str, path: str, body: Any = None) -> Any:
     """What the Orthanc that runs answers; None for a path that does not exist.
 
     Raises
@@ -277,11 +277,11 @@ def _is_taken(port: int) -> bool:
 
 
 def _answers(site: Site) -> str:
-    system = ask(site.rest, "GET", "/system")
+    system = request(site.rest, "GET", "/system")
     url = site.rest.url if site.rest else ""
     if not isinstance(system, dict):
         raise OrthancError(f"{url} is not an Orthanc", reason="orthanc")
-    plugin = ask(site.rest, "GET", "/plugins/dicom-web")
+    plugin = request(site.rest, "GET", "/plugins/dicom-web")
     if plugin is None:
         raise CheckFailedError(
             f"the Orthanc at {url} has not loaded the DICOMweb plugin",
@@ -299,7 +299,7 @@ def _answers(site: Site) -> str:
 def _connector(site: Site) -> str:
     if site.sidecar:
         raise NotApplicableError("the sidecar serves this Orthanc")
-    accounts = ask(site.rest, "GET", "/gcp/accounts")
+    accounts = request(site.rest, "GET", "/gcp/accounts")
     if accounts is None:
         raise CheckFailedError(
             "the Orthanc that runs has not loaded the connector",

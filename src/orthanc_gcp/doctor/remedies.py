@@ -1,24 +1,24 @@
-"""What mends what: by the fault, by where the address or file at fault is named, and by whom."""
+"""The remedy of each error: by its fault, the option that names what is wrong, and the identity."""
 
 from __future__ import annotations
 
-from orthanc_gcp.doctor.circumstances import Circumstances
-from orthanc_gcp.doctor.commands import (
+from orthanc_gcp.doctor.address_options import is_google
+from orthanc_gcp.doctor.examination import Examination
+from orthanc_gcp.doctor.file_remedies import of_file
+from orthanc_gcp.doctor.network_remedies import is_metadata_server, of_network
+from orthanc_gcp.doctor.remedy_templates import (
     LOGIN,
     NEW_KEY,
     SET_CLOCK,
     WAIT,
     Remedy,
-    chosen,
-    filled,
+    fill_in,
     grant,
+    select,
 )
-from orthanc_gcp.doctor.file_remedies import of_file
-from orthanc_gcp.doctor.network_remedies import is_metadata_server, of_network
-from orthanc_gcp.doctor.places import is_google
 from orthanc_gcp.errors import CredentialError, GcpError, StoreError, TokenError
 
-__all__ = ["BASE_URL", "mend"]
+__all__ = ["BASE_URL", "remedy_for"]
 
 BASE_URL = (
     "correct BaseUrl: it is the address of the Healthcare API with its version and nothing behind "
@@ -26,43 +26,43 @@ BASE_URL = (
     "https://healthcare.googleapis.com/v1/; Project, Location, Dataset and DicomStore are options "
     "of their own"
 )
-_PATIENCE = "wait: the connector tries again; if it lasts"
+_WAIT_AT_FIRST = "wait: the connector tries again; if it lasts"
 _POOL = "gcloud iam workload-identity-pools providers describe"
 
 
-def mend(error: GcpError, about: Circumstances) -> str:
-    """The command or option that mends what an error tells of."""
+def remedy_for(error: GcpError, examination: Examination) -> str:
+    """The command or option that is the remedy of an error."""
     if isinstance(error, TokenError):
-        text = of_network(error, about) or _of_tokens(error, about)
+        text = of_network(error, examination) or _of_tokens(error, examination)
     elif isinstance(error, StoreError):
-        text = _of_store(error, about)
+        text = _of_store(error, examination)
     elif isinstance(error, CredentialError):
-        text = of_file(error, about)
+        text = of_file(error, examination)
     else:
         text = WAIT
-    return filled(text, about)
+    return fill_in(text, examination)
 
 
 # -- Tokens -----------------------------------------------------------------------------------
 
 
-def _of_tokens(error: TokenError, about: Circumstances) -> str:
-    """What mends a refusal of the token endpoint, or an answer of it that is no token."""
+def _of_tokens(error: TokenError, examination: Examination) -> str:
+    """The remedy of a refusal of the token endpoint, or an answer of it that is no token."""
     if is_metadata_server(error.url):
         return _METADATA.get(error.status or 0, WAIT)
     choices = _TOKENS.get(error.reason)
-    place = about.place(error.url)
+    option = examination.option_of(error.url)
     if choices is None:
-        elsewhere = place is not None and not is_google(error.url)
+        elsewhere = option is not None and not is_google(error.url)
         return (
-            f"{_PATIENCE}, see what is wrong at the server of {place.option}"
-            if elsewhere and place
+            f"{_WAIT_AT_FIRST}, see what is wrong at the server of {option.name}"
+            if elsewhere and option
             else WAIT
         )
-    text = chosen(choices, str(error), about)
-    option = place.option if place else "TokenUri"
-    usual = place.instead if place else ""
-    return text.replace("{option}", option).replace("{usual}", usual)
+    text = select(choices, str(error), examination)
+    name = option.name if option else "TokenUri"
+    hint = option.hint if option else ""
+    return text.replace("{option}", name).replace("{hint}", hint)
 
 
 _METADATA = {
@@ -74,9 +74,9 @@ _METADATA = {
 }
 
 
-def _vouch(_: str, about: Circumstances) -> str:
-    """An ``invalid_grant`` or ``unauthorized_client`` whose words tell no more."""
-    kind = about.identity.kind if about.identity else ""
+def _refused_grant(_: str, examination: Examination) -> str:
+    """An ``invalid_grant`` or ``unauthorized_client`` whose description says no more."""
+    kind = examination.identity.kind if examination.identity else ""
     if "external account" in kind:
         return "see who vouches for this identity (" + _POOL + ")"
     if kind.endswith("service account"):
@@ -87,8 +87,8 @@ def _vouch(_: str, about: Circumstances) -> str:
     return "log in again: " + LOGIN
 
 
-_STRANGER: Remedy = (
-    "something else answers there: correct {option}{usual}, or see what is on the way"
+_NOT_GOOGLE: Remedy = (
+    "something else answers there: correct {option}{hint}, or see what is on the way"
 )
 _TOKENS: dict[str, dict[str, Remedy]] = {
     "invalid_grant": {
@@ -102,7 +102,7 @@ _TOKENS: dict[str, dict[str, Remedy]] = {
         "stale to sign-in": "have the subject token renewed: it is too old when it is read",
         "credential's issuer": "see that Google can reach the issuer, or upload its keys to the "
         "provider (" + _POOL + ")",
-        "": _vouch,
+        "": _refused_grant,
     },
     "invalid_client": {"": "the OAuth client is gone or its secret is wrong: " + LOGIN},
     "deleted_client": {"": "the OAuth client was deleted: " + LOGIN},
@@ -111,7 +111,7 @@ _TOKENS: dict[str, dict[str, Remedy]] = {
         "attribute condition": "let the attribute condition of the provider admit this identity ("
         + _POOL
         + ")",
-        "": _vouch,
+        "": _refused_grant,
     },
     "invalid_scope": {"": "correct Scopes; the default is right for the Healthcare API"},
     "id_token": {"": "correct Scopes; the default is right for the Healthcare API"},
@@ -134,11 +134,11 @@ _TOKENS: dict[str, dict[str, Remedy]] = {
     "UNAUTHENTICATED": {"": "the token of {source} is not taken: {again}"},
     "not_json": {
         "captive portal": "log in to the network, or let HttpProxy name the way out",
-        "": _STRANGER,
+        "": _NOT_GOOGLE,
     },
-    "access_token": {"": _STRANGER},
-    "expires_in": {"": _STRANGER},
-    "expire_time": {"": _STRANGER},
+    "access_token": {"": _NOT_GOOGLE},
+    "expires_in": {"": _NOT_GOOGLE},
+    "expire_time": {"": _NOT_GOOGLE},
     "google_auth": {
         "GOOGLE_EXTERNAL_ACCOUNT_ALLOW_EXECUTABLES": "allow the command in Orthanc's environment: "
         "GOOGLE_EXTERNAL_ACCOUNT_ALLOW_EXECUTABLES=1",
@@ -146,18 +146,18 @@ _TOKENS: dict[str, dict[str, Remedy]] = {
         "file (credential_source)",
         "": "correct the credential file",
     },
-    "http_400": {"": _STRANGER},
+    "http_400": {"": _NOT_GOOGLE},
     "http_401": {"": "log in again, or {again}"},
     "http_403": {"": "see that nothing between here and Google (proxy, firewall) refuses"},
     "http_404": {
-        "": "correct {option}{usual}, or on a machine outside Google Cloud use CredentialsFile"
+        "": "correct {option}{hint}, or on a machine outside Google Cloud use CredentialsFile"
     },
-    "http_405": {"": _STRANGER},
+    "http_405": {"": _NOT_GOOGLE},
     "http_407": {"": "let HttpProxy name the proxy with its user and password"},
     "http_429": {"": "wait: the connector tries again; ask for more quota if it lasts"},
     **{
         f"http_{status}": {
-            "": "something redirects: log in to the network, or correct {option}{usual}"
+            "": "something redirects: log in to the network, or correct {option}{hint}"
         }
         for status in (301, 302, 303, 307, 308)
     },
@@ -168,20 +168,20 @@ _TOKENS: dict[str, dict[str, Remedy]] = {
 # -- The store --------------------------------------------------------------------------------
 
 
-def _of_store(error: StoreError, about: Circumstances) -> str:
+def _of_store(error: StoreError, examination: Examination) -> str:
     if error.reason == "PERMISSION_DENIED":
-        return grant(about, "roles/healthcare.dicomEditor")
+        return grant(examination, "roles/healthcare.dicomEditor")
     if error.status is not None and 300 <= error.status < 400:
         return "something redirects: log in to the network, or " + BASE_URL
     if error.reason in ("not_google", "http_404", "http_405"):
         return BASE_URL
-    if error.reason == "UNAUTHENTICATED" and about.account.self_signed_jwt:
+    if error.reason == "UNAUTHENTICATED" and examination.account.self_signed_jwt:
         return (
             "the key may be deleted or disabled: leave SelfSignedJwt out, and the token endpoint "
             "says why; or {again}"
         )
     if error.reason.startswith("http_5"):
-        return f"{_PATIENCE}, see what answers in the place of Google (BaseUrl, a proxy)"
+        return f"{_WAIT_AT_FIRST}, see what answers in the place of Google (BaseUrl, a proxy)"
     return _STORE.get(error.reason, WAIT)
 
 

@@ -24,7 +24,7 @@ _LARGEST = 1024 * 1024
 
 
 class ScriptError(Exception):
-    """The script cannot load the connector; ``remedy`` is empty where a new one mends it."""
+    """The script cannot load the connector; ``remedy`` is empty where a new one is."""
 
     def __init__(self, cause: str, remedy: str = "") -> None:
         super().__init__(cause)
@@ -72,7 +72,7 @@ def loaded_by(name: str) -> Script:
     for one, parsed in ((file, tree), *_imported(file, tree)):
         values = _constants(parsed)
         if set(values) == set(_CONSTANTS):
-            packages = tuple(Path(place) for place in values["PACKAGES"])
+            packages = tuple(Path(folder) for folder in values["PACKAGES"])
             return Script(one, tuple(values["PYTHON"]), packages, values["INTERPRETER"])
     raise ScriptError(
         f"{file} (PythonScript) does not load the connector",

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from orthanc_gcp.clock import Clock
-from orthanc_gcp.configuration import Backfill as Options
+from orthanc_gcp.configuration import BackfillOptions
 from orthanc_gcp.configuration.timetable import Timetable
 from orthanc_gcp.custody.intake.backfill_studies import BackfillStudies, Run, Stage
 from orthanc_gcp.custody.intake.rules import Rules
@@ -79,7 +79,7 @@ class Backfill:
         ledger: Ledger,
         archive: OrthancSource,
         rules: Rules,
-        options: Options | None,
+        options: BackfillOptions | None,
         accounts: int,
         clock: Clock,
         source: Callable[[], str],
@@ -115,7 +115,9 @@ class Backfill:
             return True
         if run.stage is Stage.LISTING:
             return self._list(backlog, run)
-        return run.stage is Stage.SENDING and self._send(backlog, run, self._options.max_waiting)
+        return run.stage is Stage.SENDING and self._send(
+            backlog, run, self._options.max_queued_instances
+        )
 
     # -- The list of studies --------------------------------------------------------------------
 
@@ -179,7 +181,7 @@ class Backfill:
         self._on_arrival()
 
     def _arrivals(self, instances: list[str]) -> Iterator[NewTransfer]:
-        described = {one.resource: one for one in self._archive.describe(instances)}
+        described = {one.orthanc_id: one for one in self._archive.describe(instances)}
         for resource in instances:
             if resource in described:  # or it was deleted
                 yield from self._rules.arrivals(

@@ -29,11 +29,11 @@ def round_trip(store: Store) -> str:
     content = instance(study, series, sop)
     path = f"/dicomWeb/studies/{study}/series/{series}/instances/{sop}"
     kind = {"Content-Type": "application/dicom", "Accept": "application/dicom+json"}
-    store.ask("/dicomWeb/studies", "POST", content, kind)
+    store.request("/dicomWeb/studies", "POST", content, kind)
     try:
         _find(store, f"/dicomWeb/studies/{study}/series/{series}/instances", sop)
         accept = {"Accept": "application/dicom; transfer-syntax=*"}
-        if store.ask(path, headers=accept).data != content:
+        if store.request(path, headers=accept).data != content:
             raise StoreError("the tiny instance came back with other bytes", reason="round_trip")
     finally:
         _delete(store, path, study)
@@ -42,7 +42,7 @@ def round_trip(store: Store) -> str:
 
 def _delete(store: Store, path: str, study: str) -> None:
     try:
-        store.ask(path, "DELETE")
+        store.request(path, "DELETE")
     except (StoreError, TokenError) as error:
         message = f"the tiny instance of study {study} may still be there, deleting failed: {error}"
         raise StoreError(message, reason=error.reason, status=error.status) from error
@@ -51,7 +51,7 @@ def _delete(store: Store, path: str, study: str) -> None:
 def _find(store: Store, path: str, sop: str) -> None:
     """A store that answered 200 need not have stored, and a search may lag for seconds."""
     for _ in range(_TRIES):
-        if sop.encode() in store.ask(path, headers={"Accept": "application/dicom+json"}).data:
+        if sop.encode() in store.request(path, headers={"Accept": "application/dicom+json"}).data:
             return
         time.sleep(1)
     message = "the store took the tiny instance with 200, but a search does not find it"

@@ -13,12 +13,12 @@ from orthanc_gcp.auth.credentials.keys import GOOGLE_TOKEN_URI
 from orthanc_gcp.configuration import Account, Settings
 from orthanc_gcp.configuration.options import DEFAULT_BASE_URL
 
-__all__ = ["GOOGLE", "Place", "is_google", "place_of", "places"]
+__all__ = ["GOOGLE", "AddressOption", "address_options", "is_google", "option_of"]
 
 GOOGLE = ("healthcare.googleapis.com", "oauth2.googleapis.com")
 """Hosts that every name server of the Internet knows."""
 _STS_URI = "https://sts.googleapis.com/v1/token"
-_USUAL = {
+_OF_GOOGLE = {
     "token_uri": GOOGLE_TOKEN_URI,
     "token_url": _STS_URI,
     "service_account_impersonation_url": IAM_URI,
@@ -26,39 +26,43 @@ _USUAL = {
 
 
 @dataclass(frozen=True)
-class Place:
+class AddressOption:
     """An option that holds an address.
 
     Attributes
     ----------
-    option : str
-        Its name; with the file, where it is a field of a credential.
+    name : str
+        How it is written; with the file, where it is a field of a credential.
     url : str
         What it says.
-    usual : str
-        What it says for Google; empty where that is nobody's affair.
+    google_url : str
+        Google's own address in its place; empty where there is none.
     """
 
-    option: str
+    name: str
     url: str
-    usual: str
+    google_url: str
 
     @property
-    def instead(self) -> str:
-        """What else to write, as a clause; empty where that is unknown or already so."""
-        return "" if not self.usual or self.url == self.usual else f" (Google's is {self.usual})"
+    def hint(self) -> str:
+        """Google's own address, as a clause; empty where there is none or it stands there."""
+        if not self.google_url or self.url == self.google_url:
+            return ""
+        return f" (Google's is {self.google_url})"
 
 
-def places(account: Account, settings: Settings, document: Document | None) -> Iterator[Place]:
-    """The addresses of an account that are written somewhere."""
-    yield Place("BaseUrl", settings.section.base_url, DEFAULT_BASE_URL)
+def address_options(
+    account: Account, settings: Settings, document: Document | None
+) -> Iterator[AddressOption]:
+    """The addresses of an account that stand in an option or in the credential."""
+    yield AddressOption("BaseUrl", settings.section.base_url, DEFAULT_BASE_URL)
     if account.token_uri:
-        yield Place("TokenUri", account.token_uri, GOOGLE_TOKEN_URI)
+        yield AddressOption("TokenUri", account.token_uri, GOOGLE_TOKEN_URI)
     if account.iam_credentials_uri:
-        yield Place("IamCredentialsUri", account.iam_credentials_uri, IAM_URI)
+        yield AddressOption("IamCredentialsUri", account.iam_credentials_uri, IAM_URI)
     if document is not None:
         for name, url in _urls(document.fields):
-            yield Place(f"{name} in {document.where}", url, _USUAL.get(name, ""))
+            yield AddressOption(f"{name} in {document.where}", url, _OF_GOOGLE.get(name, ""))
 
 
 def _urls(fields: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
@@ -69,10 +73,10 @@ def _urls(fields: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]
             yield prefix + name, value
 
 
-def place_of(url: str, known: Iterable[Place]) -> Place | None:
-    """Where an address comes from; None if it is built in."""
-    same = [place for place in known if _netloc(place.url) == _netloc(url)]
-    exact = [place for place in same if url.startswith(place.url.rstrip("/").partition("?")[0])]
+def option_of(url: str, known: Iterable[AddressOption]) -> AddressOption | None:
+    """The option that an address comes from; None if it is built in."""
+    same = [option for option in known if _netloc(option.url) == _netloc(url)]
+    exact = [option for option in same if url.startswith(option.url.rstrip("/").partition("?")[0])]
     return next(iter([*exact, *same]), None)
 
 
