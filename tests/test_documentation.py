@@ -29,7 +29,7 @@ from orthanc_gcp.plugin.routes import (
     from_connector,
     from_worker,
 )
-from orthanc_gcp.plugin.worker_client import AGE, FIGURES, UNITS, UP
+from orthanc_gcp.worker.samples import METRICS, STATES
 
 ROOT = Path(__file__).parents[1]
 CONFIGURATION = (ROOT / "docs" / "configuration.md").read_text()
@@ -201,13 +201,11 @@ def answers(route: str, path: str, method: str) -> bool:
 
 
 def test_every_metric_is_documented_and_no_other():
-    written = {
-        *(f"gcp_transfers_{figure}_{unit}" for figure in FIGURES for unit in UNITS),
-        AGE,
-        UP,
-    }
-    section = (ROOT / "docs" / "custody.md").read_text().split("\n## Metrics")[1]
-    assert set(re.findall(r"`(gcp_\w+)`", section.split("\n## ")[0])) == written
+    section = (ROOT / "docs" / "custody.md").read_text().split("\n## Metrics")[1].split("\n## ")[0]
+    rows = re.findall(r"^\| `(gcp_\w+)` \| (\w+) \|", section, re.MULTILINE)
+    kinds = {one.name: "counter" if one.is_counter else "gauge" for one in METRICS}
+    assert dict(rows) == kinds
+    assert ", ".join(f"`{state}`" for state in STATES) in section
 
 
 def test_every_state_is_documented():
