@@ -7,23 +7,30 @@ grows as long as its process lives. No library is used, so that the plugin can s
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
-from orthanc_gcp.auth.account_state import Figures
+if TYPE_CHECKING:
+    from orthanc_gcp.auth.account_state import Figures
+    from orthanc_gcp.custody.destinations.congestion import Totals
 
 __all__ = [
-    "METRICS",
+    "OF_ORTHANC",
+    "OF_WORKER",
+    "RESULTS",
     "STATES",
     "WORKER_UP",
     "Metric",
     "Sample",
+    "of_requests",
     "of_tokens",
     "of_transfers",
 ]
 
 STATES = ("waiting", "sending", "acknowledged", "confirmed", "quarantined", "withdrawn")
 """What transfers are counted by; what is held or delayed waits."""
+RESULTS = ("succeeded", "throttled", "failed")
+"""How a store transaction can end: answered, refused as too much at once (429, 503), or else."""
 
 
 @dataclass(frozen=True)
@@ -41,18 +48,11 @@ class Metric:
 
 @dataclass(frozen=True)
 class Sample:
-    """One value of a metric; a missing label is an empty one."""
+    """One value of a metric."""
 
     metric: Metric
     value: float
-    account: str = ""
-    state: str = ""
-
-    @property
-    def labels(self) -> dict[str, str]:
-        """The labels that it has, by name."""
-        given = {"account": self.account, "state": self.state}
-        return {name: value for name, value in given.items() if value}
+    labels: Mapping[str, str] = field(default_factory=dict)
 
 
 TOKEN_UP = Metric("gcp_token_up", "1 while the account has a token that is good")
@@ -69,17 +69,16 @@ OLDEST = Metric(
 )
 WORKER_UP = Metric("gcp_worker_up", "1 while the worker answers")
 
-METRICS = (
-    TOKEN_UP,
-    TOKEN_EXPIRY,
-    TOKEN_REFRESHES,
-    TOKEN_FAILURES,
-    INSTANCES,
-    BYTES,
-    OLDEST,
-    WORKER_UP,
-)
+REQUESTS = Metric("gcp_transfer_requests_total", "Store transactions, by result")
+SENT_INSTANCES = Metric("gcp_transfer_sent_instances_total", "Instances that stores have answered")
+SENT_BYTES = Metric("gcp_transfer_sent_bytes_total", "Bytes of the instances that were answered")
+
+_TOKENS = (TOKEN_UP, TOKEN_EXPIRY, TOKEN_REFRESHES, TOKEN_FAILURES)
+_TRANSFERS = (INSTANCES, BYTES, OLDEST)
+OF_ORTHANC = (*_TRANSFERS, WORKER_UP, *_TOKENS)
 """What Orthanc shows."""
+OF_WORKER = (*_TRANSFERS, REQUESTS, SENT_INSTANCES, SENT_BYTES, *_TOKENS)
+"""What a worker shows; whether it runs is known by whether it answers."""
 
 
 def of_tokens(figures: Iterable[tuple[str, Figures]], now: float) -> Iterator[Sample]:
@@ -91,11 +90,11 @@ def of_tokens(figures: Iterable[tuple[str, Figures]], now: float) -> Iterator[Sa
         The time that the figures are of, in UTC seconds.
     """
     for account, one in figures:
-        left = one.seconds_to_expiry
-        yield Sample(TOKEN_UP, float(left > 0), account)
-        yield Sample(TOKEN_EXPIRY, now + left if left > 0 else 0.0, account)
-        yield Sample(TOKEN_REFRESHES, one.refreshes, account)
-        yield Sample(TOKEN_FAILURES, one.failures, account)
+        left, labels = one.seconds_to_expiry, {"account": account}
+        yield Sample(TOKEN_UP, float(left > 0), labels)
+        yield Sample(TOKEN_EXPIRY, now + left if left > 0 else 0.0, labels)
+        yield Sample(TOKEN_REFRESHES, one.refreshes, labels)
+        yield Sample(TOKEN_FAILURES, one.failures, labels)
 
 
 def of_transfers(overview: Iterable[Mapping[str, Any]]) -> Iterator[Sample]:
@@ -107,9 +106,19 @@ def of_transfers(overview: Iterable[Mapping[str, Any]]) -> Iterator[Sample]:
         What :meth:`orthanc_gcp.custody.reporting.overview.Reports.overview` tells.
     """
     for one in overview:
-        account = one["Account"]
+        labels = {"account": one["Account"]}
         for state in STATES:
             counts = one[state.capitalize()]
-            yield Sample(INSTANCES, counts["Instances"], account, state)
-            yield Sample(BYTES, counts["Bytes"], account, state)
-        yield Sample(OLDEST, one["OldestUnsentSeconds"] or 0.0, account)
+            yield Sample(INSTANCES, counts["Instances"], {**labels, "state": state})
+            yield Sample(BYTES, counts["Bytes"], {**labels, "state": state})
+        yield Sample(OLDEST, one["OldestUnsentSeconds"] or 0.0, labels)
+
+
+def of_requests(totals: Mapping[str, Totals]) -> Iterator[Sample]:
+    """What this process has sent to each account."""
+    for account, one in totals.items():
+        labels = {"account": account}
+        for result in RESULTS:
+            yield Sample(REQUESTS, getattr(one, result), {**labels, "result": result})
+        yield Sample(SENT_INSTANCES, one.instances, labels)
+        yield Sample(SENT_BYTES, one.bytes, labels)
