@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from functools import partial
 from typing import Any
 
@@ -38,6 +38,7 @@ from orthanc_gcp.orthanc.rest import OrthancRest
 from orthanc_gcp.outages import Outage
 from orthanc_gcp.worker.api import Api, Listener
 from orthanc_gcp.worker.attempts import FOLLOWING, IDLE, LONGEST_PAUSE, Attempts
+from orthanc_gcp.worker.samples import Sample, of_requests, of_tokens, of_transfers
 from orthanc_gcp.worker.webhook import Webhook
 
 __all__ = ["Worker"]
@@ -155,6 +156,7 @@ class Worker:
             partial(demand, self.ledger, self._archive, on_arrival=self._work.set),
             partial(receipts, self.ledger),
             self._change,
+            self._measure,
         )
         self._listener = Listener(api.application(secret), host, port)
         return self._listener.port
@@ -304,6 +306,12 @@ class Worker:
     def _overview(self) -> list[dict[str, Any]]:
         problems = self._problems()
         return self.reports.overview(problems, problems)
+
+    def _measure(self) -> Iterator[Sample]:
+        """What Prometheus is told."""
+        yield from of_transfers(self._overview())
+        yield from of_requests({name: one.pace.totals for name, one in self.destinations.items()})
+        yield from of_tokens(self._tokens.figures(), self._clock.utc().timestamp())
 
     def _problems(self) -> dict[str, str | None]:
         """What keeps each account from being sent to just now."""
