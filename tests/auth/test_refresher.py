@@ -18,7 +18,8 @@ from orthanc_gcp.auth.scheduler import Scheduler
 from orthanc_gcp.auth.token import LONGEST_PAUSE, Token, lead, pause
 from orthanc_gcp.clock import SystemClock
 from orthanc_gcp.configuration import Account
-from orthanc_gcp.errors import CredentialError, TokenError
+from orthanc_gcp.errors import CredentialError, NetworkError, TokenError
+from orthanc_gcp.reasons import CredentialReason, NetworkFault, of_status
 from tests.support.orthanc import wait_until
 from tests.support.simulation import FakeClock, FakeSchedule
 
@@ -95,7 +96,7 @@ def test_an_outage_shorter_than_the_lead_goes_unnoticed(lifetime, begins, jitter
 
     def fails(now):
         if begins <= now < begins + outage:
-            raise TokenError("down", reason="connection")
+            raise NetworkError("down", fault=NetworkFault.CONNECTION)
 
     simulation = Simulation(lifetime, latency, fails, jitter=lambda: jitter)
     simulation.run(8 * lifetime)
@@ -109,7 +110,7 @@ def test_recovery_comes_within_one_step_of_the_backoff(lifetime, outage, jitter)
 
     def fails(now):
         if now < ends:
-            raise TokenError("down", reason="connection")
+            raise NetworkError("down", fault=NetworkFault.CONNECTION)
 
     simulation = Simulation(lifetime, 0, fails, jitter=lambda: jitter)
     simulation.run((outage + 2) * lifetime + 120)
@@ -144,7 +145,7 @@ def test_what_the_log_says_of_a_failure(caplog):
 
     def fails(now):
         if 1050 <= now < 1200:
-            raise TokenError("oauth2.example answered 503", reason="http_503", status=503)
+            raise TokenError("oauth2.example answered 503", reason=of_status(503), status=503)
 
     simulation = Simulation(60, 0, fails)
     simulation.run(300)
@@ -162,7 +163,9 @@ def test_what_the_log_says_of_a_failure(caplog):
 
 def test_a_failure_that_repeats_is_told_every_ten_minutes(caplog):
     def fails(now):
-        raise CredentialError("ServiceAccountFile /x: there is no such file", reason="missing_file")
+        raise CredentialError(
+            "ServiceAccountFile /x: there is no such file", reason=CredentialReason.MISSING_FILE
+        )
 
     simulation = Simulation(60, 0, fails)
     simulation.run(3600)
@@ -178,7 +181,7 @@ def test_credentials_are_loaded_again_until_they_work():
 
     def load(_):
         if clock.now() < 1500:
-            raise CredentialError("no such file", reason="missing_file")
+            raise CredentialError("no such file", reason=CredentialReason.MISSING_FILE)
         return Identity("user", Credentials(clock, 3600))
 
     TokenRefresher(
@@ -234,7 +237,7 @@ def test_tries_that_hang_are_not_rarer_than_one_a_minute():
 
     def fails(now):
         tried.append(now - 60)
-        raise TokenError("no answer", reason="timeout")
+        raise NetworkError("no answer", fault=NetworkFault.TIMEOUT)
 
     simulation = Simulation(60, 60, fails)
     simulation.run(3600)

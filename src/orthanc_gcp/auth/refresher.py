@@ -20,8 +20,9 @@ from orthanc_gcp.auth.scheduler import Scheduler
 from orthanc_gcp.auth.token import FIRST_PAUSE, Token, pause
 from orthanc_gcp.clock import Clock
 from orthanc_gcp.configuration import Account
-from orthanc_gcp.errors import GcpError, TokenError
+from orthanc_gcp.errors import GcpError, NetworkError, TokenError
 from orthanc_gcp.outages import Outage
+from orthanc_gcp.reasons import NetworkFault, TokenReason
 from orthanc_gcp.redaction import readable
 
 __all__ = ["TokenRefresher", "acquire", "as_error"]
@@ -160,7 +161,7 @@ class TokenRefresher:
             self._schedule.at(self._limit(following), self._watch)
         message = f"the refresh does not end, given up after {self._timeout + GRACE:g} s"
         for kept, attempt in overdue:
-            self._failed(kept, attempt, TokenError(message, reason="timeout"))
+            self._failed(kept, attempt, NetworkError(message, fault=NetworkFault.TIMEOUT))
 
     def _limit(self, attempt: Attempt) -> float:
         return attempt.began + self._timeout + GRACE
@@ -203,7 +204,7 @@ class TokenRefresher:
             else:
                 kept.failures += 1
                 kept.error, kept.error_at = error, self._clock.utc()
-                kept.slow = error.reason == "timeout"
+                kept.slow = isinstance(error, NetworkError) and error.is_timeout
         if attempt.rotating:
             self._rotation_failed(kept, error)
         else:
@@ -287,7 +288,7 @@ def acquire(identity: Identity, endpoint: Request, clock: Clock) -> Token:
     value, expiry = credentials.token, credentials.expiry
     lifetime = (expiry.replace(tzinfo=UTC) - clock.utc()).total_seconds() if expiry else 0.0
     if not value or lifetime <= 0:
-        raise TokenError("the token that came is already dead", reason="expired")
+        raise TokenError("the token that came is already dead", reason=TokenReason.EXPIRED)
     # The token's life began before its answer arrived: when it was asked for is the safe side.
     return Token(value, began + lifetime, lifetime)
 
@@ -301,6 +302,6 @@ def as_error(error: Exception) -> GcpError:
         if isinstance(cause, GcpError):
             return cause
         text = cause if isinstance(cause, str) else type(cause).__name__
-        return TokenError(readable(text), reason="google_auth")
+        return TokenError(readable(text), reason=TokenReason.GOOGLE_AUTH)
     name = type(error).__name__
-    return TokenError(f"unexpected {name} while refreshing", reason="unexpected")
+    return TokenError(f"unexpected {name} while refreshing", reason=TokenReason.UNEXPECTED)

@@ -18,6 +18,7 @@ import sqlalchemy as sql
 from orthanc_gcp.clock import Clock
 from orthanc_gcp.errors import GcpError
 from orthanc_gcp.ledger.schema import workers
+from orthanc_gcp.reasons import LocalReason
 
 __all__ = ["WorkerRegistry", "join", "living"]
 
@@ -110,7 +111,7 @@ class _Alone:
             raise GcpError(
                 f"another worker has {engine.url.database}; "
                 "several workers need a PostgreSQL database",
-                reason="in_use",
+                reason=LocalReason.IN_USE,
             )
 
     def _locks(self, pause: float) -> bool:
@@ -143,7 +144,8 @@ class _Several:
         self.alive = self.follows = False
         if not self._connect():
             raise GcpError(
-                f"another worker is called {name}: give each its own --name", reason="in_use"
+                f"another worker is called {name}: give each its own --name",
+                reason=LocalReason.IN_USE,
             )
 
     def look(self, source: str) -> list[str]:

@@ -17,7 +17,7 @@ from typing import Any
 from orthanc_gcp import configuration
 from orthanc_gcp.configuration import Settings
 from orthanc_gcp.connector.connector import Connector
-from orthanc_gcp.errors import ConfigurationError, OrthancError
+from orthanc_gcp.errors import ConfigurationError, DefinitionError
 from orthanc_gcp.orthanc.access import address, fingerprint
 from orthanc_gcp.plugin.worker_client import WorkerClient
 from orthanc_gcp.plugin.worker_process import WorkerProcess, command
@@ -138,14 +138,14 @@ class InProcessDicomWeb:
         try:
             self._orthanc.RestApiPutAfterPlugins(self._root + name, json.dumps(server))
         except self._orthanc.OrthancException as error:
-            raise _refused(error, name) from None
+            raise _refused(error) from None
 
     def delete(self, name: str) -> None:
         """Remove a server."""
         try:
             self._orthanc.RestApiDeleteAfterPlugins(self._root + name)
         except self._orthanc.OrthancException as error:
-            raise _refused(error, name) from None
+            raise _refused(error) from None
 
 
 class Metrics:
@@ -169,9 +169,9 @@ class Metrics:
         self._orthanc.SetMetricsValue(name, value, self._orthanc.MetricsType.DEFAULT)
 
 
-def _refused(error: Exception, name: str) -> OrthancError:
+def _refused(error: Exception) -> DefinitionError:
     words = error.args[1] if len(error.args) > 1 else type(error).__name__
-    return OrthancError(f"Orthanc answered: {words}", account=name, reason="orthanc")
+    return DefinitionError(f"Orthanc answered: {words}")
 
 
 class _OrthancLog(logging.Handler):

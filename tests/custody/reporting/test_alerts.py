@@ -11,7 +11,7 @@ import pytest
 
 from orthanc_gcp.clock import SystemClock
 from orthanc_gcp.custody.reporting.alerts import LEASE, Alerts
-from orthanc_gcp.errors import OrthancError
+from orthanc_gcp.errors import WebhookError
 from orthanc_gcp.outages import Outage
 from tests.support.orthanc import wait_until
 from tests.support.site import ACCOUNT, Site, make_study
@@ -26,7 +26,7 @@ class Hook:
     def __call__(self, document: bytes) -> None:
         self.asked += 1
         if self.refuses:
-            raise OrthancError("it answered 500")
+            raise WebhookError("it answered 500")
         self.told.append(json.loads(document))
 
     @property

@@ -22,7 +22,12 @@ from orthanc_gcp.dicomweb import (
     Stored,
     StoreError,
 )
-from orthanc_gcp.errors import GcpError, OrthancError
+from orthanc_gcp.errors import (
+    GcpError,
+    OrthancError,
+    OrthancGoneError,
+    OrthancUnavailableError,
+)
 from orthanc_gcp.ledger.ledger import Ledger, Outcome, Transfer
 from orthanc_gcp.ledger.schema import Priority, State
 from orthanc_gcp.orthanc.resources import OrthancSource
@@ -190,7 +195,7 @@ class Sender:
     def _without(self, transfers: list[Transfer], error: SourceError) -> list[Outcome]:
         """One instance could not be read; nothing was stored, and the others go at once."""
         # While Orthanc is away, the others would fail as well.
-        away = error.reason == "down"
+        away = isinstance(error.__cause__, OrthancUnavailableError)
         pause = row_delay(2, self._luck())
         due = self._ledger.now() + pause if away else None
         if away:
@@ -208,7 +213,9 @@ class Sender:
 
     def _unreadable(self, row: Transfer, error: SourceError) -> Outcome:
         try:
-            if error.reason == "gone" and not self._archive.describe([row.resource]):
+            if isinstance(error.__cause__, OrthancGoneError) and not self._archive.describe(
+                [row.resource]
+            ):
                 return self._deleted(row)
             size = self._archive.size(row.resource)
         except OrthancError as problem:
