@@ -23,7 +23,12 @@ from orthanc_gcp.configuration import (
 )
 from orthanc_gcp.configuration.kinds import option_names
 from orthanc_gcp.ledger.schema import State
-from orthanc_gcp.plugin.routes import ROUTES, TRANSFER_ROUTES, answer, answer_transfers
+from orthanc_gcp.plugin.routes import (
+    CONNECTOR_ROUTES,
+    WORKER_ROUTES,
+    from_connector,
+    from_worker,
+)
 from orthanc_gcp.plugin.worker_client import AGE, FIGURES, UNITS, UP
 
 ROOT = Path(__file__).parents[1]
@@ -70,7 +75,7 @@ def test_documented_defaults():
     assert section["BaseUrl"] == f"`{Section().base_url}`"
     assert int(section["Timeout"]) == Section().timeout
     assert int(section["RefreshInterval"]) == Section().refresh_interval
-    assert int(section["WebhookBacklogAge"]) == Section().webhook_backlog_age
+    assert int(section["WebhookBacklogAgeSeconds"]) == Section().webhook_backlog_age_seconds
     assert int(orthanc["HttpPort"]) == Globals().http_port
     assert orthanc["RemoteAccessAllowed"] == "`false`"
     assert Globals().remote_access_allowed is False
@@ -80,7 +85,7 @@ def test_documented_defaults():
     assert orthanc["HttpsVerifyPeers"] == "`true`"
     assert Globals().https_verify_peers is True
     assert orthanc["DicomWeb.Root"] == f"`{DicomWeb().root}`"
-    assert int(table("Backfill")["MaxWaiting"]) == Backfill().max_waiting
+    assert int(table("Backfill")["MaxQueuedInstances"]) == Backfill().max_queued_instances
     mandatory = {name for name, default in account.items() if default == "mandatory"}
     assert mandatory == {"Project", "Location", "Dataset", "DicomStore"}
 
@@ -172,7 +177,7 @@ def documented_routes(document: str) -> set[tuple[str, str]]:
 def test_every_route_is_documented_and_no_other():
     served = {
         (method, path.replace("([^/]+)", "{name}").replace("(", "").replace(")", ""))
-        for route in (*ROUTES, *TRANSFER_ROUTES)
+        for route in (*CONNECTOR_ROUTES, *WORKER_ROUTES)
         for path in alternatives(route)
         for method in ("GET", "POST")
         if answers(route, path, method)
@@ -190,9 +195,9 @@ def answers(route: str, path: str, method: str) -> bool:
     """Whether a method is not refused (405) at a path."""
     groups = re.fullmatch(route, path.replace("([^/]+)", "x").translate({40: None, 41: None}))
     assert groups is not None
-    if route in TRANSFER_ROUTES:
-        return answer_transfers(None, method, groups.groups(), {}, b"").status != 405
-    return answer(None, method, groups.groups()).status != 405
+    if route in WORKER_ROUTES:
+        return from_worker(None, method, groups.groups(), {}, b"").status != 405
+    return from_connector(None, method, groups.groups()).status != 405
 
 
 def test_every_metric_is_documented_and_no_other():

@@ -76,7 +76,7 @@ class Study:
         return sorted(row.state for row in self.rows())
 
     def rows(self):
-        return [row for row in self.site.rows() if row.study == self.uid]
+        return [row for row in self.site.rows() if row.study_instance_uid == self.uid]
 
     def wait_for(self, *states: str) -> Study:
         wait_until(lambda: self.states() == sorted(states), 30, lambda: f"{self.states()}")
@@ -141,7 +141,7 @@ def test_status_counts_what_the_ledger_has(site):
     google, second = told["Accounts"]
     rows = [row for row in site.rows() if row.account == "google" and row.state == "confirmed"]
     assert google["Account"] == "google"
-    assert google["Confirmed"] == {"Instances": len(rows), "Bytes": sum(r.size for r in rows)}
+    assert google["Confirmed"] == {"Instances": len(rows), "Bytes": sum(r.size_bytes for r in rows)}
     assert google["Waiting"] == google["Sending"] == NOTHING
     assert google["Problem"] is None
     assert second["Account"] == SECOND
@@ -311,7 +311,7 @@ def test_a_receipt_says_what_is_not_confirmed_and_why(site):
     assert told["Complete"] is False
     assert account["States"] == {"confirmed": 2, "quarantined": 1}
     confirmed = [row for row in study.rows() if row.state == "confirmed"]
-    lines = "".join(sorted(f"{row.instance} {row.digest}\n" for row in confirmed))
+    lines = "".join(sorted(f"{row.sop_instance_uid} {row.sha256}\n" for row in confirmed))
     assert account["Sha256"] == hashlib.sha256(lines.encode()).hexdigest()
     (event,) = account["Events"]
     assert event["Kind"] == "quarantined"
@@ -396,7 +396,9 @@ def test_verify_a_period(site):
     delete(site, study, next(iter(study.files)))
     told = run_json(site, "verify", "--since", before, "--until", after, code=1)
     assert study.uid in [one["Study"] for one in told["Studies"]]
-    assert told["Compared"]["Studies"] == len({(row.study, row.account) for row in site.rows()})
+    assert told["Compared"]["Studies"] == len(
+        {(row.study_instance_uid, row.account) for row in site.rows()}
+    )
     run(site, "verify", "--study", study.uid, "--send-again", code=1)
     study.confirmed()
 
@@ -459,7 +461,7 @@ def test_what_is_sent_during_a_comparison_is_no_difference(site):
     shelf = Shelf(store, meanwhile)
     comparison = Audit(Ledger(engine), {"google": shelf}, tokens, time.sleep)
     found = comparison.compare("google", study.uid)
-    assert [row.instance for row in found.missing] == [gone]
+    assert [row.sop_instance_uid for row in found.missing] == [gone]
     assert found.extra == []
     store.close()
     engine.dispose()
@@ -600,8 +602,8 @@ def test_retry_sends_what_is_in_quarantine(site):
     (row,) = [row for row in study.rows() if row.state == "quarantined"]
     for options in (["--reason", "invalid"], ["--study", "1.2.3"], ["--account", SECOND]):
         assert run(site, "retry", *options) == "queued again: 0 instances\n"
-    delete(site, study, row.instance)  # what the store had in its place
-    chosen = ("--study", study.uid, "--instance", row.instance, "--reason", "conflict")
+    delete(site, study, row.sop_instance_uid)  # what the store had in its place
+    chosen = ("--study", study.uid, "--instance", row.sop_instance_uid, "--reason", "conflict")
     assert run(site, "retry", "--account", "google", *chosen) == "queued again: 1 instance\n"
     study.confirmed()
     (account,) = run_json(site, "receipt", study.uid)["Accounts"]
@@ -688,7 +690,7 @@ def test_an_account_that_is_not_there(site, command):
 def test_help_loads_nothing_heavy():
     code = (
         "import sys; import orthanc_gcp.cli;"
-        "print(*(set(sys.modules) & {'sqlalchemy', 'dbos', 'pydicom', 'starlette', 'uvicorn'}))"
+        "print(*(set(sys.modules) & {'sqlalchemy', 'pydicom', 'starlette', 'uvicorn'}))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""

@@ -143,7 +143,7 @@ def test_custody(site):
     wait_for_worker(site)
     _, uid = upload(site)
     deadline = time.monotonic() + 30
-    while site.curl("/gcp/transfers/my-google")["Confirmed"]["Instances"] < 1:
+    while site.curl("/gcp/accounts/my-google/transfers")["Confirmed"]["Instances"] < 1:
         assert time.monotonic() < deadline, site.log
         time.sleep(0.2)
     overview, studies = run(site, watch)

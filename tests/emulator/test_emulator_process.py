@@ -98,7 +98,7 @@ def test_kill_9_during_uploads_keeps_what_was_acknowledged(tmp_path: Path) -> No
         client.pool.clear()
     # As if one upload had been committed, but not yet moved, when the end came.
     stuck = next((tmp_path / "files").iterdir())
-    stuck.rename(tmp_path / "limbo" / stuck.name)
+    stuck.rename(tmp_path / "staging" / stuck.name)
     with running(tmp_path) as process:
         client = Client(process.url, tmp_path)
         present = client.search("/instances", limit="50000")
@@ -109,7 +109,7 @@ def test_kill_9_during_uploads_keeps_what_was_acknowledged(tmp_path: Path) -> No
             uids = [match[tag]["Value"][0] for tag in ("0020000D", "0020000E", "00080018")]
             path = "/studies/{}/series/{}/instances/{}".format(*uids)
             assert client.get(path, "application/dicom; transfer-syntax=*").data == sent[path]
-        assert not any((tmp_path / "limbo").iterdir())
+        assert not any((tmp_path / "staging").iterdir())
         assert len(list((tmp_path / "files").iterdir())) == len(present)
         client.pool.clear()
 

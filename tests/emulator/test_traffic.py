@@ -1,4 +1,4 @@
-"""Slow connections, quotas, late searches and other behaviour of the API that switches set."""
+"""Slow connections, quotas, late searches and other behaviour that fault settings change."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from orthanc_gcp.emulator.faults.bandwidth import Pace
-from orthanc_gcp.emulator.faults.switches import Switches
+from orthanc_gcp.emulator.faults.bandwidth import BandwidthLimit
+from orthanc_gcp.emulator.faults.fault_settings import FaultSettings
 from orthanc_gcp.emulator.server import Emulator
 from orthanc_gcp.emulator.storage import search_lag
 from tests.emulator.client import AS_STORED, Client, make_dicom, path_of, read
@@ -37,11 +37,11 @@ from tests.emulator.conftest import Clock
     ],
 )
 def test_positions_that_cannot_be(change: dict[str, Any]) -> None:
-    switches = Switches()
-    before = switches.as_json()
+    settings = FaultSettings()
+    before = settings.as_json()
     with pytest.raises(ValueError, match=next(iter(change))):
-        switches.change(metadata=False, **change)
-    assert switches.as_json() == before
+        settings.change(metadata=False, **change)
+    assert settings.as_json() == before
 
 
 def test_a_pace() -> None:
@@ -51,7 +51,7 @@ def test_a_pace() -> None:
         waited.append(seconds)
 
     async def run() -> None:
-        pace = Pace(1000, lambda: now, sleep)
+        pace = BandwidthLimit(1000, lambda: now, sleep)
         for size in (500, 1000):
             await pace.take(size)
 
@@ -64,7 +64,7 @@ def test_answers_at_a_pace(emulator: Emulator, own_client: Client) -> None:
     content = make_dicom(pixels=bytes(range(256)) * 80)
     own_client.store(content)
     rate = 50_000
-    emulator.switches.change(bandwidth=rate)
+    emulator.fault_settings.change(bandwidth=rate)
     for accept in ("application/dicom; transfer-syntax=*", AS_STORED):
         started = time.monotonic()
         answer = own_client.pool.request(
@@ -82,7 +82,7 @@ def test_answers_at_a_pace(emulator: Emulator, own_client: Client) -> None:
 
 
 def test_uploads_at_a_pace(emulator: Emulator, own_client: Client) -> None:
-    emulator.switches.change(bandwidth=50_000)
+    emulator.fault_settings.change(bandwidth=50_000)
     content = make_dicom(pixels=bytes(20_000))
     started = time.monotonic()
     assert own_client.store(content).status == 200
@@ -90,7 +90,7 @@ def test_uploads_at_a_pace(emulator: Emulator, own_client: Client) -> None:
 
 
 def test_a_quota(emulator: Emulator, own_client: Client, clock: Clock) -> None:
-    emulator.switches.change(quota={"requestsPerMinute": 2, "retryAfter": True})
+    emulator.fault_settings.change(quota={"requestsPerMinute": 2, "retryAfter": True})
     assert [own_client.get("/studies").status for _ in range(2)] == [204, 204]
     answer = own_client.store(make_dicom())
     error = answer.json()["error"]
@@ -98,14 +98,14 @@ def test_a_quota(emulator: Emulator, own_client: Client, clock: Clock) -> None:
     assert error["message"].startswith("Quota exceeded for quota metric")
     assert error["details"][0]["reason"] == "RATE_LIMIT_EXCEEDED"
     assert 0 < int(answer.headers["retry-after"]) <= 60
-    emulator.switches.change(quota={"requestsPerMinute": 2})
+    emulator.fault_settings.change(quota={"requestsPerMinute": 2})
     assert "retry-after" not in own_client.get("/studies").headers
     clock.offset += 60
     assert own_client.get("/studies").status == 204
 
 
 def test_a_quota_counts_those_who_are_let_in(emulator: Emulator, own_client: Client) -> None:
-    emulator.switches.change(quota={"requestsPerMinute": 1})
+    emulator.fault_settings.change(quota={"requestsPerMinute": 1})
     token, own_client.token = own_client.token, "none"
     assert own_client.get("/studies").status == 401
     own_client.token = token
@@ -121,7 +121,7 @@ def test_searches_that_lag(emulator: Emulator, own_client: Client, clock: Clock)
     before, after = make_dicom(), make_dicom()
     first, second = (read(content) for content in (before, after))
     own_client.store(before)
-    emulator.switches.change(searchLag=30)
+    emulator.fault_settings.change(searchLag=30)
     assert uids(own_client) == {first.SOPInstanceUID}
     own_client.store(after)
     clock.offset += 20
@@ -143,12 +143,12 @@ def test_searches_that_lag(emulator: Emulator, own_client: Client, clock: Clock)
 
 def test_searches_that_lag_no_more(emulator: Emulator, own_client: Client) -> None:
     for _ in range(2):
-        emulator.switches.change(searchLag=3600)
+        emulator.fault_settings.change(searchLag=3600)
         known = uids(own_client)
         content = make_dicom()
         own_client.store(content)
         assert uids(own_client) == known
-        emulator.switches.change(searchLag=0)
+        emulator.fault_settings.change(searchLag=0)
         assert uids(own_client) == known | {read(content).SOPInstanceUID}
 
 
@@ -156,7 +156,7 @@ def test_changes_that_wait_are_limited(
     emulator: Emulator, own_client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(search_lag, "MAX_PENDING", 2)
-    emulator.switches.change(searchLag=3600)
+    emulator.fault_settings.change(searchLag=3600)
     files = [make_dicom() for _ in range(3)]
     own_client.store(*files)
     assert uids(own_client) == {read(files[0]).SOPInstanceUID}
@@ -165,7 +165,7 @@ def test_changes_that_wait_are_limited(
 def test_operations_that_fail(emulator: Emulator, own_client: Client) -> None:
     content = make_dicom()
     own_client.store(content)
-    emulator.switches.change(operationFailure=14)
+    emulator.fault_settings.change(operationFailure=14)
     study = f"/studies/{read(content).StudyInstanceUID}"
     name = own_client.request("DELETE", study).json()["name"]
     operation = own_client.request("GET", f"{own_client.url}/v1/{name}").json()
@@ -177,17 +177,17 @@ def test_operations_that_fail(emulator: Emulator, own_client: Client) -> None:
 
 
 def test_what_missing_resources_are(emulator: Emulator, own_client: Client) -> None:
-    emulator.switches.change(missingResource=404)
+    emulator.fault_settings.change(missingResource=404)
     answer = own_client.get("/studies/1.2.3")
     assert (answer.status, answer.json()["error"]["status"]) == (404, "NOT_FOUND")
     assert "studies/1.2.3" in answer.json()["error"]["message"]
     read_permission = "healthcare.dicomStores.dicomWebRead"
-    emulator.switches.change(deniedPermissions=[read_permission])
+    emulator.fault_settings.change(deniedPermissions=[read_permission])
     assert own_client.get("/studies/1.2.3").status == 403
 
 
 def test_what_empty_searches_are(emulator: Emulator, own_client: Client) -> None:
-    emulator.switches.change(emptyQido=200)
+    emulator.fault_settings.change(emptyQido=200)
     answer = own_client.get("/studies")
     assert (answer.status, json.loads(answer.data)) == (200, [])
     xml = own_client.get("/studies", 'multipart/related; type="application/dicom+xml"')
@@ -199,9 +199,9 @@ def test_what_empty_searches_are(emulator: Emulator, own_client: Client) -> None
 def test_what_duplicates_are(emulator: Emulator, own_client: Client) -> None:
     content = make_dicom()
     assert own_client.store(content).status == 200
-    emulator.switches.change(duplicates="always-conflict")
+    emulator.fault_settings.change(duplicates="always-conflict")
     answer = own_client.store(content)
     (failed,) = answer.json()["00081198"]["Value"]
     assert (answer.status, failed["00091097"]["Value"]) == (409, ["already exists"])
-    emulator.switches.change(duplicates="identical-ok")
+    emulator.fault_settings.change(duplicates="identical-ok")
     assert own_client.store(content).status == 200

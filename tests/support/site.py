@@ -19,7 +19,7 @@ from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage, generate_uid
 
 from orthanc_gcp.ledger import database
-from orthanc_gcp.ledger.schema import cursors, transfers
+from orthanc_gcp.ledger.schema import change_cursors, transfers
 from tests.support.emulator import STORE_PATH, Emulator
 from tests.support.keys import STORE
 from tests.support.orthanc import DICOMWEB, Orthanc, free_port, wait_until
@@ -135,7 +135,7 @@ class Site:
     def wait_for_api(self, wait: float = 30) -> None:
         def answers() -> bool:
             try:
-                return self.api("GET", "/transfers")[0] == 200
+                return self.api("GET", "/gcp/transfers")[0] == 200
             except urllib3.exceptions.HTTPError:
                 return False
 
@@ -165,7 +165,7 @@ class Site:
             engine = self.engine()
             try:
                 with engine.connect() as connection:
-                    return connection.execute(sql.select(cursors)).first() is not None
+                    return connection.execute(sql.select(change_cursors)).first() is not None
             except sql.exc.DBAPIError:
                 return False
             finally:

@@ -64,7 +64,9 @@ def verify(
     with opened(settings) as ledger:
         from orthanc_gcp.ledger.selection import Selection
 
-        selection = Selection(account, study=study, since=_seconds(since), until=_seconds(until))
+        selection = Selection(
+            account, study_instance_uid=study, since=_seconds(since), until=_seconds(until)
+        )
         report = _Report(as_json=as_json)
         with _comparison(settings, accounts, ledger, contents=contents) as comparison:
             for name, uid in comparison.studies(selection):
@@ -137,9 +139,12 @@ class _Report:
 def _lines(found: Findings) -> Iterator[str]:
     yield f"account {found.account}, study {found.study}:"
     for row in found.missing:
-        yield f"  missing    {row.instance}"
+        yield f"  missing    {row.sop_instance_uid}"
     for row, theirs in found.different:
-        yield f"  different  {row.instance}  sent SHA-256 {row.digest}, the store has {theirs}"
+        yield (
+            f"  different  {row.sop_instance_uid}  sent SHA-256 {row.sha256}, "
+            f"the store has {theirs}"
+        )
     for uid in found.extra:
         yield f"  extra      {uid}  the ledger does not know it"
 

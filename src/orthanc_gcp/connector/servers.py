@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from orthanc_gcp.clock import Clock
 from orthanc_gcp.configuration import Account, Settings
 from orthanc_gcp.errors import DefinitionError, GcpError
+from orthanc_gcp.orthanc.versions import parse_version
 from orthanc_gcp.transport.authorization import Authorization
 
 __all__ = ["DicomWebPlugin", "Servers", "definition", "differs", "is_too_old"]
@@ -22,7 +23,7 @@ __all__ = ["DicomWebPlugin", "Servers", "definition", "differs", "is_too_old"]
 # A user property of the definition: it tells people who wrote it, and its absence tells us that
 # somebody else did, even if everything else that Orthanc shows is the same.
 MANAGED_BY = {"ManagedBy": "orthanc-gcp"}
-OLDEST_DICOMWEB = (1, 0)
+OLDEST_DICOMWEB = (1,)
 
 # Fields of a definition that Orthanc never shows.
 _HIDDEN = frozenset(
@@ -199,8 +200,9 @@ def _is_usable(version: str | None) -> bool:
 
 
 def is_too_old(version: str) -> bool:
-    """Whether a DICOMweb plugin cannot serve: the original, too, wants 1.0."""
-    try:
-        return tuple(int(part) for part in version.split(".")[:2]) < OLDEST_DICOMWEB
-    except ValueError:
-        return False  # "mainline" is newer than any release
+    """Whether a DICOMweb plugin cannot serve: the original, too, wants 1.0.
+
+    One that reports no version is used.
+    """
+    numbers = parse_version(version)
+    return numbers is not None and numbers < OLDEST_DICOMWEB

@@ -77,11 +77,11 @@ def emulator(
             "--admin", help="Let anybody see what is stored at /, and break things on demand."
         ),
     ] = False,
-    switches: Annotated[
+    fault_settings: Annotated[
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="A JSON object of switches to start with: failures on demand.",
+            help="A JSON object of fault settings to start with: failures on demand.",
             exists=True,
             dir_okay=False,
         ),
@@ -89,7 +89,8 @@ def emulator(
     fault: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="JSON", help="A rule of failing, added to those of --switches; may be repeated."
+            metavar="JSON",
+            help="A fault rule, added to those of --fault-settings; may be repeated.",
         ),
     ] = None,
     buckets: Annotated[
@@ -128,7 +129,7 @@ def emulator(
       orthanc-gcp emulator --admin
     """
     try:
-        from orthanc_gcp.emulator.faults.switches import SwitchError
+        from orthanc_gcp.emulator.faults.fault_settings import SettingError
         from orthanc_gcp.emulator.resource_names import StoreName
         from orthanc_gcp.emulator.server import Emulator, Options
         from orthanc_gcp.emulator.storage.storage import DirectoryInUseError
@@ -154,13 +155,13 @@ def emulator(
         token_lifetime=token_lifetime,
         metadata_port=metadata_port,
         admin=admin,
-        switches=_switches(switches, fault or []),
+        fault_settings=_fault_settings(fault_settings, fault or []),
         buckets=buckets,
     )
     try:
         running = Emulator(options)
-    except SwitchError as error:
-        raise typer.BadParameter(str(error), param_hint="--switches or --fault") from error
+    except SettingError as error:
+        raise typer.BadParameter(str(error), param_hint="--fault-settings or --fault") from error
     except (DirectoryInUseError, OSError) as error:
         typer.echo(f"The emulator cannot start: {_reason(error)}", err=True)
         raise typer.Exit(1) from error
@@ -177,14 +178,14 @@ def _reason(error: Exception) -> str:
     return f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror)
 
 
-def _switches(path: Path | None, faults: list[str]) -> dict[str, Any]:
-    """Return the switches of a file, with more rules."""
-    switches = {} if path is None else _json_object(path.read_bytes(), "--switches")
+def _fault_settings(path: Path | None, faults: list[str]) -> dict[str, Any]:
+    """Return the fault settings of a file, with more rules."""
+    settings = {} if path is None else _json_object(path.read_bytes(), "--fault-settings")
     if faults:
         rules = [_json_object(fault, "--fault") for fault in faults]
-        given = switches.get("faults", [])
-        switches["faults"] = [*given, *rules] if isinstance(given, list) else given
-    return switches
+        given = settings.get("faults", [])
+        settings["faults"] = [*given, *rules] if isinstance(given, list) else given
+    return settings
 
 
 def _json_object(text: str | bytes, option: str) -> dict[str, Any]:

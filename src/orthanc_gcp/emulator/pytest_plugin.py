@@ -73,9 +73,9 @@ def dicom_store(healthcare_emulator: Emulator) -> Iterator[DicomStore]:
 
 
 @pytest.fixture(autouse=True)
-def _switches_put_back(pytestconfig: pytest.Config) -> Iterator[None]:
+def _fault_settings_put_back(pytestconfig: pytest.Config) -> Iterator[None]:
     """What a test breaks does not stay broken; starts no emulator where none is used."""
     yield
     emulator = pytestconfig.stash.get(_RUNNING, None)
     if emulator is not None:
-        emulator.switches.reset()
+        emulator.fault_settings.reset()

@@ -16,15 +16,15 @@ from typing import Any, Self
 
 import uvicorn
 
-from orthanc_gcp.emulator.application import Application, MetadataApplication
+from orthanc_gcp.emulator.application import Application, GceMetadataApplication
 from orthanc_gcp.emulator.auth.access_tokens import TokenMint
 from orthanc_gcp.emulator.auth.certificates import ensure_certificates
 from orthanc_gcp.emulator.auth.credential_files import CredentialFiles
-from orthanc_gcp.emulator.auth.emulator_tokens import AccessTokens
-from orthanc_gcp.emulator.auth.gce_metadata_server import MetadataServer
-from orthanc_gcp.emulator.auth.iam_policies import Policies
+from orthanc_gcp.emulator.auth.emulator_tokens import AccessTokenEndpoint
+from orthanc_gcp.emulator.auth.gce_metadata_server import GceMetadataServer
+from orthanc_gcp.emulator.auth.iam_policies import IamPolicies
 from orthanc_gcp.emulator.auth.identities import Identities
-from orthanc_gcp.emulator.faults.switches import Switches
+from orthanc_gcp.emulator.faults.fault_settings import FaultSettings
 from orthanc_gcp.emulator.healthcare.cloud_storage import Buckets
 from orthanc_gcp.emulator.healthcare.operations import Operations
 from orthanc_gcp.emulator.healthcare.request_context import Services
@@ -56,7 +56,7 @@ class Options:
     token_lifetime: int = 3600
     metadata_port: int | None = None
     admin: bool = False
-    switches: Mapping[str, Any] = field(default_factory=dict)
+    fault_settings: Mapping[str, Any] = field(default_factory=dict)
     buckets: Path | None = None
 
 
@@ -76,9 +76,9 @@ class Emulator:
     def __init__(self, options: Options, clock: Callable[[], float] = time.time) -> None:
         self._options = options
         self._true_clock = clock
-        self.switches = Switches(options.switches)
+        self.fault_settings = FaultSettings(options.fault_settings)
         self._storage = Storage(
-            options.directory, lambda: self.switches.state.search_lag, self._clock
+            options.directory, lambda: self.fault_settings.current.search_lag, self._clock
         )
         self._sockets: list[socket.socket] = []
         try:
@@ -87,7 +87,7 @@ class Emulator:
             self._close()
             raise
         self.identities = Identities(
-            options.directory / "identities.json", options.stores[0].project, self.switches
+            options.directory / "identities.json", options.stores[0].project, self.fault_settings
         )
         for store in options.stores:
             self.create_store(store)
@@ -204,7 +204,7 @@ class Emulator:
             await self.operations.stop()
 
     def _clock(self) -> float:
-        return self._true_clock() + self.switches.state.clock_offset
+        return self._true_clock() + self.fault_settings.current.clock_offset
 
     def _open_sockets(self) -> None:
         options = self._options
@@ -224,22 +224,24 @@ class Emulator:
 
     def _make_servers(self) -> list[_Server]:
         options, clock = self._options, self._clock
-        mint = TokenMint(self.identities.token_secret, clock, options.token_lifetime, self.switches)
-        self._access_tokens = AccessTokens(self.identities, mint)
-        self.policies = Policies(self._storage.index, self.identities, self.switches)
+        mint = TokenMint(
+            self.identities.token_secret, clock, options.token_lifetime, self.fault_settings
+        )
+        self._access_tokens = AccessTokenEndpoint(self.identities, mint)
+        self.policies = IamPolicies(self._storage.index, self.identities, self.fault_settings)
         self.operations = Operations(
-            self._storage, Buckets(options.buckets), self.switches, clock, WORK
+            self._storage, Buckets(options.buckets), self.fault_settings, clock, WORK
         )
         services = Services(
             self._storage,
             self.identities,
             mint,
             self.policies,
-            self.switches,
+            self.fault_settings,
             self.operations,
             clock,
         )
-        metadata = MetadataServer(self.identities, mint, clock)
+        metadata = GceMetadataServer(self.identities, mint, clock)
         apart = options.metadata_port is not None
         shared = None if apart or options.tls else metadata
         config = _config(Application(services, shared, admin=options.admin))
@@ -250,7 +252,7 @@ class Emulator:
             config.ssl_keyfile = str(certificates.key)
         servers = [_Server(config)]
         if apart:
-            servers.append(_Server(_config(MetadataApplication(services, metadata))))
+            servers.append(_Server(_config(GceMetadataApplication(services, metadata))))
         return servers
 
 
@@ -268,7 +270,7 @@ class _Server(uvicorn.Server):
         yield
 
 
-def _config(application: Application | MetadataApplication) -> uvicorn.Config:
+def _config(application: Application | GceMetadataApplication) -> uvicorn.Config:
     return uvicorn.Config(
         application,
         http=BulkHttpProtocol,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -12,6 +11,7 @@ from pathlib import Path, PurePath
 
 from orthanc_gcp.orthanc.libraries import embedded_python, library_named, plugin_libraries
 from orthanc_gcp.orthanc.systemd import DEFAULT_UNIT_FOLDERS, service_units
+from orthanc_gcp.orthanc.versions import parse_version
 
 __all__ = [
     "DEFAULT_EXECUTABLE",
@@ -102,8 +102,9 @@ def version_of(executable: Path) -> tuple[int, ...] | None:
         )
     except (OSError, subprocess.TimeoutExpired):
         return None
-    found = re.search(rb"^\S+ (\d+(?:\.\d+)+)", done.stdout)
-    return tuple(map(int, found[1].split(b"."))) if found else None
+    # "/usr/sbin/Orthanc 1.10.1", then who holds the copyright.
+    _, _, version = done.stdout.partition(b"\n")[0].decode(errors="replace").rpartition(" ")
+    return parse_version(version)
 
 
 def services_of(

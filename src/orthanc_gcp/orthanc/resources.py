@@ -30,7 +30,7 @@ class Change:
 
     seq: int
     kind: str
-    resource: str
+    orthanc_id: str
     date: str
     """``20261121T221844``, UTC."""
 
@@ -48,13 +48,13 @@ class Changes:
 class Description:
     """An instance as Orthanc describes it. ``tags`` are patient data: not to be kept."""
 
-    resource: str
-    study: str
-    series: str
-    instance: str
-    size: int
-    file: str
-    received: float
+    orthanc_id: str
+    study_instance_uid: str
+    series_instance_uid: str
+    sop_instance_uid: str
+    size_bytes: int
+    attachment_uuid: str
+    received_at: float
     parents: Mapping[str, str]  # level -> Orthanc's identifier
     origin: Mapping[str, str]  # CalledAET, RemoteAET, …
     tags: Mapping[str, str]
@@ -265,13 +265,13 @@ def _described(
     parents = {"Series": series["ID"], "Study": study["ID"]}
     metadata = instance.get("Metadata", {})
     return Description(
-        resource=instance["ID"],
-        study=study["MainDicomTags"]["StudyInstanceUID"],
-        series=series["MainDicomTags"]["SeriesInstanceUID"],
-        instance=instance["MainDicomTags"]["SOPInstanceUID"],
-        size=int(instance["FileSize"]),
-        file=instance.get("FileUuid", ""),
-        received=_seconds(metadata.get("ReceptionDate", "")),
+        orthanc_id=instance["ID"],
+        study_instance_uid=study["MainDicomTags"]["StudyInstanceUID"],
+        series_instance_uid=series["MainDicomTags"]["SeriesInstanceUID"],
+        sop_instance_uid=instance["MainDicomTags"]["SOPInstanceUID"],
+        size_bytes=int(instance["FileSize"]),
+        attachment_uuid=instance.get("FileUuid", ""),
+        received_at=_seconds(metadata.get("ReceptionDate", "")),
         parents=parents,
         origin=metadata,
         tags=tags,

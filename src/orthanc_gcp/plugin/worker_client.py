@@ -68,6 +68,11 @@ class WorkerClient:
     ) -> tuple[int, Any]:
         """Ask the worker: its status, and its answer from JSON.
 
+        Parameters
+        ----------
+        parts
+            The path below ``/gcp``, not quoted.
+
         Raises
         ------
         WorkerUnavailableError
@@ -77,7 +82,7 @@ class WorkerClient:
         if port is None:
             raise WorkerUnavailableError("the worker does not run just now: see Orthanc's log")
         path = "/".join(quote(part, safe="") for part in parts)
-        url = f"http://127.0.0.1:{port}/{path}?{urlencode(query or {})}"
+        url = f"http://127.0.0.1:{port}/gcp/{path}?{urlencode(query or {})}"
         try:
             answer = self._http.request(
                 method,

@@ -1,4 +1,4 @@
-"""The worker's own REST API, on loopback: what Orthanc shows of it under ``/gcp/transfers``."""
+"""The worker's own REST API, on loopback: the routes that Orthanc passes on to it, same paths."""
 
 from __future__ import annotations
 
@@ -70,19 +70,19 @@ class Api:
 
     def application(self, secret: str) -> ASGIApp:
         """The API for those who know the secret."""
-        transfers = "/transfers/{account}"
+        account = "/gcp/accounts/{account}"
         return _Guarded(
             Starlette(
                 routes=[
-                    Route("/transfers", self._overview, methods=["GET"]),
-                    Route(f"{transfers}/studies", self._studies, methods=["GET"]),
-                    Route(f"{transfers}/instances", self._instances, methods=["GET"]),
-                    Route(f"{transfers}/receipt", self._receipt, methods=["GET"]),
-                    Route(f"{transfers}/retry", self._retry, methods=["POST"]),
-                    Route(f"{transfers}/pause", self._pause, methods=["POST"]),
-                    Route(f"{transfers}/resume", self._resume, methods=["POST"]),
-                    Route(transfers, self._account, methods=["GET"]),
-                    Route("/accounts/{account}/send", self._send, methods=["POST"]),
+                    Route("/gcp/transfers", self._overview, methods=["GET"]),
+                    Route(f"{account}/transfers", self._account, methods=["GET"]),
+                    Route(f"{account}/studies", self._studies, methods=["GET"]),
+                    Route(f"{account}/instances", self._instances, methods=["GET"]),
+                    Route(f"{account}/receipt", self._receipt, methods=["GET"]),
+                    Route(f"{account}/retry", self._retry, methods=["POST"]),
+                    Route(f"{account}/pause", self._pause, methods=["POST"]),
+                    Route(f"{account}/resume", self._resume, methods=["POST"]),
+                    Route(f"{account}/send", self._send, methods=["POST"]),
                 ],
                 exception_handlers={
                     HTTPException: _refused,
@@ -94,7 +94,7 @@ class Api:
         )
 
     def overview(self) -> list[dict[str, Any]]:
-        """What ``/transfers`` answers."""
+        """What ``/gcp/transfers`` answers."""
         problems = self._problems()
         return self._reports.overview({*self._accounts, *problems}, problems)
 
@@ -196,9 +196,9 @@ class Api:
         return Selection(
             account=self._told(_named(request))["Account"],
             state=None if state is None else State(state),
-            study=given.get("study"),
-            series=given.get("series"),
-            instance=given.get("instance"),
+            study_instance_uid=given.get("study"),
+            series_instance_uid=given.get("series"),
+            sop_instance_uid=given.get("instance"),
             reason=given.get("reason"),
             since=_moment(request, "since"),
             until=_moment(request, "until"),

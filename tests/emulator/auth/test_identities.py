@@ -236,7 +236,7 @@ def test_a_wrong_audience_is_told_as_google_tells_it(caller: Caller) -> None:
 
 
 def test_impersonation_that_is_denied(caller: Caller) -> None:
-    caller.emulator.switches.change(deniedImpersonation=True)
+    caller.emulator.fault_settings.change(deniedImpersonation=True)
     for source in ("impersonated", "federated and impersonated"):
         with pytest.raises(google.auth.exceptions.RefreshError) as caught:
             SOURCES[source](caller).refresh(caller.request)

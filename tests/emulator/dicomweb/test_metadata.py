@@ -140,7 +140,7 @@ def test_an_identity_token(machine: Machine) -> None:
 
 
 def test_a_machine_without_one(machine: Machine, emulator: Emulator) -> None:
-    emulator.switches.change(metadata=False)
+    emulator.fault_settings.change(metadata=False)
     for path in ("/", TOKEN):
         answer = machine.get(path)
         assert answer.status == 404

@@ -15,7 +15,7 @@ import urllib3
 from typer.testing import CliRunner
 
 from orthanc_gcp.cli import app
-from orthanc_gcp.emulator.faults.switches import Switches
+from orthanc_gcp.emulator.faults.fault_settings import FaultSettings
 from orthanc_gcp.emulator.server import Emulator, Options
 from tests.emulator.client import STORE, Client, make_dicom, multipart, path_of, read
 from tests.emulator.processes import running
@@ -58,7 +58,7 @@ def fail(emulator: Emulator) -> Any:
     """Sets the rules of the test's own emulator."""
 
     def set_rules(*rules: dict[str, Any], seed: int = 0) -> None:
-        emulator.switches.change(faults=list(rules), seed=seed)
+        emulator.fault_settings.change(faults=list(rules), seed=seed)
 
     return set_rules
 
@@ -99,19 +99,19 @@ def statuses(client: Client, number: int) -> list[int]:
     ],
 )
 def test_rules_that_cannot_be(rule: Any, complaint: str) -> None:
-    switches = Switches()
-    switches.change(faults=[{"status": 503}])
-    before = switches.as_json()
+    settings = FaultSettings()
+    settings.change(faults=[{"status": 503}])
+    before = settings.as_json()
     with pytest.raises(ValueError, match=rf"^faults has a rule 1 that .*{complaint}"):
-        switches.change(latency=1, faults=[{"status": 500}, rule])
-    assert switches.as_json() == before
-    assert switches.state.latency == 0
+        settings.change(latency=1, faults=[{"status": 500}, rule])
+    assert settings.as_json() == before
+    assert settings.current.latency == 0
 
 
 def test_rules_are_a_list() -> None:
     for rules in ({"status": 500}, [{"status": 500}] * 1001):
         with pytest.raises(ValueError, match="is a list of rules, 1000 at most"):
-            Switches().change(faults=rules)
+            FaultSettings().change(faults=rules)
 
 
 @pytest.mark.parametrize(
@@ -162,7 +162,7 @@ def test_a_status_comes_before_the_credential(
     own_client.token = "none"
     fail({"status": 503, "count": 1}, {"lose": "all"}, {"tokenDies": True})
     assert statuses(own_client, 2) == [503, 401]
-    assert [rule["used"] for rule in emulator.switches.as_json()["faults"]] == [1, 1, 0]
+    assert [rule["used"] for rule in emulator.fault_settings.as_json()["faults"]] == [1, 1, 0]
 
 
 def test_what_a_rule_is_for(own_client: Client, fail: Any) -> None:
@@ -181,13 +181,13 @@ def test_what_a_rule_is_for(own_client: Client, fail: Any) -> None:
 def test_counts_end(emulator: Emulator, own_client: Client, fail: Any) -> None:
     fail({"status": 503, "skip": 2, "count": 2}, {"status": 500, "count": 1})
     assert statuses(own_client, 6) == [500, 204, 503, 503, 204, 204]
-    first, second = emulator.switches.as_json()["faults"]
+    first, second = emulator.fault_settings.as_json()["faults"]
     assert (first["matched"], first["used"]) == (6, 2)
     assert (second["matched"], second["used"]) == (4, 1)
-    emulator.switches.change(latency=0)
+    emulator.fault_settings.change(latency=0)
     assert own_client.get("/studies").status == 204
     # What is shown can be set; it begins anew.
-    emulator.switches.change(faults=emulator.switches.as_json()["faults"])
+    emulator.fault_settings.change(faults=emulator.fault_settings.as_json()["faults"])
     assert statuses(own_client, 3) == [500, 204, 503]
 
 
@@ -203,7 +203,7 @@ def test_a_seed_makes_runs_repeat(own_client: Client, fail: Any) -> None:
 
 def test_delay_and_latency(emulator: Emulator, own_client: Client, fail: Any) -> None:
     fail({"delay": 0.2, "method": "GET"})
-    emulator.switches.change(latency=0.1)
+    emulator.fault_settings.change(latency=0.1)
     started = time.monotonic()
     assert own_client.get("/studies").status == 204
     assert time.monotonic() - started >= 0.3
@@ -447,17 +447,17 @@ def test_tls_connections_break_too(tmp_path: Path) -> None:
         client = Client(emulator.url, tmp_path, ca_certs=str(emulator.ca))
         client.store(make_dicom())
         for cut in ("reset", "resetRequest", "truncate", "resetAnswer"):
-            emulator.switches.change(faults=[{"cut": cut}])
+            emulator.fault_settings.change(faults=[{"cut": cut}])
             with pytest.raises(urllib3.exceptions.ProtocolError):
                 client.get("/studies")
         client.pool.clear()
 
 
-def test_switches_at_the_start(tmp_path: Path) -> None:
-    path = tmp_path / "switches.json"
+def test_settings_at_the_start(tmp_path: Path) -> None:
+    path = tmp_path / "settings.json"
     path.write_text(json.dumps({"faults": [{"status": 503, "count": 1}], "seed": 3}))
     more = ("--fault", '{"status": 500, "count": 1}', "--fault", '{"status": 504, "count": 1}')
-    with running(tmp_path / "data", "--switches", str(path), *more) as process:
+    with running(tmp_path / "data", "--fault-settings", str(path), *more) as process:
         client = Client(process.url, tmp_path / "data")
         assert statuses(client, 4) == [503, 500, 504, 204]
         client.pool.clear()
@@ -468,18 +468,18 @@ def test_switches_at_the_start(tmp_path: Path) -> None:
     [
         ("[]", (), "a JSON object is expected"),
         ("{", (), "a JSON object is expected"),
-        ('{"nothing": 1}', (), "there is no switch 'nothing'"),
+        ('{"nothing": 1}', (), "there is no fault setting 'nothing'"),
         ("{}", ("--fault", '{"status": 1}'), "faults has a rule 0"),
         ("{}", ("--fault", "x"), "a JSON object is expected"),
         ('{"faults": 1}', ("--fault", "{}"), "faults is a list of rules"),
     ],
 )
-def test_switches_that_stop_the_start(
+def test_settings_that_stop_the_start(
     tmp_path: Path, content: str, arguments: tuple[str, ...], complaint: str
 ) -> None:
-    path = tmp_path / "switches.json"
+    path = tmp_path / "settings.json"
     path.write_text(content)
-    options = ("--directory", str(tmp_path / "data"), "--switches", str(path), *arguments)
+    options = ("--directory", str(tmp_path / "data"), "--fault-settings", str(path), *arguments)
     done = CliRunner().invoke(app, ["emulator", *options])
     assert done.exit_code == 2
     assert complaint in " ".join(done.output.replace("│", "").split())

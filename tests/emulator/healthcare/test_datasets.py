@@ -70,18 +70,18 @@ def test_a_key_is_kept(client: Client) -> None:
 
 
 def test_a_dataset_that_comes_while_it_is_made(emulator: Emulator, own_client: Client) -> None:
-    emulator.switches.change(operationDelay=600)
+    emulator.fault_settings.change(operationDelay=600)
     first, second = (create(own_client, "new").json()["name"] for _ in range(2))
     assert call(own_client, "GET", f"{PLACE}/datasets/new").status == 403
     call(own_client, "POST", f"{first}:cancel", {})
-    emulator.switches.change(operationDelay=0)
+    emulator.fault_settings.change(operationDelay=0)
     third = create(own_client, "new").json()["name"]
     assert call(own_client, "GET", third).json()["response"]["name"] == f"{PLACE}/datasets/new"
     assert "done" not in call(own_client, "GET", second).json()
 
 
 def test_a_dataset_whose_creation_fails_on_demand(emulator: Emulator, own_client: Client) -> None:
-    emulator.switches.change(operationFailure=8)
+    emulator.fault_settings.change(operationFailure=8)
     operation = call(own_client, "GET", create(own_client, "new").json()["name"]).json()
     assert operation["error"]["code"] == 8
     assert call(own_client, "GET", f"{PLACE}/datasets/new").status == 403
@@ -156,7 +156,7 @@ def test_routes_that_do_not_exist(client: Client) -> None:
 def test_what_a_call_takes(
     emulator: Emulator, own_client: Client, verb: str, path: str, permission: str
 ) -> None:
-    emulator.switches.change(deniedPermissions=[f"healthcare.{permission}"])
+    emulator.fault_settings.change(deniedPermissions=[f"healthcare.{permission}"])
     answer = call(own_client, verb, path, {})
     assert answer.status == 403
     assert f"healthcare.{permission}" in answer.json()["error"]["message"]

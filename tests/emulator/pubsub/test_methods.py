@@ -361,7 +361,7 @@ def test_who_gets_in(emulator: Emulator, own_project: Project, credentials: Path
     assert PUBSUB in response.headers["www-authenticate"]
     with_scope(client, credentials)
     account = emulator.identities.service_accounts[0].email
-    emulator.switches.change(strangers=[account])
+    emulator.fault_settings.change(strangers=[account])
     assert client.request("GET", url).status == 403
 
 

@@ -15,7 +15,7 @@ import secrets
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from orthanc_gcp.emulator.faults.switches import Switches
+from orthanc_gcp.emulator.faults.fault_settings import FaultSettings
 
 __all__ = [
     "CLOUD_PLATFORM",
@@ -64,16 +64,20 @@ class TokenMint:
     ----------
     lifetime : int
         How many seconds a token lives.
-    switches : Switches
+    fault_settings : FaultSettings
         Which scopes tokens get, if not those that were asked for.
     """
 
     def __init__(
-        self, secret: bytes, clock: Callable[[], float], lifetime: int, switches: Switches
+        self,
+        secret: bytes,
+        clock: Callable[[], float],
+        lifetime: int,
+        fault_settings: FaultSettings,
     ) -> None:
         self._secret = secret
         self._clock = clock
-        self._switches = switches
+        self._fault_settings = fault_settings
         self.lifetime = lifetime
 
     @property
@@ -83,7 +87,7 @@ class TokenMint:
 
     def granted(self, scopes: Iterable[str]) -> tuple[str, ...]:
         """Return the scopes that a token gets for which some are asked."""
-        return self._switches.state.scopes(scopes)
+        return self._fault_settings.current.scopes(scopes)
 
     def issue(
         self, identity: str, scopes: Iterable[str], prefix: str, lifetime: float | None = None

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from orthanc_gcp.emulator.auth.certificates import make_workload_certificate
-from orthanc_gcp.emulator.auth.emulator_tokens import SubjectTokens
+from orthanc_gcp.emulator.auth.emulator_tokens import SubjectTokenEndpoint
 from orthanc_gcp.emulator.auth.identities import Identities, as_json, write_private
 
 __all__ = ["CredentialFiles"]
@@ -63,7 +63,7 @@ class CredentialFiles:
         token = folder / "subject-token.jwt"
         command = shlex.join([sys.executable, str(script)])
         executable = {"command": command, "timeout_millis": 30_000}
-        subject_url = f"{self.url}{SubjectTokens.PATH}?format=json"
+        subject_url = f"{self.url}{SubjectTokenEndpoint.PATH}?format=json"
         as_field = {"type": "json", "subject_token_field_name": "id_token"}
         workload = {"cert_path": str(folder / "workload.pem")}
         workload["key_path"] = str(folder / "workload.key")

@@ -14,14 +14,14 @@ from starlette.responses import Response
 
 from orthanc_gcp.emulator.http.responses import Refusal, json_answer, page_not_found, text_error
 
-__all__ = ["AwsMetadata"]
+__all__ = ["Ec2MetadataService"]
 
 REGION = "eu-west-2"
 ROLE = "orthanc"
 _CREDENTIALS = "/latest/meta-data/iam/security-credentials"
 
 
-class AwsMetadata:
+class Ec2MetadataService:
     """Hands out credentials that nobody but the emulator would take."""
 
     PREFIX = "/latest/"

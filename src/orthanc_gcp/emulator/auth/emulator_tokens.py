@@ -14,10 +14,10 @@ from orthanc_gcp.emulator.auth.access_tokens import CLOUD_PLATFORM, TokenMint
 from orthanc_gcp.emulator.auth.identities import Identities
 from orthanc_gcp.emulator.http.responses import Refusal, json_answer, page_not_found
 
-__all__ = ["AccessTokens", "SubjectTokens"]
+__all__ = ["AccessTokenEndpoint", "SubjectTokenEndpoint"]
 
 
-class AccessTokens:
+class AccessTokenEndpoint:
     """Hands out access tokens of the first service account, for those who have only curl."""
 
     PATH = "/emulator/token"
@@ -37,7 +37,7 @@ class AccessTokens:
         return Response(self.new(), media_type="text/plain")
 
 
-class SubjectTokens:
+class SubjectTokenEndpoint:
     """The provider that signs the workload's own tokens, and tells its public key."""
 
     PATH = "/emulator/subject-token"

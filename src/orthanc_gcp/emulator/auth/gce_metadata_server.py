@@ -16,7 +16,7 @@ from orthanc_gcp.emulator.auth.access_tokens import CLOUD_PLATFORM, TokenMint
 from orthanc_gcp.emulator.auth.identities import Identities, ServiceAccount
 from orthanc_gcp.emulator.http.responses import Refusal, html_error, json_answer, page_not_found
 
-__all__ = ["MetadataServer"]
+__all__ = ["GceMetadataServer"]
 
 ROOT = "/computeMetadata/v1/"
 _ACCOUNTS = "instance/service-accounts/"
@@ -24,7 +24,7 @@ _FLAVOR = {"Metadata-Flavor": "Google", "Server": "Metadata Server for VM"}
 _SHARED_TIME = 300
 
 
-class MetadataServer:
+class GceMetadataServer:
     """Answers what a workload asks about the machine it runs on.
 
     A token is handed out again until shortly before its end, as the real server does: a client

@@ -12,12 +12,12 @@ import secrets
 from typing import Any
 
 from orthanc_gcp.emulator.auth.identities import Identities
+from orthanc_gcp.emulator.faults.fault_settings import FaultSettings
 from orthanc_gcp.emulator.faults.permissions import ROLES
-from orthanc_gcp.emulator.faults.switches import Switches
 from orthanc_gcp.emulator.resource_names import DatasetName, LocationName, StoreName
 from orthanc_gcp.emulator.storage.index import Index
 
-__all__ = ["NO_POLICY", "Policies", "Resource"]
+__all__ = ["NO_POLICY", "IamPolicies", "Resource"]
 
 NO_POLICY = {"etag": "ACAB"}
 _EVERYBODY = frozenset({"allUsers", "allAuthenticatedUsers"})
@@ -26,12 +26,12 @@ Resource = LocationName | DatasetName | StoreName
 Grants = dict[str, frozenset[str]]
 
 
-class Policies:
+class IamPolicies:
     """All policies; asking is a look into a dictionary, setting goes to the disk."""
 
-    def __init__(self, index: Index, identities: Identities, switches: Switches) -> None:
+    def __init__(self, index: Index, identities: Identities, fault_settings: FaultSettings) -> None:
         self._index = index
-        self._switches = switches
+        self._fault_settings = fault_settings
         self._owners = {_member(user.email) for user in identities.users}
         self._workloads = (
             f"principalSet://iam.googleapis.com/{identities.pools.workloads}/*",
@@ -62,8 +62,8 @@ class Policies:
 
     def allows(self, identity: str, permission: str, resource: Resource) -> bool:
         """Tell whether somebody has a permission on a resource."""
-        state = self._switches.state
-        if permission in state.denied_permissions or identity in state.strangers:
+        settings = self._fault_settings.current
+        if permission in settings.denied_permissions or identity in settings.strangers:
             return False
         if not self._grants:
             return True

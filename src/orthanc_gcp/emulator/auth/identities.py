@@ -17,8 +17,8 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from orthanc_gcp.emulator.auth import jwt
-from orthanc_gcp.emulator.auth.identity_pools import Pools
-from orthanc_gcp.emulator.faults.switches import Switches
+from orthanc_gcp.emulator.auth.identity_pools import IdentityPools
+from orthanc_gcp.emulator.faults.fault_settings import FaultSettings
 
 __all__ = [
     "GOOGLE_TOKEN_URI",
@@ -98,13 +98,15 @@ class Identities:
         federated identities when missing.
     project : str
         The project of what is made then.
-    switches : Switches
+    fault_settings : FaultSettings
         Which keys and refresh tokens do not work for the time being.
     """
 
-    def __init__(self, path: Path, project: str, switches: Switches | None = None) -> None:
+    def __init__(
+        self, path: Path, project: str, fault_settings: FaultSettings | None = None
+    ) -> None:
         self._path = path
-        self._switches = switches or Switches()
+        self._fault_settings = fault_settings or FaultSettings()
         if path.exists():
             self._load(json.loads(path.read_text()), project)
         else:
@@ -124,11 +126,14 @@ class Identities:
 
     def keys(self, account: ServiceAccount) -> dict[str, str]:
         """Return the keys of a service account that work."""
-        deleted = self._switches.state.deleted_keys
+        deleted = self._fault_settings.current.deleted_keys
         return {name: key for name, key in account.keys.items() if name not in deleted}
 
     def is_revoked(self, user: User) -> bool:
-        return user.revoked or user.refresh_token in self._switches.state.revoked_refresh_tokens
+        return (
+            user.revoked
+            or user.refresh_token in self._fault_settings.current.revoked_refresh_tokens
+        )
 
     def add_key(self, account: ServiceAccount) -> str:
         """Give a service account one more key; return its id."""
@@ -159,11 +164,15 @@ class Identities:
 
     def subject_token(self, now: float, **claims: Any) -> str:
         """Return a token of the workload, as its own identity provider would sign it."""
-        return jwt.sign(self.pools.subject_claims(now) | claims, self._pool_key, kid=Pools.KEY_ID)
+        return jwt.sign(
+            self.pools.subject_claims(now) | claims, self._pool_key, kid=IdentityPools.KEY_ID
+        )
 
     def signed_subject_token(self, token: jwt.Jwt) -> bool:
         """Tell whether :meth:`subject_token` signed a token."""
-        return token.header.get("kid") == Pools.KEY_ID and token.is_signed_by(self._pool_key)
+        return token.header.get("kid") == IdentityPools.KEY_ID and token.is_signed_by(
+            self._pool_key
+        )
 
     def jwks(self) -> dict[str, Any]:
         """Return the key that subject tokens are checked by (RFC 7517, RFC 7518 section 6.2)."""
@@ -173,7 +182,7 @@ class Identities:
         point = key.public_key().public_numbers()
         x, y = (jwt.base64url(n.to_bytes(32, "big")).decode() for n in (point.x, point.y))
         public = {"kty": "EC", "crv": "P-256", "x": x, "y": y}
-        return {"keys": [{**public, "alg": "ES256", "use": "sig", "kid": Pools.KEY_ID}]}
+        return {"keys": [{**public, "alg": "ES256", "use": "sig", "kid": IdentityPools.KEY_ID}]}
 
     def save(self) -> None:
         state = {
@@ -196,7 +205,7 @@ class Identities:
             # The first release kept neither pools nor an account to impersonate.
             self._make_federated(project)
             return
-        self.pools = Pools(state["projectNumber"])
+        self.pools = IdentityPools(state["projectNumber"])
         self._pool_key = state["poolKey"]
         self.workforce = [User(**user) for user in state["workforce"]]
 
@@ -204,7 +213,7 @@ class Identities:
         self.service_accounts.append(
             ServiceAccount(f"healthcare@{project}.iam.gserviceaccount.com", _new_number(), project)
         )
-        self.pools = Pools(_new_number()[:12])
+        self.pools = IdentityPools(_new_number()[:12])
         self._pool_key = _pem(ec.generate_private_key(ec.SECP256R1()))
         self.workforce = [_new_user(project)]
         self.save()

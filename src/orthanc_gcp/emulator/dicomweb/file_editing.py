@@ -29,7 +29,7 @@ from orthanc_gcp.emulator.dicom.reader import (
     FileSource,
 )
 from orthanc_gcp.emulator.dicomweb.bulk_data import find_bulk_data
-from orthanc_gcp.emulator.dicomweb.json_patch import Change, PatchError, apply_patch, equal
+from orthanc_gcp.emulator.dicomweb.json_patch import PatchError, PatchOperation, apply_patch, equal
 
 __all__ = ["EditedFile", "edit"]
 
@@ -52,7 +52,7 @@ class EditedFile:
     rest: int
 
 
-def edit(file: BinaryIO, changes: list[Change], bulk_data: str) -> EditedFile | None:
+def edit(file: BinaryIO, changes: list[PatchOperation], bulk_data: str) -> EditedFile | None:
     """Return a file with changes of its metadata; nothing if they make no difference.
 
     ``bulk_data`` is the address that those of bulk data start with in metadata. Raises

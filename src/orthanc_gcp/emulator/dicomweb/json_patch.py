@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-__all__ = ["Change", "PatchError", "apply_patch", "equal", "read_patch"]
+__all__ = ["PatchError", "PatchOperation", "apply_patch", "equal", "read_patch"]
 
 MAX_COPIED = 1_000_000
 """How many values all ``copy`` operations may make: each could double the document otherwise."""
@@ -23,7 +23,7 @@ class PatchError(ValueError):
     """A patch is malformed, or does not fit the document."""
 
 
-class Change(NamedTuple):
+class PatchOperation(NamedTuple):
     """One operation of a patch."""
 
     operation: str
@@ -32,14 +32,14 @@ class Change(NamedTuple):
     value: Any
 
 
-def read_patch(document: Any) -> list[Change]:
+def read_patch(document: Any) -> list[PatchOperation]:
     """Return the operations of a patch; raise :class:`PatchError` when it is none."""
     if not isinstance(document, list):
         raise PatchError("a patch is an array of operations")
-    return [_read_change(entry) for entry in document]
+    return [_read_operation(entry) for entry in document]
 
 
-def apply_patch(document: Any, changes: list[Change]) -> Any:
+def apply_patch(document: Any, changes: list[PatchOperation]) -> Any:
     """Return a document with all changes; raise :class:`PatchError` when one does not fit."""
     try:
         return _Patching(copy.deepcopy(document)).apply(changes)
@@ -65,37 +65,37 @@ class _Patching:
         self._document = document
         self._budget = MAX_COPIED
 
-    def apply(self, changes: list[Change]) -> Any:
+    def apply(self, changes: list[PatchOperation]) -> Any:
         for change in changes:
             _OPERATIONS[change.operation](self, change)
         return self._document
 
-    def add(self, change: Change) -> None:
+    def add(self, change: PatchOperation) -> None:
         self._insert(change.path, copy.deepcopy(change.value))
 
-    def remove(self, change: Change) -> None:
+    def remove(self, change: PatchOperation) -> None:
         self._take(change.path)
 
-    def replace(self, change: Change) -> None:
+    def replace(self, change: PatchOperation) -> None:
         if not change.path:
             self._document = copy.deepcopy(change.value)
             return
         holder, key = self._place(change.path)
         holder[key] = copy.deepcopy(change.value)
 
-    def move(self, change: Change) -> None:
+    def move(self, change: PatchOperation) -> None:
         if change.path[: len(change.source)] == change.source != change.path:
             raise PatchError("a value cannot be moved into itself")
         self._insert(change.path, self._take(change.source))
 
-    def copy(self, change: Change) -> None:
+    def copy(self, change: PatchOperation) -> None:
         value = self._find(change.source)
         self._budget -= _count(value)
         if self._budget < 0:
             raise PatchError("the patch copies too much")
         self._insert(change.path, copy.deepcopy(value))
 
-    def test(self, change: Change) -> None:
+    def test(self, change: PatchOperation) -> None:
         if not equal(self._find(change.path), change.value):
             raise PatchError(f"the value at {_text(change.path)} is another one")
 
@@ -132,7 +132,7 @@ class _Patching:
             raise _missing(path)
 
 
-_OPERATIONS: dict[str, Callable[[_Patching, Change], None]] = {
+_OPERATIONS: dict[str, Callable[[_Patching, PatchOperation], None]] = {
     "add": _Patching.add,
     "remove": _Patching.remove,
     "replace": _Patching.replace,
@@ -142,7 +142,7 @@ _OPERATIONS: dict[str, Callable[[_Patching, Change], None]] = {
 }
 
 
-def _read_change(entry: Any) -> Change:
+def _read_operation(entry: Any) -> PatchOperation:
     if not isinstance(entry, dict):
         raise PatchError("an operation of a patch is an object")
     operation = entry.get("op")
@@ -151,7 +151,7 @@ def _read_change(entry: Any) -> Change:
     if operation in _NEEDS_VALUE and "value" not in entry:
         raise PatchError(f"{operation} needs a value")
     source = _pointer(entry.get("from")) if operation in _NEEDS_FROM else ()
-    return Change(operation, _pointer(entry.get("path")), source, entry.get("value"))
+    return PatchOperation(operation, _pointer(entry.get("path")), source, entry.get("value"))
 
 
 def _pointer(text: Any) -> Pointer:

@@ -30,7 +30,7 @@ from orthanc_gcp.emulator.http.media_types import MediaType
 from orthanc_gcp.emulator.http.negotiation import OCTETS
 from orthanc_gcp.emulator.storage.records import InstanceKey
 
-__all__ = ["Draft", "InvalidMetadataError", "read_draft"]
+__all__ = ["InvalidMetadataError", "MetadataInstance", "read_instance"]
 
 _REQUIRED = ("00080005", "00020010", "00080016", "00080018", "0020000D", "0020000E")
 _KEY = ("0020000D", "0020000E", "00080018")
@@ -51,7 +51,7 @@ class InvalidMetadataError(ValueError):
 
 
 @dataclass(frozen=True)
-class Draft:
+class MetadataInstance:
     """A file but for one value, that of the element ``tag``; without a ``uri`` it is complete."""
 
     before: bytes
@@ -94,10 +94,10 @@ class Draft:
         return tag + vr + struct.pack("<L", length)
 
 
-def read_draft(metadata: dict[str, Any]) -> Draft:
+def read_instance(metadata: dict[str, Any]) -> MetadataInstance:
     """Return the file that one instance's metadata describe; raise when they do not."""
     try:
-        return _draft(metadata)
+        return _read(metadata)
     except InvalidMetadataError:
         raise
     except Exception as error:
@@ -105,7 +105,7 @@ def read_draft(metadata: dict[str, Any]) -> Draft:
         raise InvalidMetadataError(f"invalid metadata: {error}") from error
 
 
-def _draft(metadata: dict[str, Any]) -> Draft:
+def _read(metadata: dict[str, Any]) -> MetadataInstance:
     for required in _REQUIRED:
         if not metadata.get(required, {}).get("Value", [None])[0]:
             raise InvalidMetadataError(f"attribute {required} is missing")
@@ -123,7 +123,7 @@ def _draft(metadata: dict[str, Any]) -> Draft:
         raise InvalidMetadataError("one BulkDataURI is allowed, for OB, OW or UN")
     tag = bulk[0] if bulk else 0xFFFFFFFF
     element = elements.pop(tag, {})
-    return Draft(
+    return MetadataInstance(
         before=_meta(elements) + _elements(elements, 0x00030000, tag - 1, syntax),
         after=_elements(elements, tag + 1, 0xFFFFFFFF, syntax),
         transfer_syntax=syntax,

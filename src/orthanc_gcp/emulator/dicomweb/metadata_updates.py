@@ -18,16 +18,16 @@ from starlette.responses import Response
 from orthanc_gcp.emulator.dicom.listing import choose_listing
 from orthanc_gcp.emulator.dicom.reader import InvalidDicomError
 from orthanc_gcp.emulator.dicomweb.file_editing import EditedFile, edit
-from orthanc_gcp.emulator.dicomweb.json_patch import Change, PatchError, read_patch
+from orthanc_gcp.emulator.dicomweb.json_patch import PatchError, PatchOperation, read_patch
 from orthanc_gcp.emulator.dicomweb.wado import retrieve_metadata
-from orthanc_gcp.emulator.healthcare.notifications import announcer
+from orthanc_gcp.emulator.healthcare.notifications import notifier
 from orthanc_gcp.emulator.healthcare.operation_methods import begin_short
 from orthanc_gcp.emulator.healthcare.operations import EMPTY, Job, OperationError
-from orthanc_gcp.emulator.healthcare.request_context import Call
+from orthanc_gcp.emulator.healthcare.request_context import RequestContext
 from orthanc_gcp.emulator.http.requests import MAX_CONTROL_BODY, read_limited
 from orthanc_gcp.emulator.http.responses import Refusal, error
 from orthanc_gcp.emulator.resource_names import StoreName
-from orthanc_gcp.emulator.storage.index import Announce, Event, StoredInstance, mark_changed
+from orthanc_gcp.emulator.storage.index import InstanceChange, Notify, StoredInstance, mark_changed
 from orthanc_gcp.emulator.storage.storage import BeingDeletedError, Storage, Upload
 
 __all__ = ["change_instances", "update_metadata"]
@@ -38,15 +38,15 @@ _INVALID_ARGUMENT = 3
 _BLOCK = 512 * 1024
 
 
-async def update_metadata(call: Call) -> Response:
+async def update_metadata(context: RequestContext) -> Response:
     """Handle ``PATCH …/metadata`` of a study, a series or an instance."""
-    store = call.store_id()
-    patch = await _read_patch(call)
-    if "instance" not in call.names:
-        return await _update_many(call, store, patch)
-    choose_listing(call.request)  # which refuses what the answer cannot be
-    await asyncio.to_thread(_update_one, call, patch)
-    return await retrieve_metadata(call)
+    store = context.store_id()
+    patch = await _read_patch(context)
+    if "instance" not in context.names:
+        return await _update_many(context, store, patch)
+    choose_listing(context.request)  # which refuses what the answer cannot be
+    await asyncio.to_thread(_update_one, context, patch)
+    return await retrieve_metadata(context)
 
 
 def change_instances(job: Job) -> dict[str, Any]:
@@ -75,28 +75,28 @@ def change_instances(job: Job) -> dict[str, Any]:
     return {"@type": f"type.googleapis.com/{EMPTY}"}
 
 
-async def _update_many(call: Call, store: int, patch: str) -> Response:
-    uids = [call.names[level] for level in ("study", "series") if level in call.names]
-    totals = await asyncio.to_thread(call.storage.index.totals, store, *uids)
+async def _update_many(context: RequestContext, store: int, patch: str) -> Response:
+    uids = [context.names[level] for level in ("study", "series") if level in context.names]
+    totals = await asyncio.to_thread(context.storage.index.totals, store, *uids)
     if not totals.instances:
-        raise call.missing_path()
+        raise context.missing_path()
     parameters = {
         "store": store,
-        "name": str(call.store),
+        "name": str(context.store),
         "uids": uids,
         "patch": patch,
-        "url": call.dicomweb_url,
+        "url": context.dicomweb_url,
         "total": totals.instances,
     }
-    return await begin_short(call, parameters)
+    return await begin_short(context, parameters)
 
 
-def _update_one(call: Call, patch: str) -> None:
+def _update_one(context: RequestContext, patch: str) -> None:
     """Change the only instance; refuse what does not fit it."""
-    announce = announcer(call.storage.index, call.store, call.services.clock, _ACTION)
+    notify = notifier(context.storage.index, context.store, context.services.clock, _ACTION)
     changes = read_patch(json.loads(patch))
-    update = Update(call.storage, call.store_id(), changes, call.dicomweb_url, announce)
-    (instance,) = call.instances()
+    update = Update(context.storage, context.store_id(), changes, context.dicomweb_url, notify)
+    (instance,) = context.instances()
     try:
         done = update.change(instance)
     except PatchError as failure:
@@ -104,12 +104,12 @@ def _update_one(call: Call, patch: str) -> None:
     except BeingDeletedError as failure:
         raise Refusal(error(409, _reason(failure), name="ABORTED")) from failure
     if not done:
-        raise call.missing_path()
+        raise context.missing_path()
 
 
-async def _read_patch(call: Call) -> str:
+async def _read_patch(context: RequestContext) -> str:
     """Return the JSON Patch that a request brings, or refuse what is none."""
-    body = await read_limited(call.request, MAX_CONTROL_BODY)
+    body = await read_limited(context.request, MAX_CONTROL_BODY)
     try:
         patch = body.decode(json.detect_encoding(body))
         read_patch(json.loads(patch))
@@ -120,15 +120,15 @@ async def _read_patch(call: Call) -> str:
     return patch
 
 
-def _marker(job: Job) -> Announce:
+def _marker(job: Job) -> Notify:
     """Return what notes which instances an operation has changed, and tells of them."""
     store = StoreName.parse(job.parameters["name"])
-    announce = announcer(job.storage.index, store, job.clock, _ACTION)
+    notify = notifier(job.storage.index, store, job.clock, _ACTION)
 
-    def mark(sql: sqlite3.Connection, event: Event) -> None:
-        mark_changed(sql, job.name, event.key)
-        if announce is not None:
-            announce(sql, event)
+    def mark(sql: sqlite3.Connection, change: InstanceChange) -> None:
+        mark_changed(sql, job.name, change.key)
+        if notify is not None:
+            notify(sql, change)
 
     return mark
 
@@ -146,15 +146,15 @@ class Update:
         self,
         storage: Storage,
         store: int,
-        changes: list[Change],
+        changes: list[PatchOperation],
         url: str,
-        announce: Announce | None,
+        notify: Notify | None,
     ) -> None:
         self._storage = storage
         self._store = store
         self._changes = changes
         self._url = url
-        self._announce = announce
+        self._notify = notify
 
     def change(self, instance: StoredInstance) -> bool:
         """Change an instance; tell whether it is still there."""
@@ -186,7 +186,7 @@ class Update:
             except BaseException:
                 upload.discard()
                 raise
-        return storage.swap(self._store, record, upload, instance.file, self._announce)
+        return storage.swap(self._store, record, upload, instance.file, self._notify)
 
 
 def _write(upload: Upload, edited: EditedFile, descriptor: int) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from orthanc_gcp.emulator.faults.switch_values import flag, members, whole
+from orthanc_gcp.emulator.faults.setting_values import flag, members, whole
 from orthanc_gcp.emulator.http.responses import Refusal, quota_exceeded
 
 __all__ = ["Meter", "Quota", "read_quota"]

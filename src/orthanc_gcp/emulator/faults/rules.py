@@ -1,4 +1,4 @@
-"""Rules of failing: which requests fail, and how.
+"""Fault rules: which requests fail, and how.
 
 Each rule draws from a generator of its own, so that the same requests in the same order fail in
 the same way again.
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any
 
-from orthanc_gcp.emulator.faults.switch_values import (
+from orthanc_gcp.emulator.faults.setting_values import (
     Kind,
     chance,
     choice,
@@ -26,11 +26,11 @@ from orthanc_gcp.emulator.faults.switch_values import (
 
 __all__ = [
     "MEMBERS",
-    "Fate",
+    "ActiveFault",
     "Fault",
-    "Rule",
-    "Rules",
-    "Strike",
+    "FaultRule",
+    "FaultRules",
+    "InstanceFate",
     "read_endpoint_fault",
     "read_rules",
 ]
@@ -70,7 +70,7 @@ class Fault:
 
 
 @dataclass(frozen=True)
-class Rule:
+class FaultRule:
     """Which requests of the API a fault befalls."""
 
     fault: Fault
@@ -84,40 +84,44 @@ class Rule:
         return self.method in ("", method) and self.path.search(path) is not None
 
 
-class Fate(Enum):
+class InstanceFate(Enum):
     """What becomes of an instance that arrived whole."""
 
-    KEPT = auto()
+    STORED = auto()
     LOST = auto()
     REFUSED = auto()
 
 
 @dataclass(frozen=True)
-class Strike:
+class ActiveFault:
     """A fault that befalls a request; ``draw`` gives numbers between 0 and 1."""
 
     fault: Fault
     draw: Callable[[], float]
 
-    def fate(self) -> Fate:
+    def fate(self) -> InstanceFate:
         """Return what becomes of the next instance."""
         drawn = self.draw()
         if drawn < self.fault.lose:
-            return Fate.LOST
-        return Fate.REFUSED if drawn < self.fault.lose + self.fault.refuse else Fate.KEPT
+            return InstanceFate.LOST
+        return (
+            InstanceFate.REFUSED
+            if drawn < self.fault.lose + self.fault.refuse
+            else InstanceFate.STORED
+        )
 
 
-class _Counted:
+class _CountedRule:
     """A rule at work."""
 
-    def __init__(self, rule: Rule, seed: str) -> None:
+    def __init__(self, rule: FaultRule, seed: str) -> None:
         self.rule = rule
         self.matched = 0
         self.used = 0
         self._request = random.Random(f"{seed}/requests")  # noqa: S311 - to be repeated
         self._instance = random.Random(f"{seed}/instances")  # noqa: S311
 
-    def strikes(self) -> bool:
+    def applies(self) -> bool:
         """Count a request that the rule is for; tell whether the fault befalls it."""
         self.matched += 1
         if self.matched <= self.rule.skip or self._request.random() >= self.rule.probability:
@@ -127,24 +131,24 @@ class _Counted:
         self.used += 1
         return True
 
-    def strike(self) -> Strike:
-        return Strike(self.rule.fault, self._instance.random)
+    def activate(self) -> ActiveFault:
+        return ActiveFault(self.rule.fault, self._instance.random)
 
 
-class Rules:
-    """Rules with their counters; used by one thread, the server's."""
+class FaultRules:
+    """FaultRules with their counters; used by one thread, the server's."""
 
-    def __init__(self, rules: Sequence[Rule], seed: int) -> None:
-        self._counted = [_Counted(rule, f"{seed}/{n}") for n, rule in enumerate(rules)]
+    def __init__(self, rules: Sequence[FaultRule], seed: int) -> None:
+        self._counted = [_CountedRule(rule, f"{seed}/{n}") for n, rule in enumerate(rules)]
 
     def __bool__(self) -> bool:
         return bool(self._counted)
 
-    def strike(self, method: str, path: str) -> Strike | None:
+    def fault_of(self, method: str, path: str) -> ActiveFault | None:
         """Return what befalls a request, by the first rule that applies."""
         for counted in self._counted:
-            if counted.rule.is_for(method, path) and counted.strikes():
-                return counted.strike()
+            if counted.rule.is_for(method, path) and counted.applies():
+                return counted.activate()
         return None
 
     def counts(self) -> list[dict[str, int]]:
@@ -152,7 +156,7 @@ class Rules:
         return [{"matched": counted.matched, "used": counted.used} for counted in self._counted]
 
 
-def read_rules(value: Any) -> tuple[Rule, ...]:
+def read_rules(value: Any) -> tuple[FaultRule, ...]:
     """Read a list of rules from JSON; counts that a rule shows are not looked at."""
     if not isinstance(value, list) or len(value) > _MAX_RULES:
         raise ValueError(f"is a list of rules, {_MAX_RULES} at most")
@@ -177,14 +181,14 @@ def read_endpoint_fault(value: Any) -> Fault | None:
         raise ValueError(f'is null, "reset" or "truncate", or {error}') from error
 
 
-def _read_rule(value: Any) -> Rule:
+def _read_rule(value: Any) -> FaultRule:
     given = members(value, MEMBERS)
     when = {name: given.pop(name) for name in _WHEN if name in given}
     for name in _SHOWN:
         given.pop(name, None)
     fault = Fault(**given)
     _check(fault, given)
-    return Rule(fault, **when)
+    return FaultRule(fault, **when)
 
 
 def _check(fault: Fault, given: dict[str, Any]) -> None:

@@ -21,7 +21,7 @@ __all__ = ["Buckets", "InvalidUriError", "ObjectUri", "UnavailableError"]
 _URI = re.compile(r"gs://(?P<bucket>[a-z0-9][a-z0-9._-]{1,220}[a-z0-9])(?:/(?P<name>.*))?")
 _MAX_OBJECT = 1024
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
-_DRAFT = ".being-written"
+_UNFINISHED = ".being-written"
 _WILDCARDS = re.compile(r"\*\*|\*|\?")
 
 
@@ -105,18 +105,18 @@ class Buckets:
     def create(self, uri: ObjectUri) -> Iterator[BinaryIO]:
         """Open an object for writing; it is there, whole, when the block ends without an error."""
         *folders, name = _steps(uri.name)
-        draft = f".{secrets.token_hex(16)}{_DRAFT}"
+        unfinished = f".{secrets.token_hex(16)}{_UNFINISHED}"
         try:
             with self._below(uri.bucket, folders, create=True) as folder:
                 flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
-                descriptor = os.open(draft, flags, 0o666, dir_fd=folder)
+                descriptor = os.open(unfinished, flags, 0o666, dir_fd=folder)
                 try:
                     with os.fdopen(descriptor, "wb") as file:
                         yield file
-                    os.rename(draft, name, src_dir_fd=folder, dst_dir_fd=folder)
+                    os.rename(unfinished, name, src_dir_fd=folder, dst_dir_fd=folder)
                 except BaseException:
                     with suppress(FileNotFoundError):
-                        os.unlink(draft, dir_fd=folder)
+                        os.unlink(unfinished, dir_fd=folder)
                     raise
         except OSError as error:
             raise UnavailableError(f"cannot write: {uri}") from error
@@ -187,5 +187,5 @@ def _walk(folder: int, prefix: str, pattern: re.Pattern[str]) -> Iterator[str]:
                 yield from _walk(below, f"{prefix}{name}/", pattern)
             finally:
                 os.close(below)
-        elif pattern.fullmatch(prefix + name) and not name.endswith(_DRAFT):
+        elif pattern.fullmatch(prefix + name) and not name.endswith(_UNFINISHED):
             yield prefix + name

@@ -27,18 +27,18 @@ from orthanc_gcp.emulator.healthcare.instance_filter import (
     check_filter,
     selected,
 )
-from orthanc_gcp.emulator.healthcare.notifications import IMPORT, announcer
+from orthanc_gcp.emulator.healthcare.notifications import IMPORT, notifier
 from orthanc_gcp.emulator.healthcare.operation_methods import begin_long
 from orthanc_gcp.emulator.healthcare.operations import Job, OperationError
-from orthanc_gcp.emulator.healthcare.request_context import Call
+from orthanc_gcp.emulator.healthcare.request_context import RequestContext
 from orthanc_gcp.emulator.healthcare.storage_classes import storage_class, wanted_class
 from orthanc_gcp.emulator.http.media_types import parse_media_type
 from orthanc_gcp.emulator.http.negotiation import DICOM
 from orthanc_gcp.emulator.http.requests import read_object
 from orthanc_gcp.emulator.http.responses import Refusal, error
 from orthanc_gcp.emulator.resource_names import StoreName
-from orthanc_gcp.emulator.storage.index import Announce, StoredInstance
-from orthanc_gcp.emulator.storage.storage import BeingDeletedError, Outcome, Upload
+from orthanc_gcp.emulator.storage.index import Notify, StoredInstance
+from orthanc_gcp.emulator.storage.storage import BeingDeletedError, Upload, UploadResult
 
 __all__ = ["export_instances", "import_instances", "read_objects", "write_objects"]
 
@@ -54,10 +54,10 @@ DIFFERENT = (
 )
 
 
-async def import_instances(call: Call) -> Response:
+async def import_instances(context: RequestContext) -> Response:
     """Handle ``dicomStores.import``."""
-    store = call.store_id()
-    body = await read_object(call.request)
+    store = context.store_id()
+    body = await read_object(context.request)
     uri = _uri(body, "gcsSource", "uri")
     try:
         uri.pattern()
@@ -67,18 +67,18 @@ async def import_instances(call: Call) -> Response:
         raise Refusal(error(400, f"the URI names no objects: {str(uri)!r}"))
     parameters = {
         "store": store,
-        "name": str(call.store),
+        "name": str(context.store),
         "uri": str(uri),
         "class": wanted_class(body, required=False),
-        "version": call.version,
+        "version": context.version,
     }
-    return await begin_long(call, parameters)
+    return await begin_long(context, parameters)
 
 
-async def export_instances(call: Call) -> Response:
+async def export_instances(context: RequestContext) -> Response:
     """Handle ``dicomStores.export``."""
-    store = call.store_id()
-    body = await read_object(call.request)
+    store = context.store_id()
+    body = await read_object(context.request)
     if body.get("bigqueryDestination"):
         raise Refusal(error(501, "The emulator has no BigQuery."))
     uri = _uri(body, "gcsDestination", "uriPrefix")
@@ -88,23 +88,23 @@ async def export_instances(call: Call) -> Response:
         "uri": str(uri),
         "transfer_syntax": _transfer_syntax(body["gcsDestination"].get("mimeType")),
         "filter": check_filter(body),
-        "version": call.version,
+        "version": context.version,
     }
-    return await begin_long(call, parameters)
+    return await begin_long(context, parameters)
 
 
 def read_objects(job: Job) -> dict[str, Any]:
     """Carry out an import: what is stored already, and the same, is a success again."""
     uri = ObjectUri.parse(job.parameters["uri"])
     store = StoreName.parse(job.parameters["name"])
-    announce = announcer(job.storage.index, store, job.clock, IMPORT)
+    notify = notifier(job.storage.index, store, job.clock, IMPORT)
     number = 0
     try:
         for number, name in enumerate(job.buckets.find(uri), 1):
             job.check()
             if job.storage.index.store_id(store) != job.parameters["store"]:
                 raise OperationError(_NOT_FOUND, "the DICOM store was deleted")
-            _count(job, number, _import_one(job, ObjectUri(uri.bucket, name), announce))
+            _count(job, number, _import_one(job, ObjectUri(uri.bucket, name), notify))
     except UnavailableError as problem:
         raise OperationError(UNAVAILABLE, str(problem)) from problem
     if not number:
@@ -122,7 +122,7 @@ def write_objects(job: Job) -> dict[str, Any]:
     return _response(job, "ExportDicomDataResponse")
 
 
-def _import_one(job: Job, uri: ObjectUri, announce: Announce | None) -> str | None:
+def _import_one(job: Job, uri: ObjectUri, notify: Notify | None) -> str | None:
     """Store an object; return why it failed, if it did."""
     upload = job.storage.begin()
     try:
@@ -130,7 +130,7 @@ def _import_one(job: Job, uri: ObjectUri, announce: Announce | None) -> str | No
         record = upload.read_record()
         wanted = storage_class(job.parameters["class"], job.clock())
         outcome = job.storage.keep(
-            job.parameters["store"], record, upload, storage_class=wanted, announce=announce
+            job.parameters["store"], record, upload, storage_class=wanted, notify=notify
         )
     except BeingDeletedError:
         reason = "the study or series is being deleted"
@@ -142,7 +142,7 @@ def _import_one(job: Job, uri: ObjectUri, announce: Announce | None) -> str | No
         upload.discard()
         raise
     else:
-        return DIFFERENT if outcome is Outcome.DIFFERENT else None
+        return DIFFERENT if outcome is UploadResult.DIFFERENT else None
     upload.discard()
     return reason
 

@@ -15,10 +15,10 @@ from typing import Any
 from orthanc_gcp.emulator.http.responses import Refusal, error
 from orthanc_gcp.emulator.http.timestamps import rfc1123
 from orthanc_gcp.emulator.resource_names import StoreName
-from orthanc_gcp.emulator.storage.index import Announce, Event, Index
+from orthanc_gcp.emulator.storage.index import Index, InstanceChange, Notify
 from orthanc_gcp.emulator.storage.message_tables import publish
 
-__all__ = ["IMPORT", "announcer", "check_topics"]
+__all__ = ["IMPORT", "check_topics", "notifier"]
 
 IMPORT = "ImportDicomData"
 """The action that the topic in ``notificationConfig`` hears of only if it wants to."""
@@ -42,22 +42,22 @@ def check_topics(body: dict[str, Any]) -> None:
         raise _invalid("send_for_bulk_import")
 
 
-def announcer(
+def notifier(
     index: Index, store: StoreName, clock: Callable[[], float], action: str
-) -> Announce | None:
+) -> Notify | None:
     """Return what tells the topics of a store of a change, if it has any."""
     topics = tuple(_topics(index.store_body(store) or {}, action))
     if not topics:
         return None
 
-    def announce(sql: sqlite3.Connection, event: Event) -> None:
+    def notify(sql: sqlite3.Connection, change: InstanceChange) -> None:
         now = clock()
-        message = _message(store, event, action, now)
+        message = _message(store, change, action, now)
         for topic in topics:
             if publish(sql, topic, [message], now) is None:
                 logger.warning("a notification is lost: there is no topic %s", topic)
 
-    return announce
+    return notify
 
 
 def _topics(body: dict[str, Any], action: str) -> Iterator[str]:
@@ -69,8 +69,8 @@ def _topics(body: dict[str, Any], action: str) -> Iterator[str]:
     yield from filter(None, dict.fromkeys(config.get("pubsubTopic") for config in configs))
 
 
-def _message(store: StoreName, event: Event, action: str, now: float) -> dict[str, Any]:
-    key = event.key
+def _message(store: StoreName, change: InstanceChange, action: str, now: float) -> dict[str, Any]:
+    key = change.key
     attributes = {
         "action": action,
         "lastUpdatedTime": rfc1123(now),
@@ -79,11 +79,11 @@ def _message(store: StoreName, event: Event, action: str, now: float) -> dict[st
         "seriesInstanceUID": key.series,
         "sopInstanceUID": key.instance,
         "versionId": base64.b64encode(str(int(now * 10**9)).encode()).decode(),
-        "modality": event.modality,
-        "storageClass": event.storage_class,
+        "modality": change.modality,
+        "storageClass": change.storage_class,
     }
-    if event.previous_class is not None:
-        attributes["previousStorageClass"] = event.previous_class
+    if change.previous_class is not None:
+        attributes["previousStorageClass"] = change.previous_class
     data = base64.b64encode(f"{store}/dicomWeb/{key.path}".encode()).decode()
     return {"data": data, "attributes": attributes}
 

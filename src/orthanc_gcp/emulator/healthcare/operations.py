@@ -13,11 +13,11 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from orthanc_gcp.emulator.faults.switches import Switches
+from orthanc_gcp.emulator.faults.fault_settings import FaultSettings
 from orthanc_gcp.emulator.healthcare.cloud_storage import Buckets
 from orthanc_gcp.emulator.http.timestamps import timestamp
 from orthanc_gcp.emulator.resource_names import DatasetName
-from orthanc_gcp.emulator.storage.storage import Place, Storage
+from orthanc_gcp.emulator.storage.storage import DeletionTarget, Storage
 
 __all__ = ["EMPTY", "Job", "OperationError", "Operations", "TooManyOperationsError"]
 
@@ -51,7 +51,7 @@ class _Stopped(Exception):  # noqa: N818 - it is not an error of the operation
 class Job:
     """An operation that has not ended, as the code that carries it out sees it.
 
-    ``body`` is what Google shows of it; ``parameters`` are JSON, and ``place`` is what lets no
+    ``body`` is what Google shows of it; ``parameters`` are JSON, and ``deletion`` is what lets no
     instance in until the end.
     """
 
@@ -61,14 +61,14 @@ class Job:
         buckets: Buckets,
         body: dict[str, Any],
         parameters: dict[str, Any],
-        place: Place | None,
+        deletion: DeletionTarget | None,
         clock: Callable[[], float],
     ) -> None:
         self.clock = clock
         self.storage = storage
         self.buckets = buckets
         self.parameters = parameters
-        self.place = place
+        self.deletion = deletion
         self._body = body
         self._counter = {"success": 0, "failure": 0, "pending": 0}
         self._ending: Exception | None = None
@@ -141,13 +141,13 @@ class Operations:
         self,
         storage: Storage,
         buckets: Buckets,
-        switches: Switches,
+        fault_settings: FaultSettings,
         clock: Callable[[], float],
         work: Mapping[str, Work],
     ) -> None:
         self._storage = storage
         self._buckets = buckets
-        self._switches = switches
+        self._fault_settings = fault_settings
         self._clock = clock
         self._work = work
         self._pool = ThreadPoolExecutor(_AT_ONCE, "operation")
@@ -158,7 +158,7 @@ class Operations:
         dataset: DatasetName,
         rpc: str,
         parameters: dict[str, Any],
-        place: Place | None = None,
+        deletion: DeletionTarget | None = None,
     ) -> str:
         """Begin an operation; return its name."""
         if len(self._running) >= MAX_UNFINISHED:
@@ -173,9 +173,9 @@ class Operations:
                 "createTime": timestamp(self._clock()),
             },
         }
-        job = {"parameters": parameters, "place": place}
+        job = {"parameters": parameters, "deletion": deletion}
         self._storage.index.begin_operation(name, dataset, body, job)
-        self._launch(body, parameters, place, self._switches.state.operation_delay)
+        self._launch(body, parameters, deletion, self._fault_settings.current.operation_delay)
         return name
 
     def resume(self) -> None:
@@ -183,8 +183,8 @@ class Operations:
         index = self._storage.index
         index.forget_operations(timestamp(self._clock() - KEPT))
         for body, job in index.jobs():
-            place = None if job["place"] is None else Place(*job["place"])
-            self._launch(body, job["parameters"], place, 0)
+            deletion = None if job["deletion"] is None else DeletionTarget(*job["deletion"])
+            self._launch(body, job["parameters"], deletion, 0)
 
     async def stop(self) -> None:
         """Leave off, so that :meth:`resume` can go on."""
@@ -222,11 +222,15 @@ class Operations:
             self.cancel(body["name"])
 
     def _launch(
-        self, body: dict[str, Any], parameters: dict[str, Any], place: Place | None, delay: float
+        self,
+        body: dict[str, Any],
+        parameters: dict[str, Any],
+        deletion: DeletionTarget | None,
+        delay: float,
     ) -> None:
-        job = Job(self._storage, self._buckets, body, parameters, place, self._clock)
-        if place is not None:
-            self._storage.refuse(place)
+        job = Job(self._storage, self._buckets, body, parameters, deletion, self._clock)
+        if deletion is not None:
+            self._storage.begin_deletion(deletion)
         self._running[job.name] = (job, asyncio.create_task(self._carry_out(job, delay)))
 
     async def _carry_out(self, job: Job, delay: float) -> None:
@@ -234,9 +238,9 @@ class Operations:
             outcome = await self._outcome(job, delay)
         except _Stopped:
             return
-        if job.place is not None:
+        if job.deletion is not None:
             # Before the end can be seen: who has seen it may store again.
-            self._storage.accept(job.place)
+            self._storage.end_deletion(job.deletion)
         job.count()
         ended = {"metadata": {"endTime": timestamp(self._clock())}, "done": True}
         self._storage.index.end_operation(job.name, job.body(**ended, **outcome))
@@ -258,7 +262,7 @@ class Operations:
         return {"response": response}
 
     def _fail_on_demand(self, job: Job) -> None:
-        code = self._switches.state.operation_failure
+        code = self._fault_settings.current.operation_failure
         if code is not None:
             job.count(failure=job.parameters.get("total", 0))
             raise OperationError(code, "the operation failed on demand")

@@ -12,10 +12,10 @@ from orthanc_gcp.emulator.healthcare.list_filter import InvalidFilterError, pars
 from orthanc_gcp.emulator.http.requests import page_size
 from orthanc_gcp.emulator.http.responses import Refusal, error
 
-__all__ = ["page"]
+__all__ = ["result_page"]
 
 
-def page(
+def result_page(
     request: Request, field: str, find: Callable[[str], Iterator[dict[str, Any]]]
 ) -> dict[str, Any]:
     """Return the page that a request asks for; its token is the last name on it.

@@ -1,4 +1,4 @@
-"""What a handler gets to know about a request, and what it works with."""
+"""The context that a handler gets with a request, and the services that it works with."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import BinaryIO
 from starlette.requests import Request
 
 from orthanc_gcp.emulator.auth.access_tokens import TokenMint
-from orthanc_gcp.emulator.auth.iam_policies import Policies, Resource
+from orthanc_gcp.emulator.auth.iam_policies import IamPolicies, Resource
 from orthanc_gcp.emulator.auth.identities import Identities
-from orthanc_gcp.emulator.faults.rules import Strike
-from orthanc_gcp.emulator.faults.switches import Switches
+from orthanc_gcp.emulator.faults.fault_settings import FaultSettings
+from orthanc_gcp.emulator.faults.rules import ActiveFault
 from orthanc_gcp.emulator.healthcare.operations import Operations
 from orthanc_gcp.emulator.http.recent_requests import RecentRequests
 from orthanc_gcp.emulator.http.requests import origin
@@ -23,7 +23,7 @@ from orthanc_gcp.emulator.storage.index import StoredInstance
 from orthanc_gcp.emulator.storage.records import InstanceKey
 from orthanc_gcp.emulator.storage.storage import Storage
 
-__all__ = ["Call", "Services", "resource_of"]
+__all__ = ["RequestContext", "Services", "resource_of"]
 
 
 @dataclass(frozen=True)
@@ -33,19 +33,19 @@ class Services:
     storage: Storage
     identities: Identities
     mint: TokenMint
-    policies: Policies
-    switches: Switches
+    policies: IamPolicies
+    fault_settings: FaultSettings
     operations: Operations
     clock: Callable[[], float]
     recent: RecentRequests = field(default_factory=RecentRequests)
 
 
 @dataclass(frozen=True)
-class Call:
+class RequestContext:
     """One request to a known method of the API, by somebody who may call it.
 
     ``rpc`` and ``permission`` are Google's names for the method and for what it takes to call it;
-    ``identity`` is who calls it; ``strike`` is what befalls it, if anything.
+    ``identity`` is who calls it; ``active_fault`` is what befalls it, if anything.
     """
 
     request: Request
@@ -55,7 +55,7 @@ class Call:
     rpc: str
     permission: str
     identity: str
-    strike: Strike | None = None
+    active_fault: ActiveFault | None = None
 
     @property
     def resource(self) -> Resource:
@@ -115,7 +115,7 @@ class Call:
 
     def missing(self, resource: str) -> Refusal:
         """Return the refusal of something that there is not, as if it might not be seen."""
-        if self.services.switches.state.missing_resource == 404:
+        if self.services.fault_settings.current.missing_resource == 404:
             return Refusal(resource_not_found(resource))
         return Refusal(permission_denied(self.permission, resource))
 

@@ -14,8 +14,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from orthanc_gcp.emulator.auth.access_tokens import CLOUD_PLATFORM
-from orthanc_gcp.emulator.auth.authorization import Gate
-from orthanc_gcp.emulator.faults.switches import Switches
+from orthanc_gcp.emulator.auth.authorization import Authorizer
+from orthanc_gcp.emulator.faults.fault_settings import FaultSettings
 from orthanc_gcp.emulator.http.requests import page_size, read_object
 from orthanc_gcp.emulator.http.responses import Refusal, error, json_answer
 from orthanc_gcp.emulator.pubsub.messages import (
@@ -55,10 +55,14 @@ class PubSub:
     """Topics and subscriptions of all projects; everybody with the scope may do everything."""
 
     def __init__(
-        self, index: Index, switches: Switches, clock: Callable[[], float], gate: Gate
+        self,
+        index: Index,
+        fault_settings: FaultSettings,
+        clock: Callable[[], float],
+        authorizer: Authorizer,
     ) -> None:
-        self._index, self._switches = index, switches
-        self._clock, self._gate = clock, gate
+        self._index, self._fault_settings = index, fault_settings
+        self._clock, self._authorizer = clock, authorizer
 
     def find(self, verb: str, path: str) -> Callable[[Request], Awaitable[Response]] | None:
         """Return what handles a request, if there is something."""
@@ -74,8 +78,10 @@ class PubSub:
         return partial(self._answer, rpc=rpc, handler=handler, name=name or match["parent"])
 
     async def _answer(self, request: Request, *, rpc: str, handler: Handler, name: str) -> Response:
-        identity = self._gate.identify(request, f"google.pubsub.v1.{rpc}", PUBSUB_SCOPES).identity
-        if identity in self._switches.state.strangers:
+        identity = self._authorizer.identify(
+            request, f"google.pubsub.v1.{rpc}", PUBSUB_SCOPES
+        ).identity
+        if identity in self._fault_settings.current.strangers:
             raise Refusal(error(403, "User not authorized to perform this action."))
         return await handler(self, request, name)
 
@@ -106,7 +112,7 @@ class PubSub:
     async def list_topics(self, request: Request, project: str) -> Response:
         """Handle ``topics.list``."""
         query = "SELECT name, body FROM topics WHERE project = ? AND name > ? ORDER BY name LIMIT ?"
-        return self._page(request, "topics", query, project, json.loads)
+        return self._list(request, "topics", query, project, json.loads)
 
     async def delete_topic(self, _request: Request, name: str) -> Response:
         """Handle ``topics.delete``: its subscriptions stay, with what waits in them."""
@@ -127,7 +133,7 @@ class PubSub:
             "SELECT name, name FROM subscriptions WHERE topic = ? AND name > ?"
             " ORDER BY name LIMIT ?"
         )
-        return self._page(request, "subscriptions", query, name, str)
+        return self._list(request, "subscriptions", query, name, str)
 
     async def publish(self, request: Request, name: str) -> Response:
         """Handle ``topics.publish``."""
@@ -179,7 +185,7 @@ class PubSub:
             "SELECT name, body FROM subscriptions WHERE project = ? AND name > ?"
             " ORDER BY name LIMIT ?"
         )
-        return self._page(request, "subscriptions", query, project, json.loads)
+        return self._list(request, "subscriptions", query, project, json.loads)
 
     async def delete_subscription(self, _request: Request, name: str) -> Response:
         """Handle ``subscriptions.delete``, with what waits in it."""
@@ -257,7 +263,7 @@ class PubSub:
         row, topic, retention, body = found
         return Subscription(topic, retention, json.loads(body), row)
 
-    def _page(
+    def _list(
         self, request: Request, field: str, query: str, under: str, read: Callable[[str], Any]
     ) -> Response:
         """Return a page of resources; its token is the last name on it."""

@@ -23,9 +23,9 @@ from orthanc_gcp.emulator.storage.records import Entry, InstanceKey, Record
 
 __all__ = [
     "STANDARD",
-    "Announce",
-    "Event",
     "Index",
+    "InstanceChange",
+    "Notify",
     "StorageClass",
     "StoredInstance",
     "StudySummary",
@@ -74,7 +74,7 @@ _JOINED = """
 FROM studies JOIN series ON series.study = studies.id
 JOIN instances ON instances.series = series.id"""
 _FROM_INSTANCES = f"{_JOINED} WHERE studies.store = ?"
-_SELECT_EVENTS = f"""
+_SELECT_CHANGES = f"""
 SELECT studies.uid, series.uid, instances.uid, series.modality,
     COALESCE(storage_classes.name, '{STANDARD}') {_JOINED}
 LEFT JOIN storage_classes ON storage_classes.file = instances.file WHERE """
@@ -131,7 +131,7 @@ class StorageClass(NamedTuple):
     updated: float
 
 
-class Event(NamedTuple):
+class InstanceChange(NamedTuple):
     """An instance that comes, changes or goes; ``previous_class`` if its storage class changes."""
 
     key: InstanceKey
@@ -140,7 +140,7 @@ class Event(NamedTuple):
     previous_class: str | None = None
 
 
-Announce = Callable[[sqlite3.Connection, Event], None]
+Notify = Callable[[sqlite3.Connection, InstanceChange], None]
 """Tells of an instance, in the transaction that changes it."""
 
 
@@ -291,7 +291,7 @@ class Index:
         file: str,
         replaced: str | None = None,
         storage_class: StorageClass | None = None,
-        announce: Announce | None = None,
+        notify: Notify | None = None,
     ) -> None:
         """Add an instance; raise :class:`sqlite3.IntegrityError` when its key is taken.
 
@@ -321,9 +321,9 @@ class Index:
             )
             if storage_class is not None:
                 _put_storage_class(sql, [file], storage_class)
-            if announce is not None:
+            if notify is not None:
                 name = STANDARD if storage_class is None else storage_class.name
-                announce(sql, Event(record.key, record.modality, name))
+                notify(sql, InstanceChange(record.key, record.modality, name))
 
     def instances(
         self, store: int, study: str, series: str | None = None, instance: str | None = None
@@ -365,12 +365,12 @@ class Index:
     def has_file(self, file: str) -> bool:
         return self.read("SELECT 1 FROM instances WHERE file = ?", (file,)).fetchone() is not None
 
-    def remove(self, files: Sequence[str], announce: Announce | None = None) -> None:
+    def remove(self, files: Sequence[str], notify: Notify | None = None) -> None:
         """Remove instances by their files, and the series and studies that are empty then."""
         with self.transaction() as sql:
-            if announce is not None:
-                for event in _events(sql, files):
-                    announce(sql, event)
+            if notify is not None:
+                for change in _changes(sql, files):
+                    notify(sql, change)
             _remove(sql, files)
 
     # Storage classes
@@ -382,18 +382,18 @@ class Index:
         return None if found is None else StorageClass(*found)
 
     def put_storage_class(
-        self, files: Sequence[str], storage_class: StorageClass, announce: Announce | None = None
+        self, files: Sequence[str], storage_class: StorageClass, notify: Notify | None = None
     ) -> None:
         """Put instances that are still there into a storage class."""
         with self.transaction() as sql:
-            events = _events(sql, files) if announce is not None else []
+            changes = _changes(sql, files) if notify is not None else []
             _put_storage_class(sql, files, storage_class)
-            for event in events:
-                if announce is not None and event.storage_class != storage_class.name:
-                    announce(
+            for change in changes:
+                if notify is not None and change.storage_class != storage_class.name:
+                    notify(
                         sql,
-                        event._replace(
-                            storage_class=storage_class.name, previous_class=event.storage_class
+                        change._replace(
+                            storage_class=storage_class.name, previous_class=change.storage_class
                         ),
                     )
 
@@ -571,10 +571,10 @@ def _among(files: Sequence[str]) -> str:
     return f"instances.file IN ({','.join('?' * len(files))})"
 
 
-def _events(sql: sqlite3.Connection, files: Sequence[str]) -> list[Event]:
+def _changes(sql: sqlite3.Connection, files: Sequence[str]) -> list[InstanceChange]:
     """Return what there is to tell of instances, in the order of their arrival."""
-    rows = sql.execute(f"{_SELECT_EVENTS}{_among(files)} ORDER BY instances.id", files).fetchall()
-    return [Event(InstanceKey(*uids), modality, name) for *uids, modality, name in rows]
+    rows = sql.execute(f"{_SELECT_CHANGES}{_among(files)} ORDER BY instances.id", files).fetchall()
+    return [InstanceChange(InstanceKey(*uids), modality, name) for *uids, modality, name in rows]
 
 
 def _new_row(done: sqlite3.Cursor) -> int:

@@ -14,15 +14,15 @@ from typing import Any
 
 from orthanc_gcp.emulator.storage.index import Index
 
-__all__ = ["Searches"]
+__all__ = ["SearchLag"]
 
 MAX_PENDING = 20_000
 """How many changes wait at most; the oldest is not kept waiting longer."""
 
-Change = Callable[[Index], None]
+IndexChange = Callable[[Index], None]
 
 
-class Searches:
+class SearchLag:
     """Reads of an index that its changes reach late.
 
     Parameters
@@ -44,7 +44,7 @@ class Searches:
         self._clock = clock
         self._lock = threading.Lock()
         self._copy: Index | None = None
-        self._pending: deque[tuple[float, Change]] = deque()
+        self._pending: deque[tuple[float, IndexChange]] = deque()
         shutil.rmtree(folder, ignore_errors=True)
 
     def prepare(self) -> bool:
@@ -59,7 +59,7 @@ class Searches:
                 self._copy = Index(path)
             return self._copy is not None
 
-    def repeat(self, change: Change) -> None:
+    def repeat(self, change: IndexChange) -> None:
         """Let searches see, later, a change that the index has seen by now."""
         with self._lock:
             if self._copy is None:

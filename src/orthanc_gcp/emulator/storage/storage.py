@@ -1,7 +1,7 @@
 """Files on disk and their index: what a DICOM store remembers.
 
-A file is written in ``limbo``, moved to ``files`` once the index knows it, and moved back before
-the index forgets it. So after a crash the index decides about each file that is left in limbo:
+A file is written in ``staging``, moved to ``files`` once the index knows it, and moved back before
+the index forgets it. So after a crash the index decides about each file that is left in staging:
 files that it knows go (back) to ``files``, the others were never acknowledged and are deleted.
 """
 
@@ -23,11 +23,18 @@ from typing import NamedTuple
 
 from orthanc_gcp.emulator.dicom.reader import FileSource
 from orthanc_gcp.emulator.resource_names import DatasetName, StoreName
-from orthanc_gcp.emulator.storage.index import Announce, Index, StorageClass, StoredInstance
+from orthanc_gcp.emulator.storage.index import Index, Notify, StorageClass, StoredInstance
 from orthanc_gcp.emulator.storage.records import Entry, InstanceKey, Record, read_record
-from orthanc_gcp.emulator.storage.search_lag import Searches
+from orthanc_gcp.emulator.storage.search_lag import SearchLag
 
-__all__ = ["BeingDeletedError", "DirectoryInUseError", "Outcome", "Place", "Storage", "Upload"]
+__all__ = [
+    "BeingDeletedError",
+    "DeletionTarget",
+    "DirectoryInUseError",
+    "Storage",
+    "Upload",
+    "UploadResult",
+]
 
 _DELETE_AT_ONCE = 100
 
@@ -40,7 +47,7 @@ class BeingDeletedError(Exception):
     """An instance came for a study or series whose deletion has not ended."""
 
 
-class Place(NamedTuple):
+class DeletionTarget(NamedTuple):
     """A study, or one series of it, in the store of a row."""
 
     store: int
@@ -48,7 +55,7 @@ class Place(NamedTuple):
     series: str | None
 
 
-class Outcome(Enum):
+class UploadResult(Enum):
     """What became of an instance that arrived whole."""
 
     STORED = auto()
@@ -59,9 +66,9 @@ class Outcome(Enum):
 class Upload:
     """A file on its way in. End it with :meth:`Storage.keep` or :meth:`discard`."""
 
-    def __init__(self, limbo: Path) -> None:
+    def __init__(self, staging: Path) -> None:
         self.name = secrets.token_hex(16)
-        self._path = limbo / self.name
+        self._path = staging / self.name
         self._hash = hashlib.sha256()
         self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
         self._lock = threading.Lock()
@@ -121,26 +128,26 @@ class Storage:
         directory.mkdir(parents=True, exist_ok=True)
         self._lock = _lock(directory / "lock")
         self._files = directory / "files"
-        self._limbo = directory / "limbo"
+        self._staging = directory / "staging"
         self._files.mkdir(exist_ok=True)
-        self._limbo.mkdir(exist_ok=True)
+        self._staging.mkdir(exist_ok=True)
         self.index = Index(directory / "index.sqlite")
-        self.searches = Searches(self.index, directory / "searches", search_lag, clock)
+        self.search_lag = SearchLag(self.index, directory / "searches", search_lag, clock)
         # A file moves when its entry in the index comes or goes: both or neither, for others.
         self._moving = threading.RLock()
-        self._being_deleted: Counter[Place] = Counter()
+        self._being_deleted: Counter[DeletionTarget] = Counter()
         self._recover()
         # They were deleted while an instance arrived, or the end came in between.
         self._empty(self.index.deleted_stores())
 
     def close(self) -> None:
-        self.searches.close()
+        self.search_lag.close()
         self.index.close()
         os.close(self._lock)
 
     def begin(self) -> Upload:
         """Open a file for an instance that is about to arrive."""
-        return Upload(self._limbo)
+        return Upload(self._staging)
 
     def keep(
         self,
@@ -150,15 +157,16 @@ class Storage:
         *,
         replace: bool = False,
         storage_class: StorageClass | None = None,
-        announce: Announce | None = None,
-    ) -> Outcome:
+        notify: Notify | None = None,
+    ) -> UploadResult:
         """Store an upload that is complete; what has its key already stays, or is replaced.
 
-        Raise :class:`BeingDeletedError`, without storing it, where :meth:`refuse` was called.
+        Raises :class:`BeingDeletedError`, and stores nothing, between :meth:`begin_deletion` and
+        :meth:`end_deletion` of its study or series.
         """
         replaced: str | None = None
         try:
-            while not self._add(store, record, upload, replaced, storage_class, announce):
+            while not self._add(store, record, upload, replaced, storage_class, notify):
                 present = self.index.instance(store, record.key)
                 if present is None:
                     replaced = None  # it has been deleted this very moment: there is room now
@@ -166,16 +174,16 @@ class Storage:
                 same = present.sha256 == upload.sha256
                 if same or not replace:
                     upload.discard()
-                    return Outcome.IDENTICAL if same else Outcome.DIFFERENT
+                    return UploadResult.IDENTICAL if same else UploadResult.DIFFERENT
                 replaced = present.file
         except BaseException:
             upload.discard()
             raise
         upload.close()
-        return Outcome.STORED
+        return UploadResult.STORED
 
     def swap(
-        self, store: int, record: Record, upload: Upload, file: str, announce: Announce | None
+        self, store: int, record: Record, upload: Upload, file: str, notify: Notify | None
     ) -> bool:
         """Put an upload in the place of a file, if that is still there; tell whether it was.
 
@@ -184,7 +192,7 @@ class Storage:
         try:
             with self._moving:
                 storage_class = self.index.storage_class(file)
-                done = self._add(store, record, upload, file, storage_class, announce)
+                done = self._add(store, record, upload, file, storage_class, notify)
         except BaseException:
             upload.discard()
             raise
@@ -195,11 +203,11 @@ class Storage:
         return done
 
     def put_storage_class(
-        self, files: Sequence[str], storage_class: StorageClass, announce: Announce | None
+        self, files: Sequence[str], storage_class: StorageClass, notify: Notify | None
     ) -> None:
         """Put instances that are still there into a storage class."""
         with self._moving:
-            self.index.put_storage_class(files, storage_class, announce)
+            self.index.put_storage_class(files, storage_class, notify)
 
     def _add(
         self,
@@ -208,7 +216,7 @@ class Storage:
         upload: Upload,
         replaced: str | None,
         storage_class: StorageClass | None,
-        announce: Announce | None,
+        notify: Notify | None,
     ) -> bool:
         with self._moving:
             if self._is_being_deleted(store, record.key):
@@ -218,12 +226,12 @@ class Storage:
                     return False
                 self._withdraw(replaced)
             try:
-                self._put(store, record, upload, replaced, storage_class, announce)
+                self._put(store, record, upload, replaced, storage_class, notify)
             except sqlite3.IntegrityError:
                 return False
             upload.move_to(self._files)
         if replaced is not None:
-            (self._limbo / replaced).unlink(missing_ok=True)
+            (self._staging / replaced).unlink(missing_ok=True)
         return True
 
     def _put(
@@ -233,45 +241,47 @@ class Storage:
         upload: Upload,
         replaced: str | None,
         storage_class: StorageClass | None,
-        announce: Announce | None,
+        notify: Notify | None,
     ) -> None:
         """Enter an upload into the index."""
         about = (upload.size, upload.sha256, upload.name, replaced, storage_class)
-        if not self.searches.prepare():
-            self.index.add(store, record, *about, announce)
+        if not self.search_lag.prepare():
+            self.index.add(store, record, *about, notify)
             return
         entry = Entry.of(record)
-        self.index.add(store, entry, *about, announce)
-        self.searches.repeat(lambda index: index.add(store, entry, *about))
+        self.index.add(store, entry, *about, notify)
+        self.search_lag.repeat(lambda index: index.add(store, entry, *about))
 
-    def refuse(self, place: Place) -> None:
-        """Let no instance into a study or series until :meth:`accept` was called as often."""
+    def begin_deletion(self, target: DeletionTarget) -> None:
+        """Let no instance into a study or series until :meth:`end_deletion` was called as often."""
         with self._moving:
-            self._being_deleted[place] += 1
+            self._being_deleted[target] += 1
 
-    def accept(self, place: Place) -> None:
+    def end_deletion(self, target: DeletionTarget) -> None:
         with self._moving:
-            self._being_deleted[place] -= 1
+            self._being_deleted[target] -= 1
             self._being_deleted += Counter()  # drops what is at zero
 
     def _is_being_deleted(self, store: int, key: InstanceKey) -> bool:
         if not self._being_deleted:
             return False
-        places = (Place(store, key.study, None), Place(store, key.study, key.series))
-        return any(place in self._being_deleted for place in places)
+        study = DeletionTarget(store, key.study, None)
+        return (
+            study in self._being_deleted or study._replace(series=key.series) in self._being_deleted
+        )
 
     def open(self, file: str) -> int:
         """Return a descriptor of an instance's file; raise FileNotFoundError if it is deleted."""
-        # A file that the index knows may be still in limbo, or leave it right now.
-        for folder in (self._files, self._limbo):
+        # A file that the index knows may be still in staging, or leave it right now.
+        for folder in (self._files, self._staging):
             with suppress(FileNotFoundError):
                 return os.open(folder / file, os.O_RDONLY)
         return os.open(self._files / file, os.O_RDONLY)
 
-    def delete(self, instances: Sequence[StoredInstance], announce: Announce | None = None) -> None:
+    def delete(self, instances: Sequence[StoredInstance], notify: Notify | None = None) -> None:
         """Delete instances; in steps, so that uploads are not kept waiting."""
         for start in range(0, len(instances), _DELETE_AT_ONCE):
-            self._delete(instances[start : start + _DELETE_AT_ONCE], announce)
+            self._delete(instances[start : start + _DELETE_AT_ONCE], notify)
 
     def delete_store(self, name: StoreName) -> None:
         """Delete a store and what is in it."""
@@ -286,25 +296,25 @@ class Storage:
             for batch in self.index.batches(row, size=_DELETE_AT_ONCE):
                 self._delete(batch, None)
 
-    def _delete(self, instances: Sequence[StoredInstance], announce: Announce | None) -> None:
+    def _delete(self, instances: Sequence[StoredInstance], notify: Notify | None) -> None:
         with self._moving:
             for instance in instances:
                 self._withdraw(instance.file)
             files = [instance.file for instance in instances]
-            is_late = self.searches.prepare()
-            self.index.remove(files, announce)
+            is_late = self.search_lag.prepare()
+            self.index.remove(files, notify)
             if is_late:
-                self.searches.repeat(lambda index: index.remove(files))
+                self.search_lag.repeat(lambda index: index.remove(files))
         for instance in instances:
-            (self._limbo / instance.file).unlink(missing_ok=True)
+            (self._staging / instance.file).unlink(missing_ok=True)
 
     def _withdraw(self, file: str) -> None:
         # Another request may have deleted it since the index was asked.
         with suppress(FileNotFoundError):
-            (self._files / file).rename(self._limbo / file)
+            (self._files / file).rename(self._staging / file)
 
     def _recover(self) -> None:
-        for path in self._limbo.iterdir():
+        for path in self._staging.iterdir():
             if self.index.has_file(path.name):
                 path.rename(self._files / path.name)
             else:

@@ -1,4 +1,4 @@
-"""The page at ``/``: what is stored, what was asked last, and the switches.
+"""The page at ``/``: what is stored, what was asked last, and the fault settings.
 
 Everything on it but the way to turn it on takes ``--admin``.
 """
@@ -15,12 +15,12 @@ from starlette.responses import Response
 from starlette.types import Scope
 
 from orthanc_gcp.emulator.dicomweb.search_parameters import MAX_OFFSET
-from orthanc_gcp.emulator.faults.switches import Switches
+from orthanc_gcp.emulator.faults.fault_settings import FaultSettings
 from orthanc_gcp.emulator.healthcare.request_context import Services
 from orthanc_gcp.emulator.http.responses import Refusal, error, json_answer, page_not_found
 from orthanc_gcp.emulator.resource_names import StoreName
 
-__all__ = ["Page"]
+__all__ = ["WebPage"]
 
 STUDIES_AT_ONCE = 20
 MAX_STORES = 100
@@ -41,7 +41,7 @@ _OVERVIEW, _STORES, _STUDIES = "/emulator/overview", "/emulator/stores", "/emula
 _PATHS = {"/", *_FILES, _OVERVIEW, _STORES, _STUDIES}
 
 
-class Page:
+class WebPage:
     """Serves the page, and with ``--admin`` what it shows."""
 
     def __init__(self, services: Services, *, admin: bool) -> None:
@@ -73,8 +73,8 @@ class Page:
     def _overview(self, _request: Request) -> dict[str, Any]:
         return {
             "requests": self._services.recent.as_json(),
-            "switches": self._services.switches.as_json(),
-            "harmless": Switches().as_json(),
+            "settings": self._services.fault_settings.as_json(),
+            "harmless": FaultSettings().as_json(),
         }
 
     def _stores(self, _request: Request) -> dict[str, Any]:

@@ -18,7 +18,7 @@ import pytest
 import urllib3
 from google.oauth2 import service_account
 
-from orthanc_gcp.emulator.faults.switches import Switches
+from orthanc_gcp.emulator.faults.fault_settings import FaultSettings
 from orthanc_gcp.emulator.server import Emulator, Options
 from tests.emulator.client import HEALTHCARE, STORE, Client
 from tests.emulator.processes import running
@@ -50,13 +50,13 @@ FIRST = {
 }
 
 
-class Switchable:
+class Adjustable:
     """A client of an emulator that can be broken."""
 
     def __init__(self, emulator: Emulator, client: Client) -> None:
         self.emulator = emulator
         self.client = client
-        self.change = emulator.switches.change
+        self.change = emulator.fault_settings.change
         self.request = google.auth.transport.urllib3.Request(client.pool)
         self.account = service_account.Credentials.from_service_account_info(
             emulator.identities.service_accounts[0].key_file(emulator.token_uri),
@@ -87,8 +87,8 @@ class Switchable:
 
 
 @pytest.fixture
-def switchable(emulator: Emulator, own_client: Client) -> Iterator[Switchable]:
-    yield Switchable(emulator, own_client)
+def adjustable(emulator: Emulator, own_client: Client) -> Iterator[Adjustable]:
+    yield Adjustable(emulator, own_client)
 
 
 def test_the_route_is_there_when_asked_for(tmp_path: Path) -> None:
@@ -135,51 +135,51 @@ def test_the_route_is_not_there_otherwise(client: Client) -> None:
         {"tokenEndpoint": []},
     ],
 )
-def test_switches_that_cannot_be_set_so(change: dict[str, Any]) -> None:
-    switches = Switches()
+def test_settings_that_cannot_be_set_so(change: dict[str, Any]) -> None:
+    settings = FaultSettings()
     with pytest.raises(ValueError, match=next(iter(change))):
-        switches.change(metadata=False, **change)
-    assert switches.as_json() == FIRST
+        settings.change(metadata=False, **change)
+    assert settings.as_json() == FIRST
 
 
 def test_reset_is_back_to_the_start() -> None:
     at_first = {"disabledApi": True, "faults": [{"path": "x", "status": 503}]}
-    switches = Switches(at_first)
-    first = switches.as_json()
-    assert switches.state.faults.strike("GET", "/x") is not None
-    switches.change(disabledApi=False, metadata=False, latency=1)
-    assert switches.as_json() != first
-    switches.reset()
-    assert switches.as_json() == first
-    switches.change(seed=7)
-    state = switches.state
-    assert (state.disabled_api, state.metadata, state.latency) == (True, True, 0)
+    settings = FaultSettings(at_first)
+    first = settings.as_json()
+    assert settings.current.faults.fault_of("GET", "/x") is not None
+    settings.change(disabledApi=False, metadata=False, latency=1)
+    assert settings.as_json() != first
+    settings.reset()
+    assert settings.as_json() == first
+    settings.change(seed=7)
+    current = settings.current
+    assert (current.disabled_api, current.metadata, current.latency) == (True, True, 0)
 
 
-def test_a_key_that_is_deleted(switchable: Switchable) -> None:
-    switchable.change(deletedKeys=[switchable.account._signer.key_id])
-    assert "Invalid JWT Signature" in switchable.refused()
-    key = switchable.emulator.identities.service_accounts[0].key_file("")
+def test_a_key_that_is_deleted(adjustable: Adjustable) -> None:
+    adjustable.change(deletedKeys=[adjustable.account._signer.key_id])
+    assert "Invalid JWT Signature" in adjustable.refused()
+    key = adjustable.emulator.identities.service_accounts[0].key_file("")
     by_itself = service_account.Credentials.from_service_account_info(key)
     by_itself._create_self_signed_jwt("https://healthcare.googleapis.com/")
-    by_itself.refresh(switchable.request)
-    switchable.client.token = str(by_itself.token)
-    assert switchable.client.get("/studies").status == 401
-    switchable.change(deletedKeys=[])
-    assert switchable.client.get("/studies").status == 204
+    by_itself.refresh(adjustable.request)
+    adjustable.client.token = str(by_itself.token)
+    assert adjustable.client.get("/studies").status == 401
+    adjustable.change(deletedKeys=[])
+    assert adjustable.client.get("/studies").status == 204
 
 
-def test_a_refresh_token_that_is_revoked(switchable: Switchable) -> None:
-    user = switchable.emulator.identities.users[0]
-    assert switchable.post().status == 200
-    switchable.change(revokedRefreshTokens=[user.refresh_token])
-    assert switchable.post().json()["error_description"] == "Token has been expired or revoked."
+def test_a_refresh_token_that_is_revoked(adjustable: Adjustable) -> None:
+    user = adjustable.emulator.identities.users[0]
+    assert adjustable.post().status == 200
+    adjustable.change(revokedRefreshTokens=[user.refresh_token])
+    assert adjustable.post().json()["error_description"] == "Token has been expired or revoked."
 
 
-def test_an_api_that_is_disabled(switchable: Switchable) -> None:
-    switchable.change(disabledApi=True)
-    error = switchable.error()
-    number = switchable.emulator.identities.pools.project_number
+def test_an_api_that_is_disabled(adjustable: Adjustable) -> None:
+    adjustable.change(disabledApi=True)
+    error = adjustable.error()
+    number = adjustable.emulator.identities.pools.project_number
     start = f"Cloud Healthcare API has not been used in project {number} before or it is disabled."
     assert error["message"].startswith(start)
     info = error["details"][0]
@@ -190,68 +190,68 @@ def test_an_api_that_is_disabled(switchable: Switchable) -> None:
     assert info["metadata"]["activationUrl"] in error["message"]
 
 
-def test_a_permission_that_nobody_has(switchable: Switchable) -> None:
+def test_a_permission_that_nobody_has(adjustable: Adjustable) -> None:
     read = "healthcare.dicomStores.dicomWebRead"
-    switchable.change(deniedPermissions=[read])
-    assert f"Permission '{read}' denied" in switchable.error()["message"]
-    url = f"{switchable.client.url}/v1/{STORE}:testIamPermissions"
+    adjustable.change(deniedPermissions=[read])
+    assert f"Permission '{read}' denied" in adjustable.error()["message"]
+    url = f"{adjustable.client.url}/v1/{STORE}:testIamPermissions"
     body = {"permissions": [read, "healthcare.dicomStores.dicomWebWrite"]}
-    granted = switchable.client.request("POST", url, json.dumps(body).encode()).json()
+    granted = adjustable.client.request("POST", url, json.dumps(body).encode()).json()
     assert granted == {"permissions": ["healthcare.dicomStores.dicomWebWrite"]}
 
 
-def test_a_quota_project_that_nobody_may_use(switchable: Switchable) -> None:
-    switchable.change(deniedQuotaProjects=["other"])
-    error = switchable.error(x_goog_user_project="other")
+def test_a_quota_project_that_nobody_may_use(adjustable: Adjustable) -> None:
+    adjustable.change(deniedQuotaProjects=["other"])
+    error = adjustable.error(x_goog_user_project="other")
     assert error["details"][0]["reason"] == "USER_PROJECT_DENIED"
-    assert switchable.client.get("/studies").status == 204
+    assert adjustable.client.get("/studies").status == 204
 
 
-def test_an_account_of_another_project(switchable: Switchable) -> None:
-    switchable.change(strangers=[switchable.emulator.identities.service_accounts[0].email])
-    assert "(or it may not exist)" in switchable.error()["message"]
-    switchable.client.token = switchable.post().json()["access_token"]
-    assert switchable.client.get("/studies").status == 204
+def test_an_account_of_another_project(adjustable: Adjustable) -> None:
+    adjustable.change(strangers=[adjustable.emulator.identities.service_accounts[0].email])
+    assert "(or it may not exist)" in adjustable.error()["message"]
+    adjustable.client.token = adjustable.post().json()["access_token"]
+    assert adjustable.client.get("/studies").status == 204
 
 
-def test_scopes_that_are_not_granted(switchable: Switchable) -> None:
-    switchable.change(grantedScopes=["openid"])
-    assert switchable.post().json()["scope"] == "openid"
-    switchable.account.refresh(switchable.request)
-    switchable.client.token = str(switchable.account.token)
-    assert "insufficient authentication scopes" in switchable.error()["message"]
+def test_scopes_that_are_not_granted(adjustable: Adjustable) -> None:
+    adjustable.change(grantedScopes=["openid"])
+    assert adjustable.post().json()["scope"] == "openid"
+    adjustable.account.refresh(adjustable.request)
+    adjustable.client.token = str(adjustable.account.token)
+    assert "insufficient authentication scopes" in adjustable.error()["message"]
 
 
-def test_an_answer_of_the_token_endpoint(switchable: Switchable) -> None:
+def test_an_answer_of_the_token_endpoint(adjustable: Adjustable) -> None:
     page = {"status": 403, "body": "<html>No.</html>", "contentType": "text/html"}
-    switchable.change(tokenEndpoint=page)
-    answer = switchable.post()
+    adjustable.change(tokenEndpoint=page)
+    answer = adjustable.post()
     assert (answer.status, answer.data) == (403, b"<html>No.</html>")
     assert answer.headers["content-type"].startswith("text/html")
 
 
-def test_a_slow_token_endpoint(switchable: Switchable) -> None:
-    switchable.change(tokenEndpoint={"delay": 0.3})
+def test_a_slow_token_endpoint(adjustable: Adjustable) -> None:
+    adjustable.change(tokenEndpoint={"delay": 0.3})
     started = time.monotonic()
-    assert switchable.post().status == 200
+    assert adjustable.post().status == 200
     assert time.monotonic() - started >= 0.3
 
 
-def test_a_connection_that_is_reset(switchable: Switchable) -> None:
-    switchable.change(tokenEndpoint="reset")
+def test_a_connection_that_is_reset(adjustable: Adjustable) -> None:
+    adjustable.change(tokenEndpoint="reset")
     with pytest.raises(urllib3.exceptions.ProtocolError, match="reset by peer"):
-        switchable.post()
-    assert switchable.client.get("/studies").status == 204
+        adjustable.post()
+    assert adjustable.client.get("/studies").status == 204
 
 
-def test_an_answer_that_is_cut_off(switchable: Switchable) -> None:
-    switchable.change(tokenEndpoint="truncate")
+def test_an_answer_that_is_cut_off(adjustable: Adjustable) -> None:
+    adjustable.change(tokenEndpoint="truncate")
     with pytest.raises(urllib3.exceptions.ProtocolError, match="IncompleteRead"):
-        switchable.post()
-    user = switchable.emulator.identities.users[0]
-    switchable.change(revokedRefreshTokens=[user.refresh_token])
+        adjustable.post()
+    user = adjustable.emulator.identities.users[0]
+    adjustable.change(revokedRefreshTokens=[user.refresh_token])
     with pytest.raises(urllib3.exceptions.ProtocolError, match="IncompleteRead"):
-        switchable.post()
+        adjustable.post()
 
 
 def dated(answer: urllib3.BaseHTTPResponse) -> float:
@@ -260,22 +260,22 @@ def dated(answer: urllib3.BaseHTTPResponse) -> float:
     return parsedate_to_datetime(date).timestamp() - time.time()
 
 
-def test_dates_that_are_off(switchable: Switchable) -> None:
-    assert abs(dated(switchable.client.get("/studies"))) < 2
-    switchable.change(dateOffset=-600)
-    assert abs(dated(switchable.client.get("/studies")) + 600) < 2
-    assert switchable.post().status == 200
+def test_dates_that_are_off(adjustable: Adjustable) -> None:
+    assert abs(dated(adjustable.client.get("/studies"))) < 2
+    adjustable.change(dateOffset=-600)
+    assert abs(dated(adjustable.client.get("/studies")) + 600) < 2
+    assert adjustable.post().status == 200
 
 
 @pytest.mark.parametrize(("offset", "works"), [(-600, False), (600, True), (7200, False)])
-def test_a_clock_that_differs(switchable: Switchable, offset: float, works: bool) -> None:
-    switchable.change(clockOffset=offset)
-    answer = switchable.client.pool.request("GET", f"{switchable.client.url}/")
+def test_a_clock_that_differs(adjustable: Adjustable, offset: float, works: bool) -> None:
+    adjustable.change(clockOffset=offset)
+    answer = adjustable.client.pool.request("GET", f"{adjustable.client.url}/")
     assert abs(dated(answer) - offset) < 2
     if works:
-        switchable.account.refresh(switchable.request)
+        adjustable.account.refresh(adjustable.request)
     else:
-        assert "short-lived token (60 minutes)" in switchable.refused()
+        assert "short-lived token (60 minutes)" in adjustable.refused()
 
 
 def test_a_connection_over_tls_that_is_reset(tmp_path: Path, identities: Path) -> None:
@@ -283,7 +283,7 @@ def test_a_connection_over_tls_that_is_reset(tmp_path: Path, identities: Path) -
     with Emulator(Options(tmp_path, tls=True)) as emulator:
         pool = urllib3.PoolManager(retries=False, ca_certs=str(emulator.ca))
         for cut in ("reset", "truncate"):
-            emulator.switches.change(tokenEndpoint=cut)
+            emulator.fault_settings.change(tokenEndpoint=cut)
             with pytest.raises(urllib3.exceptions.ProtocolError):
                 pool.request("POST", emulator.token_uri)
         pool.clear()

@@ -1,4 +1,4 @@
-"""What switches are set to, read from JSON: each function checks a value and returns it.
+"""What fault settings are set to, read from JSON: each function checks a value and returns it.
 
 They raise :class:`ValueError` or :class:`TypeError` with words that follow the value's name.
 """

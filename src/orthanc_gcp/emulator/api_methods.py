@@ -45,12 +45,12 @@ from orthanc_gcp.emulator.healthcare.operation_methods import (
     get_operation,
     list_operations,
 )
-from orthanc_gcp.emulator.healthcare.request_context import Call
+from orthanc_gcp.emulator.healthcare.request_context import RequestContext
 from orthanc_gcp.emulator.healthcare.storage_classes import set_blob_storage_settings
 
-__all__ = ["Found", "find_route"]
+__all__ = ["FoundMethod", "find_method"]
 
-Handler = Callable[[Call], Awaitable[Response]]
+Handler = Callable[[RequestContext], Awaitable[Response]]
 
 _DATASET = re.compile(
     r"/(?P<version>v1|v1beta1)/projects/(?P<project>[^/:]+)/locations/(?P<location>[^/:]+)"
@@ -74,7 +74,7 @@ NO_PERMISSION = ""
 
 
 @dataclass(frozen=True)
-class Route:
+class ApiMethod:
     """A method of the API: ``rpc`` and ``permission`` are Google's names for it."""
 
     verb: str
@@ -85,18 +85,18 @@ class Route:
     versions: tuple[str, ...] = ("v1", "v1beta1")
 
 
-def _web(verb: str, path: str, handler: Handler, method: str, permission: str) -> Route:
+def _web(verb: str, path: str, handler: Handler, method: str, permission: str) -> ApiMethod:
     rpc = f"dicomweb.DicomWebService.{method}"
-    return Route(
+    return ApiMethod(
         verb, re.compile(path), handler, rpc, f"healthcare.dicomStores.dicomWeb{permission}"
     )
 
 
-def _control(verb: str, path: str, handler: Handler, method: str, permission: str) -> Route:
-    return Route(verb, re.compile(path), handler, method, f"healthcare.{permission}")
+def _control(verb: str, path: str, handler: Handler, method: str, permission: str) -> ApiMethod:
+    return ApiMethod(verb, re.compile(path), handler, method, f"healthcare.{permission}")
 
 
-def _policy(resource: str, kind: str) -> tuple[Route, ...]:
+def _policy(resource: str, kind: str) -> tuple[ApiMethod, ...]:
     rpc = "iam.IamPolicyService."
     return (
         _control(
@@ -113,7 +113,7 @@ def _policy(resource: str, kind: str) -> tuple[Route, ...]:
             f"{rpc}SetIamPolicy",
             f"{kind}.setIamPolicy",
         ),
-        Route(
+        ApiMethod(
             "POST",
             re.compile(f"{resource}:testIamPermissions"),
             test_iam_permissions,
@@ -123,7 +123,7 @@ def _policy(resource: str, kind: str) -> tuple[Route, ...]:
     )
 
 
-_ROUTES = (
+_DATASET_METHODS = (
     # Google accepted a slash at the end of the path of uploads.
     _web("POST", f"{_STUDIES}/?", store_instances, "StoreInstances", "Write"),
     _web("POST", f"{_STUDY}/?", store_instances, "StoreInstances", "Write"),
@@ -254,7 +254,7 @@ _ROUTES = (
         "DELETE", "", delete_dataset, "dataset.DatasetService.DeleteDataset", "datasets.delete"
     ),
 )
-_PLACES = (
+_LOCATION_METHODS = (
     _control("GET", "", list_locations, "location.Locations.ListLocations", "locations.list"),
     _control("GET", _LOCATION, get_location, "location.Locations.GetLocation", "locations.get"),
     _control(
@@ -274,31 +274,31 @@ _PLACES = (
 )
 
 
-class Found(NamedTuple):
-    """A route, and what the path of a request names."""
+class FoundMethod(NamedTuple):
+    """A method of the API, and what the path of a request names."""
 
-    route: Route
+    method: ApiMethod
     version: str
     names: dict[str, str]
 
     @property
     def rpc(self) -> str:
         """Google's name for the method, in the version that the path asks for."""
-        return f"google.cloud.healthcare.{self.version}.{self.route.rpc}"
+        return f"google.cloud.healthcare.{self.version}.{self.method.rpc}"
 
 
-def find_route(verb: str, path: str) -> Found | None:
+def find_method(verb: str, path: str) -> FoundMethod | None:
     """Return the method that a request is for, if there is one."""
-    for start, routes in ((_DATASET, _ROUTES), (_PROJECT, _PLACES)):
+    for start, methods in ((_DATASET, _DATASET_METHODS), (_PROJECT, _LOCATION_METHODS)):
         match = start.fullmatch(path)
         if match is None:
             continue
         names = match.groupdict()
         version, rest = names.pop("version"), names.pop("rest")
-        for route in routes:
-            if route.verb != verb or version not in route.versions:
+        for method in methods:
+            if method.verb != verb or version not in method.versions:
                 continue
-            found = route.path.fullmatch(rest)
+            found = method.path.fullmatch(rest)
             if found is not None:
-                return Found(route, version, {**names, **found.groupdict()})
+                return FoundMethod(method, version, {**names, **found.groupdict()})
     return None

@@ -1,7 +1,8 @@
 """Failures on demand: what the emulator does wrong, settable while it runs.
 
-A reader takes :attr:`Switches.state`, which never changes (but for the counters of its rules): a
-change puts another one in its place. So one request sees one state, and reading costs nothing.
+A reader takes :attr:`FaultSettings.current`, which never changes (but for the counters of its
+rules): a change puts another one in its place. So one request sees one set of values, and reading
+costs nothing.
 """
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from orthanc_gcp.emulator.faults.quotas import Quota, read_quota
-from orthanc_gcp.emulator.faults.rules import Fault, Rules, read_endpoint_fault, read_rules
-from orthanc_gcp.emulator.faults.switch_values import (
+from orthanc_gcp.emulator.faults.rules import Fault, FaultRules, read_endpoint_fault, read_rules
+from orthanc_gcp.emulator.faults.setting_values import (
     Kind,
     choice,
     duration,
@@ -26,20 +27,20 @@ from orthanc_gcp.emulator.faults.switch_values import (
     whole,
 )
 
-__all__ = ["ALWAYS_CONFLICT", "State", "SwitchError", "Switches"]
+__all__ = ["ALWAYS_CONFLICT", "FaultSettings", "SettingError", "SettingValues"]
 
 
 IDENTICAL_OK = "identical-ok"
 ALWAYS_CONFLICT = "always-conflict"
 
 
-class SwitchError(ValueError):
-    """A switch that there is not, or a value that it cannot have."""
+class SettingError(ValueError):
+    """A setting that there is not, or a value that it cannot have."""
 
 
 @dataclass(frozen=True)
-class State:
-    """The position of every switch; those of JSON have the same names in camel case."""
+class SettingValues:
+    """The value of every setting; those of JSON have the same names in camel case."""
 
     deleted_keys: frozenset[str]
     revoked_refresh_tokens: frozenset[str]
@@ -53,7 +54,7 @@ class State:
     token_endpoint: Fault | None
     clock_offset: float
     date_offset: float
-    faults: Rules
+    faults: FaultRules
     seed: int
     latency: float
     bandwidth: int | None
@@ -66,7 +67,7 @@ class State:
     duplicates: str
 
     @property
-    def calls_suffer(self) -> bool:
+    def disturb_calls(self) -> bool:
         """Whether calls of the API may be late or broken."""
         return bool(self.faults or self.latency or self.bandwidth)
 
@@ -75,10 +76,10 @@ class State:
         return tuple(asked) if self.granted_scopes is None else self.granted_scopes
 
 
-class Switches:
-    """The switches of one emulator; nothing is wrong at first, but for what is given."""
+class FaultSettings:
+    """The fault settings of one emulator; nothing is wrong at first, but for what is given."""
 
-    state: State
+    current: SettingValues
     _json: dict[str, Any]
     _read: dict[str, Any]
 
@@ -87,47 +88,53 @@ class Switches:
         self.reset()
 
     def reset(self) -> None:
-        """Put every switch where it was at first; rules begin anew."""
-        self._json = {name: default for name, (default, _) in _SWITCHES.items()}
+        """Set everything to what it was at first; rules begin anew."""
+        self._json = {name: default for name, (default, _) in _SETTINGS.items()}
         self._read = _read(self._json)
-        self.state = _state(self._read)
+        self.current = _values(self._read)
         self.change(**self._at_first)
 
     def as_json(self) -> dict[str, Any]:
-        """Return the position of every switch; rules with what they have done so far."""
-        rules = zip(self._json["faults"], self.state.faults.counts(), strict=True)
+        """Return the value of every setting; rules with what they have done so far."""
+        rules = zip(self._json["faults"], self.current.faults.counts(), strict=True)
         return {**self._json, "faults": [{**rule, **counts} for rule, counts in rules]}
 
     def change(self, **changes: Any) -> None:
-        """Set switches by their names in JSON; raise :class:`SwitchError` and set none of them."""
-        unknown = sorted(set(changes) - set(_SWITCHES))
+        """Change settings by their names in JSON: all of them, or none.
+
+        Raises
+        ------
+        SettingError
+            There is no such setting, or it cannot have the value.
+        """
+        unknown = sorted(set(changes) - set(_SETTINGS))
         if unknown:
-            raise SwitchError(f"there is no switch {unknown[0]!r}: {', '.join(_SWITCHES)}")
+            raise SettingError(f"there is no fault setting {unknown[0]!r}: {', '.join(_SETTINGS)}")
         read = {**self._read, **_read(changes)}
-        state = _state(read)
+        values = _values(read)
         if not {"faults", "seed"} & set(changes):
             # They go on counting.
-            state = replace(state, faults=self.state.faults)
-        self._json, self._read, self.state = {**self._json, **changes}, read, state
+            values = replace(values, faults=self.current.faults)
+        self._json, self._read, self.current = {**self._json, **changes}, read, values
 
 
 def _read(values: dict[str, Any]) -> dict[str, Any]:
-    """Return what is meant by the positions of some switches."""
+    """Return what the JSON values of some settings mean."""
     found = {}
     for name, value in values.items():
         try:
-            found[name] = _SWITCHES[name][1](value)
+            found[name] = _SETTINGS[name][1](value)
         except (TypeError, ValueError) as error:
-            raise SwitchError(f"{name} {error}") from error
+            raise SettingError(f"{name} {error}") from error
     return found
 
 
-def _state(read: dict[str, Any]) -> State:
+def _values(read: dict[str, Any]) -> SettingValues:
     fields = {snake_case(name): value for name, value in read.items()}
-    return State(**{**fields, "faults": Rules(fields["faults"], fields["seed"])})
+    return SettingValues(**{**fields, "faults": FaultRules(fields["faults"], fields["seed"])})
 
 
-_SWITCHES: dict[str, tuple[Any, Kind]] = {
+_SETTINGS: dict[str, tuple[Any, Kind]] = {
     "deletedKeys": ([], texts),
     "revokedRefreshTokens": ([], texts),
     "disabledApi": (False, flag),
@@ -152,4 +159,4 @@ _SWITCHES: dict[str, tuple[Any, Kind]] = {
     "emptyQido": (204, choice(200, 204)),
     "duplicates": (IDENTICAL_OK, choice(IDENTICAL_OK, ALWAYS_CONFLICT)),
 }
-"""Each switch's name, its position at first, and what checks and reads another one."""
+"""Each setting's name, its value at first, and what checks and reads another one."""

@@ -8,20 +8,28 @@ from collections.abc import Awaitable, Callable
 from starlette.requests import Request
 from starlette.responses import Response
 
-from orthanc_gcp.emulator.faults.bandwidth import Pace, Paced, paced_request
-from orthanc_gcp.emulator.faults.broken_connections import Reset, Shortened, until_reset
-from orthanc_gcp.emulator.faults.rules import Fault, Strike
-from orthanc_gcp.emulator.faults.switches import State
+from orthanc_gcp.emulator.faults.bandwidth import (
+    BandwidthLimit,
+    ThrottledResponse,
+    throttled_request,
+)
+from orthanc_gcp.emulator.faults.broken_connections import (
+    ConnectionReset,
+    TruncatedResponse,
+    until_reset,
+)
+from orthanc_gcp.emulator.faults.fault_settings import SettingValues
+from orthanc_gcp.emulator.faults.rules import ActiveFault, Fault
 from orthanc_gcp.emulator.http.requests import MAX_REQUEST_SIZE, read_limited, skip_body
 from orthanc_gcp.emulator.http.responses import GrantError, Refusal, front_end_page, usual_error
 
-__all__ = ["answer_call", "answer_with"]
+__all__ = ["answer_call", "answer_token_request"]
 
 Handler = Callable[[Request], Awaitable[Response]]
-CallHandler = Callable[[Request, Strike | None], Awaitable[Response]]
+CallHandler = Callable[[Request, ActiveFault | None], Awaitable[Response]]
 
 
-async def answer_with(fault: Fault | None, handler: Handler, request: Request) -> Response:
+async def answer_token_request(fault: Fault | None, handler: Handler, request: Request) -> Response:
     """Let a token endpoint answer a request, unless or after a fault does."""
     if fault is None:
         return await handler(request)
@@ -30,7 +38,7 @@ async def answer_with(fault: Fault | None, handler: Handler, request: Request) -
         # A client that is still sending would notice something else.
         await read_limited(request, MAX_REQUEST_SIZE)
     if fault.cut == "reset":
-        return Reset()
+        return ConnectionReset()
     if fault.status:
         body = (fault.body or "").encode()
         return Response(body, fault.status, media_type=fault.content_type)
@@ -38,42 +46,42 @@ async def answer_with(fault: Fault | None, handler: Handler, request: Request) -
         response = await handler(request)
     except GrantError as refusal:
         response = refusal.response
-    return Shortened(response, None, reset=False) if fault.cut == "truncate" else response
+    return TruncatedResponse(response, None, reset=False) if fault.cut == "truncate" else response
 
 
-async def answer_call(state: State, handler: CallHandler, request: Request) -> Response:
-    """Let a method of the API answer a request, as well as the switches allow."""
-    if state.bandwidth is None:
-        return await _answer_call(state, handler, request)
-    pace = Pace(state.bandwidth)
-    response = await _answer_call(state, handler, paced_request(request, pace))
-    return Paced(response, pace)
+async def answer_call(settings: SettingValues, handler: CallHandler, request: Request) -> Response:
+    """Let a method of the API answer a request, as well as the fault settings allow."""
+    if settings.bandwidth is None:
+        return await _answer_call(settings, handler, request)
+    limit = BandwidthLimit(settings.bandwidth)
+    response = await _answer_call(settings, handler, throttled_request(request, limit))
+    return ThrottledResponse(response, limit)
 
 
-async def _answer_call(state: State, handler: CallHandler, request: Request) -> Response:
-    strike = state.faults.strike(request.method, request.scope["path"])
-    await asyncio.sleep(state.latency + (strike.fault.delay if strike else 0))
-    if strike is None:
+async def _answer_call(settings: SettingValues, handler: CallHandler, request: Request) -> Response:
+    active = settings.faults.fault_of(request.method, request.scope["path"])
+    await asyncio.sleep(settings.latency + (active.fault.delay if active else 0))
+    if active is None:
         return await _answer(handler, request, None)
-    fault = strike.fault
+    fault = active.fault
     if fault.comes_first:
         if fault.read_body:
             await skip_body(request)
         return _failure(fault)
     if fault.cut == "resetRequest":
-        await _answer(handler, until_reset(request, fault.after_bytes), strike)
-        return Reset()
-    response = await _answer(handler, request, strike)
+        await _answer(handler, until_reset(request, fault.after_bytes), active)
+        return ConnectionReset()
+    response = await _answer(handler, request, active)
     if fault.store_then_fail:
         return _failure(fault)
     if fault.cut:
-        return Shortened(response, fault.after_bytes, reset=fault.cut == "resetAnswer")
+        return TruncatedResponse(response, fault.after_bytes, reset=fault.cut == "resetAnswer")
     return response
 
 
-async def _answer(handler: CallHandler, request: Request, strike: Strike | None) -> Response:
+async def _answer(handler: CallHandler, request: Request, active: ActiveFault | None) -> Response:
     try:
-        return await handler(request, strike)
+        return await handler(request, active)
     except Refusal as refusal:
         return refusal.response
 
@@ -81,7 +89,7 @@ async def _answer(handler: CallHandler, request: Request, strike: Strike | None)
 def _failure(fault: Fault) -> Response:
     """Return what is answered in place of the truth; without a status, the connection breaks."""
     if not fault.status:
-        return Reset()
+        return ConnectionReset()
     if fault.html:
         response = front_end_page(fault.status)
     elif fault.body is not None:
