@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from orthanc_gcp.auth.credentials.loading import Identity
 from orthanc_gcp.auth.refresher import TokenRefresher
 from orthanc_gcp.auth.scheduler import Scheduler
-from orthanc_gcp.auth.token import LONGEST_PAUSE, Token, lead, pause
+from orthanc_gcp.auth.token import BACKOFF, Token, refresh_margin
 from orthanc_gcp.clock import SystemClock
 from orthanc_gcp.configuration import Account
 from orthanc_gcp.errors import CredentialError, NetworkError, TokenError
@@ -90,8 +90,8 @@ def test_the_published_token_is_never_expired(lifetime, latency, jitter):
 
 @settings(deadline=None)
 @given(LIFETIMES, st.floats(0, 1), st.floats(0, 1), st.floats(0, 0.1))
-def test_an_outage_shorter_than_the_lead_goes_unnoticed(lifetime, begins, jitter, latency):
-    outage = 0.8 * lead(lifetime) - latency
+def test_an_outage_shorter_than_the_margin_goes_unnoticed(lifetime, begins, jitter, latency):
+    outage = 0.8 * refresh_margin(lifetime) - latency
     begins = 1000 + 3 * lifetime + begins * lifetime
 
     def fails(now):
@@ -115,22 +115,7 @@ def test_recovery_comes_within_one_step_of_the_backoff(lifetime, outage, jitter)
     simulation = Simulation(lifetime, 0, fails, jitter=lambda: jitter)
     simulation.run((outage + 2) * lifetime + 120)
     recovered = simulation.published[0][0] - ends
-    assert recovered <= min(LONGEST_PAUSE, 2 + outage * lifetime)
-
-
-@given(st.floats(0, 60), st.none() | LIFETIMES, st.floats(0, 1))
-def test_pauses_are_bounded(previous, lifetime, jitter):
-    token = None if lifetime is None else Token("x", 0, lifetime)
-    wait = pause(previous, token, jitter)
-    assert 0.1 <= wait <= 60
-    if previous <= 1:
-        assert wait <= 2
-
-
-@given(LIFETIMES)
-def test_the_lead_grows_with_the_lifetime(lifetime):
-    assert lifetime / 50 < lead(lifetime) <= lifetime / 2
-    assert lead(lifetime) <= lead(lifetime * 2)
+    assert recovered <= min(BACKOFF.longest, 2 + outage * lifetime)
 
 
 def test_requests_are_few():

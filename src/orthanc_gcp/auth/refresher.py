@@ -17,7 +17,7 @@ from google.auth.transport import Request
 from orthanc_gcp.auth.account_state import AccountState, Attempt, Figures
 from orthanc_gcp.auth.credentials.loading import Identity
 from orthanc_gcp.auth.scheduler import Scheduler
-from orthanc_gcp.auth.token import FIRST_PAUSE, Token, pause
+from orthanc_gcp.auth.token import BACKOFF, Token, retry_delay
 from orthanc_gcp.clock import Clock
 from orthanc_gcp.configuration import Account
 from orthanc_gcp.errors import GcpError, NetworkError, TokenError
@@ -64,7 +64,7 @@ class TokenRefresher:
     ) -> None:
         self._kept = {account.name: AccountState(account) for account in accounts}
         self._load, self._endpoint, self._on_token = load, endpoint, on_token
-        self._schedule, self._clock, self._timeout, self._luck = schedule, clock, timeout, jitter
+        self._schedule, self._clock, self._timeout, self._random = schedule, clock, timeout, jitter
         self._lock = threading.Lock()
         self._outages = {name: _outage(name, clock) for name in self._kept}
         self._rotations = {name: _rotation(name, clock) for name in self._kept}
@@ -175,14 +175,14 @@ class TokenRefresher:
             if kept.running is not attempt:
                 return
             same = kept.has(identity, token)
-            kept.failures, kept.pause = 0, 0.0
+            kept.failures, kept.delay = 0, 0.0
             kept.running, kept.slow = None, False
             if not identity.changed():  # as long as the new file fails, it is told
                 kept.rotation_error = None
             kept.identity, kept.token = identity, token
             kept.refreshes += 1
             kept.last_success = self._clock.utc()
-        self._plan(kept, token.renew_at(self._luck()))
+        self._plan(kept, token.renew_at(self._random()))
         if not same:
             self._on_token(kept.account, identity, token)
         self._wake(kept)
@@ -220,9 +220,9 @@ class TokenRefresher:
 
     def _plan_retry(self, kept: AccountState, attempt: Attempt, error: GcpError) -> None:
         now = self._clock.now()
-        kept.pause = pause(kept.pause, kept.living_token(now), self._luck())
+        kept.delay = retry_delay(kept.delay, kept.living_token(now), self._random)
         # The time that the failed try took counts: one that hung for a minute has waited.
-        wait = max(kept.pause - (now - attempt.began), min(kept.pause, FIRST_PAUSE))
+        wait = max(kept.delay - (now - attempt.began), min(kept.delay, BACKOFF.first))
         words = f"{error}; {kept.remainder(now)}"
         kind = f"{error.kind}, {'a' if kept.living_token(now) else 'no'} token is left"
         self._outages[kept.account.name].failed(words, wait, kind=kind)
