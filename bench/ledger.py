@@ -134,7 +134,7 @@ def _pass_through(ledger: Ledger, first: int, number: int, source: str = SOURCE)
         ledger.record([_arrival(index, source) for index in range(start, last)], source, last)
     while True:
         batch = uuid.uuid4().hex
-        ledger.claim(
+        rows = ledger.claim(
             ACCOUNT,
             source,
             batch,
@@ -143,7 +143,6 @@ def _pass_through(ledger: Ledger, first: int, number: int, source: str = SOURCE)
             most_bytes=1 << 40,
             most_batches=64,
         )
-        rows = ledger.batch(batch)
         if not rows:
             return
         ledger.settle(batch, [Outcome(row.id, State.ACKNOWLEDGED, sha256="a" * 64) for row in rows])

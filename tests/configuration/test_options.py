@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 
 import pytest
@@ -23,6 +24,8 @@ NOTHING = "nothing is sent"
 SILENT = "nobody is told of alarms"
 DEFAULT = "the default is used"
 
+KEY = base64.b64encode(b"k" * 32).decode()
+
 # The decision for each option that all accounts share, with values that are wrong.
 DECISIONS = [
     ("GoogleCloudPlatform.BaseUrl", [7, None, "", [], True], REJECTED),
@@ -30,6 +33,11 @@ DECISIONS = [
     ("GoogleCloudPlatform.RefreshInterval", ["60", -1, None], DEFAULT),
     ("GoogleCloudPlatform.Database", [5, None, "", "mysql://h/d", "ledger.db"], NOTHING),
     ("GoogleCloudPlatform.Webhook", [5, None, "", "hooks.example", "ftp://x/"], SILENT),
+    (
+        "GoogleCloudPlatform.WebhookSecret",
+        [5, None, "", "whsec_", "secret", KEY, f"whsec_{KEY[:-1]}", f"whsec_{KEY[:28]}", "${KEY}"],
+        SILENT,
+    ),
     ("GoogleCloudPlatform.WebhookBacklogAgeSeconds", ["900", 0, None], DEFAULT),
     ("StorageDirectory", [5, None, "", []], NOTHING),
     ("HttpsCACertificates", [5, None, False], SEPARATE),
@@ -138,6 +146,7 @@ def test_a_name_that_would_lead_to_another_store(part, value):
         ("BaseUri", REJECTED),
         ("Databse", NOTHING),
         ("Webhok", SILENT),
+        ("WebhookSecrets", SILENT),
         ("Sends", "nothing is sent by it"),
         ("send", "nothing is sent by it"),
         ("acounts", None),

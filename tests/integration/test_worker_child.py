@@ -11,6 +11,7 @@ import psutil
 import pytest
 
 from orthanc_gcp.plugin import script
+from orthanc_gcp.worker.handshake import WorkerAddress, WorkerInput
 from tests.support.emulator import Emulator
 from tests.support.keys import STORE
 from tests.support.orthanc import Orthanc, wait_until
@@ -198,24 +199,24 @@ def test_it_dies_with_an_orthanc_that_is_killed(site):
 def test_it_ends_when_stdin_does(site, tmp_path):
     """Where there is no kernel that ends it with its parent."""
     orthanc = site(rules=[], start=True)
-    words = {
-        "Configuration": json.loads(orthanc.configuration_file.read_text()),
-        "Folder": str(orthanc.folder),
-        "Orthanc": orthanc.url,
-        "Fingerprint": "",
-        "Authorization": "",
-        "Name": "w",
-        "Secret": "s",
-        "Since": 0,
-    }
+    given = WorkerInput(
+        configuration=json.loads(orthanc.configuration_file.read_text()),
+        folder=orthanc.folder,
+        orthanc=orthanc.url,
+        fingerprint="",
+        authorization="",
+        name="w",
+        since=0,
+        secret="s",
+    )
     command = [sys.executable, "-m", "orthanc_gcp", "worker", "-"]
     pipe = subprocess.PIPE
     with (tmp_path / "log").open("wb") as log:
         process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=log)
     try:
-        process.stdin.write(json.dumps(words).encode() + b"\n")
+        process.stdin.write(given.line())
         process.stdin.flush()
-        assert json.loads(process.stdout.readline())["Port"] > 0
+        assert WorkerAddress.of_line(process.stdout.readline()).port > 0
         process.stdin.close()
         assert process.wait(30) == 0
     finally:
@@ -250,14 +251,14 @@ def test_without_a_rule_there_is_no_worker(site):
 
 
 def test_a_missing_package_is_one_error(site, tmp_path):
-    hiding = tmp_path / "hiding" / "dbos"
+    hiding = tmp_path / "hiding" / "sqlalchemy"
     hiding.mkdir(parents=True)
-    (hiding / "__init__.py").write_text("raise ModuleNotFoundError('no', name='dbos')")
+    (hiding / "__init__.py").write_text("raise ModuleNotFoundError('no', name='sqlalchemy')")
     hidden = {"PYTHONPATH": os.pathsep.join([str(hiding.parent), os.environ.get("PYTHONPATH", "")])}
     orthanc = site(environment=hidden)
     orthanc.wait_for_log("the worker cannot run as it is")
     assert "pip install 'orthanc-gcp[worker]'" in orthanc.log
-    assert orthanc.log.count("the worker needs dbos") == 1
+    assert orthanc.log.count("the worker needs sqlalchemy") == 1
     assert orthanc.request("GET", "/gcp/transfers").status == 503
     assert children(orthanc) == []
 

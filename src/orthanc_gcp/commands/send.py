@@ -72,10 +72,10 @@ def send(
 def _send(settings: Settings, orthanc: str | None, account: str, resources: list[str]) -> None:
     with opened(settings) as ledger:
         from orthanc_gcp.custody.intake.on_demand import demand
-        from orthanc_gcp.ledger.workers import living
+        from orthanc_gcp.ledger.workers import any_alive
 
         queued = demand(ledger, _archive(settings, orthanc), account, resources)
-        later = "" if living(ledger.engine) else ", they are sent as soon as a worker runs"
+        later = "" if any_alive(ledger.engine) else ", they are sent as soon as a worker runs"
     click.echo(f"queued for {account}: {count(queued, 'instance')}{later}")
 
 

@@ -50,7 +50,7 @@ def status(config: Path, watch: bool, as_json: bool) -> None:
     settings = settings_of([config])
     with opened(settings) as ledger:
         from orthanc_gcp.custody.reporting.overview import Reports
-        from orthanc_gcp.ledger.workers import living
+        from orthanc_gcp.ledger.workers import any_alive
 
         reports = Reports(ledger)
         names = [account.name for account in settings.accounts]
@@ -58,7 +58,7 @@ def status(config: Path, watch: bool, as_json: bool) -> None:
         def look() -> Told:
             problems = {**reports.delays(names), **settings.rejections}
             return {
-                "Worker": living(ledger.engine),
+                "Worker": any_alive(ledger.engine),
                 "Accounts": reports.overview({*names, *problems}, problems),
             }
 

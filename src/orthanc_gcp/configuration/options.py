@@ -37,6 +37,7 @@ from orthanc_gcp.configuration.kinds import (
     URL,
     VERIFY,
     WEBHOOK,
+    WEBHOOK_SECRET,
     WORD,
     option,
 )
@@ -142,6 +143,7 @@ class Section:
     refresh_interval: int = option(SECONDS, DEFAULT_REFRESH_INTERVAL, wrong=Effect.DEFAULT)
     database: str = option(DATABASE, "", secret=True, wrong=Effect.NO_SENDING)
     webhook: str = option(WEBHOOK, "", secret=True, wrong=Effect.NO_WEBHOOK)
+    webhook_secret: bytes = option(WEBHOOK_SECRET, b"", secret=True, wrong=Effect.NO_WEBHOOK)
     webhook_backlog_age_seconds: int = option(
         AMOUNT, DEFAULT_BACKLOG_AGE_SECONDS, wrong=Effect.DEFAULT
     )

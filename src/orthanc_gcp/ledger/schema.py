@@ -17,7 +17,6 @@ __all__ = [
     "key_values",
     "metadata",
     "transfers",
-    "workers",
 ]
 
 
@@ -149,14 +148,6 @@ backfill_studies = sql.Table(
     sql.Index("gcp_backfill_studies_newest", "source", "last_update", "orthanc_id"),
 )
 """The studies that a backfill has still to look at."""
-
-workers = sql.Table(
-    "gcp_workers",
-    metadata,
-    sql.Column("name", sql.Text, primary_key=True),
-    sql.Column("source", sql.Text, nullable=False),
-)
-"""The workers on a database of several; who lives is told by locks."""
 
 key_values = sql.Table(
     "gcp_key_values",

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import orthanc_gcp
+from orthanc_gcp.worker.handshake import WorkerAddress, WorkerInput
+from orthanc_gcp.worker.launch import NOT_CONFIGURED, NOT_INSTALLED
 
 __all__ = ["WorkerProcess", "command"]
 
@@ -24,8 +25,8 @@ A_WHILE = 60.0
 """Seconds of life after which the next pause is the first again."""
 STOP_WITHIN = 0.8
 """Seconds that the worker may take to stop; whatever it was doing then is done again."""
-FINAL = (2, 3)
-"""Exit codes for what a new start would not mend: its configuration, or its packages."""
+FINAL = (NOT_CONFIGURED, NOT_INSTALLED)
+"""Exit codes for what a new start would not mend."""
 _LONGEST_LINE = 65536
 _LEVELS = {name: getattr(logging, name) for name in ("INFO", "WARNING", "ERROR", "CRITICAL")}
 
@@ -37,12 +38,12 @@ class WorkerProcess:
     ----------
     command
         What to run; no secret is in it.
-    words
-        What it is told on stdin, asked for at each start.
+    given
+        What is written to its standard input at each start.
     """
 
-    def __init__(self, command: Sequence[str], words: Callable[[], dict[str, Any]]) -> None:
-        self._command, self._words = command, words
+    def __init__(self, command: Sequence[str], given: WorkerInput) -> None:
+        self._command, self._given = command, given
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._process: subprocess.Popen[bytes] | None = None
@@ -102,7 +103,7 @@ class WorkerProcess:
         log = threading.Thread(target=_relay, args=(process.stderr,), daemon=True)
         log.start()
         with suppress(OSError):
-            process.stdin.write(json.dumps(self._words()).encode() + b"\n")
+            process.stdin.write(self._given.line())
             process.stdin.flush()  # and left open: its end is the end of Orthanc
         self._port = _port(process.stdout.readline())
         if self._port is not None:
@@ -138,10 +139,10 @@ def command(interpreter: str) -> list[str]:
 
 
 def _port(line: bytes) -> int | None:
-    """The port that the worker has told; None if it has died instead."""
+    """Where the worker answers; None if it has ended instead."""
     try:
-        return int(json.loads(line)["Port"])
-    except (ValueError, KeyError, TypeError):
+        return WorkerAddress.of_line(line).port
+    except ValueError:
         return None
 
 
