@@ -22,7 +22,7 @@ from orthanc_gcp.commands.arguments import (
     settings_of,
 )
 from orthanc_gcp.commands.formatting import count
-from orthanc_gcp.commands.ledger_access import opened, the_account
+from orthanc_gcp.commands.ledger_access import open_ledger, refuse_unknown_account
 from orthanc_gcp.errors import StoreError
 
 if TYPE_CHECKING:
@@ -79,8 +79,8 @@ def audit(
     """
     settings = settings_of([config])
     accounts = [one for one in settings.accounts if account in (None, one.name)]
-    the_account(account, [one.name for one in settings.accounts])
-    with opened(settings) as ledger:
+    refuse_unknown_account(account, [one.name for one in settings.accounts])
+    with open_ledger(settings) as ledger:
         from orthanc_gcp.ledger.selection import Selection
 
         selection = Selection(

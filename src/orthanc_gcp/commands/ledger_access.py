@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from orthanc_gcp.configuration import Settings
     from orthanc_gcp.ledger.ledger import Ledger
 
-__all__ = ["opened", "the_account"]
+__all__ = ["open_ledger", "refuse_unknown_account"]
 
 
 @contextmanager
-def opened(settings: Settings) -> Iterator[Ledger]:
+def open_ledger(settings: Settings) -> Iterator[Ledger]:
     """The ledger; ends the command when there is none, or its database goes away."""
     from sqlalchemy.exc import SQLAlchemyError
 
@@ -32,7 +32,7 @@ def opened(settings: Settings) -> Iterator[Ledger]:
     except GcpError as error:
         fail(str(error))
     try:
-        _find(engine)
+        _require_tables(engine)
         yield Ledger(engine)
     except PermissionError as error:
         fail(f"{error.filename} belongs to another user: be the one that Orthanc runs as")
@@ -44,14 +44,14 @@ def opened(settings: Settings) -> Iterator[Ledger]:
         engine.dispose()
 
 
-def the_account(name: str | None, known: Collection[str]) -> None:
+def refuse_unknown_account(name: str | None, known: Collection[str]) -> None:
     """End the command when an account was named that there is not."""
     if name is not None and name not in known:
         wanted = f"expected one of {', '.join(sorted(known))}" if known else "there is none"
         fail(f"there is no account {name}: {wanted}")
 
 
-def _find(engine: Engine) -> None:
+def _require_tables(engine: Engine) -> None:
     """End the command unless the worker has made its tables, for nobody else should."""
     import sqlalchemy as sql
 
