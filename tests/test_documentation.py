@@ -13,14 +13,14 @@ from orthanc_gcp import configuration
 from orthanc_gcp.cli import app
 from orthanc_gcp.configuration import (
     Account,
-    Backfill,
+    BackfillOptions,
     DicomWeb,
     Globals,
     PythonPlugin,
     Section,
     SendRule,
 )
-from orthanc_gcp.configuration.kinds import option_names
+from orthanc_gcp.configuration.option_types import option_names
 from orthanc_gcp.ledger.schema import State
 from orthanc_gcp.plugin.routes import (
     CONNECTOR_ROUTES,
@@ -49,7 +49,7 @@ def table(title: str) -> dict[str, str]:
         ("Options of an account", option_names(Account)),
         ("Options of the section", [*option_names(Section), "Accounts", "Send", "Backfill"]),
         ("Rules", option_names(SendRule)),
-        ("Backfill", option_names(Backfill)),
+        ("Backfill", option_names(BackfillOptions)),
         (
             "Options of Orthanc",
             [
@@ -84,7 +84,7 @@ def test_documented_defaults():
     assert orthanc["HttpsVerifyPeers"] == "`true`"
     assert Globals().https_verify_peers is True
     assert orthanc["DicomWeb.Root"] == f"`{DicomWeb().root}`"
-    assert int(table("Backfill")["MaxQueuedInstances"]) == Backfill().max_queued_instances
+    assert int(table("Backfill")["MaxQueuedInstances"]) == BackfillOptions().max_queued_instances
     mandatory = {name for name, default in account.items() if default == "mandatory"}
     assert mandatory == {"Project", "Location", "Dataset", "DicomStore"}
 

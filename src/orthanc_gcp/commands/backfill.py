@@ -42,7 +42,7 @@ def backfill(
     settings = settings_of([config])
     rest = orthanc_of(settings, orthanc, "backfill")
     with open_ledger(settings) as ledger:
-        from orthanc_gcp.configuration import Backfill
+        from orthanc_gcp.configuration import BackfillOptions
         from orthanc_gcp.custody.intake.backfill_studies import BackfillStudies
         from orthanc_gcp.custody.reporting.backfill_progress import progress
         from orthanc_gcp.orthanc.resources import OrthancSource
@@ -59,5 +59,5 @@ def backfill(
             if wanted:
                 action()
         now = SystemClock().utc().astimezone()
-        document = progress(studies, settings.backfill or Backfill(), now)
+        document = progress(studies, settings.backfill or BackfillOptions(), now)
     click.echo(json.dumps(document, indent=2))
