@@ -11,7 +11,7 @@ import click
 
 from orthanc_gcp.commands.arguments import config_argument, needs, settings_of
 from orthanc_gcp.commands.formatting import count
-from orthanc_gcp.commands.ledger_access import opened, the_account
+from orthanc_gcp.commands.ledger_access import open_ledger, refuse_unknown_account
 
 if TYPE_CHECKING:
     from orthanc_gcp.custody.reporting.overview import Reports
@@ -61,10 +61,10 @@ def resume(config: Path, account: str) -> None:
 def _reports(config: Path, account: str | None) -> Iterator[Reports]:
     """The reports of a ledger that knows the account."""
     settings = settings_of([config])
-    with opened(settings) as ledger:
+    with open_ledger(settings) as ledger:
         from orthanc_gcp.custody.reporting.overview import Reports
 
         reports = Reports(ledger)
-        told = reports.overview(one.name for one in settings.accounts)
-        the_account(account, [one["Account"] for one in told])
+        overview = reports.overview(one.name for one in settings.accounts)
+        refuse_unknown_account(account, [one["Account"] for one in overview])
         yield reports
