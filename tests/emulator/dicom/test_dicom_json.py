@@ -1,61 +1,32 @@
-"""The DICOM JSON Model, compared with pydicom over pydicom's own files."""
+"""The DICOM JSON Model, compared with pydicom; what is an address in it, and what is left out."""
 
 from __future__ import annotations
 
-import os
+import base64
+import io
+import json
 import struct
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pydicom
 import pytest
 from pydicom.data import get_testdata_file
+from pydicom.dataset import Dataset
 
 from orthanc_gcp.emulator.dicom.dicom_json import JsonWriter
 from orthanc_gcp.emulator.dicom.reader import (
     BytesSource,
     DicomFile,
-    FileSource,
 )
 from orthanc_gcp.emulator.storage.records import read_record
-from tests.emulator.client import make_dicom
+from tests.emulator.client import Client, make_dicom, path_of, read, sample
+from tests.emulator.dicom.samples import FILES, opened
 
-# One of each kind: transfer syntaxes, nested and undefined sequences, character sets, modalities.
-FILES = [
-    "693_J2KI.dcm",
-    "CT_small.dcm",
-    "ExplVR_BigEnd.dcm",
-    "J2K_pixelrep_mismatch.dcm",
-    "JPEG2000-embedded-sequence-delimiter.dcm",
-    "MR_small_RLE.dcm",
-    "MR_small_bigendian.dcm",
-    "SC_rgb_jpeg_dcmtk.dcm",
-    "UN_sequence.dcm",
-    "examples_overlay.dcm",
-    "examples_palette.dcm",
-    "image_dfl.dcm",
-    "liver_1frame.dcm",
-    "liver_expb_1frame.dcm",
-    "reportsi.dcm",
-    "rtdose.dcm",
-    "rtplan.dcm",
-    "test-SR.dcm",
-    "waveform_ecg.dcm",
-]
+NUMBERS = {"FD": "d", "FL": "f", "UL": "L", "US": "H", "SL": "l", "SS": "h", "SV": "q", "UV": "Q"}
 
-
-@contextmanager
-def opened(name: str) -> Iterator[DicomFile]:
-    path = get_testdata_file(name, download=False)
-    assert isinstance(path, str)
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        yield DicomFile(FileSource(descriptor))
-    finally:
-        os.close(descriptor)
+WIDTHS = {"OD": "d", "OF": "f", "OL": "L", "OV": "Q"}
 
 
 def comparable(value: Any) -> Any:
@@ -132,3 +103,78 @@ def test_numbers_and_names(tmp_path: Path) -> None:
     assert metadata["00080008"]["Value"] == ["ORIGINAL", None, "AXIAL"]
     assert metadata["00104000"]["Value"] == ["one\\two"]
     assert metadata["00089459"]["Value"] == ["NaN"]
+
+
+def metadata_of(client: Client, content: bytes) -> dict[str, Any]:
+    assert client.store(content).status == 200
+    response = client.get(f"{path_of(read(content))}/metadata")
+    assert response.status == 200
+    (data_set,) = json.loads(response.data)
+    return dict(data_set)
+
+
+def with_private(vr: str, value: Any) -> bytes:
+    """Return a file with one more element, of any value representation."""
+    dataset = read(make_dicom())
+    dataset.add_new(0x00091001, vr, value)
+    dataset.add_new(0x00090010, "LO", "TESTS")
+    buffer = io.BytesIO()
+    dataset.save_as(buffer)
+    return buffer.getvalue()
+
+
+def test_group_2_is_in_metadata(client: Client) -> None:
+    content = sample("JPEG2000.dcm")
+    meta = read(content).file_meta
+    got = metadata_of(client, content)
+    assert got["00020002"]["Value"] == [meta.MediaStorageSOPClassUID]
+    assert got["00020003"]["Value"] == [meta.MediaStorageSOPInstanceUID]
+    assert got["00020010"]["Value"] == [meta.TransferSyntaxUID]
+    assert "00020000" not in got
+
+
+@pytest.mark.parametrize("vr", ["OB", "OW", "UN"])
+def test_bytes_are_always_an_address(client: Client, vr: str) -> None:
+    element = metadata_of(client, with_private(vr, b"ab"))["00091001"]
+    assert element["vr"] == vr
+    assert element["BulkDataURI"].endswith("/bulkdata/00091001")
+    assert set(element) == {"vr", "BulkDataURI"}
+
+
+@pytest.mark.parametrize("vr", WIDTHS)
+def test_beyond_2_kib_numbers_are_an_address(client: Client, vr: str) -> None:
+    inline = bytes(range(256)) * 8
+    element = metadata_of(client, with_private(vr, inline))["00091001"]
+    assert base64.b64decode(element["InlineBinary"]) == inline
+    longer = inline + bytes(struct.calcsize("=" + WIDTHS[vr]))
+    assert "BulkDataURI" in metadata_of(client, with_private(vr, longer))["00091001"]
+
+
+@pytest.mark.parametrize("vr", NUMBERS)
+def test_beyond_512_values_are_an_address(client: Client, vr: str) -> None:
+    assert len(metadata_of(client, with_private(vr, [1] * 512))["00091001"]["Value"]) == 512
+    assert "BulkDataURI" in metadata_of(client, with_private(vr, [1] * 513))["00091001"]
+
+
+def test_beyond_512_tags_are_an_address(client: Client) -> None:
+    tags = [0x00100010] * 513
+    assert len(metadata_of(client, with_private("AT", tags[1:]))["00091001"]["Value"]) == 512
+    assert "BulkDataURI" in metadata_of(client, with_private("AT", tags))["00091001"]
+
+
+def test_inline_bytes_are_little_endian(client: Client) -> None:
+    dataset = read(sample("MR_small_bigendian.dcm"))
+    dataset.add_new(0x00091001, "OF", struct.pack(">2f", 1, 2))
+    buffer = io.BytesIO()
+    dataset.save_as(buffer)
+    element = metadata_of(client, buffer.getvalue())["00091001"]
+    assert base64.b64decode(element["InlineBinary"]) == struct.pack("<2f", 1, 2)
+
+
+def test_sequences_beyond_1_mib_are_left_out(client: Client) -> None:
+    for size, is_there in ((1024 * 1024 - 100, True), (1024 * 1024, False)):
+        item = Dataset()
+        item.add_new(0x00420011, "OB", bytes(size))
+        got = metadata_of(client, make_dicom(SourceImageSequence=[item]))
+        assert ("00082112" in got) is is_there
+        assert got["00100010"]["Value"] == [{"Alphabetic": "Doe^John"}]
