@@ -16,6 +16,7 @@ from orthanc_gcp.auth.token_endpoint import TokenEndpoint
 from orthanc_gcp.clock import Clock
 from orthanc_gcp.configuration import Account, Settings
 from orthanc_gcp.errors import StoreError
+from orthanc_gcp.reasons import StoreReason
 from orthanc_gcp.transport.authorization import Authorization
 from orthanc_gcp.transport.request import transport
 
@@ -68,7 +69,7 @@ class TokenSource:
                 return self._newest[account]
         error = self._keeper.status(account)["LastError"] or {}
         words = error.get("Message", "it has not been acquired yet")
-        raise StoreError(f"no access token: {words}", reason="no_token", retryable=True)
+        raise StoreError(f"no access token: {words}", reason=StoreReason.NO_TOKEN, retryable=True)
 
     def renew(self, account: str) -> None:
         """The store refused the token: acquire another, once for all who say so."""

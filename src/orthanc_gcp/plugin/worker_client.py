@@ -11,7 +11,7 @@ from urllib.parse import quote, urlencode
 
 import urllib3
 
-from orthanc_gcp.errors import OrthancError
+from orthanc_gcp.errors import WorkerUnavailableError
 from orthanc_gcp.plugin.worker_process import WorkerProcess
 from orthanc_gcp.worker.samples import WORKER_UP, Sample, of_transfers
 
@@ -71,12 +71,12 @@ class WorkerClient:
 
         Raises
         ------
-        OrthancError
+        WorkerUnavailableError
             It does not run, or does not answer.
         """
         port = self._process.port
         if port is None:
-            raise OrthancError("the worker does not run just now: see Orthanc's log")
+            raise WorkerUnavailableError("the worker does not run just now: see Orthanc's log")
         path = "/".join(quote(part, safe="") for part in parts)
         url = f"http://127.0.0.1:{port}/gcp/{path}?{urlencode(query or {})}"
         try:
@@ -91,13 +91,13 @@ class WorkerClient:
             return answer.status, json.loads(answer.data)
         except (urllib3.exceptions.HTTPError, ValueError) as error:
             words = f"the worker does not answer just now ({type(error).__name__})"
-            raise OrthancError(words) from None
+            raise WorkerUnavailableError(words) from None
 
     def _refresh(self) -> None:
         while not self._stopping.wait(REFRESH_EVERY):
             try:
                 status, overview = self.call("GET", ("transfers",))
-            except OrthancError:
+            except WorkerUnavailableError:
                 status, overview = 503, []
             answers = status == 200
             self._show([Sample(WORKER_UP, answers), *(of_transfers(overview) if answers else ())])

@@ -31,12 +31,13 @@ from orthanc_gcp.dicomweb import of_account
 from orthanc_gcp.ledger import database
 from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.schema import Priority
+from orthanc_gcp.ledger.upgrade import prepare
 from orthanc_gcp.ledger.workers import WorkerRegistry, join
 from orthanc_gcp.orthanc.resources import OrthancSource
 from orthanc_gcp.orthanc.rest import OrthancRest
 from orthanc_gcp.outages import Outage
 from orthanc_gcp.worker.api import Api, Listener
-from orthanc_gcp.worker.attempts import FOLLOWING, IDLE, LONGEST_PAUSE, Attempts
+from orthanc_gcp.worker.attempts import BACKOFF, FOLLOWING, IDLE, Attempts
 from orthanc_gcp.worker.samples import Sample, of_requests, of_tokens, of_transfers
 from orthanc_gcp.worker.webhook import Webhook
 
@@ -206,7 +207,7 @@ class Worker:
         self._work.set()
 
     def _join(self) -> WorkerRegistry:
-        self.ledger.create()
+        prepare(self._engine)
         return join(self._engine, self._name, self._clock)
 
     def _announcement(self) -> str:
@@ -283,7 +284,7 @@ class Worker:
             try:
                 reached = step()
             except sql.exc.OperationalError as error:
-                pause = min(LONGEST_PAUSE, pause * 2)
+                pause = BACKOFF.after(pause)
                 self._attempts.ledger_away(error, pause, by="start")
                 self._stopping.wait(pause)
             else:

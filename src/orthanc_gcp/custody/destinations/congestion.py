@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from orthanc_gcp.backoff import Backoff
 from orthanc_gcp.clock import Clock
 from orthanc_gcp.errors import GcpError, StoreError
 from orthanc_gcp.outages import Outage
@@ -23,6 +24,7 @@ FEWEST_INSTANCES, MOST_INSTANCES = 10, 1000
 QUICK, SLOW = 1.5, 10.0
 """Seconds of a request: below the one, batches grow; above the other, they shrink."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 60.0
+_BACKOFF = Backoff(FIRST_PAUSE, LONGEST_PAUSE)
 TOO_MANY_REQUESTS = 429
 SENDING, READING = "sending", "reading"
 OUTAGE = 3
@@ -150,8 +152,7 @@ class CongestionWindow:
     def _back_off(self, error: GcpError, by: str, retry_after: float | None) -> float:
         self._failures += 1
         self.problem = str(error)
-        longest = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(self._failures - 1, 10))
-        pause: float = longest * (0.5 + self._luck() / 2)
+        pause = _BACKOFF.delay(self._failures, self._luck)
         if retry_after is not None:  # "0" must not make it ask without a breath
             pause = max(retry_after, FIRST_PAUSE)
         self._resume = max(self._resume, self._clock.now() + pause)
