@@ -9,7 +9,7 @@ import pytest
 
 from orthanc_gcp import configuration
 from orthanc_gcp.connector.connector import Connector
-from orthanc_gcp.errors import OrthancError
+from orthanc_gcp.errors import WorkerUnavailableError
 from orthanc_gcp.plugin.routes import (
     CONNECTOR_ROUTES,
     WORKER_ROUTES,
@@ -136,5 +136,5 @@ def test_there_is_no_worker_or_it_is_away():
     nobody = from_worker(None, "GET", ("transfers",), {}, b"")
     assert (nobody.status, nobody.body["HttpStatus"]) == (503, 503)
     assert "no rule in Send" in nobody.body["Message"]
-    away = from_worker(Worker(OrthancError("it is away")), "GET", ("transfers",), {}, b"")
+    away = from_worker(Worker(WorkerUnavailableError("it is away")), "GET", ("transfers",), {}, b"")
     assert (away.status, away.body["Message"]) == (503, "it is away")

@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 import pytest
 import sqlalchemy as sql
 
-from orthanc_gcp.errors import OrthancError
-from orthanc_gcp.worker.attempts import FOLLOWING, IDLE, LONGEST_PAUSE, Attempts
+from orthanc_gcp.errors import OrthancUnavailableError
+from orthanc_gcp.worker.attempts import BACKOFF, FOLLOWING, IDLE, Attempts
 
 
 class Steps:
@@ -52,14 +52,16 @@ def test_pauses_of_steps_that_work(steps):
     assert steps.make(lambda: False) == 0.5
 
 
-@pytest.mark.parametrize("error", [OrthancError("no answer"), ledger_error(), ValueError("x")])
+@pytest.mark.parametrize(
+    "error", [OrthancUnavailableError("no answer"), ledger_error(), ValueError("x")]
+)
 def test_pauses_grow_up_to_the_longest(steps, error):
     pause, pauses = 0.0, []
     for _ in range(8):
         pause = steps.make(failing(error), pause=pause)
         pauses.append(pause)
     assert pauses[:3] == [2 * IDLE, 4 * IDLE, 8 * IDLE]
-    assert pauses[-1] == LONGEST_PAUSE
+    assert pauses[-1] == BACKOFF.longest
 
 
 def test_what_is_away_is_told_once_whoever_asks(steps, caplog):
@@ -77,8 +79,8 @@ def test_what_is_away_is_told_once_whoever_asks(steps, caplog):
 
 
 def test_orthanc_is_away(steps, caplog):
-    steps.make(failing(OrthancError("no answer")), FOLLOWING)
-    steps.attempts.orthanc_away(OrthancError("no answer"), 1.0)
+    steps.make(failing(OrthancUnavailableError("no answer")), FOLLOWING)
+    steps.attempts.orthanc_away(OrthancUnavailableError("no answer"), 1.0)
     steps.make(lambda: True, FOLLOWING)
     assert [line.partition(":")[0] for line in caplog.messages] == [
         "cannot follow Orthanc",
