@@ -165,13 +165,13 @@ class SourceError(GcpError):
 
     Attributes
     ----------
-    instance : str
-        Its SOP Instance UID.
+    sop_instance_uid : str
+        Which one.
     """
 
-    def __init__(self, message: str, *, instance: str, reason: str) -> None:
+    def __init__(self, message: str, *, sop_instance_uid: str, reason: str) -> None:
         super().__init__(message, reason=reason)
-        self.instance = instance
+        self.sop_instance_uid = sop_instance_uid
 
 
 class OrthancError(GcpError):

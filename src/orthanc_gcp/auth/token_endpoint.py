@@ -2,7 +2,7 @@
 
 google-auth sleeps and retries on its own, accepts tokens without an end, and tells little of what
 came back. This wrapper of the transport lets only good answers through and raises for the rest,
-so that the keeper alone decides when to try again.
+so that the refresher alone decides when to try again.
 """
 
 from __future__ import annotations
