@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 from functools import partial
 
+from orthanc_gcp.auth.account_state import Figures
 from orthanc_gcp.auth.credentials import loading
 from orthanc_gcp.auth.credentials.loading import Identity
 from orthanc_gcp.auth.refresher import TokenRefresher
@@ -81,6 +83,10 @@ class TokenSource:
     def identity(self, account: str) -> str | None:
         """In whose name an account sends, as far as it is known."""
         return self._refresher.status(account).identity
+
+    def figures(self) -> Iterator[tuple[str, Figures]]:
+        """A few numbers of each account's token, at little cost."""
+        return self._keeper.figures()
 
     def _take(self, account: Account, identity: Identity, token: Token) -> None:
         with self._lock:

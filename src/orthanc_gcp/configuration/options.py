@@ -1,4 +1,4 @@
-"""The options, their kinds and defaults: one class per place in Orthanc's configuration."""
+"""The options, their types and defaults: one class per place in Orthanc's configuration."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from orthanc_gcp.configuration.kinds import (
+from orthanc_gcp.configuration.option_types import (
     ADC,
     AETS,
     AMOUNT,
@@ -48,7 +48,7 @@ __all__ = [
     "HEALTHCARE_SCOPE",
     "SECTION",
     "Account",
-    "Backfill",
+    "BackfillOptions",
     "DicomWeb",
     "Globals",
     "PythonPlugin",
@@ -126,7 +126,7 @@ class SendRule:
 
 
 @dataclass(frozen=True)
-class Backfill:
+class BackfillOptions:
     """``GoogleCloudPlatform.Backfill``: how what was there before is sent."""
 
     schedule: tuple[str, ...] = option(SCHEDULE, ())
@@ -203,7 +203,7 @@ class Settings:
     accounts: tuple[Account, ...]
     folder: Path
     rules: tuple[SendRule, ...] = ()
-    backfill: Backfill | None = None
+    backfill: BackfillOptions | None = None
     problems: tuple[Problem, ...] = ()
     rejected: dict[str, tuple[Problem, ...]] = field(default_factory=dict)
 

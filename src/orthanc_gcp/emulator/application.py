@@ -118,7 +118,7 @@ class Application(Answering):
             identities, mint, services.policies, services.fault_settings, clock
         )
         self._pubsub = PubSub(
-            services.storage.index, services.fault_settings, clock, self._authorizer
+            services.storage.database, services.fault_settings, clock, self._authorizer
         )
         self._impersonation = GenerateAccessToken(
             identities, mint, services.fault_settings, clock, self._authorizer
@@ -179,7 +179,7 @@ class Application(Answering):
         return await method.handler(context)
 
     def _serves(self, method: str, path: str) -> bool:
-        """Tell whether there is a method of an API."""
+        """Return whether there is a method of an API."""
         return find_method(method, path) is not None or self._pubsub.find(method, path) is not None
 
     async def _answer_others(self, request: Request) -> Response:

@@ -20,7 +20,7 @@ import pydicom
 import pytest
 import sqlalchemy as sql
 
-from orthanc_gcp.configuration import Backfill, SendRule
+from orthanc_gcp.configuration import BackfillOptions, SendRule
 from orthanc_gcp.custody.destinations.rate_limit import RateLimit
 from orthanc_gcp.custody.intake.backfill import Backfill as Filler
 from orthanc_gcp.custody.intake.backfill_studies import BackfillStudies, Stage
@@ -30,6 +30,7 @@ from orthanc_gcp.custody.reporting.backfill_progress import progress
 from orthanc_gcp.ledger import database
 from orthanc_gcp.ledger.ledger import Ledger, Outcome, Transfer
 from orthanc_gcp.ledger.schema import Priority, State, transfers
+from orthanc_gcp.ledger.upgrade import prepare
 from orthanc_gcp.orthanc.resources import OrthancSource
 from orthanc_gcp.orthanc.rest import OrthancRest
 from tests.support.orthanc import Orthanc, wait_until
@@ -294,9 +295,11 @@ class Watch:
 class Desk:
     """Follower and backfill over an Orthanc, stepped by the test; nothing is sent."""
 
-    def __init__(self, folder: Path, orthanc: Orthanc, options: Backfill, *accounts: str) -> None:
+    def __init__(
+        self, folder: Path, orthanc: Orthanc, options: BackfillOptions, *accounts: str
+    ) -> None:
         self.ledger = Ledger(database.connect(database.url_of("", folder)))
-        self.ledger.create()
+        prepare(self.ledger.engine)
         self.orthanc, self.options, self.clock = orthanc, options, Watch()
         archive = OrthancSource(OrthancRest(orthanc.url), folder)
         rules = Rules([SendRule(to=account) for account in accounts], archive.attributes)
@@ -360,7 +363,7 @@ def desk(tmp_path, orthanc):
     desks = []
 
     def make(options=None, accounts=(ACCOUNT,)):
-        desks.append(Desk(tmp_path, orthanc, options or Backfill(), *accounts))
+        desks.append(Desk(tmp_path, orthanc, options or BackfillOptions(), *accounts))
         return desks[-1]
 
     yield make
@@ -374,7 +377,7 @@ def upload(orthanc: Orthanc, files: list[bytes]) -> list[str]:
 
 def test_only_so_many_wait_at_once(orthanc, desk):
     sent = [*upload(orthanc, make_study(instances=20)), *upload(orthanc, make_study(instances=5))]
-    one = desk(Backfill(max_queued_instances=7), ("other", ACCOUNT))
+    one = desk(BackfillOptions(max_queued_instances=7), ("other", ACCOUNT))
     one.fill()
     assert one.backlog.unsent() == 6  # each goes to two accounts
     confirmed = 0
@@ -414,7 +417,7 @@ def test_what_comes_meanwhile_is_live_and_never_written_down_twice(orthanc, desk
 def test_what_is_deleted_is_left_out(orthanc, desk):
     gone = upload(orthanc, make_study(instances=3))
     half = upload(orthanc, make_study(instances=2))
-    one = desk(Backfill(max_queued_instances=1))
+    one = desk(BackfillOptions(max_queued_instances=1))
     one.fill()
     (waiting,) = one.rows()
     study = orthanc.json("GET", f"/instances/{gone[0]}/study")["ID"]
@@ -430,7 +433,7 @@ def test_what_is_deleted_is_left_out(orthanc, desk):
 
 def test_it_reads_only_in_its_hours_and_while_it_is_not_paused(orthanc, desk):
     upload(orthanc, make_study(instances=2))
-    one = desk(Backfill(schedule=("20:00-06:00",)))
+    one = desk(BackfillOptions(schedule=("20:00-06:00",)))
     midday = datetime(2026, 11, 21, 12).astimezone()
     one.clock.time = midday
     assert not one.filler.open()
@@ -453,7 +456,7 @@ def test_it_reads_only_in_its_hours_and_while_it_is_not_paused(orthanc, desk):
 def test_the_end_is_estimated_from_what_was_done(orthanc, desk):
     for _ in range(4):
         upload(orthanc, make_study(instances=2))
-    one = desk(Backfill(max_queued_instances=2))
+    one = desk(BackfillOptions(max_queued_instances=2))
     began = one.ledger.now()
     one.clock.time = datetime.fromtimestamp(began, UTC)
     one.fill()
@@ -499,7 +502,7 @@ def test_the_cap_holds_for_all_workers_together(tmp_path):
     """Two workers take from one cap, by a clock that only waiting moves."""
     clock = Watch()
     ledger = Ledger(database.connect(database.url_of("", tmp_path)), clock.now)
-    ledger.create()
+    prepare(ledger.engine)
 
     def wait(seconds: float) -> bool:
         clock.time += timedelta(seconds=seconds)

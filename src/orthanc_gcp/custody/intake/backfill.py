@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from orthanc_gcp.clock import Clock
-from orthanc_gcp.configuration import Backfill as Options
+from orthanc_gcp.configuration import BackfillOptions
 from orthanc_gcp.configuration.timetable import Timetable
 from orthanc_gcp.custody.intake.backfill_studies import BackfillStudies, Run, Stage
 from orthanc_gcp.custody.intake.rules import Rules
@@ -79,7 +79,7 @@ class Backfill:
         ledger: Ledger,
         archive: OrthancSource,
         rules: Rules,
-        options: Options | None,
+        options: BackfillOptions | None,
         accounts: int,
         clock: Clock,
         source: Callable[[], str],

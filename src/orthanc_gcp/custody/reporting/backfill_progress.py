@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
-from orthanc_gcp.configuration import Backfill as Options
+from orthanc_gcp.configuration import BackfillOptions
 from orthanc_gcp.configuration.timetable import Timetable
 from orthanc_gcp.custody.intake.backfill_studies import Amount, BackfillStudies, Run, Stage
 from orthanc_gcp.custody.reporting.overview import FIGURES, utc
@@ -19,7 +19,9 @@ WINDOW = 60.0
 """Seconds that rates are the mean of."""
 
 
-def progress(backlog: BackfillStudies, options: Options, now: datetime) -> dict[str, Any] | None:
+def progress(
+    backlog: BackfillStudies, options: BackfillOptions, now: datetime
+) -> dict[str, Any] | None:
     """How far a backfill is; None if none has begun.
 
     Parameters

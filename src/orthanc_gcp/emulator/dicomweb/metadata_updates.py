@@ -1,4 +1,4 @@
-"""Changes of metadata: a JSON Patch for an instance, or for all of a series or a study.
+"""Changes of metadata: a JSON Patch (RFC 6902) for an instance, or for all of a series or study.
 
 Source: Healthcare API v1beta1, ``dicomWeb.studies.updateMetadata`` etc.
 """
@@ -22,24 +22,29 @@ from orthanc_gcp.emulator.dicomweb.json_patch import PatchError, PatchOperation,
 from orthanc_gcp.emulator.dicomweb.wado import retrieve_metadata
 from orthanc_gcp.emulator.healthcare.notifications import notifier
 from orthanc_gcp.emulator.healthcare.operation_methods import begin_short
-from orthanc_gcp.emulator.healthcare.operations import EMPTY, Job, OperationError
+from orthanc_gcp.emulator.healthcare.operations import EMPTY, Code, Job, OperationError
 from orthanc_gcp.emulator.healthcare.request_context import RequestContext
 from orthanc_gcp.emulator.http.requests import MAX_CONTROL_BODY, read_limited
 from orthanc_gcp.emulator.http.responses import Refusal, error
 from orthanc_gcp.emulator.resource_names import StoreName
-from orthanc_gcp.emulator.storage.index import InstanceChange, Notify, StoredInstance, mark_changed
-from orthanc_gcp.emulator.storage.storage import BeingDeletedError, Storage, Upload
+from orthanc_gcp.emulator.storage.instances import InstanceChange, Notify, StoredInstance
+from orthanc_gcp.emulator.storage.operation_tables import mark_changed
+from orthanc_gcp.emulator.storage.storage import BeingDeletedError, Storage
+from orthanc_gcp.emulator.storage.uploads import Upload
 
 __all__ = ["change_instances", "update_metadata"]
 
 _ACTION = "UpdateMetadata"
-_INVALID_ARGUMENT = 3
-"""As ``google.rpc.Code`` has it."""
 _BLOCK = 512 * 1024
 
 
 async def update_metadata(context: RequestContext) -> Response:
-    """Handle ``PATCH …/metadata`` of a study, a series or an instance."""
+    """Handle ``PATCH …/metadata`` of a study, a series or an instance.
+
+    Raises :class:`Refusal` when the body is no patch, or does not fit the instance (400), when
+    there is nothing of that name (403 or 404), or while it is being deleted (409). What does not
+    fit the instances of a study or series is the error of the operation.
+    """
     store = context.store_id()
     patch = await _read_patch(context)
     if "instance" not in context.names:
@@ -52,17 +57,18 @@ async def update_metadata(context: RequestContext) -> Response:
 def change_instances(job: Job) -> dict[str, Any]:
     """Carry out the change of a study or series, one instance after the other.
 
-    An instance that was changed before a crash is not changed again.
+    An instance that was changed before a crash is not changed again. Raises :class:`OperationError`
+    at the end when some could not be changed, and what :meth:`Job.check` does.
     """
     parameters, index = job.parameters, job.storage.index
     changes = read_patch(json.loads(parameters["patch"]))
     update = Update(job.storage, parameters["store"], changes, parameters["url"], _marker(job))
-    done, problem = index.changed(job.name), None
+    done, problem = job.storage.operations.changed(job.name), None
     left = max(parameters["total"] - done, 0)
     job.count(success=done, pending=left)
     for instance in chain.from_iterable(index.batches(parameters["store"], *parameters["uids"])):
         job.check()
-        if index.is_changed(job.name, instance.key):
+        if job.storage.operations.is_changed(job.name, instance.key):
             continue  # those that are changed come last, and are met again
         left = max(left - 1, 0)
         try:
@@ -71,7 +77,7 @@ def change_instances(job: Job) -> dict[str, Any]:
             problem = problem or _reason(failure)
             job.count(failure=1, pending=left)
     if problem is not None:
-        raise OperationError(_INVALID_ARGUMENT, problem)
+        raise OperationError(Code.INVALID_ARGUMENT, problem)
     return {"@type": f"type.googleapis.com/{EMPTY}"}
 
 
@@ -93,7 +99,7 @@ async def _update_many(context: RequestContext, store: int, patch: str) -> Respo
 
 def _update_one(context: RequestContext, patch: str) -> None:
     """Change the only instance; refuse what does not fit it."""
-    notify = notifier(context.storage.index, context.store, context.services.clock, _ACTION)
+    notify = notifier(context.storage.resources, context.store, context.services.clock, _ACTION)
     changes = read_patch(json.loads(patch))
     update = Update(context.storage, context.store_id(), changes, context.dicomweb_url, notify)
     (instance,) = context.instances()
@@ -121,9 +127,9 @@ async def _read_patch(context: RequestContext) -> str:
 
 
 def _marker(job: Job) -> Notify:
-    """Return what notes which instances an operation has changed, and tells of them."""
+    """Return what notes which instances an operation has changed, and notifies of them."""
     store = StoreName.parse(job.parameters["name"])
-    notify = notifier(job.storage.index, store, job.clock, _ACTION)
+    notify = notifier(job.storage.resources, store, job.clock, _ACTION)
 
     def mark(sql: sqlite3.Connection, change: InstanceChange) -> None:
         mark_changed(sql, job.name, change.key)
@@ -157,7 +163,10 @@ class Update:
         self._notify = notify
 
     def change(self, instance: StoredInstance) -> bool:
-        """Change an instance; tell whether it is still there."""
+        """Change an instance; return whether it is still there.
+
+        Raises :class:`PatchError` when the patch does not fit it, and :class:`BeingDeletedError`.
+        """
         storage = self._storage
         present: StoredInstance | None = instance
         while present is not None:

@@ -26,19 +26,24 @@ from orthanc_gcp.emulator.http.multipart import (
 from orthanc_gcp.emulator.http.negotiation import DICOM, JSON, XML, accepted_types, not_acceptable
 from orthanc_gcp.emulator.http.responses import Refusal, text_error
 from orthanc_gcp.emulator.http.streaming import MULTIPART
-from orthanc_gcp.emulator.storage.index import StorageClass
-from orthanc_gcp.emulator.storage.storage import UploadResult
+from orthanc_gcp.emulator.storage.instances import StorageClass
+from orthanc_gcp.emulator.storage.uploads import UploadResult
 
 __all__ = ["store_instances", "update_instances"]
 
 
 async def store_instances(context: RequestContext) -> Response:
-    """Handle ``POST …/dicomWeb/studies`` and ``POST …/dicomWeb/studies/{study}``."""
+    """Handle ``POST …/dicomWeb/studies`` and ``POST …/dicomWeb/studies/{study}``.
+
+    Raises :class:`Refusal` when there is no such store (403 or 404), no acceptable media type for
+    the answer (406), or when the body as a whole is wrong (400). What is wrong with an instance
+    stands in the answer.
+    """
     return await _store(context, replace=False)
 
 
 async def update_instances(context: RequestContext) -> Response:
-    """Handle ``PUT …/dicomWeb/studies``, which replaces what is there already."""
+    """Handle ``PUT …/dicomWeb/studies``, which replaces what is there; raise as a ``POST`` does."""
     return await _store(context, replace=True)
 
 
@@ -49,7 +54,7 @@ async def _store(context: RequestContext, *, replace: bool) -> Response:
     results = StowResults(context.dicomweb_url, context.names.get("study"))
     study = context.names.get("study")
     notify = notifier(
-        context.storage.index,
+        context.storage.resources,
         context.store,
         context.services.clock,
         "UpdateInstances" if replace else "StoreInstances",

@@ -20,7 +20,7 @@ from orthanc_gcp.emulator.http.media_types import MediaType
 from orthanc_gcp.emulator.http.negotiation import DICOM, accepted_types, not_acceptable
 from orthanc_gcp.emulator.http.responses import Refusal, text_error
 from orthanc_gcp.emulator.http.streaming import MULTIPART, Streamed, file_blocks, part_head
-from orthanc_gcp.emulator.storage.index import StoredInstance
+from orthanc_gcp.emulator.storage.instances import StoredInstance
 from orthanc_gcp.emulator.storage.storage import Storage
 
 __all__ = ["retrieve", "retrieve_instance", "retrieve_metadata"]
@@ -35,17 +35,28 @@ class Representation:
 
 
 async def retrieve(context: RequestContext) -> Response:
-    """Handle ``GET …/studies/{study}`` and ``GET …/series/{series}``."""
+    """Handle ``GET …/studies/{study}`` and ``GET …/series/{series}``.
+
+    Raises :class:`Refusal` when there is nothing of that name (403 or 404), no acceptable media
+    type (406), or when the first instance cannot be transcoded (400).
+    """
     return await _retrieve(context, single=False)
 
 
 async def retrieve_instance(context: RequestContext) -> Response:
-    """Handle ``GET …/instances/{instance}``, which may be had without multipart."""
+    """Handle ``GET …/instances/{instance}``, which may be had without multipart.
+
+    Raises as :func:`retrieve` does.
+    """
     return await _retrieve(context, single=True)
 
 
 async def retrieve_metadata(context: RequestContext) -> Response:
-    """Handle ``GET …/metadata`` of a study, a series or an instance."""
+    """Handle ``GET …/metadata`` of a study, a series or an instance.
+
+    Raises :class:`Refusal` when there is nothing of that name (403 or 404), or no acceptable media
+    type (406).
+    """
     instances = await asyncio.to_thread(context.instances)
     listing = choose_listing(context.request)
     entries = _metadata(context, instances, listing)

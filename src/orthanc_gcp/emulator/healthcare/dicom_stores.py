@@ -1,4 +1,7 @@
-"""DICOM stores (REST reference of the Healthcare API)."""
+"""DICOM stores (Healthcare API, REST Resource ``projects.locations.datasets.dicomStores``).
+
+Handlers raise :class:`Refusal` for a dataset, store or body that is none.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,7 @@ _CHANGEABLE = ("labels", "notificationConfig", "notificationConfigs", "streamCon
 
 async def get_store(context: RequestContext) -> Response:
     """Handle ``dicomStores.get``."""
-    body = context.storage.index.store_body(context.store)
+    body = context.storage.resources.store_body(context.store)
     if body is None:
         context.require_dataset()
         raise Refusal(error(404, f"DICOM store not found: {context.store}"))
@@ -38,7 +41,7 @@ async def get_store(context: RequestContext) -> Response:
 async def list_stores(context: RequestContext) -> Response:
     """Handle ``dicomStores.list``."""
     context.require_dataset()
-    find = partial(context.storage.index.list_stores, context.dataset)
+    find = partial(context.storage.resources.list_stores, context.dataset)
     return json_answer(await asyncio.to_thread(result_page, context.request, "dicomStores", find))
 
 
@@ -52,7 +55,7 @@ async def create_store(context: RequestContext) -> Response:
     name = context.dataset.store(store_id)
     check_topics(body)
     body = {**body, "name": str(name)}
-    if not context.storage.index.create_store(name, body):
+    if not context.storage.resources.create_store(name, body):
         raise Refusal(error(409, f"already exists: {name}"))
     return json_answer(body)
 
@@ -63,11 +66,11 @@ async def patch_store(context: RequestContext) -> Response:
     mask = field_mask(context.request, _CHANGEABLE)
     given = await read_object(context.request)
     check_topics(given)
-    body = dict(context.storage.index.store_body(context.store) or {})
+    body = dict(context.storage.resources.store_body(context.store) or {})
     for field in mask:
         body[field] = given.get(field)
     body = {field: value for field, value in body.items() if value}
-    context.storage.index.put_store_body(context.store, body)
+    context.storage.resources.put_store_body(context.store, body)
     return json_answer(body)
 
 
@@ -80,6 +83,6 @@ async def delete_store(context: RequestContext) -> Response:
 
 
 def require_resource(context: RequestContext) -> None:
-    """Refuse a call on a store or a dataset that there is not."""
+    """Raise :class:`Refusal` (403 or 404) when there is no such store or dataset."""
     if not context.resource_exists():
         raise context.missing(str(context.resource))

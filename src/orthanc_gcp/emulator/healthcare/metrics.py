@@ -1,6 +1,7 @@
-"""How much a store, a study, a series or an instance holds (REST reference, ``DicomStoreMetrics``).
+"""How much a store, a study, a series or an instance holds (Healthcare API, ``DicomStoreMetrics``).
 
-Google's values lag behind what is stored; here they do not.
+Sizes are in bytes. Google's values lag behind what is stored; here they do not. Handlers raise
+:class:`Refusal` (403 or 404) when there is no such resource.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from starlette.responses import Response
 from orthanc_gcp.emulator.healthcare.request_context import RequestContext
 from orthanc_gcp.emulator.http.responses import json_answer
 from orthanc_gcp.emulator.http.timestamps import timestamp
-from orthanc_gcp.emulator.storage.index import STANDARD, StorageClass, Totals
+from orthanc_gcp.emulator.storage.index import Totals
+from orthanc_gcp.emulator.storage.instances import STANDARD, StorageClass
 
 __all__ = ["get_series_metrics", "get_storage_info", "get_store_metrics", "get_study_metrics"]
 
