@@ -86,7 +86,7 @@ class TokenSource:
 
     def figures(self) -> Iterator[tuple[str, Figures]]:
         """A few numbers of each account's token, at little cost."""
-        return self._keeper.figures()
+        return self._refresher.figures()
 
     def _take(self, account: Account, identity: Identity, token: Token) -> None:
         with self._lock:
