@@ -311,7 +311,9 @@ def test_a_newer_ledger_is_refused(engine):
     with writing(engine) as connection:
         connection.execute(schema_version.update().values(version=LATEST + 1))
     for use in (prepare, require_current):
-        with pytest.raises(LedgerError, match=f"has version {LATEST + 1}, and .* upgrade orthanc-gcp"):
+        with pytest.raises(
+            LedgerError, match=f"has version {LATEST + 1}, and .* upgrade orthanc-gcp"
+        ):
             use(engine)
 
 

@@ -90,7 +90,7 @@ class TokenSource:
 
     def _take(self, account: Account, identity: Identity, token: Token) -> None:
         with self._lock:
-            self._newest[account.name] = Authorization(token.value, identity.quota_project)
+            self._newest[account.name] = identity.authorization(token.value)
             self._lock.notify_all()
 
     def _check_rotation(self) -> None:

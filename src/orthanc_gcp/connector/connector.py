@@ -139,7 +139,7 @@ class Connector:
 
     def _publish(self, account: Account, identity: Identity, token: Token) -> None:
         try:
-            self._servers.publish(account, token.value, identity.quota_project)
+            self._servers.publish(account, identity.authorization(token.value))
         except GcpError as error:
             _log.error("account %s: %s", account.name, error)
 

@@ -22,7 +22,7 @@ from orthanc_gcp.dicomweb.store_response import InstanceResult, judge, limit_of_
 from orthanc_gcp.errors import NetworkError, StoreError
 from orthanc_gcp.reasons import StoreReason
 from orthanc_gcp.redaction import printable, readable
-from orthanc_gcp.transport.authorization import Authorization
+from orthanc_gcp.transport.authorization import Authorization, fits_a_header
 from orthanc_gcp.transport.connections import network_error, pools, proxy_of, tls_context
 
 __all__ = ["DicomStore", "Stored"]
@@ -279,8 +279,7 @@ class DicomStore:
 
     def _authorized(self, what: str) -> Authorization:
         authorization = self._authorization()
-        token = authorization.token
-        if token and token.isascii() and token.isprintable() and " " not in token:
+        if fits_a_header(authorization.token):
             return authorization
         raise StoreError(
             f"{self._named(what)}: the access token is empty or cannot be one",
