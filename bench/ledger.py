@@ -18,6 +18,7 @@ from bench.frame import Figure, Figures, Measurement, Round
 from orthanc_gcp.ledger import database
 from orthanc_gcp.ledger.ledger import Ledger, NewTransfer, Outcome
 from orthanc_gcp.ledger.schema import State, transfers
+from orthanc_gcp.ledger.upgrade import prepare
 from tests.support.postgres import Postgres
 
 __all__ = ["measurements"]
@@ -78,7 +79,7 @@ def _filling(
     with open_database() as url:
         engine = database.connect(url)
         ledger = Ledger(engine)
-        ledger.create()
+        prepare(engine)
         filled = 0
         for subject, rows in zip(subjects, ROWS, strict=True):
             _fill(ledger, filled, rows)
@@ -93,7 +94,7 @@ def _sharing(subjects: Sequence[str]) -> Round:
     taken: Round = {}
     with _postgresql() as url:
         engine = database.connect(url)
-        Ledger(engine).create()
+        prepare(engine)
         engine.dispose()
         processes = multiprocessing.get_context("spawn")
         for subject, number in zip(subjects, WORKERS, strict=True):
@@ -134,7 +135,7 @@ def _pass_through(ledger: Ledger, first: int, number: int, source: str = SOURCE)
         ledger.record([_arrival(index, source) for index in range(start, last)], source, last)
     while True:
         batch = uuid.uuid4().hex
-        ledger.claim(
+        rows = ledger.claim(
             ACCOUNT,
             source,
             batch,
@@ -143,11 +144,10 @@ def _pass_through(ledger: Ledger, first: int, number: int, source: str = SOURCE)
             most_bytes=1 << 40,
             most_batches=64,
         )
-        rows = ledger.batch(batch)
         if not rows:
             return
-        ledger.settle(batch, [Outcome(row.id, State.ACKNOWLEDGED, digest="a" * 64) for row in rows])
-        for series in ledger.complete(ACCOUNT, {row.series: 0 for row in rows}):
+        ledger.settle(batch, [Outcome(row.id, State.ACKNOWLEDGED, sha256="a" * 64) for row in rows])
+        for series in ledger.complete(ACCOUNT, {row.series_instance_uid: 0 for row in rows}):
             ledger.confirm({row.id: ledger.now() for row in ledger.acknowledged(ACCOUNT, series)})
         ledger.wake(ACCOUNT)
         ledger.due_for_a_look(ACCOUNT)
@@ -158,14 +158,14 @@ def _arrival(index: int, source: str) -> NewTransfer:
     return NewTransfer(
         account=ACCOUNT,
         source=source,
-        resource=f"{index:044d}",
-        study=f"{series}.1",
-        series=series,
-        instance=f"{series}.{index}",
-        size=500_000,
-        received=0.0,
-        file=str(uuid.uuid4()),
-        change=index + 1,
+        orthanc_id=f"{index:044d}",
+        study_instance_uid=f"{series}.1",
+        series_instance_uid=series,
+        sop_instance_uid=f"{series}.{index}",
+        size_bytes=500_000,
+        received_at=0.0,
+        attachment_uuid=str(uuid.uuid4()),
+        change_seq=index + 1,
     )
 
 
@@ -173,10 +173,10 @@ def _fill(ledger: Ledger, first: int, last: int) -> None:
     """Instances that were confirmed long ago."""
     done = {
         "state": State.CONFIRMED,
-        "digest": "a" * 64,
+        "sha256": "a" * 64,
         "attempts": 1,
         "replace": False,
-        "wanted": 0.0,
+        "queued_at": 0.0,
     }
     names = set(transfers.c.keys())
     for start in range(first, last, _PORTION):

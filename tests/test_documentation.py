@@ -8,7 +8,6 @@ import shlex
 from pathlib import Path
 
 import pytest
-import typer.main
 
 from orthanc_gcp import configuration
 from orthanc_gcp.cli import app
@@ -23,8 +22,13 @@ from orthanc_gcp.configuration import (
 )
 from orthanc_gcp.configuration.option_types import option_names
 from orthanc_gcp.ledger.schema import State
-from orthanc_gcp.plugin.routes import ROUTES, TRANSFER_ROUTES, answer, answer_transfers
-from orthanc_gcp.plugin.worker_client import AGE, FIGURES, UNITS, UP
+from orthanc_gcp.plugin.routes import (
+    CONNECTOR_ROUTES,
+    WORKER_ROUTES,
+    from_connector,
+    from_worker,
+)
+from orthanc_gcp.worker.samples import OF_ORTHANC, OF_WORKER, RESULTS, STATES
 
 ROOT = Path(__file__).parents[1]
 CONFIGURATION = (ROOT / "docs" / "configuration.md").read_text()
@@ -70,7 +74,7 @@ def test_documented_defaults():
     assert section["BaseUrl"] == f"`{Section().base_url}`"
     assert int(section["Timeout"]) == Section().timeout
     assert int(section["RefreshInterval"]) == Section().refresh_interval
-    assert int(section["WebhookBacklogAge"]) == Section().webhook_backlog_age
+    assert int(section["WebhookBacklogAgeSeconds"]) == Section().webhook_backlog_age_seconds
     assert int(orthanc["HttpPort"]) == Globals().http_port
     assert orthanc["RemoteAccessAllowed"] == "`false`"
     assert Globals().remote_access_allowed is False
@@ -80,7 +84,7 @@ def test_documented_defaults():
     assert orthanc["HttpsVerifyPeers"] == "`true`"
     assert Globals().https_verify_peers is True
     assert orthanc["DicomWeb.Root"] == f"`{DicomWeb().root}`"
-    assert int(table("Backfill")["MaxWaiting"]) == BackfillOptions().max_waiting
+    assert int(table("Backfill")["MaxQueuedInstances"]) == BackfillOptions().max_queued_instances
     mandatory = {name for name, default in account.items() if default == "mandatory"}
     assert mandatory == {"Project", "Location", "Dataset", "DicomStore"}
 
@@ -103,7 +107,7 @@ def test_links_lead_somewhere(document):
             assert (document.parent / target).exists(), target
 
 
-COMMANDS = typer.main.get_command(app).commands
+COMMANDS = app.commands
 GUIDE = (ROOT / "docs" / "commands.md").read_text()
 
 
@@ -122,7 +126,7 @@ def test_every_command_is_documented_and_no_other():
 # The emulator's options have a guide and a test of their own.
 @pytest.mark.parametrize("name", sorted(set(COMMANDS) - {"emulator"}))
 def test_every_option_of_a_command_is_documented_and_no_other(name):
-    parameters = [one for one in COMMANDS[name].params if not one.hidden]
+    parameters = COMMANDS[name].params
     options = {one.opts[0]: one for one in parameters if one.param_type_name == "option"}
     section = GUIDE.split(f"\n## {name}\n")[1].split("\n## ")[0]
     documented = table_of(section, "--")
@@ -172,7 +176,7 @@ def documented_routes(document: str) -> set[tuple[str, str]]:
 def test_every_route_is_documented_and_no_other():
     served = {
         (method, path.replace("([^/]+)", "{name}").replace("(", "").replace(")", ""))
-        for route in (*ROUTES, *TRANSFER_ROUTES)
+        for route in (*CONNECTOR_ROUTES, *WORKER_ROUTES)
         for path in alternatives(route)
         for method in ("GET", "POST")
         if answers(route, path, method)
@@ -190,19 +194,25 @@ def answers(route: str, path: str, method: str) -> bool:
     """Whether a method is not refused (405) at a path."""
     groups = re.fullmatch(route, path.replace("([^/]+)", "x").translate({40: None, 41: None}))
     assert groups is not None
-    if route in TRANSFER_ROUTES:
-        return answer_transfers(None, method, groups.groups(), {}, b"").status != 405
-    return answer(None, method, groups.groups()).status != 405
+    if route in WORKER_ROUTES:
+        return from_worker(None, method, groups.groups(), {}, b"").status != 405
+    return from_connector(None, method, groups.groups()).status != 405
 
 
 def test_every_metric_is_documented_and_no_other():
-    written = {
-        *(f"gcp_transfers_{figure}_{unit}" for figure in FIGURES for unit in UNITS),
-        AGE,
-        UP,
+    section = (ROOT / "docs" / "custody.md").read_text().split("\n## Metrics")[1].split("\n## ")[0]
+    rows = re.findall(r"^\| `(gcp_\w+)` \| (\w+) \| ([\w, ]+) \|", section, re.MULTILINE)
+    assert {(name, kind, where) for name, kind, where in rows} == {
+        (one.name, "counter" if one.is_counter else "gauge", shown_by(one))
+        for one in (*OF_ORTHANC, *OF_WORKER)
     }
-    section = (ROOT / "docs" / "custody.md").read_text().split("\n## Metrics")[1]
-    assert set(re.findall(r"`(gcp_\w+)`", section.split("\n## ")[0])) == written
+    for values in (STATES, RESULTS):
+        assert ", ".join(f"`{one}`" for one in values) in section
+
+
+def shown_by(metric) -> str:
+    shown = (("Orthanc", OF_ORTHANC), ("worker", OF_WORKER))
+    return ", ".join(where for where, metrics in shown if metric in metrics)
 
 
 def test_every_state_is_documented():

@@ -100,10 +100,10 @@ def test_a_giant_instance(tmp_path: Path, size: int) -> None:
         (row,) = site.rows()
         memory = peak(site.workers["worker"].pid)
         print(
-            f"\n{row.size} bytes, received {received:.0f} s, confirmed {confirmed:.0f} s, "
+            f"\n{row.size_bytes} bytes, received {received:.0f} s, confirmed {confirmed:.0f} s, "
             f"the worker's memory {memory} MB at most"
         )
-        assert (row.instance, row.size) == (instance, file.stat().st_size)
+        assert (row.sop_instance_uid, row.size_bytes) == (instance, file.stat().st_size)
         assert pydicom.dcmread(file, stop_before_pixels=True).SOPInstanceUID == instance
         (stored,) = (site.emulator.folder / "files").iterdir()
         assert os.system(f"cmp {stored} {file}") == 0  # noqa: S605

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import json
 
 import pytest
+from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
-from typer.testing import CliRunner
 
 from orthanc_gcp.cli import app
 from orthanc_gcp.configuration import read
@@ -23,6 +24,8 @@ NOTHING = "nothing is sent"
 SILENT = "nobody is told of alarms"
 DEFAULT = "the default is used"
 
+KEY = base64.b64encode(b"k" * 32).decode()
+
 # The decision for each option that all accounts share, with values that are wrong.
 DECISIONS = [
     ("GoogleCloudPlatform.BaseUrl", [7, None, "", [], True], REJECTED),
@@ -30,7 +33,12 @@ DECISIONS = [
     ("GoogleCloudPlatform.RefreshInterval", ["60", -1, None], DEFAULT),
     ("GoogleCloudPlatform.Database", [5, None, "", "mysql://h/d", "ledger.db"], NOTHING),
     ("GoogleCloudPlatform.Webhook", [5, None, "", "hooks.example", "ftp://x/"], SILENT),
-    ("GoogleCloudPlatform.WebhookBacklogAge", ["900", 0, None], DEFAULT),
+    (
+        "GoogleCloudPlatform.WebhookSecret",
+        [5, None, "", "whsec_", "secret", KEY, f"whsec_{KEY[:-1]}", f"whsec_{KEY[:28]}", "${KEY}"],
+        SILENT,
+    ),
+    ("GoogleCloudPlatform.WebhookBacklogAgeSeconds", ["900", 0, None], DEFAULT),
     ("StorageDirectory", [5, None, "", []], NOTHING),
     ("HttpsCACertificates", [5, None, False], SEPARATE),
     ("HttpsVerifyPeers", ["false", 0, None], SEPARATE),
@@ -104,7 +112,7 @@ def test_what_is_not_decided_rejects():
         if effect_of(model, name) is Effect.DEFAULT
     }
     assert harmless == {
-        *("Timeout", "RefreshInterval", "WebhookBacklogAge", "HttpVerbose"),
+        *("Timeout", "RefreshInterval", "WebhookBacklogAgeSeconds", "HttpVerbose"),
         *("Plugins", "PythonScript", "DicomServerEnabled", "DicomPort"),
         *("MaximumStorageSize", "MaximumPatientCount", "MaximumStorageMode"),
     }
@@ -138,6 +146,7 @@ def test_a_name_that_would_lead_to_another_store(part, value):
         ("BaseUri", REJECTED),
         ("Databse", NOTHING),
         ("Webhok", SILENT),
+        ("WebhookSecrets", SILENT),
         ("Sends", "nothing is sent by it"),
         ("send", "nothing is sent by it"),
         ("acounts", None),

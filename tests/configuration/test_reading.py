@@ -257,7 +257,10 @@ def test_a_backfill(value, expected):
             ".Schedule: found a list, expected a list of windows such as "
             '"20:00-06:00" or "Sat,Sun 00:00-24:00"',
         ),
-        ({"MaxWaiting": 0}, ".MaxWaiting: found 0, expected a whole number, at least 1"),
+        (
+            {"MaxQueuedInstances": 0},
+            ".MaxQueuedInstances: found 0, expected a whole number, at least 1",
+        ),
         ({"Shedule": ["20:00-06:00"]}, ".Shedule: unknown option, did you mean Schedule?"),
     ],
 )

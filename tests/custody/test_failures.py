@@ -51,13 +51,15 @@ class Study:
             self.resources[self.site.upload(file)] = file
 
     def rows(self):
-        return [row for row in self.site.rows() if row.resource in self.resources]
+        return [row for row in self.site.rows() if row.orthanc_id in self.resources]
 
     def states(self) -> set[str]:
         """The states of its rows; what is called confirmed is looked for in the store."""
         rows = self.rows()
         stored = in_the_store(self.site.emulator.folder)
-        false = [row for row in rows if row.state == "confirmed" and row.instance not in stored]
+        false = [
+            row for row in rows if row.state == "confirmed" and row.sop_instance_uid not in stored
+        ]
         assert not false, "confirmed, and not in the store"
         return {row.state for row in rows}
 
@@ -76,9 +78,11 @@ class Study:
         )
         self.site.emulator.switch(**CALM)
         for row in self.rows():
-            stored = self.site.stored_bytes(row.study, row.series, row.instance)
-            assert stored == self.resources[row.resource]
-            assert row.digest == sha256(stored)
+            stored = self.site.stored_bytes(
+                row.study_instance_uid, row.series_instance_uid, row.sop_instance_uid
+            )
+            assert stored == self.resources[row.orthanc_id]
+            assert row.sha256 == sha256(stored)
 
 
 def used(site: Site) -> list[int]:
@@ -137,13 +141,13 @@ def test_storing_fails(site, study, fault):
 )
 def test_a_batch_is_refused(site, study, fault):
     """It goes again by halves; what is sent alone and refused would be in quarantine."""
-    assert site.api("POST", f"/transfers/{ACCOUNT}/pause")[0] == 200
+    assert site.api("POST", f"/gcp/accounts/{ACCOUNT}/pause")[0] == 200
     time.sleep(1)  # until the worker has seen it
     study.arrive()
     study.reaches(lambda: len(study.rows()) == len(study.files))
     assert study.states() == {"waiting"}
     site.emulator.switch(faults=[{"method": "POST", **fault}])
-    assert site.api("POST", f"/transfers/{ACCOUNT}/resume")[0] == 200
+    assert site.api("POST", f"/gcp/accounts/{ACCOUNT}/resume")[0] == 200
     study.reaches(lambda: used(site) == [fault["count"]])
     study.is_confirmed()
 
@@ -190,7 +194,7 @@ def test_searches_lag(site, study):
     site.emulator.switch(searchLag=4, emptyQido=200)
     study.arrive()
     study.reaches(lambda: study.states() == {"acknowledged"})
-    assert in_the_store(site.emulator.folder) >= {row.instance for row in study.rows()}
+    assert in_the_store(site.emulator.folder) >= {row.sop_instance_uid for row in study.rows()}
     study.is_confirmed()
     assert all(row.attempts == 1 for row in study.rows())
 
@@ -212,7 +216,7 @@ def test_the_quota_is_used_up(site, study):
 
 
 def problem(site: Site) -> str | None:
-    return site.api("GET", f"/transfers/{ACCOUNT}")[1]["Problem"]
+    return site.api("GET", f"/gcp/accounts/{ACCOUNT}/transfers")[1]["Problem"]
 
 
 @pytest.mark.parametrize(
@@ -233,7 +237,7 @@ def test_a_permission_is_missing(site, study, switch):
     assert study.states() <= {"waiting", "delayed", "sending", "acknowledged"}
     site.emulator.switch(**CALM)
     study.is_confirmed()
-    assert all(row.company is None for row in study.rows())
+    assert all(row.max_batch_instances is None for row in study.rows())
 
 
 @pytest.mark.parametrize("trouble", [{"status": 503}, "reset", "truncate"], ids=str)

@@ -52,7 +52,7 @@ def calm(request):
 
 
 def of(site: Site, resources: list[str]):
-    rows = {row.resource: row for row in site.rows()}
+    rows = {row.orthanc_id: row for row in site.rows()}
     return [rows[resource] for resource in resources if resource in rows]
 
 
@@ -78,7 +78,7 @@ def test_the_first_worker_began_before_orthanc(tmp_path):
         new = site.upload(make_instance())
         site.workers["worker"].send_signal(signal.SIGCONT)
         reaches(site, [old, new], "confirmed")
-        assert [row.resource for row in site.rows()] == [new]
+        assert [row.orthanc_id for row in site.rows()] == [new]
     finally:
         site.__exit__()
 
@@ -169,7 +169,7 @@ def test_orthanc_is_away_for_a_while(tmp_path):
         time.sleep(3)
         site.orthanc.start()
         patients.all_confirmed()
-        assert sum(row.company is not None for row in site.rows()) < 10
+        assert sum(row.max_batch_instances is not None for row in site.rows()) < 10
 
 
 def test_the_index_is_replaced(site):
@@ -214,7 +214,7 @@ def test_rules_choose_and_hold(tmp_path):
         echo = site.upload(dicom(Modality="US"))
 
         def rows(account: str) -> dict[str, str]:
-            return {row.resource: row.state for row in site.rows() if row.account == account}
+            return {row.orthanc_id: row.state for row in site.rows() if row.account == account}
 
         wait_until(lambda: rows(ACCOUNT).get(head) == "confirmed", 30, site.log)
         assert {rows(ACCOUNT)[one] for one in study} == {"held"}

@@ -42,7 +42,7 @@ def test_an_instance_that_always_fails(site, front, trouble):
     resources = [site.upload(file) for file in files]
     wait_until(lambda: site.states().get("confirmed") == 39, 120, lambda: f"{site.states()}")
     (row,) = odd_ones(site)
-    assert row.resource == resources[17]
+    assert row.orthanc_id == resources[17]
     # It is tried again and again, and the others go beside it.
     more = make_study(instances=10)
     for file in more:
@@ -60,7 +60,7 @@ def test_an_instance_that_is_refused(site, front, trouble):
     resources = [site.upload(file) for file in files]
     wait_truly(site, confirmed=39, quarantined=1)
     (row,) = odd_ones(site)
-    assert row.resource == resources[5]
+    assert row.orthanc_id == resources[5]
     assert str(trouble) in row.detail
     assert front.posts < 30
 
@@ -72,7 +72,7 @@ def test_an_instance_that_is_too_large(site, front):
         site.upload(file)
     wait_truly(site, confirmed=20, quarantined=1)
     (row,) = odd_ones(site)
-    assert (row.reason, row.size) == ("too_large", len(files[-1]))
+    assert (row.reason, row.size_bytes) == ("too_large", len(files[-1]))
 
 
 def test_an_instance_that_the_store_cannot_give_back(tmp_path):

@@ -6,7 +6,7 @@ import json
 import time
 
 import pytest
-from typer.testing import CliRunner
+from click.testing import CliRunner
 
 from orthanc_gcp.cli import app
 from orthanc_gcp.ledger import database
@@ -48,7 +48,7 @@ def test_what_is_for_an_account_with_a_mistake_waits(tmp_path, wrong):
         (told,) = status(site)
         assert (told["Account"], told["Waiting"]["Instances"]) == (ACCOUNT, 1)
         assert told["Problem"].startswith("GoogleCloudPlatform.")
-        code, overview = site.api("GET", "/transfers")
+        code, overview = site.api("GET", "/gcp/transfers")
         assert (code, overview[0]["Problem"]) == (200, told["Problem"])
         assert f"ERROR {told['Problem'].split('; GoogleCloud')[0]}" in site.log()
         site.stop_worker()

@@ -35,7 +35,7 @@ def wait_for_confirmed(host: DebianHost, *arguments: str, wait: float = 30) -> N
         assert time.monotonic() < deadline, host.log
         time.sleep(0.1)
     assert host.curl("/instances", "--data-binary", f"@{host.folder}/image.dcm", *arguments)
-    while host.curl("/gcp/transfers/my-google", *arguments)["Confirmed"]["Instances"] < 1:
+    while host.curl("/gcp/accounts/my-google/transfers", *arguments)["Confirmed"]["Instances"] < 1:
         assert time.monotonic() < deadline, host.log
         time.sleep(0.2)
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from orthanc_gcp.doctor.diagnosis import diagnose
-from orthanc_gcp.errors import StoreError, TokenError
+from orthanc_gcp.errors import NetworkError, StoreError, TokenError
+from orthanc_gcp.reasons import NetworkFault
 from tests.support.proxy import Proxy
 from tests.support.raw_server import stall
 
@@ -14,9 +15,9 @@ def silent(connection, _head) -> None:
     stall(connection)
 
 
-def fail(found, url: str) -> TokenError:
+def fail(found, url: str) -> NetworkError:
     """What the transport says of a request to an address."""
-    with pytest.raises(TokenError) as caught:
+    with pytest.raises(NetworkError) as caught:
         found.transport(url, "HEAD")
     return diagnose(caught.value, found)
 
@@ -66,7 +67,7 @@ def test_a_server_that_is_slow_behind_a_good_proxy_stays_slow(examination, serve
         found = examination(
             whole={"HttpProxy": f"http://127.0.0.1:{proxy.port}"}, section={"Timeout": 1}
         )
-        given = TokenError("slow", reason="timeout", url=at(serve(silent), "https"))
+        given = NetworkError("slow", fault=NetworkFault.TIMEOUT, url=at(serve(silent), "https"))
         assert diagnose(given, found) is given
 
 
@@ -80,8 +81,8 @@ def test_a_name_where_others_are_not_resolved_either(examination):
     "error",
     [
         StoreError("x", reason="timeout"),
-        TokenError("x", reason="dns"),
-        TokenError("x", reason="connection", url="http://127.0.0.1:1/"),
+        NetworkError("x", fault=NetworkFault.DNS),
+        NetworkError("x", fault=NetworkFault.CONNECTION, url="http://127.0.0.1:1/"),
         TokenError("x", reason="invalid_grant", url="http://127.0.0.1:1/"),
     ],
 )

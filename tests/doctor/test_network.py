@@ -18,7 +18,7 @@ from orthanc_gcp.doctor.network import (
     speaks_tls,
     tunnels,
 )
-from orthanc_gcp.errors import TokenError
+from orthanc_gcp.errors import NetworkError
 from orthanc_gcp.transport.connections import proxy_of
 from tests.support.orthanc import free_port
 from tests.support.proxy import Proxy
@@ -53,7 +53,7 @@ def test_the_parts_of_a_target(url, host, port, root):
 
 def test_a_name_that_is_resolved_and_one_that_is_not():
     assert resolve(target("http://127.0.0.1/")) == "127.0.0.1"
-    with pytest.raises(TokenError, match=r"no-such-host\.invalid cannot be resolved") as caught:
+    with pytest.raises(NetworkError, match=r"no-such-host\.invalid cannot be resolved") as caught:
         resolve(target("http://no-such-host.invalid/x"))
     assert (caught.value.reason, caught.value.url) == ("dns", "http://no-such-host.invalid/x")
 

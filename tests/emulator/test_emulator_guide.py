@@ -12,13 +12,12 @@ import sys
 from pathlib import Path
 
 import pytest
-import typer.main
 
 from orthanc_gcp.emulator import pytest_plugin
 from orthanc_gcp.emulator.command import emulator
+from orthanc_gcp.emulator.faults.fault_settings import FaultSettings
 from orthanc_gcp.emulator.faults.permissions import ROLES
 from orthanc_gcp.emulator.faults.rules import MEMBERS
-from orthanc_gcp.emulator.faults.switches import Switches
 from orthanc_gcp.emulator.server import DEFAULT_STORE, Options
 from tests.emulator.processes import running
 
@@ -155,11 +154,11 @@ def test_each_test_has_a_store(dicom_store, number):
             assert answer.status_code == (204 if name == dicom_store.name else 403)
 
 def test_broken(healthcare_emulator):
-    healthcare_emulator.switches.change(disabledApi=True, dateOffset=5)
+    healthcare_emulator.fault_settings.change(disabledApi=True, dateOffset=5)
 
 def test_mended(healthcare_emulator):
-    assert healthcare_emulator.switches.as_json()["disabledApi"] is False
-    assert healthcare_emulator.switches.as_json()["dateOffset"] == 0
+    assert healthcare_emulator.fault_settings.as_json()["disabledApi"] is False
+    assert healthcare_emulator.fault_settings.as_json()["dateOffset"] == 0
 
 def test_files(healthcare_emulator, dicom_store):
     names = {path.name for path in healthcare_emulator.credentials.iterdir()}
@@ -201,11 +200,8 @@ def test_nothing():
 
 
 def test_every_option_is_documented() -> None:
-    app = typer.Typer(add_completion=False)
-    app.command()(emulator)
     guide = GUIDE.read_text()
-    parameters = typer.main.get_command(app).params
-    options = {name for parameter in parameters for name in parameter.opts} - {"--help"}
+    options = {name for parameter in emulator.params for name in parameter.opts}
     documented = {line.split("`")[1] for line in guide.splitlines() if line.startswith("| `--")}
     assert documented == options
 
@@ -223,22 +219,22 @@ def rows(after: str) -> dict[str, list[str]]:
     return {cells[0].strip("| `"): cells[1:] for cells in lines}
 
 
-def test_every_switch_is_documented_with_its_first_position() -> None:
-    positions = {name: cells[0].strip("`") for name, cells in rows("Failures on demand").items()}
-    expected = {name: json.dumps(value) for name, value in Switches().as_json().items()}
-    assert positions == expected
+def test_every_fault_setting_is_documented_with_its_first_value() -> None:
+    values = {name: cells[0].strip("`") for name, cells in rows("Failures on demand").items()}
+    expected = {name: json.dumps(value) for name, value in FaultSettings().as_json().items()}
+    assert values == expected
 
 
 def test_every_member_of_a_rule_is_documented() -> None:
-    assert set(rows("Rules of failing")) == set(MEMBERS)
+    assert set(rows("Fault rules")) == set(MEMBERS)
 
 
 def test_the_rules_of_the_guide_can_be_set() -> None:
-    section = GUIDE.read_text().partition("\n## Rules of failing\n")[2].partition("\n## ")[0]
+    section = GUIDE.read_text().partition("\n## Fault rules\n")[2].partition("\n## ")[0]
     examples = re.findall(r"```json\n(.*?)```", section, re.DOTALL)
     assert examples
     for example in examples:
-        Switches().change(**json.loads(example))
+        FaultSettings().change(**json.loads(example))
 
 
 def test_every_credential_file_is_documented(shared_client: object, shared_folder: Path) -> None:

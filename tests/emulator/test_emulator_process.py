@@ -98,7 +98,7 @@ def test_kill_9_during_uploads_keeps_what_was_acknowledged(tmp_path: Path) -> No
         client.pool.clear()
     # As if one upload had been committed, but not yet moved, when the end came.
     stuck = next((tmp_path / "files").iterdir())
-    stuck.rename(tmp_path / "limbo" / stuck.name)
+    stuck.rename(tmp_path / "staging" / stuck.name)
     with running(tmp_path) as process:
         client = Client(process.url, tmp_path)
         present = client.search("/instances", limit="50000")
@@ -109,7 +109,7 @@ def test_kill_9_during_uploads_keeps_what_was_acknowledged(tmp_path: Path) -> No
             uids = [match[tag]["Value"][0] for tag in ("0020000D", "0020000E", "00080018")]
             path = "/studies/{}/series/{}/instances/{}".format(*uids)
             assert client.get(path, "application/dicom; transfer-syntax=*").data == sent[path]
-        assert not any((tmp_path / "limbo").iterdir())
+        assert not any((tmp_path / "staging").iterdir())
         assert len(list((tmp_path / "files").iterdir())) == len(present)
         client.pool.clear()
 
@@ -313,15 +313,6 @@ def test_the_help_suffices(command: tuple[str, ...]) -> None:
     assert "orthanc-gcp emulator --write-credentials credentials" in lines
 
 
-def test_a_token_for_curl(client: Client) -> None:
-    token = client.pool.request("GET", f"{client.url}/emulator/token").data.decode()
-    answer = client.pool.request(
-        "GET", f"{client.web}/studies", headers={"Authorization": f"Bearer {token}"}
-    )
-    assert answer.status == 204
-    assert client.pool.request("POST", f"{client.url}/emulator/token").status == 404
-
-
 def test_a_store_that_has_no_such_name(tmp_path: Path) -> None:
     result = run("--directory", str(tmp_path), "--store", "a/b")
     assert result.returncode == 2
@@ -331,7 +322,7 @@ def test_a_store_that_has_no_such_name(tmp_path: Path) -> None:
 def test_a_missing_extra_is_named(tmp_path: Path) -> None:
     program = (
         "import sys; sys.modules['uvicorn'] = None; "
-        "import typer; from orthanc_gcp.emulator.command import emulator; typer.run(emulator)"
+        "from orthanc_gcp.emulator.command import emulator; emulator()"
     )
     command = [sys.executable, "-c", program, "--directory", str(tmp_path)]
     result = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)

@@ -2,7 +2,7 @@
 
 Each status that the conformance statement or the error model lists for a transaction is either
 in ``ROWS`` or, with the reason, in ``NOT_COVERED``. What no request provokes,
-a rule of failing does.
+a fault rule does.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Row:
     says: str = ""
     arguments: tuple[str, ...] = ()
     token: str = "good"
-    switches: dict[str, Any] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)
 
 
 def post(file: str, kind: str = "application/dicom", accept: str = "*/*") -> tuple[str, ...]:
@@ -101,7 +101,7 @@ ROWS = [
     Row("STOW", 401, "{web}/studies", ENVELOPE, "invalid authentication", post("new.dcm"), "bad"),
     Row("STOW", 403, "{web}/studies", ENVELOPE, SCOPE, post("new.dcm"), "narrow"),
     Row("STOW", 403, "{absent}/studies", ENVELOPE, DENIED, post("new.dcm")),
-    Row("STOW", 403, "{web}/studies", ENVELOPE, WRITE, post("new.dcm"), switches=denied(WRITE)),
+    Row("STOW", 403, "{web}/studies", ENVELOPE, WRITE, post("new.dcm"), settings=denied(WRITE)),
     Row("STOW", 406, "{web}/studies", TEXT, PICKY, post("new.dcm", accept="text/html")),
     Row("STOW", 409, "{web}/studies", XML, "already exists", post("changed.dcm")),
     Row("STOW", 409, "{web}/studies", JSON, "already exists", post("changed.dcm", accept=JSON)),
@@ -120,7 +120,7 @@ ROWS = [
     Row("QIDO", 401, "{web}/studies", ENVELOPE, "invalid authentication", token="bad"),
     Row("QIDO", 403, "{web}/studies", ENVELOPE, SCOPE, token="narrow"),
     Row("QIDO", 403, "{absent}/studies", ENVELOPE, DENIED),
-    Row("QIDO", 403, "{web}/studies", ENVELOPE, READ, switches=denied(READ)),
+    Row("QIDO", 403, "{web}/studies", ENVELOPE, READ, settings=denied(READ)),
     Row("QIDO", 406, "{web}/studies", TEXT, PICKY, accept("text/html")),
     Row("WADO", 200, "{image}", PARTS, "DICM"),
     Row("WADO", 200, "{image}/metadata", JSON, "00020010"),
@@ -133,7 +133,7 @@ ROWS = [
     Row("WADO", 401, "{image}", ENVELOPE, "CREDENTIALS_MISSING", token=""),
     Row("WADO", 401, "{image}/metadata", ENVELOPE, "invalid authentication", token="bad"),
     Row("WADO", 403, "{image}", ENVELOPE, SCOPE, token="narrow"),
-    Row("WADO", 403, "{image}", ENVELOPE, READ, switches=denied(READ)),
+    Row("WADO", 403, "{image}", ENVELOPE, READ, settings=denied(READ)),
     Row("WADO", 403, "{absent}/studies/1.2", ENVELOPE, DENIED),
     Row("WADO", 403, "{web}/studies/1.2", ENVELOPE, DENIED),
     Row("WADO", 403, "{study}/series/1.2", ENVELOPE, DENIED),
@@ -154,7 +154,7 @@ ROWS = [
     Row("DELETE", 401, "{study}", ENVELOPE, "CREDENTIALS_MISSING", DELETE, ""),
     Row("DELETE", 401, "{image}", ENVELOPE, "invalid authentication", DELETE, "bad"),
     Row("DELETE", 403, "{series}", ENVELOPE, SCOPE, DELETE, "narrow"),
-    Row("DELETE", 403, "{study}", ENVELOPE, REMOVE, DELETE, switches=denied(REMOVE)),
+    Row("DELETE", 403, "{study}", ENVELOPE, REMOVE, DELETE, settings=denied(REMOVE)),
     Row("DELETE", 403, "{absent}/studies/1.2", ENVELOPE, DENIED, DELETE),
     Row("DELETE", 403, "{web}/studies/1.2", ENVELOPE, DENIED, DELETE),
     Row("DELETE", 403, "{study}/series/1.2", ENVELOPE, DENIED, DELETE),
@@ -163,13 +163,13 @@ ROWS = [
     Row("API", 400, "{store}:setIamPolicy", ENVELOPE, "INVALID_ARGUMENT", ("-d", "[")),
     Row("API", 400, "{stores}?dicomStoreId=a/b", ENVELOPE, "INVALID_ARGUMENT", ("-d", "{{}}")),
     Row("API", 401, "{store}", ENVELOPE, "CREDENTIALS_MISSING", token=""),
-    Row("API", 401, "{store}", ENVELOPE, "ACCESS_TOKEN_EXPIRED", switches={"clockOffset": 4000}),
+    Row("API", 401, "{store}", ENVELOPE, "ACCESS_TOKEN_EXPIRED", settings={"clockOffset": 4000}),
     Row("API", 403, "{store}", ENVELOPE, "ACCESS_TOKEN_SCOPE_INSUFFICIENT", token="narrow"),
-    Row("API", 403, "{store}", ENVELOPE, "SERVICE_DISABLED", switches={"disabledApi": True}),
+    Row("API", 403, "{store}", ENVELOPE, "SERVICE_DISABLED", settings={"disabledApi": True}),
     Row(
         *("API", 403, "{store}", ENVELOPE, "USER_PROJECT_DENIED"),
         arguments=("-H", "x-goog-user-project: other"),
-        switches={"deniedQuotaProjects": ["other"]},
+        settings={"deniedQuotaProjects": ["other"]},
     ),
     Row("API", 404, "{store}x", ENVELOPE, "NOT_FOUND"),
     Row("API", 404, "{store}:unknown", PAGE, "Error 404 (Not Found)!!1"),
@@ -186,7 +186,7 @@ REQUESTS = {
     "API": ("{store}", ()),
 }
 ROWS += [
-    Row(name, status, path, ENVELOPE, "", arguments, switches={"faults": [{"status": status}]})
+    Row(name, status, path, ENVELOPE, "", arguments, settings={"faults": [{"status": status}]})
     for name, (path, arguments) in REQUESTS.items()
     for status in SPECIFIED[name]
     if status == 429 or status >= 499
@@ -252,10 +252,10 @@ def tokens(shared_client: Client, shared_folder: Path) -> dict[str, str]:
 
 
 @pytest.fixture
-def switches(shared_emulator: Emulator, row: Row) -> Iterator[None]:
-    before = shared_emulator.switches.as_json()
+def settings(shared_emulator: Emulator, row: Row) -> Iterator[None]:
+    before = shared_emulator.fault_settings.as_json()
     yield
-    shared_emulator.switches.change(**before)
+    shared_emulator.fault_settings.change(**before)
 
 
 def name_of(row: Row) -> str:
@@ -263,11 +263,11 @@ def name_of(row: Row) -> str:
 
 
 @pytest.mark.parametrize("row", ROWS, ids=name_of)
-@pytest.mark.usefixtures("switches")
+@pytest.mark.usefixtures("settings")
 def test_the_table(
     row: Row, places: dict[str, str], tokens: dict[str, str], shared_emulator: Emulator
 ) -> None:
-    shared_emulator.switches.change(**row.switches)
+    shared_emulator.fault_settings.change(**row.settings)
     arguments = [argument.format(**places) for argument in (*row.arguments, row.path)]
     if row.token:
         arguments += ["-H", f"Authorization: Bearer {tokens[row.token]}"]

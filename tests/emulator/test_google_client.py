@@ -170,7 +170,7 @@ def test_images_metrics_and_storage_info(google_client: Google) -> None:
 
 
 def test_operations(google_client: Google) -> None:
-    google_client.emulator.switches.change(operationDelay=600)
+    google_client.emulator.fault_settings.change(operationDelay=600)
     files = [make_dicom(), make_dicom()]
     names = []
     for content in files:

@@ -88,7 +88,7 @@ def test_requests_with_a_token_that_is_none(client: Client) -> None:
 
 def test_callers_who_may_do_nothing(emulator: Emulator, own_client: Client) -> None:
     locations = ["healthcare.locations.get", "healthcare.locations.list"]
-    emulator.switches.change(deniedPermissions=[*PERMISSIONS, *locations])
+    emulator.fault_settings.change(deniedPermissions=[*PERMISSIONS, *locations])
     for name, answer in answers(own_client, own_client.token):
         allowed = name.endswith("testIamPermissions")
         assert answer.status == (200 if allowed else 403), name
@@ -96,7 +96,7 @@ def test_callers_who_may_do_nothing(emulator: Emulator, own_client: Client) -> N
 
 
 def test_an_api_that_is_disabled(emulator: Emulator, own_client: Client) -> None:
-    emulator.switches.change(disabledApi=True)
+    emulator.fault_settings.change(disabledApi=True)
     for name, answer in answers(own_client, own_client.token):
         assert answer.status == 403, name
         assert answer.json()["error"]["details"][0]["reason"] == "SERVICE_DISABLED"

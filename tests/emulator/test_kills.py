@@ -135,4 +135,4 @@ def test_kills_while_clients_store_replace_and_delete(tmp_path: Path) -> None:
             count = traffic.compare(client)
             client.pool.clear()
         assert len(list((tmp_path / "files").iterdir())) == count
-        assert not list((tmp_path / "limbo").iterdir())
+        assert not list((tmp_path / "staging").iterdir())

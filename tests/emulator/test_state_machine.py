@@ -315,7 +315,7 @@ def run(request: pytest.FixtureRequest, tmp_path: Path, identities: Path) -> Ite
     yield partial(run_state_machine_as_test, partial(StoreMachine, server), settings=bounded)
     server.stop()
     server.client.pool.clear()
-    assert not list((tmp_path / "limbo").iterdir())
+    assert not list((tmp_path / "staging").iterdir())
     assert not list((tmp_path / "files").iterdir())
 
 

@@ -62,7 +62,7 @@ def test_stores_studies_and_requests(served, page, complaints):
     assert complaints == []
 
 
-def test_switches_by_keyboard(served, page, complaints):
+def test_settings_by_keyboard(served, page, complaints):
     emulator, client = served
     page.goto(emulator.url)
     page.get_by_label("disabledApi", exact=True).focus()
@@ -85,13 +85,13 @@ def test_switches_by_keyboard(served, page, complaints):
     page.get_by_role("textbox", name="strangers").fill("[1]")
     page.keyboard.press("Enter")
     expect(page.get_by_role("alert")).to_have_text("strangers is a list of texts")
-    emulator.switches.reset()
+    emulator.fault_settings.reset()
     expect(page.get_by_role("textbox", name="tokenEndpoint")).to_have_value("null")
 
 
 def test_what_somebody_writes_is_not_undone(served, page, complaints):
     emulator, client = served
-    emulator.switches.change(faults=[{"method": "GET", "skip": 1000, "status": 503}])
+    emulator.fault_settings.change(faults=[{"method": "GET", "skip": 1000, "status": 503}])
     page.goto(emulator.url)
     rules = page.get_by_role("textbox", name="faults")
     expect(rules).to_have_value(re.compile('"matched":0'))
@@ -105,7 +105,7 @@ def test_what_somebody_writes_is_not_undone(served, page, complaints):
 
 
 def test_what_is_broken_from_the_start_is_marked(tmp_path, page):
-    with Emulator(Options(tmp_path, admin=True, switches={"disabledApi": True})) as emulator:
+    with Emulator(Options(tmp_path, admin=True, fault_settings={"disabledApi": True})) as emulator:
         page.goto(emulator.url)
         expect(page.locator("form.marked")).to_contain_text("disabledApi")
 

@@ -178,7 +178,7 @@ def test_the_ledger_is_away(tmp_path):
                 site.upload(content)
             server.stop()
             for _ in range(12):
-                assert site.api("GET", "/transfers")[0] == 503
+                assert site.api("GET", "/gcp/transfers")[0] == 503
                 time.sleep(1)
             server.start()
             site.emulator.switch(bandwidth=None)

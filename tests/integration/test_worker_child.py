@@ -11,13 +11,14 @@ import psutil
 import pytest
 
 from orthanc_gcp.plugin import script
+from orthanc_gcp.worker.handshake import WorkerAddress, WorkerInput
 from tests.support.emulator import Emulator
 from tests.support.keys import STORE
 from tests.support.orthanc import Orthanc, wait_until
 from tests.support.site import make_study
 
 ACCOUNT = "my google"
-PATH = "/gcp/transfers/my%20google"
+PATH = "/gcp/accounts/my%20google"
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +70,7 @@ def upload(orthanc: Orthanc, **study) -> list[str]:
 
 
 def overview(orthanc: Orthanc):
-    answer = orthanc.request("GET", PATH)
+    answer = orthanc.request("GET", f"{PATH}/transfers")
     return json.loads(answer.data) if answer.status == 200 else None
 
 
@@ -108,18 +109,20 @@ def test_received_is_confirmed_and_shown(site):
     assert len(rest["Instances"]) == 2
     ((study,), after) = orthanc.json("GET", f"{PATH}/studies").values()
     assert (study["Confirmed"]["Instances"], after) == (5, None)
-    wait_until(lambda: metrics(orthanc).get(f'confirmed_instances{{account="{ACCOUNT}"}}') == 5)
+    confirmed = f'account="{ACCOUNT}",state="confirmed"'
+    wait_until(lambda: metrics(orthanc).get(f"instances{{{confirmed}}}") == 5)
     found = metrics(orthanc)
-    assert found[f'waiting_instances{{account="{ACCOUNT}"}}'] == 0
-    assert found[f'oldest_unsent_seconds{{account="{ACCOUNT}"}}'] == 0
+    assert found[f"bytes{{{confirmed}}}"] == told["Confirmed"]["Bytes"]
+    assert found[f'instances{{account="{ACCOUNT}",state="waiting"}}'] == 0
+    assert found[f'oldest_unsent_age_seconds{{account="{ACCOUNT}"}}'] == 0
 
 
 def metrics(orthanc: Orthanc) -> dict[str, float]:
     lines = orthanc.request("GET", "/tools/metrics-prometheus").data.decode().splitlines()
     found = {}
     for line in lines:
-        if line.startswith("gcp_transfers_"):
-            name, _, value = line.removeprefix("gcp_transfers_").rpartition("} ")
+        if line.startswith("gcp_transfer_"):
+            name, _, value = line.removeprefix("gcp_transfer_").rpartition("} ")
             found[name + "}"] = float(value.split()[0])
     return found
 
@@ -132,13 +135,13 @@ def test_statuses(site):
         answer = orthanc.request(method, path, body)
         return answer.status, answer.headers.get("Allow")
 
-    assert status("GET", "/gcp/transfers/nobody") == (404, None)
+    assert status("GET", "/gcp/accounts/nobody/transfers") == (404, None)
     assert status("POST", "/gcp/transfers") == (405, "GET")
     assert status("GET", f"{PATH}/retry") == (405, "POST")
     assert status("GET", f"{PATH}/instances?state=lost") == (400, None)
-    assert status("GET", "/gcp/accounts/my%20google/send") == (405, "POST")
-    assert status("POST", "/gcp/accounts/my%20google/send", {"Resources": ["x"]}) == (404, None)
-    assert status("GET", "/gcp/accounts/my%20google") == (200, None)
+    assert status("GET", f"{PATH}/send") == (405, "POST")
+    assert status("POST", f"{PATH}/send", {"Resources": ["x"]}) == (404, None)
+    assert status("GET", PATH) == (200, None)
 
 
 def test_sent_on_demand_while_it_is_not_paused(site):
@@ -147,8 +150,7 @@ def test_sent_on_demand_while_it_is_not_paused(site):
     resources = upload(orthanc, instances=3)
     study = orthanc.json("GET", f"/instances/{resources[0]}/study")["ID"]
     assert orthanc.json("POST", f"{PATH}/pause", b"")["Paused"] is True
-    path = "/gcp/accounts/my%20google/send"
-    sent = orthanc.json("POST", path, {"Resources": [study, resources[1]]})
+    sent = orthanc.json("POST", f"{PATH}/send", {"Resources": [study, resources[1]]})
     assert sent == {"Account": ACCOUNT, "Instances": 3}
     wait_for(orthanc, Waiting=3)
     assert orthanc.json("POST", f"{PATH}/resume", b"")["Paused"] is False
@@ -199,24 +201,24 @@ def test_it_dies_with_an_orthanc_that_is_killed(site):
 def test_it_ends_when_stdin_does(site, tmp_path):
     """Where there is no kernel that ends it with its parent."""
     orthanc = site(rules=[], start=True)
-    words = {
-        "Configuration": json.loads(orthanc.configuration_file.read_text()),
-        "Folder": str(orthanc.folder),
-        "Orthanc": orthanc.url,
-        "Fingerprint": "",
-        "Authorization": "",
-        "Name": "w",
-        "Secret": "s",
-        "Since": 0,
-    }
+    given = WorkerInput(
+        configuration=json.loads(orthanc.configuration_file.read_text()),
+        folder=orthanc.folder,
+        orthanc=orthanc.url,
+        fingerprint="",
+        authorization="",
+        name="w",
+        since=0,
+        secret="s",
+    )
     command = [sys.executable, "-m", "orthanc_gcp", "worker", "-"]
     pipe = subprocess.PIPE
     with (tmp_path / "log").open("wb") as log:
         process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=log)
     try:
-        process.stdin.write(json.dumps(words).encode() + b"\n")
+        process.stdin.write(given.line())
         process.stdin.flush()
-        assert json.loads(process.stdout.readline())["Port"] > 0
+        assert WorkerAddress.of_line(process.stdout.readline()).port > 0
         process.stdin.close()
         assert process.wait(30) == 0
     finally:
@@ -251,14 +253,14 @@ def test_without_a_rule_there_is_no_worker(site):
 
 
 def test_a_missing_package_is_one_error(site, tmp_path):
-    hiding = tmp_path / "hiding" / "dbos"
+    hiding = tmp_path / "hiding" / "sqlalchemy"
     hiding.mkdir(parents=True)
-    (hiding / "__init__.py").write_text("raise ModuleNotFoundError('no', name='dbos')")
+    (hiding / "__init__.py").write_text("raise ModuleNotFoundError('no', name='sqlalchemy')")
     hidden = {"PYTHONPATH": os.pathsep.join([str(hiding.parent), os.environ.get("PYTHONPATH", "")])}
     orthanc = site(environment=hidden)
     orthanc.wait_for_log("the worker cannot run as it is")
     assert "pip install 'orthanc-gcp[worker]'" in orthanc.log
-    assert orthanc.log.count("the worker needs dbos") == 1
+    assert orthanc.log.count("the worker needs sqlalchemy") == 1
     assert orthanc.request("GET", "/gcp/transfers").status == 503
     assert children(orthanc) == []
 

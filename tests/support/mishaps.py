@@ -62,9 +62,9 @@ class Patients:
         stored = self._site.stored()  # each once
         assert sorted(stored.values()) == sorted(self.files.values())
         rows = self._site.rows()
-        assert {row.resource for row in rows} == self.files.keys()
-        assert {row.instance for row in rows} == stored.keys()
-        assert all(sha256(stored[row.instance]) == row.digest for row in rows)
+        assert {row.orthanc_id for row in rows} == self.files.keys()
+        assert {row.sop_instance_uid for row in rows} == stored.keys()
+        assert all(sha256(stored[row.sop_instance_uid]) == row.sha256 for row in rows)
 
 
 def sha256(content: bytes) -> str:
@@ -85,7 +85,7 @@ def in_the_store(folder: Path) -> set[str]:
 def confirmed(site: Site) -> set[str]:
     """The SOP Instance UIDs that the ledger calls confirmed."""
     try:
-        return {row.instance for row in site.rows() if row.state == "confirmed"}
+        return {row.sop_instance_uid for row in site.rows() if row.state == "confirmed"}
     except sql.exc.DBAPIError:
         return set()
 

@@ -19,7 +19,7 @@ from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage, generate_uid
 
 from orthanc_gcp.ledger import database
-from orthanc_gcp.ledger.schema import cursors, transfers
+from orthanc_gcp.ledger.schema import change_cursors, transfers
 from tests.support.emulator import STORE_PATH, Emulator
 from tests.support.keys import STORE
 from tests.support.orthanc import DICOMWEB, Orthanc, free_port, wait_until
@@ -126,16 +126,18 @@ class Site:
 
     def api(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
         """A call of the worker's REST API: the status, and the answer's JSON."""
-        url = f"http://127.0.0.1:{self._api_port}{path}"
         headers = {"Authorization": f"Bearer {SECRET}"}
         with urllib3.PoolManager(retries=False, timeout=60) as http:
-            answer = http.request(method, url, json=body, headers=headers)
+            answer = http.request(method, self.api_url(path), json=body, headers=headers)
             return answer.status, answer.json()
+
+    def api_url(self, path: str) -> str:
+        return f"http://127.0.0.1:{self._api_port}{path}"
 
     def wait_for_api(self, wait: float = 30) -> None:
         def answers() -> bool:
             try:
-                return self.api("GET", "/transfers")[0] == 200
+                return self.api("GET", "/gcp/transfers")[0] == 200
             except urllib3.exceptions.HTTPError:
                 return False
 
@@ -165,7 +167,7 @@ class Site:
             engine = self.engine()
             try:
                 with engine.connect() as connection:
-                    return connection.execute(sql.select(cursors)).first() is not None
+                    return connection.execute(sql.select(change_cursors)).first() is not None
             except sql.exc.DBAPIError:
                 return False
             finally:

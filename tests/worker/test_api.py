@@ -16,6 +16,7 @@ from orthanc_gcp.custody.reporting.receipts import receipts
 from orthanc_gcp.ledger.ledger import Ledger, NewTransfer, Outcome
 from orthanc_gcp.ledger.schema import Priority, State, transfers
 from orthanc_gcp.worker.api import Api, Listener
+from orthanc_gcp.worker.samples import of_transfers
 from tests.support.site import ACCOUNT, Site, make_study
 
 SECRET = "s3cret-needle"
@@ -34,6 +35,7 @@ class Desk:
             self.demand,
             partial(receipts, ledger),
             self.change,
+            lambda: of_transfers(Reports(ledger).overview(["a"])),
         )
         self.listener = Listener(api.application(SECRET))
         self.listener.start()
@@ -77,24 +79,38 @@ def arrive(desk, count=3, account="a", study="1"):
 
 @pytest.mark.parametrize("secret", [None, "", "s3cret", SECRET + "x", "é"])
 def test_only_who_knows_the_secret_may_ask(desk, secret):
-    for method, path in (("GET", "/transfers"), ("POST", "/transfers/a/pause"), ("GET", "/none")):
+    for method, path in (
+        ("GET", "/gcp/transfers"),
+        ("POST", "/gcp/accounts/a/pause"),
+        ("GET", "/metrics"),
+        ("GET", "/none"),
+    ):
         assert desk.call(method, path, secret=secret)[0] == 401
     assert Reports(desk.ledger).paused() == set()
 
 
 def test_the_overview(desk):
     arrive(desk)
-    status, told = desk.call("GET", "/transfers")
+    status, told = desk.call("GET", "/gcp/transfers")
     assert status == 200
     assert [(one["Account"], one["Problem"]) for one in told] == [("a", "busy"), (ODD, None)]
     assert told[0]["Waiting"] == {"Instances": 3, "Bytes": 30}
-    assert desk.call("GET", "/transfers/a") == (200, told[0])
-    assert desk.call("GET", f"/transfers/{quote(ODD)}")[1]["Account"] == ODD
+    assert desk.call("GET", "/gcp/accounts/a/transfers") == (200, told[0])
+    assert desk.call("GET", f"/gcp/accounts/{quote(ODD)}/transfers")[1]["Account"] == ODD
+
+
+def test_metrics(desk):
+    arrive(desk)
+    url = f"http://127.0.0.1:{desk.listener.port}/metrics"
+    answer = desk.http.request("GET", url, headers={"Authorization": f"Bearer {SECRET}"})
+    assert answer.status == 200
+    assert answer.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
+    assert 'gcp_transfer_bytes{account="a",state="waiting"} 30.0' in answer.data.decode()
 
 
 def test_a_receipt(desk):
     arrive(desk, 2, study="1")
-    status, receipt = desk.call("GET", "/transfers/a/receipt?study=1")
+    status, receipt = desk.call("GET", "/gcp/accounts/a/receipt?study=1")
     assert (status, receipt) == (200, receipts(desk.ledger, "1", "a")[0])
     assert receipt["Account"] == "a"
 
@@ -102,47 +118,53 @@ def test_a_receipt(desk):
 def test_pages_and_filters(desk):
     arrive(desk, 3, study="1")
     arrive(desk, 2, study="2")
-    status, page = desk.call("GET", "/transfers/a/instances?limit=2&study=1")
+    status, page = desk.call("GET", "/gcp/accounts/a/instances?limit=2&study=1")
     assert status == 200
     assert [one["Instance"] for one in page["Instances"]] == ["1.0", "1.1"]
-    _, page = desk.call("GET", f"/transfers/a/instances?limit=2&study=1&after={page['Next']}")
+    _, page = desk.call("GET", f"/gcp/accounts/a/instances?limit=2&study=1&after={page['Next']}")
     assert ([one["Instance"] for one in page["Instances"]], page["Next"]) == (["1.2"], None)
-    _, page = desk.call("GET", "/transfers/a/studies?limit=1")
-    _, rest = desk.call("GET", f"/transfers/a/studies?after={quote(page['Next'])}")
+    _, page = desk.call("GET", "/gcp/accounts/a/studies?limit=1")
+    _, rest = desk.call("GET", f"/gcp/accounts/a/studies?after={quote(page['Next'])}")
     assert [one["Study"] for one in page["Studies"] + rest["Studies"]] == ["1", "2"]
     for since, count in (("2020-01-01T00:00:00Z", 5), ("2999-01-01T00:00:00%2B01:00", 0)):
-        _, page = desk.call("GET", f"/transfers/a/instances?since={since}")
+        _, page = desk.call("GET", f"/gcp/accounts/a/instances?since={since}")
         assert len(page["Instances"]) == count
 
 
 @pytest.mark.parametrize(
     ("method", "path", "body", "status", "words"),
     [
-        ("GET", "/transfers/nobody", None, 404, "there is no account nobody"),
-        ("GET", "/transfers/nobody/studies", None, 404, "there is no account nobody"),
-        ("GET", "/transfers/a/receipt?study=9", None, 404, "nothing of study 9"),
-        ("GET", "/transfers/a/receipt", None, 404, "nothing of study"),
-        ("GET", "/transfers/a/instances?state=lost", None, 400, "state: expected one of held"),
-        ("GET", "/transfers/a/instances?limit=-1", None, 400, "limit"),
-        ("GET", "/transfers/a/instances?after=x", None, 400, "after"),
-        ("GET", "/transfers/a/instances?since=today", None, 400, "since: expected a time"),
-        ("GET", "/transfers/a/instances?stat=held", None, 400, "stat: there is no such"),
-        ("GET", "/transfers?x=1", None, 400, "x: there is no such parameter"),
-        ("DELETE", "/transfers/a", None, 405, "Method Not Allowed"),
+        ("GET", "/gcp/accounts/nobody/transfers", None, 404, "there is no account nobody"),
+        ("GET", "/gcp/accounts/nobody/studies", None, 404, "there is no account nobody"),
+        ("GET", "/gcp/accounts/a/receipt?study=9", None, 404, "nothing of study 9"),
+        ("GET", "/gcp/accounts/a/receipt", None, 404, "nothing of study"),
+        ("GET", "/gcp/accounts/a/instances?state=lost", None, 400, "state: expected one of held"),
+        ("GET", "/gcp/accounts/a/instances?limit=-1", None, 400, "limit"),
+        ("GET", "/gcp/accounts/a/instances?after=x", None, 400, "after"),
+        ("GET", "/gcp/accounts/a/instances?since=today", None, 400, "since: expected a time"),
+        ("GET", "/gcp/accounts/a/instances?stat=held", None, 400, "stat: there is no such"),
+        ("GET", "/gcp/transfers?x=1", None, 400, "x: there is no such parameter"),
+        ("DELETE", "/gcp/accounts/a/transfers", None, 405, "Method Not Allowed"),
         ("GET", "/nothing", None, 404, "Not Found"),
-        ("POST", "/transfers/nobody/pause", None, 404, "there is no account"),
-        ("POST", "/transfers/nobody/retry", None, 404, "there is no account"),
-        ("POST", "/transfers/a/retry", b"[", 400, "expected a JSON object"),
-        ("POST", "/transfers/a/retry", [], 400, "expected a JSON object"),
-        ("POST", "/transfers/a/retry", {"Studies": "1"}, 400, "Studies: expected Study"),
-        ("POST", "/transfers/a/retry", {"Study": 1}, 400, "expected strings"),
-        ("POST", "/transfers/a/retry", b" " * (16 << 20) + b"{}", 413, "at most"),
-        ("POST", "/accounts/nobody/send", {"Resources": ["x"]}, 404, "no account nobody"),
-        ("POST", "/accounts/a/send", {"Resources": "x"}, 400, 'expected {"Resources"'),
-        ("POST", "/accounts/a/send", {}, 400, 'expected {"Resources"'),
-        ("POST", "/accounts/a/send", {"Resources": [""]}, 400, 'expected {"Resources"'),
-        ("POST", "/accounts/a/send", {"Resources": ["../system"]}, 404, "no resource ../system"),
-        ("POST", "/accounts/a/send", {"Resources": ["ok", "gone"]}, 404, "no resource gone"),
+        ("POST", "/gcp/accounts/nobody/pause", None, 404, "there is no account"),
+        ("POST", "/gcp/accounts/nobody/retry", None, 404, "there is no account"),
+        ("POST", "/gcp/accounts/a/retry", b"[", 400, "expected a JSON object"),
+        ("POST", "/gcp/accounts/a/retry", [], 400, "expected a JSON object"),
+        ("POST", "/gcp/accounts/a/retry", {"Studies": "1"}, 400, "Studies: expected Study"),
+        ("POST", "/gcp/accounts/a/retry", {"Study": 1}, 400, "expected strings"),
+        ("POST", "/gcp/accounts/a/retry", b" " * (16 << 20) + b"{}", 413, "at most"),
+        ("POST", "/gcp/accounts/nobody/send", {"Resources": ["x"]}, 404, "no account nobody"),
+        ("POST", "/gcp/accounts/a/send", {"Resources": "x"}, 400, 'expected {"Resources"'),
+        ("POST", "/gcp/accounts/a/send", {}, 400, 'expected {"Resources"'),
+        ("POST", "/gcp/accounts/a/send", {"Resources": [""]}, 400, 'expected {"Resources"'),
+        (
+            "POST",
+            "/gcp/accounts/a/send",
+            {"Resources": ["../system"]},
+            404,
+            "no resource ../system",
+        ),
+        ("POST", "/gcp/accounts/a/send", {"Resources": ["ok", "gone"]}, 404, "no resource gone"),
     ],
 )
 def test_what_is_wrong_is_told_and_changes_nothing(desk, method, path, body, status, words):
@@ -154,9 +176,9 @@ def test_what_is_wrong_is_told_and_changes_nothing(desk, method, path, body, sta
 
 
 def test_pause_and_resume(desk):
-    assert desk.call("POST", "/transfers/a/pause")[1]["Paused"] is True
+    assert desk.call("POST", "/gcp/accounts/a/pause")[1]["Paused"] is True
     assert Reports(desk.ledger).paused() == {"a"}
-    assert desk.call("POST", "/transfers/a/resume")[1]["Paused"] is False
+    assert desk.call("POST", "/gcp/accounts/a/resume")[1]["Paused"] is False
     assert desk.changes == 2
 
 
@@ -171,22 +193,25 @@ def test_retry_by_reason(desk):
             for row, reason in zip(rows, reasons, strict=True)
         ],
     )
-    told = desk.call("POST", "/transfers/a/retry", {"Reason": "invalid"})
+    told = desk.call("POST", "/gcp/accounts/a/retry", {"Reason": "invalid"})
     assert told == (200, {"Account": "a", "Instances": 2})
-    assert desk.call("POST", "/transfers/a/retry") == (200, {"Account": "a", "Instances": 1})
+    assert desk.call("POST", "/gcp/accounts/a/retry") == (200, {"Account": "a", "Instances": 1})
     assert desk.changes == 2
 
 
 def test_send(desk):
     body = {"Resources": ["one-1", "two"], "Synchronous": False, "HttpHeaders": {}}
-    assert desk.call("POST", "/accounts/a/send", body) == (200, {"Account": "a", "Instances": 3})
+    assert desk.call("POST", "/gcp/accounts/a/send", body) == (
+        200,
+        {"Account": "a", "Instances": 3},
+    )
     assert desk.demanded == [("a", ["one-1", "two"])]
 
 
 def test_a_ledger_that_is_away_is_told(desk):
     with desk.ledger.writing() as connection:
         connection.execute(sql.text("DROP TABLE gcp_transfers"))
-    status, told = desk.call("GET", "/transfers")
+    status, told = desk.call("GET", "/gcp/transfers")
     assert (status, "ledger" in told["Message"]) == (503, True)
 
 
@@ -202,7 +227,7 @@ def test_a_worker_for_another_machine_answers_and_sends_on_demand(tmp_path):
         site.wait_for_api()
 
         def send(*resources):
-            return site.api("POST", f"/accounts/{ACCOUNT}/send", {"Resources": list(resources)})
+            return site.api("POST", f"/gcp/accounts/{ACCOUNT}/send", {"Resources": list(resources)})
 
         status, told = send(uploaded[0], "0-1-2")
         assert (status, "0-1-2" in told["Message"]) == (404, True)
@@ -228,4 +253,4 @@ def test_a_demand_goes_before_a_backfill(desk):
     assert desk.ledger.record([demanded, *more]) == 2
     with desk.ledger.reading() as connection:
         (row,) = connection.execute(sql.select(transfers).where(transfers.c.account == "a"))
-    assert (row.priority, row.state, row.received) == (Priority.DEMANDED, State.WAITING, 9.0)
+    assert (row.priority, row.state, row.received_at) == (Priority.DEMANDED, State.WAITING, 9.0)

@@ -6,6 +6,7 @@ over 100 ms, more than everything else that the plugin does before the first ser
 
 from __future__ import annotations
 
+import base64
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields
@@ -54,6 +55,7 @@ __all__ = [
     "URL",
     "VERIFY",
     "WEBHOOK",
+    "WEBHOOK_SECRET",
     "WORD",
     "OptionType",
     "effect_of",
@@ -146,6 +148,16 @@ def _whole(least: int, most: int, expected: str) -> OptionType:
     return _type(expected, lambda value: type(value) is int and least <= value <= most, shown)
 
 
+def _webhook_key(value: Any) -> bytes:
+    """The key in a secret as Standard Webhooks writes it; nothing for what is no such secret."""
+    prefix, _, encoded = value.partition("_") if isinstance(value, str) else ("", "", "")
+    try:
+        key = base64.b64decode(encoded, validate=True) if prefix == "whsec" else b""
+    except ValueError:
+        return b""
+    return key if 24 <= len(key) <= 64 else b""
+
+
 def _patterns(representation: str) -> OptionType:
     """Patterns for values of a value representation, such as ``AE`` (DICOM PS3.5 §6.2)."""
     return OptionType(
@@ -184,6 +196,10 @@ TEXT = _type("a string", _is_text)
 URL = OptionType(url_expected)
 VERIFY = _one_of("Search", "Sample", "Bytes")
 WEBHOOK = OptionType(webhook_expected)
+WEBHOOK_SECRET = OptionType(
+    lambda value: "" if _webhook_key(value) else "whsec_ and 24 to 64 bytes in Base64",
+    keep=_webhook_key,
+)
 WORD = _type("a string that is not empty", _is_word)
 
 

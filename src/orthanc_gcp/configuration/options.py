@@ -37,6 +37,7 @@ from orthanc_gcp.configuration.option_types import (
     URL,
     VERIFY,
     WEBHOOK,
+    WEBHOOK_SECRET,
     WORD,
     option,
 )
@@ -63,8 +64,8 @@ HEALTHCARE_SCOPE = "https://www.googleapis.com/auth/cloud-healthcare"
 DEFAULT_TIMEOUT = 60
 DEFAULT_REFRESH_INTERVAL = 60
 DEFAULT_KEY_MAX_AGE_DAYS = 90
-DEFAULT_BACKLOG_AGE = 900
-DEFAULT_MAX_WAITING = 10_000
+DEFAULT_BACKLOG_AGE_SECONDS = 900
+DEFAULT_MAX_QUEUED_INSTANCES = 10_000
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,7 @@ class Account:
     max_requests_per_minute: int | None = option(AMOUNT, None)
     on_conflict: str = option(CONFLICT, "Keep")
     verify: str = option(VERIFY, "Search")
-    give_up_after: int | None = option(AMOUNT, None)
+    give_up_after_seconds: int | None = option(AMOUNT, None)
 
     @property
     def store_path(self) -> str:
@@ -130,7 +131,7 @@ class BackfillOptions:
 
     schedule: tuple[str, ...] = option(SCHEDULE, ())
     max_bytes_per_second: int | None = option(AMOUNT, None)
-    max_waiting: int = option(AMOUNT, DEFAULT_MAX_WAITING)
+    max_queued_instances: int = option(AMOUNT, DEFAULT_MAX_QUEUED_INSTANCES)
 
 
 @dataclass(frozen=True)
@@ -142,7 +143,10 @@ class Section:
     refresh_interval: int = option(SECONDS, DEFAULT_REFRESH_INTERVAL, wrong=Effect.DEFAULT)
     database: str = option(DATABASE, "", secret=True, wrong=Effect.NO_SENDING)
     webhook: str = option(WEBHOOK, "", secret=True, wrong=Effect.NO_WEBHOOK)
-    webhook_backlog_age: int = option(AMOUNT, DEFAULT_BACKLOG_AGE, wrong=Effect.DEFAULT)
+    webhook_secret: bytes = option(WEBHOOK_SECRET, b"", secret=True, wrong=Effect.NO_WEBHOOK)
+    webhook_backlog_age_seconds: int = option(
+        AMOUNT, DEFAULT_BACKLOG_AGE_SECONDS, wrong=Effect.DEFAULT
+    )
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, urlsplit
 
-from orthanc_gcp.errors import TokenError
+from orthanc_gcp.errors import NetworkError
+from orthanc_gcp.reasons import NetworkFault
 from orthanc_gcp.redaction import readable
 from orthanc_gcp.transport.connections import Proxy, basic_authorization
 
@@ -77,14 +78,14 @@ def resolve(target: Target) -> str:
 
     Raises
     ------
-    TokenError
+    NetworkError
         It has none.
     """
     try:
         found = socket.getaddrinfo(target.host, None, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
         message = f"the host name {target.host} cannot be resolved"
-        raise TokenError(message, reason="dns", url=target.url) from None
+        raise NetworkError(message, fault=NetworkFault.DNS, url=target.url) from None
     return str(found[0][4][0])
 
 

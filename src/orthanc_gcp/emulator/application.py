@@ -17,27 +17,27 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from orthanc_gcp.emulator.admin.admin import Admin
-from orthanc_gcp.emulator.admin.page import Page
-from orthanc_gcp.emulator.auth.authorization import Gate
-from orthanc_gcp.emulator.auth.ec2_metadata_service import AwsMetadata
-from orthanc_gcp.emulator.auth.emulator_tokens import AccessTokens, SubjectTokens
-from orthanc_gcp.emulator.auth.gce_metadata_server import MetadataServer
-from orthanc_gcp.emulator.auth.iam_credentials import TOKEN_OF_ACCOUNT, Impersonation
+from orthanc_gcp.emulator.admin.web_page import WebPage
+from orthanc_gcp.emulator.api_methods import FoundMethod, find_method
+from orthanc_gcp.emulator.auth.authorization import Authorizer
+from orthanc_gcp.emulator.auth.ec2_metadata_service import Ec2MetadataService
+from orthanc_gcp.emulator.auth.emulator_tokens import AccessTokenEndpoint, SubjectTokenEndpoint
+from orthanc_gcp.emulator.auth.gce_metadata_server import GceMetadataServer
+from orthanc_gcp.emulator.auth.iam_credentials import TOKEN_OF_ACCOUNT, GenerateAccessToken
 from orthanc_gcp.emulator.auth.oauth2 import TokenEndpoint
 from orthanc_gcp.emulator.auth.security_token_service import AuthorizedUserEndpoint, TokenExchange
-from orthanc_gcp.emulator.faults.faults import answer_call, answer_with
+from orthanc_gcp.emulator.faults.injection import answer_call, answer_token_request
 from orthanc_gcp.emulator.faults.quotas import Meter
-from orthanc_gcp.emulator.faults.rules import Strike
-from orthanc_gcp.emulator.healthcare.request_context import Call, Services, resource_of
+from orthanc_gcp.emulator.faults.rules import ActiveFault
+from orthanc_gcp.emulator.healthcare.request_context import RequestContext, Services, resource_of
 from orthanc_gcp.emulator.http import responses
 from orthanc_gcp.emulator.http.cors import preflight_method, preflight_response, sharing_headers
 from orthanc_gcp.emulator.http.recent_requests import NO_STATUS
 from orthanc_gcp.emulator.http.requests import skip_body
 from orthanc_gcp.emulator.http.responses import GrantError, Refusal
 from orthanc_gcp.emulator.pubsub.methods import PubSub
-from orthanc_gcp.emulator.routes import Found, find_route
 
-__all__ = ["Answering", "Application", "MetadataApplication"]
+__all__ = ["Answering", "Application", "GceMetadataApplication"]
 
 logger = logging.getLogger(__name__)
 
@@ -62,7 +62,7 @@ class Answering:
         except ClientDisconnect:
             return
         finally:
-            if not Page.serves(scope):
+            if not WebPage.serves(scope):
                 seconds = time.perf_counter() - started
                 self._services.recent.add(scope["method"], scope["path"], status, seconds)
 
@@ -82,18 +82,18 @@ class Answering:
 
     def _date(self) -> bytes:
         services = self._services
-        return _date(int(services.clock() + services.switches.state.date_offset))
+        return _date(int(services.clock() + services.fault_settings.current.date_offset))
 
 
-class MetadataApplication(Answering):
+class GceMetadataApplication(Answering):
     """What is answered on a port of the metadata server's own."""
 
-    def __init__(self, services: Services, metadata: MetadataServer) -> None:
+    def __init__(self, services: Services, metadata: GceMetadataServer) -> None:
         super().__init__(services)
         self._metadata = metadata
 
     async def answer(self, request: Request) -> Response:
-        if self._services.switches.state.metadata and self._metadata.serves(request):
+        if self._services.fault_settings.current.metadata and self._metadata.serves(request):
             return self._metadata(request)
         raise Refusal(responses.page_not_found())
 
@@ -103,83 +103,91 @@ class Application(Answering):
 
     Parameters
     ----------
-    metadata : MetadataServer or None
+    metadata : GceMetadataServer or None
         The metadata server, when it has no port of its own.
     admin : bool
-        Whether the switches can be seen and set.
+        Whether the fault settings can be seen and set.
     """
 
-    def __init__(self, services: Services, metadata: MetadataServer | None, *, admin: bool) -> None:
+    def __init__(
+        self, services: Services, metadata: GceMetadataServer | None, *, admin: bool
+    ) -> None:
         super().__init__(services)
         identities, mint, clock = services.identities, services.mint, services.clock
-        self._gate = Gate(identities, mint, services.policies, services.switches, clock)
-        self._pubsub = PubSub(services.storage.index, services.switches, clock, self._gate)
-        self._impersonation = Impersonation(identities, mint, services.switches, clock, self._gate)
+        self._authorizer = Authorizer(
+            identities, mint, services.policies, services.fault_settings, clock
+        )
+        self._pubsub = PubSub(
+            services.storage.database, services.fault_settings, clock, self._authorizer
+        )
+        self._impersonation = GenerateAccessToken(
+            identities, mint, services.fault_settings, clock, self._authorizer
+        )
         self._meter = Meter(clock, identities.pools.project_number)
         self._metadata = metadata
-        self._aws = AwsMetadata()
+        self._aws = Ec2MetadataService()
         self._token_endpoints: dict[str, Endpoint] = {
             "/token": TokenEndpoint(identities, mint, clock),
             "/v1/token": TokenExchange(identities, mint, clock),
             "/v1/oauthtoken": AuthorizedUserEndpoint(identities, mint),
         }
-        subject_tokens = SubjectTokens(identities, clock)
+        subject_tokens = SubjectTokenEndpoint(identities, clock)
         self._own: dict[str, Endpoint] = {
-            AccessTokens.PATH: AccessTokens(identities, mint),
-            SubjectTokens.PATH: subject_tokens,
-            SubjectTokens.KEYS: subject_tokens,
+            AccessTokenEndpoint.PATH: AccessTokenEndpoint(identities, mint),
+            SubjectTokenEndpoint.PATH: subject_tokens,
+            SubjectTokenEndpoint.KEYS: subject_tokens,
         }
         if admin:
-            self._own[Admin.PATH] = Admin(services.switches)
-        self._page = Page(services, admin=admin)
+            self._own[Admin.PATH] = Admin(services.fault_settings)
+        self._page = WebPage(services, admin=admin)
 
     async def answer(self, request: Request) -> Response:
         wanted = preflight_method(request)
         if wanted is not None and self._serves(wanted, request.scope["path"]):
             return preflight_response(request)
-        found = find_route(request.method, request.scope["path"])
+        found = find_method(request.method, request.scope["path"])
         if found is None:
             return await self._answer_others(request)
-        state = self._services.switches.state
-        if not state.calls_suffer:
+        settings = self._services.fault_settings.current
+        if not settings.disturb_calls:
             return await self._answer_call(found, request)
-        return await answer_call(state, partial(self._answer_call, found), request)
+        return await answer_call(settings, partial(self._answer_call, found), request)
 
     async def _answer_call(
-        self, found: Found, request: Request, strike: Strike | None = None
+        self, found: FoundMethod, request: Request, active: ActiveFault | None = None
     ) -> Response:
         """Answer a call of the Healthcare API."""
-        route, names = found.route, found.names
-        identity = self._gate.admit(request, found.rpc, route.permission, resource_of(names))
-        state = self._services.switches.state
-        if state.quota is not None:
-            self._meter.admit(state.quota)
-        if strike is not None and strike.fault.token_dies:
+        method, names = found.method, found.names
+        identity = self._authorizer.admit(request, found.rpc, method.permission, resource_of(names))
+        settings = self._services.fault_settings.current
+        if settings.quota is not None:
+            self._meter.admit(settings.quota)
+        if active is not None and active.fault.token_dies:
             await skip_body(request)
-            self._gate.kill_token(request)
+            self._authorizer.expire_token(request)
             raise Refusal(responses.expired_token(found.rpc))
-        call = Call(
+        context = RequestContext(
             request=request,
             services=self._services,
             version=found.version,
             names=names,
             rpc=found.rpc,
-            permission=route.permission,
+            permission=method.permission,
             identity=identity,
-            strike=strike,
+            active_fault=active,
         )
-        return await route.handler(call)
+        return await method.handler(context)
 
     def _serves(self, method: str, path: str) -> bool:
-        """Tell whether there is a method of an API."""
-        return find_route(method, path) is not None or self._pubsub.find(method, path) is not None
+        """Return whether there is a method of an API."""
+        return find_method(method, path) is not None or self._pubsub.find(method, path) is not None
 
     async def _answer_others(self, request: Request) -> Response:
         """Answer what is not a call of the Healthcare API."""
-        path, state = request.scope["path"], self._services.switches.state
+        path, settings = request.scope["path"], self._services.fault_settings.current
         endpoint = self._token_endpoints.get(path)
         if endpoint is not None and request.method == "POST":
-            return await answer_with(state.token_endpoint, endpoint, request)
+            return await answer_token_request(settings.token_endpoint, endpoint, request)
         if path in self._own:
             return await self._own[path](request)
         of_pubsub = self._pubsub.find(request.method, path)
@@ -188,11 +196,11 @@ class Application(Answering):
         impersonated = TOKEN_OF_ACCOUNT.fullmatch(path)
         if impersonated is not None and request.method == "POST":
             return await self._impersonation(request, impersonated["email"])
-        if path.startswith(AwsMetadata.PREFIX):
+        if path.startswith(Ec2MetadataService.PREFIX):
             return self._aws(request)
-        if self._metadata is not None and state.metadata and self._metadata.serves(request):
+        if self._metadata is not None and settings.metadata and self._metadata.serves(request):
             return self._metadata(request)
-        if Page.serves(request.scope):
+        if WebPage.serves(request.scope):
             return await self._page(request)
         raise Refusal(responses.page_not_found())
 

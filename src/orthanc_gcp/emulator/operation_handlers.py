@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from orthanc_gcp.emulator.dicomweb.deletion import empty_place
+from orthanc_gcp.emulator.dicomweb.deletion import carry_out_deletion
 from orthanc_gcp.emulator.dicomweb.metadata_updates import change_instances
 from orthanc_gcp.emulator.healthcare.datasets import add_dataset
 from orthanc_gcp.emulator.healthcare.import_export import read_objects, write_objects
@@ -12,8 +12,8 @@ __all__ = ["WORK"]
 
 WORK = {
     "CreateDataset": add_dataset,
-    "DeleteSeries": empty_place,
-    "DeleteStudy": empty_place,
+    "DeleteSeries": carry_out_deletion,
+    "DeleteStudy": carry_out_deletion,
     "ExportDicomData": write_objects,
     "ImportDicomData": read_objects,
     "SetBlobStorageSettings": change_storage_class,

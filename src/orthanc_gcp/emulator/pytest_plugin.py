@@ -16,8 +16,9 @@ try:
     from orthanc_gcp.emulator.resource_names import StoreName
     from orthanc_gcp.emulator.server import DEFAULT_STORE, Emulator, Options
 except ModuleNotFoundError as error:
+    package = (error.name or "").partition(".")[0]
     raise pytest.UsageError(
-        f"The emulator needs {error.name}. Install it: pip install 'orthanc-gcp[emulator]'"
+        f"The emulator needs {package}. Install it: pip install 'orthanc-gcp[emulator]'"
     ) from error
 
 __all__ = ["DicomStore", "dicom_store", "healthcare_emulator"]
@@ -73,9 +74,9 @@ def dicom_store(healthcare_emulator: Emulator) -> Iterator[DicomStore]:
 
 
 @pytest.fixture(autouse=True)
-def _switches_put_back(pytestconfig: pytest.Config) -> Iterator[None]:
+def _fault_settings_put_back(pytestconfig: pytest.Config) -> Iterator[None]:
     """What a test breaks does not stay broken; starts no emulator where none is used."""
     yield
     emulator = pytestconfig.stash.get(_RUNNING, None)
     if emulator is not None:
-        emulator.switches.reset()
+        emulator.fault_settings.reset()

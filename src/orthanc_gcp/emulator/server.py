@@ -3,32 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import uvicorn
-
-from orthanc_gcp.emulator.application import Application, MetadataApplication
+from orthanc_gcp.emulator.application import Application, GceMetadataApplication
 from orthanc_gcp.emulator.auth.access_tokens import TokenMint
 from orthanc_gcp.emulator.auth.certificates import ensure_certificates
 from orthanc_gcp.emulator.auth.credential_files import CredentialFiles
-from orthanc_gcp.emulator.auth.emulator_tokens import AccessTokens
-from orthanc_gcp.emulator.auth.gce_metadata_server import MetadataServer
-from orthanc_gcp.emulator.auth.iam_policies import Policies
+from orthanc_gcp.emulator.auth.emulator_tokens import AccessTokenEndpoint
+from orthanc_gcp.emulator.auth.gce_metadata_server import GceMetadataServer
+from orthanc_gcp.emulator.auth.iam_policies import IamPolicies
 from orthanc_gcp.emulator.auth.identities import Identities
-from orthanc_gcp.emulator.faults.switches import Switches
+from orthanc_gcp.emulator.faults.fault_settings import FaultSettings
 from orthanc_gcp.emulator.healthcare.cloud_storage import Buckets
 from orthanc_gcp.emulator.healthcare.operations import Operations
 from orthanc_gcp.emulator.healthcare.request_context import Services
-from orthanc_gcp.emulator.http.protocol import BulkHttpProtocol
+from orthanc_gcp.emulator.http.uvicorn_server import UvicornServer, listen
 from orthanc_gcp.emulator.operation_handlers import WORK
 from orthanc_gcp.emulator.resource_names import StoreName
 from orthanc_gcp.emulator.storage.storage import Storage
@@ -38,13 +35,36 @@ __all__ = ["DEFAULT_STORE", "Emulator", "Options"]
 DEFAULT_STORE = StoreName("osimis-test", "europe-west2", "test", "dicom")
 """The store of the sample configuration of Orthanc's original plugin."""
 
-_KEEP_ALIVE = 240
 _START_WITHIN = 30.0
 
 
 @dataclass(frozen=True)
 class Options:
-    """How an emulator is set up; the command's options by the same names."""
+    """How an emulator is set up; the command's options by the same names.
+
+    Attributes
+    ----------
+    directory : Path
+        Where instances, identities and certificates are; made when missing.
+    host, port : str, int
+        Where it listens; port 0 is any free one.
+    stores : tuple of StoreName
+        DICOM stores to create; the project of the first one is that of the identities.
+    write_credentials : Path or None
+        A folder for credential files of every kind.
+    tls, tls_names : bool, tuple of str
+        Whether it speaks HTTPS, and further host names of its certificate.
+    token_lifetime : int
+        How many seconds an access token lives.
+    metadata_port : int or None
+        A port of plain HTTP for the metadata server alone; 0 is any free one.
+    admin : bool
+        Whether the web page and ``/emulator/state`` are open to all.
+    fault_settings : mapping
+        Those to start with, by their names in JSON.
+    buckets : Path or None
+        A folder that stands for ``gs://``.
+    """
 
     directory: Path
     host: str = "127.0.0.1"
@@ -56,7 +76,7 @@ class Options:
     token_lifetime: int = 3600
     metadata_port: int | None = None
     admin: bool = False
-    switches: Mapping[str, Any] = field(default_factory=dict)
+    fault_settings: Mapping[str, Any] = field(default_factory=dict)
     buckets: Path | None = None
 
 
@@ -68,17 +88,26 @@ class Emulator:
     Parameters
     ----------
     options : Options
-        Where it keeps its data, where it listens, what it offers.
+        Where its data are, where it listens, what it offers.
     clock : callable
-        Gives the time that tokens and assertions are judged by.
+        Gives the time that tokens and assertions are judged by, in seconds since 1970.
+
+    Raises
+    ------
+    OSError
+        It cannot listen at the address, or cannot write in its directory.
+    DirectoryInUseError
+        Another emulator is using the directory.
+    SettingError
+        A fault setting to start with is none, or cannot be so.
     """
 
     def __init__(self, options: Options, clock: Callable[[], float] = time.time) -> None:
         self._options = options
         self._true_clock = clock
-        self.switches = Switches(options.switches)
+        self.fault_settings = FaultSettings(options.fault_settings)
         self._storage = Storage(
-            options.directory, lambda: self.switches.state.search_lag, self._clock
+            options.directory, lambda: self.fault_settings.current.search_lag, self._clock
         )
         self._sockets: list[socket.socket] = []
         try:
@@ -87,7 +116,7 @@ class Emulator:
             self._close()
             raise
         self.identities = Identities(
-            options.directory / "identities.json", options.stores[0].project, self.switches
+            options.directory / "identities.json", options.stores[0].project, self.fault_settings
         )
         for store in options.stores:
             self.create_store(store)
@@ -137,8 +166,8 @@ class Emulator:
     def create_store(self, store: StoreName) -> None:
         """Make a DICOM store, and its dataset, unless they are there."""
         dataset = store.parent
-        self._storage.index.create_dataset(dataset, {"name": str(dataset)})
-        self._storage.index.create_store(store, {"name": str(store)})
+        self._storage.resources.create_dataset(dataset, {"name": str(dataset)})
+        self._storage.resources.create_store(store, {"name": str(store)})
 
     def delete_store(self, store: StoreName) -> None:
         """Delete a DICOM store, if it is there, and what is in it."""
@@ -204,13 +233,13 @@ class Emulator:
             await self.operations.stop()
 
     def _clock(self) -> float:
-        return self._true_clock() + self.switches.state.clock_offset
+        return self._true_clock() + self.fault_settings.current.clock_offset
 
     def _open_sockets(self) -> None:
         options = self._options
-        self._sockets.append(_listen(options.host, options.port))
+        self._sockets.append(listen(options.host, options.port))
         if options.metadata_port is not None:
-            self._sockets.append(_listen(options.host, options.metadata_port))
+            self._sockets.append(listen(options.host, options.metadata_port))
 
     def _close(self) -> None:
         for listener in self._sockets:
@@ -222,80 +251,30 @@ class Emulator:
         port = listener.getsockname()[1]
         return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
-    def _make_servers(self) -> list[_Server]:
-        options, clock = self._options, self._clock
-        mint = TokenMint(self.identities.token_secret, clock, options.token_lifetime, self.switches)
-        self._access_tokens = AccessTokens(self.identities, mint)
-        self.policies = Policies(self._storage.index, self.identities, self.switches)
-        self.operations = Operations(
-            self._storage, Buckets(options.buckets), self.switches, clock, WORK
-        )
-        services = Services(
-            self._storage,
-            self.identities,
-            mint,
-            self.policies,
-            self.switches,
-            self.operations,
-            clock,
-        )
-        metadata = MetadataServer(self.identities, mint, clock)
-        apart = options.metadata_port is not None
-        shared = None if apart or options.tls else metadata
-        config = _config(Application(services, shared, admin=options.admin))
-        if options.tls:
-            names = (options.host, *options.tls_names)
-            certificates = ensure_certificates(options.directory, names)
-            config.ssl_certfile = certificates.certificate
-            config.ssl_keyfile = str(certificates.key)
-        servers = [_Server(config)]
-        if apart:
-            servers.append(_Server(_config(MetadataApplication(services, metadata))))
+    def _make_servers(self) -> list[UvicornServer]:
+        options, services = self._options, self._make_services()
+        metadata = GceMetadataServer(services.identities, services.mint, services.clock)
+        has_own_port = options.metadata_port is not None
+        shared = None if has_own_port or options.tls else metadata
+        servers = [self._make_server(Application(services, shared, admin=options.admin))]
+        if has_own_port:
+            servers.append(UvicornServer(GceMetadataApplication(services, metadata)))
         return servers
 
+    def _make_services(self) -> Services:
+        identities, settings, clock = self.identities, self.fault_settings, self._clock
+        mint = TokenMint(identities.token_secret, clock, self._options.token_lifetime, settings)
+        buckets = Buckets(self._options.buckets)
+        self._access_tokens = AccessTokenEndpoint(identities, mint)
+        self.policies = IamPolicies(self._storage.resources, identities, settings)
+        self.operations = Operations(self._storage, buckets, settings, clock, WORK)
+        return Services(
+            self._storage, identities, mint, self.policies, settings, self.operations, clock
+        )
 
-class _Server(uvicorn.Server):
-    """uvicorn that says when it is ready and leaves the signals to its owner."""
-
-    ready: Callable[[], None]
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        self.ready()
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
-def _config(application: Application | MetadataApplication) -> uvicorn.Config:
-    return uvicorn.Config(
-        application,
-        http=BulkHttpProtocol,
-        ws="none",
-        lifespan="off",
-        log_config=None,
-        log_level="critical",
-        access_log=False,
-        server_header=False,
-        date_header=False,
-        proxy_headers=False,
-        timeout_keep_alive=_KEEP_ALIVE,
-        timeout_graceful_shutdown=0,
-    )
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # asyncio turns Nagle's algorithm off only where the protocol is spelt out.
-    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((host, port))
-        listener.listen(2048)
-    except OSError as error:
-        listener.close()
-        reason = f"cannot listen at {host}:{port}: {error.strerror}"
-        raise OSError(error.errno, reason) from error
-    listener.setblocking(False)
-    return listener
+    def _make_server(self, application: Application) -> UvicornServer:
+        if not self._options.tls:
+            return UvicornServer(application)
+        names = (self._options.host, *self._options.tls_names)
+        files = ensure_certificates(self._options.directory, names)
+        return UvicornServer(application, files.certificate, files.key)

@@ -9,21 +9,21 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, fields
 from typing import Any, TypeVar
 
 import sqlalchemy as sql
 from sqlalchemy.dialects import postgresql, sqlite
 
+from orthanc_gcp.ledger.database import reading, writing
 from orthanc_gcp.ledger.schema import (
     UNSENT,
     Priority,
     State,
-    cursors,
+    change_cursors,
     events,
-    metadata,
-    standings,
+    key_values,
     transfers,
 )
 
@@ -42,16 +42,16 @@ class NewTransfer:
 
     account: str
     source: str
-    resource: str
-    study: str
-    series: str
-    instance: str
-    size: int
-    received: float
-    file: str = ""
-    change: int = 0
+    orthanc_id: str
+    study_instance_uid: str
+    series_instance_uid: str
+    sop_instance_uid: str
+    size_bytes: int
+    received_at: float
+    attachment_uuid: str = ""
+    change_seq: int = 0
     priority: Priority = Priority.LIVE
-    held_for: str | None = None
+    held_for_orthanc_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,20 +61,19 @@ class Transfer:
     id: int
     account: str
     source: str
-    resource: str
-    study: str
-    series: str
-    instance: str
-    size: int
-    file: str
-    digest: str | None
+    orthanc_id: str
+    study_instance_uid: str
+    series_instance_uid: str
+    sop_instance_uid: str
+    size_bytes: int
+    attachment_uuid: str
+    sha256: str | None
     state: str
     attempts: int
-    company: int | None
+    max_batch_instances: int | None
     replace: bool
-    received: float
+    received_at: float
     reason: str | None
-    worker: str | None
     priority: int
 
 
@@ -86,12 +85,12 @@ class Outcome:
     state: State
     reason: str | None = None
     detail: str | None = None
-    digest: str | None = None
-    due: float | None = None
-    company: int | None = None
+    sha256: str | None = None
+    next_attempt_at: float | None = None
+    max_batch_instances: int | None = None
     replace: bool = False
     attempts: int = 0
-    size: int | None = None
+    size_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,9 +103,12 @@ class Cursor:
 
 _COLUMNS = [transfers.c[field.name] for field in fields(Transfer)]
 
+# A literal lets the database see that a partial index serves.
+_CLAIMED = transfers.c.state == sql.literal(State.SENDING.value, literal_execute=True)
+
 # Made once: SQLAlchemy takes longer to make a statement than SQLite to answer it.
 _OF_SERIES = (transfers.c.account == sql.bindparam("account")) & (
-    transfers.c.series == sql.bindparam("series")
+    transfers.c.series_instance_uid == sql.bindparam("series")
 )
 _UNSENT_OF_SERIES = (
     sql.select(transfers.c.id).where(_OF_SERIES, transfers.c.state.in_(OPEN)).limit(1)
@@ -131,28 +133,13 @@ class Ledger:
         self.engine = engine
         self.now = now
 
-    def create(self) -> None:
-        """Make the tables that are not there yet."""
-        with self.writing() as connection:
-            if self.engine.dialect.name == "postgresql":  # several workers start at once
-                connection.execute(sql.text("SELECT pg_advisory_xact_lock(7401201)"))
-            metadata.create_all(connection)
-
-    @contextmanager
-    def writing(self) -> Iterator[sql.Connection]:
+    def writing(self) -> AbstractContextManager[sql.Connection]:
         """A transaction that sees nobody else's half-done work."""
-        with self.engine.connect() as connection:
-            if self.engine.dialect.name == "sqlite":
-                # Otherwise SQLite would begin at the first write, after what was read before it.
-                connection.exec_driver_sql("BEGIN IMMEDIATE")
-            yield connection
-            connection.commit()
+        return writing(self.engine)
 
-    @contextmanager
-    def reading(self) -> Iterator[sql.Connection]:
+    def reading(self) -> AbstractContextManager[sql.Connection]:
         """A connection that writes nothing."""
-        with self.engine.connect() as connection:
-            yield connection
+        return reading(self.engine)
 
     # -- What arrives -------------------------------------------------------------------------
 
@@ -167,7 +154,7 @@ class Ledger:
             new = self._insert(connection, arrivals) if arrivals else 0
             if seq is not None:
                 connection.execute(
-                    cursors.update().where(cursors.c.source == source).values(seq=seq)
+                    change_cursors.update().where(change_cursors.c.source == source).values(seq=seq)
                 )
         return new
 
@@ -175,19 +162,29 @@ class Ledger:
         now = self.now()
         statement = self._upsert(transfers)
         new = statement.excluded
-        described = ("size", "file", "state", "priority", "held_for", "received", "wanted")
+        described = (
+            "size_bytes",
+            "attachment_uuid",
+            "state",
+            "priority",
+            "held_for_orthanc_id",
+            "received_at",
+            "queued_at",
+        )
         again = {name: new[name] for name in described}
-        change = sql.case((new.change > transfers.c.change, new.change), else_=transfers.c.change)
-        fresh = {"digest": None, **UNSENT}
+        change = sql.case(
+            (new.change_seq > transfers.c.change_seq, new.change_seq), else_=transfers.c.change_seq
+        )
+        fresh = {"sha256": None, **UNSENT}
         done = connection.execute(
             statement.on_conflict_do_update(
-                index_elements=["account", "source", "resource"],
-                set_={**again, **fresh, "change": change, "attempts": 0, "replace": False},
+                index_elements=["account", "source", "orthanc_id"],
+                set_={**again, **fresh, "change_seq": change, "attempts": 0, "replace": False},
                 # A change that was read before is nothing new, whatever its number in an index
                 # that was replaced; a demand opens what was closed, and does not wait for
                 # anything.
-                where=(new.change > transfers.c.change)
-                | (new.received > transfers.c.received)
+                where=(new.change_seq > transfers.c.change_seq)
+                | (new.received_at > transfers.c.received_at)
                 | (
                     (new.priority == Priority.DEMANDED)
                     & (
@@ -204,10 +201,10 @@ class Ledger:
             [
                 {
                     **asdict(arrival),
-                    "state": State.HELD if arrival.held_for else State.WAITING,
+                    "state": State.HELD if arrival.held_for_orthanc_id else State.WAITING,
                     "attempts": 0,
                     "replace": False,
-                    "wanted": now,
+                    "queued_at": now,
                 }
                 for arrival in arrivals
             ],
@@ -220,8 +217,8 @@ class Ledger:
         found: set[str] = set()
         with self.reading() as connection:
             for some in _portions(list(resources), _MOST_PARAMETERS):
-                query = sql.select(transfers.c.resource).where(
-                    transfers.c.source == source, transfers.c.resource.in_(some)
+                query = sql.select(transfers.c.orthanc_id).where(
+                    transfers.c.source == source, transfers.c.orthanc_id.in_(some)
                 )
                 found.update(connection.scalars(query))
         return found
@@ -230,7 +227,9 @@ class Ledger:
         """Where reading an Orthanc's changes goes on; None before the first time."""
         with self.reading() as connection:
             row = connection.execute(
-                sql.select(cursors.c.seq, cursors.c.since).where(cursors.c.source == source)
+                sql.select(change_cursors.c.seq, change_cursors.c.since).where(
+                    change_cursors.c.source == source
+                )
             ).one_or_none()
         return None if row is None else Cursor(row.seq, row.since)
 
@@ -238,50 +237,52 @@ class Ledger:
         """Begin to follow an Orthanc after a change; ``since`` is that place in UTC seconds."""
         cursor = Cursor(seq, since)
         with self.writing() as connection:
-            connection.execute(cursors.insert().values(source=source, **asdict(cursor)))
+            connection.execute(change_cursors.insert().values(source=source, **asdict(cursor)))
         return cursor
 
     def rewind(self, source: str, seq: int) -> None:
         """Read the changes again from a place; those known already change nothing."""
         with self.writing() as connection:
-            connection.execute(cursors.update().where(cursors.c.source == source).values(seq=seq))
+            connection.execute(
+                change_cursors.update().where(change_cursors.c.source == source).values(seq=seq)
+            )
 
     def has_gap(self, source: str) -> bool:
         """Whether changes of an Orthanc were lost before they were read."""
-        return self._standing(f"gap:{source}") is not None
+        return self._key_value(f"gap:{source}") is not None
 
     def open_gap(self, source: str) -> None:
         """Changes of an Orthanc are gone that were not read."""
-        self._stand(f"gap:{source}", self.now())
+        self._set_or_delete(f"gap:{source}", self.now())
 
     def close_gap(self, source: str) -> None:
         """A comparison has found what those changes would have told."""
-        self._stand(f"gap:{source}", None)
+        self._set_or_delete(f"gap:{source}", None)
 
-    def aside(self, source: str) -> list[str]:
+    def unreadable(self, source: str) -> list[str]:
         """The instances of an Orthanc whose attributes could not be read for the rules."""
-        return list(self._standing(f"aside:{source}") or ())
+        return list(self._key_value(f"unreadable:{source}") or ())
 
-    def put_aside(self, source: str, resources: Sequence[str]) -> None:
+    def set_unreadable(self, source: str, resources: Sequence[str]) -> None:
         """Remember these, in place of those before."""
-        self._stand(f"aside:{source}", list(resources) or None)
+        self._set_or_delete(f"unreadable:{source}", list(resources) or None)
 
-    def _standing(self, name: str) -> Any:
-        query = sql.select(standings.c.value).where(standings.c.name == name)
+    def _key_value(self, name: str) -> Any:
+        query = sql.select(key_values.c.value).where(key_values.c.name == name)
         with self.reading() as connection:
             return connection.scalar(query)
 
-    def _stand(self, name: str, value: Any) -> None:
+    def _set_or_delete(self, name: str, value: Any) -> None:
         with self.writing() as connection:
-            connection.execute(standings.delete().where(standings.c.name == name))
+            connection.execute(key_values.delete().where(key_values.c.name == name))
             if value is not None:
-                connection.execute(standings.insert().values(name=name, value=value))
+                connection.execute(key_values.insert().values(name=name, value=value))
 
     def held(self, source: str, limit: int = 1000) -> list[str]:
         """The series and studies of an Orthanc that instances are held for."""
         query = (
-            sql.select(transfers.c.held_for)
-            .where(transfers.c.held_for.is_not(None), transfers.c.source == source)
+            sql.select(transfers.c.held_for_orthanc_id)
+            .where(transfers.c.held_for_orthanc_id.is_not(None), transfers.c.source == source)
             .distinct()
             .limit(limit)
         )
@@ -294,8 +295,10 @@ class Ledger:
             for some in _portions(resources, _MOST_PARAMETERS):
                 connection.execute(
                     transfers.update()
-                    .where(transfers.c.held_for.in_(some), transfers.c.state == State.HELD)
-                    .values(state=State.WAITING, held_for=None)
+                    .where(
+                        transfers.c.held_for_orthanc_id.in_(some), transfers.c.state == State.HELD
+                    )
+                    .values(state=State.WAITING, held_for_orthanc_id=None)
                 )
 
     # -- What is sent -------------------------------------------------------------------------
@@ -337,7 +340,7 @@ class Ledger:
                 connection.execute(
                     transfers.update()
                     .where(transfers.c.id.in_(some))
-                    .values(state=State.SENDING, batch=batch, worker=worker, due=None)
+                    .values(state=State.SENDING, batch=batch, worker=worker, next_attempt_at=None)
                 )
         return chosen
 
@@ -349,17 +352,7 @@ class Ledger:
         batches = sql.select(transfers.c.batch).where(_in(account, State.SENDING)).distinct()
         return connection.scalar(sql.select(sql.func.count()).select_from(batches.subquery())) or 0
 
-    def batch(self, batch: str, state: State = State.SENDING) -> list[Transfer]:
-        """The instances that a batch holds, in order."""
-        query = (
-            sql.select(*_COLUMNS)
-            .where(transfers.c.batch == batch, transfers.c.state == state)
-            .order_by(transfers.c.id)
-        )
-        with self.reading() as connection:
-            return [Transfer(*row) for row in connection.execute(query)]
-
-    def settle(self, batch: str, verdicts: Iterable[Outcome], identity: str | None = None) -> None:
+    def settle(self, batch: str, verdicts: Iterable[Outcome], sent_as: str | None = None) -> None:
         """Write down what became of the instances that a batch still holds, and who sent them."""
         grouped: dict[State, list[dict[str, Any]]] = defaultdict(list)
         for verdict in verdicts:
@@ -371,13 +364,15 @@ class Ledger:
         with self.writing() as connection:
             for state, rows in grouped.items():
                 written: dict[str, Any] = {
-                    name: sql.bindparam(name) for name in rows[0] if name not in ("row", "size")
+                    name: sql.bindparam(name)
+                    for name in rows[0]
+                    if name not in ("row", "size_bytes")
                 }
-                size = sql.bindparam("size", type_=sql.BigInteger)
-                written["size"] = sql.func.coalesce(size, transfers.c.size)
+                size = sql.bindparam("size_bytes", type_=sql.BigInteger)
+                written["size_bytes"] = sql.func.coalesce(size, transfers.c.size_bytes)
                 if state == State.ACKNOWLEDGED:
-                    written["acknowledged"] = sql.literal(now)
-                    written["identity"] = sql.literal(identity, type_=sql.Text)
+                    written["acknowledged_at"] = sql.literal(now)
+                    written["sent_as"] = sql.literal(sent_as, type_=sql.Text)
                 else:
                     written["batch"] = sql.null()
                 connection.execute(
@@ -391,59 +386,45 @@ class Ledger:
 
     def wake(self, account: str) -> None:
         """What was delayed and is due waits again."""
-        due = _in(account, State.DELAYED) & (transfers.c.due <= self.now())
+        due = _in(account, State.DELAYED) & (transfers.c.next_attempt_at <= self.now())
         with self.reading() as connection:
             if connection.scalar(sql.select(transfers.c.id).where(due).limit(1)) is None:
                 return
         with self.writing() as connection:
-            connection.execute(transfers.update().where(due).values(state=State.WAITING, due=None))
+            connection.execute(
+                transfers.update().where(due).values(state=State.WAITING, next_attempt_at=None)
+            )
 
     def hasten(self) -> None:
         """The clock was set back: moments that were noted by the old time are now."""
         now = self.now()
         with self.writing() as connection:
             for state in (State.DELAYED, State.ACKNOWLEDGED):
-                late = (transfers.c.state == state) & (transfers.c.due > now)
-                connection.execute(transfers.update().where(late).values(due=now))
-            early = (transfers.c.state == State.ACKNOWLEDGED) & (transfers.c.acknowledged > now)
-            connection.execute(transfers.update().where(early).values(acknowledged=now))
+                late = (transfers.c.state == state) & (transfers.c.next_attempt_at > now)
+                connection.execute(transfers.update().where(late).values(next_attempt_at=now))
+            early = (transfers.c.state == State.ACKNOWLEDGED) & (transfers.c.acknowledged_at > now)
+            connection.execute(transfers.update().where(early).values(acknowledged_at=now))
 
-    def lost_batches(self, worker: str) -> list[str]:
-        """The batches that a worker holds instances for."""
-        query = sql.select(transfers.c.batch).where(
-            transfers.c.state == State.SENDING,
-            transfers.c.worker == worker,
-            transfers.c.batch.is_not(None),
-        )
+    def claimed_batches(self, worker: str) -> list[str]:
+        """The batches that a worker has claimed, and not settled."""
+        query = sql.select(transfers.c.batch).where(_CLAIMED, transfers.c.worker == worker)
         with self.reading() as connection:
             return list(connection.scalars(query.distinct()))
 
-    def reclaim(self, batch: str) -> None:
-        """Nobody carries this batch any more: what it held waits again."""
+    def requeue_batches(self, batches: Collection[str]) -> None:
+        """Nobody sends these batches any more: what they hold waits again."""
         with self.writing() as connection:
-            connection.execute(
-                transfers.update()
-                .where(transfers.c.batch == batch, transfers.c.state == State.SENDING)
-                .values(state=State.WAITING, batch=None)
-            )
+            for some in _portions(list(batches), _MOST_PARAMETERS):
+                self._requeue(connection, transfers.c.batch.in_(some))
 
-    def take(self, batch: str, worker: str) -> None:
-        """Another worker carries this batch on."""
+    def requeue_claims_of(self, worker: str) -> None:
+        """A worker is gone: what it has claimed waits again."""
         with self.writing() as connection:
-            connection.execute(
-                transfers.update()
-                .where(transfers.c.batch == batch, transfers.c.state == State.SENDING)
-                .values(worker=worker)
-            )
+            self._requeue(connection, transfers.c.worker == worker)
 
-    def adopt(self, worker: str, dead: str) -> None:
-        """A worker takes over what another, which is dead, held."""
-        with self.writing() as connection:
-            connection.execute(
-                transfers.update()
-                .where(transfers.c.worker == dead, transfers.c.state == State.SENDING)
-                .values(worker=worker)
-            )
+    def _requeue(self, connection: sql.Connection, of: sql.ColumnElement[bool]) -> None:
+        waiting = {"state": State.WAITING, "batch": None}
+        connection.execute(transfers.update().where(_CLAIMED, of).values(waiting))
 
     def give_up(self, account: str, source: str, before: float) -> None:
         """What was to be sent before a moment, and is not, needs a person.
@@ -457,7 +438,7 @@ class Ledger:
                     transfers.c.account == account,
                     transfers.c.source == source,
                     transfers.c.state.in_([State.WAITING, State.DELAYED]),
-                    transfers.c.wanted < before,
+                    transfers.c.queued_at < before,
                     transfers.c.priority != Priority.BACKFILL,
                 )
                 .limit(10_000)
@@ -469,7 +450,9 @@ class Ledger:
                     .values(
                         state=State.QUARANTINED,
                         reason="gave_up",
-                        detail=sql.func.coalesce(transfers.c.detail, "GiveUpAfter has passed"),
+                        detail=sql.func.coalesce(
+                            transfers.c.detail, "GiveUpAfterSeconds have passed"
+                        ),
                     )
                 )
             self._tell_of(connection, old, "quarantined")
@@ -496,9 +479,9 @@ class Ledger:
         found: dict[int, float] = {}
         with self.reading() as connection:
             for some in _portions(rows, _MOST_PARAMETERS):
-                query = sql.select(transfers.c.id, transfers.c.acknowledged)
+                query = sql.select(transfers.c.id, transfers.c.acknowledged_at)
                 for row in connection.execute(query.where(transfers.c.id.in_(some))):
-                    found[row.id] = row.acknowledged
+                    found[row.id] = row.acknowledged_at
         return found
 
     def confirm(self, seen: Mapping[int, float]) -> None:
@@ -513,13 +496,13 @@ class Ledger:
             .where(
                 transfers.c.id == sql.bindparam("row"),
                 transfers.c.state == State.ACKNOWLEDGED,
-                transfers.c.acknowledged <= sql.bindparam("looked"),
+                transfers.c.acknowledged_at <= sql.bindparam("looked"),
             )
             .values(
                 state=State.CONFIRMED,
-                confirmed=self.now(),
+                confirmed_at=self.now(),
                 batch=sql.null(),
-                due=sql.null(),
+                next_attempt_at=sql.null(),
                 reason=sql.null(),
                 detail=sql.null(),
             )
@@ -536,7 +519,7 @@ class Ledger:
                 connection.execute(
                     transfers.update()
                     .where(transfers.c.id.in_(some), transfers.c.state == State.ACKNOWLEDGED)
-                    .values(due=due)
+                    .values(next_attempt_at=due)
                 )
 
     def send_again(self, missing: Sequence[Outcome]) -> None:
@@ -544,18 +527,20 @@ class Ledger:
         with self.writing() as connection:
             for verdict in missing:
                 values = asdict(verdict)
-                row, _ = values.pop("id"), values.pop("size")
+                row, _ = values.pop("id"), values.pop("size_bytes")
                 connection.execute(
                     transfers.update()
                     .where(transfers.c.id == row, transfers.c.state == State.ACKNOWLEDGED)
-                    .values(**values, batch=None, acknowledged=None)
+                    .values(**values, batch=None, acknowledged_at=None)
                 )
             self._tell_of(connection, [verdict.id for verdict in missing], "missing")
 
     def send_lost(self, lost: Sequence[Transfer]) -> int:
         """Instances that the store once had, and has not any more, wait again; how many do."""
         of, now, again = transfers.c, self.now(), 0
-        fresh = dict.fromkeys(("due", "company", "batch", "acknowledged", "confirmed"))
+        fresh = dict.fromkeys(
+            ("next_attempt_at", "max_batch_instances", "batch", "acknowledged_at", "confirmed_at")
+        )
         words = "the store acknowledged it, and a comparison did not find it there"
         with self.writing() as connection:
             for some in _portions([row.id for row in lost], _MOST_PARAMETERS):
@@ -572,7 +557,7 @@ class Ledger:
                         detail=words,
                         attempts=0,
                         replace=False,
-                        wanted=now,
+                        queued_at=now,
                     )
                 )
                 self._tell_of(connection, rows, "missing")
@@ -583,32 +568,36 @@ class Ledger:
         """Series with acknowledged instances that a look is due for, or whose look was lost."""
         now = self.now()
         overdue = sql.or_(
-            transfers.c.due <= now,
-            sql.and_(transfers.c.due.is_(None), transfers.c.acknowledged <= now - 15),
+            transfers.c.next_attempt_at <= now,
+            sql.and_(
+                transfers.c.next_attempt_at.is_(None), transfers.c.acknowledged_at <= now - 15
+            ),
         )
-        query = sql.select(transfers.c.series).where(_in(account, State.ACKNOWLEDGED), overdue)
+        query = sql.select(transfers.c.series_instance_uid).where(
+            _in(account, State.ACKNOWLEDGED), overdue
+        )
         with self.reading() as connection:
             return list(connection.scalars(query.distinct().limit(limit)))
 
-    # -- Standings ----------------------------------------------------------------------------
+    # -- Keys and values ----------------------------------------------------------------------
 
-    def standing(self, name: str) -> Any:
+    def key_value(self, name: str) -> Any:
         """What was last set under a name; None if nothing was."""
         with self.reading() as connection:
-            query = sql.select(standings.c.value).where(standings.c.name == name)
+            query = sql.select(key_values.c.value).where(key_values.c.name == name)
             return connection.scalar(query)
 
-    def standings(self, prefix: str) -> dict[str, Any]:
+    def key_values(self, prefix: str) -> dict[str, Any]:
         """All that was set under names that begin so."""
-        query = sql.select(standings.c.name, standings.c.value).where(
-            standings.c.name.startswith(prefix, autoescape=True)
+        query = sql.select(key_values.c.name, key_values.c.value).where(
+            key_values.c.name.startswith(prefix, autoescape=True)
         )
         with self.reading() as connection:
             return {row.name: row.value for row in connection.execute(query)}
 
-    def set_standing(self, name: str, value: Any) -> None:
+    def set_key_value(self, name: str, value: Any) -> None:
         """Set what is kept under a name."""
-        statement = self._upsert(standings).values(name=name, value=value)
+        statement = self._upsert(key_values).values(name=name, value=value)
         with self.writing() as connection:
             connection.execute(
                 statement.on_conflict_do_update(
@@ -616,16 +605,16 @@ class Ledger:
                 )
             )
 
-    def change_standing(self, name: str, change: Callable[[Any], Any]) -> Any:
+    def change_key_value(self, name: str, change: Callable[[Any], Any]) -> Any:
         """Set under a name what becomes of what was there (None at first), one after another."""
-        mine = standings.c.name == name
+        mine = key_values.c.name == name
         with self.writing() as connection:
             # Two workers may be first at once: the row has to be there before it can be locked.
-            first = self._upsert(standings).values(name=name, value=sql.JSON.NULL)
+            first = self._upsert(key_values).values(name=name, value=sql.JSON.NULL)
             connection.execute(first.on_conflict_do_nothing(index_elements=["name"]))
-            before = connection.scalar(sql.select(standings.c.value).where(mine).with_for_update())
+            before = connection.scalar(sql.select(key_values.c.value).where(mine).with_for_update())
             value = change(before)
-            connection.execute(standings.update().where(mine).values(value=value))
+            connection.execute(key_values.update().where(mine).values(value=value))
         return value
 
     def _upsert(self, table: sql.Table) -> Any:
@@ -642,10 +631,10 @@ class Ledger:
         with self.writing() as connection:
             connection.execute(
                 events.insert().values(
-                    time=self.now(),
+                    occurred_at=self.now(),
                     account=account,
-                    study=study,
-                    instance=instance,
+                    study_instance_uid=study,
+                    sop_instance_uid=instance,
                     kind=kind,
                     detail=detail,
                 )
@@ -657,12 +646,19 @@ class Ledger:
             query = sql.select(
                 sql.literal(self.now()),
                 of.account,
-                of.study,
-                of.instance,
+                of.study_instance_uid,
+                of.sop_instance_uid,
                 sql.literal(kind),
                 of.reason.concat(": ").concat(sql.func.coalesce(of.detail, "")),
             ).where(of.id.in_(some))
-            names = ["time", "account", "study", "instance", "kind", "detail"]
+            names = [
+                "occurred_at",
+                "account",
+                "study_instance_uid",
+                "sop_instance_uid",
+                "kind",
+                "detail",
+            ]
             connection.execute(events.insert().from_select(names, query))
 
 
@@ -678,18 +674,18 @@ def _fitting(waiting: Iterator[Transfer], most_bytes: int) -> Iterator[Transfer]
     total, count, company, uids = 0, 0, None, set()
     first = None
     for transfer in waiting:
-        limits = [most for most in (company, transfer.company) if most is not None]
+        limits = [most for most in (company, transfer.max_batch_instances) if most is not None]
         if count and (
-            total + transfer.size > most_bytes
+            total + transfer.size_bytes > most_bytes
             or (limits and count >= min(limits))
             or (transfer.replace, transfer.priority) != first
         ):
             return
-        if transfer.instance in uids:
+        if transfer.sop_instance_uid in uids:
             continue
         yield transfer
-        uids.add(transfer.instance)
-        total, count = total + transfer.size, count + 1
+        uids.add(transfer.sop_instance_uid)
+        total, count = total + transfer.size_bytes, count + 1
         first = transfer.replace, transfer.priority
         company = min(limits) if limits else None
 

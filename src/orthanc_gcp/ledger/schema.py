@@ -11,13 +11,13 @@ __all__ = [
     "UNSENT",
     "Priority",
     "State",
-    "backlog",
-    "cursors",
+    "backfill_studies",
+    "change_cursors",
     "events",
+    "key_values",
     "metadata",
-    "standings",
+    "schema_version",
     "transfers",
-    "workers",
 ]
 
 
@@ -62,57 +62,57 @@ transfers = sql.Table(
     sql.Column("id", _Id, primary_key=True, autoincrement=True),
     sql.Column("account", sql.Text, nullable=False),
     sql.Column("source", sql.Text, nullable=False),  # which Orthanc
-    sql.Column("resource", sql.Text, nullable=False),  # Orthanc's identifier of the instance
-    sql.Column("study", sql.Text, nullable=False),
-    sql.Column("series", sql.Text, nullable=False),
-    sql.Column("instance", sql.Text, nullable=False),
-    sql.Column("size", sql.BigInteger, nullable=False),
-    sql.Column("file", sql.Text, nullable=False, default=""),  # its name in Orthanc's storage
-    sql.Column("digest", sql.Text),  # SHA-256 of the bytes sent
+    sql.Column("orthanc_id", sql.Text, nullable=False),
+    sql.Column("study_instance_uid", sql.Text, nullable=False),
+    sql.Column("series_instance_uid", sql.Text, nullable=False),
+    sql.Column("sop_instance_uid", sql.Text, nullable=False),
+    sql.Column("size_bytes", sql.BigInteger, nullable=False),
+    sql.Column("attachment_uuid", sql.Text, nullable=False, default=""),  # of its file
+    sql.Column("sha256", sql.Text),  # SHA-256 of the bytes sent
     sql.Column("state", sql.Text, nullable=False),
     sql.Column("priority", sql.SmallInteger, nullable=False),
-    sql.Column("change", sql.BigInteger, nullable=False, default=0),  # Seq of Orthanc's change
-    sql.Column("held_for", sql.Text),  # Orthanc's identifier of the series or study
-    sql.Column("due", sql.Float),  # when DELAYED or ACKNOWLEDGED is looked at again
+    sql.Column("change_seq", sql.BigInteger, nullable=False, default=0),  # Orthanc's Seq
+    sql.Column("held_for_orthanc_id", sql.Text),  # of the series or study
+    sql.Column("next_attempt_at", sql.Float),  # at sending it, or at reading it back
     sql.Column("attempts", sql.Integer, nullable=False, default=0),
-    sql.Column("company", sql.Integer),  # the most instances in a batch with it: bisection
+    sql.Column("max_batch_instances", sql.Integer),  # in a batch with it: bisection
     sql.Column("replace", sql.Boolean, nullable=False, default=False),
     sql.Column("reason", sql.Text),
     sql.Column("detail", sql.Text),
     sql.Column("batch", sql.Text),
     sql.Column("worker", sql.Text),
-    sql.Column("identity", sql.Text),  # in whose name it was sent, to Google
-    sql.Column("received", sql.Float, nullable=False),
-    sql.Column("wanted", sql.Float, nullable=False),  # since when it is to be sent
-    sql.Column("acknowledged", sql.Float),
-    sql.Column("confirmed", sql.Float),
-    sql.UniqueConstraint("account", "source", "resource"),
+    sql.Column("sent_as", sql.Text),  # in whose name it was sent, to Google
+    sql.Column("received_at", sql.Float, nullable=False),
+    sql.Column("queued_at", sql.Float, nullable=False),  # since when it is to be sent
+    sql.Column("acknowledged_at", sql.Float),
+    sql.Column("confirmed_at", sql.Float),
+    sql.UniqueConstraint("account", "source", "orthanc_id"),
     # The queue of each Orthanc, and the counts of everything, from the index alone.
-    sql.Index("gcp_transfers_queue", "account", "source", "state", "priority", "id", "size"),
-    sql.Index("gcp_transfers_study", "study", "account"),
-    sql.Index("gcp_transfers_series", "series", "account", "state"),
-    sql.Index("gcp_transfers_instance", "instance"),
+    sql.Index("gcp_transfers_queue", "account", "source", "state", "priority", "id", "size_bytes"),
+    sql.Index("gcp_transfers_study", "study_instance_uid", "account"),
+    sql.Index("gcp_transfers_series", "series_instance_uid", "account", "state"),
+    sql.Index("gcp_transfers_instance", "sop_instance_uid"),
     _partial("batch", "batch IS NOT NULL", "batch"),
-    _partial("held", "held_for IS NOT NULL", "held_for"),
+    _partial("held", "held_for_orthanc_id IS NOT NULL", "held_for_orthanc_id"),
     _partial("sending", f"state = '{State.SENDING}'", "account", "batch"),
-    _partial("delayed", f"state = '{State.DELAYED}'", "account", "due"),
-    _partial("backfill", "priority = 2", "source", "state", "confirmed", "size"),
-    _partial("acknowledged", f"state = '{State.ACKNOWLEDGED}'", "account", "due"),
-    _partial("owed", IS_OWED, "account", "wanted"),
+    _partial("delayed", f"state = '{State.DELAYED}'", "account", "next_attempt_at"),
+    _partial("backfill", "priority = 2", "source", "state", "confirmed_at", "size_bytes"),
+    _partial("acknowledged", f"state = '{State.ACKNOWLEDGED}'", "account", "next_attempt_at"),
+    _partial("owed", IS_OWED, "account", "queued_at"),
 )
 """One row for each instance and destination. Times are seconds since 1970, UTC."""
 
 UNSENT: dict[str, None] = dict.fromkeys(
     (
-        "due",
-        "company",
+        "next_attempt_at",
+        "max_batch_instances",
         "reason",
         "detail",
         "batch",
         "worker",
-        "identity",
-        "acknowledged",
-        "confirmed",
+        "sent_as",
+        "acknowledged_at",
+        "confirmed_at",
     )
 )
 """The columns of a row that tell of its sending, as they are before it."""
@@ -121,18 +121,18 @@ events = sql.Table(
     "gcp_events",
     metadata,
     sql.Column("id", _Id, primary_key=True, autoincrement=True),
-    sql.Column("time", sql.Float, nullable=False),
+    sql.Column("occurred_at", sql.Float, nullable=False),
     sql.Column("account", sql.Text, nullable=False),
-    sql.Column("study", sql.Text),
-    sql.Column("instance", sql.Text),
+    sql.Column("study_instance_uid", sql.Text),
+    sql.Column("sop_instance_uid", sql.Text),
     sql.Column("kind", sql.Text, nullable=False),
     sql.Column("detail", sql.Text),
-    sql.Index("gcp_events_study", "study"),
+    sql.Index("gcp_events_study", "study_instance_uid"),
 )
 """What a receipt has to tell beside the last state: replacements, quarantines, retries."""
 
-cursors = sql.Table(
-    "gcp_cursors",
+change_cursors = sql.Table(
+    "gcp_change_cursors",
     metadata,
     sql.Column("source", sql.Text, primary_key=True),
     sql.Column("seq", sql.BigInteger, nullable=False),
@@ -140,28 +140,25 @@ cursors = sql.Table(
 )
 """How far each Orthanc's changes have been read."""
 
-backlog = sql.Table(
-    "gcp_backlog",
+backfill_studies = sql.Table(
+    "gcp_backfill_studies",
     metadata,
     sql.Column("source", sql.Text, primary_key=True),
-    sql.Column("study", sql.Text, primary_key=True),  # Orthanc's identifier
-    sql.Column("updated", sql.Text, nullable=False),  # as Orthanc tells it: 20261121T221844
-    sql.Index("gcp_backlog_newest", "source", "updated", "study"),
+    sql.Column("orthanc_id", sql.Text, primary_key=True),
+    sql.Column("last_update", sql.Text, nullable=False),  # as Orthanc has it: 20261121T221844
+    sql.Index("gcp_backfill_studies_newest", "source", "last_update", "orthanc_id"),
 )
 """The studies that a backfill has still to look at."""
 
-workers = sql.Table(
-    "gcp_workers",
-    metadata,
-    sql.Column("name", sql.Text, primary_key=True),
-    sql.Column("source", sql.Text, nullable=False),
-)
-"""The workers on a database of several; who lives is told by locks."""
-
-standings = sql.Table(
-    "gcp_standings",
+key_values = sql.Table(
+    "gcp_key_values",
     metadata,
     sql.Column("name", sql.Text, primary_key=True),
     sql.Column("value", sql.JSON, nullable=False),
 )
 """What people have set and what has been told: pauses, backfill, raised alarms, allowances."""
+
+schema_version = sql.Table(
+    "gcp_schema_version", metadata, sql.Column("version", sql.Integer, nullable=False)
+)
+"""One row: the last of the migrations that the tables have been through."""

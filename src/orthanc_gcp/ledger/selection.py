@@ -20,9 +20,9 @@ class Selection:
 
     account: str | None = None
     state: State | None = None
-    study: str | None = None
-    series: str | None = None
-    instance: str | None = None
+    study_instance_uid: str | None = None
+    series_instance_uid: str | None = None
+    sop_instance_uid: str | None = None
     reason: str | None = None
     since: float | None = None
     until: float | None = None
@@ -33,7 +33,7 @@ class Selection:
         of = transfers.c
         found = [
             of[name] == getattr(self, name)
-            for name in ("study", "series", "instance", "reason")
+            for name in ("study_instance_uid", "series_instance_uid", "sop_instance_uid", "reason")
             if getattr(self, name) is not None
         ]
         # Most rows are confirmed, and of few accounts: an index on these would find nearly all,
@@ -45,7 +45,7 @@ class Selection:
             if getattr(self, name) is not None
         ]
         if self.since is not None:
-            found.append(transfers.c.received >= self.since)
+            found.append(transfers.c.received_at >= self.since)
         if self.until is not None:
-            found.append(transfers.c.received < self.until)
+            found.append(transfers.c.received_at < self.until)
         return found

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from orthanc_gcp.errors import OrthancError
+from orthanc_gcp.errors import OrthancUnavailableError
 from orthanc_gcp.orthanc.rest import OrthancRest
 
 __all__ = ["Change", "Changes", "Description", "OrthancSource"]
@@ -30,7 +30,7 @@ class Change:
 
     seq: int
     kind: str
-    resource: str
+    orthanc_id: str
     date: str
     """``20261121T221844``, UTC."""
 
@@ -48,20 +48,20 @@ class Changes:
 class Description:
     """An instance as Orthanc describes it. ``tags`` are patient data: not to be kept."""
 
-    resource: str
-    study: str
-    series: str
-    instance: str
-    size: int
-    file: str
-    received: float
+    orthanc_id: str
+    study_instance_uid: str
+    series_instance_uid: str
+    sop_instance_uid: str
+    size_bytes: int
+    attachment_uuid: str
+    received_at: float
     parents: Mapping[str, str]  # level -> Orthanc's identifier
     origin: Mapping[str, str]  # CalledAET, RemoteAET, …
     tags: Mapping[str, str]
 
 
 class OrthancSource:
-    """One Orthanc, over its REST API; every method raises OrthancError when it is away.
+    """One Orthanc, over its REST API; every method may raise an OrthancError.
 
     Parameters
     ----------
@@ -243,9 +243,7 @@ class OrthancSource:
     def _call(self, method: str, path: str, body: Any = None) -> Any:
         answer = self._orthanc.call(method, path, body)
         if answer is None:
-            raise OrthancError(
-                f"{self._orthanc.url} has no {path}: is it an Orthanc?", reason="orthanc"
-            )
+            raise OrthancUnavailableError(f"{self._orthanc.url} has no {path}: is it an Orthanc?")
         return answer
 
 
@@ -267,13 +265,13 @@ def _described(
     parents = {"Series": series["ID"], "Study": study["ID"]}
     metadata = instance.get("Metadata", {})
     return Description(
-        resource=instance["ID"],
-        study=study["MainDicomTags"]["StudyInstanceUID"],
-        series=series["MainDicomTags"]["SeriesInstanceUID"],
-        instance=instance["MainDicomTags"]["SOPInstanceUID"],
-        size=int(instance["FileSize"]),
-        file=instance.get("FileUuid", ""),
-        received=_seconds(metadata.get("ReceptionDate", "")),
+        orthanc_id=instance["ID"],
+        study_instance_uid=study["MainDicomTags"]["StudyInstanceUID"],
+        series_instance_uid=series["MainDicomTags"]["SeriesInstanceUID"],
+        sop_instance_uid=instance["MainDicomTags"]["SOPInstanceUID"],
+        size_bytes=int(instance["FileSize"]),
+        attachment_uuid=instance.get("FileUuid", ""),
+        received_at=_seconds(metadata.get("ReceptionDate", "")),
         parents=parents,
         origin=metadata,
         tags=tags,

@@ -36,10 +36,13 @@ def start(orthanc: Any, interpreter: str = "") -> Plugin:
     interpreter
         The Python that runs the worker; without one, nothing is sent.
     """
-    from orthanc_gcp.plugin.routes import ROUTES, TRANSFER_ROUTES
+    from orthanc_gcp.plugin.routes import CONNECTOR_ROUTES, WORKER_ROUTES
 
     plugin = Plugin(orthanc, interpreter)
-    for routes, callback in ((ROUTES, plugin.on_request), (TRANSFER_ROUTES, plugin.on_transfers)):
+    for routes, callback in (
+        (CONNECTOR_ROUTES, plugin.on_connector_request),
+        (WORKER_ROUTES, plugin.on_worker_request),
+    ):
         _CALLBACKS.append(callback)
         for route in routes:
             orthanc.RegisterRestCallback(route, callback)
@@ -69,7 +72,7 @@ class Plugin:
         self._orthanc_started = threading.Event()
         self._lock = threading.Lock()
         self._connector: Connector | None = None
-        self._custody: WorkerClient | None = None
+        self._worker: WorkerClient | None = None
         self._stopped = False
 
     def on_change(self, change_type: Any, _level: Any, _resource: Any) -> None:
@@ -79,19 +82,21 @@ class Plugin:
         elif change_type == self._orthanc.ChangeType.ORTHANC_STOPPED:
             self.stop()
 
-    def on_request(self, output: Any, _uri: str, **request: Any) -> None:
-        """Orthanc's REST callback for ``/gcp/accounts``."""
-        from orthanc_gcp.plugin.routes import answer
+    def on_connector_request(self, output: Any, _uri: str, **request: Any) -> None:
+        """Orthanc's REST callback for what the connector answers."""
+        from orthanc_gcp.plugin.routes import from_connector
 
-        reply = answer(self._connector, request["method"], tuple(request.get("groups", ())))
+        # Without a group in the route, the Python plugin passes none.
+        groups = tuple(request.get("groups", ()))
+        reply = from_connector(self._connector, request["method"], groups)
         _reply(output, reply)
 
-    def on_transfers(self, output: Any, _uri: str, **request: Any) -> None:
+    def on_worker_request(self, output: Any, _uri: str, **request: Any) -> None:
         """Orthanc's REST callback for what the worker answers."""
-        from orthanc_gcp.plugin.routes import answer_transfers
+        from orthanc_gcp.plugin.routes import from_worker
 
-        reply = answer_transfers(
-            self._custody,
+        reply = from_worker(
+            self._worker,
             request["method"],
             tuple(request["groups"]),
             request.get("get") or {},
@@ -115,18 +120,18 @@ class Plugin:
             if not self._stopped:
                 warn_of_authorities(self._orthanc, settings)
                 starting.orthanc_started()
-                self._take_custody(settings)
+                self._start_worker(settings)
         except Exception as error:
             self._orthanc.LogError(f"orthanc-gcp cannot start: {type(error).__name__}: {error}")
 
-    def _take_custody(self, settings: Settings) -> None:
-        from orthanc_gcp.plugin.host import custody
+    def _start_worker(self, settings: Settings) -> None:
+        from orthanc_gcp.plugin.host import worker
 
-        starting = custody(self._orthanc, settings, self._interpreter, self._since)
+        starting = worker(self._orthanc, settings, self._interpreter, self._since)
         with self._lock:
             if self._stopped or starting is None:
                 return
-            self._custody = starting
+            self._worker = starting
             starting.start()
 
     def stop(self) -> None:
@@ -134,8 +139,8 @@ class Plugin:
         with self._lock:
             self._stopped = True
             self._orthanc_started.set()
-        if self._custody is not None:
-            self._custody.stop()
+        if self._worker is not None:
+            self._worker.stop()
         if self._connector is not None:
             self._connector.stop()
 

@@ -1,4 +1,7 @@
-"""``/gcp`` in Orthanc's REST API: the accounts and the transfers, and what to do with them."""
+"""``/gcp`` in Orthanc's REST API: the accounts and their transfers, and what to do with them.
+
+The connector answers what is about an account's token, the worker what is about its transfers.
+"""
 
 from __future__ import annotations
 
@@ -7,24 +10,24 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from orthanc_gcp.errors import OrthancError
+from orthanc_gcp.errors import WorkerUnavailableError
 
 if TYPE_CHECKING:
     from orthanc_gcp.connector.connector import Connector
     from orthanc_gcp.plugin.worker_client import WorkerClient
 
-__all__ = ["ROUTES", "TRANSFER_ROUTES", "Answer", "answer", "answer_transfers"]
+__all__ = ["CONNECTOR_ROUTES", "WORKER_ROUTES", "Answer", "from_connector", "from_worker"]
 
-TRANSFER_ROUTES = (
-    r"/gcp/(transfers)",
-    r"/gcp/(transfers)/([^/]+)",
-    r"/gcp/(transfers)/([^/]+)/(studies|instances|receipt|retry|pause|resume)",
-    r"/gcp/(accounts)/([^/]+)/(send)",
+CONNECTOR_ROUTES = (
+    r"/gcp/accounts",
+    r"/gcp/accounts/([^/]+)",
+    r"/gcp/accounts/([^/]+)/(refresh|check)",
 )
-"""Those that the worker answers."""
-_DOING = ("retry", "pause", "resume", "send")
-
-ROUTES = (r"/gcp/accounts", r"/gcp/accounts/([^/]+)", r"/gcp/accounts/([^/]+)/(refresh|check)")
+WORKER_ROUTES = (
+    r"/gcp/(transfers)",
+    r"/gcp/(accounts)/([^/]+)/(transfers|studies|instances|receipt|send|retry|pause|resume)",
+)
+_POST = ("refresh", "check", "send", "retry", "pause", "resume")
 
 
 @dataclass(frozen=True)
@@ -41,51 +44,56 @@ class Answer:
         return json.dumps(self.body, indent=2) + "\n"
 
 
-def answer(connector: Connector | None, method: str, groups: tuple[str, ...]) -> Answer:
-    """Answer a request; ``groups`` are those of the route: account, action."""
-    allowed = "POST" if len(groups) == 2 else "GET"
-    if method != allowed:
-        return Answer(405, allow=allowed)
+def from_connector(connector: Connector | None, method: str, groups: tuple[str, ...]) -> Answer:
+    """What the connector answers; ``groups`` are those of the route: account, action."""
+    name, action = (*groups, "", "")[:2]
+    if method != _allowed(action):
+        return Answer(405, allow=_allowed(action))
     if connector is None:
         return _error(503, "the connector is still starting, or could not: see Orthanc's log")
-    if not groups:
+    if not name:
         return Answer(200, [connector.status(name) for name in connector.accounts])
-    name, action = groups[0], groups[1] if len(groups) == 2 else ""
     if name not in connector.accounts:
         return _error(404, f"there is no account {name}, or its configuration has an error")
     if action == "refresh":
         return _refreshed(connector.refresh(name))
     if action == "check":
-        from orthanc_gcp.doctor import check_account  # only the one who asks pays for the import
-
-        findings = list(
-            check_account(name, connector.settings, connector.transport, connector.clock)
-        )
-        passed = not any(finding.result.value == "failed" for finding in findings)
-        checks = [finding.as_json() for finding in findings]
-        return Answer(200, {"Account": name, "Passed": passed, "Checks": checks})
+        return _checked(connector, name)
     return Answer(200, connector.status(name))
 
 
-def answer_transfers(
-    custody: WorkerClient | None,
+def from_worker(
+    worker: WorkerClient | None,
     method: str,
     groups: tuple[str, ...],
     query: Mapping[str, str],
     body: bytes,
 ) -> Answer:
-    """Pass a request on to the worker; ``groups`` are those of the route: its path."""
-    allowed = "POST" if groups[-1] in _DOING and len(groups) == 3 else "GET"
+    """What the worker answers; ``groups`` are those of the route: its path below ``/gcp``."""
+    allowed = _allowed(groups[-1])
     if method != allowed:
         return Answer(405, allow=allowed)
-    if custody is None:
+    if worker is None:
         return _error(
             503, "there is no worker: the configuration has no rule in Send, or see Orthanc's log"
         )
     try:
-        return Answer(*custody.call(method, groups, query, body))
-    except OrthancError as error:
+        return Answer(*worker.call(method, groups, query, body))
+    except WorkerUnavailableError as error:
         return _error(503, str(error))
+
+
+def _allowed(action: str) -> str:
+    return "POST" if action in _POST else "GET"
+
+
+def _checked(connector: Connector, name: str) -> Answer:
+    from orthanc_gcp.doctor import check_account  # only the one who asks pays for the import
+
+    findings = list(check_account(name, connector.settings, connector.transport, connector.clock))
+    passed = not any(finding.result.value == "failed" for finding in findings)
+    checks = [finding.as_json() for finding in findings]
+    return Answer(200, {"Account": name, "Passed": passed, "Checks": checks})
 
 
 def _refreshed(status: dict[str, Any]) -> Answer:

@@ -2,30 +2,32 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import orthanc_gcp
+from orthanc_gcp.backoff import Backoff
+from orthanc_gcp.worker.handshake import WorkerAddress, WorkerInput
+from orthanc_gcp.worker.launch import NOT_CONFIGURED, NOT_INSTALLED
 
 __all__ = ["WorkerProcess", "command"]
 
 _log = logging.getLogger(__name__)
 
-FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
+_BACKOFF = Backoff(1.0, 60.0, jitter=0)
 A_WHILE = 60.0
 """Seconds of life after which the next pause is the first again."""
 STOP_WITHIN = 0.8
 """Seconds that the worker may take to stop; whatever it was doing then is done again."""
-FINAL = (2, 3)
-"""Exit codes for what a new start would not mend: its configuration, or its packages."""
+FINAL = (NOT_CONFIGURED, NOT_INSTALLED)
+"""Exit codes for what a new start would not mend."""
 _LONGEST_LINE = 65536
 _LEVELS = {name: getattr(logging, name) for name in ("INFO", "WARNING", "ERROR", "CRITICAL")}
 
@@ -37,12 +39,12 @@ class WorkerProcess:
     ----------
     command
         What to run; no secret is in it.
-    words
-        What it is told on stdin, asked for at each start.
+    given
+        What is written to its standard input at each start.
     """
 
-    def __init__(self, command: Sequence[str], words: Callable[[], dict[str, Any]]) -> None:
-        self._command, self._words = command, words
+    def __init__(self, command: Sequence[str], given: WorkerInput) -> None:
+        self._command, self._given = command, given
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._process: subprocess.Popen[bytes] | None = None
@@ -74,7 +76,7 @@ class WorkerProcess:
         self._thread.join(1)
 
     def _keep(self) -> None:
-        pause = FIRST_PAUSE
+        pause = _BACKOFF.first
         while not self._stopping.is_set():
             began = time.monotonic()
             code = self._live()
@@ -84,10 +86,10 @@ class WorkerProcess:
                 _log.error("the worker cannot run as it is: nothing is sent until this is mended")
                 return
             if time.monotonic() - began > A_WHILE:
-                pause = FIRST_PAUSE
+                pause = _BACKOFF.first
             _log.error("the worker has ended (%s), it is started again in %g s", _end(code), pause)
             self._stopping.wait(pause)
-            pause = min(LONGEST_PAUSE, pause * 2)
+            pause = _BACKOFF.after(pause)
 
     def _live(self) -> int | None:
         """Run the process once; its exit code, None if it could not be started."""
@@ -102,7 +104,7 @@ class WorkerProcess:
         log = threading.Thread(target=_relay, args=(process.stderr,), daemon=True)
         log.start()
         with suppress(OSError):
-            process.stdin.write(json.dumps(self._words()).encode() + b"\n")
+            process.stdin.write(self._given.line())
             process.stdin.flush()  # and left open: its end is the end of Orthanc
         self._port = _port(process.stdout.readline())
         if self._port is not None:
@@ -138,10 +140,10 @@ def command(interpreter: str) -> list[str]:
 
 
 def _port(line: bytes) -> int | None:
-    """The port that the worker has told; None if it has died instead."""
+    """Where the worker answers; None if it has ended instead."""
     try:
-        return int(json.loads(line)["Port"])
-    except (ValueError, KeyError, TypeError):
+        return WorkerAddress.of_line(line).port
+    except ValueError:
         return None
 
 

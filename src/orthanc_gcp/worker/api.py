@@ -1,4 +1,4 @@
-"""The worker's own REST API, on loopback: what Orthanc shows of it under ``/gcp/transfers``."""
+"""The worker's own REST API, on loopback: the routes that Orthanc passes on to it, same paths."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 import logging
 import socket
 import threading
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -26,6 +26,8 @@ from orthanc_gcp.errors import OrthancError
 from orthanc_gcp.ledger.database import is_away
 from orthanc_gcp.ledger.schema import State
 from orthanc_gcp.ledger.selection import Selection
+from orthanc_gcp.worker.metrics import CONTENT_TYPE, Metrics
+from orthanc_gcp.worker.samples import Sample
 
 __all__ = ["Api", "Listener"]
 
@@ -54,6 +56,8 @@ class Api:
         Study, account -> the receipt; see :func:`orthanc_gcp.custody.reporting.receipts.receipts`.
     on_change
         Called when more, or less, may be sent than before.
+    measure
+        Gives what ``/metrics`` shows.
     """
 
     def __init__(
@@ -64,25 +68,28 @@ class Api:
         demand: Callable[[str, Sequence[str]], int],
         receipts: Callable[[str, str], list[dict[str, Any]]],
         on_change: Callable[[], None],
+        measure: Callable[[], Iterable[Sample]],
     ) -> None:
         self._reports, self._accounts, self._problems = reports, accounts, problems
         self._demand, self._receipts, self._on_change = demand, receipts, on_change
+        self._measured = Metrics(measure)
 
     def application(self, secret: str) -> ASGIApp:
         """The API for those who know the secret."""
-        transfers = "/transfers/{account}"
+        account = "/gcp/accounts/{account}"
         return _Guarded(
             Starlette(
                 routes=[
-                    Route("/transfers", self._overview, methods=["GET"]),
-                    Route(f"{transfers}/studies", self._studies, methods=["GET"]),
-                    Route(f"{transfers}/instances", self._instances, methods=["GET"]),
-                    Route(f"{transfers}/receipt", self._receipt, methods=["GET"]),
-                    Route(f"{transfers}/retry", self._retry, methods=["POST"]),
-                    Route(f"{transfers}/pause", self._pause, methods=["POST"]),
-                    Route(f"{transfers}/resume", self._resume, methods=["POST"]),
-                    Route(transfers, self._account, methods=["GET"]),
-                    Route("/accounts/{account}/send", self._send, methods=["POST"]),
+                    Route("/metrics", self._metrics, methods=["GET"]),
+                    Route("/gcp/transfers", self._overview, methods=["GET"]),
+                    Route(f"{account}/transfers", self._account, methods=["GET"]),
+                    Route(f"{account}/studies", self._studies, methods=["GET"]),
+                    Route(f"{account}/instances", self._instances, methods=["GET"]),
+                    Route(f"{account}/receipt", self._receipt, methods=["GET"]),
+                    Route(f"{account}/retry", self._retry, methods=["POST"]),
+                    Route(f"{account}/pause", self._pause, methods=["POST"]),
+                    Route(f"{account}/resume", self._resume, methods=["POST"]),
+                    Route(f"{account}/send", self._send, methods=["POST"]),
                 ],
                 exception_handlers={
                     HTTPException: _refused,
@@ -94,7 +101,7 @@ class Api:
         )
 
     def overview(self) -> list[dict[str, Any]]:
-        """What ``/transfers`` answers."""
+        """What ``/gcp/transfers`` answers."""
         problems = self._problems()
         return self._reports.overview({*self._accounts, *problems}, problems)
 
@@ -103,6 +110,9 @@ class Api:
     def _overview(self, request: Request) -> Response:
         _only(request, ())
         return JSONResponse(self.overview())
+
+    def _metrics(self, _request: Request) -> Response:
+        return Response(self._measured.text(), media_type=CONTENT_TYPE)
 
     def _account(self, request: Request) -> Response:
         _only(request, ())
@@ -196,9 +206,9 @@ class Api:
         return Selection(
             account=self._told(_named(request))["Account"],
             state=None if state is None else State(state),
-            study=given.get("study"),
-            series=given.get("series"),
-            instance=given.get("instance"),
+            study_instance_uid=given.get("study"),
+            series_instance_uid=given.get("series"),
+            sop_instance_uid=given.get("instance"),
             reason=given.get("reason"),
             since=_moment(request, "since"),
             until=_moment(request, "until"),
@@ -258,7 +268,10 @@ class _Guarded:
         if hmac.compare_digest(given, self._expected):
             await self._application(scope, receive, send)
         else:
-            answer = _error(401, "this API is for Orthanc: ask it for /gcp/transfers")
+            answer = _error(
+                401,
+                "who asks this API has to know its secret; Orthanc does: ask it for /gcp/transfers",
+            )
             await answer(scope, receive, send)
 
 

@@ -1,24 +1,23 @@
 """A worker that Orthanc started: it is told everything on stdin, and ends with Orthanc.
 
-The first line of stdin is a JSON object; no more follows, and the end of stdin is the end of
-Orthanc. The worker answers one line on stdout, its port, and logs on stderr.
+The first line of stdin is all that there is to know; no more follows, and the end of stdin is the
+end of Orthanc. The worker answers one line on stdout, its port, and logs on stderr.
 """
 
 from __future__ import annotations
 
 import ctypes
-import json
 import logging
 import os
 import signal
 import sys
 import threading
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orthanc_gcp import configuration
 from orthanc_gcp.errors import ConfigurationError, GcpError
 from orthanc_gcp.orthanc.rest import OrthancRest
+from orthanc_gcp.worker.handshake import WorkerAddress, WorkerInput
 from orthanc_gcp.worker.launch import NOT_CONFIGURED, NOT_INSTALLED, make, not_installed
 
 if TYPE_CHECKING:
@@ -41,17 +40,24 @@ def run() -> int:
     logging.getLogger("orthanc_gcp").setLevel(logging.INFO)
     # The connector tells of the same token endpoint in the same log.
     logging.getLogger("orthanc_gcp.auth").setLevel(logging.ERROR)
-    told = json.loads(sys.stdin.readline())
-    settings = configuration.read(told["Configuration"], Path(told["Folder"]))
+    try:
+        given = WorkerInput.of_line(sys.stdin.buffer.readline())
+    except ValueError as error:
+        _log.error(
+            "the first line of stdin is not from the plugin of this version (%s): restart Orthanc",
+            error,
+        )
+        return NOT_CONFIGURED
+    settings = configuration.read(given.configuration, given.folder)
     orthanc = OrthancRest(
-        told["Orthanc"],
+        given.orthanc,
         timeout=_TIMEOUT,
-        authorization=told["Authorization"],
-        fingerprint=told["Fingerprint"],
+        authorization=given.authorization,
+        fingerprint=given.fingerprint,
         connections=_CONNECTIONS,
     )
     try:
-        worker = make(settings, orthanc, told["Name"], told["Since"])
+        worker = make(settings, orthanc, given.name, given.since)
     except ConfigurationError as error:
         _log.error("%s", error)
         return NOT_CONFIGURED
@@ -59,8 +65,8 @@ def run() -> int:
         _log.error("%s", not_installed("the worker", error, "worker"))
         return NOT_INSTALLED
     signal.signal(signal.SIGTERM, lambda *_: worker.stop())
-    port = worker.listen(told["Secret"])
-    sys.stdout.write(json.dumps({"Port": port}) + "\n")
+    port = worker.listen(given.secret)
+    sys.stdout.buffer.write(WorkerAddress(port).line())
     sys.stdout.flush()
     os.dup2(2, 1)  # nobody reads more: what a library prints belongs to the log
     threading.Thread(target=_watch, args=(worker,), name="gcp-orthanc", daemon=True).start()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from functools import partial
 from typing import Any
 
@@ -25,18 +25,20 @@ from orthanc_gcp.custody.reporting.overview import Reports
 from orthanc_gcp.custody.reporting.receipts import receipts
 from orthanc_gcp.custody.transfer.dispatcher import Dispatcher
 from orthanc_gcp.custody.transfer.sender import Sender
-from orthanc_gcp.custody.transfer.workflows import Workflows
+from orthanc_gcp.custody.transfer.threads import TransferThreads
 from orthanc_gcp.custody.verification.read_back import ReadBack
 from orthanc_gcp.dicomweb import of_account
 from orthanc_gcp.ledger import database
 from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.schema import Priority
+from orthanc_gcp.ledger.upgrade import prepare
 from orthanc_gcp.ledger.workers import WorkerRegistry, join
 from orthanc_gcp.orthanc.resources import OrthancSource
 from orthanc_gcp.orthanc.rest import OrthancRest
 from orthanc_gcp.outages import Outage
 from orthanc_gcp.worker.api import Api, Listener
-from orthanc_gcp.worker.attempts import FOLLOWING, IDLE, LONGEST_PAUSE, Attempts
+from orthanc_gcp.worker.attempts import BACKOFF, FOLLOWING, IDLE, Attempts
+from orthanc_gcp.worker.samples import Sample, of_requests, of_tokens, of_transfers
 from orthanc_gcp.worker.webhook import Webhook
 
 __all__ = ["Worker"]
@@ -93,13 +95,13 @@ class Worker:
             archive,
             self.destinations,
             self._tokens,
-            name,
             self._clock,
             self._must_stop,
             self._attempts.orthanc_away,
         )
         witness = ReadBack(self.ledger, self.destinations, self._must_stop)
-        self._workflows = Workflows(self._engine, name, carrier, witness, self._work.set)
+        connections = {account: one.pace.most for account, one in self.destinations.items()}
+        self._threads = TransferThreads(carrier, witness, connections, self._work.set)
         rules = Rules(settings.rules, archive.attributes)
         self._follower = Follower(
             self.ledger,
@@ -130,12 +132,12 @@ class Worker:
         self._dispatcher = Dispatcher(
             self.ledger,
             self.destinations,
-            self._workflows,
+            self._threads,
             name,
             self._clock,
             lambda: self._follower.source,
             self._allowed,
-            {account.name: account.give_up_after for account in settings.accounts},
+            {account.name: account.give_up_after_seconds for account in settings.accounts},
             settings.backfill.max_bytes_per_second if settings.backfill else None,
         )
 
@@ -154,6 +156,7 @@ class Worker:
             partial(demand, self.ledger, self._archive, on_arrival=self._work.set),
             partial(receipts, self.ledger),
             self._change,
+            self._measure,
         )
         self._listener = Listener(api.application(secret), host, port)
         return self._listener.port
@@ -172,7 +175,6 @@ class Worker:
         self._membership = membership
         _log.warning("%s", self._announcement())
         self._tokens.start()
-        self._workflows.start()
         beside = [one for one in (self._listener, self._webhook) if one is not None]
         for one in beside:
             one.start()
@@ -188,12 +190,12 @@ class Worker:
             self.stop()
             for thread in loops:
                 thread.join()
-            rests = self._workflows.rest(LAST_WORDS)
+            rests = self._threads.rest(LAST_WORDS)
             if rests:
                 membership.leave()  # first: Orthanc does not wait for the rest
             for one in beside:
                 one.stop()
-            self._workflows.stop()
+            self._threads.stop()
             self._tokens.stop()
             if not rests:
                 membership.leave()
@@ -205,7 +207,7 @@ class Worker:
         self._work.set()
 
     def _join(self) -> WorkerRegistry:
-        self.ledger.create()
+        prepare(self._engine)
         return join(self._engine, self._name, self._clock)
 
     def _announcement(self) -> str:
@@ -246,21 +248,21 @@ class Worker:
         return mine and self.backfill.step()
 
     def _belong(self) -> None:
-        """Take over what workers have left behind that died."""
+        """Requeue what workers have claimed that are dead."""
         pause = BELONG_EVERY
         while not self._stopping.wait(pause):
             both = (BELONG_EVERY, BELONG_EVERY)
-            pause = self._attempts.make("take over", self._take_over_from_the_dead, pause, both)
+            pause = self._attempts.make("take over", self._requeue_claims_of_the_dead, pause, both)
 
-    def _take_over_from_the_dead(self) -> bool:
-        membership = self._membership
-        if membership is None:
+    def _requeue_claims_of_the_dead(self) -> bool:
+        registry = self._membership
+        if registry is None:
             return False
-        for dead in membership.look(self._follower.source):
+        for dead in registry.refresh(self._follower.source):
             _log.warning("worker %s has died: what it was sending is taken over", dead)
-            self.ledger.adopt(self._name, dead)
-            self._workflows.take_over(dead)
-            membership.bury(dead)
+            self.ledger.requeue_claims_of(dead)
+            registry.remove(dead)
+            self._work.set()
         return True
 
     def _dispatch(self) -> None:
@@ -282,7 +284,7 @@ class Worker:
             try:
                 reached = step()
             except sql.exc.OperationalError as error:
-                pause = min(LONGEST_PAUSE, pause * 2)
+                pause = BACKOFF.after(pause)
                 self._attempts.ledger_away(error, pause, by="start")
                 self._stopping.wait(pause)
             else:
@@ -304,6 +306,12 @@ class Worker:
     def _overview(self) -> list[dict[str, Any]]:
         problems = self._problems()
         return self.reports.overview(problems, problems)
+
+    def _measure(self) -> Iterator[Sample]:
+        """What Prometheus is told."""
+        yield from of_transfers(self._overview())
+        yield from of_requests({name: one.pace.totals for name, one in self.destinations.items()})
+        yield from of_tokens(self._tokens.figures(), self._clock.utc().timestamp())
 
     def _problems(self) -> dict[str, str | None]:
         """What keeps each account from being sent to just now."""

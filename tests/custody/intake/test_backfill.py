@@ -30,6 +30,7 @@ from orthanc_gcp.custody.reporting.backfill_progress import progress
 from orthanc_gcp.ledger import database
 from orthanc_gcp.ledger.ledger import Ledger, Outcome, Transfer
 from orthanc_gcp.ledger.schema import Priority, State, transfers
+from orthanc_gcp.ledger.upgrade import prepare
 from orthanc_gcp.orthanc.resources import OrthancSource
 from orthanc_gcp.orthanc.rest import OrthancRest
 from tests.support.orthanc import Orthanc, wait_until
@@ -115,7 +116,7 @@ def test_newest_first_and_the_numbers_at_the_end(tmp_path):
         progress = wait_for_end(site)
         rows = site.rows()
         expected = [uid(files[0]) for files in reversed(studies) for _ in files]
-        assert [row.study for row in rows] == expected
+        assert [row.study_instance_uid for row in rows] == expected
         assert {row.priority for row in rows} == {Priority.BACKFILL}
         assert {row.state for row in rows} == {State.CONFIRMED}
         assert sorted(site.stored().values()) == sorted(kept(site, sent))
@@ -147,12 +148,12 @@ def test_live_ones_overtake(tmp_path):
         live = [site.upload(content) for content in make_study(instances=5)]
 
         def arrived() -> bool:
-            rows = [row for row in site.rows() if row.resource in live]
+            rows = [row for row in site.rows() if row.orthanc_id in live]
             return len(rows) == 5 and {row.state for row in rows} == {State.CONFIRMED}
 
         wait_until(arrived, 60, lambda: f"{site.states()}\n{site.log()}")
         rows = site.rows()
-        assert {row.priority for row in rows if row.resource in live} == {Priority.LIVE}
+        assert {row.priority for row in rows if row.orthanc_id in live} == {Priority.LIVE}
         assert any(row.state == State.WAITING for row in rows), "the backfill was done before"
         progress = wait_for_end(site)
         assert site.states() == {State.CONFIRMED: len(sent) + len(live)}
@@ -174,7 +175,7 @@ def test_it_goes_only_in_its_hours(tmp_path):
         site.wait_for_following()
         live = site.upload(make_study(instances=1)[0])
         site.wait_for(confirmed=1)
-        assert [row.resource for row in site.rows()] == [live]
+        assert [row.orthanc_id for row in site.rows()] == [live]
         site.stop_worker()
         site.start_worker(TZ=f"XXX{hour - 5:+d}")
         site.wait_for(confirmed=5)
@@ -182,7 +183,7 @@ def test_it_goes_only_in_its_hours(tmp_path):
 
 def test_killed_in_the_middle_it_goes_on(tmp_path):
     studies = [make_study(instances=10, size=200) for _ in range(12)]
-    with site_with(tmp_path, studies, {"MaxWaiting": 15}) as (site, sent):
+    with site_with(tmp_path, studies, {"MaxQueuedInstances": 15}) as (site, sent):
         for _ in range(4):
             site.start_worker()
             before = site.states().get("confirmed", 0)
@@ -193,13 +194,13 @@ def test_killed_in_the_middle_it_goes_on(tmp_path):
         assert site.states() == {State.CONFIRMED: len(sent)}
         assert progress["Studies"] == {"Done": 12, "Total": 12}
         assert progress["Confirmed"]["Instances"] == len(sent)
-        assert sorted(row.resource for row in site.rows()) == sorted(sent)
+        assert sorted(row.orthanc_id for row in site.rows()) == sorted(sent)
         assert sorted(site.stored().values()) == sorted(kept(site, sent))
 
 
 def test_paused_and_resumed(tmp_path):
     studies = [make_study(instances=10, size=200) for _ in range(6)]
-    backfill = {"MaxWaiting": 10, "MaxBytesPerSecond": 400_000}
+    backfill = {"MaxQueuedInstances": 10, "MaxBytesPerSecond": 400_000}
 
     def confirmed(priority: Priority) -> int:
         return sum(row.state == State.CONFIRMED and row.priority == priority for row in site.rows())
@@ -245,7 +246,7 @@ def test_a_restart_of_the_worker_does_not_begin_again_but_a_person_may(tmp_path)
 def test_of_several_workers_one_reads_it(tmp_path):
     postgres = Postgres()
     studies = [make_study(instances=10) for _ in range(6)]
-    backfill = {"MaxWaiting": 20, "MaxBytesPerSecond": 100_000}
+    backfill = {"MaxQueuedInstances": 20, "MaxBytesPerSecond": 100_000}
     section = {"Database": postgres.url}
     try:
         with site_with(tmp_path, studies, backfill, section=section) as (site, sent):
@@ -298,7 +299,7 @@ class Desk:
         self, folder: Path, orthanc: Orthanc, options: BackfillOptions, *accounts: str
     ) -> None:
         self.ledger = Ledger(database.connect(database.url_of("", folder)))
-        self.ledger.create()
+        prepare(self.ledger.engine)
         self.orthanc, self.options, self.clock = orthanc, options, Watch()
         archive = OrthancSource(OrthancRest(orthanc.url), folder)
         rules = Rules([SendRule(to=account) for account in accounts], archive.attributes)
@@ -376,7 +377,7 @@ def upload(orthanc: Orthanc, files: list[bytes]) -> list[str]:
 
 def test_only_so_many_wait_at_once(orthanc, desk):
     sent = [*upload(orthanc, make_study(instances=20)), *upload(orthanc, make_study(instances=5))]
-    one = desk(BackfillOptions(max_waiting=7), ("other", ACCOUNT))
+    one = desk(BackfillOptions(max_queued_instances=7), ("other", ACCOUNT))
     one.fill()
     assert one.backlog.unsent() == 6  # each goes to two accounts
     confirmed = 0
@@ -406,7 +407,7 @@ def test_what_comes_meanwhile_is_live_and_never_written_down_twice(orthanc, desk
     assert one.rows() == []
     one.follower.step()
     one.fill()
-    assert {row.resource: row.priority for row in one.rows()} == {
+    assert {row.orthanc_id: row.priority for row in one.rows()} == {
         **dict.fromkeys(before, Priority.BACKFILL),
         **dict.fromkeys(live, Priority.LIVE),
     }
@@ -416,7 +417,7 @@ def test_what_comes_meanwhile_is_live_and_never_written_down_twice(orthanc, desk
 def test_what_is_deleted_is_left_out(orthanc, desk):
     gone = upload(orthanc, make_study(instances=3))
     half = upload(orthanc, make_study(instances=2))
-    one = desk(BackfillOptions(max_waiting=1))
+    one = desk(BackfillOptions(max_queued_instances=1))
     one.fill()
     (waiting,) = one.rows()
     study = orthanc.json("GET", f"/instances/{gone[0]}/study")["ID"]
@@ -425,7 +426,7 @@ def test_what_is_deleted_is_left_out(orthanc, desk):
     one.follower.step()
     while one.send(1):
         one.fill()
-    assert {row.resource for row in one.rows()} == {waiting.resource, half[0]}
+    assert {row.orthanc_id for row in one.rows()} == {waiting.orthanc_id, half[0]}
     assert one.backlog.run.stage is Stage.FINISHED
     assert one.progress()["Studies"] == {"Done": 2, "Total": 2}
 
@@ -455,7 +456,7 @@ def test_it_reads_only_in_its_hours_and_while_it_is_not_paused(orthanc, desk):
 def test_the_end_is_estimated_from_what_was_done(orthanc, desk):
     for _ in range(4):
         upload(orthanc, make_study(instances=2))
-    one = desk(BackfillOptions(max_waiting=2))
+    one = desk(BackfillOptions(max_queued_instances=2))
     began = one.ledger.now()
     one.clock.time = datetime.fromtimestamp(began, UTC)
     one.fill()
@@ -474,7 +475,7 @@ def test_a_batch_holds_no_backfill_beside_what_is_live(orthanc, desk):
     one.fill()
     live = upload(orthanc, make_study(instances=2))
     one.follower.step()
-    assert {row.resource for row in one.send(100)} == set(live)
+    assert {row.orthanc_id for row in one.send(100)} == set(live)
     assert {row.priority for row in one.send(100)} == {Priority.BACKFILL}
 
 
@@ -494,14 +495,14 @@ def test_a_new_account_gets_what_the_other_has(orthanc, desk):
     second.backlog.restart()
     second.fill()
     assert sorted(row.account for row in second.rows()) == [ACCOUNT] * 3 + ["other"] * 3
-    assert sorted(row.resource for row in second.rows()) == sorted(sent * 2)
+    assert sorted(row.orthanc_id for row in second.rows()) == sorted(sent * 2)
 
 
 def test_the_cap_holds_for_all_workers_together(tmp_path):
     """Two workers take from one cap, by a clock that only waiting moves."""
     clock = Watch()
     ledger = Ledger(database.connect(database.url_of("", tmp_path)), clock.now)
-    ledger.create()
+    prepare(ledger.engine)
 
     def wait(seconds: float) -> bool:
         clock.time += timedelta(seconds=seconds)

@@ -38,7 +38,7 @@ def study(orthanc):
 
 def queued(ledger):
     with ledger.reading() as connection:
-        return list(connection.scalars(sql.select(transfers.c.resource)))
+        return list(connection.scalars(sql.select(transfers.c.orthanc_id)))
 
 
 @pytest.mark.parametrize("level", ["patient", "study", "series"])

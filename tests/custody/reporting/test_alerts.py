@@ -4,29 +4,26 @@ from __future__ import annotations
 
 import json
 import logging
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
 from orthanc_gcp.clock import SystemClock
 from orthanc_gcp.custody.reporting.alerts import LEASE, Alerts
-from orthanc_gcp.errors import OrthancError
+from orthanc_gcp.errors import WebhookError
 from orthanc_gcp.outages import Outage
-from tests.support.orthanc import wait_until
-from tests.support.site import ACCOUNT, Site, make_study
 
 
 class Hook:
     """Keeps what it is told; refuses while it is told to."""
 
     def __init__(self) -> None:
-        self.told, self.refuses, self.asked = [], False, 0
+        self.told, self.refuses, self.asked, self.ids = [], False, 0, []
 
-    def __call__(self, document: bytes) -> None:
+    def __call__(self, identifier: str, document: bytes) -> None:
         self.asked += 1
+        self.ids.append(identifier)
         if self.refuses:
-            raise OrthancError("it answered 500")
+            raise WebhookError("it answered 500")
         self.told.append(json.loads(document))
 
     @property
@@ -117,9 +114,9 @@ def test_of_several_workers_one_tells(ledger, clock):
     hook = Hook()
     other = alarms_of(ledger, hook)
 
-    def meanwhile(document: bytes) -> None:
+    def meanwhile(identifier: str, document: bytes) -> None:
         other.look(overview(quarantined=1))
-        hook(document)
+        hook(identifier, document)
 
     alarms_of(ledger, meanwhile).look(overview(quarantined=1))
     assert hook.words == [("a", "Quarantine", True)]
@@ -128,7 +125,7 @@ def test_of_several_workers_one_tells(ledger, clock):
 def test_another_worker_tells_when_the_first_has_died_over_it(ledger, clock):
     hook = Hook()
 
-    def die(_document: bytes) -> None:
+    def die(_identifier: str, _document: bytes) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -140,45 +137,16 @@ def test_another_worker_tells_when_the_first_has_died_over_it(ledger, clock):
     assert hook.words == [("a", "Quarantine", True)]
 
 
-@pytest.fixture
-def address():
-    """A server that refuses what it is told first, and keeps all of it."""
-    taken = []
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self):
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            taken.append((self.path, self.headers["Content-Type"], body))
-            self.send_response(500 if len(taken) == 1 else 204)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-
-        def log_message(self, *_):
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}/hook", taken
-    server.shutdown()
-    server.server_close()
-    thread.join()
-
-
-def test_a_worker_tells_the_webhook(tmp_path, address):
-    url, taken = address
-    theirs = make_study(instances=1)[0]
-    ours = bytearray(theirs)
-    ours[-1] ^= 1
-    with Site(tmp_path, section={"Webhook": url}) as site:
-        stow = {"Content-Type": "application/dicom"}
-        assert site.call("POST", "/dicomWeb/studies", theirs, **stow).status == 200
-        site.wait_for_following()
-        site.upload(bytes(ours))
-        site.wait_for(quarantined=1)
-        wait_until(lambda: len(taken) == 2, 40, site.log)
-        assert "/hook" not in site.log(), "such an address may be a secret"
-    assert {(path, kind) for path, kind, _ in taken} == {("/hook", "application/json")}
-    told = taken[1][2]
-    assert (told["Account"], told["Alarm"], told["Raised"]) == (ACCOUNT, "Quarantine", True)
-    assert told["QuarantinedInstances"] == 1
+def test_an_id_stays_until_its_alarm_was_taken_whoever_tells(ledger, clock):
+    hook = Hook()
+    hook.refuses = True
+    for _ in range(3):
+        alarms_of(ledger, hook).look(overview(quarantined=1))
+        clock.now += LEASE + 1
+    hook.refuses = False
+    alarms = alarms_of(ledger, hook)
+    for quarantined in (1, 0, 1):
+        alarms.look(overview(quarantined=quarantined, age=1000))
+    assert [told["Alarm"] for told in hook.told] == ["Quarantine", "Backlog", *["Quarantine"] * 2]
+    assert len(set(hook.ids[:4])) == 1
+    assert len(set(hook.ids[3:])) == 4

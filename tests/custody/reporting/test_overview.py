@@ -26,12 +26,12 @@ def arrive(ledger, count=1, *, account="a", study="1.1", prefix="", size=100, **
         NewTransfer(
             account=account,
             source="o",
-            resource=f"{prefix or study}-{number}",
-            study=study,
-            series=f"{study}.1",
-            instance=f"{study}.1.{number}",
-            size=size,
-            **{"received": ledger.now(), **more},
+            orthanc_id=f"{prefix or study}-{number}",
+            study_instance_uid=study,
+            series_instance_uid=f"{study}.1",
+            sop_instance_uid=f"{study}.1.{number}",
+            size_bytes=size,
+            **{"received_at": ledger.now(), **more},
         )
         for number in range(count)
     ]
@@ -48,7 +48,7 @@ def send(ledger, state, count=1000, account="a", **verdict):
 
 
 def confirm(ledger, **more):
-    rows = send(ledger, State.ACKNOWLEDGED, digest="d", **more)
+    rows = send(ledger, State.ACKNOWLEDGED, sha256="d", **more)
     ledger.confirm(dict.fromkeys(rows, ledger.now()))
 
 
@@ -82,10 +82,10 @@ def test_every_state_is_counted_in_its_place(ledger, reports):
     arrive(ledger, 4, study="4")
     send(ledger, State.ACKNOWLEDGED)
     arrive(ledger, 2, study="5")
-    send(ledger, State.DELAYED, due=BEGIN + 9)
+    send(ledger, State.DELAYED, next_attempt_at=BEGIN + 9)
     arrive(ledger, 5, study="6")
     ledger.claim("a", "o", "x", "w", most_instances=5, most_bytes=10**9, most_batches=9)
-    arrive(ledger, 1, study="7", held_for="series")
+    arrive(ledger, 1, study="7", held_for_orthanc_id="series")
     arrive(ledger, 1, study="8")
     (told,) = reports.overview()
     counts = {
@@ -108,7 +108,7 @@ def test_the_age_is_that_of_the_oldest_owed_instance(ledger, reports, clock):
     clock.now += 500
     arrive(ledger, study="2", priority=Priority.BACKFILL)
     clock.now += 500
-    arrive(ledger, study="3", received=BEGIN - 5000)  # asked for late
+    arrive(ledger, study="3", received_at=BEGIN - 5000)  # asked for late
     clock.now += 30
     (told,) = reports.overview()
     assert told["OldestUnsentSeconds"] == 30
@@ -173,9 +173,9 @@ def test_no_page_is_larger_than_the_largest(ledger, reports):
         ({"account": "b"}, {"3"}),
         ({"state": State.QUARANTINED}, {"2"}),
         ({"reason": "invalid"}, {"2"}),
-        ({"study": "1"}, {"1"}),
-        ({"series": "2.1"}, {"2"}),
-        ({"instance": "3.1.0"}, {"3"}),
+        ({"study_instance_uid": "1"}, {"1"}),
+        ({"series_instance_uid": "2.1"}, {"2"}),
+        ({"sop_instance_uid": "3.1.0"}, {"3"}),
         ({"since": BEGIN - 50}, {"2", "3"}),
         ({"until": BEGIN - 50}, {"1"}),
         ({"account": "a", "state": State.CONFIRMED}, set()),
@@ -184,7 +184,7 @@ def test_no_page_is_larger_than_the_largest(ledger, reports):
 def test_what_fits_is_told(ledger, reports, chosen, expected):
     arrive(ledger, 2, study="2")
     send(ledger, State.QUARANTINED, reason="invalid", detail="no")
-    arrive(ledger, 2, study="1", received=BEGIN - 100)
+    arrive(ledger, 2, study="1", received_at=BEGIN - 100)
     arrive(ledger, 2, study="3", account="b")
     studies, _ = reports.studies(Selection(**chosen))
     instances, _ = reports.instances(Selection(**chosen))
@@ -205,14 +205,16 @@ def test_studies_are_told_whole_and_page_by_page(ledger, reports):
         found += [(entry["Study"], entry["Account"]) for entry in page]
     assert found == [("1", "a"), ("1", "b"), ("1", "c"), ("2", "a")]
     # Whatever was asked for, the figures are those of the whole study.
-    (told,) = reports.studies(Selection(study="1", state=State.CONFIRMED))[0]
+    (told,) = reports.studies(Selection(study_instance_uid="1", state=State.CONFIRMED))[0]
     assert (told["Confirmed"]["Instances"], told["Waiting"]["Instances"]) == (3, 2)
     assert datetime.fromisoformat(told["LastConfirmed"]).timestamp() == BEGIN
 
 
 def test_an_instance_is_told_with_reason_and_times(ledger, reports):
     arrive(ledger)
-    send(ledger, State.DELAYED, reason="other", detail="busy", due=BEGIN + 5, attempts=2)
+    send(
+        ledger, State.DELAYED, reason="other", detail="busy", next_attempt_at=BEGIN + 5, attempts=2
+    )
     ((told,), _) = reports.instances(Selection())
     assert told == {
         "Account": "a",
@@ -252,7 +254,16 @@ def test_an_instance_is_told_with_reason_and_times(ledger, reports):
 )
 def test_retry_sends_what_was_chosen(ledger, reports, chosen, moved):
     for study, account, verdict in (
-        ("1", "a", {"state": State.QUARANTINED, "reason": "invalid", "company": 1, "attempts": 7}),
+        (
+            "1",
+            "a",
+            {
+                "state": State.QUARANTINED,
+                "reason": "invalid",
+                "max_batch_instances": 1,
+                "attempts": 7,
+            },
+        ),
         ("2", "a", {"state": State.QUARANTINED, "reason": "conflict", "replace": True}),
         ("3", "b", {"state": State.QUARANTINED, "reason": "invalid"}),
         ("4", "a", {"state": State.WITHDRAWN, "reason": "deleted"}),
@@ -269,7 +280,7 @@ def test_retry_sends_what_was_chosen(ledger, reports, chosen, moved):
         claimed = ledger.claim(
             account, "o", account, "w", most_instances=9, most_bytes=10**9, most_batches=9
         )
-        assert all(row.company is None and not row.replace for row in claimed)
+        assert all(row.max_batch_instances is None and not row.replace for row in claimed)
     assert len(told_events(ledger, "retried")) == moved
 
 
@@ -277,7 +288,7 @@ def test_retry_forgets_the_digest_of_what_was_never_stored(ledger, reports):
     """With one, an instance that is deleted in Orthanc would count as lost by the store."""
     for study, reason in (("1", "conflict"), ("2", "refused"), ("3", "lost")):
         arrive(ledger, study=study)
-        send(ledger, state=State.QUARANTINED, reason=reason, digest="abc")
+        send(ledger, state=State.QUARANTINED, reason=reason, sha256="abc")
     assert reports.retry() == 3
     waiting, _ = reports.instances(Selection(state=State.WAITING))
     found = {entry["Study"]: entry["Sha256"] for entry in waiting}
@@ -312,12 +323,12 @@ def test_a_pause_stays_and_is_written_down_once(ledger, reports):
     assert [event.account for event in told_events(ledger, "resumed")] == ["a"]
 
 
-def test_a_standing_is_kept_and_replaced(ledger):
-    assert ledger.standing("x") is None
-    ledger.set_standing("x", {"a": 1})
-    ledger.set_standing("x", [2])
-    assert ledger.standing("x") == [2]
-    assert ledger.change_standing("x", lambda before: [*before, 3]) == [2, 3]
+def test_a_value_is_kept_and_replaced(ledger):
+    assert ledger.key_value("x") is None
+    ledger.set_key_value("x", {"a": 1})
+    ledger.set_key_value("x", [2])
+    assert ledger.key_value("x") == [2]
+    assert ledger.change_key_value("x", lambda before: [*before, 3]) == [2, 3]
 
 
 def test_workers_that_share_a_cap_from_its_first_use_on(ledger, clock):
@@ -332,5 +343,5 @@ def test_workers_that_share_a_cap_from_its_first_use_on(ledger, clock):
         for done in [pool.submit(cap.take, 1.0) for cap in caps]:
             done.result()
     # Each had its own ten seconds; only the first did not wait.
-    assert ledger.standing("allowance:n") == clock.now + 60
+    assert ledger.key_value("allowance:n") == clock.now + 60
     assert len(waited) == 5

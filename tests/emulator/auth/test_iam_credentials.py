@@ -83,12 +83,12 @@ def test_who_may_not(source: Client, emulator: Emulator) -> None:
         {"deniedImpersonation": True},
         {"deniedPermissions": ["iam.serviceAccounts.getAccessToken"]},
     ):
-        emulator.switches.change(**change)
+        emulator.fault_settings.change(**change)
         status, body = generate(source)
         error = body["error"]
         assert (status, error["status"]) == (403, "PERMISSION_DENIED")
         assert error["details"][0]["reason"] == "IAM_PERMISSION_DENIED"
-        emulator.switches.change(deniedImpersonation=False, deniedPermissions=[])
+        emulator.fault_settings.change(deniedImpersonation=False, deniedPermissions=[])
     assert generate(source)[0] == 200
 
 

@@ -38,7 +38,7 @@ def test_nothing_is_left_on_disk(own_client: Client, tmp_path: Path) -> None:
     own_client.request("DELETE", f"/studies/{study}")
     (left,) = (tmp_path / "data" / "files").iterdir()
     assert left.read_bytes() == kept
-    assert not any((tmp_path / "data" / "limbo").iterdir())
+    assert not any((tmp_path / "data" / "staging").iterdir())
 
 
 def test_the_last_instance_takes_its_series_and_study_along(
@@ -112,4 +112,4 @@ def test_uploads_and_deletions_at_the_same_time(own_client: Client, tmp_path: Pa
     assert statuses <= {200, 403, 409}
     left = len(client.search("/instances"))
     assert len(list((tmp_path / "data" / "files").iterdir())) == left
-    assert not any((tmp_path / "data" / "limbo").iterdir())
+    assert not any((tmp_path / "data" / "staging").iterdir())

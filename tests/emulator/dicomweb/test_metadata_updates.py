@@ -286,7 +286,7 @@ def test_it_goes_on_after_a_restart(
         for file in files:
             new = read(content_of(client, path_of(read(file))))
             assert new.OtherPatientIDs == ["a", "b", "c"]
-        assert emulator._storage.index.changed(name) == 0
+        assert emulator._storage.operations.changed(name) == 0
         client.pool.clear()
 
 
@@ -294,11 +294,11 @@ def test_what_is_being_deleted(emulator: Emulator, own_client: Client) -> None:
     old = make_dicom()
     path = stored(own_client, old)
     study = path.partition("/series")[0]
-    emulator.switches.change(operationDelay=600)
+    emulator.fault_settings.change(operationDelay=600)
     assert own_client.request("DELETE", study).status == 200
     refused = patch(own_client, path, [NAME])
     assert (refused.status, refused.json()["error"]["status"]) == (409, "ABORTED")
-    emulator.switches.change(operationDelay=0)
+    emulator.fault_settings.change(operationDelay=0)
     done = ended(own_client, patch(own_client, study, [NAME]).json()["name"])
     assert (done["error"]["code"], done["metadata"]["counter"]) == (3, {"failure": "1"})
     assert content_of(own_client, path) == old
@@ -328,14 +328,14 @@ def test_what_there_is_not(client: Client) -> None:
 
 def test_it_takes_a_permission_of_its_own(emulator: Emulator, own_client: Client) -> None:
     path = stored(own_client, make_dicom())
-    emulator.switches.change(deniedPermissions=["healthcare.dicomStores.dicomWebUpdate"])
+    emulator.fault_settings.change(deniedPermissions=["healthcare.dicomStores.dicomWebUpdate"])
     assert patch(own_client, path, [NAME]).status == 403
 
 
 def test_an_operation_that_fails_on_demand(emulator: Emulator, own_client: Client) -> None:
     old = make_dicom()
     path = stored(own_client, old)
-    emulator.switches.change(operationFailure=13)
+    emulator.fault_settings.change(operationFailure=13)
     response = patch(own_client, path.partition("/series/")[0], [NAME])
     done = own_client.get(f"{own_client.url}/v1/{response.json()['name']}").json()
     assert (done["error"]["code"], done["metadata"]["counter"]) == (13, {"failure": "1"})
@@ -372,7 +372,7 @@ def test_many_at_once_leave_all_their_changes(own_client: Client, tmp_path: Path
     assert metadata.keys() >= set(tags)
     (left,) = (tmp_path / "data" / "files").iterdir()
     assert left.read_bytes() == content_of(own_client, path)
-    assert not any((tmp_path / "data" / "limbo").iterdir())
+    assert not any((tmp_path / "data" / "staging").iterdir())
 
 
 @pytest.mark.parametrize(

@@ -224,7 +224,7 @@ def test_a_body_that_breaks_off_leaves_nothing(own_client: Client, tmp_path: Pat
         own_client.request("POST", "/studies", pieces(), content_type="application/dicom")
     own_client.pool.clear()
     deadline = time.monotonic() + 10
-    while any((tmp_path / "data" / "limbo").iterdir()):
+    while any((tmp_path / "data" / "staging").iterdir()):
         assert time.monotonic() < deadline
         time.sleep(0.01)
     assert own_client.search("/studies") == []

@@ -63,7 +63,7 @@ def test_an_instance_is_replaced(own_client: Client, tmp_path: Path) -> None:
     assert client.search("/studies", PatientName="Version^0") == []
     files = sorted(path.read_bytes() for path in (tmp_path / "data" / "files").iterdir())
     assert files == sorted([new, other])
-    assert not any((tmp_path / "data" / "limbo").iterdir())
+    assert not any((tmp_path / "data" / "staging").iterdir())
 
 
 def test_the_same_again(client: Client) -> None:
@@ -122,11 +122,11 @@ def test_many_at_once_leave_one(own_client: Client, tmp_path: Path) -> None:
         thread.join()
     (left,) = (tmp_path / "data" / "files").iterdir()
     assert left.read_bytes() == own_client.get(path_of(read(files[0])), AS_STORED).data
-    assert not any((tmp_path / "data" / "limbo").iterdir())
+    assert not any((tmp_path / "data" / "staging").iterdir())
 
 
 def test_it_takes_a_permission_of_its_own(emulator: Emulator, own_client: Client) -> None:
-    emulator.switches.change(deniedPermissions=["healthcare.dicomStores.dicomWebUpdate"])
+    emulator.fault_settings.change(deniedPermissions=["healthcare.dicomStores.dicomWebUpdate"])
     (content,) = versions(1)
     response = put(own_client, content)
     assert response.status == 403
@@ -143,13 +143,13 @@ def test_a_crash_in_the_middle(tmp_path: Path, identities: Path, died: str) -> N
         client = Client(emulator.url, tmp_path)
         client.store(old if died == "before" else new)
         client.pool.clear()
-    # Before the index knows the new one, both are in limbo; after it, the old one is left.
+    # Before the index knows the new one, both are in staging; after it, the old one is left.
     (kept,) = (tmp_path / "files").iterdir()
-    kept.rename(tmp_path / "limbo" / kept.name)
-    (tmp_path / "limbo" / "other").write_bytes(new if died == "before" else old)
+    kept.rename(tmp_path / "staging" / kept.name)
+    (tmp_path / "staging" / "other").write_bytes(new if died == "before" else old)
     with Emulator(options) as emulator:
         client = Client(emulator.url, tmp_path)
         expected = old if died == "before" else new
         assert client.get(path_of(read(old)), AS_STORED).data == expected
-        assert not any((tmp_path / "limbo").iterdir())
+        assert not any((tmp_path / "staging").iterdir())
         client.pool.clear()

@@ -91,9 +91,9 @@ def test_pixels_that_are_not_there_are_400(client: Client, suffix: str, accept: 
 @of_every_resource
 def test_on_demand_it_is_429_or_503(own_client: Client, emulator: Emulator, resource: str) -> None:
     path = stored(own_client, resource)
-    emulator.switches.change(faults=[{"method": "GET", "status": 503, "count": 1}])
+    emulator.fault_settings.change(faults=[{"method": "GET", "status": 503, "count": 1}])
     assert own_client.get(path).status == 503
-    emulator.switches.change(faults=[], quota={"requestsPerMinute": 1})
+    emulator.fault_settings.change(faults=[], quota={"requestsPerMinute": 1})
     assert [own_client.get(path).status for _ in range(2)] == [200, 429]
 
 

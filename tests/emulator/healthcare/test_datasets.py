@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import json
 import secrets
-import sqlite3
 from pathlib import Path
 from typing import Any
 
 import pytest
 import urllib3
 
-from orthanc_gcp.emulator.resource_names import StoreName
-from orthanc_gcp.emulator.server import Emulator, Options
+from orthanc_gcp.emulator.server import Emulator
 from tests.emulator.client import STORE, Client, make_dicom
 
 PLACE = "projects/osimis-test/locations/europe-west2"
@@ -70,18 +68,18 @@ def test_a_key_is_kept(client: Client) -> None:
 
 
 def test_a_dataset_that_comes_while_it_is_made(emulator: Emulator, own_client: Client) -> None:
-    emulator.switches.change(operationDelay=600)
+    emulator.fault_settings.change(operationDelay=600)
     first, second = (create(own_client, "new").json()["name"] for _ in range(2))
     assert call(own_client, "GET", f"{PLACE}/datasets/new").status == 403
     call(own_client, "POST", f"{first}:cancel", {})
-    emulator.switches.change(operationDelay=0)
+    emulator.fault_settings.change(operationDelay=0)
     third = create(own_client, "new").json()["name"]
     assert call(own_client, "GET", third).json()["response"]["name"] == f"{PLACE}/datasets/new"
     assert "done" not in call(own_client, "GET", second).json()
 
 
 def test_a_dataset_whose_creation_fails_on_demand(emulator: Emulator, own_client: Client) -> None:
-    emulator.switches.change(operationFailure=8)
+    emulator.fault_settings.change(operationFailure=8)
     operation = call(own_client, "GET", create(own_client, "new").json()["name"]).json()
     assert operation["error"]["code"] == 8
     assert call(own_client, "GET", f"{PLACE}/datasets/new").status == 403
@@ -156,22 +154,9 @@ def test_routes_that_do_not_exist(client: Client) -> None:
 def test_what_a_call_takes(
     emulator: Emulator, own_client: Client, verb: str, path: str, permission: str
 ) -> None:
-    emulator.switches.change(deniedPermissions=[f"healthcare.{permission}"])
+    emulator.fault_settings.change(deniedPermissions=[f"healthcare.{permission}"])
     answer = call(own_client, verb, path, {})
     assert answer.status == 403
     assert f"healthcare.{permission}" in answer.json()["error"]["message"]
     own_client.token = ""
     assert call(own_client, verb, path, {}).status == 401
-
-
-def test_datasets_of_a_directory_that_knew_only_stores(tmp_path: Path) -> None:
-    with Emulator(Options(tmp_path)):
-        pass
-    with sqlite3.connect(tmp_path / "index.sqlite") as sql:
-        sql.execute("DELETE FROM datasets")
-    sql.close()
-    other = StoreName("osimis-test", "europe-west2", "other", "dicom")
-    with Emulator(Options(tmp_path, stores=(other,), write_credentials=tmp_path)) as emulator:
-        client = Client(emulator.url, tmp_path)
-        assert call(client, "GET", DATASET).json() == {"name": DATASET}
-        client.pool.clear()

@@ -152,7 +152,7 @@ def test_successes_and_failures_are_counted(place: Place, caplog: pytest.LogCapt
     assert told[1] == f"{name}: file 3: empty DICOM instance found"
     assert told[2].startswith(f"{name}: file 4: ")
     assert "Doe" not in caplog.text
-    assert not any((place.bucket.parents[1] / "data" / "limbo").iterdir())
+    assert not any((place.bucket.parents[1] / "data" / "staging").iterdir())
 
 
 def test_an_import_chooses_a_storage_class(place: Place) -> None:
@@ -332,7 +332,7 @@ def test_filters_that_cannot_be_read(place: Place, content: bytes | None, code: 
 
 def test_an_import_can_be_cancelled(place: Place) -> None:
     place.put("a", make_dicom())
-    place.emulator.switches.change(operationDelay=600)
+    place.emulator.fault_settings.change(operationDelay=600)
     _, answer = place.begin("import", {"gcsSource": {"uri": "gs://scans/**"}})
     assert "done" not in operation(place.client, answer["name"])
     cancel(place.client, answer["name"])
@@ -351,7 +351,7 @@ def test_a_cancelled_import_stops_in_the_middle(place: Place) -> None:
     done = ended(place.client, answer["name"])
     assert (done["error"]["code"], counter(done)) == (1, {"success": "1"})
     assert len(place.ids()) == 1
-    assert not any((place.bucket.parents[1] / "data" / "limbo").iterdir())
+    assert not any((place.bucket.parents[1] / "data" / "staging").iterdir())
 
 
 def test_a_file_that_is_too_large(place: Place) -> None:
@@ -366,7 +366,7 @@ def test_an_import_into_a_store_that_was_deleted(tmp_path: Path, identities: Pat
     shutil.copy(identities, tmp_path)
     options = Options(tmp_path, write_credentials=tmp_path, buckets=tmp_path)
     with Emulator(options) as emulator:
-        emulator.switches.change(operationDelay=600)
+        emulator.fault_settings.change(operationDelay=600)
         client = Client(emulator.url, tmp_path)
         place = Place(emulator, client, tmp_path / "scans")
         _, answer = place.begin("import", {"gcsSource": {"uri": "gs://scans/a"}})
@@ -383,9 +383,9 @@ def test_an_import_into_a_store_that_was_deleted(tmp_path: Path, identities: Pat
 def test_an_import_into_a_study_that_is_being_deleted(place: Place) -> None:
     content = place.put("a", make_dicom())
     place.client.store(content)
-    place.emulator.switches.change(operationDelay=600)
+    place.emulator.fault_settings.change(operationDelay=600)
     deletion = place.client.request("DELETE", path_of(read(content)).partition("/series")[0])
-    place.emulator.switches.change(operationDelay=0)
+    place.emulator.fault_settings.change(operationDelay=0)
     assert counter(place.load("gs://scans/a")) == {"failure": "1"}
     cancel(place.client, deletion.json()["name"])
     ended(place.client, deletion.json()["name"])

@@ -55,7 +55,7 @@ def begin_deletion(client: Client, path: str) -> str:
 @pytest.fixture
 def slow(emulator: Emulator, own_client: Client) -> Client:
     """A client of an emulator whose operations do not end by themselves."""
-    emulator.switches.change(operationDelay=LONG)
+    emulator.fault_settings.change(operationDelay=LONG)
     return own_client
 
 
@@ -86,7 +86,7 @@ def test_what_has_not_ended_is_not_done(slow: Client, files: list[bytes]) -> Non
 
 
 def test_a_short_delay(emulator: Emulator, own_client: Client, files: list[bytes]) -> None:
-    emulator.switches.change(operationDelay=0.2)
+    emulator.fault_settings.change(operationDelay=0.2)
     found = ended(own_client, begin_deletion(own_client, study_of(files[0])))
     assert found["metadata"]["counter"] == {"success": "2"}
     times = [

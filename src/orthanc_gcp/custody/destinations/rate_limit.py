@@ -63,5 +63,5 @@ class RateLimit:
             start = max(now, min(float(booked or 0), now + 60))
             return start + units / self._rate
 
-        self._ledger.change_standing(self._name, book)
+        self._ledger.change_key_value(self._name, book)
         return start - now

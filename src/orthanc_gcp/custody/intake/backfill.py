@@ -115,7 +115,9 @@ class Backfill:
             return True
         if run.stage is Stage.LISTING:
             return self._list(backlog, run)
-        return run.stage is Stage.SENDING and self._send(backlog, run, self._options.max_waiting)
+        return run.stage is Stage.SENDING and self._send(
+            backlog, run, self._options.max_queued_instances
+        )
 
     # -- The list of studies --------------------------------------------------------------------
 
@@ -179,7 +181,7 @@ class Backfill:
         self._on_arrival()
 
     def _arrivals(self, instances: list[str]) -> Iterator[NewTransfer]:
-        described = {one.resource: one for one in self._archive.describe(instances)}
+        described = {one.orthanc_id: one for one in self._archive.describe(instances)}
         for resource in instances:
             if resource in described:  # or it was deleted
                 yield from self._rules.arrivals(

@@ -10,7 +10,7 @@ from typing import Any
 import sqlalchemy as sql
 
 from orthanc_gcp.ledger.ledger import UNSETTLED, Ledger
-from orthanc_gcp.ledger.schema import Priority, State, backlog, transfers
+from orthanc_gcp.ledger.schema import Priority, State, backfill_studies, transfers
 
 __all__ = ["UNSENT", "Amount", "BackfillStudies", "Run", "Stage"]
 
@@ -61,27 +61,27 @@ class BackfillStudies:
     def __init__(self, ledger: Ledger, source: str) -> None:
         self._ledger, self._source = ledger, source
         self._run, self._paused = f"backfill:{source}", f"backfill-paused:{source}"
-        self._mine = backlog.c.source == source
+        self._mine = backfill_studies.c.source == source
 
     # -- What people say --------------------------------------------------------------------------
 
     @property
     def paused(self) -> bool:
         """Whether somebody has said that nothing is to be sent for now."""
-        return bool(self._ledger.standing(self._paused))
+        return bool(self._ledger.key_value(self._paused))
 
     def pause(self) -> None:
         """Begin no more requests; those that run are finished."""
-        self._ledger.set_standing(self._paused, True)
+        self._ledger.set_key_value(self._paused, True)
 
     def resume(self) -> None:
         """Go on."""
-        self._ledger.set_standing(self._paused, False)
+        self._ledger.set_key_value(self._paused, False)
 
     def restart(self) -> None:
         """Look at all studies again; what the ledger has is not sent twice."""
         now = self._ledger.now()
-        self._ledger.change_standing(
+        self._ledger.change_key_value(
             self._run,
             lambda was: asdict(Run((was or {}).get("number", 0) + 1, Stage.LISTING, now)),
         )
@@ -91,7 +91,7 @@ class BackfillStudies:
     @property
     def run(self) -> Run | None:
         """The newest; None if there was never any."""
-        return _run(self._ledger.standing(self._run))
+        return _run(self._ledger.key_value(self._run))
 
     def listed(self, run: Run) -> None:
         """All studies that are there have been added."""
@@ -110,14 +110,14 @@ class BackfillStudies:
             now = _run(value)
             return asdict(change(now)) if now and now.number == run.number else value
 
-        self._ledger.change_standing(self._run, changed)
+        self._ledger.change_key_value(self._run, changed)
 
     # -- The studies ------------------------------------------------------------------------------
 
     def clear(self) -> None:
         """Forget the studies, as before they are listed again."""
         with self._ledger.writing() as connection:
-            connection.execute(backlog.delete().where(self._mine))
+            connection.execute(backfill_studies.delete().where(self._mine))
 
     def add(self, studies: Sequence[tuple[str, str]]) -> None:
         """Put studies with their last update on the list, those that are not there yet."""
@@ -125,23 +125,23 @@ class BackfillStudies:
         with self._ledger.writing() as connection:
             names = list(fresh)
             for start in range(0, len(names), _PORTION):
-                chosen = backlog.c.study.in_(names[start : start + _PORTION])
-                query = sql.select(backlog.c.study).where(self._mine, chosen)
+                chosen = backfill_studies.c.orthanc_id.in_(names[start : start + _PORTION])
+                query = sql.select(backfill_studies.c.orthanc_id).where(self._mine, chosen)
                 for study in connection.scalars(query).all():
                     del fresh[study]
             rows = [
-                {"source": self._source, "study": study, "updated": updated}
+                {"source": self._source, "orthanc_id": study, "last_update": updated}
                 for study, updated in fresh.items()
             ]
             if rows:
-                connection.execute(backlog.insert(), rows)
+                connection.execute(backfill_studies.insert(), rows)
 
     def newest(self, limit: int) -> list[str]:
         """The studies that come next."""
         query = (
-            sql.select(backlog.c.study)
+            sql.select(backfill_studies.c.orthanc_id)
             .where(self._mine)
-            .order_by(backlog.c.updated.desc(), backlog.c.study.desc())
+            .order_by(backfill_studies.c.last_update.desc(), backfill_studies.c.orthanc_id.desc())
             .limit(limit)
         )
         with self._ledger.reading() as connection:
@@ -151,13 +151,13 @@ class BackfillStudies:
         """These studies are done; and so many more instances were written down."""
         if studies:
             with self._ledger.writing() as connection:
-                chosen = self._mine & backlog.c.study.in_(studies)
-                connection.execute(backlog.delete().where(chosen))
+                chosen = self._mine & backfill_studies.c.orthanc_id.in_(studies)
+                connection.execute(backfill_studies.delete().where(chosen))
         self._advance(run, lambda now: replace(now, recorded=now.recorded + recorded))
 
     def studies_left(self) -> int:
         """How many studies have still to be looked at."""
-        query = sql.select(sql.func.count()).select_from(backlog).where(self._mine)
+        query = sql.select(sql.func.count()).select_from(backfill_studies).where(self._mine)
         with self._ledger.reading() as connection:
             return connection.scalar(query) or 0
 
@@ -178,7 +178,7 @@ class BackfillStudies:
     def amounts(self) -> dict[State, Amount]:
         """What is in each state of all that backfills have written down."""
         query = (
-            sql.select(transfers.c.state, sql.func.count(), sql.func.sum(transfers.c.size))
+            sql.select(transfers.c.state, sql.func.count(), sql.func.sum(transfers.c.size_bytes))
             .where(transfers.c.source == self._source, _IS_BACKFILL)
             .group_by(transfers.c.state)
         )
@@ -190,8 +190,8 @@ class BackfillStudies:
 
     def confirmed_since(self, moment: float) -> Amount:
         """What was confirmed after a moment."""
-        query = sql.select(sql.func.count(), sql.func.sum(transfers.c.size)).where(
-            *self._of((State.CONFIRMED,)), transfers.c.confirmed >= moment
+        query = sql.select(sql.func.count(), sql.func.sum(transfers.c.size_bytes)).where(
+            *self._of((State.CONFIRMED,)), transfers.c.confirmed_at >= moment
         )
         with self._ledger.reading() as connection:
             count, size = connection.execute(query).one()

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from orthanc_gcp.clock import Clock
 from orthanc_gcp.custody.intake.rules import Rules
-from orthanc_gcp.errors import OrthancError
+from orthanc_gcp.errors import OrthancError, OrthancRefusedError
 from orthanc_gcp.ledger.ledger import Cursor, Ledger, NewTransfer
 from orthanc_gcp.ledger.schema import Priority
 from orthanc_gcp.orthanc.resources import Change, Changes, OrthancSource
@@ -18,7 +18,7 @@ _log = logging.getLogger(__name__)
 
 SWEEP_EVERY = 15.0
 COMPARE_AT_MOST_EVERY = 60.0
-MOST_ASIDE = 1000
+MOST_UNREADABLE = 1000
 STABLE = ("StableSeries", "StableStudy")
 
 
@@ -109,13 +109,13 @@ class Follower:
             self._gap = True
 
     def _read(self, cursor: Cursor, entries: Sequence[Change], seq: int) -> None:
-        new = {entry.resource: entry.seq for entry in entries if entry.kind == "NewInstance"}
+        new = {entry.orthanc_id: entry.seq for entry in entries if entry.kind == "NewInstance"}
         arrivals, unreadable = self._examine(list(new), new.get)
         if unreadable:
-            self._put_aside(unreadable)
+            self._remember_unreadable(unreadable)
         self._ledger.record(arrivals, self._source, seq)
         self._cursor = Cursor(seq, cursor.since)
-        stable = [entry.resource for entry in entries if entry.kind in STABLE]
+        stable = [entry.orthanc_id for entry in entries if entry.kind in STABLE]
         if stable:
             self._ledger.release(stable)
         if arrivals or stable:
@@ -128,30 +128,28 @@ class Follower:
         arrivals: list[NewTransfer] = []
         unreadable: list[str] = []
         for description in self._archive.describe(resources):
-            number = change(description.resource) or 0
+            number = change(description.orthanc_id) or 0
             try:
                 arrivals += self._rules.arrivals(self._source, description, number, Priority.LIVE)
-            except OrthancError as error:
-                if not error.status:  # nothing can be read from it just now
-                    raise
-                unreadable.append(description.resource)
+            except OrthancRefusedError:  # it answers, of this instance it has nothing to tell
+                unreadable.append(description.orthanc_id)
         return arrivals, unreadable
 
-    def _put_aside(self, unreadable: list[str]) -> None:
+    def _remember_unreadable(self, unreadable: list[str]) -> None:
         """Remember instances that no rule can be applied to, so that they hold up nobody."""
-        aside = list({*self._ledger.aside(self._source), *unreadable})
-        if len(aside) > MOST_ASIDE:
-            raise OrthancError("Orthanc cannot read what it has stored", reason="orthanc")
+        known = list({*self._ledger.unreadable(self._source), *unreadable})
+        if len(known) > MOST_UNREADABLE:
+            raise OrthancError("Orthanc cannot read what it has stored")
         _log.error("Orthanc cannot read %d instances: they are tried again", len(unreadable))
-        self._ledger.put_aside(self._source, aside)
+        self._ledger.set_unreadable(self._source, known)
 
     def _try_again(self) -> None:
-        aside = self._ledger.aside(self._source)
-        if not aside:
+        before = self._ledger.unreadable(self._source)
+        if not before:
             return
-        arrivals, unreadable = self._examine(aside, lambda _: 0)
+        arrivals, unreadable = self._examine(before, lambda _: 0)
         self._ledger.record(arrivals)
-        self._ledger.put_aside(self._source, unreadable)
+        self._ledger.set_unreadable(self._source, unreadable)
         self._on_arrival()
 
     def _tend(self) -> None:
@@ -180,9 +178,9 @@ class Follower:
             unknown = set(page) - self._ledger.known(self._source, page)
             found, unreadable = self._examine(sorted(unknown), lambda _: 0)
             if unreadable:
-                self._put_aside(unreadable)
+                self._remember_unreadable(unreadable)
             # Orthanc tells whole seconds.
-            arrivals = [arrival for arrival in found if arrival.received >= int(cursor.since)]
+            arrivals = [arrival for arrival in found if arrival.received_at >= int(cursor.since)]
             if arrivals:
                 self._ledger.record(arrivals)
                 missed += len(arrivals)

@@ -56,9 +56,9 @@ def forecast(
         for described in archive.describe(some):
             matching = matcher.matching(described).values()
             for rule in matching:
-                found[rules.index(rule)].add(described.study, described.size)
+                found[rules.index(rule)].add(described.study_instance_uid, described.size_bytes)
             if not matching:
-                rest.add(described.study, described.size)
+                rest.add(described.study_instance_uid, described.size_bytes)
                 for each, rule in zip(found, rules, strict=True):
                     each.missed[matcher.missed(rule, described)] += 1
     return [*found, rest]

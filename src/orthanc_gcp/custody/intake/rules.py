@@ -75,7 +75,7 @@ class Rules:
         indexed = description.tags
         if all(one.keyword in indexed for one in named):
             return {one.number: indexed[one.keyword] for one in named}
-        return self._attributes(description.resource, [one.number for one in named])
+        return self._attributes(description.orthanc_id, [one.number for one in named])
 
 
 def _named(name: str) -> Attribute:
@@ -111,14 +111,14 @@ def arrival_of(
     return NewTransfer(
         account=account,
         source=source,
-        resource=description.resource,
-        study=description.study,
-        series=description.series,
-        instance=description.instance,
-        size=description.size,
-        received=description.received,
-        file=description.file,
-        change=change,
+        orthanc_id=description.orthanc_id,
+        study_instance_uid=description.study_instance_uid,
+        series_instance_uid=description.series_instance_uid,
+        sop_instance_uid=description.sop_instance_uid,
+        size_bytes=description.size_bytes,
+        received_at=description.received_at,
+        attachment_uuid=description.attachment_uuid,
+        change_seq=change,
         priority=priority,
-        held_for=held_for,
+        held_for_orthanc_id=held_for,
     )

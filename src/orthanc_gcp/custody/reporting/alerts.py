@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
+import secrets
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from orthanc_gcp.backoff import Backoff
 from orthanc_gcp.errors import GcpError
 from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.outages import Outage
 
 __all__ = ["Alerts"]
 
-FIRST_PAUSE, LONGEST_PAUSE = 5.0, 300.0
+_BACKOFF = Backoff(5.0, 300.0, jitter=0)
 LEASE = 60.0
 """Seconds for which one of several workers may be telling before another tries."""
 CALM = 0.5
@@ -28,7 +30,8 @@ class Alerts:
     backlog_age
         Seconds that the oldest instance may wait to be sent.
     post
-        Sends a JSON document; raises GcpError when it was not taken.
+        Sends a JSON document under an id; raises GcpError when it was not taken. The id stays the
+        same until it was taken, whoever sends it, so that a receiver can drop doubles.
     outage
         Takes what keeps it from being taken.
     """
@@ -37,7 +40,7 @@ class Alerts:
         self,
         ledger: Ledger,
         backlog_age: float,
-        post: Callable[[bytes], None],
+        post: Callable[[str, bytes], None],
         outage: Outage,
     ) -> None:
         self._ledger, self._backlog_age, self._post = ledger, backlog_age, post
@@ -50,7 +53,7 @@ class Alerts:
         for account in overview:
             if self._ledger.now() < self._resume:
                 return
-            told = self._ledger.standing(_name(account["Account"])) or {}
+            told = self._ledger.key_value(_name(account["Account"])) or {}
             for alarm, raised in self._alarms(account, told).items():
                 if raised != bool(told.get(alarm)):
                     self._tell(account, alarm, raised=raised)
@@ -62,34 +65,38 @@ class Alerts:
 
     def _tell(self, account: Mapping[str, Any], alarm: str, *, raised: bool) -> None:
         name = _name(account["Account"])
-        if not self._claim(name, alarm, raised=raised):
+        identifier = self._claim(name, alarm, raised=raised)
+        if identifier is None:
             return
         try:
-            self._post(self._words(account, alarm, raised=raised))
+            self._post(identifier, self._words(account, alarm, raised=raised))
         except GcpError as error:
             self._failures += 1
-            pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(self._failures - 1, 10))
+            pause = _BACKOFF.delay(self._failures)
             self._resume = self._ledger.now() + pause
             self._outage.failed(str(error), pause, kind=error.kind)
-            self._ledger.change_standing(name, lambda told: {**told, "Until": 0})
+            self._ledger.change_key_value(name, lambda told: {**told, "Until": 0})
             return
         self._failures = 0
         self._outage.ended()
-        self._ledger.change_standing(name, lambda told: {**told, alarm: raised, "Until": 0})
+        done = {alarm: raised, "Until": 0, _id_of(alarm): None}
+        self._ledger.change_key_value(name, lambda told: {**told, **done})
 
-    def _claim(self, name: str, alarm: str, *, raised: bool) -> bool:
-        """Whether it is for this worker to tell."""
-        now, mine = self._ledger.now(), False
+    def _claim(self, name: str, alarm: str, *, raised: bool) -> str | None:
+        """The id to tell it under, if it is for this worker to tell."""
+        now, identifier = self._ledger.now(), None
 
         def claimed(told: Any) -> Any:
-            nonlocal mine
+            nonlocal identifier
             told = told or {}
             busy = now < told.get("Until", 0) <= now + LEASE
-            mine = not busy and bool(told.get(alarm)) != raised
-            return {**told, "Until": now + LEASE} if mine else told
+            if busy or bool(told.get(alarm)) == raised:
+                return told
+            identifier = told.get(_id_of(alarm)) or f"msg_{secrets.token_hex(16)}"
+            return {**told, "Until": now + LEASE, _id_of(alarm): identifier}
 
-        self._ledger.change_standing(name, claimed)
-        return mine
+        self._ledger.change_key_value(name, claimed)
+        return identifier
 
     def _words(self, account: Mapping[str, Any], alarm: str, *, raised: bool) -> bytes:
         """What is sent: counts and times, nothing of a patient or an instance."""
@@ -104,6 +111,11 @@ class Alerts:
             "OldestUnsentSeconds": account["OldestUnsentSeconds"],
         }
         return json.dumps(document).encode()
+
+
+def _id_of(alarm: str) -> str:
+    """Where the id of an alarm stands while it is not taken."""
+    return f"{alarm}Id"
 
 
 def _name(account: str) -> str:

@@ -93,30 +93,33 @@ class Reports:
 
         Returns a page, and what to give as ``after`` for the next; None for the last.
         """
-        of, key = transfers.c, sql.tuple_(transfers.c.study, transfers.c.account)
-        query = sql.select(of.study, of.account).where(*selection.conditions).distinct()
+        of, key = transfers.c, sql.tuple_(transfers.c.study_instance_uid, transfers.c.account)
+        query = (
+            sql.select(of.study_instance_uid, of.account).where(*selection.conditions).distinct()
+        )
         if after:
             study, _, account = after.partition("/")
             query = query.where(key > sql.tuple_(sql.literal(study), sql.literal(account)))
-        query = query.order_by(of.study, of.account).limit(_bounded(limit))
+        query = query.order_by(of.study_instance_uid, of.account).limit(_bounded(limit))
         with self._ledger.reading() as connection:
-            keys = [(row.study, row.account) for row in connection.execute(query)]
+            keys = [(row.study_instance_uid, row.account) for row in connection.execute(query)]
             grouped = (
                 sql.select(
-                    of.study,
+                    of.study_instance_uid,
                     of.account,
                     of.state,
                     sql.func.count().label("instances"),
-                    sql.func.sum(of.size).label("size"),
-                    sql.func.min(of.received).label("received"),
-                    sql.func.max(of.confirmed).label("confirmed"),
+                    sql.func.sum(of.size_bytes).label("size_bytes"),
+                    sql.func.min(of.received_at).label("received_at"),
+                    sql.func.max(of.confirmed_at).label("confirmed_at"),
                 )
-                .where(of.study.in_({study for study, _ in keys}))
-                .group_by(of.study, of.account, of.state)
+                .where(of.study_instance_uid.in_({study for study, _ in keys}))
+                .group_by(of.study_instance_uid, of.account, of.state)
             )
             rows = list(connection.execute(grouped)) if keys else []
         page = [
-            _study(*key, [row for row in rows if (row.study, row.account) == key]) for key in keys
+            _study(*key, [row for row in rows if (row.study_instance_uid, row.account) == key])
+            for key in keys
         ]
         return page, "/".join(keys[-1]) if len(keys) == _bounded(limit) else None
 
@@ -140,8 +143,8 @@ class Reports:
     def paused(self) -> set[str]:
         """The accounts that nothing is sent to, because somebody said so."""
         prefix = paused_name("")
-        standings = self._ledger.standings(prefix)
-        return {name.removeprefix(prefix) for name, value in standings.items() if value}
+        found = self._ledger.key_values(prefix)
+        return {name.removeprefix(prefix) for name, value in found.items() if value}
 
     def delays(self, accounts: Iterable[str]) -> dict[str, str | None]:
         """Why instances have to be tried again, as the last try that failed says, by account."""
@@ -150,7 +153,9 @@ class Reports:
         with self._ledger.reading() as connection:
             for account in accounts:
                 query = sql.select(of.detail).where(of.account == account, of.state == delayed)
-                found[account] = connection.scalar(query.order_by(of.due.desc()).limit(1))
+                found[account] = connection.scalar(
+                    query.order_by(of.next_attempt_at.desc()).limit(1)
+                )
         return found
 
     # -- Doing --------------------------------------------------------------------------------
@@ -175,14 +180,28 @@ class Reports:
 
         What was withdrawn is meant, too, when its study or the instance itself is named.
         """
-        chosen = Selection(account=account, instance=instance, study=study, reason=reason)
+        chosen = Selection(
+            account=account, sop_instance_uid=instance, study_instance_uid=study, reason=reason
+        )
         states = [State.QUARANTINED, *([State.WITHDRAWN] if instance or study else [])]
         of, now = transfers.c, self._ledger.now()
         where = sql.and_(of.state.in_(states), *chosen.conditions)
         told = sql.select(
-            sql.literal(now), of.account, of.study, of.instance, sql.literal("retried"), of.reason
+            sql.literal(now),
+            of.account,
+            of.study_instance_uid,
+            of.sop_instance_uid,
+            sql.literal("retried"),
+            of.reason,
         ).where(where)
-        names = ["time", "account", "study", "instance", "kind", "detail"]
+        names = [
+            "occurred_at",
+            "account",
+            "study_instance_uid",
+            "sop_instance_uid",
+            "kind",
+            "detail",
+        ]
         with self._ledger.writing() as connection:
             connection.execute(events.insert().from_select(names, told))
             changed = connection.execute(
@@ -191,10 +210,10 @@ class Reports:
                 .values(
                     **UNSENT,
                     state=State.WAITING,
-                    digest=sql.case((of.reason.in_(NEVER_STORED), None), else_=of.digest),
+                    sha256=sql.case((of.reason.in_(NEVER_STORED), None), else_=of.sha256),
                     attempts=0,
                     replace=False,
-                    wanted=now,
+                    queued_at=now,
                 )
             )
         self._forget()
@@ -204,7 +223,7 @@ class Reports:
 
     def _switch(self, account: str, *, paused: bool) -> None:
         if (account in self.paused()) != paused:
-            self._ledger.set_standing(paused_name(account), paused)
+            self._ledger.set_key_value(paused_name(account), paused)
             self._ledger.tell(account, "paused" if paused else "resumed", "")
 
     def _forget(self) -> None:
@@ -218,7 +237,7 @@ class Reports:
             of.account,
             of.state,
             sql.func.count().label("instances"),
-            sql.func.sum(of.size).label("size"),
+            sql.func.sum(of.size_bytes).label("size_bytes"),
         ).group_by(of.account, of.state)
         with self._ledger.reading() as connection:
             for row in connection.execute(query):
@@ -288,7 +307,7 @@ def paused_name(account: str) -> str:
 
 def _oldest(connection: sql.Connection, account: str) -> float | None:
     """Since when the oldest instance that is not sent is to be sent; a backfill may wait."""
-    query = sql.select(sql.func.min(transfers.c.wanted)).where(
+    query = sql.select(sql.func.min(transfers.c.queued_at)).where(
         transfers.c.account == account, sql.text(IS_OWED)
     )
     found: float | None = connection.scalar(query)
@@ -313,16 +332,16 @@ def _add(counts: Counts, row: sql.Row[Any]) -> None:
     for name, states in FIGURES.items():
         if row.state in states:
             counts[name]["Instances"] += row.instances
-            counts[name]["Bytes"] += int(row.size)
+            counts[name]["Bytes"] += int(row.size_bytes)
 
 
 def _study(study: str, account: str, rows: Iterable[sql.Row[Any]]) -> dict[str, Any]:
     counts, received, confirmed = _no_counts(), [], []
     for row in rows:
         _add(counts, row)
-        received.append(row.received)
-        if row.confirmed is not None:
-            confirmed.append(row.confirmed)
+        received.append(row.received_at)
+        if row.confirmed_at is not None:
+            confirmed.append(row.confirmed_at)
     return {
         "Account": account,
         "Study": study,
@@ -336,21 +355,21 @@ def _instance(row: sql.Row[Any]) -> dict[str, Any]:
     return {
         "Account": row.account,
         "Source": row.source,
-        "Resource": row.resource,
-        "Study": row.study,
-        "Series": row.series,
-        "Instance": row.instance,
-        "Bytes": row.size,
-        "Sha256": row.digest,
+        "Resource": row.orthanc_id,
+        "Study": row.study_instance_uid,
+        "Series": row.series_instance_uid,
+        "Instance": row.sop_instance_uid,
+        "Bytes": row.size_bytes,
+        "Sha256": row.sha256,
         "State": row.state,
         "Priority": Priority(row.priority).name.capitalize(),
         "Attempts": row.attempts,
         "Reason": row.reason,
         "Detail": row.detail,
-        "NextTry": utc(row.due) if row.state == State.DELAYED else None,
-        "Received": utc(row.received),
-        "Acknowledged": utc(row.acknowledged),
-        "Confirmed": utc(row.confirmed),
+        "NextTry": utc(row.next_attempt_at) if row.state == State.DELAYED else None,
+        "Received": utc(row.received_at),
+        "Acknowledged": utc(row.acknowledged_at),
+        "Confirmed": utc(row.confirmed_at),
     }
 
 

@@ -38,11 +38,13 @@ def receipts(ledger: Ledger, study: str, account: str | None = None) -> list[dic
         Nothing of the study was ever to be sent there.
     """
     of = transfers.c
-    query = sql.select(transfers).where(of.study == study)
+    query = sql.select(transfers).where(of.study_instance_uid == study)
     if account is not None:
         query = query.where(of.account == account)
     with ledger.reading() as connection:
-        rows = connection.execute(query.order_by(of.account, of.series, of.instance, of.id)).all()
+        rows = connection.execute(
+            query.order_by(of.account, of.series_instance_uid, of.sop_instance_uid, of.id)
+        ).all()
         if not rows:
             raise KeyError(study)
         return [
@@ -55,23 +57,23 @@ def _receipt(account: str, rows: Sequence[sql.Row[Any]]) -> dict[str, Any]:
     confirmed = [row for row in rows if row.state == State.CONFIRMED]
     return {
         "Account": account,
-        "Study": rows[0].study,
+        "Study": rows[0].study_instance_uid,
         "Complete": len(confirmed) == len(rows),
         "Instances": len(rows),
-        "Bytes": sum(row.size for row in rows),
+        "Bytes": sum(row.size_bytes for row in rows),
         "States": dict(Counter(row.state for row in rows)),
-        "Sha256": digest_of_all((row.instance, row.digest) for row in confirmed)
+        "Sha256": digest_of_all((row.sop_instance_uid, row.sha256) for row in confirmed)
         if confirmed
         else None,
-        "SentBy": _all(row.identity for row in rows),
+        "SentBy": _all(row.sent_as for row in rows),
         "Workers": _all(row.worker for row in rows),
         "Sources": _all(row.source for row in rows),
-        "Received": _span(row.received for row in rows),
-        "Acknowledged": _span(row.acknowledged for row in rows),
-        "Confirmed": _span(row.confirmed for row in rows),
+        "Received": _span(row.received_at for row in rows),
+        "Acknowledged": _span(row.acknowledged_at for row in rows),
+        "Confirmed": _span(row.confirmed_at for row in rows),
         "Series": [
             {"Series": series, "Instances": [_instance(row) for row in own]}
-            for series, own in groupby(rows, lambda row: row.series)
+            for series, own in groupby(rows, lambda row: row.series_instance_uid)
         ],
     }
 
@@ -88,29 +90,34 @@ def _span(moments: Iterable[float | None]) -> list[str | None]:
 
 def _instance(row: sql.Row[Any]) -> dict[str, Any]:
     return {
-        "Instance": row.instance,
-        "Bytes": row.size,
-        "Sha256": row.digest,
+        "Instance": row.sop_instance_uid,
+        "Bytes": row.size_bytes,
+        "Sha256": row.sha256,
         "State": row.state,
         "Reason": row.reason,
         "Detail": row.detail,
-        "SentBy": row.identity,
+        "SentBy": row.sent_as,
         "Worker": row.worker,
         "Source": row.source,
-        "Received": utc(row.received),
-        "Acknowledged": utc(row.acknowledged),
-        "Confirmed": utc(row.confirmed),
+        "Received": utc(row.received_at),
+        "Acknowledged": utc(row.acknowledged_at),
+        "Confirmed": utc(row.confirmed_at),
     }
 
 
 def _events(connection: sql.Connection, account: str, study: str) -> dict[str, Any]:
     of = events.c
-    mine = (of.study == study) & (of.account == account)
+    mine = (of.study_instance_uid == study) & (of.account == account)
     query = sql.select(events).where(mine).order_by(of.id.desc()).limit(MOST_EVENTS)
     newest = connection.execute(query).all()
     total = connection.scalar(sql.select(sql.func.count()).select_from(events).where(mine)) or 0
     told = [
-        {"Time": utc(row.time), "Kind": row.kind, "Instance": row.instance, "Detail": row.detail}
+        {
+            "Time": utc(row.occurred_at),
+            "Kind": row.kind,
+            "Instance": row.sop_instance_uid,
+            "Detail": row.detail,
+        }
         for row in reversed(newest)
     ]
     return {"Events": told, "OlderEvents": max(0, total - len(newest))}

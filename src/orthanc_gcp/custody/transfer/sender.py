@@ -1,18 +1,17 @@
-"""Carries one batch to the store, and writes down what the store says of each instance."""
+"""Sends one batch to the store, and writes down what the store says of each instance."""
 
 from __future__ import annotations
 
 import hashlib
 import logging
 import random
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 
 from orthanc_gcp.auth.token_source import TokenSource
-from orthanc_gcp.backoff import row_delay
 from orthanc_gcp.clock import Clock
-from orthanc_gcp.custody.destinations.destination import Destination
+from orthanc_gcp.custody.destinations.destination import INSTANCE_BACKOFF, Destination
 from orthanc_gcp.custody.verification.conflict import Difference, differences
 from orthanc_gcp.dicomweb import (
     InstanceResult,
@@ -22,7 +21,12 @@ from orthanc_gcp.dicomweb import (
     Stored,
     StoreError,
 )
-from orthanc_gcp.errors import GcpError, OrthancError
+from orthanc_gcp.errors import (
+    GcpError,
+    OrthancError,
+    OrthancGoneError,
+    OrthancUnavailableError,
+)
 from orthanc_gcp.ledger.ledger import Ledger, Outcome, Transfer
 from orthanc_gcp.ledger.schema import Priority, State
 from orthanc_gcp.orthanc.resources import OrthancSource
@@ -52,41 +56,33 @@ class Sender:
         archive: OrthancSource,
         destinations: Mapping[str, Destination],
         tokens: TokenSource,
-        worker: str,
         clock: Clock,
         stopping: Callable[[], bool],
         orthanc_away: Callable[[GcpError, float], None],
         jitter: Callable[[], float] = random.random,
     ) -> None:
-        self._worker, self._orthanc_away = worker, orthanc_away
+        self._orthanc_away = orthanc_away
         self._ledger, self._archive, self._destinations = ledger, archive, destinations
         self._tokens, self._clock, self._stopping, self._luck = tokens, clock, stopping, jitter
 
-    def carry(self, batch: str) -> tuple[str, list[str]]:
-        """Send what a batch holds; the account, and the series that were acknowledged.
+    def send(self, batch: str, transfers: Sequence[Transfer]) -> list[str]:
+        """Send the instances of a claimed batch; the series of those that were acknowledged.
 
-        Sending again what was sent already is harmless: the store takes it as identical.
+        Sending again what was sent already is harmless: the store takes it as identical. What
+        was taken from the batch meanwhile is not settled by it.
+
+        Raises
+        ------
+        SQLAlchemyError
+            The ledger is away: what became of the batch is not written down.
         """
-        transfers = self._ledger.batch(batch)
-        if not transfers:
-            return "", []
-        if transfers[0].worker != self._worker:
-            self._ledger.take(batch, self._worker)
         account = transfers[0].account
-        destination = self._destinations.get(account)
-        if destination is None:
-            words = f"the configuration has no account {account} any more"
-            self._ledger.settle(
-                batch,
-                [Outcome(row.id, State.QUARANTINED, "no_account", words) for row in transfers],
-            )
-            return account, []
-        verdicts = self._send(destination, transfers)
-        self._ledger.settle(batch, verdicts, self._tokens.identity(account))
-        acknowledged = {verdict.id for verdict in verdicts if verdict.state == State.ACKNOWLEDGED}
-        return account, list({row.series: 0 for row in transfers if row.id in acknowledged})
+        outcomes = self._send(self._destinations[account], transfers)
+        self._ledger.settle(batch, outcomes, self._tokens.identity(account))
+        acknowledged = {outcome.id for outcome in outcomes if outcome.state == State.ACKNOWLEDGED}
+        return list({row.series_instance_uid: 0 for row in transfers if row.id in acknowledged})
 
-    def _send(self, destination: Destination, transfers: list[Transfer]) -> list[Outcome]:
+    def _send(self, destination: Destination, transfers: Sequence[Transfer]) -> list[Outcome]:
         digests: dict[str, str] = {}
         parts = [self._part(transfer, digests) for transfer in transfers]
         replaces = transfers[0].replace
@@ -114,7 +110,7 @@ class Sender:
             return self._without(transfers, error)
         except StoreError as error:
             return self._refused(destination, transfers, error)
-        size = sum(transfer.size for transfer in transfers)
+        size = sum(transfer.size_bytes for transfer in transfers)
         # What a cap takes is no slowness of the store.
         seconds = self._clock.now() - began - held_back
         destination.pace.succeeded(len(transfers), size, seconds, began)
@@ -122,23 +118,31 @@ class Sender:
 
     def _part(self, transfer: Transfer, digests: dict[str, str]) -> Part:
         def read() -> AbstractContextManager[Iterator[bytes]]:
-            source = self._archive.read(transfer.resource, transfer.file, transfer.size)
-            return _hashed(source, transfer.resource, digests)
+            source = self._archive.read(
+                transfer.orthanc_id, transfer.attachment_uuid, transfer.size_bytes
+            )
+            return _hashed(source, transfer.orthanc_id, digests)
 
-        return Part(transfer.study, transfer.series, transfer.instance, transfer.size, read)
+        return Part(
+            transfer.study_instance_uid,
+            transfer.series_instance_uid,
+            transfer.sop_instance_uid,
+            transfer.size_bytes,
+            read,
+        )
 
     # -- The answer of the store ----------------------------------------------------------------
 
     def _judge(
         self,
         destination: Destination,
-        transfers: list[Transfer],
+        transfers: Sequence[Transfer],
         stored: Stored,
         digests: Mapping[str, str],
     ) -> list[Outcome]:
         return [
             self._verdict(
-                destination, row, stored.outcomes[row.instance], digests.get(row.resource)
+                destination, row, stored.outcomes[row.sop_instance_uid], digests.get(row.orthanc_id)
             )
             for row in transfers
         ]
@@ -152,7 +156,7 @@ class Sender:
             return Outcome(
                 row.id,
                 State.ACKNOWLEDGED,
-                digest=digest,
+                sha256=digest,
                 attempts=row.attempts + 1,
                 replace=row.replace,
             )
@@ -160,7 +164,7 @@ class Sender:
             return self._conflict(destination, row, digest)
         if result.outcome is InstanceStatus.INVALID:
             return self._quarantined(row, "invalid", result.reason, digest)
-        unknown = result.outcome is InstanceStatus.OTHER and row.company == 1
+        unknown = result.outcome is InstanceStatus.OTHER and row.max_batch_instances == 1
         if unknown and row.attempts + 1 >= PATIENCE_WITH_UNKNOWN:
             return self._quarantined(row, "refused", result.reason, digest)
         return self._delayed(row, str(result.outcome), result.reason, alone=True)
@@ -172,7 +176,7 @@ class Sender:
         except (StoreError, OrthancError) as error:
             return self._delayed(row, "conflict", f"the difference cannot be seen: {error}")
         if difference is Difference.NONE:
-            return Outcome(row.id, State.ACKNOWLEDGED, digest=digest, attempts=row.attempts + 1)
+            return Outcome(row.id, State.ACKNOWLEDGED, sha256=digest, attempts=row.attempts + 1)
         if not destination.replaces or row.replace:
             return self._quarantined(row, "conflict", difference.words, digest)
         self._tell(row, "replacing", difference.words)
@@ -187,45 +191,50 @@ class Sender:
 
     # -- No answer about instances --------------------------------------------------------------
 
-    def _without(self, transfers: list[Transfer], error: SourceError) -> list[Outcome]:
+    def _without(self, transfers: Sequence[Transfer], error: SourceError) -> list[Outcome]:
         """One instance could not be read; nothing was stored, and the others go at once."""
         # While Orthanc is away, the others would fail as well.
-        away = error.reason == "down"
-        pause = row_delay(2, self._luck())
+        away = isinstance(error.__cause__, OrthancUnavailableError)
+        pause = INSTANCE_BACKOFF.delay(3, self._luck)
         due = self._ledger.now() + pause if away else None
         if away:
             self._orthanc_away(error, pause)
         state = State.DELAYED if away else State.WAITING
         others = [
-            replace(_as_it_was(row), state=state, due=due)
+            replace(_as_it_was(row), state=state, next_attempt_at=due)
             for row in transfers
-            if row.instance != error.instance
+            if row.sop_instance_uid != error.instance
         ]
         return [
             *others,
-            *(self._unreadable(row, error) for row in transfers if row.instance == error.instance),
+            *(
+                self._unreadable(row, error)
+                for row in transfers
+                if row.sop_instance_uid == error.instance
+            ),
         ]
 
     def _unreadable(self, row: Transfer, error: SourceError) -> Outcome:
         try:
-            if error.reason == "gone" and not self._archive.describe([row.resource]):
+            gone = isinstance(error.__cause__, OrthancGoneError)
+            if gone and not self._archive.describe([row.orthanc_id]):
                 return self._deleted(row)
-            size = self._archive.size(row.resource)
+            size = self._archive.size(row.orthanc_id)
         except OrthancError as problem:
             return self._delayed(row, "orthanc", str(problem))
-        if size not in (None, row.size):
-            return Outcome(row.id, State.WAITING, size=size, attempts=row.attempts + 1)
+        if size not in (None, row.size_bytes):
+            return Outcome(row.id, State.WAITING, size_bytes=size, attempts=row.attempts + 1)
         return self._delayed(row, "orthanc", str(error))
 
     def _deleted(self, row: Transfer) -> Outcome:
-        if row.digest is not None:
+        if row.sha256 is not None:
             words = "the store acknowledged it and lost it, and Orthanc has deleted it"
-            return self._quarantined(row, "lost", words, row.digest)
+            return self._quarantined(row, "lost", words, row.sha256)
         words = "it was deleted in Orthanc before it was sent"
         return Outcome(row.id, State.WITHDRAWN, "deleted", words, attempts=row.attempts)
 
     def _refused(
-        self, destination: Destination, transfers: list[Transfer], error: StoreError
+        self, destination: Destination, transfers: Sequence[Transfer], error: StoreError
     ) -> list[Outcome]:
         """The request failed as a whole."""
         if error.reason == "aborted":
@@ -252,7 +261,7 @@ class Sender:
         return [self._delayed(row, reason, words, together, counts=counts) for row in transfers]
 
     def _bisected(
-        self, destination: Destination, transfers: list[Transfer], error: StoreError
+        self, destination: Destination, transfers: Sequence[Transfer], error: StoreError
     ) -> list[Outcome]:
         if len(transfers) == 1:
             return [self._quarantined(transfers[0], error.reason, str(error), None)]
@@ -261,7 +270,9 @@ class Sender:
             destination.pace.failed(error, too_big=True)
         half = (len(transfers) + 1) // 2
         return [
-            replace(_as_it_was(row), reason=error.reason, detail=str(error), company=half)
+            replace(
+                _as_it_was(row), reason=error.reason, detail=str(error), max_batch_instances=half
+            )
             for row in transfers
         ]
 
@@ -277,19 +288,19 @@ class Sender:
         alone: bool = False,
     ) -> Outcome:
         attempts = row.attempts + counts
-        company = row.company
+        company = row.max_batch_instances
         if alone:
             company = 1
         elif counts and attempts >= BISECT_AFTER:
             company = min(company or together, max(1, (together + 1) // 2))
-        wait = row_delay(attempts, self._luck()) if pause is None else pause
+        wait = INSTANCE_BACKOFF.delay(attempts + 1, self._luck) if pause is None else pause
         return replace(
             _as_it_was(row),
             state=State.DELAYED,
             reason=reason,
             detail=words,
-            due=self._ledger.now() + wait,
-            company=company,
+            next_attempt_at=self._ledger.now() + wait,
+            max_batch_instances=company,
             attempts=attempts,
         )
 
@@ -297,7 +308,7 @@ class Sender:
         _log.error(
             "account %s: instance %s is in quarantine (%s): %s",
             row.account,
-            row.instance,
+            row.sop_instance_uid,
             reason,
             words,
         )
@@ -306,13 +317,13 @@ class Sender:
             State.QUARANTINED,
             reason,
             words,
-            digest=digest,
+            sha256=digest,
             replace=row.replace,
             attempts=row.attempts + 1,
         )
 
     def _tell(self, row: Transfer, kind: str, words: str) -> None:
-        self._ledger.tell(row.account, kind, words, row.study, row.instance)
+        self._ledger.tell(row.account, kind, words, row.study_instance_uid, row.sop_instance_uid)
 
 
 def _as_it_was(row: Transfer) -> Outcome:
@@ -321,8 +332,8 @@ def _as_it_was(row: Transfer) -> Outcome:
         row.id,
         State.WAITING,
         row.reason,
-        digest=row.digest,
-        company=row.company,
+        sha256=row.sha256,
+        max_batch_instances=row.max_batch_instances,
         replace=row.replace,
         attempts=row.attempts,
     )

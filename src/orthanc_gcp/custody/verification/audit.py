@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -12,6 +11,7 @@ from typing import Any, TypeVar
 import sqlalchemy as sql
 
 from orthanc_gcp.auth.token_source import TokenSource
+from orthanc_gcp.backoff import Backoff
 from orthanc_gcp.custody.reporting.overview import Reports
 from orthanc_gcp.custody.verification.conflict import digest_of
 from orthanc_gcp.custody.verification.read_back import PATIENCE
@@ -26,7 +26,7 @@ TRIES = 6
 """How often a store is asked before the comparison of its account is given up."""
 READERS = 4
 """Instances of one account that are read at once."""
-LONGEST_PAUSE = 30.0
+_BACKOFF = Backoff(1.0, 30.0)
 _PORTION = 64
 
 Answer = TypeVar("Answer")
@@ -62,8 +62,10 @@ class Findings:
 
     def keep(self, sent: Mapping[str, Transfer], known: Set[str]) -> None:
         """Only the differences that what was sent meanwhile does not explain."""
-        self.missing = [row for row in self.missing if sent.get(row.instance) == row]
-        self.different = [one for one in self.different if sent.get(one[0].instance) == one[0]]
+        self.missing = [row for row in self.missing if sent.get(row.sop_instance_uid) == row]
+        self.different = [
+            one for one in self.different if sent.get(one[0].sop_instance_uid) == one[0]
+        ]
         self.extra = [uid for uid in self.extra if uid not in known]
 
     def as_json(self) -> dict[str, Any]:
@@ -72,9 +74,9 @@ class Findings:
             "Account": self.account,
             "Study": self.study,
             "Compared": self.compared,
-            "Missing": [row.instance for row in self.missing],
+            "Missing": [row.sop_instance_uid for row in self.missing],
             "Different": [
-                {"Instance": row.instance, "Sha256": row.digest, "StoreSha256": theirs}
+                {"Instance": row.sop_instance_uid, "Sha256": row.sha256, "StoreSha256": theirs}
                 for row, theirs in self.different
             ],
             "Extra": self.extra,
@@ -135,12 +137,12 @@ class Audit:
             # Pages shift while somebody stores or deletes: only what two lists lack is missing.
             listed |= self._ask(shelf, account, partial(_listed, shelf.store, study))
         found = Findings(account, study, extra=sorted(listed - known))
-        present = [row for row in sent.values() if row.instance in listed]
-        found.missing = [row for row in sent.values() if row.instance not in listed]
+        present = [row for row in sent.values() if row.sop_instance_uid in listed]
+        found.missing = [row for row in sent.values() if row.sop_instance_uid not in listed]
         if self._contents:
             self._read(shelf, present, found)
         found.compared = len(sent)
-        found.size = sum(row.size for row in sent.values())
+        found.size = sum(row.size_bytes for row in sent.values())
         if found.differ:
             found.keep(*self._sent(account, study))
         return found
@@ -150,9 +152,9 @@ class Audit:
         of = transfers.c
         columns = [of[name] for name in Transfer.__dataclass_fields__]
         query = (
-            sql.select(*columns, of.acknowledged)
-            .where(of.study == study, of.account == account)
-            .order_by(of.acknowledged)
+            sql.select(*columns, of.acknowledged_at)
+            .where(of.study_instance_uid == study, of.account == account)
+            .order_by(of.acknowledged_at)
         )
         old = self._ledger.now() - PATIENCE
         sent: dict[str, Transfer] = {}
@@ -160,12 +162,12 @@ class Audit:
         with self._ledger.reading() as connection:
             for *values, acknowledged in connection.execute(query):
                 row = Transfer(*values)
-                known.add(row.instance)
+                known.add(row.sop_instance_uid)
                 # Of an instance that several Orthancs have sent, the store has the last.
                 if row.state == State.CONFIRMED or (
                     row.state == State.ACKNOWLEDGED and acknowledged < old
                 ):
-                    sent[row.instance] = row
+                    sent[row.sop_instance_uid] = row
         return sent, known
 
     def _read(self, shelf: Shelf, present: Sequence[Transfer], found: Findings) -> None:
@@ -178,14 +180,16 @@ class Audit:
                 ):
                     if theirs is None:
                         found.missing.append(row)
-                    elif theirs != row.digest:
+                    elif theirs != row.sha256:
                         found.different.append((row, theirs))
 
     def _digest(self, shelf: Shelf, row: Transfer) -> str | None:
         """The SHA-256 of what the store has; None when it has it no more."""
 
         def read() -> str:
-            with shelf.store.open(row.study, row.series, row.instance) as pieces:
+            with shelf.store.open(
+                row.study_instance_uid, row.series_instance_uid, row.sop_instance_uid
+            ) as pieces:
                 return digest_of(pieces)[0]
 
         try:
@@ -207,8 +211,7 @@ class Audit:
                 elif not error.retryable:
                     raise
                 pause = error.retry_after
-            longest = min(LONGEST_PAUSE, 0.5 * 2**tries)
-            self._wait(longest * (0.5 + random.random() / 2) if pause is None else pause)  # noqa: S311
+            self._wait(_BACKOFF.delay(tries) if pause is None else pause)
         shelf.request()
         return question()
 

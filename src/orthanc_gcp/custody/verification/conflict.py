@@ -51,17 +51,19 @@ def differences(
     StoreError, OrthancError
         One of the two could not be read.
     """
-    with store.open(transfer.study, transfer.series, transfer.instance) as pieces:
+    with store.open(
+        transfer.study_instance_uid, transfer.series_instance_uid, transfer.sop_instance_uid
+    ) as pieces:
         theirs, size, their_head = digest_of(pieces)
     if theirs == digest:
         return Difference.NONE
-    with archive.read(transfer.resource, transfer.file, transfer.size) as pieces:
+    with archive.read(transfer.orthanc_id, transfer.attachment_uuid, transfer.size_bytes) as pieces:
         _, _, our_head = digest_of(pieces)
     names = _differing(our_head, their_head)
     what = ", ".join(names) if names else "only pixel data or private encoding"
     return Difference(
         f"the store has other bytes under these UIDs: {size} bytes with SHA-256 {theirs}, "
-        f"Orthanc has {transfer.size} with {digest}; different attributes: {what}"
+        f"Orthanc has {transfer.size_bytes} with {digest}; different attributes: {what}"
     )
 
 

@@ -7,8 +7,7 @@ import random
 import zlib
 from collections.abc import Callable, Mapping
 
-from orthanc_gcp.backoff import row_delay
-from orthanc_gcp.custody.destinations.destination import Destination
+from orthanc_gcp.custody.destinations.destination import INSTANCE_BACKOFF, Destination
 from orthanc_gcp.custody.verification.conflict import digest_of
 from orthanc_gcp.errors import StoreError
 from orthanc_gcp.ledger.ledger import Ledger, Outcome, Transfer
@@ -71,26 +70,34 @@ class ReadBack:
         if not rows:
             return {}
         present = self._present(destination, rows)
-        seen = [row for row in rows if row.instance in present]
+        seen = [row for row in rows if row.sop_instance_uid in present]
         different, unread = self._compare(destination, seen)
         destination.pace.read_back(asked)
         doubtful = {verdict.id for verdict in different} | {row.id for row in unread}
         if different:
             self._ledger.send_again(different)
-        missing = [row for row in rows if row.instance not in present] + unread
+        missing = [row for row in rows if row.sop_instance_uid not in present] + unread
         if missing:
             self._wait_for(missing)
         return {row.id: began for row in seen if row.id not in doubtful}
 
     def _present(self, destination: Destination, rows: list[Transfer]) -> set[str]:
-        store, study, series = destination.store, rows[0].study, rows[0].series
+        store, study, series = (
+            destination.store,
+            rows[0].study_instance_uid,
+            rows[0].series_instance_uid,
+        )
         if len(rows) > FEW:
             destination.request()
             return set(store.instances(study, series))
         found: set[str] = set()
         for row in rows:
             destination.request()
-            found.update(store.instances(row.study, row.series, instance=row.instance))
+            found.update(
+                store.instances(
+                    row.study_instance_uid, row.series_instance_uid, instance=row.sop_instance_uid
+                )
+            )
         return found
 
     def _wait_for(self, missing: list[Transfer]) -> None:
@@ -105,7 +112,7 @@ class ReadBack:
                 "them; they are sent again",
                 gone[0].account,
                 len(gone),
-                gone[0].series,
+                gone[0].series_instance_uid,
             )
             words = "the store acknowledged it, and a search did not find it"
             self._ledger.send_again([self._again(row, "missing", words) for row in gone])
@@ -115,15 +122,15 @@ class ReadBack:
             self._ledger.look_again([row.id for row in again], now + wait)
 
     def _again(self, row: Transfer, reason: str, words: str) -> Outcome:
-        due = self._ledger.now() + row_delay(row.attempts, self._luck())
+        due = self._ledger.now() + INSTANCE_BACKOFF.delay(row.attempts + 1, self._luck)
         return Outcome(
             row.id,
             State.DELAYED,
             reason,
             words,
-            digest=row.digest,
-            due=due,
-            company=row.company,
+            sha256=row.sha256,
+            next_attempt_at=due,
+            max_batch_instances=row.max_batch_instances,
             replace=row.replace,
             attempts=row.attempts + 1,
         )
@@ -139,14 +146,16 @@ class ReadBack:
                 continue
             destination.request()
             try:
-                with destination.store.open(row.study, row.series, row.instance) as pieces:
+                with destination.store.open(
+                    row.study_instance_uid, row.series_instance_uid, row.sop_instance_uid
+                ) as pieces:
                     theirs, size, _ = digest_of(pieces)
             except StoreError as error:
                 if error.status not in UNREADABLE:  # it says nothing about this instance
                     raise
                 unread.append(row)
                 continue
-            if theirs != row.digest:
+            if theirs != row.sha256:
                 words = f"the store gives back {size} bytes with SHA-256 {theirs}"
                 different.append(self._again(row, "different", words))
         return different, unread
@@ -154,5 +163,5 @@ class ReadBack:
 
 def _is_compared(verify: str, row: Transfer) -> bool:
     if verify == "Sample":
-        return zlib.crc32(row.instance.encode()) % SAMPLE == 0
+        return zlib.crc32(row.sop_instance_uid.encode()) % SAMPLE == 0
     return verify == "Bytes"

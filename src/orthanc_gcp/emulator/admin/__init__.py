@@ -1,1 +1,1 @@
-"""What the emulator has beside Google: its switches, and a page for people."""
+"""What the emulator has beside Google: its fault settings, and a web page for people."""

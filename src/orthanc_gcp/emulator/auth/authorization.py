@@ -1,4 +1,8 @@
-"""Who gets in: credentials, scopes, the API's being enabled, permissions - in this order."""
+"""Who gets in: credentials, scopes, the API's being enabled, permissions - in this order.
+
+Sources: RFC 6750 sections 2.1 and 2.3 (where the token is) and 3 (``WWW-Authenticate``);
+Healthcare API, "Access control".
+"""
 
 from __future__ import annotations
 
@@ -15,44 +19,57 @@ from orthanc_gcp.emulator.auth.access_tokens import (
     TokenMint,
 )
 from orthanc_gcp.emulator.auth.assertions import check_self_signed
-from orthanc_gcp.emulator.auth.iam_policies import Policies, Resource
+from orthanc_gcp.emulator.auth.iam_policies import IamPolicies, Resource
 from orthanc_gcp.emulator.auth.identities import Identities
-from orthanc_gcp.emulator.faults.switches import Switches
+from orthanc_gcp.emulator.faults.fault_settings import FaultSettings
 from orthanc_gcp.emulator.http import responses
 from orthanc_gcp.emulator.http.responses import Refusal
 
-__all__ = ["Gate"]
+__all__ = ["Authorizer"]
 
-_MAX_DEAD = 10_000
-"""How many tokens that died on demand are remembered."""
+_MAX_EXPIRED = 10_000
+"""How many tokens that a fault has expired are remembered."""
 
 
-class Gate:
+class Authorizer:
     """Judges requests before their bodies are read."""
 
     def __init__(
         self,
         identities: Identities,
         mint: TokenMint,
-        policies: Policies,
-        switches: Switches,
+        policies: IamPolicies,
+        fault_settings: FaultSettings,
         clock: Callable[[], float],
     ) -> None:
         self._identities = identities
         self._mint = mint
         self._policies = policies
-        self._switches = switches
+        self._fault_settings = fault_settings
         self._clock = clock
-        self._dead: OrderedDict[str, None] = OrderedDict()
+        self._expired: OrderedDict[str, None] = OrderedDict()
 
-    def kill_token(self, request: Request) -> None:
+    def expire_token(self, request: Request) -> None:
         """Let the token of a request be expired from now on."""
-        self._dead[_credential(request) or ""] = None
-        if len(self._dead) > _MAX_DEAD:
-            self._dead.popitem(last=False)
+        self._expired[_credential(request) or ""] = None
+        if len(self._expired) > _MAX_EXPIRED:
+            self._expired.popitem(last=False)
 
     def identify(self, request: Request, rpc: str, scopes: Collection[str]) -> AccessToken:
-        """Return whose request it is, if it has one of these scopes; refuse it otherwise."""
+        """Return what the token of a request says.
+
+        Parameters
+        ----------
+        rpc : str
+            Google's full name for the method, which refusals carry.
+        scopes : collection of str
+            Of which the token must have one.
+
+        Raises
+        ------
+        Refusal
+            401 without a credential, or with one that is wrong or expired; 403 for other scopes.
+        """
         credential = _credential(request)
         if credential is None:
             raise Refusal(responses.missing_credential(rpc))
@@ -67,21 +84,33 @@ class Gate:
         return token
 
     def admit(self, request: Request, rpc: str, permission: str | None, resource: Resource) -> str:
-        """Return who may call a method of the Healthcare API on a resource; refuse the others."""
+        """Return who calls a method of the Healthcare API on a resource.
+
+        Parameters
+        ----------
+        permission : str or None
+            What it takes; nothing when every caller with the scope may.
+
+        Raises
+        ------
+        Refusal
+            As :meth:`identify` does; 403 when the API or the quota project is denied, or the
+            permission.
+        """
         identity = self.identify(request, rpc, HEALTHCARE_SCOPES).identity
-        state = self._switches.state
-        if state.disabled_api:
+        settings = self._fault_settings.current
+        if settings.disabled_api:
             raise Refusal(responses.api_disabled(self._identities.pools.project_number))
-        if state.denied_quota_projects:
+        if settings.denied_quota_projects:
             project = request.headers.get("x-goog-user-project", "")
-            if project in state.denied_quota_projects:
+            if project in settings.denied_quota_projects:
                 raise Refusal(responses.quota_project_denied(project))
         if permission and not self._policies.allows(identity, permission, resource):
             raise Refusal(responses.permission_denied(permission, str(resource)))
         return identity
 
     def _read(self, credential: str) -> AccessToken:
-        if credential in self._dead:
+        if credential in self._expired:
             raise ExpiredTokenError
         # The header of a JWT is a JSON object, which begins in base64 like this.
         if credential.startswith("eyJ"):

@@ -1,4 +1,9 @@
-"""Credential files of every kind that google-auth reads, which work against one emulator."""
+"""Credential files of every kind that google-auth reads, which work against one emulator.
+
+Sources: AIP-4110 (application default credentials), AIP-4112 (keys of service accounts), AIP-4113
+(keys of users), AIP-4117 (external accounts); google-auth, ``google.auth.pluggable`` for what an
+executable prints.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from orthanc_gcp.emulator.auth.certificates import make_workload_certificate
-from orthanc_gcp.emulator.auth.emulator_tokens import SubjectTokens
+from orthanc_gcp.emulator.auth.emulator_tokens import SubjectTokenEndpoint
 from orthanc_gcp.emulator.auth.identities import Identities, as_json, write_private
 
 __all__ = ["CredentialFiles"]
@@ -41,7 +46,15 @@ print(json.dumps(answer))
 
 @dataclass(frozen=True)
 class CredentialFiles:
-    """Files for the identities of an emulator at an address."""
+    """Files for the identities of an emulator.
+
+    Parameters
+    ----------
+    url : str
+        The emulator's address, to which paths are appended.
+    now : float
+        The time from which the token in a file counts, in seconds since 1970.
+    """
 
     identities: Identities
     url: str
@@ -63,7 +76,7 @@ class CredentialFiles:
         token = folder / "subject-token.jwt"
         command = shlex.join([sys.executable, str(script)])
         executable = {"command": command, "timeout_millis": 30_000}
-        subject_url = f"{self.url}{SubjectTokens.PATH}?format=json"
+        subject_url = f"{self.url}{SubjectTokenEndpoint.PATH}?format=json"
         as_field = {"type": "json", "subject_token_field_name": "id_token"}
         workload = {"cert_path": str(folder / "workload.pem")}
         workload["key_path"] = str(folder / "workload.key")

@@ -14,11 +14,11 @@ from orthanc_gcp.emulator.auth.access_tokens import CLOUD_PLATFORM, TokenMint
 from orthanc_gcp.emulator.auth.identities import Identities
 from orthanc_gcp.emulator.http.responses import Refusal, json_answer, page_not_found
 
-__all__ = ["AccessTokens", "SubjectTokens"]
+__all__ = ["AccessTokenEndpoint", "SubjectTokenEndpoint"]
 
 
-class AccessTokens:
-    """Hands out access tokens of the first service account, for those who have only curl."""
+class AccessTokenEndpoint:
+    """Hands out access tokens of the first service account, as a text."""
 
     PATH = "/emulator/token"
 
@@ -37,8 +37,8 @@ class AccessTokens:
         return Response(self.new(), media_type="text/plain")
 
 
-class SubjectTokens:
-    """The provider that signs the workload's own tokens, and tells its public key."""
+class SubjectTokenEndpoint:
+    """The provider that signs the workload's own tokens, and shows its public key (RFC 7517)."""
 
     PATH = "/emulator/subject-token"
     KEYS = "/emulator/jwks"

@@ -16,7 +16,7 @@ from orthanc_gcp.emulator.auth.access_tokens import CLOUD_PLATFORM, TokenMint
 from orthanc_gcp.emulator.auth.identities import Identities, ServiceAccount
 from orthanc_gcp.emulator.http.responses import Refusal, html_error, json_answer, page_not_found
 
-__all__ = ["MetadataServer"]
+__all__ = ["GceMetadataServer"]
 
 ROOT = "/computeMetadata/v1/"
 _ACCOUNTS = "instance/service-accounts/"
@@ -24,11 +24,14 @@ _FLAVOR = {"Metadata-Flavor": "Google", "Server": "Metadata Server for VM"}
 _SHARED_TIME = 300
 
 
-class MetadataServer:
+class GceMetadataServer:
     """Answers what a workload asks about the machine it runs on.
 
     A token is handed out again until shortly before its end, as the real server does: a client
     that asks too early gets the token that it has.
+
+    A call raises :class:`Refusal`: 403 without the header ``Metadata-Flavor: Google`` or by way of
+    a proxy, 404 for what there is not, 400 for an ID token without an audience.
     """
 
     def __init__(self, identities: Identities, mint: TokenMint, clock: Callable[[], float]) -> None:
@@ -38,7 +41,7 @@ class MetadataServer:
         self._tokens: dict[tuple[str, ...], tuple[str, float]] = {}
 
     def serves(self, request: Request) -> bool:
-        """Tell whether a request is one for the metadata server."""
+        """Return whether a request is one for the metadata server."""
         path = request.scope["path"]
         if path == "/":
             return "metadata-flavor" in request.headers

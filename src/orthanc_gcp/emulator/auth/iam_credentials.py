@@ -1,4 +1,8 @@
-"""Short-lived tokens of service accounts for others (IAM Service Account Credentials API)."""
+"""Short-lived tokens of service accounts for others.
+
+Source: IAM Service Account Credentials API, REST reference, method
+``projects.serviceAccounts.generateAccessToken``.
+"""
 
 from __future__ import annotations
 
@@ -12,14 +16,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from orthanc_gcp.emulator.auth.access_tokens import CLOUD_PLATFORM, TokenMint
-from orthanc_gcp.emulator.auth.authorization import Gate
+from orthanc_gcp.emulator.auth.authorization import Authorizer
 from orthanc_gcp.emulator.auth.identities import Identities
+from orthanc_gcp.emulator.faults.fault_settings import FaultSettings
 from orthanc_gcp.emulator.faults.permissions import IMPERSONATE
-from orthanc_gcp.emulator.faults.switches import Switches
 from orthanc_gcp.emulator.http.requests import MAX_REQUEST_SIZE, read_limited
 from orthanc_gcp.emulator.http.responses import Refusal, error, impersonation_denied, json_answer
 
-__all__ = ["TOKEN_OF_ACCOUNT", "Impersonation"]
+__all__ = ["TOKEN_OF_ACCOUNT", "GenerateAccessToken"]
 
 TOKEN_OF_ACCOUNT = re.compile(
     r"/v1/projects/[^/]+/serviceAccounts/(?P<email>[^/:]+):generateAccessToken"
@@ -31,23 +35,30 @@ _DELEGATE = re.compile(r"projects/[^/]+/serviceAccounts/(?P<email>[^/]+)")
 _LIFETIME = re.compile(r"(?P<seconds>\d{1,6})(\.\d+)?s")
 
 
-class Impersonation:
+class GenerateAccessToken:
     """Issues tokens of one service account to whoever may act in its name."""
 
     def __init__(
         self,
         identities: Identities,
         mint: TokenMint,
-        switches: Switches,
+        fault_settings: FaultSettings,
         clock: Callable[[], float],
-        gate: Gate,
+        authorizer: Authorizer,
     ) -> None:
-        self._identities, self._mint, self._switches = identities, mint, switches
-        self._clock, self._gate = clock, gate
+        self._identities, self._mint, self._fault_settings = identities, mint, fault_settings
+        self._clock, self._authorizer = clock, authorizer
 
     async def __call__(self, request: Request, email: str) -> Response:
-        """Handle ``projects.serviceAccounts.generateAccessToken``."""
-        self._gate.identify(request, RPC, IAM_SCOPES)
+        """Handle ``projects.serviceAccounts.generateAccessToken``.
+
+        Raises
+        ------
+        Refusal
+            400 for arguments that cannot be, 401 and 403 as the authorizer says, 403 when
+            impersonation is denied, 404 for an account that there is not.
+        """
+        self._authorizer.identify(request, RPC, IAM_SCOPES)
         body = _parse(await read_limited(request, MAX_REQUEST_SIZE))
         scopes, lifetime = _scopes(body), _lifetime(body)
         for account in (*_delegates(body), email):
@@ -60,8 +71,8 @@ class Impersonation:
 
     def _require(self, email: str) -> None:
         """Refuse an account that there is not, or that the one before may not act for."""
-        state = self._switches.state
-        if state.denied_impersonation or IMPERSONATE in state.denied_permissions:
+        settings = self._fault_settings.current
+        if settings.denied_impersonation or IMPERSONATE in settings.denied_permissions:
             raise Refusal(impersonation_denied())
         if self._identities.service_account(email) is None:
             raise Refusal(error(404, f"Not found; Gaia id not found for email {email}"))

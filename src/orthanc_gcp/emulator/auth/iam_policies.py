@@ -3,6 +3,8 @@
 Where no policy was ever set, every identity of the emulator may do everything. Where one was set,
 it decides, on a store together with that of its dataset; but the user made the project, and so may
 always do everything, as an owner may at Google.
+
+Source: Healthcare API, "Access control"; the type ``Policy`` of the REST reference.
 """
 
 from __future__ import annotations
@@ -12,12 +14,12 @@ import secrets
 from typing import Any
 
 from orthanc_gcp.emulator.auth.identities import Identities
+from orthanc_gcp.emulator.faults.fault_settings import FaultSettings
 from orthanc_gcp.emulator.faults.permissions import ROLES
-from orthanc_gcp.emulator.faults.switches import Switches
 from orthanc_gcp.emulator.resource_names import DatasetName, LocationName, StoreName
-from orthanc_gcp.emulator.storage.index import Index
+from orthanc_gcp.emulator.storage.resources import Resources
 
-__all__ = ["NO_POLICY", "Policies", "Resource"]
+__all__ = ["NO_POLICY", "IamPolicies", "Resource"]
 
 NO_POLICY = {"etag": "ACAB"}
 _EVERYBODY = frozenset({"allUsers", "allAuthenticatedUsers"})
@@ -26,29 +28,37 @@ Resource = LocationName | DatasetName | StoreName
 Grants = dict[str, frozenset[str]]
 
 
-class Policies:
-    """All policies; asking is a look into a dictionary, setting goes to the disk."""
+class IamPolicies:
+    """All policies: read from memory, and written to the index too when they are set."""
 
-    def __init__(self, index: Index, identities: Identities, switches: Switches) -> None:
-        self._index = index
-        self._switches = switches
+    def __init__(
+        self, resources: Resources, identities: Identities, fault_settings: FaultSettings
+    ) -> None:
+        self._resources = resources
+        self._fault_settings = fault_settings
         self._owners = {_member(user.email) for user in identities.users}
         self._workloads = (
             f"principalSet://iam.googleapis.com/{identities.pools.workloads}/*",
             identities.pools.workload_principal(""),
         )
-        self._policies = index.policies()
+        self._policies = resources.policies()
         self._grants = {name: _compile(body) for name, body in self._policies.items()}
 
     def get(self, resource: Resource) -> dict[str, Any]:
         return self._policies.get(str(resource), NO_POLICY)
 
     def set(self, resource: Resource, bindings: list[dict[str, Any]]) -> dict[str, Any]:
-        """Set the policy of a resource; without bindings, it is as if none was ever set."""
+        """Set the policy of a resource; without bindings, it is as if none was ever set.
+
+        Parameters
+        ----------
+        bindings : list of dict
+            ``{"role": …, "members": […]}``, with roles of :data:`ROLES` only.
+        """
         name = str(resource)
         etag = base64.b64encode(secrets.token_bytes(8)).decode()
         body = {"version": 1, "etag": etag, "bindings": bindings} if bindings else NO_POLICY
-        self._index.put_policy(name, body if bindings else None)
+        self._resources.put_policy(name, body if bindings else None)
         if bindings:
             self._policies[name], self._grants[name] = body, _compile(body)
         else:
@@ -61,9 +71,9 @@ class Policies:
         self._grants.pop(str(resource), None)
 
     def allows(self, identity: str, permission: str, resource: Resource) -> bool:
-        """Tell whether somebody has a permission on a resource."""
-        state = self._switches.state
-        if permission in state.denied_permissions or identity in state.strangers:
+        """Return whether somebody has a permission on a resource."""
+        settings = self._fault_settings.current
+        if permission in settings.denied_permissions or identity in settings.strangers:
             return False
         if not self._grants:
             return True

@@ -1,6 +1,6 @@
 """Who may ask for tokens: service accounts with keys, users with refresh tokens, a pool.
 
-They are made at the first start and kept in one file, so that credential files written once go
+They are made at the first start and stay in one file, so that credential files written once go
 on working after a restart.
 """
 
@@ -16,9 +16,14 @@ from typing import Any
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
-from orthanc_gcp.emulator.auth import jwt
-from orthanc_gcp.emulator.auth.identity_pools import Pools
-from orthanc_gcp.emulator.faults.switches import Switches
+from orthanc_gcp.emulator.auth.identity_pools import IdentityPools
+from orthanc_gcp.emulator.auth.json_web_tokens import (
+    JsonWebToken,
+    PrivateKey,
+    public_jwk,
+    sign,
+)
+from orthanc_gcp.emulator.faults.fault_settings import FaultSettings
 
 __all__ = [
     "GOOGLE_TOKEN_URI",
@@ -94,25 +99,32 @@ class Identities:
     Parameters
     ----------
     path : Path
-        The file that keeps them; made with two service accounts, a user and the pools of
-        federated identities when missing.
+        Their file; made with two service accounts, a user and the pools of federated identities
+        when missing.
     project : str
         The project of what is made then.
-    switches : Switches
+    fault_settings : FaultSettings
         Which keys and refresh tokens do not work for the time being.
     """
 
-    def __init__(self, path: Path, project: str, switches: Switches | None = None) -> None:
+    token_secret: bytes
+    service_accounts: list[ServiceAccount]
+    users: list[User]
+    pools: IdentityPools
+    workforce: list[User]
+    _pool_key: str
+    _id_token_key: str
+
+    def __init__(
+        self, path: Path, project: str, fault_settings: FaultSettings | None = None
+    ) -> None:
         self._path = path
-        self._switches = switches or Switches()
+        self._fault_settings = fault_settings or FaultSettings()
         if path.exists():
-            self._load(json.loads(path.read_text()), project)
+            self._load(json.loads(path.read_text()))
         else:
-            self.token_secret = secrets.token_bytes(32)
-            self.service_accounts = [_new_service_account(project)]
-            self.users = [_new_user(project)]
-            self._id_token_key = ""
-            self._make_federated(project)
+            self._make(project)
+            self.save()
 
     @property
     def impersonated(self) -> ServiceAccount:
@@ -124,11 +136,14 @@ class Identities:
 
     def keys(self, account: ServiceAccount) -> dict[str, str]:
         """Return the keys of a service account that work."""
-        deleted = self._switches.state.deleted_keys
+        deleted = self._fault_settings.current.deleted_keys
         return {name: key for name, key in account.keys.items() if name not in deleted}
 
     def is_revoked(self, user: User) -> bool:
-        return user.revoked or user.refresh_token in self._switches.state.revoked_refresh_tokens
+        return (
+            user.revoked
+            or user.refresh_token in self._fault_settings.current.revoked_refresh_tokens
+        )
 
     def add_key(self, account: ServiceAccount) -> str:
         """Give a service account one more key; return its id."""
@@ -155,25 +170,21 @@ class Identities:
         if not self._id_token_key:
             self._id_token_key = _new_private_key()
             self.save()
-        return jwt.sign(claims, self._id_token_key)
+        return sign(claims, self._id_token_key)
 
     def subject_token(self, now: float, **claims: Any) -> str:
         """Return a token of the workload, as its own identity provider would sign it."""
-        return jwt.sign(self.pools.subject_claims(now) | claims, self._pool_key, kid=Pools.KEY_ID)
+        given = self.pools.subject_claims(now) | claims
+        return sign(given, self._pool_key, kid=IdentityPools.KEY_ID)
 
-    def signed_subject_token(self, token: jwt.Jwt) -> bool:
-        """Tell whether :meth:`subject_token` signed a token."""
-        return token.header.get("kid") == Pools.KEY_ID and token.is_signed_by(self._pool_key)
+    def signed_subject_token(self, token: JsonWebToken) -> bool:
+        """Return whether :meth:`subject_token` signed a token."""
+        is_named = token.header.get("kid") == IdentityPools.KEY_ID
+        return is_named and token.is_signed_by(self._pool_key)
 
     def jwks(self) -> dict[str, Any]:
-        """Return the key that subject tokens are checked by (RFC 7517, RFC 7518 section 6.2)."""
-        key = jwt.private_key(self._pool_key)
-        if not isinstance(key, ec.EllipticCurvePrivateKey):
-            raise TypeError("subject tokens are signed with a P-256 key")
-        point = key.public_key().public_numbers()
-        x, y = (jwt.base64url(n.to_bytes(32, "big")).decode() for n in (point.x, point.y))
-        public = {"kty": "EC", "crv": "P-256", "x": x, "y": y}
-        return {"keys": [{**public, "alg": "ES256", "use": "sig", "kid": Pools.KEY_ID}]}
+        """Return the set of keys that subject tokens are verified by (RFC 7517 section 5)."""
+        return {"keys": [public_jwk(self._pool_key, IdentityPools.KEY_ID)]}
 
     def save(self) -> None:
         state = {
@@ -187,27 +198,27 @@ class Identities:
         }
         write_private(self._path, as_json(state))
 
-    def _load(self, state: dict[str, Any], project: str) -> None:
+    def _load(self, state: dict[str, Any]) -> None:
         self.token_secret = bytes.fromhex(state["tokenSecret"])
         self.service_accounts = [ServiceAccount(**account) for account in state["serviceAccounts"]]
         self.users = [User(**user) for user in state["users"]]
         self._id_token_key = state["idTokenKey"]
-        if "poolKey" not in state:
-            # The first release kept neither pools nor an account to impersonate.
-            self._make_federated(project)
-            return
-        self.pools = Pools(state["projectNumber"])
+        self.pools = IdentityPools(state["projectNumber"])
         self._pool_key = state["poolKey"]
         self.workforce = [User(**user) for user in state["workforce"]]
 
-    def _make_federated(self, project: str) -> None:
-        self.service_accounts.append(
-            ServiceAccount(f"healthcare@{project}.iam.gserviceaccount.com", _new_number(), project)
-        )
-        self.pools = Pools(_new_number()[:12])
+    def _make(self, project: str) -> None:
+        self.token_secret = secrets.token_bytes(32)
+        impersonated = f"healthcare@{project}.iam.gserviceaccount.com"
+        self.service_accounts = [
+            _new_service_account(project),
+            ServiceAccount(impersonated, _new_number(), project),
+        ]
+        self.users = [_new_user(project)]
+        self._id_token_key = ""
+        self.pools = IdentityPools(_new_number()[:12])
         self._pool_key = _pem(ec.generate_private_key(ec.SECP256R1()))
         self.workforce = [_new_user(project)]
-        self.save()
 
 
 def write_private(path: Path, content: bytes) -> None:
@@ -227,7 +238,7 @@ def _new_private_key() -> str:
     return _pem(rsa.generate_private_key(public_exponent=65537, key_size=2048))
 
 
-def _pem(key: jwt.PrivateKey) -> str:
+def _pem(key: PrivateKey) -> str:
     return key.private_bytes(
         serialization.Encoding.PEM,
         serialization.PrivateFormat.PKCS8,

@@ -8,13 +8,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-__all__ = ["Pools"]
+__all__ = ["IdentityPools"]
 
 _SUBJECT_LIFETIME = 3600
 
 
 @dataclass(frozen=True)
-class Pools:
+class IdentityPools:
     """The names of the pools of one project, of their providers and principals."""
 
     project_number: str

@@ -1,4 +1,4 @@
-"""Pictures of decoded frames: their values as they are, or rendered for people to look at.
+"""Images made of decoded frames: their values as they are, or rendered for display.
 
 Sources: DICOM PS3.3 sections C.7.6.3 (image pixel), C.11.1 (modality LUT), C.11.2 (VOI LUT),
 C.7.6.16.2 (macros of functional groups).
@@ -22,7 +22,7 @@ from pydicom.pixels.processing import (
 from orthanc_gcp.emulator.dicom.imaging_errors import ImagingError
 from orthanc_gcp.emulator.dicom.pixel_data import Raster
 
-__all__ = ["PictureError", "render", "to_png"]
+__all__ = ["RenderingError", "render", "to_png"]
 
 STRIP = 1_000_000
 """How many pixels are in floating point at a time."""
@@ -31,18 +31,21 @@ Display = Callable[[np.ndarray], np.ndarray]
 """Makes values between 0 and 1 of the output of the modality LUT."""
 
 
-class PictureError(ImagingError):
-    """The image is of a kind that there is no picture of."""
+class RenderingError(ImagingError):
+    """The image is of a kind that is not rendered."""
 
 
 def to_png(raster: Raster, header: Dataset) -> bytes:
-    """Return a frame's values without loss; indices of a palette become its colours."""
+    """Return a frame as PNG, its values without loss; indices of a palette become its colours.
+
+    Raises :class:`RenderingError` where PNG has no such samples.
+    """
     pixels = raster.pixels
     if raster.description["photometric_interpretation"] == "PALETTE COLOR":
         pixels = _palette_colours(raster, header)
     depth = pixels.dtype.itemsize
     if pixels.dtype.kind == "f" or depth > 2 or (pixels.ndim == 3 and depth > 1):
-        raise PictureError("PNG is for grayscale of up to 16 bits, and for colours of 8 bits")
+        raise RenderingError("PNG is for grayscale of up to 16 bits, and for colours of 8 bits")
     buffer = io.BytesIO()
     unsigned = pixels.astype(pixels.dtype.newbyteorder("="), copy=False).view(f"u{depth}")
     Image.fromarray(unsigned).save(buffer, "PNG")
@@ -52,7 +55,7 @@ def to_png(raster: Raster, header: Dataset) -> bytes:
 def render(raster: Raster, header: Dataset, number: int) -> Image.Image:
     """Return a frame in grayscale or RGB of 8 bits, windowed as its instance says.
 
-    Raises ``PictureError``.
+    Frames are counted from 1. Raises :class:`RenderingError`.
     """
     kind = raster.description["photometric_interpretation"]
     try:
@@ -65,9 +68,9 @@ def render(raster: Raster, header: Dataset, number: int) -> Image.Image:
             bits = int(raster.description["bits_stored"])
             return Image.fromarray(_eight_bits(raster.pixels, bits))
     except Exception as error:
-        # pydicom raises what it likes about look-up tables and windows.
-        raise PictureError(f"the image cannot be rendered: {error}") from error
-    raise PictureError(f"the image cannot be rendered: its colours are {kind}")
+        # pydicom may raise anything about look-up tables and windows.
+        raise RenderingError(f"the image cannot be rendered: {error}") from error
+    raise RenderingError(f"the image cannot be rendered: its colours are {kind}")
 
 
 def _palette_colours(raster: Raster, header: Dataset) -> np.ndarray:

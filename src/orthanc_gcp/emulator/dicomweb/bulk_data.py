@@ -28,7 +28,7 @@ from orthanc_gcp.emulator.dicom.reader import (
     InvalidDicomError,
 )
 from orthanc_gcp.emulator.dicom.transfer_syntaxes import AS_STORED
-from orthanc_gcp.emulator.healthcare.request_context import Call
+from orthanc_gcp.emulator.healthcare.request_context import RequestContext
 from orthanc_gcp.emulator.http.media_types import MediaType
 from orthanc_gcp.emulator.http.negotiation import OCTETS, accepted_types, not_acceptable
 from orthanc_gcp.emulator.http.streaming import MULTIPART, Streamed, file_blocks, part_head
@@ -50,7 +50,7 @@ class BulkData:
         return self.element.end - self.element.offset
 
     async def blocks(self) -> AsyncGenerator[bytes, None]:
-        """Yield the value; close the file at the end."""
+        """Yield the value in pieces; close the file at the end."""
         with self.file:
             if not isinstance(self.data_set.source, FileSource):
                 yield self.data_set.value(self.element)
@@ -60,12 +60,16 @@ class BulkData:
                 yield block
 
 
-async def retrieve_bulk_data(call: Call) -> Response:
-    """Handle ``GET …/instances/{instance}/bulkdata/{path}``."""
-    file = await asyncio.to_thread(call.open_instance)
+async def retrieve_bulk_data(context: RequestContext) -> Response:
+    """Handle ``GET …/instances/{instance}/bulkdata/{path}``.
+
+    Raises :class:`Refusal` when there is no such value (403 or 404), or in no acceptable media type
+    (406).
+    """
+    file = await asyncio.to_thread(context.open_instance)
     try:
-        found = await asyncio.to_thread(_require, call, file)
-        multipart = _choose_multipart(call)
+        found = await asyncio.to_thread(_require, context, file)
+        multipart = _choose_multipart(context)
     except BaseException:
         file.close()
         raise
@@ -77,9 +81,9 @@ async def retrieve_bulk_data(call: Call) -> Response:
     return Streamed(body, f'{MULTIPART}; type="{OCTETS}"; boundary={boundary}')
 
 
-def _choose_multipart(call: Call) -> bool:
-    """Tell whether the value is sent as a part, which is the default."""
-    for accepted in accepted_types(call.request):
+def _choose_multipart(context: RequestContext) -> bool:
+    """Return whether the value is sent as a part, which is the default."""
+    for accepted in accepted_types(context.request):
         if accepted.parameters.get("transfer-syntax", AS_STORED) != AS_STORED:
             continue
         kind = MediaType(accepted.parameters.get("type", OCTETS).lower())
@@ -88,7 +92,7 @@ def _choose_multipart(call: Call) -> bool:
         if accepted.covers(OCTETS):
             return False
     offers = (f'{MULTIPART}; type="{OCTETS}"', OCTETS)
-    raise not_acceptable(call.request, (f"{offer}; transfer-syntax=*" for offer in offers))
+    raise not_acceptable(context.request, (f"{offer}; transfer-syntax=*" for offer in offers))
 
 
 async def _single_part(
@@ -101,16 +105,20 @@ async def _single_part(
         yield f"\r\n--{boundary}--\r\n".encode()
 
 
-def _require(call: Call, file: BinaryIO) -> BulkData:
+def _require(context: RequestContext, file: BinaryIO) -> BulkData:
     """Return the bulk data that the path names, or refuse because there is none."""
-    found = find_bulk_data(file, call.names["bulk"].split("/"))
+    found = find_bulk_data(file, context.names["bulk"].split("/"))
     if found is None:
-        raise call.missing_path()
+        raise context.missing_path()
     return found
 
 
 def find_bulk_data(file: BinaryIO, path: list[str]) -> BulkData | None:
-    """Return the bulk data at a path such as ``7FE00010`` or ``00400555/1/00081199``."""
+    """Return the bulk data at a path such as ``7FE00010`` or ``00400555/1/00081199``.
+
+    Nothing is returned for a path to something else. Raises :class:`InvalidDicomError` when the
+    file cannot be read.
+    """
     dicom = DicomFile(FileSource(file.fileno()))
     data_set = dicom.meta if path[0].startswith("0002") else dicom
     elements: Iterable[Element] = chain(dicom.meta_elements, dicom.elements())

@@ -28,7 +28,7 @@ from orthanc_gcp.emulator.dicom.transfer_syntaxes import (
     FRAME_TYPES,
     can_decode,
 )
-from orthanc_gcp.emulator.healthcare.request_context import Call
+from orthanc_gcp.emulator.healthcare.request_context import RequestContext
 from orthanc_gcp.emulator.http.media_types import MediaType
 from orthanc_gcp.emulator.http.negotiation import OCTETS, PNG, accepted_types, not_acceptable
 from orthanc_gcp.emulator.http.responses import Refusal, text_error
@@ -39,7 +39,7 @@ __all__ = ["frame_numbers", "refusals", "retrieve_frames"]
 
 @dataclass(frozen=True)
 class FrameFormat:
-    """How frames are sent; a picture has no transfer syntax."""
+    """How frames are sent; PNG has no transfer syntax."""
 
     media_type: str
     transfer_syntax: str | None
@@ -51,13 +51,17 @@ class FrameFormat:
         return f"{self.media_type}; transfer-syntax={self.transfer_syntax}"
 
 
-async def retrieve_frames(call: Call) -> Response:
-    """Handle ``GET …/instances/{instance}/frames/{frames}``."""
-    (instance,) = await asyncio.to_thread(call.instances)
-    chosen = _choose(call, instance.transfer_syntax)
-    numbers = frame_numbers(call.names["frames"])
+async def retrieve_frames(context: RequestContext) -> Response:
+    """Handle ``GET …/instances/{instance}/frames/{frames}``.
+
+    Raises :class:`Refusal` when there is no such instance (403 or 404), frame (400) or acceptable
+    media type (406), or when the first frame cannot be made into it (400).
+    """
+    (instance,) = await asyncio.to_thread(context.instances)
+    chosen = _choose(context, instance.transfer_syntax)
+    numbers = frame_numbers(context.names["frames"])
     with ExitStack() as opened, refusals():
-        file = opened.enter_context(await asyncio.to_thread(call.open_instance))
+        file = opened.enter_context(await asyncio.to_thread(context.open_instance))
         frames = await asyncio.to_thread(_open, file, instance.transfer_syntax, chosen)
         opened.callback(frames.pixels.close)
         for number in numbers:
@@ -70,8 +74,8 @@ async def retrieve_frames(call: Call) -> Response:
     return Streamed(body, f'{MULTIPART}; type="{chosen.media_type}"; boundary={boundary}')
 
 
-def _choose(call: Call, stored: str) -> FrameFormat:
-    for accepted in accepted_types(call.request):
+def _choose(context: RequestContext, stored: str) -> FrameFormat:
+    for accepted in accepted_types(context.request):
         found = _format(accepted, stored)
         if found is not None:
             return found
@@ -82,7 +86,7 @@ def _choose(call: Call, stored: str) -> FrameFormat:
         f'{MULTIPART}; type="{media_type}"; transfer-syntax={syntax}'
         for syntax, media_type in FRAME_TYPES.items()
     )
-    raise not_acceptable(call.request, (*octets, *compressed, f'{MULTIPART}; type="{PNG}"'))
+    raise not_acceptable(context.request, (*octets, *compressed, f'{MULTIPART}; type="{PNG}"'))
 
 
 def _format(accepted: MediaType, stored: str) -> FrameFormat | None:
@@ -114,7 +118,7 @@ def _made(kind: MediaType, wanted: str | None) -> FrameFormat | None:
 
 @contextmanager
 def refusals() -> Iterator[None]:
-    """Refuse the request when its image cannot be had in the way asked for."""
+    """Turn an :class:`ImagingError` of the block into the :class:`Refusal` of the request (400)."""
     try:
         yield
     except ImagingError as error:
@@ -122,7 +126,7 @@ def refusals() -> Iterator[None]:
 
 
 def frame_numbers(text: str) -> list[int]:
-    """Return the numbers of a path, or refuse what is none."""
+    """Return the numbers of a path, from 1; raise :class:`Refusal` (400) when one is none."""
     numbers = []
     for piece in text.split(","):
         if not (piece.isascii() and piece.isdigit()) or len(piece) > 10:

@@ -1,7 +1,7 @@
-"""DICOM files made from the DICOM JSON model and one value that comes apart from it.
+"""Instances that come as metadata in the DICOM JSON Model and one value apart from it.
 
-The rules are those of the Healthcare API's DICOM conformance statement for store transactions of
-JSON metadata and bulk data.
+DICOM files (PS3.10) are made of them. The rules are those of the Healthcare API's DICOM conformance
+statement for store transactions of JSON metadata and bulk data (PS3.18 section 10.5).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from orthanc_gcp.emulator.http.media_types import MediaType
 from orthanc_gcp.emulator.http.negotiation import OCTETS
 from orthanc_gcp.emulator.storage.records import InstanceKey
 
-__all__ = ["Draft", "InvalidMetadataError", "read_draft"]
+__all__ = ["InvalidMetadataError", "MetadataInstance", "read_instance"]
 
 _REQUIRED = ("00080005", "00020010", "00080016", "00080018", "0020000D", "0020000E")
 _KEY = ("0020000D", "0020000E", "00080018")
@@ -51,8 +51,11 @@ class InvalidMetadataError(ValueError):
 
 
 @dataclass(frozen=True)
-class Draft:
-    """A file but for one value, that of the element ``tag``; without a ``uri`` it is complete."""
+class MetadataInstance:
+    """A file but for one value, that of the element ``tag``; without a ``uri`` it is complete.
+
+    ``before`` and ``after`` are the bytes around that element.
+    """
 
     before: bytes
     after: bytes
@@ -64,7 +67,7 @@ class Draft:
     vr: str
 
     def check_type(self, content_type: MediaType) -> None:
-        """Raise unless the value may come as this media type."""
+        """Raise :class:`InvalidMetadataError` unless the value may come as this media type."""
         syntax = self.transfer_syntax
         wanted = content_type.parameters.get("transfer-syntax", syntax)
         if content_type.full not in (OCTETS, _BULK_TYPES.get(syntax)) or wanted != syntax:
@@ -74,7 +77,11 @@ class Draft:
             )
 
     def around(self, size: int) -> tuple[bytes, bytes]:
-        """Return what comes before and after a value of this size."""
+        """Return what comes before and after a value of this size, in bytes.
+
+        A value of pixel data in a compressed transfer syntax becomes the only fragment (PS3.5 A.4).
+        Raises :class:`InvalidMetadataError` when it is too large for an element.
+        """
         if self.uri is None:
             return self.before, b""
         padding = b"\0" * (size % 2)
@@ -94,25 +101,28 @@ class Draft:
         return tag + vr + struct.pack("<L", length)
 
 
-def read_draft(metadata: dict[str, Any]) -> Draft:
-    """Return the file that one instance's metadata describe; raise when they do not."""
+def read_instance(metadata: dict[str, Any]) -> MetadataInstance:
+    """Return the instance that metadata describe.
+
+    Raises :class:`InvalidMetadataError` when they lack something, or no file can be made of them.
+    """
     try:
-        return _draft(metadata)
+        return _read(metadata)
     except InvalidMetadataError:
         raise
     except Exception as error:
-        # pydicom raises what it likes about values that it does not like.
+        # pydicom may raise anything about values that are wrong.
         raise InvalidMetadataError(f"invalid metadata: {error}") from error
 
 
-def _draft(metadata: dict[str, Any]) -> Draft:
+def _read(metadata: dict[str, Any]) -> MetadataInstance:
     for required in _REQUIRED:
         if not metadata.get(required, {}).get("Value", [None])[0]:
             raise InvalidMetadataError(f"attribute {required} is missing")
     if metadata["00080005"]["Value"] != ["ISO_IR 192"]:
         raise InvalidMetadataError("SpecificCharacterSet has to be ISO_IR 192")
     syntax = str(metadata["00020010"]["Value"][0])
-    # Of one that nobody knows nobody can tell whether its pixel data are encapsulated.
+    # Whether pixel data are encapsulated is not known of an unknown transfer syntax.
     if syntax in (EXPLICIT_BIG, DEFLATED) or UID(syntax).type != "Transfer Syntax":
         raise InvalidMetadataError(f"unsupported transfer syntax: {syntax}")
     elements = {int(tag, 16): element for tag, element in metadata.items()}
@@ -123,7 +133,7 @@ def _draft(metadata: dict[str, Any]) -> Draft:
         raise InvalidMetadataError("one BulkDataURI is allowed, for OB, OW or UN")
     tag = bulk[0] if bulk else 0xFFFFFFFF
     element = elements.pop(tag, {})
-    return Draft(
+    return MetadataInstance(
         before=_meta(elements) + _elements(elements, 0x00030000, tag - 1, syntax),
         after=_elements(elements, tag + 1, 0xFFFFFFFF, syntax),
         transfer_syntax=syntax,

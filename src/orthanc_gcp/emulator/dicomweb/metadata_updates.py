@@ -1,4 +1,4 @@
-"""Changes of metadata: a JSON Patch for an instance, or for all of a series or a study.
+"""Changes of metadata: a JSON Patch (RFC 6902) for an instance, or for all of a series or study.
 
 Source: Healthcare API v1beta1, ``dicomWeb.studies.updateMetadata`` etc.
 """
@@ -18,51 +18,57 @@ from starlette.responses import Response
 from orthanc_gcp.emulator.dicom.listing import choose_listing
 from orthanc_gcp.emulator.dicom.reader import InvalidDicomError
 from orthanc_gcp.emulator.dicomweb.file_editing import EditedFile, edit
-from orthanc_gcp.emulator.dicomweb.json_patch import Change, PatchError, read_patch
+from orthanc_gcp.emulator.dicomweb.json_patch import PatchError, PatchOperation, read_patch
 from orthanc_gcp.emulator.dicomweb.wado import retrieve_metadata
-from orthanc_gcp.emulator.healthcare.notifications import announcer
+from orthanc_gcp.emulator.healthcare.notifications import notifier
 from orthanc_gcp.emulator.healthcare.operation_methods import begin_short
-from orthanc_gcp.emulator.healthcare.operations import EMPTY, Job, OperationError
-from orthanc_gcp.emulator.healthcare.request_context import Call
+from orthanc_gcp.emulator.healthcare.operations import EMPTY, Code, Job, OperationError
+from orthanc_gcp.emulator.healthcare.request_context import RequestContext
 from orthanc_gcp.emulator.http.requests import MAX_CONTROL_BODY, read_limited
 from orthanc_gcp.emulator.http.responses import Refusal, error
 from orthanc_gcp.emulator.resource_names import StoreName
-from orthanc_gcp.emulator.storage.index import Announce, Event, StoredInstance, mark_changed
-from orthanc_gcp.emulator.storage.storage import BeingDeletedError, Storage, Upload
+from orthanc_gcp.emulator.storage.instances import InstanceChange, Notify, StoredInstance
+from orthanc_gcp.emulator.storage.operation_tables import mark_changed
+from orthanc_gcp.emulator.storage.storage import BeingDeletedError, Storage
+from orthanc_gcp.emulator.storage.uploads import Upload
 
 __all__ = ["change_instances", "update_metadata"]
 
 _ACTION = "UpdateMetadata"
-_INVALID_ARGUMENT = 3
-"""As ``google.rpc.Code`` has it."""
 _BLOCK = 512 * 1024
 
 
-async def update_metadata(call: Call) -> Response:
-    """Handle ``PATCH …/metadata`` of a study, a series or an instance."""
-    store = call.store_id()
-    patch = await _read_patch(call)
-    if "instance" not in call.names:
-        return await _update_many(call, store, patch)
-    choose_listing(call.request)  # which refuses what the answer cannot be
-    await asyncio.to_thread(_update_one, call, patch)
-    return await retrieve_metadata(call)
+async def update_metadata(context: RequestContext) -> Response:
+    """Handle ``PATCH …/metadata`` of a study, a series or an instance.
+
+    Raises :class:`Refusal` when the body is no patch, or does not fit the instance (400), when
+    there is nothing of that name (403 or 404), or while it is being deleted (409). What does not
+    fit the instances of a study or series is the error of the operation.
+    """
+    store = context.store_id()
+    patch = await _read_patch(context)
+    if "instance" not in context.names:
+        return await _update_many(context, store, patch)
+    choose_listing(context.request)  # which refuses what the answer cannot be
+    await asyncio.to_thread(_update_one, context, patch)
+    return await retrieve_metadata(context)
 
 
 def change_instances(job: Job) -> dict[str, Any]:
     """Carry out the change of a study or series, one instance after the other.
 
-    An instance that was changed before a crash is not changed again.
+    An instance that was changed before a crash is not changed again. Raises :class:`OperationError`
+    at the end when some could not be changed, and what :meth:`Job.check` does.
     """
     parameters, index = job.parameters, job.storage.index
     changes = read_patch(json.loads(parameters["patch"]))
     update = Update(job.storage, parameters["store"], changes, parameters["url"], _marker(job))
-    done, problem = index.changed(job.name), None
+    done, problem = job.storage.operations.changed(job.name), None
     left = max(parameters["total"] - done, 0)
     job.count(success=done, pending=left)
     for instance in chain.from_iterable(index.batches(parameters["store"], *parameters["uids"])):
         job.check()
-        if index.is_changed(job.name, instance.key):
+        if job.storage.operations.is_changed(job.name, instance.key):
             continue  # those that are changed come last, and are met again
         left = max(left - 1, 0)
         try:
@@ -71,32 +77,32 @@ def change_instances(job: Job) -> dict[str, Any]:
             problem = problem or _reason(failure)
             job.count(failure=1, pending=left)
     if problem is not None:
-        raise OperationError(_INVALID_ARGUMENT, problem)
+        raise OperationError(Code.INVALID_ARGUMENT, problem)
     return {"@type": f"type.googleapis.com/{EMPTY}"}
 
 
-async def _update_many(call: Call, store: int, patch: str) -> Response:
-    uids = [call.names[level] for level in ("study", "series") if level in call.names]
-    totals = await asyncio.to_thread(call.storage.index.totals, store, *uids)
+async def _update_many(context: RequestContext, store: int, patch: str) -> Response:
+    uids = [context.names[level] for level in ("study", "series") if level in context.names]
+    totals = await asyncio.to_thread(context.storage.index.totals, store, *uids)
     if not totals.instances:
-        raise call.missing_path()
+        raise context.missing_path()
     parameters = {
         "store": store,
-        "name": str(call.store),
+        "name": str(context.store),
         "uids": uids,
         "patch": patch,
-        "url": call.dicomweb_url,
+        "url": context.dicomweb_url,
         "total": totals.instances,
     }
-    return await begin_short(call, parameters)
+    return await begin_short(context, parameters)
 
 
-def _update_one(call: Call, patch: str) -> None:
+def _update_one(context: RequestContext, patch: str) -> None:
     """Change the only instance; refuse what does not fit it."""
-    announce = announcer(call.storage.index, call.store, call.services.clock, _ACTION)
+    notify = notifier(context.storage.resources, context.store, context.services.clock, _ACTION)
     changes = read_patch(json.loads(patch))
-    update = Update(call.storage, call.store_id(), changes, call.dicomweb_url, announce)
-    (instance,) = call.instances()
+    update = Update(context.storage, context.store_id(), changes, context.dicomweb_url, notify)
+    (instance,) = context.instances()
     try:
         done = update.change(instance)
     except PatchError as failure:
@@ -104,12 +110,12 @@ def _update_one(call: Call, patch: str) -> None:
     except BeingDeletedError as failure:
         raise Refusal(error(409, _reason(failure), name="ABORTED")) from failure
     if not done:
-        raise call.missing_path()
+        raise context.missing_path()
 
 
-async def _read_patch(call: Call) -> str:
+async def _read_patch(context: RequestContext) -> str:
     """Return the JSON Patch that a request brings, or refuse what is none."""
-    body = await read_limited(call.request, MAX_CONTROL_BODY)
+    body = await read_limited(context.request, MAX_CONTROL_BODY)
     try:
         patch = body.decode(json.detect_encoding(body))
         read_patch(json.loads(patch))
@@ -120,15 +126,15 @@ async def _read_patch(call: Call) -> str:
     return patch
 
 
-def _marker(job: Job) -> Announce:
-    """Return what notes which instances an operation has changed, and tells of them."""
+def _marker(job: Job) -> Notify:
+    """Return what notes which instances an operation has changed, and notifies of them."""
     store = StoreName.parse(job.parameters["name"])
-    announce = announcer(job.storage.index, store, job.clock, _ACTION)
+    notify = notifier(job.storage.resources, store, job.clock, _ACTION)
 
-    def mark(sql: sqlite3.Connection, event: Event) -> None:
-        mark_changed(sql, job.name, event.key)
-        if announce is not None:
-            announce(sql, event)
+    def mark(sql: sqlite3.Connection, change: InstanceChange) -> None:
+        mark_changed(sql, job.name, change.key)
+        if notify is not None:
+            notify(sql, change)
 
     return mark
 
@@ -146,18 +152,21 @@ class Update:
         self,
         storage: Storage,
         store: int,
-        changes: list[Change],
+        changes: list[PatchOperation],
         url: str,
-        announce: Announce | None,
+        notify: Notify | None,
     ) -> None:
         self._storage = storage
         self._store = store
         self._changes = changes
         self._url = url
-        self._announce = announce
+        self._notify = notify
 
     def change(self, instance: StoredInstance) -> bool:
-        """Change an instance; tell whether it is still there."""
+        """Change an instance; return whether it is still there.
+
+        Raises :class:`PatchError` when the patch does not fit it, and :class:`BeingDeletedError`.
+        """
         storage = self._storage
         present: StoredInstance | None = instance
         while present is not None:
@@ -186,7 +195,7 @@ class Update:
             except BaseException:
                 upload.discard()
                 raise
-        return storage.swap(self._store, record, upload, instance.file, self._announce)
+        return storage.swap(self._store, record, upload, instance.file, self._notify)
 
 
 def _write(upload: Upload, edited: EditedFile, descriptor: int) -> None:

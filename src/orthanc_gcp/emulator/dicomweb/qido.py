@@ -21,7 +21,7 @@ from orthanc_gcp.emulator.dicom.search_attributes import (
     tags,
 )
 from orthanc_gcp.emulator.dicomweb.search_parameters import InvalidQueryError, Query, parse_query
-from orthanc_gcp.emulator.healthcare.request_context import Call
+from orthanc_gcp.emulator.healthcare.request_context import RequestContext
 from orthanc_gcp.emulator.http.responses import Refusal, text_error
 from orthanc_gcp.emulator.storage.records import InstanceKey, level_attributes
 
@@ -30,42 +30,46 @@ __all__ = ["search_instances", "search_series", "search_studies"]
 _UIDS = tags("StudyInstanceUID SeriesInstanceUID SOPInstanceUID")
 
 
-async def search_studies(call: Call) -> Response:
-    """Handle ``GET …/studies``."""
-    return await _search(call, STUDY)
+async def search_studies(context: RequestContext) -> Response:
+    """Handle ``GET …/studies``.
+
+    Raises :class:`Refusal` when the parameters are wrong (400), when there is no such store (403 or
+    404), or no acceptable media type (406).
+    """
+    return await _search(context, STUDY)
 
 
-async def search_series(call: Call) -> Response:
-    """Handle ``GET …/series``, of a store or of a study."""
-    return await _search(call, SERIES)
+async def search_series(context: RequestContext) -> Response:
+    """Handle ``GET …/series``, of a store or of a study, as :func:`search_studies` does."""
+    return await _search(context, SERIES)
 
 
-async def search_instances(call: Call) -> Response:
-    """Handle ``GET …/instances``, of a store, of a study or of a series."""
-    return await _search(call, INSTANCE)
+async def search_instances(context: RequestContext) -> Response:
+    """Handle ``GET …/instances`` of a store, study or series, as :func:`search_studies` does."""
+    return await _search(context, INSTANCE)
 
 
-async def _search(call: Call, level: Level) -> Response:
-    store = call.store_id()
-    listing = choose_listing(call.request)
+async def _search(context: RequestContext, level: Level) -> Response:
+    store = context.store_id()
+    listing = choose_listing(context.request)
     try:
-        query = parse_query(level, call.request.query_params.multi_items())
+        query = parse_query(level, context.request.query_params.multi_items())
     except InvalidQueryError as error:
         raise Refusal(text_error(400, str(error))) from error
-    content = await asyncio.to_thread(_run, call, store, query, listing)
+    content = await asyncio.to_thread(_run, context, store, query, listing)
     if not content:
-        if call.services.switches.state.empty_qido == 204:
+        if context.services.fault_settings.current.empty_qido == 204:
             return Response(status_code=204)
         content = listing.join([])
     return Response(content, media_type=listing.media_type)
 
 
-def _run(call: Call, store: int, query: Query, listing: Listing) -> bytes:
+def _run(context: RequestContext, store: int, query: Query, listing: Listing) -> bytes:
     """Return the list of the matches; nothing when there is none."""
-    search = Search(call, query)
-    study, series = call.names.get("study"), call.names.get("series")
+    search = Search(context, query)
+    study, series = context.names.get("study"), context.names.get("series")
     statement, values = query.sql(store, study, series, with_file=search.reads_files)
-    rows = call.storage.searches.read(statement, values)
+    rows = context.storage.search_lag.read(statement, values)
     matches = [listing.encode(search.match(*row)) for row in rows]
     return listing.join(matches) if matches else b""
 
@@ -73,11 +77,11 @@ def _run(call: Call, store: int, query: Query, listing: Listing) -> bytes:
 class Search:
     """Turns rows of the index into matches."""
 
-    def __init__(self, call: Call, query: Query) -> None:
-        self._call = call
+    def __init__(self, context: RequestContext, query: Query) -> None:
+        self._context = context
         levels = levels_to(query.level)
         # The attributes of a level whose UID is in the path are not repeated.
-        named = sum(1 for name in ("study", "series") if name in call.names)
+        named = sum(1 for name in ("study", "series") if name in context.names)
         self._wanted = {tag for level in levels[named:] for tag in level.defaults}
         self._wanted |= query.include
         if query.include_all:
@@ -92,7 +96,7 @@ class Search:
         return self._whole_file or bool(self._from_file)
 
     def match(self, file: str, *levels: str) -> dict[str, Any]:
-        """Return one match in the DICOM JSON model."""
+        """Return one match in the DICOM JSON Model, given its file and the JSON of each level."""
         known: dict[str, Any] = {}
         for level in levels:
             known.update(json.loads(level))
@@ -103,13 +107,13 @@ class Search:
 
     def _read_file(self, file: str, known: dict[str, Any]) -> dict[str, Any]:
         try:
-            descriptor = self._call.storage.open(file)
+            descriptor = self._context.storage.open(file)
         except FileNotFoundError:
             return {}  # deleted since the index was asked
         try:
             dicom = DicomFile(FileSource(descriptor))
             if self._whole_file:
-                writer = JsonWriter(f"{self._call.instance_url(_key(known))}/bulkdata/".__add__)
+                writer = JsonWriter(f"{self._context.instance_url(_key(known))}/bulkdata/".__add__)
                 return writer.data_set(dicom)
             elements = {element.tag: element for element in dicom.elements(stop=PIXEL_GROUP)}
             return level_attributes(dicom, elements, self._from_file)

@@ -1,4 +1,4 @@
-"""Takes in the instances of one store transaction, in constant memory.
+"""The receiving end of a store transaction (PS3.18 section 10.5), in constant memory.
 
 While a thread hashes and writes one block, the next one arrives: that uses the second core, and
 bounds the memory to two blocks. Instances that are too small to gain from it are stored at once.
@@ -11,10 +11,11 @@ from collections.abc import Callable, Collection
 
 from orthanc_gcp.emulator.dicom.reader import InvalidDicomError
 from orthanc_gcp.emulator.dicomweb.stow_response import StowResults
-from orthanc_gcp.emulator.faults.rules import Fate
-from orthanc_gcp.emulator.storage.index import Announce, StorageClass
+from orthanc_gcp.emulator.faults.rules import InstanceFate
+from orthanc_gcp.emulator.storage.instances import Notify, StorageClass
 from orthanc_gcp.emulator.storage.records import Record
-from orthanc_gcp.emulator.storage.storage import BeingDeletedError, Outcome, Storage, Upload
+from orthanc_gcp.emulator.storage.storage import BeingDeletedError, Storage
+from orthanc_gcp.emulator.storage.uploads import Upload, UploadResult
 
 __all__ = ["Receiver"]
 
@@ -32,20 +33,20 @@ class Receiver:
     Parameters
     ----------
     study : str or None
-        The only study whose instances are welcome, if there is one.
+        The only study whose instances are stored, if there is one.
     replace : bool
         Whether instances that are there already are replaced.
     storage_class : StorageClass or None
         Where the instances go, if it is not the usual one.
-    announce : callable or None
-        Tells of each instance that is stored.
+    notify : callable or None
+        Publishes each instance that is stored.
 
     Attributes
     ----------
     fate : callable
-        Tells what becomes of the next instance; for failures on demand.
-    conflicts : collection of Outcome
-        What is told as a failure.
+        Gives what becomes of the next instance; for failures on demand.
+    conflicts : collection of UploadResult
+        What is reported as a failure.
     """
 
     def __init__(
@@ -57,13 +58,13 @@ class Receiver:
         *,
         replace: bool,
         storage_class: StorageClass | None = None,
-        announce: Announce | None,
+        notify: Notify | None,
     ) -> None:
-        self.fate: Callable[[], Fate] = lambda: Fate.KEPT
-        self.conflicts: Collection[Outcome] = (Outcome.DIFFERENT,)
+        self.fate: Callable[[], InstanceFate] = lambda: InstanceFate.STORED
+        self.conflicts: Collection[UploadResult] = (UploadResult.DIFFERENT,)
         self._replace = replace
         self._storage_class = storage_class
-        self._announce = announce
+        self._notify = notify
         self._storage = storage
         self._store = store
         self._results = results
@@ -123,7 +124,7 @@ class Receiver:
         return block
 
     def _finish(self, upload: Upload, block: Block) -> None:
-        """Write the rest of an instance and judge it."""
+        """Write the rest of an instance and store it, unless something is wrong with it."""
         try:
             _write(upload, block)
             record = upload.read_record()
@@ -140,9 +141,9 @@ class Receiver:
             self._results.add_failed(detail, record.sop_class, record.key)
             return
         fate = self.fate()
-        if fate is not Fate.KEPT:
+        if fate is not InstanceFate.STORED:
             upload.discard()
-            if fate is Fate.LOST:
+            if fate is InstanceFate.LOST:
                 self._results.add_stored(record.sop_class, record.key)
             else:
                 self._results.add_failed("internal error", record.sop_class, record.key)
@@ -157,7 +158,7 @@ class Receiver:
                 upload,
                 replace=self._replace,
                 storage_class=self._storage_class,
-                announce=self._announce,
+                notify=self._notify,
             )
         except BeingDeletedError:
             detail = "the study or series is being deleted"

@@ -11,9 +11,9 @@ from starlette.responses import Response
 from orthanc_gcp.emulator.dicomweb.receiver import Receiver
 from orthanc_gcp.emulator.dicomweb.stow_metadata import MetadataParts, unsupported_part
 from orthanc_gcp.emulator.dicomweb.stow_response import StowResults
-from orthanc_gcp.emulator.faults.switches import ALWAYS_CONFLICT
-from orthanc_gcp.emulator.healthcare.notifications import announcer
-from orthanc_gcp.emulator.healthcare.request_context import Call
+from orthanc_gcp.emulator.faults.fault_settings import ALWAYS_CONFLICT
+from orthanc_gcp.emulator.healthcare.notifications import notifier
+from orthanc_gcp.emulator.healthcare.request_context import RequestContext
 from orthanc_gcp.emulator.healthcare.storage_classes import UnknownStorageClassError, storage_class
 from orthanc_gcp.emulator.http.media_types import MediaType, parse_media_type
 from orthanc_gcp.emulator.http.multipart import (
@@ -26,48 +26,53 @@ from orthanc_gcp.emulator.http.multipart import (
 from orthanc_gcp.emulator.http.negotiation import DICOM, JSON, XML, accepted_types, not_acceptable
 from orthanc_gcp.emulator.http.responses import Refusal, text_error
 from orthanc_gcp.emulator.http.streaming import MULTIPART
-from orthanc_gcp.emulator.storage.index import StorageClass
-from orthanc_gcp.emulator.storage.storage import Outcome
+from orthanc_gcp.emulator.storage.instances import StorageClass
+from orthanc_gcp.emulator.storage.uploads import UploadResult
 
 __all__ = ["store_instances", "update_instances"]
 
 
-async def store_instances(call: Call) -> Response:
-    """Handle ``POST …/dicomWeb/studies`` and ``POST …/dicomWeb/studies/{study}``."""
-    return await _store(call, replace=False)
+async def store_instances(context: RequestContext) -> Response:
+    """Handle ``POST …/dicomWeb/studies`` and ``POST …/dicomWeb/studies/{study}``.
+
+    Raises :class:`Refusal` when there is no such store (403 or 404), no acceptable media type for
+    the answer (406), or when the body as a whole is wrong (400). What is wrong with an instance
+    stands in the answer.
+    """
+    return await _store(context, replace=False)
 
 
-async def update_instances(call: Call) -> Response:
-    """Handle ``PUT …/dicomWeb/studies``, which replaces what is there already."""
-    return await _store(call, replace=True)
+async def update_instances(context: RequestContext) -> Response:
+    """Handle ``PUT …/dicomWeb/studies``, which replaces what is there; raise as a ``POST`` does."""
+    return await _store(context, replace=True)
 
 
-async def _store(call: Call, *, replace: bool) -> Response:
-    store = call.store_id()
-    answer_type = _answer_type(call)
-    content_type = parse_media_type(call.request.headers.get("content-type", ""))
-    results = StowResults(call.dicomweb_url, call.names.get("study"))
-    study = call.names.get("study")
-    announce = announcer(
-        call.storage.index,
-        call.store,
-        call.services.clock,
+async def _store(context: RequestContext, *, replace: bool) -> Response:
+    store = context.store_id()
+    answer_type = _answer_type(context)
+    content_type = parse_media_type(context.request.headers.get("content-type", ""))
+    results = StowResults(context.dicomweb_url, context.names.get("study"))
+    study = context.names.get("study")
+    notify = notifier(
+        context.storage.resources,
+        context.store,
+        context.services.clock,
         "UpdateInstances" if replace else "StoreInstances",
     )
     receiver = Receiver(
-        call.storage,
+        context.storage,
         store,
         results,
         study,
         replace=replace,
-        storage_class=_storage_class(call),
-        announce=announce,
+        storage_class=_storage_class(context),
+        notify=notify,
     )
-    if call.strike is not None:
-        receiver.fate = call.strike.fate
-    if call.services.switches.state.duplicates == ALWAYS_CONFLICT and not replace:
-        receiver.conflicts = (Outcome.DIFFERENT, Outcome.IDENTICAL)
-    body = call.request.stream()
+    if context.active_fault is not None:
+        receiver.fate = context.active_fault.fate
+    if context.services.fault_settings.current.duplicates == ALWAYS_CONFLICT and not replace:
+        receiver.conflicts = (UploadResult.DIFFERENT, UploadResult.IDENTICAL)
+    body = context.request.stream()
     try:
         if content_type.full == DICOM:
             await _receive_single(body, receiver)
@@ -85,21 +90,21 @@ async def _store(call: Call, *, replace: bool) -> Response:
     return Response(content, results.status, media_type=answer_type)
 
 
-def _storage_class(call: Call) -> StorageClass | None:
-    name = call.request.headers.get("storage-class")
+def _storage_class(context: RequestContext) -> StorageClass | None:
+    name = context.request.headers.get("storage-class")
     try:
-        return storage_class(name, call.services.clock())
+        return storage_class(name, context.services.clock())
     except UnknownStorageClassError:
         raise Refusal(text_error(400, f"invalid Storage-Class: {name!r}")) from None
 
 
-def _answer_type(call: Call) -> str:
-    for accepted in accepted_types(call.request):
+def _answer_type(context: RequestContext) -> str:
+    for accepted in accepted_types(context.request):
         if accepted.covers(XML):
             return XML
         if accepted.covers(JSON) or accepted.covers("application/json"):
             return JSON
-    raise not_acceptable(call.request, (XML, JSON))
+    raise not_acceptable(context.request, (XML, JSON))
 
 
 def _part_type(content_type: MediaType, *, replace: bool) -> str:

@@ -13,7 +13,11 @@ import tempfile
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
-from orthanc_gcp.emulator.dicomweb.metadata_instances import Draft, InvalidMetadataError, read_draft
+from orthanc_gcp.emulator.dicomweb.metadata_instances import (
+    InvalidMetadataError,
+    MetadataInstance,
+    read_instance,
+)
 from orthanc_gcp.emulator.dicomweb.receiver import Receiver
 from orthanc_gcp.emulator.dicomweb.stow_response import StowResults
 from orthanc_gcp.emulator.http.media_types import parse_media_type
@@ -38,13 +42,13 @@ class MetadataParts:
         self._receiver = receiver
         self._results = results
         self._metadata: bytearray | None = bytearray()
-        self._drafts: dict[str, Draft] = {}
-        self._draft: Draft | None = None
+        self._waiting: dict[str, MetadataInstance] = {}
+        self._instance: MetadataInstance | None = None
         self._value: BinaryIO | None = None
         self._has_begun = False
 
     def begin(self, headers: dict[str, str]) -> None:
-        """Say which part follows."""
+        """Say which part follows; raise :class:`Refusal` (400) when it is not one that can."""
         content_type = parse_media_type(headers.get("content-type", OCTETS))
         if not self._has_begun:
             self._has_begun = True
@@ -52,18 +56,18 @@ class MetadataParts:
                 raise unsupported_part(content_type.full)
             return
         uri = headers.get("content-location", "")
-        self._draft = self._drafts.pop(uri, None)
-        if self._draft is None:
+        self._instance = self._waiting.pop(uri, None)
+        if self._instance is None:
             raise Refusal(text_error(400, f"no instance waits for bulk data at {uri!r}"))
         try:
-            self._draft.check_type(content_type)
+            self._instance.check_type(content_type)
         except InvalidMetadataError as error:
-            self._fail(self._draft, str(error))
-            self._draft = None
+            self._fail(self._instance, str(error))
+            self._instance = None
         self._value = tempfile.TemporaryFile()  # noqa: SIM115 - it lives until the part ends
 
     async def write(self, data: memoryview) -> None:
-        """Take some bytes of the part."""
+        """Take some bytes of the part; raise :class:`Refusal` (400) when metadata are too long."""
         if self._value is not None:
             self._value.write(data)
         elif self._metadata is not None:
@@ -72,19 +76,19 @@ class MetadataParts:
                 raise Refusal(text_error(400, "the metadata are too long"))
 
     async def end(self) -> None:
-        """Say that the part is complete."""
+        """Say that the part is complete; raise :class:`Refusal` (400) for wrong metadata."""
         if self._value is None:
             await self._end_metadata()
             return
         with self._value as value:
             self._value = None
-            if self._draft is not None:
-                await self._store(self._draft, value)
+            if self._instance is not None:
+                await self._store(self._instance, value)
 
     async def finish(self) -> None:
         """Say that no part follows."""
-        for uri, draft in self._drafts.items():
-            self._fail(draft, f"the bulk data at {uri} are missing")
+        for uri, instance in self._waiting.items():
+            self._fail(instance, f"the bulk data at {uri} are missing")
 
     def close(self) -> None:
         """Forget the part that did not arrive whole, if there is one."""
@@ -94,25 +98,25 @@ class MetadataParts:
     async def _end_metadata(self) -> None:
         for metadata in await asyncio.to_thread(_parse, bytes(self._metadata or b"")):
             try:
-                draft = await asyncio.to_thread(read_draft, metadata)
+                instance = await asyncio.to_thread(read_instance, metadata)
             except InvalidMetadataError as error:
                 self._results.add_failed(str(error))
                 continue
-            if draft.uri is None:
-                await self._store(draft, None)
-            elif draft.uri in self._drafts:
-                self._fail(draft, f"another instance has bulk data at {draft.uri}")
+            if instance.uri is None:
+                await self._store(instance, None)
+            elif instance.uri in self._waiting:
+                self._fail(instance, f"another instance has bulk data at {instance.uri}")
             else:
-                self._drafts[draft.uri] = draft
+                self._waiting[instance.uri] = instance
         self._metadata = None
 
-    async def _store(self, draft: Draft, value: BinaryIO | None) -> None:
+    async def _store(self, instance: MetadataInstance, value: BinaryIO | None) -> None:
         """Hand an instance on as if it had come whole."""
         size = value.tell() if value else 0
         try:
-            before, after = draft.around(size)
+            before, after = instance.around(size)
         except InvalidMetadataError as error:
-            self._fail(draft, str(error))
+            self._fail(instance, str(error))
             return
         self._receiver.begin()
         await self._receiver.write(memoryview(before))
@@ -121,8 +125,8 @@ class MetadataParts:
         await self._receiver.write(memoryview(after))
         await self._receiver.end()
 
-    def _fail(self, draft: Draft, detail: str) -> None:
-        self._results.add_failed(detail, draft.sop_class, draft.key)
+    def _fail(self, instance: MetadataInstance, detail: str) -> None:
+        self._results.add_failed(detail, instance.sop_class, instance.key)
 
 
 def _blocks(value: BinaryIO | None) -> Iterator[bytes]:

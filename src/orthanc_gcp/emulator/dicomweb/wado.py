@@ -15,12 +15,12 @@ from orthanc_gcp.emulator.dicom.listing import Listing, choose_listing
 from orthanc_gcp.emulator.dicom.reader import DicomFile, FileSource
 from orthanc_gcp.emulator.dicom.transcoding import TranscodingError, transcode
 from orthanc_gcp.emulator.dicom.transfer_syntaxes import AS_STORED, DEFAULT, KNOWN, can_convert
-from orthanc_gcp.emulator.healthcare.request_context import Call
+from orthanc_gcp.emulator.healthcare.request_context import RequestContext
 from orthanc_gcp.emulator.http.media_types import MediaType
 from orthanc_gcp.emulator.http.negotiation import DICOM, accepted_types, not_acceptable
 from orthanc_gcp.emulator.http.responses import Refusal, text_error
 from orthanc_gcp.emulator.http.streaming import MULTIPART, Streamed, file_blocks, part_head
-from orthanc_gcp.emulator.storage.index import StoredInstance
+from orthanc_gcp.emulator.storage.instances import StoredInstance
 from orthanc_gcp.emulator.storage.storage import Storage
 
 __all__ = ["retrieve", "retrieve_instance", "retrieve_metadata"]
@@ -34,52 +34,65 @@ class Representation:
     multipart: bool
 
 
-async def retrieve(call: Call) -> Response:
-    """Handle ``GET …/studies/{study}`` and ``GET …/series/{series}``."""
-    return await _retrieve(call, single=False)
+async def retrieve(context: RequestContext) -> Response:
+    """Handle ``GET …/studies/{study}`` and ``GET …/series/{series}``.
+
+    Raises :class:`Refusal` when there is nothing of that name (403 or 404), no acceptable media
+    type (406), or when the first instance cannot be transcoded (400).
+    """
+    return await _retrieve(context, single=False)
 
 
-async def retrieve_instance(call: Call) -> Response:
-    """Handle ``GET …/instances/{instance}``, which may be had without multipart."""
-    return await _retrieve(call, single=True)
+async def retrieve_instance(context: RequestContext) -> Response:
+    """Handle ``GET …/instances/{instance}``, which may be had without multipart.
+
+    Raises as :func:`retrieve` does.
+    """
+    return await _retrieve(context, single=True)
 
 
-async def retrieve_metadata(call: Call) -> Response:
-    """Handle ``GET …/metadata`` of a study, a series or an instance."""
-    instances = await asyncio.to_thread(call.instances)
-    listing = choose_listing(call.request)
-    entries = _metadata(call, instances, listing)
+async def retrieve_metadata(context: RequestContext) -> Response:
+    """Handle ``GET …/metadata`` of a study, a series or an instance.
+
+    Raises :class:`Refusal` when there is nothing of that name (403 or 404), or no acceptable media
+    type (406).
+    """
+    instances = await asyncio.to_thread(context.instances)
+    listing = choose_listing(context.request)
+    entries = _metadata(context, instances, listing)
     return Streamed(listing.stream(entries), listing.media_type)
 
 
-async def _retrieve(call: Call, *, single: bool) -> Response:
-    instances = await asyncio.to_thread(call.instances)
-    chosen = _choose(call, {instance.transfer_syntax for instance in instances}, single=single)
+async def _retrieve(context: RequestContext, *, single: bool) -> Response:
+    instances = await asyncio.to_thread(context.instances)
+    chosen = _choose(context, {instance.transfer_syntax for instance in instances}, single=single)
     # The first file is opened, and transcoded, while a refusal is still possible.
     try:
-        first = await asyncio.to_thread(_open, call.storage, instances[0], chosen.transfer_syntax)
+        first = await asyncio.to_thread(
+            _open, context.storage, instances[0], chosen.transfer_syntax
+        )
     except TranscodingError as error:
         raise Refusal(text_error(400, str(error))) from error
     except FileNotFoundError:
-        raise call.missing(instances[0].key.path) from None
+        raise context.missing(instances[0].key.path) from None
     if not chosen.multipart:
         headers = {"Content-Length": str(first.size)}
         return Streamed(
             _blocks(first), f"{DICOM}; transfer-syntax={first.transfer_syntax}", headers
         )
     boundary = secrets.token_hex(16)
-    body = _parts(call.storage, first, instances[1:], chosen.transfer_syntax, boundary)
+    body = _parts(context.storage, first, instances[1:], chosen.transfer_syntax, boundary)
     return Streamed(body, f'{MULTIPART}; type="{DICOM}"; boundary={boundary}')
 
 
-def _choose(call: Call, stored: set[str], *, single: bool) -> Representation:
-    for accepted in accepted_types(call.request):
+def _choose(context: RequestContext, stored: set[str], *, single: bool) -> Representation:
+    for accepted in accepted_types(context.request):
         found = _representation(accepted, single=single)
         if found is not None and can_convert(stored, found.transfer_syntax):
             return found
     offers = [f'{MULTIPART}; type="{DICOM}"', DICOM] if single else [f'{MULTIPART}; type="{DICOM}"']
     raise not_acceptable(
-        call.request,
+        context.request,
         (f"{offer}; transfer-syntax={syntax}" for offer in offers for syntax in sorted(KNOWN)),
     )
 
@@ -154,19 +167,21 @@ async def _part(instance: OpenInstance, boundary: str) -> AsyncGenerator[bytes, 
 
 
 async def _metadata(
-    call: Call, instances: Sequence[StoredInstance], listing: Listing
+    context: RequestContext, instances: Sequence[StoredInstance], listing: Listing
 ) -> AsyncGenerator[bytes, None]:
     for instance in instances:
         try:
-            yield await asyncio.to_thread(_instance_metadata, call, instance, listing)
+            yield await asyncio.to_thread(_instance_metadata, context, instance, listing)
         except FileNotFoundError:
             continue  # deleted since the answer began
 
 
-def _instance_metadata(call: Call, instance: StoredInstance, listing: Listing) -> bytes:
-    descriptor = call.storage.open(instance.file)
+def _instance_metadata(
+    context: RequestContext, instance: StoredInstance, listing: Listing
+) -> bytes:
+    descriptor = context.storage.open(instance.file)
     try:
-        writer = JsonWriter(f"{call.instance_url(instance.key)}/bulkdata/".__add__)
+        writer = JsonWriter(f"{context.instance_url(instance.key)}/bulkdata/".__add__)
         return listing.encode(writer.file(DicomFile(FileSource(descriptor))))
     finally:
         os.close(descriptor)

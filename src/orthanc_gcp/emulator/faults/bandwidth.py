@@ -10,12 +10,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
-__all__ = ["Pace", "Paced", "paced_request"]
+__all__ = ["BandwidthLimit", "ThrottledResponse", "throttled_request"]
 
 _PIECES_PER_SECOND = 10
 
 
-class Pace:
+class BandwidthLimit:
     """Lets bytes through at a rate, in both directions together.
 
     Parameters
@@ -39,47 +39,47 @@ class Pace:
         self.piece = max(1, rate // _PIECES_PER_SECOND)
 
     async def take(self, size: int) -> None:
-        """Return when these bytes have had their time."""
+        """Return when this many bytes have had their time."""
         now = self._clock()
         self._free = max(self._free, now) + size / self._rate
         await self._sleep(self._free - now)
 
 
-def paced_request(request: Request, pace: Pace) -> Request:
+def throttled_request(request: Request, limit: BandwidthLimit) -> Request:
     """Return a request whose body is read at a rate."""
 
     async def receive() -> Message:
         message = await request.receive()
         if body := message.get("body"):
-            await pace.take(len(body))
+            await limit.take(len(body))
         return message
 
     return Request(request.scope, receive)
 
 
-class Paced(Response):
+class ThrottledResponse(Response):
     """An answer whose body is sent at a rate."""
 
-    def __init__(self, whole: Response, pace: Pace) -> None:
+    def __init__(self, whole: Response, limit: BandwidthLimit) -> None:
         super().__init__(status_code=whole.status_code)
         self.raw_headers = whole.raw_headers
         self._whole = whole
-        self._pace = pace
+        self._limit = limit
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def send_slowly(message: Message) -> None:
             body = memoryview(message.get("body", b""))
-            last = max(0, len(body) - self._pace.piece)
-            for start in range(0, last, self._pace.piece):
-                piece = body[start : start + self._pace.piece]
+            last = max(0, len(body) - self._limit.piece)
+            for start in range(0, last, self._limit.piece):
+                piece = body[start : start + self._limit.piece]
                 await self._send(send, {**message, "more_body": True}, piece)
-            rest = -(-last // self._pace.piece) * self._pace.piece
+            rest = -(-last // self._limit.piece) * self._limit.piece
             await self._send(send, message, body[rest:])
 
         await self._whole(scope, receive, send_slowly)
 
     async def _send(self, send: Send, message: Message, body: memoryview) -> None:
         if message["type"] == "http.response.body":
-            await self._pace.take(len(body))
+            await self._limit.take(len(body))
             message = {**message, "body": bytes(body)}
         await send(message)

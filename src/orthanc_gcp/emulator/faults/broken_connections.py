@@ -13,13 +13,13 @@ from starlette.types import Message, Receive, Scope, Send
 from orthanc_gcp.emulator.http.protocol import TRANSPORT
 from orthanc_gcp.emulator.http.recent_requests import NO_STATUS
 
-__all__ = ["Reset", "Shortened", "until_reset"]
+__all__ = ["ConnectionReset", "TruncatedResponse", "until_reset"]
 
 _UNANNOUNCED = 64 * 1024
 """After how many bytes a body of unknown length is cut."""
 
 
-class Reset(Response):
+class ConnectionReset(Response):
     """No answer: the connection breaks."""
 
     def __init__(self) -> None:
@@ -29,7 +29,7 @@ class Reset(Response):
         _reset(scope)
 
 
-class Shortened(Response):
+class TruncatedResponse(Response):
     """The first bytes of an answer that announces the whole.
 
     Parameters

@@ -1,4 +1,4 @@
-"""Rules of failing: which requests fail, and how.
+"""Fault rules: which requests fail, and how.
 
 Each rule draws from a generator of its own, so that the same requests in the same order fail in
 the same way again.
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any
 
-from orthanc_gcp.emulator.faults.switch_values import (
+from orthanc_gcp.emulator.faults.setting_values import (
     Kind,
     chance,
     choice,
@@ -26,11 +26,11 @@ from orthanc_gcp.emulator.faults.switch_values import (
 
 __all__ = [
     "MEMBERS",
-    "Fate",
+    "ActiveFault",
     "Fault",
-    "Rule",
-    "Rules",
-    "Strike",
+    "FaultRule",
+    "FaultRules",
+    "InstanceFate",
     "read_endpoint_fault",
     "read_rules",
 ]
@@ -43,10 +43,30 @@ _MAX_COUNT = 10**12
 class Fault:
     """What an endpoint does instead of answering as it should.
 
-    ``cut`` says where the connection breaks: ``reset`` before the answer, ``resetRequest`` in the
-    request's body, ``truncate`` and ``resetAnswer`` in the answer; the last three after
-    ``after_bytes``. With a ``status``, the answer is this one; without, it is the true one.
-    ``lose`` and ``refuse`` are the parts of a transaction's instances that are not stored.
+    Attributes
+    ----------
+    cut : str
+        Where the connection breaks: ``reset`` before the answer, ``resetRequest`` in the request's
+        body, ``truncate`` and ``resetAnswer`` in the answer; empty for nowhere.
+    after_bytes : int or None
+        After how many bytes of that body it breaks, if not after half of them.
+    delay : float
+        Seconds before anything else.
+    status : int
+        What is answered; with 0, the true answer comes.
+    body, content_type, html : str or None, str, bool
+        The body of that answer, if not Google's usual error: a text, or the front end's page.
+    retry_after : int or None
+        Seconds, for ``Retry-After``.
+    read_body : bool
+        Whether the request's body is read before that answer.
+    lose, refuse : float
+        The parts of a transaction's instances, 0 to 1, that are acknowledged and not stored, and
+        that are not stored and reported as failed.
+    store_then_fail : bool
+        Whether the request is handled before it fails.
+    token_dies : bool
+        Whether the request's access token is expired from then on.
     """
 
     cut: str = ""
@@ -70,8 +90,8 @@ class Fault:
 
 
 @dataclass(frozen=True)
-class Rule:
-    """Which requests of the API a fault befalls."""
+class FaultRule:
+    """Which requests of the API a fault is for: those that match, from one on, so many times."""
 
     fault: Fault
     path: re.Pattern[str] = re.compile("")
@@ -84,41 +104,45 @@ class Rule:
         return self.method in ("", method) and self.path.search(path) is not None
 
 
-class Fate(Enum):
-    """What becomes of an instance that arrived whole."""
+class InstanceFate(Enum):
+    """What is done with an instance that arrived whole."""
 
-    KEPT = auto()
+    STORED = auto()
     LOST = auto()
     REFUSED = auto()
 
 
 @dataclass(frozen=True)
-class Strike:
-    """A fault that befalls a request; ``draw`` gives numbers between 0 and 1."""
+class ActiveFault:
+    """A fault that applies to a request; ``draw`` gives numbers between 0 and 1."""
 
     fault: Fault
     draw: Callable[[], float]
 
-    def fate(self) -> Fate:
-        """Return what becomes of the next instance."""
+    def fate(self) -> InstanceFate:
+        """Return what is done with the next instance."""
         drawn = self.draw()
         if drawn < self.fault.lose:
-            return Fate.LOST
-        return Fate.REFUSED if drawn < self.fault.lose + self.fault.refuse else Fate.KEPT
+            return InstanceFate.LOST
+        return (
+            InstanceFate.REFUSED
+            if drawn < self.fault.lose + self.fault.refuse
+            else InstanceFate.STORED
+        )
 
 
-class _Counted:
+class _CountedRule:
     """A rule at work."""
 
-    def __init__(self, rule: Rule, seed: str) -> None:
+    def __init__(self, rule: FaultRule, seed: str) -> None:
         self.rule = rule
         self.matched = 0
         self.used = 0
         self._request = random.Random(f"{seed}/requests")  # noqa: S311 - to be repeated
         self._instance = random.Random(f"{seed}/instances")  # noqa: S311
 
-    def strikes(self) -> bool:
-        """Count a request that the rule is for; tell whether the fault befalls it."""
+    def applies(self) -> bool:
+        """Count a request that the rule is for; return whether the fault applies to it."""
         self.matched += 1
         if self.matched <= self.rule.skip or self._request.random() >= self.rule.probability:
             return False
@@ -127,33 +151,39 @@ class _Counted:
         self.used += 1
         return True
 
-    def strike(self) -> Strike:
-        return Strike(self.rule.fault, self._instance.random)
+    def activate(self) -> ActiveFault:
+        return ActiveFault(self.rule.fault, self._instance.random)
 
 
-class Rules:
-    """Rules with their counters; used by one thread, the server's."""
+class FaultRules:
+    """FaultRules with their counters; used by one thread, the server's."""
 
-    def __init__(self, rules: Sequence[Rule], seed: int) -> None:
-        self._counted = [_Counted(rule, f"{seed}/{n}") for n, rule in enumerate(rules)]
+    def __init__(self, rules: Sequence[FaultRule], seed: int) -> None:
+        self._counted = [_CountedRule(rule, f"{seed}/{n}") for n, rule in enumerate(rules)]
 
     def __bool__(self) -> bool:
         return bool(self._counted)
 
-    def strike(self, method: str, path: str) -> Strike | None:
-        """Return what befalls a request, by the first rule that applies."""
+    def fault_of(self, method: str, path: str) -> ActiveFault | None:
+        """Return the fault of a request, by the first rule that applies."""
         for counted in self._counted:
-            if counted.rule.is_for(method, path) and counted.strikes():
-                return counted.strike()
+            if counted.rule.is_for(method, path) and counted.applies():
+                return counted.activate()
         return None
 
     def counts(self) -> list[dict[str, int]]:
-        """Return how many requests each rule was for, and how many it befell."""
+        """Return how many requests each rule was for, and to how many it applied."""
         return [{"matched": counted.matched, "used": counted.used} for counted in self._counted]
 
 
-def read_rules(value: Any) -> tuple[Rule, ...]:
-    """Read a list of rules from JSON; counts that a rule shows are not looked at."""
+def read_rules(value: Any) -> tuple[FaultRule, ...]:
+    """Read a list of rules from JSON; the counts that a rule shows are dropped.
+
+    Raises
+    ------
+    ValueError
+        In words that follow the setting's name, with the number of the rule.
+    """
     if not isinstance(value, list) or len(value) > _MAX_RULES:
         raise ValueError(f"is a list of rules, {_MAX_RULES} at most")
     rules = []
@@ -166,7 +196,13 @@ def read_rules(value: Any) -> tuple[Rule, ...]:
 
 
 def read_endpoint_fault(value: Any) -> Fault | None:
-    """Read what befalls all requests to the token endpoint, if anything."""
+    """Read the fault of all requests to the token endpoints, if there is one.
+
+    Raises
+    ------
+    ValueError
+        In words that follow the setting's name.
+    """
     if value is None:
         return None
     if value in ("reset", "truncate"):
@@ -177,14 +213,14 @@ def read_endpoint_fault(value: Any) -> Fault | None:
         raise ValueError(f'is null, "reset" or "truncate", or {error}') from error
 
 
-def _read_rule(value: Any) -> Rule:
+def _read_rule(value: Any) -> FaultRule:
     given = members(value, MEMBERS)
     when = {name: given.pop(name) for name in _WHEN if name in given}
     for name in _SHOWN:
         given.pop(name, None)
     fault = Fault(**given)
     _check(fault, given)
-    return Rule(fault, **when)
+    return FaultRule(fault, **when)
 
 
 def _check(fault: Fault, given: dict[str, Any]) -> None:

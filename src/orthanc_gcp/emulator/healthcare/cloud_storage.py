@@ -21,12 +21,12 @@ __all__ = ["Buckets", "InvalidUriError", "ObjectUri", "UnavailableError"]
 _URI = re.compile(r"gs://(?P<bucket>[a-z0-9][a-z0-9._-]{1,220}[a-z0-9])(?:/(?P<name>.*))?")
 _MAX_OBJECT = 1024
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
-_DRAFT = ".being-written"
+_UNFINISHED = ".being-written"
 _WILDCARDS = re.compile(r"\*\*|\*|\?")
 
 
 class InvalidUriError(ValueError):
-    """An address that no object has."""
+    """An address that no object of Cloud Storage has."""
 
 
 class UnavailableError(Exception):
@@ -52,9 +52,10 @@ class ObjectUri:
         return uri
 
     def pattern(self) -> re.Pattern[str]:
-        """Return what the objects meant are called; raise :class:`InvalidUriError`.
+        """Return what the names of the objects meant match.
 
         ``**`` stands at the end, or before an extension, and then there is no other wildcard.
+        Raises :class:`InvalidUriError` for wildcards elsewhere.
         """
         wildcards = _WILDCARDS.findall(self.name)
         if "**" in wildcards:
@@ -75,7 +76,10 @@ class Buckets:
         self._folder = folder
 
     def find(self, uri: ObjectUri) -> Iterator[str]:
-        """Yield the objects that an address with wildcards means, by name."""
+        """Yield the objects that an address with wildcards means, by name.
+
+        Raises :class:`InvalidUriError`, and :class:`UnavailableError` when there is no such bucket.
+        """
         pattern = uri.pattern()
         # The folder above the first wildcard: no other can have what is meant.
         start, _, _ = _WILDCARDS.split(uri.name)[0].rpartition("/")
@@ -103,20 +107,23 @@ class Buckets:
 
     @contextmanager
     def create(self, uri: ObjectUri) -> Iterator[BinaryIO]:
-        """Open an object for writing; it is there, whole, when the block ends without an error."""
+        """Open an object for writing; it is there, whole, when the block ends without an error.
+
+        Raises :class:`UnavailableError` when it cannot be written.
+        """
         *folders, name = _steps(uri.name)
-        draft = f".{secrets.token_hex(16)}{_DRAFT}"
+        unfinished = f".{secrets.token_hex(16)}{_UNFINISHED}"
         try:
             with self._below(uri.bucket, folders, create=True) as folder:
                 flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
-                descriptor = os.open(draft, flags, 0o666, dir_fd=folder)
+                descriptor = os.open(unfinished, flags, 0o666, dir_fd=folder)
                 try:
                     with os.fdopen(descriptor, "wb") as file:
                         yield file
-                    os.rename(draft, name, src_dir_fd=folder, dst_dir_fd=folder)
+                    os.rename(unfinished, name, src_dir_fd=folder, dst_dir_fd=folder)
                 except BaseException:
                     with suppress(FileNotFoundError):
-                        os.unlink(draft, dir_fd=folder)
+                        os.unlink(unfinished, dir_fd=folder)
                     raise
         except OSError as error:
             raise UnavailableError(f"cannot write: {uri}") from error
@@ -187,5 +194,5 @@ def _walk(folder: int, prefix: str, pattern: re.Pattern[str]) -> Iterator[str]:
                 yield from _walk(below, f"{prefix}{name}/", pattern)
             finally:
                 os.close(below)
-        elif pattern.fullmatch(prefix + name) and not name.endswith(_DRAFT):
+        elif pattern.fullmatch(prefix + name) and not name.endswith(_UNFINISHED):
             yield prefix + name

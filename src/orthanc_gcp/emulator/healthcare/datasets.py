@@ -1,4 +1,7 @@
-"""Datasets (REST reference of the Healthcare API)."""
+"""Datasets (Healthcare API, REST Resource ``projects.locations.datasets``).
+
+Handlers raise :class:`Refusal` for a location, dataset or body that is none.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +15,9 @@ from starlette.responses import Response
 
 from orthanc_gcp.emulator.healthcare.locations import require_location
 from orthanc_gcp.emulator.healthcare.operation_methods import begin_short
-from orthanc_gcp.emulator.healthcare.operations import Job, OperationError
-from orthanc_gcp.emulator.healthcare.paging import page
-from orthanc_gcp.emulator.healthcare.request_context import Call
+from orthanc_gcp.emulator.healthcare.operations import Code, Job, OperationError
+from orthanc_gcp.emulator.healthcare.paging import result_page
+from orthanc_gcp.emulator.healthcare.request_context import RequestContext
 from orthanc_gcp.emulator.http.requests import field_mask, read_object
 from orthanc_gcp.emulator.http.responses import Refusal, error, json_answer
 from orthanc_gcp.emulator.resource_names import STORE_ID, DatasetName
@@ -30,75 +33,77 @@ __all__ = [
 
 _CHANGEABLE = ("timeZone",)
 _SETTABLE = (*_CHANGEABLE, "encryptionSpec")
-_ALREADY_EXISTS = 6
 
 
-async def list_datasets(call: Call) -> Response:
+async def list_datasets(context: RequestContext) -> Response:
     """Handle ``datasets.list``."""
-    await require_location(call)
-    find = partial(call.storage.index.datasets, call.location)
-    return json_answer(await asyncio.to_thread(page, call.request, "datasets", find))
+    await require_location(context)
+    find = partial(context.storage.resources.datasets, context.location)
+    return json_answer(await asyncio.to_thread(result_page, context.request, "datasets", find))
 
 
-async def get_dataset(call: Call) -> Response:
+async def get_dataset(context: RequestContext) -> Response:
     """Handle ``datasets.get``."""
-    return json_answer(_body(call))
+    return json_answer(_body(context))
 
 
-async def create_dataset(call: Call) -> Response:
+async def create_dataset(context: RequestContext) -> Response:
     """Handle ``datasets.create``, by an operation."""
-    await require_location(call)
-    dataset_id = call.request.query_params.get("datasetId", "")
+    await require_location(context)
+    dataset_id = context.request.query_params.get("datasetId", "")
     if not STORE_ID.fullmatch(dataset_id):
         raise Refusal(error(400, f"invalid dataset_id: {dataset_id!r}"))
-    given = await read_object(call.request)
-    name = call.location.dataset(dataset_id)
+    given = await read_object(context.request)
+    name = context.location.dataset(dataset_id)
     body = {"name": str(name), **{field: given[field] for field in _SETTABLE if given.get(field)}}
     _check(body)
-    if call.storage.index.has_dataset(name):
+    if context.storage.resources.has_dataset(name):
         raise Refusal(error(409, f"already exists: {name}"))
-    call = replace(call, names={**call.names, "dataset": dataset_id})
-    return await begin_short(call, {"body": body, "version": call.version})
+    context = replace(context, names={**context.names, "dataset": dataset_id})
+    return await begin_short(context, {"body": body, "version": context.version})
 
 
-async def patch_dataset(call: Call) -> Response:
+async def patch_dataset(context: RequestContext) -> Response:
     """Handle ``datasets.patch``: only what ``updateMask`` names changes."""
-    body = _body(call)
-    mask = field_mask(call.request, _CHANGEABLE)
-    given = await read_object(call.request)
+    body = _body(context)
+    mask = field_mask(context.request, _CHANGEABLE)
+    given = await read_object(context.request)
     body = {**body, **{field: given.get(field) for field in mask}}
     body = {field: value for field, value in body.items() if value}
     _check(body)
-    call.storage.index.put_dataset_body(call.dataset, body)
+    context.storage.resources.put_dataset_body(context.dataset, body)
     return json_answer(body)
 
 
-async def delete_dataset(call: Call) -> Response:
+async def delete_dataset(context: RequestContext) -> Response:
     """Handle ``datasets.delete``: it is gone at once, with its stores and its operations."""
-    call.require_dataset()
-    services, dataset = call.services, call.dataset
+    context.require_dataset()
+    services, dataset = context.services, context.dataset
     services.operations.cancel_all(dataset)
-    for body in list(call.storage.index.list_stores(dataset)):
+    for body in list(context.storage.resources.list_stores(dataset)):
         services.policies.set(dataset.store(body["name"].rpartition("/")[2]), [])
     services.policies.set(dataset, [])
-    await asyncio.to_thread(call.storage.delete_dataset, dataset)
+    await asyncio.to_thread(context.storage.delete_dataset, dataset)
     return json_answer({})
 
 
 def add_dataset(job: Job) -> dict[str, Any]:
-    """Carry out ``datasets.create``."""
+    """Carry out ``datasets.create``; return the operation's ``response``.
+
+    Raises :class:`OperationError` when there is such a dataset by now.
+    """
     body, version = job.parameters["body"], job.parameters["version"]
     _, project, _, location, _, dataset = body["name"].split("/")
-    if not job.storage.index.create_dataset(DatasetName(project, location, dataset), body):
-        raise OperationError(_ALREADY_EXISTS, f"already exists: {body['name']}")
+    if not job.storage.resources.create_dataset(DatasetName(project, location, dataset), body):
+        raise OperationError(Code.ALREADY_EXISTS, f"already exists: {body['name']}")
     kind = f"type.googleapis.com/google.cloud.healthcare.{version}.dataset.Dataset"
     return {"@type": kind, **body}
 
 
-def _body(call: Call) -> dict[str, Any]:
-    body = call.storage.index.dataset_body(call.dataset)
+def _body(context: RequestContext) -> dict[str, Any]:
+    body = context.storage.resources.dataset_body(context.dataset)
     if body is None:
-        raise call.missing(str(call.dataset))
+        raise context.missing(str(context.dataset))
     return body
 
 

@@ -1,4 +1,8 @@
-"""IAM policies of stores and datasets over HTTP (``google.iam.v1.IAMPolicy``)."""
+"""IAM policies of stores and datasets over HTTP (``google.iam.v1.IAMPolicy``).
+
+Handlers raise :class:`Refusal` for a resource that there is not (403 or 404) and for a wrong body
+(400).
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,7 @@ from starlette.responses import Response
 
 from orthanc_gcp.emulator.faults.permissions import PERMISSIONS, ROLES
 from orthanc_gcp.emulator.healthcare.dicom_stores import require_resource
-from orthanc_gcp.emulator.healthcare.request_context import Call
+from orthanc_gcp.emulator.healthcare.request_context import RequestContext
 from orthanc_gcp.emulator.http.requests import read_object
 from orthanc_gcp.emulator.http.responses import Refusal, error, json_answer
 
@@ -18,39 +22,41 @@ _MEMBERS = ("user:", "serviceAccount:", "group:", "domain:", "principal://", "pr
 _ANYBODY = ("allUsers", "allAuthenticatedUsers")
 
 
-async def get_iam_policy(call: Call) -> Response:
+async def get_iam_policy(context: RequestContext) -> Response:
     """Handle ``getIamPolicy``."""
-    require_resource(call)
-    return json_answer(call.services.policies.get(call.resource))
+    require_resource(context)
+    return json_answer(context.services.policies.get(context.resource))
 
 
-async def set_iam_policy(call: Call) -> Response:
-    """Handle ``setIamPolicy``; an ``etag`` guards a policy that another has changed since."""
-    require_resource(call)
-    policy = (await read_object(call.request)).get("policy")
+async def set_iam_policy(context: RequestContext) -> Response:
+    """Handle ``setIamPolicy``; an ``etag`` guards a policy that another has changed since (409)."""
+    require_resource(context)
+    policy = (await read_object(context.request)).get("policy")
     if not isinstance(policy, dict):
         raise _invalid("a policy is required")
     bindings = _bindings(policy.get("bindings") or [])
-    etag, current = policy.get("etag"), call.services.policies.get(call.resource)["etag"]
+    etag, current = policy.get("etag"), context.services.policies.get(context.resource)["etag"]
     if etag and etag != current:
         raise Refusal(error(409, "The policy was changed meanwhile.", name="ABORTED"))
-    return json_answer(call.services.policies.set(call.resource, bindings))
+    return json_answer(context.services.policies.set(context.resource, bindings))
 
 
-async def test_iam_permissions(call: Call) -> Response:
+async def test_iam_permissions(context: RequestContext) -> Response:
     """Handle ``testIamPermissions``, which takes no permission itself.
 
     A resource that does not exist gives an empty answer, not an error.
     """
-    names = (await read_object(call.request)).get("permissions") or []
+    names = (await read_object(context.request)).get("permissions") or []
     if not isinstance(names, list):
         raise _invalid("permissions are a list")
     for name in names:
         if not isinstance(name, str) or name not in PERMISSIONS:
             raise _invalid(f"Permission {name} is not valid for this resource.")
-    allows, resource = call.services.policies.allows, call.resource
+    allows, resource = context.services.policies.allows, context.resource
     granted = [
-        name for name in names if call.resource_exists() and allows(call.identity, name, resource)
+        name
+        for name in names
+        if context.resource_exists() and allows(context.identity, name, resource)
     ]
     return json_answer({"permissions": granted} if granted else {})
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from starlette.responses import Response
 
-from orthanc_gcp.emulator.healthcare.paging import page
-from orthanc_gcp.emulator.healthcare.request_context import Call
+from orthanc_gcp.emulator.healthcare.paging import result_page
+from orthanc_gcp.emulator.healthcare.request_context import RequestContext
 from orthanc_gcp.emulator.http.responses import Refusal, error, json_answer
 
 __all__ = ["get_location", "list_locations", "require_location"]
@@ -24,35 +24,39 @@ _REGIONS = frozenset(
 )
 
 
-async def list_locations(call: Call) -> Response:
-    """Handle ``locations.list``."""
-    known = await asyncio.to_thread(_known, call)
+async def list_locations(context: RequestContext) -> Response:
+    """Handle ``locations.list``.
+
+    Raises :class:`Refusal` for a project that there is not (403 or 404), and as
+    :func:`result_page` does.
+    """
+    known = await asyncio.to_thread(_known, context)
 
     def find(after: str) -> Iterator[dict[str, Any]]:
-        bodies = (_body(call.names["project"], name) for name in sorted(known))
+        bodies = (_body(context.names["project"], name) for name in sorted(known))
         return (body for body in bodies if body["name"] > after)
 
-    return json_answer(page(call.request, "locations", find))
+    return json_answer(result_page(context.request, "locations", find))
 
 
-async def get_location(call: Call) -> Response:
-    """Handle ``locations.get``."""
-    await require_location(call)
-    return json_answer(_body(call.names["project"], call.names["location"]))
+async def get_location(context: RequestContext) -> Response:
+    """Handle ``locations.get``; raise as :func:`require_location` does."""
+    await require_location(context)
+    return json_answer(_body(context.names["project"], context.names["location"]))
 
 
-async def require_location(call: Call) -> None:
-    """Refuse a call in a location that there is not."""
-    if call.names["location"] not in await asyncio.to_thread(_known, call):
-        raise Refusal(error(404, f"location not found: {call.location}"))
+async def require_location(context: RequestContext) -> None:
+    """Raise :class:`Refusal` when there is no such location (404) or project (403 or 404)."""
+    if context.names["location"] not in await asyncio.to_thread(_known, context):
+        raise Refusal(error(404, f"location not found: {context.location}"))
 
 
-def _known(call: Call) -> frozenset[str]:
+def _known(context: RequestContext) -> frozenset[str]:
     """Return the locations of a project: those of its datasets too. Refuse another project."""
-    project = call.location.parent
-    own = {body["name"].split("/")[3] for body in call.storage.index.datasets(project)}
-    if not own and project.project != call.services.identities.service_accounts[0].project:
-        raise call.missing(str(project))
+    project = context.location.parent
+    own = {body["name"].split("/")[3] for body in context.storage.resources.datasets(project)}
+    if not own and project.project != context.services.identities.service_accounts[0].project:
+        raise context.missing(str(project))
     return _REGIONS | own
 
 

@@ -1,6 +1,7 @@
-"""How much a store, a study, a series or an instance holds (REST reference, ``DicomStoreMetrics``).
+"""How much a store, a study, a series or an instance holds (Healthcare API, ``DicomStoreMetrics``).
 
-Google's values lag behind what is stored; here they do not.
+Sizes are in bytes. Google's values lag behind what is stored; here they do not. Handlers raise
+:class:`Refusal` (403 or 404) when there is no such resource.
 """
 
 from __future__ import annotations
@@ -11,43 +12,44 @@ from typing import Any
 
 from starlette.responses import Response
 
-from orthanc_gcp.emulator.healthcare.request_context import Call
+from orthanc_gcp.emulator.healthcare.request_context import RequestContext
 from orthanc_gcp.emulator.http.responses import json_answer
 from orthanc_gcp.emulator.http.timestamps import timestamp
-from orthanc_gcp.emulator.storage.index import STANDARD, StorageClass, Totals
+from orthanc_gcp.emulator.storage.index import Totals
+from orthanc_gcp.emulator.storage.instances import STANDARD, StorageClass
 
 __all__ = ["get_series_metrics", "get_storage_info", "get_store_metrics", "get_study_metrics"]
 
 
-async def get_store_metrics(call: Call) -> Response:
+async def get_store_metrics(context: RequestContext) -> Response:
     """Handle ``dicomStores.getDICOMStoreMetrics``."""
-    totals = await asyncio.to_thread(call.storage.index.totals, call.store_id())
+    totals = await asyncio.to_thread(context.storage.index.totals, context.store_id())
     counts = {"studyCount": totals.studies, "seriesCount": totals.series}
-    return json_answer({"name": str(call.store), **_metrics(totals, counts)})
+    return json_answer({"name": str(context.store), **_metrics(totals, counts)})
 
 
-async def get_study_metrics(call: Call) -> Response:
+async def get_study_metrics(context: RequestContext) -> Response:
     """Handle ``studies.getStudyMetrics``."""
-    totals = await asyncio.to_thread(_totals, call)
-    study = f"{call.store}/dicomWeb/studies/{call.names['study']}"
+    totals = await asyncio.to_thread(_totals, context)
+    study = f"{context.store}/dicomWeb/studies/{context.names['study']}"
     return json_answer({"study": study, **_metrics(totals, {"seriesCount": totals.series})})
 
 
-async def get_series_metrics(call: Call) -> Response:
+async def get_series_metrics(context: RequestContext) -> Response:
     """Handle ``series.getSeriesMetrics``."""
-    totals = await asyncio.to_thread(_totals, call)
-    names = call.names
-    series = f"{call.store}/dicomWeb/studies/{names['study']}/series/{names['series']}"
+    totals = await asyncio.to_thread(_totals, context)
+    names = context.names
+    series = f"{context.store}/dicomWeb/studies/{names['study']}/series/{names['series']}"
     return json_answer({"series": series, **_metrics(totals, {})})
 
 
-async def get_storage_info(call: Call) -> Response:
+async def get_storage_info(context: RequestContext) -> Response:
     """Handle ``instances.getStorageInfo``."""
-    totals = await asyncio.to_thread(_totals, call)
-    (instance,) = call.instances()
-    found = call.storage.index.storage_class(instance.file)
+    totals = await asyncio.to_thread(_totals, context)
+    (instance,) = context.instances()
+    found = context.storage.index.storage_class(instance.file)
     if found is None:
-        with call.open_instance() as file:
+        with context.open_instance() as file:
             found = StorageClass(STANDARD, os.fstat(file.fileno()).st_mtime)
     blob = {
         "sizeBytes": str(instance.size),
@@ -56,21 +58,21 @@ async def get_storage_info(call: Call) -> Response:
     }
     return json_answer(
         {
-            "referencedResource": f"{call.store}/dicomWeb/{instance.key.path}",
+            "referencedResource": f"{context.store}/dicomWeb/{instance.key.path}",
             "blobStorageInfo": blob,
             "structuredStorageInfo": {"sizeBytes": str(totals.structured_size)},
         }
     )
 
 
-def _totals(call: Call) -> Totals:
+def _totals(context: RequestContext) -> Totals:
     """Return what the resource of the path holds, or refuse because it does not exist."""
-    names = call.names
-    totals = call.storage.index.totals(
-        call.store_id(), names["study"], names.get("series"), names.get("instance")
+    names = context.names
+    totals = context.storage.index.totals(
+        context.store_id(), names["study"], names.get("series"), names.get("instance")
     )
     if not totals.instances:
-        raise call.missing_path()
+        raise context.missing_path()
     return totals
 
 

@@ -1,6 +1,6 @@
 """Pub/Sub messages about the instances of a store ("Configure Pub/Sub notifications").
 
-A message is committed together with the change that it tells of: neither comes without the other.
+A message is committed together with the change that it is about: neither comes without the other.
 """
 
 from __future__ import annotations
@@ -15,13 +15,14 @@ from typing import Any
 from orthanc_gcp.emulator.http.responses import Refusal, error
 from orthanc_gcp.emulator.http.timestamps import rfc1123
 from orthanc_gcp.emulator.resource_names import StoreName
-from orthanc_gcp.emulator.storage.index import Announce, Event, Index
+from orthanc_gcp.emulator.storage.instances import InstanceChange, Notify
 from orthanc_gcp.emulator.storage.message_tables import publish
+from orthanc_gcp.emulator.storage.resources import Resources
 
-__all__ = ["IMPORT", "announcer", "check_topics"]
+__all__ = ["IMPORT", "check_topics", "notifier"]
 
 IMPORT = "ImportDicomData"
-"""The action that the topic in ``notificationConfig`` hears of only if it wants to."""
+"""The action that goes to the topic in ``notificationConfig`` only with ``sendForBulkImport``."""
 
 _TOPIC = re.compile(r"projects/[^/]+/topics/[^/]+")
 
@@ -29,7 +30,7 @@ logger = logging.getLogger(__name__)
 
 
 def check_topics(body: dict[str, Any]) -> None:
-    """Refuse a store whose notifications are not configured as they have to be."""
+    """Raise :class:`Refusal` (400) for a store whose notifications are configured wrongly."""
     configs = body.get("notificationConfigs") or []
     if not isinstance(configs, list):
         raise _invalid("notification_configs")
@@ -42,26 +43,26 @@ def check_topics(body: dict[str, Any]) -> None:
         raise _invalid("send_for_bulk_import")
 
 
-def announcer(
-    index: Index, store: StoreName, clock: Callable[[], float], action: str
-) -> Announce | None:
-    """Return what tells the topics of a store of a change, if it has any."""
-    topics = tuple(_topics(index.store_body(store) or {}, action))
+def notifier(
+    resources: Resources, store: StoreName, clock: Callable[[], float], action: str
+) -> Notify | None:
+    """Return what publishes changes of instances to the topics of a store, if it has any."""
+    topics = tuple(_topics(resources.store_body(store) or {}, action))
     if not topics:
         return None
 
-    def announce(sql: sqlite3.Connection, event: Event) -> None:
+    def notify(sql: sqlite3.Connection, change: InstanceChange) -> None:
         now = clock()
-        message = _message(store, event, action, now)
+        message = _message(store, change, action, now)
         for topic in topics:
             if publish(sql, topic, [message], now) is None:
                 logger.warning("a notification is lost: there is no topic %s", topic)
 
-    return announce
+    return notify
 
 
 def _topics(body: dict[str, Any], action: str) -> Iterator[str]:
-    """Yield the topics of a store that hear of an action, each once."""
+    """Yield the topics of a store that get messages of an action, each once."""
     configs = list(body.get("notificationConfigs") or ())
     single = body.get("notificationConfig") or {}
     if action != IMPORT or single.get("sendForBulkImport"):
@@ -69,8 +70,8 @@ def _topics(body: dict[str, Any], action: str) -> Iterator[str]:
     yield from filter(None, dict.fromkeys(config.get("pubsubTopic") for config in configs))
 
 
-def _message(store: StoreName, event: Event, action: str, now: float) -> dict[str, Any]:
-    key = event.key
+def _message(store: StoreName, change: InstanceChange, action: str, now: float) -> dict[str, Any]:
+    key = change.key
     attributes = {
         "action": action,
         "lastUpdatedTime": rfc1123(now),
@@ -79,11 +80,11 @@ def _message(store: StoreName, event: Event, action: str, now: float) -> dict[st
         "seriesInstanceUID": key.series,
         "sopInstanceUID": key.instance,
         "versionId": base64.b64encode(str(int(now * 10**9)).encode()).decode(),
-        "modality": event.modality,
-        "storageClass": event.storage_class,
+        "modality": change.modality,
+        "storageClass": change.storage_class,
     }
-    if event.previous_class is not None:
-        attributes["previousStorageClass"] = event.previous_class
+    if change.previous_class is not None:
+        attributes["previousStorageClass"] = change.previous_class
     data = base64.b64encode(f"{store}/dicomWeb/{key.path}".encode()).decode()
     return {"data": data, "attributes": attributes}
 

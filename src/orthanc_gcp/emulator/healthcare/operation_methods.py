@@ -1,4 +1,7 @@
-"""Long-running operations over HTTP: how they are announced, read, listed and cancelled."""
+"""Long-running operations over HTTP: begun, read, listed and cancelled (AIP-151).
+
+Handlers raise :class:`Refusal` for an operation (404) or dataset (403 or 404) that there is not.
+"""
 
 from __future__ import annotations
 
@@ -9,61 +12,69 @@ from typing import Any
 from starlette.responses import Response
 
 from orthanc_gcp.emulator.healthcare.operations import TooManyOperationsError
-from orthanc_gcp.emulator.healthcare.paging import page
-from orthanc_gcp.emulator.healthcare.request_context import Call
+from orthanc_gcp.emulator.healthcare.paging import result_page
+from orthanc_gcp.emulator.healthcare.request_context import RequestContext
 from orthanc_gcp.emulator.http.responses import Refusal, error, json_answer
-from orthanc_gcp.emulator.storage.storage import Place
+from orthanc_gcp.emulator.storage.storage import DeletionTarget
 
 __all__ = ["begin_long", "begin_short", "cancel_operation", "get_operation", "list_operations"]
 
 
 async def begin_short(
-    call: Call, parameters: dict[str, Any], place: Place | None = None
+    context: RequestContext, parameters: dict[str, Any], deletion: DeletionTarget | None = None
 ) -> Response:
-    """Announce an operation; without a delay, it has ended by then."""
-    delay = call.services.switches.state.operation_delay
-    name = _start(call, parameters, place)
+    """Begin an operation and answer its name; without a delay, it has ended by then.
+
+    ``parameters`` are JSON. Raises :class:`Refusal` (429) when too many have not ended.
+    """
+    delay = context.services.fault_settings.current.operation_delay
+    name = _start(context, parameters, deletion)
     if not delay:
-        await call.services.operations.settle(name)
+        await context.services.operations.settle(name)
     return json_answer({"name": name})
 
 
-async def begin_long(call: Call, parameters: dict[str, Any]) -> Response:
-    """Announce an operation that goes on in the background."""
-    return json_answer({"name": _start(call, parameters, None)})
+async def begin_long(context: RequestContext, parameters: dict[str, Any]) -> Response:
+    """Begin an operation that goes on in the background, and answer its name.
+
+    Raises :class:`Refusal` (429) when too many have not ended.
+    """
+    return json_answer({"name": _start(context, parameters, None)})
 
 
-async def get_operation(call: Call) -> Response:
+async def get_operation(context: RequestContext) -> Response:
     """Handle ``operations.get``."""
-    return json_answer(_operation(call))
+    return json_answer(_operation(context))
 
 
-async def list_operations(call: Call) -> Response:
+async def list_operations(context: RequestContext) -> Response:
     """Handle ``operations.list``."""
-    if call.request.query_params.get("returnPartialSuccess") == "true":
+    if context.request.query_params.get("returnPartialSuccess") == "true":
         raise Refusal(error(501, "return_partial_success is not supported"))
-    call.require_dataset()
-    find = partial(call.services.operations.of_dataset, call.dataset)
-    return json_answer(await asyncio.to_thread(page, call.request, "operations", find))
+    context.require_dataset()
+    find = partial(context.services.operations.of_dataset, context.dataset)
+    return json_answer(await asyncio.to_thread(result_page, context.request, "operations", find))
 
 
-async def cancel_operation(call: Call) -> Response:
+async def cancel_operation(context: RequestContext) -> Response:
     """Handle ``operations.cancel``; what has ended stays as it is."""
-    call.services.operations.cancel(_operation(call)["name"])
+    context.services.operations.cancel(_operation(context)["name"])
     return json_answer({})
 
 
-def _start(call: Call, parameters: dict[str, Any], place: Place | None) -> str:
+def _start(
+    context: RequestContext, parameters: dict[str, Any], deletion: DeletionTarget | None
+) -> str:
     try:
-        return call.services.operations.start(call.dataset, call.rpc, parameters, place)
+        return context.services.operations.start(context.dataset, context.rpc, parameters, deletion)
     except TooManyOperationsError:
         raise Refusal(error(429, "Too many operations have not ended.")) from None
 
 
-def _operation(call: Call) -> dict[str, Any]:
-    name = f"{call.dataset}/operations/{call.names['operation']}"
-    body = call.services.operations.get(name)
+def _operation(context: RequestContext) -> dict[str, Any]:
+    name = f"{context.dataset}/operations/{context.names['operation']}"
+    body = context.services.operations.get(name)
     if body is None:
-        call.require_dataset()
+        context.require_dataset()
         raise Refusal(error(404, f"operation not found: {name}"))
     return body

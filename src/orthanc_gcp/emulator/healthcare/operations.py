@@ -1,4 +1,4 @@
-"""Long-running operations (``google.longrunning.Operation``).
+"""Long-running operations (``google.longrunning.Operation``, AIP-151).
 
 An operation is on disk, with what it takes to carry it out, before it is announced: one that has
 not ended when the emulator stops goes on when it starts again.
@@ -11,15 +11,16 @@ import logging
 import secrets
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from enum import IntEnum
 from typing import Any
 
-from orthanc_gcp.emulator.faults.switches import Switches
+from orthanc_gcp.emulator.faults.fault_settings import FaultSettings
 from orthanc_gcp.emulator.healthcare.cloud_storage import Buckets
 from orthanc_gcp.emulator.http.timestamps import timestamp
 from orthanc_gcp.emulator.resource_names import DatasetName
-from orthanc_gcp.emulator.storage.storage import Place, Storage
+from orthanc_gcp.emulator.storage.storage import DeletionTarget, Storage
 
-__all__ = ["EMPTY", "Job", "OperationError", "Operations", "TooManyOperationsError"]
+__all__ = ["EMPTY", "Code", "Job", "OperationError", "Operations", "TooManyOperationsError"]
 
 logger = logging.getLogger(__name__)
 
@@ -28,12 +29,21 @@ KEPT = 30 * 24 * 3600
 MAX_UNFINISHED = 1000
 _AT_ONCE = 16
 EMPTY = "google.protobuf.Empty"
-_CANCELLED = 1
-_INTERNAL = 13
+
+
+class Code(IntEnum):
+    """How operations end (``google.rpc.Code``): a bucket that is missing may not be seen."""
+
+    CANCELLED = 1
+    INVALID_ARGUMENT = 3
+    NOT_FOUND = 5
+    ALREADY_EXISTS = 6
+    PERMISSION_DENIED = 7
+    INTERNAL = 13
 
 
 class OperationError(Exception):
-    """Ends an operation with an error: ``code`` is one of ``google.rpc``, not of HTTP."""
+    """Ends an operation with an error: ``code`` is one of ``google.rpc.Code``, not of HTTP."""
 
     def __init__(self, code: int, message: str) -> None:
         super().__init__(message)
@@ -51,7 +61,7 @@ class _Stopped(Exception):  # noqa: N818 - it is not an error of the operation
 class Job:
     """An operation that has not ended, as the code that carries it out sees it.
 
-    ``body`` is what Google shows of it; ``parameters`` are JSON, and ``place`` is what lets no
+    ``body`` is what Google shows of it; ``parameters`` are JSON, and ``deletion`` is what lets no
     instance in until the end.
     """
 
@@ -61,14 +71,14 @@ class Job:
         buckets: Buckets,
         body: dict[str, Any],
         parameters: dict[str, Any],
-        place: Place | None,
+        deletion: DeletionTarget | None,
         clock: Callable[[], float],
     ) -> None:
         self.clock = clock
         self.storage = storage
         self.buckets = buckets
         self.parameters = parameters
-        self.place = place
+        self.deletion = deletion
         self._body = body
         self._counter = {"success": 0, "failure": 0, "pending": 0}
         self._ending: Exception | None = None
@@ -90,7 +100,10 @@ class Job:
         self._counter["pending"] = pending
 
     def check(self) -> None:
-        """Raise what ends the job, if it is cancelled or the emulator stops."""
+        """Raise what ends the job, if it is cancelled or the emulator stops.
+
+        It is :class:`OperationError` when it is cancelled.
+        """
         if self._ending is not None:
             raise self._ending
 
@@ -102,13 +115,13 @@ class Job:
 
     def cancel(self) -> None:
         self._body["metadata"]["cancelRequested"] = True
-        self._end(OperationError(_CANCELLED, "The operation was cancelled."))
+        self._end(OperationError(Code.CANCELLED, "The operation was cancelled."))
 
     def stop(self) -> None:
         self._end(_Stopped())
 
     async def wait(self, seconds: float) -> None:
-        """Let time pass; raise what ends the job meanwhile."""
+        """Let seconds pass; raise what ends the job meanwhile, as :meth:`check` does."""
         try:
             async with asyncio.timeout(seconds):
                 await self._alarm.wait()
@@ -123,7 +136,8 @@ class Job:
 
 
 Work = Callable[[Job], dict[str, Any]]
-"""Carries a job out in a thread of its own; returns the operation's ``response``."""
+"""Carries a job out in a thread of its own; returns the operation's ``response``, or raises
+:class:`OperationError`."""
 
 
 class Operations:
@@ -141,13 +155,13 @@ class Operations:
         self,
         storage: Storage,
         buckets: Buckets,
-        switches: Switches,
+        fault_settings: FaultSettings,
         clock: Callable[[], float],
         work: Mapping[str, Work],
     ) -> None:
         self._storage = storage
         self._buckets = buckets
-        self._switches = switches
+        self._fault_settings = fault_settings
         self._clock = clock
         self._work = work
         self._pool = ThreadPoolExecutor(_AT_ONCE, "operation")
@@ -158,9 +172,13 @@ class Operations:
         dataset: DatasetName,
         rpc: str,
         parameters: dict[str, Any],
-        place: Place | None = None,
+        deletion: DeletionTarget | None = None,
     ) -> str:
-        """Begin an operation; return its name."""
+        """Begin an operation of a dataset by the method ``rpc``; return its name.
+
+        Nothing is let into what ``deletion`` names until the end. Raises
+        :class:`TooManyOperationsError`.
+        """
         if len(self._running) >= MAX_UNFINISHED:
             raise TooManyOperationsError
         name = f"{dataset}/operations/{secrets.randbelow(9 * 10**18) + 10**18}"
@@ -173,18 +191,18 @@ class Operations:
                 "createTime": timestamp(self._clock()),
             },
         }
-        job = {"parameters": parameters, "place": place}
-        self._storage.index.begin_operation(name, dataset, body, job)
-        self._launch(body, parameters, place, self._switches.state.operation_delay)
+        job = {"parameters": parameters, "deletion": deletion}
+        self._storage.operations.begin(name, dataset, body, job)
+        self._launch(body, parameters, deletion, self._fault_settings.current.operation_delay)
         return name
 
     def resume(self) -> None:
         """Go on with what had not ended when the emulator stopped."""
-        index = self._storage.index
-        index.forget_operations(timestamp(self._clock() - KEPT))
-        for body, job in index.jobs():
-            place = None if job["place"] is None else Place(*job["place"])
-            self._launch(body, job["parameters"], place, 0)
+        tables = self._storage.operations
+        tables.forget(timestamp(self._clock() - KEPT))
+        for body, job in tables.jobs():
+            deletion = None if job["deletion"] is None else DeletionTarget(*job["deletion"])
+            self._launch(body, job["parameters"], deletion, 0)
 
     async def stop(self) -> None:
         """Leave off, so that :meth:`resume` can go on."""
@@ -201,12 +219,12 @@ class Operations:
 
     def get(self, name: str) -> dict[str, Any] | None:
         """Return an operation as Google shows it, unless it ended too long ago."""
-        body = self._storage.index.operation(name)
+        body = self._storage.operations.body(name)
         return None if body is None else self._shown(body)
 
     def of_dataset(self, dataset: DatasetName, after: str = "") -> Iterator[dict[str, Any]]:
         """Yield the operations of a dataset by name, those after a name."""
-        for body in self._storage.index.operations(dataset, after):
+        for body in self._storage.operations.of_dataset(dataset, after):
             shown = self._shown(body)
             if shown is not None:
                 yield shown
@@ -218,15 +236,19 @@ class Operations:
 
     def cancel_all(self, dataset: DatasetName) -> None:
         """Cancel the operations of a dataset."""
-        for body in self._storage.index.operations(dataset):
+        for body in self._storage.operations.of_dataset(dataset):
             self.cancel(body["name"])
 
     def _launch(
-        self, body: dict[str, Any], parameters: dict[str, Any], place: Place | None, delay: float
+        self,
+        body: dict[str, Any],
+        parameters: dict[str, Any],
+        deletion: DeletionTarget | None,
+        delay: float,
     ) -> None:
-        job = Job(self._storage, self._buckets, body, parameters, place, self._clock)
-        if place is not None:
-            self._storage.refuse(place)
+        job = Job(self._storage, self._buckets, body, parameters, deletion, self._clock)
+        if deletion is not None:
+            self._storage.begin_deletion(deletion)
         self._running[job.name] = (job, asyncio.create_task(self._carry_out(job, delay)))
 
     async def _carry_out(self, job: Job, delay: float) -> None:
@@ -234,12 +256,12 @@ class Operations:
             outcome = await self._outcome(job, delay)
         except _Stopped:
             return
-        if job.place is not None:
+        if job.deletion is not None:
             # Before the end can be seen: who has seen it may store again.
-            self._storage.accept(job.place)
+            self._storage.end_deletion(job.deletion)
         job.count()
         ended = {"metadata": {"endTime": timestamp(self._clock())}, "done": True}
-        self._storage.index.end_operation(job.name, job.body(**ended, **outcome))
+        self._storage.operations.end(job.name, job.body(**ended, **outcome))
         del self._running[job.name]
 
     async def _outcome(self, job: Job, delay: float) -> dict[str, Any]:
@@ -254,11 +276,11 @@ class Operations:
             return {"error": {"code": error.code, "message": str(error)}}
         except Exception:
             logger.exception("cannot carry out %s", job.method)
-            return {"error": {"code": _INTERNAL, "message": "Internal error encountered."}}
+            return {"error": {"code": Code.INTERNAL, "message": "Internal error encountered."}}
         return {"response": response}
 
     def _fail_on_demand(self, job: Job) -> None:
-        code = self._switches.state.operation_failure
+        code = self._fault_settings.current.operation_failure
         if code is not None:
             job.count(failure=job.parameters.get("total", 0))
             raise OperationError(code, "the operation failed on demand")

@@ -1,4 +1,4 @@
-"""Lists by pages, with a filter (``pageSize``, ``pageToken``, ``filter``)."""
+"""Lists by pages (AIP-158), with a filter: ``pageSize``, ``pageToken``, ``filter``."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ from orthanc_gcp.emulator.healthcare.list_filter import InvalidFilterError, pars
 from orthanc_gcp.emulator.http.requests import page_size
 from orthanc_gcp.emulator.http.responses import Refusal, error
 
-__all__ = ["page"]
+__all__ = ["result_page"]
 
 
-def page(
+def result_page(
     request: Request, field: str, find: Callable[[str], Iterator[dict[str, Any]]]
 ) -> dict[str, Any]:
     """Return the page that a request asks for; its token is the last name on it.
 
-    ``find`` yields the resources whose names come after another, in order.
+    ``find`` yields the resources whose names come after another, in order; they stand in ``field``
+    of the answer. Raises :class:`Refusal` (400) for a size or a filter that is none.
     """
     query = request.query_params
     size = page_size(request)

@@ -1,4 +1,4 @@
-"""What a handler gets to know about a request, and what it works with."""
+"""The context that a handler gets with a request, and the services that it works with."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from typing import BinaryIO
 from starlette.requests import Request
 
 from orthanc_gcp.emulator.auth.access_tokens import TokenMint
-from orthanc_gcp.emulator.auth.iam_policies import Policies, Resource
+from orthanc_gcp.emulator.auth.iam_policies import IamPolicies, Resource
 from orthanc_gcp.emulator.auth.identities import Identities
-from orthanc_gcp.emulator.faults.rules import Strike
-from orthanc_gcp.emulator.faults.switches import Switches
+from orthanc_gcp.emulator.faults.fault_settings import FaultSettings
+from orthanc_gcp.emulator.faults.rules import ActiveFault
 from orthanc_gcp.emulator.healthcare.operations import Operations
 from orthanc_gcp.emulator.http.recent_requests import RecentRequests
 from orthanc_gcp.emulator.http.requests import origin
 from orthanc_gcp.emulator.http.responses import Refusal, permission_denied, resource_not_found
 from orthanc_gcp.emulator.resource_names import DatasetName, LocationName, StoreName
-from orthanc_gcp.emulator.storage.index import StoredInstance
+from orthanc_gcp.emulator.storage.instances import StoredInstance
 from orthanc_gcp.emulator.storage.records import InstanceKey
 from orthanc_gcp.emulator.storage.storage import Storage
 
-__all__ = ["Call", "Services", "resource_of"]
+__all__ = ["RequestContext", "Services", "resource_of"]
 
 
 @dataclass(frozen=True)
@@ -33,19 +33,22 @@ class Services:
     storage: Storage
     identities: Identities
     mint: TokenMint
-    policies: Policies
-    switches: Switches
+    policies: IamPolicies
+    fault_settings: FaultSettings
     operations: Operations
     clock: Callable[[], float]
     recent: RecentRequests = field(default_factory=RecentRequests)
 
 
 @dataclass(frozen=True)
-class Call:
-    """One request to a known method of the API, by somebody who may call it.
+class RequestContext:
+    """The context of one request to a known method of the API, by somebody who may call it.
+
+    ``version`` is that of the API, and ``names`` are the parts of the path by their kind: project,
+    location, dataset, store, study, series, instance, frames, bulk, operation.
 
     ``rpc`` and ``permission`` are Google's names for the method and for what it takes to call it;
-    ``identity`` is who calls it; ``strike`` is what befalls it, if anything.
+    ``identity`` is who calls it; ``active_fault`` is the fault that it meets, if any.
     """
 
     request: Request
@@ -55,7 +58,7 @@ class Call:
     rpc: str
     permission: str
     identity: str
-    strike: Strike | None = None
+    active_fault: ActiveFault | None = None
 
     @property
     def resource(self) -> Resource:
@@ -64,8 +67,8 @@ class Call:
 
     def resource_exists(self) -> bool:
         if "store" in self.names:
-            return self.storage.index.store_id(self.store) is not None
-        return self.storage.index.has_dataset(self.dataset)
+            return self.storage.resources.store_id(self.store) is not None
+        return self.storage.resources.has_dataset(self.dataset)
 
     @property
     def location(self) -> LocationName:
@@ -84,14 +87,14 @@ class Call:
         return self.services.storage
 
     def store_id(self) -> int:
-        """Return the row of the store, or refuse because there is none."""
-        store_id = self.storage.index.store_id(self.store)
+        """Return the row of the store; raise :class:`Refusal` when there is none."""
+        store_id = self.storage.resources.store_id(self.store)
         if store_id is None:
             raise self.missing(str(self.store))
         return store_id
 
     def instances(self) -> list[StoredInstance]:
-        """Return the instances that the path names, or refuse because there is none."""
+        """Return the instances that the path names; raise :class:`Refusal` when there is none."""
         names = self.names
         found = self.storage.index.instances(
             self.store_id(), names["study"], names.get("series"), names.get("instance")
@@ -101,7 +104,7 @@ class Call:
         return found
 
     def open_instance(self) -> BinaryIO:
-        """Open the file of the instance that the path names, or refuse because there is none."""
+        """Open the file of the instance of the path; raise :class:`Refusal` when there is none."""
         (instance,) = self.instances()
         try:
             return os.fdopen(self.storage.open(instance.file), "rb")
@@ -109,13 +112,16 @@ class Call:
             raise self.missing(instance.key.path) from None
 
     def require_dataset(self) -> None:
-        """Refuse a call on a dataset that there is not."""
-        if not self.storage.index.has_dataset(self.dataset):
+        """Raise :class:`Refusal` when there is no such dataset."""
+        if not self.storage.resources.has_dataset(self.dataset):
             raise self.missing(str(self.dataset))
 
     def missing(self, resource: str) -> Refusal:
-        """Return the refusal of something that there is not, as if it might not be seen."""
-        if self.services.switches.state.missing_resource == 404:
+        """Return the refusal of something that there is not.
+
+        At Google it is the 403 of what may not be seen; the fault settings can make it a 404.
+        """
+        if self.services.fault_settings.current.missing_resource == 404:
             return Refusal(resource_not_found(resource))
         return Refusal(permission_denied(self.permission, resource))
 

@@ -6,15 +6,15 @@ from typing import Any
 
 from starlette.responses import Response
 
-from orthanc_gcp.emulator.healthcare.instance_filter import check_filter, selected
-from orthanc_gcp.emulator.healthcare.notifications import announcer
+from orthanc_gcp.emulator.healthcare.instance_filter import check_filter, selected_instances
+from orthanc_gcp.emulator.healthcare.notifications import notifier
 from orthanc_gcp.emulator.healthcare.operation_methods import begin_short
 from orthanc_gcp.emulator.healthcare.operations import Job
-from orthanc_gcp.emulator.healthcare.request_context import Call
+from orthanc_gcp.emulator.healthcare.request_context import RequestContext
 from orthanc_gcp.emulator.http.requests import read_object
 from orthanc_gcp.emulator.http.responses import Refusal, error
 from orthanc_gcp.emulator.resource_names import StoreName
-from orthanc_gcp.emulator.storage.index import STANDARD, StorageClass
+from orthanc_gcp.emulator.storage.instances import STANDARD, StorageClass
 
 __all__ = [
     "UnknownStorageClassError",
@@ -32,7 +32,10 @@ class UnknownStorageClassError(ValueError):
 
 
 def storage_class(name: str | None, moment: float) -> StorageClass | None:
-    """Return a storage class from a moment on; nothing for the one that needs no word."""
+    """Return a storage class since a moment, in seconds since 1970; nothing for the default one.
+
+    Raises :class:`UnknownStorageClassError`.
+    """
     if name is None:
         return None
     if name not in _CLASSES:
@@ -41,7 +44,10 @@ def storage_class(name: str | None, moment: float) -> StorageClass | None:
 
 
 def wanted_class(body: dict[str, Any], *, required: bool) -> str | None:
-    """Return what ``blobStorageSettings`` of a request asks for, or refuse it."""
+    """Return the class that ``blobStorageSettings`` of a body asks for.
+
+    Raises :class:`Refusal` (400) when there is no such class, or none where one is required.
+    """
     settings = body.get("blobStorageSettings") or {}
     name = settings.get("blobStorageClass") if isinstance(settings, dict) else ""
     if (name is None and not required) or (isinstance(name, str) and name in _CLASSES):
@@ -49,36 +55,43 @@ def wanted_class(body: dict[str, Any], *, required: bool) -> str | None:
     raise Refusal(error(400, f"invalid blob_storage_class: {name!r}"))
 
 
-async def set_blob_storage_settings(call: Call) -> Response:
-    """Handle ``setBlobStorageSettings`` of a store, a study, a series or an instance."""
-    store, names = call.store_id(), call.names
-    body = await read_object(call.request)
+async def set_blob_storage_settings(context: RequestContext) -> Response:
+    """Handle ``setBlobStorageSettings`` of a store, a study, a series or an instance.
+
+    Raises :class:`Refusal` for a wrong body (400), for what there is not (403 or 404), and as
+    :func:`begin_short` does.
+    """
+    store, names = context.store_id(), context.names
+    body = await read_object(context.request)
     wanted = wanted_class(body, required=True)
     uids = [names[level] for level in ("study", "series", "instance") if level in names]
     if uids and body.get("filterConfig"):
         raise Refusal(error(400, "filter_config takes a DICOM store as the resource"))
-    if uids and not call.storage.index.totals(store, *uids).instances:
-        raise call.missing_path()
+    if uids and not context.storage.index.totals(store, *uids).instances:
+        raise context.missing_path()
     parameters = {
         "store": store,
-        "name": str(call.store),
+        "name": str(context.store),
         "uids": uids,
         "class": wanted,
         "filter": check_filter(body),
-        "version": call.version,
+        "version": context.version,
     }
-    return await begin_short(call, parameters)
+    return await begin_short(context, parameters)
 
 
 def change_storage_class(job: Job) -> dict[str, Any]:
-    """Carry out ``setBlobStorageSettings``."""
+    """Carry out ``setBlobStorageSettings``.
+
+    Raises what :func:`selected_instances` and :meth:`Job.check` do.
+    """
     storage_class = StorageClass(job.parameters["class"], job.clock())
     store = StoreName.parse(job.parameters["name"])
-    announce = announcer(job.storage.index, store, job.clock, "SetBlobSettings")
-    for batch in selected(job):
+    notify = notifier(job.storage.resources, store, job.clock, "SetBlobSettings")
+    for batch in selected_instances(job):
         job.check()
         files = [instance.file for instance in batch]
-        job.storage.put_storage_class(files, storage_class, announce)
+        job.storage.put_storage_class(files, storage_class, notify)
         job.count(success=len(batch))
     package = f"google.cloud.healthcare.{job.parameters['version']}.storageinfo"
     return {"@type": f"type.googleapis.com/{package}.SetBlobStorageSettingsResponse"}

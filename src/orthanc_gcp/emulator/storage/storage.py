@@ -1,33 +1,34 @@
-"""Files on disk and their index: what a DICOM store remembers.
+"""Files on disk and their index: what DICOM stores contain.
 
-A file is written in ``limbo``, moved to ``files`` once the index knows it, and moved back before
-the index forgets it. So after a crash the index decides about each file that is left in limbo:
+A file is written in ``staging``, moved to ``files`` once the index knows it, and moved back before
+the index forgets it. So after a crash the index decides about each file that is left in staging:
 files that it knows go (back) to ``files``, the others were never acknowledged and are deleted.
 """
 
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import os
-import secrets
 import sqlite3
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from enum import Enum, auto
 from pathlib import Path
 from typing import NamedTuple
 
-from orthanc_gcp.emulator.dicom.reader import FileSource
 from orthanc_gcp.emulator.resource_names import DatasetName, StoreName
-from orthanc_gcp.emulator.storage.index import Announce, Index, StorageClass, StoredInstance
-from orthanc_gcp.emulator.storage.records import Entry, InstanceKey, Record, read_record
-from orthanc_gcp.emulator.storage.search_lag import Searches
+from orthanc_gcp.emulator.storage.database import Database
+from orthanc_gcp.emulator.storage.index import Index
+from orthanc_gcp.emulator.storage.instances import Notify, StorageClass, StoredInstance
+from orthanc_gcp.emulator.storage.operation_tables import OperationTables
+from orthanc_gcp.emulator.storage.records import DetachedRecord, InstanceKey, Record
+from orthanc_gcp.emulator.storage.resources import Resources
+from orthanc_gcp.emulator.storage.search_lag import SearchLag
+from orthanc_gcp.emulator.storage.uploads import Upload, UploadResult
 
-__all__ = ["BeingDeletedError", "DirectoryInUseError", "Outcome", "Place", "Storage", "Upload"]
+__all__ = ["BeingDeletedError", "DeletionTarget", "DirectoryInUseError", "Storage"]
 
 _DELETE_AT_ONCE = 100
 
@@ -40,65 +41,12 @@ class BeingDeletedError(Exception):
     """An instance came for a study or series whose deletion has not ended."""
 
 
-class Place(NamedTuple):
+class DeletionTarget(NamedTuple):
     """A study, or one series of it, in the store of a row."""
 
     store: int
     study: str
     series: str | None
-
-
-class Outcome(Enum):
-    """What became of an instance that arrived whole."""
-
-    STORED = auto()
-    IDENTICAL = auto()
-    DIFFERENT = auto()
-
-
-class Upload:
-    """A file on its way in. End it with :meth:`Storage.keep` or :meth:`discard`."""
-
-    def __init__(self, limbo: Path) -> None:
-        self.name = secrets.token_hex(16)
-        self._path = limbo / self.name
-        self._hash = hashlib.sha256()
-        self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
-        self._lock = threading.Lock()
-        self.size = 0
-
-    def write(self, data: memoryview) -> None:
-        """Append bytes, unless the file is closed by now."""
-        # Another thread may discard the upload meanwhile, and the kernel reuses descriptors.
-        with self._lock:
-            if self._file < 0:
-                return
-            self._hash.update(data)
-            self.size += len(data)
-            while data:
-                data = data[os.write(self._file, data) :]
-
-    @property
-    def sha256(self) -> bytes:
-        return self._hash.digest()
-
-    def read_record(self) -> Record:
-        """Read the header of what has arrived."""
-        return read_record(FileSource(self._file))
-
-    def move_to(self, folder: Path) -> None:
-        self._path = self._path.rename(folder / self.name)
-
-    def discard(self) -> None:
-        """Forget the file."""
-        self.close()
-        self._path.unlink(missing_ok=True)
-
-    def close(self) -> None:
-        with self._lock:
-            if self._file >= 0:
-                os.close(self._file)
-                self._file = -1
 
 
 class Storage:
@@ -107,9 +55,14 @@ class Storage:
     Parameters
     ----------
     directory : Path
-        Where they are kept.
+        Where they are kept; it is made when it is not there.
     search_lag, clock : callable
         After how many seconds searches see a change, and what time it is.
+
+    Raises
+    ------
+    DirectoryInUseError
+        When another process has the directory.
     """
 
     def __init__(
@@ -121,26 +74,29 @@ class Storage:
         directory.mkdir(parents=True, exist_ok=True)
         self._lock = _lock(directory / "lock")
         self._files = directory / "files"
-        self._limbo = directory / "limbo"
+        self._staging = directory / "staging"
         self._files.mkdir(exist_ok=True)
-        self._limbo.mkdir(exist_ok=True)
-        self.index = Index(directory / "index.sqlite")
-        self.searches = Searches(self.index, directory / "searches", search_lag, clock)
+        self._staging.mkdir(exist_ok=True)
+        self.database = Database(directory / "index.sqlite")
+        self.index = Index(self.database)
+        self.resources = Resources(self.database)
+        self.operations = OperationTables(self.database)
+        self.search_lag = SearchLag(self.database, directory / "searches", search_lag, clock)
         # A file moves when its entry in the index comes or goes: both or neither, for others.
         self._moving = threading.RLock()
-        self._being_deleted: Counter[Place] = Counter()
+        self._being_deleted: Counter[DeletionTarget] = Counter()
         self._recover()
         # They were deleted while an instance arrived, or the end came in between.
-        self._empty(self.index.deleted_stores())
+        self._empty(self.resources.deleted_stores())
 
     def close(self) -> None:
-        self.searches.close()
-        self.index.close()
+        self.search_lag.close()
+        self.database.close()
         os.close(self._lock)
 
     def begin(self) -> Upload:
         """Open a file for an instance that is about to arrive."""
-        return Upload(self._limbo)
+        return Upload(self._staging)
 
     def keep(
         self,
@@ -150,41 +106,42 @@ class Storage:
         *,
         replace: bool = False,
         storage_class: StorageClass | None = None,
-        announce: Announce | None = None,
-    ) -> Outcome:
+        notify: Notify | None = None,
+    ) -> UploadResult:
         """Store an upload that is complete; what has its key already stays, or is replaced.
 
-        Raise :class:`BeingDeletedError`, without storing it, where :meth:`refuse` was called.
+        Raises :class:`BeingDeletedError`, and stores nothing, between :meth:`begin_deletion` and
+        :meth:`end_deletion` of its study or series.
         """
         replaced: str | None = None
         try:
-            while not self._add(store, record, upload, replaced, storage_class, announce):
+            while not self._add(store, record, upload, replaced, storage_class, notify):
                 present = self.index.instance(store, record.key)
                 if present is None:
                     replaced = None  # it has been deleted this very moment: there is room now
                     continue
-                same = present.sha256 == upload.sha256
+                same = present.sha256 == upload.stored_file().sha256
                 if same or not replace:
                     upload.discard()
-                    return Outcome.IDENTICAL if same else Outcome.DIFFERENT
+                    return UploadResult.IDENTICAL if same else UploadResult.DIFFERENT
                 replaced = present.file
         except BaseException:
             upload.discard()
             raise
         upload.close()
-        return Outcome.STORED
+        return UploadResult.STORED
 
     def swap(
-        self, store: int, record: Record, upload: Upload, file: str, announce: Announce | None
+        self, store: int, record: Record, upload: Upload, file: str, notify: Notify | None
     ) -> bool:
-        """Put an upload in the place of a file, if that is still there; tell whether it was.
+        """Put an upload in the place of a file, if that is still there; return whether it was.
 
-        It goes into the same storage class. Raise :class:`BeingDeletedError` as :meth:`keep` does.
+        It goes into the same storage class. Raises :class:`BeingDeletedError` as :meth:`keep` does.
         """
         try:
             with self._moving:
                 storage_class = self.index.storage_class(file)
-                done = self._add(store, record, upload, file, storage_class, announce)
+                done = self._add(store, record, upload, file, storage_class, notify)
         except BaseException:
             upload.discard()
             raise
@@ -195,11 +152,11 @@ class Storage:
         return done
 
     def put_storage_class(
-        self, files: Sequence[str], storage_class: StorageClass, announce: Announce | None
+        self, files: Sequence[str], storage_class: StorageClass, notify: Notify | None
     ) -> None:
         """Put instances that are still there into a storage class."""
         with self._moving:
-            self.index.put_storage_class(files, storage_class, announce)
+            self.index.put_storage_class(files, storage_class, notify)
 
     def _add(
         self,
@@ -208,7 +165,7 @@ class Storage:
         upload: Upload,
         replaced: str | None,
         storage_class: StorageClass | None,
-        announce: Announce | None,
+        notify: Notify | None,
     ) -> bool:
         with self._moving:
             if self._is_being_deleted(store, record.key):
@@ -218,12 +175,12 @@ class Storage:
                     return False
                 self._withdraw(replaced)
             try:
-                self._put(store, record, upload, replaced, storage_class, announce)
+                self._put(store, record, upload, replaced, storage_class, notify)
             except sqlite3.IntegrityError:
                 return False
             upload.move_to(self._files)
         if replaced is not None:
-            (self._limbo / replaced).unlink(missing_ok=True)
+            (self._staging / replaced).unlink(missing_ok=True)
         return True
 
     def _put(
@@ -233,78 +190,80 @@ class Storage:
         upload: Upload,
         replaced: str | None,
         storage_class: StorageClass | None,
-        announce: Announce | None,
+        notify: Notify | None,
     ) -> None:
         """Enter an upload into the index."""
-        about = (upload.size, upload.sha256, upload.name, replaced, storage_class)
-        if not self.searches.prepare():
-            self.index.add(store, record, *about, announce)
+        about = (upload.stored_file(), replaced, storage_class)
+        if not self.search_lag.prepare():
+            self.index.add(store, record, *about, notify)
             return
-        entry = Entry.of(record)
-        self.index.add(store, entry, *about, announce)
-        self.searches.repeat(lambda index: index.add(store, entry, *about))
+        detached = DetachedRecord.of(record)
+        self.index.add(store, detached, *about, notify)
+        self.search_lag.repeat(lambda index: index.add(store, detached, *about))
 
-    def refuse(self, place: Place) -> None:
-        """Let no instance into a study or series until :meth:`accept` was called as often."""
+    def begin_deletion(self, target: DeletionTarget) -> None:
+        """Let no instance into a study or series until :meth:`end_deletion` was called as often."""
         with self._moving:
-            self._being_deleted[place] += 1
+            self._being_deleted[target] += 1
 
-    def accept(self, place: Place) -> None:
+    def end_deletion(self, target: DeletionTarget) -> None:
         with self._moving:
-            self._being_deleted[place] -= 1
+            self._being_deleted[target] -= 1
             self._being_deleted += Counter()  # drops what is at zero
 
     def _is_being_deleted(self, store: int, key: InstanceKey) -> bool:
         if not self._being_deleted:
             return False
-        places = (Place(store, key.study, None), Place(store, key.study, key.series))
-        return any(place in self._being_deleted for place in places)
+        study = DeletionTarget(store, key.study, None)
+        return (
+            study in self._being_deleted or study._replace(series=key.series) in self._being_deleted
+        )
 
     def open(self, file: str) -> int:
         """Return a descriptor of an instance's file; raise FileNotFoundError if it is deleted."""
-        # A file that the index knows may be still in limbo, or leave it right now.
-        for folder in (self._files, self._limbo):
+        # A file that the index knows may be still in staging, or leave it right now.
+        for folder in (self._files, self._staging):
             with suppress(FileNotFoundError):
                 return os.open(folder / file, os.O_RDONLY)
         return os.open(self._files / file, os.O_RDONLY)
 
-    def delete(self, instances: Sequence[StoredInstance], announce: Announce | None = None) -> None:
+    def delete(self, instances: Sequence[StoredInstance], notify: Notify | None = None) -> None:
         """Delete instances; in steps, so that uploads are not kept waiting."""
         for start in range(0, len(instances), _DELETE_AT_ONCE):
-            self._delete(instances[start : start + _DELETE_AT_ONCE], announce)
+            self._delete(instances[start : start + _DELETE_AT_ONCE], notify)
 
     def delete_store(self, name: StoreName) -> None:
         """Delete a store and what is in it."""
-        self._empty(self.index.delete_store(name))
+        self._empty(self.resources.delete_store(name))
 
     def delete_dataset(self, name: DatasetName) -> None:
         """Delete a dataset and what is in it."""
-        self._empty(self.index.delete_dataset(name))
+        self._empty(self.resources.delete_dataset(name))
 
     def _empty(self, stores: Sequence[int]) -> None:
         for row in stores:
             for batch in self.index.batches(row, size=_DELETE_AT_ONCE):
                 self._delete(batch, None)
 
-    def _delete(self, instances: Sequence[StoredInstance], announce: Announce | None) -> None:
+    def _delete(self, instances: Sequence[StoredInstance], notify: Notify | None) -> None:
         with self._moving:
             for instance in instances:
                 self._withdraw(instance.file)
             files = [instance.file for instance in instances]
-            is_late = self.searches.prepare()
-            self.index.remove(files, announce)
+            is_late = self.search_lag.prepare()
+            self.index.remove(files, notify)
             if is_late:
-                self.searches.repeat(lambda index: index.remove(files))
+                self.search_lag.repeat(lambda index: index.remove(files))
         for instance in instances:
-            (self._limbo / instance.file).unlink(missing_ok=True)
+            (self._staging / instance.file).unlink(missing_ok=True)
 
     def _withdraw(self, file: str) -> None:
         # Another request may have deleted it since the index was asked.
         with suppress(FileNotFoundError):
-            (self._files / file).rename(self._limbo / file)
+            (self._files / file).rename(self._staging / file)
 
     def _recover(self) -> None:
-        for path in self._limbo.iterdir():
+        for path in self._staging.iterdir():
             if self.index.has_file(path.name):
                 path.rename(self._files / path.name)
             else:

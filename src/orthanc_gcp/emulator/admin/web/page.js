@@ -5,7 +5,7 @@
 const EVERY = 2000;
 const PAGE = 20;
 const get = (id) => document.getElementById(id);
-const shown = {store: null, offset: 0, request: null, switches: {}};
+const shown = {store: null, offset: 0, request: null, settings: {}};
 
 async function fetchJson(path, options) {
   const answer = await fetch(path, {cache: "no-store", ...options});
@@ -128,12 +128,12 @@ function showRequests(requests) {
 
 function control(name, value) {
   const input = document.createElement("input");
-  input.id = `switch-${name}`;
+  input.id = `setting-${name}`;
   if (typeof value === "boolean") {
     input.type = "checkbox";
     input.checked = value;
     input.addEventListener("change", () => {
-      shown.switches[name] = null; // whatever comes of it, the next look shows the truth
+      shown.settings[name] = null; // whatever comes of it, the next look shows the truth
       run(() => set(name, input.checked));
     });
   } else {
@@ -145,7 +145,7 @@ function control(name, value) {
   return input;
 }
 
-function switchForm(name, value) {
+function settingForm(name, value) {
   const form = document.createElement("form");
   const label = document.createElement("label");
   const input = control(name, value);
@@ -171,18 +171,18 @@ function isEdited(input, before) {
   return input === document.activeElement && input.type !== "checkbox" && input.value !== before;
 }
 
-function showSwitches(switches, harmless) {
-  if (!get("switches").children.length) {
-    get("switches").append(...Object.entries(switches).map(([n, v]) => switchForm(n, v)));
+function showSettings(settings, harmless) {
+  if (!get("settings").children.length) {
+    get("settings").append(...Object.entries(settings).map(([n, v]) => settingForm(n, v)));
   }
-  for (const form of get("switches").children) {
+  for (const form of get("settings").children) {
     const {name} = form.dataset;
-    const text = JSON.stringify(switches[name]);
-    const input = get(`switch-${name}`);
-    if (text !== shown.switches[name] && !isEdited(input, shown.switches[name])) {
+    const text = JSON.stringify(settings[name]);
+    const input = get(`setting-${name}`);
+    if (text !== shown.settings[name] && !isEdited(input, shown.settings[name])) {
       input.value = text;
-      input.checked = switches[name] === true;
-      shown.switches[name] = text;
+      input.checked = settings[name] === true;
+      shown.settings[name] = text;
     }
     form.classList.toggle("marked", text !== JSON.stringify(harmless[name]));
   }
@@ -191,16 +191,16 @@ function showSwitches(switches, harmless) {
 async function set(name, value) {
   const body = JSON.stringify({[name]: value});
   await fetchJson("/emulator/state", {method: "PATCH", body});
-  const input = get(`switch-${name}`);
+  const input = get(`setting-${name}`);
   if (input.type !== "checkbox") {
-    shown.switches[name] = input.value; // it is no longer being written
+    shown.settings[name] = input.value; // it is no longer being written
   }
   await refresh();
 }
 
 async function refresh() {
-  const {requests, switches, harmless} = await fetchJson("/emulator/overview");
-  showSwitches(switches, harmless);
+  const {requests, settings, harmless} = await fetchJson("/emulator/overview");
+  showSettings(settings, harmless);
   if (showRequests(requests)) {
     await showStores();
   }

@@ -1,0 +1,175 @@
+"""The webhook at a real address: what arrives there, and who can tell that it is true."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import json
+import logging
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from orthanc_gcp import configuration
+from orthanc_gcp.clock import SystemClock
+from orthanc_gcp.worker import webhook
+from orthanc_gcp.worker.attempts import Attempts
+from orthanc_gcp.worker.webhook import Webhook, signature
+from tests.support.orthanc import wait_until
+from tests.support.site import ACCOUNT, Site, make_study
+
+KEY = bytes(range(32))
+SECRET = "whsec_" + base64.b64encode(KEY).decode()
+
+
+class Receiver:
+    """A server that takes what comes, after it has refused the first ``refuses`` of it."""
+
+    def __init__(self) -> None:
+        self.requests: list[tuple[str, dict[str, str], bytes]] = []
+        self.refuses = 0
+        receiver = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self):
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                headers = {name.lower(): value for name, value in self.headers.items()}
+                receiver.requests.append((self.path, headers, body))
+                self.send_response(500 if len(receiver.requests) <= receiver.refuses else 204)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            def log_message(self, *_):
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._thread = threading.Thread(target=self._server.serve_forever)
+        self._thread.start()
+        self.url = f"http://127.0.0.1:{self._server.server_port}/hook"
+
+    def stop(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+
+@pytest.fixture
+def receiver():
+    receiver = Receiver()
+    yield receiver
+    receiver.stop()
+
+
+def verified(headers: dict[str, str], body: bytes, secret: str = SECRET) -> bool:
+    """As a receiver does it, from the specification: HMAC by its definition in RFC 2104."""
+    if abs(time.time() - int(headers["webhook-timestamp"])) > 300:
+        return False
+    key = base64.b64decode(secret.removeprefix("whsec_")).ljust(64, b"\0")
+    signed = f"{headers['webhook-id']}.{headers['webhook-timestamp']}.".encode() + body
+    inner = hashlib.sha256(bytes(byte ^ 0x36 for byte in key) + signed).digest()
+    outer = hashlib.sha256(bytes(byte ^ 0x5C for byte in key) + inner).digest()
+    version, _, given = headers["webhook-signature"].partition(",")
+    return version == "v1" and hmac.compare_digest(base64.b64decode(given), outer)
+
+
+def run(ledger, url, alarms, condition, **section):
+    """A webhook that looks ten times a second, until a condition holds."""
+    given = {"Webhook": url, **section}
+    settings = configuration.read({"GoogleCloudPlatform": given})
+    assert settings.section.webhook == url
+    hook = Webhook(settings, ledger, lambda: alarms, Attempts(SystemClock()), SystemClock())
+    hook.start()
+    try:
+        wait_until(condition)
+    finally:
+        hook.stop()
+
+
+def overview(quarantined=1):
+    return [
+        {
+            "Account": "a",
+            "Quarantined": {"Instances": quarantined, "Bytes": 0},
+            "Waiting": {"Instances": 7, "Bytes": 0},
+            "OldestUnsentSeconds": None,
+        }
+    ]
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch):
+    monkeypatch.setattr(webhook, "LOOK_EVERY", 0.05)
+
+
+def test_the_example_of_the_specification():
+    """The signature scheme's example message, under the key of the reference libraries' tests."""
+    key = base64.b64decode("MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
+    body = b'{"test": 2432232314}'
+    found = signature(key, "msg_p5jXN8AQM9LWM0D4loKWxJek", 1614265330, body)
+    assert found == "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
+
+
+def test_a_receiver_can_verify_it_and_drop_what_is_sent_again(ledger, receiver, clock):
+    receiver.refuses = 2
+    alarms = overview()
+
+    def taken():
+        clock.now += 400  # whatever the pause after a refusal
+        return len(receiver.requests) == 3
+
+    run(ledger, receiver.url, alarms, taken, WebhookSecret=SECRET)
+    for _, headers, body in receiver.requests:
+        assert verified(headers, body)
+        assert headers["content-type"] == "application/json"
+        assert json.loads(body)["Alarm"] == "Quarantine"
+        assert not verified(headers, body + b" ")
+        assert not verified({**headers, "webhook-id": "msg_other"}, body)
+        later = str(int(headers["webhook-timestamp"]) + 1)
+        assert not verified({**headers, "webhook-timestamp": later}, body)
+        assert not verified(headers, body, "whsec_" + base64.b64encode(b"x" * 32).decode())
+    assert len({headers["webhook-id"] for _, headers, _ in receiver.requests}) == 1
+    assert "." not in receiver.requests[0][1]["webhook-id"], "it would blur where the id ends"
+
+
+def test_without_a_secret_nothing_is_signed(ledger, receiver):
+    run(ledger, receiver.url, overview(), lambda: receiver.requests)
+    ((_, headers, _),) = receiver.requests
+    assert "webhook-signature" not in headers
+    assert headers["webhook-id"].startswith("msg_")
+
+
+def test_the_secret_is_shown_nowhere(ledger, receiver, caplog):
+    receiver.refuses = 99
+    settings = configuration.read(
+        {"GoogleCloudPlatform": {"Webhook": receiver.url, "WebhookSecret": SECRET}}
+    )
+    with caplog.at_level(logging.DEBUG):
+        run(ledger, receiver.url, overview(), lambda: "500" in caplog.text, WebhookSecret=SECRET)
+    for needle in (SECRET, SECRET.removeprefix("whsec_"), repr(KEY)[2:-1]):
+        assert needle not in caplog.text
+        assert needle not in repr(settings)
+
+
+def test_a_worker_tells_the_webhook(tmp_path, receiver):
+    receiver.refuses = 1
+    theirs = make_study(instances=1)[0]
+    ours = bytearray(theirs)
+    ours[-1] ^= 1
+    section = {"Webhook": receiver.url, "WebhookSecret": SECRET}
+    with Site(tmp_path, section=section) as site:
+        stow = {"Content-Type": "application/dicom"}
+        assert site.call("POST", "/dicomWeb/studies", theirs, **stow).status == 200
+        site.wait_for_following()
+        site.upload(bytes(ours))
+        site.wait_for(quarantined=1)
+        wait_until(lambda: len(receiver.requests) == 2, 40, site.log)
+        assert "/hook" not in site.log(), "such an address may be a secret"
+    kinds = {(path, headers["content-type"]) for path, headers, _ in receiver.requests}
+    assert kinds == {("/hook", "application/json")}
+    assert all(verified(headers, body) for _, headers, body in receiver.requests)
+    told = json.loads(receiver.requests[1][2])
+    assert (told["Account"], told["Alarm"], told["Raised"]) == (ACCOUNT, "Quarantine", True)
+    assert told["QuarantinedInstances"] == 1
