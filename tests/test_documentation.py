@@ -14,7 +14,7 @@ from orthanc_gcp import configuration
 from orthanc_gcp.cli import app
 from orthanc_gcp.configuration import (
     Account,
-    Backfill,
+    BackfillOptions,
     DicomWeb,
     Globals,
     PythonPlugin,
@@ -50,7 +50,7 @@ def table(title: str) -> dict[str, str]:
         ("Options of an account", option_names(Account)),
         ("Options of the section", [*option_names(Section), "Accounts", "Send", "Backfill"]),
         ("Rules", option_names(SendRule)),
-        ("Backfill", option_names(Backfill)),
+        ("Backfill", option_names(BackfillOptions)),
         (
             "Options of Orthanc",
             [

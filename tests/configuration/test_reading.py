@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from orthanc_gcp.configuration import read
 from orthanc_gcp.configuration.kinds import option_names
-from orthanc_gcp.configuration.options import Account, Backfill, DicomWeb, Globals, Section
+from orthanc_gcp.configuration.options import Account, BackfillOptions, DicomWeb, Globals, Section
 from tests.support.keys import STORE
 
 SERVICE = {**STORE, "ServiceAccountFile": "key.json"}
@@ -230,11 +230,13 @@ RULES = [{"To": "my-google"}]
     ("value", "expected"),
     [
         (False, None),
-        (True, Backfill()),
-        ({}, Backfill()),
+        (True, BackfillOptions()),
+        ({}, BackfillOptions()),
         (
             {"Schedule": ["20:00-06:00", "Sat,Sun 00:00-24:00"], "MaxBytesPerSecond": 5},
-            Backfill(schedule=("20:00-06:00", "Sat,Sun 00:00-24:00"), max_bytes_per_second=5),
+            BackfillOptions(
+                schedule=("20:00-06:00", "Sat,Sun 00:00-24:00"), max_bytes_per_second=5
+            ),
         ),
     ],
 )

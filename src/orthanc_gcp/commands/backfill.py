@@ -10,7 +10,7 @@ import typer
 from orthanc_gcp.clock import SystemClock
 from orthanc_gcp.commands.arguments import Config, fail, orthanc_of, orthanc_option, settings_of
 from orthanc_gcp.commands.ledger_access import opened
-from orthanc_gcp.configuration import Backfill
+from orthanc_gcp.configuration import BackfillOptions
 from orthanc_gcp.errors import OrthancError
 
 __all__ = ["backfill"]
@@ -53,5 +53,5 @@ def backfill(
             if wanted:
                 action()
         now = SystemClock().utc().astimezone()
-        told = progress(backlog, settings.backfill or Backfill(), now)
-    typer.echo(json.dumps(told, indent=2))
+        found = progress(ledger, backlog, settings.backfill or BackfillOptions(), now)
+    typer.echo(json.dumps(found and found.as_json(), indent=2))

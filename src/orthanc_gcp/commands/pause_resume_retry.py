@@ -14,7 +14,7 @@ from orthanc_gcp.commands.formatting import count
 from orthanc_gcp.commands.ledger_access import opened, the_account
 
 if TYPE_CHECKING:
-    from orthanc_gcp.custody.reporting.overview import Reports
+    from orthanc_gcp.ledger.ledger import Ledger
 
 __all__ = ["pause", "resume", "retry"]
 
@@ -29,33 +29,38 @@ def retry(
     reason: Annotated[str | None, typer.Option(help="Only what is there for this reason.")] = None,
 ) -> None:
     """Queue again what is in quarantine, all of it or what is chosen."""
-    with _reports(config, account) as reports:
-        again = reports.retry(account, study=study, instance=instance, reason=reason)
+    with _ledger(config, account) as ledger:
+        from orthanc_gcp.custody.reporting import operations
+
+        again = operations.retry(ledger, account, study=study, instance=instance, reason=reason)
     typer.echo(f"queued again: {count(again, 'instance')}")
 
 
 def pause(config: Config, account: Name) -> None:
     """Send no more to an account until "resume"; requests that run are finished."""
-    with _reports(config, account) as reports:
-        reports.pause(account)
+    with _ledger(config, account) as ledger:
+        from orthanc_gcp.custody.reporting import operations
+
+        operations.pause(ledger, account)
     typer.echo(f"account {account} is paused")
 
 
 def resume(config: Config, account: Name) -> None:
     """Send to an account again after "pause"."""
-    with _reports(config, account) as reports:
-        reports.resume(account)
+    with _ledger(config, account) as ledger:
+        from orthanc_gcp.custody.reporting import operations
+
+        operations.resume(ledger, account)
     typer.echo(f"account {account} is sent to again")
 
 
 @contextmanager
-def _reports(config: Path, account: str | None) -> Iterator[Reports]:
-    """The reports of a ledger that knows the account."""
+def _ledger(config: Path, account: str | None) -> Iterator[Ledger]:
+    """The ledger, when it or the configuration knows the account."""
     settings = settings_of([config])
     with opened(settings) as ledger:
-        from orthanc_gcp.custody.reporting.overview import Reports
+        from orthanc_gcp.custody.reporting.overview import Overview
 
-        reports = Reports(ledger)
-        told = reports.overview(one.name for one in settings.accounts)
-        the_account(account, [one["Account"] for one in told])
-        yield reports
+        known = Overview(ledger).accounts(one.name for one in settings.accounts)
+        the_account(account, [one.account for one in known])
+        yield ledger

@@ -31,7 +31,7 @@ def receipt(
         from orthanc_gcp.custody.reporting.receipts import receipts
 
         try:
-            found = receipts(ledger, study, account)
+            found = [one.as_json() for one in receipts(ledger, study, account)]
         except KeyError:
             to = f" to account {account}" if account else ""
             fail(f"the ledger knows of no study {study} that was to be sent{to}")

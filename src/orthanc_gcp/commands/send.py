@@ -14,7 +14,7 @@ from orthanc_gcp.configuration import SendRule, Settings
 from orthanc_gcp.errors import OrthancError
 
 if TYPE_CHECKING:
-    from orthanc_gcp.custody.intake.dry_run import DryRun
+    from orthanc_gcp.custody.intake.dry_run import RuleResult, Selected
     from orthanc_gcp.orthanc.resources import OrthancSource
 
 __all__ = ["send"]
@@ -63,10 +63,10 @@ def send(
 
 def _send(settings: Settings, orthanc: str | None, account: str, resources: list[str]) -> None:
     with opened(settings) as ledger:
-        from orthanc_gcp.custody.intake.on_demand import demand
+        from orthanc_gcp.custody.intake.on_demand import send_on_demand
         from orthanc_gcp.ledger.workers import living
 
-        queued = demand(ledger, _archive(settings, orthanc), account, resources)
+        queued = send_on_demand(ledger, _archive(settings, orthanc), account, resources)
         later = "" if living(ledger.engine) else ", they are sent as soon as a worker runs"
     typer.echo(f"queued for {account}: {count(queued, 'instance')}{later}")
 
@@ -80,35 +80,37 @@ def _archive(settings: Settings, orthanc: str | None) -> OrthancSource:
 def _dry_run(
     settings: Settings, archive: OrthancSource, to: str | None, resources: list[str] | None
 ) -> None:
-    from orthanc_gcp.custody.intake.dry_run import conditions, forecast
+    from orthanc_gcp.custody.intake.dry_run import conditions, dry_run
 
     if settings.rule_problems and not to:
         # What a rule with a mistake in it was meant to send can only be guessed.
         fail("\n".join(map(str, settings.rule_problems)))
     rules = (SendRule(to=to),) if to else settings.rules
-    *told, rest = forecast(archive, rules, resources)
-    for each, rule in zip(told, rules, strict=True):
-        _print(f"to {rule.to} ({conditions(rule)})", each)
-        if rule.to in settings.rejections:
-            typer.echo(f"  waits until this is mended: {settings.rejections[rule.to]}")
-    _print("to nobody", rest)
-    if rest.instances:
-        for line in _reasons(told, rules):
+    found = dry_run(archive, rules, resources)
+    for result in found.rules:
+        account = result.rule.to
+        _print(f"to {account} ({conditions(result.rule)})", result.selected)
+        if account in settings.rejections:
+            typer.echo(f"  waits until this is mended: {settings.rejections[account]}")
+    _print("to nobody", found.unmatched)
+    if found.unmatched.instances:
+        for line in _reasons(found.rules):
             typer.echo(f"  {line}")
     for problem in settings.sending_problems:
         typer.echo(f"nothing is sent until this is mended: {problem}")
 
 
-def _print(where: str, told: DryRun) -> None:
-    typer.echo(f"{where}: {count(told.instances, 'instance')}, {told.bytes:,} bytes")
-    for study in told.examples:
+def _print(where: str, selected: Selected) -> None:
+    typer.echo(f"{where}: {count(selected.instances, 'instance')}, {selected.bytes:,} bytes")
+    for study in selected.studies:
         typer.echo(f"  such as study {study}")
 
 
-def _reasons(told: Sequence[DryRun], rules: Sequence[SendRule]) -> Iterator[str]:
+def _reasons(results: Sequence[RuleResult]) -> Iterator[str]:
     """Why nobody gets the rest."""
-    if not rules:
+    if not results:
         yield 'there is no rule: "Send" of the configuration is empty'
-    for number, (each, rule) in enumerate(zip(told, rules, strict=True)):
-        missed = ", ".join(f"{name} {times:,}" for name, times in each.missed.most_common())
-        yield f"Send[{number}], to {rule.to}: not met are {missed}"
+    for number, result in enumerate(results):
+        most_first = sorted(result.missed.items(), key=lambda item: -item[1])
+        missed = ", ".join(f"{name} {times:,}" for name, times in most_first)
+        yield f"Send[{number}], to {result.rule.to}: not met are {missed}"

@@ -49,17 +49,19 @@ def status(
     """
     settings = settings_of([config])
     with opened(settings) as ledger:
-        from orthanc_gcp.custody.reporting.overview import Reports
+        from orthanc_gcp.custody.reporting.overview import Overview, delays
         from orthanc_gcp.ledger.workers import living
 
-        reports = Reports(ledger)
+        overview = Overview(ledger)
         names = [account.name for account in settings.accounts]
 
         def look() -> Told:
-            problems = {**reports.delays(names), **settings.rejections}
+            problems = {**delays(ledger, names), **settings.rejections}
             return {
                 "Worker": living(ledger.engine),
-                "Accounts": reports.overview({*names, *problems}, problems),
+                "Accounts": [
+                    one.as_json() for one in overview.accounts({*names, *problems}, problems)
+                ],
             }
 
         if watch:

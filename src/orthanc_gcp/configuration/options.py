@@ -48,7 +48,7 @@ __all__ = [
     "HEALTHCARE_SCOPE",
     "SECTION",
     "Account",
-    "Backfill",
+    "BackfillOptions",
     "DicomWeb",
     "Globals",
     "PythonPlugin",
@@ -126,7 +126,7 @@ class SendRule:
 
 
 @dataclass(frozen=True)
-class Backfill:
+class BackfillOptions:
     """``GoogleCloudPlatform.Backfill``: how what was there before is sent."""
 
     schedule: tuple[str, ...] = option(SCHEDULE, ())
@@ -203,7 +203,7 @@ class Settings:
     accounts: tuple[Account, ...]
     folder: Path
     rules: tuple[SendRule, ...] = ()
-    backfill: Backfill | None = None
+    backfill: BackfillOptions | None = None
     problems: tuple[Problem, ...] = ()
     rejected: dict[str, tuple[Problem, ...]] = field(default_factory=dict)
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from orthanc_gcp.configuration.kinds import option_names, read_options
-from orthanc_gcp.configuration.options import SECTION, Backfill, SendRule
+from orthanc_gcp.configuration.options import SECTION, BackfillOptions, SendRule
 from orthanc_gcp.configuration.problems import Effect, Problem, kind_of, shown, unknown
 
 __all__ = ["backfill", "rules"]
@@ -49,7 +49,7 @@ def _rule(
     return values
 
 
-def backfill(value: Any, rules: bool, problems: list[Problem]) -> Backfill | None:
+def backfill(value: Any, rules: bool, problems: list[Problem]) -> BackfillOptions | None:
     """What is asked for; with a mistake in it, nothing is sent at a time that was not meant."""
     path = f"{SECTION}.Backfill"
     if isinstance(value, bool):
@@ -60,9 +60,9 @@ def backfill(value: Any, rules: bool, problems: list[Problem]) -> Backfill | Non
         return None
     if value is None:
         return None
-    found = unknown(value, option_names(Backfill), path)
-    values = read_options(Backfill, value, path, found)
+    found = unknown(value, option_names(BackfillOptions), path)
+    values = read_options(BackfillOptions, value, path, found)
     if not rules:
         found.append(Problem(path, "no rule says what is sent where, expected Send beside it"))
     problems += (replace(problem, error=True) for problem in found)
-    return None if found else Backfill(**values)
+    return None if found else BackfillOptions(**values)

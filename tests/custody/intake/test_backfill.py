@@ -20,9 +20,9 @@ import pydicom
 import pytest
 import sqlalchemy as sql
 
-from orthanc_gcp.configuration import Backfill, SendRule
+from orthanc_gcp.configuration import BackfillOptions, SendRule
 from orthanc_gcp.custody.destinations.rate_limit import RateLimit
-from orthanc_gcp.custody.intake.backfill import Backfill as Filler
+from orthanc_gcp.custody.intake.backfill import Backfill
 from orthanc_gcp.custody.intake.backfill_studies import BackfillStudies, Stage
 from orthanc_gcp.custody.intake.changes import Follower
 from orthanc_gcp.custody.intake.rules import Rules
@@ -294,7 +294,9 @@ class Watch:
 class Desk:
     """Follower and backfill over an Orthanc, stepped by the test; nothing is sent."""
 
-    def __init__(self, folder: Path, orthanc: Orthanc, options: Backfill, *accounts: str) -> None:
+    def __init__(
+        self, folder: Path, orthanc: Orthanc, options: BackfillOptions, *accounts: str
+    ) -> None:
         self.ledger = Ledger(database.connect(database.url_of("", folder)))
         self.ledger.create()
         self.orthanc, self.options, self.clock = orthanc, options, Watch()
@@ -304,27 +306,25 @@ class Desk:
         self.follower = Follower(self.ledger, archive, rules, self.clock, lambda: None, since)
         self.follower.step()
         self.backlog = BackfillStudies(self.ledger, self.follower.source)
-        self.filler = Filler(
-            self.ledger,
-            archive,
-            rules,
-            options,
-            len(accounts),
-            self.clock,
-            lambda: self.follower.source,
-            lambda: False,
-            lambda: None,
+        self.backfill = Backfill(
+            self.ledger, archive, rules, options, self.clock, lambda: False, lambda: None
         )
 
     def fill(self) -> None:
         """Until nothing can be done for now."""
-        while self.filler.step():
+        while self.step():
             pass
 
+    def step(self) -> bool:
+        return self.backfill.step(self.follower.source)
+
+    def is_open(self) -> bool:
+        return self.backfill.is_open(self.follower.source)
+
     def progress(self) -> dict[str, Any]:
-        told = progress(self.backlog, self.options, self.clock.utc().astimezone())
-        assert told is not None
-        return told
+        found = progress(self.ledger, self.backlog, self.options, self.clock.utc().astimezone())
+        assert found is not None
+        return found.as_json()
 
     def send(self, count: int) -> list[Transfer]:
         """Confirm the next that wait, so many at most."""
@@ -360,7 +360,7 @@ def desk(tmp_path, orthanc):
     desks = []
 
     def make(options=None, accounts=(ACCOUNT,)):
-        desks.append(Desk(tmp_path, orthanc, options or Backfill(), *accounts))
+        desks.append(Desk(tmp_path, orthanc, options or BackfillOptions(), *accounts))
         return desks[-1]
 
     yield make
@@ -374,7 +374,7 @@ def upload(orthanc: Orthanc, files: list[bytes]) -> list[str]:
 
 def test_only_so_many_wait_at_once(orthanc, desk):
     sent = [*upload(orthanc, make_study(instances=20)), *upload(orthanc, make_study(instances=5))]
-    one = desk(Backfill(max_queued_instances=7), ("other", ACCOUNT))
+    one = desk(BackfillOptions(max_queued_instances=7), ("other", ACCOUNT))
     one.fill()
     assert one.backlog.unsent() == 6  # each goes to two accounts
     confirmed = 0
@@ -398,7 +398,7 @@ def test_what_comes_meanwhile_is_live_and_never_written_down_twice(orthanc, desk
     before = upload(orthanc, files[:3])
     one = desk()
     while one.backlog.run is None or one.backlog.run.stage is Stage.LISTING:
-        one.filler.step()
+        one.step()
     live = upload(orthanc, files[3:])
     one.fill()  # it looks the study up, and waits for the follower
     assert one.rows() == []
@@ -414,7 +414,7 @@ def test_what_comes_meanwhile_is_live_and_never_written_down_twice(orthanc, desk
 def test_what_is_deleted_is_left_out(orthanc, desk):
     gone = upload(orthanc, make_study(instances=3))
     half = upload(orthanc, make_study(instances=2))
-    one = desk(Backfill(max_queued_instances=1))
+    one = desk(BackfillOptions(max_queued_instances=1))
     one.fill()
     (waiting,) = one.rows()
     study = orthanc.json("GET", f"/instances/{gone[0]}/study")["ID"]
@@ -430,20 +430,20 @@ def test_what_is_deleted_is_left_out(orthanc, desk):
 
 def test_it_reads_only_in_its_hours_and_while_it_is_not_paused(orthanc, desk):
     upload(orthanc, make_study(instances=2))
-    one = desk(Backfill(schedule=("20:00-06:00",)))
+    one = desk(BackfillOptions(schedule=("20:00-06:00",)))
     midday = datetime(2026, 11, 21, 12).astimezone()
     one.clock.time = midday
-    assert not one.filler.open()
+    assert not one.is_open()
     one.fill()
     assert one.backlog.run is None
     one.clock.time = midday + timedelta(hours=9)
     one.backlog.pause()
-    assert not one.filler.open()
+    assert not one.is_open()
     one.fill()
     assert one.backlog.run is None
     one.backlog.resume()
     one.clock.time += timedelta(seconds=1)
-    assert one.filler.open()
+    assert one.is_open()
     one.fill()
     assert len(one.rows()) == 2
     told = one.progress()
@@ -453,7 +453,7 @@ def test_it_reads_only_in_its_hours_and_while_it_is_not_paused(orthanc, desk):
 def test_the_end_is_estimated_from_what_was_done(orthanc, desk):
     for _ in range(4):
         upload(orthanc, make_study(instances=2))
-    one = desk(Backfill(max_queued_instances=2))
+    one = desk(BackfillOptions(max_queued_instances=2))
     began = one.ledger.now()
     one.clock.time = datetime.fromtimestamp(began, UTC)
     one.fill()
@@ -506,7 +506,7 @@ def test_the_cap_holds_for_all_workers_together(tmp_path):
         return False
 
     rate, began, taken = 1000, clock.now(), 0
-    takers = [RateLimit(ledger, "backfill:bytes", rate, wait).taker() for _ in range(2)]
+    takers = [RateLimit(ledger, "backfill:bytes", rate, wait).for_one_request() for _ in range(2)]
     for turn in range(100):
         takers[turn % 2](130)
         taken += 130
