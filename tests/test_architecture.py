@@ -145,7 +145,7 @@ def test_the_plugin_imports_nothing_heavy():
     code = (
         "import sys; import orthanc_gcp.plugin.host;"
         "print(*(set(sys.modules) & {'pydantic', 'requests', 'pydicom', 'starlette', 'rich',"
-        "'typer', 'aiohttp', 'orthanc_gcp.doctor', 'orthanc_gcp.emulator'}))"
+        "'click', 'aiohttp', 'orthanc_gcp.doctor', 'orthanc_gcp.emulator'}))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""

@@ -8,7 +8,6 @@ import shlex
 from pathlib import Path
 
 import pytest
-import typer.main
 
 from orthanc_gcp import configuration
 from orthanc_gcp.cli import app
@@ -21,7 +20,7 @@ from orthanc_gcp.configuration import (
     Section,
     SendRule,
 )
-from orthanc_gcp.configuration.kinds import option_names
+from orthanc_gcp.configuration.option_types import option_names
 from orthanc_gcp.ledger.schema import State
 from orthanc_gcp.plugin.routes import (
     CONNECTOR_ROUTES,
@@ -85,7 +84,7 @@ def test_documented_defaults():
     assert orthanc["HttpsVerifyPeers"] == "`true`"
     assert Globals().https_verify_peers is True
     assert orthanc["DicomWeb.Root"] == f"`{DicomWeb().root}`"
-    assert int(table("Backfill")["MaxQueuedInstances"]) == Backfill().max_queued_instances
+    assert int(table("Backfill")["MaxQueuedInstances"]) == BackfillOptions().max_queued_instances
     mandatory = {name for name, default in account.items() if default == "mandatory"}
     assert mandatory == {"Project", "Location", "Dataset", "DicomStore"}
 
@@ -108,7 +107,7 @@ def test_links_lead_somewhere(document):
             assert (document.parent / target).exists(), target
 
 
-COMMANDS = typer.main.get_command(app).commands
+COMMANDS = app.commands
 GUIDE = (ROOT / "docs" / "commands.md").read_text()
 
 
@@ -127,7 +126,7 @@ def test_every_command_is_documented_and_no_other():
 # The emulator's options have a guide and a test of their own.
 @pytest.mark.parametrize("name", sorted(set(COMMANDS) - {"emulator"}))
 def test_every_option_of_a_command_is_documented_and_no_other(name):
-    parameters = [one for one in COMMANDS[name].params if not one.hidden]
+    parameters = COMMANDS[name].params
     options = {one.opts[0]: one for one in parameters if one.param_type_name == "option"}
     section = GUIDE.split(f"\n## {name}\n")[1].split("\n## ")[0]
     documented = table_of(section, "--")

@@ -18,7 +18,7 @@ from datetime import UTC, datetime, timedelta
 
 import pydicom
 import pytest
-from typer.testing import CliRunner
+from click.testing import CliRunner
 
 from orthanc_gcp import configuration
 from orthanc_gcp.auth.token_source import TokenSource
@@ -689,7 +689,7 @@ def test_an_account_that_is_not_there(site, command):
 def test_help_loads_nothing_heavy():
     code = (
         "import sys; import orthanc_gcp.cli;"
-        "print(*(set(sys.modules) & {'sqlalchemy', 'dbos', 'pydicom', 'starlette', 'uvicorn'}))"
+        "print(*(set(sys.modules) & {'sqlalchemy', 'pydicom', 'starlette', 'uvicorn'}))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""

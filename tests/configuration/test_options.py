@@ -6,13 +6,13 @@ import base64
 import json
 
 import pytest
+from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
-from typer.testing import CliRunner
 
 from orthanc_gcp.cli import app
 from orthanc_gcp.configuration import read
-from orthanc_gcp.configuration.kinds import effect_of, option_names
+from orthanc_gcp.configuration.option_types import effect_of, option_names
 from orthanc_gcp.configuration.options import Account, DicomWeb, Globals, Section
 from orthanc_gcp.configuration.problems import Effect, meant
 from tests.support.keys import STORE

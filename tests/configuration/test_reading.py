@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orthanc_gcp.configuration import read
-from orthanc_gcp.configuration.kinds import option_names
+from orthanc_gcp.configuration.option_types import option_names
 from orthanc_gcp.configuration.options import Account, BackfillOptions, DicomWeb, Globals, Section
 from tests.support.keys import STORE
 

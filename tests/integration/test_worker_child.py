@@ -251,14 +251,14 @@ def test_without_a_rule_there_is_no_worker(site):
 
 
 def test_a_missing_package_is_one_error(site, tmp_path):
-    hiding = tmp_path / "hiding" / "dbos"
+    hiding = tmp_path / "hiding" / "sqlalchemy"
     hiding.mkdir(parents=True)
-    (hiding / "__init__.py").write_text("raise ModuleNotFoundError('no', name='dbos')")
+    (hiding / "__init__.py").write_text("raise ModuleNotFoundError('no', name='sqlalchemy')")
     hidden = {"PYTHONPATH": os.pathsep.join([str(hiding.parent), os.environ.get("PYTHONPATH", "")])}
     orthanc = site(environment=hidden)
     orthanc.wait_for_log("the worker cannot run as it is")
     assert "pip install 'orthanc-gcp[worker]'" in orthanc.log
-    assert orthanc.log.count("the worker needs dbos") == 1
+    assert orthanc.log.count("the worker needs sqlalchemy") == 1
     assert orthanc.request("GET", "/gcp/transfers").status == 503
     assert children(orthanc) == []
 

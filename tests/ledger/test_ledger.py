@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import sqlalchemy as sql
@@ -10,6 +11,7 @@ import sqlalchemy as sql
 from orthanc_gcp.ledger import database
 from orthanc_gcp.ledger.ledger import Ledger, NewTransfer, Outcome
 from orthanc_gcp.ledger.schema import Priority, State, events, metadata, transfers
+from orthanc_gcp.ledger.upgrade import prepare
 from tests.support.postgres import Postgres
 
 A, ORTHANC = "account", "orthanc"
@@ -39,7 +41,7 @@ def ledger(request, tmp_path, time):
     url = request.getfixturevalue("postgres") if request.param == "postgresql" else ""
     engine = database.connect(database.url_of(url, tmp_path))
     ledger = Ledger(engine, time)
-    ledger.create()
+    prepare(engine)
     yield ledger
     metadata.drop_all(engine)
     engine.dispose()
@@ -61,8 +63,17 @@ def states(ledger: Ledger) -> dict[str, str]:
         return {row.orthanc_id: row.state for row in rows}
 
 
+def held(ledger: Ledger, batch: str) -> list[Any]:
+    """The rows that a batch has claimed."""
+    query = sql.select(transfers).where(
+        transfers.c.batch == batch, transfers.c.state == State.SENDING
+    )
+    with ledger.reading() as connection:
+        return list(connection.execute(query))
+
+
 def settle(ledger: Ledger, state: State, batch: str = "b", **more: object) -> None:
-    rows = ledger.batch(batch)
+    rows = held(ledger, batch)
     ledger.settle(batch, [Outcome(row.id, state, **more) for row in rows])
 
 
@@ -82,7 +93,7 @@ def test_the_way_of_an_instance(ledger):
 def test_only_acknowledged_instances_are_confirmed(ledger):
     ledger.record([arrival("1")])
     claim(ledger)
-    (row,) = ledger.batch("b")
+    (row,) = held(ledger, "b")
     for state in (State.DELAYED, State.QUARANTINED, State.WITHDRAWN):
         ledger.confirm({row.id: ledger.now()})
         settle(ledger, state, next_attempt_at=0.0, reason="r")
@@ -97,13 +108,13 @@ def test_only_acknowledged_instances_are_confirmed(ledger):
 def test_a_newer_version_takes_the_row_from_its_batch(ledger):
     ledger.record([arrival("1")])
     claim(ledger)
-    (old,) = ledger.batch("b")
+    (old,) = held(ledger, "b")
     ledger.record([arrival("1", change_seq=2, size_bytes=50)])
     assert states(ledger) == {"1": State.WAITING}
     ledger.settle("b", [Outcome(old.id, State.ACKNOWLEDGED, sha256="old")])
     assert states(ledger) == {"1": State.WAITING}
     claim(ledger, "c")
-    (row,) = ledger.batch("c")
+    (row,) = held(ledger, "c")
     assert (row.size_bytes, row.sha256) == (50, None)
 
 
@@ -209,13 +220,37 @@ def test_held_instances_wait_for_their_study(ledger):
     assert ledger.held(ORTHANC) == ["t"]
 
 
-def test_a_batch_that_nobody_carries_waits_again(ledger):
+def test_a_batch_that_nobody_sends_waits_again(ledger):
+    ledger.record([arrival("1"), arrival("2")])
+    claim(ledger, most_instances=1)
+    claim(ledger, "other")
+    assert sorted(ledger.claimed_batches("w")) == ["b", "other"]
+    ledger.requeue_batches(["b"])
+    assert ledger.claimed_batches("w") == ["other"]
+    assert claim(ledger, "c") == ["1"]
+
+
+def test_what_a_dead_worker_claimed_waits_again(ledger):
+    ledger.record([arrival("1"), arrival("2")])
+    claim(ledger, most_instances=1)
+    ledger.requeue_claims_of("another")
+    assert states(ledger) == {"1": State.SENDING, "2": State.WAITING}
+    ledger.requeue_claims_of("w")
+    assert states(ledger) == {"1": State.WAITING, "2": State.WAITING}
+
+
+def test_an_outcome_settles_no_row_that_was_taken_over(ledger):
     ledger.record([arrival("1")])
     claim(ledger)
-    assert ledger.lost_batches("w") == ["b"]
-    ledger.reclaim("b")
-    assert ledger.lost_batches("w") == []
+    (row,) = held(ledger, "b")
+    ledger.requeue_claims_of("w")
+    ledger.settle("b", [Outcome(row.id, State.ACKNOWLEDGED, sha256="d")])
+    assert states(ledger) == {"1": State.WAITING}
     assert claim(ledger, "c") == ["1"]
+    ledger.settle("b", [Outcome(row.id, State.QUARANTINED, "invalid")])
+    assert states(ledger) == {"1": State.SENDING}
+    ledger.settle("c", [Outcome(row.id, State.ACKNOWLEDGED, sha256="d")])
+    assert states(ledger) == {"1": State.ACKNOWLEDGED}
 
 
 def test_a_gap_and_what_was_unreadable_are_remembered(ledger):

@@ -8,50 +8,69 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-import typer
+import click
 
 from orthanc_gcp.clock import SystemClock
-from orthanc_gcp.commands.arguments import AsJson, Config, fail, settings_of
+from orthanc_gcp.commands.arguments import (
+    config_argument,
+    fail,
+    json_option,
+    needs,
+    settings_of,
+)
 from orthanc_gcp.commands.formatting import count
 from orthanc_gcp.commands.ledger_access import opened, the_account
-from orthanc_gcp.configuration import Account, Settings
 from orthanc_gcp.errors import StoreError
 
 if TYPE_CHECKING:
     from orthanc_gcp.auth.token_source import TokenSource
+    from orthanc_gcp.configuration import Account, Settings
     from orthanc_gcp.custody.verification.audit import Audit, AuditedStore, StudyAudit
     from orthanc_gcp.ledger.ledger import Ledger
 
 __all__ = ["verify"]
 
-_DATES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"]
+_DATE = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"])
 
 
+@click.command()
+@config_argument
+@click.option("--study", metavar="UID", help="Only this Study Instance UID.")
+@click.option(
+    "--since",
+    type=_DATE,
+    metavar="DATE",
+    help="Only studies with instances received from then on, in UTC: 2026-01-31 or "
+    "2026-01-31T18:00:00.",
+)
+@click.option(
+    "--until",
+    type=_DATE,
+    metavar="DATE",
+    help="Only studies with instances received before then.",
+)
+@click.option("--account", metavar="NAME", help="Only at this account.")
+@click.option(
+    "--bytes",
+    "contents",
+    is_flag=True,
+    help="Read all instances and compare their SHA-256, too.",
+)
+@click.option("--send-again", is_flag=True, help="Have the worker send what is missing.")
+@json_option
+@needs("worker")
 def verify(
-    config: Config,
-    study: Annotated[str | None, typer.Option(help="Only this Study Instance UID.")] = None,
-    since: Annotated[
-        datetime | None,
-        typer.Option(
-            formats=_DATES, help="Only studies with instances received from then on, in UTC."
-        ),
-    ] = None,
-    until: Annotated[
-        datetime | None,
-        typer.Option(
-            formats=_DATES, help="Only studies with instances received before then, in UTC."
-        ),
-    ] = None,
-    account: Annotated[str | None, typer.Option(help="Only at this account.")] = None,
-    contents: Annotated[
-        bool, typer.Option("--bytes", help="Read all instances and compare their SHA-256, too.")
-    ] = False,
-    send_again: Annotated[
-        bool, typer.Option("--send-again", help="Have the worker send what is missing.")
-    ] = False,
-    as_json: AsJson = False,
+    config: Path,
+    study: str | None,
+    since: datetime | None,
+    until: datetime | None,
+    account: str | None,
+    contents: bool,
+    send_again: bool,
+    as_json: bool,
 ) -> None:
     """Compare what the ledger says the stores have with what they have now.
 
@@ -69,7 +88,7 @@ def verify(
         )
         report = _Report(as_json=as_json)
         with _comparison(settings, accounts, ledger, contents=contents) as comparison:
-            for name, uid in comparison.studies(selection):
+            for uid, name in comparison.studies(selection):
                 if name not in [one.name for one in accounts]:
                     report.errors[name] = "the configuration has no such account"
                 if name in report.errors:
@@ -83,7 +102,7 @@ def verify(
     if study and not report.studies and not report.errors:
         fail(f"the ledger knows of no study {study}")
     report.end()
-    raise typer.Exit(2 if report.errors else 1 if report.differing else 0)
+    raise click.exceptions.Exit(2 if report.errors else 1 if report.differing else 0)
 
 
 class _Report:
@@ -102,10 +121,10 @@ class _Report:
         self.again += again
         if found.differs:
             if self._as_json:
-                typer.echo("," if self.differing else '{"Studies": [')
-                typer.echo(json.dumps(found.as_json(), indent=2), nl=False)
+                click.echo("," if self.differing else '{"Studies": [')
+                click.echo(json.dumps(found.as_json(), indent=2), nl=False)
             else:
-                typer.echo("\n".join(_lines(found)))
+                click.echo("\n".join(_lines(found)))
             self.differing += 1
 
     def end(self) -> None:
@@ -122,15 +141,15 @@ class _Report:
         }
         if self._as_json:
             head = "\n], " if self.differing else '{"Studies": [], '
-            typer.echo(head + json.dumps(told, indent=2)[1:].lstrip())
+            click.echo(head + json.dumps(told, indent=2)[1:].lstrip())
             return
         for account, error in self.errors.items():
-            typer.echo(f"account {account} was not compared to the end: {error}", err=True)
+            click.echo(f"account {account} was not compared to the end: {error}", err=True)
         if self.again:
-            typer.echo(f"queued again: {count(self.again, 'instance')}")
+            click.echo(f"queued again: {count(self.again, 'instance')}")
         compared = (count(self.studies, "study"), count(self.instances, "instance"))
         difference = f"differences in {count(self.differing, 'study')}"
-        typer.echo(
+        click.echo(
             f"compared {', '.join(compared)}, {self.bytes:,} bytes: "
             f"{difference if self.differing else 'no difference'}"
         )

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated
+from pathlib import Path
 
-import typer
+import click
 
 from orthanc_gcp.clock import SystemClock
-from orthanc_gcp.commands.arguments import Config, fail, orthanc_of, orthanc_option, settings_of
+from orthanc_gcp.commands.arguments import (
+    config_argument,
+    fail,
+    needs,
+    orthanc_of,
+    orthanc_option,
+    settings_of,
+)
 from orthanc_gcp.commands.ledger_access import opened
 from orthanc_gcp.configuration import BackfillOptions
 from orthanc_gcp.errors import OrthancError
@@ -16,17 +23,16 @@ from orthanc_gcp.errors import OrthancError
 __all__ = ["backfill"]
 
 
+@click.command()
+@config_argument
+@orthanc_option("backfill")
+@click.option("--pause", is_flag=True, help="Send no more of it for now.")
+@click.option("--resume", is_flag=True, help="Go on.")
+@click.option("--restart", is_flag=True, help="Look at all studies again, as for a new rule.")
+@click.option("--status", is_flag=True, help="Only tell how far it is; the default.")
+@needs("worker")
 def backfill(
-    config: Config,
-    orthanc: Annotated[str | None, orthanc_option("backfill")] = None,
-    pause: Annotated[bool, typer.Option("--pause", help="Send no more of it for now.")] = False,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on.")] = False,
-    restart: Annotated[
-        bool, typer.Option("--restart", help="Look at all studies again, as for a new rule.")
-    ] = False,
-    status: Annotated[
-        bool, typer.Option("--status", help="Only tell how far it is; the default.")
-    ] = False,
+    config: Path, orthanc: str | None, pause: bool, resume: bool, restart: bool, status: bool
 ) -> None:
     """Steer the backfill that "Backfill" in Orthanc's configuration asks for; tell how far it is.
 
@@ -54,4 +60,4 @@ def backfill(
                 action()
         now = SystemClock().utc().astimezone()
         found = progress(ledger, backlog, settings.backfill or BackfillOptions(), now)
-    typer.echo(json.dumps(found and found.as_json(), indent=2))
+    click.echo(json.dumps(found and found.as_json(), indent=2))

@@ -4,24 +4,34 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from typing import Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import typer
+import click
 
-from orthanc_gcp.commands.arguments import AsJson, Config, fail, settings_of
+from orthanc_gcp.commands.arguments import (
+    config_argument,
+    fail,
+    json_option,
+    needs,
+    settings_of,
+)
 from orthanc_gcp.commands.formatting import count
 from orthanc_gcp.commands.ledger_access import opened
-from orthanc_gcp.configuration import Settings
+
+if TYPE_CHECKING:
+    from orthanc_gcp.configuration import Settings
 
 __all__ = ["receipt"]
 
 
-def receipt(
-    config: Config,
-    study: Annotated[str, typer.Argument(help="The Study Instance UID.")],
-    account: Annotated[str | None, typer.Option(help="Only from this account.")] = None,
-    as_json: AsJson = False,
-) -> None:
+@click.command()
+@config_argument
+@click.argument("study", help="The Study Instance UID.")
+@click.option("--account", metavar="NAME", help="Only from this account.")
+@json_option
+@needs("worker")
+def receipt(config: Path, study: str, account: str | None, as_json: bool) -> None:
     """Print who sent what of a study to where, when, and what the store was seen to have.
 
     The exit code is 0 only when every instance is confirmed.
@@ -40,11 +50,11 @@ def receipt(
     complete = all(each["Complete"] for each in found)
     if as_json:
         told = {"Study": study, "Complete": complete, "Accounts": found}
-        typer.echo(json.dumps(told, indent=2))
+        click.echo(json.dumps(told, indent=2))
     else:
         for each in found:
-            typer.echo("\n".join(_lines(each)))
-    raise typer.Exit(0 if complete else 1)
+            click.echo("\n".join(_lines(each)))
+    raise click.exceptions.Exit(0 if complete else 1)
 
 
 def _store(settings: Settings, name: str) -> str | None:

@@ -7,12 +7,13 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import typer
+import click
 
 from orthanc_gcp.clock import age
-from orthanc_gcp.commands.arguments import AsJson, Config, settings_of
+from orthanc_gcp.commands.arguments import config_argument, json_option, needs, settings_of
 from orthanc_gcp.commands.formatting import moment
 from orthanc_gcp.commands.ledger_access import opened
 
@@ -36,13 +37,12 @@ _MOVING = ("Waiting", "Sending", "Acknowledged")
 Told = dict[str, Any]
 
 
-def status(
-    config: Config,
-    watch: Annotated[
-        bool, typer.Option("--watch", help="Show progress until it is ended by Ctrl-C.")
-    ] = False,
-    as_json: AsJson = False,
-) -> None:
+@click.command()
+@config_argument
+@click.option("--watch", is_flag=True, help="Show progress until it is ended by Ctrl-C.")
+@json_option
+@needs("worker")
+def status(config: Path, watch: bool, as_json: bool) -> None:
     """Tell how far each account is: what waits, is sent, acknowledged, confirmed, in quarantine.
 
     Where something is on its way it takes two seconds, to measure the rate.
@@ -50,7 +50,7 @@ def status(
     settings = settings_of([config])
     with opened(settings) as ledger:
         from orthanc_gcp.custody.reporting.overview import Overview, delays
-        from orthanc_gcp.ledger.workers import living
+        from orthanc_gcp.ledger.workers import any_alive
 
         overview = Overview(ledger)
         names = [account.name for account in settings.accounts]
@@ -58,7 +58,7 @@ def status(
         def look() -> Told:
             problems = {**delays(ledger, names), **settings.rejections}
             return {
-                "Worker": living(ledger.engine),
+                "Worker": any_alive(ledger.engine),
                 "Accounts": [
                     one.as_json() for one in overview.accounts({*names, *problems}, problems)
                 ],
@@ -74,7 +74,7 @@ def status(
             time.sleep(MEASURE)
             told = look()
     if as_json:
-        typer.echo(json.dumps(told, indent=2))
+        click.echo(json.dumps(told, indent=2))
     else:
         _console().print(_page(told, bars=False))
 
@@ -91,7 +91,7 @@ def _documents(looks: Iterator[Told]) -> None:
     for told in looks:
         line = json.dumps(told)
         if line != last:
-            typer.echo(line)
+            click.echo(line)
             last = line
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +51,7 @@ def merged(
     return options
 
 
-def folder_of(paths: list[Path]) -> Path:
+def folder_of(paths: Sequence[Path]) -> Path:
     """Where the files of relative options are looked for: beside the configuration."""
     first = paths[0].resolve()
     return first if first.is_dir() else first.parent

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from orthanc_gcp.configuration.files import CREDENTIAL_FIELDS
-from orthanc_gcp.configuration.kinds import option_names
+from orthanc_gcp.configuration.option_types import option_names
 from orthanc_gcp.configuration.options import SECTION, Account
 from orthanc_gcp.configuration.problems import Problem, meant, place_of
 

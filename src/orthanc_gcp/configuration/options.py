@@ -1,4 +1,4 @@
-"""The options, their kinds and defaults: one class per place in Orthanc's configuration."""
+"""The options, their types and defaults: one class per place in Orthanc's configuration."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from orthanc_gcp.configuration.kinds import (
+from orthanc_gcp.configuration.option_types import (
     ADC,
     AETS,
     AMOUNT,

@@ -9,12 +9,12 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from orthanc_gcp.configuration.addresses import is_loopback
-from orthanc_gcp.configuration.kinds import effect_of, option_names, read_options
 from orthanc_gcp.configuration.misplaced import (
     credential_files,
     misspelt_section,
     stray_accounts,
 )
+from orthanc_gcp.configuration.option_types import effect_of, option_names, read_options
 from orthanc_gcp.configuration.options import (
     SECTION,
     Account,
@@ -32,7 +32,7 @@ from orthanc_gcp.configuration.problems import (
     place_of,
     unknown,
 )
-from orthanc_gcp.configuration.sending import backfill, rules
+from orthanc_gcp.configuration.send_rules import backfill, rules
 from orthanc_gcp.configuration.server_options import server_options
 
 __all__ = ["read"]

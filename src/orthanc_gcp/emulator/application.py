@@ -118,7 +118,7 @@ class Application(Answering):
             identities, mint, services.policies, services.fault_settings, clock
         )
         self._pubsub = PubSub(
-            services.storage.index, services.fault_settings, clock, self._authorizer
+            services.storage.database, services.fault_settings, clock, self._authorizer
         )
         self._impersonation = GenerateAccessToken(
             identities, mint, services.fault_settings, clock, self._authorizer

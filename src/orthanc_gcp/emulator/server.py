@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
-
-import uvicorn
 
 from orthanc_gcp.emulator.application import Application, GceMetadataApplication
 from orthanc_gcp.emulator.auth.access_tokens import TokenMint
@@ -28,7 +25,7 @@ from orthanc_gcp.emulator.faults.fault_settings import FaultSettings
 from orthanc_gcp.emulator.healthcare.cloud_storage import Buckets
 from orthanc_gcp.emulator.healthcare.operations import Operations
 from orthanc_gcp.emulator.healthcare.request_context import Services
-from orthanc_gcp.emulator.http.protocol import BulkHttpProtocol
+from orthanc_gcp.emulator.http.uvicorn_server import UvicornServer, listen
 from orthanc_gcp.emulator.operation_handlers import WORK
 from orthanc_gcp.emulator.resource_names import StoreName
 from orthanc_gcp.emulator.storage.storage import Storage
@@ -38,7 +35,6 @@ __all__ = ["DEFAULT_STORE", "Emulator", "Options"]
 DEFAULT_STORE = StoreName("osimis-test", "europe-west2", "test", "dicom")
 """The store of the sample configuration of Orthanc's original plugin."""
 
-_KEEP_ALIVE = 240
 _START_WITHIN = 30.0
 
 
@@ -137,8 +133,8 @@ class Emulator:
     def create_store(self, store: StoreName) -> None:
         """Make a DICOM store, and its dataset, unless they are there."""
         dataset = store.parent
-        self._storage.index.create_dataset(dataset, {"name": str(dataset)})
-        self._storage.index.create_store(store, {"name": str(store)})
+        self._storage.resources.create_dataset(dataset, {"name": str(dataset)})
+        self._storage.resources.create_store(store, {"name": str(store)})
 
     def delete_store(self, store: StoreName) -> None:
         """Delete a DICOM store, if it is there, and what is in it."""
@@ -208,9 +204,9 @@ class Emulator:
 
     def _open_sockets(self) -> None:
         options = self._options
-        self._sockets.append(_listen(options.host, options.port))
+        self._sockets.append(listen(options.host, options.port))
         if options.metadata_port is not None:
-            self._sockets.append(_listen(options.host, options.metadata_port))
+            self._sockets.append(listen(options.host, options.metadata_port))
 
     def _close(self) -> None:
         for listener in self._sockets:
@@ -222,82 +218,30 @@ class Emulator:
         port = listener.getsockname()[1]
         return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
-    def _make_servers(self) -> list[_Server]:
-        options, clock = self._options, self._clock
-        mint = TokenMint(
-            self.identities.token_secret, clock, options.token_lifetime, self.fault_settings
-        )
-        self._access_tokens = AccessTokenEndpoint(self.identities, mint)
-        self.policies = IamPolicies(self._storage.index, self.identities, self.fault_settings)
-        self.operations = Operations(
-            self._storage, Buckets(options.buckets), self.fault_settings, clock, WORK
-        )
-        services = Services(
-            self._storage,
-            self.identities,
-            mint,
-            self.policies,
-            self.fault_settings,
-            self.operations,
-            clock,
-        )
-        metadata = GceMetadataServer(self.identities, mint, clock)
-        apart = options.metadata_port is not None
-        shared = None if apart or options.tls else metadata
-        config = _config(Application(services, shared, admin=options.admin))
-        if options.tls:
-            names = (options.host, *options.tls_names)
-            certificates = ensure_certificates(options.directory, names)
-            config.ssl_certfile = certificates.certificate
-            config.ssl_keyfile = str(certificates.key)
-        servers = [_Server(config)]
-        if apart:
-            servers.append(_Server(_config(GceMetadataApplication(services, metadata))))
+    def _make_servers(self) -> list[UvicornServer]:
+        options, services = self._options, self._make_services()
+        metadata = GceMetadataServer(services.identities, services.mint, services.clock)
+        has_own_port = options.metadata_port is not None
+        shared = None if has_own_port or options.tls else metadata
+        servers = [self._make_server(Application(services, shared, admin=options.admin))]
+        if has_own_port:
+            servers.append(UvicornServer(GceMetadataApplication(services, metadata)))
         return servers
 
+    def _make_services(self) -> Services:
+        identities, settings, clock = self.identities, self.fault_settings, self._clock
+        mint = TokenMint(identities.token_secret, clock, self._options.token_lifetime, settings)
+        buckets = Buckets(self._options.buckets)
+        self._access_tokens = AccessTokenEndpoint(identities, mint)
+        self.policies = IamPolicies(self._storage.resources, identities, settings)
+        self.operations = Operations(self._storage, buckets, settings, clock, WORK)
+        return Services(
+            self._storage, identities, mint, self.policies, settings, self.operations, clock
+        )
 
-class _Server(uvicorn.Server):
-    """uvicorn that says when it is ready and leaves the signals to its owner."""
-
-    ready: Callable[[], None]
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        self.ready()
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
-def _config(application: Application | GceMetadataApplication) -> uvicorn.Config:
-    return uvicorn.Config(
-        application,
-        http=BulkHttpProtocol,
-        ws="none",
-        lifespan="off",
-        log_config=None,
-        log_level="critical",
-        access_log=False,
-        server_header=False,
-        date_header=False,
-        proxy_headers=False,
-        timeout_keep_alive=_KEEP_ALIVE,
-        timeout_graceful_shutdown=0,
-    )
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # asyncio turns Nagle's algorithm off only where the protocol is spelt out.
-    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((host, port))
-        listener.listen(2048)
-    except OSError as error:
-        listener.close()
-        reason = f"cannot listen at {host}:{port}: {error.strerror}"
-        raise OSError(error.errno, reason) from error
-    listener.setblocking(False)
-    return listener
+    def _make_server(self, application: Application) -> UvicornServer:
+        if not self._options.tls:
+            return UvicornServer(application)
+        names = (self._options.host, *self._options.tls_names)
+        files = ensure_certificates(self._options.directory, names)
+        return UvicornServer(application, files.certificate, files.key)

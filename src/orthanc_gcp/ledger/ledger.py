@@ -9,13 +9,14 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, fields
 from typing import Any, TypeVar
 
 import sqlalchemy as sql
 from sqlalchemy.dialects import postgresql, sqlite
 
+from orthanc_gcp.ledger.database import reading, writing
 from orthanc_gcp.ledger.schema import (
     UNSENT,
     Priority,
@@ -23,7 +24,6 @@ from orthanc_gcp.ledger.schema import (
     change_cursors,
     events,
     key_values,
-    metadata,
     transfers,
 )
 
@@ -74,7 +74,6 @@ class Transfer:
     replace: bool
     received_at: float
     reason: str | None
-    worker: str | None
     priority: int
 
 
@@ -104,6 +103,9 @@ class Cursor:
 
 _COLUMNS = [transfers.c[field.name] for field in fields(Transfer)]
 
+# A literal lets the database see that a partial index serves.
+_CLAIMED = transfers.c.state == sql.literal(State.SENDING.value, literal_execute=True)
+
 # Made once: SQLAlchemy takes longer to make a statement than SQLite to answer it.
 _OF_SERIES = (transfers.c.account == sql.bindparam("account")) & (
     transfers.c.series_instance_uid == sql.bindparam("series")
@@ -131,28 +133,13 @@ class Ledger:
         self.engine = engine
         self.now = now
 
-    def create(self) -> None:
-        """Make the tables that are not there yet."""
-        with self.writing() as connection:
-            if self.engine.dialect.name == "postgresql":  # several workers start at once
-                connection.execute(sql.text("SELECT pg_advisory_xact_lock(7401201)"))
-            metadata.create_all(connection)
-
-    @contextmanager
-    def writing(self) -> Iterator[sql.Connection]:
+    def writing(self) -> AbstractContextManager[sql.Connection]:
         """A transaction that sees nobody else's half-done work."""
-        with self.engine.connect() as connection:
-            if self.engine.dialect.name == "sqlite":
-                # Otherwise SQLite would begin at the first write, after what was read before it.
-                connection.exec_driver_sql("BEGIN IMMEDIATE")
-            yield connection
-            connection.commit()
+        return writing(self.engine)
 
-    @contextmanager
-    def reading(self) -> Iterator[sql.Connection]:
+    def reading(self) -> AbstractContextManager[sql.Connection]:
         """A connection that writes nothing."""
-        with self.engine.connect() as connection:
-            yield connection
+        return reading(self.engine)
 
     # -- What arrives -------------------------------------------------------------------------
 
@@ -365,16 +352,6 @@ class Ledger:
         batches = sql.select(transfers.c.batch).where(_in(account, State.SENDING)).distinct()
         return connection.scalar(sql.select(sql.func.count()).select_from(batches.subquery())) or 0
 
-    def batch(self, batch: str, state: State = State.SENDING) -> list[Transfer]:
-        """The instances that a batch holds, in order."""
-        query = (
-            sql.select(*_COLUMNS)
-            .where(transfers.c.batch == batch, transfers.c.state == state)
-            .order_by(transfers.c.id)
-        )
-        with self.reading() as connection:
-            return [Transfer(*row) for row in connection.execute(query)]
-
     def settle(self, batch: str, verdicts: Iterable[Outcome], sent_as: str | None = None) -> None:
         """Write down what became of the instances that a batch still holds, and who sent them."""
         grouped: dict[State, list[dict[str, Any]]] = defaultdict(list)
@@ -428,42 +405,26 @@ class Ledger:
             early = (transfers.c.state == State.ACKNOWLEDGED) & (transfers.c.acknowledged_at > now)
             connection.execute(transfers.update().where(early).values(acknowledged_at=now))
 
-    def lost_batches(self, worker: str) -> list[str]:
-        """The batches that a worker holds instances for."""
-        query = sql.select(transfers.c.batch).where(
-            transfers.c.state == State.SENDING,
-            transfers.c.worker == worker,
-            transfers.c.batch.is_not(None),
-        )
+    def claimed_batches(self, worker: str) -> list[str]:
+        """The batches that a worker has claimed, and not settled."""
+        query = sql.select(transfers.c.batch).where(_CLAIMED, transfers.c.worker == worker)
         with self.reading() as connection:
             return list(connection.scalars(query.distinct()))
 
-    def reclaim(self, batch: str) -> None:
-        """Nobody carries this batch any more: what it held waits again."""
+    def requeue_batches(self, batches: Collection[str]) -> None:
+        """Nobody sends these batches any more: what they hold waits again."""
         with self.writing() as connection:
-            connection.execute(
-                transfers.update()
-                .where(transfers.c.batch == batch, transfers.c.state == State.SENDING)
-                .values(state=State.WAITING, batch=None)
-            )
+            for some in _portions(list(batches), _MOST_PARAMETERS):
+                self._requeue(connection, transfers.c.batch.in_(some))
 
-    def take(self, batch: str, worker: str) -> None:
-        """Another worker carries this batch on."""
+    def requeue_claims_of(self, worker: str) -> None:
+        """A worker is gone: what it has claimed waits again."""
         with self.writing() as connection:
-            connection.execute(
-                transfers.update()
-                .where(transfers.c.batch == batch, transfers.c.state == State.SENDING)
-                .values(worker=worker)
-            )
+            self._requeue(connection, transfers.c.worker == worker)
 
-    def adopt(self, worker: str, dead: str) -> None:
-        """A worker takes over what another, which is dead, held."""
-        with self.writing() as connection:
-            connection.execute(
-                transfers.update()
-                .where(transfers.c.worker == dead, transfers.c.state == State.SENDING)
-                .values(worker=worker)
-            )
+    def _requeue(self, connection: sql.Connection, of: sql.ColumnElement[bool]) -> None:
+        waiting = {"state": State.WAITING, "batch": None}
+        connection.execute(transfers.update().where(_CLAIMED, of).values(waiting))
 
     def give_up(self, account: str, source: str, before: float) -> None:
         """What was to be sent before a moment, and is not, needs a person.

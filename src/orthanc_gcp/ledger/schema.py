@@ -16,8 +16,8 @@ __all__ = [
     "events",
     "key_values",
     "metadata",
+    "schema_version",
     "transfers",
-    "workers",
 ]
 
 
@@ -150,14 +150,6 @@ backfill_studies = sql.Table(
 )
 """The studies that a backfill has still to look at."""
 
-workers = sql.Table(
-    "gcp_workers",
-    metadata,
-    sql.Column("name", sql.Text, primary_key=True),
-    sql.Column("source", sql.Text, nullable=False),
-)
-"""The workers on a database of several; who lives is told by locks."""
-
 key_values = sql.Table(
     "gcp_key_values",
     metadata,
@@ -165,3 +157,8 @@ key_values = sql.Table(
     sql.Column("value", sql.JSON, nullable=False),
 )
 """What people have set and what has been told: pauses, backfill, raised alarms, allowances."""
+
+schema_version = sql.Table(
+    "gcp_schema_version", metadata, sql.Column("version", sql.Integer, nullable=False)
+)
+"""One row: the last of the migrations that the tables have been through."""

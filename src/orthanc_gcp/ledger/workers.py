@@ -1,7 +1,9 @@
-"""Who lives among the workers on one database, and who follows which Orthanc.
+"""Which workers on one database are alive, and which of them follows which Orthanc.
 
-On PostgreSQL each worker holds an advisory lock through a connection of its own: the server lets
-it go when the process or its machine is gone. On SQLite there is one worker, which locks a file.
+On PostgreSQL each worker holds an advisory lock of its session (PostgreSQL, "Advisory Locks"): the
+server releases it when the process or its machine is gone. No heartbeat is written and no lease
+runs out, so that a clock that is set, or that differs from another machine's, takes no claim from
+a worker that is alive. On SQLite there is one worker, which locks a file with ``flock(2)``.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ from __future__ import annotations
 import fcntl
 import os
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
@@ -17,23 +20,28 @@ import sqlalchemy as sql
 
 from orthanc_gcp.clock import Clock
 from orthanc_gcp.errors import GcpError
-from orthanc_gcp.ledger.schema import workers
+from orthanc_gcp.ledger.schema import State, transfers
 
-__all__ = ["WorkerRegistry", "join", "living"]
+__all__ = ["WorkerRegistry", "any_alive", "join"]
 
-LIVES, FOLLOWS = 740120, 740121
+ALIVE, FOLLOWS = 740120, 740121
 """The first keys of the two kinds of advisory locks."""
-LOOK_EVERY = 4.0
-MOURNING = 8.0
-"""Seconds that a lock must have been free before its worker is taken for dead: one that lives and
-has only lost its connection notices sooner, and breaks off what it sends."""
+REFRESH_EVERY = 4.0
+DEAD_AFTER = 8.0
+"""Seconds that a lock must have been free before its worker is taken for dead: one that is alive
+and has only lost its connection notices sooner, and breaks off what it sends."""
+_TRIES = (0.0, 0.05, 0.2)
+"""Seconds before each try to lock: another worker, or a command, may hold the lock for a moment to
+find out whether it is free."""
 
 
 class WorkerRegistry(Protocol):
     """A worker among others."""
 
-    def look(self, source: str) -> list[str]:
-        """Look after the locks; the workers of an Orthanc that have died and are to be replaced.
+    def refresh(self, source: str) -> list[str]:
+        """Renew what the locks say; the dead workers that have still claimed something.
+
+        Each is this worker's to deal with until :meth:`remove`.
 
         Raises
         ------
@@ -41,8 +49,8 @@ class WorkerRegistry(Protocol):
             The database is away: the others see this worker no more.
         """
 
-    def bury(self, name: str) -> None:
-        """Somebody has taken over what a dead worker had."""
+    def remove(self, name: str) -> None:
+        """What a dead worker had claimed waits again."""
 
     @property
     def alive(self) -> bool:
@@ -63,14 +71,22 @@ def join(engine: sql.Engine, name: str, clock: Clock) -> WorkerRegistry:
     ------
     GcpError
         There is a worker already, of the same name or on a database for one.
+    SQLAlchemyError
+        The database is away.
     """
     if engine.dialect.name == "sqlite":
-        return _Alone(engine)
+        return _Alone(engine, name)
     return _Several(engine, name, clock)
 
 
-def living(engine: sql.Engine) -> bool:
-    """Whether any worker runs on a database."""
+def any_alive(engine: sql.Engine) -> bool:
+    """Whether any worker runs on a database.
+
+    Raises
+    ------
+    SQLAlchemyError
+        The database is away.
+    """
     if engine.dialect.name != "sqlite":
         locks = sql.text(
             "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'"
@@ -78,7 +94,7 @@ def living(engine: sql.Engine) -> bool:
             " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
         )
         with engine.connect() as connection:
-            return bool(connection.scalar(locks, {"kind": LIVES}))
+            return bool(connection.scalar(locks, {"kind": ALIVE}))
     try:
         file = os.open(_lock_file(engine), os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
@@ -92,20 +108,36 @@ def living(engine: sql.Engine) -> bool:
     return False
 
 
+def _soon(lock: Callable[[], bool]) -> bool:
+    """Whether one of a few tries gets a lock."""
+    for pause in _TRIES:
+        threading.Event().wait(pause)
+        if lock():
+            return True
+    return False
+
+
+def _others_with_claims(connection: sql.Connection, name: str) -> list[str]:
+    of = transfers.c
+    claimed = of.state == sql.literal(State.SENDING.value, literal_execute=True)
+    query = sql.select(of.worker).where(claimed, of.worker != name).distinct()
+    return list(connection.scalars(query))
+
+
 def _lock_file(engine: sql.Engine) -> Path:
     database = Path(str(engine.url.database))
     return database.with_name(f"{database.name}.lock")
 
 
 class _Alone:
-    """The only worker on a SQLite file."""
+    """The only worker on a SQLite file: whoever else has claimed something is dead."""
 
     alive = follows = True
 
-    def __init__(self, engine: sql.Engine) -> None:
+    def __init__(self, engine: sql.Engine, name: str) -> None:
+        self._engine, self._name, self._looked = engine, name, False
         self._file = os.open(_lock_file(engine), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        # Who asks whether a worker lives holds the lock for a moment.
-        if not any(self._locks(pause) for pause in (0.0, 0.05, 0.2)):
+        if not _soon(self._locks):
             os.close(self._file)
             raise GcpError(
                 f"another worker has {engine.url.database}; "
@@ -113,19 +145,23 @@ class _Alone:
                 reason="in_use",
             )
 
-    def _locks(self, pause: float) -> bool:
-        threading.Event().wait(pause)
+    def _locks(self) -> bool:
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             return False
         return True
 
-    def look(self, source: str) -> list[str]:  # noqa: ARG002
-        return []
+    def refresh(self, source: str) -> list[str]:  # noqa: ARG002
+        if self._looked:
+            return []
+        with self._engine.connect() as connection:
+            dead = _others_with_claims(connection, self._name)
+        self._looked = True
+        return dead
 
-    def bury(self, name: str) -> None:
-        """Nobody dies beside the only one."""
+    def remove(self, name: str) -> None:
+        """Nobody else can have found it."""
 
     def leave(self) -> None:
         os.close(self._file)
@@ -137,39 +173,34 @@ class _Several:
     def __init__(self, engine: sql.Engine, name: str, clock: Clock) -> None:
         self._engine, self._name, self._clock = engine, name, clock
         self._connection: sql.Connection | None = None
-        self._looked = float("-inf")
+        self._refreshed = float("-inf")
         self._missed: dict[str, float] = {}
-        self._source = ""
         self.alive = self.follows = False
-        if not self._connect():
+        if not _soon(self._connect):
             raise GcpError(
                 f"another worker is called {name}: give each its own --name", reason="in_use"
             )
 
-    def look(self, source: str) -> list[str]:
+    def refresh(self, source: str) -> list[str]:
         now = self._clock.now()
-        if now - self._looked < LOOK_EVERY:
+        if now - self._refreshed < REFRESH_EVERY:
             return []
-        self._looked = now
+        self._refreshed = now
         try:
             if self._connection is None and not self._connect():
                 return []
-            return self._see(source, now)
+            return self._renew(self._connection, source, now)
         except sql.exc.SQLAlchemyError:
             self._disconnect()
-            self._looked = float("-inf")
+            self._refreshed = float("-inf")
             raise
 
-    def bury(self, name: str) -> None:
-        with self._engine.begin() as connection:
-            connection.execute(workers.delete().where(workers.c.name == name))
+    def remove(self, name: str) -> None:
         self._missed.pop(name, None)
-        if self._connection is not None and name != self._name:
-            _unlock(self._connection, LIVES, name)
+        if self._connection is not None:
+            _unlock(self._connection, ALIVE, name)
 
     def leave(self) -> None:
-        with suppress(sql.exc.SQLAlchemyError):
-            self.bury(self._name)
         self._disconnect()
 
     def _connect(self) -> bool:
@@ -181,7 +212,7 @@ class _Several:
         for option, seconds in (("idle", 10), ("interval", 5), ("count", 3)):
             connection.exec_driver_sql(f"SET tcp_keepalives_{option} = {seconds}")
         connection.exec_driver_sql("SET statement_timeout = '3s'")
-        if not _lock(connection, LIVES, self._name):
+        if not _lock(connection, ALIVE, self._name):
             connection.close()
             return False
         self._connection, self.alive = connection, True
@@ -195,36 +226,27 @@ class _Several:
             with suppress(sql.exc.SQLAlchemyError):
                 connection.close()
 
-    def _see(self, source: str, now: float) -> list[str]:
-        connection = self._connection
-        assert connection is not None  # noqa: S101 - look() has seen to it
-        if source and source != self._source:
-            self._register(connection, source)
+    def _renew(self, connection: sql.Connection | None, source: str, now: float) -> list[str]:
+        assert connection is not None  # noqa: S101 - refresh() has seen to it
         if source and not self.follows:
             self.follows = _lock(connection, FOLLOWS, source)
-        others = connection.scalars(
-            sql.select(workers.c.name).where(
-                workers.c.source == source, workers.c.name != self._name
-            )
-        ).all()
+        others = _others_with_claims(connection, self._name)
+        for name in self._missed.keys() - others:
+            del self._missed[name]
         return [name for name in others if self._is_dead(connection, name, now)]
-
-    def _register(self, connection: sql.Connection, source: str) -> None:
-        connection.execute(workers.delete().where(workers.c.name == self._name))
-        connection.execute(workers.insert().values(name=self._name, source=source))
-        self._source = source
 
     def _is_dead(self, connection: sql.Connection, name: str, now: float) -> bool:
         """Whether nobody has held the lock of a worker for a while.
 
-        The lock stays with the one who finds it so, until the dead is buried: only one takes over.
+        The lock stays with the one who finds it so, until the dead is removed: only one requeues
+        its claims, and no worker of that name starts meanwhile.
         """
-        if not _lock(connection, LIVES, name):
+        if not _lock(connection, ALIVE, name):
             self._missed.pop(name, None)
             return False
         since = self._missed.setdefault(name, now)
-        if now - since < MOURNING:
-            _unlock(connection, LIVES, name)
+        if now - since < DEAD_AFTER:
+            _unlock(connection, ALIVE, name)
             return False
         return True
 
@@ -235,7 +257,7 @@ def _lock(connection: sql.Connection, kind: int, name: str) -> bool:
 
 
 def _unlock(connection: sql.Connection, kind: int, name: str) -> None:
-    """Let a lock go, however often this connection has taken it."""
+    """Release a lock, however often this connection has taken it."""
     query = sql.select(sql.func.pg_advisory_unlock(kind, sql.func.hashtext(name)))
     while connection.scalar(query):
         pass

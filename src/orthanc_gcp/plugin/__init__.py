@@ -120,14 +120,14 @@ class Plugin:
             if not self._stopped:
                 warn_of_authorities(self._orthanc, settings)
                 starting.orthanc_started()
-                self._take_custody(settings)
+                self._start_worker(settings)
         except Exception as error:
             self._orthanc.LogError(f"orthanc-gcp cannot start: {type(error).__name__}: {error}")
 
-    def _take_custody(self, settings: Settings) -> None:
-        from orthanc_gcp.plugin.host import custody
+    def _start_worker(self, settings: Settings) -> None:
+        from orthanc_gcp.plugin.host import worker
 
-        starting = custody(self._orthanc, settings, self._interpreter, self._since)
+        starting = worker(self._orthanc, settings, self._interpreter, self._since)
         with self._lock:
             if self._stopped or starting is None:
                 return

@@ -1,4 +1,4 @@
-"""The Orthanc around us: its configuration, its log and its DICOMweb plugin.
+"""The Orthanc around us: its configuration, and the connector and the worker for it.
 
 Every call of ``orthanc.*`` holds the interpreter for its whole length, so only short ones are
 made: none goes to the network.
@@ -10,28 +10,30 @@ import json
 import logging
 import secrets
 import socket
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from orthanc_gcp import configuration
 from orthanc_gcp.configuration import Settings
 from orthanc_gcp.connector.connector import Connector
-from orthanc_gcp.errors import ConfigurationError, OrthancError
+from orthanc_gcp.errors import ConfigurationError
 from orthanc_gcp.orthanc.access import address, fingerprint
 from orthanc_gcp.orthanc.versions import parse_version
+from orthanc_gcp.plugin.dicomweb_plugin import InProcessDicomWeb
+from orthanc_gcp.plugin.log import log_to
+from orthanc_gcp.plugin.metrics import Metrics
 from orthanc_gcp.plugin.worker_client import WorkerClient
 from orthanc_gcp.plugin.worker_process import WorkerProcess, command
 from orthanc_gcp.worker.handshake import WorkerInput
 
-__all__ = ["connector", "custody", "settings_of", "warn_of_authorities"]
+__all__ = ["connector", "settings_of", "warn_of_authorities", "worker"]
 
 _log = logging.getLogger(__name__)
 
 
 def settings_of(orthanc: Any) -> Settings:
     """The configuration of this Orthanc; the package's log goes to its log from here on."""
-    _log_to(orthanc)
+    log_to(orthanc)
     return configuration.read(json.loads(orthanc.GetConfiguration()), _folder(orthanc))
 
 
@@ -51,9 +53,7 @@ def warn_of_authorities(orthanc: Any, settings: Settings) -> None:
         )
 
 
-def custody(
-    orthanc: Any, settings: Settings, interpreter: str, since: float
-) -> WorkerClient | None:
+def worker(orthanc: Any, settings: Settings, interpreter: str, since: float) -> WorkerClient | None:
     """The worker for this Orthanc; None if its rules want nothing sent, or it cannot be asked.
 
     Parameters
@@ -106,91 +106,3 @@ def _folder(orthanc: Any) -> Path:
     given = [Path(one) for one in arguments if not one.startswith("-")]
     path = given[0] if given else Path()
     return (path if path.is_dir() else path.parent).absolute()
-
-
-class InProcessDicomWeb:
-    """The DICOMweb plugin in the same process, reached without HTTP."""
-
-    def __init__(self, orthanc: Any, root: str) -> None:
-        self._orthanc = orthanc
-        self._root = root
-
-    def version(self) -> str | None:
-        """The plugin's version; None where it is not installed."""
-        try:
-            plugin = json.loads(self._orthanc.RestApiGet("/plugins/dicom-web"))
-        except self._orthanc.OrthancException:
-            return None
-        return str(plugin.get("Version", ""))
-
-    def shown(self) -> dict[str, dict[str, Any]] | None:
-        """All servers as ``GET servers?expand`` shows them; None where the plugin is disabled."""
-        try:
-            answer = self._orthanc.RestApiGetAfterPlugins(f"{self._root.rstrip('/')}?expand")
-        except self._orthanc.OrthancException:
-            return None
-        servers = json.loads(answer)
-        return servers if isinstance(servers, dict) else None
-
-    def put(self, name: str, server: Mapping[str, Any]) -> None:
-        """Write the whole definition of a server."""
-        try:
-            self._orthanc.RestApiPutAfterPlugins(self._root + name, json.dumps(server))
-        except self._orthanc.OrthancException as error:
-            raise _refused(error, name) from None
-
-    def delete(self, name: str) -> None:
-        """Remove a server."""
-        try:
-            self._orthanc.RestApiDeleteAfterPlugins(self._root + name)
-        except self._orthanc.OrthancException as error:
-            raise _refused(error, name) from None
-
-
-class Metrics:
-    """The accounts' state in ``/tools/metrics-prometheus``."""
-
-    def __init__(self, orthanc: Any) -> None:
-        self._orthanc = orthanc
-
-    def update(self, connector: Connector) -> None:
-        """Write the metrics of all accounts."""
-        for name, figures in connector.figures():
-            label = name.replace("\\", "\\\\").replace('"', '\\"')
-            left = figures.seconds_to_expiry
-            self._set("up", label, float(left > 0))
-            self._set("seconds_to_expiry", label, left)
-            self._set("refreshes_total", label, float(figures.refreshes))
-            self._set("failures_total", label, float(figures.failures))
-
-    def _set(self, metric: str, label: str, value: float) -> None:
-        name = f'gcp_token_{metric}{{account="{label}"}}'
-        self._orthanc.SetMetricsValue(name, value, self._orthanc.MetricsType.DEFAULT)
-
-
-def _refused(error: Exception, name: str) -> OrthancError:
-    words = error.args[1] if len(error.args) > 1 else type(error).__name__
-    return OrthancError(f"Orthanc answered: {words}", account=name, reason="orthanc")
-
-
-class _OrthancLog(logging.Handler):
-    """Hands this package's log records to Orthanc's log."""
-
-    def __init__(self, orthanc: Any) -> None:
-        super().__init__()
-        self._levels = (
-            (logging.ERROR, orthanc.LogError),
-            (logging.WARNING, orthanc.LogWarning),
-            (logging.NOTSET, orthanc.LogInfo),
-        )
-
-    def emit(self, record: logging.LogRecord) -> None:
-        write = next(write for level, write in self._levels if record.levelno >= level)
-        write(f"Google Cloud Platform: {self.format(record)}")
-
-
-def _log_to(orthanc: Any) -> None:
-    log = logging.getLogger("orthanc_gcp")
-    log.handlers[:] = [_OrthancLog(orthanc)]
-    log.setLevel(logging.INFO)
-    log.propagate = False

@@ -28,12 +28,13 @@ from orthanc_gcp.custody.reporting.operations import paused_accounts
 from orthanc_gcp.custody.reporting.overview import AccountOverview, Overview
 from orthanc_gcp.custody.transfer.dispatcher import Dispatcher
 from orthanc_gcp.custody.transfer.sender import Sender
-from orthanc_gcp.custody.transfer.workflows import Workflows
+from orthanc_gcp.custody.transfer.threads import TransferThreads
 from orthanc_gcp.custody.verification.read_back import ReadBack
 from orthanc_gcp.dicomweb import of_account
 from orthanc_gcp.ledger import database
 from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.schema import Priority
+from orthanc_gcp.ledger.upgrade import prepare
 from orthanc_gcp.ledger.workers import WorkerRegistry, join
 from orthanc_gcp.orthanc.resources import OrthancSource
 from orthanc_gcp.orthanc.rest import OrthancRest
@@ -96,13 +97,15 @@ class Worker:
             archive,
             self.destinations,
             self._tokens,
-            name,
             self._clock,
             self._must_stop,
             self._attempts.orthanc_away,
         )
         witness = ReadBack(self.ledger, self.destinations, self._must_stop)
-        self._workflows = Workflows(self._engine, name, carrier, witness, self._work.set)
+        connections = {
+            account: one.congestion.max_requests for account, one in self.destinations.items()
+        }
+        self._threads = TransferThreads(carrier, witness, connections, self._work.set)
         rules = Rules(settings.rules, archive.attributes)
         self._follower = Follower(
             self.ledger,
@@ -131,7 +134,7 @@ class Worker:
         self._dispatcher = Dispatcher(
             self.ledger,
             self.destinations,
-            self._workflows,
+            self._threads,
             name,
             self._clock,
             lambda: self._follower.source,
@@ -173,7 +176,6 @@ class Worker:
         self._membership = membership
         _log.warning("%s", self._announcement())
         self._tokens.start()
-        self._workflows.start()
         beside = [one for one in (self._listener, self._webhook) if one is not None]
         for one in beside:
             one.start()
@@ -189,12 +191,12 @@ class Worker:
             self.stop()
             for thread in loops:
                 thread.join()
-            rests = self._workflows.rest(LAST_WORDS)
+            rests = self._threads.rest(LAST_WORDS)
             if rests:
                 membership.leave()  # first: Orthanc does not wait for the rest
             for one in beside:
                 one.stop()
-            self._workflows.stop()
+            self._threads.stop()
             self._tokens.stop()
             if not rests:
                 membership.leave()
@@ -206,7 +208,7 @@ class Worker:
         self._work.set()
 
     def _join(self) -> WorkerRegistry:
-        self.ledger.create()
+        prepare(self._engine)
         return join(self._engine, self._name, self._clock)
 
     def _announcement(self) -> str:
@@ -247,21 +249,21 @@ class Worker:
         return mine and self.backfill.step(self._follower.source)
 
     def _belong(self) -> None:
-        """Take over what workers have left behind that died."""
+        """Requeue what workers have claimed that are dead."""
         pause = BELONG_EVERY
         while not self._stopping.wait(pause):
             both = (BELONG_EVERY, BELONG_EVERY)
-            pause = self._attempts.make("take over", self._take_over_from_the_dead, pause, both)
+            pause = self._attempts.make("take over", self._requeue_claims_of_the_dead, pause, both)
 
-    def _take_over_from_the_dead(self) -> bool:
-        membership = self._membership
-        if membership is None:
+    def _requeue_claims_of_the_dead(self) -> bool:
+        registry = self._membership
+        if registry is None:
             return False
-        for dead in membership.look(self._follower.source):
+        for dead in registry.refresh(self._follower.source):
             _log.warning("worker %s has died: what it was sending is taken over", dead)
-            self.ledger.adopt(self._name, dead)
-            self._workflows.take_over(dead)
-            membership.bury(dead)
+            self.ledger.requeue_claims_of(dead)
+            registry.remove(dead)
+            self._work.set()
         return True
 
     def _dispatch(self) -> None:

@@ -286,7 +286,7 @@ def test_it_goes_on_after_a_restart(
         for file in files:
             new = read(content_of(client, path_of(read(file))))
             assert new.OtherPatientIDs == ["a", "b", "c"]
-        assert emulator._storage.index.changed(name) == 0
+        assert emulator._storage.operations.changed(name) == 0
         client.pool.clear()
 
 

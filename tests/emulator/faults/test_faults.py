@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import urllib3
-from typer.testing import CliRunner
+from click.testing import CliRunner
 
 from orthanc_gcp.cli import app
 from orthanc_gcp.emulator.faults.fault_settings import FaultSettings

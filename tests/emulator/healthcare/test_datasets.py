@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import json
 import secrets
-import sqlite3
 from pathlib import Path
 from typing import Any
 
 import pytest
 import urllib3
 
-from orthanc_gcp.emulator.resource_names import StoreName
-from orthanc_gcp.emulator.server import Emulator, Options
+from orthanc_gcp.emulator.server import Emulator
 from tests.emulator.client import STORE, Client, make_dicom
 
 PLACE = "projects/osimis-test/locations/europe-west2"
@@ -162,16 +160,3 @@ def test_what_a_call_takes(
     assert f"healthcare.{permission}" in answer.json()["error"]["message"]
     own_client.token = ""
     assert call(own_client, verb, path, {}).status == 401
-
-
-def test_datasets_of_a_directory_that_knew_only_stores(tmp_path: Path) -> None:
-    with Emulator(Options(tmp_path)):
-        pass
-    with sqlite3.connect(tmp_path / "index.sqlite") as sql:
-        sql.execute("DELETE FROM datasets")
-    sql.close()
-    other = StoreName("osimis-test", "europe-west2", "other", "dicom")
-    with Emulator(Options(tmp_path, stores=(other,), write_credentials=tmp_path)) as emulator:
-        client = Client(emulator.url, tmp_path)
-        assert call(client, "GET", DATASET).json() == {"name": DATASET}
-        client.pool.clear()

@@ -202,11 +202,11 @@ def test_the_message_and_the_instance_come_together(tmp_path: Path, identities: 
         project = Project(client).set_up()
         configure(client, notificationConfigs=[{"pubsubTopic": project.topic}])
         # Whoever cannot write the message has not stored the instance either.
-        with emulator._storage.index.transaction() as sql:
+        with emulator._storage.database.transaction() as sql:
             sql.execute("ALTER TABLE backlog RENAME TO elsewhere")
         assert client.store(make_dicom()).status == 500
         assert client.search("/instances") == []
-        with emulator._storage.index.transaction() as sql:
+        with emulator._storage.database.transaction() as sql:
             sql.execute("ALTER TABLE elsewhere RENAME TO backlog")
         content = make_dicom()
         assert client.store(content).status == 200

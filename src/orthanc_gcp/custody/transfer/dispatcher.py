@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Mapping
 
 from orthanc_gcp.clock import Clock
 from orthanc_gcp.custody.destinations.destination import Destination
-from orthanc_gcp.custody.transfer.workflows import Workflows
+from orthanc_gcp.custody.transfer.threads import TransferThreads
 from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.schema import Priority
 
@@ -24,7 +24,7 @@ BACKFILL_LASTS = 2.0
 
 
 class Dispatcher:
-    """Starts the workflows of one worker.
+    """Claims batches for the threads of one worker.
 
     Parameters
     ----------
@@ -42,7 +42,7 @@ class Dispatcher:
         self,
         ledger: Ledger,
         destinations: Mapping[str, Destination],
-        workflows: Workflows,
+        threads: TransferThreads,
         worker: str,
         clock: Clock,
         source: Callable[[], str],
@@ -50,12 +50,11 @@ class Dispatcher:
         give_up_after: Mapping[str, float | None],
         backfill_rate: int | None = None,
     ) -> None:
-        self._ledger, self._destinations, self._workflows = ledger, destinations, workflows
+        self._ledger, self._destinations, self._threads = ledger, destinations, threads
         self._worker, self._clock, self._allowed = worker, clock, allowed
         self._source, self._give_up_after = source, give_up_after
         self._backfill_rate = backfill_rate
         self._looked = self._swept = self._kept = float("-inf")
-        self._unattended: set[str] = set()
         self._ahead = float("inf")
 
     def step(self) -> bool:
@@ -67,7 +66,7 @@ class Dispatcher:
             self._mind_the_clock(now)
         if sweep:
             self._swept = now
-            self._attend()
+            self._requeue_abandoned()
         started = False
         for destination in self._destinations.values():
             if look:
@@ -104,7 +103,7 @@ class Dispatcher:
     ) -> bool:
         """Start batches until so many run here, or with all workers; or nothing waits."""
         account, source, started = destination.account, self._source(), False
-        while source and priorities and self._workflows.sending(account) < most:
+        while source and priorities and self._threads.sending(account) < most:
             batch = f"batch-{uuid.uuid4().hex}"
             claimed = self._ledger.claim(
                 account,
@@ -118,7 +117,7 @@ class Dispatcher:
             )
             if not claimed:
                 break
-            self._workflows.transfer(account, batch)
+            self._threads.send(account, batch, claimed)
             started = True
         return started
 
@@ -128,7 +127,7 @@ class Dispatcher:
         self._ledger.wake(destination.account)
         series = self._ledger.due_for_a_look(destination.account)
         if series:
-            self._workflows.look(destination.account, series)
+            self._threads.read_back(destination.account, series)
 
     def _mind_the_clock(self, now: float) -> None:
         """When the wall clock was set back, nothing is to wait until it is the old time again.
@@ -140,17 +139,18 @@ class Dispatcher:
             self._ledger.hasten()
         self._ahead = ahead
 
-    def _attend(self) -> None:
-        """Instances whose batch nobody carries, for two sweeps, wait again."""
-        active = self._workflows.active()
-        unattended = set(self._ledger.lost_batches(self._worker)) - active
-        for batch in unattended & self._unattended:
-            _log.warning("a batch was left behind: what it held waits again")
-            self._ledger.reclaim(batch)
-        self._unattended = unattended
+    def _requeue_abandoned(self) -> None:
+        """What no thread sends waits again: of one that failed, of this worker before it died.
+
+        A batch is claimed on this very thread, and settled before its own ends: one that the
+        ledger has, and that is not being sent a moment later, never will be.
+        """
+        abandoned = set(self._ledger.claimed_batches(self._worker)) - self._threads.active()
+        if abandoned:
+            _log.warning("%d batches were left behind: what they held waits again", len(abandoned))
+            self._ledger.requeue_batches(abandoned)
 
     def _housekeep(self) -> None:
-        self._workflows.forget()
         for account, seconds in self._give_up_after.items():
             if seconds is not None:
                 self._ledger.give_up(account, self._source(), self._ledger.now() - seconds)

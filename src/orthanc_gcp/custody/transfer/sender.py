@@ -1,11 +1,11 @@
-"""Carries one batch to the store, and writes down what the store says of each instance."""
+"""Sends one batch to the store, and writes down what the store says of each instance."""
 
 from __future__ import annotations
 
 import hashlib
 import logging
 import random
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 
@@ -52,55 +52,45 @@ class Sender:
         archive: OrthancSource,
         destinations: Mapping[str, Destination],
         tokens: TokenSource,
-        worker: str,
         clock: Clock,
         stopping: Callable[[], bool],
         orthanc_away: Callable[[GcpError, float], None],
         jitter: Callable[[], float] = random.random,
     ) -> None:
-        self._worker, self._orthanc_away = worker, orthanc_away
+        self._orthanc_away = orthanc_away
         self._ledger, self._archive, self._destinations = ledger, archive, destinations
         self._tokens, self._clock, self._stopping, self._luck = tokens, clock, stopping, jitter
 
-    def carry(self, batch: str) -> tuple[str, list[str]]:
-        """Send what a batch holds; the account, and the series that were acknowledged.
+    def send(self, batch: str, transfers: Sequence[Transfer]) -> list[str]:
+        """Send the instances of a claimed batch; the series of those that were acknowledged.
 
-        Sending again what was sent already is harmless: the store takes it as identical.
+        Sending again what was sent already is harmless: the store takes it as identical. What
+        was taken from the batch meanwhile is not settled by it.
+
+        Raises
+        ------
+        SQLAlchemyError
+            The ledger is away: what became of the batch is not written down.
         """
-        transfers = self._ledger.batch(batch)
-        if not transfers:
-            return "", []
-        if transfers[0].worker != self._worker:
-            self._ledger.take(batch, self._worker)
         account = transfers[0].account
-        destination = self._destinations.get(account)
-        if destination is None:
-            words = f"the configuration has no account {account} any more"
-            self._ledger.settle(
-                batch,
-                [Outcome(row.id, State.QUARANTINED, "no_account", words) for row in transfers],
-            )
-            return account, []
-        verdicts = self._send(destination, transfers)
-        self._ledger.settle(batch, verdicts, self._tokens.identity(account))
-        acknowledged = {verdict.id for verdict in verdicts if verdict.state == State.ACKNOWLEDGED}
-        return account, list(
-            {row.series_instance_uid: 0 for row in transfers if row.id in acknowledged}
-        )
+        outcomes = self._send(self._destinations[account], transfers)
+        self._ledger.settle(batch, outcomes, self._tokens.identity(account))
+        acknowledged = {outcome.id for outcome in outcomes if outcome.state == State.ACKNOWLEDGED}
+        return list({row.series_instance_uid: 0 for row in transfers if row.id in acknowledged})
 
-    def _send(self, destination: Destination, transfers: list[Transfer]) -> list[Outcome]:
+    def _send(self, destination: Destination, transfers: Sequence[Transfer]) -> list[Outcome]:
         digests: dict[str, str] = {}
         parts = [self._part(transfer, digests) for transfer in transfers]
         replaces = transfers[0].replace
         client = destination.upsert if replaces else destination.store
-        takers = destination.byte_throttles(Priority(transfers[0].priority))
+        throttles = destination.byte_throttles(Priority(transfers[0].priority))
         held_back = 0.0
 
         def throttle(count: int) -> None:
             nonlocal held_back
             before = self._clock.now()
-            for take in takers:
-                take(count)
+            for acquire in throttles:
+                acquire(count)
             held_back += self._clock.now() - before
 
         began = self._clock.now()
@@ -109,7 +99,7 @@ class Sender:
             stored = client.store(
                 parts,
                 replace=replaces,
-                throttle=throttle if takers else None,
+                throttle=throttle if throttles else None,
                 stop=self._stopping,
             )
         except SourceError as error:
@@ -142,7 +132,7 @@ class Sender:
     def _judge(
         self,
         destination: Destination,
-        transfers: list[Transfer],
+        transfers: Sequence[Transfer],
         stored: Stored,
         digests: Mapping[str, str],
     ) -> list[Outcome]:
@@ -197,7 +187,7 @@ class Sender:
 
     # -- No answer about instances --------------------------------------------------------------
 
-    def _without(self, transfers: list[Transfer], error: SourceError) -> list[Outcome]:
+    def _without(self, transfers: Sequence[Transfer], error: SourceError) -> list[Outcome]:
         """One instance could not be read; nothing was stored, and the others go at once."""
         # While Orthanc is away, the others would fail as well.
         away = error.reason == "down"
@@ -239,7 +229,7 @@ class Sender:
         return Outcome(row.id, State.WITHDRAWN, "deleted", words, attempts=row.attempts)
 
     def _refused(
-        self, destination: Destination, transfers: list[Transfer], error: StoreError
+        self, destination: Destination, transfers: Sequence[Transfer], error: StoreError
     ) -> list[Outcome]:
         """The request failed as a whole."""
         if error.reason == "aborted":
@@ -266,7 +256,7 @@ class Sender:
         return [self._delayed(row, reason, words, together, counts=counts) for row in transfers]
 
     def _bisected(
-        self, destination: Destination, transfers: list[Transfer], error: StoreError
+        self, destination: Destination, transfers: Sequence[Transfer], error: StoreError
     ) -> list[Outcome]:
         if len(transfers) == 1:
             return [self._quarantined(transfers[0], error.reason, str(error), None)]

@@ -78,25 +78,24 @@ class WebPage:
         }
 
     def _stores(self, _request: Request) -> dict[str, Any]:
-        index = self._services.storage.index
-        stores = []
-        for row, name in index.all_stores(MAX_STORES):
-            totals = index.totals(row)
+        storage, stores = self._services.storage, []
+        for row, name in storage.resources.all_stores(MAX_STORES):
+            totals = storage.index.totals(row)
             stores.append({"name": name, **totals._asdict()})
         return {"stores": stores}
 
     def _studies(self, request: Request) -> dict[str, Any]:
-        query, index = request.query_params, self._services.storage.index
+        query, storage = request.query_params, self._services.storage
         offset = query.get("offset", "0")
         try:
-            store = index.store_id(StoreName.parse(query.get("store", "")))
+            store = storage.resources.store_id(StoreName.parse(query.get("store", "")))
         except ValueError:
             store = None
         if store is None:
             raise Refusal(error(404, "there is no such store"))
         if not (offset.isascii() and offset.isdigit()) or int(offset[:12]) > MAX_OFFSET:
             raise Refusal(error(400, f"offset is a number from 0 to {MAX_OFFSET}"))
-        found = index.latest_studies(store, int(offset), STUDIES_AT_ONCE + 1)
+        found = storage.index.latest_studies(store, int(offset), STUDIES_AT_ONCE + 1)
         studies = [study._asdict() for study in found[:STUDIES_AT_ONCE]]
         return {"studies": studies, "more": len(found) > STUDIES_AT_ONCE}
 

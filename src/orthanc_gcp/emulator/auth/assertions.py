@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any
 
 from orthanc_gcp.emulator.auth.access_tokens import (
     HEALTHCARE_SCOPES,
@@ -17,7 +16,7 @@ from orthanc_gcp.emulator.auth.access_tokens import (
     InvalidTokenError,
 )
 from orthanc_gcp.emulator.auth.identities import Identities, ServiceAccount
-from orthanc_gcp.emulator.auth.jwt import Jwt, MalformedJwtError
+from orthanc_gcp.emulator.auth.json_web_tokens import JsonWebToken, MalformedTokenError
 from orthanc_gcp.emulator.http.responses import GrantError
 
 __all__ = ["Assertion", "check_assertion", "check_self_signed"]
@@ -45,12 +44,12 @@ def check_assertion(
 ) -> Assertion:
     """Check an assertion in Google's order: structure, signature, iss, times, scope, aud."""
     try:
-        jwt = Jwt.parse(text)
-    except MalformedJwtError as error:
+        token = JsonWebToken.parse(text)
+    except MalformedTokenError as error:
         raise GrantError("invalid_request", "Bad Request") from error
-    claims = jwt.claims
-    account = _signer(jwt, identities)
-    _check_times(claims, now)
+    claims = token.claims
+    account = _signer(token, identities)
+    _check_times(token, now)
     subject = claims.get("sub")
     if subject is not None and subject != account.email:
         raise _refused_subject(subject)
@@ -69,50 +68,52 @@ def check_self_signed(text: str, identities: Identities, now: float) -> AccessTo
     It is for an audience, the API as a whole, or for scopes (AIP-4111).
     """
     try:
-        jwt = Jwt.parse(text)
-        account = _signer(jwt, identities)
-        expires = jwt.claims.get("exp")
-        if isinstance(expires, int | float) and expires <= now:
+        token = JsonWebToken.parse(text)
+        account = _signer(token, identities)
+        expires = token.numeric_date("exp")
+        if expires is not None and expires <= now:
             raise ExpiredTokenError
-        _check_times(jwt.claims, now)
-    except (MalformedJwtError, GrantError) as error:
+        expires = _check_times(token, now)
+    except (MalformedTokenError, GrantError) as error:
         raise InvalidTokenError from error
-    if jwt.claims.get("sub") != account.email:
+    if token.claims.get("sub") != account.email:
         raise InvalidTokenError
-    scopes = frozenset(str(jwt.claims.get("scope") or "").split())
-    if jwt.claims.get("aud") == HEALTHCARE_AUDIENCE:
+    scopes = frozenset(str(token.claims.get("scope") or "").split())
+    if token.claims.get("aud") == HEALTHCARE_AUDIENCE:
         scopes |= set(HEALTHCARE_SCOPES)
     if not scopes:
         raise InvalidTokenError
-    return AccessToken(account.email, scopes, float(jwt.claims["exp"]))
+    return AccessToken(account.email, scopes, expires)
 
 
-def _signer(jwt: Jwt, identities: Identities) -> ServiceAccount:
-    if jwt.header.get("alg") != "RS256":
+def _signer(token: JsonWebToken, identities: Identities) -> ServiceAccount:
+    if token.header.get("alg") != "RS256":
         raise GrantError("invalid_grant", "Invalid JWT Signature.")
-    account = identities.service_account(jwt.claims.get("iss"))
+    account = identities.service_account(token.claims.get("iss"))
     if account is None:
         raise GrantError("invalid_grant", "Invalid grant: account not found")
-    key_id = jwt.header.get("kid")
+    key_id = token.header.get("kid")
     for known_id, key in identities.keys(account).items():
-        if key_id in (None, known_id) and jwt.is_signed_by(key):
+        if key_id in (None, known_id) and token.is_signed_by(key):
             return account
     raise GrantError("invalid_grant", "Invalid JWT Signature.")
 
 
-def _check_times(claims: dict[str, Any], now: float) -> None:
-    issued, expires = claims.get("iat"), claims.get("exp")
-    if issued is None:
+def _check_times(token: JsonWebToken, now: float) -> float:
+    """Return when a token ends; refuse it when it is not good now, or for too long."""
+    if token.claims.get("iat") is None:
         raise GrantError("invalid_grant", "Invalid JWT: iat (issued at) is not set.")
-    if expires is None:
+    if token.claims.get("exp") is None:
         raise GrantError("invalid_grant", "Invalid JWT: exp (expiration time) is not set.")
-    if not isinstance(issued, int | float) or not isinstance(expires, int | float):
+    issued, expires = token.numeric_date("iat"), token.numeric_date("exp")
+    if issued is None or expires is None:
         raise GrantError("invalid_request", "Bad Request")
     # A clock that is slow or fast by minutes is common; Google bears five of them.
     too_early = issued > now + CLOCK_SKEW
     too_long = expires - issued > MAX_LIFETIME
     if too_early or too_long or expires <= now:
         raise GrantError("invalid_grant", _WINDOW)
+    return expires
 
 
 def _refused_subject(subject: object) -> GrantError:

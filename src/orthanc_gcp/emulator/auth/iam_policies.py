@@ -15,7 +15,7 @@ from orthanc_gcp.emulator.auth.identities import Identities
 from orthanc_gcp.emulator.faults.fault_settings import FaultSettings
 from orthanc_gcp.emulator.faults.permissions import ROLES
 from orthanc_gcp.emulator.resource_names import DatasetName, LocationName, StoreName
-from orthanc_gcp.emulator.storage.index import Index
+from orthanc_gcp.emulator.storage.resources import Resources
 
 __all__ = ["NO_POLICY", "IamPolicies", "Resource"]
 
@@ -29,15 +29,17 @@ Grants = dict[str, frozenset[str]]
 class IamPolicies:
     """All policies; asking is a look into a dictionary, setting goes to the disk."""
 
-    def __init__(self, index: Index, identities: Identities, fault_settings: FaultSettings) -> None:
-        self._index = index
+    def __init__(
+        self, resources: Resources, identities: Identities, fault_settings: FaultSettings
+    ) -> None:
+        self._resources = resources
         self._fault_settings = fault_settings
         self._owners = {_member(user.email) for user in identities.users}
         self._workloads = (
             f"principalSet://iam.googleapis.com/{identities.pools.workloads}/*",
             identities.pools.workload_principal(""),
         )
-        self._policies = index.policies()
+        self._policies = resources.policies()
         self._grants = {name: _compile(body) for name, body in self._policies.items()}
 
     def get(self, resource: Resource) -> dict[str, Any]:
@@ -48,7 +50,7 @@ class IamPolicies:
         name = str(resource)
         etag = base64.b64encode(secrets.token_bytes(8)).decode()
         body = {"version": 1, "etag": etag, "bindings": bindings} if bindings else NO_POLICY
-        self._index.put_policy(name, body if bindings else None)
+        self._resources.put_policy(name, body if bindings else None)
         if bindings:
             self._policies[name], self._grants[name] = body, _compile(body)
         else:

@@ -16,8 +16,13 @@ from typing import Any
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
-from orthanc_gcp.emulator.auth import jwt
 from orthanc_gcp.emulator.auth.identity_pools import IdentityPools
+from orthanc_gcp.emulator.auth.json_web_tokens import (
+    JsonWebToken,
+    PrivateKey,
+    public_jwk,
+    sign,
+)
 from orthanc_gcp.emulator.faults.fault_settings import FaultSettings
 
 __all__ = [
@@ -160,29 +165,21 @@ class Identities:
         if not self._id_token_key:
             self._id_token_key = _new_private_key()
             self.save()
-        return jwt.sign(claims, self._id_token_key)
+        return sign(claims, self._id_token_key)
 
     def subject_token(self, now: float, **claims: Any) -> str:
         """Return a token of the workload, as its own identity provider would sign it."""
-        return jwt.sign(
-            self.pools.subject_claims(now) | claims, self._pool_key, kid=IdentityPools.KEY_ID
-        )
+        given = self.pools.subject_claims(now) | claims
+        return sign(given, self._pool_key, kid=IdentityPools.KEY_ID)
 
-    def signed_subject_token(self, token: jwt.Jwt) -> bool:
+    def signed_subject_token(self, token: JsonWebToken) -> bool:
         """Tell whether :meth:`subject_token` signed a token."""
-        return token.header.get("kid") == IdentityPools.KEY_ID and token.is_signed_by(
-            self._pool_key
-        )
+        is_named = token.header.get("kid") == IdentityPools.KEY_ID
+        return is_named and token.is_signed_by(self._pool_key)
 
     def jwks(self) -> dict[str, Any]:
-        """Return the key that subject tokens are checked by (RFC 7517, RFC 7518 section 6.2)."""
-        key = jwt.private_key(self._pool_key)
-        if not isinstance(key, ec.EllipticCurvePrivateKey):
-            raise TypeError("subject tokens are signed with a P-256 key")
-        point = key.public_key().public_numbers()
-        x, y = (jwt.base64url(n.to_bytes(32, "big")).decode() for n in (point.x, point.y))
-        public = {"kty": "EC", "crv": "P-256", "x": x, "y": y}
-        return {"keys": [{**public, "alg": "ES256", "use": "sig", "kid": IdentityPools.KEY_ID}]}
+        """Return the set of keys that subject tokens are verified by (RFC 7517 section 5)."""
+        return {"keys": [public_jwk(self._pool_key, IdentityPools.KEY_ID)]}
 
     def save(self) -> None:
         state = {
@@ -236,7 +233,7 @@ def _new_private_key() -> str:
     return _pem(rsa.generate_private_key(public_exponent=65537, key_size=2048))
 
 
-def _pem(key: jwt.PrivateKey) -> str:
+def _pem(key: PrivateKey) -> str:
     return key.private_bytes(
         serialization.Encoding.PEM,
         serialization.PrivateFormat.PKCS8,

@@ -24,7 +24,7 @@ from orthanc_gcp.emulator.auth.grants import (
     with_basic,
 )
 from orthanc_gcp.emulator.auth.identities import Identities
-from orthanc_gcp.emulator.auth.jwt import Jwt, MalformedJwtError
+from orthanc_gcp.emulator.auth.json_web_tokens import JsonWebToken, MalformedTokenError
 from orthanc_gcp.emulator.http.responses import GrantError
 
 __all__ = ["AuthorizedUserEndpoint", "TokenExchange"]
@@ -87,19 +87,19 @@ class TokenExchange:
             raise GrantError("invalid_request", f"Invalid subject_token_type: {kind}")
         return read(token)
 
-    def _read_jwt(self, token: str) -> str:
+    def _read_jwt(self, text: str) -> str:
         try:
-            jwt = Jwt.parse(token)
-        except MalformedJwtError as error:
+            token = JsonWebToken.parse(text)
+        except MalformedTokenError as error:
             raise GrantError("invalid_grant", "Unable to parse the ID Token.") from error
-        claims, pools = jwt.claims, self._pools
+        claims, pools = token.claims, self._pools
         if claims.get("iss") != pools.ISSUER:
             raise GrantError(
                 "invalid_grant",
                 f"The issuer in ID Token {claims.get('iss')} does not match the expected ones: "
                 f"{pools.ISSUER}.",
             )
-        if not self._identities.signed_subject_token(jwt):
+        if not self._identities.signed_subject_token(token):
             raise GrantError("invalid_grant", "Invalid ID Token signature.")
         audience = claims.get("aud")
         given = audience if isinstance(audience, list) else [audience]
@@ -109,13 +109,14 @@ class TokenExchange:
                 f"The audience in ID Token [{', '.join(map(str, given))}] does not match the "
                 f"expected audience {pools.oidc_token_audience}.",
             )
-        self._check_times(claims.get("iat"), claims.get("exp"))
+        self._check_times(token)
         if not claims.get("sub"):
             raise GrantError("invalid_grant", "The mapped attribute google.subject is empty.")
         return str(claims["sub"])
 
-    def _check_times(self, issued_at: object, expires: object) -> None:
-        if not isinstance(issued_at, int | float) or not isinstance(expires, int | float):
+    def _check_times(self, token: JsonWebToken) -> None:
+        issued_at, expires = token.numeric_date("iat"), token.numeric_date("exp")
+        if issued_at is None or expires is None:
             raise GrantError("invalid_grant", "The ID Token lacks 'iat' or 'exp'.")
         now = self._clock()
         if expires <= now:

@@ -49,7 +49,9 @@ def carry_out_deletion(job: Job) -> dict[str, Any]:
     index, total = job.storage.index, job.parameters["total"]
     left = index.totals(*job.deletion).instances
     job.count(success=max(total - left, 0), pending=left)
-    notify = notifier(index, StoreName.parse(job.parameters["name"]), job.clock, _ACTION)
+    notify = notifier(
+        job.storage.resources, StoreName.parse(job.parameters["name"]), job.clock, _ACTION
+    )
     for batch in index.batches(*job.deletion):
         job.check()
         job.storage.delete(batch, notify)
@@ -59,7 +61,7 @@ def carry_out_deletion(job: Job) -> dict[str, Any]:
 
 
 def _delete_one(context: RequestContext) -> None:
-    notify = notifier(context.storage.index, context.store, context.services.clock, _ACTION)
+    notify = notifier(context.storage.resources, context.store, context.services.clock, _ACTION)
     context.storage.delete(context.instances(), notify)
 
 

@@ -27,8 +27,10 @@ from orthanc_gcp.emulator.healthcare.request_context import RequestContext
 from orthanc_gcp.emulator.http.requests import MAX_CONTROL_BODY, read_limited
 from orthanc_gcp.emulator.http.responses import Refusal, error
 from orthanc_gcp.emulator.resource_names import StoreName
-from orthanc_gcp.emulator.storage.index import InstanceChange, Notify, StoredInstance, mark_changed
-from orthanc_gcp.emulator.storage.storage import BeingDeletedError, Storage, Upload
+from orthanc_gcp.emulator.storage.instances import InstanceChange, Notify, StoredInstance
+from orthanc_gcp.emulator.storage.operation_tables import mark_changed
+from orthanc_gcp.emulator.storage.storage import BeingDeletedError, Storage
+from orthanc_gcp.emulator.storage.uploads import Upload
 
 __all__ = ["change_instances", "update_metadata"]
 
@@ -57,12 +59,12 @@ def change_instances(job: Job) -> dict[str, Any]:
     parameters, index = job.parameters, job.storage.index
     changes = read_patch(json.loads(parameters["patch"]))
     update = Update(job.storage, parameters["store"], changes, parameters["url"], _marker(job))
-    done, problem = index.changed(job.name), None
+    done, problem = job.storage.operations.changed(job.name), None
     left = max(parameters["total"] - done, 0)
     job.count(success=done, pending=left)
     for instance in chain.from_iterable(index.batches(parameters["store"], *parameters["uids"])):
         job.check()
-        if index.is_changed(job.name, instance.key):
+        if job.storage.operations.is_changed(job.name, instance.key):
             continue  # those that are changed come last, and are met again
         left = max(left - 1, 0)
         try:
@@ -93,7 +95,7 @@ async def _update_many(context: RequestContext, store: int, patch: str) -> Respo
 
 def _update_one(context: RequestContext, patch: str) -> None:
     """Change the only instance; refuse what does not fit it."""
-    notify = notifier(context.storage.index, context.store, context.services.clock, _ACTION)
+    notify = notifier(context.storage.resources, context.store, context.services.clock, _ACTION)
     changes = read_patch(json.loads(patch))
     update = Update(context.storage, context.store_id(), changes, context.dicomweb_url, notify)
     (instance,) = context.instances()
@@ -123,7 +125,7 @@ async def _read_patch(context: RequestContext) -> str:
 def _marker(job: Job) -> Notify:
     """Return what notes which instances an operation has changed, and tells of them."""
     store = StoreName.parse(job.parameters["name"])
-    notify = notifier(job.storage.index, store, job.clock, _ACTION)
+    notify = notifier(job.storage.resources, store, job.clock, _ACTION)
 
     def mark(sql: sqlite3.Connection, change: InstanceChange) -> None:
         mark_changed(sql, job.name, change.key)

@@ -12,9 +12,10 @@ from collections.abc import Callable, Collection
 from orthanc_gcp.emulator.dicom.reader import InvalidDicomError
 from orthanc_gcp.emulator.dicomweb.stow_response import StowResults
 from orthanc_gcp.emulator.faults.rules import InstanceFate
-from orthanc_gcp.emulator.storage.index import Notify, StorageClass
+from orthanc_gcp.emulator.storage.instances import Notify, StorageClass
 from orthanc_gcp.emulator.storage.records import Record
-from orthanc_gcp.emulator.storage.storage import BeingDeletedError, Storage, Upload, UploadResult
+from orthanc_gcp.emulator.storage.storage import BeingDeletedError, Storage
+from orthanc_gcp.emulator.storage.uploads import Upload, UploadResult
 
 __all__ = ["Receiver"]
 

@@ -26,8 +26,8 @@ from orthanc_gcp.emulator.http.multipart import (
 from orthanc_gcp.emulator.http.negotiation import DICOM, JSON, XML, accepted_types, not_acceptable
 from orthanc_gcp.emulator.http.responses import Refusal, text_error
 from orthanc_gcp.emulator.http.streaming import MULTIPART
-from orthanc_gcp.emulator.storage.index import StorageClass
-from orthanc_gcp.emulator.storage.storage import UploadResult
+from orthanc_gcp.emulator.storage.instances import StorageClass
+from orthanc_gcp.emulator.storage.uploads import UploadResult
 
 __all__ = ["store_instances", "update_instances"]
 
@@ -49,7 +49,7 @@ async def _store(context: RequestContext, *, replace: bool) -> Response:
     results = StowResults(context.dicomweb_url, context.names.get("study"))
     study = context.names.get("study")
     notify = notifier(
-        context.storage.index,
+        context.storage.resources,
         context.store,
         context.services.clock,
         "UpdateInstances" if replace else "StoreInstances",

@@ -20,7 +20,7 @@ from orthanc_gcp.emulator.http.media_types import MediaType
 from orthanc_gcp.emulator.http.negotiation import DICOM, accepted_types, not_acceptable
 from orthanc_gcp.emulator.http.responses import Refusal, text_error
 from orthanc_gcp.emulator.http.streaming import MULTIPART, Streamed, file_blocks, part_head
-from orthanc_gcp.emulator.storage.index import StoredInstance
+from orthanc_gcp.emulator.storage.instances import StoredInstance
 from orthanc_gcp.emulator.storage.storage import Storage
 
 __all__ = ["retrieve", "retrieve_instance", "retrieve_metadata"]

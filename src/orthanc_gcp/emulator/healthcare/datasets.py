@@ -36,7 +36,7 @@ _ALREADY_EXISTS = 6
 async def list_datasets(context: RequestContext) -> Response:
     """Handle ``datasets.list``."""
     await require_location(context)
-    find = partial(context.storage.index.datasets, context.location)
+    find = partial(context.storage.resources.datasets, context.location)
     return json_answer(await asyncio.to_thread(result_page, context.request, "datasets", find))
 
 
@@ -55,7 +55,7 @@ async def create_dataset(context: RequestContext) -> Response:
     name = context.location.dataset(dataset_id)
     body = {"name": str(name), **{field: given[field] for field in _SETTABLE if given.get(field)}}
     _check(body)
-    if context.storage.index.has_dataset(name):
+    if context.storage.resources.has_dataset(name):
         raise Refusal(error(409, f"already exists: {name}"))
     context = replace(context, names={**context.names, "dataset": dataset_id})
     return await begin_short(context, {"body": body, "version": context.version})
@@ -69,7 +69,7 @@ async def patch_dataset(context: RequestContext) -> Response:
     body = {**body, **{field: given.get(field) for field in mask}}
     body = {field: value for field, value in body.items() if value}
     _check(body)
-    context.storage.index.put_dataset_body(context.dataset, body)
+    context.storage.resources.put_dataset_body(context.dataset, body)
     return json_answer(body)
 
 
@@ -78,7 +78,7 @@ async def delete_dataset(context: RequestContext) -> Response:
     context.require_dataset()
     services, dataset = context.services, context.dataset
     services.operations.cancel_all(dataset)
-    for body in list(context.storage.index.list_stores(dataset)):
+    for body in list(context.storage.resources.list_stores(dataset)):
         services.policies.set(dataset.store(body["name"].rpartition("/")[2]), [])
     services.policies.set(dataset, [])
     await asyncio.to_thread(context.storage.delete_dataset, dataset)
@@ -89,14 +89,14 @@ def add_dataset(job: Job) -> dict[str, Any]:
     """Carry out ``datasets.create``."""
     body, version = job.parameters["body"], job.parameters["version"]
     _, project, _, location, _, dataset = body["name"].split("/")
-    if not job.storage.index.create_dataset(DatasetName(project, location, dataset), body):
+    if not job.storage.resources.create_dataset(DatasetName(project, location, dataset), body):
         raise OperationError(_ALREADY_EXISTS, f"already exists: {body['name']}")
     kind = f"type.googleapis.com/google.cloud.healthcare.{version}.dataset.Dataset"
     return {"@type": kind, **body}
 
 
 def _body(context: RequestContext) -> dict[str, Any]:
-    body = context.storage.index.dataset_body(context.dataset)
+    body = context.storage.resources.dataset_body(context.dataset)
     if body is None:
         raise context.missing(str(context.dataset))
     return body

@@ -28,7 +28,7 @@ _CHANGEABLE = ("labels", "notificationConfig", "notificationConfigs", "streamCon
 
 async def get_store(context: RequestContext) -> Response:
     """Handle ``dicomStores.get``."""
-    body = context.storage.index.store_body(context.store)
+    body = context.storage.resources.store_body(context.store)
     if body is None:
         context.require_dataset()
         raise Refusal(error(404, f"DICOM store not found: {context.store}"))
@@ -38,7 +38,7 @@ async def get_store(context: RequestContext) -> Response:
 async def list_stores(context: RequestContext) -> Response:
     """Handle ``dicomStores.list``."""
     context.require_dataset()
-    find = partial(context.storage.index.list_stores, context.dataset)
+    find = partial(context.storage.resources.list_stores, context.dataset)
     return json_answer(await asyncio.to_thread(result_page, context.request, "dicomStores", find))
 
 
@@ -52,7 +52,7 @@ async def create_store(context: RequestContext) -> Response:
     name = context.dataset.store(store_id)
     check_topics(body)
     body = {**body, "name": str(name)}
-    if not context.storage.index.create_store(name, body):
+    if not context.storage.resources.create_store(name, body):
         raise Refusal(error(409, f"already exists: {name}"))
     return json_answer(body)
 
@@ -63,11 +63,11 @@ async def patch_store(context: RequestContext) -> Response:
     mask = field_mask(context.request, _CHANGEABLE)
     given = await read_object(context.request)
     check_topics(given)
-    body = dict(context.storage.index.store_body(context.store) or {})
+    body = dict(context.storage.resources.store_body(context.store) or {})
     for field in mask:
         body[field] = given.get(field)
     body = {field: value for field, value in body.items() if value}
-    context.storage.index.put_store_body(context.store, body)
+    context.storage.resources.put_store_body(context.store, body)
     return json_answer(body)
 
 

@@ -37,8 +37,9 @@ from orthanc_gcp.emulator.http.negotiation import DICOM
 from orthanc_gcp.emulator.http.requests import read_object
 from orthanc_gcp.emulator.http.responses import Refusal, error
 from orthanc_gcp.emulator.resource_names import StoreName
-from orthanc_gcp.emulator.storage.index import Notify, StoredInstance
-from orthanc_gcp.emulator.storage.storage import BeingDeletedError, Upload, UploadResult
+from orthanc_gcp.emulator.storage.instances import Notify, StoredInstance
+from orthanc_gcp.emulator.storage.storage import BeingDeletedError
+from orthanc_gcp.emulator.storage.uploads import Upload, UploadResult
 
 __all__ = ["export_instances", "import_instances", "read_objects", "write_objects"]
 
@@ -97,12 +98,12 @@ def read_objects(job: Job) -> dict[str, Any]:
     """Carry out an import: what is stored already, and the same, is a success again."""
     uri = ObjectUri.parse(job.parameters["uri"])
     store = StoreName.parse(job.parameters["name"])
-    notify = notifier(job.storage.index, store, job.clock, IMPORT)
+    notify = notifier(job.storage.resources, store, job.clock, IMPORT)
     number = 0
     try:
         for number, name in enumerate(job.buckets.find(uri), 1):
             job.check()
-            if job.storage.index.store_id(store) != job.parameters["store"]:
+            if job.storage.resources.store_id(store) != job.parameters["store"]:
                 raise OperationError(_NOT_FOUND, "the DICOM store was deleted")
             _count(job, number, _import_one(job, ObjectUri(uri.bucket, name), notify))
     except UnavailableError as problem:

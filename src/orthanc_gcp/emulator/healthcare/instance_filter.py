@@ -13,7 +13,7 @@ from orthanc_gcp.emulator.healthcare.cloud_storage import (
 )
 from orthanc_gcp.emulator.healthcare.operations import Job, OperationError
 from orthanc_gcp.emulator.http.responses import Refusal, error
-from orthanc_gcp.emulator.storage.index import StoredInstance
+from orthanc_gcp.emulator.storage.instances import StoredInstance
 
 __all__ = ["INVALID", "UNAVAILABLE", "check_filter", "selected"]
 

@@ -50,7 +50,7 @@ async def require_location(context: RequestContext) -> None:
 def _known(context: RequestContext) -> frozenset[str]:
     """Return the locations of a project: those of its datasets too. Refuse another project."""
     project = context.location.parent
-    own = {body["name"].split("/")[3] for body in context.storage.index.datasets(project)}
+    own = {body["name"].split("/")[3] for body in context.storage.resources.datasets(project)}
     if not own and project.project != context.services.identities.service_accounts[0].project:
         raise context.missing(str(project))
     return _REGIONS | own

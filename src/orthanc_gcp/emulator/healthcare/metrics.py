@@ -14,7 +14,8 @@ from starlette.responses import Response
 from orthanc_gcp.emulator.healthcare.request_context import RequestContext
 from orthanc_gcp.emulator.http.responses import json_answer
 from orthanc_gcp.emulator.http.timestamps import timestamp
-from orthanc_gcp.emulator.storage.index import STANDARD, StorageClass, Totals
+from orthanc_gcp.emulator.storage.index import Totals
+from orthanc_gcp.emulator.storage.instances import STANDARD, StorageClass
 
 __all__ = ["get_series_metrics", "get_storage_info", "get_store_metrics", "get_study_metrics"]
 

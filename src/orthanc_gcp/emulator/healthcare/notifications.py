@@ -15,8 +15,9 @@ from typing import Any
 from orthanc_gcp.emulator.http.responses import Refusal, error
 from orthanc_gcp.emulator.http.timestamps import rfc1123
 from orthanc_gcp.emulator.resource_names import StoreName
-from orthanc_gcp.emulator.storage.index import Index, InstanceChange, Notify
+from orthanc_gcp.emulator.storage.instances import InstanceChange, Notify
 from orthanc_gcp.emulator.storage.message_tables import publish
+from orthanc_gcp.emulator.storage.resources import Resources
 
 __all__ = ["IMPORT", "check_topics", "notifier"]
 
@@ -43,10 +44,10 @@ def check_topics(body: dict[str, Any]) -> None:
 
 
 def notifier(
-    index: Index, store: StoreName, clock: Callable[[], float], action: str
+    resources: Resources, store: StoreName, clock: Callable[[], float], action: str
 ) -> Notify | None:
     """Return what tells the topics of a store of a change, if it has any."""
-    topics = tuple(_topics(index.store_body(store) or {}, action))
+    topics = tuple(_topics(resources.store_body(store) or {}, action))
     if not topics:
         return None
 

@@ -174,15 +174,15 @@ class Operations:
             },
         }
         job = {"parameters": parameters, "deletion": deletion}
-        self._storage.index.begin_operation(name, dataset, body, job)
+        self._storage.operations.begin(name, dataset, body, job)
         self._launch(body, parameters, deletion, self._fault_settings.current.operation_delay)
         return name
 
     def resume(self) -> None:
         """Go on with what had not ended when the emulator stopped."""
-        index = self._storage.index
-        index.forget_operations(timestamp(self._clock() - KEPT))
-        for body, job in index.jobs():
+        tables = self._storage.operations
+        tables.forget(timestamp(self._clock() - KEPT))
+        for body, job in tables.jobs():
             deletion = None if job["deletion"] is None else DeletionTarget(*job["deletion"])
             self._launch(body, job["parameters"], deletion, 0)
 
@@ -201,12 +201,12 @@ class Operations:
 
     def get(self, name: str) -> dict[str, Any] | None:
         """Return an operation as Google shows it, unless it ended too long ago."""
-        body = self._storage.index.operation(name)
+        body = self._storage.operations.body(name)
         return None if body is None else self._shown(body)
 
     def of_dataset(self, dataset: DatasetName, after: str = "") -> Iterator[dict[str, Any]]:
         """Yield the operations of a dataset by name, those after a name."""
-        for body in self._storage.index.operations(dataset, after):
+        for body in self._storage.operations.of_dataset(dataset, after):
             shown = self._shown(body)
             if shown is not None:
                 yield shown
@@ -218,7 +218,7 @@ class Operations:
 
     def cancel_all(self, dataset: DatasetName) -> None:
         """Cancel the operations of a dataset."""
-        for body in self._storage.index.operations(dataset):
+        for body in self._storage.operations.of_dataset(dataset):
             self.cancel(body["name"])
 
     def _launch(
@@ -243,7 +243,7 @@ class Operations:
             self._storage.end_deletion(job.deletion)
         job.count()
         ended = {"metadata": {"endTime": timestamp(self._clock())}, "done": True}
-        self._storage.index.end_operation(job.name, job.body(**ended, **outcome))
+        self._storage.operations.end(job.name, job.body(**ended, **outcome))
         del self._running[job.name]
 
     async def _outcome(self, job: Job, delay: float) -> dict[str, Any]:

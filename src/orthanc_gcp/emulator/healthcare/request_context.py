@@ -19,7 +19,7 @@ from orthanc_gcp.emulator.http.recent_requests import RecentRequests
 from orthanc_gcp.emulator.http.requests import origin
 from orthanc_gcp.emulator.http.responses import Refusal, permission_denied, resource_not_found
 from orthanc_gcp.emulator.resource_names import DatasetName, LocationName, StoreName
-from orthanc_gcp.emulator.storage.index import StoredInstance
+from orthanc_gcp.emulator.storage.instances import StoredInstance
 from orthanc_gcp.emulator.storage.records import InstanceKey
 from orthanc_gcp.emulator.storage.storage import Storage
 
@@ -64,8 +64,8 @@ class RequestContext:
 
     def resource_exists(self) -> bool:
         if "store" in self.names:
-            return self.storage.index.store_id(self.store) is not None
-        return self.storage.index.has_dataset(self.dataset)
+            return self.storage.resources.store_id(self.store) is not None
+        return self.storage.resources.has_dataset(self.dataset)
 
     @property
     def location(self) -> LocationName:
@@ -85,7 +85,7 @@ class RequestContext:
 
     def store_id(self) -> int:
         """Return the row of the store, or refuse because there is none."""
-        store_id = self.storage.index.store_id(self.store)
+        store_id = self.storage.resources.store_id(self.store)
         if store_id is None:
             raise self.missing(str(self.store))
         return store_id
@@ -110,7 +110,7 @@ class RequestContext:
 
     def require_dataset(self) -> None:
         """Refuse a call on a dataset that there is not."""
-        if not self.storage.index.has_dataset(self.dataset):
+        if not self.storage.resources.has_dataset(self.dataset):
             raise self.missing(str(self.dataset))
 
     def missing(self, resource: str) -> Refusal:

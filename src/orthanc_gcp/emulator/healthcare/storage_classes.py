@@ -14,7 +14,7 @@ from orthanc_gcp.emulator.healthcare.request_context import RequestContext
 from orthanc_gcp.emulator.http.requests import read_object
 from orthanc_gcp.emulator.http.responses import Refusal, error
 from orthanc_gcp.emulator.resource_names import StoreName
-from orthanc_gcp.emulator.storage.index import STANDARD, StorageClass
+from orthanc_gcp.emulator.storage.instances import STANDARD, StorageClass
 
 __all__ = [
     "UnknownStorageClassError",
@@ -74,7 +74,7 @@ def change_storage_class(job: Job) -> dict[str, Any]:
     """Carry out ``setBlobStorageSettings``."""
     storage_class = StorageClass(job.parameters["class"], job.clock())
     store = StoreName.parse(job.parameters["name"])
-    notify = notifier(job.storage.index, store, job.clock, "SetBlobSettings")
+    notify = notifier(job.storage.resources, store, job.clock, "SetBlobSettings")
     for batch in selected(job):
         job.check()
         files = [instance.file for instance in batch]

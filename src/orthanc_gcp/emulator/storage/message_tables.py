@@ -1,4 +1,4 @@
-"""Topics, subscriptions, and the messages that wait in them: tables of the index.
+"""Topics, subscriptions, and the messages that wait in them: tables of the database.
 
 A message is written once for each subscription of its topic, and stays until it is acknowledged,
 until its time is over, or until :data:`MAX_WAITING` newer ones wait somewhere. It can be written in
@@ -15,27 +15,13 @@ from typing import Any, NamedTuple
 
 from orthanc_gcp.emulator.http.timestamps import timestamp
 
-__all__ = ["MAX_WAITING", "SCHEMA", "Delivery", "acknowledge", "lease", "postpone", "publish"]
+__all__ = ["MAX_WAITING", "Delivery", "acknowledge", "lease", "postpone", "publish"]
 
 MAX_WAITING = 100_000
 """How many messages wait at most, in all subscriptions together; the oldest go first."""
 
 MAX_PULLED = 10 * 1024 * 1024
 """How many bytes of messages are delivered at once, unless one alone is longer."""
-
-SCHEMA = """
-CREATE TABLE IF NOT EXISTS topics (
-    name TEXT PRIMARY KEY, project TEXT NOT NULL, body TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS subscriptions (
-    id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE, project TEXT NOT NULL,
-    topic TEXT NOT NULL, retention REAL NOT NULL, body TEXT NOT NULL);
-CREATE INDEX IF NOT EXISTS subscriptions_by_topic ON subscriptions (topic);
-CREATE TABLE IF NOT EXISTS backlog (
-    id INTEGER PRIMARY KEY AUTOINCREMENT, subscription INTEGER NOT NULL, message TEXT NOT NULL,
-    ends REAL NOT NULL, due REAL NOT NULL DEFAULT 0, attempts INTEGER NOT NULL DEFAULT 0);
-CREATE INDEX IF NOT EXISTS backlog_by_due ON backlog (subscription, due, id);
-CREATE INDEX IF NOT EXISTS backlog_by_end ON backlog (ends);
-"""
 
 
 class Delivery(NamedTuple):

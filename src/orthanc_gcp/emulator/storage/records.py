@@ -16,7 +16,7 @@ from orthanc_gcp.emulator.dicom.reader import (
 )
 from orthanc_gcp.emulator.dicom.search_attributes import INSTANCE, SERIES, STUDY, Level, tags
 
-__all__ = ["Entry", "Header", "InstanceKey", "Record", "level_attributes", "read_record"]
+__all__ = ["DetachedRecord", "Header", "InstanceKey", "Record", "level_attributes", "read_record"]
 
 _CHARACTER_SET = 0x00080005
 _STUDY_UID, _SERIES_UID, _SOP_CLASS, _SOP_UID = tags(
@@ -104,7 +104,7 @@ class Record:
 
 
 @dataclass(frozen=True)
-class Entry:
+class DetachedRecord:
     """What the index keeps of a record, read from its file already."""
 
     key: InstanceKey
@@ -115,7 +115,7 @@ class Entry:
     levels: dict[str, str]
 
     @classmethod
-    def of(cls, record: Record) -> Entry:
+    def of(cls, record: Record) -> DetachedRecord:
         """Read everything now, while the record's file is open."""
         levels = {level.name: record.attributes(level) for level in (STUDY, SERIES, INSTANCE)}
         keys, syntax = record.study_keys(), record.transfer_syntax

@@ -1,6 +1,7 @@
 """What searches see, which may lag behind what is stored.
 
-While they lag, they read a copy of the index, in which every change is made again later.
+While they lag, they read a copy of the database, in which every change of the index is made again
+later.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from orthanc_gcp.emulator.storage.database import Database
 from orthanc_gcp.emulator.storage.index import Index
 
 __all__ = ["SearchLag"]
@@ -20,10 +22,11 @@ MAX_PENDING = 20_000
 """How many changes wait at most; the oldest is not kept waiting longer."""
 
 IndexChange = Callable[[Index], None]
+"""Makes a change of the index, in whichever database."""
 
 
 class SearchLag:
-    """Reads of an index that its changes reach late.
+    """Reads of a database that changes reach late.
 
     Parameters
     ----------
@@ -36,27 +39,27 @@ class SearchLag:
     """
 
     def __init__(
-        self, index: Index, folder: Path, lag: Callable[[], float], clock: Callable[[], float]
+        self, database: Database, folder: Path, lag: Callable[[], float], clock: Callable[[], float]
     ) -> None:
-        self._index = index
+        self._database = database
         self._folder = folder
         self._lag = lag
         self._clock = clock
         self._lock = threading.Lock()
-        self._copy: Index | None = None
+        self._copy: Database | None = None
         self._pending: deque[tuple[float, IndexChange]] = deque()
         shutil.rmtree(folder, ignore_errors=True)
 
     def prepare(self) -> bool:
-        """Get ready for a change of the index; tell whether :meth:`repeat` has to be called."""
+        """Get ready for a change of the index; return whether :meth:`repeat` has to be called."""
         if self._copy is None and not self._lag():
             return False
         with self._lock:
             if self._caught_up() is None and self._lag():
                 self._folder.mkdir()
                 path = self._folder / "index.sqlite"
-                self._index.copy_to(path)
-                self._copy = Index(path)
+                self._database.copy_to(path)
+                self._copy = Database(path)
             return self._copy is not None
 
     def repeat(self, change: IndexChange) -> None:
@@ -66,7 +69,7 @@ class SearchLag:
                 return
             self._pending.append((self._clock(), change))
             if len(self._pending) > MAX_PENDING:
-                self._pending.popleft()[1](self._copy)
+                self._pending.popleft()[1](Index(self._copy))
 
     def read(self, statement: str, values: Sequence[object]) -> Iterable[Any]:
         """Return the rows that a query finds for a search."""
@@ -75,20 +78,20 @@ class SearchLag:
                 copy = self._caught_up()
                 if copy is not None:
                     return copy.read(statement, values).fetchall()
-        return self._index.read(statement, values)
+        return self._database.read(statement, values)
 
     def close(self) -> None:
         """Forget the copy."""
         with self._lock:
             self._drop()
 
-    def _caught_up(self) -> Index | None:
+    def _caught_up(self) -> Database | None:
         """Return the copy with the changes that are due, unless nothing is late any more."""
         lag, now = self._lag(), self._clock()
         if not lag:
             self._drop()
         while self._copy and self._pending and self._pending[0][0] + lag <= now:
-            self._pending.popleft()[1](self._copy)
+            self._pending.popleft()[1](Index(self._copy))
         return self._copy
 
     def _drop(self) -> None:

@@ -8,33 +8,27 @@ files that it knows go (back) to ``files``, the others were never acknowledged a
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import os
-import secrets
 import sqlite3
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from enum import Enum, auto
 from pathlib import Path
 from typing import NamedTuple
 
-from orthanc_gcp.emulator.dicom.reader import FileSource
 from orthanc_gcp.emulator.resource_names import DatasetName, StoreName
-from orthanc_gcp.emulator.storage.index import Index, Notify, StorageClass, StoredInstance
-from orthanc_gcp.emulator.storage.records import Entry, InstanceKey, Record, read_record
+from orthanc_gcp.emulator.storage.database import Database
+from orthanc_gcp.emulator.storage.index import Index
+from orthanc_gcp.emulator.storage.instances import Notify, StorageClass, StoredInstance
+from orthanc_gcp.emulator.storage.operation_tables import OperationTables
+from orthanc_gcp.emulator.storage.records import DetachedRecord, InstanceKey, Record
+from orthanc_gcp.emulator.storage.resources import Resources
 from orthanc_gcp.emulator.storage.search_lag import SearchLag
+from orthanc_gcp.emulator.storage.uploads import Upload, UploadResult
 
-__all__ = [
-    "BeingDeletedError",
-    "DeletionTarget",
-    "DirectoryInUseError",
-    "Storage",
-    "Upload",
-    "UploadResult",
-]
+__all__ = ["BeingDeletedError", "DeletionTarget", "DirectoryInUseError", "Storage"]
 
 _DELETE_AT_ONCE = 100
 
@@ -53,59 +47,6 @@ class DeletionTarget(NamedTuple):
     store: int
     study: str
     series: str | None
-
-
-class UploadResult(Enum):
-    """What became of an instance that arrived whole."""
-
-    STORED = auto()
-    IDENTICAL = auto()
-    DIFFERENT = auto()
-
-
-class Upload:
-    """A file on its way in. End it with :meth:`Storage.keep` or :meth:`discard`."""
-
-    def __init__(self, staging: Path) -> None:
-        self.name = secrets.token_hex(16)
-        self._path = staging / self.name
-        self._hash = hashlib.sha256()
-        self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
-        self._lock = threading.Lock()
-        self.size = 0
-
-    def write(self, data: memoryview) -> None:
-        """Append bytes, unless the file is closed by now."""
-        # Another thread may discard the upload meanwhile, and the kernel reuses descriptors.
-        with self._lock:
-            if self._file < 0:
-                return
-            self._hash.update(data)
-            self.size += len(data)
-            while data:
-                data = data[os.write(self._file, data) :]
-
-    @property
-    def sha256(self) -> bytes:
-        return self._hash.digest()
-
-    def read_record(self) -> Record:
-        """Read the header of what has arrived."""
-        return read_record(FileSource(self._file))
-
-    def move_to(self, folder: Path) -> None:
-        self._path = self._path.rename(folder / self.name)
-
-    def discard(self) -> None:
-        """Forget the file."""
-        self.close()
-        self._path.unlink(missing_ok=True)
-
-    def close(self) -> None:
-        with self._lock:
-            if self._file >= 0:
-                os.close(self._file)
-                self._file = -1
 
 
 class Storage:
@@ -131,18 +72,21 @@ class Storage:
         self._staging = directory / "staging"
         self._files.mkdir(exist_ok=True)
         self._staging.mkdir(exist_ok=True)
-        self.index = Index(directory / "index.sqlite")
-        self.search_lag = SearchLag(self.index, directory / "searches", search_lag, clock)
+        self.database = Database(directory / "index.sqlite")
+        self.index = Index(self.database)
+        self.resources = Resources(self.database)
+        self.operations = OperationTables(self.database)
+        self.search_lag = SearchLag(self.database, directory / "searches", search_lag, clock)
         # A file moves when its entry in the index comes or goes: both or neither, for others.
         self._moving = threading.RLock()
         self._being_deleted: Counter[DeletionTarget] = Counter()
         self._recover()
         # They were deleted while an instance arrived, or the end came in between.
-        self._empty(self.index.deleted_stores())
+        self._empty(self.resources.deleted_stores())
 
     def close(self) -> None:
         self.search_lag.close()
-        self.index.close()
+        self.database.close()
         os.close(self._lock)
 
     def begin(self) -> Upload:
@@ -171,7 +115,7 @@ class Storage:
                 if present is None:
                     replaced = None  # it has been deleted this very moment: there is room now
                     continue
-                same = present.sha256 == upload.sha256
+                same = present.sha256 == upload.stored_file().sha256
                 if same or not replace:
                     upload.discard()
                     return UploadResult.IDENTICAL if same else UploadResult.DIFFERENT
@@ -244,13 +188,13 @@ class Storage:
         notify: Notify | None,
     ) -> None:
         """Enter an upload into the index."""
-        about = (upload.size, upload.sha256, upload.name, replaced, storage_class)
+        about = (upload.stored_file(), replaced, storage_class)
         if not self.search_lag.prepare():
             self.index.add(store, record, *about, notify)
             return
-        entry = Entry.of(record)
-        self.index.add(store, entry, *about, notify)
-        self.search_lag.repeat(lambda index: index.add(store, entry, *about))
+        detached = DetachedRecord.of(record)
+        self.index.add(store, detached, *about, notify)
+        self.search_lag.repeat(lambda index: index.add(store, detached, *about))
 
     def begin_deletion(self, target: DeletionTarget) -> None:
         """Let no instance into a study or series until :meth:`end_deletion` was called as often."""
@@ -285,11 +229,11 @@ class Storage:
 
     def delete_store(self, name: StoreName) -> None:
         """Delete a store and what is in it."""
-        self._empty(self.index.delete_store(name))
+        self._empty(self.resources.delete_store(name))
 
     def delete_dataset(self, name: DatasetName) -> None:
         """Delete a dataset and what is in it."""
-        self._empty(self.index.delete_dataset(name))
+        self._empty(self.resources.delete_dataset(name))
 
     def _empty(self, stores: Sequence[int]) -> None:
         for row in stores:

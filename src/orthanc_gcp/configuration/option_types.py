@@ -1,6 +1,6 @@
-"""Kinds of option values: what a value must be, and how to say so.
+"""The types of option values: what a value must be, and how to say so.
 
-Plain dataclasses and these few kinds stand where one would expect pydantic: importing it takes
+Plain dataclasses and these few types stand where one would expect pydantic: importing it takes
 over 100 ms, more than everything else that the plugin does before the first server is published.
 """
 
@@ -57,7 +57,7 @@ __all__ = [
     "WEBHOOK",
     "WEBHOOK_SECRET",
     "WORD",
-    "Kind",
+    "OptionType",
     "effect_of",
     "option",
     "option_names",
@@ -66,8 +66,8 @@ __all__ = [
 
 
 @dataclass(frozen=True)
-class Kind:
-    """What a value must be.
+class OptionType:
+    """What the value of an option must be.
 
     Parameters
     ----------
@@ -75,7 +75,7 @@ class Kind:
         A value -> what was expected in its place; empty if it is right.
     show
         A wrong value -> what may be said of it. Only that of an option that is known to hold no
-        secret is shown, of any other its kind.
+        secret is shown, of any other its JSON type.
     keep
         A right value -> what is kept of it.
     """
@@ -127,14 +127,14 @@ def _is_schedule(value: Any) -> bool:
     return _is_words(value) and all(map(is_window, value))
 
 
-def _kind(
+def _type(
     expected: str, accepts: Callable[[Any], bool], show: Callable[[Any], str] = kind_of
-) -> Kind:
-    return Kind(lambda value: "" if accepts(value) else expected, show)
+) -> OptionType:
+    return OptionType(lambda value: "" if accepts(value) else expected, show)
 
 
-def _one_of(*values: str) -> Kind:
-    return _kind(" or ".join(f'"{value}"' for value in values), lambda one: one in values, shown)
+def _one_of(*values: str) -> OptionType:
+    return _type(" or ".join(f'"{value}"' for value in values), lambda one: one in values, shown)
 
 
 def _shown_host(value: Any) -> str:
@@ -144,8 +144,8 @@ def _shown_host(value: Any) -> str:
     return kind_of(value)
 
 
-def _whole(least: int, most: int, expected: str) -> Kind:
-    return _kind(expected, lambda value: type(value) is int and least <= value <= most, shown)
+def _whole(least: int, most: int, expected: str) -> OptionType:
+    return _type(expected, lambda value: type(value) is int and least <= value <= most, shown)
 
 
 def _webhook_key(value: Any) -> bytes:
@@ -158,50 +158,53 @@ def _webhook_key(value: Any) -> bytes:
     return key if 24 <= len(key) <= 64 else b""
 
 
-def _patterns(kind: str) -> Kind:
-    return Kind(lambda value: pattern_expected(kind, value) if _is_words(value) else _PATTERNS)
+def _patterns(representation: str) -> OptionType:
+    """Patterns for values of a value representation, such as ``AE`` (DICOM PS3.5 §6.2)."""
+    return OptionType(
+        lambda value: pattern_expected(representation, value) if _is_words(value) else _PATTERNS
+    )
 
 
 _PATTERNS = "a list of strings, at least one and none of them empty"
 
-ADC = _kind('"ApplicationDefault"', lambda value: value == "ApplicationDefault")
+ADC = _type('"ApplicationDefault"', lambda value: value == "ApplicationDefault")
 AETS = _patterns("AE")
 AMOUNT = _whole(1, 10**15, "a whole number, at least 1")
-BASE_URL = Kind(base_url_expected, _shown_host, normalized)
+BASE_URL = OptionType(base_url_expected, _shown_host, normalized)
 CONFLICT = _one_of("Keep", "Replace")
 COUNT = _whole(0, 10**15, "a whole number, at least 0")
 CONNECTIONS = _whole(1, 64, "a whole number from 1 to 64")
-DATABASE = Kind(database_expected)
+DATABASE = OptionType(database_expected)
 DAYS = _whole(1, 10**6, "a whole number of days, at least 1")
-DELEGATES = _kind("a list of e-mail addresses of service accounts", _is_emails)
-EMAIL = _kind("the e-mail address of a service account", _is_email, shown)
-FILE = _kind("the name of a file", _is_file_name)
-FLAG = _kind("true or false", lambda value: isinstance(value, bool), shown)
-INLINE = _kind("a key file's content", lambda value: _is_word(value) or isinstance(value, dict))
+DELEGATES = _type("a list of e-mail addresses of service accounts", _is_emails)
+EMAIL = _type("the e-mail address of a service account", _is_email, shown)
+FILE = _type("the name of a file", _is_file_name)
+FLAG = _type("true or false", lambda value: isinstance(value, bool), shown)
+INLINE = _type("a key file's content", lambda value: _is_word(value) or isinstance(value, dict))
 LEVEL = _one_of("Instance", "Series", "Study")
 MODALITIES = _patterns("CS")
-OBJECT = _kind("an object", lambda value: isinstance(value, dict))
+OBJECT = _type("an object", lambda value: isinstance(value, dict))
 PORT = _whole(0, 65535, "a whole number from 0 to 65535")
-PROXY = Kind(proxy_expected)
-SCHEDULE = _kind('a list of windows such as "20:00-06:00" or "Sat,Sun 00:00-24:00"', _is_schedule)
-SCOPES = _kind("a list of strings, at least one", _is_words)
-SECONDS = _kind("a whole number of seconds, from 0 to 86400", _is_seconds, shown)
-STORE_PART = _kind("a string of letters, digits, '-', '_', '.' or ':'", _is_store_part, shown)
-STRINGS = _kind("a list of strings", _is_strings)
-TAGS = Kind(tags_expected)
-TEXT = _kind("a string", _is_text)
-URL = Kind(url_expected)
+PROXY = OptionType(proxy_expected)
+SCHEDULE = _type('a list of windows such as "20:00-06:00" or "Sat,Sun 00:00-24:00"', _is_schedule)
+SCOPES = _type("a list of strings, at least one", _is_words)
+SECONDS = _type("a whole number of seconds, from 0 to 86400", _is_seconds, shown)
+STORE_PART = _type("a string of letters, digits, '-', '_', '.' or ':'", _is_store_part, shown)
+STRINGS = _type("a list of strings", _is_strings)
+TAGS = OptionType(tags_expected)
+TEXT = _type("a string", _is_text)
+URL = OptionType(url_expected)
 VERIFY = _one_of("Search", "Sample", "Bytes")
-WEBHOOK = Kind(webhook_expected)
-WEBHOOK_SECRET = Kind(
+WEBHOOK = OptionType(webhook_expected)
+WEBHOOK_SECRET = OptionType(
     lambda value: "" if _webhook_key(value) else "whsec_ and 24 to 64 bytes in Base64",
     keep=_webhook_key,
 )
-WORD = _kind("a string that is not empty", _is_word)
+WORD = _type("a string that is not empty", _is_word)
 
 
 def option(
-    kind: Kind,
+    option_type: OptionType,
     default: Any = MISSING,
     *,
     name: str = "",
@@ -222,7 +225,7 @@ def option(
         What follows from a wrong value, where no account, rule or backfill is left out for it.
         Nothing falls back to a default where data go, or who may see them, is at stake.
     """
-    metadata = {"kind": kind, "name": name, "wrong": wrong}
+    metadata = {"type": option_type, "name": name, "wrong": wrong}
     if default is dict:
         return field(default_factory=dict, kw_only=True, repr=not secret, metadata=metadata)
     return field(default=default, kw_only=True, repr=not secret, metadata=metadata)
@@ -230,7 +233,7 @@ def option(
 
 def option_names(model: type[Any]) -> list[str]:
     """The options of a model as they are written in the file."""
-    return [_written(entry) for entry in fields(model) if "kind" in entry.metadata]
+    return [_written(entry) for entry in fields(model) if "type" in entry.metadata]
 
 
 def effect_of(model: type[Any], written: str) -> Effect:
@@ -247,21 +250,22 @@ def read_options(
     """The values that are right, by field; a problem for each that is wrong or missing."""
     values = {}
     for entry in fields(model):
-        kind = entry.metadata.get("kind")
-        if kind is None:
+        option_type = entry.metadata.get("type")
+        if option_type is None:
             continue
         written = _written(entry)
         where = place_of(path, written)
         required = entry.default is MISSING and entry.default_factory is MISSING
         if written in options:
             value = options[written]
-            expected = kind.expected(value)
+            expected = option_type.expected(value)
             if expected:
-                problems.append(Problem(where, f"found {kind.show(value)}, expected {expected}"))
+                found = option_type.show(value)
+                problems.append(Problem(where, f"found {found}, expected {expected}"))
             else:
-                values[entry.name] = kind.keep(value)
+                values[entry.name] = option_type.keep(value)
         elif required:
-            problems.append(Problem(where, f"missing, expected {kind.expected(None)}"))
+            problems.append(Problem(where, f"missing, expected {option_type.expected(None)}"))
     return values
 
 

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import replace
 from typing import Any
 
-from orthanc_gcp.configuration.kinds import option_names, read_options
+from orthanc_gcp.configuration.option_types import option_names, read_options
 from orthanc_gcp.configuration.options import SECTION, BackfillOptions, SendRule
 from orthanc_gcp.configuration.problems import Effect, Problem, kind_of, shown, unknown
 

@@ -1,0 +1,143 @@
+"""The threads of a worker: some send batches, some read back what was sent.
+
+They remember nothing. What a worker has claimed stands in the ledger, and waits again when the
+worker, or the thread, ends before it has settled it: the ledger is the queue, and the only memory.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
+from orthanc_gcp.custody.transfer.sender import Sender
+from orthanc_gcp.custody.verification.read_back import ReadBack
+from orthanc_gcp.ledger.database import is_away
+from orthanc_gcp.ledger.ledger import Transfer
+
+__all__ = ["TransferThreads"]
+
+_log = logging.getLogger(__name__)
+
+
+class TransferThreads:
+    """Two pools for each account, so that no account and no reading back holds up a request.
+
+    Parameters
+    ----------
+    connections
+        Account -> the most requests at once: so many threads send, and as many read back.
+    on_sent
+        Called when a batch was sent, whatever came of it.
+    """
+
+    def __init__(
+        self,
+        sender: Sender,
+        read_back: ReadBack,
+        connections: Mapping[str, int],
+        on_sent: Callable[[], None],
+    ) -> None:
+        self._sender, self._read_back, self._on_sent = sender, read_back, on_sent
+        self._senders = _pools("gcp-send", connections)
+        self._readers = _pools("gcp-read-back", connections)
+        self._changed = threading.Condition()
+        self._sending: dict[str, str] = {}  # batch -> account
+        self._reading: set[str] = set()  # series that were due
+        self._tasks = 0
+
+    def sending(self, account: str) -> int:
+        """How many batches of an account this worker is sending."""
+        with self._changed:
+            return sum(of == account for of in self._sending.values())
+
+    def active(self) -> set[str]:
+        """The batches that this worker is sending."""
+        with self._changed:
+            return set(self._sending)
+
+    def send(self, account: str, batch: str, transfers: Sequence[Transfer]) -> None:
+        """Send a claimed batch, then read back its series."""
+        with self._changed:
+            self._sending[batch] = account
+        self._submit(self._senders, account, partial(self._send, account, batch, transfers))
+
+    def read_back(self, account: str, series: Sequence[str]) -> None:
+        """Read back those of some series that are due, unless that is being done."""
+        with self._changed:
+            fresh = [uid for uid in series if uid not in self._reading]
+            self._reading.update(fresh)
+        if fresh:
+            self._submit(self._readers, account, partial(self._confirm_due, account, fresh))
+
+    def rest(self, seconds: float) -> bool:
+        """Wait some seconds for what runs; whether nothing does any more."""
+        with self._changed:
+            return self._changed.wait_for(lambda: not self._tasks, seconds)
+
+    def stop(self) -> None:
+        """Begin nothing more; what still runs is not waited for."""
+        for pool in (*self._senders.values(), *self._readers.values()):
+            pool.shutdown(wait=False, cancel_futures=True)
+
+    def _submit(
+        self, pools: Mapping[str, ThreadPoolExecutor], account: str, task: Callable[[], None]
+    ) -> None:
+        with self._changed:
+            self._tasks += 1
+        pools[account].submit(self._counted, task)
+
+    def _counted(self, task: Callable[[], None]) -> None:
+        try:
+            task()
+        finally:
+            with self._changed:
+                self._tasks -= 1
+                self._changed.notify_all()
+
+    def _send(self, account: str, batch: str, transfers: Sequence[Transfer]) -> None:
+        series: list[str] = []
+        try:
+            series = self._sender.send(batch, transfers)
+        except Exception as error:
+            # The ledger still has it claimed; the dispatcher finds that no thread sends it.
+            _log.log(_level(error), "a batch was interrupted: %s", _short(error))
+        finally:
+            with self._changed:
+                del self._sending[batch]
+            self._on_sent()
+        if series:
+            self._submit(self._readers, account, partial(self._confirm, account, series))
+
+    def _confirm_due(self, account: str, series: list[str]) -> None:
+        try:
+            self._confirm(account, series)
+        finally:
+            with self._changed:
+                self._reading.difference_update(series)
+
+    def _confirm(self, account: str, series: list[str]) -> None:
+        try:
+            self._read_back.confirm(account, series)
+        except Exception as error:
+            words = _short(error)
+            _log.log(_level(error), "account %s: reading back was interrupted: %s", account, words)
+
+
+def _pools(name: str, connections: Mapping[str, int]) -> dict[str, ThreadPoolExecutor]:
+    return {
+        account: ThreadPoolExecutor(most, thread_name_prefix=f"{name}-{account}")
+        for account, most in connections.items()
+    }
+
+
+def _level(error: Exception) -> int:
+    """A database that is away stops the dispatcher as well, which logs it once."""
+    return logging.DEBUG if is_away(error) else logging.ERROR
+
+
+def _short(error: Exception) -> str:
+    """The first line of an error; a database's may go on with values."""
+    return f"{type(error).__name__}: {str(error).splitlines()[0][:200] if str(error) else ''}"

@@ -1,0 +1,77 @@
+"""The SQLite database of a directory: one writer at a time, and a reader for each thread.
+
+The write-ahead log survives the death of the process, so that what is committed stays.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from orthanc_gcp.emulator.dicom.person_names import fuzzy_match
+from orthanc_gcp.emulator.storage.schema import SCHEMA
+
+__all__ = ["Database", "json_object"]
+
+
+class Database:
+    """All tables, in a file that is made when it is not there.
+
+    SQL has a function ``fuzzy_match(query, name)`` for searches of person names.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._connections: list[sqlite3.Connection] = []
+        self._local = threading.local()
+        self._lock = threading.Lock()
+        self._writer = self._connect()
+        self._writer.executescript(SCHEMA)
+
+    def close(self) -> None:
+        for connection in self._connections:
+            connection.close()
+
+    def read(self, query: str, values: Sequence[Any] = ()) -> sqlite3.Cursor:
+        """Run a query on the calling thread's own connection."""
+        connection = getattr(self._local, "connection", None)
+        if connection is None:
+            connection = self._local.connection = self._connect()
+        cursor: sqlite3.Cursor = connection.execute(query, values)
+        return cursor
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """Write all or nothing: an error in the block takes everything back."""
+        with self._lock:
+            self._writer.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._writer
+            except BaseException:
+                self._writer.execute("ROLLBACK")
+                raise
+            self._writer.execute("COMMIT")
+
+    def copy_to(self, path: Path) -> None:
+        """Write a copy of all tables to a file that must not exist."""
+        self.read("VACUUM INTO ?", (str(path),))
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
+        connection.execute("PRAGMA journal_mode = WAL")
+        # The log is in the kernel's hands once written: it survives kill -9, not a power cut.
+        connection.execute("PRAGMA synchronous = OFF")
+        connection.create_function("fuzzy_match", 2, fuzzy_match, deterministic=True)
+        self._connections.append(connection)
+        return connection
+
+
+def json_object(text: str) -> dict[str, Any]:
+    """Return the JSON object of a column ``body``."""
+    value: dict[str, Any] = json.loads(text)
+    return value
