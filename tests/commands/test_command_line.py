@@ -33,7 +33,7 @@ COMMANDS = {
     "worker": ("CONFIG",),
     "status": ("CONFIG",),
     "receipt": ("CONFIG", "1.2.3"),
-    "verify": ("CONFIG",),
+    "audit": ("CONFIG",),
     "send": ("CONFIG", "0-1", "--to", "my-google"),
     "backfill": ("CONFIG",),
     "retry": ("CONFIG",),
@@ -88,8 +88,8 @@ def test_version():
 
 def test_completion_for_bash():
     asked = {"_ORTHANC_GCP_COMPLETE": "bash_complete"}
-    done = command(COMP_WORDS="orthanc-gcp ver", COMP_CWORD="1", **asked)
-    assert done.stdout == "plain,verify\n"
+    done = command(COMP_WORDS="orthanc-gcp au", COMP_CWORD="1", **asked)
+    assert done.stdout == "plain,audit\n"
     done = command(COMP_WORDS="orthanc-gcp send --d", COMP_CWORD="2", **asked)
     assert done.stdout == "plain,--dry-run\n"
     source = command(_ORTHANC_GCP_COMPLETE="bash_source").stdout
@@ -132,7 +132,7 @@ def test_bash_completes_as_the_guide_has_it(tmp_path):
         (["status"], "Missing argument 'CONFIG'. (see orthanc-gcp status --help)"),
         (["status", "x", "--wacth"], "No such option '--wacth'. Did you mean '--watch'?"),
         (["pause", "x", "y", "z"], "Got unexpected extra argument (z)"),
-        (["verify", "x", "--since", "May"], "Invalid value for '--since': 'May' does not match"),
+        (["audit", "x", "--since", "May"], "Invalid value for '--since': 'May' does not match"),
         (["emulator", "--port", "-1"], "Invalid value for '--port': -1 is not in the range"),
         (["emulator", "--store", "a"], "Invalid value for --store: 'a' is not the name of"),
     ],

@@ -1,4 +1,4 @@
-"""``orthanc-gcp verify``: the ledger against the store as it is now."""
+"""``orthanc-gcp audit``: the ledger against the stores as they are now."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from orthanc_gcp.commands.arguments import (
     settings_of,
 )
 from orthanc_gcp.commands.formatting import count
-from orthanc_gcp.commands.ledger_access import opened, the_account
+from orthanc_gcp.commands.ledger_access import open_ledger, refuse_unknown_account
 from orthanc_gcp.errors import StoreError
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from orthanc_gcp.custody.verification.audit import Audit, AuditedStore, StudyAudit
     from orthanc_gcp.ledger.ledger import Ledger
 
-__all__ = ["verify"]
+__all__ = ["audit"]
 
 _DATE = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"])
 
@@ -62,7 +62,7 @@ _DATE = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"])
 @click.option("--send-again", is_flag=True, help="Have the worker send what is missing.")
 @json_option
 @needs("worker")
-def verify(
+def audit(
     config: Path,
     study: str | None,
     since: datetime | None,
@@ -72,29 +72,29 @@ def verify(
     send_again: bool,
     as_json: bool,
 ) -> None:
-    """Compare what the ledger says the stores have with what they have now.
+    """Audit the stores: compare what the ledger says they have with what they have now.
 
     The exit code is 0 when there is no difference, 1 when there is one, and 2 when a store could
     not be asked.
     """
     settings = settings_of([config])
     accounts = [one for one in settings.accounts if account in (None, one.name)]
-    the_account(account, [one.name for one in settings.accounts])
-    with opened(settings) as ledger:
+    refuse_unknown_account(account, [one.name for one in settings.accounts])
+    with open_ledger(settings) as ledger:
         from orthanc_gcp.ledger.selection import Selection
 
         selection = Selection(
             account, study_instance_uid=study, since=_seconds(since), until=_seconds(until)
         )
         report = _Report(as_json=as_json)
-        with _comparison(settings, accounts, ledger, contents=contents) as comparison:
-            for uid, name in comparison.studies(selection):
+        with _running(settings, accounts, ledger, contents=contents) as running:
+            for uid, name in running.studies(selection):
                 if name not in [one.name for one in accounts]:
                     report.errors[name] = "the configuration has no such account"
                 if name in report.errors:
                     continue
                 try:
-                    found = comparison.compare(name, uid)
+                    found = running.compare(name, uid)
                 except StoreError as error:
                     report.errors[name] = str(error)
                 else:
@@ -129,7 +129,7 @@ class _Report:
 
     def end(self) -> None:
         """All were."""
-        told = {
+        document = {
             "Compared": {
                 "Studies": self.studies,
                 "Instances": self.instances,
@@ -141,7 +141,7 @@ class _Report:
         }
         if self._as_json:
             head = "\n], " if self.differing else '{"Studies": [], '
-            click.echo(head + json.dumps(told, indent=2)[1:].lstrip())
+            click.echo(head + json.dumps(document, indent=2)[1:].lstrip())
             return
         for account, error in self.errors.items():
             click.echo(f"account {account} was not compared to the end: {error}", err=True)
@@ -169,10 +169,10 @@ def _lines(found: StudyAudit) -> Iterator[str]:
 
 
 @contextmanager
-def _comparison(
+def _running(
     settings: Settings, accounts: list[Account], ledger: Ledger, *, contents: bool
 ) -> Iterator[Audit]:
-    """A comparison with tokens of its own."""
+    """An audit, with access tokens of its own."""
     from orthanc_gcp.auth.token_source import TokenSource
     from orthanc_gcp.custody.verification.audit import Audit
 

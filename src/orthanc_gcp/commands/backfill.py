@@ -1,4 +1,4 @@
-"""``orthanc-gcp backfill``."""
+"""``orthanc-gcp backfill``: how far it is, and what a person has it do."""
 
 from __future__ import annotations
 
@@ -16,8 +16,7 @@ from orthanc_gcp.commands.arguments import (
     orthanc_option,
     settings_of,
 )
-from orthanc_gcp.commands.ledger_access import opened
-from orthanc_gcp.configuration import BackfillOptions
+from orthanc_gcp.commands.ledger_access import open_ledger
 from orthanc_gcp.errors import OrthancError
 
 __all__ = ["backfill"]
@@ -42,22 +41,23 @@ def backfill(
         fail("expected one of --pause, --resume, --restart and --status")
     settings = settings_of([config])
     rest = orthanc_of(settings, orthanc, "backfill")
-    with opened(settings) as ledger:
+    with open_ledger(settings) as ledger:
+        from orthanc_gcp.configuration import BackfillOptions
         from orthanc_gcp.custody.intake.backfill_studies import BackfillStudies
         from orthanc_gcp.custody.reporting.backfill_progress import progress
         from orthanc_gcp.orthanc.resources import OrthancSource
 
         try:
-            backlog = BackfillStudies(ledger, OrthancSource(rest, settings.storage_folder).name())
+            studies = BackfillStudies(ledger, OrthancSource(rest, settings.storage_folder).name())
         except OrthancError as error:
             fail(str(error))
         for wanted, action in (
-            (pause, backlog.pause),
-            (resume, backlog.resume),
-            (restart, backlog.restart),
+            (pause, studies.pause),
+            (resume, studies.resume),
+            (restart, studies.restart),
         ):
             if wanted:
                 action()
         now = SystemClock().utc().astimezone()
-        found = progress(ledger, backlog, settings.backfill or BackfillOptions(), now)
+        found = progress(ledger, studies, settings.backfill or BackfillOptions(), now)
     click.echo(json.dumps(found and found.as_json(), indent=2))

@@ -71,7 +71,7 @@ def check(
 ) -> None:
     """Check Orthanc, its accounts and custody: what is wrong, and the remedy.
 
-    Run by root, it looks as the user who runs Orthanc. The exit code is 0 when nothing failed, 1
+    Run by root, it checks as the user who runs Orthanc. The exit code is 0 when nothing failed, 1
     when something did, 2 when something that is needed could not be checked.
     """
     # All before it becomes a user who may not be able to read these.

@@ -31,7 +31,7 @@ def demo() -> None:
 
     console = Console(highlight=False)
     folder = Path(tempfile.mkdtemp(prefix="orthanc-gcp-demo-"))
-    # A polite kill must end what was started, too.
+    # What was started ends with it, also by SIGTERM.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     try:
         with running(folder, console) as demonstration:

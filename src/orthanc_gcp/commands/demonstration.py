@@ -77,7 +77,11 @@ def running(folder: Path, console: Console) -> Iterator[Demonstration]:
 
 @dataclass
 class Demonstration:
-    """Where it happens, and its steps; each names what it came to, or raises what went wrong."""
+    """Where it happens, and its steps, each of which returns what it came to, to be printed.
+
+    Sending, searching, retrieving and deleting are routes of Orthanc's DICOMweb plugin below
+    ``/dicom-web/servers/{name}``: ``/stow``, ``/qido``, ``/retrieve``, ``/delete`` and ``/get``.
+    """
 
     folder: Path
     console: Console
@@ -135,7 +139,13 @@ class Demonstration:
     # -- The steps ----------------------------------------------------------------------------
 
     def start_emulator(self) -> str:
-        """The emulator, with credentials that work against it."""
+        """The emulator, with credentials that work against it; its address.
+
+        Raises
+        ------
+        DemonstrationError
+            It ended before it was ready.
+        """
         command = [
             *(sys.executable, "-m", "orthanc_gcp", "emulator", "--tls"),
             *("--port", str(_port(8085)), "--directory", str(self.folder / "google")),
@@ -151,7 +161,13 @@ class Demonstration:
         return self.google
 
     def start_orthanc(self) -> str:
-        """Orthanc with the DICOMweb plugin and this plugin."""
+        """Orthanc with the DICOMweb plugin and this plugin; its version and address.
+
+        Raises
+        ------
+        DemonstrationError
+            Orthanc or a plugin is not installed, or it does not answer.
+        """
         executable = shutil.which("Orthanc", path="/usr/sbin:/usr/local/sbin:/usr/bin")
         if executable is None or not all(plugin.exists() for plugin in PLUGINS):
             packages = "orthanc orthanc-dicomweb orthanc-python"
@@ -247,7 +263,13 @@ class Demonstration:
         return f"{count} instances"
 
     def compare(self) -> str:
-        """What came back is what was sent."""
+        """What came back is what was sent.
+
+        Raises
+        ------
+        DemonstrationError
+            It is not.
+        """
         for instance, content in self.files.items():
             if self.raw("GET", f"/instances/{instance}/file") != content:
                 raise DemonstrationError(f"instance {instance} came back with other bytes")
@@ -271,7 +293,13 @@ class Demonstration:
         return json.loads(self.raw(method, path, body))
 
     def raw(self, method: str, path: str, body: Any = None) -> bytes:
-        """Orthanc's answer as it came."""
+        """Orthanc's answer as it came.
+
+        Raises
+        ------
+        DemonstrationError
+            Its status is not 200.
+        """
         data = body if isinstance(body, bytes | None) else json.dumps(body)
         headers = {"Accept-Encoding": "identity"}
         answer = self.http.request(method, self.orthanc + path, body=data, headers=headers)
@@ -280,7 +308,13 @@ class Demonstration:
         return answer.data
 
     def until(self, condition: Callable[[], bool], otherwise: str) -> None:
-        """Wait for something, for half a minute at most."""
+        """Wait for something, for half a minute at most.
+
+        Raises
+        ------
+        DemonstrationError
+            It did not come, or the process that was started last has ended.
+        """
         deadline = time.monotonic() + _WAIT
         while not condition():
             if time.monotonic() > deadline or self.processes[-1].poll() is not None:

@@ -11,7 +11,7 @@ import click
 
 from orthanc_gcp.commands.arguments import config_argument, needs, settings_of
 from orthanc_gcp.commands.formatting import count
-from orthanc_gcp.commands.ledger_access import opened, the_account
+from orthanc_gcp.commands.ledger_access import open_ledger, refuse_unknown_account
 
 if TYPE_CHECKING:
     from orthanc_gcp.ledger.ledger import Ledger
@@ -67,9 +67,9 @@ def resume(config: Path, account: str) -> None:
 def _ledger(config: Path, account: str | None) -> Iterator[Ledger]:
     """The ledger, when it or the configuration knows the account."""
     settings = settings_of([config])
-    with opened(settings) as ledger:
+    with open_ledger(settings) as ledger:
         from orthanc_gcp.custody.reporting.overview import Overview
 
         known = Overview(ledger).accounts(one.name for one in settings.accounts)
-        the_account(account, [one.account for one in known])
+        refuse_unknown_account(account, [one.account for one in known])
         yield ledger

@@ -17,7 +17,7 @@ from orthanc_gcp.commands.arguments import (
     settings_of,
 )
 from orthanc_gcp.commands.formatting import count
-from orthanc_gcp.commands.ledger_access import opened, the_account
+from orthanc_gcp.commands.ledger_access import open_ledger, refuse_unknown_account
 from orthanc_gcp.errors import OrthancError
 
 if TYPE_CHECKING:
@@ -52,13 +52,13 @@ def send(
     settings = settings_of([config])
     if to in settings.rejected:
         fail(settings.rejections[to])
-    the_account(to, [one.name for one in settings.accounts])
+    refuse_unknown_account(to, [one.name for one in settings.accounts])
     for resource in resources:
         if not resource.replace("-", "").isalnum():
             fail(f"Orthanc has no resource {resource}: expected its own identifiers, not UIDs")
     try:
         if dry_run:
-            _dry_run(settings, _archive(settings, orthanc), to, list(resources) or None)
+            _dry_run(settings, _source(settings, orthanc), to, list(resources) or None)
         elif to and resources:
             _send(settings, orthanc, to, list(resources))
         else:
@@ -70,23 +70,23 @@ def send(
 
 
 def _send(settings: Settings, orthanc: str | None, account: str, resources: list[str]) -> None:
-    with opened(settings) as ledger:
+    with open_ledger(settings) as ledger:
         from orthanc_gcp.custody.intake.on_demand import send_on_demand
         from orthanc_gcp.ledger.workers import any_alive
 
-        queued = send_on_demand(ledger, _archive(settings, orthanc), account, resources)
+        queued = send_on_demand(ledger, _source(settings, orthanc), account, resources)
         later = "" if any_alive(ledger.engine) else ", they are sent as soon as a worker runs"
     click.echo(f"queued for {account}: {count(queued, 'instance')}{later}")
 
 
-def _archive(settings: Settings, orthanc: str | None) -> OrthancSource:
+def _source(settings: Settings, orthanc: str | None) -> OrthancSource:
     from orthanc_gcp.orthanc.resources import OrthancSource
 
     return OrthancSource(orthanc_of(settings, orthanc, "send"), settings.storage_folder)
 
 
 def _dry_run(
-    settings: Settings, archive: OrthancSource, to: str | None, resources: list[str] | None
+    settings: Settings, source: OrthancSource, to: str | None, resources: list[str] | None
 ) -> None:
     from orthanc_gcp.configuration import SendRule
     from orthanc_gcp.custody.intake.dry_run import conditions, dry_run
@@ -95,7 +95,7 @@ def _dry_run(
         # What a rule with a mistake in it was meant to send can only be guessed.
         fail("\n".join(map(str, settings.rule_problems)))
     rules = (SendRule(to=to),) if to else settings.rules
-    found = dry_run(archive, rules, resources)
+    found = dry_run(source, rules, resources)
     for result in found.rules:
         account = result.rule.to
         _print(f"to {account} ({conditions(result.rule)})", result.selected)

@@ -176,7 +176,7 @@ def emulator(
 
 
 def _reason(error: Exception) -> str:
-    """Say what is wrong, and which option mends it."""
+    """What is wrong, and which option to change."""
     if not isinstance(error, OSError):
         return f"{error}; choose another --directory"
     if error.errno == errno.EADDRINUSE:

@@ -7,7 +7,7 @@ import json
 import logging
 import socket
 import threading
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -31,6 +31,8 @@ from orthanc_gcp.ledger.database import is_away
 from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.schema import State
 from orthanc_gcp.ledger.selection import Selection
+from orthanc_gcp.worker.metrics import CONTENT_TYPE, Metrics
+from orthanc_gcp.worker.samples import Sample
 
 __all__ = ["Api", "Listener"]
 
@@ -57,6 +59,8 @@ class Api:
         :func:`orthanc_gcp.custody.intake.on_demand.send_on_demand`.
     on_change
         Called when more, or less, may be sent than before.
+    measure
+        Gives what ``/metrics`` shows.
     """
 
     def __init__(
@@ -67,10 +71,12 @@ class Api:
         problems: Callable[[], Mapping[str, str | None]],
         demand: Callable[[str, Sequence[str]], int],
         on_change: Callable[[], None],
+        measure: Callable[[], Iterable[Sample]],
     ) -> None:
         self._ledger, self._reported = ledger, overview
         self._accounts, self._problems = accounts, problems
         self._demand, self._on_change = demand, on_change
+        self._measured = Metrics(measure)
 
     def application(self, secret: str) -> ASGIApp:
         """The API for those who know the secret."""
@@ -78,6 +84,7 @@ class Api:
         return _Guarded(
             Starlette(
                 routes=[
+                    Route("/metrics", self._metrics, methods=["GET"]),
                     Route("/gcp/transfers", self._overview, methods=["GET"]),
                     Route(f"{account}/transfers", self._account, methods=["GET"]),
                     Route(f"{account}/studies", self._studies, methods=["GET"]),
@@ -108,6 +115,9 @@ class Api:
     def _overview(self, request: Request) -> Response:
         _only(request, ())
         return JSONResponse(self.overview())
+
+    def _metrics(self, _request: Request) -> Response:
+        return Response(self._measured.text(), media_type=CONTENT_TYPE)
 
     def _account(self, request: Request) -> Response:
         _only(request, ())
@@ -269,7 +279,10 @@ class _Guarded:
         if hmac.compare_digest(given, self._expected):
             await self._application(scope, receive, send)
         else:
-            answer = _error(401, "this API is for Orthanc: ask it for /gcp/transfers")
+            answer = _error(
+                401,
+                "who asks this API has to know its secret; Orthanc does: ask it for /gcp/transfers",
+            )
             await answer(scope, receive, send)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from functools import partial
 
 import sqlalchemy as sql
@@ -40,7 +40,8 @@ from orthanc_gcp.orthanc.resources import OrthancSource
 from orthanc_gcp.orthanc.rest import OrthancRest
 from orthanc_gcp.outages import Outage
 from orthanc_gcp.worker.api import Api, Listener
-from orthanc_gcp.worker.attempts import FOLLOWING, IDLE, LONGEST_PAUSE, Attempts
+from orthanc_gcp.worker.attempts import BACKOFF, FOLLOWING, IDLE, Attempts
+from orthanc_gcp.worker.samples import Sample, of_requests, of_tokens, of_transfers
 from orthanc_gcp.worker.webhook import Webhook
 
 __all__ = ["Worker"]
@@ -158,6 +159,7 @@ class Worker:
             self._problems,
             partial(send_on_demand, self.ledger, self._archive, on_arrival=self._work.set),
             self._change,
+            self._measure,
         )
         self._listener = Listener(api.application(secret), host, port)
         return self._listener.port
@@ -285,7 +287,7 @@ class Worker:
             try:
                 reached = step()
             except sql.exc.OperationalError as error:
-                pause = min(LONGEST_PAUSE, pause * 2)
+                pause = BACKOFF.after(pause)
                 self._attempts.ledger_away(error, pause, by="start")
                 self._stopping.wait(pause)
             else:
@@ -307,6 +309,14 @@ class Worker:
     def _accounts(self) -> list[AccountOverview]:
         problems = self._problems()
         return self._overview.accounts(problems, problems)
+
+    def _measure(self) -> Iterator[Sample]:
+        """What Prometheus is told."""
+        yield from of_transfers(one.as_json() for one in self._accounts())
+        yield from of_requests(
+            {name: one.congestion.totals for name, one in self.destinations.items()}
+        )
+        yield from of_tokens(self._tokens.figures(), self._clock.utc().timestamp())
 
     def _problems(self) -> dict[str, str | None]:
         """What keeps each account from being sent to just now."""

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from orthanc_gcp.backoff import Backoff
 from orthanc_gcp.custody.reporting.overview import AccountOverview
 from orthanc_gcp.custody.reporting.timestamps import utc
 from orthanc_gcp.errors import GcpError
@@ -21,7 +22,7 @@ from orthanc_gcp.outages import Outage
 
 __all__ = ["Alert", "Alerts"]
 
-FIRST_PAUSE, LONGEST_PAUSE = 5.0, 300.0
+_BACKOFF = Backoff(5.0, 300.0, jitter=0)
 LEASE = 60.0
 """Seconds for which one of several workers may be reporting before another tries."""
 CALM = 0.5
@@ -121,7 +122,7 @@ class Alerts:
             self._post(identifier, report.document)
         except GcpError as error:
             self._failures += 1
-            pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(self._failures - 1, 10))
+            pause = _BACKOFF.delay(self._failures)
             self._resume = self._ledger.now() + pause
             self._outage.failed(str(error), pause, kind=error.kind)
             self._ledger.change_key_value(name, lambda reported: {**reported, "Until": 0})

@@ -11,8 +11,7 @@ import random
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 
-from orthanc_gcp.backoff import row_delay
-from orthanc_gcp.custody.destinations.destination import Destination
+from orthanc_gcp.custody.destinations.destination import INSTANCE_BACKOFF, Destination
 from orthanc_gcp.custody.verification.digest import digest_of
 from orthanc_gcp.errors import StoreError
 from orthanc_gcp.ledger.ledger import Ledger, Outcome, Transfer
@@ -127,7 +126,7 @@ class ReadBack:
             self._ledger.look_again([row.id for row in again], now + wait)
 
     def _sent_again(self, row: Transfer, reason: str, words: str) -> Outcome:
-        due = self._ledger.now() + row_delay(row.attempts, self._jitter())
+        due = self._ledger.now() + INSTANCE_BACKOFF.delay(row.attempts + 1, self._jitter)
         return Outcome(
             row.id,
             State.DELAYED,
