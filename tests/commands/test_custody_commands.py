@@ -25,8 +25,8 @@ from orthanc_gcp.auth.token_source import TokenSource
 from orthanc_gcp.cli import app
 from orthanc_gcp.clock import SystemClock, age
 from orthanc_gcp.commands.formatting import count, moment
-from orthanc_gcp.custody.reporting.overview import Reports
-from orthanc_gcp.custody.verification.audit import Audit, Shelf
+from orthanc_gcp.custody.reporting.operations import resume
+from orthanc_gcp.custody.verification.audit import Audit, AuditedStore
 from orthanc_gcp.dicomweb import DicomStore
 from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.transport.authorization import Authorization
@@ -153,13 +153,13 @@ def test_status_counts_what_the_ledger_has(site):
 
 def test_status_measures_the_rate(site):
     engine = site.engine()
-    reports = Reports(Ledger(engine))
+    ledger = Ledger(engine)
 
     def measured() -> bool:
         run(site, "pause", "google")
         study = Study(site)
         # Between the two looks of the command.
-        resumption = threading.Timer(0.5, reports.resume, ("google",))
+        resumption = threading.Timer(0.5, resume, (ledger, "google"))
         resumption.start()
         google = run_json(site, "status")["Accounts"][0]
         resumption.join()
@@ -458,11 +458,10 @@ def test_what_is_sent_during_a_comparison_is_no_difference(site):
     store = DicomStore(f"{site.emulator.url}/v1/{STORE_PATH}/dicomWeb", _token(site))
     engine = site.engine()
     tokens = TokenSource(configuration.read({}), SystemClock())  # of no account
-    shelf = Shelf(store, meanwhile)
-    comparison = Audit(Ledger(engine), {"google": shelf}, tokens, time.sleep)
-    found = comparison.compare("google", study.uid)
+    stores = {"google": AuditedStore(store, meanwhile)}
+    found = Audit(Ledger(engine), stores, tokens, time.sleep).compare("google", study.uid)
     assert [row.sop_instance_uid for row in found.missing] == [gone]
-    assert found.extra == []
+    assert found.extra == ()
     store.close()
     engine.dispose()
     run(site, "audit", "--study", study.uid, "--send-again", code=1)
