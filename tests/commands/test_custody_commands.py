@@ -18,15 +18,15 @@ from datetime import UTC, datetime, timedelta
 
 import pydicom
 import pytest
-from typer.testing import CliRunner
+from click.testing import CliRunner
 
 from orthanc_gcp import configuration
 from orthanc_gcp.auth.token_source import TokenSource
 from orthanc_gcp.cli import app
 from orthanc_gcp.clock import SystemClock, age
 from orthanc_gcp.commands.formatting import count, moment
-from orthanc_gcp.custody.reporting.overview import Reports
-from orthanc_gcp.custody.verification.audit import Audit, Shelf
+from orthanc_gcp.custody.reporting.operations import resume
+from orthanc_gcp.custody.verification.audit import Audit, AuditedStore
 from orthanc_gcp.dicomweb import DicomStore
 from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.transport.authorization import Authorization
@@ -153,13 +153,13 @@ def test_status_counts_what_the_ledger_has(site):
 
 def test_status_measures_the_rate(site):
     engine = site.engine()
-    reports = Reports(Ledger(engine))
+    ledger = Ledger(engine)
 
     def measured() -> bool:
         run(site, "pause", "google")
         study = Study(site)
         # Between the two looks of the command.
-        resumption = threading.Timer(0.5, reports.resume, ("google",))
+        resumption = threading.Timer(0.5, resume, (ledger, "google"))
         resumption.start()
         google = run_json(site, "status")["Accounts"][0]
         resumption.join()
@@ -193,7 +193,7 @@ def test_the_ledger_is_read_while_the_worker_is_down(site):
         assert run_json(site, "status")["Worker"] is False
         assert "no worker runs" in run(site, "status")
         assert "wholly confirmed" in run(site, "receipt", study.uid)
-        run(site, "verify", "--study", study.uid)
+        run(site, "audit", "--study", study.uid)
         said = run(
             *(site, "send", study.resources[0]), "--to", SECOND, "--orthanc", site.orthanc.url
         )
@@ -329,12 +329,12 @@ def test_receipts_of_what_is_not_known(site):
     assert f"knows of no study {study.uid} that was to be sent to account second" in said
 
 
-# -- Verify ---------------------------------------------------------------------------------------
+# -- Audit ----------------------------------------------------------------------------------------
 
 
-def test_verify_finds_what_is_missing_different_and_extra(site):
+def test_audit_finds_what_is_missing_different_and_extra(site):
     study = Study(site, instances=6).confirmed()
-    said = run(site, "verify", "--study", study.uid, "--bytes")
+    said = run(site, "audit", "--study", study.uid, "--bytes")
     assert "compared 1 study, 6 instances, " in said
     assert "no difference" in said
 
@@ -347,13 +347,13 @@ def test_verify_finds_what_is_missing_different_and_extra(site):
     store(site, extra)
     extra_uid = next(read([extra]))[0].SOPInstanceUID
 
-    told = run_json(site, "verify", "--study", study.uid, code=1)
+    told = run_json(site, "audit", "--study", study.uid, code=1)
     (found,) = told["Studies"]
     assert found["Missing"] == [missing]
     assert found["Extra"] == [extra_uid]
     assert found["Different"] == []
 
-    told = run_json(site, "verify", "--study", study.uid, "--bytes", code=1)
+    told = run_json(site, "audit", "--study", study.uid, "--bytes", code=1)
     (found,) = told["Studies"]
     assert found["Different"] == [
         {
@@ -365,69 +365,69 @@ def test_verify_finds_what_is_missing_different_and_extra(site):
     assert told["Differing"] == 1
     assert told["SentAgain"] == 0
     assert set(study.states()) == {"confirmed"}, "without --send-again nothing is written"
-    text = run(site, "verify", "--study", study.uid, "--bytes", code=1)
+    text = run(site, "audit", "--study", study.uid, "--bytes", code=1)
     assert re.search(rf"missing +{missing}\n", text)
     assert re.search(rf"different +{replaced} ", text)
     assert re.search(rf"extra +{extra_uid} ", text)
 
 
-def test_verify_has_missing_instances_sent_again(site):
+def test_audit_has_missing_instances_sent_again(site):
     study = Study(site).confirmed()
     missing = next(iter(study.files))
     delete(site, study, missing)
-    told = run_json(site, "verify", "--study", study.uid, "--send-again", code=1)
+    told = run_json(site, "audit", "--study", study.uid, "--send-again", code=1)
     assert told["SentAgain"] == 1
     study.confirmed()
     assert site.stored_bytes(study.uid, study.series, missing) == study.files[missing]
-    run(site, "verify", "--study", study.uid, "--bytes")
+    run(site, "audit", "--study", study.uid, "--bytes")
     (account,) = run_json(site, "receipt", study.uid)["Accounts"]
     assert [(one["Kind"], one["Instance"]) for one in account["Events"]] == [("missing", missing)]
 
 
-def test_verify_a_period(site):
+def test_audit_a_period(site):
     study = Study(site).confirmed()
     today = datetime.now(UTC)
     before, after = (
         (today + timedelta(days=days)).strftime("%Y-%m-%dT%H:%M:%S") for days in (-1, 1)
     )
-    nothing = run_json(site, "verify", "--since", after)
+    nothing = run_json(site, "audit", "--since", after)
     assert nothing["Compared"] == {"Studies": 0, "Instances": 0, "Bytes": 0}
-    assert run_json(site, "verify", "--until", before) == nothing
+    assert run_json(site, "audit", "--until", before) == nothing
     delete(site, study, next(iter(study.files)))
-    told = run_json(site, "verify", "--since", before, "--until", after, code=1)
+    told = run_json(site, "audit", "--since", before, "--until", after, code=1)
     assert study.uid in [one["Study"] for one in told["Studies"]]
     assert told["Compared"]["Studies"] == len(
         {(row.study_instance_uid, row.account) for row in site.rows()}
     )
-    run(site, "verify", "--study", study.uid, "--send-again", code=1)
+    run(site, "audit", "--study", study.uid, "--send-again", code=1)
     study.confirmed()
 
 
-def test_verify_asks_again_when_the_store_is_busy(site):
+def test_audit_asks_again_when_the_store_is_busy(site):
     study = Study(site).confirmed()
     site.emulator.switch(
         faults=[{"path": "/instances", "method": "GET", "status": 503, "count": 1}]
     )
     try:
-        run(site, "verify", "--study", study.uid, "--bytes")
+        run(site, "audit", "--study", study.uid, "--bytes")
         assert site.emulator.switches()["faults"][0]["matched"] > 1
     finally:
         site.emulator.switch(faults=[])
 
 
-def test_verify_says_when_a_store_cannot_be_asked(site):
+def test_audit_says_when_a_store_cannot_be_asked(site):
     study = Study(site).confirmed()
     site.emulator.switch(deniedPermissions=["healthcare.dicomStores.dicomWebRead"])
     try:
-        told = run_json(site, "verify", "--study", study.uid, code=2)
+        told = run_json(site, "audit", "--study", study.uid, code=2)
         assert "403" in told["Errors"]["google"]
-        said = run(site, "verify", "--study", study.uid, "--account", "google", code=2)
+        said = run(site, "audit", "--study", study.uid, "--account", "google", code=2)
         assert "account google was not compared to the end" in said
     finally:
         site.emulator.switch(deniedPermissions=[])
 
 
-def test_verify_says_which_account_is_not_configured(site, tmp_path):
+def test_audit_says_which_account_is_not_configured(site, tmp_path):
     study = Study(site, modality="CT")
     run(site, "send", *study.resources, "--to", SECOND, "--orthanc", site.orthanc.url)
     study.confirmed()
@@ -435,7 +435,7 @@ def test_verify_says_which_account_is_not_configured(site, tmp_path):
     del whole["GoogleCloudPlatform"]["Accounts"][SECOND]
     file = tmp_path / "orthanc.json"
     file.write_text(json.dumps(whole))
-    told = run_json(site, "verify", "--study", study.uid, code=2, config=file)
+    told = run_json(site, "audit", "--study", study.uid, code=2, config=file)
     assert told["Errors"] == {SECOND: "the configuration has no such account"}
     text = run(site, "receipt", study.uid, config=file)
     assert "the configuration has this account no more" in text
@@ -458,14 +458,13 @@ def test_what_is_sent_during_a_comparison_is_no_difference(site):
     store = DicomStore(f"{site.emulator.url}/v1/{STORE_PATH}/dicomWeb", _token(site))
     engine = site.engine()
     tokens = TokenSource(configuration.read({}), SystemClock())  # of no account
-    shelf = Shelf(store, meanwhile)
-    comparison = Audit(Ledger(engine), {"google": shelf}, tokens, time.sleep)
-    found = comparison.compare("google", study.uid)
+    stores = {"google": AuditedStore(store, meanwhile)}
+    found = Audit(Ledger(engine), stores, tokens, time.sleep).compare("google", study.uid)
     assert [row.sop_instance_uid for row in found.missing] == [gone]
-    assert found.extra == []
+    assert found.extra == ()
     store.close()
     engine.dispose()
-    run(site, "verify", "--study", study.uid, "--send-again", code=1)
+    run(site, "audit", "--study", study.uid, "--send-again", code=1)
     study.wait_for(*["confirmed"] * 5)
 
 
@@ -632,7 +631,7 @@ def test_pause_and_resume(site):
 COMMANDS = [
     ("status",),
     ("receipt", "1.2.3"),
-    ("verify",),
+    ("audit",),
     ("send", "0-1", "--to", "google"),
     ("retry",),
     ("pause", "google"),
@@ -674,7 +673,7 @@ def test_without_a_ledger(site, tmp_path, command):
 @pytest.mark.parametrize(
     "command",
     [
-        ("verify", "--account", "nobody"),
+        ("audit", "--account", "nobody"),
         ("send", "0-1", "--to", "nobody"),
         ("retry", "--account", "nobody"),
         ("pause", "nobody"),
@@ -706,7 +705,7 @@ def test_on_postgresql(tmp_path):
             assert "wholly confirmed" in run(site, "receipt", study.uid)
             missing = next(iter(study.files))
             delete(site, study, missing)
-            told = run_json(site, "verify", "--send-again", "--bytes", code=1)
+            told = run_json(site, "audit", "--send-again", "--bytes", code=1)
             assert told["Studies"][0]["Missing"] == [missing]
             study.confirmed()
             assert run(site, "retry") == "queued again: 0 instances\n"

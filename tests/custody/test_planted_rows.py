@@ -90,7 +90,7 @@ def plant_transfers(connection: sql.Connection, source: str, values: list[object
 
 def plant_elsewhere(connection: sql.Connection, source: str, text: str, quoted: str) -> None:
     """In the other tables, and where another queue would have read a pickle."""
-    for name in ("paused:other", f"backfill:{source}", f"unreadable:{source}", "alarms:google"):
+    for name in ("paused:other", f"backfill:{source}", f"unreadable:{source}", "alerts:google"):
         add = sql.text("INSERT INTO gcp_key_values VALUES (:name, :value)")
         connection.execute(add, {"name": name, "value": quoted})
     add = sql.text("INSERT INTO gcp_backfill_studies VALUES (:source, :text, :text)")

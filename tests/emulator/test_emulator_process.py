@@ -313,15 +313,6 @@ def test_the_help_suffices(command: tuple[str, ...]) -> None:
     assert "orthanc-gcp emulator --write-credentials credentials" in lines
 
 
-def test_a_token_for_curl(client: Client) -> None:
-    token = client.pool.request("GET", f"{client.url}/emulator/token").data.decode()
-    answer = client.pool.request(
-        "GET", f"{client.web}/studies", headers={"Authorization": f"Bearer {token}"}
-    )
-    assert answer.status == 204
-    assert client.pool.request("POST", f"{client.url}/emulator/token").status == 404
-
-
 def test_a_store_that_has_no_such_name(tmp_path: Path) -> None:
     result = run("--directory", str(tmp_path), "--store", "a/b")
     assert result.returncode == 2
@@ -331,7 +322,7 @@ def test_a_store_that_has_no_such_name(tmp_path: Path) -> None:
 def test_a_missing_extra_is_named(tmp_path: Path) -> None:
     program = (
         "import sys; sys.modules['uvicorn'] = None; "
-        "import typer; from orthanc_gcp.emulator.command import emulator; typer.run(emulator)"
+        "from orthanc_gcp.emulator.command import emulator; emulator()"
     )
     command = [sys.executable, "-c", program, "--directory", str(tmp_path)]
     result = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)

@@ -39,9 +39,11 @@ def test_without_a_terminal_it_ends():
 
 def test_a_step_that_fails_is_named(tmp_path):
     """Here, the second one: Orthanc's plugins are not where Debian puts them."""
-    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    environment = {**os.environ, "PYTHONPATH": path}
     (tmp_path / "sitecustomize.py").write_text(
-        "import orthanc_gcp.commands.demo as d, pathlib\nd.PLUGINS = [pathlib.Path('/nowhere')]\n"
+        "import orthanc_gcp.commands.demonstration as d, pathlib\n"
+        "d.PLUGINS = [pathlib.Path('/nowhere')]\n"
     )
     done = subprocess.run(
         DEMO, capture_output=True, text=True, stdin=subprocess.DEVNULL, env=environment

@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 import sqlalchemy as sql
 
-from orthanc_gcp.custody.reporting.overview import Reports
+from orthanc_gcp.custody.reporting.instances import instances
+from orthanc_gcp.custody.reporting.overview import Overview
+from orthanc_gcp.custody.reporting.studies import studies
 from orthanc_gcp.ledger import database
 from orthanc_gcp.ledger.damage import quarantine_damaged
 from orthanc_gcp.ledger.ledger import Ledger
@@ -71,10 +73,10 @@ def test_a_transfer_with_bytes_in_a_column_goes_to_quarantine(sqlite, column, ca
     assert sound.state == State.WAITING
     limits = {"most_instances": 9, "most_bytes": 999, "most_batches": 9}
     assert [row.id for row in sqlite.queue.claim("a", "o", "b", "w", **limits)] == [2]
-    reports = Reports(sqlite)
-    assert len(reports.instances(Selection())[0]) == 2
-    assert reports.studies(Selection())[0]
-    assert reports.overview()
+    read = [one.as_json() for one in instances(sqlite, Selection()).items]
+    assert len(read) == 2
+    assert [one.as_json() for one in studies(sqlite, Selection()).items]
+    assert [one.as_json() for one in Overview(sqlite).accounts()]
     caplog.clear()
     quarantine_damaged(sqlite.engine)
     assert not caplog.records, "once is enough"

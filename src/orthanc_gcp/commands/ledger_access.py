@@ -7,17 +7,17 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from orthanc_gcp.commands.arguments import fail
-from orthanc_gcp.configuration import Settings
 from orthanc_gcp.errors import GcpError
 
 if TYPE_CHECKING:
+    from orthanc_gcp.configuration import Settings
     from orthanc_gcp.ledger.ledger import Ledger
 
-__all__ = ["opened", "the_account"]
+__all__ = ["open_ledger", "refuse_unknown_account"]
 
 
 @contextmanager
-def opened(settings: Settings) -> Iterator[Ledger]:
+def open_ledger(settings: Settings) -> Iterator[Ledger]:
     """The ledger; ends the command when it cannot be used, or its database goes away."""
     from sqlalchemy.exc import SQLAlchemyError
 
@@ -45,7 +45,7 @@ def opened(settings: Settings) -> Iterator[Ledger]:
         engine.dispose()
 
 
-def the_account(name: str | None, known: Collection[str]) -> None:
+def refuse_unknown_account(name: str | None, known: Collection[str]) -> None:
     """End the command when an account was named that there is not."""
     if name is not None and name not in known:
         wanted = f"expected one of {', '.join(sorted(known))}" if known else "there is none"
