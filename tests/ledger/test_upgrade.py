@@ -26,7 +26,7 @@ from orthanc_gcp.ledger.upgrade import (
     prepare,
     require_current,
 )
-from orthanc_gcp.ledger.workers import join
+from orthanc_gcp.ledger.workers import worker_registry
 
 OLD_TABLES = ("gcp_backlog", "gcp_cursors", "gcp_standings", "gcp_workers")
 
@@ -294,7 +294,8 @@ def test_a_migration_that_fails_leaves_the_old_ledger(old):
 
 
 def test_a_running_worker_is_not_migrated_under_its_feet(old):
-    registry = join(old, "running", SystemClock())
+    registry = worker_registry(old, "running", SystemClock())
+    registry.join()
     before = shape(old)
     with pytest.raises(LedgerError, match="stop all workers"):
         prepare(old)
