@@ -68,10 +68,10 @@ def storage(tmp_path: Path) -> Iterator[Storage]:
         yield opened
 
 
-def keep(storage: Storage, content: bytes, **options: bool) -> UploadResult:
+def keep(storage: Storage, content: bytes, *, replace: bool = False) -> UploadResult:
     upload = storage.begin()
     upload.write(memoryview(content))
-    return storage.keep(ROW, upload.read_record(), upload, **options)
+    return storage.keep(ROW, upload.read_record(), upload, replace=replace)
 
 
 def key_of(content: bytes) -> InstanceKey:
