@@ -15,7 +15,8 @@ PACKAGE = Path(__file__).parents[1] / "src" / "orthanc_gcp"
 NAME = PACKAGE.name
 
 FLOORS = (
-    {"errors", "clock", "backoff", "redaction"},
+    {"reasons", "clock", "redaction"},
+    {"errors", "backoff"},
     {"configuration", "outages"},
     {"transport", "ledger"},
     {"auth", "dicomweb", "orthanc"},

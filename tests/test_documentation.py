@@ -28,7 +28,7 @@ from orthanc_gcp.plugin.routes import (
     from_connector,
     from_worker,
 )
-from orthanc_gcp.plugin.worker_client import AGE, FIGURES, UNITS, UP
+from orthanc_gcp.worker.samples import OF_ORTHANC, OF_WORKER, RESULTS, STATES
 
 ROOT = Path(__file__).parents[1]
 CONFIGURATION = (ROOT / "docs" / "configuration.md").read_text()
@@ -200,13 +200,19 @@ def answers(route: str, path: str, method: str) -> bool:
 
 
 def test_every_metric_is_documented_and_no_other():
-    written = {
-        *(f"gcp_transfers_{figure}_{unit}" for figure in FIGURES for unit in UNITS),
-        AGE,
-        UP,
+    section = (ROOT / "docs" / "custody.md").read_text().split("\n## Metrics")[1].split("\n## ")[0]
+    rows = re.findall(r"^\| `(gcp_\w+)` \| (\w+) \| ([\w, ]+) \|", section, re.MULTILINE)
+    assert {(name, kind, where) for name, kind, where in rows} == {
+        (one.name, "counter" if one.is_counter else "gauge", shown_by(one))
+        for one in (*OF_ORTHANC, *OF_WORKER)
     }
-    section = (ROOT / "docs" / "custody.md").read_text().split("\n## Metrics")[1]
-    assert set(re.findall(r"`(gcp_\w+)`", section.split("\n## ")[0])) == written
+    for values in (STATES, RESULTS):
+        assert ", ".join(f"`{one}`" for one in values) in section
+
+
+def shown_by(metric) -> str:
+    shown = (("Orthanc", OF_ORTHANC), ("worker", OF_WORKER))
+    return ", ".join(where for where, metrics in shown if metric in metrics)
 
 
 def test_every_state_is_documented():

@@ -12,6 +12,7 @@ import pytest
 
 from orthanc_gcp.emulator.auth.identities import Identities
 from orthanc_gcp.emulator.server import Emulator, Options
+from tests.emulator.adjustable import Adjustable
 from tests.emulator.client import Client
 
 
@@ -87,3 +88,9 @@ def shared_client(shared_emulator: Emulator, shared_folder: Path) -> Iterator[Cl
 def client(shared_client: Client) -> Client:
     """A client of an emulator that tests share, with a store of its own."""
     return shared_client.of_new_store()
+
+
+@pytest.fixture
+def adjustable(emulator: Emulator, own_client: Client) -> Adjustable:
+    """A client of the test's own emulator, whose fault settings it changes."""
+    return Adjustable(emulator, own_client)

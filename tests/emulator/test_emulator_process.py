@@ -313,15 +313,6 @@ def test_the_help_suffices(command: tuple[str, ...]) -> None:
     assert "orthanc-gcp emulator --write-credentials credentials" in lines
 
 
-def test_a_token_for_curl(client: Client) -> None:
-    token = client.pool.request("GET", f"{client.url}/emulator/token").data.decode()
-    answer = client.pool.request(
-        "GET", f"{client.web}/studies", headers={"Authorization": f"Bearer {token}"}
-    )
-    assert answer.status == 204
-    assert client.pool.request("POST", f"{client.url}/emulator/token").status == 404
-
-
 def test_a_store_that_has_no_such_name(tmp_path: Path) -> None:
     result = run("--directory", str(tmp_path), "--store", "a/b")
     assert result.returncode == 2

@@ -16,6 +16,7 @@ from orthanc_gcp.custody.reporting.receipts import receipts
 from orthanc_gcp.ledger.ledger import Ledger, NewTransfer, Outcome
 from orthanc_gcp.ledger.schema import Priority, State, transfers
 from orthanc_gcp.worker.api import Api, Listener
+from orthanc_gcp.worker.samples import of_transfers
 from tests.support.site import ACCOUNT, Site, make_study
 
 SECRET = "s3cret-needle"
@@ -34,6 +35,7 @@ class Desk:
             self.demand,
             partial(receipts, ledger),
             self.change,
+            lambda: of_transfers(Reports(ledger).overview(["a"])),
         )
         self.listener = Listener(api.application(SECRET))
         self.listener.start()
@@ -80,6 +82,7 @@ def test_only_who_knows_the_secret_may_ask(desk, secret):
     for method, path in (
         ("GET", "/gcp/transfers"),
         ("POST", "/gcp/accounts/a/pause"),
+        ("GET", "/metrics"),
         ("GET", "/none"),
     ):
         assert desk.call(method, path, secret=secret)[0] == 401
@@ -94,6 +97,15 @@ def test_the_overview(desk):
     assert told[0]["Waiting"] == {"Instances": 3, "Bytes": 30}
     assert desk.call("GET", "/gcp/accounts/a/transfers") == (200, told[0])
     assert desk.call("GET", f"/gcp/accounts/{quote(ODD)}/transfers")[1]["Account"] == ODD
+
+
+def test_metrics(desk):
+    arrive(desk)
+    url = f"http://127.0.0.1:{desk.listener.port}/metrics"
+    answer = desk.http.request("GET", url, headers={"Authorization": f"Bearer {SECRET}"})
+    assert answer.status == 200
+    assert answer.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
+    assert 'gcp_transfer_bytes{account="a",state="waiting"} 30.0' in answer.data.decode()
 
 
 def test_a_receipt(desk):

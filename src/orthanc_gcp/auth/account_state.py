@@ -44,7 +44,7 @@ class AccountState:
     next_at: float | None = None
     turn: int = 0
     failures: int = 0
-    pause: float = 0.0
+    delay: float = 0.0
     slow: bool = False
     age_told_at: float = float("-inf")
     waiting: list[threading.Event] = field(default_factory=list)

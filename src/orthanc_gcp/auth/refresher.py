@@ -17,11 +17,12 @@ from google.auth.transport import Request
 from orthanc_gcp.auth.account_state import AccountState, Attempt, Figures
 from orthanc_gcp.auth.credentials.loading import Identity
 from orthanc_gcp.auth.scheduler import Scheduler
-from orthanc_gcp.auth.token import FIRST_PAUSE, Token, pause
+from orthanc_gcp.auth.token import BACKOFF, Token, retry_delay
 from orthanc_gcp.clock import Clock
 from orthanc_gcp.configuration import Account
-from orthanc_gcp.errors import GcpError, TokenError
+from orthanc_gcp.errors import GcpError, NetworkError, TokenError
 from orthanc_gcp.outages import Outage
+from orthanc_gcp.reasons import NetworkFault, TokenReason
 from orthanc_gcp.redaction import readable
 
 __all__ = ["TokenRefresher", "acquire", "as_error"]
@@ -63,7 +64,7 @@ class TokenRefresher:
     ) -> None:
         self._kept = {account.name: AccountState(account) for account in accounts}
         self._load, self._endpoint, self._on_token = load, endpoint, on_token
-        self._schedule, self._clock, self._timeout, self._luck = schedule, clock, timeout, jitter
+        self._schedule, self._clock, self._timeout, self._random = schedule, clock, timeout, jitter
         self._lock = threading.Lock()
         self._outages = {name: _outage(name, clock) for name in self._kept}
         self._rotations = {name: _rotation(name, clock) for name in self._kept}
@@ -160,7 +161,7 @@ class TokenRefresher:
             self._schedule.at(self._limit(following), self._watch)
         message = f"the refresh does not end, given up after {self._timeout + GRACE:g} s"
         for kept, attempt in overdue:
-            self._failed(kept, attempt, TokenError(message, reason="timeout"))
+            self._failed(kept, attempt, NetworkError(message, fault=NetworkFault.TIMEOUT))
 
     def _limit(self, attempt: Attempt) -> float:
         return attempt.began + self._timeout + GRACE
@@ -174,14 +175,14 @@ class TokenRefresher:
             if kept.running is not attempt:
                 return
             same = kept.has(identity, token)
-            kept.failures, kept.pause = 0, 0.0
+            kept.failures, kept.delay = 0, 0.0
             kept.running, kept.slow = None, False
             if not identity.changed():  # as long as the new file fails, it is told
                 kept.rotation_error = None
             kept.identity, kept.token = identity, token
             kept.refreshes += 1
             kept.last_success = self._clock.utc()
-        self._plan(kept, token.renew_at(self._luck()))
+        self._plan(kept, token.renew_at(self._random()))
         if not same:
             self._on_token(kept.account, identity, token)
         self._wake(kept)
@@ -203,7 +204,7 @@ class TokenRefresher:
             else:
                 kept.failures += 1
                 kept.error, kept.error_at = error, self._clock.utc()
-                kept.slow = error.reason == "timeout"
+                kept.slow = isinstance(error, NetworkError) and error.is_timeout
         if attempt.rotating:
             self._rotation_failed(kept, error)
         else:
@@ -219,9 +220,9 @@ class TokenRefresher:
 
     def _plan_retry(self, kept: AccountState, attempt: Attempt, error: GcpError) -> None:
         now = self._clock.now()
-        kept.pause = pause(kept.pause, kept.living_token(now), self._luck())
+        kept.delay = retry_delay(kept.delay, kept.living_token(now), self._random)
         # The time that the failed try took counts: one that hung for a minute has waited.
-        wait = max(kept.pause - (now - attempt.began), min(kept.pause, FIRST_PAUSE))
+        wait = max(kept.delay - (now - attempt.began), min(kept.delay, BACKOFF.first))
         words = f"{error}; {kept.remainder(now)}"
         kind = f"{error.kind}, {'a' if kept.living_token(now) else 'no'} token is left"
         self._outages[kept.account.name].failed(words, wait, kind=kind)
@@ -287,7 +288,7 @@ def acquire(identity: Identity, endpoint: Request, clock: Clock) -> Token:
     value, expiry = credentials.token, credentials.expiry
     lifetime = (expiry.replace(tzinfo=UTC) - clock.utc()).total_seconds() if expiry else 0.0
     if not value or lifetime <= 0:
-        raise TokenError("the token that came is already dead", reason="expired")
+        raise TokenError("the token that came is already dead", reason=TokenReason.EXPIRED)
     # The token's life began before its answer arrived: when it was asked for is the safe side.
     return Token(value, began + lifetime, lifetime)
 
@@ -301,6 +302,6 @@ def as_error(error: Exception) -> GcpError:
         if isinstance(cause, GcpError):
             return cause
         text = cause if isinstance(cause, str) else type(cause).__name__
-        return TokenError(readable(text), reason="google_auth")
+        return TokenError(readable(text), reason=TokenReason.GOOGLE_AUTH)
     name = type(error).__name__
-    return TokenError(f"unexpected {name} while refreshing", reason="unexpected")
+    return TokenError(f"unexpected {name} while refreshing", reason=TokenReason.UNEXPECTED)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 from functools import partial
 
+from orthanc_gcp.auth.account_state import Figures
 from orthanc_gcp.auth.credentials import loading
 from orthanc_gcp.auth.credentials.loading import Identity
 from orthanc_gcp.auth.refresher import TokenRefresher
@@ -14,6 +16,7 @@ from orthanc_gcp.auth.token_endpoint import TokenEndpoint
 from orthanc_gcp.clock import Clock
 from orthanc_gcp.configuration import Account, Settings
 from orthanc_gcp.errors import StoreError
+from orthanc_gcp.reasons import StoreReason
 from orthanc_gcp.transport.authorization import Authorization
 from orthanc_gcp.transport.request import transport
 
@@ -66,7 +69,7 @@ class TokenSource:
                 return self._newest[account]
         error = self._keeper.status(account)["LastError"] or {}
         words = error.get("Message", "it has not been acquired yet")
-        raise StoreError(f"no access token: {words}", reason="no_token", retryable=True)
+        raise StoreError(f"no access token: {words}", reason=StoreReason.NO_TOKEN, retryable=True)
 
     def renew(self, account: str) -> None:
         """The store refused the token: acquire another, once for all who say so."""
@@ -81,6 +84,10 @@ class TokenSource:
         """In whose name an account sends, as far as it is known."""
         identity = self._keeper.status(account)["Identity"]
         return None if identity is None else str(identity)
+
+    def figures(self) -> Iterator[tuple[str, Figures]]:
+        """A few numbers of each account's token, at little cost."""
+        return self._keeper.figures()
 
     def _take(self, account: Account, identity: Identity, token: Token) -> None:
         with self._lock:

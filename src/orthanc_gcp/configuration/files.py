@@ -58,7 +58,13 @@ def folder_of(paths: Sequence[Path]) -> Path:
 
 
 def files_of(path: Path) -> list[Path]:
-    """The file itself, or those of a folder that Orthanc reads; raises as :func:`read_files`."""
+    """The file itself, or those of a folder that Orthanc reads, in the order of their names.
+
+    Raises
+    ------
+    ConfigurationError
+        The folder cannot be read, or has no file that Orthanc reads.
+    """
     try:
         if not path.is_dir():
             return [path]

@@ -17,7 +17,7 @@ from orthanc_gcp.auth.token_endpoint import TokenEndpoint
 from orthanc_gcp.clock import Clock, SystemClock
 from orthanc_gcp.configuration import Account, Problem, Settings
 from orthanc_gcp.connector.servers import DicomWebPlugin, Servers
-from orthanc_gcp.errors import GcpError
+from orthanc_gcp.errors import ConfigurationError, GcpError
 from orthanc_gcp.outages import Outage
 from orthanc_gcp.transport.request import transport
 
@@ -158,7 +158,7 @@ class Connector:
 
 def _rejected(name: str, problems: tuple[Problem, ...], clock: Clock) -> dict[str, Any]:
     """The status of an account that cannot be used as it is configured."""
-    error = GcpError("; ".join(map(str, problems)), reason="configuration")
+    error = ConfigurationError("; ".join(map(str, problems)))
     kept = AccountState(Account(name, project="", location="", dataset="", dicom_store=""))
     kept.failures, kept.error = 1, error
     unknown = {"Store": None, "Url": None, "PublishedSince": None}

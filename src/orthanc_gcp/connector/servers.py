@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from orthanc_gcp.clock import Clock
 from orthanc_gcp.configuration import Account, Settings
-from orthanc_gcp.errors import GcpError, OrthancError
+from orthanc_gcp.errors import DefinitionError, GcpError
 from orthanc_gcp.orthanc.versions import parse_version
 from orthanc_gcp.transport.authorization import Authorization
 
@@ -64,14 +64,12 @@ def definition(
 
     Raises
     ------
-    OrthancError
+    DefinitionError
         The token would inject a header: Orthanc does not refuse a line break in a header's value.
     """
     if not token or not token.isprintable():
-        raise OrthancError(
-            "the access token has characters that no HTTP header may carry, it is not published",
-            account=account.name,
-            reason="token_characters",
+        raise DefinitionError(
+            "the access token has characters that no HTTP header may carry, it is not published"
         )
     own = Authorization(token, quota_project).headers()
     headers = {**account.server.get("HttpHeaders", {}), **own}
@@ -152,7 +150,7 @@ class Servers:
                 return
             shown = self._plugin.shown()
             if shown is None:
-                raise OrthancError("the DICOMweb plugin does not serve its servers")
+                raise DefinitionError("the DICOMweb plugin does not serve its servers")
             for name, server in self._wanted.items():
                 if differs(server, shown.get(name)):
                     if name in self._published:

@@ -19,10 +19,11 @@ from orthanc_gcp.dicomweb.early_response import listen_while_sending
 from orthanc_gcp.dicomweb.error_response import refusal
 from orthanc_gcp.dicomweb.store_request import Part, Upload
 from orthanc_gcp.dicomweb.store_response import InstanceResult, judge, limit_of_answer
-from orthanc_gcp.errors import StoreError, general
+from orthanc_gcp.errors import NetworkError, StoreError
+from orthanc_gcp.reasons import StoreReason
 from orthanc_gcp.redaction import printable, readable
 from orthanc_gcp.transport.authorization import Authorization
-from orthanc_gcp.transport.connections import fault, pools, proxy_of, tls_context
+from orthanc_gcp.transport.connections import network_error, pools, proxy_of, tls_context
 
 __all__ = ["DicomStore", "Stored"]
 
@@ -102,7 +103,8 @@ class DicomStore:
             own_tls = tls() if self.url.startswith("https:") else None
             self._pools = pools(self._proxy, own_tls, tls, maxsize=connections)
         except exceptions.HTTPError as error:
-            raise self._lost(error, "") from None
+            network = self._network_error(error, "")
+            raise _lost(network) from network
         listen_while_sending(self._pools)
 
     def close(self) -> None:
@@ -228,7 +230,8 @@ class DicomStore:
             while piece := response.read1(_PIECE):
                 yield piece
         except exceptions.HTTPError as error:
-            raise self._lost(error, what) from None
+            network = self._network_error(error, what)
+            raise _lost(network) from network
 
     def _get(self, what: str, path: str, limit: int) -> bytes:
         """The body of an answer; empty for 204."""
@@ -270,7 +273,8 @@ class DicomStore:
             )
             yield response, authorization.token
         except exceptions.HTTPError as error:
-            raise self._lost(error, what) from None
+            network = self._network_error(error, what)
+            raise _lost(network) from network
         finally:
             if body is not None:
                 body.close()
@@ -284,7 +288,7 @@ class DicomStore:
             return authorization
         raise StoreError(
             f"{self._named(what)}: the access token is empty or cannot be one",
-            reason="unauthorized",
+            reason=StoreReason.UNAUTHORIZED,
             retryable=True,
         )
 
@@ -306,17 +310,15 @@ class DicomStore:
         except (ValueError, RecursionError):
             raise self._nonsense(what, "the answer is not JSON") from None
 
-    def _lost(self, error: exceptions.HTTPError, what: str) -> StoreError:
-        name, words = fault(error, self._timeout, self._proxy)
-        reason = general(name)
-        return StoreError(
-            f"{self._named(what)}: {words}",
-            reason=_REASONS.get(reason, reason),
-            retryable=reason != "ca_certificates",
+    def _network_error(self, error: exceptions.HTTPError, what: str) -> NetworkError:
+        return network_error(
+            error, self._named(what), self.url, limit=self._timeout, proxy=self._proxy
         )
 
     def _nonsense(self, what: str, words: str) -> StoreError:
-        return StoreError(f"{self._named(what)}: {words}", reason="protocol", retryable=True)
+        return StoreError(
+            f"{self._named(what)}: {words}", reason=StoreReason.PROTOCOL, retryable=True
+        )
 
     def _named(self, what: str) -> str:
         place = printable(self.url).partition("://")[2].removesuffix("/dicomWeb")
@@ -326,7 +328,22 @@ class DicomStore:
 _SPOKEN = frozenset({200, 202, 204, 409})
 """Statuses with which the store speaks of each instance."""
 
-_REASONS = {"dns": "network", "connection": "network", "proxy": "network", "protocol": "network"}
+_REASONS = {
+    "timeout": StoreReason.TIMEOUT,
+    "tls": StoreReason.TLS,
+    "truncated": StoreReason.TRUNCATED,
+    "ca_certificates": StoreReason.CA_CERTIFICATES,
+}
+"""The reason of a NetworkError, where it makes a difference to who sends."""
+
+
+def _lost(network: NetworkError) -> StoreError:
+    """No complete answer came: whether the request was carried out is not known."""
+    return StoreError(
+        str(network),
+        reason=_REASONS.get(network.reason, StoreReason.NETWORK),
+        retryable=network.retryable,
+    )
 
 
 def _path(study: str, series: str | None = None, instance: str | None = None) -> str:

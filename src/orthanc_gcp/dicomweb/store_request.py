@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from orthanc_gcp.errors import GcpError, SourceError, StoreError
+from orthanc_gcp.reasons import SourceReason, StoreReason
 from orthanc_gcp.redaction import readable
 
 __all__ = ["Part", "Upload"]
@@ -71,7 +72,9 @@ class Upload:
     def __iter__(self) -> Generator[bytearray | memoryview]:
         for piece in _coalesced(self._pieces()):
             if self._stop is not None and self._stop():
-                raise StoreError("stopped while sending", reason="aborted", retryable=True)
+                raise StoreError(
+                    "stopped while sending", reason=StoreReason.ABORTED, retryable=True
+                )
             if self._throttle is not None:
                 self._throttle(len(piece))
             yield piece
@@ -103,14 +106,14 @@ def _counted(part: Part) -> Iterator[bytes]:
     except GcpError as error:
         raise _unreadable(part, error, error.reason) from error
     except Exception as error:
-        raise _unreadable(part, error, "unreadable") from error
+        raise _unreadable(part, error, SourceReason.UNREADABLE) from error
     if count != part.size:
         more = "more than " if count > part.size else f"{count} of "
         raise SourceError(
             f"instance {readable(part.instance)} has {more}the {part.size} bytes announced: it "
             "changed meanwhile, or was read only in part; the request was broken off",
             instance=part.instance,
-            reason="size",
+            reason=SourceReason.SIZE,
         )
 
 
@@ -119,7 +122,7 @@ def _unreadable(part: Part, error: Exception, reason: str) -> SourceError:
         f"instance {readable(part.instance)} could not be read: "
         f"{readable(str(error) or type(error).__name__)}; the request was broken off",
         instance=part.instance,
-        reason=reason or "unreadable",
+        reason=reason or SourceReason.UNREADABLE,
     )
 
 

@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from orthanc_gcp.dicomweb.error_response import google_error
 from orthanc_gcp.dicomweb.store_request import Part
 from orthanc_gcp.redaction import readable
+from orthanc_gcp.transport.google_error import read_google_error
 
 __all__ = ["InstanceResult", "InstanceStatus", "judge", "limit_of_answer"]
 
@@ -70,7 +70,7 @@ def judge(parts: Sequence[Part], body: bytes) -> tuple[dict[str, InstanceResult]
     """The result of each part by its SOP Instance UID, and the UIDs that nobody asked about."""
     answer = _read(body)
     if answer is None:
-        message, _ = google_error(body)
+        message = read_google_error(body).message
         words = readable(f"the store's answer names no instances: {message or 'not readable'}")
         missing = InstanceResult(InstanceStatus.UNACKNOWLEDGED, words)
         return {part.instance: missing for part in parts}, ()

@@ -17,7 +17,8 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 import urllib3
 
-from orthanc_gcp.errors import TokenError
+from orthanc_gcp.errors import NetworkError
+from orthanc_gcp.reasons import NetworkFault
 from orthanc_gcp.redaction import readable
 from orthanc_gcp.transport.connections import Proxy
 
@@ -79,14 +80,14 @@ def resolve(target: Target) -> str:
 
     Raises
     ------
-    TokenError
+    NetworkError
         It has none.
     """
     try:
         found = socket.getaddrinfo(target.host, None, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
         message = f"the host name {target.host} cannot be resolved"
-        raise TokenError(message, reason="dns", url=target.url) from None
+        raise NetworkError(message, fault=NetworkFault.DNS, url=target.url) from None
     return str(found[0][4][0])
 
 

@@ -1,4 +1,7 @@
-"""The methods of the Healthcare API: their paths, handlers, and the permissions they take."""
+"""The methods of the Healthcare API: their paths, handlers, and the permissions they take.
+
+Sources: the API's discovery document (paths, methods) and "Access control" (permissions).
+"""
 
 from __future__ import annotations
 
@@ -75,7 +78,22 @@ NO_PERMISSION = ""
 
 @dataclass(frozen=True)
 class ApiMethod:
-    """A method of the API: ``rpc`` and ``permission`` are Google's names for it."""
+    """A method of the API.
+
+    Attributes
+    ----------
+    verb : str
+        The method of HTTP.
+    path : re.Pattern
+        What follows the name of the dataset or of the project's locations in the path; its groups
+        are the names that the handler gets.
+    rpc : str
+        Google's name for it, without the version's package.
+    permission : str
+        What it takes, or :data:`NO_PERMISSION`.
+    versions : tuple of str
+        Those of the API that have it.
+    """
 
     verb: str
     path: re.Pattern[str]

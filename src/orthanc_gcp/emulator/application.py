@@ -179,7 +179,7 @@ class Application(Answering):
         return await method.handler(context)
 
     def _serves(self, method: str, path: str) -> bool:
-        """Tell whether there is a method of an API."""
+        """Return whether there is a method of an API."""
         return find_method(method, path) is not None or self._pubsub.find(method, path) is not None
 
     async def _answer_others(self, request: Request) -> Response:

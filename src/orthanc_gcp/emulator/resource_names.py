@@ -65,6 +65,13 @@ class StoreName:
 
     @classmethod
     def parse(cls, text: str) -> StoreName:
+        """Read ``projects/P/locations/L/datasets/D/dicomStores/S``.
+
+        Raises
+        ------
+        ValueError
+            It is no such name; the text says what was expected.
+        """
         match = _STORE_NAME.fullmatch(text)
         if match is None:
             raise ValueError(

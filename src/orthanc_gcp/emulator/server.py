@@ -40,7 +40,31 @@ _START_WITHIN = 30.0
 
 @dataclass(frozen=True)
 class Options:
-    """How an emulator is set up; the command's options by the same names."""
+    """How an emulator is set up; the command's options by the same names.
+
+    Attributes
+    ----------
+    directory : Path
+        Where instances, identities and certificates are; made when missing.
+    host, port : str, int
+        Where it listens; port 0 is any free one.
+    stores : tuple of StoreName
+        DICOM stores to create; the project of the first one is that of the identities.
+    write_credentials : Path or None
+        A folder for credential files of every kind.
+    tls, tls_names : bool, tuple of str
+        Whether it speaks HTTPS, and further host names of its certificate.
+    token_lifetime : int
+        How many seconds an access token lives.
+    metadata_port : int or None
+        A port of plain HTTP for the metadata server alone; 0 is any free one.
+    admin : bool
+        Whether the web page and ``/emulator/state`` are open to all.
+    fault_settings : mapping
+        Those to start with, by their names in JSON.
+    buckets : Path or None
+        A folder that stands for ``gs://``.
+    """
 
     directory: Path
     host: str = "127.0.0.1"
@@ -64,9 +88,18 @@ class Emulator:
     Parameters
     ----------
     options : Options
-        Where it keeps its data, where it listens, what it offers.
+        Where its data are, where it listens, what it offers.
     clock : callable
-        Gives the time that tokens and assertions are judged by.
+        Gives the time that tokens and assertions are judged by, in seconds since 1970.
+
+    Raises
+    ------
+    OSError
+        It cannot listen at the address, or cannot write in its directory.
+    DirectoryInUseError
+        Another emulator is using the directory.
+    SettingError
+        A fault setting to start with is none, or cannot be so.
     """
 
     def __init__(self, options: Options, clock: Callable[[], float] = time.time) -> None:

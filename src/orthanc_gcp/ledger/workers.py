@@ -21,6 +21,7 @@ import sqlalchemy as sql
 from orthanc_gcp.clock import Clock
 from orthanc_gcp.errors import GcpError
 from orthanc_gcp.ledger.schema import State, transfers
+from orthanc_gcp.reasons import LocalReason
 
 __all__ = ["WorkerRegistry", "any_alive", "join"]
 
@@ -142,7 +143,7 @@ class _Alone:
             raise GcpError(
                 f"another worker has {engine.url.database}; "
                 "several workers need a PostgreSQL database",
-                reason="in_use",
+                reason=LocalReason.IN_USE,
             )
 
     def _locks(self) -> bool:
@@ -178,7 +179,8 @@ class _Several:
         self.alive = self.follows = False
         if not _soon(self._connect):
             raise GcpError(
-                f"another worker is called {name}: give each its own --name", reason="in_use"
+                f"another worker is called {name}: give each its own --name",
+                reason=LocalReason.IN_USE,
             )
 
     def refresh(self, source: str) -> list[str]:

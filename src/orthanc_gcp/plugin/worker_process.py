@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO
 
 import orthanc_gcp
+from orthanc_gcp.backoff import Backoff
 from orthanc_gcp.worker.handshake import WorkerAddress, WorkerInput
 from orthanc_gcp.worker.launch import NOT_CONFIGURED, NOT_INSTALLED
 
@@ -20,7 +21,7 @@ __all__ = ["WorkerProcess", "command"]
 
 _log = logging.getLogger(__name__)
 
-FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
+_BACKOFF = Backoff(1.0, 60.0, jitter=0)
 A_WHILE = 60.0
 """Seconds of life after which the next pause is the first again."""
 STOP_WITHIN = 0.8
@@ -75,7 +76,7 @@ class WorkerProcess:
         self._thread.join(1)
 
     def _keep(self) -> None:
-        pause = FIRST_PAUSE
+        pause = _BACKOFF.first
         while not self._stopping.is_set():
             began = time.monotonic()
             code = self._live()
@@ -85,10 +86,10 @@ class WorkerProcess:
                 _log.error("the worker cannot run as it is: nothing is sent until this is mended")
                 return
             if time.monotonic() - began > A_WHILE:
-                pause = FIRST_PAUSE
+                pause = _BACKOFF.first
             _log.error("the worker has ended (%s), it is started again in %g s", _end(code), pause)
             self._stopping.wait(pause)
-            pause = min(LONGEST_PAUSE, pause * 2)
+            pause = _BACKOFF.after(pause)
 
     def _live(self) -> int | None:
         """Run the process once; its exit code, None if it could not be started."""

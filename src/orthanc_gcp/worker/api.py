@@ -7,7 +7,7 @@ import json
 import logging
 import socket
 import threading
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -26,6 +26,8 @@ from orthanc_gcp.errors import OrthancError
 from orthanc_gcp.ledger.database import is_away
 from orthanc_gcp.ledger.schema import State
 from orthanc_gcp.ledger.selection import Selection
+from orthanc_gcp.worker.metrics import CONTENT_TYPE, Metrics
+from orthanc_gcp.worker.samples import Sample
 
 __all__ = ["Api", "Listener"]
 
@@ -54,6 +56,8 @@ class Api:
         Study, account -> the receipt; see :func:`orthanc_gcp.custody.reporting.receipts.receipts`.
     on_change
         Called when more, or less, may be sent than before.
+    measure
+        Gives what ``/metrics`` shows.
     """
 
     def __init__(
@@ -64,9 +68,11 @@ class Api:
         demand: Callable[[str, Sequence[str]], int],
         receipts: Callable[[str, str], list[dict[str, Any]]],
         on_change: Callable[[], None],
+        measure: Callable[[], Iterable[Sample]],
     ) -> None:
         self._reports, self._accounts, self._problems = reports, accounts, problems
         self._demand, self._receipts, self._on_change = demand, receipts, on_change
+        self._measured = Metrics(measure)
 
     def application(self, secret: str) -> ASGIApp:
         """The API for those who know the secret."""
@@ -74,6 +80,7 @@ class Api:
         return _Guarded(
             Starlette(
                 routes=[
+                    Route("/metrics", self._metrics, methods=["GET"]),
                     Route("/gcp/transfers", self._overview, methods=["GET"]),
                     Route(f"{account}/transfers", self._account, methods=["GET"]),
                     Route(f"{account}/studies", self._studies, methods=["GET"]),
@@ -103,6 +110,9 @@ class Api:
     def _overview(self, request: Request) -> Response:
         _only(request, ())
         return JSONResponse(self.overview())
+
+    def _metrics(self, _request: Request) -> Response:
+        return Response(self._measured.text(), media_type=CONTENT_TYPE)
 
     def _account(self, request: Request) -> Response:
         _only(request, ())
@@ -258,7 +268,10 @@ class _Guarded:
         if hmac.compare_digest(given, self._expected):
             await self._application(scope, receive, send)
         else:
-            answer = _error(401, "this API is for Orthanc: ask it for /gcp/transfers")
+            answer = _error(
+                401,
+                "who asks this API has to know its secret; Orthanc does: ask it for /gcp/transfers",
+            )
             await answer(scope, receive, send)
 
 

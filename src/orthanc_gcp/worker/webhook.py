@@ -17,7 +17,7 @@ from typing import Any
 from orthanc_gcp.clock import Clock
 from orthanc_gcp.configuration import Settings
 from orthanc_gcp.custody.reporting.alerts import Alerts
-from orthanc_gcp.errors import OrthancError
+from orthanc_gcp.errors import WebhookError
 from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.outages import Outage
 from orthanc_gcp.transport.request import Transport
@@ -93,7 +93,7 @@ class Webhook:
             headers["webhook-signature"] = signature(self._key, identifier, moment, document)
         answer = self._transport(self._url, "POST", document, headers)
         if not 200 <= answer.status < 300:
-            raise OrthancError(f"it answered {answer.status}", status=answer.status)
+            raise WebhookError(f"it answered {answer.status}", status=answer.status)
 
 
 def signature(key: bytes, identifier: str, moment: int, document: bytes) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from functools import partial
 from typing import Any
 
@@ -31,12 +31,14 @@ from orthanc_gcp.dicomweb import of_account
 from orthanc_gcp.ledger import database
 from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.schema import Priority
+from orthanc_gcp.ledger.upgrade import prepare
 from orthanc_gcp.ledger.workers import WorkerRegistry, join
 from orthanc_gcp.orthanc.resources import OrthancSource
 from orthanc_gcp.orthanc.rest import OrthancRest
 from orthanc_gcp.outages import Outage
 from orthanc_gcp.worker.api import Api, Listener
-from orthanc_gcp.worker.attempts import FOLLOWING, IDLE, LONGEST_PAUSE, Attempts
+from orthanc_gcp.worker.attempts import BACKOFF, FOLLOWING, IDLE, Attempts
+from orthanc_gcp.worker.samples import Sample, of_requests, of_tokens, of_transfers
 from orthanc_gcp.worker.webhook import Webhook
 
 __all__ = ["Worker"]
@@ -154,6 +156,7 @@ class Worker:
             partial(demand, self.ledger, self._archive, on_arrival=self._work.set),
             partial(receipts, self.ledger),
             self._change,
+            self._measure,
         )
         self._listener = Listener(api.application(secret), host, port)
         return self._listener.port
@@ -204,7 +207,7 @@ class Worker:
         self._work.set()
 
     def _join(self) -> WorkerRegistry:
-        self.ledger.create()
+        prepare(self._engine)
         return join(self._engine, self._name, self._clock)
 
     def _announcement(self) -> str:
@@ -281,7 +284,7 @@ class Worker:
             try:
                 reached = step()
             except sql.exc.OperationalError as error:
-                pause = min(LONGEST_PAUSE, pause * 2)
+                pause = BACKOFF.after(pause)
                 self._attempts.ledger_away(error, pause, by="start")
                 self._stopping.wait(pause)
             else:
@@ -303,6 +306,12 @@ class Worker:
     def _overview(self) -> list[dict[str, Any]]:
         problems = self._problems()
         return self.reports.overview(problems, problems)
+
+    def _measure(self) -> Iterator[Sample]:
+        """What Prometheus is told."""
+        yield from of_transfers(self._overview())
+        yield from of_requests({name: one.pace.totals for name, one in self.destinations.items()})
+        yield from of_tokens(self._tokens.figures(), self._clock.utc().timestamp())
 
     def _problems(self) -> dict[str, str | None]:
         """What keeps each account from being sent to just now."""

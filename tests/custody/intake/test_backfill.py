@@ -30,6 +30,7 @@ from orthanc_gcp.custody.reporting.backfill_progress import progress
 from orthanc_gcp.ledger import database
 from orthanc_gcp.ledger.ledger import Ledger, Outcome, Transfer
 from orthanc_gcp.ledger.schema import Priority, State, transfers
+from orthanc_gcp.ledger.upgrade import prepare
 from orthanc_gcp.orthanc.resources import OrthancSource
 from orthanc_gcp.orthanc.rest import OrthancRest
 from tests.support.orthanc import Orthanc, wait_until
@@ -298,7 +299,7 @@ class Desk:
         self, folder: Path, orthanc: Orthanc, options: BackfillOptions, *accounts: str
     ) -> None:
         self.ledger = Ledger(database.connect(database.url_of("", folder)))
-        self.ledger.create()
+        prepare(self.ledger.engine)
         self.orthanc, self.options, self.clock = orthanc, options, Watch()
         archive = OrthancSource(OrthancRest(orthanc.url), folder)
         rules = Rules([SendRule(to=account) for account in accounts], archive.attributes)
@@ -501,7 +502,7 @@ def test_the_cap_holds_for_all_workers_together(tmp_path):
     """Two workers take from one cap, by a clock that only waiting moves."""
     clock = Watch()
     ledger = Ledger(database.connect(database.url_of("", tmp_path)), clock.now)
-    ledger.create()
+    prepare(ledger.engine)
 
     def wait(seconds: float) -> bool:
         clock.time += timedelta(seconds=seconds)

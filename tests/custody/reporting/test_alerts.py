@@ -9,7 +9,7 @@ import pytest
 
 from orthanc_gcp.clock import SystemClock
 from orthanc_gcp.custody.reporting.alerts import LEASE, Alerts
-from orthanc_gcp.errors import OrthancError
+from orthanc_gcp.errors import WebhookError
 from orthanc_gcp.outages import Outage
 
 
@@ -23,7 +23,7 @@ class Hook:
         self.asked += 1
         self.ids.append(identifier)
         if self.refuses:
-            raise OrthancError("it answered 500")
+            raise WebhookError("it answered 500")
         self.told.append(json.loads(document))
 
     @property

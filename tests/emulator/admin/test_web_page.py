@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 import urllib3
 
-from orthanc_gcp.emulator.http.recent_requests import RecentRequests
 from orthanc_gcp.emulator.server import Emulator, Options
 from tests.emulator.client import Client, make_dicom, read
 
@@ -124,12 +123,3 @@ def test_studies_come_in_pages_the_last_first(admin_client):
     assert (store["studies"], store["series"], store["instances"]) == (21, 42, 42)
     for wrong, status in (("?store=x", 404), ("", 404), (f"{path[17:]}&offset=-1", 400)):
         assert get(admin_client, f"/emulator/studies{wrong}").status == status
-
-
-def test_old_requests_are_forgotten():
-    recent = RecentRequests()
-    for number in range(1000):
-        recent.add("GET", f"/{number}", 200, 0.0)
-    assert [request["path"] for request in recent.as_json()] == [
-        f"/{number}" for number in range(999, 799, -1)
-    ]

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 from typing import Any
 
 import google.auth.crypt
+import google.auth.exceptions
 import google.auth.jwt
 import google.auth.transport.urllib3
+import google.oauth2.credentials
 import pytest
 from google.oauth2 import service_account
 
-from orthanc_gcp.emulator.server import Emulator
-from tests.emulator.client import HEALTHCARE, Client
+from tests.emulator.adjustable import Adjustable
+from tests.emulator.client import STORE, Client
 from tests.emulator.conftest import Clock
 
 REALM = 'Bearer realm="https://accounts.google.com/"'
@@ -99,90 +100,32 @@ def test_credentials_come_before_the_body(client: Client) -> None:
     assert response.status == 401
 
 
-@pytest.mark.parametrize(
-    ("verb", "path"),
-    [
-        ("POST", "/"),
-        ("GET", "/x"),
-        ("GET", "/v2/x"),
-        ("PUT", "/v1/projects/p/locations/l/datasets/d/dicomStores/s/dicomWeb/studies"),
-        ("GET", "/v1/projects/p/locations/l/datasets/d/dicomStores/s/dicomweb/studies"),
-        ("GET", "/v1/projects/p/locations/l/datasets/d/dicomStores/s:unknown"),
-        ("POST", "/v1/projects/p/locations/l/datasets/d/dicomStores/s/dicomWeb/series"),
-        ("GET", "/v1/projects/p/locations/l/datasets/d/dicomStores/s/dicomWeb/studies/"),
-        ("HEAD", "/v1/projects/p/locations/l/datasets/d/dicomStores/s/dicomWeb/studies"),
-        ("OPTIONS", "/v1/projects/p/locations/l/datasets/d/dicomStores/s/dicomWeb/studies"),
-    ],
-)
-def test_unknown_routes_and_verbs_are_pages(client: Client, verb: str, path: str) -> None:
-    response = client.pool.request(verb, client.url + path)
-    assert (response.status, response.headers["content-type"]) == (404, "text/html; charset=UTF-8")
-    if verb != "HEAD":
-        assert b"<title>Error 404 (Not Found)!!1</title>" in response.data
+def test_an_api_that_is_disabled(adjustable: Adjustable) -> None:
+    adjustable.change(disabledApi=True)
+    error = adjustable.error()
+    number = adjustable.emulator.identities.pools.project_number
+    start = f"Cloud Healthcare API has not been used in project {number} before or it is disabled."
+    assert error["message"].startswith(start)
+    info = error["details"][0]
+    assert (info["reason"], info["metadata"]["consumer"]) == (
+        "SERVICE_DISABLED",
+        f"projects/{number}",
+    )
+    assert info["metadata"]["activationUrl"] in error["message"]
 
 
-@pytest.mark.parametrize("version", ["v1", "v1beta1"])
-def test_both_versions(client: Client, version: str) -> None:
-    web = client.web.replace("/v1/", f"/{version}/")
-    assert client.get(f"{web}/studies").status == 204
+def test_a_permission_that_nobody_has(adjustable: Adjustable) -> None:
+    read = "healthcare.dicomStores.dicomWebRead"
+    adjustable.change(deniedPermissions=[read])
+    assert f"Permission '{read}' denied" in adjustable.error()["message"]
+    url = f"{adjustable.client.url}/v1/{STORE}:testIamPermissions"
+    body = {"permissions": [read, "healthcare.dicomStores.dicomWebWrite"]}
+    granted = adjustable.client.request("POST", url, json.dumps(body).encode()).json()
+    assert granted == {"permissions": ["healthcare.dicomStores.dicomWebWrite"]}
 
 
-def test_a_store_that_does_not_exist(client: Client) -> None:
-    for verb, path in (("GET", "/studies"), ("POST", "/studies"), ("DELETE", "/studies/1.2")):
-        web = client.web.replace("/dicomStores/", "/dicomStores/x")
-        response = client.request(verb, web + path)
-        assert response.status == 403
-        error = json.loads(response.data)["error"]
-        assert error["status"] == "PERMISSION_DENIED"
-        assert error["message"].endswith("(or it may not exist).")
-
-
-def self_signed(emulator: Emulator, header: dict[str, str] | None = None, **claims: Any) -> str:
-    key = emulator.identities.service_accounts[0].key_file(emulator.token_uri)
-    now = int(time.time())
-    payload = {
-        "iss": key["client_email"],
-        "sub": key["client_email"],
-        "aud": "https://healthcare.googleapis.com/",
-        "iat": now,
-        "exp": now + 3600,
-        **claims,
-    }
-    kept = {name: value for name, value in payload.items() if value is not None}
-    signer = google.auth.crypt.RSASigner.from_service_account_info(key)
-    return google.auth.jwt.encode(signer, kept, header).decode()
-
-
-@pytest.mark.parametrize(
-    ("claims", "status"),
-    [
-        ({}, 204),
-        ({"aud": None, "scope": HEALTHCARE}, 204),
-        ({"aud": "https://pubsub.googleapis.com/"}, 401),
-        ({"aud": None}, 401),
-        ({"aud": None, "scope": "https://www.googleapis.com/auth/pubsub"}, 403),
-        ({"sub": "other@example.org"}, 401),
-        ({"sub": None}, 401),
-        ({"iss": "other@example.org"}, 401),
-        ({"exp": int(time.time()) + 7200}, 401),
-        ({"exp": "never"}, 401),
-        ({"iat": 1000, "exp": 2000}, 401),
-    ],
-)
-def test_jwts_as_access_tokens(
-    shared_emulator: Emulator, client: Client, claims: dict[str, Any], status: int
-) -> None:
-    client.token = self_signed(shared_emulator, **claims)
-    assert client.get("/studies").status == status
-
-
-def test_an_expired_jwt_is_an_expired_token(shared_emulator: Emulator, client: Client) -> None:
-    token = self_signed(shared_emulator, iat=1000, exp=2000)
-    _, _, error = answer(client, Authorization=f"Bearer {token}")
-    assert reason(error) == "ACCESS_TOKEN_EXPIRED"
-
-
-def test_a_jwt_without_a_signature(shared_emulator: Emulator, client: Client) -> None:
-    token = self_signed(shared_emulator, {"alg": "none"})
-    for credential in (token, token.rpartition(".")[0] + ".", "eyJ", "eyJ.eyJ.AAAA"):
-        assert answer(client, Authorization=f"Bearer {credential}")[0] == 401
+def test_a_quota_project_that_nobody_may_use(adjustable: Adjustable) -> None:
+    adjustable.change(deniedQuotaProjects=["other"])
+    error = adjustable.error(x_goog_user_project="other")
+    assert error["details"][0]["reason"] == "USER_PROJECT_DENIED"
+    assert adjustable.client.get("/studies").status == 204

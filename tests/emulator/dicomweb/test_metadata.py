@@ -1,167 +1,92 @@
-"""The metadata server, asked by hand: its rules, and which tokens it hands out again."""
+"""Metadata: what is in them, what is an address instead, and what is left out."""
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterator
-from pathlib import Path
+import base64
+import io
+import json
+import struct
+from typing import Any
 
-import google.auth.jwt
 import pytest
-import urllib3
+from pydicom.dataset import Dataset
 
-from orthanc_gcp.emulator.server import Emulator, Options
-from tests.emulator.client import STORE
-from tests.emulator.conftest import Clock
-from tests.emulator.processes import running
+from tests.emulator.client import Client, make_dicom, path_of, read, sample
 
-FLAVOR = {"Metadata-Flavor": "Google"}
-ACCOUNT = "orthanc@osimis-test.iam.gserviceaccount.com"
-TOKEN = "/computeMetadata/v1/instance/service-accounts/default/token"
+WIDTHS = {"OD": "d", "OF": "f", "OL": "L", "OV": "Q"}
+NUMBERS = {"FD": "d", "FL": "f", "UL": "L", "US": "H", "SL": "l", "SS": "h", "SV": "q", "UV": "Q"}
 
 
-class Machine:
-    """A workload that asks where it runs."""
-
-    def __init__(self, host: str) -> None:
-        self.pool = urllib3.PoolManager(retries=False, timeout=10)
-        self.host = host
-
-    def get(
-        self, path: str, headers: dict[str, str] | None = None, **query: str
-    ) -> urllib3.BaseHTTPResponse:
-        asked = FLAVOR if headers is None else headers
-        return self.pool.request("GET", f"http://{self.host}{path}", fields=query, headers=asked)
-
-    def token(self, **query: str) -> tuple[str, int]:
-        body = self.get(TOKEN, **query).json()
-        assert set(body) == {"access_token", "expires_in", "token_type"}
-        return body["access_token"], body["expires_in"]
+def metadata_of(client: Client, content: bytes) -> dict[str, Any]:
+    assert client.store(content).status == 200
+    response = client.get(f"{path_of(read(content))}/metadata")
+    assert response.status == 200
+    (data_set,) = json.loads(response.data)
+    return dict(data_set)
 
 
-@pytest.fixture
-def machine(emulator: Emulator) -> Iterator[Machine]:
-    machine = Machine(str(emulator.metadata_host))
-    yield machine
-    machine.pool.clear()
+def with_private(vr: str, value: Any) -> bytes:
+    """Return a file with one more element, of any value representation."""
+    dataset = read(make_dicom())
+    dataset.add_new(0x00091001, vr, value)
+    dataset.add_new(0x00090010, "LO", "TESTS")
+    buffer = io.BytesIO()
+    dataset.save_as(buffer)
+    return buffer.getvalue()
 
 
-def test_who_is_there(machine: Machine) -> None:
-    for path in ("/", "/computeMetadata/v1/project/project-id"):
-        answer = machine.get(path)
-        assert (answer.status, answer.headers["metadata-flavor"]) == (200, "Google")
+def test_group_2_is_in_metadata(client: Client) -> None:
+    content = sample("JPEG2000.dcm")
+    meta = read(content).file_meta
+    got = metadata_of(client, content)
+    assert got["00020002"]["Value"] == [meta.MediaStorageSOPClassUID]
+    assert got["00020003"]["Value"] == [meta.MediaStorageSOPInstanceUID]
+    assert got["00020010"]["Value"] == [meta.TransferSyntaxUID]
+    assert "00020000" not in got
 
 
-@pytest.mark.parametrize("entry", ["", "email", "scopes", "aliases"])
-@pytest.mark.parametrize("name", ["default", ACCOUNT])
-def test_an_account_by_either_name(machine: Machine, name: str, entry: str) -> None:
-    path = f"/computeMetadata/v1/instance/service-accounts/{name}/{entry}"
-    answer = machine.get(path)
-    assert (answer.status, answer.headers["content-type"]) == (200, "application/text")
-    assert {"": "token", "email": ACCOUNT, "scopes": "cloud-platform", "aliases": "default"}[
-        entry
-    ] in answer.data.decode()
+@pytest.mark.parametrize("vr", ["OB", "OW", "UN"])
+def test_bytes_are_always_an_address(client: Client, vr: str) -> None:
+    element = metadata_of(client, with_private(vr, b"ab"))["00091001"]
+    assert element["vr"] == vr
+    assert element["BulkDataURI"].endswith("/bulkdata/00091001")
+    assert set(element) == {"vr", "BulkDataURI"}
 
 
-def test_an_account_as_a_whole(machine: Machine) -> None:
-    path = "/computeMetadata/v1/instance/service-accounts/default/"
-    answer = machine.get(path, recursive="true")
-    assert answer.headers["content-type"] == "application/json"
-    scopes = ["https://www.googleapis.com/auth/cloud-platform"]
-    assert answer.json() == {"aliases": ["default"], "email": ACCOUNT, "scopes": scopes}
+@pytest.mark.parametrize("vr", WIDTHS)
+def test_beyond_2_kib_numbers_are_an_address(client: Client, vr: str) -> None:
+    inline = bytes(range(256)) * 8
+    element = metadata_of(client, with_private(vr, inline))["00091001"]
+    assert base64.b64decode(element["InlineBinary"]) == inline
+    longer = inline + bytes(struct.calcsize("=" + WIDTHS[vr]))
+    assert "BulkDataURI" in metadata_of(client, with_private(vr, longer))["00091001"]
 
 
-@pytest.mark.parametrize(
-    "path",
-    [
-        "/computeMetadata/v1/universe/universe-domain",
-        "/computeMetadata/v1/instance/service-accounts/other@example/token",
-        "/computeMetadata/v1/instance/service-accounts/default/nothing",
-        "/computeMetadata/v2/project/project-id",
-    ],
-)
-def test_what_there_is_not(machine: Machine, path: str) -> None:
-    assert machine.get(path).status == 404
+@pytest.mark.parametrize("vr", NUMBERS)
+def test_beyond_512_values_are_an_address(client: Client, vr: str) -> None:
+    assert len(metadata_of(client, with_private(vr, [1] * 512))["00091001"]["Value"]) == 512
+    assert "BulkDataURI" in metadata_of(client, with_private(vr, [1] * 513))["00091001"]
 
 
-def test_requests_that_are_not_meant_for_it(machine: Machine) -> None:
-    assert machine.get(TOKEN, {}).status == 403
-    assert machine.get(TOKEN, {"Metadata-Flavor": "Other"}).status == 403
-    assert machine.get(TOKEN, {**FLAVOR, "X-Forwarded-For": "192.0.2.1"}).status == 403
-    url = f"http://{machine.host}{TOKEN}"
-    assert machine.pool.request("POST", url, headers=FLAVOR).status == 404
-    assert b"Error 404 (Not Found)!!1" in machine.get("/x", {}).data
+def test_beyond_512_tags_are_an_address(client: Client) -> None:
+    tags = [0x00100010] * 513
+    assert len(metadata_of(client, with_private("AT", tags[1:]))["00091001"]["Value"]) == 512
+    assert "BulkDataURI" in metadata_of(client, with_private("AT", tags))["00091001"]
 
 
-def test_the_same_token_until_shortly_before_its_end(machine: Machine, clock: Clock) -> None:
-    first, expires_in = machine.token()
-    assert expires_in == 3599
-    clock.offset = 3290
-    again, left = machine.token()
-    assert again == first
-    assert 305 <= left <= 310
-    clock.offset = 3301
-    other, left = machine.token()
-    assert other != first
-    assert left == 3599
+def test_inline_bytes_are_little_endian(client: Client) -> None:
+    dataset = read(sample("MR_small_bigendian.dcm"))
+    dataset.add_new(0x00091001, "OF", struct.pack(">2f", 1, 2))
+    buffer = io.BytesIO()
+    dataset.save_as(buffer)
+    element = metadata_of(client, buffer.getvalue())["00091001"]
+    assert base64.b64decode(element["InlineBinary"]) == struct.pack("<2f", 1, 2)
 
 
-def test_tokens_of_a_short_life_are_shared_for_most_of_it(tmp_path: Path, identities: Path) -> None:
-    shutil.copy(identities, tmp_path)
-    clock = Clock()
-    with Emulator(Options(tmp_path, token_lifetime=20), clock) as emulator:
-        machine = Machine(str(emulator.metadata_host))
-        first, _ = machine.token()
-        clock.offset = 17
-        assert machine.token()[0] == first
-        clock.offset = 18.5
-        assert machine.token()[0] != first
-        machine.pool.clear()
-
-
-def test_other_scopes_are_another_token(machine: Machine, emulator: Emulator) -> None:
-    pubsub = "https://www.googleapis.com/auth/pubsub"
-    token, _ = machine.token(scopes=f"{pubsub},openid")
-    assert token == machine.token(scopes=f"{pubsub},openid")[0] != machine.token()[0]
-    answer = machine.pool.request(
-        "GET",
-        f"{emulator.url}/v1/{STORE}/dicomWeb/studies",
-        headers={"Authorization": f"Bearer {token}"},
-    )
-    assert answer.status == 403
-
-
-def test_an_identity_token(machine: Machine) -> None:
-    path = TOKEN.replace("/token", "/identity")
-    answer = machine.get(path, audience="https://example.org", format="full")
-    claims = google.auth.jwt.decode(answer.data, verify=False)
-    assert (claims["aud"], claims["email"]) == ("https://example.org", ACCOUNT)
-    assert machine.get(path).status == 400
-
-
-def test_a_machine_without_one(machine: Machine, emulator: Emulator) -> None:
-    emulator.fault_settings.change(metadata=False)
-    for path in ("/", TOKEN):
-        answer = machine.get(path)
-        assert answer.status == 404
-        assert "metadata-flavor" not in answer.headers
-
-
-def test_a_port_of_its_own(tmp_path: Path) -> None:
-    with running(tmp_path, "--tls", "--metadata-port", "0") as process:
-        machine = Machine(process.metadata_host)
-        token, _ = machine.token()
-        assert machine.get("/v1/token").status == 404
-        pool = urllib3.PoolManager(retries=False, ca_certs=str(tmp_path / "ca.pem"))
-        headers = {"Authorization": f"Bearer {token}"}
-        url = f"{process.url}/v1/{STORE}/dicomWeb/studies"
-        assert pool.request("GET", url, headers=headers).status == 204
-        assert pool.request("GET", f"{process.url}{TOKEN}", headers=FLAVOR).status == 404
-        machine.pool.clear()
-        pool.clear()
-
-
-def test_no_metadata_over_tls(tmp_path: Path, identities: Path) -> None:
-    shutil.copy(identities, tmp_path)
-    with Emulator(Options(tmp_path, tls=True)) as emulator:
-        assert emulator.metadata_host is None
+def test_sequences_beyond_1_mib_are_left_out(client: Client) -> None:
+    for size, is_there in ((1024 * 1024 - 100, True), (1024 * 1024, False)):
+        item = Dataset()
+        item.add_new(0x00420011, "OB", bytes(size))
+        got = metadata_of(client, make_dicom(SourceImageSequence=[item]))
+        assert ("00082112" in got) is is_there
+        assert got["00100010"]["Value"] == [{"Alphabetic": "Doe^John"}]

@@ -9,12 +9,14 @@ from __future__ import annotations
 import random
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 
+from orthanc_gcp.backoff import Backoff
 from orthanc_gcp.clock import Clock
 from orthanc_gcp.errors import GcpError, StoreError
 from orthanc_gcp.outages import Outage
 
-__all__ = ["CongestionWindow"]
+__all__ = ["CongestionWindow", "Totals"]
 
 MEGABYTE = 1 << 20
 SMALLEST, FIRST, LARGEST = MEGABYTE // 4, 8 * MEGABYTE, 64 * MEGABYTE
@@ -22,10 +24,22 @@ FEWEST_INSTANCES, MOST_INSTANCES = 10, 1000
 QUICK, SLOW = 1.5, 10.0
 """Seconds of a request: below the one, batches grow; above the other, they shrink."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 60.0
+_BACKOFF = Backoff(FIRST_PAUSE, LONGEST_PAUSE)
 TOO_MANY_REQUESTS = 429
 SENDING, READING = "sending", "reading"
 OUTAGE = 3
 """Failures in a row after which only one request at a time asks whether the store is back."""
+
+
+@dataclass(frozen=True)
+class Totals:
+    """How requests that send have ended since the process began, and what was in those answered."""
+
+    succeeded: int = 0
+    throttled: int = 0
+    failed: int = 0
+    instances: int = 0
+    bytes: int = 0
 
 
 class CongestionWindow:
@@ -53,6 +67,7 @@ class CongestionWindow:
         self._resume = 0.0
         self.bytes = FIRST
         self.instances = 100
+        self.totals = Totals()
         self.problem: str | None = None
 
     @property
@@ -80,6 +95,12 @@ class CongestionWindow:
         """A request was answered, that began at a time of the clock."""
         self._outage.ended(by=SENDING, began=began)
         with self._lock:
+            self.totals = replace(
+                self.totals,
+                succeeded=self.totals.succeeded + 1,
+                instances=self.totals.instances + instances,
+                bytes=self.totals.bytes + size,
+            )
             self._failures, self.problem = 0, None
             self._window = min(self.most, self._window + 1)
             if seconds > SLOW:
@@ -100,6 +121,7 @@ class CongestionWindow:
     def throttled(self, error: StoreError) -> float:
         """The store asks for less; the seconds until the next request."""
         with self._lock:
+            self.totals = replace(self.totals, throttled=self.totals.throttled + 1)
             self._window = max(1.0, self._window / 2)
             return self._back_off(error, SENDING, error.retry_after)
 
@@ -116,6 +138,7 @@ class CongestionWindow:
         others succeed, it does not hold them up.
         """
         with self._lock:
+            self.totals = replace(self.totals, failed=self.totals.failed + 1)
             if suspect and self._failures == 0:
                 return 0.0
             if too_big:
@@ -129,8 +152,7 @@ class CongestionWindow:
     def _back_off(self, error: GcpError, by: str, retry_after: float | None) -> float:
         self._failures += 1
         self.problem = str(error)
-        longest = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(self._failures - 1, 10))
-        pause: float = longest * (0.5 + self._luck() / 2)
+        pause = _BACKOFF.delay(self._failures, self._luck)
         if retry_after is not None:  # "0" must not make it ask without a breath
             pause = max(retry_after, FIRST_PAUSE)
         self._resume = max(self._resume, self._clock.now() + pause)

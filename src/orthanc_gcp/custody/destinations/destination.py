@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from orthanc_gcp.backoff import Backoff
 from orthanc_gcp.custody.destinations.congestion import CongestionWindow
 from orthanc_gcp.dicomweb import DicomStore
 from orthanc_gcp.ledger.schema import Priority
 
-__all__ = ["Destination"]
+__all__ = ["INSTANCE_BACKOFF", "Destination"]
+
+INSTANCE_BACKOFF = Backoff(0.25, 60.0)
+"""For an instance that is to be sent again."""
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from orthanc_gcp.clock import Clock
 from orthanc_gcp.custody.intake.rules import Rules
-from orthanc_gcp.errors import OrthancError
+from orthanc_gcp.errors import OrthancError, OrthancRefusedError
 from orthanc_gcp.ledger.ledger import Cursor, Ledger, NewTransfer
 from orthanc_gcp.ledger.schema import Priority
 from orthanc_gcp.orthanc.resources import Change, Changes, OrthancSource
@@ -131,9 +131,7 @@ class Follower:
             number = change(description.orthanc_id) or 0
             try:
                 arrivals += self._rules.arrivals(self._source, description, number, Priority.LIVE)
-            except OrthancError as error:
-                if not error.status:  # nothing can be read from it just now
-                    raise
+            except OrthancRefusedError:  # it answers, of this instance it has nothing to tell
                 unreadable.append(description.orthanc_id)
         return arrivals, unreadable
 
@@ -141,7 +139,7 @@ class Follower:
         """Remember instances that no rule can be applied to, so that they hold up nobody."""
         known = list({*self._ledger.unreadable(self._source), *unreadable})
         if len(known) > MOST_UNREADABLE:
-            raise OrthancError("Orthanc cannot read what it has stored", reason="orthanc")
+            raise OrthancError("Orthanc cannot read what it has stored")
         _log.error("Orthanc cannot read %d instances: they are tried again", len(unreadable))
         self._ledger.set_unreadable(self._source, known)
 

@@ -8,13 +8,14 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from orthanc_gcp.backoff import Backoff
 from orthanc_gcp.errors import GcpError
 from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.outages import Outage
 
 __all__ = ["Alerts"]
 
-FIRST_PAUSE, LONGEST_PAUSE = 5.0, 300.0
+_BACKOFF = Backoff(5.0, 300.0, jitter=0)
 LEASE = 60.0
 """Seconds for which one of several workers may be telling before another tries."""
 CALM = 0.5
@@ -71,7 +72,7 @@ class Alerts:
             self._post(identifier, self._words(account, alarm, raised=raised))
         except GcpError as error:
             self._failures += 1
-            pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(self._failures - 1, 10))
+            pause = _BACKOFF.delay(self._failures)
             self._resume = self._ledger.now() + pause
             self._outage.failed(str(error), pause, kind=error.kind)
             self._ledger.change_key_value(name, lambda told: {**told, "Until": 0})

@@ -10,9 +10,8 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 
 from orthanc_gcp.auth.token_source import TokenSource
-from orthanc_gcp.backoff import row_delay
 from orthanc_gcp.clock import Clock
-from orthanc_gcp.custody.destinations.destination import Destination
+from orthanc_gcp.custody.destinations.destination import INSTANCE_BACKOFF, Destination
 from orthanc_gcp.custody.verification.conflict import Difference, differences
 from orthanc_gcp.dicomweb import (
     InstanceResult,
@@ -22,7 +21,12 @@ from orthanc_gcp.dicomweb import (
     Stored,
     StoreError,
 )
-from orthanc_gcp.errors import GcpError, OrthancError
+from orthanc_gcp.errors import (
+    GcpError,
+    OrthancError,
+    OrthancGoneError,
+    OrthancUnavailableError,
+)
 from orthanc_gcp.ledger.ledger import Ledger, Outcome, Transfer
 from orthanc_gcp.ledger.schema import Priority, State
 from orthanc_gcp.orthanc.resources import OrthancSource
@@ -190,8 +194,8 @@ class Sender:
     def _without(self, transfers: Sequence[Transfer], error: SourceError) -> list[Outcome]:
         """One instance could not be read; nothing was stored, and the others go at once."""
         # While Orthanc is away, the others would fail as well.
-        away = error.reason == "down"
-        pause = row_delay(2, self._luck())
+        away = isinstance(error.__cause__, OrthancUnavailableError)
+        pause = INSTANCE_BACKOFF.delay(3, self._luck)
         due = self._ledger.now() + pause if away else None
         if away:
             self._orthanc_away(error, pause)
@@ -212,7 +216,8 @@ class Sender:
 
     def _unreadable(self, row: Transfer, error: SourceError) -> Outcome:
         try:
-            if error.reason == "gone" and not self._archive.describe([row.orthanc_id]):
+            gone = isinstance(error.__cause__, OrthancGoneError)
+            if gone and not self._archive.describe([row.orthanc_id]):
                 return self._deleted(row)
             size = self._archive.size(row.orthanc_id)
         except OrthancError as problem:
@@ -288,7 +293,7 @@ class Sender:
             company = 1
         elif counts and attempts >= BISECT_AFTER:
             company = min(company or together, max(1, (together + 1) // 2))
-        wait = row_delay(attempts, self._luck()) if pause is None else pause
+        wait = INSTANCE_BACKOFF.delay(attempts + 1, self._luck) if pause is None else pause
         return replace(
             _as_it_was(row),
             state=State.DELAYED,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -12,6 +11,7 @@ from typing import Any, TypeVar
 import sqlalchemy as sql
 
 from orthanc_gcp.auth.token_source import TokenSource
+from orthanc_gcp.backoff import Backoff
 from orthanc_gcp.custody.reporting.overview import Reports
 from orthanc_gcp.custody.verification.conflict import digest_of
 from orthanc_gcp.custody.verification.read_back import PATIENCE
@@ -26,7 +26,7 @@ TRIES = 6
 """How often a store is asked before the comparison of its account is given up."""
 READERS = 4
 """Instances of one account that are read at once."""
-LONGEST_PAUSE = 30.0
+_BACKOFF = Backoff(1.0, 30.0)
 _PORTION = 64
 
 Answer = TypeVar("Answer")
@@ -211,8 +211,7 @@ class Audit:
                 elif not error.retryable:
                     raise
                 pause = error.retry_after
-            longest = min(LONGEST_PAUSE, 0.5 * 2**tries)
-            self._wait(longest * (0.5 + random.random() / 2) if pause is None else pause)  # noqa: S311
+            self._wait(_BACKOFF.delay(tries) if pause is None else pause)
         shelf.request()
         return question()
 

@@ -7,8 +7,7 @@ import random
 import zlib
 from collections.abc import Callable, Mapping
 
-from orthanc_gcp.backoff import row_delay
-from orthanc_gcp.custody.destinations.destination import Destination
+from orthanc_gcp.custody.destinations.destination import INSTANCE_BACKOFF, Destination
 from orthanc_gcp.custody.verification.conflict import digest_of
 from orthanc_gcp.errors import StoreError
 from orthanc_gcp.ledger.ledger import Ledger, Outcome, Transfer
@@ -123,7 +122,7 @@ class ReadBack:
             self._ledger.look_again([row.id for row in again], now + wait)
 
     def _again(self, row: Transfer, reason: str, words: str) -> Outcome:
-        due = self._ledger.now() + row_delay(row.attempts, self._luck())
+        due = self._ledger.now() + INSTANCE_BACKOFF.delay(row.attempts + 1, self._luck)
         return Outcome(
             row.id,
             State.DELAYED,

@@ -15,7 +15,11 @@ __all__ = ["Admin"]
 
 
 class Admin:
-    """Shows and sets the fault settings; there for tests, so it asks for no credential."""
+    """Shows and sets the fault settings; there for tests, so it asks for no credential.
+
+    A call raises :class:`Refusal`: 400 for settings that there are not or that cannot be so, 404
+    for other methods than GET and PATCH.
+    """
 
     PATH = "/emulator/state"
 

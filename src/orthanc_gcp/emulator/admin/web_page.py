@@ -42,7 +42,10 @@ _PATHS = {"/", *_FILES, _OVERVIEW, _STORES, _STUDIES}
 
 
 class WebPage:
-    """Serves the page, and with ``--admin`` what it shows."""
+    """Serves the page, and with ``--admin`` what it shows.
+
+    A call raises :class:`Refusal`: 404 for what there is not, 400 for an offset that cannot be.
+    """
 
     def __init__(self, services: Services, *, admin: bool) -> None:
         self._services = services
@@ -55,7 +58,7 @@ class WebPage:
 
     @staticmethod
     def serves(scope: Scope) -> bool:
-        """Tell whether it is the page that a request is for, and not the metadata server."""
+        """Return whether it is the page that a request is for, and not the metadata server."""
         if scope["path"] not in _PATHS:
             return False
         return all(name != b"metadata-flavor" for name, _ in scope["headers"])

@@ -2,6 +2,8 @@
 
 A token carries who it is for, its scopes and its end, signed with a secret that outlives a
 restart. So the emulator needs no table of tokens, however many it hands out.
+
+Sources: RFC 6749 section 1.4; the scopes are those of the discovery document of the Healthcare API.
 """
 
 from __future__ import annotations
@@ -45,7 +47,14 @@ class ExpiredTokenError(Exception):
 class AccessToken:
     """What an access token says.
 
-    ``identity`` is an e-mail address, or a ``principal://`` of a pool of identities.
+    Attributes
+    ----------
+    identity : str
+        An e-mail address, or a ``principal://`` of a pool of identities.
+    scopes : frozenset of str
+        What it may be used for.
+    expires : float
+        When it ends, in seconds since 1970.
     """
 
     identity: str
@@ -53,7 +62,7 @@ class AccessToken:
     expires: float
 
     def has_scope(self, *scopes: str) -> bool:
-        """Tell whether the token has one of these scopes."""
+        """Return whether the token has one of these scopes."""
         return not self.scopes.isdisjoint(scopes)
 
 
@@ -62,6 +71,10 @@ class TokenMint:
 
     Parameters
     ----------
+    secret : bytes
+        What tokens are signed with (HMAC-SHA-256).
+    clock : callable
+        Gives the time, in seconds since 1970.
     lifetime : int
         How many seconds a token lives.
     fault_settings : FaultSettings
@@ -92,7 +105,15 @@ class TokenMint:
     def issue(
         self, identity: str, scopes: Iterable[str], prefix: str, lifetime: float | None = None
     ) -> str:
-        """Return a new token, different from all others, that starts with ``prefix``."""
+        """Return a new token, different from all others.
+
+        Parameters
+        ----------
+        prefix : str
+            What it starts with, as Google's tokens do by the kind of their credential.
+        lifetime : float, optional
+            How many seconds it lives, if not as long as others.
+        """
         end = self._clock() + (self.lifetime if lifetime is None else lifetime)
         payload = json.dumps(
             [identity, sorted(self.granted(scopes)), end, secrets.token_hex(4)],
@@ -101,7 +122,15 @@ class TokenMint:
         return prefix + base64.urlsafe_b64encode(self._mac(payload) + payload).decode().rstrip("=")
 
     def read(self, token: str) -> AccessToken:
-        """Return what a token says, or raise when it says nothing that counts any more."""
+        """Return what a token says.
+
+        Raises
+        ------
+        InvalidTokenError
+            It was not issued here, or was changed.
+        ExpiredTokenError
+            It has ended.
+        """
         body = token.rpartition(".")[2]
         try:
             blob = base64.urlsafe_b64decode(body + "=" * (-len(body) % 4))

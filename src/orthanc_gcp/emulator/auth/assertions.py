@@ -42,7 +42,20 @@ class Assertion:
 def check_assertion(
     text: str, identities: Identities, audiences: Collection[str], now: float
 ) -> Assertion:
-    """Check an assertion in Google's order: structure, signature, iss, times, scope, aud."""
+    """Check an assertion in Google's order: structure, signature, iss, times, scope, aud.
+
+    Parameters
+    ----------
+    audiences : collection of str
+        What ``aud`` may be: the addresses of the token endpoint.
+    now : float
+        The time, in seconds since 1970; clocks may differ by five minutes.
+
+    Raises
+    ------
+    GrantError
+        With the error and the description by which Google refuses it.
+    """
     try:
         token = JsonWebToken.parse(text)
     except MalformedTokenError as error:
@@ -66,6 +79,13 @@ def check_self_signed(text: str, identities: Identities, now: float) -> AccessTo
     """Check a JWT that a service account signed to use it as an access token.
 
     It is for an audience, the API as a whole, or for scopes (AIP-4111).
+
+    Raises
+    ------
+    ExpiredTokenError
+        Its time is over.
+    InvalidTokenError
+        It is no such JWT for any other reason.
     """
     try:
         token = JsonWebToken.parse(text)

@@ -1,4 +1,8 @@
-"""Who gets in: credentials, scopes, the API's being enabled, permissions - in this order."""
+"""Who gets in: credentials, scopes, the API's being enabled, permissions - in this order.
+
+Sources: RFC 6750 sections 2.1 and 2.3 (where the token is) and 3 (``WWW-Authenticate``);
+Healthcare API, "Access control".
+"""
 
 from __future__ import annotations
 
@@ -52,7 +56,20 @@ class Authorizer:
             self._expired.popitem(last=False)
 
     def identify(self, request: Request, rpc: str, scopes: Collection[str]) -> AccessToken:
-        """Return whose request it is, if it has one of these scopes; refuse it otherwise."""
+        """Return what the token of a request says.
+
+        Parameters
+        ----------
+        rpc : str
+            Google's full name for the method, which refusals carry.
+        scopes : collection of str
+            Of which the token must have one.
+
+        Raises
+        ------
+        Refusal
+            401 without a credential, or with one that is wrong or expired; 403 for other scopes.
+        """
         credential = _credential(request)
         if credential is None:
             raise Refusal(responses.missing_credential(rpc))
@@ -67,7 +84,19 @@ class Authorizer:
         return token
 
     def admit(self, request: Request, rpc: str, permission: str | None, resource: Resource) -> str:
-        """Return who may call a method of the Healthcare API on a resource; refuse the others."""
+        """Return who calls a method of the Healthcare API on a resource.
+
+        Parameters
+        ----------
+        permission : str or None
+            What it takes; nothing when every caller with the scope may.
+
+        Raises
+        ------
+        Refusal
+            As :meth:`identify` does; 403 when the API or the quota project is denied, or the
+            permission.
+        """
         identity = self.identify(request, rpc, HEALTHCARE_SCOPES).identity
         settings = self._fault_settings.current
         if settings.disabled_api:

@@ -1,6 +1,6 @@
-"""A certification authority of the emulator's own, and its server certificate.
+"""A certification authority of the emulator's own, and its server certificate (RFC 5280).
 
-Both are kept, so that a client that was told to trust ``ca.pem`` once need not be told again.
+Both stay on disk, so that a client that trusts ``ca.pem`` goes on trusting it after a restart.
 """
 
 from __future__ import annotations
@@ -38,7 +38,20 @@ class Certificates:
 
 
 def ensure_certificates(directory: Path, hosts: Iterable[str]) -> Certificates:
-    """Return certificates valid for this machine and ``hosts``; make what is missing or ends."""
+    """Return certificates valid for this machine and ``hosts``; make what is missing or ends.
+
+    Parameters
+    ----------
+    directory : Path
+        Where ``ca.pem``, ``ca.key``, ``server.pem`` and ``server.key`` are.
+    hosts : iterable of str
+        DNS names and IP addresses, besides those of this machine itself.
+
+    Raises
+    ------
+    TypeError
+        ``ca.key`` holds no key of an elliptic curve.
+    """
     files = Certificates(directory / "ca.pem", directory / "server.pem", directory / "server.key")
     ca_key_file = directory / "ca.key"
     names = list(dict.fromkeys([*_LOCAL_NAMES, *hosts]))

@@ -1,4 +1,9 @@
-"""Credential files of every kind that google-auth reads, which work against one emulator."""
+"""Credential files of every kind that google-auth reads, which work against one emulator.
+
+Sources: AIP-4110 (application default credentials), AIP-4112 (keys of service accounts), AIP-4113
+(keys of users), AIP-4117 (external accounts); google-auth, ``google.auth.pluggable`` for what an
+executable prints.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +46,15 @@ print(json.dumps(answer))
 
 @dataclass(frozen=True)
 class CredentialFiles:
-    """Files for the identities of an emulator at an address."""
+    """Files for the identities of an emulator.
+
+    Parameters
+    ----------
+    url : str
+        The emulator's address, to which paths are appended.
+    now : float
+        The time from which the token in a file counts, in seconds since 1970.
+    """
 
     identities: Identities
     url: str

@@ -1,6 +1,9 @@
-"""The instance metadata service of Amazon EC2, as far as credentials go (IMDSv2).
+"""The instance metadata service of Amazon EC2, as far as credentials go.
 
 google-auth asks it for what it signs the subject token of workload identity federation with.
+
+Source: Amazon EC2 User Guide, Instance Metadata Service Version 2 (IMDSv2): a session begins with
+``PUT /latest/api/token``, and every request carries its token.
 """
 
 from __future__ import annotations
@@ -22,7 +25,10 @@ _CREDENTIALS = "/latest/meta-data/iam/security-credentials"
 
 
 class Ec2MetadataService:
-    """Hands out credentials that nobody but the emulator would take."""
+    """Hands out credentials that nobody but the emulator would take.
+
+    A call raises :class:`Refusal`: 401 without the session's token, 404 for what there is not.
+    """
 
     PREFIX = "/latest/"
 

@@ -18,7 +18,7 @@ __all__ = ["AccessTokenEndpoint", "SubjectTokenEndpoint"]
 
 
 class AccessTokenEndpoint:
-    """Hands out access tokens of the first service account, for those who have only curl."""
+    """Hands out access tokens of the first service account, as a text."""
 
     PATH = "/emulator/token"
 
@@ -38,7 +38,7 @@ class AccessTokenEndpoint:
 
 
 class SubjectTokenEndpoint:
-    """The provider that signs the workload's own tokens, and tells its public key."""
+    """The provider that signs the workload's own tokens, and shows its public key (RFC 7517)."""
 
     PATH = "/emulator/subject-token"
     KEYS = "/emulator/jwks"

@@ -29,6 +29,9 @@ class GceMetadataServer:
 
     A token is handed out again until shortly before its end, as the real server does: a client
     that asks too early gets the token that it has.
+
+    A call raises :class:`Refusal`: 403 without the header ``Metadata-Flavor: Google`` or by way of
+    a proxy, 404 for what there is not, 400 for an ID token without an audience.
     """
 
     def __init__(self, identities: Identities, mint: TokenMint, clock: Callable[[], float]) -> None:
@@ -38,7 +41,7 @@ class GceMetadataServer:
         self._tokens: dict[tuple[str, ...], tuple[str, float]] = {}
 
     def serves(self, request: Request) -> bool:
-        """Tell whether a request is one for the metadata server."""
+        """Return whether a request is one for the metadata server."""
         path = request.scope["path"]
         if path == "/":
             return "metadata-flavor" in request.headers

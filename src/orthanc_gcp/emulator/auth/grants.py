@@ -23,12 +23,20 @@ __all__ = [
 
 
 def issued(body: dict[str, Any]) -> Response:
-    """Return an answer with a token in it."""
+    """Return an answer with a token in it, which no cache may store (RFC 6749 section 5.1)."""
     return json_answer(body, headers=NEVER_CACHED)
 
 
 async def read_form(request: Request) -> dict[str, str]:
-    """Return the parameters of a request, from a form or from JSON."""
+    """Return the parameters of a request, from a form (RFC 6749 appendix B) or from JSON.
+
+    What is no text in JSON is left out, and a body that is no object has no parameters.
+
+    Raises
+    ------
+    Refusal
+        400 for a body of more than 64 KiB.
+    """
     body = await read_limited(request, MAX_REQUEST_SIZE)
     content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if content_type != "application/json":
@@ -55,7 +63,13 @@ def with_basic(form: dict[str, str], request: Request) -> dict[str, str]:
 
 
 def checked_owner(form: dict[str, str], users: list[User]) -> User:
-    """Return whose refresh token a form has; revocation is not looked at."""
+    """Return whose refresh token a form has, be it revoked or not.
+
+    Raises
+    ------
+    GrantError
+        The client or the refresh token is unknown or missing, or the client's secret is wrong.
+    """
     client_id = form.get("client_id")
     if not client_id:
         raise GrantError("invalid_request", "Could not determine client ID from request.")

@@ -1,4 +1,8 @@
-"""Short-lived tokens of service accounts for others (IAM Service Account Credentials API)."""
+"""Short-lived tokens of service accounts for others.
+
+Source: IAM Service Account Credentials API, REST reference, method
+``projects.serviceAccounts.generateAccessToken``.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +50,14 @@ class GenerateAccessToken:
         self._clock, self._authorizer = clock, authorizer
 
     async def __call__(self, request: Request, email: str) -> Response:
-        """Handle ``projects.serviceAccounts.generateAccessToken``."""
+        """Handle ``projects.serviceAccounts.generateAccessToken``.
+
+        Raises
+        ------
+        Refusal
+            400 for arguments that cannot be, 401 and 403 as the authorizer says, 403 when
+            impersonation is denied, 404 for an account that there is not.
+        """
         self._authorizer.identify(request, RPC, IAM_SCOPES)
         body = _parse(await read_limited(request, MAX_REQUEST_SIZE))
         scopes, lifetime = _scopes(body), _lifetime(body)

@@ -3,6 +3,8 @@
 Where no policy was ever set, every identity of the emulator may do everything. Where one was set,
 it decides, on a store together with that of its dataset; but the user made the project, and so may
 always do everything, as an owner may at Google.
+
+Source: Healthcare API, "Access control"; the type ``Policy`` of the REST reference.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ Grants = dict[str, frozenset[str]]
 
 
 class IamPolicies:
-    """All policies; asking is a look into a dictionary, setting goes to the disk."""
+    """All policies: read from memory, and written to the index too when they are set."""
 
     def __init__(
         self, resources: Resources, identities: Identities, fault_settings: FaultSettings
@@ -46,7 +48,13 @@ class IamPolicies:
         return self._policies.get(str(resource), NO_POLICY)
 
     def set(self, resource: Resource, bindings: list[dict[str, Any]]) -> dict[str, Any]:
-        """Set the policy of a resource; without bindings, it is as if none was ever set."""
+        """Set the policy of a resource; without bindings, it is as if none was ever set.
+
+        Parameters
+        ----------
+        bindings : list of dict
+            ``{"role": …, "members": […]}``, with roles of :data:`ROLES` only.
+        """
         name = str(resource)
         etag = base64.b64encode(secrets.token_bytes(8)).decode()
         body = {"version": 1, "etag": etag, "bindings": bindings} if bindings else NO_POLICY
@@ -63,7 +71,7 @@ class IamPolicies:
         self._grants.pop(str(resource), None)
 
     def allows(self, identity: str, permission: str, resource: Resource) -> bool:
-        """Tell whether somebody has a permission on a resource."""
+        """Return whether somebody has a permission on a resource."""
         settings = self._fault_settings.current
         if permission in settings.denied_permissions or identity in settings.strangers:
             return False

@@ -1,6 +1,6 @@
 """Who may ask for tokens: service accounts with keys, users with refresh tokens, a pool.
 
-They are made at the first start and kept in one file, so that credential files written once go
+They are made at the first start and stay in one file, so that credential files written once go
 on working after a restart.
 """
 
@@ -99,13 +99,21 @@ class Identities:
     Parameters
     ----------
     path : Path
-        The file that keeps them; made with two service accounts, a user and the pools of
-        federated identities when missing.
+        Their file; made with two service accounts, a user and the pools of federated identities
+        when missing.
     project : str
         The project of what is made then.
     fault_settings : FaultSettings
         Which keys and refresh tokens do not work for the time being.
     """
+
+    token_secret: bytes
+    service_accounts: list[ServiceAccount]
+    users: list[User]
+    pools: IdentityPools
+    workforce: list[User]
+    _pool_key: str
+    _id_token_key: str
 
     def __init__(
         self, path: Path, project: str, fault_settings: FaultSettings | None = None
@@ -113,13 +121,10 @@ class Identities:
         self._path = path
         self._fault_settings = fault_settings or FaultSettings()
         if path.exists():
-            self._load(json.loads(path.read_text()), project)
+            self._load(json.loads(path.read_text()))
         else:
-            self.token_secret = secrets.token_bytes(32)
-            self.service_accounts = [_new_service_account(project)]
-            self.users = [_new_user(project)]
-            self._id_token_key = ""
-            self._make_federated(project)
+            self._make(project)
+            self.save()
 
     @property
     def impersonated(self) -> ServiceAccount:
@@ -173,7 +178,7 @@ class Identities:
         return sign(given, self._pool_key, kid=IdentityPools.KEY_ID)
 
     def signed_subject_token(self, token: JsonWebToken) -> bool:
-        """Tell whether :meth:`subject_token` signed a token."""
+        """Return whether :meth:`subject_token` signed a token."""
         is_named = token.header.get("kid") == IdentityPools.KEY_ID
         return is_named and token.is_signed_by(self._pool_key)
 
@@ -193,27 +198,27 @@ class Identities:
         }
         write_private(self._path, as_json(state))
 
-    def _load(self, state: dict[str, Any], project: str) -> None:
+    def _load(self, state: dict[str, Any]) -> None:
         self.token_secret = bytes.fromhex(state["tokenSecret"])
         self.service_accounts = [ServiceAccount(**account) for account in state["serviceAccounts"]]
         self.users = [User(**user) for user in state["users"]]
         self._id_token_key = state["idTokenKey"]
-        if "poolKey" not in state:
-            # The first release kept neither pools nor an account to impersonate.
-            self._make_federated(project)
-            return
         self.pools = IdentityPools(state["projectNumber"])
         self._pool_key = state["poolKey"]
         self.workforce = [User(**user) for user in state["workforce"]]
 
-    def _make_federated(self, project: str) -> None:
-        self.service_accounts.append(
-            ServiceAccount(f"healthcare@{project}.iam.gserviceaccount.com", _new_number(), project)
-        )
+    def _make(self, project: str) -> None:
+        self.token_secret = secrets.token_bytes(32)
+        impersonated = f"healthcare@{project}.iam.gserviceaccount.com"
+        self.service_accounts = [
+            _new_service_account(project),
+            ServiceAccount(impersonated, _new_number(), project),
+        ]
+        self.users = [_new_user(project)]
+        self._id_token_key = ""
         self.pools = IdentityPools(_new_number()[:12])
         self._pool_key = _pem(ec.generate_private_key(ec.SECP256R1()))
         self.workforce = [_new_user(project)]
-        self.save()
 
 
 def write_private(path: Path, content: bytes) -> None:

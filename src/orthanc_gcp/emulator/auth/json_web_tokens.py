@@ -1,8 +1,8 @@
 """JSON Web Tokens (RFC 7519), read before they are believed.
 
 PyJWT takes them apart, signs them and verifies their signatures (RFC 7515, RFC 7518). It is asked
-for the signature only: which claim is looked at first, and in which words it is refused, is
-Google's way, and stands where tokens are judged.
+for the signature only: which claim is judged first, and in which words it is refused, is Google's
+way, and stands where tokens are judged.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class JsonWebToken:
         return seconds if math.isfinite(seconds) else None
 
     def is_signed_by(self, pem: str) -> bool:
-        """Tell whether the owner of a private key signed it, by the one algorithm of the key.
+        """Return whether the owner of a private key signed it, by the one algorithm of the key.
 
         So a token without a signature (``none``), or with one that a public key would make
         (``HS256``), is never believed.

@@ -26,7 +26,10 @@ _OTHER_KNOWN_SCOPES = frozenset({"openid", "email", "profile"})
 
 
 class TokenEndpoint:
-    """Exchanges assertions and refresh tokens for access tokens."""
+    """Exchanges assertions and refresh tokens for access tokens.
+
+    A call raises :class:`GrantError` for a grant that Google refuses.
+    """
 
     def __init__(self, identities: Identities, mint: TokenMint, clock: Callable[[], float]) -> None:
         self._identities = identities

@@ -45,7 +45,10 @@ _CLOCK_SKEW = 300
 
 
 class TokenExchange:
-    """Exchanges what other identity providers issue for federated access tokens."""
+    """Exchanges what other identity providers issue for federated access tokens.
+
+    A call raises :class:`GrantError` for an exchange that Google refuses.
+    """
 
     def __init__(self, identities: Identities, mint: TokenMint, clock: Callable[[], float]) -> None:
         self._identities = identities
@@ -126,7 +129,7 @@ class TokenExchange:
             raise GrantError("invalid_grant", f"ID Token issued in the future: {issued_at:.0f}.")
 
     def _read_signed_request(self, token: str) -> str:
-        """Read a request for GetCallerIdentity; who could sign it is not looked at."""
+        """Read a request for GetCallerIdentity; its signature is not verified."""
         try:
             signed = json.loads(unquote(token))
             headers = {item["key"].lower(): item["value"] for item in signed["headers"]}
@@ -153,7 +156,7 @@ class TokenExchange:
 
 
 def _read_certificates(token: str) -> str:
-    """Read a chain of certificates; who signed them is not looked at."""
+    """Read a chain of certificates; their signatures are not verified."""
     try:
         chain = json.loads(token)
         leaf = x509.load_der_x509_certificate(base64.b64decode(chain[0], validate=True))
@@ -164,7 +167,10 @@ def _read_certificates(token: str) -> str:
 
 
 class AuthorizedUserEndpoint:
-    """Exchanges refresh tokens of people who logged in by a workforce pool."""
+    """Exchanges refresh tokens of people who logged in by a workforce pool.
+
+    A call raises :class:`GrantError` for a client or refresh token that is not good.
+    """
 
     def __init__(self, identities: Identities, mint: TokenMint) -> None:
         self._identities = identities

@@ -30,7 +30,7 @@ def tags(keywords: str) -> tuple[int, ...]:
 
 @dataclass(frozen=True)
 class Level:
-    """What a search at one level of the hierarchy returns, and how much of it."""
+    """What a search at one level of the hierarchy returns, by tags, and how many matches."""
 
     name: str
     defaults: tuple[int, ...]
@@ -91,7 +91,7 @@ def levels_to(level: Level) -> tuple[Level, ...]:
 
 @lru_cache(maxsize=8192)
 def resolve_tag(name: str) -> int | None:
-    """Return the tag for a keyword or for eight hexadecimal digits, if DICOM PS3.6 knows it."""
+    """Return the tag for a keyword or for eight hexadecimal digits, if PS3.6 has it."""
     if len(name) == 8:
         try:
             tag = int(name, 16)

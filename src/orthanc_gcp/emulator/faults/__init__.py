@@ -1,1 +1,1 @@
-"""What the emulator does wrong when it is asked to."""
+"""Fault injection: what the emulator does wrong when it is asked to."""

@@ -39,7 +39,7 @@ class BandwidthLimit:
         self.piece = max(1, rate // _PIECES_PER_SECOND)
 
     async def take(self, size: int) -> None:
-        """Return when these bytes have had their time."""
+        """Return when this many bytes have had their time."""
         now = self._clock()
         self._free = max(self._free, now) + size / self._rate
         await self._sleep(self._free - now)

@@ -1,4 +1,4 @@
-"""Answers that come late, broken or not at all."""
+"""Fault injection: answers that come late, broken or not at all."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Roles and permissions of DICOM stores (Healthcare API, "Access control")."""
+"""Roles and permissions of datasets and DICOM stores (Healthcare API, "Access control")."""
 
 from __future__ import annotations
 

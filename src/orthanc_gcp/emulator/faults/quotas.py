@@ -1,4 +1,4 @@
-"""How many requests a minute may have."""
+"""How many requests a minute may have (Healthcare API, "Quotas and limits")."""
 
 from __future__ import annotations
 
@@ -17,14 +17,20 @@ _MINUTE = 60.0
 
 @dataclass(frozen=True)
 class Quota:
-    """A limit, and whether those who exceed it are told when to come back."""
+    """A limit, and whether a refusal says when to come back (``Retry-After``)."""
 
     requests_per_minute: int
     retry_after: bool = False
 
 
 def read_quota(value: Any) -> Quota:
-    """Read a quota from JSON."""
+    """Read a quota from JSON.
+
+    Raises
+    ------
+    ValueError
+        In words that follow the setting's name.
+    """
     kinds = {"requestsPerMinute": whole(0, 10**9), "retryAfter": flag}
     found = members(value, kinds)
     if "requests_per_minute" not in found:
@@ -42,7 +48,13 @@ class Meter:
         self._count = 0
 
     def admit(self, quota: Quota) -> None:
-        """Count a request; refuse it when there were as many as the quota allows."""
+        """Count a request.
+
+        Raises
+        ------
+        Refusal
+            429, when there were as many in this minute as the quota allows; it does not count.
+        """
         now = self._clock()
         if not 0 <= now - self._start < _MINUTE:
             self._start, self._count = now, 0

@@ -43,10 +43,30 @@ _MAX_COUNT = 10**12
 class Fault:
     """What an endpoint does instead of answering as it should.
 
-    ``cut`` says where the connection breaks: ``reset`` before the answer, ``resetRequest`` in the
-    request's body, ``truncate`` and ``resetAnswer`` in the answer; the last three after
-    ``after_bytes``. With a ``status``, the answer is this one; without, it is the true one.
-    ``lose`` and ``refuse`` are the parts of a transaction's instances that are not stored.
+    Attributes
+    ----------
+    cut : str
+        Where the connection breaks: ``reset`` before the answer, ``resetRequest`` in the request's
+        body, ``truncate`` and ``resetAnswer`` in the answer; empty for nowhere.
+    after_bytes : int or None
+        After how many bytes of that body it breaks, if not after half of them.
+    delay : float
+        Seconds before anything else.
+    status : int
+        What is answered; with 0, the true answer comes.
+    body, content_type, html : str or None, str, bool
+        The body of that answer, if not Google's usual error: a text, or the front end's page.
+    retry_after : int or None
+        Seconds, for ``Retry-After``.
+    read_body : bool
+        Whether the request's body is read before that answer.
+    lose, refuse : float
+        The parts of a transaction's instances, 0 to 1, that are acknowledged and not stored, and
+        that are not stored and reported as failed.
+    store_then_fail : bool
+        Whether the request is handled before it fails.
+    token_dies : bool
+        Whether the request's access token is expired from then on.
     """
 
     cut: str = ""
@@ -71,7 +91,7 @@ class Fault:
 
 @dataclass(frozen=True)
 class FaultRule:
-    """Which requests of the API a fault befalls."""
+    """Which requests of the API a fault is for: those that match, from one on, so many times."""
 
     fault: Fault
     path: re.Pattern[str] = re.compile("")
@@ -85,7 +105,7 @@ class FaultRule:
 
 
 class InstanceFate(Enum):
-    """What becomes of an instance that arrived whole."""
+    """What is done with an instance that arrived whole."""
 
     STORED = auto()
     LOST = auto()
@@ -94,13 +114,13 @@ class InstanceFate(Enum):
 
 @dataclass(frozen=True)
 class ActiveFault:
-    """A fault that befalls a request; ``draw`` gives numbers between 0 and 1."""
+    """A fault that applies to a request; ``draw`` gives numbers between 0 and 1."""
 
     fault: Fault
     draw: Callable[[], float]
 
     def fate(self) -> InstanceFate:
-        """Return what becomes of the next instance."""
+        """Return what is done with the next instance."""
         drawn = self.draw()
         if drawn < self.fault.lose:
             return InstanceFate.LOST
@@ -122,7 +142,7 @@ class _CountedRule:
         self._instance = random.Random(f"{seed}/instances")  # noqa: S311
 
     def applies(self) -> bool:
-        """Count a request that the rule is for; tell whether the fault befalls it."""
+        """Count a request that the rule is for; return whether the fault applies to it."""
         self.matched += 1
         if self.matched <= self.rule.skip or self._request.random() >= self.rule.probability:
             return False
@@ -145,19 +165,25 @@ class FaultRules:
         return bool(self._counted)
 
     def fault_of(self, method: str, path: str) -> ActiveFault | None:
-        """Return what befalls a request, by the first rule that applies."""
+        """Return the fault of a request, by the first rule that applies."""
         for counted in self._counted:
             if counted.rule.is_for(method, path) and counted.applies():
                 return counted.activate()
         return None
 
     def counts(self) -> list[dict[str, int]]:
-        """Return how many requests each rule was for, and how many it befell."""
+        """Return how many requests each rule was for, and to how many it applied."""
         return [{"matched": counted.matched, "used": counted.used} for counted in self._counted]
 
 
 def read_rules(value: Any) -> tuple[FaultRule, ...]:
-    """Read a list of rules from JSON; counts that a rule shows are not looked at."""
+    """Read a list of rules from JSON; the counts that a rule shows are dropped.
+
+    Raises
+    ------
+    ValueError
+        In words that follow the setting's name, with the number of the rule.
+    """
     if not isinstance(value, list) or len(value) > _MAX_RULES:
         raise ValueError(f"is a list of rules, {_MAX_RULES} at most")
     rules = []
@@ -170,7 +196,13 @@ def read_rules(value: Any) -> tuple[FaultRule, ...]:
 
 
 def read_endpoint_fault(value: Any) -> Fault | None:
-    """Read what befalls all requests to the token endpoint, if anything."""
+    """Read the fault of all requests to the token endpoints, if there is one.
+
+    Raises
+    ------
+    ValueError
+        In words that follow the setting's name.
+    """
     if value is None:
         return None
     if value in ("reset", "truncate"):

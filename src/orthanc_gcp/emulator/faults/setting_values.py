@@ -1,6 +1,6 @@
 """What fault settings are set to, read from JSON: each function checks a value and returns it.
 
-They raise :class:`ValueError` or :class:`TypeError` with words that follow the value's name.
+They raise :class:`ValueError` or :class:`TypeError`, in words that follow the value's name.
 """
 
 from __future__ import annotations
@@ -113,7 +113,13 @@ def optional(kind: Kind) -> Kind:
 
 
 def members(value: Any, kinds: Mapping[str, Kind]) -> dict[str, Any]:
-    """Read an object that has some of these members; return them by their names in Python."""
+    """Read an object that has some of these members; return them by their names in Python.
+
+    Raises
+    ------
+    ValueError
+        It has another member, or one whose value cannot be.
+    """
     if not isinstance(value, dict) or not set(value) <= set(kinds):
         raise ValueError(f"is an object of {', '.join(kinds)}")
     found = {}

@@ -1,5 +1,7 @@
 """Cross-origin requests: pages of any origin may call the API, as viewers in browsers do at Google.
 
+Source: WHATWG Fetch, "CORS protocol".
+
 Only paths of the API are shared. Token endpoints, the metadata server and the emulator's own routes
 are not: a page that somebody happens to visit must not get a credential from them.
 """

@@ -18,9 +18,18 @@ _BY_SEMICOLON = re.compile(_PIECE.replace("{separator}", ";"))
 
 @dataclass(frozen=True)
 class MediaType:
-    """A media type or range: ``full`` is lower-case ``type/subtype``, parameter names too.
+    """A media type, or a range of them.
 
-    A range does not include the types that are ``excluded``.
+    Attributes
+    ----------
+    full : str
+        ``type/subtype`` in lower case; a range has ``*`` for the subtype, or for both.
+    parameters : dict
+        By their names in lower case; ``q`` is not among them.
+    quality : float
+        How much it is wanted, 0 to 1 (RFC 9110 section 12.4.2).
+    excluded : frozenset of str
+        Types that a range does not include.
     """
 
     full: str
@@ -29,7 +38,7 @@ class MediaType:
     excluded: frozenset[str] = frozenset()
 
     def covers(self, full: str) -> bool:
-        """Tell whether this range includes a media type without parameters."""
+        """Return whether this range includes a media type without parameters."""
         main, _, _ = full.partition("/")
         ranges = () if full in self.excluded else (f"{main}/*", "*/*")
         return self.full in (full, *ranges)
@@ -47,7 +56,7 @@ def parse_media_type(text: str) -> MediaType:
 
 
 def parse_accept(header: str) -> list[MediaType]:
-    """Return the acceptable ranges, the dearest first; an empty header accepts anything."""
+    """Return the acceptable ranges, the most wanted first; an empty header accepts anything."""
     ranges = [parse_media_type(piece) for piece in _BY_COMMA.findall(header) if piece.strip()]
     if not ranges:
         return [MediaType("*/*")]

@@ -1,7 +1,14 @@
 """``multipart/related`` bodies, read while they arrive (RFC 2046 section 5.1, RFC 2387).
 
 The reader holds back no more than the bytes that may be the beginning of a delimiter, so a part
-of any size passes through in constant memory.
+of any size passes through in constant memory, and whoever reads it may wait between two pieces.
+
+Why it is our own: libraries of Python read ``multipart/form-data`` (RFC 7578), and STOW-RS sends
+``multipart/related``. The parser of ``multipart`` (2.0) refuses a part without
+``Content-Disposition``, as every part of STOW-RS is. That of ``python-multipart`` (0.0.34) refuses
+a preamble and padding after the first boundary, which RFC 2046 section 5.1.1 allows, and does not
+notice that a body ends before its closing delimiter: what broke off would be stored as if it were
+whole. The standard library's ``email`` holds a message in memory.
 """
 
 from __future__ import annotations
@@ -24,7 +31,10 @@ class MultipartError(ValueError):
 
 @dataclass(frozen=True)
 class PartStart:
-    """A part begins; header names are in lower case."""
+    """A part begins.
+
+    Of its headers, by their names in lower case, the first of each name counts.
+    """
 
     headers: dict[str, str]
 
@@ -57,6 +67,16 @@ class MultipartReader:
 
     Call :meth:`feed` with each piece, consume what it yields, and call :meth:`close` after the
     last.
+
+    Parameters
+    ----------
+    boundary : str
+        The parameter of ``Content-Type``, without the two dashes.
+
+    Raises
+    ------
+    MultipartError
+        The boundary is empty, too long or not ASCII.
     """
 
     def __init__(self, boundary: str) -> None:
@@ -70,7 +90,14 @@ class MultipartReader:
         self._at = 0
 
     def feed(self, data: bytes) -> Iterator[Event]:
-        """Yield what the next piece of the body completes."""
+        """Yield what the next piece of the body completes.
+
+        Raises
+        ------
+        MultipartError
+            After a boundary there is something else than a line end, or headers are malformed or
+            longer than 16 KiB.
+        """
         self._buffer = self._held + data if self._held else data
         self._held = b""
         self._at = 0
@@ -87,12 +114,18 @@ class MultipartReader:
                 return
 
     def close(self) -> None:
-        """Say that the body has ended."""
+        """Say that the body has ended.
+
+        Raises
+        ------
+        MultipartError
+            Its closing delimiter did not come.
+        """
         if self._state is not _State.EPILOGUE:
             raise MultipartError("the body ends before its closing delimiter")
 
     def _hold(self, start: int) -> None:
-        """Keep the rest of the buffer until more arrives."""
+        """Hold the rest of the buffer back until more arrives."""
         self._held = self._buffer[start:]
         self._at = len(self._buffer)
 

@@ -1,4 +1,4 @@
-"""Which representation a client gets (DICOM PS3.18 section 8.7; the Healthcare API's 406)."""
+"""Which representation a client gets (RFC 9110 section 12.5.1, DICOM PS3.18 section 8.7)."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ PNG = "image/png"
 
 
 def accepted_types(request: Request) -> list[MediaType]:
-    """Return what a client accepts, the dearest first."""
+    """Return what a client accepts, the most wanted first."""
     return parse_accept(_header(request))
 
 
 def not_acceptable(request: Request, offers: Iterable[str]) -> Refusal:
-    """Return the 406 that tells what would have been acceptable."""
+    """Return the 406 that says what would have been acceptable, in the Healthcare API's words."""
     return Refusal(
         text_error(
             406,

@@ -1,4 +1,4 @@
-"""What was asked last, for those who look on."""
+"""The last requests, for the web page."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ _MAX_PATH = 300
 
 
 class RecentRequest(NamedTuple):
-    """A request that has been answered: without its query, in which a patient may be named."""
+    """A request that has been answered: without its query, in which a patient may be named.
+
+    ``time`` is when the answer ended, in seconds since 1970; ``number`` counts from 1.
+    """
 
     number: int
     time: float

@@ -1,4 +1,7 @@
-"""What is taken from requests with care: small bodies, JSON, sizes of pages, the host's name."""
+"""What is taken from requests with care: small bodies, JSON, sizes of pages, the host's name.
+
+Sources: AIP-158 (``pageSize``), AIP-134 (``updateMask``), RFC 9110 section 7.2 (``Host``).
+"""
 
 from __future__ import annotations
 
@@ -34,7 +37,13 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 async def read_limited(request: Request, limit: int) -> bytes:
-    """Return the body, or refuse it once it proves longer than ``limit``."""
+    """Return the body.
+
+    Raises
+    ------
+    Refusal
+        400, as soon as it proves longer than ``limit`` bytes.
+    """
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
@@ -44,13 +53,19 @@ async def read_limited(request: Request, limit: int) -> bytes:
 
 
 async def skip_body(request: Request) -> None:
-    """Read the body, however long it is, and forget it."""
+    """Read the body, however long it is, and drop it."""
     async for _ in request.stream():
         pass
 
 
 async def read_object(request: Request) -> dict[str, Any]:
-    """Return the JSON object that a request brings."""
+    """Return the JSON object that a request brings; without a body, an empty one.
+
+    Raises
+    ------
+    Refusal
+        400 for a body that is no object, or longer than 10 MiB.
+    """
     body = await read_limited(request, MAX_CONTROL_BODY)
     try:
         value = json.loads(body or b"{}")
@@ -62,7 +77,13 @@ async def read_object(request: Request) -> dict[str, Any]:
 
 
 def field_mask(request: Request, changeable: Collection[str]) -> list[str]:
-    """Return the fields that ``updateMask`` names, or refuse one that cannot be changed."""
+    """Return the fields that ``updateMask`` names.
+
+    Raises
+    ------
+    Refusal
+        400 when it names none, or one that is not ``changeable``.
+    """
     mask = [field for field in request.query_params.get("updateMask", "").split(",") if field]
     unknown = [field for field in mask if field not in changeable]
     if unknown or not mask:
@@ -71,7 +92,13 @@ def field_mask(request: Request, changeable: Collection[str]) -> list[str]:
 
 
 def page_size(request: Request) -> int:
-    """Return how many resources a page of a list may have, or refuse the number."""
+    """Return how many resources a page of a list may have: ``pageSize``, 100 by default.
+
+    Raises
+    ------
+    Refusal
+        400 for what is no number, or below 0.
+    """
     text = request.query_params.get("pageSize", "0")
     try:
         size = int(text)

@@ -1,6 +1,7 @@
 """Google's answers: the JSON envelope, the HTML 404 page, the 401 and 403 variants.
 
-The envelope is the one of the page "Errors" of the API design guide (``google.rpc.Status``).
+Sources: AIP-193 "Errors" (``google.rpc.Status``, ``google.rpc.ErrorInfo``), RFC 6749 section 5.2
+(errors of grants), RFC 6750 section 3 (``WWW-Authenticate``).
 """
 
 from __future__ import annotations
@@ -118,7 +119,17 @@ def error(
     details: list[dict[str, Any]] | None = None,
     headers: dict[str, str] | None = None,
 ) -> Response:
-    """Return an error in the envelope of ``google.rpc.Status``."""
+    """Return an error in the envelope of ``google.rpc.Status``.
+
+    Parameters
+    ----------
+    status : int
+        The status of HTTP.
+    name : str, optional
+        The name of the ``google.rpc.Code``, if not the usual one of that status.
+    details : list of dict, optional
+        Messages with an ``@type`` each.
+    """
     body: dict[str, Any] = {"code": status, "message": message}
     body["status"] = name or _STATUS_NAMES[status]
     if details:
@@ -224,7 +235,7 @@ def resource_not_found(resource: str) -> Response:
 
 
 def quota_exceeded(project_number: str, limit: int, seconds_left: int | None) -> Response:
-    """Return the 429 of a project that has had its requests; ``seconds_left`` is told if given."""
+    """Return the 429 of a project that has had its requests for ``seconds_left`` more seconds."""
     metric, name = f"{_HEALTHCARE}/dicomweb_ops", "DicomwebOpsPerMinutePerProject"
     metadata = {
         "service": _HEALTHCARE,

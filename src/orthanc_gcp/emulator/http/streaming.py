@@ -1,4 +1,7 @@
-"""Bodies that leave block by block, so that memory does not grow with what is sent."""
+"""Bodies that leave block by block, so that memory does not grow with what is sent.
+
+Sources: RFC 2046 section 5.1.1 and RFC 2387 for the head of a part.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,15 @@ def part_head(boundary: str, content_type: str) -> bytes:
 
 
 async def file_blocks(descriptor: int, start: int, size: int) -> AsyncGenerator[bytes, None]:
-    """Yield a range of a file; less of it when the file is shorter."""
+    """Yield a range of a file in blocks of 256 KiB; less of it when the file is shorter.
+
+    Parameters
+    ----------
+    descriptor : int
+        The open file; its position does not change.
+    start, size : int
+        The first byte, and how many bytes.
+    """
     end = start + size
     while start < end and (block := os.pread(descriptor, min(BLOCK, end - start), start)):
         yield block
@@ -30,7 +41,13 @@ async def file_blocks(descriptor: int, start: int, size: int) -> AsyncGenerator[
 
 
 class Streamed(Response):
-    """A body that is sent block by block, as fast as the client takes it, while it is there."""
+    """A body that is sent block by block, as fast as the client takes it, while it is there.
+
+    Parameters
+    ----------
+    headers : dict, optional
+        With them, ``Content-Length`` must be among them; without, the body is sent in chunks.
+    """
 
     def __init__(
         self,

@@ -1,4 +1,7 @@
-"""Messages of Pub/Sub, and the names of their deliveries, as requests bring them."""
+"""Messages of Pub/Sub, and the names of their deliveries, as requests bring them.
+
+Source: Pub/Sub REST reference, types ``PubsubMessage`` and ``ReceivedMessage``.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,13 @@ MAX_MESSAGES = 1000
 
 
 def read_messages(body: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the messages of a request to publish, or refuse it."""
+    """Return the messages of a request to publish.
+
+    Raises
+    ------
+    Refusal
+        400 for no messages or more than 1000, or for one that is none.
+    """
     messages = body.get("messages")
     if not isinstance(messages, list) or not 0 < len(messages) <= MAX_MESSAGES:
         raise Refusal(error(400, f"messages has to hold 1 to {MAX_MESSAGES} messages."))
@@ -41,12 +50,26 @@ def _message(message: Any) -> dict[str, Any]:
 
 
 def ack_id(row: int, attempt: int) -> str:
-    """Return the name of a delivery, by which it is acknowledged."""
+    """Return the name of a delivery, by which it is acknowledged.
+
+    Parameters
+    ----------
+    row : int
+        Of the message.
+    attempt : int
+        How often it was delivered, this time included.
+    """
     return base64.urlsafe_b64encode(f"{row}.{attempt}".encode()).decode()
 
 
 def read_deliveries(body: dict[str, Any]) -> list[tuple[int, int]]:
-    """Return row and attempt of each delivery that a request names, or refuse it."""
+    """Return row and attempt of each delivery that a request names.
+
+    Raises
+    ------
+    Refusal
+        400 when it names none, or one that :func:`ack_id` did not make.
+    """
     ids = body.get("ackIds")
     if not isinstance(ids, list) or not ids:
         raise Refusal(error(400, "No ack ids specified."))

@@ -1,4 +1,7 @@
-"""Subscriptions of Pub/Sub: what a client may ask of one."""
+"""Subscriptions of Pub/Sub: what a client may ask of one.
+
+Source: Pub/Sub REST reference, type ``Subscription``.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,19 @@ _FIELDS = frozenset(
 
 
 class Subscription(NamedTuple):
-    """A subscription: how long it keeps messages, in seconds, and its resource."""
+    """A subscription.
+
+    Attributes
+    ----------
+    topic : str
+        The name of its topic.
+    retention : float
+        How many seconds a message waits that nobody acknowledges.
+    body : dict
+        Its resource in JSON.
+    row : int
+        In the table of subscriptions; 0 before it is there.
+    """
 
     topic: str
     retention: float
@@ -39,7 +54,13 @@ class Subscription(NamedTuple):
 
 
 def read_subscription(body: dict[str, Any], name: str) -> Subscription:
-    """Return the subscription that a client asks for, or refuse it."""
+    """Return the subscription that a client asks for.
+
+    Raises
+    ------
+    Refusal
+        400 for values that Google does not take, 501 for what the emulator would have to ignore.
+    """
     unknown = {field for field, value in body.items() if value and field not in _FIELDS}
     if body.get("pushConfig"):
         unknown.add("pushConfig")
@@ -53,7 +74,7 @@ def read_subscription(body: dict[str, Any], name: str) -> Subscription:
     if not isinstance(deadline, int) or not low <= deadline <= high:
         raise Refusal(error(400, f"ack_deadline_seconds has to be between {low} and {high}."))
     duration = body.get("messageRetentionDuration") or f"{WEEK:.0f}s"
-    kept: dict[str, Any] = {f: body[f] for f in ("labels", "expirationPolicy") if f in body}
+    given: dict[str, Any] = {f: body[f] for f in ("labels", "expirationPolicy") if f in body}
     resource: dict[str, Any] = {
         "name": name,
         "topic": topic,
@@ -61,7 +82,7 @@ def read_subscription(body: dict[str, Any], name: str) -> Subscription:
         "ackDeadlineSeconds": deadline,
         "messageRetentionDuration": duration,
         "state": "ACTIVE",
-        **kept,
+        **given,
     }
     return Subscription(topic, _retention(duration), resource)
 

@@ -1,0 +1,35 @@
+"""The route of the fault settings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import urllib3
+
+from tests.emulator.client import Client
+from tests.emulator.faults.first_values import FIRST
+from tests.emulator.processes import running
+
+
+def test_the_route_is_there_when_asked_for(tmp_path: Path) -> None:
+    with running(tmp_path / "one", "--admin") as process:
+        pool = urllib3.PoolManager(retries=False)
+        url = f"{process.url}/emulator/state"
+        assert pool.request("GET", url).json() == FIRST
+        changed = pool.request("PATCH", url, json={"disabledApi": True, "dateOffset": 60})
+        assert changed.json() == {**FIRST, "disabledApi": True, "dateOffset": 60}
+        assert pool.request("GET", url).json() == changed.json()
+        client = Client(process.url, tmp_path / "one")
+        assert client.get("/studies").status == 403
+        for body in (b"x", b"[]", b'{"nothing": 1}', b'{"metadata": "off"}'):
+            refused = pool.request("PATCH", url, body=body)
+            assert (refused.status, refused.json()["error"]["status"]) == (400, "INVALID_ARGUMENT")
+        assert pool.request("GET", url).json() == changed.json()
+        assert pool.request("POST", url).status == 404
+        client.pool.clear()
+        pool.clear()
+
+
+def test_the_route_is_not_there_otherwise(client: Client) -> None:
+    for verb in ("GET", "PATCH"):
+        assert client.pool.request(verb, f"{client.url}/emulator/state").status == 404

@@ -1,0 +1,36 @@
+"""What fault settings are set to: values that cannot be."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from orthanc_gcp.emulator.faults.fault_settings import FaultSettings
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"latency": -1},
+        {"bandwidth": 0},
+        {"bandwidth": 1.5},
+        {"quota": 5},
+        {"quota": {}},
+        {"quota": {"requestsPerMinute": -1}},
+        {"quota": {"requestsPerMinute": 1, "retryAfter": 1}},
+        {"searchLag": -1},
+        {"operationFailure": 0},
+        {"operationFailure": 17},
+        {"missingResource": 410},
+        {"emptyQido": True},
+        {"duplicates": "never"},
+        {"seed": -1},
+    ],
+)
+def test_values_that_cannot_be(change: dict[str, Any]) -> None:
+    settings = FaultSettings()
+    before = settings.as_json()
+    with pytest.raises(ValueError, match=next(iter(change))):
+        settings.change(metadata=False, **change)
+    assert settings.as_json() == before
