@@ -48,7 +48,10 @@ class Renderer:
     viewport: Viewport | None
 
     def render(self, number: int) -> bytes:
-        """Return a frame, rendered and encoded; raise :class:`ImagingError` if it cannot be."""
+        """Return a frame, rendered and encoded.
+
+        Raises :class:`ImagingError`, as :class:`ViewportError` for an image that is too large.
+        """
         raster = self.pixels.decode(number)
         if self.viewport and (
             raster.pixels.nbytes > MAX_SIZE or max(raster.pixels.shape[:2]) > MAX_SIDE
