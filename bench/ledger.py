@@ -18,6 +18,7 @@ from bench.frame import Figure, Figures, Measurement, Round
 from orthanc_gcp.ledger import database
 from orthanc_gcp.ledger.ledger import Ledger, NewTransfer, Outcome
 from orthanc_gcp.ledger.schema import State, transfers
+from orthanc_gcp.ledger.upgrade import prepare
 from tests.support.postgres import Postgres
 
 __all__ = ["measurements"]
@@ -78,7 +79,7 @@ def _filling(
     with open_database() as url:
         engine = database.connect(url)
         ledger = Ledger(engine)
-        ledger.create()
+        prepare(engine)
         filled = 0
         for subject, rows in zip(subjects, ROWS, strict=True):
             _fill(ledger, filled, rows)
@@ -93,7 +94,7 @@ def _sharing(subjects: Sequence[str]) -> Round:
     taken: Round = {}
     with _postgresql() as url:
         engine = database.connect(url)
-        Ledger(engine).create()
+        prepare(engine)
         engine.dispose()
         processes = multiprocessing.get_context("spawn")
         for subject, number in zip(subjects, WORKERS, strict=True):

@@ -15,7 +15,8 @@ PACKAGE = Path(__file__).parents[1] / "src" / "orthanc_gcp"
 NAME = PACKAGE.name
 
 FLOORS = (
-    {"errors", "clock", "backoff", "redaction"},
+    {"reasons", "clock", "redaction"},
+    {"errors", "backoff"},
     {"configuration", "outages"},
     {"transport", "ledger"},
     {"auth", "dicomweb", "orthanc"},
@@ -145,7 +146,7 @@ def test_the_plugin_imports_nothing_heavy():
     code = (
         "import sys; import orthanc_gcp.plugin.host;"
         "print(*(set(sys.modules) & {'pydantic', 'requests', 'pydicom', 'starlette', 'rich',"
-        "'typer', 'aiohttp', 'orthanc_gcp.doctor', 'orthanc_gcp.emulator'}))"
+        "'click', 'aiohttp', 'orthanc_gcp.doctor', 'orthanc_gcp.emulator'}))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""

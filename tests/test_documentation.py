@@ -8,7 +8,6 @@ import shlex
 from pathlib import Path
 
 import pytest
-import typer.main
 
 from orthanc_gcp import configuration
 from orthanc_gcp.cli import app
@@ -29,7 +28,7 @@ from orthanc_gcp.plugin.routes import (
     from_connector,
     from_worker,
 )
-from orthanc_gcp.plugin.worker_client import AGE, FIGURES, UNITS, UP
+from orthanc_gcp.worker.samples import OF_ORTHANC, OF_WORKER, RESULTS, STATES
 
 ROOT = Path(__file__).parents[1]
 CONFIGURATION = (ROOT / "docs" / "configuration.md").read_text()
@@ -108,7 +107,7 @@ def test_links_lead_somewhere(document):
             assert (document.parent / target).exists(), target
 
 
-COMMANDS = typer.main.get_command(app).commands
+COMMANDS = app.commands
 GUIDE = (ROOT / "docs" / "commands.md").read_text()
 
 
@@ -127,7 +126,7 @@ def test_every_command_is_documented_and_no_other():
 # The emulator's options have a guide and a test of their own.
 @pytest.mark.parametrize("name", sorted(set(COMMANDS) - {"emulator"}))
 def test_every_option_of_a_command_is_documented_and_no_other(name):
-    parameters = [one for one in COMMANDS[name].params if not one.hidden]
+    parameters = COMMANDS[name].params
     options = {one.opts[0]: one for one in parameters if one.param_type_name == "option"}
     section = GUIDE.split(f"\n## {name}\n")[1].split("\n## ")[0]
     documented = table_of(section, "--")
@@ -201,13 +200,19 @@ def answers(route: str, path: str, method: str) -> bool:
 
 
 def test_every_metric_is_documented_and_no_other():
-    written = {
-        *(f"gcp_transfers_{figure}_{unit}" for figure in FIGURES for unit in UNITS),
-        AGE,
-        UP,
+    section = (ROOT / "docs" / "custody.md").read_text().split("\n## Metrics")[1].split("\n## ")[0]
+    rows = re.findall(r"^\| `(gcp_\w+)` \| (\w+) \| ([\w, ]+) \|", section, re.MULTILINE)
+    assert {(name, kind, where) for name, kind, where in rows} == {
+        (one.name, "counter" if one.is_counter else "gauge", shown_by(one))
+        for one in (*OF_ORTHANC, *OF_WORKER)
     }
-    section = (ROOT / "docs" / "custody.md").read_text().split("\n## Metrics")[1]
-    assert set(re.findall(r"`(gcp_\w+)`", section.split("\n## ")[0])) == written
+    for values in (STATES, RESULTS):
+        assert ", ".join(f"`{one}`" for one in values) in section
+
+
+def shown_by(metric) -> str:
+    shown = (("Orthanc", OF_ORTHANC), ("worker", OF_WORKER))
+    return ", ".join(where for where, metrics in shown if metric in metrics)
 
 
 def test_every_state_is_documented():

@@ -1,12 +1,52 @@
-"""How long to wait before something is tried again."""
+"""How long to wait before something is tried again: the one policy of every retry.
+
+Delays double from the first to the longest, and a share of each is random, so that those who failed
+together do not come back together.
+"""
 
 from __future__ import annotations
 
-__all__ = ["row_delay"]
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
 
-LONGEST_PAUSE = 60.0
+__all__ = ["Backoff"]
+
+_MOST_DOUBLINGS = 64
+"""More would only make a number that no float holds."""
 
 
-def row_delay(attempts: int, jitter: float) -> float:
-    """Seconds until an instance is tried again, between half and all of a doubling wait."""
-    return float(min(LONGEST_PAUSE, 0.25 * 2 ** min(attempts, 10)) * (0.5 + jitter / 2))
+@dataclass(frozen=True)
+class Backoff:
+    """Exponential backoff.
+
+    Attributes
+    ----------
+    first, longest : float
+        Seconds; where the longest is below the first, it is the only one.
+    jitter : float
+        The share of a delay that is random: with 0.5 it lies between half and all of what the
+        doubling gives ("equal jitter"), with 0 it is all of it.
+    """
+
+    first: float
+    longest: float
+    jitter: float = 0.5
+
+    def delay(self, attempt: int, random: Callable[[], float] = random.random) -> float:
+        """Seconds to wait after an attempt that failed; the first is 1.
+
+        Parameters
+        ----------
+        random
+            Gives numbers from 0 to 1.
+        """
+        doublings = min(max(attempt, 1) - 1, _MOST_DOUBLINGS)
+        return self._jittered(self.first * 2.0**doublings, random)
+
+    def after(self, previous: float, random: Callable[[], float] = random.random) -> float:
+        """Seconds to wait after the delay before this one, in seconds; 0 for none."""
+        return self._jittered(max(self.first, 2 * previous), random)
+
+    def _jittered(self, delay: float, random: Callable[[], float]) -> float:
+        return min(self.longest, delay) * (1 - self.jitter * (1 - random()))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
-import typer
+import click
 
 from orthanc_gcp import __version__
-from orthanc_gcp.commands.arguments import needs
-from orthanc_gcp.commands.audit import verify
+from orthanc_gcp.commands.audit import audit
 from orthanc_gcp.commands.backfill import backfill
 from orthanc_gcp.commands.check import check
 from orthanc_gcp.commands.demo import demo
@@ -21,38 +22,86 @@ from orthanc_gcp.commands.sidecar import sidecar
 from orthanc_gcp.commands.status import status
 from orthanc_gcp.commands.worker import worker
 from orthanc_gcp.emulator.command import emulator
-from orthanc_gcp.worker.launch import NOT_INSTALLED
 
 __all__ = ["app"]
 
-app = typer.Typer(
-    help="Connects Orthanc to DICOM stores of the Google Cloud Healthcare API.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
+
+class CommandLineError(click.ClickException):
+    """A command, option or argument is none, is missing, or has a value that it cannot have."""
+
+    exit_code = click.UsageError.exit_code
+
+
+class Commands(click.Group):
+    """Commands in the order of a day's work, each with its whole first sentence.
+
+    What is wrong with a command line is said in one line, as everything else is that ends one.
+    """
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 -- as click has it
+        """The names, in the order in which they are written down below."""
+        return list(self.commands)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of the help, broken up where click would cut it off."""
+        rows = [
+            (name, self.commands[name].get_short_help_str(limit=1000))
+            for name in self.list_commands(ctx)
+        ]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
+    def make_context(self, *arguments: Any, **options: Any) -> click.Context:
+        """As click does; the options before the command are read here."""
+        with _in_one_line():
+            return super().make_context(*arguments, **options)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """As click does; the command and its options are read here."""
+        with _in_one_line():
+            return super().invoke(ctx)
+
+
+@contextmanager
+def _in_one_line() -> Iterator[None]:
+    """Say what is wrong with a command line without the usage around it.
+
+    Raises
+    ------
+    CommandLineError
+        Something is wrong with it. Where nothing was given, click's error with the help remains.
+    """
+    try:
+        yield
+    except click.UsageError as error:
+        if isinstance(error, click.exceptions.NoArgsIsHelpError) or error.ctx is None:
+            raise
+        help_command = f"{error.ctx.command_path} --help"
+        raise CommandLineError(f"{error.format_message()} (see {help_command})") from None
+
+
+@click.group(
+    "orthanc-gcp",
+    cls=Commands,
+    commands=[
+        install,
+        check,
+        worker,
+        status,
+        receipt,
+        audit,
+        send,
+        backfill,
+        retry,
+        pause,
+        resume,
+        sidecar,
+        plugin_script,
+        demo,
+        emulator,
+    ],
+    context_settings={"show_default": True},
 )
-
-
-def _tell_version(wanted: bool) -> None:
-    if wanted:
-        typer.echo(f"orthanc-gcp {__version__}")
-        raise typer.Exit
-
-
-@app.callback()
-def _options(
-    _version: Annotated[
-        bool,
-        typer.Option("--version", callback=_tell_version, is_eager=True, help="Print the version."),
-    ] = False,
-) -> None: ...
-
-
-app.command()(needs("")(install))
-app.command()(needs("")(check))
-app.command()(needs("worker", NOT_INSTALLED)(worker))
-for command in (status, receipt, verify, send, backfill, retry, pause, resume):
-    app.command()(needs("worker")(command))
-app.command()(needs("")(sidecar))
-app.command()(plugin_script)
-app.command()(needs("emulator")(demo))
-app.command()(needs("emulator")(emulator))
+@click.version_option(__version__, message="%(prog)s %(version)s", help="Print the version.")
+def app() -> None:
+    """Connects Orthanc to DICOM stores of the Google Cloud Healthcare API."""

@@ -3,32 +3,55 @@
 ::
 
     GcpError
-    ├── ConfigurationError   an option is missing, wrong or contradictory
-    ├── CredentialError      a credential file or value cannot be used as it is
-    ├── TokenError           no access token could be had this time
-    ├── OrthancError     Orthanc or its DICOMweb plugin refused the server definition
-    ├── StoreError           a DICOM store refused a request, or gave no usable answer to it
-    ├── SourceError            an instance could not be produced as announced, to be sent
-    └── InstallationError    the plugin cannot be installed into this Orthanc, or taken out
+    ├── ConfigurationError              an option is missing, wrong or contradictory
+    ├── CredentialError                 a credential file or value cannot be used as it is
+    ├── NetworkError                    no complete answer came: what went wrong below HTTP
+    ├── TokenError                      a token endpoint refused, or answered with no token
+    ├── StoreError                      a DICOM store refused a request, or gave no usable answer;
+    │                                   where none came at all, a NetworkError is its cause
+    ├── SourceError                     an instance could not be produced as announced, to be sent
+    ├── LedgerError                     the ledger is in use, damaged, or of another version
+    ├── OrthancError                    Orthanc did not do what it was asked
+    │   ├── OrthancUnavailableError     it does not answer, or something else answers in its place
+    │   ├── OrthancGoneError            it does not have the resource any more
+    │   └── OrthancRefusedError         it answered with an error
+    ├── DefinitionError                 the DICOMweb plugin does not take a server definition
+    ├── WorkerUnavailableError          the worker does not run, or does not answer
+    ├── WebhookError                    the webhook's server did not take what was posted
+    └── InstallationError               the plugin cannot be installed into this Orthanc
 
-Each error carries what a program needs; ``str()`` is for the person who reads the log at night.
-No message ever holds a token, a key, a client secret or patient data.
+Callers decide by the class and its attributes. ``str()`` is for the person who reads the log at
+night; no message ever holds a token, a key, a client secret or patient data.
 """
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
+from orthanc_gcp.reasons import (
+    CredentialReason,
+    LedgerReason,
+    LocalReason,
+    NetworkFault,
+    general,
+)
+from orthanc_gcp.redaction import bare
 
 __all__ = [
     "ConfigurationError",
     "CredentialError",
+    "DefinitionError",
     "GcpError",
     "InstallationError",
+    "LedgerError",
+    "NetworkError",
     "OrthancError",
+    "OrthancGoneError",
+    "OrthancRefusedError",
+    "OrthancUnavailableError",
     "SourceError",
     "StoreError",
     "TokenError",
-    "general",
+    "WebhookError",
+    "WorkerUnavailableError",
 ]
 
 
@@ -37,29 +60,20 @@ class GcpError(Exception):
 
     Attributes
     ----------
-    account : str or None
-        The account that the error belongs to.
     reason : str
-        A short word for programs: ``invalid_grant``, ``timeout``, ``missing_file``, …
+        A short word for programs, one of :mod:`orthanc_gcp.reasons`.
     status : int or None
         The HTTP status that came back, where there was one.
-    retryable : bool
-        Whether the same call may succeed later without anybody changing anything.
     """
 
-    retryable = False
+    reason: str = ""
 
     def __init__(
-        self,
-        message: str,
-        *,
-        account: str | None = None,
-        reason: str = "",
-        status: int | None = None,
+        self, message: str, *, reason: str | None = None, status: int | None = None
     ) -> None:
         super().__init__(message)
-        self.account = account
-        self.reason = reason
+        if reason is not None:
+            self.reason = reason
         self.status = status
 
     @property
@@ -71,52 +85,55 @@ class GcpError(Exception):
 class ConfigurationError(GcpError):
     """An option is missing, wrong or contradictory; the message names it by its path."""
 
+    reason = LocalReason.CONFIGURATION
+
 
 class CredentialError(GcpError):
-    """A credential cannot be used as it is; the message says what would mend it."""
+    """A credential cannot be used as it is; the message says what is wrong with it."""
+
+    def __init__(self, message: str, *, reason: CredentialReason) -> None:
+        super().__init__(message, reason=reason)
 
 
-class TokenError(GcpError):
-    """No access token could be had this time; the keeper tries again later.
+class NetworkError(GcpError):
+    """No complete answer came: what went wrong below HTTP.
 
     Attributes
     ----------
-    fault : str
-        The name of what went wrong below HTTP, as :func:`orthanc_gcp.transport.connections.fault`
-        has it: ``proxy_dns`` where the reason only says ``proxy``. As the reason where it is
-        nothing such.
+    fault : NetworkFault
+        What went wrong; ``reason`` is the general part of it, ``proxy`` for ``proxy_dns``.
+    url : str
+        The address that was asked, without user and query; empty where none was.
+    retryable : bool
+        Whether the same call may succeed later without anybody changing anything.
+    """
+
+    def __init__(self, message: str, *, fault: NetworkFault, url: str = "") -> None:
+        super().__init__(message, reason=general(fault))
+        self.fault = fault
+        self.url = bare(url)
+        self.retryable = fault is not NetworkFault.CA_CERTIFICATES
+
+    @property
+    def is_timeout(self) -> bool:
+        """Whether the other side took longer than it may."""
+        return self.reason == NetworkFault.TIMEOUT
+
+
+class TokenError(GcpError):
+    """A token endpoint refused (RFC 6749 §5.2), or what it answered is no usable token.
+
+    Attributes
+    ----------
     url : str
         The address that was asked, without user and query; empty where none was.
     """
 
-    retryable = True
-
     def __init__(
-        self,
-        message: str,
-        *,
-        reason: str = "",
-        fault: str = "",
-        status: int | None = None,
-        url: str = "",
+        self, message: str, *, reason: str, status: int | None = None, url: str = ""
     ) -> None:
-        super().__init__(message, reason=reason or general(fault), status=status)
-        self.fault = fault or reason
-        parts = urlsplit(url)
-        netloc = parts.netloc.rpartition("@")[2]
-        self.url = parts._replace(netloc=netloc, query="", fragment="").geturl()
-
-
-def general(fault: str) -> str:
-    """What the trouble is with, of the name of a fault below HTTP."""
-    kind = fault.partition("_")[0]
-    return kind if kind in ("dns", "proxy", "timeout", "tls") else fault
-
-
-class OrthancError(GcpError):
-    """Orthanc or its DICOMweb plugin refused the server definition."""
-
-    retryable = True
+        super().__init__(message, reason=reason, status=status)
+        self.url = bare(url)
 
 
 class StoreError(GcpError):
@@ -124,6 +141,8 @@ class StoreError(GcpError):
 
     Attributes
     ----------
+    retryable : bool
+        Whether the same call may succeed later without anybody changing anything.
     retry_after : float or None
         How many seconds the store asks to wait, between 0 and 3600, where it does.
     """
@@ -145,16 +164,69 @@ class StoreError(GcpError):
 class SourceError(GcpError):
     """An instance could not be produced as announced, so that its request was broken off.
 
+    Its ``__cause__`` is what the source raised, if anything.
+
     Attributes
     ----------
-    instance : str
-        Its SOP Instance UID.
+    sop_instance_uid : str
+        Which one.
     """
 
-    def __init__(self, message: str, *, instance: str, reason: str) -> None:
+    def __init__(self, message: str, *, sop_instance_uid: str, reason: str) -> None:
         super().__init__(message, reason=reason)
-        self.instance = instance
+        self.sop_instance_uid = sop_instance_uid
+
+
+class LedgerError(GcpError):
+    """The ledger cannot be used as it is; the message says what to do."""
+
+    def __init__(self, message: str, *, reason: LedgerReason) -> None:
+        super().__init__(message, reason=reason)
+
+
+class OrthancError(GcpError):
+    """Orthanc did not do what it was asked."""
+
+    reason = LocalReason.ORTHANC
+
+
+class OrthancUnavailableError(OrthancError):
+    """Orthanc does not answer, broke off, or something else answers in its place."""
+
+    reason = LocalReason.ORTHANC_UNAVAILABLE
+
+
+class OrthancGoneError(OrthancError):
+    """Orthanc does not have the resource any more."""
+
+    reason = LocalReason.ORTHANC_GONE
+
+
+class OrthancRefusedError(OrthancError):
+    """Orthanc answered with an error; ``status`` says which, 401 asks for a user."""
+
+    reason = LocalReason.ORTHANC_REFUSED
+
+
+class DefinitionError(GcpError):
+    """The DICOMweb plugin does not take the server definition of an account."""
+
+    reason = LocalReason.DEFINITION
+
+
+class WorkerUnavailableError(GcpError):
+    """The worker does not run just now, or does not answer."""
+
+    reason = LocalReason.WORKER_UNAVAILABLE
+
+
+class WebhookError(GcpError):
+    """The webhook's server did not take what was posted; ``status`` is its answer."""
+
+    reason = LocalReason.WEBHOOK
 
 
 class InstallationError(GcpError):
     """The plugin cannot be installed into this Orthanc, or taken out; the message says why."""
+
+    reason = LocalReason.INSTALLATION

@@ -12,6 +12,7 @@ from urllib.parse import parse_qsl, unquote
 __all__ = [
     "Address",
     "address",
+    "bare",
     "host_of",
     "masked_fields",
     "masked_form",
@@ -89,10 +90,15 @@ def host_of(url: str) -> str:
 
 def printable(url: str) -> str:
     """An address as it may be shown: without user and password, query and fragment."""
+    return bare(url) or _UNREADABLE
+
+
+def bare(url: str) -> str:
+    """The same for a program; empty for what cannot be read."""
     found = _ADDRESS.fullmatch(url)
     host = host_of(url)
     if found is None or host == _UNREADABLE:
-        return _UNREADABLE
+        return ""
     path = "" if "@" in found[4] else re.split("[?#]", found[4])[0]
     return readable(f"{found[1]}://{host}{path}")
 

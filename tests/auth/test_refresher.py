@@ -1,4 +1,4 @@
-"""The keeper: schedules in simulated time, threads and endpoints in real time."""
+"""The refresher: schedules in simulated time, threads and endpoints in real time."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ from hypothesis import strategies as st
 from orthanc_gcp.auth.credentials.loading import Identity
 from orthanc_gcp.auth.refresher import TokenRefresher
 from orthanc_gcp.auth.scheduler import Scheduler
-from orthanc_gcp.auth.token import LONGEST_PAUSE, Token, lead, pause
+from orthanc_gcp.auth.token import BACKOFF, Token, refresh_margin
 from orthanc_gcp.clock import SystemClock
 from orthanc_gcp.configuration import Account
-from orthanc_gcp.errors import CredentialError, TokenError
+from orthanc_gcp.errors import CredentialError, NetworkError, TokenError
+from orthanc_gcp.reasons import CredentialReason, NetworkFault, of_status
 from tests.support.orthanc import wait_until
 from tests.support.simulation import FakeClock, FakeSchedule
 
@@ -30,7 +31,7 @@ def account(name="my-google") -> Account:
 
 
 class Credentials:
-    """What google-auth's credentials look like to the keeper."""
+    """What google-auth's credentials look like to the refresher."""
 
     def __init__(self, clock, lifetime, latency=0.0, fails=lambda now: None) -> None:
         self.clock, self.lifetime, self.latency, self.fails = clock, lifetime, latency, fails
@@ -54,7 +55,7 @@ class Simulation:
         self.schedule = FakeSchedule(self.clock)
         self.credentials = Credentials(self.clock, lifetime, latency, fails)
         self.published: list[tuple[float, Token]] = []
-        self.keeper = TokenRefresher(
+        self.refresher = TokenRefresher(
             [account()],
             load=lambda _: Identity("user", self.credentials),
             endpoint=None,
@@ -65,7 +66,7 @@ class Simulation:
             jitter=jitter,
         )
         self.start = self.clock.now()
-        self.keeper.start()
+        self.refresher.start()
 
     def run(self, seconds: float) -> None:
         self.schedule.run_until(self.clock.now() + seconds)
@@ -89,13 +90,13 @@ def test_the_published_token_is_never_expired(lifetime, latency, jitter):
 
 @settings(deadline=None)
 @given(LIFETIMES, st.floats(0, 1), st.floats(0, 1), st.floats(0, 0.1))
-def test_an_outage_shorter_than_the_lead_goes_unnoticed(lifetime, begins, jitter, latency):
-    outage = 0.8 * lead(lifetime) - latency
+def test_an_outage_shorter_than_the_margin_goes_unnoticed(lifetime, begins, jitter, latency):
+    outage = 0.8 * refresh_margin(lifetime) - latency
     begins = 1000 + 3 * lifetime + begins * lifetime
 
     def fails(now):
         if begins <= now < begins + outage:
-            raise TokenError("down", reason="connection")
+            raise NetworkError("down", fault=NetworkFault.CONNECTION)
 
     simulation = Simulation(lifetime, latency, fails, jitter=lambda: jitter)
     simulation.run(8 * lifetime)
@@ -109,27 +110,12 @@ def test_recovery_comes_within_one_step_of_the_backoff(lifetime, outage, jitter)
 
     def fails(now):
         if now < ends:
-            raise TokenError("down", reason="connection")
+            raise NetworkError("down", fault=NetworkFault.CONNECTION)
 
     simulation = Simulation(lifetime, 0, fails, jitter=lambda: jitter)
     simulation.run((outage + 2) * lifetime + 120)
     recovered = simulation.published[0][0] - ends
-    assert recovered <= min(LONGEST_PAUSE, 2 + outage * lifetime)
-
-
-@given(st.floats(0, 60), st.none() | LIFETIMES, st.floats(0, 1))
-def test_pauses_are_bounded(previous, lifetime, jitter):
-    token = None if lifetime is None else Token("x", 0, lifetime)
-    wait = pause(previous, token, jitter)
-    assert 0.1 <= wait <= 60
-    if previous <= 1:
-        assert wait <= 2
-
-
-@given(LIFETIMES)
-def test_the_lead_grows_with_the_lifetime(lifetime):
-    assert lifetime / 50 < lead(lifetime) <= lifetime / 2
-    assert lead(lifetime) <= lead(lifetime * 2)
+    assert recovered <= min(BACKOFF.longest, 2 + outage * lifetime)
 
 
 def test_requests_are_few():
@@ -144,7 +130,7 @@ def test_what_the_log_says_of_a_failure(caplog):
 
     def fails(now):
         if 1050 <= now < 1200:
-            raise TokenError("oauth2.example answered 503", reason="http_503", status=503)
+            raise TokenError("oauth2.example answered 503", reason=of_status(503), status=503)
 
     simulation = Simulation(60, 0, fails)
     simulation.run(300)
@@ -162,7 +148,9 @@ def test_what_the_log_says_of_a_failure(caplog):
 
 def test_a_failure_that_repeats_is_told_every_ten_minutes(caplog):
     def fails(now):
-        raise CredentialError("ServiceAccountFile /x: there is no such file", reason="missing_file")
+        raise CredentialError(
+            "ServiceAccountFile /x: there is no such file", reason=CredentialReason.MISSING_FILE
+        )
 
     simulation = Simulation(60, 0, fails)
     simulation.run(3600)
@@ -178,7 +166,7 @@ def test_credentials_are_loaded_again_until_they_work():
 
     def load(_):
         if clock.now() < 1500:
-            raise CredentialError("no such file", reason="missing_file")
+            raise CredentialError("no such file", reason=CredentialReason.MISSING_FILE)
         return Identity("user", Credentials(clock, 3600))
 
     TokenRefresher(
@@ -234,7 +222,7 @@ def test_tries_that_hang_are_not_rarer_than_one_a_minute():
 
     def fails(now):
         tried.append(now - 60)
-        raise TokenError("no answer", reason="timeout")
+        raise NetworkError("no answer", fault=NetworkFault.TIMEOUT)
 
     simulation = Simulation(60, 60, fails)
     simulation.run(3600)
@@ -306,7 +294,7 @@ class Slow:
 
 @pytest.fixture
 def keep():
-    """Starts a keeper over credentials by account name; gives the names published so far."""
+    """Starts a refresher over credentials by account name; gives the names published so far."""
     schedules = []
 
     def start(credentials, timeout=60.0):
@@ -336,7 +324,7 @@ def test_an_account_is_refreshed_once_at_a_time():
     credentials = Slow(release)
     clock = SystemClock()
     schedule = Scheduler(clock)
-    keeper = TokenRefresher(
+    refresher = TokenRefresher(
         [account()],
         load=lambda _: Identity("user", credentials),
         endpoint=None,
@@ -346,7 +334,7 @@ def test_an_account_is_refreshed_once_at_a_time():
         timeout=60,
     )
     for _ in range(5):
-        keeper.start()
+        refresher.start()
     schedule.start()
     wait_until(lambda: credentials.calls)
     time.sleep(0.2)

@@ -6,9 +6,9 @@ import base64
 import json
 
 import pytest
+from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
-from typer.testing import CliRunner
 
 from orthanc_gcp.cli import app
 from orthanc_gcp.configuration import read

@@ -7,7 +7,8 @@ import pytest
 from orthanc_gcp.clock import SystemClock
 from orthanc_gcp.configuration import read
 from orthanc_gcp.connector.servers import Servers, definition, differs
-from orthanc_gcp.errors import OrthancError
+from orthanc_gcp.errors import DefinitionError
+from orthanc_gcp.transport.authorization import Authorization
 from tests.support.keys import user_account
 
 URL = (
@@ -27,7 +28,7 @@ SHOWN = {
 def define(token="ya29.x", **server):
     account = user_account("http://localhost/token", Server=server)
     settings = read({"GoogleCloudPlatform": {"Accounts": {"a": account}}})
-    return definition(settings.accounts[0], settings, token)
+    return definition(settings.accounts[0], settings, Authorization(token))
 
 
 def test_the_three_fields_of_the_original():
@@ -48,7 +49,7 @@ def test_the_users_options():
 
 @pytest.mark.parametrize("token", ["", "a\r\nX: 1", "a\n", "\x00"])
 def test_a_token_that_would_inject_a_header(token):
-    with pytest.raises(OrthancError, match="characters that no HTTP header may carry"):
+    with pytest.raises(DefinitionError, match="characters that no HTTP header may carry"):
         define(token)
 
 

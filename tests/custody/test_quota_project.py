@@ -62,7 +62,7 @@ def test_every_request_is_billed_to_the_project_of_the_file(site, front, user):
     for content in study:
         site.upload(content)
     site.wait_for(confirmed=6)
-    command(site, "verify", "--bytes")
+    command(site, "audit", "--bytes")
     command(site, "check", "--sidecar", "--before-restart")
     asked = {method for method, path, _ in front.heads if "/dicomWeb" in path}
     assert asked == {"GET", "POST"}
@@ -75,7 +75,7 @@ def test_every_request_is_billed_to_the_project_of_the_file(site, front, user):
     for content in make_study(instances=6):
         site.upload(content)
     site.wait_for(confirmed=12)
-    command(site, "verify", "--bytes")
+    command(site, "audit", "--bytes")
     assert billed(front) == {"second-project"}
     assert not tokens & {headers["authorization"] for _, _, headers in front.heads}
 

@@ -6,7 +6,7 @@ import json
 import time
 
 import pytest
-from typer.testing import CliRunner
+from click.testing import CliRunner
 
 from orthanc_gcp.cli import app
 from orthanc_gcp.ledger import database

@@ -15,7 +15,7 @@ from tests.support.documents import DOCUMENTS, ROOT, Block, blocks
 from tests.support.site import make_instance
 
 # The README has a test of its own, and so has the guide to the emulator.
-PAGES = ("commands", "configuration", "custody", "troubleshooting")
+PAGES = ("commands", "configuration", "custody", "operations", "troubleshooting")
 ENDLESS = (" worker ", " sidecar ")
 INSTALL = (
     "/opt/orthanc-gcp/bin/orthanc-gcp install --account my-google --project osimis-test "
@@ -132,6 +132,13 @@ def wait_for_worker(host: DebianHost, wait: float = 30) -> None:
         time.sleep(0.1)
 
 
+def wait_for_confirmed(host: DebianHost, instances: int, wait: float = 30) -> None:
+    deadline = time.monotonic() + wait
+    while host.curl("/gcp/accounts/my-google/transfers")["Confirmed"]["Instances"] < instances:
+        assert time.monotonic() < deadline, host.log
+        time.sleep(0.2)
+
+
 def test_custody(site):
     """The first receipt: each step of the page in its order."""
     section, prepare, watch, receipt, demand, webhook, by_hand = page("custody")
@@ -142,10 +149,7 @@ def test_custody(site):
     site.wait_for_orthanc()
     wait_for_worker(site)
     _, uid = upload(site)
-    deadline = time.monotonic() + 30
-    while site.curl("/gcp/accounts/my-google/transfers")["Confirmed"]["Instances"] < 1:
-        assert time.monotonic() < deadline, site.log
-        time.sleep(0.2)
+    wait_for_confirmed(site, 1)
     overview, studies = run(site, watch)
     assert json.loads(overview)["Confirmed"]["Instances"] == 1
     assert uid in studies
@@ -170,6 +174,20 @@ def test_commands(keeping):
             assert len(done.stdout.split()[0]) == 64
         else:
             run(keeping, block)
+
+
+def test_operations(keeping):
+    """A backup that is restored: the ledger is as it was."""
+    upload(keeping)
+    backup, restore = page("operations")
+    wait_for_confirmed(keeping, 1)
+    run(keeping, backup)
+    run(keeping, restore)
+    keeping.wait_for_orthanc()
+    wait_for_worker(keeping)
+    wait_for_confirmed(keeping, 1)
+    upload(keeping)
+    wait_for_confirmed(keeping, 2)
 
 
 def test_troubleshooting(site):

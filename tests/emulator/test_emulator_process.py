@@ -322,7 +322,7 @@ def test_a_store_that_has_no_such_name(tmp_path: Path) -> None:
 def test_a_missing_extra_is_named(tmp_path: Path) -> None:
     program = (
         "import sys; sys.modules['uvicorn'] = None; "
-        "import typer; from orthanc_gcp.emulator.command import emulator; typer.run(emulator)"
+        "from orthanc_gcp.emulator.command import emulator; emulator()"
     )
     command = [sys.executable, "-c", program, "--directory", str(tmp_path)]
     result = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)

@@ -126,13 +126,15 @@ def test_metrics(instance):
             if line.startswith("gcp_")
         }
 
-    wait_until(lambda: metrics().get('gcp_token_failures_total{account="failing"}', 0) >= 1)
+    wait_until(lambda: metrics().get('gcp_token_refresh_failures_total{account="failing"}', 0) >= 1)
     found = metrics()
     assert found['gcp_token_up{account="key"}'] == 1
     assert found['gcp_token_up{account="übung 1"}'] == 1
     assert found['gcp_token_up{account="failing"}'] == 0
     assert found['gcp_token_up{account="wrong"}'] == 0
-    assert 3500 < found['gcp_token_seconds_to_expiry{account="key"}'] <= 3600
+    left = found['gcp_token_expiry_timestamp_seconds{account="key"}'] - time.time()
+    assert 3300 < left <= 3600
+    assert found['gcp_token_expiry_timestamp_seconds{account="failing"}'] == 0
     assert found['gcp_token_refreshes_total{account="key"}'] == 1
 
 

@@ -109,18 +109,20 @@ def test_received_is_confirmed_and_shown(site):
     assert len(rest["Instances"]) == 2
     ((study,), after) = orthanc.json("GET", f"{PATH}/studies").values()
     assert (study["Confirmed"]["Instances"], after) == (5, None)
-    wait_until(lambda: metrics(orthanc).get(f'confirmed_instances{{account="{ACCOUNT}"}}') == 5)
+    confirmed = f'account="{ACCOUNT}",state="confirmed"'
+    wait_until(lambda: metrics(orthanc).get(f"instances{{{confirmed}}}") == 5)
     found = metrics(orthanc)
-    assert found[f'waiting_instances{{account="{ACCOUNT}"}}'] == 0
-    assert found[f'oldest_unsent_seconds{{account="{ACCOUNT}"}}'] == 0
+    assert found[f"bytes{{{confirmed}}}"] == told["Confirmed"]["Bytes"]
+    assert found[f'instances{{account="{ACCOUNT}",state="waiting"}}'] == 0
+    assert found[f'oldest_unsent_age_seconds{{account="{ACCOUNT}"}}'] == 0
 
 
 def metrics(orthanc: Orthanc) -> dict[str, float]:
     lines = orthanc.request("GET", "/tools/metrics-prometheus").data.decode().splitlines()
     found = {}
     for line in lines:
-        if line.startswith("gcp_transfers_"):
-            name, _, value = line.removeprefix("gcp_transfers_").rpartition("} ")
+        if line.startswith("gcp_transfer_"):
+            name, _, value = line.removeprefix("gcp_transfer_").rpartition("} ")
             found[name + "}"] = float(value.split()[0])
     return found
 

@@ -11,6 +11,7 @@ import sqlalchemy as sql
 from orthanc_gcp.ledger import database
 from orthanc_gcp.ledger.ledger import Ledger, NewTransfer, Outcome
 from orthanc_gcp.ledger.schema import Priority, State, events, metadata, transfers
+from orthanc_gcp.ledger.upgrade import prepare
 from tests.support.postgres import Postgres
 
 A, ORTHANC = "account", "orthanc"
@@ -40,7 +41,7 @@ def ledger(request, tmp_path, time):
     url = request.getfixturevalue("postgres") if request.param == "postgresql" else ""
     engine = database.connect(database.url_of(url, tmp_path))
     ledger = Ledger(engine, time)
-    ledger.create()
+    prepare(engine)
     yield ledger
     metadata.drop_all(engine)
     engine.dispose()

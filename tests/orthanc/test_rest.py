@@ -11,7 +11,7 @@ from urllib.parse import quote
 import pytest
 
 from orthanc_gcp import configuration
-from orthanc_gcp.errors import ConfigurationError, OrthancError
+from orthanc_gcp.errors import ConfigurationError, OrthancRefusedError, OrthancUnavailableError
 from orthanc_gcp.orthanc.access import fingerprint
 from orthanc_gcp.orthanc.rest import OrthancRest
 from tests.support.certificates import Authority
@@ -58,7 +58,7 @@ def test_the_certificate_that_is_expected_is_trusted(server):
 @pytest.mark.parametrize("wrong", ["0" * 64, ""])
 def test_no_other_certificate_is_trusted(server, wrong):
     url, _ = server
-    with pytest.raises(OrthancError, match="SSLError"):
+    with pytest.raises(OrthancUnavailableError, match="SSLError"):
         OrthancRest(url, fingerprint=wrong).call("GET", "/system")
 
 
@@ -101,7 +101,7 @@ def test_a_user_and_a_password_as_they_are(guarded, user):
 
 
 def test_a_wrong_password_is_not_told(guarded):
-    with pytest.raises(OrthancError, match="wants a user and password") as caught:
+    with pytest.raises(OrthancRefusedError, match="wants a user and password") as caught:
         OrthancRest(f"http://ärztin:p@ss-1@{guarded}").call("GET", "/system")
     assert "ss-1" not in str(caught.value)
 

@@ -12,6 +12,7 @@ import sqlalchemy as sql
 from orthanc_gcp.ledger import database
 from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.schema import metadata
+from orthanc_gcp.ledger.upgrade import prepare
 from tests.support.postgres import Postgres
 
 BEGIN = 1_800_000_000.0
@@ -53,5 +54,5 @@ def engine(request: Any, tmp_path: Path) -> Iterator[sql.Engine]:
 @pytest.fixture
 def ledger(engine: sql.Engine, clock: Time) -> Ledger:
     ledger = Ledger(engine, clock)
-    ledger.create()
+    prepare(engine)
     return ledger

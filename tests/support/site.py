@@ -126,11 +126,13 @@ class Site:
 
     def api(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
         """A call of the worker's REST API: the status, and the answer's JSON."""
-        url = f"http://127.0.0.1:{self._api_port}{path}"
         headers = {"Authorization": f"Bearer {SECRET}"}
         with urllib3.PoolManager(retries=False, timeout=60) as http:
-            answer = http.request(method, url, json=body, headers=headers)
+            answer = http.request(method, self.api_url(path), json=body, headers=headers)
             return answer.status, answer.json()
+
+    def api_url(self, path: str) -> str:
+        return f"http://127.0.0.1:{self._api_port}{path}"
 
     def wait_for_api(self, wait: float = 30) -> None:
         def answers() -> bool:

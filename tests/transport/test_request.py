@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from orthanc_gcp.errors import TokenError
+from orthanc_gcp.errors import NetworkError
 from orthanc_gcp.transport.connections import Proxy as Address
 from orthanc_gcp.transport.connections import pools
 from orthanc_gcp.transport.request import LONGEST_ANSWER, Transport
@@ -29,8 +29,8 @@ def ask(url, transport=None, **options):
     return (transport or Transport(**options))(url, "POST", BODY, headers)
 
 
-def failure(url, **options) -> TokenError:
-    with pytest.raises(TokenError) as caught:
+def failure(url, **options) -> NetworkError:
+    with pytest.raises(NetworkError) as caught:
         ask(url, **options)
     return caught.value
 

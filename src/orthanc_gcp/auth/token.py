@@ -2,53 +2,55 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 
-__all__ = ["FIRST_PAUSE", "LONGEST_PAUSE", "Token", "lead", "pause"]
+from orthanc_gcp.backoff import Backoff
 
-LONGEST_LEAD = 900.0
-LONGEST_PAUSE = 60.0
-FIRST_PAUSE = 1.0
-SHORTEST_PAUSE = 0.2
+__all__ = ["BACKOFF", "Token", "refresh_margin", "retry_delay"]
+
+LONGEST_MARGIN = 900.0
+SHORTEST_DELAY = 0.2
+BACKOFF = Backoff(1.0, 60.0, jitter=0.2)
 
 
 @dataclass(frozen=True)
 class Token:
-    """An access token with its end, on the keeper's clock."""
+    """An access token with its end, in seconds of the clock that it was acquired by."""
 
     value: str = field(repr=False)
     expires_at: float
     lifetime: float
 
     def renew_at(self, jitter: float) -> float:
-        """When to renew it; ``luck``, from 0 to 1, spreads the accounts."""
-        ahead = min(lead(self.lifetime) * (1 + jitter / 10), self.lifetime * 0.6)
+        """When to renew it; ``jitter``, from 0 to 1, spreads the accounts."""
+        ahead = min(refresh_margin(self.lifetime) * (1 + jitter / 10), self.lifetime * 0.6)
         # The metadata server hands out the same token until shortly before its end: ever shorter
         # lives must not become ever quicker questions.
-        return max(self.expires_at - ahead, self.expires_at - self.lifetime + SHORTEST_PAUSE)
+        return max(self.expires_at - ahead, self.expires_at - self.lifetime + SHORTEST_DELAY)
 
 
-def lead(lifetime: float) -> float:
+def refresh_margin(lifetime: float) -> float:
     """How long before its end a token is renewed, in seconds: half its life, 15 minutes at most.
 
-    Four fifths of the lead are an outage that is certain to go unnoticed.
+    An outage of the token endpoint of four fifths of the margin is certain to go unnoticed.
     """
-    return min(lifetime / 2, LONGEST_LEAD)
+    return min(lifetime / 2, LONGEST_MARGIN)
 
 
-def pause(previous: float, token: Token | None, jitter: float) -> float:
+def retry_delay(previous: float, token: Token | None, random: Callable[[], float]) -> float:
     """How long to wait after a failure, in seconds.
 
     Parameters
     ----------
     previous
-        The pause before this one; 0 after the first failure.
+        The delay before this one; 0 after the first failure.
     token
-        The token still in use: the shorter its lead, the shorter the pause.
-    luck
-        A random number from 0 to 1, which spreads the accounts.
+        The token still in use: the shorter its margin, the shorter the delay.
+    random
+        Gives numbers from 0 to 1, which spread the accounts.
     """
-    longest = LONGEST_PAUSE
-    if token is not None:
-        longest = max(SHORTEST_PAUSE, min(longest, lead(token.lifetime) / 10))
-    return min(longest, max(2 * previous, FIRST_PAUSE)) * (0.8 + jitter / 5)
+    if token is None:
+        return BACKOFF.after(previous, random)
+    longest = max(SHORTEST_DELAY, min(BACKOFF.longest, refresh_margin(token.lifetime) / 10))
+    return replace(BACKOFF, longest=longest).after(previous, random)

@@ -2,7 +2,7 @@
 
 google-auth sleeps and retries on its own, accepts tokens without an end, and tells little of what
 came back. This wrapper of the transport lets only good answers through and raises for the rest,
-so that the keeper alone decides when to try again.
+so that the refresher alone decides when to try again.
 """
 
 from __future__ import annotations
@@ -18,10 +18,13 @@ from google.auth.transport import Request
 
 from orthanc_gcp.clock import Clock
 from orthanc_gcp.errors import TokenError
+from orthanc_gcp.reasons import TokenReason, of_server, of_status
 from orthanc_gcp.redaction import host_of, readable, secrets_of_form
+from orthanc_gcp.transport.authorization import fits_a_header
+from orthanc_gcp.transport.google_error import read_google_error
 from orthanc_gcp.transport.request import Answer, Transport
 
-__all__ = ["TOLERATED_SKEW", "TokenEndpoint", "clock_offset", "google_error"]
+__all__ = ["TOLERATED_SKEW", "TokenEndpoint", "clock_offset"]
 
 # Google's tokens live 12 hours at most; more than a day is somebody else's answer.
 LONGEST_LIFETIME = 86400
@@ -54,6 +57,8 @@ class TokenEndpoint(Request):
         ------
         TokenError
             The other side refused (RFC 6749 §5.2), or its answer is not what was asked for.
+        NetworkError
+            No complete answer came.
         """
         answer = self._transport(url, method, body, headers, timeout, **kwargs)
         who = host_of(url)
@@ -69,31 +74,19 @@ class TokenEndpoint(Request):
         return answer
 
     def _refusal(self, url: str, answer: Answer, secrets: list[str]) -> TokenError:
-        error, description = google_error(answer)
+        error = read_google_error(answer.data)
         skew = _skew_in_words(clock_offset(answer, self._clock))
-        if not error:
+        if not error.code:
             words = f"{answer.status} without an OAuth2 error, but {_kind(answer)}"
         else:
-            detail = f": {description}" if description else ""
-            words = f"{answer.status} {readable(error + detail, secrets)}"
+            detail = f": {error.message}" if error.message else ""
+            words = f"{answer.status} {readable(error.code + detail, secrets)}"
         return TokenError(
             f"{host_of(url)} answered {words}{skew}",
-            reason=error or f"http_{answer.status}",
+            reason=of_server(error.code) if error.code else of_status(answer.status),
             status=answer.status,
             url=url,
         )
-
-
-def google_error(answer: Answer) -> tuple[str, str]:
-    """Code and description of an OAuth2 error or of Google's JSON envelope; empty if neither."""
-    fields = _fields(answer)
-    error, description = fields.get("error"), fields.get("error_description")
-    if isinstance(error, dict):
-        description, error = error.get("message"), error.get("status")
-    return (
-        error if isinstance(error, str) else "",
-        description if isinstance(description, str) else "",
-    )
 
 
 def clock_offset(answer: Answer, clock: Clock) -> float | None:
@@ -124,34 +117,34 @@ def _fields(answer: Answer) -> dict[str, Any]:
     return fields if isinstance(fields, dict) else {}
 
 
-def _token_fault(answer: Answer, fields: dict[str, Any]) -> tuple[str, str] | None:
+def _token_fault(answer: Answer, fields: dict[str, Any]) -> tuple[TokenReason, str] | None:
     """What makes a token answer unusable: a reason for programs, and words."""
     if not fields:
-        return "not_json", f"with {_kind(answer)} instead of a token"
+        return TokenReason.NOT_JSON, f"with {_kind(answer)} instead of a token"
     if fields.get("access_token") is None and "id_token" in fields:
-        return "id_token", "with an ID token only, are the Scopes those of a Google API?"
+        return TokenReason.ID_TOKEN, "with an ID token only, are the Scopes those of a Google API?"
     fault = _value_fault(fields.get("access_token"), "access_token")
     lifetime = _number(fields.get("expires_in"))
     if not fault and (lifetime is None or not 0 < lifetime <= LONGEST_LIFETIME):
         expected = f"a number of seconds from 1 to {LONGEST_LIFETIME}"
-        return "expires_in", f"its expires_in is missing or is not {expected}"
+        return TokenReason.EXPIRES_IN, f"its expires_in is missing or is not {expected}"
     return fault
 
 
-def _iam_fault(answer: Answer, fields: dict[str, Any]) -> tuple[str, str] | None:
+def _iam_fault(answer: Answer, fields: dict[str, Any]) -> tuple[TokenReason, str] | None:
     """The same for ``generateAccessToken``."""
     if not fields:
-        return "not_json", f"with {_kind(answer)} instead of a token"
+        return TokenReason.NOT_JSON, f"with {_kind(answer)} instead of a token"
     if not isinstance(fields.get("expireTime"), str):
-        return "expire_time", "its expireTime is missing or is not a string"
+        return TokenReason.EXPIRE_TIME, "its expireTime is missing or is not a string"
     return _value_fault(fields.get("accessToken"), "accessToken")
 
 
-def _value_fault(token: Any, name: str) -> tuple[str, str] | None:
+def _value_fault(token: Any, name: str) -> tuple[TokenReason, str] | None:
     if not isinstance(token, str) or not token:
-        return "access_token", f"its {name} is missing, empty or not a string"
-    if not (token.isascii() and token.isprintable() and " " not in token):
-        return "access_token", f"its {name} has characters that no HTTP header may carry"
+        return TokenReason.ACCESS_TOKEN, f"its {name} is missing, empty or not a string"
+    if not fits_a_header(token):
+        return TokenReason.ACCESS_TOKEN, f"its {name} has characters that no HTTP header may carry"
     return None
 
 

@@ -1,32 +1,37 @@
-"""``orthanc-gcp backfill``."""
+"""``orthanc-gcp backfill``: how far it is, and what a person has it do."""
 
 from __future__ import annotations
 
 import json
-from typing import Annotated
+from pathlib import Path
 
-import typer
+import click
 
 from orthanc_gcp.clock import SystemClock
-from orthanc_gcp.commands.arguments import Config, fail, orthanc_of, orthanc_option, settings_of
-from orthanc_gcp.commands.ledger_access import opened
-from orthanc_gcp.configuration import BackfillOptions
+from orthanc_gcp.commands.arguments import (
+    config_argument,
+    fail,
+    needs,
+    orthanc_of,
+    orthanc_option,
+    settings_of,
+)
+from orthanc_gcp.commands.ledger_access import open_ledger
 from orthanc_gcp.errors import OrthancError
 
 __all__ = ["backfill"]
 
 
+@click.command()
+@config_argument
+@orthanc_option("backfill")
+@click.option("--pause", is_flag=True, help="Send no more of it for now.")
+@click.option("--resume", is_flag=True, help="Go on.")
+@click.option("--restart", is_flag=True, help="Look at all studies again, as for a new rule.")
+@click.option("--status", is_flag=True, help="Only tell how far it is; the default.")
+@needs("worker")
 def backfill(
-    config: Config,
-    orthanc: Annotated[str | None, orthanc_option("backfill")] = None,
-    pause: Annotated[bool, typer.Option("--pause", help="Send no more of it for now.")] = False,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on.")] = False,
-    restart: Annotated[
-        bool, typer.Option("--restart", help="Look at all studies again, as for a new rule.")
-    ] = False,
-    status: Annotated[
-        bool, typer.Option("--status", help="Only tell how far it is; the default.")
-    ] = False,
+    config: Path, orthanc: str | None, pause: bool, resume: bool, restart: bool, status: bool
 ) -> None:
     """Steer the backfill that "Backfill" in Orthanc's configuration asks for; tell how far it is.
 
@@ -36,22 +41,23 @@ def backfill(
         fail("expected one of --pause, --resume, --restart and --status")
     settings = settings_of([config])
     rest = orthanc_of(settings, orthanc, "backfill")
-    with opened(settings) as ledger:
+    with open_ledger(settings) as ledger:
+        from orthanc_gcp.configuration import BackfillOptions
         from orthanc_gcp.custody.intake.backfill_studies import BackfillStudies
         from orthanc_gcp.custody.reporting.backfill_progress import progress
         from orthanc_gcp.orthanc.resources import OrthancSource
 
         try:
-            backlog = BackfillStudies(ledger, OrthancSource(rest, settings.storage_folder).name())
+            studies = BackfillStudies(ledger, OrthancSource(rest, settings.storage_folder).name())
         except OrthancError as error:
             fail(str(error))
         for wanted, action in (
-            (pause, backlog.pause),
-            (resume, backlog.resume),
-            (restart, backlog.restart),
+            (pause, studies.pause),
+            (resume, studies.resume),
+            (restart, studies.restart),
         ):
             if wanted:
                 action()
         now = SystemClock().utc().astimezone()
-        told = progress(backlog, settings.backfill or BackfillOptions(), now)
-    typer.echo(json.dumps(told, indent=2))
+        found = progress(ledger, studies, settings.backfill or BackfillOptions(), now)
+    click.echo(json.dumps(found and found.as_json(), indent=2))

@@ -13,9 +13,9 @@ def count(number: int, noun: str) -> str:
     return f"{number:,} {noun if number == 1 else plural}"
 
 
-def moment(told: str | None, now: datetime) -> str:
-    """A moment by ISO 8601 in the time of this machine, without the date when that is today's."""
-    if told is None:
+def moment(timestamp: str | None, now: datetime) -> str:
+    """A time by ISO 8601 in the time zone of this machine; today's without the date."""
+    if timestamp is None:
         return ""
-    then, today = datetime.fromisoformat(told).astimezone(), now.astimezone()
+    then, today = datetime.fromisoformat(timestamp).astimezone(), now.astimezone()
     return then.strftime("%H:%M:%S" if then.date() == today.date() else "%Y-%m-%d %H:%M")

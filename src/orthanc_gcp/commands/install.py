@@ -6,12 +6,11 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
+import click
 
-from orthanc_gcp.commands.arguments import fail
-from orthanc_gcp.configuration.files import unreadable
+from orthanc_gcp.commands.arguments import CONFIGURATION, fail, needs
 from orthanc_gcp.errors import GcpError
 
 if TYPE_CHECKING:
@@ -33,32 +32,47 @@ _PARTS = {
 }
 
 
+@click.command()
+@click.option(
+    "--orthanc-config",
+    type=CONFIGURATION,
+    default="/etc/orthanc",
+    help="The file or the folder that Orthanc is started with.",
+)
+@click.option(
+    "--user", metavar="NAME", help="The user that Orthanc runs as, where it cannot be found."
+)
+@click.option("--account", metavar="NAME", help="The name of a first account.")
+@click.option("--project", metavar="NAME", help="Its project.")
+@click.option("--location", metavar="NAME", help="Its location.")
+@click.option("--dataset", metavar="NAME", help="Its dataset.")
+@click.option("--dicom-store", metavar="NAME", help="Its DICOM store.")
+@click.option(
+    "--credentials",
+    metavar="FILE",
+    help='Its credential: a file, which is copied, or "application-default".',
+)
+@click.option(
+    "--credentials-folder",
+    type=click.Path(path_type=Path),
+    metavar="DIRECTORY",
+    help="Where files of credentials go.",
+)
+@click.option("--dry-run", is_flag=True, help="Only say what would be done.")
+@click.option("--uninstall", is_flag=True, help="Undo it, and keep what you have written.")
+@needs("")
 def install(
-    orthanc_config: Annotated[
-        Path,
-        typer.Option(readable=False, help="The file or the folder that Orthanc is started with."),
-    ] = Path("/etc/orthanc"),
-    user: Annotated[
-        str | None, typer.Option(help="The user that Orthanc runs as, where it cannot be found.")
-    ] = None,
-    account: Annotated[str | None, typer.Option(help="The name of a first account.")] = None,
-    project: Annotated[str | None, typer.Option(help="Its project.")] = None,
-    location: Annotated[str | None, typer.Option(help="Its location.")] = None,
-    dataset: Annotated[str | None, typer.Option(help="Its dataset.")] = None,
-    dicom_store: Annotated[str | None, typer.Option(help="Its DICOM store.")] = None,
-    credentials: Annotated[
-        str | None,
-        typer.Option(help='Its credential: a file, which is copied, or "application-default".'),
-    ] = None,
-    credentials_folder: Annotated[
-        Path | None, typer.Option(help="Where files of credentials go.")
-    ] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only say what would be done.")
-    ] = False,
-    uninstall: Annotated[
-        bool, typer.Option("--uninstall", help="Undo it, and keep what you have written.")
-    ] = False,
+    orthanc_config: Path,
+    user: str | None,
+    account: str | None,
+    project: str | None,
+    location: str | None,
+    dataset: str | None,
+    dicom_store: str | None,
+    credentials: str | None,
+    credentials_folder: Path | None,
+    dry_run: bool,
+    uninstall: bool,
 ) -> None:
     """Have an Orthanc load the plugin: write what it needs, and keep what was there before.
 
@@ -80,6 +94,8 @@ def install(
     except GcpError as error:
         fail(str(error))
     except PermissionError as error:
+        from orthanc_gcp.configuration.files import unreadable
+
         fail(str(unreadable(config, error)))
 
 
@@ -107,12 +123,12 @@ def _install(
         checked = _check(config, user)
     elif not plan.has_account:
         place = host.files.section_file if host.files.is_folder else config
-        typer.echo(f"There is no account yet: write one into {place}, its credential into")
-        typer.echo(f"{folder}, and run: orthanc-gcp check {config}")
+        click.echo(f"There is no account yet: write one into {place}, its credential into")
+        click.echo(f"{folder}, and run: orthanc-gcp check {config}")
     if plan.own_script:
         _say_lines(plan.own_script, host.files.script)
-    typer.echo(f"Then: {_restart(config)}")
-    raise typer.Exit(1 if checked or plan.own_script else 0)
+    click.echo(f"Then: {_restart(config)}")
+    raise click.exceptions.Exit(1 if checked or plan.own_script else 0)
 
 
 def _uninstall(config: Path, credentials_folder: Path | None, dry_run: bool) -> None:
@@ -129,7 +145,7 @@ def _uninstall(config: Path, credentials_folder: Path | None, dry_run: bool) -> 
     refuse_what_cannot_be_written(steps)
     _do(steps, notes, dry_run)
     if steps:
-        typer.echo(f"Then: {_restart(config)}")
+        click.echo(f"Then: {_restart(config)}")
 
 
 def _service(config: Path, user: str | None) -> Service:
@@ -165,7 +181,7 @@ def _account(host: Host, given: dict[str, str | None]) -> NewAccount | None:
             fail(f"{others[0]} belongs to an account: name it by --account")
         if SECTION in host.files.options or not sys.stdin.isatty():
             return None
-        given["name"] = typer.prompt("Name of a first account (none: Enter)", default="") or None
+        given["name"] = click.prompt("Name of a first account (none: Enter)", default="") or None
         if given["name"] is None:
             return None
     return NewAccount(
@@ -176,7 +192,7 @@ def _account(host: Host, given: dict[str, str | None]) -> NewAccount | None:
 def _asked(option: str, question: str, default: str | None = None) -> str:
     if not sys.stdin.isatty():
         fail(f"{question} is not known: say it by {option}")
-    return str(typer.prompt(question, default=default))
+    return str(click.prompt(question, default=default))
 
 
 def _do(steps: list[Step], notes: list[str], dry_run: bool) -> None:
@@ -184,11 +200,11 @@ def _do(steps: list[Step], notes: list[str], dry_run: bool) -> None:
     from orthanc_gcp.installation.steps import perform
 
     for step in steps if dry_run else perform(steps):
-        typer.echo(f"would {step}" if dry_run else f"done: {step}")
+        click.echo(f"would {step}" if dry_run else f"done: {step}")
     if not steps:
-        typer.echo("nothing is to be done")
+        click.echo("nothing is to be done")
     for note in notes:
-        typer.echo(f"note: {note}")
+        click.echo(f"note: {note}")
 
 
 def _check(config: Path, user: str | None) -> int:
@@ -201,7 +217,7 @@ def _check(config: Path, user: str | None) -> int:
 
 def _say_lines(own: Path, script: Path) -> None:
     """How a script of the user's loads the plugin."""
-    typer.echo(
+    click.echo(
         f"Orthanc runs {own}, a script of your own, which stays. Add these lines to it:\n\n"
         "import sys\n"
         f'sys.path.append("{script.parent}")\n'

@@ -4,35 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orthanc_gcp.commands.arguments import fail
-from orthanc_gcp.configuration import Settings
 from orthanc_gcp.errors import GcpError
 
 if TYPE_CHECKING:
-    from sqlalchemy import Engine
-
+    from orthanc_gcp.configuration import Settings
     from orthanc_gcp.ledger.ledger import Ledger
 
-__all__ = ["opened", "the_account"]
+__all__ = ["open_ledger", "refuse_unknown_account"]
 
 
 @contextmanager
-def opened(settings: Settings) -> Iterator[Ledger]:
-    """The ledger; ends the command when there is none, or its database goes away."""
+def open_ledger(settings: Settings) -> Iterator[Ledger]:
+    """The ledger; ends the command when it cannot be used, or its database goes away."""
     from sqlalchemy.exc import SQLAlchemyError
 
     from orthanc_gcp.ledger import database
     from orthanc_gcp.ledger.ledger import Ledger
+    from orthanc_gcp.ledger.upgrade import require_current
 
     try:
         engine = database.connect(database.url_for(settings))
     except GcpError as error:
         fail(str(error))
     try:
-        _find(engine)
+        try:
+            require_current(engine)
+        except GcpError as error:
+            fail(str(error))
         yield Ledger(engine)
     except PermissionError as error:
         fail(f"{error.filename} belongs to another user: be the one that Orthanc runs as")
@@ -44,21 +45,8 @@ def opened(settings: Settings) -> Iterator[Ledger]:
         engine.dispose()
 
 
-def the_account(name: str | None, known: Collection[str]) -> None:
+def refuse_unknown_account(name: str | None, known: Collection[str]) -> None:
     """End the command when an account was named that there is not."""
     if name is not None and name not in known:
         wanted = f"expected one of {', '.join(sorted(known))}" if known else "there is none"
         fail(f"there is no account {name}: {wanted}")
-
-
-def _find(engine: Engine) -> None:
-    """End the command unless the worker has made its tables, for nobody else should."""
-    import sqlalchemy as sql
-
-    from orthanc_gcp.ledger.database import place
-    from orthanc_gcp.ledger.schema import transfers
-
-    file = Path(engine.url.database or "")
-    is_file = engine.dialect.name == "sqlite"
-    if (is_file and not file.exists()) or not sql.inspect(engine).has_table(transfers.name):
-        fail(f"there is no ledger at {place(engine)}: the worker makes it when it first starts")

@@ -5,57 +5,71 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
+import click
 
-from orthanc_gcp.commands.arguments import Config, settings_of
+from orthanc_gcp.commands.arguments import config_argument, needs, settings_of
 from orthanc_gcp.commands.formatting import count
-from orthanc_gcp.commands.ledger_access import opened, the_account
+from orthanc_gcp.commands.ledger_access import open_ledger, refuse_unknown_account
 
 if TYPE_CHECKING:
-    from orthanc_gcp.custody.reporting.overview import Reports
+    from orthanc_gcp.ledger.ledger import Ledger
 
 __all__ = ["pause", "resume", "retry"]
 
-Name = Annotated[str, typer.Argument(help="The account.")]
 
-
+@click.command()
+@config_argument
+@click.option("--account", metavar="NAME", help="Only to this account.")
+@click.option("--study", metavar="UID", help="Only of this Study Instance UID.")
+@click.option("--instance", metavar="UID", help="Only this SOP Instance UID.")
+@click.option("--reason", metavar="REASON", help="Only what is there for this reason.")
+@needs("worker")
 def retry(
-    config: Config,
-    account: Annotated[str | None, typer.Option(help="Only to this account.")] = None,
-    study: Annotated[str | None, typer.Option(help="Only of this Study Instance UID.")] = None,
-    instance: Annotated[str | None, typer.Option(help="Only this SOP Instance UID.")] = None,
-    reason: Annotated[str | None, typer.Option(help="Only what is there for this reason.")] = None,
+    config: Path, account: str | None, study: str | None, instance: str | None, reason: str | None
 ) -> None:
     """Queue again what is in quarantine, all of it or what is chosen."""
-    with _reports(config, account) as reports:
-        again = reports.retry(account, study=study, instance=instance, reason=reason)
-    typer.echo(f"queued again: {count(again, 'instance')}")
+    with _ledger(config, account) as ledger:
+        from orthanc_gcp.custody.reporting import operations
+
+        again = operations.retry(ledger, account, study=study, instance=instance, reason=reason)
+    click.echo(f"queued again: {count(again, 'instance')}")
 
 
-def pause(config: Config, account: Name) -> None:
+@click.command()
+@config_argument
+@click.argument("account", help="The account.")
+@needs("worker")
+def pause(config: Path, account: str) -> None:
     """Send no more to an account until "resume"; requests that run are finished."""
-    with _reports(config, account) as reports:
-        reports.pause(account)
-    typer.echo(f"account {account} is paused")
+    with _ledger(config, account) as ledger:
+        from orthanc_gcp.custody.reporting import operations
+
+        operations.pause(ledger, account)
+    click.echo(f"account {account} is paused")
 
 
-def resume(config: Config, account: Name) -> None:
+@click.command()
+@config_argument
+@click.argument("account", help="The account.")
+@needs("worker")
+def resume(config: Path, account: str) -> None:
     """Send to an account again after "pause"."""
-    with _reports(config, account) as reports:
-        reports.resume(account)
-    typer.echo(f"account {account} is sent to again")
+    with _ledger(config, account) as ledger:
+        from orthanc_gcp.custody.reporting import operations
+
+        operations.resume(ledger, account)
+    click.echo(f"account {account} is sent to again")
 
 
 @contextmanager
-def _reports(config: Path, account: str | None) -> Iterator[Reports]:
-    """The reports of a ledger that knows the account."""
+def _ledger(config: Path, account: str | None) -> Iterator[Ledger]:
+    """The ledger, when it or the configuration knows the account."""
     settings = settings_of([config])
-    with opened(settings) as ledger:
-        from orthanc_gcp.custody.reporting.overview import Reports
+    with open_ledger(settings) as ledger:
+        from orthanc_gcp.custody.reporting.overview import Overview
 
-        reports = Reports(ledger)
-        told = reports.overview(one.name for one in settings.accounts)
-        the_account(account, [one["Account"] for one in told])
-        yield reports
+        known = Overview(ledger).accounts(one.name for one in settings.accounts)
+        refuse_unknown_account(account, [one.account for one in known])
+        yield ledger

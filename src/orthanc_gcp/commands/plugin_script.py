@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import typer
+import click
 
 from orthanc_gcp.plugin import script
 
 __all__ = ["plugin_script"]
 
 
+@click.command()
 def plugin_script() -> None:
     """Print the script to name in the option "PythonScript" of Orthanc's configuration."""
-    typer.echo(script.text(), nl=False)
+    click.echo(script.text(), nl=False)

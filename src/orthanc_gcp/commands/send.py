@@ -3,56 +3,64 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-import typer
+import click
 
-from orthanc_gcp.commands.arguments import Config, fail, orthanc_of, orthanc_option, settings_of
+from orthanc_gcp.commands.arguments import (
+    config_argument,
+    fail,
+    needs,
+    orthanc_of,
+    orthanc_option,
+    settings_of,
+)
 from orthanc_gcp.commands.formatting import count
-from orthanc_gcp.commands.ledger_access import opened, the_account
-from orthanc_gcp.configuration import SendRule, Settings
+from orthanc_gcp.commands.ledger_access import open_ledger, refuse_unknown_account
 from orthanc_gcp.errors import OrthancError
 
 if TYPE_CHECKING:
-    from orthanc_gcp.custody.intake.dry_run import DryRun
+    from orthanc_gcp.configuration import Settings
+    from orthanc_gcp.custody.intake.dry_run import RuleResult, Selected
     from orthanc_gcp.orthanc.resources import OrthancSource
 
 __all__ = ["send"]
 
 
+@click.command()
+@config_argument
+@click.argument(
+    "resources",
+    metavar="[RESOURCE]...",
+    nargs=-1,
+    help="Orthanc's identifiers of patients, studies, series or instances.",
+)
+@click.option("--to", metavar="ACCOUNT", help="Where to send.")
+@orthanc_option("send")
+@click.option(
+    "--dry-run",
+    is_flag=True,
+    help="Send nothing: tell what the rules would send of these resources, or of all that Orthanc "
+    "has.",
+)
+@needs("worker")
 def send(
-    config: Config,
-    resources: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="[RESOURCE]...",
-            help="Orthanc's identifiers of patients, studies, series or instances.",
-        ),
-    ] = None,
-    to: Annotated[str | None, typer.Option(metavar="ACCOUNT", help="Where to send.")] = None,
-    orthanc: Annotated[str | None, orthanc_option("send")] = None,
-    dry_run: Annotated[
-        bool,
-        typer.Option(
-            "--dry-run",
-            help="Send nothing: tell what the rules would send of these resources, or of all that "
-            "Orthanc has.",
-        ),
-    ] = False,
+    config: Path, resources: tuple[str, ...], to: str | None, orthanc: str | None, dry_run: bool
 ) -> None:
     """Have the worker send what Orthanc has, before what it backfills and after what comes in."""
     settings = settings_of([config])
     if to in settings.rejected:
         fail(settings.rejections[to])
-    the_account(to, [one.name for one in settings.accounts])
-    for resource in resources or []:
+    refuse_unknown_account(to, [one.name for one in settings.accounts])
+    for resource in resources:
         if not resource.replace("-", "").isalnum():
             fail(f"Orthanc has no resource {resource}: expected its own identifiers, not UIDs")
     try:
         if dry_run:
-            _dry_run(settings, _archive(settings, orthanc), to, resources)
+            _dry_run(settings, _source(settings, orthanc), to, list(resources) or None)
         elif to and resources:
-            _send(settings, orthanc, to, resources)
+            _send(settings, orthanc, to, list(resources))
         else:
             fail("name resources, and an account by --to; or ask for a --dry-run")
     except KeyError as error:
@@ -62,53 +70,56 @@ def send(
 
 
 def _send(settings: Settings, orthanc: str | None, account: str, resources: list[str]) -> None:
-    with opened(settings) as ledger:
-        from orthanc_gcp.custody.intake.on_demand import demand
+    with open_ledger(settings) as ledger:
+        from orthanc_gcp.custody.intake.on_demand import send_on_demand
         from orthanc_gcp.ledger.workers import any_alive
 
-        queued = demand(ledger, _archive(settings, orthanc), account, resources)
+        queued = send_on_demand(ledger, _source(settings, orthanc), account, resources)
         later = "" if any_alive(ledger.engine) else ", they are sent as soon as a worker runs"
-    typer.echo(f"queued for {account}: {count(queued, 'instance')}{later}")
+    click.echo(f"queued for {account}: {count(queued, 'instance')}{later}")
 
 
-def _archive(settings: Settings, orthanc: str | None) -> OrthancSource:
+def _source(settings: Settings, orthanc: str | None) -> OrthancSource:
     from orthanc_gcp.orthanc.resources import OrthancSource
 
     return OrthancSource(orthanc_of(settings, orthanc, "send"), settings.storage_folder)
 
 
 def _dry_run(
-    settings: Settings, archive: OrthancSource, to: str | None, resources: list[str] | None
+    settings: Settings, source: OrthancSource, to: str | None, resources: list[str] | None
 ) -> None:
-    from orthanc_gcp.custody.intake.dry_run import conditions, forecast
+    from orthanc_gcp.configuration import SendRule
+    from orthanc_gcp.custody.intake.dry_run import conditions, dry_run
 
     if settings.rule_problems and not to:
         # What a rule with a mistake in it was meant to send can only be guessed.
         fail("\n".join(map(str, settings.rule_problems)))
     rules = (SendRule(to=to),) if to else settings.rules
-    *told, rest = forecast(archive, rules, resources)
-    for each, rule in zip(told, rules, strict=True):
-        _print(f"to {rule.to} ({conditions(rule)})", each)
-        if rule.to in settings.rejections:
-            typer.echo(f"  waits until this is mended: {settings.rejections[rule.to]}")
-    _print("to nobody", rest)
-    if rest.instances:
-        for line in _reasons(told, rules):
-            typer.echo(f"  {line}")
+    found = dry_run(source, rules, resources)
+    for result in found.rules:
+        account = result.rule.to
+        _print(f"to {account} ({conditions(result.rule)})", result.selected)
+        if account in settings.rejections:
+            click.echo(f"  waits until this is mended: {settings.rejections[account]}")
+    _print("to nobody", found.unmatched)
+    if found.unmatched.instances:
+        for line in _reasons(found.rules):
+            click.echo(f"  {line}")
     for problem in settings.sending_problems:
-        typer.echo(f"nothing is sent until this is mended: {problem}")
+        click.echo(f"nothing is sent until this is mended: {problem}")
 
 
-def _print(where: str, told: DryRun) -> None:
-    typer.echo(f"{where}: {count(told.instances, 'instance')}, {told.bytes:,} bytes")
-    for study in told.examples:
-        typer.echo(f"  such as study {study}")
+def _print(where: str, selected: Selected) -> None:
+    click.echo(f"{where}: {count(selected.instances, 'instance')}, {selected.bytes:,} bytes")
+    for study in selected.studies:
+        click.echo(f"  such as study {study}")
 
 
-def _reasons(told: Sequence[DryRun], rules: Sequence[SendRule]) -> Iterator[str]:
+def _reasons(results: Sequence[RuleResult]) -> Iterator[str]:
     """Why nobody gets the rest."""
-    if not rules:
+    if not results:
         yield 'there is no rule: "Send" of the configuration is empty'
-    for number, (each, rule) in enumerate(zip(told, rules, strict=True)):
-        missed = ", ".join(f"{name} {times:,}" for name, times in each.missed.most_common())
-        yield f"Send[{number}], to {rule.to}: not met are {missed}"
+    for number, result in enumerate(results):
+        most_first = sorted(result.missed.items(), key=lambda item: -item[1])
+        missed = ", ".join(f"{name} {times:,}" for name, times in most_first)
+        yield f"Send[{number}], to {result.rule.to}: not met are {missed}"

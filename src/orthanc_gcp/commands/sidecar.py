@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import logging
 import signal
-from typing import Annotated
+from pathlib import Path
+
+import click
 
 from orthanc_gcp.commands.arguments import (
-    Configs,
+    configs_argument,
     need_an_account,
+    needs,
     orthanc_of,
     orthanc_option,
     settings_of,
@@ -17,9 +20,11 @@ from orthanc_gcp.commands.arguments import (
 __all__ = ["sidecar"]
 
 
-def sidecar(
-    config: Configs, orthanc: Annotated[str | None, orthanc_option("sidecar")] = None
-) -> None:
+@click.command()
+@configs_argument()
+@orthanc_option("sidecar")
+@needs("")
+def sidecar(config: tuple[Path, ...], orthanc: str | None) -> None:
     """Keep the DICOMweb servers of an Orthanc without the Python plugin right, over its REST API.
 
     Runs until it is stopped; waits for an Orthanc that is not up, and survives its restarts.

@@ -7,14 +7,15 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import typer
+import click
 
 from orthanc_gcp.clock import age
-from orthanc_gcp.commands.arguments import AsJson, Config, settings_of
+from orthanc_gcp.commands.arguments import config_argument, json_option, needs, settings_of
 from orthanc_gcp.commands.formatting import moment
-from orthanc_gcp.commands.ledger_access import opened
+from orthanc_gcp.commands.ledger_access import open_ledger
 
 if TYPE_CHECKING:
     from rich.console import Console, Group
@@ -24,92 +25,94 @@ if TYPE_CHECKING:
 __all__ = ["status"]
 
 EVERY = 1.0
-"""Seconds between two looks of ``--watch``."""
+"""Seconds between two readings of ``--watch``."""
 MEASURE = 2.0
-"""Seconds that a rate is measured for when it is told once."""
+"""Seconds that a rate is measured for when it is printed once."""
 WIDE = 1000
 """Columns of what is not printed at a terminal: nothing is to be broken up."""
 BAR = 14
 FIGURES = ("Waiting", "Sending", "Acknowledged", "Confirmed", "Quarantined")
 _MOVING = ("Waiting", "Sending", "Acknowledged")
 
-Told = dict[str, Any]
+Figures = dict[str, Any]
+"""What the ledger says of one account, or of all: as ``GET /gcp/transfers`` answers it."""
 
 
-def status(
-    config: Config,
-    watch: Annotated[
-        bool, typer.Option("--watch", help="Show progress until it is ended by Ctrl-C.")
-    ] = False,
-    as_json: AsJson = False,
-) -> None:
+@click.command()
+@config_argument
+@click.option("--watch", is_flag=True, help="Show progress until it is ended by Ctrl-C.")
+@json_option
+@needs("worker")
+def status(config: Path, watch: bool, as_json: bool) -> None:
     """Tell how far each account is: what waits, is sent, acknowledged, confirmed, in quarantine.
 
     Where something is on its way it takes two seconds, to measure the rate.
     """
     settings = settings_of([config])
-    with opened(settings) as ledger:
-        from orthanc_gcp.custody.reporting.overview import Reports
+    with open_ledger(settings) as ledger:
+        from orthanc_gcp.custody.reporting.overview import Overview, delays
         from orthanc_gcp.ledger.workers import any_alive
 
-        reports = Reports(ledger)
+        ledger_overview = Overview(ledger)
         names = [account.name for account in settings.accounts]
 
-        def look() -> Told:
-            problems = {**reports.delays(names), **settings.rejections}
+        def read() -> Figures:
+            problems = {**delays(ledger, names), **settings.rejections}
             return {
                 "Worker": any_alive(ledger.engine),
-                "Accounts": reports.overview({*names, *problems}, problems),
+                "Accounts": [
+                    one.as_json() for one in ledger_overview.accounts({*names, *problems}, problems)
+                ],
             }
 
         if watch:
             show = _documents if as_json else _live if _console().is_terminal else _pages
             with suppress(KeyboardInterrupt):
-                show(_again(look))
+                show(_repeated(read))
             return
-        told = look()
-        if told["Worker"] and any(_moving(each) for each in told["Accounts"]):
+        overview = read()
+        if overview["Worker"] and any(_moving(each) for each in overview["Accounts"]):
             time.sleep(MEASURE)
-            told = look()
+            overview = read()
     if as_json:
-        typer.echo(json.dumps(told, indent=2))
+        click.echo(json.dumps(overview, indent=2))
     else:
-        _console().print(_page(told, bars=False))
+        _console().print(_page(overview, bars=False))
 
 
-def _again(look: Callable[[], Told]) -> Iterator[Told]:
+def _repeated(read: Callable[[], Figures]) -> Iterator[Figures]:
     while True:
-        yield look()
+        yield read()
         time.sleep(EVERY)
 
 
-def _documents(looks: Iterator[Told]) -> None:
+def _documents(overviews: Iterator[Figures]) -> None:
     """One line of JSON each time that something has changed."""
     last = ""
-    for told in looks:
-        line = json.dumps(told)
+    for overview in overviews:
+        line = json.dumps(overview)
         if line != last:
-            typer.echo(line)
+            click.echo(line)
             last = line
 
 
-def _pages(looks: Iterator[Told]) -> None:
+def _pages(overviews: Iterator[Figures]) -> None:
     """Another page each time that a figure has changed."""
     console, before = _console(), None
-    for told in looks:
-        figures = [[each[name] for name in FIGURES] for each in told["Accounts"]]
+    for overview in overviews:
+        figures = [[each[name] for name in FIGURES] for each in overview["Accounts"]]
         if figures != before:
-            console.print(_page(told, bars=False))
+            console.print(_page(overview, bars=False))
         before = figures
 
 
-def _live(looks: Iterator[Told]) -> None:
+def _live(overviews: Iterator[Figures]) -> None:
     """A picture that follows."""
     from rich.live import Live
 
     with Live(console=_console(), auto_refresh=False) as live:
-        for told in looks:
-            live.update(_page(told, bars=True), refresh=True)
+        for overview in overviews:
+            live.update(_page(overview, bars=True), refresh=True)
 
 
 def _console() -> Console:
@@ -119,18 +122,18 @@ def _console() -> Console:
     return console if console.is_terminal else Console(highlight=False, width=WIDE)
 
 
-def _page(told: Mapping[str, Any], *, bars: bool) -> Group:
+def _page(overview: Mapping[str, Any], *, bars: bool) -> Group:
     from rich.console import Group
     from rich.text import Text
 
-    lines = [] if told["Worker"] else [Text("no worker runs: nothing is sent", "yellow")]
-    for each in told["Accounts"]:
+    lines = [] if overview["Worker"] else [Text("no worker runs: nothing is sent", "yellow")]
+    for each in overview["Accounts"]:
         for words, style in _notes(each):
             lines.append(Text(f"{each['Account']}: {words}", style))
-    return Group(_table(told["Accounts"], bars=bars), *lines)
+    return Group(_table(overview["Accounts"], bars=bars), *lines)
 
 
-def _notes(each: Told) -> Iterator[tuple[str, str]]:
+def _notes(each: Figures) -> Iterator[tuple[str, str]]:
     """What there is to say of an account beside its figures, and how it looks."""
     progress = _progress(each)
     if progress:
@@ -141,7 +144,7 @@ def _notes(each: Told) -> Iterator[tuple[str, str]]:
         yield each["Problem"], "red"
 
 
-def _progress(each: Told) -> list[str]:
+def _progress(each: Figures) -> list[str]:
     from rich.filesize import decimal
 
     said = []
@@ -155,7 +158,7 @@ def _progress(each: Told) -> list[str]:
     return said
 
 
-def _table(accounts: list[Told], *, bars: bool) -> Table:
+def _table(accounts: list[Figures], *, bars: bool) -> Table:
     from rich.console import Group
     from rich.table import Table
     from rich.text import Text
@@ -171,7 +174,7 @@ def _table(accounts: list[Told], *, bars: bool) -> Table:
     return table
 
 
-def _bar(each: Told) -> ProgressBar:
+def _bar(each: Figures) -> ProgressBar:
     from rich.progress_bar import ProgressBar
 
     done = each["Confirmed"]["Bytes"]
@@ -179,7 +182,7 @@ def _bar(each: Told) -> ProgressBar:
     return ProgressBar(total=max(1, done + left), completed=done if left else 1, width=BAR)
 
 
-def _moving(each: Told) -> int:
+def _moving(each: Figures) -> int:
     return sum(each[name]["Instances"] for name in _MOVING)
 
 

@@ -7,19 +7,21 @@ import os
 import signal
 import socket
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
+import click
 
 from orthanc_gcp.commands.arguments import (
+    configs_argument,
     fail,
     need_an_account,
+    needs,
     orthanc_of,
     orthanc_option,
     settings_of,
 )
 from orthanc_gcp.errors import ConfigurationError, GcpError
-from orthanc_gcp.worker.launch import NOT_CONFIGURED, make
+from orthanc_gcp.worker.launch import NOT_CONFIGURED, NOT_INSTALLED, make
 
 if TYPE_CHECKING:
     from orthanc_gcp.worker.worker import Worker
@@ -32,32 +34,31 @@ SECRET = "ORTHANC_GCP_WORKER_SECRET"  # noqa: S105 -- a variable's name
 _CONNECTIONS = 16
 
 
-def worker(
-    config: Annotated[
-        list[Path],
-        typer.Argument(
-            metavar="CONFIG",
-            help='Orthanc\'s configuration: files, or a folder; "-" is for Orthanc.',
-            readable=False,
-        ),
-    ],
-    orthanc: Annotated[str | None, orthanc_option("worker")] = None,
-    name: Annotated[
-        str, typer.Option(help="Tells it from other workers on the same database.")
-    ] = socket.gethostname(),
-    listen: Annotated[
-        str,
-        typer.Option(help=f"Offer its REST API at 127.0.0.1:PORT; the secret is in {SECRET}."),
-    ] = "",
-) -> None:
+@click.command()
+@configs_argument('Orthanc\'s configuration: files, or a folder; "-" is for Orthanc.')
+@orthanc_option("worker")
+@click.option(
+    "--name",
+    metavar="NAME",
+    default=socket.gethostname,
+    show_default="the host's name",
+    help="Tells it from other workers on the same database.",
+)
+@click.option(
+    "--listen",
+    metavar="127.0.0.1:PORT",
+    help=f"Offer its REST API there; the secret is in {SECRET}.",
+)
+@needs("worker", NOT_INSTALLED)
+def worker(config: tuple[Path, ...], orthanc: str | None, name: str, listen: str | None) -> None:
     """Send what Orthanc receives, as "Send" in its configuration asks for, and prove it arrived.
 
     Runs until it is stopped; waits for an Orthanc that is not up, and survives its restarts.
     """
-    if config == [Path("-")]:
+    if config == (Path("-"),):
         from orthanc_gcp.worker import supervised
 
-        raise typer.Exit(supervised.run())
+        raise click.exceptions.Exit(supervised.run())
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.WARNING)
     logging.getLogger("orthanc_gcp").setLevel(logging.INFO)
     settings = settings_of(config)

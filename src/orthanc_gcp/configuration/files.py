@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,14 +51,20 @@ def merged(
     return options
 
 
-def folder_of(paths: list[Path]) -> Path:
+def folder_of(paths: Sequence[Path]) -> Path:
     """Where the files of relative options are looked for: beside the configuration."""
     first = paths[0].resolve()
     return first if first.is_dir() else first.parent
 
 
 def files_of(path: Path) -> list[Path]:
-    """The file itself, or those of a folder that Orthanc reads; raises as :func:`read_files`."""
+    """The file itself, or those of a folder that Orthanc reads, in the order of their names.
+
+    Raises
+    ------
+    ConfigurationError
+        The folder cannot be read, or has no file that Orthanc reads.
+    """
     try:
         if not path.is_dir():
             return [path]

@@ -14,9 +14,9 @@ from typing import Any, Protocol
 
 from orthanc_gcp.clock import Clock
 from orthanc_gcp.configuration import Account, Settings
-from orthanc_gcp.errors import GcpError, OrthancError
+from orthanc_gcp.errors import DefinitionError, GcpError
 from orthanc_gcp.orthanc.versions import parse_version
-from orthanc_gcp.transport.authorization import Authorization
+from orthanc_gcp.transport.authorization import Authorization, fits_a_header
 
 __all__ = ["DicomWebPlugin", "Servers", "definition", "differs", "is_too_old"]
 
@@ -58,23 +58,20 @@ class DicomWebPlugin(Protocol):
 
 
 def definition(
-    account: Account, settings: Settings, token: str, quota_project: str | None = None
+    account: Account, settings: Settings, authorization: Authorization
 ) -> dict[str, Any]:
     """The server definition of an account: the original's three fields and the user's own.
 
     Raises
     ------
-    OrthancError
+    DefinitionError
         The token would inject a header: Orthanc does not refuse a line break in a header's value.
     """
-    if not token or not token.isprintable():
-        raise OrthancError(
-            "the access token has characters that no HTTP header may carry, it is not published",
-            account=account.name,
-            reason="token_characters",
+    if not fits_a_header(authorization.token):
+        raise DefinitionError(
+            "the access token has characters that no HTTP header may carry, it is not published"
         )
-    own = Authorization(token, quota_project).headers()
-    headers = {**account.server.get("HttpHeaders", {}), **own}
+    headers = {**account.server.get("HttpHeaders", {}), **authorization.headers()}
     return {
         "HasDelete": "1",
         **account.server,
@@ -137,9 +134,9 @@ class Servers:
                 self._put(name)
         return True
 
-    def publish(self, account: Account, token: str, quota_project: str | None = None) -> None:
+    def publish(self, account: Account, authorization: Authorization) -> None:
         """Take a new token into the account's definition."""
-        server = definition(account, self._settings, token, quota_project)
+        server = definition(account, self._settings, authorization)
         with self._lock:
             self._wanted[account.name] = server
             if self._open:
@@ -152,7 +149,7 @@ class Servers:
                 return
             shown = self._plugin.shown()
             if shown is None:
-                raise OrthancError("the DICOMweb plugin does not serve its servers")
+                raise DefinitionError("the DICOMweb plugin does not serve its servers")
             for name, server in self._wanted.items():
                 if differs(server, shown.get(name)):
                     if name in self._published:

@@ -10,7 +10,7 @@ import threading
 
 from orthanc_gcp.configuration import Settings
 from orthanc_gcp.connector.connector import Connector
-from orthanc_gcp.errors import OrthancError
+from orthanc_gcp.errors import DefinitionError, OrthancError, OrthancUnavailableError
 from orthanc_gcp.orthanc.rest import OrthancRest, RestDicomWeb
 
 __all__ = ["Sidecar"]
@@ -36,7 +36,7 @@ class Sidecar:
             try:
                 published = self._tend(published)
                 pause = LOOK_EVERY if published else self._patience
-            except OrthancError as error:
+            except (OrthancError, DefinitionError) as error:
                 published, pause = False, LOOK_EVERY
                 outage.failed(str(error), pause, kind=error.kind)
             else:
@@ -53,5 +53,5 @@ class Sidecar:
             self._connector.look_at_servers()
             return True
         if self._orthanc.call("GET", "/system") is None:
-            raise OrthancError(f"{self._orthanc.url} is not an Orthanc", reason="orthanc")
+            raise OrthancUnavailableError(f"{self._orthanc.url} is not an Orthanc")
         return self._connector.orthanc_started()

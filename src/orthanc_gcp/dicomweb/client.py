@@ -19,10 +19,11 @@ from orthanc_gcp.dicomweb.early_response import listen_while_sending
 from orthanc_gcp.dicomweb.error_response import refusal
 from orthanc_gcp.dicomweb.store_request import Part, Upload
 from orthanc_gcp.dicomweb.store_response import InstanceResult, judge, limit_of_answer
-from orthanc_gcp.errors import StoreError, general
+from orthanc_gcp.errors import NetworkError, StoreError
+from orthanc_gcp.reasons import StoreReason
 from orthanc_gcp.redaction import printable, readable
-from orthanc_gcp.transport.authorization import Authorization
-from orthanc_gcp.transport.connections import fault, pools, proxy_of, tls_context
+from orthanc_gcp.transport.authorization import Authorization, fits_a_header
+from orthanc_gcp.transport.connections import network_error, pools, proxy_of, tls_context
 
 __all__ = ["DicomStore", "Stored"]
 
@@ -43,20 +44,17 @@ class Stored:
 
     Attributes
     ----------
-    outcomes
-        The result of each part that was sent, by its SOP Instance UID.
+    results
+        What became of each part that was sent, by its SOP Instance UID.
     bytes_sent
         Size of the request's body.
     request_seconds
         From the first byte of the request to the last byte of the answer.
-    others
-        SOP Instance UIDs that the answer names although no part was said to have them.
     """
 
-    outcomes: Mapping[str, InstanceResult]
+    results: Mapping[str, InstanceResult]
     bytes_sent: int
     request_seconds: float
-    others: tuple[str, ...] = ()
 
 
 class DicomStore:
@@ -102,7 +100,8 @@ class DicomStore:
             own_tls = tls() if self.url.startswith("https:") else None
             self._pools = pools(self._proxy, own_tls, tls, maxsize=connections)
         except exceptions.HTTPError as error:
-            raise self._lost(error, "") from None
+            network = self._network_error(error, "")
+            raise _lost(network) from network
         listen_while_sending(self._pools)
 
     def close(self) -> None:
@@ -136,13 +135,12 @@ class DicomStore:
             There is no part, or two have the same SOP Instance UID, which answers cannot tell
             apart.
         """
-        if not parts or len({part.instance for part in parts}) < len(parts):
+        if not parts or len({part.sop_instance_uid for part in parts}) < len(parts):
             raise ValueError("instances of one request need SOP Instance UIDs of their own")
         upload = Upload(parts, throttle, stop)
         started = time.monotonic()
         body = self._send(f"storing {len(parts)} instances", upload, "PUT" if replace else "POST")
-        results, others = judge(parts, body)
-        return Stored(results, upload.sent, time.monotonic() - started, others)
+        return Stored(judge(parts, body), upload.sent, time.monotonic() - started)
 
     def _send(self, what: str, upload: Upload, method: str) -> bytes:
         """What the store says of each instance."""
@@ -228,7 +226,8 @@ class DicomStore:
             while piece := response.read1(_PIECE):
                 yield piece
         except exceptions.HTTPError as error:
-            raise self._lost(error, what) from None
+            network = self._network_error(error, what)
+            raise _lost(network) from network
 
     def _get(self, what: str, path: str, limit: int) -> bytes:
         """The body of an answer; empty for 204."""
@@ -270,7 +269,8 @@ class DicomStore:
             )
             yield response, authorization.token
         except exceptions.HTTPError as error:
-            raise self._lost(error, what) from None
+            network = self._network_error(error, what)
+            raise _lost(network) from network
         finally:
             if body is not None:
                 body.close()
@@ -279,12 +279,11 @@ class DicomStore:
 
     def _authorized(self, what: str) -> Authorization:
         authorization = self._authorization()
-        token = authorization.token
-        if token and token.isascii() and token.isprintable() and " " not in token:
+        if fits_a_header(authorization.token):
             return authorization
         raise StoreError(
             f"{self._named(what)}: the access token is empty or cannot be one",
-            reason="unauthorized",
+            reason=StoreReason.UNAUTHORIZED,
             retryable=True,
         )
 
@@ -306,17 +305,15 @@ class DicomStore:
         except (ValueError, RecursionError):
             raise self._nonsense(what, "the answer is not JSON") from None
 
-    def _lost(self, error: exceptions.HTTPError, what: str) -> StoreError:
-        name, words = fault(error, self._timeout, self._proxy)
-        reason = general(name)
-        return StoreError(
-            f"{self._named(what)}: {words}",
-            reason=_REASONS.get(reason, reason),
-            retryable=reason != "ca_certificates",
+    def _network_error(self, error: exceptions.HTTPError, what: str) -> NetworkError:
+        return network_error(
+            error, self._named(what), self.url, limit=self._timeout, proxy=self._proxy
         )
 
     def _nonsense(self, what: str, words: str) -> StoreError:
-        return StoreError(f"{self._named(what)}: {words}", reason="protocol", retryable=True)
+        return StoreError(
+            f"{self._named(what)}: {words}", reason=StoreReason.PROTOCOL, retryable=True
+        )
 
     def _named(self, what: str) -> str:
         place = printable(self.url).partition("://")[2].removesuffix("/dicomWeb")
@@ -326,7 +323,22 @@ class DicomStore:
 _SPOKEN = frozenset({200, 202, 204, 409})
 """Statuses with which the store speaks of each instance."""
 
-_REASONS = {"dns": "network", "connection": "network", "proxy": "network", "protocol": "network"}
+_REASONS = {
+    "timeout": StoreReason.TIMEOUT,
+    "tls": StoreReason.TLS,
+    "truncated": StoreReason.TRUNCATED,
+    "ca_certificates": StoreReason.CA_CERTIFICATES,
+}
+"""The reason of a NetworkError, where it makes a difference to who sends."""
+
+
+def _lost(network: NetworkError) -> StoreError:
+    """No complete answer came: whether the request was carried out is not known."""
+    return StoreError(
+        str(network),
+        reason=_REASONS.get(network.reason, StoreReason.NETWORK),
+        retryable=network.retryable,
+    )
 
 
 def _path(study: str, series: str | None = None, instance: str | None = None) -> str:

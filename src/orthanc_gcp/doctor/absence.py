@@ -6,6 +6,7 @@ import re
 
 from orthanc_gcp.configuration import Account
 from orthanc_gcp.errors import StoreError
+from orthanc_gcp.reasons import ApiReason
 
 __all__ = ["gcloud_name", "missing_part"]
 
@@ -20,12 +21,12 @@ def gcloud_name(account: Account) -> str:
 
 def missing_part(refusal: StoreError, account: Account) -> tuple[str, str] | None:
     """Cause and remedy where Google says that something is not there; None where it does not."""
-    if refusal.reason == "CONSUMER_INVALID" or "resource project" in str(refusal):
+    if refusal.reason == ApiReason.CONSUMER_INVALID or "resource project" in str(refusal):
         return (
             f"there is no project {account.project} ({refusal})",
             "correct Project, it is the project's ID, not its title: gcloud projects list",
         )
-    if refusal.status != 404 or refusal.reason == "not_google":
+    if refusal.status != 404 or refusal.reason == ApiReason.NOT_GOOGLE:
         return None
     return _PARTS[_missing(str(refusal))](refusal, account)
 

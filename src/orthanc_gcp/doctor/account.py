@@ -8,7 +8,7 @@ from typing import TypeVar
 from urllib.parse import quote
 
 from orthanc_gcp.auth.credentials import loading
-from orthanc_gcp.auth.refresher import acquire, as_error
+from orthanc_gcp.auth.refresher import acquire
 from orthanc_gcp.auth.token_endpoint import TOLERATED_SKEW, TokenEndpoint, clock_offset
 from orthanc_gcp.clock import Clock
 from orthanc_gcp.configuration import Problem, Settings
@@ -34,8 +34,9 @@ from orthanc_gcp.doctor.orthanc import request
 from orthanc_gcp.doctor.remedies import remedy_for
 from orthanc_gcp.doctor.remedy_templates import NEW_KEY, SET_CLOCK, grant
 from orthanc_gcp.doctor.round_trip import round_trip
-from orthanc_gcp.errors import GcpError, OrthancError, StoreError, TokenError
+from orthanc_gcp.errors import GcpError, NetworkError, OrthancError, StoreError, TokenError
 from orthanc_gcp.orthanc.rest import OrthancRest
+from orthanc_gcp.reasons import ApiReason, NetworkFault, of_status
 from orthanc_gcp.transport.request import Answer, Transport
 
 __all__ = ["check_account"]
@@ -162,10 +163,10 @@ def _head(examination: Examination) -> Answer:
     url = _target(examination).root
     try:
         answer = examination.transport(url, "HEAD")
-    except TokenError as error:
+    except NetworkError as error:
         raise diagnose(error, examination) from None
     if answer.status == 400:  # from a server of https that was asked in http?
-        plain = TokenError("", reason="http_400", url=url)
+        plain = TokenError("", reason=of_status(400), url=url)
         found = diagnose(plain, examination)
         if found is not plain:
             raise found
@@ -178,7 +179,7 @@ def _dns(examination: Examination) -> str:
         raise NotApplicableError("the proxy resolves the names")
     try:
         return f"{target.host} is {network.resolve(target)}"
-    except TokenError as error:
+    except NetworkError as error:
         raise diagnose(error, examination) from None
 
 
@@ -193,9 +194,8 @@ def _proxy(examination: Examination) -> str:
             raise
     else:
         if answer.status == 407:
-            raise TokenError(
-                target.proxy.unauthorized, fault="proxy_authentication", url=target.url
-            )
+            fault = NetworkFault.PROXY_AUTHENTICATION
+            raise NetworkError(target.proxy.unauthorized, fault=fault, url=target.url)
         return f"{target.proxy} lets requests through"
     return f"{target.proxy} is there"
 
@@ -251,14 +251,13 @@ def _token(examination: Examination) -> str:
     endpoint = TokenEndpoint(examination.transport, examination.clock)
     try:
         token = acquire(identity, endpoint, examination.clock)
-    except Exception as error:
-        raise diagnose(as_error(error), examination) from None
+    except GcpError as error:
+        raise diagnose(error, examination) from None
     examination.store = Store(
         examination.account,
         examination.settings,
         examination.transport,
-        token.value,
-        identity.quota_project,
+        identity.authorization(token.value),
     )
     owner = f", for {examination.email}" if examination.email else ""
     return f"it is valid for {token.lifetime:.0f} s{owner}"
@@ -282,7 +281,7 @@ def _scopes(examination: Examination) -> str:
         store.parsed(store.request(""))
     except StoreError as error:
         examination.refusal = error
-        if error.reason == "ACCESS_TOKEN_SCOPE_INSUFFICIENT":
+        if error.reason == ApiReason.ACCESS_TOKEN_SCOPE_INSUFFICIENT:
             raise CheckFailedError(
                 str(error),
                 "leave Scopes at its default; on GCE or GKE, give the machine the scope "
@@ -300,7 +299,7 @@ def _require_judgement(refusal: StoreError) -> None:
     UnknownError
         It is neither about permissions nor about the store.
     """
-    if refusal.status not in (403, 404) or refusal.reason in ("not_google", "http_403"):
+    if refusal.status not in (403, 404) or refusal.reason in (ApiReason.NOT_GOOGLE, of_status(403)):
         raise UnknownError(
             "the answer to the first request does not tell, see the check of the store",
             "correct what the check of the store names, and try again",
@@ -309,7 +308,7 @@ def _require_judgement(refusal: StoreError) -> None:
 
 def _api(examination: Examination) -> str:
     refusal = examination.refusal
-    if refusal is not None and refusal.reason == "SERVICE_DISABLED":
+    if refusal is not None and refusal.reason == ApiReason.SERVICE_DISABLED:
         raise CheckFailedError(
             str(refusal),
             "gcloud services enable healthcare.googleapis.com "
@@ -327,7 +326,7 @@ def _store_exists(examination: Examination) -> str:
     missing = missing_part(refusal, account)
     if missing is not None:
         raise CheckFailedError(*missing)
-    if refusal.status != 403 or refusal.reason == "http_403":
+    if refusal.status != 403 or refusal.reason == of_status(403):
         raise refusal
     if not _store(examination).permissions(list(ROLES)):  # as for one that there is not
         raise UnknownError(

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from orthanc_gcp.configuration import Problem, Settings
 from orthanc_gcp.configuration.timetable import Timetable
@@ -22,7 +23,10 @@ from orthanc_gcp.doctor.checks import (
 from orthanc_gcp.doctor.findings import Finding
 from orthanc_gcp.doctor.orthanc import Site
 from orthanc_gcp.doctor.script import Script, ScriptError
-from orthanc_gcp.errors import ConfigurationError
+from orthanc_gcp.errors import ConfigurationError, GcpError
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
 
 __all__ = ["check_custody"]
 
@@ -154,7 +158,37 @@ def _file(file: Path) -> str:
                 f"the ledger {file} cannot be written: {path} is not writable for Orthanc's user",
                 f"chown -R orthanc {path}, with the name of Orthanc's user",
             )
-    return f"{file} {'is there' if file.exists() else 'can be made'}"
+    if not file.exists():
+        return f"{file} can be made"
+    from orthanc_gcp.ledger.database import connect
+
+    engine = connect(f"sqlite:///{file}")
+    try:
+        return f"{file} is there{_version(engine)}"
+    finally:
+        engine.dispose()
+
+
+def _version(engine: Engine) -> str:
+    """What the worker will do with a ledger that is there already."""
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from orthanc_gcp.ledger.upgrade import require_current
+
+    try:
+        require_current(engine)
+    except GcpError as error:
+        if error.reason == "no_ledger":
+            return ""
+        if error.reason == "old_ledger":
+            return ", and the worker migrates it to its version"
+        raise CheckFailedError(
+            str(error), "do what the cause says, or restore a backup of the ledger"
+        ) from None
+    except SQLAlchemyError as error:
+        text = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
+        raise UnknownError(f"the ledger cannot be read: {text}", "try again") from None
+    return ""
 
 
 def _server(settings: Settings) -> str:
@@ -172,6 +206,7 @@ def _server(settings: Settings) -> str:
             secret = connection.scalar(
                 sql.text("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()")
             )
+        version = _version(engine)
     except sql.exc.SQLAlchemyError as error:
         # What follows the first line may be values.
         text = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
@@ -192,7 +227,7 @@ def _server(settings: Settings) -> str:
             "the way",
             "add ?sslmode=verify-full to Database, and let the server speak TLS",
         )
-    return f"{database} can be written" + (", over TLS" if secret else "")
+    return f"{database} can be written{', over TLS' if secret else ''}{version}"
 
 
 def _recycling(site: Site) -> str:

@@ -8,7 +8,8 @@ from orthanc_gcp.doctor import network
 from orthanc_gcp.doctor.address_options import GOOGLE
 from orthanc_gcp.doctor.examination import Examination
 from orthanc_gcp.doctor.network import Target
-from orthanc_gcp.errors import GcpError, TokenError
+from orthanc_gcp.errors import GcpError, NetworkError, TokenError
+from orthanc_gcp.reasons import NetworkFault, of_status
 from orthanc_gcp.transport.connections import Proxy
 
 __all__ = ["diagnose"]
@@ -20,28 +21,42 @@ def diagnose(error: GcpError, examination: Examination) -> GcpError:
     Parameters
     ----------
     error
-        What the transport raised; any but a TokenError with an address is returned as it is.
+        What the transport raised; what has no address is returned as it is.
     """
-    if not isinstance(error, TokenError) or not error.url:
+    if not isinstance(error, NetworkError | TokenError) or not error.url:
         return error
     target = examination.target(error.url)
     found = None
-    if error.fault in ("dns", "proxy_dns"):
-        found = _name(error, target, examination)
-    elif error.fault in ("proxy_tls", "proxy_protocol", "proxy_timeout") and target.proxy:
-        found = _proxy_scheme(target.proxy, target.timeout)
-    elif error.fault in ("protocol", "timeout", "truncated") or error.reason == "tls":
-        found = _tunnel(target) or _scheme(target) or _certificate(error, target)
-    elif error.fault == "http_400":  # what some servers of https answer to http
+    if isinstance(error, NetworkError):
+        found = _below_http(error, target, examination)
+    elif error.reason == of_status(400):  # what some servers of https answer to http
         found = _scheme(target)
     if found is None:
         return error
-    return TokenError(found[1], fault=found[0], url=error.url)
+    return NetworkError(found[1], fault=found[0], url=error.url)
 
 
-def _name(error: TokenError, target: Target, examination: Examination) -> tuple[str, str]:
+_Diagnosis = tuple[NetworkFault, str]
+
+
+def _below_http(error: NetworkError, target: Target, examination: Examination) -> _Diagnosis | None:
+    if error.fault in (NetworkFault.DNS, NetworkFault.PROXY_DNS):
+        return _name(error, target, examination)
+    if error.fault in _OF_PROXY and target.proxy:
+        return _proxy_scheme(target.proxy, target.timeout)
+    if error.fault in _BROKEN_OFF or error.reason == NetworkFault.TLS:
+        return _tunnel(target) or _scheme(target) or _certificate(error, target)
+    return None
+
+
+_OF_PROXY = (NetworkFault.PROXY_TLS, NetworkFault.PROXY_PROTOCOL, NetworkFault.PROXY_TIMEOUT)
+_BROKEN_OFF = (NetworkFault.PROTOCOL, NetworkFault.TIMEOUT, NetworkFault.TRUNCATED)
+
+
+def _name(error: NetworkError, target: Target, examination: Examination) -> _Diagnosis:
     """Whether one name is wrong, or none can be resolved."""
-    proxy = target.proxy if error.fault == "proxy_dns" else None
+    of_proxy = error.fault is NetworkFault.PROXY_DNS
+    proxy = target.proxy if of_proxy else None
     host = (proxy.parts.hostname or "") if proxy else target.host
     others = {urlsplit(option.url).hostname or "" for option in examination.address_options()}
     known = network.resolved({*others, *GOOGLE} - {host})
@@ -49,13 +64,14 @@ def _name(error: TokenError, target: Target, examination: Examination) -> tuple[
     if proxy:
         text += f", it is that of {proxy}"
     if known:
-        return f"{error.fault}_one", f"{text}, while others are, such as {known}"
+        fault = NetworkFault.PROXY_DNS_ONE if of_proxy else NetworkFault.DNS_ONE
+        return fault, f"{text}, while others are, such as {known}"
     servers = network.name_servers()
     named = f"name server {', '.join(servers)}" if servers else "no name server"
     return error.fault, f"{text}, nor is any other; /etc/resolv.conf names {named}"
 
 
-def _tunnel(target: Target) -> tuple[str, str] | None:
+def _tunnel(target: Target) -> _Diagnosis | None:
     """Whether a proxy opens no way at all, although it can be connected to."""
     proxy = target.proxy
     if proxy is None or target.parts.scheme != "https":
@@ -63,32 +79,32 @@ def _tunnel(target: Target) -> tuple[str, str] | None:
     found = _proxy_scheme(proxy, target.timeout)
     if found is None and proxy.parts.scheme != "https" and not network.tunnels(target):
         text = f"{proxy} does not answer as an HTTP proxy, it opens no way to {target.host}"
-        return "proxy_silent", text
+        return NetworkFault.PROXY_SILENT, text
     return found
 
 
-def _proxy_scheme(proxy: Proxy, timeout: float) -> tuple[str, str] | None:
+def _proxy_scheme(proxy: Proxy, timeout: float) -> _Diagnosis | None:
     own = Target(f"http://{proxy.parts.hostname}:{proxy.port}/", timeout=timeout)
     encrypted = network.speaks_tls(own)
     if proxy.parts.scheme == "https" and not encrypted and network.speaks_http(own):
-        return "proxy_plain", f"{proxy} speaks http, not https"
+        return NetworkFault.PROXY_PLAIN, f"{proxy} speaks http, not https"
     if proxy.parts.scheme != "https" and encrypted:
-        return "proxy_encrypted", f"{proxy} speaks https, not http"
+        return NetworkFault.PROXY_ENCRYPTED, f"{proxy} speaks https, not http"
     return None
 
 
-def _scheme(target: Target) -> tuple[str, str] | None:
+def _scheme(target: Target) -> _Diagnosis | None:
     """Servers of https may answer to http too, if only to refuse it."""
     encrypted = network.speaks_tls(target)
     if target.parts.scheme == "https" and not encrypted and network.speaks_http(target):
-        return "tls_plain", f"{target.host} speaks http on port {target.port}, not https"
+        return NetworkFault.TLS_PLAIN, f"{target.host} speaks http on port {target.port}, not https"
     if target.parts.scheme == "http" and encrypted:
-        return "encrypted", f"{target.host} speaks https on port {target.port}, not http"
+        return NetworkFault.ENCRYPTED, f"{target.host} speaks https on port {target.port}, not http"
     return None
 
 
-def _certificate(error: TokenError, target: Target) -> tuple[str, str] | None:
-    certificate = network.certificate_of(target) if error.reason == "tls" else None
+def _certificate(error: NetworkError, target: Target) -> _Diagnosis | None:
+    certificate = network.certificate_of(target) if error.reason == NetworkFault.TLS else None
     if certificate is None:
         return None
     return (

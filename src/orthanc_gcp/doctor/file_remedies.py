@@ -10,13 +10,14 @@ from orthanc_gcp.auth.credentials.documents import user_name
 from orthanc_gcp.doctor.examination import Examination
 from orthanc_gcp.doctor.remedy_templates import LOGIN, NEW_KEY, Remedy, select
 from orthanc_gcp.errors import CredentialError
+from orthanc_gcp.reasons import CredentialReason
 
 __all__ = ["close_to_others", "of_file"]
 
 
 def of_file(error: CredentialError, examination: Examination) -> str:
     """The remedy, with placeholders."""
-    return select(_FILES.get(error.reason, {"": "{again}"}), str(error), examination)
+    return select(_FILES[CredentialReason(error.reason)], str(error), examination)
 
 
 def _missing_file(message: str, _: Examination) -> str:
@@ -84,70 +85,77 @@ _KEY_OR_LOGIN = (
     "name the key file of a service account, as Google hands it out (" + NEW_KEY + "), or a user's "
     "(" + LOGIN + ")"
 )
-_FILES: dict[str, dict[str, Remedy]] = {
-    "missing_file": {"": _missing_file},
-    "forbidden_file": {"": _forbidden_file},
-    "unreadable_file": {
+_FILES: dict[CredentialReason, dict[str, Remedy]] = {
+    CredentialReason.MISSING_FILE: {"": _missing_file},
+    CredentialReason.FORBIDDEN_FILE: {"": _forbidden_file},
+    CredentialReason.UNREADABLE_FILE: {
         "Is a directory": "name a file that can be read, not the folder that it is in",
         "": "name a file that can be read",
     },
-    "not_json": {
+    CredentialReason.NOT_JSON: {
         "neither JSON nor": "let ServiceAccountJson be the content of a key file: " + NEW_KEY,
         "": "replace the file by the one that Google handed out; if there is none, {again}",
     },
-    "empty_file": {
+    CredentialReason.EMPTY_FILE: {
         "": "replace the file by the one that Google handed out (a disk that was full leaves an "
         "empty one); if there is none, {again}"
     },
-    "only_access_token": {
+    CredentialReason.ONLY_ACCESS_TOKEN: {
         "AuthorizedUserFile": LOGIN + ", then name the file that it writes",
         "": _KEY_OR_LOGIN,
     },
-    "bare_refresh_token": {"": LOGIN + ", and let AuthorizedUserFile name the file it writes"},
-    "api_key": {"": _KEY_OR_LOGIN},
-    "gcloud_configuration": {
+    CredentialReason.BARE_REFRESH_TOKEN: {
+        "": LOGIN + ", and let AuthorizedUserFile name the file it writes"
+    },
+    CredentialReason.API_KEY: {"": _KEY_OR_LOGIN},
+    CredentialReason.GCLOUD_CONFIGURATION: {
         "": LOGIN + " writes a credential, application_default_credentials.json: let "
         "AuthorizedUserFile name a copy of it; or use a service account: " + NEW_KEY
     },
-    "oauth_client": {
+    CredentialReason.OAUTH_CLIENT: {
         "": LOGIN + " --client-id-file=FILE, and let AuthorizedUserFile name the file that it "
         "writes; or use a service account: " + NEW_KEY
     },
-    "wrapped_key": {
+    CredentialReason.WRAPPED_KEY: {
         "": "put what is inside it into the file: jq -r .privateKeyData FILE | base64 -d; or "
         "make a new key: " + NEW_KEY
     },
-    "no_key": {"": "make a key: " + NEW_KEY},
-    "orthanc_configuration": {"": "name the key file of a service account: " + NEW_KEY},
-    "bare_pem": {
+    CredentialReason.NO_KEY: {"": "make a key: " + NEW_KEY},
+    CredentialReason.ORTHANC_CONFIGURATION: {
+        "": "name the key file of a service account: " + NEW_KEY
+    },
+    CredentialReason.BARE_PEM: {
         "": "name the whole JSON file that Google handed out, the key is only one field of it; "
         "if there is none, {again}"
     },
-    "p12": {"": "make a key in JSON form: " + NEW_KEY},
-    "web_page": {
+    CredentialReason.P12: {"": "make a key in JSON form: " + NEW_KEY},
+    CredentialReason.WEB_PAGE: {
         "": "the download was answered with a page, perhaps one to log in: download the file "
         "again in a browser; if there is none, {again}"
     },
-    "base64": {"": "decode the file: base64 -d FILE > KEY.json, and name KEY.json"},
-    "wrong_type": {
+    CredentialReason.BASE64: {"": "decode the file: base64 -d FILE > KEY.json, and name KEY.json"},
+    CredentialReason.WRONG_TYPE: {
         "which belongs in": "use the option that the message names, or CredentialsFile for any "
         "type",
         "": _KEY_OR_LOGIN,
     },
-    "missing_field": {
+    CredentialReason.MISSING_FIELD: {
         ": service_account_impersonation_url is": LOGIN + " --impersonate-service-account=TARGET",
         "": "the file is not complete: {again}",
     },
-    "incomplete_file": {
+    CredentialReason.INCOMPLETE_FILE: {
         "impersonation_url": LOGIN + " --impersonate-service-account=TARGET",
         "": "have gcloud write the file again: gcloud iam workload-identity-pools "
         "create-cred-config",
     },
-    "escaped_key": {"": _unescape},
-    "broken_lines": {
+    CredentialReason.ESCAPED_KEY: {"": _unescape},
+    CredentialReason.BROKEN_LINES: {
         "": "put the file that Google handed out in its place, unchanged (an editor or a "
         "variable of the environment has changed it), or {again}"
     },
-    "bare_key": {"": "put the file that Google handed out in its place, or {again}"},
-    "unusable_key": {"": "make a new key: " + NEW_KEY},
+    CredentialReason.BARE_KEY: {"": "put the file that Google handed out in its place, or {again}"},
+    CredentialReason.UNUSABLE_KEY: {"": "make a new key: " + NEW_KEY},
+    CredentialReason.QUOTA_PROJECT: {
+        "": "correct quota_project_id in the file, or let QuotaProject name the project to bill"
+    },
 }

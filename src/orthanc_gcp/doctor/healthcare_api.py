@@ -7,11 +7,12 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from orthanc_gcp.auth.token_endpoint import google_error
 from orthanc_gcp.configuration import Account, Settings
 from orthanc_gcp.errors import StoreError
+from orthanc_gcp.reasons import ApiReason, of_server, of_status
 from orthanc_gcp.redaction import readable
 from orthanc_gcp.transport.authorization import Authorization
+from orthanc_gcp.transport.google_error import read_google_error
 from orthanc_gcp.transport.request import Answer, Transport
 
 __all__ = ["Store"]
@@ -25,15 +26,14 @@ class Store:
         account: Account,
         settings: Settings,
         transport: Transport,
-        token: str,
-        quota_project: str | None,
+        authorization: Authorization,
     ) -> None:
         base = settings.section.base_url.rstrip("/")
         self.url = f"{base}/{account.store_path}"
         parts = urlsplit(self.url)
         self._place = readable(parts.netloc.rpartition("@")[2] + parts.path)
         self._transport = transport
-        self._headers = Authorization(token, quota_project).headers()
+        self._headers = authorization.headers()
 
     def request(
         self,
@@ -48,7 +48,7 @@ class Store:
         ------
         StoreError
             Google's answer is an error; ``reason`` is that of its ErrorInfo, or the status' name.
-        TokenError
+        NetworkError
             No answer came.
         """
         answer = self._transport(
@@ -86,7 +86,7 @@ class Store:
         kind = answer.headers.get("Content-Type", "").partition(";")[0].strip().lower()
         page = kind == "text/html" or answer.data.lstrip()[:1] == b"<"
         what = "a web page" if page else readable(kind) or "something"
-        reason = "web_page" if page and answer.status < 400 else "not_google"
+        reason = ApiReason.WEB_PAGE if page and answer.status < 400 else ApiReason.NOT_GOOGLE
         return StoreError(
             f"{self._place} answers {answer.status} with {what}: this is not the address of a "
             "DICOM store",
@@ -95,25 +95,19 @@ class Store:
         )
 
     def _refusal(self, answer: Answer) -> StoreError:
-        status, message = google_error(answer)
-        no_method = answer.status == 404 and message.lower().startswith("method not found")
-        if (not status and answer.status in (404, 405)) or no_method:
+        error = read_google_error(answer.data)
+        no_method = answer.status == 404 and error.message.lower().startswith("method not found")
+        if (not error.code and answer.status in (404, 405)) or no_method:
             return self._not_google(answer)
-        reason = _reason(answer) or status or f"http_{answer.status}"
-        who = "Google" if status else self._place
-        text = readable(message) if message else f"without a reason ({len(answer.data)} bytes)"
+        word = error.reason or error.code
+        reason = of_server(word) if word else of_status(answer.status)
+        who = "Google" if error.code else self._place
+        text = (
+            readable(error.message)
+            if error.message
+            else f"without a reason ({len(answer.data)} bytes)"
+        )
         if 300 <= answer.status < 400:
             text = "it redirects elsewhere, which Google's API does not do"
         message = f"{who} answered {answer.status}: {text}"
         return StoreError(message, reason=reason, status=answer.status)
-
-
-def _reason(answer: Answer) -> str:
-    """The reason of an ErrorInfo, or what older answers say in their message."""
-    try:
-        details: list[Any] = json.loads(answer.data)["error"].get("details", [])
-        reason = next((str(each["reason"]) for each in details if "reason" in each), "")
-    except (ValueError, LookupError, TypeError, AttributeError):
-        return ""
-    scope = b"insufficient authentication scopes" in answer.data
-    return reason or ("ACCESS_TOKEN_SCOPE_INSUFFICIENT" if scope else "")

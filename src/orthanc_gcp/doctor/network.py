@@ -13,13 +13,12 @@ from http.client import HTTPConnection, HTTPException
 from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.parse import SplitResult, urlsplit
 
-import urllib3
-
-from orthanc_gcp.errors import TokenError
+from orthanc_gcp.errors import NetworkError
+from orthanc_gcp.reasons import NetworkFault
 from orthanc_gcp.redaction import readable
-from orthanc_gcp.transport.connections import Proxy
+from orthanc_gcp.transport.connections import Proxy, basic_authorization
 
 if TYPE_CHECKING:
     from cryptography.x509 import Certificate
@@ -79,14 +78,14 @@ def resolve(target: Target) -> str:
 
     Raises
     ------
-    TokenError
+    NetworkError
         It has none.
     """
     try:
         found = socket.getaddrinfo(target.host, None, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
         message = f"the host name {target.host} cannot be resolved"
-        raise TokenError(message, reason="dns", url=target.url) from None
+        raise NetworkError(message, fault=NetworkFault.DNS, url=target.url) from None
     return str(found[0][4][0])
 
 
@@ -181,10 +180,10 @@ def _connected(target: Target) -> Iterator[socket.socket]:
 
 
 def _proxy_headers(proxy: Proxy) -> dict[str, str]:
-    if not proxy.parts.username:
+    there = proxy.address
+    if there.user is None:
         return {}
-    user = f"{unquote(proxy.parts.username)}:{unquote(proxy.parts.password or '')}"
-    return dict(urllib3.make_headers(proxy_basic_auth=user))
+    return {"Proxy-Authorization": basic_authorization(there.user, there.password)}
 
 
 @contextlib.contextmanager

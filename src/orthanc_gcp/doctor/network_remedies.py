@@ -8,7 +8,8 @@ from urllib.parse import urlsplit
 from orthanc_gcp.doctor.address_options import is_google
 from orthanc_gcp.doctor.examination import Examination
 from orthanc_gcp.doctor.remedy_templates import LOGIN, SET_CLOCK, WAIT
-from orthanc_gcp.errors import TokenError
+from orthanc_gcp.errors import NetworkError
+from orthanc_gcp.reasons import NetworkFault
 from orthanc_gcp.transport.connections import Proxy, excepted
 
 __all__ = ["is_metadata_server", "of_network"]
@@ -16,14 +17,14 @@ __all__ = ["is_metadata_server", "of_network"]
 _SYSTEM_AUTHORITIES = "/etc/ssl/certs/ca-certificates.crt"
 
 
-def of_network(error: TokenError, examination: Examination) -> str:
-    """The remedy, with placeholders; empty if the fault is not one of the network."""
-    if error.reason == "proxy":
+def of_network(error: NetworkError, examination: Examination) -> str:
+    """The remedy, with placeholders."""
+    if error.fault in _PROXY:
         proxy = examination.transport.proxy_of(error.url)
         return _of_proxy(error, proxy) if proxy else WAIT
-    if is_metadata_server(error.url) and error.status is None:
+    if is_metadata_server(error.url):
         return f"this machine is not on Google Cloud: {LOGIN}, or use CredentialsFile"
-    remedy = _NETWORK.get(error.fault) or _NETWORK.get(error.reason, "")
+    remedy = _NETWORK[error.fault]
     return remedy if isinstance(remedy, str) else remedy(error, examination)
 
 
@@ -35,7 +36,7 @@ def is_metadata_server(url: str) -> bool:
     )
 
 
-def _correct(error: TokenError, examination: Examination) -> str:
+def _correct(error: NetworkError, examination: Examination) -> str:
     """The option to correct; where it already has Google's address, or there is none, empty."""
     option = examination.option_of(error.url)
     if option is None or is_google(error.url):
@@ -43,7 +44,7 @@ def _correct(error: TokenError, examination: Examination) -> str:
     return f"correct the host in {option.name}{option.hint}"
 
 
-def _one_name(error: TokenError, examination: Examination) -> str:
+def _one_name(error: NetworkError, examination: Examination) -> str:
     option = examination.option_of(error.url)
     host = urlsplit(error.url).hostname or ""
     if option is not None and host != urlsplit(option.google_url).hostname:
@@ -54,7 +55,7 @@ def _one_name(error: TokenError, examination: Examination) -> str:
     )
 
 
-def _no_name(error: TokenError, examination: Examination) -> str:
+def _no_name(error: NetworkError, examination: Examination) -> str:
     correct = _correct(error, examination)
     return (
         "correct the name server in /etc/resolv.conf, or let HttpProxy name a proxy, which "
@@ -62,7 +63,7 @@ def _no_name(error: TokenError, examination: Examination) -> str:
     ) + _excepted_from_proxy(error)
 
 
-def _no_connection(error: TokenError, examination: Examination) -> str:
+def _no_connection(error: NetworkError, examination: Examination) -> str:
     correct, host = _correct(error, examination), urlsplit(error.url).netloc
     if "is unreachable" in str(error) or "No route to host" in str(error):
         return f"give this machine a way to {host} (ip route get), or let HttpProxy name a proxy"
@@ -73,7 +74,7 @@ def _no_connection(error: TokenError, examination: Examination) -> str:
     return remedy + _excepted_from_proxy(error)
 
 
-def _timeout(error: TokenError, examination: Examination) -> str:
+def _timeout(error: NetworkError, examination: Examination) -> str:
     correct = _correct(error, examination)
     return (
         "see what holds up the connection (firewall, proxy), or raise Timeout"
@@ -82,7 +83,7 @@ def _timeout(error: TokenError, examination: Examination) -> str:
     )
 
 
-def _excepted_from_proxy(error: TokenError) -> str:
+def _excepted_from_proxy(error: NetworkError) -> str:
     """What else to do where the environment has a proxy, but not for this host."""
     variable = excepted(error.url)
     if not variable:
@@ -94,12 +95,12 @@ def _excepted_from_proxy(error: TokenError) -> str:
     )
 
 
-def _speaks_https(error: TokenError, examination: Examination) -> str:
+def _speaks_https(error: NetworkError, examination: Examination) -> str:
     option = examination.option_of(error.url)
     return f"write https:// instead of http:// in {option.name if option else 'the address'}"
 
 
-def _speaks_http(error: TokenError, examination: Examination) -> str:
+def _speaks_http(error: NetworkError, examination: Examination) -> str:
     option = examination.option_of(error.url)
     if option is not None and examination.target(error.url).port != 443 and is_google(error.url):
         return f"take the port out of {option.name}{option.hint}"
@@ -111,7 +112,7 @@ def _speaks_http(error: TokenError, examination: Examination) -> str:
     return f"write http:// instead of https:// in {option.name}, or let the server speak https"
 
 
-def _authorities(error: TokenError, _: Examination) -> str:
+def _authorities(error: NetworkError, _: Examination) -> str:
     if "Permission denied" in str(error):
         return "let the user {user} read the file that HttpsCACertificates names"
     if "the file is DER" in str(error):
@@ -124,7 +125,7 @@ def _authorities(error: TokenError, _: Examination) -> str:
     )
 
 
-def _authority(_: TokenError, examination: Examination) -> str:
+def _authority(_: NetworkError, examination: Examination) -> str:
     file = examination.settings.ca_certificates
     if file is None:
         return (
@@ -144,7 +145,7 @@ def _authority(_: TokenError, examination: Examination) -> str:
     )
 
 
-def _name_of_certificate(error: TokenError, examination: Examination) -> str:
+def _name_of_certificate(error: NetworkError, examination: Examination) -> str:
     host = urlsplit(error.url).hostname or ""
     correct = _correct(error, examination)
     if correct:
@@ -156,28 +157,30 @@ def _name_of_certificate(error: TokenError, examination: Examination) -> str:
 
 
 _BREAK_OFF = "see what breaks the connection (proxy, firewall); the connector tries again"
-_NETWORK: dict[str, str | Callable[[TokenError, Examination], str]] = {
-    "dns": _no_name,
-    "dns_one": _one_name,
-    "connection": _no_connection,
-    "timeout": _timeout,
-    "timeout_connect": _no_connection,
-    "truncated": _BREAK_OFF,
-    "protocol": _BREAK_OFF,
-    "encrypted": _speaks_https,
-    "tls_plain": _speaks_http,
-    "tls_authority": _authority,
-    "tls_name": _name_of_certificate,
-    "tls_expired": "have the server's certificate renewed; if it is right, correct this machine's "
-    "clock: timedatectl set-ntp true",
-    "tls_early": SET_CLOCK,
-    "tls": "see what ends TLS on the way (a firewall that reads along, a server that only speaks "
-    "old TLS): at least TLS 1.2 is needed",
-    "ca_certificates": _authorities,
+_NETWORK: dict[NetworkFault, str | Callable[[NetworkError, Examination], str]] = {
+    NetworkFault.ADDRESS: "correct the address in the credential file (token_uri, token_url), or "
+    "{again}",
+    NetworkFault.DNS: _no_name,
+    NetworkFault.DNS_ONE: _one_name,
+    NetworkFault.CONNECTION: _no_connection,
+    NetworkFault.TIMEOUT: _timeout,
+    NetworkFault.TIMEOUT_CONNECT: _no_connection,
+    NetworkFault.TRUNCATED: _BREAK_OFF,
+    NetworkFault.PROTOCOL: _BREAK_OFF,
+    NetworkFault.ENCRYPTED: _speaks_https,
+    NetworkFault.TLS_PLAIN: _speaks_http,
+    NetworkFault.TLS_AUTHORITY: _authority,
+    NetworkFault.TLS_NAME: _name_of_certificate,
+    NetworkFault.TLS_EXPIRED: "have the server's certificate renewed; if it is right, correct this "
+    "machine's clock: timedatectl set-ntp true",
+    NetworkFault.TLS_EARLY: SET_CLOCK,
+    NetworkFault.TLS: "see what ends TLS on the way (a firewall that reads along, a server that "
+    "only speaks old TLS): at least TLS 1.2 is needed",
+    NetworkFault.CA_CERTIFICATES: _authorities,
 }
 
 
-def _of_proxy(error: TokenError, proxy: Proxy) -> str:
+def _of_proxy(error: NetworkError, proxy: Proxy) -> str:
     """The remedy of a proxy: where it is configured, and how it should be written there."""
     if proxy.option == "HttpProxy":
         correct = "correct HttpProxy in Orthanc's configuration"
@@ -187,19 +190,32 @@ def _of_proxy(error: TokenError, proxy: Proxy) -> str:
             "let HttpProxy in Orthanc's configuration name the proxy"
         )
     host = urlsplit(error.url).hostname or ""
-    return {
-        "proxy_authentication": f"{correct}: http://USER:PASSWORD@HOST:PORT, with special "
-        "characters as %40 and the like",
-        "proxy_refused": f"have the proxy let {host} through, or {correct}" + _direct(proxy, host),
-        "proxy_plain": f"{correct}: http:// instead of https://",
-        "proxy_encrypted": f"{correct}: https:// before HOST:PORT",
-        "proxy_address": f"{correct}: HOST:PORT or http://HOST:PORT (SOCKS is not spoken)",
-        "proxy_dns": f"{correct}: another host name or its address; or correct the name server "
-        "in /etc/resolv.conf",
-        "proxy_dns_one": f"{correct}: its host name is wrong",
-        "proxy_tls": "add the authority that signed the proxy's certificate to the file that "
-        f"HttpsCACertificates names, or {correct}",
-    }.get(error.fault, f"{correct}: HOST:PORT; or start the proxy, or open the firewall to it")
+    return (
+        _PROXY[error.fault]
+        .replace("{correct}", correct)
+        .replace("{host}", host)
+        .replace("{direct}", _direct(proxy, host))
+    )
+
+
+_NO_PROXY_THERE = "{correct}: HOST:PORT; or start the proxy, or open the firewall to it"
+_PROXY = {
+    NetworkFault.PROXY_ADDRESS: "{correct}: HOST:PORT or http://HOST:PORT (SOCKS is not spoken)",
+    NetworkFault.PROXY_AUTHENTICATION: "{correct}: http://USER:PASSWORD@HOST:PORT, with special "
+    "characters as %40 and the like",
+    NetworkFault.PROXY_CONNECTION: _NO_PROXY_THERE,
+    NetworkFault.PROXY_DNS: "{correct}: another host name or its address; or correct the name "
+    "server in /etc/resolv.conf",
+    NetworkFault.PROXY_DNS_ONE: "{correct}: its host name is wrong",
+    NetworkFault.PROXY_ENCRYPTED: "{correct}: https:// before HOST:PORT",
+    NetworkFault.PROXY_PLAIN: "{correct}: http:// instead of https://",
+    NetworkFault.PROXY_PROTOCOL: _NO_PROXY_THERE,
+    NetworkFault.PROXY_REFUSED: "have the proxy let {host} through, or {correct}{direct}",
+    NetworkFault.PROXY_SILENT: _NO_PROXY_THERE,
+    NetworkFault.PROXY_TIMEOUT: _NO_PROXY_THERE,
+    NetworkFault.PROXY_TLS: "add the authority that signed the proxy's certificate to the file "
+    "that HttpsCACertificates names, or {correct}",
+}
 
 
 def _direct(proxy: Proxy, host: str) -> str:

@@ -24,7 +24,7 @@ from orthanc_gcp.doctor.checks import (
 )
 from orthanc_gcp.doctor.findings import Finding
 from orthanc_gcp.doctor.script import Script, ScriptError, loaded_by
-from orthanc_gcp.errors import GcpError, OrthancError
+from orthanc_gcp.errors import GcpError, OrthancError, OrthancUnavailableError
 from orthanc_gcp.orthanc.installation import (
     DEFAULT_EXECUTABLE,
     Service,
@@ -242,7 +242,7 @@ def request(rest: OrthancRest | None, method: str, path: str, body: Any = None) 
     try:
         return rest.call(method, path, body)
     except OrthancError as error:
-        if error.reason != "unauthorized":
+        if error.status != 401:
             raise
         raise UnknownError(
             f"the Orthanc at {rest.url} wants a user and password",
@@ -280,7 +280,7 @@ def _answers(site: Site) -> str:
     system = request(site.rest, "GET", "/system")
     url = site.rest.url if site.rest else ""
     if not isinstance(system, dict):
-        raise OrthancError(f"{url} is not an Orthanc", reason="orthanc")
+        raise OrthancUnavailableError(f"{url} is not an Orthanc")
     plugin = request(site.rest, "GET", "/plugins/dicom-web")
     if plugin is None:
         raise CheckFailedError(

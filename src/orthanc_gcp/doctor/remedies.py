@@ -16,7 +16,8 @@ from orthanc_gcp.doctor.remedy_templates import (
     grant,
     select,
 )
-from orthanc_gcp.errors import CredentialError, GcpError, StoreError, TokenError
+from orthanc_gcp.errors import CredentialError, GcpError, NetworkError, StoreError, TokenError
+from orthanc_gcp.reasons import ApiReason, RpcCode, TokenReason, of_status
 
 __all__ = ["BASE_URL", "remedy_for"]
 
@@ -27,13 +28,16 @@ BASE_URL = (
     "of their own"
 )
 _WAIT_AT_FIRST = "wait: the connector tries again; if it lasts"
+_QUOTA = "wait: the connector tries again; ask for more quota if it lasts"
 _POOL = "gcloud iam workload-identity-pools providers describe"
 
 
 def remedy_for(error: GcpError, examination: Examination) -> str:
     """The command or option that is the remedy of an error."""
-    if isinstance(error, TokenError):
-        text = of_network(error, examination) or _of_tokens(error, examination)
+    if isinstance(error, NetworkError):
+        text = of_network(error, examination)
+    elif isinstance(error, TokenError):
+        text = _of_tokens(error, examination)
     elif isinstance(error, StoreError):
         text = _of_store(error, examination)
     elif isinstance(error, CredentialError):
@@ -91,7 +95,7 @@ _NOT_GOOGLE: Remedy = (
     "something else answers there: correct {option}{hint}, or see what is on the way"
 )
 _TOKENS: dict[str, dict[str, Remedy]] = {
-    "invalid_grant": {
+    TokenReason.INVALID_GRANT: {
         "clock is": SET_CLOCK,
         "short-lived": SET_CLOCK,
         "account not found": "the service account was deleted: make another one and a key for it: "
@@ -104,64 +108,66 @@ _TOKENS: dict[str, dict[str, Remedy]] = {
         "provider (" + _POOL + ")",
         "": _refused_grant,
     },
-    "invalid_client": {"": "the OAuth client is gone or its secret is wrong: " + LOGIN},
-    "deleted_client": {"": "the OAuth client was deleted: " + LOGIN},
-    "disabled_client": {"": "the OAuth client is disabled: use another one, or " + LOGIN},
-    "unauthorized_client": {
+    TokenReason.INVALID_CLIENT: {"": "the OAuth client is gone or its secret is wrong: " + LOGIN},
+    TokenReason.DELETED_CLIENT: {"": "the OAuth client was deleted: " + LOGIN},
+    TokenReason.DISABLED_CLIENT: {"": "the OAuth client is disabled: use another one, or " + LOGIN},
+    TokenReason.UNAUTHORIZED_CLIENT: {
         "attribute condition": "let the attribute condition of the provider admit this identity ("
         + _POOL
         + ")",
         "": _refused_grant,
     },
-    "invalid_scope": {"": "correct Scopes; the default is right for the Healthcare API"},
-    "id_token": {"": "correct Scopes; the default is right for the Healthcare API"},
-    "invalid_target": {
+    TokenReason.INVALID_SCOPE: {"": "correct Scopes; the default is right for the Healthcare API"},
+    TokenReason.ID_TOKEN: {"": "correct Scopes; the default is right for the Healthcare API"},
+    TokenReason.INVALID_TARGET: {
         "": "correct the audience in the credential file; the pool and provider "
         "must exist and be enabled: " + _POOL
     },
-    "PERMISSION_DENIED": {
+    RpcCode.PERMISSION_DENIED: {
         "disabled": "gcloud services enable iamcredentials.googleapis.com --project=PROJECT, with "
         "the project that the message names",
         "": "allow the impersonation: gcloud iam service-accounts "
         "add-iam-policy-binding {target} --member={source} "
         "--role=roles/iam.serviceAccountTokenCreator",
     },
-    "NOT_FOUND": {
+    RpcCode.NOT_FOUND: {
         "": "there is no service account {target}: correct ImpersonateServiceAccount or Delegates "
         "(gcloud iam service-accounts list)"
     },
-    "INVALID_ARGUMENT": {"": "correct Scopes, Delegates and ImpersonateServiceAccount"},
-    "UNAUTHENTICATED": {"": "the token of {source} is not taken: {again}"},
-    "not_json": {
+    RpcCode.INVALID_ARGUMENT: {"": "correct Scopes, Delegates and ImpersonateServiceAccount"},
+    RpcCode.UNAUTHENTICATED: {"": "the token of {source} is not taken: {again}"},
+    TokenReason.NOT_JSON: {
         "captive portal": "log in to the network, or let HttpProxy name the way out",
         "": _NOT_GOOGLE,
     },
-    "access_token": {"": _NOT_GOOGLE},
-    "expires_in": {"": _NOT_GOOGLE},
-    "expire_time": {"": _NOT_GOOGLE},
-    "google_auth": {
+    TokenReason.ACCESS_TOKEN: {"": _NOT_GOOGLE},
+    TokenReason.EXPIRES_IN: {"": _NOT_GOOGLE},
+    TokenReason.EXPIRE_TIME: {"": _NOT_GOOGLE},
+    TokenReason.GOOGLE_AUTH: {
         "GOOGLE_EXTERNAL_ACCOUNT_ALLOW_EXECUTABLES": "allow the command in Orthanc's environment: "
         "GOOGLE_EXTERNAL_ACCOUNT_ALLOW_EXECUTABLES=1",
         "was not found": "have the subject token written to that file, or correct the credential "
         "file (credential_source)",
         "": "correct the credential file",
     },
-    "http_400": {"": _NOT_GOOGLE},
-    "http_401": {"": "log in again, or {again}"},
-    "http_403": {"": "see that nothing between here and Google (proxy, firewall) refuses"},
-    "http_404": {
+    of_status(400): {"": _NOT_GOOGLE},
+    of_status(401): {"": "log in again, or {again}"},
+    of_status(403): {"": "see that nothing between here and Google (proxy, firewall) refuses"},
+    of_status(404): {
         "": "correct {option}{hint}, or on a machine outside Google Cloud use CredentialsFile"
     },
-    "http_405": {"": _NOT_GOOGLE},
-    "http_407": {"": "let HttpProxy name the proxy with its user and password"},
-    "http_429": {"": "wait: the connector tries again; ask for more quota if it lasts"},
+    of_status(405): {"": _NOT_GOOGLE},
+    of_status(407): {"": "let HttpProxy name the proxy with its user and password"},
+    of_status(429): {"": _QUOTA},
     **{
-        f"http_{status}": {
+        of_status(status): {
             "": "something redirects: log in to the network, or correct {option}{hint}"
         }
         for status in (301, 302, 303, 307, 308)
     },
-    "expired": {"": SET_CLOCK},
+    TokenReason.EXPIRED: {"": SET_CLOCK},
+    TokenReason.INVALID_REQUEST: {"": _NOT_GOOGLE},
+    TokenReason.UNSUPPORTED_GRANT_TYPE: {"": _NOT_GOOGLE},
 }
 
 
@@ -169,13 +175,13 @@ _TOKENS: dict[str, dict[str, Remedy]] = {
 
 
 def _of_store(error: StoreError, examination: Examination) -> str:
-    if error.reason == "PERMISSION_DENIED":
+    if error.reason == RpcCode.PERMISSION_DENIED:
         return grant(examination, "roles/healthcare.dicomEditor")
     if error.status is not None and 300 <= error.status < 400:
         return "something redirects: log in to the network, or " + BASE_URL
-    if error.reason in ("not_google", "http_404", "http_405"):
+    if error.reason in (ApiReason.NOT_GOOGLE, of_status(404), of_status(405)):
         return BASE_URL
-    if error.reason == "UNAUTHENTICATED" and examination.account.self_signed_jwt:
+    if error.reason == RpcCode.UNAUTHENTICATED and examination.account.self_signed_jwt:
         return (
             "the key may be deleted or disabled: leave SelfSignedJwt out, and the token endpoint "
             "says why; or {again}"
@@ -185,23 +191,30 @@ def _of_store(error: StoreError, examination: Examination) -> str:
     return _STORE.get(error.reason, WAIT)
 
 
-_STORE = {
-    "round_trip": "see what changes requests or answers on the way (a proxy, a firewall); the "
-    "store may also be slow to show what it took: try again",
-    "web_page": "log in to the network, or let HttpProxy name the way out; if there is no such "
-    "page, correct BaseUrl",
-    "UNAUTHENTICATED": "the token is not taken: see that TokenUri is Google's (leave it out) and "
-    "that nothing on the way removes the header Authorization; if so, {again}",
-    "ACCESS_TOKEN_EXPIRED": SET_CLOCK,
-    "http_401": "see that nothing on the way removes the header Authorization, and correct BaseUrl",
-    "http_403": "see that nothing between here and Google (proxy, firewall) refuses",
-    "http_407": "let HttpProxy name the proxy with its user and password",
-    "USER_PROJECT_DENIED": "correct QuotaProject, or allow its use: gcloud projects "
+_STORE: dict[str, str] = {
+    ApiReason.ROUND_TRIP: "see what changes requests or answers on the way (a proxy, a firewall); "
+    "the store may also be slow to show what it took: try again",
+    ApiReason.WEB_PAGE: "log in to the network, or let HttpProxy name the way out; if there is no "
+    "such page, correct BaseUrl",
+    RpcCode.UNAUTHENTICATED: "the token is not taken: see that TokenUri is Google's (leave it out) "
+    "and that nothing on the way removes the header Authorization; if so, {again}",
+    ApiReason.ACCESS_TOKEN_EXPIRED: SET_CLOCK,
+    of_status(
+        401
+    ): "see that nothing on the way removes the header Authorization, and correct BaseUrl",
+    of_status(403): "see that nothing between here and Google (proxy, firewall) refuses",
+    of_status(407): "let HttpProxy name the proxy with its user and password",
+    ApiReason.USER_PROJECT_DENIED: "correct QuotaProject, or allow its use: gcloud projects "
     "add-iam-policy-binding {quota} --member={source} "
     "--role=roles/serviceusage.serviceUsageConsumer",
-    "RESOURCE_EXHAUSTED": "wait: the connector tries again; ask for more quota if it lasts",
-    "RATE_LIMIT_EXCEEDED": "wait: the connector tries again; ask for more quota if it lasts",
-    "NOT_FOUND": "correct Project, Location, Dataset and DicomStore",
-    "INVALID_ARGUMENT": "correct Project, Location, Dataset and DicomStore: Google takes one of "
-    "them for no name",
+    RpcCode.RESOURCE_EXHAUSTED: _QUOTA,
+    ApiReason.RATE_LIMIT_EXCEEDED: _QUOTA,
+    RpcCode.NOT_FOUND: "correct Project, Location, Dataset and DicomStore",
+    RpcCode.INVALID_ARGUMENT: "correct Project, Location, Dataset and DicomStore: Google takes one "
+    "of them for no name",
+    ApiReason.ACCESS_TOKEN_SCOPE_INSUFFICIENT: "leave Scopes at its default; on GCE or GKE, give "
+    "the machine the scope https://www.googleapis.com/auth/cloud-platform",
+    ApiReason.CONSUMER_INVALID: "correct Project, it is the project's ID, not its title",
+    ApiReason.SERVICE_DISABLED: "gcloud services enable healthcare.googleapis.com, in the project "
+    "that the message names",
 }

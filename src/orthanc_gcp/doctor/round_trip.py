@@ -8,7 +8,8 @@ import time
 import uuid
 
 from orthanc_gcp.doctor.healthcare_api import Store
-from orthanc_gcp.errors import StoreError, TokenError
+from orthanc_gcp.errors import NetworkError, StoreError
+from orthanc_gcp.reasons import ApiReason
 
 __all__ = ["instance", "round_trip"]
 
@@ -22,7 +23,7 @@ def round_trip(store: Store) -> str:
 
     Raises
     ------
-    StoreError, TokenError
+    StoreError, NetworkError
         A step was refused, or what came back is not what was sent.
     """
     study, series, sop = (f"2.25.{uuid.uuid4().int}" for _ in range(3))
@@ -34,7 +35,9 @@ def round_trip(store: Store) -> str:
         _find(store, f"/dicomWeb/studies/{study}/series/{series}/instances", sop)
         accept = {"Accept": "application/dicom; transfer-syntax=*"}
         if store.request(path, headers=accept).data != content:
-            raise StoreError("the tiny instance came back with other bytes", reason="round_trip")
+            raise StoreError(
+                "the tiny instance came back with other bytes", reason=ApiReason.ROUND_TRIP
+            )
     finally:
         _delete(store, path, study)
     return "a tiny instance was sent, found, fetched (the same bytes) and deleted"
@@ -43,7 +46,7 @@ def round_trip(store: Store) -> str:
 def _delete(store: Store, path: str, study: str) -> None:
     try:
         store.request(path, "DELETE")
-    except (StoreError, TokenError) as error:
+    except (StoreError, NetworkError) as error:
         message = f"the tiny instance of study {study} may still be there, deleting failed: {error}"
         raise StoreError(message, reason=error.reason, status=error.status) from error
 
@@ -55,7 +58,7 @@ def _find(store: Store, path: str, sop: str) -> None:
             return
         time.sleep(1)
     message = "the store took the tiny instance with 200, but a search does not find it"
-    raise StoreError(message, reason="round_trip")
+    raise StoreError(message, reason=ApiReason.ROUND_TRIP)
 
 
 def instance(study: str, series: str, sop: str) -> bytes:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import typer
-
 from orthanc_gcp.emulator.command import emulator
 
 if __name__ == "__main__":
-    typer.run(emulator)
+    emulator.main(prog_name="python -m orthanc_gcp.emulator")

@@ -6,14 +6,17 @@ import errno
 import json
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-import typer
+import click
 
 __all__ = ["emulator"]
 
 SAMPLE_STORE = "projects/osimis-test/locations/europe-west2/datasets/test/dicomStores/dicom"
+_PORT = click.IntRange(min=0, max=65535)
+_DIRECTORY = click.Path(path_type=Path, file_okay=False)
 
 
 def _default_directory() -> Path:
@@ -21,87 +24,86 @@ def _default_directory() -> Path:
     return Path(data) / "orthanc-gcp" / "emulator"
 
 
+@click.command(context_settings={"show_default": True})
+@click.option("--host", default="127.0.0.1", metavar="ADDRESS", help="The address to listen on.")
+@click.option("--port", type=_PORT, default=8085, metavar="PORT", help="The port; 0 picks one.")
+@click.option(
+    "--directory",
+    type=_DIRECTORY,
+    help="Where instances, identities and certificates are kept; made when missing.",
+    show_default="orthanc-gcp/emulator in $XDG_DATA_HOME or ~/.local/share",
+)
+@click.option(
+    "--store",
+    "stores",
+    multiple=True,
+    metavar="NAME",
+    help="A DICOM store to create, by its full name; may be repeated.",
+    show_default="that of the sample configuration",
+)
+@click.option(
+    "--write-credentials",
+    type=_DIRECTORY,
+    help="Write credential files of every kind there.",
+)
+@click.option("--tls", is_flag=True, help="Serve HTTPS, under the CA in ca.pem of the directory.")
+@click.option(
+    "--tls-name",
+    "tls_names",
+    multiple=True,
+    metavar="HOST",
+    help="A further host name that the certificate of --tls is valid for; may be repeated.",
+)
+@click.option(
+    "--token-lifetime",
+    type=click.IntRange(min=1),
+    default=3600,
+    metavar="SECONDS",
+    help="How many seconds an access token lives.",
+)
+@click.option(
+    "--metadata-port",
+    type=_PORT,
+    metavar="PORT",
+    help="A port of plain HTTP for the metadata server; 0 picks one.",
+    show_default="the port itself, without --tls",
+)
+@click.option(
+    "--admin",
+    is_flag=True,
+    help="Let anybody see what is stored at /, and break things on demand.",
+)
+@click.option(
+    "--fault-settings",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="A JSON object of fault settings to start with: failures on demand.",
+)
+@click.option(
+    "--fault",
+    "faults",
+    multiple=True,
+    metavar="JSON",
+    help="A fault rule, added to those of --fault-settings; may be repeated.",
+)
+@click.option(
+    "--buckets",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="A folder that stands for gs://, for imports and exports.",
+)
 def emulator(
-    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="The port; 0 picks one.")] = 8085,
-    directory: Annotated[
-        Path | None,
-        typer.Option(
-            help="Where instances, identities and certificates are kept; made when missing.",
-            show_default="orthanc-gcp/emulator in $XDG_DATA_HOME or ~/.local/share",
-            file_okay=False,
-        ),
-    ] = None,
-    store: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="projects/P/locations/L/datasets/D/dicomStores/S",
-            help="A DICOM store to create; may be repeated.",
-            show_default=SAMPLE_STORE,
-        ),
-    ] = None,
-    write_credentials: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIRECTORY",
-            help="Write credential files of every kind there.",
-            file_okay=False,
-        ),
-    ] = None,
-    tls: Annotated[
-        bool,
-        typer.Option("--tls", help="Serve HTTPS, under the CA in ca.pem of the directory."),
-    ] = False,
-    tls_name: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="HOST",
-            help="A further host name that the certificate of --tls is valid for; may be repeated.",
-        ),
-    ] = None,
-    token_lifetime: Annotated[
-        int, typer.Option(min=1, help="How many seconds an access token lives.")
-    ] = 3600,
-    metadata_port: Annotated[
-        int | None,
-        typer.Option(
-            min=0,
-            max=65535,
-            help="A port of plain HTTP for the metadata server; 0 picks one.",
-            show_default="the port itself, without --tls",
-        ),
-    ] = None,
-    admin: Annotated[
-        bool,
-        typer.Option(
-            "--admin", help="Let anybody see what is stored at /, and break things on demand."
-        ),
-    ] = False,
-    fault_settings: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="A JSON object of fault settings to start with: failures on demand.",
-            exists=True,
-            dir_okay=False,
-        ),
-    ] = None,
-    fault: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="JSON",
-            help="A fault rule, added to those of --fault-settings; may be repeated.",
-        ),
-    ] = None,
-    buckets: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIRECTORY",
-            help="A folder that stands for gs://, for imports and exports.",
-            exists=True,
-            file_okay=False,
-        ),
-    ] = None,
+    host: str,
+    port: int,
+    directory: Path | None,
+    stores: tuple[str, ...],
+    write_credentials: Path | None,
+    tls: bool,
+    tls_names: tuple[str, ...],
+    token_lifetime: int,
+    metadata_port: int | None,
+    admin: bool,
+    fault_settings: Path | None,
+    faults: tuple[str, ...],
+    buckets: Path | None,
 ) -> None:
     """Run a stand-in for Google: its token endpoints and DICOM stores of the Healthcare API.
 
@@ -125,6 +127,10 @@ def emulator(
       orthanc-gcp emulator --port 0 --directory "$(mktemp -d)"
 
     \b
+    For a DICOM store of another name:
+      orthanc-gcp emulator --store projects/P/locations/L/datasets/D/dicomStores/S
+
+    \b
     To see what is stored and asked in a browser, and to break things on demand:
       orthanc-gcp emulator --admin
     """
@@ -134,43 +140,43 @@ def emulator(
         from orthanc_gcp.emulator.server import Emulator, Options
         from orthanc_gcp.emulator.storage.storage import DirectoryInUseError
     except ImportError as error:
-        typer.echo(
+        click.echo(
             f"the emulator needs {error.name}, which is not installed: "
             f"{sys.executable} -m pip install 'orthanc-gcp[emulator]'",
             err=True,
         )
-        raise typer.Exit(2) from None
+        raise click.exceptions.Exit(2) from None
     try:
-        stores = tuple(StoreName.parse(name) for name in store or [SAMPLE_STORE])
+        names = tuple(StoreName.parse(name) for name in stores or [SAMPLE_STORE])
     except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="--store") from error
+        raise click.BadParameter(str(error), param_hint="--store") from error
     options = Options(
         directory=directory or _default_directory(),
         host=host,
         port=port,
-        stores=stores,
+        stores=names,
         write_credentials=write_credentials,
-        tls=tls or bool(tls_name),
-        tls_names=tuple(tls_name or ()),
+        tls=tls or bool(tls_names),
+        tls_names=tls_names,
         token_lifetime=token_lifetime,
         metadata_port=metadata_port,
         admin=admin,
-        fault_settings=_fault_settings(fault_settings, fault or []),
+        fault_settings=_fault_settings(fault_settings, faults),
         buckets=buckets,
     )
     try:
         running = Emulator(options)
     except SettingError as error:
-        raise typer.BadParameter(str(error), param_hint="--fault-settings or --fault") from error
+        raise click.BadParameter(str(error), param_hint="--fault-settings or --fault") from error
     except (DirectoryInUseError, OSError) as error:
-        typer.echo(f"The emulator cannot start: {_reason(error)}", err=True)
-        raise typer.Exit(1) from error
+        click.echo(f"The emulator cannot start: {_reason(error)}", err=True)
+        raise click.exceptions.Exit(1) from error
     apart = running.metadata_host if metadata_port is not None else None
-    running.run(lambda: typer.echo(_ready_line(running.url, running.token_uri, apart)))
+    running.run(lambda: click.echo(_ready_line(running.url, running.token_uri, apart)))
 
 
 def _reason(error: Exception) -> str:
-    """Say what is wrong, and which option mends it."""
+    """What is wrong, and which option to change."""
     if not isinstance(error, OSError):
         return f"{error}; choose another --directory"
     if error.errno == errno.EADDRINUSE:
@@ -178,7 +184,7 @@ def _reason(error: Exception) -> str:
     return f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror)
 
 
-def _fault_settings(path: Path | None, faults: list[str]) -> dict[str, Any]:
+def _fault_settings(path: Path | None, faults: Sequence[str]) -> dict[str, Any]:
     """Return the fault settings of a file, with more rules."""
     settings = {} if path is None else _json_object(path.read_bytes(), "--fault-settings")
     if faults:
@@ -194,7 +200,7 @@ def _json_object(text: str | bytes, option: str) -> dict[str, Any]:
     except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
-        raise typer.BadParameter("a JSON object is expected", param_hint=option)
+        raise click.BadParameter("a JSON object is expected", param_hint=option)
     return found
 
 

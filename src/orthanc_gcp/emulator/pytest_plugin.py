@@ -16,9 +16,9 @@ try:
     from orthanc_gcp.emulator.resource_names import StoreName
     from orthanc_gcp.emulator.server import DEFAULT_STORE, Emulator, Options
 except ModuleNotFoundError as error:
-    missing = str(error.name).partition(".")[0]
+    package = (error.name or "").partition(".")[0]
     raise pytest.UsageError(
-        f"The emulator needs {missing}. Install it: pip install 'orthanc-gcp[emulator]'"
+        f"The emulator needs {package}. Install it: pip install 'orthanc-gcp[emulator]'"
     ) from error
 
 __all__ = ["DicomStore", "dicom_store", "healthcare_emulator"]

@@ -39,7 +39,13 @@ class Change:
         return ".".join(self.path) + shown
 
     def applied(self, text: str) -> str:
-        """A file's text with the new value."""
+        """A file's text with the new value.
+
+        Raises
+        ------
+        ConfigurationError
+            The text cannot be divided into options.
+        """
         added = self._added(text)
         if added:
             return json_text.add_elements(text, self.path, added)
@@ -54,7 +60,7 @@ class Change:
 
 
 def applied(text: str, changes: Iterable[Change]) -> str:
-    """A file's text with new values."""
+    """A file's text with new values; raises as :meth:`Change.applied` does."""
     for change in changes:
         text = change.applied(text)
     return text
@@ -75,6 +81,13 @@ def prove(
     files: ConfigurationFiles, texts: Mapping[Path, str], expected: Mapping[str, Any]
 ) -> None:
     """See that Orthanc would read what is meant, and nothing else would be different.
+
+    Parameters
+    ----------
+    texts
+        The files that are to be written, with what they will say.
+    expected
+        The whole configuration that Orthanc is to read then.
 
     Raises
     ------

@@ -82,7 +82,13 @@ class Host:
 
     @property
     def plugins(self) -> list[str]:
-        """The option ``Plugins``."""
+        """The option ``Plugins``.
+
+        Raises
+        ------
+        InstallationError
+            It is no list of strings.
+        """
         plugins = value_of(self.files.options, PLUGINS) or []
         if not isinstance(plugins, list) or not all(isinstance(one, str) for one in plugins):
             raise InstallationError("Plugins: expected a list of files and folders")
@@ -109,7 +115,13 @@ class Host:
         return [str(library) for library in found.values()]
 
     def library(self, name: str) -> Path | None:
-        """The library of a plugin, once those are added that are there."""
+        """The library of a plugin, once those are added that are there.
+
+        Raises
+        ------
+        InstallationError
+            A plugin that is needed is not there at all.
+        """
         plugins = [*self.plugins, *self.plugins_to_add()]
         return library_named(plugin_libraries(plugins, self.files.folder), name)
 

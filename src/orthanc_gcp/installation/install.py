@@ -24,7 +24,7 @@ from orthanc_gcp.installation.options import (
 )
 from orthanc_gcp.installation.section import MARK, SECTION, NewAccount, as_file, empty, filled
 from orthanc_gcp.installation.steps import EditFile, MakeFolder, Owner, Step, WriteFile, clearing
-from orthanc_gcp.installation.undo import SCRIPT_MARK, bears_changes, copy_of, kept_aside
+from orthanc_gcp.installation.undo import SCRIPT_MARK, aside_copy, copy_of, has_changes
 from orthanc_gcp.orthanc.installation import library_named, plugin_libraries
 from orthanc_gcp.plugin import script
 
@@ -68,7 +68,7 @@ def plan_installation(host: Host, account: NewAccount | None, credentials_folder
     steps = [*clearing(host.files.folders(credentials_folder))]
     steps += _credentials(host, account, credentials_folder)
     if changed := _changed_script(host.files.script):
-        steps += kept_aside(host.files.script, changed, 0o644)
+        steps += aside_copy(host.files.script, changed, 0o644)
     steps += _own_file(host.files.script, SCRIPT_MARK, script.text(), 0o644, None)
     texts = {}
     if section is not None and host.files.is_folder:
@@ -104,7 +104,7 @@ def _edits(
             file,
             bytes_of(files.texts[file]),
             bytes_of(text),
-            None if bears_changes(files, file) else copy_of(file),
+            None if has_changes(files, file) else copy_of(file),
             tuple(map(str, by_file[file])),
         )
         for file, text in edited.items()

@@ -14,10 +14,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from orthanc_gcp.errors import ConfigurationError
+from orthanc_gcp.installation.options import OptionPath
 
 __all__ = ["add_elements", "elements", "raw_value", "remove", "remove_elements", "set_value"]
-
-Path = tuple[str, ...]
 
 _TOKEN = re.compile(
     r"""(?P<blank>[\s\ufeff]+|//[^\r\n]*|/\*.*?\*/)
@@ -55,7 +54,7 @@ class _Container:
         return 0 < len(self.items) == len(self.commas)
 
 
-def raw_value(text: str, path: Path) -> str | None:
+def raw_value(text: str, path: OptionPath) -> str | None:
     """The value of an option as it is written; None where it is missing.
 
     Raises
@@ -67,36 +66,66 @@ def raw_value(text: str, path: Path) -> str | None:
     return None if found is None else text[found.value : found.end]
 
 
-def elements(text: str, path: Path) -> list[str]:
-    """The elements of an array as they are written; none where there is no array."""
+def elements(text: str, path: OptionPath) -> list[str]:
+    """The elements of an array as they are written; none where there is no array.
+
+    Raises
+    ------
+    ConfigurationError
+        The text cannot be divided.
+    """
     found = _find(text, path)
     if found is None or text[found.value] != "[":
         return []
     return [text[item.value : item.end] for item in _divided(text, found.value).items]
 
 
-def set_value(text: str, path: Path, raw: str) -> str:
-    """Give an option a value, written ``raw``; an option that is missing becomes the last one."""
+def set_value(text: str, path: OptionPath, raw: str) -> str:
+    """Give an option a value, written ``raw``; an option that is missing becomes the last one.
+
+    Raises
+    ------
+    ConfigurationError
+        The text cannot be divided, or the section that the option belongs to is not there.
+    """
     found = _find(text, path)
     if found is not None:
         return text[: found.value] + raw + text[found.end :]
     return _appended(text, _container(text, path[:-1]), [f"{json.dumps(path[-1])} : {raw}"])
 
 
-def remove(text: str, path: Path) -> str:
-    """Take an option out."""
+def remove(text: str, path: OptionPath) -> str:
+    """Take an option out, the last one of its name.
+
+    Raises
+    ------
+    ConfigurationError
+        The text cannot be divided, or the section that the option belongs to is not there.
+    """
     container = _container(text, path[:-1])
     number = max(n for n, item in enumerate(container.items) if item.key == path[-1])
     return _without(text, container, number)
 
 
-def add_elements(text: str, path: Path, values: list[Any]) -> str:
-    """Put values at the end of the array that an option has."""
+def add_elements(text: str, path: OptionPath, values: list[Any]) -> str:
+    """Put values at the end of the array that an option has.
+
+    Raises
+    ------
+    ConfigurationError
+        The text cannot be divided, or there is no such array.
+    """
     return _appended(text, _container(text, path), [json.dumps(value) for value in values])
 
 
-def remove_elements(text: str, path: Path, values: list[Any]) -> str:
-    """Take values out of the array that an option has."""
+def remove_elements(text: str, path: OptionPath, values: list[Any]) -> str:
+    """Take values out of the array that an option has.
+
+    Raises
+    ------
+    ConfigurationError
+        The text cannot be divided.
+    """
     for value in values:
         written = elements(text, path)
         if json.dumps(value) in written:
@@ -104,14 +133,14 @@ def remove_elements(text: str, path: Path, values: list[Any]) -> str:
     return text
 
 
-def _find(text: str, path: Path) -> _Item | None:
+def _find(text: str, path: OptionPath) -> _Item | None:
     """The last one of its name counts, as for Orthanc."""
     container = _container(text, path[:-1])
     named = [item for item in container.items if item.key == path[-1]]
     return named[-1] if named else None
 
 
-def _container(text: str, path: Path) -> _Container:
+def _container(text: str, path: OptionPath) -> _Container:
     """The object or array that an option has, or the whole for no path."""
     if path:
         found = _find(text, path)

@@ -89,7 +89,7 @@ class EditFile:
     copy_to
         Where ``before`` is kept.
     changes
-        In words.
+        What is changed, for a person.
     """
 
     path: Path
@@ -104,6 +104,13 @@ class EditFile:
         return f"edit {self.path}: {what}{kept}"
 
     def apply(self) -> None:
+        """Keep a copy, then replace the file.
+
+        Raises
+        ------
+        InstallationError
+            Somebody has changed the file since it was read.
+        """
         if self.path.read_bytes() != self.before:
             raise InstallationError(f"{self.path} was changed just now: run this again")
         if self.copy_to:
@@ -181,7 +188,7 @@ def perform(steps: Iterable[Step]) -> Iterator[Step]:
         try:
             step.apply()
         except OSError as error:
-            again = "Orthanc can start all the same; run this again when that is mended"
+            again = "Orthanc can start all the same; run this again once that is corrected"
             raise InstallationError(f"could not {step}: {error.strerror}. {again}") from None
         yield step
 
@@ -206,8 +213,8 @@ def refuse_what_cannot_be_written(steps: Iterable[Step]) -> None:
 
 
 def _no_right_to(path: Path) -> InstallationError:
-    mend = "its file system is read-only" if os.geteuid() == 0 else "run this as root"
-    return InstallationError(f"{path} cannot be written: {mend}")
+    remedy = "its file system is read-only" if os.geteuid() == 0 else "run this as root"
+    return InstallationError(f"{path} cannot be written: {remedy}")
 
 
 def _new(path: Path) -> Path:

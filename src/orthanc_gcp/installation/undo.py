@@ -1,8 +1,8 @@
 """What has to be done so that an Orthanc is as it was before the plugin was installed.
 
-The copies that were kept tell what each option was. A file that nobody has changed since becomes
-its copy again, byte for byte; in one that was, only those options change that still are as they
-were installed.
+The copies that an installation made say what each option was. A file that nobody has changed since
+becomes its copy again, byte for byte; in one that was, only those options change that still are as
+they were installed.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ from orthanc_gcp.plugin import script
 # The first words of every script that was printed.
 SCRIPT_MARK = '"""orthanc-gcp '
 
-__all__ = ["SCRIPT_MARK", "bears_changes", "copy_of", "kept_aside", "plan_removal"]
+__all__ = ["SCRIPT_MARK", "aside_copy", "copy_of", "has_changes", "plan_removal"]
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,13 @@ class Reversal:
         return f"{'.'.join(self.change.path)} as it was"
 
     def applied(self, text: str) -> str:
-        """A file's text with the former value."""
+        """A file's text with the former value.
+
+        Raises
+        ------
+        ConfigurationError
+            The text cannot be divided into options.
+        """
         path = self.change.path
         if self.after is None:
             return json_text.remove(text, path)
@@ -83,12 +89,12 @@ class Reversal:
 
 
 def copy_of(file: Path) -> Path:
-    """Where it is kept what a file was."""
+    """Where the copy of a file lies that was made before the first edit."""
     return file.with_name(file.name + BEFORE)
 
 
-def bears_changes(files: ConfigurationFiles, file: Path) -> bool:
-    """Whether a file says what was installed, so that its copy tells what it said before."""
+def has_changes(files: ConfigurationFiles, file: Path) -> bool:
+    """Whether a file says what was installed, so that its copy says what it said before."""
     return copy_of(file).exists() and bool(_reversals(files, file))
 
 
@@ -102,12 +108,14 @@ def plan_removal(
 
     Raises
     ------
+    ConfigurationError
+        A file cannot be divided into options.
     InstallationError
         A file was changed so that the changes cannot be taken out.
     """
     edits, left = _edits(files)
     steps = [*clearing(files.folders(credentials_folder))]
-    steps += [*_section_kept(files, credentials_folder), *edits]
+    steps += [*_section_copy(files, credentials_folder), *edits]
     steps += _own_files(files, left, credentials_folder)
     steps += [RemoveFile(copy_of(file)) for file in files.texts if copy_of(file).exists()]
     if credentials_folder.is_dir() and not any(credentials_folder.iterdir()):
@@ -138,9 +146,9 @@ def _edits(files: ConfigurationFiles) -> tuple[list[Step], dict[str, Any]]:
 
 
 def _restored(files: ConfigurationFiles, file: Path, reversals: list[Reversal]) -> str:
-    text, kept = files.texts[file], copy_of(file)
-    if kept.exists() and applied(text_of(kept), [one.change for one in reversals]) == text:
-        return text_of(kept)
+    text, earlier = files.texts[file], copy_of(file)
+    if earlier.exists() and applied(text_of(earlier), [one.change for one in reversals]) == text:
+        return text_of(earlier)
     for one in reversals:
         text = one.applied(text)
     return text
@@ -161,12 +169,12 @@ def _without(options: Mapping[str, Any], reversals: list[Reversal]) -> dict[str,
 
 def _reversals(files: ConfigurationFiles, file: Path) -> list[Reversal]:
     """In the order in which the changes are made."""
-    kept = copy_of(file)
+    earlier = copy_of(file)
     now = files.would_say({file: files.texts[file]})
-    raw = text_of(kept) if kept.exists() else "{}"
-    before = files.would_say({kept: raw})
+    raw = text_of(earlier) if earlier.exists() else "{}"
+    before = files.would_say({earlier: raw})
     found = list(_of_scripts(files, now, before))
-    if kept.exists():
+    if earlier.exists():
         found = [*_of_values(files, file, now, before), *found]
     return [replace(one, raw=json_text.raw_value(raw, one.change.path) or "") for one in found]
 
@@ -190,23 +198,23 @@ def _of_values(
     if named == str(SYSTEM_AUTHORITIES) and not old:
         yield Reversal(Change(AUTHORITIES, named), old)
     plugins, old = value_of(now, PLUGINS) or [], value_of(before, PLUGINS)
-    kept = [one for one in plugins if one in (old or []) or not _is_needed(one)]
-    if kept != plugins:
-        yield Reversal(Change(PLUGINS, plugins), kept if kept or old is not None else None)
+    without = [one for one in plugins if one in (old or []) or not _is_needed(one)]
+    if without != plugins:
+        yield Reversal(Change(PLUGINS, plugins), without if without or old is not None else None)
 
 
 def _is_needed(plugin: str) -> bool:
     return any(library_named([Path(plugin)], name) for name in NEEDED_PLUGINS)
 
 
-def _section_kept(files: ConfigurationFiles, credentials_folder: Path) -> Iterator[Step]:
+def _section_copy(files: ConfigurationFiles, credentials_folder: Path) -> Iterator[Step]:
     """The section that a single file has, before it is taken out of it."""
     if files.is_folder:
         return
     for file in files.texts:
         for one in _reversals(files, file):
             if one.change.path == (SECTION,) and one.change.raw != empty(credentials_folder):
-                yield from kept_aside(files.section_file, as_file(one.change.raw), 0o600)
+                yield from aside_copy(files.section_file, as_file(one.change.raw), 0o600)
 
 
 def _own_files(
@@ -238,7 +246,7 @@ def _still_named(files: ConfigurationFiles, left: Mapping[str, Any]) -> bool:
     return any(file.is_file() and files.script.stem in text_of(file) for file in readers)
 
 
-def kept_aside(file: Path, text: str, mode: int) -> Iterator[Step]:
+def aside_copy(file: Path, text: str, mode: int) -> Iterator[Step]:
     """A copy of what a file says, unless there is one already."""
     copies = file.parent.glob(f"{file.name}{REMOVED}*")
     if text not in map(text_of, copies):

@@ -1,8 +1,10 @@
-"""The one database of ledger and durable workflows: SQLite in a file, or PostgreSQL."""
+"""The one database of the ledger: SQLite in a file, or PostgreSQL."""
 
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -14,7 +16,7 @@ from orthanc_gcp.configuration import Settings
 from orthanc_gcp.errors import ConfigurationError
 from orthanc_gcp.redaction import address, printable
 
-__all__ = ["FILE_NAME", "connect", "is_away", "place", "url_for", "url_of"]
+__all__ = ["FILE_NAME", "connect", "is_away", "place", "reading", "url_for", "url_of", "writing"]
 
 FILE_NAME = "orthanc-gcp.sqlite"
 _BUSY_SECONDS = 30
@@ -80,6 +82,24 @@ def place(engine: sql.Engine) -> str:
     if engine.dialect.name == "sqlite":
         return str(engine.url.database)
     return printable(engine.url.set(drivername="postgresql").render_as_string())
+
+
+@contextmanager
+def writing(engine: sql.Engine) -> Iterator[sql.Connection]:
+    """A transaction that sees nobody else's half-done work."""
+    with engine.connect() as connection:
+        if engine.dialect.name == "sqlite":
+            # Otherwise SQLite would begin at the first write, after what was read before it.
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+        yield connection
+        connection.commit()
+
+
+@contextmanager
+def reading(engine: sql.Engine) -> Iterator[sql.Connection]:
+    """A connection that writes nothing."""
+    with engine.connect() as connection:
+        yield connection
 
 
 def connect(url: str) -> sql.Engine:

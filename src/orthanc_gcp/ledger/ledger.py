@@ -9,13 +9,14 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, fields
 from typing import Any, TypeVar
 
 import sqlalchemy as sql
 from sqlalchemy.dialects import postgresql, sqlite
 
+from orthanc_gcp.ledger.database import reading, writing
 from orthanc_gcp.ledger.schema import (
     UNSENT,
     Priority,
@@ -23,7 +24,6 @@ from orthanc_gcp.ledger.schema import (
     change_cursors,
     events,
     key_values,
-    metadata,
     transfers,
 )
 
@@ -133,28 +133,13 @@ class Ledger:
         self.engine = engine
         self.now = now
 
-    def create(self) -> None:
-        """Make the tables that are not there yet."""
-        with self.writing() as connection:
-            if self.engine.dialect.name == "postgresql":  # several workers start at once
-                connection.execute(sql.text("SELECT pg_advisory_xact_lock(7401201)"))
-            metadata.create_all(connection)
-
-    @contextmanager
-    def writing(self) -> Iterator[sql.Connection]:
+    def writing(self) -> AbstractContextManager[sql.Connection]:
         """A transaction that sees nobody else's half-done work."""
-        with self.engine.connect() as connection:
-            if self.engine.dialect.name == "sqlite":
-                # Otherwise SQLite would begin at the first write, after what was read before it.
-                connection.exec_driver_sql("BEGIN IMMEDIATE")
-            yield connection
-            connection.commit()
+        return writing(self.engine)
 
-    @contextmanager
-    def reading(self) -> Iterator[sql.Connection]:
+    def reading(self) -> AbstractContextManager[sql.Connection]:
         """A connection that writes nothing."""
-        with self.engine.connect() as connection:
-            yield connection
+        return reading(self.engine)
 
     # -- What arrives -------------------------------------------------------------------------
 

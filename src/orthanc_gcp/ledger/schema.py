@@ -16,6 +16,7 @@ __all__ = [
     "events",
     "key_values",
     "metadata",
+    "schema_version",
     "transfers",
 ]
 
@@ -156,3 +157,8 @@ key_values = sql.Table(
     sql.Column("value", sql.JSON, nullable=False),
 )
 """What people have set and what has been told: pauses, backfill, raised alarms, allowances."""
+
+schema_version = sql.Table(
+    "gcp_schema_version", metadata, sql.Column("version", sql.Integer, nullable=False)
+)
+"""One row: the last of the migrations that the tables have been through."""

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from orthanc_gcp.errors import OrthancError
+from orthanc_gcp.errors import OrthancUnavailableError
 from orthanc_gcp.orthanc.rest import OrthancRest
 
 __all__ = ["Change", "Changes", "Description", "OrthancSource"]
@@ -61,7 +61,7 @@ class Description:
 
 
 class OrthancSource:
-    """One Orthanc, over its REST API; every method raises OrthancError when it is away.
+    """One Orthanc, over its REST API; every method may raise an OrthancError.
 
     Parameters
     ----------
@@ -243,9 +243,7 @@ class OrthancSource:
     def _call(self, method: str, path: str, body: Any = None) -> Any:
         answer = self._orthanc.call(method, path, body)
         if answer is None:
-            raise OrthancError(
-                f"{self._orthanc.url} has no {path}: is it an Orthanc?", reason="orthanc"
-            )
+            raise OrthancUnavailableError(f"{self._orthanc.url} has no {path}: is it an Orthanc?")
         return answer
 
 

@@ -11,7 +11,13 @@ from urllib.parse import quote
 
 import urllib3
 
-from orthanc_gcp.errors import ConfigurationError, OrthancError
+from orthanc_gcp.errors import (
+    ConfigurationError,
+    DefinitionError,
+    OrthancGoneError,
+    OrthancRefusedError,
+    OrthancUnavailableError,
+)
 from orthanc_gcp.redaction import Address, address
 from orthanc_gcp.transport.connections import basic_authorization
 
@@ -71,8 +77,10 @@ class OrthancRest:
 
         Raises
         ------
-        OrthancError
-            Orthanc does not answer, or refuses.
+        OrthancUnavailableError
+            Orthanc does not answer, or something else does.
+        OrthancRefusedError
+            Its answer is an error.
         """
         data = None if body is None else json.dumps(body)
         try:
@@ -85,7 +93,7 @@ class OrthancRest:
         try:
             return json.loads(answer.data or b"{}")
         except ValueError:
-            raise OrthancError(f"{self.url} is not an Orthanc", reason="orthanc") from None
+            raise OrthancUnavailableError(f"{self.url} is not an Orthanc") from None
 
     @contextmanager
     def read(self, path: str) -> Iterator[Iterator[bytes]]:
@@ -93,8 +101,12 @@ class OrthancRest:
 
         Raises
         ------
-        OrthancError
-            Orthanc does not answer, refuses, has nothing there (``gone``), or breaks off.
+        OrthancUnavailableError
+            Orthanc does not answer, or breaks off.
+        OrthancGoneError
+            It has nothing there.
+        OrthancRefusedError
+            Its answer is an error.
         """
         try:
             answer = self._http.request(
@@ -105,7 +117,7 @@ class OrthancRest:
         whole = False
         try:
             if answer.status == 404:
-                raise OrthancError("Orthanc does not have it any more", reason="gone", status=404)
+                raise OrthancGoneError("Orthanc does not have it any more", status=404)
             self._check(answer, "GET", path)
             yield self._pieces(answer)
             whole = True
@@ -122,17 +134,16 @@ class OrthancRest:
         except urllib3.exceptions.HTTPError as error:
             raise self._down(error) from None
 
-    def _down(self, error: Exception) -> OrthancError:
-        reason = type(error).__name__
-        return OrthancError(f"{self.url} does not answer ({reason})", reason="down")
+    def _down(self, error: Exception) -> OrthancUnavailableError:
+        return OrthancUnavailableError(f"{self.url} does not answer ({type(error).__name__})")
 
     def _check(self, answer: urllib3.BaseHTTPResponse, method: str, path: str) -> None:
         if answer.status == 401:
             message = f"{self.url} wants a user and password: http://user:password@host:port/"
-            raise OrthancError(message, reason="unauthorized", status=401)
+            raise OrthancRefusedError(message, status=401)
         if answer.status != 200:
             message = f"{self.url} answered {answer.status} to {method} {path}"
-            raise OrthancError(message, reason="orthanc", status=answer.status)
+            raise OrthancRefusedError(message, status=answer.status)
 
 
 def _address(url: str) -> Address:
@@ -173,7 +184,7 @@ class RestDicomWeb:
     def put(self, name: str, server: Mapping[str, Any]) -> None:
         """Write the whole definition of a server."""
         if self._orthanc.call("PUT", self._root + quote(name, safe=""), dict(server)) is None:
-            raise OrthancError("the DICOMweb plugin does not serve its servers", account=name)
+            raise DefinitionError("the DICOMweb plugin does not serve its servers")
 
     def delete(self, name: str) -> None:
         """Remove a server."""

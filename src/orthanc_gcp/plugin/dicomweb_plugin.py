@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from orthanc_gcp.errors import OrthancError
+from orthanc_gcp.errors import DefinitionError
 
 __all__ = ["InProcessDicomWeb"]
 
@@ -45,28 +45,28 @@ class InProcessDicomWeb:
 
         Raises
         ------
-        OrthancError
+        DefinitionError
             The DICOMweb plugin has refused it.
         """
         try:
             self._orthanc.RestApiPutAfterPlugins(self._root + name, json.dumps(server))
         except self._orthanc.OrthancException as error:
-            raise _refused(error, name) from None
+            raise _refused(error) from None
 
     def delete(self, name: str) -> None:
         """Remove a server.
 
         Raises
         ------
-        OrthancError
+        DefinitionError
             The DICOMweb plugin has refused, as it does for one that it does not have.
         """
         try:
             self._orthanc.RestApiDeleteAfterPlugins(self._root + name)
         except self._orthanc.OrthancException as error:
-            raise _refused(error, name) from None
+            raise _refused(error) from None
 
 
-def _refused(error: Exception, name: str) -> OrthancError:
+def _refused(error: Exception) -> DefinitionError:
     words = error.args[1] if len(error.args) > 1 else type(error).__name__
-    return OrthancError(f"Orthanc answered: {words}", account=name, reason="orthanc")
+    return DefinitionError(f"Orthanc answered: {words}")

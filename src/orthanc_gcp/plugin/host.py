@@ -25,6 +25,7 @@ from orthanc_gcp.plugin.metrics import Metrics
 from orthanc_gcp.plugin.worker_client import WorkerClient
 from orthanc_gcp.plugin.worker_process import WorkerProcess, command
 from orthanc_gcp.worker.handshake import WorkerInput
+from orthanc_gcp.worker.samples import of_tokens
 
 __all__ = ["connector", "settings_of", "warn_of_authorities", "worker"]
 
@@ -40,7 +41,12 @@ def settings_of(orthanc: Any) -> Settings:
 def connector(orthanc: Any, settings: Settings) -> Connector:
     """The connector for this Orthanc."""
     plugin = InProcessDicomWeb(orthanc, settings.servers_root)
-    return Connector(settings, plugin, on_look=Metrics(orthanc).update)
+    metrics = Metrics(orthanc)
+
+    def show(running: Connector) -> None:
+        metrics.write(of_tokens(running.figures(), running.clock.utc().timestamp()))
+
+    return Connector(settings, plugin, on_look=show)
 
 
 def warn_of_authorities(orthanc: Any, settings: Settings) -> None:
@@ -87,11 +93,8 @@ def worker(orthanc: Any, settings: Settings, interpreter: str, since: float) -> 
         since=since,
         secret=secrets.token_urlsafe(32),
     )
-
-    def set_metric(name: str, value: float) -> None:
-        orthanc.SetMetricsValue(name, float(value), orthanc.MetricsType.DEFAULT)
-
-    return WorkerClient(WorkerProcess(command(interpreter), given), given.secret, set_metric)
+    process = WorkerProcess(command(interpreter), given)
+    return WorkerClient(process, given.secret, Metrics(orthanc).write)
 
 
 def _folder(orthanc: Any) -> Path:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from orthanc_gcp.errors import OrthancError
+from orthanc_gcp.errors import WorkerUnavailableError
 
 if TYPE_CHECKING:
     from orthanc_gcp.connector.connector import Connector
@@ -79,7 +79,7 @@ def from_worker(
         )
     try:
         return Answer(*worker.call(method, groups, query, body))
-    except OrthancError as error:
+    except WorkerUnavailableError as error:
         return _error(503, str(error))
 
 

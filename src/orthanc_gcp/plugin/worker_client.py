@@ -1,49 +1,45 @@
-"""Custody inside Orthanc: the worker's life, what it answers, and its figures as metrics."""
+"""The worker as Orthanc sees it: its life, what it answers, and its figures as metrics."""
 
 from __future__ import annotations
 
 import json
 import logging
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 from urllib.parse import quote, urlencode
 
 import urllib3
 
-from orthanc_gcp.errors import OrthancError
+from orthanc_gcp.errors import WorkerUnavailableError
 from orthanc_gcp.plugin.worker_process import WorkerProcess
+from orthanc_gcp.worker.samples import WORKER_UP, Sample, of_transfers
 
-__all__ = ["AGE", "FIGURES", "UNITS", "UP", "WorkerClient"]
+__all__ = ["WorkerClient"]
 
 _log = logging.getLogger(__name__)
 
-FIGURES = ("waiting", "sending", "acknowledged", "confirmed", "quarantined")
-"""Each of them is a metric in each unit."""
-UNITS = ("instances", "bytes")
-AGE = "gcp_transfers_oldest_unsent_seconds"
-UP = "gcp_worker_up"
 REFRESH_EVERY = 5.0
 _TIMEOUT = 5.0
 _SEND_TIMEOUT = 120.0
 """A patient with many studies is described by Orthanc before it is queued."""
 
-SetMetric = Callable[[str, float], None]
-
 
 class WorkerClient:
-    """The worker as Orthanc sees it.
+    """Runs a worker and asks it.
 
     Parameters
     ----------
     secret
         What the worker's API is asked with.
-    set_metric
-        Writes a metric, by name and labels.
+    show
+        Shows samples as metrics.
     """
 
-    def __init__(self, child: WorkerProcess, secret: str, set_metric: SetMetric) -> None:
-        self._child, self._set_metric = child, set_metric
+    def __init__(
+        self, process: WorkerProcess, secret: str, show: Callable[[Iterable[Sample]], None]
+    ) -> None:
+        self._process, self._show = process, show
         self._headers = {"Authorization": f"Bearer {secret}", "Content-Type": "application/json"}
         self._http = urllib3.PoolManager(maxsize=4, retries=False)
         self._stopping = threading.Event()
@@ -51,13 +47,13 @@ class WorkerClient:
 
     def start(self) -> None:
         """Start the worker, and keep the metrics fresh."""
-        self._child.start()
+        self._process.start()
         self._metrics.start()
 
     def stop(self) -> None:
         """Stop the worker."""
         self._stopping.set()
-        self._child.stop()
+        self._process.stop()
 
     def call(
         self,
@@ -75,12 +71,12 @@ class WorkerClient:
 
         Raises
         ------
-        OrthancError
+        WorkerUnavailableError
             It does not run, or does not answer.
         """
-        port = self._child.port
+        port = self._process.port
         if port is None:
-            raise OrthancError("the worker does not run just now: see Orthanc's log")
+            raise WorkerUnavailableError("the worker does not run just now: see Orthanc's log")
         path = "/".join(quote(part, safe="") for part in parts)
         url = f"http://127.0.0.1:{port}/gcp/{path}?{urlencode(query or {})}"
         try:
@@ -95,24 +91,13 @@ class WorkerClient:
             return answer.status, json.loads(answer.data)
         except (urllib3.exceptions.HTTPError, ValueError) as error:
             words = f"the worker does not answer just now ({type(error).__name__})"
-            raise OrthancError(words) from None
+            raise WorkerUnavailableError(words) from None
 
     def _refresh(self) -> None:
         while not self._stopping.wait(REFRESH_EVERY):
             try:
                 status, overview = self.call("GET", ("transfers",))
-            except OrthancError:
+            except WorkerUnavailableError:
                 status, overview = 503, []
-            self._set_metric(UP, float(status == 200))
-            if status == 200:
-                for account in overview:
-                    self._show(account)
-
-    def _show(self, account: Mapping[str, Any]) -> None:
-        name = account["Account"].replace("\\", "\\\\").replace('"', '\\"')
-        label = f'{{account="{name}"}}'
-        for figure in FIGURES:
-            counts = account[figure.capitalize()]
-            for unit in UNITS:
-                self._set_metric(f"gcp_transfers_{figure}_{unit}{label}", counts[unit.title()])
-        self._set_metric(f"{AGE}{label}", account["OldestUnsentSeconds"] or 0.0)
+            answers = status == 200
+            self._show([Sample(WORKER_UP, answers), *(of_transfers(overview) if answers else ())])

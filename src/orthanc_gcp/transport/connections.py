@@ -19,6 +19,8 @@ from urllib.parse import SplitResult, urlsplit
 import urllib3
 from urllib3 import exceptions
 
+from orthanc_gcp.errors import NetworkError
+from orthanc_gcp.reasons import NetworkFault
 from orthanc_gcp.redaction import Address, address, readable
 
 __all__ = [
@@ -26,7 +28,7 @@ __all__ = [
     "Proxy",
     "basic_authorization",
     "excepted",
-    "fault",
+    "network_error",
     "pools",
     "proxy_of",
     "tls_context",
@@ -34,14 +36,14 @@ __all__ = [
 
 # X509_V_ERR_… of OpenSSL's x509_vfy.h -> the name of the fault.
 _VERIFICATION = {
-    9: "tls_early",
-    10: "tls_expired",
-    18: "tls_authority",
-    19: "tls_authority",
-    20: "tls_authority",
-    21: "tls_authority",
-    62: "tls_name",
-    64: "tls_name",
+    9: NetworkFault.TLS_EARLY,
+    10: NetworkFault.TLS_EXPIRED,
+    18: NetworkFault.TLS_AUTHORITY,
+    19: NetworkFault.TLS_AUTHORITY,
+    20: NetworkFault.TLS_AUTHORITY,
+    21: NetworkFault.TLS_AUTHORITY,
+    62: NetworkFault.TLS_NAME,
+    64: NetworkFault.TLS_NAME,
 }
 _NOT_TLS = {"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "UNKNOWN_PROTOCOL", "RECORD_LAYER_FAILURE"}
 
@@ -213,67 +215,91 @@ def excepted(url: str) -> str:
     return _variable("no")
 
 
-def fault(error: exceptions.HTTPError, limit: float, proxy: Proxy | None = None) -> tuple[str, str]:
-    """The name of what went wrong below HTTP, and words for it.
-
-    The name begins with what the trouble is with: ``dns``, ``connection``, ``proxy_dns``,
-    ``proxy_authentication``, ``tls_expired``, ``timeout``, …
+def network_error(
+    error: exceptions.HTTPError,
+    what: str,
+    url: str,
+    *,
+    limit: float,
+    proxy: Proxy | None = None,
+) -> NetworkError:
+    """What went wrong below HTTP, as one of our errors.
 
     Parameters
     ----------
+    what
+        Names the server, or the request, in the message.
+    url
+        The address that was asked.
+    limit
+        Seconds that the exchange might take.
     proxy
         The one that the request took.
     """
+    fault, words = _fault(error, limit, proxy)
+    return NetworkError(f"{what}: {words}", fault=fault, url=url)
+
+
+def _fault(
+    error: exceptions.HTTPError, limit: float, proxy: Proxy | None
+) -> tuple[NetworkFault, str]:
     through = f" through {proxy}" if proxy else ""
     if isinstance(error, AuthoritiesError):
-        return "ca_certificates", str(error)
+        return NetworkFault.CA_CERTIFICATES, str(error)
     if proxy and isinstance(error, exceptions.ProxyError | exceptions.LocationValueError):
         return _proxy_fault(error, limit, proxy)
     if isinstance(_cause(error), exceptions.LocationParseError):  # its words are the address
-        return "address", "this address cannot be read"
+        return NetworkFault.ADDRESS, "this address cannot be read"
     if isinstance(error, exceptions.NameResolutionError):
-        return "dns", "the host name cannot be resolved, check DNS and HttpProxy"
+        return NetworkFault.DNS, "the host name cannot be resolved, check DNS and HttpProxy"
     if isinstance(error, exceptions.NewConnectionError):
-        return "connection", f"no connection ({_innermost(error)})"
+        return NetworkFault.CONNECTION, f"no connection ({_innermost(error)})"
     if isinstance(error, exceptions.ConnectTimeoutError):
-        return "timeout_connect", f"no connection within {limit:g} s{through}"
+        return NetworkFault.TIMEOUT_CONNECT, f"no connection within {limit:g} s{through}"
     if isinstance(error, exceptions.TimeoutError) or isinstance(_cause(error), TimeoutError):
-        return "timeout", f"no complete answer within {limit:g} s{through}"
+        return NetworkFault.TIMEOUT, f"no complete answer within {limit:g} s{through}"
     if isinstance(error, exceptions.SSLError):
         return _tls_fault(error, through)
     if "IncompleteRead" in str(error):  # urllib3 wraps it in an error of another type
-        return "truncated", f"the answer broke off before its end{through}"
-    return "protocol", f"the exchange broke off{through} ({_innermost(error)})"
+        return NetworkFault.TRUNCATED, f"the answer broke off before its end{through}"
+    return NetworkFault.PROTOCOL, f"the exchange broke off{through} ({_innermost(error)})"
 
 
-def _proxy_fault(error: exceptions.HTTPError, limit: float, proxy: Proxy) -> tuple[str, str]:
+def _proxy_fault(
+    error: exceptions.HTTPError, limit: float, proxy: Proxy
+) -> tuple[NetworkFault, str]:
     """What is wrong with the proxy itself, or with what it says."""
     if isinstance(error, exceptions.LocationValueError):
-        return "proxy_address", f"{proxy} cannot be used: expected HOST:PORT, http:// or https://"
+        return (
+            NetworkFault.PROXY_ADDRESS,
+            f"{proxy} cannot be used: expected HOST:PORT, http:// or https://",
+        )
     inner, cause = getattr(error, "original_error", None), _cause(error)
     refused = re.search(r"Tunnel connection failed: (\d{3})", str(cause))
     if refused and refused[1] == "407":
-        return "proxy_authentication", proxy.unauthorized
+        return NetworkFault.PROXY_AUTHENTICATION, proxy.unauthorized
     if refused:
-        return "proxy_refused", f"{proxy} does not lead there, it answers {refused[1]}"
+        return NetworkFault.PROXY_REFUSED, f"{proxy} does not lead there, it answers {refused[1]}"
     if isinstance(inner, exceptions.NameResolutionError):
-        return "proxy_dns", f"the host name of {proxy} cannot be resolved"
+        return NetworkFault.PROXY_DNS, f"the host name of {proxy} cannot be resolved"
     if isinstance(inner, exceptions.NewConnectionError):
-        return "proxy_connection", f"{proxy} cannot be reached ({_innermost(error)})"
+        return NetworkFault.PROXY_CONNECTION, f"{proxy} cannot be reached ({_innermost(error)})"
     if isinstance(inner, exceptions.TimeoutError) or isinstance(cause, TimeoutError):
-        return "proxy_timeout", f"{proxy} cannot be reached within {limit:g} s"
+        return NetworkFault.PROXY_TIMEOUT, f"{proxy} cannot be reached within {limit:g} s"
     if isinstance(cause, ssl.SSLError):
-        return "proxy_tls", f"TLS with {proxy} failed: {_innermost(error)}"
-    return "proxy_protocol", f"{proxy} broke off ({_innermost(error)})"
+        return NetworkFault.PROXY_TLS, f"TLS with {proxy} failed: {_innermost(error)}"
+    return NetworkFault.PROXY_PROTOCOL, f"{proxy} broke off ({_innermost(error)})"
 
 
-def _tls_fault(error: exceptions.SSLError, through: str) -> tuple[str, str]:
+def _tls_fault(error: exceptions.SSLError, through: str) -> tuple[NetworkFault, str]:
     cause = _cause(error)
     words = f"TLS failed{through}: {_innermost(error).rstrip('.')}"
     if getattr(cause, "reason", None) in _NOT_TLS:
-        return "tls_plain", f"{words}, does it speak https at all?"
-    name = _VERIFICATION.get(getattr(cause, "verify_code", 0), "tls")
-    return name, words + (", check HttpsCACertificates" if name == "tls_authority" else "")
+        return NetworkFault.TLS_PLAIN, f"{words}, does it speak https at all?"
+    name = _VERIFICATION.get(getattr(cause, "verify_code", 0), NetworkFault.TLS)
+    return name, words + (
+        ", check HttpsCACertificates" if name is NetworkFault.TLS_AUTHORITY else ""
+    )
 
 
 def _metadata_servers() -> tuple[str, ...]:

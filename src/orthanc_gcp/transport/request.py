@@ -22,7 +22,6 @@ from urllib3 import exceptions
 
 from orthanc_gcp.clock import Clock, SystemClock
 from orthanc_gcp.configuration import Settings
-from orthanc_gcp.errors import TokenError
 from orthanc_gcp.redaction import (
     host_of,
     masked_fields,
@@ -31,7 +30,7 @@ from orthanc_gcp.redaction import (
     readable,
     secrets_of_form,
 )
-from orthanc_gcp.transport.connections import Proxy, fault, pools, proxy_of, tls_context
+from orthanc_gcp.transport.connections import Proxy, network_error, pools, proxy_of, tls_context
 
 __all__ = ["Answer", "Transport", "transport"]
 
@@ -116,7 +115,7 @@ class Transport(Request):
 
         Raises
         ------
-        TokenError
+        NetworkError
             No complete answer came; the message names the fault of the network in words.
         """
         limit = min(timeout or self._timeout, self._timeout)
@@ -127,8 +126,8 @@ class Transport(Request):
         try:
             answer = self._exchange(method, url, body, dict(headers or {}), limit, cert)
         except exceptions.HTTPError as error:
-            name, words = fault(error, limit, self.proxy_of(url))
-            raise TokenError(f"{host_of(url)}: {words}", fault=name, url=url) from None
+            proxy = self.proxy_of(url)
+            raise network_error(error, host_of(url), url, limit=limit, proxy=proxy) from None
         if self._verbose:
             words = _masked_answer(answer, secrets_of_form(body))
             _log.warning("%s answered %d %s", printable(url), answer.status, words)

@@ -10,18 +10,19 @@ from collections.abc import Callable
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from orthanc_gcp.backoff import Backoff
 from orthanc_gcp.clock import Clock
 from orthanc_gcp.errors import GcpError, OrthancError
 from orthanc_gcp.outages import Outage
 
-__all__ = ["FOLLOWING", "IDLE", "LONGEST_PAUSE", "Attempts"]
+__all__ = ["BACKOFF", "FOLLOWING", "IDLE", "Attempts"]
 
 _log = logging.getLogger(__name__)
 
 FOLLOWING = "follow"
 """The loop that also finds out when Orthanc is back."""
 IDLE = 0.3
-LONGEST_PAUSE = 10.0
+BACKOFF = Backoff(2 * IDLE, 10.0, jitter=0)
 
 
 class Attempts:
@@ -53,7 +54,7 @@ class Attempts:
         idle
             Seconds to wait after a step that had something to do, and after one that had not.
         """
-        wait = min(LONGEST_PAUSE, max(IDLE, pause) * 2)
+        wait = BACKOFF.after(pause)
         began = self._clock.now()
         try:
             worked = step()
@@ -86,5 +87,5 @@ class Attempts:
         if outage is None:
             down, up = f"cannot {what}", f"it can {what} again"
             outage = self._defects[what] = Outage(_log, down, up, self._clock)
-        if outage.failed(f"unexpected {type(error).__name__}", wait):
+        if outage.failed(f"unexpected {type(error).__name__}", wait, by=what):
             _log.error("cannot %s", what, exc_info=error)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner
+from click.testing import CliRunner
 
 from orthanc_gcp.cli import app
 from orthanc_gcp.emulator.faults.fault_settings import FaultSettings

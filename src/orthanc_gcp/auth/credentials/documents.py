@@ -14,6 +14,7 @@ from typing import Any
 
 from orthanc_gcp.auth.credentials import mistaken
 from orthanc_gcp.errors import CredentialError
+from orthanc_gcp.reasons import CredentialReason
 
 __all__ = ["Document", "inline", "read", "user_name", "word"]
 
@@ -52,7 +53,9 @@ class Document:
         value = self.fields.get(field)
         if not isinstance(value, str) or not value:
             found = "is missing" if value is None or value == "" else "is not a string"
-            raise CredentialError(f"{self.where}: {field} {found}", reason="missing_field")
+            raise CredentialError(
+                f"{self.where}: {field} {found}", reason=CredentialReason.MISSING_FIELD
+            )
         return value
 
     def changed(self) -> bool:
@@ -86,15 +89,21 @@ def read(path: Path, option: str) -> Document:
             fingerprint = _fingerprint(os.fstat(file.fileno()))
             content = file.read(LARGEST_FILE + 1)
     except FileNotFoundError:
-        raise CredentialError(f"{where}: there is no such file", reason="missing_file") from None
+        raise CredentialError(
+            f"{where}: there is no such file", reason=CredentialReason.MISSING_FILE
+        ) from None
     except PermissionError:
         words = f"the file cannot be read: {_refused(path)}"
-        raise CredentialError(f"{where}: {words}", reason="forbidden_file") from None
+        raise CredentialError(f"{where}: {words}", reason=CredentialReason.FORBIDDEN_FILE) from None
     except OSError as error:
         words = f"the file cannot be read: {error.strerror}"
-        raise CredentialError(f"{where}: {words}", reason="unreadable_file") from None
+        raise CredentialError(
+            f"{where}: {words}", reason=CredentialReason.UNREADABLE_FILE
+        ) from None
     if len(content) > LARGEST_FILE:
-        raise CredentialError(f"{where}: the file is far too long", reason="not_json")
+        raise CredentialError(
+            f"{where}: the file is far too long", reason=CredentialReason.NOT_JSON
+        )
     return Document(where, _object(content, where), path, fingerprint)
 
 
@@ -151,7 +160,7 @@ def _object(content: bytes, where: str, otherwise: str = "") -> dict[str, Any]:
             return document
         otherwise = "expected a JSON object"
     reason, words = mistaken.of_text(content)
-    if reason == "not_json":
+    if reason is CredentialReason.NOT_JSON:
         words = otherwise or words
     raise CredentialError(f"{where}: {words}", reason=reason)
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from orthanc_gcp.auth.credentials.identity import Identity
 from orthanc_gcp.errors import CredentialError
+from orthanc_gcp.reasons import CredentialReason
 from orthanc_gcp.redaction import readable
 
 if TYPE_CHECKING:
@@ -73,5 +74,5 @@ def _made(make: Callable[..., Credentials], document: Document, **options: Any) 
         text = error.args[0] if error.args and isinstance(error.args[0], str) else ""
         raise CredentialError(
             f"{document.where}: the file is not usable: {readable(text) or type(error).__name__}",
-            reason="incomplete_file",
+            reason=CredentialReason.INCOMPLETE_FILE,
         ) from None

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from orthanc_gcp.auth.credentials.documents import Document
 from orthanc_gcp.auth.credentials.identity import Identity
 from orthanc_gcp.errors import CredentialError
+from orthanc_gcp.reasons import CredentialReason
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -56,7 +57,7 @@ def of_file(
         raise CredentialError(
             f"{document.where}: service_account_impersonation_url or source_credentials is not "
             "what gcloud writes",
-            reason="incomplete_file",
+            reason=CredentialReason.INCOMPLETE_FILE,
         )
     where = f"{document.where} (source_credentials)"
     of_source = load(

@@ -20,6 +20,7 @@ from orthanc_gcp.auth.credentials import (
 )
 from orthanc_gcp.auth.credentials.identity import Identity
 from orthanc_gcp.errors import CredentialError
+from orthanc_gcp.reasons import CredentialReason
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -62,7 +63,7 @@ def _billed(identity: Identity) -> Identity:
     where = identity.document.where if identity.document else "QuotaProject"
     raise CredentialError(
         f"{where}: expected a quota_project_id of letters, digits, '-', '_', '.' or ':'",
-        reason="quota_project",
+        reason=CredentialReason.QUOTA_PROJECT,
     )
 
 
@@ -108,7 +109,7 @@ def _of_any_type(document: Document, account: Account, scopes: tuple[str, ...]) 
         expected = ", ".join([*_MAKERS, "impersonated_service_account"])
         raise CredentialError(
             f"{document.where}: expected a type of {expected}, found {documents.word(kind)}",
-            reason="wrong_type",
+            reason=CredentialReason.WRONG_TYPE,
         )
     return make(document, account, scopes)
 
@@ -129,7 +130,7 @@ def _of_type(
     raise CredentialError(
         f"{document.where}: expected {what}, found the type {documents.word(kind)}"
         + (f", which belongs in {option}" if option else ""),
-        reason="wrong_type",
+        reason=CredentialReason.WRONG_TYPE,
     )
 
 
@@ -138,5 +139,5 @@ def _refuse_mistakes(document: Document, more: str = "") -> None:
     mistake = mistaken.of_fields(document.fields)
     if mistake is not None:
         reason, words = mistake
-        more = more if reason == "only_access_token" else ""
+        more = more if reason is CredentialReason.ONLY_ACCESS_TOKEN else ""
         raise CredentialError(f"{document.where}: {words}{more}", reason=reason)

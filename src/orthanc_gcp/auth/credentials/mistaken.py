@@ -9,46 +9,72 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from orthanc_gcp.reasons import CredentialReason
+
 __all__ = ["of_fields", "of_text"]
 
-Mistake = tuple[str, str]
+Mistake = tuple[CredentialReason, str]
 """A reason for programs, and words."""
 
 _TOKEN: Mistake = (
-    "only_access_token",
+    CredentialReason.ONLY_ACCESS_TOKEN,
     "it only holds an access token, which dies within the hour",
 )
-_API_KEY: Mistake = ("api_key", "it only holds an API key, which opens no DICOM store")
-_GCLOUD: Mistake = ("gcloud_configuration", "it is a configuration of gcloud, not a credential")
+_API_KEY: Mistake = (
+    CredentialReason.API_KEY,
+    "it only holds an API key, which opens no DICOM store",
+)
+_GCLOUD: Mistake = (
+    CredentialReason.GCLOUD_CONFIGURATION,
+    "it is a configuration of gcloud, not a credential",
+)
 _NOT_JSON = "the file is not JSON"
 
 _TEXTS: tuple[tuple[str, Mistake], ...] = (
-    (r"\s*$", ("empty_file", f"{_NOT_JSON}: it is empty")),
+    (r"\s*$", (CredentialReason.EMPTY_FILE, f"{_NOT_JSON}: it is empty")),
     (r"\s*\"?(Bearer )?(ya29\.\S*|eyJ[\w-]+\.[\w-]+\.[\w-]*)\"?\s*$", _TOKEN),
     (r"\s*\"?AIza\S*\s*$", _API_KEY),
     (
         r"\s*\"?1//\S*\s*$",
-        ("bare_refresh_token", "it only holds a refresh token, without its OAuth client"),
+        (
+            CredentialReason.BARE_REFRESH_TOKEN,
+            "it only holds a refresh token, without its OAuth client",
+        ),
     ),
-    (r"\s*-----BEGIN ", ("bare_pem", f"{_NOT_JSON}: it is the PEM file of a key or certificate")),
-    (r"\s*<", ("web_page", f"{_NOT_JSON}: it is a web page")),
+    (
+        r"\s*-----BEGIN ",
+        (CredentialReason.BARE_PEM, f"{_NOT_JSON}: it is the PEM file of a key or certificate"),
+    ),
+    (r"\s*<", (CredentialReason.WEB_PAGE, f"{_NOT_JSON}: it is a web page")),
     (r"\s*\[\w+\]\s", _GCLOUD),
     (r"SQLite format 3", _GCLOUD),
 )
 _FIELDS: tuple[tuple[frozenset[str], Mistake], ...] = (
-    (frozenset({"installed"}), ("oauth_client", "it is an OAuth client, not a credential")),
-    (frozenset({"web"}), ("oauth_client", "it is an OAuth client, not a credential")),
-    (frozenset({"privateKeyData"}), ("wrapped_key", "the key is inside privateKeyData, in Base64")),
+    (
+        frozenset({"installed"}),
+        (CredentialReason.OAUTH_CLIENT, "it is an OAuth client, not a credential"),
+    ),
+    (
+        frozenset({"web"}),
+        (CredentialReason.OAUTH_CLIENT, "it is an OAuth client, not a credential"),
+    ),
+    (
+        frozenset({"privateKeyData"}),
+        (CredentialReason.WRAPPED_KEY, "the key is inside privateKeyData, in Base64"),
+    ),
     (frozenset({"token"}), _TOKEN),
     (frozenset({"access_token"}), _TOKEN),
     (frozenset({"accessToken"}), _TOKEN),
     (frozenset({"apiKey"}), _API_KEY),
     (frozenset({"keyString"}), _API_KEY),
     (frozenset({"core"}), _GCLOUD),
-    (frozenset({"uniqueId", "email"}), ("no_key", "it describes a service account, without key")),
+    (
+        frozenset({"uniqueId", "email"}),
+        (CredentialReason.NO_KEY, "it describes a service account, without key"),
+    ),
     (
         frozenset({"GoogleCloudPlatform"}),
-        ("orthanc_configuration", "it is Orthanc's configuration"),
+        (CredentialReason.ORTHANC_CONFIGURATION, "it is Orthanc's configuration"),
     ),
 )
 _CREDENTIAL = frozenset({"private_key", "refresh_token", "source_credentials", "credential_source"})
@@ -57,14 +83,14 @@ _CREDENTIAL = frozenset({"private_key", "refresh_token", "source_credentials", "
 def of_text(content: bytes) -> Mistake:
     """What a file holds that is not a JSON object."""
     if content.startswith((b"\x30\x81", b"\x30\x82")):  # a SEQUENCE of ASN.1 (PKCS #12)
-        return "p12", f"{_NOT_JSON}: it is a P12 file"
+        return CredentialReason.P12, f"{_NOT_JSON}: it is a P12 file"
     text = content.decode(json.detect_encoding(content), "replace").lstrip("\ufeff")
     for pattern, mistake in _TEXTS:
         if re.match(pattern, text):
             return mistake
     if _is_base64_of_json(text):
-        return "base64", f"{_NOT_JSON}: it is JSON in Base64"
-    return "not_json", _NOT_JSON + _position(text)
+        return CredentialReason.BASE64, f"{_NOT_JSON}: it is JSON in Base64"
+    return CredentialReason.NOT_JSON, _NOT_JSON + _position(text)
 
 
 def of_fields(fields: Mapping[str, Any]) -> Mistake | None:

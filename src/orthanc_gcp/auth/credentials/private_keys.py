@@ -7,6 +7,8 @@ import textwrap
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from orthanc_gcp.reasons import CredentialReason
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -38,7 +40,7 @@ def parse(pem: str) -> RSAPrivateKey:
     return key
 
 
-def fault(text: str) -> tuple[str, str]:
+def fault(text: str) -> tuple[CredentialReason, str]:
     """A reason for programs, and words, for a text that is no key; nothing of it is told.
 
     What was mangled is only called so if the key is whole once that is undone.
@@ -47,8 +49,10 @@ def fault(text: str) -> tuple[str, str]:
         if mended(text) != text and _error(mended(text)) is None:
             return reason, words
     if _error(text) == _ANOTHER_KIND:
-        return "unusable_key", _ANOTHER_KIND
-    return "unusable_key", next((words for part, words in _OTHERS if re.search(part, text)), "")
+        return CredentialReason.UNUSABLE_KEY, _ANOTHER_KIND
+    return CredentialReason.UNUSABLE_KEY, next(
+        (words for part, words in _OTHERS if re.search(part, text)), ""
+    )
 
 
 def _error(text: str) -> str | None:
@@ -82,14 +86,22 @@ def _in_armour(text: str) -> str:
     return "\n".join(["-----BEGIN PRIVATE KEY-----", *lines, "-----END PRIVATE KEY-----", ""])
 
 
-_MANGLED: tuple[tuple[str, str, Callable[[str], str]], ...] = (
+_MANGLED: tuple[tuple[CredentialReason, str, Callable[[str], str]], ...] = (
     (
-        "escaped_key",
+        CredentialReason.ESCAPED_KEY,
         "its line breaks were escaped twice (\\\\n where \\n belongs)",
         _unescaped,
     ),
-    ("broken_lines", "its line breaks are missing or were replaced by something else", _in_lines),
-    ("bare_key", "its first and last line (-----BEGIN …, -----END …) are missing", _in_armour),
+    (
+        CredentialReason.BROKEN_LINES,
+        "its line breaks are missing or were replaced by something else",
+        _in_lines,
+    ),
+    (
+        CredentialReason.BARE_KEY,
+        "its first and last line (-----BEGIN …, -----END …) are missing",
+        _in_armour,
+    ),
 )
 _OTHERS = (
     (r"BEGIN ENCRYPTED|Proc-Type: 4,ENCRYPTED", "it is protected by a password"),

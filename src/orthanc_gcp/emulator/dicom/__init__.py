@@ -1,1 +1,1 @@
-"""DICOM files: read, written as JSON and XML, decoded, rendered."""
+"""DICOM files (PS3.10): read, written as JSON and XML, decoded, transcoded, rendered."""

@@ -1,4 +1,4 @@
-"""Compresses frames, one at a time (DICOM PS3.5 section 8.2)."""
+"""Compression of frames, one at a time (DICOM PS3.5 section 8.2 and annex A.4)."""
 
 from __future__ import annotations
 
@@ -25,11 +25,14 @@ _LOSSY_METHODS = {JPEG: "ISO_10918_1", JPEG_2000: "ISO_15444_1"}
 
 
 class CompressionError(ImagingError):
-    """The image is of a kind that the transfer syntax has no room for."""
+    """The image is of a kind that the transfer syntax does not provide for."""
 
 
 def compress(raster: Raster, wanted: str) -> bytes:
-    """Return a compressed frame; raise ``CompressionError`` when it cannot be."""
+    """Return a frame in a transfer syntax, one of ``ENCODABLE``.
+
+    Raises :class:`CompressionError` when the syntax does not provide for such pixels.
+    """
     description = raster.description
     kind = description["photometric_interpretation"]
     if raster.pixels.dtype.kind == "f" or description["bits_stored"] == 1:
@@ -43,7 +46,11 @@ def compress(raster: Raster, wanted: str) -> bytes:
 
 
 def describe(dataset: Dataset, raster: Raster, syntax: str) -> None:
-    """Set the attributes that describe pixels to what they are in a transfer syntax."""
+    """Set the attributes that describe pixels to what they are in a transfer syntax.
+
+    They are those of the image pixel module (PS3.3 section C.7.6.3), and those that say that an
+    image has suffered losses (C.7.6.1.1.5).
+    """
     for keyword in ("ExtendedOffsetTable", "ExtendedOffsetTableLengths"):
         dataset.pop(keyword, None)
     for name, keyword in _ATTRIBUTES.items():
@@ -80,7 +87,7 @@ def _by_pydicom(raster: Raster, wanted: str) -> bytes:
     options: dict[str, Any] = {name: raster.description[name] for name in _ATTRIBUTES}
     options["rows"], options["columns"] = raster.pixels.shape[:2]
     if wanted == JPEG_2000:
-        # Beyond, OpenJPEG makes something else of the image, and says nothing.
+        # Beyond, OpenJPEG changes the image and reports no error.
         if raster.description["bits_stored"] > 16:
             raise CompressionError("samples of more than 16 bits are not compressed with losses")
         options["j2k_cr"] = [JPEG_2000_RATIO]

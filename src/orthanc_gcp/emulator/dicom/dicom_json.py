@@ -1,4 +1,4 @@
-"""Data sets in the DICOM JSON model (DICOM PS3.18 annex F).
+"""Data sets in the DICOM JSON Model (DICOM PS3.18 annex F).
 
 Values that meet the Healthcare API's definition of bulk data become a ``BulkDataURI`` (its DICOM
 conformance statement, "Metadata and bulk data").
@@ -42,7 +42,10 @@ BulkDataUri = Callable[[str], str]
 
 
 def read_encodings(value: bytes) -> list[str]:
-    """Return the Python encodings of a value of SpecificCharacterSet (PS3.3 C.12.1.1.2)."""
+    """Return the Python encodings of a value of SpecificCharacterSet (PS3.3 section C.12.1.1.2).
+
+    An unknown term stands for ISO 8859-1.
+    """
     terms = [term.strip() for term in value.rstrip(b"\0 ").decode("latin-1").split("\\")]
     encodings = [python_encoding.get(term, "iso8859") for term in terms]
     return encodings or _DEFAULT_ENCODINGS
@@ -59,7 +62,7 @@ def to_text(value: bytes, encodings: list[str]) -> str:
 
 
 class JsonWriter:
-    """Writes data sets as DICOM JSON.
+    """Writes data sets as objects of the DICOM JSON Model: attributes by tag, in ascending order.
 
     Parameters
     ----------
@@ -87,7 +90,11 @@ class JsonWriter:
         path: str = "",
         depth: int = 0,
     ) -> dict[str, Any]:
-        """Return elements, in their order; group lengths are left out."""
+        """Return elements, in their order; group lengths and padding at the end are left out.
+
+        ``path`` is that of the sequence item that they are in, with a slash at its end, and
+        ``depth`` in how many sequences that is.
+        """
         result: dict[str, Any] = {}
         for element in elements:
             if not element.tag & 0xFFFF or element.tag >= 0xFFFC0000:
@@ -152,7 +159,10 @@ def _readable(elements: Iterator[Element]) -> Iterator[Element]:
 
 
 def is_bulk(element: Element) -> bool:
-    """Tell whether a value, if there is one, is bulk data."""
+    """Return whether a value, if there is one, is bulk data.
+
+    The rules are those of the Healthcare API: by VR, pixel data, and by size.
+    """
     size = element.end - element.offset
     if element.vr in _ALWAYS_BULK or element.tag in PIXEL_DATA or element.length == UNDEFINED:
         return True

@@ -1,6 +1,6 @@
-"""Data sets in the native DICOM model, which is XML (DICOM PS3.19 section A.1).
+"""Data sets in the Native DICOM Model, which is XML (DICOM PS3.19 section A.1).
 
-They are made from the DICOM JSON model. There is neither a prolog nor a name space, as in the XML
+They are made from the DICOM JSON Model. There is neither a prolog nor a name space, as in the XML
 that the Healthcare API prints in answer to uploads.
 """
 
@@ -21,7 +21,7 @@ _REPLACEMENT = "\ufffd"
 
 
 def to_xml(data_set: dict[str, Any]) -> bytes:
-    """Return the document for a data set in the DICOM JSON model."""
+    """Return the document, in UTF-8, of a data set in the DICOM JSON Model."""
     content = "".join(_attributes(data_set))
     return f"<NativeDicomModel>{content}</NativeDicomModel>".encode()
 
@@ -33,7 +33,7 @@ def _attributes(data_set: dict[str, Any]) -> Iterator[str]:
 
 
 def _identity(tag: str, data_set: dict[str, Any]) -> str:
-    """Return what tells which attribute it is; private ones are told without their block."""
+    """Return what identifies an attribute; the tag of a private one goes without its block."""
     keyword = keyword_for_tag(tag)
     if keyword:
         return f' tag="{tag}" keyword="{keyword}"'

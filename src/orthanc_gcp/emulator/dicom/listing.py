@@ -43,7 +43,10 @@ class Listing:
 
 
 def choose_listing(request: Request) -> Listing:
-    """Return what a client takes: JSON, for which ``application/json`` stands too, or XML."""
+    """Return what a client takes: JSON, for which ``application/json`` stands too, or XML.
+
+    Raises :class:`Refusal` (406) when it takes neither.
+    """
     for accepted in accepted_types(request):
         if accepted.covers(JSON) or accepted.covers("application/json"):
             return Listing(JSON, _to_json, b"[", b"", b",", b"]")

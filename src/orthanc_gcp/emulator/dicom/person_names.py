@@ -15,7 +15,11 @@ _SEPARATORS = re.compile(r"[\W_]+")
 
 
 def fuzzy_match(query: str, name: str) -> bool:
-    """Tell whether any token of ``query`` begins a token of ``name``."""
+    """Return whether any token of ``query`` begins a token of ``name``.
+
+    Tokens are what stands between separators, in any group of the name (PS3.5 section 6.2.1);
+    neither case nor accents count.
+    """
     stored = _tokens(name)
     return any(token.startswith(wanted) for wanted in _tokens(query) for token in stored)
 

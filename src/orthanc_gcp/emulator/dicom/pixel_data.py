@@ -32,7 +32,7 @@ from orthanc_gcp.emulator.dicom.transfer_syntaxes import DEFLATED_FRAMES
 __all__ = ["Extent", "PixelData", "PixelDataError", "Raster"]
 
 Extent = tuple[int, int]
-"""Where bytes start in a file, and how many they are."""
+"""Where bytes start in a file, from 0, and how many they are."""
 
 MAX_DECODED = 150_000_000
 """Larger frames are not decoded (Healthcare API, quotas and limits)."""
@@ -44,7 +44,7 @@ class PixelDataError(ImagingError):
 
 @dataclass(frozen=True)
 class Raster:
-    """A decoded frame: rows, columns, and samples when there are several.
+    """A decoded frame: an array of rows, columns, and samples when there are several.
 
     ``description`` has pydicom's names for the attributes that describe the pixels as they are
     here, which may differ from those of the file: ``photometric_interpretation``, ``bits_stored``…
@@ -59,12 +59,17 @@ class Raster:
 
 
 class PixelData:
-    """The frames of an instance, which are read when they are asked for.
+    """The frames of an instance, which are read when they are asked for; numbers start at 1.
 
     Parameters
     ----------
     file : binary file
-        The instance; not in Deflated Explicit VR Little Endian.
+        The instance; not in Deflated Explicit VR Little Endian. It is closed by :meth:`close`.
+
+    Raises
+    ------
+    PixelDataError
+        When the instance has no pixel data, or none that are described.
     """
 
     def __init__(self, file: BinaryIO) -> None:
@@ -78,7 +83,7 @@ class PixelData:
         except PixelDataError:
             raise
         except Exception as error:
-            # pydicom raises what it likes about headers that it does not like.
+            # pydicom may raise anything about headers that are wrong.
             raise PixelDataError(f"the image cannot be read: {error}") from error
 
     @property
@@ -100,7 +105,10 @@ class PixelData:
         return self._element.offset + start // 8, self._bits // 8
 
     def read(self, number: int) -> bytes:
-        """Return a frame as it is stored."""
+        """Return a frame as it is stored, the fragments of a compressed one joined (PS3.5 A.4).
+
+        Raises :class:`PixelDataError` when it cannot be found.
+        """
         if not self.is_encapsulated:
             return self._unpacked(number)
         try:
@@ -115,7 +123,10 @@ class PixelData:
             raise PixelDataError(f"frame {number} cannot be found: {error}") from error
 
     def decode(self, number: int) -> Raster:
-        """Return a frame as pixels, colours by pixel and in RGB, unless there is a palette."""
+        """Return a frame as pixels, colours by pixel and in RGB, unless there is a palette.
+
+        Raises :class:`PixelDataError` when it is too large, or cannot be decoded.
+        """
         if self._bits // 8 > MAX_DECODED:
             raise PixelDataError("the frame is too large to be decoded")
         extent = self.extent(number)
@@ -146,7 +157,7 @@ class PixelData:
         return zlib.decompressobj(-zlib.MAX_WBITS).decompress(frame, (self._bits + 7) // 8)
 
     def check(self, number: int) -> None:
-        """Raise unless there is such a frame, with all of its pixels."""
+        """Raise :class:`PixelDataError` unless there is such a frame, with all of its pixels."""
         missing = not self.is_encapsulated and (
             self._element.offset + (number * self._bits + 7) // 8 > self._element.end
         )

@@ -1,10 +1,11 @@
 """Reads the structure of DICOM files without reading their bulk.
 
-Only element headers are looked at until a value is asked for, so that the header of a file of any
+Only the heads of elements are read until a value is asked for, so that the header of a file of any
 size costs about as much as that of a small one, in time and in memory. No element is validated:
 a store takes what it is given (DICOM conformance statement of the Healthcare API).
 
-Sources: DICOM PS3.5 section 7 (data elements), annex A (transfer syntaxes); PS3.10 section 7.
+Sources: DICOM PS3.5 section 7 (data set, with sequences in 7.5) and annex A (transfer syntaxes);
+PS3.10 section 7 (file format, with the preamble and the meta information in 7.1).
 """
 
 from __future__ import annotations
@@ -73,7 +74,7 @@ class Source(Protocol):
 
 
 class FileSource:
-    """Bytes of an open file, read through a window."""
+    """Bytes of an open file, read through a window, without its position."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
@@ -150,7 +151,10 @@ class DataSet:
     def walk(
         self, at: int, end: int, encoding: Encoding, *, stop: int = 0xFFFFFFFF, depth: int = 0
     ) -> Iterator[Element]:
-        """Yield the elements from ``at`` to ``end`` whose tags are below ``stop``."""
+        """Yield the elements from ``at`` to ``end`` whose tags are below ``stop``.
+
+        Raises :class:`InvalidDicomError`, or :class:`struct.error` where the bytes are cut off.
+        """
         while at + 8 <= end:
             element = self._element(at, end, encoding, stop, depth)
             if element is None:
@@ -159,7 +163,7 @@ class DataSet:
             at = element.end
 
     def items(self, element: Element, depth: int = 0) -> Iterator[Item]:
-        """Yield the items of a sequence."""
+        """Yield the items of a sequence; raise as :meth:`walk` does."""
         end = self.source.size if element.length == UNDEFINED else element.end
         return self._items(element.offset, end, element.encoding, depth)
 
@@ -182,7 +186,7 @@ class DataSet:
         if vr == "UN":
             # PS3.5 section 6.2.2: a value passed on as UN is in implicit VR little endian.
             vr, encoding = known_vr(tag), _IMPLICIT
-        # A store keeps files whose pixel data is cut off: it does not look so far.
+        # A store keeps files whose pixel data is cut off: it does not read so far.
         return Element(tag, vr, offset, length, min(offset + length, end), encoding)
 
     def _undefined(
@@ -234,7 +238,11 @@ class DataSet:
 
 
 class DicomFile(DataSet):
-    """A DICOM file: its meta information and where the elements of its data set lie."""
+    """A DICOM file: its meta information and where the elements of its data set lie.
+
+    Raises :class:`InvalidDicomError` when it has no prefix ``DICM``, no transfer syntax, or cannot
+    be inflated.
+    """
 
     def __init__(self, source: Source) -> None:
         super().__init__(source)

@@ -36,7 +36,10 @@ class RenderingError(ImagingError):
 
 
 def to_png(raster: Raster, header: Dataset) -> bytes:
-    """Return a frame's values without loss; indices of a palette become its colours."""
+    """Return a frame as PNG, its values without loss; indices of a palette become its colours.
+
+    Raises :class:`RenderingError` where PNG has no such samples.
+    """
     pixels = raster.pixels
     if raster.description["photometric_interpretation"] == "PALETTE COLOR":
         pixels = _palette_colours(raster, header)
@@ -52,7 +55,7 @@ def to_png(raster: Raster, header: Dataset) -> bytes:
 def render(raster: Raster, header: Dataset, number: int) -> Image.Image:
     """Return a frame in grayscale or RGB of 8 bits, windowed as its instance says.
 
-    Raises ``RenderingError``.
+    Frames are counted from 1. Raises :class:`RenderingError`.
     """
     kind = raster.description["photometric_interpretation"]
     try:
@@ -65,7 +68,7 @@ def render(raster: Raster, header: Dataset, number: int) -> Image.Image:
             bits = int(raster.description["bits_stored"])
             return Image.fromarray(_eight_bits(raster.pixels, bits))
     except Exception as error:
-        # pydicom raises what it likes about look-up tables and windows.
+        # pydicom may raise anything about look-up tables and windows.
         raise RenderingError(f"the image cannot be rendered: {error}") from error
     raise RenderingError(f"the image cannot be rendered: its colours are {kind}")
 

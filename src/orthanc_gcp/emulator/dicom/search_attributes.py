@@ -30,7 +30,7 @@ def tags(keywords: str) -> tuple[int, ...]:
 
 @dataclass(frozen=True)
 class Level:
-    """What a search at one level of the hierarchy returns, and how much of it."""
+    """What a search at one level of the hierarchy returns, by tags, and how many matches."""
 
     name: str
     defaults: tuple[int, ...]
@@ -91,7 +91,7 @@ def levels_to(level: Level) -> tuple[Level, ...]:
 
 @lru_cache(maxsize=8192)
 def resolve_tag(name: str) -> int | None:
-    """Return the tag for a keyword or for eight hexadecimal digits, if DICOM PS3.6 knows it."""
+    """Return the tag for a keyword or for eight hexadecimal digits, if PS3.6 has it."""
     if len(name) == 8:
         try:
             tag = int(name, 16)
@@ -99,4 +99,4 @@ def resolve_tag(name: str) -> int | None:
             pass
         else:
             return tag if dictionary_has_tag(tag) else None
-    return tag_for_keyword(name)
+    return tag_for_keyword(name) if name else None  # retired elements have an empty keyword

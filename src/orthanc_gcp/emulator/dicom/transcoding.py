@@ -1,4 +1,4 @@
-"""Makes a transfer syntax from another (DICOM PS3.5 annex A)."""
+"""Changes the transfer syntax of an instance (DICOM PS3.5 annex A)."""
 
 from __future__ import annotations
 
@@ -40,7 +40,10 @@ class TranscodingError(ImagingError):
 
 
 def transcode(descriptor: int, wanted: str) -> BinaryIO:
-    """Return a temporary file with a data set in another transfer syntax."""
+    """Return a temporary file with the instance of an open file in another transfer syntax.
+
+    Raises :class:`TranscodingError`.
+    """
     if os.fstat(descriptor).st_size > MAX_SIZE:
         raise TranscodingError("the instance is too large to be transcoded")
     target = tempfile.TemporaryFile()  # noqa: SIM115 - the caller reads and closes it
@@ -50,7 +53,7 @@ def transcode(descriptor: int, wanted: str) -> BinaryIO:
             (_compress if wanted in ENCODABLE else _convert)(source, wanted, target)
     except Exception as error:
         target.close()
-        # Codecs and pydicom raise what they like about data that they do not like.
+        # Codecs and pydicom may raise anything about data that are wrong.
         raise TranscodingError(f"the instance cannot be transcoded: {error}") from error
     target.seek(0)
     return target
@@ -59,7 +62,7 @@ def transcode(descriptor: int, wanted: str) -> BinaryIO:
 def open_decodable(file: BinaryIO, stored: str) -> PixelData:
     """Return the frames of an instance, in little endian when they are native.
 
-    The file is closed with them; raises ``TranscodingError`` and ``PixelDataError``.
+    The file is closed with them. Raises :class:`TranscodingError` and :class:`PixelDataError`.
     """
     if stored not in (DEFLATED, EXPLICIT_BIG):
         return PixelData(file)

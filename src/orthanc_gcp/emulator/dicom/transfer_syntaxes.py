@@ -1,6 +1,6 @@
 """The transfer syntaxes that retrieval knows, and which it can make from which.
 
-Source: DICOM conformance statement of the Healthcare API, WADO-RS.
+Sources: DICOM conformance statement of the Healthcare API, WADO-RS; UIDs in DICOM PS3.6 annex A.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ FRAME_TYPES = {
 
 
 def can_convert(stored: Iterable[str], wanted: str) -> bool:
-    """Tell whether instances stored in some transfer syntaxes can be had in the wanted one."""
+    """Return whether instances stored in some transfer syntaxes can be had in the wanted one."""
     can_make = wanted in _WRITABLE or wanted in ENCODABLE
     return all(
         wanted in (AS_STORED, source) or (can_make and can_decode(source)) for source in stored
@@ -86,5 +86,5 @@ def can_convert(stored: Iterable[str], wanted: str) -> bool:
 
 
 def can_decode(stored: str) -> bool:
-    """Tell whether the pixels of an instance can be had."""
+    """Return whether the pixels of an instance can be had."""
     return stored in _NATIVE or stored in DECODABLE

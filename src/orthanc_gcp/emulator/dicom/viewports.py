@@ -25,8 +25,8 @@ class ViewportError(ImagingError):
 class Viewport:
     """``width`` and ``height`` in pixels of the rendering.
 
-    ``left``, ``top``, ``columns`` and ``rows`` tell which part of the image is shown, in its
-    pixels; negative ``columns`` or ``rows`` turn that part round.
+    ``left``, ``top``, ``columns`` and ``rows`` are the part of the image that is shown, in its
+    pixels; negative ``columns`` or ``rows`` mirror that part.
     """
 
     width: int
@@ -38,7 +38,10 @@ class Viewport:
 
     @classmethod
     def parse(cls, text: str) -> Viewport:
-        """Parse ``vw,vh`` or ``vw,vh,sx,sy,sw,sh``, of which the last four may be empty."""
+        """Parse ``vw,vh`` or ``vw,vh,sx,sy,sw,sh``, of which the last four may be empty.
+
+        Raises :class:`ViewportError`.
+        """
         pieces = text.split(",")
         if len(pieces) not in (2, 6) or not all(side.isdecimal() for side in pieces[:2]):
             raise ViewportError(f"Invalid viewport: {text}")
@@ -49,7 +52,10 @@ class Viewport:
         return cls(int(width), int(height), left or 0, top or 0, columns, rows)
 
     def show(self, image: Image.Image) -> Image.Image:
-        """Return the part of an image, as large as it can be in its proportions."""
+        """Return the part of an image, as large as it can be in its proportions.
+
+        Raises :class:`ViewportError` when the part reaches beyond the image.
+        """
         columns = self.columns or image.width - self.left
         rows = self.rows or image.height - self.top
         box = (self.left, self.top, self.left + abs(columns), self.top + abs(rows))

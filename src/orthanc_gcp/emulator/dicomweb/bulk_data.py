@@ -50,7 +50,7 @@ class BulkData:
         return self.element.end - self.element.offset
 
     async def blocks(self) -> AsyncGenerator[bytes, None]:
-        """Yield the value; close the file at the end."""
+        """Yield the value in pieces; close the file at the end."""
         with self.file:
             if not isinstance(self.data_set.source, FileSource):
                 yield self.data_set.value(self.element)
@@ -61,7 +61,11 @@ class BulkData:
 
 
 async def retrieve_bulk_data(context: RequestContext) -> Response:
-    """Handle ``GET …/instances/{instance}/bulkdata/{path}``."""
+    """Handle ``GET …/instances/{instance}/bulkdata/{path}``.
+
+    Raises :class:`Refusal` when there is no such value (403 or 404), or in no acceptable media type
+    (406).
+    """
     file = await asyncio.to_thread(context.open_instance)
     try:
         found = await asyncio.to_thread(_require, context, file)
@@ -78,7 +82,7 @@ async def retrieve_bulk_data(context: RequestContext) -> Response:
 
 
 def _choose_multipart(context: RequestContext) -> bool:
-    """Tell whether the value is sent as a part, which is the default."""
+    """Return whether the value is sent as a part, which is the default."""
     for accepted in accepted_types(context.request):
         if accepted.parameters.get("transfer-syntax", AS_STORED) != AS_STORED:
             continue
@@ -110,7 +114,11 @@ def _require(context: RequestContext, file: BinaryIO) -> BulkData:
 
 
 def find_bulk_data(file: BinaryIO, path: list[str]) -> BulkData | None:
-    """Return the bulk data at a path such as ``7FE00010`` or ``00400555/1/00081199``."""
+    """Return the bulk data at a path such as ``7FE00010`` or ``00400555/1/00081199``.
+
+    Nothing is returned for a path to something else. Raises :class:`InvalidDicomError` when the
+    file cannot be read.
+    """
     dicom = DicomFile(FileSource(file.fileno()))
     data_set = dicom.meta if path[0].startswith("0002") else dicom
     elements: Iterable[Element] = chain(dicom.meta_elements, dicom.elements())

@@ -24,25 +24,33 @@ _ACTION = "DeleteInstances"
 
 
 async def delete_study(context: RequestContext) -> Response:
-    """Handle ``DELETE …/studies/{study}``."""
+    """Handle ``DELETE …/studies/{study}``, by an operation.
+
+    Raises :class:`Refusal` when there is no such study (403 or 404), and as :func:`begin_short`
+    does.
+    """
     return await _delete_many(context)
 
 
 async def delete_series(context: RequestContext) -> Response:
-    """Handle ``DELETE …/studies/{study}/series/{series}``."""
+    """Handle ``DELETE …/studies/{study}/series/{series}``, as :func:`delete_study` does."""
     return await _delete_many(context)
 
 
 async def delete_instance(context: RequestContext) -> Response:
-    """Handle ``DELETE …/instances/{instance}``, which needs no operation."""
+    """Handle ``DELETE …/instances/{instance}``, which needs no operation.
+
+    Raises :class:`Refusal` when there is no such instance (403 or 404).
+    """
     await asyncio.to_thread(_delete_one, context)
     return json_answer({})
 
 
 def carry_out_deletion(job: Job) -> dict[str, Any]:
-    """Carry out the deletion of a study or series.
+    """Carry out the deletion of a study or series; return the operation's ``response``.
 
-    What a crash interrupted is counted from how much there was at first.
+    Raises what :meth:`Job.check` does. What a crash interrupted is counted from how much there was
+    at first.
     """
     if job.deletion is None:
         raise ValueError("there is nothing to delete")

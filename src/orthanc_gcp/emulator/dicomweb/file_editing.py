@@ -1,4 +1,4 @@
-"""Files whose attributes are changed: what comes before the pixel data is written anew.
+"""Changes of attributes in files (PS3.10): what comes before the pixel data is written anew.
 
 A change is made to the DICOM JSON of a file, and only the attributes in which that differs then are
 changed in the file; all others keep their bytes.
@@ -39,14 +39,14 @@ memory, and the reader inflates no more."""
 
 _UTF8 = "ISO_IR 192"
 _FIXED = frozenset({"00080005", "00080016", "00080018", "0020000D", "0020000E"})
-"""What identifies an instance, and the character set, which JSON does not tell."""
+"""What identifies an instance, and the character set, which is always UTF-8 in JSON."""
 
 Model = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class EditedFile:
-    """A file with changes: new bytes, and then those of the old one from an offset on."""
+    """A file with changes: ``head``, and then the bytes of the old file from offset ``rest`` on."""
 
     head: bytes
     rest: int
@@ -55,8 +55,10 @@ class EditedFile:
 def edit(file: BinaryIO, changes: list[PatchOperation], bulk_data: str) -> EditedFile | None:
     """Return a file with changes of its metadata; nothing if they make no difference.
 
-    ``bulk_data`` is the address that those of bulk data start with in metadata. Raises
-    :class:`PatchError` when the changes do not fit, or are not allowed.
+    ``bulk_data`` is what the addresses of bulk data start with in metadata. Raises
+    :class:`PatchError` when the changes do not fit, when an attribute must not be changed (those of
+    the meta information, of the pixel data, and what identifies the instance) or is not what its VR
+    takes, and :class:`InvalidDicomError` when the file cannot be read.
     """
     source = FileSource(file.fileno())
     dicom = DicomFile(source)
@@ -113,7 +115,7 @@ def _parse(body: bytes, dicom: DicomFile, elements: list[Element]) -> pydicom.Da
         data_set = read_dataset(io.BytesIO(body), encoding.implicit, not encoding.big_endian)
         complete = set(map(int, data_set.keys())) == {element.tag for element in elements}
     except Exception as error:
-        # pydicom raises what it likes about values that it does not like.
+        # pydicom may raise anything about values that are wrong.
         raise PatchError("the attributes of the file cannot be read") from error
     if not complete:
         raise PatchError("the attributes of the file cannot be read")

@@ -52,7 +52,11 @@ class FrameFormat:
 
 
 async def retrieve_frames(context: RequestContext) -> Response:
-    """Handle ``GET …/instances/{instance}/frames/{frames}``."""
+    """Handle ``GET …/instances/{instance}/frames/{frames}``.
+
+    Raises :class:`Refusal` when there is no such instance (403 or 404), frame (400) or acceptable
+    media type (406), or when the first frame cannot be made into it (400).
+    """
     (instance,) = await asyncio.to_thread(context.instances)
     chosen = _choose(context, instance.transfer_syntax)
     numbers = frame_numbers(context.names["frames"])
@@ -114,7 +118,7 @@ def _made(kind: MediaType, wanted: str | None) -> FrameFormat | None:
 
 @contextmanager
 def refusals() -> Iterator[None]:
-    """Refuse the request when its image cannot be had in the way asked for."""
+    """Turn an :class:`ImagingError` of the block into the :class:`Refusal` of the request (400)."""
     try:
         yield
     except ImagingError as error:
@@ -122,7 +126,7 @@ def refusals() -> Iterator[None]:
 
 
 def frame_numbers(text: str) -> list[int]:
-    """Return the numbers of a path, or refuse what is none."""
+    """Return the numbers of a path, from 1; raise :class:`Refusal` (400) when one is none."""
     numbers = []
     for piece in text.split(","):
         if not (piece.isascii() and piece.isdigit()) or len(piece) > 10:

@@ -1,7 +1,7 @@
-"""DICOM files made from the DICOM JSON model and one value that comes apart from it.
+"""Instances that come as metadata in the DICOM JSON Model and one value apart from it.
 
-The rules are those of the Healthcare API's DICOM conformance statement for store transactions of
-JSON metadata and bulk data.
+DICOM files (PS3.10) are made of them. The rules are those of the Healthcare API's DICOM conformance
+statement for store transactions of JSON metadata and bulk data (PS3.18 section 10.5).
 """
 
 from __future__ import annotations
@@ -52,7 +52,10 @@ class InvalidMetadataError(ValueError):
 
 @dataclass(frozen=True)
 class MetadataInstance:
-    """A file but for one value, that of the element ``tag``; without a ``uri`` it is complete."""
+    """A file but for one value, that of the element ``tag``; without a ``uri`` it is complete.
+
+    ``before`` and ``after`` are the bytes around that element.
+    """
 
     before: bytes
     after: bytes
@@ -64,7 +67,7 @@ class MetadataInstance:
     vr: str
 
     def check_type(self, content_type: MediaType) -> None:
-        """Raise unless the value may come as this media type."""
+        """Raise :class:`InvalidMetadataError` unless the value may come as this media type."""
         syntax = self.transfer_syntax
         wanted = content_type.parameters.get("transfer-syntax", syntax)
         if content_type.full not in (OCTETS, _BULK_TYPES.get(syntax)) or wanted != syntax:
@@ -74,7 +77,11 @@ class MetadataInstance:
             )
 
     def around(self, size: int) -> tuple[bytes, bytes]:
-        """Return what comes before and after a value of this size."""
+        """Return what comes before and after a value of this size, in bytes.
+
+        A value of pixel data in a compressed transfer syntax becomes the only fragment (PS3.5 A.4).
+        Raises :class:`InvalidMetadataError` when it is too large for an element.
+        """
         if self.uri is None:
             return self.before, b""
         padding = b"\0" * (size % 2)
@@ -95,13 +102,16 @@ class MetadataInstance:
 
 
 def read_instance(metadata: dict[str, Any]) -> MetadataInstance:
-    """Return the file that one instance's metadata describe; raise when they do not."""
+    """Return the instance that metadata describe.
+
+    Raises :class:`InvalidMetadataError` when they lack something, or no file can be made of them.
+    """
     try:
         return _read(metadata)
     except InvalidMetadataError:
         raise
     except Exception as error:
-        # pydicom raises what it likes about values that it does not like.
+        # pydicom may raise anything about values that are wrong.
         raise InvalidMetadataError(f"invalid metadata: {error}") from error
 
 
@@ -112,7 +122,7 @@ def _read(metadata: dict[str, Any]) -> MetadataInstance:
     if metadata["00080005"]["Value"] != ["ISO_IR 192"]:
         raise InvalidMetadataError("SpecificCharacterSet has to be ISO_IR 192")
     syntax = str(metadata["00020010"]["Value"][0])
-    # Of one that nobody knows nobody can tell whether its pixel data are encapsulated.
+    # Whether pixel data are encapsulated is not known of an unknown transfer syntax.
     if syntax in (EXPLICIT_BIG, DEFLATED) or UID(syntax).type != "Transfer Syntax":
         raise InvalidMetadataError(f"unsupported transfer syntax: {syntax}")
     elements = {int(tag, 16): element for tag, element in metadata.items()}

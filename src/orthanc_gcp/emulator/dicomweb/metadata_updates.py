@@ -1,4 +1,4 @@
-"""Changes of metadata: a JSON Patch for an instance, or for all of a series or a study.
+"""Changes of metadata: a JSON Patch (RFC 6902) for an instance, or for all of a series or study.
 
 Source: Healthcare API v1beta1, ``dicomWeb.studies.updateMetadata`` etc.
 """
@@ -22,7 +22,7 @@ from orthanc_gcp.emulator.dicomweb.json_patch import PatchError, PatchOperation,
 from orthanc_gcp.emulator.dicomweb.wado import retrieve_metadata
 from orthanc_gcp.emulator.healthcare.notifications import notifier
 from orthanc_gcp.emulator.healthcare.operation_methods import begin_short
-from orthanc_gcp.emulator.healthcare.operations import EMPTY, Job, OperationError
+from orthanc_gcp.emulator.healthcare.operations import EMPTY, Code, Job, OperationError
 from orthanc_gcp.emulator.healthcare.request_context import RequestContext
 from orthanc_gcp.emulator.http.requests import MAX_CONTROL_BODY, read_limited
 from orthanc_gcp.emulator.http.responses import Refusal, error
@@ -35,13 +35,16 @@ from orthanc_gcp.emulator.storage.uploads import Upload
 __all__ = ["change_instances", "update_metadata"]
 
 _ACTION = "UpdateMetadata"
-_INVALID_ARGUMENT = 3
-"""As ``google.rpc.Code`` has it."""
 _BLOCK = 512 * 1024
 
 
 async def update_metadata(context: RequestContext) -> Response:
-    """Handle ``PATCH …/metadata`` of a study, a series or an instance."""
+    """Handle ``PATCH …/metadata`` of a study, a series or an instance.
+
+    Raises :class:`Refusal` when the body is no patch, or does not fit the instance (400), when
+    there is nothing of that name (403 or 404), or while it is being deleted (409). What does not
+    fit the instances of a study or series is the error of the operation.
+    """
     store = context.store_id()
     patch = await _read_patch(context)
     if "instance" not in context.names:
@@ -54,7 +57,8 @@ async def update_metadata(context: RequestContext) -> Response:
 def change_instances(job: Job) -> dict[str, Any]:
     """Carry out the change of a study or series, one instance after the other.
 
-    An instance that was changed before a crash is not changed again.
+    An instance that was changed before a crash is not changed again. Raises :class:`OperationError`
+    at the end when some could not be changed, and what :meth:`Job.check` does.
     """
     parameters, index = job.parameters, job.storage.index
     changes = read_patch(json.loads(parameters["patch"]))
@@ -73,7 +77,7 @@ def change_instances(job: Job) -> dict[str, Any]:
             problem = problem or _reason(failure)
             job.count(failure=1, pending=left)
     if problem is not None:
-        raise OperationError(_INVALID_ARGUMENT, problem)
+        raise OperationError(Code.INVALID_ARGUMENT, problem)
     return {"@type": f"type.googleapis.com/{EMPTY}"}
 
 
@@ -123,7 +127,7 @@ async def _read_patch(context: RequestContext) -> str:
 
 
 def _marker(job: Job) -> Notify:
-    """Return what notes which instances an operation has changed, and tells of them."""
+    """Return what notes which instances an operation has changed, and notifies of them."""
     store = StoreName.parse(job.parameters["name"])
     notify = notifier(job.storage.resources, store, job.clock, _ACTION)
 
@@ -159,7 +163,10 @@ class Update:
         self._notify = notify
 
     def change(self, instance: StoredInstance) -> bool:
-        """Change an instance; tell whether it is still there."""
+        """Change an instance; return whether it is still there.
+
+        Raises :class:`PatchError` when the patch does not fit it, and :class:`BeingDeletedError`.
+        """
         storage = self._storage
         present: StoredInstance | None = instance
         while present is not None:

@@ -31,17 +31,21 @@ _UIDS = tags("StudyInstanceUID SeriesInstanceUID SOPInstanceUID")
 
 
 async def search_studies(context: RequestContext) -> Response:
-    """Handle ``GET …/studies``."""
+    """Handle ``GET …/studies``.
+
+    Raises :class:`Refusal` when the parameters are wrong (400), when there is no such store (403 or
+    404), or no acceptable media type (406).
+    """
     return await _search(context, STUDY)
 
 
 async def search_series(context: RequestContext) -> Response:
-    """Handle ``GET …/series``, of a store or of a study."""
+    """Handle ``GET …/series``, of a store or of a study, as :func:`search_studies` does."""
     return await _search(context, SERIES)
 
 
 async def search_instances(context: RequestContext) -> Response:
-    """Handle ``GET …/instances``, of a store, of a study or of a series."""
+    """Handle ``GET …/instances`` of a store, study or series, as :func:`search_studies` does."""
     return await _search(context, INSTANCE)
 
 
@@ -92,7 +96,7 @@ class Search:
         return self._whole_file or bool(self._from_file)
 
     def match(self, file: str, *levels: str) -> dict[str, Any]:
-        """Return one match in the DICOM JSON model."""
+        """Return one match in the DICOM JSON Model, given its file and the JSON of each level."""
         known: dict[str, Any] = {}
         for level in levels:
             known.update(json.loads(level))

@@ -1,4 +1,4 @@
-"""Takes in the instances of one store transaction, in constant memory.
+"""The receiving end of a store transaction (PS3.18 section 10.5), in constant memory.
 
 While a thread hashes and writes one block, the next one arrives: that uses the second core, and
 bounds the memory to two blocks. Instances that are too small to gain from it are stored at once.
@@ -33,20 +33,20 @@ class Receiver:
     Parameters
     ----------
     study : str or None
-        The only study whose instances are welcome, if there is one.
+        The only study whose instances are stored, if there is one.
     replace : bool
         Whether instances that are there already are replaced.
     storage_class : StorageClass or None
         Where the instances go, if it is not the usual one.
     notify : callable or None
-        Tells of each instance that is stored.
+        Publishes each instance that is stored.
 
     Attributes
     ----------
     fate : callable
-        Tells what becomes of the next instance; for failures on demand.
+        Gives what becomes of the next instance; for failures on demand.
     conflicts : collection of UploadResult
-        What is told as a failure.
+        What is reported as a failure.
     """
 
     def __init__(
@@ -124,7 +124,7 @@ class Receiver:
         return block
 
     def _finish(self, upload: Upload, block: Block) -> None:
-        """Write the rest of an instance and judge it."""
+        """Write the rest of an instance and store it, unless something is wrong with it."""
         try:
             _write(upload, block)
             record = upload.read_record()

@@ -48,7 +48,7 @@ class Renderer:
     viewport: Viewport | None
 
     def render(self, number: int) -> bytes:
-        """Return a frame, rendered and encoded; raise ``ImagingError`` when it cannot be."""
+        """Return a frame, rendered and encoded; raise :class:`ImagingError` if it cannot be."""
         raster = self.pixels.decode(number)
         if self.viewport and (
             raster.pixels.nbytes > MAX_SIZE or max(raster.pixels.shape[:2]) > MAX_SIDE
@@ -63,7 +63,11 @@ class Renderer:
 
 
 async def retrieve_rendered(context: RequestContext) -> Response:
-    """Handle ``GET …/instances/{instance}/rendered`` and ``GET …/frames/{frames}/rendered``."""
+    """Handle ``GET …/instances/{instance}/rendered`` and ``GET …/frames/{frames}/rendered``.
+
+    Raises :class:`Refusal` when there is no such instance (403 or 404), frame, parameter or
+    viewport (400) or acceptable media type (406), or when the first frame cannot be rendered (400).
+    """
     (instance,) = await asyncio.to_thread(context.instances)
     viewport = _viewport(context)
     # Of an instance as a whole, the first frame is shown.

@@ -1,7 +1,8 @@
-"""Search requests: their parameters, and the SQL that finds what they ask for.
+"""Parameters of searches (PS3.18 section 10.6), and the SQL that finds what they ask for.
 
 Exactly the keys of the Healthcare API are understood (its DICOM conformance statement, QIDO-RS);
-each is compared as a whole, apart from ranges of StudyDate and fuzzy matching of PatientName.
+each is compared as a whole (PS3.4 section C.2.2.2.1), apart from ranges of StudyDate (C.2.2.2.5)
+and fuzzy matching of PatientName.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ _TABLES = {
     ),
 }
 _ROW = {STUDY: "studies", SERIES: "series", INSTANCE: "instances"}
-# What differs between the instances of a study or series is undefined; the first one speaks.
+# What differs between the instances of a study or series is undefined; the first one counts.
 _FILE = {
     STUDY: (
         "(SELECT file FROM instances JOIN series ON series.id = instances.series "
@@ -126,7 +127,11 @@ class Query:
 
 
 def parse_query(level: Level, parameters: Iterable[tuple[str, str]]) -> Query:
-    """Return a search from the parameters of its URL; raise :class:`InvalidQueryError`."""
+    """Return a search at a level from the parameters of its URL, names and values.
+
+    Raises :class:`InvalidQueryError` for a parameter that the API does not know at this level, and
+    for a value out of bounds.
+    """
     query = Query(level, limit=level.default_limit)
     for name, value in parameters:
         if name == "limit":

@@ -33,12 +33,17 @@ __all__ = ["store_instances", "update_instances"]
 
 
 async def store_instances(context: RequestContext) -> Response:
-    """Handle ``POST …/dicomWeb/studies`` and ``POST …/dicomWeb/studies/{study}``."""
+    """Handle ``POST …/dicomWeb/studies`` and ``POST …/dicomWeb/studies/{study}``.
+
+    Raises :class:`Refusal` when there is no such store (403 or 404), no acceptable media type for
+    the answer (406), or when the body as a whole is wrong (400). What is wrong with an instance
+    stands in the answer.
+    """
     return await _store(context, replace=False)
 
 
 async def update_instances(context: RequestContext) -> Response:
-    """Handle ``PUT …/dicomWeb/studies``, which replaces what is there already."""
+    """Handle ``PUT …/dicomWeb/studies``, which replaces what is there; raise as a ``POST`` does."""
     return await _store(context, replace=True)
 
 

@@ -48,7 +48,7 @@ class MetadataParts:
         self._has_begun = False
 
     def begin(self, headers: dict[str, str]) -> None:
-        """Say which part follows."""
+        """Say which part follows; raise :class:`Refusal` (400) when it is not one that can."""
         content_type = parse_media_type(headers.get("content-type", OCTETS))
         if not self._has_begun:
             self._has_begun = True
@@ -67,7 +67,7 @@ class MetadataParts:
         self._value = tempfile.TemporaryFile()  # noqa: SIM115 - it lives until the part ends
 
     async def write(self, data: memoryview) -> None:
-        """Take some bytes of the part."""
+        """Take some bytes of the part; raise :class:`Refusal` (400) when metadata are too long."""
         if self._value is not None:
             self._value.write(data)
         elif self._metadata is not None:
@@ -76,7 +76,7 @@ class MetadataParts:
                 raise Refusal(text_error(400, "the metadata are too long"))
 
     async def end(self) -> None:
-        """Say that the part is complete."""
+        """Say that the part is complete; raise :class:`Refusal` (400) for wrong metadata."""
         if self._value is None:
             await self._end_metadata()
             return

@@ -1,7 +1,7 @@
-"""What became of each instance of a store transaction, in XML and JSON.
+"""The answer to a store transaction: what became of each instance, in XML or JSON.
 
-Sources: DICOM PS3.18 annex I (store instances response module), PS3.19 annex A (native DICOM
-model), and the private attributes of the Healthcare API's DICOM conformance statement.
+Sources: DICOM PS3.18 annex I (store instances response module), PS3.19 annex A (Native DICOM
+Model), and the private attributes of the Healthcare API's DICOM conformance statement.
 """
 
 from __future__ import annotations
@@ -15,11 +15,16 @@ from orthanc_gcp.emulator.storage.records import InstanceKey
 __all__ = ["StowResults"]
 
 PROCESSING_FAILURE = 272
+"""The FailureReason of every failure: 0110H."""
 
 
 @dataclass
 class StowResults:
-    """The instances of one transaction; ``url`` is the address of the DICOM store."""
+    """The instances of one transaction.
+
+    ``url`` is the address of the store's DICOMweb service; ``study`` is the study of the path, or
+    that of the first instance.
+    """
 
     url: str
     study: str | None
@@ -40,7 +45,7 @@ class StowResults:
         return 409 if self.failed else 200
 
     def as_json(self) -> bytes:
-        """Return the DICOM JSON model: one object."""
+        """Return the DICOM JSON Model: one object."""
         answer: dict[str, object] = {}
         if self.study:
             answer["00081190"] = _json("UR", f"{self.url}/studies/{self.study}")
@@ -52,7 +57,7 @@ class StowResults:
         return json.dumps(answer, separators=(",", ":")).encode()
 
     def as_xml(self) -> bytes:
-        """Return the native DICOM model, as Google prints it."""
+        """Return the Native DICOM Model, as Google prints it."""
         parts = ["<NativeDicomModel>"]
         if self.study:
             url = f"{self.url}/studies/{self.study}"

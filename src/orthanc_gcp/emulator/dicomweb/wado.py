@@ -35,17 +35,28 @@ class Representation:
 
 
 async def retrieve(context: RequestContext) -> Response:
-    """Handle ``GET …/studies/{study}`` and ``GET …/series/{series}``."""
+    """Handle ``GET …/studies/{study}`` and ``GET …/series/{series}``.
+
+    Raises :class:`Refusal` when there is nothing of that name (403 or 404), no acceptable media
+    type (406), or when the first instance cannot be transcoded (400).
+    """
     return await _retrieve(context, single=False)
 
 
 async def retrieve_instance(context: RequestContext) -> Response:
-    """Handle ``GET …/instances/{instance}``, which may be had without multipart."""
+    """Handle ``GET …/instances/{instance}``, which may be had without multipart.
+
+    Raises as :func:`retrieve` does.
+    """
     return await _retrieve(context, single=True)
 
 
 async def retrieve_metadata(context: RequestContext) -> Response:
-    """Handle ``GET …/metadata`` of a study, a series or an instance."""
+    """Handle ``GET …/metadata`` of a study, a series or an instance.
+
+    Raises :class:`Refusal` when there is nothing of that name (403 or 404), or no acceptable media
+    type (406).
+    """
     instances = await asyncio.to_thread(context.instances)
     listing = choose_listing(context.request)
     entries = _metadata(context, instances, listing)

@@ -26,7 +26,7 @@ _WILDCARDS = re.compile(r"\*\*|\*|\?")
 
 
 class InvalidUriError(ValueError):
-    """An address that no object has."""
+    """An address that no object of Cloud Storage has."""
 
 
 class UnavailableError(Exception):
@@ -52,9 +52,10 @@ class ObjectUri:
         return uri
 
     def pattern(self) -> re.Pattern[str]:
-        """Return what the objects meant are called; raise :class:`InvalidUriError`.
+        """Return what the names of the objects meant match.
 
         ``**`` stands at the end, or before an extension, and then there is no other wildcard.
+        Raises :class:`InvalidUriError` for wildcards elsewhere.
         """
         wildcards = _WILDCARDS.findall(self.name)
         if "**" in wildcards:
@@ -75,7 +76,10 @@ class Buckets:
         self._folder = folder
 
     def find(self, uri: ObjectUri) -> Iterator[str]:
-        """Yield the objects that an address with wildcards means, by name."""
+        """Yield the objects that an address with wildcards means, by name.
+
+        Raises :class:`InvalidUriError`, and :class:`UnavailableError` when there is no such bucket.
+        """
         pattern = uri.pattern()
         # The folder above the first wildcard: no other can have what is meant.
         start, _, _ = _WILDCARDS.split(uri.name)[0].rpartition("/")
@@ -103,7 +107,10 @@ class Buckets:
 
     @contextmanager
     def create(self, uri: ObjectUri) -> Iterator[BinaryIO]:
-        """Open an object for writing; it is there, whole, when the block ends without an error."""
+        """Open an object for writing; it is there, whole, when the block ends without an error.
+
+        Raises :class:`UnavailableError` when it cannot be written.
+        """
         *folders, name = _steps(uri.name)
         unfinished = f".{secrets.token_hex(16)}{_UNFINISHED}"
         try:

@@ -1,4 +1,7 @@
-"""Datasets (REST reference of the Healthcare API)."""
+"""Datasets (Healthcare API, REST Resource ``projects.locations.datasets``).
+
+Handlers raise :class:`Refusal` for a location, dataset or body that is none.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from starlette.responses import Response
 
 from orthanc_gcp.emulator.healthcare.locations import require_location
 from orthanc_gcp.emulator.healthcare.operation_methods import begin_short
-from orthanc_gcp.emulator.healthcare.operations import Job, OperationError
+from orthanc_gcp.emulator.healthcare.operations import Code, Job, OperationError
 from orthanc_gcp.emulator.healthcare.paging import result_page
 from orthanc_gcp.emulator.healthcare.request_context import RequestContext
 from orthanc_gcp.emulator.http.requests import field_mask, read_object
@@ -30,7 +33,6 @@ __all__ = [
 
 _CHANGEABLE = ("timeZone",)
 _SETTABLE = (*_CHANGEABLE, "encryptionSpec")
-_ALREADY_EXISTS = 6
 
 
 async def list_datasets(context: RequestContext) -> Response:
@@ -86,11 +88,14 @@ async def delete_dataset(context: RequestContext) -> Response:
 
 
 def add_dataset(job: Job) -> dict[str, Any]:
-    """Carry out ``datasets.create``."""
+    """Carry out ``datasets.create``; return the operation's ``response``.
+
+    Raises :class:`OperationError` when there is such a dataset by now.
+    """
     body, version = job.parameters["body"], job.parameters["version"]
     _, project, _, location, _, dataset = body["name"].split("/")
     if not job.storage.resources.create_dataset(DatasetName(project, location, dataset), body):
-        raise OperationError(_ALREADY_EXISTS, f"already exists: {body['name']}")
+        raise OperationError(Code.ALREADY_EXISTS, f"already exists: {body['name']}")
     kind = f"type.googleapis.com/google.cloud.healthcare.{version}.dataset.Dataset"
     return {"@type": kind, **body}
 

@@ -1,4 +1,7 @@
-"""DICOM stores (REST reference of the Healthcare API)."""
+"""DICOM stores (Healthcare API, REST Resource ``projects.locations.datasets.dicomStores``).
+
+Handlers raise :class:`Refusal` for a dataset, store or body that is none.
+"""
 
 from __future__ import annotations
 
@@ -80,6 +83,6 @@ async def delete_store(context: RequestContext) -> Response:
 
 
 def require_resource(context: RequestContext) -> None:
-    """Refuse a call on a store or a dataset that there is not."""
+    """Raise :class:`Refusal` (403 or 404) when there is no such store or dataset."""
     if not context.resource_exists():
         raise context.missing(str(context.resource))

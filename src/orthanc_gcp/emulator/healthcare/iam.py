@@ -1,4 +1,8 @@
-"""IAM policies of stores and datasets over HTTP (``google.iam.v1.IAMPolicy``)."""
+"""IAM policies of stores and datasets over HTTP (``google.iam.v1.IAMPolicy``).
+
+Handlers raise :class:`Refusal` for a resource that there is not (403 or 404) and for a wrong body
+(400).
+"""
 
 from __future__ import annotations
 
@@ -25,7 +29,7 @@ async def get_iam_policy(context: RequestContext) -> Response:
 
 
 async def set_iam_policy(context: RequestContext) -> Response:
-    """Handle ``setIamPolicy``; an ``etag`` guards a policy that another has changed since."""
+    """Handle ``setIamPolicy``; an ``etag`` guards a policy that another has changed since (409)."""
     require_resource(context)
     policy = (await read_object(context.request)).get("policy")
     if not isinstance(policy, dict):

@@ -22,14 +22,12 @@ from orthanc_gcp.emulator.healthcare.cloud_storage import (
     UnavailableError,
 )
 from orthanc_gcp.emulator.healthcare.instance_filter import (
-    INVALID,
-    UNAVAILABLE,
     check_filter,
-    selected,
+    selected_instances,
 )
 from orthanc_gcp.emulator.healthcare.notifications import IMPORT, notifier
 from orthanc_gcp.emulator.healthcare.operation_methods import begin_long
-from orthanc_gcp.emulator.healthcare.operations import Job, OperationError
+from orthanc_gcp.emulator.healthcare.operations import Code, Job, OperationError
 from orthanc_gcp.emulator.healthcare.request_context import RequestContext
 from orthanc_gcp.emulator.healthcare.storage_classes import storage_class, wanted_class
 from orthanc_gcp.emulator.http.media_types import parse_media_type
@@ -48,7 +46,6 @@ logger = logging.getLogger(__name__)
 _BLOCK = 512 * 1024
 MAX_OBJECT = 100 * 10**9
 """The bytes that a file may have (Healthcare API, quotas and limits)."""
-_NOT_FOUND = 5
 DIFFERENT = (
     "An instance already exists in this DICOM Store with the same Study/Series/SOPInstance UID, "
     "but the DICOM files differ (checksum mismatch)."
@@ -56,7 +53,11 @@ DIFFERENT = (
 
 
 async def import_instances(context: RequestContext) -> Response:
-    """Handle ``dicomStores.import``."""
+    """Handle ``dicomStores.import``, by an operation.
+
+    Raises :class:`Refusal` when there is no such store (403 or 404), for a wrong body (400), and as
+    :func:`begin_long` does.
+    """
     store = context.store_id()
     body = await read_object(context.request)
     uri = _uri(body, "gcsSource", "uri")
@@ -77,7 +78,10 @@ async def import_instances(context: RequestContext) -> Response:
 
 
 async def export_instances(context: RequestContext) -> Response:
-    """Handle ``dicomStores.export``."""
+    """Handle ``dicomStores.export``, by an operation.
+
+    Raises as :func:`import_instances` does, and for BigQuery (501).
+    """
     store = context.store_id()
     body = await read_object(context.request)
     if body.get("bigqueryDestination"):
@@ -95,7 +99,11 @@ async def export_instances(context: RequestContext) -> Response:
 
 
 def read_objects(job: Job) -> dict[str, Any]:
-    """Carry out an import: what is stored already, and the same, is a success again."""
+    """Carry out an import: what is stored already, and the same, is a success again.
+
+    Raises :class:`OperationError` when the bucket, every object or the store is missing, and what
+    :meth:`Job.check` does. An object that cannot be stored is counted as a failure.
+    """
     uri = ObjectUri.parse(job.parameters["uri"])
     store = StoreName.parse(job.parameters["name"])
     notify = notifier(job.storage.resources, store, job.clock, IMPORT)
@@ -104,19 +112,23 @@ def read_objects(job: Job) -> dict[str, Any]:
         for number, name in enumerate(job.buckets.find(uri), 1):
             job.check()
             if job.storage.resources.store_id(store) != job.parameters["store"]:
-                raise OperationError(_NOT_FOUND, "the DICOM store was deleted")
+                raise OperationError(Code.NOT_FOUND, "the DICOM store was deleted")
             _count(job, number, _import_one(job, ObjectUri(uri.bucket, name), notify))
     except UnavailableError as problem:
-        raise OperationError(UNAVAILABLE, str(problem)) from problem
+        raise OperationError(Code.PERMISSION_DENIED, str(problem)) from problem
     if not number:
-        raise OperationError(INVALID, f"no matching objects: {uri}")
+        raise OperationError(Code.INVALID_ARGUMENT, f"no matching objects: {uri}")
     return _response(job, "ImportDicomDataResponse")
 
 
 def write_objects(job: Job) -> dict[str, Any]:
-    """Carry out an export; objects that are there already are replaced."""
+    """Carry out an export; objects that are there already are replaced.
+
+    Raises :class:`OperationError` when the bucket is missing or the filter is wrong, and what
+    :meth:`Job.check` does. An instance that cannot be had is counted as a failure.
+    """
     prefix = ObjectUri.parse(job.parameters["uri"])
-    instances = (instance for batch in selected(job) for instance in batch)
+    instances = (instance for batch in selected_instances(job) for instance in batch)
     for number, instance in enumerate(instances, 1):
         job.check()
         _count(job, number, _export_one(job, prefix, instance))
@@ -173,7 +185,7 @@ def _export_one(job: Job, prefix: ObjectUri, instance: StoredInstance) -> str | 
                 job.check()
                 target.write(block)
     except UnavailableError as problem:
-        raise OperationError(UNAVAILABLE, str(problem)) from problem
+        raise OperationError(Code.PERMISSION_DENIED, str(problem)) from problem
     except FileNotFoundError:
         return "the instance was deleted meanwhile"
     except TranscodingError as problem:
@@ -200,7 +212,7 @@ def _count(job: Job, number: int, failure: str | None) -> None:
         job.count(success=1)
     else:
         job.count(failure=1)
-        # By its number in the order of names: names of files may tell of patients.
+        # By its number in the order of names: names of files may contain those of patients.
         logger.warning("%s: file %d: %s", job.name, number, failure)
 
 
@@ -213,7 +225,7 @@ def _uri(body: dict[str, Any], field: str, name: str) -> ObjectUri:
 
 
 def _transfer_syntax(mime_type: Any) -> str:
-    """Return what an export is asked for; without a word, what is stored."""
+    """Return what an export is asked for; by default, what is stored."""
     if not mime_type:
         return AS_STORED
     media_type = parse_media_type(mime_type if isinstance(mime_type, str) else "")

@@ -1,4 +1,4 @@
-"""Which instances of a store an operation is about (``DicomFilterConfig``)."""
+"""Which instances of a store an operation is about (Healthcare API, ``DicomFilterConfig``)."""
 
 from __future__ import annotations
 
@@ -11,15 +11,11 @@ from orthanc_gcp.emulator.healthcare.cloud_storage import (
     ObjectUri,
     UnavailableError,
 )
-from orthanc_gcp.emulator.healthcare.operations import Job, OperationError
+from orthanc_gcp.emulator.healthcare.operations import Code, Job, OperationError
 from orthanc_gcp.emulator.http.responses import Refusal, error
 from orthanc_gcp.emulator.storage.instances import StoredInstance
 
-__all__ = ["INVALID", "UNAVAILABLE", "check_filter", "selected"]
-
-INVALID = 3
-UNAVAILABLE = 7
-"""How an operation ends that may not see a bucket, or that finds none (``google.rpc.Code``)."""
+__all__ = ["check_filter", "selected_instances"]
 
 _MAX_LINE = 1000
 _PATH = re.compile(
@@ -28,7 +24,10 @@ _PATH = re.compile(
 
 
 def check_filter(body: dict[str, Any]) -> str | None:
-    """Return the address of the paths in ``filterConfig``, or refuse one that is none."""
+    """Return the address of the file of paths in ``filterConfig``, if a body has it.
+
+    Raises :class:`Refusal` (400) when it is none.
+    """
     config = body.get("filterConfig")
     if not config:
         return None
@@ -41,10 +40,11 @@ def check_filter(body: dict[str, Any]) -> str | None:
     return str(uri)
 
 
-def selected(job: Job) -> Iterator[list[StoredInstance]]:
-    """Yield the instances of a job's ``store`` that its ``uids`` or its ``filter`` mean.
+def selected_instances(job: Job) -> Iterator[list[StoredInstance]]:
+    """Yield batches of a job's ``store``: the instances that its ``uids`` or ``filter`` mean.
 
-    Paths of the filter without any instance count as failures.
+    Paths of the filter without any instance count as failures. Raises :class:`OperationError` when
+    the filter's file is not there, or one of its lines is not the path of a resource.
     """
     index, store = job.storage.index, job.parameters["store"]
     if job.parameters["filter"] is None:
@@ -66,11 +66,11 @@ def _paths(job: Job, uri: ObjectUri) -> Iterator[tuple[str, ...]]:
                 if text := line.decode(errors="replace").strip():
                     yield _uids(text)
     except UnavailableError as problem:
-        raise OperationError(UNAVAILABLE, str(problem)) from problem
+        raise OperationError(Code.PERMISSION_DENIED, str(problem)) from problem
 
 
 def _uids(text: str) -> tuple[str, ...]:
     match = _PATH.fullmatch(text)
     if match is None:
-        raise OperationError(INVALID, "a resource path of the filter is invalid")
+        raise OperationError(Code.INVALID_ARGUMENT, "a resource path of the filter is invalid")
     return tuple(uid for uid in match.groups() if uid is not None)

@@ -32,7 +32,10 @@ class InvalidFilterError(ValueError):
 
 
 def parse_filter(text: str) -> Matches:
-    """Return what tells whether a resource matches; an empty filter matches everything."""
+    """Return whether a resource matches, as a function of its JSON; an empty filter always matches.
+
+    Raises :class:`InvalidFilterError` when the filter cannot be understood.
+    """
     if len(text) > _MAX_LENGTH:
         raise InvalidFilterError("it is too long")
     tokens = _tokens(text)

@@ -25,7 +25,11 @@ _REGIONS = frozenset(
 
 
 async def list_locations(context: RequestContext) -> Response:
-    """Handle ``locations.list``."""
+    """Handle ``locations.list``.
+
+    Raises :class:`Refusal` for a project that there is not (403 or 404), and as
+    :func:`result_page` does.
+    """
     known = await asyncio.to_thread(_known, context)
 
     def find(after: str) -> Iterator[dict[str, Any]]:
@@ -36,13 +40,13 @@ async def list_locations(context: RequestContext) -> Response:
 
 
 async def get_location(context: RequestContext) -> Response:
-    """Handle ``locations.get``."""
+    """Handle ``locations.get``; raise as :func:`require_location` does."""
     await require_location(context)
     return json_answer(_body(context.names["project"], context.names["location"]))
 
 
 async def require_location(context: RequestContext) -> None:
-    """Refuse a call in a location that there is not."""
+    """Raise :class:`Refusal` when there is no such location (404) or project (403 or 404)."""
     if context.names["location"] not in await asyncio.to_thread(_known, context):
         raise Refusal(error(404, f"location not found: {context.location}"))
 

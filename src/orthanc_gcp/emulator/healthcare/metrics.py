@@ -1,6 +1,7 @@
-"""How much a store, a study, a series or an instance holds (REST reference, ``DicomStoreMetrics``).
+"""How much a store, a study, a series or an instance holds (Healthcare API, ``DicomStoreMetrics``).
 
-Google's values lag behind what is stored; here they do not.
+Sizes are in bytes. Google's values lag behind what is stored; here they do not. Handlers raise
+:class:`Refusal` (403 or 404) when there is no such resource.
 """
 
 from __future__ import annotations

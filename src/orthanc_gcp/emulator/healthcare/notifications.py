@@ -1,6 +1,6 @@
 """Pub/Sub messages about the instances of a store ("Configure Pub/Sub notifications").
 
-A message is committed together with the change that it tells of: neither comes without the other.
+A message is committed together with the change that it is about: neither comes without the other.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from orthanc_gcp.emulator.storage.resources import Resources
 __all__ = ["IMPORT", "check_topics", "notifier"]
 
 IMPORT = "ImportDicomData"
-"""The action that the topic in ``notificationConfig`` hears of only if it wants to."""
+"""The action that goes to the topic in ``notificationConfig`` only with ``sendForBulkImport``."""
 
 _TOPIC = re.compile(r"projects/[^/]+/topics/[^/]+")
 
@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 
 
 def check_topics(body: dict[str, Any]) -> None:
-    """Refuse a store whose notifications are not configured as they have to be."""
+    """Raise :class:`Refusal` (400) for a store whose notifications are configured wrongly."""
     configs = body.get("notificationConfigs") or []
     if not isinstance(configs, list):
         raise _invalid("notification_configs")
@@ -46,7 +46,7 @@ def check_topics(body: dict[str, Any]) -> None:
 def notifier(
     resources: Resources, store: StoreName, clock: Callable[[], float], action: str
 ) -> Notify | None:
-    """Return what tells the topics of a store of a change, if it has any."""
+    """Return what publishes changes of instances to the topics of a store, if it has any."""
     topics = tuple(_topics(resources.store_body(store) or {}, action))
     if not topics:
         return None
@@ -62,7 +62,7 @@ def notifier(
 
 
 def _topics(body: dict[str, Any], action: str) -> Iterator[str]:
-    """Yield the topics of a store that hear of an action, each once."""
+    """Yield the topics of a store that get messages of an action, each once."""
     configs = list(body.get("notificationConfigs") or ())
     single = body.get("notificationConfig") or {}
     if action != IMPORT or single.get("sendForBulkImport"):

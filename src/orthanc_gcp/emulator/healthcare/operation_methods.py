@@ -1,4 +1,7 @@
-"""Long-running operations over HTTP: how they are announced, read, listed and cancelled."""
+"""Long-running operations over HTTP: begun, read, listed and cancelled (AIP-151).
+
+Handlers raise :class:`Refusal` for an operation (404) or dataset (403 or 404) that there is not.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,10 @@ __all__ = ["begin_long", "begin_short", "cancel_operation", "get_operation", "li
 async def begin_short(
     context: RequestContext, parameters: dict[str, Any], deletion: DeletionTarget | None = None
 ) -> Response:
-    """Announce an operation; without a delay, it has ended by then."""
+    """Begin an operation and answer its name; without a delay, it has ended by then.
+
+    ``parameters`` are JSON. Raises :class:`Refusal` (429) when too many have not ended.
+    """
     delay = context.services.fault_settings.current.operation_delay
     name = _start(context, parameters, deletion)
     if not delay:
@@ -29,7 +35,10 @@ async def begin_short(
 
 
 async def begin_long(context: RequestContext, parameters: dict[str, Any]) -> Response:
-    """Announce an operation that goes on in the background."""
+    """Begin an operation that goes on in the background, and answer its name.
+
+    Raises :class:`Refusal` (429) when too many have not ended.
+    """
     return json_answer({"name": _start(context, parameters, None)})
 
 

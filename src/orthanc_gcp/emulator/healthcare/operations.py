@@ -1,4 +1,4 @@
-"""Long-running operations (``google.longrunning.Operation``).
+"""Long-running operations (``google.longrunning.Operation``, AIP-151).
 
 An operation is on disk, with what it takes to carry it out, before it is announced: one that has
 not ended when the emulator stops goes on when it starts again.
@@ -11,6 +11,7 @@ import logging
 import secrets
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from enum import IntEnum
 from typing import Any
 
 from orthanc_gcp.emulator.faults.fault_settings import FaultSettings
@@ -19,7 +20,7 @@ from orthanc_gcp.emulator.http.timestamps import timestamp
 from orthanc_gcp.emulator.resource_names import DatasetName
 from orthanc_gcp.emulator.storage.storage import DeletionTarget, Storage
 
-__all__ = ["EMPTY", "Job", "OperationError", "Operations", "TooManyOperationsError"]
+__all__ = ["EMPTY", "Code", "Job", "OperationError", "Operations", "TooManyOperationsError"]
 
 logger = logging.getLogger(__name__)
 
@@ -28,12 +29,21 @@ KEPT = 30 * 24 * 3600
 MAX_UNFINISHED = 1000
 _AT_ONCE = 16
 EMPTY = "google.protobuf.Empty"
-_CANCELLED = 1
-_INTERNAL = 13
+
+
+class Code(IntEnum):
+    """How operations end (``google.rpc.Code``): a bucket that is missing may not be seen."""
+
+    CANCELLED = 1
+    INVALID_ARGUMENT = 3
+    NOT_FOUND = 5
+    ALREADY_EXISTS = 6
+    PERMISSION_DENIED = 7
+    INTERNAL = 13
 
 
 class OperationError(Exception):
-    """Ends an operation with an error: ``code`` is one of ``google.rpc``, not of HTTP."""
+    """Ends an operation with an error: ``code`` is one of ``google.rpc.Code``, not of HTTP."""
 
     def __init__(self, code: int, message: str) -> None:
         super().__init__(message)
@@ -90,7 +100,10 @@ class Job:
         self._counter["pending"] = pending
 
     def check(self) -> None:
-        """Raise what ends the job, if it is cancelled or the emulator stops."""
+        """Raise what ends the job, if it is cancelled or the emulator stops.
+
+        It is :class:`OperationError` when it is cancelled.
+        """
         if self._ending is not None:
             raise self._ending
 
@@ -102,13 +115,13 @@ class Job:
 
     def cancel(self) -> None:
         self._body["metadata"]["cancelRequested"] = True
-        self._end(OperationError(_CANCELLED, "The operation was cancelled."))
+        self._end(OperationError(Code.CANCELLED, "The operation was cancelled."))
 
     def stop(self) -> None:
         self._end(_Stopped())
 
     async def wait(self, seconds: float) -> None:
-        """Let time pass; raise what ends the job meanwhile."""
+        """Let seconds pass; raise what ends the job meanwhile, as :meth:`check` does."""
         try:
             async with asyncio.timeout(seconds):
                 await self._alarm.wait()
@@ -123,7 +136,8 @@ class Job:
 
 
 Work = Callable[[Job], dict[str, Any]]
-"""Carries a job out in a thread of its own; returns the operation's ``response``."""
+"""Carries a job out in a thread of its own; returns the operation's ``response``, or raises
+:class:`OperationError`."""
 
 
 class Operations:
@@ -160,7 +174,11 @@ class Operations:
         parameters: dict[str, Any],
         deletion: DeletionTarget | None = None,
     ) -> str:
-        """Begin an operation; return its name."""
+        """Begin an operation of a dataset by the method ``rpc``; return its name.
+
+        Nothing is let into what ``deletion`` names until the end. Raises
+        :class:`TooManyOperationsError`.
+        """
         if len(self._running) >= MAX_UNFINISHED:
             raise TooManyOperationsError
         name = f"{dataset}/operations/{secrets.randbelow(9 * 10**18) + 10**18}"
@@ -258,7 +276,7 @@ class Operations:
             return {"error": {"code": error.code, "message": str(error)}}
         except Exception:
             logger.exception("cannot carry out %s", job.method)
-            return {"error": {"code": _INTERNAL, "message": "Internal error encountered."}}
+            return {"error": {"code": Code.INTERNAL, "message": "Internal error encountered."}}
         return {"response": response}
 
     def _fail_on_demand(self, job: Job) -> None:

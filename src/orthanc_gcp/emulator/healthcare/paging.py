@@ -1,4 +1,4 @@
-"""Lists by pages, with a filter (``pageSize``, ``pageToken``, ``filter``)."""
+"""Lists by pages (AIP-158), with a filter: ``pageSize``, ``pageToken``, ``filter``."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ def result_page(
 ) -> dict[str, Any]:
     """Return the page that a request asks for; its token is the last name on it.
 
-    ``find`` yields the resources whose names come after another, in order.
+    ``find`` yields the resources whose names come after another, in order; they stand in ``field``
+    of the answer. Raises :class:`Refusal` (400) for a size or a filter that is none.
     """
     query = request.query_params
     size = page_size(request)

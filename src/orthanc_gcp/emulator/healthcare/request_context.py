@@ -42,10 +42,13 @@ class Services:
 
 @dataclass(frozen=True)
 class RequestContext:
-    """One request to a known method of the API, by somebody who may call it.
+    """The context of one request to a known method of the API, by somebody who may call it.
+
+    ``version`` is that of the API, and ``names`` are the parts of the path by their kind: project,
+    location, dataset, store, study, series, instance, frames, bulk, operation.
 
     ``rpc`` and ``permission`` are Google's names for the method and for what it takes to call it;
-    ``identity`` is who calls it; ``active_fault`` is what befalls it, if anything.
+    ``identity`` is who calls it; ``active_fault`` is the fault that it meets, if any.
     """
 
     request: Request
@@ -84,14 +87,14 @@ class RequestContext:
         return self.services.storage
 
     def store_id(self) -> int:
-        """Return the row of the store, or refuse because there is none."""
+        """Return the row of the store; raise :class:`Refusal` when there is none."""
         store_id = self.storage.resources.store_id(self.store)
         if store_id is None:
             raise self.missing(str(self.store))
         return store_id
 
     def instances(self) -> list[StoredInstance]:
-        """Return the instances that the path names, or refuse because there is none."""
+        """Return the instances that the path names; raise :class:`Refusal` when there is none."""
         names = self.names
         found = self.storage.index.instances(
             self.store_id(), names["study"], names.get("series"), names.get("instance")
@@ -101,7 +104,7 @@ class RequestContext:
         return found
 
     def open_instance(self) -> BinaryIO:
-        """Open the file of the instance that the path names, or refuse because there is none."""
+        """Open the file of the instance of the path; raise :class:`Refusal` when there is none."""
         (instance,) = self.instances()
         try:
             return os.fdopen(self.storage.open(instance.file), "rb")
@@ -109,12 +112,15 @@ class RequestContext:
             raise self.missing(instance.key.path) from None
 
     def require_dataset(self) -> None:
-        """Refuse a call on a dataset that there is not."""
+        """Raise :class:`Refusal` when there is no such dataset."""
         if not self.storage.resources.has_dataset(self.dataset):
             raise self.missing(str(self.dataset))
 
     def missing(self, resource: str) -> Refusal:
-        """Return the refusal of something that there is not, as if it might not be seen."""
+        """Return the refusal of something that there is not.
+
+        At Google it is the 403 of what may not be seen; the fault settings can make it a 404.
+        """
         if self.services.fault_settings.current.missing_resource == 404:
             return Refusal(resource_not_found(resource))
         return Refusal(permission_denied(self.permission, resource))

@@ -6,7 +6,7 @@ from typing import Any
 
 from starlette.responses import Response
 
-from orthanc_gcp.emulator.healthcare.instance_filter import check_filter, selected
+from orthanc_gcp.emulator.healthcare.instance_filter import check_filter, selected_instances
 from orthanc_gcp.emulator.healthcare.notifications import notifier
 from orthanc_gcp.emulator.healthcare.operation_methods import begin_short
 from orthanc_gcp.emulator.healthcare.operations import Job
@@ -32,7 +32,10 @@ class UnknownStorageClassError(ValueError):
 
 
 def storage_class(name: str | None, moment: float) -> StorageClass | None:
-    """Return a storage class from a moment on; nothing for the one that needs no word."""
+    """Return a storage class since a moment, in seconds since 1970; nothing for the default one.
+
+    Raises :class:`UnknownStorageClassError`.
+    """
     if name is None:
         return None
     if name not in _CLASSES:
@@ -41,7 +44,10 @@ def storage_class(name: str | None, moment: float) -> StorageClass | None:
 
 
 def wanted_class(body: dict[str, Any], *, required: bool) -> str | None:
-    """Return what ``blobStorageSettings`` of a request asks for, or refuse it."""
+    """Return the class that ``blobStorageSettings`` of a body asks for.
+
+    Raises :class:`Refusal` (400) when there is no such class, or none where one is required.
+    """
     settings = body.get("blobStorageSettings") or {}
     name = settings.get("blobStorageClass") if isinstance(settings, dict) else ""
     if (name is None and not required) or (isinstance(name, str) and name in _CLASSES):
@@ -50,7 +56,11 @@ def wanted_class(body: dict[str, Any], *, required: bool) -> str | None:
 
 
 async def set_blob_storage_settings(context: RequestContext) -> Response:
-    """Handle ``setBlobStorageSettings`` of a store, a study, a series or an instance."""
+    """Handle ``setBlobStorageSettings`` of a store, a study, a series or an instance.
+
+    Raises :class:`Refusal` for a wrong body (400), for what there is not (403 or 404), and as
+    :func:`begin_short` does.
+    """
     store, names = context.store_id(), context.names
     body = await read_object(context.request)
     wanted = wanted_class(body, required=True)
@@ -71,11 +81,14 @@ async def set_blob_storage_settings(context: RequestContext) -> Response:
 
 
 def change_storage_class(job: Job) -> dict[str, Any]:
-    """Carry out ``setBlobStorageSettings``."""
+    """Carry out ``setBlobStorageSettings``.
+
+    Raises what :func:`selected_instances` and :meth:`Job.check` do.
+    """
     storage_class = StorageClass(job.parameters["class"], job.clock())
     store = StoreName.parse(job.parameters["name"])
     notify = notifier(job.storage.resources, store, job.clock, "SetBlobSettings")
-    for batch in selected(job):
+    for batch in selected_instances(job):
         job.check()
         files = [instance.file for instance in batch]
         job.storage.put_storage_class(files, storage_class, notify)

@@ -1,1 +1,1 @@
-"""What the emulator remembers: files, and the tables that index them."""
+"""What the emulator keeps on disk: files, and the tables that index them."""

@@ -2,7 +2,7 @@
 
 A message is written once for each subscription of its topic, and stays until it is acknowledged,
 until its time is over, or until :data:`MAX_WAITING` newer ones wait somewhere. It can be written in
-the transaction that changes what it tells of.
+the transaction that makes the change that it is about.
 """
 
 from __future__ import annotations
@@ -35,7 +35,10 @@ class Delivery(NamedTuple):
 def publish(
     sql: sqlite3.Connection, topic: str, messages: Iterable[dict[str, Any]], now: float
 ) -> list[str] | None:
-    """Write messages to the subscriptions of a topic; return their ids, nothing without a topic."""
+    """Write messages to the subscriptions of a topic; return their ids, nothing without a topic.
+
+    ``now`` is in seconds since 1970, as all moments here.
+    """
     if sql.execute("SELECT 1 FROM topics WHERE name = ?", (topic,)).fetchone() is None:
         return None
     chosen = sql.execute("SELECT id, retention FROM subscriptions WHERE topic = ?", (topic,))
@@ -57,7 +60,10 @@ def publish(
 def lease(
     sql: sqlite3.Connection, subscription: int, limit: int, now: float, until: float
 ) -> list[Delivery]:
-    """Return messages that are due; they are due again when this delivery's deadline is over."""
+    """Return messages that are due, the oldest first; they are due again at ``until``.
+
+    They are ``limit`` at most, and :data:`MAX_PULLED` bytes.
+    """
     found = sql.execute(
         "SELECT id, attempts + 1, message FROM backlog"
         " WHERE subscription = ? AND due <= ? AND ends > ? ORDER BY due, id LIMIT ?",

@@ -1,4 +1,8 @@
-"""What the index keeps of an instance, taken from its header when it arrives."""
+"""What the index keeps of an instance, taken from its header when it arrives.
+
+The three UIDs that identify it are required (PS3.3 sections C.7.2.1, C.7.3.1 and C.12.1), and are
+UIDs as far as their characters and their length go (PS3.5 section 9.1).
+"""
 
 from __future__ import annotations
 
@@ -63,7 +67,7 @@ class Header:
         return to_text(self.file.value(element), self._encodings()).strip("\0 ")
 
     def uid(self, tag: int) -> str:
-        """Return an attribute that has to be a UID."""
+        """Return an attribute that is a UID; raise :class:`InvalidDicomError` when it is not."""
         uid = self.text(tag)
         if not uid:
             raise InvalidDicomError(f"attribute {tag:08X} is missing")
@@ -129,14 +133,17 @@ class DetachedRecord:
 
 
 def read_record(source: Source) -> Record:
-    """Read what the index needs; raise :class:`InvalidDicomError` when it is not there."""
+    """Read what the index needs of a file.
+
+    Raises :class:`InvalidDicomError` when it is no DICOM file, or lacks one of its UIDs.
+    """
     try:
         file = DicomFile(source)
         elements = {element.tag: element for element in file.elements(stop=PIXEL_GROUP)}
     except InvalidDicomError:
         raise
     except Exception as error:
-        # Whatever a hostile file breaks in the reader, it is the file that is wrong.
+        # Whatever goes wrong in the reader, it is the file that is wrong.
         raise InvalidDicomError("the data set cannot be parsed") from error
     header = Header(file, elements)
     key = InstanceKey(header.uid(_STUDY_UID), header.uid(_SERIES_UID), header.uid(_SOP_UID))

@@ -63,7 +63,7 @@ class SearchLag:
             return self._copy is not None
 
     def repeat(self, change: IndexChange) -> None:
-        """Let searches see, later, a change that the index has seen by now."""
+        """Let searches see, later, a change that has been made."""
         with self._lock:
             if self._copy is None:
                 return

@@ -1,4 +1,4 @@
-"""Files on disk and their index: what a DICOM store remembers.
+"""Files on disk and their index: what DICOM stores contain.
 
 A file is written in ``staging``, moved to ``files`` once the index knows it, and moved back before
 the index forgets it. So after a crash the index decides about each file that is left in staging:
@@ -55,9 +55,14 @@ class Storage:
     Parameters
     ----------
     directory : Path
-        Where they are kept.
+        Where they are kept; it is made when it is not there.
     search_lag, clock : callable
         After how many seconds searches see a change, and what time it is.
+
+    Raises
+    ------
+    DirectoryInUseError
+        When another process has the directory.
     """
 
     def __init__(
@@ -129,9 +134,9 @@ class Storage:
     def swap(
         self, store: int, record: Record, upload: Upload, file: str, notify: Notify | None
     ) -> bool:
-        """Put an upload in the place of a file, if that is still there; tell whether it was.
+        """Put an upload in the place of a file, if that is still there; return whether it was.
 
-        It goes into the same storage class. Raise :class:`BeingDeletedError` as :meth:`keep` does.
+        It goes into the same storage class. Raises :class:`BeingDeletedError` as :meth:`keep` does.
         """
         try:
             with self._moving:

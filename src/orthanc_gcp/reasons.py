@@ -1,0 +1,260 @@
+"""Why something failed, in one short word for programs: every word that ``GcpError.reason`` can be.
+
+Each kind of error has its own words. They reach users as ``Reason`` in a status and in a receipt,
+and the doctor has a remedy for each that can reach it. Servers send words of their own: those that
+are known are listed here, the others pass as ``other:WORD``.
+"""
+
+from __future__ import annotations
+
+import re
+from enum import StrEnum
+
+__all__ = [
+    "ApiReason",
+    "CredentialReason",
+    "LedgerReason",
+    "LocalReason",
+    "NetworkFault",
+    "RpcCode",
+    "SourceReason",
+    "StoreReason",
+    "TokenReason",
+    "general",
+    "of_server",
+    "of_status",
+]
+
+_LONGEST = 60
+
+
+class LocalReason(StrEnum):
+    """Errors of this machine, one for each class that has no other."""
+
+    CONFIGURATION = "configuration"
+    INSTALLATION = "installation"
+    ORTHANC = "orthanc"
+    ORTHANC_UNAVAILABLE = "orthanc_unavailable"
+    ORTHANC_GONE = "orthanc_gone"
+    ORTHANC_REFUSED = "orthanc_refused"
+    DEFINITION = "definition"
+    WORKER_UNAVAILABLE = "worker_unavailable"
+    WEBHOOK = "webhook"
+
+
+class CredentialReason(StrEnum):
+    """A credential file or value cannot be used as it is."""
+
+    MISSING_FILE = "missing_file"
+    FORBIDDEN_FILE = "forbidden_file"
+    """This user may not read it, or not enter a folder above it."""
+    UNREADABLE_FILE = "unreadable_file"
+    """It is a folder, or its disk gives an error."""
+    EMPTY_FILE = "empty_file"
+    NOT_JSON = "not_json"
+    BASE64 = "base64"
+    """JSON in Base64, where a file has to be JSON itself."""
+    BARE_PEM = "bare_pem"
+    P12 = "p12"
+    WEB_PAGE = "web_page"
+    ONLY_ACCESS_TOKEN = "only_access_token"  # noqa: S105  # a word, not a token
+    BARE_REFRESH_TOKEN = "bare_refresh_token"  # noqa: S105
+    API_KEY = "api_key"
+    GCLOUD_CONFIGURATION = "gcloud_configuration"
+    OAUTH_CLIENT = "oauth_client"
+    WRAPPED_KEY = "wrapped_key"
+    """An answer of the IAM API, which has the file in ``privateKeyData``."""
+    NO_KEY = "no_key"
+    """A description of a service account."""
+    ORTHANC_CONFIGURATION = "orthanc_configuration"
+    WRONG_TYPE = "wrong_type"
+    MISSING_FIELD = "missing_field"
+    INCOMPLETE_FILE = "incomplete_file"
+    QUOTA_PROJECT = "quota_project"
+    """Its quota project cannot stand in a header."""
+    ESCAPED_KEY = "escaped_key"
+    BROKEN_LINES = "broken_lines"
+    BARE_KEY = "bare_key"
+    """A private key without its first and last line."""
+    UNUSABLE_KEY = "unusable_key"
+
+
+class LedgerReason(StrEnum):
+    """The ledger cannot be used as it is."""
+
+    NO_LEDGER = "no_ledger"
+    OLD_LEDGER = "old_ledger"
+    NEW_LEDGER = "new_ledger"
+    DAMAGED_LEDGER = "damaged_ledger"
+    IN_USE = "in_use"
+    """Another worker has the ledger, or the name that was given to this one."""
+
+
+class NetworkFault(StrEnum):
+    """What went wrong below HTTP; the first part of each is what the trouble is with."""
+
+    ADDRESS = "address"
+    DNS = "dns"
+    DNS_ONE = "dns_one"
+    """One name cannot be resolved, others can."""
+    CONNECTION = "connection"
+    ENCRYPTED = "encrypted"
+    """The server speaks https where http was expected."""
+    TIMEOUT = "timeout"
+    TIMEOUT_CONNECT = "timeout_connect"
+    TRUNCATED = "truncated"
+    PROTOCOL = "protocol"
+    TLS = "tls"
+    TLS_PLAIN = "tls_plain"
+    """The server does not speak TLS."""
+    TLS_EARLY = "tls_early"
+    """Its certificate is not valid yet."""
+    TLS_EXPIRED = "tls_expired"
+    TLS_AUTHORITY = "tls_authority"
+    TLS_NAME = "tls_name"
+    CA_CERTIFICATES = "ca_certificates"
+    """The file of ``HttpsCACertificates`` cannot be used."""
+    PROXY_ADDRESS = "proxy_address"
+    PROXY_AUTHENTICATION = "proxy_authentication"
+    PROXY_CONNECTION = "proxy_connection"
+    PROXY_DNS = "proxy_dns"
+    PROXY_DNS_ONE = "proxy_dns_one"
+    PROXY_ENCRYPTED = "proxy_encrypted"
+    PROXY_PLAIN = "proxy_plain"
+    PROXY_PROTOCOL = "proxy_protocol"
+    PROXY_REFUSED = "proxy_refused"
+    PROXY_SILENT = "proxy_silent"
+    """It can be connected to and opens no way."""
+    PROXY_TIMEOUT = "proxy_timeout"
+    PROXY_TLS = "proxy_tls"
+
+
+class TokenReason(StrEnum):
+    """A token endpoint refused, or what it answered is no token."""
+
+    # RFC 6749 §5.2 and RFC 8693 §2.2.2
+    INVALID_REQUEST = "invalid_request"
+    INVALID_CLIENT = "invalid_client"
+    INVALID_GRANT = "invalid_grant"
+    UNAUTHORIZED_CLIENT = "unauthorized_client"
+    UNSUPPORTED_GRANT_TYPE = "unsupported_grant_type"
+    INVALID_SCOPE = "invalid_scope"
+    INVALID_TARGET = "invalid_target"
+    # Google's own words for an OAuth client
+    DELETED_CLIENT = "deleted_client"
+    DISABLED_CLIENT = "disabled_client"
+    # What was answered with 200 and is no token
+    NOT_JSON = "not_json"
+    ID_TOKEN = "id_token"  # noqa: S105
+    ACCESS_TOKEN = "access_token"  # noqa: S105
+    EXPIRES_IN = "expires_in"
+    EXPIRE_TIME = "expire_time"
+    EXPIRED = "expired"
+    # What google-auth raises by itself, and what nobody expects
+    GOOGLE_AUTH = "google_auth"
+    UNEXPECTED = "unexpected"
+
+
+class RpcCode(StrEnum):
+    """The code of a ``google.rpc.Status``: why one of Google's APIs refused (AIP-193)."""
+
+    INVALID_ARGUMENT = "INVALID_ARGUMENT"
+    FAILED_PRECONDITION = "FAILED_PRECONDITION"
+    UNAUTHENTICATED = "UNAUTHENTICATED"
+    PERMISSION_DENIED = "PERMISSION_DENIED"
+    NOT_FOUND = "NOT_FOUND"
+    ALREADY_EXISTS = "ALREADY_EXISTS"
+    ABORTED = "ABORTED"
+    RESOURCE_EXHAUSTED = "RESOURCE_EXHAUSTED"
+    CANCELLED = "CANCELLED"
+    UNKNOWN = "UNKNOWN"
+    INTERNAL = "INTERNAL"
+    UNAVAILABLE = "UNAVAILABLE"
+    DEADLINE_EXCEEDED = "DEADLINE_EXCEEDED"
+
+
+class ApiReason(StrEnum):
+    """What says more of an answer of Google's APIs than a code.
+
+    The reason of its ``google.rpc.ErrorInfo`` (AIP-193), or what is found out here.
+    """
+
+    ACCESS_TOKEN_EXPIRED = "ACCESS_TOKEN_EXPIRED"  # noqa: S105
+    ACCESS_TOKEN_SCOPE_INSUFFICIENT = "ACCESS_TOKEN_SCOPE_INSUFFICIENT"  # noqa: S105
+    CONSUMER_INVALID = "CONSUMER_INVALID"
+    RATE_LIMIT_EXCEEDED = "RATE_LIMIT_EXCEEDED"
+    SERVICE_DISABLED = "SERVICE_DISABLED"
+    USER_PROJECT_DENIED = "USER_PROJECT_DENIED"
+    # Found out here
+    NOT_GOOGLE = "not_google"
+    WEB_PAGE = "web_page"
+    ROUND_TRIP = "round_trip"
+    """What came back from the store is not what was sent."""
+
+
+class StoreReason(StrEnum):
+    """Why a DICOM store did not do what its client asked."""
+
+    ABORTED = "aborted"
+    """The caller has stopped it."""
+    BAD_REQUEST = "bad_request"
+    CA_CERTIFICATES = "ca_certificates"
+    CONFLICT = "conflict"
+    FORBIDDEN = "forbidden"
+    LENGTH_REQUIRED = "length_required"
+    NETWORK = "network"
+    NO_TOKEN = "no_token"  # noqa: S105
+    NOT_FOUND = "not_found"
+    PROTOCOL = "protocol"
+    """The answer is not one of a DICOM store, or not the one that was asked for."""
+    THROTTLED = "throttled"
+    TIMEOUT = "timeout"
+    TLS = "tls"
+    TOO_LARGE = "too_large"
+    TRUNCATED = "truncated"
+    UNAUTHORIZED = "unauthorized"
+    UNAVAILABLE = "unavailable"
+
+
+class SourceReason(StrEnum):
+    """Why an instance could not be sent as announced, where the source gives no other reason."""
+
+    SIZE = "size"
+    UNREADABLE = "unreadable"
+
+
+def general(fault: NetworkFault) -> str:
+    """What the trouble is with: ``proxy`` for ``proxy_dns``, ``tls`` for ``tls_expired``."""
+    kind = fault.partition("_")[0]
+    return kind if kind in ("dns", "proxy", "timeout", "tls") else str(fault)
+
+
+def of_status(status: int) -> str:
+    """``http_503``: an answer that says no more than its HTTP status."""
+    return f"http_{status}"
+
+
+_SENT = frozenset(
+    {
+        TokenReason.INVALID_REQUEST,
+        TokenReason.INVALID_CLIENT,
+        TokenReason.INVALID_GRANT,
+        TokenReason.UNAUTHORIZED_CLIENT,
+        TokenReason.UNSUPPORTED_GRANT_TYPE,
+        TokenReason.INVALID_SCOPE,
+        TokenReason.INVALID_TARGET,
+        TokenReason.DELETED_CLIENT,
+        TokenReason.DISABLED_CLIENT,
+        *RpcCode,
+        *(reason for reason in ApiReason if reason.isupper()),
+    }
+)
+"""What servers are known to send; the other words are found out here."""
+
+
+def of_server(word: str) -> str:
+    """A word that a server sent: one of those that are known, or marked as another."""
+    if word in _SENT:
+        return word
+    bounded = re.sub("[^A-Za-z0-9_.-]", "_", word[:_LONGEST])
+    return f"other:{bounded}"

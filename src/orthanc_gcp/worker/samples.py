@@ -1,0 +1,124 @@
+"""What is measured, by the names that Orthanc and a worker show to Prometheus.
+
+Names follow Prometheus' "Metric and label naming": the unit in the name, ``_total`` for what only
+grows as long as its process lives. No library is used, so that the plugin can show them, too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from orthanc_gcp.auth.account_state import Figures
+    from orthanc_gcp.custody.destinations.congestion import Totals
+
+__all__ = [
+    "OF_ORTHANC",
+    "OF_WORKER",
+    "RESULTS",
+    "STATES",
+    "WORKER_UP",
+    "Metric",
+    "Sample",
+    "of_requests",
+    "of_tokens",
+    "of_transfers",
+]
+
+STATES = ("waiting", "sending", "acknowledged", "confirmed", "quarantined", "withdrawn")
+"""What transfers are counted by; what is held or delayed waits."""
+RESULTS = ("succeeded", "throttled", "failed")
+"""How a store transaction can end: answered, refused as too much at once (429, 503), or else."""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A name, and what it stands for."""
+
+    name: str
+    meaning: str
+
+    @property
+    def is_counter(self) -> bool:
+        """Whether it only grows, and begins at 0 with its process."""
+        return self.name.endswith("_total")
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One value of a metric."""
+
+    metric: Metric
+    value: float
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+TOKEN_UP = Metric("gcp_token_up", "1 while the account has a token that is good")
+TOKEN_EXPIRY = Metric(
+    "gcp_token_expiry_timestamp_seconds", "When the token expires, in UTC; 0 without one"
+)
+TOKEN_REFRESHES = Metric("gcp_token_refreshes_total", "Tokens that were acquired")
+TOKEN_FAILURES = Metric("gcp_token_refresh_failures_total", "Tries that acquired none")
+INSTANCES = Metric("gcp_transfer_instances", "Instances in the ledger, by state")
+BYTES = Metric("gcp_transfer_bytes", "Bytes of the instances in the ledger, by state")
+OLDEST = Metric(
+    "gcp_transfer_oldest_unsent_age_seconds",
+    "Since when the oldest unsent instance is to be sent; 0 without one",
+)
+WORKER_UP = Metric("gcp_worker_up", "1 while the worker answers")
+
+REQUESTS = Metric("gcp_transfer_requests_total", "Store transactions, by result")
+SENT_INSTANCES = Metric("gcp_transfer_sent_instances_total", "Instances that stores have answered")
+SENT_BYTES = Metric("gcp_transfer_sent_bytes_total", "Bytes of the instances that were answered")
+
+_TOKENS = (TOKEN_UP, TOKEN_EXPIRY, TOKEN_REFRESHES, TOKEN_FAILURES)
+_TRANSFERS = (INSTANCES, BYTES, OLDEST)
+OF_ORTHANC = (*_TRANSFERS, WORKER_UP, *_TOKENS)
+"""What Orthanc shows."""
+OF_WORKER = (*_TRANSFERS, REQUESTS, SENT_INSTANCES, SENT_BYTES, *_TOKENS)
+"""What a worker shows; whether it runs is known by whether it answers."""
+
+
+def of_tokens(figures: Iterable[tuple[str, Figures]], now: float) -> Iterator[Sample]:
+    """The tokens of all accounts.
+
+    Parameters
+    ----------
+    now
+        The time that the figures are of, in UTC seconds.
+    """
+    for account, one in figures:
+        left, labels = one.seconds_to_expiry, {"account": account}
+        yield Sample(TOKEN_UP, float(left > 0), labels)
+        yield Sample(TOKEN_EXPIRY, now + left if left > 0 else 0.0, labels)
+        yield Sample(TOKEN_REFRESHES, one.refreshes, labels)
+        yield Sample(TOKEN_FAILURES, one.failures, labels)
+
+
+def of_transfers(overview: Iterable[Mapping[str, Any]]) -> Iterator[Sample]:
+    """How far all accounts are.
+
+    Parameters
+    ----------
+    overview
+        What ``/gcp/transfers`` answers.
+    """
+    for one in overview:
+        labels = {"account": one["Account"]}
+        for state in STATES:
+            counts = one[state.capitalize()]
+            yield Sample(INSTANCES, counts["Instances"], {**labels, "state": state})
+            yield Sample(BYTES, counts["Bytes"], {**labels, "state": state})
+        yield Sample(OLDEST, one["OldestUnsentSeconds"] or 0.0, labels)
+
+
+def of_requests(totals: Mapping[str, Totals]) -> Iterator[Sample]:
+    """What this process has sent to each account."""
+    for account, one in totals.items():
+        labels = {"account": account}
+        for result in RESULTS:
+            yield Sample(REQUESTS, getattr(one, result), {**labels, "result": result})
+        yield Sample(SENT_INSTANCES, one.instances, labels)
+        yield Sample(SENT_BYTES, one.bytes, labels)

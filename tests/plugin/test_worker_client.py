@@ -1,0 +1,104 @@
+"""What the plugin asks a worker: a process of its own that answers over HTTP."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from orthanc_gcp.backoff import Backoff
+from orthanc_gcp.errors import WorkerUnavailableError
+from orthanc_gcp.plugin import worker_client, worker_process
+from orthanc_gcp.plugin.worker_client import WorkerClient
+from orthanc_gcp.plugin.worker_process import WorkerProcess
+from orthanc_gcp.worker.handshake import WorkerInput
+from tests.support.orthanc import wait_until
+
+GIVEN = WorkerInput({}, Path("/etc/orthanc"), "http://h/", "", "Bearer x", "w", 0.0, "s3cret")
+WORKER = """
+import json, sys
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from urllib.parse import urlsplit
+
+COUNTS = {"Instances": 3, "Bytes": 30}
+STATES = "Waiting Sending Acknowledged Confirmed Quarantined Withdrawn".split()
+OVERVIEW = [{"Account": "a", **dict.fromkeys(STATES, COUNTS), "OldestUnsentSeconds": 7.5}]
+
+class Handler(BaseHTTPRequestHandler):
+    def answer(self):
+        path, body = urlsplit(self.path), self.rfile.read(int(self.headers["Content-Length"] or 0))
+        seen = [self.command, path.path, path.query, body.decode(), self.headers["Authorization"]]
+        content = json.dumps(OVERVIEW if path.path == "/gcp/transfers" else seen)
+        if path.path.endswith("/studies"):
+            content = "no JSON"
+        self.send_response(404 if path.path.endswith("/receipt") else 200)
+        self.send_header("Content-Length", str(len(content.encode())))
+        self.end_headers()
+        self.wfile.write(content.encode())
+    do_GET = do_POST = answer
+
+server = HTTPServer(("127.0.0.1", 0), Handler)
+sys.stdin.readline()
+print(json.dumps({"Port": server.server_port}), flush=True)
+server.serve_forever()
+"""
+
+
+@pytest.fixture
+def client(monkeypatch):
+    monkeypatch.setattr(worker_client, "REFRESH_EVERY", 0.1)
+    process = WorkerProcess([sys.executable, "-c", WORKER], GIVEN)
+    shown = {}
+
+    def show(samples):
+        for one in samples:
+            shown[one.metric.name, *one.labels.values()] = one.value
+
+    client = WorkerClient(process, GIVEN.secret, show)
+    client.shown, client.process = shown, process
+    client.start()
+    wait_until(lambda: process.port)
+    yield client
+    client.stop()
+
+
+def test_what_is_asked(client):
+    parts = ("accounts", "übung / 1", "retry")
+    assert client.call("POST", parts, {"a b": "c&d"}, b'{"Study": "1"}') == (
+        200,
+        [
+            "POST",
+            "/gcp/accounts/%C3%BCbung%20%2F%201/retry",
+            "a+b=c%26d",
+            '{"Study": "1"}',
+            "Bearer s3cret",
+        ],
+    )
+    assert client.call("GET", ("accounts", "a", "receipt"))[0] == 404
+
+
+def test_what_is_no_answer(client):
+    with pytest.raises(WorkerUnavailableError, match="does not answer just now"):
+        client.call("GET", ("accounts", "a", "studies"))
+
+
+def test_a_worker_that_does_not_run(client):
+    client.stop()
+    with pytest.raises(WorkerUnavailableError, match="does not run just now"):
+        client.call("GET", ("transfers",))
+
+
+def test_its_figures_are_shown_as_metrics(client):
+    wait_until(lambda: client.shown.get(("gcp_worker_up",)) == 1)
+    assert client.shown["gcp_transfer_instances", "a", "confirmed"] == 3
+    assert client.shown["gcp_transfer_bytes", "a", "waiting"] == 30
+    assert client.shown["gcp_transfer_oldest_unsent_age_seconds", "a"] == 7.5
+
+
+def test_a_worker_that_is_away_is_shown(client, monkeypatch):
+    monkeypatch.setattr(worker_process, "BACKOFF", Backoff(60, 60, jitter=0))
+    wait_until(lambda: client.shown.get(("gcp_worker_up",)) == 1)
+    client.process._process.kill()
+    wait_until(lambda: client.shown.get(("gcp_worker_up",)) == 0)
+    assert client.shown["gcp_transfer_instances", "a", "confirmed"] == 3, "the last that is known"

@@ -1,0 +1,137 @@
+"""A child process that is kept running: real ones, that do what a worker may do."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from orthanc_gcp.backoff import Backoff
+from orthanc_gcp.plugin import worker_process
+from orthanc_gcp.plugin.worker_process import WorkerProcess, command
+from orthanc_gcp.worker.handshake import WorkerInput
+from tests.support.orthanc import wait_until
+
+GIVEN = WorkerInput({}, Path("/etc/orthanc"), "http://h/", "", "Bearer x", "w", 0.0, "s3cret")
+READY = """
+import json, os, sys, time
+given = json.loads(sys.stdin.readline())
+assert given["Secret"] == "s3cret"
+print(json.dumps({"Port": os.getpid()}), flush=True)
+"""
+"""It takes what it is given, and says that its port is its process."""
+
+
+@pytest.fixture
+def started(monkeypatch, caplog):
+    """Starts processes of a program, one after another; they are started again at once."""
+    monkeypatch.setattr(worker_process, "BACKOFF", Backoff(0.05, 0.05, jitter=0))
+    caplog.set_level(logging.INFO)
+    running = []
+
+    def start(program, *, executable=sys.executable):
+        running.append(WorkerProcess([executable, "-c", program], GIVEN))
+        running[-1].start()
+        return running[-1]
+
+    yield start
+    for process in running:
+        process.stop()
+        assert process.port is None
+
+
+def is_gone(pid):
+    return not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+
+
+def test_it_ends_when_it_is_stopped(started):
+    process = started(READY + "sys.stdin.read()")
+    wait_until(lambda: process.port)
+    pid = process.port
+    assert not is_gone(pid)
+    process.stop()
+    assert is_gone(pid)
+    assert process.port is None
+
+
+def test_it_is_started_again(started, caplog):
+    process = started(READY + "time.sleep(0.2); os._exit(7)")
+    wait_until(lambda: process.port)
+    first = process.port
+    wait_until(lambda: process.port not in (first, None))
+    assert "the worker has ended (exit code 7), it is started again in 0.05 s" in caplog.text
+    assert is_gone(first)
+
+
+def test_one_that_is_killed(started, caplog):
+    process = started(READY + "sys.stdin.read()")
+    wait_until(lambda: process.port)
+    psutil.Process(process.port).kill()
+    wait_until(lambda: "the worker has ended (signal 9)" in caplog.text)
+
+
+@pytest.mark.parametrize("code", worker_process.FINAL)
+def test_what_a_new_start_does_not_mend(started, caplog, code):
+    started(f"import os; os._exit({code})")
+    wait_until(lambda: "the worker cannot run as it is" in caplog.text)
+    assert "started again" not in caplog.text
+
+
+def test_a_python_that_is_gone(started, caplog):
+    process = started("", executable="/no/python")
+    wait_until(lambda: caplog.text.count("cannot be started by /no/python") > 1)
+    assert "(it did not start)" in caplog.text
+    assert process.port is None
+
+
+def test_one_that_hangs_is_killed(started, monkeypatch):
+    monkeypatch.setattr(worker_process, "STOP_WITHIN", 0.2)
+    program = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)" + READY
+    process = started(program + "time.sleep(60)")
+    wait_until(lambda: process.port)
+    pid = process.port
+    process.stop()
+    assert is_gone(pid)
+
+
+def test_its_log_is_passed_on_by_level(started, caplog):
+    lines = r"ERROR bad\n  more of it\nINFO fine\n\xff odd"
+    process = started(READY + f"sys.stderr.buffer.write(b'{lines}\\n'); sys.stdin.read()")
+    wait_until(lambda: process.port)
+    wait_until(lambda: "odd" in caplog.text)
+    found = [(one.levelname, one.getMessage()) for one in caplog.records]
+    assert [one for one in found if one[1].startswith("worker: ")] == [
+        ("ERROR", "worker: bad"),
+        ("ERROR", "worker:   more of it"),
+        ("INFO", "worker: fine"),
+        ("INFO", "worker: \ufffd odd"),
+    ]
+    assert "s3cret" not in caplog.text
+
+
+def test_a_first_line_that_is_no_port(started):
+    process = started("import sys; print('hello', flush=True); sys.stdin.readline(); input()")
+    wait_until(lambda: process._process is not None)
+    assert process.port is None
+
+
+def test_what_is_stopped_before_it_is_started():
+    process = WorkerProcess([sys.executable, "-c", ""], GIVEN)
+    process.stop()
+    process.start()
+    process.stop()
+    assert process.port is None
+
+
+def test_the_command_names_no_secret():
+    assert command("/venv/bin/python") == [
+        "/venv/bin/python",
+        "-P",
+        "-m",
+        "orthanc_gcp",
+        "worker",
+        "-",
+    ]

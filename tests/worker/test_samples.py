@@ -1,0 +1,60 @@
+"""What is measured of tokens and transfers, by name and labels."""
+
+from __future__ import annotations
+
+from orthanc_gcp.auth.account_state import Figures
+from orthanc_gcp.custody.destinations.congestion import Totals
+from orthanc_gcp.custody.reporting.overview import Overview
+from orthanc_gcp.ledger.ledger import NewTransfer
+from orthanc_gcp.worker.samples import (
+    OF_ORTHANC,
+    OF_WORKER,
+    STATES,
+    of_requests,
+    of_tokens,
+    of_transfers,
+)
+
+
+def by_name(samples):
+    return {(one.metric.name, *one.labels.values()): one.value for one in samples}
+
+
+def test_a_token_and_none():
+    figures = [("a", Figures(600.0, 3, 1)), ("b", Figures())]
+    assert by_name(of_tokens(figures, 1_800_000_000.0)) == {
+        ("gcp_token_up", "a"): 1,
+        ("gcp_token_expiry_timestamp_seconds", "a"): 1_800_000_600,
+        ("gcp_token_refreshes_total", "a"): 3,
+        ("gcp_token_refresh_failures_total", "a"): 1,
+        ("gcp_token_up", "b"): 0,
+        ("gcp_token_expiry_timestamp_seconds", "b"): 0,
+        ("gcp_token_refreshes_total", "b"): 0,
+        ("gcp_token_refresh_failures_total", "b"): 0,
+    }
+
+
+def test_transfers_by_state(ledger, clock):
+    ledger.record([NewTransfer("a", "o", "r", "1", "s", "1.1", 10, clock.now)])
+    clock.now += 7
+    found = by_name(of_transfers(one.as_json() for one in Overview(ledger).accounts(["a", "b"])))
+    assert found["gcp_transfer_instances", "a", "waiting"] == 1
+    assert found["gcp_transfer_bytes", "a", "waiting"] == 10
+    assert found["gcp_transfer_oldest_unsent_age_seconds", "a"] == 7
+    assert found["gcp_transfer_oldest_unsent_age_seconds", "b"] == 0
+    assert sum(value for name, value in found.items() if name[1] == "b") == 0
+    assert {name[2] for name in found if len(name) == 3} == set(STATES)
+
+
+def test_requests_by_result():
+    found = by_name(of_requests({"a": Totals(succeeded=3, throttled=2, failed=1, instances=9)}))
+    results = {name[2]: value for name, value in found.items() if len(name) == 3}
+    assert results == {"succeeded": 3, "throttled": 2, "failed": 1}
+    assert found["gcp_transfer_sent_instances_total", "a"] == 9
+    assert found["gcp_transfer_sent_bytes_total", "a"] == 0
+
+
+def test_names_have_their_unit_and_counters_say_so():
+    for metric in {*OF_ORTHANC, *OF_WORKER}:
+        assert metric.name.endswith(("_instances", "_bytes", "_seconds", "_total", "_up"))
+        assert metric.is_counter == metric.name.endswith("_total")
