@@ -8,7 +8,8 @@ from collections.abc import Callable, Sequence
 from orthanc_gcp.clock import Clock
 from orthanc_gcp.custody.intake.rules import Rules
 from orthanc_gcp.errors import OrthancError, OrthancRefusedError
-from orthanc_gcp.ledger.ledger import Cursor, Ledger, NewTransfer
+from orthanc_gcp.ledger.ledger import Ledger
+from orthanc_gcp.ledger.rows import Cursor, NewTransfer
 from orthanc_gcp.ledger.schema import Priority
 from orthanc_gcp.orthanc.resources import Change, Changes, OrthancSource
 
@@ -86,12 +87,12 @@ class Follower:
 
     def _begin(self) -> Cursor:
         source = self.open()
-        cursor = self._ledger.cursor(source)
+        cursor = self._ledger.arrivals.cursor(source)
         if cursor is None:
             place = self._orthanc.place_before(self._since)
-            cursor = self._ledger.begin(source, place, self._since)
+            cursor = self._ledger.arrivals.begin(source, place, self._since)
             _log.info("following Orthanc %s for the first time", source)
-        self._gap = self._ledger.has_gap(source)
+        self._gap = self._ledger.arrivals.has_gap(source)
         self._cursor = cursor
         return cursor
 
@@ -99,13 +100,13 @@ class Follower:
         """The newest change is older than what was read: the index was replaced."""
         _log.warning("Orthanc's changes start over (another index?): they are read from the start")
         self._open_gap()
-        self._ledger.rewind(self._source, 0)
+        self._ledger.arrivals.rewind(self._source, 0)
         self._cursor = Cursor(0, cursor.since)
 
     def _open_gap(self) -> None:
         """Changes are gone that nobody has read: written down, for a crash must not hide it."""
         if not self._gap:
-            self._ledger.open_gap(self._source)
+            self._ledger.arrivals.open_gap(self._source)
             self._gap = True
 
     def _read(self, cursor: Cursor, entries: Sequence[Change], seq: int) -> None:
@@ -113,11 +114,11 @@ class Follower:
         arrivals, unreadable = self._examine(list(new), new.get)
         if unreadable:
             self._remember_unreadable(unreadable)
-        self._ledger.record(arrivals, self._source, seq)
+        self._ledger.arrivals.record(arrivals, self._source, seq)
         self._cursor = Cursor(seq, cursor.since)
         stable = [entry.orthanc_id for entry in entries if entry.kind in STABLE]
         if stable:
-            self._ledger.release(stable)
+            self._ledger.arrivals.release(stable)
         if arrivals or stable:
             self._on_arrival()
 
@@ -137,19 +138,19 @@ class Follower:
 
     def _remember_unreadable(self, unreadable: list[str]) -> None:
         """Remember instances that no rule can be applied to, so that they hold up nobody."""
-        known = list({*self._ledger.unreadable(self._source), *unreadable})
+        known = list({*self._ledger.arrivals.unreadable(self._source), *unreadable})
         if len(known) > MOST_UNREADABLE:
             raise OrthancError("Orthanc cannot read what it has stored")
         _log.error("Orthanc cannot read %d instances: they are tried again", len(unreadable))
-        self._ledger.set_unreadable(self._source, known)
+        self._ledger.arrivals.set_unreadable(self._source, known)
 
     def _try_again(self) -> None:
-        before = self._ledger.unreadable(self._source)
+        before = self._ledger.arrivals.unreadable(self._source)
         if not before:
             return
         arrivals, unreadable = self._examine(before, lambda _: 0)
-        self._ledger.record(arrivals)
-        self._ledger.set_unreadable(self._source, unreadable)
+        self._ledger.arrivals.record(arrivals)
+        self._ledger.arrivals.set_unreadable(self._source, unreadable)
         self._on_arrival()
 
     def _tend(self) -> None:
@@ -157,14 +158,14 @@ class Follower:
         if now - self._swept > SWEEP_EVERY:
             self._swept = now
             # A restarted Orthanc never tells that what it received before is stable.
-            if held := self._ledger.held(self._source):
-                self._ledger.release(self._orthanc.stable(held))
+            if held := self._ledger.arrivals.held(self._source):
+                self._ledger.arrivals.release(self._orthanc.stable(held))
                 self._on_arrival()
             self._try_again()
         if self._gap and now - self._compared > COMPARE_AT_MOST_EVERY:
             self._compared = now
             self.compare()
-            self._ledger.close_gap(self._source)
+            self._ledger.arrivals.close_gap(self._source)
             self._gap = False
 
     def compare(self) -> int:
@@ -175,14 +176,14 @@ class Follower:
         cursor = self._cursor or self._begin()
         missed = 0
         for page in self._orthanc.instances():
-            unknown = set(page) - self._ledger.known(self._source, page)
+            unknown = set(page) - self._ledger.arrivals.known(self._source, page)
             found, unreadable = self._examine(sorted(unknown), lambda _: 0)
             if unreadable:
                 self._remember_unreadable(unreadable)
             # Orthanc tells whole seconds.
             arrivals = [arrival for arrival in found if arrival.received_at >= int(cursor.since)]
             if arrivals:
-                self._ledger.record(arrivals)
+                self._ledger.arrivals.record(arrivals)
                 missed += len(arrivals)
         if missed:
             _log.warning(

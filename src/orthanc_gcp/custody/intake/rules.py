@@ -7,7 +7,7 @@ from fnmatch import fnmatchcase
 
 from orthanc_gcp.configuration import SendRule
 from orthanc_gcp.configuration.attributes import Attribute, attribute
-from orthanc_gcp.ledger.ledger import NewTransfer
+from orthanc_gcp.ledger.rows import NewTransfer
 from orthanc_gcp.ledger.schema import Priority
 from orthanc_gcp.orthanc.resources import Description
 
