@@ -36,7 +36,7 @@ LATEST = max(int(file.name[:4]) for file in MIGRATIONS.glob("*.sql"))
 _WITHOUT_VERSION = 1
 """Release 0.1.0 wrote down none."""
 _LOCK = 7401201
-_HELP = "see docs/operations.md"
+_HELP = "see orthanc-gcp/docs/operations.md"
 
 
 def prepare(engine: sql.Engine) -> None:
