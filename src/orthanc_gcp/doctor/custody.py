@@ -182,9 +182,8 @@ def _version(engine: Engine) -> str:
             return ""
         if error.reason == "old_ledger":
             return ", and the worker migrates it to its version"
-        raise CheckFailedError(
-            str(error), "do what the cause says, or restore a backup of the ledger"
-        ) from None
+        remedy = "do what the cause says, or restore a backup of the ledger"
+        raise CheckFailedError(str(error), remedy) from None
     except SQLAlchemyError as error:
         text = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
         raise UnknownError(f"the ledger cannot be read: {text}", "try again") from None
