@@ -142,7 +142,7 @@ class Sender:
     ) -> list[Outcome]:
         return [
             self._verdict(
-                destination, row, stored.outcomes[row.sop_instance_uid], digests.get(row.orthanc_id)
+                destination, row, stored.results[row.sop_instance_uid], digests.get(row.orthanc_id)
             )
             for row in transfers
         ]
@@ -150,7 +150,7 @@ class Sender:
     def _verdict(
         self, destination: Destination, row: Transfer, result: InstanceResult, digest: str | None
     ) -> Outcome:
-        if result.outcome is InstanceStatus.STORED and digest is not None:
+        if result.status is InstanceStatus.STORED and digest is not None:
             if row.replace:
                 self._tell(row, "replaced", f"by the upsert of version v1beta1, SHA-256 {digest}")
             return Outcome(
@@ -160,14 +160,14 @@ class Sender:
                 attempts=row.attempts + 1,
                 replace=row.replace,
             )
-        if result.outcome is InstanceStatus.CONFLICT and digest is not None:
+        if result.status is InstanceStatus.CONFLICT and digest is not None:
             return self._conflict(destination, row, digest)
-        if result.outcome is InstanceStatus.INVALID:
-            return self._quarantined(row, "invalid", result.reason, digest)
-        unknown = result.outcome is InstanceStatus.OTHER and row.max_batch_instances == 1
+        if result.status is InstanceStatus.INVALID:
+            return self._quarantined(row, "invalid", result.detail, digest)
+        unknown = result.status is InstanceStatus.OTHER and row.max_batch_instances == 1
         if unknown and row.attempts + 1 >= PATIENCE_WITH_UNKNOWN:
-            return self._quarantined(row, "refused", result.reason, digest)
-        return self._delayed(row, str(result.outcome), result.reason, alone=True)
+            return self._quarantined(row, "refused", result.detail, digest)
+        return self._delayed(row, str(result.status), result.detail, alone=True)
 
     def _conflict(self, destination: Destination, row: Transfer, digest: str) -> Outcome:
         """The store says that it has other bytes: see for ourselves."""
@@ -203,14 +203,14 @@ class Sender:
         others = [
             replace(_as_it_was(row), state=state, next_attempt_at=due)
             for row in transfers
-            if row.sop_instance_uid != error.instance
+            if row.sop_instance_uid != error.sop_instance_uid
         ]
         return [
             *others,
             *(
                 self._unreadable(row, error)
                 for row in transfers
-                if row.sop_instance_uid == error.instance
+                if row.sop_instance_uid == error.sop_instance_uid
             ),
         ]
 
