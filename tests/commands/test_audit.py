@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from orthanc_gcp import configuration
 from orthanc_gcp.auth.token_source import TokenSource
 from orthanc_gcp.clock import SystemClock
-from orthanc_gcp.custody.verification.audit import Audit, Shelf
+from orthanc_gcp.custody.verification.audit import Audit, AuditedStore
 from orthanc_gcp.dicomweb import DicomStore
 from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.transport.authorization import Authorization
@@ -155,11 +155,10 @@ def test_what_is_sent_during_a_comparison_is_no_difference(site):
     store = DicomStore(f"{site.emulator.url}/v1/{STORE_PATH}/dicomWeb", _token(site))
     engine = site.engine()
     tokens = TokenSource(configuration.read({}), SystemClock())  # of no account
-    shelf = Shelf(store, meanwhile)
-    comparison = Audit(Ledger(engine), {"google": shelf}, tokens, time.sleep)
-    found = comparison.compare("google", study.uid)
+    stores = {"google": AuditedStore(store, meanwhile)}
+    found = Audit(Ledger(engine), stores, tokens, time.sleep).compare("google", study.uid)
     assert [row.sop_instance_uid for row in found.missing] == [gone]
-    assert found.extra == []
+    assert found.extra == ()
     store.close()
     engine.dispose()
     run(site, "audit", "--study", study.uid, "--send-again", code=1)

@@ -13,7 +13,7 @@ import threading
 
 import pytest
 
-from orthanc_gcp.custody.reporting.overview import Reports
+from orthanc_gcp.custody.reporting.operations import resume
 from orthanc_gcp.ledger.ledger import Ledger
 from tests.support.orthanc import wait_until
 from tests.support.studies import (
@@ -44,13 +44,13 @@ def test_status_counts_what_the_ledger_has(site):
 
 def test_status_measures_the_rate(site):
     engine = site.engine()
-    reports = Reports(Ledger(engine))
+    ledger = Ledger(engine)
 
     def measured() -> bool:
         run(site, "pause", "google")
         study = Study(site)
         # Between the two looks of the command.
-        resumption = threading.Timer(0.5, reports.resume, ("google",))
+        resumption = threading.Timer(0.5, resume, (ledger, "google"))
         resumption.start()
         google = run_json(site, "status")["Accounts"][0]
         resumption.join()

@@ -8,6 +8,7 @@ from orthanc_gcp.clock import SystemClock
 from orthanc_gcp.configuration import read
 from orthanc_gcp.connector.servers import Servers, definition, differs
 from orthanc_gcp.errors import DefinitionError
+from orthanc_gcp.transport.authorization import Authorization
 from tests.support.keys import user_account
 
 URL = (
@@ -27,7 +28,7 @@ SHOWN = {
 def define(token="ya29.x", **server):
     account = user_account("http://localhost/token", Server=server)
     settings = read({"GoogleCloudPlatform": {"Accounts": {"a": account}}})
-    return definition(settings.accounts[0], settings, token)
+    return definition(settings.accounts[0], settings, Authorization(token))
 
 
 def test_the_three_fields_of_the_original():

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from functools import partial
 from urllib.parse import quote
 
 import pytest
 import sqlalchemy as sql
 import urllib3
 
-from orthanc_gcp.custody.reporting.overview import Reports
+from orthanc_gcp.custody.reporting.operations import paused_accounts
+from orthanc_gcp.custody.reporting.overview import Overview
 from orthanc_gcp.custody.reporting.receipts import receipts
 from orthanc_gcp.ledger.ledger import Ledger, NewTransfer, Outcome
 from orthanc_gcp.ledger.schema import Priority, State, transfers
@@ -29,13 +29,13 @@ class Desk:
     def __init__(self, ledger: Ledger) -> None:
         self.ledger, self.demanded, self.changes = ledger, [], 0
         api = Api(
-            Reports(ledger),
+            ledger,
+            Overview(ledger),
             ["a", ODD],
             lambda: {"a": "busy"},
             self.demand,
-            partial(receipts, ledger),
             self.change,
-            lambda: of_transfers(Reports(ledger).overview(["a"])),
+            lambda: of_transfers(one.as_json() for one in Overview(ledger).accounts(["a"])),
         )
         self.listener = Listener(api.application(SECRET))
         self.listener.start()
@@ -86,7 +86,7 @@ def test_only_who_knows_the_secret_may_ask(desk, secret):
         ("GET", "/none"),
     ):
         assert desk.call(method, path, secret=secret)[0] == 401
-    assert Reports(desk.ledger).paused() == set()
+    assert paused_accounts(desk.ledger) == set()
 
 
 def test_the_overview(desk):
@@ -111,7 +111,7 @@ def test_metrics(desk):
 def test_a_receipt(desk):
     arrive(desk, 2, study="1")
     status, receipt = desk.call("GET", "/gcp/accounts/a/receipt?study=1")
-    assert (status, receipt) == (200, receipts(desk.ledger, "1", "a")[0])
+    assert (status, receipt) == (200, receipts(desk.ledger, "1", "a")[0].as_json())
     assert receipt["Account"] == "a"
 
 
@@ -177,7 +177,7 @@ def test_what_is_wrong_is_told_and_changes_nothing(desk, method, path, body, sta
 
 def test_pause_and_resume(desk):
     assert desk.call("POST", "/gcp/accounts/a/pause")[1]["Paused"] is True
-    assert Reports(desk.ledger).paused() == {"a"}
+    assert paused_accounts(desk.ledger) == {"a"}
     assert desk.call("POST", "/gcp/accounts/a/resume")[1]["Paused"] is False
     assert desk.changes == 2
 

@@ -118,13 +118,13 @@ class Connector:
         """What may be told of an account, without a secret; raises KeyError for no such account."""
         if name in self.settings.rejected:
             return _rejected(name, self.settings.rejected[name], self.clock)
-        return self._told(name, self._keeper.status(name))
+        return self._told(name, self._keeper.status(name).as_json())
 
     def refresh(self, name: str) -> dict[str, Any]:
         """Acquire a new token now; the status after it. Raises KeyError for no such account."""
         if name in self.settings.rejected:
             return self.status(name)
-        return self._told(name, self._keeper.refresh(name))
+        return self._told(name, self._keeper.refresh(name).as_json())
 
     def _told(self, name: str, status: dict[str, Any]) -> dict[str, Any]:
         since = self._servers.published_since(name)
@@ -139,13 +139,13 @@ class Connector:
 
     def _publish(self, account: Account, identity: Identity, token: Token) -> None:
         try:
-            self._servers.publish(account, token.value, identity.quota_project)
+            self._servers.publish(account, identity.authorization(token.value))
         except GcpError as error:
             _log.error("account %s: %s", account.name, error)
 
     def _look(self) -> None:
         self._schedule.at(self.clock.now() + self.settings.refresh_interval, self._look)
-        self._keeper.look()
+        self._keeper.check_rotation()
         self._on_look(self)
         try:
             self._servers.reconcile()
@@ -160,6 +160,6 @@ def _rejected(name: str, problems: tuple[Problem, ...], clock: Clock) -> dict[st
     """The status of an account that cannot be used as it is configured."""
     error = ConfigurationError("; ".join(map(str, problems)))
     kept = AccountState(Account(name, project="", location="", dataset="", dicom_store=""))
-    kept.failures, kept.error = 1, error
+    kept.failed_in_a_row, kept.error = 1, error
     unknown = {"Store": None, "Url": None, "PublishedSince": None}
-    return {"Name": name, **unknown, **kept.status(clock)}
+    return {"Name": name, **unknown, **kept.status(clock).as_json()}

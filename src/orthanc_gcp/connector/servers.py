@@ -16,7 +16,7 @@ from orthanc_gcp.clock import Clock
 from orthanc_gcp.configuration import Account, Settings
 from orthanc_gcp.errors import DefinitionError, GcpError
 from orthanc_gcp.orthanc.versions import parse_version
-from orthanc_gcp.transport.authorization import Authorization
+from orthanc_gcp.transport.authorization import Authorization, fits_a_header
 
 __all__ = ["DicomWebPlugin", "Servers", "definition", "differs", "is_too_old"]
 
@@ -58,7 +58,7 @@ class DicomWebPlugin(Protocol):
 
 
 def definition(
-    account: Account, settings: Settings, token: str, quota_project: str | None = None
+    account: Account, settings: Settings, authorization: Authorization
 ) -> dict[str, Any]:
     """The server definition of an account: the original's three fields and the user's own.
 
@@ -67,12 +67,11 @@ def definition(
     DefinitionError
         The token would inject a header: Orthanc does not refuse a line break in a header's value.
     """
-    if not token or not token.isprintable():
+    if not fits_a_header(authorization.token):
         raise DefinitionError(
             "the access token has characters that no HTTP header may carry, it is not published"
         )
-    own = Authorization(token, quota_project).headers()
-    headers = {**account.server.get("HttpHeaders", {}), **own}
+    headers = {**account.server.get("HttpHeaders", {}), **authorization.headers()}
     return {
         "HasDelete": "1",
         **account.server,
@@ -135,9 +134,9 @@ class Servers:
                 self._put(name)
         return True
 
-    def publish(self, account: Account, token: str, quota_project: str | None = None) -> None:
+    def publish(self, account: Account, authorization: Authorization) -> None:
         """Take a new token into the account's definition."""
-        server = definition(account, self._settings, token, quota_project)
+        server = definition(account, self._settings, authorization)
         with self._lock:
             self._wanted[account.name] = server
             if self._open:

@@ -182,10 +182,12 @@ def _version(engine: Engine) -> str:
             return ""
         if error.reason == "old_ledger":
             return ", and the worker migrates it to its version"
-        raise CheckFailedError(str(error), "see docs/operations.md") from None
+        raise CheckFailedError(
+            str(error), "do what the cause says, or restore a backup of the ledger"
+        ) from None
     except SQLAlchemyError as error:
-        words = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
-        raise UnknownError(f"the ledger cannot be read: {words}", "try again") from None
+        text = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
+        raise UnknownError(f"the ledger cannot be read: {text}", "try again") from None
     return ""
 
 

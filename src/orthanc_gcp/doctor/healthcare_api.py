@@ -26,15 +26,14 @@ class Store:
         account: Account,
         settings: Settings,
         transport: Transport,
-        token: str,
-        quota_project: str | None,
+        authorization: Authorization,
     ) -> None:
         base = settings.section.base_url.rstrip("/")
         self.url = f"{base}/{account.store_path}"
         parts = urlsplit(self.url)
         self._place = readable(parts.netloc.rpartition("@")[2] + parts.path)
         self._transport = transport
-        self._headers = Authorization(token, quota_project).headers()
+        self._headers = authorization.headers()
 
     def request(
         self,

@@ -20,10 +20,11 @@ from pathlib import Path
 
 import sqlalchemy as sql
 
-from orthanc_gcp.errors import GcpError
+from orthanc_gcp.errors import LedgerError
 from orthanc_gcp.ledger.database import place, reading, writing
 from orthanc_gcp.ledger.schema import metadata, schema_version, transfers
 from orthanc_gcp.ledger.workers import any_alive
+from orthanc_gcp.reasons import LedgerReason
 
 __all__ = ["LATEST", "MIGRATIONS", "migrate", "prepare", "require_current"]
 
@@ -35,7 +36,7 @@ LATEST = max(int(file.name[:4]) for file in MIGRATIONS.glob("*.sql"))
 _WITHOUT_VERSION = 1
 """Release 0.1.0 wrote down none."""
 _LOCK = 7401201
-_HELP = "see docs/operations.md"
+_HELP = "see orthanc-gcp/docs/operations.md"
 
 
 def prepare(engine: sql.Engine) -> None:
@@ -43,7 +44,7 @@ def prepare(engine: sql.Engine) -> None:
 
     Raises
     ------
-    GcpError
+    LedgerError
         The ledger is newer than this program, or damaged, or workers of an older version use it.
     SQLAlchemyError
         The database is away.
@@ -69,15 +70,15 @@ def require_current(engine: sql.Engine) -> None:
 
     Raises
     ------
-    GcpError
+    LedgerError
         There is none, it is of another version, or damaged.
     SQLAlchemyError
         The database is away.
     """
     file = Path(engine.url.database or "")
-    missing = GcpError(
+    missing = LedgerError(
         f"there is no ledger at {place(engine)}: the worker makes it when it first starts",
-        reason="no_ledger",
+        reason=LedgerReason.NO_LEDGER,
     )
     if engine.dialect.name == "sqlite" and not file.exists():
         raise missing
@@ -86,10 +87,10 @@ def require_current(engine: sql.Engine) -> None:
         if version is None:
             raise missing
         if version < LATEST:
-            raise GcpError(
+            raise LedgerError(
                 f"the ledger at {place(engine)} has version {version}, and this program reads "
                 f"version {LATEST}: the worker migrates it when it starts ({_HELP})",
-                reason="old_ledger",
+                reason=LedgerReason.OLD_LEDGER,
             )
         _require_tables(engine, connection)
 
@@ -121,10 +122,10 @@ def _version(engine: sql.Engine, connection: sql.Connection) -> int | None:
     if version is None:
         raise _damaged(engine, f"{schema_version.name} is empty")
     if version > LATEST:
-        raise GcpError(
+        raise LedgerError(
             f"the ledger at {place(engine)} has version {version}, and this program knows up to "
             f"{LATEST}: upgrade orthanc-gcp ({_HELP})",
-            reason="new_ledger",
+            reason=LedgerReason.NEW_LEDGER,
         )
     return int(version)
 
@@ -132,10 +133,10 @@ def _version(engine: sql.Engine, connection: sql.Connection) -> int | None:
 def _refuse_in_use(engine: sql.Engine, version: int) -> None:
     """Another worker would find its columns gone."""
     if any_alive(engine):
-        raise GcpError(
+        raise LedgerError(
             f"the ledger at {place(engine)} has version {version}, which a running worker uses: "
             f"stop all workers before this one migrates it ({_HELP})",
-            reason="in_use",
+            reason=LedgerReason.IN_USE,
         )
 
 
@@ -171,9 +172,9 @@ def _damage_told(engine: sql.Engine) -> Iterator[None]:
         raise
 
 
-def _damaged(engine: sql.Engine, what: str) -> GcpError:
-    return GcpError(
+def _damaged(engine: sql.Engine, what: str) -> LedgerError:
+    return LedgerError(
         f"the ledger at {place(engine)} is damaged ({what}): restore a backup, or move it away "
         f"to begin a new one ({_HELP})",
-        reason="damaged_ledger",
+        reason=LedgerReason.DAMAGED_LEDGER,
     )

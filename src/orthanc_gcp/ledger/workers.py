@@ -19,9 +19,9 @@ from typing import Protocol
 import sqlalchemy as sql
 
 from orthanc_gcp.clock import Clock
-from orthanc_gcp.errors import GcpError
+from orthanc_gcp.errors import LedgerError
 from orthanc_gcp.ledger.schema import State, transfers
-from orthanc_gcp.reasons import LocalReason
+from orthanc_gcp.reasons import LedgerReason
 
 __all__ = ["WorkerRegistry", "any_alive", "join"]
 
@@ -70,7 +70,7 @@ def join(engine: sql.Engine, name: str, clock: Clock) -> WorkerRegistry:
 
     Raises
     ------
-    GcpError
+    LedgerError
         There is a worker already, of the same name or on a database for one.
     SQLAlchemyError
         The database is away.
@@ -140,10 +140,10 @@ class _Alone:
         self._file = os.open(_lock_file(engine), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         if not _soon(self._locks):
             os.close(self._file)
-            raise GcpError(
+            raise LedgerError(
                 f"another worker has {engine.url.database}; "
                 "several workers need a PostgreSQL database",
-                reason=LocalReason.IN_USE,
+                reason=LedgerReason.IN_USE,
             )
 
     def _locks(self) -> bool:
@@ -178,9 +178,9 @@ class _Several:
         self._missed: dict[str, float] = {}
         self.alive = self.follows = False
         if not _soon(self._connect):
-            raise GcpError(
+            raise LedgerError(
                 f"another worker is called {name}: give each its own --name",
-                reason=LocalReason.IN_USE,
+                reason=LedgerReason.IN_USE,
             )
 
     def refresh(self, source: str) -> list[str]:

@@ -87,5 +87,5 @@ class Attempts:
         if outage is None:
             down, up = f"cannot {what}", f"it can {what} again"
             outage = self._defects[what] = Outage(_log, down, up, self._clock)
-        if outage.failed(f"unexpected {type(error).__name__}", wait):
+        if outage.failed(f"unexpected {type(error).__name__}", wait, by=what):
             _log.error("cannot %s", what, exc_info=error)

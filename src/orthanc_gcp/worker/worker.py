@@ -6,7 +6,6 @@ import logging
 import threading
 from collections.abc import Callable, Collection, Iterator
 from functools import partial
-from typing import Any
 
 import sqlalchemy as sql
 
@@ -15,14 +14,18 @@ from orthanc_gcp.clock import SystemClock
 from orthanc_gcp.configuration import Account, Settings
 from orthanc_gcp.custody.destinations.congestion import CongestionWindow
 from orthanc_gcp.custody.destinations.destination import Destination
-from orthanc_gcp.custody.destinations.rate_limit import RateLimit
+from orthanc_gcp.custody.destinations.rate_limit import (
+    backfill_byte_limit,
+    byte_limit,
+    request_limit,
+)
 from orthanc_gcp.custody.intake.backfill import Backfill
 from orthanc_gcp.custody.intake.changes import Follower
 from orthanc_gcp.custody.intake.dry_run import conditions
-from orthanc_gcp.custody.intake.on_demand import demand
+from orthanc_gcp.custody.intake.on_demand import send_on_demand
 from orthanc_gcp.custody.intake.rules import Rules
-from orthanc_gcp.custody.reporting.overview import Reports
-from orthanc_gcp.custody.reporting.receipts import receipts
+from orthanc_gcp.custody.reporting.operations import paused_accounts
+from orthanc_gcp.custody.reporting.overview import AccountOverview, Overview
 from orthanc_gcp.custody.transfer.dispatcher import Dispatcher
 from orthanc_gcp.custody.transfer.sender import Sender
 from orthanc_gcp.custody.transfer.threads import TransferThreads
@@ -80,7 +83,7 @@ class Worker:
         self.ledger = Ledger(self._engine)
         self._name, self._rejections = name, settings.rejections
         self._membership: WorkerRegistry | None = None
-        self.reports = Reports(self.ledger)
+        self._overview = Overview(self.ledger)
         self._paused: set[str] = set()
         self._asked = float("-inf")
         self._attempts = Attempts(self._clock)
@@ -100,7 +103,9 @@ class Worker:
             self._attempts.orthanc_away,
         )
         witness = ReadBack(self.ledger, self.destinations, self._must_stop)
-        connections = {account: one.pace.most for account, one in self.destinations.items()}
+        connections = {
+            account: one.congestion.max_requests for account, one in self.destinations.items()
+        }
         self._threads = TransferThreads(carrier, witness, connections, self._work.set)
         rules = Rules(settings.rules, archive.attributes)
         self._follower = Follower(
@@ -114,7 +119,7 @@ class Worker:
         self._archive = archive
         self._listener: Listener | None = None
         self._webhook = (
-            Webhook(settings, self.ledger, self._overview, self._attempts, self._clock)
+            Webhook(settings, self.ledger, self._accounts, self._attempts, self._clock)
             if settings.section.webhook
             else None
         )
@@ -123,9 +128,7 @@ class Worker:
             archive,
             rules,
             settings.backfill,
-            len({rule.to for rule in settings.rules}),
             self._clock,
-            lambda: self._follower.source,
             self._must_stop,
             self._work.set,
         )
@@ -150,11 +153,11 @@ class Worker:
             The port cannot be had.
         """
         api = Api(
-            self.reports,
+            self.ledger,
+            self._overview,
             tuple(self.destinations),
             self._problems,
-            partial(demand, self.ledger, self._archive, on_arrival=self._work.set),
-            partial(receipts, self.ledger),
+            partial(send_on_demand, self.ledger, self._archive, on_arrival=self._work.set),
             self._change,
             self._measure,
         )
@@ -245,7 +248,7 @@ class Worker:
     def _fill_if_mine(self) -> bool:
         """The worker that follows an Orthanc also does its backfill."""
         mine = self._membership is not None and self._membership.follows
-        return mine and self.backfill.step()
+        return mine and self.backfill.step(self._follower.source)
 
     def _belong(self) -> None:
         """Requeue what workers have claimed that are dead."""
@@ -295,7 +298,7 @@ class Worker:
     def _allowed(self, account: str) -> Collection[Priority]:
         now = self._clock.now()
         if now - self._asked > ASK_EVERY:
-            self._paused, self._asked = self.reports.paused(), now
+            self._paused, self._asked = paused_accounts(self.ledger), now
         return () if account in self._paused else self._urgencies()
 
     def _change(self) -> None:
@@ -303,58 +306,44 @@ class Worker:
         self._asked = float("-inf")
         self._work.set()
 
-    def _overview(self) -> list[dict[str, Any]]:
+    def _accounts(self) -> list[AccountOverview]:
         problems = self._problems()
-        return self.reports.overview(problems, problems)
+        return self._overview.accounts(problems, problems)
 
     def _measure(self) -> Iterator[Sample]:
         """What Prometheus is told."""
-        yield from of_transfers(self._overview())
-        yield from of_requests({name: one.pace.totals for name, one in self.destinations.items()})
+        yield from of_transfers(one.as_json() for one in self._accounts())
+        yield from of_requests(
+            {name: one.congestion.totals for name, one in self.destinations.items()}
+        )
         yield from of_tokens(self._tokens.figures(), self._clock.utc().timestamp())
 
     def _problems(self) -> dict[str, str | None]:
         """What keeps each account from being sent to just now."""
-        paces = {name: one.pace.problem for name, one in self.destinations.items()}
-        return {**paces, **self._rejections}
+        problems = {name: one.congestion.problem for name, one in self.destinations.items()}
+        return {**problems, **self._rejections}
 
     def _urgencies(self) -> Collection[Priority]:
-        return tuple(Priority) if self.backfill.open() else _AHEAD_OF_BACKFILL
+        return (
+            tuple(Priority) if self.backfill.is_open(self._follower.source) else _AHEAD_OF_BACKFILL
+        )
 
     def _destination(self, settings: Settings, account: Account) -> Destination:
-        caps = []
-        if account.max_bytes_per_second:
-            caps.append(self._allowance(f"{account.name}:bytes", account.max_bytes_per_second))
-        slow = []
-        if settings.backfill and settings.backfill.max_bytes_per_second:
-            slow.append(self._allowance("backfill:bytes", settings.backfill.max_bytes_per_second))
-        request: Callable[[], None] = _free
-        if account.max_requests_per_minute:
-            rate = account.max_requests_per_minute / 60
-            requests = self._allowance(f"{account.name}:requests", rate)
-            request = lambda: requests.take(1)  # noqa: E731
+        backfill = settings.backfill
         return Destination(
             account=account.name,
             store=of_account(settings, account, self._tokens.authorization),
             upsert=of_account(settings, account, self._tokens.authorization, upsert=True),
-            pace=CongestionWindow(
+            congestion=CongestionWindow(
                 self._clock, account.max_connections, self._store_outage(account)
             ),
             replaces=account.on_conflict == "Replace",
             verify=account.verify,
-            takers=lambda priority: [
-                cap.taker() for cap in (*caps, *(slow if priority == Priority.BACKFILL else ()))
-            ],
-            request=request,
+            request_limit=request_limit(account, self.ledger, self._stopping.wait),
+            byte_limit=byte_limit(account, self.ledger, self._stopping.wait),
+            backfill_byte_limit=backfill_byte_limit(backfill, self.ledger, self._stopping.wait),
         )
 
     def _store_outage(self, account: Account) -> Outage:
         store = f"account {account.name}: its store"
         return Outage(_log, f"{store} cannot be used", f"{store} is used again", self._clock)
-
-    def _allowance(self, name: str, rate: float) -> RateLimit:
-        return RateLimit(self.ledger, name, rate, self._stopping.wait)
-
-
-def _free() -> None:
-    """There is no cap on requests."""

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from orthanc_gcp.transport.authorization import Authorization
+
 if TYPE_CHECKING:
     from google.auth.credentials import Credentials
 
@@ -47,6 +49,10 @@ class Identity:
             if isinstance(value, str) and "@" in value:
                 return value
         return None
+
+    def authorization(self, token: str) -> Authorization:
+        """What a request carries that is made with an access token of this identity."""
+        return Authorization(token, self.quota_project)
 
     def changed(self) -> bool:
         """Whether the file that it was read from is another one now."""

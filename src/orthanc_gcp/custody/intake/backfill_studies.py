@@ -12,13 +12,10 @@ import sqlalchemy as sql
 from orthanc_gcp.ledger.ledger import UNSETTLED, Ledger
 from orthanc_gcp.ledger.schema import Priority, State, backfill_studies, transfers
 
-__all__ = ["UNSENT", "Amount", "BackfillStudies", "Run", "Stage"]
+__all__ = ["BackfillStudies", "Run", "Stage"]
 
-UNSENT = tuple(state for state in UNSETTLED if state != State.ACKNOWLEDGED)
+_UNSENT = tuple(state for state in UNSETTLED if state != State.ACKNOWLEDGED)
 _PORTION = 300
-
-# A literal lets the database see that the index over these rows serves.
-_IS_BACKFILL = transfers.c.priority == sql.literal(Priority.BACKFILL.value, literal_execute=True)
 
 
 class Stage(StrEnum):
@@ -31,26 +28,32 @@ class Stage(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One backfill of an Orthanc, from its beginning to its end."""
+    """One backfill of an Orthanc, from its beginning to its end.
+
+    Attributes
+    ----------
+    number
+        1 for the first.
+    began, ended
+        Seconds since 1970, UTC; None while it has not ended.
+    studies
+        Those that were there when it began.
+    recorded
+        Instances that were written down, each once for every destination.
+    """
 
     number: int
     stage: Stage
     began: float
     ended: float | None = None
-    studies: int = 0  # that were there when it began
-    recorded: int = 0  # instances that were written down, for each destination
-
-
-@dataclass(frozen=True, slots=True)
-class Amount:
-    """So many instances, and what they come to."""
-
-    instances: int = 0
-    bytes: int = 0
+    studies: int = 0
+    recorded: int = 0
 
 
 class BackfillStudies:
     """The backfill of one Orthanc, as all workers and people see it.
+
+    Every method raises :class:`sqlalchemy.exc.SQLAlchemyError` when the ledger is away.
 
     Parameters
     ----------
@@ -59,11 +62,11 @@ class BackfillStudies:
     """
 
     def __init__(self, ledger: Ledger, source: str) -> None:
-        self._ledger, self._source = ledger, source
+        self._ledger, self.source = ledger, source
         self._run, self._paused = f"backfill:{source}", f"backfill-paused:{source}"
         self._mine = backfill_studies.c.source == source
 
-    # -- What people say --------------------------------------------------------------------------
+    # -- What people say ------------------------------------------------------------------------
 
     @property
     def paused(self) -> bool:
@@ -86,7 +89,7 @@ class BackfillStudies:
             lambda was: asdict(Run((was or {}).get("number", 0) + 1, Stage.LISTING, now)),
         )
 
-    # -- How far it is ----------------------------------------------------------------------------
+    # -- How far it is --------------------------------------------------------------------------
 
     @property
     def run(self) -> Run | None:
@@ -95,7 +98,7 @@ class BackfillStudies:
 
     def listed(self, run: Run) -> None:
         """All studies that are there have been added."""
-        studies = self.studies_left()
+        studies = self.left()
         self._advance(run, lambda now: replace(now, stage=Stage.SENDING, studies=studies))
 
     def finish(self, run: Run) -> None:
@@ -112,7 +115,7 @@ class BackfillStudies:
 
         self._ledger.change_key_value(self._run, changed)
 
-    # -- The studies ------------------------------------------------------------------------------
+    # -- The studies ----------------------------------------------------------------------------
 
     def clear(self) -> None:
         """Forget the studies, as before they are listed again."""
@@ -120,7 +123,13 @@ class BackfillStudies:
             connection.execute(backfill_studies.delete().where(self._mine))
 
     def add(self, studies: Sequence[tuple[str, str]]) -> None:
-        """Put studies with their last update on the list, those that are not there yet."""
+        """Put studies on the list, those that are not there yet.
+
+        Parameters
+        ----------
+        studies
+            Orthanc's identifiers, each with Orthanc's ``LastUpdate``: ``20261121T221844``.
+        """
         fresh = dict(studies)
         with self._ledger.writing() as connection:
             names = list(fresh)
@@ -130,14 +139,14 @@ class BackfillStudies:
                 for study in connection.scalars(query).all():
                     del fresh[study]
             rows = [
-                {"source": self._source, "orthanc_id": study, "last_update": updated}
+                {"source": self.source, "orthanc_id": study, "last_update": updated}
                 for study, updated in fresh.items()
             ]
             if rows:
                 connection.execute(backfill_studies.insert(), rows)
 
     def newest(self, limit: int) -> list[str]:
-        """The studies that come next."""
+        """The studies that come next, by Orthanc's identifiers."""
         query = (
             sql.select(backfill_studies.c.orthanc_id)
             .where(self._mine)
@@ -155,51 +164,34 @@ class BackfillStudies:
                 connection.execute(backfill_studies.delete().where(chosen))
         self._advance(run, lambda now: replace(now, recorded=now.recorded + recorded))
 
-    def studies_left(self) -> int:
+    def left(self) -> int:
         """How many studies have still to be looked at."""
         query = sql.select(sql.func.count()).select_from(backfill_studies).where(self._mine)
         with self._ledger.reading() as connection:
             return connection.scalar(query) or 0
 
-    # -- The instances ----------------------------------------------------------------------------
+    # -- The instances --------------------------------------------------------------------------
 
     def unsent(self) -> int:
         """How many instances wait, or are being sent, as a part of the backfill."""
-        query = sql.select(sql.func.count()).where(*self._of(UNSENT))
+        query = sql.select(sql.func.count()).where(*self.conditions(_UNSENT))
         with self._ledger.reading() as connection:
             return connection.scalar(query) or 0
 
-    def unsettled(self) -> bool:
+    def any_unsettled(self) -> bool:
         """Whether any instance is still to be sent, or to be confirmed."""
-        query = sql.select(transfers.c.id).where(*self._of(UNSETTLED))
+        query = sql.select(transfers.c.id).where(*self.conditions(UNSETTLED))
         with self._ledger.reading() as connection:
             return connection.scalar(query.limit(1)) is not None
 
-    def amounts(self) -> dict[State, Amount]:
-        """What is in each state of all that backfills have written down."""
-        query = (
-            sql.select(transfers.c.state, sql.func.count(), sql.func.sum(transfers.c.size_bytes))
-            .where(transfers.c.source == self._source, _IS_BACKFILL)
-            .group_by(transfers.c.state)
-        )
-        with self._ledger.reading() as connection:
-            return {
-                State(state): Amount(count, int(size))
-                for state, count, size in connection.execute(query)
-            }
-
-    def confirmed_since(self, moment: float) -> Amount:
-        """What was confirmed after a moment."""
-        query = sql.select(sql.func.count(), sql.func.sum(transfers.c.size_bytes)).where(
-            *self._of((State.CONFIRMED,)), transfers.c.confirmed_at >= moment
-        )
-        with self._ledger.reading() as connection:
-            count, size = connection.execute(query).one()
-        return Amount(count, int(size or 0))
-
-    def _of(self, states: Iterable[State]) -> tuple[sql.ColumnElement[bool], ...]:
-        source = transfers.c.source == self._source
-        return source, _IS_BACKFILL, transfers.c.state.in_(list(states))
+    def conditions(self, states: Iterable[State] | None = None) -> list[sql.ColumnElement[bool]]:
+        """For a query: what backfills have written down of this Orthanc, in such states."""
+        # A literal lets the database see that the index over these rows serves.
+        backfill = sql.literal(Priority.BACKFILL.value, literal_execute=True)
+        conditions = [transfers.c.source == self.source, transfers.c.priority == backfill]
+        if states is not None:
+            conditions.append(transfers.c.state.in_(list(states)))
+        return conditions
 
 
 def _run(value: Any) -> Run | None:

@@ -36,13 +36,13 @@ class Follower:
     def __init__(
         self,
         ledger: Ledger,
-        archive: OrthancSource,
+        orthanc: OrthancSource,
         rules: Rules,
         clock: Clock,
         on_arrival: Callable[[], None],
         since: float,
     ) -> None:
-        self._ledger, self._archive, self._rules = ledger, archive, rules
+        self._ledger, self._orthanc, self._rules = ledger, orthanc, rules
         self._clock, self._on_arrival, self._since = clock, on_arrival, since
         self._source = ""
         self._cursor: Cursor | None = None
@@ -65,7 +65,7 @@ class Follower:
         """
         cursor = self._cursor or self._begin()
         # The change before is asked for again: that it is still there shows that nobody cleared.
-        page = self._archive.changes(max(0, cursor.seq - 1))
+        page = self._orthanc.changes(max(0, cursor.seq - 1))
         if page.last < cursor.seq:
             self._start_over(cursor)
             return True
@@ -81,14 +81,14 @@ class Follower:
     def open(self) -> str:
         """Learn which Orthanc it is; the ledger's name for it."""
         if not self._source:
-            self._source = self._archive.name()
+            self._source = self._orthanc.name()
         return self._source
 
     def _begin(self) -> Cursor:
         source = self.open()
         cursor = self._ledger.cursor(source)
         if cursor is None:
-            place = self._archive.place_before(self._since)
+            place = self._orthanc.place_before(self._since)
             cursor = self._ledger.begin(source, place, self._since)
             _log.info("following Orthanc %s for the first time", source)
         self._gap = self._ledger.has_gap(source)
@@ -127,7 +127,7 @@ class Follower:
         """What some instances make for the ledger, and those whose attributes cannot be read."""
         arrivals: list[NewTransfer] = []
         unreadable: list[str] = []
-        for description in self._archive.describe(resources):
+        for description in self._orthanc.describe(resources):
             number = change(description.orthanc_id) or 0
             try:
                 arrivals += self._rules.arrivals(self._source, description, number, Priority.LIVE)
@@ -158,7 +158,7 @@ class Follower:
             self._swept = now
             # A restarted Orthanc never tells that what it received before is stable.
             if held := self._ledger.held(self._source):
-                self._ledger.release(self._archive.stable(held))
+                self._ledger.release(self._orthanc.stable(held))
                 self._on_arrival()
             self._try_again()
         if self._gap and now - self._compared > COMPARE_AT_MOST_EVERY:
@@ -174,7 +174,7 @@ class Follower:
         """
         cursor = self._cursor or self._begin()
         missed = 0
-        for page in self._archive.instances():
+        for page in self._orthanc.instances():
             unknown = set(page) - self._ledger.known(self._source, page)
             found, unreadable = self._examine(sorted(unknown), lambda _: 0)
             if unreadable:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from fnmatch import fnmatchcase
 
 from orthanc_gcp.configuration import SendRule
@@ -32,8 +32,10 @@ class Rules:
     def __init__(self, rules: Sequence[SendRule], attributes: Attributes) -> None:
         self._rules, self._attributes = rules, attributes
 
-    def __bool__(self) -> bool:
-        return bool(self._rules)
+    @property
+    def accounts(self) -> Set[str]:
+        """The accounts that anything can be sent to: so many transfers an instance can make."""
+        return {rule.to for rule in self._rules}
 
     def matching(self, description: Description) -> dict[str, SendRule]:
         """The accounts that an instance goes to, each with the rule that says so."""

@@ -78,12 +78,12 @@ class Dispatcher:
         return started
 
     def _send(self, destination: Destination) -> bool:
-        priorities, window = self._allowed(destination.account), destination.pace.window
+        priorities, window = self._allowed(destination.account), destination.congestion.window
         if not priorities or not window:
             return False
-        size = destination.pace.bytes
+        size = destination.congestion.batch_bytes
         live = [priority for priority in priorities if priority != Priority.BACKFILL]
-        most = destination.pace.most
+        most = destination.congestion.max_requests
         started = self._start(destination, live, window, most, size)
         if Priority.BACKFILL in priorities:
             # It never has all connections: what arrives meanwhile finds one that is free.
@@ -110,7 +110,7 @@ class Dispatcher:
                 source,
                 batch,
                 self._worker,
-                most_instances=destination.pace.instances,
+                most_instances=destination.congestion.batch_instances,
                 most_bytes=size,
                 most_batches=of_all,
                 priorities=priorities,
@@ -122,7 +122,7 @@ class Dispatcher:
         return started
 
     def _look(self, destination: Destination) -> None:
-        if destination.pace.pause:
+        if destination.congestion.delay:
             return
         self._ledger.wake(destination.account)
         series = self._ledger.due_for_a_look(destination.account)
