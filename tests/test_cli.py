@@ -41,6 +41,14 @@ def test_completion_for_bash():
     assert "orthanc-gcp" in subprocess.run(read, capture_output=True, text=True, check=True).stdout
 
 
+def test_completion_for_other_shells():
+    assert command(_ORTHANC_GCP_COMPLETE="zsh_source").stdout.startswith("#compdef orthanc-gcp\n")
+    source = command(_ORTHANC_GCP_COMPLETE="fish_source").stdout
+    assert "complete --no-files --command orthanc-gcp" in source
+    asked = {"COMP_WORDS": "orthanc-gcp au", "COMP_CWORD": "au"}
+    assert command(_ORTHANC_GCP_COMPLETE="fish_complete", **asked).stdout.startswith("plain")
+
+
 def test_bash_completes_as_the_guide_has_it(tmp_path):
     """What the guide says to write is read, and the Tab key is pressed."""
     (folder := tmp_path / "bin").mkdir()
