@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from orthanc_gcp.emulator.dicomweb.receiver import Receiver
 from orthanc_gcp.emulator.dicomweb.stow_metadata import MetadataParts, unsupported_part
-from orthanc_gcp.emulator.dicomweb.stow_response import StowResults
+from orthanc_gcp.emulator.dicomweb.stow_response import StowResponse
 from orthanc_gcp.emulator.faults.fault_settings import ALWAYS_CONFLICT
 from orthanc_gcp.emulator.healthcare.notifications import notifier
 from orthanc_gcp.emulator.healthcare.request_context import RequestContext
@@ -51,7 +51,7 @@ async def _store(context: RequestContext, *, replace: bool) -> Response:
     store = context.store_id()
     answer_type = _answer_type(context)
     content_type = parse_media_type(context.request.headers.get("content-type", ""))
-    results = StowResults(context.dicomweb_url, context.names.get("study"))
+    results = StowResponse(context.dicomweb_url, context.names.get("study"))
     study = context.names.get("study")
     notify = notifier(
         context.storage.resources,
@@ -176,7 +176,7 @@ class FileParts:
         self._receiver = receiver
 
     def begin(self, headers: dict[str, str]) -> None:
-        """Say that an instance follows."""
+        """Say that an instance follows; raise :class:`Refusal` (400) when it is something else."""
         content_type = parse_media_type(headers.get("content-type", DICOM)).full
         if content_type != DICOM:
             raise unsupported_part(content_type)

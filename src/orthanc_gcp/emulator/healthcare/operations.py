@@ -24,7 +24,7 @@ __all__ = ["EMPTY", "Code", "Job", "OperationError", "Operations", "TooManyOpera
 
 logger = logging.getLogger(__name__)
 
-KEPT = 30 * 24 * 3600
+RETENTION = 30 * 24 * 3600
 """How many seconds an operation can be read after its end (Healthcare API, operations)."""
 MAX_UNFINISHED = 1000
 _AT_ONCE = 16
@@ -199,7 +199,7 @@ class Operations:
     def resume(self) -> None:
         """Go on with what had not ended when the emulator stopped."""
         tables = self._storage.operations
-        tables.forget(timestamp(self._clock() - KEPT))
+        tables.forget(timestamp(self._clock() - RETENTION))
         for body, job in tables.jobs():
             deletion = None if job["deletion"] is None else DeletionTarget(*job["deletion"])
             self._launch(body, job["parameters"], deletion, 0)
@@ -290,4 +290,4 @@ class Operations:
         if running is not None:
             return running[0].body()
         end = body["metadata"].get("endTime", "")
-        return None if end and end < timestamp(self._clock() - KEPT) else body
+        return None if end and end < timestamp(self._clock() - RETENTION) else body
