@@ -39,8 +39,9 @@ from orthanc_gcp.ledger.workers import WorkerRegistry, join
 from orthanc_gcp.orthanc.resources import OrthancSource
 from orthanc_gcp.orthanc.rest import OrthancRest
 from orthanc_gcp.outages import Outage
-from orthanc_gcp.worker.api import Api, Listener
+from orthanc_gcp.worker.api import Api
 from orthanc_gcp.worker.attempts import BACKOFF, FOLLOWING, IDLE, Attempts
+from orthanc_gcp.worker.listener import Listener
 from orthanc_gcp.worker.samples import Sample, of_requests, of_tokens, of_transfers
 from orthanc_gcp.worker.webhook import Webhook
 
