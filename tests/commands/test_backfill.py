@@ -12,6 +12,7 @@ import pytest
 from orthanc_gcp.custody.intake.backfill_studies import BackfillStudies, Stage
 from orthanc_gcp.ledger import database
 from orthanc_gcp.ledger.ledger import Ledger
+from orthanc_gcp.ledger.upgrade import prepare
 from tests.support.terminal import invoke, write_config
 
 
@@ -34,7 +35,7 @@ def studies(tmp_path, config) -> Iterator[BackfillStudies]:
     """What the ledger knows of the backfill of an Orthanc that answers."""
     engine = database.connect(database.url_of("", tmp_path))
     ledger = Ledger(engine)
-    ledger.create()
+    prepare(engine)
     with ThreadingHTTPServer(("127.0.0.1", 0), Named) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from orthanc_gcp.ledger.ledger import Ledger, NewTransfer, Outcome
+from orthanc_gcp.ledger.ledger import Ledger
+from orthanc_gcp.ledger.rows import NewTransfer, Outcome
 from orthanc_gcp.ledger.schema import State, events
 
 
@@ -32,24 +33,24 @@ def arrive(
         )
         for number in range(count)
     ]
-    ledger.record(arrivals)
+    ledger.arrivals.record(arrivals)
 
 
 def settle(
     ledger: Ledger, state: State, count: int = 1000, account: str = "a", **outcome: Any
 ) -> list[int]:
     """What becomes of those that wait; their rows."""
-    claimed = ledger.claim(
+    claimed = ledger.queue.claim(
         account, "o", "b", "w", most_instances=count, most_bytes=10**9, most_batches=9
     )
-    ledger.settle("b", [Outcome(row.id, state, **outcome) for row in claimed])
+    ledger.queue.settle("b", [Outcome(row.id, state, **outcome) for row in claimed])
     return [row.id for row in claimed]
 
 
 def confirm(ledger: Ledger, **more: Any) -> None:
     """Those that wait were sent, and were seen in the store."""
     rows = settle(ledger, State.ACKNOWLEDGED, sha256="d", **more)
-    ledger.confirm(dict.fromkeys(rows, ledger.now()))
+    ledger.confirmations.confirm(dict.fromkeys(rows, ledger.now()))
 
 
 def events_of(ledger: Ledger, kind: str) -> list[Any]:

@@ -13,7 +13,8 @@ import urllib3
 from orthanc_gcp.custody.reporting.operations import paused_accounts
 from orthanc_gcp.custody.reporting.overview import Overview
 from orthanc_gcp.custody.reporting.receipts import receipts
-from orthanc_gcp.ledger.ledger import Ledger, NewTransfer, Outcome
+from orthanc_gcp.ledger.ledger import Ledger
+from orthanc_gcp.ledger.rows import NewTransfer, Outcome
 from orthanc_gcp.ledger.schema import Priority, State, transfers
 from orthanc_gcp.worker.api import Api
 from orthanc_gcp.worker.listener import Listener
@@ -68,7 +69,7 @@ def desk(ledger):
 
 
 def arrive(desk, count=3, account="a", study="1"):
-    desk.ledger.record(
+    desk.ledger.arrivals.record(
         [
             NewTransfer(
                 account, "o", f"r{study}{n}", study, "s", f"{study}.{n}", 10, desk.ledger.now()
@@ -185,9 +186,11 @@ def test_pause_and_resume(desk):
 
 def test_retry_by_reason(desk):
     arrive(desk)
-    rows = desk.ledger.claim("a", "o", "b", "w", most_instances=9, most_bytes=999, most_batches=9)
+    rows = desk.ledger.queue.claim(
+        "a", "o", "b", "w", most_instances=9, most_bytes=999, most_batches=9
+    )
     reasons = ("invalid", "invalid", "conflict")
-    desk.ledger.settle(
+    desk.ledger.queue.settle(
         "b",
         [
             Outcome(row.id, State.QUARANTINED, reason)
@@ -246,12 +249,12 @@ def test_a_worker_for_another_machine_answers_and_sends_on_demand(tmp_path):
 
 def test_a_demand_goes_before_a_backfill(desk):
     arrival = NewTransfer("a", "o", "r", "1", "s", "1.1", 10, 5.0, priority=Priority.BACKFILL)
-    assert desk.ledger.record([arrival]) == 1
+    assert desk.ledger.arrivals.record([arrival]) == 1
     demanded = NewTransfer("a", "o", "r", "1", "s", "1.1", 10, 9.0, priority=Priority.DEMANDED)
-    assert desk.ledger.record([demanded]) == 1
-    assert desk.ledger.record([demanded]) == 0
+    assert desk.ledger.arrivals.record([demanded]) == 1
+    assert desk.ledger.arrivals.record([demanded]) == 0
     more = [replace(demanded, account=account) for account in "bc"]
-    assert desk.ledger.record([demanded, *more]) == 2
+    assert desk.ledger.arrivals.record([demanded, *more]) == 2
     with desk.ledger.reading() as connection:
         (row,) = connection.execute(sql.select(transfers).where(transfers.c.account == "a"))
     assert (row.priority, row.state, row.received_at) == (Priority.DEMANDED, State.WAITING, 9.0)

@@ -98,7 +98,9 @@ def audit(
                 except StoreError as error:
                     report.errors[name] = str(error)
                 else:
-                    report.add(found, ledger.send_lost(found.missing) if send_again else 0)
+                    report.add(
+                        found, ledger.confirmations.requeue_lost(found.missing) if send_again else 0
+                    )
     if study and not report.studies and not report.errors:
         fail(f"the ledger knows of no study {study}")
     report.end()

@@ -17,6 +17,7 @@ from orthanc_gcp.clock import Clock
 from orthanc_gcp.configuration import Account, Settings
 from orthanc_gcp.errors import DefinitionError, GcpError
 from orthanc_gcp.orthanc.versions import parse_version
+from orthanc_gcp.redaction import readable
 from orthanc_gcp.transport.authorization import Authorization, fits_a_header
 
 __all__ = ["DicomWebPlugin", "Servers", "definition", "differs", "is_too_old"]
@@ -220,7 +221,7 @@ def _is_usable(version: str | None) -> bool:
         _log.error("the DICOMweb plugin is not installed: %s", install)
         return False
     if is_too_old(version):
-        _log.error("the DICOMweb plugin %s is too old: %s", version, install)
+        _log.error("the DICOMweb plugin %s is too old: %s", readable(version), install)
         return False
     return True
 

@@ -27,6 +27,7 @@ from orthanc_gcp.ledger.database import is_away
 from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.schema import State
 from orthanc_gcp.ledger.selection import Selection
+from orthanc_gcp.redaction import readable
 from orthanc_gcp.worker.listener import Guarded
 from orthanc_gcp.worker.metrics import CONTENT_TYPE, Metrics
 from orthanc_gcp.worker.samples import Sample
@@ -189,14 +190,16 @@ class Api:
 
     def _do_send(self, account: str, resources: Sequence[str]) -> Response:
         if account not in self._accounts:
-            raise HTTPException(404, f"there is no account {account}")
+            raise HTTPException(404, f"there is no account {readable(account)}")
         for resource in resources:
             if not resource.replace("-", "").isalnum():
-                raise HTTPException(404, f"Orthanc has no resource {resource}")
+                raise HTTPException(404, f"Orthanc has no resource {readable(resource)}")
         try:
             queued = self._demand(account, resources)
         except KeyError as error:
-            raise HTTPException(404, f"Orthanc has no resource {error.args[0]}") from None
+            raise HTTPException(
+                404, f"Orthanc has no resource {readable(str(error.args[0]))}"
+            ) from None
         return JSONResponse({"Account": account, "Instances": queued})
 
     def _found(self, account: str) -> dict[str, Any]:
@@ -231,7 +234,7 @@ def _only(request: Request, known: Collection[str]) -> None:
     for name in request.query_params:
         if name not in known:
             expected = f"expected {', '.join(known)}" if known else "none is expected"
-            raise HTTPException(400, f"{name}: there is no such parameter, {expected}")
+            raise HTTPException(400, f"{readable(name)}: there is no such parameter, {expected}")
 
 
 def _paging(request: Request) -> tuple[str, int]:
@@ -275,7 +278,7 @@ def _refused(_request: Request, error: Exception) -> Response:
 
 def _ledger_away(_request: Request, error: Exception) -> Response:
     if not is_away(error):  # which the worker's loops log once
-        _log.error("the ledger refuses: %s", str(error).partition("\n")[0])
+        _log.error("the ledger refuses: %s", readable(str(error).partition("\n")[0]))
     return _error(503, "the ledger cannot be reached: see the worker's log")
 
 

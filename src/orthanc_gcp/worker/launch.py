@@ -27,9 +27,9 @@ def make(settings: Settings, orthanc: OrthancRest, name: str, since: float | Non
     ImportError
         A package is missing, or is not for this Python.
     """
-    from orthanc_gcp.worker.worker import Worker
+    from orthanc_gcp.worker.assembly import assemble
 
-    return Worker(settings, orthanc, name, since)
+    return assemble(settings, orthanc, name, since)
 
 
 def not_installed(what: str, error: ImportError, extra: str) -> str:

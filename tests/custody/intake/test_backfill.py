@@ -28,7 +28,8 @@ from orthanc_gcp.custody.intake.changes import Follower
 from orthanc_gcp.custody.intake.rules import Rules
 from orthanc_gcp.custody.reporting.backfill_progress import progress
 from orthanc_gcp.ledger import database
-from orthanc_gcp.ledger.ledger import Ledger, Outcome, Transfer
+from orthanc_gcp.ledger.ledger import Ledger
+from orthanc_gcp.ledger.rows import Outcome, Transfer
 from orthanc_gcp.ledger.schema import Priority, State, transfers
 from orthanc_gcp.ledger.upgrade import prepare
 from orthanc_gcp.orthanc.resources import OrthancSource
@@ -330,12 +331,12 @@ class Desk:
     def send(self, count: int) -> list[Transfer]:
         """Confirm the next that wait, so many at most."""
         rows = self.claim(count)
-        self.ledger.settle("batch", [Outcome(row.id, State.ACKNOWLEDGED) for row in rows])
-        self.ledger.confirm({row.id: self.ledger.now() for row in rows})
+        self.ledger.queue.settle("batch", [Outcome(row.id, State.ACKNOWLEDGED) for row in rows])
+        self.ledger.confirmations.confirm({row.id: self.ledger.now() for row in rows})
         return rows
 
     def claim(self, count: int) -> list[Transfer]:
-        return self.ledger.claim(
+        return self.ledger.queue.claim(
             ACCOUNT,
             self.follower.source,
             "batch",
@@ -481,7 +482,7 @@ def test_a_backfill_is_not_given_up(orthanc, desk):
     upload(orthanc, make_study(instances=2))
     one = desk()
     one.fill()
-    one.ledger.give_up(ACCOUNT, one.follower.source, one.ledger.now() + 3600)
+    one.ledger.queue.give_up(ACCOUNT, one.follower.source, one.ledger.now() + 3600)
     assert {row.state for row in one.rows()} == {State.WAITING}
 
 

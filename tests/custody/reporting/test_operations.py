@@ -52,7 +52,7 @@ def test_retry_sends_what_was_chosen(ledger, chosen, moved):
     assert len(waiting) == moved
     assert all(entry.attempts == 0 and entry.reason is None for entry in waiting)
     for account in "ab":
-        claimed = ledger.claim(
+        claimed = ledger.queue.claim(
             account, "o", account, "w", most_instances=9, most_bytes=10**9, most_batches=9
         )
         assert all(row.max_batch_instances is None and not row.replace for row in claimed)
@@ -73,9 +73,9 @@ def test_retry_forgets_the_digest_of_what_was_never_stored(ledger):
 def test_who_gave_up_has_all_the_time_again(ledger, clock):
     arrive(ledger)
     clock.now += 5000
-    ledger.give_up("a", "o", clock.now - 1000)
+    ledger.queue.give_up("a", "o", clock.now - 1000)
     assert retry(ledger, "a") == 1
-    ledger.give_up("a", "o", clock.now - 1000)
+    ledger.queue.give_up("a", "o", clock.now - 1000)
     assert instances(ledger, Selection(state=State.QUARANTINED)).items == ()
 
 

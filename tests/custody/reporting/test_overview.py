@@ -51,7 +51,7 @@ def test_every_state_is_counted_in_its_place(ledger, overview):
     arrive(ledger, 2, study="5")
     settle(ledger, State.DELAYED, next_attempt_at=BEGIN + 9)
     arrive(ledger, 5, study="6")
-    ledger.claim("a", "o", "x", "w", most_instances=5, most_bytes=10**9, most_batches=9)
+    ledger.queue.claim("a", "o", "x", "w", most_instances=5, most_bytes=10**9, most_batches=9)
     arrive(ledger, 1, study="7", held_for_orthanc_id="series")
     arrive(ledger, 1, study="8")
     (told,) = overview()

@@ -76,7 +76,7 @@ class RateLimit:
             start = max(now, min(float(booked_until or 0), now + _LONGEST_DEBT_SECONDS))
             return start + units / self._rate
 
-        self._ledger.change_key_value(self._name, book)
+        self._ledger.key_values.change(self._name, float, book)
         return start - now
 
 

@@ -19,7 +19,8 @@ from orthanc_gcp.configuration import BackfillOptions
 from orthanc_gcp.configuration.timetable import Timetable
 from orthanc_gcp.custody.intake.backfill_studies import BackfillStudies, Run, Stage
 from orthanc_gcp.custody.intake.rules import Rules
-from orthanc_gcp.ledger.ledger import Ledger, NewTransfer
+from orthanc_gcp.ledger.ledger import Ledger
+from orthanc_gcp.ledger.rows import NewTransfer
 from orthanc_gcp.ledger.schema import Priority
 from orthanc_gcp.orthanc.resources import OrthancSource
 
@@ -152,7 +153,7 @@ class Backfill:
         if not found.studies:
             return self._end(studies, run)
         # Of what was looked up, the follower has then written down all that is new.
-        cursor = self._ledger.cursor(studies.source)
+        cursor = self._ledger.arrivals.cursor(studies.source)
         if cursor is None or cursor.seq < found.change:
             return False
         room = (most_queued - studies.unsent()) // max(1, len(self._rules.accounts))
@@ -183,7 +184,7 @@ class Backfill:
         self, studies: BackfillStudies, run: Run, instances: list[str], ended: list[str]
     ) -> None:
         try:
-            recorded = self._ledger.record(list(self._arrivals(studies.source, instances)))
+            recorded = self._ledger.arrivals.record(list(self._arrivals(studies.source, instances)))
         except Exception:
             self._looked_up = None  # what was taken from it is looked up again
             raise

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from typing import Any
 
 import sqlalchemy as sql
 
-from orthanc_gcp.ledger.ledger import UNSETTLED, Ledger
-from orthanc_gcp.ledger.schema import Priority, State, backfill_studies, transfers
+from orthanc_gcp.ledger.ledger import Ledger
+from orthanc_gcp.ledger.schema import UNSETTLED, Priority, State, backfill_studies, transfers
 
 __all__ = ["BackfillStudies", "Run", "Stage"]
+
+_log = logging.getLogger(__name__)
 
 _UNSENT = tuple(state for state in UNSETTLED if state != State.ACKNOWLEDGED)
 _PORTION = 300
@@ -71,21 +74,22 @@ class BackfillStudies:
     @property
     def paused(self) -> bool:
         """Whether somebody has said that nothing is to be sent for now."""
-        return bool(self._ledger.key_value(self._paused))
+        return bool(self._ledger.key_values.get(self._paused, bool))
 
     def pause(self) -> None:
         """Begin no more requests; those that run are finished."""
-        self._ledger.set_key_value(self._paused, True)
+        self._ledger.key_values.set(self._paused, True)
 
     def resume(self) -> None:
         """Go on."""
-        self._ledger.set_key_value(self._paused, False)
+        self._ledger.key_values.set(self._paused, False)
 
     def restart(self) -> None:
         """Look at all studies again; what the ledger has is not sent twice."""
         now = self._ledger.now()
-        self._ledger.change_key_value(
+        self._ledger.key_values.change(
             self._run,
+            dict,
             lambda was: asdict(Run((was or {}).get("number", 0) + 1, Stage.LISTING, now)),
         )
 
@@ -94,7 +98,7 @@ class BackfillStudies:
     @property
     def run(self) -> Run | None:
         """The newest; None if there was never any."""
-        return _run(self._ledger.key_value(self._run))
+        return _run(self._ledger.key_values.get(self._run, dict))
 
     def listed(self, run: Run) -> None:
         """All studies that are there have been added."""
@@ -113,7 +117,7 @@ class BackfillStudies:
             now = _run(value)
             return asdict(change(now)) if now and now.number == run.number else value
 
-        self._ledger.change_key_value(self._run, changed)
+        self._ledger.key_values.change(self._run, dict, changed)
 
     # -- The studies ----------------------------------------------------------------------------
 
@@ -194,5 +198,11 @@ class BackfillStudies:
         return conditions
 
 
-def _run(value: Any) -> Run | None:
-    return Run(**{**value, "stage": Stage(value["stage"])}) if value else None
+def _run(value: Mapping[str, Any] | None) -> Run | None:
+    if value is None:
+        return None
+    try:
+        return Run(**{**value, "stage": Stage(value["stage"])})
+    except (KeyError, TypeError, ValueError):
+        _log.error("the ledger has no backfill where one should be: it begins anew")
+        return None

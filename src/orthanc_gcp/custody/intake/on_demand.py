@@ -45,7 +45,7 @@ def send_on_demand(
     source, queued = orthanc.name(), 0
     for start in range(0, len(members), _PORTION):
         described = orthanc.describe(members[start : start + _PORTION])
-        queued += ledger.record(
+        queued += ledger.arrivals.record(
             [arrival_of(one, source, account, priority=Priority.DEMANDED) for one in described]
         )
         on_arrival()

@@ -100,7 +100,7 @@ class Alerts:
         for account in accounts:
             if self._ledger.now() < self._resume:
                 return
-            reported = self._ledger.key_value(_name(account.account)) or {}
+            reported = self._ledger.key_values.get(_name(account.account), dict) or {}
             for alert, raised in self._state(account, reported).items():
                 if raised != bool(reported.get(alert)):
                     self._report(_Report(alert, raised, account, self._ledger.now()))
@@ -125,12 +125,14 @@ class Alerts:
             pause = _BACKOFF.delay(self._failures)
             self._resume = self._ledger.now() + pause
             self._outage.failed(str(error), pause, kind=error.kind)
-            self._ledger.change_key_value(name, lambda reported: {**reported, "Until": 0})
+            self._ledger.key_values.change(
+                name, dict, lambda reported: {**(reported or {}), "Until": 0}
+            )
             return
         self._failures = 0
         self._outage.ended()
         done = {report.alert.value: report.raised, "Until": 0, _id_of(report.alert): None}
-        self._ledger.change_key_value(name, lambda reported: {**reported, **done})
+        self._ledger.key_values.change(name, dict, lambda reported: {**(reported or {}), **done})
 
     def _claim(self, name: str, report: _Report) -> str | None:
         """The id to report it under, if it is for this worker to report."""
@@ -145,7 +147,7 @@ class Alerts:
             identifier = reported.get(_id_of(report.alert)) or f"msg_{secrets.token_hex(16)}"
             return {**reported, "Until": now + LEASE, _id_of(report.alert): identifier}
 
-        self._ledger.change_key_value(name, claimed)
+        self._ledger.key_values.change(name, dict, claimed)
         return identifier
 
 

@@ -23,7 +23,7 @@ def paused_accounts(ledger: Ledger) -> set[str]:
         The ledger is away.
     """
     prefix = _paused("")
-    found = ledger.key_values(prefix)
+    found = ledger.key_values.starting_with(prefix)
     return {name.removeprefix(prefix) for name, value in found.items() if value}
 
 
@@ -114,8 +114,8 @@ def _note_retried(connection: sql.Connection, where: sql.ColumnElement[bool], no
 
 def _switch(ledger: Ledger, account: str, *, paused: bool) -> None:
     if (account in paused_accounts(ledger)) != paused:
-        ledger.set_key_value(_paused(account), paused)
-        ledger.tell(account, "paused" if paused else "resumed", "")
+        ledger.key_values.set(_paused(account), paused)
+        ledger.events.add(account, "paused" if paused else "resumed", "")
 
 
 def _paused(account: str) -> str:

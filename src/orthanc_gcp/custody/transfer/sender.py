@@ -27,7 +27,8 @@ from orthanc_gcp.errors import (
     OrthancGoneError,
     OrthancUnavailableError,
 )
-from orthanc_gcp.ledger.ledger import Ledger, Outcome, Transfer
+from orthanc_gcp.ledger.ledger import Ledger
+from orthanc_gcp.ledger.rows import Outcome, Transfer
 from orthanc_gcp.ledger.schema import Priority, State
 from orthanc_gcp.orthanc.resources import OrthancSource
 
@@ -78,7 +79,7 @@ class Sender:
         """
         account = transfers[0].account
         outcomes = self._send(self._destinations[account], transfers)
-        self._ledger.settle(batch, outcomes, self._tokens.identity(account))
+        self._ledger.queue.settle(batch, outcomes, self._tokens.identity(account))
         acknowledged = {outcome.id for outcome in outcomes if outcome.state == State.ACKNOWLEDGED}
         return list({row.series_instance_uid: 0 for row in transfers if row.id in acknowledged})
 
@@ -323,7 +324,9 @@ class Sender:
         )
 
     def _tell(self, row: Transfer, kind: str, words: str) -> None:
-        self._ledger.tell(row.account, kind, words, row.study_instance_uid, row.sop_instance_uid)
+        self._ledger.events.add(
+            row.account, kind, words, row.study_instance_uid, row.sop_instance_uid
+        )
 
 
 def _as_it_was(row: Transfer) -> Outcome:

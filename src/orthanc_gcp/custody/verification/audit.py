@@ -19,7 +19,8 @@ from orthanc_gcp.backoff import Backoff
 from orthanc_gcp.custody.verification.digest import digest_of
 from orthanc_gcp.custody.verification.read_back import SEARCH_LAG
 from orthanc_gcp.dicomweb import DicomStore, StoreError
-from orthanc_gcp.ledger.ledger import Ledger, Transfer
+from orthanc_gcp.ledger.ledger import Ledger
+from orthanc_gcp.ledger.rows import Transfer
 from orthanc_gcp.ledger.schema import State, transfers
 from orthanc_gcp.ledger.selection import Selection
 from orthanc_gcp.ledger.studies import AccountStudy, all_studies

@@ -7,7 +7,7 @@ from typing import Any
 
 from orthanc_gcp.custody.verification.digest import digest_of
 from orthanc_gcp.dicomweb import DicomStore
-from orthanc_gcp.ledger.ledger import Transfer
+from orthanc_gcp.ledger.rows import Transfer
 from orthanc_gcp.orthanc.resources import OrthancSource
 
 __all__ = ["differences"]

@@ -14,7 +14,8 @@ from collections.abc import Callable, Mapping, Sequence
 from orthanc_gcp.custody.destinations.destination import INSTANCE_BACKOFF, Destination
 from orthanc_gcp.custody.verification.digest import digest_of
 from orthanc_gcp.errors import StoreError
-from orthanc_gcp.ledger.ledger import Ledger, Outcome, Transfer
+from orthanc_gcp.ledger.ledger import Ledger
+from orthanc_gcp.ledger.rows import Outcome, Transfer
 from orthanc_gcp.ledger.schema import State
 
 __all__ = ["SEARCH_LAG", "ReadBack"]
@@ -72,24 +73,24 @@ class ReadBack:
         if destination is None:
             return
         seen: dict[int, float] = {}
-        for uid in self._ledger.complete(account, series):
+        for uid in self._ledger.confirmations.fully_sent(account, series):
             if self._stopping():
                 break
             try:
                 seen |= self._seen(destination, uid)
             except StoreError as error:
                 destination.congestion.read_failed(error)
-                waiting = [row.id for row in self._ledger.acknowledged(account, uid)]
-                self._ledger.look_again(waiting, self._ledger.now() + LONGEST_WAIT / 2)
+                waiting = [row.id for row in self._ledger.confirmations.acknowledged(account, uid)]
+                self._ledger.confirmations.postpone(waiting, self._ledger.now() + LONGEST_WAIT / 2)
             if len(seen) >= CONFIRMED_AT_ONCE:
-                self._ledger.confirm(seen)
+                self._ledger.confirmations.confirm(seen)
                 seen = {}
-        self._ledger.confirm(seen)
+        self._ledger.confirmations.confirm(seen)
 
     def _seen(self, destination: Destination, series: str) -> dict[int, float]:
         """The rows of a series that the store has, each with the time from which that holds."""
         began, asked = self._ledger.now(), destination.congestion.now
-        rows = self._ledger.acknowledged(destination.account, series)
+        rows = self._ledger.confirmations.acknowledged(destination.account, series)
         if not rows:
             return {}
         present = _present(destination, rows)
@@ -97,7 +98,7 @@ class ReadBack:
         different, unreadable = self._compare(destination, found)
         destination.congestion.read_succeeded(asked)
         if different:
-            self._ledger.send_again(different)
+            self._ledger.confirmations.requeue_missing(different)
         missing = [row for row in rows if row.sop_instance_uid not in present] + unreadable
         if missing:
             self._search_or_send_again(missing)
@@ -107,7 +108,7 @@ class ReadBack:
     def _search_or_send_again(self, missing: list[Transfer]) -> None:
         """Searches lag behind: search again for a while, then send again."""
         now = self._ledger.now()
-        times = self._ledger.acknowledged_at([row.id for row in missing])
+        times = self._ledger.confirmations.acknowledged_at([row.id for row in missing])
         gone = [row for row in missing if now - times.get(row.id, now) > SEARCH_LAG]
         again = [row for row in missing if now - times.get(row.id, now) <= SEARCH_LAG]
         if gone:
@@ -119,11 +120,13 @@ class ReadBack:
                 gone[0].series_instance_uid,
             )
             words = "the store acknowledged it, and a search did not find it"
-            self._ledger.send_again([self._sent_again(row, "missing", words) for row in gone])
+            self._ledger.confirmations.requeue_missing(
+                [self._sent_again(row, "missing", words) for row in gone]
+            )
         if again:
             elapsed = now - min(times.get(row.id, now) for row in again)
             wait = min(LONGEST_WAIT, max(SHORTEST_WAIT, elapsed / 2))
-            self._ledger.look_again([row.id for row in again], now + wait)
+            self._ledger.confirmations.postpone([row.id for row in again], now + wait)
 
     def _sent_again(self, row: Transfer, reason: str, words: str) -> Outcome:
         due = self._ledger.now() + INSTANCE_BACKOFF.delay(row.attempts + 1, self._jitter)
