@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -97,6 +98,15 @@ def floor(of: str) -> int:
 
 def test_every_room_has_a_floor():
     assert set().union(*FLOORS) | {"emulator"} == set(neighbours(NAME))
+
+
+def test_the_floors_are_those_of_the_document():
+    document = PACKAGE.parents[1] / "docs" / "architecture.md"
+    section = document.read_text().split("\n## Rooms and floors\n")[1].split("\n## ")[0]
+    rows = re.findall(r"^\| (\d+) \| ([^|]+) \|", section, re.MULTILINE)
+    assert [int(number) for number, _ in rows] == list(range(1, len(FLOORS) + 1))
+    assert tuple(set(re.findall(r"`(\w+)`", rooms)) for _, rooms in rows) == FLOORS
+    assert f"at most {MOST_MODULES} modules" in section
 
 
 def test_imports_point_downwards():

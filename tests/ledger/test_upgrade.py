@@ -26,7 +26,7 @@ from orthanc_gcp.ledger.upgrade import (
     prepare,
     require_current,
 )
-from orthanc_gcp.ledger.workers import join
+from orthanc_gcp.ledger.workers import worker_registry
 
 OLD_TABLES = ("gcp_backlog", "gcp_cursors", "gcp_standings", "gcp_workers")
 
@@ -84,6 +84,8 @@ def _fill(connection: sql.Connection) -> None:
     _insert(connection, "gcp_backlog", {"source": "o", "study": "s", "updated": "20260101T000000"})
     _insert(connection, "gcp_workers", {"name": "w", "source": "o"})
     _insert(connection, "gcp_standings", {"name": "aside:o", "value": '["x"]'})
+    _insert(connection, "gcp_standings", {"name": "alarms:a", "value": '{"Backlog": true}'})
+    _insert(connection, "gcp_standings", {"name": "allowance:a:bytes", "value": "1.5"})
     _insert(connection, "gcp_standings", {"name": "paused:a", "value": "true"})
     dbos = "" if connection.dialect.name == "sqlite" else "dbos."
     if dbos:
@@ -209,6 +211,8 @@ def test_every_row_and_state_is_taken_over(old):
     ]
     assert {row["name"]: row["value"] for row in others["gcp_key_values"]} == {
         "unreadable:o": ["x"],
+        "alerts:a": {"Backlog": True},
+        "rate_limit:a:bytes": 1.5,
         "paused:a": True,
     }
 
@@ -290,7 +294,8 @@ def test_a_migration_that_fails_leaves_the_old_ledger(old):
 
 
 def test_a_running_worker_is_not_migrated_under_its_feet(old):
-    registry = join(old, "running", SystemClock())
+    registry = worker_registry(old, "running", SystemClock())
+    registry.join()
     before = shape(old)
     with pytest.raises(LedgerError, match="stop all workers"):
         prepare(old)
@@ -346,7 +351,7 @@ def test_a_version_that_was_lost_is_told(engine):
     prepare(engine)
     with writing(engine) as connection:
         connection.execute(schema_version.delete())
-    with pytest.raises(LedgerError, match="gcp_schema_version is empty"):
+    with pytest.raises(LedgerError, match="gcp_schema_version has no version"):
         prepare(engine)
 
 

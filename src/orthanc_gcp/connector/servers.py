@@ -1,7 +1,8 @@
 """The DICOMweb plugin's server definition of each account, and keeping it right.
 
-Publishing replaces the whole definition, which is how the DICOMweb plugin works: what a user wants
-in it comes from the configuration each time.
+Publishing replaces the whole definition, which is how the DICOMweb plugin works (``PUT`` below
+``{Root}/servers``; the fields are those of ``DicomWeb.Servers``: Orthanc Book, "DICOMweb plugin"):
+what a user wants in it comes from the configuration each time.
 """
 
 from __future__ import annotations
@@ -52,10 +53,22 @@ class DicomWebPlugin(Protocol):
         """All servers as ``GET servers?expand`` shows them; None where the plugin is disabled."""
 
     def put(self, name: str, server: Mapping[str, Any]) -> None:
-        """Write the whole definition of a server."""
+        """Write the whole definition of a server.
+
+        Raises
+        ------
+        OrthancError, DefinitionError
+            Orthanc cannot be asked; the plugin does not take it.
+        """
 
     def delete(self, name: str) -> None:
-        """Remove a server."""
+        """Remove a server.
+
+        Raises
+        ------
+        OrthancError, DefinitionError
+            Orthanc cannot be asked; the plugin refuses.
+        """
 
 
 def definition(
@@ -136,7 +149,13 @@ class Servers:
         return True
 
     def publish(self, account: Account, authorization: Authorization) -> None:
-        """Take a new token into the account's definition."""
+        """Take a new token into the account's definition.
+
+        Raises
+        ------
+        DefinitionError
+            No header can carry the token.
+        """
         server = definition(account, self._settings, authorization)
         with self._lock:
             self._wanted[account.name] = server
@@ -144,7 +163,15 @@ class Servers:
                 self._put(account.name)
 
     def reconcile(self) -> None:
-        """Restore every definition that somebody deleted or changed."""
+        """Restore every definition that somebody deleted or changed.
+
+        Raises
+        ------
+        OrthancError
+            Orthanc cannot be asked.
+        DefinitionError
+            The DICOMweb plugin does not show its servers.
+        """
         with self._lock:
             if not self._open or not self._wanted:
                 return

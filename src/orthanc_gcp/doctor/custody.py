@@ -91,7 +91,7 @@ def _extras(site: Site) -> str:
     """The worker is started with the interpreter that the script names: that one is asked."""
     _needs_rules(site)
     interpreter, packages = _worker_python(site)
-    command = [interpreter, "-P", "-c", "import orthanc_gcp.worker.worker, psycopg"]
+    command = [interpreter, "-P", "-c", "import orthanc_gcp.worker.assembly, psycopg"]
     path = os.pathsep.join(filter(None, (packages, os.environ.get("PYTHONPATH"))))
     remedy = f"{interpreter} -m pip install 'orthanc-gcp[worker]'"
     try:
@@ -182,10 +182,11 @@ def _version(engine: Engine) -> str:
             return ""
         if error.reason == "old_ledger":
             return ", and the worker migrates it to its version"
-        raise CheckFailedError(str(error), "see docs/operations.md") from None
+        remedy = "do what the cause says, or restore a backup of the ledger"
+        raise CheckFailedError(str(error), remedy) from None
     except SQLAlchemyError as error:
-        words = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
-        raise UnknownError(f"the ledger cannot be read: {words}", "try again") from None
+        text = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
+        raise UnknownError(f"the ledger cannot be read: {text}", "try again") from None
     return ""
 
 

@@ -28,7 +28,7 @@ def diagnose(error: GcpError, examination: Examination) -> GcpError:
     target = examination.target(error.url)
     found = None
     if isinstance(error, NetworkError):
-        found = _closer(error, target, examination)
+        found = _below_http(error, target, examination)
     elif error.reason == of_status(400):  # what some servers of https answer to http
         found = _scheme(target)
     if found is None:
@@ -39,7 +39,7 @@ def diagnose(error: GcpError, examination: Examination) -> GcpError:
 _Diagnosis = tuple[NetworkFault, str]
 
 
-def _closer(error: NetworkError, target: Target, examination: Examination) -> _Diagnosis | None:
+def _below_http(error: NetworkError, target: Target, examination: Examination) -> _Diagnosis | None:
     if error.fault in (NetworkFault.DNS, NetworkFault.PROXY_DNS):
         return _name(error, target, examination)
     if error.fault in _OF_PROXY and target.proxy:

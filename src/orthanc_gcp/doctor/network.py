@@ -13,14 +13,12 @@ from http.client import HTTPConnection, HTTPException
 from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import SplitResult, unquote, urlsplit
-
-import urllib3
+from urllib.parse import SplitResult, urlsplit
 
 from orthanc_gcp.errors import NetworkError
 from orthanc_gcp.reasons import NetworkFault
 from orthanc_gcp.redaction import readable
-from orthanc_gcp.transport.connections import Proxy
+from orthanc_gcp.transport.connections import Proxy, basic_authorization
 
 if TYPE_CHECKING:
     from cryptography.x509 import Certificate
@@ -182,10 +180,10 @@ def _connected(target: Target) -> Iterator[socket.socket]:
 
 
 def _proxy_headers(proxy: Proxy) -> dict[str, str]:
-    if not proxy.parts.username:
+    there = proxy.address
+    if there.user is None:
         return {}
-    user = f"{unquote(proxy.parts.username)}:{unquote(proxy.parts.password or '')}"
-    return dict(urllib3.make_headers(proxy_basic_auth=user))
+    return {"Proxy-Authorization": basic_authorization(there.user, there.password)}
 
 
 @contextlib.contextmanager

@@ -22,7 +22,7 @@ import sqlalchemy as sql
 
 from orthanc_gcp.errors import LedgerError
 from orthanc_gcp.ledger.database import place, reading, writing
-from orthanc_gcp.ledger.schema import metadata, schema_version, transfers
+from orthanc_gcp.ledger.schema import change_cursors, metadata, schema_version, transfers
 from orthanc_gcp.ledger.workers import any_alive
 from orthanc_gcp.reasons import LedgerReason
 
@@ -36,7 +36,7 @@ LATEST = max(int(file.name[:4]) for file in MIGRATIONS.glob("*.sql"))
 _WITHOUT_VERSION = 1
 """Release 0.1.0 wrote down none."""
 _LOCK = 7401201
-_HELP = "see docs/operations.md"
+_HELP = "see orthanc-gcp/docs/operations.md"
 
 
 def prepare(engine: sql.Engine) -> None:
@@ -63,6 +63,7 @@ def prepare(engine: sql.Engine) -> None:
                 migrate(connection, version)
                 _log.warning("the ledger was migrated from version %d to %d", version, LATEST)
             _require_tables(engine, connection)
+            _require_cursors(engine, connection)
 
 
 def require_current(engine: sql.Engine) -> None:
@@ -119,15 +120,15 @@ def _version(engine: sql.Engine, connection: sql.Connection) -> int | None:
     if not inspector.has_table(schema_version.name):
         return _WITHOUT_VERSION if inspector.has_table(transfers.name) else None
     version = connection.scalar(sql.select(schema_version.c.version))
-    if version is None:
-        raise _damaged(engine, f"{schema_version.name} is empty")
+    if not isinstance(version, int):
+        raise _damaged(engine, f"{schema_version.name} has no version")
     if version > LATEST:
         raise LedgerError(
             f"the ledger at {place(engine)} has version {version}, and this program knows up to "
             f"{LATEST}: upgrade orthanc-gcp ({_HELP})",
             reason=LedgerReason.NEW_LEDGER,
         )
-    return int(version)
+    return version
 
 
 def _refuse_in_use(engine: sql.Engine, version: int) -> None:
@@ -149,6 +150,13 @@ def _require_tables(engine: sql.Engine, connection: sql.Connection) -> None:
         for column in table.columns:
             if column.name not in there:
                 raise _damaged(engine, f"the column {table.name}.{column.name} is missing")
+
+
+def _require_cursors(engine: sql.Engine, connection: sql.Connection) -> None:
+    """Where following an Orthanc goes on, and since when it is followed, is nothing to guess."""
+    for source, seq, since in connection.execute(sql.select(change_cursors)):
+        if not (isinstance(seq, int) and isinstance(since, float)):
+            raise _damaged(engine, f"the row {source!r} of {change_cursors.name}")
 
 
 def _check_pages(engine: sql.Engine) -> None:

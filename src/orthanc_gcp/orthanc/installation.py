@@ -103,8 +103,8 @@ def version_of(executable: Path) -> tuple[int, ...] | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     # "/usr/sbin/Orthanc 1.10.1", then who holds the copyright.
-    _, _, version = done.stdout.partition(b"\n")[0].decode(errors="replace").rpartition(" ")
-    return parse_version(version)
+    path, _, version = done.stdout.partition(b"\n")[0].decode(errors="replace").rpartition(" ")
+    return parse_version(version) if PurePath(path).name == _EXECUTABLE else None
 
 
 def services_of(
