@@ -16,7 +16,8 @@ from tempfile import TemporaryDirectory
 
 from bench.frame import Figure, Figures, Measurement, Round
 from orthanc_gcp.ledger import database
-from orthanc_gcp.ledger.ledger import Ledger, NewTransfer, Outcome
+from orthanc_gcp.ledger.ledger import Ledger
+from orthanc_gcp.ledger.rows import NewTransfer, Outcome
 from orthanc_gcp.ledger.schema import State, transfers
 from orthanc_gcp.ledger.upgrade import prepare
 from tests.support.postgres import Postgres
@@ -132,10 +133,12 @@ def _pass_through(ledger: Ledger, first: int, number: int, source: str = SOURCE)
     """Everything that the worker asks of the ledger, for so many new instances."""
     for start in range(first, first + number, PAGE):
         last = min(start + PAGE, first + number)
-        ledger.record([_arrival(index, source) for index in range(start, last)], source, last)
+        ledger.arrivals.record(
+            [_arrival(index, source) for index in range(start, last)], source, last
+        )
     while True:
         batch = uuid.uuid4().hex
-        rows = ledger.claim(
+        rows = ledger.queue.claim(
             ACCOUNT,
             source,
             batch,
@@ -146,11 +149,17 @@ def _pass_through(ledger: Ledger, first: int, number: int, source: str = SOURCE)
         )
         if not rows:
             return
-        ledger.settle(batch, [Outcome(row.id, State.ACKNOWLEDGED, sha256="a" * 64) for row in rows])
-        for series in ledger.complete(ACCOUNT, {row.series_instance_uid: 0 for row in rows}):
-            ledger.confirm({row.id: ledger.now() for row in ledger.acknowledged(ACCOUNT, series)})
-        ledger.wake(ACCOUNT)
-        ledger.due_for_a_look(ACCOUNT)
+        ledger.queue.settle(
+            batch, [Outcome(row.id, State.ACKNOWLEDGED, sha256="a" * 64) for row in rows]
+        )
+        for series in ledger.confirmations.fully_sent(
+            ACCOUNT, {row.series_instance_uid: 0 for row in rows}
+        ):
+            ledger.confirmations.confirm(
+                {row.id: ledger.now() for row in ledger.confirmations.acknowledged(ACCOUNT, series)}
+            )
+        ledger.queue.requeue_due(ACCOUNT)
+        ledger.confirmations.due(ACCOUNT)
 
 
 def _arrival(index: int, source: str) -> NewTransfer:

@@ -10,6 +10,7 @@
     ├── StoreError                      a DICOM store refused a request, or gave no usable answer;
     │                                   where none came at all, a NetworkError is its cause
     ├── SourceError                     an instance could not be produced as announced, to be sent
+    ├── LedgerError                     the ledger is in use, damaged, or of another version
     ├── OrthancError                    Orthanc did not do what it was asked
     │   ├── OrthancUnavailableError     it does not answer, or something else answers in its place
     │   ├── OrthancGoneError            it does not have the resource any more
@@ -27,6 +28,7 @@ from __future__ import annotations
 
 from orthanc_gcp.reasons import (
     CredentialReason,
+    LedgerReason,
     LocalReason,
     NetworkFault,
     general,
@@ -39,6 +41,7 @@ __all__ = [
     "DefinitionError",
     "GcpError",
     "InstallationError",
+    "LedgerError",
     "NetworkError",
     "OrthancError",
     "OrthancGoneError",
@@ -165,13 +168,20 @@ class SourceError(GcpError):
 
     Attributes
     ----------
-    instance : str
-        Its SOP Instance UID.
+    sop_instance_uid : str
+        Which one.
     """
 
-    def __init__(self, message: str, *, instance: str, reason: str) -> None:
+    def __init__(self, message: str, *, sop_instance_uid: str, reason: str) -> None:
         super().__init__(message, reason=reason)
-        self.instance = instance
+        self.sop_instance_uid = sop_instance_uid
+
+
+class LedgerError(GcpError):
+    """The ledger cannot be used as it is; the message says what to do."""
+
+    def __init__(self, message: str, *, reason: LedgerReason) -> None:
+        super().__init__(message, reason=reason)
 
 
 class OrthancError(GcpError):

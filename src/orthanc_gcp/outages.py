@@ -1,4 +1,4 @@
-"""An outage as the log tells of it: one line when it begins, one when it is over.
+"""An outage as it is logged: one line when it begins, one when it is over.
 
 Between them the log says a new reason, and every ten minutes that it still lasts, however often
 and by however many threads it is tried meanwhile.
@@ -14,10 +14,10 @@ from orthanc_gcp.clock import Clock, age
 __all__ = ["Outage"]
 
 REMIND_EVERY = 600.0
-FLAPPING, PATIENCE = 60.0, 30.0
-"""What fails again so soon after an outage is told only once that has lasted for a while."""
+FLAPS_WITHIN, QUIET_FOR = 60.0, 30.0
+"""What fails again so soon after an outage is logged only once that has lasted for a while."""
 MOST_KINDS = 5
-"""So many reasons are told between two reminders."""
+"""So many reasons are logged between two reminders."""
 
 
 class Outage:
@@ -35,7 +35,7 @@ class Outage:
         self._log, self._down, self._up, self._clock = log, down, up, clock
         self._lock = threading.Lock()
         self._failing: set[str] = set()
-        self._began, self._over, self._told = 0.0, float("-inf"), float("-inf")
+        self._began, self._over, self._last_logged = 0.0, float("-inf"), float("-inf")
         self._since = clock.utc()
         self._quiet_until = 0.0
         self._kinds: set[str] = set()
@@ -93,25 +93,25 @@ class Outage:
             self._failing.discard(by)
             if self._failing:
                 return False
-            self._over, told = self._clock.now(), bool(self._kinds)
+            self._over, logged = self._clock.now(), bool(self._kinds)
             lasted = self._over - self._began
-        if told:
+        if logged:
             self._log.warning("%s after %s", self._up, age(lasted))
-        return told
+        return logged
 
     def _begin(self, now: float) -> None:
-        flaps = now - self._over < FLAPPING
-        self._quiet_until = now + PATIENCE if flaps else now
+        flaps = now - self._over < FLAPS_WITHIN
+        self._quiet_until = now + QUIET_FOR if flaps else now
         self._began, self._since = now, self._clock.utc()
         self._kinds.clear()
 
     def _is_news(self, kind: str, now: float) -> bool:
-        due = now - self._told >= REMIND_EVERY
+        due = now - self._last_logged >= REMIND_EVERY
         if due:
             self._kinds.clear()
         known = kind in self._kinds or len(self._kinds) >= MOST_KINDS
         if known or (now < self._quiet_until and not due):
             return False
         self._kinds.add(kind)
-        self._told = now
+        self._last_logged = now
         return True

@@ -13,6 +13,7 @@ from enum import StrEnum
 __all__ = [
     "ApiReason",
     "CredentialReason",
+    "LedgerReason",
     "LocalReason",
     "NetworkFault",
     "RpcCode",
@@ -32,8 +33,6 @@ class LocalReason(StrEnum):
 
     CONFIGURATION = "configuration"
     INSTALLATION = "installation"
-    IN_USE = "in_use"
-    """Another worker has the ledger, or the name."""
     ORTHANC = "orthanc"
     ORTHANC_UNAVAILABLE = "orthanc_unavailable"
     ORTHANC_GONE = "orthanc_gone"
@@ -78,6 +77,17 @@ class CredentialReason(StrEnum):
     BARE_KEY = "bare_key"
     """A private key without its first and last line."""
     UNUSABLE_KEY = "unusable_key"
+
+
+class LedgerReason(StrEnum):
+    """The ledger cannot be used as it is."""
+
+    NO_LEDGER = "no_ledger"
+    OLD_LEDGER = "old_ledger"
+    NEW_LEDGER = "new_ledger"
+    DAMAGED_LEDGER = "damaged_ledger"
+    IN_USE = "in_use"
+    """Another worker has the ledger, or the name that was given to this one."""
 
 
 class NetworkFault(StrEnum):

@@ -1,4 +1,4 @@
-"""The keeper: schedules in simulated time, threads and endpoints in real time."""
+"""The refresher: schedules in simulated time, threads and endpoints in real time."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def account(name="my-google") -> Account:
 
 
 class Credentials:
-    """What google-auth's credentials look like to the keeper."""
+    """What google-auth's credentials look like to the refresher."""
 
     def __init__(self, clock, lifetime, latency=0.0, fails=lambda now: None) -> None:
         self.clock, self.lifetime, self.latency, self.fails = clock, lifetime, latency, fails
@@ -55,7 +55,7 @@ class Simulation:
         self.schedule = FakeSchedule(self.clock)
         self.credentials = Credentials(self.clock, lifetime, latency, fails)
         self.published: list[tuple[float, Token]] = []
-        self.keeper = TokenRefresher(
+        self.refresher = TokenRefresher(
             [account()],
             load=lambda _: Identity("user", self.credentials),
             endpoint=None,
@@ -66,7 +66,7 @@ class Simulation:
             jitter=jitter,
         )
         self.start = self.clock.now()
-        self.keeper.start()
+        self.refresher.start()
 
     def run(self, seconds: float) -> None:
         self.schedule.run_until(self.clock.now() + seconds)
@@ -294,7 +294,7 @@ class Slow:
 
 @pytest.fixture
 def keep():
-    """Starts a keeper over credentials by account name; gives the names published so far."""
+    """Starts a refresher over credentials by account name; gives the names published so far."""
     schedules = []
 
     def start(credentials, timeout=60.0):
@@ -324,7 +324,7 @@ def test_an_account_is_refreshed_once_at_a_time():
     credentials = Slow(release)
     clock = SystemClock()
     schedule = Scheduler(clock)
-    keeper = TokenRefresher(
+    refresher = TokenRefresher(
         [account()],
         load=lambda _: Identity("user", credentials),
         endpoint=None,
@@ -334,7 +334,7 @@ def test_an_account_is_refreshed_once_at_a_time():
         timeout=60,
     )
     for _ in range(5):
-        keeper.start()
+        refresher.start()
     schedule.start()
     wait_until(lambda: credentials.calls)
     time.sleep(0.2)

@@ -16,7 +16,7 @@ CLOCK = SystemClock()
 
 @pytest.fixture
 def schedule():
-    made = Scheduler(CLOCK, workers=4, patience=0.3, most_threads=20, slow_lane=2)
+    made = Scheduler(CLOCK, workers=4, hangs_after=0.3, most_threads=20, most_slow=2)
     made.start()
     yield made
     made.stop()
@@ -67,7 +67,7 @@ def test_hanging_jobs_get_substitutes_up_to_the_bound(schedule):
     release.set()
 
 
-def test_the_slow_lane_is_narrow(schedule):
+def test_few_slow_jobs_run_at_once(schedule):
     release = threading.Event()
     running = []
     for _ in range(6):

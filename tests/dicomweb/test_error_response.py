@@ -180,9 +180,9 @@ def test_what_the_emulator_refuses(emulator, own_client):
             DicomStore(own_client.web, lambda: Authorization(own_client.token)).store([new_part()])
         return caught.value
 
-    emulator.switches.change(disabledApi=True)
+    emulator.fault_settings.change(disabledApi=True)
     assert "is disabled in the project" in str(error())
-    emulator.switches.change(
+    emulator.fault_settings.change(
         disabledApi=False, deniedPermissions=["healthcare.dicomStores.dicomWebWrite"]
     )
     assert (error().reason, error().status) == ("forbidden", 403)

@@ -44,21 +44,23 @@ def metadata(store):
 def test_search_in_pages(store):
     parts = [new_part(StudyInstanceUID="1.2.3", SeriesInstanceUID=f"1.2.{n % 2}") for n in range(7)]
     store.store(parts)
-    uids = {part.instance for part in parts}
+    uids = {part.sop_instance_uid for part in parts}
     for page in (1, 2, 7, 5000):
         found = list(store.instances("1.2.3", page=page))
         assert len(found) == 7
         assert set(found) == uids
-    assert set(store.instances("1.2.3", "1.2.1")) == {parts[n].instance for n in (1, 3, 5)}
-    assert list(store.instances("1.2.3", instance=parts[3].instance)) == [parts[3].instance]
+    assert set(store.instances("1.2.3", "1.2.1")) == {parts[n].sop_instance_uid for n in (1, 3, 5)}
+    assert list(store.instances("1.2.3", instance=parts[3].sop_instance_uid)) == [
+        parts[3].sop_instance_uid
+    ]
     assert list(store.instances("1.2.4")) == []
 
 
 def test_metadata(store):
     part = new_part()
     store.store([part])
-    found = store.metadata(part.study, part.series, part.instance)
-    assert found["00080018"]["Value"] == [part.instance]
+    found = store.metadata(*part.uids)
+    assert found["00080018"]["Value"] == [part.sop_instance_uid]
 
 
 @pytest.mark.parametrize(
@@ -106,7 +108,7 @@ def test_files_are_as_they_were_stored(store):
     file = make_dicom(b"x" * 1_234_567)
     part = part_of(file)
     store.store([part])
-    with store.open(part.study, part.series, part.instance) as pieces:
+    with store.open(*part.uids) as pieces:
         got = list(pieces)
     assert b"".join(got) == file
     assert max(map(len, got)) <= 256 * 1024
@@ -167,9 +169,9 @@ def test_a_file_that_is_not_read_to_its_end_spoils_nothing(store):
     part = new_part(b"x" * 5_000_000)
     store.store([part])
     for _ in range(2):
-        with store.open(part.study, part.series, part.instance) as pieces:
+        with store.open(*part.uids) as pieces:
             assert next(pieces)
-    assert list(store.instances(part.study)) == [part.instance]
+    assert list(store.instances(part.study_instance_uid)) == [part.sop_instance_uid]
 
 
 def test_connections_are_kept_and_replaced():

@@ -95,7 +95,7 @@ def test_a_part_of_another_size_is_never_sent_whole(pieces, size, words):
         with pytest.raises(SourceError, match=words) as caught:
             client(server).store([part_from([b"good"], 4, "1.1"), part_from(pieces, size)])
         assert recorder.done.wait(5)
-    assert (caught.value.instance, caught.value.reason) == ("1.2.3", "size")
+    assert (caught.value.sop_instance_uid, caught.value.reason) == ("1.2.3", "size")
     assert not recorder.bodies[0].endswith(b"--\r\n")
 
 
@@ -128,7 +128,7 @@ def test_a_part_that_cannot_be_read(error, reason, when):
         with pytest.raises(SourceError, match="the disk") as caught:
             client(server).store([Part("1", "1.2", "1.2.3", 100, source)])
         assert recorder.done.wait(5)
-    assert (caught.value.instance, caught.value.reason) == ("1.2.3", reason)
+    assert (caught.value.sop_instance_uid, caught.value.reason) == ("1.2.3", reason)
     assert not recorder.bodies[0].endswith(b"--\r\n")
 
 

@@ -49,7 +49,7 @@ def document(stored=(), failed=()):
 
 
 def outcomes(said, *uids):
-    return {uid: result.outcome.value for uid, result in ask(said, *uids).outcomes.items()}
+    return {uid: result.status.value for uid, result in ask(said, *uids).results.items()}
 
 
 def both(outcome):
@@ -100,19 +100,19 @@ def test_each_instance_gets_its_own():
 
 def test_who_is_in_both_lists_is_not_stored():
     said = document([item(U), item(V)], [failure(V, "quota of something")])
-    results = ask(answer(said, "409 Conflict")).outcomes
-    assert results[U].outcome is InstanceStatus.STORED
-    assert results[V].outcome is InstanceStatus.OTHER
-    assert results[V].reason == "the store names it as stored and as failed: quota of something"
+    results = ask(answer(said, "409 Conflict")).results
+    assert results[U].status is InstanceStatus.STORED
+    assert results[V].status is InstanceStatus.OTHER
+    assert results[V].detail == "the store names it as stored and as failed: quota of something"
 
 
 def test_uids_that_nobody_sent():
     stored = ask(answer(document([item("1.9"), item(U)], [failure("1.8")])))
-    assert {uid: each.outcome.value for uid, each in stored.outcomes.items()} == {
+    assert {uid: each.status.value for uid, each in stored.results.items()} == {
         U: "stored",
         V: "unacknowledged",
     }
-    assert stored.others == ("1.9", "1.8")
+    assert "does not name it, but 1.9 and 1 more, which nobody sent" in stored.results[V].detail
 
 
 def test_where_it_lies_matters():
@@ -147,16 +147,16 @@ def test_where_it_lies_matters():
     ],
 )
 def test_why_an_instance_failed(detail, code, outcome):
-    results = ask(answer(document((), [failure(U, detail, code)]), "409 Conflict"), U).outcomes
-    assert results[U].outcome.value == outcome
-    assert results[U].reason == detail
-    assert results[U].code == (code if isinstance(code, int) else None)
+    results = ask(answer(document((), [failure(U, detail, code)]), "409 Conflict"), U).results
+    assert results[U].status.value == outcome
+    assert results[U].detail == detail
+    assert results[U].failure_reason == (code if isinstance(code, int) else None)
 
 
 def test_words_of_the_store_are_bounded_and_of_one_line():
-    results = ask(answer(document((), [failure(U, "a\nb\x1b[1m" + "x" * 5000)])), U).outcomes
-    assert results[U].reason.startswith("a b [1mxxx")
-    assert len(results[U].reason) == 300
+    results = ask(answer(document((), [failure(U, "a\nb\x1b[1m" + "x" * 5000)])), U).results
+    assert results[U].detail.startswith("a b [1mxxx")
+    assert len(results[U].detail) == 300
 
 
 def test_failures_without_a_name():
@@ -236,15 +236,14 @@ JSON_VALUES = st.recursive(
 def test_whatever_the_answer_only_what_it_names_counts(value):
     parts = [part_from([b""], 0, uid) for uid in (U, V, W)]
     text = json.dumps(value)
-    results, _ = judge(parts, text.encode())
+    results = judge(parts, text.encode())
     assert set(results) == {U, V, W}
     for uid, result in results.items():
-        assert result.outcome is not InstanceStatus.STORED or f'"{uid}"' in text
-    assert results[W].outcome is not InstanceStatus.STORED
+        assert result.status is not InstanceStatus.STORED or f'"{uid}"' in text
+    assert results[W].status is not InstanceStatus.STORED
 
 
 @given(st.binary(max_size=300))
 def test_whatever_the_bytes(data):
-    results, others = judge([part_from([b""], 0, U)], data)
-    assert results[U].outcome is InstanceStatus.UNACKNOWLEDGED
-    assert others == ()
+    results = judge([part_from([b""], 0, U)], data)
+    assert results[U].status is InstanceStatus.UNACKNOWLEDGED

@@ -14,7 +14,7 @@ import pytest
 import sqlalchemy as sql
 
 from orthanc_gcp.clock import SystemClock
-from orthanc_gcp.errors import GcpError
+from orthanc_gcp.errors import LedgerError
 from orthanc_gcp.ledger import database
 from orthanc_gcp.ledger.database import reading, writing
 from orthanc_gcp.ledger.schema import State, key_values, metadata, schema_version, transfers
@@ -26,7 +26,7 @@ from orthanc_gcp.ledger.upgrade import (
     prepare,
     require_current,
 )
-from orthanc_gcp.ledger.workers import join
+from orthanc_gcp.ledger.workers import worker_registry
 
 OLD_TABLES = ("gcp_backlog", "gcp_cursors", "gcp_standings", "gcp_workers")
 
@@ -84,6 +84,8 @@ def _fill(connection: sql.Connection) -> None:
     _insert(connection, "gcp_backlog", {"source": "o", "study": "s", "updated": "20260101T000000"})
     _insert(connection, "gcp_workers", {"name": "w", "source": "o"})
     _insert(connection, "gcp_standings", {"name": "aside:o", "value": '["x"]'})
+    _insert(connection, "gcp_standings", {"name": "alarms:a", "value": '{"Backlog": true}'})
+    _insert(connection, "gcp_standings", {"name": "allowance:a:bytes", "value": "1.5"})
     _insert(connection, "gcp_standings", {"name": "paused:a", "value": "true"})
     dbos = "" if connection.dialect.name == "sqlite" else "dbos."
     if dbos:
@@ -209,6 +211,8 @@ def test_every_row_and_state_is_taken_over(old):
     ]
     assert {row["name"]: row["value"] for row in others["gcp_key_values"]} == {
         "unreadable:o": ["x"],
+        "alerts:a": {"Backlog": True},
+        "rate_limit:a:bytes": 1.5,
         "paused:a": True,
     }
 
@@ -290,9 +294,10 @@ def test_a_migration_that_fails_leaves_the_old_ledger(old):
 
 
 def test_a_running_worker_is_not_migrated_under_its_feet(old):
-    registry = join(old, "running", SystemClock())
+    registry = worker_registry(old, "running", SystemClock())
+    registry.join()
     before = shape(old)
-    with pytest.raises(GcpError, match="stop all workers"):
+    with pytest.raises(LedgerError, match="stop all workers"):
         prepare(old)
     assert shape(old) == before
     registry.leave()
@@ -301,7 +306,7 @@ def test_a_running_worker_is_not_migrated_under_its_feet(old):
 
 def test_what_reads_migrates_nothing(old):
     before = shape(old)
-    with pytest.raises(GcpError, match=r"has version 1.*the worker migrates it"):
+    with pytest.raises(LedgerError, match=r"has version 1.*the worker migrates it"):
         require_current(old)
     assert shape(old) == before
 
@@ -311,12 +316,14 @@ def test_a_newer_ledger_is_refused(engine):
     with writing(engine) as connection:
         connection.execute(schema_version.update().values(version=LATEST + 1))
     for use in (prepare, require_current):
-        with pytest.raises(GcpError, match=f"has version {LATEST + 1}, and .* upgrade orthanc-gcp"):
+        with pytest.raises(
+            LedgerError, match=f"has version {LATEST + 1}, and .* upgrade orthanc-gcp"
+        ):
             use(engine)
 
 
 def test_a_database_without_a_ledger_is_left_so_by_what_reads(engine):
-    with pytest.raises(GcpError, match="there is no ledger"):
+    with pytest.raises(LedgerError, match="there is no ledger"):
         require_current(engine)
     assert not sql.inspect(engine).has_table(transfers.name)
 
@@ -325,7 +332,7 @@ def test_a_missing_table_is_told(engine):
     prepare(engine)
     key_values.drop(engine)
     for use in (prepare, require_current):
-        with pytest.raises(GcpError, match="table gcp_key_values is missing"):
+        with pytest.raises(LedgerError, match="table gcp_key_values is missing"):
             use(engine)
 
 
@@ -334,7 +341,7 @@ def test_a_missing_column_is_told(engine):
     with engine.begin() as connection:
         connection.exec_driver_sql("ALTER TABLE gcp_transfers DROP COLUMN sha256")
     for use in (prepare, require_current):
-        with pytest.raises(GcpError, match=r"column gcp_transfers\.sha256 is missing") as told:
+        with pytest.raises(LedgerError, match=r"column gcp_transfers\.sha256 is missing") as told:
             use(engine)
         assert "\n" not in str(told.value)
         assert "docs/operations.md" in str(told.value)
@@ -344,7 +351,7 @@ def test_a_version_that_was_lost_is_told(engine):
     prepare(engine)
     with writing(engine) as connection:
         connection.execute(schema_version.delete())
-    with pytest.raises(GcpError, match="gcp_schema_version is empty"):
+    with pytest.raises(LedgerError, match="gcp_schema_version has no version"):
         prepare(engine)
 
 
@@ -366,7 +373,7 @@ def file(tmp_path):
 def refused(file: Path) -> str:
     engine = database.connect(database.url_of("", file.parent))
     try:
-        with pytest.raises(GcpError, match="is damaged") as told:
+        with pytest.raises(LedgerError, match="is damaged") as told:
             prepare(engine)
     finally:
         engine.dispose()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from orthanc_gcp.errors import GcpError
+from orthanc_gcp.errors import DefinitionError
 from orthanc_gcp.plugin.dicomweb_plugin import InProcessDicomWeb
 
 ROOT = "/dicom-web/servers/"
@@ -25,9 +25,9 @@ def test_a_server_comes_and_goes(inside):
 
 def test_what_is_refused_is_told(inside):
     plugin = InProcessDicomWeb(inside({}), ROOT)
-    with pytest.raises(GcpError, match=r"Orthanc answered: .+"):
+    with pytest.raises(DefinitionError, match=r"Orthanc answered: .+"):
         plugin.put("a", {"Url": 5})
-    with pytest.raises(GcpError, match=r"Orthanc answered: .+") as caught:
+    with pytest.raises(DefinitionError, match=r"Orthanc answered: .+") as caught:
         InProcessDicomWeb(inside({}, plugins=()), ROOT).delete("a")
     assert "secret" not in str(caught.value)
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from orthanc_gcp.errors import GcpError
+from orthanc_gcp.backoff import Backoff
+from orthanc_gcp.errors import WorkerUnavailableError
 from orthanc_gcp.plugin import worker_client, worker_process
 from orthanc_gcp.plugin.worker_client import WorkerClient
 from orthanc_gcp.plugin.worker_process import WorkerProcess
@@ -78,13 +79,13 @@ def test_what_is_asked(client):
 
 
 def test_what_is_no_answer(client):
-    with pytest.raises(GcpError, match="does not answer just now"):
+    with pytest.raises(WorkerUnavailableError, match="does not answer just now"):
         client.call("GET", ("accounts", "a", "studies"))
 
 
 def test_a_worker_that_does_not_run(client):
     client.stop()
-    with pytest.raises(GcpError, match="does not run just now"):
+    with pytest.raises(WorkerUnavailableError, match="does not run just now"):
         client.call("GET", ("transfers",))
 
 
@@ -96,7 +97,7 @@ def test_its_figures_are_shown_as_metrics(client):
 
 
 def test_a_worker_that_is_away_is_shown(client, monkeypatch):
-    monkeypatch.setattr(worker_process, "FIRST_PAUSE", 60)
+    monkeypatch.setattr(worker_process, "BACKOFF", Backoff(60, 60, jitter=0))
     wait_until(lambda: client.shown.get(("gcp_worker_up",)) == 1)
     client.process._process.kill()
     wait_until(lambda: client.shown.get(("gcp_worker_up",)) == 0)

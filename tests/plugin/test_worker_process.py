@@ -9,6 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from orthanc_gcp.backoff import Backoff
 from orthanc_gcp.plugin import worker_process
 from orthanc_gcp.plugin.worker_process import WorkerProcess, command
 from orthanc_gcp.worker.handshake import WorkerInput
@@ -27,7 +28,7 @@ print(json.dumps({"Port": os.getpid()}), flush=True)
 @pytest.fixture
 def started(monkeypatch, caplog):
     """Starts processes of a program, one after another; they are started again at once."""
-    monkeypatch.setattr(worker_process, "FIRST_PAUSE", 0.05)
+    monkeypatch.setattr(worker_process, "BACKOFF", Backoff(0.05, 0.05, jitter=0))
     caplog.set_level(logging.INFO)
     running = []
 

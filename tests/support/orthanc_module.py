@@ -90,7 +90,8 @@ class OrthancModule:
         self._call("DELETE", path)
 
     def SetMetricsValue(self, name: str, value: float, _kind: int) -> None:
-        (self.metrics[name],) = struct.unpack("f", struct.pack("f", value))
+        (kept,) = struct.unpack("f", struct.pack("f", value))
+        self.metrics[name] = float(f"{kept:.9g}")
 
     def RegisterRestCallback(self, route: str, callback: Any) -> None:
         self.routes[route] = callback

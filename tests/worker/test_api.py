@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from functools import partial
 from urllib.parse import quote
 
 import pytest
 import sqlalchemy as sql
 import urllib3
 
-from orthanc_gcp.custody.reporting.overview import Reports
+from orthanc_gcp.custody.reporting.operations import paused_accounts
+from orthanc_gcp.custody.reporting.overview import Overview
 from orthanc_gcp.custody.reporting.receipts import receipts
-from orthanc_gcp.ledger.ledger import Ledger, NewTransfer, Outcome
+from orthanc_gcp.ledger.ledger import Ledger
+from orthanc_gcp.ledger.rows import NewTransfer, Outcome
 from orthanc_gcp.ledger.schema import Priority, State, transfers
 from orthanc_gcp.worker.api import Api, Listener
 from orthanc_gcp.worker.samples import of_transfers
@@ -29,13 +30,13 @@ class Desk:
     def __init__(self, ledger: Ledger) -> None:
         self.ledger, self.demanded, self.changes = ledger, [], 0
         api = Api(
-            Reports(ledger),
+            ledger,
+            Overview(ledger),
             ["a", ODD],
             lambda: {"a": "busy"},
             self.demand,
-            partial(receipts, ledger),
             self.change,
-            lambda: of_transfers(Reports(ledger).overview(["a"])),
+            lambda: of_transfers(one.as_json() for one in Overview(ledger).accounts(["a"])),
         )
         self.listener = Listener(api.application(SECRET))
         self.listener.start()
@@ -67,7 +68,7 @@ def desk(ledger):
 
 
 def arrive(desk, count=3, account="a", study="1"):
-    desk.ledger.record(
+    desk.ledger.arrivals.record(
         [
             NewTransfer(
                 account, "o", f"r{study}{n}", study, "s", f"{study}.{n}", 10, desk.ledger.now()
@@ -86,7 +87,7 @@ def test_only_who_knows_the_secret_may_ask(desk, secret):
         ("GET", "/none"),
     ):
         assert desk.call(method, path, secret=secret)[0] == 401
-    assert Reports(desk.ledger).paused() == set()
+    assert paused_accounts(desk.ledger) == set()
 
 
 def test_the_overview(desk):
@@ -111,7 +112,7 @@ def test_metrics(desk):
 def test_a_receipt(desk):
     arrive(desk, 2, study="1")
     status, receipt = desk.call("GET", "/gcp/accounts/a/receipt?study=1")
-    assert (status, receipt) == (200, receipts(desk.ledger, "1", "a")[0])
+    assert (status, receipt) == (200, receipts(desk.ledger, "1", "a")[0].as_json())
     assert receipt["Account"] == "a"
 
 
@@ -177,16 +178,18 @@ def test_what_is_wrong_is_told_and_changes_nothing(desk, method, path, body, sta
 
 def test_pause_and_resume(desk):
     assert desk.call("POST", "/gcp/accounts/a/pause")[1]["Paused"] is True
-    assert Reports(desk.ledger).paused() == {"a"}
+    assert paused_accounts(desk.ledger) == {"a"}
     assert desk.call("POST", "/gcp/accounts/a/resume")[1]["Paused"] is False
     assert desk.changes == 2
 
 
 def test_retry_by_reason(desk):
     arrive(desk)
-    rows = desk.ledger.claim("a", "o", "b", "w", most_instances=9, most_bytes=999, most_batches=9)
+    rows = desk.ledger.queue.claim(
+        "a", "o", "b", "w", most_instances=9, most_bytes=999, most_batches=9
+    )
     reasons = ("invalid", "invalid", "conflict")
-    desk.ledger.settle(
+    desk.ledger.queue.settle(
         "b",
         [
             Outcome(row.id, State.QUARANTINED, reason)
@@ -245,12 +248,12 @@ def test_a_worker_for_another_machine_answers_and_sends_on_demand(tmp_path):
 
 def test_a_demand_goes_before_a_backfill(desk):
     arrival = NewTransfer("a", "o", "r", "1", "s", "1.1", 10, 5.0, priority=Priority.BACKFILL)
-    assert desk.ledger.record([arrival]) == 1
+    assert desk.ledger.arrivals.record([arrival]) == 1
     demanded = NewTransfer("a", "o", "r", "1", "s", "1.1", 10, 9.0, priority=Priority.DEMANDED)
-    assert desk.ledger.record([demanded]) == 1
-    assert desk.ledger.record([demanded]) == 0
+    assert desk.ledger.arrivals.record([demanded]) == 1
+    assert desk.ledger.arrivals.record([demanded]) == 0
     more = [replace(demanded, account=account) for account in "bc"]
-    assert desk.ledger.record([demanded, *more]) == 2
+    assert desk.ledger.arrivals.record([demanded, *more]) == 2
     with desk.ledger.reading() as connection:
         (row,) = connection.execute(sql.select(transfers).where(transfers.c.account == "a"))
     assert (row.priority, row.state, row.received_at) == (Priority.DEMANDED, State.WAITING, 9.0)

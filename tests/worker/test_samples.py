@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from orthanc_gcp.auth.account_state import Figures
 from orthanc_gcp.custody.destinations.congestion import Totals
-from orthanc_gcp.custody.reporting.overview import Reports
-from orthanc_gcp.ledger.ledger import NewTransfer
+from orthanc_gcp.custody.reporting.overview import Overview
+from orthanc_gcp.ledger.rows import NewTransfer
 from orthanc_gcp.worker.samples import (
     OF_ORTHANC,
     OF_WORKER,
@@ -35,9 +35,9 @@ def test_a_token_and_none():
 
 
 def test_transfers_by_state(ledger, clock):
-    ledger.record([NewTransfer("a", "o", "r", "1", "s", "1.1", 10, clock.now)])
+    ledger.arrivals.record([NewTransfer("a", "o", "r", "1", "s", "1.1", 10, clock.now)])
     clock.now += 7
-    found = by_name(of_transfers(Reports(ledger).overview(["a", "b"])))
+    found = by_name(of_transfers(one.as_json() for one in Overview(ledger).accounts(["a", "b"])))
     assert found["gcp_transfer_instances", "a", "waiting"] == 1
     assert found["gcp_transfer_bytes", "a", "waiting"] == 10
     assert found["gcp_transfer_oldest_unsent_age_seconds", "a"] == 7

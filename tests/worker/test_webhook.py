@@ -15,6 +15,8 @@ import pytest
 
 from orthanc_gcp import configuration
 from orthanc_gcp.clock import SystemClock
+from orthanc_gcp.custody.reporting.counts import Amount, TransferCounts
+from orthanc_gcp.custody.reporting.overview import AccountOverview
 from orthanc_gcp.worker import webhook
 from orthanc_gcp.worker.attempts import Attempts
 from orthanc_gcp.worker.webhook import Webhook, signature
@@ -89,14 +91,8 @@ def run(ledger, url, alarms, condition, **section):
 
 
 def overview(quarantined=1):
-    return [
-        {
-            "Account": "a",
-            "Quarantined": {"Instances": quarantined, "Bytes": 0},
-            "Waiting": {"Instances": 7, "Bytes": 0},
-            "OldestUnsentSeconds": None,
-        }
-    ]
+    counts = TransferCounts(waiting=Amount(7), quarantined=Amount(quarantined))
+    return [AccountOverview("a", counts=counts)]
 
 
 @pytest.fixture(autouse=True)

@@ -1,4 +1,4 @@
-"""The token keeper of all accounts: renews, retries, and changes identities."""
+"""The refresher of all access tokens: renews, retries, and changes identities."""
 
 from __future__ import annotations
 
@@ -9,12 +9,11 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC
 from functools import partial
-from typing import Any
 
 from google.auth.exceptions import GoogleAuthError
 from google.auth.transport import Request
 
-from orthanc_gcp.auth.account_state import AccountState, Attempt, Figures
+from orthanc_gcp.auth.account_state import AccountState, AccountStatus, Attempt, Figures
 from orthanc_gcp.auth.credentials.loading import Identity
 from orthanc_gcp.auth.scheduler import Scheduler
 from orthanc_gcp.auth.token import BACKOFF, Token, retry_delay
@@ -62,87 +61,97 @@ class TokenRefresher:
         timeout: float,
         jitter: Callable[[], float] = random.random,
     ) -> None:
-        self._kept = {account.name: AccountState(account) for account in accounts}
+        self._states = {account.name: AccountState(account) for account in accounts}
         self._load, self._endpoint, self._on_token = load, endpoint, on_token
         self._schedule, self._clock, self._timeout, self._random = schedule, clock, timeout, jitter
         self._lock = threading.Lock()
-        self._outages = {name: _outage(name, clock) for name in self._kept}
-        self._rotations = {name: _rotation(name, clock) for name in self._kept}
+        self._outages = {name: _outage(name, clock) for name in self._states}
+        self._rotations = {name: _rotation(name, clock) for name in self._states}
         self._watched: deque[tuple[AccountState, Attempt]] = deque()
 
     def start(self) -> None:
         """Acquire a token for each account, now and for ever after."""
-        for kept in self._kept.values():
-            self._plan(kept, self._clock.now())
+        for state in self._states.values():
+            self._plan(state, self._clock.now())
 
-    def status(self, name: str) -> dict[str, Any]:
-        """What may be told of an account; raises KeyError for one that is not kept."""
-        kept = self._kept[name]
+    def status(self, name: str) -> AccountStatus:
+        """What may be shown of an account.
+
+        Raises
+        ------
+        KeyError
+            There is no such account.
+        """
+        state = self._states[name]
         with self._lock:
-            return kept.status(self._clock)
+            return state.status(self._clock)
 
     def figures(self) -> Iterator[tuple[str, Figures]]:
         """The numbers of each account."""
         now = self._clock.now()
-        for name, kept in self._kept.items():
-            yield name, kept.figures(now)
+        for name, state in self._states.items():
+            yield name, state.figures(now)
 
-    def refresh(self, name: str) -> dict[str, Any]:
+    def refresh(self, name: str) -> AccountStatus:
         """Acquire a new token now, or join the try that runs; the status after it.
 
-        It waits for the end of the try, for the time limit of a refresh at most; raises KeyError
-        for an account that is not kept.
+        It waits for the end of the try, for the time limit of a refresh at most.
+
+        Raises
+        ------
+        KeyError
+            There is no such account.
         """
-        kept = self._kept[name]
+        state = self._states[name]
         done = threading.Event()
         with self._lock:
-            kept.waiting.append(done)
-        self._schedule.at(self._clock.now(), partial(self._refresh, kept, None))
+            state.waiting.append(done)
+        self._schedule.at(self._clock.now(), partial(self._refresh, state, None))
         done.wait(self._timeout + GRACE)
         return self.status(name)
 
-    def look(self) -> None:
+    def check_rotation(self) -> None:
         """Try each credential file that has changed; it takes over only if it works."""
-        for kept in self._kept.values():
-            if kept.running is None and kept.identity is not None and kept.identity.changed():
-                self._schedule.at(self._clock.now(), partial(self._rotate, kept))
+        for state in self._states.values():
+            if state.running is None and state.identity is not None and state.identity.changed():
+                self._schedule.at(self._clock.now(), partial(self._rotate, state))
 
     # -- One try ------------------------------------------------------------------------------
 
-    def _refresh(self, kept: AccountState, turn: int | None) -> None:
-        """Acquire a token; ``turn`` tells a plan that was overtaken by another, None is at once."""
+    def _refresh(self, state: AccountState, generation: int | None) -> None:
+        """Acquire a token; a plan of an older ``generation`` is void, None is at once."""
         with self._lock:
-            if turn not in (None, kept.turn):
+            if generation not in (None, state.generation):
                 return
-        attempt = self._begin(kept)
+        attempt = self._begin(state)
         if attempt is not None:
-            self._try(kept, attempt, kept.identity)
+            self._try(state, attempt, state.identity)
 
-    def _rotate(self, kept: AccountState) -> None:
-        attempt = self._begin(kept, rotating=True)
+    def _rotate(self, state: AccountState) -> None:
+        attempt = self._begin(state, rotating=True)
         if attempt is not None:
-            self._try(kept, attempt, None)
+            self._try(state, attempt, None)
 
-    def _begin(self, kept: AccountState, rotating: bool = False) -> Attempt | None:
+    def _begin(self, state: AccountState, rotating: bool = False) -> Attempt | None:
         """One try at a time: None while another runs."""
         with self._lock:
-            if kept.running is not None:
+            if state.running is not None:
                 return None
-            attempt = kept.running = Attempt(self._clock.now(), rotating)
-            self._watched.append((kept, attempt))
+            attempt = state.running = Attempt(self._clock.now(), rotating)
+            self._watched.append((state, attempt))
             first = len(self._watched) == 1
         if first:
             self._schedule.at(self._limit(attempt), self._watch)
         return attempt
 
-    def _try(self, kept: AccountState, attempt: Attempt, identity: Identity | None) -> None:
+    def _try(self, state: AccountState, attempt: Attempt, identity: Identity | None) -> None:
         try:
-            identity = identity or self._load(kept.account)
+            identity = identity or self._load(state.account)
             token = acquire(identity, self._endpoint, self._clock)
         except Exception as error:  # whatever a library raises, the account goes on
-            self._failed(kept, attempt, as_error(error))
+            self._failed(state, attempt, as_error(error))
         else:
-            self._succeeded(kept, attempt, identity, token)
+            self._succeeded(state, attempt, identity, token)
 
     def _watch(self) -> None:
         """Give up tries that do not end: one job for all of them, in the order they began."""
@@ -150,18 +159,18 @@ class TokenRefresher:
         overdue = []
         with self._lock:
             while self._watched:
-                kept, attempt = self._watched[0]
-                if kept.running is attempt and self._limit(attempt) > now:
+                state, attempt = self._watched[0]
+                if state.running is attempt and self._limit(attempt) > now:
                     break
                 self._watched.popleft()
-                if kept.running is attempt:
-                    overdue.append((kept, attempt))
+                if state.running is attempt:
+                    overdue.append((state, attempt))
             following = self._watched[0][1] if self._watched else None
         if following is not None:
             self._schedule.at(self._limit(following), self._watch)
         message = f"the refresh does not end, given up after {self._timeout + GRACE:g} s"
-        for kept, attempt in overdue:
-            self._failed(kept, attempt, NetworkError(message, fault=NetworkFault.TIMEOUT))
+        for state, attempt in overdue:
+            self._failed(state, attempt, NetworkError(message, fault=NetworkFault.TIMEOUT))
 
     def _limit(self, attempt: Attempt) -> float:
         return attempt.began + self._timeout + GRACE
@@ -169,93 +178,93 @@ class TokenRefresher:
     # -- How it ended -------------------------------------------------------------------------
 
     def _succeeded(
-        self, kept: AccountState, attempt: Attempt, identity: Identity, token: Token
+        self, state: AccountState, attempt: Attempt, identity: Identity, token: Token
     ) -> None:
         with self._lock:
-            if kept.running is not attempt:
+            if state.running is not attempt:
                 return
-            same = kept.has(identity, token)
-            kept.failures, kept.delay = 0, 0.0
-            kept.running, kept.slow = None, False
-            if not identity.changed():  # as long as the new file fails, it is told
-                kept.rotation_error = None
-            kept.identity, kept.token = identity, token
-            kept.refreshes += 1
-            kept.last_success = self._clock.utc()
-        self._plan(kept, token.renew_at(self._random()))
+            same = state.has(identity, token)
+            state.failed_in_a_row, state.delay = 0, 0.0
+            state.running, state.slow = None, False
+            if not identity.changed():  # as long as the new file fails, the status says so
+                state.rotation_error = None
+            state.identity, state.token = identity, token
+            state.refreshes += 1
+            state.last_success = self._clock.utc()
+        self._plan(state, token.renew_at(self._random()))
         if not same:
-            self._on_token(kept.account, identity, token)
-        self._wake(kept)
-        name = kept.account.name
+            self._on_token(state.account, identity, token)
+        self._wake(state)
+        name = state.account.name
         _log.info("account %s: a token was acquired, it lives %.0f s", name, token.lifetime)
         if attempt.rotating and not self._rotations[name].ended():
             _log.warning(_ROTATED, name)
         self._outages[name].ended()
-        self._warn_of_age(kept, identity)
+        self._warn_of_age(state, identity)
 
-    def _failed(self, kept: AccountState, attempt: Attempt, error: GcpError) -> None:
+    def _failed(self, state: AccountState, attempt: Attempt, error: GcpError) -> None:
         with self._lock:
-            if kept.running is not attempt:
+            if state.running is not attempt:
                 return
-            kept.running = None
-            kept.failed += 1
+            state.running = None
+            state.failures += 1
             if attempt.rotating:
-                kept.rotation_error = str(error)
+                state.rotation_error = str(error)
             else:
-                kept.failures += 1
-                kept.error, kept.error_at = error, self._clock.utc()
-                kept.slow = isinstance(error, NetworkError) and error.is_timeout
+                state.failed_in_a_row += 1
+                state.error, state.error_at = error, self._clock.utc()
+                state.slow = isinstance(error, NetworkError) and error.is_timeout
         if attempt.rotating:
-            self._rotation_failed(kept, error)
+            self._rotation_failed(state, error)
         else:
-            self._plan_retry(kept, attempt, error)
-        self._wake(kept)
+            self._plan_retry(state, attempt, error)
+        self._wake(state)
 
-    def _rotation_failed(self, kept: AccountState, error: GcpError) -> None:
+    def _rotation_failed(self, state: AccountState, error: GcpError) -> None:
         now = self._clock.now()
-        when = max(kept.next_at or now, now)
+        when = max(state.next_at or now, now)
         words = f"{error}; the old identity stays in use"
-        self._rotations[kept.account.name].failed(words, when - now, kind=error.kind)
-        self._plan(kept, when)
+        self._rotations[state.account.name].failed(words, when - now, kind=error.kind)
+        self._plan(state, when)
 
-    def _plan_retry(self, kept: AccountState, attempt: Attempt, error: GcpError) -> None:
+    def _plan_retry(self, state: AccountState, attempt: Attempt, error: GcpError) -> None:
         now = self._clock.now()
-        kept.delay = retry_delay(kept.delay, kept.living_token(now), self._random)
+        state.delay = retry_delay(state.delay, state.valid_token(now), self._random)
         # The time that the failed try took counts: one that hung for a minute has waited.
-        wait = max(kept.delay - (now - attempt.began), min(kept.delay, BACKOFF.first))
-        words = f"{error}; {kept.remainder(now)}"
-        kind = f"{error.kind}, {'a' if kept.living_token(now) else 'no'} token is left"
-        self._outages[kept.account.name].failed(words, wait, kind=kind)
-        self._plan(kept, now + wait)
+        wait = max(state.delay - (now - attempt.began), min(state.delay, BACKOFF.first))
+        words = f"{error}; {state.remainder(now)}"
+        kind = f"{error.kind}, {'a' if state.valid_token(now) else 'no'} token is left"
+        self._outages[state.account.name].failed(words, wait, kind=kind)
+        self._plan(state, now + wait)
 
-    def _plan(self, kept: AccountState, when: float) -> None:
+    def _plan(self, state: AccountState, when: float) -> None:
         with self._lock:
-            kept.turn += 1
-            kept.next_at = when
-            turn = kept.turn
-        self._schedule.at(when, partial(self._refresh, kept, turn), slow=kept.slow)
+            state.generation += 1
+            state.next_at = when
+            generation = state.generation
+        self._schedule.at(when, partial(self._refresh, state, generation), slow=state.slow)
 
-    def _wake(self, kept: AccountState) -> None:
+    def _wake(self, state: AccountState) -> None:
         with self._lock:
-            waiting, kept.waiting = kept.waiting, []
+            waiting, state.waiting = state.waiting, []
         for done in waiting:
             done.set()
 
     # -- What the log says --------------------------------------------------------------------
 
-    def _warn_of_age(self, kept: AccountState, identity: Identity) -> None:
+    def _warn_of_age(self, state: AccountState, identity: Identity) -> None:
         age = identity.key_age(self._clock.utc())
-        limit = kept.account.key_max_age_days
+        limit = state.account.key_max_age_days
         if age is None or age <= limit:
             return
         now = self._clock.now()
-        if now - kept.age_told_at < DAY:
+        if now - state.key_age_last_logged < DAY:
             return
-        kept.age_told_at = now
+        state.key_age_last_logged = now
         _log.warning(
             "account %s: its key file is %.0f days old, more than KeyMaxAgeDays (%d): make a new "
             "key and replace the file, no restart is needed",
-            kept.account.name,
+            state.account.name,
             age,
             limit,
         )
@@ -279,16 +288,21 @@ def acquire(identity: Identity, endpoint: Request, clock: Clock) -> Token:
 
     Raises
     ------
-    GcpError, GoogleAuthError
-        There was none to be had.
+    TokenError
+        The endpoint refused or answered with none, or google-auth could not even ask.
+    NetworkError
+        No complete answer came.
     """
     began = clock.now()
     credentials = identity.credentials
-    credentials.refresh(endpoint)
+    try:
+        credentials.refresh(endpoint)
+    except Exception as error:  # whatever a library raises
+        raise as_error(error) from None
     value, expiry = credentials.token, credentials.expiry
     lifetime = (expiry.replace(tzinfo=UTC) - clock.utc()).total_seconds() if expiry else 0.0
     if not value or lifetime <= 0:
-        raise TokenError("the token that came is already dead", reason=TokenReason.EXPIRED)
+        raise TokenError("the token that came has expired already", reason=TokenReason.EXPIRED)
     # The token's life began before its answer arrived: when it was asked for is the safe side.
     return Token(value, began + lifetime, lifetime)
 

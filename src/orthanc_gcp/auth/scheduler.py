@@ -1,8 +1,8 @@
-"""One thread that knows when, and a few that do.
+"""One thread that waits for the time of each job, and a few that run them.
 
 However many accounts there are, an idle connector is a single sleeping thread. Jobs may hang (a
 token request to a host that does not answer): those that do are given a substitute, so that the
-others go on, and jobs that are known to hang share a limited lane.
+others go on, and of those that are known to hang only a few run at once.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ Job = Callable[[], None]
 
 _log = logging.getLogger(__name__)
 
-# Waiting counts time on a clock that stops while the machine sleeps; looking this often keeps
+# Waiting counts time on a clock that stops while the machine sleeps; waking this often keeps
 # the schedule right after it wakes up.
-_LONGEST_NAP = 2.0
-_NAP_WHILE_JOBS_WAIT = 0.25
+_LONGEST_WAIT = 2.0
+_WAIT_WHILE_JOBS_WAIT = 0.25
 _IDLE_THREAD_LIVES = 5.0
 
 
@@ -36,11 +36,11 @@ class Scheduler:
     ----------
     workers
         Jobs that run at once, not counting those that hang.
-    patience
+    hangs_after
         Seconds after which a running job counts as hanging and is given a substitute.
     most_threads
         Bound on all threads, hanging ones included.
-    slow_lane
+    most_slow
         Bound on jobs that run at once among those announced as slow.
     """
 
@@ -49,13 +49,13 @@ class Scheduler:
         clock: Clock,
         *,
         workers: int = 16,
-        patience: float = 2.0,
+        hangs_after: float = 2.0,
         most_threads: int = 256,
-        slow_lane: int = 32,
+        most_slow: int = 32,
     ) -> None:
         self._clock = clock
-        self._workers, self._patience = workers, patience
-        self._most_threads, self._slow_lane = most_threads, slow_lane
+        self._workers, self._hangs_after = workers, hangs_after
+        self._most_threads, self._most_slow = most_threads, most_slow
         lock = threading.Lock()
         self._tick, self._work = threading.Condition(lock), threading.Condition(lock)
         self._order = itertools.count()
@@ -84,7 +84,7 @@ class Scheduler:
         Parameters
         ----------
         slow
-            The job is known to take long and takes its turn in the slow lane.
+            The job is known to take long: few of its kind run at once.
         """
         with self._tick:
             heapq.heappush(self._due, (when, next(self._order), slow, job))
@@ -97,21 +97,21 @@ class Scheduler:
                 while self._due and self._due[0][0] <= now:
                     _, _, slow, job = heapq.heappop(self._due)
                     (self._ready_slow if slow else self._ready).append(job)
-                self._man(now)
-                self._tick.wait(self._nap(now))
+                self._start_threads(now)
+                self._tick.wait(self._until_next(now))
 
-    def _nap(self, now: float) -> float:
+    def _until_next(self, now: float) -> float:
         if self._ready or self._ready_slow:
-            return _NAP_WHILE_JOBS_WAIT
-        return max(0.0, min(_LONGEST_NAP, self._due[0][0] - now)) if self._due else _LONGEST_NAP
+            return _WAIT_WHILE_JOBS_WAIT
+        return max(0.0, min(_LONGEST_WAIT, self._due[0][0] - now)) if self._due else _LONGEST_WAIT
 
-    def _man(self, now: float) -> None:
-        """See to it that enough threads look for work."""
+    def _start_threads(self, now: float) -> None:
+        """Have enough threads for the jobs that are due."""
         jobs = len(self._ready) + min(
-            len(self._ready_slow), max(0, self._slow_lane - self._slow_running)
+            len(self._ready_slow), max(0, self._most_slow - self._slow_running)
         )
         self._work.notify(jobs)
-        hanging = sum(now - started > self._patience for started in self._started.values())
+        hanging = sum(now - started > self._hangs_after for started in self._started.values())
         free = self._workers - (self._threads - hanging)
         wanted = min(jobs - self._idle, free, self._most_threads - self._threads)
         for _ in range(max(0, wanted)):
@@ -138,15 +138,15 @@ class Scheduler:
 
     def _next(self) -> tuple[bool, Job] | None:
         """The next job, waiting for it a while; None ends the thread."""
-        patient = True
+        waits = True
         while not self._stopped:
             if self._ready:
                 return False, self._ready.popleft()
-            if self._ready_slow and self._slow_running < self._slow_lane:
+            if self._ready_slow and self._slow_running < self._most_slow:
                 return True, self._ready_slow.popleft()
-            if not patient:
+            if not waits:
                 break
             self._idle += 1
-            patient = self._work.wait(_IDLE_THREAD_LIVES)
+            waits = self._work.wait(_IDLE_THREAD_LIVES)
             self._idle -= 1
         return None

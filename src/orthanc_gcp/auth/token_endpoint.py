@@ -2,7 +2,7 @@
 
 google-auth sleeps and retries on its own, accepts tokens without an end, and tells little of what
 came back. This wrapper of the transport lets only good answers through and raises for the rest,
-so that the keeper alone decides when to try again.
+so that the refresher alone decides when to try again.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from orthanc_gcp.clock import Clock
 from orthanc_gcp.errors import TokenError
 from orthanc_gcp.reasons import TokenReason, of_server, of_status
 from orthanc_gcp.redaction import host_of, readable, secrets_of_form
+from orthanc_gcp.transport.authorization import fits_a_header
 from orthanc_gcp.transport.google_error import read_google_error
 from orthanc_gcp.transport.request import Answer, Transport
 
@@ -142,7 +143,7 @@ def _iam_fault(answer: Answer, fields: dict[str, Any]) -> tuple[TokenReason, str
 def _value_fault(token: Any, name: str) -> tuple[TokenReason, str] | None:
     if not isinstance(token, str) or not token:
         return TokenReason.ACCESS_TOKEN, f"its {name} is missing, empty or not a string"
-    if not (token.isascii() and token.isprintable() and " " not in token):
+    if not fits_a_header(token):
         return TokenReason.ACCESS_TOKEN, f"its {name} has characters that no HTTP header may carry"
     return None
 

@@ -1,4 +1,4 @@
-"""What a worker asks its stores with: the same keeper as in Orthanc, without its publisher."""
+"""What a worker sends its requests with: the tokens of a refresher of its own."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class TokenSource:
         self._lock = threading.Condition()
         self._newest: dict[str, Authorization] = {}
         self._renewed: dict[str, float] = {}
-        self._keeper = TokenRefresher(
+        self._refresher = TokenRefresher(
             settings.accounts,
             load=partial(loading.load, settings=settings),
             endpoint=TokenEndpoint(transport(settings, clock), clock),
@@ -47,9 +47,9 @@ class TokenSource:
 
     def start(self) -> None:
         """Acquire the first tokens, and keep them fresh."""
-        self._keeper.start()
+        self._refresher.start()
         self._schedule.start()
-        self._schedule.at(self._clock.now() + self._settings.refresh_interval, self._look)
+        self._schedule.at(self._clock.now() + self._settings.refresh_interval, self._check_rotation)
 
     def stop(self) -> None:
         """Renew nothing any more."""
@@ -67,8 +67,8 @@ class TokenSource:
             self._lock.wait_for(lambda: account in self._newest, _FIRST_WITHIN)
             if account in self._newest:
                 return self._newest[account]
-        error = self._keeper.status(account)["LastError"] or {}
-        words = error.get("Message", "it has not been acquired yet")
+        error = self._refresher.status(account).last_error
+        words = error.message if error else "it has not been acquired yet"
         raise StoreError(f"no access token: {words}", reason=StoreReason.NO_TOKEN, retryable=True)
 
     def renew(self, account: str) -> None:
@@ -78,22 +78,21 @@ class TokenSource:
             if now - self._renewed.get(account, float("-inf")) < _RENEW_AT_MOST_EVERY:
                 return
             self._renewed[account] = now
-        self._keeper.refresh(account)
+        self._refresher.refresh(account)
 
     def identity(self, account: str) -> str | None:
         """In whose name an account sends, as far as it is known."""
-        identity = self._keeper.status(account)["Identity"]
-        return None if identity is None else str(identity)
+        return self._refresher.status(account).identity
 
     def figures(self) -> Iterator[tuple[str, Figures]]:
         """A few numbers of each account's token, at little cost."""
-        return self._keeper.figures()
+        return self._refresher.figures()
 
     def _take(self, account: Account, identity: Identity, token: Token) -> None:
         with self._lock:
-            self._newest[account.name] = Authorization(token.value, identity.quota_project)
+            self._newest[account.name] = identity.authorization(token.value)
             self._lock.notify_all()
 
-    def _look(self) -> None:
-        self._schedule.at(self._clock.now() + self._settings.refresh_interval, self._look)
-        self._keeper.look()
+    def _check_rotation(self) -> None:
+        self._schedule.at(self._clock.now() + self._settings.refresh_interval, self._check_rotation)
+        self._refresher.check_rotation()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -28,7 +28,7 @@ from orthanc_gcp.errors import StoreError
 if TYPE_CHECKING:
     from orthanc_gcp.auth.token_source import TokenSource
     from orthanc_gcp.configuration import Account, Settings
-    from orthanc_gcp.custody.verification.audit import Audit, Findings, Shelf
+    from orthanc_gcp.custody.verification.audit import Audit, AuditedStore, StudyAudit
     from orthanc_gcp.ledger.ledger import Ledger
 
 __all__ = ["audit"]
@@ -88,7 +88,7 @@ def audit(
         )
         report = _Report(as_json=as_json)
         with _running(settings, accounts, ledger, contents=contents) as running:
-            for name, uid in running.studies(selection):
+            for uid, name in running.studies(selection):
                 if name not in [one.name for one in accounts]:
                     report.errors[name] = "the configuration has no such account"
                 if name in report.errors:
@@ -98,7 +98,9 @@ def audit(
                 except StoreError as error:
                     report.errors[name] = str(error)
                 else:
-                    report.add(found, ledger.send_lost(found.missing) if send_again else 0)
+                    report.add(
+                        found, ledger.confirmations.requeue_lost(found.missing) if send_again else 0
+                    )
     if study and not report.studies and not report.errors:
         fail(f"the ledger knows of no study {study}")
     report.end()
@@ -113,13 +115,13 @@ class _Report:
         self.errors: dict[str, str] = {}
         self.studies = self.differing = self.instances = self.bytes = self.again = 0
 
-    def add(self, found: Findings, again: int) -> None:
+    def add(self, found: StudyAudit, again: int) -> None:
         """A study was compared."""
         self.studies += 1
         self.instances += found.compared
-        self.bytes += found.size
+        self.bytes += found.bytes
         self.again += again
-        if found.differ:
+        if found.differs:
             if self._as_json:
                 click.echo("," if self.differing else '{"Studies": [')
                 click.echo(json.dumps(found.as_json(), indent=2), nl=False)
@@ -155,14 +157,14 @@ class _Report:
         )
 
 
-def _lines(found: Findings) -> Iterator[str]:
-    yield f"account {found.account}, study {found.study}:"
+def _lines(found: StudyAudit) -> Iterator[str]:
+    yield f"account {found.account}, study {found.study_instance_uid}:"
     for row in found.missing:
         yield f"  missing    {row.sop_instance_uid}"
-    for row, theirs in found.different:
+    for one in found.different:
         yield (
-            f"  different  {row.sop_instance_uid}  sent SHA-256 {row.sha256}, "
-            f"the store has {theirs}"
+            f"  different  {one.transfer.sop_instance_uid}  sent SHA-256 {one.transfer.sha256}, "
+            f"the store has {one.store_sha256}"
         )
     for uid in found.extra:
         yield f"  extra      {uid}  the ledger does not know it"
@@ -177,26 +179,25 @@ def _running(
     from orthanc_gcp.custody.verification.audit import Audit
 
     tokens = TokenSource(replace(settings, accounts=tuple(accounts)), SystemClock())
-    shelves = {one.name: _shelf(settings, one, tokens, ledger) for one in accounts}
+    stores = {one.name: _audited_store(settings, one, tokens, ledger) for one in accounts}
     tokens.start()
     try:
-        yield Audit(ledger, shelves, tokens, time.sleep, contents=contents)
+        yield Audit(ledger, stores, tokens, time.sleep, contents=contents)
     finally:
         tokens.stop()
 
 
-def _shelf(settings: Settings, account: Account, tokens: TokenSource, ledger: Ledger) -> Shelf:
-    from orthanc_gcp.custody.destinations.rate_limit import RateLimit
-    from orthanc_gcp.custody.verification.audit import READERS, Shelf
+def _audited_store(
+    settings: Settings, account: Account, tokens: TokenSource, ledger: Ledger
+) -> AuditedStore:
+    from orthanc_gcp.custody.destinations.rate_limit import request_limit
+    from orthanc_gcp.custody.verification.audit import READERS, AuditedStore
     from orthanc_gcp.dicomweb import of_account
 
     store = of_account(settings, account, tokens.authorization)
-    request: Callable[[], None] = _free
-    if account.max_requests_per_minute:
-        name, rate = f"{account.name}:requests", account.max_requests_per_minute / 60
-        allowance = RateLimit(ledger, name, rate, _sleep)
-        request = lambda: allowance.take(1)  # noqa: E731
-    return Shelf(store, request, min(READERS, account.max_connections))
+    limit = request_limit(account, ledger, _sleep)
+    wait_for_request = _unlimited if limit is None else limit.acquire
+    return AuditedStore(store, wait_for_request, min(READERS, account.max_connections))
 
 
 def _sleep(seconds: float) -> bool:
@@ -204,8 +205,8 @@ def _sleep(seconds: float) -> bool:
     return False
 
 
-def _free() -> None:
-    """There is no cap on requests."""
+def _unlimited() -> None:
+    """There is no limit on requests."""
 
 
 def _seconds(moment: datetime | None) -> float | None:

@@ -59,5 +59,5 @@ def backfill(
             if wanted:
                 action()
         now = SystemClock().utc().astimezone()
-        document = progress(studies, settings.backfill or BackfillOptions(), now)
-    click.echo(json.dumps(document, indent=2))
+        found = progress(ledger, studies, settings.backfill or BackfillOptions(), now)
+    click.echo(json.dumps(found and found.as_json(), indent=2))

@@ -73,6 +73,8 @@ def running(folder: Path, console: Console) -> Iterator[Demonstration]:
             process.terminate()
         for process in reversed(processes):
             process.wait(_WAIT)
+            if process.stdout is not None:
+                process.stdout.close()
 
 
 @dataclass

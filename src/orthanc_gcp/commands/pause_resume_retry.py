@@ -14,7 +14,7 @@ from orthanc_gcp.commands.formatting import count
 from orthanc_gcp.commands.ledger_access import open_ledger, refuse_unknown_account
 
 if TYPE_CHECKING:
-    from orthanc_gcp.custody.reporting.overview import Reports
+    from orthanc_gcp.ledger.ledger import Ledger
 
 __all__ = ["pause", "resume", "retry"]
 
@@ -30,8 +30,10 @@ def retry(
     config: Path, account: str | None, study: str | None, instance: str | None, reason: str | None
 ) -> None:
     """Queue again what is in quarantine, all of it or what is chosen."""
-    with _reports(config, account) as reports:
-        again = reports.retry(account, study=study, instance=instance, reason=reason)
+    with _ledger(config, account) as ledger:
+        from orthanc_gcp.custody.reporting import operations
+
+        again = operations.retry(ledger, account, study=study, instance=instance, reason=reason)
     click.echo(f"queued again: {count(again, 'instance')}")
 
 
@@ -41,8 +43,10 @@ def retry(
 @needs("worker")
 def pause(config: Path, account: str) -> None:
     """Send no more to an account until "resume"; requests that run are finished."""
-    with _reports(config, account) as reports:
-        reports.pause(account)
+    with _ledger(config, account) as ledger:
+        from orthanc_gcp.custody.reporting import operations
+
+        operations.pause(ledger, account)
     click.echo(f"account {account} is paused")
 
 
@@ -52,19 +56,20 @@ def pause(config: Path, account: str) -> None:
 @needs("worker")
 def resume(config: Path, account: str) -> None:
     """Send to an account again after "pause"."""
-    with _reports(config, account) as reports:
-        reports.resume(account)
+    with _ledger(config, account) as ledger:
+        from orthanc_gcp.custody.reporting import operations
+
+        operations.resume(ledger, account)
     click.echo(f"account {account} is sent to again")
 
 
 @contextmanager
-def _reports(config: Path, account: str | None) -> Iterator[Reports]:
-    """The reports of a ledger that knows the account."""
+def _ledger(config: Path, account: str | None) -> Iterator[Ledger]:
+    """The ledger, when it or the configuration knows the account."""
     settings = settings_of([config])
     with open_ledger(settings) as ledger:
-        from orthanc_gcp.custody.reporting.overview import Reports
+        from orthanc_gcp.custody.reporting.overview import Overview
 
-        reports = Reports(ledger)
-        overview = reports.overview(one.name for one in settings.accounts)
-        refuse_unknown_account(account, [one["Account"] for one in overview])
-        yield reports
+        known = Overview(ledger).accounts(one.name for one in settings.accounts)
+        refuse_unknown_account(account, [one.account for one in known])
+        yield ledger

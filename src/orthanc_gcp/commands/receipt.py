@@ -41,7 +41,7 @@ def receipt(config: Path, study: str, account: str | None, as_json: bool) -> Non
         from orthanc_gcp.custody.reporting.receipts import receipts
 
         try:
-            found = receipts(ledger, study, account)
+            found = [one.as_json() for one in receipts(ledger, study, account)]
         except KeyError:
             to = f" to account {account}" if account else ""
             fail(f"the ledger knows of no study {study} that was to be sent{to}")

@@ -21,8 +21,8 @@ from orthanc_gcp.commands.ledger_access import open_ledger, refuse_unknown_accou
 from orthanc_gcp.errors import OrthancError
 
 if TYPE_CHECKING:
-    from orthanc_gcp.configuration import SendRule, Settings
-    from orthanc_gcp.custody.intake.dry_run import DryRun
+    from orthanc_gcp.configuration import Settings
+    from orthanc_gcp.custody.intake.dry_run import RuleResult, Selected
     from orthanc_gcp.orthanc.resources import OrthancSource
 
 __all__ = ["send"]
@@ -71,10 +71,10 @@ def send(
 
 def _send(settings: Settings, orthanc: str | None, account: str, resources: list[str]) -> None:
     with open_ledger(settings) as ledger:
-        from orthanc_gcp.custody.intake.on_demand import demand
+        from orthanc_gcp.custody.intake.on_demand import send_on_demand
         from orthanc_gcp.ledger.workers import any_alive
 
-        queued = demand(ledger, _source(settings, orthanc), account, resources)
+        queued = send_on_demand(ledger, _source(settings, orthanc), account, resources)
         later = "" if any_alive(ledger.engine) else ", they are sent as soon as a worker runs"
     click.echo(f"queued for {account}: {count(queued, 'instance')}{later}")
 
@@ -89,35 +89,37 @@ def _dry_run(
     settings: Settings, source: OrthancSource, to: str | None, resources: list[str] | None
 ) -> None:
     from orthanc_gcp.configuration import SendRule
-    from orthanc_gcp.custody.intake.dry_run import conditions, forecast
+    from orthanc_gcp.custody.intake.dry_run import conditions, dry_run
 
     if settings.rule_problems and not to:
         # What a rule with a mistake in it was meant to send can only be guessed.
         fail("\n".join(map(str, settings.rule_problems)))
     rules = (SendRule(to=to),) if to else settings.rules
-    *wanted, rest = forecast(source, rules, resources)
-    for each, rule in zip(wanted, rules, strict=True):
-        _print(f"to {rule.to} ({conditions(rule)})", each)
-        if rule.to in settings.rejections:
-            click.echo(f"  waits until this is mended: {settings.rejections[rule.to]}")
-    _print("to nobody", rest)
-    if rest.instances:
-        for line in _reasons(wanted, rules):
+    found = dry_run(source, rules, resources)
+    for result in found.rules:
+        account = result.rule.to
+        _print(f"to {account} ({conditions(result.rule)})", result.selected)
+        if account in settings.rejections:
+            click.echo(f"  waits until this is mended: {settings.rejections[account]}")
+    _print("to nobody", found.unmatched)
+    if found.unmatched.instances:
+        for line in _reasons(found.rules):
             click.echo(f"  {line}")
     for problem in settings.sending_problems:
         click.echo(f"nothing is sent until this is mended: {problem}")
 
 
-def _print(where: str, would: DryRun) -> None:
-    click.echo(f"{where}: {count(would.instances, 'instance')}, {would.bytes:,} bytes")
-    for study in would.examples:
+def _print(where: str, selected: Selected) -> None:
+    click.echo(f"{where}: {count(selected.instances, 'instance')}, {selected.bytes:,} bytes")
+    for study in selected.studies:
         click.echo(f"  such as study {study}")
 
 
-def _reasons(wanted: Sequence[DryRun], rules: Sequence[SendRule]) -> Iterator[str]:
+def _reasons(results: Sequence[RuleResult]) -> Iterator[str]:
     """Why nobody gets the rest."""
-    if not rules:
+    if not results:
         yield 'there is no rule: "Send" of the configuration is empty'
-    for number, (each, rule) in enumerate(zip(wanted, rules, strict=True)):
-        missed = ", ".join(f"{name} {times:,}" for name, times in each.missed.most_common())
-        yield f"Send[{number}], to {rule.to}: not met are {missed}"
+    for number, result in enumerate(results):
+        most_first = sorted(result.missed.items(), key=lambda item: -item[1])
+        missed = ", ".join(f"{name} {times:,}" for name, times in most_first)
+        yield f"Send[{number}], to {result.rule.to}: not met are {missed}"

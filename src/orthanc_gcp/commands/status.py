@@ -35,7 +35,7 @@ FIGURES = ("Waiting", "Sending", "Acknowledged", "Confirmed", "Quarantined")
 _MOVING = ("Waiting", "Sending", "Acknowledged")
 
 Figures = dict[str, Any]
-"""What the ledger says of one account, or of all: see ``Reports.overview``."""
+"""What the ledger says of one account, or of all: as ``GET /gcp/transfers`` answers it."""
 
 
 @click.command()
@@ -50,17 +50,19 @@ def status(config: Path, watch: bool, as_json: bool) -> None:
     """
     settings = settings_of([config])
     with open_ledger(settings) as ledger:
-        from orthanc_gcp.custody.reporting.overview import Reports
+        from orthanc_gcp.custody.reporting.overview import Overview, delays
         from orthanc_gcp.ledger.workers import any_alive
 
-        reports = Reports(ledger)
+        ledger_overview = Overview(ledger)
         names = [account.name for account in settings.accounts]
 
         def read() -> Figures:
-            problems = {**reports.delays(names), **settings.rejections}
+            problems = {**delays(ledger, names), **settings.rejections}
             return {
                 "Worker": any_alive(ledger.engine),
-                "Accounts": reports.overview({*names, *problems}, problems),
+                "Accounts": [
+                    one.as_json() for one in ledger_overview.accounts({*names, *problems}, problems)
+                ],
             }
 
         if watch:

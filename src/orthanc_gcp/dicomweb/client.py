@@ -22,7 +22,7 @@ from orthanc_gcp.dicomweb.store_response import InstanceResult, judge, limit_of_
 from orthanc_gcp.errors import NetworkError, StoreError
 from orthanc_gcp.reasons import StoreReason
 from orthanc_gcp.redaction import printable, readable
-from orthanc_gcp.transport.authorization import Authorization
+from orthanc_gcp.transport.authorization import Authorization, fits_a_header
 from orthanc_gcp.transport.connections import network_error, pools, proxy_of, tls_context
 
 __all__ = ["DicomStore", "Stored"]
@@ -44,20 +44,17 @@ class Stored:
 
     Attributes
     ----------
-    outcomes
-        The result of each part that was sent, by its SOP Instance UID.
+    results
+        What became of each part that was sent, by its SOP Instance UID.
     bytes_sent
         Size of the request's body.
     request_seconds
         From the first byte of the request to the last byte of the answer.
-    others
-        SOP Instance UIDs that the answer names although no part was said to have them.
     """
 
-    outcomes: Mapping[str, InstanceResult]
+    results: Mapping[str, InstanceResult]
     bytes_sent: int
     request_seconds: float
-    others: tuple[str, ...] = ()
 
 
 class DicomStore:
@@ -138,13 +135,12 @@ class DicomStore:
             There is no part, or two have the same SOP Instance UID, which answers cannot tell
             apart.
         """
-        if not parts or len({part.instance for part in parts}) < len(parts):
+        if not parts or len({part.sop_instance_uid for part in parts}) < len(parts):
             raise ValueError("instances of one request need SOP Instance UIDs of their own")
         upload = Upload(parts, throttle, stop)
         started = time.monotonic()
         body = self._send(f"storing {len(parts)} instances", upload, "PUT" if replace else "POST")
-        results, others = judge(parts, body)
-        return Stored(results, upload.sent, time.monotonic() - started, others)
+        return Stored(judge(parts, body), upload.sent, time.monotonic() - started)
 
     def _send(self, what: str, upload: Upload, method: str) -> bytes:
         """What the store says of each instance."""
@@ -283,8 +279,7 @@ class DicomStore:
 
     def _authorized(self, what: str) -> Authorization:
         authorization = self._authorization()
-        token = authorization.token
-        if token and token.isascii() and token.isprintable() and " " not in token:
+        if fits_a_header(authorization.token):
             return authorization
         raise StoreError(
             f"{self._named(what)}: the access token is empty or cannot be one",

@@ -21,11 +21,16 @@ LARGEST_WRITE = 256 * 1024
 class Part:
     """One instance to be sent: its UIDs, its size in bytes, and how to read it, any time again."""
 
-    study: str
-    series: str
-    instance: str
-    size: int
+    study_instance_uid: str
+    series_instance_uid: str
+    sop_instance_uid: str
+    size_bytes: int
     read: Callable[[], AbstractContextManager[Iterator[bytes]]]
+
+    @property
+    def uids(self) -> tuple[str, str, str]:
+        """Those of its study, its series and itself."""
+        return self.study_instance_uid, self.series_instance_uid, self.sop_instance_uid
 
 
 class Upload:
@@ -65,7 +70,7 @@ class Upload:
         self._stop = stop
         self.content_type = f'multipart/related; type="application/dicom"; boundary={boundary}'
         around = len(self._head) + 2
-        self.length = sum(part.size + around for part in parts) + len(self._end)
+        self.length = sum(part.size_bytes + around for part in parts) + len(self._end)
         self.sent = 0
         self.complete = False
 
@@ -100,28 +105,28 @@ def _counted(part: Part) -> Iterator[bytes]:
         with part.read() as pieces:
             for piece in pieces:
                 count += len(piece)
-                if count > part.size:
+                if count > part.size_bytes:
                     break
                 yield piece
     except GcpError as error:
         raise _unreadable(part, error, error.reason) from error
     except Exception as error:
         raise _unreadable(part, error, SourceReason.UNREADABLE) from error
-    if count != part.size:
-        more = "more than " if count > part.size else f"{count} of "
+    if count != part.size_bytes:
+        more = "more than " if count > part.size_bytes else f"{count} of "
         raise SourceError(
-            f"instance {readable(part.instance)} has {more}the {part.size} bytes announced: it "
-            "changed meanwhile, or was read only in part; the request was broken off",
-            instance=part.instance,
+            f"instance {readable(part.sop_instance_uid)} has {more}the {part.size_bytes} bytes "
+            "announced: it changed meanwhile, or was read only in part; the request was broken off",
+            sop_instance_uid=part.sop_instance_uid,
             reason=SourceReason.SIZE,
         )
 
 
 def _unreadable(part: Part, error: Exception, reason: str) -> SourceError:
     return SourceError(
-        f"instance {readable(part.instance)} could not be read: "
+        f"instance {readable(part.sop_instance_uid)} could not be read: "
         f"{readable(str(error) or type(error).__name__)}; the request was broken off",
-        instance=part.instance,
+        sop_instance_uid=part.sop_instance_uid,
         reason=reason or SourceReason.UNREADABLE,
     )
 

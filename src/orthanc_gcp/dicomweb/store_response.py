@@ -45,11 +45,21 @@ class InstanceStatus(StrEnum):
 
 @dataclass(frozen=True)
 class InstanceResult:
-    """An outcome, the store's words for it (one bounded line), and its DICOM failure reason."""
+    """What became of an instance.
 
-    outcome: InstanceStatus
-    reason: str = ""
-    code: int | None = None
+    Attributes
+    ----------
+    status
+        In a word.
+    detail
+        What the store says of it, or what is wrong with its answer: one line of bounded length.
+    failure_reason
+        The code of a failure, attribute (0008,1197).
+    """
+
+    status: InstanceStatus
+    detail: str = ""
+    failure_reason: int | None = None
 
 
 @dataclass
@@ -66,47 +76,62 @@ def limit_of_answer(instances: int) -> int:
     return 64 * 1024 + 1024 * instances
 
 
-def judge(parts: Sequence[Part], body: bytes) -> tuple[dict[str, InstanceResult], tuple[str, ...]]:
-    """The result of each part by its SOP Instance UID, and the UIDs that nobody asked about."""
+def judge(parts: Sequence[Part], body: bytes) -> dict[str, InstanceResult]:
+    """The result of each part by its SOP Instance UID.
+
+    Raises nothing, whatever the body is: of what it does not say clearly, nothing is stored.
+    """
     answer = _read(body)
     if answer is None:
         message = read_google_error(body).message
         words = readable(f"the store's answer names no instances: {message or 'not readable'}")
         missing = InstanceResult(InstanceStatus.UNACKNOWLEDGED, words)
-        return {part.instance: missing for part in parts}, ()
-    results = {part.instance: _result(part, answer) for part in parts}
+        return {part.sop_instance_uid: missing for part in parts}
+    sent = {part.sop_instance_uid for part in parts}
+    foreign = [uid for uid in {**answer.stored, **answer.failed} if uid not in sent]
+    results = {part.sop_instance_uid: _result(part, answer, foreign) for part in parts}
     unacknowledged = [
-        uid for uid, result in results.items() if result.outcome is InstanceStatus.UNACKNOWLEDGED
+        uid for uid, result in results.items() if result.status is InstanceStatus.UNACKNOWLEDGED
     ]
     if unacknowledged and answer.unnamed:
         blamed = _blame(answer.unnamed, len(unacknowledged))
         results.update(dict.fromkeys(unacknowledged, blamed))
-    others = tuple(uid for uid in {**answer.stored, **answer.failed} if uid not in results)
-    return results, others
+    return results
 
 
-def _result(part: Part, answer: _Answer) -> InstanceResult:
-    failed = answer.failed.get(part.instance)
-    if part.instance not in answer.stored:
-        return failed or InstanceResult(
-            InstanceStatus.UNACKNOWLEDGED, "the store's answer does not name it"
-        )
+def _result(part: Part, answer: _Answer, foreign: Sequence[str]) -> InstanceResult:
+    failed = answer.failed.get(part.sop_instance_uid)
+    if part.sop_instance_uid not in answer.stored:
+        return failed or InstanceResult(InstanceStatus.UNACKNOWLEDGED, _unnamed(foreign))
     if failed is not None:
-        words = f"the store names it as stored and as failed: {failed.reason}"
-        return InstanceResult(InstanceStatus.OTHER, readable(words), failed.code)
-    path = answer.stored[part.instance]
-    if path not in (None, (part.study, part.series, part.instance)):
+        words = f"the store names it as stored and as failed: {failed.detail}"
+        return InstanceResult(InstanceStatus.OTHER, readable(words), failed.failure_reason)
+    path = answer.stored[part.sop_instance_uid]
+    if path not in (None, part.uids):
         words = "the store says that it lies in another study or series"
         return InstanceResult(InstanceStatus.UNACKNOWLEDGED, words)
     return InstanceResult(InstanceStatus.STORED)
 
 
+def _unnamed(foreign: Sequence[str]) -> str:
+    """What is wrong with an answer that lacks an instance.
+
+    A file whose own UID is not the one that it was announced by is stored under its own.
+    """
+    if not foreign:
+        return "the store's answer does not name it"
+    more = f" and {len(foreign) - 1} more" if len(foreign) > 1 else ""
+    return readable(
+        f"the store's answer does not name it, but {foreign[0]}{more}, which nobody sent"
+    )
+
+
 def _blame(failures: list[InstanceResult], instances: int) -> InstanceResult:
     """What a file that cannot be read gets: the store fails it without knowing its UID."""
-    alike = {failure.outcome for failure in failures}
+    alike = {failure.status for failure in failures}
     if len(failures) == instances and len(alike) == 1:
         return failures[0]
-    words = f"the store failed {len(failures)} files without naming them: {failures[0].reason}"
+    words = f"the store failed {len(failures)} files without naming them: {failures[0].detail}"
     return InstanceResult(InstanceStatus.UNACKNOWLEDGED, readable(words))
 
 
@@ -138,10 +163,10 @@ def _failure(item: Mapping[str, Any]) -> InstanceResult:
     words = next(filter(None, (_text(item, tag) for tag in _DETAILS)), "")
     text = _text(item, _REASON)
     code = int(text) if re.fullmatch(r"[0-9]{1,5}", text) else None
-    return InstanceResult(_outcome(words.lower(), code), readable(words), code)
+    return InstanceResult(_status(words.lower(), code), readable(words), code)
 
 
-def _outcome(words: str, code: int | None) -> InstanceStatus:
+def _status(words: str, code: int | None) -> InstanceStatus:
     """Google's words decide, else the failure reason (PS3.4 annex B, PS3.18 annex I)."""
     if "already exists" in words or "checksum mismatch" in words:
         return InstanceStatus.CONFLICT

@@ -8,7 +8,7 @@ from typing import TypeVar
 from urllib.parse import quote
 
 from orthanc_gcp.auth.credentials import loading
-from orthanc_gcp.auth.refresher import acquire, as_error
+from orthanc_gcp.auth.refresher import acquire
 from orthanc_gcp.auth.token_endpoint import TOLERATED_SKEW, TokenEndpoint, clock_offset
 from orthanc_gcp.clock import Clock
 from orthanc_gcp.configuration import Problem, Settings
@@ -251,14 +251,13 @@ def _token(examination: Examination) -> str:
     endpoint = TokenEndpoint(examination.transport, examination.clock)
     try:
         token = acquire(identity, endpoint, examination.clock)
-    except Exception as error:
-        raise diagnose(as_error(error), examination) from None
+    except GcpError as error:
+        raise diagnose(error, examination) from None
     examination.store = Store(
         examination.account,
         examination.settings,
         examination.transport,
-        token.value,
-        identity.quota_project,
+        identity.authorization(token.value),
     )
     owner = f", for {examination.email}" if examination.email else ""
     return f"it is valid for {token.lifetime:.0f} s{owner}"

@@ -91,7 +91,7 @@ def _extras(site: Site) -> str:
     """The worker is started with the interpreter that the script names: that one is asked."""
     _needs_rules(site)
     interpreter, packages = _worker_python(site)
-    command = [interpreter, "-P", "-c", "import orthanc_gcp.worker.worker, psycopg"]
+    command = [interpreter, "-P", "-c", "import orthanc_gcp.worker.assembly, psycopg"]
     path = os.pathsep.join(filter(None, (packages, os.environ.get("PYTHONPATH"))))
     remedy = f"{interpreter} -m pip install 'orthanc-gcp[worker]'"
     try:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import urlsplit
 
 from orthanc_gcp.configuration import Account, Settings
 from orthanc_gcp.errors import StoreError
 from orthanc_gcp.reasons import ApiReason, of_server, of_status
-from orthanc_gcp.redaction import readable
+from orthanc_gcp.redaction import printable, readable
 from orthanc_gcp.transport.authorization import Authorization
 from orthanc_gcp.transport.google_error import read_google_error
 from orthanc_gcp.transport.request import Answer, Transport
@@ -26,15 +25,13 @@ class Store:
         account: Account,
         settings: Settings,
         transport: Transport,
-        token: str,
-        quota_project: str | None,
+        authorization: Authorization,
     ) -> None:
         base = settings.section.base_url.rstrip("/")
         self.url = f"{base}/{account.store_path}"
-        parts = urlsplit(self.url)
-        self._place = readable(parts.netloc.rpartition("@")[2] + parts.path)
+        self._place = printable(self.url).partition("://")[2]
         self._transport = transport
-        self._headers = Authorization(token, quota_project).headers()
+        self._headers = authorization.headers()
 
     def request(
         self,

@@ -11,12 +11,23 @@ from urllib.parse import quote
 
 import sqlalchemy as sql
 from sqlalchemy import event
+from sqlalchemy.dialects import postgresql, sqlite
 
 from orthanc_gcp.configuration import Settings
 from orthanc_gcp.errors import ConfigurationError
 from orthanc_gcp.redaction import address, printable
 
-__all__ = ["FILE_NAME", "connect", "is_away", "place", "reading", "url_for", "url_of", "writing"]
+__all__ = [
+    "FILE_NAME",
+    "connect",
+    "is_away",
+    "place",
+    "reading",
+    "upsert",
+    "url_for",
+    "url_of",
+    "writing",
+]
 
 FILE_NAME = "orthanc-gcp.sqlite"
 _BUSY_SECONDS = 30
@@ -102,6 +113,12 @@ def reading(engine: sql.Engine) -> Iterator[sql.Connection]:
         yield connection
 
 
+def upsert(engine: sql.Engine, table: sql.Table) -> Any:
+    """An insert that can say what is done with a row that is there already."""
+    insert = sqlite.insert if engine.dialect.name == "sqlite" else postgresql.insert
+    return insert(table)
+
+
 def connect(url: str) -> sql.Engine:
     """An engine for all threads of this process; no connection is made yet."""
     if url.startswith("sqlite"):
@@ -125,6 +142,8 @@ def connect(url: str) -> sql.Engine:
 
 
 def _prepare_sqlite(connection: sqlite3.Connection, _record: Any) -> None:
+    # Text that is no UTF-8 is a damaged row, and must not stop those beside it.
+    connection.text_factory = lambda text: str(text, "utf-8", "replace")
     # Writers queue up at their first statement, not at the first write, where SQLite would fail.
     connection.isolation_level = "IMMEDIATE"
     connection.execute("PRAGMA journal_mode=WAL")

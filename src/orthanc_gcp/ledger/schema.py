@@ -9,6 +9,7 @@ import sqlalchemy as sql
 __all__ = [
     "IS_OWED",
     "UNSENT",
+    "UNSETTLED",
     "Priority",
     "State",
     "backfill_studies",
@@ -32,6 +33,10 @@ class State(StrEnum):
     CONFIRMED = "confirmed"  # and was seen to have it
     QUARANTINED = "quarantined"  # needs a person
     WITHDRAWN = "withdrawn"  # deleted in Orthanc before it was sent
+
+
+UNSETTLED = (State.HELD, State.WAITING, State.DELAYED, State.SENDING, State.ACKNOWLEDGED)
+"""The states in which something is still to be done."""
 
 
 class Priority(IntEnum):

@@ -20,10 +20,11 @@ from pathlib import Path
 
 import sqlalchemy as sql
 
-from orthanc_gcp.errors import GcpError
+from orthanc_gcp.errors import LedgerError
 from orthanc_gcp.ledger.database import place, reading, writing
-from orthanc_gcp.ledger.schema import metadata, schema_version, transfers
+from orthanc_gcp.ledger.schema import change_cursors, metadata, schema_version, transfers
 from orthanc_gcp.ledger.workers import any_alive
+from orthanc_gcp.reasons import LedgerReason
 
 __all__ = ["LATEST", "MIGRATIONS", "migrate", "prepare", "require_current"]
 
@@ -43,7 +44,7 @@ def prepare(engine: sql.Engine) -> None:
 
     Raises
     ------
-    GcpError
+    LedgerError
         The ledger is newer than this program, or damaged, or workers of an older version use it.
     SQLAlchemyError
         The database is away.
@@ -62,6 +63,7 @@ def prepare(engine: sql.Engine) -> None:
                 migrate(connection, version)
                 _log.warning("the ledger was migrated from version %d to %d", version, LATEST)
             _require_tables(engine, connection)
+            _require_cursors(engine, connection)
 
 
 def require_current(engine: sql.Engine) -> None:
@@ -69,15 +71,15 @@ def require_current(engine: sql.Engine) -> None:
 
     Raises
     ------
-    GcpError
+    LedgerError
         There is none, it is of another version, or damaged.
     SQLAlchemyError
         The database is away.
     """
     file = Path(engine.url.database or "")
-    missing = GcpError(
+    missing = LedgerError(
         f"there is no ledger at {place(engine)}: the worker makes it when it first starts",
-        reason="no_ledger",
+        reason=LedgerReason.NO_LEDGER,
     )
     if engine.dialect.name == "sqlite" and not file.exists():
         raise missing
@@ -86,10 +88,10 @@ def require_current(engine: sql.Engine) -> None:
         if version is None:
             raise missing
         if version < LATEST:
-            raise GcpError(
+            raise LedgerError(
                 f"the ledger at {place(engine)} has version {version}, and this program reads "
                 f"version {LATEST}: the worker migrates it when it starts ({_HELP})",
-                reason="old_ledger",
+                reason=LedgerReason.OLD_LEDGER,
             )
         _require_tables(engine, connection)
 
@@ -118,24 +120,24 @@ def _version(engine: sql.Engine, connection: sql.Connection) -> int | None:
     if not inspector.has_table(schema_version.name):
         return _WITHOUT_VERSION if inspector.has_table(transfers.name) else None
     version = connection.scalar(sql.select(schema_version.c.version))
-    if version is None:
-        raise _damaged(engine, f"{schema_version.name} is empty")
+    if not isinstance(version, int):
+        raise _damaged(engine, f"{schema_version.name} has no version")
     if version > LATEST:
-        raise GcpError(
+        raise LedgerError(
             f"the ledger at {place(engine)} has version {version}, and this program knows up to "
             f"{LATEST}: upgrade orthanc-gcp ({_HELP})",
-            reason="new_ledger",
+            reason=LedgerReason.NEW_LEDGER,
         )
-    return int(version)
+    return version
 
 
 def _refuse_in_use(engine: sql.Engine, version: int) -> None:
     """Another worker would find its columns gone."""
     if any_alive(engine):
-        raise GcpError(
+        raise LedgerError(
             f"the ledger at {place(engine)} has version {version}, which a running worker uses: "
             f"stop all workers before this one migrates it ({_HELP})",
-            reason="in_use",
+            reason=LedgerReason.IN_USE,
         )
 
 
@@ -148,6 +150,13 @@ def _require_tables(engine: sql.Engine, connection: sql.Connection) -> None:
         for column in table.columns:
             if column.name not in there:
                 raise _damaged(engine, f"the column {table.name}.{column.name} is missing")
+
+
+def _require_cursors(engine: sql.Engine, connection: sql.Connection) -> None:
+    """Where following an Orthanc goes on, and since when it is followed, is nothing to guess."""
+    for source, seq, since in connection.execute(sql.select(change_cursors)):
+        if not (isinstance(seq, int) and isinstance(since, float)):
+            raise _damaged(engine, f"the row {source!r} of {change_cursors.name}")
 
 
 def _check_pages(engine: sql.Engine) -> None:
@@ -171,9 +180,9 @@ def _damage_told(engine: sql.Engine) -> Iterator[None]:
         raise
 
 
-def _damaged(engine: sql.Engine, what: str) -> GcpError:
-    return GcpError(
+def _damaged(engine: sql.Engine, what: str) -> LedgerError:
+    return LedgerError(
         f"the ledger at {place(engine)} is damaged ({what}): restore a backup, or move it away "
         f"to begin a new one ({_HELP})",
-        reason="damaged_ledger",
+        reason=LedgerReason.DAMAGED_LEDGER,
     )

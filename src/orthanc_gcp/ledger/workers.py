@@ -13,17 +13,18 @@ import os
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
 import sqlalchemy as sql
 
 from orthanc_gcp.clock import Clock
-from orthanc_gcp.errors import GcpError
+from orthanc_gcp.errors import LedgerError
 from orthanc_gcp.ledger.schema import State, transfers
-from orthanc_gcp.reasons import LocalReason
+from orthanc_gcp.reasons import LedgerReason
 
-__all__ = ["WorkerRegistry", "any_alive", "join"]
+__all__ = ["WorkerRegistry", "any_alive", "worker_registry"]
 
 ALIVE, FOLLOWS = 740120, 740121
 """The first keys of the two kinds of advisory locks."""
@@ -37,7 +38,18 @@ find out whether it is free."""
 
 
 class WorkerRegistry(Protocol):
-    """A worker among others."""
+    """A worker among others; it counts from :meth:`join` on."""
+
+    def join(self) -> None:
+        """Become one of the workers on the database.
+
+        Raises
+        ------
+        LedgerError
+            There is a worker already, of the same name or on a database for one.
+        SQLAlchemyError
+            The database is away.
+        """
 
     def refresh(self, source: str) -> list[str]:
         """Renew what the locks say; the dead workers that have still claimed something.
@@ -65,16 +77,8 @@ class WorkerRegistry(Protocol):
         """End."""
 
 
-def join(engine: sql.Engine, name: str, clock: Clock) -> WorkerRegistry:
-    """Become one of the workers on a database.
-
-    Raises
-    ------
-    GcpError
-        There is a worker already, of the same name or on a database for one.
-    SQLAlchemyError
-        The database is away.
-    """
+def worker_registry(engine: sql.Engine, name: str, clock: Clock) -> WorkerRegistry:
+    """What a worker of this name knows of the others on its database."""
     if engine.dialect.name == "sqlite":
         return _Alone(engine, name)
     return _Several(engine, name, clock)
@@ -130,28 +134,33 @@ def _lock_file(engine: sql.Engine) -> Path:
     return database.with_name(f"{database.name}.lock")
 
 
+def _locks(file: int) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
 class _Alone:
     """The only worker on a SQLite file: whoever else has claimed something is dead."""
 
-    alive = follows = True
-
     def __init__(self, engine: sql.Engine, name: str) -> None:
         self._engine, self._name, self._looked = engine, name, False
-        self._file = os.open(_lock_file(engine), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        if not _soon(self._locks):
-            os.close(self._file)
-            raise GcpError(
-                f"another worker has {engine.url.database}; "
-                "several workers need a PostgreSQL database",
-                reason=LocalReason.IN_USE,
-            )
+        self._file = -1
+        self.alive = self.follows = False
 
-    def _locks(self) -> bool:
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            return False
-        return True
+    def join(self) -> None:
+        file = os.open(_lock_file(self._engine), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        if not _soon(partial(_locks, file)):
+            os.close(file)
+            raise LedgerError(
+                f"another worker has {self._engine.url.database}; "
+                "several workers need a PostgreSQL database",
+                reason=LedgerReason.IN_USE,
+            )
+        self._file = file
+        self.alive = self.follows = True
 
     def refresh(self, source: str) -> list[str]:  # noqa: ARG002
         if self._looked:
@@ -165,6 +174,7 @@ class _Alone:
         """Nobody else can have found it."""
 
     def leave(self) -> None:
+        self.alive = self.follows = False
         os.close(self._file)
 
 
@@ -177,10 +187,12 @@ class _Several:
         self._refreshed = float("-inf")
         self._missed: dict[str, float] = {}
         self.alive = self.follows = False
+
+    def join(self) -> None:
         if not _soon(self._connect):
-            raise GcpError(
-                f"another worker is called {name}: give each its own --name",
-                reason=LocalReason.IN_USE,
+            raise LedgerError(
+                f"another worker is called {self._name}: give each its own --name",
+                reason=LedgerReason.IN_USE,
             )
 
     def refresh(self, source: str) -> list[str]:

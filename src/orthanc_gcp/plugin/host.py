@@ -46,7 +46,7 @@ def connector(orthanc: Any, settings: Settings) -> Connector:
     def show(running: Connector) -> None:
         metrics.write(of_tokens(running.figures(), running.clock.utc().timestamp()))
 
-    return Connector(settings, plugin, on_look=show)
+    return Connector(settings, plugin, on_check=show)
 
 
 def warn_of_authorities(orthanc: Any, settings: Settings) -> None:

@@ -15,8 +15,9 @@ from orthanc_gcp.worker.samples import Sample
 
 __all__ = ["Metrics"]
 
-_STEP = 128
-"""Distance of the times between 2004 and 2038 that 32 bits hold."""
+_STEP, _ROUNDED_UP = 128, 5
+"""Seconds between the times of 2004 to 2038 that 32 bits hold; how much later Orthanc may print
+one, with nine digits of ten."""
 
 
 class Metrics:
@@ -42,9 +43,9 @@ class Metrics:
 
 
 def _float(sample: Sample) -> float:
-    """What 32 bits hold of a value: of a time, none that is later."""
-    if sample.metric.name.endswith("_timestamp_seconds"):
-        return float(sample.value // _STEP * _STEP)
+    """What 32 bits hold of a value: of a time, none that is printed later than it is."""
+    if sample.value and sample.metric.name.endswith("_timestamp_seconds"):
+        return float((sample.value - _ROUNDED_UP) // _STEP * _STEP)
     return float(sample.value)
 
 

@@ -21,9 +21,9 @@ __all__ = ["WorkerProcess", "command"]
 
 _log = logging.getLogger(__name__)
 
-_BACKOFF = Backoff(1.0, 60.0, jitter=0)
-A_WHILE = 60.0
-"""Seconds of life after which the next pause is the first again."""
+BACKOFF = Backoff(1.0, 60.0, jitter=0)
+STABLE_AFTER = 60.0
+"""Seconds of life after which the next delay is the first again."""
 STOP_WITHIN = 0.8
 """Seconds that the worker may take to stop; whatever it was doing then is done again."""
 FINAL = (NOT_CONFIGURED, NOT_INSTALLED)
@@ -50,7 +50,7 @@ class WorkerProcess:
         self._process: subprocess.Popen[bytes] | None = None
         self._port: int | None = None
         # The kernel ends the child with the thread that has started it.
-        self._thread = threading.Thread(target=self._keep, name="gcp-worker", daemon=True)
+        self._thread = threading.Thread(target=self._keep_running, name="gcp-worker", daemon=True)
 
     @property
     def port(self) -> int | None:
@@ -75,26 +75,25 @@ class WorkerProcess:
             process.kill()
         self._thread.join(1)
 
-    def _keep(self) -> None:
-        pause = _BACKOFF.first
+    def _keep_running(self) -> None:
+        delay = 0.0
         while not self._stopping.is_set():
             began = time.monotonic()
-            code = self._live()
+            code = self._run_once()
             if self._stopping.is_set():
                 return
             if code in FINAL:
                 _log.error("the worker cannot run as it is: nothing is sent until this is mended")
                 return
-            if time.monotonic() - began > A_WHILE:
-                pause = _BACKOFF.first
-            _log.error("the worker has ended (%s), it is started again in %g s", _end(code), pause)
-            self._stopping.wait(pause)
-            pause = _BACKOFF.after(pause)
+            lasted = time.monotonic() - began
+            delay = BACKOFF.after(0.0 if lasted > STABLE_AFTER else delay)
+            _log.error("the worker has ended (%s), it is started again in %g s", _end(code), delay)
+            self._stopping.wait(delay)
 
-    def _live(self) -> int | None:
+    def _run_once(self) -> int | None:
         """Run the process once; its exit code, None if it could not be started."""
         try:
-            process = self._open()
+            process = self._open_process()
         except OSError as error:
             _log.error("the worker cannot be started by %s: %s", self._command[0], error)
             return None
@@ -117,7 +116,7 @@ class WorkerProcess:
             process.stdin.close()
         return code
 
-    def _open(self) -> subprocess.Popen[bytes] | None:
+    def _open_process(self) -> subprocess.Popen[bytes] | None:
         root = str(Path(orthanc_gcp.__file__).parent.parent)
         path = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
         with self._lock:

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-__all__ = ["Authorization"]
+__all__ = ["Authorization", "fits_a_header"]
+
+
+def fits_a_header(token: str) -> bool:
+    """Whether a token can stand in a header, and can inject no other (RFC 6750 §2.1)."""
+    return bool(token) and token.isascii() and token.isprintable() and " " not in token
 
 
 @dataclass(frozen=True)
@@ -24,7 +29,7 @@ class Authorization:
     quota_project: str | None = None
 
     def headers(self) -> dict[str, str]:
-        """The headers that say so (RFC 6750; Google's system parameters)."""
+        """The headers that say so (RFC 6750 §2.1; Google's system parameter ``$userProject``)."""
         headers = {"Authorization": f"Bearer {self.token}"}
         if self.quota_project:
             headers["x-goog-user-project"] = self.quota_project

@@ -21,11 +21,17 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from orthanc_gcp.custody.reporting.overview import Reports
+from orthanc_gcp.custody.reporting import operations
+from orthanc_gcp.custody.reporting.instances import instances
+from orthanc_gcp.custody.reporting.overview import Overview
+from orthanc_gcp.custody.reporting.receipts import receipts
+from orthanc_gcp.custody.reporting.studies import studies
 from orthanc_gcp.errors import OrthancError
 from orthanc_gcp.ledger.database import is_away
+from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.schema import State
 from orthanc_gcp.ledger.selection import Selection
+from orthanc_gcp.redaction import readable
 from orthanc_gcp.worker.metrics import CONTENT_TYPE, Metrics
 from orthanc_gcp.worker.samples import Sample
 
@@ -51,9 +57,7 @@ class Api:
         Account -> why nothing can be sent to it just now.
     demand
         Queues resources of Orthanc for an account; see
-        :func:`orthanc_gcp.custody.intake.on_demand.demand`.
-    receipts
-        Study, account -> the receipt; see :func:`orthanc_gcp.custody.reporting.receipts.receipts`.
+        :func:`orthanc_gcp.custody.intake.on_demand.send_on_demand`.
     on_change
         Called when more, or less, may be sent than before.
     measure
@@ -62,16 +66,17 @@ class Api:
 
     def __init__(
         self,
-        reports: Reports,
+        ledger: Ledger,
+        overview: Overview,
         accounts: Collection[str],
         problems: Callable[[], Mapping[str, str | None]],
         demand: Callable[[str, Sequence[str]], int],
-        receipts: Callable[[str, str], list[dict[str, Any]]],
         on_change: Callable[[], None],
         measure: Callable[[], Iterable[Sample]],
     ) -> None:
-        self._reports, self._accounts, self._problems = reports, accounts, problems
-        self._demand, self._receipts, self._on_change = demand, receipts, on_change
+        self._ledger, self._reported = ledger, overview
+        self._accounts, self._problems = accounts, problems
+        self._demand, self._on_change = demand, on_change
         self._measured = Metrics(measure)
 
     def application(self, secret: str) -> ASGIApp:
@@ -103,7 +108,8 @@ class Api:
     def overview(self) -> list[dict[str, Any]]:
         """What ``/gcp/transfers`` answers."""
         problems = self._problems()
-        return self._reports.overview({*self._accounts, *problems}, problems)
+        names = {*self._accounts, *problems}
+        return [one.as_json() for one in self._reported.accounts(names, problems)]
 
     # Starlette runs what is no coroutine on a thread: the database may be waited for.
 
@@ -120,35 +126,39 @@ class Api:
 
     def _studies(self, request: Request) -> Response:
         _only(request, (*_FILTERS, *_PAGING))
-        page, following = self._reports.studies(self._selection(request), *_paging(request))
-        return JSONResponse({"Studies": page, "Next": following})
+        page = studies(self._ledger, self._selection(request), *_paging(request))
+        return JSONResponse(
+            {"Studies": [one.as_json() for one in page.items], "Next": page.following}
+        )
 
     def _instances(self, request: Request) -> Response:
         _only(request, (*_FILTERS, *_PAGING))
         try:
-            page, following = self._reports.instances(self._selection(request), *_paging(request))
+            page = instances(self._ledger, self._selection(request), *_paging(request))
         except ValueError:
             raise HTTPException(400, "after: expected the Next of another page") from None
-        return JSONResponse({"Instances": page, "Next": following})
+        return JSONResponse(
+            {"Instances": [one.as_json() for one in page.items], "Next": page.following}
+        )
 
     def _receipt(self, request: Request) -> Response:
         _only(request, ("study",))
         study = request.query_params.get("study", "")
         try:
-            (receipt,) = self._receipts(study, self._told(_named(request))["Account"])
+            (receipt,) = receipts(self._ledger, study, self._told(_named(request))["Account"])
         except KeyError:
             raise HTTPException(404, f"nothing of study {study} was ever to be sent") from None
-        return JSONResponse(receipt)
+        return JSONResponse(receipt.as_json())
 
     def _pause(self, request: Request) -> Response:
         account = self._told(_named(request))["Account"]
-        self._reports.pause(account)
+        operations.pause(self._ledger, account)
         self._on_change()
         return JSONResponse(self._told(account))
 
     def _resume(self, request: Request) -> Response:
         account = self._told(_named(request))["Account"]
-        self._reports.resume(account)
+        operations.resume(self._ledger, account)
         self._on_change()
         return JSONResponse(self._told(account))
 
@@ -162,12 +172,14 @@ class Api:
 
     def _do_retry(self, account: str, wanted: Mapping[str, str]) -> Response:
         self._told(account)
-        moved = self._reports.retry(
+        moved = operations.retry(
+            self._ledger,
             account,
             study=wanted.get("Study"),
             instance=wanted.get("Instance"),
             reason=wanted.get("Reason"),
         )
+        self._reported.forget()
         self._on_change()
         return JSONResponse({"Account": account, "Instances": moved})
 
@@ -182,14 +194,16 @@ class Api:
 
     def _do_send(self, account: str, resources: Sequence[str]) -> Response:
         if account not in self._accounts:
-            raise HTTPException(404, f"there is no account {account}")
+            raise HTTPException(404, f"there is no account {readable(account)}")
         for resource in resources:
             if not resource.replace("-", "").isalnum():
-                raise HTTPException(404, f"Orthanc has no resource {resource}")
+                raise HTTPException(404, f"Orthanc has no resource {readable(resource)}")
         try:
             queued = self._demand(account, resources)
         except KeyError as error:
-            raise HTTPException(404, f"Orthanc has no resource {error.args[0]}") from None
+            raise HTTPException(
+                404, f"Orthanc has no resource {readable(str(error.args[0]))}"
+            ) from None
         return JSONResponse({"Account": account, "Instances": queued})
 
     def _told(self, account: str) -> dict[str, Any]:
@@ -284,7 +298,7 @@ def _only(request: Request, known: Collection[str]) -> None:
     for name in request.query_params:
         if name not in known:
             expected = f"expected {', '.join(known)}" if known else "none is expected"
-            raise HTTPException(400, f"{name}: there is no such parameter, {expected}")
+            raise HTTPException(400, f"{readable(name)}: there is no such parameter, {expected}")
 
 
 def _paging(request: Request) -> tuple[str, int]:
@@ -328,7 +342,7 @@ def _refused(_request: Request, error: Exception) -> Response:
 
 def _ledger_away(_request: Request, error: Exception) -> Response:
     if not is_away(error):  # which the worker's loops tell once
-        _log.error("the ledger refuses: %s", str(error).partition("\n")[0])
+        _log.error("the ledger refuses: %s", readable(str(error).partition("\n")[0]))
     return _error(503, "the ledger cannot be reached: see the worker's log")
 
 

@@ -14,6 +14,7 @@ from orthanc_gcp.backoff import Backoff
 from orthanc_gcp.clock import Clock
 from orthanc_gcp.errors import GcpError, OrthancError
 from orthanc_gcp.outages import Outage
+from orthanc_gcp.redaction import readable
 
 __all__ = ["BACKOFF", "FOLLOWING", "IDLE", "Attempts"]
 
@@ -74,7 +75,7 @@ class Attempts:
     def ledger_away(self, error: SQLAlchemyError, wait: float, *, by: str) -> None:
         """The ledger could not be read or written."""
         # What follows the first line may be values.
-        words = str(error).partition("\n")[0]
+        words = readable(str(error).partition("\n")[0])
         kind = getattr(getattr(error, "orig", None), "sqlite_errorname", type(error).__name__)
         self.ledger.failed(words, wait, kind=kind, by=by)
 
@@ -87,5 +88,5 @@ class Attempts:
         if outage is None:
             down, up = f"cannot {what}", f"it can {what} again"
             outage = self._defects[what] = Outage(_log, down, up, self._clock)
-        if outage.failed(f"unexpected {type(error).__name__}", wait):
+        if outage.failed(f"unexpected {type(error).__name__}", wait, by=what):
             _log.error("cannot %s", what, exc_info=error)

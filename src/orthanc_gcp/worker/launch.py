@@ -19,9 +19,9 @@ NOT_CONFIGURED, NOT_INSTALLED = 2, 3
 
 def make(settings: Settings, orthanc: OrthancRest, name: str, since: float | None = None) -> Worker:
     """A worker, for which more has to be installed than for the rest of the command."""
-    from orthanc_gcp.worker.worker import Worker
+    from orthanc_gcp.worker.assembly import assemble
 
-    return Worker(settings, orthanc, name, since)
+    return assemble(settings, orthanc, name, since)
 
 
 def not_installed(what: str, error: ImportError, extra: str) -> str:

@@ -103,7 +103,7 @@ def of_transfers(overview: Iterable[Mapping[str, Any]]) -> Iterator[Sample]:
     Parameters
     ----------
     overview
-        What :meth:`orthanc_gcp.custody.reporting.overview.Reports.overview` tells.
+        What ``/gcp/transfers`` answers.
     """
     for one in overview:
         labels = {"account": one["Account"]}

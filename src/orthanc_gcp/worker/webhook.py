@@ -11,12 +11,12 @@ import base64
 import hmac
 import logging
 import threading
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable
 
 from orthanc_gcp.clock import Clock
 from orthanc_gcp.configuration import Settings
 from orthanc_gcp.custody.reporting.alerts import Alerts
+from orthanc_gcp.custody.reporting.overview import AccountOverview
 from orthanc_gcp.errors import WebhookError
 from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.outages import Outage
@@ -37,14 +37,14 @@ class Webhook:
     Parameters
     ----------
     overview
-        What :meth:`orthanc_gcp.custody.reporting.overview.Reports.overview` tells.
+        How far each account is.
     """
 
     def __init__(
         self,
         settings: Settings,
         ledger: Ledger,
-        overview: Callable[[], Iterable[Mapping[str, Any]]],
+        overview: Callable[[], Iterable[AccountOverview]],
         attempts: Attempts,
         clock: Clock,
     ) -> None:
@@ -60,7 +60,7 @@ class Webhook:
             clock=clock,
         )
         outage = Outage(_log, "the webhook is not told", "the webhook is told again", clock)
-        self._alarms = Alerts(
+        self._alerts = Alerts(
             ledger, settings.section.webhook_backlog_age_seconds, self._post, outage
         )
         self._stopping = threading.Event()
@@ -79,7 +79,7 @@ class Webhook:
             self._attempts.make("tell the webhook", self._look, LOOK_EVERY, (0.0, 0.0))
 
     def _look(self) -> bool:
-        self._alarms.look(self._overview())
+        self._alerts.report_changes(self._overview())
         return True
 
     def _post(self, identifier: str, document: bytes) -> None:

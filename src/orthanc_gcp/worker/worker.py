@@ -1,145 +1,81 @@
-"""One worker: the parts of custody, put together and kept running."""
+"""One worker: its loops, from its start to its end."""
 
 from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Collection, Iterator
-from functools import partial
-from typing import Any
+from dataclasses import dataclass
 
 import sqlalchemy as sql
 
 from orthanc_gcp.auth.token_source import TokenSource
-from orthanc_gcp.clock import SystemClock
-from orthanc_gcp.configuration import Account, Settings
-from orthanc_gcp.custody.destinations.congestion import CongestionWindow
-from orthanc_gcp.custody.destinations.destination import Destination
-from orthanc_gcp.custody.destinations.rate_limit import RateLimit
 from orthanc_gcp.custody.intake.backfill import Backfill
 from orthanc_gcp.custody.intake.changes import Follower
-from orthanc_gcp.custody.intake.dry_run import conditions
-from orthanc_gcp.custody.intake.on_demand import demand
-from orthanc_gcp.custody.intake.rules import Rules
-from orthanc_gcp.custody.reporting.overview import Reports
-from orthanc_gcp.custody.reporting.receipts import receipts
 from orthanc_gcp.custody.transfer.dispatcher import Dispatcher
-from orthanc_gcp.custody.transfer.sender import Sender
+from orthanc_gcp.custody.transfer.permissions import Permissions
 from orthanc_gcp.custody.transfer.threads import TransferThreads
-from orthanc_gcp.custody.verification.read_back import ReadBack
-from orthanc_gcp.dicomweb import of_account
-from orthanc_gcp.ledger import database
+from orthanc_gcp.ledger.damage import quarantine_damaged
 from orthanc_gcp.ledger.ledger import Ledger
-from orthanc_gcp.ledger.schema import Priority
 from orthanc_gcp.ledger.upgrade import prepare
-from orthanc_gcp.ledger.workers import WorkerRegistry, join
+from orthanc_gcp.ledger.workers import WorkerRegistry
 from orthanc_gcp.orthanc.resources import OrthancSource
-from orthanc_gcp.orthanc.rest import OrthancRest
-from orthanc_gcp.outages import Outage
 from orthanc_gcp.worker.api import Api, Listener
 from orthanc_gcp.worker.attempts import BACKOFF, FOLLOWING, IDLE, Attempts
-from orthanc_gcp.worker.samples import Sample, of_requests, of_tokens, of_transfers
 from orthanc_gcp.worker.webhook import Webhook
 
-__all__ = ["Worker"]
+__all__ = ["Parts", "Worker"]
 
 _log = logging.getLogger(__name__)
 
 ACTIVE = 0.05
 """Seconds between two looks at Orthanc's changes while something comes."""
-ASK_EVERY = 0.5
-"""Seconds between two looks at what people have paused."""
-BELONG_EVERY = 1.0
-_AHEAD_OF_BACKFILL = (Priority.LIVE, Priority.DEMANDED)
-LAST_WORDS = 5
+REFRESH_EVERY = 1.0
+"""Seconds between two looks at the other workers."""
+REST_WITHIN = 5
 """Seconds that requests have to break off when the worker stops."""
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a worker is made of.
+
+    Attributes
+    ----------
+    announcement
+        The line that the log has when it starts.
+    stopping
+        Set when the worker is to end.
+    work
+        Set when there may be something to send.
+    """
+
+    announcement: str
+    ledger: Ledger
+    registry: WorkerRegistry
+    source: OrthancSource
+    tokens: TokenSource
+    follower: Follower
+    backfill: Backfill
+    permissions: Permissions
+    dispatcher: Dispatcher
+    threads: TransferThreads
+    attempts: Attempts
+    api: Api
+    webhook: Webhook | None
+    stopping: threading.Event
+    work: threading.Event
 
 
 class Worker:
     """Follows one Orthanc and sends what its rules want, until it is stopped.
 
-    Parameters
-    ----------
-    name
-        Tells this worker from others on the same database; the same after a restart.
-    since
-        When it began, in UTC seconds: what Orthanc received before its first start is not sent.
+    See :func:`orthanc_gcp.worker.assembly.assemble`.
     """
 
-    def __init__(
-        self,
-        settings: Settings,
-        orthanc: OrthancRest,
-        name: str,
-        since: float | None = None,
-    ) -> None:
-        self._clock = SystemClock()
-        self._stopping = threading.Event()
-        self._work = threading.Event()
-        self._engine = database.connect(database.url_for(settings))
-        self.ledger = Ledger(self._engine)
-        self._name, self._rejections = name, settings.rejections
-        self._membership: WorkerRegistry | None = None
-        self.reports = Reports(self.ledger)
-        self._paused: set[str] = set()
-        self._asked = float("-inf")
-        self._attempts = Attempts(self._clock)
-        self._settings, self._orthanc = settings, orthanc
-        self._tokens = TokenSource(settings, self._clock)
-        archive = OrthancSource(orthanc, settings.storage_folder)
-        self.destinations = {
-            account.name: self._destination(settings, account) for account in settings.accounts
-        }
-        carrier = Sender(
-            self.ledger,
-            archive,
-            self.destinations,
-            self._tokens,
-            self._clock,
-            self._must_stop,
-            self._attempts.orthanc_away,
-        )
-        witness = ReadBack(self.ledger, self.destinations, self._must_stop)
-        connections = {account: one.pace.most for account, one in self.destinations.items()}
-        self._threads = TransferThreads(carrier, witness, connections, self._work.set)
-        rules = Rules(settings.rules, archive.attributes)
-        self._follower = Follower(
-            self.ledger,
-            archive,
-            rules,
-            self._clock,
-            self._work.set,
-            self.ledger.now() if since is None else since,
-        )
-        self._archive = archive
+    def __init__(self, parts: Parts) -> None:
+        self._parts, self._attempts = parts, parts.attempts
+        self._stopping = parts.stopping
         self._listener: Listener | None = None
-        self._webhook = (
-            Webhook(settings, self.ledger, self._overview, self._attempts, self._clock)
-            if settings.section.webhook
-            else None
-        )
-        self.backfill = Backfill(
-            self.ledger,
-            archive,
-            rules,
-            settings.backfill,
-            len({rule.to for rule in settings.rules}),
-            self._clock,
-            lambda: self._follower.source,
-            self._must_stop,
-            self._work.set,
-        )
-        self._dispatcher = Dispatcher(
-            self.ledger,
-            self.destinations,
-            self._threads,
-            name,
-            self._clock,
-            lambda: self._follower.source,
-            self._allowed,
-            {account.name: account.give_up_after_seconds for account in settings.accounts},
-            settings.backfill.max_bytes_per_second if settings.backfill else None,
-        )
 
     def listen(self, secret: str, host: str = "127.0.0.1", port: int = 0) -> int:
         """Offer the API to those who know the secret, from :meth:`run` on; its port.
@@ -149,16 +85,7 @@ class Worker:
         OSError
             The port cannot be had.
         """
-        api = Api(
-            self.reports,
-            tuple(self.destinations),
-            self._problems,
-            partial(demand, self.ledger, self._archive, on_arrival=self._work.set),
-            partial(receipts, self.ledger),
-            self._change,
-            self._measure,
-        )
-        self._listener = Listener(api.application(secret), host, port)
+        self._listener = Listener(self._parts.api.application(secret), host, port)
         return self._listener.port
 
     def run(self) -> None:
@@ -166,21 +93,44 @@ class Worker:
 
         Raises
         ------
-        GcpError
-            Another worker has the database, or the same name.
+        LedgerError
+            Another worker has the database, or the same name; or the ledger cannot be used.
         """
-        membership = self._reach(self._join)
-        if membership is None:
-            return
-        self._membership = membership
-        _log.warning("%s", self._announcement())
-        self._tokens.start()
-        beside = [one for one in (self._listener, self._webhook) if one is not None]
+        if self._join():
+            _log.warning("%s", self._parts.announcement)
+            self._work()
+
+    def stop(self) -> None:
+        """End :meth:`run`, from any thread or a signal handler."""
+        self._stopping.set()
+        self._parts.work.set()
+
+    def _join(self) -> bool:
+        """Prepare the ledger, however long it is away; False when the worker stops before."""
+        pause = IDLE
+        while not self._stopping.is_set():
+            try:
+                prepare(self._parts.ledger.engine)
+                quarantine_damaged(self._parts.ledger.engine)
+                self._parts.registry.join()
+            except sql.exc.OperationalError as error:
+                pause = BACKOFF.after(pause)
+                self._attempts.ledger_away(error, pause, by="start")
+                self._stopping.wait(pause)
+            else:
+                self._attempts.ledger.ended(by="start")
+                return True
+        return False
+
+    def _work(self) -> None:
+        parts = self._parts
+        parts.tokens.start()
+        beside = [one for one in (self._listener, parts.webhook) if one is not None]
         for one in beside:
             one.start()
         loops = [
             threading.Thread(target=loop, name=f"gcp-{loop.__name__.strip('_')}")
-            for loop in (self._follow, self._fill, self._belong)
+            for loop in (self._follow, self._backfill, self._watch_others)
         ]
         for thread in loops:
             thread.start()
@@ -190,38 +140,31 @@ class Worker:
             self.stop()
             for thread in loops:
                 thread.join()
-            rests = self._threads.rest(LAST_WORDS)
+            rests = parts.threads.rest(REST_WITHIN)
             if rests:
-                membership.leave()  # first: Orthanc does not wait for the rest
+                parts.registry.leave()  # first: Orthanc does not wait for what follows
             for one in beside:
                 one.stop()
-            self._threads.stop()
-            self._tokens.stop()
+            parts.threads.stop()
+            parts.tokens.stop()
             if not rests:
-                membership.leave()
-            self._engine.dispose()
+                parts.registry.leave()
+            parts.ledger.engine.dispose()
 
-    def stop(self) -> None:
-        """End :meth:`run`, from any thread or a signal handler."""
-        self._stopping.set()
-        self._work.set()
+    # -- The loops ------------------------------------------------------------------------------
 
-    def _join(self) -> WorkerRegistry:
-        prepare(self._engine)
-        return join(self._engine, self._name, self._clock)
+    def _dispatch(self) -> None:
+        pause = 0.0
+        while not self._stopping.is_set():
+            pause = self._attempts.make("dispatch", self._dispatch_once, pause, (0.0, IDLE))
+            self._parts.work.wait(pause)
+            self._parts.work.clear()
 
-    def _announcement(self) -> str:
-        """What people are told when it starts."""
-        rules = [f"{rule.to} ({conditions(rule)})" for rule in self._settings.rules]
-        wants = f"sends to {', '.join(rules)}" if rules else "sends only what it is asked to"
-        return (
-            f"the worker {self._name} has started: it follows Orthanc at {self._orthanc.url} and "
-            f"{wants}; its ledger is {database.place(self._engine)}"
-        )
-
-    def _must_stop(self) -> bool:
-        """Whether what is being sent is to be broken off."""
-        return self._stopping.is_set() or not (self._membership and self._membership.alive)
+    def _dispatch_once(self) -> bool:
+        if self._attempts.ledger.active:
+            # A step that asks nothing would not show that it is back.
+            self._parts.permissions.ask_again()
+        return self._parts.dispatcher.step()
 
     def _follow(self) -> None:
         pause = IDLE
@@ -230,131 +173,32 @@ class Worker:
 
     def _follow_if_mine(self) -> bool:
         """Of several workers on an Orthanc one follows it."""
-        source = self._follower.open()
-        if source and self._membership is not None and self._membership.follows:
-            return self._follower.step()
+        if self._parts.follower.open() and self._parts.registry.follows:
+            return self._parts.follower.step()
         if self._attempts.orthanc.active:
-            self._archive.name()  # whether it is back
+            self._parts.source.name()  # whether it is back
         return False
 
-    def _fill(self) -> None:
+    def _backfill(self) -> None:
         pause = IDLE
         while not self._stopping.wait(pause):
-            pause = self._attempts.make("backfill", self._fill_if_mine, pause, (0.0, IDLE))
+            pause = self._attempts.make("backfill", self._backfill_if_mine, pause, (0.0, IDLE))
 
-    def _fill_if_mine(self) -> bool:
+    def _backfill_if_mine(self) -> bool:
         """The worker that follows an Orthanc also does its backfill."""
-        mine = self._membership is not None and self._membership.follows
-        return mine and self.backfill.step()
+        follows = self._parts.registry.follows
+        return follows and self._parts.backfill.step(self._parts.follower.source)
 
-    def _belong(self) -> None:
-        """Requeue what workers have claimed that are dead."""
-        pause = BELONG_EVERY
+    def _watch_others(self) -> None:
+        pause, both = REFRESH_EVERY, (REFRESH_EVERY, REFRESH_EVERY)
         while not self._stopping.wait(pause):
-            both = (BELONG_EVERY, BELONG_EVERY)
             pause = self._attempts.make("take over", self._requeue_claims_of_the_dead, pause, both)
 
     def _requeue_claims_of_the_dead(self) -> bool:
-        registry = self._membership
-        if registry is None:
-            return False
-        for dead in registry.refresh(self._follower.source):
+        parts = self._parts
+        for dead in parts.registry.refresh(parts.follower.source):
             _log.warning("worker %s has died: what it was sending is taken over", dead)
-            self.ledger.requeue_claims_of(dead)
-            registry.remove(dead)
-            self._work.set()
+            parts.ledger.queue.requeue_claims_of(dead)
+            parts.registry.remove(dead)
+            parts.work.set()
         return True
-
-    def _dispatch(self) -> None:
-        pause = 0.0
-        while not self._stopping.is_set():
-            pause = self._attempts.make("dispatch", self._dispatch_once, pause, (0.0, IDLE))
-            self._work.wait(pause)
-            self._work.clear()
-
-    def _dispatch_once(self) -> bool:
-        if self._attempts.ledger.active:
-            self._asked = float("-inf")  # a step that asks nothing would not show that it is back
-        return self._dispatcher.step()
-
-    def _reach(self, step: Callable[[], WorkerRegistry]) -> WorkerRegistry | None:
-        """Do what needs the database, however long it is away; None when the worker stops."""
-        pause = IDLE
-        while not self._stopping.is_set():
-            try:
-                reached = step()
-            except sql.exc.OperationalError as error:
-                pause = BACKOFF.after(pause)
-                self._attempts.ledger_away(error, pause, by="start")
-                self._stopping.wait(pause)
-            else:
-                self._attempts.ledger.ended(by="start")
-                return reached
-        return None
-
-    def _allowed(self, account: str) -> Collection[Priority]:
-        now = self._clock.now()
-        if now - self._asked > ASK_EVERY:
-            self._paused, self._asked = self.reports.paused(), now
-        return () if account in self._paused else self._urgencies()
-
-    def _change(self) -> None:
-        """Somebody has paused, resumed, asked for something: see at once."""
-        self._asked = float("-inf")
-        self._work.set()
-
-    def _overview(self) -> list[dict[str, Any]]:
-        problems = self._problems()
-        return self.reports.overview(problems, problems)
-
-    def _measure(self) -> Iterator[Sample]:
-        """What Prometheus is told."""
-        yield from of_transfers(self._overview())
-        yield from of_requests({name: one.pace.totals for name, one in self.destinations.items()})
-        yield from of_tokens(self._tokens.figures(), self._clock.utc().timestamp())
-
-    def _problems(self) -> dict[str, str | None]:
-        """What keeps each account from being sent to just now."""
-        paces = {name: one.pace.problem for name, one in self.destinations.items()}
-        return {**paces, **self._rejections}
-
-    def _urgencies(self) -> Collection[Priority]:
-        return tuple(Priority) if self.backfill.open() else _AHEAD_OF_BACKFILL
-
-    def _destination(self, settings: Settings, account: Account) -> Destination:
-        caps = []
-        if account.max_bytes_per_second:
-            caps.append(self._allowance(f"{account.name}:bytes", account.max_bytes_per_second))
-        slow = []
-        if settings.backfill and settings.backfill.max_bytes_per_second:
-            slow.append(self._allowance("backfill:bytes", settings.backfill.max_bytes_per_second))
-        request: Callable[[], None] = _free
-        if account.max_requests_per_minute:
-            rate = account.max_requests_per_minute / 60
-            requests = self._allowance(f"{account.name}:requests", rate)
-            request = lambda: requests.take(1)  # noqa: E731
-        return Destination(
-            account=account.name,
-            store=of_account(settings, account, self._tokens.authorization),
-            upsert=of_account(settings, account, self._tokens.authorization, upsert=True),
-            pace=CongestionWindow(
-                self._clock, account.max_connections, self._store_outage(account)
-            ),
-            replaces=account.on_conflict == "Replace",
-            verify=account.verify,
-            takers=lambda priority: [
-                cap.taker() for cap in (*caps, *(slow if priority == Priority.BACKFILL else ()))
-            ],
-            request=request,
-        )
-
-    def _store_outage(self, account: Account) -> Outage:
-        store = f"account {account.name}: its store"
-        return Outage(_log, f"{store} cannot be used", f"{store} is used again", self._clock)
-
-    def _allowance(self, name: str, rate: float) -> RateLimit:
-        return RateLimit(self.ledger, name, rate, self._stopping.wait)
-
-
-def _free() -> None:
-    """There is no cap on requests."""

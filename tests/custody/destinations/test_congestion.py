@@ -1,4 +1,4 @@
-"""The pace follows what the store does."""
+"""The congestion window follows what the store does."""
 
 from __future__ import annotations
 
@@ -32,107 +32,111 @@ def clock():
 
 
 @pytest.fixture
-def pace(clock):
-    outage = Outage(logging.getLogger("pace"), "down", "up", clock)
+def congestion(clock):
+    outage = Outage(logging.getLogger("window"), "down", "up", clock)
     return CongestionWindow(clock, 8, outage, jitter=lambda: 1.0)
 
 
-def test_it_grows_while_requests_are_quick(pace):
+def test_it_grows_while_requests_are_quick(congestion):
     for _ in range(20):
-        pace.succeeded(pace.instances, pace.bytes, 0.1)
-    assert (pace.window, pace.bytes, pace.instances) == (8, LARGEST, MOST_INSTANCES)
+        congestion.succeeded(congestion.batch_instances, congestion.batch_bytes, 0.1)
+    assert (congestion.window, congestion.batch_bytes, congestion.batch_instances) == (
+        8,
+        LARGEST,
+        MOST_INSTANCES,
+    )
 
 
-def test_small_batches_are_no_reason_to_grow(pace):
+def test_small_batches_are_no_reason_to_grow(congestion):
     for _ in range(20):
-        pace.succeeded(1, 1000, 0.1)
-    assert (pace.bytes, pace.instances) == (FIRST, 100)
+        congestion.succeeded(1, 1000, 0.1)
+    assert (congestion.batch_bytes, congestion.batch_instances) == (FIRST, 100)
 
 
-def test_slow_requests_become_smaller(pace):
-    pace.succeeded(100, FIRST, 11)
-    assert (pace.bytes, pace.instances) == (FIRST // 2, 50)
+def test_slow_requests_become_smaller(congestion):
+    congestion.succeeded(100, FIRST, 11)
+    assert (congestion.batch_bytes, congestion.batch_instances) == (FIRST // 2, 50)
     for _ in range(20):
-        pace.failed(TIMEOUT, too_big=True)
-    assert pace.bytes >= 1 << 18
-    assert pace.instances >= 10
+        congestion.failed(TIMEOUT, too_big=True)
+    assert congestion.batch_bytes >= 1 << 18
+    assert congestion.batch_instances >= 10
 
 
-def test_pauses_double_up_to_a_minute_and_end_with_a_success(pace, clock):
-    pauses = [pace.failed(DOWN) for _ in range(10)]
+def test_pauses_double_up_to_a_minute_and_end_with_a_success(congestion, clock):
+    pauses = [congestion.failed(DOWN) for _ in range(10)]
     assert pauses[:4] == [FIRST_PAUSE * 2**n for n in range(4)]
     assert pauses[-1] == LONGEST_PAUSE
-    assert pace.window == 0
+    assert congestion.window == 0
     clock.time += LONGEST_PAUSE
-    assert pace.window == 1  # one request asks whether the store is back
-    pace.succeeded(1, 1, 0.1)
-    assert pace.window > 1
-    assert pace.failed(DOWN) == FIRST_PAUSE
+    assert congestion.window == 1  # one request asks whether the store is back
+    congestion.succeeded(1, 1, 0.1)
+    assert congestion.window > 1
+    assert congestion.failed(DOWN) == FIRST_PAUSE
 
 
-def test_a_throttled_store_gets_half_as_many_requests(pace, clock):
+def test_a_throttled_store_gets_half_as_many_requests(congestion, clock):
     for _ in range(8):
-        pace.succeeded(1, 1, 0.1)
-    pace.throttled(too_many())
+        congestion.succeeded(1, 1, 0.1)
+    congestion.throttled(too_many())
     clock.time += 1
-    assert pace.window == 4
+    assert congestion.window == 4
 
 
 @pytest.mark.parametrize(("asked", "waits"), [(0.0, FIRST_PAUSE), (7.0, 7.0), (1800.0, 1800.0)])
-def test_retry_after_is_honoured(pace, clock, asked, waits):
-    assert pace.throttled(too_many(asked)) == waits
-    assert pace.pause == waits
+def test_retry_after_is_honoured(congestion, clock, asked, waits):
+    assert congestion.throttled(too_many(asked)) == waits
+    assert congestion.delay == waits
     clock.time += waits
-    assert pace.window > 0
+    assert congestion.window > 0
 
 
-def test_one_bad_instance_holds_up_nobody(pace):
-    pace.succeeded(10, 1000, 0.1)
-    assert pace.failed(DOWN, suspect=True) == 0
-    assert pace.window > 0
-    pace.failed(DOWN)
-    assert pace.failed(DOWN, suspect=True) > 0  # the store has other trouble
+def test_one_bad_instance_holds_up_nobody(congestion):
+    congestion.succeeded(10, 1000, 0.1)
+    assert congestion.failed(DOWN, suspect=True) == 0
+    assert congestion.window > 0
+    congestion.failed(DOWN)
+    assert congestion.failed(DOWN, suspect=True) > 0  # the store has other trouble
 
 
 # -- What the log says ----------------------------------------------------------------------------
 
 
-def test_an_outage_is_over_when_it_is_for_sending_and_for_reading(pace, clock, caplog):
-    pace.failed(DOWN)
-    pace.unreadable(DOWN)
+def test_an_outage_is_over_when_it_is_for_sending_and_for_reading(congestion, clock, caplog):
+    congestion.failed(DOWN)
+    congestion.read_failed(DOWN)
     clock.time += 5
-    pace.read_back(clock.now())
-    assert pace.problem
-    pace.succeeded(1, 1, 0.1)
+    congestion.read_succeeded(clock.now())
+    assert congestion.problem
+    congestion.succeeded(1, 1, 0.1)
     assert [record.message.partition(":")[0] for record in caplog.records] == [
         "down",
         "up after 5 s",
     ]
-    assert pace.problem is None
+    assert congestion.problem is None
 
 
-def test_what_cannot_be_read_back_is_no_problem_once_it_is(pace, clock, caplog):
-    pace.unreadable(DOWN)
-    assert pace.problem == str(DOWN)
+def test_what_cannot_be_read_back_is_no_problem_once_it_is(congestion, clock, caplog):
+    congestion.read_failed(DOWN)
+    assert congestion.problem == str(DOWN)
     clock.time += 5
-    pace.read_back(clock.now() - 6)  # asked before
-    assert pace.problem
-    pace.read_back(clock.now())
-    assert pace.problem is None
+    congestion.read_succeeded(clock.now() - 6)  # asked before
+    assert congestion.problem
+    congestion.read_succeeded(clock.now())
+    assert congestion.problem is None
     assert caplog.records[-1].message == "up after 5 s"
 
 
-def test_a_quota_that_is_used_up_for_a_moment_is_no_outage(pace, clock, caplog):
+def test_a_quota_that_is_used_up_for_a_moment_is_no_outage(congestion, clock, caplog):
     for _ in range(50):
-        pace.throttled(too_many())
-        pace.throttled(too_many())
-        pace.succeeded(1, 1, 0.1)
+        congestion.throttled(too_many())
+        congestion.throttled(too_many())
+        congestion.succeeded(1, 1, 0.1)
     assert caplog.records == []
     for _ in range(20):
-        clock.time += pace.throttled(too_many())
+        clock.time += congestion.throttled(too_many())
     assert len(caplog.records) == 2  # after ten minutes once more
 
 
-def test_requests_that_are_too_large_are_no_outage(pace, caplog):
-    pace.failed(StoreError("a store", reason="too_large", status=413), too_big=True)
+def test_requests_that_are_too_large_are_no_outage(congestion, caplog):
+    congestion.failed(StoreError("a store", reason="too_large", status=413), too_big=True)
     assert caplog.records == []

@@ -22,13 +22,14 @@ import sqlalchemy as sql
 
 from orthanc_gcp.configuration import BackfillOptions, SendRule
 from orthanc_gcp.custody.destinations.rate_limit import RateLimit
-from orthanc_gcp.custody.intake.backfill import Backfill as Filler
+from orthanc_gcp.custody.intake.backfill import Backfill
 from orthanc_gcp.custody.intake.backfill_studies import BackfillStudies, Stage
 from orthanc_gcp.custody.intake.changes import Follower
 from orthanc_gcp.custody.intake.rules import Rules
 from orthanc_gcp.custody.reporting.backfill_progress import progress
 from orthanc_gcp.ledger import database
-from orthanc_gcp.ledger.ledger import Ledger, Outcome, Transfer
+from orthanc_gcp.ledger.ledger import Ledger
+from orthanc_gcp.ledger.rows import Outcome, Transfer
 from orthanc_gcp.ledger.schema import Priority, State, transfers
 from orthanc_gcp.ledger.upgrade import prepare
 from orthanc_gcp.orthanc.resources import OrthancSource
@@ -307,37 +308,35 @@ class Desk:
         self.follower = Follower(self.ledger, archive, rules, self.clock, lambda: None, since)
         self.follower.step()
         self.backlog = BackfillStudies(self.ledger, self.follower.source)
-        self.filler = Filler(
-            self.ledger,
-            archive,
-            rules,
-            options,
-            len(accounts),
-            self.clock,
-            lambda: self.follower.source,
-            lambda: False,
-            lambda: None,
+        self.backfill = Backfill(
+            self.ledger, archive, rules, options, self.clock, lambda: False, lambda: None
         )
 
     def fill(self) -> None:
         """Until nothing can be done for now."""
-        while self.filler.step():
+        while self.step():
             pass
 
+    def step(self) -> bool:
+        return self.backfill.step(self.follower.source)
+
+    def is_open(self) -> bool:
+        return self.backfill.is_open(self.follower.source)
+
     def progress(self) -> dict[str, Any]:
-        told = progress(self.backlog, self.options, self.clock.utc().astimezone())
-        assert told is not None
-        return told
+        found = progress(self.ledger, self.backlog, self.options, self.clock.utc().astimezone())
+        assert found is not None
+        return found.as_json()
 
     def send(self, count: int) -> list[Transfer]:
         """Confirm the next that wait, so many at most."""
         rows = self.claim(count)
-        self.ledger.settle("batch", [Outcome(row.id, State.ACKNOWLEDGED) for row in rows])
-        self.ledger.confirm({row.id: self.ledger.now() for row in rows})
+        self.ledger.queue.settle("batch", [Outcome(row.id, State.ACKNOWLEDGED) for row in rows])
+        self.ledger.confirmations.confirm({row.id: self.ledger.now() for row in rows})
         return rows
 
     def claim(self, count: int) -> list[Transfer]:
-        return self.ledger.claim(
+        return self.ledger.queue.claim(
             ACCOUNT,
             self.follower.source,
             "batch",
@@ -401,7 +400,7 @@ def test_what_comes_meanwhile_is_live_and_never_written_down_twice(orthanc, desk
     before = upload(orthanc, files[:3])
     one = desk()
     while one.backlog.run is None or one.backlog.run.stage is Stage.LISTING:
-        one.filler.step()
+        one.step()
     live = upload(orthanc, files[3:])
     one.fill()  # it looks the study up, and waits for the follower
     assert one.rows() == []
@@ -436,17 +435,17 @@ def test_it_reads_only_in_its_hours_and_while_it_is_not_paused(orthanc, desk):
     one = desk(BackfillOptions(schedule=("20:00-06:00",)))
     midday = datetime(2026, 11, 21, 12).astimezone()
     one.clock.time = midday
-    assert not one.filler.open()
+    assert not one.is_open()
     one.fill()
     assert one.backlog.run is None
     one.clock.time = midday + timedelta(hours=9)
     one.backlog.pause()
-    assert not one.filler.open()
+    assert not one.is_open()
     one.fill()
     assert one.backlog.run is None
     one.backlog.resume()
     one.clock.time += timedelta(seconds=1)
-    assert one.filler.open()
+    assert one.is_open()
     one.fill()
     assert len(one.rows()) == 2
     told = one.progress()
@@ -483,7 +482,7 @@ def test_a_backfill_is_not_given_up(orthanc, desk):
     upload(orthanc, make_study(instances=2))
     one = desk()
     one.fill()
-    one.ledger.give_up(ACCOUNT, one.follower.source, one.ledger.now() + 3600)
+    one.ledger.queue.give_up(ACCOUNT, one.follower.source, one.ledger.now() + 3600)
     assert {row.state for row in one.rows()} == {State.WAITING}
 
 
@@ -509,7 +508,7 @@ def test_the_cap_holds_for_all_workers_together(tmp_path):
         return False
 
     rate, began, taken = 1000, clock.now(), 0
-    takers = [RateLimit(ledger, "backfill:bytes", rate, wait).taker() for _ in range(2)]
+    takers = [RateLimit(ledger, "backfill:bytes", rate, wait).for_one_request() for _ in range(2)]
     for turn in range(100):
         takers[turn % 2](130)
         taken += 130

@@ -6,7 +6,7 @@ import pytest
 import sqlalchemy as sql
 
 from orthanc_gcp.custody.intake import on_demand as module
-from orthanc_gcp.custody.intake.on_demand import demand
+from orthanc_gcp.custody.intake.on_demand import send_on_demand
 from orthanc_gcp.ledger.schema import transfers
 from orthanc_gcp.orthanc.resources import OrthancSource
 from orthanc_gcp.orthanc.rest import OrthancRest
@@ -43,24 +43,29 @@ def queued(ledger):
 
 @pytest.mark.parametrize("level", ["patient", "study", "series"])
 def test_a_resource_of_any_level(ledger, archive, study, level):
-    assert demand(ledger, archive, ACCOUNT, [study[level]]) == 5
+    assert send_on_demand(ledger, archive, ACCOUNT, [study[level]]) == 5
     assert sorted(queued(ledger)) == sorted(study["instances"])
 
 
 def test_what_is_named_twice_is_queued_once(ledger, archive, study):
     first = study["instances"][0]
-    assert demand(ledger, archive, ACCOUNT, [first, study["patient"], study["series"], first]) == 5
+    assert (
+        send_on_demand(ledger, archive, ACCOUNT, [first, study["patient"], study["series"], first])
+        == 5
+    )
     assert sorted(queued(ledger)) == sorted(study["instances"])
 
 
 def test_nothing_is_queued_when_orthanc_lacks_one(ledger, archive, study):
     with pytest.raises(KeyError, match="unknown"):
-        demand(ledger, archive, ACCOUNT, [study["study"], "unknown"])
+        send_on_demand(ledger, archive, ACCOUNT, [study["study"], "unknown"])
     assert queued(ledger) == []
 
 
 def test_the_first_can_be_sent_while_the_others_are_looked_up(ledger, archive, study, monkeypatch):
     monkeypatch.setattr(module, "_PORTION", 2)
     seen = []
-    demand(ledger, archive, ACCOUNT, [study["study"]], lambda: seen.append(len(queued(ledger))))
+    send_on_demand(
+        ledger, archive, ACCOUNT, [study["study"]], lambda: seen.append(len(queued(ledger)))
+    )
     assert seen == [2, 4, 5]

@@ -9,6 +9,8 @@ import pytest
 
 from orthanc_gcp.clock import SystemClock
 from orthanc_gcp.custody.reporting.alerts import LEASE, Alerts
+from orthanc_gcp.custody.reporting.counts import Amount, TransferCounts
+from orthanc_gcp.custody.reporting.overview import AccountOverview
 from orthanc_gcp.errors import WebhookError
 from orthanc_gcp.outages import Outage
 
@@ -31,27 +33,21 @@ class Hook:
         return [(told["Account"], told["Alarm"], told["Raised"]) for told in self.told]
 
 
-def alarms_of(ledger, post):
+def alerts_of(ledger, post):
     outage = Outage(logging.getLogger("webhook"), "not told", "told again", SystemClock())
     return Alerts(ledger, 900, post, outage)
 
 
 def overview(account="a", quarantined=0, age=None):
-    return [
-        {
-            "Account": account,
-            "Quarantined": {"Instances": quarantined, "Bytes": 0},
-            "Waiting": {"Instances": 7, "Bytes": 0},
-            "OldestUnsentSeconds": age,
-        }
-    ]
+    counts = TransferCounts(waiting=Amount(7), quarantined=Amount(quarantined))
+    return [AccountOverview(account, counts=counts, oldest_unsent_seconds=age)]
 
 
 def test_a_quarantine_is_told_once_and_its_end_once(ledger):
     hook = Hook()
-    alarms = alarms_of(ledger, hook)
+    alerts = alerts_of(ledger, hook)
     for quarantined in (0, 1, 1, 5, 0, 0, 2):
-        alarms.look(overview(quarantined=quarantined))
+        alerts.report_changes(overview(quarantined=quarantined))
     assert hook.words == [
         ("a", "Quarantine", True),
         ("a", "Quarantine", False),
@@ -70,24 +66,24 @@ def test_a_quarantine_is_told_once_and_its_end_once(ledger):
 
 def test_a_backlog_does_not_flicker(ledger):
     hook = Hook()
-    alarms = alarms_of(ledger, hook)
+    alerts = alerts_of(ledger, hook)
     for age in (None, 899, 901, 899, 905, 460, 440, 600, None):
-        alarms.look(overview(age=age))
+        alerts.report_changes(overview(age=age))
     assert hook.words == [("a", "Backlog", True), ("a", "Backlog", False)]
 
 
 def test_a_restart_tells_nothing_again(ledger):
     hook = Hook()
-    alarms_of(ledger, hook).look(overview(quarantined=1, age=1000))
-    alarms_of(ledger, hook).look(overview(quarantined=1, age=1000))
+    alerts_of(ledger, hook).report_changes(overview(quarantined=1, age=1000))
+    alerts_of(ledger, hook).report_changes(overview(quarantined=1, age=1000))
     assert hook.words == [("a", "Quarantine", True), ("a", "Backlog", True)]
 
 
 def test_every_account_has_its_own_alarms(ledger):
     hook = Hook()
-    alarms = alarms_of(ledger, hook)
-    alarms.look([*overview("a", quarantined=1), *overview("b", quarantined=1)])
-    alarms.look([*overview("a", quarantined=1), *overview("b")])
+    alerts = alerts_of(ledger, hook)
+    alerts.report_changes([*overview("a", quarantined=1), *overview("b", quarantined=1)])
+    alerts.report_changes([*overview("a", quarantined=1), *overview("b")])
     assert hook.words == [
         ("a", "Quarantine", True),
         ("b", "Quarantine", True),
@@ -98,27 +94,27 @@ def test_every_account_has_its_own_alarms(ledger):
 def test_a_hook_that_is_down_is_told_later_and_ever_less_often(ledger, clock):
     hook = Hook()
     hook.refuses = True
-    alarms = alarms_of(ledger, hook)
+    alerts = alerts_of(ledger, hook)
     for _ in range(3600):
-        alarms.look(overview(quarantined=1))
+        alerts.report_changes(overview(quarantined=1))
         clock.now += 1
     assert 10 < hook.asked < 30
     hook.refuses = False
     clock.now += 300
-    alarms.look(overview(quarantined=1))
-    alarms.look(overview(quarantined=1))
+    alerts.report_changes(overview(quarantined=1))
+    alerts.report_changes(overview(quarantined=1))
     assert hook.words == [("a", "Quarantine", True)]
 
 
 def test_of_several_workers_one_tells(ledger, clock):
     hook = Hook()
-    other = alarms_of(ledger, hook)
+    other = alerts_of(ledger, hook)
 
     def meanwhile(identifier: str, document: bytes) -> None:
-        other.look(overview(quarantined=1))
+        other.report_changes(overview(quarantined=1))
         hook(identifier, document)
 
-    alarms_of(ledger, meanwhile).look(overview(quarantined=1))
+    alerts_of(ledger, meanwhile).report_changes(overview(quarantined=1))
     assert hook.words == [("a", "Quarantine", True)]
 
 
@@ -129,11 +125,11 @@ def test_another_worker_tells_when_the_first_has_died_over_it(ledger, clock):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        alarms_of(ledger, die).look(overview(quarantined=1))
-    alarms_of(ledger, hook).look(overview(quarantined=1))
+        alerts_of(ledger, die).report_changes(overview(quarantined=1))
+    alerts_of(ledger, hook).report_changes(overview(quarantined=1))
     assert hook.words == []
     clock.now += LEASE + 1
-    alarms_of(ledger, hook).look(overview(quarantined=1))
+    alerts_of(ledger, hook).report_changes(overview(quarantined=1))
     assert hook.words == [("a", "Quarantine", True)]
 
 
@@ -141,12 +137,12 @@ def test_an_id_stays_until_its_alarm_was_taken_whoever_tells(ledger, clock):
     hook = Hook()
     hook.refuses = True
     for _ in range(3):
-        alarms_of(ledger, hook).look(overview(quarantined=1))
+        alerts_of(ledger, hook).report_changes(overview(quarantined=1))
         clock.now += LEASE + 1
     hook.refuses = False
-    alarms = alarms_of(ledger, hook)
+    alerts = alerts_of(ledger, hook)
     for quarantined in (1, 0, 1):
-        alarms.look(overview(quarantined=quarantined, age=1000))
+        alerts.report_changes(overview(quarantined=quarantined, age=1000))
     assert [told["Alarm"] for told in hook.told] == ["Quarantine", "Backlog", *["Quarantine"] * 2]
     assert len(set(hook.ids[:4])) == 1
     assert len(set(hook.ids[3:])) == 4

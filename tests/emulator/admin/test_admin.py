@@ -33,3 +33,19 @@ def test_the_route_is_there_when_asked_for(tmp_path: Path) -> None:
 def test_the_route_is_not_there_otherwise(client: Client) -> None:
     for verb in ("GET", "PATCH"):
         assert client.pool.request(verb, f"{client.url}/emulator/state").status == 404
+
+
+def test_settings_are_changed_all_or_none(admin_client: Client) -> None:
+    url, pool = f"{admin_client.url}/emulator/state", admin_client.pool
+    assert pool.request("GET", url).json() == FIRST
+    changed = pool.request("PATCH", url, json={"latency": 0.01, "emptyQido": 200})
+    assert changed.json() == {**FIRST, "latency": 0.01, "emptyQido": 200}
+    wrong = pool.request("PATCH", url, json={"latency": 0, "emptyQido": 201})
+    assert wrong.status == 400
+    assert wrong.json()["error"]["message"] == "emptyQido is one of 200, 204"
+    for body in (b"x", b"[]", b"[" * 50_000):
+        refused = pool.request("PATCH", url, body=body).json()["error"]
+        assert refused["message"] == "a JSON object of fault settings is expected"
+    assert pool.request("GET", url).json() == changed.json()
+    assert pool.request("POST", url).status == 404
+    assert pool.request("PATCH", url, body=b" " * 100_000).status == 400

@@ -3,25 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import urllib3
 
-from orthanc_gcp.emulator.server import Emulator, Options
 from tests.emulator.client import Client, make_dicom, read
 
 VIEWS = ("/emulator/overview", "/emulator/stores", "/emulator/studies", "/emulator/state")
-
-
-@pytest.fixture
-def admin_client(tmp_path: Path) -> Iterator[Client]:
-    options = Options(tmp_path / "data", write_credentials=tmp_path, admin=True)
-    with Emulator(options) as running:
-        client = Client(running.url, tmp_path)
-        yield client
-        client.pool.clear()
 
 
 def get(client: Client, path: str, **headers: str) -> urllib3.BaseHTTPResponse:

@@ -129,3 +129,18 @@ def test_a_quota_project_that_nobody_may_use(adjustable: Adjustable) -> None:
     error = adjustable.error(x_goog_user_project="other")
     assert error["details"][0]["reason"] == "USER_PROJECT_DENIED"
     assert adjustable.client.get("/studies").status == 204
+
+
+def test_a_quota_project_that_one_may_use(adjustable: Adjustable) -> None:
+    adjustable.change(deniedQuotaProjects=["other"])
+    own = adjustable.client.request("GET", "/studies", x_goog_user_project="osimis-test")
+    assert own.status == 204
+
+
+def test_a_token_that_a_fault_has_expired(adjustable: Adjustable) -> None:
+    bearer = f"Bearer {adjustable.client.token}"
+    adjustable.change(faults=[{"tokenDies": True, "count": 1}])
+    for _ in range(2):
+        assert answer(adjustable.client, Authorization=bearer)[0] == 401
+    adjustable.client.token = adjustable.post().json()["access_token"]
+    assert adjustable.client.get("/studies").status == 204

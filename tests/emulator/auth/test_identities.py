@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import stat
+from pathlib import Path
+
 from google.oauth2 import service_account
 
+from orthanc_gcp.emulator.auth.identities import Identities, write_private
 from orthanc_gcp.emulator.server import Emulator
 from tests.emulator.adjustable import Adjustable
 from tests.emulator.auth.token_endpoint import Endpoint, refuses
@@ -44,3 +49,43 @@ def test_a_refresh_token_that_is_revoked(adjustable: Adjustable) -> None:
     assert adjustable.post().status == 200
     adjustable.change(revokedRefreshTokens=[user.refresh_token])
     assert adjustable.post().json()["error_description"] == "Token has been expired or revoked."
+
+
+def test_identities_outlive_a_restart(tmp_path: Path) -> None:
+    path = tmp_path / "identities.json"
+    first = Identities(path, "one")
+    key_id = first.add_key(first.service_accounts[0])
+    signed = first.sign_id_token({"aud": "x"})
+    again = Identities(path, "two")
+    assert again.service_accounts == first.service_accounts
+    assert again.keys(again.service_accounts[0]).keys() >= {key_id}
+    assert (again.users, again.workforce) == (first.users, first.workforce)
+    assert (again.token_secret, again.pools) == (first.token_secret, first.pools)
+    assert again.jwks() == first.jwks()
+    assert again.sign_id_token({"aud": "x"}) == signed
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    json.loads(path.read_text())
+
+
+def test_keys_and_refresh_tokens_that_are_gone(tmp_path: Path) -> None:
+    identities = Identities(tmp_path / "identities.json", "one")
+    (account, _), user = identities.service_accounts, identities.users[0]
+    first, second = next(iter(account.keys)), identities.add_key(account)
+    identities.delete_key(first)
+    assert list(identities.keys(account)) == [second]
+    assert not identities.is_revoked(user)
+    identities.revoke(user.refresh_token)
+    again = Identities(tmp_path / "identities.json", "one")
+    assert list(again.service_accounts[0].keys) == [second]
+    assert again.is_revoked(again.users[0])
+    assert not again.is_revoked(again.workforce[0])
+
+
+def test_a_private_file_is_replaced_as_a_whole(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_text("before")
+    path.chmod(0o644)
+    write_private(path, b"after")
+    assert path.read_bytes() == b"after"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert list(tmp_path.iterdir()) == [path]

@@ -11,10 +11,9 @@ import pydicom
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydicom.uid import generate_uid
 
 from orthanc_gcp.emulator.dicom.dicom_xml import to_xml
-from tests.emulator.client import DICOM_JSON, Client, make_dicom, path_of, read, sample, split
+from tests.emulator.client import Client, make_dicom, path_of, read, sample, split
 
 XML = "application/dicom+xml"
 PARTS = f'multipart/related; type="{XML}"'
@@ -93,19 +92,6 @@ def test_attributes_are_told_by_keyword_or_private_creator(client: Client) -> No
     assert [(v.attrib["number"], v.text) for v in private] == [("1", "a & b"), ("2", "<c>")]
 
 
-@pytest.mark.parametrize("path", ["", "/metadata"])
-def test_a_part_for_each_data_set(client: Client, path: str) -> None:
-    study = generate_uid()
-    files = [make_dicom(StudyInstanceUID=study) for _ in range(3)]
-    client.store(*files)
-    if path:
-        parts = split(client.get(f"/studies/{study}/metadata", PARTS))
-    else:
-        parts = split(client.get(f"/studies/{study}/instances", PARTS))
-    uids = [as_json(ElementTree.fromstring(p))["00080018"]["Value"][0] for _, p in parts]
-    assert uids == [read(file).SOPInstanceUID for file in files]
-
-
 def test_searches_say_the_same_in_xml(client: Client) -> None:
     client.store(sample("CT_small.dcm"), make_dicom())
     for search in ("/studies", "/series", "/instances"):
@@ -113,31 +99,6 @@ def test_searches_say_the_same_in_xml(client: Client) -> None:
         parts = split(client.get(search, PARTS, includefield="all"))
         assert [as_json(ElementTree.fromstring(part)) for _, part in parts] == expected
     assert client.get("/studies", PARTS, PatientID="none").status == 204
-
-
-@pytest.mark.parametrize(
-    ("accept", "expected"),
-    [
-        (f"{PARTS}, {DICOM_JSON}", PARTS),
-        (f"{PARTS}; q=0.5, {DICOM_JSON}", DICOM_JSON),
-        ("multipart/related", PARTS),
-        (f"multipart/related; type={XML}", PARTS),
-        ("*/*", DICOM_JSON),
-    ],
-)
-def test_which_one_a_client_gets(client: Client, accept: str, expected: str) -> None:
-    content = make_dicom()
-    client.store(content)
-    for path in ("/studies", f"{path_of(read(content))}/metadata"):
-        content_type = client.get(path, accept).headers["content-type"]
-        assert content_type.partition("; boundary")[0] == expected
-
-
-@pytest.mark.parametrize("accept", [XML, 'multipart/related; type="application/dicom"'])
-def test_not_acceptable(client: Client, accept: str) -> None:
-    response = client.get("/studies", accept)
-    assert response.status == 406
-    assert response.data.decode().endswith(f"one of {DICOM_JSON}, {PARTS}")
 
 
 @given(st.text())

@@ -82,13 +82,6 @@ def test_what_was_deleted_can_be_stored_anew(client: Client, files: list[bytes])
     assert client.store(files[0][:-1] + b"\7", *files[1:]).status == 200
 
 
-def test_an_unknown_operation(client: Client) -> None:
-    response = client.get(f"{client.url}/v1/{DATASET}/operations/1")
-    assert (response.status, json.loads(response.data)["error"]["status"]) == (404, "NOT_FOUND")
-    response = client.get(f"{client.url}/v1/{DATASET}x/operations/1")
-    assert response.status == 403
-
-
 def test_uploads_and_deletions_at_the_same_time(own_client: Client, tmp_path: Path) -> None:
     client = own_client
     study = generate_uid()

@@ -108,17 +108,6 @@ def test_a_dataset_that_does_not_exist(client: Client, verb: str) -> None:
     assert (answer.status, answer.json()["error"]["status"]) == (403, "PERMISSION_DENIED")
 
 
-def test_places_that_do_not_exist(client: Client) -> None:
-    for path, status in (
-        ("projects/osimis-test/locations/atlantis/datasets", 404),
-        ("projects/other/locations/europe-west2/datasets", 403),
-        ("projects/other/locations/europe-west2", 403),
-    ):
-        assert call(client, "GET", path).status == status
-    path = "projects/osimis-test/locations/atlantis/datasets?datasetId=a"
-    assert call(client, "POST", path, {}).status == 404
-
-
 def test_routes_that_do_not_exist(client: Client) -> None:
     for verb, path in (
         ("POST", "projects/osimis-test/locations"),

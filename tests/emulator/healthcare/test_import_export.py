@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import shutil
 import threading
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,92 +15,11 @@ import pytest
 
 from orthanc_gcp.emulator.server import Emulator, Options
 from tests.emulator.client import STORE, Client, make_dicom, path_of, read, sample
+from tests.emulator.healthcare.buckets import Place, counter, exported, object_of
 from tests.emulator.healthcare.test_notifications import CLOUD, configure, heard
 from tests.emulator.healthcare.test_operations import cancel, ended, operation, switch
 from tests.emulator.processes import running
 from tests.emulator.pubsub.test_methods import Project, with_scope
-
-
-@dataclass
-class Place:
-    """An emulator with a bucket, and a client of it."""
-
-    emulator: Emulator
-    client: Client
-    bucket: Path
-
-    def put(self, name: str, content: bytes) -> bytes:
-        """Put an object into the bucket."""
-        path = self.bucket / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
-        return content
-
-    def begin(self, method: str, body: Any) -> tuple[int, dict[str, Any]]:
-        url = f"{self.client.url}/v1/{STORE}:{method}"
-        answer = self.client.request("POST", url, json.dumps(body).encode())
-        return answer.status, answer.json()
-
-    def run(self, method: str, body: Any) -> dict[str, Any]:
-        """Begin an operation and wait for its end."""
-        status, answer = self.begin(method, body)
-        assert status == 200, answer
-        return ended(self.client, answer["name"])
-
-    def load(self, uri: str, **more: Any) -> dict[str, Any]:
-        return self.run("import", {"gcsSource": {"uri": uri}, **more})
-
-    def save(self, uri: str, mime_type: str = "", **more: Any) -> dict[str, Any]:
-        destination = {"uriPrefix": uri, **({"mimeType": mime_type} if mime_type else {})}
-        return self.run("export", {"gcsDestination": destination, **more})
-
-    def ids(self) -> set[str]:
-        return {entry["00080018"]["Value"][0] for entry in self.client.search("/instances")}
-
-
-@pytest.fixture
-def place(tmp_path: Path, identities: Path) -> Iterator[Place]:
-    data, bucket = tmp_path / "data", tmp_path / "buckets" / "scans"
-    data.mkdir()
-    bucket.mkdir(parents=True)
-    shutil.copy(identities, data)
-    options = Options(data, write_credentials=data, buckets=bucket.parent)
-    with Emulator(options) as emulator:
-        client = Client(emulator.url, data)
-        yield Place(emulator, client, bucket)
-        client.pool.clear()
-
-
-def counter(operation: dict[str, Any]) -> dict[str, str]:
-    return dict(operation["metadata"].get("counter", {}))
-
-
-NAMES = ("a.dcm", "b.dcm", "bb.dcm", "note.txt", "d/a.dcm", "d/e/c.dcm")
-
-
-@pytest.mark.parametrize(
-    ("pattern", "names"),
-    [
-        ("a.dcm", {"a.dcm"}),
-        ("*.dcm", {"a.dcm", "b.dcm", "bb.dcm"}),
-        ("?.dcm", {"a.dcm", "b.dcm"}),
-        ("*/*.dcm", {"d/a.dcm"}),
-        ("**", set(NAMES)),
-        ("**.dcm", set(NAMES) - {"note.txt"}),
-        ("d/**", {"d/a.dcm", "d/e/c.dcm"}),
-        ("d/*/?.dcm", {"d/e/c.dcm"}),
-        ("*o*e*t*", {"note.txt"}),
-        ("?*?.*", {"bb.dcm", "note.txt"}),
-    ],
-)
-def test_what_wildcards_mean(place: Place, pattern: str, names: set[str]) -> None:
-    files = {name: read(place.put(name, make_dicom())).SOPInstanceUID for name in NAMES}
-    done = place.load(f"gs://scans/{pattern}")
-    assert counter(done) == {"success": str(len(names))}
-    assert place.ids() == {files[name] for name in names}
-    package = "google.cloud.healthcare.v1.dicom"
-    assert done["metadata"]["apiMethodName"] == f"{package}.DicomService.ImportDicomData"
-    assert done["response"] == {"@type": f"type.googleapis.com/{package}.ImportDicomDataResponse"}
 
 
 @pytest.mark.parametrize(
@@ -127,12 +44,6 @@ def test_subscribers_hear_of_imports(
     assert counter(place.load("gs://scans/*")) == {"success": "2"}
     uid = str(read(new).SOPInstanceUID)
     assert heard(project) == ([("ImportDicomData", uid)] if is_told else [])
-
-
-def test_many_wildcards(place: Place) -> None:
-    """None of them is tried in all combinations with the others, which would take for ever."""
-    place.put("a" * 200, make_dicom())
-    assert place.load(f"gs://scans/{'a*' * 90}b")["error"]["code"] == 3
 
 
 def test_successes_and_failures_are_counted(place: Place, caplog: pytest.LogCaptureFixture) -> None:
@@ -172,27 +83,6 @@ def test_an_import_of_nothing(place: Place, uri: str, code: int) -> None:
     assert "response" not in error
 
 
-UNUSABLE = ["", "scans/a", "s3://scans/a", "gs://", "gs://S/a", "gs://../a", "gs://scans/../a"]
-UNUSABLE += ["gs://scans/./a", "gs://scans//a", "gs://scans/a\0", None, 7]
-
-
-@pytest.mark.parametrize("uri", [*UNUSABLE, "gs://scans", "gs://scans/**/a", "gs://scans/*/**"])
-def test_sources_that_cannot_be(place: Place, uri: Any) -> None:
-    status, answer = place.begin("import", {"gcsSource": {"uri": uri}})
-    assert (status, answer["error"]["status"]) == (400, "INVALID_ARGUMENT")
-
-
-@pytest.mark.parametrize("uri", UNUSABLE)
-def test_destinations_that_cannot_be(place: Place, uri: Any) -> None:
-    status, answer = place.begin("export", {"gcsDestination": {"uriPrefix": uri}})
-    assert (status, answer["error"]["status"]) == (400, "INVALID_ARGUMENT")
-    filtered = {
-        "gcsDestination": {"uriPrefix": "gs://scans"},
-        "filterConfig": {"resourcePathsGcsUri": uri},
-    }
-    assert place.begin("export", filtered)[0] == 400
-
-
 def test_bodies_that_cannot_be(place: Place) -> None:
     for method, field in (("import", "gcsSource"), ("export", "gcsDestination")):
         for body in ({}, {field: []}, {field: {}}):
@@ -203,45 +93,6 @@ def test_bodies_that_cannot_be(place: Place) -> None:
     }
     assert place.begin("import", wanted)[0] == 400
     assert place.begin("export", {"bigqueryDestination": {"tableUri": "bq://a.b.c"}})[0] == 501
-
-
-def test_nothing_leads_out_of_the_folder(place: Place, tmp_path: Path) -> None:
-    secret = tmp_path / "secret"
-    secret.mkdir()
-    (secret / "a.dcm").write_bytes(make_dicom())
-    (place.bucket / "folder").symlink_to(secret)
-    (place.bucket / "file").symlink_to(secret / "a.dcm")
-    (place.bucket.parent / "bucket").symlink_to(secret)
-    os.mkfifo(place.bucket / "pipe")
-    for name in ("folder/a.dcm", "folder/**", "file", "pipe", "folder", "**"):
-        assert place.load(f"gs://scans/{name}")["error"]["code"] == 3
-    assert place.load("gs://bucket/**")["error"]["code"] == 7
-    place.client.store(make_dicom())
-    for uri in ("gs://scans/folder", "gs://scans/file", "gs://bucket"):
-        assert place.save(uri)["error"]["code"] == 7
-    assert [path.name for path in secret.iterdir()] == ["a.dcm"]
-    assert len(place.ids()) == 1
-
-
-def test_without_a_folder_there_are_no_buckets(client: Client) -> None:
-    url = f"{client.url}/v1/{client.store_name}:import"
-    body = json.dumps({"gcsSource": {"uri": "gs://scans/**"}}).encode()
-    name = client.request("POST", url, body).json()["name"]
-    assert ended(client, name)["error"] == {"code": 7, "message": "no such bucket: scans"}
-
-
-def exported(place: Place, prefix: str = "") -> dict[str, bytes]:
-    folder = place.bucket / prefix
-    return {
-        str(path.relative_to(folder)): path.read_bytes()
-        for path in folder.rglob("*")
-        if path.is_file()
-    }
-
-
-def object_of(content: bytes) -> str:
-    found = read(content)
-    return f"{found.StudyInstanceUID}/{found.SeriesInstanceUID}/{found.SOPInstanceUID}.dcm"
 
 
 @pytest.mark.parametrize("prefix", ["", "/", "/out", "/out/deep/"])
@@ -286,48 +137,6 @@ def test_what_cannot_be_had_in_a_transfer_syntax(place: Place) -> None:
 def test_types_that_cannot_be_had(place: Place, mime_type: str) -> None:
     destination = {"uriPrefix": "gs://scans/out", "mimeType": mime_type}
     assert place.begin("export", {"gcsDestination": destination})[0] == 400
-
-
-@pytest.fixture
-def family(place: Place) -> list[bytes]:
-    """Two series of a study, and another study."""
-    first = make_dicom()
-    second = make_dicom(StudyInstanceUID=read(first).StudyInstanceUID)
-    files = [first, second, make_dicom()]
-    place.client.store(*files)
-    return files
-
-
-def test_a_filter_of_an_export(place: Place, family: list[bytes]) -> None:
-    series = path_of(read(family[0])).partition("/instances")[0]
-    lines = [series, path_of(read(family[2])), "/studies/1.2.3"]
-    place.put("filter.txt", "\r\n".join(lines).encode())
-    config = {"resourcePathsGcsUri": "gs://scans/filter.txt"}
-    done = place.save("gs://scans/out", filterConfig=config)
-    assert counter(done) == {"success": "2", "failure": "1"}
-    assert set(exported(place, "out")) == {object_of(family[0]), object_of(family[2])}
-
-
-def test_a_filter_of_storage_classes(place: Place, family: list[bytes]) -> None:
-    study = path_of(read(family[0])).partition("/series")[0]
-    place.put("filter.txt", f"{study}\n".encode())
-    body = {
-        "blobStorageSettings": {"blobStorageClass": "NEARLINE"},
-        "filterConfig": {"resourcePathsGcsUri": "gs://scans/filter.txt"},
-    }
-    assert counter(place.run("setBlobStorageSettings", body)) == {"success": "2"}
-    url = f"{study}:setBlobStorageSettings"
-    assert place.client.request("POST", url, json.dumps(body).encode()).status == 400
-
-
-@pytest.mark.parametrize(
-    ("content", "code"), [(b"/series/1", 3), (b"/studies/1/x", 3), (b"\xff" * 5000, 3), (None, 7)]
-)
-def test_filters_that_cannot_be_read(place: Place, content: bytes | None, code: int) -> None:
-    if content is not None:
-        place.put("filter.txt", content)
-    config = {"resourcePathsGcsUri": "gs://scans/filter.txt"}
-    assert place.save("gs://scans/out", filterConfig=config)["error"]["code"] == code
 
 
 def test_an_import_can_be_cancelled(place: Place) -> None:

@@ -92,31 +92,3 @@ def test_what_is_not_there(client: Client, files: list[bytes]) -> None:
         assert response.status == 403
         assert path in response.json()["error"]["message"]
     assert client.get(f"{series}:getStudyMetrics").status == 404
-
-
-def test_the_operations_of_a_dataset(own_client: Client) -> None:
-    client = own_client
-    url = f"{client.url}/v1/{DATASET}/operations"
-    assert client.get(url).json() == {}
-    names = []
-    for _ in range(3):
-        content = make_dicom()
-        client.store(content)
-        study = path_of(read(content)).partition("/series")[0]
-        names.append(client.request("DELETE", study).json()["name"])
-    page = client.get(url, pageSize="2").json()
-    rest = client.get(url, pageToken=page["nextPageToken"]).json()
-    listed = page["operations"] + rest["operations"]
-    assert "nextPageToken" not in rest
-    assert listed == [client.get(f"{client.url}/v1/{name}").json() for name in sorted(names)]
-    assert client.get(url.replace("/test/", "/other/")).status == 403
-
-
-def test_cancelling_what_has_ended_changes_nothing(client: Client, files: list[bytes]) -> None:
-    study = path_of(read(files[0])).partition("/series")[0]
-    url = f"{client.url}/v1/{client.request('DELETE', study).json()['name']}"
-    before = client.get(url).json()
-    cancelled = client.request("POST", f"{url}:cancel", b"{}")
-    assert (cancelled.status, cancelled.json()) == (200, {})
-    assert client.get(url).json() == before
-    assert client.request("POST", f"{url}1:cancel", b"{}").status == 404

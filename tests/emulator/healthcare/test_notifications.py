@@ -15,9 +15,9 @@ import pytest
 
 from orthanc_gcp.emulator.server import Emulator, Options
 from tests.emulator.client import DICOM_JSON, STORE, Client, make_dicom, path_of, read
-from tests.emulator.dicomweb.test_update import put, versions
 from tests.emulator.healthcare.test_storage_classes import change
 from tests.emulator.pubsub.test_methods import Project, texts, with_scope
+from tests.emulator.updates import put, versions
 
 CLOUD = "https://www.googleapis.com/auth/cloud-platform"
 

@@ -171,18 +171,6 @@ def test_lists_with_a_filter(slow: Client, files: list[bytes], text: str, count:
     assert len(found) == count
 
 
-@pytest.mark.parametrize("text", ["done", "done=", "=true", "a = b c", 'a="b', "NOT", "a=b AND"])
-def test_filters_that_cannot_be_understood(client: Client, text: str) -> None:
-    answer = client.get(f"{client.url}/v1/{DATASET}/operations", filter=text)
-    assert (answer.status, answer.json()["error"]["status"]) == (400, "INVALID_ARGUMENT")
-
-
-def test_partial_success_cannot_be_asked_for(client: Client) -> None:
-    url = f"{client.url}/v1/{DATASET}/operations"
-    answer = client.get(url, returnPartialSuccess="true")
-    assert (answer.status, answer.json()["error"]["status"]) == (501, "UNIMPLEMENTED")
-
-
 def test_a_month_after_its_end_an_operation_is_forgotten(
     own_client: Client, files: list[bytes], clock: Clock
 ) -> None:

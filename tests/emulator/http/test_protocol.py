@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import socket
+import time
 
 import pytest
 
-from tests.emulator.client import Client
+from tests.emulator.client import Client, make_dicom, path_of, read
 
 
 @pytest.mark.parametrize(
@@ -32,3 +33,49 @@ def test_broken_http(client: Client, request_: bytes) -> None:
         except ConnectionError:
             return  # refused while it was still being sent
         assert answer.startswith((b"HTTP/1.1 400", b"HTTP/1.1 404"))
+
+
+def connect(client: Client) -> socket.socket:
+    host, _, port = client.url.removeprefix("http://").partition(":")
+    return socket.create_connection((host, int(port)), timeout=10)
+
+
+def head(client: Client, length: int) -> bytes:
+    return (
+        f"POST /v1/{client.store_name}/dicomWeb/studies HTTP/1.1\r\nHost: x\r\n"
+        f"Authorization: Bearer {client.token}\r\nContent-Type: application/dicom\r\n"
+        f"Content-Length: {length}\r\n\r\n"
+    ).encode()
+
+
+def test_a_body_in_pieces_of_every_size(client: Client) -> None:
+    content = make_dicom(bytes(range(256)) * 4000)
+    with connect(client) as connection:
+        connection.sendall(head(client, len(content)) + content[:1])
+        start = 1
+        for size in (1, 2, 1000, 70_000, 100_000, len(content)):
+            connection.sendall(content[start : start + size])
+            start += size
+            time.sleep(0.01)
+        assert connection.recv(1000).startswith(b"HTTP/1.1 200")
+    got = client.get(path_of(read(content)), "application/dicom; transfer-syntax=*")
+    assert got.data == content
+
+
+def test_requests_one_after_the_other_on_a_connection(client: Client) -> None:
+    request = f"GET /nowhere HTTP/1.1\r\nHost: x\r\nX: {'a' * 40_000}\r\n\r\n".encode()
+    with connect(client) as connection:
+        for _ in range(3):
+            connection.sendall(request)
+            answer = b""
+            while not answer.endswith(b"</html>\n"):
+                answer += connection.recv(10_000)
+            assert answer.startswith(b"HTTP/1.1 404")
+
+
+def test_a_body_after_the_answer_is_dropped(client: Client) -> None:
+    with connect(client) as connection:
+        connection.sendall(head(client, 3_000_000).replace(b"Bearer", b"Basic"))
+        assert connection.recv(1000).startswith(b"HTTP/1.1 401")
+        connection.sendall(bytes(1_000_000))
+    assert client.get("/studies").status == 204

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from orthanc_gcp.redaction import readable
+from orthanc_gcp.transport.authorization import Authorization
+
 if TYPE_CHECKING:
     from google.auth.credentials import Credentials
 
@@ -45,8 +48,12 @@ class Identity:
         for name in ("service_account_email", "account"):
             value = getattr(credentials, name, None)
             if isinstance(value, str) and "@" in value:
-                return value
+                return readable(value)
         return None
+
+    def authorization(self, token: str) -> Authorization:
+        """What a request carries that is made with an access token of this identity."""
+        return Authorization(token, self.quota_project)
 
     def changed(self) -> bool:
         """Whether the file that it was read from is another one now."""

@@ -1,7 +1,9 @@
 """How fast an account is sent to: as fast as the store takes it.
 
-Batches grow while requests are quick, and are halved when one takes too long; requests run side by
-side, one more after each that succeeds, half as many when the store asks for less (429, 503).
+Requests run side by side: one more after each that succeeds, as TCP's slow start (RFC 5681 §3.1),
+and half as many when the store asks for less (429 of RFC 6585 §4, 503 of RFC 9110 §15.6.4), as
+TCP's multiplicative decrease. Batches grow while requests are quick, and are halved when one takes
+too long.
 """
 
 from __future__ import annotations
@@ -47,26 +49,37 @@ class CongestionWindow:
 
     Parameters
     ----------
+    max_requests
+        The most that may run at once.
     outage
         Takes what keeps the store from being used.
+
+    Attributes
+    ----------
+    batch_bytes, batch_instances
+        The most that the next request may carry.
+    totals
+        Of all requests so far.
+    problem
+        Why the last request failed; None after one that succeeded.
     """
 
     def __init__(
         self,
         clock: Clock,
-        most_connections: int,
+        max_requests: int,
         outage: Outage,
         jitter: Callable[[], float] = random.random,
     ) -> None:
-        self._clock, self._outage, self._luck = clock, outage, jitter
+        self._clock, self._outage, self._jitter = clock, outage, jitter
         self._lock = threading.Lock()
-        self.most = most_connections
-        self._window = float(min(2, most_connections))
+        self.max_requests = max_requests
+        self._window = float(min(2, max_requests))
         self._failures = 0
-        self._unreadable = False
+        self._reading_fails = False
         self._resume = 0.0
-        self.bytes = FIRST
-        self.instances = 100
+        self.batch_bytes = FIRST
+        self.batch_instances = 100
         self.totals = Totals()
         self.problem: str | None = None
 
@@ -84,15 +97,25 @@ class CongestionWindow:
         return self._clock.now()
 
     @property
-    def pause(self) -> float:
-        """Seconds until the next request may start."""
+    def delay(self) -> float:
+        """Seconds until the next request may start, 0 or more."""
         with self._lock:
             return max(0.0, self._resume - self._clock.now())
 
     def succeeded(
         self, instances: int, size: int, seconds: float, began: float | None = None
     ) -> None:
-        """A request was answered, that began at a time of the clock."""
+        """A request was answered.
+
+        Parameters
+        ----------
+        size
+            The bytes of its instances.
+        seconds
+            How long the store took, without what limits of ours have held back.
+        began
+            When it began, by the clock: one from before an outage does not end it.
+        """
         self._outage.ended(by=SENDING, began=began)
         with self._lock:
             self.totals = replace(
@@ -102,40 +125,45 @@ class CongestionWindow:
                 bytes=self.totals.bytes + size,
             )
             self._failures, self.problem = 0, None
-            self._window = min(self.most, self._window + 1)
+            self._window = min(self.max_requests, self._window + 1)
             if seconds > SLOW:
                 self._shrink()
             elif seconds < QUICK:
-                if size > self.bytes // 2:
-                    self.bytes = min(LARGEST, self.bytes * 2)
-                if instances > self.instances // 2:
-                    self.instances = min(MOST_INSTANCES, self.instances * 2)
+                if size > self.batch_bytes // 2:
+                    self.batch_bytes = min(LARGEST, self.batch_bytes * 2)
+                if instances > self.batch_instances // 2:
+                    self.batch_instances = min(MOST_INSTANCES, self.batch_instances * 2)
 
-    def read_back(self, began: float) -> None:
+    def read_succeeded(self, began: float) -> None:
         """What the store has was read, by requests that began at a time of the clock."""
         self._outage.ended(by=READING, began=began)
         with self._lock:
-            if self._unreadable and not self._outage.active:
-                self._unreadable, self._failures, self.problem = False, 0, None
+            if self._reading_fails and not self._outage.active:
+                self._reading_fails, self._failures, self.problem = False, 0, None
 
     def throttled(self, error: StoreError) -> float:
-        """The store asks for less; the seconds until the next request."""
+        """Send less: 429, 503 or ``Retry-After``; returns the seconds until the next request."""
         with self._lock:
             self.totals = replace(self.totals, throttled=self.totals.throttled + 1)
             self._window = max(1.0, self._window / 2)
             return self._back_off(error, SENDING, error.retry_after)
 
-    def unreadable(self, error: StoreError) -> float:
+    def read_failed(self, error: StoreError) -> float:
         """What the store has could not be read; the seconds until the next request."""
         with self._lock:
-            self._unreadable = True
+            self._reading_fails = True
             return self._back_off(error, READING, None)
 
     def failed(self, error: GcpError, *, too_big: bool = False, suspect: bool = False) -> float:
         """A request was not answered as it should; the seconds until the next.
 
-        ``suspect`` tells that it was that of one instance which has failed before: as long as the
-        others succeed, it does not hold them up.
+        Parameters
+        ----------
+        too_big
+            It may have failed because it carried too much.
+        suspect
+            It was that of one instance which has failed before: as long as the others succeed, it
+            does not hold them up.
         """
         with self._lock:
             self.totals = replace(self.totals, failed=self.totals.failed + 1)
@@ -146,13 +174,13 @@ class CongestionWindow:
             return self._back_off(error, SENDING, None)
 
     def _shrink(self) -> None:
-        self.bytes = max(SMALLEST, self.bytes // 2)
-        self.instances = max(FEWEST_INSTANCES, self.instances // 2)
+        self.batch_bytes = max(SMALLEST, self.batch_bytes // 2)
+        self.batch_instances = max(FEWEST_INSTANCES, self.batch_instances // 2)
 
     def _back_off(self, error: GcpError, by: str, retry_after: float | None) -> float:
         self._failures += 1
         self.problem = str(error)
-        pause = _BACKOFF.delay(self._failures, self._luck)
+        pause = _BACKOFF.delay(self._failures, self._jitter)
         if retry_after is not None:  # "0" must not make it ask without a breath
             pause = max(retry_after, FIRST_PAUSE)
         self._resume = max(self._resume, self._clock.now() + pause)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from orthanc_gcp.backoff import Backoff
 from orthanc_gcp.custody.destinations.congestion import CongestionWindow
+from orthanc_gcp.custody.destinations.rate_limit import RateLimit
 from orthanc_gcp.dicomweb import DicomStore
 from orthanc_gcp.ledger.schema import Priority
 
@@ -18,16 +19,42 @@ INSTANCE_BACKOFF = Backoff(0.25, 60.0)
 
 @dataclass(frozen=True)
 class Destination:
-    """An account as a place to send to: its store, its pace and its caps."""
+    """An account as a place to send to: its store, how fast that takes instances, and the limits.
+
+    Attributes
+    ----------
+    store
+        By the version of the Cloud Healthcare API that the configuration names.
+    upsert
+        The same store by version ``v1beta1``, which can replace instances.
+    replaces
+        Whether an instance that the store has with other bytes is replaced: option ``OnConflict``.
+    verify
+        What is read back of a stored instance: option ``Verify``.
+    request_limit, byte_limit
+        Of all that is sent there; None for no limit.
+    backfill_byte_limit
+        Of all backfills together, to whatever account; None for no limit.
+    """
 
     account: str
     store: DicomStore
     upsert: DicomStore
-    """The same store by a version of the API that can replace instances."""
-    pace: CongestionWindow
+    congestion: CongestionWindow
     replaces: bool
     verify: str
-    takers: Callable[[Priority], Sequence[Callable[[int], None]]]
-    """Rate caps on bytes, one set for each request, by the priority of all that it carries."""
-    request: Callable[[], None]
-    """Waits for its turn under the cap on requests."""
+    request_limit: RateLimit | None = None
+    byte_limit: RateLimit | None = None
+    backfill_byte_limit: RateLimit | None = None
+
+    def wait_for_request(self) -> None:
+        """Return when the limit on requests allows one more."""
+        if self.request_limit is not None:
+            self.request_limit.acquire()
+
+    def byte_throttles(self, priority: Priority) -> Sequence[Callable[[int], None]]:
+        """What one request calls with each number of bytes that it is about to send."""
+        limits = [self.byte_limit]
+        if priority == Priority.BACKFILL:
+            limits.append(self.backfill_byte_limit)
+        return [limit.for_one_request() for limit in limits if limit is not None]

@@ -1,67 +1,100 @@
-"""Rate caps that hold for all workers on one database together."""
+"""Rate limits that hold for all workers on one database together.
+
+The ledger has the moment until which the rate is booked, which is all that the virtual scheduling
+form of the generic cell rate algorithm needs (ITU-T I.371), a token bucket without a counter to
+fill. Google counts by project, region and minute (Cloud Healthcare API, page "Quotas and limits"),
+however many workers send.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
+from orthanc_gcp.configuration import Account, BackfillOptions
 from orthanc_gcp.ledger.ledger import Ledger
 
-__all__ = ["RateLimit"]
+__all__ = ["RateLimit", "backfill_byte_limit", "byte_limit", "request_limit"]
 
-_BURST = 0.25
-"""Seconds of the rate that one worker takes at once; so the database is asked four times a second
-for each request that runs."""
+Wait = Callable[[float], bool]
+"""Sleeps for some seconds; True says that the worker stops."""
+
+_BURST_SECONDS = 0.25
+"""Seconds of the rate that one request takes at once: it asks the database four times a second."""
+_LONGEST_DEBT_SECONDS = 60.0
+"""So far ahead of the clock the booked time may be; beyond, the clock was set back."""
 
 
 class RateLimit:
-    """So many units a second, whoever takes them.
+    """So many units a second, whichever worker uses them.
 
     Parameters
     ----------
     name
-        What is capped; workers that share the cap give the same name.
+        What is limited; workers that share the limit give the same name.
     rate
         Units a second.
-    wait
-        Sleeps for some seconds; True says that the worker stops.
     """
 
-    def __init__(
-        self, ledger: Ledger, name: str, rate: float, wait: Callable[[float], bool]
-    ) -> None:
-        self._ledger, self._name, self._rate, self._wait = ledger, f"allowance:{name}", rate, wait
+    def __init__(self, ledger: Ledger, name: str, rate: float, wait: Wait) -> None:
+        self._ledger, self._name, self._rate, self._wait = ledger, f"rate_limit:{name}", rate, wait
 
-    def taker(self) -> Callable[[int], None]:
+    def for_one_request(self) -> Callable[[int], None]:
         """What one request calls with the units that it is about to use."""
         left = 0.0
 
-        def take(units: int) -> None:
+        def acquire(units: int) -> None:
             nonlocal left
             if units > left:
-                portion = max(units - left, self._rate * _BURST)
-                self.take(portion)
+                portion = max(units - left, self._rate * _BURST_SECONDS)
+                self.acquire(portion)
                 left += portion
             left -= units
 
-        return take
+        return acquire
 
-    def take(self, units: float) -> None:
-        """Take units, and wait until they are there."""
-        pause = self._reserve(units)
-        while pause > 0 and not self._wait(min(pause, 1.0)):
-            pause -= 1.0
+    def acquire(self, units: float = 1) -> None:
+        """Take units, and wait until it is their turn, or the worker stops.
+
+        Raises
+        ------
+        sqlalchemy.exc.SQLAlchemyError
+            The ledger is away.
+        """
+        seconds = self._reserve(units)
+        while seconds > 0 and not self._wait(min(seconds, 1.0)):
+            seconds -= 1.0
 
     def _reserve(self, units: float) -> float:
-        """Book units after all that are booked already; how long to wait for their turn."""
+        """Book units after all that are booked already; the seconds until their turn."""
         now = self._ledger.now()
         start = now
 
-        def book(booked: Any) -> float:
+        def book(booked_until: Any) -> float:
             nonlocal start
             # A clock that was set back must not make anybody wait for the old time.
-            start = max(now, min(float(booked or 0), now + 60))
+            start = max(now, min(float(booked_until or 0), now + _LONGEST_DEBT_SECONDS))
             return start + units / self._rate
 
-        self._ledger.change_key_value(self._name, book)
+        self._ledger.key_values.change(self._name, float, book)
         return start - now
+
+
+def request_limit(account: Account, ledger: Ledger, wait: Wait) -> RateLimit | None:
+    """On an account's requests: option ``MaxRequestsPerMinute``."""
+    rate = account.max_requests_per_minute
+    return RateLimit(ledger, f"{account.name}:requests", rate / 60, wait) if rate else None
+
+
+def byte_limit(account: Account, ledger: Ledger, wait: Wait) -> RateLimit | None:
+    """On the bytes that are sent to an account: its option ``MaxBytesPerSecond``."""
+    rate = account.max_bytes_per_second
+    return RateLimit(ledger, f"{account.name}:bytes", rate, wait) if rate else None
+
+
+def backfill_byte_limit(
+    options: BackfillOptions | None, ledger: Ledger, wait: Wait
+) -> RateLimit | None:
+    """On the bytes that backfills send to all accounts: ``MaxBytesPerSecond`` of ``Backfill``."""
+    rate = options.max_bytes_per_second if options else None
+    return RateLimit(ledger, "backfill:bytes", rate, wait) if rate else None

@@ -1,8 +1,9 @@
 """Sends what was in Orthanc before following began: newest first, when it may, below live traffic.
 
-All studies are put on a list in the ledger, with their last update. Then study by study is written
-into the ledger of transfers, only as fast as they are sent. Whatever dies in between, the list
-tells where to go on, and what was written down already is not written down twice.
+All studies are put on a list in the ledger, with their last update (Orthanc's ``/studies`` with
+``expand``). Then study by study is written into the ledger of transfers, only as fast as they are
+sent. Whatever dies in between, the list tells where to go on, and what was written down already is
+not written down twice.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from orthanc_gcp.configuration import BackfillOptions
 from orthanc_gcp.configuration.timetable import Timetable
 from orthanc_gcp.custody.intake.backfill_studies import BackfillStudies, Run, Stage
 from orthanc_gcp.custody.intake.rules import Rules
-from orthanc_gcp.ledger.ledger import Ledger, NewTransfer
+from orthanc_gcp.ledger.ledger import Ledger
+from orthanc_gcp.ledger.rows import NewTransfer
 from orthanc_gcp.ledger.schema import Priority
 from orthanc_gcp.orthanc.resources import OrthancSource
 
@@ -26,16 +28,16 @@ __all__ = ["Backfill"]
 
 _log = logging.getLogger(__name__)
 
-STUDIES_IN_HAND, INSTANCES_IN_HAND = 25, 2000
+STUDIES_AT_ONCE, INSTANCES_AT_ONCE = 25, 2000
 """So many studies are looked up at once, fewer if their instances are many."""
-PORTION = 200
-"""Instances that are written down at once."""
+RECORDED_AT_ONCE = 200
+"""So many instances are written down in one transaction."""
 ASK_EVERY = 0.5
-"""Seconds between two looks at whether somebody has paused it."""
+"""Seconds between two questions whether somebody has paused it."""
 
 
 @dataclass
-class _Hand:
+class _LookedUp:
     """Studies that were looked up, with those instances that are not written down yet."""
 
     run: Run
@@ -64,10 +66,6 @@ class Backfill:
     ----------
     options
         None: nothing new is begun or gone on with, and what waits already may be sent.
-    accounts
-        How many rows an instance can make in the ledger.
-    source
-        The ledger's name for the Orthanc; empty until it is known.
     stopping
         Whether the worker stops.
     on_arrival
@@ -77,135 +75,144 @@ class Backfill:
     def __init__(
         self,
         ledger: Ledger,
-        archive: OrthancSource,
+        orthanc: OrthancSource,
         rules: Rules,
         options: BackfillOptions | None,
-        accounts: int,
         clock: Clock,
-        source: Callable[[], str],
         stopping: Callable[[], bool],
         on_arrival: Callable[[], None],
     ) -> None:
-        self._ledger, self._archive, self._rules = ledger, archive, rules
-        self._options, self._accounts = options, accounts
-        self._timetable = Timetable(options.schedule if options else ())
-        self._clock, self._source = clock, source
-        self._stopping, self._on_arrival = stopping, on_arrival
-        self._hand: _Hand | None = None
-        self._paused, self._asked = False, float("-inf")
+        self._ledger, self._orthanc, self._rules = ledger, orthanc, rules
+        self._options, self._timetable = options, Timetable(options.schedule if options else ())
+        self._clock, self._stopping, self._on_arrival = clock, stopping, on_arrival
+        self._looked_up: _LookedUp | None = None
+        self._paused, self._asked_at = False, float("-inf")
 
-    def open(self) -> bool:
-        """Whether instances of a backfill may be sent now."""
-        return self._timetable.is_open(self._local()) and not self._is_paused()
+    def is_open(self, source: str) -> bool:
+        """Whether instances of a backfill may be sent now: in its hours, while it is not paused.
 
-    def step(self) -> bool:
-        """Do a little; whether there was something to do.
+        Parameters
+        ----------
+        source
+            The ledger's name for the Orthanc; empty while it is unknown.
+
+        Raises
+        ------
+        sqlalchemy.exc.SQLAlchemyError
+            The ledger is away.
+        """
+        return self._timetable.is_open(self._local_time()) and not self._is_paused(source)
+
+    def step(self, source: str) -> bool:
+        """List studies, or write down the next instances; whether there was something to do.
+
+        Parameters
+        ----------
+        source
+            The ledger's name for the Orthanc; empty while it is unknown.
 
         Raises
         ------
         OrthancError
-            Orthanc is away; nothing was lost.
+            Orthanc cannot be read from just now; nothing was lost.
+        sqlalchemy.exc.SQLAlchemyError
+            The ledger is away; nothing was lost.
         """
-        if self._options is None or not self._source() or not self.open():
+        if self._options is None or not source or not self.is_open(source):
             return False
-        backlog = self._backlog()
-        run = backlog.run
+        studies = BackfillStudies(self._ledger, source)
+        run = studies.run
         if run is None:
-            backlog.restart()
+            studies.restart()
             return True
         if run.stage is Stage.LISTING:
-            return self._list(backlog, run)
-        return run.stage is Stage.SENDING and self._send(
-            backlog, run, self._options.max_queued_instances
-        )
+            return self._list(studies, run)
+        if run.stage is Stage.SENDING:
+            return self._send(studies, run, self._options.max_queued_instances)
+        return False
 
     # -- The list of studies --------------------------------------------------------------------
 
-    def _list(self, backlog: BackfillStudies, run: Run) -> bool:
+    def _list(self, studies: BackfillStudies, run: Run) -> bool:
         """List all studies; what is interrupted begins anew, and is the same."""
-        backlog.clear()
-        for page in self._archive.studies():
+        studies.clear()
+        for page in self._orthanc.studies():
             if self._stopping():
                 return False
-            backlog.add(page)
-        backlog.listed(run)
-        _log.warning("the backfill has begun: %d studies are there", backlog.studies_left())
+            studies.add(page)
+        studies.listed(run)
+        _log.warning("the backfill has begun: %d studies are there", studies.left())
         return True
 
     # -- Their instances ------------------------------------------------------------------------
 
-    def _send(self, backlog: BackfillStudies, run: Run, most: int) -> bool:
-        hand = self._hand
-        if hand is None or not hand.studies or hand.run.number != run.number:
-            hand = self._hand = self._pick_up(backlog, run)
-        if not hand.studies:
-            return self._end(backlog, run)
+    def _send(self, studies: BackfillStudies, run: Run, most_queued: int) -> bool:
+        found = self._looked_up
+        if found is None or not found.studies or found.run.number != run.number:
+            found = self._looked_up = self._look_up(studies, run)
+        if not found.studies:
+            return self._end(studies, run)
         # Of what was looked up, the follower has then written down all that is new.
-        cursor = self._ledger.cursor(self._source())
-        if cursor is None or cursor.seq < hand.change:
+        cursor = self._ledger.arrivals.cursor(studies.source)
+        if cursor is None or cursor.seq < found.change:
             return False
-        room = (most - backlog.unsent()) // max(1, self._accounts)
+        room = (most_queued - studies.unsent()) // max(1, len(self._rules.accounts))
         if room <= 0:
             return False
-        portion, ended = hand.take(min(PORTION, room))
-        self._record(backlog, run, portion, ended)
+        self._record(studies, run, *found.take(min(RECORDED_AT_ONCE, room)))
         return True
 
-    def _pick_up(self, backlog: BackfillStudies, run: Run) -> _Hand:
-        hand, count = _Hand(run), 0
-        for study in backlog.newest(STUDIES_IN_HAND):
-            instances = self._members(study)
-            hand.studies.append((study, instances))
+    def _look_up(self, studies: BackfillStudies, run: Run) -> _LookedUp:
+        found, count = _LookedUp(run), 0
+        for study in studies.newest(STUDIES_AT_ONCE):
+            instances = self._instances_of(study)
+            found.studies.append((study, instances))
             count += len(instances)
-            if count >= INSTANCES_IN_HAND:
+            if count >= INSTANCES_AT_ONCE:
                 break
-        if hand.studies:
-            hand.change = self._archive.last_change()
-        return hand
+        if found.studies:
+            found.change = self._orthanc.last_change()
+        return found
 
-    def _members(self, study: str) -> list[str]:
+    def _instances_of(self, study: str) -> list[str]:
         try:
-            return self._archive.members([study])
+            return self._orthanc.members([study])
         except KeyError:  # it was deleted
             return []
 
     def _record(
-        self, backlog: BackfillStudies, run: Run, portion: list[str], ended: list[str]
+        self, studies: BackfillStudies, run: Run, instances: list[str], ended: list[str]
     ) -> None:
         try:
-            recorded = self._ledger.record(list(self._arrivals(portion)))
+            recorded = self._ledger.arrivals.record(list(self._arrivals(studies.source, instances)))
         except Exception:
-            self._hand = None  # what was taken from it is looked up again
+            self._looked_up = None  # what was taken from it is looked up again
             raise
-        backlog.drop(run, ended, recorded)
+        studies.drop(run, ended, recorded)
         self._on_arrival()
 
-    def _arrivals(self, instances: list[str]) -> Iterator[NewTransfer]:
-        described = {one.orthanc_id: one for one in self._archive.describe(instances)}
-        for resource in instances:
-            if resource in described:  # or it was deleted
-                yield from self._rules.arrivals(
-                    self._source(), described[resource], 0, Priority.BACKFILL
-                )
+    def _arrivals(self, source: str, instances: list[str]) -> Iterator[NewTransfer]:
+        described = {one.orthanc_id: one for one in self._orthanc.describe(instances)}
+        for instance in instances:
+            if instance in described:  # or it was deleted
+                yield from self._rules.arrivals(source, described[instance], 0, Priority.BACKFILL)
 
-    def _end(self, backlog: BackfillStudies, run: Run) -> bool:
+    def _end(self, studies: BackfillStudies, run: Run) -> bool:
         """The list is empty: it has ended when nothing is on its way any more."""
-        if backlog.unsettled():
+        if studies.any_unsettled():
             return False
-        backlog.finish(run)
+        studies.finish(run)
         _log.warning("the backfill has ended: all %d studies are done", run.studies)
         return True
 
-    # -- When -------------------------------------------------------------------------------------
+    # -- When -----------------------------------------------------------------------------------
 
-    def _is_paused(self) -> bool:
+    def _is_paused(self, source: str) -> bool:
         now = self._clock.now()
-        if now - self._asked > ASK_EVERY and self._source():
-            self._paused, self._asked = self._backlog().paused, now
+        if now - self._asked_at > ASK_EVERY and source:
+            self._paused = BackfillStudies(self._ledger, source).paused
+            self._asked_at = now
         return self._paused
 
-    def _local(self) -> datetime:
+    def _local_time(self) -> datetime:
         return self._clock.utc().astimezone()
-
-    def _backlog(self) -> BackfillStudies:
-        return BackfillStudies(self._ledger, self._source())

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from typing import Any
 
 import sqlalchemy as sql
 
-from orthanc_gcp.ledger.ledger import UNSETTLED, Ledger
-from orthanc_gcp.ledger.schema import Priority, State, backfill_studies, transfers
+from orthanc_gcp.ledger.ledger import Ledger
+from orthanc_gcp.ledger.schema import UNSETTLED, Priority, State, backfill_studies, transfers
 
-__all__ = ["UNSENT", "Amount", "BackfillStudies", "Run", "Stage"]
+__all__ = ["BackfillStudies", "Run", "Stage"]
 
-UNSENT = tuple(state for state in UNSETTLED if state != State.ACKNOWLEDGED)
+_log = logging.getLogger(__name__)
+
+_UNSENT = tuple(state for state in UNSETTLED if state != State.ACKNOWLEDGED)
 _PORTION = 300
-
-# A literal lets the database see that the index over these rows serves.
-_IS_BACKFILL = transfers.c.priority == sql.literal(Priority.BACKFILL.value, literal_execute=True)
 
 
 class Stage(StrEnum):
@@ -31,26 +31,32 @@ class Stage(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One backfill of an Orthanc, from its beginning to its end."""
+    """One backfill of an Orthanc, from its beginning to its end.
+
+    Attributes
+    ----------
+    number
+        1 for the first.
+    began, ended
+        Seconds since 1970, UTC; None while it has not ended.
+    studies
+        Those that were there when it began.
+    recorded
+        Instances that were written down, each once for every destination.
+    """
 
     number: int
     stage: Stage
     began: float
     ended: float | None = None
-    studies: int = 0  # that were there when it began
-    recorded: int = 0  # instances that were written down, for each destination
-
-
-@dataclass(frozen=True, slots=True)
-class Amount:
-    """So many instances, and what they come to."""
-
-    instances: int = 0
-    bytes: int = 0
+    studies: int = 0
+    recorded: int = 0
 
 
 class BackfillStudies:
     """The backfill of one Orthanc, as all workers and people see it.
+
+    Every method raises :class:`sqlalchemy.exc.SQLAlchemyError` when the ledger is away.
 
     Parameters
     ----------
@@ -59,43 +65,44 @@ class BackfillStudies:
     """
 
     def __init__(self, ledger: Ledger, source: str) -> None:
-        self._ledger, self._source = ledger, source
+        self._ledger, self.source = ledger, source
         self._run, self._paused = f"backfill:{source}", f"backfill-paused:{source}"
         self._mine = backfill_studies.c.source == source
 
-    # -- What people say --------------------------------------------------------------------------
+    # -- What people say ------------------------------------------------------------------------
 
     @property
     def paused(self) -> bool:
         """Whether somebody has said that nothing is to be sent for now."""
-        return bool(self._ledger.key_value(self._paused))
+        return bool(self._ledger.key_values.get(self._paused, bool))
 
     def pause(self) -> None:
         """Begin no more requests; those that run are finished."""
-        self._ledger.set_key_value(self._paused, True)
+        self._ledger.key_values.set(self._paused, True)
 
     def resume(self) -> None:
         """Go on."""
-        self._ledger.set_key_value(self._paused, False)
+        self._ledger.key_values.set(self._paused, False)
 
     def restart(self) -> None:
         """Look at all studies again; what the ledger has is not sent twice."""
         now = self._ledger.now()
-        self._ledger.change_key_value(
+        self._ledger.key_values.change(
             self._run,
+            dict,
             lambda was: asdict(Run((was or {}).get("number", 0) + 1, Stage.LISTING, now)),
         )
 
-    # -- How far it is ----------------------------------------------------------------------------
+    # -- How far it is --------------------------------------------------------------------------
 
     @property
     def run(self) -> Run | None:
         """The newest; None if there was never any."""
-        return _run(self._ledger.key_value(self._run))
+        return _run(self._ledger.key_values.get(self._run, dict))
 
     def listed(self, run: Run) -> None:
         """All studies that are there have been added."""
-        studies = self.studies_left()
+        studies = self.left()
         self._advance(run, lambda now: replace(now, stage=Stage.SENDING, studies=studies))
 
     def finish(self, run: Run) -> None:
@@ -110,9 +117,9 @@ class BackfillStudies:
             now = _run(value)
             return asdict(change(now)) if now and now.number == run.number else value
 
-        self._ledger.change_key_value(self._run, changed)
+        self._ledger.key_values.change(self._run, dict, changed)
 
-    # -- The studies ------------------------------------------------------------------------------
+    # -- The studies ----------------------------------------------------------------------------
 
     def clear(self) -> None:
         """Forget the studies, as before they are listed again."""
@@ -120,7 +127,13 @@ class BackfillStudies:
             connection.execute(backfill_studies.delete().where(self._mine))
 
     def add(self, studies: Sequence[tuple[str, str]]) -> None:
-        """Put studies with their last update on the list, those that are not there yet."""
+        """Put studies on the list, those that are not there yet.
+
+        Parameters
+        ----------
+        studies
+            Orthanc's identifiers, each with Orthanc's ``LastUpdate``: ``20261121T221844``.
+        """
         fresh = dict(studies)
         with self._ledger.writing() as connection:
             names = list(fresh)
@@ -130,14 +143,14 @@ class BackfillStudies:
                 for study in connection.scalars(query).all():
                     del fresh[study]
             rows = [
-                {"source": self._source, "orthanc_id": study, "last_update": updated}
+                {"source": self.source, "orthanc_id": study, "last_update": updated}
                 for study, updated in fresh.items()
             ]
             if rows:
                 connection.execute(backfill_studies.insert(), rows)
 
     def newest(self, limit: int) -> list[str]:
-        """The studies that come next."""
+        """The studies that come next, by Orthanc's identifiers."""
         query = (
             sql.select(backfill_studies.c.orthanc_id)
             .where(self._mine)
@@ -155,52 +168,41 @@ class BackfillStudies:
                 connection.execute(backfill_studies.delete().where(chosen))
         self._advance(run, lambda now: replace(now, recorded=now.recorded + recorded))
 
-    def studies_left(self) -> int:
+    def left(self) -> int:
         """How many studies have still to be looked at."""
         query = sql.select(sql.func.count()).select_from(backfill_studies).where(self._mine)
         with self._ledger.reading() as connection:
             return connection.scalar(query) or 0
 
-    # -- The instances ----------------------------------------------------------------------------
+    # -- The instances --------------------------------------------------------------------------
 
     def unsent(self) -> int:
         """How many instances wait, or are being sent, as a part of the backfill."""
-        query = sql.select(sql.func.count()).where(*self._of(UNSENT))
+        query = sql.select(sql.func.count()).where(*self.conditions(_UNSENT))
         with self._ledger.reading() as connection:
             return connection.scalar(query) or 0
 
-    def unsettled(self) -> bool:
+    def any_unsettled(self) -> bool:
         """Whether any instance is still to be sent, or to be confirmed."""
-        query = sql.select(transfers.c.id).where(*self._of(UNSETTLED))
+        query = sql.select(transfers.c.id).where(*self.conditions(UNSETTLED))
         with self._ledger.reading() as connection:
             return connection.scalar(query.limit(1)) is not None
 
-    def amounts(self) -> dict[State, Amount]:
-        """What is in each state of all that backfills have written down."""
-        query = (
-            sql.select(transfers.c.state, sql.func.count(), sql.func.sum(transfers.c.size_bytes))
-            .where(transfers.c.source == self._source, _IS_BACKFILL)
-            .group_by(transfers.c.state)
-        )
-        with self._ledger.reading() as connection:
-            return {
-                State(state): Amount(count, int(size))
-                for state, count, size in connection.execute(query)
-            }
-
-    def confirmed_since(self, moment: float) -> Amount:
-        """What was confirmed after a moment."""
-        query = sql.select(sql.func.count(), sql.func.sum(transfers.c.size_bytes)).where(
-            *self._of((State.CONFIRMED,)), transfers.c.confirmed_at >= moment
-        )
-        with self._ledger.reading() as connection:
-            count, size = connection.execute(query).one()
-        return Amount(count, int(size or 0))
-
-    def _of(self, states: Iterable[State]) -> tuple[sql.ColumnElement[bool], ...]:
-        source = transfers.c.source == self._source
-        return source, _IS_BACKFILL, transfers.c.state.in_(list(states))
+    def conditions(self, states: Iterable[State] | None = None) -> list[sql.ColumnElement[bool]]:
+        """For a query: what backfills have written down of this Orthanc, in such states."""
+        # A literal lets the database see that the index over these rows serves.
+        backfill = sql.literal(Priority.BACKFILL.value, literal_execute=True)
+        conditions = [transfers.c.source == self.source, transfers.c.priority == backfill]
+        if states is not None:
+            conditions.append(transfers.c.state.in_(list(states)))
+        return conditions
 
 
-def _run(value: Any) -> Run | None:
-    return Run(**{**value, "stage": Stage(value["stage"])}) if value else None
+def _run(value: Mapping[str, Any] | None) -> Run | None:
+    if value is None:
+        return None
+    try:
+        return Run(**{**value, "stage": Stage(value["stage"])})
+    except (KeyError, TypeError, ValueError):
+        _log.error("the ledger has no backfill where one should be: it begins anew")
+        return None

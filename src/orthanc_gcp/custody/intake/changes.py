@@ -1,4 +1,10 @@
-"""Follows Orthanc's ``/changes`` and writes into the ledger what the rules want sent."""
+"""Follows Orthanc's ``/changes`` and writes into the ledger what the rules want sent.
+
+``GET /changes?since=N&limit=M`` (Orthanc's REST API) gives a log whose numbers outlive restarts,
+and which proves nothing by itself: entries of deleted resources vanish from it, ``DELETE /changes``
+empties it, and an index that was replaced begins at 0 again. So each page has to go on where the
+last one ended; wherever it does not, all instances of Orthanc are compared with the ledger.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +14,8 @@ from collections.abc import Callable, Sequence
 from orthanc_gcp.clock import Clock
 from orthanc_gcp.custody.intake.rules import Rules
 from orthanc_gcp.errors import OrthancError, OrthancRefusedError
-from orthanc_gcp.ledger.ledger import Cursor, Ledger, NewTransfer
+from orthanc_gcp.ledger.ledger import Ledger
+from orthanc_gcp.ledger.rows import Cursor, NewTransfer
 from orthanc_gcp.ledger.schema import Priority
 from orthanc_gcp.orthanc.resources import Change, Changes, OrthancSource
 
@@ -17,8 +24,10 @@ __all__ = ["Follower"]
 _log = logging.getLogger(__name__)
 
 SWEEP_EVERY = 15.0
+"""Seconds between two looks at what is held, and at what could not be read."""
 COMPARE_AT_MOST_EVERY = 60.0
 MOST_UNREADABLE = 1000
+"""So many instances may wait for Orthanc to be able to read them; with more, nothing goes on."""
 STABLE = ("StableSeries", "StableStudy")
 
 
@@ -36,13 +45,13 @@ class Follower:
     def __init__(
         self,
         ledger: Ledger,
-        archive: OrthancSource,
+        orthanc: OrthancSource,
         rules: Rules,
         clock: Clock,
         on_arrival: Callable[[], None],
         since: float,
     ) -> None:
-        self._ledger, self._archive, self._rules = ledger, archive, rules
+        self._ledger, self._orthanc, self._rules = ledger, orthanc, rules
         self._clock, self._on_arrival, self._since = clock, on_arrival, since
         self._source = ""
         self._cursor: Cursor | None = None
@@ -61,11 +70,13 @@ class Follower:
         Raises
         ------
         OrthancError
-            Orthanc is away; nothing was lost.
+            Orthanc cannot be read from just now; nothing was lost.
+        sqlalchemy.exc.SQLAlchemyError
+            The ledger is away; nothing was lost.
         """
         cursor = self._cursor or self._begin()
         # The change before is asked for again: that it is still there shows that nobody cleared.
-        page = self._archive.changes(max(0, cursor.seq - 1))
+        page = self._orthanc.changes(max(0, cursor.seq - 1))
         if page.last < cursor.seq:
             self._start_over(cursor)
             return True
@@ -75,23 +86,29 @@ class Follower:
                 self._open_gap()
             entries = [entry for entry in page.entries if entry.seq > cursor.seq]
             self._read(cursor, entries, page.last)
-        self._tend()
+        self._do_at_intervals()
         return news
 
     def open(self) -> str:
-        """Learn which Orthanc it is; the ledger's name for it."""
+        """Learn which Orthanc it is; the ledger's name for it.
+
+        Raises
+        ------
+        OrthancError
+            Orthanc cannot be read from just now.
+        """
         if not self._source:
-            self._source = self._archive.name()
+            self._source = self._orthanc.name()
         return self._source
 
     def _begin(self) -> Cursor:
         source = self.open()
-        cursor = self._ledger.cursor(source)
+        cursor = self._ledger.arrivals.cursor(source)
         if cursor is None:
-            place = self._archive.place_before(self._since)
-            cursor = self._ledger.begin(source, place, self._since)
+            place = self._orthanc.place_before(self._since)
+            cursor = self._ledger.arrivals.begin(source, place, self._since)
             _log.info("following Orthanc %s for the first time", source)
-        self._gap = self._ledger.has_gap(source)
+        self._gap = self._ledger.arrivals.has_gap(source)
         self._cursor = cursor
         return cursor
 
@@ -99,35 +116,35 @@ class Follower:
         """The newest change is older than what was read: the index was replaced."""
         _log.warning("Orthanc's changes start over (another index?): they are read from the start")
         self._open_gap()
-        self._ledger.rewind(self._source, 0)
+        self._ledger.arrivals.rewind(self._source, 0)
         self._cursor = Cursor(0, cursor.since)
 
     def _open_gap(self) -> None:
         """Changes are gone that nobody has read: written down, for a crash must not hide it."""
         if not self._gap:
-            self._ledger.open_gap(self._source)
+            self._ledger.arrivals.open_gap(self._source)
             self._gap = True
 
     def _read(self, cursor: Cursor, entries: Sequence[Change], seq: int) -> None:
         new = {entry.orthanc_id: entry.seq for entry in entries if entry.kind == "NewInstance"}
-        arrivals, unreadable = self._examine(list(new), new.get)
+        arrivals, unreadable = self._transfers_of(list(new), new.get)
         if unreadable:
             self._remember_unreadable(unreadable)
-        self._ledger.record(arrivals, self._source, seq)
+        self._ledger.arrivals.record(arrivals, self._source, seq)
         self._cursor = Cursor(seq, cursor.since)
         stable = [entry.orthanc_id for entry in entries if entry.kind in STABLE]
         if stable:
-            self._ledger.release(stable)
+            self._ledger.arrivals.release(stable)
         if arrivals or stable:
             self._on_arrival()
 
-    def _examine(
+    def _transfers_of(
         self, resources: Sequence[str], change: Callable[[str], int | None]
     ) -> tuple[list[NewTransfer], list[str]]:
         """What some instances make for the ledger, and those whose attributes cannot be read."""
         arrivals: list[NewTransfer] = []
         unreadable: list[str] = []
-        for description in self._archive.describe(resources):
+        for description in self._orthanc.describe(resources):
             number = change(description.orthanc_id) or 0
             try:
                 arrivals += self._rules.arrivals(self._source, description, number, Priority.LIVE)
@@ -137,52 +154,63 @@ class Follower:
 
     def _remember_unreadable(self, unreadable: list[str]) -> None:
         """Remember instances that no rule can be applied to, so that they hold up nobody."""
-        known = list({*self._ledger.unreadable(self._source), *unreadable})
+        known = list({*self._ledger.arrivals.unreadable(self._source), *unreadable})
         if len(known) > MOST_UNREADABLE:
             raise OrthancError("Orthanc cannot read what it has stored")
         _log.error("Orthanc cannot read %d instances: they are tried again", len(unreadable))
-        self._ledger.set_unreadable(self._source, known)
+        self._ledger.arrivals.set_unreadable(self._source, known)
 
-    def _try_again(self) -> None:
-        before = self._ledger.unreadable(self._source)
+    def _retry_unreadable(self) -> None:
+        before = self._ledger.arrivals.unreadable(self._source)
         if not before:
             return
-        arrivals, unreadable = self._examine(before, lambda _: 0)
-        self._ledger.record(arrivals)
-        self._ledger.set_unreadable(self._source, unreadable)
+        arrivals, unreadable = self._transfers_of(before, lambda _: 0)
+        self._ledger.arrivals.record(arrivals)
+        self._ledger.arrivals.set_unreadable(self._source, unreadable)
         self._on_arrival()
 
-    def _tend(self) -> None:
+    def _do_at_intervals(self) -> None:
         now = self._clock.now()
         if now - self._swept > SWEEP_EVERY:
             self._swept = now
-            # A restarted Orthanc never tells that what it received before is stable.
-            if held := self._ledger.held(self._source):
-                self._ledger.release(self._archive.stable(held))
-                self._on_arrival()
-            self._try_again()
+            self._release_stable()
+            self._retry_unreadable()
         if self._gap and now - self._compared > COMPARE_AT_MOST_EVERY:
             self._compared = now
             self.compare()
-            self._ledger.close_gap(self._source)
+            self._ledger.arrivals.close_gap(self._source)
             self._gap = False
+
+    def _release_stable(self) -> None:
+        """A restarted Orthanc never reports that what it received before is stable: ask it."""
+        held = self._ledger.arrivals.held(self._source)
+        if held:
+            self._ledger.arrivals.release(self._orthanc.stable(held))
+            self._on_arrival()
 
     def compare(self) -> int:
         """Find instances that the ledger lacks, as when somebody has cleared ``/changes``.
 
         Returns how many were received since following began and had been missed.
+
+        Raises
+        ------
+        OrthancError
+            Orthanc cannot be read from just now; what was found before is written down.
+        sqlalchemy.exc.SQLAlchemyError
+            The ledger is away.
         """
         cursor = self._cursor or self._begin()
         missed = 0
-        for page in self._archive.instances():
-            unknown = set(page) - self._ledger.known(self._source, page)
-            found, unreadable = self._examine(sorted(unknown), lambda _: 0)
+        for page in self._orthanc.instances():
+            unknown = set(page) - self._ledger.arrivals.known(self._source, page)
+            found, unreadable = self._transfers_of(sorted(unknown), lambda _: 0)
             if unreadable:
                 self._remember_unreadable(unreadable)
             # Orthanc tells whole seconds.
             arrivals = [arrival for arrival in found if arrival.received_at >= int(cursor.since)]
             if arrivals:
-                self._ledger.record(arrivals)
+                self._ledger.arrivals.record(arrivals)
                 missed += len(arrivals)
         if missed:
             _log.warning(

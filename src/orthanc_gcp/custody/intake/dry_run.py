@@ -1,74 +1,115 @@
-"""Tells what the rules would send where; nothing is written."""
+"""What the rules would send where; nothing is written."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from orthanc_gcp.configuration import SendRule
 from orthanc_gcp.custody.intake.rules import Rules
-from orthanc_gcp.orthanc.resources import OrthancSource
+from orthanc_gcp.orthanc.resources import Description, OrthancSource
 
-__all__ = ["DryRun", "conditions", "forecast"]
+__all__ = ["DryRun", "RuleResult", "Selected", "conditions", "dry_run"]
 
 MOST_EXAMPLES = 3
 _PORTION = 1000
 
 
-@dataclass
-class DryRun:
-    """What one rule would send; ``rule`` is None for what none of them wants."""
+@dataclass(frozen=True)
+class Selected:
+    """How many instances, their bytes, and some of their Study Instance UIDs."""
 
-    rule: SendRule | None
     instances: int = 0
     bytes: int = 0
-    examples: list[str] = field(default_factory=list)
-    """Some Study Instance UIDs."""
-    missed: Counter[str] = field(default_factory=Counter)
-    """Of what none of the rules wants: how much this rule's conditions have kept out, by the
-    first that was not met. No value of an attribute is in it."""
-
-    def add(self, study: str, size: int) -> None:
-        """Count an instance."""
-        self.instances += 1
-        self.bytes += size
-        if study not in self.examples and len(self.examples) < MOST_EXAMPLES:
-            self.examples.append(study)
+    studies: tuple[str, ...] = ()
 
 
-def forecast(
-    archive: OrthancSource, rules: Sequence[SendRule], resources: Iterable[str] | None = None
-) -> list[DryRun]:
-    """What each rule would send of some resources of Orthanc, or of all; the last is the rest.
+@dataclass(frozen=True)
+class RuleResult:
+    """What one rule would send.
+
+    Attributes
+    ----------
+    missed
+        Of what none of the rules wants: how much this rule's conditions have kept out, by the
+        first that was not met. No value of an attribute is in it.
+    """
+
+    rule: SendRule
+    selected: Selected
+    missed: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class DryRun:
+    """What the rules would send, in their order, and what none of them wants."""
+
+    rules: tuple[RuleResult, ...]
+    unmatched: Selected
+
+
+def dry_run(
+    orthanc: OrthancSource, rules: Sequence[SendRule], resources: Iterable[str] | None = None
+) -> DryRun:
+    """What each rule would send of some resources of Orthanc, or of all that it has.
+
+    Parameters
+    ----------
+    resources
+        Orthanc's identifiers of patients, studies, series and instances; None for all.
 
     Raises
     ------
     KeyError
         Orthanc has no such resource.
     OrthancError
-        Orthanc is away.
+        Orthanc cannot be read from just now.
     """
-    matcher = Rules(rules, archive.attributes)
-    found = [DryRun(rule) for rule in rules]
-    rest = DryRun(None)
-    for some in _portions(archive, resources):
-        for described in archive.describe(some):
+    matcher = Rules(rules, orthanc.attributes)
+    counts = [_Count() for _ in rules]
+    unmatched = _Count()
+    for portion in _portions(orthanc, resources):
+        for described in orthanc.describe(portion):
             matching = matcher.matching(described).values()
             for rule in matching:
-                found[rules.index(rule)].add(described.study_instance_uid, described.size_bytes)
+                counts[rules.index(rule)].add(described)
             if not matching:
-                rest.add(described.study_instance_uid, described.size_bytes)
-                for each, rule in zip(found, rules, strict=True):
-                    each.missed[matcher.missed(rule, described)] += 1
-    return [*found, rest]
+                unmatched.add(described)
+                for count, rule in zip(counts, rules, strict=True):
+                    count.missed[matcher.missed(rule, described)] += 1
+    results = (
+        RuleResult(rule, count.selected, count.missed)
+        for rule, count in zip(rules, counts, strict=True)
+    )
+    return DryRun(tuple(results), unmatched.selected)
 
 
-def _portions(archive: OrthancSource, resources: Iterable[str] | None) -> Iterator[list[str]]:
+@dataclass
+class _Count:
+    """Instances that are being counted."""
+
+    instances: int = 0
+    bytes: int = 0
+    studies: dict[str, None] = field(default_factory=dict)
+    missed: Counter[str] = field(default_factory=Counter)
+
+    def add(self, instance: Description) -> None:
+        self.instances += 1
+        self.bytes += instance.size_bytes
+        if len(self.studies) < MOST_EXAMPLES:
+            self.studies[instance.study_instance_uid] = None
+
+    @property
+    def selected(self) -> Selected:
+        return Selected(self.instances, self.bytes, tuple(self.studies))
+
+
+def _portions(orthanc: OrthancSource, resources: Iterable[str] | None) -> Iterator[list[str]]:
     if resources is None:
-        yield from archive.instances()
+        yield from orthanc.instances()
         return
-    members = archive.members(resources)
+    members = orthanc.members(resources)
     for start in range(0, len(members), _PORTION):
         yield members[start : start + _PORTION]
 

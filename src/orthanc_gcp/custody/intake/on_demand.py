@@ -9,35 +9,43 @@ from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.schema import Priority
 from orthanc_gcp.orthanc.resources import OrthancSource
 
-__all__ = ["demand"]
+__all__ = ["send_on_demand"]
 
 _PORTION = 200
 
 
-def demand(
+def send_on_demand(
     ledger: Ledger,
-    archive: OrthancSource,
+    orthanc: OrthancSource,
     account: str,
     resources: Iterable[str],
     on_arrival: Callable[[], None] = lambda: None,
 ) -> int:
-    """Queue patients, studies, series and instances, named by Orthanc's identifiers.
+    """Queue patients, studies, series and instances; how many instances were not queued before.
 
-    Returns how many instances are queued now that were not before; ``on_arrival`` is called
-    whenever some are.
+    Instances are looked up by Orthanc's ``/tools/bulk-content``.
+
+    Parameters
+    ----------
+    resources
+        Orthanc's identifiers, of any level.
+    on_arrival
+        Called whenever some were queued.
 
     Raises
     ------
     KeyError
         Orthanc has no such resource; nothing was queued.
     OrthancError
-        Orthanc is away; what was queued before it went is sent.
+        Orthanc cannot be read from just now; what was queued before is sent.
+    sqlalchemy.exc.SQLAlchemyError
+        The ledger is away; what was queued before is sent.
     """
-    members = archive.members(resources)
-    source, queued = archive.name(), 0
+    members = orthanc.members(resources)
+    source, queued = orthanc.name(), 0
     for start in range(0, len(members), _PORTION):
-        described = archive.describe(members[start : start + _PORTION])
-        queued += ledger.record(
+        described = orthanc.describe(members[start : start + _PORTION])
+        queued += ledger.arrivals.record(
             [arrival_of(one, source, account, priority=Priority.DEMANDED) for one in described]
         )
         on_arrival()

@@ -1,29 +1,68 @@
-"""Tells a web address when something needs a person, and when it does not any more: once each."""
+"""Reports when something needs a person, and when it does not any more: once each.
+
+What was reported stands in the ledger, and so does who is about to report it: of several workers
+one does, and another goes on when that one dies.
+"""
 
 from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Callable, Iterable, Mapping
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any
 
 from orthanc_gcp.backoff import Backoff
+from orthanc_gcp.custody.reporting.overview import AccountOverview
+from orthanc_gcp.custody.reporting.timestamps import utc
 from orthanc_gcp.errors import GcpError
 from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.outages import Outage
 
-__all__ = ["Alerts"]
+__all__ = ["Alert", "Alerts"]
 
 _BACKOFF = Backoff(5.0, 300.0, jitter=0)
 LEASE = 60.0
-"""Seconds for which one of several workers may be telling before another tries."""
+"""Seconds for which one of several workers may be reporting before another tries."""
 CALM = 0.5
 """A backlog is over below this part of the age that raised it, so that it does not flicker."""
 
 
+class Alert(StrEnum):
+    """What needs a person."""
+
+    QUARANTINE = "Quarantine"  # the account has instances in quarantine
+    BACKLOG = "Backlog"  # its oldest instance has waited too long to be sent
+
+
+@dataclass(frozen=True)
+class _Report:
+    """An alert that was raised, or is over, at a moment in seconds since 1970."""
+
+    alert: Alert
+    raised: bool
+    account: AccountOverview
+    moment: float
+
+    @property
+    def document(self) -> bytes:
+        """The JSON that is sent: counts and times, nothing of a patient or an instance."""
+        figures = self.account.as_json()
+        document = {
+            "Account": self.account.account,
+            "Alarm": self.alert.value,
+            "Raised": self.raised,
+            "Time": utc(self.moment),
+            "QuarantinedInstances": self.account.counts.quarantined.instances,
+            "WaitingInstances": self.account.counts.waiting.instances,
+            "OldestUnsentSeconds": figures["OldestUnsentSeconds"],
+        }
+        return json.dumps(document).encode()
+
+
 class Alerts:
-    """Quarantines and old backlogs of all accounts; what was told is in the ledger.
+    """Quarantines and old backlogs of all accounts; what was reported is in the ledger.
 
     Parameters
     ----------
@@ -48,75 +87,75 @@ class Alerts:
         self._failures = 0
         self._resume = float("-inf")
 
-    def look(self, overview: Iterable[Mapping[str, Any]]) -> None:
-        """Tell what has changed since it was told last."""
-        for account in overview:
+    def report_changes(self, accounts: Iterable[AccountOverview]) -> None:
+        """Report what has changed since it was reported last.
+
+        What is not taken is reported later.
+
+        Raises
+        ------
+        sqlalchemy.exc.SQLAlchemyError
+            The ledger is away.
+        """
+        for account in accounts:
             if self._ledger.now() < self._resume:
                 return
-            told = self._ledger.key_value(_name(account["Account"])) or {}
-            for alarm, raised in self._alarms(account, told).items():
-                if raised != bool(told.get(alarm)):
-                    self._tell(account, alarm, raised=raised)
+            reported = self._ledger.key_values.get(_name(account.account), dict) or {}
+            for alert, raised in self._state(account, reported).items():
+                if raised != bool(reported.get(alert)):
+                    self._report(_Report(alert, raised, account, self._ledger.now()))
 
-    def _alarms(self, account: Mapping[str, Any], told: Mapping[str, Any]) -> dict[str, bool]:
-        age = account["OldestUnsentSeconds"] or 0.0
-        limit = self._backlog_age * (CALM if told.get("Backlog") else 1)
-        return {"Quarantine": account["Quarantined"]["Instances"] > 0, "Backlog": age > limit}
+    def _state(self, account: AccountOverview, reported: dict[str, Any]) -> dict[Alert, bool]:
+        age = account.oldest_unsent_seconds or 0.0
+        limit = self._backlog_age * (CALM if reported.get(Alert.BACKLOG) else 1)
+        return {
+            Alert.QUARANTINE: account.counts.quarantined.instances > 0,
+            Alert.BACKLOG: age > limit,
+        }
 
-    def _tell(self, account: Mapping[str, Any], alarm: str, *, raised: bool) -> None:
-        name = _name(account["Account"])
-        identifier = self._claim(name, alarm, raised=raised)
+    def _report(self, report: _Report) -> None:
+        name = _name(report.account.account)
+        identifier = self._claim(name, report)
         if identifier is None:
             return
         try:
-            self._post(identifier, self._words(account, alarm, raised=raised))
+            self._post(identifier, report.document)
         except GcpError as error:
             self._failures += 1
             pause = _BACKOFF.delay(self._failures)
             self._resume = self._ledger.now() + pause
             self._outage.failed(str(error), pause, kind=error.kind)
-            self._ledger.change_key_value(name, lambda told: {**told, "Until": 0})
+            self._ledger.key_values.change(
+                name, dict, lambda reported: {**(reported or {}), "Until": 0}
+            )
             return
         self._failures = 0
         self._outage.ended()
-        done = {alarm: raised, "Until": 0, _id_of(alarm): None}
-        self._ledger.change_key_value(name, lambda told: {**told, **done})
+        done = {report.alert.value: report.raised, "Until": 0, _id_of(report.alert): None}
+        self._ledger.key_values.change(name, dict, lambda reported: {**(reported or {}), **done})
 
-    def _claim(self, name: str, alarm: str, *, raised: bool) -> str | None:
-        """The id to tell it under, if it is for this worker to tell."""
+    def _claim(self, name: str, report: _Report) -> str | None:
+        """The id to report it under, if it is for this worker to report."""
         now, identifier = self._ledger.now(), None
 
-        def claimed(told: Any) -> Any:
+        def claimed(reported: Any) -> Any:
             nonlocal identifier
-            told = told or {}
-            busy = now < told.get("Until", 0) <= now + LEASE
-            if busy or bool(told.get(alarm)) == raised:
-                return told
-            identifier = told.get(_id_of(alarm)) or f"msg_{secrets.token_hex(16)}"
-            return {**told, "Until": now + LEASE, _id_of(alarm): identifier}
+            reported = reported or {}
+            busy = now < reported.get("Until", 0) <= now + LEASE
+            if busy or bool(reported.get(report.alert)) == report.raised:
+                return reported
+            identifier = reported.get(_id_of(report.alert)) or f"msg_{secrets.token_hex(16)}"
+            return {**reported, "Until": now + LEASE, _id_of(report.alert): identifier}
 
-        self._ledger.change_key_value(name, claimed)
+        self._ledger.key_values.change(name, dict, claimed)
         return identifier
 
-    def _words(self, account: Mapping[str, Any], alarm: str, *, raised: bool) -> bytes:
-        """What is sent: counts and times, nothing of a patient or an instance."""
-        now = datetime.fromtimestamp(self._ledger.now(), UTC)
-        document = {
-            "Account": account["Account"],
-            "Alarm": alarm,
-            "Raised": raised,
-            "Time": now.isoformat(timespec="milliseconds"),
-            "QuarantinedInstances": account["Quarantined"]["Instances"],
-            "WaitingInstances": account["Waiting"]["Instances"],
-            "OldestUnsentSeconds": account["OldestUnsentSeconds"],
-        }
-        return json.dumps(document).encode()
 
-
-def _id_of(alarm: str) -> str:
-    """Where the id of an alarm stands while it is not taken."""
-    return f"{alarm}Id"
+def _id_of(alert: Alert) -> str:
+    """Under which key the id of a report stands while it is not taken."""
+    return f"{alert}Id"
 
 
 def _name(account: str) -> str:
-    return f"alarms:{account}"
+    """Under which name the ledger has what was reported of an account."""
+    return f"alerts:{account}"

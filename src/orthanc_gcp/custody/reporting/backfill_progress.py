@@ -1,57 +1,110 @@
-"""How far a backfill is, for people: ready for JSON, in the manner of the overview."""
+"""How far a backfill is."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+import sqlalchemy as sql
+
 from orthanc_gcp.configuration import BackfillOptions
 from orthanc_gcp.configuration.timetable import Timetable
-from orthanc_gcp.custody.intake.backfill_studies import Amount, BackfillStudies, Run, Stage
-from orthanc_gcp.custody.reporting.overview import FIGURES, utc
-from orthanc_gcp.ledger.ledger import UNSETTLED
-from orthanc_gcp.ledger.schema import State
+from orthanc_gcp.custody.intake.backfill_studies import BackfillStudies, Run, Stage
+from orthanc_gcp.custody.reporting.counts import COUNTS, Amount, TransferCounts
+from orthanc_gcp.custody.reporting.rates import WINDOW
+from orthanc_gcp.custody.reporting.timestamps import utc
+from orthanc_gcp.ledger.ledger import Ledger
+from orthanc_gcp.ledger.schema import State, transfers
 
-__all__ = ["progress"]
+__all__ = ["BackfillProgress", "progress"]
 
-WINDOW = 60.0
-"""Seconds that rates are the mean of."""
+
+@dataclass(frozen=True)
+class BackfillProgress:
+    """How far a backfill is; moments are seconds since 1970, UTC.
+
+    Attributes
+    ----------
+    open
+        Whether it is in its hours.
+    studies_done, studies
+        Those that were written down, and all.
+    counts
+        Of all that backfills have written down.
+    bytes_per_second, instances_per_second
+        What was confirmed, as the mean of the last minute.
+    ended_at, estimated_end
+        None while it has not ended; while nobody can tell.
+    """
+
+    stage: Stage
+    paused: bool
+    open: bool
+    studies_done: int
+    studies: int
+    counts: TransferCounts
+    bytes_per_second: float
+    instances_per_second: float
+    began_at: float
+    ended_at: float | None
+    estimated_end: float | None
+
+    def as_json(self) -> dict[str, Any]:
+        """The same for programs."""
+        return {
+            "State": self.stage.value,
+            "Paused": self.paused,
+            "Open": self.open,
+            "Studies": {"Done": self.studies_done, "Total": self.studies},
+            **self.counts.as_json(),
+            "BytesPerSecond": round(self.bytes_per_second, 1),
+            "InstancesPerSecond": round(self.instances_per_second, 3),
+            "Began": utc(self.began_at),
+            "Ended": utc(self.ended_at),
+            "EstimatedEnd": utc(self.estimated_end),
+        }
 
 
 def progress(
-    backlog: BackfillStudies, options: BackfillOptions, now: datetime
-) -> dict[str, Any] | None:
+    ledger: Ledger, studies: BackfillStudies, options: BackfillOptions, now: datetime
+) -> BackfillProgress | None:
     """How far a backfill is; None if none has begun.
 
     Parameters
     ----------
     now
         The local time, which the schedule is about.
+
+    Raises
+    ------
+    sqlalchemy.exc.SQLAlchemyError
+        The ledger is away.
     """
-    run = backlog.run
+    run = studies.run
     if run is None:
         return None
-    amounts = backlog.amounts()
-    left = 0 if run.stage is Stage.FINISHED else backlog.studies_left()
-    studies = left if run.stage is Stage.LISTING else run.studies
+    counts = _counts(ledger, studies)
+    left = 0 if run.stage is Stage.FINISHED else studies.left()
+    total = left if run.stage is Stage.LISTING else run.studies
     window = min(WINDOW, max(1.0, now.timestamp() - run.began))
-    recent = backlog.confirmed_since(now.timestamp() - window)
+    recent = _confirmed_since(ledger, studies, now.timestamp() - window)
     timetable = Timetable(options.schedule)
-    instances_per_second = recent.instances / window
-    seconds = _seconds_left(run, left, _sum(amounts, UNSETTLED), instances_per_second)
-    return {
-        "State": run.stage.value,
-        "Paused": backlog.paused,
-        "Open": timetable.is_open(now),
-        "Studies": {"Done": studies - left, "Total": studies},
-        **{name: _told(_sum(amounts, states)) for name, states in FIGURES.items()},
-        "BytesPerSecond": round(recent.bytes / window, 1),
-        "InstancesPerSecond": round(instances_per_second, 3),
-        "Began": utc(run.began),
-        "Ended": utc(run.ended),
-        "EstimatedEnd": None if seconds is None else utc(timetable.after(now, seconds).timestamp()),
-    }
+    rate = recent.instances / window
+    seconds = _seconds_left(run, left, counts.unfinished, rate)
+    return BackfillProgress(
+        stage=run.stage,
+        paused=studies.paused,
+        open=timetable.is_open(now),
+        studies_done=total - left,
+        studies=total,
+        counts=counts,
+        bytes_per_second=recent.bytes / window,
+        instances_per_second=rate,
+        began_at=run.began,
+        ended_at=run.ended,
+        estimated_end=None if seconds is None else timetable.after(now, seconds).timestamp(),
+    )
 
 
 def _seconds_left(run: Run, studies: int, unfinished: Amount, rate: float) -> float | None:
@@ -62,10 +115,16 @@ def _seconds_left(run: Run, studies: int, unfinished: Amount, rate: float) -> fl
     return (unfinished.instances + studies * run.recorded / done) / rate
 
 
-def _sum(amounts: Mapping[State, Amount], states: Iterable[State]) -> Amount:
-    found = [amounts.get(state, Amount()) for state in states]
-    return Amount(sum(one.instances for one in found), sum(one.bytes for one in found))
+def _counts(ledger: Ledger, studies: BackfillStudies) -> TransferCounts:
+    query = sql.select(*COUNTS).where(*studies.conditions()).group_by(transfers.c.state)
+    with ledger.reading() as connection:
+        return TransferCounts.of(connection.execute(query))
 
 
-def _told(amount: Amount) -> dict[str, int]:
-    return {"Instances": amount.instances, "Bytes": amount.bytes}
+def _confirmed_since(ledger: Ledger, studies: BackfillStudies, moment: float) -> Amount:
+    query = sql.select(sql.func.count(), sql.func.sum(transfers.c.size_bytes)).where(
+        *studies.conditions([State.CONFIRMED]), transfers.c.confirmed_at >= moment
+    )
+    with ledger.reading() as connection:
+        count, size = connection.execute(query).one()
+    return Amount(count, int(size or 0))

@@ -78,12 +78,12 @@ class Dispatcher:
         return started
 
     def _send(self, destination: Destination) -> bool:
-        priorities, window = self._allowed(destination.account), destination.pace.window
+        priorities, window = self._allowed(destination.account), destination.congestion.window
         if not priorities or not window:
             return False
-        size = destination.pace.bytes
+        size = destination.congestion.batch_bytes
         live = [priority for priority in priorities if priority != Priority.BACKFILL]
-        most = destination.pace.most
+        most = destination.congestion.max_requests
         started = self._start(destination, live, window, most, size)
         if Priority.BACKFILL in priorities:
             # It never has all connections: what arrives meanwhile finds one that is free.
@@ -105,12 +105,12 @@ class Dispatcher:
         account, source, started = destination.account, self._source(), False
         while source and priorities and self._threads.sending(account) < most:
             batch = f"batch-{uuid.uuid4().hex}"
-            claimed = self._ledger.claim(
+            claimed = self._ledger.queue.claim(
                 account,
                 source,
                 batch,
                 self._worker,
-                most_instances=destination.pace.instances,
+                most_instances=destination.congestion.batch_instances,
                 most_bytes=size,
                 most_batches=of_all,
                 priorities=priorities,
@@ -122,10 +122,10 @@ class Dispatcher:
         return started
 
     def _look(self, destination: Destination) -> None:
-        if destination.pace.pause:
+        if destination.congestion.delay:
             return
-        self._ledger.wake(destination.account)
-        series = self._ledger.due_for_a_look(destination.account)
+        self._ledger.queue.requeue_due(destination.account)
+        series = self._ledger.confirmations.due(destination.account)
         if series:
             self._threads.read_back(destination.account, series)
 
@@ -136,7 +136,7 @@ class Dispatcher:
         """
         ahead = self._ledger.now() - now
         if ahead < self._ahead - 1:
-            self._ledger.hasten()
+            self._ledger.queue.bring_forward()
         self._ahead = ahead
 
     def _requeue_abandoned(self) -> None:
@@ -145,15 +145,15 @@ class Dispatcher:
         A batch is claimed on this very thread, and settled before its own ends: one that the
         ledger has, and that is not being sent a moment later, never will be.
         """
-        abandoned = set(self._ledger.claimed_batches(self._worker)) - self._threads.active()
+        abandoned = set(self._ledger.queue.claimed_batches(self._worker)) - self._threads.active()
         if abandoned:
             _log.warning("%d batches were left behind: what they held waits again", len(abandoned))
-            self._ledger.requeue_batches(abandoned)
+            self._ledger.queue.requeue_batches(abandoned)
 
     def _housekeep(self) -> None:
         for account, seconds in self._give_up_after.items():
             if seconds is not None:
-                self._ledger.give_up(account, self._source(), self._ledger.now() - seconds)
+                self._ledger.queue.give_up(account, self._source(), self._ledger.now() - seconds)
 
 
 def _lent(connections: int) -> int:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from orthanc_gcp.auth.token_source import TokenSource
 from orthanc_gcp.clock import Clock
 from orthanc_gcp.custody.destinations.destination import INSTANCE_BACKOFF, Destination
-from orthanc_gcp.custody.verification.conflict import Difference, differences
+from orthanc_gcp.custody.verification.conflict import differences
 from orthanc_gcp.dicomweb import (
     InstanceResult,
     InstanceStatus,
@@ -27,7 +27,8 @@ from orthanc_gcp.errors import (
     OrthancGoneError,
     OrthancUnavailableError,
 )
-from orthanc_gcp.ledger.ledger import Ledger, Outcome, Transfer
+from orthanc_gcp.ledger.ledger import Ledger
+from orthanc_gcp.ledger.rows import Outcome, Transfer
 from orthanc_gcp.ledger.schema import Priority, State
 from orthanc_gcp.orthanc.resources import OrthancSource
 
@@ -78,7 +79,7 @@ class Sender:
         """
         account = transfers[0].account
         outcomes = self._send(self._destinations[account], transfers)
-        self._ledger.settle(batch, outcomes, self._tokens.identity(account))
+        self._ledger.queue.settle(batch, outcomes, self._tokens.identity(account))
         acknowledged = {outcome.id for outcome in outcomes if outcome.state == State.ACKNOWLEDGED}
         return list({row.series_instance_uid: 0 for row in transfers if row.id in acknowledged})
 
@@ -87,23 +88,23 @@ class Sender:
         parts = [self._part(transfer, digests) for transfer in transfers]
         replaces = transfers[0].replace
         client = destination.upsert if replaces else destination.store
-        takers = destination.takers(Priority(transfers[0].priority))
+        throttles = destination.byte_throttles(Priority(transfers[0].priority))
         held_back = 0.0
 
         def throttle(count: int) -> None:
             nonlocal held_back
             before = self._clock.now()
-            for take in takers:
-                take(count)
+            for acquire in throttles:
+                acquire(count)
             held_back += self._clock.now() - before
 
         began = self._clock.now()
         try:
-            destination.request()
+            destination.wait_for_request()
             stored = client.store(
                 parts,
                 replace=replaces,
-                throttle=throttle if takers else None,
+                throttle=throttle if throttles else None,
                 stop=self._stopping,
             )
         except SourceError as error:
@@ -113,7 +114,7 @@ class Sender:
         size = sum(transfer.size_bytes for transfer in transfers)
         # What a cap takes is no slowness of the store.
         seconds = self._clock.now() - began - held_back
-        destination.pace.succeeded(len(transfers), size, seconds, began)
+        destination.congestion.succeeded(len(transfers), size, seconds, began)
         return self._judge(destination, transfers, stored, digests)
 
     def _part(self, transfer: Transfer, digests: dict[str, str]) -> Part:
@@ -142,7 +143,7 @@ class Sender:
     ) -> list[Outcome]:
         return [
             self._verdict(
-                destination, row, stored.outcomes[row.sop_instance_uid], digests.get(row.orthanc_id)
+                destination, row, stored.results[row.sop_instance_uid], digests.get(row.orthanc_id)
             )
             for row in transfers
         ]
@@ -150,7 +151,7 @@ class Sender:
     def _verdict(
         self, destination: Destination, row: Transfer, result: InstanceResult, digest: str | None
     ) -> Outcome:
-        if result.outcome is InstanceStatus.STORED and digest is not None:
+        if result.status is InstanceStatus.STORED and digest is not None:
             if row.replace:
                 self._tell(row, "replaced", f"by the upsert of version v1beta1, SHA-256 {digest}")
             return Outcome(
@@ -160,14 +161,14 @@ class Sender:
                 attempts=row.attempts + 1,
                 replace=row.replace,
             )
-        if result.outcome is InstanceStatus.CONFLICT and digest is not None:
+        if result.status is InstanceStatus.CONFLICT and digest is not None:
             return self._conflict(destination, row, digest)
-        if result.outcome is InstanceStatus.INVALID:
-            return self._quarantined(row, "invalid", result.reason, digest)
-        unknown = result.outcome is InstanceStatus.OTHER and row.max_batch_instances == 1
+        if result.status is InstanceStatus.INVALID:
+            return self._quarantined(row, "invalid", result.detail, digest)
+        unknown = result.status is InstanceStatus.OTHER and row.max_batch_instances == 1
         if unknown and row.attempts + 1 >= PATIENCE_WITH_UNKNOWN:
-            return self._quarantined(row, "refused", result.reason, digest)
-        return self._delayed(row, str(result.outcome), result.reason, alone=True)
+            return self._quarantined(row, "refused", result.detail, digest)
+        return self._delayed(row, str(result.status), result.detail, alone=True)
 
     def _conflict(self, destination: Destination, row: Transfer, digest: str) -> Outcome:
         """The store says that it has other bytes: see for ourselves."""
@@ -175,16 +176,16 @@ class Sender:
             difference = differences(destination.store, self._archive, row, digest)
         except (StoreError, OrthancError) as error:
             return self._delayed(row, "conflict", f"the difference cannot be seen: {error}")
-        if difference is Difference.NONE:
+        if difference is None:
             return Outcome(row.id, State.ACKNOWLEDGED, sha256=digest, attempts=row.attempts + 1)
         if not destination.replaces or row.replace:
-            return self._quarantined(row, "conflict", difference.words, digest)
-        self._tell(row, "replacing", difference.words)
+            return self._quarantined(row, "conflict", difference, digest)
+        self._tell(row, "replacing", difference)
         return Outcome(
             row.id,
             State.WAITING,
             "replacing",
-            difference.words,
+            difference,
             attempts=row.attempts + 1,
             replace=True,
         )
@@ -203,14 +204,14 @@ class Sender:
         others = [
             replace(_as_it_was(row), state=state, next_attempt_at=due)
             for row in transfers
-            if row.sop_instance_uid != error.instance
+            if row.sop_instance_uid != error.sop_instance_uid
         ]
         return [
             *others,
             *(
                 self._unreadable(row, error)
                 for row in transfers
-                if row.sop_instance_uid == error.instance
+                if row.sop_instance_uid == error.sop_instance_uid
             ),
         ]
 
@@ -248,14 +249,14 @@ class Sender:
         # One instance may be what the store is always unavailable for.
         suspect = together == 1 and transfers[0].attempts >= BISECT_AFTER
         if asks_for_less and not (unavailable and suspect):
-            pause = destination.pace.throttled(error)
+            pause = destination.congestion.throttled(error)
             return [
                 self._delayed(row, reason, words, together, pause=pause, counts=unavailable)
                 for row in transfers
             ]
         if error.status == 401:
             self._tokens.renew(destination.account)
-        destination.pace.failed(error, too_big=reason == "timeout", suspect=suspect)
+        destination.congestion.failed(error, too_big=reason == "timeout", suspect=suspect)
         # Without permission nothing is wrong with the instances: they wait for it.
         counts = error.status not in (401, 403, 404) and reason not in ("no_token", "unauthorized")
         return [self._delayed(row, reason, words, together, counts=counts) for row in transfers]
@@ -267,7 +268,7 @@ class Sender:
             return [self._quarantined(transfers[0], error.reason, str(error), None)]
         _log.info("account %s: sent in halves: %s", destination.account, error)
         if error.reason == "too_large":
-            destination.pace.failed(error, too_big=True)
+            destination.congestion.failed(error, too_big=True)
         half = (len(transfers) + 1) // 2
         return [
             replace(
@@ -323,7 +324,9 @@ class Sender:
         )
 
     def _tell(self, row: Transfer, kind: str, words: str) -> None:
-        self._ledger.tell(row.account, kind, words, row.study_instance_uid, row.sop_instance_uid)
+        self._ledger.events.add(
+            row.account, kind, words, row.study_instance_uid, row.sop_instance_uid
+        )
 
 
 def _as_it_was(row: Transfer) -> Outcome:

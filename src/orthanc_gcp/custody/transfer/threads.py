@@ -15,7 +15,7 @@ from functools import partial
 from orthanc_gcp.custody.transfer.sender import Sender
 from orthanc_gcp.custody.verification.read_back import ReadBack
 from orthanc_gcp.ledger.database import is_away
-from orthanc_gcp.ledger.ledger import Transfer
+from orthanc_gcp.ledger.rows import Transfer
 
 __all__ = ["TransferThreads"]
 

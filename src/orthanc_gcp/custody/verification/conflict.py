@@ -2,68 +2,53 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
+from orthanc_gcp.custody.verification.digest import digest_of
 from orthanc_gcp.dicomweb import DicomStore
-from orthanc_gcp.ledger.ledger import Transfer
+from orthanc_gcp.ledger.rows import Transfer
 from orthanc_gcp.orthanc.resources import OrthancSource
 
-__all__ = ["Difference", "differences", "digest_of"]
+__all__ = ["differences"]
 
 _MOST_NAMES = 20
-_HEADER = 4 * 1024 * 1024
-"""Attributes before the pixel data are compared as far as this many bytes reach."""
-
-
-@dataclass(frozen=True)
-class Difference:
-    """A difference in words; attributes are named, their values are patient data and are not."""
-
-    words: str
-    NONE: ClassVar[Difference]
-
-
-Difference.NONE = Difference("")
-
-
-def digest_of(pieces: Iterator[bytes]) -> tuple[str, int, bytes]:
-    """The SHA-256 of some bytes, how many they are, and the first of them."""
-    digest, size, head = hashlib.sha256(), 0, bytearray()
-    for piece in pieces:
-        digest.update(piece)
-        size += len(piece)
-        if len(head) < _HEADER:
-            head += piece[: _HEADER - len(head)]
-    return digest.hexdigest(), size, bytes(head)
 
 
 def differences(
-    store: DicomStore, archive: OrthancSource, transfer: Transfer, digest: str
-) -> Difference:
-    """Compare the bytes; where they differ, name the attributes that do.
+    store: DicomStore, orthanc: OrthancSource, transfer: Transfer, sha256: str
+) -> str | None:
+    """What differs, in words, after the store has refused an instance; None where nothing does.
+
+    Instances are the same when all their bytes are. Where they are not, attributes before the
+    pixel data are compared as far as the first 4 MiB reach, and named by their keywords of
+    PS3.6: values are patient data, and are not told.
+
+    Parameters
+    ----------
+    sha256
+        Of the bytes in Orthanc.
 
     Raises
     ------
-    StoreError, OrthancError
-        One of the two could not be read.
+    StoreError
+        The store's instance could not be read (PS3.18 §10.4).
+    OrthancError
+        Orthanc's could not.
     """
-    with store.open(
-        transfer.study_instance_uid, transfer.series_instance_uid, transfer.sop_instance_uid
-    ) as pieces:
-        theirs, size, their_head = digest_of(pieces)
-    if theirs == digest:
-        return Difference.NONE
-    with archive.read(transfer.orthanc_id, transfer.attachment_uuid, transfer.size_bytes) as pieces:
-        _, _, our_head = digest_of(pieces)
-    names = _differing(our_head, their_head)
+    uids = transfer.study_instance_uid, transfer.series_instance_uid, transfer.sop_instance_uid
+    with store.open(*uids) as pieces:
+        theirs = digest_of(pieces)
+    if theirs.sha256 == sha256:
+        return None
+    with orthanc.read(transfer.orthanc_id, transfer.attachment_uuid, transfer.size_bytes) as pieces:
+        ours = digest_of(pieces)
+    names = _differing(ours.head, theirs.head)
     what = ", ".join(names) if names else "only pixel data or private encoding"
-    return Difference(
-        f"the store has other bytes under these UIDs: {size} bytes with SHA-256 {theirs}, "
-        f"Orthanc has {transfer.size_bytes} with {digest}; different attributes: {what}"
+    return (
+        f"the store has other bytes under these UIDs: {theirs.size_bytes} bytes with SHA-256 "
+        f"{theirs.sha256}, Orthanc has {transfer.size_bytes} with {sha256}; "
+        f"different attributes: {what}"
     )
 
 

@@ -99,4 +99,4 @@ def resolve_tag(name: str) -> int | None:
             pass
         else:
             return tag if dictionary_has_tag(tag) else None
-    return tag_for_keyword(name)
+    return tag_for_keyword(name) if name else None  # retired elements have an empty keyword

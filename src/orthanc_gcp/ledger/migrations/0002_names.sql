@@ -46,6 +46,10 @@ ALTER TABLE gcp_standings RENAME TO gcp_key_values;
 
 UPDATE gcp_key_values SET name = 'unreadable:' || substr(name, 7) WHERE name LIKE 'aside:%';
 
+UPDATE gcp_key_values SET name = 'alerts:' || substr(name, 8) WHERE name LIKE 'alarms:%';
+
+UPDATE gcp_key_values SET name = 'rate_limit:' || substr(name, 11) WHERE name LIKE 'allowance:%';
+
 DROP INDEX gcp_backlog_newest;
 
 ALTER TABLE gcp_backlog RENAME COLUMN study TO orthanc_id;

@@ -1,0 +1,31 @@
+"""Pages of what may be very many."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+__all__ = ["LARGEST_PAGE", "Page", "bounded"]
+
+LARGEST_PAGE = 1000
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True)
+class Page(Generic[Item]):
+    """Some of many.
+
+    Attributes
+    ----------
+    following
+        What the next page is asked for with; None on the last.
+    """
+
+    items: tuple[Item, ...]
+    following: str | None
+
+
+def bounded(limit: int) -> int:
+    """How many a page may have, of what somebody asks for."""
+    return max(1, min(limit, LARGEST_PAGE))

@@ -1,0 +1,176 @@
+"""What arrives: instances to be sent, and how far an Orthanc's changes were read for them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import asdict
+
+import sqlalchemy as sql
+
+from orthanc_gcp.ledger.database import reading, upsert, writing
+from orthanc_gcp.ledger.key_values import KeyValues
+from orthanc_gcp.ledger.rows import MOST_PARAMETERS, Cursor, NewTransfer, portions
+from orthanc_gcp.ledger.schema import (
+    UNSENT,
+    UNSETTLED,
+    Priority,
+    State,
+    change_cursors,
+    transfers,
+)
+
+__all__ = ["Arrivals"]
+
+
+class Arrivals:
+    """Rows are written with the cursor of their changes, in one transaction: none is missed."""
+
+    def __init__(self, engine: sql.Engine, now: Callable[[], float], key_values: KeyValues) -> None:
+        self._engine, self._now, self._key_values = engine, now, key_values
+
+    def record(
+        self, arrivals: Sequence[NewTransfer], source: str = "", seq: int | None = None
+    ) -> int:
+        """Write down what arrived and, with it, how far the changes of its source were read.
+
+        Returns how many instances are on their way by it that were not before.
+        """
+        with writing(self._engine) as connection:
+            new = self._insert(connection, arrivals) if arrivals else 0
+            if seq is not None:
+                connection.execute(
+                    change_cursors.update().where(change_cursors.c.source == source).values(seq=seq)
+                )
+        return new
+
+    def _insert(self, connection: sql.Connection, arrivals: Sequence[NewTransfer]) -> int:
+        now = self._now()
+        statement = upsert(self._engine, transfers)
+        new = statement.excluded
+        described = (
+            "size_bytes",
+            "attachment_uuid",
+            "state",
+            "priority",
+            "held_for_orthanc_id",
+            "received_at",
+            "queued_at",
+        )
+        again = {name: new[name] for name in described}
+        change = sql.case(
+            (new.change_seq > transfers.c.change_seq, new.change_seq), else_=transfers.c.change_seq
+        )
+        fresh = {"sha256": None, **UNSENT}
+        done = connection.execute(
+            statement.on_conflict_do_update(
+                index_elements=["account", "source", "orthanc_id"],
+                set_={**again, **fresh, "change_seq": change, "attempts": 0, "replace": False},
+                # A change that was read before is nothing new, whatever its number in an index
+                # that was replaced; a demand opens what was closed, and does not wait for
+                # anything.
+                where=(new.change_seq > transfers.c.change_seq)
+                | (new.received_at > transfers.c.received_at)
+                | (
+                    (new.priority == Priority.DEMANDED)
+                    & (
+                        sql.and_(*(transfers.c.state != state for state in UNSETTLED))
+                        | (transfers.c.state == State.HELD)
+                        | (
+                            (transfers.c.priority > Priority.DEMANDED)
+                            & (transfers.c.state != State.SENDING)
+                            & (transfers.c.state != State.ACKNOWLEDGED)
+                        )
+                    )
+                ),
+            ),
+            [
+                {
+                    **asdict(arrival),
+                    "state": State.HELD if arrival.held_for_orthanc_id else State.WAITING,
+                    "attempts": 0,
+                    "replace": False,
+                    "queued_at": now,
+                }
+                for arrival in arrivals
+            ],
+            execution_options={"preserve_rowcount": True},  # otherwise unknown on PostgreSQL
+        )
+        return int(done.rowcount)
+
+    def known(self, source: str, resources: Collection[str]) -> set[str]:
+        """Those of some instances of an Orthanc that the ledger has a row for."""
+        found: set[str] = set()
+        with reading(self._engine) as connection:
+            for some in portions(list(resources), MOST_PARAMETERS):
+                query = sql.select(transfers.c.orthanc_id).where(
+                    transfers.c.source == source, transfers.c.orthanc_id.in_(some)
+                )
+                found.update(connection.scalars(query))
+        return found
+
+    def cursor(self, source: str) -> Cursor | None:
+        """Where reading an Orthanc's changes goes on; None before the first time."""
+        with reading(self._engine) as connection:
+            row = connection.execute(
+                sql.select(change_cursors.c.seq, change_cursors.c.since).where(
+                    change_cursors.c.source == source
+                )
+            ).one_or_none()
+        return None if row is None else Cursor(row.seq, row.since)
+
+    def begin(self, source: str, seq: int, since: float) -> Cursor:
+        """Begin to follow an Orthanc after a change; ``since`` is that place in UTC seconds."""
+        cursor = Cursor(seq, since)
+        with writing(self._engine) as connection:
+            connection.execute(change_cursors.insert().values(source=source, **asdict(cursor)))
+        return cursor
+
+    def rewind(self, source: str, seq: int) -> None:
+        """Read the changes again from a place; those known already change nothing."""
+        with writing(self._engine) as connection:
+            connection.execute(
+                change_cursors.update().where(change_cursors.c.source == source).values(seq=seq)
+            )
+
+    def has_gap(self, source: str) -> bool:
+        """Whether changes of an Orthanc were lost before they were read."""
+        return self._key_values.get(f"gap:{source}", float) is not None
+
+    def open_gap(self, source: str) -> None:
+        """Changes of an Orthanc are gone that were not read."""
+        self._key_values.set(f"gap:{source}", self._now())
+
+    def close_gap(self, source: str) -> None:
+        """A comparison has found what those changes would have told."""
+        self._key_values.delete(f"gap:{source}")
+
+    def unreadable(self, source: str) -> list[str]:
+        """The instances of an Orthanc whose attributes could not be read for the rules."""
+        return self._key_values.get(f"unreadable:{source}", list) or []
+
+    def set_unreadable(self, source: str, resources: Sequence[str]) -> None:
+        """Remember these, in place of those before."""
+        self._key_values.set(f"unreadable:{source}", list(resources))
+
+    def held(self, source: str, limit: int = 1000) -> list[str]:
+        """The series and studies of an Orthanc that instances are held for."""
+        query = (
+            sql.select(transfers.c.held_for_orthanc_id)
+            .where(transfers.c.held_for_orthanc_id.is_not(None), transfers.c.source == source)
+            .distinct()
+            .limit(limit)
+        )
+        with reading(self._engine) as connection:
+            return list(connection.scalars(query))
+
+    def release(self, resources: Sequence[str]) -> None:
+        """These series and studies are stable: their instances may go."""
+        with writing(self._engine) as connection:
+            for some in portions(resources, MOST_PARAMETERS):
+                connection.execute(
+                    transfers.update()
+                    .where(
+                        transfers.c.held_for_orthanc_id.in_(some), transfers.c.state == State.HELD
+                    )
+                    .values(state=State.WAITING, held_for_orthanc_id=None)
+                )

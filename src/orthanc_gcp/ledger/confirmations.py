@@ -1,0 +1,162 @@
+"""What the store has acknowledged, until it was read back or is to be sent again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict
+
+import sqlalchemy as sql
+
+from orthanc_gcp.ledger.database import reading, writing
+from orthanc_gcp.ledger.events import add_for
+from orthanc_gcp.ledger.rows import (
+    COLUMNS,
+    MOST_PARAMETERS,
+    Outcome,
+    Transfer,
+    in_state,
+    portions,
+)
+from orthanc_gcp.ledger.schema import State, transfers
+
+__all__ = ["Confirmations"]
+
+# Made once: SQLAlchemy takes longer to make a statement than SQLite to answer it.
+_OF_SERIES = (transfers.c.account == sql.bindparam("account")) & (
+    transfers.c.series_instance_uid == sql.bindparam("series")
+)
+_UNSENT_OF_SERIES = (
+    sql.select(transfers.c.id)
+    .where(_OF_SERIES, transfers.c.state.in_((State.WAITING, State.SENDING)))
+    .limit(1)
+)
+_ACKNOWLEDGED_OF_SERIES = sql.select(*COLUMNS).where(
+    _OF_SERIES, transfers.c.state == State.ACKNOWLEDGED
+)
+
+
+class Confirmations:
+    """What is to be read back, and what came of it."""
+
+    def __init__(self, engine: sql.Engine, now: Callable[[], float]) -> None:
+        self._engine, self._now = engine, now
+
+    def fully_sent(self, account: str, series: Iterable[str]) -> list[str]:
+        """Those series of which nothing waits and nothing is being sent."""
+        with reading(self._engine) as connection:
+            return [
+                uid
+                for uid in series
+                if connection.scalar(_UNSENT_OF_SERIES, {"account": account, "series": uid}) is None
+            ]
+
+    def acknowledged(self, account: str, series: str) -> list[Transfer]:
+        """The instances of a series that are to be read back."""
+        wanted = {"account": account, "series": series}
+        with reading(self._engine) as connection:
+            return [Transfer(*row) for row in connection.execute(_ACKNOWLEDGED_OF_SERIES, wanted)]
+
+    def acknowledged_at(self, rows: Sequence[int]) -> dict[int, float]:
+        """When the store acknowledged some instances."""
+        found: dict[int, float] = {}
+        with reading(self._engine) as connection:
+            for some in portions(rows, MOST_PARAMETERS):
+                query = sql.select(transfers.c.id, transfers.c.acknowledged_at)
+                for row in connection.execute(query.where(transfers.c.id.in_(some))):
+                    found[row.id] = row.acknowledged_at
+        return found
+
+    def confirm(self, seen: Mapping[int, float]) -> None:
+        """These instances were seen in the store by a look that began at a time.
+
+        What was acknowledged only after that is another sending: it was not looked for.
+        """
+        if not seen:
+            return
+        confirmed = (
+            transfers.update()
+            .where(
+                transfers.c.id == sql.bindparam("row"),
+                transfers.c.state == State.ACKNOWLEDGED,
+                transfers.c.acknowledged_at <= sql.bindparam("looked"),
+            )
+            .values(
+                state=State.CONFIRMED,
+                confirmed_at=self._now(),
+                batch=sql.null(),
+                next_attempt_at=sql.null(),
+                reason=sql.null(),
+                detail=sql.null(),
+            )
+        )
+        with writing(self._engine) as connection:
+            connection.execute(
+                confirmed, [{"row": row, "looked": looked} for row, looked in seen.items()]
+            )
+
+    def postpone(self, unseen: Sequence[int], due: float) -> None:
+        """These acknowledged instances were not seen; the next look is due at a time."""
+        with writing(self._engine) as connection:
+            for some in portions(unseen, MOST_PARAMETERS):
+                connection.execute(
+                    transfers.update()
+                    .where(transfers.c.id.in_(some), transfers.c.state == State.ACKNOWLEDGED)
+                    .values(next_attempt_at=due)
+                )
+
+    def requeue_missing(self, missing: Sequence[Outcome]) -> None:
+        """These acknowledged instances are not in the store as they should be."""
+        with writing(self._engine) as connection:
+            for outcome in missing:
+                values = asdict(outcome)
+                row, _ = values.pop("id"), values.pop("size_bytes")
+                connection.execute(
+                    transfers.update()
+                    .where(transfers.c.id == row, transfers.c.state == State.ACKNOWLEDGED)
+                    .values(**values, batch=None, acknowledged_at=None)
+                )
+            add_for(connection, self._now(), [outcome.id for outcome in missing], "missing")
+
+    def requeue_lost(self, lost: Sequence[Transfer]) -> int:
+        """Instances that the store once had, and has not any more, wait again; how many do."""
+        of, now, again = transfers.c, self._now(), 0
+        fresh = dict.fromkeys(
+            ("next_attempt_at", "max_batch_instances", "batch", "acknowledged_at", "confirmed_at")
+        )
+        words = "the store acknowledged it, and a comparison did not find it there"
+        with writing(self._engine) as connection:
+            for some in portions([row.id for row in lost], MOST_PARAMETERS):
+                chosen = of.id.in_(some), of.state.in_([State.ACKNOWLEDGED, State.CONFIRMED])
+                query = sql.select(of.id).where(*chosen).with_for_update()
+                rows = connection.scalars(query).all()
+                connection.execute(
+                    transfers.update()
+                    .where(of.id.in_(rows))
+                    .values(
+                        **fresh,
+                        state=State.WAITING,
+                        reason="missing",
+                        detail=words,
+                        attempts=0,
+                        replace=False,
+                        queued_at=now,
+                    )
+                )
+                add_for(connection, self._now(), rows, "missing")
+                again += len(rows)
+        return again
+
+    def due(self, account: str, limit: int = 200) -> list[str]:
+        """Series with acknowledged instances that a look is due for, or whose look was lost."""
+        now = self._now()
+        overdue = sql.or_(
+            transfers.c.next_attempt_at <= now,
+            sql.and_(
+                transfers.c.next_attempt_at.is_(None), transfers.c.acknowledged_at <= now - 15
+            ),
+        )
+        query = sql.select(transfers.c.series_instance_uid).where(
+            in_state(account, State.ACKNOWLEDGED), overdue
+        )
+        with reading(self._engine) as connection:
+            return list(connection.scalars(query.distinct().limit(limit)))

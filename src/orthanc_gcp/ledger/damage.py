@@ -1,0 +1,126 @@
+"""Rows whose values are not what their columns are for, as a disk or a person may leave them.
+
+PostgreSQL lets no such value in. SQLite stores whatever it is given ("Datatypes In SQLite", type
+affinity), and one such row would stop all that are read together with it. So each is found before
+the worker begins, told by its number, and made harmless: a transfer goes to quarantine.
+Nothing that stands in the database is ever executed: values are numbers, text and JSON.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import sqlalchemy as sql
+
+from orthanc_gcp.ledger.database import writing
+from orthanc_gcp.ledger.schema import (
+    Priority,
+    State,
+    backfill_studies,
+    events,
+    key_values,
+    transfers,
+)
+
+__all__ = ["quarantine_damaged"]
+
+_log = logging.getLogger(__name__)
+
+REASON = "damaged"
+_TYPES = {
+    str: "typeof({0}) = 'text'",
+    int: "typeof({0}) = 'integer'",
+    bool: "{0} IN (0, 1)",
+    float: "typeof({0}) IN ('real', 'integer')",
+    sql.JSON: "typeof({0}) IN ('text', 'integer', 'real') AND json_valid({0})",
+}
+"""What a column is for -> what SQLite says of a value that fits."""
+
+
+def quarantine_damaged(engine: sql.Engine) -> None:
+    """Find damaged rows, say which they are, and let them stop nothing.
+
+    Raises
+    ------
+    SQLAlchemyError
+        The database is away.
+    """
+    with writing(engine) as connection:
+        if engine.dialect.name == "sqlite":
+            for table in (transfers, events, backfill_studies, key_values):
+                _repair(connection, table)
+        of = transfers.c
+        unknown = of.state.not_in(list(State)) | of.priority.not_in(list(Priority))
+        for row in connection.execute(sql.select(of.id, of.state).where(unknown)).all():
+            what = "priority" if row.state in list(State) else "state"
+            _quarantine(connection, transfers.c.id == row.id, row.id, [what], {})
+
+
+def _repair(connection: sql.Connection, table: sql.Table) -> None:
+    for number, columns in _damaged(connection, table):
+        values = {column.name: _harmless(column) for column in columns}
+        names = [column.name for column in columns]
+        if table is transfers:
+            _quarantine(connection, _row(number), number, names, values)
+        else:
+            _tell(table, number, names)
+            connection.execute(table.update().where(_row(number)).values(values))
+
+
+def _damaged(
+    connection: sql.Connection, table: sql.Table
+) -> Iterator[tuple[int, list[sql.Column[Any]]]]:
+    """The damaged rows by number, each with the columns that do not fit."""
+    columns = list(table.columns)
+    wrong = [f"NOT ({_fits(column)})" for column in columns]
+    query = f"SELECT rowid, {', '.join(wrong)} FROM {table.name} WHERE {' OR '.join(wrong)}"  # noqa: S608 - names of the schema
+    for number, *flags in connection.exec_driver_sql(query).all():
+        yield number, [column for column, flag in zip(columns, flags, strict=True) if flag]
+
+
+def _fits(column: sql.Column[Any]) -> str:
+    fits = _TYPES[_kind(column)].format(f'"{column.name}"')
+    return f'"{column.name}" IS NULL OR {fits}' if column.nullable else fits
+
+
+def _kind(column: sql.Column[Any]) -> type:
+    return sql.JSON if isinstance(column.type, sql.JSON) else column.type.python_type
+
+
+def _harmless(column: sql.Column[Any]) -> Any:
+    """Nothing, where there may be nothing; of a name its bytes, so that no two become one."""
+    if column.nullable:
+        return sql.null()
+    if _kind(column) is str:
+        return sql.func.hex(column)
+    return sql.JSON.NULL if _kind(column) is sql.JSON else 0
+
+
+def _quarantine(
+    connection: sql.Connection,
+    row: sql.ColumnElement[bool],
+    number: int,
+    names: list[str],
+    values: dict[str, Any],
+) -> None:
+    _tell(transfers, number, names)
+    words = f"the ledger had something else in {', '.join(names)}"
+    own: dict[str, Any] = {
+        "state": State.QUARANTINED,
+        "reason": REASON,
+        "detail": words,
+        "batch": None,
+    }
+    if "priority" in names:
+        own["priority"] = Priority.LIVE
+    connection.execute(transfers.update().where(row).values({**values, **own}))
+
+
+def _row(number: int) -> sql.ColumnElement[bool]:
+    return sql.literal_column("rowid") == number
+
+
+def _tell(table: sql.Table, number: int, names: list[str]) -> None:
+    _log.error("the ledger: row %d of %s is damaged in %s", number, table.name, ", ".join(names))

@@ -1,0 +1,59 @@
+"""What a receipt has to tell beside the last state: replacements, quarantines, retries."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import sqlalchemy as sql
+
+from orthanc_gcp.ledger.database import writing
+from orthanc_gcp.ledger.rows import MOST_PARAMETERS, portions
+from orthanc_gcp.ledger.schema import events, transfers
+
+__all__ = ["Events", "add_for"]
+
+
+class Events:
+    """The events of studies and accounts, which are only ever added."""
+
+    def __init__(self, engine: sql.Engine, now: Callable[[], float]) -> None:
+        self._engine, self._now = engine, now
+
+    def add(
+        self, account: str, kind: str, detail: str, study: str = "", instance: str = ""
+    ) -> None:
+        """Write down an event of an account, or of an instance of a study."""
+        with writing(self._engine) as connection:
+            connection.execute(
+                events.insert().values(
+                    occurred_at=self._now(),
+                    account=account,
+                    study_instance_uid=study,
+                    sop_instance_uid=instance,
+                    kind=kind,
+                    detail=detail,
+                )
+            )
+
+
+def add_for(connection: sql.Connection, now: float, rows: Sequence[int], kind: str) -> None:
+    """Write down an event for each of some transfers, with its reason, as they are by now."""
+    of = transfers.c
+    for some in portions(rows, MOST_PARAMETERS):
+        query = sql.select(
+            sql.literal(now),
+            of.account,
+            of.study_instance_uid,
+            of.sop_instance_uid,
+            sql.literal(kind),
+            of.reason.concat(": ").concat(sql.func.coalesce(of.detail, "")),
+        ).where(of.id.in_(some))
+        names = [
+            "occurred_at",
+            "account",
+            "study_instance_uid",
+            "sop_instance_uid",
+            "kind",
+            "detail",
+        ]
+        connection.execute(events.insert().from_select(names, query))

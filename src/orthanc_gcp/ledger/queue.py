@@ -1,0 +1,216 @@
+"""The queue of all workers: claimed in batches, settled, and waiting again.
+
+A claim is a lease on rows. It is taken in one transaction, by row locks that others skip
+(PostgreSQL, "SELECT", FOR UPDATE SKIP LOCKED) or with the whole file locked (SQLite,
+"Transactions", BEGIN IMMEDIATE), and names the worker and a batch that nobody else has. Only that
+batch settles it; whoever finds the worker gone takes it back, and what the worker may still do
+then settles nothing.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import asdict
+from typing import Any
+
+import sqlalchemy as sql
+
+from orthanc_gcp.ledger.database import reading, writing
+from orthanc_gcp.ledger.events import add_for
+from orthanc_gcp.ledger.rows import (
+    COLUMNS,
+    MOST_PARAMETERS,
+    Outcome,
+    Transfer,
+    in_state,
+    portions,
+)
+from orthanc_gcp.ledger.schema import Priority, State, transfers
+
+__all__ = ["Queue"]
+
+# A literal lets the database see that a partial index serves.
+_CLAIMED = transfers.c.state == sql.literal(State.SENDING.value, literal_execute=True)
+
+
+class Queue:
+    """What waits, and what is being sent."""
+
+    def __init__(self, engine: sql.Engine, now: Callable[[], float]) -> None:
+        self._engine, self._now = engine, now
+
+    def claim(
+        self,
+        account: str,
+        source: str,
+        batch: str,
+        worker: str,
+        *,
+        most_instances: int,
+        most_bytes: int,
+        most_batches: int,
+        priorities: Collection[Priority] = tuple(Priority),
+    ) -> list[Transfer]:
+        """Give waiting instances to a batch, the most urgent and oldest first.
+
+        At least one, whatever its size; all with the same priority and way of sending, no SOP
+        Instance UID twice. None while all workers together have so many batches of the account.
+        """
+        queue = (
+            sql.select(*COLUMNS)
+            .where(
+                in_state(account, State.WAITING),
+                transfers.c.source == source,
+                transfers.c.priority.in_(list(priorities)),
+            )
+            .order_by(transfers.c.priority, transfers.c.id)
+            .limit(most_instances)
+            .with_for_update(skip_locked=True)
+        )
+        with writing(self._engine) as connection:
+            if self._batches(connection, account) >= most_batches:
+                return []
+            waiting = (Transfer(*row) for row in connection.execute(queue))
+            chosen = list(_fitting(waiting, most_bytes))
+            for some in portions([transfer.id for transfer in chosen], MOST_PARAMETERS):
+                connection.execute(
+                    transfers.update()
+                    .where(transfers.c.id.in_(some))
+                    .values(state=State.SENDING, batch=batch, worker=worker, next_attempt_at=None)
+                )
+        return chosen
+
+    def _batches(self, connection: sql.Connection, account: str) -> int:
+        """How many batches of an account all workers hold; until the end, nobody adds another."""
+        if self._engine.dialect.name == "postgresql":
+            lock = sql.func.pg_advisory_xact_lock(sql.func.hashtext(f"gcp:{account}"))
+            connection.execute(sql.select(lock))
+        batches = sql.select(transfers.c.batch).where(in_state(account, State.SENDING)).distinct()
+        return connection.scalar(sql.select(sql.func.count()).select_from(batches.subquery())) or 0
+
+    def settle(self, batch: str, outcomes: Iterable[Outcome], sent_as: str | None = None) -> None:
+        """Write down what became of the instances that a batch still holds, and who sent them."""
+        grouped: dict[State, list[dict[str, Any]]] = defaultdict(list)
+        for outcome in outcomes:
+            values = asdict(outcome)
+            values["row"] = values.pop("id")
+            grouped[outcome.state].append(values)
+        now = self._now()
+        held = (transfers.c.batch == batch) & (transfers.c.state == State.SENDING)
+        with writing(self._engine) as connection:
+            for state, rows in grouped.items():
+                written: dict[str, Any] = {
+                    name: sql.bindparam(name)
+                    for name in rows[0]
+                    if name not in ("row", "size_bytes")
+                }
+                size = sql.bindparam("size_bytes", type_=sql.BigInteger)
+                written["size_bytes"] = sql.func.coalesce(size, transfers.c.size_bytes)
+                if state == State.ACKNOWLEDGED:
+                    written["acknowledged_at"] = sql.literal(now)
+                    written["sent_as"] = sql.literal(sent_as, type_=sql.Text)
+                else:
+                    written["batch"] = sql.null()
+                connection.execute(
+                    transfers.update()
+                    .where(transfers.c.id == sql.bindparam("row"), held)
+                    .values(written),
+                    rows,
+                )
+                if state == State.QUARANTINED:
+                    add_for(connection, self._now(), [row["row"] for row in rows], "quarantined")
+
+    def requeue_due(self, account: str) -> None:
+        """What was delayed and is due waits again."""
+        due = in_state(account, State.DELAYED) & (transfers.c.next_attempt_at <= self._now())
+        with reading(self._engine) as connection:
+            if connection.scalar(sql.select(transfers.c.id).where(due).limit(1)) is None:
+                return
+        with writing(self._engine) as connection:
+            connection.execute(
+                transfers.update().where(due).values(state=State.WAITING, next_attempt_at=None)
+            )
+
+    def bring_forward(self) -> None:
+        """The clock was set back: moments that were noted by the old time are now."""
+        now = self._now()
+        with writing(self._engine) as connection:
+            for state in (State.DELAYED, State.ACKNOWLEDGED):
+                late = (transfers.c.state == state) & (transfers.c.next_attempt_at > now)
+                connection.execute(transfers.update().where(late).values(next_attempt_at=now))
+            early = (transfers.c.state == State.ACKNOWLEDGED) & (transfers.c.acknowledged_at > now)
+            connection.execute(transfers.update().where(early).values(acknowledged_at=now))
+
+    def claimed_batches(self, worker: str) -> list[str]:
+        """The batches that a worker has claimed, and not settled."""
+        query = sql.select(transfers.c.batch).where(_CLAIMED, transfers.c.worker == worker)
+        with reading(self._engine) as connection:
+            return list(connection.scalars(query.distinct()))
+
+    def requeue_batches(self, batches: Collection[str]) -> None:
+        """Nobody sends these batches any more: what they hold waits again."""
+        with writing(self._engine) as connection:
+            for some in portions(list(batches), MOST_PARAMETERS):
+                self._requeue(connection, transfers.c.batch.in_(some))
+
+    def requeue_claims_of(self, worker: str) -> None:
+        """A worker is gone: what it has claimed waits again."""
+        with writing(self._engine) as connection:
+            self._requeue(connection, transfers.c.worker == worker)
+
+    def _requeue(self, connection: sql.Connection, of: sql.ColumnElement[bool]) -> None:
+        waiting = {"state": State.WAITING, "batch": None}
+        connection.execute(transfers.update().where(_CLAIMED, of).values(waiting))
+
+    def give_up(self, account: str, source: str, before: float) -> None:
+        """What was to be sent before a moment, and is not, needs a person.
+
+        A backfill may have to wait for its hours.
+        """
+        with writing(self._engine) as connection:
+            old = connection.scalars(
+                sql.select(transfers.c.id)
+                .where(
+                    transfers.c.account == account,
+                    transfers.c.source == source,
+                    transfers.c.state.in_([State.WAITING, State.DELAYED]),
+                    transfers.c.queued_at < before,
+                    transfers.c.priority != Priority.BACKFILL,
+                )
+                .limit(10_000)
+            ).all()
+            for some in portions(old, MOST_PARAMETERS):
+                connection.execute(
+                    transfers.update()
+                    .where(transfers.c.id.in_(some))
+                    .values(
+                        state=State.QUARANTINED,
+                        reason="gave_up",
+                        detail=sql.func.coalesce(
+                            transfers.c.detail, "GiveUpAfterSeconds have passed"
+                        ),
+                    )
+                )
+            add_for(connection, self._now(), old, "quarantined")
+
+
+def _fitting(waiting: Iterator[Transfer], most_bytes: int) -> Iterator[Transfer]:
+    """The first of them, and the following that may share a request with it."""
+    total, count, company, uids = 0, 0, None, set()
+    first = None
+    for transfer in waiting:
+        limits = [most for most in (company, transfer.max_batch_instances) if most is not None]
+        if count and (
+            total + transfer.size_bytes > most_bytes
+            or (limits and count >= min(limits))
+            or (transfer.replace, transfer.priority) != first
+        ):
+            return
+        if transfer.sop_instance_uid in uids:
+            continue
+        yield transfer
+        uids.add(transfer.sop_instance_uid)
+        total, count = total + transfer.size_bytes, count + 1
+        first = transfer.replace, transfer.priority
+        company = min(limits) if limits else None

@@ -1,0 +1,110 @@
+"""The rows of the ledger, as those read and write them who send, read back and report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
+from typing import TypeVar
+
+import sqlalchemy as sql
+
+from orthanc_gcp.ledger.schema import Priority, State, transfers
+
+__all__ = [
+    "COLUMNS",
+    "MOST_PARAMETERS",
+    "Cursor",
+    "NewTransfer",
+    "Outcome",
+    "Transfer",
+    "in_state",
+    "portions",
+]
+
+MOST_PARAMETERS = 500
+"""So many values in one statement: older SQLite takes 999 at most."""
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True, slots=True)
+class NewTransfer:
+    """An instance that a rule, or somebody, wants at a destination."""
+
+    account: str
+    source: str
+    orthanc_id: str
+    study_instance_uid: str
+    series_instance_uid: str
+    sop_instance_uid: str
+    size_bytes: int
+    received_at: float
+    attachment_uuid: str = ""
+    change_seq: int = 0
+    priority: Priority = Priority.LIVE
+    held_for_orthanc_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Transfer:
+    """A row of the ledger, as far as sending needs it."""
+
+    id: int
+    account: str
+    source: str
+    orthanc_id: str
+    study_instance_uid: str
+    series_instance_uid: str
+    sop_instance_uid: str
+    size_bytes: int
+    attachment_uuid: str
+    sha256: str | None
+    state: str
+    attempts: int
+    max_batch_instances: int | None
+    replace: bool
+    received_at: float
+    reason: str | None
+    priority: int
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What becomes of one instance after an attempt."""
+
+    id: int
+    state: State
+    reason: str | None = None
+    detail: str | None = None
+    sha256: str | None = None
+    next_attempt_at: float | None = None
+    max_batch_instances: int | None = None
+    replace: bool = False
+    attempts: int = 0
+    size_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """How far the changes of an Orthanc have been read, and when following began."""
+
+    seq: int
+    since: float
+
+
+COLUMNS = [transfers.c[field.name] for field in fields(Transfer)]
+"""What a Transfer is made of, in its order."""
+
+
+def in_state(account: str, state: State) -> sql.ColumnElement[bool]:
+    """The rows of an account in a state."""
+    # A literal lets the database see that a partial index serves.
+    return (transfers.c.account == account) & (
+        transfers.c.state == sql.literal(state.value, literal_execute=True)
+    )
+
+
+def portions(items: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:
+    """Some items after others."""
+    for start in range(0, len(items), size):
+        yield items[start : start + size]

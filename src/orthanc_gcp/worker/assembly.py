@@ -1,0 +1,176 @@
+"""Makes a worker of its parts, each of parts that are whole already."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from functools import partial
+
+from orthanc_gcp.auth.token_source import TokenSource
+from orthanc_gcp.clock import Clock, SystemClock
+from orthanc_gcp.configuration import Account, Settings
+from orthanc_gcp.custody.destinations.congestion import CongestionWindow
+from orthanc_gcp.custody.destinations.destination import Destination
+from orthanc_gcp.custody.destinations.rate_limit import (
+    backfill_byte_limit,
+    byte_limit,
+    request_limit,
+)
+from orthanc_gcp.custody.intake.backfill import Backfill
+from orthanc_gcp.custody.intake.changes import Follower
+from orthanc_gcp.custody.intake.dry_run import conditions
+from orthanc_gcp.custody.intake.on_demand import send_on_demand
+from orthanc_gcp.custody.intake.rules import Rules
+from orthanc_gcp.custody.reporting.overview import Overview
+from orthanc_gcp.custody.transfer.dispatcher import Dispatcher
+from orthanc_gcp.custody.transfer.permissions import Permissions
+from orthanc_gcp.custody.transfer.sender import Sender
+from orthanc_gcp.custody.transfer.threads import TransferThreads
+from orthanc_gcp.custody.verification.read_back import ReadBack
+from orthanc_gcp.dicomweb import of_account
+from orthanc_gcp.ledger import database
+from orthanc_gcp.ledger.ledger import Ledger
+from orthanc_gcp.ledger.workers import worker_registry
+from orthanc_gcp.orthanc.resources import OrthancSource
+from orthanc_gcp.orthanc.rest import OrthancRest
+from orthanc_gcp.outages import Outage
+from orthanc_gcp.worker.api import Api
+from orthanc_gcp.worker.attempts import Attempts
+from orthanc_gcp.worker.status import WorkerStatus
+from orthanc_gcp.worker.webhook import Webhook
+from orthanc_gcp.worker.worker import Parts, Worker
+
+__all__ = ["assemble"]
+
+_log = logging.getLogger(__name__)
+
+
+def assemble(
+    settings: Settings, orthanc: OrthancRest, name: str, since: float | None = None
+) -> Worker:
+    """A worker that follows one Orthanc and sends what its rules want.
+
+    Parameters
+    ----------
+    name
+        Tells this worker from others on the same database; the same after a restart.
+    since
+        When it began, in UTC seconds: what Orthanc received before its first start is not sent.
+
+    Raises
+    ------
+    ConfigurationError
+        Something is wrong with what says where images are, where they go, or where the ledger is.
+    """
+    clock, stopping, work = SystemClock(), threading.Event(), threading.Event()
+    engine = database.connect(database.url_for(settings))
+    ledger, registry = Ledger(engine), worker_registry(engine, name, clock)
+    source = OrthancSource(orthanc, settings.storage_folder)
+    tokens, attempts = TokenSource(settings, clock), Attempts(clock)
+
+    def must_stop() -> bool:
+        return stopping.is_set() or not registry.alive
+
+    destinations = {
+        account.name: _destination(settings, account, ledger, tokens, clock, stopping.wait)
+        for account in settings.accounts
+    }
+    threads = TransferThreads(
+        Sender(ledger, source, destinations, tokens, clock, must_stop, attempts.orthanc_away),
+        ReadBack(ledger, destinations, must_stop),
+        {account: one.congestion.max_requests for account, one in destinations.items()},
+        work.set,
+    )
+
+    rules = Rules(settings.rules, source.attributes)
+    began = ledger.now() if since is None else since
+    follower = Follower(ledger, source, rules, clock, work.set, began)
+    backfill = Backfill(ledger, source, rules, settings.backfill, clock, must_stop, work.set)
+
+    def followed() -> str:
+        return follower.source
+
+    permissions = Permissions(ledger, backfill, followed, clock)
+    dispatcher = Dispatcher(
+        ledger,
+        destinations,
+        threads,
+        name,
+        clock,
+        followed,
+        permissions.priorities,
+        {account.name: account.give_up_after_seconds for account in settings.accounts},
+        settings.backfill.max_bytes_per_second if settings.backfill else None,
+    )
+
+    def look_at_once() -> None:
+        permissions.ask_again()
+        work.set()
+
+    overview = Overview(ledger)
+    status = WorkerStatus(overview, destinations, settings.rejections, tokens, clock)
+    api = Api(
+        ledger,
+        overview,
+        tuple(destinations),
+        status.problems,
+        partial(send_on_demand, ledger, source, on_arrival=work.set),
+        look_at_once,
+        status.samples,
+    )
+    webhook = None
+    if settings.section.webhook:
+        webhook = Webhook(settings, ledger, status.accounts, attempts, clock)
+    return Worker(
+        Parts(
+            _announcement(settings, orthanc, name, ledger),
+            ledger,
+            registry,
+            source,
+            tokens,
+            follower,
+            backfill,
+            permissions,
+            dispatcher,
+            threads,
+            attempts,
+            api,
+            webhook,
+            stopping,
+            work,
+        )
+    )
+
+
+def _announcement(settings: Settings, orthanc: OrthancRest, name: str, ledger: Ledger) -> str:
+    """What people are told when it starts."""
+    rules = [f"{rule.to} ({conditions(rule)})" for rule in settings.rules]
+    wants = f"sends to {', '.join(rules)}" if rules else "sends only what it is asked to"
+    return (
+        f"the worker {name} has started: it follows Orthanc at {orthanc.url} and "
+        f"{wants}; its ledger is {database.place(ledger.engine)}"
+    )
+
+
+def _destination(
+    settings: Settings,
+    account: Account,
+    ledger: Ledger,
+    tokens: TokenSource,
+    clock: Clock,
+    wait: Callable[[float], bool],
+) -> Destination:
+    store = f"account {account.name}: its store"
+    outage = Outage(_log, f"{store} cannot be used", f"{store} is used again", clock)
+    return Destination(
+        account=account.name,
+        store=of_account(settings, account, tokens.authorization),
+        upsert=of_account(settings, account, tokens.authorization, upsert=True),
+        congestion=CongestionWindow(clock, account.max_connections, outage),
+        replaces=account.on_conflict == "Replace",
+        verify=account.verify,
+        request_limit=request_limit(account, ledger, wait),
+        byte_limit=byte_limit(account, ledger, wait),
+        backfill_byte_limit=backfill_byte_limit(settings.backfill, ledger, wait),
+    )

@@ -1,0 +1,64 @@
+"""What a worker tells of itself: to its API, to the webhook, to Prometheus."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from orthanc_gcp.auth.token_source import TokenSource
+from orthanc_gcp.clock import Clock
+from orthanc_gcp.custody.destinations.destination import Destination
+from orthanc_gcp.custody.reporting.overview import AccountOverview, Overview
+from orthanc_gcp.worker.samples import Sample, of_requests, of_tokens, of_transfers
+
+__all__ = ["WorkerStatus"]
+
+
+class WorkerStatus:
+    """How far each account is, and what is wrong with it.
+
+    Parameters
+    ----------
+    rejections
+        Account -> why the configuration of it is not used.
+    """
+
+    def __init__(
+        self,
+        overview: Overview,
+        destinations: Mapping[str, Destination],
+        rejections: Mapping[str, str],
+        tokens: TokenSource,
+        clock: Clock,
+    ) -> None:
+        self._overview, self._destinations = overview, destinations
+        self._rejections, self._tokens, self._clock = rejections, tokens, clock
+
+    def problems(self) -> dict[str, str | None]:
+        """What keeps each account from being sent to just now."""
+        problems = {name: one.congestion.problem for name, one in self._destinations.items()}
+        return {**problems, **self._rejections}
+
+    def accounts(self) -> list[AccountOverview]:
+        """How far each account is.
+
+        Raises
+        ------
+        SQLAlchemyError
+            The ledger is away.
+        """
+        problems = self.problems()
+        return self._overview.accounts(problems, problems)
+
+    def samples(self) -> Iterator[Sample]:
+        """What Prometheus is told.
+
+        Raises
+        ------
+        SQLAlchemyError
+            The ledger is away.
+        """
+        yield from of_transfers(one.as_json() for one in self.accounts())
+        yield from of_requests(
+            {name: one.congestion.totals for name, one in self._destinations.items()}
+        )
+        yield from of_tokens(self._tokens.figures(), self._clock.utc().timestamp())
