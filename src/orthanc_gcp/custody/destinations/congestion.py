@@ -142,7 +142,7 @@ class CongestionWindow:
                 self._reading_fails, self._failures, self.problem = False, 0, None
 
     def throttled(self, error: StoreError) -> float:
-        """The store asks for less (429, 503, ``Retry-After``); the seconds until the next request."""
+        """The store asks for less, by 429 or 503; the seconds until the next request."""
         with self._lock:
             self.totals = replace(self.totals, throttled=self.totals.throttled + 1)
             self._window = max(1.0, self._window / 2)
