@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import tomllib
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -31,6 +33,7 @@ from orthanc_gcp.plugin.routes import (
 from orthanc_gcp.worker.samples import OF_ORTHANC, OF_WORKER, RESULTS, STATES
 
 ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "src" / "orthanc_gcp"
 CONFIGURATION = (ROOT / "docs" / "configuration.md").read_text()
 PERFORMANCE = (ROOT / "docs" / "performance.md").read_text()
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
@@ -166,6 +169,46 @@ def test_make_targets_named_in_documents_exist():
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     for document in DOCUMENTS:
         assert set(re.findall(r"`make ([a-z]+)`", document.read_text())) <= targets
+
+
+def test_commands_for_a_checkout_can_be_given():
+    """Each is a target of make, or runs tests that are there."""
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    for block in re.findall(r"```sh\n(.*?)```", text, re.DOTALL):
+        for program, *arguments in map(shlex.split, block.splitlines()):
+            if program == "make":
+                assert set(arguments) <= targets
+            else:
+                assert program == ".venv/bin/pytest"
+                assert (ROOT / arguments[0]).exists(), arguments[0]
+
+
+@pytest.mark.parametrize("document", ["CONTRIBUTING.md", "docs/architecture.md"])
+def test_files_named_for_those_who_change_them_exist(document):
+    """Each path in the text is one of the repository, of the package, or of a room before it."""
+    text = (ROOT / document).read_text()
+    for name in re.findall(r"`([\w./-]+/|[\w./-]+\.(?:py|md|sql))`", text):
+        places = [ROOT, PACKAGE, *(room for room in PACKAGE.rglob("*") if room.is_dir())]
+        assert any((place / name).exists() for place in places), name
+
+
+def test_every_target_of_make_is_documented_and_no_other():
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    rows = re.findall(r"^\| `make ([a-z]+)` \|", text, re.MULTILINE)
+    makefile = (ROOT / "Makefile").read_text()
+    (phony,) = re.findall(r"^\.PHONY: (.+)$", makefile, re.MULTILINE)
+    assert sorted(rows) == sorted(phony.split())
+
+
+def test_every_library_is_in_the_architecture_and_no_other():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = [*project["dependencies"], *chain(*project["optional-dependencies"].values())]
+    names = {re.match(r"[\w-]+", one)[0].lower() for one in wanted} - {"orthanc-gcp"}
+    section = (ROOT / "docs" / "architecture.md").read_text().split("\n## Libraries\n")[1]
+    cells = re.findall(r"^\| ([^|`]+) \|", section.split("Own code")[0], re.MULTILINE)
+    listed = {name.strip().lower() for cell in cells[1:] for name in cell.split(",")}
+    assert listed - {"---"} == names
 
 
 def documented_routes(document: str) -> set[tuple[str, str]]:

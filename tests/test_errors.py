@@ -80,7 +80,13 @@ def test_a_refused_token():
         "no", reason=TokenReason.INVALID_GRANT, status=400, url="http://a@host/token#x"
     )
     assert (error.reason, error.status, error.url) == ("invalid_grant", 400, "http://host/token")
-    assert TokenError("no", reason=of_status(404), url="nonsense").url == ""
+    path = "/v1/projects/-/serviceAccounts/a@b:generateAccessToken"
+    for url, kept in (
+        ("nonsense", ""),
+        ("http://[", ""),
+        (f"http://h:1{path}", f"http://h:1{path}"),
+    ):
+        assert TokenError("no", reason=of_status(404), url=url).url == kept
 
 
 def test_a_refusal_of_a_store():

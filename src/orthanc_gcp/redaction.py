@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import parse_qsl, unquote
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 __all__ = [
     "Address",
@@ -40,6 +40,15 @@ _OPEN_FIELDS = frozenset(
     }
 )
 _LONGEST = 300
+_MASKED = "(masked)"
+_TOKENS = re.compile(
+    r"(?<!\w)ya29\.[\w./+-]+"  # an access token of Google
+    r"|(?<![\w-])eyJ[\w-]{6,}\.[\w-]{6,}\.[\w-]*"  # a JSON Web Token (RFC 7519)
+    r"|(?<![\w/])1//[\w-]{10,}"  # a refresh token of Google
+    r"|-----BEGIN [A-Z ]{0,30}PRIVATE KEY-----.*",
+    re.DOTALL,
+)
+"""What is a secret wherever it stands."""
 
 
 @dataclass(frozen=True)
@@ -90,23 +99,38 @@ def host_of(url: str) -> str:
 
 def printable(url: str) -> str:
     """An address as it may be shown: without user and password, query and fragment."""
-    return bare(url) or _UNREADABLE
-
-
-def bare(url: str) -> str:
-    """The same for a program; empty for what cannot be read."""
     found = _ADDRESS.fullmatch(url)
     host = host_of(url)
     if found is None or host == _UNREADABLE:
-        return ""
+        return _UNREADABLE
     path = "" if "@" in found[4] else re.split("[?#]", found[4])[0]
     return readable(f"{found[1]}://{host}{path}")
 
 
+def bare(url: str) -> str:
+    """An address for a program, not to be shown: without user, password, query and fragment.
+
+    Empty for what is no address.
+    """
+    try:
+        parts = urlsplit(url)
+        if not parts.hostname or parts.port == 0:
+            return ""
+    except ValueError:
+        return ""
+    netloc = parts.netloc.rpartition("@")[2]
+    return parts._replace(netloc=netloc, query="", fragment="").geturl()
+
+
 def readable(text: str, secrets: Iterable[str] = ()) -> str:
-    """One line of at most 300 characters, in which no secret of the request is echoed."""
-    for secret in secrets:
-        text = text.replace(secret, "(masked)")
+    """Any text from elsewhere as it may be shown: one printable line of at most 300 characters.
+
+    What looks like a token or a private key is masked, and so are the given secrets of a request.
+    """
+    for secret in filter(None, secrets):
+        text = text.replace(secret, _MASKED)
+    # Masked before it is cut: a part of a secret would not be known as one.
+    text = _TOKENS.sub(_MASKED, text)[: 30 * _LONGEST]
     line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
     return line if len(line) <= _LONGEST else f"{line[: _LONGEST - 1]}…"
 

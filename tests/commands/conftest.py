@@ -1,5 +1,60 @@
-"""Ledgers of both databases."""
+"""Ledgers of both databases, and a site whose custody the commands show and steer."""
 
+from __future__ import annotations
+
+import logging
+import signal
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.emulator import STORE_PATH
+from tests.support.keys import STORE
 from tests.support.ledgers import clock, engine, ledger, postgresql
+from tests.support.site import Site
+from tests.support.studies import SECOND
+from tests.support.terminal import write_config
 
-__all__ = ["clock", "engine", "ledger", "postgresql"]
+__all__ = ["clock", "engine", "ledger", "postgresql", "site"]
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("site")
+    key = {"ServiceAccountFile": str(folder / "emulator/credentials/service-account.json")}
+    accounts = {
+        "google": {**STORE, **key},
+        SECOND: {**STORE, **key, "DicomStore": "second"},
+    }
+    stores = (STORE_PATH, STORE_PATH.removesuffix("dicom") + "second")
+    arguments = ("--admin", *(word for store in stores for word in ("--store", store)))
+    rules = [
+        {"To": "google", "Modalities": ["OT"]},
+        {"To": SECOND, "Modalities": ["MR"], "Tags": {"PatientName": "Secret*"}},
+    ]
+    with Site(
+        folder, rules=rules, section={"Accounts": accounts}, emulator_arguments=arguments
+    ) as site:
+        site.wait_for_following()
+        yield site
+
+
+@pytest.fixture
+def process() -> Iterator[None]:
+    """This process, for commands that run until a signal: handlers and logging are restored."""
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    handlers = {number: signal.getsignal(number) for number in numbers}
+    log = logging.getLogger("orthanc_gcp")
+    level = log.level
+    yield
+    log.setLevel(level)
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+
+
+@pytest.fixture
+def config(tmp_path):
+    """Orthanc's configuration, with an account and a rule."""
+    file = tmp_path / "orthanc.json"
+    write_config(file)
+    return file

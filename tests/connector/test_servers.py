@@ -7,9 +7,11 @@ import pytest
 from orthanc_gcp.clock import SystemClock
 from orthanc_gcp.configuration import read
 from orthanc_gcp.connector.servers import Servers, definition, differs
-from orthanc_gcp.errors import DefinitionError
+from orthanc_gcp.errors import DefinitionError, OrthancUnavailableError
+from orthanc_gcp.orthanc.rest import OrthancRest, RestDicomWeb
 from orthanc_gcp.transport.authorization import Authorization
 from tests.support.keys import user_account
+from tests.support.orthanc import DICOMWEB
 
 URL = (
     "https://healthcare.googleapis.com/v1beta1/projects/osimis-test/locations/europe-west2"
@@ -108,3 +110,73 @@ def test_versions_that_are_too_old(version, caplog):
         f"the DICOMweb plugin {version} is too old: install orthanc-dicomweb 1.0 or newer and name "
         "its library in Plugins" in caplog.text
     )
+
+
+# -- In a real DICOMweb plugin --------------------------------------------------------------------
+
+
+@pytest.fixture
+def servers_of(orthanc):
+    """Makes the servers of one account in an Orthanc without the Python plugin."""
+
+    def make(**dicomweb):
+        instance = orthanc({"DicomWeb": dicomweb}, plugins=(DICOMWEB,))
+        account = user_account("http://localhost/token")
+        settings = read({"DicomWeb": dicomweb, "GoogleCloudPlatform": {"Accounts": {"a": account}}})
+        plugin = RestDicomWeb(OrthancRest(instance.url), settings.servers_root)
+        return instance, Servers(plugin, settings, SystemClock()), settings.accounts[0]
+
+    return make
+
+
+def test_what_is_published_early_is_written_when_orthanc_is_up(servers_of):
+    instance, servers, account = servers_of()
+    servers.publish(account, Authorization("ya29.x"))
+    servers.reconcile()
+    assert (instance.servers(), servers.published_since("a")) == ({}, None)
+    assert servers.open()
+    assert not differs(define(), instance.servers()["a"])
+    assert servers.published_since("a") is not None
+
+
+def test_what_somebody_changed_is_restored(servers_of, caplog):
+    instance, servers, account = servers_of()
+    servers.open()
+    servers.publish(account, Authorization("ya29.x"))
+    servers.reconcile()
+    assert "restoring" not in caplog.text
+    instance.request("DELETE", "/dicom-web/servers/a")
+    servers.reconcile()
+    assert "account a: its DICOMweb server was changed, restoring" in caplog.text
+    assert not differs(define(), instance.servers()["a"])
+
+
+def test_a_disabled_plugin(servers_of, caplog):
+    _, servers, _ = servers_of(Enable=False)
+    assert not servers.open()
+    assert 'set "Enable" to true' in caplog.text
+    servers.close()
+
+
+@pytest.mark.parametrize("in_database", [True, False])
+def test_tokens_do_not_stay_in_the_database(servers_of, in_database):
+    instance, servers, account = servers_of(ServersInDatabase=in_database)
+    servers.open()
+    servers.publish(account, Authorization("ya29.x"))
+    servers.close()
+    servers.publish(account, Authorization("ya29.y"))
+    assert list(instance.servers()) == ([] if in_database else ["a"])
+
+
+def test_an_orthanc_that_is_gone(servers_of, caplog):
+    instance, servers, account = servers_of(ServersInDatabase=True)
+    servers.open()
+    servers.publish(account, Authorization("ya29.x"))
+    instance.stop()
+    with pytest.raises(OrthancUnavailableError):
+        servers.reconcile()
+    servers.publish(account, Authorization("ya29.y"))
+    assert "account a: its DICOMweb server cannot be published" in caplog.text
+    servers.close()
+    assert "account a: its token stays in the database" in caplog.text
+    assert "ya29" not in caplog.text

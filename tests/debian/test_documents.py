@@ -16,6 +16,8 @@ from tests.support.site import make_instance
 
 # The README has a test of its own, and so has the guide to the emulator.
 PAGES = ("commands", "configuration", "custody", "operations", "troubleshooting")
+# Their commands are those of a checkout, and no host has one (tests/test_documentation.py).
+OF_THE_REPOSITORY = ("architecture", "CONTRIBUTING")
 ENDLESS = (" worker ", " sidecar ")
 INSTALL = (
     "/opt/orthanc-gcp/bin/orthanc-gcp install --account my-google --project osimis-test "
@@ -77,7 +79,7 @@ def run(host: DebianHost, block: Block, **placeholders: str) -> list[str]:
 
 def test_every_page_is_tried():
     pages = {document.stem for document in DOCUMENTS} - {"README", "CHANGELOG"}
-    assert pages == {*PAGES, "emulator", "performance"}
+    assert pages == {*PAGES, "emulator", "performance", *OF_THE_REPOSITORY}
 
 
 @pytest.mark.parametrize("name", PAGES)

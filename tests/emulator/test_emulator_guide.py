@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import socket
@@ -19,24 +18,8 @@ from orthanc_gcp.emulator.faults.fault_settings import FaultSettings
 from orthanc_gcp.emulator.faults.permissions import ROLES
 from orthanc_gcp.emulator.faults.rules import MEMBERS
 from orthanc_gcp.emulator.server import DEFAULT_STORE, Options
+from tests.emulator.guide import GUIDE, blocks, pytest_in, surroundings
 from tests.emulator.processes import running
-
-GUIDE = Path(__file__).parents[2] / "docs" / "emulator.md"
-
-
-def blocks(language: str) -> list[str]:
-    """Return the code of a language that the guide shows."""
-    return re.findall(rf"^```{language}\n(.*?)^```$", GUIDE.read_text(), re.DOTALL | re.MULTILINE)
-
-
-def surroundings(folder: Path) -> dict[str, str]:
-    """Return an environment in which the commands are those of this Python."""
-    own = {
-        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-        "PYTHONWARNINGS": "error",
-        "XDG_DATA_HOME": str(folder / "share"),
-    }
-    return {**os.environ, **own}
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
@@ -88,35 +71,6 @@ def test_the_example_without_a_process(tmp_path: Path) -> None:
     assert re.fullmatch(r"(http://127\.0\.0\.1:\d+) \1/token\n", done.stdout)
 
 
-def pytest_in(folder: Path, *options: str, **files: str) -> str:
-    """Run pytest over files in an empty folder, on a path on which there is no Orthanc."""
-    for name, content in files.items():
-        (folder / f"{name}.py").write_text(content)
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-p",
-        "no:cacheprovider",
-        "-W",
-        "error",
-        "-v",
-        *options,
-    ]
-    environment = {**surroundings(folder), "PATH": str(folder)}
-    assert shutil.which("Orthanc", path=environment["PATH"]) is None
-    done = subprocess.run(
-        command,
-        cwd=folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
-    )
-    return done.stdout + done.stderr
-
-
 def test_the_example_for_pytest(tmp_path: Path) -> None:
     conftest, tests = (code for code in blocks("python") if code.startswith("# "))
     assert conftest.startswith("# conftest.py\n")
@@ -131,72 +85,6 @@ def test_every_fixture_is_documented() -> None:
     for name in vars(pytest_plugin.DicomStore).keys() | pytest_plugin.DicomStore.__annotations__:
         if not name.startswith("_"):
             assert f"`{name}" in described, name
-
-
-USES_OF_FIXTURES = """
-import pytest
-from google.auth.transport.requests import AuthorizedSession
-from google.oauth2 import service_account
-
-SEEN = set()
-SCOPES = ["https://www.googleapis.com/auth/cloud-healthcare"]
-
-@pytest.mark.parametrize("number", range(3))
-def test_each_test_has_a_store(dicom_store, number):
-    assert dicom_store.name not in SEEN
-    SEEN.add(dicom_store.name)
-    credentials = service_account.Credentials.from_service_account_file(
-        str(dicom_store.credentials_file), scopes=SCOPES
-    )
-    with AuthorizedSession(credentials) as session:
-        for name in SEEN:
-            answer = session.get(dicom_store.emulator.dicomweb_url(name) + "/studies")
-            assert answer.status_code == (204 if name == dicom_store.name else 403)
-
-def test_broken(healthcare_emulator):
-    healthcare_emulator.fault_settings.change(disabledApi=True, dateOffset=5)
-
-def test_mended(healthcare_emulator):
-    assert healthcare_emulator.fault_settings.as_json()["disabledApi"] is False
-    assert healthcare_emulator.fault_settings.as_json()["dateOffset"] == 0
-
-def test_files(healthcare_emulator, dicom_store):
-    names = {path.name for path in healthcare_emulator.credentials.iterdir()}
-    assert "authorized-user.json" in names
-    assert dicom_store.credentials_file.name in names
-    assert dicom_store.token() != dicom_store.token()
-"""
-
-
-def test_the_fixtures(tmp_path: Path) -> None:
-    (conftest,) = (code for code in blocks("python") if code.startswith("# conftest.py"))
-    report = pytest_in(tmp_path, conftest=conftest, test_uses=USES_OF_FIXTURES)
-    assert re.search(r"=+ 6 passed in", report), report
-
-
-def test_the_plugin_on_the_command_line(tmp_path: Path) -> None:
-    assert "`pytest -p orthanc_gcp.emulator.pytest_plugin`" in GUIDE.read_text()
-    (_, tests) = (code for code in blocks("python") if code.startswith("# "))
-    report = pytest_in(tmp_path, "-p", "orthanc_gcp.emulator.pytest_plugin", test_store=tests)
-    assert re.search(r"=+ 2 passed in", report), report
-
-
-def test_a_missing_extra_is_named_to_pytest_too(tmp_path: Path) -> None:
-    (conftest,) = (code for code in blocks("python") if code.startswith("# conftest.py"))
-    missing = f"import sys; sys.modules['uvicorn'] = None\n{conftest}"
-    report = pytest_in(tmp_path, conftest=missing)
-    assert "The emulator needs uvicorn. Install it: pip install 'orthanc-gcp[emulator]'" in report
-
-
-def test_the_fixtures_start_nothing_that_is_not_used(tmp_path: Path) -> None:
-    tests = """
-import threading
-def test_nothing():
-    assert threading.active_count() == 1
-"""
-    (conftest,) = (code for code in blocks("python") if code.startswith("# conftest.py"))
-    report = pytest_in(tmp_path, conftest=conftest, test_nothing=tests)
-    assert re.search(r"=+ 1 passed in", report), report
 
 
 def test_every_option_is_documented() -> None:

@@ -84,9 +84,9 @@ def test_an_outage_of_orthanc_is_told_once(orthanc, emulator, sample_accounts, s
     time.sleep(5)
     instance.start()
     instance.wait_for_servers("my-google")
-    wait_until(lambda: "are looked after again after" in beside.log, 20, lambda: beside.log)
+    wait_until(lambda: "are checked again after" in beside.log, 20, lambda: beside.log)
     assert beside.log.count("waiting for Orthanc") == 1, beside.log
-    assert beside.log.count("looked after") == 2, beside.log
+    assert beside.log.count("DICOMweb servers") == 2, beside.log
 
 
 def test_a_wrong_password_is_named(orthanc, emulator, sample_accounts, sidecar):

@@ -193,6 +193,7 @@ def test_the_version_of_the_installed_orthanc():
         ('echo "$0 mainline"', (999_999,)),
         ("true", None),
         ("echo oops >&2; exit 1", None),
+        ("echo 'ls (GNU coreutils) 9.1'", None),
     ],
 )
 def test_what_an_executable_prints(tmp_path, text, version):

@@ -19,6 +19,7 @@ from orthanc_gcp.plugin.routes import (
 )
 from tests.support import token_server as answers
 from tests.support.keys import user_account
+from tests.support.orthanc import wait_until
 
 
 class NoDicomWeb:
@@ -37,6 +38,8 @@ def connector(token_server):
     settings = configuration.read({"GoogleCloudPlatform": {"Accounts": accounts, "Timeout": 1}})
     connector = Connector(settings, NoDicomWeb())
     connector.start()
+    # A refresh that is asked for meanwhile would be the first one.
+    wait_until(lambda: from_connector(connector, "GET", ("a",)).body["State"] == "fresh")
     yield connector
     connector.stop()
 

@@ -1,13 +1,15 @@
-"""The connector: settings, token keeper and server definitions as one service."""
+"""The connector: settings, tokens and server definitions as one service."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from typing import Any
 
-from orthanc_gcp.auth.account_state import AccountState, Figures
+from orthanc_gcp.auth.account_state import AccountState, AccountStatus, Figures
 from orthanc_gcp.auth.credentials import loading
 from orthanc_gcp.auth.credentials.loading import Identity
 from orthanc_gcp.auth.refresher import TokenRefresher
@@ -21,12 +23,45 @@ from orthanc_gcp.errors import ConfigurationError, GcpError
 from orthanc_gcp.outages import Outage
 from orthanc_gcp.transport.request import transport
 
-__all__ = ["Connector"]
+__all__ = ["Connector", "ConnectorStatus"]
 
-# The DICOMweb plugin reloads its servers when Orthanc has started, maybe after we published.
-_FIRST_LOOK = 1.0
+_FIRST_CHECK_AFTER = 1.0
+"""Seconds: the DICOMweb plugin reloads its servers when Orthanc has started (it takes the change
+``OrthancStarted``, as this package does), maybe after we published."""
 
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ConnectorStatus:
+    """What may be shown of an account: no secret is in it.
+
+    Attributes
+    ----------
+    store, url
+        Where it sends, None where its configuration has an error.
+    published_since
+        Since when Orthanc has its server definition, None while it has not.
+    token
+        Who the account is, and how its tries to acquire a token went.
+    """
+
+    name: str
+    store: str | None
+    url: str | None
+    published_since: datetime | None
+    token: AccountStatus
+
+    def as_json(self) -> dict[str, Any]:
+        """The same for a program; times are UTC (ISO 8601)."""
+        since = self.published_since
+        return {
+            "Name": self.name,
+            "Store": self.store,
+            "Url": self.url,
+            "PublishedSince": since and since.isoformat(timespec="milliseconds"),
+            **self.token.as_json(),
+        }
 
 
 class Connector:
@@ -38,13 +73,13 @@ class Connector:
         The configuration; its problems are logged when the connector starts.
     plugin
         Where the definitions go.
-    on_look
-        Called after each look at credentials and definitions, for metrics.
+    on_check
+        Called each time that credentials and definitions are checked, for metrics.
 
     Attributes
     ----------
     orthanc
-        What keeps the definitions from being looked after.
+        What keeps the definitions from being checked.
     """
 
     def __init__(
@@ -52,21 +87,21 @@ class Connector:
         settings: Settings,
         plugin: DicomWebPlugin,
         *,
-        on_look: Callable[[Connector], None] = lambda _: None,
+        on_check: Callable[[Connector], None] = lambda _: None,
         clock: Clock | None = None,
     ) -> None:
         self.settings = settings
         self._accounts = {account.name: account for account in settings.accounts}
-        self._on_look = on_look
-        self._looking = False
+        self._on_check = on_check
+        self._checking = False
         self.clock = clock or SystemClock()
-        down = "waiting for Orthanc, whose DICOMweb servers cannot be looked after"
-        up = "Orthanc's DICOMweb servers are looked after again"
+        down = "waiting for Orthanc, whose DICOMweb servers cannot be checked"
+        up = "Orthanc's DICOMweb servers are checked again"
         self.orthanc = Outage(_log, down, up, self.clock)
         self._schedule = Scheduler(self.clock)
         self._servers = Servers(plugin, settings, self.clock)
         self.transport = transport(settings, self.clock)
-        self._keeper = TokenRefresher(
+        self._refresher = TokenRefresher(
             settings.accounts,
             load=partial(loading.load, settings=settings),
             endpoint=TokenEndpoint(self.transport, self.clock),
@@ -81,21 +116,27 @@ class Connector:
         for problem in self.settings.problems:
             _log.log(logging.ERROR if problem.error else logging.WARNING, "%s", problem)
         if self.accounts:
-            self._keeper.start()
+            self._refresher.start()
             self._schedule.start()
 
     def orthanc_started(self) -> bool:
-        """Orthanc takes requests now: publish, and look after all from here on.
+        """Orthanc takes requests now: publish, and check all definitions from here on.
 
         False if there is no DICOMweb plugin to publish to.
         """
-        if not self._looking:  # the sidecar says it after each restart of Orthanc
-            self._looking = True
-            self._schedule.at(self.clock.now() + _FIRST_LOOK, self._look)
+        if not self._checking:  # the sidecar says it after each restart of Orthanc
+            self._checking = True
+            self._schedule.at(self.clock.now() + _FIRST_CHECK_AFTER, self._check)
         return not self.settings.accounts or self._servers.open()
 
-    def look_at_servers(self) -> None:
-        """Restore what somebody changed, now."""
+    def check_definitions(self) -> None:
+        """Restore every server definition that somebody deleted or changed.
+
+        Raises
+        ------
+        OrthancError, DefinitionError
+            Orthanc, or its DICOMweb plugin, does not show them.
+        """
         self._servers.reconcile()
 
     def stop(self) -> None:
@@ -110,32 +151,26 @@ class Connector:
 
     def figures(self) -> Iterator[tuple[str, Figures]]:
         """A few numbers of each account, at little cost."""
-        yield from self._keeper.figures()
+        yield from self._refresher.figures()
         for name in self.settings.rejected:
             yield name, Figures()
 
-    def status(self, name: str) -> dict[str, Any]:
-        """What may be told of an account, without a secret; raises KeyError for no such account."""
+    def status(self, name: str) -> ConnectorStatus:
+        """What may be shown of an account; raises KeyError for no such account."""
         if name in self.settings.rejected:
             return _rejected(name, self.settings.rejected[name], self.clock)
-        return self._told(name, self._keeper.status(name).as_json())
+        return self._status(name, self._refresher.status(name))
 
-    def refresh(self, name: str) -> dict[str, Any]:
+    def refresh(self, name: str) -> ConnectorStatus:
         """Acquire a new token now; the status after it. Raises KeyError for no such account."""
         if name in self.settings.rejected:
             return self.status(name)
-        return self._told(name, self._keeper.refresh(name).as_json())
+        return self._status(name, self._refresher.refresh(name))
 
-    def _told(self, name: str, status: dict[str, Any]) -> dict[str, Any]:
-        since = self._servers.published_since(name)
+    def _status(self, name: str, token: AccountStatus) -> ConnectorStatus:
         account = self._accounts[name]
-        return {
-            "Name": name,
-            "Store": account.store_path,
-            "Url": self.settings.dicomweb_url(account),
-            "PublishedSince": since and since.isoformat(timespec="milliseconds"),
-            **status,
-        }
+        url, since = self.settings.dicomweb_url(account), self._servers.published_since(name)
+        return ConnectorStatus(name, account.store_path, url, since, token)
 
     def _publish(self, account: Account, identity: Identity, token: Token) -> None:
         try:
@@ -143,10 +178,10 @@ class Connector:
         except GcpError as error:
             _log.error("account %s: %s", account.name, error)
 
-    def _look(self) -> None:
-        self._schedule.at(self.clock.now() + self.settings.refresh_interval, self._look)
-        self._keeper.check_rotation()
-        self._on_look(self)
+    def _check(self) -> None:
+        self._schedule.at(self.clock.now() + self.settings.refresh_interval, self._check)
+        self._refresher.check_rotation()
+        self._on_check(self)
         try:
             self._servers.reconcile()
         except GcpError as error:
@@ -156,10 +191,8 @@ class Connector:
             self.orthanc.ended()
 
 
-def _rejected(name: str, problems: tuple[Problem, ...], clock: Clock) -> dict[str, Any]:
+def _rejected(name: str, problems: tuple[Problem, ...], clock: Clock) -> ConnectorStatus:
     """The status of an account that cannot be used as it is configured."""
-    error = ConfigurationError("; ".join(map(str, problems)))
-    kept = AccountState(Account(name, project="", location="", dataset="", dicom_store=""))
-    kept.failed_in_a_row, kept.error = 1, error
-    unknown = {"Store": None, "Url": None, "PublishedSince": None}
-    return {"Name": name, **unknown, **kept.status(clock).as_json()}
+    state = AccountState(Account(name, project="", location="", dataset="", dicom_store=""))
+    state.failed_in_a_row, state.error = 1, ConfigurationError("; ".join(map(str, problems)))
+    return ConnectorStatus(name, None, None, None, state.status(clock))

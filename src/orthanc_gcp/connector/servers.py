@@ -1,7 +1,8 @@
 """The DICOMweb plugin's server definition of each account, and keeping it right.
 
-Publishing replaces the whole definition, which is how the DICOMweb plugin works: what a user wants
-in it comes from the configuration each time.
+Publishing replaces the whole definition, which is how the DICOMweb plugin works (``PUT`` below
+``{Root}/servers``; the fields are those of ``DicomWeb.Servers``: Orthanc Book, "DICOMweb plugin"):
+what a user wants in it comes from the configuration each time.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from orthanc_gcp.clock import Clock
 from orthanc_gcp.configuration import Account, Settings
 from orthanc_gcp.errors import DefinitionError, GcpError
 from orthanc_gcp.orthanc.versions import parse_version
+from orthanc_gcp.redaction import readable
 from orthanc_gcp.transport.authorization import Authorization, fits_a_header
 
 __all__ = ["DicomWebPlugin", "Servers", "definition", "differs", "is_too_old"]
@@ -51,10 +53,22 @@ class DicomWebPlugin(Protocol):
         """All servers as ``GET servers?expand`` shows them; None where the plugin is disabled."""
 
     def put(self, name: str, server: Mapping[str, Any]) -> None:
-        """Write the whole definition of a server."""
+        """Write the whole definition of a server.
+
+        Raises
+        ------
+        OrthancError, DefinitionError
+            Orthanc cannot be asked; the plugin does not take it.
+        """
 
     def delete(self, name: str) -> None:
-        """Remove a server."""
+        """Remove a server.
+
+        Raises
+        ------
+        OrthancError, DefinitionError
+            Orthanc cannot be asked; the plugin refuses.
+        """
 
 
 def definition(
@@ -135,7 +149,13 @@ class Servers:
         return True
 
     def publish(self, account: Account, authorization: Authorization) -> None:
-        """Take a new token into the account's definition."""
+        """Take a new token into the account's definition.
+
+        Raises
+        ------
+        DefinitionError
+            No header can carry the token.
+        """
         server = definition(account, self._settings, authorization)
         with self._lock:
             self._wanted[account.name] = server
@@ -143,7 +163,15 @@ class Servers:
                 self._put(account.name)
 
     def reconcile(self) -> None:
-        """Restore every definition that somebody deleted or changed."""
+        """Restore every definition that somebody deleted or changed.
+
+        Raises
+        ------
+        OrthancError
+            Orthanc cannot be asked.
+        DefinitionError
+            The DICOMweb plugin does not show its servers.
+        """
         with self._lock:
             if not self._open or not self._wanted:
                 return
@@ -193,7 +221,7 @@ def _is_usable(version: str | None) -> bool:
         _log.error("the DICOMweb plugin is not installed: %s", install)
         return False
     if is_too_old(version):
-        _log.error("the DICOMweb plugin %s is too old: %s", version, install)
+        _log.error("the DICOMweb plugin %s is too old: %s", readable(version), install)
         return False
     return True
 

@@ -15,7 +15,8 @@ from orthanc_gcp.orthanc.rest import OrthancRest, RestDicomWeb
 
 __all__ = ["Sidecar"]
 
-LOOK_EVERY = 1.0
+CHECK_EVERY = 1.0
+"""Seconds: an Orthanc that was restarted is found out about so soon."""
 
 
 class Sidecar:
@@ -26,7 +27,7 @@ class Sidecar:
         self._connector = Connector(settings, RestDicomWeb(orthanc, settings.servers_root))
         self._stopped = threading.Event()
         # An Orthanc that lacks the DICOMweb plugin will not get it from one second to the next.
-        self._patience = settings.refresh_interval
+        self._without_plugin = settings.refresh_interval
 
     def run(self) -> None:
         """Run until :meth:`stop`."""
@@ -34,10 +35,10 @@ class Sidecar:
         outage, published, pause = self._connector.orthanc, False, 0.0
         while not self._stopped.wait(pause):
             try:
-                published = self._tend(published)
-                pause = LOOK_EVERY if published else self._patience
+                published = self._publish_or_check(published)
+                pause = CHECK_EVERY if published else self._without_plugin
             except (OrthancError, DefinitionError) as error:
-                published, pause = False, LOOK_EVERY
+                published, pause = False, CHECK_EVERY
                 outage.failed(str(error), pause, kind=error.kind)
             else:
                 outage.ended()
@@ -47,11 +48,18 @@ class Sidecar:
         """End :meth:`run`, from any thread or a signal handler."""
         self._stopped.set()
 
-    def _tend(self, published: bool) -> bool:
-        """Publish to an Orthanc that has just come up; later, restore what it has forgotten."""
+    def _publish_or_check(self, published: bool) -> bool:
+        """Publish to an Orthanc that has just come up; later, restore what it has forgotten.
+
+        Raises
+        ------
+        OrthancError, DefinitionError
+            It cannot be asked, or does not show its servers.
+        """
         if published:
-            self._connector.look_at_servers()
+            self._connector.check_definitions()
             return True
-        if self._orthanc.call("GET", "/system") is None:
+        system = self._orthanc.call("GET", "/system")
+        if not isinstance(system, dict) or "ApiVersion" not in system:
             raise OrthancUnavailableError(f"{self._orthanc.url} is not an Orthanc")
         return self._connector.orthanc_started()

@@ -37,7 +37,7 @@ _IMPORT_WITHIN = 60
 
 
 def check_custody(site: Site) -> Iterator[Finding]:
-    """Look at the rules, and at what the worker needs to follow them."""
+    """Check the rules, and what the worker needs to follow them; raises nothing."""
     yield from run_checks(_CHECKS, site, lambda _error: "see what the cause says")
 
 
@@ -182,9 +182,8 @@ def _version(engine: Engine) -> str:
             return ""
         if error.reason == "old_ledger":
             return ", and the worker migrates it to its version"
-        raise CheckFailedError(
-            str(error), "do what the cause says, or restore a backup of the ledger"
-        ) from None
+        remedy = "do what the cause says, or restore a backup of the ledger"
+        raise CheckFailedError(str(error), remedy) from None
     except SQLAlchemyError as error:
         text = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
         raise UnknownError(f"the ledger cannot be read: {text}", "try again") from None

@@ -1,16 +1,18 @@
-"""The store as one identity sees it: small requests with its token."""
+"""The store as one identity sees it: small requests with its token.
+
+What is no JSON, or no ``google.rpc.Status`` (AIP-193), is no answer of Google's.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import urlsplit
 
 from orthanc_gcp.configuration import Account, Settings
 from orthanc_gcp.errors import StoreError
 from orthanc_gcp.reasons import ApiReason, of_server, of_status
-from orthanc_gcp.redaction import readable
+from orthanc_gcp.redaction import printable, readable
 from orthanc_gcp.transport.authorization import Authorization
 from orthanc_gcp.transport.google_error import read_google_error
 from orthanc_gcp.transport.request import Answer, Transport
@@ -30,8 +32,7 @@ class Store:
     ) -> None:
         base = settings.section.base_url.rstrip("/")
         self.url = f"{base}/{account.store_path}"
-        parts = urlsplit(self.url)
-        self._place = readable(parts.netloc.rpartition("@")[2] + parts.path)
+        self._place = printable(self.url).partition("://")[2]
         self._transport = transport
         self._headers = authorization.headers()
 
@@ -59,7 +60,18 @@ class Store:
         return answer
 
     def permissions(self, wanted: list[str]) -> set[str]:
-        """Those of some permissions that the identity has (``testIamPermissions``)."""
+        """Those of some permissions that the identity has.
+
+        Google's "Method: projects.locations.datasets.dicomStores.testIamPermissions"; of a store
+        that is not there it grants none.
+
+        Raises
+        ------
+        StoreError
+            Google's answer is an error, or it is not Google's.
+        NetworkError
+            No answer came.
+        """
         body = json.dumps({"permissions": wanted}).encode()
         answer = self.request(
             ":testIamPermissions", "POST", body, {"Content-Type": "application/json"}

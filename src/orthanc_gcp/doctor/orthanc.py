@@ -34,6 +34,7 @@ from orthanc_gcp.orthanc.installation import (
     version_of,
 )
 from orthanc_gcp.orthanc.rest import OrthancRest
+from orthanc_gcp.redaction import readable
 
 __all__ = ["Site", "check_orthanc", "request"]
 
@@ -92,7 +93,7 @@ class Site:
 
 
 def check_orthanc(site: Site) -> Iterator[Finding]:
-    """Look at Orthanc as it is installed and, where it runs, at what it answers."""
+    """Check Orthanc as it is installed and, where it runs, what it answers; raises nothing."""
     yield from run_checks(_CHECKS, site, _remedy)
 
 
@@ -287,13 +288,13 @@ def _answers(site: Site) -> str:
             f"the Orthanc at {url} has not loaded the DICOMweb plugin",
             "restart Orthanc; if that does not help, its log says why",
         )
-    version = str(plugin.get("Version", ""))
+    version = readable(str(plugin.get("Version", "")))
     if is_too_old(version):
         raise CheckFailedError(
             f"the Orthanc at {url} has DICOMweb {version}, which is too old",
             "install orthanc-dicomweb 1.0 or newer",
         )
-    return f"{url} is Orthanc {system.get('Version')}, DICOMweb {version}"
+    return f"{url} is Orthanc {readable(str(system.get('Version')))}, DICOMweb {version}"
 
 
 def _connector(site: Site) -> str:

@@ -51,7 +51,14 @@ from orthanc_gcp.emulator.healthcare.operation_methods import (
 from orthanc_gcp.emulator.healthcare.request_context import RequestContext
 from orthanc_gcp.emulator.healthcare.storage_classes import set_blob_storage_settings
 
-__all__ = ["FoundMethod", "find_method"]
+__all__ = [
+    "DATASET_METHODS",
+    "LOCATION_METHODS",
+    "NO_PERMISSION",
+    "ApiMethod",
+    "FoundMethod",
+    "find_method",
+]
 
 Handler = Callable[[RequestContext], Awaitable[Response]]
 
@@ -141,7 +148,7 @@ def _policy(resource: str, kind: str) -> tuple[ApiMethod, ...]:
     )
 
 
-_DATASET_METHODS = (
+DATASET_METHODS = (
     # Google accepted a slash at the end of the path of uploads.
     _web("POST", f"{_STUDIES}/?", store_instances, "StoreInstances", "Write"),
     _web("POST", f"{_STUDY}/?", store_instances, "StoreInstances", "Write"),
@@ -272,7 +279,7 @@ _DATASET_METHODS = (
         "DELETE", "", delete_dataset, "dataset.DatasetService.DeleteDataset", "datasets.delete"
     ),
 )
-_LOCATION_METHODS = (
+LOCATION_METHODS = (
     _control("GET", "", list_locations, "location.Locations.ListLocations", "locations.list"),
     _control("GET", _LOCATION, get_location, "location.Locations.GetLocation", "locations.get"),
     _control(
@@ -307,7 +314,7 @@ class FoundMethod(NamedTuple):
 
 def find_method(verb: str, path: str) -> FoundMethod | None:
     """Return the method that a request is for, if there is one."""
-    for start, methods in ((_DATASET, _DATASET_METHODS), (_PROJECT, _LOCATION_METHODS)):
+    for start, methods in ((_DATASET, DATASET_METHODS), (_PROJECT, LOCATION_METHODS)):
         match = start.fullmatch(path)
         if match is None:
             continue

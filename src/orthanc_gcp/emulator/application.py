@@ -78,6 +78,13 @@ class Answering:
             return responses.error(500, "Internal error encountered.")
 
     async def answer(self, request: Request) -> Response:
+        """Return the answer to a request.
+
+        Raises
+        ------
+        Refusal, GrantError
+            The answer is this refusal.
+        """
         raise NotImplementedError
 
     def _date(self) -> bytes:
@@ -93,6 +100,7 @@ class GceMetadataApplication(Answering):
         self._metadata = metadata
 
     async def answer(self, request: Request) -> Response:
+        """Let the metadata server answer; all other paths raise :class:`Refusal`, the 404 page."""
         if self._services.fault_settings.current.metadata and self._metadata.serves(request):
             return self._metadata(request)
         raise Refusal(responses.page_not_found())
@@ -142,6 +150,7 @@ class Application(Answering):
         self._page = WebPage(services, admin=admin)
 
     async def answer(self, request: Request) -> Response:
+        """Answer a preflight, a method of the Healthcare API, or one of another service."""
         wanted = preflight_method(request)
         if wanted is not None and self._serves(wanted, request.scope["path"]):
             return preflight_response(request)

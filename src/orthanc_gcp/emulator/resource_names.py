@@ -25,6 +25,7 @@ class LocationName:
 
     @property
     def parent(self) -> LocationName:
+        """The name of the project."""
         return LocationName(self.project)
 
     def __str__(self) -> str:
@@ -32,6 +33,7 @@ class LocationName:
         return f"{project}/locations/{self.location}" if self.location else project
 
     def dataset(self, dataset: str) -> DatasetName:
+        """Return the name of a dataset here."""
         return DatasetName(self.project, self.location, dataset)
 
 
@@ -48,9 +50,11 @@ class DatasetName:
 
     @property
     def parent(self) -> LocationName:
+        """The name of its location."""
         return LocationName(self.project, self.location)
 
     def store(self, store: str) -> StoreName:
+        """Return the name of a DICOM store in it."""
         return StoreName(self.project, self.location, self.dataset, store)
 
 
@@ -82,6 +86,7 @@ class StoreName:
 
     @property
     def parent(self) -> DatasetName:
+        """The name of its dataset."""
         return DatasetName(self.project, self.location, self.dataset)
 
     def __str__(self) -> str:

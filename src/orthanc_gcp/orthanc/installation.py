@@ -1,4 +1,8 @@
-"""How an Orthanc is installed, seen from outside: who runs it, and which plugins it loads."""
+"""How an Orthanc is installed, seen from outside: who runs it, and which plugins it loads.
+
+What runs is read from the kernel's ``/proc`` (proc_pid_exe(5), proc_pid_cmdline(5),
+proc_pid_environ(5)), what would be started from systemd's units.
+"""
 
 from __future__ import annotations
 
@@ -81,6 +85,11 @@ def service_of(
         The folders of systemd's units.
     processes
         Where the kernel shows the processes.
+
+    Returns
+    -------
+    Service or None
+        None where nobody is found, and nobody is named.
     """
     found = next(iter(services_of(config, units=units, processes=processes)), None)
     if user is None:
@@ -103,8 +112,8 @@ def version_of(executable: Path) -> tuple[int, ...] | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     # "/usr/sbin/Orthanc 1.10.1", then who holds the copyright.
-    _, _, version = done.stdout.partition(b"\n")[0].decode(errors="replace").rpartition(" ")
-    return parse_version(version)
+    path, _, version = done.stdout.partition(b"\n")[0].decode(errors="replace").rpartition(" ")
+    return parse_version(version) if PurePath(path).name == _EXECUTABLE else None
 
 
 def services_of(

@@ -13,6 +13,7 @@ from typing import Any, BinaryIO
 
 from orthanc_gcp.errors import OrthancUnavailableError
 from orthanc_gcp.orthanc.rest import OrthancRest
+from orthanc_gcp.redaction import printable, readable
 
 __all__ = ["Change", "Changes", "Description", "OrthancSource"]
 
@@ -243,7 +244,9 @@ class OrthancSource:
     def _call(self, method: str, path: str, body: Any = None) -> Any:
         answer = self._orthanc.call(method, path, body)
         if answer is None:
-            raise OrthancUnavailableError(f"{self._orthanc.url} has no {path}: is it an Orthanc?")
+            raise OrthancUnavailableError(
+                f"{printable(self._orthanc.url)} has no {readable(path)}: is it an Orthanc?"
+            )
         return answer
 
 

@@ -18,7 +18,7 @@ from orthanc_gcp.errors import (
     OrthancRefusedError,
     OrthancUnavailableError,
 )
-from orthanc_gcp.redaction import Address, address
+from orthanc_gcp.redaction import Address, address, printable, readable
 from orthanc_gcp.transport.connections import basic_authorization
 
 __all__ = ["OrthancRest", "RestDicomWeb"]
@@ -93,7 +93,7 @@ class OrthancRest:
         try:
             return json.loads(answer.data or b"{}")
         except ValueError:
-            raise OrthancUnavailableError(f"{self.url} is not an Orthanc") from None
+            raise OrthancUnavailableError(f"{printable(self.url)} is not an Orthanc") from None
 
     @contextmanager
     def read(self, path: str) -> Iterator[Iterator[bytes]]:
@@ -135,14 +135,18 @@ class OrthancRest:
             raise self._down(error) from None
 
     def _down(self, error: Exception) -> OrthancUnavailableError:
-        return OrthancUnavailableError(f"{self.url} does not answer ({type(error).__name__})")
+        place, what = printable(self.url), type(error).__name__
+        return OrthancUnavailableError(f"{place} does not answer ({what})")
 
     def _check(self, answer: urllib3.BaseHTTPResponse, method: str, path: str) -> None:
         if answer.status == 401:
-            message = f"{self.url} wants a user and password: http://user:password@host:port/"
+            message = (
+                f"{printable(self.url)} wants a user and password: http://user:password@host:port/"
+            )
             raise OrthancRefusedError(message, status=401)
         if answer.status != 200:
-            message = f"{self.url} answered {answer.status} to {method} {path}"
+            place, where = printable(self.url), readable(path)
+            message = f"{place} answered {answer.status} to {method} {where}"
             raise OrthancRefusedError(message, status=answer.status)
 
 
@@ -152,7 +156,8 @@ def _address(url: str) -> Address:
     except ValueError as error:
         raise ConfigurationError(f"Orthanc's address: expected {error}") from None
     scheme, _, rest = found.bare.partition("://")
-    if scheme.lower() not in ("http", "https") or not rest.strip("/") or {"?", "#"} & set(rest):
+    usable = rest.strip("/") and found.bare.isprintable() and not {"?", "#"} & set(rest)
+    if scheme.lower() not in ("http", "https") or not usable:
         raise ConfigurationError("Orthanc's address: expected http://user:password@host:port/")
     return found
 

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from orthanc_gcp.errors import DefinitionError
+from orthanc_gcp.redaction import readable
 
 __all__ = ["InProcessDicomWeb"]
 
@@ -69,4 +70,4 @@ class InProcessDicomWeb:
 
 def _refused(error: Exception) -> DefinitionError:
     words = error.args[1] if len(error.args) > 1 else type(error).__name__
-    return DefinitionError(f"Orthanc answered: {words}")
+    return DefinitionError(f"Orthanc answered: {readable(str(words))}")

@@ -10,10 +10,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from orthanc_gcp.auth.account_state import TokenState
 from orthanc_gcp.errors import WorkerUnavailableError
 
 if TYPE_CHECKING:
-    from orthanc_gcp.connector.connector import Connector
+    from orthanc_gcp.connector.connector import Connector, ConnectorStatus
     from orthanc_gcp.plugin.worker_client import WorkerClient
 
 __all__ = ["CONNECTOR_ROUTES", "WORKER_ROUTES", "Answer", "from_connector", "from_worker"]
@@ -52,14 +53,14 @@ def from_connector(connector: Connector | None, method: str, groups: tuple[str, 
     if connector is None:
         return _error(503, "the connector is still starting, or could not: see Orthanc's log")
     if not name:
-        return Answer(200, [connector.status(name) for name in connector.accounts])
+        return Answer(200, [connector.status(name).as_json() for name in connector.accounts])
     if name not in connector.accounts:
         return _error(404, f"there is no account {name}, or its configuration has an error")
     if action == "refresh":
         return _refreshed(connector.refresh(name))
     if action == "check":
         return _checked(connector, name)
-    return Answer(200, connector.status(name))
+    return Answer(200, connector.status(name).as_json())
 
 
 def from_worker(
@@ -96,11 +97,14 @@ def _checked(connector: Connector, name: str) -> Answer:
     return Answer(200, {"Account": name, "Passed": passed, "Checks": checks})
 
 
-def _refreshed(status: dict[str, Any]) -> Answer:
-    """A new token, or why there is none: the token endpoint is the gateway's other side."""
-    if status["State"] == "failing":
-        return Answer(502, status)
-    return Answer(504 if status["NextTry"] is None else 200, status)
+def _refreshed(status: ConnectorStatus) -> Answer:
+    """A new token, or why there is none: the token endpoint is the gateway's other side.
+
+    RFC 9110 §15.6.3 and §15.6.5: it refused (502), or has not answered yet (504).
+    """
+    if status.token.state is TokenState.FAILING:
+        return Answer(502, status.as_json())
+    return Answer(504 if status.token.next_try is None else 200, status.as_json())
 
 
 def _error(status: int, message: str) -> Answer:

@@ -22,7 +22,10 @@ from urllib3 import exceptions
 
 from orthanc_gcp.clock import Clock, SystemClock
 from orthanc_gcp.configuration import Settings
+from orthanc_gcp.errors import NetworkError
+from orthanc_gcp.reasons import NetworkFault
 from orthanc_gcp.redaction import (
+    bare,
     host_of,
     masked_fields,
     masked_form,
@@ -119,6 +122,9 @@ class Transport(Request):
             No complete answer came; the message names the fault of the network in words.
         """
         limit = min(timeout or self._timeout, self._timeout)
+        if not bare(url):
+            words = f"{host_of(url)}: this address cannot be read"
+            raise NetworkError(words, fault=NetworkFault.ADDRESS)
         if self._verbose:
             _log.warning(
                 "%s %s with %s", method, printable(url), _masked_request(body, headers or {})

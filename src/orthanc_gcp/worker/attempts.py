@@ -1,6 +1,6 @@
 """The steps of the worker's loops, made again and again, and what the log says of those that fail.
 
-What is away is told once, by what it is: the same outage of the ledger stops every loop.
+What is away is logged once, by what it is: the same outage of the ledger stops every loop.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from orthanc_gcp.backoff import Backoff
 from orthanc_gcp.clock import Clock
 from orthanc_gcp.errors import GcpError, OrthancError
 from orthanc_gcp.outages import Outage
+from orthanc_gcp.redaction import readable
 
 __all__ = ["BACKOFF", "FOLLOWING", "IDLE", "Attempts"]
 
@@ -74,7 +75,7 @@ class Attempts:
     def ledger_away(self, error: SQLAlchemyError, wait: float, *, by: str) -> None:
         """The ledger could not be read or written."""
         # What follows the first line may be values.
-        words = str(error).partition("\n")[0]
+        words = readable(str(error).partition("\n")[0])
         kind = getattr(getattr(error, "orig", None), "sqlite_errorname", type(error).__name__)
         self.ledger.failed(words, wait, kind=kind, by=by)
 

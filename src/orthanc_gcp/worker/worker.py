@@ -19,8 +19,9 @@ from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.upgrade import prepare
 from orthanc_gcp.ledger.workers import WorkerRegistry
 from orthanc_gcp.orthanc.resources import OrthancSource
-from orthanc_gcp.worker.api import Api, Listener
+from orthanc_gcp.worker.api import Api
 from orthanc_gcp.worker.attempts import BACKOFF, FOLLOWING, IDLE, Attempts
+from orthanc_gcp.worker.listener import Listener
 from orthanc_gcp.worker.webhook import Webhook
 
 __all__ = ["Parts", "Worker"]

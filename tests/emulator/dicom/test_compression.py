@@ -10,10 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from pydicom import Dataset
 from pydicom.encaps import encapsulate
 from pydicom.pixels import pixel_array
 from pydicom.uid import UID
 
+from orthanc_gcp.emulator.dicom.compression import CompressionError, compress, describe
+from orthanc_gcp.emulator.dicom.pixel_data import Raster
+from orthanc_gcp.emulator.dicom.transfer_syntaxes import DEFLATED_FRAMES, JPEG, JPEG_2000, RLE
 from tests.emulator.client import Client, path_of, read, sample, split
 
 
@@ -76,3 +80,67 @@ def test_colours_beyond_8_bits_do_not_become_jpeg(client: Client) -> None:
     path = put(client, sample("SC_rgb_rle_16bit.dcm"))
     response = client.get(f"{path}/1", 'multipart/related; type="image/jpeg"')
     assert (response.status, response.data[:16]) == (400, b"baseline JPEG is")
+
+
+def raster(pixels: np.ndarray, kind: str, **more: Any) -> Raster:
+    bits = pixels.dtype.itemsize * 8
+    description = {
+        "bits_allocated": bits,
+        "bits_stored": bits,
+        "photometric_interpretation": kind,
+        "pixel_representation": int(pixels.dtype.kind == "i"),
+        "samples_per_pixel": 3 if pixels.ndim == 3 else 1,
+    }
+    return Raster(pixels, {**description, **more})
+
+
+GRAY = np.arange(64 * 64, dtype=np.uint16).reshape(64, 64)
+COLOURS = np.zeros((64, 64, 3), np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("image", "syntax", "reason"),
+    [
+        (raster(GRAY.astype(np.float32), "MONOCHROME2"), RLE, "floating point"),
+        (raster(GRAY.astype(np.uint8), "PALETTE COLOR"), JPEG, "indices of a palette"),
+        (raster(GRAY.astype(np.uint8), "PALETTE COLOR"), JPEG_2000, "indices of a palette"),
+        (raster(GRAY, "MONOCHROME2"), JPEG, "samples of 8 bits"),
+        (raster(GRAY.astype(np.int8), "MONOCHROME2"), JPEG, "without a sign"),
+        (raster(GRAY.astype(np.uint32), "MONOCHROME2"), JPEG_2000, "more than 16 bits"),
+        (raster(GRAY[:2, :2], "MONOCHROME2", bits_stored=99), RLE, "Bits Stored"),
+    ],
+)
+def test_pixels_that_a_transfer_syntax_does_not_provide_for(
+    image: Raster, syntax: str, reason: str
+) -> None:
+    with pytest.raises(CompressionError, match=reason):
+        compress(image, syntax)
+
+
+@pytest.mark.parametrize(
+    ("syntax", "planar", "kind", "method"),
+    [
+        (JPEG, 0, "YBR_FULL_422", "ISO_10918_1"),
+        (JPEG_2000, 0, "RGB", "ISO_15444_1"),
+        (RLE, 1, "RGB", None),
+        (DEFLATED_FRAMES, 0, "RGB", None),
+    ],
+)
+def test_attributes_describe_what_was_made(
+    syntax: str, planar: int, kind: str, method: str | None
+) -> None:
+    dataset = Dataset()
+    dataset.ExtendedOffsetTable = b"12345678"
+    describe(dataset, raster(COLOURS, "RGB"), syntax)
+    assert "ExtendedOffsetTable" not in dataset
+    assert (dataset.BitsAllocated, dataset.SamplesPerPixel) == (8, 3)
+    assert (dataset.PlanarConfiguration, dataset.PhotometricInterpretation) == (planar, kind)
+    assert dataset.get("LossyImageCompression") == ("01" if method else None)
+    assert dataset.get("LossyImageCompressionMethod") == method
+
+
+def test_grayscale_has_no_planes() -> None:
+    dataset = Dataset()
+    describe(dataset, raster(GRAY, "MONOCHROME2"), RLE)
+    assert "PlanarConfiguration" not in dataset
+    assert dataset.PhotometricInterpretation == "MONOCHROME2"

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
+from pathlib import Path
 from typing import Any
 
 import urllib3
 
+from orthanc_gcp.emulator.resource_names import StoreName
+from orthanc_gcp.emulator.server import Emulator, Options
 from tests.emulator.client import Client
 
 PLACE = "projects/osimis-test/locations/europe-west2"
@@ -29,3 +33,29 @@ def test_places_that_do_not_exist(client: Client) -> None:
         assert call(client, "GET", path).status == status
     path = "projects/osimis-test/locations/atlantis/datasets?datasetId=a"
     assert call(client, "POST", path, {}).status == 404
+
+
+def test_a_location(client: Client) -> None:
+    assert call(client, "GET", PLACE).json() == {"name": PLACE, "locationId": "europe-west2"}
+
+
+def test_locations_by_pages(client: Client) -> None:
+    url = f"{client.url}/v1/projects/osimis-test/locations"
+    everything = [location["locationId"] for location in client.get(url).json()["locations"]]
+    assert everything == sorted(everything)
+    assert {"europe-west2", "us"} <= set(everything)
+    first = client.get(url, pageSize="5").json()
+    rest = client.get(url, pageToken=first["nextPageToken"]).json()
+    found = [location["locationId"] for location in first["locations"] + rest["locations"]]
+    assert found == everything
+
+
+def test_the_locations_of_datasets_are_there_too(tmp_path: Path, identities: Path) -> None:
+    shutil.copy(identities, tmp_path)
+    store = StoreName("other", "nowhere-1", "d", "s")
+    with Emulator(Options(tmp_path, stores=(store,), write_credentials=tmp_path)) as emulator:
+        client = Client(emulator.url, tmp_path)
+        name = "projects/other/locations/nowhere-1"
+        assert call(client, "GET", name).json() == {"name": name, "locationId": "nowhere-1"}
+        assert call(client, "GET", "projects/osimis-test/locations/nowhere-1").status == 404
+        client.pool.clear()

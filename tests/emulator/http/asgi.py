@@ -50,9 +50,9 @@ def send(response: Response, request: Request, stays: bool = True) -> list[Messa
             await asyncio.Event().wait()
         return {"type": "http.disconnect"}
 
-    async def keep(message: Message) -> None:
+    async def collect(message: Message) -> None:
         sent.append(message)
         await asyncio.sleep(0)
 
-    run(response(request.scope, receive, keep))
+    run(response(request.scope, receive, collect))
     return sent

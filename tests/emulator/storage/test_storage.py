@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import threading
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from orthanc_gcp.emulator.resource_names import DatasetName
 from orthanc_gcp.emulator.server import Emulator, Options
-from tests.emulator.client import (
-    Client,
-    path_of,
-    read,
+from orthanc_gcp.emulator.storage.instances import StorageClass, StoredInstance
+from orthanc_gcp.emulator.storage.records import InstanceKey
+from orthanc_gcp.emulator.storage.storage import (
+    BeingDeletedError,
+    DeletionTarget,
+    DirectoryInUseError,
+    Storage,
 )
+from orthanc_gcp.emulator.storage.uploads import UploadResult
+from tests.emulator.client import Client, make_dicom, path_of, read
 from tests.emulator.updates import put, versions
 
+ROW = 1
 AS_STORED = "application/dicom; transfer-syntax=*"
 
 
@@ -50,3 +60,156 @@ def test_a_crash_in_the_middle(tmp_path: Path, identities: Path, died: str) -> N
         assert client.get(path_of(read(old)), AS_STORED).data == expected
         assert not any((tmp_path / "staging").iterdir())
         client.pool.clear()
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> Iterator[Storage]:
+    with closing(Storage(tmp_path)) as opened:
+        yield opened
+
+
+def keep(storage: Storage, content: bytes, *, replace: bool = False) -> UploadResult:
+    upload = storage.begin()
+    upload.write(memoryview(content))
+    return storage.keep(ROW, upload.read_record(), upload, replace=replace)
+
+
+def key_of(content: bytes) -> InstanceKey:
+    found = read(content)
+    return InstanceKey(found.StudyInstanceUID, found.SeriesInstanceUID, found.SOPInstanceUID)
+
+
+def present(storage: Storage, content: bytes) -> StoredInstance:
+    found = storage.index.instance(ROW, key_of(content))
+    assert found is not None
+    return found
+
+
+def bytes_of(storage: Storage, instance: StoredInstance) -> bytes:
+    with os.fdopen(storage.open(instance.file), "rb") as file:
+        return file.read()
+
+
+def on_disk(folder: Path) -> list[bytes]:
+    assert not any((folder / "staging").iterdir())
+    return sorted(path.read_bytes() for path in (folder / "files").iterdir())
+
+
+def test_what_becomes_of_an_upload(storage: Storage, tmp_path: Path) -> None:
+    old, new = versions(2)
+    assert keep(storage, old) is UploadResult.STORED
+    assert keep(storage, old) is UploadResult.IDENTICAL
+    assert keep(storage, new) is UploadResult.DIFFERENT
+    assert on_disk(tmp_path) == [old]
+    assert keep(storage, new, replace=True) is UploadResult.STORED
+    assert bytes_of(storage, present(storage, new)) == new
+    assert on_disk(tmp_path) == [new]
+
+
+def test_nothing_enters_what_is_being_deleted(storage: Storage, tmp_path: Path) -> None:
+    content = make_dicom()
+    key = key_of(content)
+    targets = DeletionTarget(ROW, key.study, None), DeletionTarget(ROW, key.study, key.series)
+    for target in targets:
+        storage.begin_deletion(target)
+        storage.begin_deletion(target)
+        storage.end_deletion(target)
+        with pytest.raises(BeingDeletedError):
+            keep(storage, content)
+        storage.end_deletion(target)
+    assert on_disk(tmp_path) == []
+    storage.begin_deletion(DeletionTarget(ROW + 1, key.study, None))
+    assert keep(storage, content) is UploadResult.STORED
+
+
+def test_a_file_is_swapped_if_it_is_still_there(storage: Storage, tmp_path: Path) -> None:
+    old, new, late = versions(3)
+    keep(storage, old)
+    first = present(storage, old)
+    cold = StorageClass("COLDLINE", 1.0)
+    storage.put_storage_class([first.file], cold, None)
+    for content, file, is_there in ((new, first.file, True), (late, first.file, False)):
+        upload = storage.begin()
+        upload.write(memoryview(content))
+        assert storage.swap(ROW, upload.read_record(), upload, file, None) is is_there
+    second = present(storage, new)
+    assert bytes_of(storage, second) == new
+    assert storage.index.storage_class(second.file) == cold
+    assert on_disk(tmp_path) == [new]
+
+
+def test_a_swap_that_is_refused_leaves_the_old_file(storage: Storage, tmp_path: Path) -> None:
+    old, new = versions(2)
+    keep(storage, old)
+    storage.begin_deletion(DeletionTarget(ROW, key_of(old).study, None))
+    upload = storage.begin()
+    upload.write(memoryview(new))
+    with pytest.raises(BeingDeletedError):
+        storage.swap(ROW, upload.read_record(), upload, present(storage, old).file, None)
+    assert on_disk(tmp_path) == [old]
+
+
+def test_deleted_instances_leave_no_file(storage: Storage, tmp_path: Path) -> None:
+    gone, kept = make_dicom(), make_dicom()
+    keep(storage, gone)
+    keep(storage, kept)
+    instance = present(storage, gone)
+    storage.delete([instance])
+    storage.delete([instance])
+    assert storage.index.instance(ROW, instance.key) is None
+    assert on_disk(tmp_path) == [kept]
+    with pytest.raises(FileNotFoundError):
+        storage.open(instance.file)
+
+
+def test_a_store_is_emptied_at_the_next_start_at_the_latest(tmp_path: Path) -> None:
+    name = DatasetName("p", "l", "d").store("s")
+    with closing(Storage(tmp_path)) as storage:
+        storage.resources.create_dataset(name.parent, {})
+        storage.resources.create_store(name, {})
+        assert storage.resources.store_id(name) == ROW
+        storage.resources.delete_store(name)
+        keep(storage, make_dicom())  # an upload that had begun before
+    with closing(Storage(tmp_path)):
+        assert on_disk(tmp_path) == []
+
+
+@pytest.mark.parametrize("level", ["store", "dataset"])
+def test_a_store_goes_with_its_files(storage: Storage, tmp_path: Path, level: str) -> None:
+    name = DatasetName("p", "l", "d").store("s")
+    storage.resources.create_dataset(name.parent, {})
+    storage.resources.create_store(name, {})
+    keep(storage, make_dicom())
+    if level == "store":
+        storage.delete_store(name)
+    else:
+        storage.delete_dataset(name.parent)
+    assert on_disk(tmp_path) == []
+
+
+def test_a_directory_is_for_one_emulator(tmp_path: Path) -> None:
+    with (
+        closing(Storage(tmp_path)),
+        pytest.raises(DirectoryInUseError, match="is using"),
+    ):
+        Storage(tmp_path)
+    Storage(tmp_path).close()
+
+
+def test_searches_find_late_what_is_stored_and_deleted(tmp_path: Path) -> None:
+    now = [0.0]
+    with closing(Storage(tmp_path, lambda: 10.0, lambda: now[0])) as storage:
+        content = make_dicom()
+
+        def found() -> int:
+            ((count,),) = storage.search_lag.read("SELECT COUNT(*) FROM instances", ())
+            return int(count)
+
+        keep(storage, content)
+        assert (storage.index.totals(ROW).instances, found()) == (1, 0)
+        now[0] = 10.0
+        assert found() == 1
+        storage.delete([present(storage, content)])
+        assert (storage.index.totals(ROW).instances, found()) == (0, 1)
+        now[0] = 20.0
+        assert found() == 0

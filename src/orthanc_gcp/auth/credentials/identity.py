@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from orthanc_gcp.redaction import readable
 from orthanc_gcp.transport.authorization import Authorization
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ class Identity:
         for name in ("service_account_email", "account"):
             value = getattr(credentials, name, None)
             if isinstance(value, str) and "@" in value:
-                return value
+                return readable(value)
         return None
 
     def authorization(self, token: str) -> Authorization:

@@ -49,8 +49,19 @@ class CongestionWindow:
 
     Parameters
     ----------
+    max_requests
+        The most that may run at once.
     outage
         Takes what keeps the store from being used.
+
+    Attributes
+    ----------
+    batch_bytes, batch_instances
+        The most that the next request may carry.
+    totals
+        Of all requests so far.
+    problem
+        Why the last request failed; None after one that succeeded.
     """
 
     def __init__(
@@ -87,14 +98,24 @@ class CongestionWindow:
 
     @property
     def delay(self) -> float:
-        """Seconds until the next request may start."""
+        """Seconds until the next request may start, 0 or more."""
         with self._lock:
             return max(0.0, self._resume - self._clock.now())
 
     def succeeded(
         self, instances: int, size: int, seconds: float, began: float | None = None
     ) -> None:
-        """A request was answered, that began at a time of the clock."""
+        """A request was answered.
+
+        Parameters
+        ----------
+        size
+            The bytes of its instances.
+        seconds
+            How long the store took, without what limits of ours have held back.
+        began
+            When it began, by the clock: one from before an outage does not end it.
+        """
         self._outage.ended(by=SENDING, began=began)
         with self._lock:
             self.totals = replace(
@@ -121,7 +142,7 @@ class CongestionWindow:
                 self._reading_fails, self._failures, self.problem = False, 0, None
 
     def throttled(self, error: StoreError) -> float:
-        """The store asks for less; the seconds until the next request."""
+        """Send less: 429, 503 or ``Retry-After``; returns the seconds until the next request."""
         with self._lock:
             self.totals = replace(self.totals, throttled=self.totals.throttled + 1)
             self._window = max(1.0, self._window / 2)
@@ -136,8 +157,13 @@ class CongestionWindow:
     def failed(self, error: GcpError, *, too_big: bool = False, suspect: bool = False) -> float:
         """A request was not answered as it should; the seconds until the next.
 
-        ``suspect`` tells that it was that of one instance which has failed before: as long as the
-        others succeed, it does not hold them up.
+        Parameters
+        ----------
+        too_big
+            It may have failed because it carried too much.
+        suspect
+            It was that of one instance which has failed before: as long as the others succeed, it
+            does not hold them up.
         """
         with self._lock:
             self.totals = replace(self.totals, failed=self.totals.failed + 1)

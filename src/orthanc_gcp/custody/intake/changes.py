@@ -1,4 +1,10 @@
-"""Follows Orthanc's ``/changes`` and writes into the ledger what the rules want sent."""
+"""Follows Orthanc's ``/changes`` and writes into the ledger what the rules want sent.
+
+``GET /changes?since=N&limit=M`` (Orthanc's REST API) gives a log whose numbers outlive restarts,
+and which proves nothing by itself: entries of deleted resources vanish from it, ``DELETE /changes``
+empties it, and an index that was replaced begins at 0 again. So each page has to go on where the
+last one ended; wherever it does not, all instances of Orthanc are compared with the ledger.
+"""
 
 from __future__ import annotations
 
@@ -18,8 +24,10 @@ __all__ = ["Follower"]
 _log = logging.getLogger(__name__)
 
 SWEEP_EVERY = 15.0
+"""Seconds between two looks at what is held, and at what could not be read."""
 COMPARE_AT_MOST_EVERY = 60.0
 MOST_UNREADABLE = 1000
+"""So many instances may wait for Orthanc to be able to read them; with more, nothing goes on."""
 STABLE = ("StableSeries", "StableStudy")
 
 
@@ -62,7 +70,9 @@ class Follower:
         Raises
         ------
         OrthancError
-            Orthanc is away; nothing was lost.
+            Orthanc cannot be read from just now; nothing was lost.
+        sqlalchemy.exc.SQLAlchemyError
+            The ledger is away; nothing was lost.
         """
         cursor = self._cursor or self._begin()
         # The change before is asked for again: that it is still there shows that nobody cleared.
@@ -76,11 +86,17 @@ class Follower:
                 self._open_gap()
             entries = [entry for entry in page.entries if entry.seq > cursor.seq]
             self._read(cursor, entries, page.last)
-        self._tend()
+        self._do_at_intervals()
         return news
 
     def open(self) -> str:
-        """Learn which Orthanc it is; the ledger's name for it."""
+        """Learn which Orthanc it is; the ledger's name for it.
+
+        Raises
+        ------
+        OrthancError
+            Orthanc cannot be read from just now.
+        """
         if not self._source:
             self._source = self._orthanc.name()
         return self._source
@@ -111,7 +127,7 @@ class Follower:
 
     def _read(self, cursor: Cursor, entries: Sequence[Change], seq: int) -> None:
         new = {entry.orthanc_id: entry.seq for entry in entries if entry.kind == "NewInstance"}
-        arrivals, unreadable = self._examine(list(new), new.get)
+        arrivals, unreadable = self._transfers_of(list(new), new.get)
         if unreadable:
             self._remember_unreadable(unreadable)
         self._ledger.arrivals.record(arrivals, self._source, seq)
@@ -122,7 +138,7 @@ class Follower:
         if arrivals or stable:
             self._on_arrival()
 
-    def _examine(
+    def _transfers_of(
         self, resources: Sequence[str], change: Callable[[str], int | None]
     ) -> tuple[list[NewTransfer], list[str]]:
         """What some instances make for the ledger, and those whose attributes cannot be read."""
@@ -144,40 +160,51 @@ class Follower:
         _log.error("Orthanc cannot read %d instances: they are tried again", len(unreadable))
         self._ledger.arrivals.set_unreadable(self._source, known)
 
-    def _try_again(self) -> None:
+    def _retry_unreadable(self) -> None:
         before = self._ledger.arrivals.unreadable(self._source)
         if not before:
             return
-        arrivals, unreadable = self._examine(before, lambda _: 0)
+        arrivals, unreadable = self._transfers_of(before, lambda _: 0)
         self._ledger.arrivals.record(arrivals)
         self._ledger.arrivals.set_unreadable(self._source, unreadable)
         self._on_arrival()
 
-    def _tend(self) -> None:
+    def _do_at_intervals(self) -> None:
         now = self._clock.now()
         if now - self._swept > SWEEP_EVERY:
             self._swept = now
-            # A restarted Orthanc never tells that what it received before is stable.
-            if held := self._ledger.arrivals.held(self._source):
-                self._ledger.arrivals.release(self._orthanc.stable(held))
-                self._on_arrival()
-            self._try_again()
+            self._release_stable()
+            self._retry_unreadable()
         if self._gap and now - self._compared > COMPARE_AT_MOST_EVERY:
             self._compared = now
             self.compare()
             self._ledger.arrivals.close_gap(self._source)
             self._gap = False
 
+    def _release_stable(self) -> None:
+        """A restarted Orthanc never reports that what it received before is stable: ask it."""
+        held = self._ledger.arrivals.held(self._source)
+        if held:
+            self._ledger.arrivals.release(self._orthanc.stable(held))
+            self._on_arrival()
+
     def compare(self) -> int:
         """Find instances that the ledger lacks, as when somebody has cleared ``/changes``.
 
         Returns how many were received since following began and had been missed.
+
+        Raises
+        ------
+        OrthancError
+            Orthanc cannot be read from just now; what was found before is written down.
+        sqlalchemy.exc.SQLAlchemyError
+            The ledger is away.
         """
         cursor = self._cursor or self._begin()
         missed = 0
         for page in self._orthanc.instances():
             unknown = set(page) - self._ledger.arrivals.known(self._source, page)
-            found, unreadable = self._examine(sorted(unknown), lambda _: 0)
+            found, unreadable = self._transfers_of(sorted(unknown), lambda _: 0)
             if unreadable:
                 self._remember_unreadable(unreadable)
             # Orthanc tells whole seconds.

@@ -1,4 +1,9 @@
-"""Which instances go where: the rules of ``GoogleCloudPlatform.Send``."""
+"""Which instances go where: the rules of ``GoogleCloudPlatform.Send``.
+
+What rules ask for is what Orthanc indexes (its *main DICOM tags*, by ``/tools/bulk-content``) and
+knows of an instance's origin (metadata ``CalledAET``, ``RemoteAET``); all other attributes are read
+from the instance itself, by ``/instances/{id}/tags``.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +43,13 @@ class Rules:
         return {rule.to for rule in self._rules}
 
     def matching(self, description: Description) -> dict[str, SendRule]:
-        """The accounts that an instance goes to, each with the rule that says so."""
+        """The accounts that an instance goes to, each with the rule that says so.
+
+        Raises
+        ------
+        OrthancError
+            The attributes of the instance could not be read.
+        """
         found: dict[str, SendRule] = {}
         for rule in self._rules:
             if rule.to not in found and self._matches(rule, description):
@@ -48,14 +59,33 @@ class Rules:
     def arrivals(
         self, source: str, description: Description, change: int, priority: Priority
     ) -> Iterator[NewTransfer]:
-        """The rows that an instance makes in the ledger."""
+        """The rows that an instance makes in the ledger.
+
+        Parameters
+        ----------
+        source
+            The ledger's name for its Orthanc.
+        change
+            The number of the change that reported it; 0 where none did.
+
+        Raises
+        ------
+        OrthancError
+            The attributes of the instance could not be read.
+        """
         for account, rule in self.matching(description).items():
             # What is stable already, as at a backfill, is not held.
             held_for = description.parents.get(rule.level) if priority == Priority.LIVE else None
             yield arrival_of(description, source, account, change, priority, held_for)
 
     def missed(self, rule: SendRule, description: Description) -> str:
-        """The first condition of a rule that an instance does not meet; empty if it meets all."""
+        """The first condition of a rule that an instance does not meet; empty if it meets all.
+
+        Raises
+        ------
+        OrthancError
+            The attributes of the instance could not be read.
+        """
         return next((name for name, holds in self._conditions(rule, description) if not holds), "")
 
     def _matches(self, rule: SendRule, description: Description) -> bool:

@@ -70,22 +70,34 @@ class CredentialFiles:
         make_workload_certificate(folder / "workload.pem", folder / "workload.key")
 
     def _files(self, folder: Path) -> dict[str, str | dict[str, Any]]:
-        identities = self.identities
+        account, user = self.identities.service_accounts[0], self.identities.users[0]
+        return {
+            "service-account.json": account.key_file(f"{self.url}/token"),
+            "authorized-user.json": user.credential_file(),
+            "external-account-authorized-user.json": self._staff(),
+            "external-account-aws.json": self._aws(),
+            "impersonated-service-account.json": {
+                "type": "impersonated_service_account",
+                "delegates": [],
+                "service_account_impersonation_url": self._impersonation_url,
+                "source_credentials": user.credential_file(),
+                "universe_domain": "googleapis.com",
+            },
+            **self._of_the_provider(folder),
+            **self._of_the_certificate(folder),
+        }
+
+    def _of_the_provider(self, folder: Path) -> dict[str, str | dict[str, Any]]:
+        """Return the files of a workload that an OpenID Connect provider knows."""
+        token, script = folder / "subject-token.jwt", folder / "subject-token.py"
         expires = int(self.now) + _FILE_LIFETIME
-        script = folder / "subject-token.py"
-        token = folder / "subject-token.jwt"
         command = shlex.join([sys.executable, str(script)])
         executable = {"command": command, "timeout_millis": 30_000}
         subject_url = f"{self.url}{SubjectTokenEndpoint.PATH}?format=json"
         as_field = {"type": "json", "subject_token_field_name": "id_token"}
-        workload = {"cert_path": str(folder / "workload.pem")}
-        workload["key_path"] = str(folder / "workload.key")
-        certificate = {"certificate_config_location": str(folder / "certificate-config.json")}
         return {
-            "service-account.json": identities.service_accounts[0].key_file(f"{self.url}/token"),
-            "authorized-user.json": identities.users[0].credential_file(),
-            "subject-token.jwt": identities.subject_token(self.now, exp=expires),
-            "subject-token.py": _EXECUTABLE,
+            token.name: self.identities.subject_token(self.now, exp=expires),
+            script.name: _EXECUTABLE,
             "external-account-file.json": self._oidc({"file": str(token)}),
             "external-account-url.json": self._oidc({"url": subject_url, "format": as_field}),
             "external-account-executable.json": self._oidc({"executable": executable}),
@@ -93,21 +105,22 @@ class CredentialFiles:
                 **self._oidc({"file": str(token)}),
                 "service_account_impersonation_url": self._impersonation_url,
             },
-            "external-account-aws.json": self._aws(),
+        }
+
+    def _of_the_certificate(self, folder: Path) -> dict[str, str | dict[str, Any]]:
+        """Return the files of a workload that has a certificate."""
+        configuration = folder / "certificate-config.json"
+        workload = {
+            "cert_path": str(folder / "workload.pem"),
+            "key_path": str(folder / "workload.key"),
+        }
+        return {
+            configuration.name: {"version": 1, "cert_configs": {"workload": workload}},
             "external-account-certificate.json": self._external(
-                identities.pools.x509,
+                self.identities.pools.x509,
                 "urn:ietf:params:oauth:token-type:mtls",
-                {"certificate": certificate},
+                {"certificate": {"certificate_config_location": str(configuration)}},
             ),
-            "certificate-config.json": {"version": 1, "cert_configs": {"workload": workload}},
-            "external-account-authorized-user.json": self._staff(),
-            "impersonated-service-account.json": {
-                "type": "impersonated_service_account",
-                "delegates": [],
-                "service_account_impersonation_url": self._impersonation_url,
-                "source_credentials": identities.users[0].credential_file(),
-                "universe_domain": "googleapis.com",
-            },
         }
 
     @property

@@ -18,7 +18,10 @@ __all__ = ["AccessTokenEndpoint", "SubjectTokenEndpoint"]
 
 
 class AccessTokenEndpoint:
-    """Hands out access tokens of the first service account, as a text."""
+    """Hands out access tokens of the first service account, as a text.
+
+    A call raises :class:`Refusal`, the 404 page, for other methods than GET.
+    """
 
     PATH = "/emulator/token"
 
@@ -38,7 +41,10 @@ class AccessTokenEndpoint:
 
 
 class SubjectTokenEndpoint:
-    """The provider that signs the workload's own tokens, and shows its public key (RFC 7517)."""
+    """The provider that signs the workload's own tokens, and shows its public key (RFC 7517).
+
+    A call raises :class:`Refusal`, the 404 page, for other methods than GET.
+    """
 
     PATH = "/emulator/subject-token"
     KEYS = "/emulator/jwks"

@@ -45,6 +45,7 @@ class IamPolicies:
         self._grants = {name: _compile(body) for name, body in self._policies.items()}
 
     def get(self, resource: Resource) -> dict[str, Any]:
+        """Return the policy of a resource, or :data:`NO_POLICY`."""
         return self._policies.get(str(resource), NO_POLICY)
 
     def set(self, resource: Resource, bindings: list[dict[str, Any]]) -> dict[str, Any]:

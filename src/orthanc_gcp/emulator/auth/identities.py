@@ -132,6 +132,7 @@ class Identities:
         return self.service_accounts[1]
 
     def service_account(self, email: object) -> ServiceAccount | None:
+        """Return the service account of an address, if there is one."""
         return next((a for a in self.service_accounts if a.email == email), None)
 
     def keys(self, account: ServiceAccount) -> dict[str, str]:
@@ -140,6 +141,7 @@ class Identities:
         return {name: key for name, key in account.keys.items() if name not in deleted}
 
     def is_revoked(self, user: User) -> bool:
+        """Return whether somebody's refresh token does not work any more, or for now."""
         return (
             user.revoked
             or user.refresh_token in self._fault_settings.current.revoked_refresh_tokens
@@ -187,6 +189,7 @@ class Identities:
         return {"keys": [public_jwk(self._pool_key, IdentityPools.KEY_ID)]}
 
     def save(self) -> None:
+        """Write the file anew, whole or not at all."""
         state = {
             "tokenSecret": self.token_secret.hex(),
             "serviceAccounts": [asdict(account) for account in self.service_accounts],
@@ -231,6 +234,7 @@ def write_private(path: Path, content: bytes) -> None:
 
 
 def as_json(value: Any) -> bytes:
+    """Return a value as a file of JSON."""
     return (json.dumps(value, indent=2) + "\n").encode()
 
 

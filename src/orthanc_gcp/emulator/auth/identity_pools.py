@@ -26,11 +26,13 @@ class IdentityPools:
 
     @property
     def workloads(self) -> str:
+        """The resource name of the workload identity pool."""
         number = self.project_number
         return f"projects/{number}/locations/global/workloadIdentityPools/orthanc"
 
     @property
     def workforce(self) -> str:
+        """The resource name of the workforce pool."""
         return "locations/global/workforcePools/orthanc-staff"
 
     @property
@@ -59,9 +61,11 @@ class IdentityPools:
         return f"https:{self.oidc}"
 
     def workload_principal(self, subject: str) -> str:
+        """Return how a policy names the workload of a subject."""
         return f"principal://iam.googleapis.com/{self.workloads}/subject/{subject}"
 
     def workforce_principal(self, subject: str) -> str:
+        """Return how a policy names the person of a subject."""
         return f"principal://iam.googleapis.com/{self.workforce}/subject/{subject}"
 
     def subject_claims(self, now: float) -> dict[str, Any]:

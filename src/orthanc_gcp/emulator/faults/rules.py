@@ -101,6 +101,7 @@ class FaultRule:
     skip: int = 0
 
     def is_for(self, method: str, path: str) -> bool:
+        """Return whether a request matches, whatever came before it."""
         return self.method in ("", method) and self.path.search(path) is not None
 
 

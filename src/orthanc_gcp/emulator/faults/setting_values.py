@@ -29,6 +29,7 @@ __all__ = [
 ]
 
 Kind = Callable[[Any], Any]
+"""Takes a value of JSON and returns what it means; raises as the functions below do."""
 
 _MAX_SECONDS = 10**9
 """Three decades: beyond the calendar, no date could be written."""

@@ -9,7 +9,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 __all__ = ["TRANSPORT", "BulkHttpProtocol"]
 
-TRANSPORT = "orthanc_gcp.transport.request"
+TRANSPORT = "orthanc_gcp.connection"
 """The ASGI extension by which the application reaches the connection itself."""
 
 MAX_HEAD = 64 * 1024

@@ -101,6 +101,7 @@ class GrantError(Exception):
 
     @property
     def response(self) -> Response:
+        """The answer in JSON (RFC 6749 section 5.2)."""
         body = {"error": self.error, "error_description": self.description}
         return json_answer(body, self.status, NEVER_CACHED)
 

@@ -1,4 +1,4 @@
-"""The command line itself: what every command does before it does its own."""
+"""What every command does before it does its own: its packages, configuration and Orthanc."""
 
 from __future__ import annotations
 
@@ -6,154 +6,40 @@ import json
 import os
 import re
 import ssl
-import subprocess
 import sys
 import threading
 import tomllib
-from collections.abc import Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.metadata import packages_distributions, requires
 from pathlib import Path
 
+import click
 import pytest
+from click.testing import CliRunner
 from packaging.requirements import Requirement
 
-import orthanc_gcp
 from orthanc_gcp import configuration
-from orthanc_gcp.cli import app
+from orthanc_gcp.commands.arguments import (
+    need_an_account,
+    needs,
+    orthanc_of,
+    orthanc_option,
+    settings_of,
+)
 from tests.support.certificates import Authority
 from tests.support.keys import STORE
 from tests.support.orthanc import free_port
 from tests.support.site import make_instance
-
-ROOT = Path(__file__).parents[2]
-COMMANDS = {
-    "install": ("--orthanc-config", "CONFIG", "--user", "root"),
-    "check": ("CONFIG",),
-    "worker": ("CONFIG",),
-    "status": ("CONFIG",),
-    "receipt": ("CONFIG", "1.2.3"),
-    "audit": ("CONFIG",),
-    "send": ("CONFIG", "0-1", "--to", "my-google"),
-    "backfill": ("CONFIG",),
-    "retry": ("CONFIG",),
-    "pause": ("CONFIG", "my-google"),
-    "resume": ("CONFIG", "my-google"),
-    "sidecar": ("CONFIG",),
-    "plugin-script": (),
-    "demo": (),
-    "emulator": ("--port", "0"),
-}
-"""Every command, with plausible arguments."""
-OF_THE_CONNECTOR = {"check", "install", "sidecar"}
-"""Those that do with what every installation has."""
-WITH_CONFIG = sorted(name for name, arguments in COMMANDS.items() if "CONFIG" in arguments)
-
-
-def command(
-    *arguments: object, before: Sequence[str] = (), **environment: str
-) -> subprocess.CompletedProcess[str]:
-    path = os.pathsep.join([str(ROOT / "src"), os.environ.get("PYTHONPATH", "")])
-    return subprocess.run(
-        [*before, sys.executable, "-m", "orthanc_gcp", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        env={**os.environ, "PYTHONPATH": path, **environment},
-    )
-
-
-def with_config(name: str, config: object, *more: str) -> list[object]:
-    return [name, *(config if one == "CONFIG" else one for one in COMMANDS[name]), *more]
-
-
-def one_line(done: subprocess.CompletedProcess[str], code: int = 2) -> str:
-    """What a command has said that could not do what it is for."""
-    said = done.stdout + done.stderr
-    assert "Traceback" not in said, said
-    assert done.returncode == code, said
-    lines = said.strip().splitlines()
-    assert len(lines) == 1, said
-    return lines[0]
-
-
-def test_every_command_is_tried_here():
-    assert set(COMMANDS) == set(app.commands)
-
-
-def test_version():
-    done = command("--version")
-    assert (done.stdout, done.returncode) == (f"orthanc-gcp {orthanc_gcp.__version__}\n", 0)
-
-
-def test_completion_for_bash():
-    asked = {"_ORTHANC_GCP_COMPLETE": "bash_complete"}
-    done = command(COMP_WORDS="orthanc-gcp au", COMP_CWORD="1", **asked)
-    assert done.stdout == "plain,audit\n"
-    done = command(COMP_WORDS="orthanc-gcp send --d", COMP_CWORD="2", **asked)
-    assert done.stdout == "plain,--dry-run\n"
-    source = command(_ORTHANC_GCP_COMPLETE="bash_source").stdout
-    assert "_ORTHANC_GCP_COMPLETE=bash_complete" in source
-    read = ["bash", "-c", 'eval "$1"; complete -p orthanc-gcp', "bash", source]
-    assert "orthanc-gcp" in subprocess.run(read, capture_output=True, text=True, check=True).stdout
-
-
-def test_bash_completes_as_the_guide_has_it(tmp_path):
-    """What the guide says to write is read, and the Tab key is pressed."""
-    (folder := tmp_path / "bin").mkdir()
-    program = folder / "orthanc-gcp"
-    program.write_text(f'#!/bin/sh\nexec {sys.executable} -m orthanc_gcp "$@"\n')
-    program.chmod(0o755)
-    (line,) = re.findall(
-        r"^_ORTHANC_GCP_COMPLETE=bash_source .*$",
-        (ROOT / "docs" / "commands.md").read_text(),
-        re.MULTILINE,
-    )
-    written, _, file = line.replace("/opt/orthanc-gcp/bin", str(folder)).partition(" > ")
-    press = (
-        f'set -e; mkdir -p "$(dirname {file})"; {written} > {file}; . {file}; '
-        'COMP_WORDS=(orthanc-gcp "$1"); COMP_CWORD=1; '
-        f'_orthanc_gcp_completion {program}; echo "${{COMPREPLY[@]}}"'
-    )
-    done = subprocess.run(
-        ["bash", "-c", press, "bash", "re"],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "HOME": str(tmp_path), "PYTHONPATH": str(ROOT / "src")},
-    )
-    assert (done.stdout, done.stderr) == ("receipt retry resume\n", "")
-
-
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        (["statsu"], "No such command 'statsu'. Did you mean 'status'? (see orthanc-gcp --help)"),
-        (["--verion"], "No such option '--verion'. Did you mean '--version'?"),
-        (["status"], "Missing argument 'CONFIG'. (see orthanc-gcp status --help)"),
-        (["status", "x", "--wacth"], "No such option '--wacth'. Did you mean '--watch'?"),
-        (["pause", "x", "y", "z"], "Got unexpected extra argument (z)"),
-        (["audit", "x", "--since", "May"], "Invalid value for '--since': 'May' does not match"),
-        (["emulator", "--port", "-1"], "Invalid value for '--port': -1 is not in the range"),
-        (["emulator", "--store", "a"], "Invalid value for --store: 'a' is not the name of"),
-    ],
+from tests.support.terminal import (
+    COMMANDS,
+    OF_THE_CONNECTOR,
+    ROOT,
+    WITH_CONFIG,
+    command,
+    one_line,
+    with_config,
+    write_config,
 )
-def test_a_wrong_command_line_is_one_line(arguments, said):
-    done = command(*arguments)
-    assert one_line(done).startswith(f"Error: {said}")
-    assert done.stdout == ""
-
-
-def test_the_help_is_there_without_arguments_and_fits():
-    done = command()
-    assert (done.returncode, done.stdout) == (2, "")
-    assert command("--help").stdout.rstrip() == done.stderr.rstrip()
-    listed = re.findall(r"^  ([a-z][a-z-]*) {2,}\S", done.stderr, re.MULTILINE)
-    assert listed == list(COMMANDS)
-    for arguments in ([], *([name] for name in set(COMMANDS) - {"emulator"})):
-        help_text = command(*arguments, "--help").stdout
-        assert max(map(len, help_text.splitlines())) <= 80
-        assert not re.search(r"^ .*[a-z]\.\.\.$", help_text, re.MULTILINE), "cut off"
-
 
 # -- What is not installed ------------------------------------------------------------------------
 
@@ -198,20 +84,6 @@ def alone(tmp_path_factory):
     )
     path = [str(folder), str(ROOT / "src"), os.environ.get("PYTHONPATH", "")]
     return {"PYTHONPATH": os.pathsep.join(path)}
-
-
-@pytest.fixture
-def config(tmp_path):
-    file = tmp_path / "orthanc.json"
-    write_config(file)
-    return file
-
-
-def write_config(file: Path, section=None, **more) -> None:
-    accounts = {"my-google": {**STORE, "ServiceAccountFile": "none.json"}}
-    section = {"Accounts": accounts, "Send": [{"To": "my-google"}]} if section is None else section
-    port = {"HttpPort": free_port()}
-    file.write_text(json.dumps({"GoogleCloudPlatform": section, **port, **more}))
 
 
 @pytest.mark.parametrize("name", sorted(set(COMMANDS) - {*OF_THE_CONNECTOR, "plugin-script"}))
@@ -418,3 +290,77 @@ def test_the_certificate_of_the_configuration_is_trusted_and_no_other(config, tm
     write_config(config, **options, SslCertificate="none.pem")
     said = one_line(command("send", config, "--dry-run"))
     assert said == f"SslCertificate: {tmp_path}/none.pem cannot be read: No such file or directory"
+
+
+# -- In this process ------------------------------------------------------------------------------
+
+
+def test_a_configuration_is_read_or_ends_the_command(config, tmp_path):
+    assert [one.name for one in settings_of([config]).accounts] == ["my-google"]
+    for path, words in ((tmp_path / "none.json", "none.json"), (tmp_path / "none", "none")):
+        assert words in ended(settings_of, [path])
+    config.write_text("{")
+    assert "not JSON" in ended(settings_of, [config])
+
+
+def test_an_account_is_needed():
+    need_an_account(configuration.read(section({"a": ACCOUNT})))
+    assert "account" in ended(need_an_account, configuration.read({}))
+
+
+def test_orthanc_is_where_its_option_or_its_configuration_says():
+    settings = configuration.read({"HttpPort": 8765})
+    assert orthanc_of(settings, None, "send").url == "http://127.0.0.1:8765"
+    assert orthanc_of(settings, "http://me:hush@host:1/", "send").url == "http://host:1"
+    said = ended(orthanc_of, settings, "nonsense", "send")
+    assert "expected http://user:password@host:port/" in said
+    users = configuration.read({"AuthenticationEnabled": True})
+    assert "ORTHANC_GCP_SEND_ORTHANC" in ended(orthanc_of, users, None, "send")
+
+
+def test_the_address_comes_from_the_option_or_else_the_variable():
+    @click.command()
+    @orthanc_option("send", default="here")
+    def where(orthanc):
+        click.echo(orthanc)
+
+    variable = {"ORTHANC_GCP_SEND_ORTHANC": "variable"}
+    assert CliRunner().invoke(where, [], env=variable).output == "variable\n"
+    assert CliRunner().invoke(where, ["--orthanc", "x"], env=variable).output == "x\n"
+    shown = " ".join(CliRunner().invoke(where, ["--help"]).output.split())
+    assert "[env var: ORTHANC_GCP_SEND_ORTHANC; default: (here)]" in shown
+
+
+def test_a_package_that_is_missing_or_broken_is_one_line():
+    @needs("worker", 3)
+    def missing():
+        import orthanc_gcp_of_nowhere  # noqa: F401
+
+    @needs("")
+    def broken_one():
+        raise ImportError("undefined symbol\nand more", name="broken")
+
+    said = ended(missing, code=3)
+    assert "orthanc-gcp missing needs orthanc_gcp_of_nowhere, which is not installed" in said
+    assert said.endswith("pip install 'orthanc-gcp[worker]'\n")
+    said = ended(broken_one)
+    assert "orthanc-gcp broken-one cannot load broken (undefined symbol): " in said
+
+
+def section(accounts):
+    return {"GoogleCloudPlatform": {"Accounts": accounts}}
+
+
+ACCOUNT = {**STORE, "ServiceAccountFile": "none.json"}
+
+
+def ended(function, *arguments, code=2):
+    """What is said by what ends a command."""
+
+    @click.command()
+    def ending():
+        function(*arguments)
+
+    done = CliRunner().invoke(ending, [])
+    assert (done.exit_code, done.stdout) == (code, "")
+    return done.stderr

@@ -7,9 +7,15 @@ import pty
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 
 import pytest
+
+from orthanc_gcp.commands import demonstration
+from tests.support.terminal import invoke
+
+pytestmark = pytest.mark.usefixtures("process")
 
 DEMO = [sys.executable, "-m", "orthanc_gcp", "demo"]
 STEPS = (
@@ -54,6 +60,21 @@ def test_a_step_that_fails_is_named(tmp_path):
         "apt-get install orthanc orthanc-dicomweb orthanc-python" in done.stdout
     )
     assert "The logs are in" in done.stdout
+
+
+def test_in_this_process(monkeypatch, tmp_path):
+    """Shown from its beginning to its end, and broken off: what it made is removed, or named."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    done = invoke("demo")
+    assert [step in line for step, line in zip(STEPS, done.stdout.splitlines(), strict=False)] == [
+        True for _ in STEPS
+    ]
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.setattr(demonstration, "PLUGINS", (tmp_path / "nowhere.so",))
+    done = invoke("demo", code=1)
+    assert "failed start Orthanc with the sample configuration: Orthanc is not" in done.stdout
+    (left,) = tmp_path.iterdir()
+    assert f"The logs are in {left}." in done.stdout
 
 
 @pytest.mark.timeout(90)

@@ -1,0 +1,73 @@
+"""A backfill is steered in the ledger, for the Orthanc that answers."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from orthanc_gcp.custody.intake.backfill_studies import BackfillStudies, Stage
+from orthanc_gcp.ledger import database
+from orthanc_gcp.ledger.ledger import Ledger
+from orthanc_gcp.ledger.upgrade import prepare
+from tests.support.terminal import invoke, write_config
+
+
+class Named(BaseHTTPRequestHandler):
+    """An Orthanc that says its name."""
+
+    def do_GET(self):
+        body = b'{"Name": "test", "DicomAet": "ORTHANC"}'
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def studies(tmp_path, config) -> Iterator[BackfillStudies]:
+    """What the ledger knows of the backfill of an Orthanc that answers."""
+    engine = database.connect(database.url_of("", tmp_path))
+    ledger = Ledger(engine)
+    prepare(engine)
+    with ThreadingHTTPServer(("127.0.0.1", 0), Named) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        write_config(config, StorageDirectory=str(tmp_path), HttpPort=server.server_port)
+        yield BackfillStudies(ledger, "test/ORTHANC")
+        server.shutdown()
+        thread.join()
+    engine.dispose()
+
+
+def test_how_far_it_is_and_what_a_person_has_it_do(studies, config):
+    assert json.loads(invoke("backfill", config).stdout) is None
+    begun = json.loads(invoke("backfill", config, "--restart").stdout)
+    assert (begun["State"], begun["Paused"]) == (Stage.LISTING.value, False)
+    assert json.loads(invoke("backfill", config, "--pause").stdout)["Paused"] is True
+    assert studies.paused
+    assert json.loads(invoke("backfill", config, "--status").stdout)["Paused"] is True
+    assert json.loads(invoke("backfill", config, "--resume").stdout)["Paused"] is False
+    assert not studies.paused
+    first = studies.run
+    invoke("backfill", config, "--restart")
+    assert first is not None
+    assert studies.run is not None
+    assert studies.run != first
+
+
+def test_one_thing_at_a_time(studies, config):
+    done = invoke("backfill", config, "--pause", "--restart", code=2)
+    assert done.stderr == "expected one of --pause, --resume, --restart and --status\n"
+    assert studies.run is None
+
+
+def test_orthanc_is_away(studies, config):
+    done = invoke("backfill", config, "--orthanc", "http://127.0.0.1:1/", code=2)
+    assert "http://127.0.0.1:1 does not answer" in done.stderr

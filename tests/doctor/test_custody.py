@@ -1,0 +1,146 @@
+"""The group *custody*: what the rules want, and what the worker needs to do it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from orthanc_gcp.configuration import read
+from orthanc_gcp.doctor import check_custody
+from orthanc_gcp.doctor.findings import Finding, Result
+from orthanc_gcp.doctor.orthanc import Site
+from tests.support.keys import STORE
+from tests.support.orthanc import free_port
+from tests.support.public_installation import public_folder
+
+ACCOUNT = {**STORE, "ServiceAccountFile": "key.json"}
+SEND = [{"To": "a"}]
+
+
+def lines(folder: Path, section=None, **whole) -> dict[str, Finding]:
+    options = {"Accounts": {"a": ACCOUNT}, "Send": SEND, **(section or {})}
+    settings = read({"GoogleCloudPlatform": options, **whole}, folder)
+    site = Site(folder, settings, sidecar=True)
+    return {finding.check: finding for finding in check_custody(site)}
+
+
+def test_all_that_is_needed_is_there(tmp_path):
+    found = lines(tmp_path)
+    assert {name: one.result for name, one in found.items()} == {
+        "rules": Result.PASSED,
+        "backfill": Result.SKIPPED,
+        "packages": Result.PASSED,
+        "database": Result.PASSED,
+        "recycling": Result.PASSED,
+        "remote access": Result.PASSED,
+    }
+    assert found["rules"].cause == "1 rule sends to a"
+    assert found["packages"].cause == f"{sys.executable} has all that the worker needs"
+    assert "can be made" in found["database"].cause
+
+
+def test_without_a_rule_nothing_is_needed(tmp_path):
+    found = lines(tmp_path, {"Send": []})
+    for name in ("rules", "packages", "database", "recycling"):
+        assert found[name].result is Result.SKIPPED, name
+
+
+def test_rules_with_a_mistake_or_for_an_account_with_one(tmp_path):
+    wrong = lines(tmp_path, {"Send": [{"To": "a", "Level": "Patient"}]})["rules"]
+    assert (wrong.result, wrong.cause.partition(":")[0]) == (
+        Result.FAILED,
+        "GoogleCloudPlatform.Send[0].Level",
+    )
+    lost = lines(tmp_path, {"Accounts": {"a": {**ACCOUNT, "Verify": "All"}}})["rules"]
+    assert lost.result is Result.FAILED
+    assert "rules send to a, whose configuration has an error" in lost.cause
+
+
+# -- Backfill -------------------------------------------------------------------------------------
+
+
+def test_the_next_opening_of_the_schedule(tmp_path):
+    def of(schedule: list[str]) -> Finding:
+        return lines(tmp_path, {"Backfill": {"Schedule": schedule}})["backfill"]
+
+    assert of(["00:00-24:00"]).cause == "it may be sent now"
+    soon = datetime.now().astimezone() + timedelta(hours=3)
+    window = f"{soon:%a} {soon:%H}:00-{soon:%H}:30"
+    assert of([window]).cause.startswith(f"it may be sent from {soon:%A %H}:00 on")
+    wrong = of(["8-9"])
+    assert wrong.result is Result.FAILED
+    assert "nothing that was there before is sent" in wrong.cause
+
+
+# -- The ledger -----------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user")
+def test_a_folder_that_the_worker_cannot_write():
+    with public_folder() as folder:
+        os.setresuid(65534, 65534, 0)  # os.access() asks for the real user
+        try:
+            line = lines(folder)["database"]
+        finally:
+            os.setresuid(0, 0, 0)
+    assert line.result is Result.FAILED
+    assert f"{folder} is not writable for Orthanc's user" in line.cause
+    assert line.remedy.startswith(f"chown -R orthanc {folder}")
+
+
+def test_a_database_that_does_not_answer(tmp_path):
+    url = f"postgresql://me:pw-1@127.0.0.1:{free_port()}/custody"
+    line = lines(tmp_path, {"Database": url})["database"]
+    assert line.result is Result.FAILED
+    assert "the database 127.0.0.1/custody cannot be reached" in line.cause
+    assert "pw-1" not in str(line)
+
+
+def test_a_database_that_is_wrong(tmp_path):
+    line = lines(tmp_path, {"Database": "mysql://h/d"})["database"]
+    assert line.result is Result.FAILED
+    assert "Database" in line.cause
+
+
+# -- Orthanc's own options ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "result"),
+    [
+        ({"MaximumStorageSize": 1000}, Result.WARNING),
+        ({"MaximumPatientCount": 5}, Result.WARNING),
+        ({"MaximumStorageSize": 1000, "MaximumStorageMode": "Reject"}, Result.PASSED),
+        ({"MaximumStorageSize": 0}, Result.PASSED),
+    ],
+)
+def test_what_orthanc_would_delete_by_itself(tmp_path, options, result):
+    line = lines(tmp_path, **options)["recycling"]
+    assert line.result is result
+    if result is Result.WARNING:
+        assert line.cause.startswith(" ".join(map(str, next(iter(options.items())))))
+
+
+@pytest.mark.parametrize(
+    ("options", "result"),
+    [
+        ({"RemoteAccessAllowed": True, "AuthenticationEnabled": False}, Result.FAILED),
+        ({"RemoteAccessAllowed": True}, Result.PASSED),
+        ({"RemoteAccessAllowed": True, "AuthenticationEnabled": True}, Result.PASSED),
+        ({"AuthenticationEnabled": False}, Result.PASSED),
+        (
+            {
+                "RemoteAccessAllowed": True,
+                "AuthenticationEnabled": False,
+                "HttpServerEnabled": False,
+            },
+            Result.PASSED,
+        ),
+    ],
+)
+def test_who_may_use_orthanc_from_elsewhere(tmp_path, options, result):
+    assert lines(tmp_path, **options)["remote access"].result is result

@@ -1,0 +1,56 @@
+"""Files in which instances arrive."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from orthanc_gcp.emulator.dicom.reader import InvalidDicomError
+from orthanc_gcp.emulator.storage.uploads import Upload
+from tests.emulator.client import make_dicom, read
+
+
+def test_an_instance_arrives_in_pieces(tmp_path: Path) -> None:
+    content = make_dicom()
+    upload = Upload(tmp_path)
+    for at in range(0, len(content), 100):
+        upload.write(memoryview(content[at : at + 100]))
+    record = upload.read_record()
+    assert record.key.instance == read(content).SOPInstanceUID
+    file = upload.stored_file()
+    assert (file.size, file.sha256) == (len(content), hashlib.sha256(content).digest())
+    assert (tmp_path / file.name).read_bytes() == content
+    upload.discard()
+    assert not any(tmp_path.iterdir())
+
+
+def test_what_is_no_instance(tmp_path: Path) -> None:
+    upload = Upload(tmp_path)
+    upload.write(memoryview(b"nonsense"))
+    with pytest.raises(InvalidDicomError):
+        upload.read_record()
+    upload.discard()
+
+
+def test_a_file_is_moved_once_it_is_complete(tmp_path: Path) -> None:
+    (tmp_path / "files").mkdir()
+    upload = Upload(tmp_path)
+    upload.write(memoryview(b"abc"))
+    upload.move_to(tmp_path / "files")
+    upload.close()
+    assert (tmp_path / "files" / upload.name).read_bytes() == b"abc"
+    assert not (tmp_path / upload.name).exists()
+
+
+def test_bytes_that_come_after_the_end_go_nowhere(tmp_path: Path) -> None:
+    """A thread may still write when another has discarded the upload."""
+    upload = Upload(tmp_path)
+    upload.discard()
+    with (tmp_path / "other").open("wb+") as other:  # it may get the number of the closed file
+        upload.write(memoryview(b"abc"))
+        assert other.read() == b""
+    upload.discard()
+    assert upload.stored_file().size == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["other"]

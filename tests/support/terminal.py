@@ -1,0 +1,82 @@
+"""The command line from outside: each command with plausible arguments, and what it says."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from click.testing import CliRunner, Result
+
+from orthanc_gcp.cli import app
+from tests.support.keys import STORE
+from tests.support.orthanc import free_port
+
+ROOT = Path(__file__).parents[2]
+COMMANDS = {
+    "install": ("--orthanc-config", "CONFIG", "--user", "root"),
+    "check": ("CONFIG",),
+    "worker": ("CONFIG",),
+    "status": ("CONFIG",),
+    "receipt": ("CONFIG", "1.2.3"),
+    "audit": ("CONFIG",),
+    "send": ("CONFIG", "0-1", "--to", "my-google"),
+    "backfill": ("CONFIG",),
+    "retry": ("CONFIG",),
+    "pause": ("CONFIG", "my-google"),
+    "resume": ("CONFIG", "my-google"),
+    "sidecar": ("CONFIG",),
+    "plugin-script": (),
+    "demo": (),
+    "emulator": ("--port", "0"),
+}
+"""Every command, with plausible arguments."""
+OF_THE_CONNECTOR = {"check", "install", "sidecar"}
+"""Those that do with what every installation has."""
+WITH_CONFIG = sorted(name for name, arguments in COMMANDS.items() if "CONFIG" in arguments)
+
+
+def command(
+    *arguments: object, before: Sequence[str] = (), **environment: str
+) -> subprocess.CompletedProcess[str]:
+    path = os.pathsep.join([str(ROOT / "src"), os.environ.get("PYTHONPATH", "")])
+    return subprocess.run(
+        [*before, sys.executable, "-m", "orthanc_gcp", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={**os.environ, "PYTHONPATH": path, **environment},
+    )
+
+
+def invoke(*arguments: object, code: int = 0, **environment: str) -> Result:
+    """What a command says that is run in this process, and ends with a code."""
+    done = CliRunner().invoke(app, list(map(str, arguments)), env=environment)
+    if done.exception and not isinstance(done.exception, SystemExit):
+        raise done.exception
+    assert done.exit_code == code, done.output
+    return done
+
+
+def with_config(name: str, config: object, *more: str) -> list[object]:
+    return [name, *(config if one == "CONFIG" else one for one in COMMANDS[name]), *more]
+
+
+def one_line(done: subprocess.CompletedProcess[str], code: int = 2) -> str:
+    """What a command has said that could not do what it is for."""
+    said = done.stdout + done.stderr
+    assert "Traceback" not in said, said
+    assert done.returncode == code, said
+    lines = said.strip().splitlines()
+    assert len(lines) == 1, said
+    return lines[0]
+
+
+def write_config(file: Path, section=None, **more) -> None:
+    accounts = {"my-google": {**STORE, "ServiceAccountFile": "none.json"}}
+    section = {"Accounts": accounts, "Send": [{"To": "my-google"}]} if section is None else section
+    port = {"HttpPort": free_port()}
+    file.write_text(json.dumps({"GoogleCloudPlatform": section, **port, **more}))
