@@ -11,7 +11,7 @@ from orthanc_gcp.ledger.selection import Selection
 __all__ = ["pause", "paused_accounts", "resume", "retry"]
 
 _NEVER_STORED = ("conflict", "invalid", "refused")
-"""Reasons that say that the store did not take it; a digest tells elsewhere that it has."""
+"""Reasons that say that the store did not take it; elsewhere a digest means that it has."""
 
 
 def paused_accounts(ledger: Ledger) -> set[str]:
