@@ -1,0 +1,90 @@
+"""What arrives, and how far an Orthanc was read."""
+
+from __future__ import annotations
+
+from orthanc_gcp.ledger.rows import Cursor, Outcome
+from orthanc_gcp.ledger.schema import Priority, State
+from tests.support.ledgers import ORTHANC, arrival, claim, claimed_rows, settle_batch, states
+
+
+def test_a_newer_version_takes_the_row_from_its_batch(ledger):
+    ledger.arrivals.record([arrival("1")])
+    claim(ledger)
+    (old,) = claimed_rows(ledger, "b")
+    ledger.arrivals.record([arrival("1", change_seq=2, size_bytes=50)])
+    assert states(ledger) == {"1": State.WAITING}
+    ledger.queue.settle("b", [Outcome(old.id, State.ACKNOWLEDGED, sha256="old")])
+    assert states(ledger) == {"1": State.WAITING}
+    claim(ledger, "c")
+    (row,) = claimed_rows(ledger, "c")
+    assert (row.size_bytes, row.sha256) == (50, None)
+
+
+def test_what_was_read_before_changes_nothing(ledger):
+    ledger.arrivals.record([arrival("1", change_seq=7)])
+    claim(ledger)
+    settle_batch(ledger, State.ACKNOWLEDGED, sha256="d")
+    for change in (7, 3, 0):
+        ledger.arrivals.record([arrival("1", change_seq=change)])
+        assert states(ledger) == {"1": State.ACKNOWLEDGED}
+
+
+def test_a_later_reception_is_news_in_a_replaced_index(ledger):
+    ledger.arrivals.record([arrival("1", change_seq=7)])
+    claim(ledger)
+    settle_batch(ledger, State.ACKNOWLEDGED, sha256="d")
+    ledger.arrivals.record([arrival("1", change_seq=2, received_at=6000.0)])
+    assert states(ledger) == {"1": State.WAITING}
+
+
+def test_held_instances_wait_for_their_study(ledger):
+    ledger.arrivals.record(
+        [arrival("1", held_for_orthanc_id="s"), arrival("2", held_for_orthanc_id="t")]
+    )
+    assert claim(ledger) == []
+    assert sorted(ledger.arrivals.held(ORTHANC)) == ["s", "t"]
+    ledger.arrivals.release(["s"])
+    assert claim(ledger) == ["1"]
+    assert ledger.arrivals.held(ORTHANC) == ["t"]
+
+
+def test_a_gap_and_what_was_unreadable_are_remembered(ledger):
+    assert not ledger.arrivals.has_gap(ORTHANC)
+    ledger.arrivals.open_gap(ORTHANC)
+    ledger.arrivals.open_gap(ORTHANC)
+    assert ledger.arrivals.has_gap(ORTHANC)
+    ledger.arrivals.close_gap(ORTHANC)
+    assert not ledger.arrivals.has_gap(ORTHANC)
+    assert ledger.arrivals.unreadable(ORTHANC) == []
+    ledger.arrivals.set_unreadable(ORTHANC, ["1", "2"])
+    assert ledger.arrivals.unreadable(ORTHANC) == ["1", "2"]
+    ledger.arrivals.set_unreadable(ORTHANC, [])
+    assert ledger.arrivals.unreadable(ORTHANC) == []
+
+
+def test_an_orthanc_is_followed_from_where_it_was_read(ledger):
+    assert ledger.arrivals.cursor(ORTHANC) is None
+    assert ledger.arrivals.begin(ORTHANC, 7, 5.0) == Cursor(7, 5.0)
+    ledger.arrivals.record([arrival("1")], ORTHANC, 9)
+    assert ledger.arrivals.cursor(ORTHANC) == Cursor(9, 5.0)
+    ledger.arrivals.record([], ORTHANC, 11)
+    assert ledger.arrivals.cursor(ORTHANC) == Cursor(11, 5.0)
+    ledger.arrivals.rewind(ORTHANC, 0)
+    assert ledger.arrivals.cursor(ORTHANC) == Cursor(0, 5.0)
+    assert ledger.arrivals.cursor("another") is None
+
+
+def test_only_what_is_new_counts(ledger):
+    assert ledger.arrivals.record([arrival("1"), arrival("2")]) == 2
+    assert ledger.arrivals.record([arrival("1"), arrival("3")]) == 1
+    assert ledger.arrivals.known(ORTHANC, ["1", "3", "4"]) == {"1", "3"}
+    assert ledger.arrivals.known("another", ["1"]) == set()
+
+
+def test_a_demand_opens_what_was_closed_and_waits_for_nothing(ledger):
+    ledger.arrivals.record([arrival("1", held_for_orthanc_id="s")])
+    assert ledger.arrivals.record([arrival("1", priority=Priority.DEMANDED)]) == 1
+    assert claim(ledger) == ["1"]
+    settle_batch(ledger, State.QUARANTINED, reason="invalid")
+    assert ledger.arrivals.record([arrival("1", priority=Priority.DEMANDED)]) == 1
+    assert states(ledger) == {"1": State.WAITING}
