@@ -18,6 +18,7 @@ from orthanc_gcp.ledger.rows import (
     portions,
 )
 from orthanc_gcp.ledger.schema import State, transfers
+from orthanc_gcp.reasons import TransferReason
 
 __all__ = ["Confirmations"]
 
@@ -135,7 +136,7 @@ class Confirmations:
                     .values(
                         **fresh,
                         state=State.WAITING,
-                        reason="missing",
+                        reason=TransferReason.MISSING,
                         detail=words,
                         attempts=0,
                         replace=False,
