@@ -95,7 +95,7 @@ def test_what_is_missing_is_sent_again_as_the_outcome_says(ledger, clock):
     ledger.confirmations.requeue_missing([again])
     assert states(ledger) == {"1": State.DELAYED, "2": State.ACKNOWLEDGED}
     assert [event.detail for event in events_of(ledger, "missing")] == ["missing: gone"]
-    assert ledger.confirmations.acknowledged_at([row.id]) == {row.id: None}
+    assert ledger.confirmations.acknowledged_at([row.id]) == {}
 
 
 def test_what_the_store_has_lost_waits_again_from_the_beginning(ledger):

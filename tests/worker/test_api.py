@@ -16,7 +16,8 @@ from orthanc_gcp.custody.reporting.receipts import receipts
 from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.rows import NewTransfer, Outcome
 from orthanc_gcp.ledger.schema import Priority, State, transfers
-from orthanc_gcp.worker.api import Api, Listener
+from orthanc_gcp.worker.api import Api
+from orthanc_gcp.worker.listener import Listener
 from orthanc_gcp.worker.samples import of_transfers
 from tests.support.site import ACCOUNT, Site, make_study
 

@@ -78,7 +78,7 @@ def verified(headers: dict[str, str], body: bytes, secret: str = SECRET) -> bool
 
 
 def run(ledger, url, alarms, condition, **section):
-    """A webhook that looks ten times a second, until a condition holds."""
+    """A webhook that checks twenty times a second, until a condition holds."""
     given = {"Webhook": url, **section}
     settings = configuration.read({"GoogleCloudPlatform": given})
     assert settings.section.webhook == url
@@ -97,7 +97,7 @@ def overview(quarantined=1):
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch):
-    monkeypatch.setattr(webhook, "LOOK_EVERY", 0.05)
+    monkeypatch.setattr(webhook, "CHECK_EVERY", 0.05)
 
 
 def test_the_example_of_the_specification():

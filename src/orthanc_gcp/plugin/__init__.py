@@ -51,7 +51,7 @@ def start(orthanc: Any, interpreter: str = "") -> Plugin:
 
 
 def is_script(orthanc: Any, file: str) -> bool:
-    """Whether Orthanc was told to load this very file, and not another one that has imported it.
+    """Whether Orthanc is configured to load this very file, not another one that has imported it.
 
     Two files of one name cannot both be imported, so the name tells. From version 4.1, the Python
     plugin reads ``Python.Path`` in the place of ``PythonScript``.

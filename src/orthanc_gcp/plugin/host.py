@@ -77,24 +77,36 @@ def worker(orthanc: Any, settings: Settings, interpreter: str, since: float) -> 
             "script that `orthanc-gcp plugin-script` has printed in this version"
         )
         return None
-    port = settings.orthanc.http_port
     try:
-        pinned = fingerprint(settings) if settings.orthanc.ssl_enabled else ""
+        given = _worker_input(orthanc, settings, since)
     except ConfigurationError as error:
         _log.error("nothing is sent: %s", error)
         return None
-    given = WorkerInput(
+    process = WorkerProcess(command(interpreter), given)
+    return WorkerClient(process, given.secret, Metrics(orthanc).write)
+
+
+def _worker_input(orthanc: Any, settings: Settings, since: float) -> WorkerInput:
+    """All that a worker needs to know.
+
+    Its authorization is Orthanc's own token for its plugins' requests (Orthanc's plugin SDK,
+    ``OrthancPluginGenerateRestApiAuthorizationToken``), so that no user's password is needed.
+
+    Raises
+    ------
+    ConfigurationError
+        Orthanc's certificate cannot be read.
+    """
+    return WorkerInput(
         configuration=json.loads(orthanc.GetConfiguration()),
         folder=settings.folder,
         orthanc=address(settings),
-        fingerprint=pinned,
+        fingerprint=fingerprint(settings) if settings.orthanc.ssl_enabled else "",
         authorization=orthanc.GenerateRestApiAuthorizationToken(),
-        name=f"{socket.gethostname()}:{port}",
+        name=f"{socket.gethostname()}:{settings.orthanc.http_port}",
         since=since,
         secret=secrets.token_urlsafe(32),
     )
-    process = WorkerProcess(command(interpreter), given)
-    return WorkerClient(process, given.secret, Metrics(orthanc).write)
 
 
 def _folder(orthanc: Any) -> Path:

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import hmac
 import json
 import logging
-import socket
-import threading
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-import uvicorn
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -19,7 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp
 
 from orthanc_gcp.custody.reporting import operations
 from orthanc_gcp.custody.reporting.instances import instances
@@ -32,10 +28,11 @@ from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.schema import State
 from orthanc_gcp.ledger.selection import Selection
 from orthanc_gcp.redaction import readable
+from orthanc_gcp.worker.listener import Guarded
 from orthanc_gcp.worker.metrics import CONTENT_TYPE, Metrics
 from orthanc_gcp.worker.samples import Sample
 
-__all__ = ["Api", "Listener"]
+__all__ = ["Api"]
 
 _log = logging.getLogger(__name__)
 
@@ -43,7 +40,6 @@ LARGEST_BODY = 16 * 1024 * 1024
 _FILTERS = ("state", "study", "series", "instance", "reason", "since", "until")
 _PAGING = ("after", "limit")
 _PAGE = 100
-_STOP_WITHIN = 2.0
 
 
 class Api:
@@ -82,7 +78,7 @@ class Api:
     def application(self, secret: str) -> ASGIApp:
         """The API for those who know the secret."""
         account = "/gcp/accounts/{account}"
-        return _Guarded(
+        return Guarded(
             Starlette(
                 routes=[
                     Route("/metrics", self._metrics, methods=["GET"]),
@@ -122,7 +118,7 @@ class Api:
 
     def _account(self, request: Request) -> Response:
         _only(request, ())
-        return JSONResponse(self._told(_named(request)))
+        return JSONResponse(self._found(_named(request)))
 
     def _studies(self, request: Request) -> Response:
         _only(request, (*_FILTERS, *_PAGING))
@@ -145,22 +141,22 @@ class Api:
         _only(request, ("study",))
         study = request.query_params.get("study", "")
         try:
-            (receipt,) = receipts(self._ledger, study, self._told(_named(request))["Account"])
+            (receipt,) = receipts(self._ledger, study, self._found(_named(request))["Account"])
         except KeyError:
             raise HTTPException(404, f"nothing of study {study} was ever to be sent") from None
         return JSONResponse(receipt.as_json())
 
     def _pause(self, request: Request) -> Response:
-        account = self._told(_named(request))["Account"]
+        account = self._found(_named(request))["Account"]
         operations.pause(self._ledger, account)
         self._on_change()
-        return JSONResponse(self._told(account))
+        return JSONResponse(self._found(account))
 
     def _resume(self, request: Request) -> Response:
-        account = self._told(_named(request))["Account"]
+        account = self._found(_named(request))["Account"]
         operations.resume(self._ledger, account)
         self._on_change()
-        return JSONResponse(self._told(account))
+        return JSONResponse(self._found(account))
 
     async def _retry(self, request: Request) -> Response:
         wanted = await _body(request)
@@ -171,7 +167,7 @@ class Api:
         return await run_in_threadpool(self._do_retry, _named(request), wanted)
 
     def _do_retry(self, account: str, wanted: Mapping[str, str]) -> Response:
-        self._told(account)
+        self._found(account)
         moved = operations.retry(
             self._ledger,
             account,
@@ -206,10 +202,10 @@ class Api:
             ) from None
         return JSONResponse({"Account": account, "Instances": queued})
 
-    def _told(self, account: str) -> dict[str, Any]:
-        for told in self.overview():
-            if told["Account"] == account:
-                return told
+    def _found(self, account: str) -> dict[str, Any]:
+        for one in self.overview():
+            if one["Account"] == account:
+                return one
         raise HTTPException(404, f"there is no account {account}, and nothing was sent to it")
 
     def _selection(self, request: Request) -> Selection:
@@ -218,7 +214,7 @@ class Api:
         if state is not None and state not in list(State):
             raise HTTPException(400, f"state: expected one of {', '.join(State)}")
         return Selection(
-            account=self._told(_named(request))["Account"],
+            account=self._found(_named(request))["Account"],
             state=None if state is None else State(state),
             study_instance_uid=given.get("study"),
             series_instance_uid=given.get("series"),
@@ -227,66 +223,6 @@ class Api:
             since=_moment(request, "since"),
             until=_moment(request, "until"),
         )
-
-
-class Listener:
-    """Serves an application on loopback, in a thread.
-
-    Parameters
-    ----------
-    port
-        0 takes a free one.
-    """
-
-    def __init__(self, application: ASGIApp, host: str = "127.0.0.1", port: int = 0) -> None:
-        self._socket = socket.create_server((host, port))
-        self.port: int = self._socket.getsockname()[1]
-        self._server = uvicorn.Server(
-            uvicorn.Config(
-                application,
-                http="httptools",
-                ws="none",
-                lifespan="off",
-                log_config=None,
-                log_level="critical",
-                access_log=False,
-                server_header=False,
-                proxy_headers=False,
-                timeout_graceful_shutdown=1,
-            )
-        )
-        self._thread = threading.Thread(target=self._serve, name="gcp-api", daemon=True)
-
-    def start(self) -> None:
-        """Answer requests from now on."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Answer no more."""
-        self._server.should_exit = True
-        self._thread.join(_STOP_WITHIN)
-        self._socket.close()
-
-    def _serve(self) -> None:
-        self._server.run([self._socket])
-
-
-class _Guarded:
-    """Lets only those in who know the secret."""
-
-    def __init__(self, application: ASGIApp, secret: str) -> None:
-        self._application, self._expected = application, f"Bearer {secret}".encode()
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        given = dict(scope["headers"]).get(b"authorization", b"")
-        if hmac.compare_digest(given, self._expected):
-            await self._application(scope, receive, send)
-        else:
-            answer = _error(
-                401,
-                "who asks this API has to know its secret; Orthanc does: ask it for /gcp/transfers",
-            )
-            await answer(scope, receive, send)
 
 
 def _named(request: Request) -> str:
@@ -341,7 +277,7 @@ def _refused(_request: Request, error: Exception) -> Response:
 
 
 def _ledger_away(_request: Request, error: Exception) -> Response:
-    if not is_away(error):  # which the worker's loops tell once
+    if not is_away(error):  # which the worker's loops log once
         _log.error("the ledger refuses: %s", readable(str(error).partition("\n")[0]))
     return _error(503, "the ledger cannot be reached: see the worker's log")
 

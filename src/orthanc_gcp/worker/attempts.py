@@ -1,6 +1,6 @@
 """The steps of the worker's loops, made again and again, and what the log says of those that fail.
 
-What is away is told once, by what it is: the same outage of the ledger stops every loop.
+What is away is logged once, by what it is: the same outage of the ledger stops every loop.
 """
 
 from __future__ import annotations

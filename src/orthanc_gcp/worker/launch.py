@@ -18,7 +18,15 @@ NOT_CONFIGURED, NOT_INSTALLED = 2, 3
 
 
 def make(settings: Settings, orthanc: OrthancRest, name: str, since: float | None = None) -> Worker:
-    """A worker, for which more has to be installed than for the rest of the command."""
+    """A worker, for which more has to be installed than for the rest of the command.
+
+    Raises
+    ------
+    ConfigurationError
+        Its ledger cannot be where the configuration says.
+    ImportError
+        A package is missing, or is not for this Python.
+    """
     from orthanc_gcp.worker.assembly import assemble
 
     return assemble(settings, orthanc, name, since)

@@ -1,4 +1,4 @@
-"""A worker that Orthanc started: it is told everything on stdin, and ends with Orthanc.
+"""A worker that Orthanc has started: it reads everything from stdin, and ends with Orthanc.
 
 The first line of stdin is all that there is to know; no more follows, and the end of stdin is the
 end of Orthanc. The worker answers one line on stdout, its port, and logs on stderr.
@@ -30,7 +30,7 @@ _log = logging.getLogger(__name__)
 _PR_SET_PDEATHSIG = 1
 _CONNECTIONS = 16
 _TIMEOUT = 30
-_LAST_WORDS = 10.0
+_STOP_WITHIN = 10.0
 
 
 def run() -> int:
@@ -38,7 +38,7 @@ def run() -> int:
     _end_with_orthanc()
     logging.basicConfig(format="%(levelname)s %(message)s", level=logging.WARNING)
     logging.getLogger("orthanc_gcp").setLevel(logging.INFO)
-    # The connector tells of the same token endpoint in the same log.
+    # The connector writes of the same token endpoint into the same log.
     logging.getLogger("orthanc_gcp.auth").setLevel(logging.ERROR)
     try:
         given = WorkerInput.of_line(sys.stdin.buffer.readline())
@@ -79,7 +79,10 @@ def run() -> int:
 
 
 def _end_with_orthanc() -> None:
-    """Where the kernel can, it ends this process with Orthanc, whatever state it is in."""
+    """Where the kernel can, it ends this process with Orthanc, whatever state it is in.
+
+    prctl(2), PR_SET_PDEATHSIG: with the thread that has started it, which lives as long.
+    """
     try:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     except (OSError, AttributeError):
@@ -91,6 +94,6 @@ def _watch(worker: Worker) -> None:
     while os.read(0, 4096):
         pass
     worker.stop()
-    last = threading.Timer(_LAST_WORDS, os._exit, (1,))
+    last = threading.Timer(_STOP_WITHIN, os._exit, (1,))
     last.daemon = True
     last.start()

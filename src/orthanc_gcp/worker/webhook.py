@@ -1,4 +1,4 @@
-"""The webhook: alarms of the ledger, sent to the address that the configuration names.
+"""The webhook: alerts, sent to the address that the configuration names.
 
 Requests are signed as the Standard Webhooks specification 1.0.0 says, sections "Webhook headers"
 and "Signature scheme". Its Python library is not used: signing is one HMAC, and it would bring
@@ -27,12 +27,13 @@ __all__ = ["Webhook", "signature"]
 
 _log = logging.getLogger(__name__)
 
-LOOK_EVERY = 3.0
+CHECK_EVERY = 3.0
+"""Seconds between two checks whether there is something to send."""
 _TIMEOUT = 10.0
 
 
 class Webhook:
-    """Looks at the overview every few seconds, on a thread of its own.
+    """Reports what changes in the overview, on a thread of its own.
 
     Parameters
     ----------
@@ -59,7 +60,7 @@ class Webhook:
             proxy=settings.orthanc.http_proxy,
             clock=clock,
         )
-        outage = Outage(_log, "the webhook is not told", "the webhook is told again", clock)
+        outage = Outage(_log, "the webhook cannot be sent", "the webhook is sent again", clock)
         self._alerts = Alerts(
             ledger, settings.section.webhook_backlog_age_seconds, self._post, outage
         )
@@ -67,18 +68,18 @@ class Webhook:
         self._thread = threading.Thread(target=self._run, name="gcp-webhook", daemon=True)
 
     def start(self) -> None:
-        """Look from now on."""
+        """Report from now on."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Look no more; a request that hangs is left behind."""
+        """Report no more; a request that hangs is left behind."""
         self._stopping.set()
 
     def _run(self) -> None:
-        while not self._stopping.wait(LOOK_EVERY):
-            self._attempts.make("tell the webhook", self._look, LOOK_EVERY, (0.0, 0.0))
+        while not self._stopping.wait(CHECK_EVERY):
+            self._attempts.make("send the webhook", self._check, CHECK_EVERY, (0.0, 0.0))
 
-    def _look(self) -> bool:
+    def _check(self) -> bool:
         self._alerts.report_changes(self._overview())
         return True
 

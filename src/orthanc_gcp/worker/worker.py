@@ -19,8 +19,9 @@ from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.upgrade import prepare
 from orthanc_gcp.ledger.workers import WorkerRegistry
 from orthanc_gcp.orthanc.resources import OrthancSource
-from orthanc_gcp.worker.api import Api, Listener
+from orthanc_gcp.worker.api import Api
 from orthanc_gcp.worker.attempts import BACKOFF, FOLLOWING, IDLE, Attempts
+from orthanc_gcp.worker.listener import Listener
 from orthanc_gcp.worker.webhook import Webhook
 
 __all__ = ["Parts", "Worker"]
@@ -28,9 +29,9 @@ __all__ = ["Parts", "Worker"]
 _log = logging.getLogger(__name__)
 
 ACTIVE = 0.05
-"""Seconds between two looks at Orthanc's changes while something comes."""
+"""Seconds between two pages of Orthanc's changes while something comes."""
 REFRESH_EVERY = 1.0
-"""Seconds between two looks at the other workers."""
+"""Seconds after which the locks of the workers are looked at again."""
 REST_WITHIN = 5
 """Seconds that requests have to break off when the worker stops."""
 
