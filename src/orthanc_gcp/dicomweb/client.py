@@ -48,13 +48,10 @@ class Stored:
         What became of each part that was sent, by its SOP Instance UID.
     bytes_sent
         Size of the request's body.
-    request_seconds
-        From the first byte of the request to the last byte of the answer.
     """
 
     results: Mapping[str, InstanceResult]
     bytes_sent: int
-    request_seconds: float
 
 
 class DicomStore:
@@ -148,9 +145,8 @@ class DicomStore:
         if not parts or len({part.sop_instance_uid for part in parts}) < len(parts):
             raise ValueError("instances of one request need SOP Instance UIDs of their own")
         upload = Upload(parts, throttle, stop)
-        started = time.monotonic()
         body = self._send(f"storing {len(parts)} instances", upload, "PUT" if replace else "POST")
-        return Stored(judge(parts, body), upload.sent, time.monotonic() - started)
+        return Stored(judge(parts, body), upload.sent)
 
     def _send(self, what: str, upload: Upload, method: str) -> bytes:
         """What the store says of each instance."""
