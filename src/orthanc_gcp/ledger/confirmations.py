@@ -24,6 +24,7 @@ from orthanc_gcp.ledger.rows import (
     portions,
 )
 from orthanc_gcp.ledger.schema import State, transfers
+from orthanc_gcp.reasons import TransferReason
 
 __all__ = ["Confirmations"]
 
@@ -175,7 +176,7 @@ class Confirmations:
                     .values(
                         **fresh,
                         state=State.WAITING,
-                        reason="missing",
+                        reason=TransferReason.MISSING,
                         detail=words,
                         attempts=0,
                         replace=False,

@@ -30,6 +30,7 @@ from orthanc_gcp.ledger.rows import (
     portions,
 )
 from orthanc_gcp.ledger.schema import Priority, State, transfers
+from orthanc_gcp.reasons import TransferReason
 
 __all__ = ["Queue"]
 
@@ -222,7 +223,7 @@ class Queue:
                     .where(transfers.c.id.in_(some))
                     .values(
                         state=State.QUARANTINED,
-                        reason="gave_up",
+                        reason=TransferReason.GAVE_UP,
                         detail=sql.func.coalesce(
                             transfers.c.detail, "GiveUpAfterSeconds have passed"
                         ),
