@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+TESTS = Path(__file__).parent
 PACKAGE = Path(__file__).parents[1] / "src" / "orthanc_gcp"
 NAME = PACKAGE.name
 
@@ -31,6 +32,8 @@ FLOORS = (
 )
 MOST_MODULES = 20
 """So many fit on one page of a folder."""
+TESTED_BY_NAME = 0.8
+"""The share of modules whose tests are found by the module's name."""
 
 
 def dotted(file: Path) -> str:
@@ -160,3 +163,21 @@ def test_the_plugin_imports_nothing_heavy():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""
+
+
+def without_tests() -> list[str]:
+    """The modules that no test file is named after, in the same room below ``tests``."""
+    found = []
+    for module, file in MODULES.items():
+        place = file.relative_to(PACKAGE)
+        test = TESTS / place.with_name(f"test_{place.name}")
+        if not place.name.startswith("__") and not test.exists():
+            found.append(module)
+    return found
+
+
+def test_the_tests_of_a_module_are_found_by_its_name():
+    modules = [file for file in MODULES.values() if not file.name.startswith("__")]
+    missing = without_tests()
+    share = 1 - len(missing) / len(modules)
+    assert share >= TESTED_BY_NAME, f"{share:.0%}; without: {' '.join(missing)}"

@@ -41,6 +41,14 @@ def test_completion_for_bash():
     assert "orthanc-gcp" in subprocess.run(read, capture_output=True, text=True, check=True).stdout
 
 
+def test_completion_for_other_shells():
+    assert command(_ORTHANC_GCP_COMPLETE="zsh_source").stdout.startswith("#compdef orthanc-gcp\n")
+    source = command(_ORTHANC_GCP_COMPLETE="fish_source").stdout
+    assert "complete --no-files --command orthanc-gcp" in source
+    asked = {"COMP_WORDS": "orthanc-gcp au", "COMP_CWORD": "au"}
+    assert command(_ORTHANC_GCP_COMPLETE="fish_complete", **asked).stdout.startswith("plain")
+
+
 def test_bash_completes_as_the_guide_has_it(tmp_path):
     """What the guide says to write is read, and the Tab key is pressed."""
     (folder := tmp_path / "bin").mkdir()
@@ -104,9 +112,10 @@ def test_the_help_is_there_without_arguments_and_fits():
 
 
 def test_help_loads_nothing_heavy():
-    code = (
-        "import sys; import orthanc_gcp.cli;"
-        "print(*(set(sys.modules) & {'sqlalchemy', 'pydicom', 'starlette', 'uvicorn'}))"
-    )
+    heavy = {
+        *("cryptography", "google", "pydicom", "rich", "sqlalchemy", "starlette", "urllib3"),
+        *("uvicorn", "orthanc_gcp.configuration", "orthanc_gcp.doctor", "orthanc_gcp.ledger"),
+    }
+    code = f"import sys; import orthanc_gcp.cli; print(*(set(sys.modules) & {heavy!r}))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""

@@ -99,13 +99,13 @@ def test_a_dry_run_foretells_nothing_of_rules_with_mistakes(site, tmp_path, sect
     assert "to second (all): 1 instance" in dry_run(site, tmp_path, one, "--to", SECOND, **section)
 
 
-def test_a_dry_run_tells_what_waits_for_a_mistake_to_be_mended(site, tmp_path):
+def test_a_dry_run_tells_what_waits_for_a_mistake_to_be_corrected(site, tmp_path):
     one, rules = instances(site)[0], [{"To": "google"}]
     said = dry_run(site, tmp_path, one, BaseUrl="http://healthcare", Send=rules)
     assert "to google (all): 1 instance" in said
-    assert "  waits until this is mended: GoogleCloudPlatform.BaseUrl: found an address" in said
+    assert "  waits until this is corrected: GoogleCloudPlatform.BaseUrl: found an address" in said
     said = dry_run(site, tmp_path, one, Database="hush", Send=rules)
-    assert "nothing is sent until this is mended: GoogleCloudPlatform.Database" in said
+    assert "nothing is sent until this is corrected: GoogleCloudPlatform.Database" in said
     assert "hush" not in said
     said = dry_run(site, tmp_path, one, "--to", "google", code=2, BaseUrl="x", Send=rules)
     assert said.startswith("GoogleCloudPlatform.BaseUrl: found")

@@ -38,11 +38,6 @@ def test_comments(tmp_path):
     }
 
 
-def test_variables(tmp_path):
-    text = '{"A": "${ONE}", "B": "${TWO:-two}", "C": "${ONE:-x}", "D": "${NONE}", "E": ${N:-5}}'
-    assert read(tmp_path, text, ONE="1") == {"A": "1", "B": "two", "C": "1", "D": "", "E": 5}
-
-
 def test_a_folder_is_merged(tmp_path):
     (tmp_path / "a.json").write_text('{"A": 1}')
     (tmp_path / "b.json").write_text('{"B": 2}')
@@ -161,26 +156,6 @@ def test_what_the_user_may_not_read():
         with nobody(), pytest.raises(ConfigurationError, match=rf"{name}: {advice}"):
             read_files([folder])
         folder.chmod(0o755)
-
-
-def test_variables_as_orthanc_finds_them(tmp_path):
-    text = """{"A": "${A B}${${ONE}", "B": "${NONE:-'q"q'}${NONE:-x:y}", // ${NONE
-    "C": "${NESTED}", "D": "$${ONE}$", "E": "${ONE:x}", "F": "${NONE:-it's}"}"""
-    environment = {"A B": "1", "ONE": "2", "NESTED": "${ONE}"}
-    assert read(tmp_path, text.replace('q"q', "qq"), **environment) == {
-        "A": "1",
-        "B": "qqx:y",
-        "C": "${ONE}",
-        "D": "$2$",
-        "E": "${ONE:x}",
-        "F": "${NONE:-it's}",
-    }
-
-
-def test_a_variable_without_a_name(tmp_path):
-    for text in ('{\n"A": "${}"}', '{\n"A": "${:-x}"}'):
-        with pytest.raises(ConfigurationError, match="without a name at line 2, column 7"):
-            read(tmp_path, text)
 
 
 def test_debians_own_folder_is_read_at_once():

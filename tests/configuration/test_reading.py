@@ -10,23 +10,9 @@ from hypothesis import strategies as st
 
 from orthanc_gcp.configuration import read
 from orthanc_gcp.configuration.option_types import option_names
-from orthanc_gcp.configuration.options import Account, BackfillOptions, DicomWeb, Globals, Section
+from orthanc_gcp.configuration.options import Account, DicomWeb, Globals, Section
+from tests.support.configurations import PATH, SERVICE, STRINGS, texts, with_account
 from tests.support.keys import STORE
-
-SERVICE = {**STORE, "ServiceAccountFile": "key.json"}
-STRINGS = {
-    "AuthorizedUserClientId": "id",
-    "AuthorizedUserClientSecret": "the-secret",
-    "AuthorizedUserRefreshToken": "the-refresh-token",
-}
-
-
-def with_account(options, name="my-google", **section):
-    return {"GoogleCloudPlatform": {"Accounts": {name: options}, **section}}
-
-
-def texts(settings):
-    return [str(problem) for problem in settings.problems]
 
 
 def test_the_sample_configuration_of_the_original():
@@ -89,9 +75,6 @@ def test_no_account_is_a_warning(configuration):
     (problem,) = read(configuration).problems
     assert str(problem) == "No Google Cloud Platform account is configured"
     assert not problem.error
-
-
-PATH = "GoogleCloudPlatform.Accounts.my-google"
 
 
 @pytest.mark.parametrize(
@@ -223,63 +206,6 @@ def test_a_wrong_option_outside_the_accounts(configuration, message):
     assert message in [str(p) for p in read(configuration).problems if p.error]
 
 
-RULES = [{"To": "my-google"}]
-
-
-@pytest.mark.parametrize(
-    ("value", "expected"),
-    [
-        (False, None),
-        (True, BackfillOptions()),
-        ({}, BackfillOptions()),
-        (
-            {"Schedule": ["20:00-06:00", "Sat,Sun 00:00-24:00"], "MaxBytesPerSecond": 5},
-            BackfillOptions(
-                schedule=("20:00-06:00", "Sat,Sun 00:00-24:00"), max_bytes_per_second=5
-            ),
-        ),
-    ],
-)
-def test_a_backfill(value, expected):
-    settings = read(with_account(SERVICE, Send=RULES, Backfill=value))
-    assert texts(settings) == []
-    assert settings.backfill == expected
-    assert read(with_account(SERVICE, Send=RULES)).backfill is None
-
-
-@pytest.mark.parametrize(
-    ("value", "message"),
-    [
-        ("nightly", ": found a string, expected true, false or an object"),
-        ([], ": found a list, expected true, false or an object"),
-        (
-            {"Schedule": ["8:00-9:00"]},
-            ".Schedule: found a list, expected a list of windows such as "
-            '"20:00-06:00" or "Sat,Sun 00:00-24:00"',
-        ),
-        (
-            {"MaxQueuedInstances": 0},
-            ".MaxQueuedInstances: found 0, expected a whole number, at least 1",
-        ),
-        ({"Shedule": ["20:00-06:00"]}, ".Shedule: unknown option, did you mean Schedule?"),
-    ],
-)
-def test_a_wrong_backfill_sends_nothing(value, message):
-    settings = read(with_account(SERVICE, Send=RULES, Backfill=value))
-    assert settings.backfill is None
-    assert [(str(one), one.error) for one in settings.problems] == [
-        (f"GoogleCloudPlatform.Backfill{message}", True)
-    ]
-
-
-def test_a_backfill_without_a_rule_sends_nothing():
-    settings = read(with_account(SERVICE, Backfill=True))
-    assert settings.backfill is None
-    assert texts(settings) == [
-        "GoogleCloudPlatform.Backfill: no rule says what is sent where, expected Send beside it"
-    ]
-
-
 def test_an_unknown_option_is_a_warning_and_a_misspelt_one_as_wrong_as_its_value():
     """The C++ plugin ignores both; but what was misspelt may have said where data go."""
     remarks = {"ProjectName": "x", "Whatever": 1, "//": "a remark"}
@@ -334,41 +260,6 @@ def test_risks_are_warnings():
         "DicomWeb.ServersInDatabase: access tokens will lie unencrypted in Orthanc's database "
         "while it runs",
     ]
-
-
-def test_the_users_server_options():
-    """DicomWeb.Servers first, then the account's own Server object; headers are merged."""
-    own = {"Timeout": 600, "HttpHeaders": {"X-B": "2", "authorization": "mine"}, "Url": "http://x"}
-    configuration = with_account({**SERVICE, "Server": own})
-    configuration["DicomWeb"] = {
-        "Servers": {
-            "my-google": {
-                "Url": "http://old/",
-                "Timeout": 10,
-                "ChunkedTransfers": False,
-                "HttpHeaders": {"X-A": "1", "X-B": "1"},
-            }
-        }
-    }
-    settings = read(configuration)
-    assert settings.accounts[0].server == {
-        "Timeout": 600,
-        "ChunkedTransfers": False,
-        "HttpHeaders": {"X-A": "1", "X-B": "2"},
-    }
-    assert texts(settings) == [
-        f"{PATH}.Server.Url: ignored: the address follows from GoogleCloudPlatform.BaseUrl and the "
-        "store",
-        f"{PATH}.Server.HttpHeaders.Authorization: ignored: this header carries the account's "
-        "access token",
-    ]
-
-
-def test_the_short_form_of_a_dicomweb_server():
-    configuration = with_account(SERVICE)
-    configuration["DicomWeb"] = {"Servers": {"my-google": ["http://x/", "user", "password"]}}
-    server = read(configuration).accounts[0].server
-    assert server == {"Username": "user", "Password": "password", "HttpHeaders": {}}
 
 
 def test_secrets_are_in_no_message_and_no_repr():

@@ -1,16 +1,26 @@
-"""The client of a store against the emulator."""
+"""The client of a store: against the emulator, and against what is none."""
 
 from __future__ import annotations
 
+import gzip
+import json
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
 
-from orthanc_gcp.dicomweb import DicomStore, InstanceResult, InstanceStatus
+from orthanc_gcp.dicomweb import DicomStore, InstanceResult, InstanceStatus, StoreError
 from orthanc_gcp.transport.authorization import Authorization
 from tests.dicomweb.parts import new_part, part_from, part_of
 from tests.emulator.client import make_dicom
+from tests.support.raw_server import RawServer, answer, says
+
+ENDLESS = b"HTTP/1.1 200 OK\r\nContent-Type: application/dicom\r\n\r\n"
+CHUNKED = ENDLESS[:-2] + b"Transfer-Encoding: chunked\r\n\r\n"
+
+
+# -- Storing ------------------------------------------------------------------------------
 
 
 def contents(store, part):
@@ -101,3 +111,184 @@ def test_several_threads_share_one_client(store):
         assert stored.results == {
             part.sop_instance_uid: InstanceResult(InstanceStatus.STORED) for part in batch
         }
+
+
+# -- Searching and reading ----------------------------------------------------------------
+
+
+def client(server, **options):
+    return DicomStore(server.url, lambda: Authorization("ya29.secret"), **{"timeout": 2, **options})
+
+
+def failure(call, *said):
+    with RawServer(says(*said)) as server, pytest.raises(StoreError) as caught:
+        call(client(server))
+    return caught.value
+
+
+def searching(store):
+    return list(store.instances("1.2"))
+
+
+def reading(store):
+    with store.open("1", "2", "3") as pieces:
+        return b"".join(pieces)
+
+
+def metadata(store):
+    return store.metadata("1", "2", "3")
+
+
+def test_search_in_pages(store):
+    parts = [new_part(StudyInstanceUID="1.2.3", SeriesInstanceUID=f"1.2.{n % 2}") for n in range(7)]
+    store.store(parts)
+    uids = {part.sop_instance_uid for part in parts}
+    for page in (1, 2, 7, 5000):
+        found = list(store.instances("1.2.3", page=page))
+        assert len(found) == 7
+        assert set(found) == uids
+    assert set(store.instances("1.2.3", "1.2.1")) == {parts[n].sop_instance_uid for n in (1, 3, 5)}
+    assert list(store.instances("1.2.3", instance=parts[3].sop_instance_uid)) == [
+        parts[3].sop_instance_uid
+    ]
+    assert list(store.instances("1.2.4")) == []
+
+
+def test_metadata(store):
+    part = new_part()
+    store.store([part])
+    found = store.metadata(*part.uids)
+    assert found["00080018"]["Value"] == [part.sop_instance_uid]
+
+
+@pytest.mark.parametrize(
+    "said",
+    [b"HTTP/1.1 204 No Content\r\n\r\n", answer(b""), answer(b"[]"), answer(b" \n")],
+    ids=["204", "empty", "list", "blank"],
+)
+def test_nothing_is_found(said):
+    with RawServer(says(said)) as server:
+        assert searching(client(server)) == []
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        (b"HTTP/1.1 200 OK\r\n\r\n", "does not say where it ends"),
+        (b"HTTP/1.1 200 OK\r\nContent-Le", "does not say where it ends"),
+        (answer(b"[", length=10), "broke off"),
+        (answer(b"["), "not JSON"),
+        (answer(b"[" * 50_000), "not JSON"),
+        (answer(b"7"), "names no SOP Instance UIDs"),
+        (answer(b'[{"00080018": {}}]'), "names no SOP Instance UIDs"),
+    ],
+    ids=["endless", "head", "cut", "json", "deep", "number", "unnamed"],
+)
+def test_what_is_not_taken_for_finding_nothing(said, words):
+    assert words in str(failure(searching, said))
+
+
+def found(*uids):
+    return answer(json.dumps([{"00080018": {"Value": [uid]}} for uid in uids]).encode())
+
+
+def test_a_search_without_end_is_given_up():
+    same = found("1.1", "1.2")
+
+    def always(connection, _):
+        connection.sendall(same)
+
+    with RawServer(always) as server, pytest.raises(StoreError, match="all the same"):
+        list(client(server).instances("1", page=2))
+
+
+def test_files_are_as_they_were_stored(store):
+    file = make_dicom(b"x" * 1_234_567)
+    part = part_of(file)
+    store.store([part])
+    with store.open(*part.uids) as pieces:
+        got = list(pieces)
+    assert b"".join(got) == file
+    assert max(map(len, got)) <= 256 * 1024
+
+
+def test_what_is_asked_for():
+    with RawServer(says(answer(b"DICM", kind="application/dicom; transfer-syntax=1.2"))) as server:
+        store = client(server)
+        with store.open("1", "../2", "3/4?") as pieces:
+            assert b"".join(pieces) == b"DICM"
+    head = server.heads[0].decode()
+    assert head.startswith(
+        "GET /stores/s/dicomWeb/studies/1/series/..%2F2/instances/3%2F4%3F HTTP/1.1\r\n"
+    )
+    assert "\r\nAccept: application/dicom; transfer-syntax=*\r\n" in head
+    assert "\r\nAccept-Encoding: identity\r\n" in head
+    for nothing in ("", ".", ".."):
+        with pytest.raises(ValueError, match="a UID is missing"):
+            list(store.instances(nothing))
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        ([answer(b"x" * 100, length=200, kind="application/dicom")], "truncated"),
+        ([CHUNKED, b"5\r\nabcde\r\n"], "truncated"),
+        ([CHUNKED, b"5\r\nabc"], "truncated"),
+        ([CHUNKED, b"x\r\nabc"], "truncated"),
+        ([ENDLESS, b"abcde"], "protocol"),
+        ([ENDLESS[:-2] + b"Content-Length: x\r\n\r\n", b"abcde"], "protocol"),
+        ([ENDLESS[:-2] + b"Transfer-Encoding: gzip, chunked\r\n\r\n", b"0\r\n\r\n"], "protocol"),
+        ([answer(b"abcde", kind="text/html")], "protocol"),
+        ([answer(b"abcde", kind="multipart/related; boundary=x")], "protocol"),
+        (
+            [answer(gzip.compress(b"x"), kind="application/dicom", Content_Encoding="gzip")],
+            "protocol",
+        ),
+        ([answer(b"no", "404 Not Found", kind="text/plain")], "not_found"),
+        ([answer(b"", "206 Partial Content", kind="application/dicom")], "protocol"),
+    ],
+    ids=range(12),
+)
+def test_what_is_not_a_whole_file(said, reason):
+    assert failure(reading, *said).reason == reason
+
+
+def test_a_chunked_file():
+    with RawServer(says(CHUNKED, b"5\r\nabcde\r\n", b"1\r\nf\r\n0\r\n\r\n")) as server:
+        assert reading(client(server)) == b"abcdef"
+
+
+@pytest.mark.parametrize("body", [b"[]", b"{}", b"[1]", b"[{}, {}]"])
+def test_what_is_not_the_metadata_of_an_instance(body):
+    assert "not the metadata of one" in str(failure(metadata, answer(body)))
+
+
+def test_a_file_that_is_not_read_to_its_end_spoils_nothing(store):
+    part = new_part(b"x" * 5_000_000)
+    store.store([part])
+    for _ in range(2):
+        with store.open(*part.uids) as pieces:
+            assert next(pieces)
+    assert list(store.instances(part.study_instance_uid)) == [part.sop_instance_uid]
+
+
+def test_connections_are_kept_and_replaced():
+    ports = []
+    closed = threading.Event()
+
+    def behave(connection, _):
+        ports.append(connection.getpeername()[1])
+        connection.sendall(answer(b"[]"))
+        if len(ports) == 3:
+            connection.close()
+            closed.set()
+
+    with RawServer(behave) as server:
+        store = client(server)
+        for number in range(5):
+            assert number != 3 or closed.wait(10)
+            assert searching(store) == []
+        store.close()
+    assert len(set(ports[:3])) == 1
+    assert len(set(ports[3:])) == 1
+    assert ports[0] != ports[3]

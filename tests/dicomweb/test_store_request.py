@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import ssl
-import threading
 from contextlib import contextmanager
 
 import pytest
@@ -13,46 +11,11 @@ from orthanc_gcp.dicomweb import DicomStore, Part, SourceError, StoreError
 from orthanc_gcp.errors import TokenError
 from orthanc_gcp.transport.authorization import Authorization
 from tests.dicomweb.parts import part_from
-from tests.support.certificates import Authority
+from tests.dicomweb.receiving import LARGE, Recorder, client, large
 from tests.support.raw_server import (
     RawServer,
-    answer,
-    hang_up,
     reset,
-    stall,
 )
-
-STORED = b"""{"00081199": {"Value": [{"00081155": {"Value": ["1.2.3"]}}]}}"""
-LARGE = 50_000_000
-
-
-def client(server, **options):
-    return DicomStore(server.url, lambda: Authorization("ya29.secret"), **{"timeout": 2, **options})
-
-
-def large(size=LARGE):
-    block = bytes(1_000_000)
-    return part_from((block for _ in range(size // len(block))), size)
-
-
-class Recorder:
-    """Keeps the bodies that arrive, as far as they do."""
-
-    def __init__(self) -> None:
-        self.bodies: list[bytes] = []
-        self.done = threading.Event()
-
-    def __call__(self, connection, head):
-        length = int(re.search(rb"Content-Length: (\d+)", head)[1])
-        body = bytearray()
-        try:
-            while len(body) < length and (piece := connection.recv(65536)):
-                body += piece
-        finally:
-            self.bodies.append(body)
-            self.done.set()
-        if len(body) == length:
-            connection.sendall(answer(STORED))
 
 
 def test_the_body_is_multipart_and_of_the_length_announced():
@@ -177,89 +140,3 @@ def test_small_pieces_travel_together():
         client(server).store(parts, throttle=pieces.append)
     assert min(pieces[:-1]) >= 64 * 1024
     assert len(pieces) <= 4
-
-
-# -- Answers before the end ---------------------------------------------------------------
-
-
-def early(said, end, some=100_000):
-    """Answer after some of the body has come."""
-
-    def behave(connection, head):
-        left = some
-        while left > 0:
-            left -= len(connection.recv(min(left, 65536)))
-        connection.sendall(said)
-        end(connection)
-
-    return behave
-
-
-@pytest.mark.parametrize("end", [hang_up, reset, stall])
-@pytest.mark.parametrize(
-    ("status", "reason"),
-    [
-        ("401 Unauthorized", "unauthorized"),
-        ("403 Forbidden", "forbidden"),
-        ("413 Content Too Large", "too_large"),
-        ("429 Too Many Requests", "throttled"),
-        ("503 Service Unavailable", "unavailable"),
-    ],
-)
-def test_an_early_refusal_is_heard(status, reason, end):
-    with (
-        RawServer(early(answer(b"{}", status, Retry_After="7"), end)) as server,
-        pytest.raises(StoreError) as caught,
-    ):
-        client(server).store([large()])
-    assert (caught.value.reason, caught.value.status) == (reason, int(status[:3]))
-    assert caught.value.retry_after == 7
-
-
-@pytest.mark.parametrize("status", ["200 OK", "202 Accepted", "409 Conflict"])
-@pytest.mark.parametrize("end", [hang_up, stall])
-def test_an_early_success_is_not_believed(status, end):
-    with (
-        RawServer(early(answer(STORED, status), end)) as server,
-        pytest.raises(StoreError, match="before the request was complete") as caught,
-    ):
-        client(server).store([large()])
-    assert (caught.value.reason, caught.value.retryable) == ("protocol", True)
-
-
-def test_no_request_follows_one_that_was_cut_short():
-    """Its bytes would be taken for the rest of the one before."""
-    with RawServer(early(answer(b"{}", "429 No"), stall)) as server:
-        store = client(server, connections=1)
-        for _ in range(2):
-            with pytest.raises(StoreError, match="429"):
-                store.store([large()])
-    assert len(server.heads) == 2
-
-
-@pytest.fixture
-def tls(tmp_path):
-    authority = Authority(tmp_path)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(*authority.issue("127.0.0.1"))
-    return context, authority.file
-
-
-def test_over_tls(tls):
-    context, authority = tls
-    with RawServer(Recorder(), context) as server:
-        assert client(server, ca_certificates=authority).store([large()]).bytes_sent > LARGE
-        with pytest.raises(StoreError, match="TLS failed") as caught:
-            client(server).store([large()])
-    assert (caught.value.reason, caught.value.retryable) == ("tls", True)
-
-
-@pytest.mark.parametrize("end", [hang_up, stall])
-def test_an_early_refusal_over_tls(tls, end):
-    context, authority = tls
-    with (
-        RawServer(early(answer(b"{}", "429 No"), end), context) as server,
-        pytest.raises(StoreError) as caught,
-    ):
-        client(server, ca_certificates=authority).store([large()])
-    assert caught.value.status == 429

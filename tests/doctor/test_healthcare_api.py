@@ -8,6 +8,7 @@ import pytest
 
 from orthanc_gcp.doctor.healthcare_api import Store
 from orthanc_gcp.errors import StoreError
+from orthanc_gcp.transport.authorization import Authorization
 from tests.support.emulator import STORE_PATH
 from tests.support.raw_server import answer, says
 
@@ -18,7 +19,12 @@ def store(examination, serve):
         said = said.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n", 1)
         store_server = serve(says(said))
         found = examination(section={"BaseUrl": f"http://127.0.0.1:{store_server.port}/v1"})
-        made = Store(found.account, found.settings, found.transport, "ya29.token", quota_project)
+        made = Store(
+            found.account,
+            found.settings,
+            found.transport,
+            Authorization("ya29.token", quota_project),
+        )
         made.server = store_server
         return made
 

@@ -11,6 +11,7 @@ import pytest
 from orthanc_gcp.doctor.healthcare_api import Store
 from orthanc_gcp.doctor.round_trip import instance, round_trip
 from orthanc_gcp.errors import StoreError
+from orthanc_gcp.transport.authorization import Authorization
 from tests.support.checking import check
 from tests.support.emulator import STORE_PATH
 from tests.support.raw_server import answer, says
@@ -62,7 +63,7 @@ def test_a_store_that_refuses_what_is_sent(examination, serve):
     refused = answer(b"{}", "503 Service Unavailable", Connection="close")
     server = serve(says(refused))
     found = examination(section={"BaseUrl": f"http://127.0.0.1:{server.port}/v1"})
-    store = Store(found.account, found.settings, found.transport, "ya29.x", None)
+    store = Store(found.account, found.settings, found.transport, Authorization("ya29.x"))
     with pytest.raises(StoreError, match="503"):
         round_trip(store)
     assert [head.split()[0] for head in server.heads] == [b"POST"], "nothing was taken"
@@ -71,6 +72,6 @@ def test_a_store_that_refuses_what_is_sent(examination, serve):
 def test_the_whole_way(case, google, examination):
     found = examination(section={"BaseUrl": f"{google.url}/v1"})
     token = google.bearer()["Authorization"].partition(" ")[2]
-    store = Store(found.account, found.settings, found.transport, token, None)
+    store = Store(found.account, found.settings, found.transport, Authorization(token))
     assert round_trip(store).endswith("fetched (the same bytes) and deleted")
     assert store.parsed(store.request("/dicomWeb/studies")) in (None, [])

@@ -6,6 +6,8 @@ import json
 import os
 import signal
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -116,3 +118,14 @@ def test_rules_are_added_to_those_of_the_file(tmp_path: Path) -> None:
     file.write_text('{"faults": "wrong"}')
     assert module._fault_settings(file, ['{"a": 1}']) == {"faults": "wrong"}
     assert module._fault_settings(None, []) == {}
+
+
+def test_the_command_needs_no_more_than_click() -> None:
+    """Before it says what else is to be installed."""
+    code = (
+        "import sys; before = set(sys.modules); import orthanc_gcp.emulator.command;"
+        "new = {name.partition('.')[0] for name in set(sys.modules) - before};"
+        "print(*sorted(new - sys.stdlib_module_names))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["click", "orthanc_gcp"]

@@ -1,5 +1,12 @@
 """Ledgers of both databases."""
 
-from tests.support.ledgers import clock, engine, ledger, postgresql
+from tests.support.ledgers import (
+    clock,
+    engine,
+    ledger,
+    postgresql,
+    postgresql_ledger,
+    sqlite_ledger,
+)
 
-__all__ = ["clock", "engine", "ledger", "postgresql"]
+__all__ = ["clock", "engine", "ledger", "postgresql", "postgresql_ledger", "sqlite_ledger"]

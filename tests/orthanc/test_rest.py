@@ -11,11 +11,18 @@ from urllib.parse import quote
 import pytest
 
 from orthanc_gcp import configuration
-from orthanc_gcp.errors import ConfigurationError, OrthancRefusedError, OrthancUnavailableError
+from orthanc_gcp.errors import (
+    ConfigurationError,
+    DefinitionError,
+    OrthancGoneError,
+    OrthancRefusedError,
+    OrthancUnavailableError,
+)
 from orthanc_gcp.orthanc.access import fingerprint
-from orthanc_gcp.orthanc.rest import OrthancRest
+from orthanc_gcp.orthanc.rest import OrthancRest, RestDicomWeb
+from tests.orthanc.orthanc_stub import stub
 from tests.support.certificates import Authority
-from tests.support.orthanc import Orthanc
+from tests.support.orthanc import Orthanc, free_port
 
 
 class System(BaseHTTPRequestHandler):
@@ -60,12 +67,6 @@ def test_no_other_certificate_is_trusted(server, wrong):
     url, _ = server
     with pytest.raises(OrthancUnavailableError, match="SSLError"):
         OrthancRest(url, fingerprint=wrong).call("GET", "/system")
-
-
-def test_a_file_without_a_certificate_is_told(tmp_path):
-    (tmp_path / "certificate.pem").write_text("none")
-    with pytest.raises(ConfigurationError, match="there is no certificate in"):
-        fingerprint(configuration.read({}, tmp_path))
 
 
 # -- Users and passwords --------------------------------------------------------------------------
@@ -126,3 +127,90 @@ def test_an_address_that_cannot_be_read_is_not_told(url):
         OrthancRest(url)
     for secret in ("secret-1", "wörd", "12"):
         assert secret not in str(caught.value)
+
+
+# -- Answers --------------------------------------------------------------------------------------
+
+
+def test_what_orthanc_answers():
+    with stub({"GET /system": {"Name": "x"}, "POST /tools/x": lambda body: [body]}) as server:
+        rest = OrthancRest(server.url, authorization="Bearer hush")
+        assert rest.call("GET", "/system") == {"Name": "x"}
+        assert rest.call("POST", "/tools/x", {"a": 1}) == [{"a": 1}]
+        assert rest.call("GET", "/nothing") is None
+        assert server.requests[0][2]["Authorization"] == "Bearer hush"
+
+
+@pytest.mark.parametrize(
+    ("answer", "error", "words"),
+    [
+        (500, OrthancRefusedError, "answered 500 to GET /x"),
+        (401, OrthancRefusedError, "wants a user and password"),
+        (b"<html>", OrthancUnavailableError, "is not an Orthanc"),
+    ],
+)
+def test_what_is_no_answer(answer, error, words):
+    with stub({"GET /x": answer}) as server, pytest.raises(error, match=words) as caught:
+        OrthancRest(server.url).call("GET", "/x")
+    assert caught.value.status == (answer if isinstance(answer, int) else None)
+
+
+def test_an_orthanc_that_is_not_there():
+    url = f"http://127.0.0.1:{free_port()}"
+    with pytest.raises(OrthancUnavailableError, match=f"{url} does not answer"):
+        OrthancRest(url).call("GET", "/system")
+    with pytest.raises(OrthancUnavailableError), OrthancRest(url).read("/x"):
+        pass
+
+
+def test_a_file_is_read_in_pieces():
+    content = b"DICM" * 200_000
+    with stub({"GET /file": content, "GET /bad": 500}) as server:
+        rest = OrthancRest(server.url)
+        for _ in range(2):
+            with rest.read("/file") as pieces:
+                assert b"".join(pieces) == content
+        with pytest.raises(OrthancGoneError) as caught, rest.read("/gone"):
+            pass
+        assert caught.value.status == 404
+        with pytest.raises(OrthancRefusedError, match="answered 500"), rest.read("/bad"):
+            pass
+
+
+def test_a_file_that_breaks_off():
+    with stub({"GET /file": b"DICM"}) as server:
+        server.length = 5
+        with (
+            pytest.raises(OrthancUnavailableError, match="does not answer"),
+            OrthancRest(server.url, timeout=0.5).read("/file") as pieces,
+        ):
+            list(pieces)
+
+
+# -- The DICOMweb plugin --------------------------------------------------------------------------
+
+
+def test_the_dicomweb_plugin():
+    servers = {"a b": {"Url": "http://x"}}
+    answers = {
+        "GET /plugins/dicom-web": {"Version": "1.7"},
+        "GET /dicom-web/servers?expand": servers,
+        "PUT /dicom-web/servers/a%20b": {},
+        "DELETE /dicom-web/servers/a%20b": {},
+    }
+    with stub(answers) as server:
+        plugin = RestDicomWeb(OrthancRest(server.url), "/dicom-web/servers/")
+        assert plugin.version() == "1.7"
+        assert plugin.shown() == servers
+        plugin.put("a b", {"Url": "http://x"})
+        plugin.delete("a b")
+        assert server.requests[2][:2] == ("PUT /dicom-web/servers/a%20b", {"Url": "http://x"})
+
+
+def test_an_orthanc_without_the_dicomweb_plugin():
+    with stub({"GET /dicom-web/servers?expand": []}) as server:
+        plugin = RestDicomWeb(OrthancRest(server.url), "/dicom-web/servers/")
+        assert plugin.version() is None
+        assert plugin.shown() is None
+        with pytest.raises(DefinitionError, match="does not serve its servers"):
+            plugin.put("a", {})

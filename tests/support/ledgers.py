@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ import sqlalchemy as sql
 
 from orthanc_gcp.ledger import database
 from orthanc_gcp.ledger.ledger import Ledger
-from orthanc_gcp.ledger.schema import metadata
+from orthanc_gcp.ledger.rows import NewTransfer, Outcome
+from orthanc_gcp.ledger.schema import State, metadata, transfers
 from orthanc_gcp.ledger.upgrade import prepare
 from tests.support.postgres import Postgres
 
@@ -41,18 +43,71 @@ def postgresql() -> Iterator[str]:
     server.remove()
 
 
-@pytest.fixture(params=["SQLite", "PostgreSQL"])
-def engine(request: Any, tmp_path: Path) -> Iterator[sql.Engine]:
-    """An empty database of each kind."""
-    url = "" if request.param == "SQLite" else request.getfixturevalue("postgresql")
-    engine = database.connect(database.url_of(url, tmp_path))
+def empty(url: str, folder: Path) -> Iterator[sql.Engine]:
+    """A database without tables of ours."""
+    engine = database.connect(database.url_of(url, folder))
     metadata.drop_all(engine)
     yield engine
     engine.dispose()
 
 
+@pytest.fixture(params=["SQLite", "PostgreSQL"])
+def engine(request: Any, tmp_path: Path) -> Iterator[sql.Engine]:
+    """An empty database of each kind."""
+    url = "" if request.param == "SQLite" else request.getfixturevalue("postgresql")
+    yield from empty(url, tmp_path)
+
+
 @pytest.fixture
 def ledger(engine: sql.Engine, clock: Time) -> Ledger:
-    ledger = Ledger(engine, clock)
     prepare(engine)
-    return ledger
+    return Ledger(engine, clock)
+
+
+@pytest.fixture
+def sqlite_ledger(tmp_path: Path, clock: Time) -> Iterator[Ledger]:
+    for engine in empty("", tmp_path):
+        prepare(engine)
+        yield Ledger(engine, clock)
+
+
+@pytest.fixture
+def postgresql_ledger(postgresql: str, tmp_path: Path, clock: Time) -> Iterator[Ledger]:
+    for engine in empty(postgresql, tmp_path):
+        prepare(engine)
+        yield Ledger(engine, clock)
+
+
+# -- Steps on the way of an instance --------------------------------------------------------------
+
+A, ORTHANC = "account", "orthanc"
+
+
+def arrival(name: str, **more: object) -> NewTransfer:
+    usual = NewTransfer(A, ORTHANC, name, "study", "series", f"1.{name}", 100, 5000.0, change_seq=1)
+    return replace(usual, **more)
+
+
+def claim(ledger: Ledger, batch: str = "b", **more: int) -> list[str]:
+    limits = {"most_instances": 100, "most_bytes": 10**9, "most_batches": 10, **more}
+    return [row.orthanc_id for row in ledger.queue.claim(A, ORTHANC, batch, "w", **limits)]
+
+
+def states(ledger: Ledger) -> dict[str, str]:
+    with ledger.reading() as connection:
+        rows = connection.execute(sql.select(transfers.c.orthanc_id, transfers.c.state))
+        return {row.orthanc_id: row.state for row in rows}
+
+
+def claimed_rows(ledger: Ledger, batch: str) -> list[Any]:
+    """The rows that a batch has claimed."""
+    query = sql.select(transfers).where(
+        transfers.c.batch == batch, transfers.c.state == State.SENDING
+    )
+    with ledger.reading() as connection:
+        return list(connection.execute(query))
+
+
+def settle_batch(ledger: Ledger, state: State, batch: str = "b", **more: object) -> None:
+    rows = claimed_rows(ledger, batch)
+    ledger.queue.settle(batch, [Outcome(row.id, state, **more) for row in rows])

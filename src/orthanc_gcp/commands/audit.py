@@ -116,7 +116,13 @@ class _Report:
         self.studies = self.differing = self.instances = self.bytes = self.again = 0
 
     def add(self, found: StudyAudit, again: int) -> None:
-        """A study was compared."""
+        """A study was compared: count it, and print its differences.
+
+        Parameters
+        ----------
+        again
+            How many of its instances were queued again.
+        """
         self.studies += 1
         self.instances += found.compared
         self.bytes += found.bytes
@@ -130,7 +136,7 @@ class _Report:
             self.differing += 1
 
     def end(self) -> None:
-        """All were."""
+        """All studies were compared: print the sum."""
         document = {
             "Compared": {
                 "Studies": self.studies,
@@ -201,6 +207,7 @@ def _audited_store(
 
 
 def _sleep(seconds: float) -> bool:
+    """Wait as the worker does, which says whether it was stopped meanwhile."""
     time.sleep(seconds)
     return False
 

@@ -17,6 +17,7 @@ from orthanc_gcp.clock import SystemClock
 from orthanc_gcp.commands.arguments import (
     configs_argument,
     fail,
+    json_option,
     needs,
     orthanc_option,
     orthanc_variable,
@@ -57,7 +58,7 @@ _OF_THE_TERMINAL = ("PATH", "TERM", "COLUMNS", "NO_COLOR")
     is_flag=True,
     help="Do not ask the Orthanc that runs: it has not read this configuration yet.",
 )
-@click.option("--json", "as_json", is_flag=True, help="JSON instead of a table.")
+@json_option
 @needs("")
 def check(
     config: tuple[Path, ...],

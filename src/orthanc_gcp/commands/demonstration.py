@@ -331,12 +331,25 @@ class Demonstration:
 
 
 def _expect(found: int, expected: int, what: str) -> None:
+    """See that a number is right.
+
+    Raises
+    ------
+    DemonstrationError
+        It is not.
+    """
     if found != expected:
         raise DemonstrationError(f"{found} {what}, expected {expected}")
 
 
 def _port(wanted: int) -> int:
-    """The usual port, or any free one."""
+    """The usual port, or any free one.
+
+    Raises
+    ------
+    DemonstrationError
+        None is free.
+    """
     for port in (wanted, 0):
         with socket.socket() as probe:
             try:

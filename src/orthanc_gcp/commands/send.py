@@ -100,13 +100,13 @@ def _dry_run(
         account = result.rule.to
         _print(f"to {account} ({conditions(result.rule)})", result.selected)
         if account in settings.rejections:
-            click.echo(f"  waits until this is mended: {settings.rejections[account]}")
+            click.echo(f"  waits until this is corrected: {settings.rejections[account]}")
     _print("to nobody", found.unmatched)
     if found.unmatched.instances:
         for line in _reasons(found.rules):
             click.echo(f"  {line}")
     for problem in settings.sending_problems:
-        click.echo(f"nothing is sent until this is mended: {problem}")
+        click.echo(f"nothing is sent until this is corrected: {problem}")
 
 
 def _print(where: str, selected: Selected) -> None:

@@ -82,6 +82,13 @@ def worker(config: tuple[Path, ...], orthanc: str | None, name: str, listen: str
 
 
 def _listen(running: Worker, address: str) -> None:
+    """Have a worker offer its REST API on this machine.
+
+    Raises
+    ------
+    ConfigurationError
+        The address is none of this machine, there is no secret, or the port cannot be had.
+    """
     host, _, port = address.rpartition(":")
     secret = os.environ.get(SECRET, "")
     if host not in ("127.0.0.1", "localhost") or not port.isdecimal() or not secret:

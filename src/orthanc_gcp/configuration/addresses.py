@@ -1,4 +1,7 @@
-"""Addresses where data go: what can be known to be wrong from their text alone."""
+"""Addresses where data go: what can be known to be wrong from their text alone (RFC 3986).
+
+A host name has at most 253 characters: 255 octets with the length of each label (RFC 1035 §2.3.4).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What stands in the wrong place of Orthanc's configuration, or under nearly the right name."""
+"""What stands in the wrong place of Orthanc's configuration, or under nearly the right name.
+
+Nothing is raised: each mistake is a :class:`Problem`, and no value of a credential is in one.
+"""
 
 from __future__ import annotations
 

@@ -26,6 +26,11 @@ def server_options(options: Any, path: str, problems: list[Problem]) -> dict[str
         Where it stands, for messages.
     problems
         Takes what is wrong.
+
+    Returns
+    -------
+    dict
+        The fields without ``Url``, with ``HttpHeaders`` in any case; empty where one is wrong.
     """
     if isinstance(options, list):
         options = dict(zip(("Url", "Username", "Password"), options, strict=False))

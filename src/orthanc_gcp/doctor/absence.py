@@ -12,7 +12,7 @@ __all__ = ["gcloud_name", "missing_part"]
 
 
 def gcloud_name(account: Account) -> str:
-    """The store, as gcloud wants it named."""
+    """The store, as the arguments of ``gcloud healthcare dicom-stores`` name it."""
     return (
         f"{account.dicom_store} --dataset={account.dataset} --location={account.location} "
         f"--project={account.project}"

@@ -1,4 +1,7 @@
-"""The check of one account, from its configuration to a round trip through the store."""
+"""The check of one account, from its configuration to a round trip through the store.
+
+Permissions and roles are those of Google's "Access control" page of the Cloud Healthcare API.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""How the checks of a group are run: one line each, whatever goes wrong inside it."""
+"""How the checks of a group are run: one line each, whatever goes wrong inside it.
+
+A check ends by returning its cause, or by raising one of the errors below; any other error is a
+failure, too, with the remedy that its group knows.
+"""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ _IMPORT_WITHIN = 60
 
 
 def check_custody(site: Site) -> Iterator[Finding]:
-    """Look at the rules, and at what the worker needs to follow them."""
+    """Check the rules, and what the worker needs to follow them; raises nothing."""
     yield from run_checks(_CHECKS, site, lambda _error: "see what the cause says")
 
 

@@ -1,4 +1,4 @@
-"""What the checks of an account have found out so far."""
+"""What is known of an account while it is checked."""
 
 from __future__ import annotations
 
@@ -20,7 +20,21 @@ __all__ = ["Examination"]
 
 @dataclass
 class Examination:
-    """An account, and what is known of it."""
+    """An account, and what its checks have found out so far.
+
+    Attributes
+    ----------
+    write
+        Whether the store may be changed for a moment.
+    orthanc
+        The Orthanc that serves the account; None where it cannot be asked.
+    empty
+        Whether a search has found nothing.
+    identity, store
+        Whose the account is, and the store as that identity sees it; None until it is known.
+    refusal
+        What Google said to the first request, where that was an error.
+    """
 
     account: Account
     settings: Settings
@@ -40,7 +54,7 @@ class Examination:
 
     @property
     def member(self) -> str:
-        """Who the account is, as IAM policies spell it."""
+        """Who the account is, as IAM policies spell it (Google's "Principal identifiers")."""
         return _member(self.email)
 
     @property

@@ -1,4 +1,7 @@
-"""The store as one identity sees it: small requests with its token."""
+"""The store as one identity sees it: small requests with its token.
+
+What is no JSON, or no ``google.rpc.Status`` (AIP-193), is no answer of Google's.
+"""
 
 from __future__ import annotations
 
@@ -57,7 +60,18 @@ class Store:
         return answer
 
     def permissions(self, wanted: list[str]) -> set[str]:
-        """Those of some permissions that the identity has (``testIamPermissions``)."""
+        """Those of some permissions that the identity has.
+
+        Google's "Method: projects.locations.datasets.dicomStores.testIamPermissions"; of a store
+        that is not there it grants none.
+
+        Raises
+        ------
+        StoreError
+            Google's answer is an error, or it is not Google's.
+        NetworkError
+            No answer came.
+        """
         body = json.dumps({"permissions": wanted}).encode()
         answer = self.request(
             ":testIamPermissions", "POST", body, {"Content-Type": "application/json"}

@@ -135,7 +135,7 @@ def tunnels(target: Target) -> bool:
 
 
 def speaks_http(target: Target) -> bool:
-    """Whether HTTP without TLS is spoken at a target."""
+    """Whether HTTP without TLS is spoken at a target: its status line begins so (RFC 9112 §4)."""
     with contextlib.suppress(OSError, HTTPException), _connected(target) as connection:
         connection.sendall(f"HEAD / HTTP/1.0\r\nHost: {target.host}\r\n\r\n".encode())
         return connection.recv(5) == b"HTTP/"
@@ -143,18 +143,21 @@ def speaks_http(target: Target) -> bool:
 
 
 def speaks_tls(target: Target) -> bool:
-    """Whether TLS is spoken at a target, whether its certificate is trusted or not."""
+    """Whether TLS is spoken at a target, whether its certificate is trusted or not.
+
+    One that refuses the handshake by an alert speaks it, too (RFC 8446 §6).
+    """
     try:
         with _encrypted(target):
             return True
-    except ssl.SSLError as error:  # one that says so itself speaks TLS too
+    except ssl.SSLError as error:
         return "ALERT" in (error.reason or "")
     except (OSError, HTTPException, ValueError):
         return False
 
 
 def certificate_of(target: Target) -> Certificate | None:
-    """The certificate that a host shows, whether it is trusted or not."""
+    """The certificate that a host shows, whether it is trusted or not; None where it shows none."""
     from cryptography import x509
 
     with contextlib.suppress(OSError, HTTPException, ValueError), _encrypted(target) as tls:

@@ -93,7 +93,7 @@ class Site:
 
 
 def check_orthanc(site: Site) -> Iterator[Finding]:
-    """Look at Orthanc as it is installed and, where it runs, at what it answers."""
+    """Check Orthanc as it is installed and, where it runs, what it answers; raises nothing."""
     yield from run_checks(_CHECKS, site, _remedy)
 
 

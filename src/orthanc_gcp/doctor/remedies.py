@@ -33,7 +33,10 @@ _POOL = "gcloud iam workload-identity-pools providers describe"
 
 
 def remedy_for(error: GcpError, examination: Examination) -> str:
-    """The command or option that is the remedy of an error."""
+    """The command or option that is the remedy of an error.
+
+    Each reason of ``orthanc_gcp.reasons`` that can reach the check of an account has one.
+    """
     if isinstance(error, NetworkError):
         text = of_network(error, examination)
     elif isinstance(error, TokenError):

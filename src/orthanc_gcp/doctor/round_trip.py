@@ -1,4 +1,8 @@
-"""A tiny instance, sent to the store and taken out of it again."""
+"""A tiny instance, sent to the store and taken out of it again.
+
+Store, search and retrieve are those of DICOMweb (PS3.18 §10.5, §10.6, §10.4); that a store deletes
+is Google's addition. The file is written here, since the connector has no pydicom.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +24,11 @@ EXPLICIT_LITTLE_ENDIAN = "1.2.840.10008.1.2.1"
 
 def round_trip(store: Store) -> str:
     """Send, find, fetch, compare and delete; the instance is deleted whatever happens.
+
+    Returns
+    -------
+    str
+        What was done, for the line of the check.
 
     Raises
     ------

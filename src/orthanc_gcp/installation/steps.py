@@ -47,6 +47,7 @@ class MakeFolder:
         return f"make the folder {self.path}"
 
     def apply(self) -> None:
+        """Make it under another name and rename it, so that it has its mode from the beginning."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         new = _new(self.path)
         with suppress(FileNotFoundError):
@@ -71,6 +72,7 @@ class WriteFile:
         return f"write {self.path}"
 
     def apply(self) -> None:
+        """Write it under another name, flush it, and rename it (rename(2) replaces in one step)."""
         with _replacing(self.path) as (file, new):
             if self.owner:
                 os.fchown(file, *self.owner)
@@ -137,6 +139,7 @@ class MoveAside:
         return f"move {self.path} to {self.to}"
 
     def apply(self) -> None:
+        """Rename it, and flush its folder."""
         self.path.rename(self.to)
         _flush(self.path.parent)
 
@@ -151,6 +154,7 @@ class RemoveFile:
         return f"remove {self.path}"
 
     def apply(self) -> None:
+        """Remove it, if it is still there."""
         self.path.unlink(missing_ok=True)
 
 
@@ -164,6 +168,7 @@ class RemoveFolder:
         return f"remove the folder {self.path}"
 
     def apply(self) -> None:
+        """Remove it; an OSError where something is in it."""
         self.path.rmdir()
 
 

@@ -1,4 +1,8 @@
-"""How an Orthanc is installed, seen from outside: who runs it, and which plugins it loads."""
+"""How an Orthanc is installed, seen from outside: who runs it, and which plugins it loads.
+
+What runs is read from the kernel's ``/proc`` (proc_pid_exe(5), proc_pid_cmdline(5),
+proc_pid_environ(5)), what would be started from systemd's units.
+"""
 
 from __future__ import annotations
 
@@ -81,6 +85,11 @@ def service_of(
         The folders of systemd's units.
     processes
         Where the kernel shows the processes.
+
+    Returns
+    -------
+    Service or None
+        None where nobody is found, and nobody is named.
     """
     found = next(iter(services_of(config, units=units, processes=processes)), None)
     if user is None:

@@ -3,8 +3,18 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
-from orthanc_gcp.custody.destinations.rate_limit import RateLimit
+import pytest
+
+from orthanc_gcp.configuration import BackfillOptions, read
+from orthanc_gcp.custody.destinations.rate_limit import (
+    RateLimit,
+    backfill_byte_limit,
+    byte_limit,
+    request_limit,
+)
+from tests.support.keys import STORE
 
 
 def test_workers_that_share_a_limit_from_its_first_use_on(ledger, clock):
@@ -21,3 +31,67 @@ def test_workers_that_share_a_limit_from_its_first_use_on(ledger, clock):
     # Each had its own ten seconds; only the first did not wait.
     assert ledger.key_values.get("rate_limit:n", float) == clock.now + 60
     assert len(waited) == 5
+
+
+@pytest.fixture
+def wait(clock):
+    """Lets the ledger's clock go on."""
+
+    def wait(seconds):
+        clock.now += seconds
+        return False
+
+    return wait
+
+
+def test_it_holds_for_all_workers_together(ledger, clock, wait):
+    rate, began, taken = 1000, clock.now, 0
+    acquires = [RateLimit(ledger, "bytes", rate, wait).for_one_request() for _ in range(2)]
+    for turn in range(100):
+        acquires[turn % 2](130)
+        taken += 130
+        # Each may hold the quarter of a second that it has just taken.
+        assert taken <= rate * (clock.now - began + 0.5)
+    assert clock.now - began == pytest.approx(taken / rate, abs=1)
+
+
+def test_long_waits_end_when_the_worker_stops(ledger):
+    waited = []
+
+    def wait(seconds):
+        waited.append(seconds)
+        return len(waited) == 3
+
+    limit = RateLimit(ledger, "n", 0.1, wait)
+    limit.acquire()
+    limit.acquire()
+    assert waited == [1.0, 1.0, 1.0]
+
+
+def test_a_clock_that_was_set_back_makes_nobody_wait_for_the_old_time(ledger, clock, wait):
+    limit = RateLimit(ledger, "n", 1, wait)
+    limit.acquire()
+    clock.now -= 86_400
+    before = clock.now
+    limit.acquire()
+    assert clock.now - before <= 60
+
+
+def test_the_limits_that_options_ask_for(ledger, clock, wait):
+    account = {**STORE, "ServiceAccountFile": "key.json", "MaxRequestsPerMinute": 30}
+    section = {"Accounts": {"a": {**account, "MaxBytesPerSecond": 1000}}}
+    (limited,) = read({"GoogleCloudPlatform": section}).accounts
+    for limit, seconds in (
+        (request_limit(limited, ledger, wait), 2),
+        (byte_limit(limited, ledger, wait), 0.001),
+        (backfill_byte_limit(BackfillOptions(max_bytes_per_second=10), ledger, wait), 0.1),
+    ):
+        before = clock.now
+        limit.acquire()
+        limit.acquire()
+        assert clock.now - before == pytest.approx(seconds, abs=1e-4)
+    free = replace(limited, max_requests_per_minute=None, max_bytes_per_second=None)
+    assert request_limit(free, ledger, wait) is None
+    assert byte_limit(free, ledger, wait) is None
+    assert backfill_byte_limit(BackfillOptions(), ledger, wait) is None
+    assert backfill_byte_limit(None, ledger, wait) is None

@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
 import pydicom
 import pytest
 import sqlalchemy as sql
 
 from orthanc_gcp.configuration import BackfillOptions, SendRule
-from orthanc_gcp.custody.destinations.rate_limit import RateLimit
 from orthanc_gcp.custody.intake.backfill import Backfill
 from orthanc_gcp.custody.intake.backfill_studies import BackfillStudies, Stage
 from orthanc_gcp.custody.intake.changes import Follower
@@ -495,80 +490,3 @@ def test_a_new_account_gets_what_the_other_has(orthanc, desk):
     second.fill()
     assert sorted(row.account for row in second.rows()) == [ACCOUNT] * 3 + ["other"] * 3
     assert sorted(row.orthanc_id for row in second.rows()) == sorted(sent * 2)
-
-
-def test_the_cap_holds_for_all_workers_together(tmp_path):
-    """Two workers take from one cap, by a clock that only waiting moves."""
-    clock = Watch()
-    ledger = Ledger(database.connect(database.url_of("", tmp_path)), clock.now)
-    prepare(ledger.engine)
-
-    def wait(seconds: float) -> bool:
-        clock.time += timedelta(seconds=seconds)
-        return False
-
-    rate, began, taken = 1000, clock.now(), 0
-    takers = [RateLimit(ledger, "backfill:bytes", rate, wait).for_one_request() for _ in range(2)]
-    for turn in range(100):
-        takers[turn % 2](130)
-        taken += 130
-        # Each may hold the quarter of a second that it has just taken.
-        assert taken <= rate * (clock.now() - began + 0.5)
-    assert clock.now() - began == pytest.approx(taken / rate, abs=1)
-    ledger.engine.dispose()
-
-
-# -- The list of studies, from an Orthanc that has very many ------------------------------------
-
-
-class ManyStudies(BaseHTTPRequestHandler):
-    """``GET /studies`` of an Orthanc."""
-
-    def do_GET(self) -> None:
-        query = parse_qs(urlsplit(self.path).query)
-        since, limit = (int(query[name][0]) for name in ("since", "limit"))
-        studies = self.server.studies
-        self.server.asked += 1
-        content = json.dumps(
-            [
-                {"ID": one, "LastUpdate": "20261121T000000"}
-                for one in itertools.islice(studies, since, since + limit)
-            ]
-        ).encode()
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content)
-
-    def log_message(self, *_: object) -> None:
-        """Say nothing."""
-
-
-@pytest.fixture
-def many():
-    with ThreadingHTTPServer(("127.0.0.1", 0), ManyStudies) as server:
-        server.studies, server.asked = [f"study-{number:06}" for number in range(6000)], 0
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield server
-        server.shutdown()
-        thread.join()
-
-
-@pytest.mark.parametrize("deleted", [0, 20, 49, 50, 51, 700])
-def test_no_study_is_left_out_while_others_are_deleted(many, deleted, tmp_path):
-    pages = OrthancSource(OrthancRest(f"http://127.0.0.1:{many.server_port}"), tmp_path).studies()
-    found = [study for study, _ in itertools.chain(next(pages), next(pages))]
-    many.studies = many.studies[:900][: 900 - deleted] + many.studies[900:]
-    found += [study for page in pages for study, _ in page]
-    assert set(many.studies) <= set(found)
-    assert many.asked <= 40
-
-
-def test_no_study_is_left_out_while_others_come(many, tmp_path):
-    pages = OrthancSource(OrthancRest(f"http://127.0.0.1:{many.server_port}"), tmp_path).studies()
-    found = []
-    for turn, page in enumerate(pages):
-        found += [study for study, _ in page]
-        many.studies.insert(turn * 100, f"new-{turn}")
-    assert {study for study in many.studies if study.startswith("study")} <= set(found)

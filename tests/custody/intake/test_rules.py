@@ -7,11 +7,9 @@ from pathlib import Path
 
 import pydicom
 import pytest
-from pydicom.datadict import DicomDictionary
 from pydicom.filebase import DicomBytesIO
 
 from orthanc_gcp.configuration import read
-from orthanc_gcp.configuration.attributes import Attribute, attribute, keywords
 from orthanc_gcp.custody.intake.rules import Rules
 from orthanc_gcp.orthanc.resources import OrthancSource
 from orthanc_gcp.orthanc.rest import OrthancRest
@@ -173,19 +171,3 @@ def test_a_rule_that_can_match_nothing_is_told(rule, message):
     assert "Smith" not in str(problem)
     assert settings.rules == ()
     assert settings.rule_problems == (problem,)
-
-
-def test_numbers_in_all_spellings_are_the_same_attribute():
-    spellings = ("InstitutionName", "0008,0080", "00080080", "(0008,0080)", "0008-0080")
-    assert {attribute(name) for name in spellings} == {Attribute("0008,0080", "InstitutionName")}
-    assert attribute("(7FE1,10AB)") == Attribute("7fe1,10ab")
-
-
-def test_the_keywords_are_those_of_the_registry():
-    """As pydicom has them; those of sequences, of binary values and of the header left out."""
-    unseen = {"SQ", "OB", "OW", "OF", "OD", "OL", "OV", "UN", "OB or OW"}
-    assert keywords() == {
-        keyword: f"{tag >> 16:04x},{tag & 0xFFFF:04x}"
-        for tag, (vr, _, _, _, keyword) in DicomDictionary.items()
-        if keyword and tag >> 16 not in (0x0000, 0x0002, 0xFFFE) and vr not in unseen
-    }

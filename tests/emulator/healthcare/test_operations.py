@@ -176,7 +176,7 @@ def test_a_month_after_its_end_an_operation_is_forgotten(
 ) -> None:
     name = begin_deletion(own_client, study_of(files[0]))
     assert operation(own_client, name)["done"] is True
-    clock.offset = operations.KEPT + 60
+    clock.offset = operations.RETENTION + 60
     client = own_client.as_owner()
     assert client.get(f"{client.url}/v1/{name}").status == 404
     assert client.get(f"{client.url}/v1/{DATASET}/operations").json() == {}
@@ -191,7 +191,7 @@ def test_what_is_forgotten_leaves_the_disk(tmp_path: Path, clock: Clock, identit
         client.store(content)
         begin_deletion(client, study_of(content))
         client.pool.clear()
-    for offset, left in ((0, 1), (operations.KEPT + 60, 0)):
+    for offset, left in ((0, 1), (operations.RETENTION + 60, 0)):
         clock.offset = offset
         with Emulator(options, clock):
             pass

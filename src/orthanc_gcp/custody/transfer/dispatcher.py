@@ -16,9 +16,8 @@ __all__ = ["Dispatcher"]
 
 _log = logging.getLogger(__name__)
 
-LOOK_EVERY = 0.5
-SWEEP_EVERY = 10.0
-HOUSEKEEP_EVERY = 30.0
+DUE_EVERY, ABANDONED_EVERY, GIVE_UP_EVERY = 0.5, 10.0, 30.0
+"""Seconds between two looks at what is due, at what no thread sends, at what is too old."""
 BACKFILL_LASTS = 2.0
 """Seconds that a request of a capped backfill may take: the connections are not lent for long."""
 
@@ -32,6 +31,7 @@ class Dispatcher:
         The ledger's name for the Orthanc that can be read from; empty until it is known.
     allowed
         Account -> what may be sent to it now: nothing while it is paused.
+        See :meth:`orthanc_gcp.custody.transfer.permissions.Permissions.priorities`.
     give_up_after
         Account -> seconds after which what was not sent goes to quarantine; None for never.
     backfill_rate
@@ -54,42 +54,48 @@ class Dispatcher:
         self._worker, self._clock, self._allowed = worker, clock, allowed
         self._source, self._give_up_after = source, give_up_after
         self._backfill_rate = backfill_rate
-        self._looked = self._swept = self._kept = float("-inf")
+        self._due_at = self._abandoned_at = self._gave_up_at = float("-inf")
         self._ahead = float("inf")
 
     def step(self) -> bool:
-        """Start what can be started; whether something was."""
+        """Start what can be started; whether something was.
+
+        Raises
+        ------
+        SQLAlchemyError
+            The ledger is away; what was started goes on.
+        """
         now = self._clock.now()
-        look, sweep = now - self._looked > LOOK_EVERY, now - self._swept > SWEEP_EVERY
-        if look:
-            self._looked = now
-            self._mind_the_clock(now)
-        if sweep:
-            self._swept = now
+        due = now - self._due_at > DUE_EVERY
+        if due:
+            self._due_at = now
+            self._notice_clock_set_back(now)
+        if now - self._abandoned_at > ABANDONED_EVERY:
+            self._abandoned_at = now
             self._requeue_abandoned()
         started = False
         for destination in self._destinations.values():
-            if look:
-                self._look(destination)
-            started |= self._send(destination)
-        if now - self._kept > HOUSEKEEP_EVERY:
-            self._kept = now
-            self._housekeep()
+            if due:
+                self._start_due(destination)
+            started |= self._start_allowed(destination)
+        if now - self._gave_up_at > GIVE_UP_EVERY:
+            self._gave_up_at = now
+            self._give_up()
         return started
 
-    def _send(self, destination: Destination) -> bool:
+    def _start_allowed(self, destination: Destination) -> bool:
         priorities, window = self._allowed(destination.account), destination.congestion.window
         if not priorities or not window:
             return False
         size = destination.congestion.batch_bytes
         live = [priority for priority in priorities if priority != Priority.BACKFILL]
-        most = destination.congestion.max_requests
-        started = self._start(destination, live, window, most, size)
+        of_all = destination.congestion.max_requests
+        started = self._start(destination, live, window, of_all, size)
         if Priority.BACKFILL in priorities:
             # It never has all connections: what arrives meanwhile finds one that is free.
             if self._backfill_rate is not None:
                 size = min(size, int(self._backfill_rate * BACKFILL_LASTS))
-            lent = _lent(window), _lent(most)
+            lent = _lent(window), _lent(of_all)
             started |= self._start(destination, [Priority.BACKFILL], *lent, size)
         return started
 
@@ -97,13 +103,13 @@ class Dispatcher:
         self,
         destination: Destination,
         priorities: Collection[Priority],
-        most: int,
+        here: int,
         of_all: int,
         size: int,
     ) -> bool:
         """Start batches until so many run here, or with all workers; or nothing waits."""
         account, source, started = destination.account, self._source(), False
-        while source and priorities and self._threads.sending(account) < most:
+        while source and priorities and self._threads.sending(account) < here:
             batch = f"batch-{uuid.uuid4().hex}"
             claimed = self._ledger.queue.claim(
                 account,
@@ -121,7 +127,8 @@ class Dispatcher:
             started = True
         return started
 
-    def _look(self, destination: Destination) -> None:
+    def _start_due(self, destination: Destination) -> None:
+        """Queue what is to be tried again by now, and read back what is due."""
         if destination.congestion.delay:
             return
         self._ledger.queue.requeue_due(destination.account)
@@ -129,7 +136,7 @@ class Dispatcher:
         if series:
             self._threads.read_back(destination.account, series)
 
-    def _mind_the_clock(self, now: float) -> None:
+    def _notice_clock_set_back(self, now: float) -> None:
         """When the wall clock was set back, nothing is to wait until it is the old time again.
 
         Whether that happened before this worker started is not known.
@@ -150,7 +157,8 @@ class Dispatcher:
             _log.warning("%d batches were left behind: what they held waits again", len(abandoned))
             self._ledger.queue.requeue_batches(abandoned)
 
-    def _housekeep(self) -> None:
+    def _give_up(self) -> None:
+        """What was not sent for longer than the option ``GiveUpAfterSeconds`` needs a person."""
         for account, seconds in self._give_up_after.items():
             if seconds is not None:
                 self._ledger.queue.give_up(account, self._source(), self._ledger.now() - seconds)

@@ -1,4 +1,9 @@
-"""Sends one batch to the store, and writes down what the store says of each instance."""
+"""Sends one batch to the store, and writes down what becomes of each instance.
+
+A batch is one Store Transaction (DICOM PS3.18 §10.5, STOW-RS), whose answer names each instance by
+its SOP Instance UID. That an instance is stored is only what the store says: it counts as
+acknowledged until it was read back.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +43,7 @@ _log = logging.getLogger(__name__)
 
 BISECT_AFTER = 3
 """Attempts after which instances that fail together are sent apart, to find the one at fault."""
-PATIENCE_WITH_UNKNOWN = 4
+MOST_UNKNOWN_REFUSALS = 4
 """Attempts of an instance alone that the store refuses without a reason that is known."""
 
 
@@ -48,13 +53,13 @@ class Sender:
     Parameters
     ----------
     orthanc_away
-        Told when Orthanc cannot be read from, and how many seconds later it is tried again.
+        Called when Orthanc cannot be read from, and how many seconds later it is tried again.
     """
 
     def __init__(
         self,
         ledger: Ledger,
-        archive: OrthancSource,
+        orthanc: OrthancSource,
         destinations: Mapping[str, Destination],
         tokens: TokenSource,
         clock: Clock,
@@ -63,11 +68,11 @@ class Sender:
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self._orthanc_away = orthanc_away
-        self._ledger, self._archive, self._destinations = ledger, archive, destinations
-        self._tokens, self._clock, self._stopping, self._luck = tokens, clock, stopping, jitter
+        self._ledger, self._orthanc, self._destinations = ledger, orthanc, destinations
+        self._tokens, self._clock, self._stopping, self._jitter = tokens, clock, stopping, jitter
 
     def send(self, batch: str, transfers: Sequence[Transfer]) -> list[str]:
-        """Send the instances of a claimed batch; the series of those that were acknowledged.
+        """Send the instances of a claimed batch; the Series Instance UIDs of those acknowledged.
 
         Sending again what was sent already is harmless: the store takes it as identical. What
         was taken from the batch meanwhile is not settled by it.
@@ -89,14 +94,14 @@ class Sender:
         replaces = transfers[0].replace
         client = destination.upsert if replaces else destination.store
         throttles = destination.byte_throttles(Priority(transfers[0].priority))
-        held_back = 0.0
+        throttled = 0.0
 
         def throttle(count: int) -> None:
-            nonlocal held_back
+            nonlocal throttled
             before = self._clock.now()
             for acquire in throttles:
                 acquire(count)
-            held_back += self._clock.now() - before
+            throttled += self._clock.now() - before
 
         began = self._clock.now()
         try:
@@ -113,13 +118,13 @@ class Sender:
             return self._refused(destination, transfers, error)
         size = sum(transfer.size_bytes for transfer in transfers)
         # What a cap takes is no slowness of the store.
-        seconds = self._clock.now() - began - held_back
+        seconds = self._clock.now() - began - throttled
         destination.congestion.succeeded(len(transfers), size, seconds, began)
-        return self._judge(destination, transfers, stored, digests)
+        return self._outcomes(destination, transfers, stored, digests)
 
     def _part(self, transfer: Transfer, digests: dict[str, str]) -> Part:
         def read() -> AbstractContextManager[Iterator[bytes]]:
-            source = self._archive.read(
+            source = self._orthanc.read(
                 transfer.orthanc_id, transfer.attachment_uuid, transfer.size_bytes
             )
             return _hashed(source, transfer.orthanc_id, digests)
@@ -134,7 +139,7 @@ class Sender:
 
     # -- The answer of the store ----------------------------------------------------------------
 
-    def _judge(
+    def _outcomes(
         self,
         destination: Destination,
         transfers: Sequence[Transfer],
@@ -142,18 +147,20 @@ class Sender:
         digests: Mapping[str, str],
     ) -> list[Outcome]:
         return [
-            self._verdict(
+            self._outcome(
                 destination, row, stored.results[row.sop_instance_uid], digests.get(row.orthanc_id)
             )
             for row in transfers
         ]
 
-    def _verdict(
+    def _outcome(
         self, destination: Destination, row: Transfer, result: InstanceResult, digest: str | None
     ) -> Outcome:
         if result.status is InstanceStatus.STORED and digest is not None:
             if row.replace:
-                self._tell(row, "replaced", f"by the upsert of version v1beta1, SHA-256 {digest}")
+                self._add_event(
+                    row, "replaced", f"by the upsert of version v1beta1, SHA-256 {digest}"
+                )
             return Outcome(
                 row.id,
                 State.ACKNOWLEDGED,
@@ -166,21 +173,21 @@ class Sender:
         if result.status is InstanceStatus.INVALID:
             return self._quarantined(row, "invalid", result.detail, digest)
         unknown = result.status is InstanceStatus.OTHER and row.max_batch_instances == 1
-        if unknown and row.attempts + 1 >= PATIENCE_WITH_UNKNOWN:
+        if unknown and row.attempts + 1 >= MOST_UNKNOWN_REFUSALS:
             return self._quarantined(row, "refused", result.detail, digest)
         return self._delayed(row, str(result.status), result.detail, alone=True)
 
     def _conflict(self, destination: Destination, row: Transfer, digest: str) -> Outcome:
-        """The store says that it has other bytes: see for ourselves."""
+        """The store says that it has other bytes: those are read and compared."""
         try:
-            difference = differences(destination.store, self._archive, row, digest)
+            difference = differences(destination.store, self._orthanc, row, digest)
         except (StoreError, OrthancError) as error:
             return self._delayed(row, "conflict", f"the difference cannot be seen: {error}")
         if difference is None:
             return Outcome(row.id, State.ACKNOWLEDGED, sha256=digest, attempts=row.attempts + 1)
         if not destination.replaces or row.replace:
             return self._quarantined(row, "conflict", difference, digest)
-        self._tell(row, "replacing", difference)
+        self._add_event(row, "replacing", difference)
         return Outcome(
             row.id,
             State.WAITING,
@@ -196,7 +203,7 @@ class Sender:
         """One instance could not be read; nothing was stored, and the others go at once."""
         # While Orthanc is away, the others would fail as well.
         away = isinstance(error.__cause__, OrthancUnavailableError)
-        pause = INSTANCE_BACKOFF.delay(3, self._luck)
+        pause = INSTANCE_BACKOFF.delay(3, self._jitter)
         due = self._ledger.now() + pause if away else None
         if away:
             self._orthanc_away(error, pause)
@@ -218,9 +225,9 @@ class Sender:
     def _unreadable(self, row: Transfer, error: SourceError) -> Outcome:
         try:
             gone = isinstance(error.__cause__, OrthancGoneError)
-            if gone and not self._archive.describe([row.orthanc_id]):
+            if gone and not self._orthanc.describe([row.orthanc_id]):
                 return self._deleted(row)
-            size = self._archive.size(row.orthanc_id)
+            size = self._orthanc.size(row.orthanc_id)
         except OrthancError as problem:
             return self._delayed(row, "orthanc", str(problem))
         if size not in (None, row.size_bytes):
@@ -289,19 +296,19 @@ class Sender:
         alone: bool = False,
     ) -> Outcome:
         attempts = row.attempts + counts
-        company = row.max_batch_instances
+        most = row.max_batch_instances
         if alone:
-            company = 1
+            most = 1
         elif counts and attempts >= BISECT_AFTER:
-            company = min(company or together, max(1, (together + 1) // 2))
-        wait = INSTANCE_BACKOFF.delay(attempts + 1, self._luck) if pause is None else pause
+            most = min(most or together, max(1, (together + 1) // 2))
+        wait = INSTANCE_BACKOFF.delay(attempts + 1, self._jitter) if pause is None else pause
         return replace(
             _as_it_was(row),
             state=State.DELAYED,
             reason=reason,
             detail=words,
             next_attempt_at=self._ledger.now() + wait,
-            max_batch_instances=company,
+            max_batch_instances=most,
             attempts=attempts,
         )
 
@@ -323,7 +330,7 @@ class Sender:
             attempts=row.attempts + 1,
         )
 
-    def _tell(self, row: Transfer, kind: str, words: str) -> None:
+    def _add_event(self, row: Transfer, kind: str, words: str) -> None:
         self._ledger.events.add(
             row.account, kind, words, row.study_instance_uid, row.sop_instance_uid
         )

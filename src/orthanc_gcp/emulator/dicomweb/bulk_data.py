@@ -7,10 +7,9 @@ data with its items.
 from __future__ import annotations
 
 import asyncio
-import secrets
 import struct
 from collections.abc import AsyncGenerator, Iterable
-from contextlib import aclosing, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
 from typing import BinaryIO
@@ -28,10 +27,11 @@ from orthanc_gcp.emulator.dicom.reader import (
     InvalidDicomError,
 )
 from orthanc_gcp.emulator.dicom.transfer_syntaxes import AS_STORED
+from orthanc_gcp.emulator.dicomweb.multipart_response import Part, multipart_response
 from orthanc_gcp.emulator.healthcare.request_context import RequestContext
 from orthanc_gcp.emulator.http.media_types import MediaType
 from orthanc_gcp.emulator.http.negotiation import OCTETS, accepted_types, not_acceptable
-from orthanc_gcp.emulator.http.streaming import MULTIPART, Streamed, file_blocks, part_head
+from orthanc_gcp.emulator.http.streaming import MULTIPART, Streamed, file_blocks
 
 __all__ = ["find_bulk_data", "retrieve_bulk_data"]
 
@@ -76,9 +76,7 @@ async def retrieve_bulk_data(context: RequestContext) -> Response:
     content_type = f"{OCTETS}; transfer-syntax={found.transfer_syntax}"
     if not multipart:
         return Streamed(found.blocks(), content_type, {"Content-Length": str(found.size)})
-    boundary = secrets.token_hex(16)
-    body = _single_part(found, boundary, content_type)
-    return Streamed(body, f'{MULTIPART}; type="{OCTETS}"; boundary={boundary}')
+    return multipart_response(OCTETS, _single_part(Part(content_type, found.blocks())))
 
 
 def _choose_multipart(context: RequestContext) -> bool:
@@ -95,14 +93,8 @@ def _choose_multipart(context: RequestContext) -> bool:
     raise not_acceptable(context.request, (f"{offer}; transfer-syntax=*" for offer in offers))
 
 
-async def _single_part(
-    found: BulkData, boundary: str, content_type: str
-) -> AsyncGenerator[bytes, None]:
-    async with aclosing(found.blocks()) as blocks:
-        yield part_head(boundary, content_type)
-        async for block in blocks:
-            yield block
-        yield f"\r\n--{boundary}--\r\n".encode()
+async def _single_part(part: Part) -> AsyncGenerator[Part, None]:
+    yield part
 
 
 def _require(context: RequestContext, file: BinaryIO) -> BulkData:

@@ -7,7 +7,6 @@ compressed types are there for images that are stored in them, and for those tha
 from __future__ import annotations
 
 import asyncio
-import secrets
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -28,11 +27,12 @@ from orthanc_gcp.emulator.dicom.transfer_syntaxes import (
     FRAME_TYPES,
     can_decode,
 )
+from orthanc_gcp.emulator.dicomweb.multipart_response import Part, multipart_response
 from orthanc_gcp.emulator.healthcare.request_context import RequestContext
 from orthanc_gcp.emulator.http.media_types import MediaType
 from orthanc_gcp.emulator.http.negotiation import OCTETS, PNG, accepted_types, not_acceptable
 from orthanc_gcp.emulator.http.responses import Refusal, text_error
-from orthanc_gcp.emulator.http.streaming import MULTIPART, Streamed, file_blocks, part_head
+from orthanc_gcp.emulator.http.streaming import MULTIPART, file_blocks
 
 __all__ = ["frame_numbers", "refusals", "retrieve_frames"]
 
@@ -69,9 +69,8 @@ async def retrieve_frames(context: RequestContext) -> Response:
         # The first frame is found, and decoded, while a refusal is still possible.
         first = await asyncio.to_thread(frames.find, numbers[0])
         opened.pop_all()
-    boundary = secrets.token_hex(16)
-    body = _parts(frames, numbers, first, boundary, chosen.content_type)
-    return Streamed(body, f'{MULTIPART}; type="{chosen.media_type}"; boundary={boundary}')
+    parts = _parts(frames, numbers, first, chosen.content_type)
+    return multipart_response(chosen.media_type, parts)
 
 
 def _choose(context: RequestContext, stored: str) -> FrameFormat:
@@ -167,19 +166,14 @@ async def _parts(
     frames: Frames,
     numbers: Sequence[int],
     first: bytes | Extent,
-    boundary: str,
     content_type: str,
-) -> AsyncGenerator[bytes, None]:
+) -> AsyncGenerator[Part, None]:
     try:
         for position, number in enumerate(numbers):
             frame = await asyncio.to_thread(frames.find, number) if position else first
-            yield part_head(boundary, content_type)
             if isinstance(frame, bytes):
-                yield frame
+                yield Part(content_type, frame)
             else:
-                async for block in file_blocks(frames.pixels.descriptor, *frame):
-                    yield block
-            yield b"\r\n"
-        yield f"--{boundary}--\r\n".encode()
+                yield Part(content_type, file_blocks(frames.pixels.descriptor, *frame))
     finally:
         frames.pixels.close()

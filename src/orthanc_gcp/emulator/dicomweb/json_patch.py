@@ -82,7 +82,11 @@ def equal(one: Any, other: Any) -> bool:
 
 
 class _Patching:
-    """A document in the course of being patched."""
+    """A document in the course of being patched.
+
+    Each operation is a method, named as in RFC 6902, which raises :class:`PatchError` when it does
+    not fit.
+    """
 
     def __init__(self, document: Any) -> None:
         self._document = document

@@ -20,9 +20,9 @@ from orthanc_gcp.emulator.dicom.reader import InvalidDicomError
 from orthanc_gcp.emulator.dicomweb.file_editing import EditedFile, edit
 from orthanc_gcp.emulator.dicomweb.json_patch import PatchError, PatchOperation, read_patch
 from orthanc_gcp.emulator.dicomweb.wado import retrieve_metadata
+from orthanc_gcp.emulator.healthcare.jobs import EMPTY, Code, Job, OperationError
 from orthanc_gcp.emulator.healthcare.notifications import notifier
 from orthanc_gcp.emulator.healthcare.operation_methods import begin_short
-from orthanc_gcp.emulator.healthcare.operations import EMPTY, Code, Job, OperationError
 from orthanc_gcp.emulator.healthcare.request_context import RequestContext
 from orthanc_gcp.emulator.http.requests import MAX_CONTROL_BODY, read_limited
 from orthanc_gcp.emulator.http.responses import Refusal, error
@@ -62,7 +62,9 @@ def change_instances(job: Job) -> dict[str, Any]:
     """
     parameters, index = job.parameters, job.storage.index
     changes = read_patch(json.loads(parameters["patch"]))
-    update = Update(job.storage, parameters["store"], changes, parameters["url"], _marker(job))
+    update = MetadataUpdate(
+        job.storage, parameters["store"], changes, parameters["url"], _marker(job)
+    )
     done, problem = job.storage.operations.changed(job.name), None
     left = max(parameters["total"] - done, 0)
     job.count(success=done, pending=left)
@@ -101,7 +103,9 @@ def _update_one(context: RequestContext, patch: str) -> None:
     """Change the only instance; refuse what does not fit it."""
     notify = notifier(context.storage.resources, context.store, context.services.clock, _ACTION)
     changes = read_patch(json.loads(patch))
-    update = Update(context.storage, context.store_id(), changes, context.dicomweb_url, notify)
+    update = MetadataUpdate(
+        context.storage, context.store_id(), changes, context.dicomweb_url, notify
+    )
     (instance,) = context.instances()
     try:
         done = update.change(instance)
@@ -145,7 +149,7 @@ def _reason(failure: Exception) -> str:
     return f"the patch cannot be applied: {failure}"
 
 
-class Update:
+class MetadataUpdate:
     """One change of instances of a store; ``url`` is the store's, for its bulk data."""
 
     def __init__(

@@ -20,7 +20,11 @@ from orthanc_gcp.emulator.dicom.search_attributes import (
     levels_to,
     tags,
 )
-from orthanc_gcp.emulator.dicomweb.search_parameters import InvalidQueryError, Query, parse_query
+from orthanc_gcp.emulator.dicomweb.search_parameters import (
+    InvalidQueryError,
+    SearchQuery,
+    parse_query,
+)
 from orthanc_gcp.emulator.healthcare.request_context import RequestContext
 from orthanc_gcp.emulator.http.responses import Refusal, text_error
 from orthanc_gcp.emulator.storage.records import InstanceKey, level_attributes
@@ -64,7 +68,7 @@ async def _search(context: RequestContext, level: Level) -> Response:
     return Response(content, media_type=listing.media_type)
 
 
-def _run(context: RequestContext, store: int, query: Query, listing: Listing) -> bytes:
+def _run(context: RequestContext, store: int, query: SearchQuery, listing: Listing) -> bytes:
     """Return the list of the matches; nothing when there is none."""
     search = Search(context, query)
     study, series = context.names.get("study"), context.names.get("series")
@@ -77,7 +81,7 @@ def _run(context: RequestContext, store: int, query: Query, listing: Listing) ->
 class Search:
     """Turns rows of the index into matches."""
 
-    def __init__(self, context: RequestContext, query: Query) -> None:
+    def __init__(self, context: RequestContext, query: SearchQuery) -> None:
         self._context = context
         levels = levels_to(query.level)
         # The attributes of a level whose UID is in the path are not repeated.

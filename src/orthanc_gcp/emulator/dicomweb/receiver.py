@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable, Collection
 
 from orthanc_gcp.emulator.dicom.reader import InvalidDicomError
-from orthanc_gcp.emulator.dicomweb.stow_response import StowResults
+from orthanc_gcp.emulator.dicomweb.stow_response import StowResponse
 from orthanc_gcp.emulator.faults.rules import InstanceFate
 from orthanc_gcp.emulator.storage.instances import Notify, StorageClass
 from orthanc_gcp.emulator.storage.records import Record
@@ -53,7 +53,7 @@ class Receiver:
         self,
         storage: Storage,
         store: int,
-        results: StowResults,
+        results: StowResponse,
         study: str | None,
         *,
         replace: bool,

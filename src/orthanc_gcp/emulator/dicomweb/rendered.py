@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import io
-import secrets
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -17,12 +16,13 @@ from orthanc_gcp.emulator.dicom.transcoding import open_decodable
 from orthanc_gcp.emulator.dicom.transfer_syntaxes import can_decode
 from orthanc_gcp.emulator.dicom.viewports import MAX_SIDE, Viewport, ViewportError
 from orthanc_gcp.emulator.dicomweb.frames import frame_numbers, refusals
+from orthanc_gcp.emulator.dicomweb.multipart_response import Part, multipart_response
 from orthanc_gcp.emulator.dicomweb.search_parameters import STANDARD_PARAMETERS
 from orthanc_gcp.emulator.healthcare.request_context import RequestContext
 from orthanc_gcp.emulator.http.media_types import MediaType
 from orthanc_gcp.emulator.http.negotiation import JPEG, PNG, accepted_types, not_acceptable
 from orthanc_gcp.emulator.http.responses import Refusal, text_error
-from orthanc_gcp.emulator.http.streaming import MULTIPART, Streamed, part_head
+from orthanc_gcp.emulator.http.streaming import MULTIPART
 
 __all__ = ["retrieve_rendered"]
 
@@ -48,7 +48,10 @@ class Renderer:
     viewport: Viewport | None
 
     def render(self, number: int) -> bytes:
-        """Return a frame, rendered and encoded; raise :class:`ImagingError` if it cannot be."""
+        """Return a frame, rendered and encoded.
+
+        Raises :class:`ImagingError`, as :class:`ViewportError` for an image that is too large.
+        """
         raster = self.pixels.decode(number)
         if self.viewport and (
             raster.pixels.nbytes > MAX_SIZE or max(raster.pixels.shape[:2]) > MAX_SIDE
@@ -87,9 +90,7 @@ async def retrieve_rendered(context: RequestContext) -> Response:
         if not chosen.multipart:
             return Response(first, media_type=chosen.media_type)
         opened.pop_all()
-    boundary = secrets.token_hex(16)
-    body = _parts(renderer, numbers, first, boundary)
-    return Streamed(body, f'{MULTIPART}; type="{chosen.media_type}"; boundary={boundary}')
+    return multipart_response(chosen.media_type, _parts(renderer, numbers, first))
 
 
 def _viewport(context: RequestContext) -> Viewport | None:
@@ -117,13 +118,11 @@ def _choose(context: RequestContext, count: int) -> RenderedFormat:
 
 
 async def _parts(
-    renderer: Renderer, numbers: Sequence[int], first: bytes, boundary: str
-) -> AsyncGenerator[bytes, None]:
+    renderer: Renderer, numbers: Sequence[int], first: bytes
+) -> AsyncGenerator[Part, None]:
     try:
         for position, number in enumerate(numbers):
-            yield part_head(boundary, renderer.media_type)
-            yield await asyncio.to_thread(renderer.render, number) if position else first
-            yield b"\r\n"
-        yield f"--{boundary}--\r\n".encode()
+            image = await asyncio.to_thread(renderer.render, number) if position else first
+            yield Part(renderer.media_type, image)
     finally:
         renderer.pixels.close()

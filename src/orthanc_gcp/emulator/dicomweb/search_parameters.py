@@ -21,7 +21,7 @@ from orthanc_gcp.emulator.dicom.search_attributes import (
     tags,
 )
 
-__all__ = ["STANDARD_PARAMETERS", "InvalidQueryError", "Query", "parse_query"]
+__all__ = ["STANDARD_PARAMETERS", "InvalidQueryError", "SearchQuery", "parse_query"]
 
 MAX_OFFSET = 1_000_000
 STANDARD_PARAMETERS = frozenset(
@@ -39,6 +39,8 @@ STANDARD_PARAMETERS = frozenset(
         "upload_protocol",
     ]
 )
+"""What any request to an API of Google may have (Cloud APIs, "System parameters"); ignored here."""
+
 _KEYS = {
     STUDY: {
         "StudyInstanceUID": "studies.uid",
@@ -81,7 +83,7 @@ class InvalidQueryError(ValueError):
 
 
 @dataclass
-class Query:
+class SearchQuery:
     """A search at a level, in a store, perhaps in a study or a series."""
 
     level: Level
@@ -126,13 +128,13 @@ class Query:
         return f"{column} = ?", [value]
 
 
-def parse_query(level: Level, parameters: Iterable[tuple[str, str]]) -> Query:
+def parse_query(level: Level, parameters: Iterable[tuple[str, str]]) -> SearchQuery:
     """Return a search at a level from the parameters of its URL, names and values.
 
     Raises :class:`InvalidQueryError` for a parameter that the API does not know at this level, and
     for a value out of bounds.
     """
-    query = Query(level, limit=level.default_limit)
+    query = SearchQuery(level, limit=level.default_limit)
     for name, value in parameters:
         if name == "limit":
             query.limit = _number(name, value, level.max_limit)
@@ -165,7 +167,7 @@ def _search_key(level: Level, name: str) -> int:
     return tag
 
 
-def _include(query: Query, value: str) -> None:
+def _include(query: SearchQuery, value: str) -> None:
     for name in filter(None, (piece.strip() for piece in value.split(","))):
         if name == "all":
             query.include_all = True

@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from orthanc_gcp.emulator.dicomweb.receiver import Receiver
 from orthanc_gcp.emulator.dicomweb.stow_metadata import MetadataParts, unsupported_part
-from orthanc_gcp.emulator.dicomweb.stow_response import StowResults
+from orthanc_gcp.emulator.dicomweb.stow_response import StowResponse
 from orthanc_gcp.emulator.faults.fault_settings import ALWAYS_CONFLICT
 from orthanc_gcp.emulator.healthcare.notifications import notifier
 from orthanc_gcp.emulator.healthcare.request_context import RequestContext
@@ -51,27 +51,8 @@ async def _store(context: RequestContext, *, replace: bool) -> Response:
     store = context.store_id()
     answer_type = _answer_type(context)
     content_type = parse_media_type(context.request.headers.get("content-type", ""))
-    results = StowResults(context.dicomweb_url, context.names.get("study"))
-    study = context.names.get("study")
-    notify = notifier(
-        context.storage.resources,
-        context.store,
-        context.services.clock,
-        "UpdateInstances" if replace else "StoreInstances",
-    )
-    receiver = Receiver(
-        context.storage,
-        store,
-        results,
-        study,
-        replace=replace,
-        storage_class=_storage_class(context),
-        notify=notify,
-    )
-    if context.active_fault is not None:
-        receiver.fate = context.active_fault.fate
-    if context.services.fault_settings.current.duplicates == ALWAYS_CONFLICT and not replace:
-        receiver.conflicts = (UploadResult.DIFFERENT, UploadResult.IDENTICAL)
+    results = StowResponse(context.dicomweb_url, context.names.get("study"))
+    receiver = _receiver(context, store, results, replace=replace)
     body = context.request.stream()
     try:
         if content_type.full == DICOM:
@@ -88,6 +69,32 @@ async def _store(context: RequestContext, *, replace: bool) -> Response:
         await receiver.close()
     content = results.as_xml() if answer_type == XML else results.as_json()
     return Response(content, results.status, media_type=answer_type)
+
+
+def _receiver(
+    context: RequestContext, store: int, results: StowResponse, *, replace: bool
+) -> Receiver:
+    """Return what stores the instances of a request, and fails where fault settings say so."""
+    notify = notifier(
+        context.storage.resources,
+        context.store,
+        context.services.clock,
+        "UpdateInstances" if replace else "StoreInstances",
+    )
+    receiver = Receiver(
+        context.storage,
+        store,
+        results,
+        context.names.get("study"),
+        replace=replace,
+        storage_class=_storage_class(context),
+        notify=notify,
+    )
+    if context.active_fault is not None:
+        receiver.fate = context.active_fault.fate
+    if context.services.fault_settings.current.duplicates == ALWAYS_CONFLICT and not replace:
+        receiver.conflicts = (UploadResult.DIFFERENT, UploadResult.IDENTICAL)
+    return receiver
 
 
 def _storage_class(context: RequestContext) -> StorageClass | None:
@@ -176,7 +183,7 @@ class FileParts:
         self._receiver = receiver
 
     def begin(self, headers: dict[str, str]) -> None:
-        """Say that an instance follows."""
+        """Say that an instance follows; raise :class:`Refusal` (400) when it is something else."""
         content_type = parse_media_type(headers.get("content-type", DICOM)).full
         if content_type != DICOM:
             raise unsupported_part(content_type)

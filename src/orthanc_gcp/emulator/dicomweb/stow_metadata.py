@@ -19,7 +19,7 @@ from orthanc_gcp.emulator.dicomweb.metadata_instances import (
     read_instance,
 )
 from orthanc_gcp.emulator.dicomweb.receiver import Receiver
-from orthanc_gcp.emulator.dicomweb.stow_response import StowResults
+from orthanc_gcp.emulator.dicomweb.stow_response import StowResponse
 from orthanc_gcp.emulator.http.media_types import parse_media_type
 from orthanc_gcp.emulator.http.negotiation import JSON, OCTETS
 from orthanc_gcp.emulator.http.requests import MAX_CONTROL_BODY
@@ -38,7 +38,7 @@ def unsupported_part(content_type: str) -> Refusal:
 class MetadataParts:
     """The parts of one transaction: metadata, then the bulk data that they refer to."""
 
-    def __init__(self, receiver: Receiver, results: StowResults) -> None:
+    def __init__(self, receiver: Receiver, results: StowResponse) -> None:
         self._receiver = receiver
         self._results = results
         self._metadata: bytearray | None = bytearray()

@@ -12,14 +12,14 @@ from dataclasses import dataclass, field
 from orthanc_gcp.emulator.dicom.dicom_xml import escaped
 from orthanc_gcp.emulator.storage.records import InstanceKey
 
-__all__ = ["StowResults"]
+__all__ = ["StowResponse"]
 
 PROCESSING_FAILURE = 272
 """The FailureReason of every failure: 0110H."""
 
 
 @dataclass
-class StowResults:
+class StowResponse:
     """The instances of one transaction.
 
     ``url`` is the address of the store's DICOMweb service; ``study`` is the study of the path, or

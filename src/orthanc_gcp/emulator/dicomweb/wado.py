@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import secrets
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 
@@ -15,11 +14,12 @@ from orthanc_gcp.emulator.dicom.listing import Listing, choose_listing
 from orthanc_gcp.emulator.dicom.reader import DicomFile, FileSource
 from orthanc_gcp.emulator.dicom.transcoding import TranscodingError, transcode
 from orthanc_gcp.emulator.dicom.transfer_syntaxes import AS_STORED, DEFAULT, KNOWN, can_convert
+from orthanc_gcp.emulator.dicomweb.multipart_response import Part, multipart_response
 from orthanc_gcp.emulator.healthcare.request_context import RequestContext
 from orthanc_gcp.emulator.http.media_types import MediaType
 from orthanc_gcp.emulator.http.negotiation import DICOM, accepted_types, not_acceptable
 from orthanc_gcp.emulator.http.responses import Refusal, text_error
-from orthanc_gcp.emulator.http.streaming import MULTIPART, Streamed, file_blocks, part_head
+from orthanc_gcp.emulator.http.streaming import MULTIPART, Streamed, file_blocks
 from orthanc_gcp.emulator.storage.instances import StoredInstance
 from orthanc_gcp.emulator.storage.storage import Storage
 
@@ -77,12 +77,9 @@ async def _retrieve(context: RequestContext, *, single: bool) -> Response:
         raise context.missing(instances[0].key.path) from None
     if not chosen.multipart:
         headers = {"Content-Length": str(first.size)}
-        return Streamed(
-            _blocks(first), f"{DICOM}; transfer-syntax={first.transfer_syntax}", headers
-        )
-    boundary = secrets.token_hex(16)
-    body = _parts(context.storage, first, instances[1:], chosen.transfer_syntax, boundary)
-    return Streamed(body, f'{MULTIPART}; type="{DICOM}"; boundary={boundary}')
+        return Streamed(first.blocks(), first.content_type, headers)
+    parts = _parts(context.storage, first, instances[1:], chosen.transfer_syntax)
+    return multipart_response(DICOM, parts)
 
 
 def _choose(context: RequestContext, stored: set[str], *, single: bool) -> Representation:
@@ -116,8 +113,17 @@ class OpenInstance:
     size: int
     transfer_syntax: str
 
-    def close(self) -> None:
-        os.close(self.descriptor)
+    @property
+    def content_type(self) -> str:
+        return f"{DICOM}; transfer-syntax={self.transfer_syntax}"
+
+    async def blocks(self) -> AsyncGenerator[bytes, None]:
+        """Yield the file; close it at the end."""
+        try:
+            async for block in file_blocks(self.descriptor, 0, self.size):
+                yield block
+        finally:
+            os.close(self.descriptor)
 
 
 def _open(storage: Storage, instance: StoredInstance, wanted: str) -> OpenInstance:
@@ -132,38 +138,19 @@ def _open(storage: Storage, instance: StoredInstance, wanted: str) -> OpenInstan
     return OpenInstance(copy, os.fstat(copy).st_size, wanted)
 
 
-async def _blocks(instance: OpenInstance) -> AsyncGenerator[bytes, None]:
-    try:
-        async for block in file_blocks(instance.descriptor, 0, instance.size):
-            yield block
-    finally:
-        instance.close()
-
-
 async def _parts(
     storage: Storage,
     first: OpenInstance,
     others: Sequence[StoredInstance],
     wanted: str,
-    boundary: str,
-) -> AsyncGenerator[bytes, None]:
-    async for block in _part(first, boundary):
-        yield block
+) -> AsyncGenerator[Part, None]:
+    yield Part(first.content_type, first.blocks())
     for instance in others:
         try:
             opened = await asyncio.to_thread(_open, storage, instance, wanted)
         except FileNotFoundError:
             continue  # deleted since the answer began
-        async for block in _part(opened, boundary):
-            yield block
-    yield f"--{boundary}--\r\n".encode()
-
-
-async def _part(instance: OpenInstance, boundary: str) -> AsyncGenerator[bytes, None]:
-    yield part_head(boundary, f"{DICOM}; transfer-syntax={instance.transfer_syntax}")
-    async for block in _blocks(instance):
-        yield block
-    yield b"\r\n"
+        yield Part(opened.content_type, opened.blocks())
 
 
 async def _metadata(

@@ -13,9 +13,9 @@ from zoneinfo import ZoneInfo
 
 from starlette.responses import Response
 
+from orthanc_gcp.emulator.healthcare.jobs import Code, Job, OperationError
 from orthanc_gcp.emulator.healthcare.locations import require_location
 from orthanc_gcp.emulator.healthcare.operation_methods import begin_short
-from orthanc_gcp.emulator.healthcare.operations import Code, Job, OperationError
 from orthanc_gcp.emulator.healthcare.paging import result_page
 from orthanc_gcp.emulator.healthcare.request_context import RequestContext
 from orthanc_gcp.emulator.http.requests import field_mask, read_object
@@ -48,7 +48,11 @@ async def get_dataset(context: RequestContext) -> Response:
 
 
 async def create_dataset(context: RequestContext) -> Response:
-    """Handle ``datasets.create``, by an operation."""
+    """Handle ``datasets.create``, by an operation.
+
+    Raises :class:`Refusal` for a location that there is not (404), for a wrong name or body (400),
+    when there is such a dataset (409), and as :func:`begin_short` does.
+    """
     await require_location(context)
     dataset_id = context.request.query_params.get("datasetId", "")
     if not STORE_ID.fullmatch(dataset_id):

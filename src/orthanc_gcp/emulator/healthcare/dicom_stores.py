@@ -30,7 +30,10 @@ _CHANGEABLE = ("labels", "notificationConfig", "notificationConfigs", "streamCon
 
 
 async def get_store(context: RequestContext) -> Response:
-    """Handle ``dicomStores.get``."""
+    """Handle ``dicomStores.get``.
+
+    Raises :class:`Refusal` when there is no such store (404) or dataset (403 or 404).
+    """
     body = context.storage.resources.store_body(context.store)
     if body is None:
         context.require_dataset()
@@ -46,7 +49,11 @@ async def list_stores(context: RequestContext) -> Response:
 
 
 async def create_store(context: RequestContext) -> Response:
-    """Handle ``dicomStores.create``."""
+    """Handle ``dicomStores.create``.
+
+    Raises :class:`Refusal` for a dataset that there is not (403 or 404), for a wrong name or body
+    (400), and when there is such a store (409).
+    """
     context.require_dataset()
     store_id = context.request.query_params.get("dicomStoreId", "")
     if not STORE_ID.fullmatch(store_id):

@@ -29,7 +29,11 @@ async def get_iam_policy(context: RequestContext) -> Response:
 
 
 async def set_iam_policy(context: RequestContext) -> Response:
-    """Handle ``setIamPolicy``; an ``etag`` guards a policy that another has changed since (409)."""
+    """Handle ``setIamPolicy``; an ``etag`` guards a policy that another has changed since.
+
+    Raises :class:`Refusal` for that (409), for a wrong policy (400), and for a resource that there
+    is not (403 or 404).
+    """
     require_resource(context)
     policy = (await read_object(context.request)).get("policy")
     if not isinstance(policy, dict):

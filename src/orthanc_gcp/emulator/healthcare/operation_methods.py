@@ -48,7 +48,11 @@ async def get_operation(context: RequestContext) -> Response:
 
 
 async def list_operations(context: RequestContext) -> Response:
-    """Handle ``operations.list``."""
+    """Handle ``operations.list``.
+
+    Raises :class:`Refusal` for a dataset that there is not (403 or 404), for partial success (501),
+    and as :func:`result_page` does.
+    """
     if context.request.query_params.get("returnPartialSuccess") == "true":
         raise Refusal(error(501, "return_partial_success is not supported"))
     context.require_dataset()

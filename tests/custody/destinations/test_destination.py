@@ -1,0 +1,63 @@
+"""The limits that hold for what is sent to an account."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from orthanc_gcp.custody.destinations.congestion import CongestionWindow
+from orthanc_gcp.custody.destinations.destination import Destination
+from orthanc_gcp.custody.destinations.rate_limit import RateLimit
+from orthanc_gcp.dicomweb import DicomStore
+from orthanc_gcp.ledger.schema import Priority
+from orthanc_gcp.outages import Outage
+from orthanc_gcp.transport.authorization import Authorization
+from tests.support.simulation import FakeClock
+
+
+@pytest.fixture
+def destination(ledger):
+    """A maker of destinations with limits of so many units a second, by name."""
+    waited = []
+    store = DicomStore("http://127.0.0.1:9/dicomWeb", lambda: Authorization("token"))
+
+    def make(**rates):
+        def wait(seconds):
+            waited.append(seconds)
+            return True
+
+        limits = {name: RateLimit(ledger, name, rate, wait) for name, rate in rates.items()}
+        fake = FakeClock()
+        outage = Outage(logging.getLogger("store"), "down", "up", fake)
+        window = CongestionWindow(fake, 8, outage)
+        return Destination("a", store, store, window, False, "Metadata", **limits), waited
+
+    yield make
+    store.close()
+
+
+def test_without_a_limit_nothing_waits(destination):
+    one, waited = destination()
+    one.wait_for_request()
+    assert list(one.byte_throttles(Priority.LIVE)) == []
+    assert list(one.byte_throttles(Priority.BACKFILL)) == []
+    assert waited == []
+
+
+def test_requests_wait_for_their_turn(destination):
+    one, waited = destination(request_limit=2)
+    for _ in range(3):
+        one.wait_for_request()
+    assert waited == [0.5, 1.0]
+
+
+def test_a_backfill_has_a_limit_of_its_own_besides(destination):
+    one, waited = destination(byte_limit=1000, backfill_byte_limit=100)
+    assert len(one.byte_throttles(Priority.LIVE)) == 1
+    assert len(one.byte_throttles(Priority.DEMANDED)) == 1
+    for acquire in one.byte_throttles(Priority.BACKFILL):
+        acquire(100)
+        acquire(150)
+    # A quarter of a second of its rate is taken at once by the faster one.
+    assert waited == [1.0]

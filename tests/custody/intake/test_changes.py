@@ -1,0 +1,210 @@
+"""What a real Orthanc reports in its changes is in the ledger, whatever became of its changes."""
+
+from __future__ import annotations
+
+import shutil
+import time
+
+import pytest
+import sqlalchemy as sql
+
+from orthanc_gcp.configuration import SendRule
+from orthanc_gcp.custody.intake import changes as module
+from orthanc_gcp.custody.intake.changes import COMPARE_AT_MOST_EVERY, SWEEP_EVERY, Follower
+from orthanc_gcp.custody.intake.rules import Rules
+from orthanc_gcp.errors import OrthancError, OrthancUnavailableError
+from orthanc_gcp.ledger.schema import State, transfers
+from orthanc_gcp.orthanc.resources import OrthancSource
+from orthanc_gcp.orthanc.rest import OrthancRest
+from tests.support.orthanc import Orthanc, free_port, wait_until
+from tests.support.simulation import FakeClock
+from tests.support.site import make_instance, make_study
+
+SOURCE = "test/ORTHANC"
+
+
+@pytest.fixture(scope="module")
+def orthanc(tmp_path_factory):
+    # Without a cache it reads files each time.
+    options = {"MaximumStorageCacheSize": 0}
+    with Orthanc(tmp_path_factory.mktemp("orthanc"), options, plugins=()) as orthanc:
+        yield orthanc
+
+
+@pytest.fixture
+def follow(ledger, orthanc):
+    """A maker of followers of what comes from the test on; Orthanc knows whole seconds."""
+    time.sleep(1 - time.time() % 1)
+    since, clock = time.time(), FakeClock()
+
+    def make(rule=None, on_arrival=lambda: None, url=orthanc.url):
+        source = OrthancSource(OrthancRest(url), orthanc.folder / "storage")
+        rules = Rules([rule or SendRule(to="a")], source.attributes)
+        follower = Follower(ledger, source, rules, clock, on_arrival, since)
+        follower.clock = clock
+        return follower
+
+    return make
+
+
+def upload(orthanc, files):
+    return [orthanc.json("POST", "/instances", file)["ID"] for file in files]
+
+
+def states(ledger):
+    with ledger.reading() as connection:
+        query = sql.select(transfers.c.orthanc_id, transfers.c.state)
+        return {row.orthanc_id: row.state for row in connection.execute(query)}
+
+
+def read_all(follower):
+    while follower.step():
+        pass
+
+
+def test_what_arrives_is_written_down_once(ledger, orthanc, follow):
+    calls = []
+    follower = follow(on_arrival=lambda: calls.append(len(states(ledger))))
+    assert follower.source == ""
+    read_all(follower)
+    assert follower.source == SOURCE
+    sent = upload(orthanc, make_study(instances=3))
+    read_all(follower)
+    assert states(ledger) == dict.fromkeys(sent, State.WAITING)
+    assert calls[-1] == 3
+    again = follow()
+    read_all(again)
+    assert len(states(ledger)) == 3
+    assert ledger.cursor(SOURCE).seq == orthanc.json("GET", "/changes?last")["Last"]
+
+
+def test_what_was_there_before_is_not_followed(ledger, orthanc, follow):
+    read_all(follow())
+    assert states(ledger) == {}
+
+
+def test_changes_that_were_cleared_are_found_by_comparison(ledger, orthanc, follow):
+    follower = follow()
+    read_all(follower)
+    lost = upload(orthanc, make_study(instances=2))
+    orthanc.request("DELETE", "/changes")
+    known = upload(orthanc, make_study(instances=2))
+    read_all(follower)
+    assert states(ledger).keys() == {*lost, *known}
+    assert not ledger.has_gap(SOURCE)
+
+
+def test_a_gap_is_known_after_a_crash_and_not_compared_too_often(ledger, orthanc, follow):
+    first = follow()
+    read_all(first)
+    first.compare = lambda: 1 / 0
+    lost = upload(orthanc, [make_instance()])
+    orthanc.request("DELETE", "/changes")
+    upload(orthanc, [make_instance()])
+    with pytest.raises(ZeroDivisionError):
+        read_all(first)
+    assert ledger.has_gap(SOURCE)
+    read_all(first)  # it has just tried
+    first.clock.time += COMPARE_AT_MOST_EVERY + 1
+    with pytest.raises(ZeroDivisionError):
+        first.step()
+    read_all(follow())
+    assert lost[0] in states(ledger)
+    assert not ledger.has_gap(SOURCE)
+
+
+def test_an_index_that_was_replaced_is_read_from_its_start(ledger, orthanc, follow):
+    sent = upload(orthanc, [make_instance()])
+    since = time.time() - 1
+    ledger.begin(SOURCE, 10**6, since)  # as far as the old one was read
+    follower = follow()
+    assert follower.step()
+    assert ledger.has_gap(SOURCE)
+    read_all(follower)
+    assert sent[0] in states(ledger)
+    assert ledger.cursor(SOURCE).since == since
+
+
+@pytest.mark.parametrize("level", ["Series", "Study"])
+def test_what_is_held_goes_when_it_is_stable(ledger, orthanc, follow, level):
+    follower = follow(SendRule(to="a", level=level))
+    read_all(follower)
+    sent = upload(orthanc, make_study(instances=2))
+    read_all(follower)
+    assert states(ledger) == dict.fromkeys(sent, State.HELD)
+
+    def released():
+        read_all(follower)
+        return set(states(ledger).values()) == {State.WAITING}
+
+    wait_until(released, 30)
+
+
+def test_what_never_is_told_stable_is_asked_for(ledger, orthanc, follow):
+    follower = follow(SendRule(to="a", level="Study"))
+    read_all(follower)
+    held = upload(orthanc, [make_instance()])
+    read_all(follower)
+    orthanc.request("DELETE", f"/instances/{held[0]}")  # so it never is told stable
+    follower.clock.time += SWEEP_EVERY + 1
+    read_all(follower)
+    assert states(ledger) == {held[0]: State.WAITING}
+
+
+@pytest.fixture
+def hidden(orthanc, tmp_path):
+    """A file that Orthanc cannot read, uploaded within the test; and how it can again."""
+
+    def hide():
+        content = make_instance()
+        (sent,) = upload(orthanc, [content])
+        files = (orthanc.folder / "storage").glob("*/*/*")
+        place = next(one for one in files if one.is_file() and one.read_bytes() == content)
+        shutil.move(place, tmp_path / "hidden")
+        return sent, lambda: shutil.move(tmp_path / "hidden", place)
+
+    return hide
+
+
+RULE = SendRule(to="a", tags={"PhotometricInterpretation": "MONO*"})
+"""Of an attribute that Orthanc does not index."""
+
+
+def test_an_instance_that_cannot_be_read_holds_up_nobody(ledger, orthanc, follow, hidden):
+    follower = follow(RULE)
+    read_all(follower)
+    unreadable, show = hidden()
+    sent = upload(orthanc, [make_instance()])
+    read_all(follower)
+    assert states(ledger) == {sent[0]: State.WAITING}
+    assert ledger.unreadable(SOURCE) == [unreadable]
+    show()
+    read_all(follower)
+    assert len(states(ledger)) == 1
+    follower.clock.time += SWEEP_EVERY + 1
+    read_all(follower)
+    assert states(ledger).keys() == {unreadable, *sent}
+    assert ledger.unreadable(SOURCE) == []
+
+
+def test_nothing_goes_on_when_very_many_cannot_be_read(
+    ledger, orthanc, follow, hidden, monkeypatch
+):
+    follower = follow(RULE)
+    read_all(follower)
+    before = ledger.cursor(SOURCE)
+    _, show = hidden()
+    monkeypatch.setattr(module, "MOST_UNREADABLE", 0)
+    with pytest.raises(OrthancError, match="cannot read what it has stored"):
+        read_all(follower)
+    assert ledger.cursor(SOURCE) == before
+    show()
+    read_all(follower)
+    assert len(states(ledger)) == 1
+
+
+def test_an_orthanc_that_is_away_is_an_error(ledger, follow):
+    follower = follow(url=f"http://127.0.0.1:{free_port()}")
+    with pytest.raises(OrthancUnavailableError):
+        follower.step()
+    assert follower.source == ""

@@ -1,0 +1,163 @@
+"""Only what the store was seen to have is confirmed."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from orthanc_gcp.custody.destinations.congestion import CongestionWindow
+from orthanc_gcp.custody.destinations.destination import Destination
+from orthanc_gcp.custody.verification import read_back as module
+from orthanc_gcp.custody.verification.read_back import FEW, SEARCH_LAG, ReadBack
+from orthanc_gcp.ledger.schema import State
+from orthanc_gcp.outages import Outage
+from tests.support.sent import changed, dataset, record, rows, send
+from tests.support.simulation import FakeClock
+from tests.support.site import make_instance, make_study
+
+
+@pytest.fixture
+def window():
+    fake = FakeClock()
+    return CongestionWindow(fake, 8, Outage(logging.getLogger("store"), "down", "up", fake))
+
+
+@pytest.fixture
+def read_back(ledger, store, window):
+    """Reads back some series of account ``a``."""
+
+    def confirm(*files, verify="Metadata", stopping=lambda: False, account="a"):
+        destination = Destination("a", store, store, window, False, verify)
+        reader = ReadBack(ledger, {"a": destination}, stopping, jitter=lambda: 1.0)
+        series = {str(dataset(content).SeriesInstanceUID) for content in files}
+        reader.confirm(account, sorted(series))
+
+    return confirm
+
+
+def states(ledger):
+    return [row.state for row in rows(ledger)]
+
+
+@pytest.mark.parametrize("count", [FEW, FEW + 1])
+def test_what_is_there_is_confirmed(ledger, stow, read_back, count):
+    files = make_study(instances=count)
+    for content in files:
+        stow(content)
+    send(ledger, files)
+    read_back(*files)
+    assert states(ledger) == ["confirmed"] * count
+    assert all(row.confirmed_at == ledger.now() for row in rows(ledger))
+
+
+def test_a_series_that_is_still_being_sent_waits(ledger, stow, read_back):
+    files = make_study(instances=2)
+    for content in files:
+        stow(content)
+    send(ledger, files[:1])
+    record(ledger, files[1:])
+    read_back(*files)
+    assert states(ledger) == ["acknowledged", "waiting"]
+
+
+def test_very_many_are_confirmed_a_few_at_once(ledger, stow, read_back, monkeypatch):
+    monkeypatch.setattr(module, "CONFIRMED_AT_ONCE", 1)
+    files = make_study(series=3, instances=1)
+    for content in files:
+        stow(content)
+    send(ledger, files)
+    read_back(*files)
+    assert states(ledger) == ["confirmed"] * 3
+
+
+def test_a_search_may_lag_and_then_it_is_sent_again(ledger, clock, stow, read_back):
+    files = make_study(instances=2)
+    stow(files[0])
+    send(ledger, files)
+    read_back(*files)
+    there, missing = rows(ledger)
+    assert (there.state, missing.state) == ("confirmed", "acknowledged")
+    assert missing.next_attempt_at == pytest.approx(clock.now + module.SHORTEST_WAIT)
+    clock.now += 10
+    read_back(*files)
+    assert rows(ledger)[1].next_attempt_at == pytest.approx(clock.now + 5)
+    clock.now += SEARCH_LAG
+    read_back(*files)
+    again = rows(ledger)[1]
+    assert (again.state, again.reason, again.attempts) == ("delayed", "missing", 1)
+    assert again.next_attempt_at > clock.now
+    assert again.acknowledged_at is None
+
+
+def test_other_bytes_are_sent_again_where_they_are_compared(ledger, stow, read_back):
+    file = make_instance()
+    stow(changed(file, PatientID="other"))
+    send(ledger, [file])
+    read_back(file, verify="Bytes")
+    (row,) = rows(ledger)
+    assert (row.state, row.reason) == ("delayed", "different")
+    assert "the store gives back" in row.detail
+
+
+def test_other_bytes_are_not_seen_where_only_metadata_are(ledger, stow, read_back):
+    file = make_instance()
+    stow(changed(file, PatientID="other"))
+    send(ledger, [file])
+    read_back(file)
+    assert states(ledger) == ["confirmed"]
+
+
+def test_a_sample_is_some_of_them(ledger, stow, read_back):
+    files = make_study(instances=60, size=8)
+    for content in files:
+        stow(changed(content, PatientID="other"))
+    send(ledger, files)
+    read_back(*files, verify="Sample")
+    found = states(ledger)
+    # One in twenty, by a checksum of the UID; that none of 60 is chosen happens once in 20 times.
+    assert found.count("confirmed") + found.count("delayed") == 60
+    assert found.count("delayed") < 15
+
+
+@pytest.mark.parametrize("status", module.UNREADABLE)
+def test_what_cannot_be_given_back_is_not_confirmed(ledger, clock, stow, read_back, faults, status):
+    file = make_instance()
+    stow(file)
+    send(ledger, [file])
+    faults(faults=[{"path": "/instances/[0-9.]+$", "method": "GET", "status": status}])
+    read_back(file, verify="Bytes")
+    assert states(ledger) == ["acknowledged"]
+    clock.now += SEARCH_LAG + 1
+    read_back(file, verify="Bytes")
+    assert states(ledger) == ["delayed"]
+
+
+@pytest.mark.parametrize("path", ["/instances", "/instances/[0-9.]+$"])
+def test_a_store_that_cannot_be_read_is_asked_later(
+    ledger, clock, stow, read_back, faults, window, path
+):
+    file = make_instance()
+    stow(file)
+    send(ledger, [file])
+    faults(faults=[{"path": path, "method": "GET", "status": 503}])
+    read_back(file, verify="Bytes")
+    (row,) = rows(ledger)
+    assert row.state == State.ACKNOWLEDGED
+    assert row.next_attempt_at == clock.now + module.LONGEST_WAIT / 2
+    assert "503" in window.problem
+    faults(faults=[])
+    read_back(file, verify="Bytes")
+    assert states(ledger) == ["confirmed"]
+    assert window.problem is None
+
+
+def test_a_worker_that_stops_reads_no_more(ledger, stow, read_back):
+    file = make_instance()
+    stow(file)
+    send(ledger, [file])
+    read_back(file, stopping=lambda: True)
+    read_back(file, account="none")
+    assert states(ledger) == ["acknowledged"]
+    read_back(make_instance())  # of nothing that was sent
+    assert states(ledger) == ["acknowledged"]

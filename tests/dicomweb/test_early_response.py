@@ -1,0 +1,101 @@
+"""Answers that come before the request has been sent."""
+
+from __future__ import annotations
+
+import ssl
+
+import pytest
+
+from orthanc_gcp.dicomweb import StoreError
+from tests.dicomweb.receiving import LARGE, STORED, Recorder, client, large
+from tests.support.certificates import Authority
+from tests.support.raw_server import (
+    RawServer,
+    answer,
+    hang_up,
+    reset,
+    stall,
+)
+
+
+def early(said, end, some=100_000):
+    """Answer after some of the body has come."""
+
+    def behave(connection, head):
+        left = some
+        while left > 0:
+            left -= len(connection.recv(min(left, 65536)))
+        connection.sendall(said)
+        end(connection)
+
+    return behave
+
+
+@pytest.mark.parametrize("end", [hang_up, reset, stall])
+@pytest.mark.parametrize(
+    ("status", "reason"),
+    [
+        ("401 Unauthorized", "unauthorized"),
+        ("403 Forbidden", "forbidden"),
+        ("413 Content Too Large", "too_large"),
+        ("429 Too Many Requests", "throttled"),
+        ("503 Service Unavailable", "unavailable"),
+    ],
+)
+def test_an_early_refusal_is_heard(status, reason, end):
+    with (
+        RawServer(early(answer(b"{}", status, Retry_After="7"), end)) as server,
+        pytest.raises(StoreError) as caught,
+    ):
+        client(server).store([large()])
+    assert (caught.value.reason, caught.value.status) == (reason, int(status[:3]))
+    assert caught.value.retry_after == 7
+
+
+@pytest.mark.parametrize("status", ["200 OK", "202 Accepted", "409 Conflict"])
+@pytest.mark.parametrize("end", [hang_up, stall])
+def test_an_early_success_is_not_believed(status, end):
+    with (
+        RawServer(early(answer(STORED, status), end)) as server,
+        pytest.raises(StoreError, match="before the request was complete") as caught,
+    ):
+        client(server).store([large()])
+    assert (caught.value.reason, caught.value.retryable) == ("protocol", True)
+
+
+def test_no_request_follows_one_that_was_cut_short():
+    """Its bytes would be taken for the rest of the one before."""
+    with RawServer(early(answer(b"{}", "429 No"), stall)) as server:
+        store = client(server, connections=1)
+        for _ in range(2):
+            with pytest.raises(StoreError, match="429"):
+                store.store([large()])
+    assert len(server.heads) == 2
+
+
+@pytest.fixture
+def tls(tmp_path):
+    authority = Authority(tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*authority.issue("127.0.0.1"))
+    return context, authority.file
+
+
+def test_over_tls(tls):
+    context, authority = tls
+    with RawServer(Recorder(), context) as server:
+        assert client(server, ca_certificates=authority).store([large()]).bytes_sent > LARGE
+        with pytest.raises(StoreError, match="TLS failed") as caught:
+            client(server).store([large()])
+    assert (caught.value.reason, caught.value.retryable) == ("tls", True)
+
+
+@pytest.mark.parametrize("end", [hang_up, stall])
+def test_an_early_refusal_over_tls(tls, end):
+    context, authority = tls
+    with (
+        RawServer(early(answer(b"{}", "429 No"), end), context) as server,
+        pytest.raises(StoreError) as caught,
+    ):
+        client(server, ca_certificates=authority).store([large()])
+    assert caught.value.status == 429

@@ -1,0 +1,62 @@
+"""What arrives, and how far an Orthanc was read."""
+
+from __future__ import annotations
+
+from orthanc_gcp.ledger.rows import Outcome
+from orthanc_gcp.ledger.schema import State
+from tests.support.ledgers import ORTHANC, arrival, claim, claimed_rows, settle_batch, states
+
+
+def test_a_newer_version_takes_the_row_from_its_batch(ledger):
+    ledger.arrivals.record([arrival("1")])
+    claim(ledger)
+    (old,) = claimed_rows(ledger, "b")
+    ledger.arrivals.record([arrival("1", change_seq=2, size_bytes=50)])
+    assert states(ledger) == {"1": State.WAITING}
+    ledger.queue.settle("b", [Outcome(old.id, State.ACKNOWLEDGED, sha256="old")])
+    assert states(ledger) == {"1": State.WAITING}
+    claim(ledger, "c")
+    (row,) = claimed_rows(ledger, "c")
+    assert (row.size_bytes, row.sha256) == (50, None)
+
+
+def test_what_was_read_before_changes_nothing(ledger):
+    ledger.arrivals.record([arrival("1", change_seq=7)])
+    claim(ledger)
+    settle_batch(ledger, State.ACKNOWLEDGED, sha256="d")
+    for change in (7, 3, 0):
+        ledger.arrivals.record([arrival("1", change_seq=change)])
+        assert states(ledger) == {"1": State.ACKNOWLEDGED}
+
+
+def test_a_later_reception_is_news_in_a_replaced_index(ledger):
+    ledger.arrivals.record([arrival("1", change_seq=7)])
+    claim(ledger)
+    settle_batch(ledger, State.ACKNOWLEDGED, sha256="d")
+    ledger.arrivals.record([arrival("1", change_seq=2, received_at=6000.0)])
+    assert states(ledger) == {"1": State.WAITING}
+
+
+def test_held_instances_wait_for_their_study(ledger):
+    ledger.arrivals.record(
+        [arrival("1", held_for_orthanc_id="s"), arrival("2", held_for_orthanc_id="t")]
+    )
+    assert claim(ledger) == []
+    assert sorted(ledger.arrivals.held(ORTHANC)) == ["s", "t"]
+    ledger.arrivals.release(["s"])
+    assert claim(ledger) == ["1"]
+    assert ledger.arrivals.held(ORTHANC) == ["t"]
+
+
+def test_a_gap_and_what_was_unreadable_are_remembered(ledger):
+    assert not ledger.arrivals.has_gap(ORTHANC)
+    ledger.arrivals.open_gap(ORTHANC)
+    ledger.arrivals.open_gap(ORTHANC)
+    assert ledger.arrivals.has_gap(ORTHANC)
+    ledger.arrivals.close_gap(ORTHANC)
+    assert not ledger.arrivals.has_gap(ORTHANC)
+    assert ledger.arrivals.unreadable(ORTHANC) == []
+    ledger.arrivals.set_unreadable(ORTHANC, ["1", "2"])
+    assert ledger.arrivals.unreadable(ORTHANC) == ["1", "2"]
+    ledger.arrivals.set_unreadable(ORTHANC, [])
+    assert ledger.arrivals.unreadable(ORTHANC) == []

@@ -1,0 +1,96 @@
+"""The address of a database, and the connections to it."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sql
+
+from orthanc_gcp import configuration
+from orthanc_gcp.errors import ConfigurationError
+from orthanc_gcp.ledger import database
+from orthanc_gcp.ledger.database import is_away, reading, writing
+from orthanc_gcp.ledger.schema import key_values
+from orthanc_gcp.ledger.upgrade import prepare
+
+
+def test_a_file_in_the_storage_folder_unless_a_database_is_named(tmp_path):
+    assert database.url_of("", tmp_path) == f"sqlite:///{tmp_path}/orthanc-gcp.sqlite"
+    assert database.url_of("sqlite:////x/y", tmp_path) == "sqlite:////x/y"
+
+
+@pytest.mark.parametrize("scheme", ["postgresql", "postgres", "postgresql+psycopg"])
+def test_postgresql_by_each_of_its_names(scheme):
+    url = database.url_of(f"{scheme}://me:secret@host/db", Path())
+    assert url == "postgresql+psycopg://me:secret@host/db"
+
+
+def test_a_password_may_hold_any_character():
+    for password in ("a@b", "a%40b"):
+        url = sql.make_url(database.url_of(f"postgresql://me:{password}@host/db", Path()))
+        assert (url.username, url.password, url.host) == ("me", "a@b", "host")
+
+
+@pytest.mark.parametrize("wrong", ["mysql://me:hush@host/db", "/a/file", "postgresql//host"])
+def test_another_database_is_refused(wrong):
+    with pytest.raises(ConfigurationError, match="expected postgresql://") as refused:
+        database.url_of(wrong, Path())
+    assert "hush" not in str(refused.value)
+
+
+def test_a_ledger_is_not_begun_anew_because_of_a_mistake():
+    settings = configuration.read({"GoogleCloudPlatform": {"Database": 17}})
+    with pytest.raises(ConfigurationError, match="Database"):
+        database.url_for(settings)
+
+
+def test_a_place_is_named_without_a_password():
+    engine = database.connect(database.url_of("postgresql://me:hush@host/db", Path()))
+    assert "hush" not in database.place(engine)
+    assert "host/db" in database.place(engine)
+
+
+def test_writers_take_turns(engine):
+    """Each sees what the one before has written, also what it read first."""
+    prepare(engine)
+    with writing(engine) as connection:
+        connection.execute(key_values.insert().values(name="n", value=0))
+
+    def count() -> None:
+        for _ in range(20):
+            with writing(engine) as connection:
+                query = sql.select(key_values.c.value).with_for_update()
+                value = connection.scalar(query)
+                connection.execute(key_values.update().values(value=value + 1))
+
+    threads = [threading.Thread(target=count) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    with reading(engine) as connection:
+        assert connection.scalar(sql.select(key_values.c.value)) == 80
+
+
+def test_what_fails_is_not_written(engine):
+    prepare(engine)
+    with pytest.raises(RuntimeError), writing(engine) as connection:
+        connection.execute(key_values.insert().values(name="n", value=0))
+        raise RuntimeError
+    with reading(engine) as connection:
+        assert connection.scalar(sql.select(key_values.c.name)) is None
+
+
+def test_a_database_that_is_away_is_told_from_a_wrong_question(engine, tmp_path):
+    gone = database.connect("postgresql+psycopg://nobody@127.0.0.1:1/none")
+    with pytest.raises(sql.exc.OperationalError) as away, reading(gone):
+        pass
+    assert is_away(away.value)
+    duplicate = key_values.insert().values(name="n", value=0)
+    prepare(engine)
+    with pytest.raises(sql.exc.IntegrityError) as wrong, writing(engine) as connection:
+        connection.execute(duplicate)
+        connection.execute(duplicate)
+    assert not is_away(wrong.value)

@@ -1,0 +1,151 @@
+"""Who is alive is told by locks, which end with the process."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+
+import pytest
+import sqlalchemy as sql
+
+from orthanc_gcp.errors import LedgerError
+from orthanc_gcp.ledger import database
+from orthanc_gcp.ledger.upgrade import prepare
+from orthanc_gcp.ledger.workers import DEAD_AFTER, REFRESH_EVERY, any_alive, worker_registry
+from tests.support.ledgers import ORTHANC, arrival, claim
+from tests.support.simulation import FakeClock
+
+
+@pytest.fixture
+def joined():
+    """Makes registries of workers that have joined, and lets them leave."""
+    made = []
+
+    def join(engine, name="w", clock=None):
+        registry = worker_registry(engine, name, clock or FakeClock())
+        registry.join()
+        made.append(registry)
+        return registry
+
+    yield join
+    for registry in made:
+        registry.leave()
+
+
+def test_a_worker_counts_from_its_joining_until_it_leaves(ledger):
+    registry = worker_registry(ledger.engine, "w", FakeClock())
+    assert not registry.alive
+    assert not any_alive(ledger.engine)
+    registry.join()
+    assert registry.alive
+    assert any_alive(ledger.engine)
+    registry.leave()
+    assert not registry.alive
+    assert not any_alive(ledger.engine)
+
+
+def test_two_workers_of_one_name_do_not_both_run(ledger, joined):
+    joined(ledger.engine)
+    again = worker_registry(ledger.engine, "w", FakeClock())
+    with pytest.raises(LedgerError, match="another worker"):
+        again.join()
+    assert not again.alive
+
+
+def test_on_sqlite_there_is_one_worker(sqlite_ledger, joined):
+    joined(sqlite_ledger.engine)
+    with pytest.raises(LedgerError, match="need a PostgreSQL database"):
+        worker_registry(sqlite_ledger.engine, "other", FakeClock()).join()
+
+
+def test_on_sqlite_whoever_else_has_claimed_something_is_dead(sqlite_ledger, joined):
+    sqlite_ledger.arrivals.record([arrival("1")])
+    claim(sqlite_ledger)  # by "w"
+    registry = joined(sqlite_ledger.engine, "other")
+    assert registry.follows
+    assert registry.refresh(ORTHANC) == ["w"]
+    assert registry.refresh(ORTHANC) == []
+
+
+def test_a_worker_s_own_claims_are_not_those_of_the_dead(sqlite_ledger, joined):
+    sqlite_ledger.arrivals.record([arrival("1")])
+    claim(sqlite_ledger)
+    assert joined(sqlite_ledger.engine, "w").refresh(ORTHANC) == []
+
+
+def test_several_workers_are_alive_and_one_follows(postgresql_ledger, joined):
+    one, two = joined(postgresql_ledger.engine, "one"), joined(postgresql_ledger.engine, "two")
+    one.refresh(ORTHANC)
+    two.refresh(ORTHANC)
+    assert (one.alive, two.alive) == (True, True)
+    assert (one.follows, two.follows) == (True, False)
+
+
+def test_each_orthanc_is_followed(postgresql_ledger, joined):
+    one, two = joined(postgresql_ledger.engine, "one"), joined(postgresql_ledger.engine, "two")
+    one.refresh(ORTHANC)
+    two.refresh("another")
+    assert (one.follows, two.follows) == (True, True)
+
+
+def _claim_and_wait(url: str, ready: object) -> None:
+    engine = database.connect(url)
+    worker_registry(engine, "w", FakeClock()).join()
+    ready.set()
+    signal.pause()
+
+
+def test_a_worker_that_was_killed_is_dead_after_a_while(postgresql_ledger, joined):
+    postgresql_ledger.arrivals.record([arrival("1")])
+    claim(postgresql_ledger)
+    spawn = multiprocessing.get_context("spawn")
+    ready = spawn.Event()
+    url = postgresql_ledger.engine.url.render_as_string(hide_password=False)
+    process = spawn.Process(target=_claim_and_wait, args=(url, ready))
+    process.start()
+    assert ready.wait(30)
+    clock = FakeClock()
+    other = joined(postgresql_ledger.engine, "other", clock)
+    clock.time += 10 * DEAD_AFTER
+    assert other.refresh(ORTHANC) == [], "it is alive, however long it takes"
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
+    clock.time += REFRESH_EVERY + 1
+    assert other.refresh(ORTHANC) == [], "it may only have lost its connection"
+    clock.time += DEAD_AFTER
+    assert other.refresh(ORTHANC) == ["w"]
+    third = joined(postgresql_ledger.engine, "third", clock)
+    clock.time += DEAD_AFTER
+    assert third.refresh(ORTHANC) == [], "it is the one's who found it"
+    with pytest.raises(LedgerError):
+        worker_registry(postgresql_ledger.engine, "w", clock).join()
+    postgresql_ledger.queue.requeue_claims_of("w")
+    other.remove("w")
+    joined(postgresql_ledger.engine, "w", clock)
+
+
+def test_a_worker_without_its_connection_is_not_alive(postgresql_ledger, joined):
+    clock = FakeClock()
+    registry = joined(postgresql_ledger.engine, "w", clock)
+    registry.refresh(ORTHANC)
+    with postgresql_ledger.engine.connect() as connection:
+        ends = (
+            "SELECT pg_terminate_backend(pid) FROM pg_locks"
+            " WHERE locktype = 'advisory' AND classid = 740120"
+        )
+        connection.exec_driver_sql(ends)
+    clock.time += REFRESH_EVERY + 1
+    with pytest.raises(sql.exc.SQLAlchemyError):
+        registry.refresh(ORTHANC)
+    assert (registry.alive, registry.follows) == (False, False)
+    registry.refresh(ORTHANC)
+    assert (registry.alive, registry.follows) == (True, True)
+
+
+def test_a_database_without_a_lock_file_has_no_worker(tmp_path):
+    engine = database.connect(database.url_of("", tmp_path))
+    assert not any_alive(engine)
+    prepare(engine)
+    assert not any_alive(engine)
+    engine.dispose()

@@ -1,0 +1,172 @@
+"""What is read of an Orthanc: its changes, what it has, and the bytes; from a real one."""
+
+from __future__ import annotations
+
+import io
+import shutil
+import time
+from itertools import chain
+
+import pydicom
+import pytest
+
+from orthanc_gcp.errors import OrthancGoneError, OrthancUnavailableError
+from orthanc_gcp.orthanc.resources import OrthancSource
+from orthanc_gcp.orthanc.rest import OrthancRest
+from tests.orthanc.orthanc_stub import stub
+from tests.support.orthanc import Orthanc, wait_until
+from tests.support.site import make_study
+
+
+@pytest.fixture(scope="module")
+def orthanc(tmp_path_factory):
+    with Orthanc(tmp_path_factory.mktemp("orthanc"), {}, plugins=()) as orthanc:
+        yield orthanc
+
+
+@pytest.fixture(scope="module")
+def files():
+    return make_study(series=2, instances=3)
+
+
+@pytest.fixture(scope="module")
+def stored(orthanc, files):
+    return [orthanc.json("POST", "/instances", file) for file in files]
+
+
+@pytest.fixture
+def source(orthanc, stored):
+    """With its storage folder, as on one machine."""
+    return OrthancSource(OrthancRest(orthanc.url), orthanc.folder / "storage")
+
+
+@pytest.fixture
+def afar(orthanc, stored, tmp_path):
+    """Without, as from another."""
+    return OrthancSource(OrthancRest(orthanc.url), tmp_path)
+
+
+def test_its_name(source):
+    assert source.name() == "test/ORTHANC"
+
+
+def test_its_changes_in_pages(source, stored):
+    found, since, done = [], 0, False
+    while not done:
+        page = source.changes(since, 4)
+        found += page.entries
+        since, done = page.last, page.done
+    assert since == source.last_change() == found[-1].seq
+    new = [change.orthanc_id for change in found if change.kind == "NewInstance"]
+    assert new == [one["ID"] for one in stored]
+
+
+def test_the_place_before_a_moment(source):
+    assert source.place_before(time.time() + 3600) == source.last_change()
+    assert source.place_before(time.time() - 3600) == 0
+
+
+def test_all_that_it_has(source, stored):
+    assert sorted(chain.from_iterable(source.instances())) == sorted(one["ID"] for one in stored)
+    ((study, updated),) = chain.from_iterable(source.studies())
+    assert study == stored[0]["ParentStudy"]
+    assert len(updated) == len("20261121T221844")
+
+
+def test_a_description(source, stored, files):
+    described = source.describe([one["ID"] for one in stored] + ["unknown"])
+    sent = dict(zip((one["ID"] for one in stored), files, strict=True))
+    assert {one.orthanc_id for one in described} == set(sent)
+    for one in described:
+        file = sent[one.orthanc_id]
+        dataset = pydicom.dcmread(io.BytesIO(file))
+        assert one.study_instance_uid == dataset.StudyInstanceUID
+        assert one.series_instance_uid == dataset.SeriesInstanceUID
+        assert one.sop_instance_uid == dataset.SOPInstanceUID
+        assert (one.size_bytes, source.size(one.orthanc_id)) == (len(file), len(file))
+        assert abs(one.received_at - time.time()) < 600
+        assert one.parents["Study"] == stored[0]["ParentStudy"]
+        assert one.tags["StudyInstanceUID"] == dataset.StudyInstanceUID
+    assert source.size("unknown") is None
+
+
+@pytest.mark.parametrize("level", ["ParentPatient", "ParentStudy"])
+def test_the_instances_of_a_resource(source, stored, level):
+    instances = [one["ID"] for one in stored]
+    assert sorted(source.members([stored[0][level], instances[0]])) == sorted(instances)
+    with pytest.raises(KeyError, match="unknown"):
+        source.members([instances[0], "unknown"])
+
+
+def test_what_receives_nothing_any_more(source, stored):
+    resources = [stored[0]["ParentSeries"], stored[0]["ParentStudy"], "unknown"]
+    wait_until(lambda: source.stable(resources) == resources)
+
+
+def test_attributes_by_number(source, stored):
+    found = source.attributes(stored[0]["ID"], ["0010,4000"])
+    assert found["0008,0016"].startswith("1.2.840.10008.5.1.4.1.1.")
+
+
+def contents(source, one):
+    with source.read(one.orthanc_id, one.attachment_uuid, one.size_bytes) as pieces:
+        return b"".join(pieces)
+
+
+def test_the_bytes_of_an_instance(source, afar, stored, files):
+    (one,) = source.describe([stored[0]["ID"]])
+    assert contents(source, one) == files[0]
+    assert contents(afar, one) == files[0]
+
+
+def test_the_bytes_come_from_the_storage_folder(source, stored, files, tmp_path):
+    """Only what has the announced size and begins as a DICOM file (PS3.10 §7.1)."""
+    (one,) = source.describe([stored[1]["ID"]])
+    name = one.attachment_uuid
+    nobody = OrthancRest("http://127.0.0.1:1")
+    place = tmp_path / name[:2] / name[2:4] / name
+    place.parent.mkdir(parents=True)
+    place.write_bytes(files[1])
+    own = OrthancSource(nobody, tmp_path)
+    assert contents(own, one) == files[1]
+    for wrong in (files[1][:-1], b"x" * len(files[1])):
+        place.write_bytes(wrong)
+        with pytest.raises(OrthancUnavailableError):
+            contents(own, one)
+    shutil.rmtree(tmp_path / name[:2])
+    with pytest.raises(OrthancUnavailableError):
+        own.read(one.orthanc_id, "../../etc/passwd", 1).__enter__()
+
+
+def test_an_instance_that_was_deleted(afar):
+    with pytest.raises(OrthancGoneError), afar.read("unknown", "", 1):
+        pass
+
+
+def test_something_that_is_no_orthanc(tmp_path):
+    with stub({}) as server:
+        source = OrthancSource(OrthancRest(server.url), tmp_path)
+        with pytest.raises(OrthancUnavailableError, match="has no /system: is it an Orthanc"):
+            source.name()
+
+
+def test_a_date_that_is_none(tmp_path):
+    """Orthanc stores what others wrote into its metadata."""
+    levels = {
+        "Instance": {
+            "ParentSeries": "s",
+            "Metadata": {"ReceptionDate": "yesterday"},
+            "MainDicomTags": {"SOPInstanceUID": "1.3"},
+            "FileSize": 5,
+        },
+        "Series": {"ParentStudy": "t", "MainDicomTags": {"SeriesInstanceUID": "1.2"}},
+        "Study": {"MainDicomTags": {"StudyInstanceUID": "1.1"}},
+    }
+
+    def content(question):
+        (identifier,), level = question["Resources"], question["Level"]
+        return [{"ID": identifier, "Type": level, **levels[level]}]
+
+    with stub({"POST /tools/bulk-content": content}) as server:
+        (one,) = OrthancSource(OrthancRest(server.url), tmp_path).describe(["i"])
+    assert (one.received_at, one.attachment_uuid, one.sop_instance_uid) == (0.0, "", "1.3")
