@@ -1,4 +1,9 @@
-"""What arrives: instances to be sent, and how far an Orthanc's changes were read for them."""
+"""What arrives: instances to be sent, and how far an Orthanc's changes were read for them.
+
+Orthanc numbers its changes (``/changes``, ``Seq``); of those of one instance the highest counts.
+
+Every method raises SQLAlchemyError when the ledger is away; nothing was written then.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +38,15 @@ class Arrivals:
     ) -> int:
         """Write down what arrived and, with it, how far the changes of its source were read.
 
-        Returns how many instances are on their way by it that were not before.
+        Parameters
+        ----------
+        seq
+            The last change that was read; None for what comes from elsewhere.
+
+        Returns
+        -------
+        int
+            How many instances are to be sent by it that were not before.
         """
         with writing(self._engine) as connection:
             new = self._insert(connection, arrivals) if arrivals else 0
@@ -141,7 +154,7 @@ class Arrivals:
         self._key_values.set(f"gap:{source}", self._now())
 
     def close_gap(self, source: str) -> None:
-        """A comparison has found what those changes would have told."""
+        """A comparison has found what was received with those changes."""
         self._key_values.delete(f"gap:{source}")
 
     def unreadable(self, source: str) -> list[str]:

@@ -19,10 +19,12 @@ Value = TypeVar("Value", bool, float, list[Any], dict[str, Any])
 
 
 class KeyValues:
-    """What people have set, and what workers tell each other; each value is JSON.
+    """What people have set, and what workers have to know of each other; each value is JSON.
 
     A value that is not of the kind that is asked for counts as none, and is logged by its name: it
     must not stop what it is not about.
+
+    Every method raises SQLAlchemyError when the ledger is away; nothing was written then.
     """
 
     def __init__(self, engine: sql.Engine) -> None:

@@ -4,7 +4,9 @@ A claim is a lease on rows. It is taken in one transaction, by row locks that ot
 (PostgreSQL, "SELECT", FOR UPDATE SKIP LOCKED) or with the whole file locked (SQLite,
 "Transactions", BEGIN IMMEDIATE), and names the worker and a batch that nobody else has. Only that
 batch settles it; whoever finds the worker gone takes it back, and what the worker may still do
-then settles nothing.
+then settles nothing. No claim runs out by the clock: :mod:`orthanc_gcp.ledger.workers` says why.
+
+Every method raises SQLAlchemyError when the ledger is away; nothing was written then.
 """
 
 from __future__ import annotations
@@ -90,7 +92,13 @@ class Queue:
         return connection.scalar(sql.select(sql.func.count()).select_from(batches.subquery())) or 0
 
     def settle(self, batch: str, outcomes: Iterable[Outcome], sent_as: str | None = None) -> None:
-        """Write down what became of the instances that a batch still holds, and who sent them."""
+        """Write down what became of the instances that a batch still holds.
+
+        Parameters
+        ----------
+        sent_as
+            In whose name it was sent, to Google; None if that is not known.
+        """
         grouped: dict[State, list[dict[str, Any]]] = defaultdict(list)
         for outcome in outcomes:
             values = asdict(outcome)
@@ -112,14 +120,18 @@ class Queue:
                     written["sent_as"] = sql.literal(sent_as, type_=sql.Text)
                 else:
                     written["batch"] = sql.null()
+                settled: set[int] = set()
+                if state == State.QUARANTINED:
+                    mine = sql.select(transfers.c.id).where(held).with_for_update()
+                    settled.update(connection.scalars(mine))
                 connection.execute(
                     transfers.update()
                     .where(transfers.c.id == sql.bindparam("row"), held)
                     .values(written),
                     rows,
                 )
-                if state == State.QUARANTINED:
-                    add_for(connection, self._now(), [row["row"] for row in rows], "quarantined")
+                quarantined = [row["row"] for row in rows if row["row"] in settled]
+                add_for(connection, now, quarantined, "quarantined")
 
     def requeue_due(self, account: str) -> None:
         """What was delayed and is due waits again."""
@@ -179,6 +191,7 @@ class Queue:
                     transfers.c.priority != Priority.BACKFILL,
                 )
                 .limit(10_000)
+                .with_for_update(skip_locked=True)
             ).all()
             for some in portions(old, MOST_PARAMETERS):
                 connection.execute(
