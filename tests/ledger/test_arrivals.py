@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from orthanc_gcp.ledger.rows import Outcome
-from orthanc_gcp.ledger.schema import State
+from orthanc_gcp.ledger.rows import Cursor, Outcome
+from orthanc_gcp.ledger.schema import Priority, State
 from tests.support.ledgers import ORTHANC, arrival, claim, claimed_rows, settle_batch, states
 
 
@@ -60,3 +60,31 @@ def test_a_gap_and_what_was_unreadable_are_remembered(ledger):
     assert ledger.arrivals.unreadable(ORTHANC) == ["1", "2"]
     ledger.arrivals.set_unreadable(ORTHANC, [])
     assert ledger.arrivals.unreadable(ORTHANC) == []
+
+
+def test_an_orthanc_is_followed_from_where_it_was_read(ledger):
+    assert ledger.arrivals.cursor(ORTHANC) is None
+    assert ledger.arrivals.begin(ORTHANC, 7, 5.0) == Cursor(7, 5.0)
+    ledger.arrivals.record([arrival("1")], ORTHANC, 9)
+    assert ledger.arrivals.cursor(ORTHANC) == Cursor(9, 5.0)
+    ledger.arrivals.record([], ORTHANC, 11)
+    assert ledger.arrivals.cursor(ORTHANC) == Cursor(11, 5.0)
+    ledger.arrivals.rewind(ORTHANC, 0)
+    assert ledger.arrivals.cursor(ORTHANC) == Cursor(0, 5.0)
+    assert ledger.arrivals.cursor("another") is None
+
+
+def test_only_what_is_new_counts(ledger):
+    assert ledger.arrivals.record([arrival("1"), arrival("2")]) == 2
+    assert ledger.arrivals.record([arrival("1"), arrival("3")]) == 1
+    assert ledger.arrivals.known(ORTHANC, ["1", "3", "4"]) == {"1", "3"}
+    assert ledger.arrivals.known("another", ["1"]) == set()
+
+
+def test_a_demand_opens_what_was_closed_and_waits_for_nothing(ledger):
+    ledger.arrivals.record([arrival("1", held_for_orthanc_id="s")])
+    assert ledger.arrivals.record([arrival("1", priority=Priority.DEMANDED)]) == 1
+    assert claim(ledger) == ["1"]
+    settle_batch(ledger, State.QUARANTINED, reason="invalid")
+    assert ledger.arrivals.record([arrival("1", priority=Priority.DEMANDED)]) == 1
+    assert states(ledger) == {"1": State.WAITING}

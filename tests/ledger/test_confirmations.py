@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
+from orthanc_gcp.ledger.rows import Outcome
 from orthanc_gcp.ledger.schema import Priority, State
-from tests.support.ledgers import A, arrival, claim, claimed_rows, settle_batch, states
+from tests.support.ledgers import (
+    ORTHANC,
+    A,
+    arrival,
+    claim,
+    claimed_rows,
+    settle_batch,
+    states,
+)
+from tests.support.transfers import events_of
 
 
 def test_the_way_of_an_instance(ledger):
@@ -52,3 +62,53 @@ def test_a_newer_version_of_an_acknowledged_instance_is_not_confirmed_by_an_old_
     assert states(ledger) == {"1": State.ACKNOWLEDGED}
     ledger.confirmations.confirm({seen.id: clock.now})
     assert states(ledger) == {"1": State.CONFIRMED}
+
+
+def test_what_was_not_seen_is_searched_again_at_its_time(ledger, clock):
+    ledger.arrivals.record([arrival("1")])
+    claim(ledger)
+    settle_batch(ledger, State.ACKNOWLEDGED, sha256="d")
+    assert ledger.confirmations.due(A) == []
+    (row,) = ledger.confirmations.acknowledged(A, "series")
+    ledger.confirmations.postpone([row.id], clock.now + 60)
+    clock.now += 59
+    assert ledger.confirmations.due(A) == []
+    clock.now += 1
+    assert ledger.confirmations.due(A) == ["series"]
+
+
+def test_a_reading_back_that_was_lost_is_due_by_itself(ledger, clock):
+    """As when the worker died between the answer and the search."""
+    ledger.arrivals.record([arrival("1")])
+    claim(ledger)
+    settle_batch(ledger, State.ACKNOWLEDGED, sha256="d")
+    clock.now += 16
+    assert ledger.confirmations.due(A) == ["series"]
+
+
+def test_what_is_missing_is_sent_again_as_the_outcome_says(ledger, clock):
+    ledger.arrivals.record([arrival("1"), arrival("2")])
+    claim(ledger)
+    settle_batch(ledger, State.ACKNOWLEDGED, sha256="d")
+    (row, _) = ledger.confirmations.acknowledged(A, "series")
+    again = Outcome(row.id, State.DELAYED, "missing", "gone", sha256="d", next_attempt_at=clock.now)
+    ledger.confirmations.requeue_missing([again])
+    assert states(ledger) == {"1": State.DELAYED, "2": State.ACKNOWLEDGED}
+    assert [event.detail for event in events_of(ledger, "missing")] == ["missing: gone"]
+    assert ledger.confirmations.acknowledged_at([row.id]) == {}
+
+
+def test_what_the_store_has_lost_waits_again_from_the_beginning(ledger):
+    ledger.arrivals.record([arrival("1"), arrival("2"), arrival("3", held_for_orthanc_id="x")])
+    claim(ledger)
+    settle_batch(ledger, State.ACKNOWLEDGED, sha256="d", attempts=4)
+    lost = ledger.confirmations.acknowledged(A, "series")
+    ledger.confirmations.confirm({row.id: ledger.now() for row in lost[:1]})
+    assert ledger.confirmations.requeue_lost(lost) == 2
+    assert states(ledger) == {"1": State.WAITING, "2": State.WAITING, "3": State.HELD}
+    assert len(events_of(ledger, "missing")) == 2
+    assert ledger.confirmations.requeue_lost(lost) == 0
+    (row, _) = ledger.queue.claim(
+        A, ORTHANC, "again", "w", most_instances=9, most_bytes=999, most_batches=9
+    )
+    assert (row.attempts, row.sha256) == (0, "d")

@@ -7,6 +7,7 @@ import sqlalchemy as sql
 from orthanc_gcp.ledger.rows import Outcome
 from orthanc_gcp.ledger.schema import Priority, State, events
 from tests.support.ledgers import ORTHANC, A, arrival, claim, claimed_rows, settle_batch, states
+from tests.support.transfers import events_of
 
 
 def test_a_clock_that_is_set_back_delays_nothing(ledger, clock):
@@ -96,5 +97,6 @@ def test_an_outcome_settles_no_row_that_was_taken_over(ledger):
     assert claim(ledger, "c") == ["1"]
     ledger.queue.settle("b", [Outcome(row.id, State.QUARANTINED, "invalid")])
     assert states(ledger) == {"1": State.SENDING}
+    assert events_of(ledger, "quarantined") == []
     ledger.queue.settle("c", [Outcome(row.id, State.ACKNOWLEDGED, sha256="d")])
     assert states(ledger) == {"1": State.ACKNOWLEDGED}

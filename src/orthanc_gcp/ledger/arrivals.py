@@ -1,9 +1,16 @@
-"""What arrives: instances to be sent, and how far an Orthanc's changes were read for them."""
+"""What arrives: instances to be sent, and how far an Orthanc's changes were read for them.
+
+Orthanc numbers its changes (``/changes``, ``Seq``); of those of one instance the highest counts.
+
+Every method raises SQLAlchemyError when the ledger is away; nothing was written then.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict
+from functools import cache
+from typing import Any
 
 import sqlalchemy as sql
 
@@ -22,6 +29,50 @@ from orthanc_gcp.ledger.schema import (
 __all__ = ["Arrivals"]
 
 
+# Made once: SQLAlchemy takes longer to make a statement than SQLite to answer it.
+@cache
+def _insert_or_renew(dialect: str) -> Any:
+    """A new row; one that is there already begins anew where there is something new to send."""
+    of, statement = transfers.c, upsert(dialect, transfers)
+    new = statement.excluded
+    described = (
+        "size_bytes",
+        "attachment_uuid",
+        "state",
+        "priority",
+        "held_for_orthanc_id",
+        "received_at",
+        "queued_at",
+    )
+    again = {name: new[name] for name in described}
+    change = sql.case((new.change_seq > of.change_seq, new.change_seq), else_=of.change_seq)
+    closed = sql.and_(*(of.state != state for state in UNSETTLED))
+    waits_for_backfill = (
+        (of.priority > Priority.DEMANDED)
+        & (of.state != State.SENDING)
+        & (of.state != State.ACKNOWLEDGED)
+    )
+    return statement.on_conflict_do_update(
+        index_elements=["account", "source", "orthanc_id"],
+        set_={
+            **again,
+            "sha256": None,
+            **UNSENT,
+            "change_seq": change,
+            "attempts": 0,
+            "replace": False,
+        },
+        # A change that was read before is nothing new, whatever its number in an index that was
+        # replaced; a demand opens what was closed, and does not wait for anything.
+        where=(new.change_seq > of.change_seq)
+        | (new.received_at > of.received_at)
+        | (
+            (new.priority == Priority.DEMANDED)
+            & (closed | (of.state == State.HELD) | waits_for_backfill)
+        ),
+    )
+
+
 class Arrivals:
     """Rows are written with the cursor of their changes, in one transaction: none is missed."""
 
@@ -33,7 +84,15 @@ class Arrivals:
     ) -> int:
         """Write down what arrived and, with it, how far the changes of its source were read.
 
-        Returns how many instances are on their way by it that were not before.
+        Parameters
+        ----------
+        seq
+            The last change that was read; None for what comes from elsewhere.
+
+        Returns
+        -------
+        int
+            How many instances are to be sent by it that were not before.
         """
         with writing(self._engine) as connection:
             new = self._insert(connection, arrivals) if arrivals else 0
@@ -45,44 +104,8 @@ class Arrivals:
 
     def _insert(self, connection: sql.Connection, arrivals: Sequence[NewTransfer]) -> int:
         now = self._now()
-        statement = upsert(self._engine, transfers)
-        new = statement.excluded
-        described = (
-            "size_bytes",
-            "attachment_uuid",
-            "state",
-            "priority",
-            "held_for_orthanc_id",
-            "received_at",
-            "queued_at",
-        )
-        again = {name: new[name] for name in described}
-        change = sql.case(
-            (new.change_seq > transfers.c.change_seq, new.change_seq), else_=transfers.c.change_seq
-        )
-        fresh = {"sha256": None, **UNSENT}
         done = connection.execute(
-            statement.on_conflict_do_update(
-                index_elements=["account", "source", "orthanc_id"],
-                set_={**again, **fresh, "change_seq": change, "attempts": 0, "replace": False},
-                # A change that was read before is nothing new, whatever its number in an index
-                # that was replaced; a demand opens what was closed, and does not wait for
-                # anything.
-                where=(new.change_seq > transfers.c.change_seq)
-                | (new.received_at > transfers.c.received_at)
-                | (
-                    (new.priority == Priority.DEMANDED)
-                    & (
-                        sql.and_(*(transfers.c.state != state for state in UNSETTLED))
-                        | (transfers.c.state == State.HELD)
-                        | (
-                            (transfers.c.priority > Priority.DEMANDED)
-                            & (transfers.c.state != State.SENDING)
-                            & (transfers.c.state != State.ACKNOWLEDGED)
-                        )
-                    )
-                ),
-            ),
+            _insert_or_renew(self._engine.dialect.name),
             [
                 {
                     **asdict(arrival),
@@ -141,7 +164,7 @@ class Arrivals:
         self._key_values.set(f"gap:{source}", self._now())
 
     def close_gap(self, source: str) -> None:
-        """A comparison has found what those changes would have told."""
+        """A comparison has found what was received with those changes."""
         self._key_values.delete(f"gap:{source}")
 
     def unreadable(self, source: str) -> list[str]:

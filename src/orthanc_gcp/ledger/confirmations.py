@@ -1,4 +1,10 @@
-"""What the store has acknowledged, until it was read back or is to be sent again."""
+"""What the store has acknowledged, until it was read back or is to be sent again.
+
+Acknowledged is what the answer of a Store Transaction says (DICOM PS3.18 §10.5); confirmed is only
+what a search has found there afterwards (PS3.18 §10.6).
+
+Every method raises SQLAlchemyError when the ledger is away; nothing was written then.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +24,7 @@ from orthanc_gcp.ledger.rows import (
     portions,
 )
 from orthanc_gcp.ledger.schema import State, transfers
+from orthanc_gcp.reasons import TransferReason
 
 __all__ = ["Confirmations"]
 
@@ -33,6 +40,40 @@ _UNSENT_OF_SERIES = (
 _ACKNOWLEDGED_OF_SERIES = sql.select(*COLUMNS).where(
     _OF_SERIES, transfers.c.state == State.ACKNOWLEDGED
 )
+
+_CONFIRM = (
+    transfers.update()
+    .where(
+        transfers.c.id == sql.bindparam("row"),
+        transfers.c.state == State.ACKNOWLEDGED,
+        transfers.c.acknowledged_at <= sql.bindparam("searched"),
+    )
+    .values(
+        state=State.CONFIRMED,
+        confirmed_at=sql.bindparam("seen_at"),
+        batch=sql.null(),
+        next_attempt_at=sql.null(),
+        reason=sql.null(),
+        detail=sql.null(),
+    )
+)
+_DUE = (
+    sql.select(transfers.c.series_instance_uid)
+    .where(
+        in_state(sql.bindparam("account", type_=sql.Text), State.ACKNOWLEDGED),
+        sql.or_(
+            transfers.c.next_attempt_at <= sql.bindparam("now"),
+            sql.and_(
+                transfers.c.next_attempt_at.is_(None),
+                transfers.c.acknowledged_at <= sql.bindparam("lost"),
+            ),
+        ),
+    )
+    .distinct()
+    .limit(sql.bindparam("most", type_=sql.Integer))
+)
+LOST_AFTER = 15.0
+"""Seconds after which a search that follows every sending must have been lost with its worker."""
 
 
 class Confirmations:
@@ -57,47 +98,44 @@ class Confirmations:
             return [Transfer(*row) for row in connection.execute(_ACKNOWLEDGED_OF_SERIES, wanted)]
 
     def acknowledged_at(self, rows: Sequence[int]) -> dict[int, float]:
-        """When the store acknowledged some instances."""
+        """When the store acknowledged those of some rows that it has."""
         found: dict[int, float] = {}
+        is_acknowledged = transfers.c.acknowledged_at.is_not(None)
         with reading(self._engine) as connection:
             for some in portions(rows, MOST_PARAMETERS):
                 query = sql.select(transfers.c.id, transfers.c.acknowledged_at)
-                for row in connection.execute(query.where(transfers.c.id.in_(some))):
+                for row in connection.execute(
+                    query.where(transfers.c.id.in_(some), is_acknowledged)
+                ):
                     found[row.id] = row.acknowledged_at
         return found
 
-    def confirm(self, seen: Mapping[int, float]) -> None:
-        """These instances were seen in the store by a look that began at a time.
+    def confirm(self, found: Mapping[int, float]) -> None:
+        """These rows were found in the store by a search that began at a time.
 
-        What was acknowledged only after that is another sending: it was not looked for.
+        What was acknowledged only after that is another sending: it was not searched for.
+
+        Parameters
+        ----------
+        found
+            Row -> seconds since 1970, UTC.
         """
-        if not seen:
+        if not found:
             return
-        confirmed = (
-            transfers.update()
-            .where(
-                transfers.c.id == sql.bindparam("row"),
-                transfers.c.state == State.ACKNOWLEDGED,
-                transfers.c.acknowledged_at <= sql.bindparam("looked"),
-            )
-            .values(
-                state=State.CONFIRMED,
-                confirmed_at=self._now(),
-                batch=sql.null(),
-                next_attempt_at=sql.null(),
-                reason=sql.null(),
-                detail=sql.null(),
-            )
-        )
+        now = self._now()
         with writing(self._engine) as connection:
             connection.execute(
-                confirmed, [{"row": row, "looked": looked} for row, looked in seen.items()]
+                _CONFIRM,
+                [
+                    {"row": row, "searched": searched, "seen_at": now}
+                    for row, searched in found.items()
+                ],
             )
 
-    def postpone(self, unseen: Sequence[int], due: float) -> None:
-        """These acknowledged instances were not seen; the next look is due at a time."""
+    def postpone(self, missing: Sequence[int], due: float) -> None:
+        """These acknowledged instances were not found; the next search is due at a time."""
         with writing(self._engine) as connection:
-            for some in portions(unseen, MOST_PARAMETERS):
+            for some in portions(missing, MOST_PARAMETERS):
                 connection.execute(
                     transfers.update()
                     .where(transfers.c.id.in_(some), transfers.c.state == State.ACKNOWLEDGED)
@@ -106,16 +144,19 @@ class Confirmations:
 
     def requeue_missing(self, missing: Sequence[Outcome]) -> None:
         """These acknowledged instances are not in the store as they should be."""
+        requeued = []
         with writing(self._engine) as connection:
             for outcome in missing:
                 values = asdict(outcome)
                 row, _ = values.pop("id"), values.pop("size_bytes")
-                connection.execute(
+                done = connection.execute(
                     transfers.update()
                     .where(transfers.c.id == row, transfers.c.state == State.ACKNOWLEDGED)
                     .values(**values, batch=None, acknowledged_at=None)
                 )
-            add_for(connection, self._now(), [outcome.id for outcome in missing], "missing")
+                if done.rowcount:
+                    requeued.append(row)
+            add_for(connection, self._now(), requeued, "missing")
 
     def requeue_lost(self, lost: Sequence[Transfer]) -> int:
         """Instances that the store once had, and has not any more, wait again; how many do."""
@@ -135,7 +176,7 @@ class Confirmations:
                     .values(
                         **fresh,
                         state=State.WAITING,
-                        reason="missing",
+                        reason=TransferReason.MISSING,
                         detail=words,
                         attempts=0,
                         replace=False,
@@ -147,16 +188,8 @@ class Confirmations:
         return again
 
     def due(self, account: str, limit: int = 200) -> list[str]:
-        """Series with acknowledged instances that a look is due for, or whose look was lost."""
+        """Series with acknowledged instances whose search is due, or was lost with its worker."""
         now = self._now()
-        overdue = sql.or_(
-            transfers.c.next_attempt_at <= now,
-            sql.and_(
-                transfers.c.next_attempt_at.is_(None), transfers.c.acknowledged_at <= now - 15
-            ),
-        )
-        query = sql.select(transfers.c.series_instance_uid).where(
-            in_state(account, State.ACKNOWLEDGED), overdue
-        )
+        wanted = {"account": account, "now": now, "lost": now - LOST_AFTER, "most": limit}
         with reading(self._engine) as connection:
-            return list(connection.scalars(query.distinct().limit(limit)))
+            return list(connection.scalars(_DUE, wanted))

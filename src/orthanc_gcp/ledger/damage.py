@@ -2,7 +2,7 @@
 
 PostgreSQL lets no such value in. SQLite stores whatever it is given ("Datatypes In SQLite", type
 affinity), and one such row would stop all that are read together with it. So each is found before
-the worker begins, told by its number, and made harmless: a transfer goes to quarantine.
+the worker begins, named by its number, and made harmless: a transfer goes to quarantine.
 Nothing that stands in the database is ever executed: values are numbers, text and JSON.
 """
 
@@ -65,7 +65,7 @@ def _repair(connection: sql.Connection, table: sql.Table) -> None:
         if table is transfers:
             _quarantine(connection, _row(number), number, names, values)
         else:
-            _tell(table, number, names)
+            _log_damage(table, number, names)
             connection.execute(table.update().where(_row(number)).values(values))
 
 
@@ -105,7 +105,7 @@ def _quarantine(
     names: list[str],
     values: dict[str, Any],
 ) -> None:
-    _tell(transfers, number, names)
+    _log_damage(transfers, number, names)
     words = f"the ledger had something else in {', '.join(names)}"
     own: dict[str, Any] = {
         "state": State.QUARANTINED,
@@ -122,5 +122,5 @@ def _row(number: int) -> sql.ColumnElement[bool]:
     return sql.literal_column("rowid") == number
 
 
-def _tell(table: sql.Table, number: int, names: list[str]) -> None:
+def _log_damage(table: sql.Table, number: int, names: list[str]) -> None:
     _log.error("the ledger: row %d of %s is damaged in %s", number, table.name, ", ".join(names))

@@ -1,4 +1,4 @@
-"""What a receipt has to tell beside the last state: replacements, quarantines, retries."""
+"""What a receipt has beside the last state: replacements, quarantines, retries."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ __all__ = ["Events", "add_for"]
 
 
 class Events:
-    """The events of studies and accounts, which are only ever added."""
+    """The events of studies and accounts, which are only ever added.
+
+    Every method raises SQLAlchemyError when the ledger is away; nothing was written then.
+    """
 
     def __init__(self, engine: sql.Engine, now: Callable[[], float]) -> None:
         self._engine, self._now = engine, now

@@ -120,7 +120,7 @@ UNSENT: dict[str, None] = dict.fromkeys(
         "confirmed_at",
     )
 )
-"""The columns of a row that tell of its sending, as they are before it."""
+"""The columns of a row that are about its sending, as they are before it."""
 
 events = sql.Table(
     "gcp_events",
@@ -134,7 +134,7 @@ events = sql.Table(
     sql.Column("detail", sql.Text),
     sql.Index("gcp_events_study", "study_instance_uid"),
 )
-"""What a receipt has to tell beside the last state: replacements, quarantines, retries."""
+"""What a receipt has beside the last state: replacements, quarantines, retries."""
 
 change_cursors = sql.Table(
     "gcp_change_cursors",
@@ -153,7 +153,7 @@ backfill_studies = sql.Table(
     sql.Column("last_update", sql.Text, nullable=False),  # as Orthanc has it: 20261121T221844
     sql.Index("gcp_backfill_studies_newest", "source", "last_update", "orthanc_id"),
 )
-"""The studies that a backfill has still to look at."""
+"""The studies whose instances a backfill has still to write down."""
 
 key_values = sql.Table(
     "gcp_key_values",
@@ -161,7 +161,7 @@ key_values = sql.Table(
     sql.Column("name", sql.Text, primary_key=True),
     sql.Column("value", sql.JSON, nullable=False),
 )
-"""What people have set and what has been told: pauses, backfill, raised alarms, allowances."""
+"""What people have set, and what workers have to know: pauses, backfills, alerts, rate limits."""
 
 schema_version = sql.Table(
     "gcp_schema_version", metadata, sql.Column("version", sql.Integer, nullable=False)

@@ -49,7 +49,7 @@ def prepare(engine: sql.Engine) -> None:
     SQLAlchemyError
         The database is away.
     """
-    with _damage_told(engine):
+    with _damage_named(engine):
         _check_pages(engine)
         with writing(engine) as connection:
             if engine.dialect.name == "postgresql":  # several workers start at once
@@ -83,7 +83,7 @@ def require_current(engine: sql.Engine) -> None:
     )
     if engine.dialect.name == "sqlite" and not file.exists():
         raise missing
-    with _damage_told(engine), reading(engine) as connection:
+    with _damage_named(engine), reading(engine) as connection:
         version = _version(engine, connection)
         if version is None:
             raise missing
@@ -160,7 +160,7 @@ def _require_cursors(engine: sql.Engine, connection: sql.Connection) -> None:
 
 
 def _check_pages(engine: sql.Engine) -> None:
-    """SQLite finds a page that is broken only when it is read; PostgreSQL looks after its own."""
+    """SQLite finds a page that is broken only when it is read; PostgreSQL checks its own."""
     if engine.dialect.name == "sqlite":
         with reading(engine) as connection:
             found = connection.exec_driver_sql("PRAGMA quick_check(1)").scalar()
@@ -169,8 +169,8 @@ def _check_pages(engine: sql.Engine) -> None:
 
 
 @contextmanager
-def _damage_told(engine: sql.Engine) -> Iterator[None]:
-    """Tell a file that is no database, or a broken one, from a database that is away."""
+def _damage_named(engine: sql.Engine) -> Iterator[None]:
+    """Raise LedgerError for a file that is no database, or a broken one."""
     try:
         yield
     except sql.exc.DatabaseError as error:

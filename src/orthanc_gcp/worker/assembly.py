@@ -54,7 +54,7 @@ def assemble(
     Parameters
     ----------
     name
-        Tells this worker from others on the same database; the same after a restart.
+        Of this worker among others on the same database; the same after a restart.
     since
         When it began, in UTC seconds: what Orthanc received before its first start is not sent.
 
@@ -144,7 +144,7 @@ def assemble(
 
 
 def _announcement(settings: Settings, orthanc: OrthancRest, name: str, ledger: Ledger) -> str:
-    """What people are told when it starts."""
+    """The line that the log has when it starts."""
     rules = [f"{rule.to} ({conditions(rule)})" for rule in settings.rules]
     wants = f"sends to {', '.join(rules)}" if rules else "sends only what it is asked to"
     return (

@@ -1,4 +1,4 @@
-"""What a worker tells of itself: to its API, to the webhook, to Prometheus."""
+"""What a worker shows of itself: by its API, to the webhook, to Prometheus."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class WorkerStatus:
         return self._overview.accounts(problems, problems)
 
     def samples(self) -> Iterator[Sample]:
-        """What Prometheus is told.
+        """What Prometheus reads.
 
         Raises
         ------

@@ -29,9 +29,9 @@ __all__ = ["Parts", "Worker"]
 _log = logging.getLogger(__name__)
 
 ACTIVE = 0.05
-"""Seconds between two looks at Orthanc's changes while something comes."""
+"""Seconds between two pages of Orthanc's changes while something comes."""
 REFRESH_EVERY = 1.0
-"""Seconds between two looks at the other workers."""
+"""Seconds after which the locks of the workers are looked at again."""
 REST_WITHIN = 5
 """Seconds that requests have to break off when the worker stops."""
 

@@ -1,4 +1,4 @@
-"""DELETE, and the operations that tell of it."""
+"""DELETE, and the operations of studies and series."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from pydicom.uid import (
 )
 
 from orthanc_gcp.emulator.dicomweb import metadata_updates
-from orthanc_gcp.emulator.healthcare import operations
+from orthanc_gcp.emulator.healthcare.jobs import StoppedError
 from orthanc_gcp.emulator.server import Emulator, Options
 from tests.emulator.client import DICOM_JSON, Client, make_dicom, path_of, read
 from tests.emulator.dicomweb.patches import NAME, beta, content_of, patch, stored
@@ -93,7 +93,7 @@ def test_it_goes_on_after_a_restart(
 
     def edit(*arguments: Any) -> Any:
         if edited:
-            raise operations._Stopped
+            raise StoppedError
         edited.append(arguments)
         return true_edit(*arguments)
 

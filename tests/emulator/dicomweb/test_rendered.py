@@ -1,4 +1,4 @@
-"""WADO-RS rendered: pictures for people, compared with pydicom's own processing."""
+"""WADO-RS rendered: formats, frames, parameters and refusals."""
 
 from __future__ import annotations
 

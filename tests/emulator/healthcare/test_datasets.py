@@ -1,4 +1,4 @@
-"""Datasets and locations: what the library of Google does not show."""
+"""Datasets: what the library of Google does not show."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Metrics and storage info, and the list of operations."""
+"""Metrics of stores, studies and series, and the storage info of instances."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ __all__ = ["Dispatcher"]
 _log = logging.getLogger(__name__)
 
 DUE_EVERY, ABANDONED_EVERY, GIVE_UP_EVERY = 0.5, 10.0, 30.0
-"""Seconds between two looks at what is due, at what no thread sends, at what is too old."""
+"""Seconds between two searches for what is due, for what no thread sends, for what is too old."""
 BACKFILL_LASTS = 2.0
 """Seconds that a request of a capped backfill may take: the connections are not lent for long."""
 

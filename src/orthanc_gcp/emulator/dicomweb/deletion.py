@@ -10,9 +10,9 @@ from typing import Any
 
 from starlette.responses import Response
 
+from orthanc_gcp.emulator.healthcare.jobs import EMPTY, Job
 from orthanc_gcp.emulator.healthcare.notifications import notifier
 from orthanc_gcp.emulator.healthcare.operation_methods import begin_short
-from orthanc_gcp.emulator.healthcare.operations import EMPTY, Job
 from orthanc_gcp.emulator.healthcare.request_context import RequestContext
 from orthanc_gcp.emulator.http.responses import json_answer
 from orthanc_gcp.emulator.resource_names import StoreName

@@ -71,19 +71,31 @@ def edit(file: BinaryIO, changes: list[PatchOperation], bulk_data: str) -> Edite
         return None
     for tag in changed:
         _check_tag(tag)
-    values = {tag: new[tag] for tag in changed if tag in new}
-    start = dicom.meta_elements[-1].end if dicom.source is source else 0
-    elements = list(dicom.elements(stop=PIXEL_GROUP))
-    end = elements[-1].end if elements else start
-    held = end - start if dicom.source is source else dicom.source.size
-    if held >= MAX_HEAD:
-        raise PatchError("there is too much before the pixel data, or in a deflated file")
 
     def bulk_value(uri: str) -> bytes:
         found = find_bulk_data(file, uri.removeprefix(bulk_data).split("/"))
         if found is None or not uri.startswith(bulk_data):
             raise PatchError("a BulkDataURI is not one of the instance")
         return found.data_set.value(found.element)
+
+    values = {tag: new[tag] for tag in changed if tag in new}
+    return _edited(source, dicom, changed, values, bulk_value)
+
+
+def _edited(
+    source: FileSource,
+    dicom: DicomFile,
+    changed: list[str],
+    values: Model,
+    bulk_value: Callable[[str], bytes],
+) -> EditedFile:
+    """Return a file in which the changed attributes have these values, or are not there."""
+    start = dicom.meta_elements[-1].end if dicom.source is source else 0
+    elements = list(dicom.elements(stop=PIXEL_GROUP))
+    end = elements[-1].end if elements else start
+    held = end - start if dicom.source is source else dicom.source.size
+    if held >= MAX_HEAD:
+        raise PatchError("there is too much before the pixel data, or in a deflated file")
 
     data_set = _parse(dicom.source.read(start, end - start), dicom, elements)
     for tag in changed:

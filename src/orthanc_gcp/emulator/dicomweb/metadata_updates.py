@@ -20,9 +20,9 @@ from orthanc_gcp.emulator.dicom.reader import InvalidDicomError
 from orthanc_gcp.emulator.dicomweb.file_editing import EditedFile, edit
 from orthanc_gcp.emulator.dicomweb.json_patch import PatchError, PatchOperation, read_patch
 from orthanc_gcp.emulator.dicomweb.wado import retrieve_metadata
+from orthanc_gcp.emulator.healthcare.jobs import EMPTY, Code, Job, OperationError
 from orthanc_gcp.emulator.healthcare.notifications import notifier
 from orthanc_gcp.emulator.healthcare.operation_methods import begin_short
-from orthanc_gcp.emulator.healthcare.operations import EMPTY, Code, Job, OperationError
 from orthanc_gcp.emulator.healthcare.request_context import RequestContext
 from orthanc_gcp.emulator.http.requests import MAX_CONTROL_BODY, read_limited
 from orthanc_gcp.emulator.http.responses import Refusal, error

@@ -52,26 +52,7 @@ async def _store(context: RequestContext, *, replace: bool) -> Response:
     answer_type = _answer_type(context)
     content_type = parse_media_type(context.request.headers.get("content-type", ""))
     results = StowResponse(context.dicomweb_url, context.names.get("study"))
-    study = context.names.get("study")
-    notify = notifier(
-        context.storage.resources,
-        context.store,
-        context.services.clock,
-        "UpdateInstances" if replace else "StoreInstances",
-    )
-    receiver = Receiver(
-        context.storage,
-        store,
-        results,
-        study,
-        replace=replace,
-        storage_class=_storage_class(context),
-        notify=notify,
-    )
-    if context.active_fault is not None:
-        receiver.fate = context.active_fault.fate
-    if context.services.fault_settings.current.duplicates == ALWAYS_CONFLICT and not replace:
-        receiver.conflicts = (UploadResult.DIFFERENT, UploadResult.IDENTICAL)
+    receiver = _receiver(context, store, results, replace=replace)
     body = context.request.stream()
     try:
         if content_type.full == DICOM:
@@ -88,6 +69,32 @@ async def _store(context: RequestContext, *, replace: bool) -> Response:
         await receiver.close()
     content = results.as_xml() if answer_type == XML else results.as_json()
     return Response(content, results.status, media_type=answer_type)
+
+
+def _receiver(
+    context: RequestContext, store: int, results: StowResponse, *, replace: bool
+) -> Receiver:
+    """Return what stores the instances of a request, and fails where fault settings say so."""
+    notify = notifier(
+        context.storage.resources,
+        context.store,
+        context.services.clock,
+        "UpdateInstances" if replace else "StoreInstances",
+    )
+    receiver = Receiver(
+        context.storage,
+        store,
+        results,
+        context.names.get("study"),
+        replace=replace,
+        storage_class=_storage_class(context),
+        notify=notify,
+    )
+    if context.active_fault is not None:
+        receiver.fate = context.active_fault.fate
+    if context.services.fault_settings.current.duplicates == ALWAYS_CONFLICT and not replace:
+        receiver.conflicts = (UploadResult.DIFFERENT, UploadResult.IDENTICAL)
+    return receiver
 
 
 def _storage_class(context: RequestContext) -> StorageClass | None:

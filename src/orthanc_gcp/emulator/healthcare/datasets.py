@@ -13,9 +13,9 @@ from zoneinfo import ZoneInfo
 
 from starlette.responses import Response
 
+from orthanc_gcp.emulator.healthcare.jobs import Code, Job, OperationError
 from orthanc_gcp.emulator.healthcare.locations import require_location
 from orthanc_gcp.emulator.healthcare.operation_methods import begin_short
-from orthanc_gcp.emulator.healthcare.operations import Code, Job, OperationError
 from orthanc_gcp.emulator.healthcare.paging import result_page
 from orthanc_gcp.emulator.healthcare.request_context import RequestContext
 from orthanc_gcp.emulator.http.requests import field_mask, read_object

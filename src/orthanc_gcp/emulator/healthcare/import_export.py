@@ -25,9 +25,9 @@ from orthanc_gcp.emulator.healthcare.instance_filter import (
     check_filter,
     selected_instances,
 )
+from orthanc_gcp.emulator.healthcare.jobs import Code, Job, OperationError
 from orthanc_gcp.emulator.healthcare.notifications import IMPORT, notifier
 from orthanc_gcp.emulator.healthcare.operation_methods import begin_long
-from orthanc_gcp.emulator.healthcare.operations import Code, Job, OperationError
 from orthanc_gcp.emulator.healthcare.request_context import RequestContext
 from orthanc_gcp.emulator.healthcare.storage_classes import storage_class, wanted_class
 from orthanc_gcp.emulator.http.media_types import parse_media_type

@@ -11,7 +11,7 @@ from orthanc_gcp.emulator.healthcare.cloud_storage import (
     ObjectUri,
     UnavailableError,
 )
-from orthanc_gcp.emulator.healthcare.operations import Code, Job, OperationError
+from orthanc_gcp.emulator.healthcare.jobs import Code, Job, OperationError
 from orthanc_gcp.emulator.http.responses import Refusal, error
 from orthanc_gcp.emulator.storage.instances import StoredInstance
 

@@ -11,16 +11,16 @@ import logging
 import secrets
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from enum import IntEnum
 from typing import Any
 
 from orthanc_gcp.emulator.faults.fault_settings import FaultSettings
 from orthanc_gcp.emulator.healthcare.cloud_storage import Buckets
+from orthanc_gcp.emulator.healthcare.jobs import Code, Job, OperationError, StoppedError
 from orthanc_gcp.emulator.http.timestamps import timestamp
 from orthanc_gcp.emulator.resource_names import DatasetName
 from orthanc_gcp.emulator.storage.storage import DeletionTarget, Storage
 
-__all__ = ["EMPTY", "Code", "Job", "OperationError", "Operations", "TooManyOperationsError"]
+__all__ = ["Operations", "TooManyOperationsError"]
 
 logger = logging.getLogger(__name__)
 
@@ -28,111 +28,10 @@ RETENTION = 30 * 24 * 3600
 """How many seconds an operation can be read after its end (Healthcare API, operations)."""
 MAX_UNFINISHED = 1000
 _AT_ONCE = 16
-EMPTY = "google.protobuf.Empty"
-
-
-class Code(IntEnum):
-    """How operations end (``google.rpc.Code``): a bucket that is missing may not be seen."""
-
-    CANCELLED = 1
-    INVALID_ARGUMENT = 3
-    NOT_FOUND = 5
-    ALREADY_EXISTS = 6
-    PERMISSION_DENIED = 7
-    INTERNAL = 13
-
-
-class OperationError(Exception):
-    """Ends an operation with an error: ``code`` is one of ``google.rpc.Code``, not of HTTP."""
-
-    def __init__(self, code: int, message: str) -> None:
-        super().__init__(message)
-        self.code = code
 
 
 class TooManyOperationsError(Exception):
     """So many operations have not ended that no other can begin."""
-
-
-class _Stopped(Exception):  # noqa: N818 - it is not an error of the operation
-    """The emulator stops; the operation goes on when it starts again."""
-
-
-class Job:
-    """An operation that has not ended, as the code that carries it out sees it.
-
-    ``body`` is what Google shows of it; ``parameters`` are JSON, and ``deletion`` is what lets no
-    instance in until the end.
-    """
-
-    def __init__(
-        self,
-        storage: Storage,
-        buckets: Buckets,
-        body: dict[str, Any],
-        parameters: dict[str, Any],
-        deletion: DeletionTarget | None,
-        clock: Callable[[], float],
-    ) -> None:
-        self.clock = clock
-        self.storage = storage
-        self.buckets = buckets
-        self.parameters = parameters
-        self.deletion = deletion
-        self._body = body
-        self._counter = {"success": 0, "failure": 0, "pending": 0}
-        self._ending: Exception | None = None
-        self._alarm = asyncio.Event()
-
-    @property
-    def name(self) -> str:
-        return str(self._body["name"])
-
-    @property
-    def method(self) -> str:
-        """The last part of Google's name for what began it."""
-        return str(self._body["metadata"]["apiMethodName"]).rpartition(".")[2]
-
-    def count(self, *, success: int = 0, failure: int = 0, pending: int = 0) -> None:
-        """Add to the counters; ``pending`` is set."""
-        self._counter["success"] += success
-        self._counter["failure"] += failure
-        self._counter["pending"] = pending
-
-    def check(self) -> None:
-        """Raise what ends the job, if it is cancelled or the emulator stops.
-
-        It is :class:`OperationError` when it is cancelled.
-        """
-        if self._ending is not None:
-            raise self._ending
-
-    def body(self, **more: Any) -> dict[str, Any]:
-        """Return what Google shows; numbers are text, and zeros are left out."""
-        counter = {name: str(number) for name, number in self._counter.items() if number}
-        metadata = {**self._body["metadata"], **({"counter": counter} if counter else {})}
-        return {**self._body, "metadata": {**metadata, **more.pop("metadata", {})}, **more}
-
-    def cancel(self) -> None:
-        self._body["metadata"]["cancelRequested"] = True
-        self._end(OperationError(Code.CANCELLED, "The operation was cancelled."))
-
-    def stop(self) -> None:
-        self._end(_Stopped())
-
-    async def wait(self, seconds: float) -> None:
-        """Let seconds pass; raise what ends the job meanwhile, as :meth:`check` does."""
-        try:
-            async with asyncio.timeout(seconds):
-                await self._alarm.wait()
-        except TimeoutError:
-            pass
-        self.check()
-
-    def _end(self, ending: Exception) -> None:
-        if self._ending is None:
-            self._ending = ending
-            self._alarm.set()
 
 
 Work = Callable[[Job], dict[str, Any]]
@@ -254,7 +153,7 @@ class Operations:
     async def _carry_out(self, job: Job, delay: float) -> None:
         try:
             outcome = await self._outcome(job, delay)
-        except _Stopped:
+        except StoppedError:
             return
         if job.deletion is not None:
             # Before the end can be seen: who has seen it may store again.
@@ -270,7 +169,7 @@ class Operations:
             await job.wait(delay)
             self._fail_on_demand(job)
             response = await loop.run_in_executor(self._pool, self._work[job.method], job)
-        except _Stopped:
+        except StoppedError:
             raise
         except OperationError as error:
             return {"error": {"code": error.code, "message": str(error)}}

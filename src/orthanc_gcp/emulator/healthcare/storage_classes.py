@@ -7,9 +7,9 @@ from typing import Any
 from starlette.responses import Response
 
 from orthanc_gcp.emulator.healthcare.instance_filter import check_filter, selected_instances
+from orthanc_gcp.emulator.healthcare.jobs import Job
 from orthanc_gcp.emulator.healthcare.notifications import notifier
 from orthanc_gcp.emulator.healthcare.operation_methods import begin_short
-from orthanc_gcp.emulator.healthcare.operations import Job
 from orthanc_gcp.emulator.healthcare.request_context import RequestContext
 from orthanc_gcp.emulator.http.requests import read_object
 from orthanc_gcp.emulator.http.responses import Refusal, error

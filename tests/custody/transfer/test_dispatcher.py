@@ -1,0 +1,185 @@
+"""What is sent when: claimed for threads, read back when due, given up when too old."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from orthanc_gcp.custody.destinations.congestion import CongestionWindow
+from orthanc_gcp.custody.destinations.destination import Destination
+from orthanc_gcp.custody.transfer.dispatcher import (
+    ABANDONED_EVERY,
+    DUE_EVERY,
+    GIVE_UP_EVERY,
+    Dispatcher,
+)
+from orthanc_gcp.errors import StoreError
+from orthanc_gcp.ledger.schema import Priority, State
+from orthanc_gcp.outages import Outage
+from tests.support.ledgers import states
+from tests.support.simulation import FakeClock
+from tests.support.transfers import arrive, settle
+
+A, ORTHANC, WORKER = "a", "o", "w"
+
+
+class Threads:
+    """Keeps what it is given, as long as a test wants."""
+
+    def __init__(self) -> None:
+        self.batches: dict[str, list[object]] = {}
+        self.due: list[list[str]] = []
+
+    def sending(self, account: str) -> int:
+        return len(self.batches)
+
+    def active(self) -> set[str]:
+        return set(self.batches)
+
+    def send(self, account: str, batch: str, transfers: list[object]) -> None:
+        self.batches[batch] = transfers
+
+    def read_back(self, account: str, series: list[str]) -> None:
+        self.due.append(series)
+
+
+class Desk:
+    """A dispatcher of one account, and what it is told."""
+
+    def __init__(self, ledger, backfill_rate=None, give_up_after=None) -> None:
+        self.ledger, self.threads, self.steady = ledger, Threads(), FakeClock()
+        self.source, self.allowed = ORTHANC, tuple(Priority)
+        outage = Outage(logging.getLogger("store"), "down", "up", self.steady)
+        self.congestion = CongestionWindow(self.steady, 4, outage, jitter=lambda: 1.0)
+        destination = Destination(A, None, None, self.congestion, replaces=False, verify="Search")
+        self.dispatcher = Dispatcher(
+            ledger,
+            {A: destination},
+            self.threads,
+            WORKER,
+            self.steady,
+            lambda: self.source,
+            lambda _account: self.allowed,
+            {A: give_up_after},
+            backfill_rate,
+        )
+
+    def step(self, seconds: float = 0.0) -> bool:
+        self.steady.time += seconds
+        self.ledger.now.now += seconds
+        return self.dispatcher.step()
+
+    def sizes(self) -> list[int]:
+        return sorted(len(batch) for batch in self.threads.batches.values())
+
+
+@pytest.fixture
+def desk(ledger):
+    return Desk(ledger)
+
+
+def test_what_waits_is_claimed_as_far_as_the_window_reaches(desk):
+    arrive(desk.ledger, 500)
+    assert desk.step()
+    assert desk.threads.sending(A) == desk.congestion.window
+    assert set(states(desk.ledger).values()) == {State.SENDING, State.WAITING}
+    assert not desk.step(), "no connection is free"
+
+
+def test_nothing_waits(desk):
+    assert not desk.step()
+
+
+@pytest.mark.parametrize("why", ["paused", "unknown Orthanc", "throttled"])
+def test_nothing_is_claimed_while_nothing_may_be_sent(desk, why):
+    arrive(desk.ledger, 5)
+    if why == "paused":
+        desk.allowed = ()
+    elif why == "unknown Orthanc":
+        desk.source = ""
+    else:
+        desk.congestion.throttled(StoreError("s", reason="throttled", status=429, retry_after=60))
+    assert not desk.step()
+    assert set(states(desk.ledger).values()) == {State.WAITING}
+
+
+def test_live_instances_go_before_a_backfill(desk):
+    arrive(desk.ledger, 3, study="1", priority=Priority.BACKFILL)
+    arrive(desk.ledger, 2, study="2")
+    desk.step()
+    first = next(iter(desk.threads.batches.values()))
+    assert {row.study_instance_uid for row in first} == {"2"}
+
+
+def test_a_backfill_that_may_not_be_sent_waits(desk):
+    desk.allowed = (Priority.LIVE, Priority.DEMANDED)
+    arrive(desk.ledger, 3, priority=Priority.BACKFILL)
+    assert not desk.step()
+
+
+def test_a_request_of_a_capped_backfill_is_small(ledger):
+    desk = Desk(ledger, backfill_rate=100)
+    arrive(ledger, 10, size=100, priority=Priority.BACKFILL)
+    desk.step()
+    assert desk.sizes()[0] == 2, "two seconds of it"
+
+
+def test_what_this_worker_had_claimed_before_it_died_waits_again_at_once(desk, caplog):
+    arrive(desk.ledger, 3)
+    limits = {"most_instances": 2, "most_bytes": 999, "most_batches": 9}
+    desk.ledger.queue.claim(A, ORTHANC, "before", WORKER, **limits)
+    desk.source = ""
+    desk.step()
+    assert set(states(desk.ledger).values()) == {State.WAITING}
+    assert "1 batches were left behind" in caplog.text
+
+
+def test_what_another_worker_has_claimed_stays_with_it(desk):
+    arrive(desk.ledger, 3)
+    limits = {"most_instances": 3, "most_bytes": 999, "most_batches": 9}
+    desk.ledger.queue.claim(A, ORTHANC, "theirs", "another", **limits)
+    desk.step()
+    assert set(states(desk.ledger).values()) == {State.SENDING}
+
+
+def test_a_batch_whose_thread_failed_waits_again(desk):
+    arrive(desk.ledger, 3)
+    desk.step()
+    desk.step(ABANDONED_EVERY + 1)
+    assert set(states(desk.ledger).values()) == {State.SENDING}
+    desk.threads.batches.clear()
+    desk.source = ""
+    desk.step(ABANDONED_EVERY + 1)
+    assert set(states(desk.ledger).values()) == {State.WAITING}
+
+
+def test_what_is_due_is_sent_and_read_back(desk):
+    arrive(desk.ledger, study="1")
+    settle(desk.ledger, State.DELAYED, next_attempt_at=desk.ledger.now() + 20)
+    arrive(desk.ledger, study="2")
+    settle(desk.ledger, State.ACKNOWLEDGED, sha256="d")
+    desk.step()
+    assert desk.threads.due == []
+    desk.step(21)
+    assert desk.threads.due == [["2.1"]]
+    assert desk.sizes() == [1]
+
+
+def test_a_clock_that_is_set_back_delays_nothing(desk):
+    arrive(desk.ledger)
+    settle(desk.ledger, State.DELAYED, next_attempt_at=desk.ledger.now() + 20)
+    desk.step()
+    desk.ledger.now.now -= 7200
+    desk.step(DUE_EVERY + 0.1)
+    assert set(states(desk.ledger).values()) == {State.SENDING}
+
+
+def test_what_is_too_old_is_given_up(ledger):
+    desk = Desk(ledger, give_up_after=100)
+    desk.allowed = ()
+    arrive(ledger)
+    desk.step(GIVE_UP_EVERY + 1)
+    assert set(states(ledger).values()) == {State.WAITING}
+    desk.step(100)
+    assert set(states(ledger).values()) == {State.QUARANTINED}

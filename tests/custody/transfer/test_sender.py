@@ -1,0 +1,345 @@
+"""A batch against a store: what becomes of each instance."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import threading
+import uuid
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+import sqlalchemy as sql
+
+from orthanc_gcp.clock import SystemClock
+from orthanc_gcp.custody.destinations.congestion import CongestionWindow
+from orthanc_gcp.custody.destinations.destination import Destination
+from orthanc_gcp.custody.transfer.sender import BISECT_AFTER, Sender
+from orthanc_gcp.dicomweb import DicomStore
+from orthanc_gcp.ledger import database
+from orthanc_gcp.ledger.ledger import Ledger
+from orthanc_gcp.ledger.rows import NewTransfer
+from orthanc_gcp.ledger.schema import State, transfers
+from orthanc_gcp.ledger.upgrade import prepare
+from orthanc_gcp.orthanc.resources import OrthancSource
+from orthanc_gcp.orthanc.rest import OrthancRest
+from orthanc_gcp.outages import Outage
+from orthanc_gcp.transport.authorization import Authorization
+from tests.dicomweb.conftest import (
+    client,
+    clock,
+    identities,
+    shared_client,
+    shared_emulator,
+    shared_folder,
+    store,
+)
+from tests.emulator.client import make_dicom, read
+from tests.support.orthanc import free_port
+
+__all__ = [
+    "client",
+    "clock",
+    "identities",
+    "shared_client",
+    "shared_emulator",
+    "shared_folder",
+    "store",
+]
+
+A, ORTHANC = "a", "o"
+
+
+class Tokens:
+    """In whose name is sent, and whether another token was asked for."""
+
+    renewed = 0
+
+    def identity(self, account: str) -> str:
+        return f"sender of {account}"
+
+    def renew(self, account: str) -> None:
+        self.renewed += 1
+
+
+class Room:
+    """A sender, the ledger that it claims from, and the folder of an Orthanc that it reads."""
+
+    def __init__(self, folder, store: DicomStore, url: str = "") -> None:
+        engine = database.connect(database.url_of("", folder))
+        prepare(engine)
+        self.ledger, self.storage = Ledger(engine), folder / "storage"
+        self.tokens, self.away, self.stop = Tokens(), [], False
+        steady = SystemClock()
+        outage = Outage(logging.getLogger("store"), "down", "up", steady)
+        self.congestion = CongestionWindow(steady, 4, outage)
+        self.replaces = False
+        self.store = store
+        self.orthanc = OrthancSource(
+            OrthancRest(url or f"http://127.0.0.1:{free_port()}"), self.storage
+        )
+        self.steady = steady
+
+    def receive(self, *files: bytes, stored: bool = True) -> None:
+        """Orthanc has received files: they are in its folder, and in the ledger."""
+        rows = []
+        for content in files:
+            name, dataset = str(uuid.uuid4()), read(content)
+            place = self.storage / name[:2] / name[2:4] / name
+            place.parent.mkdir(parents=True)
+            if stored:
+                place.write_bytes(content)
+            rows.append(
+                NewTransfer(
+                    account=A,
+                    source=ORTHANC,
+                    orthanc_id=name,
+                    study_instance_uid=dataset.StudyInstanceUID,
+                    series_instance_uid=dataset.SeriesInstanceUID,
+                    sop_instance_uid=dataset.SOPInstanceUID,
+                    size_bytes=len(content),
+                    received_at=1.0,
+                    attachment_uuid=name,
+                )
+            )
+        self.ledger.arrivals.record(rows)
+
+    def send(self) -> list[str]:
+        destination = Destination(
+            A, self.store, self.store, self.congestion, replaces=self.replaces, verify="Search"
+        )
+        sender = Sender(
+            self.ledger,
+            self.orthanc,
+            {A: destination},
+            self.tokens,
+            self.steady,
+            lambda: self.stop,
+            lambda error, pause: self.away.append(str(error)),
+            lambda: 1.0,
+        )
+        with self.ledger.writing() as connection:  # whatever delay an attempt has brought
+            delayed = transfers.c.state == State.DELAYED
+            connection.execute(transfers.update().where(delayed).values(state=State.WAITING))
+        batch = uuid.uuid4().hex
+        limits = {"most_instances": 9, "most_bytes": 10**9, "most_batches": 9}
+        claimed = self.ledger.queue.claim(A, ORTHANC, batch, "w", **limits)
+        return sender.send(batch, claimed)
+
+    def rows(self):
+        with self.ledger.reading() as connection:
+            return connection.execute(sql.select(transfers).order_by(transfers.c.id)).all()
+
+    def states(self) -> list[str]:
+        return [row.state for row in self.rows()]
+
+
+@pytest.fixture
+def room(tmp_path, store):
+    made = Room(tmp_path, store)
+    yield made
+    made.ledger.engine.dispose()
+
+
+def test_what_the_store_takes_is_acknowledged_with_its_digest(room):
+    files = [make_dicom(), make_dicom(b"more" * 1000)]
+    room.receive(*files)
+    series = room.send()
+    assert series == [row.series_instance_uid for row in room.rows()]
+    for row, content in zip(room.rows(), files, strict=True):
+        assert row.state == State.ACKNOWLEDGED
+        assert row.sha256 == hashlib.sha256(content).hexdigest()
+        assert (row.sent_as, row.attempts) == ("sender of a", 1)
+
+
+def test_sending_again_what_is_there_is_harmless(room):
+    content = make_dicom()
+    room.receive(content)
+    room.send()
+    with room.ledger.writing() as connection:
+        connection.execute(transfers.update().values(state=State.WAITING))
+    room.send()
+    assert room.states() == [State.ACKNOWLEDGED]
+
+
+def test_other_bytes_under_the_same_uids_need_a_person(room):
+    first = make_dicom()
+    uids = {
+        name: read(first)[name].value
+        for name in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
+    }
+    room.receive(first)
+    room.send()
+    room.receive(make_dicom(b"other", PatientName="Roe^Jane", **uids))
+    room.send()
+    row = room.rows()[-1]
+    assert (row.state, row.reason) == (State.QUARANTINED, "conflict")
+    assert "PatientName" in row.detail
+    assert "Jane" not in row.detail
+
+
+def test_an_instance_that_is_to_be_replaced_waits_for_that(room):
+    first = make_dicom()
+    uids = {
+        name: read(first)[name].value
+        for name in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
+    }
+    room.replaces = True
+    room.receive(first)
+    room.send()
+    room.receive(make_dicom(b"other", **uids))
+    room.send()
+    row = room.rows()[-1]
+    assert (row.state, row.reason, row.replace) == (State.WAITING, "replacing", True)
+
+
+def test_while_orthanc_is_away_all_of_a_batch_waits(room):
+    room.receive(make_dicom())
+    room.receive(make_dicom(), stored=False)
+    assert room.send() == []
+    assert room.states() == [State.DELAYED, State.DELAYED]
+    assert len(room.away) == 1
+
+
+class WithoutInstances(BaseHTTPRequestHandler):
+    """An Orthanc that does not have what it is asked for."""
+
+    def do_GET(self) -> None:
+        self.send_response(404)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        body = json.dumps([]).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def deleted(tmp_path, store):
+    """A room whose Orthanc has deleted everything."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), WithoutInstances) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        made = Room(tmp_path, store, f"http://127.0.0.1:{server.server_port}")
+        yield made
+        made.ledger.engine.dispose()
+        server.shutdown()
+
+
+def test_what_orthanc_has_deleted_is_withdrawn_and_the_others_go(deleted):
+    deleted.receive(make_dicom(), make_dicom())
+    deleted.receive(make_dicom(), stored=False)
+    deleted.send()
+    assert deleted.states() == [State.WAITING, State.WAITING, State.WITHDRAWN]
+    assert deleted.away == []
+    deleted.send()
+    assert deleted.states() == [State.ACKNOWLEDGED, State.ACKNOWLEDGED, State.WITHDRAWN]
+
+
+def test_what_the_store_has_lost_and_orthanc_deleted_needs_a_person(deleted):
+    deleted.receive(make_dicom(), stored=False)
+    with deleted.ledger.writing() as connection:
+        connection.execute(transfers.update().values(sha256="d" * 64))
+    deleted.send()
+    (row,) = deleted.rows()
+    assert (row.state, row.reason) == (State.QUARANTINED, "lost")
+
+
+def test_a_worker_that_stops_leaves_its_batch_as_it_was(room):
+    room.receive(make_dicom())
+    room.stop = True
+    room.send()
+    (row,) = room.rows()
+    assert (row.state, row.attempts, row.reason) == (State.WAITING, 0, None)
+
+
+def test_a_token_that_is_refused_is_renewed_and_no_fault_of_the_instances(tmp_path, client):
+    room = Room(tmp_path, DicomStore(client.web, lambda: Authorization("ya29.refused")))
+    room.receive(make_dicom())
+    room.send()
+    (row,) = room.rows()
+    assert (row.state, row.attempts) == (State.DELAYED, 0)
+    assert room.tokens.renewed == 1
+
+
+def answering(status: int, **headers: str) -> type[BaseHTTPRequestHandler]:
+    """A store that answers every request so."""
+
+    class Answer(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(status)
+            for name, value in {**headers, "Content-Length": "0"}.items():
+                self.send_header(name.replace("_", "-"), value)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    return Answer
+
+
+@pytest.fixture
+def failing(tmp_path):
+    """Makes a room whose store always gives one answer."""
+    ends = []
+
+    def make(status: int, **headers: str) -> Room:
+        server = ThreadingHTTPServer(("127.0.0.1", 0), answering(status, **headers))
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}/dicomWeb"
+        store = DicomStore(url, lambda: Authorization("token"))
+        room = Room(tmp_path, store)
+        ends.extend([server.shutdown, server.server_close, store.close])
+        ends.append(room.ledger.engine.dispose)
+        return room
+
+    yield make
+    for end in ends:
+        end()
+
+
+def test_a_store_that_fails_is_tried_again_later(failing):
+    room = failing(500)
+    room.receive(make_dicom(), make_dicom())
+    room.send()
+    assert room.states() == [State.DELAYED] * 2
+    assert {row.attempts for row in room.rows()} == {1}
+    assert all(row.next_attempt_at > room.ledger.now() for row in room.rows())
+
+
+def test_what_fails_together_again_and_again_is_sent_apart(failing):
+    room = failing(500)
+    room.receive(*(make_dicom() for _ in range(4)))
+    for _ in range(BISECT_AFTER):
+        room.send()
+    assert {row.max_batch_instances for row in room.rows()} == {2}
+
+
+def test_a_store_that_asks_for_less_is_not_held_against_the_instances(failing):
+    room = failing(429, Retry_After="7")
+    room.receive(make_dicom())
+    room.send()
+    (row,) = room.rows()
+    assert (row.state, row.attempts) == (State.DELAYED, 0)
+    assert row.next_attempt_at - room.ledger.now() == pytest.approx(7, abs=1.5)
+
+
+def test_a_batch_that_is_refused_is_sent_in_halves_until_one_is_at_fault(failing):
+    room = failing(400)
+    room.receive(make_dicom(), make_dicom(), make_dicom())
+    room.send()
+    assert {row.max_batch_instances for row in room.rows()} == {2}
+    assert set(room.states()) == {State.WAITING}
+    room.send()
+    room.send()
+    assert room.states().count(State.QUARANTINED) == 1

@@ -1,0 +1,131 @@
+"""Threads send and read back; what fails in one is forgotten by it, and by nobody else."""
+
+from __future__ import annotations
+
+import logging
+import threading
+
+import pytest
+import sqlalchemy as sql
+
+from orthanc_gcp.custody.transfer.threads import TransferThreads
+
+A, B = "a", "b"
+
+
+class Gate:
+    """Stands in for sending and reading back: each call waits until it is let go."""
+
+    def __init__(self) -> None:
+        self.open = threading.Event()
+        self.sent: list[str] = []
+        self.read: list[tuple[str, list[str]]] = []
+        self.error: Exception | None = None
+
+    def send(self, batch: str, transfers: list[str]) -> list[str]:
+        assert self.open.wait(10)
+        self.sent.append(batch)
+        if self.error is not None:
+            raise self.error
+        return transfers
+
+    def confirm(self, account: str, series: list[str]) -> None:
+        assert self.open.wait(10)
+        self.read.append((account, series))
+        if self.error is not None:
+            raise self.error
+
+
+@pytest.fixture
+def gate():
+    return Gate()
+
+
+@pytest.fixture
+def told():
+    return threading.Semaphore(0)
+
+
+@pytest.fixture
+def threads(gate, told):
+    made = TransferThreads(gate, gate, {A: 2, B: 1}, told.release)
+    yield made
+    gate.open.set()
+    assert made.rest(10)
+    made.stop()
+
+
+def test_a_batch_is_active_until_it_was_sent_then_its_series_are_read_back(threads, gate, told):
+    threads.send(A, "one", ["s"])
+    assert threads.sending(A) == 1
+    assert threads.sending(B) == 0
+    assert threads.active() == {"one"}
+    gate.open.set()
+    assert threads.rest(10)
+    assert threads.active() == set()
+    assert told.acquire(timeout=1)
+    assert gate.sent == ["one"]
+    assert gate.read == [(A, ["s"])]
+
+
+def test_nothing_acknowledged_is_nothing_to_read_back(threads, gate):
+    gate.open.set()
+    threads.send(A, "one", [])
+    assert threads.rest(10)
+    assert gate.read == []
+
+
+def test_accounts_do_not_wait_for_each_other(threads, gate):
+    for number in range(5):
+        threads.send(A, f"a{number}", [])
+    threads.send(B, "b", [])
+    assert threads.sending(A) == 5
+    gate.open.set()
+    assert threads.rest(10)
+    assert sorted(gate.sent) == ["a0", "a1", "a2", "a3", "a4", "b"]
+
+
+def test_series_that_are_due_are_read_back_once_at_a_time(threads, gate):
+    threads.read_back(A, ["s", "t"])
+    threads.read_back(A, ["t", "u"])
+    threads.read_back(A, ["s"])
+    gate.open.set()
+    assert threads.rest(10)
+    assert sorted(gate.read) == [(A, ["s", "t"]), (A, ["u"])]
+    threads.read_back(A, ["s"])
+    assert threads.rest(10)
+    assert gate.read[-1] == (A, ["s"])
+
+
+@pytest.mark.parametrize(
+    ("error", "level"),
+    [
+        (RuntimeError("a defect\nwith values"), logging.ERROR),
+        (sql.exc.OperationalError("UPDATE", {}, Exception("away")), logging.DEBUG),
+    ],
+    ids=["defect", "ledger away"],
+)
+def test_what_fails_is_logged_and_the_thread_is_free_again(
+    threads, gate, told, caplog, error, level
+):
+    caplog.set_level(logging.DEBUG)
+    gate.error = error
+    gate.open.set()
+    threads.send(A, "one", ["s"])
+    threads.read_back(A, ["t"])
+    assert threads.rest(10)
+    assert threads.active() == set()
+    assert told.acquire(timeout=1)
+    assert [record.levelno for record in caplog.records] == [level] * 2
+    assert "with values" not in caplog.text
+    gate.error = None
+    threads.send(A, "two", ["s"])
+    threads.read_back(A, ["t"])
+    assert threads.rest(10)
+    assert gate.sent == ["one", "two"]
+    assert sorted(gate.read) == [(A, ["s"]), (A, ["t"]), (A, ["t"])]
+
+
+def test_what_runs_is_waited_for_no_longer_than_is_said(threads, gate):
+    threads.send(A, "one", [])
+    assert not threads.rest(0.05)

@@ -1,0 +1,73 @@
+"""Jobs: what they count and show, and how they end."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from orthanc_gcp.emulator.healthcare.cloud_storage import Buckets
+from orthanc_gcp.emulator.healthcare.jobs import Code, Job, OperationError, StoppedError
+from orthanc_gcp.emulator.storage.storage import Storage
+
+METHOD = "google.cloud.healthcare.v1.dicom.DicomService.ImportDicomData"
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> Iterator[Job]:
+    with closing(Storage(tmp_path)) as storage:
+        body = {"name": "operations/1", "metadata": {"apiMethodName": METHOD}}
+        yield Job(storage, Buckets(None), body, {}, None, time.time)
+
+
+def test_what_it_is_called(job: Job) -> None:
+    assert (job.name, job.method) == ("operations/1", "ImportDicomData")
+
+
+def test_numbers_are_text_and_zeros_are_left_out(job: Job) -> None:
+    assert job.body() == {"name": "operations/1", "metadata": {"apiMethodName": METHOD}}
+    job.count(success=2, pending=7)
+    job.count(success=1, failure=1)
+    counter = {"success": "3", "failure": "1"}
+    assert job.body()["metadata"] == {"apiMethodName": METHOD, "counter": counter}
+    ended = job.body(metadata={"endTime": "now"}, done=True)
+    assert ended["metadata"] == {"apiMethodName": METHOD, "counter": counter, "endTime": "now"}
+    assert ended["done"] is True
+
+
+def test_a_job_goes_on_until_it_is_cancelled(job: Job) -> None:
+    job.check()
+    job.cancel()
+    with pytest.raises(OperationError) as ended:
+        job.check()
+    assert ended.value.code == Code.CANCELLED
+    assert job.body()["metadata"]["cancelRequested"] is True
+
+
+def test_the_first_reason_to_end_counts(job: Job) -> None:
+    job.stop()
+    job.cancel()
+    with pytest.raises(StoppedError):
+        job.check()
+
+
+@pytest.mark.parametrize("method", ["cancel", "stop"])
+def test_waiting_ends_with_the_job(job: Job, method: str) -> None:
+    async def wait() -> None:
+        asyncio.get_running_loop().call_later(0.05, getattr(job, method))
+        await job.wait(60)
+
+    started = time.monotonic()
+    with pytest.raises((OperationError, StoppedError)):
+        asyncio.run(wait())
+    assert time.monotonic() - started < 30
+
+
+def test_waiting_takes_its_time(job: Job) -> None:
+    started = time.monotonic()
+    asyncio.run(job.wait(0.1))
+    assert time.monotonic() - started >= 0.1
