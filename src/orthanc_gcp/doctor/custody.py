@@ -24,6 +24,7 @@ from orthanc_gcp.doctor.findings import Finding
 from orthanc_gcp.doctor.orthanc import Site
 from orthanc_gcp.doctor.script import Script, ScriptError
 from orthanc_gcp.errors import ConfigurationError, GcpError
+from orthanc_gcp.reasons import LedgerReason
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -178,9 +179,9 @@ def _version(engine: Engine) -> str:
     try:
         require_current(engine)
     except GcpError as error:
-        if error.reason == "no_ledger":
+        if error.reason == LedgerReason.NO_LEDGER:
             return ""
-        if error.reason == "old_ledger":
+        if error.reason == LedgerReason.OLD_LEDGER:
             return ", and the worker migrates it to its version"
         remedy = "do what the cause says, or restore a backup of the ledger"
         raise CheckFailedError(str(error), remedy) from None
