@@ -15,7 +15,8 @@ import sqlalchemy as sql
 from orthanc_gcp.clock import SystemClock
 from orthanc_gcp.custody.destinations.congestion import CongestionWindow
 from orthanc_gcp.custody.destinations.destination import Destination
-from orthanc_gcp.custody.transfer.sender import BISECT_AFTER, Sender
+from orthanc_gcp.custody.transfer.outcomes import BISECT_AFTER
+from orthanc_gcp.custody.transfer.sender import Sender
 from orthanc_gcp.dicomweb import DicomStore
 from orthanc_gcp.ledger import database
 from orthanc_gcp.ledger.ledger import Ledger

@@ -12,11 +12,16 @@ import logging
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import replace
 
 from orthanc_gcp.auth.token_source import TokenSource
 from orthanc_gcp.clock import Clock
 from orthanc_gcp.custody.destinations.destination import INSTANCE_BACKOFF, Destination
+from orthanc_gcp.custody.transfer.outcomes import (
+    BISECT_AFTER,
+    most_together,
+    quarantined,
+    requeued,
+)
 from orthanc_gcp.custody.verification.conflict import differences
 from orthanc_gcp.dicomweb import (
     InstanceResult,
@@ -42,8 +47,6 @@ __all__ = ["Sender"]
 
 _log = logging.getLogger(__name__)
 
-BISECT_AFTER = 3
-"""Attempts after which instances that fail together are sent apart, to find the one at fault."""
 _WITHOUT_TOKEN = (StoreReason.NO_TOKEN, StoreReason.UNAUTHORIZED)
 MOST_UNKNOWN_REFUSALS = 4
 """Attempts of an instance alone that the store refuses without a reason that is known."""
@@ -173,10 +176,10 @@ class Sender:
         if result.status is InstanceStatus.CONFLICT and digest is not None:
             return self._conflict(destination, row, digest)
         if result.status is InstanceStatus.INVALID:
-            return self._quarantined(row, TransferReason.INVALID, result.detail, digest)
+            return quarantined(row, TransferReason.INVALID, result.detail, digest)
         unknown = result.status is InstanceStatus.OTHER and row.max_batch_instances == 1
         if unknown and row.attempts + 1 >= MOST_UNKNOWN_REFUSALS:
-            return self._quarantined(row, TransferReason.REFUSED, result.detail, digest)
+            return quarantined(row, TransferReason.REFUSED, result.detail, digest)
         return self._delayed(row, str(result.status), result.detail, alone=True)
 
     def _conflict(self, destination: Destination, row: Transfer, digest: str) -> Outcome:
@@ -190,7 +193,7 @@ class Sender:
         if difference is None:
             return Outcome(row.id, State.ACKNOWLEDGED, sha256=digest, attempts=row.attempts + 1)
         if not destination.replaces or row.replace:
-            return self._quarantined(row, TransferReason.CONFLICT, difference, digest)
+            return quarantined(row, TransferReason.CONFLICT, difference, digest)
         self._add_event(row, "replacing", difference)
         return Outcome(
             row.id,
@@ -213,7 +216,7 @@ class Sender:
             self._orthanc_away(error, pause)
         state = State.DELAYED if away else State.WAITING
         others = [
-            replace(_as_it_was(row), state=state, next_attempt_at=due)
+            requeued(row, state=state, next_attempt_at=due)
             for row in transfers
             if row.sop_instance_uid != error.sop_instance_uid
         ]
@@ -241,7 +244,7 @@ class Sender:
     def _deleted(self, row: Transfer) -> Outcome:
         if row.sha256 is not None:
             words = "the store acknowledged it and lost it, and Orthanc has deleted it"
-            return self._quarantined(row, TransferReason.LOST, words, row.sha256)
+            return quarantined(row, TransferReason.LOST, words, row.sha256)
         words = "it was deleted in Orthanc before it was sent"
         return Outcome(
             row.id, State.WITHDRAWN, TransferReason.DELETED, words, attempts=row.attempts
@@ -252,7 +255,7 @@ class Sender:
     ) -> list[Outcome]:
         """The request failed as a whole."""
         if error.reason == StoreReason.ABORTED:
-            return [_as_it_was(row) for row in transfers]
+            return [requeued(row) for row in transfers]
         words, reason = str(error), error.reason
         if reason == StoreReason.TOO_LARGE or error.status in (400, 409, 411, 413, 415, 422):
             return self._bisected(destination, transfers, error)
@@ -278,15 +281,13 @@ class Sender:
         self, destination: Destination, transfers: Sequence[Transfer], error: StoreError
     ) -> list[Outcome]:
         if len(transfers) == 1:
-            return [self._quarantined(transfers[0], error.reason, str(error), None)]
+            return [quarantined(transfers[0], error.reason, str(error), None)]
         _log.info("account %s: sent in halves: %s", destination.account, error)
         if error.reason == StoreReason.TOO_LARGE:
             destination.congestion.failed(error, too_big=True)
         half = (len(transfers) + 1) // 2
         return [
-            replace(
-                _as_it_was(row), reason=error.reason, detail=str(error), max_batch_instances=half
-            )
+            requeued(row, reason=error.reason, detail=str(error), max_batch_instances=half)
             for row in transfers
         ]
 
@@ -294,7 +295,7 @@ class Sender:
         self,
         row: Transfer,
         reason: str,
-        words: str,
+        detail: str,
         together: int = 1,
         *,
         pause: float | None = None,
@@ -305,54 +306,24 @@ class Sender:
         most = row.max_batch_instances
         if alone:
             most = 1
-        elif counts and attempts >= BISECT_AFTER:
-            most = min(most or together, max(1, (together + 1) // 2))
-        wait = INSTANCE_BACKOFF.delay(attempts + 1, self._jitter) if pause is None else pause
-        return replace(
-            _as_it_was(row),
+        elif counts:
+            most = most_together(row, attempts, together)
+        if pause is None:
+            pause = INSTANCE_BACKOFF.delay(attempts + 1, self._jitter)
+        return requeued(
+            row,
             state=State.DELAYED,
             reason=reason,
-            detail=words,
-            next_attempt_at=self._ledger.now() + wait,
+            detail=detail,
+            next_attempt_at=self._ledger.now() + pause,
             max_batch_instances=most,
             attempts=attempts,
-        )
-
-    def _quarantined(self, row: Transfer, reason: str, words: str, digest: str | None) -> Outcome:
-        _log.error(
-            "account %s: instance %s is in quarantine (%s): %s",
-            row.account,
-            row.sop_instance_uid,
-            reason,
-            words,
-        )
-        return Outcome(
-            row.id,
-            State.QUARANTINED,
-            reason,
-            words,
-            sha256=digest,
-            replace=row.replace,
-            attempts=row.attempts + 1,
         )
 
     def _add_event(self, row: Transfer, kind: str, words: str) -> None:
         self._ledger.events.add(
             row.account, kind, words, row.study_instance_uid, row.sop_instance_uid
         )
-
-
-def _as_it_was(row: Transfer) -> Outcome:
-    """Back to the queue: nothing was learnt about the instance."""
-    return Outcome(
-        row.id,
-        State.WAITING,
-        row.reason,
-        sha256=row.sha256,
-        max_batch_instances=row.max_batch_instances,
-        replace=row.replace,
-        attempts=row.attempts,
-    )
 
 
 @contextmanager

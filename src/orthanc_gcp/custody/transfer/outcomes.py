@@ -1,0 +1,78 @@
+"""What becomes of one instance after an attempt that did not end with it in the store."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from typing import Any
+
+from orthanc_gcp.ledger.rows import Outcome, Transfer
+from orthanc_gcp.ledger.schema import State
+
+__all__ = ["BISECT_AFTER", "most_together", "quarantined", "requeued"]
+
+_log = logging.getLogger(__name__)
+
+BISECT_AFTER = 3
+"""Attempts after which instances that fail together are sent apart, to find the one at fault."""
+
+
+def requeued(row: Transfer, **changes: Any) -> Outcome:
+    """Back to the queue as it was before the attempt, but for what was learnt.
+
+    Parameters
+    ----------
+    changes
+        Fields of the outcome.
+    """
+    before = Outcome(
+        row.id,
+        State.WAITING,
+        row.reason,
+        sha256=row.sha256,
+        max_batch_instances=row.max_batch_instances,
+        replace=row.replace,
+        attempts=row.attempts,
+    )
+    return replace(before, **changes)
+
+
+def most_together(row: Transfer, attempts: int, together: int) -> int | None:
+    """How many instances may be in the next batch with it: half, once they have failed often.
+
+    Parameters
+    ----------
+    attempts
+        So many have failed by now.
+    together
+        So many instances were in the last one.
+    """
+    if attempts < BISECT_AFTER:
+        return row.max_batch_instances
+    return min(row.max_batch_instances or together, max(1, (together + 1) // 2))
+
+
+def quarantined(row: Transfer, reason: str, detail: str, sha256: str | None) -> Outcome:
+    """It needs a person, and the log says so.
+
+    Parameters
+    ----------
+    sha256
+        Of the bytes that were read; None where they were not read to their end.
+    """
+    _log.error(
+        "account %s: instance %s is in quarantine (%s): %s",
+        row.account,
+        row.sop_instance_uid,
+        reason,
+        detail,
+    )
+    return Outcome(
+        row.id,
+        State.QUARANTINED,
+        reason,
+        detail,
+        sha256=sha256,
+        replace=row.replace,
+        attempts=row.attempts + 1,
+    )
