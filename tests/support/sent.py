@@ -10,7 +10,8 @@ import pydicom
 import sqlalchemy as sql
 from pydicom.filebase import DicomBytesIO
 
-from orthanc_gcp.ledger.ledger import Ledger, NewTransfer, Outcome
+from orthanc_gcp.ledger.ledger import Ledger
+from orthanc_gcp.ledger.rows import NewTransfer, Outcome
 from orthanc_gcp.ledger.schema import State, transfers
 
 
@@ -31,7 +32,7 @@ def changed(content: bytes, **attributes: Any) -> bytes:
 
 def record(ledger: Ledger, files: Iterable[bytes], account: str = "a") -> None:
     """Files that wait to be sent; their SOP Instance UID stands for Orthanc's identifier."""
-    ledger.record(
+    ledger.arrivals.record(
         [
             NewTransfer(
                 account=account,
@@ -55,13 +56,13 @@ def acknowledge(ledger: Ledger, files: Sequence[bytes], account: str = "a") -> l
         str(dataset(content).SOPInstanceUID): hashlib.sha256(content).hexdigest()
         for content in files
     }
-    claimed = ledger.claim(
+    claimed = ledger.queue.claim(
         account, "o", "b", "w", most_instances=1000, most_bytes=10**9, most_batches=9
     )
     outcomes = [
         Outcome(row.id, State.ACKNOWLEDGED, sha256=digests[row.sop_instance_uid]) for row in claimed
     ]
-    ledger.settle("b", outcomes)
+    ledger.queue.settle("b", outcomes)
     return [row.id for row in claimed]
 
 

@@ -51,7 +51,7 @@ class Api:
         Those that the configuration has.
     problems
         Account -> why nothing can be sent to it just now.
-    demand
+    send_on_demand
         Queues resources of Orthanc for an account; see
         :func:`orthanc_gcp.custody.intake.on_demand.send_on_demand`.
     on_change
@@ -66,13 +66,13 @@ class Api:
         overview: Overview,
         accounts: Collection[str],
         problems: Callable[[], Mapping[str, str | None]],
-        demand: Callable[[str, Sequence[str]], int],
+        send_on_demand: Callable[[str, Sequence[str]], int],
         on_change: Callable[[], None],
         measure: Callable[[], Iterable[Sample]],
     ) -> None:
         self._ledger, self._reported = ledger, overview
         self._accounts, self._problems = accounts, problems
-        self._demand, self._on_change = demand, on_change
+        self._send_on_demand, self._on_change = send_on_demand, on_change
         self._measured = Metrics(measure)
 
     def application(self, secret: str) -> ASGIApp:
@@ -195,7 +195,7 @@ class Api:
             if not resource.replace("-", "").isalnum():
                 raise HTTPException(404, f"Orthanc has no resource {readable(resource)}")
         try:
-            queued = self._demand(account, resources)
+            queued = self._send_on_demand(account, resources)
         except KeyError as error:
             raise HTTPException(
                 404, f"Orthanc has no resource {readable(str(error.args[0]))}"

@@ -75,6 +75,6 @@ def test_only_what_is_backfilled_counts(ledger, studies):
     assert (studies.unsent(), studies.any_unsettled()) == (2, True)
     rows = settle(ledger, State.ACKNOWLEDGED, sha256="d")
     assert (studies.unsent(), studies.any_unsettled()) == (0, True)
-    ledger.confirm(dict.fromkeys(rows, ledger.now()))
+    ledger.confirmations.confirm(dict.fromkeys(rows, ledger.now()))
     assert not studies.any_unsettled()
     assert not BackfillStudies(ledger, "other").any_unsettled()

@@ -75,7 +75,7 @@ def test_what_arrives_is_written_down_once(ledger, orthanc, follow):
     again = follow()
     read_all(again)
     assert len(states(ledger)) == 3
-    assert ledger.cursor(SOURCE).seq == orthanc.json("GET", "/changes?last")["Last"]
+    assert ledger.arrivals.cursor(SOURCE).seq == orthanc.json("GET", "/changes?last")["Last"]
 
 
 def test_what_was_there_before_is_not_followed(ledger, orthanc, follow):
@@ -91,7 +91,7 @@ def test_changes_that_were_cleared_are_found_by_comparison(ledger, orthanc, foll
     known = upload(orthanc, make_study(instances=2))
     read_all(follower)
     assert states(ledger).keys() == {*lost, *known}
-    assert not ledger.has_gap(SOURCE)
+    assert not ledger.arrivals.has_gap(SOURCE)
 
 
 def test_a_gap_is_known_after_a_crash_and_not_compared_too_often(ledger, orthanc, follow):
@@ -103,26 +103,26 @@ def test_a_gap_is_known_after_a_crash_and_not_compared_too_often(ledger, orthanc
     upload(orthanc, [make_instance()])
     with pytest.raises(ZeroDivisionError):
         read_all(first)
-    assert ledger.has_gap(SOURCE)
+    assert ledger.arrivals.has_gap(SOURCE)
     read_all(first)  # it has just tried
     first.clock.time += COMPARE_AT_MOST_EVERY + 1
     with pytest.raises(ZeroDivisionError):
         first.step()
     read_all(follow())
     assert lost[0] in states(ledger)
-    assert not ledger.has_gap(SOURCE)
+    assert not ledger.arrivals.has_gap(SOURCE)
 
 
 def test_an_index_that_was_replaced_is_read_from_its_start(ledger, orthanc, follow):
     sent = upload(orthanc, [make_instance()])
     since = time.time() - 1
-    ledger.begin(SOURCE, 10**6, since)  # as far as the old one was read
+    ledger.arrivals.begin(SOURCE, 10**6, since)  # as far as the old one was read
     follower = follow()
     assert follower.step()
-    assert ledger.has_gap(SOURCE)
+    assert ledger.arrivals.has_gap(SOURCE)
     read_all(follower)
     assert sent[0] in states(ledger)
-    assert ledger.cursor(SOURCE).since == since
+    assert ledger.arrivals.cursor(SOURCE).since == since
 
 
 @pytest.mark.parametrize("level", ["Series", "Study"])
@@ -177,14 +177,14 @@ def test_an_instance_that_cannot_be_read_holds_up_nobody(ledger, orthanc, follow
     sent = upload(orthanc, [make_instance()])
     read_all(follower)
     assert states(ledger) == {sent[0]: State.WAITING}
-    assert ledger.unreadable(SOURCE) == [unreadable]
+    assert ledger.arrivals.unreadable(SOURCE) == [unreadable]
     show()
     read_all(follower)
     assert len(states(ledger)) == 1
     follower.clock.time += SWEEP_EVERY + 1
     read_all(follower)
     assert states(ledger).keys() == {unreadable, *sent}
-    assert ledger.unreadable(SOURCE) == []
+    assert ledger.arrivals.unreadable(SOURCE) == []
 
 
 def test_nothing_goes_on_when_very_many_cannot_be_read(
@@ -192,12 +192,12 @@ def test_nothing_goes_on_when_very_many_cannot_be_read(
 ):
     follower = follow(RULE)
     read_all(follower)
-    before = ledger.cursor(SOURCE)
+    before = ledger.arrivals.cursor(SOURCE)
     _, show = hidden()
     monkeypatch.setattr(module, "MOST_UNREADABLE", 0)
     with pytest.raises(OrthancError, match="cannot read what it has stored"):
         read_all(follower)
-    assert ledger.cursor(SOURCE) == before
+    assert ledger.arrivals.cursor(SOURCE) == before
     show()
     read_all(follower)
     assert len(states(ledger)) == 1

@@ -6,7 +6,7 @@ from datetime import datetime
 
 import pytest
 
-from orthanc_gcp.custody.reporting.overview import Overview
+from orthanc_gcp.custody.reporting.overview import Overview, delays
 from orthanc_gcp.ledger.schema import Priority, State
 from tests.support.ledgers import BEGIN
 from tests.support.transfers import arrive, confirm, settle
@@ -111,3 +111,20 @@ def test_the_problem_of_an_account_is_told(ledger, overview):
     arrive(ledger)
     assert overview(["b"], {"a": "no token"})[0]["Problem"] == "no token"
     assert [one["Account"] for one in overview(["b"])] == ["a", "b"]
+
+
+def test_figures_that_were_changed_are_read_again(ledger):
+    reader = Overview(ledger)
+    arrive(ledger)
+    assert reader.accounts()[0].counts.waiting.instances == 1
+    arrive(ledger, study="2")
+    reader.forget()
+    assert reader.accounts()[0].counts.waiting.instances == 2
+
+
+def test_the_last_delay_of_an_account_says_what_is_wrong(ledger):
+    for study, detail, due in (("1", "older", 5), ("2", "newer", 9)):
+        arrive(ledger, study=study)
+        settle(ledger, State.DELAYED, detail=detail, next_attempt_at=BEGIN + due)
+    arrive(ledger, account="b")
+    assert delays(ledger, ["a", "b", "c"]) == {"a": "newer", "b": None, "c": None}

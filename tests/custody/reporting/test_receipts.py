@@ -93,8 +93,8 @@ def test_the_newest_events_and_how_many_more_there_are(ledger, monkeypatch):
     monkeypatch.setattr(module, "MOST_EVENTS", 2)
     arrive(ledger, 1, study="1")
     for number in range(5):
-        ledger.tell("a", f"kind{number}", "", "1", "1.1.0")
-    ledger.tell("b", "other", "", "1", "1.1.0")
+        ledger.events.add("a", f"kind{number}", "", "1", "1.1.0")
+    ledger.events.add("b", "other", "", "1", "1.1.0")
     (receipt,) = receipts(ledger, "1")
     assert [event.kind for event in receipt.events] == ["kind3", "kind4"]
     assert receipt.older_events == 3

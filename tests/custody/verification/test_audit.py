@@ -81,7 +81,7 @@ def study(ledger, stow):
     files = make_study(instances=3)
     for content in files:
         stow(content)
-    ledger.confirm(dict.fromkeys(send(ledger, files), ledger.now()))
+    ledger.confirmations.confirm(dict.fromkeys(send(ledger, files), ledger.now()))
     return files
 
 
@@ -159,7 +159,9 @@ def test_what_is_sent_meanwhile_is_no_difference(audit, ledger, study, stow, del
             stored.append(late)
             stow(late)
             record(ledger, [late])
-            ledger.send_lost([row for row in rows(ledger) if row.sop_instance_uid == uid(study[0])])
+            ledger.confirmations.requeue_lost(
+                [row for row in rows(ledger) if row.sop_instance_uid == uid(study[0])]
+            )
 
     stored = []
     found = audit(meanwhile=meanwhile).compare("a", study_of(study))

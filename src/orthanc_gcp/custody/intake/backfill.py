@@ -2,7 +2,7 @@
 
 All studies are put on a list in the ledger, with their last update (Orthanc's ``/studies`` with
 ``expand``). Then study by study is written into the ledger of transfers, only as fast as they are
-sent. Whatever dies in between, the list tells where to go on, and what was written down already is
+sent. Whatever dies in between, the list says where to go on, and what was written down already is
 not written down twice.
 """
 

@@ -1,4 +1,4 @@
-"""What a backfill has still to do, kept in the ledger: it goes on where it was."""
+"""What a backfill has still to do: it stands in the ledger, so that it goes on where it was."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ class BackfillStudies:
         self._ledger.key_values.set(self._paused, False)
 
     def restart(self) -> None:
-        """Look at all studies again; what the ledger has is not sent twice."""
+        """Begin anew with all studies; what the ledger has is not sent twice."""
         now = self._ledger.now()
         self._ledger.key_values.change(
             self._run,
@@ -169,7 +169,7 @@ class BackfillStudies:
         self._advance(run, lambda now: replace(now, recorded=now.recorded + recorded))
 
     def left(self) -> int:
-        """How many studies have still to be looked at."""
+        """How many studies have still to be written down."""
         query = sql.select(sql.func.count()).select_from(backfill_studies).where(self._mine)
         with self._ledger.reading() as connection:
             return connection.scalar(query) or 0

@@ -24,7 +24,7 @@ __all__ = ["Follower"]
 _log = logging.getLogger(__name__)
 
 SWEEP_EVERY = 15.0
-"""Seconds between two looks at what is held, and at what could not be read."""
+"""Seconds until what is held, and what could not be read, is asked for again."""
 COMPARE_AT_MOST_EVERY = 60.0
 MOST_UNREADABLE = 1000
 """So many instances may wait for Orthanc to be able to read them; with more, nothing goes on."""
@@ -148,7 +148,7 @@ class Follower:
             number = change(description.orthanc_id) or 0
             try:
                 arrivals += self._rules.arrivals(self._source, description, number, Priority.LIVE)
-            except OrthancRefusedError:  # it answers, of this instance it has nothing to tell
+            except OrthancRefusedError:  # it answers, but not about this instance
                 unreadable.append(description.orthanc_id)
         return arrivals, unreadable
 
@@ -207,7 +207,7 @@ class Follower:
             found, unreadable = self._transfers_of(sorted(unknown), lambda _: 0)
             if unreadable:
                 self._remember_unreadable(unreadable)
-            # Orthanc tells whole seconds.
+            # Orthanc records whole seconds.
             arrivals = [arrival for arrival in found if arrival.received_at >= int(cursor.since)]
             if arrivals:
                 self._ledger.arrivals.record(arrivals)

@@ -32,8 +32,8 @@ class RuleResult:
     Attributes
     ----------
     missed
-        Of what none of the rules wants: how much this rule's conditions have kept out, by the
-        first that was not met. No value of an attribute is in it.
+        Of what none of the rules wants: how much this rule's conditions exclude, by the first
+        that is not met. No value of an attribute is in it.
     """
 
     rule: SendRule

@@ -139,7 +139,7 @@ def arrival_of(
     priority: Priority = Priority.LIVE,
     held_for: str | None = None,
 ) -> NewTransfer:
-    """What the ledger keeps of an instance, for one account."""
+    """An instance as the ledger records it, for one account."""
     return NewTransfer(
         account=account,
         source=source,

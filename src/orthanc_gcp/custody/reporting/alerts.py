@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
@@ -61,6 +61,57 @@ class _Report:
         return json.dumps(document).encode()
 
 
+@dataclass(frozen=True)
+class _Reported:
+    """What was reported of an account, as it stands in the ledger.
+
+    Attributes
+    ----------
+    raised
+        The alerts that are not over.
+    leased_until
+        For so long a worker may be reporting; 0 where none is.
+    ids
+        Of the reports that were not taken yet, by their alerts.
+    """
+
+    raised: frozenset[str] = frozenset()
+    leased_until: float = 0.0
+    ids: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of_value(cls, value: Mapping[str, Any] | None) -> _Reported:
+        """What the ledger has, or nothing."""
+        given = value or {}
+        return cls(
+            frozenset(given.get("raised", ())),
+            float(given.get("leased_until", 0)),
+            dict(given.get("ids", {})),
+        )
+
+    def as_value(self) -> dict[str, Any]:
+        """What the ledger is to have."""
+        return {
+            "raised": sorted(self.raised),
+            "leased_until": self.leased_until,
+            "ids": dict(self.ids),
+        }
+
+    def is_leased(self, now: float) -> bool:
+        """Whether another worker may be reporting; a clock that was set back does not count."""
+        return now < self.leased_until <= now + LEASE
+
+    def taken(self, report: _Report) -> _Reported:
+        """The same after a report was taken."""
+        others = self.raised - {report.alert}
+        return _Reported(
+            others | {report.alert} if report.raised else others,
+            ids={
+                alert: identifier for alert, identifier in self.ids.items() if alert != report.alert
+            },
+        )
+
+
 class Alerts:
     """Quarantines and old backlogs of all accounts; what was reported is in the ledger.
 
@@ -100,22 +151,30 @@ class Alerts:
         for account in accounts:
             if self._ledger.now() < self._resume:
                 return
-            reported = self._ledger.key_values.get(_name(account.account), dict) or {}
+            reported = self._reported(account.account)
             for alert, raised in self._state(account, reported).items():
-                if raised != bool(reported.get(alert)):
+                if raised != (alert in reported.raised):
                     self._report(_Report(alert, raised, account, self._ledger.now()))
 
-    def _state(self, account: AccountOverview, reported: dict[str, Any]) -> dict[Alert, bool]:
+    def _reported(self, account: str) -> _Reported:
+        return _Reported.of_value(self._ledger.key_values.get(_name(account), dict))
+
+    def _change(self, account: str, change: Callable[[_Reported], _Reported]) -> None:
+        self._ledger.key_values.change(
+            _name(account), dict, lambda value: change(_Reported.of_value(value)).as_value()
+        )
+
+    def _state(self, account: AccountOverview, reported: _Reported) -> dict[Alert, bool]:
         age = account.oldest_unsent_seconds or 0.0
-        limit = self._backlog_age * (CALM if reported.get(Alert.BACKLOG) else 1)
+        limit = self._backlog_age * (CALM if Alert.BACKLOG in reported.raised else 1)
         return {
             Alert.QUARANTINE: account.counts.quarantined.instances > 0,
             Alert.BACKLOG: age > limit,
         }
 
     def _report(self, report: _Report) -> None:
-        name = _name(report.account.account)
-        identifier = self._claim(name, report)
+        account = report.account.account
+        identifier = self._claim(account, report)
         if identifier is None:
             return
         try:
@@ -125,35 +184,26 @@ class Alerts:
             pause = _BACKOFF.delay(self._failures)
             self._resume = self._ledger.now() + pause
             self._outage.failed(str(error), pause, kind=error.kind)
-            self._ledger.key_values.change(
-                name, dict, lambda reported: {**(reported or {}), "Until": 0}
-            )
+            self._change(account, lambda reported: replace(reported, leased_until=0.0))
             return
         self._failures = 0
         self._outage.ended()
-        done = {report.alert.value: report.raised, "Until": 0, _id_of(report.alert): None}
-        self._ledger.key_values.change(name, dict, lambda reported: {**(reported or {}), **done})
+        self._change(account, lambda reported: reported.taken(report))
 
-    def _claim(self, name: str, report: _Report) -> str | None:
+    def _claim(self, account: str, report: _Report) -> str | None:
         """The id to report it under, if it is for this worker to report."""
         now, identifier = self._ledger.now(), None
 
-        def claimed(reported: Any) -> Any:
+        def claimed(reported: _Reported) -> _Reported:
             nonlocal identifier
-            reported = reported or {}
-            busy = now < reported.get("Until", 0) <= now + LEASE
-            if busy or bool(reported.get(report.alert)) == report.raised:
+            if reported.is_leased(now) or (report.alert in reported.raised) == report.raised:
                 return reported
-            identifier = reported.get(_id_of(report.alert)) or f"msg_{secrets.token_hex(16)}"
-            return {**reported, "Until": now + LEASE, _id_of(report.alert): identifier}
+            identifier = reported.ids.get(report.alert) or f"msg_{secrets.token_hex(16)}"
+            ids = {**reported.ids, report.alert.value: identifier}
+            return replace(reported, leased_until=now + LEASE, ids=ids)
 
-        self._ledger.key_values.change(name, dict, claimed)
+        self._change(account, claimed)
         return identifier
-
-
-def _id_of(alert: Alert) -> str:
-    """Under which key the id of a report stands while it is not taken."""
-    return f"{alert}Id"
 
 
 def _name(account: str) -> str:

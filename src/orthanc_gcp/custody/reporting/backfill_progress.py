@@ -35,7 +35,7 @@ class BackfillProgress:
     bytes_per_second, instances_per_second
         What was confirmed, as the mean of the last minute.
     ended_at, estimated_end
-        None while it has not ended; while nobody can tell.
+        None while it has not ended; while it is unknown.
     """
 
     stage: Stage
@@ -108,7 +108,7 @@ def progress(
 
 
 def _seconds_left(run: Run, studies: int, unfinished: Amount, rate: float) -> float | None:
-    """How long it takes if the rest is like what was done; None while nobody can tell."""
+    """How long it takes if the rest is like what was done; None while it is unknown."""
     done = run.studies - studies
     if run.stage is not Stage.SENDING or rate <= 0 or done <= 0:
         return None

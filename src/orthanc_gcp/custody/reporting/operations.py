@@ -12,7 +12,7 @@ from orthanc_gcp.reasons import TransferReason
 __all__ = ["pause", "paused_accounts", "resume", "retry"]
 
 _NEVER_STORED = (TransferReason.CONFLICT, TransferReason.INVALID, TransferReason.REFUSED)
-"""Reasons that say that the store did not take it; a digest tells elsewhere that it has."""
+"""Reasons that say that the store did not take it; elsewhere a digest means that it has."""
 
 
 def paused_accounts(ledger: Ledger) -> set[str]:

@@ -35,7 +35,7 @@ class AccountOverview:
     bytes_per_second, instances_per_second
         What was confirmed, as the mean of the last minute.
     estimated_end
-        When all that is known will be confirmed, in seconds since 1970; None while nobody can tell.
+        When all that is known will be confirmed, in seconds since 1970; None while it is unknown.
     problem
         Why nothing can be sent to it just now.
     """

@@ -43,7 +43,7 @@ class ConfirmationRate:
         return self._per_second(last.bytes - first.bytes)
 
     def end(self, now: float, unfinished: Amount) -> float | None:
-        """When all that is known will be confirmed at this rate; None while nobody can tell."""
+        """When all that is known will be confirmed at this rate; None while it is unknown."""
         if not unfinished.instances or self.instances <= 0:
             return None
         seconds = unfinished.instances / self.instances

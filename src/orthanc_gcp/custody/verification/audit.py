@@ -49,7 +49,7 @@ class AuditedStore:
         Instances that are read at once.
     """
 
-    store: DicomStore
+    client: DicomStore
     wait_for_request: Callable[[], None]
     readers: int = READERS
 
@@ -216,7 +216,7 @@ class Audit:
         return sent, known
 
     def _listed(self, store: AuditedStore, account: str, study: str) -> set[str]:
-        return self._ask(store, account, lambda: set(store.store.instances(study)))
+        return self._ask(store, account, lambda: set(store.client.instances(study)))
 
     def _compare_bytes(
         self, store: AuditedStore, present: Sequence[Transfer]
@@ -239,7 +239,7 @@ class Audit:
         """The SHA-256 of what the store has; None when it has it no more."""
 
         def read() -> str:
-            with store.store.open(
+            with store.client.open(
                 row.study_instance_uid, row.series_instance_uid, row.sop_instance_uid
             ) as pieces:
                 return digest_of(pieces).sha256

@@ -22,7 +22,7 @@ def differences(
 
     Instances are the same when all their bytes are. Where they are not, attributes before the
     pixel data are compared as far as the first 4 MiB reach, and named by their keywords of
-    PS3.6: values are patient data, and are not told.
+    PS3.6: values are patient data, and are left out.
 
     Parameters
     ----------

@@ -22,7 +22,7 @@ class Digest:
     size_bytes
         How many bytes there were.
     head
-        The first 4 MiB of them: patient data, not to be kept.
+        The first 4 MiB of them: patient data, not to be stored.
     """
 
     sha256: str
