@@ -65,6 +65,8 @@ def test_on_sqlite_whoever_else_has_claimed_something_is_dead(sqlite_ledger, joi
     registry = joined(sqlite_ledger.engine, "other")
     assert registry.follows
     assert registry.refresh(ORTHANC) == ["w"]
+    assert registry.refresh(ORTHANC) == ["w"], "its claims were not released yet"
+    registry.remove("w")
     assert registry.refresh(ORTHANC) == []
 
 

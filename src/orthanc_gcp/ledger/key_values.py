@@ -21,7 +21,7 @@ Value = TypeVar("Value", bool, float, list[Any], dict[str, Any])
 class KeyValues:
     """What people have set, and what workers have to know of each other; each value is JSON.
 
-    A value that is not of the kind that is asked for counts as none, and is logged by its name: it
+    A value that is not of the kind that is asked for counts as none, and its name is logged: it
     must not stop what it is not about.
 
     Every method raises SQLAlchemyError when the ledger is away; nothing was written then.
@@ -29,12 +29,13 @@ class KeyValues:
 
     def __init__(self, engine: sql.Engine) -> None:
         self._engine = engine
+        self._reported: set[str] = set()
 
     def get(self, name: str, kind: type[Value]) -> Value | None:
         """What was last set under a name; None if nothing was."""
         query = sql.select(key_values.c.value).where(key_values.c.name == name)
         with reading(self._engine) as connection:
-            return _of_kind(name, connection.scalar(query), kind)
+            return self._of_kind(name, connection.scalar(query), kind)
 
     def starting_with(self, prefix: str) -> dict[str, Any]:
         """All that was set under names that begin so."""
@@ -71,15 +72,14 @@ class KeyValues:
             )
             connection.execute(first.on_conflict_do_nothing(index_elements=["name"]))
             before = connection.scalar(sql.select(key_values.c.value).where(mine).with_for_update())
-            value = change(_of_kind(name, before, kind))
+            value = change(self._of_kind(name, before, kind))
             connection.execute(key_values.update().where(mine).values(value=value))
         return value
 
-
-def _of_kind(name: str, value: Any, kind: type[Value]) -> Value | None:
-    if value is None or isinstance(value, int if kind is float else kind):
-        return value
-    if isinstance(value, kind):
-        return value
-    _log.error("the ledger: %r of gcp_key_values is no %s: it is ignored", name, kind.__name__)
-    return None
+    def _of_kind(self, name: str, value: Any, kind: type[Value]) -> Value | None:
+        if value is None or isinstance(value, (int, float) if kind is float else kind):
+            return value
+        if name not in self._reported:
+            self._reported.add(name)
+            _log.error("the ledger: %r of %s is no %s", name, key_values.name, kind.__name__)
+        return None

@@ -146,7 +146,8 @@ class _Alone:
     """The only worker on a SQLite file: whoever else has claimed something is dead."""
 
     def __init__(self, engine: sql.Engine, name: str) -> None:
-        self._engine, self._name, self._looked = engine, name, False
+        self._engine, self._name = engine, name
+        self._dead: list[str] | None = None
         self._file = -1
         self.alive = self.follows = False
 
@@ -163,15 +164,14 @@ class _Alone:
         self.alive = self.follows = True
 
     def refresh(self, source: str) -> list[str]:  # noqa: ARG002
-        if self._looked:
-            return []
-        with self._engine.connect() as connection:
-            dead = _others_with_claims(connection, self._name)
-        self._looked = True
-        return dead
+        if self._dead is None:
+            with self._engine.connect() as connection:
+                self._dead = _others_with_claims(connection, self._name)
+        return list(self._dead)
 
     def remove(self, name: str) -> None:
-        """Nobody else can have found it."""
+        if self._dead:
+            self._dead.remove(name)
 
     def leave(self) -> None:
         self.alive = self.follows = False

@@ -132,7 +132,7 @@ def test_what_this_worker_had_claimed_before_it_died_waits_again_at_once(desk, c
     desk.source = ""
     desk.step()
     assert set(states(desk.ledger).values()) == {State.WAITING}
-    assert "1 batches were left behind" in caplog.text
+    assert "interrupted requests: 1" in caplog.text
 
 
 def test_what_another_worker_has_claimed_stays_with_it(desk):

@@ -154,7 +154,7 @@ class Dispatcher:
         """
         abandoned = set(self._ledger.queue.claimed_batches(self._worker)) - self._threads.active()
         if abandoned:
-            _log.warning("%d batches were left behind: what they held waits again", len(abandoned))
+            _log.warning("interrupted requests: %d; what they held waits again", len(abandoned))
             self._ledger.queue.requeue_batches(abandoned)
 
     def _give_up(self) -> None:

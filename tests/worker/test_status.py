@@ -1,0 +1,56 @@
+"""What a worker shows of itself."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from orthanc_gcp.custody.destinations.congestion import CongestionWindow
+from orthanc_gcp.custody.destinations.destination import Destination
+from orthanc_gcp.custody.reporting.overview import Overview
+from orthanc_gcp.errors import StoreError
+from orthanc_gcp.outages import Outage
+from orthanc_gcp.worker.status import WorkerStatus
+from tests.support.simulation import FakeClock
+from tests.support.transfers import arrive
+
+
+class NoTokens:
+    """An account whose token nobody has asked for."""
+
+    def figures(self):
+        return iter(())
+
+
+@pytest.fixture
+def congestion():
+    steady = FakeClock()
+    return CongestionWindow(steady, 4, Outage(logging.getLogger("s"), "down", "up", steady))
+
+
+@pytest.fixture
+def status(ledger, congestion):
+    destination = Destination("a", None, None, congestion, replaces=False, verify="Search")
+    rejections = {"wrong": "its BaseUrl is wrong"}
+    return WorkerStatus(Overview(ledger), {"a": destination}, rejections, NoTokens(), FakeClock())
+
+
+def test_problems_of_stores_and_of_the_configuration(status, congestion):
+    assert status.problems() == {"a": None, "wrong": "its BaseUrl is wrong"}
+    congestion.failed(StoreError("a store answered 500", reason="server_error", status=500))
+    assert "answered 500" in status.problems()["a"]
+
+
+def test_every_account_is_shown(status, ledger):
+    arrive(ledger, 3)
+    shown = {one.account: one for one in status.accounts()}
+    assert shown["a"].counts.waiting.instances == 3
+    assert shown["wrong"].problem == "its BaseUrl is wrong"
+
+
+def test_samples_are_of_transfers_and_requests(status, ledger):
+    arrive(ledger, 3)
+    names = {sample.metric.name for sample in status.samples()}
+    assert any("transfer" in name for name in names)
+    assert any("request" in name for name in names)
