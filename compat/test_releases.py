@@ -6,6 +6,8 @@ that is built from the tree is installed there.
 
 from __future__ import annotations
 
+import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -75,6 +77,10 @@ def test_the_life_of_the_plugin(instance):
     assert orthanc.json("POST", "/gcp/accounts/my-google/refresh", b"")["State"] == "fresh"
     metrics = orthanc.request("GET", "/tools/metrics-prometheus").data.decode()
     assert 'gcp_token_up{account="my-google"} 1' in metrics
+    expiry = re.search(
+        r'^gcp_token_expiry_timestamp_seconds\{account="my-google"\} (\S+)', metrics, re.MULTILINE
+    )
+    assert expiry and -140 < float(expiry[1]) - time.time() < 7
 
     _, code = orthanc.stop()
     assert code == 0

@@ -138,3 +138,16 @@ def test_a_status_that_says_no_more():
 )
 def test_what_the_trouble_is_with(fault, reason):
     assert general(fault) == reason
+
+
+def test_the_ledger_has_no_reason_of_its_own():
+    """Whatever sets the column: keywords, and the columns of a row that is updated."""
+    free = [
+        f"{file.relative_to(PACKAGE)}:{node.value.lineno}"
+        for room in ("custody", "ledger")
+        for file in (PACKAGE / room).rglob("*.py")
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.keyword) and node.arg == "reason"
+        if isinstance(node.value, ast.Constant) and node.value.value
+    ]
+    assert not free

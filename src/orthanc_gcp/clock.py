@@ -1,7 +1,7 @@
 """What time it is, for intervals and for people.
 
-Intervals are measured on a clock that nobody can set, plus the time that the machine slept
-(``CLOCK_BOOTTIME`` tells, where there is one). The wall clock only serves what people read, and the
+Intervals are measured on a clock that nobody can set, plus the time that the machine slept (Linux:
+``CLOCK_BOOTTIME``, clock_gettime(2)). The wall clock only serves what people read, and the
 comparison with other machines' clocks.
 """
 

@@ -20,6 +20,7 @@ __all__ = [
     "SourceReason",
     "StoreReason",
     "TokenReason",
+    "TransferReason",
     "general",
     "of_server",
     "of_status",
@@ -221,6 +222,31 @@ class SourceReason(StrEnum):
 
     SIZE = "size"
     UNREADABLE = "unreadable"
+
+
+class TransferReason(StrEnum):
+    """Why an instance is in its state, as the ledger has it beside the reasons of a StoreError."""
+
+    CONFLICT = "conflict"
+    """The store has other bytes under its UIDs."""
+    DELETED = "deleted"
+    """It was deleted in Orthanc before it was sent."""
+    DIFFERENT = "different"
+    """The store gave back other bytes than were sent."""
+    GAVE_UP = "gave_up"
+    """``GiveUpAfterSeconds`` have passed."""
+    INVALID = "invalid"
+    """The store cannot read the file."""
+    LOST = "lost"
+    """The store acknowledged it and lost it, and Orthanc has deleted it."""
+    MISSING = "missing"
+    """The store acknowledged it, and a search did not find it."""
+    ORTHANC = "orthanc"
+    """Orthanc could not give its bytes."""
+    REFUSED = "refused"
+    """The store does not store it, for a reason that is not known to this program."""
+    REPLACING = "replacing"
+    """Other bytes are replaced by the next try."""
 
 
 def general(fault: NetworkFault) -> str:

@@ -61,14 +61,14 @@ class Address:
 
 
 def address(text: str) -> Address:
-    """Take user and password out of an address.
+    """Take user and password out of an address (RFC 3986 §3.2.1).
 
     They end at the last ``@`` before the host, and may be percent-encoded, as UTF-8.
 
     Raises
     ------
     ValueError
-        It cannot be told where the host is; the message shows nothing of it.
+        Where the host is, is not clear; the message shows nothing of it.
     """
     found = _ADDRESS.fullmatch(text)
     if found is None:

@@ -135,7 +135,7 @@ def test_what_the_log_says_of_a_failure(caplog):
     simulation = Simulation(60, 0, fails)
     simulation.run(300)
     lines = [record.message for record in caplog.records]
-    assert lines[0] == "account my-google: a token was acquired, it lives 60 s"
+    assert lines[0] == "account my-google: a token was acquired, it is valid for 60 s"
     assert [line for line in lines if "a token was acquired" not in line] == [
         "account my-google: no new token: oauth2.example answered 503; the old one is good for "
         "another 32 s; since 2026-01-01T00:17:37+00:00, next try in 0.9 s",

@@ -72,9 +72,9 @@ def test_a_wrong_value(name, value):
     assert getattr(types, name).expected(value)
 
 
-def test_a_list_is_kept_so_that_nobody_changes_it():
-    assert types.SCOPES.keep(["a", "b"]) == ("a", "b")
-    assert types.BASE_URL.keep("HTTPS://A.Example/v1/") == "https://a.example/v1/"
+def test_a_right_value_becomes_what_stands_in_the_model():
+    assert types.SCOPES.convert(["a", "b"]) == ("a", "b")
+    assert types.BASE_URL.convert("HTTPS://A.Example/v1/") == "https://a.example/v1/"
 
 
 def test_only_what_is_known_to_hold_no_secret_is_shown():

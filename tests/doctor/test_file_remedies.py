@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+import pwd
 import subprocess
 
 import pytest
 
+from orthanc_gcp.doctor.file_remedies import close_to_others, of_file
+from orthanc_gcp.errors import CredentialError
+from orthanc_gcp.reasons import CredentialReason
 from tests.support.checking import check
 
 
@@ -36,3 +40,56 @@ def test_the_user_that_may_not_read_is_named(case):
     line = report["Accounts"]["my-google"][1]
     assert line["Cause"].endswith(f"the user nobody may not enter the folder {file.parent}")
     assert f"setfacl -m u:nobody:x {file.parent};" in line["Remedy"]
+
+
+# -- Each reason ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("reason", list(CredentialReason))
+def test_every_reason_has_a_remedy(examination, reason):
+    text = of_file(CredentialError("ServiceAccountFile /k.json: x", reason=reason), examination())
+    assert text
+
+
+@pytest.mark.parametrize(
+    ("reason", "message", "expected"),
+    [
+        (CredentialReason.MISSING_FILE, "GOOGLE_APPLICATION_CREDENTIALS /k", "systemctl edit"),
+        (CredentialReason.MISSING_FILE, "ServiceAccountFile /etc/~/k", "write the whole path"),
+        (CredentialReason.MISSING_FILE, "ServiceAccountFile k.json", "correct the option's path"),
+        (
+            CredentialReason.FORBIDDEN_FILE,
+            "CredentialsFile /a b/k.json: the file cannot be read: the user x may not",
+            "chown {user} '/a b/k.json' && chmod 600 '/a b/k.json'",
+        ),
+        (
+            CredentialReason.FORBIDDEN_FILE,
+            "CredentialsFile /a b/k.json: the user x may not enter the folder /a b",
+            "setfacl -m u:{user}:x '/a b'",
+        ),
+        (
+            CredentialReason.ESCAPED_KEY,
+            "ServiceAccountFile /a b/k.json: private_key is",
+            "'/a b/k.json'; or {again}",
+        ),
+        (CredentialReason.ESCAPED_KEY, "ServiceAccountJson", "write \\n for each line break"),
+    ],
+)
+def test_the_remedy_is_that_of_the_message(examination, reason, message, expected):
+    assert expected in of_file(CredentialError(message, reason=reason), examination())
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files to others")
+def test_a_file_that_everybody_may_read_is_left_to_its_user(tmp_path):
+    file = tmp_path / "my key.json"
+    file.write_text("{}")
+    file.chmod(0o644)
+    given = f"chown orthanc '{file}' && chmod o-rwx '{file}'"
+    assert close_to_others(file) == given, "it is root's"
+    user = pwd.getpwnam("orthanc")
+    os.chown(file, user.pw_uid, 0)
+    assert close_to_others(file) == f"chmod o-rwx '{file}'"
+    os.chown(file, 0, user.pw_gid)
+    assert close_to_others(file) == f"chmod o-rwx '{file}'"
+    file.chmod(0o604)
+    assert close_to_others(file) == given, "its group may not"

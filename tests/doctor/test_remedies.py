@@ -12,6 +12,9 @@ from pathlib import Path
 import pytest
 
 import orthanc_gcp
+from orthanc_gcp.doctor.remedies import remedy_for
+from orthanc_gcp.errors import GcpError, StoreError, TokenError
+from orthanc_gcp.reasons import ApiReason, RpcCode, TokenReason
 from tests.support import token_server as answers
 from tests.support.account_faults import Case, external
 from tests.support.checking import check
@@ -147,3 +150,49 @@ def test_every_remedy_stands_alone():
     """The repository's documents are not on the machine where a remedy is read."""
     for file in (Path(orthanc_gcp.__file__).parent).rglob("*.py"):
         assert not re.search(r"[\"' (]docs/\w+\.md", file.read_text()), file
+
+
+# -- Without a server -----------------------------------------------------------------------------
+
+
+def remedy(examination, error, **options) -> str:
+    return remedy_for(error, examination(**options))
+
+
+@pytest.mark.parametrize("reason", [*TokenReason, *RpcCode, "other:word", "http_599"])
+def test_every_reason_of_a_token_endpoint_has_a_remedy(examination, reason):
+    error = TokenError("x", reason=reason, url="https://oauth2.googleapis.com/token")
+    text = remedy(examination, error)
+    assert text
+    assert "{" not in text, "every name is filled in"
+
+
+@pytest.mark.parametrize("reason", [*ApiReason, *RpcCode, "other:word", "http_599"])
+def test_every_reason_of_a_store_has_a_remedy(examination, reason):
+    text = remedy(examination, StoreError("x", reason=reason, status=400))
+    assert text
+    assert "{" not in text
+
+
+def test_a_server_of_the_users_is_named(examination):
+    url = "https://tokens.example/token"
+    error = TokenError("x", reason="http_599", url=url)
+    assert "see what is wrong at the server of TokenUri" in remedy(examination, error, TokenUri=url)
+    error = TokenError("x", reason=TokenReason.NOT_JSON, url=url)
+    text = remedy(examination, error, TokenUri=url)
+    assert "correct TokenUri (Google's is https://oauth2.googleapis.com/token)" in text
+
+
+@pytest.mark.parametrize(
+    ("error", "options", "expected"),
+    [
+        (StoreError("x", reason="UNAUTHENTICATED"), {"SelfSignedJwt": True}, "leave SelfSignedJwt"),
+        (StoreError("x", reason="UNAUTHENTICATED"), {}, "removes the header Authorization"),
+        (StoreError("x", reason="http_302", status=302), {}, "something redirects"),
+        (StoreError("x", reason="http_502", status=502), {}, "in the place of Google (BaseUrl"),
+        (StoreError("x", reason="PERMISSION_DENIED"), {}, "--role=roles/healthcare.dicomEditor"),
+        (GcpError("x"), {}, "wait: the connector tries again"),
+    ],
+)
+def test_the_remedy_of_a_store_s_answer(examination, error, options, expected):
+    assert expected in remedy(examination, error, **options)

@@ -196,7 +196,7 @@ class TokenRefresher:
             self._on_token(state.account, identity, token)
         self._wake(state)
         name = state.account.name
-        _log.info("account %s: a token was acquired, it lives %.0f s", name, token.lifetime)
+        _log.info("account %s: a token was acquired, it is valid for %.0f s", name, token.lifetime)
         if attempt.rotating and not self._rotations[name].ended():
             _log.warning(_ROTATED, name)
         self._outages[name].ended()

@@ -26,7 +26,7 @@ class Token:
         """When to renew it; ``jitter``, from 0 to 1, spreads the accounts."""
         ahead = min(refresh_margin(self.lifetime) * (1 + jitter / 10), self.lifetime * 0.6)
         # The metadata server hands out the same token until shortly before its end: ever shorter
-        # lives must not become ever quicker questions.
+        # lifetimes must not become ever quicker requests.
         return max(self.expires_at - ahead, self.expires_at - self.lifetime + SHORTEST_DELAY)
 
 

@@ -1,6 +1,6 @@
 """What a token endpoint answers, judged before google-auth sees it.
 
-google-auth sleeps and retries on its own, accepts tokens without an end, and tells little of what
+google-auth sleeps and retries on its own, accepts tokens without an end, and says little of what
 came back. This wrapper of the transport lets only good answers through and raises for the rest,
 so that the refresher alone decides when to try again.
 """
@@ -26,7 +26,7 @@ from orthanc_gcp.transport.request import Answer, Transport
 
 __all__ = ["TOLERATED_SKEW", "TokenEndpoint", "clock_offset"]
 
-# Google's tokens live 12 hours at most; more than a day is somebody else's answer.
+# Google's tokens are valid for 12 hours at most; more than a day is somebody else's answer.
 LONGEST_LIFETIME = 86400
 TOLERATED_SKEW = 60
 

@@ -61,7 +61,9 @@ class TokenSource:
         Raises
         ------
         StoreError
-            There is no token; the words say why.
+            There is no token; the message says why.
+        KeyError
+            There is no such account.
         """
         with self._lock:
             self._lock.wait_for(lambda: account in self._newest, _FIRST_WITHIN)

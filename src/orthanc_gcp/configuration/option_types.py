@@ -76,13 +76,13 @@ class OptionType:
     show
         A wrong value -> what may be said of it. Only that of an option that is known to hold no
         secret is shown, of any other its JSON type.
-    keep
-        A right value -> what is kept of it.
+    convert
+        A right value -> what stands in the model for it.
     """
 
     expected: Callable[[Any], str]
     show: Callable[[Any], str] = kind_of
-    keep: Callable[[Any], Any] = lambda value: tuple(value) if isinstance(value, list) else value
+    convert: Callable[[Any], Any] = lambda value: tuple(value) if isinstance(value, list) else value
 
 
 def _is_text(value: Any) -> bool:
@@ -198,7 +198,7 @@ VERIFY = _one_of("Search", "Sample", "Bytes")
 WEBHOOK = OptionType(webhook_expected)
 WEBHOOK_SECRET = OptionType(
     lambda value: "" if _webhook_key(value) else "whsec_ and 24 to 64 bytes in Base64",
-    keep=_webhook_key,
+    convert=_webhook_key,
 )
 WORD = _type("a string that is not empty", _is_word)
 
@@ -263,7 +263,7 @@ def read_options(
                 found = option_type.show(value)
                 problems.append(Problem(where, f"found {found}, expected {expected}"))
             else:
-                values[entry.name] = option_type.keep(value)
+                values[entry.name] = option_type.convert(value)
         elif required:
             problems.append(Problem(where, f"missing, expected {option_type.expected(None)}"))
     return values

@@ -41,10 +41,10 @@ def server_options(options: Any, path: str, problems: list[Problem]) -> dict[str
     problems += wrong
     if any(problem.error for problem in wrong):
         return {}
-    kept = {key: value for key, value in options.items() if key != "Url"}
+    fields = {key: value for key, value in options.items() if key != "Url"}
     headers = options.get("HttpHeaders", {}).items()
-    kept["HttpHeaders"] = {name: text for name, text in headers if not _is_token_header(name)}
-    return kept
+    fields["HttpHeaders"] = {name: text for name, text in headers if not _is_token_header(name)}
+    return fields
 
 
 def _wrong(options: dict[str, Any], path: str) -> Iterator[Problem]:

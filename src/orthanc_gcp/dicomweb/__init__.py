@@ -1,4 +1,6 @@
-"""A client of one DICOM store of the Healthcare API, for bulk: streamed, counted, disbelieving.
+"""A client of one DICOM store of the Cloud Healthcare API, for bulk: streamed and counted.
+
+DICOMweb (PS3.18 §10): store (STOW-RS, §10.5), search (QIDO-RS, §10.6), retrieve (WADO-RS, §10.4).
 
 It is synchronous, on plain blocking sockets of a few threads: that costs the least processor time
 per byte, hashing and socket calls let other threads run meanwhile, and the durable workflows that

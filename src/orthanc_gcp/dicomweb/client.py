@@ -1,4 +1,4 @@
-"""The client: requests to one DICOM store, and what is believed of the answers."""
+"""The client: requests to one DICOM store, and what is taken for an answer (PS3.18 §10)."""
 
 from __future__ import annotations
 
@@ -48,20 +48,17 @@ class Stored:
         What became of each part that was sent, by its SOP Instance UID.
     bytes_sent
         Size of the request's body.
-    request_seconds
-        From the first byte of the request to the last byte of the answer.
     """
 
     results: Mapping[str, InstanceResult]
     bytes_sent: int
-    request_seconds: float
 
 
 class DicomStore:
     """Talks to one DICOM store; several threads may use it at once.
 
-    Every method raises StoreError when the store refuses or no complete answer comes, and what
-    ``authorization`` raises. Nothing is tried again here, and no redirect is followed.
+    Nothing is tried again here, and no redirect is followed. Every method also raises what
+    ``authorization`` raises.
 
     Parameters
     ----------
@@ -74,7 +71,12 @@ class DicomStore:
     ca_certificates, verify, proxy
         As Orthanc has them; see :mod:`orthanc_gcp.transport.connections`.
     connections
-        How many are kept open; one for each thread that uses this at the same time.
+        How many stay open; one for each thread that uses this at the same time.
+
+    Raises
+    ------
+    StoreError
+        The authorities or the proxy's address cannot be used.
     """
 
     def __init__(
@@ -118,11 +120,16 @@ class DicomStore:
         throttle: Callable[[int], None] | None = None,
         stop: Callable[[], bool] | None = None,
     ) -> Stored:
-        """Send instances in one request.
+        """Send instances in one request: a store transaction (PS3.18 §10.5).
 
-        ``replace`` overwrites what is there (``PUT``, which v1beta1 has). ``throttle`` is told the
-        number of bytes before each piece is sent, and may sleep; ``stop`` ends it by returning
-        True.
+        Parameters
+        ----------
+        replace
+            Overwrite what is there (``PUT``, which v1beta1 of the Cloud Healthcare API has).
+        throttle
+            Gets the number of bytes before each piece is sent, and may sleep.
+        stop
+            Ends it by returning True.
 
         Raises
         ------
@@ -132,15 +139,14 @@ class DicomStore:
             The store refused, or its answer was lost: unless the reason says that the request was
             never let in, any of the instances may have been stored.
         ValueError
-            There is no part, or two have the same SOP Instance UID, which answers cannot tell
-            apart.
+            There is no part, or two have the same SOP Instance UID, which answers do not
+            distinguish.
         """
         if not parts or len({part.sop_instance_uid for part in parts}) < len(parts):
             raise ValueError("instances of one request need SOP Instance UIDs of their own")
         upload = Upload(parts, throttle, stop)
-        started = time.monotonic()
         body = self._send(f"storing {len(parts)} instances", upload, "PUT" if replace else "POST")
-        return Stored(judge(parts, body), upload.sent, time.monotonic() - started)
+        return Stored(judge(parts, body), upload.sent)
 
     def _send(self, what: str, upload: Upload, method: str) -> bytes:
         """What the store says of each instance."""
@@ -167,10 +173,17 @@ class DicomStore:
         instance: str | None = None,
         page: int = 5000,
     ) -> Iterator[str]:
-        """The SOP Instance UIDs that a study or series has, searched in pages.
+        """The SOP Instance UIDs that a study or series has, searched in pages (PS3.18 §10.6).
 
         Search lags behind storing by seconds, and pages shift while somebody stores: a UID may
         come twice, or not at all.
+
+        Raises
+        ------
+        StoreError
+            The store refused, or its answer was lost or is none of a search.
+        ValueError
+            A UID is empty.
         """
         path = _path(study, series) + "/instances"
         query = {"limit": str(page)}
@@ -196,7 +209,15 @@ class DicomStore:
             raise self._nonsense("searching", "it names no SOP Instance UIDs") from None
 
     def metadata(self, study: str, series: str, instance: str) -> dict[str, Any]:
-        """The DICOM JSON model of an instance."""
+        """The DICOM JSON model of an instance (PS3.18 §10.4 and annex F).
+
+        Raises
+        ------
+        StoreError
+            The store refused, or its answer was lost or is no such model.
+        ValueError
+            A UID is empty.
+        """
         what = "reading metadata"
         body = self._get(what, _path(study, series, instance) + "/metadata", LONGEST_METADATA)
         found = self._json(what, body)
@@ -206,9 +227,16 @@ class DicomStore:
 
     @contextmanager
     def open(self, study: str, series: str, instance: str) -> Generator[Iterator[bytes]]:
-        """Read the file of an instance as it is stored, piece by piece.
+        """Read the file of an instance as it is stored, piece by piece (PS3.18 §10.4).
 
         An iterator that ends without an error has given all that the store announced.
+
+        Raises
+        ------
+        StoreError
+            The store refused, or what came is not a whole file; the iterator raises it as well.
+        ValueError
+            A UID is empty.
         """
         what = "reading an instance"
         path = _path(study, series, instance)
@@ -275,7 +303,7 @@ class DicomStore:
             if body is not None:
                 body.close()
             if response is not None:
-                response.close()  # urllib3 has kept the connection if all of it was read
+                response.close()  # urllib3 reuses the connection if all of it was read
 
     def _authorized(self, what: str) -> Authorization:
         authorization = self._authorization()
@@ -367,6 +395,9 @@ _ENDLESS = "the answer does not say where it ends, so that it might be cut unnot
 
 
 def _ends(response: urllib3.BaseHTTPResponse) -> bool:
-    """Whether an answer, not read yet, tells its end by something else than hanging up."""
+    """Whether an answer, not read yet, announces its end, and does not only hang up.
+
+    RFC 9112 §6.3.
+    """
     coding = response.headers.get("Transfer-Encoding", "")
     return response.length_remaining is not None or coding.strip().lower() == "chunked"

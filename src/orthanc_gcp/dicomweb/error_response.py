@@ -76,7 +76,15 @@ _DETAILS: dict[str, _Refusal] = {
 def refusal(
     what: str, status: int, headers: Mapping[str, str], body: bytes, token: str
 ) -> StoreError:
-    """The error for an answer that is a refusal; ``what`` names the request."""
+    """The error for an answer that is a refusal (AIP-193; RFC 9110 §15).
+
+    Parameters
+    ----------
+    what
+        Names the request, in the message.
+    token
+        The access token of the request, which is not shown if the answer repeats it.
+    """
     error = read_google_error(body)
     detail = error.reason
     if not detail and "insufficient_scope" in headers.get("WWW-Authenticate", ""):

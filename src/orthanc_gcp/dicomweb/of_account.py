@@ -29,6 +29,11 @@ def of_account(
         Account -> what its next request carries; asked for each one.
     upsert
         By version v1beta1 of the API, which can replace instances.
+
+    Raises
+    ------
+    StoreError
+        The file of ``HttpsCACertificates`` or the proxy's address cannot be used.
     """
     return DicomStore(
         settings.dicomweb_url(account, "v1beta1" if upsert else ""),

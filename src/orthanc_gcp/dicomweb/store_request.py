@@ -36,6 +36,8 @@ class Part:
 class Upload:
     """The body of one request, to be iterated once.
 
+    Iterating raises SourceError for a part that is not as announced, StoreError when it is stopped.
+
     Attributes
     ----------
     content_type, length
@@ -50,7 +52,7 @@ class Upload:
     Parameters
     ----------
     throttle
-        Is told the number of bytes before each piece; may sleep.
+        Gets the number of bytes before each piece; may sleep.
     stop
         Breaks the request off when it returns True.
     """

@@ -32,7 +32,7 @@ class InstanceStatus(StrEnum):
     STORED = "stored"
     """The store has it, with these bytes (now or already)."""
     CONFLICT = "conflict"
-    """The store has another file under these UIDs, and kept it."""
+    """The store has another file under these UIDs, and did not replace it."""
     INVALID = "invalid"
     """The store cannot read the file."""
     BUSY = "busy"

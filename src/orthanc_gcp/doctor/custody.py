@@ -1,4 +1,4 @@
-"""The group *custody*: whether what the rules want can be sent, and kept account of."""
+"""The group *custody*: whether what the rules want can be sent and recorded."""
 
 from __future__ import annotations
 

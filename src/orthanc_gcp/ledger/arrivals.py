@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict
+from functools import cache
+from typing import Any
 
 import sqlalchemy as sql
 
@@ -25,6 +27,50 @@ from orthanc_gcp.ledger.schema import (
 )
 
 __all__ = ["Arrivals"]
+
+
+# Made once: SQLAlchemy takes longer to make a statement than SQLite to answer it.
+@cache
+def _insert_or_renew(dialect: str) -> Any:
+    """A new row; one that is there already begins anew where there is something new to send."""
+    of, statement = transfers.c, upsert(dialect, transfers)
+    new = statement.excluded
+    described = (
+        "size_bytes",
+        "attachment_uuid",
+        "state",
+        "priority",
+        "held_for_orthanc_id",
+        "received_at",
+        "queued_at",
+    )
+    again = {name: new[name] for name in described}
+    change = sql.case((new.change_seq > of.change_seq, new.change_seq), else_=of.change_seq)
+    closed = sql.and_(*(of.state != state for state in UNSETTLED))
+    waits_for_backfill = (
+        (of.priority > Priority.DEMANDED)
+        & (of.state != State.SENDING)
+        & (of.state != State.ACKNOWLEDGED)
+    )
+    return statement.on_conflict_do_update(
+        index_elements=["account", "source", "orthanc_id"],
+        set_={
+            **again,
+            "sha256": None,
+            **UNSENT,
+            "change_seq": change,
+            "attempts": 0,
+            "replace": False,
+        },
+        # A change that was read before is nothing new, whatever its number in an index that was
+        # replaced; a demand opens what was closed, and does not wait for anything.
+        where=(new.change_seq > of.change_seq)
+        | (new.received_at > of.received_at)
+        | (
+            (new.priority == Priority.DEMANDED)
+            & (closed | (of.state == State.HELD) | waits_for_backfill)
+        ),
+    )
 
 
 class Arrivals:
@@ -58,44 +104,8 @@ class Arrivals:
 
     def _insert(self, connection: sql.Connection, arrivals: Sequence[NewTransfer]) -> int:
         now = self._now()
-        statement = upsert(self._engine, transfers)
-        new = statement.excluded
-        described = (
-            "size_bytes",
-            "attachment_uuid",
-            "state",
-            "priority",
-            "held_for_orthanc_id",
-            "received_at",
-            "queued_at",
-        )
-        again = {name: new[name] for name in described}
-        change = sql.case(
-            (new.change_seq > transfers.c.change_seq, new.change_seq), else_=transfers.c.change_seq
-        )
-        fresh = {"sha256": None, **UNSENT}
         done = connection.execute(
-            statement.on_conflict_do_update(
-                index_elements=["account", "source", "orthanc_id"],
-                set_={**again, **fresh, "change_seq": change, "attempts": 0, "replace": False},
-                # A change that was read before is nothing new, whatever its number in an index
-                # that was replaced; a demand opens what was closed, and does not wait for
-                # anything.
-                where=(new.change_seq > transfers.c.change_seq)
-                | (new.received_at > transfers.c.received_at)
-                | (
-                    (new.priority == Priority.DEMANDED)
-                    & (
-                        sql.and_(*(transfers.c.state != state for state in UNSETTLED))
-                        | (transfers.c.state == State.HELD)
-                        | (
-                            (transfers.c.priority > Priority.DEMANDED)
-                            & (transfers.c.state != State.SENDING)
-                            & (transfers.c.state != State.ACKNOWLEDGED)
-                        )
-                    )
-                ),
-            ),
+            _insert_or_renew(self._engine.dialect.name),
             [
                 {
                     **asdict(arrival),

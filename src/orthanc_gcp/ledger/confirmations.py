@@ -24,6 +24,7 @@ from orthanc_gcp.ledger.rows import (
     portions,
 )
 from orthanc_gcp.ledger.schema import State, transfers
+from orthanc_gcp.reasons import TransferReason
 
 __all__ = ["Confirmations"]
 
@@ -39,6 +40,40 @@ _UNSENT_OF_SERIES = (
 _ACKNOWLEDGED_OF_SERIES = sql.select(*COLUMNS).where(
     _OF_SERIES, transfers.c.state == State.ACKNOWLEDGED
 )
+
+_CONFIRM = (
+    transfers.update()
+    .where(
+        transfers.c.id == sql.bindparam("row"),
+        transfers.c.state == State.ACKNOWLEDGED,
+        transfers.c.acknowledged_at <= sql.bindparam("searched"),
+    )
+    .values(
+        state=State.CONFIRMED,
+        confirmed_at=sql.bindparam("seen_at"),
+        batch=sql.null(),
+        next_attempt_at=sql.null(),
+        reason=sql.null(),
+        detail=sql.null(),
+    )
+)
+_DUE = (
+    sql.select(transfers.c.series_instance_uid)
+    .where(
+        in_state(sql.bindparam("account", type_=sql.Text), State.ACKNOWLEDGED),
+        sql.or_(
+            transfers.c.next_attempt_at <= sql.bindparam("now"),
+            sql.and_(
+                transfers.c.next_attempt_at.is_(None),
+                transfers.c.acknowledged_at <= sql.bindparam("lost"),
+            ),
+        ),
+    )
+    .distinct()
+    .limit(sql.bindparam("most", type_=sql.Integer))
+)
+LOST_AFTER = 15.0
+"""Seconds after which a search that follows every sending must have been lost with its worker."""
 
 
 class Confirmations:
@@ -87,25 +122,14 @@ class Confirmations:
         """
         if not found:
             return
-        confirmed = (
-            transfers.update()
-            .where(
-                transfers.c.id == sql.bindparam("row"),
-                transfers.c.state == State.ACKNOWLEDGED,
-                transfers.c.acknowledged_at <= sql.bindparam("searched"),
-            )
-            .values(
-                state=State.CONFIRMED,
-                confirmed_at=self._now(),
-                batch=sql.null(),
-                next_attempt_at=sql.null(),
-                reason=sql.null(),
-                detail=sql.null(),
-            )
-        )
+        now = self._now()
         with writing(self._engine) as connection:
             connection.execute(
-                confirmed, [{"row": row, "searched": searched} for row, searched in found.items()]
+                _CONFIRM,
+                [
+                    {"row": row, "searched": searched, "seen_at": now}
+                    for row, searched in found.items()
+                ],
             )
 
     def postpone(self, missing: Sequence[int], due: float) -> None:
@@ -152,7 +176,7 @@ class Confirmations:
                     .values(
                         **fresh,
                         state=State.WAITING,
-                        reason="missing",
+                        reason=TransferReason.MISSING,
                         detail=words,
                         attempts=0,
                         replace=False,
@@ -166,14 +190,6 @@ class Confirmations:
     def due(self, account: str, limit: int = 200) -> list[str]:
         """Series with acknowledged instances whose search is due, or was lost with its worker."""
         now = self._now()
-        overdue = sql.or_(
-            transfers.c.next_attempt_at <= now,
-            sql.and_(
-                transfers.c.next_attempt_at.is_(None), transfers.c.acknowledged_at <= now - 15
-            ),
-        )
-        query = sql.select(transfers.c.series_instance_uid).where(
-            in_state(account, State.ACKNOWLEDGED), overdue
-        )
+        wanted = {"account": account, "now": now, "lost": now - LOST_AFTER, "most": limit}
         with reading(self._engine) as connection:
-            return list(connection.scalars(query.distinct().limit(limit)))
+            return list(connection.scalars(_DUE, wanted))

@@ -113,9 +113,9 @@ def reading(engine: sql.Engine) -> Iterator[sql.Connection]:
         yield connection
 
 
-def upsert(engine: sql.Engine, table: sql.Table) -> Any:
+def upsert(dialect: str, table: sql.Table) -> Any:
     """An insert that can say what is done with a row that is there already."""
-    insert = sqlite.insert if engine.dialect.name == "sqlite" else postgresql.insert
+    insert = sqlite.insert if dialect == "sqlite" else postgresql.insert
     return insert(table)
 
 

@@ -46,7 +46,7 @@ class KeyValues:
 
     def set(self, name: str, value: bool | float | list[Any] | dict[str, Any]) -> None:
         """Replace what is under a name."""
-        statement = upsert(self._engine, key_values).values(name=name, value=value)
+        statement = upsert(self._engine.dialect.name, key_values).values(name=name, value=value)
         with writing(self._engine) as connection:
             connection.execute(
                 statement.on_conflict_do_update(
@@ -66,7 +66,9 @@ class KeyValues:
         mine = key_values.c.name == name
         with writing(self._engine) as connection:
             # Two workers may be first at once: the row has to be there before it can be locked.
-            first = upsert(self._engine, key_values).values(name=name, value=sql.JSON.NULL)
+            first = upsert(self._engine.dialect.name, key_values).values(
+                name=name, value=sql.JSON.NULL
+            )
             connection.execute(first.on_conflict_do_nothing(index_elements=["name"]))
             before = connection.scalar(sql.select(key_values.c.value).where(mine).with_for_update())
             value = change(_of_kind(name, before, kind))

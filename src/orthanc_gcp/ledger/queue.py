@@ -13,7 +13,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, fields
+from functools import cache
 from typing import Any
 
 import sqlalchemy as sql
@@ -29,11 +30,66 @@ from orthanc_gcp.ledger.rows import (
     portions,
 )
 from orthanc_gcp.ledger.schema import Priority, State, transfers
+from orthanc_gcp.reasons import TransferReason
 
 __all__ = ["Queue"]
 
 # A literal lets the database see that a partial index serves.
 _CLAIMED = transfers.c.state == sql.literal(State.SENDING.value, literal_execute=True)
+
+# Made once: SQLAlchemy takes longer to make a statement than SQLite to answer it.
+_ACCOUNT = sql.bindparam("account", type_=sql.Text)
+_BATCHES = sql.select(sql.func.count(sql.distinct(transfers.c.batch))).where(
+    in_state(_ACCOUNT, State.SENDING)
+)
+_CLAIM = (
+    transfers.update()
+    .where(transfers.c.id.in_(sql.bindparam("rows", expanding=True)))
+    .values(
+        state=State.SENDING,
+        batch=sql.bindparam("claimed_batch"),
+        worker=sql.bindparam("claimed_worker"),
+        next_attempt_at=None,
+    )
+)
+
+
+_HELD = (transfers.c.batch == sql.bindparam("held_by")) & (transfers.c.state == State.SENDING)
+
+
+@cache
+def _settle(state: State) -> sql.Update:
+    """What a batch that still holds a row writes into it."""
+    size = sql.bindparam("size_bytes", type_=sql.BigInteger)
+    written: dict[str, Any] = {
+        field.name: sql.bindparam(field.name)
+        for field in fields(Outcome)
+        if field.name not in ("id", "size_bytes")
+    }
+    written["size_bytes"] = sql.func.coalesce(size, transfers.c.size_bytes)
+    if state == State.ACKNOWLEDGED:
+        written["acknowledged_at"] = sql.bindparam("settled_at")
+        written["sent_as"] = sql.bindparam("by")
+    else:
+        written["batch"] = None
+    return transfers.update().where(transfers.c.id == sql.bindparam("row"), _HELD).values(written)
+
+
+@cache
+def _waiting(priorities: tuple[Priority, ...]) -> sql.Select[Any]:
+    """What may be claimed, the most urgent and oldest first."""
+    literals = [sql.literal(int(one), literal_execute=True) for one in priorities]
+    return (
+        sql.select(*COLUMNS)
+        .where(
+            in_state(_ACCOUNT, State.WAITING),
+            transfers.c.source == sql.bindparam("source"),
+            transfers.c.priority.in_(literals),
+        )
+        .order_by(transfers.c.priority, transfers.c.id)
+        .limit(sql.bindparam("most", type_=sql.Integer))
+        .with_for_update(skip_locked=True)
+    )
 
 
 class Queue:
@@ -59,28 +115,15 @@ class Queue:
         At least one, whatever its size; all with the same priority and way of sending, no SOP
         Instance UID twice. None while all workers together have so many batches of the account.
         """
-        queue = (
-            sql.select(*COLUMNS)
-            .where(
-                in_state(account, State.WAITING),
-                transfers.c.source == source,
-                transfers.c.priority.in_(list(priorities)),
-            )
-            .order_by(transfers.c.priority, transfers.c.id)
-            .limit(most_instances)
-            .with_for_update(skip_locked=True)
-        )
+        wanted = {"account": account, "source": source, "most": most_instances}
         with writing(self._engine) as connection:
             if self._batches(connection, account) >= most_batches:
                 return []
-            waiting = (Transfer(*row) for row in connection.execute(queue))
-            chosen = list(_fitting(waiting, most_bytes))
-            for some in portions([transfer.id for transfer in chosen], MOST_PARAMETERS):
-                connection.execute(
-                    transfers.update()
-                    .where(transfers.c.id.in_(some))
-                    .values(state=State.SENDING, batch=batch, worker=worker, next_attempt_at=None)
-                )
+            rows = connection.execute(_waiting(tuple(priorities)), wanted)
+            chosen = list(_fitting((Transfer(*row) for row in rows), most_bytes))
+            claimed = {"claimed_batch": batch, "claimed_worker": worker}
+            for some in portions([row.id for row in chosen], MOST_PARAMETERS):
+                connection.execute(_CLAIM, {"rows": some, **claimed})
         return chosen
 
     def _batches(self, connection: sql.Connection, account: str) -> int:
@@ -88,8 +131,7 @@ class Queue:
         if self._engine.dialect.name == "postgresql":
             lock = sql.func.pg_advisory_xact_lock(sql.func.hashtext(f"gcp:{account}"))
             connection.execute(sql.select(lock))
-        batches = sql.select(transfers.c.batch).where(in_state(account, State.SENDING)).distinct()
-        return connection.scalar(sql.select(sql.func.count()).select_from(batches.subquery())) or 0
+        return connection.scalar(_BATCHES, {"account": account}) or 0
 
     def settle(self, batch: str, outcomes: Iterable[Outcome], sent_as: str | None = None) -> None:
         """Write down what became of the instances that a batch still holds.
@@ -99,37 +141,19 @@ class Queue:
         sent_as
             In whose name it was sent, to Google; None if that is not known.
         """
+        now = self._now()
         grouped: dict[State, list[dict[str, Any]]] = defaultdict(list)
         for outcome in outcomes:
             values = asdict(outcome)
-            values["row"] = values.pop("id")
-            grouped[outcome.state].append(values)
-        now = self._now()
-        held = (transfers.c.batch == batch) & (transfers.c.state == State.SENDING)
+            held = {"row": values.pop("id"), "held_by": batch}
+            grouped[outcome.state].append({**values, **held, "settled_at": now, "by": sent_as})
         with writing(self._engine) as connection:
             for state, rows in grouped.items():
-                written: dict[str, Any] = {
-                    name: sql.bindparam(name)
-                    for name in rows[0]
-                    if name not in ("row", "size_bytes")
-                }
-                size = sql.bindparam("size_bytes", type_=sql.BigInteger)
-                written["size_bytes"] = sql.func.coalesce(size, transfers.c.size_bytes)
-                if state == State.ACKNOWLEDGED:
-                    written["acknowledged_at"] = sql.literal(now)
-                    written["sent_as"] = sql.literal(sent_as, type_=sql.Text)
-                else:
-                    written["batch"] = sql.null()
                 settled: set[int] = set()
                 if state == State.QUARANTINED:
-                    mine = sql.select(transfers.c.id).where(held).with_for_update()
-                    settled.update(connection.scalars(mine))
-                connection.execute(
-                    transfers.update()
-                    .where(transfers.c.id == sql.bindparam("row"), held)
-                    .values(written),
-                    rows,
-                )
+                    mine = sql.select(transfers.c.id).where(_HELD).with_for_update()
+                    settled.update(connection.scalars(mine, {"held_by": batch}))
+                connection.execute(_settle(state), rows)
                 quarantined = [row["row"] for row in rows if row["row"] in settled]
                 add_for(connection, now, quarantined, "quarantined")
 
@@ -199,7 +223,7 @@ class Queue:
                     .where(transfers.c.id.in_(some))
                     .values(
                         state=State.QUARANTINED,
-                        reason="gave_up",
+                        reason=TransferReason.GAVE_UP,
                         detail=sql.func.coalesce(
                             transfers.c.detail, "GiveUpAfterSeconds have passed"
                         ),

@@ -96,7 +96,7 @@ COLUMNS = [transfers.c[field.name] for field in fields(Transfer)]
 """What a Transfer is made of, in its order."""
 
 
-def in_state(account: str, state: State) -> sql.ColumnElement[bool]:
+def in_state(account: str | sql.BindParameter[str], state: State) -> sql.ColumnElement[bool]:
     """The rows of an account in a state."""
     # A literal lets the database see that a partial index serves.
     return (transfers.c.account == account) & (

@@ -60,7 +60,13 @@ def client(
 
 
 def own(settings: Settings) -> OrthancRest:
-    """The Orthanc of this machine as its configuration says, without a user; raises as above."""
+    """The Orthanc of this machine as its configuration says, without a user.
+
+    Raises
+    ------
+    ConfigurationError
+        It does not serve, or its certificate cannot be read.
+    """
     pinned = settings.orthanc.ssl_enabled
     return OrthancRest(address(settings), fingerprint=fingerprint(settings) if pinned else "")
 

@@ -47,7 +47,7 @@ class Changes:
 
 @dataclass(frozen=True)
 class Description:
-    """An instance as Orthanc describes it. ``tags`` are patient data: not to be kept."""
+    """An instance as Orthanc describes it. ``tags`` are patient data: not to be stored."""
 
     orthanc_id: str
     study_instance_uid: str
@@ -62,7 +62,7 @@ class Description:
 
 
 class OrthancSource:
-    """One Orthanc, over its REST API; every method may raise an OrthancError.
+    """One Orthanc, over its REST API.
 
     Parameters
     ----------
@@ -74,12 +74,24 @@ class OrthancSource:
         self._orthanc, self._storage = orthanc, storage
 
     def name(self) -> str:
-        """What the ledger calls this Orthanc: option ``Name``, and the AET behind it."""
+        """What the ledger calls this Orthanc: option ``Name``, and the AET behind it.
+
+        Raises
+        ------
+        OrthancError
+            Orthanc is away, or refuses.
+        """
         system = self._call("GET", "/system")
         return f"{system.get('Name', '')}/{system.get('DicomAet', '')}"
 
     def changes(self, since: int, limit: int = MOST_CHANGES) -> Changes:
-        """The changes after a place, oldest first."""
+        """The changes after a place, oldest first (``GET /changes``).
+
+        Raises
+        ------
+        OrthancError
+            Orthanc is away, or refuses.
+        """
         page = self._call("GET", f"/changes?since={since}&limit={limit}")
         entries = tuple(
             Change(entry["Seq"], entry["ChangeType"], entry.get("ID", ""), entry["Date"])
@@ -88,11 +100,23 @@ class OrthancSource:
         return Changes(entries, int(page["Last"]), bool(page["Done"]))
 
     def last_change(self) -> int:
-        """The place behind the newest change."""
+        """The place behind the newest change (``GET /changes?last``).
+
+        Raises
+        ------
+        OrthancError
+            Orthanc is away, or refuses.
+        """
         return int(self._call("GET", "/changes?last")["Last"])
 
     def place_before(self, moment: float) -> int:
-        """The place behind the newest change from before a moment, in seconds since 1970."""
+        """The place behind the newest change from before a moment, in seconds since 1970.
+
+        Raises
+        ------
+        OrthancError
+            Orthanc is away, or refuses.
+        """
         date = datetime.fromtimestamp(moment, UTC).strftime(_DATE)
         place = self.last_change()
         while place > 0:
@@ -105,7 +129,13 @@ class OrthancSource:
         return 0
 
     def instances(self) -> Iterator[list[str]]:
-        """The identifiers of all instances, page by page."""
+        """The identifiers of all instances, page by page.
+
+        Raises
+        ------
+        OrthancError
+            Orthanc is away, or refuses.
+        """
         since, page = 0, ["…"]
         while page:
             page = self._call("GET", f"/instances?since={since}&limit=5000")
@@ -118,6 +148,11 @@ class OrthancSource:
 
         Pages overlap: a study may come twice, and none is left out because others were deleted
         meanwhile.
+
+        Raises
+        ------
+        OrthancError
+            Orthanc is away, or refuses.
         """
         begin, tail, whole = 0, frozenset[str](), True
         while whole:
@@ -131,7 +166,13 @@ class OrthancSource:
             begin, tail = begin + _STUDIES - _OVERLAP, frozenset(identifiers[-_OVERLAP:])
 
     def describe(self, resources: Sequence[str]) -> list[Description]:
-        """Instances; those that Orthanc does not have any more are left out."""
+        """Instances; those that Orthanc does not have any more are left out.
+
+        Raises
+        ------
+        OrthancError
+            Orthanc is away, or refuses.
+        """
         found: list[Description] = []
         for start in range(0, len(resources), _PORTION):
             instances = self._content(resources[start : start + _PORTION], "Instance")
@@ -145,7 +186,15 @@ class OrthancSource:
         return found
 
     def size(self, resource: str) -> int | None:
-        """The bytes of an instance, None without it; descriptions tell them modulo 4 GiB only."""
+        """The size of an instance in bytes, None without it.
+
+        The size in a description is one modulo 4 GiB.
+
+        Raises
+        ------
+        OrthancError
+            Orthanc is away, or refuses.
+        """
         found = self._orthanc.call("GET", f"/instances/{resource}/attachments/dicom/size")
         return None if found is None else int(found)
 
@@ -156,6 +205,8 @@ class OrthancSource:
         ------
         KeyError
             Orthanc has no such resource.
+        OrthancError
+            Orthanc is away, or refuses.
         """
         wanted = list(dict.fromkeys(resources))
         entries = self._content(wanted)
@@ -175,7 +226,15 @@ class OrthancSource:
         return list(members)
 
     def stable(self, resources: Sequence[str]) -> list[str]:
-        """Those of some series and studies that receive nothing any more, or are gone."""
+        """Those of some series and studies that receive nothing any more, or are gone.
+
+        Orthanc calls those stable that have received nothing for ``StableAge`` seconds.
+
+        Raises
+        ------
+        OrthancError
+            Orthanc is away, or refuses.
+        """
         stable = []
         for resource in resources:
             found = self._orthanc.call("GET", f"/series/{resource}") or self._orthanc.call(
@@ -188,13 +247,18 @@ class OrthancSource:
     def attributes(self, resource: str, long: Sequence[str] = ()) -> Mapping[str, str]:
         """All top-level attributes of an instance by number (``0008,0080``), as strings.
 
-        Patient data: not to be kept. Names would not do: Orthanc gives all private attributes the
+        Patient data: not to be stored. Names would not do: Orthanc gives all private attributes the
         same, and those that are retired another one than the standard.
 
         Parameters
         ----------
         long
             The numbers of those that count with more than 256 characters, too.
+
+        Raises
+        ------
+        OrthancError
+            Orthanc is away, or refuses.
         """
         whole = ",".join(number.replace(",", "-") for number in long)
         path = f"/instances/{resource}/tags?short&ignore-length={whole}"
@@ -202,10 +266,17 @@ class OrthancSource:
         return {number.lower(): value for number, value in tags.items() if isinstance(value, str)}
 
     def read(self, resource: str, file: str, size: int) -> AbstractContextManager[Iterator[bytes]]:
-        """The stored bytes of an instance; ``gone`` when it was deleted.
+        """The stored bytes of an instance.
 
         From Orthanc's storage folder where it is on this machine and keeps files as they are: that
         costs a third, and Orthanc 1.10 gives no byte of an instance of 2 GB or more over REST.
+
+        Raises
+        ------
+        OrthancGoneError
+            It was deleted; on entering, as the others.
+        OrthancError
+            Orthanc is away, refuses, or breaks off.
         """
         opened = self._open(file, size)
         if opened is not None:

@@ -45,7 +45,7 @@ class OrthancRest:
     Raises
     ------
     ConfigurationError
-        It cannot be told from the address where Orthanc is.
+        The address does not say where Orthanc is.
     """
 
     def __init__(
@@ -177,20 +177,46 @@ class RestDicomWeb:
         self._root = root
 
     def version(self) -> str | None:
-        """The plugin's version; None where it is not installed."""
+        """The plugin's version (``GET /plugins/dicom-web``); None where it is not installed.
+
+        Raises
+        ------
+        OrthancUnavailableError, OrthancRefusedError
+            As :meth:`OrthancRest.call`.
+        """
         plugin = self._orthanc.call("GET", "/plugins/dicom-web")
         return None if plugin is None else str(plugin.get("Version", ""))
 
     def shown(self) -> dict[str, dict[str, Any]] | None:
-        """All servers as ``GET servers?expand`` shows them; None where the plugin is disabled."""
+        """All servers as ``GET servers?expand`` shows them; None where the plugin is disabled.
+
+        Raises
+        ------
+        OrthancUnavailableError, OrthancRefusedError
+            As :meth:`OrthancRest.call`.
+        """
         servers = self._orthanc.call("GET", f"{self._root.rstrip('/')}?expand")
         return servers if isinstance(servers, dict) else None
 
     def put(self, name: str, server: Mapping[str, Any]) -> None:
-        """Write the whole definition of a server."""
+        """Write the whole definition of a server (``PUT servers/NAME``).
+
+        Raises
+        ------
+        DefinitionError
+            The plugin is disabled.
+        OrthancUnavailableError, OrthancRefusedError
+            As :meth:`OrthancRest.call`.
+        """
         if self._orthanc.call("PUT", self._root + quote(name, safe=""), dict(server)) is None:
             raise DefinitionError("the DICOMweb plugin does not serve its servers")
 
     def delete(self, name: str) -> None:
-        """Remove a server."""
+        """Remove a server (``DELETE servers/NAME``).
+
+        Raises
+        ------
+        OrthancUnavailableError, OrthancRefusedError
+            As :meth:`OrthancRest.call`.
+        """
         self._orthanc.call("DELETE", self._root + quote(name, safe=""))

@@ -1,7 +1,7 @@
 """Connections to servers: authorities, proxies, and what goes wrong on the way, in words.
 
 Whatever speaks HTTP with Google stands on this: the small exchanges of tokens and the large ones
-of images take the same way, and tell of its faults in the same words.
+of images take the same way, and its faults have the same words.
 """
 
 from __future__ import annotations

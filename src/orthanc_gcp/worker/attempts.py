@@ -6,6 +6,7 @@ What is away is logged once, by what it is: the same outage of the ledger stops 
 from __future__ import annotations
 
 import logging
+import traceback
 from collections.abc import Callable
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -89,4 +90,6 @@ class Attempts:
             down, up = f"cannot {what}", f"it can {what} again"
             outage = self._defects[what] = Outage(_log, down, up, self._clock)
         if outage.failed(f"unexpected {type(error).__name__}", wait, by=what):
-            _log.error("cannot %s", what, exc_info=error)
+            # Where it happened, and not its message, which may hold values of an instance.
+            places = "".join(traceback.format_tb(error.__traceback__)).rstrip()
+            _log.error("cannot %s: unexpected %s\n%s", what, type(error).__name__, places)

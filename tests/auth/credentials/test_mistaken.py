@@ -26,9 +26,12 @@ NOT_JSON = "the file is not JSON"
         ("-----BEGIN CERTIFICATE", f"{NOT_JSON}: it is the PEM file of a key or certificate"),
         ("eyJhIjogMX0=", f"{NOT_JSON}: it is JSON in Base64"),
         ("eyJh\nIjog\nMX0=\n", f"{NOT_JSON}: it is JSON in Base64"),
-        ("ya29.c.secret\n", "it only holds an access token, which dies within the hour"),
-        ('"ya29.c.secret"', "it only holds an access token, which dies within the hour"),
-        ("eyJhbGciOi.eyJpc3Mi.c2Vj", "it only holds an access token, which dies within the hour"),
+        ("ya29.c.secret\n", "it only holds an access token, which expires within the hour"),
+        ('"ya29.c.secret"', "it only holds an access token, which expires within the hour"),
+        (
+            "eyJhbGciOi.eyJpc3Mi.c2Vj",
+            "it only holds an access token, which expires within the hour",
+        ),
         ("AIzaSecret", "it only holds an API key, which opens no DICOM store"),
         ("1//0secret", "it only holds a refresh token, without its OAuth client"),
         ("[core]\naccount = x\n", "it is a configuration of gcloud, not a credential"),
@@ -46,7 +49,10 @@ def test_a_file_that_is_not_json(tmp_path, content, words):
     [
         ({"installed": {"client_id": "secret"}}, "it is an OAuth client, not a credential"),
         ({"web": {"client_secret": "secret"}}, "it is an OAuth client, not a credential"),
-        ({"access_token": "secret"}, "it only holds an access token, which dies within the hour"),
+        (
+            {"access_token": "secret"},
+            "it only holds an access token, which expires within the hour",
+        ),
         ({"apiKey": "secret"}, "it only holds an API key, which opens no DICOM store"),
         ({"privateKeyData": "c2VjcmV0"}, "the key is inside privateKeyData, in Base64"),
         ({"core": {"account": "secret"}}, "it is a configuration of gcloud, not a credential"),
@@ -77,7 +83,7 @@ def test_a_p12_file(tmp_path):
 def test_the_recipe_of_the_original_that_died(tmp_path):
     """What ``gcloud auth print-access-token --format json`` writes since 2020."""
     message = problem(tmp_path, json.dumps({"token": "ya29.live"}), "AuthorizedUserFile")
-    assert "it only holds an access token, which dies within the hour" in message
+    assert "it only holds an access token, which expires within the hour" in message
     assert "Run 'gcloud auth application-default login'" in message
     assert "application_default_credentials.json" in message
     assert "ya29" not in message

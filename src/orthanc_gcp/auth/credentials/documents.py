@@ -1,4 +1,4 @@
-"""Credential files: read whole, bounded, with a fingerprint that tells when they change."""
+"""Credential files: read whole, bounded, with a fingerprint that shows when they change."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ def inline(value: str | dict[str, Any], option: str) -> Document:
 
 
 def word(value: Any) -> str:
-    """A value from a credential that may be shown: only if it looks like a type's name."""
+    """A value from a credential that may be shown: only if it has the form of a type's name."""
     text = str(value)
     return text if text.isascii() and text.isidentifier() and len(text) <= 40 else "of another kind"
 

@@ -1,4 +1,7 @@
-"""Workload and workforce identity federation: no key at all, somebody else vouches."""
+"""Workload and workforce identity federation: an identity provider vouches, there is no key.
+
+The files are those of AIP-4117; their subject tokens are exchanged by RFC 8693.
+"""
 
 from __future__ import annotations
 

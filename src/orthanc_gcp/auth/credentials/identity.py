@@ -43,7 +43,7 @@ class Identity:
 
     @property
     def email(self) -> str | None:
-        """The e-mail address, where it is known; the metadata server tells it with a token."""
+        """The e-mail address, where it is known; the metadata server sends it with a token."""
         credentials = self.credentials
         for name in ("service_account_email", "account"):
             value = getattr(credentials, name, None)

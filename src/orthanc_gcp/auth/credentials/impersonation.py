@@ -1,6 +1,6 @@
 """Service account impersonation, on top of any other identity.
 
-IAM Credentials API, ``generateAccessToken``.
+Method ``projects.serviceAccounts.generateAccessToken`` of the IAM Service Account Credentials API.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Long-lived secrets: the keys of service accounts and the refresh tokens of users."""
+"""Long-lived secrets: the keys of service accounts and the refresh tokens of users.
+
+A key signs an assertion (RFC 7523), a refresh token is exchanged as it is (RFC 6749 §6).
+"""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ def load(account: Account, settings: Settings) -> Identity:
     Raises
     ------
     CredentialError
-        The credential cannot be read, or is not what the option expects.
+        The credential cannot be read, or is not what the option expects; ``reason`` says which.
     """
     if account.impersonate_service_account is None:
         return _billed(_own(account, settings, account.scopes))

@@ -1,4 +1,4 @@
-"""What is often taken for a credential file: known by its content, of which nothing is told."""
+"""What is often taken for a credential file: known by its content, of which nothing is shown."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Mistake = tuple[CredentialReason, str]
 
 _TOKEN: Mistake = (
     CredentialReason.ONLY_ACCESS_TOKEN,
-    "it only holds an access token, which dies within the hour",
+    "it only holds an access token, which expires within the hour",
 )
 _API_KEY: Mistake = (
     CredentialReason.API_KEY,

@@ -41,7 +41,7 @@ def parse(pem: str) -> RSAPrivateKey:
 
 
 def fault(text: str) -> tuple[CredentialReason, str]:
-    """A reason for programs, and words, for a text that is no key; nothing of it is told.
+    """A reason for programs, and words, for a text that is no key; nothing of it is shown.
 
     What was mangled is only called so if the key is whole once that is undone.
     """

@@ -17,6 +17,7 @@ from orthanc_gcp.backoff import Backoff
 from orthanc_gcp.clock import Clock
 from orthanc_gcp.errors import GcpError, StoreError
 from orthanc_gcp.outages import Outage
+from orthanc_gcp.reasons import StoreReason
 
 __all__ = ["CongestionWindow", "Totals"]
 
@@ -190,6 +191,6 @@ class CongestionWindow:
 
     def _is_outage(self, error: GcpError) -> bool:
         """Whether people want to know: not of a quota used up for a moment, nor of a size."""
-        if error.reason == "too_large":
+        if error.reason == StoreReason.TOO_LARGE:
             return False
         return error.status != TOO_MANY_REQUESTS or self._failures >= OUTAGE

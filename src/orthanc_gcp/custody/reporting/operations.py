@@ -7,10 +7,11 @@ import sqlalchemy as sql
 from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.schema import UNSENT, State, events, transfers
 from orthanc_gcp.ledger.selection import Selection
+from orthanc_gcp.reasons import TransferReason
 
 __all__ = ["pause", "paused_accounts", "resume", "retry"]
 
-_NEVER_STORED = ("conflict", "invalid", "refused")
+_NEVER_STORED = (TransferReason.CONFLICT, TransferReason.INVALID, TransferReason.REFUSED)
 """Reasons that say that the store did not take it; elsewhere a digest means that it has."""
 
 

@@ -36,6 +36,7 @@ from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.rows import Outcome, Transfer
 from orthanc_gcp.ledger.schema import Priority, State
 from orthanc_gcp.orthanc.resources import OrthancSource
+from orthanc_gcp.reasons import StoreReason, TransferReason
 
 __all__ = ["Sender"]
 
@@ -43,6 +44,7 @@ _log = logging.getLogger(__name__)
 
 BISECT_AFTER = 3
 """Attempts after which instances that fail together are sent apart, to find the one at fault."""
+_WITHOUT_TOKEN = (StoreReason.NO_TOKEN, StoreReason.UNAUTHORIZED)
 MOST_UNKNOWN_REFUSALS = 4
 """Attempts of an instance alone that the store refuses without a reason that is known."""
 
@@ -171,10 +173,10 @@ class Sender:
         if result.status is InstanceStatus.CONFLICT and digest is not None:
             return self._conflict(destination, row, digest)
         if result.status is InstanceStatus.INVALID:
-            return self._quarantined(row, "invalid", result.detail, digest)
+            return self._quarantined(row, TransferReason.INVALID, result.detail, digest)
         unknown = result.status is InstanceStatus.OTHER and row.max_batch_instances == 1
         if unknown and row.attempts + 1 >= MOST_UNKNOWN_REFUSALS:
-            return self._quarantined(row, "refused", result.detail, digest)
+            return self._quarantined(row, TransferReason.REFUSED, result.detail, digest)
         return self._delayed(row, str(result.status), result.detail, alone=True)
 
     def _conflict(self, destination: Destination, row: Transfer, digest: str) -> Outcome:
@@ -182,16 +184,18 @@ class Sender:
         try:
             difference = differences(destination.store, self._orthanc, row, digest)
         except (StoreError, OrthancError) as error:
-            return self._delayed(row, "conflict", f"the difference cannot be seen: {error}")
+            return self._delayed(
+                row, TransferReason.CONFLICT, f"the difference cannot be seen: {error}"
+            )
         if difference is None:
             return Outcome(row.id, State.ACKNOWLEDGED, sha256=digest, attempts=row.attempts + 1)
         if not destination.replaces or row.replace:
-            return self._quarantined(row, "conflict", difference, digest)
+            return self._quarantined(row, TransferReason.CONFLICT, difference, digest)
         self._add_event(row, "replacing", difference)
         return Outcome(
             row.id,
             State.WAITING,
-            "replacing",
+            TransferReason.REPLACING,
             difference,
             attempts=row.attempts + 1,
             replace=True,
@@ -229,26 +233,28 @@ class Sender:
                 return self._deleted(row)
             size = self._orthanc.size(row.orthanc_id)
         except OrthancError as problem:
-            return self._delayed(row, "orthanc", str(problem))
+            return self._delayed(row, TransferReason.ORTHANC, str(problem))
         if size not in (None, row.size_bytes):
             return Outcome(row.id, State.WAITING, size_bytes=size, attempts=row.attempts + 1)
-        return self._delayed(row, "orthanc", str(error))
+        return self._delayed(row, TransferReason.ORTHANC, str(error))
 
     def _deleted(self, row: Transfer) -> Outcome:
         if row.sha256 is not None:
             words = "the store acknowledged it and lost it, and Orthanc has deleted it"
-            return self._quarantined(row, "lost", words, row.sha256)
+            return self._quarantined(row, TransferReason.LOST, words, row.sha256)
         words = "it was deleted in Orthanc before it was sent"
-        return Outcome(row.id, State.WITHDRAWN, "deleted", words, attempts=row.attempts)
+        return Outcome(
+            row.id, State.WITHDRAWN, TransferReason.DELETED, words, attempts=row.attempts
+        )
 
     def _refused(
         self, destination: Destination, transfers: Sequence[Transfer], error: StoreError
     ) -> list[Outcome]:
         """The request failed as a whole."""
-        if error.reason == "aborted":
+        if error.reason == StoreReason.ABORTED:
             return [_as_it_was(row) for row in transfers]
         words, reason = str(error), error.reason
-        if reason == "too_large" or error.status in (400, 409, 411, 413, 415, 422):
+        if reason == StoreReason.TOO_LARGE or error.status in (400, 409, 411, 413, 415, 422):
             return self._bisected(destination, transfers, error)
         together = len(transfers)
         unavailable = error.status == 503
@@ -263,9 +269,9 @@ class Sender:
             ]
         if error.status == 401:
             self._tokens.renew(destination.account)
-        destination.congestion.failed(error, too_big=reason == "timeout", suspect=suspect)
+        destination.congestion.failed(error, too_big=reason == StoreReason.TIMEOUT, suspect=suspect)
         # Without permission nothing is wrong with the instances: they wait for it.
-        counts = error.status not in (401, 403, 404) and reason not in ("no_token", "unauthorized")
+        counts = error.status not in (401, 403, 404) and reason not in _WITHOUT_TOKEN
         return [self._delayed(row, reason, words, together, counts=counts) for row in transfers]
 
     def _bisected(
@@ -274,7 +280,7 @@ class Sender:
         if len(transfers) == 1:
             return [self._quarantined(transfers[0], error.reason, str(error), None)]
         _log.info("account %s: sent in halves: %s", destination.account, error)
-        if error.reason == "too_large":
+        if error.reason == StoreReason.TOO_LARGE:
             destination.congestion.failed(error, too_big=True)
         half = (len(transfers) + 1) // 2
         return [

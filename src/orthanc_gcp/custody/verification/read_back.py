@@ -17,6 +17,7 @@ from orthanc_gcp.errors import StoreError
 from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.rows import Outcome, Transfer
 from orthanc_gcp.ledger.schema import State
+from orthanc_gcp.reasons import TransferReason
 
 __all__ = ["SEARCH_LAG", "ReadBack"]
 
@@ -121,7 +122,7 @@ class ReadBack:
             )
             words = "the store acknowledged it, and a search did not find it"
             self._ledger.confirmations.requeue_missing(
-                [self._sent_again(row, "missing", words) for row in gone]
+                [self._sent_again(row, TransferReason.MISSING, words) for row in gone]
             )
         if again:
             elapsed = now - min(times.get(row.id, now) for row in again)
@@ -166,7 +167,7 @@ class ReadBack:
                 words = (
                     f"the store gives back {theirs.size_bytes} bytes with SHA-256 {theirs.sha256}"
                 )
-                different.append(self._sent_again(row, "different", words))
+                different.append(self._sent_again(row, TransferReason.DIFFERENT, words))
         return different, unreadable
 
 
