@@ -13,6 +13,9 @@ from orthanc_gcp.configuration import read
 from orthanc_gcp.doctor import check_custody
 from orthanc_gcp.doctor.findings import Finding, Result
 from orthanc_gcp.doctor.orthanc import Site
+from orthanc_gcp.ledger.database import connect
+from orthanc_gcp.ledger.schema import schema_version
+from orthanc_gcp.ledger.upgrade import LATEST, prepare
 from tests.support.keys import STORE
 from tests.support.orthanc import free_port
 from tests.support.public_installation import public_folder
@@ -98,6 +101,46 @@ def test_a_database_that_does_not_answer(tmp_path):
     assert line.result is Result.FAILED
     assert "the database 127.0.0.1/custody cannot be reached" in line.cause
     assert "pw-1" not in str(line)
+
+
+@pytest.fixture
+def ledger(tmp_path):
+    """The options for a ledger, and a function that changes it."""
+    url = f"sqlite:///{tmp_path}/ledger.sqlite"
+    engine = connect(url)
+    prepare(engine)
+
+    def change(statement):
+        with engine.begin() as connection:
+            connection.execute(statement)
+        engine.dispose()
+
+    yield {"Database": url}, change
+    engine.dispose()
+
+
+def test_a_ledger_of_this_version_is_there(tmp_path, ledger):
+    options, _ = ledger
+    found = lines(tmp_path, options)["database"]
+    assert (found.result, found.cause) == (Result.PASSED, f"{tmp_path}/ledger.sqlite is there")
+
+
+def test_an_older_ledger_is_migrated_by_the_worker(tmp_path, ledger):
+    options, change = ledger
+    change(schema_version.update().values(version=LATEST - 1))
+    found = lines(tmp_path, options)["database"]
+    assert found.result is Result.PASSED
+    assert "the worker migrates it" in found.cause
+
+
+def test_a_newer_or_damaged_ledger_is_a_failure(tmp_path, ledger):
+    options, change = ledger
+    change(schema_version.update().values(version=LATEST + 1))
+    found = lines(tmp_path, options)["database"]
+    assert found.result is Result.FAILED
+    assert f"has version {LATEST + 1}" in found.cause
+    change(schema_version.delete())
+    assert "is damaged" in lines(tmp_path, options)["database"].cause
 
 
 def test_a_database_that_is_wrong(tmp_path):
