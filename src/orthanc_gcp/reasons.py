@@ -11,6 +11,7 @@ import re
 from enum import StrEnum
 
 __all__ = [
+    "PROXY",
     "ApiReason",
     "CredentialReason",
     "LedgerReason",
@@ -27,6 +28,9 @@ __all__ = [
 ]
 
 _LONGEST = 60
+
+PROXY = "proxy"
+"""What all faults of a proxy have in common: the reason of their errors."""
 
 
 class LocalReason(StrEnum):
@@ -252,7 +256,8 @@ class TransferReason(StrEnum):
 def general(fault: NetworkFault) -> str:
     """What the trouble is with: ``proxy`` for ``proxy_dns``, ``tls`` for ``tls_expired``."""
     kind = fault.partition("_")[0]
-    return kind if kind in ("dns", "proxy", "timeout", "tls") else str(fault)
+    families = (NetworkFault.DNS, PROXY, NetworkFault.TIMEOUT, NetworkFault.TLS)
+    return kind if kind in families else str(fault)
 
 
 def of_status(status: int) -> str:

@@ -12,10 +12,13 @@ from rich.console import Console
 
 from orthanc_gcp.commands import demonstration
 from orthanc_gcp.commands.demonstration import Demonstration, DemonstrationError, running
+from tests.support.orthanc import free_port
 
 
 @pytest.fixture
-def console():
+def console(monkeypatch):
+    """Where it is shown; on ports of this process's own, for test_demo has the usual ones."""
+    monkeypatch.setattr(demonstration, "_port", lambda _usual: free_port())
     return Console(file=io.StringIO(), width=200)
 
 

@@ -39,7 +39,7 @@ from orthanc_gcp.doctor.remedy_templates import NEW_KEY, SET_CLOCK, grant
 from orthanc_gcp.doctor.round_trip import round_trip
 from orthanc_gcp.errors import GcpError, NetworkError, OrthancError, StoreError, TokenError
 from orthanc_gcp.orthanc.rest import OrthancRest
-from orthanc_gcp.reasons import ApiReason, NetworkFault, of_status
+from orthanc_gcp.reasons import PROXY, ApiReason, NetworkFault, of_status
 from orthanc_gcp.transport.request import Answer, Transport
 
 __all__ = ["check_account"]
@@ -193,7 +193,7 @@ def _proxy(examination: Examination) -> str:
     try:
         answer = _head(examination)
     except GcpError as error:
-        if error.reason in ("proxy", "dns"):
+        if error.reason in (NetworkFault.DNS, PROXY):
             raise
     else:
         if answer.status == 407:
@@ -208,7 +208,8 @@ def _connection(examination: Examination) -> str:
     try:
         _head(examination)
     except GcpError as error:
-        if error.reason not in ("tls", "ca_certificates"):  # the next check reports these
+        # What is wrong with TLS is for the next check.
+        if error.reason not in (NetworkFault.TLS, NetworkFault.CA_CERTIFICATES):
             raise
     return f"{target.host} answers on port {target.port}"
 

@@ -23,8 +23,9 @@ from orthanc_gcp.doctor.checks import (
 from orthanc_gcp.doctor.findings import Finding
 from orthanc_gcp.doctor.orthanc import Site
 from orthanc_gcp.doctor.script import Script, ScriptError
-from orthanc_gcp.errors import ConfigurationError, GcpError
+from orthanc_gcp.errors import ConfigurationError, LedgerError
 from orthanc_gcp.reasons import LedgerReason
+from orthanc_gcp.redaction import readable
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -178,7 +179,7 @@ def _version(engine: Engine) -> str:
 
     try:
         require_current(engine)
-    except GcpError as error:
+    except LedgerError as error:
         if error.reason == LedgerReason.NO_LEDGER:
             return ""
         if error.reason == LedgerReason.OLD_LEDGER:
@@ -186,7 +187,7 @@ def _version(engine: Engine) -> str:
         remedy = "do what the cause says, or restore a backup of the ledger"
         raise CheckFailedError(str(error), remedy) from None
     except SQLAlchemyError as error:
-        text = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
+        text = readable(str(getattr(error, "orig", None) or error).strip().partition("\n")[0])
         raise UnknownError(f"the ledger cannot be read: {text}", "try again") from None
     return ""
 

@@ -124,21 +124,21 @@ def assemble(
         webhook = Webhook(settings, ledger, status.accounts, attempts, clock)
     return Worker(
         Parts(
-            _announcement(settings, orthanc, name, ledger),
-            ledger,
-            registry,
-            source,
-            tokens,
-            follower,
-            backfill,
-            permissions,
-            dispatcher,
-            threads,
-            attempts,
-            api,
-            webhook,
-            stopping,
-            work,
+            announcement=_announcement(settings, orthanc, name, ledger),
+            ledger=ledger,
+            registry=registry,
+            source=source,
+            tokens=tokens,
+            follower=follower,
+            backfill=backfill,
+            permissions=permissions,
+            dispatcher=dispatcher,
+            threads=threads,
+            attempts=attempts,
+            api=api,
+            webhook=webhook,
+            stopping=stopping,
+            work=work,
         )
     )
 

@@ -15,6 +15,7 @@ from orthanc_gcp.auth.credentials import documents
 from orthanc_gcp.errors import CredentialError
 from tests.support import keys
 from tests.support.credentials import credentials, problem
+from tests.support.public_installation import public_folder
 
 NOBODY = 65534
 
@@ -97,17 +98,15 @@ def test_a_document_in_the_configuration_that_is_none():
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user")
 @pytest.mark.parametrize(("file", "folder"), [(0o600, 0o755), (0o644, 0o700)])
-def test_a_file_of_another_user(tmp_path, file, folder):
+def test_a_file_of_another_user(file, folder):
     """Who may not read it, and where the way ends."""
-    place = tmp_path / "closed"
-    place.mkdir(mode=folder)
-    keys.write(place / "key.json", {})
-    (place / "key.json").chmod(file)
-    for above in (tmp_path, *tmp_path.parents[:3]):
-        above.chmod(0o755)
-    with ProcessPoolExecutor(1, get_context("fork"), os.setuid, (NOBODY,)) as other:
-        said = other.submit(refusal, place / "key.json").result()
-    reason, words = said
+    with public_folder() as public:
+        place = public / "closed"
+        place.mkdir(mode=folder)
+        keys.write(place / "key.json", {})
+        (place / "key.json").chmod(file)
+        with ProcessPoolExecutor(1, get_context("fork"), os.setuid, (NOBODY,)) as other:
+            reason, words = other.submit(refusal, place / "key.json").result()
     assert reason == "forbidden_file"
     closed = (
         f"may not enter the folder {place}"
