@@ -155,7 +155,8 @@ class Place:
         entries = {f"store-{number:04}": account for number in range(accounts)}
         entries["store-0000"] = {**account, **_USER_TOO}
         section = {"BaseUrl": DEFAULT_BASE_URL, "RefreshInterval": 60, "Accounts": entries}
-        return {"GoogleCloudPlatform": section}
+        # As the README has it; without, Orthanc's log has an error about the store.
+        return {"HttpsCACertificates": _authorities(), "GoogleCloudPlatform": section}
 
     def _warm_up(self) -> None:
         """Start everything once: files come into memory, Python writes its bytecode."""
@@ -175,10 +176,14 @@ def _packages() -> str:
 
 def _bundle(authority: Authority, folder: Path) -> Path:
     """The system's authorities and one more, as a site with its own authority has them."""
-    system = ssl.get_default_verify_paths().cafile or "/etc/ssl/certs/ca-certificates.crt"
     bundle = folder / "bundle.pem"
-    bundle.write_bytes(Path(system).read_bytes() + authority.file.read_bytes())
+    bundle.write_bytes(Path(_authorities()).read_bytes() + authority.file.read_bytes())
     return bundle
+
+
+def _authorities() -> str:
+    """The file of the authorities that the system trusts."""
+    return ssl.get_default_verify_paths().cafile or "/etc/ssl/certs/ca-certificates.crt"
 
 
 def _versions(log: str) -> dict[str, str]:
