@@ -168,7 +168,7 @@ class Worker:
         return self._parts.dispatcher.step()
 
     def _follow(self) -> None:
-        pause = IDLE
+        pause = 0.0  # nothing is sent until it is known which Orthanc this is
         while not self._stopping.wait(pause):
             pause = self._attempts.make(FOLLOWING, self._follow_if_mine, pause, (ACTIVE, IDLE))
 
