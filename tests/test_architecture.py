@@ -32,7 +32,7 @@ FLOORS = (
 )
 MOST_MODULES = 20
 """So many fit on one page of a folder."""
-TESTED_BY_NAME = 0.8
+TESTED_BY_NAME = 0.95
 """The share of modules whose tests are found by the module's name."""
 
 

@@ -3,8 +3,8 @@
 DICOMweb (PS3.18 §10): store (STOW-RS, §10.5), search (QIDO-RS, §10.6), retrieve (WADO-RS, §10.4).
 
 It is synchronous, on plain blocking sockets of a few threads: that costs the least processor time
-per byte, hashing and socket calls let other threads run meanwhile, and the durable workflows that
-use it run on threads themselves. An event loop would add its own work to every block of bytes.
+per byte, hashing and socket calls let other threads run meanwhile, and those who use it have a
+thread for each request. An event loop would add its own work to every block of bytes.
 
 Nothing is called stored that the store has not named as stored, in an answer that came after the
 last byte of the request.
