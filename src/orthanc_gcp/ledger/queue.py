@@ -234,10 +234,12 @@ class Queue:
 
 def _fitting(waiting: Iterator[Transfer], most_bytes: int) -> Iterator[Transfer]:
     """The first of them, and the following that may share a request with it."""
-    total, count, company, uids = 0, 0, None, set()
+    total, count, max_instances, uids = 0, 0, None, set()
     first = None
     for transfer in waiting:
-        limits = [most for most in (company, transfer.max_batch_instances) if most is not None]
+        limits = [
+            most for most in (max_instances, transfer.max_batch_instances) if most is not None
+        ]
         if count and (
             total + transfer.size_bytes > most_bytes
             or (limits and count >= min(limits))
@@ -250,4 +252,4 @@ def _fitting(waiting: Iterator[Transfer], most_bytes: int) -> Iterator[Transfer]
         uids.add(transfer.sop_instance_uid)
         total, count = total + transfer.size_bytes, count + 1
         first = transfer.replace, transfer.priority
-        company = min(limits) if limits else None
+        max_instances = min(limits) if limits else None
