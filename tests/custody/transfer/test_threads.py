@@ -8,7 +8,8 @@ import threading
 import pytest
 import sqlalchemy as sql
 
-from orthanc_gcp.custody.transfer.threads import TransferThreads
+from orthanc_gcp.custody.transfer.threads import MOST_UNREAD, TransferThreads
+from tests.support.orthanc import wait_until
 
 A, B = "a", "b"
 
@@ -83,6 +84,23 @@ def test_accounts_do_not_wait_for_each_other(threads, gate):
     gate.open.set()
     assert threads.rest(10)
     assert sorted(gate.sent) == ["a0", "a1", "a2", "a3", "a4", "b"]
+
+
+def test_a_store_that_is_slow_to_search_does_not_fill_the_memory(gate, told):
+    """What is not read back at once is due in the ledger a little later."""
+    sending = Gate()
+    sending.open.set()
+    threads = TransferThreads(sending, gate, {A: 2}, told.release)
+    for number in range(MOST_UNREAD + 9):
+        threads.send(A, f"a{number}", ["s"])
+    wait_until(lambda: len(sending.sent) == MOST_UNREAD + 9 and not threads.active())
+    gate.open.set()
+    assert threads.rest(10)
+    assert len(gate.read) == MOST_UNREAD
+    threads.send(A, "later", ["t"])
+    assert threads.rest(10)
+    assert gate.read[-1] == (A, ["t"])
+    threads.stop()
 
 
 def test_series_that_are_due_are_read_back_once_at_a_time(threads, gate):

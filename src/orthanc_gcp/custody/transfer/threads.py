@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -20,6 +21,9 @@ from orthanc_gcp.ledger.rows import Transfer
 __all__ = ["TransferThreads"]
 
 _log = logging.getLogger(__name__)
+
+MOST_UNREAD = 64
+"""Batches of an account that wait to be read back while the store is slow to answer searches."""
 
 
 class TransferThreads:
@@ -46,6 +50,7 @@ class TransferThreads:
         self._changed = threading.Condition()
         self._sending: dict[str, str] = {}  # batch -> account
         self._reading: set[str] = set()  # series that were due
+        self._unread: Counter[str] = Counter()  # account -> batches sent and not read back
         self._tasks = 0
 
     def sending(self, account: str) -> int:
@@ -108,8 +113,23 @@ class TransferThreads:
             with self._changed:
                 del self._sending[batch]
             self._on_sent()
-        if series:
-            self._submit(self._readers, account, partial(self._confirm, account, series))
+        if series and self._may_queue(account):
+            self._submit(self._readers, account, partial(self._confirm_sent, account, series))
+
+    def _may_queue(self, account: str) -> bool:
+        """Whether there is room; what is left out is due in the ledger a little later."""
+        with self._changed:
+            if self._unread[account] >= MOST_UNREAD:
+                return False
+            self._unread[account] += 1
+            return True
+
+    def _confirm_sent(self, account: str, series: list[str]) -> None:
+        try:
+            self._confirm(account, series)
+        finally:
+            with self._changed:
+                self._unread[account] -= 1
 
     def _confirm_due(self, account: str, series: list[str]) -> None:
         try:
