@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 import signal
 from collections.abc import Iterator
@@ -30,6 +31,16 @@ def pytest_runtest_makereport(item: pytest.Item, call: Any) -> Any:
 
 
 FAILED = pytest.StashKey[bool]()
+
+
+@pytest.fixture(autouse=True)
+def log_levels() -> Iterator[None]:
+    """A command that runs in this process sets them for the whole of it."""
+    loggers = [logging.getLogger(name) for name in ("", "orthanc_gcp", "orthanc_gcp.auth")]
+    levels = [logger.level for logger in loggers]
+    yield
+    for logger, level in zip(loggers, levels, strict=True):
+        logger.setLevel(level)
 
 
 @pytest.fixture
