@@ -305,7 +305,7 @@ VALUE = st.recursive(
     st.none()
     | st.booleans()
     | st.integers()
-    | st.floats()
+    | st.floats(allow_nan=False, allow_infinity=False)  # JSON has no others
     | st.text(max_size=8)
     | st.sampled_from(["a", "http://[", "https://x/", "key.json"]),
     lambda inner: (
