@@ -233,6 +233,8 @@ class TransferReason(StrEnum):
 
     CONFLICT = "conflict"
     """The store has other bytes under its UIDs."""
+    DAMAGED = "damaged"
+    """Its row in the ledger had values that are not what their columns are for."""
     DELETED = "deleted"
     """It was deleted in Orthanc before it was sent."""
     DIFFERENT = "different"

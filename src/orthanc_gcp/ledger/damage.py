@@ -23,12 +23,12 @@ from orthanc_gcp.ledger.schema import (
     key_values,
     transfers,
 )
+from orthanc_gcp.reasons import TransferReason
 
 __all__ = ["quarantine_damaged"]
 
 _log = logging.getLogger(__name__)
 
-REASON = "damaged"
 _TYPES = {
     str: "typeof({0}) = 'text'",
     int: "typeof({0}) = 'integer'",
@@ -109,7 +109,7 @@ def _quarantine(
     words = f"the ledger had something else in {', '.join(names)}"
     own: dict[str, Any] = {
         "state": State.QUARANTINED,
-        "reason": REASON,
+        "reason": TransferReason.DAMAGED,
         "detail": words,
         "batch": None,
     }
