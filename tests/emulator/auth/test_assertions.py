@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from typing import Any
 
@@ -14,6 +13,7 @@ import google.oauth2.credentials
 import pytest
 
 from orthanc_gcp.emulator.server import Emulator
+from tests.emulator.auth.refusals import answer, reason
 from tests.emulator.auth.token_endpoint import Endpoint, refuses
 from tests.emulator.client import HEALTHCARE, Client
 from tests.emulator.conftest import Clock
@@ -92,22 +92,6 @@ def test_a_clock_that_is_wrong_is_named(endpoint: Endpoint, module_clock: Clock)
     assert endpoint.bearer(endpoint.assertion())[0] == 200
     module_clock.offset = -1200
     assert endpoint.bearer(endpoint.assertion()) == refuses("invalid_grant", WINDOW)
-
-
-def answer(client: Client, **headers: str) -> tuple[int, str, Any]:
-    response = client.pool.request("GET", client.web + "/studies", headers=headers)
-    assert response.headers["content-type"] == "application/json; charset=UTF-8"
-    error = json.loads(response.data)["error"]
-    assert error["code"] == response.status
-    return response.status, response.headers["www-authenticate"], error
-
-
-def reason(error: dict[str, Any]) -> str:
-    (info,) = error["details"]
-    assert info["domain"] == "googleapis.com"
-    method = "google.cloud.healthcare.v1.dicomweb.DicomWebService.SearchForStudies"
-    assert info["metadata"] == {"service": "healthcare.googleapis.com", "method": method}
-    return str(info["reason"])
 
 
 def self_signed(emulator: Emulator, header: dict[str, str] | None = None, **claims: Any) -> str:

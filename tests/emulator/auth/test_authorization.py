@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import google.auth.crypt
 import google.auth.exceptions
@@ -15,26 +14,11 @@ import pytest
 from google.oauth2 import service_account
 
 from tests.emulator.adjustable import Adjustable
+from tests.emulator.auth.refusals import answer, reason
 from tests.emulator.client import STORE, Client
 from tests.emulator.conftest import Clock
 
 REALM = 'Bearer realm="https://accounts.google.com/"'
-
-
-def answer(client: Client, **headers: str) -> tuple[int, str, Any]:
-    response = client.pool.request("GET", client.web + "/studies", headers=headers)
-    assert response.headers["content-type"] == "application/json; charset=UTF-8"
-    error = json.loads(response.data)["error"]
-    assert error["code"] == response.status
-    return response.status, response.headers["www-authenticate"], error
-
-
-def reason(error: dict[str, Any]) -> str:
-    (info,) = error["details"]
-    assert info["domain"] == "googleapis.com"
-    method = "google.cloud.healthcare.v1.dicomweb.DicomWebService.SearchForStudies"
-    assert info["metadata"] == {"service": "healthcare.googleapis.com", "method": method}
-    return str(info["reason"])
 
 
 def test_no_credential(client: Client) -> None:
