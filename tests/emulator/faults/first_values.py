@@ -25,5 +25,5 @@ FIRST = {
     "operationFailure": None,
     "missingResource": 403,
     "emptyQido": 204,
-    "duplicates": "identical-ok",
+    "duplicates": "always-conflict",
 }

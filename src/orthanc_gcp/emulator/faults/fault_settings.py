@@ -27,11 +27,11 @@ from orthanc_gcp.emulator.faults.setting_values import (
     whole,
 )
 
-__all__ = ["ALWAYS_CONFLICT", "FaultSettings", "SettingError", "SettingValues"]
+__all__ = ["IDENTICAL_OK", "FaultSettings", "SettingError", "SettingValues"]
 
 
-IDENTICAL_OK = "identical-ok"
 ALWAYS_CONFLICT = "always-conflict"
+IDENTICAL_OK = "identical-ok"
 
 
 class SettingError(ValueError):
@@ -157,6 +157,6 @@ _SETTINGS: dict[str, tuple[Any, Kind]] = {
     "operationFailure": (None, optional(whole(1, 16))),
     "missingResource": (403, choice(403, 404)),
     "emptyQido": (204, choice(200, 204)),
-    "duplicates": (IDENTICAL_OK, choice(IDENTICAL_OK, ALWAYS_CONFLICT)),
+    "duplicates": (ALWAYS_CONFLICT, choice(ALWAYS_CONFLICT, IDENTICAL_OK)),
 }
 """Each setting's name, its value at first, and what checks and reads another one."""
