@@ -11,7 +11,8 @@ import pytest
 
 from orthanc_gcp.emulator.server import Emulator
 from orthanc_gcp.emulator.storage.records import path_segment
-from tests.emulator.client import DICOM_JSON, Client
+from tests.emulator.client import DICOM_JSON, Client, make_dicom
+from tests.emulator.dicomweb.metadata_parts import described, metadata, send
 from tests.emulator.raw_files import raw_file
 
 AS_STORED = "application/dicom; transfer-syntax=*"
@@ -152,3 +153,46 @@ def test_keys_are_compared_as_the_client_decoded_them(client: Client) -> None:
     client.store(of("é"))
     assert len(client.search(f"/studies?StudyInstanceUID={quote('é')}")) == 1
     assert client.search(f"/studies?StudyInstanceUID={quote('%C3%A9')}") == []
+
+
+def test_uids_in_metadata_are_taken_too(client: Client) -> None:
+    uids = [uid for uid in ODD if len(uid) < 4096]
+    models = [metadata(make_dicom()) for _ in uids]
+    for uid, model in zip(uids, models, strict=True):
+        for tag in ("0020000D", "0020000E", "00080018"):
+            model[tag] = {"vr": "UI", "Value": [uid]}
+        del model["7FE00010"]
+    answer = send(client, [described(*models)])
+    assert answer.status == 200, answer.data
+    assert len(client.search("/studies")) == len(uids)
+    for uid in uids:
+        path = f"/studies/{path_segment(uid)}/metadata"
+        assert "\\".join(client.get(path).json()[0]["00080018"]["Value"]) == uid
+
+
+def test_uids_in_metadata_that_no_file_can_have(client: Client) -> None:
+    model = metadata(make_dicom(), **{"0020000D": {"vr": "UI", "Value": ["日本"]}})
+    answer = send(client, [described(model)])
+    assert answer.status == 409
+    assert "0020000D has characters of other scripts" in answer.data.decode()
+
+
+def test_metadata_of_an_instance_with_odd_uids_are_changed(client: Client) -> None:
+    client.store(of("a/b"))
+    path = "/studies/a%2Fb/series/a%2Fb/instances/a%2Fb"
+    beta = client.web.replace("/v1/", "/v1beta1/")
+    patch = [{"op": "add", "path": "/00080020", "value": {"vr": "DA", "Value": ["yesterday"]}}]
+    kind = "application/json-patch+json"
+    url = f"{beta}{path}/metadata"
+    answer = client.request("PATCH", url, json.dumps(patch).encode(), content_type=kind)
+    assert answer.status == 200, answer.data
+    (match,) = client.search("/instances", StudyInstanceUID="a/b", StudyDate="yesterday")
+    assert match["00081190"]["Value"] == [client.web + path]
+
+
+def test_names_in_other_answers(client: Client) -> None:
+    client.store(of("a/b"))
+    study = f"{client.store_name}/dicomWeb/studies/a%2Fb"
+    assert client.get("/studies/a%2Fb:getStudyMetrics").json()["study"] == study
+    series = client.get("/studies/a%2Fb/series/a%2Fb:getSeriesMetrics").json()["series"]
+    assert series == f"{study}/series/a%2Fb"
