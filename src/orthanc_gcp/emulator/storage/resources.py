@@ -29,6 +29,7 @@ class Resources:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._store_ids: dict[StoreName, int] = {}
+        self._store_bodies: dict[StoreName, str] = {}
         self._lock = threading.Lock()
 
     # Datasets
@@ -73,9 +74,9 @@ class Resources:
             for table, column in (("operations", "dataset"), ("datasets", "name")):
                 sql.execute(f"DELETE FROM {table} WHERE {column} = ?", (str(name),))  # noqa: S608
             rows = sql.execute(f"{_TAKE_NAME} WHERE dataset = ? RETURNING id", (str(name),))
-            self._store_ids = {
-                store: row for store, row in self._store_ids.items() if store.parent != name
-            }
+            for known in (self._store_ids, self._store_bodies):
+                for store in [store for store in known if store.parent == name]:
+                    del known[store]
             return [int(row) for (row,) in rows]
 
     # DICOM stores
@@ -104,7 +105,8 @@ class Resources:
             return self._store_ids.setdefault(name, int(row[0]))
 
     def put_store_body(self, name: StoreName, body: dict[str, Any]) -> None:
-        with self._database.transaction() as sql:
+        with self._lock, self._database.transaction() as sql:
+            self._store_bodies.pop(name, None)
             sql.execute("UPDATE stores SET body = ? WHERE name = ?", (json.dumps(body), str(name)))
 
     def delete_store(self, name: StoreName) -> list[int]:
@@ -112,6 +114,7 @@ class Resources:
         with self._lock, self._database.transaction() as sql:
             rows = sql.execute(f"{_TAKE_NAME} WHERE name = ? RETURNING id", (str(name),))
             self._store_ids.pop(name, None)
+            self._store_bodies.pop(name, None)
             return [int(row) for (row,) in rows]
 
     def deleted_stores(self) -> list[int]:
@@ -120,9 +123,16 @@ class Resources:
         return [int(row) for (row,) in found]
 
     def store_body(self, name: StoreName) -> dict[str, Any] | None:
-        rows = self._database.read("SELECT body FROM stores WHERE name = ?", (str(name),))
-        row = rows.fetchone()
-        return None if row is None else json_object(row[0])
+        known = self._store_bodies.get(name)
+        if known is not None:
+            return json_object(known)
+        # Under the lock, so that a body that is being changed does not come back.
+        with self._lock:
+            rows = self._database.read("SELECT body FROM stores WHERE name = ?", (str(name),))
+            row = rows.fetchone()
+            if row is None:
+                return None
+            return json_object(self._store_bodies.setdefault(name, row[0]))
 
     def list_stores(self, dataset: DatasetName, after: str = "") -> Iterator[dict[str, Any]]:
         """Yield the stores of a dataset."""
