@@ -302,7 +302,13 @@ SETTINGS: dict[str, Setting] = {
         "The code with which operations end that would begin now; nothing is done then.",
         "a number of `google.rpc.Code`, 1 to 16",
     ),
-    "missingResource": _choice(_ANSWERS, 403, "The status of what does not exist.", 403, 404),
+    "missingResource": _choice(
+        _ANSWERS,
+        403,
+        "The status of what does not exist in DICOMweb, and of a dataset.",
+        403,
+        404,
+    ),
     "emptyQido": _choice(_ANSWERS, 204, "The status of a search that finds nothing.", 200, 204),
     "duplicates": _choice(
         _ANSWERS,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import threading
+from collections import OrderedDict
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,6 +17,7 @@ from orthanc_gcp.emulator.storage.database import Database, json_object
 
 __all__ = ["Resources"]
 
+_MAX_DELETED = 1000
 _TAKE_NAME = "UPDATE stores SET name = 'deleted/' || id, dataset = ''"
 
 
@@ -30,6 +32,7 @@ class Resources:
         self._database = database
         self._store_ids: dict[StoreName, int] = {}
         self._store_bodies: dict[StoreName, str] = {}
+        self._deleted: OrderedDict[DatasetName, None] = OrderedDict()
         self._lock = threading.Lock()
 
     # Datasets
@@ -47,6 +50,10 @@ class Resources:
 
     def has_dataset(self, name: DatasetName) -> bool:
         return self.dataset_body(name) is not None
+
+    def was_deleted(self, name: DatasetName) -> bool:
+        """Return whether a dataset is among the latest 1000 that were deleted since the start."""
+        return name in self._deleted
 
     def put_dataset_body(self, name: DatasetName, body: dict[str, Any]) -> None:
         with self._database.transaction() as sql:
@@ -73,6 +80,9 @@ class Resources:
                 )
             for table, column in (("operations", "dataset"), ("datasets", "name")):
                 sql.execute(f"DELETE FROM {table} WHERE {column} = ?", (str(name),))  # noqa: S608
+            self._deleted[name] = None
+            if len(self._deleted) > _MAX_DELETED:
+                self._deleted.popitem(last=False)
             rows = sql.execute(f"{_TAKE_NAME} WHERE dataset = ? RETURNING id", (str(name),))
             for known in (self._store_ids, self._store_bodies):
                 for store in [store for store in known if store.parent == name]:
