@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from orthanc_gcp.emulator.faults.quotas import Quota, read_quota
+from orthanc_gcp.emulator.faults.refusals import REFUSALS, NamedRefusal
 from orthanc_gcp.emulator.faults.rules import Fault, FaultRules, read_endpoint_fault, read_rules
 from orthanc_gcp.emulator.faults.setting_values import (
     Kind,
@@ -42,6 +43,7 @@ class SettingError(ValueError):
 class SettingValues:
     """The value of every setting; those of JSON have the same names in camel case."""
 
+    refusal: NamedRefusal | None
     deleted_keys: frozenset[str]
     revoked_refresh_tokens: frozenset[str]
     disabled_api: bool
@@ -134,7 +136,12 @@ def _values(read: dict[str, Any]) -> SettingValues:
     return SettingValues(**{**fields, "faults": FaultRules(fields["faults"], fields["seed"])})
 
 
+def _refusal(value: Any) -> NamedRefusal:
+    return REFUSALS[choice(*REFUSALS)(value)]
+
+
 _SETTINGS: dict[str, tuple[Any, Kind]] = {
+    "refusal": (None, optional(_refusal)),
     "deletedKeys": ([], texts),
     "revokedRefreshTokens": ([], texts),
     "disabledApi": (False, flag),
