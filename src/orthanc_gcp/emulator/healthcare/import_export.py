@@ -13,8 +13,9 @@ from typing import Any, BinaryIO
 
 from starlette.responses import Response
 
+from orthanc_gcp.emulator.dicom.imaging_errors import ImagingError
+from orthanc_gcp.emulator.dicom.imaging_jobs import Transcoding
 from orthanc_gcp.emulator.dicom.reader import InvalidDicomError
-from orthanc_gcp.emulator.dicom.transcoding import TranscodingError, transcode
 from orthanc_gcp.emulator.dicom.transfer_syntaxes import AS_STORED, KNOWN, can_convert
 from orthanc_gcp.emulator.healthcare.cloud_storage import (
     InvalidUriError,
@@ -188,7 +189,7 @@ def _export_one(job: Job, prefix: ObjectUri, instance: StoredInstance) -> str | 
         raise OperationError(Code.PERMISSION_DENIED, str(problem)) from problem
     except FileNotFoundError:
         return "the instance was deleted meanwhile"
-    except TranscodingError as problem:
+    except ImagingError as problem:
         return str(problem)
     return None
 
@@ -198,12 +199,12 @@ def _source(job: Job, instance: StoredInstance) -> Iterator[BinaryIO]:
     """Open an instance in the transfer syntax that an export asks for."""
     wanted = job.parameters["transfer_syntax"]
     if not can_convert([instance.transfer_syntax], wanted):
-        raise TranscodingError(f"the instance cannot be had in {wanted}")
+        raise ImagingError(f"the instance cannot be had in {wanted}")
     with os.fdopen(job.storage.open(instance.file), "rb") as file:
         if wanted in (AS_STORED, instance.transfer_syntax):
             yield file
         else:
-            with transcode(file.fileno(), wanted) as made:
+            with job.imaging.begin(Transcoding(wanted), file.fileno()).result() as made:
                 yield made
 
 
