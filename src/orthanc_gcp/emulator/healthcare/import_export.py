@@ -37,6 +37,7 @@ from orthanc_gcp.emulator.http.requests import read_object
 from orthanc_gcp.emulator.http.responses import Refusal, error
 from orthanc_gcp.emulator.resource_names import StoreName
 from orthanc_gcp.emulator.storage.instances import Notify, StoredInstance
+from orthanc_gcp.emulator.storage.records import path_segment
 from orthanc_gcp.emulator.storage.storage import BeingDeletedError
 from orthanc_gcp.emulator.storage.uploads import Upload, UploadResult
 
@@ -176,7 +177,8 @@ def _export_one(job: Job, prefix: ObjectUri, instance: StoredInstance) -> str | 
     """Write an object; return why it failed, if it did."""
     key = instance.key
     folder = f"{prefix.name}/" if prefix.name else ""
-    path = f"{folder}{key.study}/{key.series}/{key.instance}.dcm"
+    uids = "/".join(map(path_segment, (key.study, key.series, key.instance)))
+    path = f"{folder}{uids}.dcm"
     try:
         with (
             _source(job, instance) as source,
@@ -189,6 +191,8 @@ def _export_one(job: Job, prefix: ObjectUri, instance: StoredInstance) -> str | 
         raise OperationError(Code.PERMISSION_DENIED, str(problem)) from problem
     except FileNotFoundError:
         return "the instance was deleted meanwhile"
+    except InvalidUriError:
+        return "the UIDs are too long for the name of an object"
     except ImagingError as problem:
         return str(problem)
     return None
