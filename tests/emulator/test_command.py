@@ -55,16 +55,21 @@ def test_it_says_where_it_is_and_runs_until_a_signal(
     monkeypatch.setattr(Emulator, "run", run_and_stop)
     settings = tmp_path / "settings.json"
     settings.write_text(json.dumps({"latency": 0, "faults": []}))
+    (tmp_path / "seed").mkdir()
+    (tmp_path / "seed" / "readme.txt").touch()
     rule = json.dumps({"path": "/nowhere$", "status": 503})
     done = invoke(
         *("--directory", tmp_path / "data", "--port", 0, "--metadata-port", 0),
         *("--write-credentials", tmp_path / "credentials"),
-        *("--fault-settings", settings, "--fault", rule),
+        *("--fault-settings", settings, "--fault", rule, "--seed", tmp_path / "seed"),
     )
     assert done.exit_code == 0, done.output
     assert statuses == [200]
     assert done.stdout.startswith("orthanc-gcp emulator is ready at http://127.0.0.1:")
     assert ", metadata server 127.0.0.1:" in done.stdout
+    assert done.stdout.count("\n") == 1
+    assert f"not seeded: {tmp_path}/seed/readme.txt: " in done.stderr
+    assert "0 stored, 0 there already, 1 left out" in done.stderr
     assert (tmp_path / "credentials" / "service-account.json").exists()
 
 
@@ -95,6 +100,9 @@ def test_why_it_cannot_start(tmp_path: Path) -> None:
     assert done.exit_code == 1
     assert "The emulator cannot start: cannot listen at 127.0.0.1:" in done.stderr
     assert "Address already in use; choose another --port, or 0" in done.stderr
+    done = invoke("--directory", tmp_path / "one", "--port", 0, "--seed", "/nowhere")
+    assert done.exit_code == 1
+    assert "The emulator cannot start: /nowhere: No such file or directory" in done.stderr
     (tmp_path / "file").write_text("")
     done = invoke("--directory", tmp_path / "file" / "below", "--port", 0)
     assert done.exit_code == 1

@@ -46,7 +46,7 @@ def test_what_the_guide_does_in_ten_minutes(tmp_path: Path) -> None:
             assert done.returncode == 0, done.stderr
             return done.stdout
 
-        curl, integration, failing = blocks("sh")
+        curl, integration, resetting, failing = blocks("sh")
         answers = run("bash", "-euc", code=curl)
         assert '"00100020"' in answers
         python = next(code for code in blocks("python") if "AuthorizedSession" in code)
@@ -55,6 +55,7 @@ def test_what_the_guide_does_in_ten_minutes(tmp_path: Path) -> None:
         )
         run("bash", "-euc", code=integration)
         assert (tmp_path / "ci-credentials" / "service-account.json").exists()
+        assert json.loads(run("bash", "-euc", code=resetting)) == {}
         assert json.loads(run("bash", "-euc", code=failing))["tokenEndpoint"] == {"status": 503}
 
 

@@ -7,6 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,14 @@ def _default_directory() -> Path:
     metavar="NAME",
     help="A DICOM store to create, by its full name; may be repeated.",
     show_default="that of the sample configuration",
+)
+@click.option(
+    "--seed",
+    "seeds",
+    multiple=True,
+    metavar="[NAME=]FOLDER",
+    help="DICOM files to store at the start, in the first store or in one by name; "
+    "may be repeated.",
 )
 @click.option(
     "--write-credentials",
@@ -95,6 +104,7 @@ def emulator(
     port: int,
     directory: Path | None,
     stores: tuple[str, ...],
+    seeds: tuple[str, ...],
     write_credentials: Path | None,
     tls: bool,
     tls_names: tuple[str, ...],
@@ -137,7 +147,7 @@ def emulator(
     try:
         from orthanc_gcp.emulator.faults.fault_settings import SettingError
         from orthanc_gcp.emulator.resource_names import StoreName
-        from orthanc_gcp.emulator.server import Emulator, Options
+        from orthanc_gcp.emulator.server import Emulator, Options, Seed
         from orthanc_gcp.emulator.storage.storage import DirectoryInUseError
     except ImportError as error:
         click.echo(
@@ -155,6 +165,7 @@ def emulator(
         host=host,
         port=port,
         stores=names,
+        seed=tuple(map(Seed.parse, seeds)),
         write_credentials=write_credentials,
         tls=tls or bool(tls_names),
         tls_names=tls_names,
@@ -165,7 +176,7 @@ def emulator(
         buckets=buckets,
     )
     try:
-        running = Emulator(options)
+        running = Emulator(options, report=partial(click.echo, err=True))
     except SettingError as error:
         raise click.BadParameter(str(error), param_hint="--fault-settings or --fault") from error
     except (DirectoryInUseError, OSError) as error:

@@ -17,6 +17,10 @@ from orthanc_gcp.emulator.storage.database import Database, json_object
 __all__ = ["Resources"]
 
 _TAKE_NAME = "UPDATE stores SET name = 'deleted/' || id, dataset = ''"
+_NAMED_TABLES = (
+    *("datasets", "policies", "operations", "jobs", "changed"),
+    *("topics", "subscriptions", "backlog"),
+)
 
 
 class Resources:
@@ -112,6 +116,18 @@ class Resources:
         with self._lock, self._database.transaction() as sql:
             rows = sql.execute(f"{_TAKE_NAME} WHERE name = ? RETURNING id", (str(name),))
             self._store_ids.pop(name, None)
+            return [int(row) for (row,) in rows]
+
+    def clear(self) -> list[int]:
+        """Delete all datasets, stores, policies, operations, topics and subscriptions.
+
+        Returns the rows of the stores, whose instances are still there.
+        """
+        with self._lock, self._database.transaction() as sql:
+            for table in _NAMED_TABLES:
+                sql.execute(f"DELETE FROM {table}")  # noqa: S608
+            rows = sql.execute(f"{_TAKE_NAME} WHERE dataset != '' RETURNING id").fetchall()
+            self._store_ids = {}
             return [int(row) for (row,) in rows]
 
     def deleted_stores(self) -> list[int]:
