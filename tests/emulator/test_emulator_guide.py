@@ -14,7 +14,7 @@ import pytest
 
 from orthanc_gcp.emulator import pytest_plugin
 from orthanc_gcp.emulator.command import emulator
-from orthanc_gcp.emulator.faults.fault_settings import FaultSettings
+from orthanc_gcp.emulator.faults.fault_settings import SETTINGS, FaultSettings
 from orthanc_gcp.emulator.faults.permissions import ROLES
 from orthanc_gcp.emulator.faults.rules import MEMBERS
 from orthanc_gcp.emulator.server import DEFAULT_STORE, Options
@@ -112,6 +112,16 @@ def test_every_fault_setting_is_documented_with_its_first_value() -> None:
     values = {name: cells[0].strip("`") for name, cells in rows("Failures on demand").items()}
     expected = {name: json.dumps(value) for name, value in FaultSettings().as_json().items()}
     assert values == expected
+
+
+def test_the_guide_explains_every_fault_setting_with_the_sentence_of_the_page() -> None:
+    explained = rows("Failures on demand")
+    for name, setting in SETTINGS.items():
+        assert setting.sentence.endswith(".")
+        assert explained[name][1].startswith(setting.sentence), name
+        assert (
+            setting.unit in ("", "JSON", "one on each line") or setting.unit in explained[name][1]
+        )
 
 
 def test_every_member_of_a_rule_is_documented() -> None:

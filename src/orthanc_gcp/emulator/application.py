@@ -20,6 +20,7 @@ from orthanc_gcp.emulator.admin.admin import Admin, Reset
 from orthanc_gcp.emulator.admin.health import HealthCheck
 from orthanc_gcp.emulator.admin.web_page import WebPage
 from orthanc_gcp.emulator.api_methods import FoundMethod, find_method
+from orthanc_gcp.emulator.auth.allowed_locations import AllowedLocations
 from orthanc_gcp.emulator.auth.authorization import Authorizer
 from orthanc_gcp.emulator.auth.ec2_metadata_service import Ec2MetadataService
 from orthanc_gcp.emulator.auth.emulator_tokens import AccessTokenEndpoint, SubjectTokenEndpoint
@@ -30,9 +31,11 @@ from orthanc_gcp.emulator.auth.security_token_service import AuthorizedUserEndpo
 from orthanc_gcp.emulator.faults.injection import answer_call, answer_token_request
 from orthanc_gcp.emulator.faults.quotas import Meter
 from orthanc_gcp.emulator.faults.rules import ActiveFault
+from orthanc_gcp.emulator.healthcare.locations import require_location
 from orthanc_gcp.emulator.healthcare.request_context import RequestContext, Services, resource_of
 from orthanc_gcp.emulator.http import responses
-from orthanc_gcp.emulator.http.cors import preflight_method, preflight_response, sharing_headers
+from orthanc_gcp.emulator.http.cors import preflight_method, preflight_response
+from orthanc_gcp.emulator.http.front_end import finish
 from orthanc_gcp.emulator.http.recent_requests import NO_STATUS
 from orthanc_gcp.emulator.http.requests import skip_body
 from orthanc_gcp.emulator.http.responses import GrantError, Refusal
@@ -58,7 +61,7 @@ class Answering:
             response = await self._respond(request)
             status = response.status_code
             response.raw_headers.append((b"date", self._date()))
-            response.raw_headers.extend(sharing_headers(request))
+            finish(request, response)
             await response(scope, receive, send)
         except ClientDisconnect:
             return
@@ -139,6 +142,7 @@ class Application(Answering):
         self._impersonation = GenerateAccessToken(
             identities, mint, services.fault_settings, clock, self._authorizer
         )
+        self._allowed_locations = AllowedLocations(identities, self._authorizer)
         self._meter = Meter(clock, identities.pools.project_number)
         self._metadata = metadata
         self._aws = Ec2MetadataService()
@@ -195,6 +199,7 @@ class Application(Answering):
             identity=identity,
             active_fault=active,
         )
+        require_location(context)
         return await method.handler(context)
 
     def _serves(self, method: str, path: str) -> bool:
@@ -212,6 +217,8 @@ class Application(Answering):
         of_pubsub = self._pubsub.find(request.method, path)
         if of_pubsub is not None:
             return await of_pubsub(request)
+        if self._allowed_locations.serves(request):
+            return self._allowed_locations(request)
         impersonated = TOKEN_OF_ACCOUNT.fullmatch(path)
         if impersonated is not None and request.method == "POST":
             return await self._impersonation(request, impersonated["email"])

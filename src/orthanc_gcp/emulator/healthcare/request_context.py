@@ -119,11 +119,24 @@ class RequestContext:
     def missing(self, resource: str) -> Refusal:
         """Return the refusal of something that there is not.
 
-        At Google it is the 403 of what may not be seen; the fault settings can make it a 404.
+        At Google it is the 403 of what may not be seen; the fault settings can make it a 404. The
+        control plane says 404 of what is missing in a dataset that is there, or was just deleted.
         """
-        if self.services.fault_settings.current.missing_resource == 404:
+        settings = self.services.fault_settings.current
+        if settings.missing_resource == 404 or self._may_be_told():
             return Refusal(resource_not_found(resource))
         return Refusal(permission_denied(self.permission, resource))
+
+    def _may_be_told(self) -> bool:
+        if "dataset" not in self.names or self._is_dicomweb:
+            return False
+        resources = self.storage.resources
+        return resources.has_dataset(self.dataset) or resources.was_deleted(self.dataset)
+
+    @property
+    def _is_dicomweb(self) -> bool:
+        path = f"/{self.version}/{self.resource}/dicomWeb/"
+        return str(self.request.scope["path"]).startswith(path)
 
     def missing_path(self) -> Refusal:
         """Return the refusal of what the path as a whole names."""

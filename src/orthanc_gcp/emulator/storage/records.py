@@ -7,7 +7,9 @@ UIDs as far as their characters and their length go (PS3.5 section 9.1).
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from typing import Any
 
 from orthanc_gcp.emulator.dicom.dicom_json import JsonWriter, read_encodings, to_text
@@ -64,7 +66,7 @@ class Header:
         element = self.elements.get(tag)
         if element is None or element.vr == "SQ":
             return ""
-        return to_text(self.file.value(element), self._encodings()).strip("\0 ")
+        return to_text(self.file.value(element), self._encodings).strip("\0 ")
 
     def uid(self, tag: int) -> str:
         """Return an attribute that is a UID; raise :class:`InvalidDicomError` when it is not."""
@@ -75,7 +77,8 @@ class Header:
             raise InvalidDicomError(f"attribute {tag:08X} is not a UID")
         return uid
 
-    def _encodings(self) -> list[str]:
+    @cached_property
+    def _encodings(self) -> Sequence[str]:
         element = self.elements.get(_CHARACTER_SET)
         return read_encodings(self.file.value(element) if element else b"")
 
@@ -154,5 +157,10 @@ def level_attributes(
     file: DicomFile, elements: dict[int, Element], wanted: tuple[int, ...]
 ) -> dict[str, Any]:
     """Return some top-level attributes of a file as DICOM JSON, ordered by tag."""
-    chosen = [elements[tag] for tag in sorted({*wanted, _CHARACTER_SET}) if tag in elements]
+    chosen = [elements[tag] for tag in _ordered(wanted) if tag in elements]
     return JsonWriter(lambda path: path).elements(file, chosen)
+
+
+@lru_cache
+def _ordered(wanted: tuple[int, ...]) -> list[int]:
+    return sorted({*wanted, _CHARACTER_SET})
