@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import urllib3
 
+from orthanc_gcp.emulator.faults.network_profiles import GOOGLE
 from orthanc_gcp.emulator.server import Emulator, Options
 from tests.emulator.client import Client, make_dicom
 from tests.emulator.faults.first_values import FIRST
@@ -89,3 +91,13 @@ def test_a_reset_that_fails_says_so_and_lets_requests_in(tmp_path: Path) -> None
         assert (answer.status, message) == (500, "the reset failed: No such file or directory")
         seed.mkdir()
         assert urllib3.request("POST", url).status == 200
+
+
+def test_a_profile_over_http(admin_client: Client) -> None:
+    state, pool = f"{admin_client.url}/emulator/state", admin_client.pool
+    assert pool.request("PATCH", state, json={"network": "google"}).json() == {**FIRST, **GOOGLE}
+    started = time.monotonic()
+    assert admin_client.get("/studies").status == 204
+    assert time.monotonic() - started >= 0.2
+    wrong = pool.request("PATCH", state, json={"network": "slow"})
+    assert wrong.json()["error"]["message"].startswith('network is "google" or an object of ')

@@ -78,7 +78,7 @@ async def _retrieve(context: RequestContext, *, single: bool) -> Response:
     if not chosen.multipart:
         headers = {"Content-Length": str(first.size)}
         return Streamed(first.blocks(), first.content_type, headers)
-    parts = _parts(context.storage, first, instances[1:], chosen.transfer_syntax)
+    parts = _parts(context, first, instances[1:], chosen.transfer_syntax)
     return multipart_response(DICOM, parts)
 
 
@@ -139,15 +139,16 @@ def _open(storage: Storage, instance: StoredInstance, wanted: str) -> OpenInstan
 
 
 async def _parts(
-    storage: Storage,
+    context: RequestContext,
     first: OpenInstance,
     others: Sequence[StoredInstance],
     wanted: str,
 ) -> AsyncGenerator[Part, None]:
     yield Part(first.content_type, first.blocks())
     for instance in others:
+        await context.wait_for_instances(1)
         try:
-            opened = await asyncio.to_thread(_open, storage, instance, wanted)
+            opened = await asyncio.to_thread(_open, context.storage, instance, wanted)
         except FileNotFoundError:
             continue  # deleted since the answer began
         yield Part(opened.content_type, opened.blocks())
