@@ -16,7 +16,8 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from orthanc_gcp.emulator.admin.admin import Admin
+from orthanc_gcp.emulator.admin.admin import Admin, Reset
+from orthanc_gcp.emulator.admin.health import HealthCheck
 from orthanc_gcp.emulator.admin.web_page import WebPage
 from orthanc_gcp.emulator.api_methods import FoundMethod, find_method
 from orthanc_gcp.emulator.auth.allowed_locations import AllowedLocations
@@ -65,7 +66,7 @@ class Answering:
         except ClientDisconnect:
             return
         finally:
-            if not WebPage.serves(scope):
+            if scope["path"] != HealthCheck.PATH and not WebPage.serves(scope):
                 seconds = time.perf_counter() - started
                 self._services.recent.add(scope["method"], scope["path"], status, seconds)
 
@@ -116,12 +117,19 @@ class Application(Answering):
     ----------
     metadata : GceMetadataServer or None
         The metadata server, when it has no port of its own.
+    reset : callable
+        Brings the emulator back to its start.
     admin : bool
-        Whether the fault settings can be seen and set.
+        Whether the fault settings can be seen and set, and the reset can be called.
     """
 
     def __init__(
-        self, services: Services, metadata: GceMetadataServer | None, *, admin: bool
+        self,
+        services: Services,
+        metadata: GceMetadataServer | None,
+        reset: Callable[[], Awaitable[None]],
+        *,
+        admin: bool,
     ) -> None:
         super().__init__(services)
         identities, mint, clock = services.identities, services.mint, services.clock
@@ -148,9 +156,11 @@ class Application(Answering):
             AccessTokenEndpoint.PATH: AccessTokenEndpoint(identities, mint),
             SubjectTokenEndpoint.PATH: subject_tokens,
             SubjectTokenEndpoint.KEYS: subject_tokens,
+            HealthCheck.PATH: HealthCheck(),
         }
         if admin:
             self._own[Admin.PATH] = Admin(services.fault_settings)
+            self._own[Reset.PATH] = Reset(reset)
         self._page = WebPage(services, admin=admin)
 
     async def answer(self, request: Request) -> Response:

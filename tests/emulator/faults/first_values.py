@@ -19,6 +19,7 @@ FIRST = {
     "faults": [],
     "seed": 0,
     "latency": 0,
+    "instanceLatency": 0,
     "bandwidth": None,
     "quota": None,
     "searchLag": 0,

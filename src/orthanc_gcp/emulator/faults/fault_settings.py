@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum, auto
 from typing import Any
 
+from orthanc_gcp.emulator.faults.network_profiles import network_settings
 from orthanc_gcp.emulator.faults.quotas import Quota, read_quota
 from orthanc_gcp.emulator.faults.refusals import REFUSALS, NamedRefusal
 from orthanc_gcp.emulator.faults.rules import Fault, FaultRules, read_endpoint_fault, read_rules
@@ -42,6 +43,7 @@ __all__ = [
 
 ALWAYS_CONFLICT = "always-conflict"
 IDENTICAL_OK = "identical-ok"
+_NETWORK = "network"
 
 
 class SettingError(ValueError):
@@ -107,6 +109,7 @@ class SettingValues:
     faults: FaultRules
     seed: int
     latency: float
+    instance_latency: float
     bandwidth: int | None
     quota: Quota | None
     search_lag: float
@@ -152,20 +155,35 @@ class FaultSettings:
     def change(self, **changes: Any) -> None:
         """Change settings by their names in JSON: all of them, or none.
 
+        ``network`` stands for the settings of a network profile, before those that are named.
+
         Raises
         ------
         SettingError
             There is no such setting, or it cannot have the value.
         """
+        changes = _with_profile(changes)
         unknown = sorted(set(changes) - set(SETTINGS))
         if unknown:
-            raise SettingError(f"there is no fault setting {unknown[0]!r}: {', '.join(SETTINGS)}")
+            names = ", ".join((*SETTINGS, _NETWORK))
+            raise SettingError(f"there is no fault setting {unknown[0]!r}: {names}")
         read = {**self._read, **_read(changes)}
         values = _values(read)
         if not {"faults", "seed"} & set(changes):
             # They go on counting.
             values = replace(values, faults=self.current.faults)
         self._json, self._read, self.current = {**self._json, **changes}, read, values
+
+
+def _with_profile(changes: dict[str, Any]) -> dict[str, Any]:
+    """Return changes with the settings of a network profile in its place."""
+    if _NETWORK not in changes:
+        return changes
+    others = {name: value for name, value in changes.items() if name != _NETWORK}
+    try:
+        return {**network_settings(changes[_NETWORK]), **others}
+    except ValueError as error:
+        raise SettingError(f"{_NETWORK} {error}") from error
 
 
 def _read(values: dict[str, Any]) -> dict[str, Any]:
@@ -280,6 +298,13 @@ SETTINGS: dict[str, Setting] = {
     "seed": _number(_CALLS, 0, whole(0, 2**63), "What the rules' chances are drawn from."),
     "latency": _number(
         _CALLS, 0, duration, "How much longer each call of the API takes.", "seconds"
+    ),
+    "instanceLatency": _number(
+        _CALLS,
+        0,
+        duration,
+        "How much longer each instance but the first of an upload or of a retrieval takes.",
+        "seconds",
     ),
     "bandwidth": _number(
         _CALLS,

@@ -113,6 +113,13 @@ class Operations:
         await self.settle(*self._running)
         self._pool.shutdown()
 
+    async def cancel_everything(self) -> None:
+        """Cancel whatever has not ended, and return when it has; nothing can begin after that."""
+        for job, _ in self._running.values():
+            job.cancel()
+        await self.settle(*self._running)
+        self._pool.shutdown()
+
     async def settle(self, *names: str) -> None:
         """Return when these operations have ended."""
         tasks = [self._running[name][1] for name in names if name in self._running]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -71,6 +72,12 @@ class RequestContext:
         if "store" in self.names:
             return self.storage.resources.store_id(self.store) is not None
         return self.storage.resources.has_dataset(self.dataset)
+
+    async def wait_for_instances(self, number: int) -> None:
+        """Let the time pass that fault settings ask for so many further instances of a request."""
+        seconds = self.services.fault_settings.current.instance_latency * number
+        if seconds > 0:
+            await asyncio.sleep(seconds)
 
     @property
     def location(self) -> LocationName:

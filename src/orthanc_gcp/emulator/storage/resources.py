@@ -19,6 +19,10 @@ __all__ = ["Resources"]
 
 _MAX_DELETED = 1000
 _TAKE_NAME = "UPDATE stores SET name = 'deleted/' || id, dataset = ''"
+_NAMED_TABLES = (
+    *("datasets", "policies", "operations", "jobs", "changed"),
+    *("topics", "subscriptions", "backlog"),
+)
 
 
 class Resources:
@@ -125,6 +129,18 @@ class Resources:
             rows = sql.execute(f"{_TAKE_NAME} WHERE name = ? RETURNING id", (str(name),))
             self._store_ids.pop(name, None)
             self._store_bodies.pop(name, None)
+            return [int(row) for (row,) in rows]
+
+    def clear(self) -> list[int]:
+        """Delete all datasets, stores, policies, operations, topics and subscriptions.
+
+        Returns the rows of the stores, whose instances are still there.
+        """
+        with self._lock, self._database.transaction() as sql:
+            for table in _NAMED_TABLES:
+                sql.execute(f"DELETE FROM {table}")  # noqa: S608
+            rows = sql.execute(f"{_TAKE_NAME} WHERE dataset != '' RETURNING id").fetchall()
+            self._store_ids = {}
             return [int(row) for (row,) in rows]
 
     def deleted_stores(self) -> list[int]:
