@@ -29,6 +29,7 @@ from orthanc_gcp.emulator.healthcare.datasets import (
     list_datasets,
     patch_dataset,
 )
+from orthanc_gcp.emulator.healthcare.deidentification import deidentify
 from orthanc_gcp.emulator.healthcare.dicom_stores import (
     create_store,
     delete_store,
@@ -275,6 +276,20 @@ DATASET_METHODS = (
         export_instances,
         "dicom.DicomService.ExportDicomData",
         "dicomStores.export",
+    ),
+    _control(
+        "POST",
+        f"{_STORE}:deidentify",
+        deidentify,
+        "dicom.DicomService.DeidentifyDicomStore",
+        "dicomStores.deidentify",
+    ),
+    _control(
+        "POST",
+        ":deidentify",
+        deidentify,
+        "dataset.DatasetService.DeidentifyDataset",
+        "datasets.deidentify",
     ),
     _control("GET", "", get_dataset, "dataset.DatasetService.GetDataset", "datasets.get"),
     _control("PATCH", "", patch_dataset, "dataset.DatasetService.UpdateDataset", "datasets.update"),

@@ -248,7 +248,7 @@ def test_a_dataset_that_is_deleted_takes_its_operations_along(
 ) -> None:
     name = begin_deletion(slow, study_of(files[0]))
     assert slow.request("DELETE", f"{slow.url}/v1/{DATASET}").json() == {}
-    assert slow.get(f"{slow.url}/v1/{name}").status == 403
+    assert slow.get(f"{slow.url}/v1/{name}").status == 404
 
 
 def test_an_operation_shows_the_version_that_began_it(slow: Client, files: list[bytes]) -> None:

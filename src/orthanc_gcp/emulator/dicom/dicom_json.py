@@ -9,8 +9,9 @@ from __future__ import annotations
 import base64
 import math
 import struct
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
+from functools import lru_cache
 from typing import Any
 
 from pydicom.charset import decode_bytes, python_encoding
@@ -32,26 +33,27 @@ MAX_SEQUENCE = 1024 * 1024
 _ALWAYS_BULK = frozenset({"OB", "OW", "UN"})
 _LARGE_BULK = {"OD": 8, "OF": 4, "OL": 4, "OV": 8}
 _NUMBERS = {"FD": "d", "FL": "f", "SL": "l", "SS": "h", "SV": "q", "UL": "L", "US": "H", "UV": "Q"}
+_WIDTHS = {"AT": 4, **{vr: struct.calcsize(f"={code}") for vr, code in _NUMBERS.items()}}
 _SINGLE_VALUED = frozenset({"LT", "ST", "UR", "UT"})
 _MAX_INLINE_BYTES = 2048
 _MAX_INLINE_NUMBERS = 512
-_DEFAULT_ENCODINGS = ["iso8859"]
+_DEFAULT_ENCODINGS = ("iso8859",)
 _CHARACTER_SET = 0x00080005
 
 BulkDataUri = Callable[[str], str]
 
 
-def read_encodings(value: bytes) -> list[str]:
+@lru_cache(maxsize=128)
+def read_encodings(value: bytes) -> tuple[str, ...]:
     """Return the Python encodings of a value of SpecificCharacterSet (PS3.3 section C.12.1.1.2).
 
     An unknown term stands for ISO 8859-1.
     """
     terms = [term.strip() for term in value.rstrip(b"\0 ").decode("latin-1").split("\\")]
-    encodings = [python_encoding.get(term, "iso8859") for term in terms]
-    return encodings or _DEFAULT_ENCODINGS
+    return tuple(python_encoding.get(term, "iso8859") for term in terms)
 
 
-def to_text(value: bytes, encodings: list[str]) -> str:
+def to_text(value: bytes, encodings: Sequence[str]) -> str:
     """Decode a text value; what cannot be decoded becomes a replacement character."""
     if b"\x1b" in value:
         try:
@@ -94,7 +96,7 @@ class JsonWriter:
         data_set: DataSet,
         elements: Iterable[Element],
         *,
-        encodings: list[str] = _DEFAULT_ENCODINGS,
+        encodings: Sequence[str] = _DEFAULT_ENCODINGS,
         path: str = "",
         depth: int = 0,
     ) -> dict[str, Any]:
@@ -118,7 +120,7 @@ class JsonWriter:
         self,
         data_set: DataSet,
         element: Element,
-        encodings: list[str],
+        encodings: Sequence[str],
         path: str = "",
         depth: int = 0,
     ) -> dict[str, Any] | None:
@@ -145,7 +147,7 @@ class JsonWriter:
         return {"vr": vr, "Value": values} if any(v is not None for v in values) else {"vr": vr}
 
     def _sequence(
-        self, data_set: DataSet, element: Element, encodings: list[str], path: str, depth: int
+        self, data_set: DataSet, element: Element, encodings: Sequence[str], path: str, depth: int
     ) -> dict[str, Any]:
         items = [
             self.elements(
@@ -176,15 +178,13 @@ def is_bulk(element: Element) -> bool:
         return True
     if element.vr in _LARGE_BULK:
         return size > _MAX_INLINE_BYTES
-    width = 4 if element.vr == "AT" else struct.calcsize("=" + _NUMBERS.get(element.vr, "x"))
-    return (element.vr in _NUMBERS or element.vr == "AT") and size > _MAX_INLINE_NUMBERS * width
+    return element.vr in _WIDTHS and size > _MAX_INLINE_NUMBERS * _WIDTHS[element.vr]
 
 
-def _values(vr: str, value: bytes, element: Element, encodings: list[str]) -> list[Any]:
+def _values(vr: str, value: bytes, element: Element, encodings: Sequence[str]) -> list[Any]:
     order = element.encoding.order
     if vr in _NUMBERS:
-        width = struct.calcsize("=" + _NUMBERS[vr])
-        usable = value[: len(value) - len(value) % width]
+        usable = value[: len(value) - len(value) % _WIDTHS[vr]]
         return [_finite(number) for (number,) in struct.iter_unpack(order + _NUMBERS[vr], usable)]
     if vr == "AT":
         usable = value[: len(value) - len(value) % 4]

@@ -67,6 +67,7 @@ async def _store(context: RequestContext, *, replace: bool) -> Response:
         raise Refusal(text_error(400, f"invalid multipart request: {error}")) from error
     finally:
         await receiver.close()
+    await context.wait_for_instances(len(results.stored) + len(results.failed) - 1)
     content = results.as_xml() if answer_type == XML else results.as_json()
     return Response(content, results.status, media_type=answer_type)
 

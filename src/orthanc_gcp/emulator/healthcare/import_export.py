@@ -13,8 +13,9 @@ from typing import Any, BinaryIO
 
 from starlette.responses import Response
 
+from orthanc_gcp.emulator.dicom.imaging_errors import ImagingError
+from orthanc_gcp.emulator.dicom.imaging_jobs import Transcoding
 from orthanc_gcp.emulator.dicom.reader import InvalidDicomError
-from orthanc_gcp.emulator.dicom.transcoding import TranscodingError, transcode
 from orthanc_gcp.emulator.dicom.transfer_syntaxes import AS_STORED, KNOWN, can_convert
 from orthanc_gcp.emulator.healthcare.cloud_storage import (
     InvalidUriError,
@@ -192,7 +193,7 @@ def _export_one(job: Job, prefix: ObjectUri, instance: StoredInstance) -> str | 
         return "the instance was deleted meanwhile"
     except InvalidUriError:
         return "the UIDs are too long for the name of an object"
-    except TranscodingError as problem:
+    except ImagingError as problem:
         return str(problem)
     return None
 
@@ -202,12 +203,12 @@ def _source(job: Job, instance: StoredInstance) -> Iterator[BinaryIO]:
     """Open an instance in the transfer syntax that an export asks for."""
     wanted = job.parameters["transfer_syntax"]
     if not can_convert([instance.transfer_syntax], wanted):
-        raise TranscodingError(f"the instance cannot be had in {wanted}")
+        raise ImagingError(f"the instance cannot be had in {wanted}")
     with os.fdopen(job.storage.open(instance.file), "rb") as file:
         if wanted in (AS_STORED, instance.transfer_syntax):
             yield file
         else:
-            with transcode(file.fileno(), wanted) as made:
+            with job.imaging.begin(Transcoding(wanted), file.fileno()).result() as made:
                 yield made
 
 

@@ -7,8 +7,9 @@ consist of is not looked at: Google's store takes what is no UID by PS3.5 sectio
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from typing import Any
 from urllib.parse import quote
 
@@ -90,7 +91,7 @@ class Header:
         element = self.elements.get(tag)
         if element is None or element.vr == "SQ":
             return ""
-        return to_text(self.file.value(element), self._encodings()).strip("\0 ")
+        return to_text(self.file.value(element), self._encodings).strip("\0 ")
 
     def uid(self, tag: int) -> str:
         """Return an attribute that identifies something, without padding (PS3.5 section 6.2, UI).
@@ -113,7 +114,8 @@ class Header:
         """The UIDs of the instance; raises :class:`InvalidDicomError` as :meth:`uid` does."""
         return InstanceKey(self.uid(_STUDY_UID), self.uid(_SERIES_UID), self.uid(_SOP_UID))
 
-    def _encodings(self) -> list[str]:
+    @cached_property
+    def _encodings(self) -> Sequence[str]:
         element = self.elements.get(_CHARACTER_SET)
         return read_encodings(self.file.value(element) if element else b"")
 
@@ -201,5 +203,10 @@ def level_attributes(
 
     ``bulk_data_uri`` is what :class:`JsonWriter` takes.
     """
-    chosen = [elements[tag] for tag in sorted({*wanted, _CHARACTER_SET}) if tag in elements]
+    chosen = [elements[tag] for tag in _ordered(tuple(wanted)) if tag in elements]
     return JsonWriter(bulk_data_uri).elements(file, chosen)
+
+
+@lru_cache
+def _ordered(wanted: tuple[int, ...]) -> list[int]:
+    return sorted({*wanted, _CHARACTER_SET})
