@@ -133,6 +133,8 @@ def test_where_each_match_is_retrieved(client: Client) -> None:
 def test_the_address_of_a_match_is_what_the_client_asked_for(client: Client) -> None:
     for host in ("localhost:1234", "healthcare.googleapis.com", "[::1]:8080"):
         head = {"Authorization": f"Bearer {client.token}", "Host": host}
+        # Nothing says who may be believed what these say.
+        head |= {"X-Forwarded-Host": "example.com", "X-Forwarded-Proto": "https"}
         for accept in (DICOM_JSON, XML_PARTS):
             answer = client.pool.request(
                 "GET",
