@@ -21,10 +21,11 @@ from orthanc_gcp.emulator.auth.emulator_tokens import AccessTokenEndpoint
 from orthanc_gcp.emulator.auth.gce_metadata_server import GceMetadataServer
 from orthanc_gcp.emulator.auth.iam_policies import IamPolicies
 from orthanc_gcp.emulator.auth.identities import Identities
+from orthanc_gcp.emulator.cloud_storage.buckets import Buckets
 from orthanc_gcp.emulator.faults.fault_settings import FaultSettings
-from orthanc_gcp.emulator.healthcare.cloud_storage import Buckets
 from orthanc_gcp.emulator.healthcare.operations import Operations
 from orthanc_gcp.emulator.healthcare.request_context import Services
+from orthanc_gcp.emulator.healthcare.service_agent import ServiceAgent
 from orthanc_gcp.emulator.http.uvicorn_server import UvicornServer, listen
 from orthanc_gcp.emulator.operation_handlers import WORK
 from orthanc_gcp.emulator.resource_names import StoreName
@@ -265,11 +266,20 @@ class Emulator:
         identities, settings, clock = self.identities, self.fault_settings, self._clock
         mint = TokenMint(identities.token_secret, clock, self._options.token_lifetime, settings)
         buckets = Buckets(self._options.buckets)
+        agent = ServiceAgent(buckets, identities, settings)
         self._access_tokens = AccessTokenEndpoint(identities, mint)
         self.policies = IamPolicies(self._storage.resources, identities, settings)
-        self.operations = Operations(self._storage, buckets, settings, clock, WORK)
+        self.operations = Operations(self._storage, agent, settings, clock, WORK)
         return Services(
-            self._storage, identities, mint, self.policies, settings, self.operations, clock
+            self._storage,
+            identities,
+            mint,
+            self.policies,
+            settings,
+            self.operations,
+            agent,
+            buckets,
+            clock,
         )
 
     def _make_server(self, application: Application) -> UvicornServer:

@@ -15,11 +15,13 @@ from orthanc_gcp.emulator.faults.quotas import Quota, read_quota
 from orthanc_gcp.emulator.faults.rules import Fault, FaultRules, read_endpoint_fault, read_rules
 from orthanc_gcp.emulator.faults.setting_values import (
     Kind,
+    chance,
     choice,
     duration,
     flag,
     optional,
     permissions,
+    rate,
     scopes,
     seconds,
     snake_case,
@@ -62,6 +64,9 @@ class SettingValues:
     search_lag: float
     operation_delay: float
     operation_failure: int | None
+    operation_throughput: float | None
+    max_operations: int | None
+    unlogged_errors: float
     missing_resource: int
     empty_qido: int
     duplicates: str
@@ -155,6 +160,9 @@ _SETTINGS: dict[str, tuple[Any, Kind]] = {
     "searchLag": (0, duration),
     "operationDelay": (0, duration),
     "operationFailure": (None, optional(whole(1, 16))),
+    "operationThroughput": (None, optional(rate)),
+    "maxOperations": (None, optional(whole(0, 1000))),
+    "unloggedErrors": (0, chance),
     "missingResource": (403, choice(403, 404)),
     "emptyQido": (204, choice(200, 204)),
     "duplicates": (IDENTICAL_OK, choice(IDENTICAL_OK, ALWAYS_CONFLICT)),

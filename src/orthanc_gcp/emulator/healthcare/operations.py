@@ -14,8 +14,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from orthanc_gcp.emulator.faults.fault_settings import FaultSettings
-from orthanc_gcp.emulator.healthcare.cloud_storage import Buckets
 from orthanc_gcp.emulator.healthcare.jobs import Code, Job, OperationError, StoppedError
+from orthanc_gcp.emulator.healthcare.service_agent import ServiceAgent
 from orthanc_gcp.emulator.http.timestamps import timestamp
 from orthanc_gcp.emulator.resource_names import DatasetName
 from orthanc_gcp.emulator.storage.storage import DeletionTarget, Storage
@@ -44,6 +44,8 @@ class Operations:
 
     Parameters
     ----------
+    agent : ServiceAgent
+        Who reads and writes Cloud Storage.
     work : mapping
         What carries out the jobs of each method.
     clock : callable
@@ -53,13 +55,13 @@ class Operations:
     def __init__(
         self,
         storage: Storage,
-        buckets: Buckets,
+        agent: ServiceAgent,
         fault_settings: FaultSettings,
         clock: Callable[[], float],
         work: Mapping[str, Work],
     ) -> None:
         self._storage = storage
-        self._buckets = buckets
+        self._agent = agent
         self._fault_settings = fault_settings
         self._clock = clock
         self._work = work
@@ -94,6 +96,11 @@ class Operations:
         self._storage.operations.begin(name, dataset, body, job)
         self._launch(body, parameters, deletion, self._fault_settings.current.operation_delay)
         return name
+
+    @property
+    def unfinished(self) -> int:
+        """How many operations have not ended."""
+        return len(self._running)
 
     def resume(self) -> None:
         """Go on with what had not ended when the emulator stopped."""
@@ -145,7 +152,8 @@ class Operations:
         deletion: DeletionTarget | None,
         delay: float,
     ) -> None:
-        job = Job(self._storage, self._buckets, body, parameters, deletion, self._clock)
+        settings, clock = self._fault_settings, self._clock
+        job = Job(self._storage, self._agent, settings, body, parameters, deletion, clock)
         if deletion is not None:
             self._storage.begin_deletion(deletion)
         self._running[job.name] = (job, asyncio.create_task(self._carry_out(job, delay)))

@@ -236,9 +236,12 @@ def resource_not_found(resource: str) -> Response:
     return error(404, f"resource not found: {resource}")
 
 
-def quota_exceeded(project_number: str, limit: int, seconds_left: int | None) -> Response:
+def quota_exceeded(
+    project_number: str, limit: int, seconds_left: int | None, quota: str = "dicomweb_ops"
+) -> Response:
     """Return the 429 of a project that has had its requests for ``seconds_left`` more seconds."""
-    metric, name = f"{_HEALTHCARE}/dicomweb_ops", "DicomwebOpsPerMinutePerProject"
+    metric = f"{_HEALTHCARE}/{quota}"
+    name = quota.title().replace("_", "") + "PerMinutePerProject"
     metadata = {
         "service": _HEALTHCARE,
         "consumer": f"projects/{project_number}",
