@@ -16,7 +16,8 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from orthanc_gcp.emulator.admin.admin import Admin
+from orthanc_gcp.emulator.admin.admin import Admin, Reset
+from orthanc_gcp.emulator.admin.health import HealthCheck
 from orthanc_gcp.emulator.admin.web_page import WebPage
 from orthanc_gcp.emulator.api_methods import FoundMethod, find_method
 from orthanc_gcp.emulator.auth.allowed_locations import AllowedLocations
@@ -36,7 +37,7 @@ from orthanc_gcp.emulator.http import responses
 from orthanc_gcp.emulator.http.cors import preflight_method, preflight_response
 from orthanc_gcp.emulator.http.front_end import finish
 from orthanc_gcp.emulator.http.recent_requests import NO_STATUS
-from orthanc_gcp.emulator.http.requests import skip_body
+from orthanc_gcp.emulator.http.requests import raw_path, skip_body
 from orthanc_gcp.emulator.http.responses import GrantError, Refusal
 from orthanc_gcp.emulator.pubsub.methods import PubSub
 
@@ -65,7 +66,7 @@ class Answering:
         except ClientDisconnect:
             return
         finally:
-            if not WebPage.serves(scope):
+            if scope["path"] != HealthCheck.PATH and not WebPage.serves(scope):
                 seconds = time.perf_counter() - started
                 self._services.recent.add(scope["method"], scope["path"], status, seconds)
 
@@ -116,12 +117,19 @@ class Application(Answering):
     ----------
     metadata : GceMetadataServer or None
         The metadata server, when it has no port of its own.
+    reset : callable
+        Brings the emulator back to its start.
     admin : bool
-        Whether the fault settings can be seen and set.
+        Whether the fault settings can be seen and set, and the reset can be called.
     """
 
     def __init__(
-        self, services: Services, metadata: GceMetadataServer | None, *, admin: bool
+        self,
+        services: Services,
+        metadata: GceMetadataServer | None,
+        reset: Callable[[], Awaitable[None]],
+        *,
+        admin: bool,
     ) -> None:
         super().__init__(services)
         identities, mint, clock = services.identities, services.mint, services.clock
@@ -148,17 +156,19 @@ class Application(Answering):
             AccessTokenEndpoint.PATH: AccessTokenEndpoint(identities, mint),
             SubjectTokenEndpoint.PATH: subject_tokens,
             SubjectTokenEndpoint.KEYS: subject_tokens,
+            HealthCheck.PATH: HealthCheck(),
         }
         if admin:
             self._own[Admin.PATH] = Admin(services.fault_settings)
+            self._own[Reset.PATH] = Reset(reset)
         self._page = WebPage(services, admin=admin)
 
     async def answer(self, request: Request) -> Response:
         """Answer a preflight, a method of the Healthcare API, or one of another service."""
         wanted = preflight_method(request)
-        if wanted is not None and self._serves(wanted, request.scope["path"]):
+        if wanted is not None and self._serves(wanted, request):
             return preflight_response(request)
-        found = find_method(request.method, request.scope["path"])
+        found = find_method(request.method, raw_path(request))
         if found is None:
             return await self._answer_others(request)
         settings = self._services.fault_settings.current
@@ -192,9 +202,11 @@ class Application(Answering):
         require_location(context)
         return await method.handler(context)
 
-    def _serves(self, method: str, path: str) -> bool:
-        """Return whether there is a method of an API."""
-        return find_method(method, path) is not None or self._pubsub.find(method, path) is not None
+    def _serves(self, method: str, request: Request) -> bool:
+        """Return whether there is a method of an API at the path of a request."""
+        if find_method(method, raw_path(request)) is not None:
+            return True
+        return self._pubsub.find(method, request.scope["path"]) is not None
 
     async def _answer_others(self, request: Request) -> Response:
         """Answer what is not a call of the Healthcare API."""

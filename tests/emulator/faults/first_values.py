@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 FIRST = {
+    "refusal": None,
     "deletedKeys": [],
     "revokedRefreshTokens": [],
     "disabledApi": False,
@@ -18,6 +19,7 @@ FIRST = {
     "faults": [],
     "seed": 0,
     "latency": 0,
+    "instanceLatency": 0,
     "bandwidth": None,
     "quota": None,
     "searchLag": 0,
@@ -28,5 +30,5 @@ FIRST = {
     "unloggedErrors": 0,
     "missingResource": 403,
     "emptyQido": 204,
-    "duplicates": "identical-ok",
+    "duplicates": "always-conflict",
 }

@@ -13,6 +13,7 @@ import pytest
 
 from orthanc_gcp.emulator.auth.identities import Identities
 from orthanc_gcp.emulator.cloud_storage.buckets import Buckets
+from orthanc_gcp.emulator.dicom.imaging_pool import ImagingPool
 from orthanc_gcp.emulator.faults.fault_settings import FaultSettings
 from orthanc_gcp.emulator.healthcare.jobs import Code, Job, OperationError, StoppedError
 from orthanc_gcp.emulator.healthcare.service_agent import ServiceAgent
@@ -27,7 +28,7 @@ def job(tmp_path: Path, identities: Path) -> Iterator[Job]:
     agent = ServiceAgent(Buckets(None), Identities(identities, "osimis-test"), settings)
     with closing(Storage(tmp_path)) as storage:
         body = {"name": "operations/1", "metadata": {"apiMethodName": METHOD}}
-        yield Job(storage, agent, settings, body, {}, None, time.time)
+        yield Job(storage, agent, ImagingPool(), settings, body, {}, None, time.time)
 
 
 def test_what_it_is_called(job: Job) -> None:

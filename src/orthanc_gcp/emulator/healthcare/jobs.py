@@ -8,6 +8,7 @@ from collections.abc import Callable
 from enum import IntEnum
 from typing import Any
 
+from orthanc_gcp.emulator.dicom.imaging_pool import ImagingPool
 from orthanc_gcp.emulator.faults.fault_settings import FaultSettings
 from orthanc_gcp.emulator.healthcare.service_agent import ServiceAgent
 from orthanc_gcp.emulator.storage.storage import DeletionTarget, Storage
@@ -52,6 +53,7 @@ class Job:
         self,
         storage: Storage,
         agent: ServiceAgent,
+        imaging: ImagingPool,
         fault_settings: FaultSettings,
         body: dict[str, Any],
         parameters: dict[str, Any],
@@ -61,6 +63,7 @@ class Job:
         self.clock = clock
         self.storage = storage
         self.agent = agent
+        self.imaging = imaging
         self.fault_settings = fault_settings
         self.parameters = parameters
         self.deletion = deletion

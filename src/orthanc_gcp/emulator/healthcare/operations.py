@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from orthanc_gcp.emulator.dicom.imaging_pool import ImagingPool
 from orthanc_gcp.emulator.faults.fault_settings import FaultSettings
 from orthanc_gcp.emulator.healthcare.jobs import Code, Job, OperationError, StoppedError
 from orthanc_gcp.emulator.healthcare.service_agent import ServiceAgent
@@ -56,12 +57,14 @@ class Operations:
         self,
         storage: Storage,
         agent: ServiceAgent,
+        imaging: ImagingPool,
         fault_settings: FaultSettings,
         clock: Callable[[], float],
         work: Mapping[str, Work],
     ) -> None:
         self._storage = storage
         self._agent = agent
+        self._imaging = imaging
         self._fault_settings = fault_settings
         self._clock = clock
         self._work = work
@@ -117,6 +120,13 @@ class Operations:
         await self.settle(*self._running)
         self._pool.shutdown()
 
+    async def cancel_everything(self) -> None:
+        """Cancel whatever has not ended, and return when it has; nothing can begin after that."""
+        for job, _ in self._running.values():
+            job.cancel()
+        await self.settle(*self._running)
+        self._pool.shutdown()
+
     async def settle(self, *names: str) -> None:
         """Return when these operations have ended."""
         tasks = [self._running[name][1] for name in names if name in self._running]
@@ -152,8 +162,8 @@ class Operations:
         deletion: DeletionTarget | None,
         delay: float,
     ) -> None:
-        settings, clock = self._fault_settings, self._clock
-        job = Job(self._storage, self._agent, settings, body, parameters, deletion, clock)
+        services = (self._storage, self._agent, self._imaging, self._fault_settings)
+        job = Job(*services, body, parameters, deletion, self._clock)
         if deletion is not None:
             self._storage.begin_deletion(deletion)
         self._running[job.name] = (job, asyncio.create_task(self._carry_out(job, delay)))

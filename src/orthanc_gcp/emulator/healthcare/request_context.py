@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from orthanc_gcp.emulator.auth.access_tokens import TokenMint
 from orthanc_gcp.emulator.auth.iam_policies import IamPolicies, Resource
 from orthanc_gcp.emulator.auth.identities import Identities
 from orthanc_gcp.emulator.cloud_storage.buckets import Buckets
+from orthanc_gcp.emulator.dicom.imaging_pool import ImagingPool
 from orthanc_gcp.emulator.faults.fault_settings import FaultSettings
 from orthanc_gcp.emulator.faults.rules import ActiveFault
 from orthanc_gcp.emulator.healthcare.operations import Operations
@@ -40,6 +42,7 @@ class Services:
     operations: Operations
     agent: ServiceAgent
     buckets: Buckets
+    imaging: ImagingPool
     clock: Callable[[], float]
     recent: RecentRequests = field(default_factory=RecentRequests)
 
@@ -74,6 +77,12 @@ class RequestContext:
             return self.storage.resources.store_id(self.store) is not None
         return self.storage.resources.has_dataset(self.dataset)
 
+    async def wait_for_instances(self, number: int) -> None:
+        """Let the time pass that fault settings ask for so many further instances of a request."""
+        seconds = self.services.fault_settings.current.instance_latency * number
+        if seconds > 0:
+            await asyncio.sleep(seconds)
+
     @property
     def location(self) -> LocationName:
         return LocationName(self.names["project"], self.names.get("location", ""))
@@ -89,6 +98,10 @@ class RequestContext:
     @property
     def storage(self) -> Storage:
         return self.services.storage
+
+    @property
+    def imaging(self) -> ImagingPool:
+        return self.services.imaging
 
     def store_id(self) -> int:
         """Return the row of the store; raise :class:`Refusal` when there is none."""
