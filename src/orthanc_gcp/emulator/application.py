@@ -37,7 +37,7 @@ from orthanc_gcp.emulator.http import responses
 from orthanc_gcp.emulator.http.cors import preflight_method, preflight_response
 from orthanc_gcp.emulator.http.front_end import finish
 from orthanc_gcp.emulator.http.recent_requests import NO_STATUS
-from orthanc_gcp.emulator.http.requests import skip_body
+from orthanc_gcp.emulator.http.requests import raw_path, skip_body
 from orthanc_gcp.emulator.http.responses import GrantError, Refusal
 from orthanc_gcp.emulator.pubsub.methods import PubSub
 
@@ -166,9 +166,9 @@ class Application(Answering):
     async def answer(self, request: Request) -> Response:
         """Answer a preflight, a method of the Healthcare API, or one of another service."""
         wanted = preflight_method(request)
-        if wanted is not None and self._serves(wanted, request.scope["path"]):
+        if wanted is not None and self._serves(wanted, request):
             return preflight_response(request)
-        found = find_method(request.method, request.scope["path"])
+        found = find_method(request.method, raw_path(request))
         if found is None:
             return await self._answer_others(request)
         settings = self._services.fault_settings.current
@@ -202,9 +202,11 @@ class Application(Answering):
         require_location(context)
         return await method.handler(context)
 
-    def _serves(self, method: str, path: str) -> bool:
-        """Return whether there is a method of an API."""
-        return find_method(method, path) is not None or self._pubsub.find(method, path) is not None
+    def _serves(self, method: str, request: Request) -> bool:
+        """Return whether there is a method of an API at the path of a request."""
+        if find_method(method, raw_path(request)) is not None:
+            return True
+        return self._pubsub.find(method, request.scope["path"]) is not None
 
     async def _answer_others(self, request: Request) -> Response:
         """Answer what is not a call of the Healthcare API."""

@@ -26,6 +26,7 @@ from orthanc_gcp.emulator.auth.emulator_tokens import AccessTokenEndpoint
 from orthanc_gcp.emulator.auth.gce_metadata_server import GceMetadataServer
 from orthanc_gcp.emulator.auth.iam_policies import IamPolicies
 from orthanc_gcp.emulator.auth.identities import Identities
+from orthanc_gcp.emulator.dicom.imaging_pool import ImagingPool
 from orthanc_gcp.emulator.faults.fault_settings import FaultSettings
 from orthanc_gcp.emulator.healthcare.cloud_storage import Buckets
 from orthanc_gcp.emulator.healthcare.operations import Operations
@@ -132,6 +133,7 @@ class Emulator:
         self._storage = Storage(
             options.directory, lambda: self.fault_settings.current.search_lag, self._clock
         )
+        self._imaging = ImagingPool()
         self._sockets: list[socket.socket] = []
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -337,6 +339,7 @@ class Emulator:
     def _close(self) -> None:
         for listener in self._sockets:
             listener.close()
+        self._imaging.close()
         self._storage.close()
 
     def _address(self, listener: socket.socket) -> str:
@@ -363,9 +366,16 @@ class Emulator:
         buckets = Buckets(self._options.buckets)
         self._access_tokens = AccessTokenEndpoint(identities, mint)
         self.policies = IamPolicies(self._storage.resources, identities, settings)
-        self.operations = Operations(self._storage, buckets, settings, clock, WORK)
+        self.operations = Operations(self._storage, buckets, self._imaging, settings, clock, WORK)
         return Services(
-            self._storage, identities, mint, self.policies, settings, self.operations, clock
+            self._storage,
+            identities,
+            mint,
+            self.policies,
+            settings,
+            self.operations,
+            self._imaging,
+            clock,
         )
 
     def _make_servers(self) -> list[UvicornServer]:

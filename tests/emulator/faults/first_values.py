@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 FIRST = {
+    "refusal": None,
     "deletedKeys": [],
     "revokedRefreshTokens": [],
     "disabledApi": False,

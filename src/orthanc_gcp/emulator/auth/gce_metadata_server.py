@@ -17,6 +17,7 @@ from starlette.responses import Response
 
 from orthanc_gcp.emulator.auth.access_tokens import CLOUD_PLATFORM, TokenMint
 from orthanc_gcp.emulator.auth.identities import Identities, ServiceAccount
+from orthanc_gcp.emulator.faults.refusals import MetadataRefusal
 from orthanc_gcp.emulator.http.responses import Refusal, html_error, json_answer, page_not_found
 
 __all__ = ["GceMetadataServer"]
@@ -36,7 +37,8 @@ class GceMetadataServer:
     whole as JSON for ``recursive=true``; without the slash at its end it is a redirection there.
 
     A call raises :class:`Refusal`: 403 without the header ``Metadata-Flavor: Google`` or by way of
-    a proxy, 404 for what there is not, 400 for an ID token without an audience.
+    a proxy, 404 for what there is not, 400 for an ID token without an audience; and in the place of
+    an access token what the fault settings name.
     """
 
     def __init__(self, identities: Identities, mint: TokenMint, clock: Callable[[], float]) -> None:
@@ -119,6 +121,9 @@ class GceMetadataServer:
         }
 
     def _token(self, account: ServiceAccount, scopes: tuple[str, ...]) -> dict[str, Any]:
+        refusal = self._identities.refusal
+        if isinstance(refusal, MetadataRefusal):
+            raise Refusal(refusal.response(account.email))
         now, key = self._clock(), (account.email, *scopes)
         token, end = self._tokens.get(key, ("", 0.0))
         if end - now <= min(_SHARED_TIME, self._mint.lifetime / 10):

@@ -24,6 +24,7 @@ from orthanc_gcp.emulator.auth.json_web_tokens import (
     sign,
 )
 from orthanc_gcp.emulator.faults.fault_settings import FaultSettings
+from orthanc_gcp.emulator.faults.refusals import NamedRefusal
 
 __all__ = [
     "GOOGLE_TOKEN_URI",
@@ -133,6 +134,11 @@ class Identities:
         self.save()
 
     @property
+    def refusal(self) -> NamedRefusal | None:
+        """The refusal by name that is played for the time being."""
+        return self._fault_settings.current.refusal
+
+    @property
     def impersonated(self) -> ServiceAccount:
         """The service account that has no key: others act in its name."""
         return self.service_accounts[1]
@@ -145,6 +151,10 @@ class Identities:
         """Return the keys of a service account that work."""
         deleted = self._fault_settings.current.deleted_keys
         return {name: key for name, key in account.keys.items() if name not in deleted}
+
+    def is_user(self, email: str) -> bool:
+        """Return whether an address is that of a person with a refresh token."""
+        return any(user.email == email for user in self.users)
 
     def is_revoked(self, user: User) -> bool:
         """Return whether somebody's refresh token does not work any more, or for now."""

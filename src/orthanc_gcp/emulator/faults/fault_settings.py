@@ -14,6 +14,7 @@ from typing import Any
 
 from orthanc_gcp.emulator.faults.network_profiles import network_settings
 from orthanc_gcp.emulator.faults.quotas import Quota, read_quota
+from orthanc_gcp.emulator.faults.refusals import REFUSALS, NamedRefusal
 from orthanc_gcp.emulator.faults.rules import Fault, FaultRules, read_endpoint_fault, read_rules
 from orthanc_gcp.emulator.faults.setting_values import (
     Kind,
@@ -76,7 +77,7 @@ class Setting:
     control, unit : Control, str
         How it is set, and what its values are counted in.
     choices : tuple
-        The values of :attr:`Control.CHOICE`.
+        The values of :attr:`Control.CHOICE`; None stands for no choice.
     """
 
     area: str
@@ -85,13 +86,14 @@ class Setting:
     sentence: str
     control: Control
     unit: str = ""
-    choices: tuple[str | int, ...] = ()
+    choices: tuple[str | int | None, ...] = ()
 
 
 @dataclass(frozen=True)
 class SettingValues:
     """The value of every setting; those of JSON have the same names in camel case."""
 
+    refusal: NamedRefusal | None
     deleted_keys: frozenset[str]
     revoked_refresh_tokens: frozenset[str]
     disabled_api: bool
@@ -226,7 +228,19 @@ def _json(area: str, default: Any, read: Kind, sentence: str) -> Setting:
     return Setting(area, default, read, sentence, Control.JSON, "JSON")
 
 
+def _refusal(value: Any) -> NamedRefusal:
+    return REFUSALS[choice(*REFUSALS)(value)]
+
+
 SETTINGS: dict[str, Setting] = {
+    "refusal": Setting(
+        _CALLS,
+        None,
+        optional(_refusal),
+        "A refusal that people meet at Google, by its name.",
+        Control.CHOICE,
+        choices=(None, *REFUSALS),
+    ),
     "deletedKeys": _list(
         _ACCESS,
         texts,

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from orthanc_gcp.emulator.dicom.imaging_pool import ImagingPool
 from orthanc_gcp.emulator.faults.fault_settings import FaultSettings
 from orthanc_gcp.emulator.healthcare.cloud_storage import Buckets
 from orthanc_gcp.emulator.healthcare.jobs import Code, Job, OperationError, StoppedError
@@ -54,12 +55,14 @@ class Operations:
         self,
         storage: Storage,
         buckets: Buckets,
+        imaging: ImagingPool,
         fault_settings: FaultSettings,
         clock: Callable[[], float],
         work: Mapping[str, Work],
     ) -> None:
         self._storage = storage
         self._buckets = buckets
+        self._imaging = imaging
         self._fault_settings = fault_settings
         self._clock = clock
         self._work = work
@@ -152,7 +155,8 @@ class Operations:
         deletion: DeletionTarget | None,
         delay: float,
     ) -> None:
-        job = Job(self._storage, self._buckets, body, parameters, deletion, self._clock)
+        services = (self._storage, self._buckets, self._imaging)
+        job = Job(*services, body, parameters, deletion, self._clock)
         if deletion is not None:
             self._storage.begin_deletion(deletion)
         self._running[job.name] = (job, asyncio.create_task(self._carry_out(job, delay)))

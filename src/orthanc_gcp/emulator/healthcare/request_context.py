@@ -13,6 +13,7 @@ from starlette.requests import Request
 from orthanc_gcp.emulator.auth.access_tokens import TokenMint
 from orthanc_gcp.emulator.auth.iam_policies import IamPolicies, Resource
 from orthanc_gcp.emulator.auth.identities import Identities
+from orthanc_gcp.emulator.dicom.imaging_pool import ImagingPool
 from orthanc_gcp.emulator.faults.fault_settings import FaultSettings
 from orthanc_gcp.emulator.faults.rules import ActiveFault
 from orthanc_gcp.emulator.healthcare.operations import Operations
@@ -37,6 +38,7 @@ class Services:
     policies: IamPolicies
     fault_settings: FaultSettings
     operations: Operations
+    imaging: ImagingPool
     clock: Callable[[], float]
     recent: RecentRequests = field(default_factory=RecentRequests)
 
@@ -92,6 +94,10 @@ class RequestContext:
     @property
     def storage(self) -> Storage:
         return self.services.storage
+
+    @property
+    def imaging(self) -> ImagingPool:
+        return self.services.imaging
 
     def store_id(self) -> int:
         """Return the row of the store; raise :class:`Refusal` when there is none."""
