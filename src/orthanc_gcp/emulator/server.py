@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -19,7 +20,7 @@ from orthanc_gcp.emulator.admin.admin import Reset
 from orthanc_gcp.emulator.admin.health import HealthCheck
 from orthanc_gcp.emulator.application import Answering, Application, GceMetadataApplication
 from orthanc_gcp.emulator.auth.access_tokens import TokenMint
-from orthanc_gcp.emulator.auth.certificates import ensure_certificates
+from orthanc_gcp.emulator.auth.certificates import HostNameError, ensure_certificates, host_names
 from orthanc_gcp.emulator.auth.credential_files import CredentialFiles
 from orthanc_gcp.emulator.auth.emulator_tokens import AccessTokenEndpoint
 from orthanc_gcp.emulator.auth.gce_metadata_server import GceMetadataServer
@@ -65,7 +66,8 @@ class Options:
     write_credentials : Path or None
         A folder for credential files of every kind.
     tls, tls_names : bool, tuple of str
-        Whether it speaks HTTPS, and further host names of its certificate.
+        Whether it speaks HTTPS, and further host names of its certificate; ``google`` is all names
+        of Google whose paths it answers.
     token_lifetime : int
         How many seconds an access token lives.
     metadata_port : int or None
@@ -113,6 +115,8 @@ class Emulator:
         It cannot listen at the address, cannot write in its directory, or cannot read a seed.
     DirectoryInUseError
         Another emulator is using the directory.
+    HostNameError
+        A name for the certificate is none.
     SettingError
         A fault setting to start with is none, or cannot be so.
     """
@@ -385,6 +389,8 @@ class Emulator:
     def _make_main_server(self, application: GatedApplication) -> UvicornServer:
         if not self._options.tls:
             return UvicornServer(application)
-        names = (self._options.host, *self._options.tls_names)
+        names = host_names(self._options.tls_names)
+        with suppress(HostNameError):
+            names = (*host_names([self._options.host]), *names)
         files = ensure_certificates(self._options.directory, names)
         return UvicornServer(application, files.certificate, files.key)
