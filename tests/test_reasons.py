@@ -48,7 +48,6 @@ BY_OTHER_MEANS = {
     ApiReason.NOT_GOOGLE,
     ApiReason.IAM_PERMISSION_DENIED,
     RpcCode.PERMISSION_DENIED,
-    ApiReason.SERVICE_DISABLED,
     *POLICIES,
 }
 """Their remedies name the account's own store or options, and stand in no table of texts."""

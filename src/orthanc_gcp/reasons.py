@@ -280,12 +280,15 @@ class ErrorDetails:
         By which an administrator finds a refusal by VPC Service Controls in the audit log.
     activation_url : str
         Where an API is enabled.
+    service : str
+        The API that refuses, ``healthcare.googleapis.com``.
     """
 
     consumer: str = ""
     quota_metric: str = ""
     unique_identifier: str = ""
     activation_url: str = ""
+    service: str = ""
 
     @property
     def project(self) -> str:

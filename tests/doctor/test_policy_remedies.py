@@ -6,7 +6,7 @@ import pytest
 
 from orthanc_gcp.auth.credentials.identity import Identity
 from orthanc_gcp.doctor.examination import Examination
-from orthanc_gcp.doctor.policy_remedies import POLICIES, enable_api
+from orthanc_gcp.doctor.policy_remedies import POLICIES
 from orthanc_gcp.reasons import ApiReason, ErrorDetails
 
 URL = "https://console.developers.google.com/apis/api/healthcare.googleapis.com/overview?project=1"
@@ -36,16 +36,23 @@ def as_user(about: Examination) -> Examination:
             "osimis-test",
             f"{ENABLE}osimis-test, or {URL}",
         ),
+        (
+            ErrorDetails("projects/osimis-test", service="iamcredentials.googleapis.com"),
+            "osimis-test",
+            "gcloud services enable iamcredentials.googleapis.com --project=osimis-test",
+        ),
     ],
 )
 def test_where_the_api_is_to_be_enabled(examination, details, project, text):
-    assert enable_api(details, examination(Project=project)) == text
+    assert POLICIES[ApiReason.SERVICE_DISABLED](details, examination(Project=project)) == text
 
 
 def test_a_user_may_let_requests_count_for_another_project(examination):
-    assert "; or let QuotaProject name" in enable_api(ErrorDetails(), as_user(examination()))
+    assert "; or let QuotaProject name" in POLICIES[ApiReason.SERVICE_DISABLED](
+        ErrorDetails(), as_user(examination())
+    )
     billed = as_user(examination(QuotaProject="billed"))
-    assert "QuotaProject" not in enable_api(ErrorDetails(), billed)
+    assert "QuotaProject" not in POLICIES[ApiReason.SERVICE_DISABLED](ErrorDetails(), billed)
 
 
 @pytest.mark.parametrize(

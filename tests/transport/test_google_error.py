@@ -61,9 +61,16 @@ def test_what_details_say():
     url = "https://console.developers.google.com/apis/api/x/overview?project=1"
     found = error_with(
         {"@type": "type.googleapis.com/google.rpc.LocalizedMessage", "message": "m"},
-        info("R", consumer="projects/1", quota_metric="x/ops", uid="u-1_2", activationUrl=url),
+        info(
+            "R",
+            consumer="projects/1",
+            quota_metric="x/ops",
+            uid="u-1_2",
+            activationUrl=url,
+            service="x.googleapis.com",
+        ),
     )
-    assert found.details == ErrorDetails("projects/1", "x/ops", "u-1_2", url)
+    assert found.details == ErrorDetails("projects/1", "x/ops", "u-1_2", url, "x.googleapis.com")
     assert found.details.project == "1"
 
 
@@ -87,8 +94,10 @@ def test_a_perimeter_of_vpc_service_controls():
         {"activationUrl": "https://console.cloud.google.com.evil.example/apis"},
         {"activationUrl": "javascript:alert(1)"},
         {"uid": "\u0661\u0662"},
+        {"service": "x.googleapis.com.evil.example"},
+        {"service": "x.googleapis.com;reboot"},
     ],
-    ids=range(7),
+    ids=range(9),
 )
 def test_details_that_cannot_be_shown(metadata):
     assert error_with(info("SERVICE_DISABLED", **metadata)).details == ErrorDetails()

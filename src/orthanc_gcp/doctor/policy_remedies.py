@@ -10,18 +10,21 @@ from collections.abc import Callable
 from orthanc_gcp.doctor.examination import Examination
 from orthanc_gcp.reasons import ApiReason, ErrorDetails
 
-__all__ = ["POLICIES", "enable_api"]
+__all__ = ["POLICIES"]
 
 _HEALTHCARE = "healthcare.googleapis.com"
 _QUOTAS = "https://console.cloud.google.com/iam-admin/quotas"
 
 
-def enable_api(details: ErrorDetails, examination: Examination) -> str:
-    """The remedy of an API that is not enabled in the project that a request counts for."""
+def _service(details: ErrorDetails) -> str:
+    return details.service or _HEALTHCARE
+
+
+def _enable(details: ErrorDetails, examination: Examination) -> str:
     account = examination.account
     # The consumer is mostly a number, which gcloud does not take.
     known = details.project if details.project and not details.project.isdigit() else ""
-    text = f"gcloud services enable {_HEALTHCARE} --project={known or account.project}"
+    text = f"gcloud services enable {_service(details)} --project={known or account.project}"
     if details.project.isdigit() and account.project != details.project:
         text += f" (if that is project {details.project}, which Google names)"
     if details.activation_url:
@@ -31,11 +34,11 @@ def enable_api(details: ErrorDetails, examination: Examination) -> str:
     return text
 
 
-def _quota_project(_: ErrorDetails, examination: Examination) -> str:
+def _quota_project(details: ErrorDetails, examination: Examination) -> str:
     project = examination.account.project
     return (
-        f"let QuotaProject name a project in which {_HEALTHCARE} is enabled, such as {project}, or "
-        "have gcloud write it into the file: gcloud auth application-default set-quota-project "
+        f"let QuotaProject name a project in which {_service(details)} is enabled, such as "
+        f"{project}, or have gcloud write it into the file: gcloud auth application-default set-quota-project "
         f"{project}; a service account needs none"
     )
 
@@ -58,7 +61,8 @@ def _restricted_service(details: ErrorDetails, examination: Examination) -> str:
     project = details.project or examination.account.project
     return (
         "no IAM role cures this: ask the administrator of the organization to allow "
-        f"{_HEALTHCARE} in the policy constraints/gcp.restrictServiceUsage of project {project}"
+        f"{_service(details)} in the policy constraints/gcp.restrictServiceUsage of project "
+        f"{project}"
     )
 
 
@@ -72,6 +76,7 @@ def _quota(details: ErrorDetails, examination: Examination) -> str:
 
 
 POLICIES: dict[str, Callable[[ErrorDetails, Examination], str]] = {
+    ApiReason.SERVICE_DISABLED: _enable,
     ApiReason.NO_QUOTA_PROJECT: _quota_project,
     ApiReason.SECURITY_POLICY_VIOLATED: _perimeter,
     ApiReason.RESOURCE_USAGE_RESTRICTION_VIOLATED: _restricted_service,

@@ -6,7 +6,7 @@ from orthanc_gcp.doctor.address_options import is_google
 from orthanc_gcp.doctor.examination import Examination
 from orthanc_gcp.doctor.file_remedies import of_file
 from orthanc_gcp.doctor.network_remedies import is_metadata_server, of_network
-from orthanc_gcp.doctor.policy_remedies import POLICIES, enable_api
+from orthanc_gcp.doctor.policy_remedies import POLICIES
 from orthanc_gcp.doctor.remedy_templates import (
     LOGIN,
     NEW_KEY,
@@ -149,10 +149,6 @@ _TOKENS: dict[str, dict[str, Remedy]] = {
         "": _IMPERSONATE,
     },
     ApiReason.IAM_PERMISSION_DENIED: {"": _IMPERSONATE},
-    ApiReason.SERVICE_DISABLED: {
-        "": "gcloud services enable iamcredentials.googleapis.com --project=PROJECT, with "
-        "the project that the message names"
-    },
     RpcCode.NOT_FOUND: {
         "": "there is no service account {target}: correct ImpersonateServiceAccount or Delegates "
         "(gcloud iam service-accounts list)"
@@ -200,8 +196,6 @@ _TOKENS: dict[str, dict[str, Remedy]] = {
 def _of_store(error: StoreError, examination: Examination) -> str:
     if error.reason in POLICIES:
         return POLICIES[error.reason](error.details, examination)
-    if error.reason == ApiReason.SERVICE_DISABLED:
-        return enable_api(error.details, examination)
     if error.reason in (RpcCode.PERMISSION_DENIED, ApiReason.IAM_PERMISSION_DENIED):
         return grant(examination, "roles/healthcare.dicomEditor")
     if error.status is not None and 300 <= error.status < 400:

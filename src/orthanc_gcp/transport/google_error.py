@@ -33,6 +33,7 @@ _REAUTHENTICATION = frozenset({"invalid_rapt", "rapt_required"})
 _CONSUMER = re.compile(r"projects/[\w.:-]{1,100}", re.ASCII)
 _METRIC = re.compile(r"[\w./-]{1,200}", re.ASCII)
 _IDENTIFIER = re.compile(r"[\w-]{1,200}", re.ASCII)
+_SERVICE = re.compile(r"[a-z0-9.-]{1,100}\.googleapis\.com", re.ASCII)
 _CONSOLE = re.compile(
     r"https://console\.(?:cloud\.google|developers\.google)\.com/[\w./?=&%-]{1,300}", re.ASCII
 )
@@ -122,6 +123,7 @@ def _known_details(details: list[Mapping[str, Any]]) -> ErrorDetails:
         quota_metric=_matching(_METRIC, said.get("quota_metric")),
         unique_identifier=_matching(_IDENTIFIER, said.get("uid") or _violation(details)),
         activation_url=_matching(_CONSOLE, said.get("activationUrl")),
+        service=_matching(_SERVICE, said.get("service")),
     )
 
 
