@@ -38,8 +38,8 @@ def _quota_project(details: ErrorDetails, examination: Examination) -> str:
     project = examination.account.project
     return (
         f"let QuotaProject name a project in which {_service(details)} is enabled, such as "
-        f"{project}, or have gcloud write it into the file: gcloud auth application-default set-quota-project "
-        f"{project}; a service account needs none"
+        f"{project}, or have gcloud write it into the file: gcloud auth application-default "
+        f"set-quota-project {project}; a service account needs none"
     )
 
 
