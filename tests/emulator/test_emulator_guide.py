@@ -14,7 +14,8 @@ import pytest
 
 from orthanc_gcp.emulator import pytest_plugin
 from orthanc_gcp.emulator.command import emulator
-from orthanc_gcp.emulator.faults.fault_settings import FaultSettings
+from orthanc_gcp.emulator.faults.fault_settings import SETTINGS, FaultSettings
+from orthanc_gcp.emulator.faults.network_profiles import GOOGLE, PACE
 from orthanc_gcp.emulator.faults.permissions import ROLES
 from orthanc_gcp.emulator.faults.rules import MEMBERS
 from orthanc_gcp.emulator.server import DEFAULT_STORE, Options
@@ -46,7 +47,7 @@ def test_what_the_guide_does_in_ten_minutes(tmp_path: Path) -> None:
             assert done.returncode == 0, done.stderr
             return done.stdout
 
-        curl, integration, failing = blocks("sh")
+        curl, integration, resetting, failing = blocks("sh")
         answers = run("bash", "-euc", code=curl)
         assert '"00100020"' in answers
         python = next(code for code in blocks("python") if "AuthorizedSession" in code)
@@ -55,6 +56,7 @@ def test_what_the_guide_does_in_ten_minutes(tmp_path: Path) -> None:
         )
         run("bash", "-euc", code=integration)
         assert (tmp_path / "ci-credentials" / "service-account.json").exists()
+        assert json.loads(run("bash", "-euc", code=resetting)) == {}
         assert json.loads(run("bash", "-euc", code=failing))["tokenEndpoint"] == {"status": 503}
 
 
@@ -113,6 +115,16 @@ def test_every_fault_setting_is_documented_with_its_first_value() -> None:
     assert values == expected
 
 
+def test_the_guide_explains_every_fault_setting_with_the_sentence_of_the_page() -> None:
+    explained = rows("Failures on demand")
+    for name, setting in SETTINGS.items():
+        assert setting.sentence.endswith(".")
+        assert explained[name][1].startswith(setting.sentence), name
+        assert (
+            setting.unit in ("", "JSON", "one on each line") or setting.unit in explained[name][1]
+        )
+
+
 def test_every_member_of_a_rule_is_documented() -> None:
     assert set(rows("Fault rules")) == set(MEMBERS)
 
@@ -123,6 +135,18 @@ def test_the_rules_of_the_guide_can_be_set() -> None:
     assert examples
     for example in examples:
         FaultSettings().change(**json.loads(example))
+
+
+def test_the_profiles_of_the_guide_are_those_that_there_are() -> None:
+    section = GUIDE.read_text().partition("\n## Network profiles\n")[2].partition("\n## ")[0]
+    (example,) = re.findall(r"```json\n(.*?)```", section, re.DOTALL)
+    FaultSettings({"network": json.loads(example)})
+    table = {name: cells[0] for name, cells in rows("Network profiles").items()}
+    assert set(table) == set(PACE)
+    for name, words in table.items():
+        value = GOOGLE.get(name, PACE[name])
+        number = value["requestsPerMinute"] if isinstance(value, dict) else value
+        assert words.replace(",", "").startswith(str(number))
 
 
 def test_every_credential_file_is_documented(shared_client: object, shared_folder: Path) -> None:

@@ -19,6 +19,7 @@ FIRST = {
     "faults": [],
     "seed": 0,
     "latency": 0,
+    "instanceLatency": 0,
     "bandwidth": None,
     "quota": None,
     "searchLag": 0,
@@ -26,5 +27,5 @@ FIRST = {
     "operationFailure": None,
     "missingResource": 403,
     "emptyQido": 204,
-    "duplicates": "identical-ok",
+    "duplicates": "always-conflict",
 }

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from orthanc_gcp.emulator.dicom.imaging_pool import ImagingPool
 from orthanc_gcp.emulator.healthcare.cloud_storage import Buckets
 from orthanc_gcp.emulator.healthcare.jobs import Code, Job, OperationError, StoppedError
 from orthanc_gcp.emulator.storage.storage import Storage
@@ -21,7 +22,7 @@ METHOD = "google.cloud.healthcare.v1.dicom.DicomService.ImportDicomData"
 def job(tmp_path: Path) -> Iterator[Job]:
     with closing(Storage(tmp_path)) as storage:
         body = {"name": "operations/1", "metadata": {"apiMethodName": METHOD}}
-        yield Job(storage, Buckets(None), body, {}, None, time.time)
+        yield Job(storage, Buckets(None), ImagingPool(), body, {}, None, time.time)
 
 
 def test_what_it_is_called(job: Job) -> None:

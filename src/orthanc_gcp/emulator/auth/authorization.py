@@ -56,15 +56,15 @@ class Authorizer:
         if len(self._expired) > _MAX_EXPIRED:
             self._expired.popitem(last=False)
 
-    def identify(self, request: Request, rpc: str, scopes: Collection[str]) -> AccessToken:
+    def identify(self, request: Request, rpc: str, scopes: Collection[str] | None) -> AccessToken:
         """Return what the token of a request says.
 
         Parameters
         ----------
         rpc : str
             Google's full name for the method, which refusals carry.
-        scopes : collection of str
-            Of which the token must have one.
+        scopes : collection of str or None
+            Of which the token must have one; nothing when any token is good.
 
         Raises
         ------
@@ -80,7 +80,7 @@ class Authorizer:
             raise Refusal(responses.expired_token(rpc)) from None
         except InvalidTokenError:
             raise Refusal(responses.invalid_token()) from None
-        if not token.has_scope(*scopes):
+        if scopes is not None and not token.has_scope(*scopes):
             raise Refusal(responses.insufficient_scope(rpc, scopes))
         return token
 

@@ -126,6 +126,12 @@ class Identities:
         else:
             self._make(project)
             self.save()
+        self._at_start = self._as_json()
+
+    def reset(self) -> None:
+        """Bring back the keys and refresh tokens of the start, and no others."""
+        self._load(json.loads(self._at_start))
+        self.save()
 
     @property
     def refusal(self) -> NamedRefusal | None:
@@ -200,6 +206,9 @@ class Identities:
 
     def save(self) -> None:
         """Write the file anew, whole or not at all."""
+        write_private(self._path, self._as_json())
+
+    def _as_json(self) -> bytes:
         state = {
             "tokenSecret": self.token_secret.hex(),
             "serviceAccounts": [asdict(account) for account in self.service_accounts],
@@ -209,7 +218,7 @@ class Identities:
             "poolKey": self._pool_key,
             "workforce": [asdict(user) for user in self.workforce],
         }
-        write_private(self._path, as_json(state))
+        return as_json(state)
 
     def _load(self, state: dict[str, Any]) -> None:
         self.token_secret = bytes.fromhex(state["tokenSecret"])

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+from collections.abc import Callable
 from typing import Any
 
 from starlette.responses import Response
 
-from orthanc_gcp.emulator.dicom.dicom_json import JsonWriter
+from orthanc_gcp.emulator.dicom.dicom_json import JsonWriter, readable
 from orthanc_gcp.emulator.dicom.listing import Listing, choose_listing
-from orthanc_gcp.emulator.dicom.reader import PIXEL_GROUP, DicomFile, FileSource
+from orthanc_gcp.emulator.dicom.reader import DicomFile, FileSource
 from orthanc_gcp.emulator.dicom.search_attributes import (
     INSTANCE,
     SERIES,
@@ -27,11 +28,17 @@ from orthanc_gcp.emulator.dicomweb.search_parameters import (
 )
 from orthanc_gcp.emulator.healthcare.request_context import RequestContext
 from orthanc_gcp.emulator.http.responses import Refusal, text_error
-from orthanc_gcp.emulator.storage.records import InstanceKey, level_attributes
+from orthanc_gcp.emulator.storage.records import (
+    Header,
+    InstanceKey,
+    level_attributes,
+    resource_path,
+)
 
 __all__ = ["search_instances", "search_series", "search_studies"]
 
-_UIDS = tags("StudyInstanceUID SeriesInstanceUID SOPInstanceUID")
+_AVAILABILITY, _RETRIEVE_URL = "00080056", "00081190"
+(_LAST_UID,) = tags("SeriesInstanceUID")
 
 
 async def search_studies(context: RequestContext) -> Response:
@@ -83,6 +90,7 @@ class Search:
 
     def __init__(self, context: RequestContext, query: SearchQuery) -> None:
         self._context = context
+        self._url = context.dicomweb_url
         levels = levels_to(query.level)
         # The attributes of a level whose UID is in the path are not repeated.
         named = sum(1 for name in ("study", "series") if name in context.names)
@@ -91,7 +99,7 @@ class Search:
         if query.include_all:
             self._wanted |= {tag for level in levels[named:] for tag in level.all}
         indexed = {tag for level in levels for tag in (*level.defaults, *level.all)}
-        self._from_file = tuple(query.include - indexed)
+        self._from_file = frozenset(query.include - indexed)
         self._whole_file = query.include_all and query.level is INSTANCE
 
     @property
@@ -99,17 +107,34 @@ class Search:
         """Whether the index alone does not suffice."""
         return self._whole_file or bool(self._from_file)
 
-    def match(self, file: str, *levels: str) -> dict[str, Any]:
-        """Return one match in the DICOM JSON Model, given its file and the JSON of each level."""
+    def match(self, file: str, *columns: str) -> dict[str, Any]:
+        """Return one match in the DICOM JSON Model, given its row (see :meth:`SearchQuery.sql`)."""
+        uids, levels = columns[: len(columns) // 2], columns[len(columns) // 2 :]
         known: dict[str, Any] = {}
         for level in levels:
-            known.update(json.loads(level))
+            known.update(self._level(level))
         shown = {tag: value for tag, value in known.items() if int(tag, 16) in self._wanted}
         if self.reads_files:
-            shown.update(self._read_file(file, known))
+            shown.update(self._read_file(file, uids))
+        shown[_AVAILABILITY] = {"vr": "CS", "Value": ["ONLINE"]}
+        shown[_RETRIEVE_URL] = {"vr": "UR", "Value": [f"{self._url}/{resource_path(*uids)}"]}
         return dict(sorted(shown.items()))
 
-    def _read_file(self, file: str, known: dict[str, Any]) -> dict[str, Any]:
+    def _level(self, attributes: str) -> dict[str, Any]:
+        """Return the attributes of a level, with addresses that a client can follow."""
+        hook = self._absolute if "BulkDataURI" in attributes else None
+        level: dict[str, Any] = json.loads(attributes, object_hook=hook)
+        return level
+
+    def _absolute(self, entry: dict[str, Any]) -> dict[str, Any]:
+        if "BulkDataURI" in entry:
+            entry["BulkDataURI"] = f"{self._url}/{entry['BulkDataURI']}"
+        return entry
+
+    def _bulk_data_uri(self, key: InstanceKey) -> Callable[[str], str]:
+        return f"{self._url}/{key.path}/bulkdata/".__add__
+
+    def _read_file(self, file: str, uids: tuple[str, ...]) -> dict[str, Any]:
         try:
             descriptor = self._context.storage.open(file)
         except FileNotFoundError:
@@ -117,13 +142,18 @@ class Search:
         try:
             dicom = DicomFile(FileSource(descriptor))
             if self._whole_file:
-                writer = JsonWriter(f"{self._context.instance_url(_key(known))}/bulkdata/".__add__)
-                return writer.data_set(dicom)
-            elements = {element.tag: element for element in dicom.elements(stop=PIXEL_GROUP)}
-            return level_attributes(dicom, elements, self._from_file)
+                return JsonWriter(self._bulk_data_uri(InstanceKey(*uids))).file(dicom)
+            return self._chosen(dicom)
         finally:
             os.close(descriptor)
 
-
-def _key(known: dict[str, Any]) -> InstanceKey:
-    return InstanceKey(*(known[f"{tag:08X}"]["Value"][0] for tag in _UIDS))
+    def _chosen(self, dicom: DicomFile) -> dict[str, Any]:
+        """Return the attributes that are wanted and are in no level of the index."""
+        last = max(*self._from_file, _LAST_UID)
+        elements = {element.tag: element for element in readable(dicom.elements(stop=last + 1))}
+        bulk_data_uri = self._bulk_data_uri(Header(dicom, elements).key)
+        meta = [element for element in dicom.meta_elements if element.tag in self._from_file]
+        return {
+            **JsonWriter(bulk_data_uri).elements(dicom.meta, meta),
+            **level_attributes(dicom, elements, self._from_file, bulk_data_uri),
+        }

@@ -13,8 +13,9 @@ from typing import Any, BinaryIO
 
 from starlette.responses import Response
 
+from orthanc_gcp.emulator.dicom.imaging_errors import ImagingError
+from orthanc_gcp.emulator.dicom.imaging_jobs import Transcoding
 from orthanc_gcp.emulator.dicom.reader import InvalidDicomError
-from orthanc_gcp.emulator.dicom.transcoding import TranscodingError, transcode
 from orthanc_gcp.emulator.dicom.transfer_syntaxes import AS_STORED, KNOWN, can_convert
 from orthanc_gcp.emulator.healthcare.cloud_storage import (
     InvalidUriError,
@@ -36,6 +37,7 @@ from orthanc_gcp.emulator.http.requests import read_object
 from orthanc_gcp.emulator.http.responses import Refusal, error
 from orthanc_gcp.emulator.resource_names import StoreName
 from orthanc_gcp.emulator.storage.instances import Notify, StoredInstance
+from orthanc_gcp.emulator.storage.records import path_segment
 from orthanc_gcp.emulator.storage.storage import BeingDeletedError
 from orthanc_gcp.emulator.storage.uploads import Upload, UploadResult
 
@@ -175,7 +177,8 @@ def _export_one(job: Job, prefix: ObjectUri, instance: StoredInstance) -> str | 
     """Write an object; return why it failed, if it did."""
     key = instance.key
     folder = f"{prefix.name}/" if prefix.name else ""
-    path = f"{folder}{key.study}/{key.series}/{key.instance}.dcm"
+    uids = "/".join(map(path_segment, (key.study, key.series, key.instance)))
+    path = f"{folder}{uids}.dcm"
     try:
         with (
             _source(job, instance) as source,
@@ -188,7 +191,9 @@ def _export_one(job: Job, prefix: ObjectUri, instance: StoredInstance) -> str | 
         raise OperationError(Code.PERMISSION_DENIED, str(problem)) from problem
     except FileNotFoundError:
         return "the instance was deleted meanwhile"
-    except TranscodingError as problem:
+    except InvalidUriError:
+        return "the UIDs are too long for the name of an object"
+    except ImagingError as problem:
         return str(problem)
     return None
 
@@ -198,12 +203,12 @@ def _source(job: Job, instance: StoredInstance) -> Iterator[BinaryIO]:
     """Open an instance in the transfer syntax that an export asks for."""
     wanted = job.parameters["transfer_syntax"]
     if not can_convert([instance.transfer_syntax], wanted):
-        raise TranscodingError(f"the instance cannot be had in {wanted}")
+        raise ImagingError(f"the instance cannot be had in {wanted}")
     with os.fdopen(job.storage.open(instance.file), "rb") as file:
         if wanted in (AS_STORED, instance.transfer_syntax):
             yield file
         else:
-            with transcode(file.fileno(), wanted) as made:
+            with job.imaging.begin(Transcoding(wanted), file.fileno()).result() as made:
                 yield made
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from enum import IntEnum
 from typing import Any
 
+from orthanc_gcp.emulator.dicom.imaging_pool import ImagingPool
 from orthanc_gcp.emulator.healthcare.cloud_storage import Buckets
 from orthanc_gcp.emulator.storage.storage import DeletionTarget, Storage
 
@@ -50,6 +51,7 @@ class Job:
         self,
         storage: Storage,
         buckets: Buckets,
+        imaging: ImagingPool,
         body: dict[str, Any],
         parameters: dict[str, Any],
         deletion: DeletionTarget | None,
@@ -58,6 +60,7 @@ class Job:
         self.clock = clock
         self.storage = storage
         self.buckets = buckets
+        self.imaging = imaging
         self.parameters = parameters
         self.deletion = deletion
         self._body = body

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from orthanc_gcp.emulator.dicom.imaging_pool import ImagingPool
 from orthanc_gcp.emulator.faults.fault_settings import FaultSettings
 from orthanc_gcp.emulator.healthcare.cloud_storage import Buckets
 from orthanc_gcp.emulator.healthcare.jobs import Code, Job, OperationError, StoppedError
@@ -54,12 +55,14 @@ class Operations:
         self,
         storage: Storage,
         buckets: Buckets,
+        imaging: ImagingPool,
         fault_settings: FaultSettings,
         clock: Callable[[], float],
         work: Mapping[str, Work],
     ) -> None:
         self._storage = storage
         self._buckets = buckets
+        self._imaging = imaging
         self._fault_settings = fault_settings
         self._clock = clock
         self._work = work
@@ -110,6 +113,13 @@ class Operations:
         await self.settle(*self._running)
         self._pool.shutdown()
 
+    async def cancel_everything(self) -> None:
+        """Cancel whatever has not ended, and return when it has; nothing can begin after that."""
+        for job, _ in self._running.values():
+            job.cancel()
+        await self.settle(*self._running)
+        self._pool.shutdown()
+
     async def settle(self, *names: str) -> None:
         """Return when these operations have ended."""
         tasks = [self._running[name][1] for name in names if name in self._running]
@@ -145,7 +155,8 @@ class Operations:
         deletion: DeletionTarget | None,
         delay: float,
     ) -> None:
-        job = Job(self._storage, self._buckets, body, parameters, deletion, self._clock)
+        services = (self._storage, self._buckets, self._imaging)
+        job = Job(*services, body, parameters, deletion, self._clock)
         if deletion is not None:
             self._storage.begin_deletion(deletion)
         self._running[job.name] = (job, asyncio.create_task(self._carry_out(job, delay)))

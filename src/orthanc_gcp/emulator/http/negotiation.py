@@ -28,7 +28,7 @@ JPEG = "image/jpeg"
 PNG = "image/png"
 
 
-def accepted_types(request: Request) -> list[MediaType]:
+def accepted_types(request: Request) -> tuple[MediaType, ...]:
     """Return what a client accepts, the most wanted first."""
     return parse_accept(_header(request))
 

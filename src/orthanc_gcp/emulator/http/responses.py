@@ -17,6 +17,7 @@ __all__ = [
     "NEVER_CACHED",
     "GrantError",
     "Refusal",
+    "account_not_found",
     "api_disabled",
     "error",
     "expired_token",
@@ -327,6 +328,11 @@ def quota_project_denied(project: str) -> Response:
     metadata = {"service": _HEALTHCARE, "consumer": f"projects/{project}"}
     info = _info("USER_PROJECT_DENIED", "googleapis.com", metadata)
     return error(403, message, details=[info])
+
+
+def account_not_found(email: str) -> Response:
+    """Return the 404 of what is no service account."""
+    return error(404, f"Not found; Gaia id not found for email {email}")
 
 
 def impersonation_denied() -> Response:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
@@ -18,10 +19,17 @@ __all__ = ["MULTIPART", "Streamed", "file_blocks", "part_head"]
 BLOCK = 256 * 1024
 MULTIPART = "multipart/related"
 
+_NOT_PRINTABLE = re.compile(r"[^ -~]")
+
 
 def part_head(boundary: str, content_type: str) -> bytes:
     """Return what comes before the content of a part."""
-    return f"--{boundary}\r\nContent-Type: {content_type}\r\n\r\n".encode()
+    return f"--{boundary}\r\nContent-Type: {_header_value(content_type)}\r\n\r\n".encode()
+
+
+def _header_value(text: str) -> str:
+    """Return a header without what would end it: transfer syntaxes are named by files."""
+    return _NOT_PRINTABLE.sub("?", text)
 
 
 async def file_blocks(descriptor: int, start: int, size: int) -> AsyncGenerator[bytes, None]:
@@ -55,7 +63,7 @@ class Streamed(Response):
         media_type: str,
         headers: dict[str, str] | None = None,
     ) -> None:
-        super().__init__(headers=headers, media_type=media_type)
+        super().__init__(headers=headers, media_type=_header_value(media_type))
         self._body = body
         if headers is None:
             del self.headers["content-length"]
