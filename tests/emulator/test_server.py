@@ -6,6 +6,8 @@ import os
 import shutil
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -75,6 +77,66 @@ def test_a_port_for_the_metadata_server_alone(folder: Path, tls: bool) -> None:
         assert ask(emulator, f"/v1/{DEFAULT_STORE}", machine).status == 404
         emulator.fault_settings.change(metadata=False)
         assert urllib3.request("GET", machine + path, headers=flavor).status == 404
+
+
+REDIRECTED = """
+import socket, sys
+
+import google.auth
+from google.auth.transport.requests import AuthorizedSession
+
+port, folder, store = int(sys.argv[1]), sys.argv[2], sys.argv[3]
+resolve, asked = socket.getaddrinfo, []
+
+def as_a_hosts_file(host, _port, *arguments, **more):
+    asked.append(host)
+    return resolve("127.0.0.1", port, *arguments, **more)
+
+socket.getaddrinfo = as_a_hosts_file
+for name in ("authorized-user", "impersonated-service-account"):
+    credentials, _ = google.auth.load_credentials_from_file(
+        f"{folder}/{name}.json", scopes=["https://www.googleapis.com/auth/cloud-platform"]
+    )
+    with AuthorizedSession(credentials) as session:
+        answer = session.get(f"https://healthcare.googleapis.com/v1/{store}")
+        print(answer.status_code, answer.json()["name"] == store)
+        uploaded = session.post(
+            f"https://healthcare.googleapis.com/v1/{store}/dicomWeb/studies",
+            data=open(sys.argv[4], "rb").read(),
+            headers={"Content-Type": "application/dicom", "Accept": "application/dicom+json"},
+        )
+        print(uploaded.json().get("00081190", {}).get("Value", [""])[0])
+print(*sorted(set(asked)))
+"""
+
+
+def test_clients_that_ask_google_itself(folder: Path, tmp_path: Path) -> None:
+    """google-auth ignores the token_uri of a user, and the host of an impersonation."""
+    content = make_dicom()
+    (tmp_path / "image").write_bytes(content)
+    options = Options(folder, tls=True, tls_names=("google",), write_credentials=folder)
+    with Emulator(options) as emulator:
+        port = emulator.url.rpartition(":")[2]
+        done = subprocess.run(
+            [
+                *(sys.executable, "-W", "ignore", "-c", REDIRECTED),
+                *(port, str(folder), str(DEFAULT_STORE), str(tmp_path / "image")),
+            ],
+            env={**os.environ, "REQUESTS_CA_BUNDLE": str(emulator.ca), "no_proxy": "*"},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert done.returncode == 0, done.stderr
+    found, url, again, _, asked = done.stdout.splitlines()
+    assert (found, again) == ("200 True", "200 True")
+    study = read(content).StudyInstanceUID
+    root = f"https://healthcare.googleapis.com/v1/{DEFAULT_STORE}/dicomWeb"
+    assert url.startswith(f"{root}/studies/{study}")
+    assert asked.split() == [
+        f"{name}.googleapis.com" for name in ("healthcare", "iamcredentials", "oauth2")
+    ]
 
 
 def test_stores_come_and_go(folder: Path) -> None:

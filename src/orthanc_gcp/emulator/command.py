@@ -63,7 +63,8 @@ def _default_directory() -> Path:
     "tls_names",
     multiple=True,
     metavar="HOST",
-    help="A further host name that the certificate of --tls is valid for; may be repeated.",
+    help="A further host name that the certificate of --tls is valid for, or google for those "
+    "of Google's services; may be repeated.",
 )
 @click.option(
     "--token-lifetime",
@@ -157,6 +158,7 @@ def emulator(
       orthanc-gcp emulator --admin
     """
     try:
+        from orthanc_gcp.emulator.auth.certificates import HostNameError
         from orthanc_gcp.emulator.faults.fault_settings import SettingError
         from orthanc_gcp.emulator.resource_names import StoreName
         from orthanc_gcp.emulator.server import Emulator, Options, Seed
@@ -191,6 +193,8 @@ def emulator(
         running = Emulator(options, report=partial(click.echo, err=True))
     except SettingError as error:
         raise click.BadParameter(str(error), param_hint=_SETTING_OPTIONS) from error
+    except HostNameError as error:
+        raise click.BadParameter(str(error), param_hint="--tls-name") from error
     except (DirectoryInUseError, OSError) as error:
         click.echo(f"The emulator cannot start: {_reason(error)}", err=True)
         raise click.exceptions.Exit(1) from error
