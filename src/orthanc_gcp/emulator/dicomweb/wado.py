@@ -158,6 +158,7 @@ async def _parts(
 ) -> AsyncGenerator[Part, None]:
     yield Part(first.content_type, first.blocks())
     for instance in others:
+        await context.wait_for_instances(1)
         try:
             opened = await _open(context, instance, chosen)
         except FileNotFoundError:
