@@ -228,6 +228,22 @@ def test_what_needs_no_codec_starts_no_process(own_client: Client) -> None:
     assert imaging_processes() == before
 
 
+def test_the_emulator_itself_imports_no_codec() -> None:
+    room = "orthanc_gcp.emulator.dicom"
+    own = ("decoding", "compression", "rendering", "transcoding", "imaging_process")
+    codecs = {*(f"{room}.{name}" for name in own), "openjpeg", "libjpeg"}
+    code = "import sys, orthanc_gcp.emulator.server; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    assert f"{room}.imaging_pool" in done.stdout.split()
+    assert not codecs.intersection(done.stdout.split())
+
+
 def test_it_ends_with_an_emulator_that_is_killed(tmp_path: Path) -> None:
     with running(tmp_path) as emulator:
         client = Client(emulator.url, tmp_path)

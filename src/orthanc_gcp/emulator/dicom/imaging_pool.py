@@ -185,7 +185,10 @@ class ImagingPool:
             process.close()
 
     def _make(self, job: Job, source: int) -> BinaryIO:
-        target = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - the caller closes it
+        try:
+            target = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - the caller closes it
+        except OSError as error:
+            raise ImagingProcessError(f"no temporary file can be had: {error}") from error
         try:
             try:
                 self._carry_out(job, source, target)

@@ -117,8 +117,7 @@ class ImagingProcess:
         pixels = self._pixels(source)
         pixels.check(job.number)
         pixels.check(job.last)
-        made = _rendered(pixels, job) if isinstance(job, Rendering) else _converted(pixels, job)
-        target.write(made)
+        target.write(_frame(pixels, job))
         target.flush()
 
     def _progress(self) -> None:
@@ -147,6 +146,18 @@ class ImagingProcess:
         if self._image is not None:
             self._image.close()
             self._image = None
+
+
+def _frame(pixels: DecodableImage, job: FrameConversion | Rendering) -> bytes:
+    try:
+        return _rendered(pixels, job) if isinstance(job, Rendering) else _converted(pixels, job)
+    except ImagingError:
+        raise
+    except MemoryError as error:
+        raise ImagingError("the image takes too much memory") from error
+    except Exception as error:
+        # Pillow raises all kinds of errors about images that a format has no room for.
+        raise ImagingError(f"the image cannot be encoded: {error}") from error
 
 
 def _converted(pixels: DecodableImage, job: FrameConversion) -> bytes:

@@ -41,6 +41,7 @@ _ATTRIBUTES = {
     0x7FE00001: "ExtendedOffsetTable",
     0x7FE00002: "ExtendedOffsetTableLengths",
 }
+_ITEM_HEAD = 8
 _INTEGERS = {"US": "H", "SS": "h", "UL": "L", "SL": "l"}
 
 
@@ -144,11 +145,10 @@ class PixelData:
         return (offsets, lengths) if offsets and lengths else None
 
     def check(self, number: int) -> None:
-        """Raise :class:`PixelDataError` unless there is such a frame, with all of its pixels."""
-        missing = not self.is_encapsulated and (
-            self._element.offset + (number * self.frame_bits + 7) // 8 > self._element.end
-        )
-        if not 1 <= number <= self.count or missing:
+        """Raise :class:`PixelDataError` unless there can be such a frame, with all its pixels."""
+        # A compressed frame has one item at least.
+        size = _ITEM_HEAD * number if self.is_encapsulated else (number * self.frame_bits + 7) // 8
+        if not 1 <= number <= self.count or self._element.offset + size > self._element.end:
             raise PixelDataError(INVALID_NUMBER)
 
     def _unpacked(self, number: int) -> bytes:

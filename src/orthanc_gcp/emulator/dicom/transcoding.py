@@ -5,6 +5,7 @@ It runs in the imaging process only: see :mod:`orthanc_gcp.emulator.dicom.imagin
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import struct
@@ -55,13 +56,15 @@ class TranscodingError(ImagingError):
 def transcode(source: BinaryIO, wanted: str, target: BinaryIO, progress: Progress) -> None:
     """Write an instance in another transfer syntax; one that is no image, in the default one.
 
-    Raises :class:`TranscodingError`.
+    Raises :class:`TranscodingError`, and :class:`OSError` when the disk is full.
     """
     if os.fstat(source.fileno()).st_size > MAX_SIZE:
         raise TranscodingError("the instance is too large to be transcoded")
     try:
         _transcode(source, wanted, target, progress)
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise
         # Codecs and pydicom may raise anything about data that are wrong.
         raise TranscodingError(f"the instance cannot be transcoded: {error}") from error
 
@@ -133,6 +136,7 @@ def _write_image(
     pixels: DecodableImage, head: Dataset, wanted: str, target: BinaryIO, progress: Progress
 ) -> None:
     """Write an image, compressed or not; one frame is in memory at a time."""
+    pixels.check(pixels.count)
     first = decode(pixels, 1)
     _write_head(head, first, wanted, target)
     (_write_native if wanted == DEFAULT else _write_compressed)(
