@@ -287,14 +287,16 @@ class Emulator:
             await asyncio.to_thread(self._begin_anew)
 
     def _begin_anew(self) -> None:
-        self.fault_settings.reset()
-        self._storage.clear()
-        self.identities.reset()
-        self._make_stores()
-        self._write_credentials()
-        # Applications and services remember the rest: all of them are made anew.
-        for entrance, application in zip(self._entrances, self._applications(), strict=True):
-            entrance.application = application
+        try:
+            self.fault_settings.reset()
+            self._storage.clear()
+            self.identities.reset()
+            self._make_stores()
+            self._write_credentials()
+        finally:
+            # Applications and services remember the rest: all of them are made anew.
+            for entrance, application in zip(self._entrances, self._applications(), strict=True):
+                entrance.application = application
 
     def _make_stores(self) -> None:
         for store in self._options.stores:
