@@ -26,11 +26,12 @@ from orthanc_gcp.emulator.auth.emulator_tokens import AccessTokenEndpoint
 from orthanc_gcp.emulator.auth.gce_metadata_server import GceMetadataServer
 from orthanc_gcp.emulator.auth.iam_policies import IamPolicies
 from orthanc_gcp.emulator.auth.identities import Identities
+from orthanc_gcp.emulator.cloud_storage.buckets import Buckets
 from orthanc_gcp.emulator.dicom.imaging_pool import ImagingPool
 from orthanc_gcp.emulator.faults.fault_settings import FaultSettings
-from orthanc_gcp.emulator.healthcare.cloud_storage import Buckets
 from orthanc_gcp.emulator.healthcare.operations import Operations
 from orthanc_gcp.emulator.healthcare.request_context import Services
+from orthanc_gcp.emulator.healthcare.service_agent import ServiceAgent
 from orthanc_gcp.emulator.http.request_gate import GatedApplication, RequestGate
 from orthanc_gcp.emulator.http.uvicorn_server import UvicornServer, listen
 from orthanc_gcp.emulator.operation_handlers import WORK
@@ -369,9 +370,10 @@ class Emulator:
         identities, settings, clock = self.identities, self.fault_settings, self._clock
         mint = TokenMint(identities.token_secret, clock, self._options.token_lifetime, settings)
         buckets = Buckets(self._options.buckets)
+        agent = ServiceAgent(buckets, identities, settings)
         self._access_tokens = AccessTokenEndpoint(identities, mint)
         self.policies = IamPolicies(self._storage.resources, identities, settings)
-        self.operations = Operations(self._storage, buckets, self._imaging, settings, clock, WORK)
+        self.operations = Operations(self._storage, agent, self._imaging, settings, clock, WORK)
         return Services(
             self._storage,
             identities,
@@ -379,6 +381,8 @@ class Emulator:
             self.policies,
             settings,
             self.operations,
+            agent,
+            buckets,
             self._imaging,
             clock,
         )

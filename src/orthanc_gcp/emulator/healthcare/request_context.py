@@ -13,10 +13,12 @@ from starlette.requests import Request
 from orthanc_gcp.emulator.auth.access_tokens import TokenMint
 from orthanc_gcp.emulator.auth.iam_policies import IamPolicies, Resource
 from orthanc_gcp.emulator.auth.identities import Identities
+from orthanc_gcp.emulator.cloud_storage.buckets import Buckets
 from orthanc_gcp.emulator.dicom.imaging_pool import ImagingPool
 from orthanc_gcp.emulator.faults.fault_settings import FaultSettings
 from orthanc_gcp.emulator.faults.rules import ActiveFault
 from orthanc_gcp.emulator.healthcare.operations import Operations
+from orthanc_gcp.emulator.healthcare.service_agent import ServiceAgent
 from orthanc_gcp.emulator.http.recent_requests import RecentRequests
 from orthanc_gcp.emulator.http.requests import origin
 from orthanc_gcp.emulator.http.responses import Refusal, permission_denied, resource_not_found
@@ -38,6 +40,8 @@ class Services:
     policies: IamPolicies
     fault_settings: FaultSettings
     operations: Operations
+    agent: ServiceAgent
+    buckets: Buckets
     imaging: ImagingPool
     clock: Callable[[], float]
     recent: RecentRequests = field(default_factory=RecentRequests)
