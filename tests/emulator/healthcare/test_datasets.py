@@ -12,6 +12,7 @@ import urllib3
 
 from orthanc_gcp.emulator.server import Emulator
 from tests.emulator.client import STORE, Client, make_dicom
+from tests.emulator.contents import stored_contents
 
 PLACE = "projects/osimis-test/locations/europe-west2"
 DATASET = f"{PLACE}/datasets/test"
@@ -94,7 +95,7 @@ def test_a_dataset_takes_its_stores_along(own_client: Client, tmp_path: Path) ->
     assert call(user, "DELETE", DATASET).json() == {}
     assert call(user, "GET", DATASET).status == 403
     assert own_client.get("/studies").status == 403
-    assert not any((tmp_path / "data" / "files").iterdir())
+    assert stored_contents(tmp_path / "data") == []
     # What comes after it by the same names is empty, and nobody's.
     assert create(user, "test").status == 200
     assert call(user, "POST", f"{DATASET}/dicomStores?dicomStoreId=dicom", {}).status == 200

@@ -37,6 +37,7 @@ _STUDY_KEYS = dict(
 )
 (_MODALITY,) = tags("Modality")
 _MAX_UID_LENGTH = 64
+_ENCODER = json.JSONEncoder(separators=(",", ":"))
 _UID_CHARACTERS = frozenset("0123456789.")
 
 
@@ -107,7 +108,7 @@ class Record:
         """Return the JSON of the attributes of a level that searches may return."""
         header, wanted = self.header, (*level.defaults, *level.all)
         attributes = level_attributes(header.file, header.elements, wanted)
-        return json.dumps(attributes, separators=(",", ":"))
+        return _ENCODER.encode(attributes)
 
 
 @dataclass(frozen=True)
