@@ -1,6 +1,7 @@
 """The methods of the Healthcare API: their paths, handlers, and the permissions they take.
 
-Sources: the API's discovery document (paths, methods) and "Access control" (permissions).
+Sources: the API's discovery document (paths, methods) and "Access control" (permissions);
+``google.api.http``, "Path template syntax" (what percent-encoding means in a path).
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import NamedTuple
+from urllib.parse import unquote
 
 from starlette.responses import Response
 
@@ -19,6 +21,7 @@ from orthanc_gcp.emulator.dicomweb.metadata_updates import update_metadata
 from orthanc_gcp.emulator.dicomweb.qido import search_instances, search_series, search_studies
 from orthanc_gcp.emulator.dicomweb.rendered import retrieve_rendered
 from orthanc_gcp.emulator.dicomweb.stow import store_instances, update_instances
+from orthanc_gcp.emulator.dicomweb.transaction_time import limited
 from orthanc_gcp.emulator.dicomweb.wado import retrieve, retrieve_instance, retrieve_metadata
 from orthanc_gcp.emulator.healthcare.datasets import (
     create_dataset,
@@ -27,6 +30,7 @@ from orthanc_gcp.emulator.healthcare.datasets import (
     list_datasets,
     patch_dataset,
 )
+from orthanc_gcp.emulator.healthcare.deidentification import deidentify
 from orthanc_gcp.emulator.healthcare.dicom_stores import (
     create_store,
     delete_store,
@@ -77,7 +81,9 @@ _SERIES = f"{_STUDY}/series/(?P<series>[^/:]+)"
 _INSTANCE = f"{_SERIES}/instances/(?P<instance>[^/:]+)"
 _FRAMES = f"{_INSTANCE}/frames/(?P<frames>[^/:]+)"
 _BULK_DATA = f"{_INSTANCE}/bulkdata/(?P<bulk>[^:]+)"
-
+_WEB = "/dicomWeb/"
+_UIDS = frozenset({"study", "series", "instance"})
+_ENCODED_SLASH = re.compile("%(2[Ff])")
 
 NO_PERMISSION = ""
 """What it takes to ask which permissions one has."""
@@ -149,12 +155,11 @@ def _policy(resource: str, kind: str) -> tuple[ApiMethod, ...]:
 
 
 DATASET_METHODS = (
-    # Google accepted a slash at the end of the path of uploads.
-    _web("POST", f"{_STUDIES}/?", store_instances, "StoreInstances", "Write"),
-    _web("POST", f"{_STUDY}/?", store_instances, "StoreInstances", "Write"),
+    _web("POST", _STUDIES, limited(store_instances), "StoreInstances", "Write"),
+    _web("POST", _STUDY, limited(store_instances), "StoreInstances", "Write"),
     *(
         replace(
-            _web("PUT", path, update_instances, "UpdateInstances", "Update"),
+            _web("PUT", path, limited(update_instances), "UpdateInstances", "Update"),
             versions=("v1beta1",),
         )
         for path in (_STUDIES, _STUDY)
@@ -172,16 +177,32 @@ DATASET_METHODS = (
     _web("GET", f"{_STUDY}/series", search_series, "SearchForSeries", "Read"),
     _web("GET", f"{_STUDY}/instances", search_instances, "SearchForInstances", "Read"),
     _web("GET", f"{_SERIES}/instances", search_instances, "SearchForInstances", "Read"),
-    _web("GET", _STUDY, retrieve, "RetrieveStudy", "Read"),
-    _web("GET", _SERIES, retrieve, "RetrieveSeries", "Read"),
-    _web("GET", _INSTANCE, retrieve_instance, "RetrieveInstance", "Read"),
-    _web("GET", f"{_STUDY}/metadata", retrieve_metadata, "RetrieveStudyMetadata", "Read"),
-    _web("GET", f"{_SERIES}/metadata", retrieve_metadata, "RetrieveSeriesMetadata", "Read"),
-    _web("GET", f"{_INSTANCE}/metadata", retrieve_metadata, "RetrieveInstanceMetadata", "Read"),
-    _web("GET", _FRAMES, retrieve_frames, "RetrieveFrames", "Read"),
-    _web("GET", f"{_INSTANCE}/rendered", retrieve_rendered, "RetrieveRenderedInstance", "Read"),
-    _web("GET", f"{_FRAMES}/rendered", retrieve_rendered, "RetrieveRenderedFrames", "Read"),
-    _web("GET", _BULK_DATA, retrieve_bulk_data, "RetrieveBulkdata", "Read"),
+    _web("GET", _STUDY, limited(retrieve), "RetrieveStudy", "Read"),
+    _web("GET", _SERIES, limited(retrieve), "RetrieveSeries", "Read"),
+    _web("GET", _INSTANCE, limited(retrieve_instance), "RetrieveInstance", "Read"),
+    _web("GET", f"{_STUDY}/metadata", limited(retrieve_metadata), "RetrieveStudyMetadata", "Read"),
+    _web(
+        "GET", f"{_SERIES}/metadata", limited(retrieve_metadata), "RetrieveSeriesMetadata", "Read"
+    ),
+    _web(
+        "GET",
+        f"{_INSTANCE}/metadata",
+        limited(retrieve_metadata),
+        "RetrieveInstanceMetadata",
+        "Read",
+    ),
+    _web("GET", _FRAMES, limited(retrieve_frames), "RetrieveFrames", "Read"),
+    _web(
+        "GET",
+        f"{_INSTANCE}/rendered",
+        limited(retrieve_rendered),
+        "RetrieveRenderedInstance",
+        "Read",
+    ),
+    _web(
+        "GET", f"{_FRAMES}/rendered", limited(retrieve_rendered), "RetrieveRenderedFrames", "Read"
+    ),
+    _web("GET", _BULK_DATA, limited(retrieve_bulk_data), "RetrieveBulkdata", "Read"),
     _web("DELETE", _STUDY, delete_study, "DeleteStudy", "Delete"),
     _web("DELETE", _SERIES, delete_series, "DeleteSeries", "Delete"),
     _web("DELETE", _INSTANCE, delete_instance, "DeleteInstance", "Delete"),
@@ -273,6 +294,20 @@ DATASET_METHODS = (
         "dicom.DicomService.ExportDicomData",
         "dicomStores.export",
     ),
+    _control(
+        "POST",
+        f"{_STORE}:deidentify",
+        deidentify,
+        "dicom.DicomService.DeidentifyDicomStore",
+        "dicomStores.deidentify",
+    ),
+    _control(
+        "POST",
+        ":deidentify",
+        deidentify,
+        "dataset.DatasetService.DeidentifyDataset",
+        "datasets.deidentify",
+    ),
     _control("GET", "", get_dataset, "dataset.DatasetService.GetDataset", "datasets.get"),
     _control("PATCH", "", patch_dataset, "dataset.DatasetService.UpdateDataset", "datasets.update"),
     _control(
@@ -313,17 +348,33 @@ class FoundMethod(NamedTuple):
 
 
 def find_method(verb: str, path: str) -> FoundMethod | None:
-    """Return the method that a request is for, if there is one."""
+    """Return the method that a request is for, if there is one.
+
+    ``path`` is percent-encoded, as the client wrote it. DICOMweb lets it end with a slash.
+    """
     for start, methods in ((_DATASET, DATASET_METHODS), (_PROJECT, LOCATION_METHODS)):
         match = start.fullmatch(path)
         if match is None:
             continue
         names = match.groupdict()
         version, rest = names.pop("version"), names.pop("rest")
+        if _WEB in rest:
+            rest = rest.removesuffix("/")
         for method in methods:
             if method.verb != verb or version not in method.versions:
                 continue
             found = method.path.fullmatch(rest)
             if found is not None:
-                return FoundMethod(method, version, {**names, **found.groupdict()})
+                return FoundMethod(method, version, _decoded({**names, **found.groupdict()}))
     return None
+
+
+def _decoded(names: dict[str, str]) -> dict[str, str]:
+    """Return the names of a path without percent-encoding.
+
+    A slash stays encoded, as it separates names; in a UID it is one character among others.
+    """
+    return {
+        kind: unquote(name if kind in _UIDS else _ENCODED_SLASH.sub(r"%25\1", name))
+        for kind, name in names.items()
+    }

@@ -25,7 +25,7 @@ from orthanc_gcp.emulator.dicom.reader import (
     InvalidDicomError,
 )
 
-__all__ = ["JsonWriter", "is_bulk", "read_encodings", "to_text"]
+__all__ = ["JsonWriter", "is_bulk", "read_encodings", "readable", "to_text", "to_uid"]
 
 MAX_SEQUENCE = 1024 * 1024
 """Sequences beyond are left out of metadata and of ``includefield=all``."""
@@ -63,6 +63,14 @@ def to_text(value: bytes, encodings: Sequence[str]) -> str:
     return value.decode(encodings[0], "replace")
 
 
+def to_uid(value: bytes) -> str:
+    """Decode a UID, without padding; no two of them become the same text, whatever they contain.
+
+    No SpecificCharacterSet concerns them (PS3.5 section 6.1.2.2).
+    """
+    return value.decode("latin-1").strip("\0 ")
+
+
 class JsonWriter:
     """Writes data sets as objects of the DICOM JSON Model: attributes by tag, in ascending order.
 
@@ -81,7 +89,7 @@ class JsonWriter:
 
     def data_set(self, file: DicomFile) -> dict[str, Any]:
         """Return a file's whole data set."""
-        return self.elements(file, _readable(file.elements()))
+        return self.elements(file, readable(file.elements()))
 
     def elements(
         self,
@@ -154,7 +162,7 @@ class JsonWriter:
         return {"vr": "SQ", "Value": items} if items else {"vr": "SQ"}
 
 
-def _readable(elements: Iterator[Element]) -> Iterator[Element]:
+def readable(elements: Iterator[Element]) -> Iterator[Element]:
     """Yield elements up to the end, or to where a file stops making sense."""
     with suppress(InvalidDicomError, struct.error):
         yield from elements
@@ -183,6 +191,8 @@ def _values(vr: str, value: bytes, element: Element, encodings: Sequence[str]) -
         return [
             f"{group:04X}{number:04X}" for group, number in struct.iter_unpack(order + "HH", usable)
         ]
+    if vr == "UI":
+        return [to_uid(part) or None for part in value.split(b"\\")]
     text = to_text(value, encodings).rstrip("\0 ")
     if vr in _SINGLE_VALUED:
         return [text or None]

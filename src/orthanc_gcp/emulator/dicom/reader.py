@@ -258,18 +258,27 @@ class DicomFile(DataSet):
         self.meta = DataSet(source)
         self.meta_elements = list(self.meta.walk(132, source.size, _EXPLICIT, stop=0x00030000))
         self.transfer_syntax = self._transfer_syntax()
-        self.encoding = Encoding(
-            implicit=self.transfer_syntax == IMPLICIT_LITTLE,
-            order=">" if self.transfer_syntax == EXPLICIT_BIG else "<",
-        )
         self._start = self.meta_elements[-1].end
         if self.transfer_syntax == DEFLATED:
             self.source = BytesSource(_inflate(source.read(self._start, source.size)))
             self._start = 0
+        self.encoding = Encoding(
+            implicit=self._is_implicit(),
+            order=">" if self.transfer_syntax == EXPLICIT_BIG else "<",
+        )
 
     def elements(self, *, stop: int = 0xFFFFFFFF) -> Iterator[Element]:
         """Yield the elements of the data set whose tags are below ``stop``."""
         return self.walk(self._start, self.source.size, self.encoding, stop=stop)
+
+    def _is_implicit(self) -> bool:
+        """Return whether the first element is in implicit VR, whatever the transfer syntax says.
+
+        Some writers give another one than the data set is in; pydicom and others take it all the
+        same. A length that looks like a VR would be more than 16 KiB.
+        """
+        vr = self.source.read(self._start, 6)[4:]
+        return not (vr.isalpha() and vr.isupper()) if vr else False
 
     def _transfer_syntax(self) -> str:
         for element in self.meta_elements:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 from typing import Any, cast
 
+from starlette.types import Scope
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-__all__ = ["TRANSPORT", "BulkHttpProtocol"]
+__all__ = ["TRANSPORT", "BulkHttpProtocol", "reset_connection"]
 
 TRANSPORT = "orthanc_gcp.connection"
 """The ASGI extension by which the application reaches the connection itself."""
@@ -124,3 +127,14 @@ class BulkHttpProtocol(HttpToolsProtocol):
         """Send what is left of an answer."""
         self._joining.flush()
         super().on_response_complete()
+
+
+def reset_connection(scope: Scope) -> None:
+    """Break the connection of a request (RST), unless it has ended."""
+    transport = scope["extensions"][TRANSPORT]["transport"]
+    connection: socket.socket = transport.get_extra_info("socket")
+    if connection.fileno() < 0:
+        return
+    # To linger for no time at all makes closing a reset (RST) instead of an end (FIN).
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    transport.abort()

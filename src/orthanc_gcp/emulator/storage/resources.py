@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import threading
+from collections import OrderedDict
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,7 +17,12 @@ from orthanc_gcp.emulator.storage.database import Database, json_object
 
 __all__ = ["Resources"]
 
+_MAX_DELETED = 1000
 _TAKE_NAME = "UPDATE stores SET name = 'deleted/' || id, dataset = ''"
+_NAMED_TABLES = (
+    *("datasets", "policies", "operations", "jobs", "changed"),
+    *("topics", "subscriptions", "backlog"),
+)
 
 
 class Resources:
@@ -30,6 +36,7 @@ class Resources:
         self._database = database
         self._store_ids: dict[StoreName, int] = {}
         self._store_bodies: dict[StoreName, str] = {}
+        self._deleted: OrderedDict[DatasetName, None] = OrderedDict()
         self._lock = threading.Lock()
 
     # Datasets
@@ -47,6 +54,10 @@ class Resources:
 
     def has_dataset(self, name: DatasetName) -> bool:
         return self.dataset_body(name) is not None
+
+    def was_deleted(self, name: DatasetName) -> bool:
+        """Return whether a dataset is among the latest 1000 that were deleted since the start."""
+        return name in self._deleted
 
     def put_dataset_body(self, name: DatasetName, body: dict[str, Any]) -> None:
         with self._database.transaction() as sql:
@@ -73,6 +84,9 @@ class Resources:
                 )
             for table, column in (("operations", "dataset"), ("datasets", "name")):
                 sql.execute(f"DELETE FROM {table} WHERE {column} = ?", (str(name),))  # noqa: S608
+            self._deleted[name] = None
+            if len(self._deleted) > _MAX_DELETED:
+                self._deleted.popitem(last=False)
             rows = sql.execute(f"{_TAKE_NAME} WHERE dataset = ? RETURNING id", (str(name),))
             for known in (self._store_ids, self._store_bodies):
                 for store in [store for store in known if store.parent == name]:
@@ -115,6 +129,18 @@ class Resources:
             rows = sql.execute(f"{_TAKE_NAME} WHERE name = ? RETURNING id", (str(name),))
             self._store_ids.pop(name, None)
             self._store_bodies.pop(name, None)
+            return [int(row) for (row,) in rows]
+
+    def clear(self) -> list[int]:
+        """Delete all datasets, stores, policies, operations, topics and subscriptions.
+
+        Returns the rows of the stores, whose instances are still there.
+        """
+        with self._lock, self._database.transaction() as sql:
+            for table in _NAMED_TABLES:
+                sql.execute(f"DELETE FROM {table}")  # noqa: S608
+            rows = sql.execute(f"{_TAKE_NAME} WHERE dataset != '' RETURNING id").fetchall()
+            self._store_ids = {}
             return [int(row) for (row,) in rows]
 
     def deleted_stores(self) -> list[int]:

@@ -250,6 +250,11 @@ class Storage:
         """Delete a dataset and what is in it."""
         self._empty(self.resources.delete_dataset(name))
 
+    def clear(self) -> None:
+        """Delete everything: first, at once, for whoever asks; then from the disk."""
+        self.search_lag.close()
+        self._empty(self.resources.clear())
+
     def _empty(self, stores: Sequence[int]) -> None:
         for row in stores:
             for batch in self.index.batches(row, size=_DELETE_AT_ONCE):
