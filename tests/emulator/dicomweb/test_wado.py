@@ -39,6 +39,7 @@ from tests.emulator.client import (
     sample,
     split,
 )
+from tests.emulator.contents import LARGE
 
 EXPLICIT = "1.2.840.10008.1.2.1"
 IMPLICIT = "1.2.840.10008.1.2"
@@ -365,7 +366,7 @@ def test_a_client_that_leaves_is_not_served_to_the_end(own_client: Client) -> No
 def test_a_file_that_vanishes_while_a_study_is_sent(own_client: Client, tmp_path: Path) -> None:
     client = own_client
     study = generate_uid()
-    files = [make_dicom(StudyInstanceUID=study) for _ in range(2)]
+    files = [make_dicom(bytes([n]) * LARGE, StudyInstanceUID=study) for n in range(2)]
     client.store(*files)
     for path in (tmp_path / "data" / "files").iterdir():
         if path.read_bytes() == files[1]:
