@@ -28,8 +28,8 @@ lint: setup
 	$(RUN)/ruff format --check .
 	$(RUN)/mypy
 
-# The plugin inside the Orthancs of other Debian releases, the emulator under other Pythons;
-# the first run installs the releases.
+# The plugin inside the Orthancs of other Debian releases, the emulator under other Pythons, and
+# the clients of others against the emulator; the first run installs releases and clients.
 compat: setup
 	command -v debootstrap >/dev/null || { apt-get update -qq && apt-get install -y -qq debootstrap; }
 	$(RUN)/pytest --timeout 900 compat
