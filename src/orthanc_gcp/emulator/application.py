@@ -52,19 +52,23 @@ class Answering:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         started, status = time.perf_counter(), NO_STATUS
+        answered: list[tuple[bytes, bytes]] = []
         request = Request(scope, receive)
         try:
             response = await self._respond(request)
             status = response.status_code
             response.raw_headers.append((b"date", self._date()))
             response.raw_headers.extend(sharing_headers(request))
+            answered = response.raw_headers
             await response(scope, receive, send)
         except ClientDisconnect:
             return
         finally:
-            if not WebPage.serves(scope):
+            recent = self._services.recent
+            if recent is not None and not WebPage.serves(scope):
                 seconds = time.perf_counter() - started
-                self._services.recent.add(scope["method"], scope["path"], status, seconds)
+                method, path, sent = scope["method"], scope["path"], scope["headers"]
+                recent.add(method, path, status, seconds, sent, answered)
 
     async def _respond(self, request: Request) -> Response:
         try:

@@ -25,6 +25,7 @@ from orthanc_gcp.emulator.faults.fault_settings import FaultSettings
 from orthanc_gcp.emulator.healthcare.cloud_storage import Buckets
 from orthanc_gcp.emulator.healthcare.operations import Operations
 from orthanc_gcp.emulator.healthcare.request_context import Services
+from orthanc_gcp.emulator.http.recent_requests import RecentRequests
 from orthanc_gcp.emulator.http.uvicorn_server import UvicornServer, listen
 from orthanc_gcp.emulator.operation_handlers import WORK
 from orthanc_gcp.emulator.resource_names import StoreName
@@ -269,7 +270,14 @@ class Emulator:
         self.policies = IamPolicies(self._storage.resources, identities, settings)
         self.operations = Operations(self._storage, buckets, settings, clock, WORK)
         return Services(
-            self._storage, identities, mint, self.policies, settings, self.operations, clock
+            self._storage,
+            identities,
+            mint,
+            self.policies,
+            settings,
+            self.operations,
+            clock,
+            RecentRequests() if self._options.admin else None,
         )
 
     def _make_server(self, application: Application) -> UvicornServer:

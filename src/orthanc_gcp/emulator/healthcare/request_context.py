@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import BinaryIO
 
 from starlette.requests import Request
@@ -28,7 +28,7 @@ __all__ = ["RequestContext", "Services", "resource_of"]
 
 @dataclass(frozen=True)
 class Services:
-    """Everything that lives as long as the emulator."""
+    """Everything that lives as long as the emulator; ``recent`` where somebody may see it."""
 
     storage: Storage
     identities: Identities
@@ -37,7 +37,7 @@ class Services:
     fault_settings: FaultSettings
     operations: Operations
     clock: Callable[[], float]
-    recent: RecentRequests = field(default_factory=RecentRequests)
+    recent: RecentRequests | None = None
 
 
 @dataclass(frozen=True)
