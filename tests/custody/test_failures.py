@@ -20,7 +20,7 @@ CALM = {
     "tokenEndpoint": None,
     "emptyQido": 204,
     "missingResource": 403,
-    "duplicates": "identical-ok",
+    "duplicates": "always-conflict",
     "bandwidth": None,
 }
 
@@ -253,10 +253,11 @@ def test_no_new_token_for_a_dead_one(site, study, trouble):
     study.is_confirmed()
 
 
-def test_identical_instances_are_called_a_conflict(site, study):
-    """A request whose answer is lost is sent again; then the store says that it has them."""
+@pytest.mark.parametrize("duplicates", ["always-conflict", "identical-ok"])
+def test_identical_instances_are_sent_again(site, study, duplicates):
+    """A request whose answer is lost is sent again; then the store has them already."""
     site.emulator.switch(
-        duplicates="always-conflict",
+        duplicates=duplicates,
         faults=[{"method": "POST", "count": 1, "storeThenFail": True, "cut": "reset"}],
     )
     study.arrive()

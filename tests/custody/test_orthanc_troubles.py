@@ -127,7 +127,7 @@ def test_overwritten_instances_go_again(site):
     first = make_instance()
     sent = [site.upload(first)]
     reaches(site, sent, "confirmed")
-    assert site.upload(first) == sent[0]  # the same: the store takes it as identical
+    assert site.upload(first) == sent[0]  # the same: the store has it already
     reaches(site, sent, "confirmed")
     second = bytearray(first)
     second[-2] ^= 1

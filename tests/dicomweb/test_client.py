@@ -34,18 +34,18 @@ def outcomes(stored):
 
 def test_files_of_all_sizes_arrive_as_they_are(store):
     sizes = (0, 10, 65_000, 65_536, 262_144, 700_000, 3_000_000)
-    files = [make_dicom(b"x" * size) for size in sizes]
     for piece in (1000, 100_000, 1_000_000):
+        files = [make_dicom(b"x" * size) for size in sizes]
         parts = [part_of(file, piece) for file in files]
         stored = store.store(parts)
         assert stored.results == {
             part.sop_instance_uid: InstanceResult(InstanceStatus.STORED) for part in parts
         }
         assert stored.bytes_sent > sum(len(file) for file in files)
-    assert [contents(store, part) for part in parts] == files
+        assert [contents(store, part) for part in parts] == files
 
 
-def test_the_same_file_again_is_stored_and_another_one_is_a_conflict(client, store):
+def test_the_same_instance_again_is_a_conflict_and_replaced_on_demand(client, store):
     one, two = make_dicom(), make_dicom()
     store.store([part_of(one)])
     other = make_dicom(
@@ -59,7 +59,7 @@ def test_the_same_file_again_is_stored_and_another_one_is_a_conflict(client, sto
             )
         },
     )
-    assert outcomes(store.store([part_of(one)])) == [InstanceStatus.STORED]
+    assert outcomes(store.store([part_of(one)])) == [InstanceStatus.CONFLICT]
     mixed = store.store([part_of(other), part_of(two)])
     assert mixed.results == {
         part_of(one).sop_instance_uid: InstanceResult(

@@ -54,6 +54,14 @@ def test_the_part_that_is_missing(message, cause, command):
     assert command in found[1]
 
 
+def test_a_location_that_is_none():
+    message = "Google answered 400: location ID invalid: 'europe-west2'"
+    found = missing_part(StoreError(message, reason="INVALID_ARGUMENT", status=400), ACCOUNT)
+    assert found is not None
+    assert found[0].startswith("there is no location europe-west2 (")
+    assert "gcloud healthcare locations list" in found[1]
+
+
 @pytest.mark.parametrize(
     ("message", "reason"),
     [

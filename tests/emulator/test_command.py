@@ -18,7 +18,10 @@ from click.testing import CliRunner, Result
 
 from orthanc_gcp.emulator import command as module
 from orthanc_gcp.emulator.command import emulator
+from orthanc_gcp.emulator.faults.fault_settings import FaultSettings
+from orthanc_gcp.emulator.faults.network_profiles import GOOGLE
 from orthanc_gcp.emulator.server import Emulator
+from tests.emulator.faults.first_values import FIRST
 
 
 @pytest.fixture(autouse=True)
@@ -55,16 +58,21 @@ def test_it_says_where_it_is_and_runs_until_a_signal(
     monkeypatch.setattr(Emulator, "run", run_and_stop)
     settings = tmp_path / "settings.json"
     settings.write_text(json.dumps({"latency": 0, "faults": []}))
+    (tmp_path / "seed").mkdir()
+    (tmp_path / "seed" / "readme.txt").touch()
     rule = json.dumps({"path": "/nowhere$", "status": 503})
     done = invoke(
         *("--directory", tmp_path / "data", "--port", 0, "--metadata-port", 0),
         *("--write-credentials", tmp_path / "credentials"),
-        *("--fault-settings", settings, "--fault", rule),
+        *("--fault-settings", settings, "--fault", rule, "--seed", tmp_path / "seed"),
     )
     assert done.exit_code == 0, done.output
     assert statuses == [200]
     assert done.stdout.startswith("orthanc-gcp emulator is ready at http://127.0.0.1:")
     assert ", metadata server 127.0.0.1:" in done.stdout
+    assert done.stdout.count("\n") == 1
+    assert f"not seeded: {tmp_path}/seed/readme.txt: " in done.stderr
+    assert "0 stored, 0 there already, 1 left out" in done.stderr
     assert (tmp_path / "credentials" / "service-account.json").exists()
 
 
@@ -74,9 +82,17 @@ def test_it_says_where_it_is_and_runs_until_a_signal(
         (["--store", "a/b"], "'a/b' is not the name of a DICOM store"),
         (["--fault", "no JSON"], "Invalid value for --fault: a JSON object is expected"),
         (["--fault", "[]"], "Invalid value for --fault: a JSON object is expected"),
-        (["--fault", '{"nothing": 1}'], "Invalid value for --fault-settings or --fault: "),
+        (
+            ["--fault", '{"nothing": 1}'],
+            "Invalid value for --fault-settings, --fault or --network",
+        ),
         (["--port", "65536"], "Invalid value for '--port': 65536 is not in the range"),
         (["--token-lifetime", "0"], "Invalid value for '--token-lifetime': 0 is not in the range"),
+        (["--tls-name", "https://a"], "Invalid value for --tls-name: 'https://a' is no name of a"),
+        (["--network", "Google"], "'Google' is neither google nor a file that can be read"),
+        (["--network", "\0"], "for --network: '\\x00' is neither google nor a file"),
+        (["--network", "/dev/null"], "Invalid value for --network: a JSON object is expected"),
+        (["--fault", '{"status": 1}'], "Invalid value for --fault-settings, --fault or --network"),
         (["--buckets", "/nowhere"], "Invalid value for '--buckets': Directory '/nowhere' does not"),
         (["--fault-settings", "/nowhere"], "Invalid value for '--fault-settings': File '/nowhere'"),
     ],
@@ -95,6 +111,9 @@ def test_why_it_cannot_start(tmp_path: Path) -> None:
     assert done.exit_code == 1
     assert "The emulator cannot start: cannot listen at 127.0.0.1:" in done.stderr
     assert "Address already in use; choose another --port, or 0" in done.stderr
+    done = invoke("--directory", tmp_path / "one", "--port", 0, "--seed", "/nowhere")
+    assert done.exit_code == 1
+    assert "The emulator cannot start: /nowhere: No such file or directory" in done.stderr
     (tmp_path / "file").write_text("")
     done = invoke("--directory", tmp_path / "file" / "below", "--port", 0)
     assert done.exit_code == 1
@@ -111,13 +130,29 @@ def test_without_a_directory_the_users_own_is_taken(monkeypatch: pytest.MonkeyPa
 def test_rules_are_added_to_those_of_the_file(tmp_path: Path) -> None:
     file = tmp_path / "settings.json"
     file.write_text('{"faults": [1], "latency": 2}')
-    assert module._fault_settings(file, ['{"a": 1}']) == {
+    assert module._fault_settings(file, ['{"a": 1}'], None) == {
         "faults": [1, {"a": 1}],
         "latency": 2,
     }
     file.write_text('{"faults": "wrong"}')
-    assert module._fault_settings(file, ['{"a": 1}']) == {"faults": "wrong"}
-    assert module._fault_settings(None, []) == {}
+    assert module._fault_settings(file, ['{"a": 1}'], None) == {"faults": "wrong"}
+    assert module._fault_settings(None, [], None) == {}
+
+
+def test_a_network_profile_is_a_name_or_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "profile.json"
+    file.write_text('{"latency": 2}')
+    assert module._fault_settings(None, [], str(file)) == {"network": {"latency": 2}}
+    settings = tmp_path / "settings.json"
+    settings.write_text('{"latency": 3}')
+    merged = module._fault_settings(settings, [], "google")
+    assert merged == {"network": "google", "latency": 3}
+    assert FaultSettings(merged).as_json() == {**FIRST, **GOOGLE, "latency": 3}
+
+
+def test_the_names_of_profiles_are_those_that_the_settings_know() -> None:
+    for name in module._NETWORKS:
+        FaultSettings({"network": name})
 
 
 def test_the_command_needs_no_more_than_click() -> None:

@@ -88,7 +88,7 @@ ROWS = [
     Row("STOW", 200, "{web}/studies", XML, "ReferencedSOPSequence", post("new.dcm")),
     Row("STOW", 200, "{web}/studies", JSON, "00081199", post("new.dcm", accept=JSON)),
     Row("STOW", 200, "{web}/studies", XML, "RetrieveURL", post("parts.bin", PARTS_X)),
-    Row("STOW", 200, "{web}/studies", XML, "RetrieveURL", post("image.dcm")),
+    Row("STOW", 409, "{web}/studies", XML, "already exists", post("image.dcm")),
     Row("STOW", 200, "{web}/studies", XML, "", (*post("large.dcm"), "-H", "Expect: 100-continue")),
     Row("STOW", 200, "{web}/studies", XML, "", (*post("new.dcm"), *CHUNKED)),
     Row(

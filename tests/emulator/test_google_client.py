@@ -104,7 +104,7 @@ def test_locations(google_client: Google) -> None:
     assert found == sorted(set(found))
     expected = {"name": PLACE, "locationId": "europe-west2"}
     assert locations.get(name=PLACE).execute() == expected
-    assert refused(locations.get(name=f"{PLACE}9")) == (404, "NOT_FOUND")
+    assert refused(locations.get(name=f"{PLACE}9")) == (400, "INVALID_ARGUMENT")
     assert refused(locations.list(name="projects/other")) == (403, "PERMISSION_DENIED")
 
 
@@ -125,7 +125,7 @@ def test_datasets(google_client: Google) -> None:
     changed = datasets.patch(name=name, updateMask="timeZone", body={"timeZone": "Asia/Tokyo"})
     assert changed.execute() == {"name": name, "timeZone": "Asia/Tokyo"}
     assert datasets.delete(name=name).execute() == {}
-    assert refused(datasets.get(name=name)) == (403, "PERMISSION_DENIED")
+    assert refused(datasets.get(name=name)) == (404, "NOT_FOUND")
     again = datasets.create(parent=PLACE, datasetId="b", body={})
     assert refused(again) == (409, "ALREADY_EXISTS")
 

@@ -71,11 +71,11 @@ class Model:
     def put(self, key: Key, content: bytes, *, replace: bool) -> bool:
         """Take an instance in; tell whether that is no failure."""
         present = self.contents.get(key)
-        if present == content:
-            return True
         if present is not None:
             if not replace:
                 return False
+            if present == content:
+                return True
             self.delete(key)
         self.contents[key] = content
         for depth, level in enumerate(self.levels, 1):

@@ -235,6 +235,28 @@ def test_settings_by_keyboard(served, page, complaints):
     assert complaints == []
 
 
+def test_a_reset_is_asked_for_twice(served, page, complaints):
+    emulator, client = served
+    client.store(make_dicom())
+    emulator.fault_settings.change(latency=0.1)
+    page.goto(emulator.url)
+    expect(page.locator("table.studies > tbody")).to_have_count(1)
+    dialog = page.get_by_role("dialog", name="Reset the emulator?")
+    page.get_by_role("button", name="Reset emulator…").press("Enter")
+    expect(dialog).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(dialog).to_be_hidden()
+    expect(page.get_by_role("button", name="Reset emulator…")).to_be_focused()
+    page.get_by_role("button", name="Reset emulator…").click()
+    expect(dialog.get_by_role("button", name="Cancel")).to_be_focused()
+    dialog.get_by_role("button", name="Reset", exact=True).click()
+    expect(dialog).to_be_hidden()
+    expect(page.locator("#stores")).to_contain_text("There is no study.")
+    expect(page.locator("form.marked")).to_have_count(0)
+    assert emulator.fault_settings.current.latency == 0
+    assert complaints == []
+
+
 def test_what_cannot_be_set_is_said_beside_the_field(served, page):
     emulator, _ = served
     page.goto(emulator.url)

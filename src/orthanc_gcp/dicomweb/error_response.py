@@ -63,6 +63,21 @@ _DETAILS: dict[str, _Refusal] = {
         False,
         "the Cloud Healthcare API is disabled in the project: enable it",
     ),
+    ApiReason.NO_QUOTA_PROJECT: (
+        StoreReason.FORBIDDEN,
+        False,
+        "a user's request needs a project that it counts for: set QuotaProject",
+    ),
+    ApiReason.SECURITY_POLICY_VIOLATED: (
+        StoreReason.FORBIDDEN,
+        False,
+        "a perimeter of VPC Service Controls does not admit it, which no role cures",
+    ),
+    ApiReason.RESOURCE_USAGE_RESTRICTION_VIOLATED: (
+        StoreReason.FORBIDDEN,
+        False,
+        "a policy of the organization does not allow the API, which no role cures",
+    ),
     ApiReason.USER_PROJECT_DENIED: (
         StoreReason.FORBIDDEN,
         False,
@@ -99,6 +114,7 @@ def refusal(
         retryable=retryable,
         status=status,
         retry_after=retry_after(headers),
+        details=error.details,
     )
 
 

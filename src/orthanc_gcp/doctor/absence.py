@@ -26,6 +26,8 @@ def missing_part(refusal: StoreError, account: Account) -> tuple[str, str] | Non
             f"there is no project {account.project} ({refusal})",
             "correct Project, it is the project's ID, not its title: gcloud projects list",
         )
+    if refusal.status == 400 and "location id invalid" in str(refusal).lower():
+        return _location(refusal, account)
     if refusal.status != 404 or refusal.reason == ApiReason.NOT_GOOGLE:
         return None
     return _PARTS[_missing(str(refusal))](refusal, account)

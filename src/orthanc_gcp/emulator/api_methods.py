@@ -1,6 +1,7 @@
 """The methods of the Healthcare API: their paths, handlers, and the permissions they take.
 
-Sources: the API's discovery document (paths, methods) and "Access control" (permissions).
+Sources: the API's discovery document (paths, methods) and "Access control" (permissions);
+``google.api.http``, "Path template syntax" (what percent-encoding means in a path).
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import NamedTuple
+from urllib.parse import unquote
 
 from starlette.responses import Response
 
@@ -27,6 +29,7 @@ from orthanc_gcp.emulator.healthcare.datasets import (
     list_datasets,
     patch_dataset,
 )
+from orthanc_gcp.emulator.healthcare.deidentification import deidentify
 from orthanc_gcp.emulator.healthcare.dicom_stores import (
     create_store,
     delete_store,
@@ -77,7 +80,9 @@ _SERIES = f"{_STUDY}/series/(?P<series>[^/:]+)"
 _INSTANCE = f"{_SERIES}/instances/(?P<instance>[^/:]+)"
 _FRAMES = f"{_INSTANCE}/frames/(?P<frames>[^/:]+)"
 _BULK_DATA = f"{_INSTANCE}/bulkdata/(?P<bulk>[^:]+)"
-
+_WEB = "/dicomWeb/"
+_UIDS = frozenset({"study", "series", "instance"})
+_ENCODED_SLASH = re.compile("%(2[Ff])")
 
 NO_PERMISSION = ""
 """What it takes to ask which permissions one has."""
@@ -149,9 +154,8 @@ def _policy(resource: str, kind: str) -> tuple[ApiMethod, ...]:
 
 
 DATASET_METHODS = (
-    # Google accepted a slash at the end of the path of uploads.
-    _web("POST", f"{_STUDIES}/?", store_instances, "StoreInstances", "Write"),
-    _web("POST", f"{_STUDY}/?", store_instances, "StoreInstances", "Write"),
+    _web("POST", _STUDIES, store_instances, "StoreInstances", "Write"),
+    _web("POST", _STUDY, store_instances, "StoreInstances", "Write"),
     *(
         replace(
             _web("PUT", path, update_instances, "UpdateInstances", "Update"),
@@ -273,6 +277,20 @@ DATASET_METHODS = (
         "dicom.DicomService.ExportDicomData",
         "dicomStores.export",
     ),
+    _control(
+        "POST",
+        f"{_STORE}:deidentify",
+        deidentify,
+        "dicom.DicomService.DeidentifyDicomStore",
+        "dicomStores.deidentify",
+    ),
+    _control(
+        "POST",
+        ":deidentify",
+        deidentify,
+        "dataset.DatasetService.DeidentifyDataset",
+        "datasets.deidentify",
+    ),
     _control("GET", "", get_dataset, "dataset.DatasetService.GetDataset", "datasets.get"),
     _control("PATCH", "", patch_dataset, "dataset.DatasetService.UpdateDataset", "datasets.update"),
     _control(
@@ -313,17 +331,33 @@ class FoundMethod(NamedTuple):
 
 
 def find_method(verb: str, path: str) -> FoundMethod | None:
-    """Return the method that a request is for, if there is one."""
+    """Return the method that a request is for, if there is one.
+
+    ``path`` is percent-encoded, as the client wrote it. DICOMweb lets it end with a slash.
+    """
     for start, methods in ((_DATASET, DATASET_METHODS), (_PROJECT, LOCATION_METHODS)):
         match = start.fullmatch(path)
         if match is None:
             continue
         names = match.groupdict()
         version, rest = names.pop("version"), names.pop("rest")
+        if _WEB in rest:
+            rest = rest.removesuffix("/")
         for method in methods:
             if method.verb != verb or version not in method.versions:
                 continue
             found = method.path.fullmatch(rest)
             if found is not None:
-                return FoundMethod(method, version, {**names, **found.groupdict()})
+                return FoundMethod(method, version, _decoded({**names, **found.groupdict()}))
     return None
+
+
+def _decoded(names: dict[str, str]) -> dict[str, str]:
+    """Return the names of a path without percent-encoding.
+
+    A slash stays encoded, as it separates names; in a UID it is one character among others.
+    """
+    return {
+        kind: unquote(name if kind in _UIDS else _ENCODED_SLASH.sub(r"%25\1", name))
+        for kind, name in names.items()
+    }

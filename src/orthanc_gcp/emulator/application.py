@@ -16,9 +16,11 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from orthanc_gcp.emulator.admin.admin import Admin
+from orthanc_gcp.emulator.admin.admin import Admin, Reset
+from orthanc_gcp.emulator.admin.health import HealthCheck
 from orthanc_gcp.emulator.admin.web_page import WebPage
 from orthanc_gcp.emulator.api_methods import FoundMethod, find_method
+from orthanc_gcp.emulator.auth.allowed_locations import AllowedLocations
 from orthanc_gcp.emulator.auth.authorization import Authorizer
 from orthanc_gcp.emulator.auth.ec2_metadata_service import Ec2MetadataService
 from orthanc_gcp.emulator.auth.emulator_tokens import AccessTokenEndpoint, SubjectTokenEndpoint
@@ -29,11 +31,13 @@ from orthanc_gcp.emulator.auth.security_token_service import AuthorizedUserEndpo
 from orthanc_gcp.emulator.faults.injection import answer_call, answer_token_request
 from orthanc_gcp.emulator.faults.quotas import Meter
 from orthanc_gcp.emulator.faults.rules import ActiveFault
+from orthanc_gcp.emulator.healthcare.locations import require_location
 from orthanc_gcp.emulator.healthcare.request_context import RequestContext, Services, resource_of
 from orthanc_gcp.emulator.http import responses
-from orthanc_gcp.emulator.http.cors import preflight_method, preflight_response, sharing_headers
+from orthanc_gcp.emulator.http.cors import preflight_method, preflight_response
+from orthanc_gcp.emulator.http.front_end import finish
 from orthanc_gcp.emulator.http.recent_requests import NO_STATUS
-from orthanc_gcp.emulator.http.requests import skip_body
+from orthanc_gcp.emulator.http.requests import raw_path, skip_body
 from orthanc_gcp.emulator.http.responses import GrantError, Refusal
 from orthanc_gcp.emulator.pubsub.methods import PubSub
 
@@ -58,14 +62,14 @@ class Answering:
             response = await self._respond(request)
             status = response.status_code
             response.raw_headers.append((b"date", self._date()))
-            response.raw_headers.extend(sharing_headers(request))
+            finish(request, response)
             answered = response.raw_headers
             await response(scope, receive, send)
         except ClientDisconnect:
             return
         finally:
             recent = self._services.recent
-            if recent is not None and not WebPage.serves(scope):
+            if recent is not None and _is_recorded(scope):
                 seconds = time.perf_counter() - started
                 method, path, sent = scope["method"], scope["path"], scope["headers"]
                 recent.add(method, path, status, seconds, sent, answered)
@@ -117,12 +121,19 @@ class Application(Answering):
     ----------
     metadata : GceMetadataServer or None
         The metadata server, when it has no port of its own.
+    reset : callable
+        Brings the emulator back to its start.
     admin : bool
-        Whether the fault settings can be seen and set.
+        Whether the fault settings can be seen and set, and the reset can be called.
     """
 
     def __init__(
-        self, services: Services, metadata: GceMetadataServer | None, *, admin: bool
+        self,
+        services: Services,
+        metadata: GceMetadataServer | None,
+        reset: Callable[[], Awaitable[None]],
+        *,
+        admin: bool,
     ) -> None:
         super().__init__(services)
         identities, mint, clock = services.identities, services.mint, services.clock
@@ -135,6 +146,7 @@ class Application(Answering):
         self._impersonation = GenerateAccessToken(
             identities, mint, services.fault_settings, clock, self._authorizer
         )
+        self._allowed_locations = AllowedLocations(identities, self._authorizer)
         self._meter = Meter(clock, identities.pools.project_number)
         self._metadata = metadata
         self._aws = Ec2MetadataService()
@@ -148,17 +160,19 @@ class Application(Answering):
             AccessTokenEndpoint.PATH: AccessTokenEndpoint(identities, mint),
             SubjectTokenEndpoint.PATH: subject_tokens,
             SubjectTokenEndpoint.KEYS: subject_tokens,
+            HealthCheck.PATH: HealthCheck(),
         }
         if admin:
             self._own[Admin.PATH] = Admin(services.fault_settings)
+            self._own[Reset.PATH] = Reset(reset)
         self._page = WebPage(services, admin=admin)
 
     async def answer(self, request: Request) -> Response:
         """Answer a preflight, a method of the Healthcare API, or one of another service."""
         wanted = preflight_method(request)
-        if wanted is not None and self._serves(wanted, request.scope["path"]):
+        if wanted is not None and self._serves(wanted, request):
             return preflight_response(request)
-        found = find_method(request.method, request.scope["path"])
+        found = find_method(request.method, raw_path(request))
         if found is None:
             return await self._answer_others(request)
         settings = self._services.fault_settings.current
@@ -189,11 +203,14 @@ class Application(Answering):
             identity=identity,
             active_fault=active,
         )
+        require_location(context)
         return await method.handler(context)
 
-    def _serves(self, method: str, path: str) -> bool:
-        """Return whether there is a method of an API."""
-        return find_method(method, path) is not None or self._pubsub.find(method, path) is not None
+    def _serves(self, method: str, request: Request) -> bool:
+        """Return whether there is a method of an API at the path of a request."""
+        if find_method(method, raw_path(request)) is not None:
+            return True
+        return self._pubsub.find(method, request.scope["path"]) is not None
 
     async def _answer_others(self, request: Request) -> Response:
         """Answer what is not a call of the Healthcare API."""
@@ -206,6 +223,8 @@ class Application(Answering):
         of_pubsub = self._pubsub.find(request.method, path)
         if of_pubsub is not None:
             return await of_pubsub(request)
+        if self._allowed_locations.serves(request):
+            return self._allowed_locations(request)
         impersonated = TOKEN_OF_ACCOUNT.fullmatch(path)
         if impersonated is not None and request.method == "POST":
             return await self._impersonation(request, impersonated["email"])
@@ -216,6 +235,11 @@ class Application(Answering):
         if WebPage.serves(request.scope):
             return await self._page(request)
         raise Refusal(responses.page_not_found())
+
+
+def _is_recorded(scope: Scope) -> bool:
+    """Return whether a request is another than those that ask about the emulator itself."""
+    return scope["path"] != HealthCheck.PATH and not WebPage.serves(scope)
 
 
 @lru_cache(maxsize=8)

@@ -7,6 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ import click
 __all__ = ["emulator"]
 
 SAMPLE_STORE = "projects/osimis-test/locations/europe-west2/datasets/test/dicomStores/dicom"
+_NETWORKS = ("google",)
+_SETTING_OPTIONS = "--fault-settings, --fault or --network"
 _PORT = click.IntRange(min=0, max=65535)
 _DIRECTORY = click.Path(path_type=Path, file_okay=False)
 
@@ -42,6 +45,14 @@ def _default_directory() -> Path:
     show_default="that of the sample configuration",
 )
 @click.option(
+    "--seed",
+    "seeds",
+    multiple=True,
+    metavar="[NAME=]FOLDER",
+    help="DICOM files to store at the start, in the first store or in one by name; "
+    "may be repeated.",
+)
+@click.option(
     "--write-credentials",
     type=_DIRECTORY,
     help="Write credential files of every kind there.",
@@ -52,7 +63,8 @@ def _default_directory() -> Path:
     "tls_names",
     multiple=True,
     metavar="HOST",
-    help="A further host name that the certificate of --tls is valid for; may be repeated.",
+    help="A further host name that the certificate of --tls is valid for, or google for those "
+    "of Google's services; may be repeated.",
 )
 @click.option(
     "--token-lifetime",
@@ -86,6 +98,11 @@ def _default_directory() -> Path:
     help="A fault rule, added to those of --fault-settings; may be repeated.",
 )
 @click.option(
+    "--network",
+    metavar="google|FILE",
+    help="A network profile: how fast the store is, and its quota; google, or a JSON object.",
+)
+@click.option(
     "--buckets",
     type=click.Path(path_type=Path, exists=True, file_okay=False),
     help="A folder that stands for gs://, for imports and exports.",
@@ -95,6 +112,7 @@ def emulator(
     port: int,
     directory: Path | None,
     stores: tuple[str, ...],
+    seeds: tuple[str, ...],
     write_credentials: Path | None,
     tls: bool,
     tls_names: tuple[str, ...],
@@ -103,6 +121,7 @@ def emulator(
     admin: bool,
     fault_settings: Path | None,
     faults: tuple[str, ...],
+    network: str | None,
     buckets: Path | None,
 ) -> None:
     """Run a stand-in for Google: its token endpoints and DICOM stores of the Healthcare API.
@@ -131,13 +150,18 @@ def emulator(
       orthanc-gcp emulator --store projects/P/locations/L/datasets/D/dicomStores/S
 
     \b
+    At about the pace of Google, with its refusals when there is too much:
+      orthanc-gcp emulator --network google
+
+    \b
     To see what is stored and asked in a browser, and to break things on demand:
       orthanc-gcp emulator --admin
     """
     try:
+        from orthanc_gcp.emulator.auth.certificates import HostNameError
         from orthanc_gcp.emulator.faults.fault_settings import SettingError
         from orthanc_gcp.emulator.resource_names import StoreName
-        from orthanc_gcp.emulator.server import Emulator, Options
+        from orthanc_gcp.emulator.server import Emulator, Options, Seed
         from orthanc_gcp.emulator.storage.storage import DirectoryInUseError
     except ImportError as error:
         click.echo(
@@ -155,19 +179,22 @@ def emulator(
         host=host,
         port=port,
         stores=names,
+        seed=tuple(map(Seed.parse, seeds)),
         write_credentials=write_credentials,
         tls=tls or bool(tls_names),
         tls_names=tls_names,
         token_lifetime=token_lifetime,
         metadata_port=metadata_port,
         admin=admin,
-        fault_settings=_fault_settings(fault_settings, faults),
+        fault_settings=_fault_settings(fault_settings, faults, network),
         buckets=buckets,
     )
     try:
-        running = Emulator(options)
+        running = Emulator(options, report=partial(click.echo, err=True))
     except SettingError as error:
-        raise click.BadParameter(str(error), param_hint="--fault-settings or --fault") from error
+        raise click.BadParameter(str(error), param_hint=_SETTING_OPTIONS) from error
+    except HostNameError as error:
+        raise click.BadParameter(str(error), param_hint="--tls-name") from error
     except (DirectoryInUseError, OSError) as error:
         click.echo(f"The emulator cannot start: {_reason(error)}", err=True)
         raise click.exceptions.Exit(1) from error
@@ -184,14 +211,32 @@ def _reason(error: Exception) -> str:
     return f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror)
 
 
-def _fault_settings(path: Path | None, faults: Sequence[str]) -> dict[str, Any]:
-    """Return the fault settings of a file, with more rules."""
+def _fault_settings(
+    path: Path | None, faults: Sequence[str], network: str | None
+) -> dict[str, Any]:
+    """Return the fault settings of a file, with more rules and a network profile."""
     settings = {} if path is None else _json_object(path.read_bytes(), "--fault-settings")
     if faults:
         rules = [_json_object(fault, "--fault") for fault in faults]
         given = settings.get("faults", [])
         settings["faults"] = [*given, *rules] if isinstance(given, list) else given
+    if network is not None:
+        settings["network"] = _network(network)
     return settings
+
+
+def _network(value: str) -> str | dict[str, Any]:
+    """Return a network profile: its name, or what a file says."""
+    if value in _NETWORKS:
+        return value
+    try:
+        text = Path(value).read_bytes()
+    except (OSError, ValueError):
+        raise click.BadParameter(
+            f"{value!r} is neither {' nor '.join(_NETWORKS)} nor a file that can be read",
+            param_hint="--network",
+        ) from None
+    return _json_object(text, "--network")
 
 
 def _json_object(text: str | bytes, option: str) -> dict[str, Any]:

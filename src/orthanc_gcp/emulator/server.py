@@ -3,35 +3,46 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import signal
 import socket
 import threading
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from orthanc_gcp.emulator.application import Application, GceMetadataApplication
+from orthanc_gcp.emulator.admin.admin import Reset
+from orthanc_gcp.emulator.admin.health import HealthCheck
+from orthanc_gcp.emulator.application import Answering, Application, GceMetadataApplication
 from orthanc_gcp.emulator.auth.access_tokens import TokenMint
-from orthanc_gcp.emulator.auth.certificates import ensure_certificates
+from orthanc_gcp.emulator.auth.certificates import HostNameError, ensure_certificates, host_names
 from orthanc_gcp.emulator.auth.credential_files import CredentialFiles
 from orthanc_gcp.emulator.auth.emulator_tokens import AccessTokenEndpoint
 from orthanc_gcp.emulator.auth.gce_metadata_server import GceMetadataServer
 from orthanc_gcp.emulator.auth.iam_policies import IamPolicies
 from orthanc_gcp.emulator.auth.identities import Identities
+from orthanc_gcp.emulator.cloud_storage.buckets import Buckets
+from orthanc_gcp.emulator.dicom.imaging_pool import ImagingPool
 from orthanc_gcp.emulator.faults.fault_settings import FaultSettings
-from orthanc_gcp.emulator.healthcare.cloud_storage import Buckets
 from orthanc_gcp.emulator.healthcare.operations import Operations
 from orthanc_gcp.emulator.healthcare.request_context import Services
+from orthanc_gcp.emulator.healthcare.service_agent import ServiceAgent
 from orthanc_gcp.emulator.http.recent_requests import RecentRequests
+from orthanc_gcp.emulator.http.request_gate import GatedApplication, RequestGate
 from orthanc_gcp.emulator.http.uvicorn_server import UvicornServer, listen
 from orthanc_gcp.emulator.operation_handlers import WORK
 from orthanc_gcp.emulator.resource_names import StoreName
+from orthanc_gcp.emulator.storage.seed import Report, Seed, store_seed
 from orthanc_gcp.emulator.storage.storage import Storage
 
-__all__ = ["DEFAULT_STORE", "Emulator", "Options"]
+__all__ = ["DEFAULT_STORE", "Emulator", "Options", "Seed"]
+
+logger = logging.getLogger(__name__)
 
 DEFAULT_STORE = StoreName("osimis-test", "europe-west2", "test", "dicom")
 """The store of the sample configuration of Orthanc's original plugin."""
@@ -51,16 +62,19 @@ class Options:
         Where it listens; port 0 is any free one.
     stores : tuple of StoreName
         DICOM stores to create; the project of the first one is that of the identities.
+    seed : tuple of Seed or Path
+        Folders whose DICOM files are stored at the start, by default in the first store.
     write_credentials : Path or None
         A folder for credential files of every kind.
     tls, tls_names : bool, tuple of str
-        Whether it speaks HTTPS, and further host names of its certificate.
+        Whether it speaks HTTPS, and further host names of its certificate; ``google`` is all names
+        of Google whose paths it answers.
     token_lifetime : int
         How many seconds an access token lives.
     metadata_port : int or None
         A port of plain HTTP for the metadata server alone; 0 is any free one.
     admin : bool
-        Whether the web page and ``/emulator/state`` are open to all.
+        Whether the web page, ``/emulator/state`` and ``/emulator/reset`` are open to all.
     fault_settings : mapping
         Those to start with, by their names in JSON.
     buckets : Path or None
@@ -71,6 +85,7 @@ class Options:
     host: str = "127.0.0.1"
     port: int = 0
     stores: tuple[StoreName, ...] = (DEFAULT_STORE,)
+    seed: tuple[Seed | Path, ...] = ()
     write_credentials: Path | None = None
     tls: bool = False
     tls_names: tuple[str, ...] = ()
@@ -92,40 +107,55 @@ class Emulator:
         Where its data are, where it listens, what it offers.
     clock : callable
         Gives the time that tokens and assertions are judged by, in seconds since 1970.
+    report : callable
+        Takes lines about the seed: what is left out, how far it is, how it ended.
 
     Raises
     ------
     OSError
-        It cannot listen at the address, or cannot write in its directory.
+        It cannot listen at the address, cannot write in its directory, or cannot read a seed.
     DirectoryInUseError
         Another emulator is using the directory.
+    HostNameError
+        A name for the certificate is none.
     SettingError
         A fault setting to start with is none, or cannot be so.
     """
 
-    def __init__(self, options: Options, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        options: Options,
+        clock: Callable[[], float] = time.time,
+        report: Report = logger.info,
+    ) -> None:
         self._options = options
+        self._report = report
         self._true_clock = clock
         self.fault_settings = FaultSettings(options.fault_settings)
         self._storage = Storage(
             options.directory, lambda: self.fault_settings.current.search_lag, self._clock
         )
+        self._imaging = ImagingPool()
         self._sockets: list[socket.socket] = []
+        self._thread: threading.Thread | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
         try:
             self._open_sockets()
-        except OSError:
+            self.identities = Identities(
+                options.directory / "identities.json",
+                options.stores[0].project,
+                self.fault_settings,
+            )
+            self._make_stores()
+            self._gate = RequestGate(exempt=(HealthCheck.PATH, Reset.PATH))
+            self._entrances = [
+                GatedApplication(self._gate, application) for application in self._applications()
+            ]
+            self._servers = self._make_servers()
+            self._write_credentials()
+        except BaseException:
             self._close()
             raise
-        self.identities = Identities(
-            options.directory / "identities.json", options.stores[0].project, self.fault_settings
-        )
-        for store in options.stores:
-            self.create_store(store)
-        self._servers = self._make_servers()
-        self._thread: threading.Thread | None = None
-        if options.write_credentials is not None:
-            files = CredentialFiles(self.identities, self.url, self._clock())
-            files.write(options.write_credentials)
 
     @property
     def url(self) -> str:
@@ -174,6 +204,23 @@ class Emulator:
         """Delete a DICOM store, if it is there, and what is in it."""
         self._storage.delete_store(store)
 
+    def reset(self) -> None:
+        """Bring everything back to what a start in an empty directory makes, with the same keys.
+
+        Requests that are being answered are broken off, others wait until it is done. What was
+        stored, made, set and revoked is gone; the seed is stored again. Access tokens stay good.
+        Not to be called in the thread that serves.
+
+        Raises
+        ------
+        OSError
+            The directory cannot be written, or a seed cannot be read any more.
+        """
+        if self._loop is None:
+            self._begin_anew()
+        else:
+            asyncio.run_coroutine_threadsafe(self._reset(), self._loop).result()
+
     def run(self, ready: Callable[[], None]) -> None:
         """Serve until SIGINT or SIGTERM; call ``ready`` once requests are answered."""
         try:
@@ -212,7 +259,8 @@ class Emulator:
             self._close()
 
     async def _serve(self, ready: Callable[[], None], signals: tuple[signal.Signals, ...]) -> None:
-        loop = asyncio.get_running_loop()
+        self._loop = loop = asyncio.get_running_loop()
+        self._use_new_threads(loop)
         for number in signals:
             loop.add_signal_handler(number, self.stop)
         waiting = len(self._servers)
@@ -231,7 +279,55 @@ class Emulator:
         try:
             await asyncio.gather(*serving)
         finally:
+            self._loop = None
             await self.operations.stop()
+
+    async def _reset(self) -> None:
+        async with self._gate.closed():
+            await self._finish_threads()
+            await self.operations.cancel_everything()
+            await asyncio.to_thread(self._begin_anew)
+
+    def _begin_anew(self) -> None:
+        self.fault_settings.reset()
+        self._storage.clear()
+        self.identities.reset()
+        self._make_stores()
+        self._write_credentials()
+        # Applications and services remember the rest: all of them are made anew.
+        for entrance, application in zip(self._entrances, self._applications(), strict=True):
+            entrance.application = application
+
+    def _make_stores(self) -> None:
+        for store in self._options.stores:
+            self.create_store(store)
+        for seed in self._options.seed:
+            self._store_seed(seed if isinstance(seed, Seed) else Seed(seed))
+        if self._options.seed:
+            # It has been there for as long as anybody can know.
+            self._storage.search_lag.close()
+
+    def _store_seed(self, seed: Seed) -> None:
+        store = seed.store or self._options.stores[0]
+        self.create_store(store)
+        row = self._storage.resources.store_id(store)
+        if row is not None:
+            store_seed(self._storage, row, seed.folder, self._report)
+
+    def _use_new_threads(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._threads = ThreadPoolExecutor(thread_name_prefix="request")
+        loop.set_default_executor(self._threads)
+
+    async def _finish_threads(self) -> None:
+        """Return when the threads are done with what was asked of them, by whomever."""
+        before = self._threads
+        self._use_new_threads(asyncio.get_running_loop())
+        await asyncio.to_thread(before.shutdown)
+
+    def _write_credentials(self) -> None:
+        if self._options.write_credentials is not None:
+            files = CredentialFiles(self.identities, self.url, self._clock())
+            files.write(self._options.write_credentials)
 
     def _clock(self) -> float:
         return self._true_clock() + self.fault_settings.current.clock_offset
@@ -245,6 +341,7 @@ class Emulator:
     def _close(self) -> None:
         for listener in self._sockets:
             listener.close()
+        self._imaging.close()
         self._storage.close()
 
     def _address(self, listener: socket.socket) -> str:
@@ -252,23 +349,27 @@ class Emulator:
         port = listener.getsockname()[1]
         return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
-    def _make_servers(self) -> list[UvicornServer]:
+    def _applications(self) -> list[Answering]:
+        """Return new ones, for the main port and for that of the metadata server, if it has one."""
         options, services = self._options, self._make_services()
         metadata = GceMetadataServer(services.identities, services.mint, services.clock)
         has_own_port = options.metadata_port is not None
         shared = None if has_own_port or options.tls else metadata
-        servers = [self._make_server(Application(services, shared, admin=options.admin))]
+        applications: list[Answering] = [
+            Application(services, shared, self._reset, admin=options.admin)
+        ]
         if has_own_port:
-            servers.append(UvicornServer(GceMetadataApplication(services, metadata)))
-        return servers
+            applications.append(GceMetadataApplication(services, metadata))
+        return applications
 
     def _make_services(self) -> Services:
         identities, settings, clock = self.identities, self.fault_settings, self._clock
         mint = TokenMint(identities.token_secret, clock, self._options.token_lifetime, settings)
         buckets = Buckets(self._options.buckets)
+        agent = ServiceAgent(buckets, identities, settings)
         self._access_tokens = AccessTokenEndpoint(identities, mint)
         self.policies = IamPolicies(self._storage.resources, identities, settings)
-        self.operations = Operations(self._storage, buckets, settings, clock, WORK)
+        self.operations = Operations(self._storage, agent, self._imaging, settings, clock, WORK)
         return Services(
             self._storage,
             identities,
@@ -276,13 +377,22 @@ class Emulator:
             self.policies,
             settings,
             self.operations,
+            agent,
+            buckets,
+            self._imaging,
             clock,
             RecentRequests() if self._options.admin else None,
         )
 
-    def _make_server(self, application: Application) -> UvicornServer:
+    def _make_servers(self) -> list[UvicornServer]:
+        main, *metadata = self._entrances
+        return [self._make_main_server(main), *map(UvicornServer, metadata)]
+
+    def _make_main_server(self, application: GatedApplication) -> UvicornServer:
         if not self._options.tls:
             return UvicornServer(application)
-        names = (self._options.host, *self._options.tls_names)
+        names = host_names(self._options.tls_names)
+        with suppress(HostNameError):
+            names = (*host_names([self._options.host]), *names)
         files = ensure_certificates(self._options.directory, names)
         return UvicornServer(application, files.certificate, files.key)

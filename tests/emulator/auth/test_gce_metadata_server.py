@@ -71,10 +71,72 @@ def test_an_account_as_a_whole(machine: Machine) -> None:
     assert answer.json() == {"aliases": ["default"], "email": ACCOUNT, "scopes": scopes}
 
 
+def listing(machine: Machine, path: str) -> list[str]:
+    answer = machine.get(path)
+    assert (answer.status, answer.headers["content-type"]) == (200, "application/text")
+    return answer.data.decode().splitlines()
+
+
+def test_directories(machine: Machine) -> None:
+    root = "/computeMetadata/v1/"
+    assert listing(machine, "/") == ["computeMetadata/"]
+    assert listing(machine, "/computeMetadata/") == ["v1/"]
+    assert listing(machine, root) == ["instance/", "project/", "universe/"]
+    assert "service-accounts/" in listing(machine, f"{root}instance/")
+    accounts = ["default/", f"{ACCOUNT}/"]
+    assert listing(machine, f"{root}instance/service-accounts/") == accounts
+    assert listing(machine, f"{root}project/attributes/") == []
+    entries = ["aliases", "email", "identity", "scopes", "token"]
+    assert listing(machine, f"{root}instance/service-accounts/default/") == entries
+
+
+def test_a_directory_without_its_slash_is_found_by_who_follows(machine: Machine) -> None:
+    """So gcp-metadata of npm finds out that it runs at Google."""
+    path = "/computeMetadata/v1/instance"
+    url = f"http://{machine.host}{path}"
+    bare = machine.pool.request("GET", url, headers=FLAVOR, redirect=False)
+    assert (bare.status, bare.headers["location"]) == (301, f"{path}/")
+    assert bare.headers["metadata-flavor"] == "Google"
+    answer = machine.pool.request("GET", url, headers=FLAVOR, redirect=True, retries=1)
+    assert (answer.status, answer.headers["metadata-flavor"]) == (200, "Google")
+    asked = f"{url}/service-accounts?recursive=true"
+    answer = machine.pool.request("GET", asked, headers=FLAVOR, redirect=True, retries=1)
+    assert answer.json()["default"]["email"] == ACCOUNT
+    for path in ("//evil.example", "/computeMetadata//evil.example"):
+        assert machine.get(path).status == 404
+
+
+def test_everything_at_once(machine: Machine) -> None:
+    """Without tokens; the client library of Java reads its account so."""
+    whole = machine.get("/computeMetadata/v1/", recursive="true").json()
+    account = {
+        "aliases": ["default"],
+        "email": ACCOUNT,
+        "scopes": ["https://www.googleapis.com/auth/cloud-platform"],
+    }
+    assert whole["instance"]["serviceAccounts"] == {"default": account, ACCOUNT: account}
+    number = whole["project"]["numericProjectId"]
+    assert isinstance(number, int)
+    assert whole["project"]["projectId"] == "osimis-test"
+    assert whole["instance"]["zone"] == f"projects/{number}/zones/europe-west2-a"
+    assert machine.get("/computeMetadata/v1/project/numeric-project-id").data == b"%d" % number
+
+
+def test_json_of_a_single_value(machine: Machine) -> None:
+    path = "/computeMetadata/v1/universe/universe-domain"
+    assert machine.get(path).data == b"googleapis.com"
+    answer = machine.get(path, alt="json")
+    assert answer.headers["content-type"] == "application/json"
+    assert answer.json() == "googleapis.com"
+
+
 @pytest.mark.parametrize(
     "path",
     [
-        "/computeMetadata/v1/universe/universe-domain",
+        "/computeMetadata/v1/project/project-id/",
+        "/computeMetadata/v1/project/project-id/more",
+        "/computeMetadata/v1//project/project-id",
+        "/computeMetadata/v1/instance/disks/",
         "/computeMetadata/v1/instance/service-accounts/other@example/token",
         "/computeMetadata/v1/instance/service-accounts/default/nothing",
         "/computeMetadata/v2/project/project-id",

@@ -55,8 +55,23 @@ def test_delegates_between(source: Client) -> None:
 
 
 def test_an_account_that_there_is_not(source: Client) -> None:
-    status, body = generate(source, "nobody@osimis-test.iam.gserviceaccount.com")
-    assert (status, body["error"]["status"]) == (404, "NOT_FOUND")
+    email = "nobody@osimis-test.iam.gserviceaccount.com"
+    expected = {
+        "code": 404,
+        "message": f"Not found; Gaia id not found for email {email}",
+        "status": "NOT_FOUND",
+    }
+    assert generate(source, email) == (404, {"error": expected})
+
+
+def test_an_account_that_there_is_not_and_no_right(source: Client, emulator: Emulator) -> None:
+    emulator.fault_settings.change(deniedImpersonation=True)
+    assert generate(source, "nobody@osimis-test.iam.gserviceaccount.com")[0] == 404
+    status, body = generate(source)
+    assert (status, body["error"]["status"]) == (403, "PERMISSION_DENIED")
+    (info,) = body["error"]["details"]
+    assert (info["reason"], info["domain"]) == ("IAM_PERMISSION_DENIED", "iam.googleapis.com")
+    assert info["metadata"] == {"permission": "iam.serviceAccounts.getAccessToken"}
 
 
 @pytest.mark.parametrize(

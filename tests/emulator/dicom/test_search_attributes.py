@@ -8,7 +8,9 @@ from orthanc_gcp.emulator.dicom.search_attributes import (
     INSTANCE,
     SERIES,
     STUDY,
+    can_be_returned,
     levels_to,
+    name_of,
     resolve_tag,
     tags,
 )
@@ -21,6 +23,9 @@ from orthanc_gcp.emulator.dicom.search_attributes import (
         ("00100010", 0x00100010),
         ("0020000d", 0x0020000D),
         ("Modality", 0x00080060),
+        ("00020010", 0x00020010),
+        ("60003000", 0x60003000),
+        ("60023000", 0x60023000),
         ("0010001F", None),
         ("Nonsense", None),
         ("nonsense", None),
@@ -47,3 +52,16 @@ def test_every_keyword_of_the_levels_is_known() -> None:
 def test_no_attribute_stands_twice_at_a_level() -> None:
     for level in (STUDY, SERIES, INSTANCE):
         assert len({*level.defaults, *level.all}) == len(level.defaults) + len(level.all)
+
+
+def test_names_of_attributes() -> None:
+    assert name_of(0x00080016) == "SOPClassUID"
+    assert name_of(0x00091001) == "00091001"
+
+
+def test_attributes_that_are_in_no_file() -> None:
+    """Those of commands, directories, items, padding and queries."""
+    known = tags("MessageID FileSetID Item DataSetTrailingPadding QueryRetrieveLevel")
+    assert not any(map(can_be_returned, (*known, *tags("AvailableTransferSyntaxUID"))))
+    assert len(known) == 5
+    assert all(map(can_be_returned, tags("TransferSyntaxUID ModalitiesInStudy PixelData")))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from pydicom.dataset import Dataset
 from pydicom.encaps import generate_frames
 from pydicom.uid import generate_uid
 
+from orthanc_gcp.emulator.dicom.transcoding import TranscodingError, transcode
 from tests.emulator.client import (
     AS_STORED,
     MULTIPART,
@@ -155,8 +157,7 @@ def test_what_nothing_here_writes(client: Client, suffix: str, level: str) -> No
         ("CT_small.dcm", JPEG, "baseline JPEG is for samples of 8 bits without a sign"),
         ("SC_rgb_rle_16bit.dcm", JPEG, "baseline JPEG is for samples of 8 bits without a sign"),
         ("examples_palette.dcm", JPEG_2000, "indices of a palette are not compressed with losses"),
-        ("liver_1frame.dcm", RLE, "neither single bits nor floating point numbers are compressed"),
-        ("rtplan.dcm", JPEG_2000_LOSSLESS, "the instance has no pixel data"),
+        ("liver_1frame.dcm", RLE, "BitsAllocated non-divisible by 8"),
         ("rtdose_1frame.dcm", RLE, "One or more of the following values is not valid"),
     ],
 )
@@ -210,3 +211,15 @@ def test_an_answer_breaks_off_at_an_instance_that_cannot_be_had(client: Client) 
     client.store(make_dicom(StudyInstanceUID=study))
     with pytest.raises(urllib3.exceptions.ProtocolError):
         client.get(f"/studies/{study}", f"{MULTIPART}; transfer-syntax={RLE}")
+
+
+def test_a_file_of_more_than_1_gb(tmp_path: Path) -> None:
+    large = tmp_path / "large.dcm"
+    with large.open("wb") as hole:
+        hole.truncate(1_000_000_001)
+    with (
+        large.open("rb") as source,
+        (tmp_path / "made.dcm").open("wb") as target,
+        pytest.raises(TranscodingError, match="too large"),
+    ):
+        transcode(source, RLE, target, lambda: None)

@@ -132,7 +132,7 @@ def test_not_acceptable(client: Client, accept: str) -> None:
         "00081115/x/00282000",
         "00081115/9/00282000",
         "nonsense",
-        "7FE00010/",
+        "7FE00010//",
     ],
 )
 def test_what_is_not_bulk_data(client: Client, path: str) -> None:

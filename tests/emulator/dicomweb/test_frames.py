@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 
 import numpy as np
@@ -108,8 +109,7 @@ def test_a_frame_larger_than_a_block(client: Client) -> None:
 def test_frames_that_there_are_not(client: Client, numbers: str) -> None:
     path = put(client, image(3, bytes(46)))
     response = client.request("GET", f"{path}/{numbers}")
-    assert response.status == 400
-    assert response.data.startswith(b"Invalid frame number: ")
+    assert (response.status, response.data) == (400, b"one of the frame indexes is not valid")
 
 
 @pytest.mark.parametrize(
@@ -149,3 +149,46 @@ def test_an_instance_that_there_is_not(client: Client) -> None:
     uid = generate_uid()
     path = f"/studies/{uid}/series/{uid}/instances/{uid}/frames/1"
     assert client.get(path).status == 403
+
+
+@pytest.mark.parametrize(
+    ("name", "accept", "is_compressed"),
+    [
+        ("CT_small.dcm", OCTETS, True),
+        ("MR_small_RLE.dcm", OCTETS, True),
+        ("MR_small_RLE.dcm", STORED, False),
+        ("CT_small.dcm", PNG, False),
+    ],
+)
+def test_uncompressed_frames_are_compressed_on_the_way(
+    client: Client, name: str, accept: str, is_compressed: bool
+) -> None:
+    url = f"{client.web}{put(client, sample(name))}/1"
+    headers = {"Authorization": f"Bearer {client.token}", "Accept": accept}
+    plain = client.pool.request("GET", url, headers=headers)
+    compressed = client.pool.request(
+        "GET", url, headers={**headers, "Accept-Encoding": "gzip"}, decode_content=False
+    )
+    assert compressed.headers.get("content-encoding") == ("gzip" if is_compressed else None)
+    if is_compressed:
+        assert len(compressed.data) < len(plain.data)
+        compressed._body = gzip.decompress(compressed.data)  # type: ignore[attr-defined]
+    assert split(compressed) == split(plain)
+
+
+def test_a_list_with_types_that_are_not_served(client: Client) -> None:
+    """As viewers of the Imaging Data Commons ask for frames."""
+    wanted = ", ".join(
+        [
+            f'{MULTIPART}; type="image/jpx"; transfer-syntax=1.2.840.10008.1.2.4.92',
+            f'{MULTIPART}; type="image/jpx"; transfer-syntax=1.2.840.10008.1.2.4.93',
+            f"{OCTETS}; transfer-syntax=*",
+            "*/*;q=0.1",
+        ]
+    )
+    content = sample("MR_small_jp2klossless.dcm")
+    response = client.get(f"{put(client, content)}/1", wanted)
+    assert response.status == 200
+    ((content_type, frame),) = split(response)
+    assert content_type == "application/octet-stream; transfer-syntax=1.2.840.10008.1.2.4.90"
+    assert frame == next(generate_frames(read(content).PixelData, number_of_frames=1))

@@ -75,10 +75,9 @@ def test_series_and_instance_keys(client: Client) -> None:
         ("/studies", "orderby=StudyDate"),
         ("/studies", "sort=x"),
         ("/series", "SOPInstanceUID=1"),
-        ("/instances", "SOPClassUID=1"),
-        ("/instances", "00080016=1"),
+        ("/studies", "00080060=CT"),
         ("/instances", "nonsense=1"),
-        ("/studies", "includefield=Nonsense"),
+        ("/instances", "Modality=CT&00080060=MR"),
         ("/studies", "includefield=0010001F"),
         ("/studies", "fuzzymatching=maybe"),
         ("/studies", "limit=x"),
@@ -95,6 +94,51 @@ def test_what_is_not_supported(client: Client, path: str, parameter: str) -> Non
     assert response.status == 400
     assert response.headers["content-type"] == "text/plain; charset=utf-8"
     assert response.data
+
+
+@pytest.mark.parametrize("path", ["/instances", f"/studies/{STUDY}/instances"])
+@pytest.mark.parametrize("key", ["SOPClassUID", "00080016"])
+def test_a_refused_key_is_called_by_its_keyword(client: Client, path: str, key: str) -> None:
+    """wsidicom and large-image know Google by this text."""
+    query = {key: "1.2.840.10008.5.1.4.1.1.77.1.6", "0020000E": SERIES[0], "00080060": "SM"}
+    response = client.get(path, includefield="StudyDate", **query)
+    assert response.status == 400
+    assert response.data == b"SOPClassUID is not a supported instance or series attribute"
+
+
+def test_what_is_said_of_keys_at_each_level(client: Client) -> None:
+    texts = {
+        ("/studies", "00081030"): b"StudyDescription is not a supported study level attribute",
+        ("/series", "SeriesNumber"): b"SeriesNumber is not a supported series level attribute",
+        ("/series", "nonsense"): b"unknown/unsupported QIDO attribute: nonsense",
+    }
+    for (path, key), text in texts.items():
+        assert client.get(path, **{key: "1"}).data == text
+
+
+@pytest.mark.parametrize(
+    ("field", "named"),
+    [
+        ("AvailableTransferSyntaxUID", "AvailableTransferSyntaxUID"),
+        ("00083002", "AvailableTransferSyntaxUID"),
+        ("PatientName,00083002", "AvailableTransferSyntaxUID"),
+        ("QueryRetrieveLevel", "QueryRetrieveLevel"),
+        ("MessageID", "MessageID"),
+        ("FileSetID", "FileSetID"),
+        ("FFFEE000", "Item"),
+        ("Nonsense", "Nonsense"),
+    ],
+)
+def test_fields_that_no_file_has(client: Client, field: str, named: str) -> None:
+    for path in ("/studies", "/series", "/instances"):
+        response = client.get(path, includefield=field)
+        assert response.status == 400
+        assert response.data.decode() == f"unknown/unsupported QIDO attribute: {named}"
+
+
+def test_a_key_has_one_value(client: Client) -> None:
+    response = client.get(f"/instances?0020000E={SERIES[0]}&SeriesInstanceUID={SERIES[1]}")
+    assert response.data == b"SeriesInstanceUID can have one value only"
 
 
 def test_the_parameters_of_every_google_method_are_ignored(client: Client) -> None:

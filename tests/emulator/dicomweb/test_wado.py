@@ -313,7 +313,6 @@ def test_a_type_that_it_does_not_come_in_is_406(client: Client, resource: str, a
         ("/frames/1", ""),
         ("/frames/1", 'multipart/related; type="image/png"'),
         ("/frames/1/rendered", ""),
-        ("", "application/dicom; transfer-syntax=1.2.840.10008.1.2.4.90"),
     ],
 )
 def test_pixels_that_are_not_there_are_400(client: Client, suffix: str, accept: str) -> None:

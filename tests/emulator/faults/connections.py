@@ -14,14 +14,17 @@ class Raw:
     """A connection that shows every byte."""
 
     def __init__(self, client: Client) -> None:
-        host, _, port = client.url.rpartition("/")[2].rpartition(":")
+        self.address = client.url.rpartition("/")[2]
+        host, _, port = self.address.rpartition(":")
         self.token = client.token
         self.socket = socket.create_connection((host, int(port)), timeout=30)
 
-    def send(self, verb: str, path: str, body: bytes = b"", **headers: Any) -> None:
+    def send(
+        self, verb: str, path: str, body: bytes = b"", store: str = STORE, **headers: Any
+    ) -> None:
         """Send a request, of which ``body`` may be only the beginning."""
-        sent = {"Host": "x", "Authorization": f"Bearer {self.token}", **headers}
-        lines = [f"{verb} /v1/{STORE}/dicomWeb{path} HTTP/1.1"]
+        sent = {"Host": self.address, "Authorization": f"Bearer {self.token}", **headers}
+        lines = [f"{verb} /v1/{store}/dicomWeb{path} HTTP/1.1"]
         lines += [f"{name.replace('_', '-')}: {value}" for name, value in sent.items()]
         self.socket.sendall("\r\n".join([*lines, "", ""]).encode() + body)
 

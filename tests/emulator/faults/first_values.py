@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 FIRST = {
+    "refusal": None,
     "deletedKeys": [],
     "revokedRefreshTokens": [],
     "disabledApi": False,
@@ -18,12 +19,16 @@ FIRST = {
     "faults": [],
     "seed": 0,
     "latency": 0,
+    "instanceLatency": 0,
     "bandwidth": None,
     "quota": None,
     "searchLag": 0,
     "operationDelay": 0,
     "operationFailure": None,
+    "operationThroughput": None,
+    "maxOperations": None,
+    "unloggedErrors": 0,
     "missingResource": 403,
     "emptyQido": 204,
-    "duplicates": "identical-ok",
+    "duplicates": "always-conflict",
 }

@@ -26,6 +26,44 @@ def test_bytes_wait_for_their_turn() -> None:
     assert waited == [0.5, 1.5]
 
 
+def test_timers_that_ring_late_cost_nothing() -> None:
+    now = 100.0
+
+    async def sleep(seconds: float) -> None:
+        nonlocal now
+        now += max(0.0, seconds) + 0.003
+
+    async def run() -> None:
+        limit = BandwidthLimit(10_000_000, lambda: now, sleep)
+        for number in range(1, 1001):
+            await limit.take(64 * 1024)
+            # Never faster, and never later than one timer is late.
+            assert number * 64 * 1024 / 10_000_000 <= now - 100 < number * 0.0065536 + 0.0031
+
+    asyncio.run(run())
+
+
+def test_what_was_not_used_is_lost() -> None:
+    now = 100.0
+    waited: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        waited.append(seconds)
+
+    async def run() -> None:
+        nonlocal now
+        limit = BandwidthLimit(1000, lambda: now, sleep)
+        now += 3600
+        await limit.take(1000)
+
+    asyncio.run(run())
+    assert 0.9 < waited[0] < 1
+
+
+def test_pieces_are_small_enough_to_come_at_a_rate() -> None:
+    assert [BandwidthLimit(rate).piece for rate in (1, 50_000, 10**12)] == [1, 5000, 64 * 1024]
+
+
 def test_answers_at_a_rate(emulator: Emulator, own_client: Client) -> None:
     content = make_dicom(pixels=bytes(range(256)) * 80)
     own_client.store(content)

@@ -134,7 +134,6 @@ def test_what_empty_searches_are(emulator: Emulator, own_client: Client) -> None
 def test_what_duplicates_are(emulator: Emulator, own_client: Client) -> None:
     content = make_dicom()
     assert own_client.store(content).status == 200
-    emulator.fault_settings.change(duplicates="always-conflict")
     answer = own_client.store(content)
     (failed,) = answer.json()["00081198"]["Value"]
     assert (answer.status, failed["00091097"]["Value"]) == (409, ["already exists"])

@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 import urllib3
 
+from orthanc_gcp.emulator.resource_names import StoreName
 from orthanc_gcp.emulator.server import Emulator
 from tests.emulator.client import STORE, Client, make_dicom
+from tests.emulator.healthcare.test_operations import ended
 
 PLACE = "projects/osimis-test/locations/europe-west2"
 DATASET = f"{PLACE}/datasets/test"
@@ -69,13 +71,15 @@ def test_a_key_is_kept(client: Client) -> None:
 
 def test_a_dataset_that_comes_while_it_is_made(emulator: Emulator, own_client: Client) -> None:
     emulator.fault_settings.change(operationDelay=600)
-    first, second = (create(own_client, "new").json()["name"] for _ in range(2))
+    first = create(own_client, "new").json()["name"]
     assert call(own_client, "GET", f"{PLACE}/datasets/new").status == 403
     call(own_client, "POST", f"{first}:cancel", {})
-    emulator.fault_settings.change(operationDelay=0)
-    third = create(own_client, "new").json()["name"]
-    assert call(own_client, "GET", third).json()["response"]["name"] == f"{PLACE}/datasets/new"
-    assert "done" not in call(own_client, "GET", second).json()
+    emulator.fault_settings.change(operationDelay=0.2)
+    name = ended(own_client, first)["name"]
+    second = create(own_client, "new").json()["name"]
+    assert second != name
+    emulator.create_store(StoreName("osimis-test", "europe-west2", "new", "dicom"))
+    assert ended(own_client, second)["error"]["code"] == 6
 
 
 def test_a_dataset_whose_creation_fails_on_demand(emulator: Emulator, own_client: Client) -> None:
@@ -92,7 +96,7 @@ def test_a_dataset_takes_its_stores_along(own_client: Client, tmp_path: Path) ->
     user = own_client.as_owner()
     assert call(user, "POST", f"{STORE}:setIamPolicy", policy).status == 200
     assert call(user, "DELETE", DATASET).json() == {}
-    assert call(user, "GET", DATASET).status == 403
+    assert call(user, "GET", DATASET).status == 404
     assert own_client.get("/studies").status == 403
     assert not any((tmp_path / "data" / "files").iterdir())
     # What comes after it by the same names is empty, and nobody's.
@@ -113,8 +117,8 @@ def test_routes_that_do_not_exist(client: Client) -> None:
         ("POST", "projects/osimis-test/locations"),
         ("PUT", DATASET),
         ("GET", f"{PLACE}/datasets/"),
-        ("POST", f"{DATASET}:deidentify"),
-        ("POST", f"{STORE}:deidentify"),
+        ("GET", f"{DATASET}:deidentify"),
+        ("POST", f"{STORE}:deidentifyAll"),
         ("GET", "projects/osimis-test"),
     ):
         answer = call(client, verb, path)
@@ -149,3 +153,13 @@ def test_what_a_call_takes(
     assert f"healthcare.{permission}" in answer.json()["error"]["message"]
     own_client.token = ""
     assert call(own_client, verb, path, {}).status == 401
+
+
+def test_a_dataset_that_exists_or_is_being_created(own_client: Client, emulator: Emulator) -> None:
+    """The POST says so, not the operation."""
+    error = create(own_client, "test").json()["error"]
+    assert (error["code"], error["status"]) == (409, "ALREADY_EXISTS")
+    emulator.fault_settings.change(operationDelay=600)
+    assert create(own_client, "slow").status == 200
+    assert create(own_client, "slow").status == 409
+    assert call(own_client, "GET", f"{PLACE}/datasets/slow").status == 403

@@ -80,11 +80,70 @@ def test_list_by_pages(own_client: Client) -> None:
     assert call(client, "GET", f"{PARENT}?pageSize=-1")[0] == 400
 
 
-def test_what_is_not_there(client: Client) -> None:
-    assert call(client, "GET", f"{STORE}x")[0] == 404
-    other = PARENT.replace("/test/", "/other/")
-    assert call(client, "GET", other)[0] == 403
-    assert call(client, "POST", f"{other}?dicomStoreId=a", {})[0] == 403
+OTHER = PARENT.replace("/test/", "/other/")
+MISSING = ("GET", ""), ("DELETE", ""), ("PATCH", "?updateMask=labels"), ("GET", ":getIamPolicy")
+MISSING += ("POST", ":setIamPolicy"), ("POST", ":deidentify"), ("GET", ":getDICOMStoreMetrics")
+MISSING += (("POST", ":import"), ("POST", ":export"), ("POST", ":setBlobStorageSettings"))
+
+
+@pytest.mark.parametrize(("verb", "rest"), MISSING)
+def test_a_store_that_is_not_there(client: Client, verb: str, rest: str) -> None:
+    """404 in a dataset that is there; else it may not be seen, as the dataset itself."""
+    status, body = call(client, verb, f"{STORE}x{rest}", {})
+    assert (status, body["error"]["status"]) == (404, "NOT_FOUND")
+    assert body["error"]["message"] == f"resource not found: {STORE}x"
+    status, body = call(client, verb, f"{OTHER}/dicom{rest}", {})
+    assert (status, body["error"]["status"]) == (403, "PERMISSION_DENIED")
+
+
+@pytest.mark.parametrize("missing", [403, 404])
+def test_the_setting_is_about_dicomweb(
+    own_client: Client, emulator: Emulator, missing: int
+) -> None:
+    emulator.fault_settings.change(missingResource=missing)
+    web = f"{own_client.url}/v1/{STORE}x/dicomWeb"
+    for verb, path in (
+        ("GET", "/studies"),
+        ("DELETE", "/studies/1"),
+        ("GET", "/studies/1/metadata"),
+    ):
+        assert own_client.request(verb, web + path).status == missing
+    assert call(own_client, "GET", f"{STORE}x")[0] == 404
+    assert call(own_client, "GET", f"{OTHER}/dicom")[0] == missing
+
+
+def test_a_dataset_that_is_not_there(client: Client) -> None:
+    for verb, path in (
+        ("GET", ""),
+        ("DELETE", ""),
+        ("GET", "/operations"),
+        ("GET", "/dicomStores"),
+    ):
+        assert call(client, verb, OTHER.removesuffix("/dicomStores") + path)[0] == 403
+    assert call(client, "POST", f"{OTHER}?dicomStoreId=a", {})[0] == 403
+
+
+def test_a_dataset_that_was_just_deleted(client: Client, name: str) -> None:
+    place = PARENT.rpartition("/datasets/")[0]
+    dataset = f"{place}/datasets/{name}"
+    assert call(client, "GET", dataset)[0] == 403
+    assert call(client, "POST", f"{place}/datasets?datasetId={name}", {})[0] == 200
+    assert call(client, "DELETE", dataset) == (200, {})
+    for verb, path in (
+        ("GET", ""),
+        ("DELETE", ""),
+        ("GET", "/dicomStores/a"),
+        ("GET", "/operations"),
+    ):
+        assert call(client, verb, dataset + path)[0] == 404
+    assert client.get(f"{client.url}/v1/{dataset}/dicomStores/a/dicomWeb/studies").status == 403
+
+
+@pytest.mark.parametrize("path", ["/v1beta1//dicomStores", f"/v1/{PARENT.replace('/test/', '//')}"])
+def test_an_empty_name_of_a_dataset(client: Client, path: str) -> None:
+    answer = client.request("GET", client.url + path)
+    assert (answer.status, answer.headers["content-type"]) == (404, "text/html; charset=UTF-8")
+    assert b"Error 404 (Not Found)!!1" in answer.data
 
 
 def test_a_store_can_be_changed(client: Client) -> None:
@@ -98,7 +157,7 @@ def test_a_store_can_be_changed(client: Client) -> None:
     assert changed.json() == {"name": client.store_name, "notificationConfigs": [topic]}
     for mask in ("", "name", "labels,nothing"):
         assert client.request("PATCH", f"{url}?updateMask={mask}", b"{}").status == 400
-    assert client.request("PATCH", f"{url}x?updateMask=labels", b"{}").status == 403
+    assert client.request("PATCH", f"{url}x?updateMask=labels", b"{}").status == 404
 
 
 def test_an_instance_that_arrives_while_its_store_is_deleted(

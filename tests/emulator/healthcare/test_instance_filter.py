@@ -8,6 +8,7 @@ import pytest
 
 from tests.emulator.client import make_dicom, path_of, read
 from tests.emulator.healthcare.buckets import Place, counter, exported, object_of
+from tests.emulator.raw_files import raw_file
 
 
 @pytest.fixture
@@ -50,3 +51,16 @@ def test_filters_that_cannot_be_read(place: Place, content: bytes | None, code: 
         place.put("filter.txt", content)
     config = {"resourcePathsGcsUri": "gs://scans/filter.txt"}
     assert place.save("gs://scans/out", filterConfig=config)["error"]["code"] == code
+
+
+def test_resources_whose_uids_are_percent_encoded(place: Place) -> None:
+    files = [raw_file(b"a/b", b"1", b"1"), raw_file(b"a", b"..", b"x y")]
+    place.client.store(*files, raw_file(b"b"), raw_file(b"9" * 300))
+    lines = b"/studies/a%2Fb\n/studies/a/series/%2E%2E/instances/x%20y\n/studies/" + b"9" * 300
+    place.put("filter.txt", lines)
+    config = {"resourcePathsGcsUri": "gs://scans/filter.txt"}
+    done = place.save("gs://scans/out", filterConfig=config)
+    # A file cannot have a name of 300 characters.
+    assert counter(done) == {"success": "2", "failure": "1"}
+    names = ("a%2Fb/1/1.dcm", "a/%2E%2E/x%20y.dcm")
+    assert exported(place, "out") == dict(zip(names, files, strict=True))

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import pytest
 import urllib3
 
 from orthanc_gcp.emulator.resource_names import StoreName
@@ -24,15 +25,37 @@ def call(client: Client, verb: str, path: str, body: Any = None) -> urllib3.Base
     return client.request(verb, f"{client.url}/v1/{path}", encoded)
 
 
-def test_places_that_do_not_exist(client: Client) -> None:
-    for path, status in (
-        ("projects/osimis-test/locations/atlantis/datasets", 404),
-        ("projects/other/locations/europe-west2/datasets", 403),
-        ("projects/other/locations/europe-west2", 403),
-    ):
-        assert call(client, "GET", path).status == status
-    path = "projects/osimis-test/locations/atlantis/datasets?datasetId=a"
-    assert call(client, "POST", path, {}).status == 404
+def test_projects_that_do_not_exist(client: Client) -> None:
+    for path in ("projects/other/locations/europe-west2/datasets", "projects/other/locations/us"):
+        assert call(client, "GET", path).status == 403
+
+
+@pytest.mark.parametrize(
+    "location", ["atlantis", "EU", "europe-west2x", "-", "a b", "global", "%E9"]
+)
+@pytest.mark.parametrize(
+    ("verb", "rest"),
+    [
+        ("GET", ""),
+        ("GET", "/datasets"),
+        ("POST", "/datasets?datasetId=a"),
+        ("GET", "/datasets/test"),
+        ("DELETE", "/datasets/test/dicomStores/dicom"),
+        ("GET", "/datasets/test/dicomStores/dicom/dicomWeb/studies"),
+    ],
+)
+def test_what_is_no_location(client: Client, location: str, verb: str, rest: str) -> None:
+    answer = call(client, verb, f"projects/osimis-test/locations/{location}{rest}", {})
+    error = answer.json()["error"]
+    assert (answer.status, error["status"]) == (400, "INVALID_ARGUMENT")
+    assert error["message"].startswith("location ID invalid")
+
+
+def test_a_region_of_google_cloud_that_is_not_in_the_list(client: Client) -> None:
+    """Google may offer the API there by now."""
+    name = "projects/osimis-test/locations/europe-west12"
+    assert call(client, "GET", f"{name}/datasets").json() == {}
+    assert call(client, "GET", f"{name}/datasets/nothing").status == 403
 
 
 def test_a_location(client: Client) -> None:
@@ -57,5 +80,5 @@ def test_the_locations_of_datasets_are_there_too(tmp_path: Path, identities: Pat
         client = Client(emulator.url, tmp_path)
         name = "projects/other/locations/nowhere-1"
         assert call(client, "GET", name).json() == {"name": name, "locationId": "nowhere-1"}
-        assert call(client, "GET", "projects/osimis-test/locations/nowhere-1").status == 404
+        assert call(client, "GET", "projects/osimis-test/locations/nowhere-1").status == 400
         client.pool.clear()

@@ -30,7 +30,6 @@ def test_the_resource_of_a_path() -> None:
     [
         (f"{DATASET}x/dicomStores", f"{DATASET}x"),
         (f"{DATASET}x:getIamPolicy", f"{DATASET}x"),
-        (f"{STORE}x:getIamPolicy", f"{STORE}x"),
         (f"{STORE}x/dicomWeb/studies", f"{STORE}x"),
         (f"{STORE}/dicomWeb/studies/1.2", f"{STORE}/dicomWeb/studies/1.2"),
         (f"{STORE}/dicomWeb/studies/1/series/2", f"{STORE}/dicomWeb/studies/1/series/2"),

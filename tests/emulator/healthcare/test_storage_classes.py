@@ -93,9 +93,12 @@ def test_a_change(client: Client, files: list[bytes], level: str, changed: int) 
     assert storage_class(client, files[0]) == "STANDARD"
 
 
-@pytest.mark.parametrize("path", ["x", "/dicomWeb/studies/1.2", "/dicomWeb/studies/1.2/series/3"])
-def test_what_is_not_there(client: Client, path: str) -> None:
-    assert change(client, path, "ARCHIVE")[0] == 403
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [("x", 404), ("/dicomWeb/studies/1.2", 403), ("/dicomWeb/studies/1.2/series/3", 403)],
+)
+def test_what_is_not_there(client: Client, path: str, status: int) -> None:
+    assert change(client, path, "ARCHIVE")[0] == status
 
 
 def test_an_update_goes_where_it_says(client: Client, files: list[bytes]) -> None:

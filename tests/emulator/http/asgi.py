@@ -13,6 +13,7 @@ from starlette.types import Message, Scope
 
 def make_request(
     *pieces: bytes,
+    path: str = "/",
     query: str = "",
     headers: Iterable[tuple[str, str]] = (),
     server: tuple[str, int] = ("127.0.0.1", 8085),
@@ -22,7 +23,7 @@ def make_request(
     scope: Scope = {
         "type": "http",
         "method": "POST",
-        "path": "/",
+        "path": path,
         "query_string": query.encode(),
         "headers": [(name.lower().encode(), value.encode()) for name, value in headers],
         "server": server,

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import time
 
 import pytest
 
+from orthanc_gcp.emulator.http.protocol import MAX_JOINED, JoiningTransport
 from tests.emulator.client import Client, make_dicom, path_of, read
 
 
@@ -79,3 +81,67 @@ def test_a_body_after_the_answer_is_dropped(client: Client) -> None:
         assert connection.recv(1000).startswith(b"HTTP/1.1 401")
         connection.sendall(bytes(1_000_000))
     assert client.get("/studies").status == 204
+
+
+def test_head_and_body_of_an_answer_come_together(client: Client) -> None:
+    content = make_dicom()
+    with connect(client) as connection:
+        connection.sendall(head(client, len(content)) + content)
+        answer = connection.recv(100_000)
+    assert answer.startswith(b"HTTP/1.1 200")
+    assert answer.endswith(b"</NativeDicomModel>")
+
+
+class Sent(asyncio.Transport):
+    """A connection that notes what is sent at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pieces: list[bytes] = []
+        self.is_over = False
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.pieces.append(bytes(data))
+
+    def is_closing(self) -> bool:
+        return self.is_over
+
+    def close(self) -> None:
+        self.is_over = True
+
+    def abort(self) -> None:
+        self.is_over = True
+
+
+def test_what_is_written_in_a_turn_is_sent_at_its_end() -> None:
+    async def write() -> None:
+        joining.append(JoiningTransport(sent, asyncio.get_running_loop()))
+        joining[0].write(b"one")
+        joining[0].write(b"two")
+        assert not sent.pieces
+        await asyncio.sleep(0)
+        assert sent.pieces == [b"onetwo"]
+        joining[0].write(b"three")
+        joining[0].flush()
+        await asyncio.sleep(0)
+        assert sent.pieces == [b"onetwo", b"three"]
+
+    sent, joining = Sent(), list[JoiningTransport]()
+    asyncio.run(write())
+
+
+@pytest.mark.parametrize("size", [10, MAX_JOINED, MAX_JOINED + 1])
+def test_what_waits_in_a_turn_is_bounded_and_in_order(size: int) -> None:
+    async def write() -> None:
+        joining = JoiningTransport(sent, asyncio.get_running_loop())
+        for number, piece in enumerate(pieces, 1):
+            joining.write(piece)
+            waiting = sum(map(len, pieces[:number])) - sum(map(len, sent.pieces))
+            assert waiting <= MAX_JOINED
+        joining.close()
+
+    sent, pieces = Sent(), [bytes([number]) * size for number in range(100)]
+    pieces += [b"a" * MAX_JOINED, b"b", b"c" * (MAX_JOINED + 1), b"d"]
+    asyncio.run(write())
+    assert b"".join(sent.pieces) == b"".join(pieces)
+    assert sent.is_over

@@ -11,6 +11,7 @@ from orthanc_gcp.emulator.http.requests import (
     field_mask,
     origin,
     page_size,
+    raw_path,
     read_limited,
     read_object,
     skip_body,
@@ -90,6 +91,10 @@ def asked(
         (asked("127.0.0.1", port=80), "http://127.0.0.1"),
         (asked("127.0.0.1", port=443, scheme="https"), "https://127.0.0.1"),
         (asked("192.0.2.1", "192.0.2.1"), "http://192.0.2.1:8085"),
+        (asked("[::1]:8085", "::1"), "http://[::1]:8085"),
+        (asked("[::1]", "::1"), "http://[::1]:8085"),
+        (asked(None, "::1"), "http://[::1]:8085"),
+        (asked("", "192.0.2.1"), "http://192.0.2.1:8085"),
         # Somebody in between may forward from the default port.
         (asked("healthcare.googleapis.com"), "http://healthcare.googleapis.com"),
         (asked("localhost", "192.0.2.1"), "http://localhost"),
@@ -97,3 +102,9 @@ def asked(
 )
 def test_the_address_that_a_client_wrote(request_: Request, expected: str) -> None:
     assert origin(request_) == expected
+
+
+def test_a_path_as_the_client_wrote_it() -> None:
+    request = make_request()
+    request.scope["raw_path"] = b"/a%2Fb/%C3%A9"
+    assert raw_path(request) == "/a%2Fb/%C3%A9"

@@ -85,3 +85,9 @@ def test_ranges_of_a_file(tmp_path: Path, start: int, size: int, lengths: list[i
 
 def test_the_head_of_a_part() -> None:
     assert part_head("b", "a/c") == b"--b\r\nContent-Type: a/c\r\n\r\n"
+    assert part_head("b", "a/c; x=1\r\nY: é") == b"--b\r\nContent-Type: a/c; x=1??Y: ?\r\n\r\n"
+
+
+def test_a_media_type_ends_no_header() -> None:
+    start, *_ = send(Streamed(Body(b"x").read(), "a/c; x=1\r\nY: é"), make_request())
+    assert (b"content-type", b"a/c; x=1??Y: ?") in start["headers"]

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-import io
+from urllib.parse import unquote
 
 import pytest
-from pydicom.dataelem import RawDataElement
-from pydicom.tag import BaseTag
 
 from orthanc_gcp.emulator.dicom.dicom_json import JsonWriter
 from orthanc_gcp.emulator.dicom.reader import (
     BytesSource,
     InvalidDicomError,
 )
-from orthanc_gcp.emulator.storage.records import read_record
-from tests.emulator.client import make_dicom, read, sample
+from orthanc_gcp.emulator.storage.records import (
+    InstanceKey,
+    path_segment,
+    read_record,
+    resource_path,
+)
+from tests.emulator.client import sample
+from tests.emulator.raw_files import raw_file
 
 
 @pytest.mark.parametrize(
@@ -37,11 +41,29 @@ def test_a_file_with_half_its_pixels_is_read() -> None:
     assert "7FE00010" in JsonWriter(str).file(record.header.file)
 
 
-@pytest.mark.parametrize("uid", ["", "1.2/3", "1" * 66])
-def test_uids_have_to_be_uids(uid: str) -> None:
-    dataset = read(make_dicom())
-    dataset.add(RawDataElement(BaseTag(0x0020000D), "UI", len(uid), uid.encode(), 0, False, True))
-    buffer = io.BytesIO()
-    dataset.save_as(buffer)
-    with pytest.raises(InvalidDicomError, match="0020000D"):
-        read_record(BytesSource(buffer.getvalue()))
+@pytest.mark.parametrize("uid", [b"study_1", b"1", b"1.2/3", b"\xe9", b"9" * 4096])
+def test_uids_are_whatever_identifies_an_instance(uid: bytes) -> None:
+    record = read_record(BytesSource(raw_file(study=uid)))
+    assert record.key == InstanceKey(uid.decode("latin-1"), "1.2.3", "1.2.3.4")
+
+
+@pytest.mark.parametrize(
+    ("uid", "reason"), [(b"", "missing"), (b" ", "missing"), (b"9" * 4098, "")]
+)
+def test_uids_have_to_be_there(uid: bytes, reason: str) -> None:
+    with pytest.raises(InvalidDicomError, match=f"0020000D is {reason or 'too long'}"):
+        read_record(BytesSource(raw_file(study=uid)))
+
+
+def test_paths_of_resources() -> None:
+    assert resource_path("1.2") == "studies/1.2"
+    assert resource_path("1.2", "a/b", "..") == "studies/1.2/series/a%2Fb/instances/%2E%2E"
+    assert InstanceKey("1", "2", "\0").path == "studies/1/series/2/instances/%00"
+
+
+@pytest.mark.parametrize("uid", ["1.2.3", ".", "..", "...", "a/b", "%2F", "é?#:;", "\r\n\0 "])
+def test_a_segment_of_a_path_names_the_uid(uid: str) -> None:
+    segment = path_segment(uid)
+    assert unquote(segment) == uid
+    assert segment not in (".", "..")
+    assert not set(segment) & set("/?#:;\r\n\0 ")

@@ -79,8 +79,9 @@ class Sender:
     def send(self, batch: str, transfers: Sequence[Transfer]) -> list[str]:
         """Send the instances of a claimed batch; the Series Instance UIDs of those acknowledged.
 
-        Sending again what was sent already is harmless: the store takes it as identical. What
-        was taken from the batch meanwhile is not settled by it.
+        Sending again what was sent already is harmless: the store refuses it, or takes it as
+        identical, and what it refuses is compared. What was taken from the batch meanwhile is
+        not settled by it.
 
         Raises
         ------
@@ -183,7 +184,7 @@ class Sender:
         return self._delayed(row, str(result.status), result.detail, alone=True)
 
     def _conflict(self, destination: Destination, row: Transfer, digest: str) -> Outcome:
-        """The store says that it has other bytes: those are read and compared."""
+        """The store says that it has the instance, with whatever bytes: they are compared."""
         try:
             difference = differences(destination.store, self._orthanc, row, digest)
         except (StoreError, OrthancError) as error:

@@ -1,17 +1,22 @@
-"""The emulator's fault settings, as tests show and set them over HTTP."""
+"""What tests ask of the emulator over HTTP: its fault settings, and a fresh start."""
 
 from __future__ import annotations
 
 import json
+import logging
+from collections.abc import Awaitable, Callable
+from urllib.parse import urlsplit
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from orthanc_gcp.emulator.faults.fault_settings import FaultSettings, SettingError
-from orthanc_gcp.emulator.http.requests import MAX_REQUEST_SIZE, read_limited
+from orthanc_gcp.emulator.http.requests import MAX_REQUEST_SIZE, read_limited, skip_body
 from orthanc_gcp.emulator.http.responses import Refusal, error, json_answer, page_not_found
 
-__all__ = ["Admin"]
+__all__ = ["Admin", "Reset"]
+
+logger = logging.getLogger(__name__)
 
 
 class Admin:
@@ -44,3 +49,31 @@ class Admin:
             self._fault_settings.change(**changes)
         except SettingError as problem:
             raise Refusal(error(400, str(problem))) from problem
+
+
+class Reset:
+    """Brings the emulator back to its start, and answers when that is done.
+
+    A call raises :class:`Refusal`: 404 for other methods than POST, 403 for a web page of another
+    origin (RFC 6454 section 7), and 500 when something cannot be read or written.
+    """
+
+    PATH = "/emulator/reset"
+
+    def __init__(self, reset: Callable[[], Awaitable[None]]) -> None:
+        self._reset = reset
+
+    async def __call__(self, request: Request) -> Response:
+        if request.method != "POST":
+            raise Refusal(page_not_found())
+        page = request.headers.get("origin")
+        if page is not None and urlsplit(page).netloc != request.headers.get("host"):
+            # A browser asks nobody before it sends such a request.
+            raise Refusal(error(403, "a web page of another origin cannot reset the emulator"))
+        await skip_body(request)
+        try:
+            await self._reset()
+        except OSError as problem:
+            logger.exception("the reset failed")
+            raise Refusal(error(500, f"the reset failed: {problem.strerror}")) from problem
+        return json_answer({})

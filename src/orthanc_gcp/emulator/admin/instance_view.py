@@ -5,10 +5,11 @@ Sources: DICOM PS3.6 (names of attributes), PS3.18 section 10.4.1.1.3 (rendered 
 
 from __future__ import annotations
 
+import asyncio
 import os
 import struct
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, BinaryIO
@@ -19,9 +20,15 @@ from starlette.responses import Response
 from orthanc_gcp.emulator.admin.listings import natural_number, shorten, store_row, uid_name
 from orthanc_gcp.emulator.dicom.dicom_json import JsonWriter, is_bulk
 from orthanc_gcp.emulator.dicom.imaging_errors import ImagingError
-from orthanc_gcp.emulator.dicom.pixel_data import PixelData
-from orthanc_gcp.emulator.dicom.reader import DicomFile, Element, FileSource, InvalidDicomError
-from orthanc_gcp.emulator.dicom.transcoding import open_decodable
+from orthanc_gcp.emulator.dicom.imaging_pool import ImagingPool
+from orthanc_gcp.emulator.dicom.reader import (
+    PIXEL_DATA,
+    DicomFile,
+    Element,
+    FileSource,
+    InvalidDicomError,
+)
+from orthanc_gcp.emulator.dicom.search_attributes import tags
 from orthanc_gcp.emulator.dicom.transfer_syntaxes import can_decode
 from orthanc_gcp.emulator.dicom.viewports import Viewport
 from orthanc_gcp.emulator.dicomweb.rendered import Renderer
@@ -39,6 +46,7 @@ MAX_ATTRIBUTES = 500
 MAX_FRAMES = 10**9
 
 _MAX_VALUE = 64 * 1024
+_DESCRIPTION = tags("NumberOfFrames Rows Columns")
 
 Query = Mapping[str, str]
 
@@ -51,6 +59,7 @@ class InstanceView:
     """
 
     storage: Storage
+    imaging: ImagingPool
 
     def attributes(self, query: Query) -> dict[str, Any]:
         """Return its attributes, and how many frames it has, or else why none can be shown."""
@@ -65,48 +74,32 @@ class InstanceView:
                 _attribute(dicom, one, entries.get(f"{one.tag:08X}"))
                 for one in elements[:MAX_ATTRIBUTES]
             ]
-        frames, reason = self._frames(instance)
+            described = _describe(file)
+        reason = described.reason
         return {
-            "frames": frames,
+            "frames": 0 if reason else described.frames,
             "reason": reason,
             "attributes": attributes,
             "more": len(elements) > MAX_ATTRIBUTES,
         }
 
-    def rendered(self, query: Query) -> Response:
+    async def rendered(self, query: Query) -> Response:
         """Return a frame (``frame``, from 1 on) as PNG, of 512 pixels in each direction at most.
 
         Raises :class:`Refusal`: 400 for a frame that there is not, or that cannot be rendered.
         """
-        instance, number = self._find(query), natural_number(query, "frame", 1, MAX_FRAMES)
-        try:
-            with self._open_pixels(instance) as pixels:
-                pixels.check(number)
-                sides = (int(pixels.header.Rows), int(pixels.header.Columns))
-                viewport = Viewport(MAX_SIDE, MAX_SIDE) if max(sides) > MAX_SIDE else None
-                image = Renderer(pixels, PNG, viewport).render(number)
-        except ImagingError as problem:
-            raise Refusal(error(400, str(problem))) from problem
+        number = natural_number(query, "frame", 1, MAX_FRAMES)
+        instance = await asyncio.to_thread(self._find, query)
+        with self._open(instance) as file:
+            described = await asyncio.to_thread(_describe, file)
+            if described.reason:
+                raise Refusal(error(400, described.reason))
+            try:
+                renderer = Renderer(self.imaging, file, PNG, described.viewport)
+                image = await renderer.render(number, number)
+            except ImagingError as problem:
+                raise Refusal(error(400, str(problem))) from problem
         return Response(image, media_type=PNG)
-
-    def _frames(self, instance: StoredInstance) -> tuple[int, str]:
-        """Return how many frames may be shown, and if there are none, why."""
-        try:
-            with self._open_pixels(instance) as pixels:
-                return pixels.count, ""
-        except ImagingError as problem:
-            return 0, str(problem)
-
-    @contextmanager
-    def _open_pixels(self, instance: StoredInstance) -> Iterator[PixelData]:
-        if not can_decode(instance.transfer_syntax):
-            name = uid_name(instance.transfer_syntax)
-            raise ImagingError(f"an image in transfer syntax {name} cannot be rendered")
-        with (
-            self._open(instance) as file,
-            closing(open_decodable(file, instance.transfer_syntax)) as pixels,
-        ):
-            yield pixels
 
     def _find(self, query: Query) -> StoredInstance:
         store = store_row(self.storage, query)
@@ -121,6 +114,50 @@ class InstanceView:
             return os.fdopen(self.storage.open(instance.file), "rb")
         except FileNotFoundError:
             raise Refusal(error(404, "there is no such instance")) from None
+
+
+@dataclass(frozen=True)
+class Described:
+    """What there is to render: sides in pixels, or a reason why there is nothing."""
+
+    frames: int
+    rows: int
+    columns: int
+    reason: str
+
+    @property
+    def viewport(self) -> Viewport | None:
+        """The viewport of an image that has to be made smaller."""
+        is_large = max(self.rows, self.columns) > MAX_SIDE
+        return Viewport(MAX_SIDE, MAX_SIDE) if is_large else None
+
+
+def _describe(file: BinaryIO) -> Described:
+    dicom = DicomFile(FileSource(file.fileno()))
+    numbers, has_pixels = dict.fromkeys(_DESCRIPTION, 0), False
+    for element in _readable(dicom):
+        has_pixels = has_pixels or element.tag in PIXEL_DATA
+        if element.tag in numbers:
+            numbers[element.tag] = _number(dicom, element)
+    frames, rows, columns = numbers.values()
+    reason = ""
+    if not has_pixels:
+        reason = "the instance has no pixel data"
+    elif not can_decode(dicom.transfer_syntax):
+        name = uid_name(dicom.transfer_syntax)
+        reason = f"an image in transfer syntax {name} cannot be rendered"
+    elif not rows or not columns:
+        reason = "the instance does not say how large its image is"
+    return Described(max(frames, 1), rows, columns, reason)
+
+
+def _number(file: DicomFile, element: Element) -> int:
+    """Return the first value of an element; 0 when that is no number from 1 on."""
+    for entry in JsonWriter(lambda path: path).elements(file, [element]).values():
+        value = (entry.get("Value") or [0])[0]
+        if isinstance(value, int) and 0 < value <= MAX_FRAMES:
+            return value
+    return 0
 
 
 def _readable(file: DicomFile) -> Iterator[Element]:

@@ -77,8 +77,6 @@ class WebPage:
         self._services = services
         self._files = {"/": "page.html" if admin else "closed.html", **_FILES}
         self._views = self._make_views() if admin else {}
-        # Decoded images are large: one at a time.
-        self._rendering = asyncio.Semaphore(1)
 
     @staticmethod
     def serves(scope: Scope) -> bool:
@@ -101,7 +99,7 @@ class WebPage:
 
     def _make_views(self) -> dict[str, View]:
         listings = Listings(self._services.storage)
-        self._instance = InstanceView(self._services.storage)
+        instance = InstanceView(self._services.storage, self._services.imaging)
         views: dict[str, View] = {
             "overview": self._overview,
             "settings": self._settings,
@@ -110,8 +108,8 @@ class WebPage:
             "studies": _in_thread(listings.studies),
             "series": _in_thread(listings.series),
             "instances": _in_thread(listings.instances),
-            "instance": self._attributes,
-            "rendered": self._rendered,
+            "instance": _in_thread(instance.attributes),
+            "rendered": instance.rendered,
         }
         return {f"/emulator/{name}": view for name, view in views.items()}
 
@@ -150,14 +148,6 @@ class WebPage:
         if found is None:
             raise Refusal(error(404, "The request is no longer among the last ones."))
         return json_answer(found.head())
-
-    async def _attributes(self, query: QueryParams) -> Response:
-        async with self._rendering:
-            return json_answer(await asyncio.to_thread(self._instance.attributes, query))
-
-    async def _rendered(self, query: QueryParams) -> Response:
-        async with self._rendering:
-            return await asyncio.to_thread(self._instance.rendered, query)
 
 
 def _in_thread(view: Callable[[QueryParams], dict[str, Any]]) -> View:

@@ -16,6 +16,7 @@ import json
 import secrets
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 
 from orthanc_gcp.emulator.faults.fault_settings import FaultSettings
 
@@ -33,6 +34,8 @@ HEALTHCARE_SCOPES = ("https://www.googleapis.com/auth/cloud-healthcare", CLOUD_P
 """Either one suffices on every method of the API (its discovery document)."""
 
 _MAC_LENGTH = 16
+_MAX_KNOWN = 128
+"""How many tokens are remembered that were found to be good; they are as long as a head may be."""
 
 
 class InvalidTokenError(Exception):
@@ -91,6 +94,7 @@ class TokenMint:
         self._secret = secret
         self._clock = clock
         self._fault_settings = fault_settings
+        self._verified = lru_cache(_MAX_KNOWN)(self._verify)
         self.lifetime = lifetime
 
     @property
@@ -131,7 +135,13 @@ class TokenMint:
         ExpiredTokenError
             It has ended.
         """
-        body = token.rpartition(".")[2]
+        verified = self._verified(token.rpartition(".")[2])
+        if self._clock() >= verified.expires:
+            raise ExpiredTokenError
+        return verified
+
+    def _verify(self, body: str) -> AccessToken:
+        """Return what a token says that may have ended; raise :class:`InvalidTokenError`."""
         try:
             blob = base64.urlsafe_b64decode(body + "=" * (-len(body) % 4))
         except (binascii.Error, ValueError) as error:
@@ -140,8 +150,6 @@ class TokenMint:
         if not hmac.compare_digest(mac, self._mac(payload)):
             raise InvalidTokenError
         identity, scopes, expires, _ = json.loads(payload)
-        if self._clock() >= expires:
-            raise ExpiredTokenError
         return AccessToken(identity, frozenset(scopes), expires)
 
     def _mac(self, payload: bytes) -> bytes:

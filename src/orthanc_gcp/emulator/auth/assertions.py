@@ -17,6 +17,7 @@ from orthanc_gcp.emulator.auth.access_tokens import (
 )
 from orthanc_gcp.emulator.auth.identities import Identities, ServiceAccount
 from orthanc_gcp.emulator.auth.json_web_tokens import JsonWebToken, MalformedTokenError
+from orthanc_gcp.emulator.faults.refusals import GrantStep, refuse_grant
 from orthanc_gcp.emulator.http.responses import GrantError
 
 __all__ = ["Assertion", "check_assertion", "check_self_signed"]
@@ -112,6 +113,8 @@ def _signer(token: JsonWebToken, identities: Identities) -> ServiceAccount:
     account = identities.service_account(token.claims.get("iss"))
     if account is None:
         raise GrantError("invalid_grant", "Invalid grant: account not found")
+    refuse_grant(identities.refusal, GrantStep.ACCOUNT)
+    refuse_grant(identities.refusal, GrantStep.KEY)
     key_id = token.header.get("kid")
     for known_id, key in identities.keys(account).items():
         if key_id in (None, known_id) and token.is_signed_by(key):

@@ -22,6 +22,7 @@ from orthanc_gcp.emulator.auth.assertions import check_self_signed
 from orthanc_gcp.emulator.auth.iam_policies import IamPolicies, Resource
 from orthanc_gcp.emulator.auth.identities import Identities
 from orthanc_gcp.emulator.faults.fault_settings import FaultSettings
+from orthanc_gcp.emulator.faults.refusals import Call, refuse_call
 from orthanc_gcp.emulator.http import responses
 from orthanc_gcp.emulator.http.responses import Refusal
 
@@ -55,15 +56,15 @@ class Authorizer:
         if len(self._expired) > _MAX_EXPIRED:
             self._expired.popitem(last=False)
 
-    def identify(self, request: Request, rpc: str, scopes: Collection[str]) -> AccessToken:
+    def identify(self, request: Request, rpc: str, scopes: Collection[str] | None) -> AccessToken:
         """Return what the token of a request says.
 
         Parameters
         ----------
         rpc : str
             Google's full name for the method, which refusals carry.
-        scopes : collection of str
-            Of which the token must have one.
+        scopes : collection of str or None
+            Of which the token must have one; nothing when any token is good.
 
         Raises
         ------
@@ -79,7 +80,7 @@ class Authorizer:
             raise Refusal(responses.expired_token(rpc)) from None
         except InvalidTokenError:
             raise Refusal(responses.invalid_token()) from None
-        if not token.has_scope(*scopes):
+        if scopes is not None and not token.has_scope(*scopes):
             raise Refusal(responses.insufficient_scope(rpc, scopes))
         return token
 
@@ -94,17 +95,20 @@ class Authorizer:
         Raises
         ------
         Refusal
-            As :meth:`identify` does; 403 when the API or the quota project is denied, or the
-            permission.
+            As :meth:`identify` does; the one that the fault settings name; 403 when the API or the
+            quota project is denied, or the permission.
         """
         identity = self.identify(request, rpc, HEALTHCARE_SCOPES).identity
-        settings = self._fault_settings.current
+        settings, number = self._fault_settings.current, self._identities.pools.project_number
+        project = request.headers.get("x-goog-user-project", "")
+        if settings.refusal is not None:
+            of_user = self._identities.is_user(identity)
+            call = Call(rpc, resource.location, number, of_user, bool(project))
+            refuse_call(settings.refusal, call)
         if settings.disabled_api:
-            raise Refusal(responses.api_disabled(self._identities.pools.project_number))
-        if settings.denied_quota_projects:
-            project = request.headers.get("x-goog-user-project", "")
-            if project in settings.denied_quota_projects:
-                raise Refusal(responses.quota_project_denied(project))
+            raise Refusal(responses.api_disabled(number))
+        if project in settings.denied_quota_projects:
+            raise Refusal(responses.quota_project_denied(project))
         if permission and not self._policies.allows(identity, permission, resource):
             raise Refusal(responses.permission_denied(permission, str(resource)))
         return identity

@@ -21,7 +21,13 @@ from orthanc_gcp.emulator.auth.identities import Identities
 from orthanc_gcp.emulator.faults.fault_settings import FaultSettings
 from orthanc_gcp.emulator.faults.permissions import IMPERSONATE
 from orthanc_gcp.emulator.http.requests import MAX_REQUEST_SIZE, read_limited
-from orthanc_gcp.emulator.http.responses import Refusal, error, impersonation_denied, json_answer
+from orthanc_gcp.emulator.http.responses import (
+    Refusal,
+    account_not_found,
+    error,
+    impersonation_denied,
+    json_answer,
+)
 
 __all__ = ["TOKEN_OF_ACCOUNT", "GenerateAccessToken"]
 
@@ -71,11 +77,11 @@ class GenerateAccessToken:
 
     def _require(self, email: str) -> None:
         """Refuse an account that there is not, or that the one before may not act for."""
+        if self._identities.service_account(email) is None:
+            raise Refusal(account_not_found(email))
         settings = self._fault_settings.current
         if settings.denied_impersonation or IMPERSONATE in settings.denied_permissions:
             raise Refusal(impersonation_denied())
-        if self._identities.service_account(email) is None:
-            raise Refusal(error(404, f"Not found; Gaia id not found for email {email}"))
 
 
 def _parse(body: bytes) -> dict[str, Any]:

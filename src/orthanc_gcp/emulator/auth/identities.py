@@ -24,6 +24,7 @@ from orthanc_gcp.emulator.auth.json_web_tokens import (
     sign,
 )
 from orthanc_gcp.emulator.faults.fault_settings import FaultSettings
+from orthanc_gcp.emulator.faults.refusals import NamedRefusal
 
 __all__ = [
     "GOOGLE_TOKEN_URI",
@@ -125,6 +126,17 @@ class Identities:
         else:
             self._make(project)
             self.save()
+        self._at_start = self._as_json()
+
+    def reset(self) -> None:
+        """Bring back the keys and refresh tokens of the start, and no others."""
+        self._load(json.loads(self._at_start))
+        self.save()
+
+    @property
+    def refusal(self) -> NamedRefusal | None:
+        """The refusal by name that is played for the time being."""
+        return self._fault_settings.current.refusal
 
     @property
     def impersonated(self) -> ServiceAccount:
@@ -139,6 +151,10 @@ class Identities:
         """Return the keys of a service account that work."""
         deleted = self._fault_settings.current.deleted_keys
         return {name: key for name, key in account.keys.items() if name not in deleted}
+
+    def is_user(self, email: str) -> bool:
+        """Return whether an address is that of a person with a refresh token."""
+        return any(user.email == email for user in self.users)
 
     def is_revoked(self, user: User) -> bool:
         """Return whether somebody's refresh token does not work any more, or for now."""
@@ -190,6 +206,9 @@ class Identities:
 
     def save(self) -> None:
         """Write the file anew, whole or not at all."""
+        write_private(self._path, self._as_json())
+
+    def _as_json(self) -> bytes:
         state = {
             "tokenSecret": self.token_secret.hex(),
             "serviceAccounts": [asdict(account) for account in self.service_accounts],
@@ -199,7 +218,7 @@ class Identities:
             "poolKey": self._pool_key,
             "workforce": [asdict(user) for user in self.workforce],
         }
-        write_private(self._path, as_json(state))
+        return as_json(state)
 
     def _load(self, state: dict[str, Any]) -> None:
         self.token_secret = bytes.fromhex(state["tokenSecret"])

@@ -15,6 +15,7 @@ from orthanc_gcp.emulator.auth.access_tokens import TokenMint
 from orthanc_gcp.emulator.auth.assertions import Assertion, check_assertion
 from orthanc_gcp.emulator.auth.grants import checked_owner, issued, read_form
 from orthanc_gcp.emulator.auth.identities import GOOGLE_TOKEN_URI, Identities
+from orthanc_gcp.emulator.faults.refusals import GrantStep, refuse_grant
 from orthanc_gcp.emulator.http.requests import origin
 from orthanc_gcp.emulator.http.responses import GrantError
 
@@ -59,6 +60,7 @@ class TokenEndpoint:
         user = checked_owner(form, self._identities.users)
         if self._identities.is_revoked(user):
             raise GrantError("invalid_grant", "Token has been expired or revoked.")
+        refuse_grant(self._identities.refusal, GrantStep.REFRESH_TOKEN)
         scopes = form.get("scope", "").split() or user.scopes
         if not set(scopes) <= set(user.scopes):
             raise GrantError("invalid_scope", "Some requested scopes were invalid.")

@@ -25,6 +25,7 @@ from orthanc_gcp.emulator.auth.grants import (
 )
 from orthanc_gcp.emulator.auth.identities import Identities
 from orthanc_gcp.emulator.auth.json_web_tokens import JsonWebToken, MalformedTokenError
+from orthanc_gcp.emulator.faults.refusals import GrantStep, refuse_grant
 from orthanc_gcp.emulator.http.responses import GrantError
 
 __all__ = ["AuthorizedUserEndpoint", "TokenExchange"]
@@ -66,6 +67,7 @@ class TokenExchange:
             if not form.get(name):
                 raise GrantError("invalid_request", f"Missing required parameter: {name}")
         subject = self._subject(form["audience"], form["subject_token_type"], form["subject_token"])
+        refuse_grant(self._identities.refusal, GrantStep.ATTRIBUTES)
         principal = self._pools.workload_principal(subject)
         return issued(
             {
@@ -102,6 +104,7 @@ class TokenExchange:
                 f"The issuer in ID Token {claims.get('iss')} does not match the expected ones: "
                 f"{pools.ISSUER}.",
             )
+        refuse_grant(self._identities.refusal, GrantStep.ISSUER)
         if not self._identities.signed_subject_token(token):
             raise GrantError("invalid_grant", "Invalid ID Token signature.")
         audience = claims.get("aud")
@@ -125,6 +128,7 @@ class TokenExchange:
         if expires <= now:
             description = f"ID Token issued at {issued_at:.0f} is stale to sign-in."
             raise GrantError("invalid_grant", description)
+        refuse_grant(self._identities.refusal, GrantStep.AGE, issued_at)
         if issued_at > now + _CLOCK_SKEW:
             raise GrantError("invalid_grant", f"ID Token issued in the future: {issued_at:.0f}.")
 

@@ -1,4 +1,7 @@
-"""Compression of frames, one at a time (DICOM PS3.5 section 8.2 and annex A.4)."""
+"""Compression of frames, one at a time (DICOM PS3.5 section 8.2 and annex A.4).
+
+It runs in the imaging process only: see :mod:`orthanc_gcp.emulator.dicom.imaging_process`.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +14,8 @@ from pydicom import Dataset
 from pydicom.pixels.encoders.base import get_encoder
 from pydicom.uid import UID
 
+from orthanc_gcp.emulator.dicom.decoding import NO_WHOLE_BYTES, Raster
 from orthanc_gcp.emulator.dicom.imaging_errors import ImagingError
-from orthanc_gcp.emulator.dicom.pixel_data import Raster
 from orthanc_gcp.emulator.dicom.transfer_syntaxes import DEFLATED_FRAMES, JPEG, JPEG_2000, RLE
 
 __all__ = ["CompressionError", "compress", "describe"]
@@ -35,8 +38,10 @@ def compress(raster: Raster, wanted: str) -> bytes:
     """
     description = raster.description
     kind = description["photometric_interpretation"]
-    if raster.pixels.dtype.kind == "f" or description["bits_stored"] == 1:
-        raise CompressionError("neither single bits nor floating point numbers are compressed")
+    if raster.pixels.dtype.kind == "f":
+        raise CompressionError("floating point numbers are not compressed")
+    if description["bits_allocated"] % 8:
+        raise CompressionError(NO_WHOLE_BYTES)
     if wanted in _LOSSY_METHODS and kind == "PALETTE COLOR":
         raise CompressionError("indices of a palette are not compressed with losses")
     if wanted == DEFLATED_FRAMES:
@@ -55,6 +60,7 @@ def describe(dataset: Dataset, raster: Raster, syntax: str) -> None:
         dataset.pop(keyword, None)
     for name, keyword in _ATTRIBUTES.items():
         setattr(dataset, keyword, raster.description[name])
+    dataset.HighBit = dataset.BitsStored - 1
     if raster.description["samples_per_pixel"] > 1:
         dataset.PlanarConfiguration = 1 if syntax == RLE else 0
         if syntax == JPEG:

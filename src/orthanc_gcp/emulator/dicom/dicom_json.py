@@ -9,8 +9,9 @@ from __future__ import annotations
 import base64
 import math
 import struct
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
+from functools import lru_cache
 from typing import Any
 
 from pydicom.charset import decode_bytes, python_encoding
@@ -24,7 +25,7 @@ from orthanc_gcp.emulator.dicom.reader import (
     InvalidDicomError,
 )
 
-__all__ = ["JsonWriter", "is_bulk", "read_encodings", "to_text"]
+__all__ = ["JsonWriter", "is_bulk", "read_encodings", "readable", "to_text", "to_uid"]
 
 MAX_SEQUENCE = 1024 * 1024
 """Sequences beyond are left out of metadata and of ``includefield=all``."""
@@ -32,26 +33,27 @@ MAX_SEQUENCE = 1024 * 1024
 _ALWAYS_BULK = frozenset({"OB", "OW", "UN"})
 _LARGE_BULK = {"OD": 8, "OF": 4, "OL": 4, "OV": 8}
 _NUMBERS = {"FD": "d", "FL": "f", "SL": "l", "SS": "h", "SV": "q", "UL": "L", "US": "H", "UV": "Q"}
+_WIDTHS = {"AT": 4, **{vr: struct.calcsize(f"={code}") for vr, code in _NUMBERS.items()}}
 _SINGLE_VALUED = frozenset({"LT", "ST", "UR", "UT"})
 _MAX_INLINE_BYTES = 2048
 _MAX_INLINE_NUMBERS = 512
-_DEFAULT_ENCODINGS = ["iso8859"]
+_DEFAULT_ENCODINGS = ("iso8859",)
 _CHARACTER_SET = 0x00080005
 
 BulkDataUri = Callable[[str], str]
 
 
-def read_encodings(value: bytes) -> list[str]:
+@lru_cache(maxsize=128)
+def read_encodings(value: bytes) -> tuple[str, ...]:
     """Return the Python encodings of a value of SpecificCharacterSet (PS3.3 section C.12.1.1.2).
 
     An unknown term stands for ISO 8859-1.
     """
     terms = [term.strip() for term in value.rstrip(b"\0 ").decode("latin-1").split("\\")]
-    encodings = [python_encoding.get(term, "iso8859") for term in terms]
-    return encodings or _DEFAULT_ENCODINGS
+    return tuple(python_encoding.get(term, "iso8859") for term in terms)
 
 
-def to_text(value: bytes, encodings: list[str]) -> str:
+def to_text(value: bytes, encodings: Sequence[str]) -> str:
     """Decode a text value; what cannot be decoded becomes a replacement character."""
     if b"\x1b" in value:
         try:
@@ -59,6 +61,14 @@ def to_text(value: bytes, encodings: list[str]) -> str:
         except Exception:  # noqa: S110 - whatever is wrong with it, show what can be shown
             pass
     return value.decode(encodings[0], "replace")
+
+
+def to_uid(value: bytes) -> str:
+    """Decode a UID, without padding; no two of them become the same text, whatever they contain.
+
+    No SpecificCharacterSet concerns them (PS3.5 section 6.1.2.2).
+    """
+    return value.decode("latin-1").strip("\0 ")
 
 
 class JsonWriter:
@@ -79,14 +89,14 @@ class JsonWriter:
 
     def data_set(self, file: DicomFile) -> dict[str, Any]:
         """Return a file's whole data set."""
-        return self.elements(file, _readable(file.elements()))
+        return self.elements(file, readable(file.elements()))
 
     def elements(
         self,
         data_set: DataSet,
         elements: Iterable[Element],
         *,
-        encodings: list[str] = _DEFAULT_ENCODINGS,
+        encodings: Sequence[str] = _DEFAULT_ENCODINGS,
         path: str = "",
         depth: int = 0,
     ) -> dict[str, Any]:
@@ -110,7 +120,7 @@ class JsonWriter:
         self,
         data_set: DataSet,
         element: Element,
-        encodings: list[str],
+        encodings: Sequence[str],
         path: str = "",
         depth: int = 0,
     ) -> dict[str, Any] | None:
@@ -137,7 +147,7 @@ class JsonWriter:
         return {"vr": vr, "Value": values} if any(v is not None for v in values) else {"vr": vr}
 
     def _sequence(
-        self, data_set: DataSet, element: Element, encodings: list[str], path: str, depth: int
+        self, data_set: DataSet, element: Element, encodings: Sequence[str], path: str, depth: int
     ) -> dict[str, Any]:
         items = [
             self.elements(
@@ -152,7 +162,7 @@ class JsonWriter:
         return {"vr": "SQ", "Value": items} if items else {"vr": "SQ"}
 
 
-def _readable(elements: Iterator[Element]) -> Iterator[Element]:
+def readable(elements: Iterator[Element]) -> Iterator[Element]:
     """Yield elements up to the end, or to where a file stops making sense."""
     with suppress(InvalidDicomError, struct.error):
         yield from elements
@@ -168,21 +178,21 @@ def is_bulk(element: Element) -> bool:
         return True
     if element.vr in _LARGE_BULK:
         return size > _MAX_INLINE_BYTES
-    width = 4 if element.vr == "AT" else struct.calcsize("=" + _NUMBERS.get(element.vr, "x"))
-    return (element.vr in _NUMBERS or element.vr == "AT") and size > _MAX_INLINE_NUMBERS * width
+    return element.vr in _WIDTHS and size > _MAX_INLINE_NUMBERS * _WIDTHS[element.vr]
 
 
-def _values(vr: str, value: bytes, element: Element, encodings: list[str]) -> list[Any]:
+def _values(vr: str, value: bytes, element: Element, encodings: Sequence[str]) -> list[Any]:
     order = element.encoding.order
     if vr in _NUMBERS:
-        width = struct.calcsize("=" + _NUMBERS[vr])
-        usable = value[: len(value) - len(value) % width]
+        usable = value[: len(value) - len(value) % _WIDTHS[vr]]
         return [_finite(number) for (number,) in struct.iter_unpack(order + _NUMBERS[vr], usable)]
     if vr == "AT":
         usable = value[: len(value) - len(value) % 4]
         return [
             f"{group:04X}{number:04X}" for group, number in struct.iter_unpack(order + "HH", usable)
         ]
+    if vr == "UI":
+        return [to_uid(part) or None for part in value.split(b"\\")]
     text = to_text(value, encodings).rstrip("\0 ")
     if vr in _SINGLE_VALUED:
         return [text or None]

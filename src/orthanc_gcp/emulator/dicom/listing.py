@@ -34,10 +34,14 @@ class Listing:
         return self.start + self.between.join(self.before_each + e for e in encoded) + self.end
 
     async def stream(self, encoded: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
-        """Yield an answer while its data sets come."""
+        """Yield an answer while its data sets come, the heads of parts apart from them."""
         separator, is_empty = self.start, True
         async for data_set in encoded:
-            yield separator + self.before_each + data_set
+            if self.before_each:
+                yield separator + self.before_each
+                yield data_set
+            else:
+                yield separator + data_set
             separator, is_empty = self.between, False
         yield self.start + self.end if is_empty else self.end
 

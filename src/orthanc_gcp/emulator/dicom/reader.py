@@ -58,6 +58,9 @@ _SHORT_VRS = {
 }
 """The VRs whose length takes two bytes."""
 
+_HEADS = {order: struct.Struct(f"{order}HH2sH") for order in "<>"}
+"""By byte order, what an element begins with: tag, VR and length, if that takes two bytes."""
+
 _WINDOW = 64 * 1024
 
 
@@ -174,11 +177,13 @@ class DataSet:
         if self._budget < 0:
             raise InvalidDicomError("there are too many data elements")
         head = self.source.read(at, 12)
-        group, number = struct.unpack_from(encoding.order + "HH", head)
+        group, number, code, length = _HEADS[encoding.order].unpack_from(head)
         tag = group << 16 | number
         if tag >= stop or tag in (_ITEM_END, _SEQUENCE_END):
             return None
-        vr, length, offset = _vr_and_length(tag, head, at, encoding)
+        vr, offset = None if encoding.implicit else _SHORT_VRS.get(code), at + 8
+        if vr is None:
+            vr, length, offset = _long_head(tag, head, at, encoding)
         if length == UNDEFINED:
             return self._undefined(tag, vr, offset, end, encoding, depth)
         if offset + length > end and tag < PIXEL_GROUP:
@@ -251,18 +256,27 @@ class DicomFile(DataSet):
         self.meta = DataSet(source)
         self.meta_elements = list(self.meta.walk(132, source.size, _EXPLICIT, stop=0x00030000))
         self.transfer_syntax = self._transfer_syntax()
-        self.encoding = Encoding(
-            implicit=self.transfer_syntax == IMPLICIT_LITTLE,
-            order=">" if self.transfer_syntax == EXPLICIT_BIG else "<",
-        )
         self._start = self.meta_elements[-1].end
         if self.transfer_syntax == DEFLATED:
             self.source = BytesSource(_inflate(source.read(self._start, source.size)))
             self._start = 0
+        self.encoding = Encoding(
+            implicit=self._is_implicit(),
+            order=">" if self.transfer_syntax == EXPLICIT_BIG else "<",
+        )
 
     def elements(self, *, stop: int = 0xFFFFFFFF) -> Iterator[Element]:
         """Yield the elements of the data set whose tags are below ``stop``."""
         return self.walk(self._start, self.source.size, self.encoding, stop=stop)
+
+    def _is_implicit(self) -> bool:
+        """Return whether the first element is in implicit VR, whatever the transfer syntax says.
+
+        Some writers give another one than the data set is in; pydicom and others take it all the
+        same. A length that looks like a VR would be more than 16 KiB.
+        """
+        vr = self.source.read(self._start, 6)[4:]
+        return not (vr.isalpha() and vr.isupper()) if vr else False
 
     def _transfer_syntax(self) -> str:
         for element in self.meta_elements:
@@ -273,19 +287,14 @@ class DicomFile(DataSet):
         raise InvalidDicomError("TransferSyntaxUID is missing")
 
 
-def _vr_and_length(tag: int, head: bytes, at: int, encoding: Encoding) -> tuple[str, int, int]:
-    """Return VR, length and the offset of the value, given the first bytes of an element."""
+def _long_head(tag: int, head: bytes, at: int, encoding: Encoding) -> tuple[str, int, int]:
+    """Return VR, a length of four bytes, and the offset of the value, given an element's head."""
     code = head[4:6]
-    if not encoding.implicit:
-        short = _SHORT_VRS.get(code)
-        if short is not None:
-            (length,) = struct.unpack_from(encoding.order + "H", head, 6)
-            return short, length, at + 8
-        if code.isalpha() and code.isupper():
-            if len(head) < 12:
-                raise InvalidDicomError(f"element {tag:08X} is cut off")
-            (length,) = struct.unpack_from(encoding.order + "L", head, 8)
-            return code.decode("ascii"), length, at + 12
+    if not encoding.implicit and code.isalpha() and code.isupper():
+        if len(head) < 12:
+            raise InvalidDicomError(f"element {tag:08X} is cut off")
+        (length,) = struct.unpack_from(encoding.order + "L", head, 8)
+        return code.decode("ascii"), length, at + 12
     # Some writers fall back to implicit VR inside of an explicit VR data set.
     (length,) = struct.unpack_from(encoding.order + "L", head, 4)
     return known_vr(tag), length, at + 8

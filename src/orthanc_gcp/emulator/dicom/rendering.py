@@ -2,6 +2,8 @@
 
 Sources: DICOM PS3.3 sections C.7.6.3 (image pixel), C.11.1 (modality LUT), C.11.2 (VOI LUT),
 C.7.6.16.2 (macros of functional groups).
+
+It runs in the imaging process only: see :mod:`orthanc_gcp.emulator.dicom.imaging_process`.
 """
 
 from __future__ import annotations
@@ -19,8 +21,8 @@ from pydicom.pixels.processing import (
     apply_windowing,
 )
 
+from orthanc_gcp.emulator.dicom.decoding import Raster
 from orthanc_gcp.emulator.dicom.imaging_errors import ImagingError
-from orthanc_gcp.emulator.dicom.pixel_data import Raster
 
 __all__ = ["RenderingError", "render", "to_png"]
 

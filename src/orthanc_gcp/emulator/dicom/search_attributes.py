@@ -9,14 +9,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 
-from pydicom.datadict import dictionary_has_tag, tag_for_keyword
+from pydicom.datadict import (
+    dictionary_has_tag,
+    keyword_for_tag,
+    repeater_has_tag,
+    tag_for_keyword,
+)
 
 __all__ = [
     "INSTANCE",
     "SERIES",
     "STUDY",
     "Level",
+    "can_be_returned",
     "levels_to",
+    "name_of",
     "resolve_tag",
     "tags",
 ]
@@ -82,6 +89,8 @@ INSTANCE = Level(
     max_limit=50000,
 )
 _LEVELS = (STUDY, SERIES, INSTANCE)
+_OTHER_GROUPS = frozenset({0x0000, 0x0004, 0xFFFC, 0xFFFE})
+_OF_QUERIES = frozenset(tags("QueryRetrieveLevel QueryRetrieveView AvailableTransferSyntaxUID"))
 
 
 def levels_to(level: Level) -> tuple[Level, ...]:
@@ -98,5 +107,20 @@ def resolve_tag(name: str) -> int | None:
         except ValueError:
             pass
         else:
-            return tag if dictionary_has_tag(tag) else None
+            return tag if dictionary_has_tag(tag) or repeater_has_tag(tag) else None
     return tag_for_keyword(name) if name else None  # retired elements have an empty keyword
+
+
+def name_of(tag: int) -> str:
+    """Return the keyword of an attribute of PS3.6, or its tag when it has none."""
+    return keyword_for_tag(tag) or f"{tag:08X}"
+
+
+def can_be_returned(tag: int) -> bool:
+    """Return whether ``includefield`` may name an attribute: whether a file can have it.
+
+    Attributes of commands (PS3.7), directories (PS3.3 annex F), items and padding (PS3.5) and of
+    queries (PS3.4 annex C, PS3.18 section 10.6) are in no file. Those of queries that count, or
+    list what a study contains, are let through, because workstations ask for them.
+    """
+    return tag >> 16 not in _OTHER_GROUPS and tag not in _OF_QUERIES

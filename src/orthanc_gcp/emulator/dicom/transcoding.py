@@ -1,25 +1,31 @@
-"""Changes the transfer syntax of an instance (DICOM PS3.5 annex A)."""
+"""Changes the transfer syntax of an instance (DICOM PS3.5 annex A).
+
+It runs in the imaging process only: see :mod:`orthanc_gcp.emulator.dicom.imaging_process`.
+"""
 
 from __future__ import annotations
 
 import os
+import shutil
+import struct
 import tempfile
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import Callable
 from typing import BinaryIO
 
 import numpy as np
 import pydicom
-from pydicom.dataelem import DataElement
-from pydicom.encaps import encapsulate
+from pydicom.dataelem import DataElement, RawDataElement
+from pydicom.dataset import Dataset
 from pydicom.uid import UID
 
 from orthanc_gcp.emulator.dicom.compression import compress, describe
+from orthanc_gcp.emulator.dicom.decoding import Raster, decode
 from orthanc_gcp.emulator.dicom.imaging_errors import ImagingError
-from orthanc_gcp.emulator.dicom.pixel_data import PixelData, Raster
+from orthanc_gcp.emulator.dicom.pixel_data import NoPixelDataError, PixelData
 from orthanc_gcp.emulator.dicom.reader import (
     DEFLATED,
     EXPLICIT_BIG,
+    EXPLICIT_LITTLE,
     IMPLICIT_LITTLE,
     DicomFile,
     FileSource,
@@ -31,57 +37,87 @@ __all__ = ["TranscodingError", "open_decodable", "transcode"]
 MAX_SIZE = 1_000_000_000
 """Larger files are not transcoded (Healthcare API, quotas and limits)."""
 
+MAX_VALUE = 0xFFFFFFFE
+"""The length of a value that is not undefined (PS3.5 section 7.1.1)."""
+
+Progress = Callable[[], None]
+"""Is called when a frame is done."""
 
 _WIDTHS = {"OD": 8, "OF": 4, "OL": 4, "OV": 8, "OW": 2}
+_ITEM = struct.pack("<HH", 0xFFFE, 0xE000)
+_SEQUENCE_END = struct.pack("<HHL", 0xFFFE, 0xE0DD, 0)
 
 
 class TranscodingError(ImagingError):
     """The instance cannot be had in the transfer syntax that was asked for."""
 
 
-def transcode(descriptor: int, wanted: str) -> BinaryIO:
-    """Return a temporary file with the instance of an open file in another transfer syntax.
+def transcode(source: BinaryIO, wanted: str, target: BinaryIO, progress: Progress) -> None:
+    """Write an instance in another transfer syntax; one that is no image, in the default one.
 
     Raises :class:`TranscodingError`.
     """
-    if os.fstat(descriptor).st_size > MAX_SIZE:
+    if os.fstat(source.fileno()).st_size > MAX_SIZE:
         raise TranscodingError("the instance is too large to be transcoded")
-    target = tempfile.TemporaryFile()  # noqa: SIM115 - the caller reads and closes it
     try:
-        with os.fdopen(os.dup(descriptor), "rb") as source:
-            source.seek(0)
-            (_compress if wanted in ENCODABLE else _convert)(source, wanted, target)
+        _transcode(source, wanted, target, progress)
     except Exception as error:
-        target.close()
         # Codecs and pydicom may raise anything about data that are wrong.
         raise TranscodingError(f"the instance cannot be transcoded: {error}") from error
-    target.seek(0)
-    return target
 
 
-def open_decodable(file: BinaryIO, stored: str) -> PixelData:
+def open_decodable(file: BinaryIO) -> PixelData:
     """Return the frames of an instance, in little endian when they are native.
 
     The file is closed with them. Raises :class:`TranscodingError` and :class:`PixelDataError`.
     """
-    if stored not in (DEFLATED, EXPLICIT_BIG):
+    if _transfer_syntax(file) not in (DEFLATED, EXPLICIT_BIG):
         return PixelData(file)
-    with file:
-        native = transcode(file.fileno(), DEFAULT)
+    native = tempfile.TemporaryFile()  # noqa: SIM115 - closed with what is returned
     try:
+        with file:
+            transcode(file, DEFAULT, native, lambda: None)
         return PixelData(native)
     except BaseException:
         native.close()
         raise
 
 
+def _transfer_syntax(file: BinaryIO) -> str:
+    return DicomFile(FileSource(file.fileno())).transfer_syntax
+
+
+def _transcode(source: BinaryIO, wanted: str, target: BinaryIO, progress: Progress) -> None:
+    stored = _transfer_syntax(source)
+    is_compressed = stored in DECODABLE
+    if wanted not in ENCODABLE and not is_compressed:
+        _convert(source, wanted, target)
+        return
+    with tempfile.TemporaryFile() as explicit, tempfile.TemporaryFile() as decoded:
+        if not is_compressed and stored != EXPLICIT_LITTLE:
+            _convert(source, EXPLICIT_LITTLE, explicit)
+            source = explicit
+        try:
+            pixels = PixelData(source)
+        except NoPixelDataError:
+            _convert(source, DEFAULT if wanted in ENCODABLE else wanted, target)
+            return
+        # Its description of the pixels changes; that of what is decoded must not.
+        head = PixelData(source).header
+        if wanted in (*ENCODABLE, DEFAULT):
+            _write_image(pixels, head, wanted, target, progress)
+        else:
+            _write_image(pixels, head, DEFAULT, decoded, progress)
+            _convert(decoded, wanted, target)
+
+
 def _convert(source: BinaryIO, wanted: str, target: BinaryIO) -> None:
+    """Write native pixels, or none, in another native transfer syntax."""
+    source.seek(0)
     dataset = pydicom.dcmread(source)
-    stored = dataset.file_meta.TransferSyntaxUID
-    if stored in DECODABLE:
-        _decode(dataset, PixelData(source))
-    if stored == EXPLICIT_BIG:
+    if dataset.file_meta.TransferSyntaxUID == EXPLICIT_BIG:
         dataset.walk(_turn_round)
+    _look_up_vrs(dataset)
     dataset.file_meta.TransferSyntaxUID = UID(wanted)
     pydicom.dcmwrite(
         target,
@@ -90,31 +126,28 @@ def _convert(source: BinaryIO, wanted: str, target: BinaryIO) -> None:
         little_endian=True,
         enforce_file_format=True,
     )
+    target.flush()
 
 
-def _decode(dataset: pydicom.Dataset, pixels: PixelData) -> None:
-    native = bytearray()
-    for raster in _frames(pixels):
-        native += raster.to_bytes()
-    describe(dataset, raster, DEFAULT)
-    dataset.PixelData = bytes(native)
-    dataset["PixelData"].VR = "OB" if dataset.BitsAllocated <= 8 else "OW"
-    dataset["PixelData"].is_undefined_length = False
+def _write_image(
+    pixels: PixelData, head: Dataset, wanted: str, target: BinaryIO, progress: Progress
+) -> None:
+    """Write an image, compressed or not; one frame is in memory at a time."""
+    first = decode(pixels, 1)
+    _write_head(head, first, wanted, target)
+    (_write_native if wanted == DEFAULT else _write_compressed)(
+        pixels, first, wanted, target, progress
+    )
+    # What comes after the pixels is in explicit VR little endian, as all that is written here.
+    with os.fdopen(os.dup(pixels.descriptor), "rb") as source:
+        source.seek(pixels.end)
+        shutil.copyfileobj(source, target)
+    target.flush()
 
 
-def _compress(source: BinaryIO, wanted: str, target: BinaryIO) -> None:
-    """Compress an image frame by frame; its native pixels are never in memory together."""
-    stored = DicomFile(FileSource(source.fileno())).transfer_syntax
-    compressed = []
-    with closing(open_decodable(source, stored)) as pixels:
-        for raster in _frames(pixels):
-            compressed.append(compress(raster, wanted))
-    # What comes after the pixels (padding, signatures) does not survive a change of them.
-    dataset = pixels.header
-    describe(dataset, raster, wanted)
-    dataset.PixelData = encapsulate(compressed)
-    dataset["PixelData"].VR = "OB"
-    dataset["PixelData"].is_undefined_length = True
+def _write_head(dataset: Dataset, first: Raster, wanted: str, target: BinaryIO) -> None:
+    describe(dataset, first, wanted)
+    _look_up_vrs(dataset)
     dataset.file_meta.TransferSyntaxUID = UID(wanted)
     dataset.preamble = bytes(128)
     dataset.file_meta.FileMetaInformationGroupLength = 0  # written, it becomes what it has to be
@@ -122,11 +155,66 @@ def _compress(source: BinaryIO, wanted: str, target: BinaryIO) -> None:
     pydicom.dcmwrite(target, dataset, implicit_vr=False, little_endian=True, force_encoding=True)
 
 
-def _frames(pixels: PixelData) -> Iterator[Raster]:
-    return (pixels.decode(number) for number in range(1, pixels.count + 1))
+def _write_native(
+    pixels: PixelData, first: Raster, _wanted: str, target: BinaryIO, progress: Progress
+) -> None:
+    frame = first.to_bytes()
+    size = len(frame) * pixels.count
+    if size > MAX_VALUE:
+        raise TranscodingError("the image is too large to be sent without compression")
+    vr = b"OB" if first.description["bits_allocated"] <= 8 else b"OW"
+    target.write(_pixel_data_head(vr, size + size % 2))
+    for number in range(1, pixels.count + 1):
+        decoded = frame if number == 1 else decode(pixels, number).to_bytes()
+        if len(decoded) != len(frame):
+            raise TranscodingError(f"frame {number} is not as large as the first one")
+        target.write(decoded)
+        progress()
+    target.write(bytes(size % 2))
 
 
-def _turn_round(dataset: pydicom.Dataset, element: DataElement) -> None:
+def _write_compressed(
+    pixels: PixelData, first: Raster, wanted: str, target: BinaryIO, progress: Progress
+) -> None:
+    """Write each frame as a fragment, and where they are in the basic offset table (PS3.5 A.4)."""
+    target.write(_pixel_data_head(b"OB", 0xFFFFFFFF))
+    target.write(_ITEM + struct.pack("<L", 4 * pixels.count))
+    table = target.tell()
+    target.write(bytes(4 * pixels.count))
+    offsets, at = [], 0
+    for number in range(1, pixels.count + 1):
+        fragment = compress(first if number == 1 else decode(pixels, number), wanted)
+        fragment += bytes(len(fragment) % 2)
+        target.write(_ITEM + struct.pack("<L", len(fragment)) + fragment)
+        offsets.append(at)
+        at += 8 + len(fragment)
+        progress()
+    target.write(_SEQUENCE_END)
+    end = target.tell()
+    target.seek(table)
+    target.write(struct.pack(f"<{len(offsets)}L", *offsets))
+    target.seek(end)
+
+
+def _pixel_data_head(vr: bytes, length: int) -> bytes:
+    return struct.pack("<HH2sHL", 0x7FE0, 0x0010, vr, 0, length)
+
+
+def _look_up_vrs(dataset: Dataset) -> None:
+    """Give each element a VR that has none under a transfer syntax where it should have one.
+
+    pydicom reads such elements, and would write them as they were read.
+    """
+    for tag in list(dataset.keys()):
+        element: DataElement | RawDataElement = dataset.get_item(tag)
+        if isinstance(element, RawDataElement) and element.VR is None:
+            element = dataset[tag]
+        if element.VR == "SQ" and not isinstance(element, RawDataElement):
+            for item in element.value:
+                _look_up_vrs(item)
+
+
+def _turn_round(dataset: Dataset, element: DataElement) -> None:
     """Make a big endian value little endian where pydicom keeps the bytes as they are."""
     width = _WIDTHS.get(element.VR)
     if width is None or not element.value:

@@ -23,18 +23,23 @@ __all__ = [
     "FRAME_TYPES",
     "JPEG",
     "JPEG_2000",
+    "JPEG_EXTENDED",
     "KNOWN",
+    "NATIVE",
     "RLE",
     "can_convert",
     "can_decode",
+    "needs_no_codec",
 ]
 
 AS_STORED = "*"
 DEFAULT = EXPLICIT_LITTLE
 _PREFIX = "1.2.840.10008.1.2."
-_NATIVE = frozenset({IMPLICIT_LITTLE, EXPLICIT_LITTLE, EXPLICIT_BIG, DEFLATED})
+NATIVE = frozenset({IMPLICIT_LITTLE, EXPLICIT_LITTLE, EXPLICIT_BIG, DEFLATED})
+"""Pixels are not compressed in these (PS3.5 annex A)."""
 _WRITABLE = frozenset({IMPLICIT_LITTLE, EXPLICIT_LITTLE, DEFLATED})
 JPEG = _PREFIX + "4.50"
+JPEG_EXTENDED = _PREFIX + "4.51"
 JPEG_2000 = _PREFIX + "4.91"
 RLE = _PREFIX + "5"
 DEFLATED_FRAMES = _PREFIX + "8.1"
@@ -87,4 +92,9 @@ def can_convert(stored: Iterable[str], wanted: str) -> bool:
 
 def can_decode(stored: str) -> bool:
     """Return whether the pixels of an instance can be had."""
-    return stored in _NATIVE or stored in DECODABLE
+    return stored in NATIVE or stored in DECODABLE
+
+
+def needs_no_codec(stored: str, wanted: str) -> bool:
+    """Return whether frames lie in the file as they are wanted."""
+    return wanted == stored or (wanted == DEFAULT and stored in (IMPLICIT_LITTLE, EXPLICIT_LITTLE))

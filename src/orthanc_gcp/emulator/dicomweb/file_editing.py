@@ -28,6 +28,7 @@ from orthanc_gcp.emulator.dicom.reader import (
     Encoding,
     FileSource,
 )
+from orthanc_gcp.emulator.dicom.value_validation import any_values
 from orthanc_gcp.emulator.dicomweb.bulk_data import find_bulk_data
 from orthanc_gcp.emulator.dicomweb.json_patch import PatchError, PatchOperation, apply_patch, equal
 
@@ -134,6 +135,7 @@ def _parse(body: bytes, dicom: DicomFile, elements: list[Element]) -> pydicom.Da
     return data_set
 
 
+@any_values()
 def _rewrite(
     data_set: pydicom.Dataset,
     encoding: Encoding,

@@ -10,27 +10,34 @@ import asyncio
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
 from starlette.responses import Response
 
-from orthanc_gcp.emulator.dicom.compression import compress
 from orthanc_gcp.emulator.dicom.imaging_errors import ImagingError
-from orthanc_gcp.emulator.dicom.pixel_data import Extent, PixelData
+from orthanc_gcp.emulator.dicom.imaging_jobs import FrameConversion
+from orthanc_gcp.emulator.dicom.imaging_pool import ImagingPool
+from orthanc_gcp.emulator.dicom.pixel_data import INVALID_NUMBER, Extent, PixelData
 from orthanc_gcp.emulator.dicom.reader import DEFLATED
-from orthanc_gcp.emulator.dicom.rendering import to_png
-from orthanc_gcp.emulator.dicom.transcoding import open_decodable
 from orthanc_gcp.emulator.dicom.transfer_syntaxes import (
     AS_STORED,
     DEFAULT,
     ENCODABLE,
     FRAME_TYPES,
+    NATIVE,
     can_decode,
+    needs_no_codec,
 )
 from orthanc_gcp.emulator.dicomweb.multipart_response import Part, multipart_response
 from orthanc_gcp.emulator.healthcare.request_context import RequestContext
 from orthanc_gcp.emulator.http.media_types import MediaType
-from orthanc_gcp.emulator.http.negotiation import OCTETS, PNG, accepted_types, not_acceptable
+from orthanc_gcp.emulator.http.negotiation import (
+    OCTETS,
+    PNG,
+    accepted_types,
+    not_acceptable,
+    takes_gzip,
+)
 from orthanc_gcp.emulator.http.responses import Refusal, text_error
 from orthanc_gcp.emulator.http.streaming import MULTIPART, file_blocks
 
@@ -50,6 +57,10 @@ class FrameFormat:
             return self.media_type
         return f"{self.media_type}; transfer-syntax={self.transfer_syntax}"
 
+    def lies_in_file(self, stored: str) -> bool:
+        """Return whether frames that are stored in a transfer syntax are so already."""
+        return self.transfer_syntax is not None and needs_no_codec(stored, self.transfer_syntax)
+
 
 async def retrieve_frames(context: RequestContext) -> Response:
     """Handle ``GET …/instances/{instance}/frames/{frames}``.
@@ -62,22 +73,28 @@ async def retrieve_frames(context: RequestContext) -> Response:
     numbers = frame_numbers(context.names["frames"])
     with ExitStack() as opened, refusals():
         file = opened.enter_context(await asyncio.to_thread(context.open_instance))
-        frames = await asyncio.to_thread(_open, file, instance.transfer_syntax, chosen)
-        opened.callback(frames.pixels.close)
-        for number in numbers:
-            frames.pixels.check(number)
+        frames: Frames = ConvertedFrames(context.imaging, file, chosen.transfer_syntax)
+        if chosen.lies_in_file(instance.transfer_syntax):
+            frames = StoredFrames(await asyncio.to_thread(PixelData, file))
         # The first frame is found, and decoded, while a refusal is still possible.
-        first = await asyncio.to_thread(frames.find, numbers[0])
+        first = await frames.find(numbers[0], max(numbers))
         opened.pop_all()
-    parts = _parts(frames, numbers, first, chosen.content_type)
-    return multipart_response(chosen.media_type, parts)
+    parts = _parts(frames, file, numbers, first, chosen.content_type)
+    response = multipart_response(chosen.media_type, parts)
+    if chosen.transfer_syntax in NATIVE and takes_gzip(context.request):
+        response.compress()
+    return response
 
 
 def _choose(context: RequestContext, stored: str) -> FrameFormat:
-    for accepted in accepted_types(context.request):
-        found = _format(accepted, stored)
-        if found is not None:
-            return found
+    """Return the most wanted format; of those equally wanted, one in which the frames lie."""
+    found = [
+        (accepted.quality, chosen)
+        for accepted in accepted_types(context.request)
+        if (chosen := _format(accepted, stored)) is not None
+    ]
+    if found:
+        return max(found, key=lambda pair: (pair[0], pair[1].lies_in_file(stored)))[1]
     octets = (
         f'{MULTIPART}; type="{OCTETS}"; transfer-syntax={syntax}' for syntax in (AS_STORED, DEFAULT)
     )
@@ -128,52 +145,62 @@ def frame_numbers(text: str) -> list[int]:
     """Return the numbers of a path, from 1; raise :class:`Refusal` (400) when one is none."""
     numbers = []
     for piece in text.split(","):
-        if not (piece.isascii() and piece.isdigit()) or len(piece) > 10:
-            raise Refusal(text_error(400, f"Invalid frame number: {piece}"))
+        if not (piece.isascii() and piece.isdigit()) or len(piece) > 10 or not int(piece):
+            raise Refusal(text_error(400, INVALID_NUMBER))
         numbers.append(int(piece))
     return numbers
 
 
-def _open(file: BinaryIO, stored: str, chosen: FrameFormat) -> Frames:
-    if chosen.transfer_syntax == stored:
-        return Frames(PixelData(file), None)
-    pixels = open_decodable(file, stored)
-    # Native frames are in the default already.
-    is_ready = chosen.transfer_syntax == DEFAULT and not pixels.is_encapsulated
-    return Frames(pixels, None if is_ready else chosen)
+class Frames(Protocol):
+    """Where the frames of an answer come from."""
+
+    async def find(self, number: int, last: int) -> bytes | Extent:
+        """Return a frame, or where it lies in the file, if there is one of the last number, too.
+
+        Raises :class:`ImagingError`.
+        """
 
 
 @dataclass(frozen=True)
-class Frames:
-    """Frames as they lie in a file, or in another format."""
+class StoredFrames:
+    """Frames as they lie in a file."""
 
     pixels: PixelData
-    made: FrameFormat | None
 
-    def find(self, number: int) -> bytes | Extent:
-        """Return a frame that had to be put together, or where it lies in the file."""
-        if self.made is None:
-            return self.pixels.extent(number) or self.pixels.read(number)
-        raster = self.pixels.decode(number)
-        if self.made.transfer_syntax is None:
-            return to_png(raster, self.pixels.header)
-        if self.made.transfer_syntax == DEFAULT:
-            return raster.to_bytes()
-        return compress(raster, self.made.transfer_syntax)
+    async def find(self, number: int, last: int) -> bytes | Extent:
+        self.pixels.check(last)
+        extent = self.pixels.extent(number)
+        if extent is None:
+            return await asyncio.to_thread(self.pixels.read, number)
+        return extent
+
+
+@dataclass(frozen=True)
+class ConvertedFrames:
+    """Frames in another transfer syntax, or as PNG (None)."""
+
+    imaging: ImagingPool
+    file: BinaryIO
+    transfer_syntax: str | None
+
+    async def find(self, number: int, last: int) -> bytes:
+        job = FrameConversion(number, last, self.transfer_syntax)
+        with await self.imaging.carry_out(job, self.file.fileno()) as made:
+            return made.read()
 
 
 async def _parts(
     frames: Frames,
+    file: BinaryIO,
     numbers: Sequence[int],
     first: bytes | Extent,
     content_type: str,
 ) -> AsyncGenerator[Part, None]:
-    try:
+    last = max(numbers)
+    with file:
         for position, number in enumerate(numbers):
-            frame = await asyncio.to_thread(frames.find, number) if position else first
+            frame = await frames.find(number, last) if position else first
             if isinstance(frame, bytes):
                 yield Part(content_type, frame)
             else:
-                yield Part(content_type, file_blocks(frames.pixels.descriptor, *frame))
-    finally:
-        frames.pixels.close()
+                yield Part(content_type, file_blocks(file.fileno(), *frame))

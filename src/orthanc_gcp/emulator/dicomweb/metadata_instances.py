@@ -26,6 +26,7 @@ from orthanc_gcp.emulator.dicom.reader import (
     UNDEFINED,
 )
 from orthanc_gcp.emulator.dicom.transfer_syntaxes import FRAME_TYPES
+from orthanc_gcp.emulator.dicom.value_validation import any_values
 from orthanc_gcp.emulator.http.media_types import MediaType
 from orthanc_gcp.emulator.http.negotiation import OCTETS
 from orthanc_gcp.emulator.storage.records import InstanceKey
@@ -107,7 +108,8 @@ def read_instance(metadata: dict[str, Any]) -> MetadataInstance:
     Raises :class:`InvalidMetadataError` when they lack something, or no file can be made of them.
     """
     try:
-        return _read(metadata)
+        with any_values():
+            return _read(metadata)
     except InvalidMetadataError:
         raise
     except Exception as error:
@@ -117,8 +119,7 @@ def read_instance(metadata: dict[str, Any]) -> MetadataInstance:
 
 def _read(metadata: dict[str, Any]) -> MetadataInstance:
     for required in _REQUIRED:
-        if not metadata.get(required, {}).get("Value", [None])[0]:
-            raise InvalidMetadataError(f"attribute {required} is missing")
+        _require(metadata, required)
     if metadata["00080005"]["Value"] != ["ISO_IR 192"]:
         raise InvalidMetadataError("SpecificCharacterSet has to be ISO_IR 192")
     syntax = str(metadata["00020010"]["Value"][0])
@@ -143,6 +144,17 @@ def _read(metadata: dict[str, Any]) -> MetadataInstance:
         tag=tag,
         vr=str(element.get("vr", "")),
     )
+
+
+def _require(metadata: dict[str, Any], tag: str) -> None:
+    """Raise :class:`InvalidMetadataError` unless an attribute has a value that can be written."""
+    value = metadata.get(tag, {}).get("Value", [None])[0]
+    if not value:
+        raise InvalidMetadataError(f"attribute {tag} is missing")
+    try:
+        str(value).encode("latin-1")
+    except UnicodeEncodeError:
+        raise InvalidMetadataError(f"attribute {tag} has characters of other scripts") from None
 
 
 def _meta(elements: dict[int, Any]) -> bytes:

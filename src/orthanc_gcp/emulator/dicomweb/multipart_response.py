@@ -24,6 +24,9 @@ def multipart_response(media_type: str, parts: AsyncGenerator[Part, None]) -> St
 
     ``media_type`` is that of the parts. An error of theirs breaks the answer off; whatever becomes
     of the answer once it has begun, ``parts`` is closed.
+
+    The line break that ends a part is sent together with the next boundary, apart from content:
+    Google's dcmweb drops each HTTP chunk with a boundary in it, and takes all others for content.
     """
     boundary = secrets.token_hex(16)
     content_type = f'{MULTIPART}; type="{media_type}"; boundary={boundary}'
@@ -31,14 +34,15 @@ def multipart_response(media_type: str, parts: AsyncGenerator[Part, None]) -> St
 
 
 async def _joined(parts: AsyncGenerator[Part, None], boundary: str) -> AsyncGenerator[bytes, None]:
+    line_break = b""
     async with aclosing(parts):
         async for content_type, content in parts:
-            yield part_head(boundary, content_type)
+            yield line_break + part_head(boundary, content_type)
+            line_break = b"\r\n"
             if isinstance(content, bytes):
                 yield content
             else:
                 async with aclosing(content):
                     async for block in content:
                         yield block
-            yield b"\r\n"
-    yield f"--{boundary}--\r\n".encode()
+    yield line_break + f"--{boundary}--\r\n".encode()

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from typing import Any
 
 from starlette.responses import Response
 
-from orthanc_gcp.emulator.dicom.dicom_json import JsonWriter
+from orthanc_gcp.emulator.dicom.dicom_json import JsonWriter, readable
 from orthanc_gcp.emulator.dicom.listing import Listing, choose_listing
-from orthanc_gcp.emulator.dicom.reader import PIXEL_GROUP, DicomFile, FileSource
+from orthanc_gcp.emulator.dicom.reader import DicomFile, FileSource
 from orthanc_gcp.emulator.dicom.search_attributes import (
     INSTANCE,
     SERIES,
@@ -27,11 +28,24 @@ from orthanc_gcp.emulator.dicomweb.search_parameters import (
 )
 from orthanc_gcp.emulator.healthcare.request_context import RequestContext
 from orthanc_gcp.emulator.http.responses import Refusal, text_error
-from orthanc_gcp.emulator.storage.records import InstanceKey, level_attributes
+from orthanc_gcp.emulator.http.streaming import Streamed
+from orthanc_gcp.emulator.storage.records import (
+    Header,
+    InstanceKey,
+    level_attributes,
+    resource_path,
+)
 
 __all__ = ["search_instances", "search_series", "search_studies"]
 
-_UIDS = tags("StudyInstanceUID SeriesInstanceUID SOPInstanceUID")
+_AVAILABILITY, _RETRIEVE_URL = "00080056", "00081190"
+(_LAST_UID,) = tags("SeriesInstanceUID")
+
+_BATCH = 256 * 1024
+"""How many bytes of matches are made at a time."""
+
+Row = tuple[str, ...]
+"""What :meth:`SearchQuery.sql` selects."""
 
 
 async def search_studies(context: RequestContext) -> Response:
@@ -60,22 +74,38 @@ async def _search(context: RequestContext, level: Level) -> Response:
         query = parse_query(level, context.request.query_params.multi_items())
     except InvalidQueryError as error:
         raise Refusal(text_error(400, str(error))) from error
-    content = await asyncio.to_thread(_run, context, store, query, listing)
-    if not content:
-        if context.services.fault_settings.current.empty_qido == 204:
-            return Response(status_code=204)
-        content = listing.join([])
+    search = Search(context, query)
+    rows = await asyncio.to_thread(search.rows, store)
+    if not rows and context.services.fault_settings.current.empty_qido == 204:
+        return Response(status_code=204)
+    if search.reads_files:
+        # A match may be large then: it leaves before others are made.
+        matches = _in_batches(listing.encode(search.match(*row)) for row in rows)
+        return Streamed(listing.stream(matches), listing.media_type)
+    content = await asyncio.to_thread(_join, search, rows, listing)
     return Response(content, media_type=listing.media_type)
 
 
-def _run(context: RequestContext, store: int, query: SearchQuery, listing: Listing) -> bytes:
-    """Return the list of the matches; nothing when there is none."""
-    search = Search(context, query)
-    study, series = context.names.get("study"), context.names.get("series")
-    statement, values = query.sql(store, study, series, with_file=search.reads_files)
-    rows = context.storage.search_lag.read(statement, values)
-    matches = [listing.encode(search.match(*row)) for row in rows]
-    return listing.join(matches) if matches else b""
+def _join(search: Search, rows: Sequence[Row], listing: Listing) -> bytes:
+    return listing.join(listing.encode(search.match(*row)) for row in rows)
+
+
+async def _in_batches(matches: Iterator[bytes]) -> AsyncGenerator[bytes, None]:
+    """Yield matches, which another thread makes; few of them wait."""
+    while batch := await asyncio.to_thread(_next_batch, matches):
+        for match in batch:
+            yield match
+
+
+def _next_batch(matches: Iterator[bytes]) -> list[bytes]:
+    batch: list[bytes] = []
+    size = 0
+    for match in matches:
+        batch.append(match)
+        size += len(match)
+        if size >= _BATCH:
+            break
+    return batch
 
 
 class Search:
@@ -83,6 +113,8 @@ class Search:
 
     def __init__(self, context: RequestContext, query: SearchQuery) -> None:
         self._context = context
+        self._query = query
+        self._url = context.dicomweb_url
         levels = levels_to(query.level)
         # The attributes of a level whose UID is in the path are not repeated.
         named = sum(1 for name in ("study", "series") if name in context.names)
@@ -91,7 +123,7 @@ class Search:
         if query.include_all:
             self._wanted |= {tag for level in levels[named:] for tag in level.all}
         indexed = {tag for level in levels for tag in (*level.defaults, *level.all)}
-        self._from_file = tuple(query.include - indexed)
+        self._from_file = frozenset(query.include - indexed)
         self._whole_file = query.include_all and query.level is INSTANCE
 
     @property
@@ -99,17 +131,42 @@ class Search:
         """Whether the index alone does not suffice."""
         return self._whole_file or bool(self._from_file)
 
-    def match(self, file: str, *levels: str) -> dict[str, Any]:
-        """Return one match in the DICOM JSON Model, given its file and the JSON of each level."""
+    def rows(self, store: int) -> Sequence[Row]:
+        """Return what the index has of each match in a store."""
+        names = self._context.names
+        statement, values = self._query.sql(
+            store, names.get("study"), names.get("series"), with_file=self.reads_files
+        )
+        return list(self._context.storage.search_lag.read(statement, values))
+
+    def match(self, file: str, *columns: str) -> dict[str, Any]:
+        """Return one match in the DICOM JSON Model, given its row (see :meth:`SearchQuery.sql`)."""
+        uids, levels = columns[: len(columns) // 2], columns[len(columns) // 2 :]
         known: dict[str, Any] = {}
         for level in levels:
-            known.update(json.loads(level))
+            known.update(self._level(level))
         shown = {tag: value for tag, value in known.items() if int(tag, 16) in self._wanted}
         if self.reads_files:
-            shown.update(self._read_file(file, known))
+            shown.update(self._read_file(file, uids))
+        shown[_AVAILABILITY] = {"vr": "CS", "Value": ["ONLINE"]}
+        shown[_RETRIEVE_URL] = {"vr": "UR", "Value": [f"{self._url}/{resource_path(*uids)}"]}
         return dict(sorted(shown.items()))
 
-    def _read_file(self, file: str, known: dict[str, Any]) -> dict[str, Any]:
+    def _level(self, attributes: str) -> dict[str, Any]:
+        """Return the attributes of a level, with addresses that a client can follow."""
+        hook = self._absolute if "BulkDataURI" in attributes else None
+        level: dict[str, Any] = json.loads(attributes, object_hook=hook)
+        return level
+
+    def _absolute(self, entry: dict[str, Any]) -> dict[str, Any]:
+        if "BulkDataURI" in entry:
+            entry["BulkDataURI"] = f"{self._url}/{entry['BulkDataURI']}"
+        return entry
+
+    def _bulk_data_uri(self, key: InstanceKey) -> Callable[[str], str]:
+        return f"{self._url}/{key.path}/bulkdata/".__add__
+
+    def _read_file(self, file: str, uids: tuple[str, ...]) -> dict[str, Any]:
         try:
             descriptor = self._context.storage.open(file)
         except FileNotFoundError:
@@ -117,13 +174,18 @@ class Search:
         try:
             dicom = DicomFile(FileSource(descriptor))
             if self._whole_file:
-                writer = JsonWriter(f"{self._context.instance_url(_key(known))}/bulkdata/".__add__)
-                return writer.data_set(dicom)
-            elements = {element.tag: element for element in dicom.elements(stop=PIXEL_GROUP)}
-            return level_attributes(dicom, elements, self._from_file)
+                return JsonWriter(self._bulk_data_uri(InstanceKey(*uids))).file(dicom)
+            return self._chosen(dicom)
         finally:
             os.close(descriptor)
 
-
-def _key(known: dict[str, Any]) -> InstanceKey:
-    return InstanceKey(*(known[f"{tag:08X}"]["Value"][0] for tag in _UIDS))
+    def _chosen(self, dicom: DicomFile) -> dict[str, Any]:
+        """Return the attributes that are wanted and are in no level of the index."""
+        last = max(*self._from_file, _LAST_UID)
+        elements = {element.tag: element for element in readable(dicom.elements(stop=last + 1))}
+        bulk_data_uri = self._bulk_data_uri(Header(dicom, elements).key)
+        meta = [element for element in dicom.meta_elements if element.tag in self._from_file]
+        return {
+            **JsonWriter(bulk_data_uri).elements(dicom.meta, meta),
+            **level_attributes(dicom, elements, self._from_file, bulk_data_uri),
+        }

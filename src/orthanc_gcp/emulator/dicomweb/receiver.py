@@ -61,7 +61,7 @@ class Receiver:
         notify: Notify | None,
     ) -> None:
         self.fate: Callable[[], InstanceFate] = lambda: InstanceFate.STORED
-        self.conflicts: Collection[UploadResult] = (UploadResult.DIFFERENT,)
+        self.conflicts: Collection[UploadResult] = (UploadResult.DIFFERENT, UploadResult.IDENTICAL)
         self._replace = replace
         self._storage_class = storage_class
         self._notify = notify

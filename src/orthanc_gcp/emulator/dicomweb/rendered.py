@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import io
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from typing import BinaryIO
 
 from starlette.responses import Response
 
-from orthanc_gcp.emulator.dicom.pixel_data import PixelData
-from orthanc_gcp.emulator.dicom.rendering import render
-from orthanc_gcp.emulator.dicom.transcoding import open_decodable
+from orthanc_gcp.emulator.dicom.imaging_jobs import Rendering
+from orthanc_gcp.emulator.dicom.imaging_pool import ImagingPool
 from orthanc_gcp.emulator.dicom.transfer_syntaxes import can_decode
-from orthanc_gcp.emulator.dicom.viewports import MAX_SIDE, Viewport, ViewportError
+from orthanc_gcp.emulator.dicom.viewports import Viewport
 from orthanc_gcp.emulator.dicomweb.frames import frame_numbers, refusals
 from orthanc_gcp.emulator.dicomweb.multipart_response import Part, multipart_response
 from orthanc_gcp.emulator.dicomweb.search_parameters import STANDARD_PARAMETERS
@@ -25,10 +24,6 @@ from orthanc_gcp.emulator.http.responses import Refusal, text_error
 from orthanc_gcp.emulator.http.streaming import MULTIPART
 
 __all__ = ["Renderer", "retrieve_rendered"]
-
-JPEG_QUALITY = 90
-MAX_SIZE = 50_000_000
-"""Larger frames do not get a viewport (Healthcare API, quotas and limits)."""
 
 
 @dataclass(frozen=True)
@@ -41,28 +36,21 @@ class RenderedFormat:
 
 @dataclass(frozen=True)
 class Renderer:
-    """Renders the frames of an instance, one at a time."""
+    """Has the frames of an instance rendered, one at a time."""
 
-    pixels: PixelData
+    imaging: ImagingPool
+    file: BinaryIO
     media_type: str
     viewport: Viewport | None
 
-    def render(self, number: int) -> bytes:
-        """Return a frame, rendered and encoded.
+    async def render(self, number: int, last: int) -> bytes:
+        """Return a frame, rendered and encoded, if there is one of the last number, too.
 
-        Raises :class:`ImagingError`, as :class:`ViewportError` for an image that is too large.
+        Raises :class:`ImagingError`.
         """
-        raster = self.pixels.decode(number)
-        if self.viewport and (
-            raster.pixels.nbytes > MAX_SIZE or max(raster.pixels.shape[:2]) > MAX_SIDE
-        ):
-            raise ViewportError("the image is too large for a viewport")
-        image = render(raster, self.pixels.header, number)
-        if self.viewport:
-            image = self.viewport.show(image)
-        buffer = io.BytesIO()
-        image.save(buffer, self.media_type.removeprefix("image/"), quality=JPEG_QUALITY)
-        return buffer.getvalue()
+        job = Rendering(number, last, self.media_type, self.viewport)
+        with await self.imaging.carry_out(job, self.file.fileno()) as made:
+            return made.read()
 
 
 async def retrieve_rendered(context: RequestContext) -> Response:
@@ -81,12 +69,8 @@ async def retrieve_rendered(context: RequestContext) -> Response:
         raise Refusal(text_error(400, text))
     with ExitStack() as opened, refusals():
         file = opened.enter_context(await asyncio.to_thread(context.open_instance))
-        pixels = await asyncio.to_thread(open_decodable, file, instance.transfer_syntax)
-        opened.callback(pixels.close)
-        for number in numbers:
-            pixels.check(number)
-        renderer = Renderer(pixels, chosen.media_type, viewport)
-        first = await asyncio.to_thread(renderer.render, numbers[0])
+        renderer = Renderer(context.imaging, file, chosen.media_type, viewport)
+        first = await renderer.render(numbers[0], max(numbers))
         if not chosen.multipart:
             return Response(first, media_type=chosen.media_type)
         opened.pop_all()
@@ -120,9 +104,8 @@ def _choose(context: RequestContext, count: int) -> RenderedFormat:
 async def _parts(
     renderer: Renderer, numbers: Sequence[int], first: bytes
 ) -> AsyncGenerator[Part, None]:
-    try:
+    last = max(numbers)
+    with renderer.file:
         for position, number in enumerate(numbers):
-            image = await asyncio.to_thread(renderer.render, number) if position else first
+            image = await renderer.render(number, last) if position else first
             yield Part(renderer.media_type, image)
-    finally:
-        renderer.pixels.close()

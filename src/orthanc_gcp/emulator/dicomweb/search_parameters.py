@@ -16,7 +16,9 @@ from orthanc_gcp.emulator.dicom.search_attributes import (
     SERIES,
     STUDY,
     Level,
+    can_be_returned,
     levels_to,
+    name_of,
     resolve_tag,
     tags,
 )
@@ -74,6 +76,8 @@ _FILE = {
     ),
     INSTANCE: "instances.file",
 }
+_SUPPORTED = {STUDY: "study level", SERIES: "series level", INSTANCE: "instance or series"}
+"""What the keys of a level are called when one is refused."""
 _RANGE = re.compile(r"(\d{8})?-(\d{8})?")
 _STUDY_DATE, _PATIENT_NAME = tags("StudyDate PatientName")
 
@@ -97,7 +101,10 @@ class SearchQuery:
     def sql(
         self, store: int, study: str | None, series: str | None, *, with_file: bool
     ) -> tuple[str, list[object]]:
-        """Return the statement that selects a file and each level's attributes, and its values."""
+        """Return the statement that finds matches, and its values.
+
+        A row has a file, the UIDs of each level, the highest first, and the attributes of each.
+        """
         where = ["studies.store = ?"]
         values: list[object] = [store]
         for column, uid in (("studies.uid", study), ("series.uid", series)):
@@ -116,8 +123,9 @@ class SearchQuery:
         return statement, [*values, self.limit, self.offset]
 
     def _columns(self, with_file: bool) -> str:
-        attributes = [f"{_ROW[level]}.attributes" for level in levels_to(self.level)]
-        return ", ".join([_FILE[self.level] if with_file else "''", *attributes])
+        rows = [_ROW[level] for level in levels_to(self.level)]
+        known = [f"{row}.{column}" for column in ("uid", "attributes") for row in rows]
+        return ", ".join([_FILE[self.level] if with_file else "''", *known])
 
     def _condition(self, tag: int, value: str) -> tuple[str, list[object]]:
         column = _columns_by_tag(self.level)[tag]
@@ -131,10 +139,11 @@ class SearchQuery:
 def parse_query(level: Level, parameters: Iterable[tuple[str, str]]) -> SearchQuery:
     """Return a search at a level from the parameters of its URL, names and values.
 
-    Raises :class:`InvalidQueryError` for a parameter that the API does not know at this level, and
-    for a value out of bounds.
+    Raises :class:`InvalidQueryError` for a parameter that the API does not know at this level, for
+    a key that is given twice, and for a value out of bounds.
     """
     query = SearchQuery(level, limit=level.default_limit)
+    keys: set[int] = set()
     for name, value in parameters:
         if name == "limit":
             query.limit = _number(name, value, level.max_limit)
@@ -146,6 +155,9 @@ def parse_query(level: Level, parameters: Iterable[tuple[str, str]]) -> SearchQu
             _include(query, value)
         elif name not in STANDARD_PARAMETERS:
             tag = _search_key(level, name)
+            if tag in keys:
+                raise InvalidQueryError(f"{name_of(tag)} can have one value only")
+            keys.add(tag)
             # PS3.4 C.2.2.2.3: a key without a value matches everything.
             query.conditions += [(tag, value)] if value else []
     return query
@@ -161,9 +173,16 @@ def _columns_by_tag(level: Level) -> dict[int, str]:
 
 
 def _search_key(level: Level, name: str) -> int:
+    tag = _known_attribute(name)
+    if tag not in _columns_by_tag(level):
+        raise InvalidQueryError(f"{name_of(tag)} is not a supported {_SUPPORTED[level]} attribute")
+    return tag
+
+
+def _known_attribute(name: str) -> int:
     tag = resolve_tag(name)
-    if tag is None or tag not in _columns_by_tag(level):
-        raise InvalidQueryError(f"{name} is not a supported {level.name} level search attribute")
+    if tag is None:
+        raise InvalidQueryError(f"unknown/unsupported QIDO attribute: {name}")
     return tag
 
 
@@ -172,9 +191,9 @@ def _include(query: SearchQuery, value: str) -> None:
         if name == "all":
             query.include_all = True
             continue
-        tag = resolve_tag(name)
-        if tag is None:
-            raise InvalidQueryError(f"unknown/unsupported QIDO attribute: {name}")
+        tag = _known_attribute(name)
+        if not can_be_returned(tag):
+            raise InvalidQueryError(f"unknown/unsupported QIDO attribute: {name_of(tag)}")
         query.include.add(tag)
 
 

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from orthanc_gcp.emulator.dicomweb.receiver import Receiver
 from orthanc_gcp.emulator.dicomweb.stow_metadata import MetadataParts, unsupported_part
 from orthanc_gcp.emulator.dicomweb.stow_response import StowResponse
-from orthanc_gcp.emulator.faults.fault_settings import ALWAYS_CONFLICT
+from orthanc_gcp.emulator.faults.fault_settings import IDENTICAL_OK
 from orthanc_gcp.emulator.healthcare.notifications import notifier
 from orthanc_gcp.emulator.healthcare.request_context import RequestContext
 from orthanc_gcp.emulator.healthcare.storage_classes import UnknownStorageClassError, storage_class
@@ -67,6 +67,7 @@ async def _store(context: RequestContext, *, replace: bool) -> Response:
         raise Refusal(text_error(400, f"invalid multipart request: {error}")) from error
     finally:
         await receiver.close()
+    await context.wait_for_instances(len(results.stored) + len(results.failed) - 1)
     content = results.as_xml() if answer_type == XML else results.as_json()
     return Response(content, results.status, media_type=answer_type)
 
@@ -92,8 +93,8 @@ def _receiver(
     )
     if context.active_fault is not None:
         receiver.fate = context.active_fault.fate
-    if context.services.fault_settings.current.duplicates == ALWAYS_CONFLICT and not replace:
-        receiver.conflicts = (UploadResult.DIFFERENT, UploadResult.IDENTICAL)
+    if replace or context.services.fault_settings.current.duplicates == IDENTICAL_OK:
+        receiver.conflicts = (UploadResult.DIFFERENT,)
     return receiver
 
 

@@ -10,7 +10,7 @@ import json
 from dataclasses import dataclass, field
 
 from orthanc_gcp.emulator.dicom.dicom_xml import escaped
-from orthanc_gcp.emulator.storage.records import InstanceKey
+from orthanc_gcp.emulator.storage.records import InstanceKey, resource_path
 
 __all__ = ["StowResponse"]
 
@@ -48,7 +48,7 @@ class StowResponse:
         """Return the DICOM JSON Model: one object."""
         answer: dict[str, object] = {}
         if self.study:
-            answer["00081190"] = _json("UR", f"{self.url}/studies/{self.study}")
+            answer["00081190"] = _json("UR", f"{self.url}/{resource_path(self.study)}")
         if self.failed:
             answer["00081198"] = {"vr": "SQ", "Value": [_json_failure(*f) for f in self.failed]}
         if self.stored:
@@ -60,7 +60,7 @@ class StowResponse:
         """Return the Native DICOM Model, as Google prints it."""
         parts = ["<NativeDicomModel>"]
         if self.study:
-            url = f"{self.url}/studies/{self.study}"
+            url = f"{self.url}/{resource_path(self.study)}"
             parts.append(_xml("00081190", "UR", "RetrieveURL", url))
         if self.failed:
             items = [_xml_failure(*failure) for failure in self.failed]

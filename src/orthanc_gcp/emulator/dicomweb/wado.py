@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 
 from starlette.responses import Response
 
 from orthanc_gcp.emulator.dicom.dicom_json import JsonWriter
+from orthanc_gcp.emulator.dicom.imaging_jobs import Transcoding
 from orthanc_gcp.emulator.dicom.listing import Listing, choose_listing
 from orthanc_gcp.emulator.dicom.reader import DicomFile, FileSource
-from orthanc_gcp.emulator.dicom.transcoding import TranscodingError, transcode
 from orthanc_gcp.emulator.dicom.transfer_syntaxes import AS_STORED, DEFAULT, KNOWN, can_convert
+from orthanc_gcp.emulator.dicomweb.frames import refusals
 from orthanc_gcp.emulator.dicomweb.multipart_response import Part, multipart_response
 from orthanc_gcp.emulator.healthcare.request_context import RequestContext
 from orthanc_gcp.emulator.http.media_types import MediaType
 from orthanc_gcp.emulator.http.negotiation import DICOM, accepted_types, not_acceptable
-from orthanc_gcp.emulator.http.responses import Refusal, text_error
 from orthanc_gcp.emulator.http.streaming import MULTIPART, Streamed, file_blocks
 from orthanc_gcp.emulator.storage.instances import StoredInstance
-from orthanc_gcp.emulator.storage.storage import Storage
 
 __all__ = ["retrieve", "retrieve_instance", "retrieve_metadata"]
 
@@ -65,28 +64,31 @@ async def retrieve_metadata(context: RequestContext) -> Response:
 
 async def _retrieve(context: RequestContext, *, single: bool) -> Response:
     instances = await asyncio.to_thread(context.instances)
-    chosen = _choose(context, {instance.transfer_syntax for instance in instances}, single=single)
+    chosen = {
+        stored: _choose(context, stored, single=single)
+        for stored in {instance.transfer_syntax for instance in instances}
+    }
     # The first file is opened, and transcoded, while a refusal is still possible.
     try:
-        first = await asyncio.to_thread(
-            _open, context.storage, instances[0], chosen.transfer_syntax
-        )
-    except TranscodingError as error:
-        raise Refusal(text_error(400, str(error))) from error
+        with refusals():
+            first = await _open(context, instances[0], chosen)
     except FileNotFoundError:
         raise context.missing(instances[0].key.path) from None
-    if not chosen.multipart:
+    if not chosen[instances[0].transfer_syntax].multipart:
         headers = {"Content-Length": str(first.size)}
         return Streamed(first.blocks(), first.content_type, headers)
-    parts = _parts(context.storage, first, instances[1:], chosen.transfer_syntax)
-    return multipart_response(DICOM, parts)
+    return multipart_response(DICOM, _parts(context, first, instances[1:], chosen))
 
 
-def _choose(context: RequestContext, stored: set[str], *, single: bool) -> Representation:
-    for accepted in accepted_types(context.request):
-        found = _representation(accepted, single=single)
-        if found is not None and can_convert(stored, found.transfer_syntax):
-            return found
+def _choose(context: RequestContext, stored: str, *, single: bool) -> Representation:
+    """Return the most wanted representation of an instance; of several, the stored one."""
+    found = [
+        (accepted.quality, representation)
+        for accepted in accepted_types(context.request)
+        if (representation := _representation(accepted, stored, single=single)) is not None
+    ]
+    if found:
+        return max(found, key=lambda pair: (pair[0], pair[1].transfer_syntax == stored))[1]
     offers = [f'{MULTIPART}; type="{DICOM}"', DICOM] if single else [f'{MULTIPART}; type="{DICOM}"']
     raise not_acceptable(
         context.request,
@@ -94,10 +96,11 @@ def _choose(context: RequestContext, stored: set[str], *, single: bool) -> Repre
     )
 
 
-def _representation(accepted: MediaType, *, single: bool) -> Representation | None:
-    transfer_syntax = accepted.parameters.get("transfer-syntax", DEFAULT)
-    if transfer_syntax not in KNOWN:
+def _representation(accepted: MediaType, stored: str, *, single: bool) -> Representation | None:
+    wanted = accepted.parameters.get("transfer-syntax", DEFAULT)
+    if wanted not in KNOWN or not can_convert([stored], wanted):
         return None
+    transfer_syntax = stored if wanted == AS_STORED else wanted
     if accepted.covers(MULTIPART) and accepted.parameters.get("type", DICOM).lower() == DICOM:
         return Representation(transfer_syntax, multipart=True)
     if single and accepted.covers(DICOM):
@@ -126,28 +129,38 @@ class OpenInstance:
             os.close(self.descriptor)
 
 
-def _open(storage: Storage, instance: StoredInstance, wanted: str) -> OpenInstance:
-    descriptor = storage.open(instance.file)
-    if wanted in (AS_STORED, instance.transfer_syntax):
-        return OpenInstance(descriptor, instance.size, instance.transfer_syntax)
+async def _open(
+    context: RequestContext, instance: StoredInstance, chosen: Mapping[str, Representation]
+) -> OpenInstance:
+    """Open an instance as it was chosen for its transfer syntax.
+
+    Raises :class:`ImagingError`, and :class:`FileNotFoundError` when it was deleted.
+    """
+    descriptor = await asyncio.to_thread(context.storage.open, instance.file)
+    wanted = chosen[instance.transfer_syntax].transfer_syntax
+    if wanted == instance.transfer_syntax:
+        return OpenInstance(descriptor, instance.size, wanted)
     try:
-        with transcode(descriptor, wanted) as made:
+        with await context.imaging.carry_out(Transcoding(wanted), descriptor) as made:
             copy = os.dup(made.fileno())
     finally:
         os.close(descriptor)
-    return OpenInstance(copy, os.fstat(copy).st_size, wanted)
+    # What is no image cannot be in every transfer syntax.
+    syntax = DicomFile(FileSource(copy)).transfer_syntax
+    return OpenInstance(copy, os.fstat(copy).st_size, syntax)
 
 
 async def _parts(
-    storage: Storage,
+    context: RequestContext,
     first: OpenInstance,
     others: Sequence[StoredInstance],
-    wanted: str,
+    chosen: Mapping[str, Representation],
 ) -> AsyncGenerator[Part, None]:
     yield Part(first.content_type, first.blocks())
     for instance in others:
+        await context.wait_for_instances(1)
         try:
-            opened = await asyncio.to_thread(_open, storage, instance, wanted)
+            opened = await _open(context, instance, chosen)
         except FileNotFoundError:
             continue  # deleted since the answer began
         yield Part(opened.content_type, opened.blocks())

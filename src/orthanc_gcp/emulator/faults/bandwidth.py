@@ -13,10 +13,13 @@ from starlette.types import Message, Receive, Scope, Send
 __all__ = ["BandwidthLimit", "ThrottledResponse", "throttled_request"]
 
 _PIECES_PER_SECOND = 10
+_MAX_PIECE = 64 * 1024
+_MAX_LATE = 0.05
+"""How many seconds a connection may be behind and still catch up: timers ring late."""
 
 
 class BandwidthLimit:
-    """Lets bytes through at a rate, in both directions together.
+    """Lets bytes through at a rate, in both directions together, and never faster.
 
     Parameters
     ----------
@@ -36,12 +39,12 @@ class BandwidthLimit:
         self._clock = clock
         self._sleep = sleep
         self._free = clock()
-        self.piece = max(1, rate // _PIECES_PER_SECOND)
+        self.piece = max(1, min(rate // _PIECES_PER_SECOND, _MAX_PIECE))
 
     async def take(self, size: int) -> None:
         """Return when this many bytes have had their time."""
         now = self._clock()
-        self._free = max(self._free, now) + size / self._rate
+        self._free = max(self._free, now - _MAX_LATE) + size / self._rate
         await self._sleep(self._free - now)
 
 

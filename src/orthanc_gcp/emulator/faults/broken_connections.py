@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import socket
-import struct
 from contextlib import suppress
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
-from orthanc_gcp.emulator.http.protocol import TRANSPORT
+from orthanc_gcp.emulator.http.protocol import TRANSPORT, reset_connection
 from orthanc_gcp.emulator.http.recent_requests import NO_STATUS
 
 __all__ = ["ConnectionReset", "TruncatedResponse", "until_reset"]
@@ -26,7 +24,7 @@ class ConnectionReset(Response):
         super().__init__(status_code=NO_STATUS)
 
     async def __call__(self, scope: Scope, _receive: Receive, _send: Send) -> None:
-        _reset(scope)
+        reset_connection(scope)
 
 
 class TruncatedResponse(Response):
@@ -55,7 +53,7 @@ class TruncatedResponse(Response):
             # There is nothing to cut but the head.
             scope["extensions"][TRANSPORT]["transport"].close()
         if self._is_reset:
-            _reset(scope)
+            reset_connection(scope)
 
     async def _send_some(
         self, scope: Scope, receive: Receive, send: Send, length: int | None
@@ -100,7 +98,7 @@ def until_reset(request: Request, after: int | None) -> Request:
     async def receive_less() -> Message:
         nonlocal left
         if not left:
-            _reset(request.scope)
+            reset_connection(request.scope)
             return {"type": "http.disconnect"}
         message = await request.receive()
         body = message.get("body", b"")
@@ -111,13 +109,3 @@ def until_reset(request: Request, after: int | None) -> Request:
         return message
 
     return Request(request.scope, receive_less)
-
-
-def _reset(scope: Scope) -> None:
-    transport = scope["extensions"][TRANSPORT]["transport"]
-    connection: socket.socket = transport.get_extra_info("socket")
-    if connection.fileno() < 0:
-        return
-    # To linger for no time at all makes closing a reset (RST) instead of an end (FIN).
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    transport.abort()

@@ -12,15 +12,19 @@ from dataclasses import dataclass, replace
 from enum import StrEnum, auto
 from typing import Any
 
+from orthanc_gcp.emulator.faults.network_profiles import network_settings
 from orthanc_gcp.emulator.faults.quotas import Quota, read_quota
+from orthanc_gcp.emulator.faults.refusals import REFUSALS, NamedRefusal
 from orthanc_gcp.emulator.faults.rules import Fault, FaultRules, read_endpoint_fault, read_rules
 from orthanc_gcp.emulator.faults.setting_values import (
     Kind,
+    chance,
     choice,
     duration,
     flag,
     optional,
     permissions,
+    rate,
     scopes,
     seconds,
     snake_case,
@@ -29,7 +33,7 @@ from orthanc_gcp.emulator.faults.setting_values import (
 )
 
 __all__ = [
-    "ALWAYS_CONFLICT",
+    "IDENTICAL_OK",
     "SETTINGS",
     "Control",
     "FaultSettings",
@@ -39,8 +43,9 @@ __all__ = [
 ]
 
 
-IDENTICAL_OK = "identical-ok"
 ALWAYS_CONFLICT = "always-conflict"
+IDENTICAL_OK = "identical-ok"
+_NETWORK = "network"
 
 
 class SettingError(ValueError):
@@ -74,7 +79,7 @@ class Setting:
     control, unit : Control, str
         How it is set, and what its values are counted in.
     choices : tuple
-        The values of :attr:`Control.CHOICE`.
+        The values of :attr:`Control.CHOICE`; None stands for no choice.
     """
 
     area: str
@@ -83,13 +88,14 @@ class Setting:
     sentence: str
     control: Control
     unit: str = ""
-    choices: tuple[str | int, ...] = ()
+    choices: tuple[str | int | None, ...] = ()
 
 
 @dataclass(frozen=True)
 class SettingValues:
     """The value of every setting; those of JSON have the same names in camel case."""
 
+    refusal: NamedRefusal | None
     deleted_keys: frozenset[str]
     revoked_refresh_tokens: frozenset[str]
     disabled_api: bool
@@ -105,11 +111,15 @@ class SettingValues:
     faults: FaultRules
     seed: int
     latency: float
+    instance_latency: float
     bandwidth: int | None
     quota: Quota | None
     search_lag: float
     operation_delay: float
     operation_failure: int | None
+    operation_throughput: float | None
+    max_operations: int | None
+    unlogged_errors: float
     missing_resource: int
     empty_qido: int
     duplicates: str
@@ -150,20 +160,35 @@ class FaultSettings:
     def change(self, **changes: Any) -> None:
         """Change settings by their names in JSON: all of them, or none.
 
+        ``network`` stands for the settings of a network profile, before those that are named.
+
         Raises
         ------
         SettingError
             There is no such setting, or it cannot have the value.
         """
+        changes = _with_profile(changes)
         unknown = sorted(set(changes) - set(SETTINGS))
         if unknown:
-            raise SettingError(f"there is no fault setting {unknown[0]!r}: {', '.join(SETTINGS)}")
+            names = ", ".join((*SETTINGS, _NETWORK))
+            raise SettingError(f"there is no fault setting {unknown[0]!r}: {names}")
         read = {**self._read, **_read(changes)}
         values = _values(read)
         if not {"faults", "seed"} & set(changes):
             # They go on counting.
             values = replace(values, faults=self.current.faults)
         self._json, self._read, self.current = {**self._json, **changes}, read, values
+
+
+def _with_profile(changes: dict[str, Any]) -> dict[str, Any]:
+    """Return changes with the settings of a network profile in its place."""
+    if _NETWORK not in changes:
+        return changes
+    others = {name: value for name, value in changes.items() if name != _NETWORK}
+    try:
+        return {**network_settings(changes[_NETWORK]), **others}
+    except ValueError as error:
+        raise SettingError(f"{_NETWORK} {error}") from error
 
 
 def _read(values: dict[str, Any]) -> dict[str, Any]:
@@ -208,7 +233,19 @@ def _json(area: str, default: Any, read: Kind, sentence: str) -> Setting:
     return Setting(area, default, read, sentence, Control.JSON, "JSON")
 
 
+def _refusal(value: Any) -> NamedRefusal:
+    return REFUSALS[choice(*REFUSALS)(value)]
+
+
 SETTINGS: dict[str, Setting] = {
+    "refusal": Setting(
+        _CALLS,
+        None,
+        optional(_refusal),
+        "A refusal that people meet at Google, by its name.",
+        Control.CHOICE,
+        choices=(None, *REFUSALS),
+    ),
     "deletedKeys": _list(
         _ACCESS,
         texts,
@@ -267,6 +304,13 @@ SETTINGS: dict[str, Setting] = {
     "latency": _number(
         _CALLS, 0, duration, "How much longer each call of the API takes.", "seconds"
     ),
+    "instanceLatency": _number(
+        _CALLS,
+        0,
+        duration,
+        "How much longer each instance but the first of an upload or of a retrieval takes.",
+        "seconds",
+    ),
     "bandwidth": _number(
         _CALLS,
         None,
@@ -302,14 +346,40 @@ SETTINGS: dict[str, Setting] = {
         "The code with which operations end that would begin now; nothing is done then.",
         "a number of `google.rpc.Code`, 1 to 16",
     ),
-    "missingResource": _choice(_ANSWERS, 403, "The status of what does not exist.", 403, 404),
+    "operationThroughput": _number(
+        _ANSWERS,
+        None,
+        optional(rate),
+        "How many instances each operation handles at most.",
+        "instances per second",
+    ),
+    "maxOperations": _number(
+        _ANSWERS,
+        None,
+        optional(whole(0, 1000)),
+        "How many operations go on at once; one more of a store is 429 `RATE_LIMIT_EXCEEDED`.",
+    ),
+    "unloggedErrors": _number(
+        _ANSWERS,
+        0,
+        chance,
+        "The part of the failures of an import or export that the log lacks.",
+        "0 to 1",
+    ),
+    "missingResource": _choice(
+        _ANSWERS,
+        403,
+        "The status of what does not exist in DICOMweb, and of a dataset.",
+        403,
+        404,
+    ),
     "emptyQido": _choice(_ANSWERS, 204, "The status of a search that finds nothing.", 200, 204),
     "duplicates": _choice(
         _ANSWERS,
-        IDENTICAL_OK,
-        "What becomes of an instance that is stored already, byte for byte.",
-        IDENTICAL_OK,
         ALWAYS_CONFLICT,
+        "What becomes of an instance that is stored already, byte for byte.",
+        ALWAYS_CONFLICT,
+        IDENTICAL_OK,
     ),
 }
 """Every setting by its name in JSON, in the order in which they are listed.

@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 from starlette.responses import Response
 
 from orthanc_gcp.emulator.healthcare.jobs import Code, Job, OperationError
-from orthanc_gcp.emulator.healthcare.locations import require_location
+from orthanc_gcp.emulator.healthcare.locations import require_project
 from orthanc_gcp.emulator.healthcare.operation_methods import begin_short
 from orthanc_gcp.emulator.healthcare.paging import result_page
 from orthanc_gcp.emulator.healthcare.request_context import RequestContext
@@ -37,7 +37,7 @@ _SETTABLE = (*_CHANGEABLE, "encryptionSpec")
 
 async def list_datasets(context: RequestContext) -> Response:
     """Handle ``datasets.list``."""
-    await require_location(context)
+    await require_project(context)
     find = partial(context.storage.resources.datasets, context.location)
     return json_answer(await asyncio.to_thread(result_page, context.request, "datasets", find))
 
@@ -50,10 +50,10 @@ async def get_dataset(context: RequestContext) -> Response:
 async def create_dataset(context: RequestContext) -> Response:
     """Handle ``datasets.create``, by an operation.
 
-    Raises :class:`Refusal` for a location that there is not (404), for a wrong name or body (400),
-    when there is such a dataset (409), and as :func:`begin_short` does.
+    Raises :class:`Refusal` for a project that there is not (403 or 404), for a wrong name or body
+    (400), when there is such a dataset or will be (409), and as :func:`begin_short` does.
     """
-    await require_location(context)
+    await require_project(context)
     dataset_id = context.request.query_params.get("datasetId", "")
     if not STORE_ID.fullmatch(dataset_id):
         raise Refusal(error(400, f"invalid dataset_id: {dataset_id!r}"))
@@ -61,7 +61,7 @@ async def create_dataset(context: RequestContext) -> Response:
     name = context.location.dataset(dataset_id)
     body = {"name": str(name), **{field: given[field] for field in _SETTABLE if given.get(field)}}
     _check(body)
-    if context.storage.resources.has_dataset(name):
+    if context.storage.resources.has_dataset(name) or _is_being_created(context, name):
         raise Refusal(error(409, f"already exists: {name}"))
     context = replace(context, names={**context.names, "dataset": dataset_id})
     return await begin_short(context, {"body": body, "version": context.version})
@@ -102,6 +102,15 @@ def add_dataset(job: Job) -> dict[str, Any]:
         raise OperationError(Code.ALREADY_EXISTS, f"already exists: {body['name']}")
     kind = f"type.googleapis.com/google.cloud.healthcare.{version}.dataset.Dataset"
     return {"@type": kind, **body}
+
+
+def _is_being_created(context: RequestContext, name: DatasetName) -> bool:
+    operations = context.services.operations.of_dataset(name)
+    return any(
+        operation["metadata"]["apiMethodName"].endswith(".CreateDataset")
+        for operation in operations
+        if not operation.get("done")
+    )
 
 
 def _body(context: RequestContext) -> dict[str, Any]:

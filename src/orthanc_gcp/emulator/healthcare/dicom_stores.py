@@ -36,8 +36,7 @@ async def get_store(context: RequestContext) -> Response:
     """
     body = context.storage.resources.store_body(context.store)
     if body is None:
-        context.require_dataset()
-        raise Refusal(error(404, f"DICOM store not found: {context.store}"))
+        raise context.missing(str(context.store))
     return json_answer(body)
 
 

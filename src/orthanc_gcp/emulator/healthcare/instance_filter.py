@@ -5,22 +5,21 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import unquote
 
-from orthanc_gcp.emulator.healthcare.cloud_storage import (
-    InvalidUriError,
-    ObjectUri,
-    UnavailableError,
-)
+from orthanc_gcp.emulator.cloud_storage.buckets import UnavailableError
+from orthanc_gcp.emulator.cloud_storage.object_uri import InvalidUriError, ObjectUri
 from orthanc_gcp.emulator.healthcare.jobs import Code, Job, OperationError
 from orthanc_gcp.emulator.http.responses import Refusal, error
 from orthanc_gcp.emulator.storage.instances import StoredInstance
 
 __all__ = ["check_filter", "selected_instances"]
 
-_MAX_LINE = 1000
+_MAX_LINE = 64 * 1024
 _PATH = re.compile(
-    r"/studies/(?P<study>[\d.]+)(?:/series/(?P<series>[\d.]+)(?:/instances/(?P<instance>[\d.]+))?)?"
+    r"/studies/(?P<study>[^/]+)(?:/series/(?P<series>[^/]+)(?:/instances/(?P<instance>[^/]+))?)?"
 )
+"""A path with UIDs that are percent-encoded where a segment of a path demands it."""
 
 
 def check_filter(body: dict[str, Any]) -> str | None:
@@ -61,7 +60,7 @@ def selected_instances(job: Job) -> Iterator[list[StoredInstance]]:
 
 def _paths(job: Job, uri: ObjectUri) -> Iterator[tuple[str, ...]]:
     try:
-        with job.buckets.open(uri) as file:
+        with job.agent.open(uri) as file:
             while line := file.readline(_MAX_LINE):
                 if text := line.decode(errors="replace").strip():
                     yield _uids(text)
@@ -73,4 +72,4 @@ def _uids(text: str) -> tuple[str, ...]:
     match = _PATH.fullmatch(text)
     if match is None:
         raise OperationError(Code.INVALID_ARGUMENT, "a resource path of the filter is invalid")
-    return tuple(uid for uid in match.groups() if uid is not None)
+    return tuple(unquote(uid) for uid in match.groups() if uid is not None)

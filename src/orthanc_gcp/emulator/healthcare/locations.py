@@ -12,9 +12,9 @@ from orthanc_gcp.emulator.healthcare.paging import result_page
 from orthanc_gcp.emulator.healthcare.request_context import RequestContext
 from orthanc_gcp.emulator.http.responses import Refusal, error, json_answer
 
-__all__ = ["get_location", "list_locations", "require_location"]
+__all__ = ["get_location", "list_locations", "require_location", "require_project"]
 
-_REGIONS = frozenset(
+_OFFERED = frozenset(
     (
         *("asia-east1", "asia-northeast1", "asia-northeast3", "asia-south1", "asia-southeast1"),
         *("australia-southeast1", "eu", "europe-west1", "europe-west2", "europe-west3"),
@@ -22,6 +22,17 @@ _REGIONS = frozenset(
         *("us-central1", "us-east1", "us-east4", "us-west1", "us-west2"),
     )
 )
+_OF_GOOGLE_CLOUD = _OFFERED | frozenset(
+    (
+        *("africa-south1", "asia-east2", "asia-northeast2", "asia-south2", "asia-southeast2"),
+        *("asia-southeast3", "australia-southeast2", "europe-central2", "europe-north1"),
+        *("europe-north2", "europe-southwest1", "europe-west8", "europe-west9", "europe-west10"),
+        *("europe-west12", "me-central1", "me-central2", "me-west1", "northamerica-northeast2"),
+        *("northamerica-south1", "southamerica-west1", "us-east5", "us-south1", "us-west3"),
+        *("us-west4", "us-west8"),
+    )
+)
+"""Google may offer the API in more of its regions than are known here."""
 
 
 async def list_locations(context: RequestContext) -> Response:
@@ -40,15 +51,26 @@ async def list_locations(context: RequestContext) -> Response:
 
 
 async def get_location(context: RequestContext) -> Response:
-    """Handle ``locations.get``; raise as :func:`require_location` does."""
-    await require_location(context)
+    """Handle ``locations.get``; raise as :func:`require_project` does."""
+    await require_project(context)
     return json_answer(_body(context.names["project"], context.names["location"]))
 
 
-async def require_location(context: RequestContext) -> None:
-    """Raise :class:`Refusal` when there is no such location (404) or project (403 or 404)."""
-    if context.names["location"] not in await asyncio.to_thread(_known, context):
-        raise Refusal(error(404, f"location not found: {context.location}"))
+def require_location(context: RequestContext) -> None:
+    """Raise :class:`Refusal` (400) when a path names what is no location.
+
+    A region of Google Cloud is one, and so is the location of any dataset of the project.
+    """
+    location = context.location
+    if location.location in _OF_GOOGLE_CLOUD or not location.location:
+        return
+    if next(context.storage.resources.datasets(location), None) is None:
+        raise Refusal(error(400, f"location ID invalid: {location.location!r}"))
+
+
+async def require_project(context: RequestContext) -> None:
+    """Raise :class:`Refusal` when there is no such project (403 or 404)."""
+    await asyncio.to_thread(_known, context)
 
 
 def _known(context: RequestContext) -> frozenset[str]:
@@ -57,7 +79,7 @@ def _known(context: RequestContext) -> frozenset[str]:
     own = {body["name"].split("/")[3] for body in context.storage.resources.datasets(project)}
     if not own and project.project != context.services.identities.service_accounts[0].project:
         raise context.missing(str(project))
-    return _REGIONS | own
+    return _OFFERED | own
 
 
 def _body(project: str, location: str) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from orthanc_gcp.emulator.http.responses import json_answer
 from orthanc_gcp.emulator.http.timestamps import timestamp
 from orthanc_gcp.emulator.storage.index import Totals
 from orthanc_gcp.emulator.storage.instances import STANDARD, StorageClass
+from orthanc_gcp.emulator.storage.records import resource_path
 
 __all__ = ["get_series_metrics", "get_storage_info", "get_store_metrics", "get_study_metrics"]
 
@@ -31,7 +32,7 @@ async def get_store_metrics(context: RequestContext) -> Response:
 async def get_study_metrics(context: RequestContext) -> Response:
     """Handle ``studies.getStudyMetrics``."""
     totals = await asyncio.to_thread(_totals, context)
-    study = f"{context.store}/dicomWeb/studies/{context.names['study']}"
+    study = f"{context.store}/dicomWeb/{resource_path(context.names['study'])}"
     return json_answer({"study": study, **_metrics(totals, {"seriesCount": totals.series})})
 
 
@@ -39,7 +40,8 @@ async def get_series_metrics(context: RequestContext) -> Response:
     """Handle ``series.getSeriesMetrics``."""
     totals = await asyncio.to_thread(_totals, context)
     names = context.names
-    series = f"{context.store}/dicomWeb/studies/{names['study']}/series/{names['series']}"
+    path = resource_path(names["study"], names["series"])
+    series = f"{context.store}/dicomWeb/{path}"
     return json_answer({"series": series, **_metrics(totals, {})})
 
 

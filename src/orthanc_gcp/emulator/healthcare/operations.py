@@ -13,9 +13,10 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from orthanc_gcp.emulator.dicom.imaging_pool import ImagingPool
 from orthanc_gcp.emulator.faults.fault_settings import FaultSettings
-from orthanc_gcp.emulator.healthcare.cloud_storage import Buckets
 from orthanc_gcp.emulator.healthcare.jobs import Code, Job, OperationError, StoppedError
+from orthanc_gcp.emulator.healthcare.service_agent import ServiceAgent
 from orthanc_gcp.emulator.http.timestamps import timestamp
 from orthanc_gcp.emulator.resource_names import DatasetName
 from orthanc_gcp.emulator.storage.storage import DeletionTarget, Storage
@@ -44,6 +45,8 @@ class Operations:
 
     Parameters
     ----------
+    agent : ServiceAgent
+        Who reads and writes Cloud Storage.
     work : mapping
         What carries out the jobs of each method.
     clock : callable
@@ -53,13 +56,15 @@ class Operations:
     def __init__(
         self,
         storage: Storage,
-        buckets: Buckets,
+        agent: ServiceAgent,
+        imaging: ImagingPool,
         fault_settings: FaultSettings,
         clock: Callable[[], float],
         work: Mapping[str, Work],
     ) -> None:
         self._storage = storage
-        self._buckets = buckets
+        self._agent = agent
+        self._imaging = imaging
         self._fault_settings = fault_settings
         self._clock = clock
         self._work = work
@@ -95,6 +100,11 @@ class Operations:
         self._launch(body, parameters, deletion, self._fault_settings.current.operation_delay)
         return name
 
+    @property
+    def unfinished(self) -> int:
+        """How many operations have not ended."""
+        return len(self._running)
+
     def resume(self) -> None:
         """Go on with what had not ended when the emulator stopped."""
         tables = self._storage.operations
@@ -107,6 +117,13 @@ class Operations:
         """Leave off, so that :meth:`resume` can go on."""
         for job, _ in self._running.values():
             job.stop()
+        await self.settle(*self._running)
+        self._pool.shutdown()
+
+    async def cancel_everything(self) -> None:
+        """Cancel whatever has not ended, and return when it has; nothing can begin after that."""
+        for job, _ in self._running.values():
+            job.cancel()
         await self.settle(*self._running)
         self._pool.shutdown()
 
@@ -145,7 +162,8 @@ class Operations:
         deletion: DeletionTarget | None,
         delay: float,
     ) -> None:
-        job = Job(self._storage, self._buckets, body, parameters, deletion, self._clock)
+        services = (self._storage, self._agent, self._imaging, self._fault_settings)
+        job = Job(*services, body, parameters, deletion, self._clock)
         if deletion is not None:
             self._storage.begin_deletion(deletion)
         self._running[job.name] = (job, asyncio.create_task(self._carry_out(job, delay)))

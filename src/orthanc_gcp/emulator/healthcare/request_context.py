@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,9 +13,12 @@ from starlette.requests import Request
 from orthanc_gcp.emulator.auth.access_tokens import TokenMint
 from orthanc_gcp.emulator.auth.iam_policies import IamPolicies, Resource
 from orthanc_gcp.emulator.auth.identities import Identities
+from orthanc_gcp.emulator.cloud_storage.buckets import Buckets
+from orthanc_gcp.emulator.dicom.imaging_pool import ImagingPool
 from orthanc_gcp.emulator.faults.fault_settings import FaultSettings
 from orthanc_gcp.emulator.faults.rules import ActiveFault
 from orthanc_gcp.emulator.healthcare.operations import Operations
+from orthanc_gcp.emulator.healthcare.service_agent import ServiceAgent
 from orthanc_gcp.emulator.http.recent_requests import RecentRequests
 from orthanc_gcp.emulator.http.requests import origin
 from orthanc_gcp.emulator.http.responses import Refusal, permission_denied, resource_not_found
@@ -36,6 +40,9 @@ class Services:
     policies: IamPolicies
     fault_settings: FaultSettings
     operations: Operations
+    agent: ServiceAgent
+    buckets: Buckets
+    imaging: ImagingPool
     clock: Callable[[], float]
     recent: RecentRequests | None = None
 
@@ -70,6 +77,12 @@ class RequestContext:
             return self.storage.resources.store_id(self.store) is not None
         return self.storage.resources.has_dataset(self.dataset)
 
+    async def wait_for_instances(self, number: int) -> None:
+        """Let the time pass that fault settings ask for so many further instances of a request."""
+        seconds = self.services.fault_settings.current.instance_latency * number
+        if seconds > 0:
+            await asyncio.sleep(seconds)
+
     @property
     def location(self) -> LocationName:
         return LocationName(self.names["project"], self.names.get("location", ""))
@@ -85,6 +98,10 @@ class RequestContext:
     @property
     def storage(self) -> Storage:
         return self.services.storage
+
+    @property
+    def imaging(self) -> ImagingPool:
+        return self.services.imaging
 
     def store_id(self) -> int:
         """Return the row of the store; raise :class:`Refusal` when there is none."""
@@ -119,11 +136,24 @@ class RequestContext:
     def missing(self, resource: str) -> Refusal:
         """Return the refusal of something that there is not.
 
-        At Google it is the 403 of what may not be seen; the fault settings can make it a 404.
+        At Google it is the 403 of what may not be seen; the fault settings can make it a 404. The
+        control plane says 404 of what is missing in a dataset that is there, or was just deleted.
         """
-        if self.services.fault_settings.current.missing_resource == 404:
+        settings = self.services.fault_settings.current
+        if settings.missing_resource == 404 or self._may_be_told():
             return Refusal(resource_not_found(resource))
         return Refusal(permission_denied(self.permission, resource))
+
+    def _may_be_told(self) -> bool:
+        if "dataset" not in self.names or self._is_dicomweb:
+            return False
+        resources = self.storage.resources
+        return resources.has_dataset(self.dataset) or resources.was_deleted(self.dataset)
+
+    @property
+    def _is_dicomweb(self) -> bool:
+        path = f"/{self.version}/{self.resource}/dicomWeb/"
+        return str(self.request.scope["path"]).startswith(path)
 
     def missing_path(self) -> Refusal:
         """Return the refusal of what the path as a whole names."""

@@ -6,12 +6,17 @@ Sources: RFC 9110 sections 8.3 and 12.5.1; DICOM PS3.18 section 8.7.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 
 __all__ = ["MediaType", "parse_accept", "parse_media_type"]
 
 # A comma or semicolon inside a quoted string does not separate.
 _PIECE = r'(?:"(?:\\.|[^"\\])*"|[^{separator}"])+|"'
+_MAX_KNOWN = 128
+"""How many headers are remembered, each of which is as long as a head may be."""
+
 _BY_COMMA = re.compile(_PIECE.replace("{separator}", ","))
 _BY_SEMICOLON = re.compile(_PIECE.replace("{separator}", ";"))
 
@@ -24,7 +29,7 @@ class MediaType:
     ----------
     full : str
         ``type/subtype`` in lower case; a range has ``*`` for the subtype, or for both.
-    parameters : dict
+    parameters : mapping
         By their names in lower case; ``q`` is not among them.
     quality : float
         How much it is wanted, 0 to 1 (RFC 9110 section 12.4.2).
@@ -33,7 +38,7 @@ class MediaType:
     """
 
     full: str
-    parameters: dict[str, str] = field(default_factory=dict)
+    parameters: Mapping[str, str] = field(default_factory=dict)
     quality: float = 1.0
     excluded: frozenset[str] = frozenset()
 
@@ -44,6 +49,7 @@ class MediaType:
         return self.full in (full, *ranges)
 
 
+@lru_cache(_MAX_KNOWN)
 def parse_media_type(text: str) -> MediaType:
     """Parse the value of ``Content-Type``, or one element of ``Accept``."""
     full, *rest = [piece.strip() for piece in _BY_SEMICOLON.findall(text)] or [""]
@@ -55,14 +61,15 @@ def parse_media_type(text: str) -> MediaType:
     return MediaType(full.lower(), parameters, _quality(parameters.pop("q", "1")))
 
 
-def parse_accept(header: str) -> list[MediaType]:
+@lru_cache(_MAX_KNOWN)
+def parse_accept(header: str) -> tuple[MediaType, ...]:
     """Return the acceptable ranges, the most wanted first; an empty header accepts anything."""
     ranges = [parse_media_type(piece) for piece in _BY_COMMA.findall(header) if piece.strip()]
     if not ranges:
-        return [MediaType("*/*")]
+        return (MediaType("*/*"),)
     excluded = frozenset(r.full for r in ranges if r.quality == 0 and not r.parameters)
     wanted = [replace(r, excluded=excluded) for r in ranges if r.quality > 0]
-    return sorted(wanted, key=lambda media_range: -media_range.quality)
+    return tuple(sorted(wanted, key=lambda media_range: -media_range.quality))
 
 
 def _unquote(value: str) -> str:

@@ -1,13 +1,17 @@
-"""HTTP/1.1 for large bodies: uvicorn's httptools protocol without its copies."""
+"""HTTP/1.1 for large bodies and small answers: uvicorn's httptools protocol without its copies."""
 
 from __future__ import annotations
 
-from typing import cast
+import asyncio
+import socket
+import struct
+from typing import Any, cast
 
+from starlette.types import Scope
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-__all__ = ["TRANSPORT", "BulkHttpProtocol"]
+__all__ = ["TRANSPORT", "BulkHttpProtocol", "reset_connection"]
 
 TRANSPORT = "orthanc_gcp.connection"
 """The ASGI extension by which the application reaches the connection itself."""
@@ -15,9 +19,60 @@ TRANSPORT = "orthanc_gcp.connection"
 MAX_HEAD = 64 * 1024
 """How long the head of a request may be; the parser itself would take any length."""
 
+MAX_JOINED = 64 * 1024
+"""How many bytes are joined at most before they are sent, so that what is copied is little."""
+
+
+class JoiningTransport:
+    """A connection that sends together what is written to it in one turn of the event loop.
+
+    uvicorn writes the head of an answer and its body one by one, and each would wake the client.
+    """
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self.is_closing = transport.is_closing
+        self.get_extra_info = transport.get_extra_info
+        self._transport = transport
+        self._loop = loop
+        self._pieces: list[bytes] = []
+        self._size = 0
+        self._turn: asyncio.Handle | None = None
+
+    def write(self, data: bytes) -> None:
+        """Send bytes in this turn of the event loop, after those that were written before."""
+        if self._size + len(data) > MAX_JOINED:
+            self.flush()
+        if len(data) > MAX_JOINED:
+            self._transport.write(data)
+            return
+        self._pieces.append(data)
+        self._size += len(data)
+        if self._turn is None:
+            self._turn = self._loop.call_soon(self.flush)
+
+    def flush(self) -> None:
+        """Send now what was written."""
+        if self._turn is not None:
+            self._turn.cancel()
+            self._turn = None
+        if self._pieces and not self._transport.is_closing():
+            self._transport.write(b"".join(self._pieces))
+        self._pieces.clear()
+        self._size = 0
+
+    def close(self) -> None:
+        """Close the connection when everything has left."""
+        self.flush()
+        self._transport.close()
+
+    def abort(self) -> None:
+        """Close the connection at once."""
+        self.flush()
+        self._transport.abort()
+
 
 class BulkHttpProtocol(HttpToolsProtocol):
-    """Hands a piece of a body on as it came from the parser.
+    """Hands a piece of a body on as it came from the parser, and an answer on in one piece.
 
     uvicorn appends each piece to a buffer and copies the buffer out again: at hundreds of
     megabytes a second those two copies cost as much as the checksum.
@@ -25,6 +80,12 @@ class BulkHttpProtocol(HttpToolsProtocol):
 
     _in_head = False
     _head_size = 0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Take a new connection."""
+        super().connection_made(transport)
+        self._joining = JoiningTransport(transport, self.loop)
+        self.transport = cast("Any", self._joining)
 
     def data_received(self, data: bytes) -> None:
         """Take bytes from the connection."""
@@ -61,3 +122,19 @@ class BulkHttpProtocol(HttpToolsProtocol):
         if len(cycle.body) > HIGH_WATER_LIMIT:
             self.flow.pause_reading()
         cycle.message_event.set()
+
+    def on_response_complete(self) -> None:
+        """Send what is left of an answer."""
+        self._joining.flush()
+        super().on_response_complete()
+
+
+def reset_connection(scope: Scope) -> None:
+    """Break the connection of a request (RST), unless it has ended."""
+    transport = scope["extensions"][TRANSPORT]["transport"]
+    connection: socket.socket = transport.get_extra_info("socket")
+    if connection.fileno() < 0:
+        return
+    # To linger for no time at all makes closing a reset (RST) instead of an end (FIN).
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    transport.abort()

@@ -19,6 +19,7 @@ __all__ = [
     "field_mask",
     "origin",
     "page_size",
+    "raw_path",
     "read_limited",
     "read_object",
     "skip_body",
@@ -109,11 +110,18 @@ def page_size(request: Request) -> int:
     return min(size, MAX_PAGE) or DEFAULT_PAGE
 
 
+def raw_path(request: Request) -> str:
+    """Return the path as the client wrote it, percent-encoded."""
+    path: bytes = request.scope["raw_path"]
+    return path.decode("latin-1")
+
+
 def origin(request: Request) -> str:
     """Return scheme and host as the client wrote them, for addresses that it will follow."""
     address, port = request.scope["server"]
-    host = request.headers.get("host", address)
+    host = request.headers.get("host") or (f"[{address}]" if ":" in address else address)
     own = (address, "localhost") if address in ("127.0.0.1", "::1") else (address,)
+    own = (*own, f"[{address}]")
     if host in own and port != _DEFAULT_PORTS[request.scope["scheme"]]:
         # dicomweb-client leaves the port out of the header, and follows what it is given. Where
         # the name is another, somebody in between may well forward from the default port.

@@ -17,6 +17,7 @@ __all__ = [
     "NEVER_CACHED",
     "GrantError",
     "Refusal",
+    "account_not_found",
     "api_disabled",
     "error",
     "expired_token",
@@ -91,18 +92,26 @@ class Refusal(Exception):  # noqa: N818 - it is an answer, raised where the reas
 
 
 class GrantError(Exception):
-    """A grant is refused: ``error`` and ``error_description`` of RFC 6749, and a status."""
+    """A grant is refused: ``error`` and ``error_description`` of RFC 6749, and a status.
 
-    def __init__(self, error: str, description: str, status: int = 400) -> None:
+    ``subtype`` is Google's ``error_subtype``, where it has one.
+    """
+
+    def __init__(
+        self, error: str, description: str, status: int = 400, *, subtype: str = ""
+    ) -> None:
         super().__init__(description)
         self.error = error
         self.description = description
         self.status = status
+        self.subtype = subtype
 
     @property
     def response(self) -> Response:
         """The answer in JSON (RFC 6749 section 5.2)."""
         body = {"error": self.error, "error_description": self.description}
+        if self.subtype:
+            body["error_subtype"] = self.subtype
         return json_answer(body, self.status, NEVER_CACHED)
 
 
@@ -235,21 +244,47 @@ def resource_not_found(resource: str) -> Response:
     return error(404, f"resource not found: {resource}")
 
 
-def quota_exceeded(project_number: str, limit: int, seconds_left: int | None) -> Response:
-    """Return the 429 of a project that has had its requests for ``seconds_left`` more seconds."""
-    metric, name = f"{_HEALTHCARE}/dicomweb_ops", "DicomwebOpsPerMinutePerProject"
+def quota_exceeded(
+    project_number: str,
+    limit: int,
+    seconds_left: int | None,
+    quota: str = "dicom_web_ops",
+    *,
+    location: str = "",
+) -> Response:
+    """Return the 429 of a project that has had its requests for ``seconds_left`` more seconds.
+
+    Parameters
+    ----------
+    quota : str
+        Which one, by the last part of its metric.
+    location : str
+        Where it is used up, if that is known.
+    """
+    metric = f"{_HEALTHCARE}/{quota}"
+    name = quota.title().replace("_", "") + "PerMinutePerProjectPerRegion"
     metadata = {
         "service": _HEALTHCARE,
         "consumer": f"projects/{project_number}",
         "quota_metric": metric,
         "quota_limit": name,
         "quota_limit_value": str(limit),
+        "quota_unit": "1/min/{project}/{region}",
+    }
+    if location:
+        metadata["quota_location"] = location
+    link = {
+        "description": "Request a higher quota limit.",
+        "url": "https://cloud.google.com/docs/quotas/help/request_increase",
     }
     return error(
         429,
         f"Quota exceeded for quota metric '{metric}' and limit '{name}' of service "
         f"'{_HEALTHCARE}' for consumer 'project_number:{project_number}'.",
-        details=[_info("RATE_LIMIT_EXCEEDED", "googleapis.com", metadata)],
+        details=[
+            _info("RATE_LIMIT_EXCEEDED", "googleapis.com", metadata),
+            {"@type": f"{_TYPES}.Help", "links": [link]},
+        ],
         headers=None if seconds_left is None else {"Retry-After": str(seconds_left)},
     )
 
@@ -293,6 +328,11 @@ def quota_project_denied(project: str) -> Response:
     metadata = {"service": _HEALTHCARE, "consumer": f"projects/{project}"}
     info = _info("USER_PROJECT_DENIED", "googleapis.com", metadata)
     return error(403, message, details=[info])
+
+
+def account_not_found(email: str) -> Response:
+    """Return the 404 of what is no service account."""
+    return error(404, f"Not found; Gaia id not found for email {email}")
 
 
 def impersonation_denied() -> Response:

@@ -37,6 +37,11 @@ FROM studies JOIN series ON series.study = studies.id
 JOIN instances ON instances.series = series.id"""
 """Every instance with its series and its study."""
 
+_INSERT = """
+INSERT INTO instances (series, uid, sop_class, transfer_syntax, size, sha256, file, attributes)
+SELECT series.id, ?, ?, ?, ?, ?, ?, ? FROM studies JOIN series ON series.study = studies.id
+WHERE studies.store = ? AND studies.uid = ? AND series.uid = ?"""
+
 _SELECT_CHANGES = f"""
 SELECT studies.uid, series.uid, instances.uid, series.modality,
     COALESCE(storage_classes.name, '{STANDARD}') {JOINED}
@@ -94,26 +99,21 @@ def insert(
     The instance in the file ``replaced`` is removed before, and study and series get the attributes
     of the new one. Raises :class:`sqlite3.IntegrityError` when the key of the instance is taken.
     """
+    key = record.key
+    values = (
+        *(key.instance, record.sop_class, record.transfer_syntax),
+        *(file.size, file.sha256, file.name, record.attributes(INSTANCE)),
+        *(store, key.study, key.series),
+    )
+    if replaced is None and sql.execute(_INSERT, values).rowcount:
+        return
     if replaced is not None:
         remove(sql, [replaced])
     study = _study_row(sql, store, record)
     series = _series_row(sql, study, record)
     if replaced is not None:
         _refresh(sql, study, series, record)
-    sql.execute(
-        "INSERT INTO instances (series, uid, sop_class, transfer_syntax, size, sha256,"
-        " file, attributes) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-        (
-            series,
-            record.key.instance,
-            record.sop_class,
-            record.transfer_syntax,
-            file.size,
-            file.sha256,
-            file.name,
-            record.attributes(INSTANCE),
-        ),
-    )
+    sql.execute(_INSERT, values)
 
 
 def set_storage_class(

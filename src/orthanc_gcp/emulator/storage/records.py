@@ -1,16 +1,19 @@
 """What the index keeps of an instance, taken from its header when it arrives.
 
-The three UIDs that identify it are required (PS3.3 sections C.7.2.1, C.7.3.1 and C.12.1), and are
-UIDs as far as their characters and their length go (PS3.5 section 9.1).
+The three UIDs that identify it are required (PS3.3 sections C.7.2.1, C.7.3.1 and C.12.1). What they
+consist of is not looked at: Google's store takes what is no UID by PS3.5 section 9.1, too.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from typing import Any
+from urllib.parse import quote
 
-from orthanc_gcp.emulator.dicom.dicom_json import JsonWriter, read_encodings, to_text
+from orthanc_gcp.emulator.dicom.dicom_json import JsonWriter, read_encodings, to_text, to_uid
 from orthanc_gcp.emulator.dicom.reader import (
     PIXEL_GROUP,
     DicomFile,
@@ -20,7 +23,16 @@ from orthanc_gcp.emulator.dicom.reader import (
 )
 from orthanc_gcp.emulator.dicom.search_attributes import INSTANCE, SERIES, STUDY, Level, tags
 
-__all__ = ["DetachedRecord", "Header", "InstanceKey", "Record", "level_attributes", "read_record"]
+__all__ = [
+    "DetachedRecord",
+    "Header",
+    "InstanceKey",
+    "Record",
+    "level_attributes",
+    "path_segment",
+    "read_record",
+    "resource_path",
+]
 
 _CHARACTER_SET = 0x00080005
 _STUDY_UID, _SERIES_UID, _SOP_CLASS, _SOP_UID = tags(
@@ -34,8 +46,23 @@ _STUDY_KEYS = dict(
     )
 )
 (_MODALITY,) = tags("Modality")
-_MAX_UID_LENGTH = 64
-_UID_CHARACTERS = frozenset("0123456789.")
+_MAX_UID_LENGTH = 4096
+"""In bytes. A path of three such UIDs, percent-encoded, fits into the head of a request."""
+
+
+def resource_path(*uids: str) -> str:
+    """Return the path of a study, a series or an instance below the address of its store."""
+    levels = zip(("studies", "series", "instances"), uids, strict=False)
+    return "/".join(f"{level}/{path_segment(uid)}" for level, uid in levels)
+
+
+def path_segment(uid: str) -> str:
+    """Return a UID as a segment of a path.
+
+    What a segment cannot hold is percent-encoded (RFC 3986 section 2.1), and so are the dots of
+    one that would be a step to somewhere else (section 3.3).
+    """
+    return uid.replace(".", "%2E") if uid in (".", "..") else quote(uid, safe="")
 
 
 @dataclass(frozen=True)
@@ -49,7 +76,7 @@ class InstanceKey:
     @property
     def path(self) -> str:
         """The path of the instance below the address of its store."""
-        return f"studies/{self.study}/series/{self.series}/instances/{self.instance}"
+        return resource_path(self.study, self.series, self.instance)
 
 
 @dataclass(frozen=True)
@@ -64,18 +91,31 @@ class Header:
         element = self.elements.get(tag)
         if element is None or element.vr == "SQ":
             return ""
-        return to_text(self.file.value(element), self._encodings()).strip("\0 ")
+        return to_text(self.file.value(element), self._encodings).strip("\0 ")
 
     def uid(self, tag: int) -> str:
-        """Return an attribute that is a UID; raise :class:`InvalidDicomError` when it is not."""
-        uid = self.text(tag)
+        """Return an attribute that identifies something, without padding (PS3.5 section 6.2, UI).
+
+        Raises :class:`InvalidDicomError` when it is absent or empty, or so long that no request
+        could name it.
+        """
+        element = self.elements.get(tag)
+        if element is None or element.vr == "SQ":
+            raise InvalidDicomError(f"attribute {tag:08X} is missing")
+        if element.end - element.offset > _MAX_UID_LENGTH:
+            raise InvalidDicomError(f"attribute {tag:08X} is too long")
+        uid = to_uid(self.file.value(element))
         if not uid:
             raise InvalidDicomError(f"attribute {tag:08X} is missing")
-        if len(uid) > _MAX_UID_LENGTH or not _UID_CHARACTERS.issuperset(uid):
-            raise InvalidDicomError(f"attribute {tag:08X} is not a UID")
         return uid
 
-    def _encodings(self) -> list[str]:
+    @property
+    def key(self) -> InstanceKey:
+        """The UIDs of the instance; raises :class:`InvalidDicomError` as :meth:`uid` does."""
+        return InstanceKey(self.uid(_STUDY_UID), self.uid(_SERIES_UID), self.uid(_SOP_UID))
+
+    @cached_property
+    def _encodings(self) -> Sequence[str]:
         element = self.elements.get(_CHARACTER_SET)
         return read_encodings(self.file.value(element) if element else b"")
 
@@ -101,9 +141,13 @@ class Record:
         return {column: self.header.text(tag) for column, tag in _STUDY_KEYS.items()}
 
     def attributes(self, level: Level) -> str:
-        """Return the JSON of the attributes of a level that searches may return."""
+        """Return the JSON of the attributes of a level that searches may return.
+
+        Addresses of bulk data in it begin below that of the store.
+        """
         header, wanted = self.header, (*level.defaults, *level.all)
-        attributes = level_attributes(header.file, header.elements, wanted)
+        bulk_data_uri = f"{self.key.path}/bulkdata/".__add__
+        attributes = level_attributes(header.file, header.elements, wanted, bulk_data_uri)
         return json.dumps(attributes, separators=(",", ":"))
 
 
@@ -135,7 +179,7 @@ class DetachedRecord:
 def read_record(source: Source) -> Record:
     """Read what the index needs of a file.
 
-    Raises :class:`InvalidDicomError` when it is no DICOM file, or lacks one of its UIDs.
+    Raises :class:`InvalidDicomError` when it is no DICOM file, and as :meth:`Header.uid` does.
     """
     try:
         file = DicomFile(source)
@@ -146,13 +190,23 @@ def read_record(source: Source) -> Record:
         # Whatever goes wrong in the reader, it is the file that is wrong.
         raise InvalidDicomError("the data set cannot be parsed") from error
     header = Header(file, elements)
-    key = InstanceKey(header.uid(_STUDY_UID), header.uid(_SERIES_UID), header.uid(_SOP_UID))
-    return Record(key, header.uid(_SOP_CLASS), header)
+    return Record(header.key, header.uid(_SOP_CLASS), header)
 
 
 def level_attributes(
-    file: DicomFile, elements: dict[int, Element], wanted: tuple[int, ...]
+    file: DicomFile,
+    elements: dict[int, Element],
+    wanted: Collection[int],
+    bulk_data_uri: Callable[[str], str],
 ) -> dict[str, Any]:
-    """Return some top-level attributes of a file as DICOM JSON, ordered by tag."""
-    chosen = [elements[tag] for tag in sorted({*wanted, _CHARACTER_SET}) if tag in elements]
-    return JsonWriter(lambda path: path).elements(file, chosen)
+    """Return some top-level attributes of a data set as DICOM JSON, ordered by tag.
+
+    ``bulk_data_uri`` is what :class:`JsonWriter` takes.
+    """
+    chosen = [elements[tag] for tag in _ordered(tuple(wanted)) if tag in elements]
+    return JsonWriter(bulk_data_uri).elements(file, chosen)
+
+
+@lru_cache
+def _ordered(wanted: tuple[int, ...]) -> list[int]:
+    return sorted({*wanted, _CHARACTER_SET})

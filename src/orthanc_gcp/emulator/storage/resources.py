@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import threading
+from collections import OrderedDict
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,7 +17,12 @@ from orthanc_gcp.emulator.storage.database import Database, json_object
 
 __all__ = ["Resources"]
 
+_MAX_DELETED = 1000
 _TAKE_NAME = "UPDATE stores SET name = 'deleted/' || id, dataset = ''"
+_NAMED_TABLES = (
+    *("datasets", "policies", "operations", "jobs", "changed"),
+    *("topics", "subscriptions", "backlog"),
+)
 
 
 class Resources:
@@ -29,6 +35,8 @@ class Resources:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._store_ids: dict[StoreName, int] = {}
+        self._store_bodies: dict[StoreName, str] = {}
+        self._deleted: OrderedDict[DatasetName, None] = OrderedDict()
         self._lock = threading.Lock()
 
     # Datasets
@@ -46,6 +54,10 @@ class Resources:
 
     def has_dataset(self, name: DatasetName) -> bool:
         return self.dataset_body(name) is not None
+
+    def was_deleted(self, name: DatasetName) -> bool:
+        """Return whether a dataset is among the latest 1000 that were deleted since the start."""
+        return name in self._deleted
 
     def put_dataset_body(self, name: DatasetName, body: dict[str, Any]) -> None:
         with self._database.transaction() as sql:
@@ -72,10 +84,13 @@ class Resources:
                 )
             for table, column in (("operations", "dataset"), ("datasets", "name")):
                 sql.execute(f"DELETE FROM {table} WHERE {column} = ?", (str(name),))  # noqa: S608
+            self._deleted[name] = None
+            if len(self._deleted) > _MAX_DELETED:
+                self._deleted.popitem(last=False)
             rows = sql.execute(f"{_TAKE_NAME} WHERE dataset = ? RETURNING id", (str(name),))
-            self._store_ids = {
-                store: row for store, row in self._store_ids.items() if store.parent != name
-            }
+            for known in (self._store_ids, self._store_bodies):
+                for store in [store for store in known if store.parent == name]:
+                    del known[store]
             return [int(row) for (row,) in rows]
 
     # DICOM stores
@@ -104,7 +119,8 @@ class Resources:
             return self._store_ids.setdefault(name, int(row[0]))
 
     def put_store_body(self, name: StoreName, body: dict[str, Any]) -> None:
-        with self._database.transaction() as sql:
+        with self._lock, self._database.transaction() as sql:
+            self._store_bodies.pop(name, None)
             sql.execute("UPDATE stores SET body = ? WHERE name = ?", (json.dumps(body), str(name)))
 
     def delete_store(self, name: StoreName) -> list[int]:
@@ -112,6 +128,19 @@ class Resources:
         with self._lock, self._database.transaction() as sql:
             rows = sql.execute(f"{_TAKE_NAME} WHERE name = ? RETURNING id", (str(name),))
             self._store_ids.pop(name, None)
+            self._store_bodies.pop(name, None)
+            return [int(row) for (row,) in rows]
+
+    def clear(self) -> list[int]:
+        """Delete all datasets, stores, policies, operations, topics and subscriptions.
+
+        Returns the rows of the stores, whose instances are still there.
+        """
+        with self._lock, self._database.transaction() as sql:
+            for table in _NAMED_TABLES:
+                sql.execute(f"DELETE FROM {table}")  # noqa: S608
+            rows = sql.execute(f"{_TAKE_NAME} WHERE dataset != '' RETURNING id").fetchall()
+            self._store_ids = {}
             return [int(row) for (row,) in rows]
 
     def deleted_stores(self) -> list[int]:
@@ -120,9 +149,16 @@ class Resources:
         return [int(row) for (row,) in found]
 
     def store_body(self, name: StoreName) -> dict[str, Any] | None:
-        rows = self._database.read("SELECT body FROM stores WHERE name = ?", (str(name),))
-        row = rows.fetchone()
-        return None if row is None else json_object(row[0])
+        known = self._store_bodies.get(name)
+        if known is not None:
+            return json_object(known)
+        # Under the lock, so that a body that is being changed does not come back.
+        with self._lock:
+            rows = self._database.read("SELECT body FROM stores WHERE name = ?", (str(name),))
+            row = rows.fetchone()
+            if row is None:
+                return None
+            return json_object(self._store_bodies.setdefault(name, row[0]))
 
     def list_stores(self, dataset: DatasetName, after: str = "") -> Iterator[dict[str, Any]]:
         """Yield the stores of a dataset."""

@@ -95,7 +95,7 @@ class Storage:
         os.close(self._lock)
 
     def begin(self) -> Upload:
-        """Open a file for an instance that is about to arrive."""
+        """Return where an instance that is about to arrive goes."""
         return Upload(self._staging)
 
     def keep(
@@ -167,6 +167,7 @@ class Storage:
         storage_class: StorageClass | None,
         notify: Notify | None,
     ) -> bool:
+        upload.save()
         with self._moving:
             if self._is_being_deleted(store, record.key):
                 raise BeingDeletedError
@@ -224,7 +225,7 @@ class Storage:
         # A file that the index knows may be still in staging, or leave it right now.
         for folder in (self._files, self._staging):
             with suppress(FileNotFoundError):
-                return os.open(folder / file, os.O_RDONLY)
+                return os.open(f"{folder}/{file}", os.O_RDONLY)
         return os.open(self._files / file, os.O_RDONLY)
 
     def delete(self, instances: Sequence[StoredInstance], notify: Notify | None = None) -> None:
@@ -239,6 +240,11 @@ class Storage:
     def delete_dataset(self, name: DatasetName) -> None:
         """Delete a dataset and what is in it."""
         self._empty(self.resources.delete_dataset(name))
+
+    def clear(self) -> None:
+        """Delete everything: first, at once, for whoever asks; then from the disk."""
+        self.search_lag.close()
+        self._empty(self.resources.clear())
 
     def _empty(self, stores: Sequence[int]) -> None:
         for row in stores:

@@ -1,0 +1,37 @@
+"""An emulator of the session, and a DICOM store for each test."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import requests
+
+from compat.clients.slides import Slide, make_slide
+from orthanc_gcp.emulator.pytest_plugin import DicomStore, dicom_store, healthcare_emulator
+
+__all__ = ["dicom_store", "healthcare_emulator"]
+
+
+def store(dicom_store: DicomStore, *files: bytes) -> None:
+    for content in files:
+        answer = requests.post(
+            f"{dicom_store.dicomweb_url}/studies",
+            data=content,
+            headers={**dicom_store.headers, "Content-Type": "application/dicom"},
+            timeout=60,
+        )
+        assert answer.status_code == 200, answer.text
+
+
+@pytest.fixture
+def slide(dicom_store: DicomStore, request: pytest.FixtureRequest) -> Slide:
+    """A slide that is in the store; its transfer syntax is the fixture's parameter."""
+    made = make_slide(**getattr(request, "param", {}))
+    store(dicom_store, *(level.content for level in made.levels))
+    return made
+
+
+def difference(one: np.ndarray, other: np.ndarray) -> int:
+    """Return the greatest difference between two images of 8 bits."""
+    assert one.shape == other.shape
+    return int(np.abs(one.astype(int) - other.astype(int)).max())

@@ -1,0 +1,233 @@
+"""Processes in which codecs run: started when they are needed, and again when they die.
+
+See :mod:`orthanc_gcp.emulator.dicom.imaging_process` for their side.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from typing import Any, BinaryIO
+
+from orthanc_gcp.emulator.dicom.imaging_errors import ImagingError
+from orthanc_gcp.emulator.dicom.imaging_jobs import MAX_LINE, Job, to_line
+
+__all__ = ["ImagingPool", "ImagingProcessError"]
+
+MAX_PROCESSES = 4
+TIME_LIMIT = 60.0
+"""Seconds that a frame may take; an instance has so many for each of its frames."""
+
+_DYING = 1.0
+"""Seconds until a process that broke its connection off has ended."""
+_MODULE = "orthanc_gcp.emulator.dicom.imaging_process"
+
+
+class ImagingProcessError(Exception):
+    """No process can be had, or it failed for a reason that is not in the image."""
+
+
+class DeadProcessError(ImagingError):
+    """The process died of what it was asked to do."""
+
+
+class TooSlowError(ImagingError):
+    """The process was ended, because it took too long."""
+
+
+class Connection:
+    """A process, and the socket to it; started by construction.
+
+    Raises
+    ------
+    ImagingProcessError
+        When it cannot be started.
+    """
+
+    def __init__(self, time_limit: float) -> None:
+        try:
+            self._socket, theirs = socket.socketpair()
+            self._socket.settimeout(time_limit)
+            with theirs:
+                self._process = subprocess.Popen(  # noqa: S603 - our own interpreter
+                    [sys.executable, "-P", "-W", "ignore", "-m", _MODULE],
+                    stdin=theirs.fileno(),
+                    stdout=subprocess.DEVNULL,
+                    env=_environment(),
+                    start_new_session=True,  # Ctrl+C is for the emulator, which ends it
+                )
+        except OSError as error:
+            raise ImagingProcessError(f"the imaging process cannot be started: {error}") from error
+        self._answers = self._socket.makefile("rb")
+        # Whenever it ends, it is waited for, and no zombie.
+        self._end = threading.Thread(target=self._process.wait, daemon=True)
+        self._end.start()
+
+    def carry_out(self, job: Job, source: int, target: int) -> None:
+        """Have a job done, about one open file, with another to write to.
+
+        Raises :class:`ImagingError` when the image cannot be had like this, and is the process's
+        own when that died or had to be ended; it is of no use then. Raises
+        :class:`ImagingProcessError` when something else fails.
+        """
+        try:
+            socket.send_fds(self._socket, [to_line(job)], [source, target])
+            while True:
+                answer = self._receive()
+                if "progress" not in answer:
+                    break
+        except TimeoutError:
+            raise TooSlowError("the image takes too long to decode or encode") from None
+        except (OSError, ValueError):
+            raise DeadProcessError(f"the codec crashed ({self._cause()})") from None
+        if "refusal" in answer:
+            raise ImagingError(answer["refusal"])
+        if "failure" in answer:
+            raise ImagingProcessError(f"the imaging process failed: {answer['failure']}")
+
+    @property
+    def is_alive(self) -> bool:
+        return self._process.poll() is None
+
+    def kill(self) -> None:
+        """End the process, whatever it is doing, from any thread."""
+        with suppress(OSError):
+            # Other processes may have inherited the socket: closing ours would not be enough.
+            self._socket.shutdown(socket.SHUT_RDWR)
+        self._process.kill()
+
+    def close(self) -> None:
+        """End the process, and give back what it takes here."""
+        self.kill()
+        self._end.join()
+        self._answers.close()
+        self._socket.close()
+
+    def _cause(self) -> str:
+        with suppress(subprocess.TimeoutExpired):
+            code = self._process.wait(_DYING)
+            return signal.Signals(-code).name if code < 0 else f"exit code {code}"
+        return "no answer"
+
+    def _receive(self) -> dict[str, Any]:
+        answer: dict[str, Any] = json.loads(self._answers.readline(MAX_LINE))
+        return answer
+
+
+class ImagingPool:
+    """Has images decoded, encoded and rendered, each job in one of a few processes.
+
+    Parameters
+    ----------
+    time_limit : float
+        Seconds that a frame may take.
+    """
+
+    def __init__(self, time_limit: float = TIME_LIMIT) -> None:
+        self._time_limit = time_limit
+        size = min(os.cpu_count() or 1, MAX_PROCESSES)
+        self._threads = ThreadPoolExecutor(size, "imaging")
+        self._idle: deque[Connection] = deque()
+        self._all: set[Connection] = set()
+        self._lock = threading.Lock()
+        self._is_closed = False
+
+    async def carry_out(self, job: Job, source: int) -> BinaryIO:
+        """Return a temporary file with what a job makes of an open file.
+
+        Raises :class:`ImagingError` and :class:`ImagingProcessError`.
+        """
+        future = self.begin(job, source)
+        try:
+            return await asyncio.wrap_future(future)
+        except asyncio.CancelledError:
+            future.add_done_callback(_close_result)
+            raise
+
+    def begin(self, job: Job, source: int) -> Future[BinaryIO]:
+        """Return what will be what :meth:`carry_out` returns or raises."""
+        copy = os.dup(source)
+        try:
+            future = self._threads.submit(self._make, job, copy)
+        except BaseException:
+            os.close(copy)
+            raise
+        future.add_done_callback(lambda _: os.close(copy))
+        return future
+
+    def close(self) -> None:
+        """End the processes; jobs that have not ended fail."""
+        with self._lock:
+            self._is_closed = True
+            for process in self._all:
+                process.kill()
+        self._threads.shutdown(cancel_futures=True)
+        for process in self._all:
+            process.close()
+
+    def _make(self, job: Job, source: int) -> BinaryIO:
+        target = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - the caller closes it
+        try:
+            try:
+                self._carry_out(job, source, target)
+            except DeadProcessError:
+                # It may have been ended from outside, or have been dead before.
+                target.truncate(0)
+                target.seek(0)
+                self._carry_out(job, source, target)
+        except BaseException:
+            target.close()
+            raise
+        target.seek(0)
+        return target
+
+    def _carry_out(self, job: Job, source: int, target: BinaryIO) -> None:
+        process = self._take()
+        try:
+            process.carry_out(job, source, target.fileno())
+        except (DeadProcessError, TooSlowError):
+            with self._lock:
+                self._all.remove(process)
+            process.close()
+            raise
+        except BaseException:
+            self._idle.append(process)
+            raise
+        self._idle.append(process)
+
+    def _take(self) -> Connection:
+        """Return the process that was used last and is idle, or a new one."""
+        with self._lock:
+            if self._is_closed:
+                raise ImagingProcessError("the emulator stops")
+            while self._idle:
+                process = self._idle.pop()
+                if process.is_alive:
+                    return process
+                self._all.remove(process)
+                process.close()
+            process = Connection(self._time_limit)
+            self._all.add(process)
+            return process
+
+
+def _environment() -> dict[str, str]:
+    """Return an environment in which the process imports what this one does."""
+    path = os.pathsep.join(entry or os.curdir for entry in sys.path)
+    # One thread is enough for what NumPy does here, and others would take address space.
+    return {**os.environ, "PYTHONPATH": path, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+
+
+def _close_result(future: Future[BinaryIO]) -> None:
+    if not future.cancelled() and future.exception() is None:
+        future.result().close()
