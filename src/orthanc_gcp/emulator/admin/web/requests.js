@@ -57,6 +57,9 @@ function makeRow(request) {
   return row;
 }
 
+// After a reset, numbers begin anew.
+const keyOf = ({number, time}) => `${number}/${time}`;
+
 export function makeRequests(parent) {
   const table = new Table("Recent requests", COLUMNS, "requests");
   parent.append(table.whole);
@@ -64,11 +67,11 @@ export function makeRequests(parent) {
   return {
     // Returns whether there was anything new.
     show(requests) {
-      const number = requests.length ? requests[0].number : 0;
-      const isNew = number !== last;
-      last = number;
+      const key = requests.length ? keyOf(requests[0]) : "";
+      const isNew = key !== last;
+      last = key;
       if (isNew) {
-        table.show(requests, (request) => request.number, makeRow, {
+        table.show(requests, keyOf, makeRow, {
           otherwise: "Nothing was asked yet.",
           isKept: (row) => row.isOpen || row.hasFocus,
         });
