@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import BinaryIO
 
@@ -33,7 +33,7 @@ __all__ = ["RequestContext", "Services", "resource_of"]
 
 @dataclass(frozen=True)
 class Services:
-    """Everything that lives as long as the emulator."""
+    """Everything that lives as long as the emulator; ``recent`` where somebody may see it."""
 
     storage: Storage
     identities: Identities
@@ -45,7 +45,7 @@ class Services:
     buckets: Buckets
     imaging: ImagingPool
     clock: Callable[[], float]
-    recent: RecentRequests = field(default_factory=RecentRequests)
+    recent: RecentRequests | None = None
 
 
 @dataclass(frozen=True)
