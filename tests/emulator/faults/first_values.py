@@ -22,6 +22,7 @@ FIRST = {
     "instanceLatency": 0,
     "bandwidth": None,
     "quota": None,
+    "transactionTime": 1800,
     "searchLag": 0,
     "operationDelay": 0,
     "operationFailure": None,

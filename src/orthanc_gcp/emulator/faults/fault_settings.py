@@ -114,6 +114,7 @@ class SettingValues:
     instance_latency: float
     bandwidth: int | None
     quota: Quota | None
+    transaction_time: float
     search_lag: float
     operation_delay: float
     operation_failure: int | None
@@ -324,6 +325,13 @@ SETTINGS: dict[str, Setting] = {
         optional(read_quota),
         'How many calls a minute may have, as in `{"requestsPerMinute": 60}`;'
         " more are 429 `RATE_LIMIT_EXCEEDED`.",
+    ),
+    "transactionTime": _number(
+        _CALLS,
+        1800,
+        duration,
+        "How long an upload or a retrieval may take; then it is 503, or the answer breaks off.",
+        "seconds",
     ),
     "searchLag": _number(
         _ANSWERS,
