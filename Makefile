@@ -5,7 +5,7 @@ RUN := $(VENV)/bin
 SIDE_BY_SIDE := -n 4 --dist loadfile --no-loadscope-reorder
 PACKAGES := orthanc orthanc-dicomweb orthanc-python python3.11-venv chromium faketime postgresql
 
-.PHONY: setup demo test lint compat torture bench clean
+.PHONY: setup demo test lint facts compat torture bench clean
 
 setup: $(VENV)/.ready
 
@@ -28,8 +28,12 @@ lint: setup
 	$(RUN)/ruff format --check .
 	$(RUN)/mypy
 
-# The plugin inside the Orthancs of other Debian releases, the emulator under other Pythons;
-# the first run installs the releases.
+# How much of what is known of Google's service the emulator does
+facts: setup
+	$(RUN)/python -m tests.emulator.facts
+
+# The plugin inside the Orthancs of other Debian releases, the emulator under other Pythons, and
+# the clients of others against the emulator; the first run installs releases and clients.
 compat: setup
 	command -v debootstrap >/dev/null || { apt-get update -qq && apt-get install -y -qq debootstrap; }
 	$(RUN)/pytest --timeout 900 compat
