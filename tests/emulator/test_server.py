@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 import urllib3
 
+from orthanc_gcp.emulator import server
 from orthanc_gcp.emulator.faults.fault_settings import SettingError
 from orthanc_gcp.emulator.faults.network_profiles import GOOGLE
 from orthanc_gcp.emulator.resource_names import StoreName
@@ -315,6 +316,21 @@ def test_a_reset_brings_everything_back(seeded: tuple[Emulator, Client], folder:
     assert list((folder / "staging").iterdir()) == []
 
 
+def test_whoever_asks_while_it_starts_is_answered_when_it_serves(folder: Path) -> None:
+    emulator = Emulator(Options(folder))
+    address = ("127.0.0.1", int(emulator.url.rpartition(":")[2]))
+    with socket.create_connection(address, timeout=30) as early:
+        early.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+        early.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            early.recv(1)
+        early.settimeout(30)
+        with emulator:
+            assert early.recv(15) == b"HTTP/1.1 200 OK"
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(address)
+
+
 def test_a_reset_before_it_serves(folder: Path) -> None:
     emulator = Emulator(Options(folder))
     emulator.create_store(OTHER)
@@ -352,6 +368,23 @@ def test_a_reset_ends_what_was_asked_before_it(seeded: tuple[Emulator, Client]) 
     assert uids(client) == [SEEDED_UID]
     # The study that was being deleted takes instances again.
     assert client.store(make_dicom(StudyInstanceUID=study)).status == 200
+
+
+def test_a_reset_does_not_wait_for_ever(
+    seeded: tuple[Emulator, Client], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    emulator, client = seeded
+    monkeypatch.setattr(server, "_END_WITHIN", 0.05)
+    goes_on = threading.Event()
+    waiting = emulator._threads.submit(goes_on.wait, 30)
+    with pytest.raises(TimeoutError, match="an operation does not end"):
+        emulator.reset()
+    goes_on.set()
+    assert waiting.result()
+    assert client.store(make_dicom()).status == 200
+    assert len(uids(client)) == 2
+    emulator.reset()
+    assert uids(client) == [SEEDED_UID]
 
 
 def until(condition: object) -> None:
