@@ -358,7 +358,8 @@ def test_a_reset_ends_what_was_asked_before_it(seeded: tuple[Emulator, Client]) 
         emulator.fault_settings.change(latency=1000)
         with ThreadPoolExecutor() as threads:
             late = threads.submit(client.store, make_dicom())
-            until(lambda: len(emulator._gate._running) == 2)
+            running = emulator._gate._running
+            until(lambda: [s["method"] for s in list(running.values())] == ["POST", "POST"])
             emulator.reset()
             with pytest.raises(urllib3.exceptions.ProtocolError):
                 late.result()
