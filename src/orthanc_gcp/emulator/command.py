@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import json
 import os
 import sys
@@ -16,6 +17,9 @@ import click
 __all__ = ["emulator"]
 
 SAMPLE_STORE = "projects/osimis-test/locations/europe-west2/datasets/test/dicomStores/dicom"
+_COLLECT_AFTER = 20_000
+"""How many new objects make the garbage collector run."""
+
 _NETWORKS = ("google",)
 _SETTING_OPTIONS = "--fault-settings, --fault or --network"
 _PORT = click.IntRange(min=0, max=65535)
@@ -200,7 +204,17 @@ def emulator(
         click.echo(f"The emulator cannot start: {_reason(error)}", err=True)
         raise click.exceptions.Exit(1) from error
     apart = running.metadata_host if metadata_port is not None else None
+    _collect_rarely()
     running.run(lambda: click.echo(_ready_line(running.url, running.token_uri, apart)))
+
+
+def _collect_rarely() -> None:
+    """Look for cycles of garbage among what is new, and not for every few requests.
+
+    What modules have made stays: to go through it took a tenth of the time of small requests.
+    """
+    gc.freeze()
+    gc.set_threshold(_COLLECT_AFTER)
 
 
 def _reason(error: Exception) -> str:

@@ -33,6 +33,7 @@ from orthanc_gcp.emulator.faults.fault_settings import FaultSettings
 from orthanc_gcp.emulator.healthcare.operations import Operations
 from orthanc_gcp.emulator.healthcare.request_context import Services
 from orthanc_gcp.emulator.healthcare.service_agent import ServiceAgent
+from orthanc_gcp.emulator.http.recent_requests import RecentRequests
 from orthanc_gcp.emulator.http.request_gate import GatedApplication, RequestGate
 from orthanc_gcp.emulator.http.uvicorn_server import UvicornServer, listen
 from orthanc_gcp.emulator.operation_handlers import WORK
@@ -393,6 +394,7 @@ class Emulator:
             buckets,
             self._imaging,
             clock,
+            RecentRequests() if self._options.admin else None,
         )
 
     def _make_servers(self) -> list[UvicornServer]:

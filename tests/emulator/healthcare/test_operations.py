@@ -19,6 +19,7 @@ from orthanc_gcp.emulator.healthcare import operations
 from orthanc_gcp.emulator.server import Emulator, Options
 from tests.emulator.client import AS_STORED, STORE, Client, make_dicom, path_of, read
 from tests.emulator.conftest import Clock
+from tests.emulator.contents import stored_contents
 from tests.emulator.processes import running
 
 DATASET = STORE.partition("/dicomStores/")[0]
@@ -240,7 +241,7 @@ def test_a_deletion_goes_on_after_a_restart(tmp_path: Path, how: str) -> None:
         assert client.get(path_of(read(kept)), AS_STORED).status == 200
         assert client.store(content).status == 200
         client.pool.clear()
-    assert len(list((tmp_path / "files").iterdir())) == 2
+    assert len(stored_contents(tmp_path)) == 2
 
 
 def test_a_dataset_that_is_deleted_takes_its_operations_along(

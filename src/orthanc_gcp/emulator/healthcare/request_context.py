@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from typing import BinaryIO
 
 from starlette.requests import Request
@@ -32,7 +33,7 @@ __all__ = ["RequestContext", "Services", "resource_of"]
 
 @dataclass(frozen=True)
 class Services:
-    """Everything that lives as long as the emulator."""
+    """Everything that lives as long as the emulator; ``recent`` where somebody may see it."""
 
     storage: Storage
     identities: Identities
@@ -44,7 +45,7 @@ class Services:
     buckets: Buckets
     imaging: ImagingPool
     clock: Callable[[], float]
-    recent: RecentRequests = field(default_factory=RecentRequests)
+    recent: RecentRequests | None = None
 
 
 @dataclass(frozen=True)
@@ -87,11 +88,11 @@ class RequestContext:
     def location(self) -> LocationName:
         return LocationName(self.names["project"], self.names.get("location", ""))
 
-    @property
+    @cached_property
     def dataset(self) -> DatasetName:
         return self.location.dataset(self.names["dataset"])
 
-    @property
+    @cached_property
     def store(self) -> StoreName:
         return self.dataset.store(self.names["store"])
 
@@ -160,7 +161,7 @@ class RequestContext:
         _, _, resource = self.request.scope["path"].partition(f"/{self.version}/")
         return self.missing(resource)
 
-    @property
+    @cached_property
     def dicomweb_url(self) -> str:
         """The address of the store as the client knows it."""
         return f"{origin(self.request)}/{self.version}/{self.store}/dicomWeb"

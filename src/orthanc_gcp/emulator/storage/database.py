@@ -9,13 +9,13 @@ import json
 import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 from weakref import WeakSet
 
 from orthanc_gcp.emulator.dicom.person_names import fuzzy_match
-from orthanc_gcp.emulator.storage.schema import SCHEMA
+from orthanc_gcp.emulator.storage.schema import SCHEMA, SEARCHED
 
 __all__ = ["Database", "json_object"]
 
@@ -60,8 +60,15 @@ class Database:
             self._writer.execute("COMMIT")
 
     def copy_to(self, path: Path) -> None:
-        """Write a copy of all tables to a file that must not exist."""
-        self.read("VACUUM INTO ?", (str(path),))
+        """Write a copy of what searches need to a file that must not exist."""
+        with closing(Database(path)) as copy:
+            sql = copy._writer
+            sql.execute("ATTACH ? AS original", (str(self._path),))
+            # A transaction reads everything as it was at one moment.
+            sql.execute("BEGIN")
+            for table in SEARCHED:
+                sql.execute(f"INSERT INTO main.{table} SELECT * FROM original.{table}")  # noqa: S608
+            sql.execute("COMMIT")
 
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
