@@ -191,7 +191,9 @@ def test_what_was_stored_is_there_again(folder: Path) -> None:
             client.pool.clear()
 
 
-SEEDED = make_dicom()
+LARGE = bytes(200_000)
+"""So many bytes are in a file, and fewer in the database."""
+SEEDED = make_dicom(pixels=LARGE)
 
 
 @pytest.fixture
@@ -201,6 +203,7 @@ def seeded(folder: Path, tmp_path: Path) -> Iterator[tuple[Emulator, Client]]:
     (tmp_path / "seed" / "image").write_bytes(SEEDED)
     options = Options(
         folder,
+        stores=(DEFAULT_STORE, OTHER),
         seed=(tmp_path / "seed",),
         write_credentials=folder,
         admin=True,
@@ -264,7 +267,7 @@ def change_everything(emulator: Emulator, client: Client) -> None:
     project, location = "projects/osimis-test", f"{client.url}/v1/projects/osimis-test"
     location += "/locations/europe-west2"
     owner = client.as_owner()
-    assert client.store(make_dicom()).status == 200
+    assert client.store(make_dicom(), make_dicom(pixels=LARGE)).status == 200
     policy = {"policy": {"bindings": [{"role": "roles/healthcare.dicomViewer", "members": []}]}}
     for verb, url, body in (
         ("POST", f"{location}/datasets?datasetId=more", {}),
@@ -276,6 +279,8 @@ def change_everything(emulator: Emulator, client: Client) -> None:
             {"topic": f"{project}/topics/topic"},
         ),
         ("POST", f"{client.url}/v1/{client.store_name}:setIamPolicy", policy),
+        ("PATCH", f"{client.url}/v1/{OTHER}?updateMask=labels", {"labels": {"a": "b"}}),
+        ("DELETE", f"{location}/datasets/more", None),
     ):
         token = {"Authorization": f"Bearer {owner.token}"}
         answer = client.pool.request(verb, url, json=body, headers=token)
@@ -306,10 +311,14 @@ def test_a_reset_brings_everything_back(seeded: tuple[Emulator, Client], folder:
         url = f"{client.url}/v1/projects/osimis-test/{path}"
         listed = client.pool.request("GET", url, headers=token).json()
         if "datasets" in path:
-            (dataset,) = listed["datasets"]
-            assert dataset["name"] == str(DEFAULT_STORE.parent)
+            names = [dataset["name"] for dataset in listed["datasets"]]
+            assert names == sorted(map(str, (DEFAULT_STORE.parent, OTHER.parent)))
         else:
             assert listed == {}
+    for store in (DEFAULT_STORE, OTHER):
+        assert ask(emulator, f"/v1/{store}").json() == {"name": str(store)}
+    # Of what was just deleted, Google says something else than of what never was.
+    assert ask(emulator, f"/v1/{DEFAULT_STORE.parent.parent}/datasets/more").status == 403
     operations = ask(emulator, f"/v1/{DEFAULT_STORE.parent}/operations").json()
     assert operations == {}
     assert len(list((folder / "files").iterdir())) == 1
