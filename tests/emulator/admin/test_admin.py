@@ -61,6 +61,7 @@ def test_a_reset_over_http(admin_client: Client) -> None:
     with ThreadPoolExecutor(4) as threads:
         resets = list(threads.map(lambda _: pool.request("POST", url).status, range(4)))
     assert resets == [200] * 4
+    assert pool.request("POST", url, body=b" " * 100_000).status == 400
     assert admin_client.get("/studies").status == 204
     assert pool.request("GET", url).status == 404
 

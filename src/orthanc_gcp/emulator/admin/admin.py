@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from orthanc_gcp.emulator.faults.fault_settings import FaultSettings, SettingError
-from orthanc_gcp.emulator.http.requests import MAX_REQUEST_SIZE, read_limited, skip_body
+from orthanc_gcp.emulator.http.requests import MAX_REQUEST_SIZE, read_limited
 from orthanc_gcp.emulator.http.responses import Refusal, error, json_answer, page_not_found
 
 __all__ = ["Admin", "Reset"]
@@ -54,7 +54,8 @@ class Reset:
     """Brings the emulator back to its start, and answers when that is done.
 
     A call raises :class:`Refusal`: 404 for other methods than POST, 403 for a web page of another
-    origin (RFC 6454 section 7; W3C Fetch Metadata), and 500 when something cannot be read or written.
+    origin (RFC 6454 section 7; W3C Fetch Metadata), 400 for a body beyond 64 KiB, and 500 when
+    something cannot be read or written.
     """
 
     PATH = "/emulator/reset"
@@ -68,7 +69,7 @@ class Reset:
         if _is_from_another_origin(request):
             # A browser asks nobody before it sends such a request.
             raise Refusal(error(403, "a web page of another origin cannot reset the emulator"))
-        await skip_body(request)
+        await read_limited(request, MAX_REQUEST_SIZE)
         try:
             await self._reset()
         except OSError as problem:
