@@ -20,6 +20,7 @@ import urllib3
 from orthanc_gcp.emulator.resource_names import StoreName
 from orthanc_gcp.emulator.server import DEFAULT_STORE, Emulator, Options, Seed
 from tests.emulator.client import Client, make_dicom, read
+from tests.emulator.contents import stored_contents
 
 OTHER = StoreName("osimis-test", "europe-west2", "another", "dicom")
 
@@ -295,8 +296,7 @@ def test_a_reset_brings_everything_back(seeded: tuple[Emulator, Client], folder:
             assert listed == {}
     operations = ask(emulator, f"/v1/{DEFAULT_STORE.parent}/operations").json()
     assert operations == {}
-    assert len(list((folder / "files").iterdir())) == 1
-    assert list((folder / "staging").iterdir()) == []
+    assert stored_contents(folder) == [SEEDED]
 
 
 def test_a_reset_before_it_serves(folder: Path) -> None:
