@@ -190,7 +190,8 @@ def emulator(
         token_lifetime=token_lifetime,
         metadata_port=metadata_port,
         admin=admin,
-        fault_settings=_fault_settings(fault_settings, faults, network),
+        fault_settings=_fault_settings(fault_settings, faults),
+        network=None if network is None else _network(network),
         buckets=buckets,
     )
     try:
@@ -225,17 +226,13 @@ def _reason(error: Exception) -> str:
     return f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror)
 
 
-def _fault_settings(
-    path: Path | None, faults: Sequence[str], network: str | None
-) -> dict[str, Any]:
-    """Return the fault settings of a file, with more rules and a network profile."""
+def _fault_settings(path: Path | None, faults: Sequence[str]) -> dict[str, Any]:
+    """Return the fault settings of a file, with more rules."""
     settings = {} if path is None else _json_object(path.read_bytes(), "--fault-settings")
     if faults:
         rules = [_json_object(fault, "--fault") for fault in faults]
         given = settings.get("faults", [])
         settings["faults"] = [*given, *rules] if isinstance(given, list) else given
-    if network is not None:
-        settings["network"] = _network(network)
     return settings
 
 

@@ -257,3 +257,15 @@ def test_an_operation_shows_the_version_that_began_it(slow: Client, files: list[
     started = json.loads(slow.request("DELETE", web + study_of(files[0])).data)
     metadata = operation(slow, started["name"])["metadata"]
     assert metadata["apiMethodName"].startswith("google.cloud.healthcare.v1beta1.dicomweb.")
+
+
+def test_a_reset_ends_what_goes_on(
+    emulator: Emulator, slow: Client, files: list[bytes], caplog: pytest.LogCaptureFixture
+) -> None:
+    name = begin_deletion(slow, study_of(files[0]))
+    emulator.reset()
+    assert slow.get(f"{slow.url}/v1/{name}").status == 404
+    assert slow.store(*files).status == 200
+    again = begin_deletion(slow, study_of(files[0]))
+    assert ended(slow, again)["metadata"]["counter"] == {"success": "2"}
+    assert caplog.records == []

@@ -86,3 +86,14 @@ def test_person_names_are_matched_in_sql(database: Database) -> None:
 
 def test_bodies_are_objects() -> None:
     assert json_object('{"name": "a"}') == {"name": "a"}
+
+
+def test_the_connection_of_a_thread_ends_with_it(database: Database) -> None:
+    names(database)
+    opened = len(list(Path("/proc/self/fd").iterdir()))
+    for _ in range(20):
+        thread = threading.Thread(target=names, args=(database,))
+        thread.start()
+        thread.join()
+    # SQLite puts a few aside, to use them again.
+    assert len(list(Path("/proc/self/fd").iterdir())) < opened + 5

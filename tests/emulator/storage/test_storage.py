@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from orthanc_gcp.emulator.resource_names import DatasetName
+from orthanc_gcp.emulator.resource_names import DatasetName, StoreName
 from orthanc_gcp.emulator.server import Emulator, Options
 from orthanc_gcp.emulator.storage.instances import StorageClass, StoredInstance
 from orthanc_gcp.emulator.storage.records import InstanceKey
@@ -223,6 +223,27 @@ def test_searches_find_late_what_is_stored_and_deleted(tmp_path: Path) -> None:
         assert (storage.index.totals(ROW).instances, found()) == (0, 1)
         now[0] = 20.0
         assert found() == 0
+
+
+def test_nothing_is_left_when_everything_is_deleted(storage: Storage, tmp_path: Path) -> None:
+    store = StoreName("p", "l", "d", "s")
+    for _ in range(2):
+        assert storage.resources.create_dataset(store.parent, {})
+        assert storage.resources.create_store(store, {})
+        number = storage.resources.store_id(store)
+        assert number is not None
+        for _ in range(3):
+            content = make_dicom()
+            upload = storage.begin()
+            upload.write(memoryview(content))
+            storage.keep(number, upload.read_record(), upload)
+        storage.clear()
+        assert storage.resources.store_id(store) is None
+        assert not storage.resources.has_dataset(store.parent)
+        for table in ("stores", "studies", "series", "instances", "contents"):
+            assert storage.database.read(f"SELECT COUNT(*) FROM {table}").fetchone() == (0,)
+        for folder in ("files", "staging"):
+            assert list((tmp_path / folder).iterdir()) == []
 
 
 @pytest.mark.parametrize("system", ["Linux", "another"])

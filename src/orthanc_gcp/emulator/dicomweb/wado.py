@@ -25,6 +25,10 @@ from orthanc_gcp.emulator.storage.instances import StoredInstance
 __all__ = ["retrieve", "retrieve_instance", "retrieve_metadata"]
 
 
+_SMALL = 64 * 1024
+"""How many bytes an instance has at most that is read as fast as handed to a thread."""
+
+
 @dataclass(frozen=True)
 class Representation:
     """How instances are sent: in which transfer syntax, and whether as parts."""
@@ -56,14 +60,14 @@ async def retrieve_metadata(context: RequestContext) -> Response:
     Raises :class:`Refusal` when there is nothing of that name (403 or 404), or no acceptable media
     type (406).
     """
-    instances = await asyncio.to_thread(context.instances)
+    instances = await context.find_instances()
     listing = choose_listing(context.request)
     entries = _metadata(context, instances, listing)
     return Streamed(listing.stream(entries), listing.media_type)
 
 
 async def _retrieve(context: RequestContext, *, single: bool) -> Response:
-    instances = await asyncio.to_thread(context.instances)
+    instances = await context.find_instances()
     chosen = {
         stored: _choose(context, stored, single=single)
         for stored in {instance.transfer_syntax for instance in instances}
@@ -136,7 +140,7 @@ async def _open(
 
     Raises :class:`ImagingError`, and :class:`FileNotFoundError` when it was deleted.
     """
-    descriptor = await asyncio.to_thread(context.storage.open, instance.file)
+    descriptor = context.storage.open(instance.file)
     wanted = chosen[instance.transfer_syntax].transfer_syntax
     if wanted == instance.transfer_syntax:
         return OpenInstance(descriptor, instance.size, wanted)
@@ -159,6 +163,7 @@ async def _parts(
     yield Part(first.content_type, first.blocks())
     for instance in others:
         await context.wait_for_instances(1)
+        await asyncio.sleep(0)  # others have their turn, also while the client takes all at once
         try:
             opened = await _open(context, instance, chosen)
         except FileNotFoundError:
@@ -171,7 +176,11 @@ async def _metadata(
 ) -> AsyncGenerator[bytes, None]:
     for instance in instances:
         try:
-            yield await asyncio.to_thread(_instance_metadata, context, instance, listing)
+            if instance.size > _SMALL:
+                yield await asyncio.to_thread(_instance_metadata, context, instance, listing)
+            else:
+                await asyncio.sleep(0)
+                yield _instance_metadata(context, instance, listing)
         except FileNotFoundError:
             continue  # deleted since the answer began
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import BinaryIO
 
@@ -33,7 +33,7 @@ __all__ = ["RequestContext", "Services", "resource_of"]
 
 @dataclass(frozen=True)
 class Services:
-    """Everything that lives as long as the emulator."""
+    """Everything that lives as long as the emulator; ``recent`` where somebody may see it."""
 
     storage: Storage
     identities: Identities
@@ -45,7 +45,7 @@ class Services:
     buckets: Buckets
     imaging: ImagingPool
     clock: Callable[[], float]
-    recent: RecentRequests = field(default_factory=RecentRequests)
+    recent: RecentRequests | None = None
 
 
 @dataclass(frozen=True)
@@ -120,6 +120,12 @@ class RequestContext:
         if not found:
             raise self.missing_path()
         return found
+
+    async def find_instances(self) -> list[StoredInstance]:
+        """Return what :meth:`instances` does, in a thread where they may be many."""
+        if "instance" in self.names:
+            return self.instances()
+        return await asyncio.to_thread(self.instances)
 
     def open_instance(self) -> BinaryIO:
         """Open the file of the instance of the path; raise :class:`Refusal` when there is none."""

@@ -251,9 +251,12 @@ class Storage:
         self._empty(self.resources.delete_dataset(name))
 
     def clear(self) -> None:
-        """Delete everything: first, at once, for whoever asks; then from the disk."""
+        """Delete everything; nobody else may use the storage meanwhile."""
         self.search_lag.close()
-        self._empty(self.resources.clear())
+        self.resources.clear()
+        # They are in nobody's hands, so that their rows can go, too.
+        self._empty(self.resources.deleted_stores())
+        self.resources.forget_deleted_stores()
 
     def _empty(self, stores: Sequence[int]) -> None:
         for row in stores:
