@@ -32,8 +32,8 @@ lint: setup
 facts: setup
 	$(RUN)/python -m tests.emulator.facts
 
-# The plugin inside the Orthancs of other Debian releases, the emulator under other Pythons;
-# the first run installs the releases.
+# The plugin inside the Orthancs of other Debian releases, the emulator under other Pythons, and
+# the clients of others against the emulator; the first run installs releases and clients.
 compat: setup
 	command -v debootstrap >/dev/null || { apt-get update -qq && apt-get install -y -qq debootstrap; }
 	$(RUN)/pytest --timeout 900 compat

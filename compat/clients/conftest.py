@@ -2,14 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 import requests
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from compat.clients.slides import Slide, make_slide
 from orthanc_gcp.emulator.pytest_plugin import DicomStore, dicom_store, healthcare_emulator
 
 __all__ = ["dicom_store", "healthcare_emulator"]
+
+TIMEOUT = 90_000
+FLAGS = (
+    "--no-sandbox",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    # WebGL without a graphics card.
+    "--use-angle=swiftshader",
+    "--enable-unsafe-swiftshader",
+)
 
 
 def store(dicom_store: DicomStore, *files: bytes) -> None:
@@ -29,6 +45,23 @@ def slide(dicom_store: DicomStore, request: pytest.FixtureRequest) -> Slide:
     made = make_slide(**getattr(request, "param", {}))
     store(dicom_store, *(level.content for level in made.levels))
     return made
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    expect.set_options(timeout=TIMEOUT)
+    with sync_playwright() as playwright:
+        yield playwright.chromium.launch(executable_path="/usr/bin/chromium", args=FLAGS)
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    """A small page: without a graphics card each pixel costs."""
+    context = browser.new_context(viewport={"width": 700, "height": 500})
+    context.set_default_timeout(TIMEOUT)
+    page = context.new_page()
+    yield page
+    context.close()
 
 
 def difference(one: np.ndarray, other: np.ndarray) -> int:

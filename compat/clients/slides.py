@@ -31,7 +31,15 @@ _PHOTOMETRIC = {JPEGBaseline8Bit: "YBR_FULL_422", JPEG2000Lossless: "YBR_RCT"}
 
 @dataclass(frozen=True)
 class Level:
-    """An instance, and what a reader sees of it: the colours of the decoded tiles."""
+    """An instance, and what a reader has to see of it.
+
+    Attributes
+    ----------
+    tiles : list of bytes
+        The encoded frames, padded to an even length as DICOM has it.
+    pixels : numpy.ndarray
+        The colours of the decoded tiles side by side, without what is beyond the image.
+    """
 
     dataset: Dataset
     tiles: list[bytes]
@@ -121,7 +129,7 @@ def _cut(image: np.ndarray, syntax: str) -> tuple[list[bytes], np.ndarray]:
             buffer = io.BytesIO()
             tile = Image.fromarray(padded[top : top + TILE, left : left + TILE])
             tile.save(buffer, **_ENCODINGS[syntax], **_bare(syntax))
-            tiles.append(buffer.getvalue())
+            tiles.append(buffer.getvalue() + b"\0" * (buffer.tell() % 2))
             seen[top : top + TILE, left : left + TILE] = np.asarray(Image.open(buffer))
     return tiles, seen[:height, :width]
 

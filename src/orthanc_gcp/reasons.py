@@ -221,6 +221,8 @@ class StoreReason(StrEnum):
     NETWORK = "network"
     NO_TOKEN = "no_token"  # noqa: S105
     NOT_FOUND = "not_found"
+    PRECONDITION = "precondition"
+    """The project or the store is in a state that forbids it, whatever is asked."""
     PROTOCOL = "protocol"
     """The answer is not one of a DICOM store, or not the one that was asked for."""
     THROTTLED = "throttled"

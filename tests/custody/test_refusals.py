@@ -194,6 +194,28 @@ def test_what_is_refused_as_a_whole_waits(google, transfer, name, who, words, re
     assert sending.states() == {State.CONFIRMED}
 
 
+def test_a_store_in_a_state_that_forbids_it_is_waited_for(google, transfer):
+    """As google.rpc.Code says of FAILED_PRECONDITION: the state of the system has to be mended."""
+    said = {"code": 400, "status": "FAILED_PRECONDITION", "message": "The key is disabled."}
+    body = json.dumps({"error": said})
+    fault = {"status": 400, "body": body, "contentType": "application/json", "method": "POST"}
+    google.fault_settings.change(faults=[fault])
+    sending = transfer(SERVICE_ACCOUNT)
+    sending.start()
+    for _ in range(6):
+        sending.send()
+        for row in rows(sending.ledger):
+            assert row.state in (State.DELAYED, State.WAITING)
+            assert row.reason == "precondition"
+            assert "The key is disabled." in row.detail
+    google.fault_settings.change(faults=[])
+    sending.send()
+    sending.send()  # by now each goes alone
+    assert sending.states() == {State.ACKNOWLEDGED}
+    sending.read_back()
+    assert sending.states() == {State.CONFIRMED}
+
+
 @pytest.mark.parametrize("name", [*FORBIDDEN, *USED_UP])
 def test_what_cannot_be_read_back_just_now_stays_acknowledged(google, transfer, name):
     sending = transfer({**FORBIDDEN, **USED_UP}[name][0])

@@ -95,6 +95,13 @@ def test_details(detail, reason, words):
     assert words in str(error)
 
 
+def test_a_state_of_the_store_that_forbids_it():
+    body = json.dumps({"error": {"status": "FAILED_PRECONDITION", "message": "m"}}).encode()
+    error = refused_with("400 Bad Request", body)
+    assert (error.reason, error.retryable) == ("precondition", False)
+    assert "in a state that forbids it (m)" in str(error)
+
+
 def test_a_user_s_request_without_a_quota_project():
     info = {"reason": "SERVICE_DISABLED", "metadata": {"consumer": "projects/764086051850"}}
     body = json.dumps({"error": {"message": "m", "details": [info]}}).encode()

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
 from orthanc_gcp.errors import StoreError
-from orthanc_gcp.reasons import ApiReason, StoreReason
+from orthanc_gcp.reasons import ApiReason, RpcCode, StoreReason
 from orthanc_gcp.redaction import readable
 from orthanc_gcp.transport.google_error import read_google_error
 
@@ -87,6 +87,15 @@ _DETAILS: dict[str, _Refusal] = {
 }
 """The same, by the reason of Google's ErrorInfo, which says more than a status."""
 
+_CODES: dict[str, _Refusal] = {
+    RpcCode.FAILED_PRECONDITION: (
+        StoreReason.PRECONDITION,
+        False,
+        "the project or the store is in a state that forbids it",
+    ),
+}
+"""The same, by a ``google.rpc.Code`` that says more than a status."""
+
 
 def refusal(
     what: str, status: int, headers: Mapping[str, str], body: bytes, token: str
@@ -104,7 +113,8 @@ def refusal(
     detail = error.reason
     if not detail and "insufficient_scope" in headers.get("WWW-Authenticate", ""):
         detail = ApiReason.ACCESS_TOKEN_SCOPE_INSUFFICIENT
-    reason, retryable, words = _DETAILS.get(detail) or _by_status(status)
+    found = _DETAILS.get(detail) or _CODES.get(error.code)
+    reason, retryable, words = found or _by_status(status)
     if status == 404 and _is_html(headers):
         words = "the address is not that of a DICOM store: check BaseUrl"
     said = readable(error.message or _plain_text(headers, body), [token])

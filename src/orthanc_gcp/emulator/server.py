@@ -77,6 +77,8 @@ class Options:
         Whether the web page, ``/emulator/state`` and ``/emulator/reset`` are open to all.
     fault_settings : mapping
         Those to start with, by their names in JSON.
+    network : str, mapping or None
+        A network profile: its name, or its settings by their names in JSON.
     buckets : Path or None
         A folder that stands for ``gs://``.
     """
@@ -93,6 +95,7 @@ class Options:
     metadata_port: int | None = None
     admin: bool = False
     fault_settings: Mapping[str, Any] = field(default_factory=dict)
+    network: str | Mapping[str, Any] | None = None
     buckets: Path | None = None
 
 
@@ -119,7 +122,7 @@ class Emulator:
     HostNameError
         A name for the certificate is none.
     SettingError
-        A fault setting to start with is none, or cannot be so.
+        A fault setting to start with is none, or cannot be so; nor can a network profile.
     """
 
     def __init__(
@@ -131,7 +134,7 @@ class Emulator:
         self._options = options
         self._report = report
         self._true_clock = clock
-        self.fault_settings = FaultSettings(options.fault_settings)
+        self.fault_settings = FaultSettings({"network": options.network, **options.fault_settings})
         self._storage = Storage(
             options.directory, lambda: self.fault_settings.current.search_lag, self._clock
         )
@@ -289,14 +292,16 @@ class Emulator:
             await asyncio.to_thread(self._begin_anew)
 
     def _begin_anew(self) -> None:
-        self.fault_settings.reset()
-        self._storage.clear()
-        self.identities.reset()
-        self._make_stores()
-        self._write_credentials()
-        # Applications and services remember the rest: all of them are made anew.
-        for entrance, application in zip(self._entrances, self._applications(), strict=True):
-            entrance.application = application
+        try:
+            self.fault_settings.reset()
+            self._storage.clear()
+            self.identities.reset()
+            self._make_stores()
+            self._write_credentials()
+        finally:
+            # Applications and services remember the rest: all of them are made anew.
+            for entrance, application in zip(self._entrances, self._applications(), strict=True):
+                entrance.application = application
 
     def _make_stores(self) -> None:
         for store in self._options.stores:

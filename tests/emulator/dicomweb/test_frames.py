@@ -15,6 +15,7 @@ from tests.emulator.client import MULTIPART, Client, read, sample, split
 from tests.emulator.frames import OCTETS, STORED, changed, image, put
 
 EXPLICIT = "1.2.840.10008.1.2.1"
+LABEL = "application/octet-stream; transfer-syntax"
 PNG = 'multipart/related; type="image/png"'
 
 
@@ -95,6 +96,77 @@ def test_what_is_chosen_for_a_native_image(client: Client, media_type: str, labe
     ):
         ((got, _),) = split(client.get(f"{path}/1", accept))
         assert got == expected
+
+
+SLIM = (
+    'multipart/related; type="image/jls"; transfer-syntax=1.2.840.10008.1.2.4.80, '
+    'multipart/related; type="image/jls"; transfer-syntax=1.2.840.10008.1.2.4.81, '
+    'multipart/related; type="image/jp2"; transfer-syntax=1.2.840.10008.1.2.4.90, '
+    'multipart/related; type="image/jp2"; transfer-syntax=1.2.840.10008.1.2.4.91, '
+    'multipart/related; type="image/jpx"; transfer-syntax=1.2.840.10008.1.2.4.92, '
+    'multipart/related; type="image/jpx"; transfer-syntax=1.2.840.10008.1.2.4.93, '
+    f"{STORED}, */*;q=0.1"
+)
+"""What the viewer of the Imaging Data Commons sends, two types of which Google does not serve."""
+
+
+@pytest.mark.parametrize(
+    ("name", "label"),
+    [
+        ("JPEG2000.dcm", "image/jp2; transfer-syntax=1.2.840.10008.1.2.4.91"),
+        ("MR_small_jp2klossless.dcm", "image/jp2; transfer-syntax=1.2.840.10008.1.2.4.90"),
+        ("MR_small_jpeg_ls_lossless.dcm", "image/jls; transfer-syntax=1.2.840.10008.1.2.4.80"),
+        (
+            "SC_rgb_jpeg_gdcm.dcm",
+            "application/octet-stream; transfer-syntax=1.2.840.10008.1.2.4.70",
+        ),
+        ("SC_rgb_rle.dcm", "application/octet-stream; transfer-syntax=1.2.840.10008.1.2.5"),
+        ("CT_small.dcm", f"application/octet-stream; transfer-syntax={EXPLICIT}"),
+    ],
+)
+def test_of_what_is_wanted_equally_the_stored_form_is_sent(
+    client: Client, name: str, label: str
+) -> None:
+    content = sample(name)
+    dataset = read(content)
+    stored = dataset.PixelData
+    if dataset.file_meta.TransferSyntaxUID.is_encapsulated:
+        (stored,) = generate_frames(stored, number_of_frames=1)
+    response = client.get(f"{put(client, content)}/1", SLIM)
+    assert response.headers["content-type"].startswith("multipart/related")
+    assert split(response) == [(label, stored)]
+
+
+@pytest.mark.parametrize(
+    ("accept", "label"),
+    [
+        (f'{PNG}; q=0.9, multipart/related; type="image/jp2"; q=0.8', "image/png"),
+        (
+            f"{OCTETS}; q=0.9, {STORED}; q=0.5",
+            f"application/octet-stream; transfer-syntax={EXPLICIT}",
+        ),
+        (f"{PNG}, {OCTETS}", "image/png"),
+        (
+            f'{PNG}, {OCTETS}, multipart/related; type="image/*"',
+            "image/jp2; transfer-syntax=1.2.840.10008.1.2.4.91",
+        ),
+        ("*/*", f"{LABEL}={EXPLICIT}"),
+    ],
+)
+def test_what_is_wanted_more_goes_before_the_stored_form(
+    client: Client, accept: str, label: str
+) -> None:
+    ((got, _),) = split(client.get(f"{put(client, sample('JPEG2000.dcm'))}/1", accept))
+    assert got == label
+
+
+@pytest.mark.parametrize("other", ["image/jpeg", "image/dicom-rle"])
+def test_native_frames_lie_in_the_file_as_they_are_wanted(client: Client, other: str) -> None:
+    path = put(client, sample("MR_small_implicit.dcm"))
+    accept = f'multipart/related; type="{other}", {OCTETS}'
+    ((label, frame),) = split(client.get(f"{path}/1", accept))
+    assert label == f"application/octet-stream; transfer-syntax={EXPLICIT}"
+    assert frame == read(sample("MR_small_implicit.dcm")).PixelData
 
 
 def test_a_frame_larger_than_a_block(client: Client) -> None:

@@ -208,6 +208,17 @@ def test_bulk_data_of_a_level_has_an_address(client: Client) -> None:
         assert other.get(url, "application/octet-stream").data == b"%PDF"
 
 
+def test_elements_out_of_order(client: Client) -> None:
+    other = client.of_new_store()
+    name = element(0x00100010, "PN", b"Doe^John", b" ")
+    early = element(0x00400254, "LO", b"early", b" ")
+    other.store(raw_file(b"1", b"2", b"3").replace(name, early + name))
+    for path in ("/studies", "/series", "/instances"):
+        (match,) = other.search(path, includefield="00080016,00400254,00020010,PixelData")
+        assert match["00400254"]["Value"] == ["early"]
+        assert match["7FE00010"]["BulkDataURI"].endswith("/series/2/instances/3/bulkdata/7FE00010")
+
+
 def test_a_page_after_the_other_until_there_is_none(client: Client) -> None:
     """As Apache Beam's connector asks, with a type for a body that there is not."""
     head = {"content_type": "application/dicom+json; charset=utf-8"}

@@ -12,14 +12,13 @@ from starlette.responses import Response
 
 from orthanc_gcp.emulator.dicom.dicom_json import JsonWriter, readable
 from orthanc_gcp.emulator.dicom.listing import Listing, choose_listing
-from orthanc_gcp.emulator.dicom.reader import DicomFile, FileSource
+from orthanc_gcp.emulator.dicom.reader import PIXEL_GROUP, DicomFile, FileSource
 from orthanc_gcp.emulator.dicom.search_attributes import (
     INSTANCE,
     SERIES,
     STUDY,
     Level,
     levels_to,
-    tags,
 )
 from orthanc_gcp.emulator.dicomweb.search_parameters import (
     InvalidQueryError,
@@ -39,7 +38,6 @@ from orthanc_gcp.emulator.storage.records import (
 __all__ = ["search_instances", "search_series", "search_studies"]
 
 _AVAILABILITY, _RETRIEVE_URL = "00080056", "00081190"
-(_LAST_UID,) = tags("SeriesInstanceUID")
 
 _BATCH = 256 * 1024
 """How many bytes of matches are made at a time."""
@@ -181,8 +179,9 @@ class Search:
 
     def _chosen(self, dicom: DicomFile) -> dict[str, Any]:
         """Return the attributes that are wanted and are in no level of the index."""
-        last = max(*self._from_file, _LAST_UID)
-        elements = {element.tag: element for element in readable(dicom.elements(stop=last + 1))}
+        # As far as uploads are read: elements need not be in the order of their tags.
+        stop = max(PIXEL_GROUP, *(tag + 1 for tag in self._from_file))
+        elements = {element.tag: element for element in readable(dicom.elements(stop=stop))}
         bulk_data_uri = self._bulk_data_uri(Header(dicom, elements).key)
         meta = [element for element in dicom.meta_elements if element.tag in self._from_file]
         return {

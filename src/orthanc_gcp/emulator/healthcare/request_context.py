@@ -6,6 +6,7 @@ import asyncio
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import BinaryIO
 
 from starlette.requests import Request
@@ -87,11 +88,11 @@ class RequestContext:
     def location(self) -> LocationName:
         return LocationName(self.names["project"], self.names.get("location", ""))
 
-    @property
+    @cached_property
     def dataset(self) -> DatasetName:
         return self.location.dataset(self.names["dataset"])
 
-    @property
+    @cached_property
     def store(self) -> StoreName:
         return self.dataset.store(self.names["store"])
 
@@ -160,7 +161,7 @@ class RequestContext:
         _, _, resource = self.request.scope["path"].partition(f"/{self.version}/")
         return self.missing(resource)
 
-    @property
+    @cached_property
     def dicomweb_url(self) -> str:
         """The address of the store as the client knows it."""
         return f"{origin(self.request)}/{self.version}/{self.store}/dicomWeb"

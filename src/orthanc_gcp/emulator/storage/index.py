@@ -43,6 +43,8 @@ SELECT COUNT(DISTINCT studies.id), COUNT(DISTINCT series.id), COUNT(*),
     COALESCE(SUM(LENGTH(instances.attributes)), 0), COALESCE(SUM(instances.size), 0)
     {_FROM_INSTANCES}"""
 
+_SELECT_CONTENT = """
+SELECT content FROM instances JOIN contents ON contents.instance = instances.id WHERE file = ?"""
 _SELECT_SUMMARIES = """
 SELECT uid, patient_name, patient_id, study_date, accession_number,
     (SELECT COUNT(*) FROM series WHERE study = studies.id),
@@ -176,6 +178,12 @@ class Index:
     def instance(self, store: int, key: InstanceKey) -> StoredInstance | None:
         found = self.instances(store, key.study, key.series, key.instance)
         return found[0] if found else None
+
+    def content(self, file: str) -> bytes | None:
+        """Return the bytes of an instance that has no file, but a row."""
+        row = self._database.read(_SELECT_CONTENT, (file,)).fetchone()
+        found: bytes | None = None if row is None else row[0]
+        return found
 
     def has_file(self, file: str) -> bool:
         return (
