@@ -60,6 +60,49 @@ def node_folder() -> Path:
     return folder
 
 
+def _install(*packages: str) -> None:
+    """Install packages of Debian, when they are not there yet."""
+    if subprocess.run(["dpkg", "-s", *packages], capture_output=True).returncode == 0:
+        return
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    run("apt-get", "update", "-qq")
+    run("apt-get", "install", "-y", "-qq", "--no-install-recommends", *packages, env=environment)
+
+
+def _python_command(program: Path) -> list[Path | str]:
+    return [python_of_clients(), program]
+
+
+def _node_command(program: Path) -> list[Path | str]:
+    # Node looks for packages beside the program.
+    return ["node", shutil.copy(program, node_folder())]
+
+
+def _go_command(program: Path) -> list[Path | str]:
+    """Return a program built with Debian's libraries of Go."""
+    _install("golang-go", "golang-golang-x-oauth2-google-dev", "golang-google-api-dev")
+    built = PLACE / "clients-go" / program.stem
+    if not built.exists() or built.stat().st_mtime < program.stat().st_mtime:
+        ways = {"GO111MODULE": "off", "GOPATH": "/usr/share/gocode", "GOFLAGS": ""}
+        run("go", "build", "-o", built, program, env={**os.environ, **ways})
+    return [built]
+
+
+def _java_command(program: Path) -> list[Path | str]:
+    """Return a program that runs from its source, with Debian's libraries of Java."""
+    _install("default-jdk-headless", "libgoogle-auth-java", "libgoogle-http-client-java")
+    archives = [file for file in Path("/usr/share/java").glob("*.jar") if "-1" not in file.name]
+    return ["java", "-cp", ":".join(map(str, archives)), program]
+
+
+_COMMANDS = {
+    ".py": _python_command,
+    ".mjs": _node_command,
+    ".go": _go_command,
+    ".java": _java_command,
+}
+
+
 def run_program(
     name: str,
     wanted: Mapping[str, object],
@@ -71,13 +114,8 @@ def run_program(
     It reads a JSON object from its standard input, writes arrays into the folder it is started
     in, and a JSON object to its standard output, which is returned.
     """
-    if name.endswith(".py"):
-        command = [python_of_clients(), PROGRAMS / name]
-    else:
-        # Node looks for packages beside the program.
-        program = node_folder() / name
-        shutil.copy(PROGRAMS / name, program)
-        command = ["node", program]
+    program = PROGRAMS / name
+    command = _COMMANDS[program.suffix](program)
     away = ("PYTHONPATH", "HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy")
     environment = {key: value for key, value in os.environ.items() if key not in away}
     environment |= {key: str(value) for key, value in variables.items()}
