@@ -8,7 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -108,14 +108,17 @@ def run_program(
     wanted: Mapping[str, object],
     folder: Path,
     variables: Mapping[str, object] = MappingProxyType({}),
+    *,
+    before: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Run a program of ``programs/`` in its client's environment.
 
     It reads a JSON object from its standard input, writes arrays into the folder it is started
-    in, and a JSON object to its standard output, which is returned.
+    in, and a JSON object to its standard output, which is returned. A command that runs another
+    may go before it.
     """
     program = PROGRAMS / name
-    command = _COMMANDS[program.suffix](program)
+    command = [*before, *_COMMANDS[program.suffix](program)]
     away = ("PYTHONPATH", "HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy")
     environment = {key: value for key, value in os.environ.items() if key not in away}
     environment |= {key: str(value) for key, value in variables.items()}
