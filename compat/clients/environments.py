@@ -17,7 +17,7 @@ import pytest
 
 from compat.releases import ROOT, run
 
-__all__ = ["node_folder", "python_of_clients", "run_program"]
+__all__ = ["node_folder", "run_program"]
 
 HERE = Path(__file__).parent
 PLACE = ROOT / ".compat"
@@ -33,9 +33,9 @@ def _digest(lock: Path) -> str:
     return hashlib.sha256(lock.read_bytes()).hexdigest()
 
 
-def python_of_clients() -> Path:
-    """Return the Python that has the clients of ``python.lock``, made when it is not there yet."""
-    folder, lock = PLACE / "clients-python", HERE / "python.lock"
+def _python_with(name: str) -> Path:
+    """Return the Python that has what a lock names, made when it is not there yet."""
+    folder, lock = PLACE / f"clients-{name}", HERE / f"{name}.lock"
     if not _is_current(folder, lock):
         shutil.rmtree(folder, ignore_errors=True)
         run(sys.executable, "-m", "venv", folder)
@@ -70,7 +70,8 @@ def _install(*packages: str) -> None:
 
 
 def _python_command(program: Path) -> list[Path | str]:
-    return [python_of_clients(), program]
+    lock = "beam" if program.name.startswith("beam_") else "python"
+    return [_python_with(lock), program]
 
 
 def _node_command(program: Path) -> list[Path | str]:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import base64
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pydicom.uid import generate_uid
 
 from compat.clients.environments import run_program
-from tests.emulator.client import STORE, path_of, read, sample
+from tests.emulator.client import STORE, make_dicom, path_of, read, sample
 from tests.emulator.processes import running
 
 HOSTS = (
@@ -85,3 +87,24 @@ def test_a_user_in_go(run_redirected, tmp_path):
     wanted = {"parent": STORE, "file": str(file), "instance": instance}
     facts = run_redirected("healthcare_client.go", "authorized-user", **wanted)
     assert facts["same"] is True
+
+
+def test_apache_beam(run_redirected):
+    """It pages by two; the last page of searches that end with a full one is empty."""
+    study = generate_uid()
+    files = [make_dicom(StudyInstanceUID=study, PatientID="beam") for _ in range(4)]
+    parts = STORE.split("/")
+    facts = run_redirected(
+        "beam_dicomio.py",
+        "authorized-user",
+        files=[base64.b64encode(file).decode() for file in files],
+        store=dict(
+            zip(("project_id", "region", "dataset_id", "dicom_store_id"), parts[1::2], strict=True)
+        ),
+        kinds=["studies", "instances"],
+    )
+    assert facts["stored"] == [{"status": 200, "success": True}] * 4
+    found = {search["input"]["search_type"]: search["result"] for search in facts["found"]}
+    assert [one["0020000D"]["Value"] for one in found["studies"]] == [[study]]
+    expected = sorted(read(file).SOPInstanceUID for file in files)
+    assert sorted(one["00080018"]["Value"][0] for one in found["instances"]) == expected
