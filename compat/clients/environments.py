@@ -17,7 +17,7 @@ import pytest
 
 from compat.releases import ROOT, run
 
-__all__ = ["node_folder", "run_program"]
+__all__ = ["node_folder", "run_client_command", "run_program"]
 
 HERE = Path(__file__).parent
 PLACE = ROOT / ".compat"
@@ -134,3 +134,8 @@ def run_program(
     )
     assert done.returncode == 0, f"{name}: {done.stdout[-2000:]}\n{done.stderr[-6000:]}"
     return json.loads(done.stdout)
+
+
+def run_client_command(folder: Path, name: str, *arguments: str) -> str:
+    """Run a command that a client of ``python.lock`` brings; return what it prints."""
+    return run(_python_with("python").with_name(name), *arguments, cwd=folder, timeout=120)
