@@ -28,6 +28,7 @@ from __future__ import annotations
 
 from orthanc_gcp.reasons import (
     CredentialReason,
+    ErrorDetails,
     LedgerReason,
     LocalReason,
     NetworkFault,
@@ -127,13 +128,22 @@ class TokenError(GcpError):
     ----------
     url : str
         The address that was asked, without user and query; empty where none was.
+    details : ErrorDetails
+        What else Google said.
     """
 
     def __init__(
-        self, message: str, *, reason: str, status: int | None = None, url: str = ""
+        self,
+        message: str,
+        *,
+        reason: str,
+        status: int | None = None,
+        url: str = "",
+        details: ErrorDetails | None = None,
     ) -> None:
         super().__init__(message, reason=reason, status=status)
         self.url = bare(url)
+        self.details = details or ErrorDetails()
 
 
 class StoreError(GcpError):
@@ -145,6 +155,8 @@ class StoreError(GcpError):
         Whether the same call may succeed later without anybody changing anything.
     retry_after : float or None
         How many seconds the store asks to wait, between 0 and 3600, where it does.
+    details : ErrorDetails
+        What else Google said.
     """
 
     def __init__(
@@ -155,10 +167,12 @@ class StoreError(GcpError):
         retryable: bool = False,
         status: int | None = None,
         retry_after: float | None = None,
+        details: ErrorDetails | None = None,
     ) -> None:
         super().__init__(message, reason=reason, status=status)
         self.retryable = retryable
         self.retry_after = retry_after
+        self.details = details or ErrorDetails()
 
 
 class SourceError(GcpError):

@@ -8,12 +8,14 @@ are known are listed here, the others pass as ``other:WORD``.
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from enum import StrEnum
 
 __all__ = [
     "PROXY",
     "ApiReason",
     "CredentialReason",
+    "ErrorDetails",
     "LedgerReason",
     "LocalReason",
     "NetworkFault",
@@ -148,6 +150,8 @@ class TokenReason(StrEnum):
     # Google's own words for an OAuth client
     DELETED_CLIENT = "deleted_client"
     DISABLED_CLIENT = "disabled_client"
+    REAUTHENTICATION = "reauthentication"
+    """A refresh token is good, and its user has to log in again (Google Cloud session control)."""
     # What was answered with 200 and is no token
     NOT_JSON = "not_json"
     ID_TOKEN = "id_token"  # noqa: S105
@@ -187,10 +191,17 @@ class ApiReason(StrEnum):
     ACCESS_TOKEN_EXPIRED = "ACCESS_TOKEN_EXPIRED"  # noqa: S105
     ACCESS_TOKEN_SCOPE_INSUFFICIENT = "ACCESS_TOKEN_SCOPE_INSUFFICIENT"  # noqa: S105
     CONSUMER_INVALID = "CONSUMER_INVALID"
+    IAM_PERMISSION_DENIED = "IAM_PERMISSION_DENIED"
     RATE_LIMIT_EXCEEDED = "RATE_LIMIT_EXCEEDED"
+    RESOURCE_USAGE_RESTRICTION_VIOLATED = "RESOURCE_USAGE_RESTRICTION_VIOLATED"
+    """A policy of the organization does not allow the service."""
+    SECURITY_POLICY_VIOLATED = "SECURITY_POLICY_VIOLATED"
+    """A perimeter of VPC Service Controls does not let the request through."""
     SERVICE_DISABLED = "SERVICE_DISABLED"
     USER_PROJECT_DENIED = "USER_PROJECT_DENIED"
     # Found out here
+    NO_QUOTA_PROJECT = "no_quota_project"
+    """A user's request counts for the project of gcloud, where no API is enabled."""
     NOT_GOOGLE = "not_google"
     WEB_PAGE = "web_page"
     ROUND_TRIP = "round_trip"
@@ -210,6 +221,8 @@ class StoreReason(StrEnum):
     NETWORK = "network"
     NO_TOKEN = "no_token"  # noqa: S105
     NOT_FOUND = "not_found"
+    PRECONDITION = "precondition"
+    """The project or the store is in a state that forbids it, whatever is asked."""
     PROTOCOL = "protocol"
     """The answer is not one of a DICOM store, or not the one that was asked for."""
     THROTTLED = "throttled"
@@ -253,6 +266,36 @@ class TransferReason(StrEnum):
     """The store does not store it, for a reason that is not known to this program."""
     REPLACING = "replacing"
     """Other bytes are replaced by the next try."""
+
+
+@dataclass(frozen=True)
+class ErrorDetails:
+    """What the details of an error of Google's say beside its reason (AIP-193), harmless to show.
+
+    Attributes
+    ----------
+    consumer : str
+        Whose request it was, ``projects/123``; this and the others are empty where nothing is said.
+    quota_metric : str
+        The quota that is used up.
+    unique_identifier : str
+        By which an administrator finds a refusal by VPC Service Controls in the audit log.
+    activation_url : str
+        Where an API is enabled.
+    service : str
+        The API that refuses, ``healthcare.googleapis.com``.
+    """
+
+    consumer: str = ""
+    quota_metric: str = ""
+    unique_identifier: str = ""
+    activation_url: str = ""
+    service: str = ""
+
+    @property
+    def project(self) -> str:
+        """The ID or number of the consumer."""
+        return self.consumer.removeprefix("projects/")
 
 
 def general(fault: NetworkFault) -> str:

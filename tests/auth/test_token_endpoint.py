@@ -116,6 +116,18 @@ def test_tokens_that_would_break_a_header(token_server, token):
             "502 without an OAuth2 error, but a web page (a captive portal, or a proxy that wants "
             "a login?)",
         ),
+        (
+            answers.raw(b"IAM returned 404:\n not found \x1b[31m", 404, kind="text/plain"),
+            "404: IAM returned 404: not found [31m",
+        ),
+        (
+            answers.raw(USER["client_secret"].encode(), 403, kind="text/plain; charset=utf-8"),
+            "403: (masked)",
+        ),
+        (
+            answers.raw(b" \n", 403, kind="text/plain"),
+            "403 without an OAuth2 error, but something that is not a JSON object (text/plain)",
+        ),
         (answers.raw(b"", 503), "503 without an OAuth2 error, but an empty body"),
         (
             answers.fields({"error": {"status": "PERMISSION_DENIED", "message": "Denied."}}, 403),

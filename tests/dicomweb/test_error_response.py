@@ -82,6 +82,9 @@ def test_googles_words_are_shown_without_the_token():
         ("SERVICE_DISABLED", "forbidden", "enable it"),
         ("USER_PROJECT_DENIED", "forbidden", "quota project"),
         ("RATE_LIMIT_EXCEEDED", "throttled", "quota is used up"),
+        ("SECURITY_POLICY_VIOLATED", "forbidden", "VPC Service Controls"),
+        ("RESOURCE_USAGE_RESTRICTION_VIOLATED", "forbidden", "a policy of the organization"),
+        ("IAM_PERMISSION_DENIED", "forbidden", "check the account's names and roles"),
         ("SOMETHING_NEW", "forbidden", "check the account's names and roles"),
     ],
 )
@@ -90,6 +93,22 @@ def test_details(detail, reason, words):
     error = refused_with("403 Forbidden", body)
     assert error.reason == reason
     assert words in str(error)
+
+
+def test_a_state_of_the_store_that_forbids_it():
+    body = json.dumps({"error": {"status": "FAILED_PRECONDITION", "message": "m"}}).encode()
+    error = refused_with("400 Bad Request", body)
+    assert (error.reason, error.retryable) == ("precondition", False)
+    assert "in a state that forbids it (m)" in str(error)
+
+
+def test_a_user_s_request_without_a_quota_project():
+    info = {"reason": "SERVICE_DISABLED", "metadata": {"consumer": "projects/764086051850"}}
+    body = json.dumps({"error": {"message": "m", "details": [info]}}).encode()
+    error = refused_with("403 Forbidden", body)
+    assert error.reason == "forbidden"
+    assert "set QuotaProject" in str(error)
+    assert error.details.project == "764086051850"
 
 
 @pytest.mark.parametrize("body", [b"[]", b"[[]]", b'{"error": 1}', b'{"error": {"details": 1}}'])

@@ -128,6 +128,12 @@ def test_where_it_lies_matters():
     }
 
 
+def test_uids_that_an_address_cannot_show_as_they_are():
+    url = "https://healthcare.googleapis.com/v1/x/dicomWeb/studies/1/series/1.2/instances/a%2Fb%20c"
+    said = document([item("a/b c", **{"00081190": {"vr": "UR", "Value": [url]}})])
+    assert outcomes(answer(said), "a/b c") == {"a/b c": "stored"}
+
+
 @pytest.mark.parametrize(
     ("detail", "code", "outcome"),
     [

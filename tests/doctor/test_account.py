@@ -46,6 +46,42 @@ def test_a_fault_is_named_with_its_remedy(case, fault):
         assert "PRIVATE KEY" not in each["Cause"]
 
 
+@pytest.mark.parametrize(
+    "refusal",
+    ["quota-dicom-store-lro-ops", "org-policy-resource-locations", "quota-project-missing"],
+)
+def test_a_refusal_that_is_not_for_its_requests(case, refusal):
+    """No operation is begun and no dataset is made; the key of an account has a project."""
+    case.google.switch(refusal=refusal)
+    code, report = check(case, "--write")
+    assert code == 0, report
+
+
+@pytest.mark.parametrize("refusal", ["quota-project-missing", "quota-project-missing-gcloud"])
+def test_a_quota_project_is_the_remedy(case, refusal):
+    case.of_user()
+    case.google.switch(refusal=refusal)
+    case.account["QuotaProject"] = "osimis-test"
+    code, report = check(case)
+    assert code == 0, report
+
+
+def test_vpc_service_controls_say_nothing_of_scopes_and_permissions(case):
+    case.google.switch(refusal="vpc-service-controls")
+    _, report = check(case)
+    lines = {each["Check"]: each for each in report["Accounts"]["my-google"]}
+    assert {name: lines[name]["Result"] for name in ("scopes", "API", "store", "permissions")} == {
+        "scopes": "unknown",
+        "API": "unknown",
+        "store": "failed",
+        "permissions": "skipped",
+    }
+    identifier = lines["store"]["Cause"].rpartition(": ")[2]
+    assert f"unique identifier {identifier}" in lines["store"]["Remedy"]
+    assert "orthanc@osimis-test.iam.gserviceaccount.com" in lines["store"]["Remedy"]
+    assert "roles/" not in lines["store"]["Remedy"]
+
+
 def test_a_healthy_account(case):
     code, report = check(case)
     assert code == 0, report

@@ -48,8 +48,16 @@ def as_impersonator(case: Case, answer: answers.Answer) -> None:
     case.account["IamCredentialsUri"] = f"http://127.0.0.1:{server.port}"
 
 
-def refused(status: int, code: str, message: str) -> answers.Answer:
-    return answers.fields({"error": {"code": status, "status": code, "message": message}}, status)
+def refused(
+    status: int, code: str, message: str, reason: str = "", metadata: dict[str, str] | None = None
+) -> answers.Answer:
+    error: dict[str, object] = {"code": status, "status": code, "message": message}
+    if reason:
+        error["details"] = [{"reason": reason, "metadata": metadata}]
+    return answers.fields({"error": error}, status)
+
+
+IAM_CREDENTIALS = {"service": "iamcredentials.googleapis.com", "consumer": "projects/osimis-test"}
 
 
 @pytest.mark.parametrize(
@@ -95,6 +103,26 @@ def refused(status: int, code: str, message: str) -> answers.Answer:
             as_impersonator,
             refused(403, "PERMISSION_DENIED", "IAM API has not been used or it is disabled."),
             "gcloud services enable iamcredentials.googleapis.com",
+        ),
+        (
+            as_impersonator,
+            refused(403, "PERMISSION_DENIED", "No.", "SERVICE_DISABLED", IAM_CREDENTIALS),
+            "gcloud services enable iamcredentials.googleapis.com --project=osimis-test",
+        ),
+        (
+            as_impersonator,
+            refused(403, "PERMISSION_DENIED", "No.", "IAM_PERMISSION_DENIED", {}),
+            "--role=roles/iam.serviceAccountTokenCreator",
+        ),
+        (
+            as_impersonator,
+            refused(403, "PERMISSION_DENIED", "No.", "SECURITY_POLICY_VIOLATED", {"uid": "abc"}),
+            "unique identifier abc",
+        ),
+        (
+            as_impersonator,
+            refused(403, "PERMISSION_DENIED", "No.", "SOMETHING_NEW", {}),
+            "--role=roles/iam.serviceAccountTokenCreator",
         ),
         (
             as_impersonator,

@@ -19,9 +19,7 @@ from click.testing import CliRunner, Result
 from orthanc_gcp.emulator import command as module
 from orthanc_gcp.emulator.command import emulator
 from orthanc_gcp.emulator.faults.fault_settings import FaultSettings
-from orthanc_gcp.emulator.faults.network_profiles import GOOGLE
 from orthanc_gcp.emulator.server import Emulator
-from tests.emulator.faults.first_values import FIRST
 
 
 @pytest.fixture(autouse=True)
@@ -88,6 +86,7 @@ def test_it_says_where_it_is_and_runs_until_a_signal(
         ),
         (["--port", "65536"], "Invalid value for '--port': 65536 is not in the range"),
         (["--token-lifetime", "0"], "Invalid value for '--token-lifetime': 0 is not in the range"),
+        (["--tls-name", "https://a"], "Invalid value for --tls-name: 'https://a' is no name of a"),
         (["--network", "Google"], "'Google' is neither google nor a file that can be read"),
         (["--network", "\0"], "for --network: '\\x00' is neither google nor a file"),
         (["--network", "/dev/null"], "Invalid value for --network: a JSON object is expected"),
@@ -129,24 +128,20 @@ def test_without_a_directory_the_users_own_is_taken(monkeypatch: pytest.MonkeyPa
 def test_rules_are_added_to_those_of_the_file(tmp_path: Path) -> None:
     file = tmp_path / "settings.json"
     file.write_text('{"faults": [1], "latency": 2}')
-    assert module._fault_settings(file, ['{"a": 1}'], None) == {
+    assert module._fault_settings(file, ['{"a": 1}']) == {
         "faults": [1, {"a": 1}],
         "latency": 2,
     }
     file.write_text('{"faults": "wrong"}')
-    assert module._fault_settings(file, ['{"a": 1}'], None) == {"faults": "wrong"}
-    assert module._fault_settings(None, [], None) == {}
+    assert module._fault_settings(file, ['{"a": 1}']) == {"faults": "wrong"}
+    assert module._fault_settings(None, []) == {}
 
 
 def test_a_network_profile_is_a_name_or_a_file(tmp_path: Path) -> None:
     file = tmp_path / "profile.json"
     file.write_text('{"latency": 2}')
-    assert module._fault_settings(None, [], str(file)) == {"network": {"latency": 2}}
-    settings = tmp_path / "settings.json"
-    settings.write_text('{"latency": 3}')
-    merged = module._fault_settings(settings, [], "google")
-    assert merged == {"network": "google", "latency": 3}
-    assert FaultSettings(merged).as_json() == {**FIRST, **GOOGLE, "latency": 3}
+    assert module._network(str(file)) == {"latency": 2}
+    assert module._network("google") == "google"
 
 
 def test_the_names_of_profiles_are_those_that_the_settings_know() -> None:

@@ -8,11 +8,13 @@ import shutil
 import socket
 import subprocess
 import sys
+from itertools import chain
 from pathlib import Path
 
 import pytest
 
 from orthanc_gcp.emulator import pytest_plugin
+from orthanc_gcp.emulator.auth.certificates import GOOGLE_HOSTS
 from orthanc_gcp.emulator.command import emulator
 from orthanc_gcp.emulator.faults.fault_settings import SETTINGS, FaultSettings
 from orthanc_gcp.emulator.faults.network_profiles import GOOGLE, PACE
@@ -58,6 +60,30 @@ def test_what_the_guide_does_in_ten_minutes(tmp_path: Path) -> None:
         assert (tmp_path / "ci-credentials" / "service-account.json").exists()
         assert json.loads(run("bash", "-euc", code=resetting)) == {}
         assert json.loads(run("bash", "-euc", code=failing))["tokenEndpoint"] == {"status": 503}
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+def test_the_names_of_google_with_curl(tmp_path: Path) -> None:
+    (code,) = blocks("bash")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        code = code.replace("8443", str(free.getsockname()[1]))
+    done = subprocess.run(
+        ["bash", "-euc", code],
+        cwd=tmp_path,
+        env=surroundings(tmp_path),
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert f'"name": "{DEFAULT_STORE.parent}"' in done.stdout
+    assert '"error": "unsupported_grant_type"' in done.stdout
+    documented = rows("Google's own names")
+    names = [name.strip("` ") for cell in documented for name in cell.split(",")]
+    assert sorted(names) == sorted(GOOGLE_HOSTS)
+    hosts = [line.split()[2:-5] for line in GUIDE.read_text().splitlines() if "/etc/hosts" in line]
+    assert sorted(chain.from_iterable(hosts)) == sorted(GOOGLE_HOSTS)
 
 
 def test_the_example_without_a_process(tmp_path: Path) -> None:

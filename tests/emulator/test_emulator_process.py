@@ -22,6 +22,7 @@ import urllib3
 
 from orthanc_gcp.emulator.server import DEFAULT_STORE
 from tests.emulator.client import Client, make_dicom, path_of, read, sample
+from tests.emulator.contents import stored_contents
 from tests.emulator.processes import running
 
 
@@ -109,8 +110,7 @@ def test_kill_9_during_uploads_keeps_what_was_acknowledged(tmp_path: Path) -> No
             uids = [match[tag]["Value"][0] for tag in ("0020000D", "0020000E", "00080018")]
             path = "/studies/{}/series/{}/instances/{}".format(*uids)
             assert client.get(path, "application/dicom; transfer-syntax=*").data == sent[path]
-        assert not any((tmp_path / "staging").iterdir())
-        assert len(list((tmp_path / "files").iterdir())) == len(present)
+        assert len(stored_contents(tmp_path)) == len(present)
         client.pool.clear()
 
 

@@ -105,7 +105,7 @@ def take_out(client: Client) -> list[bytes]:
     """Return everything that a store has, and empty it."""
     files = []
     for study in client.search("/studies"):
-        path = f"/studies/{study['0020000D']['Value'][0]}"
+        path = study["00081190"]["Value"][0]
         response = client.get(path, AS_STORED)
         assert response.status == 200
         files += [content for _, content in split(response)]

@@ -74,16 +74,18 @@ def test_dicom(client: Client, data: st.DataObject, original: bytes) -> None:
     body = bytes(content[: data.draw(st.integers(0, len(content)))])
     response = client.request("POST", "/studies", body, content_type="application/dicom")
     assert response.status in {200, 409}
+    for fields in ("all", "PixelData,RescaleSlope,00020010"):
+        for match in client.search("/instances", includefield=fields, limit="5"):
+            assert match["00081190"]["Value"]
     for study in client.search("/studies"):
-        path = f"/studies/{study['0020000D']['Value'][0]}"
+        path = study["00081190"]["Value"][0]
         assert client.get(f"{path}/metadata").status == 200
         assert client.get(path).status in {200, 400, 406}
         for instance in client.search(f"{path}/instances"):
-            series, uid = (instance[tag]["Value"][0] for tag in ("0020000E", "00080018"))
-            image = f"{path}/series/{series}/instances/{uid}"
+            image = instance["00081190"]["Value"][0]
             assert client.get(f"{image}/frames/1").status in {200, 400, 406}
             assert client.get(f"{image}/bulkdata/7FE00010").status in {200, 403}
-            url = f"{client.web.replace('/v1/', '/v1beta1/')}{image}/metadata"
+            url = f"{image.replace('/v1/', '/v1beta1/')}/metadata"
             named = {
                 "op": "add",
                 "path": "/00100010",

@@ -8,6 +8,8 @@ from urllib.parse import quote
 from xml.etree import ElementTree
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from orthanc_gcp.emulator.server import Emulator
 from orthanc_gcp.emulator.storage.records import path_segment
@@ -196,3 +198,27 @@ def test_names_in_other_answers(client: Client) -> None:
     assert client.get("/studies/a%2Fb:getStudyMetrics").json()["study"] == study
     series = client.get("/studies/a%2Fb/series/a%2Fb:getSeriesMetrics").json()["series"]
     assert series == f"{study}/series/a%2Fb"
+
+
+@settings(
+    max_examples=60, deadline=5000, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(st.binary(min_size=1, max_size=40), st.binary(min_size=1, max_size=40))
+def test_whatever_the_bytes(client: Client, study: bytes, instance: bytes) -> None:
+    content = raw_file(study, b"1", instance)
+    answer = client.store(content)
+    if not study.strip(b"\0 ") or not instance.strip(b"\0 "):
+        assert answer.status == 409
+        return
+    stored = answer.json()
+    if answer.status == 409:
+        # It is there already, with other padding.
+        assert "already exists" in answer.data.decode()
+        return
+    url = stored["00081199"]["Value"][0]["00081190"]["Value"][0]
+    assert url.isascii()
+    assert client.get(url, AS_STORED).data == content
+    uid = study.decode("latin-1").strip("\0 ")
+    assert url in [match["00081190"]["Value"][0] for match in client.search("/instances")]
+    assert client.search("/studies", StudyInstanceUID=uid)
+    assert client.request("DELETE", url).status == 200

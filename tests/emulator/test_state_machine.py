@@ -26,6 +26,7 @@ from hypothesis.stateful import (
 
 from orthanc_gcp.emulator.server import Emulator, Options
 from tests.emulator.client import AS_STORED, DICOM_JSON, MULTIPART, Client, make_dicom, split
+from tests.emulator.contents import stored_contents
 from tests.emulator.processes import running
 
 PATIENTS = {
@@ -315,8 +316,7 @@ def run(request: pytest.FixtureRequest, tmp_path: Path, identities: Path) -> Ite
     yield partial(run_state_machine_as_test, partial(StoreMachine, server), settings=bounded)
     server.stop()
     server.client.pool.clear()
-    assert not list((tmp_path / "staging").iterdir())
-    assert not list((tmp_path / "files").iterdir())
+    assert stored_contents(tmp_path) == []
 
 
 @pytest.mark.timeout(600)  # a failure is made smaller for minutes before it is printed

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from itertools import cycle, islice
 from typing import Any
 
 from pydicom.uid import generate_uid
@@ -16,12 +17,13 @@ from tests.emulator.client import (
 )
 
 
-def versions(count: int) -> list[bytes]:
-    """Return several instances under the same UIDs."""
+def versions(count: int, *sizes: int) -> list[bytes]:
+    """Return several instances under the same UIDs; ``sizes`` are those of their pixels in turn."""
     uids = {
         name: generate_uid() for name in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
     }
-    return [make_dicom(PatientName=f"Version^{n}", **uids) for n in range(count)]
+    pixels = islice(cycle(map(bytes, sizes or [2])), count)
+    return [make_dicom(p, PatientName=f"Version^{n}", **uids) for n, p in enumerate(pixels)]
 
 
 def put(client: Client, *files: bytes, path: str = "/studies", accept: str = DICOM_JSON) -> Any:

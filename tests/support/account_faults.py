@@ -307,6 +307,31 @@ def store_of_the_google_api(case: Case, status: str, body: Any) -> None:
     case.google_is(answer(json.dumps(body).encode(), status, kind="application/json"))
 
 
+def refusal(name: str) -> Callable[[Case], None]:
+    return lambda case: case.google.switch(refusal=name)
+
+
+def refused_user(name: str) -> Callable[[Case], None]:
+    return lambda case: (case.of_user(), case.google.switch(refusal=name))
+
+
+def refused_workload(name: str) -> Callable[[Case], None]:
+    return lambda case: (external(case), case.google.switch(refusal=name))
+
+
+def on_gke(name: str) -> Callable[[Case], None]:
+    """google-auth reads the server's address from the environment when it is imported."""
+
+    def make(case: Case) -> None:
+        case.account.pop("ServiceAccountFile")
+        case.account["Credentials"] = "ApplicationDefault"
+        host = "google.auth.compute_engine._metadata._GCE_METADATA_HOST"
+        case.monkeypatch.setattr(host, f"127.0.0.1:{case.google.port}")
+        case.google.switch(refusal=name)
+
+    return make
+
+
 SAYS_HTML = answer(b"<html>Log in</html>", kind="text/html")
 WANTS_USER = answer(b"", "407 Proxy Authentication Required")
 FORBIDS = answer(b"", "403 Forbidden")
@@ -415,11 +440,14 @@ MAKERS: dict[str, Callable[[Case], Any]] = {
     "clock-ahead": lambda case: case.google.switch(dateOffset=-600),
     "clock-behind": lambda case: case.google.switch(dateOffset=600),
     "key-deleted": lambda case: case.google.switch(deletedKeys=[case.key()["private_key_id"]]),
+    "key-disabled": refusal("key-disabled"),
     "account-deleted": account_deleted,
     "refresh-token-revoked": lambda case: (
         case.of_user(),
         case.google.switch(revokedRefreshTokens=[case.google.user["refresh_token"]]),
     ),
+    "user-deleted": refused_user("user-deleted"),
+    "reauth": refused_user("reauth"),
     "client-unknown": lambda case: case.token_endpoint(
         answers.error("invalid_client", "The OAuth client was not found.", 401)
     ),
@@ -453,12 +481,18 @@ MAKERS: dict[str, Callable[[Case], Any]] = {
     "audience-wrong": lambda case: external(
         case, audience="//iam.googleapis.com/projects/1/locations/global/workloadIdentityPools/x"
     ),
+    "sts-attribute-condition": refused_workload("sts-attribute-condition"),
+    "sts-issuer-unreachable": refused_workload("sts-issuer-unreachable"),
+    "sts-token-stale": refused_workload("sts-token-stale"),
     "subject-token-missing": lambda case: external(
         case, credential_source={"file": str(case.folder / "no-subject-token.jwt")}
     ),
     "impersonation-denied": impersonation_denied,
     "impersonated-account-missing": impersonated_account_missing,
     "metadata-server-absent": metadata_server_absent,
+    "gke-account-not-bound": on_gke("gke-account-not-bound"),
+    "gke-account-not-bound-old": on_gke("gke-account-not-bound-old"),
+    "gke-account-unknown": on_gke("gke-account-unknown"),
     "scope-missing": lambda case: case.google.switch(
         grantedScopes=["https://www.googleapis.com/auth/devstorage.read_only"]
     ),
@@ -467,7 +501,13 @@ MAKERS: dict[str, Callable[[Case], Any]] = {
         case.google.switch(deletedKeys=[case.key()["private_key_id"]]),
     ),
     "store-server-error": lambda case: case.google_is(answer(b"", "502 Bad Gateway")),
-    "api-disabled": lambda case: case.google.switch(disabledApi=True),
+    "api-disabled": refusal("api-disabled"),
+    "quota-project-missing": refused_user("quota-project-missing"),
+    "quota-project-missing-gcloud": refused_user("quota-project-missing-gcloud"),
+    "org-policy-service-usage": refusal("org-policy-service-usage"),
+    "vpc-service-controls": refusal("vpc-service-controls"),
+    "quota-dicom-ops": refusal("quota-dicom-ops"),
+    "quota-dicom-store-ops": refusal("quota-dicom-store-ops"),
     "quota-project-denied": quota_project_denied,
     "base-url-of-another-version": base_url("/v2/"),
     "base-url-of-another-server": lambda case: store_of_the_google_api(
@@ -504,4 +544,5 @@ MAKERS: dict[str, Callable[[Case], Any]] = {
     "key-of-another-project": key_of_another_project,
     "project-of-another-key": lambda case: case.account.update(Project="hospital-b"),
     "store-unseen": lambda case: case.account.update(Location="europe-west1"),
+    "quota-dicom-web-ops": refusal("quota-dicom-web-ops"),
 }

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from orthanc_gcp.reasons import ApiReason, ErrorDetails, TokenReason
 from orthanc_gcp.transport.google_error import (
     LARGEST,
     LONGEST_MESSAGE,
@@ -27,6 +28,96 @@ STATUS = {
     }
 }
 FOUND = GoogleError("PERMISSION_DENIED", "Permission denied on resource.", "SERVICE_DISABLED")
+
+
+def error_with(*details):
+    error = {"status": "PERMISSION_DENIED", "message": "m", "details": list(details)}
+    return read_google_error(json.dumps({"error": error}).encode())
+
+
+def info(reason, **metadata):
+    kind = "type.googleapis.com/google.rpc.ErrorInfo"
+    return {"@type": kind, "reason": reason, "domain": "googleapis.com", "metadata": metadata}
+
+
+@pytest.mark.parametrize(
+    ("consumer", "reason"),
+    [
+        ("projects/764086051850", ApiReason.NO_QUOTA_PROJECT),
+        ("projects/32555940559", ApiReason.NO_QUOTA_PROJECT),
+        ("projects/123", ApiReason.SERVICE_DISABLED),
+        ("projects/osimis-test", ApiReason.SERVICE_DISABLED),
+        ("", ApiReason.SERVICE_DISABLED),
+        (7, ApiReason.SERVICE_DISABLED),
+    ],
+)
+def test_whose_project_lacks_the_api(consumer, reason):
+    found = error_with(info("SERVICE_DISABLED", consumer=consumer))
+    assert found.reason == found.known_reason == reason
+    assert found.details.consumer == (consumer if isinstance(consumer, str) else "")
+
+
+def test_what_details_say():
+    url = "https://console.developers.google.com/apis/api/x/overview?project=1"
+    found = error_with(
+        {"@type": "type.googleapis.com/google.rpc.LocalizedMessage", "message": "m"},
+        info(
+            "R",
+            consumer="projects/1",
+            quota_metric="x/ops",
+            uid="u-1_2",
+            activationUrl=url,
+            service="x.googleapis.com",
+        ),
+    )
+    assert found.details == ErrorDetails("projects/1", "x/ops", "u-1_2", url, "x.googleapis.com")
+    assert found.details.project == "1"
+
+
+def test_a_perimeter_of_vpc_service_controls():
+    failure = {"violations": [{"type": "other"}, {"type": "VPC_SERVICE_CONTROLS"}]}
+    assert error_with(failure).known_reason == ApiReason.SECURITY_POLICY_VIOLATED
+    failure["violations"][1]["description"] = "abc"
+    for details in ([failure], [failure, info("SECURITY_POLICY_VIOLATED")]):
+        found = error_with(*details)
+        assert found.known_reason == ApiReason.SECURITY_POLICY_VIOLATED
+        assert found.details.unique_identifier == "abc"
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        {"consumer": "projects/1 && reboot", "uid": "a b", "quota_metric": "a\nb"},
+        {"consumer": "projects/" + "1" * 101, "uid": "a" * 201, "quota_metric": "m" * 201},
+        {"consumer": ["projects/1"], "uid": {"a": 1}, "quota_metric": 7, "activationUrl": None},
+        {"activationUrl": "https://console.example.com/apis"},
+        {"activationUrl": "https://console.cloud.google.com.evil.example/apis"},
+        {"activationUrl": "javascript:alert(1)"},
+        {"uid": "\u0661\u0662"},
+        {"service": "x.googleapis.com.evil.example"},
+        {"service": "x.googleapis.com;reboot"},
+    ],
+    ids=range(9),
+)
+def test_details_that_cannot_be_shown(metadata):
+    assert error_with(info("SERVICE_DISABLED", **metadata)).details == ErrorDetails()
+
+
+def test_reasons_that_no_server_can_send():
+    for word in ("no_quota_project", "not_google", "reauthentication", "SOMETHING_NEW"):
+        assert error_with(info(word)).known_reason == ""
+
+
+@pytest.mark.parametrize("subtype", ["invalid_rapt", "rapt_required"])
+def test_a_login_that_has_to_be_renewed(subtype):
+    body = json.dumps({"error": "invalid_grant", "error_subtype": subtype}).encode()
+    assert read_google_error(body).known_reason == TokenReason.REAUTHENTICATION
+
+
+@pytest.mark.parametrize("subtype", ["other", "", 7, None, ["invalid_rapt"]])
+def test_another_subtype(subtype):
+    body = json.dumps({"error": "invalid_grant", "error_subtype": subtype}).encode()
+    assert read_google_error(body) == GoogleError("invalid_grant")
 
 
 @pytest.mark.parametrize("document", [STATUS, [STATUS]])
@@ -78,7 +169,10 @@ json_values = st.recursive(
     lambda inner: (
         st.lists(inner)
         | st.dictionaries(
-            st.sampled_from(["error", "status", "message", "details", "reason"]), inner
+            st.sampled_from(
+                ["error", "status", "message", "details", "reason", "metadata", "violations"]
+            ),
+            inner,
         )
     ),
 )

@@ -21,7 +21,7 @@ from orthanc_gcp.errors import TokenError
 from orthanc_gcp.reasons import TokenReason, of_server, of_status
 from orthanc_gcp.redaction import host_of, readable, secrets_of_form
 from orthanc_gcp.transport.authorization import fits_a_header
-from orthanc_gcp.transport.google_error import read_google_error
+from orthanc_gcp.transport.google_error import GoogleError, read_google_error
 from orthanc_gcp.transport.request import Answer, Transport
 
 __all__ = ["TOLERATED_SKEW", "TokenEndpoint", "clock_offset"]
@@ -76,17 +76,27 @@ class TokenEndpoint(Request):
     def _refusal(self, url: str, answer: Answer, secrets: list[str]) -> TokenError:
         error = read_google_error(answer.data)
         skew = _skew_in_words(clock_offset(answer, self._clock))
-        if not error.code:
-            words = f"{answer.status} without an OAuth2 error, but {_kind(answer)}"
-        else:
+        if error.code:
             detail = f": {error.message}" if error.message else ""
             words = f"{answer.status} {readable(error.code + detail, secrets)}"
+        elif text := readable(_plain_text(answer), secrets):  # as metadata servers say it
+            words = f"{answer.status}: {text}"
+        else:
+            words = f"{answer.status} without an OAuth2 error, but {_kind(answer)}"
         return TokenError(
             f"{host_of(url)} answered {words}{skew}",
-            reason=of_server(error.code) if error.code else of_status(answer.status),
+            reason=_reason(error, answer.status),
             status=answer.status,
             url=url,
+            details=error.details,
         )
+
+
+def _reason(error: GoogleError, status: int) -> str:
+    """What is known of a refusal: that of its details, else its code, else its status."""
+    if error.known_reason:
+        return error.known_reason
+    return of_server(error.code) if error.code else of_status(status)
 
 
 def clock_offset(answer: Answer, clock: Clock) -> float | None:
@@ -157,10 +167,18 @@ def _number(value: Any) -> float | None:
     return None
 
 
+def _plain_text(answer: Answer) -> str:
+    return answer.data.decode("utf-8", "replace") if _media_type(answer) == "text/plain" else ""
+
+
+def _media_type(answer: Answer) -> str:
+    return answer.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+
+
 def _kind(answer: Answer) -> str:
     if not answer.data:
         return "an empty body"
-    kind = answer.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    kind = _media_type(answer)
     if kind == "text/html" or answer.data.lstrip()[:1] == b"<":
         return "a web page (a captive portal, or a proxy that wants a login?)"
     return f"something that is not a JSON object ({readable(kind) or 'no content type'})"

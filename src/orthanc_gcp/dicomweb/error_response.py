@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
 from orthanc_gcp.errors import StoreError
-from orthanc_gcp.reasons import ApiReason, StoreReason
+from orthanc_gcp.reasons import ApiReason, RpcCode, StoreReason
 from orthanc_gcp.redaction import readable
 from orthanc_gcp.transport.google_error import read_google_error
 
@@ -63,6 +63,21 @@ _DETAILS: dict[str, _Refusal] = {
         False,
         "the Cloud Healthcare API is disabled in the project: enable it",
     ),
+    ApiReason.NO_QUOTA_PROJECT: (
+        StoreReason.FORBIDDEN,
+        False,
+        "a user's request needs a project that it counts for: set QuotaProject",
+    ),
+    ApiReason.SECURITY_POLICY_VIOLATED: (
+        StoreReason.FORBIDDEN,
+        False,
+        "a perimeter of VPC Service Controls does not admit it, which no role cures",
+    ),
+    ApiReason.RESOURCE_USAGE_RESTRICTION_VIOLATED: (
+        StoreReason.FORBIDDEN,
+        False,
+        "a policy of the organization does not allow the API, which no role cures",
+    ),
     ApiReason.USER_PROJECT_DENIED: (
         StoreReason.FORBIDDEN,
         False,
@@ -71,6 +86,15 @@ _DETAILS: dict[str, _Refusal] = {
     ApiReason.RATE_LIMIT_EXCEEDED: _REFUSALS[429],
 }
 """The same, by the reason of Google's ErrorInfo, which says more than a status."""
+
+_CODES: dict[str, _Refusal] = {
+    RpcCode.FAILED_PRECONDITION: (
+        StoreReason.PRECONDITION,
+        False,
+        "the project or the store is in a state that forbids it",
+    ),
+}
+"""The same, by a ``google.rpc.Code`` that says more than a status."""
 
 
 def refusal(
@@ -89,7 +113,8 @@ def refusal(
     detail = error.reason
     if not detail and "insufficient_scope" in headers.get("WWW-Authenticate", ""):
         detail = ApiReason.ACCESS_TOKEN_SCOPE_INSUFFICIENT
-    reason, retryable, words = _DETAILS.get(detail) or _by_status(status)
+    found = _DETAILS.get(detail) or _CODES.get(error.code)
+    reason, retryable, words = found or _by_status(status)
     if status == 404 and _is_html(headers):
         words = "the address is not that of a DICOM store: check BaseUrl"
     said = readable(error.message or _plain_text(headers, body), [token])
@@ -99,6 +124,7 @@ def refusal(
         retryable=retryable,
         status=status,
         retry_after=retry_after(headers),
+        details=error.details,
     )
 
 

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
+from urllib.parse import unquote
 
 from orthanc_gcp.dicomweb.store_request import Part
 from orthanc_gcp.redaction import readable
@@ -149,7 +150,7 @@ def _read(body: bytes) -> _Answer | None:
         uid = _text(item, _INSTANCE)
         path = _PATH.search(_text(item, _URL))
         if uid and answer.stored.get(uid) is None:
-            answer.stored[uid] = path.groups() if path else None
+            answer.stored[uid] = tuple(map(unquote, path.groups())) if path else None
     for item in _items(document, _FAILED):
         uid, failure = _text(item, _INSTANCE), _failure(item)
         if uid:

@@ -286,11 +286,7 @@ def _scopes(examination: Examination) -> str:
     except StoreError as error:
         examination.refusal = error
         if error.reason == ApiReason.ACCESS_TOKEN_SCOPE_INSUFFICIENT:
-            raise CheckFailedError(
-                str(error),
-                "leave Scopes at its default; on GCE or GKE, give the machine the scope "
-                "https://www.googleapis.com/auth/cloud-platform",
-            ) from None
+            raise
         _require_judgement(error)
     return "they suffice"
 
@@ -303,21 +299,26 @@ def _require_judgement(refusal: StoreError) -> None:
     UnknownError
         It is neither about permissions nor about the store.
     """
-    if refusal.status not in (403, 404) or refusal.reason in (ApiReason.NOT_GOOGLE, of_status(403)):
+    silent = (ApiReason.NOT_GOOGLE, ApiReason.SECURITY_POLICY_VIOLATED, of_status(403))
+    if refusal.status not in (403, 404) or refusal.reason in silent:
         raise UnknownError(
             "the answer to the first request does not tell, see the check of the store",
             "correct what the check of the store names, and try again",
         )
 
 
+_OF_THE_API = (
+    ApiReason.SERVICE_DISABLED,
+    ApiReason.NO_QUOTA_PROJECT,
+    ApiReason.RESOURCE_USAGE_RESTRICTION_VIOLATED,
+)
+"""Refusals that are about the API as a whole, in the project that a request counts for."""
+
+
 def _api(examination: Examination) -> str:
     refusal = examination.refusal
-    if refusal is not None and refusal.reason == ApiReason.SERVICE_DISABLED:
-        raise CheckFailedError(
-            str(refusal),
-            "gcloud services enable healthcare.googleapis.com "
-            f"--project={examination.account.project}",
-        )
+    if refusal is not None and refusal.reason in _OF_THE_API:
+        raise refusal
     if refusal is not None:
         _require_judgement(refusal)
     return "the Healthcare API is enabled"
@@ -330,7 +331,7 @@ def _store_exists(examination: Examination) -> str:
     missing = missing_part(refusal, account)
     if missing is not None:
         raise CheckFailedError(*missing)
-    if refusal.status != 403 or refusal.reason == of_status(403):
+    if refusal.status != 403 or refusal.reason in _OF_THE_ACCOUNT:
         raise refusal
     if not _store(examination).permissions(list(ROLES)):  # as for one that there is not
         raise UnknownError(
@@ -340,6 +341,14 @@ def _store_exists(examination: Examination) -> str:
             + gcloud_name(account),
         )
     return f"{account.store_path} exists, though the identity may not see its settings"
+
+
+_OF_THE_ACCOUNT = (
+    ApiReason.SECURITY_POLICY_VIOLATED,
+    ApiReason.USER_PROJECT_DENIED,
+    of_status(403),
+)
+"""Refusals that have nothing to do with permissions on the store."""
 
 
 def _permissions(examination: Examination) -> str:

@@ -71,6 +71,25 @@ class Examination:
         return _member(self.own_email)
 
     @property
+    def is_user(self) -> bool:
+        """Whether the account is a person."""
+        account = self.account
+        if self.identity is not None:
+            return "user" in self.identity.kind
+        keys = (
+            account.service_account_file,
+            account.service_account_json,
+            account.credentials_file,
+        )
+        return not any(keys)
+
+    @property
+    def quota_project(self) -> str:
+        """The project that requests are billed to; empty where none is named."""
+        identity = self.identity
+        return (identity and identity.quota_project) or self.account.quota_project or ""
+
+    @property
     def key_project(self) -> str:
         """The project that the account's identity belongs to; empty where that is unknown."""
         found = re.search(r"@([^.@]+)\.iam\.gserviceaccount\.com$", self.email or "")

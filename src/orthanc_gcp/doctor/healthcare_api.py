@@ -112,7 +112,7 @@ class Store:
         if (not error.code and answer.status in (404, 405)) or no_method:
             return self._not_google(answer)
         word = error.reason or error.code
-        reason = of_server(word) if word else of_status(answer.status)
+        reason = error.known_reason or (of_server(word) if word else of_status(answer.status))
         who = "Google" if error.code else self._place
         text = (
             readable(error.message)
@@ -122,4 +122,4 @@ class Store:
         if 300 <= answer.status < 400:
             text = "it redirects elsewhere, which Google's API does not do"
         message = f"{who} answered {answer.status}: {text}"
-        return StoreError(message, reason=reason, status=answer.status)
+        return StoreError(message, reason=reason, status=answer.status, details=error.details)

@@ -6,6 +6,7 @@ from orthanc_gcp.doctor.address_options import is_google
 from orthanc_gcp.doctor.examination import Examination
 from orthanc_gcp.doctor.file_remedies import of_file
 from orthanc_gcp.doctor.network_remedies import is_metadata_server, of_network
+from orthanc_gcp.doctor.policy_remedies import POLICIES
 from orthanc_gcp.doctor.remedy_templates import (
     LOGIN,
     NEW_KEY,
@@ -57,6 +58,8 @@ def _of_tokens(error: TokenError, examination: Examination) -> str:
     """The remedy of a refusal of the token endpoint, or an answer of it that is no token."""
     if is_metadata_server(error.url):
         return _METADATA.get(error.status or 0, WAIT)
+    if error.reason in POLICIES:
+        return POLICIES[error.reason](error.details, examination)
     choices = _TOKENS.get(error.reason)
     option = examination.option_of(error.url)
     if choices is None:
@@ -74,7 +77,7 @@ def _of_tokens(error: TokenError, examination: Examination) -> str:
 
 _METADATA = {
     403: "let the machine's identity use the service account: gcloud iam service-accounts "
-    "add-iam-policy-binding TARGET --role=roles/iam.workloadIdentityUser "
+    "add-iam-policy-binding {email} --role=roles/iam.workloadIdentityUser "
     '--member="serviceAccount:PROJECT.svc.id.goog[NAMESPACE/ACCOUNT]"',
     404: "give the machine a service account (on GKE, correct the annotation "
     "iam.gke.io/gcp-service-account of the Kubernetes service account), or use CredentialsFile",
@@ -97,6 +100,10 @@ def _refused_grant(_: str, examination: Examination) -> str:
 _NOT_GOOGLE: Remedy = (
     "something else answers there: correct {option}{hint}, or see what is on the way"
 )
+_IMPERSONATE: Remedy = (
+    "allow the impersonation: gcloud iam service-accounts add-iam-policy-binding {target} "
+    "--member={source} --role=roles/iam.serviceAccountTokenCreator"
+)
 _TOKENS: dict[str, dict[str, Remedy]] = {
     TokenReason.INVALID_GRANT: {
         "clock is": SET_CLOCK,
@@ -105,11 +112,21 @@ _TOKENS: dict[str, dict[str, Remedy]] = {
         + NEW_KEY,
         "Signature": "the key was deleted or disabled: make a new one: " + NEW_KEY,
         "expired or revoked": "log in again: " + LOGIN,
+        "has been deleted": "the account of the user was deleted: log in as another one ("
+        + LOGIN
+        + "), or use a service account: "
+        + NEW_KEY,
         "audience": "leave TokenUri out: Google only takes what is signed for its own",
         "stale to sign-in": "have the subject token renewed: it is too old when it is read",
         "credential's issuer": "see that Google can reach the issuer, or upload its keys to the "
         "provider (" + _POOL + ")",
         "": _refused_grant,
+    },
+    TokenReason.REAUTHENTICATION: {
+        "": "log in again: "
+        + LOGIN
+        + "; the organization ends the sessions of users after some hours: what runs alone needs a "
+        "service account: " + NEW_KEY
     },
     TokenReason.INVALID_CLIENT: {"": "the OAuth client is gone or its secret is wrong: " + LOGIN},
     TokenReason.DELETED_CLIENT: {"": "the OAuth client was deleted: " + LOGIN},
@@ -129,10 +146,9 @@ _TOKENS: dict[str, dict[str, Remedy]] = {
     RpcCode.PERMISSION_DENIED: {
         "disabled": "gcloud services enable iamcredentials.googleapis.com --project=PROJECT, with "
         "the project that the message names",
-        "": "allow the impersonation: gcloud iam service-accounts "
-        "add-iam-policy-binding {target} --member={source} "
-        "--role=roles/iam.serviceAccountTokenCreator",
+        "": _IMPERSONATE,
     },
+    ApiReason.IAM_PERMISSION_DENIED: {"": _IMPERSONATE},
     RpcCode.NOT_FOUND: {
         "": "there is no service account {target}: correct ImpersonateServiceAccount or Delegates "
         "(gcloud iam service-accounts list)"
@@ -178,7 +194,9 @@ _TOKENS: dict[str, dict[str, Remedy]] = {
 
 
 def _of_store(error: StoreError, examination: Examination) -> str:
-    if error.reason == RpcCode.PERMISSION_DENIED:
+    if error.reason in POLICIES:
+        return POLICIES[error.reason](error.details, examination)
+    if error.reason in (RpcCode.PERMISSION_DENIED, ApiReason.IAM_PERMISSION_DENIED):
         return grant(examination, "roles/healthcare.dicomEditor")
     if error.status is not None and 300 <= error.status < 400:
         return "something redirects: log in to the network, or " + BASE_URL
@@ -211,13 +229,10 @@ _STORE: dict[str, str] = {
     "add-iam-policy-binding {quota} --member={source} "
     "--role=roles/serviceusage.serviceUsageConsumer",
     RpcCode.RESOURCE_EXHAUSTED: _QUOTA,
-    ApiReason.RATE_LIMIT_EXCEEDED: _QUOTA,
     RpcCode.NOT_FOUND: "correct Project, Location, Dataset and DicomStore",
     RpcCode.INVALID_ARGUMENT: "correct Project, Location, Dataset and DicomStore: Google takes one "
     "of them for no name",
     ApiReason.ACCESS_TOKEN_SCOPE_INSUFFICIENT: "leave Scopes at its default; on GCE or GKE, give "
     "the machine the scope https://www.googleapis.com/auth/cloud-platform",
     ApiReason.CONSUMER_INVALID: "correct Project, it is the project's ID, not its title",
-    ApiReason.SERVICE_DISABLED: "gcloud services enable healthcare.googleapis.com, in the project "
-    "that the message names",
 }

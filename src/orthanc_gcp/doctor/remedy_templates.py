@@ -29,29 +29,16 @@ def fill_in(text: str, examination: Examination) -> str:
     """A remedy with the names of the account in it."""
     account = examination.account
     values = {
-        "again": LOGIN if _is_user(examination) else "make a new key: " + NEW_KEY,
+        "again": LOGIN if examination.is_user else "make a new key: " + NEW_KEY,
         "email": examination.own_email or f"ACCOUNT@{account.project}.iam.gserviceaccount.com",
         "target": account.impersonate_service_account or examination.email or "TARGET",
         "source": examination.source,
         "user": user_name(),
-        "quota": _quota_project(examination),
+        "quota": examination.quota_project or "PROJECT",
     }
     for name, value in values.items():
         text = text.replace(f"{{{name}}}", value)
     return text
-
-
-def _quota_project(examination: Examination) -> str:
-    identity = examination.identity
-    return (identity and identity.quota_project) or examination.account.quota_project or "PROJECT"
-
-
-def _is_user(examination: Examination) -> bool:
-    account = examination.account
-    if examination.identity is not None:
-        return "user" in examination.identity.kind
-    keys = (account.service_account_file, account.service_account_json, account.credentials_file)
-    return not any(keys)
 
 
 def grant(examination: Examination, *roles: str) -> str:

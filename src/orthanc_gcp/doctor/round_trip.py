@@ -57,7 +57,10 @@ def _delete(store: Store, path: str, study: str) -> None:
         store.request(path, "DELETE")
     except (StoreError, NetworkError) as error:
         message = f"the tiny instance of study {study} may still be there, deleting failed: {error}"
-        raise StoreError(message, reason=error.reason, status=error.status) from error
+        details = error.details if isinstance(error, StoreError) else None
+        raise StoreError(
+            message, reason=error.reason, status=error.status, details=details
+        ) from error
 
 
 def _find(store: Store, path: str, sop: str) -> None:

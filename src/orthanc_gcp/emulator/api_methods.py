@@ -21,6 +21,7 @@ from orthanc_gcp.emulator.dicomweb.metadata_updates import update_metadata
 from orthanc_gcp.emulator.dicomweb.qido import search_instances, search_series, search_studies
 from orthanc_gcp.emulator.dicomweb.rendered import retrieve_rendered
 from orthanc_gcp.emulator.dicomweb.stow import store_instances, update_instances
+from orthanc_gcp.emulator.dicomweb.transaction_time import limited
 from orthanc_gcp.emulator.dicomweb.wado import retrieve, retrieve_instance, retrieve_metadata
 from orthanc_gcp.emulator.healthcare.datasets import (
     create_dataset,
@@ -154,11 +155,11 @@ def _policy(resource: str, kind: str) -> tuple[ApiMethod, ...]:
 
 
 DATASET_METHODS = (
-    _web("POST", _STUDIES, store_instances, "StoreInstances", "Write"),
-    _web("POST", _STUDY, store_instances, "StoreInstances", "Write"),
+    _web("POST", _STUDIES, limited(store_instances), "StoreInstances", "Write"),
+    _web("POST", _STUDY, limited(store_instances), "StoreInstances", "Write"),
     *(
         replace(
-            _web("PUT", path, update_instances, "UpdateInstances", "Update"),
+            _web("PUT", path, limited(update_instances), "UpdateInstances", "Update"),
             versions=("v1beta1",),
         )
         for path in (_STUDIES, _STUDY)
@@ -176,16 +177,32 @@ DATASET_METHODS = (
     _web("GET", f"{_STUDY}/series", search_series, "SearchForSeries", "Read"),
     _web("GET", f"{_STUDY}/instances", search_instances, "SearchForInstances", "Read"),
     _web("GET", f"{_SERIES}/instances", search_instances, "SearchForInstances", "Read"),
-    _web("GET", _STUDY, retrieve, "RetrieveStudy", "Read"),
-    _web("GET", _SERIES, retrieve, "RetrieveSeries", "Read"),
-    _web("GET", _INSTANCE, retrieve_instance, "RetrieveInstance", "Read"),
-    _web("GET", f"{_STUDY}/metadata", retrieve_metadata, "RetrieveStudyMetadata", "Read"),
-    _web("GET", f"{_SERIES}/metadata", retrieve_metadata, "RetrieveSeriesMetadata", "Read"),
-    _web("GET", f"{_INSTANCE}/metadata", retrieve_metadata, "RetrieveInstanceMetadata", "Read"),
-    _web("GET", _FRAMES, retrieve_frames, "RetrieveFrames", "Read"),
-    _web("GET", f"{_INSTANCE}/rendered", retrieve_rendered, "RetrieveRenderedInstance", "Read"),
-    _web("GET", f"{_FRAMES}/rendered", retrieve_rendered, "RetrieveRenderedFrames", "Read"),
-    _web("GET", _BULK_DATA, retrieve_bulk_data, "RetrieveBulkdata", "Read"),
+    _web("GET", _STUDY, limited(retrieve), "RetrieveStudy", "Read"),
+    _web("GET", _SERIES, limited(retrieve), "RetrieveSeries", "Read"),
+    _web("GET", _INSTANCE, limited(retrieve_instance), "RetrieveInstance", "Read"),
+    _web("GET", f"{_STUDY}/metadata", limited(retrieve_metadata), "RetrieveStudyMetadata", "Read"),
+    _web(
+        "GET", f"{_SERIES}/metadata", limited(retrieve_metadata), "RetrieveSeriesMetadata", "Read"
+    ),
+    _web(
+        "GET",
+        f"{_INSTANCE}/metadata",
+        limited(retrieve_metadata),
+        "RetrieveInstanceMetadata",
+        "Read",
+    ),
+    _web("GET", _FRAMES, limited(retrieve_frames), "RetrieveFrames", "Read"),
+    _web(
+        "GET",
+        f"{_INSTANCE}/rendered",
+        limited(retrieve_rendered),
+        "RetrieveRenderedInstance",
+        "Read",
+    ),
+    _web(
+        "GET", f"{_FRAMES}/rendered", limited(retrieve_rendered), "RetrieveRenderedFrames", "Read"
+    ),
+    _web("GET", _BULK_DATA, limited(retrieve_bulk_data), "RetrieveBulkdata", "Read"),
     _web("DELETE", _STUDY, delete_study, "DeleteStudy", "Delete"),
     _web("DELETE", _SERIES, delete_series, "DeleteSeries", "Delete"),
     _web("DELETE", _INSTANCE, delete_instance, "DeleteInstance", "Delete"),

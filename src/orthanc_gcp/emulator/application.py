@@ -56,19 +56,23 @@ class Answering:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         started, status = time.perf_counter(), NO_STATUS
+        answered: list[tuple[bytes, bytes]] = []
         request = Request(scope, receive)
         try:
             response = await self._respond(request)
             status = response.status_code
             response.raw_headers.append((b"date", self._date()))
             finish(request, response)
+            answered = response.raw_headers
             await response(scope, receive, send)
         except ClientDisconnect:
             return
         finally:
-            if scope["path"] != HealthCheck.PATH and not WebPage.serves(scope):
+            recent = self._services.recent
+            if recent is not None and _is_recorded(scope):
                 seconds = time.perf_counter() - started
-                self._services.recent.add(scope["method"], scope["path"], status, seconds)
+                method, path, sent = scope["method"], scope["path"], scope["headers"]
+                recent.add(method, path, status, seconds, sent, answered)
 
     async def _respond(self, request: Request) -> Response:
         try:
@@ -231,6 +235,11 @@ class Application(Answering):
         if WebPage.serves(request.scope):
             return await self._page(request)
         raise Refusal(responses.page_not_found())
+
+
+def _is_recorded(scope: Scope) -> bool:
+    """Return whether a request is another than those that ask about the emulator itself."""
+    return scope["path"] != HealthCheck.PATH and not WebPage.serves(scope)
 
 
 @lru_cache(maxsize=8)

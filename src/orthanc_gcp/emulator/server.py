@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -19,17 +20,19 @@ from orthanc_gcp.emulator.admin.admin import Reset
 from orthanc_gcp.emulator.admin.health import HealthCheck
 from orthanc_gcp.emulator.application import Answering, Application, GceMetadataApplication
 from orthanc_gcp.emulator.auth.access_tokens import TokenMint
-from orthanc_gcp.emulator.auth.certificates import ensure_certificates
+from orthanc_gcp.emulator.auth.certificates import HostNameError, ensure_certificates, host_names
 from orthanc_gcp.emulator.auth.credential_files import CredentialFiles
 from orthanc_gcp.emulator.auth.emulator_tokens import AccessTokenEndpoint
 from orthanc_gcp.emulator.auth.gce_metadata_server import GceMetadataServer
 from orthanc_gcp.emulator.auth.iam_policies import IamPolicies
 from orthanc_gcp.emulator.auth.identities import Identities
+from orthanc_gcp.emulator.cloud_storage.buckets import Buckets
 from orthanc_gcp.emulator.dicom.imaging_pool import ImagingPool
 from orthanc_gcp.emulator.faults.fault_settings import FaultSettings
-from orthanc_gcp.emulator.healthcare.cloud_storage import Buckets
 from orthanc_gcp.emulator.healthcare.operations import Operations
 from orthanc_gcp.emulator.healthcare.request_context import Services
+from orthanc_gcp.emulator.healthcare.service_agent import ServiceAgent
+from orthanc_gcp.emulator.http.recent_requests import RecentRequests
 from orthanc_gcp.emulator.http.request_gate import GatedApplication, RequestGate
 from orthanc_gcp.emulator.http.uvicorn_server import UvicornServer, listen
 from orthanc_gcp.emulator.operation_handlers import WORK
@@ -64,7 +67,8 @@ class Options:
     write_credentials : Path or None
         A folder for credential files of every kind.
     tls, tls_names : bool, tuple of str
-        Whether it speaks HTTPS, and further host names of its certificate.
+        Whether it speaks HTTPS, and further host names of its certificate; ``google`` is all names
+        of Google whose paths it answers.
     token_lifetime : int
         How many seconds an access token lives.
     metadata_port : int or None
@@ -73,6 +77,8 @@ class Options:
         Whether the web page, ``/emulator/state`` and ``/emulator/reset`` are open to all.
     fault_settings : mapping
         Those to start with, by their names in JSON.
+    network : str, mapping or None
+        A network profile: its name, or its settings by their names in JSON.
     buckets : Path or None
         A folder that stands for ``gs://``.
     """
@@ -89,6 +95,7 @@ class Options:
     metadata_port: int | None = None
     admin: bool = False
     fault_settings: Mapping[str, Any] = field(default_factory=dict)
+    network: str | Mapping[str, Any] | None = None
     buckets: Path | None = None
 
 
@@ -112,8 +119,10 @@ class Emulator:
         It cannot listen at the address, cannot write in its directory, or cannot read a seed.
     DirectoryInUseError
         Another emulator is using the directory.
+    HostNameError
+        A name for the certificate is none.
     SettingError
-        A fault setting to start with is none, or cannot be so.
+        A fault setting to start with is none, or cannot be so; nor can a network profile.
     """
 
     def __init__(
@@ -125,7 +134,7 @@ class Emulator:
         self._options = options
         self._report = report
         self._true_clock = clock
-        self.fault_settings = FaultSettings(options.fault_settings)
+        self.fault_settings = FaultSettings({"network": options.network, **options.fault_settings})
         self._storage = Storage(
             options.directory, lambda: self.fault_settings.current.search_lag, self._clock
         )
@@ -283,14 +292,16 @@ class Emulator:
             await asyncio.to_thread(self._begin_anew)
 
     def _begin_anew(self) -> None:
-        self.fault_settings.reset()
-        self._storage.clear()
-        self.identities.reset()
-        self._make_stores()
-        self._write_credentials()
-        # Applications and services remember the rest: all of them are made anew.
-        for entrance, application in zip(self._entrances, self._applications(), strict=True):
-            entrance.application = application
+        try:
+            self.fault_settings.reset()
+            self._storage.clear()
+            self.identities.reset()
+            self._make_stores()
+            self._write_credentials()
+        finally:
+            # Applications and services remember the rest: all of them are made anew.
+            for entrance, application in zip(self._entrances, self._applications(), strict=True):
+                entrance.application = application
 
     def _make_stores(self) -> None:
         for store in self._options.stores:
@@ -360,9 +371,10 @@ class Emulator:
         identities, settings, clock = self.identities, self.fault_settings, self._clock
         mint = TokenMint(identities.token_secret, clock, self._options.token_lifetime, settings)
         buckets = Buckets(self._options.buckets)
+        agent = ServiceAgent(buckets, identities, settings)
         self._access_tokens = AccessTokenEndpoint(identities, mint)
         self.policies = IamPolicies(self._storage.resources, identities, settings)
-        self.operations = Operations(self._storage, buckets, self._imaging, settings, clock, WORK)
+        self.operations = Operations(self._storage, agent, self._imaging, settings, clock, WORK)
         return Services(
             self._storage,
             identities,
@@ -370,8 +382,11 @@ class Emulator:
             self.policies,
             settings,
             self.operations,
+            agent,
+            buckets,
             self._imaging,
             clock,
+            RecentRequests() if self._options.admin else None,
         )
 
     def _make_servers(self) -> list[UvicornServer]:
@@ -381,6 +396,8 @@ class Emulator:
     def _make_main_server(self, application: GatedApplication) -> UvicornServer:
         if not self._options.tls:
             return UvicornServer(application)
-        names = (self._options.host, *self._options.tls_names)
+        names = host_names(self._options.tls_names)
+        with suppress(HostNameError):
+            names = (*host_names([self._options.host]), *names)
         files = ensure_certificates(self._options.directory, names)
         return UvicornServer(application, files.certificate, files.key)

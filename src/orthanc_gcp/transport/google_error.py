@@ -7,16 +7,36 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
-from orthanc_gcp.reasons import ApiReason
+from orthanc_gcp.reasons import ApiReason, ErrorDetails, TokenReason, of_server
 
 __all__ = ["GoogleError", "read_google_error"]
 
 LARGEST = 1024 * 1024
 """Bytes of an answer that are read at all."""
 LONGEST_MESSAGE = 10_000
+_MOST_DETAILS = 20
+
+_GCLOUD_PROJECTS = frozenset({"764086051850", "32555940559"})
+"""Google's own, of the OAuth clients of ``gcloud auth application-default login`` and ``login``.
+
+What a user asks for without a quota project counts for the project of the OAuth client.
+"""
+_VPC_SERVICE_CONTROLS = "VPC_SERVICE_CONTROLS"
+_REAUTHENTICATION = frozenset({"invalid_rapt", "rapt_required"})
+"""Values of ``error_subtype``."""
+
+_CONSUMER = re.compile(r"projects/[\w.:-]{1,100}", re.ASCII)
+_METRIC = re.compile(r"[\w./-]{1,200}", re.ASCII)
+_IDENTIFIER = re.compile(r"[\w-]{1,200}", re.ASCII)
+_SERVICE = re.compile(r"[a-z0-9.-]{1,100}\.googleapis\.com", re.ASCII)
+_CONSOLE = re.compile(
+    r"https://console\.(?:cloud\.google|developers\.google)\.com/[\w./?=&%-]{1,300}", re.ASCII
+)
 
 
 @dataclass(frozen=True)
@@ -31,12 +51,22 @@ class GoogleError:
         For people: ``message``, or OAuth2's ``error_description``. To be shown by
         :func:`orthanc_gcp.redaction.readable` only.
     reason : str
-        That of ``google.rpc.ErrorInfo``, which says more than a code.
+        What says more than a code: that of ``google.rpc.ErrorInfo``; or an :class:`ApiReason` or
+        :class:`TokenReason`, which is found out from the details.
+    details : ErrorDetails
+        What else is said that is known here.
     """
 
     code: str = ""
     message: str = ""
     reason: str = ""
+    details: ErrorDetails = field(default_factory=ErrorDetails)
+
+    @property
+    def known_reason(self) -> str:
+        """The reason, if it is one that is known here; else empty."""
+        found = isinstance(self.reason, ApiReason | TokenReason)
+        return self.reason if found or of_server(self.reason) == self.reason else ""
 
 
 def read_google_error(body: bytes) -> GoogleError:
@@ -52,8 +82,13 @@ def read_google_error(body: bytes) -> GoogleError:
     error = document.get("error")
     if isinstance(error, dict):
         message = _text(error.get("message"))
-        return GoogleError(_text(error.get("status")), message, _reason(error, message))
-    return GoogleError(_text(error), _text(document.get("error_description")))
+        details = list(_details(error))
+        found = _known_details(details)
+        reason = _reason(details, found, message)
+        return GoogleError(_text(error.get("status")), message, reason, found)
+    again = _text(document.get("error_subtype")) in _REAUTHENTICATION
+    reason = TokenReason.REAUTHENTICATION if again else ""
+    return GoogleError(_text(error), _text(document.get("error_description")), reason)
 
 
 def _json(body: bytes) -> Any:
@@ -69,12 +104,51 @@ def _text(value: Any) -> str:
     return value[:LONGEST_MESSAGE] if isinstance(value, str) else ""
 
 
-def _reason(error: dict[str, Any], message: str) -> str:
+def _details(error: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     details = error.get("details")
-    for each in details if isinstance(details, list) else ():
-        reason = _text(each.get("reason")) if isinstance(each, dict) else ""
-        if reason:
-            return reason
+    for each in details[:_MOST_DETAILS] if isinstance(details, list) else ():
+        if isinstance(each, dict):
+            yield each
+
+
+def _error_info(details: list[Mapping[str, Any]]) -> Mapping[str, Any]:
+    return next((each for each in details if _text(each.get("reason"))), {})
+
+
+def _known_details(details: list[Mapping[str, Any]]) -> ErrorDetails:
+    metadata = _error_info(details).get("metadata")
+    said = metadata if isinstance(metadata, dict) else {}
+    return ErrorDetails(
+        consumer=_matching(_CONSUMER, said.get("consumer")),
+        quota_metric=_matching(_METRIC, said.get("quota_metric")),
+        unique_identifier=_matching(_IDENTIFIER, said.get("uid") or _violation(details)),
+        activation_url=_matching(_CONSOLE, said.get("activationUrl")),
+        service=_matching(_SERVICE, said.get("service")),
+    )
+
+
+def _matching(form: re.Pattern[str], value: Any) -> str:
+    return value if isinstance(value, str) and form.fullmatch(value) else ""
+
+
+def _violation(details: list[Mapping[str, Any]]) -> str | None:
+    """The identifier in a ``PreconditionFailure`` of VPC Service Controls; None without one."""
+    for each in details:
+        violations = each.get("violations")
+        for one in violations[:_MOST_DETAILS] if isinstance(violations, list) else ():
+            if isinstance(one, dict) and one.get("type") == _VPC_SERVICE_CONTROLS:
+                return _text(one.get("description"))
+    return None
+
+
+def _reason(details: list[Mapping[str, Any]], found: ErrorDetails, message: str) -> str:
+    reason = _text(_error_info(details).get("reason"))
+    if reason == ApiReason.SERVICE_DISABLED and found.project in _GCLOUD_PROJECTS:
+        return ApiReason.NO_QUOTA_PROJECT
+    if reason:
+        return reason
     # What answers without an ErrorInfo say instead of it.
+    if _violation(details) is not None:
+        return ApiReason.SECURITY_POLICY_VIOLATED
     scope = "insufficient authentication scopes" in message
     return ApiReason.ACCESS_TOKEN_SCOPE_INSUFFICIENT if scope else ""

@@ -18,3 +18,13 @@ def admin_client(tmp_path: Path) -> Iterator[Client]:
         client = Client(running.url, tmp_path)
         yield client
         client.pool.clear()
+
+
+@pytest.fixture(scope="session")
+def shared_admin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+    """A client for tests that care only for what they store."""
+    folder = tmp_path_factory.mktemp("admin")
+    with Emulator(Options(folder / "data", write_credentials=folder, admin=True)) as running:
+        client = Client(running.url, folder)
+        yield client
+        client.pool.clear()

@@ -89,6 +89,13 @@ def test_a_reset_that_fails_says_so_and_lets_requests_in(tmp_path: Path) -> None
         answer = urllib3.request("POST", url)
         message = answer.json()["error"]["message"]
         assert (answer.status, message) == (500, "the reset failed: No such file or directory")
+        # Everything else is as after a reset, operations included.
+        client = Client(emulator.url, tmp_path)
+        location = client.store_name.partition("/datasets")[0]
+        datasets = f"{client.url}/v1/{location}/datasets?datasetId=more"
+        operation = client.request("POST", datasets, b"{}").json()["name"]
+        assert client.get(f"{client.url}/v1/{operation}").status == 200
+        client.pool.clear()
         seed.mkdir()
         assert urllib3.request("POST", url).status == 200
 

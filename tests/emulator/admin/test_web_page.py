@@ -7,9 +7,29 @@ import json
 import pytest
 import urllib3
 
-from tests.emulator.client import Client, make_dicom, read
+from tests.emulator.client import Client
 
-VIEWS = ("/emulator/overview", "/emulator/stores", "/emulator/studies", "/emulator/state")
+VIEWS = (
+    "/emulator/overview",
+    "/emulator/settings",
+    "/emulator/request",
+    "/emulator/stores",
+    "/emulator/studies",
+    "/emulator/series",
+    "/emulator/instances",
+    "/emulator/instance",
+    "/emulator/rendered",
+    "/emulator/state",
+)
+FILES = (
+    "page.css",
+    "page.js",
+    "page.svg",
+    "elements.js",
+    "requests.js",
+    "settings.js",
+    "stores.js",
+)
 
 
 def get(client: Client, path: str, **headers: str) -> urllib3.BaseHTTPResponse:
@@ -32,8 +52,11 @@ def test_no_script_of_others_and_no_frame_around_it(client, admin_client):
         assert page.headers["x-content-type-options"] == "nosniff"
         assert b"http://" not in page.data
         assert b"https://" not in page.data
-    for name in ("page.css", "page.js", "page.svg"):
-        assert get(client, f"/emulator/{name}").status == 200
+        assert page.headers["cross-origin-resource-policy"] == "same-origin"
+    for name in FILES:
+        file = get(client, f"/emulator/{name}")
+        assert file.status == 200
+        assert b"innerHTML" not in file.data
     assert client.pool.request("POST", client.url + "/").status == 404
 
 
@@ -85,29 +108,44 @@ def test_a_call_that_is_reset_has_no_status(admin_client, bandwidth):
     assert (last["method"], last["status"]) == ("GET", 0)
 
 
-def test_studies_come_in_pages_the_last_first(admin_client):
-    uids = []
-    for number in range(21):
-        content = make_dicom(PatientID=str(number), AccessionNumber=f"A{number}")
-        admin_client.store(content, make_dicom(StudyInstanceUID=read(content).StudyInstanceUID))
-        uids.append(str(read(content).StudyInstanceUID))
-    path = f"/emulator/studies?store={admin_client.store_name}"
-    first, second = get(admin_client, path).json(), get(admin_client, f"{path}&offset=20").json()
-    assert [study["uid"] for study in first["studies"]] == uids[:0:-1]
-    assert (first["more"], second["more"]) == (True, False)
-    assert second["studies"] == [
-        {
-            "uid": uids[0],
-            "patient_name": "Doe^John",
-            "patient_id": "0",
-            "study_date": "20200229",
-            "accession_number": "A0",
-            "series": 2,
-            "instances": 2,
-        }
-    ]
-    (store,) = get(admin_client, "/emulator/stores").json()["stores"]
-    assert store["name"] == admin_client.store_name
-    assert (store["studies"], store["series"], store["instances"]) == (21, 42, 42)
-    for wrong, status in (("?store=x", 404), ("", 404), (f"{path[17:]}&offset=-1", 400)):
-        assert get(admin_client, f"/emulator/studies{wrong}").status == status
+def test_requests_open_to_their_heads_without_secrets(admin_client):
+    admin_client.get("/studies", PatientName="Doe^John")
+    referer = f"{admin_client.url}/studies?PatientName=Doe^John"
+    get(admin_client, "/nothing", Cookie="session=s3cret", Referer=referer, Accept="text/x")
+    requests = get(admin_client, "/emulator/overview").json()["requests"]
+    texts = []
+    for request in requests:
+        answer = get(admin_client, f"/emulator/request?number={request['number']}")
+        texts.append(answer.data.decode())
+    nothing, search = map(json.loads, texts[:2])
+    assert ["accept", "text/x"] in nothing["request"]
+    assert ["content-type", "text/html; charset=UTF-8"] in nothing["answer"]
+    assert ["cookie", "… (14 bytes)"] in nothing["request"]
+    assert ["referer", f"{admin_client.url}/studies?…"] in nothing["request"]
+    assert ["authorization", "Bearer …"] in search["request"]
+    for secret in ("Doe", "s3cret", admin_client.token[-20:]):
+        assert not [text for text in texts if secret in text]
+
+
+def test_a_request_that_is_no_longer_there(admin_client):
+    assert get(admin_client, "/emulator/request?number=1000").status == 404
+    for number in ("", "0", "-1", "x", "1" * 5000):
+        assert get(admin_client, f"/emulator/request?number={number}").status == 400
+
+
+def test_every_setting_is_explained(admin_client):
+    explained = get(admin_client, "/emulator/settings").json()["settings"]
+    values = get(admin_client, "/emulator/overview").json()["settings"]
+    assert {one["name"]: one["at_first"] for one in explained} == values
+    for one in explained:
+        assert one["area"]
+        assert one["sentence"]
+        assert (one["control"] == "choice") == bool(one["choices"])
+        if one["control"] == "choice":
+            assert one["at_first"] in one["choices"]
+
+
+def test_a_number_that_javascript_has_not_is_shown_whole(admin_client):
+    seed = 2**63 - 1
+    admin_client.pool.request("PATCH", f"{admin_client.url}/emulator/state", json={"seed": seed})
+    assert get(admin_client, "/emulator/overview").json()["settings"]["seed"] == str(seed)

@@ -15,8 +15,11 @@ from cryptography.x509.verification import PolicyBuilder, Store, VerificationErr
 
 from orthanc_gcp.emulator.auth import certificates
 from orthanc_gcp.emulator.auth.certificates import (
+    GOOGLE_HOSTS,
     Certificates,
+    HostNameError,
     ensure_certificates,
+    host_names,
     make_workload_certificate,
 )
 
@@ -116,3 +119,74 @@ def test_the_certificate_of_a_workload(tmp_path: Path) -> None:
     assert list(usage) == [ExtendedKeyUsageOID.CLIENT_AUTH]
     make_workload_certificate(path, key_path)
     assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("localhost", "localhost"),
+        ("Store.Example.ORG.", "store.example.org"),
+        ("*.Example.org", "*.example.org"),
+        ("münchen.example", "xn--mnchen-3ya.example"),
+        ("中国.example", "xn--fiqs8s.example"),
+        ("*.münchen.example", "*.xn--mnchen-3ya.example"),
+        ("my_service", "my_service"),
+        ("1.example", "1.example"),
+        ("a" * 63 + ".example", "a" * 63 + ".example"),
+        ("192.0.2.1", "192.0.2.1"),
+        ("[2001:DB8:0::1]", "2001:db8::1"),
+    ],
+)
+def test_names_of_hosts(tmp_path: Path, text: str, name: str) -> None:
+    assert host_names([text, text]) == (name,)
+    files = ensure_certificates(tmp_path, host_names([text]))
+    # cryptography verifies no name with an underscore; OpenSSL does.
+    verify(files, "localhost" if "_" in name else name.replace("*", "any"))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", ".", "a..b", " a", "a b", "a\0b", "a\n", "-a", "a-", "a" * 64, "a." * 127 + "a"),
+        *("https://a.example", "a.example:443", "a.example/", "user@a.example", "a,b", "é" * 64),
+        *("*", "*.", "*.example", "a*.b.example", "*a.b.example", "a.*.example", "*.*.example"),
+        *("300.1.1.1", "1.2.3", "0x7f.1.1.010", "1.2.3.4/24", "[::1", "\ud800", "ü" * 100_000),
+    ],
+)
+def test_what_is_no_name_of_a_host(text: str) -> None:
+    with pytest.raises(HostNameError, match="is no name of a host: expected one such as") as caught:
+        host_names(["a.example", text])
+    assert str(caught.value).isprintable()
+
+
+def test_a_wildcard_is_for_one_label(tmp_path: Path) -> None:
+    files = ensure_certificates(tmp_path, host_names(["*.example.org"]))
+    verify(files, "a.example.org")
+    for name in ("example.org", "a.b.example.org"):
+        with pytest.raises(VerificationError):
+            verify(files, name)
+
+
+def test_one_word_for_the_hosts_of_google(tmp_path: Path) -> None:
+    names = host_names(["google", "oauth2.googleapis.com", "a.example"])
+    assert names == (*GOOGLE_HOSTS, "a.example")
+    files = ensure_certificates(tmp_path, names)
+    for name in names:
+        verify(files, name)
+
+
+@pytest.mark.parametrize("name", ["server.pem", "server.key"])
+def test_what_does_not_fit_together_is_made_anew(tmp_path: Path, name: str) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    ensure_certificates(tmp_path, [])
+    ensure_certificates(other, [])
+    before = (tmp_path / "ca.pem").read_bytes()
+    for content in (b"garbage", (other / name).read_bytes()):
+        (tmp_path / name).write_bytes(content)
+        files = ensure_certificates(tmp_path, [])
+        verify(files, "localhost")
+        leaf = x509.load_pem_x509_certificate(files.certificate.read_bytes())
+        key = serialization.load_pem_private_key(files.key.read_bytes(), None)
+        assert leaf.public_key() == key.public_key()
+    assert (tmp_path / "ca.pem").read_bytes() == before

@@ -89,3 +89,23 @@ def test_a_private_file_is_replaced_as_a_whole(tmp_path: Path) -> None:
     assert path.read_bytes() == b"after"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_reset_brings_back_what_was_there_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "identities.json"
+    Identities(path, "one")
+    before = path.read_bytes()
+    identities = Identities(path, "one")
+    account = identities.service_accounts[0]
+    (first,) = account.keys
+    identities.add_key(account)
+    identities.delete_key(first)
+    for user in (*identities.users, *identities.workforce):
+        identities.revoke(user.refresh_token)
+    identities.users.append(identities.workforce[0])
+    for _ in range(2):
+        identities.reset()
+        assert path.read_bytes() == before
+        assert list(identities.service_accounts[0].keys) == [first]
+        assert [user.revoked for user in identities.users] == [False]
+        identities.revoke(identities.users[0].refresh_token)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import zlib
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import urllib3
 from pydicom.dataset import Dataset
-from pydicom.encaps import generate_frames
+from pydicom.encaps import generate_frames, parse_basic_offsets
 from pydicom.uid import generate_uid
 
+from orthanc_gcp.emulator.dicom.transcoding import TranscodingError, transcode
 from tests.emulator.client import (
     AS_STORED,
     MULTIPART,
@@ -26,6 +29,7 @@ from tests.emulator.client import (
 JPEG = "1.2.840.10008.1.2.4.50"
 JPEG_2000_LOSSLESS = "1.2.840.10008.1.2.4.90"
 JPEG_2000 = "1.2.840.10008.1.2.4.91"
+EXPLICIT = "1.2.840.10008.1.2.1"
 RLE = "1.2.840.10008.1.2.5"
 DEFLATED_FRAMES = "1.2.840.10008.1.2.8.1"
 GRAYSCALE: dict[str, Any] = {
@@ -209,3 +213,64 @@ def test_an_answer_breaks_off_at_an_instance_that_cannot_be_had(client: Client) 
     client.store(make_dicom(StudyInstanceUID=study))
     with pytest.raises(urllib3.exceptions.ProtocolError):
         client.get(f"/studies/{study}", f"{MULTIPART}; transfer-syntax={RLE}")
+
+
+def test_a_file_of_more_than_1_gb(tmp_path: Path) -> None:
+    large = tmp_path / "large.dcm"
+    with large.open("wb") as hole:
+        hole.truncate(1_000_000_001)
+    with (
+        large.open("rb") as source,
+        (tmp_path / "made.dcm").open("wb") as target,
+        pytest.raises(TranscodingError, match="too large"),
+    ):
+        transcode(source, RLE, target, lambda: None)
+
+
+def saved(dataset: Dataset) -> bytes:
+    buffer = io.BytesIO()
+    dataset.save_as(buffer)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("frames", [2, 500_000_000])
+@pytest.mark.parametrize("name", ["MR_small_RLE.dcm", "MR_small_implicit.dcm"])
+def test_frames_that_are_not_there(client: Client, name: str, frames: int) -> None:
+    dataset = read(sample(name))
+    dataset.NumberOfFrames = frames
+    path = put(client, saved(dataset))
+    for wanted in (JPEG_2000_LOSSLESS, DEFLATED_FRAMES):
+        response = client.get(path, f"application/dicom; transfer-syntax={wanted}")
+        assert response.status == 400
+
+
+@pytest.mark.parametrize("wanted", [JPEG_2000_LOSSLESS, RLE, EXPLICIT])
+@pytest.mark.parametrize("name", ["MR_small.dcm", "MR_small_RLE.dcm", "MR_small_implicit.dcm"])
+def test_what_comes_after_the_pixels_stays(client: Client, name: str, wanted: str) -> None:
+    dataset = read(sample(name))
+    dataset.add_new(0x7FE10010, "LO", "SOMEBODY")
+    dataset.add_new(0x7FE11001, "UN", b"1234")
+    dataset.DataSetTrailingPadding = bytes(30)
+    path = put(client, saved(dataset))
+    got = read(client.get(path, f"application/dicom; transfer-syntax={wanted}").data)
+    assert got[0x7FE10010].value == "SOMEBODY"
+    assert got[0x7FE11001].value == b"1234"
+    assert got.DataSetTrailingPadding == bytes(30)
+    assert np.array_equal(got.pixel_array, dataset.pixel_array)
+
+
+def test_frames_of_odd_length(client: Client) -> None:
+    """The basic offset table leads to each, and the native value is padded once."""
+    pixels = np.random.default_rng(3).integers(0, 255, (3, 33, 35), np.uint8)
+    attributes = {**GRAYSCALE, "Rows": 33, "Columns": 35, "NumberOfFrames": 3}
+    path = put(client, make_dicom(pixels.tobytes() + b"\0", **attributes))
+    compressed = client.get(path, f"application/dicom; transfer-syntax={RLE}").data
+    dataset = read(compressed)
+    assert np.array_equal(dataset.pixel_array, pixels)
+    offsets = parse_basic_offsets(dataset.PixelData)
+    assert len(offsets) == 3
+    fragments = dataset.PixelData[8 + 4 * 3 :]
+    assert all(fragments[offset : offset + 4] == b"\xfe\xff\x00\xe0" for offset in offsets)
+    assert client.request("DELETE", path).status == 200
+    native = read(client.get(put(client, compressed), "application/dicom").data)
+    assert native.PixelData == pixels.tobytes() + b"\0"

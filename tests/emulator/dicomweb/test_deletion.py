@@ -11,6 +11,7 @@ import pytest
 from pydicom.uid import generate_uid
 
 from tests.emulator.client import AS_STORED, Client, make_dicom, path_of, read
+from tests.emulator.contents import LARGE, stored_contents
 
 DATASET = "projects/osimis-test/locations/europe-west2/datasets/test"
 
@@ -34,11 +35,10 @@ def test_an_instance_goes_at_once(client: Client, files: list[bytes]) -> None:
 def test_nothing_is_left_on_disk(own_client: Client, tmp_path: Path) -> None:
     study = generate_uid()
     kept = make_dicom()
-    own_client.store(*(make_dicom(StudyInstanceUID=study) for _ in range(3)), kept)
+    sizes = (2, LARGE, 2)
+    own_client.store(*(make_dicom(bytes(n), StudyInstanceUID=study) for n in sizes), kept)
     own_client.request("DELETE", f"/studies/{study}")
-    (left,) = (tmp_path / "data" / "files").iterdir()
-    assert left.read_bytes() == kept
-    assert not any((tmp_path / "data" / "staging").iterdir())
+    assert stored_contents(tmp_path / "data") == [kept]
 
 
 def test_the_last_instance_takes_its_series_and_study_along(
@@ -104,5 +104,4 @@ def test_uploads_and_deletions_at_the_same_time(own_client: Client, tmp_path: Pa
         thread.join()
     assert statuses <= {200, 403, 409}
     left = len(client.search("/instances"))
-    assert len(list((tmp_path / "data" / "files").iterdir())) == left
-    assert not any((tmp_path / "data" / "staging").iterdir())
+    assert len(stored_contents(tmp_path / "data")) == left

@@ -16,6 +16,7 @@ from pydicom.sequence import Sequence
 from orthanc_gcp.emulator.dicomweb import file_editing
 from orthanc_gcp.emulator.server import Emulator, Options
 from tests.emulator.client import Client, make_dicom, path_of, read, sample
+from tests.emulator.contents import LARGE
 from tests.emulator.dicomweb.patches import NAME, beta, content_of, patch, stored
 
 
@@ -104,7 +105,7 @@ def test_plain_text_leaves_the_character_set_alone(client: Client) -> None:
 
 
 def test_a_change_that_is_none(own_client: Client, tmp_path: Path) -> None:
-    old = make_dicom()
+    old = make_dicom(bytes(LARGE))
     path = stored(own_client, old)
     (file,) = (tmp_path / "data" / "files").iterdir()
     change = {"op": "replace", "path": "/00100020/Value/0", "value": "4711"}

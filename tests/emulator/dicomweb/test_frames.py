@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 
 import numpy as np
@@ -14,6 +15,7 @@ from tests.emulator.client import MULTIPART, Client, read, sample, split
 from tests.emulator.frames import OCTETS, STORED, changed, image, put
 
 EXPLICIT = "1.2.840.10008.1.2.1"
+LABEL = "application/octet-stream; transfer-syntax"
 PNG = 'multipart/related; type="image/png"'
 
 
@@ -96,6 +98,77 @@ def test_what_is_chosen_for_a_native_image(client: Client, media_type: str, labe
         assert got == expected
 
 
+SLIM = (
+    'multipart/related; type="image/jls"; transfer-syntax=1.2.840.10008.1.2.4.80, '
+    'multipart/related; type="image/jls"; transfer-syntax=1.2.840.10008.1.2.4.81, '
+    'multipart/related; type="image/jp2"; transfer-syntax=1.2.840.10008.1.2.4.90, '
+    'multipart/related; type="image/jp2"; transfer-syntax=1.2.840.10008.1.2.4.91, '
+    'multipart/related; type="image/jpx"; transfer-syntax=1.2.840.10008.1.2.4.92, '
+    'multipart/related; type="image/jpx"; transfer-syntax=1.2.840.10008.1.2.4.93, '
+    f"{STORED}, */*;q=0.1"
+)
+"""What the viewer of the Imaging Data Commons sends, two types of which Google does not serve."""
+
+
+@pytest.mark.parametrize(
+    ("name", "label"),
+    [
+        ("JPEG2000.dcm", "image/jp2; transfer-syntax=1.2.840.10008.1.2.4.91"),
+        ("MR_small_jp2klossless.dcm", "image/jp2; transfer-syntax=1.2.840.10008.1.2.4.90"),
+        ("MR_small_jpeg_ls_lossless.dcm", "image/jls; transfer-syntax=1.2.840.10008.1.2.4.80"),
+        (
+            "SC_rgb_jpeg_gdcm.dcm",
+            "application/octet-stream; transfer-syntax=1.2.840.10008.1.2.4.70",
+        ),
+        ("SC_rgb_rle.dcm", "application/octet-stream; transfer-syntax=1.2.840.10008.1.2.5"),
+        ("CT_small.dcm", f"application/octet-stream; transfer-syntax={EXPLICIT}"),
+    ],
+)
+def test_of_what_is_wanted_equally_the_stored_form_is_sent(
+    client: Client, name: str, label: str
+) -> None:
+    content = sample(name)
+    dataset = read(content)
+    stored = dataset.PixelData
+    if dataset.file_meta.TransferSyntaxUID.is_encapsulated:
+        (stored,) = generate_frames(stored, number_of_frames=1)
+    response = client.get(f"{put(client, content)}/1", SLIM)
+    assert response.headers["content-type"].startswith("multipart/related")
+    assert split(response) == [(label, stored)]
+
+
+@pytest.mark.parametrize(
+    ("accept", "label"),
+    [
+        (f'{PNG}; q=0.9, multipart/related; type="image/jp2"; q=0.8', "image/png"),
+        (
+            f"{OCTETS}; q=0.9, {STORED}; q=0.5",
+            f"application/octet-stream; transfer-syntax={EXPLICIT}",
+        ),
+        (f"{PNG}, {OCTETS}", "image/png"),
+        (
+            f'{PNG}, {OCTETS}, multipart/related; type="image/*"',
+            "image/jp2; transfer-syntax=1.2.840.10008.1.2.4.91",
+        ),
+        ("*/*", f"{LABEL}={EXPLICIT}"),
+    ],
+)
+def test_what_is_wanted_more_goes_before_the_stored_form(
+    client: Client, accept: str, label: str
+) -> None:
+    ((got, _),) = split(client.get(f"{put(client, sample('JPEG2000.dcm'))}/1", accept))
+    assert got == label
+
+
+@pytest.mark.parametrize("other", ["image/jpeg", "image/dicom-rle"])
+def test_native_frames_lie_in_the_file_as_they_are_wanted(client: Client, other: str) -> None:
+    path = put(client, sample("MR_small_implicit.dcm"))
+    accept = f'multipart/related; type="{other}", {OCTETS}'
+    ((label, frame),) = split(client.get(f"{path}/1", accept))
+    assert label == f"application/octet-stream; transfer-syntax={EXPLICIT}"
+    assert frame == read(sample("MR_small_implicit.dcm")).PixelData
+
+
 def test_a_frame_larger_than_a_block(client: Client) -> None:
     pixels = np.random.default_rng(2).bytes(2 * 900 * 701)
     content = changed(image(2, pixels), Rows=900, Columns=701)
@@ -148,3 +221,46 @@ def test_an_instance_that_there_is_not(client: Client) -> None:
     uid = generate_uid()
     path = f"/studies/{uid}/series/{uid}/instances/{uid}/frames/1"
     assert client.get(path).status == 403
+
+
+@pytest.mark.parametrize(
+    ("name", "accept", "is_compressed"),
+    [
+        ("CT_small.dcm", OCTETS, True),
+        ("MR_small_RLE.dcm", OCTETS, True),
+        ("MR_small_RLE.dcm", STORED, False),
+        ("CT_small.dcm", PNG, False),
+    ],
+)
+def test_uncompressed_frames_are_compressed_on_the_way(
+    client: Client, name: str, accept: str, is_compressed: bool
+) -> None:
+    url = f"{client.web}{put(client, sample(name))}/1"
+    headers = {"Authorization": f"Bearer {client.token}", "Accept": accept}
+    plain = client.pool.request("GET", url, headers=headers)
+    compressed = client.pool.request(
+        "GET", url, headers={**headers, "Accept-Encoding": "gzip"}, decode_content=False
+    )
+    assert compressed.headers.get("content-encoding") == ("gzip" if is_compressed else None)
+    if is_compressed:
+        assert len(compressed.data) < len(plain.data)
+        compressed._body = gzip.decompress(compressed.data)  # type: ignore[attr-defined]
+    assert split(compressed) == split(plain)
+
+
+def test_a_list_with_types_that_are_not_served(client: Client) -> None:
+    """As viewers of the Imaging Data Commons ask for frames."""
+    wanted = ", ".join(
+        [
+            f'{MULTIPART}; type="image/jpx"; transfer-syntax=1.2.840.10008.1.2.4.92',
+            f'{MULTIPART}; type="image/jpx"; transfer-syntax=1.2.840.10008.1.2.4.93',
+            f"{OCTETS}; transfer-syntax=*",
+            "*/*;q=0.1",
+        ]
+    )
+    content = sample("MR_small_jp2klossless.dcm")
+    response = client.get(f"{put(client, content)}/1", wanted)
+    assert response.status == 200
+    ((content_type, frame),) = split(response)
+    assert content_type == "application/octet-stream; transfer-syntax=1.2.840.10008.1.2.4.90"
+    assert frame == next(generate_frames(read(content).PixelData, number_of_frames=1))

@@ -17,6 +17,7 @@ from orthanc_gcp.emulator.dicomweb import metadata_updates
 from orthanc_gcp.emulator.healthcare.jobs import StoppedError
 from orthanc_gcp.emulator.server import Emulator, Options
 from tests.emulator.client import DICOM_JSON, Client, make_dicom, path_of, read
+from tests.emulator.contents import stored_contents
 from tests.emulator.dicomweb.patches import NAME, beta, content_of, patch, stored
 from tests.emulator.healthcare.test_operations import ended
 from tests.emulator.pubsub.test_methods import Project, with_scope
@@ -199,9 +200,7 @@ def test_many_at_once_leave_all_their_changes(own_client: Client, tmp_path: Path
         thread.join()
     (metadata,) = own_client.get(f"{path}/metadata").json()
     assert metadata.keys() >= set(tags)
-    (left,) = (tmp_path / "data" / "files").iterdir()
-    assert left.read_bytes() == content_of(own_client, path)
-    assert not any((tmp_path / "data" / "staging").iterdir())
+    assert stored_contents(tmp_path / "data") == [content_of(own_client, path)]
 
 
 def test_deleted_while_it_is_changed(own_client: Client, monkeypatch: pytest.MonkeyPatch) -> None:

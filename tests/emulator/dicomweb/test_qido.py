@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 
 import pytest
 
@@ -132,6 +133,8 @@ def test_where_each_match_is_retrieved(client: Client) -> None:
 def test_the_address_of_a_match_is_what_the_client_asked_for(client: Client) -> None:
     for host in ("localhost:1234", "healthcare.googleapis.com", "[::1]:8080"):
         head = {"Authorization": f"Bearer {client.token}", "Host": host}
+        # Nothing says who may be believed what these say.
+        head |= {"X-Forwarded-Host": "example.com", "X-Forwarded-Proto": "https"}
         for accept in (DICOM_JSON, XML_PARTS):
             answer = client.pool.request(
                 "GET",
@@ -205,6 +208,17 @@ def test_bulk_data_of_a_level_has_an_address(client: Client) -> None:
         assert other.get(url, "application/octet-stream").data == b"%PDF"
 
 
+def test_elements_out_of_order(client: Client) -> None:
+    other = client.of_new_store()
+    name = element(0x00100010, "PN", b"Doe^John", b" ")
+    early = element(0x00400254, "LO", b"early", b" ")
+    other.store(raw_file(b"1", b"2", b"3").replace(name, early + name))
+    for path in ("/studies", "/series", "/instances"):
+        (match,) = other.search(path, includefield="00080016,00400254,00020010,PixelData")
+        assert match["00400254"]["Value"] == ["early"]
+        assert match["7FE00010"]["BulkDataURI"].endswith("/series/2/instances/3/bulkdata/7FE00010")
+
+
 def test_a_page_after_the_other_until_there_is_none(client: Client) -> None:
     """As Apache Beam's connector asks, with a type for a body that there is not."""
     head = {"content_type": "application/dicom+json; charset=utf-8"}
@@ -231,3 +245,23 @@ def test_counts_that_workstations_ask_for_are_left_out(client: Client) -> None:
     (match, *_) = client.search("/studies", includefield=fields)
     assert not match.keys() & {"00080061", "00201206", "00201208", "00201209"}
     assert match["00081030"]["Value"] == ["Knee"]
+
+
+def test_memory_does_not_grow_with_the_matches(client: Client) -> None:
+    other = client.of_new_store()
+    text = "x" * 500_000
+    for _ in range(4):
+        other.store(*(make_dicom(TextValue=text) for _ in range(10)))
+    tracemalloc.start()
+    response = other.pool.request(
+        "GET",
+        f"{other.web}/instances?includefield=all",
+        headers={"Authorization": f"Bearer {other.token}"},
+        preload_content=False,
+    )
+    size = sum(len(block) for block in response.stream(1_000_000))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert response.status == 200
+    assert size > 40 * len(text)
+    assert peak < size // 2

@@ -19,6 +19,7 @@ from tests.emulator.client import (
     path_of,
     read,
 )
+from tests.emulator.contents import stored_contents
 from tests.emulator.dicomweb.store_answers import failures, stored
 from tests.emulator.updates import put, versions
 
@@ -90,7 +91,7 @@ def test_a_body_that_breaks_off_leaves_nothing(own_client: Client, tmp_path: Pat
         assert time.monotonic() < deadline
         time.sleep(0.01)
     assert own_client.search("/studies") == []
-    assert not any((tmp_path / "data" / "files").iterdir())
+    assert stored_contents(tmp_path / "data") == []
 
 
 def test_large_and_small_instances_in_one_request(client: Client) -> None:
@@ -118,9 +119,7 @@ def test_an_instance_is_replaced(own_client: Client, tmp_path: Path) -> None:
     (study,) = client.search("/studies", StudyInstanceUID=str(read(new).StudyInstanceUID))
     assert study["00100010"]["Value"] == [{"Alphabetic": "Version^1"}]
     assert client.search("/studies", PatientName="Version^0") == []
-    files = sorted(path.read_bytes() for path in (tmp_path / "data" / "files").iterdir())
-    assert files == sorted([new, other])
-    assert not any((tmp_path / "data" / "staging").iterdir())
+    assert stored_contents(tmp_path / "data") == sorted([new, other])
 
 
 def test_uploads_do_not_replace(client: Client) -> None:

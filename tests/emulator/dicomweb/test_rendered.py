@@ -91,6 +91,7 @@ def test_other_parameters(client: Client, name: str) -> None:
         (make_dicom(), "the image cannot be read"),
         (image(GRADIENT, PhotometricInterpretation="CMYK"), "the image cannot be rendered"),
         (image(GRADIENT, WindowCenter=1, WindowWidth=0.5), "the image cannot be rendered"),
+        (image(np.zeros((1, 65535), np.uint8)), "the image cannot be encoded"),
         (image(GRADIENT, Rows=5000), "one of the frame indexes is not valid"),
     ],
 )

@@ -25,7 +25,7 @@ import numpy as np
 import psutil
 import pytest
 from pydicom.dataset import Dataset
-from pydicom.uid import generate_uid
+from pydicom.uid import UID, generate_uid
 
 from orthanc_gcp.emulator.server import Emulator
 from tests.emulator.client import (
@@ -39,10 +39,14 @@ from tests.emulator.client import (
     sample,
     split,
 )
+from tests.emulator.contents import LARGE
 
 EXPLICIT = "1.2.840.10008.1.2.1"
 IMPLICIT = "1.2.840.10008.1.2"
 DEFLATED = "1.2.840.10008.1.2.1.99"
+J2K = "1.2.840.10008.1.2.4.91"
+JPEG_2000_LOSSLESS = "1.2.840.10008.1.2.4.90"
+RLE = "1.2.840.10008.1.2.5"
 SINGLE = "application/dicom; transfer-syntax=*"
 RESOURCES = [
     "/studies/{0}",
@@ -162,6 +166,109 @@ def test_other_native_syntaxes(client: Client, wanted: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("accept", "sent"),
+    [
+        (f"{MULTIPART}, {MULTIPART}; transfer-syntax={J2K}", J2K),
+        (f"{MULTIPART}; transfer-syntax={RLE}, {AS_STORED}, {MULTIPART}", J2K),
+        (f"application/dicom, application/dicom; transfer-syntax={J2K}", J2K),
+        (f"{MULTIPART}; transfer-syntax={RLE}, {AS_STORED}; q=0.9", RLE),
+        (f"{AS_STORED}; q=0.1, {MULTIPART}; q=0.2", EXPLICIT),
+        (f"{MULTIPART}; transfer-syntax={RLE}, {MULTIPART}", RLE),
+    ],
+)
+def test_of_what_is_wanted_equally_the_stored_form_is_sent(
+    client: Client, accept: str, sent: str
+) -> None:
+    stored = put(client, "JPEG2000.dcm")
+    response = client.get(path_of(stored), accept)
+    content = split(response)[0][1] if accept.startswith(MULTIPART) else response.data
+    assert read(content).file_meta.TransferSyntaxUID == sent
+    assert (content == sample("JPEG2000.dcm")) is (sent == J2K)
+
+
+def mixed_study(client: Client) -> tuple[str, dict[str, bytes]]:
+    """Store a study with an image of each kind, and objects without pixels; return its path."""
+    study, files = generate_uid(), {}
+    for name in (
+        *("reportsi.dcm", "waveform_ecg.dcm", "rtplan.dcm", "CT_small.dcm"),
+        *("MR_small_bigendian.dcm", "JPEG2000.dcm", "image_dfl.dcm", "SC_rgb_rle_2frame.dcm"),
+    ):
+        dataset = read(sample(name))
+        dataset.StudyInstanceUID = study
+        buffer = io.BytesIO()
+        dataset.save_as(buffer)
+        files[dataset.SOPInstanceUID] = buffer.getvalue()
+        assert client.store(buffer.getvalue()).status == 200
+    return f"/studies/{study}", files
+
+
+@pytest.mark.parametrize("wanted", [EXPLICIT, IMPLICIT, DEFLATED, RLE, JPEG_2000_LOSSLESS])
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_a_study_of_images_and_of_other_objects(client: Client, wanted: str) -> None:
+    path, files = mixed_study(client)
+    parts = split(client.get(path, f"{MULTIPART}; transfer-syntax={wanted}"))
+    assert len(parts) == len(files)
+    for label, content in parts:
+        got = read(content)
+        stored = read(files[got.SOPInstanceUID])
+        assert label == f"application/dicom; transfer-syntax={got.file_meta.TransferSyntaxUID}"
+        is_image = "PixelData" in stored
+        compressed = wanted in (RLE, JPEG_2000_LOSSLESS)
+        expected = EXPLICIT if compressed and not is_image else wanted
+        assert got.file_meta.TransferSyntaxUID == expected
+        if is_image:
+            assert np.array_equal(got.pixel_array, stored.pixel_array)
+        else:
+            assert [element.tag for element in got] == [element.tag for element in stored]
+
+
+def test_each_instance_of_a_study_is_sent_as_it_is_stored_if_that_is_wanted(
+    client: Client,
+) -> None:
+    path, files = mixed_study(client)
+    syntaxes = {str(read(content).file_meta.TransferSyntaxUID) for content in files.values()}
+    nobody_can_ask_for = "1.2.840.10008.1.2.2"
+    wanted = [RLE, *syntaxes - {RLE, nobody_can_ask_for}]
+    accept = ", ".join(f"{MULTIPART}; transfer-syntax={syntax}" for syntax in wanted)
+    for label, content in split(client.get(path, accept)):
+        stored = files[read(content).SOPInstanceUID]
+        syntax = read(stored).file_meta.TransferSyntaxUID
+        if syntax == nobody_can_ask_for:
+            assert label.endswith(f"={RLE}")
+        else:
+            assert (label, content) == (f"application/dicom; transfer-syntax={syntax}", stored)
+
+
+@pytest.mark.parametrize(
+    "accept", ["application/dicom", f"application/dicom; transfer-syntax={IMPLICIT}"]
+)
+@pytest.mark.parametrize("says", [EXPLICIT, IMPLICIT, JPEG_2000_LOSSLESS])
+@pytest.mark.filterwarnings("ignore:Expected (im|ex)plicit VR")
+def test_a_data_set_that_is_not_in_the_syntax_it_says(
+    client: Client, says: str, accept: str
+) -> None:
+    is_jpeg = says == JPEG_2000_LOSSLESS
+    expected = read(sample("MR_small_jp2klossless.dcm" if is_jpeg else "MR_small.dcm"))
+    dataset = read(sample("MR_small_jp2klossless.dcm" if is_jpeg else "MR_small.dcm"))
+    dataset.file_meta.TransferSyntaxUID = UID(says)
+    dataset.ReferencedImageSequence = [Dataset(), Dataset()]
+    dataset.ReferencedImageSequence[1].ReferencedFrameNumber = 7
+    buffer = io.BytesIO()
+    dataset.save_as(buffer, implicit_vr=says != IMPLICIT, little_endian=True, force_encoding=True)
+    assert client.store(buffer.getvalue()).status == 200
+    path = path_of(dataset)
+    got = read(client.get(path, accept).data)
+    assert np.array_equal(got.pixel_array, expected.pixel_array)
+    assert got.ReferencedImageSequence[1].ReferencedFrameNumber == 7
+    ((_, frame),) = split(client.get(f"{path}/frames/1"))
+    assert frame == expected.pixel_array.tobytes()
+    (metadata,) = json.loads(client.get(f"{path}/metadata").data)
+    assert metadata["00080060"] == {"vr": "CS", "Value": ["MR"]}
+    assert metadata["00080018"]["Value"] == [dataset.SOPInstanceUID]
+    assert metadata["00081140"]["Value"][1]["00081160"]["Value"] == [7]
+
+
+@pytest.mark.parametrize(
     "accept",
     [
         '"application/dicom; transfer-syntax=*"',
@@ -259,7 +366,7 @@ def test_a_client_that_leaves_is_not_served_to_the_end(own_client: Client) -> No
 def test_a_file_that_vanishes_while_a_study_is_sent(own_client: Client, tmp_path: Path) -> None:
     client = own_client
     study = generate_uid()
-    files = [make_dicom(StudyInstanceUID=study) for _ in range(2)]
+    files = [make_dicom(bytes([n]) * LARGE, StudyInstanceUID=study) for n in range(2)]
     client.store(*files)
     for path in (tmp_path / "data" / "files").iterdir():
         if path.read_bytes() == files[1]:

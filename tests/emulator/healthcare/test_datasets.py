@@ -13,6 +13,7 @@ import urllib3
 from orthanc_gcp.emulator.resource_names import StoreName
 from orthanc_gcp.emulator.server import Emulator
 from tests.emulator.client import STORE, Client, make_dicom
+from tests.emulator.contents import stored_contents
 from tests.emulator.healthcare.test_operations import ended
 
 PLACE = "projects/osimis-test/locations/europe-west2"
@@ -98,7 +99,7 @@ def test_a_dataset_takes_its_stores_along(own_client: Client, tmp_path: Path) ->
     assert call(user, "DELETE", DATASET).json() == {}
     assert call(user, "GET", DATASET).status == 404
     assert own_client.get("/studies").status == 403
-    assert not any((tmp_path / "data" / "files").iterdir())
+    assert stored_contents(tmp_path / "data") == []
     # What comes after it by the same names is empty, and nobody's.
     assert create(user, "test").status == 200
     assert call(user, "POST", f"{DATASET}/dicomStores?dicomStoreId=dicom", {}).status == 200

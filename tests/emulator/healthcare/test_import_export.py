@@ -6,6 +6,7 @@ import io
 import json
 import shutil
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -73,14 +74,117 @@ def test_an_import_chooses_a_storage_class(place: Place) -> None:
     assert info["blobStorageInfo"]["storageClass"] == "ARCHIVE"
 
 
-@pytest.mark.parametrize(
-    ("uri", "code"),
-    [("gs://other/**", 7), ("gs://scans/nothing", 3), ("gs://scans/no/**", 3), ("gs://scans/*", 3)],
-)
-def test_an_import_of_nothing(place: Place, uri: str, code: int) -> None:
-    error = place.load(uri)["error"]
-    assert error["code"] == code
-    assert "response" not in error
+@pytest.mark.parametrize("name", ["nothing", "no/**", "*", "a/*.dcm", "**.dcm", "folder"])
+def test_a_pattern_without_objects_is_refused_at_once(place: Place, name: str) -> None:
+    place.put("folder/note.txt", b"")
+    status, answer = place.begin("import", {"gcsSource": {"uri": f"gs://scans/{name}"}})
+    expected = {
+        "code": 400,
+        "message": f"the import pattern 'gs://scans/{name}' resolves to zero GCS objects",
+        "status": "INVALID_ARGUMENT",
+    }
+    assert (status, answer) == (400, {"error": expected})
+    listed = place.client.get(
+        f"{place.client.url}/v1/{STORE.partition('/dicomStores')[0]}/operations"
+    )
+    assert listed.json() == {}
+
+
+def test_a_bucket_that_there_is_not(place: Place) -> None:
+    status, answer = place.begin("import", {"gcsSource": {"uri": "gs://other/**"}})
+    assert (status, answer["error"]["status"]) == (403, "PERMISSION_DENIED")
+
+
+def test_objects_that_are_gone_when_the_import_begins(place: Place) -> None:
+    place.put("a", make_dicom())
+    place.emulator.fault_settings.change(operationDelay=0.3)
+    _, answer = place.begin("import", {"gcsSource": {"uri": "gs://scans/*"}})
+    (place.bucket / "a").unlink()
+    done = ended(place.client, answer["name"])
+    assert done["error"]["code"] == 3
+    assert done["error"]["message"].endswith("resolves to zero GCS objects")
+
+
+def agent(place: Place) -> str:
+    number = place.emulator.identities.pools.project_number
+    return f"service-{number}@gcp-sa-healthcare.iam.gserviceaccount.com"
+
+
+@pytest.mark.parametrize("is_stranger", [True, False])
+def test_an_agent_that_may_not_list(place: Place, is_stranger: bool) -> None:
+    place.put("a", make_dicom())
+    permission = "storage.objects.list"
+    place.emulator.fault_settings.change(
+        **({"strangers": [agent(place)]} if is_stranger else {"deniedPermissions": [permission]})
+    )
+    status, answer = place.begin("import", {"gcsSource": {"uri": "gs://scans/**"}})
+    error = answer["error"]
+    assert (status, error["status"]) == (403, "PERMISSION_DENIED")
+    assert error["message"] == (
+        f"{agent(place)} does not have {permission} access to the Google Cloud Storage bucket. "
+        f"Permission '{permission}' denied on resource (or it may not exist)."
+    )
+    assert place.ids() == set()
+
+
+def test_an_agent_that_may_not_read(place: Place) -> None:
+    place.put("a", make_dicom())
+    place.emulator.fault_settings.change(deniedPermissions=["storage.objects.get"])
+    assert counter(place.load("gs://scans/**")) == {"failure": "1"}
+    filtered = {"filterConfig": {"resourcePathsGcsUri": "gs://scans/a"}}
+    assert place.save("gs://scans/out", **filtered)["error"]["code"] == 7
+
+
+def test_an_agent_that_may_not_write(place: Place) -> None:
+    place.client.store(make_dicom())
+    place.emulator.fault_settings.change(deniedPermissions=["storage.objects.create"])
+    error = place.save("gs://scans/out")["error"]
+    assert error["code"] == 7
+    assert "storage.objects.create" in error["message"]
+    assert exported(place) == {}
+
+
+@pytest.mark.parametrize(("share", "logged"), [(0, 4), (0.5, 2), (0.75, 1), (1, 0)])
+def test_a_log_that_lacks_some_failures(
+    place: Place, caplog: pytest.LogCaptureFixture, share: float, logged: int
+) -> None:
+    for number in range(4):
+        place.put(f"{number}", b"")
+    place.emulator.fault_settings.change(unloggedErrors=share)
+    assert counter(place.load("gs://scans/*")) == {"failure": "4"}
+    assert len([record for record in caplog.records if ": file " in record.message]) == logged
+
+
+def test_a_throughput(place: Place) -> None:
+    for number in range(4):
+        place.put(f"{number}", make_dicom())
+    place.emulator.fault_settings.change(operationThroughput=10)
+    started = time.monotonic()
+    assert counter(place.load("gs://scans/*")) == {"success": "4"}
+    assert time.monotonic() - started >= 0.3
+
+
+def test_a_limit_of_operations_at_once(place: Place) -> None:
+    content = place.put("a", make_dicom())
+    place.client.store(content)
+    place.emulator.fault_settings.change(maxOperations=1, operationDelay=600)
+    body = {"gcsSource": {"uri": "gs://scans/a"}}
+    _, first = place.begin("import", body)
+    export = {"gcsDestination": {"uriPrefix": "gs://scans/out"}}
+    deletion = place.client.request("DELETE", path_of(read(content)).partition("/series")[0])
+    for status, refused in (
+        place.begin("import", body),
+        place.begin("export", export),
+        (deletion.status, deletion.json()),
+    ):
+        error = refused["error"]
+        assert (status, error["status"]) == (429, "RESOURCE_EXHAUSTED")
+        metadata = error["details"][0]["metadata"]
+        assert metadata["quota_metric"] == "healthcare.googleapis.com/dicom_store_lro_ops"
+        assert metadata["quota_limit_value"] == "1"
+    cancel(place.client, first["name"])
+    ended(place.client, first["name"])
+    assert place.begin("import", body)[0] == 200
 
 
 def test_bodies_that_cannot_be(place: Place) -> None:

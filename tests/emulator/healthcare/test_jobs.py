@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -10,19 +11,24 @@ from pathlib import Path
 
 import pytest
 
+from orthanc_gcp.emulator.auth.identities import Identities
+from orthanc_gcp.emulator.cloud_storage.buckets import Buckets
 from orthanc_gcp.emulator.dicom.imaging_pool import ImagingPool
-from orthanc_gcp.emulator.healthcare.cloud_storage import Buckets
+from orthanc_gcp.emulator.faults.fault_settings import FaultSettings
 from orthanc_gcp.emulator.healthcare.jobs import Code, Job, OperationError, StoppedError
+from orthanc_gcp.emulator.healthcare.service_agent import ServiceAgent
 from orthanc_gcp.emulator.storage.storage import Storage
 
 METHOD = "google.cloud.healthcare.v1.dicom.DicomService.ImportDicomData"
 
 
 @pytest.fixture
-def job(tmp_path: Path) -> Iterator[Job]:
+def job(tmp_path: Path, identities: Path) -> Iterator[Job]:
+    settings = FaultSettings()
+    agent = ServiceAgent(Buckets(None), Identities(identities, "osimis-test"), settings)
     with closing(Storage(tmp_path)) as storage:
         body = {"name": "operations/1", "metadata": {"apiMethodName": METHOD}}
-        yield Job(storage, Buckets(None), ImagingPool(), body, {}, None, time.time)
+        yield Job(storage, agent, ImagingPool(), settings, body, {}, None, time.time)
 
 
 def test_what_it_is_called(job: Job) -> None:
@@ -72,3 +78,30 @@ def test_waiting_takes_its_time(job: Job) -> None:
     started = time.monotonic()
     asyncio.run(job.wait(0.1))
     assert time.monotonic() - started >= 0.1
+
+
+def test_a_job_is_no_faster_than_the_throughput(job: Job) -> None:
+    job.fault_settings.change(operationThroughput=50)
+    job.count(success=10**6)  # before the emulator was started again
+    job.check()
+    started = time.monotonic()
+    for _ in range(3):
+        job.count(success=2, failure=1)
+        job.check()
+        job.check()
+    assert time.monotonic() - started >= 9 / 50
+    assert job.failures == 3
+
+
+@pytest.mark.parametrize("method", ["cancel", "stop"])
+def test_a_slow_job_ends_at_once(job: Job, method: str) -> None:
+    job.fault_settings.change(operationThroughput=0.001)
+    job.check()
+    job.count(success=1000)
+    timer = threading.Timer(0.05, getattr(job, method))
+    timer.start()
+    started = time.monotonic()
+    with pytest.raises((OperationError, StoppedError)):
+        job.check()
+    assert time.monotonic() - started < 30
+    timer.join()

@@ -17,6 +17,7 @@ from orthanc_gcp.emulator.server import Emulator, Options
 from tests.emulator.client import DICOM_JSON, STORE, Client, make_dicom, path_of, read
 from tests.emulator.healthcare.test_storage_classes import change
 from tests.emulator.pubsub.test_methods import Project, texts, with_scope
+from tests.emulator.raw_files import raw_file
 from tests.emulator.updates import put, versions
 
 CLOUD = "https://www.googleapis.com/auth/cloud-platform"
@@ -43,6 +44,15 @@ def heard(project: Project) -> list[tuple[str, str]]:
         project.acknowledge(received)
     found = [entry["message"]["attributes"] for entry in received]
     return [(attributes["action"], attributes["sopInstanceUID"]) for attributes in found]
+
+
+def test_uids_that_a_path_cannot_show_as_they_are(project: Project) -> None:
+    project.client.store(raw_file(b"a/b", b"..", b"x y"))
+    (received,) = project.pull()
+    attributes = received["message"]["attributes"]
+    assert attributes["studyInstanceUID"] == "a/b"
+    path = "studies/a%2Fb/series/%2E%2E/instances/x%20y"
+    assert texts([received]) == [f"{project.client.store_name}/dicomWeb/{path}"]
 
 
 def test_a_stored_instance(project: Project) -> None:

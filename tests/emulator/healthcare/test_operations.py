@@ -19,6 +19,7 @@ from orthanc_gcp.emulator.healthcare import operations
 from orthanc_gcp.emulator.server import Emulator, Options
 from tests.emulator.client import AS_STORED, STORE, Client, make_dicom, path_of, read
 from tests.emulator.conftest import Clock
+from tests.emulator.contents import stored_contents
 from tests.emulator.processes import running
 
 DATASET = STORE.partition("/dicomStores/")[0]
@@ -240,7 +241,7 @@ def test_a_deletion_goes_on_after_a_restart(tmp_path: Path, how: str) -> None:
         assert client.get(path_of(read(kept)), AS_STORED).status == 200
         assert client.store(content).status == 200
         client.pool.clear()
-    assert len(list((tmp_path / "files").iterdir())) == 2
+    assert len(stored_contents(tmp_path)) == 2
 
 
 def test_a_dataset_that_is_deleted_takes_its_operations_along(
@@ -256,3 +257,15 @@ def test_an_operation_shows_the_version_that_began_it(slow: Client, files: list[
     started = json.loads(slow.request("DELETE", web + study_of(files[0])).data)
     metadata = operation(slow, started["name"])["metadata"]
     assert metadata["apiMethodName"].startswith("google.cloud.healthcare.v1beta1.dicomweb.")
+
+
+def test_a_reset_ends_what_goes_on(
+    emulator: Emulator, slow: Client, files: list[bytes], caplog: pytest.LogCaptureFixture
+) -> None:
+    name = begin_deletion(slow, study_of(files[0]))
+    emulator.reset()
+    assert slow.get(f"{slow.url}/v1/{name}").status == 404
+    assert slow.store(*files).status == 200
+    again = begin_deletion(slow, study_of(files[0]))
+    assert ended(slow, again)["metadata"]["counter"] == {"success": "2"}
+    assert caplog.records == []

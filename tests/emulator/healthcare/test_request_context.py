@@ -10,6 +10,7 @@ from orthanc_gcp.emulator.healthcare.request_context import resource_of
 from orthanc_gcp.emulator.resource_names import DatasetName, LocationName, StoreName
 from orthanc_gcp.emulator.server import Emulator
 from tests.emulator.client import STORE, Client, make_dicom, path_of, read
+from tests.emulator.contents import LARGE
 
 DATASET = STORE.partition("/dicomStores/")[0]
 
@@ -49,7 +50,7 @@ def test_what_there_is_not_may_not_be_seen(
 
 
 def test_an_instance_whose_file_is_gone(own_client: Client, tmp_path: Path) -> None:
-    content = make_dicom()
+    content = make_dicom(bytes(LARGE))
     own_client.store(content)
     (file,) = (tmp_path / "data" / "files").iterdir()
     file.unlink()

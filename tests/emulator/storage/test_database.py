@@ -61,12 +61,22 @@ def test_what_is_committed_is_there_again(database: Database, tmp_path: Path) ->
         assert names(again) == ["a"]
 
 
-def test_a_copy_stays_as_it_is(database: Database, tmp_path: Path) -> None:
-    add(database, "a")
-    database.copy_to(tmp_path / "copy.sqlite")
-    add(database, "b")
+def test_a_copy_for_searches_stays_as_it_is(database: Database, tmp_path: Path) -> None:
+    def stores(of: Database) -> list[str]:
+        return [name for (name,) in of.read("SELECT name FROM stores ORDER BY name")]
+
+    def add_store(name: str) -> None:
+        with database.transaction() as sql:
+            sql.execute("INSERT INTO stores (name, dataset, body) VALUES (?, '', '')", (name,))
+
+    add_store("a")
+    with database.transaction() as sql:  # one that has not ended does not hold it up
+        sql.execute("INSERT INTO contents VALUES (1, 'abc')")
+        database.copy_to(tmp_path / "copy.sqlite")
+    add_store("b")
     with closing(Database(tmp_path / "copy.sqlite")) as copy:
-        assert names(copy) == ["a"]
+        assert stores(copy) == ["a"]
+        assert copy.read("SELECT * FROM contents").fetchall() == []
 
 
 def test_person_names_are_matched_in_sql(database: Database) -> None:
@@ -76,3 +86,14 @@ def test_person_names_are_matched_in_sql(database: Database) -> None:
 
 def test_bodies_are_objects() -> None:
     assert json_object('{"name": "a"}') == {"name": "a"}
+
+
+def test_the_connection_of_a_thread_ends_with_it(database: Database) -> None:
+    names(database)
+    opened = len(list(Path("/proc/self/fd").iterdir()))
+    for _ in range(20):
+        thread = threading.Thread(target=names, args=(database,))
+        thread.start()
+        thread.join()
+    # SQLite puts a few aside, to use them again.
+    assert len(list(Path("/proc/self/fd").iterdir())) < opened + 5

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from orthanc_gcp.emulator.resource_names import DatasetName
+from orthanc_gcp.emulator.resource_names import DatasetName, StoreName
 from orthanc_gcp.emulator.server import Emulator, Options
 from orthanc_gcp.emulator.storage.instances import StorageClass, StoredInstance
 from orthanc_gcp.emulator.storage.records import InstanceKey
@@ -23,29 +23,32 @@ from orthanc_gcp.emulator.storage.storage import (
 )
 from orthanc_gcp.emulator.storage.uploads import UploadResult
 from tests.emulator.client import Client, make_dicom, path_of, read
+from tests.emulator.contents import LARGE, stored_contents
 from tests.emulator.updates import put, versions
 
 ROW = 1
+of_every_size = pytest.mark.parametrize(
+    "sizes", [[2, 2], [2, LARGE], [LARGE, 2], [LARGE, LARGE]], ids=str
+)
 AS_STORED = "application/dicom; transfer-syntax=*"
 
 
 def test_many_at_once_leave_one(own_client: Client, tmp_path: Path) -> None:
-    files = versions(8)
+    files = versions(8, 2, LARGE)
     threads = [threading.Thread(target=put, args=(own_client, file)) for file in files]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    (left,) = (tmp_path / "data" / "files").iterdir()
-    assert left.read_bytes() == own_client.get(path_of(read(files[0])), AS_STORED).data
-    assert not any((tmp_path / "data" / "staging").iterdir())
+    left = own_client.get(path_of(read(files[0])), AS_STORED).data
+    assert stored_contents(tmp_path / "data") == [left]
 
 
 @pytest.mark.parametrize("died", ["before", "after"])
 def test_a_crash_in_the_middle(tmp_path: Path, identities: Path, died: str) -> None:
     shutil.copy(identities, tmp_path)
     options = Options(tmp_path, write_credentials=tmp_path)
-    old, new = versions(2)
+    old, new = versions(2, LARGE)
     with Emulator(options) as emulator:
         client = Client(emulator.url, tmp_path)
         client.store(old if died == "before" else new)
@@ -90,20 +93,16 @@ def bytes_of(storage: Storage, instance: StoredInstance) -> bytes:
         return file.read()
 
 
-def on_disk(folder: Path) -> list[bytes]:
-    assert not any((folder / "staging").iterdir())
-    return sorted(path.read_bytes() for path in (folder / "files").iterdir())
-
-
-def test_what_becomes_of_an_upload(storage: Storage, tmp_path: Path) -> None:
-    old, new = versions(2)
+@of_every_size
+def test_what_becomes_of_an_upload(storage: Storage, tmp_path: Path, sizes: list[int]) -> None:
+    old, new = versions(2, *sizes)
     assert keep(storage, old) is UploadResult.STORED
     assert keep(storage, old) is UploadResult.IDENTICAL
     assert keep(storage, new) is UploadResult.DIFFERENT
-    assert on_disk(tmp_path) == [old]
+    assert stored_contents(tmp_path) == [old]
     assert keep(storage, new, replace=True) is UploadResult.STORED
     assert bytes_of(storage, present(storage, new)) == new
-    assert on_disk(tmp_path) == [new]
+    assert stored_contents(tmp_path) == [new]
 
 
 def test_nothing_enters_what_is_being_deleted(storage: Storage, tmp_path: Path) -> None:
@@ -117,13 +116,16 @@ def test_nothing_enters_what_is_being_deleted(storage: Storage, tmp_path: Path) 
         with pytest.raises(BeingDeletedError):
             keep(storage, content)
         storage.end_deletion(target)
-    assert on_disk(tmp_path) == []
+    assert stored_contents(tmp_path) == []
     storage.begin_deletion(DeletionTarget(ROW + 1, key.study, None))
     assert keep(storage, content) is UploadResult.STORED
 
 
-def test_a_file_is_swapped_if_it_is_still_there(storage: Storage, tmp_path: Path) -> None:
-    old, new, late = versions(3)
+@of_every_size
+def test_a_file_is_swapped_if_it_is_still_there(
+    storage: Storage, tmp_path: Path, sizes: list[int]
+) -> None:
+    old, new, late = versions(3, *sizes)
     keep(storage, old)
     first = present(storage, old)
     cold = StorageClass("COLDLINE", 1.0)
@@ -135,29 +137,35 @@ def test_a_file_is_swapped_if_it_is_still_there(storage: Storage, tmp_path: Path
     second = present(storage, new)
     assert bytes_of(storage, second) == new
     assert storage.index.storage_class(second.file) == cold
-    assert on_disk(tmp_path) == [new]
+    assert stored_contents(tmp_path) == [new]
 
 
-def test_a_swap_that_is_refused_leaves_the_old_file(storage: Storage, tmp_path: Path) -> None:
-    old, new = versions(2)
+@of_every_size
+def test_a_swap_that_is_refused_leaves_the_old_file(
+    storage: Storage, tmp_path: Path, sizes: list[int]
+) -> None:
+    old, new = versions(2, *sizes)
     keep(storage, old)
     storage.begin_deletion(DeletionTarget(ROW, key_of(old).study, None))
     upload = storage.begin()
     upload.write(memoryview(new))
     with pytest.raises(BeingDeletedError):
         storage.swap(ROW, upload.read_record(), upload, present(storage, old).file, None)
-    assert on_disk(tmp_path) == [old]
+    assert stored_contents(tmp_path) == [old]
 
 
-def test_deleted_instances_leave_no_file(storage: Storage, tmp_path: Path) -> None:
-    gone, kept = make_dicom(), make_dicom()
+@of_every_size
+def test_deleted_instances_leave_nothing(
+    storage: Storage, tmp_path: Path, sizes: list[int]
+) -> None:
+    gone, kept = (make_dicom(bytes(size)) for size in sizes)
     keep(storage, gone)
     keep(storage, kept)
     instance = present(storage, gone)
     storage.delete([instance])
     storage.delete([instance])
     assert storage.index.instance(ROW, instance.key) is None
-    assert on_disk(tmp_path) == [kept]
+    assert stored_contents(tmp_path) == [kept]
     with pytest.raises(FileNotFoundError):
         storage.open(instance.file)
 
@@ -171,20 +179,22 @@ def test_a_store_is_emptied_at_the_next_start_at_the_latest(tmp_path: Path) -> N
         storage.resources.delete_store(name)
         keep(storage, make_dicom())  # an upload that had begun before
     with closing(Storage(tmp_path)):
-        assert on_disk(tmp_path) == []
+        assert stored_contents(tmp_path) == []
 
 
 @pytest.mark.parametrize("level", ["store", "dataset"])
-def test_a_store_goes_with_its_files(storage: Storage, tmp_path: Path, level: str) -> None:
+def test_a_store_goes_with_its_instances(storage: Storage, tmp_path: Path, level: str) -> None:
     name = DatasetName("p", "l", "d").store("s")
     storage.resources.create_dataset(name.parent, {})
     storage.resources.create_store(name, {})
     keep(storage, make_dicom())
+    keep(storage, make_dicom(bytes(LARGE)))
+    assert len(stored_contents(tmp_path)) == 2
     if level == "store":
         storage.delete_store(name)
     else:
         storage.delete_dataset(name.parent)
-    assert on_disk(tmp_path) == []
+    assert stored_contents(tmp_path) == []
 
 
 def test_a_directory_is_for_one_emulator(tmp_path: Path) -> None:
@@ -213,3 +223,56 @@ def test_searches_find_late_what_is_stored_and_deleted(tmp_path: Path) -> None:
         assert (storage.index.totals(ROW).instances, found()) == (0, 1)
         now[0] = 20.0
         assert found() == 0
+
+
+def test_nothing_is_left_when_everything_is_deleted(storage: Storage, tmp_path: Path) -> None:
+    store = StoreName("p", "l", "d", "s")
+    for _ in range(2):
+        assert storage.resources.create_dataset(store.parent, {})
+        assert storage.resources.create_store(store, {})
+        number = storage.resources.store_id(store)
+        assert number is not None
+        for _ in range(3):
+            content = make_dicom()
+            upload = storage.begin()
+            upload.write(memoryview(content))
+            storage.keep(number, upload.read_record(), upload)
+        storage.clear()
+        assert storage.resources.store_id(store) is None
+        assert not storage.resources.has_dataset(store.parent)
+        for table in ("stores", "studies", "series", "instances", "contents"):
+            assert storage.database.read(f"SELECT COUNT(*) FROM {table}").fetchone() == (0,)
+        for folder in ("files", "staging"):
+            assert list((tmp_path / folder).iterdir()) == []
+
+
+@pytest.mark.parametrize("system", ["Linux", "another"])
+def test_what_is_in_the_database_is_opened_like_a_file(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch, system: str
+) -> None:
+    if system != "Linux":
+        monkeypatch.delattr(os, "memfd_create")
+    content = make_dicom()
+    keep(storage, content)
+    descriptor = storage.open(present(storage, content).file)
+    try:
+        assert os.fstat(descriptor).st_size == len(content)
+        assert os.pread(descriptor, 4, 128) == b"DICM"
+        assert os.read(descriptor, len(content) + 1) == content
+    finally:
+        os.close(descriptor)
+
+
+def test_searches_that_lag_have_no_content(tmp_path: Path) -> None:
+    now = [0.0]
+    with closing(Storage(tmp_path, lambda: 10.0, lambda: now[0])) as storage:
+
+        def found(table: str) -> int:
+            ((count,),) = storage.search_lag.read(f"SELECT COUNT(*) FROM {table}", ())
+            return int(count)
+
+        for _ in range(2):
+            keep(storage, make_dicom())
+        now[0] = 10.0
+        assert (found("instances"), found("contents")) == (2, 0)
+        assert len(stored_contents(tmp_path)) == 2

@@ -48,6 +48,7 @@ __all__ = ["Sender"]
 _log = logging.getLogger(__name__)
 
 _WITHOUT_TOKEN = (StoreReason.NO_TOKEN, StoreReason.UNAUTHORIZED)
+_REFUSE_INSTANCES = (400, 409, 411, 413, 415, 422)
 MOST_UNKNOWN_REFUSALS = 4
 """Attempts of an instance alone that the store refuses without a reason that is known."""
 
@@ -258,7 +259,7 @@ class Sender:
         if error.reason == StoreReason.ABORTED:
             return [requeued(row) for row in transfers]
         words, reason = str(error), error.reason
-        if reason == StoreReason.TOO_LARGE or error.status in (400, 409, 411, 413, 415, 422):
+        if _is_about_instances(error):
             return self._bisected(destination, transfers, error)
         together = len(transfers)
         unavailable = error.status == 503
@@ -325,6 +326,13 @@ class Sender:
         self._ledger.events.add(
             row.account, kind, words, row.study_instance_uid, row.sop_instance_uid
         )
+
+
+def _is_about_instances(error: StoreError) -> bool:
+    """Whether a refusal may be for what was sent, and not for the state of the store."""
+    if error.reason == StoreReason.PRECONDITION:
+        return False
+    return error.reason == StoreReason.TOO_LARGE or error.status in _REFUSE_INSTANCES
 
 
 @contextmanager

@@ -6,55 +6,77 @@ Everything on it but the way to turn it on takes ``--admin``.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import json
+from collections.abc import Awaitable, Callable
 from importlib.resources import files
 from typing import Any
 
+from starlette.datastructures import QueryParams
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Scope
 
-from orthanc_gcp.emulator.dicomweb.search_parameters import MAX_OFFSET
-from orthanc_gcp.emulator.faults.fault_settings import FaultSettings
+from orthanc_gcp.emulator.admin.instance_view import InstanceView
+from orthanc_gcp.emulator.admin.listings import Listings, natural_number
+from orthanc_gcp.emulator.faults.fault_settings import SETTINGS
 from orthanc_gcp.emulator.healthcare.request_context import Services
 from orthanc_gcp.emulator.http.responses import Refusal, error, json_answer, page_not_found
-from orthanc_gcp.emulator.resource_names import StoreName
 
 __all__ = ["WebPage"]
-
-STUDIES_AT_ONCE = 20
-MAX_STORES = 100
 
 _FOLDER = files("orthanc_gcp.emulator.admin") / "web"
 _TYPES = {"html": "text/html", "css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
 _HEADERS = {
     "Content-Security-Policy": (
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; "
         "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     ),
+    "Cross-Origin-Resource-Policy": "same-origin",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-store",
 }
-_FILES = {f"/emulator/page.{kind}": f"page.{kind}" for kind in ("css", "js", "svg")}
-_OVERVIEW, _STORES, _STUDIES = "/emulator/overview", "/emulator/stores", "/emulator/studies"
-_PATHS = {"/", *_FILES, _OVERVIEW, _STORES, _STUDIES}
+_NAMES = (
+    "page.css",
+    "page.svg",
+    "page.js",
+    "elements.js",
+    "requests.js",
+    "settings.js",
+    "stores.js",
+)
+_FILES = {f"/emulator/{name}": name for name in _NAMES}
+_VIEWS = {
+    f"/emulator/{name}"
+    for name in (
+        "overview",
+        "settings",
+        "request",
+        "stores",
+        "studies",
+        "series",
+        "instances",
+        "instance",
+        "rendered",
+    )
+}
+_PATHS = {"/", *_FILES, *_VIEWS}
+_MAX_NUMBER = 10**11
+
+View = Callable[[QueryParams], Awaitable[Response]]
 
 
 class WebPage:
     """Serves the page, and with ``--admin`` what it shows.
 
-    A call raises :class:`Refusal`: 404 for what there is not, 400 for an offset that cannot be.
+    A call raises :class:`Refusal`: 404 for what there is not, 400 for numbers that cannot be and
+    for images that cannot be rendered.
     """
 
     def __init__(self, services: Services, *, admin: bool) -> None:
         self._services = services
         self._files = {"/": "page.html" if admin else "closed.html", **_FILES}
-        self._views: dict[str, Callable[[Request], Any]] = {}
-        if admin:
-            self._views[_OVERVIEW] = self._overview
-            self._views[_STORES] = self._stores
-            self._views[_STUDIES] = self._studies
+        self._views = self._make_views() if admin else {}
 
     @staticmethod
     def serves(scope: Scope) -> bool:
@@ -71,36 +93,68 @@ class WebPage:
             return _file(self._files[path])
         if path not in self._views:
             raise Refusal(page_not_found())
-        return json_answer(await asyncio.to_thread(self._views[path], request), headers=_HEADERS)
+        response = await self._views[path](request.query_params)
+        response.headers.update(_HEADERS)
+        return response
 
-    def _overview(self, _request: Request) -> dict[str, Any]:
-        return {
-            "requests": self._services.recent.as_json(),
-            "settings": self._services.fault_settings.as_json(),
-            "harmless": FaultSettings().as_json(),
+    def _make_views(self) -> dict[str, View]:
+        listings = Listings(self._services.storage)
+        instance = InstanceView(self._services.storage, self._services.imaging)
+        views: dict[str, View] = {
+            "overview": self._overview,
+            "settings": self._settings,
+            "request": self._request,
+            "stores": _in_thread(listings.stores),
+            "studies": _in_thread(listings.studies),
+            "series": _in_thread(listings.series),
+            "instances": _in_thread(listings.instances),
+            "instance": _in_thread(instance.attributes),
+            "rendered": instance.rendered,
         }
+        return {f"/emulator/{name}": view for name, view in views.items()}
 
-    def _stores(self, _request: Request) -> dict[str, Any]:
-        storage, stores = self._services.storage, []
-        for row, name in storage.resources.all_stores(MAX_STORES):
-            totals = storage.index.totals(row)
-            stores.append({"name": name, **totals._asdict()})
-        return {"stores": stores}
+    async def _overview(self, _query: QueryParams) -> Response:
+        """Return what changes all the time; it is the server's thread that changes it."""
+        recent = self._services.recent
+        values = self._services.fault_settings.as_json()
+        return json_answer(
+            {
+                "requests": recent.as_json() if recent is not None else [],
+                "settings": {name: json.dumps(value) for name, value in values.items()},
+            }
+        )
 
-    def _studies(self, request: Request) -> dict[str, Any]:
-        query, storage = request.query_params, self._services.storage
-        offset = query.get("offset", "0")
-        try:
-            store = storage.resources.store_id(StoreName.parse(query.get("store", "")))
-        except ValueError:
-            store = None
-        if store is None:
-            raise Refusal(error(404, "there is no such store"))
-        if not (offset.isascii() and offset.isdigit()) or int(offset[:12]) > MAX_OFFSET:
-            raise Refusal(error(400, f"offset is a number from 0 to {MAX_OFFSET}"))
-        found = storage.index.latest_studies(store, int(offset), STUDIES_AT_ONCE + 1)
-        studies = [study._asdict() for study in found[:STUDIES_AT_ONCE]]
-        return {"studies": studies, "more": len(found) > STUDIES_AT_ONCE}
+    async def _settings(self, _query: QueryParams) -> Response:
+        return json_answer(
+            {
+                "settings": [
+                    {
+                        "name": name,
+                        "area": setting.area,
+                        "at_first": json.dumps(setting.at_first),
+                        "sentence": setting.sentence,
+                        "control": setting.control,
+                        "unit": setting.unit,
+                        "choices": [json.dumps(choice) for choice in setting.choices],
+                    }
+                    for name, setting in SETTINGS.items()
+                ]
+            }
+        )
+
+    async def _request(self, query: QueryParams) -> Response:
+        recent, number = self._services.recent, natural_number(query, "number", 1, _MAX_NUMBER)
+        found = recent.find(number) if recent is not None else None
+        if found is None:
+            raise Refusal(error(404, "The request is no longer among the last ones."))
+        return json_answer(found.head())
+
+
+def _in_thread(view: Callable[[QueryParams], dict[str, Any]]) -> View:
+    async def answer(query: QueryParams) -> Response:
+        return json_answer(await asyncio.to_thread(view, query))
+
+    return answer
 
 
 def _file(name: str) -> Response:

@@ -6,19 +6,40 @@ Both stay on disk, so that a client that trusts ``ca.pem`` goes on trusting it a
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from orthanc_gcp.emulator.auth.identities import write_private
 
-__all__ = ["Certificates", "ensure_certificates", "make_workload_certificate"]
+__all__ = [
+    "GOOGLE_HOSTS",
+    "Certificates",
+    "HostNameError",
+    "ensure_certificates",
+    "host_names",
+    "make_workload_certificate",
+]
+
+GOOGLE_HOSTS = (
+    "healthcare.googleapis.com",
+    "oauth2.googleapis.com",
+    "sts.googleapis.com",
+    "iamcredentials.googleapis.com",
+    "pubsub.googleapis.com",
+    "storage.googleapis.com",
+    "metadata.google.internal",
+)
+"""The hosts of Google whose paths the emulator answers."""
 
 _CA_LIFETIME = timedelta(days=3650)
 # Apple's and Chromium's longest for certificates of servers is 825 days under a private CA.
@@ -26,6 +47,14 @@ _LEAF_LIFETIME = timedelta(days=820)
 _RENEW_BEFORE = timedelta(days=30)
 _BACKDATED = timedelta(days=1)
 _LOCAL_NAMES = ("localhost", "127.0.0.1", "::1")
+
+_LABEL = "[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?"
+_HOST_NAME = re.compile(rf"(\*\.{_LABEL}\.)?({_LABEL}\.)*(?![0-9]+$){_LABEL}")
+_MAX_HOST_NAME = 253
+
+
+class HostNameError(ValueError):
+    """A name that no certificate can have; the text says what was expected."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +74,8 @@ def ensure_certificates(directory: Path, hosts: Iterable[str]) -> Certificates:
     directory : Path
         Where ``ca.pem``, ``ca.key``, ``server.pem`` and ``server.key`` are.
     hosts : iterable of str
-        DNS names and IP addresses, besides those of this machine itself.
+        DNS names and IP addresses, besides those of this machine itself; as :func:`host_names`
+        gives them.
 
     Raises
     ------
@@ -61,6 +91,40 @@ def ensure_certificates(directory: Path, hosts: Iterable[str]) -> Certificates:
     if not _is_usable(files, names):
         _make_leaf(files, ca_key_file, names)
     return files
+
+
+def host_names(texts: Iterable[str]) -> tuple[str, ...]:
+    """Return names as a certificate has them (RFC 5280 section 4.2.1.6).
+
+    DNS names are in lower case, and in ASCII (RFC 5891) when they are international; the first
+    label may be ``*`` (RFC 6125 section 6.4.3), before two others at least. IP addresses are in
+    their shortest form. The word ``google`` is all of :data:`GOOGLE_HOSTS`.
+
+    Raises
+    ------
+    HostNameError
+        One of them is neither a DNS name nor an IP address.
+    """
+    found: dict[str, None] = {}
+    for text in texts:
+        found.update(dict.fromkeys(GOOGLE_HOSTS if text == "google" else [_host_name(text)]))
+    return tuple(found)
+
+
+def _host_name(text: str) -> str:
+    with suppress(ValueError):
+        is_bracketed = text.startswith("[") and text.endswith("]")
+        return str(ipaddress.ip_address(text[1:-1] if is_bracketed else text))
+    name = ""
+    if len(text) <= _MAX_HOST_NAME:
+        with suppress(UnicodeError):
+            name = text.lower().removesuffix(".").encode("idna").decode().lower()
+    if len(name) > _MAX_HOST_NAME or not _HOST_NAME.fullmatch(name):
+        raise HostNameError(
+            f"{text!r} is no name of a host: expected one such as store.example.org or "
+            "*.example.org, an IP address, or google, without https:// and without a port"
+        )
+    return name
 
 
 def make_workload_certificate(path: Path, key_path: Path) -> None:
@@ -81,7 +145,16 @@ def make_workload_certificate(path: Path, key_path: Path) -> None:
 def _is_usable(files: Certificates, names: list[str]) -> bool:
     if not files.certificate.exists() or not files.key.exists():
         return False
-    certificate = x509.load_pem_x509_certificate(files.certificate.read_bytes())
+    try:
+        certificate = x509.load_pem_x509_certificate(files.certificate.read_bytes())
+        key = serialization.load_pem_private_key(files.key.read_bytes(), None)
+        authority = x509.load_pem_x509_certificate(files.ca.read_bytes())
+        certificate.verify_directly_issued_by(authority)
+    except (ValueError, TypeError, InvalidSignature):
+        return False
+    # A process that is killed may leave a key without its certificate.
+    if key.public_key() != certificate.public_key():
+        return False
     covered = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     lasts = certificate.not_valid_after_utc - datetime.now(UTC) > _RENEW_BEFORE
     return lasts and all(_general_name(name) in covered for name in names)

@@ -9,9 +9,10 @@ import copy
 import struct
 import zlib
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
+import pydicom
 from pydicom.datadict import dictionary_keyword
 from pydicom.encaps import encapsulate
 from pydicom.pixels.decoders.base import get_decoder
@@ -21,7 +22,7 @@ from orthanc_gcp.emulator.dicom.pixel_data import PixelData, PixelDataError
 from orthanc_gcp.emulator.dicom.reader import EXPLICIT_LITTLE
 from orthanc_gcp.emulator.dicom.transfer_syntaxes import DEFLATED_FRAMES, JPEG, JPEG_EXTENDED
 
-__all__ = ["NO_WHOLE_BYTES", "Raster", "decode"]
+__all__ = ["NO_WHOLE_BYTES", "DecodableImage", "Raster", "decode"]
 
 MAX_DECODED = 150_000_000
 """Larger frames are not decoded (Healthcare API, quotas and limits)."""
@@ -50,7 +51,44 @@ class Raster:
         return self.pixels.astype(self.pixels.dtype.newbyteorder("<"), copy=False).tobytes()
 
 
-def decode(pixels: PixelData, number: int) -> Raster:
+class DecodableImage(PixelData):
+    """The frames of an instance, with what describes them for pydicom.
+
+    Takes and raises what :class:`PixelData` does.
+
+    Attributes
+    ----------
+    header : Dataset
+        What comes before the pixel data. Attributes of the image pixel module (PS3.3 section
+        C.7.6.3, type 1) that are missing are what they are in nearly every image of the kind.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        super().__init__(file)
+        file.seek(0)
+        try:
+            self.header = pydicom.dcmread(file, stop_before_pixels=True)
+            self._complete_header()
+        except Exception as error:
+            # pydicom may raise anything about headers that are wrong.
+            raise PixelDataError(f"the image cannot be read: {error}") from error
+
+    def _complete_header(self) -> None:
+        is_colour = self.samples_per_pixel > 1
+        likely = {
+            "SamplesPerPixel": self.samples_per_pixel,
+            "PhotometricInterpretation": "RGB" if is_colour else "MONOCHROME2",
+            "BitsAllocated": self.bits_allocated,
+            "BitsStored": self.bits_allocated,
+            "PixelRepresentation": 0,
+            **({"PlanarConfiguration": 0} if is_colour else {}),
+        }
+        for keyword, value in likely.items():
+            if self.header.get(keyword) in (None, ""):
+                setattr(self.header, keyword, value)
+
+
+def decode(pixels: DecodableImage, number: int) -> Raster:
     """Return a frame as pixels, colours by pixel and in RGB, unless there is a palette.
 
     Frames are counted from 1. Raises :class:`PixelDataError` when it is too large, or cannot be
@@ -58,7 +96,7 @@ def decode(pixels: PixelData, number: int) -> Raster:
     """
     if pixels.frame_bits // 8 > MAX_DECODED:
         raise PixelDataError("the frame is too large to be decoded")
-    if pixels.is_encapsulated and pixels.header.BitsAllocated % 8:
+    if pixels.is_encapsulated and pixels.bits_allocated % 8:
         raise PixelDataError(NO_WHOLE_BYTES)
     frame = pixels.read(number)
     try:
@@ -68,7 +106,7 @@ def decode(pixels: PixelData, number: int) -> Raster:
         raise PixelDataError(f"frame {number} cannot be decoded: {error}") from error
 
 
-def _decode(pixels: PixelData, frame: bytes) -> tuple[np.ndarray, dict[str, Any]]:
+def _decode(pixels: DecodableImage, frame: bytes) -> tuple[np.ndarray, dict[str, Any]]:
     image = pixels.header.group_dataset(0x0028)
     image.file_meta = copy.deepcopy(pixels.header.file_meta)
     image.pop("NumberOfFrames", None)

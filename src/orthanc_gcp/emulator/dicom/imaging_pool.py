@@ -25,11 +25,14 @@ from orthanc_gcp.emulator.dicom.imaging_jobs import MAX_LINE, Job, to_line
 __all__ = ["ImagingPool", "ImagingProcessError"]
 
 MAX_PROCESSES = 4
+START_LIMIT = 60.0
+"""Seconds until a process that was started answers for the first time."""
 TIME_LIMIT = 60.0
 """Seconds that a frame may take; an instance has so many for each of its frames."""
 
 _DYING = 1.0
 """Seconds until a process that broke its connection off has ended."""
+_STOPS = "the emulator stops"
 _MODULE = "orthanc_gcp.emulator.dicom.imaging_process"
 
 
@@ -55,19 +58,16 @@ class Connection:
     """
 
     def __init__(self, time_limit: float) -> None:
+        self._time_limit = time_limit
+        self._is_ended = False
+        self._socket, theirs = socket.socketpair()
         try:
-            self._socket, theirs = socket.socketpair()
-            self._socket.settimeout(time_limit)
             with theirs:
-                self._process = subprocess.Popen(  # noqa: S603 - our own interpreter
-                    [sys.executable, "-P", "-W", "ignore", "-m", _MODULE],
-                    stdin=theirs.fileno(),
-                    stdout=subprocess.DEVNULL,
-                    env=_environment(),
-                    start_new_session=True,  # Ctrl+C is for the emulator, which ends it
-                )
+                self._process = _start(theirs)
         except OSError as error:
+            self._socket.close()
             raise ImagingProcessError(f"the imaging process cannot be started: {error}") from error
+        self._socket.settimeout(START_LIMIT)
         self._answers = self._socket.makefile("rb")
         # Whenever it ends, it is waited for, and no zombie.
         self._end = threading.Thread(target=self._process.wait, daemon=True)
@@ -76,20 +76,20 @@ class Connection:
     def carry_out(self, job: Job, source: int, target: int) -> None:
         """Have a job done, about one open file, with another to write to.
 
-        Raises :class:`ImagingError` when the image cannot be had like this, and is the process's
-        own when that died or had to be ended; it is of no use then. Raises
-        :class:`ImagingProcessError` when something else fails.
+        Raises :class:`ImagingError` when the image cannot be had like this; as
+        :class:`DeadProcessError` when the process died of it, as :class:`TooSlowError` when it took
+        too long and was ended. Raises :class:`ImagingProcessError` when the image is not at fault.
         """
         try:
             socket.send_fds(self._socket, [to_line(job)], [source, target])
-            while True:
+            answer = self._receive()
+            while "progress" in answer:
                 answer = self._receive()
-                if "progress" not in answer:
-                    break
         except TimeoutError:
+            self.kill()
             raise TooSlowError("the image takes too long to decode or encode") from None
         except (OSError, ValueError):
-            raise DeadProcessError(f"the codec crashed ({self._cause()})") from None
+            raise self._end_of_process() from None
         if "refusal" in answer:
             raise ImagingError(answer["refusal"])
         if "failure" in answer:
@@ -97,10 +97,12 @@ class Connection:
 
     @property
     def is_alive(self) -> bool:
-        return self._process.poll() is None
+        """Whether it can have another job."""
+        return not self._is_ended and self._process.poll() is None
 
     def kill(self) -> None:
         """End the process, whatever it is doing, from any thread."""
+        self._is_ended = True
         with suppress(OSError):
             # Other processes may have inherited the socket: closing ours would not be enough.
             self._socket.shutdown(socket.SHUT_RDWR)
@@ -113,14 +115,18 @@ class Connection:
         self._answers.close()
         self._socket.close()
 
-    def _cause(self) -> str:
+    def _end_of_process(self) -> ImagingError | ImagingProcessError:
         with suppress(subprocess.TimeoutExpired):
-            code = self._process.wait(_DYING)
-            return signal.Signals(-code).name if code < 0 else f"exit code {code}"
-        return "no answer"
+            self._process.wait(_DYING)
+        code = self._process.poll()
+        self.kill()
+        if code is not None and code < 0:
+            return DeadProcessError(f"the codec crashed ({signal.Signals(-code).name})")
+        return ImagingProcessError(f"the imaging process ended (exit code {code})")
 
     def _receive(self) -> dict[str, Any]:
         answer: dict[str, Any] = json.loads(self._answers.readline(MAX_LINE))
+        self._socket.settimeout(self._time_limit)
         return answer
 
 
@@ -155,13 +161,16 @@ class ImagingPool:
             raise
 
     def begin(self, job: Job, source: int) -> Future[BinaryIO]:
-        """Return what will be what :meth:`carry_out` returns or raises."""
+        """Return what will be what :meth:`carry_out` returns or raises.
+
+        Raises :class:`ImagingProcessError` after :meth:`close`.
+        """
         copy = os.dup(source)
         try:
             future = self._threads.submit(self._make, job, copy)
-        except BaseException:
+        except RuntimeError:
             os.close(copy)
-            raise
+            raise ImagingProcessError(_STOPS) from None
         future.add_done_callback(lambda _: os.close(copy))
         return future
 
@@ -176,7 +185,10 @@ class ImagingPool:
             process.close()
 
     def _make(self, job: Job, source: int) -> BinaryIO:
-        target = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - the caller closes it
+        try:
+            target = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - the caller closes it
+        except OSError as error:
+            raise ImagingProcessError(f"no temporary file can be had: {error}") from error
         try:
             try:
                 self._carry_out(job, source, target)
@@ -195,21 +207,22 @@ class ImagingPool:
         process = self._take()
         try:
             process.carry_out(job, source, target.fileno())
-        except (DeadProcessError, TooSlowError):
-            with self._lock:
-                self._all.remove(process)
-            process.close()
-            raise
-        except BaseException:
+        finally:
+            self._put_back(process)
+
+    def _put_back(self, process: Connection) -> None:
+        if process.is_alive:
             self._idle.append(process)
-            raise
-        self._idle.append(process)
+            return
+        with self._lock:
+            self._all.remove(process)
+        process.close()
 
     def _take(self) -> Connection:
         """Return the process that was used last and is idle, or a new one."""
         with self._lock:
             if self._is_closed:
-                raise ImagingProcessError("the emulator stops")
+                raise ImagingProcessError(_STOPS)
             while self._idle:
                 process = self._idle.pop()
                 if process.is_alive:
@@ -219,6 +232,16 @@ class ImagingPool:
             process = Connection(self._time_limit)
             self._all.add(process)
             return process
+
+
+def _start(connection: socket.socket) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(  # noqa: S603 - our own interpreter
+        [sys.executable, "-P", "-W", "ignore", "-m", _MODULE],
+        stdin=connection.fileno(),
+        stdout=subprocess.DEVNULL,
+        env=_environment(),
+        start_new_session=True,  # Ctrl+C is for the emulator, which ends it
+    )
 
 
 def _environment() -> dict[str, str]:

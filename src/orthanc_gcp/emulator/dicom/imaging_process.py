@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from orthanc_gcp.emulator.dicom.compression import compress
-from orthanc_gcp.emulator.dicom.decoding import decode
+from orthanc_gcp.emulator.dicom.decoding import DecodableImage, decode
 from orthanc_gcp.emulator.dicom.imaging_errors import ImagingError
 from orthanc_gcp.emulator.dicom.imaging_jobs import (
     MAX_LINE,
@@ -32,7 +32,6 @@ from orthanc_gcp.emulator.dicom.imaging_jobs import (
     Transcoding,
     from_line,
 )
-from orthanc_gcp.emulator.dicom.pixel_data import PixelData
 from orthanc_gcp.emulator.dicom.rendering import render, to_png
 from orthanc_gcp.emulator.dicom.transcoding import open_decodable, transcode
 from orthanc_gcp.emulator.dicom.transfer_syntaxes import DEFAULT
@@ -62,7 +61,7 @@ class OpenImage:
 
     identity: tuple[int, int]
     file: BinaryIO
-    pixels: PixelData
+    pixels: DecodableImage
 
     def close(self) -> None:
         self.pixels.close()
@@ -118,8 +117,7 @@ class ImagingProcess:
         pixels = self._pixels(source)
         pixels.check(job.number)
         pixels.check(job.last)
-        made = _rendered(pixels, job) if isinstance(job, Rendering) else _converted(pixels, job)
-        target.write(made)
+        target.write(_frame(pixels, job))
         target.flush()
 
     def _progress(self) -> None:
@@ -130,7 +128,7 @@ class ImagingProcess:
     def _send(self, **answer: Any) -> None:
         self._connection.sendall(json.dumps(answer).encode() + b"\n")
 
-    def _pixels(self, source: BinaryIO) -> PixelData:
+    def _pixels(self, source: BinaryIO) -> DecodableImage:
         status = os.fstat(source.fileno())
         identity = (status.st_dev, status.st_ino)
         if self._image is not None and self._image.identity == identity:
@@ -150,7 +148,19 @@ class ImagingProcess:
             self._image = None
 
 
-def _converted(pixels: PixelData, job: FrameConversion) -> bytes:
+def _frame(pixels: DecodableImage, job: FrameConversion | Rendering) -> bytes:
+    try:
+        return _rendered(pixels, job) if isinstance(job, Rendering) else _converted(pixels, job)
+    except ImagingError:
+        raise
+    except MemoryError as error:
+        raise ImagingError("the image takes too much memory") from error
+    except Exception as error:
+        # Pillow raises all kinds of errors about images that a format has no room for.
+        raise ImagingError(f"the image cannot be encoded: {error}") from error
+
+
+def _converted(pixels: DecodableImage, job: FrameConversion) -> bytes:
     if job.transfer_syntax == DEFAULT and not pixels.is_encapsulated:
         return pixels.read(job.number)
     raster = decode(pixels, job.number)
@@ -161,7 +171,7 @@ def _converted(pixels: PixelData, job: FrameConversion) -> bytes:
     return compress(raster, job.transfer_syntax)
 
 
-def _rendered(pixels: PixelData, job: Rendering) -> bytes:
+def _rendered(pixels: DecodableImage, job: Rendering) -> bytes:
     raster = decode(pixels, job.number)
     if job.viewport and (
         raster.pixels.nbytes > MAX_VIEWPORT_SIZE or max(raster.pixels.shape[:2]) > MAX_SIDE

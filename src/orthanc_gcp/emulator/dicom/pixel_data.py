@@ -6,10 +6,10 @@ Sources: DICOM PS3.5 section 8 and annex A.4; PS3.3 section C.7.6.3 (image pixel
 from __future__ import annotations
 
 import os
+import struct
 from typing import Any, BinaryIO
 
 import numpy as np
-import pydicom
 from pydicom.encaps import get_frame
 
 from orthanc_gcp.emulator.dicom.imaging_errors import ImagingError
@@ -30,7 +30,19 @@ INVALID_NUMBER = "one of the frame indexes is not valid"
 """Google's words."""
 
 
-_COLOURS = ("RGB", "YBR")
+_ATTRIBUTES = {
+    0x00280002: "SamplesPerPixel",
+    0x00280004: "PhotometricInterpretation",
+    0x00280008: "NumberOfFrames",
+    0x00280010: "Rows",
+    0x00280011: "Columns",
+    0x00280100: "BitsAllocated",
+    0x00280101: "BitsStored",
+    0x7FE00001: "ExtendedOffsetTable",
+    0x7FE00002: "ExtendedOffsetTableLengths",
+}
+_ITEM_HEAD = 8
+_INTEGERS = {"US": "H", "SS": "h", "UL": "L", "SL": "l"}
 
 
 class PixelDataError(ImagingError):
@@ -51,12 +63,12 @@ class PixelData:
 
     Attributes
     ----------
-    header : Dataset
-        What comes before the pixel data; see :func:`_complete`.
     count : int
         How many frames there are.
     frame_bits : int
         The length of a native frame.
+    bits_allocated, samples_per_pixel : int
+        The attributes of that name, or what they have to be when they are missing.
 
     Raises
     ------
@@ -69,16 +81,12 @@ class PixelData:
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
         try:
-            self._element = _pixel_element(file)
-            file.seek(0)
-            self.header = pydicom.dcmread(file, stop_before_pixels=True)
-            _complete(self.header)
-            self.count = int(self.header.get("NumberOfFrames") or 1)
-            self.frame_bits = _frame_bits(self.header)
-        except PixelDataError:
-            raise
-        except Exception as error:
-            # pydicom may raise anything about headers that are wrong.
+            self._element, self._values = _read(file)
+            self.count = int(self._values.get("NumberOfFrames") or 1)
+            self.frame_bits = _frame_bits(self._values)
+            self.samples_per_pixel = _samples_per_pixel(self._values)
+            self.bits_allocated = _bits_allocated(self._values)
+        except (ValueError, TypeError, struct.error) as error:
             raise PixelDataError(f"the image cannot be read: {error}") from error
 
     @property
@@ -125,17 +133,22 @@ class PixelData:
                 self._file,
                 number - 1,
                 number_of_frames=self.count,
-                extended_offsets=_extended_offsets(self.header),
+                extended_offsets=self._extended_offsets(),
             )
         except Exception as error:
             raise PixelDataError(f"frame {number} cannot be found: {error}") from error
 
-    def check(self, number: int) -> None:
-        """Raise :class:`PixelDataError` unless there is such a frame, with all of its pixels."""
-        missing = not self.is_encapsulated and (
-            self._element.offset + (number * self.frame_bits + 7) // 8 > self._element.end
+    def _extended_offsets(self) -> tuple[bytes, bytes] | None:
+        offsets, lengths = (
+            self._values.get(f"ExtendedOffsetTable{part}") for part in ("", "Lengths")
         )
-        if not 1 <= number <= self.count or missing:
+        return (offsets, lengths) if offsets and lengths else None
+
+    def check(self, number: int) -> None:
+        """Raise :class:`PixelDataError` unless there can be such a frame, with all its pixels."""
+        # A compressed frame has one item at least.
+        size = _ITEM_HEAD * number if self.is_encapsulated else (number * self.frame_bits + 7) // 8
+        if not 1 <= number <= self.count or self._element.offset + size > self._element.end:
             raise PixelDataError(INVALID_NUMBER)
 
     def _unpacked(self, number: int) -> bytes:
@@ -148,41 +161,44 @@ class PixelData:
         return np.packbits(bits, bitorder="little").tobytes()
 
 
-def _pixel_element(file: BinaryIO) -> Element:
-    for element in DicomFile(FileSource(file.fileno())).elements():
+def _read(file: BinaryIO) -> tuple[Element, dict[str, Any]]:
+    """Return the element of the pixel data, and the attributes that tell where frames lie.
+
+    pydicom does not read them here: it warns of, or fails over, what is wrong with any other.
+    """
+    dicom = DicomFile(FileSource(file.fileno()))
+    values: dict[str, Any] = {}
+    for element in dicom.elements():
         if element.tag in PIXEL_DATA:
-            return element
+            return element, values
+        if element.tag in _ATTRIBUTES and element.length:
+            values[_ATTRIBUTES[element.tag]] = _value(element, dicom.value(element))
     raise NoPixelDataError("the instance has no pixel data")
 
 
-def _complete(header: pydicom.Dataset) -> None:
-    """Add attributes of the image pixel module (type 1) that writers leave out, if one can tell.
-
-    These are the values that they have in nearly every image of the kind.
-    """
-    is_colour = str(header.get("PhotometricInterpretation") or "").startswith(_COLOURS)
-    samples = header.get("SamplesPerPixel") or (3 if is_colour else 1)
-    allocated = header.get("BitsAllocated") or -(-int(header.get("BitsStored") or 0) // 8) * 8
-    likely = {
-        "SamplesPerPixel": samples,
-        "PhotometricInterpretation": "MONOCHROME2" if samples == 1 else "RGB",
-        **({"BitsAllocated": allocated, "BitsStored": allocated} if allocated else {}),
-        "PixelRepresentation": 0,
-        **({"PlanarConfiguration": 0} if samples > 1 else {}),
-    }
-    for keyword, value in likely.items():
-        if header.get(keyword) in (None, ""):
-            setattr(header, keyword, value)
+def _value(element: Element, value: bytes) -> Any:
+    if element.vr in _INTEGERS:
+        return struct.unpack_from(element.encoding.order + _INTEGERS[element.vr], value)[0]
+    return value if element.vr[0] == "O" else value.rstrip(b" \0").decode("ascii", "replace")
 
 
-def _frame_bits(header: pydicom.Dataset) -> int:
-    samples = header.get("SamplesPerPixel") or 1
-    if header.get("PhotometricInterpretation") == "YBR_FULL_422":
-        samples = 2
-    return int(header.Rows * header.Columns * samples * header.BitsAllocated)
+def _samples_per_pixel(values: dict[str, Any]) -> int:
+    is_colour = values.get("PhotometricInterpretation", "").startswith(("RGB", "YBR"))
+    return int(values.get("SamplesPerPixel") or (3 if is_colour else 1))
 
 
-def _extended_offsets(header: pydicom.Dataset) -> Any:
-    if "ExtendedOffsetTable" not in header:
-        return None
-    return header.ExtendedOffsetTable, header.ExtendedOffsetTableLengths
+def _bits_allocated(values: dict[str, Any]) -> int:
+    """Return the length of a sample; when it is missing, as many bytes as what is stored takes."""
+    bits = values.get("BitsAllocated") or -(-int(values.get("BitsStored", 0)) // 8) * 8
+    if not bits:
+        raise ValueError("BitsAllocated is missing")
+    return int(bits)
+
+
+def _frame_bits(values: dict[str, Any]) -> int:
+    for keyword in ("Rows", "Columns"):
+        if not values.get(keyword):
+            raise ValueError(f"{keyword} is missing")
+    is_subsampled = values.get("PhotometricInterpretation") == "YBR_FULL_422"
+    samples = 2 if is_subsampled else _samples_per_pixel(values)
+    return int(values["Rows"]) * int(values["Columns"]) * samples * _bits_allocated(values)

@@ -50,8 +50,8 @@ MAX_ELEMENTS = 1_000_000
 MAX_INFLATED = 64 * 1024 * 1024
 
 _ITEM = 0xFFFEE000
-_ITEM_END = 0xFFFEE00D
-_SEQUENCE_END = 0xFFFEE0DD
+_ENDS = frozenset({0xFFFEE00D, 0xFFFEE0DD})
+"""The tags that delimit items and sequences."""
 _SHORT_VRS = {
     vr.encode(): vr
     for vr in "AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US".split()  # noqa: SIM905
@@ -179,11 +179,13 @@ class DataSet:
         head = self.source.read(at, 12)
         group, number, code, length = _HEADS[encoding.order].unpack_from(head)
         tag = group << 16 | number
-        if tag >= stop or tag in (_ITEM_END, _SEQUENCE_END):
+        if tag >= stop or tag in _ENDS:
             return None
         vr, offset = None if encoding.implicit else _SHORT_VRS.get(code), at + 8
         if vr is None:
             vr, length, offset = _long_head(tag, head, at, encoding)
+        elif offset + length <= end:
+            return Element(tag, vr, offset, length, offset + length, encoding)
         if length == UNDEFINED:
             return self._undefined(tag, vr, offset, end, encoding, depth)
         if offset + length > end and tag < PIXEL_GROUP:

@@ -5,6 +5,7 @@ It runs in the imaging process only: see :mod:`orthanc_gcp.emulator.dicom.imagin
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import struct
@@ -19,9 +20,9 @@ from pydicom.dataset import Dataset
 from pydicom.uid import UID
 
 from orthanc_gcp.emulator.dicom.compression import compress, describe
-from orthanc_gcp.emulator.dicom.decoding import Raster, decode
+from orthanc_gcp.emulator.dicom.decoding import DecodableImage, Raster, decode
 from orthanc_gcp.emulator.dicom.imaging_errors import ImagingError
-from orthanc_gcp.emulator.dicom.pixel_data import NoPixelDataError, PixelData
+from orthanc_gcp.emulator.dicom.pixel_data import NoPixelDataError
 from orthanc_gcp.emulator.dicom.reader import (
     DEFLATED,
     EXPLICIT_BIG,
@@ -55,29 +56,31 @@ class TranscodingError(ImagingError):
 def transcode(source: BinaryIO, wanted: str, target: BinaryIO, progress: Progress) -> None:
     """Write an instance in another transfer syntax; one that is no image, in the default one.
 
-    Raises :class:`TranscodingError`.
+    Raises :class:`TranscodingError`, and :class:`OSError` when the disk is full.
     """
     if os.fstat(source.fileno()).st_size > MAX_SIZE:
         raise TranscodingError("the instance is too large to be transcoded")
     try:
         _transcode(source, wanted, target, progress)
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise
         # Codecs and pydicom may raise anything about data that are wrong.
         raise TranscodingError(f"the instance cannot be transcoded: {error}") from error
 
 
-def open_decodable(file: BinaryIO) -> PixelData:
+def open_decodable(file: BinaryIO) -> DecodableImage:
     """Return the frames of an instance, in little endian when they are native.
 
     The file is closed with them. Raises :class:`TranscodingError` and :class:`PixelDataError`.
     """
     if _transfer_syntax(file) not in (DEFLATED, EXPLICIT_BIG):
-        return PixelData(file)
+        return DecodableImage(file)
     native = tempfile.TemporaryFile()  # noqa: SIM115 - closed with what is returned
     try:
         with file:
             transcode(file, DEFAULT, native, lambda: None)
-        return PixelData(native)
+        return DecodableImage(native)
     except BaseException:
         native.close()
         raise
@@ -98,12 +101,12 @@ def _transcode(source: BinaryIO, wanted: str, target: BinaryIO, progress: Progre
             _convert(source, EXPLICIT_LITTLE, explicit)
             source = explicit
         try:
-            pixels = PixelData(source)
+            pixels = DecodableImage(source)
         except NoPixelDataError:
             _convert(source, DEFAULT if wanted in ENCODABLE else wanted, target)
             return
         # Its description of the pixels changes; that of what is decoded must not.
-        head = PixelData(source).header
+        head = DecodableImage(source).header
         if wanted in (*ENCODABLE, DEFAULT):
             _write_image(pixels, head, wanted, target, progress)
         else:
@@ -130,9 +133,10 @@ def _convert(source: BinaryIO, wanted: str, target: BinaryIO) -> None:
 
 
 def _write_image(
-    pixels: PixelData, head: Dataset, wanted: str, target: BinaryIO, progress: Progress
+    pixels: DecodableImage, head: Dataset, wanted: str, target: BinaryIO, progress: Progress
 ) -> None:
     """Write an image, compressed or not; one frame is in memory at a time."""
+    pixels.check(pixels.count)
     first = decode(pixels, 1)
     _write_head(head, first, wanted, target)
     (_write_native if wanted == DEFAULT else _write_compressed)(
@@ -156,7 +160,7 @@ def _write_head(dataset: Dataset, first: Raster, wanted: str, target: BinaryIO) 
 
 
 def _write_native(
-    pixels: PixelData, first: Raster, _wanted: str, target: BinaryIO, progress: Progress
+    pixels: DecodableImage, first: Raster, _wanted: str, target: BinaryIO, progress: Progress
 ) -> None:
     frame = first.to_bytes()
     size = len(frame) * pixels.count
@@ -174,7 +178,7 @@ def _write_native(
 
 
 def _write_compressed(
-    pixels: PixelData, first: Raster, wanted: str, target: BinaryIO, progress: Progress
+    pixels: DecodableImage, first: Raster, wanted: str, target: BinaryIO, progress: Progress
 ) -> None:
     """Write each frame as a fragment, and where they are in the basic offset table (PS3.5 A.4)."""
     target.write(_pixel_data_head(b"OB", 0xFFFFFFFF))

@@ -25,6 +25,7 @@ __all__ = [
     "JPEG_2000",
     "JPEG_EXTENDED",
     "KNOWN",
+    "NATIVE",
     "RLE",
     "can_convert",
     "can_decode",
@@ -34,7 +35,8 @@ __all__ = [
 AS_STORED = "*"
 DEFAULT = EXPLICIT_LITTLE
 _PREFIX = "1.2.840.10008.1.2."
-_NATIVE = frozenset({IMPLICIT_LITTLE, EXPLICIT_LITTLE, EXPLICIT_BIG, DEFLATED})
+NATIVE = frozenset({IMPLICIT_LITTLE, EXPLICIT_LITTLE, EXPLICIT_BIG, DEFLATED})
+"""Pixels are not compressed in these (PS3.5 annex A)."""
 _WRITABLE = frozenset({IMPLICIT_LITTLE, EXPLICIT_LITTLE, DEFLATED})
 JPEG = _PREFIX + "4.50"
 JPEG_EXTENDED = _PREFIX + "4.51"
@@ -90,7 +92,7 @@ def can_convert(stored: Iterable[str], wanted: str) -> bool:
 
 def can_decode(stored: str) -> bool:
     """Return whether the pixels of an instance can be had."""
-    return stored in _NATIVE or stored in DECODABLE
+    return stored in NATIVE or stored in DECODABLE
 
 
 def needs_no_codec(stored: str, wanted: str) -> bool:

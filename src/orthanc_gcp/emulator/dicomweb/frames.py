@@ -24,13 +24,20 @@ from orthanc_gcp.emulator.dicom.transfer_syntaxes import (
     DEFAULT,
     ENCODABLE,
     FRAME_TYPES,
+    NATIVE,
     can_decode,
     needs_no_codec,
 )
 from orthanc_gcp.emulator.dicomweb.multipart_response import Part, multipart_response
 from orthanc_gcp.emulator.healthcare.request_context import RequestContext
 from orthanc_gcp.emulator.http.media_types import MediaType
-from orthanc_gcp.emulator.http.negotiation import OCTETS, PNG, accepted_types, not_acceptable
+from orthanc_gcp.emulator.http.negotiation import (
+    OCTETS,
+    PNG,
+    accepted_types,
+    not_acceptable,
+    takes_gzip,
+)
 from orthanc_gcp.emulator.http.responses import Refusal, text_error
 from orthanc_gcp.emulator.http.streaming import MULTIPART, file_blocks
 
@@ -73,7 +80,10 @@ async def retrieve_frames(context: RequestContext) -> Response:
         first = await frames.find(numbers[0], max(numbers))
         opened.pop_all()
     parts = _parts(frames, file, numbers, first, chosen.content_type)
-    return multipart_response(chosen.media_type, parts)
+    response = multipart_response(chosen.media_type, parts)
+    if chosen.transfer_syntax in NATIVE and takes_gzip(context.request):
+        response.compress()
+    return response
 
 
 def _choose(context: RequestContext, stored: str) -> FrameFormat:

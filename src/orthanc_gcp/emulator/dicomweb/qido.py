@@ -5,21 +5,20 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from typing import Any
 
 from starlette.responses import Response
 
 from orthanc_gcp.emulator.dicom.dicom_json import JsonWriter, readable
 from orthanc_gcp.emulator.dicom.listing import Listing, choose_listing
-from orthanc_gcp.emulator.dicom.reader import DicomFile, FileSource
+from orthanc_gcp.emulator.dicom.reader import PIXEL_GROUP, DicomFile, FileSource
 from orthanc_gcp.emulator.dicom.search_attributes import (
     INSTANCE,
     SERIES,
     STUDY,
     Level,
     levels_to,
-    tags,
 )
 from orthanc_gcp.emulator.dicomweb.search_parameters import (
     InvalidQueryError,
@@ -28,6 +27,7 @@ from orthanc_gcp.emulator.dicomweb.search_parameters import (
 )
 from orthanc_gcp.emulator.healthcare.request_context import RequestContext
 from orthanc_gcp.emulator.http.responses import Refusal, text_error
+from orthanc_gcp.emulator.http.streaming import Streamed
 from orthanc_gcp.emulator.storage.records import (
     Header,
     InstanceKey,
@@ -38,7 +38,12 @@ from orthanc_gcp.emulator.storage.records import (
 __all__ = ["search_instances", "search_series", "search_studies"]
 
 _AVAILABILITY, _RETRIEVE_URL = "00080056", "00081190"
-(_LAST_UID,) = tags("SeriesInstanceUID")
+
+_BATCH = 256 * 1024
+"""How many bytes of matches are made at a time."""
+
+Row = tuple[str, ...]
+"""What :meth:`SearchQuery.sql` selects."""
 
 
 async def search_studies(context: RequestContext) -> Response:
@@ -67,22 +72,38 @@ async def _search(context: RequestContext, level: Level) -> Response:
         query = parse_query(level, context.request.query_params.multi_items())
     except InvalidQueryError as error:
         raise Refusal(text_error(400, str(error))) from error
-    content = await asyncio.to_thread(_run, context, store, query, listing)
-    if not content:
-        if context.services.fault_settings.current.empty_qido == 204:
-            return Response(status_code=204)
-        content = listing.join([])
+    search = Search(context, query)
+    rows = await asyncio.to_thread(search.rows, store)
+    if not rows and context.services.fault_settings.current.empty_qido == 204:
+        return Response(status_code=204)
+    if search.reads_files:
+        # A match may be large then: it leaves before others are made.
+        matches = _in_batches(listing.encode(search.match(*row)) for row in rows)
+        return Streamed(listing.stream(matches), listing.media_type)
+    content = await asyncio.to_thread(_join, search, rows, listing)
     return Response(content, media_type=listing.media_type)
 
 
-def _run(context: RequestContext, store: int, query: SearchQuery, listing: Listing) -> bytes:
-    """Return the list of the matches; nothing when there is none."""
-    search = Search(context, query)
-    study, series = context.names.get("study"), context.names.get("series")
-    statement, values = query.sql(store, study, series, with_file=search.reads_files)
-    rows = context.storage.search_lag.read(statement, values)
-    matches = [listing.encode(search.match(*row)) for row in rows]
-    return listing.join(matches) if matches else b""
+def _join(search: Search, rows: Sequence[Row], listing: Listing) -> bytes:
+    return listing.join(listing.encode(search.match(*row)) for row in rows)
+
+
+async def _in_batches(matches: Iterator[bytes]) -> AsyncGenerator[bytes, None]:
+    """Yield matches, which another thread makes; few of them wait."""
+    while batch := await asyncio.to_thread(_next_batch, matches):
+        for match in batch:
+            yield match
+
+
+def _next_batch(matches: Iterator[bytes]) -> list[bytes]:
+    batch: list[bytes] = []
+    size = 0
+    for match in matches:
+        batch.append(match)
+        size += len(match)
+        if size >= _BATCH:
+            break
+    return batch
 
 
 class Search:
@@ -90,6 +111,7 @@ class Search:
 
     def __init__(self, context: RequestContext, query: SearchQuery) -> None:
         self._context = context
+        self._query = query
         self._url = context.dicomweb_url
         levels = levels_to(query.level)
         # The attributes of a level whose UID is in the path are not repeated.
@@ -106,6 +128,14 @@ class Search:
     def reads_files(self) -> bool:
         """Whether the index alone does not suffice."""
         return self._whole_file or bool(self._from_file)
+
+    def rows(self, store: int) -> Sequence[Row]:
+        """Return what the index has of each match in a store."""
+        names = self._context.names
+        statement, values = self._query.sql(
+            store, names.get("study"), names.get("series"), with_file=self.reads_files
+        )
+        return list(self._context.storage.search_lag.read(statement, values))
 
     def match(self, file: str, *columns: str) -> dict[str, Any]:
         """Return one match in the DICOM JSON Model, given its row (see :meth:`SearchQuery.sql`)."""
@@ -149,8 +179,9 @@ class Search:
 
     def _chosen(self, dicom: DicomFile) -> dict[str, Any]:
         """Return the attributes that are wanted and are in no level of the index."""
-        last = max(*self._from_file, _LAST_UID)
-        elements = {element.tag: element for element in readable(dicom.elements(stop=last + 1))}
+        # As far as uploads are read: elements need not be in the order of their tags.
+        stop = max(PIXEL_GROUP, *(tag + 1 for tag in self._from_file))
+        elements = {element.tag: element for element in readable(dicom.elements(stop=stop))}
         bulk_data_uri = self._bulk_data_uri(Header(dicom, elements).key)
         meta = [element for element in dicom.meta_elements if element.tag in self._from_file]
         return {

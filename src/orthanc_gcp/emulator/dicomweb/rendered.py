@@ -23,7 +23,7 @@ from orthanc_gcp.emulator.http.negotiation import JPEG, PNG, accepted_types, not
 from orthanc_gcp.emulator.http.responses import Refusal, text_error
 from orthanc_gcp.emulator.http.streaming import MULTIPART
 
-__all__ = ["retrieve_rendered"]
+__all__ = ["Renderer", "retrieve_rendered"]
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ __all__ = ["BandwidthLimit", "ThrottledResponse", "throttled_request"]
 _PIECES_PER_SECOND = 10
 _MAX_PIECE = 64 * 1024
 _MAX_LATE = 0.05
-"""How many seconds a connection may be behind and still catch up: timers ring late."""
+"""How many seconds a timer may ring late and be made up for."""
 
 
 class BandwidthLimit:
@@ -39,13 +39,15 @@ class BandwidthLimit:
         self._clock = clock
         self._sleep = sleep
         self._free = clock()
+        self._late = 0.0
         self.piece = max(1, min(rate // _PIECES_PER_SECOND, _MAX_PIECE))
 
     async def take(self, size: int) -> None:
         """Return when this many bytes have had their time."""
         now = self._clock()
-        self._free = max(self._free, now - _MAX_LATE) + size / self._rate
+        self._free = max(self._free, now - self._late) + size / self._rate
         await self._sleep(self._free - now)
+        self._late = max(0.0, min(self._clock() - self._free, _MAX_LATE))
 
 
 def throttled_request(request: Request, limit: BandwidthLimit) -> Request:

@@ -18,11 +18,13 @@ from orthanc_gcp.emulator.faults.refusals import REFUSALS, NamedRefusal
 from orthanc_gcp.emulator.faults.rules import Fault, FaultRules, read_endpoint_fault, read_rules
 from orthanc_gcp.emulator.faults.setting_values import (
     Kind,
+    chance,
     choice,
     duration,
     flag,
     optional,
     permissions,
+    rate,
     scopes,
     seconds,
     snake_case,
@@ -112,9 +114,13 @@ class SettingValues:
     instance_latency: float
     bandwidth: int | None
     quota: Quota | None
+    transaction_time: float
     search_lag: float
     operation_delay: float
     operation_failure: int | None
+    operation_throughput: float | None
+    max_operations: int | None
+    unlogged_errors: float
     missing_resource: int
     empty_qido: int
     duplicates: str
@@ -320,6 +326,13 @@ SETTINGS: dict[str, Setting] = {
         'How many calls a minute may have, as in `{"requestsPerMinute": 60}`;'
         " more are 429 `RATE_LIMIT_EXCEEDED`.",
     ),
+    "transactionTime": _number(
+        _CALLS,
+        1800,
+        duration,
+        "How long an upload or a retrieval may take; then it is 503, or the answer breaks off.",
+        "seconds",
+    ),
     "searchLag": _number(
         _ANSWERS,
         0,
@@ -340,6 +353,26 @@ SETTINGS: dict[str, Setting] = {
         optional(whole(1, 16)),
         "The code with which operations end that would begin now; nothing is done then.",
         "a number of `google.rpc.Code`, 1 to 16",
+    ),
+    "operationThroughput": _number(
+        _ANSWERS,
+        None,
+        optional(rate),
+        "How many instances each operation handles at most.",
+        "instances per second",
+    ),
+    "maxOperations": _number(
+        _ANSWERS,
+        None,
+        optional(whole(0, 1000)),
+        "How many operations go on at once; one more of a store is 429 `RATE_LIMIT_EXCEEDED`.",
+    ),
+    "unloggedErrors": _number(
+        _ANSWERS,
+        0,
+        chance,
+        "The part of the failures of an import or export that the log lacks.",
+        "0 to 1",
     ),
     "missingResource": _choice(
         _ANSWERS,

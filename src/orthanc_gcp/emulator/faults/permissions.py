@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["IMPERSONATE", "KNOWN_PERMISSIONS", "PERMISSIONS", "ROLES"]
+__all__ = ["IMPERSONATE", "KNOWN_PERMISSIONS", "PERMISSIONS", "ROLES", "STORAGE_PERMISSIONS"]
 
 _STORES = "healthcare.dicomStores."
 _SEEING = frozenset({f"{_STORES}get", f"{_STORES}list"})
@@ -68,4 +68,12 @@ PERMISSIONS = frozenset[str]().union(*ROLES.values())
 
 IMPERSONATE = "iam.serviceAccounts.getAccessToken"
 _LOCATIONS = frozenset({"healthcare.locations.get", "healthcare.locations.list"})
-KNOWN_PERMISSIONS = PERMISSIONS | _LOCATIONS | {IMPERSONATE}
+STORAGE_PERMISSIONS = frozenset(
+    f"storage.{name}"
+    for name in (
+        *("buckets.create", "buckets.delete", "buckets.get", "buckets.list"),
+        *("objects.create", "objects.delete", "objects.get", "objects.list", "objects.update"),
+    )
+)
+"""Those of Cloud Storage, which the service agent needs too."""
+KNOWN_PERMISSIONS = PERMISSIONS | _LOCATIONS | STORAGE_PERMISSIONS | {IMPERSONATE}

@@ -20,6 +20,7 @@ __all__ = [
     "members",
     "optional",
     "permissions",
+    "rate",
     "scopes",
     "seconds",
     "snake_case",
@@ -69,6 +70,13 @@ def chance(value: Any) -> float:
     """Read a probability."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
         raise ValueError("is a number between 0 and 1")
+    return float(value)
+
+
+def rate(value: Any) -> float:
+    """Read how many of something there are in a second."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 1e-3 <= value <= 1e9:
+        raise ValueError("is a number between 0.001 and 1000000000")
     return float(value)
 
 

@@ -5,6 +5,7 @@ Cloud Storage is a folder here. De-identification and BigQuery are not emulated.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 from collections.abc import Iterator
@@ -13,15 +14,12 @@ from typing import Any, BinaryIO
 
 from starlette.responses import Response
 
+from orthanc_gcp.emulator.cloud_storage.buckets import UnavailableError
+from orthanc_gcp.emulator.cloud_storage.object_uri import InvalidUriError, ObjectUri
 from orthanc_gcp.emulator.dicom.imaging_errors import ImagingError
 from orthanc_gcp.emulator.dicom.imaging_jobs import Transcoding
 from orthanc_gcp.emulator.dicom.reader import InvalidDicomError
 from orthanc_gcp.emulator.dicom.transfer_syntaxes import AS_STORED, KNOWN, can_convert
-from orthanc_gcp.emulator.healthcare.cloud_storage import (
-    InvalidUriError,
-    ObjectUri,
-    UnavailableError,
-)
 from orthanc_gcp.emulator.healthcare.instance_filter import (
     check_filter,
     selected_instances,
@@ -30,6 +28,7 @@ from orthanc_gcp.emulator.healthcare.jobs import Code, Job, OperationError
 from orthanc_gcp.emulator.healthcare.notifications import IMPORT, notifier
 from orthanc_gcp.emulator.healthcare.operation_methods import begin_long
 from orthanc_gcp.emulator.healthcare.request_context import RequestContext
+from orthanc_gcp.emulator.healthcare.service_agent import ServiceAgent
 from orthanc_gcp.emulator.healthcare.storage_classes import storage_class, wanted_class
 from orthanc_gcp.emulator.http.media_types import parse_media_type
 from orthanc_gcp.emulator.http.negotiation import DICOM
@@ -45,6 +44,7 @@ __all__ = ["export_instances", "import_instances", "read_objects", "write_object
 
 logger = logging.getLogger(__name__)
 
+_NO_OBJECTS = "the import pattern '{}' resolves to zero GCS objects"
 _BLOCK = 512 * 1024
 MAX_OBJECT = 100 * 10**9
 """The bytes that a file may have (Healthcare API, quotas and limits)."""
@@ -57,8 +57,9 @@ DIFFERENT = (
 async def import_instances(context: RequestContext) -> Response:
     """Handle ``dicomStores.import``, by an operation.
 
-    Raises :class:`Refusal` when there is no such store (403 or 404), for a wrong body (400), and as
-    :func:`begin_long` does.
+    Raises :class:`Refusal` when there is no such store (403 or 404), for a wrong body and for a
+    pattern that no object matches (400), when the service agent may not list the bucket (403), and
+    as :func:`begin_long` does.
     """
     store = context.store_id()
     body = await read_object(context.request)
@@ -69,11 +70,13 @@ async def import_instances(context: RequestContext) -> Response:
         raise Refusal(error(400, str(problem))) from problem
     if not uri.name:
         raise Refusal(error(400, f"the URI names no objects: {str(uri)!r}"))
+    wanted = wanted_class(body, required=False)
+    await asyncio.to_thread(_require_objects, context.services.agent, uri)
     parameters = {
         "store": store,
         "name": str(context.store),
         "uri": str(uri),
-        "class": wanted_class(body, required=False),
+        "class": wanted,
         "version": context.version,
     }
     return await begin_long(context, parameters)
@@ -100,6 +103,15 @@ async def export_instances(context: RequestContext) -> Response:
     return await begin_long(context, parameters)
 
 
+def _require_objects(agent: ServiceAgent, uri: ObjectUri) -> None:
+    try:
+        if next(agent.find(uri), None) is not None:
+            return
+    except UnavailableError as problem:
+        raise Refusal(error(403, str(problem))) from problem
+    raise Refusal(error(400, _NO_OBJECTS.format(uri)))
+
+
 def read_objects(job: Job) -> dict[str, Any]:
     """Carry out an import: what is stored already, and the same, is a success again.
 
@@ -111,7 +123,7 @@ def read_objects(job: Job) -> dict[str, Any]:
     notify = notifier(job.storage.resources, store, job.clock, IMPORT)
     number = 0
     try:
-        for number, name in enumerate(job.buckets.find(uri), 1):
+        for number, name in enumerate(job.agent.find(uri), 1):
             job.check()
             if job.storage.resources.store_id(store) != job.parameters["store"]:
                 raise OperationError(Code.NOT_FOUND, "the DICOM store was deleted")
@@ -119,7 +131,7 @@ def read_objects(job: Job) -> dict[str, Any]:
     except UnavailableError as problem:
         raise OperationError(Code.PERMISSION_DENIED, str(problem)) from problem
     if not number:
-        raise OperationError(Code.INVALID_ARGUMENT, f"no matching objects: {uri}")
+        raise OperationError(Code.INVALID_ARGUMENT, _NO_OBJECTS.format(uri))
     return _response(job, "ImportDicomDataResponse")
 
 
@@ -150,7 +162,7 @@ def _import_one(job: Job, uri: ObjectUri, notify: Notify | None) -> str | None:
     except BeingDeletedError:
         reason = "the study or series is being deleted"
     except UnavailableError:
-        reason = "the object is gone"
+        reason = "the object is gone, or may not be read"
     except InvalidDicomError as problem:
         reason = str(problem)
     except BaseException:
@@ -163,7 +175,7 @@ def _import_one(job: Job, uri: ObjectUri, notify: Notify | None) -> str | None:
 
 
 def _fill(upload: Upload, job: Job, uri: ObjectUri) -> None:
-    with job.buckets.open(uri) as file:
+    with job.agent.open(uri) as file:
         if os.fstat(file.fileno()).st_size > MAX_OBJECT:
             raise InvalidDicomError("the file is too large to be imported")
         while block := file.read(_BLOCK):
@@ -182,7 +194,7 @@ def _export_one(job: Job, prefix: ObjectUri, instance: StoredInstance) -> str | 
     try:
         with (
             _source(job, instance) as source,
-            job.buckets.create(ObjectUri(prefix.bucket, path)) as target,
+            job.agent.create(ObjectUri(prefix.bucket, path)) as target,
         ):
             while block := source.read(_BLOCK):
                 job.check()
@@ -217,8 +229,19 @@ def _count(job: Job, number: int, failure: str | None) -> None:
         job.count(success=1)
     else:
         job.count(failure=1)
-        # By its number in the order of names: names of files may contain those of patients.
-        logger.warning("%s: file %d: %s", job.name, number, failure)
+        if _is_logged(job):
+            # By its number in the order of names: names of files may contain those of patients.
+            logger.warning("%s: file %d: %s", job.name, number, failure)
+
+
+def _is_logged(job: Job) -> bool:
+    """Return whether the latest failure gets into the log, as far as that is to be complete."""
+    share = 1 - job.fault_settings.current.unlogged_errors
+    return _whole(job.failures * share) > _whole((job.failures - 1) * share)
+
+
+def _whole(number: float) -> int:
+    return int(number + 1e-9)
 
 
 def _uri(body: dict[str, Any], field: str, name: str) -> ObjectUri:

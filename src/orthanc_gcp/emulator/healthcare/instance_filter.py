@@ -7,11 +7,8 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import unquote
 
-from orthanc_gcp.emulator.healthcare.cloud_storage import (
-    InvalidUriError,
-    ObjectUri,
-    UnavailableError,
-)
+from orthanc_gcp.emulator.cloud_storage.buckets import UnavailableError
+from orthanc_gcp.emulator.cloud_storage.object_uri import InvalidUriError, ObjectUri
 from orthanc_gcp.emulator.healthcare.jobs import Code, Job, OperationError
 from orthanc_gcp.emulator.http.responses import Refusal, error
 from orthanc_gcp.emulator.storage.instances import StoredInstance
@@ -63,7 +60,7 @@ def selected_instances(job: Job) -> Iterator[list[StoredInstance]]:
 
 def _paths(job: Job, uri: ObjectUri) -> Iterator[tuple[str, ...]]:
     try:
-        with job.buckets.open(uri) as file:
+        with job.agent.open(uri) as file:
             while line := file.readline(_MAX_LINE):
                 if text := line.decode(errors="replace").strip():
                     yield _uids(text)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable
 from enum import IntEnum
 from typing import Any
 
 from orthanc_gcp.emulator.dicom.imaging_pool import ImagingPool
-from orthanc_gcp.emulator.healthcare.cloud_storage import Buckets
+from orthanc_gcp.emulator.faults.fault_settings import FaultSettings
+from orthanc_gcp.emulator.healthcare.service_agent import ServiceAgent
 from orthanc_gcp.emulator.storage.storage import DeletionTarget, Storage
 
 __all__ = ["EMPTY", "Code", "Job", "OperationError", "StoppedError"]
@@ -44,14 +46,15 @@ class Job:
     """An operation that has not ended, as the code that carries it out sees it.
 
     ``body`` is what Google shows of it; ``parameters`` are JSON, and ``deletion`` is what lets no
-    instance in until the end.
+    instance in until the end. ``agent`` reads and writes Cloud Storage.
     """
 
     def __init__(
         self,
         storage: Storage,
-        buckets: Buckets,
+        agent: ServiceAgent,
         imaging: ImagingPool,
+        fault_settings: FaultSettings,
         body: dict[str, Any],
         parameters: dict[str, Any],
         deletion: DeletionTarget | None,
@@ -59,14 +62,17 @@ class Job:
     ) -> None:
         self.clock = clock
         self.storage = storage
-        self.buckets = buckets
+        self.agent = agent
         self.imaging = imaging
+        self.fault_settings = fault_settings
         self.parameters = parameters
         self.deletion = deletion
         self._body = body
         self._counter = {"success": 0, "failure": 0, "pending": 0}
         self._ending: Exception | None = None
         self._alarm = asyncio.Event()
+        self._has_ended = threading.Event()
+        self._paid: int | None = None
 
     @property
     def name(self) -> str:
@@ -83,13 +89,32 @@ class Job:
         self._counter["failure"] += failure
         self._counter["pending"] = pending
 
+    @property
+    def failures(self) -> int:
+        """How many instances have failed."""
+        return self._counter["failure"]
+
     def check(self) -> None:
         """Raise what ends the job, if it is cancelled or the emulator stops.
 
-        The one is an :class:`OperationError`, the other a :class:`StoppedError`.
+        The one is an :class:`OperationError`, the other a :class:`StoppedError`. Returns no sooner
+        than the throughput of operations allows, after what was counted since the last time.
         """
+        self._pace()
+        self._raise_ending()
+
+    def _raise_ending(self) -> None:
         if self._ending is not None:
             raise self._ending
+
+    def _pace(self) -> None:
+        counted = self._counter["success"] + self._counter["failure"]
+        # What had been counted before the emulator was started again has had its time.
+        new = 0 if self._paid is None else counted - self._paid
+        self._paid = counted
+        throughput = self.fault_settings.current.operation_throughput
+        if new and throughput is not None:
+            self._has_ended.wait(new / throughput)
 
     def body(self, **more: Any) -> dict[str, Any]:
         """Return what Google shows; numbers are text, and zeros are left out."""
@@ -111,9 +136,10 @@ class Job:
                 await self._alarm.wait()
         except TimeoutError:
             pass
-        self.check()
+        self._raise_ending()
 
     def _end(self, ending: Exception) -> None:
         if self._ending is None:
             self._ending = ending
             self._alarm.set()
+            self._has_ended.set()

@@ -14,7 +14,7 @@ from starlette.responses import Response
 from orthanc_gcp.emulator.healthcare.operations import TooManyOperationsError
 from orthanc_gcp.emulator.healthcare.paging import result_page
 from orthanc_gcp.emulator.healthcare.request_context import RequestContext
-from orthanc_gcp.emulator.http.responses import Refusal, error, json_answer
+from orthanc_gcp.emulator.http.responses import Refusal, error, json_answer, quota_exceeded
 from orthanc_gcp.emulator.storage.storage import DeletionTarget
 
 __all__ = ["begin_long", "begin_short", "cancel_operation", "get_operation", "list_operations"]
@@ -25,7 +25,8 @@ async def begin_short(
 ) -> Response:
     """Begin an operation and answer its name; without a delay, it has ended by then.
 
-    ``parameters`` are JSON. Raises :class:`Refusal` (429) when too many have not ended.
+    ``parameters`` are JSON. Raises :class:`Refusal` (429) when too many have not ended: more than
+    the fault setting ``maxOperations`` allows, or than are carried out at all.
     """
     delay = context.services.fault_settings.current.operation_delay
     name = _start(context, parameters, deletion)
@@ -37,7 +38,7 @@ async def begin_short(
 async def begin_long(context: RequestContext, parameters: dict[str, Any]) -> Response:
     """Begin an operation that goes on in the background, and answer its name.
 
-    Raises :class:`Refusal` (429) when too many have not ended.
+    Raises :class:`Refusal` (429) as :func:`begin_short` does.
     """
     return json_answer({"name": _start(context, parameters, None)})
 
@@ -69,8 +70,13 @@ async def cancel_operation(context: RequestContext) -> Response:
 def _start(
     context: RequestContext, parameters: dict[str, Any], deletion: DeletionTarget | None
 ) -> str:
+    services = context.services
+    limit = services.fault_settings.current.max_operations
+    if limit is not None and services.operations.unfinished >= limit and "store" in context.names:
+        number = services.identities.pools.project_number
+        raise Refusal(quota_exceeded(number, limit, None, "dicom_store_lro_ops"))
     try:
-        return context.services.operations.start(context.dataset, context.rpc, parameters, deletion)
+        return services.operations.start(context.dataset, context.rpc, parameters, deletion)
     except TooManyOperationsError:
         raise Refusal(error(429, "Too many operations have not ended.")) from None
 

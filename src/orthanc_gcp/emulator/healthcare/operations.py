@@ -15,8 +15,8 @@ from typing import Any
 
 from orthanc_gcp.emulator.dicom.imaging_pool import ImagingPool
 from orthanc_gcp.emulator.faults.fault_settings import FaultSettings
-from orthanc_gcp.emulator.healthcare.cloud_storage import Buckets
 from orthanc_gcp.emulator.healthcare.jobs import Code, Job, OperationError, StoppedError
+from orthanc_gcp.emulator.healthcare.service_agent import ServiceAgent
 from orthanc_gcp.emulator.http.timestamps import timestamp
 from orthanc_gcp.emulator.resource_names import DatasetName
 from orthanc_gcp.emulator.storage.storage import DeletionTarget, Storage
@@ -45,6 +45,8 @@ class Operations:
 
     Parameters
     ----------
+    agent : ServiceAgent
+        Who reads and writes Cloud Storage.
     work : mapping
         What carries out the jobs of each method.
     clock : callable
@@ -54,14 +56,14 @@ class Operations:
     def __init__(
         self,
         storage: Storage,
-        buckets: Buckets,
+        agent: ServiceAgent,
         imaging: ImagingPool,
         fault_settings: FaultSettings,
         clock: Callable[[], float],
         work: Mapping[str, Work],
     ) -> None:
         self._storage = storage
-        self._buckets = buckets
+        self._agent = agent
         self._imaging = imaging
         self._fault_settings = fault_settings
         self._clock = clock
@@ -97,6 +99,11 @@ class Operations:
         self._storage.operations.begin(name, dataset, body, job)
         self._launch(body, parameters, deletion, self._fault_settings.current.operation_delay)
         return name
+
+    @property
+    def unfinished(self) -> int:
+        """How many operations have not ended."""
+        return len(self._running)
 
     def resume(self) -> None:
         """Go on with what had not ended when the emulator stopped."""
@@ -155,7 +162,7 @@ class Operations:
         deletion: DeletionTarget | None,
         delay: float,
     ) -> None:
-        services = (self._storage, self._buckets, self._imaging)
+        services = (self._storage, self._agent, self._imaging, self._fault_settings)
         job = Job(*services, body, parameters, deletion, self._clock)
         if deletion is not None:
             self._storage.begin_deletion(deletion)

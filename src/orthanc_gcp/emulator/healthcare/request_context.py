@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from typing import BinaryIO
 
 from starlette.requests import Request
@@ -13,10 +14,12 @@ from starlette.requests import Request
 from orthanc_gcp.emulator.auth.access_tokens import TokenMint
 from orthanc_gcp.emulator.auth.iam_policies import IamPolicies, Resource
 from orthanc_gcp.emulator.auth.identities import Identities
+from orthanc_gcp.emulator.cloud_storage.buckets import Buckets
 from orthanc_gcp.emulator.dicom.imaging_pool import ImagingPool
 from orthanc_gcp.emulator.faults.fault_settings import FaultSettings
 from orthanc_gcp.emulator.faults.rules import ActiveFault
 from orthanc_gcp.emulator.healthcare.operations import Operations
+from orthanc_gcp.emulator.healthcare.service_agent import ServiceAgent
 from orthanc_gcp.emulator.http.recent_requests import RecentRequests
 from orthanc_gcp.emulator.http.requests import origin
 from orthanc_gcp.emulator.http.responses import Refusal, permission_denied, resource_not_found
@@ -30,7 +33,7 @@ __all__ = ["RequestContext", "Services", "resource_of"]
 
 @dataclass(frozen=True)
 class Services:
-    """Everything that lives as long as the emulator."""
+    """Everything that lives as long as the emulator; ``recent`` where somebody may see it."""
 
     storage: Storage
     identities: Identities
@@ -38,9 +41,11 @@ class Services:
     policies: IamPolicies
     fault_settings: FaultSettings
     operations: Operations
+    agent: ServiceAgent
+    buckets: Buckets
     imaging: ImagingPool
     clock: Callable[[], float]
-    recent: RecentRequests = field(default_factory=RecentRequests)
+    recent: RecentRequests | None = None
 
 
 @dataclass(frozen=True)
@@ -83,11 +88,11 @@ class RequestContext:
     def location(self) -> LocationName:
         return LocationName(self.names["project"], self.names.get("location", ""))
 
-    @property
+    @cached_property
     def dataset(self) -> DatasetName:
         return self.location.dataset(self.names["dataset"])
 
-    @property
+    @cached_property
     def store(self) -> StoreName:
         return self.dataset.store(self.names["store"])
 
@@ -156,7 +161,7 @@ class RequestContext:
         _, _, resource = self.request.scope["path"].partition(f"/{self.version}/")
         return self.missing(resource)
 
-    @property
+    @cached_property
     def dicomweb_url(self) -> str:
         """The address of the store as the client knows it."""
         return f"{origin(self.request)}/{self.version}/{self.store}/dicomWeb"

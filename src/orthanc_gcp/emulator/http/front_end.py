@@ -1,7 +1,7 @@
 """What Google's front end adds to the answers of the services behind it.
 
-Sources: answers of googleapis.com that were logged (headers of JSON errors); RFC 9110 sections
-8.4.1.3 and 12.5.3 (gzip).
+Sources: answers of googleapis.com that were logged (headers of JSON errors); RFC 9110 section
+8.4.1.3 (gzip).
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from orthanc_gcp.emulator.http.cors import sharing_headers
+from orthanc_gcp.emulator.http.negotiation import takes_gzip
 
 __all__ = ["MAX_COMPRESSED", "finish"]
 
@@ -31,7 +32,6 @@ _SCAFFOLDING = re.compile(
 )
 """Token endpoints and the API of IAM credentials."""
 _ESF = re.compile(r"/v1(beta1)?/.*")
-_NO_QUALITY = re.compile(r"0(\.0*)?")
 
 
 def finish(request: Request, response: Response) -> None:
@@ -41,7 +41,7 @@ def finish(request: Request, response: Response) -> None:
     if server and response.headers.get("content-type", "").startswith(_JSON):
         shared = [header for header in shared if header[0] != b"vary"]
         response.raw_headers.extend([*_HEADERS, (b"server", server)])
-        if _takes_gzip(request):
+        if takes_gzip(request):
             _compress(response)
     response.raw_headers.extend(shared)
 
@@ -51,16 +51,6 @@ def _server(path: str) -> bytes:
     if _SCAFFOLDING.fullmatch(path):
         return b"scaffolding on HTTPServer2"
     return b"ESF" if _ESF.fullmatch(path) else b""
-
-
-def _takes_gzip(request: Request) -> bool:
-    """Return whether a client asks for gzip by name; ``*`` is not enough."""
-    for coding in ",".join(request.headers.getlist("accept-encoding")).split(","):
-        name, _, parameter = coding.partition(";")
-        if name.strip().lower() in ("gzip", "x-gzip"):
-            _, _, quality = parameter.partition("=")
-            return not _NO_QUALITY.fullmatch(quality.strip())
-    return False
 
 
 def _compress(response: Response) -> None:

@@ -1,7 +1,8 @@
-"""Which representation a client gets (RFC 9110 section 12.5.1, DICOM PS3.18 section 8.7)."""
+"""Which representation a client gets (RFC 9110 section 12.5, DICOM PS3.18 section 8.7)."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 from starlette.requests import Request
@@ -18,6 +19,7 @@ __all__ = [
     "XML",
     "accepted_types",
     "not_acceptable",
+    "takes_gzip",
 ]
 
 DICOM = "application/dicom"
@@ -26,6 +28,8 @@ XML = "application/dicom+xml"
 OCTETS = "application/octet-stream"
 JPEG = "image/jpeg"
 PNG = "image/png"
+
+_NO_QUALITY = re.compile(r"0(\.0*)?")
 
 
 def accepted_types(request: Request) -> tuple[MediaType, ...]:
@@ -42,6 +46,16 @@ def not_acceptable(request: Request, offers: Iterable[str]) -> Refusal:
             f"accept-header must include one of {', '.join(offers)}",
         )
     )
+
+
+def takes_gzip(request: Request) -> bool:
+    """Return whether a client asks for gzip by name; ``*`` is not enough."""
+    for coding in ",".join(request.headers.getlist("accept-encoding")).split(","):
+        name, _, parameter = coding.partition(";")
+        if name.strip().lower() in ("gzip", "x-gzip"):
+            _, _, quality = parameter.partition("=")
+            return not _NO_QUALITY.fullmatch(quality.strip())
+    return False
 
 
 def _header(request: Request) -> str:

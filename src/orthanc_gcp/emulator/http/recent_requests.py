@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from collections.abc import Sequence
 from typing import Any, NamedTuple
+
+from orthanc_gcp.emulator.http.shown_headers import shown_headers
 
 __all__ = ["NO_STATUS", "RecentRequest", "RecentRequests"]
 
@@ -14,11 +17,14 @@ NO_STATUS = 0
 _MAX_REQUESTS = 200
 _MAX_PATH = 300
 
+Headers = Sequence[tuple[bytes, bytes]]
+
 
 class RecentRequest(NamedTuple):
     """A request that has been answered: without its query, in which a patient may be named.
 
-    ``time`` is when the answer ended, in seconds since 1970; ``number`` counts from 1.
+    ``time`` is when the answer ended, in seconds since 1970; ``number`` counts from 1; ``sent`` and
+    ``answered`` are the headers of request and answer as they are.
     """
 
     number: int
@@ -26,24 +32,57 @@ class RecentRequest(NamedTuple):
     method: str
     path: str
     status: int
-    milliseconds: float
+    seconds: float
+    sent: Headers
+    answered: Headers
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what a list shows of it, its path cut when it is long."""
+        path = self.path if len(self.path) <= _MAX_PATH else f"{self.path[:_MAX_PATH]}…"
+        return {
+            "number": self.number,
+            "time": self.time,
+            "method": self.method,
+            "path": path,
+            "status": self.status,
+            "milliseconds": round(self.seconds * 1000, 1),
+        }
+
+    def head(self) -> dict[str, Any]:
+        """Return its headers and those of the answer, without secrets."""
+        return {"request": shown_headers(self.sent), "answer": shown_headers(self.answered)}
 
 
 class RecentRequests:
-    """The last few requests. It costs a microsecond to add one, and paths are cut."""
+    """The last few requests; for one thread, the server's.
+
+    It costs less than a microsecond to add one: what is shown of it is made when somebody looks.
+    The head of each is as large as the protocol allows at most.
+    """
 
     def __init__(self) -> None:
         self._requests: deque[RecentRequest] = deque(maxlen=_MAX_REQUESTS)
         self._count = 0
 
-    def add(self, method: str, path: str, status: int, seconds: float) -> None:
+    def add(
+        self,
+        method: str,
+        path: str,
+        status: int,
+        seconds: float,
+        sent: Headers = (),
+        answered: Headers = (),
+    ) -> None:
         """Add a request whose answer took some seconds, and has ended now."""
         self._count += 1
-        path = path if len(path) <= _MAX_PATH else f"{path[:_MAX_PATH]}…"
-        milliseconds = round(seconds * 1000, 1)
-        now = time.time()
-        self._requests.append(RecentRequest(self._count, now, method, path, status, milliseconds))
+        self._requests.append(
+            RecentRequest(self._count, time.time(), method, path, status, seconds, sent, answered)
+        )
 
     def as_json(self) -> list[dict[str, Any]]:
         """Return them all, the last one first."""
-        return [request._asdict() for request in reversed(self._requests)]
+        return [request.as_json() for request in reversed(self._requests)]
+
+    def find(self, number: int) -> RecentRequest | None:
+        """Return one by its number, as long as it is there."""
+        return next((one for one in self._requests if one.number == number), None)

@@ -1,6 +1,7 @@
 """Bodies that leave block by block, so that memory does not grow with what is sent.
 
-Sources: RFC 2046 section 5.1.1 and RFC 2387 for the head of a part.
+Sources: RFC 2046 section 5.1.1 and RFC 2387 for the head of a part, RFC 9110 section 8.4.1.3 for
+gzip.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import zlib
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
@@ -19,6 +21,8 @@ __all__ = ["MULTIPART", "Streamed", "file_blocks", "part_head"]
 BLOCK = 256 * 1024
 MULTIPART = "multipart/related"
 
+_LEVEL = 1
+"""Of compression: pixels gain little from more."""
 _NOT_PRINTABLE = re.compile(r"[^ -~]")
 
 
@@ -68,6 +72,12 @@ class Streamed(Response):
         if headers is None:
             del self.headers["content-length"]
 
+    def compress(self) -> None:
+        """Send the body compressed, as ``gzip``, and in chunks."""
+        self._body = _gzipped(self._body)
+        self.headers["content-encoding"] = "gzip"
+        del self.headers["content-length"]
+
     async def __call__(self, _scope: Scope, receive: Receive, send: Send) -> None:
         start = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
         gone = asyncio.ensure_future(_disconnection(receive))
@@ -81,6 +91,15 @@ class Streamed(Response):
             await send({"type": "http.response.body", "body": b"", "more_body": False})
         finally:
             gone.cancel()
+
+
+async def _gzipped(body: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+    compressor = zlib.compressobj(_LEVEL, wbits=zlib.MAX_WBITS + 16)
+    async with aclosing(body) as blocks:
+        async for block in blocks:
+            if compressed := await asyncio.to_thread(compressor.compress, block):
+                yield compressed
+    yield compressor.flush()
 
 
 async def _disconnection(receive: Receive) -> None:

@@ -9,12 +9,13 @@ import json
 import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
+from weakref import WeakSet
 
 from orthanc_gcp.emulator.dicom.person_names import fuzzy_match
-from orthanc_gcp.emulator.storage.schema import SCHEMA
+from orthanc_gcp.emulator.storage.schema import SCHEMA, SEARCHED
 
 __all__ = ["Database", "json_object"]
 
@@ -27,23 +28,24 @@ class Database:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._connections: list[sqlite3.Connection] = []
+        self._readers: WeakSet[_Reader] = WeakSet()
         self._local = threading.local()
         self._lock = threading.Lock()
         self._writer = self._connect()
         self._writer.executescript(SCHEMA)
 
     def close(self) -> None:
-        for connection in self._connections:
-            connection.close()
+        for reader in list(self._readers):
+            reader.connection.close()
+        self._writer.close()
 
     def read(self, query: str, values: Sequence[Any] = ()) -> sqlite3.Cursor:
         """Run a query on the calling thread's own connection."""
-        connection = getattr(self._local, "connection", None)
-        if connection is None:
-            connection = self._local.connection = self._connect()
-        cursor: sqlite3.Cursor = connection.execute(query, values)
-        return cursor
+        reader: _Reader | None = getattr(self._local, "reader", None)
+        if reader is None:
+            reader = self._local.reader = _Reader(self._connect())
+            self._readers.add(reader)
+        return reader.connection.execute(query, values)
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
@@ -58,8 +60,15 @@ class Database:
             self._writer.execute("COMMIT")
 
     def copy_to(self, path: Path) -> None:
-        """Write a copy of all tables to a file that must not exist."""
-        self.read("VACUUM INTO ?", (str(path),))
+        """Write a copy of what searches need to a file that must not exist."""
+        with closing(Database(path)) as copy:
+            sql = copy._writer
+            sql.execute("ATTACH ? AS original", (str(self._path),))
+            # A transaction reads everything as it was at one moment.
+            sql.execute("BEGIN")
+            for table in SEARCHED:
+                sql.execute(f"INSERT INTO main.{table} SELECT * FROM original.{table}")  # noqa: S608
+            sql.execute("COMMIT")
 
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
@@ -67,8 +76,17 @@ class Database:
         # The log is in the kernel's hands once written: it survives kill -9, not a power cut.
         connection.execute("PRAGMA synchronous = OFF")
         connection.create_function("fuzzy_match", 2, fuzzy_match, deterministic=True)
-        self._connections.append(connection)
         return connection
+
+
+class _Reader:
+    """A connection that is closed when the thread ends that has it."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self.connection = connection
+
+    def __del__(self) -> None:
+        self.connection.close()
 
 
 def json_object(text: str) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from orthanc_gcp.emulator.storage.instances import (
 )
 from orthanc_gcp.emulator.storage.records import DetachedRecord, InstanceKey, Record
 
-__all__ = ["Index", "StudySummary", "Totals"]
+__all__ = ["Index", "InstanceSummary", "SeriesSummary", "StudySummary", "Totals"]
 
 _FROM_INSTANCES = f"{JOINED} WHERE studies.store = ?"
 _SELECT_INSTANCES = f"""
@@ -43,11 +43,24 @@ SELECT COUNT(DISTINCT studies.id), COUNT(DISTINCT series.id), COUNT(*),
     COALESCE(SUM(LENGTH(instances.attributes)), 0), COALESCE(SUM(instances.size), 0)
     {_FROM_INSTANCES}"""
 
+_SELECT_CONTENT = """
+SELECT content FROM instances JOIN contents ON contents.instance = instances.id WHERE file = ?"""
 _SELECT_SUMMARIES = """
 SELECT uid, patient_name, patient_id, study_date, accession_number,
     (SELECT COUNT(*) FROM series WHERE study = studies.id),
     (SELECT COUNT(*) FROM series JOIN instances ON series = series.id WHERE study = studies.id)
 FROM studies WHERE store = ? ORDER BY id DESC LIMIT ? OFFSET ?"""
+
+_SELECT_SERIES = """
+SELECT one.uid, modality, one.attributes,
+    (SELECT COUNT(*) FROM instances WHERE instances.series = one.id)
+FROM series AS one JOIN studies ON one.study = studies.id
+WHERE studies.store = ? AND studies.uid = ? ORDER BY one.id LIMIT ? OFFSET ?"""
+_SELECT_INSTANCE_SUMMARIES = f"""
+SELECT instances.uid, instances.sop_class, instances.transfer_syntax, instances.size,
+    instances.sha256, instances.attributes {JOINED}
+WHERE studies.store = ? AND studies.uid = ? AND series.uid = ?
+ORDER BY instances.id LIMIT ? OFFSET ?"""
 
 
 class StudySummary(NamedTuple):
@@ -60,6 +73,26 @@ class StudySummary(NamedTuple):
     accession_number: str
     series: int
     instances: int
+
+
+class SeriesSummary(NamedTuple):
+    """A series as a list for people shows it; ``attributes`` is DICOM JSON."""
+
+    uid: str
+    modality: str
+    attributes: str
+    instances: int
+
+
+class InstanceSummary(NamedTuple):
+    """An instance as a list for people shows it; ``attributes`` is DICOM JSON, ``size`` bytes."""
+
+    uid: str
+    sop_class: str
+    transfer_syntax: str
+    size: int
+    sha256: bytes
+    attributes: str
 
 
 class Totals(NamedTuple):
@@ -112,6 +145,19 @@ class Index:
         rows = self._database.read(_SELECT_SUMMARIES, (store, limit, offset))
         return [StudySummary(*row) for row in rows]
 
+    def first_series(self, store: int, study: str, offset: int, limit: int) -> list[SeriesSummary]:
+        """Return series of a study, those that came first first."""
+        rows = self._database.read(_SELECT_SERIES, (store, study, limit, offset))
+        return [SeriesSummary(*row) for row in rows]
+
+    def first_instances(
+        self, store: int, study: str, series: str, offset: int, limit: int
+    ) -> list[InstanceSummary]:
+        """Return instances of a series, those that came first first."""
+        values = (store, study, series, limit, offset)
+        rows = self._database.read(_SELECT_INSTANCE_SUMMARIES, values)
+        return [InstanceSummary(*row) for row in rows]
+
     def batches(
         self, store: int, *uids: str | None, size: int = 100
     ) -> Iterator[list[StoredInstance]]:
@@ -132,6 +178,12 @@ class Index:
     def instance(self, store: int, key: InstanceKey) -> StoredInstance | None:
         found = self.instances(store, key.study, key.series, key.instance)
         return found[0] if found else None
+
+    def content(self, file: str) -> bytes | None:
+        """Return the bytes of an instance that has no file, but a row."""
+        row = self._database.read(_SELECT_CONTENT, (file,)).fetchone()
+        found: bytes | None = None if row is None else row[0]
+        return found
 
     def has_file(self, file: str) -> bool:
         return (

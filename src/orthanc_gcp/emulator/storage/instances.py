@@ -60,11 +60,15 @@ class StoredInstance:
 
 
 class StoredFile(NamedTuple):
-    """A file by its name, with the size of an instance in bytes and its digest."""
+    """A file by its name, with the size of an instance in bytes and its digest.
+
+    With a ``content``, there is no such file: the database has it.
+    """
 
     name: str
     size: int
     sha256: bytes
+    content: bytes | None = None
 
 
 class StorageClass(NamedTuple):
@@ -99,21 +103,22 @@ def insert(
     The instance in the file ``replaced`` is removed before, and study and series get the attributes
     of the new one. Raises :class:`sqlite3.IntegrityError` when the key of the instance is taken.
     """
+    if replaced is not None:
+        remove(sql, [replaced])
     key = record.key
     values = (
         *(key.instance, record.sop_class, record.transfer_syntax),
         *(file.size, file.sha256, file.name, record.attributes(INSTANCE)),
         *(store, key.study, key.series),
     )
-    if replaced is None and sql.execute(_INSERT, values).rowcount:
-        return
+    done = sql.execute(_INSERT, values)
+    if not done.rowcount:
+        _series_row(sql, _study_row(sql, store, record), record)
+        done = sql.execute(_INSERT, values)
+    if file.content is not None:
+        sql.execute("INSERT INTO contents VALUES (?, ?)", (_new_row(done), file.content))
     if replaced is not None:
-        remove(sql, [replaced])
-    study = _study_row(sql, store, record)
-    series = _series_row(sql, study, record)
-    if replaced is not None:
-        _refresh(sql, study, series, record)
-    sql.execute(_INSERT, values)
+        _refresh(sql, store, record)
 
 
 def set_storage_class(
@@ -132,6 +137,8 @@ def remove(sql: sqlite3.Connection, files: Sequence[str]) -> None:
     chosen = f"FROM instances WHERE {_among(files)}"
     series = sql.execute(f"SELECT DISTINCT series {chosen}", files).fetchall()
     sql.executemany("DELETE FROM storage_classes WHERE file = ?", [(file,) for file in files])
+    rows = f"SELECT id {chosen}"
+    sql.execute(f"DELETE FROM contents WHERE instance IN ({rows})", files)  # noqa: S608
     sql.execute(f"DELETE {chosen}", files)
     for (row,) in series:
         _prune(sql, row)
@@ -168,16 +175,17 @@ def _series_row(sql: sqlite3.Connection, study: int, record: AnyRecord) -> int:
     return _new_row(done)
 
 
-def _refresh(sql: sqlite3.Connection, study: int, series: int, record: AnyRecord) -> None:
+def _refresh(sql: sqlite3.Connection, store: int, record: AnyRecord) -> None:
     """Set the attributes of a study and a series to those of an instance."""
+    study, series = _study_row(sql, store, record), record.key.series
     sql.execute(
         "UPDATE studies SET attributes = ?, patient_name = ?, patient_id = ?,"
         " accession_number = ?, referring_physician = ?, study_date = ? WHERE id = ?",
         (record.attributes(STUDY), *record.study_keys().values(), study),
     )
     sql.execute(
-        "UPDATE series SET attributes = ?, modality = ? WHERE id = ?",
-        (record.attributes(SERIES), record.modality, series),
+        "UPDATE series SET attributes = ?, modality = ? WHERE study = ? AND uid = ?",
+        (record.attributes(SERIES), record.modality, study, series),
     )
 
 

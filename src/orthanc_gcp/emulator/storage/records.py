@@ -46,6 +46,7 @@ _STUDY_KEYS = dict(
     )
 )
 (_MODALITY,) = tags("Modality")
+_ENCODER = json.JSONEncoder(separators=(",", ":"))
 _MAX_UID_LENGTH = 4096
 """In bytes. A path of three such UIDs, percent-encoded, fits into the head of a request."""
 
@@ -148,7 +149,7 @@ class Record:
         header, wanted = self.header, (*level.defaults, *level.all)
         bulk_data_uri = f"{self.key.path}/bulkdata/".__add__
         attributes = level_attributes(header.file, header.elements, wanted, bulk_data_uri)
-        return json.dumps(attributes, separators=(",", ":"))
+        return _ENCODER.encode(attributes)
 
 
 @dataclass(frozen=True)

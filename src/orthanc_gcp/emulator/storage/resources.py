@@ -131,22 +131,26 @@ class Resources:
             self._store_bodies.pop(name, None)
             return [int(row) for (row,) in rows]
 
-    def clear(self) -> list[int]:
+    def clear(self) -> None:
         """Delete all datasets, stores, policies, operations, topics and subscriptions.
 
-        Returns the rows of the stores, whose instances are still there.
+        The stores are among :meth:`deleted_stores` then.
         """
         with self._lock, self._database.transaction() as sql:
             for table in _NAMED_TABLES:
                 sql.execute(f"DELETE FROM {table}")  # noqa: S608
-            rows = sql.execute(f"{_TAKE_NAME} WHERE dataset != '' RETURNING id").fetchall()
+            sql.execute(f"{_TAKE_NAME} WHERE dataset != ''")
             self._store_ids = {}
-            return [int(row) for (row,) in rows]
 
     def deleted_stores(self) -> list[int]:
         """Return the rows of the stores that are deleted."""
         found = self._database.read("SELECT id FROM stores WHERE dataset = ''")
         return [int(row) for (row,) in found]
+
+    def forget_deleted_stores(self) -> None:
+        """Remove the rows of stores that are deleted and empty, whose numbers nobody uses."""
+        with self._database.transaction() as sql:
+            sql.execute("DELETE FROM stores WHERE dataset = ''")
 
     def store_body(self, name: StoreName) -> dict[str, Any] | None:
         known = self._store_bodies.get(name)

@@ -7,7 +7,7 @@ instances of it arrive or are searched for.
 
 from __future__ import annotations
 
-__all__ = ["SCHEMA"]
+__all__ = ["SCHEMA", "SEARCHED"]
 
 _RESOURCES = """
 CREATE TABLE IF NOT EXISTS datasets (name TEXT PRIMARY KEY, body TEXT NOT NULL);
@@ -35,11 +35,13 @@ CREATE TABLE IF NOT EXISTS instances (
     sha256 BLOB NOT NULL, file TEXT NOT NULL UNIQUE, attributes TEXT NOT NULL,
     UNIQUE (series, uid));
 CREATE INDEX IF NOT EXISTS instances_by_uid ON instances (uid);
+CREATE TABLE IF NOT EXISTS contents (
+    instance INTEGER PRIMARY KEY REFERENCES instances, content BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS storage_classes (
     file TEXT PRIMARY KEY, name TEXT NOT NULL, updated REAL NOT NULL);
 """
-"""``attributes`` is DICOM JSON: what searches return of a level of the hierarchy. Sizes are in
-bytes, ``updated`` in seconds since 1970."""
+"""``attributes`` is DICOM JSON: what searches return of a level of the hierarchy. ``contents`` are
+those of instances without a ``file``. Sizes are in bytes, ``updated`` in seconds since 1970."""
 
 _OPERATIONS = """
 CREATE TABLE IF NOT EXISTS operations (
@@ -66,5 +68,8 @@ CREATE INDEX IF NOT EXISTS backlog_by_due ON backlog (subscription, due, id);
 CREATE INDEX IF NOT EXISTS backlog_by_end ON backlog (ends);
 """
 """Pub/Sub; ``retention`` is in seconds, ``ends`` and ``due`` in seconds since 1970."""
+
+SEARCHED = ("stores", "studies", "series", "instances", "storage_classes")
+"""The tables that it takes to search, in which changes are made again for searches that lag."""
 
 SCHEMA = _RESOURCES + _INSTANCES + _OPERATIONS + _MESSAGES

@@ -1,8 +1,9 @@
 """Files on disk and their index: what DICOM stores contain.
 
-A file is written in ``staging``, moved to ``files`` once the index knows it, and moved back before
-the index forgets it. So after a crash the index decides about each file that is left in staging:
-files that it knows go (back) to ``files``, the others were never acknowledged and are deleted.
+Small instances are in the database, next to their rows. A larger one is written to a file in
+``staging``, which is moved to ``files`` once the index knows it, and moved back before the index
+forgets it. So after a crash the index decides about each file that is left in staging: files that
+it knows go (back) to ``files``, the others were never acknowledged and are deleted.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import fcntl
 import os
 import sqlite3
+import tempfile
 import threading
 import time
 from collections import Counter
@@ -167,7 +169,6 @@ class Storage:
         storage_class: StorageClass | None,
         notify: Notify | None,
     ) -> bool:
-        upload.save()
         with self._moving:
             if self._is_being_deleted(store, record.key):
                 raise BeingDeletedError
@@ -194,12 +195,14 @@ class Storage:
         notify: Notify | None,
     ) -> None:
         """Enter an upload into the index."""
-        about = (upload.stored_file(), replaced, storage_class)
+        file = upload.stored_file()
         if not self.search_lag.prepare():
-            self.index.add(store, record, *about, notify)
+            self.index.add(store, record, file, replaced, storage_class, notify)
             return
         detached = DetachedRecord.of(record)
-        self.index.add(store, detached, *about, notify)
+        self.index.add(store, detached, file, replaced, storage_class, notify)
+        # Searches need no content, and many changes may wait.
+        about = (file._replace(content=None), replaced, storage_class)
         self.search_lag.repeat(lambda index: index.add(store, detached, *about))
 
     def begin_deletion(self, target: DeletionTarget) -> None:
@@ -221,7 +224,13 @@ class Storage:
         )
 
     def open(self, file: str) -> int:
-        """Return a descriptor of an instance's file; raise FileNotFoundError if it is deleted."""
+        """Return a descriptor of an instance's file; raise FileNotFoundError if it is deleted.
+
+        What is in the database comes as a file in memory.
+        """
+        content = self.index.content(file)
+        if content is not None:
+            return _file_of(content)
         # A file that the index knows may be still in staging, or leave it right now.
         for folder in (self._files, self._staging):
             with suppress(FileNotFoundError):
@@ -242,9 +251,12 @@ class Storage:
         self._empty(self.resources.delete_dataset(name))
 
     def clear(self) -> None:
-        """Delete everything: first, at once, for whoever asks; then from the disk."""
+        """Delete everything; nobody else may use the storage meanwhile."""
         self.search_lag.close()
-        self._empty(self.resources.clear())
+        self.resources.clear()
+        # They are in nobody's hands, so that their rows can go, too.
+        self._empty(self.resources.deleted_stores())
+        self.resources.forget_deleted_stores()
 
     def _empty(self, stores: Sequence[int]) -> None:
         for row in stores:
@@ -274,6 +286,16 @@ class Storage:
                 path.rename(self._files / path.name)
             else:
                 path.unlink()
+
+
+def _file_of(content: bytes) -> int:
+    if hasattr(os, "memfd_create"):
+        descriptor = os.memfd_create("instance")
+    else:  # it is not Linux
+        with tempfile.TemporaryFile() as file:
+            descriptor = os.dup(file.fileno())
+    os.pwrite(descriptor, content, 0)
+    return descriptor
 
 
 def _lock(path: Path) -> int:

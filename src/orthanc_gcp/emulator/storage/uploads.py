@@ -1,4 +1,7 @@
-"""Instances that arrive: in memory while they are small, in files of their own from then on."""
+"""Instances that arrive: in memory while they are small, in files of their own from then on.
+
+The small ones go to the database with their rows: a file for each would take most of the time.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,6 @@ import itertools
 import os
 import secrets
 import threading
-from contextlib import suppress
 from enum import Enum, auto
 from pathlib import Path
 
@@ -17,8 +19,8 @@ from orthanc_gcp.emulator.storage.records import Record, read_record
 
 __all__ = ["MAX_HELD", "Upload", "UploadResult"]
 
-MAX_HELD = 128 * 1024
-"""How many bytes of an instance are in memory at most before they go to a file."""
+MAX_HELD = 64 * 1024
+"""How many bytes an instance has at most that gets no file; beyond, a file is as fast."""
 
 # Random once a process: the kernel takes its time for random numbers.
 _PREFIX = secrets.token_hex(8)
@@ -36,13 +38,13 @@ class UploadResult(Enum):
 class Upload:
     """An instance that arrives, until it is stored or discarded.
 
-    ``size`` is how many bytes have arrived, and ``name`` what its file is called.
+    ``size`` is how many bytes have arrived, and ``name`` what the file is called.
     """
 
     def __init__(self, staging: Path) -> None:
         self.name = f"{_PREFIX}{next(_NUMBERS):016x}"
         self.size = 0
-        self._path = f"{staging}/{self.name}"
+        self._path = staging / self.name
         self._hash = hashlib.sha256()
         self._held: list[bytes] = []
         self._file: int | None = None
@@ -62,15 +64,10 @@ class Upload:
             else:
                 _write(self._opened(), data)
 
-    def save(self) -> None:
-        """Write to the file what is still in memory."""
-        with self._lock:
-            if not self._is_closed:
-                self._opened()
-
     def stored_file(self) -> StoredFile:
-        """Return what the index knows of the file when it is complete."""
-        return StoredFile(self.name, self.size, self._hash.digest())
+        """Return what the index knows of an instance that is complete."""
+        content = b"".join(self._held) if self._file is None else None
+        return StoredFile(self.name, self.size, self._hash.digest(), content)
 
     def read_record(self) -> Record:
         """Read the header of what has arrived; raise :class:`InvalidDicomError` if it is none."""
@@ -79,17 +76,15 @@ class Upload:
         return read_record(FileSource(self._file))
 
     def move_to(self, folder: Path) -> None:
-        """Move the file, once it is saved."""
-        target = f"{folder}/{self.name}"
-        os.rename(self._path, target)  # noqa: PTH104 - a path object costs as much as the call
-        self._path = target
+        """Move the file, if there is one."""
+        if self._file is not None:
+            self._path = self._path.rename(folder / self.name)
 
     def discard(self) -> None:
         """Forget the instance."""
         self.close()
         if self._file is not None:
-            with suppress(FileNotFoundError):
-                os.unlink(self._path)  # noqa: PTH108
+            self._path.unlink(missing_ok=True)
 
     def close(self) -> None:
         """Take no more bytes."""
