@@ -244,6 +244,8 @@ class SourceReason(StrEnum):
 class TransferReason(StrEnum):
     """Why an instance is in its state, as the ledger has it beside the reasons of a StoreError."""
 
+    COMPARED = "compared"
+    """The store had it already, and its bytes there were read and are the same."""
     CONFLICT = "conflict"
     """The store has other bytes under its UIDs."""
     DAMAGED = "damaged"
@@ -266,6 +268,8 @@ class TransferReason(StrEnum):
     """The store does not store it, for a reason that is not known to this program."""
     REPLACING = "replacing"
     """Other bytes are replaced by the next try."""
+    UNCOMPARED = "uncompared"
+    """The store has something under its UIDs that could not be compared."""
 
 
 @dataclass(frozen=True)

@@ -57,6 +57,9 @@ def _insert_or_renew(dialect: str) -> Any:
         set_={
             **again,
             "sha256": None,
+            "stored_sha256": sql.case(
+                (of.state == State.CONFIRMED, of.sha256), else_=of.stored_sha256
+            ),
             **UNSENT,
             "change_seq": change,
             "attempts": 0,

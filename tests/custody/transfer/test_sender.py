@@ -16,7 +16,8 @@ from orthanc_gcp.clock import SystemClock
 from orthanc_gcp.custody.destinations.congestion import CongestionWindow
 from orthanc_gcp.custody.destinations.destination import Destination
 from orthanc_gcp.custody.transfer.outcomes import BISECT_AFTER
-from orthanc_gcp.custody.transfer.sender import Sender
+from orthanc_gcp.custody.transfer.sender import MOST_UNCOMPARED, Sender
+from orthanc_gcp.custody.verification.read_back import ReadBack
 from orthanc_gcp.dicomweb import DicomStore
 from orthanc_gcp.ledger import database
 from orthanc_gcp.ledger.ledger import Ledger
@@ -143,6 +144,14 @@ def room(tmp_path, store):
     made.ledger.engine.dispose()
 
 
+@pytest.fixture
+def settings(shared_emulator):
+    """The emulator's fault settings, put back afterwards."""
+    made = shared_emulator.fault_settings
+    yield made
+    made.change(deniedPermissions=[], faults=[])
+
+
 def test_what_the_store_takes_is_acknowledged_with_its_digest(room):
     files = [make_dicom(), make_dicom(b"more" * 1000)]
     room.receive(*files)
@@ -178,6 +187,56 @@ def test_other_bytes_under_the_same_uids_need_a_person(room):
     assert (row.state, row.reason) == (State.QUARANTINED, "conflict")
     assert "PatientName" in row.detail
     assert "Jane" not in row.detail
+
+
+def test_what_was_compared_with_the_store_is_not_read_a_second_time(room):
+    content = make_dicom()
+    room.receive(content)
+    room.send()
+    with room.ledger.writing() as connection:
+        connection.execute(transfers.update().values(state=State.WAITING, sha256=None))
+    room.send()
+    (row,) = room.rows()
+    assert (row.state, row.reason) == (State.ACKNOWLEDGED, "compared")
+    destination = Destination(
+        A, room.store, room.store, room.congestion, replaces=False, verify="Bytes"
+    )
+    room.store.open = lambda *_: pytest.fail("it was read again")
+    ReadBack(room.ledger, {A: destination}, lambda: False).confirm(A, [row.series_instance_uid])
+    assert room.states() == [State.CONFIRMED]
+
+
+def test_what_may_not_be_compared_names_the_permission_and_ends_in_quarantine(room, settings):
+    content = make_dicom()
+    room.receive(content)
+    room.send()
+    with room.ledger.writing() as connection:
+        connection.execute(transfers.update().values(state=State.WAITING, sha256=None))
+    settings.change(deniedPermissions=["healthcare.dicomStores.dicomWebRead"])
+    for attempt in range(MOST_UNCOMPARED):
+        room.send()
+        (row,) = room.rows()
+        assert "needs the permission healthcare.dicomStores.dicomWebRead" in row.detail
+        last = attempt + 2 == MOST_UNCOMPARED  # one was the first sending
+        assert row.state == (State.QUARANTINED if last else State.DELAYED)
+        assert (row.reason, row.max_batch_instances) == ("uncompared", None)
+        if last:
+            return
+    pytest.fail("it is delayed without end")
+
+
+def test_while_the_store_cannot_be_read_it_is_delayed_and_the_account_says_why(room, settings):
+    content = make_dicom()
+    room.receive(content)
+    room.send()
+    with room.ledger.writing() as connection:
+        connection.execute(transfers.update().values(state=State.WAITING, sha256=None))
+    settings.change(faults=[{"method": "GET", "status": 503}])
+    for _ in range(MOST_UNCOMPARED + 1):
+        room.send()
+    (row,) = room.rows()
+    assert (row.state, row.reason) == (State.DELAYED, "uncompared")
+    assert "503" in room.congestion.problem
 
 
 def test_an_instance_that_is_to_be_replaced_waits_for_that(room):

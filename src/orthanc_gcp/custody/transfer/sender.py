@@ -22,7 +22,7 @@ from orthanc_gcp.custody.transfer.outcomes import (
     quarantined,
     requeued,
 )
-from orthanc_gcp.custody.verification.conflict import differences
+from orthanc_gcp.custody.verification.conflict import Comparison, Conflicts
 from orthanc_gcp.dicomweb import (
     InstanceResult,
     InstanceStatus,
@@ -51,6 +51,9 @@ _WITHOUT_TOKEN = (StoreReason.NO_TOKEN, StoreReason.UNAUTHORIZED)
 _REFUSE_INSTANCES = (400, 409, 411, 413, 415, 422)
 MOST_UNKNOWN_REFUSALS = 4
 """Attempts of an instance alone that the store refuses without a reason that is known."""
+MOST_UNCOMPARED = 8
+"""Attempts of an instance that the store has already and does not let be read."""
+_TO_READ = "healthcare.dicomStores.dicomWebRead"
 
 
 class Sender:
@@ -76,6 +79,7 @@ class Sender:
         self._orthanc_away = orthanc_away
         self._ledger, self._orthanc, self._destinations = ledger, orthanc, destinations
         self._tokens, self._clock, self._stopping, self._jitter = tokens, clock, stopping, jitter
+        self._conflicts = Conflicts(ledger, orthanc, stopping)
 
     def send(self, batch: str, transfers: Sequence[Transfer]) -> list[str]:
         """Send the instances of a claimed batch; the Series Instance UIDs of those acknowledged.
@@ -153,16 +157,32 @@ class Sender:
         stored: Stored,
         digests: Mapping[str, str],
     ) -> list[Outcome]:
+        results = {row: stored.results[row.sop_instance_uid] for row in transfers}
+        refused = {
+            row: digests[row.orthanc_id]
+            for row, result in results.items()
+            if result.status is InstanceStatus.CONFLICT and row.orthanc_id in digests
+        }
+        compared = self._compare(destination, refused) if refused else {}
         return [
-            self._outcome(
-                destination, row, stored.results[row.sop_instance_uid], digests.get(row.orthanc_id)
-            )
-            for row in transfers
+            self._conflict(destination, row, refused[row], compared[row.id])
+            if row in refused
+            else self._outcome(row, result, digests.get(row.orthanc_id))
+            for row, result in results.items()
         ]
 
-    def _outcome(
-        self, destination: Destination, row: Transfer, result: InstanceResult, digest: str | None
-    ) -> Outcome:
+    def _compare(
+        self, destination: Destination, refused: Mapping[Transfer, str]
+    ) -> dict[int, Comparison]:
+        compared = self._conflicts.compare(destination, refused)
+        outage = next((one.outage for one in compared.values() if one.outage), None)
+        if outage is not None:
+            destination.congestion.read_failed(outage)
+            if outage.status == 401:
+                self._tokens.renew(destination.account)
+        return compared
+
+    def _outcome(self, row: Transfer, result: InstanceResult, digest: str | None) -> Outcome:
         if result.status is InstanceStatus.STORED and digest is not None:
             if row.replace:
                 self._add_event(
@@ -175,8 +195,6 @@ class Sender:
                 attempts=row.attempts + 1,
                 replace=row.replace,
             )
-        if result.status is InstanceStatus.CONFLICT and digest is not None:
-            return self._conflict(destination, row, digest)
         if result.status is InstanceStatus.INVALID:
             return quarantined(row, TransferReason.INVALID, result.detail, digest)
         unknown = result.status is InstanceStatus.OTHER and row.max_batch_instances == 1
@@ -184,16 +202,21 @@ class Sender:
             return quarantined(row, TransferReason.REFUSED, result.detail, digest)
         return self._delayed(row, str(result.status), result.detail, alone=True)
 
-    def _conflict(self, destination: Destination, row: Transfer, digest: str) -> Outcome:
-        """The store says that it has the instance, with whatever bytes: they are compared."""
-        try:
-            difference = differences(destination.store, self._orthanc, row, digest)
-        except (StoreError, OrthancError) as error:
-            return self._delayed(
-                row, TransferReason.CONFLICT, f"the difference cannot be seen: {error}"
-            )
+    def _conflict(
+        self, destination: Destination, row: Transfer, digest: str, compared: Comparison
+    ) -> Outcome:
+        """The store says that it has the instance, with whatever bytes: they were compared."""
+        if compared.error is not None:
+            return self._uncompared(row, compared.error, passes=compared.outage is not None)
+        difference = compared.difference
         if difference is None:
-            return Outcome(row.id, State.ACKNOWLEDGED, sha256=digest, attempts=row.attempts + 1)
+            return Outcome(
+                row.id,
+                State.ACKNOWLEDGED,
+                TransferReason.COMPARED if compared.read else None,
+                sha256=digest,
+                attempts=row.attempts + 1,
+            )
         if not destination.replaces or row.replace:
             return quarantined(row, TransferReason.CONFLICT, difference, digest)
         self._add_event(row, "replacing", difference)
@@ -204,6 +227,25 @@ class Sender:
             difference,
             attempts=row.attempts + 1,
             replace=True,
+        )
+
+    def _uncompared(self, row: Transfer, error: StoreError, *, passes: bool) -> Outcome:
+        """The store has something, and what that is cannot be read."""
+        if error.reason == StoreReason.ABORTED:
+            return requeued(row)
+        words = f"the store has something under its UIDs, which could not be compared: {error}"
+        if error.status == 403:
+            words += f"; if it is there, the account needs the permission {_TO_READ}"
+        attempts = row.attempts + 1
+        if attempts >= MOST_UNCOMPARED and not passes:
+            return quarantined(row, TransferReason.UNCOMPARED, words, None)
+        return requeued(
+            row,
+            state=State.DELAYED,
+            reason=TransferReason.UNCOMPARED,
+            detail=words,
+            next_attempt_at=self._ledger.now() + INSTANCE_BACKOFF.delay(attempts, self._jitter),
+            attempts=attempts,
         )
 
     # -- No answer about instances --------------------------------------------------------------

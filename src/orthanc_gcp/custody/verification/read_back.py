@@ -189,6 +189,8 @@ def _present(destination: Destination, rows: Sequence[Transfer]) -> set[str]:
 
 
 def _is_compared(verify: str, row: Transfer) -> bool:
+    if row.reason == TransferReason.COMPARED:  # a moment ago, when the store had refused it
+        return False
     if verify == "Sample":
         return zlib.crc32(row.sop_instance_uid.encode()) % SAMPLE == 0
     return verify == "Bytes"
