@@ -237,6 +237,8 @@ class StoreReason(StrEnum):
 class SourceReason(StrEnum):
     """Why an instance could not be sent as announced, where the source gives no other reason."""
 
+    DAMAGED_FILE = "damaged_file"
+    """Its bytes do not have the MD5 that they had when Orthanc received them."""
     SIZE = "size"
     UNREADABLE = "unreadable"
 
@@ -250,6 +252,8 @@ class TransferReason(StrEnum):
     """The store has other bytes under its UIDs."""
     DAMAGED = "damaged"
     """Its row in the ledger had values that are not what their columns are for."""
+    DAMAGED_FILE = "damaged_file"
+    """Orthanc's file is damaged: it has not the MD5 that it had when it was received."""
     DELETED = "deleted"
     """It was deleted in Orthanc before it was sent."""
     DIFFERENT = "different"

@@ -77,8 +77,17 @@ def google(tmp_path_factory):
         yield emulator
 
 
+class NoChecksums:
+    """An Orthanc with ``StoreMD5ForAttachments`` off."""
+
+    def md5s(self, _: object) -> dict[str, str]:
+        return {}
+
+
 class Files:
     """An Orthanc that has the files of a test, by their SOP Instance UIDs."""
+
+    checksums = NoChecksums()
 
     def __init__(self, files: list[bytes]) -> None:
         self._files = {str(dataset(file).SOPInstanceUID): file for file in files}

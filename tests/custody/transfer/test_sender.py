@@ -8,6 +8,7 @@ import logging
 import threading
 import uuid
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 import sqlalchemy as sql
@@ -15,6 +16,8 @@ import sqlalchemy as sql
 from orthanc_gcp.clock import SystemClock
 from orthanc_gcp.custody.destinations.congestion import CongestionWindow
 from orthanc_gcp.custody.destinations.destination import Destination
+from orthanc_gcp.custody.intake.rules import arrival_of
+from orthanc_gcp.custody.reporting.operations import retry
 from orthanc_gcp.custody.transfer.outcomes import BISECT_AFTER
 from orthanc_gcp.custody.transfer.sender import MOST_UNCOMPARED, Sender
 from orthanc_gcp.custody.verification.read_back import ReadBack
@@ -22,7 +25,7 @@ from orthanc_gcp.dicomweb import DicomStore
 from orthanc_gcp.ledger import database
 from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.rows import NewTransfer
-from orthanc_gcp.ledger.schema import State, transfers
+from orthanc_gcp.ledger.schema import Priority, State, transfers
 from orthanc_gcp.ledger.upgrade import prepare
 from orthanc_gcp.orthanc.resources import OrthancSource
 from orthanc_gcp.orthanc.rest import OrthancRest
@@ -38,7 +41,8 @@ from tests.dicomweb.conftest import (
     store,
 )
 from tests.emulator.client import make_dicom, read
-from tests.support.orthanc import free_port
+from tests.support.orthanc import Orthanc, free_port
+from tests.support.site import make_instance
 
 __all__ = [
     "client",
@@ -68,19 +72,17 @@ class Tokens:
 class Room:
     """A sender, the ledger that it claims from, and the folder of an Orthanc that it reads."""
 
-    def __init__(self, folder, store: DicomStore, url: str = "") -> None:
+    def __init__(self, folder, store: DicomStore, url: str = "", storage=None) -> None:
         engine = database.connect(database.url_of("", folder))
         prepare(engine)
-        self.ledger, self.storage = Ledger(engine), folder / "storage"
+        self.ledger, self.storage = Ledger(engine), storage or folder / "storage"
         self.tokens, self.away, self.stop = Tokens(), [], False
         steady = SystemClock()
         outage = Outage(logging.getLogger("store"), "down", "up", steady)
         self.congestion = CongestionWindow(steady, 4, outage)
         self.replaces = False
         self.store = store
-        self.orthanc = OrthancSource(
-            OrthancRest(url or f"http://127.0.0.1:{free_port()}"), self.storage
-        )
+        self.orthanc = OrthancSource(OrthancRest(url or WithoutInstances.url), self.storage)
         self.steady = steady
 
     def receive(self, *files: bytes, stored: bool = True) -> None:
@@ -106,6 +108,19 @@ class Room:
                 )
             )
         self.ledger.arrivals.record(rows)
+
+    def follow(self, *identifiers: str) -> None:
+        """A real Orthanc has received instances."""
+        rows = [
+            arrival_of(described, ORTHANC, A, 1, Priority.LIVE)
+            for described in self.orthanc.describe(identifiers)
+        ]
+        self.ledger.arrivals.record(rows)
+
+    def file_of(self, identifier: str) -> Path:
+        """Where a real Orthanc has the file of an instance."""
+        uuid = self.orthanc.checksums.attachment(identifier).uuid
+        return self.storage / uuid[:2] / uuid[2:4] / uuid
 
     def send(self) -> list[str]:
         destination = Destination(
@@ -135,6 +150,22 @@ class Room:
 
     def states(self) -> list[str]:
         return [row.state for row in self.rows()]
+
+
+@pytest.fixture(scope="module")
+def orthanc(tmp_path_factory):
+    """A real one."""
+    folder = tmp_path_factory.mktemp("orthanc")
+    with Orthanc(folder, {"OverwriteInstances": True}, plugins=()) as running:
+        yield running
+
+
+@pytest.fixture
+def real(tmp_path, store, orthanc):
+    """A room whose Orthanc is a real one."""
+    made = Room(tmp_path, store, orthanc.url, orthanc.folder / "storage")
+    yield made
+    made.ledger.engine.dispose()
 
 
 @pytest.fixture
@@ -254,7 +285,8 @@ def test_an_instance_that_is_to_be_replaced_waits_for_that(room):
     assert (row.state, row.reason, row.replace) == (State.WAITING, "replacing", True)
 
 
-def test_while_orthanc_is_away_all_of_a_batch_waits(room):
+def test_while_orthanc_is_away_all_of_a_batch_waits(tmp_path, store):
+    room = Room(tmp_path, store, f"http://127.0.0.1:{free_port()}")
     room.receive(make_dicom())
     room.receive(make_dicom(), stored=False)
     assert room.send() == []
@@ -263,7 +295,10 @@ def test_while_orthanc_is_away_all_of_a_batch_waits(room):
 
 
 class WithoutInstances(BaseHTTPRequestHandler):
-    """An Orthanc that does not have what it is asked for."""
+    """An Orthanc that does not have what it is asked for: no MD5 either."""
+
+    protocol_version = "HTTP/1.1"
+    url = ""
 
     def do_GET(self) -> None:
         self.send_response(404)
@@ -280,6 +315,15 @@ class WithoutInstances(BaseHTTPRequestHandler):
 
     def log_message(self, *_: object) -> None:
         pass
+
+
+@pytest.fixture(scope="module", autouse=True)
+def without_instances():
+    with ThreadingHTTPServer(("127.0.0.1", 0), WithoutInstances) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        WithoutInstances.url = f"http://127.0.0.1:{server.server_port}"
+        yield
+        server.shutdown()
 
 
 @pytest.fixture
@@ -403,3 +447,73 @@ def test_a_batch_that_is_refused_is_sent_in_halves_until_one_is_at_fault(failing
     room.send()
     room.send()
     assert room.states().count(State.QUARANTINED) == 1
+
+
+def flip(file: Path, place: int) -> bytes:
+    """Change one bit of a file; what it was before."""
+    before = file.read_bytes()
+    after = bytearray(before)
+    after[place] ^= 1
+    file.write_bytes(after)
+    return before
+
+
+@pytest.mark.parametrize("place", [-1, 400], ids=["pixels", "header"])
+def test_a_file_that_is_damaged_is_not_stored_and_the_others_are(real, orthanc, place):
+    content = [make_instance() for _ in range(3)]
+    names = [orthanc.json("POST", "/instances", one)["ID"] for one in content]
+    damaged = flip(real.file_of(names[1]), place)
+    real.follow(*names)
+    real.send()
+    states = {row.orthanc_id: row.state for row in real.rows()}
+    assert states.pop(names[1]) == State.QUARANTINED
+    assert set(states.values()) == {State.WAITING}
+    real.send()
+    (row,) = (row for row in real.rows() if row.state != State.ACKNOWLEDGED)
+    assert (row.orthanc_id, row.reason) == (names[1], "damaged_file")
+    assert f"was {hashlib.md5(damaged).hexdigest()} when it was received" in row.detail
+    assert list(real.store.instances(row.study_instance_uid)) == []
+    real.file_of(names[1]).write_bytes(damaged)
+    assert retry(real.ledger, A, reason="damaged_file") == 1
+    real.send()
+    assert set(real.states()) == {State.ACKNOWLEDGED}
+
+
+def test_what_orthanc_has_received_anew_is_not_called_damaged(real, orthanc):
+    content = make_instance()
+    name = orthanc.json("POST", "/instances", content)["ID"]
+    real.follow(name)
+    old = real.file_of(name)
+    orthanc.json("POST", "/instances", content[:-2] + b"zz")
+    old.parent.mkdir(parents=True, exist_ok=True)
+    old.write_bytes(content)  # it is not deleted yet
+    real.send()
+    (row,) = real.rows()
+    assert (row.state, row.reason) == (State.DELAYED, "orthanc")
+    assert row.detail == "Orthanc has received it anew"
+    old.unlink()
+    real.send()
+    (row,) = real.rows()
+    assert (row.state, row.sha256) == (
+        State.ACKNOWLEDGED,
+        hashlib.sha256(content[:-2] + b"zz").hexdigest(),
+    )
+
+
+def test_an_instance_whose_md5_orthanc_refuses_holds_up_no_other(tmp_path, store):
+    class Refusing(WithoutInstances):
+        def do_GET(self) -> None:
+            self.send_response(500 if refused in self.path else 404)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Refusing) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        room = Room(tmp_path, store, f"http://127.0.0.1:{server.server_port}")
+        room.receive(make_dicom(), make_dicom())
+        refused = room.rows()[0].orthanc_id
+        room.send()
+        assert room.states() == [State.DELAYED, State.ACKNOWLEDGED]
+        assert "answered 500" in room.rows()[0].detail
+        room.ledger.engine.dispose()
+        server.shutdown()

@@ -13,6 +13,7 @@ __all__ = ["pause", "paused_accounts", "resume", "retry"]
 
 _NEVER_STORED = (
     TransferReason.CONFLICT,
+    TransferReason.DAMAGED_FILE,
     TransferReason.INVALID,
     TransferReason.REFUSED,
     TransferReason.UNCOMPARED,

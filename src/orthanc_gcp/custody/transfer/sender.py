@@ -7,15 +7,15 @@ acknowledged until it was read back.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 
 from orthanc_gcp.auth.token_source import TokenSource
 from orthanc_gcp.clock import Clock
 from orthanc_gcp.custody.destinations.destination import INSTANCE_BACKOFF, Destination
+from orthanc_gcp.custody.transfer.checked import checked
 from orthanc_gcp.custody.transfer.outcomes import (
     BISECT_AFTER,
     most_together,
@@ -41,7 +41,7 @@ from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.rows import Outcome, Transfer
 from orthanc_gcp.ledger.schema import Priority, State
 from orthanc_gcp.orthanc.resources import OrthancSource
-from orthanc_gcp.reasons import StoreReason, TransferReason
+from orthanc_gcp.reasons import SourceReason, StoreReason, TransferReason
 
 __all__ = ["Sender"]
 
@@ -100,8 +100,28 @@ class Sender:
         return list({row.series_instance_uid: 0 for row in transfers if row.id in acknowledged})
 
     def _send(self, destination: Destination, transfers: Sequence[Transfer]) -> list[Outcome]:
+        wanted = {transfer.orthanc_id: transfer.sop_instance_uid for transfer in transfers}
+        try:
+            found = self._orthanc.checksums.md5s(wanted)
+        except OrthancUnavailableError as error:
+            return self._orthanc_is_away(transfers, error)
+        md5s = {name: md5 for name, md5 in found.items() if isinstance(md5, str)}
+        refused = [
+            self._delayed(row, TransferReason.ORTHANC, str(found[row.orthanc_id]))
+            for row in transfers
+            if row.orthanc_id in found.keys() - md5s.keys()
+        ]
+        of_refused = {outcome.id for outcome in refused}
+        readable = [row for row in transfers if row.id not in of_refused]
+        return refused + (self._send_checked(destination, readable, md5s) if readable else [])
+
+    def _send_checked(
+        self, destination: Destination, transfers: Sequence[Transfer], md5s: Mapping[str, str]
+    ) -> list[Outcome]:
         digests: dict[str, str] = {}
-        parts = [self._part(transfer, digests) for transfer in transfers]
+        parts = [
+            self._part(transfer, md5s.get(transfer.orthanc_id), digests) for transfer in transfers
+        ]
         replaces = transfers[0].replace
         client = destination.upsert if replaces else destination.store
         throttles = destination.byte_throttles(Priority(transfers[0].priority))
@@ -124,7 +144,7 @@ class Sender:
                 stop=self._stopping,
             )
         except SourceError as error:
-            return self._without(transfers, error)
+            return self._without(transfers, error, md5s)
         except StoreError as error:
             return self._refused(destination, transfers, error)
         size = sum(transfer.size_bytes for transfer in transfers)
@@ -133,12 +153,12 @@ class Sender:
         destination.congestion.succeeded(len(transfers), size, seconds, began)
         return self._outcomes(destination, transfers, stored, digests)
 
-    def _part(self, transfer: Transfer, digests: dict[str, str]) -> Part:
+    def _part(self, transfer: Transfer, md5: str | None, digests: dict[str, str]) -> Part:
         def read() -> AbstractContextManager[Iterator[bytes]]:
             source = self._orthanc.read(
                 transfer.orthanc_id, transfer.attachment_uuid, transfer.size_bytes
             )
-            return _hashed(source, transfer.orthanc_id, digests)
+            return checked(source, transfer, md5, digests)
 
         return Part(
             transfer.study_instance_uid,
@@ -250,40 +270,48 @@ class Sender:
 
     # -- No answer about instances --------------------------------------------------------------
 
-    def _without(self, transfers: Sequence[Transfer], error: SourceError) -> list[Outcome]:
-        """One instance could not be read; nothing was stored, and the others go at once."""
-        # While Orthanc is away, the others would fail as well.
-        away = isinstance(error.__cause__, OrthancUnavailableError)
+    def _orthanc_is_away(self, transfers: Sequence[Transfer], error: GcpError) -> list[Outcome]:
         pause = INSTANCE_BACKOFF.delay(3, self._jitter)
-        due = self._ledger.now() + pause if away else None
-        if away:
-            self._orthanc_away(error, pause)
-        state = State.DELAYED if away else State.WAITING
-        others = [
-            requeued(row, state=state, next_attempt_at=due)
-            for row in transfers
-            if row.sop_instance_uid != error.sop_instance_uid
-        ]
-        return [
-            *others,
-            *(
-                self._unreadable(row, error)
-                for row in transfers
-                if row.sop_instance_uid == error.sop_instance_uid
-            ),
+        self._orthanc_away(error, pause)
+        due = self._ledger.now() + pause
+        why = {"reason": TransferReason.ORTHANC, "detail": str(error)}
+        return [requeued(row, state=State.DELAYED, next_attempt_at=due, **why) for row in transfers]
+
+    def _without(
+        self, transfers: Sequence[Transfer], error: SourceError, md5s: Mapping[str, str]
+    ) -> list[Outcome]:
+        """One instance could not be read; nothing was stored, and the others go at once."""
+        at_fault = [row for row in transfers if row.sop_instance_uid == error.sop_instance_uid]
+        others = [row for row in transfers if row.sop_instance_uid != error.sop_instance_uid]
+        # While Orthanc is away, the others would fail as well.
+        if isinstance(error.__cause__, OrthancUnavailableError):
+            delayed = self._orthanc_is_away(others, error)
+        else:
+            delayed = [requeued(row) for row in others]
+        return delayed + [
+            self._unreadable(row, error, md5s.get(row.orthanc_id)) for row in at_fault
         ]
 
-    def _unreadable(self, row: Transfer, error: SourceError) -> Outcome:
+    def _unreadable(self, row: Transfer, error: SourceError, md5: str | None) -> Outcome:
         try:
             gone = isinstance(error.__cause__, OrthancGoneError)
             if gone and not self._orthanc.describe([row.orthanc_id]):
                 return self._deleted(row)
             size = self._orthanc.size(row.orthanc_id)
+            if size in (None, row.size_bytes) and error.reason == SourceReason.DAMAGED_FILE:
+                return self._damaged(row, error, md5)
         except OrthancError as problem:
             return self._delayed(row, TransferReason.ORTHANC, str(problem))
         if size not in (None, row.size_bytes):
             return Outcome(row.id, State.WAITING, size_bytes=size, attempts=row.attempts + 1)
         return self._delayed(row, TransferReason.ORTHANC, str(error))
+
+    def _damaged(self, row: Transfer, error: SourceError, md5: str | None) -> Outcome:
+        """Other bytes than Orthanc received, unless it has received others meanwhile."""
+        now = self._orthanc.checksums.attachment(row.orthanc_id)
+        if now is None or now.md5 != md5 or row.attachment_uuid not in ("", now.uuid):
+            return self._delayed(row, TransferReason.ORTHANC, "Orthanc has received it anew")
+        return quarantined(row, TransferReason.DAMAGED_FILE, str(error), row.sha256)
 
     def _deleted(self, row: Transfer) -> Outcome:
         if row.sha256 is not None:
@@ -375,20 +403,3 @@ def _is_about_instances(error: StoreError) -> bool:
     if error.reason == StoreReason.PRECONDITION:
         return False
     return error.reason == StoreReason.TOO_LARGE or error.status in _REFUSE_INSTANCES
-
-
-@contextmanager
-def _hashed(
-    source: AbstractContextManager[Iterator[bytes]], name: str, digests: dict[str, str]
-) -> Iterator[Iterator[bytes]]:
-    """The same pieces; their SHA-256 is known when all were read."""
-    digest = hashlib.sha256()
-
-    def pieces(of: Iterator[bytes]) -> Iterator[bytes]:
-        for piece in of:
-            digest.update(piece)
-            yield piece
-        digests[name] = digest.hexdigest()
-
-    with source as read:
-        yield pieces(read)
