@@ -56,8 +56,9 @@ class UnfinishedObject:
         os.rename(self._path, name, dst_dir_fd=folder)
 
     def discard(self) -> None:
-        """Remove it; nothing happens when it has become an object."""
-        self._path.unlink(missing_ok=True)
+        """Remove it, if it can be; nothing happens when it has become an object."""
+        with suppress(OSError):
+            self._path.unlink()
 
 
 class Buckets:

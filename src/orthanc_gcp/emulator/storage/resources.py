@@ -140,7 +140,8 @@ class Resources:
             for table in _NAMED_TABLES:
                 sql.execute(f"DELETE FROM {table}")  # noqa: S608
             sql.execute(f"{_TAKE_NAME} WHERE dataset != ''")
-            self._store_ids = {}
+            self._store_ids, self._store_bodies = {}, {}
+            self._deleted.clear()
 
     def deleted_stores(self) -> list[int]:
         """Return the rows of the stores that are deleted."""
