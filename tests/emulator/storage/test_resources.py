@@ -111,19 +111,6 @@ def test_policies(resources: Resources) -> None:
     assert resources.policies() == {"a": {"etag": "2"}}
 
 
-def test_nothing_is_left_after_a_clearance(resources: Resources) -> None:
-    resources.create_dataset(DATASET, {})
-    create(resources, "s")
-    other = LOCATION.dataset("e")
-    resources.create_dataset(other, {})
-    resources.delete_dataset(other)
-    assert resources.was_deleted(other)
-    assert (resources.store_id(STORE), resources.store_body(STORE)) == (1, {"name": "s"})
-    resources.clear()
-    assert not resources.was_deleted(other)
-    assert (resources.store_id(STORE), resources.store_body(STORE)) == (None, None)
-
-
 def test_the_deleted_datasets_that_are_remembered(
     resources: Resources, monkeypatch: pytest.MonkeyPatch
 ) -> None:
