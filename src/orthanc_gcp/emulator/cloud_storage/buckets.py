@@ -74,7 +74,7 @@ class Buckets:
 
     def names(self) -> list[str]:
         """Return the names of all buckets, in order."""
-        if self._folder is None:
+        if self._folder is None or not self._folder.is_dir():
             return []
         with os.scandir(self._folder) as found:
             return sorted(
@@ -94,7 +94,7 @@ class Buckets:
         Raises :class:`FileExistsError` when it is there, and :class:`UnavailableError` when there
         is no folder for buckets.
         """
-        (self._root / bucket).mkdir()
+        (self._root / bucket).mkdir(parents=True)
 
     def delete_bucket(self, bucket: str) -> None:
         """Remove a bucket; raise :class:`UnavailableError` or :class:`NotEmptyError`."""
