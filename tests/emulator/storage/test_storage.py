@@ -232,8 +232,8 @@ def test_nothing_is_left_when_everything_is_deleted(storage: Storage, tmp_path: 
         assert storage.resources.create_store(store, {})
         number = storage.resources.store_id(store)
         assert number is not None
-        for _ in range(3):
-            content = make_dicom()
+        for pixels in (b"00", bytes(200_000), b"00"):
+            content = make_dicom(pixels=pixels)
             upload = storage.begin()
             upload.write(memoryview(content))
             storage.keep(number, upload.read_record(), upload)

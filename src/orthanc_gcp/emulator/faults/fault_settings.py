@@ -392,5 +392,5 @@ SETTINGS: dict[str, Setting] = {
 }
 """Every setting by its name in JSON, in the order in which they are listed.
 
-The guide (docs/emulator.md) begins the explanation of each with its sentence.
+The guide begins the explanation of each with its sentence.
 """
