@@ -157,7 +157,7 @@ class Frames(Protocol):
     async def find(self, number: int, last: int) -> bytes | Extent:
         """Return a frame, or where it lies in the file, if there is one of the last number, too.
 
-        Raises :class:`ImagingError`.
+        Raises :class:`ImagingError` and :class:`ImagingProcessError`.
         """
 
 
