@@ -26,7 +26,7 @@ __all__ = ["ImagingPool", "ImagingProcessError"]
 
 MAX_PROCESSES = 4
 START_LIMIT = 60.0
-"""Seconds until a process that was started answers for the first time."""
+"""Seconds until a process that was started answers for the first time, its first frame included."""
 TIME_LIMIT = 60.0
 """Seconds that a frame may take; an instance has so many for each of its frames."""
 
