@@ -64,6 +64,11 @@ class Slide:
     def series(self) -> str:
         return str(self.levels[0].dataset.SeriesInstanceUID)
 
+    @property
+    def on_its_stage(self) -> np.ndarray:
+        """The coarsest level, turned as the slide lies (ImageOrientationSlide)."""
+        return np.rot90(self.levels[-1].pixels, 2)
+
 
 def _tissue(height: int, width: int) -> np.ndarray:
     """Return an image in which no two tiles are equal: gradients, and circles of colour."""

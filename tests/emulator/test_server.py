@@ -23,6 +23,7 @@ from orthanc_gcp.emulator.faults.network_profiles import GOOGLE
 from orthanc_gcp.emulator.resource_names import StoreName
 from orthanc_gcp.emulator.server import DEFAULT_STORE, Emulator, Options, Seed
 from tests.emulator.client import Client, make_dicom, read
+from tests.emulator.contents import stored_contents
 from tests.emulator.faults.first_values import FIRST
 
 OTHER = StoreName("osimis-test", "europe-west2", "another", "dicom")
@@ -321,8 +322,7 @@ def test_a_reset_brings_everything_back(seeded: tuple[Emulator, Client], folder:
     assert ask(emulator, f"/v1/{DEFAULT_STORE.parent.parent}/datasets/more").status == 403
     operations = ask(emulator, f"/v1/{DEFAULT_STORE.parent}/operations").json()
     assert operations == {}
-    assert len(list((folder / "files").iterdir())) == 1
-    assert list((folder / "staging").iterdir()) == []
+    assert stored_contents(folder) == [SEEDED]
 
 
 def test_whoever_asks_while_it_starts_is_answered_when_it_serves(folder: Path) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import os
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from starlette.responses import Response
 
@@ -24,6 +25,10 @@ from orthanc_gcp.emulator.http.streaming import MULTIPART, Streamed, file_blocks
 from orthanc_gcp.emulator.storage.instances import StoredInstance
 
 __all__ = ["retrieve", "retrieve_instance", "retrieve_metadata"]
+
+
+_SMALL = 64 * 1024
+"""How many bytes an instance has at most that is read as fast as handed to a thread."""
 
 
 @dataclass(frozen=True)
@@ -57,15 +62,17 @@ async def retrieve_metadata(context: RequestContext) -> Response:
     Raises :class:`Refusal` when there is nothing of that name (403 or 404), or no acceptable media
     type (406).
     """
-    instances = await asyncio.to_thread(context.instances)
+    instances = await context.find_instances()
     listing = choose_listing(context.request)
     entries = _metadata(context, instances, listing)
     return Streamed(listing.stream(entries), listing.media_type)
 
 
 async def _retrieve(context: RequestContext, *, single: bool) -> Response:
-    instances = await asyncio.to_thread(context.instances)
-    chosen = await asyncio.to_thread(_choose_all, context, instances, single=single)
+    instances = await context.find_instances()
+    choose = partial(_choose_all, context, instances, single=single)
+    # To hand one instance to a thread would cost more than to look at it.
+    chosen = choose() if single else await asyncio.to_thread(choose)
     # The first file is opened, and transcoded, while a refusal is still possible.
     try:
         with refusals():
@@ -175,7 +182,7 @@ async def _open(
     Raises :class:`ImagingError`, :class:`ImagingProcessError`, and :class:`FileNotFoundError` when
     it was deleted.
     """
-    descriptor = await asyncio.to_thread(context.storage.open, instance.file)
+    descriptor = context.storage.open(instance.file)
     wanted = chosen[instance.transfer_syntax].transfer_syntax
     if wanted == instance.transfer_syntax:
         return OpenInstance(descriptor, instance.size, wanted)
@@ -198,6 +205,7 @@ async def _parts(
     yield Part(first.content_type, first.blocks())
     for instance in others:
         await context.wait_for_instances(1)
+        await asyncio.sleep(0)  # others have their turn, also while the client takes all at once
         try:
             opened = await _open(context, instance, chosen)
         except FileNotFoundError:
@@ -210,7 +218,11 @@ async def _metadata(
 ) -> AsyncGenerator[bytes, None]:
     for instance in instances:
         try:
-            yield await asyncio.to_thread(_instance_metadata, context, instance, listing)
+            if instance.size > _SMALL:
+                yield await asyncio.to_thread(_instance_metadata, context, instance, listing)
+            else:
+                await asyncio.sleep(0)
+                yield _instance_metadata(context, instance, listing)
         except FileNotFoundError:
             continue  # deleted since the answer began
 
