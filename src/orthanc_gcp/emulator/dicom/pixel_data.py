@@ -149,15 +149,19 @@ class PixelData:
 
         pydicom would count the fragments anew for each frame.
         """
-        source = FileSource(self.descriptor)
-        items, at = [], self._element.offset
-        while (head := source.read(at, _ITEM_HEAD))[:4] == _ITEM and len(head) == _ITEM_HEAD:
+        if self._extended_offsets() is not None:
+            return []
+        source, at = FileSource(self.descriptor), self._element.offset
+        items: list[Extent] = []
+        while len(items) <= self.count + 1:
+            head = source.read(at, _ITEM_HEAD)
+            if head[:4] != _ITEM or len(head) < _ITEM_HEAD:
+                break
             (length,) = struct.unpack_from("<L", head, 4)
             items.append((at + _ITEM_HEAD, length))
             at += _ITEM_HEAD + length
-        has_table = items[:1] != [(self._element.offset + _ITEM_HEAD, 0)]
-        has_table = has_table or self._extended_offsets() is not None
-        return [] if has_table or len(items) - 1 != self.count else items[1:]
+        is_table_empty = items[:1] == [(self._element.offset + _ITEM_HEAD, 0)]
+        return items[1:] if is_table_empty and len(items) == self.count + 1 else []
 
     def _extended_offsets(self) -> tuple[bytes, bytes] | None:
         offsets, lengths = (
