@@ -280,7 +280,7 @@ def test_scripts_need_not_guard_their_main_module(tmp_path: Path) -> None:
     """Nor need the package be installed: it is found where the script found it."""
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
-    paths = [entry for entry in sys.path if entry] + [str(Path.cwd())]
+    paths = [*filter(None, sys.path), str(Path(__file__).parents[3])]
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     done = subprocess.run(
         [sys.executable, script, tmp_path, *paths],
