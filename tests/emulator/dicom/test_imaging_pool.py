@@ -161,6 +161,21 @@ def test_a_process_that_dies_of_something_else_is_replaced(
     wait_until(lambda: not process.is_running())  # nor is it a zombie
 
 
+def test_a_process_that_is_killed_disturbs_no_other_request(own_client: Client) -> None:
+    content, pixels = compressed("4.90")
+    path, before = put(own_client, content), imaging_processes()
+    assert own_client.get(f"{path}/1").status == 200
+    (process,) = imaging_processes() - before
+    process.suspend()
+    with ThreadPoolExecutor(CLIENTS) as threads:
+        answers = [threads.submit(own_client.get, f"{path}/1") for _ in range(CLIENTS)]
+        if (os.cpu_count() or 1) > 1:  # else there is one process only, and all wait for it
+            wait_until(lambda: sum(answer.done() for answer in answers) == CLIENTS - 1)
+        process.kill()
+    for answer in answers:
+        assert split(answer.result())[0][1] == pixels.tobytes()
+
+
 def test_a_process_that_dies_while_it_is_idle_is_replaced(
     pool: ImagingPool, file: BinaryIO
 ) -> None:
