@@ -28,6 +28,7 @@ from orthanc_gcp.emulator.auth.gce_metadata_server import GceMetadataServer
 from orthanc_gcp.emulator.auth.iam_credentials import TOKEN_OF_ACCOUNT, GenerateAccessToken
 from orthanc_gcp.emulator.auth.oauth2 import TokenEndpoint
 from orthanc_gcp.emulator.auth.security_token_service import AuthorizedUserEndpoint, TokenExchange
+from orthanc_gcp.emulator.cloud_storage.methods import CloudStorage
 from orthanc_gcp.emulator.faults.injection import answer_call, answer_token_request
 from orthanc_gcp.emulator.faults.quotas import Meter
 from orthanc_gcp.emulator.faults.rules import ActiveFault
@@ -147,6 +148,14 @@ class Application(Answering):
             identities, mint, services.fault_settings, clock, self._authorizer
         )
         self._allowed_locations = AllowedLocations(identities, self._authorizer)
+        self._cloud_storage = CloudStorage(
+            services.buckets,
+            services.storage.database,
+            services.fault_settings,
+            clock,
+            self._authorizer,
+            identities.pools.project_number,
+        )
         self._meter = Meter(clock, identities.pools.project_number)
         self._metadata = metadata
         self._aws = Ec2MetadataService()
@@ -223,6 +232,9 @@ class Application(Answering):
         of_pubsub = self._pubsub.find(request.method, path)
         if of_pubsub is not None:
             return await of_pubsub(request)
+        of_storage = self._cloud_storage.find(request)
+        if of_storage is not None:
+            return await of_storage()
         if self._allowed_locations.serves(request):
             return self._allowed_locations(request)
         impersonated = TOKEN_OF_ACCOUNT.fullmatch(path)

@@ -79,8 +79,9 @@ class ImagingProcess:
         """Carry out jobs until the other end of the socket is closed."""
         while received := self._receive():
             line, source, target = received
-            with target:
-                self._answer(from_line(line), source, target)
+            self._answer(from_line(line), source, target)
+            with suppress(OSError):  # what could not be written was an answer already
+                target.close()
             signal.alarm(0)
 
     def _receive(self) -> tuple[bytes, BinaryIO, BinaryIO] | None:

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from itertools import chain
 from typing import Any
 
 from starlette.responses import Response
@@ -41,6 +42,9 @@ _AVAILABILITY, _RETRIEVE_URL = "00080056", "00081190"
 
 _BATCH = 256 * 1024
 """How many bytes of matches are made at a time."""
+
+_FEW, _SMALL = 10, 64 * 1024
+"""How many matches, with how many characters, are written as fast as handed to a thread."""
 
 Row = tuple[str, ...]
 """What :meth:`SearchQuery.sql` selects."""
@@ -80,7 +84,10 @@ async def _search(context: RequestContext, level: Level) -> Response:
         # A match may be large then: it leaves before others are made.
         matches = _in_batches(listing.encode(search.match(*row)) for row in rows)
         return Streamed(listing.stream(matches), listing.media_type)
-    content = await asyncio.to_thread(_join, search, rows, listing)
+    if len(rows) <= _FEW and sum(map(len, chain.from_iterable(rows))) <= _SMALL:
+        content = _join(search, rows, listing)
+    else:
+        content = await asyncio.to_thread(_join, search, rows, listing)
     return Response(content, media_type=listing.media_type)
 
 

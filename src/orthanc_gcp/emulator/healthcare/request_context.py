@@ -121,6 +121,12 @@ class RequestContext:
             raise self.missing_path()
         return found
 
+    async def find_instances(self) -> list[StoredInstance]:
+        """Return what :meth:`instances` does, in a thread where they may be many."""
+        if "instance" in self.names:
+            return self.instances()
+        return await asyncio.to_thread(self.instances)
+
     def open_instance(self) -> BinaryIO:
         """Open the file of the instance of the path; raise :class:`Refusal` when there is none."""
         (instance,) = self.instances()
