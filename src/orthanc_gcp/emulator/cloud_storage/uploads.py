@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -37,6 +38,8 @@ from orthanc_gcp.emulator.cloud_storage.upload_bodies import (
 from orthanc_gcp.emulator.http.requests import origin, read_limited
 
 __all__ = ["Uploads"]
+
+_SIZE = re.compile(r"\d{1,15}", re.ASCII)
 
 
 @dataclass
@@ -106,7 +109,6 @@ class Uploads:
         fields.setdefault(
             "contentType", _header_type(request.headers.get("x-upload-content-type", ""))
         )
-        length = request.headers.get("x-upload-content-length", "")
         self._sessions.make_room()
         uri, preconditions = object_uri(bucket, name), Preconditions.of_request(request)
         session = UploadSession(
@@ -115,7 +117,7 @@ class Uploads:
             fields,
             preconditions,
             await self._open(bucket),
-            int(length) if length.isdecimal() else None,
+            _announced_size(request),
             self._clock(),
         )
         upload_id = self._sessions.begin(session)
@@ -126,9 +128,13 @@ class Uploads:
 
     async def _open(self, bucket: str) -> UnfinishedObject:
         try:
-            return await asyncio.to_thread(self._buckets.begin, bucket)
+            self._buckets.bucket_status(bucket)
         except UnavailableError as problem:
             raise no_such_bucket() from problem
+        try:
+            return await asyncio.to_thread(self._buckets.begin, bucket)
+        except UnavailableError as problem:
+            raise refusal(503, "backendError", f"The emulator {problem}.") from problem
 
 
 async def _read(request: Request, writer: BodyWriter, *, is_multipart: bool) -> _Arrival:
@@ -163,6 +169,11 @@ def _name(request: Request, given: dict[str, Any]) -> str:
         raise refusal(400, "required", "Required", location="name")
     object_uri("bucket", name)
     return name
+
+
+def _announced_size(request: Request) -> int | None:
+    length = request.headers.get("x-upload-content-length", "")
+    return int(length) if _SIZE.fullmatch(length) else None
 
 
 def _header_type(header: str) -> str:
