@@ -20,7 +20,7 @@ from orthanc_gcp.custody.transfer.sender import Sender
 from orthanc_gcp.dicomweb import DicomStore
 from orthanc_gcp.ledger import database
 from orthanc_gcp.ledger.ledger import Ledger
-from orthanc_gcp.ledger.rows import NewTransfer
+from orthanc_gcp.ledger.rows import NewTransfer, Series
 from orthanc_gcp.ledger.schema import State, transfers
 from orthanc_gcp.ledger.upgrade import prepare
 from orthanc_gcp.orthanc.resources import OrthancSource
@@ -147,7 +147,9 @@ def test_what_the_store_takes_is_acknowledged_with_its_digest(room):
     files = [make_dicom(), make_dicom(b"more" * 1000)]
     room.receive(*files)
     series = room.send()
-    assert series == [row.series_instance_uid for row in room.rows()]
+    assert series == [
+        Series(row.study_instance_uid, row.series_instance_uid) for row in room.rows()
+    ]
     for row, content in zip(room.rows(), files, strict=True):
         assert row.state == State.ACKNOWLEDGED
         assert row.sha256 == hashlib.sha256(content).hexdigest()

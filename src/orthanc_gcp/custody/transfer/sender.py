@@ -38,7 +38,7 @@ from orthanc_gcp.errors import (
     OrthancUnavailableError,
 )
 from orthanc_gcp.ledger.ledger import Ledger
-from orthanc_gcp.ledger.rows import Outcome, Transfer
+from orthanc_gcp.ledger.rows import Outcome, Series, Transfer
 from orthanc_gcp.ledger.schema import Priority, State
 from orthanc_gcp.orthanc.resources import OrthancSource
 from orthanc_gcp.reasons import StoreReason, TransferReason
@@ -77,8 +77,8 @@ class Sender:
         self._ledger, self._orthanc, self._destinations = ledger, orthanc, destinations
         self._tokens, self._clock, self._stopping, self._jitter = tokens, clock, stopping, jitter
 
-    def send(self, batch: str, transfers: Sequence[Transfer]) -> list[str]:
-        """Send the instances of a claimed batch; the Series Instance UIDs of those acknowledged.
+    def send(self, batch: str, transfers: Sequence[Transfer]) -> list[Series]:
+        """Send the instances of a claimed batch; the series of those acknowledged.
 
         Sending again what was sent already is harmless: the store refuses it, or takes it as
         identical, and what it refuses is compared. What was taken from the batch meanwhile is
@@ -93,7 +93,7 @@ class Sender:
         outcomes = self._send(self._destinations[account], transfers)
         self._ledger.queue.settle(batch, outcomes, self._tokens.identity(account))
         acknowledged = {outcome.id for outcome in outcomes if outcome.state == State.ACKNOWLEDGED}
-        return list({row.series_instance_uid: 0 for row in transfers if row.id in acknowledged})
+        return list({row.series: 0 for row in transfers if row.id in acknowledged})
 
     def _send(self, destination: Destination, transfers: Sequence[Transfer]) -> list[Outcome]:
         digests: dict[str, str] = {}

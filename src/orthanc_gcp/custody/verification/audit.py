@@ -216,7 +216,10 @@ class Audit:
         return sent, known
 
     def _listed(self, store: AuditedStore, account: str, study: str) -> set[str]:
-        return self._ask(store, account, lambda: set(store.client.instances(study)))
+        def search() -> set[str]:
+            return {found.sop_instance_uid for found in store.client.instances(study)}
+
+        return self._ask(store, account, search)
 
     def _compare_bytes(
         self, store: AuditedStore, present: Sequence[Transfer]
