@@ -101,3 +101,15 @@ def test_an_outcome_settles_no_row_that_was_taken_over(ledger):
     assert events_of(ledger, "quarantined") == []
     ledger.queue.settle("c", [Outcome(row.id, State.ACKNOWLEDGED, sha256="d")])
     assert states(ledger) == {"1": State.ACKNOWLEDGED}
+
+
+def test_what_was_delayed_is_due_when_the_destination_takes_instances_again(ledger, clock):
+    ledger.arrivals.record([arrival("1"), arrival("2", account="other")])
+    claim(ledger)
+    settle_batch(ledger, State.DELAYED, next_attempt_at=clock.now + 3600)
+    ledger.queue.hasten("other")
+    ledger.queue.requeue_due(A)
+    assert states(ledger)["1"] == State.DELAYED
+    ledger.queue.hasten(A)
+    ledger.queue.requeue_due(A)
+    assert states(ledger)["1"] == State.WAITING

@@ -19,7 +19,12 @@ from orthanc_gcp.dicomweb.early_response import listen_while_sending
 from orthanc_gcp.dicomweb.error_response import refusal
 from orthanc_gcp.dicomweb.search import FoundInstance, found_instance
 from orthanc_gcp.dicomweb.store_request import Part, Upload
-from orthanc_gcp.dicomweb.store_response import InstanceResult, judge, limit_of_answer
+from orthanc_gcp.dicomweb.store_response import (
+    InstanceResult,
+    judge,
+    limit_of_answer,
+    names_nothing,
+)
 from orthanc_gcp.errors import NetworkError, StoreError
 from orthanc_gcp.reasons import StoreReason
 from orthanc_gcp.redaction import printable, readable
@@ -161,6 +166,13 @@ class DicomStore:
                 what,
                 f"answered {response.status} before the request was complete: something on the "
                 "way does not speak for the store, check HttpProxy",
+            )
+        if response.status == 409 and names_nothing(body):
+            raise self._nonsense(
+                what,
+                "answered 409 and names no instance: something on the way does not speak for the "
+                "store, check HttpProxy",
+                status=409,
             )
         return body
 
@@ -342,9 +354,12 @@ class DicomStore:
             error, self._named(what), self.url, limit=self._timeout, proxy=self._proxy
         )
 
-    def _nonsense(self, what: str, words: str) -> StoreError:
+    def _nonsense(self, what: str, words: str, status: int | None = None) -> StoreError:
         return StoreError(
-            f"{self._named(what)}: {words}", reason=StoreReason.PROTOCOL, retryable=True
+            f"{self._named(what)}: {words}",
+            reason=StoreReason.PROTOCOL,
+            retryable=True,
+            status=status,
         )
 
     def _named(self, what: str) -> str:

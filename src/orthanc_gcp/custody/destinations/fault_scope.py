@@ -26,6 +26,9 @@ class Blame(Enum):
     SUBJECT = "subject"
     """Others have succeeded since it failed first: it alone is at fault."""
     DESTINATION = "destination"
+    """Several that had never failed before fail, and nothing succeeds."""
+    DOUBTFUL = "doubtful"
+    """Several fail that have failed before: each of them is odd, or the destination is."""
     UNKNOWN = "unknown"
     """Nothing else was tried meanwhile."""
 
@@ -37,13 +40,16 @@ class Verdict:
     Attributes
     ----------
     times
-        How often the subject has failed by now, without those failures that were the destination's.
+        How often the subject has failed by now, without what may be the destination's.
+    failures
+        How often it has failed by now.
     sharing
         How many subjects have failed since anything has succeeded.
     """
 
     blame: Blame
     times: int
+    failures: int
     sharing: int
 
 
@@ -51,6 +57,7 @@ class Verdict:
 class _History:
     first: float
     times: int = 0
+    failures: int = 0
 
 
 class FaultScope:
@@ -63,15 +70,16 @@ class FaultScope:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._histories: OrderedDict[Hashable, _History] = OrderedDict()
-        self._failing: OrderedDict[Hashable, None] = OrderedDict()  # since the last success
+        self._failing: OrderedDict[Hashable, bool] = OrderedDict()  # since the last success
+        self._fresh = 0  # how many of them had never failed before it
         self._failing_since = float("-inf")
         self._succeeded = float("-inf")
 
     @property
-    def shared(self) -> bool:
-        """Whether whatever is tried fails."""
+    def sharing(self) -> int:
+        """How many subjects have failed since anything has succeeded."""
         with self._lock:
-            return len(self._failing) >= SHARED_BY
+            return len(self._failing)
 
     def succeeded(self, subjects: Collection[Hashable], began: float, now: float) -> bool:
         """A request about some subjects was answered; whether that ends a shared fault.
@@ -86,8 +94,9 @@ class FaultScope:
                 self._histories.pop(subject, None)
             if began < self._failing_since:
                 return False
-            ended = len(self._failing) >= SHARED_BY
+            ended = self._is_shared()
             self._failing.clear()
+            self._fresh = 0
             self._failing_since = float("-inf")
             self._succeeded = now
             return ended
@@ -100,7 +109,7 @@ class FaultScope:
         with self._lock:
             for subject in subjects:
                 self._history(subject, now)
-            return len(self._failing) >= SHARED_BY
+            return self._is_shared()
 
     def failed(
         self, subject: Hashable, began: float, now: float, *, otherwise: Blame = Blame.UNKNOWN
@@ -118,16 +127,28 @@ class FaultScope:
             history = self._history(subject, now)
             if not self._failing:
                 self._failing_since = now
-            self._failing[subject] = None
-            while len(self._failing) > MOST_SUBJECTS:
-                self._failing.popitem(last=False)
+            self._add_failing(subject, fresh=history.first >= self._succeeded)
             blame = otherwise
-            if len(self._failing) >= SHARED_BY:
+            if self._is_shared():
                 blame = Blame.DESTINATION
+            elif len(self._failing) >= SHARED_BY:
+                blame = Blame.DOUBTFUL
             elif history.first < self._succeeded <= began:
                 blame = Blame.SUBJECT
-            history.times += blame is not Blame.DESTINATION
-            return Verdict(blame, history.times, len(self._failing))
+            history.times += blame in (Blame.SUBJECT, Blame.UNKNOWN)
+            history.failures += 1
+            return Verdict(blame, history.times, history.failures, len(self._failing))
+
+    def _is_shared(self) -> bool:
+        """Those that had failed before the last success are no evidence."""
+        return self._fresh >= SHARED_BY
+
+    def _add_failing(self, subject: Hashable, *, fresh: bool) -> None:
+        if subject not in self._failing:
+            self._failing[subject] = fresh
+            self._fresh += fresh
+        while len(self._failing) > MOST_SUBJECTS:
+            self._fresh -= self._failing.popitem(last=False)[1]
 
     def _history(self, subject: Hashable, now: float) -> _History:
         history = self._histories.setdefault(subject, _History(now))

@@ -187,14 +187,15 @@ class ReadBack:
         shared = verdict.blame is Blame.DESTINATION
         if shared or (verdict.blame is Blame.UNKNOWN and error.status not in _REFUSALS):
             destination.congestion.read_failed(error, suspect=not shared)
-        wait = INSTANCE_BACKOFF.delay(verdict.times + 1, self._jitter)
+        wait = INSTANCE_BACKOFF.delay(verdict.failures + 1, self._jitter)
         due = self._ledger.now() + (LONGEST_WAIT / 2 if shared else wait)
         detail = f"it cannot be read back: {error}"
         most = _most_readings(verdict, error)
         hopeless = [row for row in reading.failed if min(verdict.times, row.attempts) >= most]
         outcomes = [_quarantined(row, error.reason, detail) for row in hopeless]
         self._ledger.confirmations.settle(outcomes)
-        for rows, counts in (reading.failed, not shared), (reading.unread, False):
+        counted = verdict.blame in (Blame.SUBJECT, Blame.UNKNOWN)
+        for rows, counts in (reading.failed, counted), (reading.unread, False):
             self._ledger.confirmations.postpone(
                 [row.id for row in rows], due, reason=error.reason, detail=detail, counts=counts
             )
@@ -255,7 +256,7 @@ class ReadBack:
 
 def _most_readings(verdict: Verdict, error: StoreError) -> float:
     """How often an instance may fail to be read back."""
-    if verdict.blame is Blame.DESTINATION:
+    if verdict.blame in (Blame.DESTINATION, Blame.DOUBTFUL):
         return float("inf")
     refused = error.status in _REFUSALS
     if verdict.blame is Blame.SUBJECT:
@@ -265,7 +266,8 @@ def _most_readings(verdict: Verdict, error: StoreError) -> float:
 
 def _most_sendings(verdict: Verdict) -> float:
     """How often the store may acknowledge what it does not have."""
-    if verdict.blame is Blame.DESTINATION:  # it shows nothing of anything: its index is behind
+    # It shows nothing of anything: its index is behind.
+    if verdict.blame in (Blame.DESTINATION, Blame.DOUBTFUL):
         return float("inf")
     return MOST_SENDINGS if verdict.blame is Blame.SUBJECT else 2 * MOST_SENDINGS
 
