@@ -240,6 +240,8 @@ class StoreReason(StrEnum):
     TLS = "tls"
     TOO_LARGE = "too_large"
     TRUNCATED = "truncated"
+    UID = "uid"
+    """A UID of the instance cannot stand in the path of a request, so that none was made."""
     UNAUTHORIZED = "unauthorized"
     UNAVAILABLE = "unavailable"
 

@@ -12,7 +12,7 @@ from orthanc_gcp.errors import OrthancGoneError, StoreError
 from orthanc_gcp.orthanc.resources import OrthancSource
 from orthanc_gcp.orthanc.rest import OrthancRest
 from tests.support.orthanc import Orthanc
-from tests.support.sent import changed, rows, send
+from tests.support.sent import changed, rows, send, series_of
 from tests.support.site import make_instance
 
 
@@ -37,7 +37,7 @@ def compare(ledger, store, stow, orthanc, tmp_path):
             connection.exec_driver_sql(
                 f"UPDATE gcp_transfers SET orthanc_id = '{identifier}' WHERE id = {row.id}"
             )
-        (transfer,) = ledger.confirmations.acknowledged("a", row.series_instance_uid)
+        (transfer,) = ledger.confirmations.acknowledged("a", series_of(ours))
         return differences(store, source, transfer, hashlib.sha256(ours).hexdigest())
 
     return compare
@@ -82,7 +82,7 @@ def test_one_of_them_cannot_be_read(ledger, compare, orthanc, store, stow, tmp_p
     file = make_instance()
     stow(changed(file, PatientID="other"))
     send(ledger, [file])
-    (transfer,) = ledger.confirmations.acknowledged("a", rows(ledger)[-1].series_instance_uid)
+    (transfer,) = ledger.confirmations.acknowledged("a", series_of(file))
     source = OrthancSource(OrthancRest(orthanc.url), tmp_path)
     with pytest.raises(OrthancGoneError):  # it was never there
         differences(store, source, transfer, "")
