@@ -15,6 +15,7 @@ from typing import Any
 import sqlalchemy as sql
 
 from orthanc_gcp.ledger.database import reading, upsert, writing
+from orthanc_gcp.ledger.events import add_for
 from orthanc_gcp.ledger.key_values import KeyValues
 from orthanc_gcp.ledger.rows import MOST_PARAMETERS, Cursor, NewTransfer, portions
 from orthanc_gcp.ledger.schema import (
@@ -25,6 +26,7 @@ from orthanc_gcp.ledger.schema import (
     change_cursors,
     transfers,
 )
+from orthanc_gcp.reasons import TransferReason
 
 __all__ = ["Arrivals"]
 
@@ -130,6 +132,30 @@ class Arrivals:
                 )
                 found.update(connection.scalars(query))
         return found
+
+    def reopen(self, source: str, resources: Collection[str]) -> int:
+        """Orthanc has these instances: those that were withdrawn as deleted wait again.
+
+        Returns
+        -------
+        int
+            How many transfers were.
+        """
+        of, reopened = transfers.c, 0
+        waiting = {**UNSENT, "state": State.WAITING, "attempts": 0, "queued_at": self._now()}
+        with writing(self._engine) as connection:
+            for some in portions(list(resources), MOST_PARAMETERS):
+                deleted = sql.and_(
+                    of.source == source,
+                    of.orthanc_id.in_(some),
+                    of.state == State.WITHDRAWN,
+                    of.reason == TransferReason.DELETED,
+                )
+                rows = connection.scalars(sql.select(of.id).where(deleted)).all()
+                connection.execute(transfers.update().where(of.id.in_(rows)).values(waiting))
+                add_for(connection, self._now(), rows, "returned")
+                reopened += len(rows)
+        return reopened
 
     def cursor(self, source: str) -> Cursor | None:
         """Where reading an Orthanc's changes goes on; None before the first time."""
