@@ -224,9 +224,19 @@ class OrthancError(GcpError):
 
 
 class OrthancUnavailableError(OrthancError):
-    """Orthanc does not answer, broke off, or something else answers in its place."""
+    """Orthanc does not answer, broke off, or something else answers in its place.
+
+    Attributes
+    ----------
+    timed_out : bool
+        Whether it took longer to answer than it may: a smaller question may be answered.
+    """
 
     reason = LocalReason.ORTHANC_UNAVAILABLE
+
+    def __init__(self, message: str, *, timed_out: bool = False) -> None:
+        super().__init__(message)
+        self.timed_out = timed_out
 
 
 class OrthancGoneError(OrthancError):

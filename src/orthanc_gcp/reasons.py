@@ -256,6 +256,8 @@ class SourceReason(StrEnum):
 class TransferReason(StrEnum):
     """Why an instance is in its state, as the ledger has it beside the reasons of a StoreError."""
 
+    ABSENT = "absent"
+    """Orthanc does not have it just now."""
     CONFLICT = "conflict"
     """The store has other bytes under its UIDs."""
     DAMAGED = "damaged"
