@@ -29,7 +29,7 @@ from orthanc_gcp.ledger.upgrade import prepare
 from orthanc_gcp.outages import Outage
 from tests.emulator.client import make_dicom
 from tests.support.keys import STORE
-from tests.support.sent import dataset, record, rows
+from tests.support.sent import dataset, record, rows, series_of
 
 SERVICE_ACCOUNT, USER, WORKLOAD, MACHINE = "service account", "user", "workload", "machine"
 
@@ -116,10 +116,17 @@ class Transfer:
         of_first = dataset(first)
         study, series = of_first.StudyInstanceUID, of_first.SeriesInstanceUID
         files = [first, make_dicom(StudyInstanceUID=study, SeriesInstanceUID=series)]
-        self.series = str(series)
+        self.series = series_of(first)
         record(self.ledger, files)
         self._sender = Sender(
-            self.ledger, Files(files), to, self.tokens, clock, lambda: False, lambda *_: None
+            self.ledger,
+            Files(files),
+            to,
+            self.tokens,
+            clock,
+            lambda: False,
+            lambda *_: None,
+            lambda _: True,
         )
         self._reader = ReadBack(self.ledger, to, lambda: False)
 

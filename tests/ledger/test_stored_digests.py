@@ -6,7 +6,7 @@ import pytest
 import sqlalchemy as sql
 
 from orthanc_gcp.ledger.schema import State, transfers
-from tests.support.ledgers import ORTHANC, A, arrival, claim, settle_batch
+from tests.support.ledgers import ORTHANC, SERIES, A, arrival, claim, settle_batch
 
 
 @pytest.fixture
@@ -15,7 +15,7 @@ def confirmed(ledger):
     ledger.arrivals.record([arrival("1")])
     claim(ledger)
     settle_batch(ledger, State.ACKNOWLEDGED, sha256="one")
-    found = ledger.confirmations.acknowledged(A, "series")
+    found = ledger.confirmations.acknowledged(A, SERIES)
     ledger.confirmations.confirm({row.id: ledger.now() for row in found})
     return ledger
 

@@ -1,12 +1,15 @@
 """What arrives: instances to be sent, and how far an Orthanc's changes were read for them.
 
 Orthanc numbers its changes (``/changes``, ``Seq``); of those of one instance the highest counts.
+What no request could ever ask a store for, by its UIDs, goes into quarantine here, and nowhere
+later: it is in the way of nothing else.
 
 Every method raises SQLAlchemyError when the ledger is away; nothing was written then.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict
 from functools import cache
@@ -15,6 +18,7 @@ from typing import Any
 import sqlalchemy as sql
 
 from orthanc_gcp.ledger.database import reading, upsert, writing
+from orthanc_gcp.ledger.events import add_for
 from orthanc_gcp.ledger.key_values import KeyValues
 from orthanc_gcp.ledger.rows import MOST_PARAMETERS, Cursor, NewTransfer, portions
 from orthanc_gcp.ledger.schema import (
@@ -25,8 +29,12 @@ from orthanc_gcp.ledger.schema import (
     change_cursors,
     transfers,
 )
+from orthanc_gcp.ledger.uids import storable, uid_fault
+from orthanc_gcp.reasons import StoreReason, TransferReason
 
 __all__ = ["Arrivals"]
+
+_log = logging.getLogger(__name__)
 
 
 # Made once: SQLAlchemy takes longer to make a statement than SQLite to answer it.
@@ -61,6 +69,8 @@ def _insert_or_renew(dialect: str) -> Any:
                 (of.state == State.CONFIRMED, of.sha256), else_=of.stored_sha256
             ),
             **UNSENT,
+            "reason": new["reason"],
+            "detail": new["detail"],
             "change_seq": change,
             "attempts": 0,
             "replace": False,
@@ -106,22 +116,57 @@ class Arrivals:
         return new
 
     def _insert(self, connection: sql.Connection, arrivals: Sequence[NewTransfer]) -> int:
-        now = self._now()
+        good = []
+        for arrival in arrivals:
+            fault = uid_fault(*_uids(arrival).values())
+            if fault is None:
+                good.append(self._row(arrival))
+            else:
+                self._quarantine(connection, arrival, fault)
+        return self._upsert(connection, good) if good else 0
+
+    def _upsert(self, connection: sql.Connection, rows: list[dict[str, Any]]) -> int:
+        """How many rows are new, or begin anew."""
         done = connection.execute(
             _insert_or_renew(self._engine.dialect.name),
-            [
-                {
-                    **asdict(arrival),
-                    "state": State.HELD if arrival.held_for_orthanc_id else State.WAITING,
-                    "attempts": 0,
-                    "replace": False,
-                    "queued_at": now,
-                }
-                for arrival in arrivals
-            ],
+            rows,
             execution_options={"preserve_rowcount": True},  # otherwise unknown on PostgreSQL
         )
         return int(done.rowcount)
+
+    def _row(self, arrival: NewTransfer) -> dict[str, Any]:
+        return {
+            **asdict(arrival),
+            "state": State.HELD if arrival.held_for_orthanc_id else State.WAITING,
+            "attempts": 0,
+            "replace": False,
+            "queued_at": self._now(),
+            "reason": None,
+            "detail": None,
+        }
+
+    def _quarantine(self, connection: sql.Connection, arrival: NewTransfer, fault: str) -> None:
+        """Write down what can never be asked for, once."""
+        values = self._row(arrival)
+        values |= {name: storable(uid) for name, uid in _uids(arrival).items()}
+        values |= {"state": State.QUARANTINED, "reason": StoreReason.UID, "detail": fault}
+        values["held_for_orthanc_id"] = None
+        if not self._upsert(connection, [values]):
+            return
+        of = transfers.c
+        query = sql.select(of.id).where(
+            of.account == arrival.account,
+            of.source == arrival.source,
+            of.orthanc_id == arrival.orthanc_id,
+        )
+        add_for(connection, self._now(), connection.scalars(query).all(), "quarantined")
+        _log.error(
+            "account %s: Orthanc's instance %s is in quarantine (%s): %s",
+            arrival.account,
+            arrival.orthanc_id,
+            StoreReason.UID,
+            fault,
+        )
 
     def known(self, source: str, resources: Collection[str]) -> set[str]:
         """Those of some instances of an Orthanc that the ledger has a row for."""
@@ -133,6 +178,30 @@ class Arrivals:
                 )
                 found.update(connection.scalars(query))
         return found
+
+    def reopen(self, source: str, resources: Collection[str]) -> int:
+        """Orthanc has these instances: those that were withdrawn as deleted wait again.
+
+        Returns
+        -------
+        int
+            How many transfers were.
+        """
+        of, reopened = transfers.c, 0
+        waiting = {**UNSENT, "state": State.WAITING, "attempts": 0, "queued_at": self._now()}
+        with writing(self._engine) as connection:
+            for some in portions(list(resources), MOST_PARAMETERS):
+                deleted = sql.and_(
+                    of.source == source,
+                    of.orthanc_id.in_(some),
+                    of.state == State.WITHDRAWN,
+                    of.reason == TransferReason.DELETED,
+                )
+                rows = connection.scalars(sql.select(of.id).where(deleted)).all()
+                connection.execute(transfers.update().where(of.id.in_(rows)).values(waiting))
+                add_for(connection, self._now(), rows, "returned")
+                reopened += len(rows)
+        return reopened
 
     def cursor(self, source: str) -> Cursor | None:
         """Where reading an Orthanc's changes goes on; None before the first time."""
@@ -200,3 +269,8 @@ class Arrivals:
                     )
                     .values(state=State.WAITING, held_for_orthanc_id=None)
                 )
+
+
+def _uids(arrival: NewTransfer) -> dict[str, str]:
+    names = "study_instance_uid", "series_instance_uid", "sop_instance_uid"
+    return {name: getattr(arrival, name) for name in names}

@@ -170,6 +170,14 @@ class Queue:
                 transfers.update().where(due).values(state=State.WAITING, next_attempt_at=None)
             )
 
+    def hasten(self, account: str) -> None:
+        """What was delayed is due: the destination takes instances again."""
+        delayed = in_state(account, State.DELAYED) & (transfers.c.next_attempt_at > self._now())
+        with writing(self._engine) as connection:
+            connection.execute(
+                transfers.update().where(delayed).values(next_attempt_at=self._now())
+            )
+
     def bring_forward(self) -> None:
         """The clock was set back: moments that were noted by the old time are now."""
         now = self._now()

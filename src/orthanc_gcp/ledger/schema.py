@@ -91,6 +91,7 @@ transfers = sql.Table(
     sql.Column("queued_at", sql.Float, nullable=False),  # since when it is to be sent
     sql.Column("acknowledged_at", sql.Float),
     sql.Column("confirmed_at", sql.Float),
+    sql.Column("absent_since", sql.Float),  # from Orthanc, as far as is known
     sql.Column("stored_sha256", sql.Text),  # confirmed before it was to be sent anew
     sql.UniqueConstraint("account", "source", "orthanc_id"),
     # The queue of each Orthanc, and the counts of everything, from the index alone.
@@ -119,6 +120,7 @@ UNSENT: dict[str, None] = dict.fromkeys(
         "sent_as",
         "acknowledged_at",
         "confirmed_at",
+        "absent_since",
     )
 )
 """The columns of a row that are about its sending, as they are before it."""

@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 import threading
+import time
 import uuid
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -16,15 +17,22 @@ import sqlalchemy as sql
 from orthanc_gcp.clock import SystemClock
 from orthanc_gcp.custody.destinations.congestion import CongestionWindow
 from orthanc_gcp.custody.destinations.destination import Destination
+from orthanc_gcp.custody.destinations.fault_scope import FaultScope
 from orthanc_gcp.custody.intake.rules import arrival_of
 from orthanc_gcp.custody.reporting.operations import retry
+from orthanc_gcp.custody.transfer.absence import ABSENT_FOR
 from orthanc_gcp.custody.transfer.outcomes import BISECT_AFTER
-from orthanc_gcp.custody.transfer.sender import MOST_UNCOMPARED, Sender
+from orthanc_gcp.custody.transfer.sender import (
+    MOST_LONELY_REFUSALS,
+    MOST_UNCOMPARED,
+    MOST_UNKNOWN_REFUSALS,
+    Sender,
+)
 from orthanc_gcp.custody.verification.read_back import ReadBack
 from orthanc_gcp.dicomweb import DicomStore
 from orthanc_gcp.ledger import database
 from orthanc_gcp.ledger.ledger import Ledger
-from orthanc_gcp.ledger.rows import NewTransfer
+from orthanc_gcp.ledger.rows import NewTransfer, Series
 from orthanc_gcp.ledger.schema import Priority, State, transfers
 from orthanc_gcp.ledger.upgrade import prepare
 from orthanc_gcp.orthanc.resources import OrthancSource
@@ -41,7 +49,10 @@ from tests.dicomweb.conftest import (
     store,
 )
 from tests.emulator.client import make_dicom, read
+from tests.support.front import Front
+from tests.support.ledgers import Time
 from tests.support.orthanc import Orthanc, free_port
+from tests.support.simulation import FakeClock
 from tests.support.site import make_instance
 
 __all__ = [
@@ -72,15 +83,20 @@ class Tokens:
 class Room:
     """A sender, the ledger that it claims from, and the folder of an Orthanc that it reads."""
 
-    def __init__(self, folder, store: DicomStore, url: str = "", storage=None) -> None:
+    def __init__(
+        self, folder, store: DicomStore, url: str = "", steady=None, now=None, storage=None
+    ) -> None:
         engine = database.connect(database.url_of("", folder))
         prepare(engine)
-        self.ledger, self.storage = Ledger(engine), storage or folder / "storage"
+        self.later = 0.0  # seconds that the test lets pass
+        self.ledger = Ledger(engine, now or (lambda: time.time() + self.later))
+        self.storage = storage or folder / "storage"
         self.tokens, self.away, self.stop = Tokens(), [], False
-        steady = SystemClock()
+        self.same_index = True
+        steady = steady or SystemClock()
         outage = Outage(logging.getLogger("store"), "down", "up", steady)
         self.congestion = CongestionWindow(steady, 4, outage)
-        self.replaces = False
+        self.replaces, self.storing = False, FaultScope()
         self.store = store
         self.orthanc = OrthancSource(OrthancRest(url or WithoutInstances.url), self.storage)
         self.steady = steady
@@ -122,11 +138,17 @@ class Room:
         uuid = self.orthanc.checksums.attachment(identifier).uuid
         return self.storage / uuid[:2] / uuid[2:4] / uuid
 
-    def send(self) -> list[str]:
+    def sender(self) -> Sender:
         destination = Destination(
-            A, self.store, self.store, self.congestion, replaces=self.replaces, verify="Search"
+            A,
+            self.store,
+            self.store,
+            self.congestion,
+            replaces=self.replaces,
+            verify="Search",
+            storing=self.storing,
         )
-        sender = Sender(
+        return Sender(
             self.ledger,
             self.orthanc,
             {A: destination},
@@ -134,15 +156,18 @@ class Room:
             self.steady,
             lambda: self.stop,
             lambda error, pause: self.away.append(str(error)),
+            lambda source: self.same_index,
             lambda: 1.0,
         )
+
+    def send(self) -> list[Series]:
         with self.ledger.writing() as connection:  # whatever delay an attempt has brought
             delayed = transfers.c.state == State.DELAYED
             connection.execute(transfers.update().where(delayed).values(state=State.WAITING))
         batch = uuid.uuid4().hex
         limits = {"most_instances": 9, "most_bytes": 10**9, "most_batches": 9}
         claimed = self.ledger.queue.claim(A, ORTHANC, batch, "w", **limits)
-        return sender.send(batch, claimed)
+        return self.sender().send(batch, claimed)
 
     def rows(self):
         with self.ledger.reading() as connection:
@@ -163,7 +188,7 @@ def orthanc(tmp_path_factory):
 @pytest.fixture
 def real(tmp_path, store, orthanc):
     """A room whose Orthanc is a real one."""
-    made = Room(tmp_path, store, orthanc.url, orthanc.folder / "storage")
+    made = Room(tmp_path, store, orthanc.url, storage=orthanc.folder / "storage")
     yield made
     made.ledger.engine.dispose()
 
@@ -187,7 +212,9 @@ def test_what_the_store_takes_is_acknowledged_with_its_digest(room):
     files = [make_dicom(), make_dicom(b"more" * 1000)]
     room.receive(*files)
     series = room.send()
-    assert series == [row.series_instance_uid for row in room.rows()]
+    assert series == [
+        Series(row.study_instance_uid, row.series_instance_uid) for row in room.rows()
+    ]
     for row, content in zip(room.rows(), files, strict=True):
         assert row.state == State.ACKNOWLEDGED
         assert row.sha256 == hashlib.sha256(content).hexdigest()
@@ -233,7 +260,9 @@ def test_what_was_compared_with_the_store_is_not_read_a_second_time(room):
         A, room.store, room.store, room.congestion, replaces=False, verify="Bytes"
     )
     room.store.open = lambda *_: pytest.fail("it was read again")
-    ReadBack(room.ledger, {A: destination}, lambda: False).confirm(A, [row.series_instance_uid])
+    ReadBack(room.ledger, {A: destination}, lambda: False).confirm(
+        A, [Series(row.study_instance_uid, row.series_instance_uid)]
+    )
     assert room.states() == [State.CONFIRMED]
 
 
@@ -337,20 +366,47 @@ def deleted(tmp_path, store):
         server.shutdown()
 
 
-def test_what_orthanc_has_deleted_is_withdrawn_and_the_others_go(deleted):
+def test_what_orthanc_does_not_have_waits_and_the_others_go(deleted):
     deleted.receive(make_dicom(), make_dicom())
     deleted.receive(make_dicom(), stored=False)
     deleted.send()
-    assert deleted.states() == [State.WAITING, State.WAITING, State.WITHDRAWN]
+    assert deleted.states() == [State.WAITING, State.WAITING, State.DELAYED]
+    assert deleted.rows()[-1].reason == "absent"
     assert deleted.away == []
-    deleted.send()
-    assert deleted.states() == [State.ACKNOWLEDGED, State.ACKNOWLEDGED, State.WITHDRAWN]
+
+
+def absent(room: Room):
+    """The state of the only instance after one more attempt."""
+    room.send()
+    (row,) = room.rows()
+    return row.state, row.reason
+
+
+def test_what_stays_absent_is_deleted(deleted):
+    deleted.receive(make_dicom(), stored=False)
+    for later in (0, ABSENT_FOR - 5):
+        deleted.later = later
+        assert absent(deleted) == (State.DELAYED, "absent")
+    deleted.later += 10
+    assert absent(deleted) == (State.WITHDRAWN, "deleted")
+
+
+def test_nothing_is_deleted_by_another_index(deleted):
+    """The time that another index was there does not count either."""
+    deleted.receive(make_dicom(), stored=False)
+    assert absent(deleted) == (State.DELAYED, "absent")
+    deleted.same_index, deleted.later = False, 2 * ABSENT_FOR
+    assert absent(deleted) == (State.DELAYED, "absent")
+    deleted.same_index = True
+    assert absent(deleted) == (State.DELAYED, "absent")
 
 
 def test_what_the_store_has_lost_and_orthanc_deleted_needs_a_person(deleted):
     deleted.receive(make_dicom(), stored=False)
     with deleted.ledger.writing() as connection:
         connection.execute(transfers.update().values(sha256="d" * 64))
+    assert absent(deleted) == (State.DELAYED, "absent")
+    deleted.later = 2 * ABSENT_FOR
     deleted.send()
     (row,) = deleted.rows()
     assert (row.state, row.reason) == (State.QUARANTINED, "lost")
@@ -438,15 +494,146 @@ def test_a_store_that_asks_for_less_is_not_held_against_the_instances(failing):
     assert row.next_attempt_at - room.ledger.now() == pytest.approx(7, abs=1.5)
 
 
-def test_a_batch_that_is_refused_is_sent_in_halves_until_one_is_at_fault(failing):
+# -- Whose fault a refusal is ---------------------------------------------------------------------
+
+
+@pytest.fixture
+def front():
+    """What stands between, and may dislike what it sees."""
+    made = Front()
+    yield made
+    made.shutdown()
+    made.server_close()
+
+
+class Hours(Room):
+    """A room whose hours pass as fast as they are needed: delays and pauses are waited for."""
+
+    def __init__(self, folder, store: DicomStore) -> None:
+        self.wall, self.fake = Time(), FakeClock()
+        super().__init__(folder, store, steady=self.fake, now=self.wall)
+
+    def step(self, most: int = 9) -> None:
+        """Send the next batch, whenever that may be."""
+        self._pass(max(self.congestion.delay, 0.01))
+        self.ledger.queue.requeue_due(A)
+        if State.WAITING not in self.states():
+            due = [row.next_attempt_at for row in self.rows() if row.state == State.DELAYED]
+            self._pass(max(0.0, min(due, default=0.0) - self.wall.now))
+            self.ledger.queue.requeue_due(A)
+        limits = {"most_instances": most, "most_bytes": 10**9, "most_batches": 9}
+        batch = uuid.uuid4().hex
+        claimed = self.ledger.queue.claim(A, ORTHANC, batch, "w", **limits)
+        if claimed:
+            self.sender().send(batch, claimed)
+
+    def step_until(self, reached, most: int = 200) -> int:
+        """How many steps it took."""
+        for count in range(most):
+            if reached():
+                return count
+            self.step()
+        raise AssertionError([(row.state, row.attempts, row.detail) for row in self.rows()])
+
+    def _pass(self, seconds: float) -> None:
+        self.wall.now += seconds
+        self.fake.time += seconds
+
+
+@pytest.fixture
+def behind(tmp_path, client, front):
+    """Hours in which the store is behind what may dislike something."""
+    front.target, _, path = client.web.partition("/v1/")
+    store = DicomStore(f"{front.url}/v1/{path}", lambda: Authorization(client.token))
+    made = Hours(tmp_path, store)
+    yield made
+    store.close()
+    made.ledger.engine.dispose()
+
+
+@pytest.mark.parametrize(("status", "place"), [(400, 0), (400, 3), (400, 6), (409, 3), (415, 3)])
+def test_one_that_is_refused_while_others_are_taken_ends_in_quarantine(
+    behind, front, status, place
+):
+    files = [make_dicom() for _ in range(7)]
+    front.dislikes[files[place][-300:]] = status
+    behind.receive(*files)
+    took = behind.step_until(lambda: State.QUARANTINED in behind.states())
+    states = behind.states()
+    assert states.pop(place) == State.QUARANTINED
+    assert set(states) == {State.ACKNOWLEDGED}
+    row = behind.rows()[place]
+    assert str(status) in row.detail
+    assert row.attempts == MOST_UNKNOWN_REFUSALS
+    assert took < 12
+    assert behind.fake.time - FakeClock().time < 10, "it has held up nobody"
+
+
+@pytest.mark.parametrize("status", [400, 409])
+def test_a_bad_minute_of_a_proxy_is_the_fault_of_no_instance(behind, front, status):
+    """However long it lasts, and also what comes meanwhile: nothing is in quarantine."""
+    behind.receive(*(make_dicom() for _ in range(12)))
+    front.dislikes[b"DICM"] = status
+    for number in range(32):
+        behind.step()
+        if number == 20:
+            behind.receive(*(make_dicom() for _ in range(6)))
+    assert behind.fake.time - FakeClock().time > 300
+    assert set(behind.states()) <= {State.WAITING, State.DELAYED}
+    assert max(row.attempts for row in behind.rows()) < MOST_UNKNOWN_REFUSALS
+    refused = [row for row in behind.rows() if row.reason is not None]
+    assert all(str(status) in row.detail for row in refused)
+    assert str(status) in behind.congestion.problem
+    front.dislikes.clear()
+    over = behind.fake.time + behind.congestion.delay
+    behind.step_until(lambda: set(behind.states()) == {State.ACKNOWLEDGED})
+    assert behind.fake.time - over < 5, "nothing waits for the delays of the bad minute"
+    assert behind.congestion.problem is None
+
+
+def test_many_that_are_refused_are_in_the_way_of_no_good_one(behind, front):
+    """More than it takes to suspect the destination, and before the good ones in the queue."""
+    front.dislikes[b"poison"] = 400
+    behind.receive(*(make_dicom(b"poison" * 10) for _ in range(5)))
+    for _ in range(16):
+        behind.step()
+    assert State.QUARANTINED not in behind.states()
+    behind.receive(make_dicom(), make_dicom(), make_dicom())
+    behind.step_until(lambda: behind.states().count(State.ACKNOWLEDGED) == 3, 20)
+    for number in range(16):  # the day goes on
+        behind.receive(make_dicom())
+        began = behind.fake.time
+        behind.step_until(lambda wanted=number: behind.rows()[8 + wanted].state == "acknowledged")
+        assert behind.fake.time - began < 1
+        behind.step()
+        behind.step()
+    behind.step_until(lambda: behind.states()[:5] == [State.QUARANTINED] * 5, 9)
+
+
+def test_one_alone_that_is_refused_ends_in_quarantine_too(failing):
+    room = failing(400)
+    room.receive(make_dicom())
+    for number in range(MOST_LONELY_REFUSALS):
+        assert room.states() != [State.QUARANTINED], number
+        room.send()
+    assert room.states() == [State.QUARANTINED]
+
+
+def test_a_batch_that_is_refused_is_sent_in_halves(failing):
     room = failing(400)
     room.receive(make_dicom(), make_dicom(), make_dicom())
     room.send()
     assert {row.max_batch_instances for row in room.rows()} == {2}
     assert set(room.states()) == {State.WAITING}
+    assert {row.attempts for row in room.rows()} == {0}
+
+
+def test_one_that_is_too_large_is_so_at_once(failing):
+    room = failing(413)
+    room.receive(make_dicom())
     room.send()
-    room.send()
-    assert room.states().count(State.QUARANTINED) == 1
+    (row,) = room.rows()
+    assert (row.state, row.reason) == (State.QUARANTINED, "too_large")
 
 
 def flip(file: Path, place: int) -> bytes:

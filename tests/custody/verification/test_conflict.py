@@ -153,7 +153,7 @@ def test_uids_that_cannot_stand_in_an_address_stop_no_other(room, stow):
     row, same = replace(room.receive(make_instance()), study_instance_uid=".."), room.receive(file)
     refused = {row: "d", same: hashlib.sha256(file).hexdigest()}
     found = room.conflicts.compare(room.destination, refused)
-    assert (found[row.id].error.reason, found[row.id].outage) == ("bad_request", None)
+    assert (found[row.id].error.reason, found[row.id].outage) == ("uid", None)
     assert found[same.id].error is None
 
 

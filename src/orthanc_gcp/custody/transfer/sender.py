@@ -15,6 +15,8 @@ from contextlib import AbstractContextManager
 from orthanc_gcp.auth.token_source import TokenSource
 from orthanc_gcp.clock import Clock
 from orthanc_gcp.custody.destinations.destination import INSTANCE_BACKOFF, Destination
+from orthanc_gcp.custody.destinations.fault_scope import Blame
+from orthanc_gcp.custody.transfer.absence import of_absent
 from orthanc_gcp.custody.transfer.checked import checked
 from orthanc_gcp.custody.transfer.outcomes import (
     BISECT_AFTER,
@@ -38,7 +40,7 @@ from orthanc_gcp.errors import (
     OrthancUnavailableError,
 )
 from orthanc_gcp.ledger.ledger import Ledger
-from orthanc_gcp.ledger.rows import Outcome, Transfer
+from orthanc_gcp.ledger.rows import Outcome, Series, Transfer
 from orthanc_gcp.ledger.schema import Priority, State
 from orthanc_gcp.orthanc.resources import OrthancSource
 from orthanc_gcp.reasons import SourceReason, StoreReason, TransferReason
@@ -48,12 +50,16 @@ __all__ = ["Sender"]
 _log = logging.getLogger(__name__)
 
 _WITHOUT_TOKEN = (StoreReason.NO_TOKEN, StoreReason.UNAUTHORIZED)
-_REFUSE_INSTANCES = (400, 409, 411, 413, 415, 422)
+_REFUSE_INSTANCES = (400, 409, 411, 415, 422)
 MOST_UNKNOWN_REFUSALS = 4
 """Attempts of an instance alone that the store refuses without a reason that is known."""
 MOST_UNCOMPARED = 8
 """Attempts of an instance that the store has already and does not let be read."""
 _TO_READ = "healthcare.dicomStores.dicomWebRead"
+MOST_LONELY_REFUSALS = 16
+"""The same where nothing else is sent meanwhile that would succeed."""
+LONGEST_PAUSE = 3600.0
+"""Seconds until an instance is tried again while all are refused; a success ends them all."""
 
 
 class Sender:
@@ -63,6 +69,8 @@ class Sender:
     ----------
     orthanc_away
         Called when Orthanc cannot be read from, and how many seconds later it is tried again.
+    is_its_index
+        Whether Orthanc has the index, just now, that the ledger calls so.
     """
 
     def __init__(
@@ -74,15 +82,16 @@ class Sender:
         clock: Clock,
         stopping: Callable[[], bool],
         orthanc_away: Callable[[GcpError, float], None],
+        is_its_index: Callable[[str], bool],
         jitter: Callable[[], float] = random.random,
     ) -> None:
-        self._orthanc_away = orthanc_away
+        self._orthanc_away, self._is_its_index = orthanc_away, is_its_index
         self._ledger, self._orthanc, self._destinations = ledger, orthanc, destinations
         self._tokens, self._clock, self._stopping, self._jitter = tokens, clock, stopping, jitter
         self._conflicts = Conflicts(ledger, orthanc, stopping)
 
-    def send(self, batch: str, transfers: Sequence[Transfer]) -> list[str]:
-        """Send the instances of a claimed batch; the Series Instance UIDs of those acknowledged.
+    def send(self, batch: str, transfers: Sequence[Transfer]) -> list[Series]:
+        """Send the instances of a claimed batch; the series of those acknowledged.
 
         Sending again what was sent already is harmless: the store refuses it, or takes it as
         identical, and what it refuses is compared. What was taken from the batch meanwhile is
@@ -97,7 +106,7 @@ class Sender:
         outcomes = self._send(self._destinations[account], transfers)
         self._ledger.queue.settle(batch, outcomes, self._tokens.identity(account))
         acknowledged = {outcome.id for outcome in outcomes if outcome.state == State.ACKNOWLEDGED}
-        return list({row.series_instance_uid: 0 for row in transfers if row.id in acknowledged})
+        return list({row.series: 0 for row in transfers if row.id in acknowledged})
 
     def _send(self, destination: Destination, transfers: Sequence[Transfer]) -> list[Outcome]:
         wanted = {transfer.orthanc_id: transfer.sop_instance_uid for transfer in transfers}
@@ -146,11 +155,12 @@ class Sender:
         except SourceError as error:
             return self._without(transfers, error, md5s)
         except StoreError as error:
-            return self._refused(destination, transfers, error)
+            return self._refused(destination, transfers, error, began)
         size = sum(transfer.size_bytes for transfer in transfers)
         # What a cap takes is no slowness of the store.
         seconds = self._clock.now() - began - throttled
         destination.congestion.succeeded(len(transfers), size, seconds, began)
+        self._note_success(destination, transfers, stored, began)
         return self._outcomes(destination, transfers, stored, digests)
 
     def _part(self, transfer: Transfer, md5: str | None, digests: dict[str, str]) -> Part:
@@ -296,7 +306,7 @@ class Sender:
         try:
             gone = isinstance(error.__cause__, OrthancGoneError)
             if gone and not self._orthanc.describe([row.orthanc_id]):
-                return self._deleted(row)
+                return of_absent(row, self._ledger.now(), self._is_its_index)
             size = self._orthanc.size(row.orthanc_id)
             if size in (None, row.size_bytes) and error.reason == SourceReason.DAMAGED_FILE:
                 return self._damaged(row, error, md5)
@@ -313,24 +323,21 @@ class Sender:
             return self._delayed(row, TransferReason.ORTHANC, "Orthanc has received it anew")
         return quarantined(row, TransferReason.DAMAGED_FILE, str(error), row.sha256)
 
-    def _deleted(self, row: Transfer) -> Outcome:
-        if row.sha256 is not None:
-            words = "the store acknowledged it and lost it, and Orthanc has deleted it"
-            return quarantined(row, TransferReason.LOST, words, row.sha256)
-        words = "it was deleted in Orthanc before it was sent"
-        return Outcome(
-            row.id, State.WITHDRAWN, TransferReason.DELETED, words, attempts=row.attempts
-        )
-
     def _refused(
-        self, destination: Destination, transfers: Sequence[Transfer], error: StoreError
+        self,
+        destination: Destination,
+        transfers: Sequence[Transfer],
+        error: StoreError,
+        began: float,
     ) -> list[Outcome]:
         """The request failed as a whole."""
         if error.reason == StoreReason.ABORTED:
             return [requeued(row) for row in transfers]
         words, reason = str(error), error.reason
+        if error.reason == StoreReason.TOO_LARGE:
+            return self._too_large(destination, transfers, error)
         if _is_about_instances(error):
-            return self._bisected(destination, transfers, error)
+            return self._blamed(destination, transfers, error, began)
         together = len(transfers)
         unavailable = error.status == 503
         asks_for_less = unavailable or error.status == 429 or error.retry_after is not None
@@ -349,19 +356,69 @@ class Sender:
         counts = error.status not in (401, 403, 404) and reason not in _WITHOUT_TOKEN
         return [self._delayed(row, reason, words, together, counts=counts) for row in transfers]
 
-    def _bisected(
+    def _too_large(
         self, destination: Destination, transfers: Sequence[Transfer], error: StoreError
     ) -> list[Outcome]:
         if len(transfers) == 1:
             return [quarantined(transfers[0], error.reason, str(error), None)]
-        _log.info("account %s: sent in halves: %s", destination.account, error)
-        if error.reason == StoreReason.TOO_LARGE:
-            destination.congestion.failed(error, too_big=True)
-        half = (len(transfers) + 1) // 2
+        destination.congestion.failed(error, too_big=True)
+        return _halves(transfers, error)
+
+    def _blamed(
+        self,
+        destination: Destination,
+        transfers: Sequence[Transfer],
+        error: StoreError,
+        began: float,
+    ) -> list[Outcome]:
+        """A refusal that may be for what was sent: what becomes of the others says whose it is."""
+        now, scope = destination.congestion.now, destination.storing
+        if len(transfers) > 1:
+            if scope.failed_together([row.id for row in transfers], now):
+                return self._shared(destination, transfers, error)
+            return _halves(transfers, error)
+        (row,) = transfers
+        verdict = scope.failed(row.id, began, now)
+        if verdict.blame is Blame.DESTINATION:
+            return self._shared(destination, transfers, error)
+        counts = verdict.blame is not Blame.DOUBTFUL
+        known = verdict.blame is Blame.SUBJECT
+        most = MOST_UNKNOWN_REFUSALS if known else MOST_LONELY_REFUSALS
+        if counts and row.attempts + 1 >= most:
+            return [quarantined(row, error.reason, str(error), None)]
+        destination.congestion.failed(error, suspect=True)
+        pause = INSTANCE_BACKOFF.delay(verdict.failures + 1, self._jitter)
         return [
-            requeued(row, reason=error.reason, detail=str(error), max_batch_instances=half)
+            self._delayed(row, error.reason, str(error), pause=pause, counts=counts, alone=True)
+        ]
+
+    def _shared(
+        self, destination: Destination, transfers: Sequence[Transfer], error: StoreError
+    ) -> list[Outcome]:
+        """All are refused alike: the account pauses, then another one is tried than these."""
+        pause = destination.congestion.failed(error) * (1 + destination.storing.sharing)
+        words = f"whatever is sent is refused: {error}"
+        return [
+            self._delayed(row, error.reason, words, pause=min(pause, LONGEST_PAUSE), counts=False)
             for row in transfers
         ]
+
+    def _note_success(
+        self,
+        destination: Destination,
+        transfers: Sequence[Transfer],
+        stored: Stored,
+        began: float,
+    ) -> None:
+        """The store speaks of instances: what was refused with all others is due again."""
+        named = [
+            row.id
+            for row in transfers
+            if stored.results[row.sop_instance_uid].status is not InstanceStatus.UNACKNOWLEDGED
+        ]
+        now = destination.congestion.now
+        if named and destination.storing.succeeded(named, began, now):
+            self._ledger.queue.hasten(destination.account)
 
     def _delayed(
         self,
@@ -398,8 +455,18 @@ class Sender:
         )
 
 
+def _halves(transfers: Sequence[Transfer], error: StoreError) -> list[Outcome]:
+    """Sent apart, to find the one at fault."""
+    _log.info("account %s: sent in halves: %s", transfers[0].account, error)
+    half = (len(transfers) + 1) // 2
+    return [
+        requeued(row, reason=error.reason, detail=str(error), max_batch_instances=half)
+        for row in transfers
+    ]
+
+
 def _is_about_instances(error: StoreError) -> bool:
     """Whether a refusal may be for what was sent, and not for the state of the store."""
     if error.reason == StoreReason.PRECONDITION:
         return False
-    return error.reason == StoreReason.TOO_LARGE or error.status in _REFUSE_INSTANCES
+    return error.status in _REFUSE_INSTANCES

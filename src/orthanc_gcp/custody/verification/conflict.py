@@ -118,8 +118,6 @@ class Conflicts:
         except StoreError as failure:
             batch.failed(failure)
             return Comparison(error=failure)
-        except ValueError as failure:  # its UIDs cannot stand in an address
-            return Comparison(error=StoreError(str(failure), reason=StoreReason.BAD_REQUEST))
         batch.succeeded()
         return found
 
@@ -197,7 +195,7 @@ class _Batch:
 
 def _is_of_instance(error: StoreError) -> bool:
     """Whether the store may give back others all the same."""
-    return error.status in (403, 404, 406, 500)
+    return error.reason == StoreReason.UID or error.status in (403, 404, 406, 500)
 
 
 def _throttled(destination: Destination, row: Transfer, pieces: Iterable[bytes]) -> Iterator[bytes]:
