@@ -65,6 +65,18 @@ class _Version:
 
 
 _NAMES = [field.name for field in fields(_Version)]
+_MINE, _OTHER = transfers.alias("mine"), transfers.alias("other")
+# Made once, and by the index of SOP Instance UIDs alone: by that of series, each row would read a
+# series.
+_SAME_INSTANCE = (
+    sql.select(*(_MINE.c[name] for name in _NAMES), *(_OTHER.c[name] for name in _NAMES))
+    .join_from(
+        _MINE,
+        _OTHER,
+        (_OTHER.c.sop_instance_uid == _MINE.c.sop_instance_uid) & (_OTHER.c.id != _MINE.c.id),
+    )
+    .where(_MINE.c.id.in_(sql.bindparam("rows", expanding=True)))
+)
 
 
 class Versions:
@@ -134,13 +146,9 @@ def _versions(
     connection: sql.Connection, rows: Sequence[int]
 ) -> Iterator[tuple[_Version, _Version]]:
     """Each of some rows with each other version of its instance: most have none."""
-    mine, other = transfers.alias("mine"), transfers.alias("other")
-    # By the index of SOP Instance UIDs alone: by that of series, each row would read a series.
-    same = (other.c.sop_instance_uid == mine.c.sop_instance_uid) & (other.c.id != mine.c.id)
-    columns = [*(mine.c[name] for name in _NAMES), *(other.c[name] for name in _NAMES)]
     for some in portions(rows, MOST_PARAMETERS):
-        query = sql.select(*columns).join_from(mine, other, same).where(mine.c.id.in_(some))
-        for found in connection.execute(query):
+        found_versions = connection.execute(_SAME_INSTANCE, {"rows": some})
+        for found in found_versions:
             row, version = _Version(*found[: len(_NAMES)]), _Version(*found[len(_NAMES) :])
             if version.is_of(row):
                 yield row, version
