@@ -77,8 +77,17 @@ def google(tmp_path_factory):
         yield emulator
 
 
+class NoChecksums:
+    """An Orthanc with ``StoreMD5ForAttachments`` off."""
+
+    def md5s(self, _: object) -> dict[str, str]:
+        return {}
+
+
 class Files:
     """An Orthanc that has the files of a test, by their SOP Instance UIDs."""
+
+    checksums = NoChecksums()
 
     def __init__(self, files: list[bytes]) -> None:
         self._files = {str(dataset(file).SOPInstanceUID): file for file in files}
@@ -110,7 +119,14 @@ class Transfer:
         self.series = series_of(first)
         record(self.ledger, files)
         self._sender = Sender(
-            self.ledger, Files(files), to, self.tokens, clock, lambda: False, lambda *_: None
+            self.ledger,
+            Files(files),
+            to,
+            self.tokens,
+            clock,
+            lambda: False,
+            lambda *_: None,
+            lambda _: True,
         )
         self._reader = ReadBack(self.ledger, to, lambda: False)
 

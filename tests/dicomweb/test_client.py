@@ -160,6 +160,21 @@ def test_metadata(store):
     assert found["00080018"]["Value"] == [part.sop_instance_uid]
 
 
+def test_the_size_that_is_stored(store):
+    part = new_part()
+    store.store([part])
+    assert store.stored_size(*part.uids) == part.size_bytes
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"[]", b"{}", b"1", b'{"blobStorageInfo": 1}', b'{"blobStorageInfo": {"sizeBytes": "x"}}'],
+)
+def test_a_size_that_is_not_said(body):
+    with RawServer(says(answer(body))) as server:
+        assert client(server).stored_size("1", "2", "3") is None
+
+
 @pytest.mark.parametrize(
     "said",
     [b"HTTP/1.1 204 No Content\r\n\r\n", answer(b""), answer(b"[]"), answer(b" \n")],

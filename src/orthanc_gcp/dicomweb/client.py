@@ -242,6 +242,25 @@ class DicomStore:
             return found[0]
         raise self._nonsense(what, "this is not the metadata of one instance")
 
+    def stored_size(self, study: str, series: str, instance: str) -> int | None:
+        """How many bytes the store says that it keeps of an instance; None if it does not say.
+
+        Google's "Method: …dicomWeb.studies.series.instances.getStorageInfo".
+
+        Raises
+        ------
+        StoreError
+            The store refused, or its answer was lost or is not JSON; or a UID cannot stand in a
+            path, and nothing was asked.
+        """
+        what = "reading a size"
+        path = _path(study, series, instance) + ":getStorageInfo"
+        found = self._json(what, self._get(what, path, LONGEST_REFUSAL))
+        try:
+            return int(found["blobStorageInfo"]["sizeBytes"])
+        except (LookupError, TypeError, ValueError):
+            return None
+
     @contextmanager
     def open(self, study: str, series: str, instance: str) -> Generator[Iterator[bytes]]:
         """Read the file of an instance as it is stored, piece by piece (PS3.18 §10.4).

@@ -65,6 +65,9 @@ def _insert_or_renew(dialect: str) -> Any:
         set_={
             **again,
             "sha256": None,
+            "stored_sha256": sql.case(
+                (of.state == State.CONFIRMED, of.sha256), else_=of.stored_sha256
+            ),
             **UNSENT,
             "reason": new["reason"],
             "detail": new["detail"],

@@ -81,6 +81,11 @@ class Transfer:
         """The series that it is of."""
         return Series(self.study_instance_uid, self.series_instance_uid)
 
+    @property
+    def uids(self) -> tuple[str, str, str]:
+        """Those of its study, its series and itself."""
+        return self.study_instance_uid, self.series_instance_uid, self.sop_instance_uid
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:

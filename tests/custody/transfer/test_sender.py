@@ -9,6 +9,7 @@ import threading
 import time
 import uuid
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 import sqlalchemy as sql
@@ -17,18 +18,22 @@ from orthanc_gcp.clock import SystemClock
 from orthanc_gcp.custody.destinations.congestion import CongestionWindow
 from orthanc_gcp.custody.destinations.destination import Destination
 from orthanc_gcp.custody.destinations.fault_scope import FaultScope
+from orthanc_gcp.custody.intake.rules import arrival_of
+from orthanc_gcp.custody.reporting.operations import retry
 from orthanc_gcp.custody.transfer.absence import ABSENT_FOR
 from orthanc_gcp.custody.transfer.outcomes import BISECT_AFTER
 from orthanc_gcp.custody.transfer.sender import (
     MOST_LONELY_REFUSALS,
+    MOST_UNCOMPARED,
     MOST_UNKNOWN_REFUSALS,
     Sender,
 )
+from orthanc_gcp.custody.verification.read_back import ReadBack
 from orthanc_gcp.dicomweb import DicomStore
 from orthanc_gcp.ledger import database
 from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.rows import NewTransfer, Series
-from orthanc_gcp.ledger.schema import State, transfers
+from orthanc_gcp.ledger.schema import Priority, State, transfers
 from orthanc_gcp.ledger.upgrade import prepare
 from orthanc_gcp.orthanc.resources import OrthancSource
 from orthanc_gcp.orthanc.rest import OrthancRest
@@ -46,8 +51,9 @@ from tests.dicomweb.conftest import (
 from tests.emulator.client import make_dicom, read
 from tests.support.front import Front
 from tests.support.ledgers import Time
-from tests.support.orthanc import free_port
+from tests.support.orthanc import Orthanc, free_port
 from tests.support.simulation import FakeClock
+from tests.support.site import make_instance
 
 __all__ = [
     "client",
@@ -77,12 +83,14 @@ class Tokens:
 class Room:
     """A sender, the ledger that it claims from, and the folder of an Orthanc that it reads."""
 
-    def __init__(self, folder, store: DicomStore, url: str = "", steady=None, now=None) -> None:
+    def __init__(
+        self, folder, store: DicomStore, url: str = "", steady=None, now=None, storage=None
+    ) -> None:
         engine = database.connect(database.url_of("", folder))
         prepare(engine)
         self.later = 0.0  # seconds that the test lets pass
         self.ledger = Ledger(engine, now or (lambda: time.time() + self.later))
-        self.storage = folder / "storage"
+        self.storage = storage or folder / "storage"
         self.tokens, self.away, self.stop = Tokens(), [], False
         self.same_index = True
         steady = steady or SystemClock()
@@ -90,9 +98,7 @@ class Room:
         self.congestion = CongestionWindow(steady, 4, outage)
         self.replaces, self.storing = False, FaultScope()
         self.store = store
-        self.orthanc = OrthancSource(
-            OrthancRest(url or f"http://127.0.0.1:{free_port()}"), self.storage
-        )
+        self.orthanc = OrthancSource(OrthancRest(url or WithoutInstances.url), self.storage)
         self.steady = steady
 
     def receive(self, *files: bytes, stored: bool = True) -> None:
@@ -118,6 +124,19 @@ class Room:
                 )
             )
         self.ledger.arrivals.record(rows)
+
+    def follow(self, *identifiers: str) -> None:
+        """A real Orthanc has received instances."""
+        rows = [
+            arrival_of(described, ORTHANC, A, 1, Priority.LIVE)
+            for described in self.orthanc.describe(identifiers)
+        ]
+        self.ledger.arrivals.record(rows)
+
+    def file_of(self, identifier: str) -> Path:
+        """Where a real Orthanc has the file of an instance."""
+        uuid = self.orthanc.checksums.attachment(identifier).uuid
+        return self.storage / uuid[:2] / uuid[2:4] / uuid
 
     def sender(self) -> Sender:
         destination = Destination(
@@ -158,11 +177,35 @@ class Room:
         return [row.state for row in self.rows()]
 
 
+@pytest.fixture(scope="module")
+def orthanc(tmp_path_factory):
+    """A real one."""
+    folder = tmp_path_factory.mktemp("orthanc")
+    with Orthanc(folder, {"OverwriteInstances": True}, plugins=()) as running:
+        yield running
+
+
+@pytest.fixture
+def real(tmp_path, store, orthanc):
+    """A room whose Orthanc is a real one."""
+    made = Room(tmp_path, store, orthanc.url, storage=orthanc.folder / "storage")
+    yield made
+    made.ledger.engine.dispose()
+
+
 @pytest.fixture
 def room(tmp_path, store):
     made = Room(tmp_path, store)
     yield made
     made.ledger.engine.dispose()
+
+
+@pytest.fixture
+def settings(shared_emulator):
+    """The emulator's fault settings, put back afterwards."""
+    made = shared_emulator.fault_settings
+    yield made
+    made.change(deniedPermissions=[], faults=[])
 
 
 def test_what_the_store_takes_is_acknowledged_with_its_digest(room):
@@ -204,6 +247,58 @@ def test_other_bytes_under_the_same_uids_need_a_person(room):
     assert "Jane" not in row.detail
 
 
+def test_what_was_compared_with_the_store_is_not_read_a_second_time(room):
+    content = make_dicom()
+    room.receive(content)
+    room.send()
+    with room.ledger.writing() as connection:
+        connection.execute(transfers.update().values(state=State.WAITING, sha256=None))
+    room.send()
+    (row,) = room.rows()
+    assert (row.state, row.reason) == (State.ACKNOWLEDGED, "compared")
+    destination = Destination(
+        A, room.store, room.store, room.congestion, replaces=False, verify="Bytes"
+    )
+    room.store.open = lambda *_: pytest.fail("it was read again")
+    ReadBack(room.ledger, {A: destination}, lambda: False).confirm(
+        A, [Series(row.study_instance_uid, row.series_instance_uid)]
+    )
+    assert room.states() == [State.CONFIRMED]
+
+
+def test_what_may_not_be_compared_names_the_permission_and_ends_in_quarantine(room, settings):
+    content = make_dicom()
+    room.receive(content)
+    room.send()
+    with room.ledger.writing() as connection:
+        connection.execute(transfers.update().values(state=State.WAITING, sha256=None))
+    settings.change(deniedPermissions=["healthcare.dicomStores.dicomWebRead"])
+    for attempt in range(MOST_UNCOMPARED):
+        room.send()
+        (row,) = room.rows()
+        assert "needs the permission healthcare.dicomStores.dicomWebRead" in row.detail
+        last = attempt + 2 == MOST_UNCOMPARED  # one was the first sending
+        assert row.state == (State.QUARANTINED if last else State.DELAYED)
+        assert (row.reason, row.max_batch_instances) == ("uncompared", None)
+        if last:
+            return
+    pytest.fail("it is delayed without end")
+
+
+def test_while_the_store_cannot_be_read_it_is_delayed_and_the_account_says_why(room, settings):
+    content = make_dicom()
+    room.receive(content)
+    room.send()
+    with room.ledger.writing() as connection:
+        connection.execute(transfers.update().values(state=State.WAITING, sha256=None))
+    settings.change(faults=[{"method": "GET", "status": 503}])
+    for _ in range(MOST_UNCOMPARED + 1):
+        room.send()
+    (row,) = room.rows()
+    assert (row.state, row.reason) == (State.DELAYED, "uncompared")
+    assert "503" in room.congestion.problem
+
+
 def test_an_instance_that_is_to_be_replaced_waits_for_that(room):
     first = make_dicom()
     uids = {
@@ -219,7 +314,8 @@ def test_an_instance_that_is_to_be_replaced_waits_for_that(room):
     assert (row.state, row.reason, row.replace) == (State.WAITING, "replacing", True)
 
 
-def test_while_orthanc_is_away_all_of_a_batch_waits(room):
+def test_while_orthanc_is_away_all_of_a_batch_waits(tmp_path, store):
+    room = Room(tmp_path, store, f"http://127.0.0.1:{free_port()}")
     room.receive(make_dicom())
     room.receive(make_dicom(), stored=False)
     assert room.send() == []
@@ -228,7 +324,10 @@ def test_while_orthanc_is_away_all_of_a_batch_waits(room):
 
 
 class WithoutInstances(BaseHTTPRequestHandler):
-    """An Orthanc that does not have what it is asked for."""
+    """An Orthanc that does not have what it is asked for: no MD5 either."""
+
+    protocol_version = "HTTP/1.1"
+    url = ""
 
     def do_GET(self) -> None:
         self.send_response(404)
@@ -245,6 +344,15 @@ class WithoutInstances(BaseHTTPRequestHandler):
 
     def log_message(self, *_: object) -> None:
         pass
+
+
+@pytest.fixture(scope="module", autouse=True)
+def without_instances():
+    with ThreadingHTTPServer(("127.0.0.1", 0), WithoutInstances) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        WithoutInstances.url = f"http://127.0.0.1:{server.server_port}"
+        yield
+        server.shutdown()
 
 
 @pytest.fixture
@@ -526,3 +634,73 @@ def test_one_that_is_too_large_is_so_at_once(failing):
     room.send()
     (row,) = room.rows()
     assert (row.state, row.reason) == (State.QUARANTINED, "too_large")
+
+
+def flip(file: Path, place: int) -> bytes:
+    """Change one bit of a file; what it was before."""
+    before = file.read_bytes()
+    after = bytearray(before)
+    after[place] ^= 1
+    file.write_bytes(after)
+    return before
+
+
+@pytest.mark.parametrize("place", [-1, 400], ids=["pixels", "header"])
+def test_a_file_that_is_damaged_is_not_stored_and_the_others_are(real, orthanc, place):
+    content = [make_instance() for _ in range(3)]
+    names = [orthanc.json("POST", "/instances", one)["ID"] for one in content]
+    damaged = flip(real.file_of(names[1]), place)
+    real.follow(*names)
+    real.send()
+    states = {row.orthanc_id: row.state for row in real.rows()}
+    assert states.pop(names[1]) == State.QUARANTINED
+    assert set(states.values()) == {State.WAITING}
+    real.send()
+    (row,) = (row for row in real.rows() if row.state != State.ACKNOWLEDGED)
+    assert (row.orthanc_id, row.reason) == (names[1], "damaged_file")
+    assert f"was {hashlib.md5(damaged).hexdigest()} when it was received" in row.detail
+    assert list(real.store.instances(row.study_instance_uid)) == []
+    real.file_of(names[1]).write_bytes(damaged)
+    assert retry(real.ledger, A, reason="damaged_file") == 1
+    real.send()
+    assert set(real.states()) == {State.ACKNOWLEDGED}
+
+
+def test_what_orthanc_has_received_anew_is_not_called_damaged(real, orthanc):
+    content = make_instance()
+    name = orthanc.json("POST", "/instances", content)["ID"]
+    real.follow(name)
+    old = real.file_of(name)
+    orthanc.json("POST", "/instances", content[:-2] + b"zz")
+    old.parent.mkdir(parents=True, exist_ok=True)
+    old.write_bytes(content)  # it is not deleted yet
+    real.send()
+    (row,) = real.rows()
+    assert (row.state, row.reason) == (State.DELAYED, "orthanc")
+    assert row.detail == "Orthanc has received it anew"
+    old.unlink()
+    real.send()
+    (row,) = real.rows()
+    assert (row.state, row.sha256) == (
+        State.ACKNOWLEDGED,
+        hashlib.sha256(content[:-2] + b"zz").hexdigest(),
+    )
+
+
+def test_an_instance_whose_md5_orthanc_refuses_holds_up_no_other(tmp_path, store):
+    class Refusing(WithoutInstances):
+        def do_GET(self) -> None:
+            self.send_response(500 if refused in self.path else 404)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Refusing) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        room = Room(tmp_path, store, f"http://127.0.0.1:{server.server_port}")
+        room.receive(make_dicom(), make_dicom())
+        refused = room.rows()[0].orthanc_id
+        room.send()
+        assert room.states() == [State.DELAYED, State.ACKNOWLEDGED]
+        assert "answered 500" in room.rows()[0].detail
+        room.ledger.engine.dispose()
+        server.shutdown()

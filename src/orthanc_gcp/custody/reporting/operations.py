@@ -11,7 +11,13 @@ from orthanc_gcp.reasons import StoreReason, TransferReason
 
 __all__ = ["pause", "paused_accounts", "resume", "retry"]
 
-_NEVER_STORED = (TransferReason.CONFLICT, TransferReason.INVALID, TransferReason.REFUSED)
+_NEVER_STORED = (
+    TransferReason.CONFLICT,
+    TransferReason.DAMAGED_FILE,
+    TransferReason.INVALID,
+    TransferReason.REFUSED,
+    TransferReason.UNCOMPARED,
+)
 """Reasons that say that the store did not take it; elsewhere a digest means that it has."""
 
 

@@ -369,6 +369,8 @@ def _compare(destination: Destination, reading: _Reading) -> None:
 
 
 def _is_compared(verify: str, row: Transfer) -> bool:
+    if row.reason == TransferReason.COMPARED:  # a moment ago, when the store had refused it
+        return False
     if verify == "Sample":
         return zlib.crc32(row.sop_instance_uid.encode()) % SAMPLE == 0
     return verify == "Bytes"
