@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 
 import numpy as np
 import pytest
 import requests
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from PIL import Image
+from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
 from compat.clients.slides import Slide, make_slide
 from orthanc_gcp.emulator.pytest_plugin import DicomStore, dicom_store, healthcare_emulator
+from tests.support.orthanc import wait_until
 
 __all__ = ["dicom_store", "healthcare_emulator"]
 
@@ -68,3 +71,24 @@ def difference(one: np.ndarray, other: np.ndarray) -> int:
     """Return the greatest difference between two images of 8 bits."""
     assert one.shape == other.shape
     return int(np.abs(one.astype(int) - other.astype(int)).max())
+
+
+def _picture_in(viewport: Locator) -> np.ndarray:
+    """Return what is shown between bars without a picture, and without a frame around it."""
+    shown = np.asarray(Image.open(io.BytesIO(viewport.screenshot())).convert("RGB"))[4:-4, 4:-4]
+    is_picture = (np.ptp(shown, axis=2) > 40).mean(axis=1) > 0.5
+    runs = np.split(np.arange(len(shown)), np.flatnonzero(np.diff(is_picture)) + 1)
+    return shown[max((run for run in runs if is_picture[run[0]]), key=len, default=[])]
+
+
+def wait_for_picture(viewport: Locator, expected: np.ndarray) -> None:
+    """Wait until a viewer shows a picture over its whole width, in the colours expected."""
+
+    def is_shown() -> bool:
+        picture = _picture_in(viewport).astype(int)
+        if len(picture) < 100:
+            return False
+        other = np.asarray(Image.fromarray(expected).resize(picture.shape[1::-1])).astype(int)
+        return float(np.abs(picture - other).mean()) < 12
+
+    wait_until(is_shown, 60)

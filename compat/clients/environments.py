@@ -8,7 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -17,7 +17,7 @@ import pytest
 
 from compat.releases import ROOT, run
 
-__all__ = ["node_folder", "python_of_clients", "run_program"]
+__all__ = ["node_folder", "python_of_clients", "run_client_command", "run_program"]
 
 HERE = Path(__file__).parent
 PLACE = ROOT / ".compat"
@@ -33,9 +33,9 @@ def _digest(lock: Path) -> str:
     return hashlib.sha256(lock.read_bytes()).hexdigest()
 
 
-def python_of_clients() -> Path:
-    """Return the Python that has the clients of ``python.lock``, made when it is not there yet."""
-    folder, lock = PLACE / "clients-python", HERE / "python.lock"
+def python_of_clients(name: str = "python") -> Path:
+    """Return the Python that has what a lock names, made when it is not there yet."""
+    folder, lock = PLACE / f"clients-{name}", HERE / f"{name}.lock"
     if not _is_current(folder, lock):
         shutil.rmtree(folder, ignore_errors=True)
         run(sys.executable, "-m", "venv", folder)
@@ -60,24 +60,66 @@ def node_folder() -> Path:
     return folder
 
 
+def _install(*packages: str) -> None:
+    """Install packages of Debian, when they are not there yet."""
+    if subprocess.run(["dpkg", "-s", *packages], capture_output=True).returncode == 0:
+        return
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    run("apt-get", "update", "-qq")
+    run("apt-get", "install", "-y", "-qq", "--no-install-recommends", *packages, env=environment)
+
+
+def _python_command(program: Path) -> list[Path | str]:
+    lock = "beam" if program.name.startswith("beam_") else "python"
+    return [python_of_clients(lock), program]
+
+
+def _node_command(program: Path) -> list[Path | str]:
+    # Node looks for packages beside the program.
+    return ["node", shutil.copy(program, node_folder())]
+
+
+def _go_command(program: Path) -> list[Path | str]:
+    """Return a program built with Debian's libraries of Go."""
+    _install("golang-go", "golang-golang-x-oauth2-google-dev", "golang-google-api-dev")
+    built = PLACE / "clients-go" / program.stem
+    if not built.exists() or built.stat().st_mtime < program.stat().st_mtime:
+        ways = {"GO111MODULE": "off", "GOPATH": "/usr/share/gocode", "GOFLAGS": ""}
+        run("go", "build", "-o", built, program, env={**os.environ, **ways})
+    return [built]
+
+
+def _java_command(program: Path) -> list[Path | str]:
+    """Return a program that runs from its source, with Debian's libraries of Java."""
+    _install("default-jdk-headless", "libgoogle-auth-java", "libgoogle-http-client-java")
+    archives = [file for file in Path("/usr/share/java").glob("*.jar") if "-1" not in file.name]
+    return ["java", "-cp", ":".join(map(str, archives)), program]
+
+
+_COMMANDS = {
+    ".py": _python_command,
+    ".mjs": _node_command,
+    ".go": _go_command,
+    ".java": _java_command,
+}
+
+
 def run_program(
     name: str,
     wanted: Mapping[str, object],
     folder: Path,
     variables: Mapping[str, object] = MappingProxyType({}),
+    *,
+    before: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Run a program of ``programs/`` in its client's environment.
 
     It reads a JSON object from its standard input, writes arrays into the folder it is started
-    in, and a JSON object to its standard output, which is returned.
+    in, and a JSON object to its standard output, which is returned. A command that runs another
+    may go before it.
     """
-    if name.endswith(".py"):
-        command = [python_of_clients(), PROGRAMS / name]
-    else:
-        # Node looks for packages beside the program.
-        program = node_folder() / name
-        shutil.copy(PROGRAMS / name, program)
-        command = ["node", program]
+    program = PROGRAMS / name
+    command = [*before, *_COMMANDS[program.suffix](program)]
     away = ("PYTHONPATH", "HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy")
     environment = {key: value for key, value in os.environ.items() if key not in away}
     environment |= {key: str(value) for key, value in variables.items()}
@@ -92,3 +134,8 @@ def run_program(
     )
     assert done.returncode == 0, f"{name}: {done.stdout[-2000:]}\n{done.stderr[-6000:]}"
     return json.loads(done.stdout)
+
+
+def run_client_command(folder: Path, name: str, *arguments: str) -> str:
+    """Run a command that a client of ``python.lock`` brings; return what it prints."""
+    return run(python_of_clients().with_name(name), *arguments, cwd=folder, timeout=120)

@@ -58,13 +58,14 @@ class _Pages(http.server.SimpleHTTPRequestHandler):
 
     def do_GET(self) -> None:
         path = self.path.partition("?")[0]
-        content = self.made.get(path)
-        if content is None and not Path(self.translate_path(path)).is_file():
-            # An application of one page, which looks at the path itself.
-            content, path = (Path(self.directory) / "index.html").read_bytes(), "/index.html"
-        if content is None:
+        content, file = self.made.get(path), Path(self.translate_path(path))
+        if content is None and file.is_file():
             super().do_GET()
             return
+        if content is None:
+            # An application of one page looks at the path itself.
+            path, index = "/index.html", Path(self.directory) / "index.html"
+            content = self.made.get(path) or (index.read_bytes() if index.is_file() else b"")
         self.send_response(200)
         # OpenID Connect's configuration has a name without an extension.
         kind = self.guess_type(path) if "." in path.rpartition("/")[2] else "application/json"

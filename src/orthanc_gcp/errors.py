@@ -26,6 +26,8 @@ night; no message ever holds a token, a key, a client secret or patient data.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from orthanc_gcp.reasons import (
     CredentialReason,
     ErrorDetails,
@@ -90,10 +92,27 @@ class ConfigurationError(GcpError):
 
 
 class CredentialError(GcpError):
-    """A credential cannot be used as it is; the message says what is wrong with it."""
+    """A credential cannot be used as it is; the message says what is wrong with it.
 
-    def __init__(self, message: str, *, reason: CredentialReason) -> None:
+    Attributes
+    ----------
+    option : str
+        What names the credential: an option, or a variable of the environment; empty for none.
+    path : Path or None
+        The file or folder that it is about.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        reason: CredentialReason,
+        option: str = "",
+        path: Path | None = None,
+    ) -> None:
         super().__init__(message, reason=reason)
+        self.option = option
+        self.path = path
 
 
 class NetworkError(GcpError):
@@ -205,9 +224,19 @@ class OrthancError(GcpError):
 
 
 class OrthancUnavailableError(OrthancError):
-    """Orthanc does not answer, broke off, or something else answers in its place."""
+    """Orthanc does not answer, broke off, or something else answers in its place.
+
+    Attributes
+    ----------
+    timed_out : bool
+        Whether it took longer to answer than it may: a smaller question may be answered.
+    """
 
     reason = LocalReason.ORTHANC_UNAVAILABLE
+
+    def __init__(self, message: str, *, timed_out: bool = False) -> None:
+        super().__init__(message)
+        self.timed_out = timed_out
 
 
 class OrthancGoneError(OrthancError):

@@ -83,17 +83,55 @@ def test_the_first_worker_began_before_orthanc(tmp_path):
         site.__exit__()
 
 
-def test_deleted_while_it_waits(site):
+@pytest.fixture
+def later(tmp_path, site):
+    """Lets the worker's clock be so many minutes fast: nobody waits for them."""
+    file = tmp_path / "clock"
+    shift(file, "+0")
+    site.stop_worker()
+    site.start_worker(**faketime(file))
+    yield lambda minutes: shift(file, f"+{minutes}m")
+    site.stop_worker()
+    site.start_worker()
+
+
+def test_deleted_while_it_waits(site, later):
     site.emulator.switch(deniedPermissions=["healthcare.dicomStores.dicomWebWrite"])
     sent = [site.upload(file) for file in make_study(instances=4)]
     wait_until(lambda: len(of(site, sent)) == 4)
     site.orthanc.json("DELETE", f"/instances/{sent[1]}")
     site.emulator.switch(deniedPermissions=[])
+    reaches(site, sent, "confirmed", "delayed", "confirmed", "confirmed")
+    later(3)
     reaches(site, sent, "confirmed", "withdrawn", "confirmed", "confirmed")
     assert of(site, sent)[1].reason == "deleted"
 
 
-def test_deleted_after_the_store_has_lost_it(site):
+def test_another_volume_is_there_for_a_while(site):
+    """Nothing of it is a deletion, and nothing has to be done by anybody when the own is back."""
+    site.emulator.switch(deniedPermissions=["healthcare.dicomStores.dicomWebWrite"])
+    sent = [site.upload(file) for file in make_study(instances=3)]
+    wait_until(lambda: len(of(site, sent)) == 3)
+    site.orthanc.stop()
+    storage, aside = site.orthanc.folder / "storage", site.folder / "unmounted"
+    aside.mkdir()
+    own = [place for place in storage.iterdir() if not place.name.startswith("orthanc-gcp")]
+    for place in own:
+        place.rename(aside / place.name)
+    site.orthanc.start()
+    site.emulator.switch(deniedPermissions=[])
+    wait_until(lambda: {row.reason for row in of(site, sent)} == {"absent"}, 60, site.log)
+    site.orthanc.stop()
+    for place in own:
+        if place.is_file():
+            (aside / place.name).replace(place)
+        else:
+            (aside / place.name).rename(place)
+    site.orthanc.start()
+    assert {row.state for row in of(site, sent)} == {"delayed"}
+
+
+def test_deleted_after_the_store_has_lost_it(site, later):
     """Nobody has these any more: a person must know, and it is not called withdrawn."""
     site.emulator.switch(faults=[{"method": "POST", "lose": "all"}])
     sent = [site.upload(file) for file in make_study(instances=3)]
@@ -101,6 +139,9 @@ def test_deleted_after_the_store_has_lost_it(site):
     site.emulator.switch(faults=[{"method": "POST", "count": 1, "status": 500}])
     for resource in sent[:2]:
         site.orthanc.json("DELETE", f"/instances/{resource}")
+    later(2)
+    wait_until(lambda: [row.reason for row in of(site, sent)[:2]] == ["absent"] * 2, 90)
+    later(5)
     reaches(site, sent, "quarantined", "quarantined", "confirmed", wait=90)
     assert [row.reason for row in of(site, sent)[:2]] == ["lost", "lost"]
 

@@ -50,6 +50,14 @@ def test_how_the_credential_is_made_again(examination):
     assert "ACCOUNT@osimis-test.iam.gserviceaccount.com" in fill_in("{again}", found)
 
 
+def test_the_account_of_a_key_is_never_that_of_a_user(examination):
+    found = examination()
+    found.identity.credentials._service_account_email = "user@osimis-test.example"
+    assert found.own_email == "user@osimis-test.example"
+    text = fill_in("{email} {source}", found)
+    assert text == "ACCOUNT@osimis-test.iam.gserviceaccount.com user:user@osimis-test.example"
+
+
 def test_a_user_logs_in_again(examination):
     found = examination()
     found.identity = None

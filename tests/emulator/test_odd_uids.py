@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from orthanc_gcp.emulator.server import Emulator
 from orthanc_gcp.emulator.storage.records import path_segment
 from tests.emulator.client import DICOM_JSON, Client, make_dicom
+from tests.emulator.contents import LARGE
 from tests.emulator.dicomweb.metadata_parts import described, metadata, send
 from tests.emulator.raw_files import raw_file
 
@@ -118,7 +119,7 @@ def test_what_is_missing_or_cannot_be_named(client: Client, name: str, value: by
 
 def test_no_file_is_named_by_a_uid(own_client: Client, emulator: Emulator, tmp_path: Path) -> None:
     before = {path for path in tmp_path.rglob("*") if path.is_file()}
-    own_client.store(*map(of, ODD))
+    own_client.store(*(of(uid) + bytes(LARGE) for uid in ODD))
     new = {path for path in tmp_path.rglob("*") if path.is_file()} - before
     files = [path for path in new if path.parent == tmp_path / "data" / "files"]
     assert len(files) == len(ODD)

@@ -36,6 +36,18 @@ def test_mended(healthcare_emulator):
     assert healthcare_emulator.fault_settings.as_json()["disabledApi"] is False
     assert healthcare_emulator.fault_settings.as_json()["dateOffset"] == 0
 
+def test_a_reset_while_a_store_is_in_use(healthcare_emulator, dicom_store):
+    healthcare_emulator.reset()
+    session = AuthorizedSession(
+        service_account.Credentials.from_service_account_file(
+            str(dicom_store.credentials_file), scopes=SCOPES
+        )
+    )
+    with session:
+        assert session.get(dicom_store.dicomweb_url + "/studies").status_code == 403
+        answer = session.get(healthcare_emulator.dicomweb_url() + "/studies")
+        assert answer.status_code == 204
+
 def test_files(healthcare_emulator, dicom_store):
     names = {path.name for path in healthcare_emulator.credentials.iterdir()}
     assert "authorized-user.json" in names
@@ -47,7 +59,7 @@ def test_files(healthcare_emulator, dicom_store):
 def test_the_fixtures(tmp_path: Path) -> None:
     (conftest,) = (code for code in blocks("python") if code.startswith("# conftest.py"))
     report = pytest_in(tmp_path, conftest=conftest, test_uses=USES_OF_FIXTURES)
-    assert re.search(r"=+ 6 passed in", report), report
+    assert re.search(r"=+ 7 passed in", report), report
 
 
 def test_the_plugin_on_the_command_line(tmp_path: Path) -> None:

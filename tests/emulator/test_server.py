@@ -17,11 +17,13 @@ from pathlib import Path
 import pytest
 import urllib3
 
+from orthanc_gcp.emulator import server
 from orthanc_gcp.emulator.faults.fault_settings import SettingError
 from orthanc_gcp.emulator.faults.network_profiles import GOOGLE
 from orthanc_gcp.emulator.resource_names import StoreName
 from orthanc_gcp.emulator.server import DEFAULT_STORE, Emulator, Options, Seed
 from tests.emulator.client import Client, make_dicom, read
+from tests.emulator.contents import stored_contents
 from tests.emulator.faults.first_values import FIRST
 
 OTHER = StoreName("osimis-test", "europe-west2", "another", "dicom")
@@ -190,7 +192,9 @@ def test_what_was_stored_is_there_again(folder: Path) -> None:
             client.pool.clear()
 
 
-SEEDED = make_dicom()
+LARGE = bytes(200_000)
+"""So many bytes are in a file, and fewer in the database."""
+SEEDED = make_dicom(pixels=LARGE)
 
 
 @pytest.fixture
@@ -200,6 +204,7 @@ def seeded(folder: Path, tmp_path: Path) -> Iterator[tuple[Emulator, Client]]:
     (tmp_path / "seed" / "image").write_bytes(SEEDED)
     options = Options(
         folder,
+        stores=(DEFAULT_STORE, OTHER),
         seed=(tmp_path / "seed",),
         write_credentials=folder,
         admin=True,
@@ -263,7 +268,7 @@ def change_everything(emulator: Emulator, client: Client) -> None:
     project, location = "projects/osimis-test", f"{client.url}/v1/projects/osimis-test"
     location += "/locations/europe-west2"
     owner = client.as_owner()
-    assert client.store(make_dicom()).status == 200
+    assert client.store(make_dicom(), make_dicom(pixels=LARGE)).status == 200
     policy = {"policy": {"bindings": [{"role": "roles/healthcare.dicomViewer", "members": []}]}}
     for verb, url, body in (
         ("POST", f"{location}/datasets?datasetId=more", {}),
@@ -275,6 +280,8 @@ def change_everything(emulator: Emulator, client: Client) -> None:
             {"topic": f"{project}/topics/topic"},
         ),
         ("POST", f"{client.url}/v1/{client.store_name}:setIamPolicy", policy),
+        ("PATCH", f"{client.url}/v1/{OTHER}?updateMask=labels", {"labels": {"a": "b"}}),
+        ("DELETE", f"{location}/datasets/more", None),
     ):
         token = {"Authorization": f"Bearer {owner.token}"}
         answer = client.pool.request(verb, url, json=body, headers=token)
@@ -305,14 +312,32 @@ def test_a_reset_brings_everything_back(seeded: tuple[Emulator, Client], folder:
         url = f"{client.url}/v1/projects/osimis-test/{path}"
         listed = client.pool.request("GET", url, headers=token).json()
         if "datasets" in path:
-            (dataset,) = listed["datasets"]
-            assert dataset["name"] == str(DEFAULT_STORE.parent)
+            names = [dataset["name"] for dataset in listed["datasets"]]
+            assert names == sorted(map(str, (DEFAULT_STORE.parent, OTHER.parent)))
         else:
             assert listed == {}
+    for store in (DEFAULT_STORE, OTHER):
+        assert ask(emulator, f"/v1/{store}").json() == {"name": str(store)}
+    # Of what was just deleted, Google says something else than of what never was.
+    assert ask(emulator, f"/v1/{DEFAULT_STORE.parent.parent}/datasets/more").status == 403
     operations = ask(emulator, f"/v1/{DEFAULT_STORE.parent}/operations").json()
     assert operations == {}
-    assert len(list((folder / "files").iterdir())) == 1
-    assert list((folder / "staging").iterdir()) == []
+    assert stored_contents(folder) == [SEEDED]
+
+
+def test_whoever_asks_while_it_starts_is_answered_when_it_serves(folder: Path) -> None:
+    emulator = Emulator(Options(folder))
+    address = ("127.0.0.1", int(emulator.url.rpartition(":")[2]))
+    with socket.create_connection(address, timeout=30) as early:
+        early.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+        early.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            early.recv(1)
+        early.settimeout(30)
+        with emulator:
+            assert early.recv(15) == b"HTTP/1.1 200 OK"
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(address)
 
 
 def test_a_reset_before_it_serves(folder: Path) -> None:
@@ -342,7 +367,8 @@ def test_a_reset_ends_what_was_asked_before_it(seeded: tuple[Emulator, Client]) 
         emulator.fault_settings.change(latency=1000)
         with ThreadPoolExecutor() as threads:
             late = threads.submit(client.store, make_dicom())
-            until(lambda: len(emulator._gate._running) == 2)
+            running = emulator._gate._running
+            until(lambda: [s["method"] for s in list(running.values())] == ["POST", "POST"])
             emulator.reset()
             with pytest.raises(urllib3.exceptions.ProtocolError):
                 late.result()
@@ -352,6 +378,23 @@ def test_a_reset_ends_what_was_asked_before_it(seeded: tuple[Emulator, Client]) 
     assert uids(client) == [SEEDED_UID]
     # The study that was being deleted takes instances again.
     assert client.store(make_dicom(StudyInstanceUID=study)).status == 200
+
+
+def test_a_reset_does_not_wait_for_ever(
+    seeded: tuple[Emulator, Client], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    emulator, client = seeded
+    monkeypatch.setattr(server, "_END_WITHIN", 0.05)
+    goes_on = threading.Event()
+    waiting = emulator._threads.submit(goes_on.wait, 30)
+    with pytest.raises(TimeoutError, match="an operation does not end"):
+        emulator.reset()
+    goes_on.set()
+    assert waiting.result()
+    assert client.store(make_dicom()).status == 200
+    assert len(uids(client)) == 2
+    emulator.reset()
+    assert uids(client) == [SEEDED_UID]
 
 
 def until(condition: object) -> None:

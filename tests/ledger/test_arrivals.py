@@ -84,6 +84,18 @@ def test_only_what_is_new_counts(ledger):
     assert ledger.arrivals.known("another", ["1"]) == set()
 
 
+def test_what_was_withdrawn_and_is_there_again_waits(ledger):
+    ledger.arrivals.record([arrival("1"), arrival("2"), arrival("3")])
+    claim(ledger)
+    settle_batch(ledger, State.WITHDRAWN, reason="deleted", absent_since=5.0)
+    assert ledger.arrivals.reopen("another", ["1"]) == 0
+    assert ledger.arrivals.reopen(ORTHANC, ["1", "2", "4"]) == 2
+    assert ledger.arrivals.reopen(ORTHANC, ["1"]) == 0
+    assert sorted(claim(ledger, "c")) == ["1", "2"]
+    assert [row.absent_since for row in claimed_rows(ledger, "c")] == [None, None]
+    assert len(events_of(ledger, "returned")) == 2
+
+
 def test_a_demand_opens_what_was_closed_and_waits_for_nothing(ledger):
     ledger.arrivals.record([arrival("1", held_for_orthanc_id="s")])
     assert ledger.arrivals.record([arrival("1", priority=Priority.DEMANDED)]) == 1

@@ -46,7 +46,7 @@ def _quota_project(details: ErrorDetails, examination: Examination) -> str:
 def _perimeter(details: ErrorDetails, examination: Examination) -> str:
     who = examination.email or "this identity"
     found = (
-        f", which finds the refusal by its unique identifier {details.unique_identifier}"
+        f", who finds the refusal by its unique identifier {details.unique_identifier}"
         if details.unique_identifier
         else ""
     )

@@ -45,7 +45,7 @@ def remedy_for(error: GcpError, examination: Examination) -> str:
     elif isinstance(error, StoreError):
         text = _of_store(error, examination)
     elif isinstance(error, CredentialError):
-        text = of_file(error, examination)
+        text = of_file(error)
     else:
         text = WAIT
     return fill_in(text, examination)

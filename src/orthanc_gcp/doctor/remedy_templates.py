@@ -30,7 +30,7 @@ def fill_in(text: str, examination: Examination) -> str:
     account = examination.account
     values = {
         "again": LOGIN if examination.is_user else "make a new key: " + NEW_KEY,
-        "email": examination.own_email or f"ACCOUNT@{account.project}.iam.gserviceaccount.com",
+        "email": _service_account(examination),
         "target": account.impersonate_service_account or examination.email or "TARGET",
         "source": examination.source,
         "user": user_name(),
@@ -39,6 +39,14 @@ def fill_in(text: str, examination: Examination) -> str:
     for name, value in values.items():
         text = text.replace(f"{{{name}}}", value)
     return text
+
+
+def _service_account(examination: Examination) -> str:
+    """Whose keys are made: users have none."""
+    email = examination.own_email or ""
+    if email.endswith(".gserviceaccount.com"):
+        return email
+    return f"ACCOUNT@{examination.account.project}.iam.gserviceaccount.com"
 
 
 def grant(examination: Examination, *roles: str) -> str:

@@ -365,7 +365,8 @@ def find_method(verb: str, path: str) -> FoundMethod | None:
                 continue
             found = method.path.fullmatch(rest)
             if found is not None:
-                return FoundMethod(method, version, _decoded({**names, **found.groupdict()}))
+                names.update(found.groupdict())
+                return FoundMethod(method, version, _decoded(names) if "%" in path else names)
     return None
 
 

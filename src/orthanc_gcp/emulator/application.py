@@ -28,6 +28,7 @@ from orthanc_gcp.emulator.auth.gce_metadata_server import GceMetadataServer
 from orthanc_gcp.emulator.auth.iam_credentials import TOKEN_OF_ACCOUNT, GenerateAccessToken
 from orthanc_gcp.emulator.auth.oauth2 import TokenEndpoint
 from orthanc_gcp.emulator.auth.security_token_service import AuthorizedUserEndpoint, TokenExchange
+from orthanc_gcp.emulator.cloud_storage.methods import CloudStorage, shown_path
 from orthanc_gcp.emulator.faults.injection import answer_call, answer_token_request
 from orthanc_gcp.emulator.faults.quotas import Meter
 from orthanc_gcp.emulator.faults.rules import ActiveFault
@@ -71,7 +72,7 @@ class Answering:
             recent = self._services.recent
             if recent is not None and _is_recorded(scope):
                 seconds = time.perf_counter() - started
-                method, path, sent = scope["method"], scope["path"], scope["headers"]
+                method, path, sent = scope["method"], shown_path(scope["path"]), scope["headers"]
                 recent.add(method, path, status, seconds, sent, answered)
 
     async def _respond(self, request: Request) -> Response:
@@ -82,7 +83,8 @@ class Answering:
         except ClientDisconnect:
             raise
         except Exception:
-            logger.exception("cannot answer %s %s", request.method, request.scope["path"])
+            path = shown_path(request.scope["path"])
+            logger.exception("cannot answer %s %s", request.method, path)
             return responses.error(500, "Internal error encountered.")
 
     async def answer(self, request: Request) -> Response:
@@ -147,6 +149,14 @@ class Application(Answering):
             identities, mint, services.fault_settings, clock, self._authorizer
         )
         self._allowed_locations = AllowedLocations(identities, self._authorizer)
+        self._cloud_storage = CloudStorage(
+            services.buckets,
+            services.storage.database,
+            services.fault_settings,
+            clock,
+            self._authorizer,
+            identities.pools.project_number,
+        )
         self._meter = Meter(clock, identities.pools.project_number)
         self._metadata = metadata
         self._aws = Ec2MetadataService()
@@ -223,6 +233,9 @@ class Application(Answering):
         of_pubsub = self._pubsub.find(request.method, path)
         if of_pubsub is not None:
             return await of_pubsub(request)
+        of_storage = self._cloud_storage.find(request)
+        if of_storage is not None:
+            return await of_storage()
         if self._allowed_locations.serves(request):
             return self._allowed_locations(request)
         impersonated = TOKEN_OF_ACCOUNT.fullmatch(path)

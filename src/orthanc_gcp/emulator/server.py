@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import signal
 import socket
@@ -48,6 +49,8 @@ DEFAULT_STORE = StoreName("osimis-test", "europe-west2", "test", "dicom")
 """The store of the sample configuration of Orthanc's original plugin."""
 
 _START_WITHIN = 30.0
+_END_WITHIN = 60.0
+"""How many seconds threads and operations have to end before a reset."""
 
 
 @dataclass(frozen=True)
@@ -217,7 +220,8 @@ class Emulator:
         Raises
         ------
         OSError
-            The directory cannot be written, or a seed cannot be read any more.
+            The directory cannot be written, a seed cannot be read any more, or something that
+            goes on does not end within a minute, and nothing was changed.
         """
         if self._loop is None:
             self._begin_anew()
@@ -287,8 +291,12 @@ class Emulator:
 
     async def _reset(self) -> None:
         async with self._gate.closed():
-            await self._finish_threads()
-            await self.operations.cancel_everything()
+            try:
+                async with asyncio.timeout(_END_WITHIN):
+                    await self._finish_threads()
+                    await self.operations.cancel_everything()
+            except TimeoutError as error:
+                raise TimeoutError(errno.ETIMEDOUT, "an operation does not end") from error
             await asyncio.to_thread(self._begin_anew)
 
     def _begin_anew(self) -> None:

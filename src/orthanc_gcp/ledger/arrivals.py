@@ -30,7 +30,7 @@ from orthanc_gcp.ledger.schema import (
     transfers,
 )
 from orthanc_gcp.ledger.uids import storable, uid_fault
-from orthanc_gcp.reasons import StoreReason
+from orthanc_gcp.reasons import StoreReason, TransferReason
 
 __all__ = ["Arrivals"]
 
@@ -175,6 +175,30 @@ class Arrivals:
                 )
                 found.update(connection.scalars(query))
         return found
+
+    def reopen(self, source: str, resources: Collection[str]) -> int:
+        """Orthanc has these instances: those that were withdrawn as deleted wait again.
+
+        Returns
+        -------
+        int
+            How many transfers were.
+        """
+        of, reopened = transfers.c, 0
+        waiting = {**UNSENT, "state": State.WAITING, "attempts": 0, "queued_at": self._now()}
+        with writing(self._engine) as connection:
+            for some in portions(list(resources), MOST_PARAMETERS):
+                deleted = sql.and_(
+                    of.source == source,
+                    of.orthanc_id.in_(some),
+                    of.state == State.WITHDRAWN,
+                    of.reason == TransferReason.DELETED,
+                )
+                rows = connection.scalars(sql.select(of.id).where(deleted)).all()
+                connection.execute(transfers.update().where(of.id.in_(rows)).values(waiting))
+                add_for(connection, self._now(), rows, "returned")
+                reopened += len(rows)
+        return reopened
 
     def cursor(self, source: str) -> Cursor | None:
         """Where reading an Orthanc's changes goes on; None before the first time."""

@@ -74,6 +74,7 @@ class Transfer:
     received_at: float
     reason: str | None
     priority: int
+    absent_since: float | None = None
 
     @property
     def series(self) -> Series:
@@ -95,6 +96,7 @@ class Outcome:
     replace: bool = False
     attempts: int = 0
     size_bytes: int | None = None
+    absent_since: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

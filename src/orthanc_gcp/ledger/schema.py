@@ -91,6 +91,7 @@ transfers = sql.Table(
     sql.Column("queued_at", sql.Float, nullable=False),  # since when it is to be sent
     sql.Column("acknowledged_at", sql.Float),
     sql.Column("confirmed_at", sql.Float),
+    sql.Column("absent_since", sql.Float),  # from Orthanc, as far as is known
     sql.UniqueConstraint("account", "source", "orthanc_id"),
     # The queue of each Orthanc, and the counts of everything, from the index alone.
     sql.Index("gcp_transfers_queue", "account", "source", "state", "priority", "id", "size_bytes"),
@@ -118,6 +119,7 @@ UNSENT: dict[str, None] = dict.fromkeys(
         "sent_as",
         "acknowledged_at",
         "confirmed_at",
+        "absent_since",
     )
 )
 """The columns of a row that are about its sending, as they are before it."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from orthanc_gcp.errors import OrthancUnavailableError
+from orthanc_gcp.orthanc.page_size import PageSize
 from orthanc_gcp.orthanc.rest import OrthancRest
 from orthanc_gcp.redaction import printable, readable
 
 __all__ = ["Change", "Changes", "Description", "OrthancSource"]
 
 MOST_CHANGES = 1000
-_PORTION = 200
+MOST_DESCRIBED, MOST_LISTED = 200, 5000
 _DATE = "%Y%m%dT%H%M%S"
 _PIECE = 256 * 1024
 _FILE_NAME = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -72,6 +73,8 @@ class OrthancSource:
 
     def __init__(self, orthanc: OrthancRest, storage: Path) -> None:
         self._orthanc, self._storage = orthanc, storage
+        self._described, self._listed = PageSize(MOST_DESCRIBED), PageSize(MOST_LISTED)
+        self._changes, self._studies = PageSize(MOST_CHANGES), PageSize(_STUDIES, 2 * _OVERLAP)
 
     def name(self) -> str:
         """What the ledger calls this Orthanc: option ``Name``, and the AET behind it.
@@ -85,14 +88,15 @@ class OrthancSource:
         return f"{system.get('Name', '')}/{system.get('DicomAet', '')}"
 
     def changes(self, since: int, limit: int = MOST_CHANGES) -> Changes:
-        """The changes after a place, oldest first (``GET /changes``).
+        """The changes after a place, oldest first (``GET /changes``), as many as it says at most.
 
         Raises
         ------
         OrthancError
             Orthanc is away, or refuses.
         """
-        page = self._call("GET", f"/changes?since={since}&limit={limit}")
+        question = self._page_of(f"/changes?since={since}")
+        page, _ = self._changes.ask(lambda size: question(min(size, limit)))
         entries = tuple(
             Change(entry["Seq"], entry["ChangeType"], entry.get("ID", ""), entry["Date"])
             for entry in page["Changes"]
@@ -121,12 +125,19 @@ class OrthancSource:
         place = self.last_change()
         while place > 0:
             begin = max(0, place - MOST_CHANGES)
-            entries = self.changes(begin).entries
-            before = [entry.seq for entry in entries if entry.seq <= place and entry.date < date]
+            entries = self._changes_between(begin, place)
+            before = [entry.seq for entry in entries if entry.date < date]
             if before:
                 return before[-1]
             place = begin
         return 0
+
+    def _changes_between(self, begin: int, end: int) -> Iterator[Change]:
+        """Those after one place up to another, however many Orthanc gives at once."""
+        while begin < end:
+            page = self.changes(begin)
+            yield from (entry for entry in page.entries if entry.seq <= end)
+            begin = page.last if page.last > begin else end
 
     def instances(self) -> Iterator[list[str]]:
         """The identifiers of all instances, page by page.
@@ -138,7 +149,7 @@ class OrthancSource:
         """
         since, page = 0, ["…"]
         while page:
-            page = self._call("GET", f"/instances?since={since}&limit=5000")
+            page, _ = self._listed.ask(self._page_of(f"/instances?since={since}"))
             since += len(page)
             if page:
                 yield page
@@ -156,14 +167,14 @@ class OrthancSource:
         """
         begin, tail, whole = 0, frozenset[str](), True
         while whole:
-            page = self._call("GET", f"/studies?since={begin}&limit={_STUDIES}&expand")
+            page, limit = self._studies.ask(self._page_of(f"/studies?since={begin}&expand"))
             identifiers = [study["ID"] for study in page]
             if tail and tail.isdisjoint(identifiers):  # a whole overlap was deleted
                 begin, tail = max(0, begin - 10 * _STUDIES), frozenset()
                 continue
             yield [(study["ID"], study.get("LastUpdate", "")) for study in page]
-            whole = len(page) == _STUDIES
-            begin, tail = begin + _STUDIES - _OVERLAP, frozenset(identifiers[-_OVERLAP:])
+            whole = len(page) == limit
+            begin, tail = begin + limit - _OVERLAP, frozenset(identifiers[-_OVERLAP:])
 
     def describe(self, resources: Sequence[str]) -> list[Description]:
         """Instances; those that Orthanc does not have any more are left out.
@@ -174,8 +185,8 @@ class OrthancSource:
             Orthanc is away, or refuses.
         """
         found: list[Description] = []
-        for start in range(0, len(resources), _PORTION):
-            instances = self._content(resources[start : start + _PORTION], "Instance")
+        for start in range(0, len(resources), MOST_DESCRIBED):
+            instances = self._content(resources[start : start + MOST_DESCRIBED], "Instance")
             series = self._parents(instances, "ParentSeries", "Series")
             studies = self._parents(series.values(), "ParentStudy", "Study")
             for entry in instances:
@@ -305,12 +316,26 @@ class OrthancSource:
     def _content(self, resources: Sequence[str], level: str = "") -> list[dict[str, Any]]:
         """Resources of any level, or of one; those that Orthanc does not have are left out."""
         content: list[dict[str, Any]] = []
-        for start in range(0, len(resources), _PORTION):
-            question: dict[str, Any] = {"Resources": list(resources[start : start + _PORTION])}
-            if level:
-                question |= {"Level": level, "Metadata": level == "Instance"}
-            content += self._call("POST", "/tools/bulk-content", question)
+        options: dict[str, Any] = {"Level": level, "Metadata": level == "Instance"} if level else {}
+        start = 0
+        while start < len(resources):
+            some = resources[start : start + MOST_DESCRIBED]
+            found, size = self._described.ask(self._bulk_content(some, options))
+            content += found
+            start += size
         return [entry for entry in content if not level or entry.get("Type") == level]
+
+    def _page_of(self, path: str) -> Callable[[int], Any]:
+        """A question for a page of as many as it is called with."""
+        return lambda size: self._call("GET", f"{path}&limit={size}")
+
+    def _bulk_content(
+        self, resources: Sequence[str], options: Mapping[str, Any]
+    ) -> Callable[[int], list[dict[str, Any]]]:
+        """A question for as many of some resources as it is called with."""
+        return lambda size: self._call(
+            "POST", "/tools/bulk-content", {"Resources": list(resources[:size]), **options}
+        )
 
     def _call(self, method: str, path: str, body: Any = None) -> Any:
         answer = self._orthanc.call(method, path, body)

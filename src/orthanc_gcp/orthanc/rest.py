@@ -136,7 +136,8 @@ class OrthancRest:
 
     def _down(self, error: Exception) -> OrthancUnavailableError:
         place, what = printable(self.url), type(error).__name__
-        return OrthancUnavailableError(f"{place} does not answer ({what})")
+        timed_out = isinstance(error, urllib3.exceptions.ReadTimeoutError)
+        return OrthancUnavailableError(f"{place} does not answer ({what})", timed_out=timed_out)
 
     def _check(self, answer: urllib3.BaseHTTPResponse, method: str, path: str) -> None:
         if answer.status == 401:

@@ -76,16 +76,26 @@ def assemble(
         account.name: _destination(settings, account, ledger, tokens, clock, stopping.wait)
         for account in settings.accounts
     }
+    rules = Rules(settings.rules, source.attributes)
+    began = ledger.now() if since is None else since
+    follower = Follower(ledger, source, rules, clock, work.set, began)
+    sender = Sender(
+        ledger,
+        source,
+        destinations,
+        tokens,
+        clock,
+        must_stop,
+        attempts.orthanc_away,
+        follower.is_index,
+    )
     threads = TransferThreads(
-        Sender(ledger, source, destinations, tokens, clock, must_stop, attempts.orthanc_away),
+        sender,
         ReadBack(ledger, destinations, must_stop),
         {account: one.congestion.max_requests for account, one in destinations.items()},
         work.set,
     )
 
-    rules = Rules(settings.rules, source.attributes)
-    began = ledger.now() if since is None else since
-    follower = Follower(ledger, source, rules, clock, work.set, began)
     backfill = Backfill(ledger, source, rules, settings.backfill, clock, must_stop, work.set)
 
     def followed() -> str:

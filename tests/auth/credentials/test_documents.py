@@ -107,7 +107,7 @@ def test_a_file_of_another_user(file, folder):
         (place / "key.json").chmod(file)
         with ProcessPoolExecutor(1, get_context("fork"), os.setuid, (NOBODY,)) as other:
             reason, words = other.submit(refusal, place / "key.json").result()
-    assert reason == "forbidden_file"
+    assert reason == ("forbidden_folder" if folder == 0o700 else "forbidden_file")
     closed = (
         f"may not enter the folder {place}"
         if folder == 0o700

@@ -17,6 +17,7 @@ from orthanc_gcp.clock import SystemClock
 from orthanc_gcp.custody.destinations.congestion import CongestionWindow
 from orthanc_gcp.custody.destinations.destination import Destination
 from orthanc_gcp.custody.destinations.fault_scope import FaultScope
+from orthanc_gcp.custody.transfer.absence import ABSENT_FOR
 from orthanc_gcp.custody.transfer.outcomes import BISECT_AFTER
 from orthanc_gcp.custody.transfer.sender import (
     MOST_LONELY_REFUSALS,
@@ -79,8 +80,11 @@ class Room:
     def __init__(self, folder, store: DicomStore, url: str = "", steady=None, now=None) -> None:
         engine = database.connect(database.url_of("", folder))
         prepare(engine)
-        self.ledger, self.storage = Ledger(engine, now or time.time), folder / "storage"
+        self.later = 0.0  # seconds that the test lets pass
+        self.ledger = Ledger(engine, now or (lambda: time.time() + self.later))
+        self.storage = folder / "storage"
         self.tokens, self.away, self.stop = Tokens(), [], False
+        self.same_index = True
         steady = steady or SystemClock()
         outage = Outage(logging.getLogger("store"), "down", "up", steady)
         self.congestion = CongestionWindow(steady, 4, outage)
@@ -133,6 +137,7 @@ class Room:
             self.steady,
             lambda: self.stop,
             lambda error, pause: self.away.append(str(error)),
+            lambda source: self.same_index,
             lambda: 1.0,
         )
 
@@ -253,20 +258,47 @@ def deleted(tmp_path, store):
         server.shutdown()
 
 
-def test_what_orthanc_has_deleted_is_withdrawn_and_the_others_go(deleted):
+def test_what_orthanc_does_not_have_waits_and_the_others_go(deleted):
     deleted.receive(make_dicom(), make_dicom())
     deleted.receive(make_dicom(), stored=False)
     deleted.send()
-    assert deleted.states() == [State.WAITING, State.WAITING, State.WITHDRAWN]
+    assert deleted.states() == [State.WAITING, State.WAITING, State.DELAYED]
+    assert deleted.rows()[-1].reason == "absent"
     assert deleted.away == []
-    deleted.send()
-    assert deleted.states() == [State.ACKNOWLEDGED, State.ACKNOWLEDGED, State.WITHDRAWN]
+
+
+def absent(room: Room):
+    """The state of the only instance after one more attempt."""
+    room.send()
+    (row,) = room.rows()
+    return row.state, row.reason
+
+
+def test_what_stays_absent_is_deleted(deleted):
+    deleted.receive(make_dicom(), stored=False)
+    for later in (0, ABSENT_FOR - 5):
+        deleted.later = later
+        assert absent(deleted) == (State.DELAYED, "absent")
+    deleted.later += 10
+    assert absent(deleted) == (State.WITHDRAWN, "deleted")
+
+
+def test_nothing_is_deleted_by_another_index(deleted):
+    """The time that another index was there does not count either."""
+    deleted.receive(make_dicom(), stored=False)
+    assert absent(deleted) == (State.DELAYED, "absent")
+    deleted.same_index, deleted.later = False, 2 * ABSENT_FOR
+    assert absent(deleted) == (State.DELAYED, "absent")
+    deleted.same_index = True
+    assert absent(deleted) == (State.DELAYED, "absent")
 
 
 def test_what_the_store_has_lost_and_orthanc_deleted_needs_a_person(deleted):
     deleted.receive(make_dicom(), stored=False)
     with deleted.ledger.writing() as connection:
         connection.execute(transfers.update().values(sha256="d" * 64))
+    assert absent(deleted) == (State.DELAYED, "absent")
+    deleted.later = 2 * ABSENT_FOR
     deleted.send()
     (row,) = deleted.rows()
     assert (row.state, row.reason) == (State.QUARANTINED, "lost")

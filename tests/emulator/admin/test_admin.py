@@ -61,6 +61,7 @@ def test_a_reset_over_http(admin_client: Client) -> None:
     with ThreadPoolExecutor(4) as threads:
         resets = list(threads.map(lambda _: pool.request("POST", url).status, range(4)))
     assert resets == [200] * 4
+    assert pool.request("POST", url, body=b" " * 100_000).status == 400
     assert admin_client.get("/studies").status == 204
     assert pool.request("GET", url).status == 404
 
@@ -68,11 +69,16 @@ def test_a_reset_over_http(admin_client: Client) -> None:
 def test_a_page_of_somebody_else_cannot_reset(admin_client: Client) -> None:
     url, pool = f"{admin_client.url}/emulator/reset", admin_client.pool
     assert admin_client.store(make_dicom()).status == 200
-    for page in ("https://a.example", "null", f"{admin_client.url}1"):
+    for page in ("https://a.example", "null", f"{admin_client.url}1", "http://[", ""):
         assert pool.request("POST", url, headers={"Origin": page}).status == 403
+    for site in ("cross-site", "same-site", ""):
+        headers = {"Origin": admin_client.url, "Sec-Fetch-Site": site}
+        assert pool.request("POST", url, headers=headers).status == 403
     assert len(admin_client.search("/studies")) == 1
     assert pool.request("POST", url, headers={"Origin": admin_client.url}).status == 200
     assert admin_client.search("/studies") == []
+    behind_a_proxy = {"Origin": "https://a.example", "Sec-Fetch-Site": "same-origin"}
+    assert pool.request("POST", url, headers=behind_a_proxy).status == 200
 
 
 def test_without_admin_there_is_no_reset(client: Client) -> None:

@@ -45,6 +45,15 @@ def test_studies_come_in_pages_the_last_first(admin_client):
     assert (listed["studies"], listed["series"], listed["instances"]) == (21, 42, 42)
 
 
+def test_stores_come_in_pages_by_name(admin_client):
+    others = [admin_client.of_new_store().store_name for _ in range(21)]
+    names = sorted([admin_client.store_name, *others])
+    first, second = ask(admin_client, "stores"), ask(admin_client, "stores", offset=20)
+    assert [store["name"] for store in first["stores"]] == names[:20]
+    assert [store["name"] for store in second["stores"]] == names[20:]
+    assert (first["more"], second["more"]) == (True, False)
+
+
 def test_series_and_instances_come_in_pages_the_first_first(admin_client):
     study = generate_uid()
     series = [generate_uid() for _ in range(21)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -76,20 +76,25 @@ def test_what_came_whole_before_a_fault_is_there_with_the_answer(client: Client)
         assert len(client.search("/studies")) == number
 
 
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
 def test_a_body_that_breaks_off_leaves_nothing(own_client: Client, tmp_path: Path) -> None:
-    file = make_dicom(b"\0" * 3_000_000)
+    file, staging = make_dicom(b"\0" * 3_000_000), tmp_path / "data" / "staging"
 
     def pieces() -> Iterator[bytes]:
         yield file[:2_500_000]
+        wait_until(lambda: any(staging.iterdir()))
         raise ConnectionAbortedError
 
     with pytest.raises(urllib3.exceptions.ProtocolError):
         own_client.request("POST", "/studies", pieces(), content_type="application/dicom")
     own_client.pool.clear()
-    deadline = time.monotonic() + 10
-    while any((tmp_path / "data" / "staging").iterdir()):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    wait_until(lambda: not any(staging.iterdir()))
     assert own_client.search("/studies") == []
     assert stored_contents(tmp_path / "data") == []
 

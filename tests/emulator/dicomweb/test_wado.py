@@ -222,6 +222,25 @@ def test_a_study_of_images_and_of_other_objects(client: Client, wanted: str) -> 
             assert [element.tag for element in got] == [element.tag for element in stored]
 
 
+def test_a_study_whose_images_are_stored_in_what_nothing_here_writes(client: Client) -> None:
+    study = generate_uid()
+    for name in ("MR_small_jpeg_ls_lossless.dcm", "reportsi.dcm", "test-SR.dcm"):
+        dataset = read(sample(name))
+        dataset.StudyInstanceUID = study
+        buffer = io.BytesIO()
+        dataset.save_as(buffer)
+        assert client.store(buffer.getvalue()).status == 200
+    jpeg_ls = "1.2.840.10008.1.2.4.80"
+    accept = f"{MULTIPART}; transfer-syntax={jpeg_ls}"
+    labels = [label for label, _ in split(client.get(f"/studies/{study}", accept))]
+    other = f"application/dicom; transfer-syntax={EXPLICIT}"
+    assert labels == [f"application/dicom; transfer-syntax={jpeg_ls}", other, other]
+    # One image that cannot be had like that is enough.
+    client.store(make_dicom(StudyInstanceUID=study))
+    assert client.get(f"/studies/{study}", accept).status == 406
+    assert client.get(f"/studies/{study}", "image/jpeg").status == 406
+
+
 def test_each_instance_of_a_study_is_sent_as_it_is_stored_if_that_is_wanted(
     client: Client,
 ) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import Any
 
 import pytest
 
+from orthanc_gcp.emulator.http import request_gate
 from orthanc_gcp.emulator.http.protocol import TRANSPORT
 from orthanc_gcp.emulator.http.request_gate import GatedApplication, RequestGate
 
@@ -142,3 +144,25 @@ def test_it_opens_again_after_a_failure_and_for_one_at_a_time() -> None:
     assert asyncio.run(run()) == [
         *("a began", "a ended", "b began", "b ended", "began /", "ended /"),
     ]
+
+
+def test_a_request_that_does_not_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(request_gate, "_MAX_WAIT", 0.01)
+    end = asyncio.Event()
+
+    async def stubborn(*_: Any) -> None:
+        while not end.is_set():
+            with suppress(asyncio.CancelledError):
+                await end.wait()
+
+    async def run() -> None:
+        gate = RequestGate()
+        inside = asyncio.create_task(GatedApplication(gate, stubborn)(scope(), nothing, nothing))
+        await steps()
+        with pytest.raises(TimeoutError, match="a request does not end"):
+            async with gate.closed():
+                raise AssertionError
+        end.set()
+        await inside
+
+    asyncio.run(run())

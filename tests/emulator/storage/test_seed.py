@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -108,14 +109,34 @@ def test_symbolic_links_are_followed_and_circles_end(
     assert sorted(stored(storage)) == sorted(map(uid, contents))
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_what_cannot_be_read(storage: Storage, folder: Path) -> None:
-    for name in ("file", "folder"):
-        (folder / name).mkdir() if name == "folder" else (folder / name).touch()
-        (folder / name).chmod(0)
-    assert [line.rpartition(": ")[2] for line in seeded(storage, folder)[:2]] == [
-        "Permission denied",
-        "Permission denied",
+def test_what_cannot_be_read(
+    storage: Storage, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("bad", "good", "secret"):
+        (folder / name).write_bytes(make_dicom())
+    really_open, really_read = os.open, os.read
+    bad = []
+
+    def open_(path: str, *arguments: int) -> int:
+        if str(path).endswith("/secret"):
+            raise PermissionError(errno.EACCES, "Permission denied")
+        descriptor = really_open(path, *arguments)
+        if str(path).endswith("/bad"):
+            bad.append(descriptor)
+        return descriptor
+
+    def read_(descriptor: int, size: int) -> bytes:
+        if bad and descriptor == bad[0]:
+            bad.clear()
+            raise OSError(errno.EIO, "Input/output error")
+        return really_read(descriptor, size)
+
+    monkeypatch.setattr(os, "open", open_)
+    monkeypatch.setattr(os, "read", read_)
+    assert seeded(storage, folder) == [
+        "not seeded: SEED/bad: invalid DICOM instance: it cannot be read: Input/output error",
+        "not seeded: SEED/secret: Permission denied",
+        "seeding from SEED: 1 stored, 0 there already, 2 left out",
     ]
 
 

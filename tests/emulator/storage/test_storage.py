@@ -170,6 +170,21 @@ def test_deleted_instances_leave_nothing(
         storage.open(instance.file)
 
 
+def test_deleted_instances_give_the_disk_back(tmp_path: Path) -> None:
+    with closing(Storage(tmp_path)) as storage:
+        contents = [make_dicom(bytes(50_000)) for _ in range(40)]
+        for content in contents:
+            keep(storage, content)
+        before = disk_usage(tmp_path)
+        storage.delete([present(storage, content) for content in contents])
+    assert before > 2_000_000
+    assert disk_usage(tmp_path) < 500_000
+
+
+def disk_usage(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*"))
+
+
 def test_a_store_is_emptied_at_the_next_start_at_the_latest(tmp_path: Path) -> None:
     name = DatasetName("p", "l", "d").store("s")
     with closing(Storage(tmp_path)) as storage:
@@ -232,8 +247,8 @@ def test_nothing_is_left_when_everything_is_deleted(storage: Storage, tmp_path: 
         assert storage.resources.create_store(store, {})
         number = storage.resources.store_id(store)
         assert number is not None
-        for _ in range(3):
-            content = make_dicom()
+        for pixels in (b"00", bytes(200_000), b"00"):
+            content = make_dicom(pixels=pixels)
             upload = storage.begin()
             upload.write(memoryview(content))
             storage.keep(number, upload.read_record(), upload)

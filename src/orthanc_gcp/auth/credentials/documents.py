@@ -7,7 +7,7 @@ import binascii
 import contextlib
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -35,14 +35,22 @@ class Document:
         What it says.
     path, fingerprint
         Where it was read and what the file was like then; None for inline documents.
+    option : str
+        What names it.
     """
 
     where: str
     fields: dict[str, Any]
     path: Path | None = None
     fingerprint: Fingerprint | None = None
+    option: str = ""
 
-    def text(self, field: str) -> str:
+    def fault(self, words: str, reason: CredentialReason) -> CredentialError:
+        """The error of what is wrong with it."""
+        message = f"{self.where}: {words}"
+        return CredentialError(message, reason=reason, option=self.option, path=self.path)
+
+    def text(self, field: str, reason: CredentialReason = CredentialReason.MISSING_FIELD) -> str:
         """A field that must be a string.
 
         Raises
@@ -53,9 +61,7 @@ class Document:
         value = self.fields.get(field)
         if not isinstance(value, str) or not value:
             found = "is missing" if value is None or value == "" else "is not a string"
-            raise CredentialError(
-                f"{self.where}: {field} {found}", reason=CredentialReason.MISSING_FIELD
-            )
+            raise self.fault(f"{field} {found}", reason)
         return value
 
     def changed(self) -> bool:
@@ -83,38 +89,37 @@ def read(path: Path, option: str) -> Document:
     CredentialError
         It cannot be read, or is not a JSON object.
     """
-    where = f"{option} {path}"
+    empty = Document(f"{option} {path}", {}, path, option=option)
     try:
         with path.open("rb") as file:
             fingerprint = _fingerprint(os.fstat(file.fileno()))
             content = file.read(LARGEST_FILE + 1)
     except FileNotFoundError:
-        raise CredentialError(
-            f"{where}: there is no such file", reason=CredentialReason.MISSING_FILE
-        ) from None
+        raise empty.fault("there is no such file", CredentialReason.MISSING_FILE) from None
     except PermissionError:
-        words = f"the file cannot be read: {_refused(path)}"
-        raise CredentialError(f"{where}: {words}", reason=CredentialReason.FORBIDDEN_FILE) from None
+        raise _forbidden(empty, path) from None
+    except IsADirectoryError as error:
+        words = f"the file cannot be read: {error.strerror}"
+        raise empty.fault(words, CredentialReason.FOLDER) from None
     except OSError as error:
         words = f"the file cannot be read: {error.strerror}"
-        raise CredentialError(
-            f"{where}: {words}", reason=CredentialReason.UNREADABLE_FILE
-        ) from None
+        raise empty.fault(words, CredentialReason.UNREADABLE_FILE) from None
     if len(content) > LARGEST_FILE:
-        raise CredentialError(
-            f"{where}: the file is far too long", reason=CredentialReason.NOT_JSON
-        )
-    return Document(where, _object(content, where), path, fingerprint)
+        raise empty.fault("the file is far too long", CredentialReason.NOT_JSON)
+    return replace(empty, fields=_object(content, empty), fingerprint=fingerprint)
 
 
-def _refused(path: Path) -> str:
-    """Who may not read a file, and what keeps them from it."""
+def _forbidden(document: Document, path: Path) -> CredentialError:
+    """Who may not read a file, and which folder keeps them from it, if one does."""
+    words = f"the file cannot be read: the user {user_name()} may not"
     for place in reversed([path.absolute(), *path.absolute().parents]):
         try:
             place.stat()
         except OSError:
-            return f"the user {user_name()} may not enter the folder {place.parent}"
-    return f"the user {user_name()} may not"
+            closed = replace(document, path=place.parent)
+            words += f" enter the folder {place.parent}"
+            return closed.fault(words, CredentialReason.FORBIDDEN_FOLDER)
+    return document.fault(words, CredentialReason.FORBIDDEN_FILE)
 
 
 def user_name() -> str:
@@ -136,12 +141,13 @@ def inline(value: str | dict[str, Any], option: str) -> Document:
         It is none of these.
     """
     if isinstance(value, dict):
-        return Document(option, value)
+        return Document(option, value, option=option)
+    empty = Document(option, {}, option=option)
     text = value.strip().encode()
     if not text.startswith(b"{"):
         with contextlib.suppress(binascii.Error, ValueError):
             text = base64.b64decode(text, validate=True)
-    return Document(option, _object(text, option, "it is neither JSON nor JSON in Base64"))
+    return replace(empty, fields=_object(text, empty))
 
 
 def word(value: Any) -> str:
@@ -150,19 +156,22 @@ def word(value: Any) -> str:
     return text if text.isascii() and text.isidentifier() and len(text) <= 40 else "of another kind"
 
 
-def _object(content: bytes, where: str, otherwise: str = "") -> dict[str, Any]:
+def _object(content: bytes, document: Document) -> dict[str, Any]:
+    """The fields of a document that has none yet."""
     try:
-        document = json.loads(content)
+        fields = json.loads(content)
     except (ValueError, RecursionError):
-        pass
+        fields = None
+        otherwise = "" if document.path else "it is neither JSON nor JSON in Base64"
     else:
-        if isinstance(document, dict):
-            return document
         otherwise = "expected a JSON object"
+    if isinstance(fields, dict):
+        return fields
     reason, words = mistaken.of_text(content)
     if reason is CredentialReason.NOT_JSON:
         words = otherwise or words
-    raise CredentialError(f"{where}: {words}", reason=reason)
+        reason = reason if document.path else CredentialReason.NOT_JSON_VALUE
+    raise document.fault(words, reason)
 
 
 def _fingerprint(status: os.stat_result) -> Fingerprint:

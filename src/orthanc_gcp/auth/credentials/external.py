@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from orthanc_gcp.auth.credentials.identity import Identity
-from orthanc_gcp.errors import CredentialError
 from orthanc_gcp.reasons import CredentialReason
 from orthanc_gcp.redaction import readable
 
@@ -75,7 +74,7 @@ def _made(make: Callable[..., Credentials], document: Document, **options: Any) 
         return make(document.fields, **options)
     except (GoogleAuthError, TypeError, ValueError, KeyError, AttributeError) as error:
         text = error.args[0] if error.args and isinstance(error.args[0], str) else ""
-        raise CredentialError(
-            f"{document.where}: the file is not usable: {readable(text) or type(error).__name__}",
-            reason=CredentialReason.INCOMPLETE_FILE,
+        raise document.fault(
+            f"the file is not usable: {readable(text) or type(error).__name__}",
+            CredentialReason.INCOMPLETE_FILE,
         ) from None

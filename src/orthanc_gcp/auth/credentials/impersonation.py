@@ -6,11 +6,11 @@ Method ``projects.serviceAccounts.generateAccessToken`` of the IAM Service Accou
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from orthanc_gcp.auth.credentials.documents import Document
 from orthanc_gcp.auth.credentials.identity import Identity
-from orthanc_gcp.errors import CredentialError
 from orthanc_gcp.reasons import CredentialReason
 
 if TYPE_CHECKING:
@@ -50,19 +50,17 @@ def of_file(
     CredentialError
         The file is incomplete.
     """
-    endpoint = document.text("service_account_impersonation_url")
+    incomplete = CredentialReason.INCOMPLETE_IMPERSONATION
+    endpoint = document.text("service_account_impersonation_url", incomplete)
     target = re.search(r"/serviceAccounts/([^/:]+):generateAccessToken$", endpoint)
     source = document.fields.get("source_credentials")
     if target is None or not isinstance(source, dict):
-        raise CredentialError(
-            f"{document.where}: service_account_impersonation_url or source_credentials is not "
-            "what gcloud writes",
-            reason=CredentialReason.INCOMPLETE_FILE,
+        raise document.fault(
+            "service_account_impersonation_url or source_credentials is not what gcloud writes",
+            incomplete,
         )
     where = f"{document.where} (source_credentials)"
-    of_source = load(
-        Document(where, source, document.path, document.fingerprint), account, SOURCE_SCOPES
-    )
+    of_source = load(replace(document, where=where, fields=source), account, SOURCE_SCOPES)
     delegates = document.fields.get("delegates") or ()
     return _impersonated(of_source, target[1], endpoint, tuple(delegates), scopes)
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from orthanc_gcp.auth.credentials import private_keys
 from orthanc_gcp.auth.credentials.identity import Identity
-from orthanc_gcp.errors import CredentialError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -57,10 +56,9 @@ def _key(document: Document) -> RSAPrivateKey:
         pass
     reason, words = private_keys.fault(text)
     detail = f" ({words})" if words else ""
-    raise CredentialError(
-        f"{document.where}: private_key is not a usable RSA key in PEM form{detail}, "
-        "download a new key file",
-        reason=reason,
+    raise document.fault(
+        f"private_key is not a usable RSA key in PEM form{detail}, download a new key file",
+        reason,
     )
 
 

@@ -107,9 +107,9 @@ def _of_any_type(document: Document, account: Account, scopes: tuple[str, ...]) 
     make = _MAKERS.get(kind) if isinstance(kind, str) else None
     if make is None:
         expected = ", ".join([*_MAKERS, "impersonated_service_account"])
-        raise CredentialError(
-            f"{document.where}: expected a type of {expected}, found {documents.word(kind)}",
-            reason=CredentialReason.WRONG_TYPE,
+        raise document.fault(
+            f"expected a type of {expected}, found {documents.word(kind)}",
+            CredentialReason.WRONG_TYPE,
         )
     return make(document, account, scopes)
 
@@ -127,10 +127,10 @@ def _of_type(
     what = (
         "the key of a service account" if expected == "service_account" else "a user's credentials"
     )
-    raise CredentialError(
-        f"{document.where}: expected {what}, found the type {documents.word(kind)}"
+    raise document.fault(
+        f"expected {what}, found the type {documents.word(kind)}"
         + (f", which belongs in {option}" if option else ""),
-        reason=CredentialReason.WRONG_TYPE,
+        CredentialReason.OTHER_OPTION if option else CredentialReason.WRONG_TYPE,
     )
 
 
@@ -140,4 +140,4 @@ def _refuse_mistakes(document: Document, more: str = "") -> None:
     if mistake is not None:
         reason, words = mistake
         more = more if reason is CredentialReason.ONLY_ACCESS_TOKEN else ""
-        raise CredentialError(f"{document.where}: {words}{more}", reason=reason)
+        raise document.fault(words + more, reason)

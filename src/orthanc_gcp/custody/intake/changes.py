@@ -101,6 +101,19 @@ class Follower:
             self._source = self._orthanc.name()
         return self._source
 
+    def is_index(self, source: str) -> bool:
+        """Whether Orthanc has the index, just now, that the ledger calls so.
+
+        Raises
+        ------
+        OrthancError
+            Orthanc cannot be read from just now.
+        sqlalchemy.exc.SQLAlchemyError
+            The ledger is away.
+        """
+        cursor = self._ledger.arrivals.cursor(source)
+        return cursor is not None and self._orthanc.last_change() >= cursor.seq
+
     def _begin(self) -> Cursor:
         source = self.open()
         cursor = self._ledger.arrivals.cursor(source)
@@ -204,6 +217,7 @@ class Follower:
         missed = 0
         for page in self._orthanc.instances():
             unknown = set(page) - self._ledger.arrivals.known(self._source, page)
+            missed += self._ledger.arrivals.reopen(self._source, page)
             found, unreadable = self._transfers_of(sorted(unknown), lambda _: 0)
             if unreadable:
                 self._remember_unreadable(unreadable)

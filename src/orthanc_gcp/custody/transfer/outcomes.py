@@ -33,6 +33,7 @@ def requeued(row: Transfer, **changes: Any) -> Outcome:
         max_batch_instances=row.max_batch_instances,
         replace=row.replace,
         attempts=row.attempts,
+        absent_since=row.absent_since,
     )
     return replace(before, **changes)
 

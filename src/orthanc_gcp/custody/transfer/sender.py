@@ -17,6 +17,7 @@ from orthanc_gcp.auth.token_source import TokenSource
 from orthanc_gcp.clock import Clock
 from orthanc_gcp.custody.destinations.destination import INSTANCE_BACKOFF, Destination
 from orthanc_gcp.custody.destinations.fault_scope import Blame
+from orthanc_gcp.custody.transfer.absence import of_absent
 from orthanc_gcp.custody.transfer.outcomes import (
     BISECT_AFTER,
     most_together,
@@ -65,6 +66,8 @@ class Sender:
     ----------
     orthanc_away
         Called when Orthanc cannot be read from, and how many seconds later it is tried again.
+    is_its_index
+        Whether Orthanc has the index, just now, that the ledger calls so.
     """
 
     def __init__(
@@ -76,9 +79,10 @@ class Sender:
         clock: Clock,
         stopping: Callable[[], bool],
         orthanc_away: Callable[[GcpError, float], None],
+        is_its_index: Callable[[str], bool],
         jitter: Callable[[], float] = random.random,
     ) -> None:
-        self._orthanc_away = orthanc_away
+        self._orthanc_away, self._is_its_index = orthanc_away, is_its_index
         self._ledger, self._orthanc, self._destinations = ledger, orthanc, destinations
         self._tokens, self._clock, self._stopping, self._jitter = tokens, clock, stopping, jitter
 
@@ -241,22 +245,13 @@ class Sender:
         try:
             gone = isinstance(error.__cause__, OrthancGoneError)
             if gone and not self._orthanc.describe([row.orthanc_id]):
-                return self._deleted(row)
+                return of_absent(row, self._ledger.now(), self._is_its_index)
             size = self._orthanc.size(row.orthanc_id)
         except OrthancError as problem:
             return self._delayed(row, TransferReason.ORTHANC, str(problem))
         if size not in (None, row.size_bytes):
             return Outcome(row.id, State.WAITING, size_bytes=size, attempts=row.attempts + 1)
         return self._delayed(row, TransferReason.ORTHANC, str(error))
-
-    def _deleted(self, row: Transfer) -> Outcome:
-        if row.sha256 is not None:
-            words = "the store acknowledged it and lost it, and Orthanc has deleted it"
-            return quarantined(row, TransferReason.LOST, words, row.sha256)
-        words = "it was deleted in Orthanc before it was sent"
-        return Outcome(
-            row.id, State.WITHDRAWN, TransferReason.DELETED, words, attempts=row.attempts
-        )
 
     def _refused(
         self,

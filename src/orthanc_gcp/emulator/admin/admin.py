@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Awaitable, Callable
-from urllib.parse import urlsplit
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from orthanc_gcp.emulator.faults.fault_settings import FaultSettings, SettingError
-from orthanc_gcp.emulator.http.requests import MAX_REQUEST_SIZE, read_limited, skip_body
+from orthanc_gcp.emulator.http.requests import MAX_REQUEST_SIZE, read_limited
 from orthanc_gcp.emulator.http.responses import Refusal, error, json_answer, page_not_found
 
 __all__ = ["Admin", "Reset"]
@@ -55,7 +54,8 @@ class Reset:
     """Brings the emulator back to its start, and answers when that is done.
 
     A call raises :class:`Refusal`: 404 for other methods than POST, 403 for a web page of another
-    origin (RFC 6454 section 7), and 500 when something cannot be read or written.
+    origin (RFC 6454 section 7; W3C Fetch Metadata), 400 for a body beyond 64 KiB, and 500 when
+    something cannot be read or written.
     """
 
     PATH = "/emulator/reset"
@@ -66,14 +66,23 @@ class Reset:
     async def __call__(self, request: Request) -> Response:
         if request.method != "POST":
             raise Refusal(page_not_found())
-        page = request.headers.get("origin")
-        if page is not None and urlsplit(page).netloc != request.headers.get("host"):
+        if _is_from_another_origin(request):
             # A browser asks nobody before it sends such a request.
             raise Refusal(error(403, "a web page of another origin cannot reset the emulator"))
-        await skip_body(request)
+        await read_limited(request, MAX_REQUEST_SIZE)
         try:
             await self._reset()
         except OSError as problem:
             logger.exception("the reset failed")
             raise Refusal(error(500, f"the reset failed: {problem.strerror}")) from problem
         return json_answer({})
+
+
+def _is_from_another_origin(request: Request) -> bool:
+    """Return whether a web page sends a request that is not the emulator's own."""
+    site = request.headers.get("sec-fetch-site")
+    if site is not None:
+        # Right behind a proxy, too, which may have put another host in the place of the page's.
+        return site not in ("same-origin", "none")
+    page = request.headers.get("origin")
+    return page is not None and page.partition("://")[2] != request.headers.get("host")

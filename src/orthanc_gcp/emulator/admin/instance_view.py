@@ -45,7 +45,7 @@ MAX_SIDE = 512
 MAX_ATTRIBUTES = 500
 MAX_FRAMES = 10**9
 
-_MAX_VALUE = 64 * 1024
+_MAX_VALUE = 16 * 1024
 _DESCRIPTION = tags("NumberOfFrames Rows Columns")
 
 Query = Mapping[str, str]

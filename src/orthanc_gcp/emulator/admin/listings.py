@@ -18,8 +18,7 @@ from orthanc_gcp.emulator.storage.storage import Storage
 __all__ = ["AT_ONCE", "MAX_TEXT", "Listings", "natural_number", "shorten", "store_row", "uid_name"]
 
 AT_ONCE = 20
-"""How many studies, series or instances are listed at a time."""
-MAX_STORES = 100
+"""How many stores, studies, series or instances are listed at a time."""
 MAX_TEXT = 300
 """How many characters of an attribute are shown."""
 
@@ -39,14 +38,15 @@ class Listings:
 
     storage: Storage
 
-    def stores(self, _query: Query) -> Json:
+    def stores(self, query: Query) -> Json:
         """List the stores of every dataset, by name, with how much is in them."""
-        found = self.storage.resources.all_stores(MAX_STORES + 1)
+        offset = _offset(query)
+        found = self.storage.resources.all_stores(offset + AT_ONCE + 1)[offset:]
         stores = [
             {"name": name, **self.storage.index.totals(row)._asdict()}
-            for row, name in found[:MAX_STORES]
+            for row, name in found[:AT_ONCE]
         ]
-        return {"stores": stores, "more": len(found) > MAX_STORES}
+        return {"stores": stores, "more": len(found) > AT_ONCE}
 
     def studies(self, query: Query) -> Json:
         """List studies of a store, those that came last first."""

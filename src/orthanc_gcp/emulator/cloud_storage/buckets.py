@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from io import BufferedWriter, FileIO
 from pathlib import Path
 from typing import BinaryIO
 
@@ -39,28 +40,25 @@ class NotEmptyError(Exception):
 class UnfinishedObject:
     """A file that is being written; :meth:`Buckets.finish` makes an object of it."""
 
-    def __init__(self, folder: int) -> None:
-        self.name = secrets.token_hex(16)
-        self._folder = folder
-        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL
-        self.file = os.fdopen(os.open(self.name, flags, 0o666, dir_fd=folder), "r+b", buffering=0)
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / secrets.token_hex(16)
+        self._path.touch(exist_ok=False)
+
+    def append(self) -> FileIO:
+        """Open the file, to write at its end."""
+        return self._path.open("ab", buffering=0)
+
+    def status(self) -> os.stat_result:
+        """Return what the system knows of the file."""
+        return self._path.lstat()
 
     def move_to(self, folder: int, name: str) -> None:
-        self.file.close()
-        os.rename(self.name, name, src_dir_fd=self._folder, dst_dir_fd=folder)
-        self._leave()
+        os.rename(self._path, name, dst_dir_fd=folder)
 
     def discard(self) -> None:
-        """Forget it; nothing happens when it has become an object."""
-        self.file.close()
-        if self._folder >= 0:
-            with suppress(FileNotFoundError):
-                os.unlink(self.name, dir_fd=self._folder)
-            self._leave()
-
-    def _leave(self) -> None:
-        os.close(self._folder)
-        self._folder = -1
+        """Remove it, if it can be; nothing happens when it has become an object."""
+        with suppress(OSError):
+            self._path.unlink()
 
 
 class Buckets:
@@ -76,7 +74,7 @@ class Buckets:
 
     def names(self) -> list[str]:
         """Return the names of all buckets, in order."""
-        if self._folder is None:
+        if self._folder is None or not self._folder.is_dir():
             return []
         with os.scandir(self._folder) as found:
             return sorted(
@@ -96,7 +94,7 @@ class Buckets:
         Raises :class:`FileExistsError` when it is there, and :class:`UnavailableError` when there
         is no folder for buckets.
         """
-        (self._root / bucket).mkdir()
+        (self._root / bucket).mkdir(parents=True)
 
     def delete_bucket(self, bucket: str) -> None:
         """Remove a bucket; raise :class:`UnavailableError` or :class:`NotEmptyError`."""
@@ -153,15 +151,12 @@ class Buckets:
         Raises :class:`UnavailableError` when there is no such bucket, or it cannot be written.
         """
         self.bucket_status(bucket)
+        folder = self._root / UNFINISHED
         try:
-            with suppress(FileExistsError):
-                (self._root / UNFINISHED).mkdir()
-            folder = os.open(self._root / UNFINISHED, _FOLDER)
-            try:
-                return UnfinishedObject(folder)
-            except BaseException:
-                os.close(folder)
-                raise
+            folder.mkdir(exist_ok=True)
+            if folder.is_symlink():
+                raise UnavailableError(f"{folder} is a symbolic link")
+            return UnfinishedObject(folder)
         except OSError as error:
             raise UnavailableError(f"cannot write into the bucket {bucket}") from error
 
@@ -188,7 +183,7 @@ class Buckets:
         """
         unfinished = self.begin(uri.bucket)
         try:
-            with os.fdopen(os.dup(unfinished.file.fileno()), "wb") as file:
+            with BufferedWriter(unfinished.append()) as file:
                 yield file
             self.finish(unfinished, uri)
         except OSError as error:

@@ -79,8 +79,9 @@ class ImagingProcess:
         """Carry out jobs until the other end of the socket is closed."""
         while received := self._receive():
             line, source, target = received
-            with target:
-                self._answer(from_line(line), source, target)
+            self._answer(from_line(line), source, target)
+            with suppress(OSError):  # what could not be written was an answer already
+                target.close()
             signal.alarm(0)
 
     def _receive(self) -> tuple[bytes, BinaryIO, BinaryIO] | None:
@@ -98,7 +99,8 @@ class ImagingProcess:
         return bool(select.select([self._connection], [], [], IDLE)[0])
 
     def _answer(self, job: Job, source: BinaryIO, target: BinaryIO) -> None:
-        self._progress()
+        # The kernel ends the process, whatever native code it is in.
+        signal.alarm(MAX_SECONDS)
         try:
             self._carry_out(job, source, target)
         except ImagingError as error:
@@ -121,7 +123,6 @@ class ImagingProcess:
         target.flush()
 
     def _progress(self) -> None:
-        # The kernel ends the process, whatever native code it is in.
         signal.alarm(MAX_SECONDS)
         self._send(progress=True)
 

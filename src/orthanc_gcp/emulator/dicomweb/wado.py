@@ -6,23 +6,29 @@ import asyncio
 import os
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from starlette.responses import Response
 
 from orthanc_gcp.emulator.dicom.dicom_json import JsonWriter
 from orthanc_gcp.emulator.dicom.imaging_jobs import Transcoding
 from orthanc_gcp.emulator.dicom.listing import Listing, choose_listing
-from orthanc_gcp.emulator.dicom.reader import DicomFile, FileSource
+from orthanc_gcp.emulator.dicom.reader import PIXEL_DATA, DicomFile, FileSource
 from orthanc_gcp.emulator.dicom.transfer_syntaxes import AS_STORED, DEFAULT, KNOWN, can_convert
 from orthanc_gcp.emulator.dicomweb.frames import refusals
 from orthanc_gcp.emulator.dicomweb.multipart_response import Part, multipart_response
 from orthanc_gcp.emulator.healthcare.request_context import RequestContext
 from orthanc_gcp.emulator.http.media_types import MediaType
 from orthanc_gcp.emulator.http.negotiation import DICOM, accepted_types, not_acceptable
+from orthanc_gcp.emulator.http.responses import Refusal
 from orthanc_gcp.emulator.http.streaming import MULTIPART, Streamed, file_blocks
 from orthanc_gcp.emulator.storage.instances import StoredInstance
 
 __all__ = ["retrieve", "retrieve_instance", "retrieve_metadata"]
+
+
+_SMALL = 64 * 1024
+"""How many bytes an instance has at most that is read as fast as handed to a thread."""
 
 
 @dataclass(frozen=True)
@@ -56,18 +62,17 @@ async def retrieve_metadata(context: RequestContext) -> Response:
     Raises :class:`Refusal` when there is nothing of that name (403 or 404), or no acceptable media
     type (406).
     """
-    instances = await asyncio.to_thread(context.instances)
+    instances = await context.find_instances()
     listing = choose_listing(context.request)
     entries = _metadata(context, instances, listing)
     return Streamed(listing.stream(entries), listing.media_type)
 
 
 async def _retrieve(context: RequestContext, *, single: bool) -> Response:
-    instances = await asyncio.to_thread(context.instances)
-    chosen = {
-        stored: _choose(context, stored, single=single)
-        for stored in {instance.transfer_syntax for instance in instances}
-    }
+    instances = await context.find_instances()
+    choose = partial(_choose_all, context, instances, single=single)
+    # To hand one instance to a thread would cost more than to look at it.
+    chosen = choose() if single else await asyncio.to_thread(choose)
     # The first file is opened, and transcoded, while a refusal is still possible.
     try:
         with refusals():
@@ -80,32 +85,72 @@ async def _retrieve(context: RequestContext, *, single: bool) -> Response:
     return multipart_response(DICOM, _parts(context, first, instances[1:], chosen))
 
 
-def _choose(context: RequestContext, stored: str, *, single: bool) -> Representation:
+def _choose_all(
+    context: RequestContext, instances: Sequence[StoredInstance], *, single: bool
+) -> dict[str, Representation]:
+    """Return how instances are sent, by the transfer syntaxes that they are stored in.
+
+    Raises :class:`Refusal` (406) when there is none for some of them.
+    """
+    chosen = {}
+    for stored in {instance.transfer_syntax for instance in instances}:
+        found = _choose(context, stored, single=single)
+        if found is None:
+            group = (each for each in instances if each.transfer_syntax == stored)
+            if any(_has_pixels(context, instance) for instance in group):
+                raise _refusal(context, single=single)
+            # In what is no image, there is nothing to be compressed.
+            found = _choose(context, stored, single=single, is_image=False)
+        if found is None:
+            raise _refusal(context, single=single)
+        chosen[stored] = found
+    return chosen
+
+
+def _has_pixels(context: RequestContext, instance: StoredInstance) -> bool:
+    try:
+        descriptor = context.storage.open(instance.file)
+    except FileNotFoundError:
+        return False  # deleted since the request came
+    try:
+        elements = DicomFile(FileSource(descriptor)).elements()
+        return any(element.tag in PIXEL_DATA for element in elements)
+    finally:
+        os.close(descriptor)
+
+
+def _choose(
+    context: RequestContext, stored: str, *, single: bool, is_image: bool = True
+) -> Representation | None:
     """Return the most wanted representation of an instance; of several, the stored one."""
-    found = [
-        (accepted.quality, representation)
-        for accepted in accepted_types(context.request)
-        if (representation := _representation(accepted, stored, single=single)) is not None
-    ]
-    if found:
-        return max(found, key=lambda pair: (pair[0], pair[1].transfer_syntax == stored))[1]
+    found = []
+    for accepted in accepted_types(context.request):
+        syntax = accepted.parameters.get("transfer-syntax", DEFAULT)
+        is_multipart = _is_multipart(accepted, single=single)
+        if syntax not in KNOWN or is_multipart is None:
+            continue
+        if not can_convert([stored], syntax):
+            if is_image:
+                continue
+            syntax = DEFAULT
+        made = Representation(stored if syntax == AS_STORED else syntax, is_multipart)
+        found.append((accepted.quality, made.transfer_syntax == stored, made))
+    return max(found, key=lambda each: each[:2])[2] if found else None
+
+
+def _is_multipart(accepted: MediaType, *, single: bool) -> bool | None:
+    """Return whether a media type is of instances as parts, or of a single one, or of neither."""
+    if accepted.covers(MULTIPART) and accepted.parameters.get("type", DICOM).lower() == DICOM:
+        return True
+    return False if single and accepted.covers(DICOM) else None
+
+
+def _refusal(context: RequestContext, *, single: bool) -> Refusal:
     offers = [f'{MULTIPART}; type="{DICOM}"', DICOM] if single else [f'{MULTIPART}; type="{DICOM}"']
-    raise not_acceptable(
+    return not_acceptable(
         context.request,
         (f"{offer}; transfer-syntax={syntax}" for offer in offers for syntax in sorted(KNOWN)),
     )
-
-
-def _representation(accepted: MediaType, stored: str, *, single: bool) -> Representation | None:
-    wanted = accepted.parameters.get("transfer-syntax", DEFAULT)
-    if wanted not in KNOWN or not can_convert([stored], wanted):
-        return None
-    transfer_syntax = stored if wanted == AS_STORED else wanted
-    if accepted.covers(MULTIPART) and accepted.parameters.get("type", DICOM).lower() == DICOM:
-        return Representation(transfer_syntax, multipart=True)
-    if single and accepted.covers(DICOM):
-        return Representation(transfer_syntax, multipart=False)
-    return None
 
 
 @dataclass
@@ -134,9 +179,10 @@ async def _open(
 ) -> OpenInstance:
     """Open an instance as it was chosen for its transfer syntax.
 
-    Raises :class:`ImagingError`, and :class:`FileNotFoundError` when it was deleted.
+    Raises :class:`ImagingError`, :class:`ImagingProcessError`, and :class:`FileNotFoundError` when
+    it was deleted.
     """
-    descriptor = await asyncio.to_thread(context.storage.open, instance.file)
+    descriptor = context.storage.open(instance.file)
     wanted = chosen[instance.transfer_syntax].transfer_syntax
     if wanted == instance.transfer_syntax:
         return OpenInstance(descriptor, instance.size, wanted)
@@ -159,6 +205,7 @@ async def _parts(
     yield Part(first.content_type, first.blocks())
     for instance in others:
         await context.wait_for_instances(1)
+        await asyncio.sleep(0)  # others have their turn, also while the client takes all at once
         try:
             opened = await _open(context, instance, chosen)
         except FileNotFoundError:
@@ -171,7 +218,11 @@ async def _metadata(
 ) -> AsyncGenerator[bytes, None]:
     for instance in instances:
         try:
-            yield await asyncio.to_thread(_instance_metadata, context, instance, listing)
+            if instance.size > _SMALL:
+                yield await asyncio.to_thread(_instance_metadata, context, instance, listing)
+            else:
+                await asyncio.sleep(0)
+                yield _instance_metadata(context, instance, listing)
         except FileNotFoundError:
             continue  # deleted since the answer began
 

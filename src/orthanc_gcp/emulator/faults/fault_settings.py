@@ -301,7 +301,13 @@ SETTINGS: dict[str, Setting] = {
         "seconds",
     ),
     "faults": _json(_CALLS, [], read_rules, "Fault rules for calls of the Healthcare API."),
-    "seed": _number(_CALLS, 0, whole(0, 2**63), "What the rules' chances are drawn from."),
+    "seed": _number(
+        _CALLS,
+        0,
+        whole(0, 2**63),
+        "What the rules' chances are drawn from.",
+        "a whole number from 0 on",
+    ),
     "latency": _number(
         _CALLS, 0, duration, "How much longer each call of the API takes.", "seconds"
     ),
@@ -366,6 +372,7 @@ SETTINGS: dict[str, Setting] = {
         None,
         optional(whole(0, 1000)),
         "How many operations go on at once; one more of a store is 429 `RATE_LIMIT_EXCEEDED`.",
+        "operations",
     ),
     "unloggedErrors": _number(
         _ANSWERS,
@@ -392,5 +399,5 @@ SETTINGS: dict[str, Setting] = {
 }
 """Every setting by its name in JSON, in the order in which they are listed.
 
-The guide (docs/emulator.md) begins the explanation of each with its sentence.
+The guide begins the explanation of each with its sentence.
 """

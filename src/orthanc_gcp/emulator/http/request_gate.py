@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
+from errno import ETIMEDOUT
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -34,7 +35,13 @@ class RequestGate:
 
     @asynccontextmanager
     async def closed(self) -> AsyncIterator[None]:
-        """Break off all requests; while the block runs, others wait until it has ended."""
+        """Break off all requests; while the block runs, others wait until it has ended.
+
+        Raises
+        ------
+        TimeoutError
+            A request does not end.
+        """
         async with self._one_at_a_time:
             self._open.clear()
             try:
@@ -67,8 +74,8 @@ class RequestGate:
         self._running.clear()
         for task in tasks:
             task.cancel()
-        if tasks:
-            await asyncio.wait(tasks, timeout=_MAX_WAIT)
+        if tasks and (await asyncio.wait(tasks, timeout=_MAX_WAIT))[1]:
+            raise TimeoutError(ETIMEDOUT, "a request does not end")
 
 
 class GatedApplication:

@@ -59,6 +59,8 @@ class Streamed(Response):
     ----------
     headers : dict, optional
         With them, ``Content-Length`` must be among them; without, the body is sent in chunks.
+    status : int
+        200, or 206 of a range (RFC 9110 section 15.3.7).
     """
 
     def __init__(
@@ -66,8 +68,9 @@ class Streamed(Response):
         body: AsyncGenerator[bytes, None],
         media_type: str,
         headers: dict[str, str] | None = None,
+        status: int = 200,
     ) -> None:
-        super().__init__(headers=headers, media_type=_header_value(media_type))
+        super().__init__(status_code=status, headers=headers, media_type=_header_value(media_type))
         self._body = body
         if headers is None:
             del self.headers["content-length"]
@@ -79,7 +82,11 @@ class Streamed(Response):
         del self.headers["content-length"]
 
     async def __call__(self, _scope: Scope, receive: Receive, send: Send) -> None:
-        start = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
+        start = {
+            "type": "http.response.start",
+            "status": self.status_code,
+            "headers": self.raw_headers,
+        }
         gone = asyncio.ensure_future(_disconnection(receive))
         try:
             await send(start)

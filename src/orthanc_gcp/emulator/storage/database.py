@@ -32,6 +32,9 @@ class Database:
         self._local = threading.local()
         self._lock = threading.Lock()
         self._writer = self._connect()
+        # What deleted instances had goes back to the disk. It has to come before everything else.
+        self._writer.execute("PRAGMA auto_vacuum = FULL")
+        self._writer.execute("PRAGMA journal_mode = WAL")
         self._writer.executescript(SCHEMA)
 
     def close(self) -> None:
@@ -72,7 +75,6 @@ class Database:
 
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
-        connection.execute("PRAGMA journal_mode = WAL")
         # The log is in the kernel's hands once written: it survives kill -9, not a power cut.
         connection.execute("PRAGMA synchronous = OFF")
         connection.create_function("fuzzy_match", 2, fuzzy_match, deterministic=True)

@@ -63,6 +63,9 @@ def path_segment(uid: str) -> str:
     What a segment cannot hold is percent-encoded (RFC 3986 section 2.1), and so are the dots of
     one that would be a step to somewhere else (section 3.3).
     """
+    digits = uid.replace(".", "")
+    if digits.isdecimal() and digits.isascii():
+        return uid
     return uid.replace(".", "%2E") if uid in (".", "..") else quote(uid, safe="")
 
 
@@ -74,7 +77,7 @@ class InstanceKey:
     series: str
     instance: str
 
-    @property
+    @cached_property
     def path(self) -> str:
         """The path of the instance below the address of its store."""
         return resource_path(self.study, self.series, self.instance)

@@ -134,13 +134,13 @@ class Resources:
     def clear(self) -> None:
         """Delete all datasets, stores, policies, operations, topics and subscriptions.
 
-        The stores are among :meth:`deleted_stores` then.
+        The stores are among :meth:`deleted_stores` then. What is remembered in memory stays: this
+        object is of no use any more.
         """
         with self._lock, self._database.transaction() as sql:
             for table in _NAMED_TABLES:
                 sql.execute(f"DELETE FROM {table}")  # noqa: S608
             sql.execute(f"{_TAKE_NAME} WHERE dataset != ''")
-            self._store_ids = {}
 
     def deleted_stores(self) -> list[int]:
         """Return the rows of the stores that are deleted."""

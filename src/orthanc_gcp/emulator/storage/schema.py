@@ -69,7 +69,16 @@ CREATE INDEX IF NOT EXISTS backlog_by_end ON backlog (ends);
 """
 """Pub/Sub; ``retention`` is in seconds, ``ends`` and ``due`` in seconds since 1970."""
 
+_OBJECTS = """
+CREATE TABLE IF NOT EXISTS objects (
+    bucket TEXT NOT NULL, name TEXT NOT NULL, file TEXT NOT NULL, generation INTEGER NOT NULL,
+    metageneration INTEGER NOT NULL, created REAL NOT NULL, updated REAL NOT NULL,
+    md5 TEXT, crc32c TEXT, fields TEXT NOT NULL, PRIMARY KEY (bucket, name)) WITHOUT ROWID;
+"""
+"""What Cloud Storage says of an object besides its content: of the file that ``file`` identifies.
+``created`` and ``updated`` are in seconds since 1970, ``fields`` is JSON."""
+
 SEARCHED = ("stores", "studies", "series", "instances", "storage_classes")
 """The tables that it takes to search, in which changes are made again for searches that lag."""
 
-SCHEMA = _RESOURCES + _INSTANCES + _OPERATIONS + _MESSAGES
+SCHEMA = _RESOURCES + _INSTANCES + _OPERATIONS + _MESSAGES + _OBJECTS

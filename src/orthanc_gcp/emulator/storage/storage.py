@@ -80,16 +80,20 @@ class Storage:
         self._files.mkdir(exist_ok=True)
         self._staging.mkdir(exist_ok=True)
         self.database = Database(directory / "index.sqlite")
-        self.index = Index(self.database)
-        self.resources = Resources(self.database)
-        self.operations = OperationTables(self.database)
+        self._forget()
         self.search_lag = SearchLag(self.database, directory / "searches", search_lag, clock)
         # A file moves when its entry in the index comes or goes: both or neither, for others.
         self._moving = threading.RLock()
-        self._being_deleted: Counter[DeletionTarget] = Counter()
         self._recover()
         # They were deleted while an instance arrived, or the end came in between.
         self._empty(self.resources.deleted_stores())
+
+    def _forget(self) -> None:
+        """Begin with nothing in memory."""
+        self.index = Index(self.database)
+        self.resources = Resources(self.database)
+        self.operations = OperationTables(self.database)
+        self._being_deleted: Counter[DeletionTarget] = Counter()
 
     def close(self) -> None:
         self.search_lag.close()
@@ -254,6 +258,7 @@ class Storage:
         """Delete everything; nobody else may use the storage meanwhile."""
         self.search_lag.close()
         self.resources.clear()
+        self._forget()
         # They are in nobody's hands, so that their rows can go, too.
         self._empty(self.resources.deleted_stores())
         self.resources.forget_deleted_stores()

@@ -44,7 +44,8 @@ class Upload:
     def __init__(self, staging: Path) -> None:
         self.name = f"{_PREFIX}{next(_NUMBERS):016x}"
         self.size = 0
-        self._path = staging / self.name
+        self._staging = staging
+        self._path: Path | None = None
         self._hash = hashlib.sha256()
         self._held: list[bytes] = []
         self._file: int | None = None
@@ -77,13 +78,13 @@ class Upload:
 
     def move_to(self, folder: Path) -> None:
         """Move the file, if there is one."""
-        if self._file is not None:
+        if self._path is not None:
             self._path = self._path.rename(folder / self.name)
 
     def discard(self) -> None:
         """Forget the instance."""
         self.close()
-        if self._file is not None:
+        if self._path is not None:
             self._path.unlink(missing_ok=True)
 
     def close(self) -> None:
@@ -97,6 +98,7 @@ class Upload:
     def _opened(self) -> int:
         """Return the file, which is made when there is none yet."""
         if self._file is None:
+            self._path = self._staging / self.name
             self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
             for piece in self._held:
                 _write(self._file, memoryview(piece))

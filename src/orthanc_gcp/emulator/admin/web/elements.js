@@ -2,6 +2,7 @@
 // never HTML.
 
 const MAX_TEXT = 300;
+const TIME_LIMIT = 30000;
 let made = 0;
 
 export function newId() {
@@ -73,7 +74,8 @@ export function size(bytes) {
 
 export async function fetchJson(path, query, options) {
   const address = query ? `${path}?${new URLSearchParams(query)}` : path;
-  const answer = await fetch(address, {cache: "no-store", ...options});
+  const signal = AbortSignal.timeout(TIME_LIMIT);
+  const answer = await fetch(address, {cache: "no-store", signal, ...options});
   const text = await answer.text();
   let body = null;
   try {

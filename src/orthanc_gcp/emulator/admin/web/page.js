@@ -6,31 +6,38 @@ import {Settings} from "./settings.js";
 import {makeStores} from "./stores.js";
 
 const EVERY = 2000;
+const STORES_EVERY = 10000; // without a request, an operation may go on
 const PAUSE = 5; // times as long as it took: looking at a large store must not slow the emulator
 const get = (id) => document.getElementById(id);
 
 const stores = makeStores(get("stores"));
 const requests = makeRequests(get("requests"));
-const settings = new Settings(get("settings"), refresh);
+const settings = new Settings(get("settings"));
 let isStarted = false;
 let refreshing = null;
+let storesLoaded = 0;
 
 async function start() {
   await settings.load();
   await stores.load();
   isStarted = true;
+  storesLoaded = performance.now();
   const full = [...stores.table.rows.values()].find((row) => row.cells[1].textContent !== "0");
   await full?.open(true);
 }
 
 async function look() {
-  const overview = await fetchJson("/emulator/overview");
   if (!isStarted) {
     await start();
   }
-  settings.show(overview.settings);
-  if (requests.show(overview.requests)) {
+  const {changes} = settings;
+  const overview = await fetchJson("/emulator/overview");
+  if (changes === settings.changes) {
+    settings.show(overview.settings); // nothing was set while it came
+  }
+  if (requests.show(overview.requests) || performance.now() - storesLoaded > STORES_EVERY) {
     await stores.load();
+    storesLoaded = performance.now();
   }
 }
 
@@ -65,8 +72,8 @@ function watchReset() {
     try {
       await fetchJson("/emulator/reset", null, {method: "POST"});
       dialog.close();
-      await refresh();
       await stores.load();
+      await refresh();
     } catch (error) {
       setText(get("reset-problem"), error.message);
     }

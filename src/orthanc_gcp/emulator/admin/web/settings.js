@@ -1,6 +1,6 @@
 // The fault settings: each with its sentence, its unit and a control of its kind.
 
-import {button, element, fetchJson, newId, sentence, setText} from "./elements.js";
+import {button, element, enable, fetchJson, newId, sentence, setText} from "./elements.js";
 
 const NOTHING = "null";
 
@@ -28,7 +28,7 @@ const KINDS = {
       if (control.validity.badInput || (!control.value && first !== NOTHING)) {
         throw new Error("A number is expected.");
       }
-      return control.value ? String(control.value).replace(/^\+/, "") : NOTHING;
+      return control.value ? numberInJson(control.value) : NOTHING;
     },
   },
   list: {
@@ -51,6 +51,16 @@ const KINDS = {
   },
 };
 
+// Large numbers stay as they are written: JavaScript would round them.
+function numberInJson(text) {
+  try {
+    JSON.parse(text);
+    return text;
+  } catch {
+    return String(Number(text)); // .5 and 007 are not JSON
+  }
+}
+
 function area() {
   return element("textarea", {rows: "1", spellcheck: "false", autocomplete: "off"});
 }
@@ -61,9 +71,9 @@ function pretty(text) {
 }
 
 class Setting {
-  constructor(about, afterChange) {
+  constructor(about, send) {
     this.about = about;
-    this.afterChange = afterChange;
+    this.send = send;
     this.kind = KINDS[about.control];
     this.isImmediate = about.control === "switch" || about.control === "choice";
     this.current = null;
@@ -158,11 +168,7 @@ class Setting {
 
   async set(text) {
     try {
-      const body = `{${JSON.stringify(this.about.name)}: ${text}}`;
-      await fetchJson("/emulator/state", null, {method: "PATCH", body});
-      const {settings} = await fetchJson("/emulator/overview");
-      this.show(settings[this.about.name], true);
-      await this.afterChange();
+      await this.send(new Map([[this, text]]));
     } catch (error) {
       if (this.isImmediate) {
         this.show(this.current, true);
@@ -178,14 +184,18 @@ class Setting {
 }
 
 export class Settings {
-  constructor(parent, afterChange) {
+  constructor(parent) {
     this.parent = parent;
-    this.afterChange = afterChange;
     this.all = new Map();
-    this.changed = document.getElementById("changed");
+    this.changes = 0;
+    this.summary = document.getElementById("changed");
     this.problem = document.getElementById("settings-problem");
     this.reset = document.getElementById("reset-settings");
-    this.reset.addEventListener("click", () => this.setBack());
+    this.reset.addEventListener("click", () => this.resetAll());
+  }
+
+  get changed() {
+    return [...this.all.values()].filter((setting) => setting.isChanged);
   }
 
   async load() {
@@ -197,36 +207,41 @@ export class Settings {
         areas.set(about.area, element("section", {class: "area", "aria-labelledby": id},
           element("h3", {id}, about.area)));
       }
-      const setting = new Setting(about, this.afterChange);
+      const setting = new Setting(about, (changes) => this.send(changes));
       areas.get(about.area).append(setting.element);
       this.all.set(about.name, setting);
     }
     this.parent.replaceChildren(...areas.values());
   }
 
+  // Sets settings to values of JSON, as texts: all or none.
+  async send(changes) {
+    const members = [...changes].map(([{about}, text]) => `${JSON.stringify(about.name)}: ${text}`);
+    await fetchJson("/emulator/state", null, {method: "PATCH", body: `{${members.join(", ")}}`});
+    this.changes += 1;
+    const {settings} = await fetchJson("/emulator/overview");
+    for (const setting of changes.keys()) {
+      setting.show(settings[setting.about.name], true);
+    }
+    this.show(settings);
+  }
+
   show(values) {
     for (const [name, setting] of this.all) {
       setting.show(values[name]);
     }
-    const count = [...this.all.values()].filter((setting) => setting.isChanged).length;
-    setText(this.changed, count === 0 ? "Nothing is broken: every setting is as at first."
+    const count = this.changed.length;
+    setText(this.summary, count === 0 ? "Nothing is broken: every setting is as at first."
       : count === 1 ? "1 setting is not as at first." : `${count} settings are not as at first.`);
-    this.reset.setAttribute("aria-disabled", String(count === 0));
+    enable(this.reset, count > 0);
   }
 
-  async setBack() {
-    const changed = [...this.all.values()].filter((setting) => setting.isChanged);
-    if (!changed.length) {
-      return;
-    }
-    const values = changed.map(({about}) => `${JSON.stringify(about.name)}: ${about.at_first}`);
+  async resetAll() {
     try {
-      const body = `{${values.join(", ")}}`;
-      await fetchJson("/emulator/state", null, {method: "PATCH", body});
-      const {settings} = await fetchJson("/emulator/overview");
-      changed.forEach((setting) => setting.show(settings[setting.about.name], true));
+      if (this.changed.length) {
+        await this.send(new Map(this.changed.map((one) => [one, one.about.at_first])));
+      }
       setText(this.problem, "");
-      await this.afterChange();
     } catch (error) {
       setText(this.problem, error.message);
     }

@@ -5,6 +5,7 @@ import {
 } from "./elements.js";
 
 const AT_ONCE = 20;
+const RENDERING_LIMIT = 90000; // in milliseconds; the emulator gives up before
 
 const date = (text) => text.replace(/^(\d{4})(\d\d)(\d\d)$/, "$1-$2-$3");
 const number = (value) => value.toLocaleString("en");
@@ -211,10 +212,9 @@ class Instance {
     if (this.loaded === this.digest) {
       return;
     }
-    const {digest} = this;
+    this.loaded = this.digest;
     try {
       const found = await fetchJson("/emulator/instance", this.query);
-      this.loaded = digest;
       this.showAttributes(found);
       this.frames = found.frames;
       setText(this.of, `of ${number(found.frames)}`);
@@ -226,6 +226,7 @@ class Instance {
         this.fail(`There is no image: ${found.reason}.`);
       }
     } catch (error) {
+      this.loaded = null;
       this.fail(error.message);
     }
   }
@@ -236,7 +237,8 @@ class Instance {
     const wanted = this.frame;
     try {
       const query = new URLSearchParams({...this.query, frame: wanted});
-      const answer = await fetch(`/emulator/rendered?${query}`, {cache: "no-store"});
+      const signal = AbortSignal.timeout(RENDERING_LIMIT);
+      const answer = await fetch(`/emulator/rendered?${query}`, {cache: "no-store", signal});
       if (!answer.ok) {
         throw new Error((await answer.json()).error.message);
       }

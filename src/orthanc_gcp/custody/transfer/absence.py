@@ -1,0 +1,58 @@
+"""What becomes of an instance that Orthanc does not have when it is to be sent.
+
+That Orthanc answers 404 proves no deletion: a volume may not be mounted yet, another index may
+have taken its place. Orthanc's ``/changes`` do not report deletions either. So an instance is
+withdrawn only when it was absent twice, some minutes apart, from the index that it was received by.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from orthanc_gcp.custody.transfer.outcomes import quarantined, requeued
+from orthanc_gcp.ledger.rows import Outcome, Transfer
+from orthanc_gcp.ledger.schema import State
+from orthanc_gcp.reasons import TransferReason
+
+__all__ = ["ABSENT_FOR", "of_absent"]
+
+ABSENT_FOR = 120.0
+"""Seconds that an instance must have been absent before it is taken for deleted."""
+
+
+def of_absent(row: Transfer, now: float, is_its_index: Callable[[str], bool]) -> Outcome:
+    """What becomes of an instance that Orthanc does not have just now.
+
+    Parameters
+    ----------
+    now
+        Seconds since 1970, UTC.
+    is_its_index
+        Whether Orthanc has the index, just now, that the ledger calls so.
+
+    Raises
+    ------
+    OrthancError
+        Orthanc cannot be asked for its index.
+    """
+    since = now if row.absent_since is None else min(row.absent_since, now)
+    if not is_its_index(row.source):
+        return _absent(row, None, now, "Orthanc has another index: it is waited for")
+    if now - since < ABSENT_FOR:
+        return _absent(row, since, now, "Orthanc does not have it: it is looked for once more")
+    if row.sha256 is not None:
+        words = "the store acknowledged it and lost it, and Orthanc has deleted it"
+        return quarantined(row, TransferReason.LOST, words, row.sha256)
+    words = "it was deleted in Orthanc before it was sent"
+    return Outcome(row.id, State.WITHDRAWN, TransferReason.DELETED, words, attempts=row.attempts)
+
+
+def _absent(row: Transfer, since: float | None, now: float, words: str) -> Outcome:
+    return requeued(
+        row,
+        state=State.DELAYED,
+        reason=TransferReason.ABSENT,
+        detail=words,
+        absent_since=since,
+        next_attempt_at=now + ABSENT_FOR,
+    )

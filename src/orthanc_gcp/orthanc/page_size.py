@@ -1,0 +1,52 @@
+"""How much Orthanc is asked for at once: less where the whole takes longer than the time limit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from orthanc_gcp.errors import OrthancUnavailableError
+
+__all__ = ["PageSize"]
+
+GROW_AFTER = 20
+"""So many pages in a row have come in time before twice as much is asked for again."""
+
+Page = TypeVar("Page")
+
+
+class PageSize:
+    """The size of the pages of one kind of question; it is the same for all threads.
+
+    Parameters
+    ----------
+    most, least
+        Between these two it is halved, and doubled again.
+    """
+
+    def __init__(self, most: int, least: int = 1) -> None:
+        self._most, self._least, self._size, self._in_time = most, least, most, 0
+
+    def ask(self, question: Callable[[int], Page]) -> tuple[Page, int]:
+        """The answer to a question for so many things at most, and how many that were.
+
+        A question that takes too long is asked again at once, for half as much.
+
+        Raises
+        ------
+        OrthancError
+            What the question raises; a timeout only when no smaller one can be asked.
+        """
+        while True:
+            size = self._size
+            try:
+                page = question(size)
+            except OrthancUnavailableError as error:
+                if not error.timed_out or size <= self._least:
+                    raise
+                self._size, self._in_time = max(self._least, size // 2), 0
+            else:
+                self._in_time += 1
+                if self._in_time >= GROW_AFTER:
+                    self._size, self._in_time = min(self._most, size * 2), 0
+                return page, size
