@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from orthanc_gcp.ledger.rows import Cursor, Outcome
+from dataclasses import replace
+
+from orthanc_gcp.ledger.rows import Outcome
 from orthanc_gcp.ledger.schema import Priority, State
 from tests.support.ledgers import ORTHANC, arrival, claim, claimed_rows, settle_batch, states
 from tests.support.transfers import events_of
@@ -63,16 +65,12 @@ def test_a_gap_and_what_was_unreadable_are_remembered(ledger):
     assert ledger.arrivals.unreadable(ORTHANC) == []
 
 
-def test_an_orthanc_is_followed_from_where_it_was_read(ledger):
-    assert ledger.arrivals.cursor(ORTHANC) is None
-    assert ledger.arrivals.begin(ORTHANC, 7, 5.0) == Cursor(7, 5.0)
-    ledger.arrivals.record([arrival("1")], ORTHANC, 9)
-    assert ledger.arrivals.cursor(ORTHANC) == Cursor(9, 5.0)
-    ledger.arrivals.record([], ORTHANC, 11)
-    assert ledger.arrivals.cursor(ORTHANC) == Cursor(11, 5.0)
-    ledger.arrivals.rewind(ORTHANC, 0)
-    assert ledger.arrivals.cursor(ORTHANC) == Cursor(0, 5.0)
-    assert ledger.arrivals.cursor("another") is None
+def test_an_index_is_read_from_where_reading_has_ended(ledger, clock):
+    cursor = ledger.indexes.begin(ORTHANC, 7, 5.0)
+    clock.now += 1
+    ledger.arrivals.record([arrival("1")], replace(cursor, seq=9))
+    assert ledger.indexes.get(ORTHANC) == replace(cursor, seq=9, seen_at=clock.now)
+    assert states(ledger) == {"1": State.WAITING}
 
 
 def test_only_what_is_new_counts(ledger):

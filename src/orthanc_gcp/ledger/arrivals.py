@@ -16,6 +16,7 @@ import sqlalchemy as sql
 
 from orthanc_gcp.ledger.database import reading, upsert, writing
 from orthanc_gcp.ledger.events import add_for
+from orthanc_gcp.ledger.indexes import write_cursor
 from orthanc_gcp.ledger.key_values import KeyValues
 from orthanc_gcp.ledger.rows import MOST_PARAMETERS, Cursor, NewTransfer, portions
 from orthanc_gcp.ledger.schema import (
@@ -23,7 +24,6 @@ from orthanc_gcp.ledger.schema import (
     UNSETTLED,
     Priority,
     State,
-    change_cursors,
     transfers,
 )
 from orthanc_gcp.reasons import TransferReason
@@ -81,15 +81,13 @@ class Arrivals:
     def __init__(self, engine: sql.Engine, now: Callable[[], float], key_values: KeyValues) -> None:
         self._engine, self._now, self._key_values = engine, now, key_values
 
-    def record(
-        self, arrivals: Sequence[NewTransfer], source: str = "", seq: int | None = None
-    ) -> int:
-        """Write down what arrived and, with it, how far the changes of its source were read.
+    def record(self, arrivals: Sequence[NewTransfer], cursor: Cursor | None = None) -> int:
+        """Write down what arrived and, with it, how far the changes of its index were read.
 
         Parameters
         ----------
-        seq
-            The last change that was read; None for what comes from elsewhere.
+        cursor
+            None for what comes from elsewhere.
 
         Returns
         -------
@@ -98,10 +96,8 @@ class Arrivals:
         """
         with writing(self._engine) as connection:
             new = self._insert(connection, arrivals) if arrivals else 0
-            if seq is not None:
-                connection.execute(
-                    change_cursors.update().where(change_cursors.c.source == source).values(seq=seq)
-                )
+            if cursor is not None:
+                write_cursor(connection, cursor, self._now())
         return new
 
     def _insert(self, connection: sql.Connection, arrivals: Sequence[NewTransfer]) -> int:
@@ -156,30 +152,6 @@ class Arrivals:
                 add_for(connection, self._now(), rows, "returned")
                 reopened += len(rows)
         return reopened
-
-    def cursor(self, source: str) -> Cursor | None:
-        """Where reading an Orthanc's changes goes on; None before the first time."""
-        with reading(self._engine) as connection:
-            row = connection.execute(
-                sql.select(change_cursors.c.seq, change_cursors.c.since).where(
-                    change_cursors.c.source == source
-                )
-            ).one_or_none()
-        return None if row is None else Cursor(row.seq, row.since)
-
-    def begin(self, source: str, seq: int, since: float) -> Cursor:
-        """Begin to follow an Orthanc after a change; ``since`` is that place in UTC seconds."""
-        cursor = Cursor(seq, since)
-        with writing(self._engine) as connection:
-            connection.execute(change_cursors.insert().values(source=source, **asdict(cursor)))
-        return cursor
-
-    def rewind(self, source: str, seq: int) -> None:
-        """Read the changes again from a place; those known already change nothing."""
-        with writing(self._engine) as connection:
-            connection.execute(
-                change_cursors.update().where(change_cursors.c.source == source).values(seq=seq)
-            )
 
     def has_gap(self, source: str) -> bool:
         """Whether changes of an Orthanc were lost before they were read."""

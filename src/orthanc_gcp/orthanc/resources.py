@@ -24,6 +24,7 @@ _DATE = "%Y%m%dT%H%M%S"
 _PIECE = 256 * 1024
 _FILE_NAME = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _STUDIES, _OVERLAP = 500, 50
+_SOME = 20
 
 
 @dataclass(frozen=True)
@@ -97,10 +98,7 @@ class OrthancSource:
         """
         question = self._page_of(f"/changes?since={since}")
         page, _ = self._changes.ask(lambda size: question(min(size, limit)))
-        entries = tuple(
-            Change(entry["Seq"], entry["ChangeType"], entry.get("ID", ""), entry["Date"])
-            for entry in page["Changes"]
-        )
+        entries = tuple(_change(entry) for entry in page["Changes"])
         return Changes(entries, int(page["Last"]), bool(page["Done"]))
 
     def last_change(self) -> int:
@@ -112,6 +110,16 @@ class OrthancSource:
             Orthanc is away, or refuses.
         """
         return int(self._call("GET", "/changes?last")["Last"])
+
+    def newest_changes(self) -> tuple[Change, ...]:
+        """Some of the newest changes, oldest first; none where there are none.
+
+        Raises
+        ------
+        OrthancError
+            Orthanc is away, or refuses.
+        """
+        return self.changes(max(0, self.last_change() - _SOME), _SOME).entries
 
     def place_before(self, moment: float) -> int:
         """The place behind the newest change from before a moment, in seconds since 1970.
@@ -344,6 +352,10 @@ class OrthancSource:
                 f"{printable(self._orthanc.url)} has no {readable(path)}: is it an Orthanc?"
             )
         return answer
+
+
+def _change(entry: Mapping[str, Any]) -> Change:
+    return Change(entry["Seq"], entry["ChangeType"], entry.get("ID", ""), entry["Date"])
 
 
 @contextmanager

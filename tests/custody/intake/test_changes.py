@@ -75,7 +75,7 @@ def test_what_arrives_is_written_down_once(ledger, orthanc, follow):
     again = follow()
     read_all(again)
     assert len(states(ledger)) == 3
-    assert ledger.arrivals.cursor(SOURCE).seq == orthanc.json("GET", "/changes?last")["Last"]
+    assert ledger.indexes.get(SOURCE).seq == orthanc.json("GET", "/changes?last")["Last"]
 
 
 def test_what_was_there_before_is_not_followed(ledger, orthanc, follow):
@@ -116,13 +116,13 @@ def test_a_gap_is_known_after_a_crash_and_not_compared_too_often(ledger, orthanc
 def test_an_index_that_was_replaced_is_read_from_its_start(ledger, orthanc, follow):
     sent = upload(orthanc, [make_instance()])
     since = time.time() - 1
-    ledger.arrivals.begin(SOURCE, 10**6, since)  # as far as the old one was read
+    ledger.indexes.begin(SOURCE, 10**6, since)  # as far as the old one was read
     follower = follow()
     assert follower.step()
     assert ledger.arrivals.has_gap(SOURCE)
     read_all(follower)
     assert sent[0] in states(ledger)
-    assert ledger.arrivals.cursor(SOURCE).since == since
+    assert ledger.indexes.get(SOURCE).since == since
 
 
 @pytest.mark.parametrize("level", ["Series", "Study"])
@@ -192,12 +192,12 @@ def test_nothing_goes_on_when_very_many_cannot_be_read(
 ):
     follower = follow(RULE)
     read_all(follower)
-    before = ledger.arrivals.cursor(SOURCE)
+    before = ledger.indexes.get(SOURCE)
     _, show = hidden()
     monkeypatch.setattr(module, "MOST_UNREADABLE", 0)
     with pytest.raises(OrthancError, match="cannot read what it has stored"):
         read_all(follower)
-    assert ledger.arrivals.cursor(SOURCE) == before
+    assert ledger.indexes.get(SOURCE) == before
     show()
     read_all(follower)
     assert len(states(ledger)) == 1
