@@ -11,8 +11,7 @@ from typing import Any
 import pytest
 import requests
 
-from compat.clients.environments import python_of_clients, run_program
-from compat.releases import run
+from compat.clients.environments import run_client_command, run_program
 from orthanc_gcp.emulator.server import DEFAULT_STORE, Emulator, Options
 from tests.emulator.client import make_dicom
 from tests.emulator.guide import blocks
@@ -77,9 +76,10 @@ def test_google_cloud_storage(emulator: Emulator, tmp_path: Path, is_anonymous: 
     assert {item["name"] for item in listed} == {f"out/{object_of(c)}" for c in files.values()}
 
 
-def test_the_example_of_the_guide(emulator: Emulator, tmp_path: Path) -> None:
+def test_the_example_of_the_guide(
+    emulator: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (code,) = (code for code in blocks("python") if "google.cloud" in code)
     (tmp_path / "image.dcm").write_bytes(make_dicom())
-    variables = {"STORAGE_EMULATOR_HOST": emulator.url, "PATH": "/usr/bin:/bin"}
-    said = run(python_of_clients(), "-c", code, cwd=tmp_path, env=variables)
-    assert said == "['in/image.dcm']\n"
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", emulator.url)
+    assert run_client_command(tmp_path, "python", "-c", code) == "['in/image.dcm']\n"

@@ -17,7 +17,7 @@ import pytest
 
 from compat.releases import ROOT, run
 
-__all__ = ["node_folder", "run_client_command", "run_program"]
+__all__ = ["node_folder", "python_of_clients", "run_client_command", "run_program"]
 
 HERE = Path(__file__).parent
 PLACE = ROOT / ".compat"
@@ -33,7 +33,7 @@ def _digest(lock: Path) -> str:
     return hashlib.sha256(lock.read_bytes()).hexdigest()
 
 
-def _python_with(name: str) -> Path:
+def python_of_clients(name: str = "python") -> Path:
     """Return the Python that has what a lock names, made when it is not there yet."""
     folder, lock = PLACE / f"clients-{name}", HERE / f"{name}.lock"
     if not _is_current(folder, lock):
@@ -71,7 +71,7 @@ def _install(*packages: str) -> None:
 
 def _python_command(program: Path) -> list[Path | str]:
     lock = "beam" if program.name.startswith("beam_") else "python"
-    return [_python_with(lock), program]
+    return [python_of_clients(lock), program]
 
 
 def _node_command(program: Path) -> list[Path | str]:
@@ -138,4 +138,4 @@ def run_program(
 
 def run_client_command(folder: Path, name: str, *arguments: str) -> str:
     """Run a command that a client of ``python.lock`` brings; return what it prints."""
-    return run(_python_with("python").with_name(name), *arguments, cwd=folder, timeout=120)
+    return run(python_of_clients().with_name(name), *arguments, cwd=folder, timeout=120)

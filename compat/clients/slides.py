@@ -11,6 +11,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.sequence import Sequence
 from pydicom.uid import (
+    ExplicitVRLittleEndian,
     JPEG2000Lossless,
     JPEGBaseline8Bit,
     VLWholeSlideMicroscopyImageStorage,
@@ -24,9 +25,13 @@ MILLIMETRES_PER_PIXEL = 0.0005
 ICC_PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 _ENCODINGS = {
     JPEGBaseline8Bit: {"format": "JPEG", "quality": 90, "subsampling": "4:2:2"},
-    JPEG2000Lossless: {"format": "JPEG2000", "irreversible": False, "mct": 1},
+    JPEG2000Lossless: {"format": "JPEG2000", "irreversible": False, "mct": 1, "no_jp2": True},
 }
-_PHOTOMETRIC = {JPEGBaseline8Bit: "YBR_FULL_422", JPEG2000Lossless: "YBR_RCT"}
+_PHOTOMETRIC = {
+    JPEGBaseline8Bit: "YBR_FULL_422",
+    JPEG2000Lossless: "YBR_RCT",
+    ExplicitVRLittleEndian: "RGB",
+}
 
 
 @dataclass(frozen=True)
@@ -131,16 +136,19 @@ def _cut(image: np.ndarray, syntax: str) -> tuple[list[bytes], np.ndarray]:
     tiles = []
     for top in range(0, rows * TILE, TILE):
         for left in range(0, columns * TILE, TILE):
-            buffer = io.BytesIO()
-            tile = Image.fromarray(padded[top : top + TILE, left : left + TILE])
-            tile.save(buffer, **_ENCODINGS[syntax], **_bare(syntax))
-            tiles.append(buffer.getvalue() + b"\0" * (buffer.tell() % 2))
-            seen[top : top + TILE, left : left + TILE] = np.asarray(Image.open(buffer))
+            tile = padded[top : top + TILE, left : left + TILE]
+            encoded, seen[top : top + TILE, left : left + TILE] = _encode(tile, syntax)
+            tiles.append(encoded)
     return tiles, seen[:height, :width]
 
 
-def _bare(syntax: str) -> dict[str, bool]:
-    return {"no_jp2": True} if syntax == JPEG2000Lossless else {}
+def _encode(tile: np.ndarray, syntax: str) -> tuple[bytes, np.ndarray]:
+    """Return a frame, and what it decodes to."""
+    if syntax == ExplicitVRLittleEndian:
+        return tile.tobytes(), tile
+    buffer = io.BytesIO()
+    Image.fromarray(tile).save(buffer, **_ENCODINGS[syntax])
+    return buffer.getvalue() + b"\0" * (buffer.tell() % 2), np.asarray(Image.open(buffer))
 
 
 def _level(image: np.ndarray, scale: int, syntax: str, common: dict[str, object]) -> Level:
@@ -170,8 +178,8 @@ def _level(image: np.ndarray, scale: int, syntax: str, common: dict[str, object]
         values |= {"LossyImageCompressionRatio": 10, "LossyImageCompressionMethod": "ISO_10918_1"}
     for keyword, value in {**common, **values}.items():
         setattr(dataset, keyword, value)
-    dataset.PixelData = encapsulate(tiles)
-    dataset["PixelData"].VR = "OB"
+    is_native = syntax == ExplicitVRLittleEndian
+    dataset.add_new(0x7FE00010, "OB", b"".join(tiles) if is_native else encapsulate(tiles))
     return Level(dataset, tiles, pixels)
 
 

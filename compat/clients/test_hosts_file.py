@@ -68,9 +68,16 @@ def test_a_service_account_in_node(run_redirected):
     assert (facts["kind"], facts["status"]) == ("JWT", EMPTY)
 
 
-def test_a_user_in_node(run_redirected):
-    facts = run_redirected("google_auth.mjs", "authorized-user")
-    assert (facts["kind"], facts["status"]) == ("UserRefreshClient", EMPTY)
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("authorized-user", "UserRefreshClient"),
+        ("impersonated-service-account", "Impersonated"),
+    ],
+)
+def test_a_user_in_node(run_redirected, name, kind):
+    facts = run_redirected("google_auth.mjs", name)
+    assert (facts["kind"], facts["status"]) == (kind, EMPTY)
 
 
 def test_an_impersonated_service_account_in_python(run_redirected):

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 from playwright.sync_api import Page, expect
+from pydicom.uid import JPEG2000Lossless
 
 from compat.clients.conftest import store, wait_for_picture
 from compat.clients.slides import Slide
@@ -129,6 +130,7 @@ def test_an_image(dicom_store, ohif, page, name):
     assert (values.reshape(expected.shape) == expected * float(slope) + float(intercept)).all()
 
 
+@pytest.mark.parametrize("slide", [{}, {"syntax": JPEG2000Lossless}], indirect=True)
 def test_a_slide(slide: Slide, ohif: str, page: Page):
     page.goto(f"{ohif}/microscopy?StudyInstanceUIDs={slide.study}")
     viewport = page.locator(".DicomMicroscopyViewer").first

@@ -1,4 +1,4 @@
-"""Libraries for Python beyond pathology: highdicom, and the command of dicomweb-client."""
+"""Libraries for Python beyond pathology, and the command of dicomweb-client."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from compat.clients.conftest import store
 from compat.clients.environments import run_client_command, run_program
 from orthanc_gcp.emulator.pytest_plugin import DicomStore
 from tests.emulator.client import read, sample
@@ -20,6 +21,7 @@ def wanted(dicom_store: DicomStore, tmp_path: Path) -> dict[str, Any]:
     return {
         "dicomweb": dicom_store.dicomweb_url,
         "token": dicom_store.token(),
+        "credentials": str(dicom_store.credentials_file),
         "file": str(file),
     }
 
@@ -34,6 +36,25 @@ def test_segmentations_of_highdicom(wanted, tmp_path):
     for name, (syntax, length) in expected.items():
         made = {"same": True, "syntax": syntax, "label": "bright", "frame": length}
         assert facts[name] == made
+
+
+def test_the_imaging_toolkit_of_google(wanted, tmp_path):
+    facts = run_program("healthcare_toolkit.py", wanted, tmp_path)
+    assert (facts["file"], facts["frame"]) == (True, True)
+    assert facts["instances"] == facts["expected"]
+    assert facts["left"] == []
+
+
+def test_dicomtrolley(dicom_store, wanted, tmp_path):
+    store(dicom_store, sample("CT_small.dcm"), sample("MR_small.dcm"))
+    dataset = read(sample("CT_small.dcm"))
+    asked = {**wanted, "patient": dataset.PatientID}
+    assert run_program("dicomtrolley_study.py", asked, tmp_path) == {
+        "studies": [dataset.StudyInstanceUID],
+        "series": [dataset.SeriesInstanceUID],
+        "instances": [dataset.SOPInstanceUID],
+        "pixels": [dataset.PixelData.hex()],
+    }
 
 
 def test_the_command_of_dicomweb_client(wanted, tmp_path):

@@ -240,6 +240,8 @@ class StoreReason(StrEnum):
     TLS = "tls"
     TOO_LARGE = "too_large"
     TRUNCATED = "truncated"
+    UID = "uid"
+    """A UID of the instance cannot stand in the path of a request, so that none was made."""
     UNAUTHORIZED = "unauthorized"
     UNAVAILABLE = "unavailable"
 
@@ -247,6 +249,8 @@ class StoreReason(StrEnum):
 class SourceReason(StrEnum):
     """Why an instance could not be sent as announced, where the source gives no other reason."""
 
+    DAMAGED_FILE = "damaged_file"
+    """Its bytes do not have the MD5 that they had when Orthanc received them."""
     SIZE = "size"
     UNREADABLE = "unreadable"
 
@@ -254,6 +258,8 @@ class SourceReason(StrEnum):
 class TransferReason(StrEnum):
     """Why an instance is in its state, as the ledger has it beside the reasons of a StoreError."""
 
+    COMPARED = "compared"
+    """The store had it already, and its bytes there were read and are the same."""
     ABSENT = "absent"
     """Orthanc does not have it just now."""
     CLOSED = "closed"
@@ -262,6 +268,8 @@ class TransferReason(StrEnum):
     """The store has other bytes under its UIDs."""
     DAMAGED = "damaged"
     """Its row in the ledger had values that are not what their columns are for."""
+    DAMAGED_FILE = "damaged_file"
+    """Orthanc's file is damaged: it has not the MD5 that it had when it was received."""
     DELETED = "deleted"
     """It was deleted in Orthanc before it was sent."""
     DIFFERENT = "different"
@@ -280,6 +288,8 @@ class TransferReason(StrEnum):
     """The store does not store it, for a reason that is not known to this program."""
     REPLACING = "replacing"
     """Other bytes are replaced by the next try."""
+    UNCOMPARED = "uncompared"
+    """The store has something under its UIDs that could not be compared."""
 
 
 @dataclass(frozen=True)

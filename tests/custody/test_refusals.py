@@ -29,7 +29,7 @@ from orthanc_gcp.ledger.upgrade import prepare
 from orthanc_gcp.outages import Outage
 from tests.emulator.client import make_dicom
 from tests.support.keys import STORE
-from tests.support.sent import dataset, record, rows
+from tests.support.sent import dataset, record, rows, series_of
 
 SERVICE_ACCOUNT, USER, WORKLOAD, MACHINE = "service account", "user", "workload", "machine"
 
@@ -77,8 +77,17 @@ def google(tmp_path_factory):
         yield emulator
 
 
+class NoChecksums:
+    """An Orthanc with ``StoreMD5ForAttachments`` off."""
+
+    def md5s(self, _: object) -> dict[str, str]:
+        return {}
+
+
 class Files:
     """An Orthanc that has the files of a test, by their SOP Instance UIDs."""
+
+    checksums = NoChecksums()
 
     def __init__(self, files: list[bytes]) -> None:
         self._files = {str(dataset(file).SOPInstanceUID): file for file in files}
@@ -107,10 +116,17 @@ class Transfer:
         of_first = dataset(first)
         study, series = of_first.StudyInstanceUID, of_first.SeriesInstanceUID
         files = [first, make_dicom(StudyInstanceUID=study, SeriesInstanceUID=series)]
-        self.series = str(series)
+        self.series = series_of(first)
         record(self.ledger, files)
         self._sender = Sender(
-            self.ledger, Files(files), to, self.tokens, clock, lambda: False, lambda *_: None
+            self.ledger,
+            Files(files),
+            to,
+            self.tokens,
+            clock,
+            lambda: False,
+            lambda *_: None,
+            lambda _: True,
         )
         self._reader = ReadBack(self.ledger, to, lambda: False)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import itertools
 import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +12,7 @@ from dataclasses import replace
 import pytest
 
 from orthanc_gcp.dicomweb import DicomStore, InstanceResult, InstanceStatus, StoreError
+from orthanc_gcp.dicomweb import client as module
 from orthanc_gcp.transport.authorization import Authorization
 from tests.dicomweb.parts import new_part, part_from, part_of
 from tests.emulator.client import make_dicom
@@ -141,15 +143,13 @@ def metadata(store):
 def test_search_in_pages(store):
     parts = [new_part(StudyInstanceUID="1.2.3", SeriesInstanceUID=f"1.2.{n % 2}") for n in range(7)]
     store.store(parts)
-    uids = {part.sop_instance_uid for part in parts}
+    uids = {part.uids for part in parts}
     for page in (1, 2, 7, 5000):
         found = list(store.instances("1.2.3", page=page))
         assert len(found) == 7
         assert set(found) == uids
-    assert set(store.instances("1.2.3", "1.2.1")) == {parts[n].sop_instance_uid for n in (1, 3, 5)}
-    assert list(store.instances("1.2.3", instance=parts[3].sop_instance_uid)) == [
-        parts[3].sop_instance_uid
-    ]
+    assert set(store.instances("1.2.3", "1.2.1")) == {parts[n].uids for n in (1, 3, 5)}
+    assert list(store.instances("1.2.3", instance=parts[3].sop_instance_uid)) == [parts[3].uids]
     assert list(store.instances("1.2.4")) == []
 
 
@@ -158,6 +158,21 @@ def test_metadata(store):
     store.store([part])
     found = store.metadata(*part.uids)
     assert found["00080018"]["Value"] == [part.sop_instance_uid]
+
+
+def test_the_size_that_is_stored(store):
+    part = new_part()
+    store.store([part])
+    assert store.stored_size(*part.uids) == part.size_bytes
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"[]", b"{}", b"1", b'{"blobStorageInfo": 1}', b'{"blobStorageInfo": {"sizeBytes": "x"}}'],
+)
+def test_a_size_that_is_not_said(body):
+    with RawServer(says(answer(body))) as server:
+        assert client(server).stored_size("1", "2", "3") is None
 
 
 @pytest.mark.parametrize(
@@ -178,27 +193,65 @@ def test_nothing_is_found(said):
         (answer(b"[", length=10), "broke off"),
         (answer(b"["), "not JSON"),
         (answer(b"[" * 50_000), "not JSON"),
-        (answer(b"7"), "names no SOP Instance UIDs"),
-        (answer(b'[{"00080018": {}}]'), "names no SOP Instance UIDs"),
+        (answer(b"7"), "no list of matches"),
+        (answer(b'{"00080018": {"Value": ["1"]}}'), "no list of matches"),
+        (answer(b'[{"00080018": {}}]'), "names 1 of its matches by no three UIDs"),
     ],
-    ids=["endless", "head", "cut", "json", "deep", "number", "unnamed"],
+    ids=["endless", "head", "cut", "json", "deep", "number", "object", "unnamed"],
 )
 def test_what_is_not_taken_for_finding_nothing(said, words):
     assert words in str(failure(searching, said))
 
 
-def found(*uids):
-    return answer(json.dumps([{"00080018": {"Value": [uid]}} for uid in uids]).encode())
+TAGS = "0020000D", "0020000E", "00080018"
 
 
-def test_a_search_without_end_is_given_up():
-    same = found("1.1", "1.2")
+def found(*instances):
+    matches = [
+        {tag: {"vr": "UI", "Value": [uid]} for tag, uid in zip(TAGS, uids, strict=True)}
+        for uids in instances
+    ]
+    return answer(json.dumps(matches).encode())
 
-    def always(connection, _):
-        connection.sendall(same)
 
-    with RawServer(always) as server, pytest.raises(StoreError, match="all the same"):
-        list(client(server).instances("1", page=2))
+def paging(make):
+    """Answers each search with what is made of its number."""
+    numbers = itertools.count()
+
+    def behave(connection, _):
+        connection.sendall(make(next(numbers)))
+
+    return RawServer(behave)
+
+
+@pytest.mark.parametrize("pages", [1, 2, 3])
+def test_pages_that_come_again_are_given_up(pages):
+    with (
+        paging(lambda number: found(("1", "2", f"3.{number % pages}"))) as server,
+        pytest.raises(StoreError, match="all the same"),
+    ):
+        list(client(server).instances("1", page=1))
+    assert len(server.heads) == pages + 1
+
+
+def test_pages_that_do_not_end_are_given_up(monkeypatch):
+    monkeypatch.setattr(module, "LARGEST_OFFSET", 30)
+    with (
+        paging(lambda number: found(("1", "2", f"3.{number}"))) as server,
+        pytest.raises(StoreError, match="do not end"),
+    ):
+        list(client(server).instances("1", page=1))
+    assert len(server.heads) == 31
+
+
+def test_what_is_named_comes_before_the_error_about_the_rest():
+    some = json.loads(found(("1", "2", "3"), ("1", "2", "4")).partition(b"\r\n\r\n")[2])
+    mixed = answer(json.dumps([None, some[0], {"00080018": "3"}, some[1]]).encode())
+    with RawServer(says(mixed)) as server:
+        instances = client(server).instances("1")
+        assert [next(instances), next(instances)] == [("1", "2", "3"), ("1", "2", "4")]
+        with pytest.raises(StoreError, match="names 2 of its matches"):
+            next(instances)
 
 
 def test_files_are_as_they_were_stored(store):
@@ -222,9 +275,11 @@ def test_what_is_asked_for():
     )
     assert "\r\nAccept: application/dicom; transfer-syntax=*\r\n" in head
     assert "\r\nAccept-Encoding: identity\r\n" in head
-    for nothing in ("", ".", ".."):
-        with pytest.raises(ValueError, match="a UID is missing"):
+    for nothing in ("", ".", "..", "\ud800"):
+        with pytest.raises(StoreError, match="nothing was asked") as caught:
             list(store.instances(nothing))
+        assert (caught.value.reason, caught.value.retryable) == ("uid", False)
+    assert len(server.heads) == 1
 
 
 @pytest.mark.parametrize(
@@ -268,7 +323,7 @@ def test_a_file_that_is_not_read_to_its_end_spoils_nothing(store):
     for _ in range(2):
         with store.open(*part.uids) as pieces:
             assert next(pieces)
-    assert list(store.instances(part.study_instance_uid)) == [part.sop_instance_uid]
+    assert list(store.instances(part.study_instance_uid)) == [part.uids]
 
 
 def test_connections_are_kept_and_replaced():

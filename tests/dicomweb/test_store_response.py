@@ -77,9 +77,11 @@ def both(outcome):
     ],
     ids=range(15),
 )
-@pytest.mark.parametrize("status", ["200 OK", "409 Conflict"])
-def test_an_answer_that_names_nothing_acknowledges_nothing(body, status):
-    assert outcomes(answer(body, status)) == both("unacknowledged")
+def test_an_answer_that_names_nothing_acknowledges_nothing(body):
+    assert outcomes(answer(body)) == both("unacknowledged")
+    with pytest.raises(StoreError, match="409 and names no instance") as caught:
+        outcomes(answer(body, "409 Conflict"))
+    assert (caught.value.reason, caught.value.status) == ("protocol", 409)
 
 
 def test_a_head_that_is_cut_acknowledges_nothing():

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import sqlalchemy as sql
+
 from orthanc_gcp.ledger.rows import Outcome
-from orthanc_gcp.ledger.schema import Priority, State
+from orthanc_gcp.ledger.schema import Priority, State, transfers
 from tests.support.ledgers import ORTHANC, arrival, claim, claimed_rows, settle_batch, states
 from tests.support.transfers import events_of
 
@@ -99,3 +101,53 @@ def test_a_demand_opens_what_was_closed_and_waits_for_nothing(ledger):
     settle_batch(ledger, State.QUARANTINED, reason="invalid")
     assert ledger.arrivals.record([arrival("1", priority=Priority.DEMANDED)]) == 1
     assert states(ledger) == {"1": State.WAITING}
+
+
+ODD = ("", ".", "..", "1/2", "1\\2", "1\0", "1\n", "1\ud800")
+LEVELS = ("study_instance_uid", "series_instance_uid", "sop_instance_uid")
+
+
+def test_what_no_request_can_name_is_in_quarantine_from_the_beginning(ledger, caplog):
+    """Each with its reason, whatever a database makes of it; the others go."""
+    odd = [
+        arrival(f"{level}-{number}", **{level: uid})
+        for level in LEVELS
+        for number, uid in enumerate(ODD)
+    ]
+    good = [
+        arrival("study_1", study_instance_uid="study_1"),
+        arrival("a b", sop_instance_uid="a b"),
+    ]
+    assert ledger.arrivals.record([*odd, *good]) == len(good)
+    assert claim(ledger) == ["study_1", "a b"]
+    with ledger.reading() as connection:
+        rows = connection.execute(
+            sql.select(transfers).where(transfers.c.state == State.QUARANTINED)
+        ).all()
+    assert len(rows) == len(odd)
+    for row in rows:
+        assert row.reason == "uid"
+        assert "a store could never be asked for it" in row.detail
+        assert row.detail.isprintable()
+    assert len(events_of(ledger, "quarantined")) == len(odd)
+    assert len(caplog.records) == len(odd)
+    assert "\0" not in caplog.text
+
+
+def test_what_no_request_can_name_is_not_held_and_is_written_down_once(ledger):
+    one = arrival("1", sop_instance_uid="..", held_for_orthanc_id="s")
+    for _ in range(3):
+        ledger.arrivals.record([one])
+    ledger.arrivals.release(["s"])
+    assert ledger.arrivals.held(ORTHANC) == []
+    assert states(ledger) == {"1": State.QUARANTINED}
+    assert len(events_of(ledger, "quarantined")) == 1
+
+
+def test_a_row_in_quarantine_for_its_uids_begins_anew_with_others(ledger):
+    ledger.arrivals.record([arrival("1", sop_instance_uid="..")])
+    ledger.arrivals.record([arrival("1", change_seq=2)])
+    assert states(ledger) == {"1": State.WAITING}
+    with ledger.reading() as connection:
+        (row,) = connection.execute(sql.select(transfers))
+    assert (row.reason, row.detail) == (None, None)

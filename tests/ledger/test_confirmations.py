@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from orthanc_gcp.ledger.rows import Outcome
+from orthanc_gcp.ledger.rows import Outcome, Series
 from orthanc_gcp.ledger.schema import Priority, State
 from tests.support.ledgers import (
     ORTHANC,
+    SERIES,
     A,
     arrival,
     claim,
@@ -22,13 +23,44 @@ def test_the_way_of_an_instance(ledger):
     assert claim(ledger) == ["1"]
     assert states(ledger) == {"1": State.SENDING}
     assert claim(ledger, "c") == []
-    assert ledger.confirmations.fully_sent(A, ["series"]) == []
     settle_batch(ledger, State.ACKNOWLEDGED, sha256="d")
-    assert ledger.confirmations.fully_sent(A, ["series"]) == ["series"]
+    assert ledger.confirmations.readable(A, [SERIES]) == [SERIES]
     ledger.confirmations.confirm(
-        {row.id: ledger.now() for row in ledger.confirmations.acknowledged(A, "series")}
+        {row.id: ledger.now() for row in ledger.confirmations.acknowledged(A, SERIES)}
     )
     assert states(ledger) == {"1": State.CONFIRMED}
+
+
+def test_a_series_is_read_back_when_all_of_it_was_sent(ledger, clock):
+    """All that the same Orthanc has of it; and what has waited for that long enough."""
+    other = Series("study 2", SERIES.series_instance_uid)
+    ledger.arrivals.record([arrival("1"), arrival("2", source="gone")])
+    ledger.arrivals.record([arrival("3", study_instance_uid=other.study_instance_uid)])
+    claim(ledger, most_instances=1)
+    settle_batch(ledger, State.ACKNOWLEDGED, sha256="d")
+    assert ledger.confirmations.readable(A, [SERIES]) == [SERIES]
+    ledger.arrivals.record([arrival("4")])
+    assert ledger.confirmations.readable(A, [SERIES]) == []
+    clock.now += 16
+    assert ledger.confirmations.readable(A, [SERIES, other]) == [SERIES, other]
+    assert [row.orthanc_id for row in ledger.confirmations.acknowledged(A, SERIES)] == ["1"]
+    assert ledger.confirmations.acknowledged(A, other) == []
+
+
+def test_what_is_due_for_longest_comes_first(ledger, clock):
+    series = [Series("study", f"s{number}") for number in range(4)]
+    for number, one in enumerate(series):
+        ledger.arrivals.record([arrival(f"{number}", series_instance_uid=one.series_instance_uid)])
+    claim(ledger)
+    settle_batch(ledger, State.ACKNOWLEDGED, sha256="d")
+    for wait, one in zip((3, 1, 2, 90), series, strict=True):
+        (row,) = ledger.confirmations.acknowledged(A, one)
+        ledger.confirmations.postpone([row.id], clock.now + wait, reason="r", counts=True)
+    clock.now += 5
+    assert ledger.confirmations.due(A) == [series[1], series[2], series[0]]
+    assert ledger.confirmations.due(A, limit=1) == [series[1]]
+    (row,) = ledger.confirmations.acknowledged(A, series[3])
+    assert (row.reason, row.attempts) == ("r", 1)
 
 
 def test_only_acknowledged_instances_are_confirmed(ledger):
@@ -50,7 +82,7 @@ def test_a_newer_version_of_an_acknowledged_instance_is_not_confirmed_by_an_old_
     ledger.arrivals.record([arrival("1")])
     claim(ledger)
     settle_batch(ledger, State.ACKNOWLEDGED, sha256="old")
-    (seen,) = ledger.confirmations.acknowledged(A, "series")
+    (seen,) = ledger.confirmations.acknowledged(A, SERIES)
     ledger.arrivals.record([arrival("1", change_seq=2)])
     ledger.confirmations.confirm({seen.id: clock.now})
     assert states(ledger) == {"1": State.WAITING}
@@ -69,12 +101,12 @@ def test_what_was_not_seen_is_searched_again_at_its_time(ledger, clock):
     claim(ledger)
     settle_batch(ledger, State.ACKNOWLEDGED, sha256="d")
     assert ledger.confirmations.due(A) == []
-    (row,) = ledger.confirmations.acknowledged(A, "series")
+    (row,) = ledger.confirmations.acknowledged(A, SERIES)
     ledger.confirmations.postpone([row.id], clock.now + 60)
     clock.now += 59
     assert ledger.confirmations.due(A) == []
     clock.now += 1
-    assert ledger.confirmations.due(A) == ["series"]
+    assert ledger.confirmations.due(A) == [SERIES]
 
 
 def test_a_reading_back_that_was_lost_is_due_by_itself(ledger, clock):
@@ -83,16 +115,16 @@ def test_a_reading_back_that_was_lost_is_due_by_itself(ledger, clock):
     claim(ledger)
     settle_batch(ledger, State.ACKNOWLEDGED, sha256="d")
     clock.now += 16
-    assert ledger.confirmations.due(A) == ["series"]
+    assert ledger.confirmations.due(A) == [SERIES]
 
 
 def test_what_is_missing_is_sent_again_as_the_outcome_says(ledger, clock):
     ledger.arrivals.record([arrival("1"), arrival("2")])
     claim(ledger)
     settle_batch(ledger, State.ACKNOWLEDGED, sha256="d")
-    (row, _) = ledger.confirmations.acknowledged(A, "series")
+    (row, _) = ledger.confirmations.acknowledged(A, SERIES)
     again = Outcome(row.id, State.DELAYED, "missing", "gone", sha256="d", next_attempt_at=clock.now)
-    ledger.confirmations.requeue_missing([again])
+    ledger.confirmations.settle([again])
     assert states(ledger) == {"1": State.DELAYED, "2": State.ACKNOWLEDGED}
     assert [event.detail for event in events_of(ledger, "missing")] == ["missing: gone"]
     assert ledger.confirmations.acknowledged_at([row.id]) == {}
@@ -102,7 +134,7 @@ def test_what_the_store_has_lost_waits_again_from_the_beginning(ledger):
     ledger.arrivals.record([arrival("1"), arrival("2"), arrival("3", held_for_orthanc_id="x")])
     claim(ledger)
     settle_batch(ledger, State.ACKNOWLEDGED, sha256="d", attempts=4)
-    lost = ledger.confirmations.acknowledged(A, "series")
+    lost = ledger.confirmations.acknowledged(A, SERIES)
     ledger.confirmations.confirm({row.id: ledger.now() for row in lost[:1]})
     assert ledger.confirmations.requeue_lost(lost) == 2
     assert states(ledger) == {"1": State.WAITING, "2": State.WAITING, "3": State.HELD}

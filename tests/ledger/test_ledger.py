@@ -6,7 +6,7 @@ import sqlalchemy as sql
 
 from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.schema import State, transfers
-from tests.support.ledgers import BEGIN, A, arrival, claim, settle_batch, states
+from tests.support.ledgers import BEGIN, SERIES, A, arrival, claim, settle_batch, states
 from tests.support.transfers import events_of
 
 
@@ -16,7 +16,7 @@ def test_the_way_of_an_instance_through_all_parts(ledger, clock):
     clock.now += 1
     settle_batch(ledger, State.ACKNOWLEDGED, sha256="d")
     clock.now += 1
-    found = {row.id: ledger.now() for row in ledger.confirmations.acknowledged(A, "series")}
+    found = {row.id: ledger.now() for row in ledger.confirmations.acknowledged(A, SERIES)}
     ledger.confirmations.confirm(found)
     ledger.events.add(A, "retried", "", "study", "1.1")
     ledger.key_values.set("paused:account", True)

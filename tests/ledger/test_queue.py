@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlalchemy as sql
 
-from orthanc_gcp.ledger.rows import Outcome
+from orthanc_gcp.ledger.rows import Outcome, Series
 from orthanc_gcp.ledger.schema import Priority, State, events
 from tests.support.ledgers import ORTHANC, A, arrival, claim, claimed_rows, settle_batch, states
 from tests.support.transfers import events_of
@@ -17,15 +17,16 @@ def test_a_clock_that_is_set_back_delays_nothing(ledger, clock):
     claim(ledger, "c")
     settle_batch(ledger, State.ACKNOWLEDGED, "c", sha256="d")
     clock.now -= 7200
+    other = Series("study", "other")
     ledger.queue.requeue_due(A)
     assert states(ledger)["1"] == State.DELAYED
     ledger.queue.bring_forward()
     ledger.queue.requeue_due(A)
     assert states(ledger)["1"] == State.WAITING
-    (row,) = ledger.confirmations.acknowledged(A, "other")
+    (row,) = ledger.confirmations.acknowledged(A, other)
     assert ledger.confirmations.acknowledged_at([row.id]) == {row.id: clock.now}
     clock.now += 16
-    assert ledger.confirmations.due(A) == ["other"]
+    assert ledger.confirmations.due(A) == [other]
 
 
 def test_giving_up_counts_from_when_it_was_to_be_sent(ledger, clock):
@@ -100,3 +101,15 @@ def test_an_outcome_settles_no_row_that_was_taken_over(ledger):
     assert events_of(ledger, "quarantined") == []
     ledger.queue.settle("c", [Outcome(row.id, State.ACKNOWLEDGED, sha256="d")])
     assert states(ledger) == {"1": State.ACKNOWLEDGED}
+
+
+def test_what_was_delayed_is_due_when_the_destination_takes_instances_again(ledger, clock):
+    ledger.arrivals.record([arrival("1"), arrival("2", account="other")])
+    claim(ledger)
+    settle_batch(ledger, State.DELAYED, next_attempt_at=clock.now + 3600)
+    ledger.queue.hasten("other")
+    ledger.queue.requeue_due(A)
+    assert states(ledger)["1"] == State.DELAYED
+    ledger.queue.hasten(A)
+    ledger.queue.requeue_due(A)
+    assert states(ledger)["1"] == State.WAITING

@@ -199,6 +199,7 @@ def test_every_row_and_state_is_taken_over(old):
             "acknowledged_at": 4.5,
             "confirmed_at": 5.5,
             "absent_since": None,
+            "stored_sha256": None,
         }
     others = {
         table.name: rows(old, table)

@@ -12,7 +12,7 @@ import sqlalchemy as sql
 
 from orthanc_gcp.ledger import database
 from orthanc_gcp.ledger.ledger import Ledger
-from orthanc_gcp.ledger.rows import NewTransfer, Outcome
+from orthanc_gcp.ledger.rows import NewTransfer, Outcome, Series
 from orthanc_gcp.ledger.schema import State, metadata, transfers
 from orthanc_gcp.ledger.upgrade import prepare
 from tests.support.postgres import Postgres
@@ -81,6 +81,8 @@ def postgresql_ledger(postgresql: str, tmp_path: Path, clock: Time) -> Iterator[
 # -- Steps on the way of an instance --------------------------------------------------------------
 
 A, ORTHANC = "account", "orthanc"
+SERIES = Series("study", "series")
+"""That of :func:`arrival`."""
 
 
 def arrival(name: str, **more: object) -> NewTransfer:

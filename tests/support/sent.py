@@ -11,7 +11,7 @@ import sqlalchemy as sql
 from pydicom.filebase import DicomBytesIO
 
 from orthanc_gcp.ledger.ledger import Ledger
-from orthanc_gcp.ledger.rows import NewTransfer, Outcome
+from orthanc_gcp.ledger.rows import NewTransfer, Outcome, Series
 from orthanc_gcp.ledger.schema import State, transfers
 
 
@@ -70,6 +70,12 @@ def send(ledger: Ledger, files: Sequence[bytes], account: str = "a") -> list[int
     """These files were sent and acknowledged; their rows."""
     record(ledger, files, account)
     return acknowledge(ledger, files, account)
+
+
+def series_of(content: bytes) -> Series:
+    """The series of a file."""
+    one = dataset(content)
+    return Series(str(one.StudyInstanceUID), str(one.SeriesInstanceUID))
 
 
 def rows(ledger: Ledger) -> list[Any]:

@@ -32,4 +32,7 @@ facts["decoded"] = web.get_frame_image(
 with Path("instance.dcm").open("wb") as file:
     web.download_instance_untranscoded(first, file)
 facts["series"] = sum(1 for _ in web.download_series(path, "*"))
+slide.init_slide_frame_cache()
+slide.preload_patches_in_frame_cache([patch])
+np.save("cached.npy", slide.get_patch(slide.native_level, 200, 100, 300, 200).image_bytes())
 print(json.dumps(facts))

@@ -14,12 +14,14 @@ from __future__ import annotations
 
 from orthanc_gcp.dicomweb.client import DicomStore, Stored
 from orthanc_gcp.dicomweb.of_account import of_account
+from orthanc_gcp.dicomweb.search import FoundInstance
 from orthanc_gcp.dicomweb.store_request import Part
 from orthanc_gcp.dicomweb.store_response import InstanceResult, InstanceStatus
 from orthanc_gcp.errors import SourceError, StoreError
 
 __all__ = [
     "DicomStore",
+    "FoundInstance",
     "InstanceResult",
     "InstanceStatus",
     "Part",

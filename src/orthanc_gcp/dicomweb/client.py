@@ -17,8 +17,14 @@ from urllib3 import exceptions
 
 from orthanc_gcp.dicomweb.early_response import listen_while_sending
 from orthanc_gcp.dicomweb.error_response import refusal
+from orthanc_gcp.dicomweb.search import FoundInstance, found_instance
 from orthanc_gcp.dicomweb.store_request import Part, Upload
-from orthanc_gcp.dicomweb.store_response import InstanceResult, judge, limit_of_answer
+from orthanc_gcp.dicomweb.store_response import (
+    InstanceResult,
+    judge,
+    limit_of_answer,
+    names_nothing,
+)
 from orthanc_gcp.errors import NetworkError, StoreError
 from orthanc_gcp.reasons import StoreReason
 from orthanc_gcp.redaction import printable, readable
@@ -161,6 +167,13 @@ class DicomStore:
                 f"answered {response.status} before the request was complete: something on the "
                 "way does not speak for the store, check HttpProxy",
             )
+        if response.status == 409 and names_nothing(body):
+            raise self._nonsense(
+                what,
+                "answered 409 and names no instance: something on the way does not speak for the "
+                "store, check HttpProxy",
+                status=409,
+            )
         return body
 
     # -- Searching and reading ----------------------------------------------------------------
@@ -172,41 +185,46 @@ class DicomStore:
         *,
         instance: str | None = None,
         page: int = 5000,
-    ) -> Iterator[str]:
-        """The SOP Instance UIDs that a study or series has, searched in pages (PS3.18 §10.6).
+    ) -> Iterator[FoundInstance]:
+        """The instances that a study or series has, searched in pages (PS3.18 §10.6).
 
-        Search lags behind storing by seconds, and pages shift while somebody stores: a UID may
-        come twice, or not at all.
+        Search lags behind storing by seconds, and pages shift while somebody stores: an instance
+        may come twice, or not at all. What the store names is what comes, asked for or not.
 
         Raises
         ------
         StoreError
-            The store refused, or its answer was lost or is none of a search.
-        ValueError
-            A UID is empty.
+            The store refused, or its answer was lost or is none of a search, or names some of the
+            instances by fewer than three UIDs: after all those that are named. Or a UID cannot
+            stand in a path, and nothing was asked.
         """
         path = _path(study, series) + "/instances"
-        query = {"limit": str(page)}
+        query = {"limit": str(page), "includefield": "StudyInstanceUID,SeriesInstanceUID"}
         if instance is not None:
             query["SOPInstanceUID"] = instance
-        last: list[str] = []
+        pages: set[int] = set()
+        unnamed = 0
         for offset in range(0, LARGEST_OFFSET + 1, page):
-            found = self._search(f"{path}?{urlencode({**query, 'offset': str(offset)})}", page)
-            if found and found == last:
-                raise self._nonsense("searching", "its pages are all the same")
-            yield from found
+            matches = self._search(f"{path}?{urlencode({**query, 'offset': str(offset)})}", page)
+            found = [found_instance(match) for match in matches]
+            yield from filter(None, found)
+            unnamed += found.count(None)
             if len(found) < page:
-                return
-            last = found
-        raise self._nonsense("searching", "its pages do not end")
+                break
+            if hash(tuple(found)) in pages:
+                raise self._nonsense("searching", "its pages are all the same")
+            pages.add(hash(tuple(found)))
+        else:
+            raise self._nonsense("searching", "its pages do not end")
+        if unnamed:
+            raise self._nonsense("searching", f"it names {unnamed} of its matches by no three UIDs")
 
-    def _search(self, path: str, page: int) -> list[str]:
+    def _search(self, path: str, page: int) -> list[Any]:
         body = self._get("searching", path, 64 * 1024 + BYTES_PER_FOUND * page)
         found = self._json("searching", body) if body.strip() else []
-        try:
-            return [str(each["00080018"]["Value"][0]) for each in found]
-        except (LookupError, TypeError):
-            raise self._nonsense("searching", "it names no SOP Instance UIDs") from None
+        if not isinstance(found, list):
+            raise self._nonsense("searching", "its answer is no list of matches")
+        return found
 
     def metadata(self, study: str, series: str, instance: str) -> dict[str, Any]:
         """The DICOM JSON model of an instance (PS3.18 §10.4 and annex F).
@@ -214,9 +232,8 @@ class DicomStore:
         Raises
         ------
         StoreError
-            The store refused, or its answer was lost or is no such model.
-        ValueError
-            A UID is empty.
+            The store refused, or its answer was lost or is no such model; or a UID cannot stand in
+            a path, and nothing was asked.
         """
         what = "reading metadata"
         body = self._get(what, _path(study, series, instance) + "/metadata", LONGEST_METADATA)
@@ -224,6 +241,25 @@ class DicomStore:
         if isinstance(found, list) and len(found) == 1 and isinstance(found[0], dict):
             return found[0]
         raise self._nonsense(what, "this is not the metadata of one instance")
+
+    def stored_size(self, study: str, series: str, instance: str) -> int | None:
+        """How many bytes the store says that it keeps of an instance; None if it does not say.
+
+        Google's "Method: …dicomWeb.studies.series.instances.getStorageInfo".
+
+        Raises
+        ------
+        StoreError
+            The store refused, or its answer was lost or is not JSON; or a UID cannot stand in a
+            path, and nothing was asked.
+        """
+        what = "reading a size"
+        path = _path(study, series, instance) + ":getStorageInfo"
+        found = self._json(what, self._get(what, path, LONGEST_REFUSAL))
+        try:
+            return int(found["blobStorageInfo"]["sizeBytes"])
+        except (LookupError, TypeError, ValueError):
+            return None
 
     @contextmanager
     def open(self, study: str, series: str, instance: str) -> Generator[Iterator[bytes]]:
@@ -234,9 +270,8 @@ class DicomStore:
         Raises
         ------
         StoreError
-            The store refused, or what came is not a whole file; the iterator raises it as well.
-        ValueError
-            A UID is empty.
+            The store refused, or what came is not a whole file; the iterator raises it as well. Or
+            a UID cannot stand in a path, and nothing was asked.
         """
         what = "reading an instance"
         path = _path(study, series, instance)
@@ -338,9 +373,12 @@ class DicomStore:
             error, self._named(what), self.url, limit=self._timeout, proxy=self._proxy
         )
 
-    def _nonsense(self, what: str, words: str) -> StoreError:
+    def _nonsense(self, what: str, words: str, status: int | None = None) -> StoreError:
         return StoreError(
-            f"{self._named(what)}: {words}", reason=StoreReason.PROTOCOL, retryable=True
+            f"{self._named(what)}: {words}",
+            reason=StoreReason.PROTOCOL,
+            retryable=True,
+            status=status,
         )
 
     def _named(self, what: str) -> str:
@@ -375,9 +413,16 @@ def _path(study: str, series: str | None = None, instance: str | None = None) ->
 
 
 def _segment(uid: str) -> str:
-    if uid.strip(".") == "":
-        raise ValueError("a UID is missing")
-    return quote(uid, safe="")
+    """A UID as a segment of a path, percent-encoded.
+
+    No encoding makes one of nothing, nor of a dot-segment (RFC 3986 §3.3).
+    """
+    try:
+        if uid not in ("", ".", ".."):
+            return quote(uid, safe="")
+    except UnicodeEncodeError:  # half of a surrogate pair
+        pass
+    raise StoreError("a UID cannot stand in a path, nothing was asked", reason=StoreReason.UID)
 
 
 def _unlike_a_file(response: urllib3.BaseHTTPResponse) -> str:

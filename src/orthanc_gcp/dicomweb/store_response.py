@@ -19,7 +19,7 @@ from orthanc_gcp.dicomweb.store_request import Part
 from orthanc_gcp.redaction import readable
 from orthanc_gcp.transport.google_error import read_google_error
 
-__all__ = ["InstanceResult", "InstanceStatus", "judge", "limit_of_answer"]
+__all__ = ["InstanceResult", "InstanceStatus", "judge", "limit_of_answer", "names_nothing"]
 
 _REFERENCED, _FAILED = "00081199", "00081198"
 _INSTANCE, _REASON, _URL = "00081155", "00081197", "00081190"
@@ -75,6 +75,11 @@ class _Answer:
 def limit_of_answer(instances: int) -> int:
     """How many bytes an answer about so many instances may have."""
     return 64 * 1024 + 1024 * instances
+
+
+def names_nothing(body: bytes) -> bool:
+    """Whether an answer says nothing of any instance; raises nothing, as :func:`judge`."""
+    return _read(body) is None
 
 
 def judge(parts: Sequence[Part], body: bytes) -> dict[str, InstanceResult]:

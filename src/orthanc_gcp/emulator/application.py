@@ -28,7 +28,7 @@ from orthanc_gcp.emulator.auth.gce_metadata_server import GceMetadataServer
 from orthanc_gcp.emulator.auth.iam_credentials import TOKEN_OF_ACCOUNT, GenerateAccessToken
 from orthanc_gcp.emulator.auth.oauth2 import TokenEndpoint
 from orthanc_gcp.emulator.auth.security_token_service import AuthorizedUserEndpoint, TokenExchange
-from orthanc_gcp.emulator.cloud_storage.methods import CloudStorage
+from orthanc_gcp.emulator.cloud_storage.methods import CloudStorage, shown_path
 from orthanc_gcp.emulator.faults.injection import answer_call, answer_token_request
 from orthanc_gcp.emulator.faults.quotas import Meter
 from orthanc_gcp.emulator.faults.rules import ActiveFault
@@ -72,7 +72,7 @@ class Answering:
             recent = self._services.recent
             if recent is not None and _is_recorded(scope):
                 seconds = time.perf_counter() - started
-                method, path, sent = scope["method"], scope["path"], scope["headers"]
+                method, path, sent = scope["method"], shown_path(scope["path"]), scope["headers"]
                 recent.add(method, path, status, seconds, sent, answered)
 
     async def _respond(self, request: Request) -> Response:
@@ -83,7 +83,8 @@ class Answering:
         except ClientDisconnect:
             raise
         except Exception:
-            logger.exception("cannot answer %s %s", request.method, request.scope["path"])
+            path = shown_path(request.scope["path"])
+            logger.exception("cannot answer %s %s", request.method, path)
             return responses.error(500, "Internal error encountered.")
 
     async def answer(self, request: Request) -> Response:

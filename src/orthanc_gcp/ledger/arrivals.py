@@ -1,12 +1,15 @@
 """What arrives: instances to be sent, and how far an Orthanc's changes were read for them.
 
 Orthanc numbers its changes (``/changes``, ``Seq``); of those of one instance the highest counts.
+What no request could ever ask a store for, by its UIDs, goes into quarantine here, and nowhere
+later: it is in the way of nothing else.
 
 Every method raises SQLAlchemyError when the ledger is away; nothing was written then.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict
 from functools import cache
@@ -26,9 +29,12 @@ from orthanc_gcp.ledger.schema import (
     State,
     transfers,
 )
-from orthanc_gcp.reasons import TransferReason
+from orthanc_gcp.ledger.uids import storable, uid_fault
+from orthanc_gcp.reasons import StoreReason, TransferReason
 
 __all__ = ["Arrivals"]
+
+_log = logging.getLogger(__name__)
 
 
 # Made once: SQLAlchemy takes longer to make a statement than SQLite to answer it.
@@ -59,7 +65,12 @@ def _insert_or_renew(dialect: str) -> Any:
         set_={
             **again,
             "sha256": None,
+            "stored_sha256": sql.case(
+                (of.state == State.CONFIRMED, of.sha256), else_=of.stored_sha256
+            ),
             **UNSENT,
+            "reason": new["reason"],
+            "detail": new["detail"],
             "change_seq": change,
             "attempts": 0,
             "replace": False,
@@ -101,22 +112,57 @@ class Arrivals:
         return new
 
     def _insert(self, connection: sql.Connection, arrivals: Sequence[NewTransfer]) -> int:
-        now = self._now()
+        good = []
+        for arrival in arrivals:
+            fault = uid_fault(*_uids(arrival).values())
+            if fault is None:
+                good.append(self._row(arrival))
+            else:
+                self._quarantine(connection, arrival, fault)
+        return self._upsert(connection, good) if good else 0
+
+    def _upsert(self, connection: sql.Connection, rows: list[dict[str, Any]]) -> int:
+        """How many rows are new, or begin anew."""
         done = connection.execute(
             _insert_or_renew(self._engine.dialect.name),
-            [
-                {
-                    **asdict(arrival),
-                    "state": State.HELD if arrival.held_for_orthanc_id else State.WAITING,
-                    "attempts": 0,
-                    "replace": False,
-                    "queued_at": now,
-                }
-                for arrival in arrivals
-            ],
+            rows,
             execution_options={"preserve_rowcount": True},  # otherwise unknown on PostgreSQL
         )
         return int(done.rowcount)
+
+    def _row(self, arrival: NewTransfer) -> dict[str, Any]:
+        return {
+            **asdict(arrival),
+            "state": State.HELD if arrival.held_for_orthanc_id else State.WAITING,
+            "attempts": 0,
+            "replace": False,
+            "queued_at": self._now(),
+            "reason": None,
+            "detail": None,
+        }
+
+    def _quarantine(self, connection: sql.Connection, arrival: NewTransfer, fault: str) -> None:
+        """Write down what can never be asked for, once."""
+        values = self._row(arrival)
+        values |= {name: storable(uid) for name, uid in _uids(arrival).items()}
+        values |= {"state": State.QUARANTINED, "reason": StoreReason.UID, "detail": fault}
+        values["held_for_orthanc_id"] = None
+        if not self._upsert(connection, [values]):
+            return
+        of = transfers.c
+        query = sql.select(of.id).where(
+            of.account == arrival.account,
+            of.source == arrival.source,
+            of.orthanc_id == arrival.orthanc_id,
+        )
+        add_for(connection, self._now(), connection.scalars(query).all(), "quarantined")
+        _log.error(
+            "account %s: Orthanc's instance %s is in quarantine (%s): %s",
+            arrival.account,
+            arrival.orthanc_id,
+            StoreReason.UID,
+            fault,
+        )
 
     def known(self, source: str, resources: Collection[str]) -> set[str]:
         """Those of some instances of an Orthanc that the ledger has a row for."""
@@ -195,3 +241,8 @@ class Arrivals:
                     )
                     .values(state=State.WAITING, held_for_orthanc_id=None)
                 )
+
+
+def _uids(arrival: NewTransfer) -> dict[str, str]:
+    names = "study_instance_uid", "series_instance_uid", "sop_instance_uid"
+    return {name: getattr(arrival, name) for name in names}

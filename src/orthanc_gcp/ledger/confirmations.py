@@ -19,6 +19,7 @@ from orthanc_gcp.ledger.rows import (
     COLUMNS,
     MOST_PARAMETERS,
     Outcome,
+    Series,
     Transfer,
     in_state,
     portions,
@@ -29,16 +30,42 @@ from orthanc_gcp.reasons import TransferReason
 __all__ = ["Confirmations"]
 
 # Made once: SQLAlchemy takes longer to make a statement than SQLite to answer it.
-_OF_SERIES = (transfers.c.account == sql.bindparam("account")) & (
-    transfers.c.series_instance_uid == sql.bindparam("series")
+_PARAMETERS = {
+    "account": transfers.c.account,
+    "study_instance_uid": transfers.c.study_instance_uid,
+    "series_instance_uid": transfers.c.series_instance_uid,
+}
+_OF_SERIES = sql.and_(*(column == sql.bindparam(name) for name, column in _PARAMETERS.items()))
+_IS_DUE = sql.or_(
+    transfers.c.next_attempt_at <= sql.bindparam("now"),
+    sql.and_(
+        transfers.c.next_attempt_at.is_(None),
+        transfers.c.acknowledged_at <= sql.bindparam("lost"),
+    ),
 )
+_other = transfers.alias("other")
 _UNSENT_OF_SERIES = (
     sql.select(transfers.c.id)
-    .where(_OF_SERIES, transfers.c.state.in_((State.WAITING, State.SENDING)))
+    .where(
+        _OF_SERIES,
+        transfers.c.state.in_((State.WAITING, State.SENDING)),
+        # What another Orthanc has of the series may wait for ever.
+        transfers.c.source.in_(
+            sql.select(_other.c.source).where(
+                *(_other.c[name] == sql.bindparam(name) for name in _PARAMETERS),
+                _other.c.state == State.ACKNOWLEDGED,
+            )
+        ),
+    )
     .limit(1)
 )
 _ACKNOWLEDGED_OF_SERIES = sql.select(*COLUMNS).where(
     _OF_SERIES, transfers.c.state == State.ACKNOWLEDGED
+)
+_DUE_OF_SERIES = (
+    sql.select(transfers.c.id)
+    .where(_OF_SERIES, transfers.c.state == State.ACKNOWLEDGED, _IS_DUE)
+    .limit(1)
 )
 
 _CONFIRM = (
@@ -58,20 +85,14 @@ _CONFIRM = (
     )
 )
 _DUE = (
-    sql.select(transfers.c.series_instance_uid)
-    .where(
-        in_state(sql.bindparam("account", type_=sql.Text), State.ACKNOWLEDGED),
-        sql.or_(
-            transfers.c.next_attempt_at <= sql.bindparam("now"),
-            sql.and_(
-                transfers.c.next_attempt_at.is_(None),
-                transfers.c.acknowledged_at <= sql.bindparam("lost"),
-            ),
-        ),
-    )
-    .distinct()
+    sql.select(transfers.c.study_instance_uid, transfers.c.series_instance_uid)
+    .where(in_state(sql.bindparam("account", type_=sql.Text), State.ACKNOWLEDGED), _IS_DUE)
+    # Those that are due for longest: nothing that is asked for again and again is in the way.
+    .order_by(transfers.c.next_attempt_at, transfers.c.id)
     .limit(sql.bindparam("most", type_=sql.Integer))
 )
+MOST_DUE_ROWS = 5000
+"""So many instances that are due are looked through for their series."""
 LOST_AFTER = 15.0
 """Seconds after which a search that follows every sending must have been lost with its worker."""
 
@@ -82,18 +103,26 @@ class Confirmations:
     def __init__(self, engine: sql.Engine, now: Callable[[], float]) -> None:
         self._engine, self._now = engine, now
 
-    def fully_sent(self, account: str, series: Iterable[str]) -> list[str]:
-        """Those series of which nothing waits and nothing is being sent."""
-        with reading(self._engine) as connection:
-            return [
-                uid
-                for uid in series
-                if connection.scalar(_UNSENT_OF_SERIES, {"account": account, "series": uid}) is None
-            ]
+    def readable(self, account: str, series: Iterable[Series]) -> list[Series]:
+        """Those series that may be read back by now.
 
-    def acknowledged(self, account: str, series: str) -> list[Transfer]:
+        Of these, nothing else is still to be sent by the same Orthanc, or an instance is due.
+        """
+        now = self._now()
+        times = {"now": now, "lost": now - LOST_AFTER}
+        with reading(self._engine) as connection:
+
+            def is_readable(one: Series) -> bool:
+                wanted = {"account": account, **one._asdict()}
+                if connection.scalar(_UNSENT_OF_SERIES, wanted) is None:
+                    return True
+                return connection.scalar(_DUE_OF_SERIES, wanted | times) is not None
+
+            return [one for one in series if is_readable(one)]
+
+    def acknowledged(self, account: str, series: Series) -> list[Transfer]:
         """The instances of a series that are to be read back."""
-        wanted = {"account": account, "series": series}
+        wanted = {"account": account, **series._asdict()}
         with reading(self._engine) as connection:
             return [Transfer(*row) for row in connection.execute(_ACKNOWLEDGED_OF_SERIES, wanted)]
 
@@ -132,21 +161,44 @@ class Confirmations:
                 ],
             )
 
-    def postpone(self, missing: Sequence[int], due: float) -> None:
-        """These acknowledged instances were not found; the next search is due at a time."""
+    def postpone(
+        self,
+        rows: Sequence[int],
+        due: float,
+        *,
+        reason: str | None = None,
+        detail: str | None = None,
+        counts: bool = False,
+    ) -> None:
+        """These acknowledged instances are to be searched for again at a time.
+
+        Parameters
+        ----------
+        reason, detail
+            Why they could not be read back; None where they were not found yet.
+        counts
+            Whether it is another attempt of theirs.
+        """
+        if not rows:
+            return
+        values: dict[str, object] = {"next_attempt_at": due, "reason": reason, "detail": detail}
+        if counts:
+            values["attempts"] = transfers.c.attempts + 1
         with writing(self._engine) as connection:
-            for some in portions(missing, MOST_PARAMETERS):
+            for some in portions(rows, MOST_PARAMETERS):
                 connection.execute(
                     transfers.update()
                     .where(transfers.c.id.in_(some), transfers.c.state == State.ACKNOWLEDGED)
-                    .values(next_attempt_at=due)
+                    .values(**values)
                 )
 
-    def requeue_missing(self, missing: Sequence[Outcome]) -> None:
-        """These acknowledged instances are not in the store as they should be."""
-        requeued = []
+    def settle(self, outcomes: Sequence[Outcome]) -> None:
+        """What becomes of acknowledged instances that are not in the store as they should be."""
+        if not outcomes:
+            return
+        settled: dict[str, list[int]] = {"missing": [], "quarantined": []}
         with writing(self._engine) as connection:
-            for outcome in missing:
+            for outcome in outcomes:
                 values = asdict(outcome)
                 row, _ = values.pop("id"), values.pop("size_bytes")
                 done = connection.execute(
@@ -155,8 +207,10 @@ class Confirmations:
                     .values(**values, batch=None, acknowledged_at=None)
                 )
                 if done.rowcount:
-                    requeued.append(row)
-            add_for(connection, self._now(), requeued, "missing")
+                    quarantined = outcome.state == State.QUARANTINED
+                    settled["quarantined" if quarantined else "missing"].append(row)
+            for kind, rows in settled.items():
+                add_for(connection, self._now(), rows, kind)
 
     def requeue_lost(self, lost: Sequence[Transfer]) -> int:
         """Instances that the store once had, and has not any more, wait again; how many do."""
@@ -187,9 +241,10 @@ class Confirmations:
                 again += len(rows)
         return again
 
-    def due(self, account: str, limit: int = 200) -> list[str]:
+    def due(self, account: str, limit: int = 200) -> list[Series]:
         """Series with acknowledged instances whose search is due, or was lost with its worker."""
         now = self._now()
-        wanted = {"account": account, "now": now, "lost": now - LOST_AFTER, "most": limit}
+        wanted = {"account": account, "now": now, "lost": now - LOST_AFTER, "most": MOST_DUE_ROWS}
         with reading(self._engine) as connection:
-            return list(connection.scalars(_DUE, wanted))
+            found = dict.fromkeys(Series(*row) for row in connection.execute(_DUE, wanted))
+        return list(found)[:limit]

@@ -18,6 +18,7 @@ from orthanc_gcp.ledger.events import Events
 from orthanc_gcp.ledger.indexes import Indexes
 from orthanc_gcp.ledger.key_values import KeyValues
 from orthanc_gcp.ledger.queue import Queue
+from orthanc_gcp.ledger.stored_digests import StoredDigests
 
 __all__ = ["Ledger"]
 
@@ -42,6 +43,7 @@ class Ledger:
         self.arrivals = Arrivals(engine, now, self.key_values)
         self.queue = Queue(engine, now)
         self.confirmations = Confirmations(engine, now)
+        self.stored_digests = StoredDigests(engine)
 
     def writing(self) -> AbstractContextManager[sql.Connection]:
         """A transaction that sees nobody else's half-done work."""

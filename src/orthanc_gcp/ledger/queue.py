@@ -67,6 +67,8 @@ def _settle(state: State) -> sql.Update:
         if field.name not in ("id", "size_bytes")
     }
     written["size_bytes"] = sql.func.coalesce(size, transfers.c.size_bytes)
+    if state in (State.ACKNOWLEDGED, State.QUARANTINED):
+        written["stored_sha256"] = None  # something newer is known
     if state == State.ACKNOWLEDGED:
         written["acknowledged_at"] = sql.bindparam("settled_at")
         written["sent_as"] = sql.bindparam("by")
@@ -166,6 +168,14 @@ class Queue:
         with writing(self._engine) as connection:
             connection.execute(
                 transfers.update().where(due).values(state=State.WAITING, next_attempt_at=None)
+            )
+
+    def hasten(self, account: str) -> None:
+        """What was delayed is due: the destination takes instances again."""
+        delayed = in_state(account, State.DELAYED) & (transfers.c.next_attempt_at > self._now())
+        with writing(self._engine) as connection:
+            connection.execute(
+                transfers.update().where(delayed).values(next_attempt_at=self._now())
             )
 
     def bring_forward(self) -> None:

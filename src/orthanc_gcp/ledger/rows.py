@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import sqlalchemy as sql
 
@@ -18,6 +18,7 @@ __all__ = [
     "Missing",
     "NewTransfer",
     "Outcome",
+    "Series",
     "Transfer",
     "in_state",
     "portions",
@@ -27,6 +28,13 @@ MOST_PARAMETERS = 500
 """So many values in one statement: older SQLite takes 999 at most."""
 
 Item = TypeVar("Item")
+
+
+class Series(NamedTuple):
+    """A series: its own UID does not name it alone, as some modalities use one in many studies."""
+
+    study_instance_uid: str
+    series_instance_uid: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +77,16 @@ class Transfer:
     reason: str | None
     priority: int
     absent_since: float | None = None
+
+    @property
+    def series(self) -> Series:
+        """The series that it is of."""
+        return Series(self.study_instance_uid, self.series_instance_uid)
+
+    @property
+    def uids(self) -> tuple[str, str, str]:
+        """Those of its study, its series and itself."""
+        return self.study_instance_uid, self.series_instance_uid, self.sop_instance_uid
 
 
 @dataclass(frozen=True, slots=True)

@@ -92,6 +92,7 @@ transfers = sql.Table(
     sql.Column("acknowledged_at", sql.Float),
     sql.Column("confirmed_at", sql.Float),
     sql.Column("absent_since", sql.Float),  # from Orthanc, as far as is known
+    sql.Column("stored_sha256", sql.Text),  # confirmed before it was to be sent anew
     sql.UniqueConstraint("account", "source", "orthanc_id"),
     # The queue of each Orthanc, and the counts of everything, from the index alone.
     sql.Index("gcp_transfers_queue", "account", "source", "state", "priority", "id", "size_bytes"),

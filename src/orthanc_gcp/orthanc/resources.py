@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from orthanc_gcp.errors import OrthancUnavailableError
+from orthanc_gcp.orthanc.checksums import Checksums
 from orthanc_gcp.orthanc.page_size import PageSize
 from orthanc_gcp.orthanc.rest import OrthancRest
 from orthanc_gcp.redaction import printable, readable
@@ -70,10 +71,16 @@ class OrthancSource:
     ----------
     storage
         Orthanc's storage folder as it is seen from here; it need not exist.
+
+    Attributes
+    ----------
+    checksums
+        What Orthanc knows of the bytes that it received.
     """
 
     def __init__(self, orthanc: OrthancRest, storage: Path) -> None:
         self._orthanc, self._storage = orthanc, storage
+        self.checksums = Checksums(orthanc)
         self._described, self._listed = PageSize(MOST_DESCRIBED), PageSize(MOST_LISTED)
         self._changes, self._studies = PageSize(MOST_CHANGES), PageSize(_STUDIES, 2 * _OVERLAP)
 

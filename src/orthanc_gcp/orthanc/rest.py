@@ -83,6 +83,28 @@ class OrthancRest:
             Its answer is an error.
         """
         data = None if body is None else json.dumps(body)
+        answer = self._answer(method, path, data)
+        if answer is None:
+            return None
+        try:
+            return json.loads(answer or b"{}")
+        except ValueError:
+            raise OrthancUnavailableError(f"{printable(self.url)} is not an Orthanc") from None
+
+    def text(self, path: str) -> str | None:
+        """What Orthanc has at a path, as text; None for what does not exist (404).
+
+        Raises
+        ------
+        OrthancUnavailableError
+            Orthanc does not answer.
+        OrthancRefusedError
+            Its answer is an error.
+        """
+        answer = self._answer("GET", path)
+        return None if answer is None else answer.decode(errors="replace").strip()
+
+    def _answer(self, method: str, path: str, data: str | None = None) -> bytes | None:
         try:
             answer = self._http.request(method, self.url + path, body=data, headers=self._headers)
         except urllib3.exceptions.HTTPError as error:
@@ -90,10 +112,7 @@ class OrthancRest:
         if answer.status == 404:
             return None
         self._check(answer, method, path)
-        try:
-            return json.loads(answer.data or b"{}")
-        except ValueError:
-            raise OrthancUnavailableError(f"{printable(self.url)} is not an Orthanc") from None
+        return answer.data
 
     @contextmanager
     def read(self, path: str) -> Iterator[Iterator[bytes]]:

@@ -70,6 +70,15 @@ def test_retry_forgets_the_digest_of_what_was_never_stored(ledger):
     assert found == {"1": None, "2": None, "3": "abc"}
 
 
+def test_retry_leaves_what_no_request_can_name(ledger):
+    arrive(ledger, study="..")
+    arrive(ledger, study="1")
+    settle(ledger, state=State.QUARANTINED, reason="conflict")
+    assert retry(ledger, study="..") == 0
+    assert retry(ledger) == 1
+    assert len(events_of(ledger, "retried")) == 1
+
+
 def test_who_gave_up_has_all_the_time_again(ledger, clock):
     arrive(ledger)
     clock.now += 5000

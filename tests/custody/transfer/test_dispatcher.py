@@ -162,7 +162,7 @@ def test_what_is_due_is_sent_and_read_back(desk):
     desk.step()
     assert desk.threads.due == []
     desk.step(21)
-    assert desk.threads.due == [["2.1"]]
+    assert desk.threads.due == [[("2", "2.1")]]
     assert desk.sizes() == [1]
 
 

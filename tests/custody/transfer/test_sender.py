@@ -9,6 +9,7 @@ import threading
 import time
 import uuid
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 import sqlalchemy as sql
@@ -16,14 +17,23 @@ import sqlalchemy as sql
 from orthanc_gcp.clock import SystemClock
 from orthanc_gcp.custody.destinations.congestion import CongestionWindow
 from orthanc_gcp.custody.destinations.destination import Destination
+from orthanc_gcp.custody.destinations.fault_scope import FaultScope
+from orthanc_gcp.custody.intake.rules import arrival_of
+from orthanc_gcp.custody.reporting.operations import retry
 from orthanc_gcp.custody.transfer.absence import ABSENT_FOR
 from orthanc_gcp.custody.transfer.outcomes import BISECT_AFTER
-from orthanc_gcp.custody.transfer.sender import Sender
+from orthanc_gcp.custody.transfer.sender import (
+    MOST_LONELY_REFUSALS,
+    MOST_UNCOMPARED,
+    MOST_UNKNOWN_REFUSALS,
+    Sender,
+)
+from orthanc_gcp.custody.verification.read_back import ReadBack
 from orthanc_gcp.dicomweb import DicomStore
 from orthanc_gcp.ledger import database
 from orthanc_gcp.ledger.ledger import Ledger
-from orthanc_gcp.ledger.rows import NewTransfer
-from orthanc_gcp.ledger.schema import State, transfers
+from orthanc_gcp.ledger.rows import NewTransfer, Series
+from orthanc_gcp.ledger.schema import Priority, State, transfers
 from orthanc_gcp.ledger.upgrade import prepare
 from orthanc_gcp.orthanc.resources import OrthancSource
 from orthanc_gcp.orthanc.rest import OrthancRest
@@ -39,7 +49,11 @@ from tests.dicomweb.conftest import (
     store,
 )
 from tests.emulator.client import make_dicom, read
-from tests.support.orthanc import free_port
+from tests.support.front import Front
+from tests.support.ledgers import Time
+from tests.support.orthanc import Orthanc, free_port
+from tests.support.simulation import FakeClock
+from tests.support.site import make_instance
 
 __all__ = [
     "client",
@@ -69,22 +83,22 @@ class Tokens:
 class Room:
     """A sender, the ledger that it claims from, and the folder of an Orthanc that it reads."""
 
-    def __init__(self, folder, store: DicomStore, url: str = "") -> None:
+    def __init__(
+        self, folder, store: DicomStore, url: str = "", steady=None, now=None, storage=None
+    ) -> None:
         engine = database.connect(database.url_of("", folder))
         prepare(engine)
         self.later = 0.0  # seconds that the test lets pass
-        self.ledger = Ledger(engine, lambda: time.time() + self.later)
-        self.storage = folder / "storage"
+        self.ledger = Ledger(engine, now or (lambda: time.time() + self.later))
+        self.storage = storage or folder / "storage"
         self.tokens, self.away, self.stop = Tokens(), [], False
         self.same_index = True
-        steady = SystemClock()
+        steady = steady or SystemClock()
         outage = Outage(logging.getLogger("store"), "down", "up", steady)
         self.congestion = CongestionWindow(steady, 4, outage)
-        self.replaces = False
+        self.replaces, self.storing = False, FaultScope()
         self.store = store
-        self.orthanc = OrthancSource(
-            OrthancRest(url or f"http://127.0.0.1:{free_port()}"), self.storage
-        )
+        self.orthanc = OrthancSource(OrthancRest(url or WithoutInstances.url), self.storage)
         self.steady = steady
 
     def receive(self, *files: bytes, stored: bool = True) -> None:
@@ -93,7 +107,7 @@ class Room:
         for content in files:
             name, dataset = str(uuid.uuid4()), read(content)
             place = self.storage / name[:2] / name[2:4] / name
-            place.parent.mkdir(parents=True)
+            place.parent.mkdir(parents=True, exist_ok=True)
             if stored:
                 place.write_bytes(content)
             rows.append(
@@ -111,11 +125,30 @@ class Room:
             )
         self.ledger.arrivals.record(rows)
 
-    def send(self) -> list[str]:
+    def follow(self, *identifiers: str) -> None:
+        """A real Orthanc has received instances."""
+        rows = [
+            arrival_of(described, ORTHANC, A, 1, Priority.LIVE)
+            for described in self.orthanc.describe(identifiers)
+        ]
+        self.ledger.arrivals.record(rows)
+
+    def file_of(self, identifier: str) -> Path:
+        """Where a real Orthanc has the file of an instance."""
+        uuid = self.orthanc.checksums.attachment(identifier).uuid
+        return self.storage / uuid[:2] / uuid[2:4] / uuid
+
+    def sender(self) -> Sender:
         destination = Destination(
-            A, self.store, self.store, self.congestion, replaces=self.replaces, verify="Search"
+            A,
+            self.store,
+            self.store,
+            self.congestion,
+            replaces=self.replaces,
+            verify="Search",
+            storing=self.storing,
         )
-        sender = Sender(
+        return Sender(
             self.ledger,
             self.orthanc,
             {A: destination},
@@ -126,13 +159,15 @@ class Room:
             lambda source: self.same_index,
             lambda: 1.0,
         )
+
+    def send(self) -> list[Series]:
         with self.ledger.writing() as connection:  # whatever delay an attempt has brought
             delayed = transfers.c.state == State.DELAYED
             connection.execute(transfers.update().where(delayed).values(state=State.WAITING))
         batch = uuid.uuid4().hex
         limits = {"most_instances": 9, "most_bytes": 10**9, "most_batches": 9}
         claimed = self.ledger.queue.claim(A, ORTHANC, batch, "w", **limits)
-        return sender.send(batch, claimed)
+        return self.sender().send(batch, claimed)
 
     def rows(self):
         with self.ledger.reading() as connection:
@@ -142,6 +177,22 @@ class Room:
         return [row.state for row in self.rows()]
 
 
+@pytest.fixture(scope="module")
+def orthanc(tmp_path_factory):
+    """A real one."""
+    folder = tmp_path_factory.mktemp("orthanc")
+    with Orthanc(folder, {"OverwriteInstances": True}, plugins=()) as running:
+        yield running
+
+
+@pytest.fixture
+def real(tmp_path, store, orthanc):
+    """A room whose Orthanc is a real one."""
+    made = Room(tmp_path, store, orthanc.url, storage=orthanc.folder / "storage")
+    yield made
+    made.ledger.engine.dispose()
+
+
 @pytest.fixture
 def room(tmp_path, store):
     made = Room(tmp_path, store)
@@ -149,11 +200,21 @@ def room(tmp_path, store):
     made.ledger.engine.dispose()
 
 
+@pytest.fixture
+def settings(shared_emulator):
+    """The emulator's fault settings, put back afterwards."""
+    made = shared_emulator.fault_settings
+    yield made
+    made.change(deniedPermissions=[], faults=[])
+
+
 def test_what_the_store_takes_is_acknowledged_with_its_digest(room):
     files = [make_dicom(), make_dicom(b"more" * 1000)]
     room.receive(*files)
     series = room.send()
-    assert series == [row.series_instance_uid for row in room.rows()]
+    assert series == [
+        Series(row.study_instance_uid, row.series_instance_uid) for row in room.rows()
+    ]
     for row, content in zip(room.rows(), files, strict=True):
         assert row.state == State.ACKNOWLEDGED
         assert row.sha256 == hashlib.sha256(content).hexdigest()
@@ -186,6 +247,58 @@ def test_other_bytes_under_the_same_uids_need_a_person(room):
     assert "Jane" not in row.detail
 
 
+def test_what_was_compared_with_the_store_is_not_read_a_second_time(room):
+    content = make_dicom()
+    room.receive(content)
+    room.send()
+    with room.ledger.writing() as connection:
+        connection.execute(transfers.update().values(state=State.WAITING, sha256=None))
+    room.send()
+    (row,) = room.rows()
+    assert (row.state, row.reason) == (State.ACKNOWLEDGED, "compared")
+    destination = Destination(
+        A, room.store, room.store, room.congestion, replaces=False, verify="Bytes"
+    )
+    room.store.open = lambda *_: pytest.fail("it was read again")
+    ReadBack(room.ledger, {A: destination}, lambda: False).confirm(
+        A, [Series(row.study_instance_uid, row.series_instance_uid)]
+    )
+    assert room.states() == [State.CONFIRMED]
+
+
+def test_what_may_not_be_compared_names_the_permission_and_ends_in_quarantine(room, settings):
+    content = make_dicom()
+    room.receive(content)
+    room.send()
+    with room.ledger.writing() as connection:
+        connection.execute(transfers.update().values(state=State.WAITING, sha256=None))
+    settings.change(deniedPermissions=["healthcare.dicomStores.dicomWebRead"])
+    for attempt in range(MOST_UNCOMPARED):
+        room.send()
+        (row,) = room.rows()
+        assert "needs the permission healthcare.dicomStores.dicomWebRead" in row.detail
+        last = attempt + 2 == MOST_UNCOMPARED  # one was the first sending
+        assert row.state == (State.QUARANTINED if last else State.DELAYED)
+        assert (row.reason, row.max_batch_instances) == ("uncompared", None)
+        if last:
+            return
+    pytest.fail("it is delayed without end")
+
+
+def test_while_the_store_cannot_be_read_it_is_delayed_and_the_account_says_why(room, settings):
+    content = make_dicom()
+    room.receive(content)
+    room.send()
+    with room.ledger.writing() as connection:
+        connection.execute(transfers.update().values(state=State.WAITING, sha256=None))
+    settings.change(faults=[{"method": "GET", "status": 503}])
+    for _ in range(MOST_UNCOMPARED + 1):
+        room.send()
+    (row,) = room.rows()
+    assert (row.state, row.reason) == (State.DELAYED, "uncompared")
+    assert "503" in room.congestion.problem
+
+
 def test_an_instance_that_is_to_be_replaced_waits_for_that(room):
     first = make_dicom()
     uids = {
@@ -201,7 +314,8 @@ def test_an_instance_that_is_to_be_replaced_waits_for_that(room):
     assert (row.state, row.reason, row.replace) == (State.WAITING, "replacing", True)
 
 
-def test_while_orthanc_is_away_all_of_a_batch_waits(room):
+def test_while_orthanc_is_away_all_of_a_batch_waits(tmp_path, store):
+    room = Room(tmp_path, store, f"http://127.0.0.1:{free_port()}")
     room.receive(make_dicom())
     room.receive(make_dicom(), stored=False)
     assert room.send() == []
@@ -210,7 +324,10 @@ def test_while_orthanc_is_away_all_of_a_batch_waits(room):
 
 
 class WithoutInstances(BaseHTTPRequestHandler):
-    """An Orthanc that does not have what it is asked for."""
+    """An Orthanc that does not have what it is asked for: no MD5 either."""
+
+    protocol_version = "HTTP/1.1"
+    url = ""
 
     def do_GET(self) -> None:
         self.send_response(404)
@@ -227,6 +344,15 @@ class WithoutInstances(BaseHTTPRequestHandler):
 
     def log_message(self, *_: object) -> None:
         pass
+
+
+@pytest.fixture(scope="module", autouse=True)
+def without_instances():
+    with ThreadingHTTPServer(("127.0.0.1", 0), WithoutInstances) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        WithoutInstances.url = f"http://127.0.0.1:{server.server_port}"
+        yield
+        server.shutdown()
 
 
 @pytest.fixture
@@ -368,12 +494,213 @@ def test_a_store_that_asks_for_less_is_not_held_against_the_instances(failing):
     assert row.next_attempt_at - room.ledger.now() == pytest.approx(7, abs=1.5)
 
 
-def test_a_batch_that_is_refused_is_sent_in_halves_until_one_is_at_fault(failing):
+# -- Whose fault a refusal is ---------------------------------------------------------------------
+
+
+@pytest.fixture
+def front():
+    """What stands between, and may dislike what it sees."""
+    made = Front()
+    yield made
+    made.shutdown()
+    made.server_close()
+
+
+class Hours(Room):
+    """A room whose hours pass as fast as they are needed: delays and pauses are waited for."""
+
+    def __init__(self, folder, store: DicomStore) -> None:
+        self.wall, self.fake = Time(), FakeClock()
+        super().__init__(folder, store, steady=self.fake, now=self.wall)
+
+    def step(self, most: int = 9) -> None:
+        """Send the next batch, whenever that may be."""
+        self._pass(max(self.congestion.delay, 0.01))
+        self.ledger.queue.requeue_due(A)
+        if State.WAITING not in self.states():
+            due = [row.next_attempt_at for row in self.rows() if row.state == State.DELAYED]
+            self._pass(max(0.0, min(due, default=0.0) - self.wall.now))
+            self.ledger.queue.requeue_due(A)
+        limits = {"most_instances": most, "most_bytes": 10**9, "most_batches": 9}
+        batch = uuid.uuid4().hex
+        claimed = self.ledger.queue.claim(A, ORTHANC, batch, "w", **limits)
+        if claimed:
+            self.sender().send(batch, claimed)
+
+    def step_until(self, reached, most: int = 200) -> int:
+        """How many steps it took."""
+        for count in range(most):
+            if reached():
+                return count
+            self.step()
+        raise AssertionError([(row.state, row.attempts, row.detail) for row in self.rows()])
+
+    def _pass(self, seconds: float) -> None:
+        self.wall.now += seconds
+        self.fake.time += seconds
+
+
+@pytest.fixture
+def behind(tmp_path, client, front):
+    """Hours in which the store is behind what may dislike something."""
+    front.target, _, path = client.web.partition("/v1/")
+    store = DicomStore(f"{front.url}/v1/{path}", lambda: Authorization(client.token))
+    made = Hours(tmp_path, store)
+    yield made
+    store.close()
+    made.ledger.engine.dispose()
+
+
+@pytest.mark.parametrize(("status", "place"), [(400, 0), (400, 3), (400, 6), (409, 3), (415, 3)])
+def test_one_that_is_refused_while_others_are_taken_ends_in_quarantine(
+    behind, front, status, place
+):
+    files = [make_dicom() for _ in range(7)]
+    front.dislikes[files[place][-300:]] = status
+    behind.receive(*files)
+    took = behind.step_until(lambda: State.QUARANTINED in behind.states())
+    states = behind.states()
+    assert states.pop(place) == State.QUARANTINED
+    assert set(states) == {State.ACKNOWLEDGED}
+    row = behind.rows()[place]
+    assert str(status) in row.detail
+    assert row.attempts == MOST_UNKNOWN_REFUSALS
+    assert took < 12
+    assert behind.fake.time - FakeClock().time < 10, "it has held up nobody"
+
+
+@pytest.mark.parametrize("status", [400, 409])
+def test_a_bad_minute_of_a_proxy_is_the_fault_of_no_instance(behind, front, status):
+    """However long it lasts, and also what comes meanwhile: nothing is in quarantine."""
+    behind.receive(*(make_dicom() for _ in range(12)))
+    front.dislikes[b"DICM"] = status
+    for number in range(32):
+        behind.step()
+        if number == 20:
+            behind.receive(*(make_dicom() for _ in range(6)))
+    assert behind.fake.time - FakeClock().time > 300
+    assert set(behind.states()) <= {State.WAITING, State.DELAYED}
+    assert max(row.attempts for row in behind.rows()) < MOST_UNKNOWN_REFUSALS
+    refused = [row for row in behind.rows() if row.reason is not None]
+    assert all(str(status) in row.detail for row in refused)
+    assert str(status) in behind.congestion.problem
+    front.dislikes.clear()
+    over = behind.fake.time + behind.congestion.delay
+    behind.step_until(lambda: set(behind.states()) == {State.ACKNOWLEDGED})
+    assert behind.fake.time - over < 5, "nothing waits for the delays of the bad minute"
+    assert behind.congestion.problem is None
+
+
+def test_many_that_are_refused_are_in_the_way_of_no_good_one(behind, front):
+    """More than it takes to suspect the destination, and before the good ones in the queue."""
+    front.dislikes[b"poison"] = 400
+    behind.receive(*(make_dicom(b"poison" * 10) for _ in range(5)))
+    for _ in range(16):
+        behind.step()
+    assert State.QUARANTINED not in behind.states()
+    behind.receive(make_dicom(), make_dicom(), make_dicom())
+    behind.step_until(lambda: behind.states().count(State.ACKNOWLEDGED) == 3, 20)
+    for number in range(16):  # the day goes on
+        behind.receive(make_dicom())
+        began = behind.fake.time
+        behind.step_until(lambda wanted=number: behind.rows()[8 + wanted].state == "acknowledged")
+        assert behind.fake.time - began < 1
+        behind.step()
+        behind.step()
+    behind.step_until(lambda: behind.states()[:5] == [State.QUARANTINED] * 5, 9)
+
+
+def test_one_alone_that_is_refused_ends_in_quarantine_too(failing):
+    room = failing(400)
+    room.receive(make_dicom())
+    for number in range(MOST_LONELY_REFUSALS):
+        assert room.states() != [State.QUARANTINED], number
+        room.send()
+    assert room.states() == [State.QUARANTINED]
+
+
+def test_a_batch_that_is_refused_is_sent_in_halves(failing):
     room = failing(400)
     room.receive(make_dicom(), make_dicom(), make_dicom())
     room.send()
     assert {row.max_batch_instances for row in room.rows()} == {2}
     assert set(room.states()) == {State.WAITING}
+    assert {row.attempts for row in room.rows()} == {0}
+
+
+def test_one_that_is_too_large_is_so_at_once(failing):
+    room = failing(413)
+    room.receive(make_dicom())
     room.send()
-    room.send()
-    assert room.states().count(State.QUARANTINED) == 1
+    (row,) = room.rows()
+    assert (row.state, row.reason) == (State.QUARANTINED, "too_large")
+
+
+def flip(file: Path, place: int) -> bytes:
+    """Change one bit of a file; what it was before."""
+    before = file.read_bytes()
+    after = bytearray(before)
+    after[place] ^= 1
+    file.write_bytes(after)
+    return before
+
+
+@pytest.mark.parametrize("place", [-1, 400], ids=["pixels", "header"])
+def test_a_file_that_is_damaged_is_not_stored_and_the_others_are(real, orthanc, place):
+    content = [make_instance() for _ in range(3)]
+    names = [orthanc.json("POST", "/instances", one)["ID"] for one in content]
+    damaged = flip(real.file_of(names[1]), place)
+    real.follow(*names)
+    real.send()
+    states = {row.orthanc_id: row.state for row in real.rows()}
+    assert states.pop(names[1]) == State.QUARANTINED
+    assert set(states.values()) == {State.WAITING}
+    real.send()
+    (row,) = (row for row in real.rows() if row.state != State.ACKNOWLEDGED)
+    assert (row.orthanc_id, row.reason) == (names[1], "damaged_file")
+    assert f"was {hashlib.md5(damaged).hexdigest()} when it was received" in row.detail
+    assert list(real.store.instances(row.study_instance_uid)) == []
+    real.file_of(names[1]).write_bytes(damaged)
+    assert retry(real.ledger, A, reason="damaged_file") == 1
+    real.send()
+    assert set(real.states()) == {State.ACKNOWLEDGED}
+
+
+def test_what_orthanc_has_received_anew_is_not_called_damaged(real, orthanc):
+    content = make_instance()
+    name = orthanc.json("POST", "/instances", content)["ID"]
+    real.follow(name)
+    old = real.file_of(name)
+    orthanc.json("POST", "/instances", content[:-2] + b"zz")
+    old.parent.mkdir(parents=True, exist_ok=True)
+    old.write_bytes(content)  # it is not deleted yet
+    real.send()
+    (row,) = real.rows()
+    assert (row.state, row.reason) == (State.DELAYED, "orthanc")
+    assert row.detail == "Orthanc has received it anew"
+    old.unlink()
+    real.send()
+    (row,) = real.rows()
+    assert (row.state, row.sha256) == (
+        State.ACKNOWLEDGED,
+        hashlib.sha256(content[:-2] + b"zz").hexdigest(),
+    )
+
+
+def test_an_instance_whose_md5_orthanc_refuses_holds_up_no_other(tmp_path, store):
+    class Refusing(WithoutInstances):
+        def do_GET(self) -> None:
+            self.send_response(500 if refused in self.path else 404)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Refusing) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        room = Room(tmp_path, store, f"http://127.0.0.1:{server.server_port}")
+        room.receive(make_dicom(), make_dicom())
+        refused = room.rows()[0].orthanc_id
+        room.send()
+        assert room.states() == [State.DELAYED, State.ACKNOWLEDGED]
+        assert "answered 500" in room.rows()[0].detail
+        room.ledger.engine.dispose()
+        server.shutdown()

@@ -103,13 +103,13 @@ def test_a_store_that_is_slow_to_search_does_not_fill_the_memory(gate, told):
     threads.stop()
 
 
-def test_series_that_are_due_are_read_back_once_at_a_time(threads, gate):
+def test_series_that_are_due_are_read_back_by_themselves_once_at_a_time(threads, gate):
     threads.read_back(A, ["s", "t"])
     threads.read_back(A, ["t", "u"])
     threads.read_back(A, ["s"])
     gate.open.set()
     assert threads.rest(10)
-    assert sorted(gate.read) == [(A, ["s", "t"]), (A, ["u"])]
+    assert sorted(gate.read) == [(A, [one]) for one in "stu"]
     threads.read_back(A, ["s"])
     assert threads.rest(10)
     assert gate.read[-1] == (A, ["s"])

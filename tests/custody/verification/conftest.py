@@ -17,7 +17,7 @@ from orthanc_gcp.emulator.pytest_plugin import (
     healthcare_emulator,
 )
 from orthanc_gcp.transport.authorization import Authorization
-from tests.support.ledgers import clock, engine, ledger, postgresql
+from tests.support.ledgers import clock, engine, ledger, postgresql, sqlite_ledger
 
 __all__ = [
     "_fault_settings_put_back",
@@ -27,6 +27,7 @@ __all__ = [
     "healthcare_emulator",
     "ledger",
     "postgresql",
+    "sqlite_ledger",
 ]
 
 

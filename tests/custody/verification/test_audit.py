@@ -23,6 +23,7 @@ from orthanc_gcp.ledger.selection import Selection
 from orthanc_gcp.ledger.studies import AccountStudy
 from tests.support.sent import changed, dataset, record, rows, send
 from tests.support.site import make_instance, make_study
+from tests.support.transfers import arrive
 
 
 @pytest.fixture
@@ -211,3 +212,9 @@ def test_a_token_that_is_refused_is_renewed(audit, study, tokens, faults):
     faults(faults=[{"method": "GET", "status": 401, "count": 1}])
     assert not audit().compare("a", study_of(study)).differs
     assert tokens.authorization("a").token != before
+
+
+@pytest.mark.parametrize("name", ["..", ".", ""])
+def test_a_study_that_no_request_can_name_has_nothing_in_the_store(audit, ledger, name):
+    arrive(ledger, study=name)
+    assert audit().compare("a", name) == StudyAudit("a", name, 0, 0)

@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import hashlib
+import logging
+from dataclasses import replace
 
 import pytest
 from pydicom.datadict import DicomDictionary
 
-from orthanc_gcp.custody.verification.conflict import differences
-from orthanc_gcp.errors import OrthancGoneError, StoreError
+from orthanc_gcp.clock import SystemClock
+from orthanc_gcp.custody.destinations.congestion import CongestionWindow
+from orthanc_gcp.custody.destinations.destination import Destination
+from orthanc_gcp.custody.verification.conflict import MOST_REFUSALS, Comparison, Conflicts
+from orthanc_gcp.dicomweb import DicomStore
 from orthanc_gcp.orthanc.resources import OrthancSource
 from orthanc_gcp.orthanc.rest import OrthancRest
+from orthanc_gcp.outages import Outage
+from orthanc_gcp.transport.authorization import Authorization
+from tests.support.ledgers import sqlite_ledger
 from tests.support.orthanc import Orthanc
-from tests.support.sent import changed, rows, send
+from tests.support.sent import changed, dataset, record, rows, send
 from tests.support.site import make_instance
+
+__all__ = ["sqlite_ledger"]
 
 
 @pytest.fixture(scope="module")
@@ -22,25 +32,78 @@ def orthanc(tmp_path_factory):
         yield orthanc
 
 
-@pytest.fixture
-def compare(ledger, store, stow, orthanc, tmp_path):
-    """What differs between two files, the one in Orthanc, the other in the store."""
-    source = OrthancSource(OrthancRest(orthanc.url), tmp_path)
+class CountedStore(DicomStore):
+    """A store whose reading requests are counted."""
 
-    def compare(ours, theirs=None):
-        identifier = orthanc.json("POST", "/instances", ours)["ID"]
-        send(ledger, [ours])
-        if theirs is not None:
-            stow(theirs)
-        row = rows(ledger)[-1]
-        with ledger.writing() as connection:
+    def __init__(self, *of, **more):
+        super().__init__(*of, **more)
+        self.sizes = self.files = 0
+
+    def stored_size(self, *uids):
+        self.sizes += 1
+        return super().stored_size(*uids)
+
+    def open(self, *uids):
+        self.files += 1
+        return super().open(*uids)
+
+
+class Room:
+    """A real Orthanc and a store, whose instances are compared."""
+
+    def __init__(self, ledger, store, stow, orthanc, folder):
+        self.ledger, self.store, self._stow, self._orthanc = ledger, store, stow, orthanc
+        self.stopping = False
+        source = OrthancSource(OrthancRest(orthanc.url), folder)
+        self.conflicts = Conflicts(ledger, source, lambda: self.stopping)
+        clock = SystemClock()
+        window = CongestionWindow(clock, 4, Outage(logging.getLogger("s"), "down", "up", clock))
+        self.destination = Destination("a", store, store, window, False, "Search")
+
+    def receive(self, ours):
+        """Orthanc has a file, which is to be sent; the row."""
+        identifier = self._orthanc.json("POST", "/instances", ours)["ID"]
+        record(self.ledger, [ours])
+        row = rows(self.ledger)[-1]
+        with self.ledger.writing() as connection:
             connection.exec_driver_sql(
                 f"UPDATE gcp_transfers SET orthanc_id = '{identifier}' WHERE id = {row.id}"
             )
-        (transfer,) = ledger.confirmations.acknowledged("a", row.series_instance_uid)
-        return differences(store, source, transfer, hashlib.sha256(ours).hexdigest())
+        limits = {"most_instances": 1000, "most_bytes": 10**9, "most_batches": 9}
+        claimed = self.ledger.queue.claim("a", "o", f"b{row.id}", "w", **limits)
+        return next(one for one in claimed if one.id == row.id)
 
-    return compare
+    def compare_all(self, *pairs):
+        """Pairs of what Orthanc has, and what the store has or None."""
+        refused = {}
+        for ours, theirs in pairs:
+            refused[self.receive(ours)] = hashlib.sha256(ours).hexdigest()
+            if theirs is not None:
+                self._stow(theirs)
+        found = self.conflicts.compare(self.destination, refused)
+        return [found[row.id] for row in refused]
+
+    def compare(self, ours, theirs=None):
+        (found,) = self.compare_all((ours, theirs))
+        return found
+
+
+@pytest.fixture
+def store(dicom_store):
+    made = CountedStore(dicom_store.dicomweb_url, lambda: Authorization(dicom_store.token()))
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def room(sqlite_ledger, store, stow, orthanc, tmp_path):
+    return Room(sqlite_ledger, store, stow, orthanc, tmp_path)
+
+
+@pytest.fixture
+def compare(room):
+    """What differs between two files, the one in Orthanc, the other in the store."""
+    return lambda *files: room.compare(*files).difference
 
 
 def test_the_same_bytes_are_no_difference(compare):
@@ -76,13 +139,96 @@ def test_very_many_attributes_are_counted(compare):
     assert found.endswith("and 10 more")
 
 
-def test_one_of_them_cannot_be_read(ledger, compare, orthanc, store, stow, tmp_path):
-    with pytest.raises(StoreError):
-        compare(make_instance())
+def test_what_is_not_there_cannot_be_compared_and_stops_no_other(room):
     file = make_instance()
-    stow(changed(file, PatientID="other"))
-    send(ledger, [file])
-    (transfer,) = ledger.confirmations.acknowledged("a", rows(ledger)[-1].series_instance_uid)
-    source = OrthancSource(OrthancRest(orthanc.url), tmp_path)
-    with pytest.raises(OrthancGoneError):  # it was never there
-        differences(store, source, transfer, "")
+    gone, same = room.compare_all((make_instance(), None), (file, file))
+    assert gone.error.status == 403, "as Google says of what does not exist"
+    assert gone.outage is None
+    assert (same.error, same.difference, same.read) == (None, None, True)
+
+
+def test_uids_that_cannot_stand_in_an_address_stop_no_other(room, stow):
+    file = make_instance()
+    stow(file)
+    row, same = replace(room.receive(make_instance()), study_instance_uid=".."), room.receive(file)
+    refused = {row: "d", same: hashlib.sha256(file).hexdigest()}
+    found = room.conflicts.compare(room.destination, refused)
+    assert (found[row.id].error.reason, found[row.id].outage) == ("uid", None)
+    assert found[same.id].error is None
+
+
+def test_where_orthanc_cannot_give_its_file_no_attributes_are_named(room, stow):
+    ours = make_instance()
+    stow(changed(ours, PatientID="other"))
+    row = replace(room.receive(ours), orthanc_id="0" * 8)
+    found = room.conflicts.compare(room.destination, {row: hashlib.sha256(ours).hexdigest()})
+    assert "different attributes: not known, Orthanc" in found[row.id].difference
+
+
+def test_another_size_is_seen_without_reading_once_sizes_were_seen_to_count(room):
+    for number in range(3):
+        ours = make_instance()
+        found = room.compare(ours, changed(ours, PatientName=f"Other^{number}" * (number + 1)))
+        assert "the store has other bytes under these UIDs" in found.difference
+        assert found.read == (number == 0)
+    assert (room.store.sizes, room.store.files) == (3, 1)
+
+
+def test_sizes_that_are_not_those_of_files_prove_nothing(room, monkeypatch):
+    monkeypatch.setattr(DicomStore, "stored_size", lambda *_: 7)
+    for _ in range(3):
+        file = make_instance()
+        assert room.compare(file, file).difference is None
+    assert (room.store.sizes, room.store.files) == (1, 3)
+
+
+def test_what_is_known_of_the_store_is_not_read(room):
+    file = make_instance()
+    (row,) = send(room.ledger, [file])
+    room.ledger.confirmations.confirm({row: room.ledger.now() + 1})
+    with room.ledger.writing() as connection:
+        connection.exec_driver_sql("UPDATE gcp_transfers SET source = 'another'")
+    again = make_instance(series=dataset(file).SeriesInstanceUID)
+    assert room.compare(file) == Comparison()
+    assert room.store.files == 0
+    assert room.compare(again).error is not None, "another instance was never there"
+
+
+def test_a_cap_on_bytes_holds_for_what_is_read(room):
+    taken = []
+
+    class Limit:
+        def for_one_request(self):
+            return taken.append
+
+    room.destination = replace(room.destination, byte_limit=Limit())
+    file = make_instance()
+    room.compare(file, file)
+    assert sum(taken) == len(file)
+
+
+def test_a_permission_that_is_missing_is_not_asked_for_by_each(room, faults):
+    files = [make_instance() for _ in range(6)]
+    faults(deniedPermissions=["healthcare.dicomStores.dicomWebRead"])
+    found = room.compare_all(*((file, file) for file in files))
+    assert {one.error.status for one in found} == {403}
+    assert {one.outage for one in found} == {None}
+    assert room.store.files == MOST_REFUSALS
+
+
+def test_a_store_that_is_away_is_asked_once(room, faults):
+    files = [make_instance() for _ in range(3)]
+    refused = {}
+    for file in files:
+        refused[room.receive(file)] = "d"
+    faults(faults=[{"method": "GET", "status": 503}])
+    found = room.conflicts.compare(room.destination, refused).values()
+    assert {one.outage.status for one in found} == {503}
+    assert (room.store.sizes, room.store.files) == (1, 0)
+
+
+def test_a_worker_that_stops_compares_nothing(room):
+    room.stopping = True
+    file = make_instance()
+    found = room.compare(file, file)
+    assert (found.error.reason, found.outage, room.store.files) == ("aborted", None, 0)

@@ -24,7 +24,8 @@ def bucket_emulator(
     folder = tmp_path_factory.mktemp("cloud-storage")
     (folder / "buckets").mkdir()
     shutil.copy(identities, folder)
-    options = Options(folder, write_credentials=folder, buckets=folder / "buckets")
+    buckets = folder / "buckets"
+    options = Options(folder, write_credentials=folder, buckets=buckets, admin=True)
     with Emulator(options) as running:
         yield running
 

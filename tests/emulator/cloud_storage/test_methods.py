@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import secrets
+import shutil
 import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from orthanc_gcp.emulator.server import Emulator
+from orthanc_gcp.emulator.cloud_storage.methods import shown_path
+from orthanc_gcp.emulator.server import Emulator, Options
 from tests.emulator.client import Client
 from tests.emulator.cloud_storage.bucket import Bucket, reason
 
@@ -186,3 +188,37 @@ def test_one_of_many_is_first(bucket: Bucket) -> None:
     for thread in threads:
         thread.join()
     assert sorted(answers) == [200, *[412] * 7]
+
+
+@pytest.mark.parametrize(
+    ("path", "shown"),
+    [
+        ("/storage/v1/b/scans/o/Doe/John.dcm", "/storage/v1/b/scans/o/…"),
+        ("/download/storage/v1/b/scans/o/Doe\nJohn", "/download/storage/v1/b/scans/o/…"),
+        ("/storage/v1/b/scans/o", "/storage/v1/b/scans/o"),
+        ("/v1/projects/p/locations/l", "/v1/projects/p/locations/l"),
+    ],
+)
+def test_names_of_objects_are_not_shown(path: str, shown: str) -> None:
+    assert shown_path(path) == shown
+
+
+def test_the_page_does_not_show_them(bucket: Bucket) -> None:
+    bucket.put("Doe-John.dcm")
+    bucket.about("GET", "Doe-John.dcm")
+    bucket.download("Doe-John.dcm")
+    overview = bucket.request("GET", "/emulator/overview").data.decode()
+    assert f"/storage/v1/b/{bucket.name}/o/" in overview
+    assert "Doe" not in overview
+
+
+def test_a_folder_that_is_made_with_the_first_bucket(tmp_path: Path, identities: Path) -> None:
+    shutil.copy(identities, tmp_path)
+    options = Options(tmp_path, write_credentials=tmp_path, buckets=tmp_path / "a" / "b")
+    with Emulator(options) as emulator:
+        made = Bucket(emulator, tmp_path / "a" / "b" / "scans")
+        assert "items" not in made.request("GET", "/storage/v1/b").json()
+        assert reason(made.about("GET")) == (404, "notFound")
+        assert create(made, "scans").status == 200
+        made.put("Doe-John.dcm")
+        made.pool.clear()

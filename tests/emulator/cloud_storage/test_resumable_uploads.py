@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from orthanc_gcp.emulator.cloud_storage import resumable_uploads
+from orthanc_gcp.emulator.cloud_storage.buckets import UNFINISHED
 from tests.emulator.cloud_storage.bucket import Bucket, reason, unfinished
 from tests.emulator.cloud_storage.test_uploads import sums
 
@@ -212,3 +213,22 @@ def test_sessions_end(bucket: Bucket) -> None:
     assert unfinished(bucket) == set()
     bucket.emulator.fault_settings.change(clockOffset=0)
     assert reason(put(bucket, session, b"", "*/*")) == (404, "notFound")
+
+
+@pytest.mark.parametrize("length", ["9" * 5000, "x", "-1", "", "1e3"])
+def test_announcements_that_are_no_size(bucket: Bucket, length: str) -> None:
+    session = bucket.begin("a", **{"X-Upload-Content-Length": length})
+    assert put(bucket, session, b"1", "0-0/1").status == 200
+
+
+def test_a_disk_that_cannot_be_written(bucket: Bucket) -> None:
+    """Nothing is known of the file then, so the upload does not go on."""
+    session = bucket.begin("a")
+    (name,) = unfinished(bucket)
+    file = bucket.folder.parent / UNFINISHED / name
+    file.unlink()
+    file.mkdir()
+    assert reason(put(bucket, session, b"1", "0-0/1")) == (503, "backendError")
+    file.rmdir()
+    assert reason(put(bucket, session, b"1", "0-0/1")) == (404, "notFound")
+    assert bucket.names() == []

@@ -99,6 +99,7 @@ def test_a_multipart_upload(bucket: Bucket) -> None:
         multipart({"name": 7}, b"1"),
         multipart({"name": "a", "metadata": []}, b"1"),
         multipart({"name": "a", "metadata": {"k": 1}}, b"1"),
+        multipart({"name": "a", "metadata": {"\ud800": "v"}}, b"1"),
         multipart({"name": "a", "contentType": "a\r\nb: c"}, b"1"),
         multipart({"name": "a", "cacheControl": "\ud800"}, b"1"),
         multipart({"name": "a", "metadata": {"k": "x" * 70_000}}, b"1"),

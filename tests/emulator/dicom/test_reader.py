@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orthanc_gcp.emulator.dicom.dicom_json import JsonWriter
@@ -48,6 +48,7 @@ def test_endless_nesting_is_refused() -> None:
         read_record(BytesSource(content[:start] + nested * 5000))
 
 
+@settings(deadline=None)  # a machine may be busy
 @given(st.data())
 def test_damaged_files_are_read_or_refused(data: st.DataObject) -> None:
     content = bytearray(sample(data.draw(st.sampled_from(["test-SR.dcm", "rtplan.dcm"]))))

@@ -50,6 +50,24 @@ def test_values_that_are_missing_or_of_another_type(client: Client) -> None:
     assert failed == [read(contents[n]).SOPInstanceUID for n in (3, 0, 1, 2)]
 
 
+def test_bulk_data_of_an_instance_that_fails(client: Client) -> None:
+    """Its own reason is answered, and the others of the transaction are stored."""
+    contents = [make_dicom(), make_dicom(), make_dicom()]
+    models = [metadata(content, uri) for content, uri in zip(contents, "abb", strict=True)]
+    del models[0]["00080005"]
+    odd = {"00080018": 7, "7FE00010": {"BulkDataURI": {}}, "00420011": {"BulkDataURI": "c"}}
+    parts = [value(b"\0\0", uri) for uri in "abbc"]
+    response = send(client, [described(*models, odd), *parts])
+    assert response.status == 409, response.data
+    stored = response.json()["00081199"]["Value"]
+    assert [item["00081155"]["Value"][0] for item in stored] == [read(contents[1]).SOPInstanceUID]
+    reasons = failures(response.json())
+    assert "attribute 00080005 is missing" in reasons
+    assert "another instance has bulk data at b" in reasons
+    assert len(reasons) == 3
+    assert send(client, [described(models[0]), value(b"", "a"), value(b"", "d")]).status == 400
+
+
 @pytest.mark.parametrize(
     "parts",
     [

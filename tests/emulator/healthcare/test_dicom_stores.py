@@ -181,3 +181,13 @@ def test_an_instance_that_arrives_while_its_store_is_deleted(
         client.pool.clear()
     with Emulator(options):
         assert stored_contents(tmp_path) == []
+
+
+def test_text_that_is_none(client: Client, name: str) -> None:
+    """Half of a surrogate pair, which nothing could be answered with any more."""
+    body = rb'{"labels": {"a": "\ud800"}}'
+    answer = client.request("POST", f"{client.url}/v1/{PARENT}?dicomStoreId={name}", body)
+    assert (answer.status, answer.json()["error"]["status"]) == (400, "INVALID_ARGUMENT")
+    body = rb'{"labels": {"a": "\ud83d\ude00 \u00e9 \\ud800"}}'
+    answer = client.request("POST", f"{client.url}/v1/{PARENT}?dicomStoreId={name}", body)
+    assert (answer.status, answer.json()["labels"]) == (200, {"a": "😀 é \\ud800"})

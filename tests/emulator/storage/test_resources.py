@@ -109,3 +109,14 @@ def test_policies(resources: Resources) -> None:
     resources.put_policy("b", {"etag": "3"})
     resources.put_policy("b", None)
     assert resources.policies() == {"a": {"etag": "2"}}
+
+
+def test_the_deleted_datasets_that_are_remembered(
+    resources: Resources, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orthanc_gcp.emulator.storage.resources._MAX_DELETED", 2)
+    names = [LOCATION.dataset(name) for name in "abc"]
+    for name in names:
+        resources.create_dataset(name, {})
+        resources.delete_dataset(name)
+    assert [resources.was_deleted(name) for name in names] == [False, True, True]

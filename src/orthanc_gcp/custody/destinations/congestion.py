@@ -149,10 +149,19 @@ class CongestionWindow:
             self._window = max(1.0, self._window / 2)
             return self._back_off(error, SENDING, error.retry_after)
 
-    def read_failed(self, error: StoreError) -> float:
-        """What the store has could not be read; the seconds until the next request."""
+    def read_failed(self, error: StoreError, *, suspect: bool = False) -> float:
+        """What the store has could not be read; the seconds until the next request.
+
+        Parameters
+        ----------
+        suspect
+            It may be for what was asked for: nothing else is held up.
+        """
         with self._lock:
             self._reading_fails = True
+            if suspect:
+                self.problem = str(error)
+                return 0.0
             return self._back_off(error, READING, None)
 
     def failed(self, error: GcpError, *, too_big: bool = False, suspect: bool = False) -> float:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from orthanc_gcp.backoff import Backoff
 from orthanc_gcp.custody.destinations.congestion import CongestionWindow
+from orthanc_gcp.custody.destinations.fault_scope import FaultScope
 from orthanc_gcp.custody.destinations.rate_limit import RateLimit
 from orthanc_gcp.dicomweb import DicomStore
 from orthanc_gcp.ledger.schema import Priority
@@ -35,6 +36,9 @@ class Destination:
         Of all that is sent there; None for no limit.
     backfill_byte_limit
         Of all backfills together, to whatever account; None for no limit.
+    storing, reading, finding
+        Whose failures are: of requests that store instances, of those that read series back, and
+        of searches that do not find what was acknowledged.
     """
 
     account: str
@@ -46,6 +50,9 @@ class Destination:
     request_limit: RateLimit | None = None
     byte_limit: RateLimit | None = None
     backfill_byte_limit: RateLimit | None = None
+    storing: FaultScope = field(default_factory=FaultScope)
+    reading: FaultScope = field(default_factory=FaultScope)
+    finding: FaultScope = field(default_factory=FaultScope)
 
     def wait_for_request(self) -> None:
         """Return when the limit on requests allows one more."""

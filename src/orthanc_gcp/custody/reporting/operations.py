@@ -7,11 +7,17 @@ import sqlalchemy as sql
 from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.schema import UNSENT, State, events, transfers
 from orthanc_gcp.ledger.selection import Selection
-from orthanc_gcp.reasons import TransferReason
+from orthanc_gcp.reasons import StoreReason, TransferReason
 
 __all__ = ["pause", "paused_accounts", "resume", "retry"]
 
-_NEVER_STORED = (TransferReason.CONFLICT, TransferReason.INVALID, TransferReason.REFUSED)
+_NEVER_STORED = (
+    TransferReason.CONFLICT,
+    TransferReason.DAMAGED_FILE,
+    TransferReason.INVALID,
+    TransferReason.REFUSED,
+    TransferReason.UNCOMPARED,
+)
 """Reasons that say that the store did not take it; elsewhere a digest means that it has."""
 
 
@@ -60,7 +66,8 @@ def retry(
 ) -> int:
     """Send again what is in quarantine; how many instances.
 
-    What was withdrawn is meant, too, when its study or the instance itself is named.
+    What was withdrawn is meant, too, when its study or the instance itself is named. What has a UID
+    that no request can name is not: it would come back.
 
     Parameters
     ----------
@@ -78,7 +85,8 @@ def retry(
         account=account, sop_instance_uid=instance, study_instance_uid=study, reason=reason
     )
     states = [State.QUARANTINED, *([State.WITHDRAWN] if instance or study else [])]
-    where = sql.and_(transfers.c.state.in_(states), *chosen.conditions)
+    hopeless = sql.func.coalesce(transfers.c.reason, "") == StoreReason.UID
+    where = sql.and_(transfers.c.state.in_(states), ~hopeless, *chosen.conditions)
     now = ledger.now()
     with ledger.writing() as connection:
         _note_retried(connection, where, now)

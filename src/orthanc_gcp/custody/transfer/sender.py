@@ -7,23 +7,24 @@ acknowledged until it was read back.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 
 from orthanc_gcp.auth.token_source import TokenSource
 from orthanc_gcp.clock import Clock
 from orthanc_gcp.custody.destinations.destination import INSTANCE_BACKOFF, Destination
+from orthanc_gcp.custody.destinations.fault_scope import Blame
 from orthanc_gcp.custody.transfer.absence import of_absent
+from orthanc_gcp.custody.transfer.checked import checked
 from orthanc_gcp.custody.transfer.outcomes import (
     BISECT_AFTER,
     most_together,
     quarantined,
     requeued,
 )
-from orthanc_gcp.custody.verification.conflict import differences
+from orthanc_gcp.custody.verification.conflict import Comparison, Conflicts
 from orthanc_gcp.dicomweb import (
     InstanceResult,
     InstanceStatus,
@@ -39,19 +40,26 @@ from orthanc_gcp.errors import (
     OrthancUnavailableError,
 )
 from orthanc_gcp.ledger.ledger import Ledger
-from orthanc_gcp.ledger.rows import Outcome, Transfer
+from orthanc_gcp.ledger.rows import Outcome, Series, Transfer
 from orthanc_gcp.ledger.schema import Priority, State
 from orthanc_gcp.orthanc.resources import OrthancSource
-from orthanc_gcp.reasons import StoreReason, TransferReason
+from orthanc_gcp.reasons import SourceReason, StoreReason, TransferReason
 
 __all__ = ["Sender"]
 
 _log = logging.getLogger(__name__)
 
 _WITHOUT_TOKEN = (StoreReason.NO_TOKEN, StoreReason.UNAUTHORIZED)
-_REFUSE_INSTANCES = (400, 409, 411, 413, 415, 422)
+_REFUSE_INSTANCES = (400, 409, 411, 415, 422)
 MOST_UNKNOWN_REFUSALS = 4
 """Attempts of an instance alone that the store refuses without a reason that is known."""
+MOST_UNCOMPARED = 8
+"""Attempts of an instance that the store has already and does not let be read."""
+_TO_READ = "healthcare.dicomStores.dicomWebRead"
+MOST_LONELY_REFUSALS = 16
+"""The same where nothing else is sent meanwhile that would succeed."""
+LONGEST_PAUSE = 3600.0
+"""Seconds until an instance is tried again while all are refused; a success ends them all."""
 
 
 class Sender:
@@ -80,9 +88,10 @@ class Sender:
         self._orthanc_away, self._is_its_index = orthanc_away, is_its_index
         self._ledger, self._orthanc, self._destinations = ledger, orthanc, destinations
         self._tokens, self._clock, self._stopping, self._jitter = tokens, clock, stopping, jitter
+        self._conflicts = Conflicts(ledger, orthanc, stopping)
 
-    def send(self, batch: str, transfers: Sequence[Transfer]) -> list[str]:
-        """Send the instances of a claimed batch; the Series Instance UIDs of those acknowledged.
+    def send(self, batch: str, transfers: Sequence[Transfer]) -> list[Series]:
+        """Send the instances of a claimed batch; the series of those acknowledged.
 
         Sending again what was sent already is harmless: the store refuses it, or takes it as
         identical, and what it refuses is compared. What was taken from the batch meanwhile is
@@ -97,11 +106,31 @@ class Sender:
         outcomes = self._send(self._destinations[account], transfers)
         self._ledger.queue.settle(batch, outcomes, self._tokens.identity(account))
         acknowledged = {outcome.id for outcome in outcomes if outcome.state == State.ACKNOWLEDGED}
-        return list({row.series_instance_uid: 0 for row in transfers if row.id in acknowledged})
+        return list({row.series: 0 for row in transfers if row.id in acknowledged})
 
     def _send(self, destination: Destination, transfers: Sequence[Transfer]) -> list[Outcome]:
+        wanted = {transfer.orthanc_id: transfer.sop_instance_uid for transfer in transfers}
+        try:
+            found = self._orthanc.checksums.md5s(wanted)
+        except OrthancUnavailableError as error:
+            return self._orthanc_is_away(transfers, error)
+        md5s = {name: md5 for name, md5 in found.items() if isinstance(md5, str)}
+        refused = [
+            self._delayed(row, TransferReason.ORTHANC, str(found[row.orthanc_id]))
+            for row in transfers
+            if row.orthanc_id in found.keys() - md5s.keys()
+        ]
+        of_refused = {outcome.id for outcome in refused}
+        readable = [row for row in transfers if row.id not in of_refused]
+        return refused + (self._send_checked(destination, readable, md5s) if readable else [])
+
+    def _send_checked(
+        self, destination: Destination, transfers: Sequence[Transfer], md5s: Mapping[str, str]
+    ) -> list[Outcome]:
         digests: dict[str, str] = {}
-        parts = [self._part(transfer, digests) for transfer in transfers]
+        parts = [
+            self._part(transfer, md5s.get(transfer.orthanc_id), digests) for transfer in transfers
+        ]
         replaces = transfers[0].replace
         client = destination.upsert if replaces else destination.store
         throttles = destination.byte_throttles(Priority(transfers[0].priority))
@@ -124,21 +153,22 @@ class Sender:
                 stop=self._stopping,
             )
         except SourceError as error:
-            return self._without(transfers, error)
+            return self._without(transfers, error, md5s)
         except StoreError as error:
-            return self._refused(destination, transfers, error)
+            return self._refused(destination, transfers, error, began)
         size = sum(transfer.size_bytes for transfer in transfers)
         # What a cap takes is no slowness of the store.
         seconds = self._clock.now() - began - throttled
         destination.congestion.succeeded(len(transfers), size, seconds, began)
+        self._note_success(destination, transfers, stored, began)
         return self._outcomes(destination, transfers, stored, digests)
 
-    def _part(self, transfer: Transfer, digests: dict[str, str]) -> Part:
+    def _part(self, transfer: Transfer, md5: str | None, digests: dict[str, str]) -> Part:
         def read() -> AbstractContextManager[Iterator[bytes]]:
             source = self._orthanc.read(
                 transfer.orthanc_id, transfer.attachment_uuid, transfer.size_bytes
             )
-            return _hashed(source, transfer.orthanc_id, digests)
+            return checked(source, transfer, md5, digests)
 
         return Part(
             transfer.study_instance_uid,
@@ -157,16 +187,32 @@ class Sender:
         stored: Stored,
         digests: Mapping[str, str],
     ) -> list[Outcome]:
+        results = {row: stored.results[row.sop_instance_uid] for row in transfers}
+        refused = {
+            row: digests[row.orthanc_id]
+            for row, result in results.items()
+            if result.status is InstanceStatus.CONFLICT and row.orthanc_id in digests
+        }
+        compared = self._compare(destination, refused) if refused else {}
         return [
-            self._outcome(
-                destination, row, stored.results[row.sop_instance_uid], digests.get(row.orthanc_id)
-            )
-            for row in transfers
+            self._conflict(destination, row, refused[row], compared[row.id])
+            if row in refused
+            else self._outcome(row, result, digests.get(row.orthanc_id))
+            for row, result in results.items()
         ]
 
-    def _outcome(
-        self, destination: Destination, row: Transfer, result: InstanceResult, digest: str | None
-    ) -> Outcome:
+    def _compare(
+        self, destination: Destination, refused: Mapping[Transfer, str]
+    ) -> dict[int, Comparison]:
+        compared = self._conflicts.compare(destination, refused)
+        outage = next((one.outage for one in compared.values() if one.outage), None)
+        if outage is not None:
+            destination.congestion.read_failed(outage)
+            if outage.status == 401:
+                self._tokens.renew(destination.account)
+        return compared
+
+    def _outcome(self, row: Transfer, result: InstanceResult, digest: str | None) -> Outcome:
         if result.status is InstanceStatus.STORED and digest is not None:
             if row.replace:
                 self._add_event(
@@ -179,8 +225,6 @@ class Sender:
                 attempts=row.attempts + 1,
                 replace=row.replace,
             )
-        if result.status is InstanceStatus.CONFLICT and digest is not None:
-            return self._conflict(destination, row, digest)
         if result.status is InstanceStatus.INVALID:
             return quarantined(row, TransferReason.INVALID, result.detail, digest)
         unknown = result.status is InstanceStatus.OTHER and row.max_batch_instances == 1
@@ -188,16 +232,21 @@ class Sender:
             return quarantined(row, TransferReason.REFUSED, result.detail, digest)
         return self._delayed(row, str(result.status), result.detail, alone=True)
 
-    def _conflict(self, destination: Destination, row: Transfer, digest: str) -> Outcome:
-        """The store says that it has the instance, with whatever bytes: they are compared."""
-        try:
-            difference = differences(destination.store, self._orthanc, row, digest)
-        except (StoreError, OrthancError) as error:
-            return self._delayed(
-                row, TransferReason.CONFLICT, f"the difference cannot be seen: {error}"
-            )
+    def _conflict(
+        self, destination: Destination, row: Transfer, digest: str, compared: Comparison
+    ) -> Outcome:
+        """The store says that it has the instance, with whatever bytes: they were compared."""
+        if compared.error is not None:
+            return self._uncompared(row, compared.error, passes=compared.outage is not None)
+        difference = compared.difference
         if difference is None:
-            return Outcome(row.id, State.ACKNOWLEDGED, sha256=digest, attempts=row.attempts + 1)
+            return Outcome(
+                row.id,
+                State.ACKNOWLEDGED,
+                TransferReason.COMPARED if compared.read else None,
+                sha256=digest,
+                attempts=row.attempts + 1,
+            )
         if not destination.replaces or row.replace:
             return quarantined(row, TransferReason.CONFLICT, difference, digest)
         self._add_event(row, "replacing", difference)
@@ -210,52 +259,85 @@ class Sender:
             replace=True,
         )
 
+    def _uncompared(self, row: Transfer, error: StoreError, *, passes: bool) -> Outcome:
+        """The store has something, and what that is cannot be read."""
+        if error.reason == StoreReason.ABORTED:
+            return requeued(row)
+        words = f"the store has something under its UIDs, which could not be compared: {error}"
+        if error.status == 403:
+            words += f"; if it is there, the account needs the permission {_TO_READ}"
+        attempts = row.attempts + 1
+        if attempts >= MOST_UNCOMPARED and not passes:
+            return quarantined(row, TransferReason.UNCOMPARED, words, None)
+        return requeued(
+            row,
+            state=State.DELAYED,
+            reason=TransferReason.UNCOMPARED,
+            detail=words,
+            next_attempt_at=self._ledger.now() + INSTANCE_BACKOFF.delay(attempts, self._jitter),
+            attempts=attempts,
+        )
+
     # -- No answer about instances --------------------------------------------------------------
 
-    def _without(self, transfers: Sequence[Transfer], error: SourceError) -> list[Outcome]:
-        """One instance could not be read; nothing was stored, and the others go at once."""
-        # While Orthanc is away, the others would fail as well.
-        away = isinstance(error.__cause__, OrthancUnavailableError)
+    def _orthanc_is_away(self, transfers: Sequence[Transfer], error: GcpError) -> list[Outcome]:
         pause = INSTANCE_BACKOFF.delay(3, self._jitter)
-        due = self._ledger.now() + pause if away else None
-        if away:
-            self._orthanc_away(error, pause)
-        state = State.DELAYED if away else State.WAITING
-        others = [
-            requeued(row, state=state, next_attempt_at=due)
-            for row in transfers
-            if row.sop_instance_uid != error.sop_instance_uid
-        ]
-        return [
-            *others,
-            *(
-                self._unreadable(row, error)
-                for row in transfers
-                if row.sop_instance_uid == error.sop_instance_uid
-            ),
+        self._orthanc_away(error, pause)
+        due = self._ledger.now() + pause
+        why = {"reason": TransferReason.ORTHANC, "detail": str(error)}
+        return [requeued(row, state=State.DELAYED, next_attempt_at=due, **why) for row in transfers]
+
+    def _without(
+        self, transfers: Sequence[Transfer], error: SourceError, md5s: Mapping[str, str]
+    ) -> list[Outcome]:
+        """One instance could not be read; nothing was stored, and the others go at once."""
+        at_fault = [row for row in transfers if row.sop_instance_uid == error.sop_instance_uid]
+        others = [row for row in transfers if row.sop_instance_uid != error.sop_instance_uid]
+        # While Orthanc is away, the others would fail as well.
+        if isinstance(error.__cause__, OrthancUnavailableError):
+            delayed = self._orthanc_is_away(others, error)
+        else:
+            delayed = [requeued(row) for row in others]
+        return delayed + [
+            self._unreadable(row, error, md5s.get(row.orthanc_id)) for row in at_fault
         ]
 
-    def _unreadable(self, row: Transfer, error: SourceError) -> Outcome:
+    def _unreadable(self, row: Transfer, error: SourceError, md5: str | None) -> Outcome:
         try:
             gone = isinstance(error.__cause__, OrthancGoneError)
             if gone and not self._orthanc.describe([row.orthanc_id]):
                 return of_absent(row, self._ledger.now(), self._is_its_index)
             size = self._orthanc.size(row.orthanc_id)
+            if size in (None, row.size_bytes) and error.reason == SourceReason.DAMAGED_FILE:
+                return self._damaged(row, error, md5)
         except OrthancError as problem:
             return self._delayed(row, TransferReason.ORTHANC, str(problem))
         if size not in (None, row.size_bytes):
             return Outcome(row.id, State.WAITING, size_bytes=size, attempts=row.attempts + 1)
         return self._delayed(row, TransferReason.ORTHANC, str(error))
 
+    def _damaged(self, row: Transfer, error: SourceError, md5: str | None) -> Outcome:
+        """Other bytes than Orthanc received, unless it has received others meanwhile."""
+        now = self._orthanc.checksums.attachment(row.orthanc_id)
+        if now is None or now.md5 != md5 or row.attachment_uuid not in ("", now.uuid):
+            return self._delayed(row, TransferReason.ORTHANC, "Orthanc has received it anew")
+        return quarantined(row, TransferReason.DAMAGED_FILE, str(error), row.sha256)
+
     def _refused(
-        self, destination: Destination, transfers: Sequence[Transfer], error: StoreError
+        self,
+        destination: Destination,
+        transfers: Sequence[Transfer],
+        error: StoreError,
+        began: float,
     ) -> list[Outcome]:
         """The request failed as a whole."""
         if error.reason == StoreReason.ABORTED:
             return [requeued(row) for row in transfers]
         words, reason = str(error), error.reason
+        if error.reason == StoreReason.TOO_LARGE:
+            return self._too_large(destination, transfers, error)
         if _is_about_instances(error):
-            return self._bisected(destination, transfers, error)
+            return self._blamed(destination, transfers, error, began)
         together = len(transfers)
         unavailable = error.status == 503
         asks_for_less = unavailable or error.status == 429 or error.retry_after is not None
@@ -274,19 +356,69 @@ class Sender:
         counts = error.status not in (401, 403, 404) and reason not in _WITHOUT_TOKEN
         return [self._delayed(row, reason, words, together, counts=counts) for row in transfers]
 
-    def _bisected(
+    def _too_large(
         self, destination: Destination, transfers: Sequence[Transfer], error: StoreError
     ) -> list[Outcome]:
         if len(transfers) == 1:
             return [quarantined(transfers[0], error.reason, str(error), None)]
-        _log.info("account %s: sent in halves: %s", destination.account, error)
-        if error.reason == StoreReason.TOO_LARGE:
-            destination.congestion.failed(error, too_big=True)
-        half = (len(transfers) + 1) // 2
+        destination.congestion.failed(error, too_big=True)
+        return _halves(transfers, error)
+
+    def _blamed(
+        self,
+        destination: Destination,
+        transfers: Sequence[Transfer],
+        error: StoreError,
+        began: float,
+    ) -> list[Outcome]:
+        """A refusal that may be for what was sent: what becomes of the others says whose it is."""
+        now, scope = destination.congestion.now, destination.storing
+        if len(transfers) > 1:
+            if scope.failed_together([row.id for row in transfers], now):
+                return self._shared(destination, transfers, error)
+            return _halves(transfers, error)
+        (row,) = transfers
+        verdict = scope.failed(row.id, began, now)
+        if verdict.blame is Blame.DESTINATION:
+            return self._shared(destination, transfers, error)
+        counts = verdict.blame is not Blame.DOUBTFUL
+        known = verdict.blame is Blame.SUBJECT
+        most = MOST_UNKNOWN_REFUSALS if known else MOST_LONELY_REFUSALS
+        if counts and row.attempts + 1 >= most:
+            return [quarantined(row, error.reason, str(error), None)]
+        destination.congestion.failed(error, suspect=True)
+        pause = INSTANCE_BACKOFF.delay(verdict.failures + 1, self._jitter)
         return [
-            requeued(row, reason=error.reason, detail=str(error), max_batch_instances=half)
+            self._delayed(row, error.reason, str(error), pause=pause, counts=counts, alone=True)
+        ]
+
+    def _shared(
+        self, destination: Destination, transfers: Sequence[Transfer], error: StoreError
+    ) -> list[Outcome]:
+        """All are refused alike: the account pauses, then another one is tried than these."""
+        pause = destination.congestion.failed(error) * (1 + destination.storing.sharing)
+        words = f"whatever is sent is refused: {error}"
+        return [
+            self._delayed(row, error.reason, words, pause=min(pause, LONGEST_PAUSE), counts=False)
             for row in transfers
         ]
+
+    def _note_success(
+        self,
+        destination: Destination,
+        transfers: Sequence[Transfer],
+        stored: Stored,
+        began: float,
+    ) -> None:
+        """The store speaks of instances: what was refused with all others is due again."""
+        named = [
+            row.id
+            for row in transfers
+            if stored.results[row.sop_instance_uid].status is not InstanceStatus.UNACKNOWLEDGED
+        ]
+        now = destination.congestion.now
+        if named and destination.storing.succeeded(named, began, now):
+            self._ledger.queue.hasten(destination.account)
 
     def _delayed(
         self,
@@ -323,25 +455,18 @@ class Sender:
         )
 
 
+def _halves(transfers: Sequence[Transfer], error: StoreError) -> list[Outcome]:
+    """Sent apart, to find the one at fault."""
+    _log.info("account %s: sent in halves: %s", transfers[0].account, error)
+    half = (len(transfers) + 1) // 2
+    return [
+        requeued(row, reason=error.reason, detail=str(error), max_batch_instances=half)
+        for row in transfers
+    ]
+
+
 def _is_about_instances(error: StoreError) -> bool:
     """Whether a refusal may be for what was sent, and not for the state of the store."""
     if error.reason == StoreReason.PRECONDITION:
         return False
-    return error.reason == StoreReason.TOO_LARGE or error.status in _REFUSE_INSTANCES
-
-
-@contextmanager
-def _hashed(
-    source: AbstractContextManager[Iterator[bytes]], name: str, digests: dict[str, str]
-) -> Iterator[Iterator[bytes]]:
-    """The same pieces; their SHA-256 is known when all were read."""
-    digest = hashlib.sha256()
-
-    def pieces(of: Iterator[bytes]) -> Iterator[bytes]:
-        for piece in of:
-            digest.update(piece)
-            yield piece
-        digests[name] = digest.hexdigest()
-
-    with source as read:
-        yield pieces(read)
+    return error.status in _REFUSE_INSTANCES

@@ -16,7 +16,7 @@ from functools import partial
 from orthanc_gcp.custody.transfer.sender import Sender
 from orthanc_gcp.custody.verification.read_back import ReadBack
 from orthanc_gcp.ledger.database import is_away
-from orthanc_gcp.ledger.rows import Transfer
+from orthanc_gcp.ledger.rows import Series, Transfer
 
 __all__ = ["TransferThreads"]
 
@@ -49,7 +49,7 @@ class TransferThreads:
         self._readers = _pools("gcp-read-back", connections)
         self._changed = threading.Condition()
         self._sending: dict[str, str] = {}  # batch -> account
-        self._reading: set[str] = set()  # series that were due
+        self._reading: set[tuple[str, Series]] = set()  # series that were due
         self._unread: Counter[str] = Counter()  # account -> batches sent and not read back
         self._tasks = 0
 
@@ -69,13 +69,16 @@ class TransferThreads:
             self._sending[batch] = account
         self._submit(self._senders, account, partial(self._send, account, batch, transfers))
 
-    def read_back(self, account: str, series: Sequence[str]) -> None:
-        """Read back those of some series that are due, unless that is being done."""
+    def read_back(self, account: str, series: Sequence[Series]) -> None:
+        """Read back some series that are due, but for those of which that is being done.
+
+        Each by itself: one that the store is slow to answer for holds up no other.
+        """
         with self._changed:
-            fresh = [uid for uid in series if uid not in self._reading]
-            self._reading.update(fresh)
-        if fresh:
-            self._submit(self._readers, account, partial(self._confirm_due, account, fresh))
+            fresh = [one for one in series if (account, one) not in self._reading]
+            self._reading.update((account, one) for one in fresh)
+        for one in fresh:
+            self._submit(self._readers, account, partial(self._confirm_due, account, one))
 
     def rest(self, seconds: float) -> bool:
         """Wait some seconds for what runs; whether nothing does any more."""
@@ -103,7 +106,7 @@ class TransferThreads:
                 self._changed.notify_all()
 
     def _send(self, account: str, batch: str, transfers: Sequence[Transfer]) -> None:
-        series: list[str] = []
+        series: list[Series] = []
         try:
             series = self._sender.send(batch, transfers)
         except Exception as error:
@@ -124,21 +127,21 @@ class TransferThreads:
             self._unread[account] += 1
             return True
 
-    def _confirm_sent(self, account: str, series: list[str]) -> None:
+    def _confirm_sent(self, account: str, series: list[Series]) -> None:
         try:
             self._confirm(account, series)
         finally:
             with self._changed:
                 self._unread[account] -= 1
 
-    def _confirm_due(self, account: str, series: list[str]) -> None:
+    def _confirm_due(self, account: str, series: Series) -> None:
         try:
-            self._confirm(account, series)
+            self._confirm(account, [series])
         finally:
             with self._changed:
-                self._reading.difference_update(series)
+                self._reading.discard((account, series))
 
-    def _confirm(self, account: str, series: list[str]) -> None:
+    def _confirm(self, account: str, series: list[Series]) -> None:
         try:
             self._read_back.confirm(account, series)
         except Exception as error:

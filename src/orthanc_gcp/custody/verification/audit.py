@@ -24,6 +24,7 @@ from orthanc_gcp.ledger.rows import Transfer
 from orthanc_gcp.ledger.schema import State, transfers
 from orthanc_gcp.ledger.selection import Selection
 from orthanc_gcp.ledger.studies import AccountStudy, all_studies
+from orthanc_gcp.reasons import StoreReason
 
 __all__ = ["READERS", "Audit", "AuditedStore", "DifferentBytes", "StudyAudit"]
 
@@ -216,7 +217,15 @@ class Audit:
         return sent, known
 
     def _listed(self, store: AuditedStore, account: str, study: str) -> set[str]:
-        return self._ask(store, account, lambda: set(store.client.instances(study)))
+        def search() -> set[str]:
+            return {found.sop_instance_uid for found in store.client.instances(study)}
+
+        try:
+            return self._ask(store, account, search)
+        except StoreError as error:
+            if error.reason == StoreReason.UID:  # what cannot be asked for was never sent
+                return set()
+            raise
 
     def _compare_bytes(
         self, store: AuditedStore, present: Sequence[Transfer]

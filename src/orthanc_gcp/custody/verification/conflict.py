@@ -1,55 +1,218 @@
-"""What differs between an instance in Orthanc and the one that the store has under its UIDs."""
+"""Whether what a store has already under the UIDs of an instance is the same.
+
+Google answers 409 "already exists" to identical bytes and to others alike. What it has is compared
+by as little as is needed: the digest that the ledger remembers of it, its size, its bytes.
+"""
 
 from __future__ import annotations
 
 import io
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-from orthanc_gcp.custody.verification.digest import digest_of
-from orthanc_gcp.dicomweb import DicomStore
+from orthanc_gcp.custody.destinations.destination import Destination
+from orthanc_gcp.custody.verification.digest import Digest, digest_of
+from orthanc_gcp.errors import OrthancError, StoreError
+from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.rows import Transfer
+from orthanc_gcp.ledger.schema import Priority
 from orthanc_gcp.orthanc.resources import OrthancSource
+from orthanc_gcp.reasons import StoreReason
 
-__all__ = ["differences"]
+__all__ = ["READERS", "Comparison", "Conflicts"]
 
+READERS = 4
+"""So many instances of one batch are compared at once."""
+MOST_REFUSALS = 3
+"""Instances of a batch that may not be read, for all to count as such while none was read."""
+_HEAD = 4 * 1024 * 1024
 _MOST_NAMES = 20
 
 
-def differences(
-    store: DicomStore, orthanc: OrthancSource, transfer: Transfer, sha256: str
-) -> str | None:
-    """What differs, in words, after the store has refused an instance; None where nothing does.
+@dataclass(frozen=True)
+class Comparison:
+    """What came of comparing one instance.
 
-    Instances are the same when all their bytes are. Where they are not, attributes before the
-    pixel data are compared as far as the first 4 MiB reach, and named by their keywords of
-    PS3.6: values are patient data, and are left out.
+    Attributes
+    ----------
+    difference
+        What differs, in words; None where nothing does.
+    read
+        Whether the bytes of the store were read to their end.
+    error
+        Why it could not be compared, in place of all this.
+    """
+
+    difference: str | None = None
+    read: bool = False
+    error: StoreError | None = None
+
+    @property
+    def outage(self) -> StoreError | None:
+        """The error, if it is one of the store or of the way there, and may pass."""
+        error = self.error
+        if error is None or not error.retryable or error.reason == StoreReason.ABORTED:
+            return None
+        return None if _is_of_instance(error) else error
+
+
+class Conflicts:
+    """Compares what stores have with what Orthanc has; one object serves all threads.
 
     Parameters
     ----------
-    sha256
-        Of the bytes in Orthanc.
-
-    Raises
-    ------
-    StoreError
-        The store's instance could not be read (PS3.18 §10.4).
-    OrthancError
-        Orthanc's could not.
+    stopping
+        Whether the worker stops: nothing more is compared then.
     """
-    uids = transfer.study_instance_uid, transfer.series_instance_uid, transfer.sop_instance_uid
-    with store.open(*uids) as pieces:
-        theirs = digest_of(pieces)
-    if theirs.sha256 == sha256:
-        return None
-    with orthanc.read(transfer.orthanc_id, transfer.attachment_uuid, transfer.size_bytes) as pieces:
-        ours = digest_of(pieces)
-    names = _differing(ours.head, theirs.head)
-    what = ", ".join(names) if names else "only pixel data or private encoding"
-    return (
-        f"the store has other bytes under these UIDs: {theirs.size_bytes} bytes with SHA-256 "
-        f"{theirs.sha256}, Orthanc has {transfer.size_bytes} with {sha256}; "
-        f"different attributes: {what}"
-    )
+
+    def __init__(
+        self, ledger: Ledger, orthanc: OrthancSource, stopping: Callable[[], bool]
+    ) -> None:
+        self._ledger, self._orthanc, self._stopping = ledger, orthanc, stopping
+        self._sizes_count: dict[str, bool] = {}
+
+    def compare(
+        self, destination: Destination, refused: Mapping[Transfer, str]
+    ) -> dict[int, Comparison]:
+        """Compare some instances of one batch; each row's.
+
+        What fails for all, such as a missing permission, is not asked again for each of them.
+
+        Parameters
+        ----------
+        refused
+            Row -> the SHA-256 of its bytes in Orthanc.
+
+        Raises
+        ------
+        sqlalchemy.exc.SQLAlchemyError
+            The ledger is away.
+        """
+        known = self._ledger.stored_digests.known(destination.account, refused)
+        compared = {row: Comparison() for row in known}
+        unknown = [(row, sha256) for row, sha256 in refused.items() if row.id not in known]
+        batch = _Batch(self._stopping)
+        compare = partial(self._compare, destination, batch)
+        # The first shows whether the sizes that this store tells are those of files.
+        while unknown and destination.account not in self._sizes_count and not batch.given_up:
+            row, sha256 = unknown.pop(0)
+            compared[row.id] = compare(row, sha256)
+        if unknown:
+            with ThreadPoolExecutor(min(READERS, len(unknown))) as pool:
+                found = pool.map(lambda one: compare(*one), unknown)
+                compared |= {row.id: one for (row, _), one in zip(unknown, found, strict=True)}
+        return compared
+
+    def _compare(
+        self, destination: Destination, batch: _Batch, row: Transfer, sha256: str
+    ) -> Comparison:
+        error = batch.given_up
+        if error is not None:
+            return Comparison(error=error)
+        try:
+            found = self._read(destination, row, sha256)
+        except StoreError as failure:
+            batch.failed(failure)
+            return Comparison(error=failure)
+        batch.succeeded()
+        return found
+
+    def _read(self, destination: Destination, row: Transfer, sha256: str) -> Comparison:
+        size = self._size(destination, row)
+        if self._sizes_count.get(destination.account) and size not in (None, row.size_bytes):
+            return Comparison(
+                f"the store has other bytes under these UIDs: {size} bytes, "
+                f"Orthanc has {row.size_bytes} with {sha256}"
+            )
+        destination.wait_for_request()
+        with destination.store.open(*row.uids) as pieces:
+            theirs = digest_of(_throttled(destination, row, pieces))
+        self._sizes_count.setdefault(destination.account, size == theirs.size_bytes)
+        if theirs.sha256 == sha256:
+            return Comparison(read=True)
+        return Comparison(
+            f"the store has other bytes under these UIDs: {theirs.size_bytes} bytes with SHA-256 "
+            f"{theirs.sha256}, Orthanc has {row.size_bytes} with {sha256}; "
+            f"different attributes: {self._differing(row, theirs)}",
+            read=True,
+        )
+
+    def _size(self, destination: Destination, row: Transfer) -> int | None:
+        """What the store says of its size; None where that is not known, or is nothing of use."""
+        if not self._sizes_count.get(destination.account, True):
+            return None
+        destination.wait_for_request()
+        try:
+            return destination.store.stored_size(*row.uids)
+        except StoreError as error:
+            if error.retryable:
+                raise
+            return None  # no such method, or another permission than the one to read
+
+    def _differing(self, row: Transfer, theirs: Digest) -> str:
+        """The names of the attributes that differ, as far as the first 4 MiB of both reach."""
+        try:
+            with self._orthanc.read(row.orthanc_id, row.attachment_uuid, row.size_bytes) as pieces:
+                ours = _head(pieces)
+        except OrthancError as error:
+            return f"not known, {error}"
+        names = _differing(ours, theirs.head)
+        return ", ".join(names) if names else "only pixel data or private encoding"
+
+
+class _Batch:
+    """What the comparisons of one batch have in common: when to give up."""
+
+    def __init__(self, stopping: Callable[[], bool]) -> None:
+        self._stopping, self._lock = stopping, threading.Lock()
+        self._error: StoreError | None = None
+        self._refusals: float = 0
+
+    @property
+    def given_up(self) -> StoreError | None:
+        """Why no more is to be asked."""
+        if self._stopping():
+            return StoreError("stopped", reason=StoreReason.ABORTED, retryable=True)
+        with self._lock:
+            return self._error
+
+    def failed(self, error: StoreError) -> None:
+        """A store that is away is so for all; one may also be forbidden because it is not there."""
+        with self._lock:
+            self._refusals += error.status == 403
+            if not _is_of_instance(error) or self._refusals >= MOST_REFUSALS:
+                self._error = error
+
+    def succeeded(self) -> None:
+        """The store may be read."""
+        with self._lock:
+            self._refusals = float("-inf")
+
+
+def _is_of_instance(error: StoreError) -> bool:
+    """Whether the store may give back others all the same."""
+    return error.reason == StoreReason.UID or error.status in (403, 404, 406, 500)
+
+
+def _throttled(destination: Destination, row: Transfer, pieces: Iterable[bytes]) -> Iterator[bytes]:
+    throttles = destination.byte_throttles(Priority(row.priority))
+    for piece in pieces:
+        for acquire in throttles:
+            acquire(len(piece))
+        yield piece
+
+
+def _head(pieces: Iterable[bytes]) -> bytes:
+    head = bytearray()
+    for piece in pieces:
+        head += piece[: _HEAD - len(head)]
+        if len(head) >= _HEAD:
+            break
+    return bytes(head)
 
 
 def _differing(ours: bytes, theirs: bytes) -> list[str]:
@@ -60,6 +223,7 @@ def _differing(ours: bytes, theirs: bytes) -> list[str]:
 
 
 def _attributes(head: bytes) -> dict[str, Any]:
+    """The attributes before the pixel data, by their keywords of PS3.6; values are a patient's."""
     from pydicom import dcmread  # only a conflict needs it
 
     try:

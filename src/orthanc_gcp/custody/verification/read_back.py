@@ -1,7 +1,11 @@
 """Reads back what the store has: only what was seen there is confirmed.
 
 What a store acknowledges in the answer to a store transaction (PS3.18 §10.5) is searched for by all
-three UIDs (§10.6), and retrieved where its bytes are to be compared, too (§10.4).
+three UIDs (§10.6), and retrieved where its bytes are to be compared, too (§10.4). A match counts
+for the instance that it names by all three of them, and for no other.
+
+Each series is read by itself, and each instance of it: what cannot be read is tried again after
+ever longer pauses, and is in quarantine in the end where others can be read meanwhile.
 """
 
 from __future__ import annotations
@@ -9,15 +13,19 @@ from __future__ import annotations
 import logging
 import random
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from orthanc_gcp.custody.destinations.destination import INSTANCE_BACKOFF, Destination
+from orthanc_gcp.custody.destinations.fault_scope import Blame, Verdict
 from orthanc_gcp.custody.verification.digest import digest_of
+from orthanc_gcp.dicomweb import FoundInstance
 from orthanc_gcp.errors import StoreError
 from orthanc_gcp.ledger.ledger import Ledger
-from orthanc_gcp.ledger.rows import Outcome, Transfer
+from orthanc_gcp.ledger.rows import Outcome, Series, Transfer
 from orthanc_gcp.ledger.schema import State
-from orthanc_gcp.reasons import TransferReason
+from orthanc_gcp.ledger.uids import uid_fault
+from orthanc_gcp.reasons import StoreReason, TransferReason
 
 __all__ = ["SEARCH_LAG", "ReadBack"]
 
@@ -34,6 +42,51 @@ UNREADABLE = (404, 500)
 """Statuses of an instance that a search finds and the store cannot give back."""
 SAMPLE = 20
 """``Sample`` compares the bytes of one instance out of so many."""
+MOST_REFUSALS, MOST_FAILURES = 6, 16
+"""Attempts at reading a series that is refused, or that fails otherwise, while others are read."""
+MOST_SENDINGS = 8
+"""Attempts at sending what the store acknowledges and has not, or not so, while it has others."""
+MOST_UNREAD_TOGETHER = 3
+"""So many instances of a series that cannot be retrieved: it is left for later."""
+_REFUSALS = (400, 406, 409, 410, 411, 413, 414, 415, 416, 422, 431)
+"""Statuses that stay the same whenever the same is asked for."""
+_OF_ALL = (401, 429)
+"""Statuses that are never about what was asked for: the token's, the quota's."""
+_OF_ONE = (StoreReason.PROTOCOL, StoreReason.TRUNCATED, StoreReason.TIMEOUT)
+"""What went wrong without a status, and may be about what was asked for."""
+
+
+@dataclass
+class _Reading:
+    """What the store has of some instances.
+
+    Attributes
+    ----------
+    found
+        The instances that it has, as they were sent as far as that was looked at.
+    missing
+        Those that it does not have, or cannot give back.
+    different
+        Those that it has with other bytes, each with what it has.
+    failed
+        Those that it was asked for in vain.
+    error
+        Why.
+    unread
+        Those that it was not asked for, then.
+    """
+
+    found: list[Transfer] = field(default_factory=list)
+    missing: list[Transfer] = field(default_factory=list)
+    different: list[tuple[Transfer, str]] = field(default_factory=list)
+    failed: list[Transfer] = field(default_factory=list)
+    error: StoreError | None = None
+    unread: list[Transfer] = field(default_factory=list)
+
+    def fail(self, rows: Iterable[Transfer], error: StoreError) -> None:
+        """These were asked for in vain."""
+        self.failed += rows
+        self.error = self.error or error
 
 
 class ReadBack:
@@ -55,15 +108,10 @@ class ReadBack:
         self._ledger, self._destinations = ledger, destinations
         self._stopping, self._jitter = stopping, jitter
 
-    def confirm(self, account: str, series: list[str]) -> None:
+    def confirm(self, account: str, series: Sequence[Series]) -> None:
         """Confirm what the store has of these series, once nothing of them is on its way.
 
-        A store that cannot be read is asked again later.
-
-        Parameters
-        ----------
-        series
-            Series Instance UIDs.
+        What cannot be read is asked for again later, all of it where the store is at fault.
 
         Raises
         ------
@@ -74,44 +122,102 @@ class ReadBack:
         if destination is None:
             return
         seen: dict[int, float] = {}
-        for uid in self._ledger.confirmations.fully_sent(account, series):
+        for one in self._ledger.confirmations.readable(account, series):
             if self._stopping():
                 break
-            try:
-                seen |= self._seen(destination, uid)
-            except StoreError as error:
-                destination.congestion.read_failed(error)
-                waiting = [row.id for row in self._ledger.confirmations.acknowledged(account, uid)]
-                self._ledger.confirmations.postpone(waiting, self._ledger.now() + LONGEST_WAIT / 2)
+            began = self._ledger.now()
+            reading, goes_on = self._read(destination, one)
+            seen |= {row.id: began for row in reading.found}
             if len(seen) >= CONFIRMED_AT_ONCE:
                 self._ledger.confirmations.confirm(seen)
                 seen = {}
+            if not goes_on:
+                break
         self._ledger.confirmations.confirm(seen)
 
-    def _seen(self, destination: Destination, series: str) -> dict[int, float]:
-        """The rows of a series that the store has, each with the time from which that holds."""
-        began, asked = self._ledger.now(), destination.congestion.now
-        rows = self._ledger.confirmations.acknowledged(destination.account, series)
+    def _read(self, destination: Destination, series: Series) -> tuple[_Reading, bool]:
+        """What came of a series, and whether other series can be asked for."""
+        asked = destination.congestion.now
+        rows = self._askable(self._ledger.confirmations.acknowledged(destination.account, series))
         if not rows:
-            return {}
-        present = _present(destination, rows)
-        found = [row for row in rows if row.sop_instance_uid in present]
-        different, unreadable = self._compare(destination, found)
-        destination.congestion.read_succeeded(asked)
-        if different:
-            self._ledger.confirmations.requeue_missing(different)
-        missing = [row for row in rows if row.sop_instance_uid not in present] + unreadable
-        if missing:
-            self._search_or_send_again(missing)
-        doubtful = {outcome.id for outcome in different} | {row.id for row in unreadable}
-        return {row.id: began for row in found if row.id not in doubtful}
+            return _Reading(), True
+        reading = _search(destination, series, rows)
+        _compare(destination, reading)
+        if reading.error is None:
+            now = destination.congestion.now
+            destination.congestion.read_succeeded(asked)
+            destination.reading.succeeded([series], asked, now)
+        self._settle_missing(destination, series, reading, asked)
+        if reading.error is None:
+            return reading, True
+        return reading, self._settle_failed(destination, series, reading, reading.error, asked)
 
-    def _search_or_send_again(self, missing: list[Transfer]) -> None:
-        """Searches lag behind: search again for a while, then send again."""
-        now = self._ledger.now()
-        times = self._ledger.confirmations.acknowledged_at([row.id for row in missing])
-        gone = [row for row in missing if now - times.get(row.id, now) > SEARCH_LAG]
-        again = [row for row in missing if now - times.get(row.id, now) <= SEARCH_LAG]
+    def _askable(self, rows: Sequence[Transfer]) -> list[Transfer]:
+        """Those with UIDs that can be asked for; the others, of an older ledger, need a person."""
+        faults = {
+            row.id: uid_fault(row.study_instance_uid, row.series_instance_uid, row.sop_instance_uid)
+            for row in rows
+        }
+        outcomes = [
+            _quarantined(row, StoreReason.UID, faults[row.id] or "")
+            for row in rows
+            if faults[row.id]
+        ]
+        if outcomes:
+            self._ledger.confirmations.settle(outcomes)
+        return [row for row in rows if not faults[row.id]]
+
+    # -- What could not be read -----------------------------------------------------------------
+
+    def _settle_failed(
+        self,
+        destination: Destination,
+        series: Series,
+        reading: _Reading,
+        error: StoreError,
+        asked: float,
+    ) -> bool:
+        """Postpone what could not be read, or put it into quarantine; whether others may go on."""
+        is_shared = error.status in _OF_ALL or (
+            error.status is None and error.reason not in _OF_ONE
+        )
+        otherwise = Blame.DESTINATION if is_shared else Blame.UNKNOWN
+        steady = destination.congestion.now
+        verdict = destination.reading.failed(series, asked, steady, otherwise=otherwise)
+        shared = verdict.blame is Blame.DESTINATION
+        if shared or (verdict.blame is Blame.UNKNOWN and error.status not in _REFUSALS):
+            destination.congestion.read_failed(error, suspect=not shared)
+        wait = INSTANCE_BACKOFF.delay(verdict.failures + 1, self._jitter)
+        due = self._ledger.now() + (LONGEST_WAIT / 2 if shared else wait)
+        detail = f"it cannot be read back: {error}"
+        most = _most_readings(verdict, error)
+        hopeless = [row for row in reading.failed if min(verdict.times, row.attempts) >= most]
+        outcomes = [_quarantined(row, error.reason, detail) for row in hopeless]
+        self._ledger.confirmations.settle(outcomes)
+        counted = verdict.blame in (Blame.SUBJECT, Blame.UNKNOWN)
+        for rows, counts in (reading.failed, counted), (reading.unread, False):
+            self._ledger.confirmations.postpone(
+                [row.id for row in rows], due, reason=error.reason, detail=detail, counts=counts
+            )
+        return not shared
+
+    # -- What is not there as it should be ------------------------------------------------------
+
+    def _settle_missing(
+        self, destination: Destination, series: Series, reading: _Reading, asked: float
+    ) -> None:
+        """Searches lag behind: search again for a while, then send again; not for ever."""
+        rows, now = reading.missing, self._ledger.now()
+        steady = destination.congestion.now
+        if reading.found:
+            destination.finding.succeeded([series], asked, steady)
+        times = self._ledger.confirmations.acknowledged_at([row.id for row in rows])
+        gone = [row for row in rows if now - times.get(row.id, now) > SEARCH_LAG]
+        again = [row for row in rows if now - times.get(row.id, now) <= SEARCH_LAG]
+        outcomes = [
+            self._sent_again(row, TransferReason.DIFFERENT, words, MOST_SENDINGS)
+            for row, words in reading.different
+        ]
         if gone:
             _log.error(
                 "account %s: the store acknowledged %d instances of series %s and does not have "
@@ -120,16 +226,20 @@ class ReadBack:
                 len(gone),
                 gone[0].series_instance_uid,
             )
+            verdict = destination.finding.failed(series, asked, steady)
             words = "the store acknowledged it, and a search did not find it"
-            self._ledger.confirmations.requeue_missing(
-                [self._sent_again(row, TransferReason.MISSING, words) for row in gone]
-            )
+            most = _most_sendings(verdict)
+            outcomes += [self._sent_again(row, TransferReason.MISSING, words, most) for row in gone]
+        if outcomes:
+            self._ledger.confirmations.settle(outcomes)
         if again:
             elapsed = now - min(times.get(row.id, now) for row in again)
             wait = min(LONGEST_WAIT, max(SHORTEST_WAIT, elapsed / 2))
             self._ledger.confirmations.postpone([row.id for row in again], now + wait)
 
-    def _sent_again(self, row: Transfer, reason: str, words: str) -> Outcome:
+    def _sent_again(self, row: Transfer, reason: str, words: str, most: float) -> Outcome:
+        if row.attempts + 1 >= most:
+            return _quarantined(row, reason, f"{words}, after {row.attempts} attempts")
         due = self._ledger.now() + INSTANCE_BACKOFF.delay(row.attempts + 1, self._jitter)
         return Outcome(
             row.id,
@@ -143,52 +253,124 @@ class ReadBack:
             attempts=row.attempts + 1,
         )
 
-    def _compare(
-        self, destination: Destination, found: Sequence[Transfer]
-    ) -> tuple[list[Outcome], list[Transfer]]:
-        """Those whose bytes in the store are not the ones sent, and those it cannot give back."""
-        different: list[Outcome] = []
-        unreadable: list[Transfer] = []
-        for row in found:
-            if not _is_compared(destination.verify, row):
-                continue
-            destination.wait_for_request()
-            try:
-                with destination.store.open(
-                    row.study_instance_uid, row.series_instance_uid, row.sop_instance_uid
-                ) as pieces:
-                    theirs = digest_of(pieces)
-            except StoreError as error:
-                if error.status not in UNREADABLE:  # it says nothing about this instance
-                    raise
-                unreadable.append(row)
-                continue
-            if theirs.sha256 != row.sha256:
-                words = (
-                    f"the store gives back {theirs.size_bytes} bytes with SHA-256 {theirs.sha256}"
-                )
-                different.append(self._sent_again(row, TransferReason.DIFFERENT, words))
-        return different, unreadable
+
+def _most_readings(verdict: Verdict, error: StoreError) -> float:
+    """How often an instance may fail to be read back."""
+    if verdict.blame in (Blame.DESTINATION, Blame.DOUBTFUL):
+        return float("inf")
+    refused = error.status in _REFUSALS
+    if verdict.blame is Blame.SUBJECT:
+        return MOST_REFUSALS if refused else MOST_FAILURES
+    return MOST_FAILURES if refused else float("inf")  # a store may be away for a night
 
 
-def _present(destination: Destination, rows: Sequence[Transfer]) -> set[str]:
-    """The SOP Instance UIDs that the store has of a series, of some rows at least."""
-    store = destination.store
+def _most_sendings(verdict: Verdict) -> float:
+    """How often the store may acknowledge what it does not have."""
+    # It shows nothing of anything: its index is behind.
+    if verdict.blame in (Blame.DESTINATION, Blame.DOUBTFUL):
+        return float("inf")
+    return MOST_SENDINGS if verdict.blame is Blame.SUBJECT else 2 * MOST_SENDINGS
+
+
+def _quarantined(row: Transfer, reason: str, detail: str) -> Outcome:
+    _log.error(
+        "account %s: instance %s is in quarantine (%s): %s",
+        row.account,
+        row.sop_instance_uid,
+        reason,
+        detail,
+    )
+    return Outcome(
+        row.id,
+        State.QUARANTINED,
+        reason,
+        detail,
+        sha256=row.sha256,
+        replace=row.replace,
+        attempts=row.attempts,
+    )
+
+
+# -- What the store has -------------------------------------------------------------------------
+
+
+def _search(destination: Destination, series: Series, rows: Sequence[Transfer]) -> _Reading:
+    """Which of some instances of a series the store finds."""
+    reading = _Reading()
     if len(rows) > FEW:
-        destination.wait_for_request()
-        return set(store.instances(rows[0].study_instance_uid, rows[0].series_instance_uid))
-    found: set[str] = set()
+        _find(destination, series, rows, reading, None)
+        return reading
     for row in rows:
+        _find(destination, series, [row], reading, row.sop_instance_uid)
+    return reading
+
+
+def _find(
+    destination: Destination,
+    series: Series,
+    rows: Sequence[Transfer],
+    reading: _Reading,
+    instance: str | None,
+) -> None:
+    """Search for instances of a series, or for one of them, until all were named."""
+    wanted = {FoundInstance(*series, row.sop_instance_uid) for row in rows}
+    named: set[FoundInstance] = set()
+    error: StoreError | None = None
+    destination.wait_for_request()
+    try:
+        for found in destination.store.instances(*series, instance=instance):
+            named |= {found} & wanted
+            if named == wanted:
+                break
+    except StoreError as failure:
+        error = failure
+    unnamed: list[Transfer] = []
+    for row in rows:
+        is_named = FoundInstance(*series, row.sop_instance_uid) in named
+        (reading.found if is_named else unnamed).append(row)
+    if error is not None and unnamed:
+        reading.fail(unnamed, error)
+    else:
+        reading.missing += unnamed
+
+
+def _compare(destination: Destination, reading: _Reading) -> None:
+    """Take out of what was found what the store gives back with other bytes, or not at all."""
+    same: list[Transfer] = []
+    unread = 0
+    # Those that have failed before come last, and are in the way of none.
+    for row in sorted(reading.found, key=lambda row: row.attempts):
+        if not _is_compared(destination.verify, row):
+            same.append(row)
+            continue
+        if unread >= MOST_UNREAD_TOGETHER:
+            reading.unread.append(row)
+            continue
         destination.wait_for_request()
-        found.update(
-            store.instances(
-                row.study_instance_uid, row.series_instance_uid, instance=row.sop_instance_uid
-            )
-        )
-    return found
+        try:
+            with destination.store.open(
+                row.study_instance_uid, row.series_instance_uid, row.sop_instance_uid
+            ) as pieces:
+                theirs = digest_of(pieces)
+        except StoreError as error:
+            if error.status in UNREADABLE:
+                reading.missing.append(row)
+            else:
+                reading.fail([row], error)
+                unread += 1
+            continue
+        unread = 0
+        if theirs.sha256 == row.sha256:
+            same.append(row)
+        else:
+            words = f"the store gives back {theirs.size_bytes} bytes with SHA-256 {theirs.sha256}"
+            reading.different.append((row, words))
+    reading.found = same
 
 
 def _is_compared(verify: str, row: Transfer) -> bool:
+    if row.reason == TransferReason.COMPARED:  # a moment ago, when the store had refused it
+        return False
     if verify == "Sample":
         return zlib.crc32(row.sop_instance_uid.encode()) % SAMPLE == 0
     return verify == "Bytes"

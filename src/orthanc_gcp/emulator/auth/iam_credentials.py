@@ -6,7 +6,6 @@ Source: IAM Service Account Credentials API, REST reference, method
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -20,7 +19,7 @@ from orthanc_gcp.emulator.auth.authorization import Authorizer
 from orthanc_gcp.emulator.auth.identities import Identities
 from orthanc_gcp.emulator.faults.fault_settings import FaultSettings
 from orthanc_gcp.emulator.faults.permissions import IMPERSONATE
-from orthanc_gcp.emulator.http.requests import MAX_REQUEST_SIZE, read_limited
+from orthanc_gcp.emulator.http.requests import MAX_REQUEST_SIZE, parse_object, read_limited
 from orthanc_gcp.emulator.http.responses import (
     Refusal,
     account_not_found,
@@ -85,11 +84,8 @@ class GenerateAccessToken:
 
 
 def _parse(body: bytes) -> dict[str, Any]:
-    try:
-        parsed = json.loads(body or b"{}")
-    except (ValueError, RecursionError):
-        parsed = None
-    if not isinstance(parsed, dict):
+    parsed = parse_object(body)
+    if parsed is None:
         raise _invalid()
     return parsed
 

@@ -56,8 +56,9 @@ class UnfinishedObject:
         os.rename(self._path, name, dst_dir_fd=folder)
 
     def discard(self) -> None:
-        """Remove it; nothing happens when it has become an object."""
-        self._path.unlink(missing_ok=True)
+        """Remove it, if it can be; nothing happens when it has become an object."""
+        with suppress(OSError):
+            self._path.unlink()
 
 
 class Buckets:
@@ -73,7 +74,7 @@ class Buckets:
 
     def names(self) -> list[str]:
         """Return the names of all buckets, in order."""
-        if self._folder is None:
+        if self._folder is None or not self._folder.is_dir():
             return []
         with os.scandir(self._folder) as found:
             return sorted(
@@ -93,7 +94,7 @@ class Buckets:
         Raises :class:`FileExistsError` when it is there, and :class:`UnavailableError` when there
         is no folder for buckets.
         """
-        (self._root / bucket).mkdir()
+        (self._root / bucket).mkdir(parents=True)
 
     def delete_bucket(self, bucket: str) -> None:
         """Remove a bucket; raise :class:`UnavailableError` or :class:`NotEmptyError`."""

@@ -43,6 +43,9 @@ class ObjectContent(Streamed):
             "X-Goog-Stored-Content-Encoding": fields.get("contentEncoding", "identity"),
             "X-Goog-Storage-Class": fields.get("storageClass", "STANDARD"),
             "Server": "UploadServer",
+            # Google has a host for it; here it must not act for the emulator's own page.
+            "Content-Security-Policy": "sandbox",
+            "X-Content-Type-Options": "nosniff",
             **{header: fields[name] for name, header in _HEADERS.items() if fields.get(name)},
         }
         if known.record.md5 is not None and known.record.crc32c is not None:

@@ -6,6 +6,7 @@ Sources: Cloud Storage, JSON API reference (``buckets``, ``objects``), "Uploads 
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
@@ -36,7 +37,7 @@ from orthanc_gcp.emulator.http.requests import origin, raw_path, read_limited
 from orthanc_gcp.emulator.storage.database import Database
 from orthanc_gcp.emulator.storage.object_table import ObjectTable
 
-__all__ = ["CloudStorage"]
+__all__ = ["CloudStorage", "shown_path"]
 
 NO_PERMISSION = ""
 _PATHS = {
@@ -44,6 +45,8 @@ _PATHS = {
     "/upload/storage/v1/b": "upload",
     "/download/storage/v1/b": "download",
 }
+
+_OBJECT = re.compile(r"((?:/\w+)?/storage/v1/b/[^/]+/o/).+", re.DOTALL)
 
 Handler = Callable[..., Awaitable[Response]]
 
@@ -191,6 +194,11 @@ class CloudStorage:
         uri, preconditions = object_uri(bucket, name), Preconditions.of_request(request)
         await asyncio.to_thread(self._objects.delete, uri, preconditions)
         return Response(status_code=204)
+
+
+def shown_path(path: str) -> str:
+    """Return a path without the name of an object, in which a patient may be named."""
+    return _OBJECT.sub(r"\1…", path)
 
 
 def _resource(rest: str) -> tuple[str, list[str]]:

@@ -5,10 +5,10 @@ Source: Cloud Storage, JSON API, "Objects" (writable properties).
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from orthanc_gcp.emulator.cloud_storage.answers import invalid
+from orthanc_gcp.emulator.http.requests import parse_object
 
 __all__ = ["DEFAULT_TYPE", "MAX_FIELDS", "patched", "read_fields", "read_json"]
 
@@ -29,11 +29,8 @@ def read_json(body: bytes) -> dict[str, Any]:
 
     Raises :class:`Refusal` (400) for what is no object.
     """
-    try:
-        value = json.loads(body or b"{}")
-    except (ValueError, RecursionError):
-        value = None
-    if not isinstance(value, dict):
+    value = parse_object(body)
+    if value is None:
         raise invalid("Parse Error")
     return value
 
@@ -76,10 +73,6 @@ def _text(name: str, value: Any) -> str:
     # What no header could carry would break the answer that has to carry it.
     if not isinstance(value, str) or (name in _TEXTS and not _is_header(value)):
         raise invalid(f"Invalid value for: {name}")
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        raise invalid(f"Invalid value for: {name}") from None
     return value
 
 

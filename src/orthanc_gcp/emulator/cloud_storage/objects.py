@@ -95,6 +95,8 @@ class Objects:
             before = self._current(uri)
             _require(uri, preconditions, *before)
             status, now = unfinished.status(), self._clock()
+            if status.st_size != checksums.size:
+                raise refusal(503, "backendError", "The file was changed while it was written.")
             record = ObjectRecord(
                 _identity(status),
                 max(status.st_mtime_ns // 1000, before[0] + 1),

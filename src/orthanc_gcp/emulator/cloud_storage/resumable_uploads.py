@@ -68,8 +68,8 @@ class _Chunk:
     def of_request(cls, request: Request) -> _Chunk:
         text = request.headers.get("content-range")
         if text is None:
-            length = request.headers.get("content-length", "")
-            total = int(length) if length.isdecimal() else None
+            length = request.headers.get("content-length")
+            total = None if length is None else int(length)
             return cls(0, None if total is None else total - 1, total)
         match = _RANGE.fullmatch(text.strip())
         if match is None:
@@ -140,7 +140,12 @@ class ResumableUploads:
                 raise invalid("The size of the object is not what it was announced to be.")
             session.total = chunk.total
         if chunk.first is not None:
-            await self._append(session, chunk, request)
+            try:
+                await self._append(session, chunk, request)
+            except OSError as problem:
+                # What the file has is not known any more.
+                self._forget(upload_id)
+                raise refusal(503, "backendError", "The emulator cannot write.") from problem
         if session.total != session.checksums.size:
             return _incomplete(session.checksums.size, upload_id)
         return await self._finish(upload_id, session, request.headers.get("x-goog-hash", ""))

@@ -9,7 +9,7 @@ import asyncio
 import base64
 import binascii
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from io import FileIO
 from typing import Any
 
@@ -33,6 +33,10 @@ __all__ = ["BLOCK", "BodyWriter", "check_checksums", "write_multipart"]
 BLOCK = 256 * 1024
 """How many bytes are written at once; also what chunks of a resumable upload are multiples of."""
 
+Describe = Callable[[dict[str, Any], str], None]
+"""Takes the resource that is uploaded, and the type of the content."""
+
+_NOT_TWO = "Malformed multipart body: it has two parts."
 _HASH = re.compile(r"\s*(crc32c|md5)=([\w+/]+=*)\s*", re.ASCII)
 
 
@@ -75,18 +79,16 @@ class BodyWriter:
         self._checksums.update(block)
 
 
-async def write_multipart(
-    request: Request, begin: Callable[[dict[str, Any], str], Awaitable[BodyWriter]]
-) -> None:
-    """Read a body of two parts: the resource in JSON, and the content.
+async def write_multipart(request: Request, writer: BodyWriter, describe: Describe) -> None:
+    """Write the second part of a body, the content; ``describe`` is given what stands before it.
 
-    ``begin`` is given the resource and the type of the content, and returns what writes it. Raises
-    :class:`Refusal` (400) for another body.
+    Raises :class:`Refusal` (400) for a body that has not two parts, a resource in JSON and the
+    content, and what ``describe`` does.
     """
     media_type = parse_media_type(request.headers.get("content-type", ""))
     if not media_type.full.startswith("multipart/"):
         raise invalid("Bad content: a multipart upload has a Content-Type of multipart/related.")
-    parts = _Parts(begin)
+    parts = _Parts(writer, describe)
     try:
         reader = MultipartReader(media_type.parameters.get("boundary", ""))
         async for chunk in _chunks(request):
@@ -96,41 +98,36 @@ async def write_multipart(
     except MultipartError as problem:
         raise invalid(f"Malformed multipart body: {problem}") from problem
     if parts.count != 2:
-        raise invalid("Malformed multipart body: it has two parts.")
-    await parts.end()
+        raise invalid(_NOT_TWO)
+    await writer.flush()
 
 
 class _Parts:
     """What has come of a body of two parts."""
 
-    def __init__(self, begin: Callable[[dict[str, Any], str], Awaitable[BodyWriter]]) -> None:
+    def __init__(self, writer: BodyWriter, describe: Describe) -> None:
         self.count = 0
-        self._begin = begin
+        self._writer, self._describe = writer, describe
         self._resource = bytearray()
-        self._writer: BodyWriter | None = None
 
     async def take(self, event: PartStart | PartData | PartEnd) -> None:
         if isinstance(event, PartStart):
             self.count += 1
             if self.count == 2:
-                resource = read_json(bytes(self._resource))
-                self._writer = await self._begin(resource, event.headers.get("content-type", ""))
+                content_type = event.headers.get("content-type", "")
+                self._describe(read_json(bytes(self._resource)), content_type)
+            elif self.count > 2:
+                raise invalid(_NOT_TWO)
         elif isinstance(event, PartData):
             await self._take_data(event.data)
-        if self.count > 2:
-            raise invalid("Malformed multipart body: it has two parts.")
 
     async def _take_data(self, data: memoryview) -> None:
-        if self._writer is not None:
+        if self.count == 2:
             await self._writer.write(data)
             return
         self._resource += data
         if len(self._resource) > MAX_FIELDS:
             raise invalid("The metadata of the object are too long.")
-
-    async def end(self) -> None:
-        if self._writer is not None:
-            await self._writer.flush()
 
 
 async def _chunks(request: Request) -> AsyncIterator[bytes]:

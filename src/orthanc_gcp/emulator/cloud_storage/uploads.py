@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -38,15 +39,16 @@ from orthanc_gcp.emulator.http.requests import origin, read_limited
 
 __all__ = ["Uploads"]
 
+_SIZE = re.compile(r"\d{1,15}", re.ASCII)
 
-@dataclass
-class _Arrival:
-    """An object that arrives by one request."""
+
+@dataclass(frozen=True)
+class _Description:
+    """What a request says of the object that it brings."""
 
     name: str
     given: dict[str, Any]
     fields: dict[str, Any]
-    writer: BodyWriter
 
 
 class Uploads:
@@ -86,14 +88,14 @@ class Uploads:
         unfinished, checksums = await self._open(bucket), Checksums()
         try:
             async with BodyWriter(unfinished, checksums) as writer:
-                arrival = await _read(request, writer, is_multipart=is_multipart)
-            check_checksums(checksums, arrival.given, request.headers.get("x-goog-hash", ""))
+                described = await _read(request, writer, is_multipart=is_multipart)
+            check_checksums(checksums, described.given, request.headers.get("x-goog-hash", ""))
             stored = await asyncio.to_thread(
                 self._objects.finish,
                 unfinished,
-                object_uri(bucket, arrival.name),
+                object_uri(bucket, described.name),
                 checksums,
-                arrival.fields,
+                described.fields,
                 preconditions,
             )
         finally:
@@ -106,7 +108,6 @@ class Uploads:
         fields.setdefault(
             "contentType", _header_type(request.headers.get("x-upload-content-type", ""))
         )
-        length = request.headers.get("x-upload-content-length", "")
         self._sessions.make_room()
         uri, preconditions = object_uri(bucket, name), Preconditions.of_request(request)
         session = UploadSession(
@@ -115,7 +116,7 @@ class Uploads:
             fields,
             preconditions,
             await self._open(bucket),
-            int(length) if length.isdecimal() else None,
+            _announced_size(request),
             self._clock(),
         )
         upload_id = self._sessions.begin(session)
@@ -126,34 +127,37 @@ class Uploads:
 
     async def _open(self, bucket: str) -> UnfinishedObject:
         try:
-            return await asyncio.to_thread(self._buckets.begin, bucket)
+            self._buckets.bucket_status(bucket)
         except UnavailableError as problem:
             raise no_such_bucket() from problem
+        try:
+            return await asyncio.to_thread(self._buckets.begin, bucket)
+        except UnavailableError as problem:
+            raise refusal(503, "backendError", f"The emulator {problem}.") from problem
 
 
-async def _read(request: Request, writer: BodyWriter, *, is_multipart: bool) -> _Arrival:
+async def _read(request: Request, writer: BodyWriter, *, is_multipart: bool) -> _Description:
     """Write the content of an object; return what the request says of it."""
     if is_multipart:
         return await _read_multipart(request, writer)
     fields = {"contentType": _header_type(request.headers.get("content-type", ""))}
-    arrival = _Arrival(_name(request, {}), {}, fields, writer)
+    described = _Description(_name(request, {}), {}, fields)
     async for data in request.stream():
         await writer.write(data)
     await writer.flush()
-    return arrival
+    return described
 
 
-async def _read_multipart(request: Request, writer: BodyWriter) -> _Arrival:
-    arrivals: list[_Arrival] = []
+async def _read_multipart(request: Request, writer: BodyWriter) -> _Description:
+    descriptions: list[_Description] = []
 
-    async def begin(given: dict[str, Any], content_type: str) -> BodyWriter:
+    def describe(given: dict[str, Any], content_type: str) -> None:
         fields = read_fields(given)
         fields.setdefault("contentType", _header_type(content_type))
-        arrivals.append(_Arrival(_name(request, given), given, fields, writer))
-        return writer
+        descriptions.append(_Description(_name(request, given), given, fields))
 
-    await write_multipart(request, begin)
-    return arrivals[0]
+    await write_multipart(request, writer, describe)
+    return descriptions[0]
 
 
 def _name(request: Request, given: dict[str, Any]) -> str:
@@ -163,6 +167,11 @@ def _name(request: Request, given: dict[str, Any]) -> str:
         raise refusal(400, "required", "Required", location="name")
     object_uri("bucket", name)
     return name
+
+
+def _announced_size(request: Request) -> int | None:
+    length = request.headers.get("x-upload-content-length", "")
+    return int(length) if _SIZE.fullmatch(length) else None
 
 
 def _header_type(header: str) -> str:

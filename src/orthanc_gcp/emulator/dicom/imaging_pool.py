@@ -26,7 +26,7 @@ __all__ = ["ImagingPool", "ImagingProcessError"]
 
 MAX_PROCESSES = 4
 START_LIMIT = 60.0
-"""Seconds until a process that was started answers for the first time."""
+"""Seconds until a process that was started answers for the first time, its first frame included."""
 TIME_LIMIT = 60.0
 """Seconds that a frame may take; an instance has so many for each of its frames."""
 
@@ -121,7 +121,7 @@ class Connection:
         code = self._process.poll()
         self.kill()
         if code is not None and code < 0:
-            return DeadProcessError(f"the codec crashed ({signal.Signals(-code).name})")
+            return DeadProcessError(f"the codec crashed ({signal.strsignal(-code)})")
         return ImagingProcessError(f"the imaging process ended (exit code {code})")
 
     def _receive(self) -> dict[str, Any]:
@@ -193,18 +193,18 @@ class ImagingPool:
             try:
                 self._carry_out(job, source, target)
             except DeadProcessError:
-                # It may have been ended from outside, or have been dead before.
+                # It may have been ended from outside, as those that are idle may have been.
                 target.truncate(0)
                 target.seek(0)
-                self._carry_out(job, source, target)
+                self._carry_out(job, source, target, fresh=True)
         except BaseException:
             target.close()
             raise
         target.seek(0)
         return target
 
-    def _carry_out(self, job: Job, source: int, target: BinaryIO) -> None:
-        process = self._take()
+    def _carry_out(self, job: Job, source: int, target: BinaryIO, *, fresh: bool = False) -> None:
+        process = self._take(fresh=fresh)
         try:
             process.carry_out(job, source, target.fileno())
         finally:
@@ -218,14 +218,14 @@ class ImagingPool:
             self._all.remove(process)
         process.close()
 
-    def _take(self) -> Connection:
-        """Return the process that was used last and is idle, or a new one."""
+    def _take(self, *, fresh: bool) -> Connection:
+        """Return a new process, or else the one that was used last, if it is idle."""
         with self._lock:
             if self._is_closed:
                 raise ImagingProcessError(_STOPS)
             while self._idle:
                 process = self._idle.pop()
-                if process.is_alive:
+                if process.is_alive and not fresh:
                     return process
                 self._all.remove(process)
                 process.close()

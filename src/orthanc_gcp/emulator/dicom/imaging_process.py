@@ -99,7 +99,8 @@ class ImagingProcess:
         return bool(select.select([self._connection], [], [], IDLE)[0])
 
     def _answer(self, job: Job, source: BinaryIO, target: BinaryIO) -> None:
-        self._progress()
+        # The kernel ends the process, whatever native code it is in.
+        signal.alarm(MAX_SECONDS)
         try:
             self._carry_out(job, source, target)
         except ImagingError as error:
@@ -122,7 +123,6 @@ class ImagingProcess:
         target.flush()
 
     def _progress(self) -> None:
-        # The kernel ends the process, whatever native code it is in.
         signal.alarm(MAX_SECONDS)
         self._send(progress=True)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import struct
+from functools import cached_property
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -41,6 +42,7 @@ _ATTRIBUTES = {
     0x7FE00001: "ExtendedOffsetTable",
     0x7FE00002: "ExtendedOffsetTableLengths",
 }
+_ITEM = b"\xfe\xff\x00\xe0"
 _ITEM_HEAD = 8
 _INTEGERS = {"US": "H", "SS": "h", "UL": "L", "SL": "l"}
 
@@ -127,6 +129,9 @@ class PixelData:
             return os.pread(self.descriptor, extent[1], extent[0])
         if not self.is_encapsulated:
             return self._unpacked(number)
+        if self._fragments:
+            offset, length = self._fragments[number - 1]
+            return os.pread(self.descriptor, length, offset)
         try:
             self._file.seek(self._element.offset)
             return get_frame(
@@ -137,6 +142,26 @@ class PixelData:
             )
         except Exception as error:
             raise PixelDataError(f"frame {number} cannot be found: {error}") from error
+
+    @cached_property
+    def _fragments(self) -> list[Extent]:
+        """The frames, when each is one fragment and no table leads to it; else nothing.
+
+        pydicom would count the fragments anew for each frame.
+        """
+        if self._extended_offsets() is not None:
+            return []
+        source, at = FileSource(self.descriptor), self._element.offset
+        items: list[Extent] = []
+        while len(items) <= self.count + 1:
+            head = source.read(at, _ITEM_HEAD)
+            if head[:4] != _ITEM or len(head) < _ITEM_HEAD:
+                break
+            (length,) = struct.unpack_from("<L", head, 4)
+            items.append((at + _ITEM_HEAD, length))
+            at += _ITEM_HEAD + length
+        is_table_empty = items[:1] == [(self._element.offset + _ITEM_HEAD, 0)]
+        return items[1:] if is_table_empty and len(items) == self.count + 1 else []
 
     def _extended_offsets(self) -> tuple[bytes, bytes] | None:
         offsets, lengths = (

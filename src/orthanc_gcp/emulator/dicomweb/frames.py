@@ -7,6 +7,7 @@ compressed types are there for images that are stored in them, and for those tha
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -151,13 +152,17 @@ def frame_numbers(text: str) -> list[int]:
     return numbers
 
 
+FoundFrame = bytes | Extent | BinaryIO
+"""A frame, where it lies in the file of the instance, or a file that has nothing else."""
+
+
 class Frames(Protocol):
     """Where the frames of an answer come from."""
 
-    async def find(self, number: int, last: int) -> bytes | Extent:
-        """Return a frame, or where it lies in the file, if there is one of the last number, too.
+    async def find(self, number: int, last: int) -> FoundFrame:
+        """Return a frame, if there is one of the last number, too.
 
-        Raises :class:`ImagingError`.
+        Raises :class:`ImagingError` and :class:`ImagingProcessError`.
         """
 
 
@@ -167,7 +172,7 @@ class StoredFrames:
 
     pixels: PixelData
 
-    async def find(self, number: int, last: int) -> bytes | Extent:
+    async def find(self, number: int, last: int) -> FoundFrame:
         self.pixels.check(last)
         extent = self.pixels.extent(number)
         if extent is None:
@@ -183,17 +188,16 @@ class ConvertedFrames:
     file: BinaryIO
     transfer_syntax: str | None
 
-    async def find(self, number: int, last: int) -> bytes:
+    async def find(self, number: int, last: int) -> FoundFrame:
         job = FrameConversion(number, last, self.transfer_syntax)
-        with await self.imaging.carry_out(job, self.file.fileno()) as made:
-            return made.read()
+        return await self.imaging.carry_out(job, self.file.fileno())
 
 
 async def _parts(
     frames: Frames,
     file: BinaryIO,
     numbers: Sequence[int],
-    first: bytes | Extent,
+    first: FoundFrame,
     content_type: str,
 ) -> AsyncGenerator[Part, None]:
     last = max(numbers)
@@ -202,5 +206,9 @@ async def _parts(
             frame = await frames.find(number, last) if position else first
             if isinstance(frame, bytes):
                 yield Part(content_type, frame)
-            else:
+            elif isinstance(frame, tuple):
                 yield Part(content_type, file_blocks(file.fileno(), *frame))
+            else:
+                with frame:
+                    size = os.fstat(frame.fileno()).st_size
+                    yield Part(content_type, file_blocks(frame.fileno(), 0, size))

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from functools import lru_cache
 from itertools import chain
 from typing import Any
 
@@ -45,6 +46,9 @@ _BATCH = 256 * 1024
 
 _FEW, _SMALL = 10, 64 * 1024
 """How many matches, with how many characters, are written as fast as handed to a thread."""
+
+_LEVELS_KNOWN = 8
+"""How many levels of the rows before are remembered."""
 
 Row = tuple[str, ...]
 """What :meth:`SearchQuery.sql` selects."""
@@ -123,10 +127,12 @@ class Search:
         levels = levels_to(query.level)
         # The attributes of a level whose UID is in the path are not repeated.
         named = sum(1 for name in ("study", "series") if name in context.names)
-        self._wanted = {tag for level in levels[named:] for tag in level.defaults}
-        self._wanted |= query.include
+        wanted = {tag for level in levels[named:] for tag in level.defaults} | query.include
         if query.include_all:
-            self._wanted |= {tag for level in levels[named:] for tag in level.all}
+            wanted |= {tag for level in levels[named:] for tag in level.all}
+        self._wanted = {f"{tag:08X}" for tag in wanted}
+        # Instances of one series come one after the other, and share the levels above.
+        self._level = lru_cache(_LEVELS_KNOWN)(self._read_level)
         indexed = {tag for level in levels for tag in (*level.defaults, *level.all)}
         self._from_file = frozenset(query.include - indexed)
         self._whole_file = query.include_all and query.level is INSTANCE
@@ -150,14 +156,14 @@ class Search:
         known: dict[str, Any] = {}
         for level in levels:
             known.update(self._level(level))
-        shown = {tag: value for tag, value in known.items() if int(tag, 16) in self._wanted}
+        shown = {tag: value for tag, value in known.items() if tag in self._wanted}
         if self.reads_files:
             shown.update(self._read_file(file, uids))
         shown[_AVAILABILITY] = {"vr": "CS", "Value": ["ONLINE"]}
         shown[_RETRIEVE_URL] = {"vr": "UR", "Value": [f"{self._url}/{resource_path(*uids)}"]}
         return dict(sorted(shown.items()))
 
-    def _level(self, attributes: str) -> dict[str, Any]:
+    def _read_level(self, attributes: str) -> dict[str, Any]:
         """Return the attributes of a level, with addresses that a client can follow."""
         hook = self._absolute if "BulkDataURI" in attributes else None
         level: dict[str, Any] = json.loads(attributes, object_hook=hook)

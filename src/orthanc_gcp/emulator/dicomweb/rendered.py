@@ -46,7 +46,7 @@ class Renderer:
     async def render(self, number: int, last: int) -> bytes:
         """Return a frame, rendered and encoded, if there is one of the last number, too.
 
-        Raises :class:`ImagingError`.
+        Raises :class:`ImagingError` and :class:`ImagingProcessError`.
         """
         job = Rendering(number, last, self.media_type, self.viewport)
         with await self.imaging.carry_out(job, self.file.fileno()) as made:

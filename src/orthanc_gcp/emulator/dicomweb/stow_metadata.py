@@ -43,6 +43,7 @@ class MetadataParts:
         self._results = results
         self._metadata: bytearray | None = bytearray()
         self._waiting: dict[str, MetadataInstance] = {}
+        self._of_failed: set[str] = set()
         self._instance: MetadataInstance | None = None
         self._value: BinaryIO | None = None
         self._has_begun = False
@@ -57,13 +58,14 @@ class MetadataParts:
             return
         uri = headers.get("content-location", "")
         self._instance = self._waiting.pop(uri, None)
-        if self._instance is None:
+        if self._instance is None and uri not in self._of_failed:
             raise Refusal(text_error(400, f"no instance waits for bulk data at {uri!r}"))
-        try:
-            self._instance.check_type(content_type)
-        except InvalidMetadataError as error:
-            self._fail(self._instance, str(error))
-            self._instance = None
+        if self._instance is not None:
+            try:
+                self._instance.check_type(content_type)
+            except InvalidMetadataError as error:
+                self._fail(self._instance, str(error))
+                self._instance = None
         self._value = tempfile.TemporaryFile()  # noqa: SIM115 - it lives until the part ends
 
     async def write(self, data: memoryview) -> None:
@@ -101,11 +103,13 @@ class MetadataParts:
                 instance = await asyncio.to_thread(read_instance, metadata)
             except InvalidMetadataError as error:
                 self._results.add_failed(str(error))
+                self._of_failed |= _bulk_data_uris(metadata)
                 continue
             if instance.uri is None:
                 await self._store(instance, None)
             elif instance.uri in self._waiting:
                 self._fail(instance, f"another instance has bulk data at {instance.uri}")
+                self._of_failed.add(instance.uri)
             else:
                 self._waiting[instance.uri] = instance
         self._metadata = None
@@ -134,6 +138,13 @@ def _blocks(value: BinaryIO | None) -> Iterator[bytes]:
         value.seek(0, os.SEEK_SET)
         while block := value.read(_BLOCK):
             yield block
+
+
+def _bulk_data_uris(metadata: dict[str, Any]) -> set[str]:
+    """Return where the values are that metadata leave out, whatever else is wrong with them."""
+    elements = (element for element in metadata.values() if isinstance(element, dict))
+    uris = (element.get("BulkDataURI") for element in elements)
+    return {uri for uri in uris if isinstance(uri, str)}
 
 
 def _parse(text: bytes) -> list[dict[str, Any]]:

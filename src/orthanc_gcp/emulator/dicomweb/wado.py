@@ -179,7 +179,8 @@ async def _open(
 ) -> OpenInstance:
     """Open an instance as it was chosen for its transfer syntax.
 
-    Raises :class:`ImagingError`, and :class:`FileNotFoundError` when it was deleted.
+    Raises :class:`ImagingError`, :class:`ImagingProcessError`, and :class:`FileNotFoundError` when
+    it was deleted.
     """
     descriptor = context.storage.open(instance.file)
     wanted = chosen[instance.transfer_syntax].transfer_syntax

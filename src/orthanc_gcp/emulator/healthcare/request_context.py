@@ -147,11 +147,11 @@ class RequestContext:
         control plane says 404 of what is missing in a dataset that is there, or was just deleted.
         """
         settings = self.services.fault_settings.current
-        if settings.missing_resource == 404 or self._may_be_told():
+        if settings.missing_resource == 404 or self._is_in_known_dataset():
             return Refusal(resource_not_found(resource))
         return Refusal(permission_denied(self.permission, resource))
 
-    def _may_be_told(self) -> bool:
+    def _is_in_known_dataset(self) -> bool:
         if "dataset" not in self.names or self._is_dicomweb:
             return False
         resources = self.storage.resources

@@ -19,6 +19,7 @@ __all__ = [
     "field_mask",
     "origin",
     "page_size",
+    "parse_object",
     "raw_path",
     "read_limited",
     "read_object",
@@ -59,6 +60,20 @@ async def skip_body(request: Request) -> None:
         pass
 
 
+def parse_object(body: bytes) -> dict[str, Any] | None:
+    """Return the JSON object in a body, an empty one if that is empty, or nothing if it is none.
+
+    Text that is none in Unicode, half of a surrogate pair, makes it none (RFC 8259 section 8.2).
+    """
+    try:
+        value = json.loads(body or b"{}")
+        if b"\\u" in body:
+            json.dumps(value, ensure_ascii=False).encode()
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
 async def read_object(request: Request) -> dict[str, Any]:
     """Return the JSON object that a request brings; without a body, an empty one.
 
@@ -67,12 +82,8 @@ async def read_object(request: Request) -> dict[str, Any]:
     Refusal
         400 for a body that is no object, or longer than 10 MiB.
     """
-    body = await read_limited(request, MAX_CONTROL_BODY)
-    try:
-        value = json.loads(body or b"{}")
-    except (ValueError, RecursionError):
-        value = None
-    if not isinstance(value, dict):
+    value = parse_object(await read_limited(request, MAX_CONTROL_BODY))
+    if value is None:
         raise Refusal(error(400, "Invalid JSON payload received."))
     return value
 

@@ -118,7 +118,9 @@ class GrantError(Exception):
 def json_answer(body: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
     """Return a JSON answer as Google's front end prints it (``prettyPrint`` is on by default)."""
     text = json.dumps(body, indent=2, ensure_ascii=False) + "\n"
-    return Response(text.encode(), status, headers, media_type="application/json; charset=UTF-8")
+    # A refusal may repeat text that is none in Unicode.
+    content = text.encode(errors="replace")
+    return Response(content, status, headers, media_type="application/json; charset=UTF-8")
 
 
 def error(

@@ -1,0 +1,46 @@
+"""What a search for instances has found (PS3.18 §10.6.3.3), each named by all three UIDs.
+
+Whatever a store answers: a match counts as the instance that it names itself, by the attributes
+Study, Series and SOP Instance UID or by its Retrieve URL (0008,1190), never as the one that was
+searched for.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, NamedTuple
+from urllib.parse import unquote
+
+__all__ = ["FoundInstance", "found_instance"]
+
+_STUDY, _SERIES, _INSTANCE, _RETRIEVE_URL = "0020000D", "0020000E", "00080018", "00081190"
+_PATH = re.compile(r"/studies/([^/?#]+)/series/([^/?#]+)(?:/instances/([^/?#]+))?/?$")
+
+
+class FoundInstance(NamedTuple):
+    """The UIDs of a match: neither of them alone names an instance."""
+
+    study_instance_uid: str
+    series_instance_uid: str
+    sop_instance_uid: str
+
+
+def found_instance(match: Any) -> FoundInstance | None:
+    """The instance that a match names, in the DICOM JSON model (PS3.18 annex F); None for none."""
+    if not isinstance(match, dict):
+        return None
+    path = _PATH.search(_text(match.get(_RETRIEVE_URL)))
+    named = tuple(unquote(uid or "") for uid in path.groups()) if path else ("", "", "")
+    uids = [
+        _text(match.get(tag)) or other
+        for tag, other in zip((_STUDY, _SERIES, _INSTANCE), named, strict=True)
+    ]
+    return FoundInstance(*uids) if all(uids) else None
+
+
+def _text(element: Any) -> str:
+    """The one value of an attribute, without padding; empty where it has none, or several."""
+    values = element.get("Value") if isinstance(element, dict) else None
+    if not isinstance(values, list) or len(values) != 1 or not isinstance(values[0], str):
+        return ""
+    return values[0].strip(" \0")

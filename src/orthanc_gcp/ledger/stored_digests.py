@@ -1,0 +1,80 @@
+"""What the ledger knows of the bytes that a destination has, before anybody reads them there."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import sqlalchemy as sql
+
+from orthanc_gcp.ledger.database import reading
+from orthanc_gcp.ledger.rows import MOST_PARAMETERS, Transfer, portions
+from orthanc_gcp.ledger.schema import State, transfers
+from orthanc_gcp.reasons import TransferReason
+
+__all__ = ["StoredDigests"]
+
+_COLUMNS = (
+    transfers.c.study_instance_uid,
+    transfers.c.series_instance_uid,
+    transfers.c.sop_instance_uid,
+    transfers.c.state,
+    transfers.c.sha256,
+    transfers.c.stored_sha256,
+    transfers.c.replace,
+    transfers.c.reason,
+)
+
+
+class StoredDigests:
+    """The digests of what was seen in a store, whichever Orthanc has sent it."""
+
+    def __init__(self, engine: sql.Engine) -> None:
+        self._engine = engine
+
+    def known(self, account: str, digests: Mapping[Transfer, str]) -> set[int]:
+        """Those of some rows of an account that the store is known to have with these bytes.
+
+        That is so where each row with the same three UIDs that was confirmed, or that the store
+        had acknowledged before a search missed it, had the same digest; and where nothing was, or
+        is to be, replaced since.
+
+        Parameters
+        ----------
+        digests
+            Row -> the SHA-256 of its bytes in Orthanc.
+
+        Raises
+        ------
+        sqlalchemy.exc.SQLAlchemyError
+            The ledger is away.
+        """
+        found: dict[tuple[str, ...], list[Any]] = defaultdict(list)
+        instances = list({row.sop_instance_uid for row in digests})
+        with reading(self._engine) as connection:
+            for some in portions(instances, MOST_PARAMETERS):
+                query = sql.select(*_COLUMNS).where(
+                    transfers.c.account == account, transfers.c.sop_instance_uid.in_(some)
+                )
+                for one in connection.execute(query):
+                    found[tuple(one[:3])].append(one)
+        return {row.id for row, sha256 in digests.items() if _stored(found[row.uids]) == sha256}
+
+
+def _stored(rows: Iterable[Any]) -> str | None:
+    """The digest that all rows of one instance agree in; None where they do not, or have none."""
+    seen: set[str | None] = set()
+    claimed: set[str | None] = set()
+    for row in rows:
+        if row.state == State.CONFIRMED or (
+            row.state == State.SENDING and row.reason == TransferReason.MISSING
+        ):
+            seen.add(row.sha256)
+        elif row.replace:
+            return None
+        elif row.state == State.ACKNOWLEDGED:
+            claimed.add(row.sha256)
+        if row.stored_sha256:
+            seen.add(row.stored_sha256)
+    return seen.pop() if len(seen) == 1 and claimed <= seen else None

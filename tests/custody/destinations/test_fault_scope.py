@@ -1,0 +1,112 @@
+"""Who is at fault shows in what becomes of the others."""
+
+from __future__ import annotations
+
+import pytest
+
+from orthanc_gcp.custody.destinations import fault_scope as module
+from orthanc_gcp.custody.destinations.fault_scope import SHARED_BY, Blame, FaultScope
+
+
+@pytest.fixture
+def scope():
+    return FaultScope()
+
+
+def blamed(scope, subject, at):
+    return scope.failed(subject, at, at).blame
+
+
+def test_one_that_fails_alone_is_not_known_to_be_at_fault(scope):
+    for number in range(1, 6):
+        verdict = scope.failed("x", number, number)
+        assert (verdict.blame, verdict.times, verdict.sharing) == (Blame.UNKNOWN, number, 1)
+        assert verdict.failures == number
+    assert scope.failed("x", 9, 9, otherwise=Blame.DESTINATION).blame is Blame.DESTINATION
+    assert scope.sharing == 1
+
+
+def test_one_that_fails_while_others_succeed_is_at_fault(scope):
+    assert blamed(scope, "x", 1) is Blame.UNKNOWN
+    assert not scope.succeeded(["y"], 2, 3)
+    assert blamed(scope, "x", 4) is Blame.SUBJECT
+    assert scope.failed("x", 5, 5, otherwise=Blame.DESTINATION).blame is Blame.SUBJECT
+
+
+def test_a_request_that_began_before_others_succeeded_says_less(scope):
+    blamed(scope, "x", 1)
+    scope.succeeded(["y"], 2, 3)
+    assert scope.failed("x", 2.5, 4).blame is Blame.UNKNOWN
+
+
+def test_what_all_share_is_the_destinations(scope):
+    blames = [blamed(scope, number, number) for number in range(SHARED_BY + 2)]
+    assert blames == [Blame.UNKNOWN] * (SHARED_BY - 1) + [Blame.DESTINATION] * 3
+    assert scope.sharing == SHARED_BY + 2
+    verdict = scope.failed(0, 50, 50)
+    assert (verdict.blame, verdict.times, verdict.sharing) == (Blame.DESTINATION, 1, SHARED_BY + 2)
+
+
+def test_a_success_ends_what_all_shared_once(scope):
+    for number in range(SHARED_BY):
+        blamed(scope, number, number)
+    assert not scope.succeeded(["y"], -1, 100), "it began before they failed"
+    assert scope.sharing == SHARED_BY
+    assert scope.succeeded(["y"], 10, 11)
+    assert not scope.succeeded(["z"], 12, 13)
+    assert blamed(scope, 0, 14) is Blame.SUBJECT
+    assert blamed(scope, "new", 15) is Blame.UNKNOWN
+
+
+def test_another_bad_minute_is_no_fault_of_those_that_were_in_the_first(scope):
+    for number in range(5):
+        blamed(scope, number, number)
+    scope.succeeded(["y"], 10, 11)
+    blames = [blamed(scope, number, 20 + number) for number in range(5)]
+    assert blames[SHARED_BY - 1 :] == [Blame.DOUBTFUL] * 3
+    assert [blamed(scope, f"new {number}", 30 + number) for number in range(3)] == [
+        Blame.DOUBTFUL,
+        Blame.DOUBTFUL,
+        Blame.DESTINATION,
+    ]
+    verdict = scope.failed(4, 40, 40)
+    assert (verdict.blame, verdict.times, verdict.failures) == (Blame.DESTINATION, 0, 3)
+
+
+def test_several_odd_ones_are_no_fault_of_the_destination(scope):
+    """As long as others succeed between; in the end each of them has been blamed often."""
+    odd = range(8)
+    for time in range(0, 200, 20):
+        blames = [blamed(scope, number, time + number) for number in odd]
+        if time:
+            assert Blame.DESTINATION not in blames
+        assert not scope.succeeded(["y"], time + 18, time + 19) or not time
+        odd = [*odd[2:], *odd[:2]]
+    assert min(scope.failed(number, 300, 300).times for number in odd) >= 2
+
+
+def test_one_that_succeeds_begins_anew(scope):
+    blamed(scope, "x", 1)
+    scope.succeeded(["y"], 2, 3)
+    assert scope.failed("x", 4, 4).times == 2
+    scope.succeeded(["x"], 5, 6)
+    verdict = scope.failed("x", 7, 7)
+    assert (verdict.blame, verdict.times) == (Blame.UNKNOWN, 1)
+
+
+def test_which_of_several_is_at_fault_shows_when_they_are_tried_apart(scope):
+    assert not scope.failed_together(["x", "y"], 1)
+    scope.succeeded(["y"], 2, 3)
+    assert blamed(scope, "x", 4) is Blame.SUBJECT
+    for number in range(SHARED_BY):
+        blamed(scope, number, 5)
+    assert scope.failed_together(["z", "w"], 6)
+
+
+def test_no_more_are_remembered_than_a_bound(scope, monkeypatch):
+    monkeypatch.setattr(module, "MOST_SUBJECTS", 10)
+    for number in range(100):
+        verdict = scope.failed(number, number, number)
+        scope.failed_together([f"{number}a", f"{number}b"], number)
+    assert verdict.sharing == 10
+    assert len(scope._histories) == 10

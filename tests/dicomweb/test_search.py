@@ -1,0 +1,64 @@
+"""A match counts for the instance that it names by three UIDs, or for none."""
+
+from __future__ import annotations
+
+import pytest
+
+from orthanc_gcp.dicomweb.search import FoundInstance, found_instance
+
+STUDY, SERIES, INSTANCE, URL = "0020000D", "0020000E", "00080018", "00081190"
+
+
+WHOLE = {STUDY: "1.2", SERIES: "1.2.3", INSTANCE: "1.2.3.4"}
+BY_URL = "https://h/v1/dicomWeb/studies/study_1/series/a%20b/instances/x%2Fy"
+
+
+def attributes(**more):
+    return {tag: {"vr": "UI", "Value": [uid]} for tag, uid in (WHOLE | more).items()}
+
+
+def test_by_its_attributes():
+    assert found_instance(attributes()) == FoundInstance("1.2", "1.2.3", "1.2.3.4")
+    padded = attributes(**{STUDY: "1.2\0", SERIES: "1.2.3 "})
+    assert found_instance(padded) == FoundInstance("1.2", "1.2.3", "1.2.3.4")
+
+
+@pytest.mark.parametrize("end", ["", "/"])
+def test_by_its_retrieve_url(end):
+    found = found_instance({URL: {"vr": "UR", "Value": [BY_URL + end]}})
+    assert found == FoundInstance("study_1", "a b", "x/y")
+    alone = {INSTANCE: {"Value": ["9"]}, URL: {"Value": [BY_URL.rpartition("/instances")[0]]}}
+    assert found_instance(alone) == FoundInstance("study_1", "a b", "9")
+
+
+def test_its_attributes_say_more_than_its_retrieve_url():
+    both = attributes() | {URL: {"vr": "UR", "Value": [BY_URL]}}
+    assert found_instance(both) == FoundInstance("1.2", "1.2.3", "1.2.3.4")
+
+
+@pytest.mark.parametrize("tag", WHOLE)
+@pytest.mark.parametrize(
+    "element",
+    [
+        None,
+        "1.2",
+        [],
+        {},
+        {"Value": None},
+        {"Value": "1.2"},
+        {"Value": []},
+        {"Value": [""]},
+        {"Value": [1.2]},
+        {"Value": [["1.2"]]},
+        {"Value": ["1.2", "1.3"]},
+        {"Value": [" \0"]},
+    ],
+    ids=repr,
+)
+def test_an_attribute_that_is_none(tag, element):
+    assert found_instance(attributes() | {tag: element}) is None
+
+
+@pytest.mark.parametrize("match", [None, 1, "1.2", [], {}, [attributes()]], ids=repr)
+def test_what_is_no_match(match):
+    assert found_instance(match) is None
