@@ -83,6 +83,7 @@ class OrthancSource:
         self.checksums = Checksums(orthanc)
         self._described, self._listed = PageSize(MOST_DESCRIBED), PageSize(MOST_LISTED)
         self._changes, self._studies = PageSize(MOST_CHANGES), PageSize(_STUDIES, 2 * _OVERLAP)
+        self._expanded = PageSize(_STUDIES, 2 * _OVERLAP)
 
     def name(self) -> str:
         """What the ledger calls this Orthanc: option ``Name``, and the AET behind it.
@@ -169,6 +170,19 @@ class OrthancSource:
             if page:
                 yield page
 
+    def inventory(self) -> Iterator[list[tuple[str, str]]]:
+        """All instances with the UUIDs of their files, empty where Orthanc does not say it.
+
+        Pages overlap, as those of :meth:`studies`.
+
+        Raises
+        ------
+        OrthancError
+            Orthanc is away, or refuses.
+        """
+        for page in self._overlapping("/instances", self._expanded):
+            yield [(one["ID"], one.get("FileUuid", "")) for one in page]
+
     def studies(self) -> Iterator[list[tuple[str, str]]]:
         """All studies with their last update (``20261121T221844``), page by page.
 
@@ -180,14 +194,18 @@ class OrthancSource:
         OrthancError
             Orthanc is away, or refuses.
         """
+        for page in self._overlapping("/studies", self._studies):
+            yield [(study["ID"], study.get("LastUpdate", "")) for study in page]
+
+    def _overlapping(self, path: str, size: PageSize) -> Iterator[list[dict[str, Any]]]:
         begin, tail, whole = 0, frozenset[str](), True
         while whole:
-            page, limit = self._studies.ask(self._page_of(f"/studies?since={begin}&expand"))
-            identifiers = [study["ID"] for study in page]
+            page, limit = size.ask(self._page_of(f"{path}?since={begin}&expand"))
+            identifiers = [one["ID"] for one in page]
             if tail and tail.isdisjoint(identifiers):  # a whole overlap was deleted
                 begin, tail = max(0, begin - 10 * _STUDIES), frozenset()
                 continue
-            yield [(study["ID"], study.get("LastUpdate", "")) for study in page]
+            yield page
             whole = len(page) == limit
             begin, tail = begin + limit - _OVERLAP, frozenset(identifiers[-_OVERLAP:])
 

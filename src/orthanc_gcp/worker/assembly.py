@@ -86,6 +86,7 @@ def assemble(
         work.set,
         began,
         was_down=since is None,
+        compare_every=settings.section.compare_every_seconds,
         follows=registry.follows,
     )
     sender = Sender(

@@ -15,7 +15,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from orthanc_gcp.clock import Clock
+from orthanc_gcp.configuration.options import DEFAULT_COMPARE_EVERY_SECONDS
 from orthanc_gcp.custody.intake.identity import Match, begin, compare, mark_of, recognize
+from orthanc_gcp.custody.intake.inventory import Inventory
 from orthanc_gcp.custody.intake.rules import Rules
 from orthanc_gcp.errors import OrthancError, OrthancRefusedError
 from orthanc_gcp.ledger.indexes import add_marks
@@ -31,6 +33,8 @@ _log = logging.getLogger(__name__)
 SWEEP_EVERY = 15.0
 """Seconds until what is held, and what could not be read, is asked for again."""
 COMPARE_AT_MOST_EVERY = 60.0
+PAUSE_AFTER_PAGE = 1.0
+"""For so many times as long as a page takes, nothing is compared after it: others come first."""
 RECOGNIZE_EVERY = 5.0
 """Seconds after which it is looked again, where no page has shown it, which index Orthanc has."""
 OVERLAP = 20
@@ -58,6 +62,8 @@ class Follower:
         What Orthanc has received from then on is followed, where the ledger says nothing yet.
     was_down
         See :func:`orthanc_gcp.custody.intake.identity.begin`.
+    compare_every
+        Seconds between two comparisons of all that Orthanc has; the first is made at the start.
     follows
         Whether it is this worker that follows the index that the ledger calls so.
     """
@@ -72,6 +78,7 @@ class Follower:
         since: float,
         *,
         was_down: bool = False,
+        compare_every: float = DEFAULT_COMPARE_EVERY_SECONDS,
         follows: Callable[[str], bool] = lambda _source: True,
     ) -> None:
         self._ledger, self._orthanc, self._rules = ledger, orthanc, rules
@@ -83,7 +90,9 @@ class Follower:
         self._verified = float("-inf")
         self._refused_since: float | None = None
         self._swept = float("-inf")
-        self._compared = float("-inf")
+        self._inventory, self._compare_every = Inventory(ledger, orthanc), compare_every
+        self._compared = self._compared_for_gap = self._compare_next = float("-inf")
+        self._comparing, self._missed = False, 0
         self._gap = False
 
     @property
@@ -132,7 +141,7 @@ class Follower:
             entries = [entry for entry in page.entries if entry.seq > cursor.seq]
             self._read(cursor, entries, page.last)
         self._do_at_intervals()
-        return news
+        return news or self._compare(self._cursor or cursor)
 
     def is_index(self, source: str) -> bool:
         """Whether Orthanc has the index, as was seen just now, that the ledger calls so."""
@@ -167,6 +176,8 @@ class Follower:
         elif self._before and cursor.source != self._before:
             _log.warning("Orthanc %s has another index now: %s", name, cursor.source)
         cursor = self._ledger.indexes.seen(cursor, name)
+        if cursor.source != self._before:
+            self._compared, self._comparing = float("-inf"), False
         self._name, self._source, self._before = name, cursor.source, cursor.source
         self._recognized_at = self._seen_at = self._clock.now()
         self._gap = self._ledger.arrivals.has_gap(self._source)
@@ -262,7 +273,7 @@ class Follower:
         """Changes are gone that nobody has read: written down, for a crash must not hide it."""
         if not self._gap:
             self._ledger.arrivals.open_gap(self._source)
-            self._gap = True
+            self._gap, self._comparing = True, False
 
     # -- What is new ----------------------------------------------------------------------------
 
@@ -305,12 +316,14 @@ class Follower:
             self._record(late, replace(cursor, missing=tuple(missing[-MOST_MISSING:])))
 
     def _transfers_of(
-        self, resources: Sequence[str], change: Callable[[str], int | None]
+        self, resources: Sequence[str], change: Callable[[str], int | None], since: int = 0
     ) -> tuple[list[NewTransfer], list[str]]:
         """What some instances make for the ledger, and those whose attributes cannot be read."""
         arrivals: list[NewTransfer] = []
         unreadable: list[str] = []
         for description in self._orthanc.describe(resources):
+            if description.received_at < since:
+                continue
             number = change(description.orthanc_id) or 0
             try:
                 arrivals += self._rules.arrivals(self._source, description, number, Priority.LIVE)
@@ -345,11 +358,6 @@ class Follower:
             self._ask_for_missing()
             self._release_stable()
             self._retry_unreadable()
-        if self._gap and now - self._compared > COMPARE_AT_MOST_EVERY:
-            self._compared = now
-            self.compare()
-            self._ledger.arrivals.close_gap(self._source)
-            self._gap = False
 
     def _release_stable(self) -> None:
         """A restarted Orthanc never reports that what it received before is stable: ask it."""
@@ -358,39 +366,57 @@ class Follower:
             self._ledger.arrivals.release(self._orthanc.stable(held))
             self._on_arrival()
 
-    def compare(self) -> int:
-        """Find instances that the ledger lacks, as when somebody has cleared ``/changes``.
+    # -- What the changes do not say ------------------------------------------------------------
 
-        Returns how many were received since following began and had been missed.
+    def _compare(self, cursor: Cursor) -> bool:
+        """Compare some of what Orthanc has; whether more is to be compared at once."""
+        now = self._clock.now()
+        if not self._comparing:
+            for_gap = self._gap and now - self._compared_for_gap > COMPARE_AT_MOST_EVERY
+            if not for_gap and not now - self._compared > self._compare_every:
+                return False
+            if self._gap:
+                self._compared_for_gap = now
+            self._compared, self._comparing, self._missed = now, True, 0
+            self._inventory.begin(self._source, self._rules.accounts)
+        if now < self._compare_next and not self._gap:
+            return False
+        try:
+            found = self._inventory.step(cursor.seq)
+        except Exception:
+            self._comparing = False
+            raise
+        if found is None:
+            self._end_comparison()
+            return False
+        if found:
+            self._add_missed(cursor, found)
+        after = self._clock.now()
+        self._compare_next = after + PAUSE_AFTER_PAGE * (after - now)
+        return True
 
-        Raises
-        ------
-        OrthancError
-            Orthanc cannot be read from just now; what was found before is written down.
-        sqlalchemy.exc.SQLAlchemyError
-            The ledger is away.
-        """
-        cursor = self._cursor or self._resume()
-        missed = 0
-        for page in self._orthanc.instances():
-            unknown = set(page) - self._ledger.arrivals.known(self._source, page)
-            missed += self._ledger.arrivals.reopen(self._source, page)
-            found, unreadable = self._transfers_of(sorted(unknown), lambda _: 0)
-            if unreadable:
-                self._remember_unreadable(unreadable)
-            # Orthanc records whole seconds.
-            arrivals = [arrival for arrival in found if arrival.received_at >= int(cursor.since)]
-            if arrivals:
-                self._ledger.arrivals.record(arrivals)
-                missed += len(arrivals)
-        if missed:
+    def _add_missed(self, cursor: Cursor, found: list[str]) -> None:
+        # Orthanc records whole seconds.
+        arrivals, unreadable = self._transfers_of(found, lambda _: 0, int(cursor.since))
+        if unreadable:
+            self._remember_unreadable(unreadable)
+        if arrivals:
+            self._missed += self._ledger.arrivals.record(arrivals, other_versions=True)
+            self._on_arrival()
+
+    def _end_comparison(self) -> None:
+        self._comparing = False
+        self._missed += self._inventory.returned
+        if self._missed:
             _log.warning(
-                "%d transfers were missing in the ledger, somebody has cleared Orthanc's changes: "
-                "they are added",
-                missed,
+                "%d transfers were missing in the ledger, or of an older version, though Orthanc's "
+                "changes do not say so: they are added",
+                self._missed,
             )
             self._on_arrival()
-        return missed
+        if self._gap:
+            self._ledger.arrivals.close_gap(self._source)
+            self._gap = False
 
 
 def _read_last(cursor: Cursor) -> list[Mark]:

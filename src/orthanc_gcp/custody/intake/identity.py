@@ -154,7 +154,7 @@ def compare(ledger: Ledger, orthanc: OrthancSource, cursor: Cursor, name: str = 
     if not cursor.marks:
         contradicted = orthanc.changes(max(0, cursor.seq - 1), 1).last < cursor.seq
     same = _has_files_of(ledger, orthanc, cursor.source)
-    if same is False:
+    if same is False and (found is not None or contradicted):
         return Match.NONE
     if found is not None and not contradicted:
         return Match.WHOLE if found is cursor.marks[0] else Match.PARTIAL
