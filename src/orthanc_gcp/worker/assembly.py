@@ -78,7 +78,17 @@ def assemble(
     }
     rules = Rules(settings.rules, source.attributes)
     began = ledger.now() if since is None else since
-    follower = Follower(ledger, source, rules, clock, work.set, began)
+    follower = Follower(
+        ledger,
+        source,
+        rules,
+        clock,
+        work.set,
+        began,
+        was_down=since is None,
+        compare_every=settings.section.compare_every_seconds,
+        follows=registry.follows,
+    )
     sender = Sender(
         ledger,
         source,
@@ -137,7 +147,6 @@ def assemble(
             announcement=_announcement(settings, orthanc, name, ledger),
             ledger=ledger,
             registry=registry,
-            source=source,
             tokens=tokens,
             follower=follower,
             backfill=backfill,

@@ -107,7 +107,7 @@ class Room:
         for content in files:
             name, dataset = str(uuid.uuid4()), read(content)
             place = self.storage / name[:2] / name[2:4] / name
-            place.parent.mkdir(parents=True)
+            place.parent.mkdir(parents=True, exist_ok=True)
             if stored:
                 place.write_bytes(content)
             rows.append(
