@@ -20,7 +20,7 @@ from orthanc_gcp.redaction import printable, readable
 __all__ = ["Change", "Changes", "Description", "OrthancSource"]
 
 MOST_CHANGES = 1000
-MOST_DESCRIBED, MOST_LISTED = 200, 5000
+MOST_DESCRIBED, MOST_EXPANDED, MOST_LISTED = 200, 2000, 5000
 _DATE = "%Y%m%dT%H%M%S"
 _PIECE = 256 * 1024
 _FILE_NAME = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -83,7 +83,8 @@ class OrthancSource:
         self.checksums = Checksums(orthanc)
         self._described, self._listed = PageSize(MOST_DESCRIBED), PageSize(MOST_LISTED)
         self._changes, self._studies = PageSize(MOST_CHANGES), PageSize(_STUDIES, 2 * _OVERLAP)
-        self._expanded = PageSize(_STUDIES, 2 * _OVERLAP)
+        # Orthanc counts up to the place where a page begins: few pages are a half of the cost.
+        self._expanded = PageSize(MOST_EXPANDED, 2 * _OVERLAP)
 
     def name(self) -> str:
         """What the ledger calls this Orthanc: option ``Name``, and the AET behind it.

@@ -66,6 +66,8 @@ class Follower:
         Seconds between two comparisons of all that Orthanc has; the first is made at the start.
     follows
         Whether it is this worker that follows the index that the ledger calls so.
+    on_recognized
+        Called when the ledger has the index, and since when it is followed.
     """
 
     def __init__(
@@ -80,10 +82,12 @@ class Follower:
         was_down: bool = False,
         compare_every: float = DEFAULT_COMPARE_EVERY_SECONDS,
         follows: Callable[[str], bool] = lambda _source: True,
+        on_recognized: Callable[[], None] = lambda: None,
     ) -> None:
         self._ledger, self._orthanc, self._rules = ledger, orthanc, rules
         self._clock, self._on_arrival = clock, on_arrival
         self._since, self._was_down, self._follows = since, was_down, follows
+        self._on_recognized = on_recognized
         self._name = self._source = self._before = self._candidate = ""
         self._cursor: Cursor | None = None
         self._recognized_at = self._seen_at = float("-inf")
@@ -180,6 +184,7 @@ class Follower:
             self._compared, self._comparing = float("-inf"), False
         self._name, self._source, self._before = name, cursor.source, cursor.source
         self._recognized_at = self._seen_at = self._clock.now()
+        self._on_recognized()
         self._gap = self._ledger.arrivals.has_gap(self._source)
         if follows and match in (Match.RESTORED, Match.CLEARED):
             self._open_gap()
