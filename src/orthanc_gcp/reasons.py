@@ -288,6 +288,8 @@ class TransferReason(StrEnum):
     """The store does not store it, for a reason that is not known to this program."""
     REPLACING = "replacing"
     """Other bytes are replaced by the next try."""
+    SUPERSEDED = "superseded"
+    """A newer version of it, with the same UIDs, was received."""
     UNCOMPARED = "uncompared"
     """The store has something under its UIDs that could not be compared."""
 

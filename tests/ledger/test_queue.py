@@ -51,7 +51,8 @@ def test_batches_hold_what_fits(ledger):
 
 
 def test_no_batch_has_a_sop_instance_uid_twice(ledger):
-    ledger.arrivals.record([arrival("1"), arrival("2", sop_instance_uid="1.1"), arrival("3")])
+    other = arrival("2", sop_instance_uid="1.1", study_instance_uid="another study")
+    ledger.arrivals.record([arrival("1"), other, arrival("3")])
     assert claim(ledger) == ["1", "3"]
     assert claim(ledger, "c") == ["2"]
 

@@ -55,6 +55,7 @@ def test_what_two_rows_disagree_in_is_not_known(confirmed):
     resent(confirmed, "two", "x", source="another")
     settle_batch(confirmed, State.ACKNOWLEDGED, "again-x", sha256="two")
     assert not resent(confirmed, "one")
+    settle_batch(confirmed, State.DELAYED, "again-1")
     assert not resent(confirmed, "two", "y", source="third")
 
 

@@ -22,7 +22,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from urllib.parse import urlsplit
 
 COUNTS = {"Instances": 3, "Bytes": 30}
-STATES = "Waiting Sending Acknowledged Confirmed Quarantined Withdrawn".split()
+STATES = "Waiting Sending Acknowledged Confirmed Quarantined Superseded Withdrawn".split()
 OVERVIEW = [{"Account": "a", **dict.fromkeys(STATES, COUNTS), "OldestUnsentSeconds": 7.5}]
 
 class Handler(BaseHTTPRequestHandler):

@@ -19,6 +19,7 @@ from orthanc_gcp.ledger.indexes import Indexes
 from orthanc_gcp.ledger.key_values import KeyValues
 from orthanc_gcp.ledger.queue import Queue
 from orthanc_gcp.ledger.stored_digests import StoredDigests
+from orthanc_gcp.ledger.versions import Versions
 
 __all__ = ["Ledger"]
 
@@ -44,6 +45,7 @@ class Ledger:
         self.queue = Queue(engine, now)
         self.confirmations = Confirmations(engine, now)
         self.stored_digests = StoredDigests(engine)
+        self.versions = Versions(engine)
 
     def writing(self) -> AbstractContextManager[sql.Connection]:
         """A transaction that sees nobody else's half-done work."""

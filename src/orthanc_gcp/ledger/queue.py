@@ -12,7 +12,7 @@ Every method raises SQLAlchemyError when the ledger is away; nothing was written
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict, fields
 from functools import cache
 from typing import Any
@@ -30,6 +30,7 @@ from orthanc_gcp.ledger.rows import (
     portions,
 )
 from orthanc_gcp.ledger.schema import Priority, State, transfers
+from orthanc_gcp.ledger.versions import reopen_versions, supersede_replaced, supersede_unsent
 from orthanc_gcp.reasons import TransferReason
 
 __all__ = ["Queue"]
@@ -67,7 +68,7 @@ def _settle(state: State) -> sql.Update:
         if field.name not in ("id", "size_bytes")
     }
     written["size_bytes"] = sql.func.coalesce(size, transfers.c.size_bytes)
-    if state in (State.ACKNOWLEDGED, State.QUARANTINED):
+    if state in (State.ACKNOWLEDGED, State.QUARANTINED, State.SUPERSEDED):
         written["stored_sha256"] = None  # something newer is known
     if state == State.ACKNOWLEDGED:
         written["acknowledged_at"] = sql.bindparam("settled_at")
@@ -121,12 +122,26 @@ class Queue:
         with writing(self._engine) as connection:
             if self._batches(connection, account) >= most_batches:
                 return []
-            rows = connection.execute(_waiting(tuple(priorities)), wanted)
-            chosen = list(_fitting((Transfer(*row) for row in rows), most_bytes))
+            chosen = self._choose(connection, _waiting(tuple(priorities)), wanted, most_bytes)
             claimed = {"claimed_batch": batch, "claimed_worker": worker}
             for some in portions([row.id for row in chosen], MOST_PARAMETERS):
                 connection.execute(_CLAIM, {"rows": some, **claimed})
         return chosen
+
+    def _choose(
+        self,
+        connection: sql.Connection,
+        waiting: sql.Select[Any],
+        wanted: Mapping[str, Any],
+        most_bytes: int,
+    ) -> list[Transfer]:
+        """What waits and may be in one batch; of several versions of an instance, not the old."""
+        while True:
+            rows = connection.execute(waiting, wanted)
+            chosen = list(_fitting((Transfer(*row) for row in rows), most_bytes))
+            old, busy = supersede_unsent(connection, self._now(), [row.id for row in chosen])
+            if len(old) < len(chosen) or not chosen:
+                return [row for row in chosen if row.id not in old | busy]
 
     def _batches(self, connection: sql.Connection, account: str) -> int:
         """How many batches of an account all workers hold; until the end, nobody adds another."""
@@ -149,15 +164,19 @@ class Queue:
             values = asdict(outcome)
             held = {"row": values.pop("id"), "held_by": batch}
             grouped[outcome.state].append({**values, **held, "settled_at": now, "by": sent_as})
+        replacing = [row["row"] for rows in grouped.values() for row in rows if _may_replace(row)]
         with writing(self._engine) as connection:
             for state, rows in grouped.items():
                 settled: set[int] = set()
-                if state == State.QUARANTINED:
+                if state in (State.QUARANTINED, State.SUPERSEDED):
                     mine = sql.select(transfers.c.id).where(_HELD).with_for_update()
                     settled.update(connection.scalars(mine, {"held_by": batch}))
                 connection.execute(_settle(state), rows)
-                quarantined = [row["row"] for row in rows if row["row"] in settled]
-                add_for(connection, now, quarantined, "quarantined")
+                ended = [row["row"] for row in rows if row["row"] in settled]
+                add_for(connection, now, ended, state)
+            supersede_replaced(connection, now, replacing)
+            withdrawn = [row["row"] for row in grouped[State.WITHDRAWN]]
+            reopen_versions(connection, now, withdrawn)
 
     def requeue_due(self, account: str) -> None:
         """What was delayed and is due waits again."""
@@ -240,6 +259,11 @@ class Queue:
                     )
                 )
             add_for(connection, self._now(), old, "quarantined")
+
+
+def _may_replace(settled: Mapping[str, Any]) -> bool:
+    """Whether the store has, or may soon have, other bytes than before."""
+    return settled["state"] == State.ACKNOWLEDGED or bool(settled["replace"])
 
 
 def _fitting(waiting: Iterator[Transfer], most_bytes: int) -> Iterator[Transfer]:

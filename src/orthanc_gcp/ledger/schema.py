@@ -32,6 +32,7 @@ class State(StrEnum):
     ACKNOWLEDGED = "acknowledged"  # the store said so
     CONFIRMED = "confirmed"  # and was seen to have it
     QUARANTINED = "quarantined"  # needs a person
+    SUPERSEDED = "superseded"  # a newer version with its UIDs was received
     WITHDRAWN = "withdrawn"  # deleted in Orthanc before it was sent
 
 

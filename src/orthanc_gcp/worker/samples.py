@@ -27,7 +27,15 @@ __all__ = [
     "of_transfers",
 ]
 
-STATES = ("waiting", "sending", "acknowledged", "confirmed", "quarantined", "withdrawn")
+STATES = (
+    "waiting",
+    "sending",
+    "acknowledged",
+    "confirmed",
+    "quarantined",
+    "superseded",
+    "withdrawn",
+)
 """What transfers are counted by; what is held or delayed waits."""
 RESULTS = ("succeeded", "throttled", "failed")
 """How a store transaction can end: answered, refused as too much at once (429, 503), or else."""

@@ -93,6 +93,7 @@ def test_it_has_ended(ledger, studies, read, clock):
         "Acknowledged": nothing,
         "Confirmed": {"Instances": 3, "Bytes": 300},
         "Quarantined": nothing,
+        "Superseded": nothing,
         "Withdrawn": nothing,
         "BytesPerSecond": 0.0,
         "InstancesPerSecond": 0.0,

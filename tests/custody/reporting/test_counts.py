@@ -47,5 +47,6 @@ def test_as_programs_see_it():
         "Acknowledged": nothing,
         "Confirmed": {"Instances": 1, "Bytes": 2},
         "Quarantined": nothing,
+        "Superseded": nothing,
         "Withdrawn": nothing,
     }

@@ -30,6 +30,7 @@ def test_an_account_without_a_row_has_zeroes(overview):
         "Acknowledged": nothing,
         "Confirmed": nothing,
         "Quarantined": nothing,
+        "Superseded": nothing,
         "Withdrawn": nothing,
         "OldestUnsentSeconds": None,
         "BytesPerSecond": 0.0,
@@ -64,6 +65,7 @@ def test_every_state_is_counted_in_its_place(ledger, overview):
         "Acknowledged": 4,
         "Confirmed": 2,
         "Quarantined": 3,
+        "Superseded": 0,
         "Withdrawn": 1,
     }
     assert told["Sending"]["Bytes"] == 500

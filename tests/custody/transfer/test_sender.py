@@ -52,6 +52,7 @@ from tests.emulator.client import make_dicom, read
 from tests.support.front import Front
 from tests.support.ledgers import Time
 from tests.support.orthanc import Orthanc, free_port
+from tests.support.sent import changed
 from tests.support.simulation import FakeClock
 from tests.support.site import make_instance
 
@@ -97,7 +98,7 @@ class Room:
         outage = Outage(logging.getLogger("store"), "down", "up", steady)
         self.congestion = CongestionWindow(steady, 4, outage)
         self.replaces, self.storing = False, FaultScope()
-        self.store = store
+        self.store, self.upsert = store, None
         self.orthanc = OrthancSource(OrthancRest(url or WithoutInstances.url), self.storage)
         self.steady = steady
 
@@ -142,7 +143,7 @@ class Room:
         destination = Destination(
             A,
             self.store,
-            self.store,
+            self.upsert or self.store,
             self.congestion,
             replaces=self.replaces,
             verify="Search",
@@ -167,7 +168,7 @@ class Room:
         batch = uuid.uuid4().hex
         limits = {"most_instances": 9, "most_bytes": 10**9, "most_batches": 9}
         claimed = self.ledger.queue.claim(A, ORTHANC, batch, "w", **limits)
-        return self.sender().send(batch, claimed)
+        return self.sender().send(batch, claimed) if claimed else []
 
     def rows(self):
         with self.ledger.reading() as connection:
@@ -186,10 +187,13 @@ def orthanc(tmp_path_factory):
 
 
 @pytest.fixture
-def real(tmp_path, store, orthanc):
-    """A room whose Orthanc is a real one."""
+def real(tmp_path, store, orthanc, client):
+    """A room whose Orthanc is a real one, and whose store can replace instances."""
     made = Room(tmp_path, store, orthanc.url, storage=orthanc.folder / "storage")
+    url = store.url.replace("/v1/", "/v1beta1/")
+    made.upsert = DicomStore(url, lambda: Authorization(client.token))
     yield made
+    made.upsert.close()
     made.ledger.engine.dispose()
 
 
@@ -726,3 +730,42 @@ def test_an_instance_whose_md5_orthanc_refuses_holds_up_no_other(tmp_path, store
         assert "answered 500" in room.rows()[0].detail
         room.ledger.engine.dispose()
         server.shutdown()
+
+
+@pytest.mark.parametrize("replaces", [True, False])
+def test_an_old_version_is_never_sent_over_the_newer(real, orthanc, replaces):
+    real.replaces = replaces
+    old = make_instance()
+    new = changed(old, PatientID="corrected")
+    names = [orthanc.json("POST", "/instances", one)["ID"] for one in (old, new)]
+    real.follow(names[0])
+    if replaces:  # the older is in the store already
+        real.send()
+        assert real.states() == [State.ACKNOWLEDGED]
+    real.follow(names[1])
+    for _ in range(3):
+        real.send()
+    for _ in range(2):
+        assert real.states() == [State.SUPERSEDED, State.ACKNOWLEDGED]
+        row = real.rows()[1]
+        with real.store.open(
+            row.study_instance_uid, row.series_instance_uid, row.sop_instance_uid
+        ) as pieces:
+            assert b"".join(pieces) == new
+        (described,) = real.orthanc.describe(names[:1])
+        demanded = arrival_of(described, ORTHANC, A, 1, Priority.DEMANDED)
+        assert real.ledger.arrivals.record([demanded]) == 1
+        real.send()
+
+
+def test_of_two_orthancs_the_older_version_is_superseded_when_the_store_has_the_newer(room):
+    first = make_dicom()
+    room.receive(first)
+    room.send()
+    with room.ledger.writing() as connection:
+        connection.execute(transfers.update().values(source="another", received_at=9.0))
+    room.receive(changed(first, PatientID="older"))
+    room.send()
+    assert room.states() == [State.ACKNOWLEDGED, State.SUPERSEDED]
+    (row,) = (row for row in room.rows() if row.state == State.SUPERSEDED)
+    assert (row.reason, "PatientID" in row.detail) == ("superseded", True)

@@ -18,6 +18,7 @@ _STATES: Mapping[str, tuple[State, ...]] = {
     "acknowledged": (State.ACKNOWLEDGED,),
     "confirmed": (State.CONFIRMED,),
     "quarantined": (State.QUARANTINED,),
+    "superseded": (State.SUPERSEDED,),
     "withdrawn": (State.WITHDRAWN,),
 }
 COUNTS = (
@@ -58,6 +59,7 @@ class TransferCounts:
     acknowledged: Amount = Amount()
     confirmed: Amount = Amount()
     quarantined: Amount = Amount()
+    superseded: Amount = Amount()
     withdrawn: Amount = Amount()
 
     @classmethod

@@ -113,8 +113,9 @@ class Receipt:
 
     @property
     def complete(self) -> bool:
-        """Whether all are confirmed."""
-        return len(self.confirmed) == len(self.instances)
+        """Whether the current version of each instance is confirmed."""
+        old = sum(one.state is State.SUPERSEDED for one in self.instances)
+        return len(self.confirmed) == len(self.instances) - old
 
     @property
     def sha256(self) -> str | None:

@@ -199,8 +199,10 @@ class Sender:
             if result.status is InstanceStatus.CONFLICT and row.orthanc_id in digests
         }
         compared = self._compare(destination, refused) if refused else {}
+        different = [row for row, one in compared.items() if one.difference is not None]
+        outdated = self._ledger.versions.outdated(different) if different else set()
         return [
-            self._conflict(destination, row, refused[row], compared[row.id])
+            self._conflict(destination, row, refused[row], compared[row.id], row.id in outdated)
             if row in refused
             else self._outcome(row, result, digests.get(row.orthanc_id))
             for row, result in results.items()
@@ -238,7 +240,12 @@ class Sender:
         return self._delayed(row, str(result.status), result.detail, alone=True)
 
     def _conflict(
-        self, destination: Destination, row: Transfer, digest: str, compared: Comparison
+        self,
+        destination: Destination,
+        row: Transfer,
+        digest: str,
+        compared: Comparison,
+        outdated: bool,
     ) -> Outcome:
         """The store says that it has the instance, with whatever bytes: they were compared."""
         if compared.error is not None:
@@ -250,6 +257,15 @@ class Sender:
                 State.ACKNOWLEDGED,
                 TransferReason.COMPARED if compared.read else None,
                 sha256=digest,
+                attempts=row.attempts + 1,
+            )
+        if outdated:
+            words = f"a newer version of it, with the same UIDs, was received; {difference}"
+            return Outcome(
+                row.id,
+                State.SUPERSEDED,
+                TransferReason.SUPERSEDED,
+                words,
                 attempts=row.attempts + 1,
             )
         if not destination.replaces or row.replace:

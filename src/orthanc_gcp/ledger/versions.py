@@ -1,0 +1,163 @@
+"""The versions of one instance at one destination: the newest that was received is the current one.
+
+Several rows have the same three UIDs where one Orthanc holds an instance under two PatientIDs
+(which are part of Orthanc's identifiers, the Orthanc Book, "Orthanc identifiers"), or where several
+Orthancs hold it. A store has room for one of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, fields
+
+import sqlalchemy as sql
+
+from orthanc_gcp.ledger.database import reading
+from orthanc_gcp.ledger.events import add_for
+from orthanc_gcp.ledger.rows import MOST_PARAMETERS, portions
+from orthanc_gcp.ledger.schema import UNSENT, State, transfers
+from orthanc_gcp.reasons import TransferReason
+
+__all__ = ["Versions", "reopen_versions", "supersede_replaced", "supersede_unsent"]
+
+_STORED = (State.ACKNOWLEDGED, State.CONFIRMED)
+_TO_BE_SENT = (State.WAITING, State.DELAYED, State.SENDING)
+_VOID = (State.WITHDRAWN, State.SUPERSEDED)
+_WORDS = "a newer version of it, with the same UIDs, was received"
+
+
+@dataclass(frozen=True, slots=True)
+class _Version:
+    """A row, as far as it matters which of several is the newest."""
+
+    id: int
+    account: str
+    source: str
+    study_instance_uid: str
+    series_instance_uid: str
+    received_at: float
+    change_seq: int
+    state: str
+    sha256: str | None
+    replace: bool
+
+    def is_of(self, other: _Version) -> bool:
+        """Whether both are of one instance at one destination; their SOP Instance UIDs are."""
+        return (self.account, self.study_instance_uid, self.series_instance_uid) == (
+            other.account,
+            other.study_instance_uid,
+            other.series_instance_uid,
+        )
+
+    def is_newer(self, other: _Version) -> bool:
+        """Whether it was received later; Orthanc records whole seconds."""
+        changes = (0, 0)  # numbers of two Orthancs cannot be compared
+        if self.source == other.source:
+            changes = self.change_seq, other.change_seq
+        mine = self.received_at, changes[0], self.id
+        return mine > (other.received_at, changes[1], other.id)
+
+    def takes_the_place_of(self, other: _Version) -> bool:
+        """Whether the store has, or may have by now, these bytes in place of the other's."""
+        if self.state in _STORED:
+            return self.sha256 != other.sha256
+        return self.replace and self.state in _TO_BE_SENT
+
+
+_NAMES = [field.name for field in fields(_Version)]
+
+
+class Versions:
+    """Which rows are not the current version of their instance."""
+
+    def __init__(self, engine: sql.Engine) -> None:
+        self._engine = engine
+
+    def outdated(self, rows: Sequence[int]) -> set[int]:
+        """Those of some rows of whose instance a newer version was received, by any Orthanc.
+
+        Raises
+        ------
+        sqlalchemy.exc.SQLAlchemyError
+            The ledger is away.
+        """
+        with reading(self._engine) as connection:
+            return {
+                row.id
+                for row, other in _versions(connection, rows)
+                if other.is_newer(row) and other.state not in _VOID
+            }
+
+
+def supersede_unsent(
+    connection: sql.Connection, now: float, rows: Sequence[int]
+) -> tuple[set[int], set[int]]:
+    """Those of some waiting rows that are not to be sent any more, and those not just now.
+
+    Not any more: the same Orthanc has a newer version, whose bytes are others for certain, as its
+    PatientID is; or it would replace what the store has, and another Orthanc has a newer version,
+    whose bytes may be the same otherwise. Not just now: another version is being sent.
+    """
+    old: set[int] = set()
+    busy: set[int] = set()
+    for row, other in _versions(connection, rows):
+        certain = row.replace or other.source == row.source
+        if certain and other.is_newer(row) and other.state not in _VOID:
+            old.add(row.id)
+        elif other.state == State.SENDING:
+            busy.add(row.id)
+    _supersede(connection, now, old)
+    return old, busy - old
+
+
+def supersede_replaced(connection: sql.Connection, now: float, rows: Sequence[int]) -> None:
+    """These rows were settled: what they have replaced in the store, or are replaced by, is old."""
+    old: set[int] = set()
+    for row, other in _versions(connection, rows):
+        for one, newer in ((row, other), (other, row)):
+            if one.state in _STORED and newer.is_newer(one) and newer.takes_the_place_of(one):
+                old.add(one.id)
+    _supersede(connection, now, old)
+
+
+def reopen_versions(connection: sql.Connection, now: float, rows: Sequence[int]) -> None:
+    """These rows were withdrawn: what they had superseded may be the newest version again."""
+    again = {
+        other.id for _, other in _versions(connection, rows) if other.state == State.SUPERSEDED
+    }
+    for some in portions(sorted(again), MOST_PARAMETERS):
+        fresh = {**UNSENT, "state": State.WAITING, "attempts": 0, "queued_at": now}
+        connection.execute(transfers.update().where(transfers.c.id.in_(some)).values(fresh))
+
+
+def _versions(
+    connection: sql.Connection, rows: Sequence[int]
+) -> Iterator[tuple[_Version, _Version]]:
+    """Each of some rows with each other version of its instance: most have none."""
+    mine, other = transfers.alias("mine"), transfers.alias("other")
+    # By the index of SOP Instance UIDs alone: by that of series, each row would read a series.
+    same = (other.c.sop_instance_uid == mine.c.sop_instance_uid) & (other.c.id != mine.c.id)
+    columns = [*(mine.c[name] for name in _NAMES), *(other.c[name] for name in _NAMES)]
+    for some in portions(rows, MOST_PARAMETERS):
+        query = sql.select(*columns).join_from(mine, other, same).where(mine.c.id.in_(some))
+        for found in connection.execute(query):
+            row, version = _Version(*found[: len(_NAMES)]), _Version(*found[len(_NAMES) :])
+            if version.is_of(row):
+                yield row, version
+
+
+def _supersede(connection: sql.Connection, now: float, rows: Collection[int]) -> None:
+    for some in portions(sorted(rows), MOST_PARAMETERS):
+        connection.execute(
+            transfers.update()
+            .where(transfers.c.id.in_(some))
+            .values(
+                state=State.SUPERSEDED,
+                reason=TransferReason.SUPERSEDED,
+                detail=_WORDS,
+                batch=None,
+                next_attempt_at=None,
+                stored_sha256=None,
+            )
+        )
+        add_for(connection, now, some, "superseded")

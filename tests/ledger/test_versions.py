@@ -1,0 +1,159 @@
+"""Of the versions of one instance, the newest received is the current one, in whatever order."""
+
+from __future__ import annotations
+
+import pytest
+
+from orthanc_gcp.ledger.rows import Outcome
+from orthanc_gcp.ledger.schema import Priority, State
+from tests.support.ledgers import ORTHANC, SERIES, A, arrival, claim, claimed_rows, states
+from tests.support.transfers import events_of
+
+OTHER = "another orthanc"
+
+
+def receive(ledger, name: str, at: float, **more: object) -> None:
+    """A version of the one instance was received at a time."""
+    row = arrival(name, sop_instance_uid="1.1", received_at=at, change_seq=int(at), **more)
+    ledger.arrivals.record([row])
+
+
+def sent(ledger, name: str, state: State = State.ACKNOWLEDGED, **more: object) -> None:
+    """What a source has waiting was claimed, and settled so."""
+    source = more.pop("source", ORTHANC)
+    limits = {"most_instances": 9, "most_bytes": 10**9, "most_batches": 9}
+    claimed = ledger.queue.claim(A, source, f"of {name}", "w", **limits)
+    assert [row.orthanc_id for row in claimed] == [name]
+    settle(ledger, name, state, **more)
+
+
+def settle(ledger, name: str, state: State, **more: object) -> None:
+    rows = claimed_rows(ledger, f"of {name}")
+    ledger.queue.settle(f"of {name}", [Outcome(row.id, state, **more) for row in rows])
+
+
+def confirm(ledger) -> None:
+    found = ledger.confirmations.acknowledged(A, SERIES)
+    ledger.confirmations.confirm({row.id: ledger.now() for row in found})
+
+
+@pytest.mark.parametrize("order", ["older first", "newer first"])
+def test_of_two_in_one_orthanc_the_newer_is_sent(ledger, order):
+    received = [("old", 10.0), ("new", 20.0)]
+    for name, at in received if order == "older first" else reversed(received):
+        receive(ledger, name, at)
+    assert claim(ledger) == ["new"]
+    assert claim(ledger, "c") == []
+    assert states(ledger) == {"old": State.SUPERSEDED, "new": State.SENDING}
+    assert len(events_of(ledger, "superseded")) == 1
+
+
+def test_of_those_of_one_second_the_later_change_counts(ledger):
+    receive(ledger, "a", 10.0)
+    ledger.arrivals.record([arrival("b", sop_instance_uid="1.1", received_at=10.0, change_seq=9)])
+    ledger.arrivals.record([arrival("a", sop_instance_uid="1.1", received_at=10.0, change_seq=11)])
+    assert claim(ledger) == ["a"]
+
+
+@pytest.mark.parametrize(
+    "other", [{"study_instance_uid": "x"}, {"series_instance_uid": "x"}, {"account": "x"}], ids=str
+)
+def test_another_study_series_or_account_is_another_instance(ledger, other):
+    receive(ledger, "one", 10.0)
+    receive(ledger, "two", 20.0, **other)
+    assert "one" in claim(ledger)
+    assert State.SUPERSEDED not in states(ledger).values()
+
+
+def test_an_old_version_that_is_demanded_is_not_sent_over_the_newer(ledger):
+    receive(ledger, "old", 10.0)
+    receive(ledger, "new", 20.0)
+    sent(ledger, "new", sha256="n")
+    receive(ledger, "old", 10.0, priority=Priority.DEMANDED)
+    assert states(ledger)["old"] == State.WAITING
+    assert claim(ledger) == []
+    assert states(ledger) == {"old": State.SUPERSEDED, "new": State.ACKNOWLEDGED}
+
+
+def test_what_is_received_again_is_the_newest(ledger):
+    receive(ledger, "old", 10.0)
+    receive(ledger, "new", 20.0)
+    sent(ledger, "new", sha256="n")
+    receive(ledger, "old", 30.0)
+    assert claim(ledger) == ["old"]
+
+
+def test_two_versions_are_never_on_their_way_at_once(ledger):
+    receive(ledger, "one", 10.0)
+    receive(ledger, "two", 20.0, source=OTHER)
+    limits = {"most_instances": 9, "most_bytes": 10**9, "most_batches": 9}
+    assert claim(ledger) == ["one"]
+    assert ledger.queue.claim(A, OTHER, "c", "w", **limits) == []
+    ledger.queue.requeue_batches(["b"])
+    assert len(ledger.queue.claim(A, OTHER, "c", "w", **limits)) == 1
+    assert claim(ledger, "d") == []
+
+
+def test_identical_copies_of_two_orthancs_are_both_confirmed(ledger):
+    receive(ledger, "one", 10.0)
+    receive(ledger, "two", 20.0, source=OTHER)
+    sent(ledger, "one", sha256="same")
+    sent(ledger, "two", sha256="same", source=OTHER)
+    confirm(ledger)
+    assert set(states(ledger).values()) == {State.CONFIRMED}
+
+
+@pytest.mark.parametrize("confirmed", [True, False])
+def test_what_was_replaced_does_not_stay_confirmed(ledger, confirmed):
+    receive(ledger, "old", 10.0)
+    sent(ledger, "old", sha256="o")
+    if confirmed:
+        confirm(ledger)
+    receive(ledger, "new", 20.0, source=OTHER)
+    sent(ledger, "new", State.WAITING, source=OTHER, replace=True)
+    assert states(ledger)["old"] == State.SUPERSEDED, "the store may have the newer one by now"
+    sent(ledger, "new", source=OTHER, sha256="n", replace=True)
+    confirm(ledger)
+    assert states(ledger) == {"old": State.SUPERSEDED, "new": State.CONFIRMED}
+
+
+def test_an_older_one_does_not_replace_a_newer(ledger):
+    receive(ledger, "old", 10.0)
+    sent(ledger, "old", State.WAITING, replace=True)
+    receive(ledger, "new", 20.0, source=OTHER)
+    assert claim(ledger) == []
+    assert states(ledger) == {"old": State.SUPERSEDED, "new": State.WAITING}
+
+
+def test_an_older_one_that_was_acknowledged_late_is_not_confirmed(ledger):
+    receive(ledger, "new", 20.0, source=OTHER)
+    sent(ledger, "new", source=OTHER, sha256="n")
+    receive(ledger, "old", 10.0)
+    sent(ledger, "old", sha256="o")
+    confirm(ledger)
+    assert states(ledger) == {"old": State.SUPERSEDED, "new": State.CONFIRMED}
+
+
+def test_when_the_newer_is_withdrawn_the_older_waits_again(ledger):
+    receive(ledger, "old", 10.0)
+    receive(ledger, "new", 20.0)
+    sent(ledger, "new", State.WITHDRAWN, reason="deleted")
+    assert states(ledger) == {"old": State.WAITING, "new": State.WITHDRAWN}
+    assert claim(ledger) == ["old"]
+
+
+def test_which_are_outdated(ledger):
+    receive(ledger, "old", 10.0)
+    receive(ledger, "new", 20.0, source=OTHER)
+    receive(ledger, "else", 30.0, study_instance_uid="x")
+    with ledger.reading() as connection:
+        rows = connection.exec_driver_sql("SELECT orthanc_id, id FROM gcp_transfers").all()
+    ids = {row.orthanc_id: row.id for row in rows}
+    assert ledger.versions.outdated(list(ids.values())) == {ids["old"]}
+
+
+def test_very_many_old_versions_do_not_hold_up_the_queue(sqlite_ledger):
+    ledger = sqlite_ledger
+    for at in range(60):
+        receive(ledger, f"version {at:02}", float(at))
+    assert claim(ledger, most_instances=20) == ["version 59"]
