@@ -262,6 +262,8 @@ class TransferReason(StrEnum):
     """The store had it already, and its bytes there were read and are the same."""
     ABSENT = "absent"
     """Orthanc does not have it just now."""
+    CLOSED = "closed"
+    """A person has said that it is not to be sent any more by this Orthanc."""
     CONFLICT = "conflict"
     """The store has other bytes under its UIDs."""
     DAMAGED = "damaged"

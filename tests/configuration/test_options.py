@@ -38,6 +38,7 @@ DECISIONS = [
         SILENT,
     ),
     ("GoogleCloudPlatform.WebhookBacklogAgeSeconds", ["900", 0, None], DEFAULT),
+    ("GoogleCloudPlatform.CompareEverySeconds", ["900", 0, None], DEFAULT),
     ("StorageDirectory", [5, None, "", []], NOTHING),
     ("HttpsCACertificates", [5, None, False], SEPARATE),
     ("HttpsVerifyPeers", ["false", 0, None], SEPARATE),
@@ -96,6 +97,7 @@ def test_what_is_not_decided_rejects():
     }
     assert harmless == {
         *("Timeout", "RefreshInterval", "WebhookBacklogAgeSeconds", "HttpVerbose"),
+        "CompareEverySeconds",
         *("Plugins", "PythonScript", "DicomServerEnabled", "DicomPort"),
         *("MaximumStorageSize", "MaximumPatientCount", "MaximumStorageMode"),
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import ssl
 
 import pytest
@@ -99,3 +100,57 @@ def test_an_early_refusal_over_tls(tls, end):
     ):
         client(server, ca_certificates=authority).store([large()])
     assert caught.value.status == 429
+
+
+# -- Interim answers ------------------------------------------------------------------------------
+
+EARLY_HINTS = b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n"
+
+
+def takes(connection, head, piece, interim=b""):
+    """Take a body piece by piece, with something after each, then answer."""
+    left = int(re.search(rb"Content-Length: (\d+)", head)[1])
+    while left > 0:
+        taken = min(piece, left)
+        left -= taken
+        while taken > 0 and (got := len(connection.recv(taken))):
+            taken -= got
+        connection.sendall(interim)
+    connection.sendall(answer(STORED))
+
+
+@pytest.mark.parametrize(
+    "interim",
+    [b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/1.1 102 Processing\r\n\r\n", EARLY_HINTS * 3],
+    ids=["100", "102", "103"],
+)
+@pytest.mark.parametrize("encrypted", [False, True])
+def test_what_is_interim_ends_no_request(tls, interim, encrypted):
+    context, authority = tls
+    server = RawServer(
+        lambda connection, head: takes(connection, head, 262_144, interim=interim),
+        context if encrypted else None,
+    )
+    with server:
+        stored = client(server, ca_certificates=authority).store([large(5_000_000)])
+    assert stored.bytes_sent > 5_000_000
+
+
+def test_what_comes_after_an_interim_answer_is_heard():
+    refused = EARLY_HINTS + answer(b"{}", "413 Content Too Large")
+    with RawServer(early(refused, stall)) as server, pytest.raises(StoreError, match="413"):
+        client(server).store([large()])
+
+
+def test_an_interim_answer_in_pieces():
+    def behave(connection, head):
+        for byte in EARLY_HINTS:
+            connection.sendall(bytes([byte]))
+            connection.recv(16 * 1024)
+        takes(connection, b"Content-Length: 0", 1)
+
+    with (
+        RawServer(behave) as server,
+        pytest.raises(StoreError, match="before the request was complete"),
+    ):
+        client(server).store([large()])

@@ -6,15 +6,17 @@ import json
 import os
 import subprocess
 import sys
+import time
 
 import psutil
 import pytest
 
+from orthanc_gcp.orthanc.first_start import FILE_NAME
 from orthanc_gcp.plugin import script
 from orthanc_gcp.worker.handshake import WorkerAddress, WorkerInput
 from tests.support.emulator import Emulator
 from tests.support.keys import STORE
-from tests.support.orthanc import Orthanc, wait_until
+from tests.support.orthanc import Orthanc, free_port, wait_until
 from tests.support.site import make_study
 
 ACCOUNT = "my google"
@@ -93,6 +95,21 @@ def test_received_before_the_first_worker_has_begun(site):
     orthanc = site()
     upload(orthanc, instances=5)
     wait_for(orthanc, Confirmed=5)
+
+
+def test_following_begins_at_the_first_start_whatever_happens_next(site):
+    """The database is away, and Orthanc is killed before anything was written there."""
+    orthanc = site(section={"Database": f"postgresql://nobody@127.0.0.1:{free_port()}/none"})
+    upload(orthanc, instances=3)
+    orthanc.wait_for_log("the ledger cannot be reached", 40)
+    orthanc.kill()
+    time.sleep(1.1)  # Orthanc tells whole seconds
+    configuration = json.loads(orthanc.configuration_file.read_text())
+    del configuration["GoogleCloudPlatform"]["Database"]
+    orthanc.configuration_file.write_text(json.dumps(configuration))
+    orthanc.start()
+    wait_for(orthanc, Confirmed=3)
+    assert not (orthanc.folder / "storage" / FILE_NAME).exists()
 
 
 def test_received_is_confirmed_and_shown(site):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import sqlalchemy as sql
 
-from orthanc_gcp.ledger.rows import Cursor, Outcome
+from orthanc_gcp.ledger.rows import Outcome
 from orthanc_gcp.ledger.schema import Priority, State, transfers
-from tests.support.ledgers import ORTHANC, arrival, claim, claimed_rows, settle_batch, states
+from tests.support.ledgers import ORTHANC, A, arrival, claim, claimed_rows, settle_batch, states
 from tests.support.transfers import events_of
 
 
@@ -65,23 +67,33 @@ def test_a_gap_and_what_was_unreadable_are_remembered(ledger):
     assert ledger.arrivals.unreadable(ORTHANC) == []
 
 
-def test_an_orthanc_is_followed_from_where_it_was_read(ledger):
-    assert ledger.arrivals.cursor(ORTHANC) is None
-    assert ledger.arrivals.begin(ORTHANC, 7, 5.0) == Cursor(7, 5.0)
-    ledger.arrivals.record([arrival("1")], ORTHANC, 9)
-    assert ledger.arrivals.cursor(ORTHANC) == Cursor(9, 5.0)
-    ledger.arrivals.record([], ORTHANC, 11)
-    assert ledger.arrivals.cursor(ORTHANC) == Cursor(11, 5.0)
-    ledger.arrivals.rewind(ORTHANC, 0)
-    assert ledger.arrivals.cursor(ORTHANC) == Cursor(0, 5.0)
-    assert ledger.arrivals.cursor("another") is None
+def test_an_index_is_read_from_where_reading_has_ended(ledger, clock):
+    cursor = ledger.indexes.begin(ORTHANC, 7, 5.0)
+    clock.now += 1
+    ledger.arrivals.record([arrival("1")], replace(cursor, seq=9))
+    assert ledger.indexes.get(ORTHANC) == replace(cursor, seq=9, seen_at=clock.now)
+    assert states(ledger) == {"1": State.WAITING}
 
 
 def test_only_what_is_new_counts(ledger):
     assert ledger.arrivals.record([arrival("1"), arrival("2")]) == 2
     assert ledger.arrivals.record([arrival("1"), arrival("3")]) == 1
-    assert ledger.arrivals.known(ORTHANC, ["1", "3", "4"]) == {"1", "3"}
-    assert ledger.arrivals.known("another", ["1"]) == set()
+    accounts = ledger.arrivals.accounts()
+    assert ledger.arrivals.known(ORTHANC, accounts, ["1", "3", "4"]).keys() == {"1", "3"}
+    assert ledger.arrivals.known("another", accounts, ["1"]) == {}
+
+
+def test_another_version_that_was_seen_is_to_be_sent(ledger):
+    """Its change is gone: only the UUID of its file tells."""
+    ledger.arrivals.record([arrival("1", change_seq=7, attachment_uuid="a")])
+    claim(ledger)
+    settle_batch(ledger, State.ACKNOWLEDGED, sha256="d")
+    same, other = (arrival("1", change_seq=0, attachment_uuid=uuid) for uuid in "ab")
+    assert ledger.arrivals.record([other]) == 0
+    assert ledger.arrivals.record([same], other_versions=True) == 0
+    assert ledger.arrivals.record([other], other_versions=True) == 1
+    assert states(ledger) == {"1": State.WAITING}
+    assert ledger.arrivals.known(ORTHANC, [A], ["1"])["1"].files == {"b"}
 
 
 def test_what_was_withdrawn_and_is_there_again_waits(ledger):

@@ -63,6 +63,19 @@ def test_what_is_due_for_longest_comes_first(ledger, clock):
     assert (row.reason, row.attempts) == ("r", 1)
 
 
+def test_what_was_not_read_back_after_all_is_due(ledger, clock):
+    series = [Series("study", "s1"), Series("study", "s2"), Series("study", "s3")]
+    for number, one in enumerate(series):
+        ledger.arrivals.record([arrival(f"{number}", series_instance_uid=one.series_instance_uid)])
+    claim(ledger)
+    settle_batch(ledger, State.ACKNOWLEDGED, sha256="d")
+    (row,) = ledger.confirmations.acknowledged(A, series[2])
+    ledger.confirmations.postpone([row.id], clock.now + 9)
+    ledger.confirmations.make_due(A, series[1:])
+    assert ledger.confirmations.due(A) == [series[1]]
+    ledger.confirmations.make_due(A, [])
+
+
 def test_only_acknowledged_instances_are_confirmed(ledger):
     ledger.arrivals.record([arrival("1")])
     claim(ledger)

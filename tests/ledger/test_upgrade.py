@@ -17,6 +17,8 @@ from orthanc_gcp.clock import SystemClock
 from orthanc_gcp.errors import LedgerError
 from orthanc_gcp.ledger import database
 from orthanc_gcp.ledger.database import reading, writing
+from orthanc_gcp.ledger.ledger import Ledger
+from orthanc_gcp.ledger.rows import Cursor
 from orthanc_gcp.ledger.schema import State, key_values, metadata, schema_version, transfers
 from orthanc_gcp.ledger.upgrade import (
     LATEST,
@@ -207,7 +209,9 @@ def test_every_row_and_state_is_taken_over(old):
     (event,) = others["gcp_events"]
     assert event["occurred_at"] == 9.5
     assert (event["study_instance_uid"], event["sop_instance_uid"]) == ("1.2", "1.2.3.1")
-    assert others["gcp_change_cursors"] == [{"source": "o", "seq": 17, "since": 8.5}]
+    unknown = dict.fromkeys(("name", "marks", "missing", "seen_at"))
+    assert others["gcp_change_cursors"] == [{"source": "o", "seq": 17, "since": 8.5, **unknown}]
+    assert Ledger(old).indexes.get("o") == Cursor("o", 17, 8.5, "o")
     assert others["gcp_backfill_studies"] == [
         {"source": "o", "orthanc_id": "s", "last_update": "20260101T000000"}
     ]

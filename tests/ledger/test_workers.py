@@ -59,11 +59,24 @@ def test_on_sqlite_there_is_one_worker(sqlite_ledger, joined):
         worker_registry(sqlite_ledger.engine, "other", FakeClock()).join()
 
 
+def test_a_link_to_the_file_is_the_same_ledger(sqlite_ledger, joined, tmp_path):
+    joined(sqlite_ledger.engine)
+    (tmp_path / "elsewhere").symlink_to(tmp_path)
+    (tmp_path / "link.sqlite").symlink_to(sqlite_ledger.engine.url.database)
+    for place in (tmp_path / "elsewhere" / "orthanc-gcp.sqlite", tmp_path / "link.sqlite"):
+        engine = database.connect(f"sqlite:///{place}")
+        assert any_alive(engine)
+        with pytest.raises(LedgerError, match="another worker has"):
+            worker_registry(engine, "other", FakeClock()).join()
+        engine.dispose()
+
+
 def test_on_sqlite_whoever_else_has_claimed_something_is_dead(sqlite_ledger, joined):
     sqlite_ledger.arrivals.record([arrival("1")])
     claim(sqlite_ledger)  # by "w"
     registry = joined(sqlite_ledger.engine, "other")
-    assert registry.follows
+    assert registry.follows(ORTHANC)
+    assert not registry.follows("")
     assert registry.refresh(ORTHANC) == ["w"]
     assert registry.refresh(ORTHANC) == ["w"], "its claims were not released yet"
     registry.remove("w")
@@ -81,14 +94,26 @@ def test_several_workers_are_alive_and_one_follows(postgresql_ledger, joined):
     one.refresh(ORTHANC)
     two.refresh(ORTHANC)
     assert (one.alive, two.alive) == (True, True)
-    assert (one.follows, two.follows) == (True, False)
+    assert (one.follows(ORTHANC), two.follows(ORTHANC)) == (True, False)
 
 
 def test_each_orthanc_is_followed(postgresql_ledger, joined):
     one, two = joined(postgresql_ledger.engine, "one"), joined(postgresql_ledger.engine, "two")
     one.refresh(ORTHANC)
     two.refresh("another")
-    assert (one.follows, two.follows) == (True, True)
+    assert (one.follows(ORTHANC), two.follows("another")) == (True, True)
+    assert (one.follows("another"), two.follows(ORTHANC)) == (False, False)
+
+
+def test_an_index_that_a_worker_does_not_have_any_more_is_free(postgresql_ledger, joined):
+    clock = FakeClock()
+    one, two = (joined(postgresql_ledger.engine, name, clock) for name in ("one", "two"))
+    one.refresh(ORTHANC)
+    clock.time += REFRESH_EVERY + 1
+    one.refresh("another")
+    two.refresh(ORTHANC)
+    assert one.follows("another")
+    assert two.follows(ORTHANC)
 
 
 def _claim_and_wait(url: str, ready: object) -> None:
@@ -140,9 +165,9 @@ def test_a_worker_without_its_connection_is_not_alive(postgresql_ledger, joined)
     clock.time += REFRESH_EVERY + 1
     with pytest.raises(sql.exc.SQLAlchemyError):
         registry.refresh(ORTHANC)
-    assert (registry.alive, registry.follows) == (False, False)
+    assert (registry.alive, registry.follows(ORTHANC)) == (False, False)
     registry.refresh(ORTHANC)
-    assert (registry.alive, registry.follows) == (True, True)
+    assert (registry.alive, registry.follows(ORTHANC)) == (True, True)
 
 
 def test_a_database_without_a_lock_file_has_no_worker(tmp_path):

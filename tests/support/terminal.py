@@ -28,6 +28,7 @@ COMMANDS = {
     "retry": ("CONFIG",),
     "pause": ("CONFIG", "my-google"),
     "resume": ("CONFIG", "my-google"),
+    "indexes": ("CONFIG",),
     "sidecar": ("CONFIG",),
     "plugin-script": (),
     "demo": (),

@@ -44,13 +44,18 @@ def backfill(
     with open_ledger(settings) as ledger:
         from orthanc_gcp.configuration import BackfillOptions
         from orthanc_gcp.custody.intake.backfill_studies import BackfillStudies
+        from orthanc_gcp.custody.intake.identity import recognize
         from orthanc_gcp.custody.reporting.backfill_progress import progress
         from orthanc_gcp.orthanc.resources import OrthancSource
 
         try:
-            studies = BackfillStudies(ledger, OrthancSource(rest, settings.storage_folder).name())
+            source = OrthancSource(rest, settings.storage_folder)
+            name = source.name()
+            known = recognize(ledger, source, name)
         except OrthancError as error:
             fail(str(error))
+        # The first index of a name is called by it.
+        studies = BackfillStudies(ledger, name if known is None else known[1].source)
         for wanted, action in (
             (pause, studies.pause),
             (resume, studies.resume),

@@ -64,6 +64,7 @@ HEALTHCARE_SCOPE = "https://www.googleapis.com/auth/cloud-healthcare"
 DEFAULT_TIMEOUT = 60
 DEFAULT_REFRESH_INTERVAL = 60
 DEFAULT_KEY_MAX_AGE_DAYS = 90
+DEFAULT_COMPARE_EVERY_SECONDS = 86400
 DEFAULT_BACKLOG_AGE_SECONDS = 900
 DEFAULT_MAX_QUEUED_INSTANCES = 10_000
 
@@ -147,6 +148,7 @@ class Section:
     webhook_backlog_age_seconds: int = option(
         AMOUNT, DEFAULT_BACKLOG_AGE_SECONDS, wrong=Effect.DEFAULT
     )
+    compare_every_seconds: int = option(AMOUNT, DEFAULT_COMPARE_EVERY_SECONDS, wrong=Effect.DEFAULT)
 
 
 @dataclass(frozen=True)

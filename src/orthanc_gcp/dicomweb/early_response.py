@@ -1,18 +1,21 @@
 """Connections that notice an answer which comes before the request has been sent.
 
 A server that refuses a large request says so at once, and closes. What it said is worth more than
-the broken pipe which follows from it.
+the broken pipe which follows from it. What is only interim (1xx, RFC 9110 §15.2) is no refusal.
 """
 
 from __future__ import annotations
 
 import contextlib
+import re
+import socket
 from typing import Any
 
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, PoolManager
-from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.response import HTTPResponse
 from urllib3.util.wait import wait_for_read
+
+from orthanc_gcp.transport.deadlines import BoundedConnection, BoundedTlsConnection
 
 __all__ = ["listen_while_sending"]
 
@@ -20,7 +23,14 @@ _GRACE = 5.0
 """Seconds to wait for the answer of a server that no longer takes what is sent."""
 
 
-class _Listening(HTTPConnection):
+_INTERIM = re.compile(rb"HTTP/1\.[01] 1\d\d[^\r\n]*\r?\n(?:[^\r\n]+\r?\n)*\r?\n")
+_BEGINS_INTERIM = (b"HTTP/1.1 1", b"HTTP/1.0 1")
+_LONGEST_INTERIM = 4096
+_MOST_INTERIM = 100
+"""So many are skipped at a time."""
+
+
+class _Listening(BoundedConnection):
     _fault: OSError | None = None
 
     def request(self, *args: Any, **kwargs: Any) -> None:
@@ -56,10 +66,18 @@ class _Listening(HTTPConnection):
             self.sock = None
 
     def _has_answer(self) -> bool:
-        return bool(wait_for_read(self.sock, timeout=0))
+        for _ in range(_MOST_INTERIM):
+            if not wait_for_read(self.sock, timeout=0):
+                return False
+            said = self.sock.recv(_LONGEST_INTERIM, socket.MSG_PEEK)
+            interim = _INTERIM.match(said)
+            if interim is None:
+                return not _may_be_interim(said)
+            self.sock.recv(interim.end())
+        return False
 
 
-class _ListeningTls(_Listening, HTTPSConnection):
+class _ListeningTls(_Listening, BoundedTlsConnection):
     def _has_answer(self) -> bool:
         """Not to be known: session tickets make the socket readable as well."""
         return False
@@ -76,3 +94,10 @@ class _TlsPool(HTTPSConnectionPool):
 def listen_while_sending(manager: PoolManager) -> None:
     """Make the connections of a manager notice early answers."""
     manager.pool_classes_by_scheme = {"http": _Pool, "https": _TlsPool}
+
+
+def _may_be_interim(said: bytes) -> bool:
+    """Whether it is the beginning of an interim answer, of which the rest is still to come."""
+    if not said or len(said) >= _LONGEST_INTERIM:
+        return False
+    return any(begin.startswith(said[: len(begin)]) for begin in _BEGINS_INTERIM)

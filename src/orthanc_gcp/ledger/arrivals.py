@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from functools import cache
 from typing import Any
 
@@ -19,6 +19,7 @@ import sqlalchemy as sql
 
 from orthanc_gcp.ledger.database import reading, upsert, writing
 from orthanc_gcp.ledger.events import add_for
+from orthanc_gcp.ledger.indexes import write_cursor
 from orthanc_gcp.ledger.key_values import KeyValues
 from orthanc_gcp.ledger.rows import MOST_PARAMETERS, Cursor, NewTransfer, portions
 from orthanc_gcp.ledger.schema import (
@@ -26,20 +27,19 @@ from orthanc_gcp.ledger.schema import (
     UNSETTLED,
     Priority,
     State,
-    change_cursors,
     transfers,
 )
 from orthanc_gcp.ledger.uids import storable, uid_fault
 from orthanc_gcp.reasons import StoreReason, TransferReason
 
-__all__ = ["Arrivals"]
+__all__ = ["Arrivals", "Known"]
 
 _log = logging.getLogger(__name__)
 
 
 # Made once: SQLAlchemy takes longer to make a statement than SQLite to answer it.
 @cache
-def _insert_or_renew(dialect: str) -> Any:
+def _insert_or_renew(dialect: str, other_versions: bool) -> Any:
     """A new row; one that is there already begins anew where there is something new to send."""
     of, statement = transfers.c, upsert(dialect, transfers)
     new = statement.excluded
@@ -82,8 +82,25 @@ def _insert_or_renew(dialect: str) -> Any:
         | (
             (new.priority == Priority.DEMANDED)
             & (closed | (of.state == State.HELD) | waits_for_backfill)
-        ),
+        )
+        | (sql.literal(other_versions) & (new.attachment_uuid != of.attachment_uuid)),
     )
+
+
+@dataclass(slots=True)
+class Known:
+    """What the ledger has of an instance.
+
+    Attributes
+    ----------
+    files
+        The UUID that its file had in Orthanc, of each of its rows.
+    deleted
+        Whether one of them was withdrawn, as it was deleted in Orthanc.
+    """
+
+    files: set[str] = field(default_factory=set)
+    deleted: bool = False
 
 
 class Arrivals:
@@ -93,14 +110,20 @@ class Arrivals:
         self._engine, self._now, self._key_values = engine, now, key_values
 
     def record(
-        self, arrivals: Sequence[NewTransfer], source: str = "", seq: int | None = None
+        self,
+        arrivals: Sequence[NewTransfer],
+        cursor: Cursor | None = None,
+        *,
+        other_versions: bool = False,
     ) -> int:
-        """Write down what arrived and, with it, how far the changes of its source were read.
+        """Write down what arrived and, with it, how far the changes of its index were read.
 
         Parameters
         ----------
-        seq
-            The last change that was read; None for what comes from elsewhere.
+        cursor
+            None for what comes from elsewhere.
+        other_versions
+            Whether Orthanc was seen to have these versions now, whatever the numbers of changes.
 
         Returns
         -------
@@ -108,14 +131,14 @@ class Arrivals:
             How many instances are to be sent by it that were not before.
         """
         with writing(self._engine) as connection:
-            new = self._insert(connection, arrivals) if arrivals else 0
-            if seq is not None:
-                connection.execute(
-                    change_cursors.update().where(change_cursors.c.source == source).values(seq=seq)
-                )
+            new = self._insert(connection, arrivals, other_versions) if arrivals else 0
+            if cursor is not None:
+                write_cursor(connection, cursor, self._now())
         return new
 
-    def _insert(self, connection: sql.Connection, arrivals: Sequence[NewTransfer]) -> int:
+    def _insert(
+        self, connection: sql.Connection, arrivals: Sequence[NewTransfer], other_versions: bool
+    ) -> int:
         good = []
         for arrival in arrivals:
             fault = uid_fault(*_uids(arrival).values())
@@ -123,12 +146,14 @@ class Arrivals:
                 good.append(self._row(arrival))
             else:
                 self._quarantine(connection, arrival, fault)
-        return self._upsert(connection, good) if good else 0
+        return self._upsert(connection, good, other_versions) if good else 0
 
-    def _upsert(self, connection: sql.Connection, rows: list[dict[str, Any]]) -> int:
+    def _upsert(
+        self, connection: sql.Connection, rows: list[dict[str, Any]], other_versions: bool = False
+    ) -> int:
         """How many rows are new, or begin anew."""
         done = connection.execute(
-            _insert_or_renew(self._engine.dialect.name),
+            _insert_or_renew(self._engine.dialect.name, other_versions),
             rows,
             execution_options={"preserve_rowcount": True},  # otherwise unknown on PostgreSQL
         )
@@ -168,15 +193,32 @@ class Arrivals:
             fault,
         )
 
-    def known(self, source: str, resources: Collection[str]) -> set[str]:
-        """Those of some instances of an Orthanc that the ledger has a row for."""
-        found: set[str] = set()
+    def accounts(self) -> list[str]:
+        """All that anything was ever to be sent to."""
+        with reading(self._engine) as connection:
+            return list(connection.scalars(sql.select(transfers.c.account).distinct()))
+
+    def known(
+        self, source: str, accounts: Sequence[str], resources: Collection[str]
+    ) -> dict[str, Known]:
+        """Those of some instances of an index that the ledger has a row for.
+
+        Parameters
+        ----------
+        accounts
+            All of them: by these the database finds the rows in an index of its own.
+        """
+        of = transfers.c
+        found: dict[str, Known] = {}
         with reading(self._engine) as connection:
             for some in portions(list(resources), MOST_PARAMETERS):
-                query = sql.select(transfers.c.orthanc_id).where(
-                    transfers.c.source == source, transfers.c.orthanc_id.in_(some)
+                query = sql.select(of.orthanc_id, of.attachment_uuid, of.state, of.reason).where(
+                    of.account.in_(accounts), of.source == source, of.orthanc_id.in_(some)
                 )
-                found.update(connection.scalars(query))
+                for name, file, state, reason in connection.execute(query):
+                    one = found.setdefault(name, Known())
+                    one.files.add(file)
+                    one.deleted |= state == State.WITHDRAWN and reason == TransferReason.DELETED
         return found
 
     def reopen(self, source: str, resources: Collection[str]) -> int:
@@ -202,30 +244,6 @@ class Arrivals:
                 add_for(connection, self._now(), rows, "returned")
                 reopened += len(rows)
         return reopened
-
-    def cursor(self, source: str) -> Cursor | None:
-        """Where reading an Orthanc's changes goes on; None before the first time."""
-        with reading(self._engine) as connection:
-            row = connection.execute(
-                sql.select(change_cursors.c.seq, change_cursors.c.since).where(
-                    change_cursors.c.source == source
-                )
-            ).one_or_none()
-        return None if row is None else Cursor(row.seq, row.since)
-
-    def begin(self, source: str, seq: int, since: float) -> Cursor:
-        """Begin to follow an Orthanc after a change; ``since`` is that place in UTC seconds."""
-        cursor = Cursor(seq, since)
-        with writing(self._engine) as connection:
-            connection.execute(change_cursors.insert().values(source=source, **asdict(cursor)))
-        return cursor
-
-    def rewind(self, source: str, seq: int) -> None:
-        """Read the changes again from a place; those known already change nothing."""
-        with writing(self._engine) as connection:
-            connection.execute(
-                change_cursors.update().where(change_cursors.c.source == source).values(seq=seq)
-            )
 
     def has_gap(self, source: str) -> bool:
         """Whether changes of an Orthanc were lost before they were read."""

@@ -68,6 +68,17 @@ _DUE_OF_SERIES = (
     .limit(1)
 )
 
+_MAKE_DUE = (
+    transfers.update()
+    .where(
+        transfers.c.account == sql.bindparam("of_account"),
+        transfers.c.study_instance_uid == sql.bindparam("of_study"),
+        transfers.c.series_instance_uid == sql.bindparam("of_series"),
+        transfers.c.state == State.ACKNOWLEDGED,
+        transfers.c.next_attempt_at.is_(None),
+    )
+    .values(next_attempt_at=sql.bindparam("now"))
+)
 _CONFIRM = (
     transfers.update()
     .where(
@@ -191,6 +202,17 @@ class Confirmations:
                     .where(transfers.c.id.in_(some), transfers.c.state == State.ACKNOWLEDGED)
                     .values(**values)
                 )
+
+    def make_due(self, account: str, series: Sequence[Series]) -> None:
+        """These were to be read back just now, and were not: their search is due."""
+        now = self._now()
+        parameters = [
+            {"of_account": account, "of_study": one[0], "of_series": one[1], "now": now}
+            for one in series
+        ]
+        if parameters:
+            with writing(self._engine) as connection:
+                connection.execute(_MAKE_DUE, parameters)
 
     def settle(self, outcomes: Sequence[Outcome]) -> None:
         """What becomes of acknowledged instances that are not in the store as they should be."""

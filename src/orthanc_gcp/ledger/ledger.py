@@ -15,6 +15,7 @@ from orthanc_gcp.ledger.arrivals import Arrivals
 from orthanc_gcp.ledger.confirmations import Confirmations
 from orthanc_gcp.ledger.database import reading, writing
 from orthanc_gcp.ledger.events import Events
+from orthanc_gcp.ledger.indexes import Indexes
 from orthanc_gcp.ledger.key_values import KeyValues
 from orthanc_gcp.ledger.queue import Queue
 from orthanc_gcp.ledger.stored_digests import StoredDigests
@@ -39,6 +40,7 @@ class Ledger:
         self.now = now
         self.key_values = KeyValues(engine)
         self.events = Events(engine, now)
+        self.indexes = Indexes(engine, now)
         self.arrivals = Arrivals(engine, now, self.key_values)
         self.queue = Queue(engine, now)
         self.confirmations = Confirmations(engine, now)

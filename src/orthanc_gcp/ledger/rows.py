@@ -14,6 +14,8 @@ __all__ = [
     "COLUMNS",
     "MOST_PARAMETERS",
     "Cursor",
+    "Mark",
+    "Missing",
     "NewTransfer",
     "Outcome",
     "Series",
@@ -105,11 +107,53 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
-class Cursor:
-    """How far the changes of an Orthanc have been read, and when following began."""
+class Mark:
+    """A change that an index of Orthanc has, by which it is recognized."""
 
     seq: int
+    kind: str
+    orthanc_id: str
+    date: str
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """Numbers of changes that were not there when those after them were, and since when."""
+
+    first: int
+    last: int
+    noticed_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """How far the changes of an index of Orthanc have been read.
+
+    Attributes
+    ----------
+    source
+        What the ledger calls the index.
+    seq
+        The last change that was read.
+    since
+        When following began, in UTC seconds.
+    name
+        What its Orthanc was called when it was last seen.
+    marks
+        What it is recognized by, newest first.
+    missing
+        Changes that may become visible yet.
+    seen_at
+        When an Orthanc last had the index; None of a release that did not write it down.
+    """
+
+    source: str
+    seq: int
     since: float
+    name: str
+    marks: tuple[Mark, ...] = ()
+    missing: tuple[Missing, ...] = ()
+    seen_at: float | None = None
 
 
 COLUMNS = [transfers.c[field.name] for field in fields(Transfer)]

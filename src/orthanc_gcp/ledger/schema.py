@@ -146,8 +146,12 @@ change_cursors = sql.Table(
     sql.Column("source", sql.Text, primary_key=True),
     sql.Column("seq", sql.BigInteger, nullable=False),
     sql.Column("since", sql.Float, nullable=False),  # when following began
+    sql.Column("name", sql.Text),  # of the Orthanc that had it last
+    sql.Column("marks", sql.JSON),  # changes by which it is recognized
+    sql.Column("missing", sql.JSON),  # changes that may become visible yet
+    sql.Column("seen_at", sql.Float),
 )
-"""How far each Orthanc's changes have been read."""
+"""How far the changes of each index of Orthanc have been read."""
 
 backfill_studies = sql.Table(
     "gcp_backfill_studies",

@@ -154,7 +154,8 @@ def _require_tables(engine: sql.Engine, connection: sql.Connection) -> None:
 
 def _require_cursors(engine: sql.Engine, connection: sql.Connection) -> None:
     """Where following an Orthanc goes on, and since when it is followed, is nothing to guess."""
-    for source, seq, since in connection.execute(sql.select(change_cursors)):
+    of = change_cursors.c
+    for source, seq, since in connection.execute(sql.select(of.source, of.seq, of.since)):
         if not (isinstance(seq, int) and isinstance(since, float)):
             raise _damaged(engine, f"the row {source!r} of {change_cursors.name}")
 

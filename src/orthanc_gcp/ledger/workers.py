@@ -54,6 +54,8 @@ class WorkerRegistry(Protocol):
     def refresh(self, source: str) -> list[str]:
         """Renew what the locks say; the dead workers that have still claimed something.
 
+        From then on this worker follows the index that the ledger calls so, if no other does.
+
         Each is this worker's to deal with until :meth:`remove`.
 
         Raises
@@ -69,9 +71,8 @@ class WorkerRegistry(Protocol):
     def alive(self) -> bool:
         """Whether the others still see this worker; if not, it must send nothing."""
 
-    @property
-    def follows(self) -> bool:
-        """Whether this worker is the one that follows the Orthanc."""
+    def follows(self, source: str) -> bool:
+        """Whether this worker is the one that follows the index that the ledger calls so."""
 
     def leave(self) -> None:
         """End."""
@@ -130,7 +131,8 @@ def _others_with_claims(connection: sql.Connection, name: str) -> list[str]:
 
 
 def _lock_file(engine: sql.Engine) -> Path:
-    database = Path(str(engine.url.database))
+    # By whatever link the file is reached: two names of it are one ledger.
+    database = Path(str(engine.url.database)).resolve()
     return database.with_name(f"{database.name}.lock")
 
 
@@ -149,7 +151,7 @@ class _Alone:
         self._engine, self._name = engine, name
         self._dead: list[str] | None = None
         self._file = -1
-        self.alive = self.follows = False
+        self.alive = False
 
     def join(self) -> None:
         file = os.open(_lock_file(self._engine), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -161,7 +163,10 @@ class _Alone:
                 reason=LedgerReason.IN_USE,
             )
         self._file = file
-        self.alive = self.follows = True
+        self.alive = True
+
+    def follows(self, source: str) -> bool:
+        return self.alive and bool(source)
 
     def refresh(self, source: str) -> list[str]:  # noqa: ARG002
         if self._dead is None:
@@ -174,7 +179,7 @@ class _Alone:
             self._dead.remove(name)
 
     def leave(self) -> None:
-        self.alive = self.follows = False
+        self.alive = False
         os.close(self._file)
 
 
@@ -186,7 +191,11 @@ class _Several:
         self._connection: sql.Connection | None = None
         self._refreshed = float("-inf")
         self._missed: dict[str, float] = {}
-        self.alive = self.follows = False
+        self._followed = ""
+        self.alive = False
+
+    def follows(self, source: str) -> bool:
+        return self.alive and bool(source) and self._followed == source
 
     def join(self) -> None:
         if not _soon(self._connect):
@@ -234,7 +243,7 @@ class _Several:
 
     def _disconnect(self) -> None:
         connection, self._connection = self._connection, None
-        self.alive = self.follows = False
+        self.alive, self._followed = False, ""
         self._missed.clear()
         if connection is not None:
             with suppress(sql.exc.SQLAlchemyError):
@@ -242,8 +251,11 @@ class _Several:
 
     def _renew(self, connection: sql.Connection | None, source: str, now: float) -> list[str]:
         assert connection is not None  # noqa: S101 - refresh() has seen to it
-        if source and not self.follows:
-            self.follows = _lock(connection, FOLLOWS, source)
+        if self._followed and self._followed != source:
+            _unlock(connection, FOLLOWS, self._followed)
+            self._followed = ""
+        if source and not self._followed and _lock(connection, FOLLOWS, source):
+            self._followed = source
         others = _others_with_claims(connection, self._name)
         for name in self._missed.keys() - others:
             del self._missed[name]

@@ -20,11 +20,12 @@ from orthanc_gcp.redaction import printable, readable
 __all__ = ["Change", "Changes", "Description", "OrthancSource"]
 
 MOST_CHANGES = 1000
-MOST_DESCRIBED, MOST_LISTED = 200, 5000
+MOST_DESCRIBED, MOST_EXPANDED, MOST_LISTED = 200, 2000, 5000
 _DATE = "%Y%m%dT%H%M%S"
 _PIECE = 256 * 1024
 _FILE_NAME = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _STUDIES, _OVERLAP = 500, 50
+_SOME = 20
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,8 @@ class OrthancSource:
         self.checksums = Checksums(orthanc)
         self._described, self._listed = PageSize(MOST_DESCRIBED), PageSize(MOST_LISTED)
         self._changes, self._studies = PageSize(MOST_CHANGES), PageSize(_STUDIES, 2 * _OVERLAP)
+        # Orthanc counts up to the place where a page begins: few pages are a half of the cost.
+        self._expanded = PageSize(MOST_EXPANDED, 2 * _OVERLAP)
 
     def name(self) -> str:
         """What the ledger calls this Orthanc: option ``Name``, and the AET behind it.
@@ -104,10 +107,7 @@ class OrthancSource:
         """
         question = self._page_of(f"/changes?since={since}")
         page, _ = self._changes.ask(lambda size: question(min(size, limit)))
-        entries = tuple(
-            Change(entry["Seq"], entry["ChangeType"], entry.get("ID", ""), entry["Date"])
-            for entry in page["Changes"]
-        )
+        entries = tuple(_change(entry) for entry in page["Changes"])
         return Changes(entries, int(page["Last"]), bool(page["Done"]))
 
     def last_change(self) -> int:
@@ -119,6 +119,16 @@ class OrthancSource:
             Orthanc is away, or refuses.
         """
         return int(self._call("GET", "/changes?last")["Last"])
+
+    def newest_changes(self) -> tuple[Change, ...]:
+        """Some of the newest changes, oldest first; none where there are none.
+
+        Raises
+        ------
+        OrthancError
+            Orthanc is away, or refuses.
+        """
+        return self.changes(max(0, self.last_change() - _SOME), _SOME).entries
 
     def place_before(self, moment: float) -> int:
         """The place behind the newest change from before a moment, in seconds since 1970.
@@ -161,6 +171,19 @@ class OrthancSource:
             if page:
                 yield page
 
+    def inventory(self) -> Iterator[list[tuple[str, str]]]:
+        """All instances with the UUIDs of their files, empty where Orthanc does not say it.
+
+        Pages overlap, as those of :meth:`studies`.
+
+        Raises
+        ------
+        OrthancError
+            Orthanc is away, or refuses.
+        """
+        for page in self._overlapping("/instances", self._expanded):
+            yield [(one["ID"], one.get("FileUuid", "")) for one in page]
+
     def studies(self) -> Iterator[list[tuple[str, str]]]:
         """All studies with their last update (``20261121T221844``), page by page.
 
@@ -172,14 +195,18 @@ class OrthancSource:
         OrthancError
             Orthanc is away, or refuses.
         """
+        for page in self._overlapping("/studies", self._studies):
+            yield [(study["ID"], study.get("LastUpdate", "")) for study in page]
+
+    def _overlapping(self, path: str, size: PageSize) -> Iterator[list[dict[str, Any]]]:
         begin, tail, whole = 0, frozenset[str](), True
         while whole:
-            page, limit = self._studies.ask(self._page_of(f"/studies?since={begin}&expand"))
-            identifiers = [study["ID"] for study in page]
+            page, limit = size.ask(self._page_of(f"{path}?since={begin}&expand"))
+            identifiers = [one["ID"] for one in page]
             if tail and tail.isdisjoint(identifiers):  # a whole overlap was deleted
                 begin, tail = max(0, begin - 10 * _STUDIES), frozenset()
                 continue
-            yield [(study["ID"], study.get("LastUpdate", "")) for study in page]
+            yield page
             whole = len(page) == limit
             begin, tail = begin + limit - _OVERLAP, frozenset(identifiers[-_OVERLAP:])
 
@@ -351,6 +378,10 @@ class OrthancSource:
                 f"{printable(self._orthanc.url)} has no {readable(path)}: is it an Orthanc?"
             )
         return answer
+
+
+def _change(entry: Mapping[str, Any]) -> Change:
+    return Change(entry["Seq"], entry["ChangeType"], entry.get("ID", ""), entry["Date"])
 
 
 @contextmanager

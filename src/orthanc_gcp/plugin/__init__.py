@@ -12,6 +12,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from orthanc_gcp.plugin.first_start import followed_since
+
 if TYPE_CHECKING:
     from orthanc_gcp.configuration import Settings
     from orthanc_gcp.connector.connector import Connector
@@ -68,7 +70,7 @@ class Plugin:
 
     def __init__(self, orthanc: Any, interpreter: str = "") -> None:
         self._orthanc, self._interpreter = orthanc, interpreter
-        self._since = time.time()
+        self._since = followed_since(orthanc, time.time())
         self._orthanc_started = threading.Event()
         self._lock = threading.Lock()
         self._connector: Connector | None = None

@@ -10,7 +10,6 @@ import json
 import logging
 import secrets
 import socket
-from pathlib import Path
 from typing import Any
 
 from orthanc_gcp import configuration
@@ -20,6 +19,7 @@ from orthanc_gcp.errors import ConfigurationError
 from orthanc_gcp.orthanc.access import address, fingerprint
 from orthanc_gcp.orthanc.versions import parse_version
 from orthanc_gcp.plugin.dicomweb_plugin import InProcessDicomWeb
+from orthanc_gcp.plugin.first_start import configuration_folder
 from orthanc_gcp.plugin.log import log_to
 from orthanc_gcp.plugin.metrics import Metrics
 from orthanc_gcp.plugin.worker_client import WorkerClient
@@ -35,7 +35,7 @@ _log = logging.getLogger(__name__)
 def settings_of(orthanc: Any) -> Settings:
     """The configuration of this Orthanc; the package's log goes to its log from here on."""
     log_to(orthanc)
-    return configuration.read(json.loads(orthanc.GetConfiguration()), _folder(orthanc))
+    return configuration.read(json.loads(orthanc.GetConfiguration()), configuration_folder(orthanc))
 
 
 def connector(orthanc: Any, settings: Settings) -> Connector:
@@ -107,17 +107,3 @@ def _worker_input(orthanc: Any, settings: Settings, since: float) -> WorkerInput
         since=since,
         secret=secrets.token_urlsafe(32),
     )
-
-
-def _folder(orthanc: Any) -> Path:
-    """Where the files of relative options are looked for: where Orthanc looks for its own.
-
-    ``GetConfigurationPath()`` does not tell: for a folder it gives the parent, unless a slash ends
-    its name (seen with Orthanc 1.10 to 1.13). The command line does; no option of Orthanc is
-    followed by a value of its own.
-    """
-    count = orthanc.GetCommandLineArgumentsCount()
-    arguments = [orthanc.GetCommandLineArgument(number) for number in range(count)]
-    given = [Path(one) for one in arguments if not one.startswith("-")]
-    path = given[0] if given else Path()
-    return (path if path.is_dir() else path.parent).absolute()

@@ -34,6 +34,7 @@ from orthanc_gcp.redaction import (
     secrets_of_form,
 )
 from orthanc_gcp.transport.connections import Proxy, network_error, pools, proxy_of, tls_context
+from orthanc_gcp.transport.deadlines import bound_exchanges
 
 __all__ = ["Answer", "Transport", "transport"]
 
@@ -158,7 +159,7 @@ class Transport(Request):
             url,
             body=body,
             headers={"Accept-Encoding": "identity", **headers},
-            timeout=urllib3.Timeout(connect=limit, read=limit),
+            timeout=urllib3.Timeout(total=limit, connect=limit, read=limit),
             retries=False,
             redirect=False,
             preload_content=False,
@@ -197,7 +198,9 @@ class Transport(Request):
             tls = tls_context(self._ca_certificates, verify=self._verify)
             if certificate is not None:
                 tls.load_cert_chain(*certificate)
-        return pools(proxy, tls, self._tls, num_pools=32, maxsize=16)
+        made = pools(proxy, tls, self._tls, num_pools=32, maxsize=16)
+        bound_exchanges(made)
+        return made
 
     def _tls(self) -> ssl.SSLContext:
         return tls_context(self._ca_certificates, verify=self._verify)

@@ -32,6 +32,7 @@ from orthanc_gcp.dicomweb import of_account
 from orthanc_gcp.ledger import database
 from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.workers import worker_registry
+from orthanc_gcp.orthanc.first_start import FILE_NAME, forget
 from orthanc_gcp.orthanc.resources import OrthancSource
 from orthanc_gcp.orthanc.rest import OrthancRest
 from orthanc_gcp.outages import Outage
@@ -78,7 +79,18 @@ def assemble(
     }
     rules = Rules(settings.rules, source.attributes)
     began = ledger.now() if since is None else since
-    follower = Follower(ledger, source, rules, clock, work.set, began)
+    follower = Follower(
+        ledger,
+        source,
+        rules,
+        clock,
+        work.set,
+        began,
+        was_down=since is None,
+        compare_every=settings.section.compare_every_seconds,
+        follows=registry.follows,
+        on_recognized=partial(_forget_first_start, settings),
+    )
     sender = Sender(
         ledger,
         source,
@@ -137,7 +149,6 @@ def assemble(
             announcement=_announcement(settings, orthanc, name, ledger),
             ledger=ledger,
             registry=registry,
-            source=source,
             tokens=tokens,
             follower=follower,
             backfill=backfill,
@@ -151,6 +162,13 @@ def assemble(
             work=work,
         )
     )
+
+
+def _forget_first_start(settings: Settings) -> None:
+    try:
+        forget(settings.storage_folder)
+    except OSError as error:  # it is read again, and means nothing for an index that is known
+        _log.warning("%s cannot be removed: %s", FILE_NAME, error.strerror)
 
 
 def _announcement(settings: Settings, orthanc: OrthancRest, name: str, ledger: Ledger) -> str:

@@ -18,7 +18,6 @@ from orthanc_gcp.ledger.damage import quarantine_damaged
 from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.upgrade import prepare
 from orthanc_gcp.ledger.workers import WorkerRegistry
-from orthanc_gcp.orthanc.resources import OrthancSource
 from orthanc_gcp.worker.api import Api
 from orthanc_gcp.worker.attempts import BACKOFF, FOLLOWING, IDLE, Attempts
 from orthanc_gcp.worker.listener import Listener
@@ -53,7 +52,6 @@ class Parts:
     announcement: str
     ledger: Ledger
     registry: WorkerRegistry
-    source: OrthancSource
     tokens: TokenSource
     follower: Follower
     backfill: Backfill
@@ -170,15 +168,8 @@ class Worker:
     def _follow(self) -> None:
         pause = 0.0  # nothing is sent until it is known which Orthanc this is
         while not self._stopping.wait(pause):
-            pause = self._attempts.make(FOLLOWING, self._follow_if_mine, pause, (ACTIVE, IDLE))
-
-    def _follow_if_mine(self) -> bool:
-        """Of several workers on an Orthanc one follows it."""
-        if self._parts.follower.open() and self._parts.registry.follows:
-            return self._parts.follower.step()
-        if self._attempts.orthanc.active:
-            self._parts.source.name()  # whether it is back
-        return False
+            step = self._parts.follower.step  # of several workers on an Orthanc one follows it
+            pause = self._attempts.make(FOLLOWING, step, pause, (ACTIVE, IDLE))
 
     def _backfill(self) -> None:
         pause = IDLE
@@ -187,8 +178,8 @@ class Worker:
 
     def _backfill_if_mine(self) -> bool:
         """The worker that follows an Orthanc also does its backfill."""
-        follows = self._parts.registry.follows
-        return follows and self._parts.backfill.step(self._parts.follower.source)
+        source = self._parts.follower.source
+        return self._parts.registry.follows(source) and self._parts.backfill.step(source)
 
     def _watch_others(self) -> None:
         pause, both = REFRESH_EVERY, (REFRESH_EVERY, REFRESH_EVERY)
@@ -197,7 +188,7 @@ class Worker:
 
     def _requeue_claims_of_the_dead(self) -> bool:
         parts = self._parts
-        for dead in parts.registry.refresh(parts.follower.source):
+        for dead in parts.registry.refresh(parts.follower.candidate):
             _log.warning("worker %s has died: what it was sending is taken over", dead)
             parts.ledger.queue.requeue_claims_of(dead)
             parts.registry.remove(dead)

@@ -20,8 +20,7 @@ def blamed(scope, subject, at):
 def test_one_that_fails_alone_is_not_known_to_be_at_fault(scope):
     for number in range(1, 6):
         verdict = scope.failed("x", number, number)
-        assert (verdict.blame, verdict.times, verdict.sharing) == (Blame.UNKNOWN, number, 1)
-        assert verdict.failures == number
+        assert (verdict.blame, verdict.times, verdict.failures) == (Blame.UNKNOWN, number, number)
     assert scope.failed("x", 9, 9, otherwise=Blame.DESTINATION).blame is Blame.DESTINATION
     assert scope.sharing == 1
 
@@ -44,7 +43,7 @@ def test_what_all_share_is_the_destinations(scope):
     assert blames == [Blame.UNKNOWN] * (SHARED_BY - 1) + [Blame.DESTINATION] * 3
     assert scope.sharing == SHARED_BY + 2
     verdict = scope.failed(0, 50, 50)
-    assert (verdict.blame, verdict.times, verdict.sharing) == (Blame.DESTINATION, 1, SHARED_BY + 2)
+    assert (verdict.blame, verdict.times, verdict.failures) == (Blame.DESTINATION, 1, 2)
 
 
 def test_a_success_ends_what_all_shared_once(scope):
@@ -106,7 +105,7 @@ def test_which_of_several_is_at_fault_shows_when_they_are_tried_apart(scope):
 def test_no_more_are_remembered_than_a_bound(scope, monkeypatch):
     monkeypatch.setattr(module, "MOST_SUBJECTS", 10)
     for number in range(100):
-        verdict = scope.failed(number, number, number)
+        scope.failed(number, number, number)
         scope.failed_together([f"{number}a", f"{number}b"], number)
-    assert verdict.sharing == 10
+    assert scope.sharing == 10
     assert len(scope._histories) == 10

@@ -9,6 +9,7 @@ import pytest
 import sqlalchemy as sql
 
 from orthanc_gcp.configuration import SendRule
+from orthanc_gcp.configuration.options import DEFAULT_COMPARE_EVERY_SECONDS
 from orthanc_gcp.custody.intake import changes as module
 from orthanc_gcp.custody.intake.changes import COMPARE_AT_MOST_EVERY, SWEEP_EVERY, Follower
 from orthanc_gcp.custody.intake.rules import Rules
@@ -47,6 +48,21 @@ def follow(ledger, orthanc):
     return make
 
 
+@pytest.fixture
+def start_orthanc(tmp_path):
+    """One of its own, that lets instances be overwritten."""
+    orthanc = Orthanc(tmp_path / "own", {"OverwriteInstances": True}, plugins=())
+    orthanc.start()
+    yield orthanc
+    orthanc.kill()
+
+
+def make_follower(ledger, orthanc, since=0.0):
+    source = OrthancSource(OrthancRest(orthanc.url), orthanc.folder / "storage")
+    rules = Rules([SendRule(to="a")], source.attributes)
+    return Follower(ledger, source, rules, FakeClock(), lambda: None, since)
+
+
 def upload(orthanc, files):
     return [orthanc.json("POST", "/instances", file)["ID"] for file in files]
 
@@ -75,7 +91,7 @@ def test_what_arrives_is_written_down_once(ledger, orthanc, follow):
     again = follow()
     read_all(again)
     assert len(states(ledger)) == 3
-    assert ledger.arrivals.cursor(SOURCE).seq == orthanc.json("GET", "/changes?last")["Last"]
+    assert ledger.indexes.get(SOURCE).seq == orthanc.json("GET", "/changes?last")["Last"]
 
 
 def test_what_was_there_before_is_not_followed(ledger, orthanc, follow):
@@ -97,7 +113,7 @@ def test_changes_that_were_cleared_are_found_by_comparison(ledger, orthanc, foll
 def test_a_gap_is_known_after_a_crash_and_not_compared_too_often(ledger, orthanc, follow):
     first = follow()
     read_all(first)
-    first.compare = lambda: 1 / 0
+    first._inventory.step = lambda _: 1 / 0
     lost = upload(orthanc, [make_instance()])
     orthanc.request("DELETE", "/changes")
     upload(orthanc, [make_instance()])
@@ -113,16 +129,60 @@ def test_a_gap_is_known_after_a_crash_and_not_compared_too_often(ledger, orthanc
     assert not ledger.arrivals.has_gap(SOURCE)
 
 
+def test_what_was_overwritten_while_changes_were_cleared_is_sent_anew(ledger, start_orthanc):
+    """In the same second, and while nobody read: only its file is another one."""
+    orthanc = start_orthanc
+    content = bytearray(make_instance())
+    (sent,) = upload(orthanc, [bytes(content)])
+    make_follower(ledger, orthanc).step()
+    read_all(make_follower(ledger, orthanc))
+    before = ledger.arrivals.known(SOURCE, ["a"], [sent])[sent].files
+    content[-2] ^= 1
+    upload(orthanc, [bytes(content)])
+    orthanc.request("DELETE", "/changes")
+    upload(orthanc, [make_instance()])
+    read_all(make_follower(ledger, orthanc))
+    after = ledger.arrivals.known(SOURCE, ["a"], [sent])[sent].files
+    assert before != after
+    (described,) = OrthancSource(OrthancRest(orthanc.url), orthanc.folder).describe([sent])
+    assert after == {described.attachment_uuid}
+
+
+def test_everything_is_compared_at_the_start_and_again(ledger, orthanc, follow):
+    follower = follow()
+    read_all(follower)
+    sent = upload(orthanc, make_study(instances=2))
+    read_all(follower)
+    for make in (lambda: follow(), lambda: follower):
+        with ledger.writing() as connection:
+            connection.execute(transfers.delete().where(transfers.c.orthanc_id == sent[0]))
+        one = make()
+        one.clock.time += DEFAULT_COMPARE_EVERY_SECONDS + 1
+        read_all(one)
+        assert states(ledger) == dict.fromkeys(sent, State.WAITING)
+
+
+def test_what_was_withdrawn_and_is_there_waits_again(ledger, orthanc, follow):
+    read_all(follow())
+    sent = upload(orthanc, [make_instance()])
+    read_all(follow())
+    with ledger.writing() as connection:
+        values = {"state": State.WITHDRAWN, "reason": "deleted"}
+        connection.execute(transfers.update().values(values))
+    read_all(follow())
+    assert states(ledger) == {sent[0]: State.WAITING}
+
+
 def test_an_index_that_was_replaced_is_read_from_its_start(ledger, orthanc, follow):
     sent = upload(orthanc, [make_instance()])
     since = time.time() - 1
-    ledger.arrivals.begin(SOURCE, 10**6, since)  # as far as the old one was read
+    ledger.indexes.begin(SOURCE, 10**6, since)  # as far as the old one was read
     follower = follow()
     assert follower.step()
     assert ledger.arrivals.has_gap(SOURCE)
     read_all(follower)
     assert sent[0] in states(ledger)
-    assert ledger.arrivals.cursor(SOURCE).since == since
+    assert ledger.indexes.get(SOURCE).since == since
 
 
 @pytest.mark.parametrize("level", ["Series", "Study"])
@@ -192,12 +252,12 @@ def test_nothing_goes_on_when_very_many_cannot_be_read(
 ):
     follower = follow(RULE)
     read_all(follower)
-    before = ledger.arrivals.cursor(SOURCE)
+    before = ledger.indexes.get(SOURCE)
     _, show = hidden()
     monkeypatch.setattr(module, "MOST_UNREADABLE", 0)
     with pytest.raises(OrthancError, match="cannot read what it has stored"):
         read_all(follower)
-    assert ledger.arrivals.cursor(SOURCE) == before
+    assert ledger.indexes.get(SOURCE) == before
     show()
     read_all(follower)
     assert len(states(ledger)) == 1

@@ -108,7 +108,7 @@ class Room:
         for content in files:
             name, dataset = str(uuid.uuid4()), read(content)
             place = self.storage / name[:2] / name[2:4] / name
-            place.parent.mkdir(parents=True)
+            place.parent.mkdir(parents=True, exist_ok=True)
             if stored:
                 place.write_bytes(content)
             rows.append(
@@ -612,6 +612,28 @@ def test_many_that_are_refused_are_in_the_way_of_no_good_one(behind, front):
         behind.step()
         behind.step()
     behind.step_until(lambda: behind.states()[:5] == [State.QUARANTINED] * 5, 9)
+
+
+def test_who_answers_200_to_everything_and_names_nothing_is_no_store(behind, front):
+    """A captive portal: the account pauses, and no instance is at fault."""
+    behind.receive(*(make_dicom() for _ in range(5)))
+    front.dislikes[b"DICM"] = 200
+    for _ in range(24):
+        behind.step()
+    assert set(behind.states()) <= {State.WAITING, State.DELAYED}
+    assert {row.reason for row in behind.rows()} == {"unacknowledged"}
+    assert "names no instances" in behind.congestion.problem
+    front.dislikes.clear()
+    behind.step_until(lambda: set(behind.states()) == {State.ACKNOWLEDGED})
+
+
+def test_one_that_the_store_never_names_ends_in_quarantine(behind, front):
+    files = [make_dicom() for _ in range(4)]
+    front.dislikes[files[1][-300:]] = 200
+    behind.receive(*files)
+    behind.step_until(lambda: behind.states().count(State.ACKNOWLEDGED) == 3)
+    behind.step_until(lambda: State.QUARANTINED in behind.states())
+    assert behind.rows()[1].reason == "unacknowledged"
 
 
 def test_one_alone_that_is_refused_ends_in_quarantine_too(failing):

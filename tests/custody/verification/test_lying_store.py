@@ -113,10 +113,21 @@ class Trial:
         known = dict.fromkeys(Series(*self.uids(row)[:2]) for row in rows(self.ledger))
         for one in series or known:
             self.steady.time += 1
-            reader = ReadBack(self.ledger, {"a": self.destination}, lambda: False, lambda: 1.0)
-            reader.confirm("a", [one])
+            self._confirm([one])
         client.close()
         return self.states()
+
+    def read_together(self, store: RawServer, series: list[Series]) -> None:
+        """Read back these series as after a batch."""
+        self.read(store, Series("none", "none"))
+        client = DicomStore(store.url, lambda: Authorization("token"), timeout=2)
+        self.destination = replace(self.destination, store=client)
+        self._confirm(series)
+        client.close()
+
+    def _confirm(self, series: list[Series]) -> None:
+        reader = ReadBack(self.ledger, {"a": self.destination}, lambda: False, lambda: 1.0)
+        reader.confirm("a", series)
 
     def states(self) -> dict[str, str]:
         return {row.sop_instance_uid: row.state for row in rows(self.ledger)}
@@ -245,6 +256,46 @@ def test_odd_uids_that_a_store_can_have_are_asked_for_and_confirmed(trial):
         trial.acknowledge(*odd)
         assert set(trial.read(store).values()) == {"confirmed"}
     assert b"/studies/study_1/series/a%20b/instances?" in store.heads[0]
+
+
+def test_a_series_that_the_store_is_slow_to_fail_at_is_left_by_the_others(trial):
+    """They are due by themselves, at once."""
+
+    def slow(asked):
+        if any(uids[1] == "s0" for uids in asked):
+            trial.steady.time += 60
+            return answer(b"{}", "504 Gateway Timeout")
+        return honest(asked)
+
+    with LyingStore(slow) as store:
+        store.has = [(STUDY, f"s{n}", f"2.{n}") for n in range(3)]
+        trial.acknowledge(*store.has)
+        series = [Series(*uids[:2]) for uids in store.has]
+        trial.read_together(store, series)
+        assert trial.ledger.confirmations.due("a") == series[1:]
+        assert trial.read(store, *series[1:])["2.1"] == "confirmed"
+
+
+class Defective(DicomStore):
+    """A client with a defect."""
+
+    def instances(self, study: str, series: str | None = None, **more: Any) -> Any:
+        if series == "s0":
+            raise RuntimeError("a defect")
+        return super().instances(study, series, **more)
+
+
+def test_a_defect_at_one_series_stops_no_other(trial, monkeypatch, caplog):
+    monkeypatch.setattr(f"{__name__}.DicomStore", Defective)
+    with LyingStore(honest) as store:
+        store.has = [(STUDY, f"s{n}", f"2.{n}") for n in range(3)]
+        trial.acknowledge(*store.has)
+        trial.read_together(store, [Series(*uids[:2]) for uids in store.has])
+    assert list(trial.states().values()) == ["acknowledged", "confirmed", "confirmed"]
+    (row, *_) = rows(trial.ledger)
+    assert row.detail == "it cannot be read back: RuntimeError, see the log"
+    assert row.next_attempt_at > trial.clock.now
+    assert "a defect" in caplog.text
 
 
 # -- One that cannot be read is in the way of no other --------------------------------------------

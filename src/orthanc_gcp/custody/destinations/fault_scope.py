@@ -43,14 +43,11 @@ class Verdict:
         How often the subject has failed by now, without what may be the destination's.
     failures
         How often it has failed by now.
-    sharing
-        How many subjects have failed since anything has succeeded.
     """
 
     blame: Blame
     times: int
     failures: int
-    sharing: int
 
 
 @dataclass
@@ -137,7 +134,7 @@ class FaultScope:
                 blame = Blame.SUBJECT
             history.times += blame in (Blame.SUBJECT, Blame.UNKNOWN)
             history.failures += 1
-            return Verdict(blame, history.times, history.failures, len(self._failing))
+            return Verdict(blame, history.times, history.failures)
 
     def _is_shared(self) -> bool:
         """Those that had failed before the last success are no evidence."""

@@ -153,7 +153,7 @@ class Backfill:
         if not found.studies:
             return self._end(studies, run)
         # Of what was looked up, the follower has then written down all that is new.
-        cursor = self._ledger.arrivals.cursor(studies.source)
+        cursor = self._ledger.indexes.get(studies.source)
         if cursor is None or cursor.seq < found.change:
             return False
         room = (most_queued - studies.unsent()) // max(1, len(self._rules.accounts))

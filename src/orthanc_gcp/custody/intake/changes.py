@@ -2,20 +2,27 @@
 
 ``GET /changes?since=N&limit=M`` (Orthanc's REST API) gives a log whose numbers outlive restarts,
 and which proves nothing by itself: entries of deleted resources vanish from it, ``DELETE /changes``
-empties it, and an index that was replaced begins at 0 again. So each page has to go on where the
-last one ended; wherever it does not, all instances of Orthanc are compared with the ledger.
+empties it, an index that was restored goes on at an earlier number, and with several writers an
+entry can become visible after those that follow it. So each page has to begin with the last change
+that was read, unchanged; numbers that are missing are asked for again until they are old; and
+wherever that proof fails, all instances of Orthanc are compared with the ledger.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 from orthanc_gcp.clock import Clock
+from orthanc_gcp.configuration.options import DEFAULT_COMPARE_EVERY_SECONDS
+from orthanc_gcp.custody.intake.identity import Match, begin, compare, mark_of, recognize
+from orthanc_gcp.custody.intake.inventory import Inventory
 from orthanc_gcp.custody.intake.rules import Rules
 from orthanc_gcp.errors import OrthancError, OrthancRefusedError
+from orthanc_gcp.ledger.indexes import add_marks
 from orthanc_gcp.ledger.ledger import Ledger
-from orthanc_gcp.ledger.rows import Cursor, NewTransfer
+from orthanc_gcp.ledger.rows import Cursor, Mark, Missing, NewTransfer
 from orthanc_gcp.ledger.schema import Priority
 from orthanc_gcp.orthanc.resources import Change, Changes, OrthancSource
 
@@ -26,6 +33,19 @@ _log = logging.getLogger(__name__)
 SWEEP_EVERY = 15.0
 """Seconds until what is held, and what could not be read, is asked for again."""
 COMPARE_AT_MOST_EVERY = 60.0
+PAUSE_AFTER_PAGE = 1.0
+"""For so many times as long as a page takes, nothing is compared after it: others come first."""
+RECOGNIZE_EVERY = 5.0
+"""Seconds after which it is looked again, where no page has shown it, which index Orthanc has."""
+OVERLAP = 20
+"""Of so many changes that were read before, the remembered ones are looked at with each page."""
+REFUSE_AFTER = 15.0
+"""Seconds in which a worker learns whether another one follows an index."""
+SEEN_EVERY = 60.0
+MISSING_FOR = 600.0
+"""Seconds for which a number is asked for again that was missing among the changes."""
+MOST_MISSING = 100
+"""So many runs of numbers may be missing; with more, everything is compared."""
 MOST_UNREADABLE = 1000
 """So many instances may wait for Orthanc to be able to read them; with more, nothing goes on."""
 STABLE = ("StableSeries", "StableStudy")
@@ -40,6 +60,14 @@ class Follower:
         Called when instances were written down.
     since
         What Orthanc has received from then on is followed, where the ledger says nothing yet.
+    was_down
+        See :func:`orthanc_gcp.custody.intake.identity.begin`.
+    compare_every
+        Seconds between two comparisons of all that Orthanc has; the first is made at the start.
+    follows
+        Whether it is this worker that follows the index that the ledger calls so.
+    on_recognized
+        Called when the ledger has the index, and since when it is followed.
     """
 
     def __init__(
@@ -50,19 +78,36 @@ class Follower:
         clock: Clock,
         on_arrival: Callable[[], None],
         since: float,
+        *,
+        was_down: bool = False,
+        compare_every: float = DEFAULT_COMPARE_EVERY_SECONDS,
+        follows: Callable[[str], bool] = lambda _source: True,
+        on_recognized: Callable[[], None] = lambda: None,
     ) -> None:
         self._ledger, self._orthanc, self._rules = ledger, orthanc, rules
-        self._clock, self._on_arrival, self._since = clock, on_arrival, since
-        self._source = ""
+        self._clock, self._on_arrival = clock, on_arrival
+        self._since, self._was_down, self._follows = since, was_down, follows
+        self._on_recognized = on_recognized
+        self._name = self._source = self._before = self._candidate = ""
         self._cursor: Cursor | None = None
+        self._recognized_at = self._seen_at = float("-inf")
+        self._verified = float("-inf")
+        self._refused_since: float | None = None
         self._swept = float("-inf")
-        self._compared = float("-inf")
+        self._inventory, self._compare_every = Inventory(ledger, orthanc), compare_every
+        self._compared = self._compared_for_gap = self._compare_next = float("-inf")
+        self._comparing, self._missed = False, 0
         self._gap = False
 
     @property
     def source(self) -> str:
-        """The ledger's name for this Orthanc; empty until it answered for the first time."""
+        """What the ledger calls the index of this Orthanc; empty until it was recognized."""
         return self._source
+
+    @property
+    def candidate(self) -> str:
+        """The same, before it is known for sure: whoever follows that index can find out."""
+        return self._candidate
 
     def step(self) -> bool:
         """Read one page of changes; whether there was something to do.
@@ -70,94 +115,220 @@ class Follower:
         Raises
         ------
         OrthancError
-            Orthanc cannot be read from just now; nothing was lost.
+            Orthanc cannot be read from just now, or has an index that is not to be followed;
+            nothing was lost.
         sqlalchemy.exc.SQLAlchemyError
             The ledger is away; nothing was lost.
         """
-        cursor = self._cursor or self._begin()
-        # The change before is asked for again: that it is still there shows that nobody cleared.
-        page = self._orthanc.changes(max(0, cursor.seq - 1))
-        if page.last < cursor.seq:
-            self._start_over(cursor)
-            return True
+        try:
+            return self._step()
+        except OrthancError:
+            self._recognized_at = float("-inf")  # another index may be there when it is back
+            raise
+
+    def _step(self) -> bool:
+        follows = bool(self._source) and self._follows(self._source)
+        if not follows:
+            self._cursor = None
+        age = self._clock.now() - self._recognized_at
+        if age == float("inf") or (not follows and not 0 <= age < RECOGNIZE_EVERY):
+            return self._recognize()
+        if not follows:
+            return False
+        cursor = self._cursor or self._resume()
+        page = self._next_page(cursor)
+        if not self._goes_on(page, cursor):
+            return self._recognize()
+        self._recognized_at = self._clock.now()
         news = page.last > cursor.seq
         if news:
-            if not _continues(page, cursor.seq):
-                self._open_gap()
             entries = [entry for entry in page.entries if entry.seq > cursor.seq]
             self._read(cursor, entries, page.last)
         self._do_at_intervals()
-        return news
-
-    def open(self) -> str:
-        """Learn which Orthanc it is; the ledger's name for it.
-
-        Raises
-        ------
-        OrthancError
-            Orthanc cannot be read from just now.
-        """
-        if not self._source:
-            self._source = self._orthanc.name()
-        return self._source
+        return news or self._compare(self._cursor or cursor)
 
     def is_index(self, source: str) -> bool:
-        """Whether Orthanc has the index, just now, that the ledger calls so.
+        """Whether Orthanc has the index, as was seen just now, that the ledger calls so."""
+        age = self._clock.now() - self._recognized_at
+        return source == self._source and 0 <= age < 2 * RECOGNIZE_EVERY
+
+    # -- Which index it is ----------------------------------------------------------------------
+
+    def _recognize(self) -> bool:
+        """Find out which index Orthanc has; whether it is known by now."""
+        name = self._orthanc.name()
+        found = recognize(self._ledger, self._orthanc, name)
+        if found is None:
+            self._source = self._candidate = ""
+            new = begin(self._ledger, self._orthanc, name, self._since, was_down=self._was_down)
+            if new is None:  # another worker was first, maybe with the same
+                return True
+            found = (Match.WHOLE, new)
+        match, cursor = found
+        self._candidate = cursor.source
+        follows = self._follows(cursor.source)
+        if match is Match.RESTORED and not follows:
+            self._refuse(cursor)
+            return False
+        self._refused_since = None
+        self._take(match, cursor, name, follows)
+        return True
+
+    def _take(self, match: Match, cursor: Cursor, name: str, follows: bool) -> None:
+        if name != cursor.name:
+            _log.warning("Orthanc %s is now called %s: it has the same index", cursor.name, name)
+        elif self._before and cursor.source != self._before:
+            _log.warning("Orthanc %s has another index now: %s", name, cursor.source)
+        cursor = self._ledger.indexes.seen(cursor, name)
+        if cursor.source != self._before:
+            self._compared, self._comparing = float("-inf"), False
+        self._name, self._source, self._before = name, cursor.source, cursor.source
+        self._recognized_at = self._seen_at = self._clock.now()
+        self._on_recognized()
+        self._gap = self._ledger.arrivals.has_gap(self._source)
+        if follows and match in (Match.RESTORED, Match.CLEARED):
+            self._open_gap()
+        if match is Match.RESTORED:
+            self._start_over(cursor)
+        elif follows:
+            self._cursor = cursor if cursor.marks else self._mark(cursor)
+        else:
+            self._cursor = None
+
+    def _mark(self, cursor: Cursor) -> Cursor:
+        """Remember what an index is recognized by from now on, if there is anything in it."""
+        newest = self._orthanc.newest_changes()
+        if not newest:
+            return cursor
+        marked = replace(cursor, marks=add_marks((), [mark_of(one) for one in newest]))
+        self._ledger.arrivals.record([], marked)
+        return marked
+
+    def _refuse(self, cursor: Cursor) -> None:
+        """Two Orthancs with what was one index: only one of them may go on with it.
 
         Raises
         ------
         OrthancError
-            Orthanc cannot be read from just now.
-        sqlalchemy.exc.SQLAlchemyError
-            The ledger is away.
+            Another worker follows the index, and this one is not the same any more.
         """
-        cursor = self._ledger.arrivals.cursor(source)
-        return cursor is not None and self._orthanc.last_change() >= cursor.seq
+        self._source = ""
+        now = self._clock.now()
+        if self._refused_since is None:
+            self._refused_since = now
+        elif now - self._refused_since > REFUSE_AFTER:
+            raise OrthancError(
+                f"its index is a copy, or an earlier state, of {cursor.source}, which another "
+                "worker follows: nothing of it is sent (orthanc-gcp indexes --separate makes it "
+                "one of its own)"
+            )
 
-    def _begin(self) -> Cursor:
-        source = self.open()
-        cursor = self._ledger.arrivals.cursor(source)
+    def _resume(self) -> Cursor:
+        """Go on where another worker may have read to meanwhile."""
+        cursor = self._ledger.indexes.get(self._source)
         if cursor is None:
-            place = self._orthanc.place_before(self._since)
-            cursor = self._ledger.arrivals.begin(source, place, self._since)
-            _log.info("following Orthanc %s for the first time", source)
-        self._gap = self._ledger.arrivals.has_gap(source)
+            raise OrthancError(f"the ledger has lost how far {self._source} was read")
+        self._gap = self._ledger.arrivals.has_gap(self._source)
         self._cursor = cursor
         return cursor
 
+    def _next_page(self, cursor: Cursor) -> Changes:
+        """What follows, after some of what was read last: that it is there shows that all is."""
+        begin = min([cursor.seq, *(mark.seq for mark in _read_last(cursor))]) - 1
+        page = self._orthanc.changes(max(0, begin))
+        if page.entries and page.last < cursor.seq:  # those after it are gone, or never were
+            return self._orthanc.changes(cursor.seq - 1)
+        return page
+
+    def _goes_on(self, page: Changes, cursor: Cursor) -> bool:
+        """Whether a page goes on where reading has ended, in the same index."""
+        if page.last < cursor.seq or (page.entries and not cursor.marks):
+            return False  # without marks nothing was there before: this may be another index
+        there = {entry.seq: mark_of(entry) for entry in page.entries}
+        same = {there[mark.seq] == mark for mark in cursor.marks if mark.seq in there}
+        if same or not cursor.marks or cursor.marks[0].seq > cursor.seq:
+            return False not in same
+        # Orthanc forgets the changes of what is deleted.
+        idle = page.last == cursor.seq and self._clock.now() - self._verified < RECOGNIZE_EVERY
+        if idle:
+            return True
+        self._verified = self._clock.now()
+        match = compare(self._ledger, self._orthanc, cursor, self._name)
+        if match is Match.CLEARED:
+            self._open_gap()
+        return match >= Match.CLEARED
+
     def _start_over(self, cursor: Cursor) -> None:
-        """The newest change is older than what was read: the index was replaced."""
-        _log.warning("Orthanc's changes start over (another index?): they are read from the start")
-        self._open_gap()
-        self._ledger.arrivals.rewind(self._source, 0)
-        self._cursor = Cursor(0, cursor.since)
+        """The last change that was read is not there: from the last on that is."""
+        _log.warning(
+            "Orthanc's index %s is an earlier state of what it was: it is read again, and compared",
+            cursor.source,
+        )
+        there = tuple(mark for mark in cursor.marks if self._has(mark))
+        seq = there[0].seq if there else 0
+        restored = replace(cursor, seq=seq, marks=there, missing=())
+        self._ledger.arrivals.record([], restored)
+        self._cursor = restored if there else self._mark(restored)
+
+    def _has(self, mark: Mark) -> bool:
+        page = self._orthanc.changes(max(0, mark.seq - 1), 1)
+        return mark in [mark_of(one) for one in page.entries]
 
     def _open_gap(self) -> None:
         """Changes are gone that nobody has read: written down, for a crash must not hide it."""
         if not self._gap:
             self._ledger.arrivals.open_gap(self._source)
-            self._gap = True
+            self._gap, self._comparing = True, False
+
+    # -- What is new ----------------------------------------------------------------------------
 
     def _read(self, cursor: Cursor, entries: Sequence[Change], seq: int) -> None:
+        missing = _missing(cursor, entries, seq, self._ledger.now())
+        if len(missing) > MOST_MISSING:
+            self._open_gap()
+            missing = missing[-MOST_MISSING:]
+        marks = add_marks(cursor.marks, [mark_of(entry) for entry in entries])
+        self._record(entries, replace(cursor, seq=seq, marks=marks, missing=missing))
+
+    def _record(self, entries: Sequence[Change], cursor: Cursor) -> None:
         new = {entry.orthanc_id: entry.seq for entry in entries if entry.kind == "NewInstance"}
         arrivals, unreadable = self._transfers_of(list(new), new.get)
         if unreadable:
             self._remember_unreadable(unreadable)
-        self._ledger.arrivals.record(arrivals, self._source, seq)
-        self._cursor = Cursor(seq, cursor.since)
+        self._ledger.arrivals.record(arrivals, cursor)
+        self._cursor = cursor
         stable = [entry.orthanc_id for entry in entries if entry.kind in STABLE]
         if stable:
             self._ledger.arrivals.release(stable)
         if arrivals or stable:
             self._on_arrival()
 
+    def _ask_for_missing(self) -> None:
+        """A change of another writer can become visible after those with higher numbers."""
+        cursor = self._cursor
+        if cursor is None or not cursor.missing:
+            return
+        now = self._ledger.now()
+        late: list[Change] = []
+        missing: list[Missing] = []
+        for gap in cursor.missing:
+            page = self._orthanc.changes(gap.first - 1)
+            found = [entry for entry in page.entries if entry.seq <= gap.last]
+            late += found
+            if 0 <= now - gap.noticed_at < MISSING_FOR:
+                missing += _between(found, gap.first - 1, gap.last, gap.noticed_at)
+        if late or len(missing) != len(cursor.missing):
+            self._record(late, replace(cursor, missing=tuple(missing[-MOST_MISSING:])))
+
     def _transfers_of(
-        self, resources: Sequence[str], change: Callable[[str], int | None]
+        self, resources: Sequence[str], change: Callable[[str], int | None], since: int = 0
     ) -> tuple[list[NewTransfer], list[str]]:
         """What some instances make for the ledger, and those whose attributes cannot be read."""
         arrivals: list[NewTransfer] = []
         unreadable: list[str] = []
         for description in self._orthanc.describe(resources):
+            if description.received_at < since:
+                continue
             number = change(description.orthanc_id) or 0
             try:
                 arrivals += self._rules.arrivals(self._source, description, number, Priority.LIVE)
@@ -184,15 +355,14 @@ class Follower:
 
     def _do_at_intervals(self) -> None:
         now = self._clock.now()
+        if now - self._seen_at > SEEN_EVERY and self._cursor is not None:
+            self._seen_at = now
+            self._cursor = self._ledger.indexes.seen(self._cursor, self._name)
         if now - self._swept > SWEEP_EVERY:
             self._swept = now
+            self._ask_for_missing()
             self._release_stable()
             self._retry_unreadable()
-        if self._gap and now - self._compared > COMPARE_AT_MOST_EVERY:
-            self._compared = now
-            self.compare()
-            self._ledger.arrivals.close_gap(self._source)
-            self._gap = False
 
     def _release_stable(self) -> None:
         """A restarted Orthanc never reports that what it received before is stable: ask it."""
@@ -201,44 +371,75 @@ class Follower:
             self._ledger.arrivals.release(self._orthanc.stable(held))
             self._on_arrival()
 
-    def compare(self) -> int:
-        """Find instances that the ledger lacks, as when somebody has cleared ``/changes``.
+    # -- What the changes do not say ------------------------------------------------------------
 
-        Returns how many were received since following began and had been missed.
+    def _compare(self, cursor: Cursor) -> bool:
+        """Compare some of what Orthanc has; whether more is to be compared at once."""
+        now = self._clock.now()
+        if not self._comparing:
+            for_gap = self._gap and now - self._compared_for_gap > COMPARE_AT_MOST_EVERY
+            if not for_gap and not now - self._compared > self._compare_every:
+                return False
+            if self._gap:
+                self._compared_for_gap = now
+            self._compared, self._comparing, self._missed = now, True, 0
+            self._inventory.begin(self._source, self._rules.accounts)
+        if now < self._compare_next and not self._gap:
+            return False
+        try:
+            found = self._inventory.step(cursor.seq)
+        except Exception:
+            self._comparing = False
+            raise
+        if found is None:
+            self._end_comparison()
+            return False
+        if found:
+            self._add_missed(cursor, found)
+        after = self._clock.now()
+        self._compare_next = after + PAUSE_AFTER_PAGE * (after - now)
+        return True
 
-        Raises
-        ------
-        OrthancError
-            Orthanc cannot be read from just now; what was found before is written down.
-        sqlalchemy.exc.SQLAlchemyError
-            The ledger is away.
-        """
-        cursor = self._cursor or self._begin()
-        missed = 0
-        for page in self._orthanc.instances():
-            unknown = set(page) - self._ledger.arrivals.known(self._source, page)
-            missed += self._ledger.arrivals.reopen(self._source, page)
-            found, unreadable = self._transfers_of(sorted(unknown), lambda _: 0)
-            if unreadable:
-                self._remember_unreadable(unreadable)
-            # Orthanc records whole seconds.
-            arrivals = [arrival for arrival in found if arrival.received_at >= int(cursor.since)]
-            if arrivals:
-                self._ledger.arrivals.record(arrivals)
-                missed += len(arrivals)
-        if missed:
+    def _add_missed(self, cursor: Cursor, found: list[str]) -> None:
+        # Orthanc records whole seconds.
+        arrivals, unreadable = self._transfers_of(found, lambda _: 0, int(cursor.since))
+        if unreadable:
+            self._remember_unreadable(unreadable)
+        if arrivals:
+            self._missed += self._ledger.arrivals.record(arrivals, other_versions=True)
+            self._on_arrival()
+
+    def _end_comparison(self) -> None:
+        self._comparing = False
+        self._missed += self._inventory.returned
+        if self._missed:
             _log.warning(
-                "%d transfers were missing in the ledger, somebody has cleared Orthanc's changes: "
-                "they are added",
-                missed,
+                "%d transfers were missing in the ledger, or of an older version, though Orthanc's "
+                "changes do not say so: they are added",
+                self._missed,
             )
             self._on_arrival()
-        return missed
+        if self._gap:
+            self._ledger.arrivals.close_gap(self._source)
+            self._gap = False
 
 
-def _continues(page: Changes, seq: int) -> bool:
-    """Whether a page goes on where reading has ended, with nothing between.
+def _read_last(cursor: Cursor) -> list[Mark]:
+    return [mark for mark in cursor.marks if cursor.seq - OVERLAP <= mark.seq <= cursor.seq]
 
-    The last change that was read may be gone: Orthanc forgets those of what was deleted.
-    """
-    return bool(page.entries) and page.entries[0].seq in (seq, seq + 1)
+
+def _missing(
+    cursor: Cursor, entries: Sequence[Change], last: int, now: float
+) -> tuple[Missing, ...]:
+    """The numbers that are not there up to the last of a page, with those of before."""
+    new = _between(entries, cursor.seq, last, now)
+    return (*cursor.missing, *new)
+
+
+def _between(
+    entries: Sequence[Change], after: int, last: int, noticed_at: float
+) -> Iterator[Missing]:
+    for number in (*(entry.seq for entry in entries), last + 1):
+        if number > after + 1:
+            yield Missing(after + 1, number - 1, noticed_at)
+        after = number

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+from orthanc_gcp.custody.intake.identity import source_of
 from orthanc_gcp.custody.intake.rules import arrival_of
 from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.schema import Priority
@@ -37,12 +38,13 @@ def send_on_demand(
     KeyError
         Orthanc has no such resource; nothing was queued.
     OrthancError
-        Orthanc cannot be read from just now; what was queued before is sent.
+        Orthanc cannot be read from just now, or which index it has is not clear; what was queued
+        before is sent.
     sqlalchemy.exc.SQLAlchemyError
         The ledger is away; what was queued before is sent.
     """
     members = orthanc.members(resources)
-    source, queued = orthanc.name(), 0
+    source, queued = source_of(ledger, orthanc), 0
     for start in range(0, len(members), _PORTION):
         described = orthanc.describe(members[start : start + _PORTION])
         queued += ledger.arrivals.record(

@@ -156,11 +156,16 @@ class Sender:
             return self._without(transfers, error, md5s)
         except StoreError as error:
             return self._refused(destination, transfers, error, began)
+        named = [row for row in transfers if _is_named(stored.results[row.sop_instance_uid])]
+        if not named:
+            result = stored.results[transfers[0].sop_instance_uid]
+            silent = StoreError(result.detail, reason=str(result.status), retryable=True)
+            return self._blamed(destination, transfers, silent, began)
         size = sum(transfer.size_bytes for transfer in transfers)
         # What a cap takes is no slowness of the store.
         seconds = self._clock.now() - began - throttled
         destination.congestion.succeeded(len(transfers), size, seconds, began)
-        self._note_success(destination, transfers, stored, began)
+        self._note_success(destination, named, began)
         return self._outcomes(destination, transfers, stored, digests)
 
     def _part(self, transfer: Transfer, md5: str | None, digests: dict[str, str]) -> Part:
@@ -413,27 +418,18 @@ class Sender:
     ) -> list[Outcome]:
         """All are refused alike: the account pauses, then another one is tried than these."""
         pause = destination.congestion.failed(error) * (1 + destination.storing.sharing)
-        words = f"whatever is sent is refused: {error}"
+        words = f"nothing that is sent is taken: {error}"
         return [
             self._delayed(row, error.reason, words, pause=min(pause, LONGEST_PAUSE), counts=False)
             for row in transfers
         ]
 
     def _note_success(
-        self,
-        destination: Destination,
-        transfers: Sequence[Transfer],
-        stored: Stored,
-        began: float,
+        self, destination: Destination, named: Sequence[Transfer], began: float
     ) -> None:
         """The store speaks of instances: what was refused with all others is due again."""
-        named = [
-            row.id
-            for row in transfers
-            if stored.results[row.sop_instance_uid].status is not InstanceStatus.UNACKNOWLEDGED
-        ]
-        now = destination.congestion.now
-        if named and destination.storing.succeeded(named, began, now):
+        rows, now = [row.id for row in named], destination.congestion.now
+        if destination.storing.succeeded(rows, began, now):
             self._ledger.queue.hasten(destination.account)
 
     def _delayed(
@@ -469,6 +465,11 @@ class Sender:
         self._ledger.events.add(
             row.account, kind, words, row.study_instance_uid, row.sop_instance_uid
         )
+
+
+def _is_named(result: InstanceResult) -> bool:
+    """Whether the store says what became of an instance."""
+    return result.status is not InstanceStatus.UNACKNOWLEDGED
 
 
 def _halves(transfers: Sequence[Transfer], error: StoreError) -> list[Outcome]:

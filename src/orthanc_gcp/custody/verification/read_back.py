@@ -16,6 +16,8 @@ import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from sqlalchemy.exc import SQLAlchemyError
+
 from orthanc_gcp.custody.destinations.destination import INSTANCE_BACKOFF, Destination
 from orthanc_gcp.custody.destinations.fault_scope import Blame, Verdict
 from orthanc_gcp.custody.verification.digest import digest_of
@@ -48,6 +50,8 @@ MOST_SENDINGS = 8
 """Attempts at sending what the store acknowledges and has not, or not so, while it has others."""
 MOST_UNREAD_TOGETHER = 3
 """So many instances of a series that cannot be retrieved: it is left for later."""
+QUICK = 1.0
+"""Seconds that a failure may take, and others wait for it."""
 _REFUSALS = (400, 406, 409, 410, 411, 413, 414, 415, 416, 422, 431)
 """Statuses that stay the same whenever the same is asked for."""
 _OF_ALL = (401, 429)
@@ -122,7 +126,8 @@ class ReadBack:
         if destination is None:
             return
         seen: dict[int, float] = {}
-        for one in self._ledger.confirmations.readable(account, series):
+        readable = self._ledger.confirmations.readable(account, series)
+        for number, one in enumerate(readable, 1):
             if self._stopping():
                 break
             began = self._ledger.now()
@@ -132,6 +137,7 @@ class ReadBack:
                 self._ledger.confirmations.confirm(seen)
                 seen = {}
             if not goes_on:
+                self._ledger.confirmations.make_due(account, readable[number:])
                 break
         self._ledger.confirmations.confirm(seen)
 
@@ -141,8 +147,7 @@ class ReadBack:
         rows = self._askable(self._ledger.confirmations.acknowledged(destination.account, series))
         if not rows:
             return _Reading(), True
-        reading = _search(destination, series, rows)
-        _compare(destination, reading)
+        reading = _ask(destination, series, rows)
         if reading.error is None:
             now = destination.congestion.now
             destination.congestion.read_succeeded(asked)
@@ -177,18 +182,20 @@ class ReadBack:
         error: StoreError,
         asked: float,
     ) -> bool:
-        """Postpone what could not be read, or put it into quarantine; whether others may go on."""
-        is_shared = error.status in _OF_ALL or (
-            error.status is None and error.reason not in _OF_ONE
+        """Postpone what could not be read, or put it into quarantine; whether others may go on.
+
+        They may not after one that the store is slow to fail at: each is due by itself then.
+        """
+        verdict = destination.reading.failed(
+            series, asked, destination.congestion.now, otherwise=_presumed(error)
         )
-        otherwise = Blame.DESTINATION if is_shared else Blame.UNKNOWN
-        steady = destination.congestion.now
-        verdict = destination.reading.failed(series, asked, steady, otherwise=otherwise)
         shared = verdict.blame is Blame.DESTINATION
-        if shared or (verdict.blame is Blame.UNKNOWN and error.status not in _REFUSALS):
-            destination.congestion.read_failed(error, suspect=not shared)
         wait = INSTANCE_BACKOFF.delay(verdict.failures + 1, self._jitter)
-        due = self._ledger.now() + (LONGEST_WAIT / 2 if shared else wait)
+        if shared:
+            wait = destination.congestion.read_failed(error)
+        elif verdict.blame is Blame.UNKNOWN and error.status not in _REFUSALS:
+            destination.congestion.read_failed(error, suspect=True)
+        due = self._ledger.now() + wait
         detail = f"it cannot be read back: {error}"
         most = _most_readings(verdict, error)
         hopeless = [row for row in reading.failed if min(verdict.times, row.attempts) >= most]
@@ -199,7 +206,7 @@ class ReadBack:
             self._ledger.confirmations.postpone(
                 [row.id for row in rows], due, reason=error.reason, detail=detail, counts=counts
             )
-        return not shared
+        return not shared and destination.congestion.now - asked < QUICK
 
     # -- What is not there as it should be ------------------------------------------------------
 
@@ -254,6 +261,12 @@ class ReadBack:
         )
 
 
+def _presumed(error: StoreError) -> Blame:
+    """Whose fault it is as long as nothing else was read meanwhile."""
+    of_all = error.status is None and error.reason not in _OF_ONE
+    return Blame.DESTINATION if of_all or error.status in _OF_ALL else Blame.UNKNOWN
+
+
 def _most_readings(verdict: Verdict, error: StoreError) -> float:
     """How often an instance may fail to be read back."""
     if verdict.blame in (Blame.DESTINATION, Blame.DOUBTFUL):
@@ -292,6 +305,21 @@ def _quarantined(row: Transfer, reason: str, detail: str) -> Outcome:
 
 
 # -- What the store has -------------------------------------------------------------------------
+
+
+def _ask(destination: Destination, series: Series, rows: Sequence[Transfer]) -> _Reading:
+    """What the store has of some instances of a series."""
+    try:
+        reading = _search(destination, series, rows)
+        _compare(destination, reading)
+    except SQLAlchemyError:  # a limit on requests is counted in the ledger
+        raise
+    except Exception as error:  # a defect, which must not stop the others
+        _log.exception("account %s: series %s", destination.account, series.series_instance_uid)
+        words = f"{type(error).__name__}, see the log"
+        reading = _Reading(failed=list(rows))
+        reading.error = StoreError(words, reason=StoreReason.PROTOCOL)
+    return reading
 
 
 def _search(destination: Destination, series: Series, rows: Sequence[Transfer]) -> _Reading:

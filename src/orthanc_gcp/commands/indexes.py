@@ -1,0 +1,127 @@
+"""``orthanc-gcp indexes``: which Orthancs were followed, and what is open of one that is gone."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from orthanc_gcp.commands.arguments import (
+    config_argument,
+    fail,
+    needs,
+    orthanc_of,
+    orthanc_option,
+    settings_of,
+)
+from orthanc_gcp.commands.formatting import count
+from orthanc_gcp.commands.ledger_access import open_ledger
+from orthanc_gcp.errors import OrthancError
+
+if TYPE_CHECKING:
+    from orthanc_gcp.configuration import Settings
+    from orthanc_gcp.custody.intake.open_transfers import OpenTransfers
+    from orthanc_gcp.ledger.ledger import Ledger
+
+__all__ = ["indexes"]
+
+
+@click.command()
+@config_argument
+@orthanc_option("indexes")
+@click.option("--hand-over", metavar="INDEX", help="Have Orthanc send what is open of another.")
+@click.option("--close", metavar="INDEX", help="Send nothing more of an index.")
+@click.option("--separate", is_flag=True, help="Orthanc has a copy: follow it by itself.")
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@needs("worker")
+def indexes(
+    config: Path,
+    orthanc: str | None,
+    hand_over: str | None,
+    close: str | None,
+    separate: bool,
+    as_json: bool,
+) -> None:
+    """List the indexes of Orthanc that were followed; hand over what is open, or close it.
+
+    An index is Orthanc's database. Its name here stays when Orthanc is renamed.
+    """
+    if (hand_over is not None) + (close is not None) + separate > 1:
+        fail("expected one of --hand-over, --close and --separate")
+    settings = settings_of([config])
+    with open_ledger(settings) as ledger:
+        from orthanc_gcp.custody.intake import open_transfers as module
+
+        try:
+            if separate or hand_over is not None:
+                _with_orthanc(ledger, settings, orthanc, hand_over)
+            elif close is not None:
+                _gone(ledger, close)
+                click.echo(f"withdrawn: {count(module.close(ledger, close), 'instance')}")
+            else:
+                _list(module.open_transfers(ledger), as_json=as_json)
+        except OrthancError as error:
+            fail(str(error))
+
+
+def _with_orthanc(
+    ledger: Ledger, settings: Settings, orthanc: str | None, source: str | None
+) -> None:
+    from orthanc_gcp.custody.intake import open_transfers as module
+    from orthanc_gcp.custody.intake.identity import source_of
+    from orthanc_gcp.orthanc.resources import OrthancSource
+
+    rest = OrthancSource(orthanc_of(settings, orthanc, "indexes"), settings.storage_folder)
+    if source is None:
+        click.echo(f"followed by itself from now on: {module.separate(ledger, rest)}")
+        return
+    _gone(ledger, source)
+    to = source_of(ledger, rest)
+    if to == source:
+        fail(f"this Orthanc has {source} itself: start its worker")
+    moved = module.hand_over(ledger, rest, source, to)
+    left = sum(one.instances for one in module.open_transfers(ledger) if one.source == source)
+    click.echo(f"handed over to {to}: {count(moved, 'instance')}, left: {left}")
+
+
+def _gone(ledger: Ledger, source: str) -> None:
+    """End the command when there is no such index, or an Orthanc has it."""
+    from orthanc_gcp.custody.intake.open_transfers import SEEN_WITHIN, open_transfers
+
+    known = {one.source: one for one in open_transfers(ledger)}
+    if source not in known:
+        fail(f"there is no index {source}: expected one of {', '.join(sorted(known)) or 'none'}")
+    if known[source].reason is None:
+        minutes = SEEN_WITHIN / 60
+        fail(f"an Orthanc had {source} within the last {minutes:g} minutes: stop its worker first")
+
+
+def _list(found: list[OpenTransfers], *, as_json: bool) -> None:
+    from orthanc_gcp.clock import age
+    from orthanc_gcp.custody.reporting.timestamps import utc
+
+    if as_json:
+        rows = [
+            {
+                "Index": one.source,
+                "Orthanc": one.name,
+                "Since": utc(one.since),
+                "Seen": utc(one.seen_at),
+                "OpenInstances": one.instances,
+                "OldestOpenSeconds": one.oldest_seconds,
+                "Problem": one.reason,
+            }
+            for one in found
+        ]
+        click.echo(json.dumps(rows, indent=2))
+        return
+    for one in found:
+        line = f"{one.source}: Orthanc {one.name}, seen {utc(one.seen_at) or 'never'}"
+        line += f", open: {count(one.instances, 'instance')}"
+        if one.oldest_seconds is not None:
+            line += f", the oldest since {age(one.oldest_seconds)}"
+        if one.reason is not None:
+            line += f"; {one.reason}"
+        click.echo(line)

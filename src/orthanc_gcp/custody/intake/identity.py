@@ -1,0 +1,190 @@
+"""Which of the indexes that the ledger knows an Orthanc has.
+
+Nothing of Orthanc's REST API names an index: ``Name`` and ``DicomAet`` of ``/system`` are options,
+and the DICOM identifiers of Orthanc are the same wherever an instance is. What tells indexes apart
+is what they have: the changes that were read (``/changes``: number, kind, resource and date), and
+the random UUIDs of stored files. An index that was restored from a backup, or cloned, has those of
+before that moment, and not those that were read later.
+"""
+
+from __future__ import annotations
+
+import logging
+from enum import IntEnum
+
+from orthanc_gcp.errors import OrthancError
+from orthanc_gcp.ledger.indexes import add_marks
+from orthanc_gcp.ledger.ledger import Ledger
+from orthanc_gcp.ledger.rows import Cursor, Mark
+from orthanc_gcp.orthanc.resources import Change, OrthancSource
+
+__all__ = ["Match", "begin", "compare", "mark_of", "recognize", "source_of"]
+
+_log = logging.getLogger(__name__)
+
+_TRIES = 5
+
+
+class Match(IntEnum):
+    """How what Orthanc has compares with what was read of an index; the highest is the surest."""
+
+    NONE = 0
+    RESTORED = 1
+    """It is the index as it was at an earlier moment, and maybe went on from there otherwise; or
+    all of it was deleted, and only the name of its Orthanc is left."""
+    CLEARED = 2
+    """It has the files, and none of the changes: somebody has cleared them, or deleted much."""
+    PARTIAL = 3
+    """The last change that was read is gone with its resource; an earlier one is there."""
+    WHOLE = 4
+    """The last change that was read is there."""
+
+
+def mark_of(change: Change) -> Mark:
+    """A change as the ledger remembers it."""
+    return Mark(change.seq, change.kind, change.orthanc_id, change.date)
+
+
+def recognize(ledger: Ledger, orthanc: OrthancSource, name: str) -> tuple[Match, Cursor] | None:
+    """Which index an Orthanc has; None for one that the ledger does not know.
+
+    Parameters
+    ----------
+    name
+        What the Orthanc is called.
+
+    Raises
+    ------
+    OrthancError
+        Orthanc cannot be read from just now.
+    sqlalchemy.exc.SQLAlchemyError
+        The ledger is away.
+    """
+    found = [
+        (compare(ledger, orthanc, cursor, name), cursor.name == name, _newest(cursor), cursor)
+        for cursor in ledger.indexes.all()
+    ]
+    found = [one for one in found if one[0] is not Match.NONE]
+    if not found:
+        return None
+    match, _, _, cursor = max(found, key=lambda one: one[:3])
+    return match, cursor
+
+
+def begin(
+    ledger: Ledger, orthanc: OrthancSource, name: str, since: float, *, was_down: bool
+) -> Cursor | None:
+    """Begin to follow an index that the ledger does not know; None when it may by now.
+
+    Parameters
+    ----------
+    since
+        What Orthanc has received from then on is followed, in UTC seconds.
+    was_down
+        Whether Orthanc may have received something for its rules before that moment: an index that
+        has come into the place of another is followed from when that one was last seen.
+
+    Raises
+    ------
+    OrthancError
+        Orthanc cannot be read from just now.
+    sqlalchemy.exc.SQLAlchemyError
+        The ledger is away.
+    """
+    known = ledger.indexes.all()
+    if was_down:
+        seen = [one.seen_at for one in known if one.name == name and one.seen_at is not None]
+        since = min([since, *seen])
+    place = orthanc.place_before(since)
+    marks = add_marks((), [mark_of(one) for one in orthanc.newest_changes()])
+    begun = ledger.indexes.begin(name, place, since, marks, [one.source for one in known])
+    if begun is not None:
+        _log.warning("following Orthanc %s for the first time, as %s", name, begun.source)
+    return begun
+
+
+def source_of(ledger: Ledger, orthanc: OrthancSource) -> str:
+    """What the ledger calls the index of an Orthanc, which is followed from now on if it is new.
+
+    Raises
+    ------
+    OrthancError
+        Orthanc cannot be read from just now, or its index is an earlier state of what it was.
+    sqlalchemy.exc.SQLAlchemyError
+        The ledger is away.
+    """
+    name = orthanc.name()
+    for _ in range(_TRIES):
+        found = recognize(ledger, orthanc, name)
+        if found is not None and found[0] is Match.RESTORED:
+            raise OrthancError("its index is an earlier state of what it was: start a worker first")
+        if found is not None:
+            return found[1].source
+        begun = begin(ledger, orthanc, name, ledger.now(), was_down=False)
+        if begun is not None:
+            return begun.source
+    raise OrthancError("which index Orthanc has is not clear: try again")
+
+
+def compare(ledger: Ledger, orthanc: OrthancSource, cursor: Cursor, name: str = "") -> Match:
+    """Whether an Orthanc has an index.
+
+    Parameters
+    ----------
+    name
+        What the Orthanc is called: it counts where nothing was read of the index yet.
+
+    Raises
+    ------
+    OrthancError
+        Orthanc cannot be read from just now.
+    sqlalchemy.exc.SQLAlchemyError
+        The ledger is away.
+    """
+    found, contradicted = None, False
+    for mark in cursor.marks:
+        page = orthanc.changes(max(0, mark.seq - 1), 1)
+        there = next((mark_of(one) for one in page.entries if one.seq == mark.seq), None)
+        if there == mark:
+            found = found or mark
+        elif there is not None and found is not None:
+            return Match.NONE  # the same later and not before: a coincidence
+        elif found is None:
+            contradicted |= there is not None or page.last < mark.seq
+    if not cursor.marks:
+        contradicted = orthanc.changes(max(0, cursor.seq - 1), 1).last < cursor.seq
+    same = _has_files_of(ledger, orthanc, cursor.source)
+    if same is False and (found is not None or contradicted):
+        return Match.NONE
+    if found is not None and not contradicted:
+        return Match.WHOLE if found is cursor.marks[0] else Match.PARTIAL
+    if found is not None or same:
+        return Match.RESTORED if contradicted else Match.CLEARED
+    return _by_name(ledger, cursor, name, contradicted)
+
+
+def _by_name(ledger: Ledger, cursor: Cursor, name: str, contradicted: bool) -> Match:
+    """Where Orthanc has nothing of what was read: its name, and the numbers of its changes."""
+    unread = not cursor.marks and not ledger.indexes.has_rows(cursor.source)
+    if cursor.name != name or (contradicted and not unread):
+        return Match.NONE
+    return Match.CLEARED if unread and not contradicted else Match.RESTORED
+
+
+def _has_files_of(ledger: Ledger, orthanc: OrthancSource, source: str) -> bool | None:
+    """Whether an Orthanc has files of an index, and no other ones in their place.
+
+    None where nothing can be said: it has none of the instances, or received them later again.
+    """
+    samples = ledger.indexes.samples(source)
+    others = False
+    for one in orthanc.describe(list(samples)):
+        file, received = samples[one.orthanc_id]
+        if one.attachment_uuid == file:
+            return True
+        others |= bool(one.attachment_uuid) and one.received_at == received
+    return False if others else None
+
+
+def _newest(cursor: Cursor) -> int:
+    return cursor.marks[0].seq if cursor.marks else cursor.seq

@@ -1,0 +1,247 @@
+"""What is still to be sent of each index, and what becomes of it when its Orthanc stays away."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sql
+
+from orthanc_gcp.custody.intake.identity import Match, mark_of, recognize
+from orthanc_gcp.errors import OrthancError
+from orthanc_gcp.ledger.events import add_for
+from orthanc_gcp.ledger.indexes import add_marks
+from orthanc_gcp.ledger.ledger import Ledger
+from orthanc_gcp.ledger.schema import UNSENT, State, transfers
+from orthanc_gcp.orthanc.resources import Description, OrthancSource
+from orthanc_gcp.reasons import TransferReason
+
+__all__ = ["SEEN_WITHIN", "OpenTransfers", "close", "hand_over", "open_transfers", "separate"]
+
+SEEN_WITHIN = 300.0
+"""An Orthanc with an index was there just now, if that is so many seconds ago."""
+_PORTION = 200
+_OPEN = (State.HELD, State.WAITING, State.DELAYED)
+_COUNTED = (*_OPEN, State.SENDING)
+
+
+@dataclass(frozen=True)
+class OpenTransfers:
+    """What is still to be sent of an index.
+
+    Attributes
+    ----------
+    source, name
+        What the ledger calls the index; what its Orthanc was called.
+    since, seen_at
+        When following began, and when an Orthanc last had it, in seconds since 1970; None where
+        that is not known.
+    instances
+        Each once for every destination.
+    oldest_seconds
+        For how long the oldest of them has been to be sent; None without any.
+    reason
+        Why they wait; None while an Orthanc has the index.
+    """
+
+    source: str
+    name: str
+    since: float | None
+    seen_at: float | None
+    instances: int
+    oldest_seconds: float | None
+    reason: str | None
+
+
+def open_transfers(ledger: Ledger) -> list[OpenTransfers]:
+    """What is still to be sent of each index that was ever followed.
+
+    Raises
+    ------
+    sqlalchemy.exc.SQLAlchemyError
+        The ledger is away.
+    """
+    of, now = transfers.c, ledger.now()
+    query = (
+        sql.select(of.source, sql.func.count().label("count"), sql.func.min(of.queued_at))
+        .where(of.state.in_(_COUNTED))
+        .group_by(of.source)
+    )
+    with ledger.reading() as connection:
+        counted = {source: (count, oldest) for source, count, oldest in connection.execute(query)}
+    known = {one.source: one for one in ledger.indexes.all()}
+    found = []
+    for source in sorted({*known, *counted}):
+        cursor, (count, oldest) = known.get(source), counted.get(source, (0, None))
+        seen = cursor.seen_at if cursor else None
+        here = seen is not None and now - seen < SEEN_WITHIN
+        found.append(
+            OpenTransfers(
+                source,
+                cursor.name if cursor else source,
+                cursor.since if cursor else None,
+                seen,
+                count,
+                None if oldest is None else max(0.0, now - oldest),
+                None if here else "no Orthanc that a worker follows has this index any more",
+            )
+        )
+    return found
+
+
+def hand_over(ledger: Ledger, orthanc: OrthancSource, source: str, to: str) -> int:
+    """Have an Orthanc send what is open of another index, as far as it holds the same instances.
+
+    An instance is the same with the same identifiers and the same size: its bytes are what this
+    Orthanc has. What is being sent just now is left out.
+
+    Parameters
+    ----------
+    source, to
+        What the ledger calls the two indexes.
+
+    Returns
+    -------
+    int
+        How many transfers.
+
+    Raises
+    ------
+    OrthancError
+        Orthanc cannot be read from just now; what was handed over before is sent.
+    sqlalchemy.exc.SQLAlchemyError
+        The ledger is away; what was handed over before is sent.
+    """
+    moved = 0
+    for rows in _open_rows(ledger, source):
+        there = {one.orthanc_id: one for one in orthanc.describe([row.orthanc_id for row in rows])}
+        same = [row for row in rows if _is_same(row, there.get(row.orthanc_id))]
+        moved += _move(ledger, same, there, to)
+    return moved
+
+
+def close(ledger: Ledger, source: str) -> int:
+    """Send nothing more of an index; how many transfers are withdrawn by it.
+
+    Raises
+    ------
+    sqlalchemy.exc.SQLAlchemyError
+        The ledger is away: some may be closed already.
+    """
+    closed = 0
+    for rows in _open_rows(ledger, source):
+        with ledger.writing() as connection:
+            closed += _withdraw(
+                ledger, connection, [row.id for row in rows], "closed by a person", "closed"
+            )
+    return closed
+
+
+def separate(ledger: Ledger, orthanc: OrthancSource) -> str:
+    """Follow an index by itself that is a copy of another, from where the two are not the same.
+
+    Returns
+    -------
+    str
+        What the ledger calls it.
+
+    Raises
+    ------
+    OrthancError
+        Orthanc cannot be read from just now, or it has no such copy.
+    sqlalchemy.exc.SQLAlchemyError
+        The ledger is away: nothing has changed.
+    """
+    name = orthanc.name()
+    found = recognize(ledger, orthanc, name)
+    if found is None or found[0] is not Match.RESTORED:
+        raise OrthancError("its index is not a copy that has gone on otherwise than the original")
+    known = ledger.indexes.all()
+    common = [mark for mark in found[1].marks if mark in map(mark_of, _change(orthanc, mark.seq))]
+    place = common[0].seq if common else orthanc.last_change()
+    marks = add_marks((), [mark_of(one) for one in orthanc.newest_changes()])
+    sources = [one.source for one in known]
+    begun = ledger.indexes.begin(name, place, ledger.now(), marks, sources)
+    if begun is None:
+        raise OrthancError("another index was begun just now: try again")
+    return begun.source
+
+
+def _change(orthanc: OrthancSource, seq: int) -> Sequence[Any]:
+    return orthanc.changes(max(0, seq - 1), 1).entries
+
+
+def _open_rows(ledger: Ledger, source: str) -> Iterator[Sequence[Any]]:
+    of, last = transfers.c, 0
+    while True:
+        query = (
+            sql.select(transfers)
+            .where(of.source == source, of.state.in_(_OPEN), of.id > last)
+            .order_by(of.id)
+            .limit(_PORTION)
+        )
+        with ledger.reading() as connection:
+            rows = connection.execute(query).all()
+        if not rows:
+            return
+        yield rows
+        last = rows[-1].id
+
+
+def _is_same(row: Any, there: Description | None) -> bool:
+    return there is not None and (
+        row.study_instance_uid,
+        row.series_instance_uid,
+        row.sop_instance_uid,
+        row.size_bytes,
+    ) == (
+        there.study_instance_uid,
+        there.series_instance_uid,
+        there.sop_instance_uid,
+        there.size_bytes,
+    )
+
+
+def _move(ledger: Ledger, rows: Sequence[Any], there: dict[str, Description], to: str) -> int:
+    of, moved = transfers.c, 0
+    with ledger.writing() as connection:
+        own = sql.select(of.account, of.orthanc_id).where(
+            of.source == to, of.orthanc_id.in_([row.orthanc_id for row in rows])
+        )
+        twice = {(account, name) for account, name in connection.execute(own)}
+        for row in rows:
+            if (row.account, row.orthanc_id) in twice:
+                words = f"index {to} has it, too, and sends it"
+                moved += _withdraw(ledger, connection, [row.id], words, "handed over")
+                continue
+            changed = connection.execute(
+                transfers.update()
+                .where(of.id == row.id, of.state.in_(_OPEN))
+                .values(
+                    **UNSENT,
+                    source=to,
+                    state=State.WAITING,
+                    held_for_orthanc_id=None,
+                    attachment_uuid=there[row.orthanc_id].attachment_uuid,
+                    change_seq=0,
+                )
+            )
+            if changed.rowcount:
+                moved += 1
+                add_for(connection, ledger.now(), [row.id], "handed over")
+    return moved
+
+
+def _withdraw(
+    ledger: Ledger, connection: sql.Connection, rows: Sequence[int], words: str, kind: str
+) -> int:
+    of = transfers.c
+    mine = sql.select(of.id).where(of.id.in_(rows), of.state.in_(_OPEN)).with_for_update()
+    still = connection.scalars(mine).all()
+    values = {**UNSENT, "state": State.WITHDRAWN, "reason": TransferReason.CLOSED, "detail": words}
+    connection.execute(
+        transfers.update().where(of.id.in_(still)).values(**values, held_for_orthanc_id=None)
+    )
+    add_for(connection, ledger.now(), still, kind)
+    return len(still)

@@ -1,0 +1,186 @@
+"""The indexes of Orthanc that are followed: which is which, and how far each was read.
+
+An index is Orthanc's database: what it has received, and ``/changes`` about it. It is recognized by
+what was last read of its changes, and by the UUIDs that it gave to its files (Orthanc's attachments
+have random ones). The names of an Orthanc, which anybody may change, are only for people.
+
+Every method raises SQLAlchemyError when the ledger is away; nothing was written then.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import asdict, replace
+from typing import Any
+
+import sqlalchemy as sql
+
+from orthanc_gcp.ledger.database import reading, writing
+from orthanc_gcp.ledger.rows import Cursor, Mark, Missing
+from orthanc_gcp.ledger.schema import change_cursors, transfers
+
+__all__ = ["MOST_MARKS", "Indexes", "add_marks", "write_cursor"]
+
+MOST_MARKS = 16
+"""So many changes are remembered of an index, fewer of its past than of what was read last."""
+_NEWEST_MARKS = 4
+_SAMPLES = 20
+_LOCK = 7401202
+
+
+class Indexes:
+    """The indexes that the ledger knows."""
+
+    def __init__(self, engine: sql.Engine, now: Callable[[], float]) -> None:
+        self._engine, self._now = engine, now
+
+    def all(self) -> list[Cursor]:
+        """All that were ever followed."""
+        with reading(self._engine) as connection:
+            return _all(connection)
+
+    def get(self, source: str) -> Cursor | None:
+        """How far an index was read; None before the first time."""
+        query = sql.select(change_cursors).where(change_cursors.c.source == source)
+        with reading(self._engine) as connection:
+            row = connection.execute(query).one_or_none()
+        return None if row is None else _cursor(row)
+
+    def begin(
+        self,
+        name: str,
+        seq: int,
+        since: float,
+        marks: Sequence[Mark] = (),
+        known: Collection[str] = (),
+    ) -> Cursor | None:
+        """Begin to follow an index after a change; ``since`` is that place in UTC seconds.
+
+        Parameters
+        ----------
+        name
+            What its Orthanc is called.
+        known
+            What the ledger calls the indexes that this one was compared with. None is begun, and
+            None returned, when another worker has begun one meanwhile: it may be the same.
+        """
+        with writing(self._engine) as connection:
+            if self._engine.dialect.name == "postgresql":
+                connection.execute(sql.select(sql.func.pg_advisory_xact_lock(_LOCK)))
+            there = {cursor.source for cursor in _all(connection)}
+            if there - set(known):
+                return None
+            source = name
+            while source in there or _has_rows(connection, source):
+                source = f"{name}#{secrets.token_hex(4)}"
+            cursor = Cursor(source, seq, since, name, tuple(marks), seen_at=self._now())
+            connection.execute(change_cursors.insert().values(_values(cursor)))
+        return cursor
+
+    def seen(self, cursor: Cursor, name: str) -> Cursor:
+        """An Orthanc of this name has the index now."""
+        now = self._now()
+        mine = change_cursors.c.source == cursor.source
+        with writing(self._engine) as connection:
+            connection.execute(change_cursors.update().where(mine).values(name=name, seen_at=now))
+        return replace(cursor, name=name, seen_at=now)
+
+    def samples(self, source: str) -> dict[str, tuple[str, float]]:
+        """Some instances of an index: the UUID of each one's file, and when it was received."""
+        of = transfers.c
+        mine = (of.source == source) & (of.attachment_uuid != "")
+        columns = of.orthanc_id, of.attachment_uuid, of.received_at
+        found: dict[str, tuple[str, float]] = {}
+        with reading(self._engine) as connection:
+            for order in (of.id.desc(), of.id):
+                query = sql.select(*columns).where(mine).order_by(order).limit(_SAMPLES)
+                for name, file, received in connection.execute(query):
+                    found[name] = (file, received)
+        return found
+
+    def has_rows(self, source: str) -> bool:
+        """Whether anything of an index was ever to be sent."""
+        with reading(self._engine) as connection:
+            return _has_rows(connection, source)
+
+
+def write_cursor(connection: sql.Connection, cursor: Cursor, now: float) -> None:
+    """Write down how far an index was read, in a transaction that is open."""
+    connection.execute(
+        change_cursors.update()
+        .where(change_cursors.c.source == cursor.source)
+        .values({**_values(cursor), "seen_at": now})
+    )
+
+
+def add_marks(marks: Sequence[Mark], read: Sequence[Mark]) -> tuple[Mark, ...]:
+    """The marks of an index after more of it was read, newest first.
+
+    Of what was read last, the changes of different resources: Orthanc forgets those of a resource
+    that is deleted.
+
+    Parameters
+    ----------
+    read
+        Oldest first.
+    """
+    latest: dict[str, Mark] = {}
+    for mark in reversed(read):
+        latest.setdefault(mark.orthanc_id, mark)
+        if len(latest) == _NEWEST_MARKS:
+            break
+    newest = list(latest.values())
+    oldest_new = newest[-1].seq if newest else 0
+    remembered = newest + [mark for mark in marks if not newest or mark.seq < oldest_new]
+    while len(remembered) > MOST_MARKS:
+        del remembered[_closest(remembered)]
+    return tuple(remembered)
+
+
+def _closest(marks: Sequence[Mark]) -> int:
+    """Which of the older marks is missed least: the past is remembered at ever longer steps."""
+
+    def share(place: int) -> float:
+        age = marks[0].seq - marks[place].seq + 1
+        return (marks[place - 1].seq - marks[place + 1].seq) / age
+
+    return min(range(_NEWEST_MARKS, len(marks) - 1), key=share)
+
+
+def _all(connection: sql.Connection) -> list[Cursor]:
+    query = sql.select(change_cursors).order_by(change_cursors.c.source)
+    return [_cursor(row) for row in connection.execute(query)]
+
+
+def _has_rows(connection: sql.Connection, source: str) -> bool:
+    query = sql.select(transfers.c.id).where(transfers.c.source == source).limit(1)
+    return connection.scalar(query) is not None
+
+
+def _values(cursor: Cursor) -> dict[str, Any]:
+    return {
+        **asdict(cursor),
+        "marks": [list(asdict(mark).values()) for mark in cursor.marks],
+        "missing": [list(asdict(one).values()) for one in cursor.missing],
+    }
+
+
+def _cursor(row: sql.Row[Any]) -> Cursor:
+    # What a damaged value says of an index is nothing: it is recognized by its files then.
+    marks = tuple(Mark(*entry) for entry in _entries(row.marks, (int, str, str, str)))
+    missing = tuple(Missing(*entry) for entry in _entries(row.missing, (int, int, float)))
+    name = row.source if row.name is None else row.name
+    return Cursor(row.source, row.seq, row.since, name, marks, missing, row.seen_at)
+
+
+def _entries(value: Any, types: Sequence[type]) -> list[list[Any]]:
+    if not isinstance(value, list):
+        return []
+    return [
+        entry
+        for entry in value
+        if isinstance(entry, list)
+        and len(entry) == len(types)
+        and all(isinstance(one, kind) for one, kind in zip(entry, types, strict=True))
+    ]

@@ -1,0 +1,205 @@
+"""Connections on which nothing lasts for ever: neither an answer nor the sending of a request.
+
+The time limit of a socket is one of silence: who sends a byte now and then never meets it. Here the
+head of an answer has to be there within the limit, whatever comes before it; what is interim (1xx)
+is no answer (RFC 9110 §15.2). A body may take as long as it flows: the limit, and a second more for
+each ``SLOWEST`` bytes. Only waiting for the other side counts, not what is done with the bytes.
+"""
+
+from __future__ import annotations
+
+import http.client
+import io
+import time
+from typing import Any
+
+from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, PoolManager
+from urllib3.connection import HTTPConnection, HTTPSConnection
+
+__all__ = ["BoundedConnection", "BoundedTlsConnection", "bound_exchanges"]
+
+SLOWEST = 1024
+"""Bytes a second that a body flows with at least, on the mean."""
+MOST_INTERIM = 10_000
+"""So many interim answers may come before the final one, as during an upload of hours."""
+
+
+class _Allowance:
+    """How long the other side may still be waited for."""
+
+    def __init__(self, limit: float | None) -> None:
+        self._limit, self._waited, self._bytes = limit, 0.0, 0
+
+    def left(self) -> float | None:
+        """Seconds; None without a limit.
+
+        Raises
+        ------
+        TimeoutError
+            There are none.
+        """
+        if self._limit is None:
+            return None
+        left = self._limit + self._bytes / SLOWEST - self._waited
+        if left <= 0:
+            raise TimeoutError("it takes too long")
+        return min(left, self._limit)
+
+    def use(self, seconds: float, count: int) -> None:
+        """So many bytes have been waited for so long."""
+        self._waited += seconds
+        self._bytes += count
+
+
+class _Reader(io.RawIOBase):
+    """What comes from a socket: a head within its time limit, then a body as long as it flows."""
+
+    def __init__(self, sock: Any) -> None:
+        self._socket, self._raw = sock, sock.makefile("rb", buffering=0)
+        self._limit: float | None = sock.gettimeout()
+        self._applied = self._limit
+        now = time.monotonic()
+        self._deadline: float | None = None if self._limit is None else now + self._limit
+        self._body: _Allowance | None = None
+
+    def begin_body(self) -> None:
+        """The head is there."""
+        if self._body is None:
+            self._body = _Allowance(self._limit)
+
+    def readable(self) -> bool:
+        """It is."""
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        """Read some bytes, as soon as there are any."""
+        began = time.monotonic()
+        self._apply(self._left(began))
+        count: int | None = self._raw.readinto(buffer)
+        if self._body is not None:
+            self._body.use(time.monotonic() - began, count or 0)
+        return count
+
+    def close(self) -> None:
+        """Let go of the socket."""
+        self._raw.close()
+        super().close()
+
+    def _left(self, now: float) -> float | None:
+        if self._body is not None:
+            return self._body.left()
+        if self._deadline is None:
+            return None
+        if now >= self._deadline:
+            raise TimeoutError("the head of the answer takes too long")
+        return self._deadline - now
+
+    def _apply(self, left: float | None) -> None:
+        if left != self._applied:
+            self._socket.settimeout(left)
+            self._applied = left
+
+
+class _AsSocket:
+    """A reader where a socket is expected."""
+
+    def __init__(self, reader: _Reader) -> None:
+        self._reader = reader
+
+    def makefile(self, _: str) -> io.BufferedReader:
+        return io.BufferedReader(self._reader)
+
+
+class BoundedResponse(http.client.HTTPResponse):
+    """A final answer, whose head is there within the time limit of its socket."""
+
+    def __init__(self, sock: Any, *arguments: Any, **options: Any) -> None:
+        self._reader = _Reader(sock)
+        super().__init__(_AsSocket(self._reader), *arguments, **options)  # type: ignore[arg-type]
+
+    def begin(self) -> None:
+        """Read its head, and what is interim before that.
+
+        Raises
+        ------
+        TimeoutError
+            It takes too long.
+        http.client.HTTPException
+            It is none, or far too much comes before it.
+        """
+        super().begin()
+        for _ in range(MOST_INTERIM):
+            if self.status >= 200:
+                break
+            self.headers = self.msg = None  # type: ignore[assignment]  # as before it was begun
+            super().begin()
+        else:
+            raise http.client.BadStatusLine("interim answers without end")
+        self._begin_body()
+
+    def _begin_body(self) -> None:
+        self._reader.begin_body()
+
+
+class _WholeResponse(BoundedResponse):
+    """An answer that is there to its last byte within the time limit."""
+
+    def _begin_body(self) -> None:
+        """The same deadline goes on."""
+
+
+class BoundedConnection(HTTPConnection):
+    """A connection whose answers are bounded, and on which sending ends."""
+
+    response_class = BoundedResponse
+    _sending: _Allowance | None = None
+
+    def request(self, *arguments: Any, **options: Any) -> None:
+        """Send a request."""
+        self._sending = None
+        super().request(*arguments, **options)
+
+    def send(self, data: Any) -> None:
+        """Send some bytes, as long as the other side takes them.
+
+        Raises
+        ------
+        TimeoutError
+            It has taken none within the time limit, or far too few.
+        """
+        if self.sock is None or not isinstance(data, bytes | bytearray | memoryview):
+            super().send(data)
+            return
+        allowance = self._sending = self._sending or _Allowance(self.sock.gettimeout())
+        rest = memoryview(data)
+        while rest:
+            allowance.left()
+            began = time.monotonic()
+            count = self.sock.send(rest)
+            allowance.use(time.monotonic() - began, count)
+            rest = rest[count:]
+
+
+class BoundedTlsConnection(BoundedConnection, HTTPSConnection):
+    """The same over TLS."""
+
+
+class _WholeConnection(BoundedConnection):
+    response_class = _WholeResponse
+
+
+class _WholeTlsConnection(BoundedTlsConnection):
+    response_class = _WholeResponse
+
+
+class _Pool(HTTPConnectionPool):
+    ConnectionCls = _WholeConnection
+
+
+class _TlsPool(HTTPSConnectionPool):
+    ConnectionCls = _WholeTlsConnection
+
+
+def bound_exchanges(manager: PoolManager) -> None:
+    """Let each answer be there as a whole, from its first to its last byte, within the limit."""
+    manager.pool_classes_by_scheme = {"http": _Pool, "https": _TlsPool}

@@ -1,0 +1,47 @@
+"""Which Orthancs were followed, and what becomes of what is open of one."""
+
+from __future__ import annotations
+
+import time
+
+from orthanc_gcp.ledger.ledger import Ledger
+from orthanc_gcp.ledger.rows import NewTransfer
+from tests.support.studies import Study, run, run_json
+
+
+def test_what_is_open_of_an_orthanc_that_is_gone(site):
+    study = Study(site).confirmed()
+    engine = site.engine()
+    ledger = Ledger(engine)
+    own = next(one.source for one in ledger.indexes.all())
+    rows = [
+        NewTransfer(
+            "other",
+            "gone",
+            row.orthanc_id,
+            row.study_instance_uid,
+            row.series_instance_uid,
+            row.sop_instance_uid,
+            row.size_bytes,
+            time.time(),
+        )
+        for row in study.rows()
+    ]
+    ledger.arrivals.record(rows)
+    try:
+        listed = {one["Index"]: one for one in run_json(site, "indexes")}
+        assert listed["gone"]["OpenInstances"] == 4
+        assert "no Orthanc" in listed["gone"]["Problem"]
+        assert listed[own]["Problem"] is None
+        assert "gone: Orthanc gone, seen never, open: 4 instances" in run(site, "indexes")
+        asked = ("--orthanc", site.orthanc.url)
+        assert "there is no index x" in run(site, "indexes", "--close", "x", code=2)
+        assert "stop its worker first" in run(site, "indexes", "--close", own, code=2)
+        assert "expected one of" in run(site, "indexes", "--close", "gone", "--separate", code=2)
+        assert "not a copy" in run(site, "indexes", "--separate", *asked, code=2)
+        said = run(site, "indexes", "--hand-over", "gone", *asked)
+        assert said == f"handed over to {own}: 4 instances, left: 0\n"
+        ledger.arrivals.record([NewTransfer("other", "gone", "x", "1", "2", "3", 5, time.time())])
+        assert run(site, "indexes", "--close", "gone") == "withdrawn: 1 instance\n"
+    finally:
+        engine.dispose()

@@ -1,0 +1,121 @@
+"""What is open of an index whose Orthanc stays away: shown, handed over, or closed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import sqlalchemy as sql
+
+from orthanc_gcp.custody.intake.identity import source_of
+from orthanc_gcp.custody.intake.open_transfers import (
+    SEEN_WITHIN,
+    close,
+    hand_over,
+    open_transfers,
+    separate,
+)
+from orthanc_gcp.errors import OrthancError
+from orthanc_gcp.ledger.schema import State, transfers
+from orthanc_gcp.orthanc.resources import OrthancSource
+from orthanc_gcp.orthanc.rest import OrthancRest
+from tests.support.ledgers import arrival, claim
+from tests.support.orthanc import Orthanc
+from tests.support.site import make_study
+from tests.support.transfers import events_of
+
+GONE = "gone"
+
+
+@pytest.fixture(scope="module")
+def orthanc(tmp_path_factory):
+    with Orthanc(tmp_path_factory.mktemp("orthanc"), {}, plugins=()) as orthanc:
+        yield orthanc
+
+
+@pytest.fixture
+def source(orthanc):
+    return OrthancSource(OrthancRest(orthanc.url), orthanc.folder / "storage")
+
+
+@pytest.fixture
+def held(orthanc, source):
+    """Instances that the Orthanc has, as rows of one that is gone."""
+    ids = [orthanc.json("POST", "/instances", file)["ID"] for file in make_study(instances=3)]
+    return [
+        arrival(
+            one.orthanc_id,
+            source=GONE,
+            study_instance_uid=one.study_instance_uid,
+            series_instance_uid=one.series_instance_uid,
+            sop_instance_uid=one.sop_instance_uid,
+            size_bytes=one.size_bytes,
+        )
+        for one in source.describe(ids)
+    ]
+
+
+def rows(ledger):
+    with ledger.reading() as connection:
+        found = connection.execute(sql.select(transfers).order_by(transfers.c.id)).all()
+    return [(row.source, row.state, row.reason) for row in found]
+
+
+def test_what_is_open_is_shown_with_its_age_and_why(ledger, clock):
+    ledger.indexes.begin("here", 0, 5.0)
+    ledger.arrivals.record([arrival("1", source="here"), arrival("2", source=GONE)])
+    clock.now += 60
+    gone, here = open_transfers(ledger)
+    assert (gone.source, gone.instances, gone.oldest_seconds, gone.seen_at) == (GONE, 1, 60, None)
+    assert "no Orthanc" in gone.reason
+    assert (here.source, here.instances, here.reason) == ("here", 1, None)
+    clock.now += SEEN_WITHIN
+    assert all(one.reason for one in open_transfers(ledger))
+
+
+def test_what_another_orthanc_has_is_handed_over(ledger, source, held):
+    other = arrival("of-nobody", source=GONE)
+    ledger.arrivals.record([*held, other])
+    with ledger.writing() as connection:  # another size: not the same bytes
+        mine = transfers.c.orthanc_id == held[2].orthanc_id
+        connection.execute(transfers.update().where(mine).values(size_bytes=5))
+    to = source_of(ledger, source)
+    assert hand_over(ledger, source, GONE, to) == 2
+    moved, left = (to, State.WAITING, None), (GONE, State.WAITING, None)
+    assert rows(ledger) == [moved, moved, left, left]
+    assert len(events_of(ledger, "handed over")) == 2
+    assert hand_over(ledger, source, GONE, to) == 0
+
+
+def test_what_the_other_sends_anyway_is_not_sent_twice(ledger, source, held):
+    to = source_of(ledger, source)
+    ledger.arrivals.record([held[0], replace(held[0], source=to)])
+    assert hand_over(ledger, source, GONE, to) == 1
+    assert rows(ledger) == [
+        (GONE, State.WITHDRAWN, "closed"),
+        (to, State.WAITING, None),
+    ]
+
+
+def test_what_is_closed_is_not_sent(ledger):
+    ledger.arrivals.record([arrival(str(number)) for number in range(3)])
+    assert len(claim(ledger, most_instances=1)) == 1  # it is being sent
+    assert close(ledger, "orthanc") == 2
+    assert sorted(state for _, state, _ in rows(ledger)) == ["sending", "withdrawn", "withdrawn"]
+    assert len(events_of(ledger, "closed")) == 2
+    assert close(ledger, "orthanc") == 0
+
+
+def test_only_a_copy_is_followed_by_itself(ledger, source, held):
+    to = source_of(ledger, source)
+    with pytest.raises(OrthancError, match="not a copy"):
+        separate(ledger, source)
+    cursor = ledger.indexes.get(to)
+    own = cursor.marks[-1]
+    # The original went on: what it read last is not here.
+    ahead = replace(own, seq=10**6)
+    ledger.arrivals.record([], replace(cursor, seq=10**6, marks=(ahead, own)))
+    name = separate(ledger, source)
+    assert name.startswith(f"{to}#")
+    assert ledger.indexes.get(name).seq == own.seq
+    assert source_of(ledger, source) == name

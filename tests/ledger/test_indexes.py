@@ -1,0 +1,78 @@
+"""The indexes that are followed, and the changes by which they are recognized."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from orthanc_gcp.ledger.indexes import MOST_MARKS, add_marks
+from orthanc_gcp.ledger.rows import Cursor, Mark, Missing
+from orthanc_gcp.ledger.schema import change_cursors
+from tests.support.ledgers import ORTHANC, arrival
+
+
+def mark(seq: int, name: str = "") -> Mark:
+    return Mark(seq, "NewInstance", name or f"i{seq}", "20260101T000000")
+
+
+def test_an_index_is_written_down_with_all_that_is_known_of_it(ledger, clock):
+    assert ledger.indexes.get(ORTHANC) is None
+    begun = ledger.indexes.begin(ORTHANC, 7, 5.0, [mark(9)])
+    assert begun == Cursor(ORTHANC, 7, 5.0, ORTHANC, (mark(9),), (), clock.now)
+    cursor = replace(begun, seq=12, marks=(mark(12), mark(9)), missing=(Missing(10, 11, 6.5),))
+    clock.now += 1
+    ledger.arrivals.record([], cursor)
+    assert ledger.indexes.all() == [replace(cursor, seen_at=clock.now)]
+    clock.now += 1
+    renamed = ledger.indexes.seen(cursor, "renamed")
+    assert renamed == replace(cursor, name="renamed", seen_at=clock.now)
+    assert ledger.indexes.get(ORTHANC) == renamed
+
+
+def test_two_of_one_name_are_called_differently(ledger):
+    first = ledger.indexes.begin(ORTHANC, 0, 5.0)
+    assert ledger.indexes.begin(ORTHANC, 0, 5.0) is None, "it may be the same one"
+    second = ledger.indexes.begin(ORTHANC, 0, 5.0, (), [ORTHANC])
+    assert first.source == ORTHANC
+    assert second.source.startswith(f"{ORTHANC}#")
+    assert second.name == ORTHANC
+
+
+def test_the_rows_of_an_index_that_is_forgotten_are_not_another_s(ledger):
+    ledger.arrivals.record([arrival("1")])
+    assert ledger.indexes.has_rows(ORTHANC)
+    assert ledger.indexes.begin(ORTHANC, 0, 5.0).source != ORTHANC
+
+
+def test_samples_are_the_files_of_the_first_and_the_last(ledger):
+    ledger.arrivals.record([arrival(str(n), attachment_uuid=f"u{n}") for n in range(100)])
+    ledger.arrivals.record([arrival("none")])
+    found = ledger.indexes.samples(ORTHANC)
+    assert found["0"] == ("u0", 5000.0)
+    assert found["99"] == ("u99", 5000.0)
+    assert len(found) == 40
+
+
+def test_damaged_marks_are_none(ledger):
+    ledger.indexes.begin(ORTHANC, 0, 5.0, [mark(1)])
+    for value in ("x", [1], [[1, 2, 3, 4]], {"a": 1}, [["1", "k", "i", "d"]]):
+        with ledger.writing() as connection:
+            connection.execute(change_cursors.update().values(marks=value, missing=value))
+        cursor = ledger.indexes.get(ORTHANC)
+        assert (cursor.marks, cursor.missing) == ((), ())
+
+
+def test_marks_are_of_different_resources():
+    read = [mark(1, "a"), mark(2, "b"), mark(3, "b"), mark(4, "b")]
+    assert add_marks((), read) == (mark(4, "b"), mark(1, "a"))
+
+
+def test_marks_reach_far_back_and_are_few():
+    marks: tuple[Mark, ...] = ()
+    for page in range(1000):
+        marks = add_marks(marks, [mark(10 * page + n) for n in range(1, 11)])
+    numbers = [one.seq for one in marks]
+    assert len(numbers) == MOST_MARKS
+    assert numbers == sorted(numbers, reverse=True)
+    assert numbers[0] == 10_000
+    assert numbers[-1] <= 10
+    assert any(1000 < number < 9000 for number in numbers)
