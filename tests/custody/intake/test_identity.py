@@ -28,6 +28,7 @@ from orthanc_gcp.orthanc.rest import OrthancRest
 from tests.support.orthanc import Orthanc
 from tests.support.simulation import FakeClock
 from tests.support.site import make_instance, make_study
+from tests.support.transfers import events_of
 
 NAME = "test/ORTHANC"
 
@@ -348,7 +349,9 @@ def test_a_change_that_becomes_visible_after_its_successor(ledger, orthanc):
 
 
 @ONE
-def test_what_never_becomes_visible_is_asked_for_no_more(ledger, orthanc, clock):
+def test_what_never_becomes_visible_is_said_once_and_asked_for_no_more(
+    ledger, orthanc, clock, caplog
+):
     upload(orthanc)
     (gone,) = upload(orthanc)
     last = upload(orthanc)
@@ -360,6 +363,10 @@ def test_what_never_becomes_visible_is_asked_for_no_more(ledger, orthanc, clock)
     reader.read(SWEEP_EVERY + 1)
     assert not ledger.indexes.get(NAME).missing
     assert set(last) <= rows(ledger)[NAME]
+    reader.read(SWEEP_EVERY + 1)
+    assert caplog.text.count("were never there to be read") == 1
+    (event,) = events_of(ledger, "changes missing")
+    assert (event.account, NAME in event.detail) == ("a", True)
 
 
 @ONE

@@ -33,7 +33,7 @@ _log = logging.getLogger(__name__)
 SWEEP_EVERY = 15.0
 """Seconds until what is held, and what could not be read, is asked for again."""
 COMPARE_AT_MOST_EVERY = 60.0
-PAUSE_AFTER_PAGE = 1.0
+PAUSE_AFTER_PAGE = 0.5
 """For so many times as long as a page takes, nothing is compared after it: others come first."""
 RECOGNIZE_EVERY = 5.0
 """Seconds after which it is looked again, where no page has shown it, which index Orthanc has."""
@@ -44,6 +44,8 @@ REFUSE_AFTER = 15.0
 SEEN_EVERY = 60.0
 MISSING_FOR = 600.0
 """Seconds for which a number is asked for again that was missing among the changes."""
+SHOWN = 5
+"""So many of them are named in a message."""
 MOST_MISSING = 100
 """So many runs of numbers may be missing; with more, everything is compared."""
 MOST_UNREADABLE = 1000
@@ -311,12 +313,16 @@ class Follower:
         now = self._ledger.now()
         late: list[Change] = []
         missing: list[Missing] = []
+        never: list[Missing] = []
         for gap in cursor.missing:
             page = self._orthanc.changes(gap.first - 1)
             found = [entry for entry in page.entries if entry.seq <= gap.last]
             late += found
-            if 0 <= now - gap.noticed_at < MISSING_FOR:
-                missing += _between(found, gap.first - 1, gap.last, gap.noticed_at)
+            young = 0 <= now - gap.noticed_at < MISSING_FOR
+            left = _between(found, gap.first - 1, gap.last, gap.noticed_at)
+            (missing if young else never).extend(left)
+        if never:
+            self._report_missing(never)
         if late or len(missing) != len(cursor.missing):
             self._record(late, replace(cursor, missing=tuple(missing[-MOST_MISSING:])))
 
@@ -370,6 +376,18 @@ class Follower:
         if held:
             self._ledger.arrivals.release(self._orthanc.stable(held))
             self._on_arrival()
+
+    def _report_missing(self, never: Sequence[Missing]) -> None:
+        """Changes that nobody has read, and nobody can read any more: what is known of them."""
+        count = sum(gap.last - gap.first + 1 for gap in never)
+        some = ", ".join(f"{gap.first} to {gap.last}" for gap in never[:SHOWN])
+        words = (
+            f"{count} changes of Orthanc {self._source} were never there to be read ({some}): what "
+            "they reported was deleted before, unless Orthanc has skipped the numbers"
+        )
+        _log.warning("%s", words)
+        for account in sorted(self._rules.accounts):
+            self._ledger.events.add(account, "changes missing", words)
 
     # -- What the changes do not say ------------------------------------------------------------
 
