@@ -14,6 +14,7 @@ import sqlalchemy as sql
 from orthanc_gcp.configuration import SendRule
 from orthanc_gcp.custody.intake.changes import (
     MISSING_FOR,
+    PROVEN_FOR,
     RECOGNIZE_EVERY,
     REFUSE_AFTER,
     SWEEP_EVERY,
@@ -156,6 +157,16 @@ def test_two_indexes_of_one_name_are_two(ledger, orthanc, start):
 
 
 @ONE
+def test_an_empty_index_of_the_same_name_sends_nothing_of_another(ledger, orthanc, start):
+    """Both are empty, and only one of them is followed: which of them it is shows later."""
+    second, locks = start("second"), Locks()
+    Reader(ledger, orthanc, follows=locks.of(1)).read()
+    other = Reader(ledger, second, follows=locks.of(2))
+    other.read()
+    assert (other.follower.source, other.follower.candidate) == ("", NAME)
+
+
+@ONE
 def test_another_index_for_a_while_is_another(ledger, orthanc, tmp_path, caplog):
     first = upload(orthanc)
     reader = Reader(ledger, orthanc)
@@ -247,7 +258,7 @@ def test_a_worker_that_does_not_follow_still_sees_which_index_it_is(ledger, orth
     assert other.follower.source == other.follower.candidate == NAME
     assert not other.follower.step()
     assert other.follower.is_index(NAME)
-    other.clock.time += 3 * RECOGNIZE_EVERY
+    other.clock.time += PROVEN_FOR + 1
     assert not other.follower.is_index(NAME)
     other.follower.step()
     assert other.follower.is_index(NAME)

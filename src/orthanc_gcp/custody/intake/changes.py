@@ -35,7 +35,9 @@ SWEEP_EVERY = 15.0
 COMPARE_AT_MOST_EVERY = 60.0
 PAUSE_AFTER_PAGE = 0.5
 """For so many times as long as a page takes, nothing is compared after it: others come first."""
-RECOGNIZE_EVERY = 5.0
+PROVEN_FOR = 10.0
+"""Seconds for which it counts which index Orthanc was seen to have."""
+RECOGNIZE_EVERY = 2.0
 """Seconds after which it is looked again, where no page has shown it, which index Orthanc has."""
 OVERLAP = 20
 """Of so many changes that were read before, the remembered ones are looked at with each page."""
@@ -152,7 +154,7 @@ class Follower:
     def is_index(self, source: str) -> bool:
         """Whether Orthanc has the index, as was seen just now, that the ledger calls so."""
         age = self._clock.now() - self._recognized_at
-        return source == self._source and 0 <= age < 2 * RECOGNIZE_EVERY
+        return source == self._source and 0 <= age < PROVEN_FOR
 
     # -- Which index it is ----------------------------------------------------------------------
 
@@ -169,6 +171,10 @@ class Follower:
         match, cursor = found
         self._candidate = cursor.source
         follows = self._follows(cursor.source)
+        if not (follows or cursor.marks):
+            # Only a name says that it is this one, and nothing of it can be sent yet.
+            self._source, self._recognized_at = "", self._clock.now()
+            return False
         if match is Match.RESTORED and not follows:
             self._refuse(cursor)
             return False
