@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 
 from tests.support.orthanc import wait_until
@@ -68,3 +71,46 @@ def test_workers_share_what_waits(tmp_path, postgres):
         site.emulator.switch(latency=0)
         assert {row.worker for row in site.rows()} == {"one", "two"}
         assert len(site.stored()) == len(sent)
+
+
+def beside(site: Site, folder: Path) -> Site:
+    """Another Orthanc of the same name, on the same ledger and for the same store."""
+    shared = {name: site.configuration[name] for name in ("BaseUrl", "Accounts", "Database")}
+    return Site(folder, section=shared)
+
+
+def test_two_orthancs_with_the_defaults_are_two(tmp_path, postgres):
+    """Each has what the other does not, and one instance both; one is renamed in between."""
+    with Site(tmp_path / "one", section={"Database": postgres.url}) as site:
+        site.wait_for_following()
+        other = beside(site, tmp_path / "two")
+        other.orthanc.start()
+        other.start_worker("second")
+        try:
+            # What an Orthanc had before its worker was first started is not followed.
+            wait_until(lambda: "has started" in other.log("second"), 30)
+            (shared,) = make_study(instances=1)
+            for one in (site, other):
+                one.upload(shared)
+                for content in make_study(instances=4):
+                    one.upload(content)
+            site.wait_for(confirmed=10)
+            assert len({row.source for row in site.rows()}) == 2
+            site.emulator.switch(deniedPermissions=["healthcare.dicomStores.dicomWebWrite"])
+            for content in make_study(instances=3):
+                other.upload(content)
+            wait_until(lambda: len(site.rows()) == 13, 30, lambda: other.log("second"))
+            other.orthanc.kill()
+            configuration = json.loads(other.orthanc.configuration_file.read_text())
+            other.orthanc.configuration_file.write_text(
+                json.dumps({**configuration, "Name": "renamed"})
+            )
+            other.orthanc.start()
+            other.kill_worker("second")
+            other.start_worker("third")  # as in a new container
+            site.emulator.switch(deniedPermissions=[])
+            site.wait_for(confirmed=13)
+            assert len({row.source for row in site.rows()}) == 2
+            assert len(site.stored()) == 12
+        finally:
+            other.__exit__()

@@ -14,6 +14,7 @@ import sqlalchemy as sql
 from orthanc_gcp.configuration import SendRule
 from orthanc_gcp.custody.intake.changes import (
     MISSING_FOR,
+    PROVEN_FOR,
     RECOGNIZE_EVERY,
     REFUSE_AFTER,
     SWEEP_EVERY,
@@ -28,6 +29,7 @@ from orthanc_gcp.orthanc.rest import OrthancRest
 from tests.support.orthanc import Orthanc
 from tests.support.simulation import FakeClock
 from tests.support.site import make_instance, make_study
+from tests.support.transfers import events_of
 
 NAME = "test/ORTHANC"
 
@@ -155,6 +157,16 @@ def test_two_indexes_of_one_name_are_two(ledger, orthanc, start):
 
 
 @ONE
+def test_an_empty_index_of_the_same_name_sends_nothing_of_another(ledger, orthanc, start):
+    """Both are empty, and only one of them is followed: which of them it is shows later."""
+    second, locks = start("second"), Locks()
+    Reader(ledger, orthanc, follows=locks.of(1)).read()
+    other = Reader(ledger, second, follows=locks.of(2))
+    other.read()
+    assert (other.follower.source, other.follower.candidate) == ("", NAME)
+
+
+@ONE
 def test_another_index_for_a_while_is_another(ledger, orthanc, tmp_path, caplog):
     first = upload(orthanc)
     reader = Reader(ledger, orthanc)
@@ -246,7 +258,7 @@ def test_a_worker_that_does_not_follow_still_sees_which_index_it_is(ledger, orth
     assert other.follower.source == other.follower.candidate == NAME
     assert not other.follower.step()
     assert other.follower.is_index(NAME)
-    other.clock.time += 3 * RECOGNIZE_EVERY
+    other.clock.time += PROVEN_FOR + 1
     assert not other.follower.is_index(NAME)
     other.follower.step()
     assert other.follower.is_index(NAME)
@@ -348,7 +360,9 @@ def test_a_change_that_becomes_visible_after_its_successor(ledger, orthanc):
 
 
 @ONE
-def test_what_never_becomes_visible_is_asked_for_no_more(ledger, orthanc, clock):
+def test_what_never_becomes_visible_is_said_once_and_asked_for_no_more(
+    ledger, orthanc, clock, caplog
+):
     upload(orthanc)
     (gone,) = upload(orthanc)
     last = upload(orthanc)
@@ -360,6 +374,10 @@ def test_what_never_becomes_visible_is_asked_for_no_more(ledger, orthanc, clock)
     reader.read(SWEEP_EVERY + 1)
     assert not ledger.indexes.get(NAME).missing
     assert set(last) <= rows(ledger)[NAME]
+    reader.read(SWEEP_EVERY + 1)
+    assert caplog.text.count("were never there to be read") == 1
+    (event,) = events_of(ledger, "changes missing")
+    assert (event.account, NAME in event.detail) == ("a", True)
 
 
 @ONE

@@ -33,9 +33,11 @@ _log = logging.getLogger(__name__)
 SWEEP_EVERY = 15.0
 """Seconds until what is held, and what could not be read, is asked for again."""
 COMPARE_AT_MOST_EVERY = 60.0
-PAUSE_AFTER_PAGE = 1.0
+PAUSE_AFTER_PAGE = 0.5
 """For so many times as long as a page takes, nothing is compared after it: others come first."""
-RECOGNIZE_EVERY = 5.0
+PROVEN_FOR = 10.0
+"""Seconds for which it counts which index Orthanc was seen to have."""
+RECOGNIZE_EVERY = 2.0
 """Seconds after which it is looked again, where no page has shown it, which index Orthanc has."""
 OVERLAP = 20
 """Of so many changes that were read before, the remembered ones are looked at with each page."""
@@ -44,6 +46,8 @@ REFUSE_AFTER = 15.0
 SEEN_EVERY = 60.0
 MISSING_FOR = 600.0
 """Seconds for which a number is asked for again that was missing among the changes."""
+SHOWN = 5
+"""So many of them are named in a message."""
 MOST_MISSING = 100
 """So many runs of numbers may be missing; with more, everything is compared."""
 MOST_UNREADABLE = 1000
@@ -150,7 +154,7 @@ class Follower:
     def is_index(self, source: str) -> bool:
         """Whether Orthanc has the index, as was seen just now, that the ledger calls so."""
         age = self._clock.now() - self._recognized_at
-        return source == self._source and 0 <= age < 2 * RECOGNIZE_EVERY
+        return source == self._source and 0 <= age < PROVEN_FOR
 
     # -- Which index it is ----------------------------------------------------------------------
 
@@ -167,6 +171,10 @@ class Follower:
         match, cursor = found
         self._candidate = cursor.source
         follows = self._follows(cursor.source)
+        if not (follows or cursor.marks):
+            # Only a name says that it is this one, and nothing of it can be sent yet.
+            self._source, self._recognized_at = "", self._clock.now()
+            return False
         if match is Match.RESTORED and not follows:
             self._refuse(cursor)
             return False
@@ -311,12 +319,16 @@ class Follower:
         now = self._ledger.now()
         late: list[Change] = []
         missing: list[Missing] = []
+        never: list[Missing] = []
         for gap in cursor.missing:
             page = self._orthanc.changes(gap.first - 1)
             found = [entry for entry in page.entries if entry.seq <= gap.last]
             late += found
-            if 0 <= now - gap.noticed_at < MISSING_FOR:
-                missing += _between(found, gap.first - 1, gap.last, gap.noticed_at)
+            young = 0 <= now - gap.noticed_at < MISSING_FOR
+            left = _between(found, gap.first - 1, gap.last, gap.noticed_at)
+            (missing if young else never).extend(left)
+        if never:
+            self._report_missing(never)
         if late or len(missing) != len(cursor.missing):
             self._record(late, replace(cursor, missing=tuple(missing[-MOST_MISSING:])))
 
@@ -370,6 +382,18 @@ class Follower:
         if held:
             self._ledger.arrivals.release(self._orthanc.stable(held))
             self._on_arrival()
+
+    def _report_missing(self, never: Sequence[Missing]) -> None:
+        """Changes that nobody has read, and nobody can read any more: what is known of them."""
+        count = sum(gap.last - gap.first + 1 for gap in never)
+        some = ", ".join(f"{gap.first} to {gap.last}" for gap in never[:SHOWN])
+        words = (
+            f"{count} changes of Orthanc {self._source} were never there to be read ({some}): what "
+            "they reported was deleted before, unless Orthanc has skipped the numbers"
+        )
+        _log.warning("%s", words)
+        for account in sorted(self._rules.accounts):
+            self._ledger.events.add(account, "changes missing", words)
 
     # -- What the changes do not say ------------------------------------------------------------
 
