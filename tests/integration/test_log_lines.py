@@ -151,6 +151,7 @@ def test_orthanc_is_away(tmp_path):
     with Site(tmp_path) as site:
         site.wait_for_following()
         one(site.log(), "WARNING", STARTED, f"follows Orthanc at {site.orthanc.url} ")
+        one(site.log(), "WARNING", "following Orthanc", "for the first time")
         site.orthanc.stop()
         time.sleep(6)
         said = one(site.log(), "cannot follow Orthanc")
@@ -160,7 +161,7 @@ def test_orthanc_is_away(tmp_path):
         for content in make_study(instances=2):
             site.upload(content)
         site.wait_for(confirmed=2)
-        assert len(lines(site.log(), "WARNING")) == 3, site.log()
+        assert len(lines(site.log(), "WARNING")) == 4, site.log()
         one(site.log(), "Orthanc is followed again after")
 
 
