@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import pytest
 
+from orthanc_gcp.custody.intake.changes import RECOGNIZE_EVERY
+from orthanc_gcp.custody.reporting.operations import pause, resume
+from orthanc_gcp.ledger.ledger import Ledger
 from tests.support.orthanc import wait_until
 from tests.support.postgres import Postgres
-from tests.support.site import Site, make_study
+from tests.support.site import ACCOUNT, Site, make_study
 
 
 @pytest.fixture
@@ -63,10 +67,18 @@ def test_workers_share_what_waits(tmp_path, postgres):
     with Site(tmp_path, section={"Database": postgres.url}) as site:
         site.wait_for_following()
         site.stop_worker()
+        ledger = Ledger(site.engine())
+        pause(ledger, ACCOUNT)
         sent = [site.upload(content) for content in make_study(series=8, instances=100)]
         site.emulator.switch(latency=0.5)
-        site.start_worker("one")
-        site.start_worker("two")
+        for name in ("one", "two"):
+            site.start_worker(name)
+        for name in ("one", "two"):
+            wait_until(lambda name=name: "has started" in site.log(name), 30)
+        site.wait_for(waiting=len(sent))
+        time.sleep(2 * RECOGNIZE_EVERY)  # until both know for sure which index it is
+        resume(ledger, ACCOUNT)
+        ledger.engine.dispose()
         site.wait_for(confirmed=len(sent))
         site.emulator.switch(latency=0)
         assert {row.worker for row in site.rows()} == {"one", "two"}
