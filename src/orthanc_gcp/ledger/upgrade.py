@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import logging
 import re
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,6 +37,9 @@ LATEST = max(int(file.name[:4]) for file in MIGRATIONS.glob("*.sql"))
 _WITHOUT_VERSION = 1
 """Release 0.1.0 wrote down none."""
 _LOCK = 7401201
+_TRIES = (0.0, 0.1, 0.3, 1.0)
+"""Seconds before each look for other workers: PostgreSQL needs a moment to release the lock of one
+that has ended."""
 _HELP = "see orthanc-gcp/docs/operations.md"
 
 
@@ -131,9 +135,14 @@ def _version(engine: sql.Engine, connection: sql.Connection) -> int | None:
     return version
 
 
+def _is_used_after(pause: float, engine: sql.Engine) -> bool:
+    threading.Event().wait(pause)
+    return any_alive(engine)
+
+
 def _refuse_in_use(engine: sql.Engine, version: int) -> None:
     """Another worker would find its columns gone."""
-    if any_alive(engine):
+    if all(_is_used_after(pause, engine) for pause in _TRIES):
         raise LedgerError(
             f"the ledger at {place(engine)} has version {version}, which a running worker uses: "
             f"stop all workers before this one migrates it ({_HELP})",
