@@ -152,3 +152,10 @@ def test_it_ends_with_the_socket() -> None:
     talk = Talk()
     talk.close()
     assert talk.popen.returncode == 0
+
+
+def test_it_ends_with_the_socket_in_the_middle_of_a_job() -> None:
+    talk = Talk()
+    talk.socket.sendall(b'{"kind"')
+    talk.close()
+    assert talk.popen.returncode == 0

@@ -88,10 +88,11 @@ class ImagingProcess:
         if not self._is_readable():
             self._close_image()
         line, descriptors, _, _ = socket.recv_fds(self._connection, MAX_LINE, 2)
-        while line and not line.endswith(b"\n"):
-            line += self._connection.recv(MAX_LINE)
-        if not line:
-            return None
+        while not line.endswith(b"\n"):
+            more = self._connection.recv(MAX_LINE)
+            if not more:  # closed, maybe in the middle of a line
+                return None
+            line += more
         source, target = descriptors
         return line, os.fdopen(source, "rb"), os.fdopen(target, "r+b")
 
