@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from orthanc_gcp.custody.transfer.outcomes import (
+from orthanc_gcp.custody.outcomes import (
     BISECT_AFTER,
     most_together,
     quarantined,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from orthanc_gcp.custody.transfer.outcomes import quarantined, requeued
+from orthanc_gcp.custody.outcomes import quarantined, requeued
 from orthanc_gcp.ledger.rows import Outcome, Transfer
 from orthanc_gcp.ledger.schema import State
 from orthanc_gcp.reasons import TransferReason

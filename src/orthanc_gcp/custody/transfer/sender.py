@@ -16,14 +16,14 @@ from orthanc_gcp.auth.token_source import TokenSource
 from orthanc_gcp.clock import Clock
 from orthanc_gcp.custody.destinations.destination import INSTANCE_BACKOFF, Destination
 from orthanc_gcp.custody.destinations.fault_scope import Blame
-from orthanc_gcp.custody.transfer.absence import of_absent
-from orthanc_gcp.custody.transfer.checked import checked
-from orthanc_gcp.custody.transfer.outcomes import (
+from orthanc_gcp.custody.outcomes import (
     BISECT_AFTER,
     most_together,
     quarantined,
     requeued,
 )
+from orthanc_gcp.custody.transfer.absence import of_absent
+from orthanc_gcp.custody.transfer.checked import checked
 from orthanc_gcp.custody.verification.conflict import Comparison, Conflicts
 from orthanc_gcp.dicomweb import (
     InstanceResult,

@@ -14,12 +14,13 @@ import logging
 import random
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from sqlalchemy.exc import SQLAlchemyError
 
 from orthanc_gcp.custody.destinations.destination import INSTANCE_BACKOFF, Destination
 from orthanc_gcp.custody.destinations.fault_scope import Blame, Verdict
+from orthanc_gcp.custody.outcomes import quarantined
 from orthanc_gcp.custody.verification.digest import digest_of
 from orthanc_gcp.dicomweb import FoundInstance
 from orthanc_gcp.errors import StoreError
@@ -286,22 +287,8 @@ def _most_sendings(verdict: Verdict) -> float:
 
 
 def _quarantined(row: Transfer, reason: str, detail: str) -> Outcome:
-    _log.error(
-        "account %s: instance %s is in quarantine (%s): %s",
-        row.account,
-        row.sop_instance_uid,
-        reason,
-        detail,
-    )
-    return Outcome(
-        row.id,
-        State.QUARANTINED,
-        reason,
-        detail,
-        sha256=row.sha256,
-        replace=row.replace,
-        attempts=row.attempts,
-    )
+    """It was not sent once more: only that counts as an attempt."""
+    return replace(quarantined(row, reason, detail, row.sha256), attempts=row.attempts)
 
 
 # -- What the store has -------------------------------------------------------------------------
