@@ -16,7 +16,7 @@ from tests.emulator.client import Client, make_dicom, path_of, read
     "request_",
     [
         b"\0\0\0\0",
-        b"GET /\xff HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET /\xff HTTP/1.1\r\nHost: localhost\r\n\r\n",
         b"GET http://[ HTTP/1.1\r\nHost: [\r\n\r\n",
         b"GET /x HTTP/1.1\r\n\r\n",
         b"POST /token HTTP/1.1\r\nContent-Length: -1\r\n\r\n",
@@ -44,7 +44,7 @@ def connect(client: Client) -> socket.socket:
 
 def head(client: Client, length: int) -> bytes:
     return (
-        f"POST /v1/{client.store_name}/dicomWeb/studies HTTP/1.1\r\nHost: x\r\n"
+        f"POST /v1/{client.store_name}/dicomWeb/studies HTTP/1.1\r\nHost: localhost\r\n"
         f"Authorization: Bearer {client.token}\r\nContent-Type: application/dicom\r\n"
         f"Content-Length: {length}\r\n\r\n"
     ).encode()
@@ -65,7 +65,7 @@ def test_a_body_in_pieces_of_every_size(client: Client) -> None:
 
 
 def test_requests_one_after_the_other_on_a_connection(client: Client) -> None:
-    request = f"GET /nowhere HTTP/1.1\r\nHost: x\r\nX: {'a' * 40_000}\r\n\r\n".encode()
+    request = f"GET /nowhere HTTP/1.1\r\nHost: localhost\r\nX: {'a' * 40_000}\r\n\r\n".encode()
     with connect(client) as connection:
         for _ in range(3):
             connection.sendall(request)
