@@ -86,7 +86,7 @@ def test_it_says_where_it_is_and_runs_until_a_signal(
         ),
         (["--port", "65536"], "Invalid value for '--port': 65536 is not in the range"),
         (["--token-lifetime", "0"], "Invalid value for '--token-lifetime': 0 is not in the range"),
-        (["--tls-name", "https://a"], "for --tls-name or --allow-host: 'https://a' is no name of a"),
+        (["--tls-name", "https://a"], "for --tls-name or --allow-host: 'https://a' is no name"),
         (["--allow-host", "a:80"], "Invalid value for --tls-name or --allow-host: 'a:80' is no"),
         (["--network", "Google"], "'Google' is neither google nor a file that can be read"),
         (["--network", "\0"], "for --network: '\\x00' is neither google nor a file"),

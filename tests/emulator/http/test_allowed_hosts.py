@@ -74,7 +74,7 @@ def test_more_names(tmp_path: Path) -> None:
 
 
 def test_all_addresses(tmp_path: Path) -> None:
-    with Emulator(Options(tmp_path, host="0.0.0.0")) as running:  # noqa: S104
+    with Emulator(Options(tmp_path, host="0.0.0.0")) as running:
         assert status(running.url, "192.0.2.1:8085") == 200
         assert status(running.url, "[2001:db8::1]:8085") == 200
         assert status(running.url, "attacker.example") == 421
