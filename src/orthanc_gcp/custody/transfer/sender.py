@@ -25,6 +25,7 @@ from orthanc_gcp.custody.outcomes import (
 )
 from orthanc_gcp.custody.transfer.absence import of_absent
 from orthanc_gcp.custody.transfer.checked import checked
+from orthanc_gcp.custody.transfer.own_uids import uid_difference
 from orthanc_gcp.custody.transfer.stored_files import StoredFiles
 from orthanc_gcp.custody.verification.conflict import Comparison, Conflicts
 from orthanc_gcp.dicomweb import (
@@ -57,6 +58,8 @@ MOST_UNKNOWN_REFUSALS = 4
 """Attempts of an instance alone that the store refuses without a reason that is known."""
 MOST_UNCOMPARED = 8
 """Attempts of an instance that the store has already and does not let be read."""
+_NOT_THERE = (403, 404)
+"""What stores answer for an instance that they do not have by these UIDs."""
 _OTHER_BYTES = (SourceReason.DAMAGED_FILE, SourceReason.SIZE)
 _TO_READ = "healthcare.dicomStores.dicomWebRead"
 MOST_LONELY_REFUSALS = 16
@@ -172,6 +175,9 @@ class Sender:
         named = [row for row in transfers if _is_named(stored.results[row.sop_instance_uid])]
         if not named:
             result = stored.results[transfers[0].sop_instance_uid]
+            misnamed = self._misnamed(transfers[0]) if len(transfers) == 1 else None
+            if misnamed is not None:
+                return [misnamed]
             silent = StoreError(result.detail, reason=str(result.status), retryable=True)
             return self._blamed(destination, transfers, silent, began)
         size = sum(transfer.size_bytes for transfer in transfers)
@@ -245,6 +251,11 @@ class Sender:
                 attempts=row.attempts + 1,
                 replace=row.replace,
             )
+        misnamed = None
+        if result.status is InstanceStatus.UNACKNOWLEDGED:
+            misnamed = self._misnamed(row)
+        if misnamed is not None:
+            return misnamed
         if result.status is InstanceStatus.INVALID:
             return quarantined(row, TransferReason.INVALID, result.detail, digest)
         unknown = result.status is InstanceStatus.OTHER and row.max_batch_instances == 1
@@ -297,6 +308,8 @@ class Sender:
         """The store has something, and what that is cannot be read."""
         if error.reason == StoreReason.ABORTED:
             return requeued(row)
+        if error.status in _NOT_THERE and (misnamed := self._misnamed(row)) is not None:
+            return misnamed
         words = f"the store has something under its UIDs, which could not be compared: {error}"
         if error.status == 403:
             words += f"; if it is there, the account needs the permission {_TO_READ}"
@@ -311,6 +324,20 @@ class Sender:
             next_attempt_at=self._ledger.now() + INSTANCE_BACKOFF.delay(attempts, self._jitter),
             attempts=attempts,
         )
+
+    def _misnamed(self, row: Transfer) -> Outcome | None:
+        """What becomes of an instance whose file has other UIDs than Orthanc says; None for others.
+
+        The store may have skipped it once, for another reason.
+        """
+        if not row.attempts:
+            return None
+        try:
+            with self._orthanc.read(row.orthanc_id, row.attachment_uuid, row.size_bytes) as pieces:
+                difference = uid_difference(row, pieces)
+        except (OrthancError, OSError):
+            return None
+        return quarantined(row, StoreReason.UID, difference, row.sha256) if difference else None
 
     # -- No answer about instances --------------------------------------------------------------
 
