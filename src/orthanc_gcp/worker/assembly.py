@@ -134,7 +134,13 @@ def assemble(
         work.set()
 
     overview = Overview(ledger)
-    status = WorkerStatus(overview, destinations, settings.rejections, tokens, clock)
+
+    def problem_of_orthanc() -> str | None:
+        return sender.files.problem
+
+    status = WorkerStatus(
+        overview, destinations, settings.rejections, tokens, clock, problem_of_orthanc
+    )
     api = Api(
         ledger,
         overview,
