@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,11 @@ class OrthancRest:
     connections
         How many are kept open at most.
 
+    Attributes
+    ----------
+    on_answer
+        Called after each request, whatever came of it.
+
     Raises
     ------
     ConfigurationError
@@ -71,6 +76,7 @@ class OrthancRest:
             retries=False,
             **_trust(ca_certificates, fingerprint),
         )
+        self.on_answer: Callable[[], None] = lambda: None
 
     def call(self, method: str, path: str, body: Any = None) -> Any:
         """Orthanc's answer, parsed from JSON; None for one that does not exist (404).
@@ -109,6 +115,8 @@ class OrthancRest:
             answer = self._http.request(method, self.url + path, body=data, headers=self._headers)
         except urllib3.exceptions.HTTPError as error:
             raise self._down(error) from None
+        finally:
+            self.on_answer()
         if answer.status == 404:
             return None
         self._check(answer, method, path)

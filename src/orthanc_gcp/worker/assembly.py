@@ -38,6 +38,7 @@ from orthanc_gcp.orthanc.rest import OrthancRest
 from orthanc_gcp.outages import Outage
 from orthanc_gcp.worker.api import Api
 from orthanc_gcp.worker.attempts import Attempts
+from orthanc_gcp.worker.progress import Progress
 from orthanc_gcp.worker.status import WorkerStatus
 from orthanc_gcp.worker.webhook import Webhook
 from orthanc_gcp.worker.worker import Parts, Worker
@@ -68,13 +69,19 @@ def assemble(
     engine = database.connect(database.url_for(settings))
     ledger, registry = Ledger(engine), worker_registry(engine, name, clock)
     source = OrthancSource(orthanc, settings.storage_folder)
-    tokens, attempts = TokenSource(settings, clock), Attempts(clock)
+    progress = Progress()
+    progress.of_ledger(engine)
+    orthanc.on_answer = progress.made
+    tokens, attempts = TokenSource(settings, clock), Attempts(clock, progress)
 
     def must_stop() -> bool:
         return stopping.is_set() or not registry.alive
 
+    def wait(seconds: float) -> bool:
+        return stopping.wait(seconds) or not registry.alive
+
     destinations = {
-        account.name: _destination(settings, account, ledger, tokens, clock, stopping.wait)
+        account.name: _destination(settings, account, ledger, tokens, clock, wait)
         for account in settings.accounts
     }
     rules = Rules(settings.rules, source.attributes)
@@ -156,6 +163,7 @@ def assemble(
             dispatcher=dispatcher,
             threads=threads,
             attempts=attempts,
+            progress=progress,
             api=api,
             webhook=webhook,
             stopping=stopping,
