@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import secrets
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,7 +35,7 @@ __all__ = [
 
 FILE_NAME = "orthanc-gcp.sqlite"
 _SECRETS = ("password", "sslpassword")
-_BUSY_SECONDS = 30
+_BUSY_SECONDS, _LOCKED_SECONDS = 30, 10
 _CONNECTIONS = 24
 
 
@@ -151,14 +153,32 @@ def connect(url: str) -> sql.Engine:
         )
         event.listen(engine, "connect", _prepare_sqlite)
         return engine
-    return sql.create_engine(
+    engine = sql.create_engine(
         url,
         hide_parameters=True,
         pool_size=_CONNECTIONS,
         pool_pre_ping=True,
         pool_timeout=_BUSY_SECONDS,
-        connect_args={"connect_timeout": 10, "application_name": "orthanc-gcp"},
+        connect_args={
+            "connect_timeout": 10,
+            # So that all sessions of a worker that does not answer any more can be ended.
+            "application_name": f"orthanc-gcp {os.getpid()} {secrets.token_hex(4)}",
+            # A network that swallows everything is noticed within half a minute.
+            "keepalives_idle": 10,
+            "keepalives_interval": 5,
+            "keepalives_count": 3,
+            "tcp_user_timeout": 30_000,
+        },
     )
+    event.listen(engine, "connect", _prepare_postgresql)
+    return engine
+
+
+def _prepare_postgresql(connection: Any, _record: Any) -> None:
+    # Rows of a worker that stands still in a transaction are waited for, but not for ever.
+    connection.autocommit = True
+    connection.execute(f"SET lock_timeout = '{_LOCKED_SECONDS}s'")
+    connection.autocommit = False
 
 
 def _prepare_sqlite(connection: sqlite3.Connection, _record: Any) -> None:

@@ -39,6 +39,7 @@ from orthanc_gcp.orthanc.rest import OrthancRest
 from orthanc_gcp.outages import Outage
 from orthanc_gcp.worker.api import Api
 from orthanc_gcp.worker.attempts import Attempts
+from orthanc_gcp.worker.progress import Progress
 from orthanc_gcp.worker.status import WorkerStatus
 from orthanc_gcp.worker.webhook import Webhook
 from orthanc_gcp.worker.worker import Parts, Worker
@@ -71,13 +72,19 @@ def assemble(
     if weak := weakness(engine.url):
         _log.warning("the ledger at %s: %s", database.place(engine), weak)
     source = OrthancSource(orthanc, settings.storage_folder)
-    tokens, attempts = TokenSource(settings, clock), Attempts(clock)
+    progress = Progress()
+    progress.of_ledger(engine)
+    orthanc.on_answer = progress.made
+    tokens, attempts = TokenSource(settings, clock), Attempts(clock, progress)
 
     def must_stop() -> bool:
         return stopping.is_set() or not registry.alive
 
+    def wait(seconds: float) -> bool:
+        return stopping.wait(seconds) or not registry.alive
+
     destinations = {
-        account.name: _destination(settings, account, ledger, tokens, clock, stopping.wait)
+        account.name: _destination(settings, account, ledger, tokens, clock, wait)
         for account in settings.accounts
     }
     rules = Rules(settings.rules, source.attributes)
@@ -165,6 +172,7 @@ def assemble(
             dispatcher=dispatcher,
             threads=threads,
             attempts=attempts,
+            progress=progress,
             api=api,
             webhook=webhook,
             stopping=stopping,
