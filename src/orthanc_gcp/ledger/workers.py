@@ -297,7 +297,8 @@ class _Several:
     def join(self) -> None:
         if not _soon(self._connect):
             raise LedgerError(
-                f"another worker is called {self._name}: give each its own --name",
+                f"another worker is called {self._name}: give each its own --name, or its host its "
+                "own name",
                 reason=LedgerReason.IN_USE,
             )
 
