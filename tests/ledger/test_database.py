@@ -24,13 +24,22 @@ def test_a_file_in_the_storage_folder_unless_a_database_is_named(tmp_path):
 @pytest.mark.parametrize("scheme", ["postgresql", "postgres", "postgresql+psycopg"])
 def test_postgresql_by_each_of_its_names(scheme):
     url = database.url_of(f"{scheme}://me:secret@host/db", Path())
-    assert url == "postgresql+psycopg://me:secret@host/db"
+    assert url.startswith("postgresql+psycopg://me:secret@host/db?sslmode=verify-full&")
 
 
 def test_a_password_may_hold_any_character():
     for password in ("a@b", "a%40b"):
         url = sql.make_url(database.url_of(f"postgresql://me:{password}@host/db", Path()))
         assert (url.username, url.password, url.host) == ("me", "a@b", "host")
+
+
+def test_several_hosts():
+    url = database.url_of("postgresql://me:pw@one:1,two:2/db?target_session_attrs=any", Path())
+    assert sql.make_url(url).query["host"] == ("one:1", "two:2")
+    assert sql.make_url(url).query["sslmode"] == "verify-full"
+    engine = database.connect(database.url_of("postgresql://me@127.0.0.1:1,localhost:2/db", Path()))
+    with pytest.raises(sql.exc.OperationalError, match="port 2"), engine.connect():
+        pass
 
 
 @pytest.mark.parametrize("wrong", ["mysql://me:hush@host/db", "/a/file", "postgresql//host"])

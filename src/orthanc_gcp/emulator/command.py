@@ -7,6 +7,7 @@ import gc
 import json
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -221,6 +222,8 @@ def emulator(
     apart = running.metadata_host if metadata_port is not None else None
     if host not in _LOOPBACK:
         click.echo(_EXPOSED.format(host=host), err=True)
+    # What pydicom warns of holds values of images.
+    warnings.simplefilter("ignore", UserWarning)
     _collect_rarely()
     running.run(lambda: click.echo(_ready_line(running.url, running.token_uri, apart)))
 
