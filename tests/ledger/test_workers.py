@@ -6,15 +6,24 @@ import multiprocessing
 import os
 import signal
 import sqlite3
+import time
 
 import pytest
 import sqlalchemy as sql
 
+from orthanc_gcp.clock import SystemClock
 from orthanc_gcp.errors import LedgerError
-from orthanc_gcp.ledger import database
+from orthanc_gcp.ledger import database, workers
 from orthanc_gcp.ledger.upgrade import prepare
-from orthanc_gcp.ledger.workers import DEAD_AFTER, REFRESH_EVERY, any_alive, worker_registry
+from orthanc_gcp.ledger.workers import (
+    ALIVE_FOR,
+    DEAD_AFTER,
+    REFRESH_EVERY,
+    any_alive,
+    worker_registry,
+)
 from tests.support.ledgers import ORTHANC, arrival, claim
+from tests.support.orthanc import wait_until
 from tests.support.simulation import FakeClock
 
 
@@ -246,3 +255,91 @@ def test_a_database_without_a_lock_file_has_no_worker(tmp_path):
     prepare(engine)
     assert not any_alive(engine)
     engine.dispose()
+
+
+def _speak_until_stopped(url: str, ready: object) -> None:
+    workers.REFRESH_EVERY = 0.2
+    engine = database.connect(url)
+    registry = worker_registry(engine, "w", SystemClock())
+    registry.join()
+    connection = engine.connect()  # a transaction that has claimed, and is not at its end
+    connection.execute(sql.text("UPDATE gcp_transfers SET attempts = 7"))
+    registry.refresh(ORTHANC)
+    ready.set()
+    while True:
+        registry.refresh(ORTHANC)
+        time.sleep(0.05)
+
+
+def test_a_worker_that_stands_still_is_taken_over_from(postgresql_ledger, joined, monkeypatch):
+    """Its session lives, and so do its locks: the silence shows, and all its sessions are ended."""
+    for name, seconds in (("SILENT_AFTER", 1.0), ("REFRESH_EVERY", 0.2), ("DEAD_AFTER", 0.5)):
+        monkeypatch.setattr(workers, name, seconds)
+    postgresql_ledger.arrivals.record([arrival("1"), arrival("2")])
+    claim(postgresql_ledger, most_instances=1)
+    spawn = multiprocessing.get_context("spawn")
+    ready = spawn.Event()
+    url = postgresql_ledger.engine.url.render_as_string(hide_password=False)
+    process = spawn.Process(target=_speak_until_stopped, args=(url, ready))
+    process.start()
+    try:
+        assert ready.wait(30)
+        other = joined(postgresql_ledger.engine, "other", SystemClock())
+
+        def dead():
+            return other.refresh(ORTHANC)
+
+        for _ in range(20):
+            assert dead() == []
+            time.sleep(0.1)
+        assert not other.follows(ORTHANC)
+        os.kill(process.pid, signal.SIGSTOP)
+        wait_until(lambda: dead() == ["w"], 30)
+        wait_until(lambda: other.follows(ORTHANC), 10)
+        postgresql_ledger.queue.requeue_claims_of("w")
+        other.remove("w")
+        assert claim(postgresql_ledger, "mine") == ["1", "2"], "no row is locked any more"
+        os.kill(process.pid, signal.SIGCONT)
+        process.join(30)
+        assert process.exitcode == 1, "it has lost its session"
+    finally:
+        process.kill()
+        process.join()
+
+
+def test_after_a_pause_of_the_server_nobody_is_ended(postgresql_ledger, joined, monkeypatch):
+    """All are silent then, and the one that speaks first must not end those that are about to."""
+    monkeypatch.setattr(workers, "SILENT_AFTER", 0.2)
+    clock = FakeClock()
+    one, two = (joined(postgresql_ledger.engine, name, clock) for name in ("one", "two"))
+    time.sleep(0.3)
+    for _ in range(3):
+        clock.time += REFRESH_EVERY + 1
+        one.refresh(ORTHANC)
+        two.refresh(ORTHANC)
+        time.sleep(0.3)
+    assert (one.alive, two.alive) == (True, True)
+
+
+def test_a_worker_counts_on_its_lock_only_for_a_while(postgresql_ledger, joined):
+    clock = FakeClock()
+    registry = joined(postgresql_ledger.engine, "w", clock)
+    clock.time += REFRESH_EVERY + 1
+    registry.refresh(ORTHANC)
+    assert registry.follows(ORTHANC)
+    clock.time += ALIVE_FOR
+    assert (registry.alive, registry.follows(ORTHANC)) == (False, False)
+    registry.refresh(ORTHANC)
+    assert (registry.alive, registry.follows(ORTHANC)) == (True, True)
+
+
+def test_a_lost_lock_is_taken_again_when_nothing_is_being_sent(postgresql_ledger, joined):
+    clock = FakeClock()
+    registry = joined(postgresql_ledger.engine, "w", clock)
+    registry._disconnect()
+    clock.time += REFRESH_EVERY + 1
+    assert registry.refresh(ORTHANC, may_join=False) == []
+    assert not registry.alive
+    clock.time += REFRESH_EVERY + 1
+    registry.refresh(ORTHANC)
+    assert registry.alive

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -45,6 +45,11 @@ class OrthancRest:
     connections
         How many are kept open at most.
 
+    Attributes
+    ----------
+    on_answer
+        Called after each request, whatever came of it.
+
     Raises
     ------
     ConfigurationError
@@ -75,6 +80,7 @@ class OrthancRest:
             **_trust(ca_certificates, fingerprint),
         )
         bound_answers(self._http)  # a proxy may stand before Orthanc
+        self.on_answer: Callable[[], None] = lambda: None
 
     def call(self, method: str, path: str, body: Any = None) -> Any:
         """Orthanc's answer, parsed from JSON; None for one that does not exist (404).
@@ -109,8 +115,11 @@ class OrthancRest:
         return None if answer is None else answer.decode(errors="replace").strip()
 
     def _answer(self, method: str, path: str, data: str | None = None) -> bytes | None:
-        with self._exchange(method, path, data) as answer:
-            body = self._whole(answer)
+        try:
+            with self._exchange(method, path, data) as answer:
+                body = self._whole(answer)
+        finally:
+            self.on_answer()
         if answer.status == 404:
             return None
         self._check(answer, method, path)
