@@ -133,9 +133,7 @@ def _pass_through(ledger: Ledger, first: int, number: int, source: str = SOURCE)
     """Everything that the worker asks of the ledger, for so many new instances."""
     for start in range(first, first + number, PAGE):
         last = min(start + PAGE, first + number)
-        ledger.arrivals.record(
-            [_arrival(index, source) for index in range(start, last)], source, last
-        )
+        ledger.arrivals.record([_arrival(index, source) for index in range(start, last)])
     while True:
         batch = uuid.uuid4().hex
         rows = ledger.queue.claim(
@@ -152,9 +150,7 @@ def _pass_through(ledger: Ledger, first: int, number: int, source: str = SOURCE)
         ledger.queue.settle(
             batch, [Outcome(row.id, State.ACKNOWLEDGED, sha256="a" * 64) for row in rows]
         )
-        for series in ledger.confirmations.fully_sent(
-            ACCOUNT, {row.series_instance_uid: 0 for row in rows}
-        ):
+        for series in ledger.confirmations.readable(ACCOUNT, {row.series: 0 for row in rows}):
             ledger.confirmations.confirm(
                 {row.id: ledger.now() for row in ledger.confirmations.acknowledged(ACCOUNT, series)}
             )
@@ -180,7 +176,10 @@ def _arrival(index: int, source: str) -> NewTransfer:
 
 def _fill(ledger: Ledger, first: int, last: int) -> None:
     """Instances that were confirmed long ago."""
+    with ledger.writing() as connection:
+        ids = ledger.destinations.of(connection, [ACCOUNT])
     done = {
+        "destination_id": ids[ACCOUNT],
         "state": State.CONFIRMED,
         "sha256": "a" * 64,
         "attempts": 1,

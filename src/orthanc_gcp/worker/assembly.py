@@ -30,6 +30,7 @@ from orthanc_gcp.custody.transfer.threads import TransferThreads
 from orthanc_gcp.custody.verification.read_back import ReadBack
 from orthanc_gcp.dicomweb import of_account
 from orthanc_gcp.ledger import database
+from orthanc_gcp.ledger.destinations import stores_of
 from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.workers import worker_registry
 from orthanc_gcp.orthanc.first_start import FILE_NAME, forget
@@ -66,7 +67,8 @@ def assemble(
     """
     clock, stopping, work = SystemClock(), threading.Event(), threading.Event()
     engine = database.connect(database.url_for(settings))
-    ledger, registry = Ledger(engine), worker_registry(engine, name, clock)
+    ledger = Ledger(engine, stores=stores_of(settings))
+    registry = worker_registry(engine, name, clock)
     source = OrthancSource(orthanc, settings.storage_folder)
     tokens, attempts = TokenSource(settings, clock), Attempts(clock)
 
