@@ -155,6 +155,7 @@ def test_an_address_for_a_program(url, kept):
         ("token: expected a string", "token: expected a string"),
         ("basic authentication is on", "basic authentication is on"),
         ("bearer of bad news", "bearer of bad news"),
+        ("expected http://USER:PASSWORD@host/", "expected http://USER:PASSWORD@host/"),
         ("no secret", "no secret"),
     ],
 )

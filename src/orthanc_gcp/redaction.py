@@ -55,7 +55,7 @@ _TOKENS = re.compile(
 )
 """What is a secret wherever it stands."""
 _USER_INFO = re.compile(
-    r"(?<=://)(?:"
+    r"(?<=://)(?!(?:USER:PASSWORD|user:password)@)(?:"  # not what is written to show the form
     r"[^\s/?#@:]{0,255}:(?![0-9]{1,5}[/?#])\S{0,1000}"  # user and password, whatever that holds
     r"|[^\s/?#@]{1,1000}"  # a user, which may be a token
     r")@"

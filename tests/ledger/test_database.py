@@ -61,6 +61,24 @@ def test_a_place_is_named_without_a_password():
     assert "host/db" in database.place(engine)
 
 
+def test_a_ledger_is_for_its_owner_and_group(tmp_path):
+    url = database.url_of("", tmp_path)
+    for mode, expected in ((None, 0o600), (0o644, 0o640), (0o666, 0o660), (0o600, 0o600)):
+        file = tmp_path / database.FILE_NAME
+        if mode is not None:
+            file.chmod(mode)
+        engine = database.connect(url)
+        database.make_private(engine)
+        prepare(engine)
+        for path in tmp_path.iterdir():
+            assert path.stat().st_mode & 0o777 == expected, path
+        engine.dispose()
+
+
+def test_a_ledger_that_cannot_be_made_is_for_sqlite_to_refuse(tmp_path):
+    database.make_private(database.connect(database.url_of("", tmp_path / "nowhere")))
+
+
 def test_writers_take_turns(engine):
     """Each sees what the one before has written, also what it read first."""
     prepare(engine)

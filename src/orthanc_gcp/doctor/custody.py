@@ -23,6 +23,7 @@ from orthanc_gcp.doctor.checks import (
 from orthanc_gcp.doctor.findings import Finding
 from orthanc_gcp.doctor.orthanc import Site
 from orthanc_gcp.doctor.script import Script, ScriptError
+from orthanc_gcp.doctor.secret_files import exposure
 from orthanc_gcp.errors import ConfigurationError, LedgerError
 from orthanc_gcp.reasons import LedgerReason
 from orthanc_gcp.redaction import readable
@@ -161,6 +162,10 @@ def _file(file: Path) -> str:
             )
     if not file.exists():
         return f"{file} can be made"
+    for path in file.parent.glob(f"{file.name}*"):
+        found = exposure(path)
+        if found is not None:
+            raise CheckFailedError(f"the ledger {path}: {found.words}", found.remedy)
     from orthanc_gcp.ledger.database import connect
 
     engine = connect(f"sqlite:///{file}")

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import secrets
 import sqlite3
+import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -24,6 +25,7 @@ __all__ = [
     "FILE_NAME",
     "connect",
     "is_away",
+    "make_private",
     "place",
     "reading",
     "upsert",
@@ -179,6 +181,24 @@ def _prepare_postgresql(connection: Any, _record: Any) -> None:
     connection.autocommit = True
     connection.execute(f"SET lock_timeout = '{_LOCKED_SECONDS}s'")
     connection.autocommit = False
+
+
+def make_private(engine: sql.Engine) -> None:
+    """Let nobody but owner and group read a ledger in a file; made anew, its owner alone.
+
+    The files that SQLite makes beside it have its mode. What cannot be is left to SQLite to say.
+    A file that is there is not opened: to close it again would release the locks that SQLite has.
+    """
+    if engine.dialect.name != "sqlite":
+        return
+    path = Path(engine.url.database or "")
+    with suppress(OSError):
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    for file in path.parent.glob(f"{path.name}*"):
+        with suppress(OSError):
+            mode = stat.S_IMODE(file.stat().st_mode)
+            if mode & 0o007:
+                file.chmod(mode & ~0o007)
 
 
 def _prepare_sqlite(connection: sqlite3.Connection, _record: Any) -> None:

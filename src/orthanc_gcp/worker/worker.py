@@ -16,6 +16,7 @@ from orthanc_gcp.custody.transfer.permissions import Permissions
 from orthanc_gcp.custody.transfer.threads import TransferThreads
 from orthanc_gcp.errors import LedgerError
 from orthanc_gcp.ledger.damage import quarantine_damaged
+from orthanc_gcp.ledger.database import make_private
 from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.upgrade import prepare
 from orthanc_gcp.ledger.workers import WorkerRegistry
@@ -23,6 +24,7 @@ from orthanc_gcp.worker.api import Api
 from orthanc_gcp.worker.attempts import BACKOFF, FOLLOWING, IDLE, Attempts
 from orthanc_gcp.worker.listener import Listener
 from orthanc_gcp.worker.progress import Progress
+from orthanc_gcp.worker.stores import register_stores
 from orthanc_gcp.worker.webhook import Webhook
 
 __all__ = ["Parts", "Worker"]
@@ -118,13 +120,17 @@ class Worker:
 
     def _join(self) -> bool:
         """Prepare the ledger, however long it is away; False when the worker stops before."""
-        pause = IDLE
+        pause, joined = IDLE, False
         while not self._stopping.is_set():
             try:
-                self._parts.registry.reserve()
-                prepare(self._parts.ledger.engine)
-                quarantine_damaged(self._parts.ledger.engine)
-                self._parts.registry.join()
+                if not joined:
+                    make_private(self._parts.ledger.engine)
+                    self._parts.registry.reserve()
+                    prepare(self._parts.ledger.engine)
+                    quarantine_damaged(self._parts.ledger.engine)
+                    self._parts.registry.join()
+                    joined = True
+                register_stores(self._parts.ledger)
             except LedgerError:
                 self._parts.registry.leave()
                 raise
