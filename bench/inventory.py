@@ -196,7 +196,10 @@ def _write_down(folder: Path, orthanc: OrthancSource) -> None:
     cursor = ledger.indexes.begin(NAME, newest[-1].seq, 0.0, marks)
     assert cursor is not None
     names = set(transfers.c.keys())
+    with ledger.writing() as connection:
+        destination = ledger.destinations.of(connection, [ACCOUNT])[ACCOUNT]
     done = {"state": State.CONFIRMED, "attempts": 1, "replace": False, "queued_at": 0.0}
+    done |= {"destination_id": destination}
     seen: set[str] = set()
     for page in orthanc.inventory():
         new = [(one, file) for one, file in page if one not in seen]
