@@ -61,9 +61,12 @@ def test_a_gap_and_what_was_unreadable_are_remembered(ledger):
     ledger.arrivals.close_gap(ORTHANC)
     assert not ledger.arrivals.has_gap(ORTHANC)
     assert ledger.arrivals.unreadable(ORTHANC) == []
-    ledger.arrivals.set_unreadable(ORTHANC, ["1", "2"])
-    assert ledger.arrivals.unreadable(ORTHANC) == ["1", "2"]
-    ledger.arrivals.set_unreadable(ORTHANC, [])
+    assert ledger.arrivals.change_unreadable(ORTHANC, ["1", "2"]) == 2
+    assert ledger.arrivals.change_unreadable(ORTHANC, ["1", "3"]) == 3
+    assert ledger.arrivals.unreadable(ORTHANC) == ["2", "1", "3"], "the last that was tried"
+    assert ledger.arrivals.change_unreadable(ORTHANC, ["2"], ["2", "1"]) == 2
+    assert ledger.arrivals.unreadable(ORTHANC) == ["3", "2"]
+    ledger.arrivals.change_unreadable(ORTHANC, [], ["3", "2"])
     assert ledger.arrivals.unreadable(ORTHANC) == []
 
 

@@ -288,12 +288,22 @@ class Arrivals:
         self._key_values.delete(f"gap:{source}")
 
     def unreadable(self, source: str) -> list[str]:
-        """The instances of an Orthanc whose attributes could not be read for the rules."""
+        """The instances of an Orthanc whose attributes could not be read for the rules.
+
+        Those that were tried last come last.
+        """
         return self._key_values.get(f"unreadable:{source}", list) or []
 
-    def set_unreadable(self, source: str, resources: Sequence[str]) -> None:
-        """Remember these, in place of those before."""
-        self._key_values.set(f"unreadable:{source}", list(resources))
+    def change_unreadable(
+        self, source: str, failed: Collection[str], done: Collection[str] = ()
+    ) -> int:
+        """Remember some as tried last and others no more; how many there are."""
+        now = {*failed, *done}
+
+        def changed(before: list[Any] | None) -> list[Any]:
+            return [one for one in before or () if one not in now] + list(dict.fromkeys(failed))
+
+        return len(self._key_values.change(f"unreadable:{source}", list, changed) or ())
 
     def held(self, source: str, limit: int = 1000) -> list[str]:
         """The series and studies of an Orthanc that instances are held for."""

@@ -8,7 +8,7 @@ Every method raises SQLAlchemyError when the ledger is away; nothing was written
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict
 
 import sqlalchemy as sql
@@ -99,7 +99,9 @@ _CONFIRM = (
 _DUE = (
     sql.select(transfers.c.study_instance_uid, transfers.c.series_instance_uid)
     .where(
-        in_state(sql.bindparam("destination_id", type_=sql.BigInteger), State.ACKNOWLEDGED), _IS_DUE
+        in_state(sql.bindparam("destination_id", type_=sql.BigInteger), State.ACKNOWLEDGED),
+        _IS_DUE,
+        transfers.c.series_instance_uid.not_in(sql.bindparam("but", expanding=True)),
     )
     # Those that are due for longest: nothing that is asked for again and again is in the way.
     .order_by(transfers.c.next_attempt_at, transfers.c.id)
@@ -269,14 +271,21 @@ class Confirmations:
                 again += len(rows)
         return again
 
-    def due(self, account: str, limit: int = 200) -> list[Series]:
-        """Series with acknowledged instances whose search is due, or was lost with its worker."""
+    def due(self, account: str, limit: int = 200, but: Collection[Series] = ()) -> list[Series]:
+        """Series with acknowledged instances whose search is due, or was lost with its worker.
+
+        Parameters
+        ----------
+        but
+            Those that are being read back: however many instances they have, they hide no other.
+        """
         now = self._now()
         wanted = {
             "destination_id": self._destinations.find(account),
             "now": now,
             "lost": now - LOST_AFTER,
             "most": MOST_DUE_ROWS,
+            "but": [one.series_instance_uid for one in but],
         }
         with reading(self._engine) as connection:
             found = dict.fromkeys(Series(*row) for row in connection.execute(_DUE, wanted))

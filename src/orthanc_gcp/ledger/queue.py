@@ -80,15 +80,17 @@ def _settle(state: State) -> sql.Update:
 
 
 @cache
-def _waiting(priorities: tuple[Priority, ...]) -> sql.Select[Any]:
+def _waiting(priorities: tuple[Priority, ...], together: bool) -> sql.Select[Any]:
     """What may be claimed, the most urgent and oldest first."""
     literals = [sql.literal(int(one), literal_execute=True) for one in priorities]
+    most = transfers.c.max_batch_instances
     return (
         sql.select(*COLUMNS)
         .where(
             in_state(_DESTINATION, State.WAITING),
             transfers.c.source == sql.bindparam("source"),
             transfers.c.priority.in_(literals),
+            *([most.is_(None) | (most > 1)] if together else []),
         )
         .order_by(transfers.c.priority, transfers.c.id)
         .limit(sql.bindparam("most", type_=sql.Integer))
@@ -115,11 +117,17 @@ class Queue:
         most_bytes: int,
         most_batches: int,
         priorities: Collection[Priority] = tuple(Priority),
+        together: bool = False,
     ) -> list[Transfer]:
         """Give waiting instances to a batch, the most urgent and oldest first.
 
         At least one, whatever its size; all with the same priority and way of sending, no SOP
         Instance UID twice. None while all workers together have so many batches of the account.
+
+        Parameters
+        ----------
+        together
+            Only those that need not be sent alone.
         """
         destination = self._destinations.find(account)
         if destination is None:
@@ -128,7 +136,8 @@ class Queue:
         with writing(self._engine) as connection:
             if self._batches(connection, destination) >= most_batches:
                 return []
-            chosen = self._choose(connection, _waiting(tuple(priorities)), wanted, most_bytes)
+            waiting = _waiting(tuple(priorities), together)
+            chosen = self._choose(connection, waiting, wanted, most_bytes)
             claimed = {"claimed_batch": batch, "claimed_worker": worker}
             for some in portions([row.id for row in chosen], MOST_PARAMETERS):
                 connection.execute(_CLAIM, {"rows": some, **claimed})
@@ -155,6 +164,19 @@ class Queue:
             lock = sql.func.pg_advisory_xact_lock(sql.func.hashtext(f"gcp:{destination}"))
             connection.execute(sql.select(lock))
         return connection.scalar(_BATCHES, {"destination": destination}) or 0
+
+    def others_wait(self, account: str, source: str) -> bool:
+        """Whether instances of other Orthancs wait for an account, on a database for several."""
+        if self._engine.dialect.name == "sqlite":
+            return False
+        of, destination = transfers.c, self._destinations.find(account)
+        with reading(self._engine) as connection:
+            return any(
+                connection.scalar(
+                    sql.select(of.id).where(in_state(destination, State.WAITING), other).limit(1)
+                )
+                for other in (of.source < source, of.source > source)
+            )
 
     def settle(self, batch: str, outcomes: Iterable[Outcome], sent_as: str | None = None) -> None:
         """Write down what became of the instances that a batch still holds.

@@ -120,15 +120,17 @@ class Worker:
 
     def _join(self) -> bool:
         """Prepare the ledger, however long it is away; False when the worker stops before."""
-        pause = IDLE
+        pause, joined = IDLE, False
         while not self._stopping.is_set():
             try:
-                make_private(self._parts.ledger.engine)
-                self._parts.registry.reserve()
-                prepare(self._parts.ledger.engine)
-                quarantine_damaged(self._parts.ledger.engine)
+                if not joined:
+                    make_private(self._parts.ledger.engine)
+                    self._parts.registry.reserve()
+                    prepare(self._parts.ledger.engine)
+                    quarantine_damaged(self._parts.ledger.engine)
+                    self._parts.registry.join()
+                    joined = True
                 register_stores(self._parts.ledger)
-                self._parts.registry.join()
             except LedgerError:
                 self._parts.registry.leave()
                 raise

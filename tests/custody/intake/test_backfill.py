@@ -12,9 +12,10 @@ import sqlalchemy as sql
 from orthanc_gcp.configuration import BackfillOptions, SendRule
 from orthanc_gcp.custody.intake.backfill import Backfill
 from orthanc_gcp.custody.intake.backfill_studies import BackfillStudies, Stage
-from orthanc_gcp.custody.intake.changes import Follower
+from orthanc_gcp.custody.intake.changes import SWEEP_EVERY, Follower
 from orthanc_gcp.custody.intake.rules import Rules
 from orthanc_gcp.custody.reporting.backfill_progress import progress
+from orthanc_gcp.errors import OrthancError
 from orthanc_gcp.ledger import database
 from orthanc_gcp.ledger.destinations import StoreName
 from orthanc_gcp.ledger.ledger import Ledger
@@ -49,6 +50,7 @@ class Desk:
         orthanc: Orthanc,
         options: BackfillOptions,
         *accounts: str,
+        tags: dict[str, str] | None = None,
         store: str = "first",
     ) -> None:
         stores = {account: StoreName(store) for account in accounts}
@@ -57,7 +59,8 @@ class Desk:
         self.ledger.destinations.register()
         self.orthanc, self.options, self.clock = orthanc, options, Watch()
         archive = OrthancSource(OrthancRest(orthanc.url), folder)
-        rules = Rules([SendRule(to=account) for account in accounts], archive.attributes)
+        sends = [SendRule(to=account, tags=tags or {}) for account in accounts]
+        rules = Rules(sends, archive.attributes)
         since = self.ledger.now() + 1  # Orthanc tells whole seconds
         self.follower = Follower(self.ledger, archive, rules, self.clock, lambda: None, since)
         self.follower.step()
@@ -107,7 +110,8 @@ class Desk:
 
 @pytest.fixture
 def orthanc(tmp_path):
-    with Orthanc(tmp_path / "orthanc", {}, plugins=()) as orthanc:
+    # It gives no file from its memory.
+    with Orthanc(tmp_path / "orthanc", {"MaximumStorageCacheSize": 0}, plugins=()) as orthanc:
         yield orthanc
 
 
@@ -182,6 +186,36 @@ def test_what_is_deleted_is_left_out(orthanc, desk):
     assert {row.orthanc_id for row in one.rows()} == {waiting.orthanc_id, half[0]}
     assert one.backlog.run.stage is Stage.FINISHED
     assert one.progress()["Studies"] == {"Done": 2, "Total": 2}
+
+
+def test_an_old_instance_that_cannot_be_read_holds_up_no_other(orthanc, desk):
+    """A rule asks for what is only in its file, and that is not there."""
+    sent = upload(orthanc, make_study(instances=4))
+    uuid = orthanc.json("GET", f"/instances/{sent[1]}")["FileUuid"]
+    place = orthanc.folder / "storage" / uuid[:2] / uuid[2:4] / uuid
+    content = place.read_bytes()
+    place.unlink()
+    one = desk(tags={"PhotometricInterpretation": "MONO*"})
+    one.fill()
+    assert {row.orthanc_id for row in one.rows()} == {*sent} - {sent[1]}
+    place.write_bytes(content)
+    one.clock.time += timedelta(seconds=SWEEP_EVERY + 1)
+    for _ in range(3):
+        one.follower.step()
+    assert {row.orthanc_id for row in one.rows()} == {*sent}
+    assert one.ledger.arrivals.unreadable(one.follower.source) == []
+
+
+def test_a_storage_that_is_not_there_stops_a_backfill(orthanc, desk, monkeypatch):
+    upload(orthanc, make_study(instances=2))
+    for place in (orthanc.folder / "storage").glob("??/*/*"):
+        place.unlink()
+    monkeypatch.setattr("orthanc_gcp.custody.intake.backfill.MOST_UNREADABLE", 1)
+    one = desk(tags={"PhotometricInterpretation": "MONO*"})
+    with pytest.raises(OrthancError, match="the backfill waits"):
+        one.fill()
+    assert one.backlog.left() == 1
+    assert one.ledger.arrivals.unreadable(one.follower.source) == []
 
 
 def test_it_reads_only_in_its_hours_and_while_it_is_not_paused(orthanc, desk):
