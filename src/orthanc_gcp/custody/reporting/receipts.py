@@ -250,7 +250,7 @@ def _store(ledger: Ledger, account: str, now: AccountStore | None) -> str | None
 
 
 def _instance(row: sql.Row[Any], store: str | None, *, is_current: bool) -> InstanceReceipt:
-    _, _, series, instance, size, sha256, state, *rest = row
+    _, _, series, instance, size, sha256, state, *rest = tuple(row)
     found = series, instance, size, sha256, State(state)
     return InstanceReceipt(store, is_current, *found, *rest)
 
