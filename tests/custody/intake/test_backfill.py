@@ -17,6 +17,7 @@ from orthanc_gcp.custody.intake.rules import Rules
 from orthanc_gcp.custody.reporting.backfill_progress import progress
 from orthanc_gcp.errors import OrthancError
 from orthanc_gcp.ledger import database
+from orthanc_gcp.ledger.destinations import StoreName
 from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.rows import Outcome, Transfer
 from orthanc_gcp.ledger.schema import Priority, State, transfers
@@ -50,9 +51,12 @@ class Desk:
         options: BackfillOptions,
         *accounts: str,
         tags: dict[str, str] | None = None,
+        store: str = "first",
     ) -> None:
-        self.ledger = Ledger(database.connect(database.url_of("", folder)))
+        stores = {account: StoreName(store) for account in accounts}
+        self.ledger = Ledger(database.connect(database.url_of("", folder)), stores=stores)
         prepare(self.ledger.engine)
+        self.ledger.destinations.register()
         self.orthanc, self.options, self.clock = orthanc, options, Watch()
         archive = OrthancSource(OrthancRest(orthanc.url), folder)
         sends = [SendRule(to=account, tags=tags or {}) for account in accounts]
@@ -60,7 +64,7 @@ class Desk:
         since = self.ledger.now() + 1  # Orthanc tells whole seconds
         self.follower = Follower(self.ledger, archive, rules, self.clock, lambda: None, since)
         self.follower.step()
-        self.backlog = BackfillStudies(self.ledger, self.follower.source)
+        self.backlog = BackfillStudies(self.ledger, self.follower.source, accounts)
         self.backfill = Backfill(
             self.ledger, archive, rules, options, self.clock, lambda: False, lambda: None
         )
@@ -115,8 +119,8 @@ def orthanc(tmp_path):
 def desk(tmp_path, orthanc):
     desks = []
 
-    def make(options=None, accounts=(ACCOUNT,), tags=None):
-        desks.append(Desk(tmp_path, orthanc, options or BackfillOptions(), *accounts, tags=tags))
+    def make(options=None, accounts=(ACCOUNT,), **more):
+        desks.append(Desk(tmp_path, orthanc, options or BackfillOptions(), *accounts, **more))
         return desks[-1]
 
     yield make
@@ -279,3 +283,42 @@ def test_a_new_account_gets_what_the_other_has(orthanc, desk):
     second.fill()
     assert sorted(row.account for row in second.rows()) == [ACCOUNT] * 3 + ["other"] * 3
     assert sorted(row.orthanc_id for row in second.rows()) == sorted(sent * 2)
+
+
+def test_it_begins_anew_for_a_new_store(orthanc, desk):
+    """And is not held up by what is open of the former one, nor counts it."""
+    sent = upload(orthanc, make_study(instances=3))
+    first = desk(BackfillOptions(max_queued_instances=3))
+    first.fill()
+    first.send(1)
+    second = desk(BackfillOptions(max_queued_instances=3), store="second")
+    assert progress(second.ledger, second.backlog, second.options, second.clock.utc()) is None
+    second.fill()
+    assert second.progress()["Waiting"]["Instances"] == 3
+    assert {row.orthanc_id for row in second.send(9)} == set(sent)
+    second.fill()
+    assert second.progress()["State"] == "Finished"
+    assert second.progress()["Confirmed"]["Instances"] == 3
+    # Back again: what is open there goes on, and nothing is sent twice.
+    third = desk()
+    third.fill()
+    assert len(third.send(9)) == 2
+    third.fill()
+    assert third.progress()["State"] == "Finished"
+    assert len(third.rows()) == 6
+    assert desk().step() is False
+
+
+def test_one_of_an_older_release_goes_on(orthanc, desk):
+    """It has not written down which stores it was for."""
+    upload(orthanc, make_study(instances=3))
+    first = desk()
+    first.fill()
+    value = first.ledger.key_values.get(f"backfill:{first.follower.source}", dict)
+    del value["destinations"]
+    first.ledger.key_values.set(f"backfill:{first.follower.source}", value)
+    first.send(9)
+    again = desk()
+    again.fill()
+    assert again.progress()["State"] == "Finished"
+    assert again.backlog.run.number == 1

@@ -123,9 +123,12 @@ class Backfill:
         """
         if self._options is None or not source or not self.is_open(source):
             return False
-        studies = BackfillStudies(self._ledger, source)
+        studies = BackfillStudies(self._ledger, source, self._rules.accounts)
         run = studies.run
-        if run is None:
+        if run is not None and not run.destinations and studies.destinations:
+            studies.adopt(run)
+            run = studies.run
+        if run is None or not studies.covers(run):
             studies.restart()
             return True
         if run.stage is Stage.LISTING:
@@ -232,7 +235,7 @@ class Backfill:
     def _is_paused(self, source: str) -> bool:
         now = self._clock.now()
         if now - self._asked_at > ASK_EVERY and source:
-            self._paused = BackfillStudies(self._ledger, source).paused
+            self._paused = BackfillStudies(self._ledger, source, ()).paused
             self._asked_at = now
         return self._paused
 

@@ -410,7 +410,7 @@ class Follower:
             if self._gap:
                 self._compared_for_gap = now
             self._compared, self._comparing, self._missed = now, True, 0
-            self._inventory.begin(self._source, self._rules.accounts)
+            self._inventory.begin(self._source)
         if now < self._compare_next and not self._gap:
             return False
         try:
