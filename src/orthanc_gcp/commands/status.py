@@ -51,19 +51,20 @@ def status(config: Path, watch: bool, as_json: bool) -> None:
     settings = settings_of([config])
     with open_ledger(settings) as ledger:
         from orthanc_gcp.custody.reporting.overview import Overview, delays
+        from orthanc_gcp.custody.reporting.problems import Problems, without_worker
         from orthanc_gcp.ledger.workers import any_alive
 
         ledger_overview = Overview(ledger)
         names = [account.name for account in settings.accounts]
+        standing = Problems(ledger, names, settings.rejections)
 
         def read() -> Figures:
             problems = {**delays(ledger, names), **settings.rejections}
-            return {
-                "Worker": any_alive(ledger.engine),
-                "Accounts": [
-                    one.as_json() for one in ledger_overview.accounts({*names, *problems}, problems)
-                ],
-            }
+            runs = any_alive(ledger.engine)
+            wanted = ledger, names, settings.rejections
+            found = standing.found() if runs else without_worker(*wanted, settings.rules)
+            accounts = ledger_overview.accounts({*names, *problems}, problems, found)
+            return {"Worker": runs, "Accounts": [one.as_json() for one in accounts]}
 
         if watch:
             show = _documents if as_json else _live if _console().is_terminal else _pages
@@ -127,6 +128,7 @@ def _page(overview: Mapping[str, Any], *, bars: bool) -> Group:
     from rich.text import Text
 
     lines = [] if overview["Worker"] else [Text("no worker runs: nothing is sent", "yellow")]
+    lines += [Text(words, "red") for words in _of_all(overview["Accounts"])]
     for each in overview["Accounts"]:
         for words, style in _notes(each):
             lines.append(Text(f"{each['Account']}: {words}", style))
@@ -140,8 +142,23 @@ def _notes(each: Figures) -> Iterator[tuple[str, str]]:
         yield ", ".join(progress), ""
     if each["Paused"]:
         yield "paused", "yellow"
-    if each["Problem"]:
+    own = [one for one in each["Problems"] if one["Account"]]
+    if each["Problem"] and each["Problem"] not in {one["Message"] for one in each["Problems"]}:
         yield each["Problem"], "red"
+    for one in own:
+        yield f"{one['Message']}; {one['Remedy']}", "red"
+
+
+def _of_all(accounts: list[Figures]) -> list[str]:
+    """What is the matter with all accounts, once."""
+    return list(
+        dict.fromkeys(
+            f"{one['Message']}; {one['Remedy']}"
+            for each in accounts
+            for one in each["Problems"]
+            if not one["Account"]
+        )
+    )
 
 
 def _progress(each: Figures) -> list[str]:

@@ -21,6 +21,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from orthanc_gcp.custody.reporting import operations
 from orthanc_gcp.custody.reporting.instances import instances
 from orthanc_gcp.custody.reporting.overview import Overview
+from orthanc_gcp.custody.reporting.problems import Problem
 from orthanc_gcp.custody.reporting.receipts import receipts
 from orthanc_gcp.custody.reporting.studies import studies
 from orthanc_gcp.errors import OrthancError
@@ -60,6 +61,8 @@ class Api:
         Called when more, or less, may be sent than before.
     measure
         Gives what ``/metrics`` shows.
+    needs_person
+        What stands still until a person does something.
     """
 
     def __init__(
@@ -71,11 +74,12 @@ class Api:
         send_on_demand: Callable[[str, Sequence[str]], int],
         on_change: Callable[[], None],
         measure: Callable[[], Iterable[Sample]],
+        needs_person: Callable[[], Sequence[Problem]],
     ) -> None:
         self._ledger, self._reported = ledger, overview
         self._accounts, self._problems = accounts, problems
         self._send_on_demand, self._on_change = send_on_demand, on_change
-        self._measured = Metrics(measure)
+        self._measured, self._needs_person = Metrics(measure), needs_person
         self._is_open = False
 
     def open(self) -> None:
@@ -117,7 +121,9 @@ class Api:
         """What ``/gcp/transfers`` answers."""
         problems = self._problems()
         names = {*self._accounts, *problems}
-        return [one.as_json() for one in self._reported.accounts(names, problems)]
+        return [
+            one.as_json() for one in self._reported.accounts(names, problems, self._needs_person())
+        ]
 
     # Starlette runs what is no coroutine on a thread: the database may be waited for.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -13,6 +13,7 @@ import sqlalchemy as sql
 
 from orthanc_gcp.custody.reporting.counts import COUNTS, TransferCounts
 from orthanc_gcp.custody.reporting.operations import paused_accounts
+from orthanc_gcp.custody.reporting.problems import Problem
 from orthanc_gcp.custody.reporting.rates import ConfirmationRate
 from orthanc_gcp.custody.reporting.timestamps import utc
 from orthanc_gcp.ledger.ledger import Ledger
@@ -37,7 +38,9 @@ class AccountOverview:
     estimated_end
         When all that is known will be confirmed, in seconds since 1970; None while it is unknown.
     problem
-        Why nothing can be sent to it just now.
+        Why nothing can be sent to it just now, or the first of the problems.
+    problems
+        What keeps instances where they are until a person does something.
     """
 
     account: str
@@ -48,6 +51,7 @@ class AccountOverview:
     instances_per_second: float = 0.0
     estimated_end: float | None = None
     problem: str | None = None
+    problems: tuple[Problem, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """The same for programs."""
@@ -61,6 +65,7 @@ class AccountOverview:
             "InstancesPerSecond": round(self.instances_per_second, 3),
             "EstimatedEnd": utc(self.estimated_end),
             "Problem": self.problem,
+            "Problems": [one.as_json() for one in self.problems],
         }
 
 
@@ -76,7 +81,10 @@ class Overview:
         self._fresh = 0.0
 
     def accounts(
-        self, names: Iterable[str] = (), problems: Mapping[str, str | None] | None = None
+        self,
+        names: Iterable[str] = (),
+        problems: Mapping[str, str | None] | None = None,
+        found: Sequence[Problem] = (),
     ) -> list[AccountOverview]:
         """How far each account is, by name; the figures are two seconds old at most.
 
@@ -86,6 +94,8 @@ class Overview:
             The configured ones, which are there even while the ledger has nothing for them.
         problems
             Account -> why nothing can be sent to it just now.
+        found
+            What needs a person.
 
         Raises
         ------
@@ -100,14 +110,19 @@ class Overview:
                 self._fresh = min(FRESH, SHARE * (time.perf_counter() - began))
             read = self._read
             paused = paused_accounts(self._ledger)
-        return [
-            replace(
-                read.get(name, AccountOverview(name)),
-                paused=name in paused,
-                problem=(problems or {}).get(name),
+        overviews = []
+        for name in sorted({*read, *names}):
+            own = tuple(one for one in found if one.concerns(name))
+            first = own[0].message if own else None
+            overviews.append(
+                replace(
+                    read.get(name, AccountOverview(name)),
+                    paused=name in paused,
+                    problem=(problems or {}).get(name) or first,
+                    problems=own,
+                )
             )
-            for name in sorted({*read, *names})
-        ]
+        return overviews
 
     def forget(self) -> None:
         """Figures have changed: the next time they are read, however fresh they are."""
