@@ -15,6 +15,7 @@ from orthanc_gcp.errors import WorkerUnavailableError
 
 if TYPE_CHECKING:
     from orthanc_gcp.connector.connector import Connector, ConnectorStatus
+    from orthanc_gcp.plugin.unattended import Unattended
     from orthanc_gcp.plugin.worker_client import WorkerClient
 
 __all__ = ["CONNECTOR_ROUTES", "WORKER_ROUTES", "Answer", "from_connector", "from_worker"]
@@ -64,7 +65,7 @@ def from_connector(connector: Connector | None, method: str, groups: tuple[str, 
 
 
 def from_worker(
-    worker: WorkerClient | None,
+    worker: WorkerClient | Unattended | None,
     method: str,
     groups: tuple[str, ...],
     query: Mapping[str, str],
