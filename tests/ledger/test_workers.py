@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sqlite3
 import time
 
 import pytest
@@ -78,6 +79,75 @@ def test_a_link_to_the_file_is_the_same_ledger(sqlite_ledger, joined, tmp_path):
         with pytest.raises(LedgerError, match="another worker has"):
             worker_registry(engine, "other", FakeClock()).join()
         engine.dispose()
+
+
+def test_another_name_of_the_file_is_the_same_ledger(sqlite_ledger, joined, tmp_path):
+    """As a mount of it would be; before SQLite has looked for what it has beside that name."""
+    first = joined(sqlite_ledger.engine)
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "name.sqlite").hardlink_to(sqlite_ledger.engine.url.database)
+    engine = database.connect(f"sqlite:///{other}/name.sqlite")
+    again = worker_registry(engine, "other", FakeClock())
+    for enter in (again.reserve, again.join):
+        with pytest.raises(LedgerError, match="another worker has"):
+            enter()
+    assert {file.name for file in other.iterdir()} == {"name.sqlite"}
+    again.leave()
+    assert first.alive
+    first.leave()
+    again.join()
+    assert again.alive
+    again.leave()
+    engine.dispose()
+
+
+def _write_from_another_process(path: str, said: multiprocessing.Queue) -> None:
+    connection = sqlite3.connect(path, timeout=0, isolation_level=None)
+    try:
+        connection.execute("BEGIN EXCLUSIVE")
+    except sqlite3.OperationalError as error:
+        said.put(str(error))
+    else:
+        said.put("locked")
+
+
+def test_who_joins_and_leaves_releases_no_lock_of_sqlite(tmp_path):
+    """SQLite's locks end, for a whole process, when any descriptor of the file is closed."""
+    path = tmp_path / "ledger.sqlite"
+    connection = sqlite3.connect(path, isolation_level=None)
+    connection.execute("CREATE TABLE t (x)")
+    connection.execute("BEGIN EXCLUSIVE")
+    engine = database.connect(f"sqlite:///{path}")
+    for _ in range(2):
+        registry = worker_registry(engine, "w", FakeClock())
+        registry.reserve()
+        registry.join()
+        assert any_alive(engine)
+        registry.leave()
+    context = multiprocessing.get_context("spawn")
+    said = context.Queue()
+    process = context.Process(target=_write_from_another_process, args=(str(path), said))
+    process.start()
+    assert said.get(timeout=30) == "database is locked"
+    process.join(30)
+    connection.close()
+    engine.dispose()
+
+
+def test_a_file_that_is_not_there_yet_is_locked_when_it_is(tmp_path, joined):
+    engine = database.connect(database.url_of("", tmp_path))
+    registry = worker_registry(engine, "w", FakeClock())
+    registry.reserve()
+    prepare(engine)
+    registry.join()
+    (tmp_path / "name.sqlite").hardlink_to(engine.url.database)
+    other = database.connect(f"sqlite:///{tmp_path}/name.sqlite")
+    with pytest.raises(LedgerError, match="another worker has"):
+        worker_registry(other, "other", FakeClock()).reserve()
+    registry.leave()
+    for one in (engine, other):
+        one.dispose()
 
 
 def test_on_sqlite_whoever_else_has_claimed_something_is_dead(sqlite_ledger, joined):

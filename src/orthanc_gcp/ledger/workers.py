@@ -7,14 +7,19 @@ server notes when (``pg_stat_activity.state_change``, by its own clock). Who fin
 has been silent for too long ends it (``pg_terminate_backend``, for sessions of the same role), and
 what that worker had is taken over as from a dead one. No worker's clock is compared with another's.
 A worker counts itself as one only for as long as it has just seen its lock: one that wakes up
-sends nothing more. On SQLite there is one worker, which locks a file with ``flock(2)``.
+sends nothing more. On SQLite there is one worker, which locks a file beside the database with
+``flock(2)``, and the database itself, whatever its name: a hard link or a mount is the same file,
+of which SQLite would not know ("How To Corrupt An SQLite Database File", section "Multiple links to
+the same file").
 """
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import logging
 import os
+import struct
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -52,6 +57,15 @@ find out whether it is free."""
 
 class WorkerRegistry(Protocol):
     """A worker among others; it counts from :meth:`join` on."""
+
+    def reserve(self) -> None:
+        """Let no other worker begin on a database for one; before anything of it is read.
+
+        Raises
+        ------
+        LedgerError
+            There is a worker already.
+        """
 
     def join(self) -> None:
         """Become one of the workers on the database.
@@ -163,6 +177,49 @@ def _locks(file: int) -> bool:
     return True
 
 
+class _DatabaseLock:
+    """A lock on a SQLite file itself, by whatever name it is reached, until the process ends.
+
+    It is one of the open file description, on a byte that SQLite locks never reach (fcntl(2), "Open
+    file description locks"): ``flock(2)`` would lock all of it on NFS. The file is never closed
+    again: closing it would release the locks that SQLite has of it in this process (fcntl(2),
+    "Advisory record locking").
+    """
+
+    _BYTE = 1 << 62
+    _BUSY = (errno.EACCES, errno.EAGAIN)
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._file = path, -1
+
+    def acquire(self) -> bool:
+        """Whether nobody else has it; a file that is not there yet has no other name."""
+        if self._file >= 0 or not hasattr(fcntl, "F_OFD_SETLK"):
+            return True
+        try:
+            file = os.open(self._path, os.O_RDWR | os.O_CLOEXEC)
+        except OSError:  # SQLite says what is wrong with it
+            return True
+        if not _soon(partial(self._set, file, fcntl.F_WRLCK)):
+            return False
+        self._file = file
+        return True
+
+    def release(self) -> None:
+        """Let another one have it."""
+        if self._file >= 0:
+            self._set(self._file, fcntl.F_UNLCK)
+            self._file = -1
+
+    def _set(self, file: int, kind: int) -> bool:
+        wanted = struct.pack("hhqqi4x", kind, os.SEEK_SET, self._BYTE, 1, 0)
+        try:
+            fcntl.fcntl(file, fcntl.F_OFD_SETLK, wanted)
+        except OSError as error:  # there are file systems without such locks
+            return error.errno not in self._BUSY
+        return True
+
+
 class _Alone:
     """The only worker on a SQLite file: whoever else has claimed something is dead."""
 
@@ -170,19 +227,29 @@ class _Alone:
         self._engine, self._name = engine, name
         self._dead: list[str] | None = None
         self._file = -1
+        self._database = _DatabaseLock(Path(str(engine.url.database)))
         self.alive = False
 
+    def reserve(self) -> None:
+        if not self._database.acquire():
+            raise self._in_use()
+
     def join(self) -> None:
+        self.reserve()
         file = os.open(_lock_file(self._engine), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         if not _soon(partial(_locks, file)):
             os.close(file)
-            raise LedgerError(
-                f"another worker has {self._engine.url.database}; "
-                "several workers need a PostgreSQL database",
-                reason=LedgerReason.IN_USE,
-            )
+            self._database.release()
+            raise self._in_use()
         self._file = file
         self.alive = True
+
+    def _in_use(self) -> LedgerError:
+        return LedgerError(
+            f"another worker has {self._engine.url.database}; "
+            "several workers need a PostgreSQL database",
+            reason=LedgerReason.IN_USE,
+        )
 
     def follows(self, source: str) -> bool:
         return self.alive and bool(source)
@@ -199,7 +266,10 @@ class _Alone:
 
     def leave(self) -> None:
         self.alive = False
-        os.close(self._file)
+        self._database.release()
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
 
 
 class _Several:
@@ -221,10 +291,14 @@ class _Several:
     def follows(self, source: str) -> bool:
         return self.alive and bool(source) and self._followed == source
 
+    def reserve(self) -> None:
+        """Others may work on it as well."""
+
     def join(self) -> None:
         if not _soon(self._connect):
             raise LedgerError(
-                f"another worker is called {self._name}: give each its own --name",
+                f"another worker is called {self._name}: give each its own --name, or its host its "
+                "own name",
                 reason=LedgerReason.IN_USE,
             )
 

@@ -15,6 +15,7 @@ import urllib3
 
 from orthanc_gcp.errors import WorkerUnavailableError
 from orthanc_gcp.plugin.worker_process import WorkerProcess
+from orthanc_gcp.transport.deadlines import bound_exchanges
 from orthanc_gcp.worker.samples import WORKER_UP, Sample, of_transfers
 
 __all__ = ["WorkerClient"]
@@ -47,6 +48,7 @@ class WorkerClient:
         self._process, self._show = process, show
         self._headers = {"Authorization": f"Bearer {secret}", "Content-Type": "application/json"}
         self._http = urllib3.PoolManager(maxsize=4, retries=False)
+        bound_exchanges(self._http)
         self._stopping = threading.Event()
         self._health = _Health()
         self._metrics = threading.Thread(target=self._refresh, name="gcp-metrics", daemon=True)

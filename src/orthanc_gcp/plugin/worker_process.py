@@ -20,6 +20,7 @@ from orthanc_gcp.worker.launch import NOT_CONFIGURED, NOT_INSTALLED
 __all__ = ["WorkerProcess", "command"]
 
 _log = logging.getLogger(__name__)
+_child = logging.getLogger("orthanc_gcp.worker")  # with a limit of its own
 
 BACKOFF = Backoff(1.0, 60.0, jitter=0)
 STABLE_AFTER = 60.0
@@ -173,7 +174,7 @@ def _relay(lines: IO[bytes]) -> None:
             name, _, rest = text.partition(" ")
             if name in _LEVELS:
                 level, text = _LEVELS[name], rest
-            _log.log(level, "worker: %s", text)
+            _child.log(level, "worker: %s", text)
 
 
 def _end(code: int | None) -> str:

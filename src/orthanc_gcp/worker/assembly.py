@@ -33,6 +33,7 @@ from orthanc_gcp.custody.verification.read_back import ReadBack
 from orthanc_gcp.dicomweb import of_account
 from orthanc_gcp.ledger import database
 from orthanc_gcp.ledger.ledger import Ledger
+from orthanc_gcp.ledger.postgresql_tls import weakness
 from orthanc_gcp.ledger.workers import worker_registry
 from orthanc_gcp.orthanc import first_start
 from orthanc_gcp.orthanc.first_start import forget
@@ -72,6 +73,8 @@ def assemble(
     clock, stopping, work = SystemClock(), threading.Event(), threading.Event()
     engine = database.connect(database.url_for(settings))
     ledger, registry = Ledger(engine), worker_registry(engine, name, clock)
+    if weak := weakness(engine.url):
+        _log.warning("the ledger at %s: %s", database.place(engine), weak)
     source = OrthancSource(orthanc, settings.storage_folder)
     progress = Progress()
     progress.of_ledger(engine)
@@ -147,7 +150,13 @@ def assemble(
 
     overview = Overview(ledger)
     found = Problems(ledger, tuple(destinations), settings.rejections)
-    status = WorkerStatus(overview, destinations, settings.rejections, tokens, clock, found.found)
+
+    def problem_of_orthanc() -> str | None:
+        return sender.files.problem
+
+    status = WorkerStatus(
+        overview, destinations, settings.rejections, tokens, clock, found.found, problem_of_orthanc
+    )
     api = Api(
         ledger,
         overview,

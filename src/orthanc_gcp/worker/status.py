@@ -23,6 +23,8 @@ class WorkerStatus:
         Account -> why the configuration of it is not used.
     needs_person
         What stands still until a person does something.
+    of_orthanc
+        What keeps Orthanc's files from being read; None where nothing does.
     """
 
     def __init__(
@@ -33,14 +35,19 @@ class WorkerStatus:
         tokens: TokenSource,
         clock: Clock,
         needs_person: Callable[[], Sequence[Problem]],
+        of_orthanc: Callable[[], str | None] = lambda: None,
     ) -> None:
         self._overview, self._destinations = overview, destinations
         self._needs_person = needs_person
         self._rejections, self._tokens, self._clock = rejections, tokens, clock
+        self._of_orthanc = of_orthanc
 
     def problems(self) -> dict[str, str | None]:
         """What keeps each account from being sent to just now."""
-        problems = {name: one.congestion.problem for name, one in self._destinations.items()}
+        of_all = self._of_orthanc()
+        problems = {
+            name: one.congestion.problem or of_all for name, one in self._destinations.items()
+        }
         return {**problems, **self._rejections}
 
     def accounts(self) -> list[AccountOverview]:

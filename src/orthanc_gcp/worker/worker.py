@@ -14,7 +14,9 @@ from orthanc_gcp.custody.intake.changes import Follower
 from orthanc_gcp.custody.transfer.dispatcher import Dispatcher
 from orthanc_gcp.custody.transfer.permissions import Permissions
 from orthanc_gcp.custody.transfer.threads import TransferThreads
+from orthanc_gcp.errors import LedgerError
 from orthanc_gcp.ledger.damage import quarantine_damaged
+from orthanc_gcp.ledger.database import make_private
 from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.upgrade import prepare
 from orthanc_gcp.ledger.workers import WorkerRegistry
@@ -122,9 +124,14 @@ class Worker:
         pause = IDLE
         while not self._stopping.is_set():
             try:
+                make_private(self._parts.ledger.engine)
+                self._parts.registry.reserve()
                 prepare(self._parts.ledger.engine)
                 quarantine_damaged(self._parts.ledger.engine)
                 self._parts.registry.join()
+            except LedgerError:
+                self._parts.registry.leave()
+                raise
             except sql.exc.OperationalError as error:
                 pause = BACKOFF.after(pause)
                 self._attempts.ledger_away(error, pause, by="start")
