@@ -4,27 +4,40 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
 from urllib.parse import quote
 
 import pytest
 import sqlalchemy as sql
 import urllib3
 
+from orthanc_gcp import configuration
 from orthanc_gcp.custody.reporting.operations import paused_accounts
 from orthanc_gcp.custody.reporting.overview import Overview
 from orthanc_gcp.custody.reporting.problems import find_problems
 from orthanc_gcp.custody.reporting.receipts import receipts
+from orthanc_gcp.custody.reporting.standstill import Standstill
 from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.rows import NewTransfer, Outcome
 from orthanc_gcp.ledger.schema import Priority, State, transfers
 from orthanc_gcp.worker.api import Api
 from orthanc_gcp.worker.listener import Listener
 from orthanc_gcp.worker.samples import of_transfers
+from tests.support.keys import STORE
 from tests.support.ledgers import arrival
 from tests.support.site import ACCOUNT, Site, make_study
 
 SECRET = "s3cret-needle"
 ODD = "übung / 1?".replace("/", "-")
+SETTINGS = configuration.read(
+    {
+        "GoogleCloudPlatform": {
+            "Accounts": {"a": {**STORE, "ServiceAccountFile": "key.json"}},
+        }
+    },
+    Path("/etc"),
+)
 
 
 class Desk:
@@ -32,6 +45,9 @@ class Desk:
 
     def __init__(self, ledger: Ledger, *, is_open: bool = True) -> None:
         self.ledger, self.demanded, self.changes = ledger, [], 0
+        self.standstill = Standstill(
+            ledger, SETTINGS, dict, lambda: True, lambda: datetime.now(UTC)
+        )
         api = Api(
             ledger,
             Overview(ledger),
@@ -41,6 +57,7 @@ class Desk:
             self.change,
             lambda: of_transfers(one.as_json() for one in Overview(ledger).accounts(["a"])),
             lambda: find_problems(ledger, ["a", ODD], {}),
+            self.standstill,
         )
         self.listener = Listener(api.application(SECRET))
         self.api = api
@@ -117,9 +134,13 @@ def test_metrics(desk):
 
 
 def test_a_receipt(desk):
+    desk.ledger.indexes.begin("o", 0, desk.ledger.now())
     arrive(desk, 2, study="1")
     status, receipt = desk.call("GET", "/gcp/accounts/a/receipt?study=1")
-    assert (status, receipt) == (200, receipts(desk.ledger, "1", "a")[0].as_json())
+    shown = receipts(desk.ledger, "1", "a", desk.standstill)[0].as_json()
+    assert (status, receipt) == (200, shown)
+    details = {one["Detail"] for one in receipt["Series"][0]["Instances"]}
+    assert details == {"it waits for its turn: 2 are to be sent"}
     assert receipt["Account"] == "a"
 
 

@@ -15,7 +15,7 @@ import click
 from orthanc_gcp.clock import age
 from orthanc_gcp.commands.arguments import config_argument, json_option, needs, settings_of
 from orthanc_gcp.commands.formatting import moment
-from orthanc_gcp.commands.ledger_access import open_ledger
+from orthanc_gcp.commands.ledger_access import open_ledger, standstill_of
 
 if TYPE_CHECKING:
     from rich.console import Console, Group
@@ -54,8 +54,8 @@ def status(config: Path, watch: bool, as_json: bool) -> None:
         from orthanc_gcp.custody.reporting.problems import Problems, without_worker
         from orthanc_gcp.ledger.workers import any_alive
 
-        ledger_overview = Overview(ledger)
         names = [account.name for account in settings.accounts]
+        ledger_overview = Overview(ledger, standstill_of(ledger, settings))
         standing = Problems(ledger, names, settings.rejections)
 
         def read() -> Figures:
@@ -140,6 +140,8 @@ def _notes(each: Figures) -> Iterator[tuple[str, str]]:
     progress = _progress(each)
     if progress:
         yield ", ".join(progress), ""
+    if each["OldestUnsentDetail"] and not each["Problem"]:
+        yield f"the oldest: {each['OldestUnsentDetail']}", ""
     if each["Paused"]:
         yield "paused", "yellow"
     own = [one for one in each["Problems"] if one["Account"]]

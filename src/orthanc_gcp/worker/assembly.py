@@ -25,6 +25,7 @@ from orthanc_gcp.custody.intake.on_demand import send_on_demand
 from orthanc_gcp.custody.intake.rules import Rules
 from orthanc_gcp.custody.reporting.overview import Overview
 from orthanc_gcp.custody.reporting.problems import Problems
+from orthanc_gcp.custody.reporting.standstill import Standstill
 from orthanc_gcp.custody.transfer.dispatcher import Dispatcher
 from orthanc_gcp.custody.transfer.permissions import Permissions
 from orthanc_gcp.custody.transfer.sender import Sender
@@ -148,7 +149,14 @@ def assemble(
         permissions.ask_again()
         work.set()
 
-    overview = Overview(ledger)
+    standstill = Standstill(
+        ledger,
+        settings,
+        lambda: status.problems(),
+        lambda: True,
+        lambda: clock.utc().astimezone(),
+    )
+    overview = Overview(ledger, standstill)
     found = Problems(ledger, tuple(destinations), settings.rejections)
 
     def problem_of_orthanc() -> str | None:
@@ -166,6 +174,7 @@ def assemble(
         look_at_once,
         status.samples,
         found.found,
+        standstill,
     )
     webhook = None
     if settings.section.webhook:

@@ -34,6 +34,7 @@ def test_an_account_without_a_row_has_zeroes(overview):
         "Superseded": nothing,
         "Withdrawn": nothing,
         "OldestUnsentSeconds": None,
+        "OldestUnsentDetail": None,
         "BytesPerSecond": 0.0,
         "InstancesPerSecond": 0.0,
         "EstimatedEnd": None,

@@ -8,6 +8,7 @@ from typing import Any
 import sqlalchemy as sql
 
 from orthanc_gcp.custody.reporting.pages import Page, bounded
+from orthanc_gcp.custody.reporting.standstill import Standstill
 from orthanc_gcp.custody.reporting.timestamps import utc
 from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.schema import Priority, State, transfers
@@ -75,7 +76,11 @@ _COLUMNS = [transfers.c[name] for name in InstanceStatus.__dataclass_fields__]
 
 
 def instances(
-    ledger: Ledger, selection: Selection, after: str = "", limit: int = 100
+    ledger: Ledger,
+    selection: Selection,
+    after: str = "",
+    limit: int = 100,
+    standstill: Standstill | None = None,
 ) -> Page[InstanceStatus]:
     """Such instances in the order in which they were first written down.
 
@@ -83,6 +88,8 @@ def instances(
     ----------
     after
         What the page before has as ``following``.
+    standstill
+        Says why those that are not done yet are not.
 
     Raises
     ------
@@ -98,13 +105,20 @@ def instances(
     with ledger.reading() as connection:
         rows = connection.execute(query.order_by(transfers.c.id).limit(limit)).all()
     following = str(rows[-1].id) if len(rows) == limit else None
-    return Page(tuple(map(_status, rows)), following)
+    why = {} if standstill is None else standstill.of([row.id for row in rows])
+    return Page(tuple(_status(row, why.get(row.id, row.detail)) for row in rows), following)
 
 
-def _status(row: sql.Row[Any]) -> InstanceStatus:
+def _status(row: sql.Row[Any], detail: str | None) -> InstanceStatus:
     values = {name: getattr(row, name) for name in InstanceStatus.__dataclass_fields__}
     state = State(row.state)
     delayed = {} if state is State.DELAYED else {"next_attempt_at": None}
     return InstanceStatus(
-        **{**values, "state": state, "priority": Priority(row.priority), **delayed}
+        **{
+            **values,
+            "state": state,
+            "priority": Priority(row.priority),
+            "detail": detail,
+            **delayed,
+        }
     )

@@ -15,12 +15,15 @@ from orthanc_gcp.custody.reporting.counts import COUNTS, TransferCounts
 from orthanc_gcp.custody.reporting.operations import paused_accounts
 from orthanc_gcp.custody.reporting.problems import Problem
 from orthanc_gcp.custody.reporting.rates import ConfirmationRate
+from orthanc_gcp.custody.reporting.standstill import WORTH_A_WORD, Standstill
 from orthanc_gcp.custody.reporting.timestamps import utc
 from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.schema import IS_OWED, State, transfers
 
 __all__ = ["AccountOverview", "Overview", "delays"]
 
+EXPLAIN_EVERY = 20.0
+"""Seconds between two questions why something is not done."""
 SHARE, FRESH = 10, 2.0
 """Figures are given again for so many times as long as they take, and so many seconds at most."""
 
@@ -33,6 +36,8 @@ class AccountOverview:
     ----------
     oldest_unsent_seconds
         For how long the oldest instance that is not sent has been to be sent; backfills may wait.
+    oldest_unsent_detail
+        Why it is not, if that has lasted for a minute.
     bytes_per_second, instances_per_second
         What was confirmed, as the mean of the last minute.
     estimated_end
@@ -47,6 +52,7 @@ class AccountOverview:
     paused: bool = False
     counts: TransferCounts = field(default_factory=TransferCounts)
     oldest_unsent_seconds: float | None = None
+    oldest_unsent_detail: str | None = None
     bytes_per_second: float = 0.0
     instances_per_second: float = 0.0
     estimated_end: float | None = None
@@ -61,6 +67,7 @@ class AccountOverview:
             "Paused": self.paused,
             **self.counts.as_json(),
             "OldestUnsentSeconds": None if oldest is None else round(oldest, 3),
+            "OldestUnsentDetail": self.oldest_unsent_detail,
             "BytesPerSecond": round(self.bytes_per_second, 1),
             "InstancesPerSecond": round(self.instances_per_second, 3),
             "EstimatedEnd": utc(self.estimated_end),
@@ -70,13 +77,20 @@ class AccountOverview:
 
 
 class Overview:
-    """Reads from the ledger how far all accounts are; safe for several threads."""
+    """Reads from the ledger how far all accounts are; safe for several threads.
 
-    def __init__(self, ledger: Ledger) -> None:
-        self._ledger = ledger
+    Parameters
+    ----------
+    standstill
+        Says what is not done for long, and why.
+    """
+
+    def __init__(self, ledger: Ledger, standstill: Standstill | None = None) -> None:
+        self._ledger, self._standstill = ledger, standstill
         self._lock = threading.Lock()
         self._rates: dict[str, ConfirmationRate] = defaultdict(ConfirmationRate)
         self._read: dict[str, AccountOverview] = {}
+        self._explanations: dict[str, tuple[float, str | None, str | None]] = {}
         self._read_at = float("-inf")
         self._fresh = 0.0
 
@@ -114,11 +128,12 @@ class Overview:
         for name in sorted({*read, *names}):
             own = tuple(one for one in found if one.concerns(name))
             first = own[0].message if own else None
+            shown = read.get(name, AccountOverview(name))
             overviews.append(
                 replace(
-                    read.get(name, AccountOverview(name)),
+                    shown,
                     paused=name in paused,
-                    problem=(problems or {}).get(name) or first,
+                    problem=(problems or {}).get(name) or first or shown.problem,
                     problems=own,
                 )
             )
@@ -136,10 +151,29 @@ class Overview:
             for row in connection.execute(query.group_by(transfers.c.account, transfers.c.state)):
                 rows[row.account].append(row)
             oldest = {name: _oldest_unsent(connection, name) for name in rows}
-        return {
+        found = {
             name: self._account(name, TransferCounts.of(own), oldest[name], now)
             for name, own in rows.items()
         }
+        return {name: self._explained(one, now) for name, one in found.items()}
+
+    def _explained(self, one: AccountOverview, now: float) -> AccountOverview:
+        """With why the oldest is not sent, and what holds back the reading back."""
+        if self._standstill is None:
+            return one
+        at, why, held_back = self._explanations.get(one.account, (float("-inf"), None, None))
+        is_old = (one.oldest_unsent_seconds or 0.0) >= WORTH_A_WORD
+        is_sent = bool(one.counts.acknowledged.instances)
+        if not 0 <= now - at < EXPLAIN_EVERY:
+            why = self._standstill.of_oldest(one.account) if is_old else None
+            held_back = self._standstill.of_read_back(one.account) if is_sent else None
+            if is_old or is_sent:
+                self._explanations[one.account] = now, why, held_back
+        return replace(
+            one,
+            oldest_unsent_detail=why if is_old else None,
+            problem=held_back if is_sent else None,
+        )
 
     def _account(
         self, account: str, counts: TransferCounts, oldest: float | None, now: float

@@ -11,6 +11,7 @@ from typing import Any
 
 import sqlalchemy as sql
 
+from orthanc_gcp.custody.reporting.standstill import Standstill
 from orthanc_gcp.custody.reporting.timestamps import utc
 from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.schema import State, events, transfers
@@ -163,13 +164,17 @@ def digest_of_all(digests: Iterable[tuple[str, str | None]]) -> str:
     return hashlib.sha256(b"".join(lines)).hexdigest()
 
 
-def receipts(ledger: Ledger, study: str, account: str | None = None) -> list[Receipt]:
+def receipts(
+    ledger: Ledger, study: str, account: str | None = None, standstill: Standstill | None = None
+) -> list[Receipt]:
     """The receipt of a study, by its Study Instance UID, from each account.
 
     Parameters
     ----------
     account
         From this one only.
+    standstill
+        Says why instances that are not done yet are not.
 
     Raises
     ------
@@ -179,7 +184,7 @@ def receipts(ledger: Ledger, study: str, account: str | None = None) -> list[Rec
         The ledger is away.
     """
     of = transfers.c
-    query = sql.select(of.account, *_COLUMNS).where(of.study_instance_uid == study)
+    query = sql.select(of.account, of.id, *_COLUMNS).where(of.study_instance_uid == study)
     if account is not None:
         query = query.where(of.account == account)
     query = query.order_by(of.account, of.series_instance_uid, of.sop_instance_uid, of.id)
@@ -187,15 +192,21 @@ def receipts(ledger: Ledger, study: str, account: str | None = None) -> list[Rec
         rows = connection.execute(query).all()
         if not rows:
             raise KeyError(study)
+        why = {} if standstill is None else standstill.of([row.id for row in rows])
         return [
-            Receipt(name, study, tuple(map(_instance, own)), *_events(connection, name, study))
+            Receipt(
+                name,
+                study,
+                tuple(_instance(row, why.get(row.id, row.detail)) for row in own),
+                *_events(connection, name, study),
+            )
             for name, own in groupby(rows, lambda row: str(row.account))
         ]
 
 
-def _instance(row: sql.Row[Any]) -> InstanceReceipt:
+def _instance(row: sql.Row[Any], detail: str | None) -> InstanceReceipt:
     values = {name: getattr(row, name) for name in InstanceReceipt.__dataclass_fields__}
-    return InstanceReceipt(**{**values, "state": State(row.state)})
+    return InstanceReceipt(**{**values, "state": State(row.state), "detail": detail})
 
 
 def _events(
