@@ -253,6 +253,7 @@ def _standstill(site: Site) -> str:
             without_worker,
         )
         from orthanc_gcp.ledger.database import connect, url_for
+        from orthanc_gcp.ledger.destinations import stores_of
         from orthanc_gcp.ledger.ledger import Ledger
         from orthanc_gcp.ledger.upgrade import require_current
         from orthanc_gcp.ledger.workers import any_alive
@@ -266,7 +267,8 @@ def _standstill(site: Site) -> str:
     try:
         require_current(engine)
         runs = any_alive(engine)
-        wanted = Ledger(engine), [one.name for one in settings.accounts], settings.rejections
+        ledger = Ledger(engine, stores=stores_of(settings))
+        wanted = ledger, [one.name for one in settings.accounts], settings.rejections
         found = find_problems(*wanted) if runs else without_worker(*wanted, settings.rules)
         if settings.rules:  # it is started with Orthanc
             found = [one for one in found if one.kind is not ProblemKind.WORKER]

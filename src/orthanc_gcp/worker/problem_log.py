@@ -15,7 +15,7 @@ _log = logging.getLogger(__name__)
 CHECK_EVERY = 20.0
 REMIND_EVERY = 6 * 3600.0
 
-_What = tuple[ProblemKind, str, str]
+_What = tuple[ProblemKind, str, str, int | None]
 
 
 class ProblemLog:
@@ -40,7 +40,7 @@ class ProblemLog:
             The ledger is away.
         """
         now = self._clock.now()
-        found = {(one.kind, one.account, one.index): one for one in self._find()}
+        found = {one.what: one for one in self._find()}
         for what, problem in found.items():
             if now - self._logged.get(what, float("-inf")) >= REMIND_EVERY:
                 self._logged[what] = now
@@ -56,5 +56,5 @@ def _of(what: _What) -> str:
 
 
 def _name(what: _What) -> str:
-    kind, _, index = what
-    return f"{kind.value} {index}".strip()
+    kind, _, index, number = what
+    return f"{kind.value} {index or number or ''}".strip()

@@ -16,6 +16,7 @@ from orthanc_gcp import configuration
 from orthanc_gcp.custody.reporting.problems import Problem, without_worker
 from orthanc_gcp.errors import GcpError, LedgerError
 from orthanc_gcp.ledger import database
+from orthanc_gcp.ledger.destinations import stores_of
 from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.upgrade import require_current
 from orthanc_gcp.ledger.workers import any_alive
@@ -47,7 +48,8 @@ def _waiting(settings: configuration.Settings) -> list[Problem]:
         if any_alive(engine):
             return []
         accounts = [one.name for one in settings.accounts]
-        return without_worker(Ledger(engine), accounts, settings.rejections, settings.rules)
+        ledger = Ledger(engine, stores=stores_of(settings))
+        return without_worker(ledger, accounts, settings.rejections, settings.rules)
     except LedgerError as error:
         if error.reason == LedgerReason.NO_LEDGER:
             return []

@@ -66,7 +66,7 @@ def test_a_person_may_accept_it(ledger, another, folder):
 
 
 def test_a_backfill_makes_up_for_it(ledger, another, folder):
-    studies = BackfillStudies(another, ORTHANC)
+    studies = BackfillStudies(another, ORTHANC, ())
     studies.restart()
     studies.finish(studies.run)
     another.now.now += 10

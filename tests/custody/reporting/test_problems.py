@@ -15,6 +15,7 @@ from orthanc_gcp.custody.reporting.problems import (
     find_problems,
     without_worker,
 )
+from orthanc_gcp.ledger.destinations import StoreName
 from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.schema import State
 from tests.support.ledgers import ORTHANC, A, arrival, claim, settle_batch
@@ -102,6 +103,32 @@ def test_a_ledger_in_the_place_of_another(ledger, index, tmp_path):
     assert "of the 1,234 instances" in one.message
     assert "backfill CONFIG --restart" in one.remedy
     assert one.concerns("any account")
+
+
+def test_a_store_that_the_account_is_no_more(ledger, clock):
+    former, now = (
+        Ledger(ledger.engine, clock, {A: StoreName(f"projects/p/{store}")})
+        for store in ("first", "second")
+    )
+    former.destinations.register()
+    former.indexes.begin(ORTHANC, 0, clock.now)
+    former.arrivals.record([arrival("1"), arrival("2")])
+    clock.now += 10
+    now.destinations.register()
+    now.arrivals.record([arrival("3")])
+    (one,) = find_problems(now, [A], NONE)
+    assert (one.kind, one.account, one.instances) == (ProblemKind.STORE, A, 2)
+    assert one.message == (
+        "2 instances wait for projects/p/first: the account is another store by now"
+    )
+    assert f"--hand-over {one.destination}" in one.remedy
+    assert one.as_json()["Destination"] == one.destination
+    both = find_problems(now, [], NONE)
+    assert [(each.kind, each.instances) for each in both] == [
+        (ProblemKind.ACCOUNT, 2),
+        (ProblemKind.ACCOUNT, 1),
+    ], "each store by itself"
+    assert len({each.what for each in both}) == 2
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,8 @@ from orthanc_gcp.custody.reporting.operations import pause, resume
 from orthanc_gcp.custody.reporting.overview import Overview
 from orthanc_gcp.custody.reporting.receipts import receipts
 from orthanc_gcp.custody.reporting.standstill import Standstill, capped_read_back
+from orthanc_gcp.ledger.destinations import StoreName
+from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.schema import Priority, State, transfers
 from orthanc_gcp.ledger.selection import Selection
 from tests.support.keys import STORE
@@ -86,14 +88,14 @@ def test_the_hours_of_a_backfill(place, ledger):
     assert place.why() == ["it waits for its turn: 1 are to be sent"]
     place.time = NOON
     assert place.why() == ["it is of a backfill, whose hours are 01:00-05:00"]
-    BackfillStudies(ledger, "o").pause()
+    BackfillStudies(ledger, "o", ()).pause()
     assert place.why() == ["a person has paused the backfill (orthanc-gcp backfill --resume)"]
 
 
 def test_what_is_no_backfill_has_no_hours(place, ledger):
     arrive(ledger)
     place.time = NOON
-    BackfillStudies(ledger, "o").pause()
+    BackfillStudies(ledger, "o", ()).pause()
     assert place.why() == ["it waits for its turn: 1 are to be sent"]
 
 
@@ -193,6 +195,16 @@ def test_an_account_that_the_configuration_does_not_have(place, ledger):
         "the configuration has no account former",
         "the configuration of its account has an error",
     ]
+
+
+def test_a_store_that_the_account_is_no_more(ledger, index, clock):
+    former = Ledger(ledger.engine, clock, {"a": StoreName("projects/p/former")})
+    former.destinations.register()
+    arrive(former)
+    clock.now += 1
+    now = Ledger(ledger.engine, clock, {"a": StoreName("projects/p/now")})
+    now.destinations.register()
+    assert Place(now).why() == ["its account is another store by now (orthanc-gcp destinations)"]
 
 
 def test_an_index_that_no_orthanc_has(place, ledger, clock):

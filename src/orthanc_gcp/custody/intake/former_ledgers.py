@@ -114,7 +114,7 @@ def accept(ledger: Ledger, source: str) -> bool:
 
 
 def _is_made_up_for(ledger: Ledger, former: FormerLedger) -> bool:
-    run = BackfillStudies(ledger, former.source).run
+    run = BackfillStudies(ledger, former.source, ()).run
     return run is not None and run.stage is Stage.FINISHED and run.began >= former.noticed_at
 
 

@@ -1,15 +1,15 @@
 """What stands still because something is missing that only a person can bring back.
 
-Instances of an account that the configuration does not have, of an index that no Orthanc has any
-more, and those that a new ledger knows nothing of: no try fails for them, so nothing else would say
-that they wait. Everything is read from the ledger when it is shown.
+Instances of an account that the configuration does not have, of a store that it is no more, of an
+index that no Orthanc has any more, and those that a new ledger knows nothing of: no try fails for
+them, so nothing else would say that they wait. Everything is read from the ledger when it is shown.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
@@ -34,6 +34,7 @@ class ProblemKind(StrEnum):
     """What is missing."""
 
     ACCOUNT = "account"  # the configuration does not have it, or has an error in it
+    STORE = "store"  # the account is another one by now
     INDEX = "index"  # no Orthanc that a worker follows has it
     LEDGER = "ledger"  # there was another before this one
     WORKER = "worker"  # none runs
@@ -49,6 +50,8 @@ class Problem:
         Empty for all accounts.
     index
         What the ledger calls the index of Orthanc; empty for all.
+    destination
+        The number of the store that they are for; None for all.
     instances
         How many do not go on.
     since
@@ -64,6 +67,12 @@ class Problem:
     since: float | None
     message: str
     remedy: str
+    destination: int | None = None
+
+    @property
+    def what(self) -> tuple[ProblemKind, str, str, int | None]:
+        """What tells it from others, however many instances it is about."""
+        return self.kind, self.account, self.index, self.destination
 
     def concerns(self, account: str) -> bool:
         """Whether it is one of an account."""
@@ -75,6 +84,7 @@ class Problem:
             "Kind": self.kind.value,
             "Account": self.account or None,
             "Index": self.index or None,
+            "Destination": self.destination,
             "Instances": self.instances,
             "Since": utc(self.since),
             "Message": self.message,
@@ -84,9 +94,12 @@ class Problem:
 
 @dataclass(frozen=True)
 class _Open:
-    """What is not confirmed of an index, for an account; how many of it are not sent."""
+    """What is not confirmed of an index, for a store; how many of it are not sent."""
 
     account: str
+    store: str | None
+    destination: int
+    is_current: bool
     index: str
     instances: int
     unsent: int
@@ -151,14 +164,14 @@ def find_problems(
     waiting = _open(ledger)
     found = [
         problem
-        for one in _by_account(waiting)
+        for one in _sums(waiting, lambda one: one.destination)
         if (problem := _of_account(one, accounts, rejections)) is not None
     ]
     gone = {one.source: one.reason for one in open_transfers(ledger) if one.reason is not None}
     found += [
         _of_index(replace(one, instances=one.unsent), gone[one.index] or "")
         for one in waiting
-        if one.index in gone and one.unsent
+        if one.index in gone and one.unsent and one.is_current and one.account in accounts
     ]
     found += [
         Problem(
@@ -215,7 +228,7 @@ def without_worker(
             f"{_wait(one)} and nobody sends or confirms them: {why}",
             remedy,
         )
-        for one in _by_account(_open(ledger))
+        for one in _sums(_open(ledger), lambda one: one.account)
     ]
 
 
@@ -223,49 +236,81 @@ def _open(ledger: Ledger) -> list[_Open]:
     of = transfers.c
     unsent = sql.func.sum(sql.case((of.state == State.ACKNOWLEDGED, 0), else_=1))
     query = (
-        sql.select(of.account, of.source, sql.func.count(), unsent, sql.func.min(of.queued_at))
+        sql.select(
+            of.destination_id, of.source, sql.func.count(), unsent, sql.func.min(of.queued_at)
+        )
         .where(of.state.in_(UNSETTLED))
-        .group_by(of.account, of.source)
-        .order_by(of.account, of.source)
+        .group_by(of.destination_id, of.source)
+        .order_by(of.destination_id, of.source)
     )
+    known = {one.id: one for one in ledger.destinations.all()}
+    current = {one.id for one in ledger.destinations.current().values()}
     with ledger.reading() as connection:
-        return [
-            _Open(account, source, count, int(unsent), since)
-            for account, source, count, unsent, since in connection.execute(query)
-        ]
+        rows = connection.execute(query).all()
+    return [
+        _Open(
+            known[number].account,
+            known[number].store,
+            number,
+            number in current,
+            source,
+            count,
+            int(unsent),
+            since,
+        )
+        for number, source, count, unsent, since in rows
+        if number in known
+    ]
 
 
-def _by_account(waiting: Iterable[_Open]) -> list[_Open]:
-    found: dict[str, _Open] = {}
+def _sums(waiting: Iterable[_Open], key: Callable[[_Open], Hashable]) -> list[_Open]:
+    """What waits, together for what has the same key."""
+    found: dict[Hashable, _Open] = {}
     for one in waiting:
-        before = found.get(one.account)
-        if before is not None:
-            one = _Open(
-                one.account,
-                "",
-                before.instances + one.instances,
-                before.unsent + one.unsent,
-                min(before.since, one.since),
+        before = found.get(key(one))
+        found[key(one)] = (
+            one
+            if before is None
+            else replace(
+                one,
+                index="",
+                instances=before.instances + one.instances,
+                unsent=before.unsent + one.unsent,
+                since=min(before.since, one.since),
             )
-        found[one.account] = one
+        )
     return list(found.values())
 
 
 def _of_account(
     one: _Open, accounts: Collection[str], rejections: Mapping[str, str]
 ) -> Problem | None:
-    if one.account in rejections:
-        message = f"{_wait(one)}: the configuration of the account has an error"
-        remedy = "correct the account in Orthanc's configuration, then restart Orthanc"
-    elif one.account not in accounts:
+    kind, number = ProblemKind.ACCOUNT, one.destination
+    if one.account not in {*accounts, *rejections}:
         message = f"{_wait(one)}: the configuration has no account {one.account}"
         remedy = (
-            "put the account back, or give it its name again, then restart Orthanc; if it is not "
-            "to come back, see `orthanc-gcp destinations CONFIG`"
+            "put the account back, or give it its name again, then restart Orthanc; or "
+            f"`orthanc-gcp destinations CONFIG --hand-over {number} --to ACCOUNT` has them sent to "
+            f"another one, `--close {number}` ends them"
         )
+    elif not one.is_current:
+        kind = ProblemKind.STORE
+        message = (
+            f"{_wait(one)} for {one.store or 'a store that is not known'}: the account is another "
+            "store by now"
+        )
+        remedy = (
+            f"`orthanc-gcp destinations CONFIG --hand-over {number}` has them sent to the store "
+            f"that it is now, `--close {number}` ends them; or let the account name that one again"
+        )
+    elif one.account in rejections:
+        message = f"{_wait(one)}: the configuration of the account has an error"
+        remedy = "correct the account in Orthanc's configuration, then restart Orthanc"
     else:
         return None
-    return Problem(ProblemKind.ACCOUNT, one.account, "", one.instances, one.since, message, remedy)
+    return Problem(
+        kind, one.account, "", one.instances, one.since, message, remedy, one.destination
+    )
 
 
 def _of_index(one: _Open, reason: str) -> Problem:

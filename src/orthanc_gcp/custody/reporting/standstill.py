@@ -24,7 +24,7 @@ from orthanc_gcp.custody.reporting.operations import paused_accounts
 from orthanc_gcp.custody.reporting.timestamps import utc
 from orthanc_gcp.custody.verification.read_back import FEW, SAMPLE
 from orthanc_gcp.ledger.ledger import Ledger
-from orthanc_gcp.ledger.rows import MOST_PARAMETERS, portions
+from orthanc_gcp.ledger.rows import MOST_PARAMETERS, in_state, portions
 from orthanc_gcp.ledger.schema import IS_OWED, UNSETTLED, Priority, State, transfers
 
 __all__ = ["WORTH_A_WORD", "Standstill", "capped_read_back"]
@@ -39,6 +39,7 @@ _NEEDED = [
     for name in (
         "id",
         "account",
+        "destination_id",
         "source",
         "state",
         "priority",
@@ -58,6 +59,7 @@ class _Facts:
     now: float
     accounts: frozenset[str]
     rejected: frozenset[str]
+    current: frozenset[int]
     gone: Mapping[str, str]
     runs: bool
     paused: frozenset[str]
@@ -66,7 +68,7 @@ class _Facts:
     read_back: Mapping[str, str]
     backfill: Mapping[str, str]
     of_all_backfills: str | None
-    waiting: Mapping[str, int]
+    waiting: Mapping[int, int]
 
 
 class Standstill:
@@ -121,9 +123,10 @@ class Standstill:
         sqlalchemy.exc.SQLAlchemyError
             The ledger is away.
         """
+        destination = self._ledger.destinations.find(account)
         query = (
             sql.select(_OF.id)
-            .where(_OF.account == account, sql.text(IS_OWED))
+            .where(_OF.destination_id == destination, sql.text(IS_OWED))
             .order_by(_OF.queued_at)
             .limit(1)
         )
@@ -143,16 +146,17 @@ class Standstill:
 
     def _facts(self) -> _Facts:
         ledger, settings = self._ledger, self._settings
-        counted = sql.select(_OF.account, sql.func.count()).where(
+        counted = sql.select(_OF.destination_id, sql.func.count()).where(
             _OF.state.in_((State.WAITING, State.SENDING))
         )
         with ledger.reading() as connection:
-            rows = connection.execute(counted.group_by(_OF.account)).all()
+            rows = connection.execute(counted.group_by(_OF.destination_id)).all()
         known = open_transfers(ledger)
         return _Facts(
             now=ledger.now(),
             accounts=frozenset(one.name for one in settings.accounts),
             rejected=frozenset(settings.rejections),
+            current=frozenset(one.id for one in ledger.destinations.current().values()),
             gone={one.source: one.reason for one in known if one.reason is not None},
             runs=self._runs(),
             paused=frozenset(paused_accounts(ledger)),
@@ -162,7 +166,7 @@ class Standstill:
             backfill={
                 one.source: "a person has paused the backfill (orthanc-gcp backfill --resume)"
                 for one in known
-                if BackfillStudies(ledger, one.source).paused
+                if BackfillStudies(ledger, one.source, ()).paused
             },
             of_all_backfills=self._closed(),
             waiting={row[0]: row[1] for row in rows},
@@ -203,10 +207,9 @@ def capped_read_back(
     """
     if not requests_per_minute:
         return None
-    acknowledged = sql.literal(State.ACKNOWLEDGED.value, literal_execute=True)
     series = (
         sql.select(sql.func.count().label("instances"))
-        .where(_OF.account == account, _OF.state == acknowledged)
+        .where(in_state(ledger.destinations.find(account), State.ACKNOWLEDGED))
         .group_by(_OF.study_instance_uid, _OF.series_instance_uid)
         .subquery()
     )
@@ -248,7 +251,7 @@ def _versions_on_their_way(connection: sql.Connection, rows: list[int]) -> set[i
         .join(
             other,
             (other.c.sop_instance_uid == mine.c.sop_instance_uid)
-            & (other.c.account == mine.c.account)
+            & (other.c.destination_id == mine.c.destination_id)
             & (other.c.id != mine.c.id),
         )
         .where(mine.c.id.in_(rows), other.c.state == State.SENDING)
@@ -265,10 +268,12 @@ def _why(row: sql.Row[Any], facts: _Facts, *, on_its_way: bool) -> str:
 
 def _of_person(row: sql.Row[Any], facts: _Facts) -> str | None:
     """What only a person can end, whatever the state."""
+    if row.account not in facts.accounts | facts.rejected:
+        return f"the configuration has no account {row.account}"
+    if row.destination_id not in facts.current:
+        return "its account is another store by now (orthanc-gcp destinations)"
     if row.account in facts.rejected:
         return "the configuration of its account has an error"
-    if row.account not in facts.accounts:
-        return f"the configuration has no account {row.account}"
     if not facts.runs:
         return "no worker runs"
     if row.state != State.ACKNOWLEDGED:
@@ -299,7 +304,7 @@ def _of_waiting(row: sql.Row[Any], facts: _Facts, on_its_way: bool) -> str:
         return "another version of it, with the same UIDs, is being sent"
     if row.account in facts.limits:
         return facts.limits[row.account]
-    return f"it waits for its turn: {facts.waiting.get(row.account, 0):,} are to be sent"
+    return f"it waits for its turn: {facts.waiting.get(row.destination_id, 0):,} are to be sent"
 
 
 def _of_delayed(row: sql.Row[Any], facts: _Facts, on_its_way: bool) -> str:
