@@ -24,7 +24,14 @@ from urllib.parse import urlsplit
 
 COUNTS = {"Instances": 3, "Bytes": 30}
 STATES = "Waiting Sending Acknowledged Confirmed Quarantined Superseded Withdrawn".split()
-OVERVIEW = [{"Account": "a", **dict.fromkeys(STATES, COUNTS), "OldestUnsentSeconds": 7.5}]
+OVERVIEW = [
+    {
+        "Account": "a",
+        **dict.fromkeys(STATES, COUNTS),
+        "OldestUnsentSeconds": 7.5,
+        "Problems": [{"Kind": "index", "Instances": 4}],
+    }
+]
 
 class Handler(BaseHTTPRequestHandler):
     def answer(self):
@@ -94,6 +101,8 @@ def test_its_figures_are_shown_as_metrics(client):
     wait_until(lambda: client.shown.get(("gcp_worker_up",)) == 1)
     assert client.shown["gcp_transfer_instances", "a", "confirmed"] == 3
     assert client.shown["gcp_transfer_bytes", "a", "waiting"] == 30
+    assert client.shown["gcp_problem_instances", "a", "index"] == 4
+    assert client.shown["gcp_problem_instances", "a", "ledger"] == 0
     assert client.shown["gcp_transfer_oldest_unsent_age_seconds", "a"] == 7.5
 
 

@@ -104,6 +104,16 @@ class OrthancSource:
         system = self._call("GET", "/system")
         return f"{system.get('Name', '')}/{system.get('DicomAet', '')}"
 
+    def instance_count(self) -> int:
+        """How many instances Orthanc has (``GET /statistics``).
+
+        Raises
+        ------
+        OrthancError
+            Orthanc is away, or refuses.
+        """
+        return int(self._call("GET", "/statistics").get("CountInstances", 0))
+
     def changes(self, since: int, limit: int = MOST_CHANGES) -> Changes:
         """The changes after a place, oldest first (``GET /changes``), as many as it says at most.
 

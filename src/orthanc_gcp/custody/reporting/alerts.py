@@ -34,6 +34,7 @@ class Alert(StrEnum):
 
     QUARANTINE = "Quarantine"  # the account has instances in quarantine
     BACKLOG = "Backlog"  # its oldest instance has waited too long to be sent
+    PROBLEM = "Problem"  # instances stay where they are until a person does something
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,7 @@ class _Report:
             "QuarantinedInstances": self.account.counts.quarantined.instances,
             "WaitingInstances": self.account.counts.waiting.instances,
             "OldestUnsentSeconds": figures["OldestUnsentSeconds"],
+            "Problems": figures["Problems"],
         }
         return json.dumps(document).encode()
 
@@ -170,6 +172,7 @@ class Alerts:
         return {
             Alert.QUARANTINE: account.counts.quarantined.instances > 0,
             Alert.BACKLOG: age > limit,
+            Alert.PROBLEM: bool(account.problems),
         }
 
     def _report(self, report: _Report) -> None:
