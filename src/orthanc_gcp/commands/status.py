@@ -31,7 +31,7 @@ MEASURE = 2.0
 WIDE = 1000
 """Columns of what is not printed at a terminal: nothing is to be broken up."""
 BAR = 14
-FIGURES = ("Waiting", "Sending", "Acknowledged", "Confirmed", "Quarantined")
+FIGURES = ("Waiting", "Sending", "Acknowledged", "Confirmed", "Quarantined", "Lost")
 _MOVING = ("Waiting", "Sending", "Acknowledged")
 
 Figures = dict[str, Any]
@@ -140,6 +140,11 @@ def _notes(each: Figures) -> Iterator[tuple[str, str]]:
         yield ", ".join(progress), ""
     if each["Paused"]:
         yield "paused", "yellow"
+    if each["LostChanges"]:
+        yield f"{each['LostChanges']:,} changes of Orthanc are lost: orthanc-gcp losses", "red"
+    if each["UnprotectedPatients"]:
+        said = f"{each['UnprotectedPatients']:,} patients are not protected from recycling"
+        yield said, "red"
     if each["Problem"]:
         yield each["Problem"], "red"
 

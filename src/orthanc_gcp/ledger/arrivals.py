@@ -27,6 +27,7 @@ from orthanc_gcp.ledger.schema import (
     UNSETTLED,
     Priority,
     State,
+    lost_changes,
     transfers,
 )
 from orthanc_gcp.ledger.uids import storable, uid_fault
@@ -35,6 +36,13 @@ from orthanc_gcp.reasons import StoreReason, TransferReason
 __all__ = ["Arrivals", "Known"]
 
 _log = logging.getLogger(__name__)
+
+_ABSENT = {
+    (State.WITHDRAWN, TransferReason.DELETED),
+    (State.LOST, TransferReason.RECYCLED),
+    (State.WITHDRAWN, TransferReason.RECYCLED),
+}
+"""What was not in Orthanc any more when it was to be sent, as people see it, or have seen it."""
 
 
 # Made once: SQLAlchemy takes longer to make a statement than SQLite to answer it.
@@ -96,7 +104,7 @@ class Known:
     files
         The UUID that its file had in Orthanc, of each of its rows.
     deleted
-        Whether one of them was withdrawn, as it was deleted in Orthanc.
+        Whether one of them was withdrawn or lost, as Orthanc did not have it any more.
     """
 
     files: set[str] = field(default_factory=set)
@@ -218,11 +226,11 @@ class Arrivals:
                 for name, file, state, reason in connection.execute(query):
                     one = found.setdefault(name, Known())
                     one.files.add(file)
-                    one.deleted |= state == State.WITHDRAWN and reason == TransferReason.DELETED
+                    one.deleted |= (state, reason) in _ABSENT
         return found
 
     def reopen(self, source: str, resources: Collection[str]) -> int:
-        """Orthanc has these instances: those that were withdrawn as deleted wait again.
+        """Orthanc has these instances: those that were withdrawn as deleted, or lost, wait again.
 
         Returns
         -------
@@ -236,8 +244,7 @@ class Arrivals:
                 deleted = sql.and_(
                     of.source == source,
                     of.orthanc_id.in_(some),
-                    of.state == State.WITHDRAWN,
-                    of.reason == TransferReason.DELETED,
+                    sql.tuple_(of.state, of.reason).in_(sorted(_ABSENT)),
                 )
                 rows = connection.scalars(sql.select(of.id).where(deleted)).all()
                 connection.execute(transfers.update().where(of.id.in_(rows)).values(waiting))
@@ -256,6 +263,20 @@ class Arrivals:
     def close_gap(self, source: str) -> None:
         """A comparison has found what was received with those changes."""
         self._key_values.delete(f"gap:{source}")
+
+    def lose(self, account: str, source: str, first: int, last: int, changes: int) -> None:
+        """So many changes of these numbers may have been of what Orthanc recycled unread."""
+        with writing(self._engine) as connection:
+            connection.execute(
+                lost_changes.insert().values(
+                    account=account,
+                    source=source,
+                    first_seq=first,
+                    last_seq=last,
+                    changes=changes,
+                    noticed_at=self._now(),
+                )
+            )
 
     def unreadable(self, source: str) -> list[str]:
         """The instances of an Orthanc whose attributes could not be read for the rules."""

@@ -14,6 +14,7 @@ from typing import Any, BinaryIO
 from orthanc_gcp.errors import OrthancUnavailableError
 from orthanc_gcp.orthanc.checksums import Checksums
 from orthanc_gcp.orthanc.page_size import PageSize
+from orthanc_gcp.orthanc.recycling import Recycling
 from orthanc_gcp.orthanc.rest import OrthancRest
 from orthanc_gcp.redaction import printable, readable
 
@@ -76,11 +77,13 @@ class OrthancSource:
     ----------
     checksums
         What Orthanc knows of the bytes that it received.
+    recycling
+        What it deletes by itself, and who is kept from that.
     """
 
     def __init__(self, orthanc: OrthancRest, storage: Path) -> None:
         self._orthanc, self._storage = orthanc, storage
-        self.checksums = Checksums(orthanc)
+        self.checksums, self.recycling = Checksums(orthanc), Recycling(orthanc)
         self._described, self._listed = PageSize(MOST_DESCRIBED), PageSize(MOST_LISTED)
         self._changes, self._studies = PageSize(MOST_CHANGES), PageSize(_STUDIES, 2 * _OVERLAP)
         # Orthanc counts up to the place where a page begins: few pages are a half of the cost.
@@ -399,7 +402,7 @@ def _described(
         **series["MainDicomTags"],
         **instance["MainDicomTags"],
     }
-    parents = {"Series": series["ID"], "Study": study["ID"]}
+    parents = {"Series": series["ID"], "Study": study["ID"], "Patient": study["ParentPatient"]}
     metadata = instance.get("Metadata", {})
     return Description(
         orthanc_id=instance["ID"],

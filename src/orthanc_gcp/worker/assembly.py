@@ -21,6 +21,7 @@ from orthanc_gcp.custody.intake.backfill import Backfill
 from orthanc_gcp.custody.intake.changes import Follower
 from orthanc_gcp.custody.intake.dry_run import conditions
 from orthanc_gcp.custody.intake.on_demand import send_on_demand
+from orthanc_gcp.custody.intake.protection import Protection
 from orthanc_gcp.custody.intake.rules import Rules
 from orthanc_gcp.custody.reporting.overview import Overview
 from orthanc_gcp.custody.transfer.dispatcher import Dispatcher
@@ -33,6 +34,7 @@ from orthanc_gcp.ledger import database
 from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.workers import worker_registry
 from orthanc_gcp.orthanc.first_start import FILE_NAME, forget
+from orthanc_gcp.orthanc.recycling import StorageLimits
 from orthanc_gcp.orthanc.resources import OrthancSource
 from orthanc_gcp.orthanc.rest import OrthancRest
 from orthanc_gcp.outages import Outage
@@ -79,6 +81,7 @@ def assemble(
     }
     rules = Rules(settings.rules, source.attributes)
     began = ledger.now() if since is None else since
+    protection = _protection(settings, ledger, source, clock)
     follower = Follower(
         ledger,
         source,
@@ -90,6 +93,7 @@ def assemble(
         compare_every=settings.section.compare_every_seconds,
         follows=registry.follows,
         on_recognized=partial(_forget_first_start, settings),
+        protection=protection,
     )
     sender = Sender(
         ledger,
@@ -100,6 +104,7 @@ def assemble(
         must_stop,
         attempts.orthanc_away,
         follower.is_index,
+        may_be_recycled=protection.may_be_recycled,
     )
     threads = TransferThreads(
         sender,
@@ -161,6 +166,25 @@ def assemble(
             stopping=stopping,
             work=work,
         )
+    )
+
+
+def _protection(
+    settings: Settings, ledger: Ledger, orthanc: OrthancSource, clock: Clock
+) -> Protection:
+    limits = StorageLimits(
+        settings.orthanc.maximum_storage_size,
+        settings.orthanc.maximum_patient_count,
+        settings.orthanc.maximum_storage_mode,
+    )
+    return Protection(
+        ledger,
+        orthanc,
+        clock,
+        enabled=settings.protects,
+        up_to_percent=settings.section.protect_up_to_percent,
+        configured=limits,
+        accounts=[*(account.name for account in settings.accounts), *settings.rejected],
     )
 
 

@@ -35,6 +35,7 @@ STATES = (
     "quarantined",
     "superseded",
     "withdrawn",
+    "lost",
 )
 """What transfers are counted by; what is held or delayed waits."""
 RESULTS = ("succeeded", "throttled", "failed")
@@ -75,6 +76,14 @@ OLDEST = Metric(
     "gcp_transfer_oldest_unsent_age_seconds",
     "Since when the oldest unsent instance is to be sent; 0 without one",
 )
+LOST_CHANGES = Metric(
+    "gcp_transfer_lost_changes",
+    "Changes that may have been of what Orthanc recycled unread, and nobody has acknowledged",
+)
+UNPROTECTED = Metric(
+    "gcp_transfer_unprotected_patients",
+    "Patients that Orthanc may recycle before all of them is confirmed",
+)
 WORKER_UP = Metric("gcp_worker_up", "1 while the worker answers")
 
 REQUESTS = Metric("gcp_transfer_requests_total", "Store transactions, by result")
@@ -82,7 +91,7 @@ SENT_INSTANCES = Metric("gcp_transfer_sent_instances_total", "Instances that sto
 SENT_BYTES = Metric("gcp_transfer_sent_bytes_total", "Bytes of the instances that were answered")
 
 _TOKENS = (TOKEN_UP, TOKEN_EXPIRY, TOKEN_REFRESHES, TOKEN_FAILURES)
-_TRANSFERS = (INSTANCES, BYTES, OLDEST)
+_TRANSFERS = (INSTANCES, BYTES, OLDEST, LOST_CHANGES, UNPROTECTED)
 OF_ORTHANC = (*_TRANSFERS, WORKER_UP, *_TOKENS)
 """What Orthanc shows."""
 OF_WORKER = (*_TRANSFERS, REQUESTS, SENT_INSTANCES, SENT_BYTES, *_TOKENS)
@@ -120,6 +129,8 @@ def of_transfers(overview: Iterable[Mapping[str, Any]]) -> Iterator[Sample]:
             yield Sample(INSTANCES, counts["Instances"], {**labels, "state": state})
             yield Sample(BYTES, counts["Bytes"], {**labels, "state": state})
         yield Sample(OLDEST, one["OldestUnsentSeconds"] or 0.0, labels)
+        yield Sample(LOST_CHANGES, one["LostChanges"], labels)
+        yield Sample(UNPROTECTED, one["UnprotectedPatients"], labels)
 
 
 def of_requests(totals: Mapping[str, Totals]) -> Iterator[Sample]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from orthanc_gcp.custody.transfer.absence import ABSENT_FOR, of_absent
+from orthanc_gcp.custody.outcomes import ABSENT_FOR
+from orthanc_gcp.custody.transfer.absence import of_absent
 from orthanc_gcp.errors import OrthancUnavailableError
 from orthanc_gcp.ledger.rows import Transfer
 from orthanc_gcp.ledger.schema import State

@@ -19,9 +19,8 @@ from orthanc_gcp.custody.destinations.congestion import CongestionWindow
 from orthanc_gcp.custody.destinations.destination import Destination
 from orthanc_gcp.custody.destinations.fault_scope import FaultScope
 from orthanc_gcp.custody.intake.rules import arrival_of
-from orthanc_gcp.custody.outcomes import BISECT_AFTER
+from orthanc_gcp.custody.outcomes import ABSENT_FOR, BISECT_AFTER
 from orthanc_gcp.custody.reporting.operations import retry
-from orthanc_gcp.custody.transfer.absence import ABSENT_FOR
 from orthanc_gcp.custody.transfer.sender import (
     MOST_LONELY_REFUSALS,
     MOST_UNCOMPARED,

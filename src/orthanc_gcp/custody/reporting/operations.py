@@ -66,8 +66,8 @@ def retry(
 ) -> int:
     """Send again what is in quarantine; how many instances.
 
-    What was withdrawn is meant, too, when its study or the instance itself is named. What has a UID
-    that no request can name is not: it would come back.
+    What was withdrawn or lost is meant, too, when its study or the instance itself is named. What
+    has a UID that no request can name is not: it would come back.
 
     Parameters
     ----------
@@ -84,9 +84,13 @@ def retry(
     chosen = Selection(
         account=account, sop_instance_uid=instance, study_instance_uid=study, reason=reason
     )
-    states = [State.QUARANTINED, *([State.WITHDRAWN] if instance or study else [])]
+    named = (State.WITHDRAWN, State.LOST) if instance or study else ()
+    states = [State.QUARANTINED, *named]
     hopeless = sql.func.coalesce(transfers.c.reason, "") == StoreReason.UID
     where = sql.and_(transfers.c.state.in_(states), ~hopeless, *chosen.conditions)
+    # Since when Orthanc does not have what was lost stays known: at once it is lost again, or not.
+    recycled = transfers.c.reason == TransferReason.RECYCLED
+    absent = sql.case((recycled, transfers.c.absent_since), else_=None)
     now = ledger.now()
     with ledger.writing() as connection:
         _note_retried(connection, where, now)
@@ -94,7 +98,7 @@ def retry(
             transfers.update()
             .where(where)
             .values(
-                **UNSENT,
+                **{**UNSENT, "absent_since": absent},
                 state=State.WAITING,
                 sha256=sql.case(
                     (transfers.c.reason.in_(_NEVER_STORED), None), else_=transfers.c.sha256

@@ -12,6 +12,7 @@ from typing import Any
 import sqlalchemy as sql
 
 from orthanc_gcp.custody.reporting.counts import COUNTS, TransferCounts
+from orthanc_gcp.custody.reporting.losses import lost_changes_of
 from orthanc_gcp.custody.reporting.operations import paused_accounts
 from orthanc_gcp.custody.reporting.rates import ConfirmationRate
 from orthanc_gcp.custody.reporting.timestamps import utc
@@ -38,6 +39,11 @@ class AccountOverview:
         When all that is known will be confirmed, in seconds since 1970; None while it is unknown.
     problem
         Why nothing can be sent to it just now.
+    lost_changes
+        Changes of Orthanc that may have been of instances which it recycled before they were read,
+        and which nobody has acknowledged yet.
+    unprotected_patients
+        Patients that Orthanc may recycle before all of them is confirmed, of whatever account.
     """
 
     account: str
@@ -48,6 +54,8 @@ class AccountOverview:
     instances_per_second: float = 0.0
     estimated_end: float | None = None
     problem: str | None = None
+    lost_changes: int = 0
+    unprotected_patients: int = 0
 
     def as_json(self) -> dict[str, Any]:
         """The same for programs."""
@@ -60,6 +68,8 @@ class AccountOverview:
             "BytesPerSecond": round(self.bytes_per_second, 1),
             "InstancesPerSecond": round(self.instances_per_second, 3),
             "EstimatedEnd": utc(self.estimated_end),
+            "LostChanges": self.lost_changes,
+            "UnprotectedPatients": self.unprotected_patients,
             "Problem": self.problem,
         }
 
@@ -121,9 +131,15 @@ class Overview:
             for row in connection.execute(query.group_by(transfers.c.account, transfers.c.state)):
                 rows[row.account].append(row)
             oldest = {name: _oldest_unsent(connection, name) for name in rows}
+        lost, unprotected = lost_changes_of(self._ledger), self._ledger.patients.unprotected()
         return {
-            name: self._account(name, TransferCounts.of(own), oldest[name], now)
-            for name, own in rows.items()
+            name: replace(
+                self._account(name, counts, oldest.get(name), now),
+                lost_changes=lost.get(name, 0),
+                unprotected_patients=unprotected if counts.in_need.instances else 0,
+            )
+            for name in {*rows, *lost}
+            for counts in [TransferCounts.of(rows.get(name, ()))]
         }
 
     def _account(
