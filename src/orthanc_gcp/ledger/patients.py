@@ -95,7 +95,7 @@ class Patients:
         Returns
         -------
         list of Patient
-            As they are by now.
+            As they are by now, in their order.
         """
         new = [
             {
@@ -225,11 +225,14 @@ class Patients:
                     transfers.update()
                     .where(of.id.in_(some), of.state.in_(_LEFT))
                     .values(
-                        **{**UNSENT, "absent_since": min(absent_since.values())},
-                        state=State.LOST,
-                        reason=TransferReason.RECYCLED,
-                        detail="Orthanc has its patient no more, which was not protected",
-                        held_for_orthanc_id=None,
+                        {
+                            **UNSENT,
+                            "state": State.LOST,
+                            "reason": TransferReason.RECYCLED,
+                            "detail": "Orthanc has its patient no more, which was not protected",
+                            "absent_since": min(absent_since.values()),
+                            "held_for_orthanc_id": None,
+                        }
                     )
                 )
                 add_for(connection, now, some, State.LOST)
@@ -381,13 +384,13 @@ def _of_only(source: str, names: Sequence[str]) -> sql.Select[Any]:
 
 
 def _read(connection: sql.Connection, source: str, names: Sequence[str]) -> list[Patient]:
-    found = []
+    found: dict[str, Patient] = {}
     for some in portions(names, MOST_PARAMETERS):
         query = sql.select(patients).where(
             patients.c.source == source, patients.c.orthanc_id.in_(some)
         )
-        found += [_patient(row) for row in connection.execute(query)]
-    return found
+        found |= {row.orthanc_id: _patient(row) for row in connection.execute(query)}
+    return [found[name] for name in names if name in found]
 
 
 def _known_studies(connection: sql.Connection, source: str, studies: Collection[str]) -> set[str]:

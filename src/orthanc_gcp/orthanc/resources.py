@@ -136,21 +136,24 @@ class OrthancSource:
     def place_before(self, moment: float) -> int:
         """The place behind the newest change from before a moment, in seconds since 1970.
 
+        Where Orthanc has no change at all, none that it ever had is waited for.
+
         Raises
         ------
         OrthancError
             Orthanc is away, or refuses.
         """
         date = datetime.fromtimestamp(moment, UTC).strftime(_DATE)
-        place = self.last_change()
+        place = last = self.last_change()
+        found = False
         while place > 0:
             begin = max(0, place - MOST_CHANGES)
-            entries = self._changes_between(begin, place)
+            entries = list(self._changes_between(begin, place))
             before = [entry.seq for entry in entries if entry.date < date]
             if before:
                 return before[-1]
-            place = begin
-        return 0
+            place, found = begin, found or bool(entries)
+        return 0 if found else last
 
     def _changes_between(self, begin: int, end: int) -> Iterator[Change]:
         """Those after one place up to another, however many Orthanc gives at once."""

@@ -373,8 +373,8 @@ class Follower:
         arrivals: list[NewTransfer] = []
         wanted: list[Description] = []
         unreadable: list[str] = []
-        described = self._orthanc.describe(resources)
-        for one in described:
+        described = {one.orthanc_id: one for one in self._orthanc.describe(resources)}
+        for one in (described[name] for name in resources if name in described):
             if one.received_at < since:
                 continue
             number = change(one.orthanc_id) or 0
@@ -386,7 +386,7 @@ class Follower:
             arrivals += own
             if own:
                 wanted.append(one)
-        gone = set(resources) - {one.orthanc_id for one in described}
+        gone = set(resources) - described.keys()
         return _Found(tuple(arrivals), tuple(wanted), tuple(unreadable), tuple(gone))
 
     def _remember_unreadable(self, unreadable: Sequence[str]) -> None:

@@ -30,8 +30,10 @@ SCAN_EVERY = 5.0
 """Seconds after which all patients are gone through again, at the earliest."""
 SHARE = 10
 """Nothing is gone through for so many times as long as it took."""
+STEP = 0.1
+"""Seconds after which a page of changes is read between."""
 PORTION = 50
-"""So many patients are asked for without a page of changes between."""
+"""So many patients are asked for one after the other."""
 
 
 class Protection:
@@ -66,7 +68,7 @@ class Protection:
         self._known: StorageLimits | None = None
         self._scan: Iterator[None] | None = None
         self._scanned, self._busy = "", 0.0
-        self._next = self._rested = float("-inf")
+        self._next = self._rested = self._step_began = float("-inf")
         self._unprotected, self._refused = 0, False
 
     def recycles(self) -> bool:
@@ -126,7 +128,7 @@ class Protection:
         sqlalchemy.exc.SQLAlchemyError
             The ledger is away: likewise.
         """
-        began = self._clock.now()
+        began = self._step_began = self._clock.now()
         if source != self._scanned:
             self._scan, self._scanned, self._next = None, source, float("-inf")
         if self._scan is None:
@@ -160,20 +162,25 @@ class Protection:
             names = [patient.orthanc_id for patient in page]
             needed = self._ledger.patients.in_need(source, names, self._accounts) if active else ()
             self._release(source, [one for one in page if one.orthanc_id not in needed])
-            yield
+            yield from self._rest()
         if active:
             # What was sent on demand, by a backfill or again, or was here before.
             for rows in self._ledger.patients.without_patient(source, self._accounts):
                 found = self._orthanc.describe([row.orthanc_id for row in rows])
                 if found:
                     self._protect(source, self._write_down(source, found), anew=False)
-                yield
+                yield from self._rest()
             for page in self._pages(source):
                 guards = self._protect(source, page, anew=False)
                 self._lose(source, [one for one in page if guards[one.orthanc_id] is Guard.GONE])
-                yield
+                yield from self._rest()
             self._give_up_newest(source)
         self._report(source)
+
+    def _rest(self) -> Iterator[None]:
+        """A page of changes is read before it goes on, where it has taken long by now."""
+        if self._clock.now() - self._step_began > STEP:
+            yield
 
     def _pages(self, source: str) -> Iterator[list[Patient]]:
         page = self._ledger.patients.page(source, "", PORTION)
