@@ -262,7 +262,7 @@ class Patients:
         query = (
             sql.select(patients)
             .where(patients.c.source == source, patients.c.guard == Guard.OWN)
-            .order_by(patients.c.since.desc(), patients.c.orthanc_id)
+            .order_by(sql.func.coalesce(patients.c.since, 0.0).desc(), patients.c.orthanc_id)
             .limit(limit)
         )
         with reading(self._engine) as connection:
