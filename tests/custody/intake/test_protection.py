@@ -123,10 +123,10 @@ class Room:
 
 
 @pytest.fixture
-def room(ledger, server):
+def room(sqlite_ledger, server):
     for patient in server.json("GET", "/patients"):
         server.json("DELETE", f"/patients/{patient}")
-    return Room(ledger, server).start()
+    return Room(sqlite_ledger, server).start()
 
 
 def test_what_is_not_confirmed_outlives_what_comes(room):

@@ -26,7 +26,7 @@ __all__ = ["SCAN_EVERY", "Protection"]
 
 _log = logging.getLogger(__name__)
 
-SCAN_EVERY = 5.0
+SCAN_EVERY = 2.0
 """Seconds after which all patients are gone through again, at the earliest."""
 SHARE = 10
 """Nothing is gone through for so many times as long as it took."""
