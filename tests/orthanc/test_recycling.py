@@ -6,6 +6,7 @@ import pytest
 
 from orthanc_gcp.errors import OrthancRefusedError
 from orthanc_gcp.orthanc.recycling import Recycling, StorageLimits
+from orthanc_gcp.orthanc.resources import OrthancSource
 from orthanc_gcp.orthanc.rest import OrthancRest
 from tests.support.orthanc import Orthanc
 from tests.support.site import make_instance
@@ -90,3 +91,8 @@ def test_room():
     assert by_size.has_room(50, 10**6, 5 * 1024 * 1024)
     assert not by_size.has_room(50, 1, 5 * 1024 * 1024 + 1)
     assert StorageLimits(10, 5).has_room(100, 5, 10 * 1024 * 1024)
+
+
+def test_an_index_of_its_own(orthanc, tmp_path):
+    source = OrthancSource(OrthancRest(orthanc.url), tmp_path)
+    assert not source.may_share_its_index()

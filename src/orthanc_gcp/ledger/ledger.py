@@ -17,7 +17,6 @@ from orthanc_gcp.ledger.database import reading, writing
 from orthanc_gcp.ledger.events import Events
 from orthanc_gcp.ledger.indexes import Indexes
 from orthanc_gcp.ledger.key_values import KeyValues
-from orthanc_gcp.ledger.patients import Patients
 from orthanc_gcp.ledger.queue import Queue
 from orthanc_gcp.ledger.stored_digests import StoredDigests
 from orthanc_gcp.ledger.versions import Versions
@@ -47,7 +46,6 @@ class Ledger:
         self.confirmations = Confirmations(engine, now)
         self.stored_digests = StoredDigests(engine)
         self.versions = Versions(engine)
-        self.patients = Patients(engine, now)
 
     def writing(self) -> AbstractContextManager[sql.Connection]:
         """A transaction that sees nobody else's half-done work."""

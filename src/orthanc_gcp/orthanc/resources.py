@@ -102,6 +102,16 @@ class OrthancSource:
         system = self._call("GET", "/system")
         return f"{system.get('Name', '')}/{system.get('DicomAet', '')}"
 
+    def may_share_its_index(self) -> bool:
+        """Whether others may write into its index: not into the SQLite file that is its own.
+
+        Raises
+        ------
+        OrthancError
+            Orthanc is away, or refuses.
+        """
+        return bool(self._call("GET", "/system").get("DatabaseBackendPlugin", True))
+
     def changes(self, since: int, limit: int = MOST_CHANGES) -> Changes:
         """The changes after a place, oldest first (``GET /changes``), as many as it says at most.
 

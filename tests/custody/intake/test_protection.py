@@ -8,7 +8,8 @@ import pytest
 import sqlalchemy as sql
 
 from orthanc_gcp.configuration import SendRule
-from orthanc_gcp.custody.intake.changes import Follower
+from orthanc_gcp.custody.intake.changes import MISSING_ALONE_FOR, Follower
+from orthanc_gcp.custody.intake.patients import Patients
 from orthanc_gcp.custody.intake.protection import SCAN_EVERY, Protection
 from orthanc_gcp.custody.intake.rules import Rules
 from orthanc_gcp.custody.outcomes import ABSENT_FOR
@@ -189,14 +190,14 @@ def test_orthanc_has_room_for_what_comes(room, caplog):
     assert sorted(room.protected.values()) == [False, True, True, True, True]
     assert room.guards["E"] == Guard.NO_ROOM
     assert "something is not confirmed and may be lost" in caplog.text
-    assert room.ledger.patients.unprotected() == 1
+    assert Patients(room.ledger).unprotected() == 1
     caplog.clear()
     room.scan()
     assert caplog.text == "", "it is said once"
     room.settle("A")
     room.scan()
     assert room.protected == {"A": False, "B": True, "C": True, "D": True, "E": True}
-    assert room.ledger.patients.unprotected() == 0
+    assert Patients(room.ledger).unprotected() == 0
     assert "all patients are protected again" in caplog.text
 
 
@@ -308,7 +309,7 @@ def test_a_worker_that_froze_undoes_what_it_was_about_to_do(room, monkeypatch):
 
     def late(name, *, protected):
         if protected:
-            room.ledger.patients.forget("test/ORTHANC", [name])
+            Patients(room.ledger).forget("test/ORTHANC", [name])
         return protect(name, protected=protected)
 
     monkeypatch.setattr(recycling, "protect", late)
@@ -325,7 +326,7 @@ def test_an_orthanc_that_does_not_let_us(room, monkeypatch, caplog):
     assert room.guards == {"A": Guard.REFUSED, "B": Guard.REFUSED}
     assert room.states == [State.WAITING] * 2, "following goes on"
     assert caplog.text.count("does not let patients be protected") == 1
-    assert room.ledger.patients.unprotected() == 2
+    assert Patients(room.ledger).unprotected() == 2
     monkeypatch.setattr(room.source.recycling, "limits", refuse)
     room.receive("C").read().scan()
     assert len(room.states) == 3
@@ -411,7 +412,7 @@ def test_without_a_row_of_the_patient_nothing_is_known(room, clock):
 def test_changes_that_were_recycled_unread_are_lost(room, clock, caplog):
     room.receive("A").read()
     room.receive(*"BCDEFGHI").read()
-    clock.now += 601
+    clock.now += MISSING_ALONE_FOR + 1
     room.scan(20)
     with room.ledger.reading() as connection:
         (lost,) = connection.execute(sql.select(lost_changes)).all()

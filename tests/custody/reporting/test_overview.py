@@ -6,6 +6,7 @@ from datetime import datetime
 
 import pytest
 
+from orthanc_gcp.custody.intake.patients import Patients
 from orthanc_gcp.custody.reporting.overview import Overview, delays
 from orthanc_gcp.ledger.schema import Guard, Priority, State
 from tests.support.ledgers import BEGIN
@@ -125,8 +126,8 @@ def test_what_is_lost_and_not_protected_is_told(ledger, overview):
     ledger.arrivals.lose("a", "o", 5, 9, 5)
     ledger.arrivals.lose("a", "o", 20, 26, 4)
     arrive(ledger, account="b")
-    ledger.patients.add("o", {"p": {"1.1"}}, {})
-    ledger.patients.set_guards("o", {"p": Guard.NO_ROOM})
+    Patients(ledger).add("o", {"p": {"1.1"}}, {})
+    Patients(ledger).set_guards("o", {"p": Guard.NO_ROOM})
     (a, b) = overview()
     assert (a["LostChanges"], a["UnprotectedPatients"]) == (9, 0), "it has nothing to send"
     assert (b["LostChanges"], b["UnprotectedPatients"]) == (0, 1)

@@ -47,6 +47,8 @@ REFUSE_AFTER = 15.0
 SEEN_EVERY = 60.0
 MISSING_FOR = 600.0
 """Seconds for which a number is asked for again that was missing among the changes."""
+MISSING_ALONE_FOR = 30.0
+"""The same where nobody else writes into the index: nothing becomes visible late."""
 SHOWN = 5
 """So many of them are named in a message."""
 MOST_MISSING = 100
@@ -352,6 +354,7 @@ class Follower:
         if cursor is None or not cursor.missing:
             return
         now = self._ledger.now()
+        asked_for = MISSING_FOR if self._orthanc.may_share_its_index() else MISSING_ALONE_FOR
         late: list[Change] = []
         missing: list[Missing] = []
         never: list[Missing] = []
@@ -359,7 +362,7 @@ class Follower:
             page = self._orthanc.changes(gap.first - 1)
             found = [entry for entry in page.entries if entry.seq <= gap.last]
             late += found
-            young = 0 <= now - gap.noticed_at < MISSING_FOR
+            young = 0 <= now - gap.noticed_at < asked_for
             left = _between(found, gap.first - 1, gap.last, gap.noticed_at)
             (missing if young else never).extend(left)
         if never:

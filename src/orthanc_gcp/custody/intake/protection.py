@@ -13,10 +13,10 @@ import logging
 from collections.abc import Collection, Iterator, Sequence
 
 from orthanc_gcp.clock import Clock
+from orthanc_gcp.custody.intake.patients import Patient, Patients
 from orthanc_gcp.custody.outcomes import ABSENT_FOR, report_losses
 from orthanc_gcp.errors import OrthancRefusedError
 from orthanc_gcp.ledger.ledger import Ledger
-from orthanc_gcp.ledger.patients import Patient
 from orthanc_gcp.ledger.rows import Transfer, portions
 from orthanc_gcp.ledger.schema import Guard
 from orthanc_gcp.orthanc.recycling import StorageLimits
@@ -62,7 +62,8 @@ class Protection:
         configured: StorageLimits,
         accounts: Collection[str],
     ) -> None:
-        self._ledger, self._orthanc, self._recycling = ledger, orthanc, orthanc.recycling
+        self._ledger, self._patients = ledger, Patients(ledger)
+        self._orthanc, self._recycling = orthanc, orthanc.recycling
         self._clock, self._enabled, self._percent = clock, enabled, up_to_percent
         self._configured, self._accounts = configured, sorted(accounts)
         self._known: StorageLimits | None = None
@@ -100,7 +101,7 @@ class Protection:
         sqlalchemy.exc.SQLAlchemyError
             The ledger is away.
         """
-        return self.recycles() and not self._ledger.patients.covers(row.id, absent_since)
+        return self.recycles() and not self._patients.covers(row.id, absent_since)
 
     def add(self, source: str, instances: Sequence[Description]) -> None:
         """Protect the patients of instances that were written down just now.
@@ -160,12 +161,12 @@ class Protection:
         active = self._is_active()
         for page in self._pages(source):
             names = [patient.orthanc_id for patient in page]
-            needed = self._ledger.patients.in_need(source, names, self._accounts) if active else ()
+            needed = self._patients.in_need(source, names, self._accounts) if active else ()
             self._release(source, [one for one in page if one.orthanc_id not in needed])
             yield from self._rest()
         if active:
             # What was sent on demand, by a backfill or again, or was here before.
-            for rows in self._ledger.patients.without_patient(source, self._accounts):
+            for rows in self._patients.without_patient(source, self._accounts):
                 found = self._orthanc.describe([row.orthanc_id for row in rows])
                 if found:
                     self._protect(source, self._write_down(source, found), anew=False)
@@ -183,10 +184,10 @@ class Protection:
             yield
 
     def _pages(self, source: str) -> Iterator[list[Patient]]:
-        page = self._ledger.patients.page(source, "", PORTION)
+        page = self._patients.page(source, "", PORTION)
         while page:
             yield page
-            page = self._ledger.patients.page(source, page[-1].orthanc_id, PORTION)
+            page = self._patients.page(source, page[-1].orthanc_id, PORTION)
 
     def _write_down(self, source: str, instances: Sequence[Description]) -> list[Patient]:
         studies: dict[str, set[str]] = {}
@@ -195,7 +196,7 @@ class Protection:
             name = one.parents["Patient"]
             studies.setdefault(name, set()).add(one.study_instance_uid)
             sizes[name] = sizes.get(name, 0) + one.size_bytes
-        return self._ledger.patients.add(source, studies, sizes)
+        return self._patients.add(source, studies, sizes)
 
     # -- Some patients --------------------------------------------------------------------------
 
@@ -224,7 +225,7 @@ class Protection:
                 for one in some
                 if guards[one.orthanc_id] is not one.guard
             }
-            self._ledger.patients.set_guards(source, changed)
+            self._patients.set_guards(source, changed)
             self._begin(source, [name for name, one in guards.items() if one is Guard.BEGUN])
             found |= guards
         return found
@@ -250,7 +251,7 @@ class Protection:
         left: set[str] = set()
         if not begun or self._known is None:
             return left
-        count, size = self._ledger.patients.total(source)
+        count, size = self._patients.total(source)
         sizes = {}
         for one in begun:
             own = one.size_bytes
@@ -263,7 +264,7 @@ class Protection:
             else:
                 left.add(one.orthanc_id)
         if sizes:
-            self._ledger.patients.set_sizes(source, sizes)
+            self._patients.set_sizes(source, sizes)
         return left
 
     def _begin(self, source: str, names: Sequence[str]) -> None:
@@ -278,9 +279,9 @@ class Protection:
             except OrthancRefusedError as error:
                 self._report_refusal(error)
                 guards[name] = Guard.REFUSED
-        self._ledger.patients.set_guards(source, guards)
+        self._patients.set_guards(source, guards)
         done = [name for name in names if name not in guards]
-        for name in set(done) - self._ledger.patients.own(source, done):
+        for name in set(done) - self._patients.own(source, done):
             # Another worker has taken over meanwhile, and does not need it any more.
             self._recycling.protect(name, protected=False)
 
@@ -293,13 +294,13 @@ class Protection:
             if one.guard is Guard.GONE and one.since is not None and now - one.since >= ABSENT_FOR
         }
         if gone:
-            report_losses(self._ledger.patients.lose(source, gone))
+            report_losses(self._patients.lose(source, gone))
 
     def _release(self, source: str, patients: Sequence[Patient]) -> None:
         """All of these is confirmed, or nothing is protected any more."""
         done = [one.orthanc_id for one in patients if self._is_released(one)]
         if done:
-            self._ledger.patients.forget(source, done)
+            self._patients.forget(source, done)
 
     def _is_released(self, patient: Patient) -> bool:
         if patient.guard not in (Guard.BEGUN, Guard.OWN):
@@ -313,23 +314,23 @@ class Protection:
 
     def _give_up_newest(self, source: str) -> None:
         """What is protected has grown: leave Orthanc the room that it needs to receive."""
-        total = self._ledger.patients.total(source)
+        total = self._patients.total(source)
         limits = self._known
         while limits is not None and not limits.has_room(self._percent, *total):
-            newest = self._ledger.patients.newest_own(source, 1)
+            newest = self._patients.newest_own(source, 1)
             if not newest:
                 return
             name = newest[0].orthanc_id
             # In the ledger it counts as ours until Orthanc has it not protected.
-            self._ledger.patients.set_guards(source, {name: Guard.BEGUN})
+            self._patients.set_guards(source, {name: Guard.BEGUN})
             self._recycling.protect(name, protected=False)
-            self._ledger.patients.set_guards(source, {name: Guard.NO_ROOM})
-            total = self._ledger.patients.total(source)
+            self._patients.set_guards(source, {name: Guard.NO_ROOM})
+            total = self._patients.total(source)
 
     # -- What the log says ----------------------------------------------------------------------
 
     def _report(self, source: str) -> None:
-        before, self._unprotected = self._unprotected, self._ledger.patients.unprotected(source)
+        before, self._unprotected = self._unprotected, self._patients.unprotected(source)
         if self._unprotected and not before:
             _log.error(
                 "Orthanc %s: no more patients are protected from its recycling, as "

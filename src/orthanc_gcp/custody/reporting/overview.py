@@ -11,6 +11,7 @@ from typing import Any
 
 import sqlalchemy as sql
 
+from orthanc_gcp.custody.intake.patients import Patients
 from orthanc_gcp.custody.reporting.counts import COUNTS, TransferCounts
 from orthanc_gcp.custody.reporting.losses import lost_changes_of
 from orthanc_gcp.custody.reporting.operations import paused_accounts
@@ -131,7 +132,7 @@ class Overview:
             for row in connection.execute(query.group_by(transfers.c.account, transfers.c.state)):
                 rows[row.account].append(row)
             oldest = {name: _oldest_unsent(connection, name) for name in rows}
-        lost, unprotected = lost_changes_of(self._ledger), self._ledger.patients.unprotected()
+        lost, unprotected = lost_changes_of(self._ledger), Patients(self._ledger).unprotected()
         return {
             name: replace(
                 self._account(name, counts, oldest.get(name), now),

@@ -6,14 +6,15 @@ Every method raises SQLAlchemyError when the ledger is away; nothing was written
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import sqlalchemy as sql
 
-from orthanc_gcp.ledger.database import reading, upsert, writing
+from orthanc_gcp.ledger.database import upsert
 from orthanc_gcp.ledger.events import add_for
+from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.rows import MOST_PARAMETERS, portions
 from orthanc_gcp.ledger.schema import (
     IN_NEED,
@@ -77,8 +78,8 @@ class Total(NamedTuple):
 class Patients:
     """A patient is written down here before it is protected: a crash forgets none."""
 
-    def __init__(self, engine: sql.Engine, now: Callable[[], float]) -> None:
-        self._engine, self._now = engine, now
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
 
     def add(
         self, source: str, studies: Mapping[str, Collection[str]], sizes: Mapping[str, int]
@@ -112,10 +113,10 @@ class Patients:
             for name, of_patient in sorted(studies.items())
             for study in sorted(of_patient)
         ]
-        statement = upsert(self._engine.dialect.name, patients)
+        statement = upsert(self._ledger.engine.dialect.name, patients)
         grown = patients.c.size_bytes + statement.excluded.size_bytes
-        link = upsert(self._engine.dialect.name, patient_studies).on_conflict_do_nothing()
-        with writing(self._engine) as connection:
+        link = upsert(self._ledger.engine.dialect.name, patient_studies).on_conflict_do_nothing()
+        with self._ledger.writing() as connection:
             connection.execute(
                 statement.on_conflict_do_update(
                     index_elements=["source", "orthanc_id"], set_={"size_bytes": grown}
@@ -133,7 +134,7 @@ class Patients:
             .order_by(patients.c.orthanc_id)
             .limit(limit)
         )
-        with reading(self._engine) as connection:
+        with self._ledger.reading() as connection:
             return [_patient(row) for row in connection.execute(query)]
 
     def in_need(self, source: str, names: Sequence[str], accounts: Sequence[str]) -> set[str]:
@@ -157,12 +158,12 @@ class Patients:
         query = sql.select(patients.c.orthanc_id).where(
             patients.c.source == source, patients.c.orthanc_id.in_(names), needs
         )
-        with reading(self._engine) as connection:
+        with self._ledger.reading() as connection:
             return set(connection.scalars(query))
 
     def set_guards(self, source: str, guards: Mapping[str, Guard]) -> None:
         """What is known of some patients by now."""
-        now = self._now()
+        now = self._ledger.now()
         self._update(
             source,
             [
@@ -178,10 +179,10 @@ class Patients:
             patients.c.orthanc_id.in_(names),
             patients.c.guard == Guard.BEGUN,
         )
-        with writing(self._engine) as connection:
+        with self._ledger.writing() as connection:
             found = set(connection.scalars(sql.select(patients.c.orthanc_id).where(*wanted)))
             connection.execute(
-                patients.update().where(*wanted).values(guard=Guard.OWN, since=self._now())
+                patients.update().where(*wanted).values(guard=Guard.OWN, since=self._ledger.now())
             )
         return found
 
@@ -193,12 +194,12 @@ class Patients:
             .where(patients.c.source == source, patients.c.orthanc_id == sql.bindparam("name"))
             .values(size_bytes=sql.bindparam("size"))
         )
-        with writing(self._engine) as connection:
+        with self._ledger.writing() as connection:
             connection.execute(statement, changes)
 
     def forget(self, source: str, names: Collection[str]) -> None:
         """Nothing of these patients is to be protected by us any more."""
-        with writing(self._engine) as connection:
+        with self._ledger.writing() as connection:
             for table in (patient_studies, patients):
                 connection.execute(
                     table.delete().where(table.c.source == source, table.c.orthanc_id.in_(names))
@@ -217,8 +218,8 @@ class Patients:
         dict
             (account, Study Instance UID) -> how many instances are lost by it.
         """
-        of, now = transfers.c, self._now()
-        with writing(self._engine) as connection:
+        of, now = transfers.c, self._ledger.now()
+        with self._ledger.writing() as connection:
             rows = connection.execute(_of_only(source, list(absent_since))).all()
             for some in portions([row.id for row in rows], MOST_PARAMETERS):
                 connection.execute(
@@ -241,7 +242,7 @@ class Patients:
 
     def copy(self, source: str, to: str) -> None:
         """An index is a copy of another: what is protected in that one is protected in it, too."""
-        with writing(self._engine) as connection:
+        with self._ledger.writing() as connection:
             for table in (patients, patient_studies):
                 others = [column for column in table.c if column.name != "source"]
                 query = sql.select(sql.literal(to), *others).where(table.c.source == source)
@@ -253,7 +254,7 @@ class Patients:
         query = sql.select(
             sql.func.count(), sql.func.coalesce(sql.func.sum(patients.c.size_bytes), 0)
         ).where(patients.c.source == source, patients.c.guard.in_(_PROTECTED))
-        with reading(self._engine) as connection:
+        with self._ledger.reading() as connection:
             count, size = connection.execute(query).one()
         return Total(count, int(size))
 
@@ -265,7 +266,7 @@ class Patients:
             .order_by(sql.func.coalesce(patients.c.since, 0.0).desc(), patients.c.orthanc_id)
             .limit(limit)
         )
-        with reading(self._engine) as connection:
+        with self._ledger.reading() as connection:
             return [_patient(row) for row in connection.execute(query)]
 
     def unprotected(self, source: str | None = None) -> int:
@@ -273,7 +274,7 @@ class Patients:
         query = sql.select(sql.func.count()).where(patients.c.guard.in_(_UNPROTECTED))
         if source is not None:
             query = query.where(patients.c.source == source)
-        with reading(self._engine) as connection:
+        with self._ledger.reading() as connection:
             return connection.scalar(query) or 0
 
     def without_patient(
@@ -312,7 +313,7 @@ class Patients:
             )
             .where(transfers.c.id == row)
         )
-        with reading(self._engine) as connection:
+        with self._ledger.reading() as connection:
             found = connection.execute(query).all()
         return bool(found) and all(
             guard in (Guard.OWN, Guard.FOREIGN)
@@ -337,7 +338,7 @@ class Patients:
             .order_by(of.priority, of.id)
             .limit(_ROWS)
         )
-        with reading(self._engine) as connection:
+        with self._ledger.reading() as connection:
             rows = connection.execute(query).all()
             known = _known_studies(connection, source, {row.study_instance_uid for row in rows})
         found = [
@@ -355,7 +356,7 @@ class Patients:
             .where(patients.c.source == source, patients.c.orthanc_id == sql.bindparam("name"))
             .values(guard=sql.bindparam("value"), since=sql.bindparam("moment"))
         )
-        with writing(self._engine) as connection:
+        with self._ledger.writing() as connection:
             connection.execute(statement, changes)
 
 
