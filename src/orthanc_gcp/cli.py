@@ -13,6 +13,7 @@ from orthanc_gcp.commands.audit import audit
 from orthanc_gcp.commands.backfill import backfill
 from orthanc_gcp.commands.check import check
 from orthanc_gcp.commands.demo import demo
+from orthanc_gcp.commands.destinations import destinations
 from orthanc_gcp.commands.indexes import indexes
 from orthanc_gcp.commands.install import install
 from orthanc_gcp.commands.losses import losses
@@ -99,6 +100,7 @@ def _in_one_line() -> Iterator[None]:
         resume,
         indexes,
         losses,
+        destinations,
         sidecar,
         plugin_script,
         demo,

@@ -367,7 +367,7 @@ def test_what_was_recycled_without_protection_is_lost(room, clock, caplog):
     assert "E" not in room.guards, "nothing of it is to be protected"
     room.settle("A")
     room.scan()
-    again = room.ledger.arrivals.known("test/ORTHANC", ["a"], [row.orthanc_id])
+    again = room.ledger.arrivals.known("test/ORTHANC", [row.orthanc_id])
     assert again[row.orthanc_id].deleted
     assert room.ledger.arrivals.reopen("test/ORTHANC", [row.orthanc_id]) == 1
     assert room.states[4] == State.WAITING

@@ -8,6 +8,8 @@ import pytest
 
 from orthanc_gcp.custody.intake.patients import Patients
 from orthanc_gcp.custody.reporting.overview import Overview, delays
+from orthanc_gcp.ledger.destinations import StoreName
+from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.schema import Guard, Priority, State
 from tests.support.ledgers import BEGIN
 from tests.support.transfers import arrive, confirm, settle
@@ -41,6 +43,8 @@ def test_an_account_without_a_row_has_zeroes(overview):
         "LostChanges": 0,
         "UnprotectedPatients": 0,
         "Problem": None,
+        "Store": None,
+        "FormerStores": [],
     }
 
 
@@ -148,3 +152,19 @@ def test_the_last_delay_of_an_account_says_what_is_wrong(ledger):
         settle(ledger, State.DELAYED, detail=detail, next_attempt_at=BEGIN + due)
     arrive(ledger, account="b")
     assert delays(ledger, ["a", "b", "c"]) == {"a": "newer", "b": None, "c": None}
+
+
+def test_what_is_left_of_a_former_store_is_shown_beside(ledger, clock):
+    first = Ledger(ledger.engine, clock, {"a": StoreName("first")})
+    arrive(first, 3)
+    clock.now += 30
+    second = Ledger(ledger.engine, clock, {"a": StoreName("second"), "new": StoreName("third")})
+    second.destinations.register()
+    for process, store, waiting in ((second, "second", 0), (first, "first", 3)):
+        one, *others = [each.as_json() for each in Overview(process).accounts(["a"])]
+        assert (one["Store"], one["Waiting"]["Instances"]) == (store, waiting)
+        assert [each["Account"] for each in others] == ["new"]
+    (one, _) = Overview(second).accounts()
+    (former,) = one.as_json()["FormerStores"]
+    assert former["Store"] == "first"
+    assert (former["OpenInstances"], former["OldestOpenSeconds"]) == (3, 30.0)

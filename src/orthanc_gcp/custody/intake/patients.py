@@ -281,11 +281,12 @@ class Patients:
         self, source: str, accounts: Sequence[str]
     ) -> Iterator[list[UnprotectedRow]]:
         """What is not confirmed, and of no study that is known here; few at once, maybe none."""
-        for account in accounts:
+        stores = [one.id for one in self._ledger.destinations.all() if one.account in accounts]
+        for destination in stores:
             for state in IN_NEED:
                 after: tuple[int, int] | None = (-1, -1)
                 while after is not None:
-                    found, after = self._some_without(source, account, state, after)
+                    found, after = self._some_without(source, destination, state, after)
                     yield found
 
     def covers(self, row: int, absent_since: float) -> bool:
@@ -323,14 +324,14 @@ class Patients:
         )
 
     def _some_without(
-        self, source: str, account: str, state: str, after: tuple[int, int]
+        self, source: str, destination: int, state: str, after: tuple[int, int]
     ) -> tuple[list[UnprotectedRow], tuple[int, int] | None]:
         """Some rows, and behind which others follow."""
         of = transfers.c
         query = (
             sql.select(of.priority, of.id, of.orthanc_id, of.study_instance_uid)
             .where(
-                of.account == account,
+                of.destination_id == destination,
                 of.source == source,
                 of.state == state,
                 sql.tuple_(of.priority, of.id) > sql.tuple_(*map(sql.literal, after)),

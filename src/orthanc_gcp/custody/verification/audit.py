@@ -199,7 +199,10 @@ class Audit:
         columns = [of[name] for name in Transfer.__dataclass_fields__]
         query = (
             sql.select(*columns, of.acknowledged_at)
-            .where(of.study_instance_uid == study, of.account == account)
+            .where(
+                of.study_instance_uid == study,
+                of.destination_id == self._ledger.destinations.find(account),
+            )
             .order_by(of.acknowledged_at)
         )
         old = self._ledger.now() - SEARCH_LAG
