@@ -3,7 +3,7 @@
 At ``MaximumPatientCount`` or ``MaximumStorageSize`` Orthanc deletes the patients that received
 nothing for longest, with their changes, until there is room; never one that is protected
 (``/patients/{id}/protected``), nor the one that it is receiving. When all others are protected, it
-refuses what it receives ("The file storage is full"). Seen on Orthanc 1.10.1.
+refuses what it receives ("The file storage is full"). Seen on Orthanc 1.10.1, 1.12.7 and 1.13.0.
 """
 
 from __future__ import annotations
