@@ -293,18 +293,15 @@ class Arrivals:
         self._key_values.delete(f"gap:{source}")
 
     def lose(self, account: str, source: str, first: int, last: int, changes: int) -> None:
-        """So many changes of these numbers may have been of what Orthanc recycled unread."""
+        """So many changes of these numbers may have been of what Orthanc recycled unread; once."""
+        of, what = lost_changes.c, {"account": account, "source": source, "first_seq": first}
+        known = sql.select(of.id).where(
+            *(of[name] == value for name, value in what.items()), of.last_seq == last
+        )
         with writing(self._engine) as connection:
-            connection.execute(
-                lost_changes.insert().values(
-                    account=account,
-                    source=source,
-                    first_seq=first,
-                    last_seq=last,
-                    changes=changes,
-                    noticed_at=self._now(),
-                )
-            )
+            if connection.execute(known).first() is None:
+                values = {**what, "last_seq": last, "changes": changes, "noticed_at": self._now()}
+                connection.execute(lost_changes.insert().values(values))
 
     def unreadable(self, source: str) -> list[str]:
         """The instances of an Orthanc whose attributes could not be read for the rules.

@@ -68,7 +68,8 @@ class Guard(StrEnum):
     REMOVED = "removed"  # not any more: somebody has taken our protection away
     NO_ROOM = "no_room"  # not, as too much of Orthanc's storage is protected
     REFUSED = "refused"  # not, as Orthanc does not let us
-    GONE = "gone"  # never was, and Orthanc does not have it any more
+    GONE = "gone"  # was not, and Orthanc does not have it any more
+    DELETED = "deleted"  # was, until somebody deleted it
 
 
 IS_OWED = "state IN ('held', 'waiting', 'delayed', 'sending') AND priority <> 2"

@@ -108,6 +108,17 @@ def test_a_row_is_covered_while_all_its_patients_are_protected(ledger, clock):
     assert not Patients(ledger).covers(row, clock.now), "not from the beginning"
 
 
+def test_what_was_protected_until_it_was_deleted_is_covered(ledger, clock):
+    put(ledger, "x")
+    row = row_of(ledger, "x")
+    Patients(ledger).add(ORTHANC, {"p": {"study"}}, {})
+    Patients(ledger).set_guards(ORTHANC, {"p": Guard.FOREIGN})
+    clock.now += 100
+    Patients(ledger).set_guards(ORTHANC, {"p": Guard.DELETED})
+    assert Patients(ledger).covers(row, clock.now)
+    assert Patients(ledger).total(ORTHANC) == (0, 0)
+
+
 def test_what_is_lost_with_a_patient(ledger, clock):
     put(ledger, *"ab", study_instance_uid="1")
     put(ledger, "c", study_instance_uid="1", state=State.SENDING)

@@ -384,6 +384,24 @@ def test_a_patient_that_is_back_is_not_lost(room, clock):
     assert State.LOST not in room.states
 
 
+def test_what_somebody_deletes_does_not_count_any_more(room, clock):
+    """It takes no room from others, and is known not to be recycled."""
+    room.receive(*"ABCDE").read().scan()
+    assert not room.protected["E"]
+    now = clock.now
+    clock.now += 5
+    room.orthanc.json("DELETE", f"/patients/{room.patients['A']}")
+    room.scan().scan()
+    assert (room.guards["A"], room.protected["E"]) == (Guard.DELETED, True)
+    clock.now += ABSENT_FOR + 1
+    room.scan()
+    assert State.LOST not in room.states
+    assert not room.protection.may_be_recycled(room.row(), now)
+    room.settle("B")
+    room.receive("A").read().scan()
+    assert (room.guards["A"], room.protected["A"]) == (Guard.OWN, True)
+
+
 def test_what_may_have_been_recycled(room, clock):
     room.receive("A").read()
     row = room.row()

@@ -162,15 +162,28 @@ class Patients:
             return set(connection.scalars(query))
 
     def set_guards(self, source: str, guards: Mapping[str, Guard]) -> None:
-        """What is known of some patients by now."""
-        now = self._ledger.now()
-        self._update(
-            source,
-            [
-                {"name": name, "value": guard, "moment": now if guard in _SEEN else None}
-                for name, guard in guards.items()
-            ],
+        """What is known of some patients by now; one that is deleted was protected until then."""
+        now, mine = self._ledger.now(), patients.c.source == source
+        changes = [
+            {"name": name, "value": guard, "moment": now if guard in _SEEN else None}
+            for name, guard in guards.items()
+        ]
+        if not changes:
+            return
+        value = sql.bindparam("value", type_=sql.Text)
+        was = value == sql.literal(Guard.DELETED.value)
+        statement = (
+            patients.update()
+            .where(mine, patients.c.orthanc_id == sql.bindparam("name"))
+            .values(
+                guard=value,
+                since=sql.case(
+                    (was, patients.c.since), else_=sql.bindparam("moment", type_=sql.Float)
+                ),
+            )
         )
+        with self._ledger.writing() as connection:
+            connection.execute(statement, changes)
 
     def own(self, source: str, names: Collection[str]) -> set[str]:
         """These were protected by us just now; those of which that was meant to be still."""
@@ -317,7 +330,7 @@ class Patients:
         with self._ledger.reading() as connection:
             found = connection.execute(query).all()
         return bool(found) and all(
-            guard in (Guard.OWN, Guard.FOREIGN)
+            guard in (Guard.OWN, Guard.FOREIGN, Guard.DELETED)
             and since is not None
             and since <= min(absent_since, queued_at + _SOON)
             for guard, since, queued_at in found
@@ -348,17 +361,6 @@ class Patients:
             if row.study_instance_uid not in known
         ]
         return found, (rows[-1].priority, rows[-1].id) if len(rows) == _ROWS else None
-
-    def _update(self, source: str, changes: list[dict[str, Any]]) -> None:
-        if not changes:
-            return
-        statement = (
-            patients.update()
-            .where(patients.c.source == source, patients.c.orthanc_id == sql.bindparam("name"))
-            .values(guard=sql.bindparam("value"), since=sql.bindparam("moment"))
-        )
-        with self._ledger.writing() as connection:
-            connection.execute(statement, changes)
 
 
 def _of_only(source: str, names: Sequence[str]) -> sql.Select[Any]:

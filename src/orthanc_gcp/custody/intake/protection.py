@@ -239,7 +239,9 @@ class Protection:
             return Guard.REFUSED
         guard = patient.guard
         if there is None:  # Orthanc does not have it: what was known of it counts
-            return guard if guard in (Guard.OWN, Guard.FOREIGN, Guard.BEGUN) else Guard.GONE
+            if guard in (Guard.OWN, Guard.FOREIGN):
+                return Guard.DELETED
+            return guard if guard in (Guard.BEGUN, Guard.DELETED) else Guard.GONE
         if there:
             return guard if guard in (Guard.OWN, Guard.BEGUN) else Guard.FOREIGN
         if guard in (Guard.OWN, Guard.REMOVED) and not anew:
@@ -257,7 +259,7 @@ class Protection:
             own = one.size_bytes
             if one.guard in (Guard.BEGUN, Guard.OWN, Guard.FOREIGN):  # it is counted already
                 count, size = count - 1, size - own
-            if self._known.mebibytes:
+            if self._known.mebibytes and self._known.has_room(self._percent, count + 1, size):
                 own = sizes[one.orthanc_id] = self._recycling.size_bytes(one.orthanc_id) or own
             if self._known.has_room(self._percent, count + 1, size + own):
                 count, size = count + 1, size + own
