@@ -332,6 +332,62 @@ def test_an_orthanc_that_does_not_let_us(room, monkeypatch, caplog):
     assert len(room.states) == 3
 
 
+def test_what_is_ours_stays_ours_when_orthanc_refuses_for_a_while(room, monkeypatch):
+    def refuse(*_args, **_more):
+        raise OrthancRefusedError("500", status=500)
+
+    room.receive("A", "B").read()
+    room.settle("B")
+    with monkeypatch.context() as patch:
+        for name in ("is_protected", "protect", "size_bytes"):
+            patch.setattr(room.source.recycling, name, refuse)
+        room.scan()
+    assert room.guards == {"A": Guard.OWN, "B": Guard.OWN}
+    room.scan()
+    assert room.protected == {"A": True, "B": False}
+
+
+def test_one_odd_patient_is_in_the_way_of_no_other(room, monkeypatch):
+    recycling = room.source.recycling
+    is_protected, size_bytes = recycling.is_protected, recycling.size_bytes
+
+    def odd(ask):
+        def answer(name):
+            if name == room.patients["A"]:
+                raise OrthancRefusedError("500", status=500)
+            return ask(name)
+
+        return answer
+
+    room.limits = StorageLimits(mebibytes=100)
+    room.start()
+    room.receive(*"ABC")
+    monkeypatch.setattr(recycling, "is_protected", odd(is_protected))
+    monkeypatch.setattr(recycling, "size_bytes", odd(size_bytes))
+    room.read().scan()
+    assert room.guards == {"A": Guard.REFUSED, "B": Guard.OWN, "C": Guard.OWN}
+    room.settle("B")
+    room.scan()
+    assert room.guards == {"A": Guard.REFUSED, "C": Guard.OWN}
+
+
+def test_what_a_crash_has_left_is_ours_without_room_too(room, monkeypatch):
+    recycling = room.source.recycling
+    protect = recycling.protect
+
+    def dies(name, *, protected):
+        protect(name, protected=protected)
+        raise Killed
+
+    room.receive("A")
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(recycling, "protect", dies)
+        room.read()
+    assert room.guards == {"A": Guard.BEGUN}
+    room.start(percent=1).scan()
+    assert (room.protected, room.guards) == ({"A": False}, {"A": Guard.NO_ROOM})
+
+
 def test_an_orthanc_that_is_away_is_made_up_for(room, monkeypatch):
     def away(*_args, **_more):
         raise OrthancUnavailableError("away")

@@ -32,7 +32,7 @@ __all__ = ["Patient", "Patients", "Total", "UnprotectedRow"]
 
 _PROTECTED = (Guard.BEGUN, Guard.OWN, Guard.FOREIGN)
 _UNPROTECTED = (Guard.NO_ROOM, Guard.REFUSED)
-_SEEN = (Guard.FOREIGN, Guard.GONE)
+_SEEN = (Guard.OWN, Guard.FOREIGN, Guard.GONE)
 """What is known since a moment."""
 _LEFT = (State.HELD, State.WAITING, State.DELAYED, State.QUARANTINED)
 """The states of what may be lost; what is being sent is looked at by those who send it."""

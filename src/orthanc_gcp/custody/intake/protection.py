@@ -32,6 +32,8 @@ SHARE = 10
 """Nothing is gone through for so many times as long as it took."""
 STEP = 0.1
 """Seconds after which a page of changes is read between."""
+_WAS_PROTECTED = (Guard.OWN, Guard.FOREIGN, Guard.DELETED)
+_KNOWN = (*_WAS_PROTECTED, Guard.BEGUN, Guard.REMOVED)
 PORTION = 50
 """So many patients are asked for one after the other."""
 
@@ -167,7 +169,7 @@ class Protection:
         if active:
             # What was sent on demand, by a backfill or again, or was here before.
             for rows in self._patients.without_patient(source, self._accounts):
-                found = self._orthanc.describe([row.orthanc_id for row in rows])
+                found = self._describe([row.orthanc_id for row in rows])
                 if found:
                     self._protect(source, self._write_down(source, found), anew=False)
                 yield from self._rest()
@@ -188,6 +190,13 @@ class Protection:
         while page:
             yield page
             page = self._patients.page(source, page[-1].orthanc_id, PORTION)
+
+    def _describe(self, instances: Sequence[str]) -> list[Description]:
+        try:
+            return self._orthanc.describe(instances)
+        except OrthancRefusedError as error:  # others may have a patient all the same
+            self._report_refusal(error)
+            return []
 
     def _write_down(self, source: str, instances: Sequence[Description]) -> list[Patient]:
         studies: dict[str, set[str]] = {}
@@ -212,7 +221,8 @@ class Protection:
         found: dict[str, Guard] = {}
         for some in portions(patients, PORTION):
             guards = {one.orthanc_id: self._guard(one, anew=anew) for one in some}
-            begun = [one for one in some if guards[one.orthanc_id] is Guard.BEGUN]
+            begun = [one for one in some if guards[one.orthanc_id] is Guard.WANTED]
+            guards |= {one.orthanc_id: Guard.BEGUN for one in begun}
             left = self._without_room(source, begun)
             for one in begun:
                 if one.orthanc_id in left:
@@ -226,27 +236,27 @@ class Protection:
                 if guards[one.orthanc_id] is not one.guard
             }
             self._patients.set_guards(source, changed)
-            self._begin(source, [name for name, one in guards.items() if one is Guard.BEGUN])
+            names = [one.orthanc_id for one in begun]
+            self._begin(source, [name for name in names if guards[name] is Guard.BEGUN])
             found |= guards
         return found
 
     def _guard(self, patient: Patient, *, anew: bool) -> Guard:
-        """What becomes of a patient by what Orthanc says of it; begun where it is to be tried."""
+        """What becomes of a patient by what Orthanc says of it; wanted where it is to be tried."""
+        guard = patient.guard
         try:
             there = self._recycling.is_protected(patient.orthanc_id)
         except OrthancRefusedError as error:
             self._report_refusal(error)
-            return Guard.REFUSED
-        guard = patient.guard
-        if there is None:  # Orthanc does not have it: what was known of it counts
-            if guard in (Guard.OWN, Guard.FOREIGN):
-                return Guard.DELETED
-            return guard if guard in (Guard.BEGUN, Guard.DELETED) else Guard.GONE
+            # What is ours, or may be, stays known as ours.
+            return guard if guard in _KNOWN else Guard.REFUSED
+        if there is None:
+            return Guard.DELETED if guard in _WAS_PROTECTED else Guard.GONE
         if there:
-            return guard if guard in (Guard.OWN, Guard.BEGUN) else Guard.FOREIGN
+            return Guard.OWN if guard in (Guard.OWN, Guard.BEGUN) else Guard.FOREIGN
         if guard in (Guard.OWN, Guard.REMOVED) and not anew:
             return Guard.REMOVED
-        return Guard.BEGUN
+        return Guard.WANTED
 
     def _without_room(self, source: str, begun: Sequence[Patient]) -> set[str]:
         """Those that there is no room for, each asked for its size where that counts."""
@@ -260,7 +270,7 @@ class Protection:
             if one.guard in (Guard.BEGUN, Guard.OWN, Guard.FOREIGN):  # it is counted already
                 count, size = count - 1, size - own
             if self._known.mebibytes and self._known.has_room(self._percent, count + 1, size):
-                own = sizes[one.orthanc_id] = self._recycling.size_bytes(one.orthanc_id) or own
+                own = sizes[one.orthanc_id] = self._size(one)
             if self._known.has_room(self._percent, count + 1, size + own):
                 count, size = count + 1, size + own
             else:
@@ -268,6 +278,13 @@ class Protection:
         if sizes:
             self._patients.set_sizes(source, sizes)
         return left
+
+    def _size(self, patient: Patient) -> int:
+        try:
+            return self._recycling.size_bytes(patient.orthanc_id) or patient.size_bytes
+        except OrthancRefusedError as error:
+            self._report_refusal(error)
+            return patient.size_bytes
 
     def _begin(self, source: str, names: Sequence[str]) -> None:
         """Protect those that the ledger says are being protected."""
@@ -285,7 +302,7 @@ class Protection:
         done = [name for name in names if name not in guards]
         for name in set(done) - self._patients.own(source, done):
             # Another worker has taken over meanwhile, and does not need it any more.
-            self._recycling.protect(name, protected=False)
+            self._unprotect(name)
 
     def _lose(self, source: str, patients: Sequence[Patient]) -> None:
         """Those that were not protected and have been gone for long are gone for ever."""
@@ -300,15 +317,18 @@ class Protection:
 
     def _release(self, source: str, patients: Sequence[Patient]) -> None:
         """All of these is confirmed, or nothing is protected any more."""
-        done = [one.orthanc_id for one in patients if self._is_released(one)]
+        done = [
+            one.orthanc_id
+            for one in patients
+            if one.guard not in (Guard.BEGUN, Guard.OWN) or self._unprotect(one.orthanc_id)
+        ]
         if done:
             self._patients.forget(source, done)
 
-    def _is_released(self, patient: Patient) -> bool:
-        if patient.guard not in (Guard.BEGUN, Guard.OWN):
-            return True
+    def _unprotect(self, name: str) -> bool:
+        """Take our protection away; whether Orthanc has let us."""
         try:
-            self._recycling.protect(patient.orthanc_id, protected=False)
+            self._recycling.protect(name, protected=False)
         except OrthancRefusedError as error:
             self._report_refusal(error)
             return False
@@ -325,8 +345,8 @@ class Protection:
             name = newest[0].orthanc_id
             # In the ledger it counts as ours until Orthanc has it not protected.
             self._patients.set_guards(source, {name: Guard.BEGUN})
-            self._recycling.protect(name, protected=False)
-            self._patients.set_guards(source, {name: Guard.NO_ROOM})
+            if self._unprotect(name):
+                self._patients.set_guards(source, {name: Guard.NO_ROOM})
             total = self._patients.total(source)
 
     # -- What the log says ----------------------------------------------------------------------
