@@ -95,8 +95,8 @@ def test_on_postgresql(tmp_path):
             assert "wholly confirmed" in run(site, "receipt", study.uid)
             missing = next(iter(study.files))
             delete(site, study, missing)
-            told = run_json(site, "audit", "--send-again", "--bytes", code=1)
-            assert told["Studies"][0]["Missing"] == [missing]
+            told = run_json(site, "audit", "--fix", "--bytes", code=1)
+            assert [one["Instance"] for one in told["Studies"][0]["Missing"]] == [missing]
             study.confirmed()
             assert run(site, "retry") == "queued again: 0 instances\n"
             site.stop_worker()

@@ -25,6 +25,7 @@ _DATE = "%Y%m%dT%H%M%S"
 _PIECE = 256 * 1024
 _FILE_NAME = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _STUDIES, _OVERLAP = 500, 50
+_PATTERN = frozenset("*?\\")
 _SOME = 20
 
 
@@ -197,6 +198,39 @@ class OrthancSource:
         """
         for page in self._overlapping("/studies", self._studies):
             yield [(study["ID"], study.get("LastUpdate", "")) for study in page]
+
+    def study_uids(self) -> Iterator[list[tuple[str, str, str]]]:
+        """All studies with their Study Instance UID and last update, page by page.
+
+        Pages overlap, as those of :meth:`studies`.
+
+        Raises
+        ------
+        OrthancError
+            Orthanc is away, or refuses.
+        """
+        for page in self._overlapping("/studies", self._studies):
+            yield [(one["ID"], _study_uid(one), one.get("LastUpdate", "")) for one in page]
+
+    def find_study(self, uid: str) -> list[str]:
+        """The studies with a Study Instance UID: one for each PatientID (``POST /tools/find``).
+
+        Raises
+        ------
+        OrthancError
+            Orthanc is away, or refuses.
+        """
+        if not uid or _PATTERN & set(uid):  # which a query would take for more than this one
+            pages = self.study_uids()
+            return sorted({name for page in pages for name, other, _ in page if other == uid})
+        question = {
+            "Level": "Study",
+            "Query": {"StudyInstanceUID": uid},
+            "CaseSensitive": True,
+            "Expand": True,
+        }
+        found = self._call("POST", "/tools/find", question)
+        return [one["ID"] for one in found if _study_uid(one) == uid]
 
     def _overlapping(self, path: str, size: PageSize) -> Iterator[list[dict[str, Any]]]:
         begin, tail, whole = 0, frozenset[str](), True
@@ -378,6 +412,10 @@ class OrthancSource:
                 f"{printable(self._orthanc.url)} has no {readable(path)}: is it an Orthanc?"
             )
         return answer
+
+
+def _study_uid(study: Mapping[str, Any]) -> str:
+    return str(study["MainDicomTags"].get("StudyInstanceUID", ""))
 
 
 def _change(entry: Mapping[str, Any]) -> Change:
