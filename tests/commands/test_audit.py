@@ -82,6 +82,8 @@ def test_audit_finds_what_is_missing_different_and_unknown(site):
     assert re.search(rf"missing +{missing}  series {study.series}\n", text)
     assert re.search(rf"different +{replaced} ", text)
     assert re.search(rf"unknown +{extra_uid} ", text)
+    run(site, "audit", "--study", study.uid, "--fix", code=1)
+    study.confirmed()
 
 
 def test_audit_has_missing_instances_sent_again(site):
@@ -108,6 +110,7 @@ def test_audit_does_not_queue_what_orthanc_has_no_more(site):
     assert (one["Instance"], one["InOrthanc"], one["InStore"]) == (missing, False, False)
     assert "Queued" not in told["Counts"]
     assert study.states() == ["confirmed"] * 4
+    forget(site, transfers.c.sop_instance_uid == missing)
 
 
 def test_audit_a_period(site):

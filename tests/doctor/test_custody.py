@@ -13,7 +13,7 @@ from orthanc_gcp.configuration import read
 from orthanc_gcp.doctor import check_custody
 from orthanc_gcp.doctor.findings import Finding, Result
 from orthanc_gcp.doctor.orthanc import Site
-from orthanc_gcp.ledger.database import connect
+from orthanc_gcp.ledger.database import connect, make_private
 from orthanc_gcp.ledger.schema import schema_version
 from orthanc_gcp.ledger.upgrade import LATEST, prepare
 from tests.support.keys import STORE
@@ -108,6 +108,7 @@ def ledger(tmp_path):
     """The options for a ledger, and a function that changes it."""
     url = f"sqlite:///{tmp_path}/ledger.sqlite"
     engine = connect(url)
+    make_private(engine)
     prepare(engine)
 
     def change(statement):
@@ -123,6 +124,20 @@ def test_a_ledger_of_this_version_is_there(tmp_path, ledger):
     options, _ = ledger
     found = lines(tmp_path, options)["database"]
     assert (found.result, found.cause) == (Result.PASSED, f"{tmp_path}/ledger.sqlite is there")
+
+
+def test_a_ledger_that_everybody_may_read(tmp_path, ledger):
+    options, _ = ledger
+    for name in ("ledger.sqlite", "ledger.sqlite-wal"):
+        file = tmp_path / name
+        file.touch()
+        file.chmod(0o644)
+        found = lines(tmp_path, options)["database"]
+        assert found.result is Result.FAILED
+        assert f"{name}: every user of this machine may read it" in found.cause
+        assert "chmod o-rwx" in found.remedy
+        file.chmod(0o600)
+    assert lines(tmp_path, options)["database"].result is Result.PASSED
 
 
 def test_an_older_ledger_is_migrated_by_the_worker(tmp_path, ledger):

@@ -40,6 +40,7 @@ class Desk:
             lambda: of_transfers(one.as_json() for one in Overview(ledger).accounts(["a"])),
         )
         self.listener = Listener(api.application(SECRET))
+        api.open()
         self.listener.start()
         self.http = urllib3.PoolManager(retries=False)
 

@@ -42,6 +42,16 @@ def test_problems_of_stores_and_of_the_configuration(status, congestion):
     assert "answered 500" in status.problems()["a"]
 
 
+def test_what_keeps_orthanc_from_reading_keeps_every_account_from_being_sent_to(ledger, congestion):
+    destination = Destination("a", None, None, congestion, replaces=False, verify="Search")
+    problems = iter(["Orthanc cannot read its files", None])
+    status = WorkerStatus(
+        *(Overview(ledger), {"a": destination}, {}, NoTokens(), FakeClock()), lambda: next(problems)
+    )
+    assert status.problems() == {"a": "Orthanc cannot read its files"}
+    assert status.problems() == {"a": None}
+
+
 def test_every_account_is_shown(status, ledger):
     arrive(ledger, 3)
     shown = {one.account: one for one in status.accounts()}

@@ -38,8 +38,7 @@ def open_ledger(settings: Settings) -> Iterator[Ledger]:
     except PermissionError as error:
         fail(f"{error.filename} belongs to another user: be the one that Orthanc runs as")
     except SQLAlchemyError as error:
-        # What follows the first line may be values.
-        words = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
+        words = database.words_of(error, engine)
         fail(f"the ledger cannot be reached at {database.place(engine)}: {words}")
     finally:
         engine.dispose()

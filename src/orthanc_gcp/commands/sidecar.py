@@ -16,6 +16,7 @@ from orthanc_gcp.commands.arguments import (
     orthanc_option,
     settings_of,
 )
+from orthanc_gcp.logs import log_to_stderr
 
 __all__ = ["sidecar"]
 
@@ -31,7 +32,7 @@ def sidecar(config: tuple[Path, ...], orthanc: str | None) -> None:
     """
     from orthanc_gcp.connector.sidecar import Sidecar
 
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.WARNING)
+    log_to_stderr("%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("orthanc_gcp").setLevel(logging.INFO)
     settings = settings_of(config)
     need_an_account(settings)

@@ -21,6 +21,7 @@ from orthanc_gcp.commands.arguments import (
     settings_of,
 )
 from orthanc_gcp.errors import ConfigurationError, GcpError
+from orthanc_gcp.logs import log_to_stderr
 from orthanc_gcp.worker.launch import NOT_CONFIGURED, NOT_INSTALLED, make
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def worker(config: tuple[Path, ...], orthanc: str | None, name: str, listen: str
         from orthanc_gcp.worker import supervised
 
         raise click.exceptions.Exit(supervised.run())
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.WARNING)
+    log_to_stderr("%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("orthanc_gcp").setLevel(logging.INFO)
     settings = settings_of(config)
     if not settings.rejected:  # what is for an account with a mistake is written down, and waits

@@ -14,6 +14,7 @@ from urllib.parse import unquote
 __all__ = ["FoundInstance", "found_instance", "found_study"]
 
 _STUDY, _SERIES, _INSTANCE, _RETRIEVE_URL = "0020000D", "0020000E", "00080018", "00081190"
+_PADDING = " \0"
 _STUDY_PATH = re.compile(r"/studies/([^/?#]+)/?$")
 _PATH = re.compile(r"/studies/([^/?#]+)/series/([^/?#]+)(?:/instances/([^/?#]+))?/?$")
 
@@ -31,7 +32,8 @@ def found_instance(match: Any) -> FoundInstance | None:
     if not isinstance(match, dict):
         return None
     path = _PATH.search(_text(match.get(_RETRIEVE_URL)))
-    named = tuple(unquote(uid or "") for uid in path.groups()) if path else ("", "", "")
+    groups = path.groups() if path else ("", "", "")
+    named = tuple(unquote(uid or "").strip(_PADDING) for uid in groups)
     uids = [
         _text(match.get(tag)) or other
         for tag, other in zip((_STUDY, _SERIES, _INSTANCE), named, strict=True)
@@ -52,4 +54,4 @@ def _text(element: Any) -> str:
     values = element.get("Value") if isinstance(element, dict) else None
     if not isinstance(values, list) or len(values) != 1 or not isinstance(values[0], str):
         return ""
-    return values[0].strip(" \0")
+    return values[0].strip(_PADDING)

@@ -4,7 +4,7 @@ A claim is a lease on rows. It is taken in one transaction, by row locks that ot
 (PostgreSQL, "SELECT", FOR UPDATE SKIP LOCKED) or with the whole file locked (SQLite,
 "Transactions", BEGIN IMMEDIATE), and names the worker and a batch that nobody else has. Only that
 batch settles it; whoever finds the worker gone takes it back, and what the worker may still do
-then settles nothing. No claim runs out by the clock: :mod:`orthanc_gcp.ledger.workers` says why.
+then settles nothing. :mod:`orthanc_gcp.ledger.workers` says when a worker counts as gone.
 
 Every method raises SQLAlchemyError when the ledger is away; nothing was written then.
 """

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import secrets
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from orthanc_gcp.errors import OrthancUnavailableError
+from orthanc_gcp.errors import OrthancError, OrthancUnavailableError
 from orthanc_gcp.orthanc.checksums import Checksums
 from orthanc_gcp.orthanc.page_size import PageSize
 from orthanc_gcp.orthanc.rest import OrthancRest
@@ -27,6 +28,7 @@ _FILE_NAME = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _STUDIES, _OVERLAP = 500, 50
 _PATTERN = frozenset("*?\\")
 _SOME = 20
+_PROBES, _CANDIDATES, _LARGEST_PROBE = 3, 5, 16 << 20
 
 
 @dataclass(frozen=True)
@@ -362,18 +364,78 @@ class OrthancSource:
             return _pieces(opened)
         return self._orthanc.read(f"/instances/{resource}/file")
 
+    def reads_others(self, but: Collection[str]) -> bool | None:
+        """Whether Orthanc gives the files of some other instances, chosen by chance.
+
+        Orthanc keeps files that were asked for of late in memory (``MaximumStorageCacheSize``), and
+        gives those without its storage: so it has to give several of them.
+
+        Parameters
+        ----------
+        but
+            Instances that are not asked for, by Orthanc's identifiers.
+
+        Returns
+        -------
+        bool or None
+            None where it has no others.
+        """
+        found = None
+        try:
+            count = int(self._call("GET", "/statistics")["CountInstances"])
+            for _ in range(_PROBES if count else 0):
+                other = self._another(count, but)
+                if other is not None:
+                    if not self._gives(other):
+                        return False
+                    found = True
+        except (OrthancError, LookupError, TypeError, ValueError):
+            return None
+        return found
+
+    def _another(self, count: int, but: Collection[str]) -> Mapping[str, Any] | None:
+        """A small one of some instances that follow each other."""
+        begin = secrets.randbelow(max(1, count - _CANDIDATES + 1))
+        page = self._call("GET", f"/instances?since={begin}&limit={_CANDIDATES}&expand")
+        small = [
+            one for one in page if one["ID"] not in but and int(one["FileSize"]) <= _LARGEST_PROBE
+        ]
+        return secrets.choice(small) if small else None
+
+    def _gives(self, instance: Mapping[str, Any]) -> bool:
+        """Whether Orthanc gives a whole file."""
+        size = int(instance["FileSize"])
+        try:
+            with self.read(instance["ID"], str(instance.get("FileUuid", "")), size) as pieces:
+                return sum(len(piece) for piece in pieces) == size
+        except (OrthancError, OSError):
+            return False
+
+    def misses_only(self, file: str) -> bool:
+        """Whether the storage folder is seen from here, and has the place of a file without it."""
+        if not _FILE_NAME.fullmatch(file):
+            return False
+        place = self._place(file)
+        return place.parent.is_dir() and not place.is_file()
+
+    def _place(self, file: str) -> Path:
+        return self._storage / file[:2] / file[2:4] / file
+
     def _open(self, file: str, size: int) -> BinaryIO | None:
         """A file of the storage folder, if it holds an instance of this size as it was received."""
         if not _FILE_NAME.fullmatch(file):
             return None
         try:
-            opened = (self._storage / file[:2] / file[2:4] / file).open("rb", buffering=0)
+            opened = self._place(file).open("rb", buffering=0)
         except OSError:
             return None
-        # Orthanc may compress what it stores.
-        if os.fstat(opened.fileno()).st_size == size and opened.read(132)[128:] == b"DICM":
-            opened.seek(0)
-            return opened
+        try:
+            # Orthanc may compress what it stores.
+            if os.fstat(opened.fileno()).st_size == size and opened.read(132)[128:] == b"DICM":
+                opened.seek(0)
+                return opened
+        except OSError:  # a disk that gives an error: Orthanc is to say so
+            pass
         opened.close()
         return None
 

@@ -12,10 +12,11 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from orthanc_gcp.custody.reporting import operations
 from orthanc_gcp.custody.reporting.instances import instances
@@ -36,6 +37,7 @@ __all__ = ["Api"]
 
 _log = logging.getLogger(__name__)
 
+HEALTH = "/health"
 LARGEST_BODY = 16 * 1024 * 1024
 _FILTERS = ("state", "study", "series", "instance", "reason", "since", "until")
 _PAGING = ("after", "limit")
@@ -74,13 +76,22 @@ class Api:
         self._accounts, self._problems = accounts, problems
         self._send_on_demand, self._on_change = send_on_demand, on_change
         self._measured = Metrics(measure)
+        self._is_open = False
+
+    def open(self) -> None:
+        """The ledger is there: what is asked is answered from now on."""
+        self._is_open = True
 
     def application(self, secret: str) -> ASGIApp:
-        """The API for those who know the secret."""
+        """The API for those who know the secret.
+
+        ``/health`` asks nothing of the ledger: it says that the process answers.
+        """
         account = "/gcp/accounts/{account}"
         return Guarded(
             Starlette(
                 routes=[
+                    Route(HEALTH, _healthy, methods=["GET"]),
                     Route("/metrics", self._metrics, methods=["GET"]),
                     Route("/gcp/transfers", self._overview, methods=["GET"]),
                     Route(f"{account}/transfers", self._account, methods=["GET"]),
@@ -92,6 +103,7 @@ class Api:
                     Route(f"{account}/resume", self._resume, methods=["POST"]),
                     Route(f"{account}/send", self._send, methods=["POST"]),
                 ],
+                middleware=[Middleware(_Gate, lambda: self._is_open)],
                 exception_handlers={
                     HTTPException: _refused,
                     SQLAlchemyError: _ledger_away,
@@ -223,6 +235,25 @@ class Api:
             since=_moment(request, "since"),
             until=_moment(request, "until"),
         )
+
+
+class _Gate:
+    """Lets requests through once there is a ledger to answer them from."""
+
+    def __init__(self, application: ASGIApp, is_open: Callable[[], bool]) -> None:
+        self._application, self._is_open = application, is_open
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, or say that it is too early."""
+        if self._is_open() or scope["path"] == HEALTH:
+            await self._application(scope, receive, send)
+        else:
+            words = "the worker is still starting, or waits for its ledger: see its log"
+            await _error(503, words)(scope, receive, send)
+
+
+async def _healthy(_request: Request) -> Response:
+    return JSONResponse({"Healthy": True})
 
 
 def _named(request: Request) -> str:

@@ -31,6 +31,7 @@ from orthanc_gcp.custody.verification.read_back import ReadBack
 from orthanc_gcp.dicomweb import of_account
 from orthanc_gcp.ledger import database
 from orthanc_gcp.ledger.ledger import Ledger
+from orthanc_gcp.ledger.postgresql_tls import weakness
 from orthanc_gcp.ledger.workers import worker_registry
 from orthanc_gcp.orthanc.first_start import FILE_NAME, forget
 from orthanc_gcp.orthanc.resources import OrthancSource
@@ -38,6 +39,7 @@ from orthanc_gcp.orthanc.rest import OrthancRest
 from orthanc_gcp.outages import Outage
 from orthanc_gcp.worker.api import Api
 from orthanc_gcp.worker.attempts import Attempts
+from orthanc_gcp.worker.progress import Progress
 from orthanc_gcp.worker.status import WorkerStatus
 from orthanc_gcp.worker.webhook import Webhook
 from orthanc_gcp.worker.worker import Parts, Worker
@@ -67,14 +69,22 @@ def assemble(
     clock, stopping, work = SystemClock(), threading.Event(), threading.Event()
     engine = database.connect(database.url_for(settings))
     ledger, registry = Ledger(engine), worker_registry(engine, name, clock)
+    if weak := weakness(engine.url):
+        _log.warning("the ledger at %s: %s", database.place(engine), weak)
     source = OrthancSource(orthanc, settings.storage_folder)
-    tokens, attempts = TokenSource(settings, clock), Attempts(clock)
+    progress = Progress()
+    progress.of_ledger(engine)
+    orthanc.on_answer = progress.made
+    tokens, attempts = TokenSource(settings, clock), Attempts(clock, progress)
 
     def must_stop() -> bool:
         return stopping.is_set() or not registry.alive
 
+    def wait(seconds: float) -> bool:
+        return stopping.wait(seconds) or not registry.alive
+
     destinations = {
-        account.name: _destination(settings, account, ledger, tokens, clock, stopping.wait)
+        account.name: _destination(settings, account, ledger, tokens, clock, wait)
         for account in settings.accounts
     }
     rules = Rules(settings.rules, source.attributes)
@@ -131,7 +141,13 @@ def assemble(
         work.set()
 
     overview = Overview(ledger)
-    status = WorkerStatus(overview, destinations, settings.rejections, tokens, clock)
+
+    def problem_of_orthanc() -> str | None:
+        return sender.files.problem
+
+    status = WorkerStatus(
+        overview, destinations, settings.rejections, tokens, clock, problem_of_orthanc
+    )
     api = Api(
         ledger,
         overview,
@@ -156,6 +172,7 @@ def assemble(
             dispatcher=dispatcher,
             threads=threads,
             attempts=attempts,
+            progress=progress,
             api=api,
             webhook=webhook,
             stopping=stopping,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from orthanc_gcp.auth.token_source import TokenSource
 from orthanc_gcp.clock import Clock
@@ -20,6 +20,8 @@ class WorkerStatus:
     ----------
     rejections
         Account -> why the configuration of it is not used.
+    of_orthanc
+        What keeps Orthanc's files from being read; None where nothing does.
     """
 
     def __init__(
@@ -29,13 +31,18 @@ class WorkerStatus:
         rejections: Mapping[str, str],
         tokens: TokenSource,
         clock: Clock,
+        of_orthanc: Callable[[], str | None] = lambda: None,
     ) -> None:
         self._overview, self._destinations = overview, destinations
         self._rejections, self._tokens, self._clock = rejections, tokens, clock
+        self._of_orthanc = of_orthanc
 
     def problems(self) -> dict[str, str | None]:
         """What keeps each account from being sent to just now."""
-        problems = {name: one.congestion.problem for name, one in self._destinations.items()}
+        of_all = self._of_orthanc()
+        problems = {
+            name: one.congestion.problem or of_all for name, one in self._destinations.items()
+        }
         return {**problems, **self._rejections}
 
     def accounts(self) -> list[AccountOverview]:

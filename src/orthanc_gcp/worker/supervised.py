@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from orthanc_gcp import configuration
 from orthanc_gcp.errors import ConfigurationError, GcpError
+from orthanc_gcp.logs import log_to_stderr
 from orthanc_gcp.orthanc.rest import OrthancRest
 from orthanc_gcp.worker.handshake import WorkerAddress, WorkerInput
 from orthanc_gcp.worker.launch import NOT_CONFIGURED, NOT_INSTALLED, make, not_installed
@@ -36,7 +37,7 @@ _STOP_WITHIN = 10.0
 def run() -> int:
     """Work for the Orthanc at the other end of stdin; the exit code."""
     _end_with_orthanc()
-    logging.basicConfig(format="%(levelname)s %(message)s", level=logging.WARNING)
+    log_to_stderr("%(levelname)s %(message)s")
     logging.getLogger("orthanc_gcp").setLevel(logging.INFO)
     # The connector writes of the same token endpoint into the same log.
     logging.getLogger("orthanc_gcp.auth").setLevel(logging.ERROR)
