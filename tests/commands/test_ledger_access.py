@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from tests.support.orthanc import wait_until
 from tests.support.postgres import Postgres
 from tests.support.site import Site
 from tests.support.studies import SECOND, Study, delete, run, run_json
@@ -100,6 +101,6 @@ def test_on_postgresql(tmp_path):
             study.confirmed()
             assert run(site, "retry") == "queued again: 0 instances\n"
             site.stop_worker()
-            assert run_json(site, "status")["Worker"] is False
+            wait_until(lambda: run_json(site, "status")["Worker"] is False)
     finally:
         server.remove()

@@ -146,8 +146,15 @@ def test_what_the_ledger_says(state, category, listed):
 def test_what_was_withdrawn_and_is_there_again():
     deleted = row(1, State.WITHDRAWN, reason=TransferReason.DELETED)
     assert kinds(look([held()], [deleted])) == [(Category.NOT_IN_LEDGER, "1.1.1")]
+    lost = row(1, State.WITHDRAWN, reason="recycled")
+    assert kinds(look([held()], [lost])) == [(Category.NOT_IN_LEDGER, "1.1.1")]
     closed = row(1, State.WITHDRAWN, reason=TransferReason.CLOSED)
     assert kinds(look([held()], [closed])) == [(Category.WITHDRAWN, "1.1.1")]
+
+
+def test_a_row_that_is_damaged():
+    (one,) = look([], [row(1, "nonsense")], [1]).findings
+    assert (one.category, one.reason) == (Category.QUARANTINED, TransferReason.DAMAGED)
 
 
 def test_what_was_acknowledged_a_moment_ago():

@@ -10,7 +10,7 @@ from orthanc_gcp.custody.audit.recorded import recorded
 from orthanc_gcp.custody.audit.repair import Repair
 from orthanc_gcp.custody.intake.rules import arrival_of
 from orthanc_gcp.errors import OrthancUnavailableError
-from orthanc_gcp.ledger.schema import State, transfers
+from orthanc_gcp.ledger.schema import Priority, State, transfers
 from orthanc_gcp.orthanc.resources import OrthancSource
 from orthanc_gcp.orthanc.rest import OrthancRest
 from orthanc_gcp.reasons import TransferReason
@@ -35,7 +35,7 @@ def instance(source):
 
 @pytest.fixture
 def repair(ledger, source):
-    return Repair(ledger, source, "o")
+    return Repair(ledger, source, "o", since=1000.5)
 
 
 def write_down(ledger, instance, **values):
@@ -77,6 +77,13 @@ def test_what_the_ledger_has_not(ledger, repair, instance):
     row = row_of(ledger, instance)
     assert (row.transfer.state, row.transfer.source) == (State.WAITING, "o")
     assert row.transfer.attachment_uuid == instance.attachment_uuid
+    assert row.transfer.priority == Priority.LIVE
+
+
+def test_what_is_for_the_backfill_is_sent_as_its(ledger, source, instance):
+    repair = Repair(ledger, source, "o", since=instance.received_at + 1)
+    assert repair.queue(result(instance, Category.NOT_IN_LEDGER)) == 1
+    assert row_of(ledger, instance).transfer.priority == Priority.BACKFILL
 
 
 @pytest.mark.parametrize("state", [State.CONFIRMED, State.QUARANTINED, State.WAITING])

@@ -205,7 +205,7 @@ class _Study:
         if state == State.SUPERSEDED:
             yield self._finding(Category.SUPERSEDED, row, reason)
         elif state == State.WITHDRAWN:
-            back = reason == TransferReason.DELETED and self._in_orthanc(row)
+            back = reason != TransferReason.CLOSED and self._in_orthanc(row)
             yield self._finding(Category.NOT_IN_LEDGER if back else Category.WITHDRAWN, row, reason)
         elif state == State.QUARANTINED:
             yield self._finding(Category.QUARANTINED, row, reason)
@@ -214,6 +214,8 @@ class _Study:
         elif state in _TO_BE_SENT:
             if transfer.received_at < self._scope.began:
                 yield self._finding(Category.WAITING, row, reason)
+        elif state not in _SENT:
+            yield self._finding(Category.QUARANTINED, row, TransferReason.DAMAGED)
         elif self._is_overwritten(row) and self._received(row) < self._scope.began:
             yield self._finding(Category.WAITING, row, OVERWRITTEN)
 

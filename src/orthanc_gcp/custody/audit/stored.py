@@ -105,7 +105,7 @@ class StoreReader:
 
         def listed() -> set[Uids]:
             found = self._paged(self.client.instances(study, page=_INSTANCES), _INSTANCES)
-            return {one for one in found if one.study_instance_uid == study}
+            return {Uids(*map(storable, one)) for one in found if one.study_instance_uid == study}
 
         return self._retries.ask(listed, self._pause)
 

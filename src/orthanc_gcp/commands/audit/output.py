@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from orthanc_gcp.commands.formatting import count, moment
+from orthanc_gcp.redaction import readable
 
 if TYPE_CHECKING:
     from orthanc_gcp.custody.audit.findings import Finding, StudyResult
@@ -195,7 +196,7 @@ def _more(finding: Finding) -> str:
     digests = finding.digests
     said = [f"series {finding.uids.series_instance_uid}"]
     if finding.reason:
-        said.append(finding.reason)
+        said.append(readable(finding.reason))
     for name, kind in (("Sha256", "SHA-256"), ("Md5", "MD5")):
         if name in digests:
             said.append(f"{kind} {digests[name]}, the store has {digests[f'Store{name}']}")

@@ -24,11 +24,11 @@ from orthanc_gcp.commands.arguments import (
     orthanc_option,
     settings_of,
 )
-from orthanc_gcp.commands.audit_output import Documents, Progress, Words
+from orthanc_gcp.commands.audit.output import Documents, Progress, Words
 from orthanc_gcp.commands.formatting import count
 from orthanc_gcp.commands.ledger_access import open_ledger, refuse_unknown_account
 from orthanc_gcp.errors import OrthancError
-from orthanc_gcp.redaction import bare
+from orthanc_gcp.redaction import bare, readable
 
 if TYPE_CHECKING:
     from orthanc_gcp.auth.token_source import TokenSource
@@ -165,7 +165,10 @@ def audit(**options: Any) -> None:
     The exit code is 0 when all that Orthanc holds and the rules want is in its stores, 1 when it is
     not, 2 when something could not be asked, and 130 when it was broken off.
     """
-    asked = _Options(**options)
+    from orthanc_gcp.ledger.uids import storable
+
+    study = options.pop("study")
+    asked = _Options(study=None if study is None else storable(study), **options)
     if asked.fix and asked.without_orthanc:
         fail("--fix needs Orthanc: what it does not have cannot be sent")
     settings = settings_of([asked.config])
@@ -268,7 +271,7 @@ class _Run:
             fail(
                 "--fix: the ledger does not know the index of this Orthanc: start its worker first"
             )
-        return Repair(self._ledger, orthanc.source, orthanc.index)
+        return Repair(self._ledger, orthanc.source, orthanc.index, orthanc.since or 0)
 
     def _begin(self, opened: ExitStack) -> tuple[Report | None, Position]:
         """Where it begins, and the report that it is written into."""
@@ -405,9 +408,10 @@ class _Run:
             for problem in self._settings.rule_problems:
                 yield StudyResult(None, None, error=str(problem))
             if self._orthanc.index is None:
+                name = readable(self._orthanc.name)
                 words = (
-                    f"the ledger does not know the index of Orthanc {self._orthanc.name}: is it "
-                    "this Orthanc that is meant (--orthanc), and did its worker ever run?"
+                    f"the ledger does not know the index of Orthanc {name}: is it this Orthanc "
+                    "that is meant (--orthanc), and did its worker ever run?"
                 )
                 yield StudyResult(None, None, error=words)
 
