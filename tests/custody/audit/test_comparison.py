@@ -15,8 +15,8 @@ from orthanc_gcp.custody.audit.comparison import (
     Recorded,
     Scope,
     compare,
-    needs_second_look,
-    still,
+    confirmed,
+    doubtful,
 )
 from orthanc_gcp.custody.audit.findings import DIFFERENCES, Category, Uids
 from orthanc_gcp.custody.verification.read_back import SEARCH_LAG
@@ -235,15 +235,14 @@ def test_which_version_is_newer(older, newer):
 
 def test_a_second_look_keeps_what_both_have_seen():
     first = look([held(1), held(2)], [row(3)], [4])
-    assert needs_second_look(first)
     second = look([held(1), held(5)], [row(3), row(2, State.QUARANTINED)], [4, 6])
-    assert sorted(kinds(still(first, second))) == [
+    assert sorted(kinds(confirmed(doubtful(first), second))) == [
         (Category.MISSING, "1.1.3"),
         (Category.NOT_IN_LEDGER, "1.1.1"),
         (Category.QUARANTINED, "1.1.2"),
         (Category.UNKNOWN, "1.1.4"),
     ]
-    assert not needs_second_look(look([], [row(1, State.WAITING)]))
+    assert doubtful(look([], [row(1, State.WAITING)])) is None, "nothing comes of a second look"
 
 
 INSTANCES = st.integers(1, 3)

@@ -16,8 +16,8 @@ from orthanc_gcp.custody.audit.comparison import (
     Scope,
     Stored,
     compare,
-    needs_second_look,
-    still,
+    confirmed,
+    doubtful,
 )
 from orthanc_gcp.custody.audit.findings import Category, Finding, StudyResult, Uids
 from orthanc_gcp.custody.audit.held import OrthancStudies
@@ -213,8 +213,10 @@ class Audit:
         try:
             listed = store.instances(study.uid)
             found = compare(account, held, rows, listed, self._scope, now)
-            if needs_second_look(found):
-                found = still(found, self._look_again(account, study, store))
+            suspects = doubtful(found)
+            if suspects is not None:
+                del found  # a study may have very many instances
+                found = confirmed(suspects, self._look_again(account, study, store))
             if self._contents:
                 found = self._with_contents(account, study, store, found)
         except (OrthancError, StoreError) as error:

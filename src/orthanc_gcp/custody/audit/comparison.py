@@ -23,8 +23,8 @@ __all__ = [
     "Scope",
     "Stored",
     "compare",
-    "needs_second_look",
-    "still",
+    "confirmed",
+    "doubtful",
 ]
 
 LOST = "lost"
@@ -278,18 +278,21 @@ class _Study:
         return len(files - {""}) > 1
 
 
-def still(first: Comparison, second: Comparison) -> Comparison:
+def doubtful(comparison: Comparison) -> frozenset[Uids] | None:
+    """The instances that a second look is to confirm something of; None where it need not."""
+    if not any(one.category in _TRANSIENT for one in comparison.findings):
+        return None
+    return frozenset(
+        one.uids for one in comparison.findings if one.category in DIFFERENCES | _TRANSIENT
+    )
+
+
+def confirmed(doubtful: Set[Uids], second: Comparison) -> Comparison:
     """What a second look has shown, without what only came up between the two."""
-    before = {one.uids for one in first.findings if one.category in DIFFERENCES | _TRANSIENT}
     findings = [
-        one for one in second.findings if one.category not in _TRANSIENT or one.uids in before
+        one for one in second.findings if one.category not in _TRANSIENT or one.uids in doubtful
     ]
     return Comparison(second.stored, findings)
-
-
-def needs_second_look(comparison: Comparison) -> bool:
-    """Whether there is something that may have come up while it was asked."""
-    return any(one.category in _TRANSIENT for one in comparison.findings)
 
 
 def _newest(rows: Sequence[Recorded]) -> Recorded:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from sys import intern
 from typing import TypeVar
 
 from orthanc_gcp.custody.audit.comparison import Held
@@ -110,10 +111,13 @@ class OrthancStudies:
             accounts = frozenset(self._rules.matching(one))
         except OrthancRefusedError:  # it answers, but not about this instance
             accounts = None
-        uids = one.study_instance_uid, one.series_instance_uid, one.sop_instance_uid
+        # Strings that many instances have in common are in memory once.
+        study, series = map(
+            intern, map(storable, (one.study_instance_uid, one.series_instance_uid))
+        )
         return Held(
             one.orthanc_id,
-            Uids(*map(storable, uids)),
+            Uids(study, series, storable(one.sop_instance_uid)),
             one.size_bytes,
             one.attachment_uuid,
             one.received_at,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from sys import intern
 from typing import Any
 
 import sqlalchemy as sql
@@ -16,6 +17,9 @@ from orthanc_gcp.reasons import TransferReason
 __all__ = ["recorded"]
 
 _ALL = [*COLUMNS, transfers.c.acknowledged_at, transfers.c.change_seq]
+_SAME = {"account", "source", "study_instance_uid", "series_instance_uid", "state", "reason"}
+_REPEATED = {number for number, column in enumerate(_ALL) if column.name in _SAME}
+"""What many rows have in common is in memory once."""
 _STATE, _REASON = (_ALL.index(column) for column in (transfers.c.state, transfers.c.reason))
 
 
@@ -49,7 +53,10 @@ def _sound(values: Sequence[Any]) -> list[Any]:
         for number, (value, column) in enumerate(zip(values, _ALL, strict=True))
         if not _fits(value, column)
     ]
-    sound = list(values)
+    sound = [
+        intern(value) if number in _REPEATED and isinstance(value, str) else value
+        for number, value in enumerate(values)
+    ]
     for number in wrong:
         sound[number] = None if _ALL[number].nullable else _ALL[number].type.python_type()
     if wrong:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from sys import intern
 from typing import TypeVar
 
 from orthanc_gcp.custody.audit.findings import Uids
@@ -105,7 +106,11 @@ class StoreReader:
 
         def listed() -> set[Uids]:
             found = self._paged(self.client.instances(study, page=_INSTANCES), _INSTANCES)
-            return {Uids(*map(storable, one)) for one in found if one.study_instance_uid == study}
+            return {
+                Uids(study, intern(storable(one[1])), storable(one[2]))
+                for one in found
+                if one.study_instance_uid == study
+            }
 
         return self._retries.ask(listed, self._pause)
 
