@@ -10,7 +10,7 @@ from __future__ import annotations
 import multiprocessing
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import asdict, replace
 from functools import partial
@@ -184,7 +184,7 @@ def _pass_through(ledger: Ledger, first: int, number: int, source: str = SOURCE)
         ledger.queue.settle(
             batch, [Outcome(row.id, State.ACKNOWLEDGED, sha256="a" * 64) for row in rows]
         )
-        for series in ledger.confirmations.readable(ACCOUNT, {row.series for row in rows}):
+        for series in ledger.confirmations.readable(ACCOUNT, {row.series: 0 for row in rows}):
             ledger.confirmations.confirm(
                 {row.id: ledger.now() for row in ledger.confirmations.acknowledged(ACCOUNT, series)}
             )
@@ -278,8 +278,10 @@ def _arrival(index: int, source: str) -> NewTransfer:
 def _fill(ledger: Ledger, first: int, last: int) -> None:
     """Instances that were confirmed long ago, and some that wait."""
     of = set(transfers.c.keys())
+    with ledger.writing() as connection:
+        ids = ledger.destinations.of(connection, [ACCOUNT, BACKLOG])
     for start in range(first, last, _PORTION):
-        rows = [_row(index) for index in range(start, min(start + _PORTION, last))]
+        rows = [_row(index, ids) for index in range(start, min(start + _PORTION, last))]
         with ledger.writing() as connection:
             connection.execute(
                 transfers.insert(),
@@ -287,8 +289,11 @@ def _fill(ledger: Ledger, first: int, last: int) -> None:
             )
 
 
-def _row(index: int) -> dict[str, object]:
+def _row(index: int, destinations: Mapping[str, int]) -> dict[str, object]:
+    waits = index // IN_SERIES % BACKLOG_SHARE == 0
+    account = BACKLOG if waits else ACCOUNT
     row = {**asdict(_arrival(index, SOURCE)), "replace": False, "queued_at": 0.0}
-    if index // IN_SERIES % BACKLOG_SHARE == 0:
-        return {**row, "account": BACKLOG, "state": State.WAITING, "attempts": 0, "sha256": None}
+    row |= {"account": account, "destination_id": destinations[account]}
+    if waits:
+        return {**row, "state": State.WAITING, "attempts": 0, "sha256": None}
     return {**row, "state": State.CONFIRMED, "attempts": 1, "sha256": "a" * 64}

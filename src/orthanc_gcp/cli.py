@@ -13,6 +13,7 @@ from orthanc_gcp.commands.audit.command import audit
 from orthanc_gcp.commands.backfill import backfill
 from orthanc_gcp.commands.check import check
 from orthanc_gcp.commands.demo import demo
+from orthanc_gcp.commands.destinations import destinations
 from orthanc_gcp.commands.indexes import indexes
 from orthanc_gcp.commands.install import install
 from orthanc_gcp.commands.pause_resume_retry import pause, resume, retry
@@ -97,6 +98,7 @@ def _in_one_line() -> Iterator[None]:
         pause,
         resume,
         indexes,
+        destinations,
         sidecar,
         plugin_script,
         demo,

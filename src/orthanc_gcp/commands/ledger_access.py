@@ -22,6 +22,7 @@ def open_ledger(settings: Settings) -> Iterator[Ledger]:
     from sqlalchemy.exc import SQLAlchemyError
 
     from orthanc_gcp.ledger import database
+    from orthanc_gcp.ledger.destinations import stores_of
     from orthanc_gcp.ledger.ledger import Ledger
     from orthanc_gcp.ledger.upgrade import require_current
 
@@ -34,7 +35,7 @@ def open_ledger(settings: Settings) -> Iterator[Ledger]:
             require_current(engine)
         except GcpError as error:
             fail(str(error))
-        yield Ledger(engine)
+        yield Ledger(engine, stores=stores_of(settings))
     except PermissionError as error:
         fail(f"{error.filename} belongs to another user: be the one that Orthanc runs as")
     except SQLAlchemyError as error:

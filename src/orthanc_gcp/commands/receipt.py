@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -18,9 +18,6 @@ from orthanc_gcp.commands.arguments import (
 )
 from orthanc_gcp.commands.formatting import count
 from orthanc_gcp.commands.ledger_access import open_ledger
-
-if TYPE_CHECKING:
-    from orthanc_gcp.configuration import Settings
 
 __all__ = ["receipt"]
 
@@ -45,26 +42,26 @@ def receipt(config: Path, study: str, account: str | None, as_json: bool) -> Non
         except KeyError:
             to = f" to account {account}" if account else ""
             fail(f"the ledger knows of no study {study} that was to be sent{to}")
-    for each in found:
-        each["Store"] = _store(settings, each["Account"])
+    configured = {one.name for one in settings.accounts}
     complete = all(each["Complete"] for each in found)
     if as_json:
         document = {"Study": study, "Complete": complete, "Accounts": found}
         click.echo(json.dumps(document, indent=2))
     else:
         for each in found:
-            click.echo("\n".join(_lines(each)))
+            click.echo("\n".join(_lines(each, configured)))
     raise click.exceptions.Exit(0 if complete else 1)
 
 
-def _store(settings: Settings, name: str) -> str | None:
-    """Which store the account is; None when it is configured no more."""
-    return next((one.store_path for one in settings.accounts if one.name == name), None)
-
-
-def _lines(document: dict[str, Any]) -> Iterator[str]:
+def _lines(document: dict[str, Any], configured: Collection[str]) -> Iterator[str]:
     yield f"study {document['Study']}, account {document['Account']}: {_completeness(document)}"
-    yield f"store         {document['Store'] or 'the configuration has this account no more'}"
+    gone = document["Account"] not in configured
+    note = "; the configuration has this account no more" if gone else ""
+    yield f"store         {document['Store'] or 'unknown'}{note}"
+    for one in document["Stores"]:
+        if not one["Current"]:
+            said = f"{one['Confirmed']} of {count(one['Instances'], 'instance')} confirmed there"
+            yield f"before        {one['Store'] or 'unknown'}, {said}"
     yield f"sent by       {', '.join(document['SentBy']) or 'unknown'}"
     yield f"worker        {', '.join(document['Workers'])}"
     yield f"Orthanc       {', '.join(document['Sources'])}"
@@ -74,6 +71,8 @@ def _lines(document: dict[str, Any]) -> Iterator[str]:
     for series in document["Series"]:
         yield f"series {series['Series']}"
         for one in series["Instances"]:
+            if one["Store"] != document["Store"]:
+                yield f"  for {one['Store'] or 'an unknown store'}:"
             yield f"  {one['Instance']}  {one['Bytes']} bytes  SHA-256 {one['Sha256'] or 'unknown'}"
             yield f"    {_history(one)}"
     if document["OlderEvents"]:

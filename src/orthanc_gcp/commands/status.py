@@ -14,7 +14,7 @@ import click
 
 from orthanc_gcp.clock import age
 from orthanc_gcp.commands.arguments import config_argument, json_option, needs, settings_of
-from orthanc_gcp.commands.formatting import moment
+from orthanc_gcp.commands.formatting import count, moment
 from orthanc_gcp.commands.ledger_access import open_ledger
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ WIDE = 1000
 """Columns of what is not printed at a terminal: nothing is to be broken up."""
 BAR = 14
 FIGURES = ("Waiting", "Sending", "Acknowledged", "Confirmed", "Quarantined")
+_REMEDY = "open or in quarantine, nothing is sent there (see orthanc-gcp destinations)"
 _MOVING = ("Waiting", "Sending", "Acknowledged")
 
 Figures = dict[str, Any]
@@ -142,6 +143,13 @@ def _notes(each: Figures) -> Iterator[tuple[str, str]]:
         yield "paused", "yellow"
     if each["Problem"]:
         yield each["Problem"], "red"
+    for one in each["FormerStores"]:
+        if left := one["OpenInstances"] + one["QuarantinedInstances"]:
+            yield f"{count(left, 'instance')} for its {_place(one)}: {_REMEDY}", "yellow"
+
+
+def _place(one: Mapping[str, Any]) -> str:
+    return f"former store {one['Store']}" if one["Store"] else "former store, which is not known"
 
 
 def _progress(each: Figures) -> list[str]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from orthanc_gcp.configuration.addresses import endpoint
 from orthanc_gcp.configuration.option_types import (
     ADC,
     AETS,
@@ -291,6 +292,11 @@ class Settings:
     def rule_problems(self) -> tuple[Problem, ...]:
         """What is wrong with the rules: some of what was meant is not sent."""
         return tuple(one for one in self.problems if one.effect is Effect.NO_RULE)
+
+    @property
+    def endpoint(self) -> str:
+        """Who answers for the stores; empty for Google."""
+        return endpoint(self.section.base_url)
 
     def dicomweb_url(self, account: Account, version: str = "") -> str:
         """The DICOMweb root of the account's store, built as the C++ plugin does.

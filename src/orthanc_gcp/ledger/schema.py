@@ -14,6 +14,7 @@ __all__ = [
     "State",
     "backfill_studies",
     "change_cursors",
+    "destinations",
     "events",
     "key_values",
     "metadata",
@@ -94,19 +95,29 @@ transfers = sql.Table(
     sql.Column("confirmed_at", sql.Float),
     sql.Column("absent_since", sql.Float),  # from Orthanc, as far as is known
     sql.Column("stored_sha256", sql.Text),  # confirmed before it was to be sent anew
-    sql.UniqueConstraint("account", "source", "orthanc_id"),
+    sql.Column("destination_id", sql.BigInteger, nullable=False),  # which store of the account
+    sql.UniqueConstraint("destination_id", "source", "orthanc_id"),
     # The queue of each Orthanc, and the counts of everything, from the index alone.
-    sql.Index("gcp_transfers_queue", "account", "source", "state", "priority", "id", "size_bytes"),
-    sql.Index("gcp_transfers_study", "study_instance_uid", "account"),
-    sql.Index("gcp_transfers_series", "series_instance_uid", "account", "state"),
+    sql.Index(
+        "gcp_transfers_queue",
+        *("destination_id", "source", "state", "priority", "id", "size_bytes"),
+    ),
+    sql.Index("gcp_transfers_study", "study_instance_uid", "destination_id"),
+    sql.Index("gcp_transfers_series", "series_instance_uid", "destination_id", "state"),
     sql.Index("gcp_transfers_instance", "sop_instance_uid"),
     _partial("batch", "batch IS NOT NULL", "batch"),
     _partial("held", "held_for_orthanc_id IS NOT NULL", "held_for_orthanc_id"),
-    _partial("sending", f"state = '{State.SENDING}'", "account", "batch"),
-    _partial("delayed", f"state = '{State.DELAYED}'", "account", "next_attempt_at"),
-    _partial("backfill", "priority = 2", "source", "state", "confirmed_at", "size_bytes"),
-    _partial("acknowledged", f"state = '{State.ACKNOWLEDGED}'", "account", "next_attempt_at"),
-    _partial("owed", IS_OWED, "account", "queued_at"),
+    _partial("sending", f"state = '{State.SENDING}'", "destination_id", "batch"),
+    _partial("delayed", f"state = '{State.DELAYED}'", "destination_id", "next_attempt_at"),
+    _partial(
+        "backfill",
+        "priority = 2",
+        *("source", "destination_id", "state", "confirmed_at", "size_bytes"),
+    ),
+    _partial(
+        "acknowledged", f"state = '{State.ACKNOWLEDGED}'", "destination_id", "next_attempt_at"
+    ),
+    _partial("owed", IS_OWED, "destination_id", "queued_at"),
 )
 """One row for each instance and destination. Times are seconds since 1970, UTC."""
 
@@ -125,6 +136,19 @@ UNSENT: dict[str, None] = dict.fromkeys(
     )
 )
 """The columns of a row that are about its sending, as they are before it."""
+
+destinations = sql.Table(
+    "gcp_destinations",
+    metadata,
+    sql.Column("id", _Id, primary_key=True, autoincrement=True),
+    sql.Column("account", sql.Text, nullable=False),
+    sql.Column("endpoint", sql.Text, nullable=False),  # empty for Google's own
+    sql.Column("store", sql.Text),  # its path; nothing while it is not known
+    sql.Column("since", sql.Float, nullable=False),
+    sql.Column("used_at", sql.Float, nullable=False),  # when a worker last began to send there
+    sql.UniqueConstraint("account", "endpoint", "store"),
+)
+"""Each store that an account has ever named."""
 
 events = sql.Table(
     "gcp_events",

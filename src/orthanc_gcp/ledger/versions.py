@@ -31,7 +31,7 @@ class _Version:
     """A row, as far as it matters which of several is the newest."""
 
     id: int
-    account: str
+    destination_id: int
     source: str
     study_instance_uid: str
     series_instance_uid: str
@@ -43,8 +43,8 @@ class _Version:
 
     def is_of(self, other: _Version) -> bool:
         """Whether both are of one instance at one destination; their SOP Instance UIDs are."""
-        return (self.account, self.study_instance_uid, self.series_instance_uid) == (
-            other.account,
+        return (self.destination_id, self.study_instance_uid, self.series_instance_uid) == (
+            other.destination_id,
             other.study_instance_uid,
             other.series_instance_uid,
         )

@@ -6,13 +6,18 @@ import os
 import re
 import secrets
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from orthanc_gcp.errors import OrthancError, OrthancUnavailableError
+from orthanc_gcp.errors import (
+    OrthancError,
+    OrthancGoneError,
+    OrthancRefusedError,
+    OrthancUnavailableError,
+)
 from orthanc_gcp.orthanc.checksums import Checksums
 from orthanc_gcp.orthanc.page_size import PageSize
 from orthanc_gcp.orthanc.rest import OrthancRest
@@ -313,16 +318,17 @@ class OrthancSource:
 
         Raises
         ------
-        OrthancError
-            Orthanc is away, or refuses.
+        OrthancUnavailableError
+            Orthanc is away.
         """
         stable = []
         for resource in resources:
-            found = self._orthanc.call("GET", f"/series/{resource}") or self._orthanc.call(
-                "GET", f"/studies/{resource}"
-            )
-            if found is None or found.get("IsStable"):
-                stable.append(resource)
+            with suppress(OrthancRefusedError):  # one of them is in the way of no other
+                found = self._orthanc.call("GET", f"/series/{resource}") or self._orthanc.call(
+                    "GET", f"/studies/{resource}"
+                )
+                if found is None or found.get("IsStable"):
+                    stable.append(resource)
         return stable
 
     def attributes(self, resource: str, long: Sequence[str] = ()) -> Mapping[str, str]:
@@ -338,12 +344,16 @@ class OrthancSource:
 
         Raises
         ------
+        OrthancGoneError
+            It was deleted, or its file is not there.
         OrthancError
             Orthanc is away, or refuses.
         """
         whole = ",".join(number.replace(",", "-") for number in long)
         path = f"/instances/{resource}/tags?short&ignore-length={whole}"
-        tags = self._orthanc.call("GET", path) or {}
+        tags = self._orthanc.call("GET", path)
+        if tags is None:
+            raise OrthancGoneError("Orthanc does not have its attributes", status=404)
         return {number.lower(): value for number, value in tags.items() if isinstance(value, str)}
 
     def read(self, resource: str, file: str, size: int) -> AbstractContextManager[Iterator[bytes]]:

@@ -42,6 +42,7 @@ LARGEST_BODY = 16 * 1024 * 1024
 _FILTERS = ("state", "study", "series", "instance", "reason", "since", "until")
 _PAGING = ("after", "limit")
 _PAGE = 100
+_NO_PAGE = "after: expected the Next of another page"
 
 
 class Api:
@@ -134,7 +135,10 @@ class Api:
 
     def _studies(self, request: Request) -> Response:
         _only(request, (*_FILTERS, *_PAGING))
-        page = studies(self._ledger, self._selection(request), *_paging(request))
+        try:
+            page = studies(self._ledger, self._selection(request), *_paging(request))
+        except ValueError:
+            raise HTTPException(400, _NO_PAGE) from None
         return JSONResponse(
             {"Studies": [one.as_json() for one in page.items], "Next": page.following}
         )
@@ -144,7 +148,7 @@ class Api:
         try:
             page = instances(self._ledger, self._selection(request), *_paging(request))
         except ValueError:
-            raise HTTPException(400, "after: expected the Next of another page") from None
+            raise HTTPException(400, _NO_PAGE) from None
         return JSONResponse(
             {"Instances": [one.as_json() for one in page.items], "Next": page.following}
         )

@@ -30,6 +30,7 @@ from orthanc_gcp.custody.transfer.threads import TransferThreads
 from orthanc_gcp.custody.verification.read_back import ReadBack
 from orthanc_gcp.dicomweb import of_account
 from orthanc_gcp.ledger import database
+from orthanc_gcp.ledger.destinations import stores_of
 from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.postgresql_tls import weakness
 from orthanc_gcp.ledger.workers import worker_registry
@@ -68,7 +69,8 @@ def assemble(
     """
     clock, stopping, work = SystemClock(), threading.Event(), threading.Event()
     engine = database.connect(database.url_for(settings))
-    ledger, registry = Ledger(engine), worker_registry(engine, name, clock)
+    ledger = Ledger(engine, stores=stores_of(settings))
+    registry = worker_registry(engine, name, clock)
     if weak := weakness(engine.url):
         _log.warning("the ledger at %s: %s", database.place(engine), weak)
     source = OrthancSource(orthanc, settings.storage_folder)

@@ -24,6 +24,7 @@ from orthanc_gcp.worker.api import Api
 from orthanc_gcp.worker.attempts import BACKOFF, FOLLOWING, IDLE, Attempts
 from orthanc_gcp.worker.listener import Listener
 from orthanc_gcp.worker.progress import Progress
+from orthanc_gcp.worker.stores import register_stores
 from orthanc_gcp.worker.webhook import Webhook
 
 __all__ = ["Parts", "Worker"]
@@ -119,14 +120,17 @@ class Worker:
 
     def _join(self) -> bool:
         """Prepare the ledger, however long it is away; False when the worker stops before."""
-        pause = IDLE
+        pause, joined = IDLE, False
         while not self._stopping.is_set():
             try:
-                make_private(self._parts.ledger.engine)
-                self._parts.registry.reserve()
-                prepare(self._parts.ledger.engine)
-                quarantine_damaged(self._parts.ledger.engine)
-                self._parts.registry.join()
+                if not joined:
+                    make_private(self._parts.ledger.engine)
+                    self._parts.registry.reserve()
+                    prepare(self._parts.ledger.engine)
+                    quarantine_damaged(self._parts.ledger.engine)
+                    self._parts.registry.join()
+                    joined = True
+                register_stores(self._parts.ledger)
             except LedgerError:
                 self._parts.registry.leave()
                 raise

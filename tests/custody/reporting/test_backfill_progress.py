@@ -17,7 +17,7 @@ from tests.support.transfers import arrive, confirm
 
 @pytest.fixture
 def studies(ledger):
-    return BackfillStudies(ledger, "o")
+    return BackfillStudies(ledger, "o", ["a"])
 
 
 @pytest.fixture

@@ -7,6 +7,8 @@ from datetime import datetime
 import pytest
 
 from orthanc_gcp.custody.reporting.overview import Overview, delays
+from orthanc_gcp.ledger.destinations import StoreName
+from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.schema import Priority, State
 from tests.support.ledgers import BEGIN
 from tests.support.transfers import arrive, confirm, settle
@@ -37,6 +39,8 @@ def test_an_account_without_a_row_has_zeroes(overview):
         "InstancesPerSecond": 0.0,
         "EstimatedEnd": None,
         "Problem": None,
+        "Store": None,
+        "FormerStores": [],
     }
 
 
@@ -130,3 +134,19 @@ def test_the_last_delay_of_an_account_says_what_is_wrong(ledger):
         settle(ledger, State.DELAYED, detail=detail, next_attempt_at=BEGIN + due)
     arrive(ledger, account="b")
     assert delays(ledger, ["a", "b", "c"]) == {"a": "newer", "b": None, "c": None}
+
+
+def test_what_is_left_of_a_former_store_is_shown_beside(ledger, clock):
+    first = Ledger(ledger.engine, clock, {"a": StoreName("first")})
+    arrive(first, 3)
+    clock.now += 30
+    second = Ledger(ledger.engine, clock, {"a": StoreName("second"), "new": StoreName("third")})
+    second.destinations.register()
+    for process, store, waiting in ((second, "second", 0), (first, "first", 3)):
+        one, *others = [each.as_json() for each in Overview(process).accounts(["a"])]
+        assert (one["Store"], one["Waiting"]["Instances"]) == (store, waiting)
+        assert [each["Account"] for each in others] == ["new"]
+    (one, _) = Overview(second).accounts()
+    (former,) = one.as_json()["FormerStores"]
+    assert former["Store"] == "first"
+    assert (former["OpenInstances"], former["OldestOpenSeconds"]) == (3, 30.0)

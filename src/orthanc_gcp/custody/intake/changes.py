@@ -19,7 +19,7 @@ from orthanc_gcp.configuration.options import DEFAULT_COMPARE_EVERY_SECONDS
 from orthanc_gcp.custody.intake.identity import Match, begin, compare, mark_of, recognize
 from orthanc_gcp.custody.intake.inventory import Inventory
 from orthanc_gcp.custody.intake.rules import Rules
-from orthanc_gcp.errors import OrthancError, OrthancRefusedError
+from orthanc_gcp.errors import OrthancError, OrthancGoneError, OrthancRefusedError
 from orthanc_gcp.ledger.indexes import add_marks
 from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.rows import Cursor, Mark, Missing, NewTransfer
@@ -50,8 +50,9 @@ SHOWN = 5
 """So many of them are named in a message."""
 MOST_MISSING = 100
 """So many runs of numbers may be missing; with more, everything is compared."""
-MOST_UNREADABLE = 1000
-"""So many instances may wait for Orthanc to be able to read them; with more, nothing goes on."""
+MOST_UNREADABLE, UNREADABLE_AT_ONCE = 1000, 200
+"""So many instances may wait for Orthanc to be able to read them; with more, nothing goes on. And
+so many are tried in one sweep."""
 STABLE = ("StableSeries", "StableStudy")
 
 
@@ -344,25 +345,27 @@ class Follower:
             number = change(description.orthanc_id) or 0
             try:
                 arrivals += self._rules.arrivals(self._source, description, number, Priority.LIVE)
-            except OrthancRefusedError:  # it answers, but not about this instance
+            except (OrthancGoneError, OrthancRefusedError):  # it is there, but not its file
                 unreadable.append(description.orthanc_id)
         return arrivals, unreadable
 
     def _remember_unreadable(self, unreadable: list[str]) -> None:
         """Remember instances that no rule can be applied to, so that they hold up nobody."""
-        known = list({*self._ledger.arrivals.unreadable(self._source), *unreadable})
+        arrivals = self._ledger.arrivals
+        known = {*arrivals.unreadable(self._source), *unreadable}
         if len(known) > MOST_UNREADABLE:
             raise OrthancError("Orthanc cannot read what it has stored")
         _log.error("Orthanc cannot read %d instances: they are tried again", len(unreadable))
-        self._ledger.arrivals.set_unreadable(self._source, known)
+        arrivals.change_unreadable(self._source, unreadable)
 
     def _retry_unreadable(self) -> None:
-        before = self._ledger.arrivals.unreadable(self._source)
-        if not before:
+        some = self._ledger.arrivals.unreadable(self._source)[:UNREADABLE_AT_ONCE]
+        if not some:
             return
-        arrivals, unreadable = self._transfers_of(before, lambda _: 0)
+        arrivals, unreadable = self._transfers_of(some, lambda _: 0)
         self._ledger.arrivals.record(arrivals)
-        self._ledger.arrivals.set_unreadable(self._source, unreadable)
+        # Others may have been added meanwhile, by a backfill.
+        self._ledger.arrivals.change_unreadable(self._source, unreadable, some)
         self._on_arrival()
 
     def _do_at_intervals(self) -> None:
@@ -407,7 +410,7 @@ class Follower:
             if self._gap:
                 self._compared_for_gap = now
             self._compared, self._comparing, self._missed = now, True, 0
-            self._inventory.begin(self._source, self._rules.accounts)
+            self._inventory.begin(self._source)
         if now < self._compare_next and not self._gap:
             return False
         try:

@@ -7,7 +7,7 @@ from typing import Any
 
 import sqlalchemy as sql
 
-from orthanc_gcp.custody.reporting.pages import Page, bounded
+from orthanc_gcp.custody.reporting.pages import Page, bounded, row_number
 from orthanc_gcp.custody.reporting.timestamps import utc
 from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.schema import Priority, State, transfers
@@ -18,10 +18,12 @@ __all__ = ["InstanceStatus", "instances"]
 
 @dataclass(frozen=True)
 class InstanceStatus:
-    """An instance on its way to one account; moments are seconds since 1970, UTC.
+    """An instance on its way to one store of one account; moments are seconds since 1970, UTC.
 
     Attributes
     ----------
+    store
+        Its path; None of a ledger that did not write it down.
     source
         The ledger's name for the Orthanc that has it.
     sha256
@@ -31,6 +33,7 @@ class InstanceStatus:
     """
 
     account: str
+    store: str | None
     source: str
     orthanc_id: str
     study_instance_uid: str
@@ -52,6 +55,7 @@ class InstanceStatus:
         """The same for programs."""
         return {
             "Account": self.account,
+            "Store": self.store,
             "Source": self.source,
             "Resource": self.orthanc_id,
             "Study": self.study_instance_uid,
@@ -71,7 +75,8 @@ class InstanceStatus:
         }
 
 
-_COLUMNS = [transfers.c[name] for name in InstanceStatus.__dataclass_fields__]
+_NAMES = [name for name in InstanceStatus.__dataclass_fields__ if name != "store"]
+_COLUMNS = [transfers.c.destination_id, *(transfers.c[name] for name in _NAMES)]
 
 
 def instances(
@@ -94,15 +99,16 @@ def instances(
     limit = bounded(limit)
     query = sql.select(transfers.c.id, *_COLUMNS).where(*selection.conditions)
     if after:
-        query = query.where(transfers.c.id > int(after))
+        query = query.where(transfers.c.id > row_number(after))
     with ledger.reading() as connection:
         rows = connection.execute(query.order_by(transfers.c.id).limit(limit)).all()
     following = str(rows[-1].id) if len(rows) == limit else None
-    return Page(tuple(map(_status, rows)), following)
+    stores = {one.id: one.store for one in ledger.destinations.all()}
+    return Page(tuple(_status(row, stores.get(row.destination_id)) for row in rows), following)
 
 
-def _status(row: sql.Row[Any]) -> InstanceStatus:
-    values = {name: getattr(row, name) for name in InstanceStatus.__dataclass_fields__}
+def _status(row: sql.Row[Any], store: str | None) -> InstanceStatus:
+    values = {"store": store, **{name: getattr(row, name) for name in _NAMES}}
     state = State(row.state)
     delayed = {} if state is State.DELAYED else {"next_attempt_at": None}
     return InstanceStatus(

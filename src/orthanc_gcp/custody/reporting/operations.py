@@ -64,7 +64,7 @@ def retry(
     study: str | None = None,
     reason: str | None = None,
 ) -> int:
-    """Send again what is in quarantine; how many instances.
+    """Send again what is in quarantine, to what accounts are by now; how many instances.
 
     What was withdrawn is meant, too, when its study or the instance itself is named. What has a UID
     that no request can name is not: it would come back.
@@ -81,12 +81,17 @@ def retry(
     sqlalchemy.exc.SQLAlchemyError
         The ledger is away: nothing has changed.
     """
-    chosen = Selection(
-        account=account, sop_instance_uid=instance, study_instance_uid=study, reason=reason
-    )
+    chosen = Selection(sop_instance_uid=instance, study_instance_uid=study, reason=reason)
+    current = {name: one.id for name, one in ledger.destinations.current().items()}
+    ids = [one for name, one in current.items() if account in (None, name)]
     states = [State.QUARANTINED, *([State.WITHDRAWN] if instance or study else [])]
     hopeless = sql.func.coalesce(transfers.c.reason, "") == StoreReason.UID
-    where = sql.and_(transfers.c.state.in_(states), ~hopeless, *chosen.conditions)
+    where = sql.and_(
+        transfers.c.destination_id.in_(ids),
+        transfers.c.state.in_(states),
+        ~hopeless,
+        *chosen.conditions,
+    )
     now = ledger.now()
     with ledger.writing() as connection:
         _note_retried(connection, where, now)

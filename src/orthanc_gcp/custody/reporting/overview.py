@@ -11,7 +11,8 @@ from typing import Any
 
 import sqlalchemy as sql
 
-from orthanc_gcp.custody.reporting.counts import COUNTS, TransferCounts
+from orthanc_gcp.custody.reporting.counts import TransferCounts
+from orthanc_gcp.custody.reporting.destinations import DestinationStatus, destinations
 from orthanc_gcp.custody.reporting.operations import paused_accounts
 from orthanc_gcp.custody.reporting.rates import ConfirmationRate
 from orthanc_gcp.custody.reporting.timestamps import utc
@@ -38,6 +39,11 @@ class AccountOverview:
         When all that is known will be confirmed, in seconds since 1970; None while it is unknown.
     problem
         Why nothing can be sent to it just now.
+    store
+        The path of the store that it is by now, which all this is about; None where that is not
+        known.
+    former
+        The stores that it was before, of those that the ledger has something for.
     """
 
     account: str
@@ -48,6 +54,8 @@ class AccountOverview:
     instances_per_second: float = 0.0
     estimated_end: float | None = None
     problem: str | None = None
+    store: str | None = None
+    former: tuple[DestinationStatus, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """The same for programs."""
@@ -61,6 +69,8 @@ class AccountOverview:
             "InstancesPerSecond": round(self.instances_per_second, 3),
             "EstimatedEnd": utc(self.estimated_end),
             "Problem": self.problem,
+            "Store": self.store,
+            "FormerStores": [one.as_json() for one in self.former],
         }
 
 
@@ -100,11 +110,14 @@ class Overview:
                 self._fresh = min(FRESH, SHARE * (time.perf_counter() - began))
             read = self._read
             paused = paused_accounts(self._ledger)
+        stores = {name: one.store for name, one in self._ledger.destinations.current().items()}
+        stores |= {name: one.path for name, one in self._ledger.destinations.stores.items()}
         return [
             replace(
                 read.get(name, AccountOverview(name)),
                 paused=name in paused,
                 problem=(problems or {}).get(name),
+                store=stores.get(name),
             )
             for name in sorted({*read, *names})
         ]
@@ -115,15 +128,24 @@ class Overview:
             self._read_at = float("-inf")
 
     def _figures(self, now: float) -> dict[str, AccountOverview]:
-        query = sql.select(transfers.c.account, *COUNTS)
-        rows: dict[str, list[sql.Row[Any]]] = defaultdict(list)
+        current = self._ledger.destinations.current()
+        of_all = destinations(self._ledger)
+        former: dict[str, list[DestinationStatus]] = {one.destination.account: [] for one in of_all}
+        counts = {}
+        for one in of_all:
+            account = one.destination.account
+            if account in current and current[account].id == one.destination.id:
+                counts[account] = one.counts
+            elif one.counts != TransferCounts():
+                former[account].append(one)
         with self._ledger.reading() as connection:
-            for row in connection.execute(query.group_by(transfers.c.account, transfers.c.state)):
-                rows[row.account].append(row)
-            oldest = {name: _oldest_unsent(connection, name) for name in rows}
+            oldest = {name: _oldest_unsent(connection, one.id) for name, one in current.items()}
         return {
-            name: self._account(name, TransferCounts.of(own), oldest[name], now)
-            for name, own in rows.items()
+            name: replace(
+                self._account(name, counts.get(name, TransferCounts()), oldest.get(name), now),
+                former=tuple(own),
+            )
+            for name, own in former.items()
         }
 
     def _account(
@@ -153,15 +175,16 @@ def delays(ledger: Ledger, accounts: Iterable[str]) -> dict[str, str | None]:
     delayed = sql.literal(State.DELAYED.value, literal_execute=True)
     with ledger.reading() as connection:
         for account in accounts:
-            query = sql.select(of.detail).where(of.account == account, of.state == delayed)
+            mine = ledger.destinations.find(account)
+            query = sql.select(of.detail).where(of.destination_id == mine, of.state == delayed)
             found[account] = connection.scalar(query.order_by(of.next_attempt_at.desc()).limit(1))
     return found
 
 
-def _oldest_unsent(connection: sql.Connection, account: str) -> float | None:
+def _oldest_unsent(connection: sql.Connection, destination: int) -> float | None:
     """Since when the oldest instance that is not sent is to be sent; a backfill may wait."""
     query = sql.select(sql.func.min(transfers.c.queued_at)).where(
-        transfers.c.account == account, sql.text(IS_OWED)
+        transfers.c.destination_id == destination, sql.text(IS_OWED)
     )
     found: float | None = connection.scalar(query)
     return found
