@@ -9,6 +9,7 @@ import shlex
 import signal
 import subprocess
 import sys
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -16,6 +17,8 @@ from click.testing import CliRunner
 
 from orthanc_gcp.cli import app
 from orthanc_gcp.ledger.schema import change_cursors, transfers
+from tests.support.emulator import STORE_PATH
+from tests.support.front import Front
 from tests.support.orthanc import Orthanc, wait_until
 from tests.support.sent import changed
 from tests.support.site import make_instance
@@ -317,13 +320,20 @@ def test_an_orthanc_that_cannot_be_asked(site, tmp_path):
     study.confirmed()
 
 
-def test_an_orthanc_that_is_another(site, tmp_path):
-    with Orthanc(tmp_path / "other", {}, plugins=()) as other:
-        told = run_json(site, "audit", "--orthanc", other.url, code=2)
-        (error,) = [line["Error"] for line in told["Studies"] if line["Study"] is None]
-        assert "the ledger does not know the index of Orthanc test/ORTHANC" in error
-        said = run(site, "audit", "--orthanc", other.url, "--fix", code=2)
-        assert "start its worker first" in said
+@pytest.fixture(scope="module")
+def other(tmp_path_factory):
+    """Another Orthanc, which nobody follows."""
+    with Orthanc(tmp_path_factory.mktemp("other"), {"Name": "other"}, plugins=()) as other:
+        yield other
+
+
+def test_an_orthanc_that_is_another(site, other):
+    Study(site, instances=1).confirmed()
+    told = run_json(site, "audit", "--orthanc", other.url, code=2)
+    (error,) = [line["Error"] for line in told["Studies"] if line["Study"] is None]
+    assert "the ledger does not know the index of Orthanc other/ORTHANC" in error
+    said = run(site, "audit", "--orthanc", other.url, "--fix", code=2)
+    assert "start its worker first" in said
 
 
 def test_a_report(site, tmp_path):
@@ -430,3 +440,42 @@ def test_one_without_a_report_that_is_broken_off(site):
     assert "none that was broken off" in run(site, "audit", "--resume", code=2)
     run(site, "audit", "--study", studies[0].uid, "--fix", code=1)
     studies[0].confirmed()
+
+
+def test_audit_of_an_account_that_is_another_store_by_now(site, tmp_path):
+    study = Study(site, instances=2).confirmed()
+    whole = json.loads(site.orthanc.configuration_file.read_text())
+    accounts = whole["GoogleCloudPlatform"]["Accounts"]
+    former = accounts["google"]["DicomStore"]
+    accounts["google"]["DicomStore"] = accounts[SECOND]["DicomStore"]
+    file = tmp_path / "orthanc.json"
+    file.write_text(json.dumps({**whole, "StorageDirectory": str(site.orthanc.folder / "storage")}))
+    told = run_json(site, "audit", "--study", study.uid, code=1, config=file)
+    (found,) = told["Studies"]
+    store = f"{STORE_PATH.removesuffix('dicom')}{former} at {site.emulator.url}"
+    assert [one["Reason"] for one in found["FormerStore"]] == [f"confirmed in {store}"] * 2
+    assert told["Counts"] == {"Instances": 2, "FormerStore": 2}
+    assert run_json(site, "audit", "--study", study.uid)["Counts"] == {"Instances": 2, "Stored": 2}
+
+
+class Switching(Front):
+    """Another Orthanc answers once it was asked for an instance."""
+
+    def __init__(self, one: str, other: str, instance: str) -> None:
+        super().__init__()
+        self.target, self._other, self._instance = one, other, instance
+
+    @contextmanager
+    def passing(self, body):
+        yield
+        if self._instance.encode() in body:
+            self.target = self._other
+
+
+def test_an_orthanc_that_has_another_index_in_the_end(site, other):
+    """All that it had before would look as if it had deleted it."""
+    study = Study(site, instances=1).confirmed()
+    with Switching(site.orthanc.url, other.url, study.resources[0]) as front:
+        said = run(site, "audit", "--study", study.uid, "--orthanc", front.url, code=2)
+        assert "Orthanc has another index than in the beginning" in said
+        front.shutdown()

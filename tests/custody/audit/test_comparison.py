@@ -14,11 +14,12 @@ from orthanc_gcp.custody.audit.comparison import (
     Held,
     Recorded,
     Scope,
+    Sides,
     compare,
     confirmed,
     doubtful,
 )
-from orthanc_gcp.custody.audit.findings import DIFFERENCES, Category, Uids
+from orthanc_gcp.custody.audit.findings import Category, Uids
 from orthanc_gcp.custody.verification.read_back import SEARCH_LAG
 from orthanc_gcp.ledger.rows import Transfer
 from orthanc_gcp.ledger.schema import Priority, State
@@ -64,8 +65,9 @@ def row(number=1, state=State.CONFIRMED, name="", **more):
     return Recorded(replace(usual, **more), at, change)
 
 
-def look(holds=(), rows=(), listed=(), scope=SCOPE):
-    return compare(A, list(holds), list(rows), {uids(one) for one in listed}, scope, NOW)
+def look(holds=(), rows=(), listed=(), scope=SCOPE, **more):
+    listed = {uids(one) if isinstance(one, int) else one for one in listed}
+    return compare(Sides(A, list(holds), list(rows), listed=listed, **more), scope, NOW)
 
 
 def kinds(found):
@@ -167,7 +169,7 @@ def test_what_was_acknowledged_a_moment_ago():
 
 def test_the_same_sop_instance_uid_elsewhere():
     elsewhere = Uids("1", "1.2", "1.1.1")
-    found = compare(A, [held()], [row()], {elsewhere}, SCOPE, NOW)
+    found = look([held()], [row()], [elsewhere])
     assert [(one.category, one.uids) for one in found.findings] == [
         (Category.MISSING, uids(1)),
         (Category.UNKNOWN, elsewhere),
@@ -233,6 +235,26 @@ def test_which_version_is_newer(older, newer):
     assert not older.is_newer(newer)
 
 
+def test_what_was_to_be_sent_to_a_former_store():
+    for state in (State.CONFIRMED, State.WAITING, State.QUARANTINED):
+        former = [(row(1, state), "projects/p")]
+        (one,) = look([held()], former=former).findings
+        assert (one.category, one.reason) == (Category.FORMER_STORE, f"{state} in projects/p")
+        assert (one.in_orthanc, one.differs) == (True, True)
+        (one,) = look([], former=former).findings
+        assert (one.in_orthanc, one.differs) == (False, False), "it is history"
+        assert look([held()], [row()], [1], former=former).findings == []
+    assert look([held(wanted=False)], former=former).findings[0].differs, "it was sent on demand"
+    void = [(row(1, State.WITHDRAWN), "projects/p")]
+    assert kinds(look([held()], former=void)) == [(Category.NOT_IN_LEDGER, "1.1.1")]
+    superseded = [(row(1, State.SUPERSEDED), "projects/p")]
+    assert look([held()], former=superseded).findings == []
+
+
+def test_what_another_account_has_in_the_same_store_is_known():
+    assert kinds(look(listed=[1, 2], known={uids(1)})) == [(Category.UNKNOWN, "1.1.2")]
+
+
 def test_a_second_look_keeps_what_both_have_seen():
     first = look([held(1), held(2)], [row(3)], [4])
     second = look([held(1), held(5)], [row(3), row(2, State.QUARANTINED)], [4, 6])
@@ -290,7 +312,7 @@ def test_no_difference_only_when_all_that_is_wanted_is_there(holds, rows, listed
     ]
     found = look(holds, rows, listed)
     stored = {one.row.uids for one in found.stored}
-    differing = {one.uids for one in found.findings if one.category in DIFFERENCES}
+    differing = {one.uids for one in found.findings if one.differs}
     assert not stored & differing
     assert stored <= {uids(one) for one in listed}
     mine = {one.transfer.orthanc_id: one for one in rows if one.transfer.source == ME}

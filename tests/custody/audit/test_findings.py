@@ -16,6 +16,7 @@ def test_every_instance_by_its_triple():
     assert result.as_json() == {
         "Study": "1",
         "Account": "a",
+        "Differs": True,
         "Counts": {
             "Instances": 10,
             "Stored": 7,

@@ -10,12 +10,17 @@ from orthanc_gcp.custody.audit.recorded import recorded
 from orthanc_gcp.custody.audit.repair import Repair
 from orthanc_gcp.custody.intake.rules import arrival_of
 from orthanc_gcp.errors import OrthancUnavailableError
+from orthanc_gcp.ledger.destinations import StoreName
+from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.schema import Priority, State, transfers
+from orthanc_gcp.ledger.upgrade import prepare
 from orthanc_gcp.orthanc.resources import OrthancSource
 from orthanc_gcp.orthanc.rest import OrthancRest
 from orthanc_gcp.reasons import TransferReason
 from tests.support.orthanc import Orthanc
 from tests.support.site import make_instance
+
+QUEUED = {Category.MISSING, Category.NOT_IN_LEDGER, Category.LOST, Category.FORMER_STORE}
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +52,7 @@ def write_down(ledger, instance, **values):
 
 
 def row_of(ledger, instance):
-    ((row,),) = recorded(ledger, instance.study_instance_uid).values()
+    (row,) = recorded(ledger, instance.study_instance_uid).of("a")
     return row
 
 
@@ -72,7 +77,7 @@ def test_what_the_store_has_not(ledger, repair, instance):
 def test_what_the_ledger_has_not(ledger, repair, instance):
     assert repair.queue(result(instance, Category.NOT_IN_LEDGER, in_orthanc=False)) == 0
     assert repair.queue(result(instance, Category.NOT_IN_LEDGER, account=None)) == 0
-    assert recorded(ledger, instance.study_instance_uid) == {}
+    assert recorded(ledger, instance.study_instance_uid).by_account == {}
     assert repair.queue(result(instance, Category.NOT_IN_LEDGER)) == 1
     row = row_of(ledger, instance)
     assert (row.transfer.state, row.transfer.source) == (State.WAITING, "o")
@@ -103,6 +108,17 @@ def test_what_is_there_again(ledger, repair, instance, category, state):
     assert row_of(ledger, instance).transfer.state == State.WAITING
 
 
+def test_what_is_for_a_former_store(engine, clock, source, instance):
+    before = Ledger(engine, clock, {"a": StoreName("projects/old")})
+    now = Ledger(engine, clock, {"a": StoreName("projects/new")})
+    prepare(engine)
+    row = write_down(before, instance, state=State.CONFIRMED)
+    found = result(instance, Category.FORMER_STORE, row)
+    assert Repair(now, source, "o").queue(found) == 1
+    assert row_of(now, instance).transfer.state == State.WAITING
+    assert row_of(before, instance) == row
+
+
 def test_what_was_received_anew(ledger, repair, instance):
     row = write_down(ledger, instance, state=State.CONFIRMED, attachment_uuid="before")
     found = result(instance, Category.WAITING, row, reason=OVERWRITTEN)
@@ -113,7 +129,7 @@ def test_what_was_received_anew(ledger, repair, instance):
 
 @pytest.mark.parametrize(
     "category",
-    sorted(set(Category) - {Category.MISSING, Category.NOT_IN_LEDGER, Category.LOST}),
+    sorted(set(Category) - QUEUED),
 )
 def test_what_needs_a_person(ledger, repair, instance, category):
     row = write_down(ledger, instance, state=State.QUARANTINED)

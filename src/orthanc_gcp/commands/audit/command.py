@@ -414,6 +414,14 @@ class _Run:
                     "that is meant (--orthanc), and did its worker ever run?"
                 )
                 yield StudyResult(None, None, error=words)
+            try:
+                index = _Orthanc.of(self._asked, self._settings, self._ledger).index
+            except OrthancError as error:
+                yield StudyResult(None, None, error=f"Orthanc is away in the end: {error}")
+            else:
+                if index != self._orthanc.index:
+                    words = "Orthanc has another index than in the beginning: begin anew"
+                    yield StudyResult(None, None, error=words)
 
     # -- How it ends ----------------------------------------------------------------------------
 

@@ -33,9 +33,12 @@ _LABELS = {
     "Missing": "missing",
     "Different": "different",
     "Uncompared": "not compared",
+    "FormerStore": "in a former store",
     "Unknown": "unknown",
 }
 """What is shown of each study."""
+_TOLD = {"Unknown", "FormerStore"}
+"""These are no differences, and somebody may want to know."""
 _SUMS = {
     "NotInLedger": "in Orthanc and not in the ledger",
     "Waiting": "waiting",
@@ -44,6 +47,7 @@ _SUMS = {
     "Missing": "missing in the store",
     "Different": "different in the store",
     "Uncompared": "not compared",
+    "FormerStore": "for a store that the account was formerly",
     "Unknown": "in the store, and known to neither Orthanc nor the ledger",
     "Superseded": "superseded by a newer version",
     "Withdrawn": "withdrawn",
@@ -158,7 +162,7 @@ class Documents:
 
     def add(self, result: StudyResult, line: Mapping[str, Any]) -> None:
         """What came of a study at an account, if there is a difference, or an error."""
-        if result.differs or result.is_incomplete or "Unknown" in line:
+        if result.differs or result.is_incomplete or _TOLD & line.keys():
             click.echo("," if self._any else '{"Studies": [')
             click.echo(json.dumps(line, indent=2), nl=False)
             self._any = True

@@ -5,7 +5,7 @@ As much is in memory as one study needs: the UIDs of its instances, each a few t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -14,6 +14,7 @@ from orthanc_gcp.custody.audit.comparison import (
     Held,
     Recorded,
     Scope,
+    Sides,
     Stored,
     compare,
     confirmed,
@@ -21,17 +22,18 @@ from orthanc_gcp.custody.audit.comparison import (
 )
 from orthanc_gcp.custody.audit.findings import Category, Finding, StudyResult, Uids
 from orthanc_gcp.custody.audit.held import OrthancStudies
-from orthanc_gcp.custody.audit.recorded import recorded
+from orthanc_gcp.custody.audit.recorded import StudyRows, recorded
 from orthanc_gcp.custody.audit.stored import Content, StoreReader
 from orthanc_gcp.custody.audit.study_list import ListedStudy, StudyList
 from orthanc_gcp.errors import OrthancError, StoreError
 from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.selection import Selection
-from orthanc_gcp.ledger.studies import all_studies
+from orthanc_gcp.ledger.studies import page_of_studies
 
 __all__ = ["Audit"]
 
 _ORTHANC_DATE = "%Y%m%dT%H%M%S"
+_PAGE = 500
 _NO_ACCOUNT = "the configuration has no such account"
 
 
@@ -86,8 +88,8 @@ class Audit:
         sqlalchemy.exc.SQLAlchemyError
             The ledger is away.
         """
-        for one in all_studies(self._ledger, self._selection):
-            into.add(one.study_instance_uid)
+        for study_of_ledger in self._recorded_studies():
+            into.add(study_of_ledger)
             on_progress()
         if self._orthanc is not None:
             self._list_of_orthanc(self._orthanc, into, on_progress)
@@ -100,6 +102,13 @@ class Audit:
         if self._has_period:
             return []
         return self._list_of_stores(into, on_progress)
+
+    def _recorded_studies(self) -> Iterator[str]:
+        """Those that the ledger has; those of former stores, too."""
+        after = None
+        while page := page_of_studies(self._ledger, self._selection, after, _PAGE):
+            yield from (one.study_instance_uid for one in page)
+            after = page[-1]
 
     def _list_of_orthanc(
         self, orthanc: OrthancStudies, into: StudyList, on_progress: Callable[[], object]
@@ -158,10 +167,11 @@ class Audit:
         if not study.certain and not any(map(self._is_of_period, held)):
             return []
         rows = recorded(self._ledger, study.uid)
-        accounts = {*rows, *study.accounts, *(name for one in held for name in one.accounts or ())}
-        meant = sorted(filter(self._is_meant, accounts))
-        found = [self._at(account, study, held, rows.get(account, [])) for account in meant]
-        rest = self._of_no_account(study, held, [row for one in meant for row in rows.get(one, [])])
+        wanted = {name for one in held for name in one.accounts or ()}
+        meant = sorted(filter(self._is_meant, {*rows.by_account, *study.accounts, *wanted}))
+        found = [self._at(account, study, held, rows) for account in meant]
+        own = [row for account in meant for row in rows.by_account.get(account, [])]
+        rest = self._of_no_account(study, held, own)
         return found + [one for one in [rest] if one.not_wanted or one.findings or not found]
 
     def _held(self, study: ListedStudy) -> list[Held]:
@@ -200,22 +210,22 @@ class Audit:
         return StudyResult(study.uid, None, not_wanted=not_wanted, findings=unreadable)
 
     def _at(
-        self, account: str, study: ListedStudy, held: Sequence[Held], rows: Sequence[Recorded]
+        self, account: str, study: ListedStudy, held: Sequence[Held], rows: StudyRows
     ) -> StudyResult:
-        now = self._ledger.now()
-        if not rows and account not in study.accounts:
-            known = compare(account, held, rows, set(), self._scope, now)
-            if all(one.category is Category.BEFORE_FOLLOWING for one in known.findings):
+        now, store = self._ledger.now(), self._stores.get(account)
+        sides = _sides(account, held, rows)
+        if not sides.rows and account not in study.accounts:
+            known = compare(sides, self._scope, now)
+            if not any(one.differs for one in known.findings):
                 return _result(study.uid, account, known)  # of which the store is not asked
-        store = self._stores.get(account)
         if store is None:
             return StudyResult(study.uid, account, error=self._problems.get(account, _NO_ACCOUNT))
         try:
-            listed = store.instances(study.uid)
-            found = compare(account, held, rows, listed, self._scope, now)
+            sides = replace(sides, listed=store.instances(study.uid))
+            found = compare(sides, self._scope, now)
             suspects = doubtful(found)
             if suspects is not None:
-                del found  # a study may have very many instances
+                del sides, found  # a study may have very many instances
                 found = confirmed(suspects, self._look_again(account, study, store))
             if self._contents:
                 found = self._with_contents(account, study, store, found)
@@ -226,8 +236,8 @@ class Audit:
     def _look_again(self, account: str, study: ListedStudy, store: StoreReader) -> Comparison:
         """Much may have come up, or pages have shifted, while each of them was asked."""
         now, held = self._ledger.now(), self._held(study)
-        rows = recorded(self._ledger, study.uid).get(account, [])
-        return compare(account, held, rows, store.instances(study.uid), self._scope, now)
+        sides = _sides(account, held, recorded(self._ledger, study.uid))
+        return compare(replace(sides, listed=store.instances(study.uid)), self._scope, now)
 
     # -- Bytes ----------------------------------------------------------------------------------
 
@@ -245,8 +255,7 @@ class Audit:
         if not judged:
             return found
         # What was sent meanwhile is not what it was compared with.
-        rows = recorded(self._ledger, study.uid).get(account, [])
-        unchanged = {row.transfer for row in rows}
+        unchanged = {row.transfer for row in recorded(self._ledger, study.uid).of(account)}
         judged = {one: why for one, why in judged.items() if one.row.transfer in unchanged}
         findings = list(judged.values())
         if any(finding.category is not Category.DIFFERENT for finding in findings):
@@ -261,6 +270,17 @@ def _listed_still(finding: Finding, listed: Set[Uids]) -> Finding:
     if finding.category is Category.DIFFERENT or finding.uids in listed:
         return finding
     return replace(finding, category=Category.MISSING, in_store=False, reason="")
+
+
+def _sides(account: str, held: Sequence[Held], rows: StudyRows) -> Sides:
+    """Without what the store lists."""
+    return Sides(
+        account,
+        held,
+        rows.of(account),
+        rows.former(account),
+        known=rows.in_store_of(account),
+    )
 
 
 def _judged(stored: Stored, content: Content, md5s: Mapping[str, str]) -> Finding | None:

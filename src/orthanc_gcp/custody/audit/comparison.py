@@ -6,10 +6,10 @@ Nothing is asked here, and nothing is written.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass
 
-from orthanc_gcp.custody.audit.findings import DIFFERENCES, Category, Finding, Uids
+from orthanc_gcp.custody.audit.findings import Category, Finding, Uids
 from orthanc_gcp.custody.verification.read_back import SEARCH_LAG
 from orthanc_gcp.ledger.rows import Transfer
 from orthanc_gcp.ledger.schema import State
@@ -21,6 +21,7 @@ __all__ = [
     "Held",
     "Recorded",
     "Scope",
+    "Sides",
     "Stored",
     "compare",
     "confirmed",
@@ -58,11 +59,12 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """A row of the ledger."""
+    """A row of the ledger; ``destination_id`` is its number of the store that it is about."""
 
     transfer: Transfer
     acknowledged_at: float | None
     change_seq: int
+    destination_id: int = 0
 
     @property
     def uids(self) -> Uids:
@@ -97,6 +99,32 @@ class Scope:
     since: float | None = None
 
 
+@dataclass(frozen=True)
+class Sides:
+    """What is put side by side of a study, for one account.
+
+    Attributes
+    ----------
+    held
+        What Orthanc has.
+    rows
+        Those about the store that the account is by now, as they were before that was asked.
+    former
+        Those about a store that the account was formerly, and which.
+    listed
+        What the store lists.
+    known
+        What the ledger has of that store, for whatever account.
+    """
+
+    account: str
+    held: Sequence[Held] = ()
+    rows: Sequence[Recorded] = ()
+    former: Sequence[tuple[Recorded, str]] = ()
+    listed: Set[Uids] = frozenset()
+    known: Set[Uids] = frozenset()
+
+
 @dataclass(frozen=True, slots=True)
 class Stored:
     """An instance that the store lists, and the row that says so, too.
@@ -119,44 +147,32 @@ class Comparison:
     findings: list[Finding]
 
 
-def compare(
-    account: str,
-    held: Sequence[Held],
-    rows: Sequence[Recorded],
-    listed: Set[Uids],
-    scope: Scope,
-    now: float,
-) -> Comparison:
+def compare(sides: Sides, scope: Scope, now: float) -> Comparison:
     """Compare the instances of a study that Orthanc holds, the ledger has, and the store lists.
 
     Parameters
     ----------
-    rows
-        Those of the account, as they were before the store was asked.
     now
         Seconds since 1970, UTC, when these were read.
     """
-    return _Study(account, held, rows, listed, scope, now).compare()
+    return _Study(sides, scope, now).compare()
 
 
 class _Study:
-    def __init__(
-        self,
-        account: str,
-        held: Sequence[Held],
-        rows: Sequence[Recorded],
-        listed: Set[Uids],
-        scope: Scope,
-        now: float,
-    ) -> None:
-        self._account, self._listed, self._scope, self._now = account, listed, scope, now
-        self._held = {one.orthanc_id: one for one in held}
-        self._mine = {
-            row.transfer.orthanc_id: row for row in rows if row.transfer.source == scope.source
-        }
+    def __init__(self, sides: Sides, scope: Scope, now: float) -> None:
+        self._sides, self._listed, self._scope, self._now = sides, sides.listed, scope, now
+        self._held = {one.orthanc_id: one for one in sides.held}
+        self._mine = self._by_identifier(sides.rows)
         self._rows: dict[Uids, list[Recorded]] = defaultdict(list)
-        for row in rows:
+        for row in sides.rows:
             self._rows[row.uids].append(row)
+        former = [row for row, _ in sides.former if row.transfer.state != State.WITHDRAWN]
+        self._formerly_mine = self._by_identifier(former)
+
+    def _by_identifier(self, rows: Iterable[Recorded]) -> dict[str, Recorded]:
+        """Those of this Orthanc, by its identifiers."""
+        source = self._scope.source
+        return {row.transfer.orthanc_id: row for row in rows if row.transfer.source == source}
 
     def compare(self) -> Comparison:
         found = Comparison([], list(self._unrecorded()))
@@ -170,21 +186,24 @@ class _Study:
                     found.stored.append(Stored(row, self._same_version(row)))
                 else:
                     found.findings.append(finding)
-        known = self._rows.keys() | {one.uids for one in self._held.values()}
+        found.findings += self._in_former_stores()
+        known = self._sides.known | self._rows.keys() | {one.uids for one in self._held.values()}
         found.findings += [
             Finding(Category.UNKNOWN, uids, in_store=True) for uids in sorted(self._listed - known)
         ]
         # What is to be sent still, or is in quarantine, is not as it should be.
-        owed = {one.uids for one in found.findings if one.category in DIFFERENCES}
+        owed = {one.uids for one in found.findings if one.differs}
         found.stored = [one for one in found.stored if one.row.uids not in owed]
         return found
 
     def _unrecorded(self) -> Iterator[Finding]:
         """What Orthanc has and the ledger has not."""
         for one in self._held.values():
-            if one.orthanc_id in self._mine or one.received_at >= self._scope.began:
+            if one.orthanc_id in self._mine or one.orthanc_id in self._formerly_mine:
                 continue
-            if one.accounts is None or self._account not in one.accounts:
+            if one.received_at >= self._scope.began:
+                continue
+            if one.accounts is None or self._sides.account not in one.accounts:
                 continue
             since = self._scope.since
             # Orthanc records whole seconds.
@@ -197,6 +216,23 @@ class _Study:
                 in_orthanc=True,
                 in_store=one.uids in self._listed,
             )
+
+    def _in_former_stores(self) -> Iterator[Finding]:
+        """What was to be sent to a store that the account is not any more, and to no other."""
+        for row, store in self._sides.former:
+            transfer = row.transfer
+            if transfer.orthanc_id in self._mine and transfer.source == self._scope.source:
+                continue
+            if transfer.state not in _VOID and row.uids not in self._rows:
+                there = self._formerly_mine.get(transfer.orthanc_id) is row
+                yield Finding(
+                    Category.FORMER_STORE,
+                    row.uids,
+                    transfer.orthanc_id,
+                    in_orthanc=there and transfer.orthanc_id in self._held,
+                    in_store=row.uids in self._listed,
+                    reason=f"{transfer.state} in {store}",
+                )
 
     def _of_row(self, row: Recorded) -> Iterator[Finding]:
         """What a row says by itself."""
@@ -283,7 +319,7 @@ def doubtful(comparison: Comparison) -> frozenset[Uids] | None:
     if not any(one.category in _TRANSIENT for one in comparison.findings):
         return None
     return frozenset(
-        one.uids for one in comparison.findings if one.category in DIFFERENCES | _TRANSIENT
+        one.uids for one in comparison.findings if one.differs or one.category in _TRANSIENT
     )
 
 

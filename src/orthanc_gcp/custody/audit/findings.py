@@ -14,7 +14,7 @@ from typing import Any
 from orthanc_gcp.dicomweb.search import FoundInstance
 from orthanc_gcp.ledger.rows import Transfer
 
-__all__ = ["DIFFERENCES", "Category", "Finding", "StudyResult", "Uids"]
+__all__ = ["Category", "Finding", "StudyResult", "Uids"]
 
 Uids = FoundInstance
 """The UIDs of an instance: of its study, its series and itself."""
@@ -42,11 +42,13 @@ class Category(StrEnum):
     """It was deleted in Orthanc before it was sent, or a person has closed it."""
     BEFORE_FOLLOWING = "BeforeFollowing"
     """The rules would want it, and Orthanc received it before they were followed."""
+    FORMER_STORE = "FormerStore"
+    """It was to be sent to what the account was formerly; a difference while Orthanc has it."""
     UNKNOWN = "Unknown"
     """The store has it, and neither Orthanc nor the ledger knows it."""
 
 
-DIFFERENCES = frozenset(
+_DIFFERENCES = frozenset(
     {
         Category.NOT_IN_LEDGER,
         Category.WAITING,
@@ -56,7 +58,6 @@ DIFFERENCES = frozenset(
         Category.DIFFERENT,
     }
 )
-"""By these, not everything that should be in the store is there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +86,13 @@ class Finding:
     reason: str = ""
     transfer: Transfer | None = None
     digests: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def differs(self) -> bool:
+        """Whether by it something that should be in the store is not there as it should be."""
+        if self.category is Category.FORMER_STORE:
+            return self.in_orthanc
+        return self.category in _DIFFERENCES
 
     def as_json(self) -> dict[str, Any]:
         """The same for programs, beside the Study Instance UID."""
@@ -130,7 +138,7 @@ class StudyResult:
     @property
     def differs(self) -> bool:
         """Whether something that should be in the store is not there as it should be."""
-        return any(one.category in DIFFERENCES for one in self.findings)
+        return any(one.differs for one in self.findings)
 
     @property
     def is_incomplete(self) -> bool:
@@ -143,7 +151,7 @@ class StudyResult:
 
         ``Instances`` are those that should be in the store.
         """
-        wanted = {one.uids for one in self.findings if one.category in DIFFERENCES}
+        wanted = {one.uids for one in self.findings if one.differs}
         counted = Counter(one.category.value for one in self.findings)
         found = {
             "Instances": self.stored + len(wanted),
@@ -159,7 +167,7 @@ class StudyResult:
         found: dict[str, Any] = {"Study": self.study_instance_uid, "Account": self.account}
         if self.error:
             return found | {"Error": self.error}
-        found |= {"Counts": self.counts, "Bytes": self.bytes}
+        found |= {"Differs": self.differs, "Counts": self.counts, "Bytes": self.bytes}
         for category in Category:
             some = [one.as_json() for one in self.findings if one.category is category]
             if some:

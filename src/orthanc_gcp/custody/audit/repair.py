@@ -48,7 +48,7 @@ class Repair:
         there = [one for one in result.findings if one.in_orthanc]
         missing = [one.transfer for one in there if one.category is Category.MISSING]
         queued = self._ledger.confirmations.requeue_lost([row for row in missing if row])
-        closed = [one for one in there if one.transfer and _was_closed(one)]
+        closed = [one for one in there if _was_closed(one)]
         queued += self._record(result.account, closed, demanded=True)
         # What was written down meanwhile is not to be sent twice.
         new = [one for one in there if one.transfer is None and _is_unrecorded(one)]
@@ -76,5 +76,8 @@ def _is_unrecorded(finding: Finding) -> bool:
 
 
 def _was_closed(finding: Finding) -> bool:
-    """Whether the ledger has given up what Orthanc has again."""
-    return finding.category in (Category.NOT_IN_LEDGER, Category.LOST)
+    """Whether the ledger has given up what Orthanc has again, or has it for another store."""
+    if finding.category is Category.FORMER_STORE:
+        return True
+    lost = finding.category in (Category.NOT_IN_LEDGER, Category.LOST)
+    return lost and finding.transfer is not None
