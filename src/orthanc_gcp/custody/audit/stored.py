@@ -135,13 +135,17 @@ class StoreReader:
 
     def _read(self, uids: Uids) -> Content:
         sha256, md5 = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
+        self._stop_if_asked()
         with self.client.open(*uids) as pieces:
             for piece in pieces:
-                if self._stopping():
-                    raise StoreError("stopped", reason=StoreReason.ABORTED)
+                self._stop_if_asked()
                 sha256.update(piece)
                 md5.update(piece)
         return Content(sha256.hexdigest(), md5.hexdigest())
+
+    def _stop_if_asked(self) -> None:
+        if self._stopping():
+            raise StoreError("stopped", reason=StoreReason.ABORTED)
 
     def _pause(self, error: GcpError) -> float | None:
         if not isinstance(error, StoreError):
