@@ -320,6 +320,22 @@ def test_an_orthanc_that_cannot_be_asked(site, tmp_path):
     study.confirmed()
 
 
+def test_an_account_that_no_client_can_be_made_for(site, tmp_path):
+    study = Study(site, instances=1).confirmed()
+    whole = json.loads(site.orthanc.configuration_file.read_text())
+    (tmp_path / "ca.pem").write_text("no certificate")
+    whole |= {
+        "StorageDirectory": str(site.orthanc.folder / "storage"),
+        "HttpsCACertificates": "ca.pem",
+    }
+    whole["GoogleCloudPlatform"]["BaseUrl"] = "https://healthcare.googleapis.com/v1beta1/"
+    file = tmp_path / "orthanc.json"
+    file.write_text(json.dumps(whole))
+    told = run_json(site, "audit", "--study", study.uid, code=2, config=file)
+    (found,) = told["Studies"]
+    assert "HttpsCACertificates" in found["Error"]
+
+
 @pytest.fixture(scope="module")
 def other(tmp_path_factory):
     """Another Orthanc, which nobody follows."""

@@ -134,7 +134,7 @@ class _Run:
             studies = OrthancStudies(source, rules, self._interruption.wait)
             since = None if self._settings.backfill else self._orthanc.since
             scope = Scope(self._began, self._orthanc.index, since)
-        stores = opened.enter_context(
+        stores, problems = opened.enter_context(
             opened_stores(self._settings, self._accounts, self._ledger, self._interruption)
         )
         return Audit(
@@ -143,7 +143,7 @@ class _Run:
             studies,
             self._asked.selection,
             scope,
-            self._settings.rejections,
+            problems,
             contents=self._asked.contents,
         )
 

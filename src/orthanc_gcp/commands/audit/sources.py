@@ -17,7 +17,7 @@ from orthanc_gcp.custody.audit.stored import READERS, StoreReader
 from orthanc_gcp.custody.destinations.rate_limit import request_limit
 from orthanc_gcp.custody.intake.identity import Match, recognize
 from orthanc_gcp.custody.reporting.timestamps import utc
-from orthanc_gcp.dicomweb import of_account
+from orthanc_gcp.dicomweb import StoreError, of_account
 from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.orthanc.resources import OrthancSource
 
@@ -75,19 +75,18 @@ class AuditedOrthanc:
 @contextmanager
 def opened_stores(
     settings: Settings, accounts: list[Account], ledger: Ledger, interruption: Interruption
-) -> Iterator[dict[str, StoreReader]]:
-    """The stores that can be asked, by account, with access tokens of their own.
-
-    Raises
-    ------
-    StoreError
-        The file of ``HttpsCACertificates`` or the proxy's address cannot be used.
-    """
+) -> Iterator[tuple[dict[str, StoreReader], dict[str, str]]]:
+    """The stores that can be asked, and why others cannot, by account; with tokens of their own."""
     tokens = TokenSource(replace(settings, accounts=tuple(accounts)), SystemClock())
-    stores = {one.name: _store(settings, one, tokens, ledger, interruption) for one in accounts}
+    stores, problems = {}, dict(settings.rejections)
+    for one in accounts:
+        try:
+            stores[one.name] = _store(settings, one, tokens, ledger, interruption)
+        except StoreError as error:
+            problems[one.name] = str(error)
     tokens.start()
     try:
-        yield stores
+        yield stores, problems
     finally:
         tokens.stop()
         for store in stores.values():
@@ -101,7 +100,6 @@ def _store(
     ledger: Ledger,
     interruption: Interruption,
 ) -> StoreReader:
-
     limit = request_limit(account, ledger, interruption.wait)
     return StoreReader(
         of_account(settings, account, tokens.authorization),
