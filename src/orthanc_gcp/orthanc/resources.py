@@ -23,7 +23,7 @@ from orthanc_gcp.orthanc.page_size import PageSize
 from orthanc_gcp.orthanc.rest import OrthancRest
 from orthanc_gcp.redaction import printable, readable
 
-__all__ = ["Change", "Changes", "Description", "OrthancSource"]
+__all__ = ["Change", "Changes", "Description", "OrthancSource", "seconds_of"]
 
 MOST_CHANGES = 1000
 MOST_DESCRIBED, MOST_EXPANDED, MOST_LISTED = 200, 2000, 5000
@@ -518,14 +518,14 @@ def _described(
         sop_instance_uid=instance["MainDicomTags"]["SOPInstanceUID"],
         size_bytes=int(instance["FileSize"]),
         attachment_uuid=instance.get("FileUuid", ""),
-        received_at=_seconds(metadata.get("ReceptionDate", "")),
+        received_at=seconds_of(metadata.get("ReceptionDate", "")),
         parents=parents,
         origin=metadata,
         tags=tags,
     )
 
 
-def _seconds(date: str) -> float:
+def seconds_of(date: str) -> float:
     """Orthanc's ``20261121T221844``, UTC; 0 where there is none."""
     try:
         return datetime.strptime(date, _DATE).replace(tzinfo=UTC).timestamp()

@@ -9,6 +9,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import time
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
@@ -474,24 +475,54 @@ def test_audit_of_an_account_that_is_another_store_by_now(site, tmp_path):
     assert run_json(site, "audit", "--study", study.uid)["Counts"] == {"Instances": 2, "Stored": 2}
 
 
-class Switching(Front):
-    """Another Orthanc answers once it was asked for an instance."""
+class Watching(Front):
+    """Does something once when Orthanc was asked for the instances of a study."""
 
-    def __init__(self, one: str, other: str, instance: str) -> None:
+    def __init__(self, site, study, act) -> None:
         super().__init__()
-        self.target, self._other, self._instance = one, other, instance
+        self.target, self._act = site.orthanc.url, act
+        path = f"/instances/{study.resources[0]}/study"
+        self._study = site.orthanc.json("GET", path)["ID"].encode()
 
     @contextmanager
     def passing(self, body):
         yield
-        if self._instance.encode() in body:
-            self.target = self._other
+        if self._study in body and b"Level" not in body and self._act:
+            act, self._act = self._act, None
+            act()
 
 
 def test_an_orthanc_that_has_another_index_in_the_end(site, other):
     """All that it had before would look as if it had deleted it."""
     study = Study(site, instances=1).confirmed()
-    with Switching(site.orthanc.url, other.url, study.resources[0]) as front:
+
+    def switch():
+        front.target = other.url
+
+    with Watching(site, study, switch) as front:
         said = run(site, "audit", "--study", study.uid, "--orthanc", front.url, code=2)
         assert "Orthanc has another index than in the beginning" in said
         front.shutdown()
+
+
+def test_what_waits_is_a_difference_unless_it_came_meanwhile(site):
+    study = Study(site, instances=1).confirmed()
+    run(site, "pause", "google")
+    late = make_instance(study.uid, study.series)
+    try:
+
+        def receive():
+            time.sleep(1.1)  # Orthanc records whole seconds
+            study.resources.append(site.upload(late))
+            study.wait_for("confirmed", "waiting")
+
+        with Watching(site, study, receive) as front:
+            told = run_json(site, "audit", "--study", study.uid, "--orthanc", front.url)
+            assert told["Counts"] == {"Instances": 1, "Stored": 1}
+            front.shutdown()
+        assert len(study.resources) == 2
+        told = run_json(site, "audit", "--study", study.uid, code=1)
+        assert told["Counts"] == {"Instances": 2, "Stored": 1, "Waiting": 1}
+    finally:
+        run(site, "resume", "google")
+    study.wait_for("confirmed", "confirmed")

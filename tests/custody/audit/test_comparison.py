@@ -42,7 +42,7 @@ def held(number=1, name="", *, wanted=True, received=5000.0, file="f"):
 
 def row(number=1, state=State.CONFIRMED, name="", **more):
     at = more.pop("acknowledged_at", 5001.0)
-    change = more.pop("change_seq", 0)
+    change, queued = more.pop("change_seq", 0), more.pop("queued_at", BEGAN)
     usual = Transfer(
         id=number,
         account=A,
@@ -62,7 +62,7 @@ def row(number=1, state=State.CONFIRMED, name="", **more):
         reason=None,
         priority=Priority.LIVE,
     )
-    return Recorded(replace(usual, **more), at, change)
+    return Recorded(replace(usual, **more), at, change, queued)
 
 
 def look(holds=(), rows=(), listed=(), scope=SCOPE, **more):
@@ -108,6 +108,8 @@ def test_what_arrives_while_the_audit_runs():
     assert look([held(received=BEGAN)]).findings == []
     late = row(1, State.WAITING, received_at=BEGAN)
     assert look([held(received=BEGAN)], [late]).findings == []
+    early = row(1, State.WAITING, received_at=BEGAN, queued_at=BEGAN - 1)
+    assert kinds(look([], [early])) == [(Category.WAITING, "1.1.1")], "a clock goes before"
     over = held(received=BEGAN, file="g")
     found = look([over], [row()], [])
     assert (found.findings, found.stored) == ([], [])

@@ -95,20 +95,20 @@ class _Run:
 
     def _begin(self, opened: ExitStack) -> tuple[Report | None, Position]:
         """Where it begins, and the report that it is written into."""
-        asked, file = self._asked, self._asked.report
+        asked, file, now = self._asked, self._asked.report, self._ledger.now()
+        begun = Position(now if self._orthanc is None else self._orthanc.begin(now))
         try:
             with _writing(file):
                 if file is not None and asked.resume:
                     report, position = Report.resume(file, asked.meant)
                     return opened.enter_context(report), position
                 if file is not None:
-                    began = Position(self._ledger.now())
-                    return opened.enter_context(Report.create(file, self._header(began))), began
+                    return opened.enter_context(Report.create(file, self._header(begun))), begun
             if asked.resume:
                 return None, self._positions.load(asked.meant)
         except ResumeError as error:
             fail(f"--resume: {file or 'an audit without a report'}: {error}")
-        return None, Position(self._ledger.now())
+        return None, begun
 
     def _header(self, position: Position) -> dict[str, Any]:
         settings = self._settings

@@ -19,7 +19,7 @@ from orthanc_gcp.custody.intake.identity import Match, recognize
 from orthanc_gcp.custody.reporting.timestamps import utc
 from orthanc_gcp.dicomweb import StoreError, of_account
 from orthanc_gcp.ledger.ledger import Ledger
-from orthanc_gcp.orthanc.resources import OrthancSource
+from orthanc_gcp.orthanc.resources import OrthancSource, seconds_of
 
 __all__ = ["AuditedOrthanc", "opened_stores"]
 
@@ -36,6 +36,8 @@ class AuditedOrthanc:
         When following began.
     is_earlier
         Whether it is the index as it was at an earlier moment.
+    newest_at
+        When it has last changed, by its own clock, in seconds since 1970.
     """
 
     source: OrthancSource
@@ -44,6 +46,7 @@ class AuditedOrthanc:
     index: str | None = None
     since: float | None = None
     is_earlier: bool = False
+    newest_at: float = 0
 
     @classmethod
     def of(cls, given: str | None, settings: Settings, ledger: Ledger) -> AuditedOrthanc:
@@ -59,12 +62,18 @@ class AuditedOrthanc:
         rest = orthanc_of(settings, given, "audit")
         source = OrthancSource(rest, settings.storage_folder)
         name = source.name()
-        found = recognize(ledger, source, name)
-        if found is None:
-            return cls(source, rest.url, name)
-        match, cursor = found
+        newest_at = max((one.date for one in source.newest_changes()), default="")
+        found = cls(source, rest.url, name, newest_at=seconds_of(newest_at))
+        recognized = recognize(ledger, source, name)
+        if recognized is None:
+            return found
+        match, cursor = recognized
         earlier = match is Match.RESTORED
-        return cls(source, rest.url, name, cursor.source, cursor.since, earlier)
+        return replace(found, index=cursor.source, since=cursor.since, is_earlier=earlier)
+
+    def begin(self, now: float) -> float:
+        """From when on what arrives is not looked for, though its clock may go before."""
+        return max(now, self.newest_at + 1)
 
     def as_json(self) -> dict[str, Any]:
         """The same for a report."""

@@ -64,6 +64,7 @@ class Recorded:
     transfer: Transfer
     acknowledged_at: float | None
     change_seq: int
+    queued_at: float
     destination_id: int = 0
 
     @property
@@ -248,7 +249,8 @@ class _Study:
         elif state == LOST:
             yield self._finding(Category.LOST, row, reason)
         elif state in _TO_BE_SENT:
-            if transfer.received_at < self._scope.began:
+            # Each by its own clock.
+            if min(transfer.received_at, row.queued_at) < self._scope.began:
                 yield self._finding(Category.WAITING, row, reason)
         elif state not in _SENT:
             yield self._finding(Category.QUARANTINED, row, TransferReason.DAMAGED)

@@ -23,6 +23,7 @@ _ALL = [
     *COLUMNS,
     transfers.c.acknowledged_at,
     transfers.c.change_seq,
+    transfers.c.queued_at,
     transfers.c.destination_id,
 ]
 _SAME = {"account", "source", "study_instance_uid", "series_instance_uid", "state", "reason"}
@@ -91,8 +92,8 @@ def recorded(ledger: Ledger, study: str) -> StudyRows:
             sql.select(*_ALL).where(of.study_instance_uid == study).order_by(of.id)
         )
         for values in rows:
-            *transfer, acknowledged_at, change_seq, destination = _sound(values)
-            row = Recorded(Transfer(*transfer), acknowledged_at, change_seq, destination)
+            *transfer, acknowledged_at, change_seq, queued_at, destination = _sound(values)
+            row = Recorded(Transfer(*transfer), acknowledged_at, change_seq, queued_at, destination)
             found.setdefault(row.transfer.account, []).append(row)
     stores = {one.id: one.name for one in ledger.destinations.all()}
     return StudyRows(found, stores, ledger.destinations.current())
