@@ -363,6 +363,7 @@ def test_a_report(site, tmp_path):
     assert header["Selection"]["Study"] == study.uid
     assert header["Orthanc"]["Url"] == site.orthanc.url
     assert header["Orthanc"]["Index"] == study.rows()[0].source
+    assert header["Orthanc"]["FollowedSince"] <= header["Began"]
     assert set(header["Stores"]) == {"google", SECOND}
     assert kinds(line, "Missing") == {"Missing": [missing]}
     assert (end["End"]["Complete"], end["End"]["ExitCode"]) == (True, 1)

@@ -18,6 +18,7 @@ from tests.custody.verification.conftest import (
     stow,
 )
 from tests.support.ledgers import clock, engine, ledger, postgresql, sqlite_ledger
+from tests.support.orthanc import Orthanc
 
 __all__ = [
     "_fault_settings_put_back",
@@ -32,6 +33,14 @@ __all__ = [
     "sqlite_ledger",
     "stow",
 ]
+
+
+@pytest.fixture(scope="package")
+def orthanc(tmp_path_factory):
+    """A real one, which reads each file anew."""
+    uncached = {"MaximumStorageCacheSize": 0}
+    with Orthanc(tmp_path_factory.mktemp("orthanc"), uncached, plugins=()) as orthanc:
+        yield orthanc
 
 
 @pytest.fixture

@@ -46,6 +46,12 @@ class OrthancOfTest:
 
 
 @pytest.fixture
+def ledger(sqlite_ledger):
+    """What differs between databases has tests of its own."""
+    return sqlite_ledger
+
+
+@pytest.fixture
 def audit(ledger, reader):
     """A maker of audits of account ``a``."""
 

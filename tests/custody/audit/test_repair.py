@@ -13,22 +13,19 @@ from orthanc_gcp.errors import OrthancUnavailableError
 from orthanc_gcp.ledger.destinations import StoreName
 from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.schema import Priority, State, transfers
-from orthanc_gcp.ledger.upgrade import prepare
 from orthanc_gcp.orthanc.resources import OrthancSource
 from orthanc_gcp.orthanc.rest import OrthancRest
 from orthanc_gcp.reasons import TransferReason
-from tests.support.orthanc import Orthanc
 from tests.support.site import make_instance
 
 QUEUED = {Category.MISSING, Category.NOT_IN_LEDGER, Category.LOST, Category.FORMER_STORE}
 
 
 @pytest.fixture(scope="module")
-def source(tmp_path_factory):
-    with Orthanc(tmp_path_factory.mktemp("orthanc"), {}, plugins=()) as orthanc:
-        made = OrthancSource(OrthancRest(orthanc.url), orthanc.folder)
-        made.name_of_instance = orthanc.json("POST", "/instances", make_instance())["ID"]
-        yield made
+def source(orthanc):
+    made = OrthancSource(OrthancRest(orthanc.url), orthanc.folder)
+    made.name_of_instance = orthanc.json("POST", "/instances", make_instance())["ID"]
+    return made
 
 
 @pytest.fixture
@@ -36,6 +33,12 @@ def instance(source):
     """As Orthanc describes it."""
     (found,) = source.describe([source.name_of_instance])
     return found
+
+
+@pytest.fixture
+def ledger(sqlite_ledger):
+    """What differs between databases has tests of its own."""
+    return sqlite_ledger
 
 
 @pytest.fixture
@@ -108,10 +111,9 @@ def test_what_is_there_again(ledger, repair, instance, category, state):
     assert row_of(ledger, instance).transfer.state == State.WAITING
 
 
-def test_what_is_for_a_former_store(engine, clock, source, instance):
-    before = Ledger(engine, clock, {"a": StoreName("projects/old")})
-    now = Ledger(engine, clock, {"a": StoreName("projects/new")})
-    prepare(engine)
+def test_what_is_for_a_former_store(ledger, clock, source, instance):
+    before = Ledger(ledger.engine, clock, {"a": StoreName("projects/old")})
+    now = Ledger(ledger.engine, clock, {"a": StoreName("projects/new")})
     row = write_down(before, instance, state=State.CONFIRMED)
     found = result(instance, Category.FORMER_STORE, row)
     assert Repair(now, source, "o").queue(found) == 1
