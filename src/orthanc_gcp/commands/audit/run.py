@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -76,6 +76,8 @@ class _Run:
             None if asked.without_orthanc else AuditedOrthanc.of(asked.orthanc, settings, ledger)
         )
         self._repair = self._make_repair() if asked.fix else None
+        index = self._orthanc and self._orthanc.index
+        self._selection = {**asked.meant, "Index": index}
         self._report, position = self._begin(opened)
         self._began, self._after, self._totals = position.began, position.after, position.totals
         self._audit = self._make_audit(opened)
@@ -100,12 +102,12 @@ class _Run:
         try:
             with _writing(file):
                 if file is not None and asked.resume:
-                    report, position = Report.resume(file, asked.meant)
+                    report, position = Report.resume(file, self._selection)
                     return opened.enter_context(report), position
                 if file is not None:
                     return opened.enter_context(Report.create(file, self._header(begun))), begun
             if asked.resume:
-                return None, self._positions.load(asked.meant)
+                return None, self._positions.load(self._selection)
         except ResumeError as error:
             fail(f"--resume: {file or 'an audit without a report'}: {error}")
         return None, begun
@@ -114,7 +116,7 @@ class _Run:
         settings = self._settings
         return {
             "Began": utc(position.began),
-            "Selection": self._asked.meant,
+            "Selection": self._selection,
             "Orthanc": self._orthanc and self._orthanc.as_json(),
             "Ledger": database.place(self._ledger.engine),
             "Stores": {one.name: settings.dicomweb_url(one) for one in self._accounts},
@@ -156,11 +158,9 @@ class _Run:
                 failed = self._list(studies)
                 for study in studies.after(self._after):
                     self._add(study.uid, self._audit.compare(study))
-            for result in [*self._problems(), *failed]:
-                self._add(None, [result])
         except KeyboardInterrupt:
             return self._break_off()
-        return self._end()
+        return self._end(failed)
 
     def _list(self, studies: StudyList) -> list[StudyResult]:
         listed = 0
@@ -220,7 +220,7 @@ class _Run:
                 )
                 yield StudyResult(None, None, error=words)
             try:
-                index = AuditedOrthanc.of(self._asked.orthanc, self._settings, self._ledger).index
+                index = self._orthanc.index_now(self._ledger)
             except OrthancError as error:
                 yield StudyResult(None, None, error=f"Orthanc is away in the end: {error}")
             else:
@@ -230,10 +230,12 @@ class _Run:
 
     # -- How it ends ----------------------------------------------------------------------------
 
-    def _end(self) -> int:
-        asked, totals = self._asked, self._totals
-        code = totals.exit_code(with_orthanc=self._orthanc is not None)
-        with self._interruption.guarded():
+    def _end(self, failed: list[StudyResult]) -> int:
+        asked, totals, code = self._asked, self._totals, 0
+        with suppress(KeyboardInterrupt), self._interruption.guarded():  # all was compared
+            for result in [*self._problems(), *failed]:
+                self._add(None, [result])
+            code = totals.exit_code(with_orthanc=self._orthanc is not None)
             self._write_end(code, complete=True)
             if asked.resume and self._report is None:
                 self._positions.forget()
@@ -245,7 +247,7 @@ class _Run:
         """Say how far it came, and how it can go on."""
         if self._report is None:
             position = Position(self._began, self._after, self._totals)
-            self._positions.save(self._asked.meant, position)
+            self._positions.save(self._selection, position)
         self._write_end(BROKEN_OFF, complete=False)
         self._progress.line(
             f"broken off after {self._done:,} of {count(self._total, 'study')}; this goes on:\n"

@@ -71,6 +71,19 @@ class AuditedOrthanc:
         earlier = match is Match.RESTORED
         return replace(found, index=cursor.source, since=cursor.since, is_earlier=earlier)
 
+    def index_now(self, ledger: Ledger) -> str | None:
+        """What the ledger calls the index that it has now.
+
+        Raises
+        ------
+        OrthancError
+            It cannot be asked.
+        sqlalchemy.exc.SQLAlchemyError
+            The ledger is away.
+        """
+        found = recognize(ledger, self.source, self.source.name())
+        return None if found is None else found[1].source
+
     def begin(self, now: float) -> float:
         """From when on what arrives is not looked for, though its clock may go before."""
         return max(now, self.newest_at + 1)

@@ -74,7 +74,9 @@ class Positions:
             if value is None:
                 raise ResumeError("there is none that was broken off: one with a report needs it")
             if value["Selection"] != selection:
-                raise ResumeError("that which was broken off was of another selection")
+                raise ResumeError(
+                    "that which was broken off was of another selection, or of another Orthanc"
+                )
             after = value["After"]
             return Position(
                 began_of(value), after and str(after), Totals.from_json(value["Totals"])

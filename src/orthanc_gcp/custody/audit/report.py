@@ -112,7 +112,7 @@ class Report:
         if header.get("Audit") != FORMAT:
             raise ResumeError("it is no report of an audit")
         if header.get("Selection") != selection:
-            raise ResumeError("it is of another selection: --resume goes on with the same one")
+            raise ResumeError("it is of another selection, or of another Orthanc")
         try:
             position, place = _last_whole_study(lines, began_of(header), end)
         except (AttributeError, KeyError, TypeError, ValueError):
