@@ -17,7 +17,7 @@ import urllib3
 from orthanc_gcp.worker import supervised
 from orthanc_gcp.worker.handshake import WorkerAddress, WorkerInput
 from orthanc_gcp.worker.launch import NOT_CONFIGURED, NOT_INSTALLED
-from tests.support.orthanc import free_port
+from tests.support.orthanc import free_port, wait_until
 
 
 @pytest.fixture
@@ -71,6 +71,7 @@ def test_it_answers_and_ends_with_its_input(started, given):
         url = f"http://127.0.0.1:{port}/gcp/transfers"
         assert http.request("GET", url).status == 401
         headers = {"Authorization": f"Bearer {given.secret}"}
+        wait_until(lambda: http.request("GET", url, headers=headers).status == 200, 30)
         assert http.request("GET", url, headers=headers).json() == []
     process.stdin.close()
     assert process.wait(30) == 0

@@ -224,9 +224,10 @@ class Arrivals:
         of = transfers.c
         found: dict[str, Known] = {}
         former: dict[str, Known] = {}
-        current = self._current()
         # By all of them: so the database finds the rows in an index of its own.
-        every = [one.id for one in self._destinations.all()]
+        stores = self._destinations.all()
+        every = [one.id for one in stores]
+        current = {one.id for one in self._destinations.current(stores).values()}
         columns = of.orthanc_id, of.destination_id, of.attachment_uuid, of.state, of.reason
         with reading(self._engine) as connection:
             for some in portions(list(resources), MOST_PARAMETERS):
@@ -256,7 +257,7 @@ class Arrivals:
         """
         of, reopened = transfers.c, 0
         waiting = {**UNSENT, "state": State.WAITING, "attempts": 0, "queued_at": self._now()}
-        current = self._current()
+        current = {one.id for one in self._destinations.current().values()}
         with writing(self._engine) as connection:
             for some in portions(list(resources), MOST_PARAMETERS):
                 deleted = sql.and_(
@@ -271,9 +272,6 @@ class Arrivals:
                 add_for(connection, self._now(), rows, "returned")
                 reopened += len(rows)
         return reopened
-
-    def _current(self) -> set[int]:
-        return {one.id for one in self._destinations.current().values()}
 
     def has_gap(self, source: str) -> bool:
         """Whether changes of an Orthanc were lost before they were read."""
@@ -329,28 +327,39 @@ class Arrivals:
                 )
 
 
+_FORMER = sql.select(destinations.c.id).where(
+    destinations.c.account.in_(sql.bindparam("accounts", expanding=True)),
+    destinations.c.id.not_in(sql.bindparam("current", expanding=True)),
+)
+_RECORDED = sql.select(
+    transfers.c.account, transfers.c.source, transfers.c.orthanc_id, transfers.c.received_at
+).where(
+    transfers.c.destination_id.in_(sql.bindparam("former", expanding=True)),
+    transfers.c.source.in_(sql.bindparam("sources", expanding=True)),
+    transfers.c.orthanc_id.in_(sql.bindparam("names", expanding=True)),
+    transfers.c.state != State.WITHDRAWN,
+)
+
+
 def _recorded_formerly(
     connection: sql.Connection, arrivals: Sequence[NewTransfer], ids: Mapping[str, int]
 ) -> dict[tuple[str, str, str], float]:
     """When what arrives was received that was written down for a former store of its account."""
-    of = destinations.c
-    chosen = of.account.in_(ids), of.id.not_in(list(ids.values()))
-    former = list(connection.scalars(sql.select(of.id).where(*chosen)))
+    chosen = {"accounts": list(ids), "current": list(ids.values())}
+    former = list(connection.scalars(_FORMER, chosen))
     if not former:
         return {}
     found: dict[tuple[str, str, str], float] = {}
-    row = transfers.c
     by_rule = [one for one in arrivals if one.priority == Priority.LIVE]
     for some in portions(by_rule, MOST_PARAMETERS):
-        query = sql.select(row.account, row.source, row.orthanc_id, row.received_at).where(
-            row.destination_id.in_(former),
-            row.source.in_({one.source for one in some}),
-            row.orthanc_id.in_([one.orthanc_id for one in some]),
-            row.state != State.WITHDRAWN,
-        )
-        for *key, received_at in connection.execute(query):
-            name = (key[0], key[1], key[2])
-            found[name] = max(received_at, found.get(name, received_at))
+        wanted = {
+            "former": former,
+            "sources": list({one.source for one in some}),
+            "names": [one.orthanc_id for one in some],
+        }
+        for account, source, name, received_at in connection.execute(_RECORDED, wanted):
+            key = account, source, name
+            found[key] = max(received_at, found.get(key, received_at))
     return found
 
 

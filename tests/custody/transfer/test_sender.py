@@ -599,6 +599,42 @@ def test_a_bad_minute_of_a_proxy_is_the_fault_of_no_instance(behind, front, stat
     assert behind.congestion.problem is None
 
 
+def restart(room: Room) -> None:
+    """What a worker has in its memory is gone."""
+    room.storing = FaultScope()
+    outage = Outage(logging.getLogger("store"), "down", "up", room.steady)
+    room.congestion = CongestionWindow(room.steady, 4, outage)
+
+
+def test_a_bad_hour_of_a_proxy_is_no_fault_of_instances_however_often_the_worker_is_restarted(
+    behind, front
+):
+    behind.receive(*(make_dicom() for _ in range(6)))
+    front.dislikes[b"DICM"] = 400
+    for _ in range(2 * MOST_LONELY_REFUSALS):
+        for _ in range(4):
+            behind.step()
+        restart(behind)
+    assert set(behind.states()) <= {State.WAITING, State.DELAYED}
+    front.dislikes.clear()
+    behind.step_until(lambda: set(behind.states()) == {State.ACKNOWLEDGED})
+
+
+def test_one_that_is_refused_ends_in_quarantine_however_often_the_worker_is_restarted(
+    behind, front
+):
+    front.dislikes[b"poison"] = 400
+    behind.receive(make_dicom(b"poison" * 10))
+    for _ in range(2 * MOST_LONELY_REFUSALS):
+        behind.receive(make_dicom())
+        for _ in range(5):
+            behind.step()
+        restart(behind)
+    states = behind.states()
+    assert states.pop(0) == State.QUARANTINED
+    assert set(states) == {State.ACKNOWLEDGED}
+
+
 def test_many_that_are_refused_are_in_the_way_of_no_good_one(behind, front):
     """More than it takes to suspect the destination, and before the good ones in the queue."""
     front.dislikes[b"poison"] = 400

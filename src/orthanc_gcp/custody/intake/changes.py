@@ -412,7 +412,7 @@ class Follower:
             self._compared, self._comparing, self._missed = now, True, 0
             self._inventory.begin(self._source)
         if now < self._compare_next and not self._gap:
-            return False
+            return True  # soon: a pause as after the last page would be longer than the rest
         try:
             found = self._inventory.step(cursor.seq)
         except Exception:

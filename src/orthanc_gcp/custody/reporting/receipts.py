@@ -219,8 +219,9 @@ def receipts(ledger: Ledger, study: str, account: str | None = None) -> list[Rec
     if account is not None:
         query = query.where(of.account == account)
     query = query.order_by(of.account, of.series_instance_uid, of.sop_instance_uid, of.id)
-    current = ledger.destinations.current()
-    stores = {one.id: one.store for one in ledger.destinations.all()}
+    known = ledger.destinations.all()
+    current = ledger.destinations.current(known)
+    stores = {one.id: one.store for one in known}
     with ledger.reading() as connection:
         rows = connection.execute(query).all()
         if not rows:
@@ -228,11 +229,12 @@ def receipts(ledger: Ledger, study: str, account: str | None = None) -> list[Rec
         found = []
         for name, own in groupby(rows, lambda row: str(row.account)):
             now = current.get(name)
+            number = now.id if now else None
             every = tuple(
                 _instance(
                     row,
                     stores.get(row.destination_id),
-                    now is not None and now.id == row.destination_id,
+                    is_current=row.destination_id == number,
                 )
                 for row in own
             )
@@ -247,10 +249,10 @@ def _store(ledger: Ledger, account: str, now: AccountStore | None) -> str | None
     return named.path if named else now.store if now else None
 
 
-def _instance(row: sql.Row[Any], store: str | None, is_current: bool) -> InstanceReceipt:
-    values = {name: getattr(row, name) for name in _NAMES}
-    values |= {"store": store, "is_current": is_current, "state": State(row.state)}
-    return InstanceReceipt(**values)
+def _instance(row: sql.Row[Any], store: str | None, *, is_current: bool) -> InstanceReceipt:
+    _, _, series, instance, size, sha256, state, *rest = tuple(row)
+    found = series, instance, size, sha256, State(state)
+    return InstanceReceipt(store, is_current, *found, *rest)
 
 
 def _events(

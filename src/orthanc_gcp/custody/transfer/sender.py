@@ -56,6 +56,8 @@ _WITHOUT_TOKEN = (StoreReason.NO_TOKEN, StoreReason.UNAUTHORIZED)
 _REFUSE_INSTANCES = (400, 409, 411, 415, 422)
 MOST_UNKNOWN_REFUSALS = 4
 """Attempts of an instance alone that the store refuses without a reason that is known."""
+FEWEST_REFUSALS = 3
+"""Of these, since the worker began."""
 MOST_UNCOMPARED = 8
 """Attempts of an instance that the store has already and does not let be read."""
 _NOT_THERE = (403, 404)
@@ -475,7 +477,7 @@ class Sender:
         counts = verdict.blame is not Blame.DOUBTFUL
         known = verdict.blame is Blame.SUBJECT
         most = MOST_UNKNOWN_REFUSALS if known else MOST_LONELY_REFUSALS
-        if counts and row.attempts + 1 >= most:
+        if counts and verdict.is_final(row.attempts + 1, most, FEWEST_REFUSALS):
             return [quarantined(row, error.reason, str(error), None)]
         destination.congestion.failed(error, suspect=True)
         pause = INSTANCE_BACKOFF.delay(verdict.failures + 1, self._jitter)
