@@ -146,6 +146,7 @@ class Overview:
                 former=tuple(own),
             )
             for name, own in former.items()
+            if own or counts.get(name, TransferCounts()) != TransferCounts()
         }
 
     def _account(
