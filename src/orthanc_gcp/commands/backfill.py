@@ -51,7 +51,7 @@ def backfill(
         try:
             source = OrthancSource(rest, settings.storage_folder)
             name = source.name()
-            known = recognize(ledger, source, name, ledger.indexes.all())
+            known = recognize(ledger, source, name)
         except OrthancError as error:
             fail(str(error))
         # The first index of a name is called by it.

@@ -47,7 +47,7 @@ def mark_of(change: Change) -> Mark:
 
 
 def recognize(
-    ledger: Ledger, orthanc: OrthancSource, name: str, known: Sequence[Cursor]
+    ledger: Ledger, orthanc: OrthancSource, name: str, known: Sequence[Cursor] | None = None
 ) -> tuple[Match, Cursor] | None:
     """Which index an Orthanc has; None for one that the ledger does not know.
 
@@ -56,7 +56,7 @@ def recognize(
     name
         What the Orthanc is called.
     known
-        All indexes that the ledger knows.
+        All indexes that the ledger knows, if they were read just now.
 
     Raises
     ------
@@ -67,7 +67,7 @@ def recognize(
     """
     found = [
         (compare(ledger, orthanc, cursor, name), cursor.name == name, _newest(cursor), cursor)
-        for cursor in known
+        for cursor in (ledger.indexes.all() if known is None else known)
     ]
     found = [one for one in found if one[0] is not Match.NONE]
     if not found:
@@ -109,9 +109,16 @@ def begin(
         since = min([since, *seen])
     place = orthanc.place_before(since)
     marks = add_marks((), [mark_of(one) for one in orthanc.newest_changes()])
+    instances = orthanc.instance_count()
     begun = ledger.indexes.begin(name, place, since, marks, known)
     if begun is not None:
-        _log.warning("following Orthanc %s for the first time, as %s", name, begun.source)
+        _log.warning(
+            "following Orthanc %s for the first time, as %s; it has %d instances: those that it "
+            "had before are not sent, unless Backfill in the configuration wants them",
+            name,
+            begun.source,
+            instances,
+        )
     return begun
 
 
