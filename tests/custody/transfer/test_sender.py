@@ -845,6 +845,26 @@ def test_a_file_of_another_length_is_damaged_though_orthanc_has_no_md5(tmp_path,
     room.ledger.engine.dispose()
 
 
+def test_one_that_orthanc_answers_nonsense_about_holds_up_no_other(tmp_path, store, caplog):
+    room = Room(tmp_path, store)
+    with stub({"POST /tools/find": []}) as server:
+        room.orthanc = OrthancSource(OrthancRest(server.url), room.storage)
+        room.receive(make_dicom(), make_dicom())
+        room.receive(make_dicom(), stored=False)
+        odd = room.rows()[2].orthanc_id
+        server.answers |= {
+            f"GET /instances/{odd}/file": b"x",
+            f"GET /instances/{odd}/attachments/dicom/size": ["private"],
+        }
+        for _ in range(MOST_LONELY_REFUSALS + 2):
+            room.send()
+    assert room.states() == [State.ACKNOWLEDGED, State.ACKNOWLEDGED, State.QUARANTINED]
+    row = room.rows()[2]
+    assert (row.reason, row.detail) == ("unexpected", "unexpected TypeError, the log says where")
+    assert "private" not in caplog.text
+    room.ledger.engine.dispose()
+
+
 def test_while_no_file_can_be_read_none_is_asked_for(tmp_path, store):
     room = Room(tmp_path, store)
     with stub({"GET /statistics": {"CountInstances": 1}}) as server:

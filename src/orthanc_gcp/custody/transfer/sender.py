@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import logging
 import random
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
+
+from sqlalchemy.exc import SQLAlchemyError
 
 from orthanc_gcp.auth.token_source import TokenSource
 from orthanc_gcp.clock import Clock
@@ -120,7 +123,14 @@ class Sender:
             The ledger is away: what became of the batch is not written down.
         """
         account = transfers[0].account
-        outcomes = self._send(self._destinations[account], transfers)
+        destination = self._destinations[account]
+        began = destination.congestion.now
+        try:
+            outcomes = self._send(destination, transfers)
+        except SQLAlchemyError:
+            raise
+        except Exception as error:  # a defect, or an answer that no Orthanc gives
+            outcomes = self._failed_unexpectedly(destination, transfers, error, began)
         self._ledger.queue.settle(batch, outcomes, self._tokens.identity(account))
         acknowledged = {outcome.id for outcome in outcomes if outcome.state == State.ACKNOWLEDGED}
         return list({row.series: 0 for row in transfers if row.id in acknowledged})
@@ -448,6 +458,22 @@ class Sender:
         # Without permission nothing is wrong with the instances: they wait for it.
         counts = error.status not in (401, 403, 404) and reason not in _WITHOUT_TOKEN
         return [self._delayed(row, reason, words, together, counts=counts) for row in transfers]
+
+    def _failed_unexpectedly(
+        self,
+        destination: Destination,
+        transfers: Sequence[Transfer],
+        error: Exception,
+        began: float,
+    ) -> list[Outcome]:
+        """One of them is in the way of no other, whatever it is that nobody has thought of."""
+        # Where it happened, and not its message, which may hold values of an instance.
+        places = "".join(traceback.format_tb(error.__traceback__)).rstrip()
+        name = type(error).__name__
+        _log.error("account %s: unexpected %s\n%s", destination.account, name, places)
+        words = f"unexpected {name}, the log says where"
+        failure = StoreError(words, reason=TransferReason.UNEXPECTED, retryable=True)
+        return self._blamed(destination, transfers, failure, began)
 
     def _too_large(
         self, destination: Destination, transfers: Sequence[Transfer], error: StoreError
