@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sql
+from pydicom.config import disable_value_validation
 
 from orthanc_gcp.clock import SystemClock
 from orthanc_gcp.custody.destinations.congestion import CongestionWindow
@@ -866,6 +867,18 @@ def test_one_that_orthanc_answers_nonsense_about_holds_up_no_other(tmp_path, sto
     assert (row.reason, row.detail) == ("unexpected", "unexpected TypeError, the log says where")
     assert "private" not in caplog.text
     room.ledger.engine.dispose()
+
+
+def test_a_study_that_orthanc_knows_by_another_uid_is_not_taken_for_a_fault_of_the_store(room):
+    """Orthanc drops a blank within; all of it has the same, and nothing else is sent."""
+    with disable_value_validation():
+        room.receive(*(make_dicom(SeriesInstanceUID="1.2 3") for _ in range(5)))
+    with room.ledger.writing() as connection:
+        connection.execute(transfers.update().values(series_instance_uid="1.23"))
+    room.send()
+    assert {(row.state, row.reason) for row in room.rows()} == {(State.QUARANTINED, "uid")}
+    assert "'1.2 3', which Orthanc knows as '1.23'" in room.rows()[0].detail
+    assert room.congestion.problem is None
 
 
 def test_while_no_file_can_be_read_none_is_asked_for(tmp_path, store):

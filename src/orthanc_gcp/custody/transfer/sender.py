@@ -186,10 +186,9 @@ class Sender:
         self.files.succeeded(digests, began)
         named = [row for row in transfers if _is_named(stored.results[row.sop_instance_uid])]
         if not named:
+            if misnamed := self._all_misnamed(transfers):
+                return misnamed
             result = stored.results[transfers[0].sop_instance_uid]
-            misnamed = self._misnamed(transfers[0]) if len(transfers) == 1 else None
-            if misnamed is not None:
-                return [misnamed]
             silent = StoreError(result.detail, reason=str(result.status), retryable=True)
             return self._blamed(destination, transfers, silent, began)
         size = sum(transfer.size_bytes for transfer in transfers)
@@ -263,11 +262,11 @@ class Sender:
                 attempts=row.attempts + 1,
                 replace=row.replace,
             )
-        misnamed = None
-        if result.status is InstanceStatus.UNACKNOWLEDGED:
+        if result.status is InstanceStatus.UNACKNOWLEDGED and row.attempts:
+            # The store may have skipped it once, for another reason.
             misnamed = self._misnamed(row)
-        if misnamed is not None:
-            return misnamed
+            if misnamed is not None:
+                return misnamed
         if result.status is InstanceStatus.INVALID:
             return quarantined(row, TransferReason.INVALID, result.detail, digest)
         unknown = result.status is InstanceStatus.OTHER and row.max_batch_instances == 1
@@ -320,8 +319,10 @@ class Sender:
         """The store has something, and what that is cannot be read."""
         if error.reason == StoreReason.ABORTED:
             return requeued(row)
-        if error.status in _NOT_THERE and (misnamed := self._misnamed(row)) is not None:
-            return misnamed
+        if error.status in _NOT_THERE and row.attempts:
+            misnamed = self._misnamed(row)
+            if misnamed is not None:
+                return misnamed
         words = f"the store has something under its UIDs, which could not be compared: {error}"
         if error.status == 403:
             words += f"; if it is there, the account needs the permission {_TO_READ}"
@@ -337,13 +338,16 @@ class Sender:
             attempts=attempts,
         )
 
-    def _misnamed(self, row: Transfer) -> Outcome | None:
-        """What becomes of an instance whose file has other UIDs than Orthanc says; None for others.
+    def _all_misnamed(self, transfers: Sequence[Transfer]) -> list[Outcome]:
+        """What becomes of a batch of which the store names nothing, if that is why; or nothing."""
+        first = self._misnamed(transfers[0])
+        if first is None:
+            return []
+        others = [self._misnamed(row) or requeued(row) for row in transfers[1:]]
+        return [first, *others]
 
-        The store may have skipped it once, for another reason.
-        """
-        if not row.attempts:
-            return None
+    def _misnamed(self, row: Transfer) -> Outcome | None:
+        """What becomes of it if its file has other UIDs than Orthanc says; None otherwise."""
         try:
             with self._orthanc.read(row.orthanc_id, row.attachment_uuid, row.size_bytes) as pieces:
                 difference = uid_difference(row, pieces)
