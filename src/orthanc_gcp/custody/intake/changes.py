@@ -406,7 +406,10 @@ class Follower:
         some = self._ledger.arrivals.unreadable(self._source)[:UNREADABLE_AT_ONCE]
         if not some:
             return
-        found = self._transfers_of(some, lambda _: 0)
+        try:
+            found = self._transfers_of(some, lambda _: 0)
+        except OrthancRefusedError:  # all of them, still: what is new goes on
+            return
         self._ledger.arrivals.record(found.arrivals)
         # Others may have been added meanwhile, by a backfill.
         self._ledger.arrivals.change_unreadable(self._source, found.unreadable, some)
