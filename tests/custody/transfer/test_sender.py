@@ -8,9 +8,10 @@ import logging
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Container, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sql
@@ -24,6 +25,7 @@ from orthanc_gcp.custody.intake.rules import arrival_of
 from orthanc_gcp.custody.outcomes import ABSENT_FOR, BISECT_AFTER
 from orthanc_gcp.custody.reporting.operations import retry
 from orthanc_gcp.custody.transfer.sender import (
+    MOST_FAILURES,
     MOST_LONELY_REFUSALS,
     MOST_UNCOMPARED,
     MOST_UNKNOWN_REFUSALS,
@@ -31,7 +33,7 @@ from orthanc_gcp.custody.transfer.sender import (
     Sender,
 )
 from orthanc_gcp.custody.verification.read_back import ReadBack
-from orthanc_gcp.dicomweb import DicomStore
+from orthanc_gcp.dicomweb import DicomStore, InstanceResult, InstanceStatus, Part, Stored
 from orthanc_gcp.ledger import database
 from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.rows import NewTransfer, Series
@@ -588,6 +590,77 @@ def test_one_that_is_refused_while_others_are_taken_ends_in_quarantine(
     assert row.attempts == MOST_UNKNOWN_REFUSALS
     assert took < 12
     assert behind.fake.time - FakeClock().time < 10, "it has held up nobody"
+
+
+@pytest.mark.parametrize("trouble", [500, 503, "reset"])
+def test_one_that_the_store_always_fails_at_while_others_are_taken_ends_in_quarantine(
+    behind, front, trouble
+):
+    front.dislikes[b"poison"] = trouble
+    behind.receive(make_dicom(b"poison" * 10))
+    for number in range(MOST_FAILURES + 9):
+        behind.receive(make_dicom())
+        behind.step_until(
+            lambda wanted=number: behind.rows()[1 + wanted].state == State.ACKNOWLEDGED
+        )
+        if behind.states()[0] == State.QUARANTINED:
+            break
+        behind.step()
+    row = behind.rows()[0]
+    assert row.state == State.QUARANTINED
+    assert row.attempts >= MOST_FAILURES
+
+
+class WithoutRoom:
+    """A store that has no room for some instances, and answers so for each of them."""
+
+    def __init__(self, store: DicomStore, odd: Container[str]) -> None:
+        self._store, self.odd = store, odd
+
+    def store(self, parts: Sequence[Part], **more: Any) -> Stored:
+        good = [part for part in parts if part.sop_instance_uid not in self.odd]
+        stored = self._store.store(good, **more).results if good else {}
+        busy = InstanceResult(InstanceStatus.BUSY, "out of resources", 0xA700)
+        return Stored({part.sop_instance_uid: busy for part in parts} | dict(stored), 0)
+
+
+def test_one_that_the_store_never_has_room_for_ends_in_quarantine(behind):
+    behind.receive(make_dicom())
+    behind.store = WithoutRoom(behind.store, {behind.rows()[0].sop_instance_uid})
+    for _ in range(MOST_LONELY_REFUSALS + 3):
+        behind.receive(make_dicom())
+        behind.step()
+        behind.step()
+    row = behind.rows()[0]
+    assert (row.state, row.reason) == (State.QUARANTINED, "busy")
+    assert row.attempts == MOST_LONELY_REFUSALS
+
+
+def test_a_store_without_room_puts_none_into_quarantine(behind):
+    class All:
+        def __contains__(self, _: object) -> bool:
+            return True
+
+    behind.receive(*(make_dicom() for _ in range(4)))
+    store, behind.store = behind.store, WithoutRoom(behind.store, All())
+    for _ in range(2 * MOST_LONELY_REFUSALS):
+        behind.step()
+    assert set(behind.states()) <= {State.WAITING, State.DELAYED}
+    assert "out of resources" in behind.congestion.problem
+    behind.store = store
+    behind.step_until(lambda: set(behind.states()) == {State.ACKNOWLEDGED})
+
+
+def test_a_store_that_fails_at_all_puts_none_into_quarantine(behind, front):
+    behind.receive(*(make_dicom() for _ in range(4)))
+    front.dislikes[b"DICM"] = 500
+    with behind.ledger.writing() as connection:  # for a long time already
+        connection.execute(transfers.update().values(attempts=MOST_FAILURES, max_batch_instances=1))
+    for _ in range(2 * MOST_FAILURES):
+        behind.step()
+    assert set(behind.states()) <= {State.WAITING, State.DELAYED}
+    front.dislikes.clear()
+    behind.step_until(lambda: set(behind.states()) == {State.ACKNOWLEDGED})
 
 
 @pytest.mark.parametrize("status", [400, 409])

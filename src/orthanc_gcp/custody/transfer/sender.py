@@ -71,6 +71,9 @@ _OTHER_BYTES = (SourceReason.DAMAGED_FILE, SourceReason.SIZE)
 _TO_READ = "healthcare.dicomStores.dicomWebRead"
 MOST_LONELY_REFUSALS = 16
 """The same where nothing else is sent meanwhile that would succeed."""
+MOST_FAILURES = 16
+"""Attempts of an instance that the store fails at, while it takes others, since the worker began: a
+store that fails now and then does not fail so often at one."""
 MOST_UNREADABLE, MOST_LONELY_UNREADABLE = 8, 16
 """Attempts of an instance whose file Orthanc cannot give, while it gives others; and where it has
 no others."""
@@ -195,18 +198,20 @@ class Sender:
             self.files.succeeded(digests, began)
             return self._refused(destination, transfers, error, began)
         self.files.succeeded(digests, began)
-        named = [row for row in transfers if _is_named(stored.results[row.sop_instance_uid])]
-        if not named:
-            if misnamed := self._all_misnamed(transfers):
-                return misnamed
+        settled = [row for row in transfers if _is_settled(stored.results[row.sop_instance_uid])]
+        if not settled:
             result = stored.results[transfers[0].sop_instance_uid]
+            if result.status is InstanceStatus.UNACKNOWLEDGED:
+                misnamed = self._all_misnamed(transfers)
+                if misnamed:
+                    return misnamed
             silent = StoreError(result.detail, reason=str(result.status), retryable=True)
             return self._blamed(destination, transfers, silent, began)
         size = sum(transfer.size_bytes for transfer in transfers)
         # What a cap takes is no slowness of the store.
         seconds = self._clock.now() - began - throttled
         destination.congestion.succeeded(len(transfers), size, seconds, began)
-        self._note_success(destination, named, began)
+        self._note_success(destination, settled, began)
         return self._outcomes(destination, transfers, stored, digests)
 
     def _part(self, transfer: Transfer, md5: str | None, digests: dict[str, str]) -> Part:
@@ -473,7 +478,15 @@ class Sender:
         destination.congestion.failed(error, too_big=reason == StoreReason.TIMEOUT, suspect=suspect)
         # Without permission nothing is wrong with the instances: they wait for it.
         counts = error.status not in (401, 403, 404) and reason not in _WITHOUT_TOKEN
+        if suspect and counts and self._is_hopeless(destination, transfers[0], began):
+            return [quarantined(transfers[0], reason, words, None)]
         return [self._delayed(row, reason, words, together, counts=counts) for row in transfers]
+
+    def _is_hopeless(self, destination: Destination, row: Transfer, began: float) -> bool:
+        """Whether the store fails at one instance again and again, and takes others meanwhile."""
+        verdict = destination.storing.failed(row.id, began, destination.congestion.now)
+        final = verdict.is_final(row.attempts + 1, MOST_FAILURES, MOST_FAILURES)
+        return final and verdict.blame is Blame.SUBJECT
 
     def _failed_unexpectedly(
         self,
@@ -517,7 +530,7 @@ class Sender:
         if verdict.blame is Blame.DESTINATION:
             return self._shared(destination, transfers, error)
         counts = verdict.blame is not Blame.DOUBTFUL
-        known = verdict.blame is Blame.SUBJECT
+        known = verdict.blame is Blame.SUBJECT and error.reason != InstanceStatus.BUSY
         most = MOST_UNKNOWN_REFUSALS if known else MOST_LONELY_REFUSALS
         if counts and verdict.is_final(row.attempts + 1, most, FEWEST_REFUSALS):
             return [quarantined(row, error.reason, str(error), None)]
@@ -539,10 +552,10 @@ class Sender:
         ]
 
     def _note_success(
-        self, destination: Destination, named: Sequence[Transfer], began: float
+        self, destination: Destination, settled: Sequence[Transfer], began: float
     ) -> None:
         """The store speaks of instances: what was refused with all others is due again."""
-        rows, now = [row.id for row in named], destination.congestion.now
+        rows, now = [row.id for row in settled], destination.congestion.now
         if destination.storing.succeeded(rows, began, now):
             self._ledger.queue.hasten(destination.account)
 
@@ -581,9 +594,9 @@ class Sender:
         )
 
 
-def _is_named(result: InstanceResult) -> bool:
-    """Whether the store says what became of an instance."""
-    return result.status is not InstanceStatus.UNACKNOWLEDGED
+def _is_settled(result: InstanceResult) -> bool:
+    """Whether the store says what became of an instance, and not only that it has no room."""
+    return result.status not in (InstanceStatus.UNACKNOWLEDGED, InstanceStatus.BUSY)
 
 
 def _halves(transfers: Sequence[Transfer], error: StoreError) -> list[Outcome]:
