@@ -29,9 +29,9 @@ from orthanc_gcp.custody.transfer.sender import (
     MOST_LONELY_REFUSALS,
     MOST_UNCOMPARED,
     MOST_UNKNOWN_REFUSALS,
-    MOST_UNREADABLE,
     Sender,
 )
+from orthanc_gcp.custody.transfer.source_faults import MOST_UNREADABLE
 from orthanc_gcp.custody.verification.read_back import ReadBack
 from orthanc_gcp.dicomweb import DicomStore, InstanceResult, InstanceStatus, Part, Stored
 from orthanc_gcp.ledger import database
