@@ -105,6 +105,16 @@ def test_a_ledger_in_the_place_of_another(ledger, index, tmp_path):
     assert one.concerns("any account")
 
 
+def test_instances_that_no_rule_can_be_applied_to(ledger, index):
+    ledger.arrivals.change_unreadable(ORTHANC, ["1", "2"])
+    (one,) = found(ledger).values()
+    assert (one.kind, one.index, one.instances) == (ProblemKind.FILE, ORTHANC, 2)
+    assert one.message.startswith(f"of 2 instances of {ORTHANC} it is not known")
+    assert one.concerns(A)
+    ledger.arrivals.change_unreadable(ORTHANC, [], ["1", "2"])
+    assert found(ledger) == {}
+
+
 def test_a_store_that_the_account_is_no_more(ledger, clock):
     former, now = (
         Ledger(ledger.engine, clock, {A: StoreName(f"projects/p/{store}")})

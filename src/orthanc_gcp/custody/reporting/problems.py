@@ -37,6 +37,7 @@ class ProblemKind(StrEnum):
     STORE = "store"  # the account is another one by now
     INDEX = "index"  # no Orthanc that a worker follows has it
     LEDGER = "ledger"  # there was another before this one
+    FILE = "file"  # Orthanc cannot read it, and a rule asks for what only it has
     WORKER = "worker"  # none runs
 
 
@@ -189,7 +190,7 @@ def find_problems(
         )
         for one in former_ledgers(ledger)
     ]
-    return found
+    return found + _without_file(ledger)
 
 
 def without_worker(
@@ -325,6 +326,25 @@ def _of_index(one: _Open, reason: str) -> Problem:
         f"`orthanc-gcp indexes CONFIG --hand-over {one.index}` has another one send what it holds, "
         f"`--close {one.index}` ends it",
     )
+
+
+def _without_file(ledger: Ledger) -> list[Problem]:
+    """Instances that no rule can be applied to: they have no row."""
+    return [
+        Problem(
+            ProblemKind.FILE,
+            "",
+            source,
+            count,
+            None,
+            f"of {count:,} instances of {source} it is not known whether the rules want them: they "
+            "ask for attributes that only the files have, and Orthanc cannot read those",
+            "see Orthanc's log which files it cannot read, and restore them; they are tried again "
+            "all the time",
+        )
+        for source, count in ledger.arrivals.unreadable_counts().items()
+        if count
+    ]
 
 
 def _wait(one: _Open) -> str:
