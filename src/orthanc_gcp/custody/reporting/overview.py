@@ -76,6 +76,17 @@ class AccountOverview:
     store: str | None = None
     former: tuple[DestinationStatus, ...] = ()
 
+    @property
+    def quarantined_instances(self) -> int:
+        """So many are in quarantine, those for former stores with them."""
+        former = sum(one.counts.quarantined.instances for one in self.former)
+        return self.counts.quarantined.instances + former
+
+    @property
+    def lost_instances(self) -> int:
+        """So many are lost, those for former stores with them."""
+        return self.counts.lost.instances + sum(one.counts.lost.instances for one in self.former)
+
     def as_json(self) -> dict[str, Any]:
         """The same for programs."""
         oldest = self.oldest_unsent_seconds
