@@ -118,6 +118,14 @@ def test_several_that_begin_at_once_write_it_once(ledger, clock):
     assert sorted(one.account for one in known) == sorted([A, "b", "unknown"])
 
 
+def test_a_thousand_accounts_are_registered(ledger, clock):
+    stores = {f"account-{number}": FIRST for number in range(1200)}
+    for _ in range(2):
+        own = Ledger(ledger.engine, clock, stores)
+        assert all(one.before is None for one in own.destinations.register())
+    assert len(own.destinations.all()) == 1200
+
+
 def test_what_was_not_committed_is_not_remembered(ledger, clock):
     own = Ledger(ledger.engine, clock, {A: FIRST})
     cursor = own.indexes.begin(ORTHANC, 1, 5.0)
