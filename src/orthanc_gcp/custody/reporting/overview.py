@@ -191,7 +191,11 @@ class Overview:
             elif one.counts != TransferCounts():
                 former[account].append(one)
         with self._ledger.reading() as connection:
-            oldest = {name: _oldest_unsent(connection, one.id) for name, one in current.items()}
+            oldest = {
+                name: _oldest_unsent(connection, current[name].id)
+                for name, own in counts.items()
+                if own.unfinished.instances
+            }
         lost, unprotected = lost_changes_of(self._ledger), Patients(self._ledger).unprotected()
         found = {
             name: replace(
