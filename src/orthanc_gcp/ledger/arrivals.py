@@ -364,8 +364,9 @@ _RECORDED = sql.select(
     transfers.c.destination_id.in_(sql.bindparam("former", expanding=True)),
     transfers.c.source.in_(sql.bindparam("sources", expanding=True)),
     transfers.c.orthanc_id.in_(sql.bindparam("names", expanding=True)),
-    (transfers.c.state != State.WITHDRAWN)
-    | (sql.func.coalesce(transfers.c.reason, "") != TransferReason.DELETED),
+    sql.tuple_(transfers.c.state, sql.func.coalesce(transfers.c.reason, "")).not_in(
+        sorted(_ABSENT)
+    ),
 )
 
 

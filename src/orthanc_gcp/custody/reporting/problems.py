@@ -236,16 +236,18 @@ def without_worker(
 def _open(ledger: Ledger) -> list[_Open]:
     of = transfers.c
     unsent = sql.func.sum(sql.case((of.state == State.ACKNOWLEDGED, 0), else_=1))
+    known = {one.id: one for one in ledger.destinations.all()}
+    current = {one.id for one in ledger.destinations.current(known.values()).values()}
+    # What is in quarantine for a present store is reported as that, and retried there.
+    former = (of.state == State.QUARANTINED) & of.destination_id.not_in(current)
     query = (
         sql.select(
             of.destination_id, of.source, sql.func.count(), unsent, sql.func.min(of.queued_at)
         )
-        .where(of.state.in_(UNSETTLED))
+        .where(of.state.in_(UNSETTLED) | former)
         .group_by(of.destination_id, of.source)
         .order_by(of.destination_id, of.source)
     )
-    known = {one.id: one for one in ledger.destinations.all()}
-    current = {one.id for one in ledger.destinations.current().values()}
     with ledger.reading() as connection:
         rows = connection.execute(query).all()
     return [
