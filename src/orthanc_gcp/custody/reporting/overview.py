@@ -27,8 +27,9 @@ __all__ = ["AccountOverview", "Overview", "delays"]
 
 EXPLAIN_EVERY = 20.0
 """Seconds between two questions why something is not done."""
-SHARE, FRESH = 10, 2.0
-"""Figures are given again for so many times as long as they take, and so many seconds at most."""
+SHARE, FRESH = 10, 30.0
+"""Figures are given again for so many times as long as they take, and so many seconds at most: the
+rows of a large ledger are many, and whoever asks for metrics asks every few seconds, for ever."""
 
 
 @dataclass(frozen=True)
@@ -132,7 +133,7 @@ class Overview:
         problems: Mapping[str, str | None] | None = None,
         found: Sequence[Problem] = (),
     ) -> list[AccountOverview]:
-        """How far each account is, by name; the figures are two seconds old at most.
+        """How far each account is, by name; of a large ledger the figures are some seconds old.
 
         Parameters
         ----------
