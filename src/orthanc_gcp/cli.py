@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from orthanc_gcp import __version__
-from orthanc_gcp.commands.audit import audit
+from orthanc_gcp.commands.audit.command import audit
 from orthanc_gcp.commands.backfill import backfill
 from orthanc_gcp.commands.check import check
 from orthanc_gcp.commands.demo import demo

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from dataclasses import replace
 
 import pytest
 
@@ -11,6 +12,7 @@ from orthanc_gcp.clock import SystemClock
 from orthanc_gcp.custody.reporting.alerts import LEASE, Alerts
 from orthanc_gcp.custody.reporting.counts import Amount, TransferCounts
 from orthanc_gcp.custody.reporting.overview import AccountOverview
+from orthanc_gcp.custody.reporting.problems import Problem, ProblemKind
 from orthanc_gcp.errors import WebhookError
 from orthanc_gcp.outages import Outage
 
@@ -64,7 +66,19 @@ def test_a_quarantine_is_told_once_and_its_end_once(ledger):
         "UnprotectedPatients": 0,
         "WaitingInstances": 7,
         "OldestUnsentSeconds": None,
+        "Problems": [],
     }
+
+
+def test_what_needs_a_person_is_told_once_and_its_end_once(ledger):
+    hook = Hook()
+    alerts = alerts_of(ledger, hook)
+    gone = Problem(ProblemKind.INDEX, "a", "i", 3, None, "it is gone", "bring it back")
+    (quiet,) = overview()
+    for problems in ((), (gone,), (gone, gone), ()):
+        alerts.report_changes([replace(quiet, problems=problems)])
+    assert hook.words == [("a", "Problem", True), ("a", "Problem", False)]
+    assert [one["Remedy"] for one in hook.told[0]["Problems"]] == ["bring it back"]
 
 
 def test_a_backlog_does_not_flicker(ledger):

@@ -8,6 +8,7 @@ import pytest
 
 from orthanc_gcp.custody.intake.patients import Patients
 from orthanc_gcp.custody.reporting.overview import Overview, delays
+from orthanc_gcp.custody.reporting.problems import Problem, ProblemKind
 from orthanc_gcp.ledger.destinations import StoreName
 from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.schema import Guard, Priority, State
@@ -37,15 +38,30 @@ def test_an_account_without_a_row_has_zeroes(overview):
         "Withdrawn": nothing,
         "Lost": nothing,
         "OldestUnsentSeconds": None,
+        "OldestUnsentDetail": None,
         "BytesPerSecond": 0.0,
         "InstancesPerSecond": 0.0,
         "EstimatedEnd": None,
         "LostChanges": 0,
         "UnprotectedPatients": 0,
         "Problem": None,
+        "Problems": [],
         "Store": None,
         "FormerStores": [],
     }
+
+
+def test_what_needs_a_person_is_shown_with_its_accounts(ledger):
+    own = Problem(ProblemKind.INDEX, "a", "i", 3, None, "it is gone", "bring it back")
+    all_ = Problem(ProblemKind.LEDGER, "", "i", 9, 0.0, "it is new", "restore it")
+    told = {
+        one.account: one.as_json()
+        for one in Overview(ledger).accounts(["a", "b", "c"], {"c": "busy"}, [own, all_])
+    }
+    assert [one["Kind"] for one in told["a"]["Problems"]] == ["index", "ledger"]
+    assert told["a"]["Problem"] == "it is gone"
+    assert told["b"]["Problems"] == [all_.as_json()]
+    assert told["c"]["Problem"] == "busy", "what fails just now comes first"
 
 
 def test_every_state_is_counted_in_its_place(ledger, overview):
