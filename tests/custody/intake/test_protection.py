@@ -45,7 +45,7 @@ class Room:
         self.patients = {}
         self.follower = self.protection = None
 
-    def start(self, *, enabled=True, percent=80, accounts=("a",), clock=None):
+    def start(self, *, enabled=True, percent=80):
         """A worker, anew."""
         self.protection = Protection(
             self.ledger,
@@ -54,7 +54,6 @@ class Room:
             enabled=enabled,
             up_to_percent=percent,
             configured=self.limits,
-            accounts=accounts,
         )
         self.follower = Follower(
             self.ledger,
@@ -226,16 +225,11 @@ def test_by_bytes(room, clock):
     assert room.guards == {"A": Guard.OWN, "B": Guard.NO_ROOM, "C": Guard.OWN}
 
 
-@pytest.mark.parametrize(
-    "change",
-    [{"enabled": False}, {"accounts": ("other",)}],
-    ids=["switched off", "account taken out"],
-)
-def test_without_a_need_ours_is_taken_away(room, change):
+def test_when_it_is_switched_off_ours_is_taken_away(room):
     room.receive("A", "B")
     room.protect("A")
     room.read()
-    room.start(**change).scan()
+    room.start(enabled=False).scan()
     assert (room.protected, room.guards) == ({"A": True, "B": False}, {})
 
 
