@@ -353,7 +353,7 @@ _RECORDED = sql.select(
     transfers.c.destination_id.in_(sql.bindparam("former", expanding=True)),
     transfers.c.source.in_(sql.bindparam("sources", expanding=True)),
     transfers.c.orthanc_id.in_(sql.bindparam("names", expanding=True)),
-    transfers.c.state != State.WITHDRAWN,
+    transfers.c.state.not_in((State.WITHDRAWN, State.LOST)),
 )
 
 
