@@ -180,6 +180,7 @@ def test_ours_is_made_again_only_for_what_is_new(room):
     room.protect("A", 0)
     room.scan().scan()
     assert (room.protected, room.guards) == ({"A": False}, {"A": Guard.REMOVED})
+    assert Patients(room.ledger).unprotected() == 1, "it is said all the same"
     room.receive("A").read()
     assert (room.protected, room.guards) == ({"A": True}, {"A": Guard.OWN})
 
@@ -188,7 +189,7 @@ def test_orthanc_has_room_for_what_comes(room, caplog):
     room.receive(*"ABCDE").read().scan()
     assert sorted(room.protected.values()) == [False, True, True, True, True]
     assert room.guards["E"] == Guard.NO_ROOM
-    assert "something is not confirmed and may be lost" in caplog.text
+    assert "1 patients are not protected from its recycling" in caplog.text
     assert Patients(room.ledger).unprotected() == 1
     caplog.clear()
     room.scan()

@@ -31,7 +31,7 @@ from orthanc_gcp.reasons import TransferReason
 __all__ = ["Patient", "Patients", "Total", "UnprotectedRow"]
 
 _PROTECTED = (Guard.BEGUN, Guard.OWN, Guard.FOREIGN)
-_UNPROTECTED = (Guard.NO_ROOM, Guard.REFUSED)
+_UNPROTECTED = (Guard.NO_ROOM, Guard.REFUSED, Guard.REMOVED)
 _SEEN = (Guard.OWN, Guard.FOREIGN, Guard.GONE)
 """What is known since a moment."""
 _LEFT = (State.HELD, State.WAITING, State.DELAYED, State.QUARANTINED)

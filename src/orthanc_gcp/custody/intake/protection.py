@@ -357,9 +357,9 @@ class Protection:
         before, self._unprotected = self._unprotected, self._patients.unprotected(source)
         if self._unprotected and not before:
             _log.error(
-                "Orthanc %s: no more patients are protected from its recycling, as "
-                "ProtectUpToPercent of its storage is, or as it does not let us: of %d patients "
-                "something is not confirmed and may be lost",
+                "Orthanc %s: %d patients are not protected from its recycling, though something of "
+                "them is not confirmed and may be lost: ProtectUpToPercent of its storage is "
+                "protected, or it does not let us, or somebody has taken our protection away",
                 source,
                 self._unprotected,
             )
