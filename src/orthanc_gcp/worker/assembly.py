@@ -223,7 +223,6 @@ def _protection(
         enabled=settings.protects,
         up_to_percent=settings.section.protect_up_to_percent,
         configured=limits,
-        accounts=[*(account.name for account in settings.accounts), *settings.rejected],
     )
 
 
