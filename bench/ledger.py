@@ -216,7 +216,7 @@ def _claim(ledger: Ledger, account: str, batch: str, source: str) -> list[Transf
 def _asked(url: str, ledger: Ledger, rows: int) -> Figures:
     """How long it takes to ask a ledger with so many rows, in ms."""
     some = [_arrival(index, SOURCE) for index in range(0, rows, max(1, rows // COMPARED))]
-    accounts, names = [ACCOUNT, BACKLOG], [one.orthanc_id for one in some]
+    names = [one.orthanc_id for one in some]
     study = some[-1].study_instance_uid
 
     def claim() -> None:
@@ -229,7 +229,7 @@ def _asked(url: str, ledger: Ledger, rows: int) -> Figures:
         "claim": _milliseconds(claim, after=lambda: ledger.queue.requeue_batches(["batch"])),
         "study": _milliseconds(receipt),
         "page": _milliseconds(lambda: studies(ledger, Selection(account=ACCOUNT))),
-        "comparison": _milliseconds(lambda: ledger.arrivals.known(SOURCE, accounts, names)),
+        "comparison": _milliseconds(lambda: ledger.arrivals.known(SOURCE, names)),
         "overview": _milliseconds(lambda: Overview(ledger).accounts()),
         "start": _milliseconds(lambda: _open(url)),
     }
@@ -285,7 +285,11 @@ def _fill(ledger: Ledger, first: int, last: int) -> None:
         with ledger.writing() as connection:
             connection.execute(
                 transfers.insert(),
-                [{name: value for name, value in row.items() if name in of} for row in rows],
+                [
+                    {name: value for name, value in row.items() if name in of}
+                    | {"destination_id": ids[str(row["account"])]}
+                    for row in rows
+                ],
             )
 
 

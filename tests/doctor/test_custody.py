@@ -180,9 +180,12 @@ def test_a_database_that_is_wrong(tmp_path):
     ],
 )
 def test_what_orthanc_would_delete_by_itself(tmp_path, options, result):
-    line = lines(tmp_path, **options)["recycling"]
+    kept = lines(tmp_path, **options)["recycling"]
+    assert kept.result is Result.PASSED
+    line = lines(tmp_path, {"ProtectUnsent": False}, **options)["recycling"]
     assert line.result is result
     if result is Result.WARNING:
+        assert "up to 80 %" in kept.cause
         assert line.cause.startswith(" ".join(map(str, next(iter(options.items())))))
 
 

@@ -73,6 +73,16 @@ def test_all_that_it_has(source, stored):
     assert len(updated) == len("20261121T221844")
 
 
+def test_studies_by_their_uid(source, stored, files):
+    uid = str(pydicom.dcmread(io.BytesIO(files[0])).StudyInstanceUID)
+    study = stored[0]["ParentStudy"]
+    ((name, named, updated),) = chain.from_iterable(source.study_uids())
+    assert (name, named, len(updated)) == (study, uid, len("20261121T221844"))
+    assert source.find_study(uid) == [study]
+    for other in ("1.2", f"{uid[:-1]}?", f"{uid}\\1", "*", ""):
+        assert source.find_study(other) == []
+
+
 def test_a_description(source, stored, files):
     described = source.describe([one["ID"] for one in stored] + ["unknown"])
     sent = dict(zip((one["ID"] for one in stored), files, strict=True))

@@ -23,15 +23,10 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from urllib.parse import urlsplit
 
 COUNTS = {"Instances": 3, "Bytes": 30}
-STATES = "Waiting Sending Acknowledged Confirmed Quarantined Superseded Withdrawn".split()
-OVERVIEW = [
-    {
-        "Account": "a",
-        **dict.fromkeys(STATES, COUNTS),
-        "OldestUnsentSeconds": 7.5,
-        "Problems": [{"Kind": "index", "Instances": 4}],
-    }
-]
+STATES = "Waiting Sending Acknowledged Confirmed Quarantined Superseded Withdrawn Lost".split()
+FIGURES = {"OldestUnsentSeconds": 7.5, "LostChanges": 2, "UnprotectedPatients": 1}
+PROBLEMS = {"Problems": [{"Kind": "index", "Instances": 4}]}
+OVERVIEW = [{"Account": "a", **dict.fromkeys(STATES, COUNTS), **FIGURES, **PROBLEMS}]
 
 class Handler(BaseHTTPRequestHandler):
     def answer(self):

@@ -167,7 +167,7 @@ def test_pages_and_filters(desk):
         ("GET", "/gcp/accounts/nobody/studies", None, 404, "there is no account nobody"),
         ("GET", "/gcp/accounts/a/receipt?study=9", None, 404, "nothing of study 9"),
         ("GET", "/gcp/accounts/a/receipt", None, 404, "nothing of study"),
-        ("GET", "/gcp/accounts/a/instances?state=lost", None, 400, "state: expected one of held"),
+        ("GET", "/gcp/accounts/a/instances?state=gone", None, 400, "state: expected one of held"),
         ("GET", "/gcp/accounts/a/instances?limit=-1", None, 400, "limit"),
         ("GET", "/gcp/accounts/a/instances?after=x", None, 400, "after"),
         ("GET", "/gcp/accounts/a/instances?since=today", None, 400, "since: expected a time"),

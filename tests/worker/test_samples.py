@@ -57,7 +57,10 @@ def test_requests_by_result():
     assert found["gcp_transfer_sent_bytes_total", "a"] == 0
 
 
+_UNITS = ("_instances", "_bytes", "_seconds", "_changes", "_patients", "_total", "_up")
+
+
 def test_names_have_their_unit_and_counters_say_so():
     for metric in {*OF_ORTHANC, *OF_WORKER}:
-        assert metric.name.endswith(("_instances", "_bytes", "_seconds", "_total", "_up"))
+        assert metric.name.endswith(_UNITS)
         assert metric.is_counter == metric.name.endswith("_total")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import signal
 from pathlib import Path
 
 import click
@@ -17,8 +16,11 @@ from orthanc_gcp.commands.arguments import (
     settings_of,
 )
 from orthanc_gcp.logs import log_to_stderr
+from orthanc_gcp.stop_signals import stop_on_signals
 
 __all__ = ["sidecar"]
+
+_STOP_WITHIN = 15.0
 
 
 @click.command()
@@ -37,6 +39,5 @@ def sidecar(config: tuple[Path, ...], orthanc: str | None) -> None:
     settings = settings_of(config)
     need_an_account(settings)
     running = Sidecar(settings, orthanc_of(settings, orthanc, "sidecar"))
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: running.stop())
+    stop_on_signals(running.stop, _STOP_WITHIN)
     running.run()

@@ -31,7 +31,7 @@ MEASURE = 2.0
 WIDE = 1000
 """Columns of what is not printed at a terminal: nothing is to be broken up."""
 BAR = 14
-FIGURES = ("Waiting", "Sending", "Acknowledged", "Confirmed", "Quarantined")
+FIGURES = ("Waiting", "Sending", "Acknowledged", "Confirmed", "Quarantined", "Lost")
 _REMEDY = "open or in quarantine, nothing is sent there (see orthanc-gcp destinations)"
 _MOVING = ("Waiting", "Sending", "Acknowledged")
 
@@ -145,6 +145,11 @@ def _notes(each: Figures) -> Iterator[tuple[str, str]]:
         yield f"the oldest: {each['OldestUnsentDetail']}", ""
     if each["Paused"]:
         yield "paused", "yellow"
+    if each["LostChanges"]:
+        yield f"{each['LostChanges']:,} changes of Orthanc are lost: orthanc-gcp losses", "red"
+    if each["UnprotectedPatients"]:
+        said = f"{each['UnprotectedPatients']:,} patients are not protected from recycling"
+        yield said, "red"
     # What is left of former stores follows below, with what is in quarantine.
     own = [one for one in each["Problems"] if one["Account"] and one["Kind"] != "store"]
     if each["Problem"] and each["Problem"] not in {one["Message"] for one in each["Problems"]}:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
 import socket
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +21,7 @@ from orthanc_gcp.commands.arguments import (
 )
 from orthanc_gcp.errors import ConfigurationError, GcpError
 from orthanc_gcp.logs import log_to_stderr
+from orthanc_gcp.stop_signals import stop_on_signals
 from orthanc_gcp.worker.launch import NOT_CONFIGURED, NOT_INSTALLED, make
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ _log = logging.getLogger(__name__)
 
 SECRET = "ORTHANC_GCP_WORKER_SECRET"  # noqa: S105 -- a variable's name
 _CONNECTIONS = 16
+_STOP_WITHIN = 15.0
 
 
 @click.command()
@@ -74,8 +75,7 @@ def worker(config: tuple[Path, ...], orthanc: str | None, name: str, listen: str
             _listen(running, listen)
     except ConfigurationError as error:
         fail(str(error), NOT_CONFIGURED)
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: running.stop())
+    stop_on_signals(running.stop, _STOP_WITHIN)
     try:
         running.run()
     except GcpError as error:

@@ -292,14 +292,19 @@ def _recycling(site: Site) -> str:
         "MaximumPatientCount": options.maximum_patient_count,
     }
     on = [f"{name} {limit}" for name, limit in limits.items() if limit]
-    if on and options.maximum_storage_mode == "Recycle":
+    if not (on and options.maximum_storage_mode == "Recycle"):
+        return "Orthanc deletes nothing by itself"
+    if not site.settings.protects:
         raise WarningError(
             f"{', '.join(on)}: at this limit Orthanc deletes the oldest patients, also what is not "
             "sent yet, as in a long outage",
-            "leave room for all that comes in during an outage, and watch the oldest unsent "
-            "instance; PUT /patients/{id}/protected keeps a patient",
+            "leave ProtectUnsent on, which keeps them until all of them is confirmed",
         )
-    return "Orthanc deletes nothing by itself"
+    percent = site.settings.section.protect_up_to_percent
+    return (
+        f"{', '.join(on)}: at this limit Orthanc deletes the oldest patients, but for those of "
+        f"which something is not confirmed, up to {percent} % of it"
+    )
 
 
 def _remote_access(site: Site) -> str:

@@ -29,6 +29,7 @@ from orthanc_gcp.ledger.schema import (
     Priority,
     State,
     destinations,
+    lost_changes,
     transfers,
 )
 from orthanc_gcp.ledger.uids import storable, uid_fault
@@ -37,6 +38,13 @@ from orthanc_gcp.reasons import StoreReason, TransferReason
 __all__ = ["Arrivals", "Known"]
 
 _log = logging.getLogger(__name__)
+
+_ABSENT = {
+    (State.WITHDRAWN, TransferReason.DELETED),
+    (State.LOST, TransferReason.RECYCLED),
+    (State.WITHDRAWN, TransferReason.RECYCLED),
+}
+"""What was not in Orthanc any more when it was to be sent, as people see it, or have seen it."""
 
 
 # Made once: SQLAlchemy takes longer to make a statement than SQLite to answer it.
@@ -99,7 +107,7 @@ class Known:
         The UUID that its file had in Orthanc, of each of its rows for what accounts are by now;
         of all its rows, where there are none of these.
     deleted
-        Whether one of these was withdrawn, as it was deleted in Orthanc.
+        Whether one of these was withdrawn or lost, as Orthanc did not have it any more.
     """
 
     files: set[str] = field(default_factory=set)
@@ -219,14 +227,15 @@ class Arrivals:
         """Those of some instances of an index that the ledger has a row for.
 
         A row for a store that an account was formerly tells only that it was written down; one
-        that was withdrawn, not even that.
+        that was withdrawn or lost, not even that.
         """
         of = transfers.c
         found: dict[str, Known] = {}
         former: dict[str, Known] = {}
-        current = self._current()
         # By all of them: so the database finds the rows in an index of its own.
-        every = [one.id for one in self._destinations.all()]
+        stores = self._destinations.all()
+        every = [one.id for one in stores]
+        current = {one.id for one in self._destinations.current(stores).values()}
         columns = of.orthanc_id, of.destination_id, of.attachment_uuid, of.state, of.reason
         with reading(self._engine) as connection:
             for some in portions(list(resources), MOST_PARAMETERS):
@@ -235,17 +244,15 @@ class Arrivals:
                 )
                 for name, destination, file, state, reason in connection.execute(query):
                     is_current = destination in current
-                    if not is_current and state == State.WITHDRAWN:
+                    if not is_current and state in (State.WITHDRAWN, State.LOST):
                         continue
                     one = (found if is_current else former).setdefault(name, Known())
                     one.files.add(file)
-                    one.deleted |= (
-                        is_current and state == State.WITHDRAWN and reason == TransferReason.DELETED
-                    )
+                    one.deleted |= is_current and (state, reason) in _ABSENT
         return {**former, **found}
 
     def reopen(self, source: str, resources: Collection[str]) -> int:
-        """Orthanc has these instances: those that were withdrawn as deleted wait again.
+        """Orthanc has these instances: those that were withdrawn as deleted, or lost, wait again.
 
         It is about what was to be sent to the stores that accounts are by now.
 
@@ -256,24 +263,20 @@ class Arrivals:
         """
         of, reopened = transfers.c, 0
         waiting = {**UNSENT, "state": State.WAITING, "attempts": 0, "queued_at": self._now()}
-        current = self._current()
+        current = {one.id for one in self._destinations.current().values()}
         with writing(self._engine) as connection:
             for some in portions(list(resources), MOST_PARAMETERS):
                 deleted = sql.and_(
                     of.destination_id.in_(current),
                     of.source == source,
                     of.orthanc_id.in_(some),
-                    of.state == State.WITHDRAWN,
-                    of.reason == TransferReason.DELETED,
+                    sql.tuple_(of.state, of.reason).in_(sorted(_ABSENT)),
                 )
                 rows = connection.scalars(sql.select(of.id).where(deleted)).all()
                 connection.execute(transfers.update().where(of.id.in_(rows)).values(waiting))
                 add_for(connection, self._now(), rows, "returned")
                 reopened += len(rows)
         return reopened
-
-    def _current(self) -> set[int]:
-        return {one.id for one in self._destinations.current().values()}
 
     def has_gap(self, source: str) -> bool:
         """Whether changes of an Orthanc were lost before they were read."""
@@ -286,6 +289,17 @@ class Arrivals:
     def close_gap(self, source: str) -> None:
         """A comparison has found what was received with those changes."""
         self._key_values.delete(f"gap:{source}")
+
+    def lose(self, account: str, source: str, first: int, last: int, changes: int) -> None:
+        """So many changes of these numbers may have been of what Orthanc recycled unread; once."""
+        of, what = lost_changes.c, {"account": account, "source": source, "first_seq": first}
+        known = sql.select(of.id).where(
+            *(of[name] == value for name, value in what.items()), of.last_seq == last
+        )
+        with writing(self._engine) as connection:
+            if connection.execute(known).first() is None:
+                values = {**what, "last_seq": last, "changes": changes, "noticed_at": self._now()}
+                connection.execute(lost_changes.insert().values(values))
 
     def unreadable(self, source: str) -> list[str]:
         """The instances of an Orthanc whose attributes could not be read for the rules.
@@ -329,28 +343,39 @@ class Arrivals:
                 )
 
 
+_FORMER = sql.select(destinations.c.id).where(
+    destinations.c.account.in_(sql.bindparam("accounts", expanding=True)),
+    destinations.c.id.not_in(sql.bindparam("current", expanding=True)),
+)
+_RECORDED = sql.select(
+    transfers.c.account, transfers.c.source, transfers.c.orthanc_id, transfers.c.received_at
+).where(
+    transfers.c.destination_id.in_(sql.bindparam("former", expanding=True)),
+    transfers.c.source.in_(sql.bindparam("sources", expanding=True)),
+    transfers.c.orthanc_id.in_(sql.bindparam("names", expanding=True)),
+    transfers.c.state != State.WITHDRAWN,
+)
+
+
 def _recorded_formerly(
     connection: sql.Connection, arrivals: Sequence[NewTransfer], ids: Mapping[str, int]
 ) -> dict[tuple[str, str, str], float]:
     """When what arrives was received that was written down for a former store of its account."""
-    of = destinations.c
-    chosen = of.account.in_(ids), of.id.not_in(list(ids.values()))
-    former = list(connection.scalars(sql.select(of.id).where(*chosen)))
+    chosen = {"accounts": list(ids), "current": list(ids.values())}
+    former = list(connection.scalars(_FORMER, chosen))
     if not former:
         return {}
     found: dict[tuple[str, str, str], float] = {}
-    row = transfers.c
     by_rule = [one for one in arrivals if one.priority == Priority.LIVE]
     for some in portions(by_rule, MOST_PARAMETERS):
-        query = sql.select(row.account, row.source, row.orthanc_id, row.received_at).where(
-            row.destination_id.in_(former),
-            row.source.in_({one.source for one in some}),
-            row.orthanc_id.in_([one.orthanc_id for one in some]),
-            row.state != State.WITHDRAWN,
-        )
-        for *key, received_at in connection.execute(query):
-            name = (key[0], key[1], key[2])
-            found[name] = max(received_at, found.get(name, received_at))
+        wanted = {
+            "former": former,
+            "sources": list({one.source for one in some}),
+            "names": [one.orthanc_id for one in some],
+        }
+        for account, source, name, received_at in connection.execute(_RECORDED, wanted):
+            key = account, source, name
+            found[key] = max(received_at, found.get(key, received_at))
     return found
 
 

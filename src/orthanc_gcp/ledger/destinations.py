@@ -81,7 +81,11 @@ class Registration(NamedTuple):
     adopted: bool
 
 
-_COLUMNS = [destinations.c[field.name] for field in fields(AccountStore)]
+# Made once: SQLAlchemy takes longer to make a statement than SQLite to answer it.
+_EVERY = sql.select(*(destinations.c[field.name] for field in fields(AccountStore))).order_by(
+    destinations.c.id
+)
+_OF_ACCOUNT = _EVERY.where(destinations.c.account == sql.bindparam("of_account"))
 
 
 class Destinations:
@@ -112,12 +116,18 @@ class Destinations:
     def all(self) -> list[AccountStore]:
         """All that there ever were, in the order in which they were first named."""
         with reading(self._engine) as connection:
-            return _all(connection)
+            return [AccountStore(*row) for row in connection.execute(_EVERY)]
 
-    def current(self) -> dict[str, AccountStore]:
-        """Account -> what it is to this process, of all accounts that the ledger knows."""
+    def current(self, known: Iterable[AccountStore] | None = None) -> dict[str, AccountStore]:
+        """Account -> what it is to this process, of all accounts that the ledger knows.
+
+        Parameters
+        ----------
+        known
+            What :meth:`all` has just said; None to ask for it.
+        """
         by_account: dict[str, list[AccountStore]] = {}
-        for one in self.all():
+        for one in self.all() if known is None else known:
             by_account.setdefault(one.account, []).append(one)
         found = {name: self._choose(name, own) for name, own in by_account.items()}
         return {name: one for name, one in found.items() if one is not None}
@@ -128,7 +138,7 @@ class Destinations:
         if known is not None:
             return known
         with reading(self._engine) as connection:
-            found = self._choose(account, _all(connection, account))
+            found = self._choose(account, _of_account(connection, account))
         return None if found is None else self._remember(found).id
 
     def of(self, connection: sql.Connection, accounts: Iterable[str]) -> dict[str, int]:
@@ -146,7 +156,7 @@ class Destinations:
         return found
 
     def _of(self, connection: sql.Connection, account: str) -> int:
-        found = self._choose(account, _all(connection, account))
+        found = self._choose(account, _of_account(connection, account))
         if found is None or found.name != self._stores.get(account, found.name):
             return self._register(connection, account).now.id
         return self._remember(found).id
@@ -154,7 +164,7 @@ class Destinations:
     def _register(self, connection: sql.Connection, account: str) -> Registration:
         if connection.dialect.name == "postgresql":
             connection.execute(sql.select(sql.func.pg_advisory_xact_lock(_LOCK)))
-        known = _all(connection, account)
+        known = _of_account(connection, account)
         last = max(known, key=_last_used, default=None)
         found = self._choose(account, known)
         store = self._stores.get(account)
@@ -184,11 +194,9 @@ def _last_used(one: AccountStore) -> tuple[float, int]:
     return one.used_at, one.id
 
 
-def _all(connection: sql.Connection, account: str | None = None) -> list[AccountStore]:
-    query = sql.select(*_COLUMNS).order_by(destinations.c.id)
-    if account is not None:
-        query = query.where(destinations.c.account == account)
-    return [AccountStore(*row) for row in connection.execute(query)]
+def _of_account(connection: sql.Connection, account: str) -> list[AccountStore]:
+    found = connection.execute(_OF_ACCOUNT, {"of_account": account})
+    return [AccountStore(*row) for row in found]
 
 
 def _insert(

@@ -324,6 +324,10 @@ class _Several:
             _unlock(self._connection, ALIVE, name)
 
     def leave(self) -> None:
+        if self._connection is not None:
+            # PostgreSQL notices the end of a session only some time after it.
+            with suppress(sql.exc.SQLAlchemyError):
+                self._connection.execute(sql.select(sql.func.pg_advisory_unlock_all()))
         self._disconnect()
 
     def _connect(self) -> bool:

@@ -20,10 +20,11 @@ from orthanc_gcp.errors import (
 )
 from orthanc_gcp.orthanc.checksums import Checksums
 from orthanc_gcp.orthanc.page_size import PageSize
+from orthanc_gcp.orthanc.recycling import Recycling
 from orthanc_gcp.orthanc.rest import OrthancRest
 from orthanc_gcp.redaction import printable, readable
 
-__all__ = ["Change", "Changes", "Description", "OrthancSource"]
+__all__ = ["Change", "Changes", "Description", "OrthancSource", "seconds_of"]
 
 MOST_CHANGES = 1000
 MOST_DESCRIBED, MOST_EXPANDED, MOST_LISTED = 200, 2000, 5000
@@ -31,6 +32,7 @@ _DATE = "%Y%m%dT%H%M%S"
 _PIECE = 256 * 1024
 _FILE_NAME = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _STUDIES, _OVERLAP = 500, 50
+_PATTERN = frozenset("*?\\")
 _SOME = 20
 _PROBES, _CANDIDATES, _LARGEST_PROBE = 3, 5, 16 << 20
 
@@ -83,11 +85,13 @@ class OrthancSource:
     ----------
     checksums
         What Orthanc knows of the bytes that it received.
+    recycling
+        What it deletes by itself, and who is kept from that.
     """
 
     def __init__(self, orthanc: OrthancRest, storage: Path) -> None:
         self._orthanc, self._storage = orthanc, storage
-        self.checksums = Checksums(orthanc)
+        self.checksums, self.recycling = Checksums(orthanc), Recycling(orthanc)
         self._described, self._listed = PageSize(MOST_DESCRIBED), PageSize(MOST_LISTED)
         self._changes, self._studies = PageSize(MOST_CHANGES), PageSize(_STUDIES, 2 * _OVERLAP)
         # Orthanc counts up to the place where a page begins: few pages are a half of the cost.
@@ -113,6 +117,16 @@ class OrthancSource:
             Orthanc is away, or refuses.
         """
         return int(self._call("GET", "/statistics").get("CountInstances", 0))
+
+    def may_share_its_index(self) -> bool:
+        """Whether others may write into its index: not into the SQLite file that is its own.
+
+        Raises
+        ------
+        OrthancError
+            Orthanc is away, or refuses.
+        """
+        return bool(self._call("GET", "/system").get("DatabaseBackendPlugin", True))
 
     def changes(self, since: int, limit: int = MOST_CHANGES) -> Changes:
         """The changes after a place, oldest first (``GET /changes``), as many as it says at most.
@@ -150,21 +164,24 @@ class OrthancSource:
     def place_before(self, moment: float) -> int:
         """The place behind the newest change from before a moment, in seconds since 1970.
 
+        Where Orthanc has no change at all, none that it ever had is waited for.
+
         Raises
         ------
         OrthancError
             Orthanc is away, or refuses.
         """
         date = datetime.fromtimestamp(moment, UTC).strftime(_DATE)
-        place = self.last_change()
+        place = last = self.last_change()
+        found = False
         while place > 0:
             begin = max(0, place - MOST_CHANGES)
-            entries = self._changes_between(begin, place)
+            entries = list(self._changes_between(begin, place))
             before = [entry.seq for entry in entries if entry.date < date]
             if before:
                 return before[-1]
-            place = begin
-        return 0
+            place, found = begin, found or bool(entries)
+        return 0 if found else last
 
     def _changes_between(self, begin: int, end: int) -> Iterator[Change]:
         """Those after one place up to another, however many Orthanc gives at once."""
@@ -214,6 +231,39 @@ class OrthancSource:
         """
         for page in self._overlapping("/studies", self._studies):
             yield [(study["ID"], study.get("LastUpdate", "")) for study in page]
+
+    def study_uids(self) -> Iterator[list[tuple[str, str, str]]]:
+        """All studies with their Study Instance UID and last update, page by page.
+
+        Pages overlap, as those of :meth:`studies`.
+
+        Raises
+        ------
+        OrthancError
+            Orthanc is away, or refuses.
+        """
+        for page in self._overlapping("/studies", self._studies):
+            yield [(one["ID"], _study_uid(one), one.get("LastUpdate", "")) for one in page]
+
+    def find_study(self, uid: str) -> list[str]:
+        """The studies with a Study Instance UID: one for each PatientID (``POST /tools/find``).
+
+        Raises
+        ------
+        OrthancError
+            Orthanc is away, or refuses.
+        """
+        if not uid or _PATTERN & set(uid):  # which a query would take for more than this one
+            pages = self.study_uids()
+            return sorted({name for page in pages for name, other, _ in page if other == uid})
+        question = {
+            "Level": "Study",
+            "Query": {"StudyInstanceUID": uid},
+            "CaseSensitive": True,
+            "Expand": True,
+        }
+        found = self._call("POST", "/tools/find", question)
+        return [one["ID"] for one in found if _study_uid(one) == uid]
 
     def _overlapping(self, path: str, size: PageSize) -> Iterator[list[dict[str, Any]]]:
         begin, tail, whole = 0, frozenset[str](), True
@@ -462,6 +512,10 @@ class OrthancSource:
         return answer
 
 
+def _study_uid(study: Mapping[str, Any]) -> str:
+    return str(study["MainDicomTags"].get("StudyInstanceUID", ""))
+
+
 def _change(entry: Mapping[str, Any]) -> Change:
     return Change(entry["Seq"], entry["ChangeType"], entry.get("ID", ""), entry["Date"])
 
@@ -481,7 +535,7 @@ def _described(
         **series["MainDicomTags"],
         **instance["MainDicomTags"],
     }
-    parents = {"Series": series["ID"], "Study": study["ID"]}
+    parents = {"Series": series["ID"], "Study": study["ID"], "Patient": study["ParentPatient"]}
     metadata = instance.get("Metadata", {})
     return Description(
         orthanc_id=instance["ID"],
@@ -490,14 +544,14 @@ def _described(
         sop_instance_uid=instance["MainDicomTags"]["SOPInstanceUID"],
         size_bytes=int(instance["FileSize"]),
         attachment_uuid=instance.get("FileUuid", ""),
-        received_at=_seconds(metadata.get("ReceptionDate", "")),
+        received_at=seconds_of(metadata.get("ReceptionDate", "")),
         parents=parents,
         origin=metadata,
         tags=tags,
     )
 
 
-def _seconds(date: str) -> float:
+def seconds_of(date: str) -> float:
     """Orthanc's ``20261121T221844``, UTC; 0 where there is none."""
     try:
         return datetime.strptime(date, _DATE).replace(tzinfo=UTC).timestamp()

@@ -22,6 +22,7 @@ from orthanc_gcp.custody.intake.changes import Follower
 from orthanc_gcp.custody.intake.dry_run import conditions
 from orthanc_gcp.custody.intake.former_ledgers import FILE_NAME, note_ledger
 from orthanc_gcp.custody.intake.on_demand import send_on_demand
+from orthanc_gcp.custody.intake.protection import Protection
 from orthanc_gcp.custody.intake.rules import Rules
 from orthanc_gcp.custody.reporting.overview import Overview
 from orthanc_gcp.custody.reporting.problems import Problems
@@ -39,6 +40,7 @@ from orthanc_gcp.ledger.postgresql_tls import weakness
 from orthanc_gcp.ledger.workers import worker_registry
 from orthanc_gcp.orthanc import first_start
 from orthanc_gcp.orthanc.first_start import forget
+from orthanc_gcp.orthanc.recycling import StorageLimits
 from orthanc_gcp.orthanc.resources import OrthancSource
 from orthanc_gcp.orthanc.rest import OrthancRest
 from orthanc_gcp.outages import Outage
@@ -100,6 +102,7 @@ def assemble(
     def recognized() -> None:
         _note_in_folder(settings, ledger, source, follower.source)
 
+    protection = _protection(settings, ledger, source, clock)
     follower = Follower(
         ledger,
         source,
@@ -111,6 +114,7 @@ def assemble(
         compare_every=settings.section.compare_every_seconds,
         follows=registry.follows,
         on_recognized=recognized,
+        protection=protection,
     )
     sender = Sender(
         ledger,
@@ -121,6 +125,7 @@ def assemble(
         must_stop,
         attempts.orthanc_away,
         follower.is_index,
+        may_be_recycled=protection.may_be_recycled,
     )
     threads = TransferThreads(
         sender,
@@ -200,6 +205,25 @@ def assemble(
             stopping=stopping,
             work=work,
         )
+    )
+
+
+def _protection(
+    settings: Settings, ledger: Ledger, orthanc: OrthancSource, clock: Clock
+) -> Protection:
+    limits = StorageLimits(
+        settings.orthanc.maximum_storage_size,
+        settings.orthanc.maximum_patient_count,
+        settings.orthanc.maximum_storage_mode,
+    )
+    return Protection(
+        ledger,
+        orthanc,
+        clock,
+        enabled=settings.protects,
+        up_to_percent=settings.section.protect_up_to_percent,
+        configured=limits,
+        accounts=[*(account.name for account in settings.accounts), *settings.rejected],
     )
 
 

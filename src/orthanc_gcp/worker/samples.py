@@ -36,6 +36,7 @@ STATES = (
     "quarantined",
     "superseded",
     "withdrawn",
+    "lost",
 )
 """What transfers are counted by; what is held or delayed waits."""
 PROBLEMS = ("account", "store", "index", "ledger", "worker")
@@ -82,6 +83,14 @@ PROBLEM_INSTANCES = Metric(
     "gcp_problem_instances",
     "Instances that stay where they are until a person does something, by kind",
 )
+LOST_CHANGES = Metric(
+    "gcp_transfer_lost_changes",
+    "Changes that may have been of what Orthanc recycled unread, and nobody has acknowledged",
+)
+UNPROTECTED = Metric(
+    "gcp_transfer_unprotected_patients",
+    "Patients that Orthanc may recycle before all of them is confirmed",
+)
 WORKER_UP = Metric("gcp_worker_up", "1 while the worker answers")
 
 REQUESTS = Metric("gcp_transfer_requests_total", "Store transactions, by result")
@@ -89,7 +98,7 @@ SENT_INSTANCES = Metric("gcp_transfer_sent_instances_total", "Instances that sto
 SENT_BYTES = Metric("gcp_transfer_sent_bytes_total", "Bytes of the instances that were answered")
 
 _TOKENS = (TOKEN_UP, TOKEN_EXPIRY, TOKEN_REFRESHES, TOKEN_FAILURES)
-_TRANSFERS = (INSTANCES, BYTES, OLDEST, PROBLEM_INSTANCES)
+_TRANSFERS = (INSTANCES, BYTES, OLDEST, PROBLEM_INSTANCES, LOST_CHANGES, UNPROTECTED)
 OF_ORTHANC = (*_TRANSFERS, WORKER_UP, *_TOKENS)
 """What Orthanc shows."""
 OF_WORKER = (*_TRANSFERS, REQUESTS, SENT_INSTANCES, SENT_BYTES, *_TOKENS)
@@ -130,6 +139,8 @@ def of_transfers(overview: Iterable[Mapping[str, Any]]) -> Iterator[Sample]:
         for kind in PROBLEMS:
             own = [each["Instances"] for each in one["Problems"] if each["Kind"] == kind]
             yield Sample(PROBLEM_INSTANCES, sum(own), {**labels, "kind": kind})
+        yield Sample(LOST_CHANGES, one["LostChanges"], labels)
+        yield Sample(UNPROTECTED, one["UnprotectedPatients"], labels)
 
 
 def of_requests(totals: Mapping[str, Totals]) -> Iterator[Sample]:

@@ -162,6 +162,7 @@ class Worker:
             self._dispatch()
         finally:
             self.stop()
+            parts.tokens.stop()  # nobody is to wait for one
             for thread in loops:
                 thread.join()
             rests = parts.threads.rest(REST_WITHIN)
@@ -171,7 +172,6 @@ class Worker:
             for one in beside:
                 one.stop()
             parts.threads.stop()
-            parts.tokens.stop()
             if not rests:
                 parts.registry.leave()
             parts.ledger.engine.dispose()

@@ -61,6 +61,9 @@ def test_a_quarantine_is_told_once_and_its_end_once(ledger):
         "Raised": True,
         "Time": "2027-01-15T08:00:00.000+00:00",
         "QuarantinedInstances": 1,
+        "LostInstances": 0,
+        "LostChanges": 0,
+        "UnprotectedPatients": 0,
         "WaitingInstances": 7,
         "OldestUnsentSeconds": None,
         "Problems": [],
@@ -84,6 +87,26 @@ def test_a_backlog_does_not_flicker(ledger):
     for age in (None, 899, 901, 899, 905, 460, 440, 600, None):
         alerts.report_changes(overview(age=age))
     assert hook.words == [("a", "Backlog", True), ("a", "Backlog", False)]
+
+
+def test_a_loss_is_told_until_somebody_has_acknowledged_it(ledger):
+    hook = Hook()
+    alerts = alerts_of(ledger, hook)
+    lost = [AccountOverview("a", counts=TransferCounts(lost=Amount(2))), *overview("b")]
+    unread = [AccountOverview("a", lost_changes=12), *overview("b")]
+    for figures in (lost, lost, unread, overview("a")):
+        alerts.report_changes(figures)
+    assert hook.words == [("a", "Loss", True), ("a", "Loss", False)]
+    assert hook.told[0]["LostInstances"] == 2
+
+
+def test_it_is_told_when_no_more_is_protected(ledger):
+    hook = Hook()
+    alerts = alerts_of(ledger, hook)
+    for unprotected in (0, 3, 2, 0):
+        alerts.report_changes([AccountOverview("a", unprotected_patients=unprotected)])
+    assert hook.words == [("a", "Protection", True), ("a", "Protection", False)]
+    assert hook.told[0]["UnprotectedPatients"] == 3
 
 
 def test_a_restart_tells_nothing_again(ledger):

@@ -20,9 +20,8 @@ from orthanc_gcp.custody.destinations.congestion import CongestionWindow
 from orthanc_gcp.custody.destinations.destination import Destination
 from orthanc_gcp.custody.destinations.fault_scope import FaultScope
 from orthanc_gcp.custody.intake.rules import arrival_of
-from orthanc_gcp.custody.outcomes import BISECT_AFTER
+from orthanc_gcp.custody.outcomes import ABSENT_FOR, BISECT_AFTER
 from orthanc_gcp.custody.reporting.operations import retry
-from orthanc_gcp.custody.transfer.absence import ABSENT_FOR
 from orthanc_gcp.custody.transfer.sender import (
     MOST_LONELY_REFUSALS,
     MOST_UNCOMPARED,
@@ -58,6 +57,7 @@ from tests.support.orthanc import Orthanc, free_port
 from tests.support.sent import changed
 from tests.support.simulation import FakeClock
 from tests.support.site import make_instance
+from tests.support.transfers import events_of
 
 __all__ = [
     "client",
@@ -96,7 +96,7 @@ class Room:
         self.ledger = Ledger(engine, now or (lambda: time.time() + self.later))
         self.storage = storage or folder / "storage"
         self.tokens, self.away, self.stop = Tokens(), [], False
-        self.same_index = True
+        self.same_index, self.recycles = True, False
         steady = steady or SystemClock()
         outage = Outage(logging.getLogger("store"), "down", "up", steady)
         self.congestion = CongestionWindow(steady, 4, outage)
@@ -162,6 +162,7 @@ class Room:
             lambda error, pause: self.away.append(str(error)),
             lambda source: self.same_index,
             lambda: 1.0,
+            lambda _row, _since: self.recycles,
         )
 
     def send(self) -> list[Series]:
@@ -399,6 +400,17 @@ def test_what_stays_absent_is_deleted(deleted):
     assert absent(deleted) == (State.WITHDRAWN, "deleted")
 
 
+def test_what_orthanc_may_have_recycled_is_lost(deleted, caplog):
+    deleted.receive(make_dicom(), stored=False)
+    assert absent(deleted) == (State.DELAYED, "absent")
+    deleted.recycles, deleted.later = True, ABSENT_FOR + 5
+    assert absent(deleted) == (State.LOST, "recycled")
+    (row,) = deleted.rows()
+    assert row.batch is None
+    assert f"1 instances of study {row.study_instance_uid} are lost" in caplog.text
+    assert len(events_of(deleted.ledger, "lost")) == 1
+
+
 def test_nothing_is_deleted_by_another_index(deleted):
     """The time that another index was there does not count either."""
     deleted.receive(make_dicom(), stored=False)
@@ -597,6 +609,42 @@ def test_a_bad_minute_of_a_proxy_is_the_fault_of_no_instance(behind, front, stat
     behind.step_until(lambda: set(behind.states()) == {State.ACKNOWLEDGED})
     assert behind.fake.time - over < 5, "nothing waits for the delays of the bad minute"
     assert behind.congestion.problem is None
+
+
+def restart(room: Room) -> None:
+    """What a worker has in its memory is gone."""
+    room.storing = FaultScope()
+    outage = Outage(logging.getLogger("store"), "down", "up", room.steady)
+    room.congestion = CongestionWindow(room.steady, 4, outage)
+
+
+def test_a_bad_hour_of_a_proxy_is_no_fault_of_instances_however_often_the_worker_is_restarted(
+    behind, front
+):
+    behind.receive(*(make_dicom() for _ in range(6)))
+    front.dislikes[b"DICM"] = 400
+    for _ in range(2 * MOST_LONELY_REFUSALS):
+        for _ in range(4):
+            behind.step()
+        restart(behind)
+    assert set(behind.states()) <= {State.WAITING, State.DELAYED}
+    front.dislikes.clear()
+    behind.step_until(lambda: set(behind.states()) == {State.ACKNOWLEDGED})
+
+
+def test_one_that_is_refused_ends_in_quarantine_however_often_the_worker_is_restarted(
+    behind, front
+):
+    front.dislikes[b"poison"] = 400
+    behind.receive(make_dicom(b"poison" * 10))
+    for _ in range(2 * MOST_LONELY_REFUSALS):
+        behind.receive(make_dicom())
+        for _ in range(5):
+            behind.step()
+        restart(behind)
+    states = behind.states()
+    assert states.pop(0) == State.QUARANTINED
+    assert set(states) == {State.ACKNOWLEDGED}
 
 
 def test_many_that_are_refused_are_in_the_way_of_no_good_one(behind, front):

@@ -72,9 +72,9 @@ def destinations(ledger: Ledger, only: Iterable[int] | None = None) -> list[Dest
         The ledger is away.
     """
     chosen = None if only is None else set(only)
-    known = [one for one in ledger.destinations.all() if chosen is None or one.id in chosen]
-    current = ledger.destinations.current()
-    configured = {current[name].id for name in ledger.destinations.stores if name in current}
+    every = ledger.destinations.all()
+    known = [one for one in every if chosen is None or one.id in chosen]
+    configured = _configured(ledger, every)
     with ledger.reading() as connection:
         counts = _counts(connection, [one.id for one in known] if only is not None else None)
         return [
@@ -99,10 +99,13 @@ def former_destinations(ledger: Ledger) -> list[DestinationStatus]:
     sqlalchemy.exc.SQLAlchemyError
         The ledger is away.
     """
-    current = ledger.destinations.current()
-    configured = {current[name].id for name in ledger.destinations.stores if name in current}
-    every = {one.id for one in ledger.destinations.all()}
-    return destinations(ledger, every - configured)
+    every = ledger.destinations.all()
+    return destinations(ledger, {one.id for one in every} - _configured(ledger, every))
+
+
+def _configured(ledger: Ledger, every: Sequence[AccountStore]) -> set[int]:
+    current = ledger.destinations.current(every)
+    return {current[name].id for name in ledger.destinations.stores if name in current}
 
 
 def _counts(connection: sql.Connection, only: Sequence[int] | None) -> dict[int, TransferCounts]:

@@ -11,8 +11,10 @@ from typing import Any
 
 import sqlalchemy as sql
 
+from orthanc_gcp.custody.intake.patients import Patients
 from orthanc_gcp.custody.reporting.counts import TransferCounts
 from orthanc_gcp.custody.reporting.destinations import DestinationStatus, destinations
+from orthanc_gcp.custody.reporting.losses import lost_changes_of
 from orthanc_gcp.custody.reporting.operations import paused_accounts
 from orthanc_gcp.custody.reporting.problems import Problem
 from orthanc_gcp.custody.reporting.rates import ConfirmationRate
@@ -47,6 +49,11 @@ class AccountOverview:
         Why nothing can be sent to it just now, or the first of the problems.
     problems
         What keeps instances where they are until a person does something.
+    lost_changes
+        Changes of Orthanc that may have been of instances which it recycled before they were read,
+        and which nobody has acknowledged yet.
+    unprotected_patients
+        Patients that Orthanc may recycle before all of them is confirmed, of whatever account.
     store
         The path of the store that it is by now, which all this is about; None where that is not
         known.
@@ -64,6 +71,8 @@ class AccountOverview:
     estimated_end: float | None = None
     problem: str | None = None
     problems: tuple[Problem, ...] = ()
+    lost_changes: int = 0
+    unprotected_patients: int = 0
     store: str | None = None
     former: tuple[DestinationStatus, ...] = ()
 
@@ -79,6 +88,8 @@ class AccountOverview:
             "BytesPerSecond": round(self.bytes_per_second, 1),
             "InstancesPerSecond": round(self.instances_per_second, 3),
             "EstimatedEnd": utc(self.estimated_end),
+            "LostChanges": self.lost_changes,
+            "UnprotectedPatients": self.unprotected_patients,
             "Problem": self.problem,
             "Problems": [one.as_json() for one in self.problems],
             "Store": self.store,
@@ -170,12 +181,16 @@ class Overview:
                 former[account].append(one)
         with self._ledger.reading() as connection:
             oldest = {name: _oldest_unsent(connection, one.id) for name, one in current.items()}
+        lost, unprotected = lost_changes_of(self._ledger), Patients(self._ledger).unprotected()
         found = {
             name: replace(
-                self._account(name, counts.get(name, TransferCounts()), oldest.get(name), now),
-                former=tuple(own),
+                self._account(name, own, oldest.get(name), now),
+                former=tuple(former.get(name, ())),
+                lost_changes=lost.get(name, 0),
+                unprotected_patients=unprotected if own.in_need.instances else 0,
             )
-            for name, own in former.items()
+            for name in {*former, *lost}
+            for own in [counts.get(name, TransferCounts())]
         }
         return {name: self._explained(one, now) for name, one in found.items()}
 

@@ -224,8 +224,9 @@ def receipts(
     if account is not None:
         query = query.where(of.account == account)
     query = query.order_by(of.account, of.series_instance_uid, of.sop_instance_uid, of.id)
-    current = ledger.destinations.current()
-    stores = {one.id: one.store for one in ledger.destinations.all()}
+    known = ledger.destinations.all()
+    current = ledger.destinations.current(known)
+    stores = {one.id: one.store for one in known}
     with ledger.reading() as connection:
         rows = connection.execute(query).all()
         if not rows:
@@ -234,12 +235,13 @@ def receipts(
         found = []
         for name, own in groupby(rows, lambda row: str(row.account)):
             now = current.get(name)
+            number = now.id if now else None
             every = tuple(
                 _instance(
                     row,
                     stores.get(row.destination_id),
-                    now is not None and now.id == row.destination_id,
                     why.get(row.id, row.detail),
+                    is_current=row.destination_id == number,
                 )
                 for row in own
             )
@@ -255,7 +257,7 @@ def _store(ledger: Ledger, account: str, now: AccountStore | None) -> str | None
 
 
 def _instance(
-    row: sql.Row[Any], store: str | None, is_current: bool, detail: str | None
+    row: sql.Row[Any], store: str | None, detail: str | None, *, is_current: bool
 ) -> InstanceReceipt:
     values = {name: getattr(row, name) for name in _NAMES}
     values |= {
