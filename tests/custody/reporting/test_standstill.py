@@ -145,7 +145,7 @@ def test_what_is_tried_again_later(place, ledger, clock):
     settle(ledger, State.DELAYED, next_attempt_at=clock.now + 60)
     assert place.why() == ["it is tried again at 2027-01-15T08:01:00.000+00:00"]
     clock.now += 61
-    assert place.why() == ["it waits for its turn: 0 are to be sent"]
+    assert place.why() == ["it waits for its turn: 1 are to be sent"]
 
 
 def test_what_is_to_be_found_yet(place, ledger, clock):
