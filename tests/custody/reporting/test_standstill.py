@@ -34,7 +34,7 @@ class Place:
         section = {
             "Accounts": {"a": {**options, **account}, "wrong": {**options, "Verify": "No"}},
             "Send": [{"To": "a"}],
-            "Backfill": {"Schedule": ["01:00-05:00"]},
+            "Backfill": {"Schedule": ["01:00-05:00"], "MaxBytesPerSecond": 9},
         }
         self.ledger = ledger
         self.trouble: dict[str, str | None] = {}
@@ -120,6 +120,16 @@ def test_a_limit(ledger, index, clock, option, what):
     )
     assert len(claimed) == 1
     assert place.why() == [f"worker w has it in a request; {option}=7 holds it back"]
+
+
+def test_the_limit_of_backfills(place, ledger, clock):
+    arrive(ledger, priority=Priority.BACKFILL)
+    arrive(ledger, study="2.1")
+    ledger.key_values.set("rate_limit:backfill:bytes", clock.now + 20)
+    assert place.why() == [
+        "MaxBytesPerSecond=9 of Backfill holds it back",
+        "it waits for its turn: 2 are to be sent",
+    ]
 
 
 def test_a_series_that_orthanc_still_receives(place, ledger):

@@ -68,7 +68,8 @@ class _Facts:
     limits: Mapping[str, str]
     read_back: Mapping[str, str]
     backfill: Mapping[str, str]
-    of_all_backfills: str | None
+    hours: str | None
+    backfill_limit: str | None
     waiting: Mapping[tuple[int, str], int]
 
 
@@ -170,7 +171,8 @@ class Standstill:
                 for index in backfilled
                 if BackfillStudies(ledger, index, ()).paused
             },
-            of_all_backfills=self._closed(),
+            hours=self._closed(),
+            backfill_limit=_backfill_limit(ledger, settings),
             waiting={queue: self._waiting(*queue) for queue in queues},
         )
 
@@ -252,6 +254,14 @@ def _limits(ledger: Ledger, settings: Settings) -> dict[str, str]:
     return found
 
 
+def _backfill_limit(ledger: Ledger, settings: Settings) -> str | None:
+    value = settings.backfill.max_bytes_per_second if settings.backfill else None
+    until = ledger.key_values.get("rate_limit:backfill:bytes", float)
+    if not value or until is None or until - ledger.now() <= _BOOKED:
+        return None
+    return f"MaxBytesPerSecond={value} of Backfill holds it back"
+
+
 def _versions_on_their_way(connection: sql.Connection, rows: list[int]) -> set[int]:
     """Those of some rows of whose instance another version is being sent."""
     mine, other = transfers.alias("mine"), transfers.alias("other")
@@ -297,7 +307,7 @@ def _closed_to(row: sql.Row[Any], facts: _Facts) -> str | None:
     if row.account in facts.paused:
         return "a person has paused its account (orthanc-gcp resume)"
     if row.priority == Priority.BACKFILL:
-        return facts.backfill.get(row.source) or facts.of_all_backfills
+        return facts.backfill.get(row.source) or facts.hours
     return None
 
 
@@ -311,8 +321,9 @@ def _of_waiting(row: sql.Row[Any], facts: _Facts, on_its_way: bool) -> str:
         return f"its store cannot be used just now: {trouble}"
     if on_its_way:
         return "another version of it, with the same UIDs, is being sent"
-    if row.account in facts.limits:
-        return facts.limits[row.account]
+    limit = _limit(row, facts)
+    if limit is not None:
+        return limit
     count = facts.waiting[row.destination_id, row.source]
     return f"it waits for its turn: {count:,} are to be sent"
 
@@ -325,7 +336,13 @@ def _of_delayed(row: sql.Row[Any], facts: _Facts, on_its_way: bool) -> str:
 
 def _of_sending(row: sql.Row[Any], facts: _Facts, _on_its_way: bool) -> str:
     words = f"worker {row.worker} has it in a request"
-    return f"{words}; {facts.limits[row.account]}" if row.account in facts.limits else words
+    limit = _limit(row, facts)
+    return words if limit is None else f"{words}; {limit}"
+
+
+def _limit(row: sql.Row[Any], facts: _Facts) -> str | None:
+    own = facts.limits.get(row.account)
+    return own or (facts.backfill_limit if row.priority == Priority.BACKFILL else None)
 
 
 def _of_acknowledged(row: sql.Row[Any], facts: _Facts, _on_its_way: bool) -> str:
