@@ -284,6 +284,8 @@ class TransferReason(StrEnum):
     """The store acknowledged it, and a search did not find it."""
     ORTHANC = "orthanc"
     """Orthanc could not give its bytes."""
+    RECYCLED = "recycled"
+    """Orthanc does not have it any more, and may have deleted it by itself before it was sent."""
     REFUSED = "refused"
     """The store does not store it, for a reason that is not known to this program."""
     REPLACING = "replacing"

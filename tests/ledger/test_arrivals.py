@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import sqlalchemy as sql
 
+from orthanc_gcp.custody.reporting.losses import lost_changes_of
 from orthanc_gcp.ledger.rows import Outcome
 from orthanc_gcp.ledger.schema import Priority, State, transfers
 from tests.support.ledgers import ORTHANC, arrival, claim, claimed_rows, settle_batch, states
@@ -96,6 +97,13 @@ def test_another_version_that_was_seen_is_to_be_sent(ledger):
     assert ledger.arrivals.record([other], other_versions=True) == 1
     assert states(ledger) == {"1": State.WAITING}
     assert ledger.arrivals.known(ORTHANC, ["1"])["1"].files == {"b"}
+
+
+def test_changes_are_lost_once(ledger):
+    """A worker that was killed says it again."""
+    for last in (9, 9, 10):
+        ledger.arrivals.lose("a", "o", 5, last, 4)
+    assert lost_changes_of(ledger) == {"a": 8}
 
 
 def test_what_was_withdrawn_and_is_there_again_waits(ledger):

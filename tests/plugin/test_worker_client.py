@@ -23,8 +23,10 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from urllib.parse import urlsplit
 
 COUNTS = {"Instances": 3, "Bytes": 30}
-STATES = "Waiting Sending Acknowledged Confirmed Quarantined Superseded Withdrawn".split()
-OVERVIEW = [{"Account": "a", **dict.fromkeys(STATES, COUNTS), "OldestUnsentSeconds": 7.5}]
+STATES = "Waiting Sending Acknowledged Confirmed Quarantined Superseded Withdrawn Lost".split()
+FIGURES = {"OldestUnsentSeconds": 7.5, "LostChanges": 2, "UnprotectedPatients": 1}
+PROBLEMS = {"Problems": [{"Kind": "index", "Instances": 4}]}
+OVERVIEW = [{"Account": "a", **dict.fromkeys(STATES, COUNTS), **FIGURES, **PROBLEMS}]
 
 class Handler(BaseHTTPRequestHandler):
     def answer(self):
@@ -94,6 +96,8 @@ def test_its_figures_are_shown_as_metrics(client):
     wait_until(lambda: client.shown.get(("gcp_worker_up",)) == 1)
     assert client.shown["gcp_transfer_instances", "a", "confirmed"] == 3
     assert client.shown["gcp_transfer_bytes", "a", "waiting"] == 30
+    assert client.shown["gcp_problem_instances", "a", "index"] == 4
+    assert client.shown["gcp_problem_instances", "a", "ledger"] == 0
     assert client.shown["gcp_transfer_oldest_unsent_age_seconds", "a"] == 7.5
 
 

@@ -11,9 +11,10 @@ from orthanc_gcp.errors import GcpError
 
 if TYPE_CHECKING:
     from orthanc_gcp.configuration import Settings
+    from orthanc_gcp.custody.reporting.standstill import Standstill
     from orthanc_gcp.ledger.ledger import Ledger
 
-__all__ = ["open_ledger", "refuse_unknown_account"]
+__all__ = ["open_ledger", "refuse_unknown_account", "standstill_of"]
 
 
 @contextmanager
@@ -43,6 +44,21 @@ def open_ledger(settings: Settings) -> Iterator[Ledger]:
         fail(f"the ledger cannot be reached at {database.place(engine)}: {words}")
     finally:
         engine.dispose()
+
+
+def standstill_of(ledger: Ledger, settings: Settings) -> Standstill:
+    """What says why instances are not done yet, as far as the ledger and a configuration tell."""
+    from orthanc_gcp.clock import SystemClock
+    from orthanc_gcp.custody.reporting.standstill import Standstill
+    from orthanc_gcp.ledger.workers import any_alive
+
+    return Standstill(
+        ledger,
+        settings,
+        dict,
+        lambda: any_alive(ledger.engine),
+        lambda: SystemClock().utc().astimezone(),
+    )
 
 
 def refuse_unknown_account(name: str | None, known: Collection[str]) -> None:

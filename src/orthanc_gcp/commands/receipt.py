@@ -17,7 +17,7 @@ from orthanc_gcp.commands.arguments import (
     settings_of,
 )
 from orthanc_gcp.commands.formatting import count
-from orthanc_gcp.commands.ledger_access import open_ledger
+from orthanc_gcp.commands.ledger_access import open_ledger, standstill_of
 
 __all__ = ["receipt"]
 
@@ -38,7 +38,8 @@ def receipt(config: Path, study: str, account: str | None, as_json: bool) -> Non
         from orthanc_gcp.custody.reporting.receipts import receipts
 
         try:
-            found = [one.as_json() for one in receipts(ledger, study, account)]
+            why = standstill_of(ledger, settings)
+            found = [one.as_json() for one in receipts(ledger, study, account, why)]
         except KeyError:
             to = f" to account {account}" if account else ""
             fail(f"the ledger knows of no study {study} that was to be sent{to}")
@@ -94,6 +95,7 @@ def _history(one: dict[str, Any]) -> str:
     times = [f"received {one['Received']}"]
     times += [f"{name.lower()} {one[name]}" for name in ("Acknowledged", "Confirmed") if one[name]]
     if one["State"] != "confirmed":
-        reason = f" ({one['Reason']}: {one['Detail'] or ''})" if one["Reason"] else ""
+        said = [one[name] for name in ("Reason", "Detail") if one[name]]
+        reason = f" ({': '.join(said)})" if said else ""
         times.append(f"now {one['State']}{reason}")
     return ", ".join(times)

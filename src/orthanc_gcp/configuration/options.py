@@ -26,6 +26,7 @@ from orthanc_gcp.configuration.option_types import (
     LEVEL,
     MODALITIES,
     OBJECT,
+    PERCENT,
     PORT,
     PROXY,
     SCHEDULE,
@@ -67,6 +68,7 @@ DEFAULT_REFRESH_INTERVAL = 60
 DEFAULT_KEY_MAX_AGE_DAYS = 90
 DEFAULT_COMPARE_EVERY_SECONDS = 86400
 DEFAULT_BACKLOG_AGE_SECONDS = 900
+DEFAULT_PROTECT_UP_TO_PERCENT = 80
 DEFAULT_MAX_QUEUED_INSTANCES = 10_000
 
 
@@ -150,6 +152,10 @@ class Section:
         AMOUNT, DEFAULT_BACKLOG_AGE_SECONDS, wrong=Effect.DEFAULT
     )
     compare_every_seconds: int = option(AMOUNT, DEFAULT_COMPARE_EVERY_SECONDS, wrong=Effect.DEFAULT)
+    protect_unsent: bool | None = option(FLAG, None, wrong=Effect.DEFAULT)
+    protect_up_to_percent: int = option(
+        PERCENT, DEFAULT_PROTECT_UP_TO_PERCENT, wrong=Effect.DEFAULT
+    )
 
 
 @dataclass(frozen=True)
@@ -224,6 +230,12 @@ class Settings:
     def python_script(self) -> str:
         """The script that Orthanc loads, as it is written; empty for none."""
         return self.python.path or self.orthanc.python_script
+
+    @property
+    def protects(self) -> bool:
+        """Whether Orthanc is kept from recycling what is not sent; by default where rules are."""
+        said = self.section.protect_unsent
+        return bool(self.rules) if said is None else said
 
     @property
     def ca_certificates(self) -> Path | None:

@@ -242,6 +242,48 @@ def _remedy(error: Exception) -> str:
     return "correct Database, or see that the server runs and lets this machine and user in"
 
 
+def _standstill(site: Site) -> str:
+    """What waits and will not be sent, whatever the rules are now."""
+    try:
+        from sqlalchemy.exc import SQLAlchemyError
+
+        from orthanc_gcp.custody.reporting.problems import (
+            ProblemKind,
+            find_problems,
+            without_worker,
+        )
+        from orthanc_gcp.ledger.database import connect, url_for
+        from orthanc_gcp.ledger.destinations import stores_of
+        from orthanc_gcp.ledger.ledger import Ledger
+        from orthanc_gcp.ledger.upgrade import require_current
+        from orthanc_gcp.ledger.workers import any_alive
+    except ModuleNotFoundError as error:
+        raise NotApplicableError(f"{error.name} is not installed: nothing was ever sent") from None
+    settings = site.settings
+    try:
+        engine = connect(url_for(settings))
+    except ConfigurationError:
+        raise NotApplicableError("the ledger is not where the configuration says") from None
+    try:
+        require_current(engine)
+        runs = any_alive(engine)
+        ledger = Ledger(engine, stores=stores_of(settings))
+        wanted = ledger, [one.name for one in settings.accounts], settings.rejections
+        found = find_problems(*wanted) if runs else without_worker(*wanted, settings.rules)
+        if settings.rules:  # it is started with Orthanc
+            found = [one for one in found if one.kind is not ProblemKind.WORKER]
+    except (LedgerError, SQLAlchemyError, OSError):
+        raise NotApplicableError("no ledger can be read") from None
+    finally:
+        engine.dispose()
+    if found:
+        first = found[0]
+        rest = f" (and {len(found) - 1} more: orthanc-gcp status)" if len(found) > 1 else ""
+        account = f"account {first.account}: " if first.account else ""
+        raise WarningError(f"{account}{first.message}{rest}", first.remedy)
+    return "nothing waits that nobody sends"
+
+
 def _recycling(site: Site) -> str:
     _needs_rules(site)
     options = site.settings.orthanc
@@ -250,14 +292,19 @@ def _recycling(site: Site) -> str:
         "MaximumPatientCount": options.maximum_patient_count,
     }
     on = [f"{name} {limit}" for name, limit in limits.items() if limit]
-    if on and options.maximum_storage_mode == "Recycle":
+    if not (on and options.maximum_storage_mode == "Recycle"):
+        return "Orthanc deletes nothing by itself"
+    if not site.settings.protects:
         raise WarningError(
             f"{', '.join(on)}: at this limit Orthanc deletes the oldest patients, also what is not "
             "sent yet, as in a long outage",
-            "leave room for all that comes in during an outage, and watch the oldest unsent "
-            "instance; PUT /patients/{id}/protected keeps a patient",
+            "leave ProtectUnsent on, which keeps them until all of them is confirmed",
         )
-    return "Orthanc deletes nothing by itself"
+    percent = site.settings.section.protect_up_to_percent
+    return (
+        f"{', '.join(on)}: at this limit Orthanc deletes the oldest patients, but for those of "
+        f"which something is not confirmed, up to {percent} % of it"
+    )
 
 
 def _remote_access(site: Site) -> str:
@@ -279,6 +326,7 @@ _CHECKS: tuple[Check[Site], ...] = (
     Check("backfill", _schedule),
     Check("packages", _extras),
     Check("database", _database),
+    Check("standstill", _standstill),
     Check("recycling", _recycling),
     Check("remote access", _remote_access),
 )

@@ -29,6 +29,7 @@ from orthanc_gcp.ledger.schema import (
     Priority,
     State,
     destinations,
+    lost_changes,
     transfers,
 )
 from orthanc_gcp.ledger.uids import storable, uid_fault
@@ -37,6 +38,13 @@ from orthanc_gcp.reasons import StoreReason, TransferReason
 __all__ = ["Arrivals", "Known"]
 
 _log = logging.getLogger(__name__)
+
+_ABSENT = {
+    (State.WITHDRAWN, TransferReason.DELETED),
+    (State.LOST, TransferReason.RECYCLED),
+    (State.WITHDRAWN, TransferReason.RECYCLED),
+}
+"""What was not in Orthanc any more when it was to be sent, as people see it, or have seen it."""
 
 
 # Made once: SQLAlchemy takes longer to make a statement than SQLite to answer it.
@@ -99,7 +107,7 @@ class Known:
         The UUID that its file had in Orthanc, of each of its rows for what accounts are by now;
         of all its rows, where there are none of these.
     deleted
-        Whether one of these was withdrawn, as it was deleted in Orthanc.
+        Whether one of these was withdrawn or lost, as Orthanc did not have it any more.
     """
 
     files: set[str] = field(default_factory=set)
@@ -219,7 +227,7 @@ class Arrivals:
         """Those of some instances of an index that the ledger has a row for.
 
         A row for a store that an account was formerly tells only that it was written down; one
-        that was withdrawn, not even that.
+        that was withdrawn or lost, not even that.
         """
         of = transfers.c
         found: dict[str, Known] = {}
@@ -236,17 +244,15 @@ class Arrivals:
                 )
                 for name, destination, file, state, reason in connection.execute(query):
                     is_current = destination in current
-                    if not is_current and state == State.WITHDRAWN:
+                    if not is_current and state in (State.WITHDRAWN, State.LOST):
                         continue
                     one = (found if is_current else former).setdefault(name, Known())
                     one.files.add(file)
-                    one.deleted |= (
-                        is_current and state == State.WITHDRAWN and reason == TransferReason.DELETED
-                    )
+                    one.deleted |= is_current and (state, reason) in _ABSENT
         return {**former, **found}
 
     def reopen(self, source: str, resources: Collection[str]) -> int:
-        """Orthanc has these instances: those that were withdrawn as deleted wait again.
+        """Orthanc has these instances: those that were withdrawn as deleted, or lost, wait again.
 
         It is about what was to be sent to the stores that accounts are by now.
 
@@ -264,8 +270,7 @@ class Arrivals:
                     of.destination_id.in_(current),
                     of.source == source,
                     of.orthanc_id.in_(some),
-                    of.state == State.WITHDRAWN,
-                    of.reason == TransferReason.DELETED,
+                    sql.tuple_(of.state, of.reason).in_(sorted(_ABSENT)),
                 )
                 rows = connection.scalars(sql.select(of.id).where(deleted)).all()
                 connection.execute(transfers.update().where(of.id.in_(rows)).values(waiting))
@@ -284,6 +289,17 @@ class Arrivals:
     def close_gap(self, source: str) -> None:
         """A comparison has found what was received with those changes."""
         self._key_values.delete(f"gap:{source}")
+
+    def lose(self, account: str, source: str, first: int, last: int, changes: int) -> None:
+        """So many changes of these numbers may have been of what Orthanc recycled unread; once."""
+        of, what = lost_changes.c, {"account": account, "source": source, "first_seq": first}
+        known = sql.select(of.id).where(
+            *(of[name] == value for name, value in what.items()), of.last_seq == last
+        )
+        with writing(self._engine) as connection:
+            if connection.execute(known).first() is None:
+                values = {**what, "last_seq": last, "changes": changes, "noticed_at": self._now()}
+                connection.execute(lost_changes.insert().values(values))
 
     def unreadable(self, source: str) -> list[str]:
         """The instances of an Orthanc whose attributes could not be read for the rules.

@@ -196,15 +196,15 @@ class Queue:
         with writing(self._engine) as connection:
             for state, rows in grouped.items():
                 settled: set[int] = set()
-                if state in (State.QUARANTINED, State.SUPERSEDED):
+                if state in (State.QUARANTINED, State.SUPERSEDED, State.LOST):
                     mine = sql.select(transfers.c.id).where(_HELD).with_for_update()
                     settled.update(connection.scalars(mine, {"held_by": batch}))
                 connection.execute(_settle(state), rows)
                 ended = [row["row"] for row in rows if row["row"] in settled]
                 add_for(connection, now, ended, state)
             supersede_replaced(connection, now, replacing)
-            withdrawn = [row["row"] for row in grouped[State.WITHDRAWN]]
-            reopen_versions(connection, now, withdrawn)
+            gone = [row["row"] for row in (*grouped[State.WITHDRAWN], *grouped[State.LOST])]
+            reopen_versions(connection, now, gone)
 
     def requeue_due(self, account: str) -> None:
         """What was delayed and is due waits again."""

@@ -7,9 +7,11 @@ from enum import IntEnum, StrEnum
 import sqlalchemy as sql
 
 __all__ = [
+    "IN_NEED",
     "IS_OWED",
     "UNSENT",
     "UNSETTLED",
+    "Guard",
     "Priority",
     "State",
     "backfill_studies",
@@ -17,7 +19,10 @@ __all__ = [
     "destinations",
     "events",
     "key_values",
+    "lost_changes",
     "metadata",
+    "patient_studies",
+    "patients",
     "schema_version",
     "transfers",
 ]
@@ -35,10 +40,14 @@ class State(StrEnum):
     QUARANTINED = "quarantined"  # needs a person
     SUPERSEDED = "superseded"  # a newer version with its UIDs was received
     WITHDRAWN = "withdrawn"  # deleted in Orthanc before it was sent
+    LOST = "lost"  # recycled by Orthanc before it was sent
 
 
 UNSETTLED = (State.HELD, State.WAITING, State.DELAYED, State.SENDING, State.ACKNOWLEDGED)
 """The states in which something is still to be done."""
+
+IN_NEED = (*UNSETTLED, State.QUARANTINED)
+"""The states of what Orthanc has to keep: no store is known to have it."""
 
 
 class Priority(IntEnum):
@@ -47,6 +56,20 @@ class Priority(IntEnum):
     LIVE = 0
     DEMANDED = 1
     BACKFILL = 2
+
+
+class Guard(StrEnum):
+    """Whether a patient is protected from Orthanc's recycling."""
+
+    WANTED = "wanted"  # to be protected as soon as Orthanc has it
+    BEGUN = "begun"  # by us, at any moment now
+    OWN = "own"  # by us
+    FOREIGN = "foreign"  # by somebody else
+    REMOVED = "removed"  # not any more: somebody has taken our protection away
+    NO_ROOM = "no_room"  # not, as too much of Orthanc's storage is protected
+    REFUSED = "refused"  # not, as Orthanc does not let us
+    GONE = "gone"  # was not, and Orthanc does not have it any more
+    DELETED = "deleted"  # was, until somebody deleted it
 
 
 IS_OWED = "state IN ('held', 'waiting', 'delayed', 'sending') AND priority <> 2"
@@ -194,6 +217,41 @@ key_values = sql.Table(
     sql.Column("value", sql.JSON, nullable=False),
 )
 """What people have set, and what workers have to know: pauses, backfills, alerts, rate limits."""
+
+patients = sql.Table(
+    "gcp_patients",
+    metadata,
+    sql.Column("source", sql.Text, primary_key=True),
+    sql.Column("orthanc_id", sql.Text, primary_key=True),
+    sql.Column("guard", sql.Text, nullable=False),
+    sql.Column("since", sql.Float),  # when it was seen to be protected, or gone
+    sql.Column("size_bytes", sql.BigInteger, nullable=False),  # of all that Orthanc has of it
+)
+"""The patients of which something is not confirmed yet, where Orthanc recycles."""
+
+patient_studies = sql.Table(
+    "gcp_patient_studies",
+    metadata,
+    sql.Column("source", sql.Text, primary_key=True),
+    sql.Column("study_instance_uid", sql.Text, primary_key=True),
+    sql.Column("orthanc_id", sql.Text, primary_key=True),  # of the patient
+    sql.Index("gcp_patient_studies_patient", "source", "orthanc_id"),
+)
+"""The studies of these patients; a study is of two when a PatientID was corrected."""
+
+lost_changes = sql.Table(
+    "gcp_lost_changes",
+    metadata,
+    sql.Column("id", _Id, primary_key=True, autoincrement=True),
+    sql.Column("account", sql.Text, nullable=False),
+    sql.Column("source", sql.Text, nullable=False),
+    sql.Column("first_seq", sql.BigInteger, nullable=False),
+    sql.Column("last_seq", sql.BigInteger, nullable=False),
+    sql.Column("changes", sql.BigInteger, nullable=False),  # so many of these numbers
+    sql.Column("noticed_at", sql.Float, nullable=False),
+    sql.Column("acknowledged_at", sql.Float),  # by a person
+)
+"""What Orthanc had received and recycled before anybody could read what it was."""
 
 schema_version = sql.Table(
     "gcp_schema_version", metadata, sql.Column("version", sql.Integer, nullable=False)

@@ -22,7 +22,7 @@ __all__ = ["Versions", "reopen_versions", "supersede_replaced", "supersede_unsen
 
 _STORED = (State.ACKNOWLEDGED, State.CONFIRMED)
 _TO_BE_SENT = (State.WAITING, State.DELAYED, State.SENDING)
-_VOID = (State.WITHDRAWN, State.SUPERSEDED)
+_VOID = (State.WITHDRAWN, State.LOST, State.SUPERSEDED)
 _WORDS = "a newer version of it, with the same UIDs, was received"
 
 
@@ -133,7 +133,7 @@ def supersede_replaced(connection: sql.Connection, now: float, rows: Sequence[in
 
 
 def reopen_versions(connection: sql.Connection, now: float, rows: Sequence[int]) -> None:
-    """These rows were withdrawn: what they had superseded may be the newest version again."""
+    """These rows are not sent any more: what they had superseded may be the newest again."""
     again = {
         other.id for _, other in _versions(connection, rows) if other.state == State.SUPERSEDED
     }

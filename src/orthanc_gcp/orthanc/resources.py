@@ -20,6 +20,7 @@ from orthanc_gcp.errors import (
 )
 from orthanc_gcp.orthanc.checksums import Checksums
 from orthanc_gcp.orthanc.page_size import PageSize
+from orthanc_gcp.orthanc.recycling import Recycling
 from orthanc_gcp.orthanc.rest import OrthancRest
 from orthanc_gcp.redaction import printable, readable
 
@@ -84,11 +85,13 @@ class OrthancSource:
     ----------
     checksums
         What Orthanc knows of the bytes that it received.
+    recycling
+        What it deletes by itself, and who is kept from that.
     """
 
     def __init__(self, orthanc: OrthancRest, storage: Path) -> None:
         self._orthanc, self._storage = orthanc, storage
-        self.checksums = Checksums(orthanc)
+        self.checksums, self.recycling = Checksums(orthanc), Recycling(orthanc)
         self._described, self._listed = PageSize(MOST_DESCRIBED), PageSize(MOST_LISTED)
         self._changes, self._studies = PageSize(MOST_CHANGES), PageSize(_STUDIES, 2 * _OVERLAP)
         # Orthanc counts up to the place where a page begins: few pages are a half of the cost.
@@ -104,6 +107,26 @@ class OrthancSource:
         """
         system = self._call("GET", "/system")
         return f"{system.get('Name', '')}/{system.get('DicomAet', '')}"
+
+    def instance_count(self) -> int:
+        """How many instances Orthanc has (``GET /statistics``).
+
+        Raises
+        ------
+        OrthancError
+            Orthanc is away, or refuses.
+        """
+        return int(self._call("GET", "/statistics").get("CountInstances", 0))
+
+    def may_share_its_index(self) -> bool:
+        """Whether others may write into its index: not into the SQLite file that is its own.
+
+        Raises
+        ------
+        OrthancError
+            Orthanc is away, or refuses.
+        """
+        return bool(self._call("GET", "/system").get("DatabaseBackendPlugin", True))
 
     def changes(self, since: int, limit: int = MOST_CHANGES) -> Changes:
         """The changes after a place, oldest first (``GET /changes``), as many as it says at most.
@@ -141,21 +164,24 @@ class OrthancSource:
     def place_before(self, moment: float) -> int:
         """The place behind the newest change from before a moment, in seconds since 1970.
 
+        Where Orthanc has no change at all, none that it ever had is waited for.
+
         Raises
         ------
         OrthancError
             Orthanc is away, or refuses.
         """
         date = datetime.fromtimestamp(moment, UTC).strftime(_DATE)
-        place = self.last_change()
+        place = last = self.last_change()
+        found = False
         while place > 0:
             begin = max(0, place - MOST_CHANGES)
-            entries = self._changes_between(begin, place)
+            entries = list(self._changes_between(begin, place))
             before = [entry.seq for entry in entries if entry.date < date]
             if before:
                 return before[-1]
-            place = begin
-        return 0
+            place, found = begin, found or bool(entries)
+        return 0 if found else last
 
     def _changes_between(self, begin: int, end: int) -> Iterator[Change]:
         """Those after one place up to another, however many Orthanc gives at once."""
@@ -509,7 +535,7 @@ def _described(
         **series["MainDicomTags"],
         **instance["MainDicomTags"],
     }
-    parents = {"Series": series["ID"], "Study": study["ID"]}
+    parents = {"Series": series["ID"], "Study": study["ID"], "Patient": study["ParentPatient"]}
     metadata = instance.get("Metadata", {})
     return Description(
         orthanc_id=instance["ID"],

@@ -16,6 +16,7 @@ from orthanc_gcp.plugin.same_origin import is_foreign
 
 if TYPE_CHECKING:
     from orthanc_gcp.connector.connector import Connector, ConnectorStatus
+    from orthanc_gcp.plugin.unattended import Unattended
     from orthanc_gcp.plugin.worker_client import WorkerClient
 
 __all__ = [
@@ -81,7 +82,7 @@ def from_connector(connector: Connector | None, method: str, groups: tuple[str, 
 
 
 def from_worker(
-    worker: WorkerClient | None,
+    worker: WorkerClient | Unattended | None,
     method: str,
     groups: tuple[str, ...],
     query: Mapping[str, str],

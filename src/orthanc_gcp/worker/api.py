@@ -21,7 +21,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from orthanc_gcp.custody.reporting import operations
 from orthanc_gcp.custody.reporting.instances import instances
 from orthanc_gcp.custody.reporting.overview import Overview
+from orthanc_gcp.custody.reporting.problems import Problem
 from orthanc_gcp.custody.reporting.receipts import receipts
+from orthanc_gcp.custody.reporting.standstill import Standstill
 from orthanc_gcp.custody.reporting.studies import studies
 from orthanc_gcp.errors import OrthancError
 from orthanc_gcp.ledger.database import is_away
@@ -61,6 +63,10 @@ class Api:
         Called when more, or less, may be sent than before.
     measure
         Gives what ``/metrics`` shows.
+    needs_person
+        What stands still until a person does something.
+    standstill
+        Says why instances that are not done yet are not.
     """
 
     def __init__(
@@ -72,11 +78,14 @@ class Api:
         send_on_demand: Callable[[str, Sequence[str]], int],
         on_change: Callable[[], None],
         measure: Callable[[], Iterable[Sample]],
+        needs_person: Callable[[], Sequence[Problem]],
+        standstill: Standstill,
     ) -> None:
         self._ledger, self._reported = ledger, overview
         self._accounts, self._problems = accounts, problems
         self._send_on_demand, self._on_change = send_on_demand, on_change
-        self._measured = Metrics(measure)
+        self._measured, self._needs_person = Metrics(measure), needs_person
+        self._standstill = standstill
         self._is_open = False
 
     def open(self) -> None:
@@ -118,7 +127,9 @@ class Api:
         """What ``/gcp/transfers`` answers."""
         problems = self._problems()
         names = {*self._accounts, *problems}
-        return [one.as_json() for one in self._reported.accounts(names, problems)]
+        return [
+            one.as_json() for one in self._reported.accounts(names, problems, self._needs_person())
+        ]
 
     # Starlette runs what is no coroutine on a thread: the database may be waited for.
 
@@ -146,7 +157,9 @@ class Api:
     def _instances(self, request: Request) -> Response:
         _only(request, (*_FILTERS, *_PAGING))
         try:
-            page = instances(self._ledger, self._selection(request), *_paging(request))
+            page = instances(
+                self._ledger, self._selection(request), *_paging(request), self._standstill
+            )
         except ValueError:
             raise HTTPException(400, _NO_PAGE) from None
         return JSONResponse(
@@ -157,7 +170,8 @@ class Api:
         _only(request, ("study",))
         study = request.query_params.get("study", "")
         try:
-            (receipt,) = receipts(self._ledger, study, self._found(_named(request))["Account"])
+            account = self._found(_named(request))["Account"]
+            (receipt,) = receipts(self._ledger, study, account, self._standstill)
         except KeyError:
             raise HTTPException(404, f"nothing of study {study} was ever to be sent") from None
         return JSONResponse(receipt.as_json())

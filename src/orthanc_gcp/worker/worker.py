@@ -23,6 +23,7 @@ from orthanc_gcp.ledger.workers import WorkerRegistry
 from orthanc_gcp.worker.api import Api
 from orthanc_gcp.worker.attempts import BACKOFF, FOLLOWING, IDLE, Attempts
 from orthanc_gcp.worker.listener import Listener
+from orthanc_gcp.worker.problem_log import CHECK_EVERY, ProblemLog
 from orthanc_gcp.worker.progress import Progress
 from orthanc_gcp.worker.stores import register_stores
 from orthanc_gcp.worker.webhook import Webhook
@@ -64,6 +65,7 @@ class Parts:
     threads: TransferThreads
     attempts: Attempts
     progress: Progress
+    problems: ProblemLog
     api: Api
     webhook: Webhook | None
     stopping: threading.Event
@@ -152,7 +154,7 @@ class Worker:
             parts.webhook.start()
         loops = [
             threading.Thread(target=loop, name=f"gcp-{loop.__name__.strip('_')}")
-            for loop in (self._follow, self._backfill, self._watch_others)
+            for loop in (self._follow, self._backfill, self._watch_others, self._report)
         ]
         for thread in loops:
             thread.start()
@@ -210,6 +212,12 @@ class Worker:
         pause, both = REFRESH_EVERY, (REFRESH_EVERY, REFRESH_EVERY)
         while not self._stopping.wait(pause):
             pause = self._attempts.make("take over", self._requeue_claims_of_the_dead, pause, both)
+
+    def _report(self) -> None:
+        pause, both = IDLE, (CHECK_EVERY, CHECK_EVERY)
+        report = self._parts.problems.report
+        while not self._stopping.wait(pause):
+            pause = self._attempts.make("report problems", report, pause, both)
 
     def _requeue_claims_of_the_dead(self) -> bool:
         parts = self._parts

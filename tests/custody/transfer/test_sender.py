@@ -20,9 +20,8 @@ from orthanc_gcp.custody.destinations.congestion import CongestionWindow
 from orthanc_gcp.custody.destinations.destination import Destination
 from orthanc_gcp.custody.destinations.fault_scope import FaultScope
 from orthanc_gcp.custody.intake.rules import arrival_of
-from orthanc_gcp.custody.outcomes import BISECT_AFTER
+from orthanc_gcp.custody.outcomes import ABSENT_FOR, BISECT_AFTER
 from orthanc_gcp.custody.reporting.operations import retry
-from orthanc_gcp.custody.transfer.absence import ABSENT_FOR
 from orthanc_gcp.custody.transfer.sender import (
     MOST_LONELY_REFUSALS,
     MOST_UNCOMPARED,
@@ -58,6 +57,7 @@ from tests.support.orthanc import Orthanc, free_port
 from tests.support.sent import changed
 from tests.support.simulation import FakeClock
 from tests.support.site import make_instance
+from tests.support.transfers import events_of
 
 __all__ = [
     "client",
@@ -96,7 +96,7 @@ class Room:
         self.ledger = Ledger(engine, now or (lambda: time.time() + self.later))
         self.storage = storage or folder / "storage"
         self.tokens, self.away, self.stop = Tokens(), [], False
-        self.same_index = True
+        self.same_index, self.recycles = True, False
         steady = steady or SystemClock()
         outage = Outage(logging.getLogger("store"), "down", "up", steady)
         self.congestion = CongestionWindow(steady, 4, outage)
@@ -162,6 +162,7 @@ class Room:
             lambda error, pause: self.away.append(str(error)),
             lambda source: self.same_index,
             lambda: 1.0,
+            lambda _row, _since: self.recycles,
         )
 
     def send(self) -> list[Series]:
@@ -397,6 +398,17 @@ def test_what_stays_absent_is_deleted(deleted):
         assert absent(deleted) == (State.DELAYED, "absent")
     deleted.later += 10
     assert absent(deleted) == (State.WITHDRAWN, "deleted")
+
+
+def test_what_orthanc_may_have_recycled_is_lost(deleted, caplog):
+    deleted.receive(make_dicom(), stored=False)
+    assert absent(deleted) == (State.DELAYED, "absent")
+    deleted.recycles, deleted.later = True, ABSENT_FOR + 5
+    assert absent(deleted) == (State.LOST, "recycled")
+    (row,) = deleted.rows()
+    assert row.batch is None
+    assert f"1 instances of study {row.study_instance_uid} are lost" in caplog.text
+    assert len(events_of(deleted.ledger, "lost")) == 1
 
 
 def test_nothing_is_deleted_by_another_index(deleted):

@@ -10,6 +10,7 @@ import sqlalchemy as sql
 
 from orthanc_gcp.custody.intake.identity import Match, mark_of, recognize
 from orthanc_gcp.custody.intake.open_rows import OPEN, open_rows, withdraw
+from orthanc_gcp.custody.intake.patients import Patients
 from orthanc_gcp.errors import OrthancError
 from orthanc_gcp.ledger.events import add_for
 from orthanc_gcp.ledger.indexes import add_marks
@@ -163,6 +164,7 @@ def separate(ledger: Ledger, orthanc: OrthancSource) -> str:
     begun = ledger.indexes.begin(name, place, ledger.now(), marks, sources)
     if begun is None:
         raise OrthancError("another index was begun just now: try again")
+    Patients(ledger).copy(found[1].source, begun.source)
     return begun.source
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import sqlalchemy as sql
 
 from orthanc_gcp.custody.reporting.pages import Page, bounded, row_number
+from orthanc_gcp.custody.reporting.standstill import Standstill
 from orthanc_gcp.custody.reporting.timestamps import utc
 from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.schema import Priority, State, transfers
@@ -80,7 +81,11 @@ _COLUMNS = [transfers.c.destination_id, *(transfers.c[name] for name in _NAMES)]
 
 
 def instances(
-    ledger: Ledger, selection: Selection, after: str = "", limit: int = 100
+    ledger: Ledger,
+    selection: Selection,
+    after: str = "",
+    limit: int = 100,
+    standstill: Standstill | None = None,
 ) -> Page[InstanceStatus]:
     """Such instances in the order in which they were first written down.
 
@@ -88,6 +93,8 @@ def instances(
     ----------
     after
         What the page before has as ``following``.
+    standstill
+        Says why those that are not done yet are not.
 
     Raises
     ------
@@ -103,14 +110,27 @@ def instances(
     with ledger.reading() as connection:
         rows = connection.execute(query.order_by(transfers.c.id).limit(limit)).all()
     following = str(rows[-1].id) if len(rows) == limit else None
+    why = {} if standstill is None else standstill.of([row.id for row in rows])
     stores = {one.id: one.store for one in ledger.destinations.all()}
-    return Page(tuple(_status(row, stores.get(row.destination_id)) for row in rows), following)
+    return Page(
+        tuple(
+            _status(row, stores.get(row.destination_id), why.get(row.id, row.detail))
+            for row in rows
+        ),
+        following,
+    )
 
 
-def _status(row: sql.Row[Any], store: str | None) -> InstanceStatus:
+def _status(row: sql.Row[Any], store: str | None, detail: str | None) -> InstanceStatus:
     values = {"store": store, **{name: getattr(row, name) for name in _NAMES}}
     state = State(row.state)
     delayed = {} if state is State.DELAYED else {"next_attempt_at": None}
     return InstanceStatus(
-        **{**values, "state": state, "priority": Priority(row.priority), **delayed}
+        **{
+            **values,
+            "state": state,
+            "priority": Priority(row.priority),
+            "detail": detail,
+            **delayed,
+        }
     )

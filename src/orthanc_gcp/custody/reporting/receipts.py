@@ -11,6 +11,7 @@ from typing import Any
 
 import sqlalchemy as sql
 
+from orthanc_gcp.custody.reporting.standstill import Standstill
 from orthanc_gcp.custody.reporting.timestamps import utc
 from orthanc_gcp.ledger.destinations import AccountStore
 from orthanc_gcp.ledger.ledger import Ledger
@@ -199,13 +200,17 @@ def digest_of_all(digests: Iterable[tuple[str, str | None]]) -> str:
     return hashlib.sha256(b"".join(lines)).hexdigest()
 
 
-def receipts(ledger: Ledger, study: str, account: str | None = None) -> list[Receipt]:
+def receipts(
+    ledger: Ledger, study: str, account: str | None = None, standstill: Standstill | None = None
+) -> list[Receipt]:
     """The receipt of a study, by its Study Instance UID, from each account.
 
     Parameters
     ----------
     account
         From this one only.
+    standstill
+        Says why instances that are not done yet are not.
 
     Raises
     ------
@@ -215,7 +220,7 @@ def receipts(ledger: Ledger, study: str, account: str | None = None) -> list[Rec
         The ledger is away.
     """
     of = transfers.c
-    query = sql.select(of.account, *_COLUMNS).where(of.study_instance_uid == study)
+    query = sql.select(of.account, of.id, *_COLUMNS).where(of.study_instance_uid == study)
     if account is not None:
         query = query.where(of.account == account)
     query = query.order_by(of.account, of.series_instance_uid, of.sop_instance_uid, of.id)
@@ -226,6 +231,7 @@ def receipts(ledger: Ledger, study: str, account: str | None = None) -> list[Rec
         rows = connection.execute(query).all()
         if not rows:
             raise KeyError(study)
+        why = {} if standstill is None else standstill.of([row.id for row in rows])
         found = []
         for name, own in groupby(rows, lambda row: str(row.account)):
             now = current.get(name)
@@ -234,6 +240,7 @@ def receipts(ledger: Ledger, study: str, account: str | None = None) -> list[Rec
                 _instance(
                     row,
                     stores.get(row.destination_id),
+                    why.get(row.id, row.detail),
                     is_current=row.destination_id == number,
                 )
                 for row in own
@@ -249,10 +256,17 @@ def _store(ledger: Ledger, account: str, now: AccountStore | None) -> str | None
     return named.path if named else now.store if now else None
 
 
-def _instance(row: sql.Row[Any], store: str | None, *, is_current: bool) -> InstanceReceipt:
-    _, _, series, instance, size, sha256, state, *rest = tuple(row)
-    found = series, instance, size, sha256, State(state)
-    return InstanceReceipt(store, is_current, *found, *rest)
+def _instance(
+    row: sql.Row[Any], store: str | None, detail: str | None, *, is_current: bool
+) -> InstanceReceipt:
+    values = {name: getattr(row, name) for name in _NAMES}
+    values |= {
+        "store": store,
+        "is_current": is_current,
+        "state": State(row.state),
+        "detail": detail,
+    }
+    return InstanceReceipt(**values)
 
 
 def _events(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import random
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -21,6 +22,7 @@ from orthanc_gcp.custody.outcomes import (
     BISECT_AFTER,
     most_together,
     quarantined,
+    report_losses,
     requeued,
 )
 from orthanc_gcp.custody.transfer.absence import of_absent
@@ -82,6 +84,9 @@ class Sender:
         Called when Orthanc cannot be read from, and how many seconds later it is tried again.
     is_its_index
         Whether Orthanc has the index, just now, that the ledger calls so.
+    may_be_recycled
+        Whether Orthanc may have deleted by itself what it does not have any more, and has not had
+        since a moment.
 
     Attributes
     ----------
@@ -100,7 +105,9 @@ class Sender:
         orthanc_away: Callable[[GcpError, float], None],
         is_its_index: Callable[[str], bool],
         jitter: Callable[[], float] = random.random,
+        may_be_recycled: Callable[[Transfer, float], bool] = lambda _row, _since: False,
     ) -> None:
+        self._may_be_recycled = may_be_recycled
         self._orthanc_away, self._is_its_index = orthanc_away, is_its_index
         self._ledger, self._orthanc, self._destinations = ledger, orthanc, destinations
         self._tokens, self._clock, self._stopping, self._jitter = tokens, clock, stopping, jitter
@@ -122,6 +129,10 @@ class Sender:
         account = transfers[0].account
         outcomes = self._send(self._destinations[account], transfers)
         self._ledger.queue.settle(batch, outcomes, self._tokens.identity(account))
+        lost = {outcome.id for outcome in outcomes if outcome.state == State.LOST}
+        report_losses(
+            Counter((row.account, row.study_instance_uid) for row in transfers if row.id in lost)
+        )
         acknowledged = {outcome.id for outcome in outcomes if outcome.state == State.ACKNOWLEDGED}
         return list({row.series: 0 for row in transfers if row.id in acknowledged})
 
@@ -381,7 +392,8 @@ class Sender:
         try:
             gone = isinstance(error.__cause__, OrthancGoneError)
             if gone and not self._orthanc.describe([row.orthanc_id]):
-                return of_absent(row, self._ledger.now(), self._is_its_index)
+                now, is_its_index = self._ledger.now(), self._is_its_index
+                return of_absent(row, now, is_its_index, self._may_be_recycled)
             size = self._orthanc.size(row.orthanc_id)
             if size not in (None, row.size_bytes):
                 return Outcome(row.id, State.WAITING, size_bytes=size, attempts=row.attempts + 1)
