@@ -367,6 +367,7 @@ def test_a_report(site, tmp_path):
     assert set(header["Stores"]) == {"google", SECOND}
     assert kinds(line, "Missing") == {"Missing": [missing]}
     assert (end["End"]["Complete"], end["End"]["ExitCode"]) == (True, 1)
+    assert end["End"]["LostChanges"] == 0
     assert "Custody" not in path.read_text(), "no names of patients"
 
     again = ("--study", study.uid, "--report", path)

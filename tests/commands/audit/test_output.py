@@ -135,10 +135,11 @@ def test_the_sum(stderr, capsys):
     words = Words(Progress(quiet=False))
     totals = totals_of(StudyResult("1", "a", 5, 1234567, findings=findings(1)))
     totals.add_lines([StudyResult("2", None, error="away").as_json()])
-    words.end(totals, {"Orthanc": False})
+    words.end(totals, {"Orthanc": False, "LostChanges": 7})
     assert capsys.readouterr().out.splitlines() == [
         "compared 1 study, 6 instances, 1,234,567 bytes: differences in 1 study",
         "  missing in the store: 1",
+        "  lost before anybody read them: 7 changes (orthanc-gcp losses)",
     ]
     assert stderr.getvalue().splitlines() == [
         "could not be compared: 1, as said above",

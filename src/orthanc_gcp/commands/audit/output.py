@@ -148,6 +148,9 @@ class Words:
         for name, words in _SUMS.items():
             if totals.counts[name]:
                 click.echo(f"  {words}: {totals.counts[name]:,}")
+        if document["LostChanges"]:
+            changes = count(document["LostChanges"], "change")
+            click.echo(f"  lost before anybody read them: {changes} (orthanc-gcp losses)")
         if totals.errors:
             click.echo(f"could not be compared: {totals.errors:,}, as said above", err=True)
         if not document["Orthanc"]:

@@ -27,6 +27,7 @@ from orthanc_gcp.custody.audit.repair import Repair
 from orthanc_gcp.custody.audit.report import Report
 from orthanc_gcp.custody.audit.study_list import StudyList
 from orthanc_gcp.custody.intake.rules import Rules
+from orthanc_gcp.custody.reporting.losses import lost_changes_of
 from orthanc_gcp.custody.reporting.timestamps import utc
 from orthanc_gcp.errors import OrthancError
 from orthanc_gcp.ledger import database
@@ -262,12 +263,18 @@ class _Run:
             "Complete": complete,
             "Orthanc": self._orthanc is not None,
             **self._totals.as_json(),
+            "LostChanges": self._lost_changes(),
             "ExitCode": code,
         }
         if self._report is not None:
             with _writing(self._asked.report):
                 self._report.end(document)
         self._output.end(self._totals, document)
+
+    def _lost_changes(self) -> int:
+        """How many changes of Orthanc nobody could read: of what they were is not known."""
+        lost = lost_changes_of(self._ledger)
+        return sum(lost.get(one.name, 0) for one in self._accounts)
 
 
 @contextmanager

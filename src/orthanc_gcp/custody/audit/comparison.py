@@ -28,8 +28,6 @@ __all__ = [
     "doubtful",
 ]
 
-LOST = "lost"
-"""The state of what vanished before it was sent."""
 _VOID = (State.WITHDRAWN, State.SUPERSEDED)
 _SENT = (State.ACKNOWLEDGED, State.CONFIRMED)
 _TO_BE_SENT = (State.HELD, State.WAITING, State.DELAYED, State.SENDING)
@@ -246,7 +244,7 @@ class _Study:
             yield self._finding(Category.NOT_IN_LEDGER if back else Category.WITHDRAWN, row, reason)
         elif state == State.QUARANTINED:
             yield self._finding(Category.QUARANTINED, row, reason)
-        elif state == LOST:
+        elif state == State.LOST:
             yield self._finding(Category.LOST, row, reason)
         elif state in _TO_BE_SENT:
             # Each by its own clock.
