@@ -366,6 +366,7 @@ def test_a_report(site, tmp_path):
     assert header["Orthanc"]["FollowedSince"] <= header["Began"]
     assert set(header["Stores"]) == {"google", SECOND}
     assert kinds(line, "Missing") == {"Missing": [missing]}
+    assert line["Stored"] == {study.series: [one for one in study.files if one != missing]}
     assert (end["End"]["Complete"], end["End"]["ExitCode"]) == (True, 1)
     assert end["End"]["LostChanges"] == 0
     assert "Custody" not in path.read_text(), "no names of patients"

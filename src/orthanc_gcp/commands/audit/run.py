@@ -185,7 +185,7 @@ class _Run:
             lines = [one.as_json() for one in results]
             if self._report is not None:
                 with _writing(self._asked.report):
-                    self._report.add(lines)
+                    self._report.add([one.for_archive() for one in results])
             for result, line in zip(results, lines, strict=True):
                 self._output.add(result, line)
             if study is None:
@@ -206,7 +206,7 @@ class _Run:
             except OrthancError as error:
                 yield result
                 words = f"not all that is missing was queued: {error}"
-                yield replace(result, findings=(), stored=0, bytes=0, error=words)
+                yield replace(result, findings=(), stored=(), bytes=0, error=words)
 
     def _problems(self) -> Iterator[StudyResult]:
         """What lets nobody know what is wanted."""

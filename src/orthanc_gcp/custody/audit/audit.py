@@ -315,7 +315,7 @@ def _result(study: str, account: str, found: Comparison) -> StudyResult:
     return StudyResult(
         study,
         account,
-        stored=len(found.stored),
+        stored=[one.row.uids for one in found.stored],
         bytes=sum(one.row.transfer.size_bytes for one in found.stored),
         findings=found.findings,
     )
