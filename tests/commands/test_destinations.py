@@ -15,20 +15,21 @@ from tests.support.studies import Study, run, run_json
 
 @pytest.fixture
 def former(site):
-    """Two instances that wait for a store that an account was, which is gone by now."""
+    """Instances wait for a store that an account was; its number."""
     Study(site).confirmed()
     engine = site.engine()
-    ledger = Ledger(engine, stores={"gone": StoreName("projects/p/former")})
+    stores = dict.fromkeys(("gone", "google"), StoreName("projects/p/former"))
+    ledger = Ledger(engine, stores=stores)
 
-    def wait(count: int) -> int:
+    def wait(count: int, account: str = "gone", study: str = "1") -> int:
         now = time.time()
         ledger.arrivals.record(
             [
-                NewTransfer("gone", "elsewhere", f"r{now}-{n}", "1", "2", f"3.{now}.{n}", 5, now)
+                NewTransfer(account, "elsewhere", f"r{now}-{n}", study, "2", f"3.{n}", 5, now)
                 for n in range(count)
             ]
         )
-        return ledger.destinations.find("gone")
+        return ledger.destinations.find(account)
 
     yield wait
     engine.dispose()
@@ -74,3 +75,20 @@ def test_what_is_open_is_handed_over_or_closed(site, former):
     listed = {one["Destination"]: one for one in run_json(site, "destinations")}
     assert listed[number]["OpenInstances"] == 0
     assert listed[own]["OpenInstances"] == 2
+
+
+def test_a_receipt_says_which_store_has_what(site, former):
+    gone = former(1, study="1.5")
+    text = run(site, "receipt", "1.5", code=1)
+    assert "store         projects/p/former; the configuration has this account no more" in text
+    number = former(1, "google", "1.6")
+    text = run(site, "receipt", "1.6", code=1)
+    assert f"store         {STORE_PATH}\n" in text
+    assert "before        projects/p/former, 0 of 1 instance confirmed there" in text
+    assert "for projects/p/former:" in text
+    status = run(site, "status")
+    assert "google: 1 instance for its former store projects/p/former: open" in status
+    assert "see orthanc-gcp destinations" in status
+    for one in (gone, number):
+        run(site, "destinations", "--close", str(one))
+    assert "former store" not in run(site, "status")

@@ -11,7 +11,7 @@ import sqlalchemy as sql
 from orthanc_gcp.configuration import read
 from orthanc_gcp.ledger.destinations import StoreName, stores_of
 from orthanc_gcp.ledger.ledger import Ledger
-from orthanc_gcp.ledger.rows import Outcome
+from orthanc_gcp.ledger.rows import Outcome, Transfer
 from orthanc_gcp.ledger.schema import Priority, State, destinations, transfers
 from tests.support.configurations import configured
 from tests.support.ledgers import ORTHANC, SERIES, A, arrival, claim, settle_batch, states
@@ -216,6 +216,49 @@ def test_a_worker_that_was_restarted_for_another_store_sends_none_of_its_own(pro
     assert claim(first) == ["1"]
 
 
+# -- Several accounts of one store ----------------------------------------------------------------
+
+
+@pytest.fixture
+def both(ledger, clock):
+    """Two accounts that name the same store."""
+    own = Ledger(ledger.engine, clock, {A: FIRST, "b": FIRST})
+    own.destinations.register()
+    return own
+
+
+def claim_as(ledger: Ledger, account: str, batch: str) -> list[Transfer]:
+    limits = {"most_instances": 9, "most_bytes": 9999, "most_batches": 9}
+    return ledger.queue.claim(account, ORTHANC, batch, "w", **limits)
+
+
+def test_there_is_one_version_in_a_store_whichever_account_sends_it(both):
+    both.arrivals.record([arrival("old", sop_instance_uid="1", received_at=1.0)])
+    both.arrivals.record([arrival("new", account="b", sop_instance_uid="1", received_at=2.0)])
+    assert claim_as(both, A, "x") == []
+    assert states(both) == {"old": State.SUPERSEDED, "new": State.WAITING}
+    assert [row.orthanc_id for row in claim_as(both, "b", "y")] == ["new"]
+
+
+def test_one_instance_for_two_accounts_of_a_store_is_one_version(both):
+    both.arrivals.record([arrival("1"), arrival("1", account="b")])
+    for account in (A, "b"):
+        (row,) = claim_as(both, account, account)
+        both.queue.settle(account, [Outcome(row.id, State.ACKNOWLEDGED, sha256="d")])
+        both.confirmations.confirm({row.id: both.now()})
+    assert set(states(both).values()) == {State.CONFIRMED}
+
+
+def test_what_one_account_has_sent_is_known_to_another_of_the_same_store(both):
+    """As when an account is renamed: what it sends again is there."""
+    acknowledge(both, "1")
+    (row,) = both.confirmations.acknowledged(A, SERIES)
+    both.confirmations.confirm({row.id: both.now()})
+    both.arrivals.record([arrival("1", account="b")])
+    (again,) = claim_as(both, "b", "x")
+    assert both.stored_digests.known("b", {again: "d"}) == {again.id}
+
+
 # -- What is owed to a new store ------------------------------------------------------------------
 
 
@@ -251,6 +294,16 @@ def test_what_went_unsent_and_is_there_again_is_for_the_new_store(process):
     assert second.arrivals.record([arrival("1")]) == 1
     assert first.arrivals.known(ORTHANC, ["1"])["1"].deleted
     assert first.arrivals.reopen(ORTHANC, ["1"]) == 1
+
+
+def test_what_a_person_has_closed_is_not_found_missing(process):
+    first = process(FIRST)
+    first.arrivals.record([arrival("1")])
+    claim(first)
+    settle_batch(first, State.WITHDRAWN, reason="closed")
+    second = process(SECOND)
+    assert second.arrivals.known(ORTHANC, ["1"]).keys() == {"1"}
+    assert second.arrivals.record([arrival("1")]) == 0
 
 
 def test_a_version_of_after_the_change_is_what_counts(process):

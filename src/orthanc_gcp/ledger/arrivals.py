@@ -227,7 +227,7 @@ class Arrivals:
         """Those of some instances of an index that the ledger has a row for.
 
         A row for a store that an account was formerly tells only that it was written down; one
-        that was withdrawn or lost, not even that.
+        that was withdrawn as deleted, or lost, not even that.
         """
         of = transfers.c
         found: dict[str, Known] = {}
@@ -244,11 +244,12 @@ class Arrivals:
                 )
                 for name, destination, file, state, reason in connection.execute(query):
                     is_current = destination in current
-                    if not is_current and state in (State.WITHDRAWN, State.LOST):
+                    deleted = (state, reason) in _ABSENT
+                    if deleted and not is_current:
                         continue
                     one = (found if is_current else former).setdefault(name, Known())
                     one.files.add(file)
-                    one.deleted |= is_current and (state, reason) in _ABSENT
+                    one.deleted |= deleted
         return {**former, **found}
 
     def reopen(self, source: str, resources: Collection[str]) -> int:
@@ -353,7 +354,8 @@ _RECORDED = sql.select(
     transfers.c.destination_id.in_(sql.bindparam("former", expanding=True)),
     transfers.c.source.in_(sql.bindparam("sources", expanding=True)),
     transfers.c.orthanc_id.in_(sql.bindparam("names", expanding=True)),
-    transfers.c.state != State.WITHDRAWN,
+    (transfers.c.state != State.WITHDRAWN)
+    | (sql.func.coalesce(transfers.c.reason, "") != TransferReason.DELETED),
 )
 
 

@@ -141,6 +141,13 @@ class Destinations:
             found = self._choose(account, _of_account(connection, account))
         return None if found is None else self._remember(found).id
 
+    def with_store_of(self, account: str) -> list[int]:
+        """The destinations that are the same store as the account: several may name one."""
+        current = self.find(account)
+        every = self.all()
+        name = next((one.name for one in every if one.id == current), None)
+        return [one.id for one in every if one.id == current or (name and one.name == name)]
+
     def of(self, connection: sql.Connection, accounts: Iterable[str]) -> dict[str, int]:
         """The same in a transaction that is open; those that are new are written down."""
         return {name: self._ids.get(name) or self._of(connection, name) for name in accounts}

@@ -29,7 +29,7 @@ _COLUMNS = (
 
 
 class StoredDigests:
-    """The digests of what was seen in a store, whichever Orthanc has sent it."""
+    """The digests of what was seen in a store, whichever Orthanc and account has sent it."""
 
     def __init__(self, engine: sql.Engine, destinations: Destinations) -> None:
         self._engine, self._destinations = engine, destinations
@@ -52,12 +52,12 @@ class StoredDigests:
             The ledger is away.
         """
         found: dict[tuple[str, ...], list[Any]] = defaultdict(list)
-        destination = self._destinations.find(account)
+        same_store = self._destinations.with_store_of(account)
         instances = list({row.sop_instance_uid for row in digests})
         with reading(self._engine) as connection:
             for some in portions(instances, MOST_PARAMETERS):
                 query = sql.select(*_COLUMNS).where(
-                    transfers.c.destination_id == destination,
+                    transfers.c.destination_id.in_(same_store),
                     transfers.c.sop_instance_uid.in_(some),
                 )
                 for one in connection.execute(query):

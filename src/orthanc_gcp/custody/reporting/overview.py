@@ -191,6 +191,7 @@ class Overview:
             )
             for name in {*former, *lost}
             for own in [counts.get(name, TransferCounts())]
+            if former.get(name) or name in lost or own != TransferCounts()
         }
         return {name: self._explained(one, now) for name, one in found.items()}
 
