@@ -135,7 +135,8 @@ class _Run:
             source = self._orthanc.source
             rules = Rules(self._settings.rules, source.attributes)
             studies = OrthancStudies(source, rules, self._interruption.wait)
-            since = None if self._settings.backfill else self._orthanc.since
+            all_is_wanted = self._settings.backfill or self._orthanc.had_another_ledger
+            since = None if all_is_wanted else self._orthanc.since
             scope = Scope(self._began, self._orthanc.index, since)
         stores, problems = opened.enter_context(
             opened_stores(self._settings, self._accounts, self._ledger, self._interruption)

@@ -15,6 +15,7 @@ from orthanc_gcp.configuration import Account, Settings
 from orthanc_gcp.custody.audit.interruption import Interruption
 from orthanc_gcp.custody.audit.stored import READERS, StoreReader
 from orthanc_gcp.custody.destinations.rate_limit import request_limit
+from orthanc_gcp.custody.intake.former_ledgers import former_ledgers
 from orthanc_gcp.custody.intake.identity import Match, recognize
 from orthanc_gcp.custody.reporting.timestamps import utc
 from orthanc_gcp.dicomweb import StoreError, of_account
@@ -34,6 +35,9 @@ class AuditedOrthanc:
         What the ledger calls it; None where it does not know it.
     since
         When following began.
+    had_another_ledger
+        Whether it was followed with another before this one, which may have known of what this one
+        does not.
     is_earlier
         Whether it is the index as it was at an earlier moment.
     newest_at
@@ -45,6 +49,7 @@ class AuditedOrthanc:
     name: str
     index: str | None = None
     since: float | None = None
+    had_another_ledger: bool = False
     is_earlier: bool = False
     newest_at: float = 0
 
@@ -68,8 +73,13 @@ class AuditedOrthanc:
         if recognized is None:
             return found
         match, cursor = recognized
-        earlier = match is Match.RESTORED
-        return replace(found, index=cursor.source, since=cursor.since, is_earlier=earlier)
+        return replace(
+            found,
+            index=cursor.source,
+            since=cursor.since,
+            had_another_ledger=cursor.source in [one.source for one in former_ledgers(ledger)],
+            is_earlier=match is Match.RESTORED,
+        )
 
     def index_now(self, ledger: Ledger) -> str | None:
         """What the ledger calls the index that it has now.
