@@ -168,14 +168,37 @@ def test_audit_goes_on_after_a_study_that_cannot_be_asked(site):
     third.confirmed()
 
 
+def configured(site, tmp_path, change):
+    """The configuration of the site, but for a change of its section."""
+    whole = json.loads(site.orthanc.configuration_file.read_text())
+    whole["StorageDirectory"] = str(site.orthanc.folder / "storage")
+    change(whole["GoogleCloudPlatform"])
+    file = tmp_path / "orthanc.json"
+    file.write_text(json.dumps(whole))
+    return file
+
+
+def test_audit_with_mistakes_in_the_configuration(site, tmp_path):
+    study = Study(site, instances=1).confirmed()
+
+    def change(section):
+        section["Send"].append({"To": "google", "Modality": "CT"})
+        del section["Accounts"][SECOND]["Location"]
+
+    file = configured(site, tmp_path, change)
+    told = run_json(site, "audit", "--study", study.uid, code=2, config=file)
+    errors = [line["Error"] for line in told["Studies"]]
+    assert any("Send[2]" in error for error in errors), errors
+    assert told["Counts"] == {"Instances": 1, "Stored": 1}
+    said = run(site, "audit", "--account", SECOND, code=2, config=file)
+    assert f"Accounts.{SECOND}.Location" in said
+
+
 def test_audit_says_which_account_is_not_configured(site, tmp_path):
     study = Study(site, modality="CT")
     run(site, "send", *study.resources, "--to", SECOND, "--orthanc", site.orthanc.url)
     study.confirmed()
-    whole = json.loads(site.orthanc.configuration_file.read_text())
-    del whole["GoogleCloudPlatform"]["Accounts"][SECOND]
-    file = tmp_path / "orthanc.json"
-    file.write_text(json.dumps({**whole, "StorageDirectory": str(site.orthanc.folder / "storage")}))
+    file = configured(site, tmp_path, lambda section: section["Accounts"].pop(SECOND))
     told = run_json(site, "audit", "--study", study.uid, code=2, config=file)
     assert {
         "Study": study.uid,
@@ -477,15 +500,14 @@ def test_one_without_a_report_that_is_broken_off(site):
 
 def test_audit_of_an_account_that_is_another_store_by_now(site, tmp_path):
     study = Study(site, instances=2).confirmed()
-    whole = json.loads(site.orthanc.configuration_file.read_text())
-    accounts = whole["GoogleCloudPlatform"]["Accounts"]
-    former = accounts["google"]["DicomStore"]
-    accounts["google"]["DicomStore"] = accounts[SECOND]["DicomStore"]
-    file = tmp_path / "orthanc.json"
-    file.write_text(json.dumps({**whole, "StorageDirectory": str(site.orthanc.folder / "storage")}))
+
+    def change(section):
+        section["Accounts"]["google"]["DicomStore"] = section["Accounts"][SECOND]["DicomStore"]
+
+    file = configured(site, tmp_path, change)
     told = run_json(site, "audit", "--study", study.uid, code=1, config=file)
     (found,) = told["Studies"]
-    store = f"{STORE_PATH.removesuffix('dicom')}{former} at {site.emulator.url}"
+    store = f"{STORE_PATH} at {site.emulator.url}"
     assert [one["Reason"] for one in found["FormerStore"]] == [f"confirmed in {store}"] * 2
     assert told["Counts"] == {"Instances": 2, "FormerStore": 2}
     assert run_json(site, "audit", "--study", study.uid)["Counts"] == {"Instances": 2, "Stored": 2}

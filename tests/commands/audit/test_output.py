@@ -69,7 +69,7 @@ def test_progress_with_an_end_in_sight(stderr, at_once):
     progress.compared(1234, totals_of(StudyResult("1", "a", stored(5000), findings=findings(1))))
     lines = stderr.getvalue().splitlines()
     assert lines[:2] == [
-        "listing the studies: 200 so far",
+        "listing the studies of Orthanc, ledger and stores: 200 so far",
         "3,400 studies to compare, 400 of them were before",
     ]
     assert lines[2] == "400 of 3,400 studies, 0 instances, 0 with differences"

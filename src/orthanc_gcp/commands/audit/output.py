@@ -74,9 +74,9 @@ class Progress:
             self.line(f"{count(total, 'study')} to compare{before}")
 
     def listing(self, number: int) -> None:
-        """So many studies are listed by now."""
+        """So many answers about studies have come by now: of Orthanc, the ledger and the stores."""
         if self._is_due():
-            self._show(f"listing the studies: {number:,} so far")
+            self._show(f"listing the studies of Orthanc, ledger and stores: {number:,} so far")
 
     def compared(self, done: int, totals: Totals) -> None:
         """So many studies were compared."""

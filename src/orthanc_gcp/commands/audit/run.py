@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
@@ -38,8 +39,6 @@ __all__ = ["BROKEN_OFF", "run"]
 
 BROKEN_OFF = 130
 """The exit code after a signal, as shells have it for SIGINT."""
-_LISTED = 200
-"""After so many studies that were listed, the person who waits may be told."""
 
 
 def run(asked: Options, settings: Settings, ledger: Ledger) -> int:
@@ -165,13 +164,10 @@ class _Run:
         return self._end(failed)
 
     def _list(self, studies: StudyList) -> list[StudyResult]:
-        listed = 0
+        listed = itertools.count(1)
 
         def on_progress() -> None:
-            nonlocal listed
-            listed += 1
-            if listed % _LISTED == 0:
-                self._progress.listing(studies.count())
+            self._progress.listing(next(listed))
 
         failed = self._audit.list_studies(studies, on_progress)
         self._total = studies.count()

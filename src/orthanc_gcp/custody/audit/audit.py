@@ -125,7 +125,7 @@ class Audit:
                 into.add_identifier(uid, name)
                 if not updated or updated >= oldest:
                     into.add(uid, certain=not self._has_period)
-            on_progress()
+                on_progress()
 
     def _list_of_stores(
         self, into: StudyList, on_progress: Callable[[], object]
@@ -223,10 +223,10 @@ class Audit:
         try:
             sides = replace(sides, listed=store.instances(study.uid))
             found = compare(sides, self._scope, now)
-            suspects = doubtful(found)
-            if suspects is not None:
+            in_doubt = doubtful(found)
+            if in_doubt is not None:
                 del sides, found  # a study may have very many instances
-                found = confirmed(suspects, self._look_again(account, study, store))
+                found = confirmed(in_doubt, self._look_again(account, study, store))
             if self._contents:
                 found = self._with_contents(account, study, store, found)
         except (OrthancError, StoreError) as error:

@@ -15,8 +15,8 @@ __all__ = ["Interruption"]
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-_GLANCE = 0.2
-"""Seconds between two looks of a thread that waits."""
+_ASK_EVERY = 0.2
+"""Seconds after which a thread that waits finds out whether a signal came."""
 
 
 class Interruption:
@@ -39,7 +39,7 @@ class Interruption:
         """Sleep, unless a signal comes; whether one did."""
         end = time.monotonic() + seconds
         while not self._requested and (left := end - time.monotonic()) > 0:
-            time.sleep(min(left, _GLANCE))
+            time.sleep(min(left, _ASK_EVERY))
         return self._requested
 
     def __enter__(self) -> Interruption:
