@@ -19,8 +19,11 @@ from orthanc_gcp.custody.intake.former_ledgers import former_ledgers
 from orthanc_gcp.custody.intake.identity import Match, recognize
 from orthanc_gcp.custody.reporting.timestamps import utc
 from orthanc_gcp.dicomweb import StoreError, of_account
+from orthanc_gcp.errors import OrthancError
 from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.orthanc.resources import OrthancSource, seconds_of
+from orthanc_gcp.orthanc.rest import OrthancRest
+from orthanc_gcp.redaction import printable
 
 __all__ = ["AuditedOrthanc", "opened_stores"]
 
@@ -65,7 +68,17 @@ class AuditedOrthanc:
             The ledger is away.
         """
         rest = orthanc_of(settings, given, "audit")
-        source = OrthancSource(rest, settings.storage_folder)
+        try:
+            return cls._recognized(rest, OrthancSource(rest, settings.storage_folder), ledger)
+        except (AttributeError, LookupError, TypeError):
+            raise OrthancError(
+                f"{printable(rest.url)} does not answer as an Orthanc does"
+            ) from None
+
+    @classmethod
+    def _recognized(
+        cls, rest: OrthancRest, source: OrthancSource, ledger: Ledger
+    ) -> AuditedOrthanc:
         name = source.name()
         newest_at = max((one.date for one in source.newest_changes()), default="")
         found = cls(source, rest.url, name, newest_at=seconds_of(newest_at))
@@ -91,7 +104,8 @@ class AuditedOrthanc:
         sqlalchemy.exc.SQLAlchemyError
             The ledger is away.
         """
-        found = recognize(ledger, self.source, self.source.name())
+        with _answering(self.url):
+            found = recognize(ledger, self.source, self.source.name())
         return None if found is None else found[1].source
 
     def begin(self, now: float) -> float:
@@ -102,6 +116,15 @@ class AuditedOrthanc:
         """The same for a report."""
         since = utc(self.since)
         return {"Url": self.url, "Name": self.name, "Index": self.index, "FollowedSince": since}
+
+
+@contextmanager
+def _answering(url: str) -> Iterator[None]:
+    """Something else may be at an address."""
+    try:
+        yield
+    except (AttributeError, LookupError, TypeError):
+        raise OrthancError(f"{printable(url)} does not answer as an Orthanc does") from None
 
 
 @contextmanager

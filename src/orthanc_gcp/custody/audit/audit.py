@@ -107,7 +107,8 @@ class Audit:
         """Those that the ledger has; those of former stores, too."""
         after = None
         while page := page_of_studies(self._ledger, self._selection, after, _PAGE):
-            yield from (one.study_instance_uid for one in page)
+            # A row of SQLite may be damaged.
+            yield from (str(one.study_instance_uid) for one in page)
             after = page[-1]
 
     def _list_of_orthanc(
