@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import socket
 import threading
 from dataclasses import dataclass
 
@@ -83,18 +84,17 @@ class Worker:
         self._stopping = parts.stopping
         self._listener: Listener | None = None
 
-    def listen(self, secret: str, host: str = "127.0.0.1", port: int = 0) -> int:
-        """Offer the API to those who know the secret, from :meth:`run` on; its port.
+    def listen(self, secret: str, at: socket.socket) -> None:
+        """Offer the API to those who know the secret, from :meth:`run` on.
 
         Until the ledger is there, it answers only that the process does.
 
-        Raises
-        ------
-        OSError
-            The port cannot be had.
+        Parameters
+        ----------
+        at
+            A socket that listens; it is closed when the worker ends.
         """
-        self._listener = Listener(self._parts.api.application(secret), host, port)
-        return self._listener.port
+        self._listener = Listener(self._parts.api.application(secret), at)
 
     def run(self) -> None:
         """Work until :meth:`stop`.
