@@ -390,8 +390,8 @@ class Follower:
     ) -> _Found:
         arrivals: list[NewTransfer] = []
         wanted: list[Description] = []
-        unreadable: list[str] = []
-        described = {one.orthanc_id: one for one in self._orthanc.describe(resources)}
+        found, unreadable = self._orthanc.describe_each(resources)
+        described = {one.orthanc_id: one for one in found}
         for one in (described[name] for name in resources if name in described):
             if one.received_at < since:
                 continue
@@ -404,7 +404,7 @@ class Follower:
             arrivals += own
             if own:
                 wanted.append(one)
-        gone = set(resources) - described.keys()
+        gone = set(resources) - described.keys() - set(unreadable)
         return _Found(tuple(arrivals), tuple(wanted), tuple(unreadable), tuple(gone))
 
     def _remember_unreadable(self, unreadable: Sequence[str]) -> None:
@@ -420,7 +420,10 @@ class Follower:
         some = self._ledger.arrivals.unreadable(self._source)[:UNREADABLE_AT_ONCE]
         if not some:
             return
-        found = self._transfers_of(some, lambda _: 0)
+        try:
+            found = self._transfers_of(some, lambda _: 0)
+        except OrthancRefusedError:  # all of them, still: what is new goes on
+            return
         self._ledger.arrivals.record(found.arrivals)
         # Others may have been added meanwhile, by a backfill.
         self._ledger.arrivals.change_unreadable(self._source, found.unreadable, some)

@@ -77,6 +77,17 @@ class AccountOverview:
     store: str | None = None
     former: tuple[DestinationStatus, ...] = ()
 
+    @property
+    def quarantined_instances(self) -> int:
+        """So many are in quarantine, those for former stores with them."""
+        former = sum(one.counts.quarantined.instances for one in self.former)
+        return self.counts.quarantined.instances + former
+
+    @property
+    def lost_instances(self) -> int:
+        """So many are lost, those for former stores with them."""
+        return self.counts.lost.instances + sum(one.counts.lost.instances for one in self.former)
+
     def as_json(self) -> dict[str, Any]:
         """The same for programs."""
         oldest = self.oldest_unsent_seconds
@@ -181,7 +192,11 @@ class Overview:
             elif one.counts != TransferCounts():
                 former[account].append(one)
         with self._ledger.reading() as connection:
-            oldest = {name: _oldest_unsent(connection, one.id) for name, one in current.items()}
+            oldest = {
+                name: _oldest_unsent(connection, current[name].id)
+                for name, own in counts.items()
+                if own.unfinished.instances
+            }
         lost, unprotected = lost_changes_of(self._ledger), Patients(self._ledger).unprotected()
         found = {
             name: replace(
