@@ -202,12 +202,18 @@ class SharedIndex(Site):
 
     # -- What must be true ----------------------------------------------------------------------
 
-    def claims_of(self, worker: str) -> int:
-        return sum(row.state == "sending" and row.worker == worker for row in self.rows())
+    def claims(self) -> Counter[str]:
+        """How many instances each Orthanc's worker is sending."""
+        return Counter(
+            row.worker.partition(":")[0] for row in self.rows() if row.state == "sending"
+        )
+
+    def running(self) -> Orthanc:
+        return next(orthanc for orthanc in self.orthancs.values() if orthanc.running)
 
     def received(self) -> dict[str, bytes]:
         """What Orthanc has, whoever was answered that it has it."""
-        orthanc = self.orthancs["two"]
+        orthanc = self.running()
         return {
             one: orthanc.request("GET", f"/instances/{one}/file").data
             for one in orthanc.json("GET", "/instances")
@@ -224,7 +230,7 @@ class SharedIndex(Site):
         assert sorted(row.orthanc_id for row in self.rows()) == sorted(received)
         assert sorted(self.stored().values()) == sorted(received.values())
         assert not self.sent.at_once, "sent twice at once"
-        found = run_json(self, "indexes", config=self.orthancs["two"].configuration_file)
+        found = run_json(self, "indexes", config=self.running().configuration_file)
         assert [one["OpenInstances"] for one in found] == [0], found
         assert self._kind.names_differ or found[0]["Orthanc"] == NAME
 
@@ -256,24 +262,26 @@ def test_one_is_killed_and_comes_back_under_another_name(site):
     site.emulator.start()
     site.all_confirmed()
 
-    one = site.orthancs["one"]
-    victim = f"one:{one.port}"
-    site.emulator.switch(bandwidth=50_000)  # requests last
+    killed: list[str] = []
+    site.emulator.switch(latency=5)  # requests last
 
-    def kill() -> None:
-        wait_until(lambda: site.claims_of(victim), 30, lambda: site.log("one"))
-        one.kill()
+    def kill_one_that_sends() -> None:
+        wait_until(site.claims, 60, site.log)
+        killed.append(next(iter(site.claims())))
+        site.orthancs[killed[0]].kill()
+        assert site.claims()[killed[0]]
 
-    site.receive(6, meanwhile=kill)
-    assert site.claims_of(victim)
-    site.emulator.switch(bandwidth=None)
-    wait_until(lambda: not site.claims_of(victim), TAKEN_OVER_WITHIN, lambda: site.log("two"))
-    assert f"worker {victim} has died" in site.log("two")
+    site.receive(4, meanwhile=kill_one_that_sends)
+    (victim,) = killed
+    (survivor,) = site.orthancs.keys() - killed
+    site.emulator.switch(latency=0)
+    wait_until(lambda: not site.claims()[victim], TAKEN_OVER_WITHIN, lambda: site.log(survivor))
+    assert f"worker {victim}:{site.orthancs[victim].port} has died" in site.log(survivor)
     site.all_confirmed()
 
-    one.add_environment({"HOST_NAME": "three"})
-    one.start()
-    one.wait_for_log(f"the worker three:{one.port} has started")
+    site.orthancs[victim].add_environment({"HOST_NAME": "three"})
+    site.orthancs[victim].start()
+    site.orthancs[victim].wait_for_log("the worker three:")
     site.receive(2)
     site.all_confirmed()
 
