@@ -71,7 +71,8 @@ class Follower:
     follows
         Whether it is this worker that follows the index that the ledger calls so.
     on_recognized
-        Called when the ledger has the index, and since when it is followed.
+        Called once, when the ledger has what the index is recognized by, and since when it is
+        followed.
     """
 
     def __init__(
@@ -94,9 +95,12 @@ class Follower:
         self._on_recognized = on_recognized
         self._name = self._source = self._before = self._candidate = ""
         self._cursor: Cursor | None = None
+        self._recognized = False
         self._recognized_at = self._seen_at = float("-inf")
         self._verified = float("-inf")
         self._refused_since: float | None = None
+        self._another_since: float | None = None
+        self._others: set[str] = set()
         self._swept = float("-inf")
         self._inventory, self._compare_every = Inventory(ledger, orthanc), compare_every
         self._compared = self._compared_for_gap = self._compare_next = float("-inf")
@@ -128,6 +132,7 @@ class Follower:
             return self._step()
         except OrthancError:
             self._recognized_at = float("-inf")  # another index may be there when it is back
+            self._others.clear()
             raise
 
     def _step(self) -> bool:
@@ -161,20 +166,25 @@ class Follower:
     def _recognize(self) -> bool:
         """Find out which index Orthanc has; whether it is known by now."""
         name = self._orthanc.name()
-        found = recognize(self._ledger, self._orthanc, name)
+        found = recognize(self._ledger, self._orthanc, name, self._others)
         if found is None:
-            self._source = self._candidate = ""
-            new = begin(self._ledger, self._orthanc, name, self._since, was_down=self._was_down)
-            if new is None:  # another worker was first, maybe with the same
-                return True
-            found = (Match.WHOLE, new)
+            return self._begin(name)
         match, cursor = found
+        if match.is_by_name and not self._follows(cursor.source) and self._is_another():
+            self._others.add(cursor.source)
+            self._another_since = None
+            return True
+        return self._accept(match, cursor, name)
+
+    def _accept(self, match: Match, cursor: Cursor, name: str) -> bool:
+        """Go on with an index, if that is for this worker to do."""
         self._candidate = cursor.source
         follows = self._follows(cursor.source)
-        if not (follows or cursor.marks):
+        if not follows and (match.is_by_name or not cursor.marks):
             # Only a name says that it is this one, and nothing of it can be sent yet.
             self._source, self._recognized_at = "", self._clock.now()
             return False
+        self._another_since = None
         if match is Match.RESTORED and not follows:
             self._refuse(cursor)
             return False
@@ -182,26 +192,57 @@ class Follower:
         self._take(match, cursor, name, follows)
         return True
 
+    def _begin(self, name: str) -> bool:
+        """Follow an index that the ledger does not know; whether it is known by now."""
+        self._source = self._candidate = ""
+        new = begin(self._ledger, self._orthanc, name, self._since, was_down=self._was_down)
+        if new is None:  # another worker was first, maybe with the same
+            return True
+        return self._accept(Match.WHOLE, new, name)
+
+    def _is_another(self) -> bool:
+        """Whether an index has only its name in common with the one that another worker follows.
+
+        What is in it that worker would have read by now, if it were the same.
+        """
+        now = self._clock.now()
+        if not self._orthanc.newest_changes() and not next(self._orthanc.instances(), []):
+            self._another_since = None
+        elif self._another_since is None:
+            self._another_since = now
+        return self._another_since is not None and now - self._another_since > REFUSE_AFTER
+
     def _take(self, match: Match, cursor: Cursor, name: str, follows: bool) -> None:
         if name != cursor.name:
             _log.warning("Orthanc %s is now called %s: it has the same index", cursor.name, name)
         elif self._before and cursor.source != self._before:
             _log.warning("Orthanc %s has another index now: %s", name, cursor.source)
+        if match.is_by_name:  # of another Orthanc, it may be
+            cursor = replace(cursor, since=min(cursor.since, self._since))
         cursor = self._ledger.indexes.seen(cursor, name)
         if cursor.source != self._before:
             self._compared, self._comparing = float("-inf"), False
         self._name, self._source, self._before = name, cursor.source, cursor.source
         self._recognized_at = self._seen_at = self._clock.now()
-        self._on_recognized()
         self._gap = self._ledger.arrivals.has_gap(self._source)
-        if follows and match in (Match.RESTORED, Match.CLEARED):
+        if follows and match < Match.PARTIAL:
             self._open_gap()
-        if match is Match.RESTORED:
+        if match in (Match.EMPTIED, Match.RESTORED) or self._is_behind(cursor):
             self._start_over(cursor)
         elif follows:
             self._cursor = cursor if cursor.marks else self._mark(cursor)
         else:
             self._cursor = None
+        self._note_recognized(self._cursor or cursor)
+
+    def _is_behind(self, cursor: Cursor) -> bool:
+        return not cursor.marks and self._orthanc.last_change() < cursor.seq
+
+    def _note_recognized(self, cursor: Cursor) -> None:
+        """An index in which nothing was yet is known by a name, which may change: not for sure."""
+        if cursor.marks and not self._recognized:
+            self._recognized = True
+            self._on_recognized()
 
     def _mark(self, cursor: Cursor) -> Cursor:
         """Remember what an index is recognized by from now on, if there is anything in it."""
@@ -262,7 +303,7 @@ class Follower:
             return True
         self._verified = self._clock.now()
         match = compare(self._ledger, self._orthanc, cursor, self._name)
-        if match is Match.CLEARED:
+        if match is Match.CLEARED and page.last > cursor.seq:  # what was read is missed by nobody
             self._open_gap()
         return match >= Match.CLEARED
 
@@ -305,6 +346,7 @@ class Follower:
             self._remember_unreadable(unreadable)
         self._ledger.arrivals.record(arrivals, cursor)
         self._cursor = cursor
+        self._note_recognized(cursor)
         stable = [entry.orthanc_id for entry in entries if entry.kind in STABLE]
         if stable:
             self._ledger.arrivals.release(stable)

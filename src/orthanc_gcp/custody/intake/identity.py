@@ -10,6 +10,7 @@ before that moment, and not those that were read later.
 from __future__ import annotations
 
 import logging
+from collections.abc import Collection
 from enum import IntEnum
 
 from orthanc_gcp.errors import OrthancError
@@ -29,15 +30,23 @@ class Match(IntEnum):
     """How what Orthanc has compares with what was read of an index; the highest is the surest."""
 
     NONE = 0
-    RESTORED = 1
-    """It is the index as it was at an earlier moment, and maybe went on from there otherwise; or
-    all of it was deleted, and only the name of its Orthanc is left."""
-    CLEARED = 2
+    EMPTIED = 1
+    """Nothing of it is there any more. Its Orthanc has the name, and nothing else says so."""
+    UNREAD = 2
+    """Nothing was read of it yet. Its Orthanc has the name, and nothing else says so."""
+    RESTORED = 3
+    """It is the index as it was at an earlier moment, and maybe went on from there otherwise."""
+    CLEARED = 4
     """It has the files, and none of the changes: somebody has cleared them, or deleted much."""
-    PARTIAL = 3
+    PARTIAL = 5
     """The last change that was read is gone with its resource; an earlier one is there."""
-    WHOLE = 4
+    WHOLE = 6
     """The last change that was read is there."""
+
+    @property
+    def is_by_name(self) -> bool:
+        """Whether only a name says so, which another Orthanc may have, too."""
+        return self in (Match.EMPTIED, Match.UNREAD)
 
 
 def mark_of(change: Change) -> Mark:
@@ -45,13 +54,17 @@ def mark_of(change: Change) -> Mark:
     return Mark(change.seq, change.kind, change.orthanc_id, change.date)
 
 
-def recognize(ledger: Ledger, orthanc: OrthancSource, name: str) -> tuple[Match, Cursor] | None:
+def recognize(
+    ledger: Ledger, orthanc: OrthancSource, name: str, others: Collection[str] = ()
+) -> tuple[Match, Cursor] | None:
     """Which index an Orthanc has; None for one that the ledger does not know.
 
     Parameters
     ----------
     name
         What the Orthanc is called.
+    others
+        What the ledger calls those that it is not as far as only a name says so.
 
     Raises
     ------
@@ -64,7 +77,11 @@ def recognize(ledger: Ledger, orthanc: OrthancSource, name: str) -> tuple[Match,
         (compare(ledger, orthanc, cursor, name), cursor.name == name, _newest(cursor), cursor)
         for cursor in ledger.indexes.all()
     ]
-    found = [one for one in found if one[0] is not Match.NONE]
+    found = [
+        one
+        for one in found
+        if one[0] is not Match.NONE and not (one[0].is_by_name and one[3].source in others)
+    ]
     if not found:
         return None
     match, _, _, cursor = max(found, key=lambda one: one[:3])
@@ -116,7 +133,7 @@ def source_of(ledger: Ledger, orthanc: OrthancSource) -> str:
     name = orthanc.name()
     for _ in range(_TRIES):
         found = recognize(ledger, orthanc, name)
-        if found is not None and found[0] is Match.RESTORED:
+        if found is not None and found[0] in (Match.EMPTIED, Match.RESTORED):
             raise OrthancError("its index is an earlier state of what it was: start a worker first")
         if found is not None:
             return found[1].source
@@ -168,7 +185,7 @@ def _by_name(ledger: Ledger, cursor: Cursor, name: str, contradicted: bool) -> M
     unread = not cursor.marks and not ledger.indexes.has_rows(cursor.source)
     if cursor.name != name or (contradicted and not unread):
         return Match.NONE
-    return Match.CLEARED if unread and not contradicted else Match.RESTORED
+    return Match.UNREAD if unread else Match.EMPTIED
 
 
 def _has_files_of(ledger: Ledger, orthanc: OrthancSource, source: str) -> bool | None:
