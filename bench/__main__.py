@@ -1,7 +1,7 @@
 """``python -m bench [NAME …] [--pairs N]``: measure, and write the tables.
 
-``custody`` takes more options: ``--rows 1,2 --scale 0.1 --subjects plugin,worker``. At another
-scale than 1 the tables are printed only.
+``custody`` takes more options: ``--rows 1,2 --scale 0.1 --subjects plugin,worker``, ``inventory``
+the scale. At another scale than 1 the tables are printed only.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from bench import accounts, custody, emulator, ledger, start, stop
+from bench import accounts, custody, emulator, inventory, ledger, start, stop
 from bench.environment import describe
 from bench.frame import Measurement, Round, take
 from bench.place import Place
@@ -28,8 +28,8 @@ MEASUREMENTS = {
     "stop": stop.measurement,
     "crowd": accounts.crowd,
 }
-CUSTODY, EMULATOR, LEDGER = "custody", "emulator", "ledger"
-NAMES = (*MEASUREMENTS, CUSTODY, EMULATOR, LEDGER)
+CUSTODY, EMULATOR, INVENTORY, LEDGER = "custody", "emulator", "inventory", "ledger"
+NAMES = (*MEASUREMENTS, CUSTODY, EMULATOR, INVENTORY, LEDGER)
 ON_DEMAND = {"crowd"}  # two to four minutes for each round
 
 
@@ -62,7 +62,9 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--rows", type=_numbers, default=list(custody.ROWS), help="of custody: such as 1,3"
     )
-    parser.add_argument("--scale", type=float, default=1.0, help="of custody's workloads")
+    parser.add_argument(
+        "--scale", type=float, default=1.0, help="of workloads of custody and inventory"
+    )
     parser.add_argument(
         "--subjects",
         type=_subjects,
@@ -92,6 +94,8 @@ def _measurements(
     for name in names:
         if name == LEDGER:
             yield from ledger.measurements()
+        elif name == INVENTORY:
+            yield from inventory.measurements(place.folder / INVENTORY, arguments.scale)
         elif name == EMULATOR:
             yield emulator.measurement(place.folder / EMULATOR)
         elif name == CUSTODY:

@@ -8,6 +8,7 @@ A subject that gives up has no time, but a number of instances that are missing.
 from __future__ import annotations
 
 import shutil
+import sqlite3
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -43,6 +44,9 @@ CLIENT = "dicomweb-client"
 CLIENT_8 = "dicomweb-client, 8 threads"
 CURL = "curl, one request"
 WORKER = "orthanc-gcp worker"
+WITHOUT_MD5 = "orthanc-gcp worker, Orthanc without MD5"
+SAMPLE = "orthanc-gcp worker, Verify: Sample"
+ALL_BYTES = "orthanc-gcp worker, Verify: Bytes"
 
 SUBJECTS: Mapping[str, str] = {
     "plugin": PLUGIN,
@@ -51,22 +55,29 @@ SUBJECTS: Mapping[str, str] = {
     "client-8": CLIENT_8,
     "curl": CURL,
     "worker": WORKER,
+    "worker-without-md5": WITHOUT_MD5,
+    "worker-sample": SAMPLE,
+    "worker-bytes": ALL_BYTES,
 }
 
 SMALL = Workload(200, 10, 10_000)
 LARGE = Workload(1, 4000, 512 * 1024)
 GIANT = Workload(1, 1, 4_000_000_000)
 LIVE = Workload(30, 10, 512 * 1024)
+CHECKED = Workload(10, 100, 512 * 1024)
 PAUSE = 1.0  # between the studies that arrive live
 
 SECONDS = Figure("seconds", "Begin to all instances transferred", "s", 2)
 MISSING = Figure("missing", "Instances missing in the store, where it gave up", "instances")
+ACKNOWLEDGED = Figure("acknowledged", "Begin to all instances acknowledged by the store", "s", 2)
+CPU = Figure("cpu", "Processor time of the worker", "s", 2)
 SENDER = Figure("sender", "Peak memory of the sending process, where it is not Orthanc", "MB")
 ORTHANC = Figure("orthanc", "Peak memory of Orthanc", "MB")
 MEDIAN = Figure("median", "Last instance of a study received to study transferred, median", "s", 2)
 P95 = Figure("p95", "Last instance of a study received to study transferred, 95 of 100", "s", 2)
 
 EVERYBODY = (PLUGIN, PLUGIN_8, CLIENT, CLIENT_8, CURL, WORKER)
+CHECKS = (WORKER, WITHOUT_MD5, SAMPLE, ALL_BYTES)
 
 
 @dataclass(frozen=True)
@@ -147,6 +158,16 @@ ROWS: Mapping[int, Sequence[Row]] = {
         )
         for size in (10, 100, 1000, 10_000)
     ),
+    7: tuple(
+        Row(
+            f"custody-checks-{name}",
+            f"What it costs to make sure, {name} instances",
+            workload,
+            subjects=CHECKS,
+            figures=(ACKNOWLEDGED, SECONDS, CPU),
+        )
+        for name, workload in (("small", SMALL), ("large", CHECKED))
+    ),
 }
 ARRIVING = 5
 MOST_KEPT = 200_000_000
@@ -208,8 +229,12 @@ class Scene:
         load = self._prepared()
         contender = _contender(subject, load)
         with self._stage(contender, load) as stage:
+            if subject == WITHOUT_MD5:
+                _forget_md5(stage.orthanc)
             figures = self._timed(contender, stage, load)
             figures["orthanc"] = peak_memory_mb(stage.orthanc.pid)
+            if isinstance(contender, CustodyWorker):
+                figures |= contender.figures()
             memory = contender.peak_memory()
             return figures if memory is None else {**figures, "sender": memory}
 
@@ -312,6 +337,9 @@ def _contender(subject: str, load: Load | None) -> Contender:
         CLIENT: DicomwebClient,
         CLIENT_8: lambda: DicomwebClient(8),
         WORKER: CustodyWorker,
+        WITHOUT_MD5: CustodyWorker,
+        SAMPLE: lambda: CustodyWorker(account={"Verify": "Sample"}),
+        ALL_BYTES: lambda: CustodyWorker(account={"Verify": "Bytes"}),
     }
     return makers[subject]()
 
@@ -324,3 +352,10 @@ def _orthanc(folder: Path, contender: Contender, destination: Destination) -> Or
             folder, configuration, plugins=(DICOMWEB, PYTHON), python_script=script.text()
         )
     return Orthanc(folder, configuration, plugins=(DICOMWEB,), python_script="")
+
+
+def _forget_md5(orthanc: Orthanc) -> None:
+    """As if it had received all with ``StoreMD5ForAttachments`` off: there is no MD5 to compare."""
+    with closing(sqlite3.connect(orthanc.folder / "storage" / "index")) as index:
+        index.execute("UPDATE AttachedFiles SET uncompressedMD5 = '', compressedMD5 = ''")
+        index.commit()

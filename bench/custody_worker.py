@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import time
-from contextlib import suppress
+from collections.abc import Mapping
+from contextlib import closing, suppress
 from typing import Any
 
 from bench.contenders import PATIENCE, Destination, Studies, TransferError
-from bench.machine import descendants, peak_memory_mb
+from bench.machine import cpu_seconds, descendants, peak_memory_mb
+from orthanc_gcp.ledger.database import FILE_NAME
 from tests.support.keys import STORE
 from tests.support.orthanc import Orthanc
 
@@ -21,19 +24,31 @@ _OK = 200
 
 
 class CustodyWorker:
-    """The worker that the plugin starts in an Orthanc whose configuration sends every instance."""
+    """The worker that the plugin starts in an Orthanc whose configuration sends every instance.
+
+    Parameters
+    ----------
+    account, section
+        More options: of the account, and beside the accounts.
+    """
 
     sends_by_itself = True
 
-    def __init__(self) -> None:
-        self._peak = 0.0
+    def __init__(
+        self,
+        account: Mapping[str, Any] | None = None,
+        section: Mapping[str, Any] | None = None,
+    ) -> None:
+        self._account, self._section = account or {}, section or {}
+        self._peak = self._began = self._cpu = 0.0
 
     def configuration(self, destination: Destination) -> dict[str, Any]:
-        account = {**STORE, "ServiceAccountFile": str(destination.service_account)}
+        key = str(destination.service_account)
         section = {
             "BaseUrl": f"{destination.url}/v1/",
-            "Accounts": {ACCOUNT: account},
+            "Accounts": {ACCOUNT: {**STORE, "ServiceAccountFile": key, **self._account}},
             "Send": [{"To": ACCOUNT, "Level": "Instance"}],
+            **self._section,
         }
         return {"GoogleCloudPlatform": section}
 
@@ -44,6 +59,7 @@ class CustodyWorker:
 
     def send(self, studies: Studies) -> None:
         """Ask for all studies at once; what arrives live it has seen itself."""
+        self._began, self._cpu = time.time(), self._processor_time()
         body = {"Resources": list(studies)}
         answer = self._orthanc.request("POST", f"/gcp/accounts/{ACCOUNT}/send", body)
         if answer.status != _OK:
@@ -77,6 +93,18 @@ class CustodyWorker:
 
     def peak_memory(self) -> float | None:
         return self._peak
+
+    def figures(self) -> dict[str, float]:
+        """Since :meth:`send`: its processor time, and when the last instance was acknowledged."""
+        ledger = self._orthanc.folder / "storage" / FILE_NAME
+        with closing(sqlite3.connect(ledger)) as connection:
+            (last,) = connection.execute(
+                "SELECT max(acknowledged_at) FROM gcp_transfers"
+            ).fetchone()
+        return {"acknowledged": last - self._began, "cpu": self._processor_time() - self._cpu}
+
+    def _processor_time(self) -> float:
+        return sum(cpu_seconds(pid) for pid in descendants(self._orthanc.pid))
 
     def stop(self) -> None:
         """Nothing: it ends with Orthanc."""

@@ -1,6 +1,8 @@
 """What the ledger costs for an instance from its arrival to its confirmation, without transfers.
 
-With more rows in it, and with more workers on one PostgreSQL, an instance should cost no more.
+With more rows in it, and with more workers on one PostgreSQL, an instance should cost no more. What
+is asked for one batch, one page or one study should take no longer with more rows; what counts or
+reads all of them may.
 """
 
 from __future__ import annotations
@@ -8,31 +10,55 @@ from __future__ import annotations
 import multiprocessing
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
+from statistics import median
 from tempfile import TemporaryDirectory
 
-from bench.frame import Figure, Figures, Measurement, Round
+from bench.frame import Figure, Figures, Goal, Measurement, Round
+from orthanc_gcp.clock import SystemClock
+from orthanc_gcp.custody.reporting.overview import Overview
+from orthanc_gcp.custody.reporting.receipts import receipts
+from orthanc_gcp.custody.reporting.studies import studies
 from orthanc_gcp.ledger import database
+from orthanc_gcp.ledger.damage import quarantine_damaged
 from orthanc_gcp.ledger.ledger import Ledger
-from orthanc_gcp.ledger.rows import NewTransfer, Outcome
+from orthanc_gcp.ledger.rows import Cursor, NewTransfer, Outcome, Transfer
 from orthanc_gcp.ledger.schema import State, transfers
+from orthanc_gcp.ledger.selection import Selection
 from orthanc_gcp.ledger.upgrade import prepare
+from orthanc_gcp.ledger.workers import worker_registry
 from tests.support.postgres import Postgres
 
 __all__ = ["measurements"]
 
-ROWS = (1_000, 10_000, 100_000, 1_000_000)
+ROWS = (10_000, 100_000, 1_000_000)
 WORKERS = (1, 2, 4)
 MEASURED = 6_000
 BATCH, PAGE, IN_SERIES = 500, 1000, 100
-ACCOUNT, SOURCE = "google", "orthanc"
+COMPARED = 2000
+"""Instances of a page when Orthanc is compared with the ledger."""
+ACCOUNT, BACKLOG, SOURCE = "google", "backlog", "orthanc"
+BACKLOG_SHARE = 10
+"""One of so many rows waits to be sent to an account that takes nothing."""
 _PORTION = 20_000
+_REPEATS = 5
 
 CPU = Figure("cpu", "Processor time of the workers for an instance", "µs")
 TIME = Figure("time", "Time for an instance", "µs")
+ASKED = (
+    Figure("claim", f"A batch of {BATCH} is claimed, while a tenth of all rows waits", "ms", 1),
+    Figure("study", "A receipt of a study", "ms", 1),
+    Figure("page", "A page of 100 studies with their counts", "ms", 1),
+    Figure("comparison", f"A page of {COMPARED:,} instances is compared with it", "ms", 1),
+    Figure("overview", "All rows are counted", "ms", 1),
+    Figure("start", "A worker opens it when it starts", "ms", 1),
+)
+MOST_TIMES = 2.0
+"""What is about one batch, study or page may take so many times as long with the most rows."""
 
 
 def measurements() -> Iterator[Measurement]:
@@ -43,6 +69,7 @@ def measurements() -> Iterator[Measurement]:
             f"A ledger that fills up ({kind})",
             [f"{rows:,} rows" for rows in ROWS],
             partial(_filling, open_database),
+            ASKED,
         )
     yield _measurement(
         "custody-workers",
@@ -53,10 +80,27 @@ def measurements() -> Iterator[Measurement]:
 
 
 def _measurement(
-    name: str, title: str, subjects: Sequence[str], take: Callable[[Sequence[str]], Round]
+    name: str,
+    title: str,
+    subjects: Sequence[str],
+    take: Callable[[Sequence[str]], Round],
+    asked: Sequence[Figure] = (),
 ) -> Measurement:
+    goals = [
+        Goal(figure.key, subjects[-1], MOST_TIMES, "times", subjects[0])
+        for figure in (CPU, TIME, *asked)
+        if asked and figure.key not in ("overview", "start")
+    ]
     # The same ledger grows from subject to subject: no round can be taken backwards.
-    return Measurement(name, title, subjects, (CPU, TIME), lambda _: take(subjects), pairs=3)
+    return Measurement(
+        name,
+        title,
+        subjects,
+        (CPU, TIME, *asked),
+        lambda _: take(subjects),
+        pairs=3,
+        goals=tuple(goals),
+    )
 
 
 @contextmanager
@@ -85,7 +129,7 @@ def _filling(
         for subject, rows in zip(subjects, ROWS, strict=True):
             _fill(ledger, filled, rows)
             _pass_through(ledger, rows, MEASURED // 6)  # warms up
-            taken[subject] = _timed(ledger, rows + MEASURED // 6)
+            taken[subject] = _timed(ledger, rows + MEASURED // 6) | _asked(url, ledger, rows)
             filled = rows + MEASURED // 6 + MEASURED
         engine.dispose()
     return taken
@@ -131,35 +175,88 @@ def _timed(ledger: Ledger, first: int) -> Figures:
 
 def _pass_through(ledger: Ledger, first: int, number: int, source: str = SOURCE) -> None:
     """Everything that the worker asks of the ledger, for so many new instances."""
+    cursor = _cursor(ledger, source)
     for start in range(first, first + number, PAGE):
         last = min(start + PAGE, first + number)
-        ledger.arrivals.record(
-            [_arrival(index, source) for index in range(start, last)], source, last
-        )
-    while True:
-        batch = uuid.uuid4().hex
-        rows = ledger.queue.claim(
-            ACCOUNT,
-            source,
-            batch,
-            source,
-            most_instances=BATCH,
-            most_bytes=1 << 40,
-            most_batches=64,
-        )
-        if not rows:
-            return
+        cursor = replace(cursor, seq=last)
+        ledger.arrivals.record([_arrival(index, source) for index in range(start, last)], cursor)
+    while rows := _claim(ledger, ACCOUNT, batch := uuid.uuid4().hex, source):
         ledger.queue.settle(
             batch, [Outcome(row.id, State.ACKNOWLEDGED, sha256="a" * 64) for row in rows]
         )
-        for series in ledger.confirmations.fully_sent(
-            ACCOUNT, {row.series_instance_uid: 0 for row in rows}
-        ):
+        for series in ledger.confirmations.readable(ACCOUNT, {row.series: 0 for row in rows}):
             ledger.confirmations.confirm(
                 {row.id: ledger.now() for row in ledger.confirmations.acknowledged(ACCOUNT, series)}
             )
         ledger.queue.requeue_due(ACCOUNT)
         ledger.confirmations.due(ACCOUNT)
+
+
+def _cursor(ledger: Ledger, source: str) -> Cursor:
+    """How far the changes of an index were read; it is followed from now on if it was not."""
+    cursor = ledger.indexes.get(source)
+    while cursor is None:  # another worker may begin to follow its own meanwhile
+        known = [one.source for one in ledger.indexes.all()]
+        cursor = ledger.indexes.begin(source, 0, 0.0, known=known)
+    return cursor
+
+
+def _claim(ledger: Ledger, account: str, batch: str, source: str) -> list[Transfer]:
+    return ledger.queue.claim(
+        account,
+        source,
+        batch,
+        source,
+        most_instances=BATCH,
+        most_bytes=1 << 40,
+        most_batches=64,
+    )
+
+
+def _asked(url: str, ledger: Ledger, rows: int) -> Figures:
+    """How long it takes to ask a ledger with so many rows, in ms."""
+    some = [_arrival(index, SOURCE) for index in range(0, rows, max(1, rows // COMPARED))]
+    names = [one.orthanc_id for one in some]
+    study = some[-1].study_instance_uid
+
+    def claim() -> None:
+        assert _claim(ledger, BACKLOG, "batch", SOURCE)
+
+    def receipt() -> None:
+        assert receipts(ledger, study, ACCOUNT)[0].complete
+
+    return {
+        "claim": _milliseconds(claim, after=lambda: ledger.queue.requeue_batches(["batch"])),
+        "study": _milliseconds(receipt),
+        "page": _milliseconds(lambda: studies(ledger, Selection(account=ACCOUNT))),
+        "comparison": _milliseconds(lambda: ledger.arrivals.known(SOURCE, names)),
+        "overview": _milliseconds(lambda: Overview(ledger).accounts()),
+        "start": _milliseconds(lambda: _open(url)),
+    }
+
+
+def _milliseconds(
+    question: Callable[[], object], after: Callable[[], None] = lambda: None
+) -> float:
+    """The median of some times that it is asked."""
+    times = []
+    for _ in range(_REPEATS):
+        began = time.perf_counter()
+        question()
+        times.append((time.perf_counter() - began) * 1000)
+        after()
+    return median(times)
+
+
+def _open(url: str) -> None:
+    """What a worker does with its ledger before it begins to work."""
+    engine = database.connect(url)
+    prepare(engine)
+    quarantine_damaged(engine)
+    registry = worker_registry(engine, "worker", SystemClock())
+    registry.join()
+    registry.leave()
+    engine.dispose()
 
 
 def _arrival(index: int, source: str) -> NewTransfer:
@@ -179,22 +276,28 @@ def _arrival(index: int, source: str) -> NewTransfer:
 
 
 def _fill(ledger: Ledger, first: int, last: int) -> None:
-    """Instances that were confirmed long ago."""
-    done = {
-        "state": State.CONFIRMED,
-        "sha256": "a" * 64,
-        "attempts": 1,
-        "replace": False,
-        "queued_at": 0.0,
-    }
-    names = set(transfers.c.keys())
+    """Instances that were confirmed long ago, and some that wait."""
+    of = set(transfers.c.keys())
+    with ledger.writing() as connection:
+        ids = ledger.destinations.of(connection, [ACCOUNT, BACKLOG])
     for start in range(first, last, _PORTION):
-        rows = [_arrival(index, SOURCE) for index in range(start, min(start + _PORTION, last))]
+        rows = [_row(index, ids) for index in range(start, min(start + _PORTION, last))]
         with ledger.writing() as connection:
             connection.execute(
                 transfers.insert(),
                 [
-                    {name: getattr(row, name) for name in row.__slots__ if name in names} | done
+                    {name: value for name, value in row.items() if name in of}
+                    | {"destination_id": ids[str(row["account"])]}
                     for row in rows
                 ],
             )
+
+
+def _row(index: int, destinations: Mapping[str, int]) -> dict[str, object]:
+    waits = index // IN_SERIES % BACKLOG_SHARE == 0
+    account = BACKLOG if waits else ACCOUNT
+    row = {**asdict(_arrival(index, SOURCE)), "replace": False, "queued_at": 0.0}
+    row |= {"account": account, "destination_id": destinations[account]}
+    if waits:
+        return {**row, "state": State.WAITING, "attempts": 0, "sha256": None}
+    return {**row, "state": State.CONFIRMED, "attempts": 1, "sha256": "a" * 64}

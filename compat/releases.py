@@ -5,6 +5,8 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 __all__ = [
@@ -13,14 +15,19 @@ __all__ = [
     "build_wheel",
     "fetch",
     "inside",
+    "install",
+    "install_wheel",
     "locked_versions",
     "make_release",
+    "orthanc_program",
     "run",
+    "shared_folder",
 ]
 
 ROOT = Path(__file__).parents[1]
 PLACE = ROOT / ".compat"
 PACKAGES = "orthanc orthanc-dicomweb orthanc-python python3-venv curl"
+APT = "export DEBIAN_FRONTEND=noninteractive; apt-get -o Acquire::Check-Valid-Until=false"
 RELEASES = ("trixie", "sid")
 
 
@@ -43,13 +50,13 @@ def make_release(name: str) -> Path:
         denying = root / "usr/sbin/policy-rc.d"
         denying.write_text("#!/bin/sh\nexit 101\n")
         denying.chmod(0o755)
-        inside(
-            root,
-            "export DEBIAN_FRONTEND=noninteractive;"
-            "apt-get -o Acquire::Check-Valid-Until=false update -qq;"
-            f"apt-get install -y -qq --no-install-recommends {PACKAGES}",
-        )
+        install(root, PACKAGES)
     return root
+
+
+def install(root: Path, packages: str) -> None:
+    """Install Debian packages into a release."""
+    inside(root, f"{APT} update -qq; apt-get install -y -qq --no-install-recommends {packages}")
 
 
 def build_wheel(folder: Path) -> Path:
@@ -77,3 +84,35 @@ def fetch(root: Path, wheels: Path, *requirements: str | Path) -> None:
         *(sys.executable, "-m", "pip", "download", "--quiet", "--only-binary=:all:"),
         *(f"--python-version={version}", *platforms, "--dest", wheels, *requirements),
     )
+
+
+def install_wheel(root: Path, venv: str, extra: str, *more: str) -> None:
+    """Install the tree's wheel with an extra, and more, into an environment of a release."""
+    wheels = root / f"wheels-{extra}"
+    wheel = build_wheel(wheels)
+    fetch(root, wheels, "--constraint", locked_versions(wheels), f"{wheel}[{extra}]", *more)
+    found = f"--no-index --find-links /{wheels.name} '/{wheels.name}/{wheel.name}[{extra}]'"
+    inside(
+        root, f"python3 -m venv --clear {venv}; {venv}/bin/pip install -q {found} {' '.join(more)}"
+    )
+
+
+@contextmanager
+def shared_folder(root: Path, folder: Path) -> Iterator[None]:
+    """Have a folder at the same path inside a release."""
+    there = root / folder.relative_to("/")
+    there.mkdir(parents=True)
+    run("mount", "--bind", folder, there)
+    try:
+        yield
+    finally:
+        run("umount", there)
+
+
+def orthanc_program(root: Path, folder: Path) -> str:
+    """Write what starts the Orthanc of a release, on a host that ``HOST_NAME`` names."""
+    program = folder / "Orthanc"
+    script = f'hostname "${{HOST_NAME:-localhost}}" && exec chroot {root} /usr/sbin/Orthanc "$@"'
+    program.write_text(f"#!/bin/sh\nexec unshare --uts sh -c '{script}' sh \"$@\"\n")
+    program.chmod(0o755)
+    return str(program)

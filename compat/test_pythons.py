@@ -18,8 +18,7 @@ from compat.releases import (
     RELEASES,
     ROOT,
     build_wheel,
-    fetch,
-    inside,
+    install_wheel,
     locked_versions,
     make_release,
     run,
@@ -79,18 +78,10 @@ def test_a_python_of_this_machine(version, tmp_path):
 
 
 @pytest.mark.parametrize("name", RELEASES)
-def test_the_python_of_a_release(name, tmp_path):
+def test_the_python_of_a_release(name):
     root = make_release(name)
-    wheel = build_wheel(root / "wheels-emulator")
-    constraints = ("--constraint", locked_versions(tmp_path))
-    fetch(root, wheel.parent, *constraints, f"{wheel}[emulator]", *TOOLS)
+    install_wheel(root, "/opt/emulator", "emulator", *TOOLS)
     copy_tests(root / "opt" / "there")
-    found = f"--no-index --find-links /{wheel.parent.name}"
-    inside(
-        root,
-        "python3 -m venv --clear /opt/emulator; /opt/emulator/bin/pip install -q"
-        f" {found} '/{wheel.parent.name}/{wheel.name}[emulator]' {' '.join(TOOLS)}",
-    )
     run("mount", "--bind", "/proc", root / "proc")
     try:
         script = f"cd /opt/there && /opt/emulator/bin/python {TESTS}"

@@ -13,8 +13,15 @@ from pathlib import Path
 
 import pytest
 
-from compat.releases import RELEASES, build_wheel, fetch, inside, make_release, run
-from tests.support import orthanc as support
+from compat.releases import (
+    RELEASES,
+    build_wheel,
+    fetch,
+    inside,
+    make_release,
+    orthanc_program,
+    shared_folder,
+)
 from tests.support.keys import user_account
 from tests.support.orthanc import Orthanc, wait_until
 from tests.support.token_server import TokenServer, token
@@ -35,30 +42,21 @@ def release(request: pytest.FixtureRequest) -> Path:
 
 
 @pytest.fixture
-def instance(release, tmp_path, monkeypatch) -> Iterator[tuple[Orthanc, TokenServer]]:
+def instance(release, tmp_path) -> Iterator[tuple[Orthanc, TokenServer]]:
     """Orthanc of the release; its folder has the same path inside and outside."""
-    start = tmp_path / "Orthanc"
-    start.write_text(f'#!/bin/sh\nexec chroot {release} /usr/sbin/Orthanc "$@"\n')
-    start.chmod(0o755)
-    monkeypatch.setattr(support, "EXECUTABLE", str(start))
-    there = release / tmp_path.relative_to("/")
-    there.mkdir(parents=True)
-    run("mount", "--bind", tmp_path, there)
-    try:
-        with TokenServer(token(lifetime=6)) as endpoint:
-            account = user_account(endpoint.url, Server={"Timeout": 7, "ChunkedTransfers": False})
-            section = {"RefreshInterval": 1, "Accounts": {"my-google": account}}
-            made = Orthanc(
-                tmp_path / "orthanc",
-                {"GoogleCloudPlatform": section},
-                python_script=inside(release, "/opt/gcp/bin/orthanc-gcp plugin-script"),
-            )
-            made.start()
-            yield made, endpoint
-            if made.running:
-                made.stop()
-    finally:
-        run("umount", there)
+    with shared_folder(release, tmp_path), TokenServer(token(lifetime=6)) as endpoint:
+        account = user_account(endpoint.url, Server={"Timeout": 7, "ChunkedTransfers": False})
+        section = {"RefreshInterval": 1, "Accounts": {"my-google": account}}
+        made = Orthanc(
+            tmp_path / "orthanc",
+            {"GoogleCloudPlatform": section},
+            executable=orthanc_program(release, tmp_path),
+            python_script=inside(release, "/opt/gcp/bin/orthanc-gcp plugin-script"),
+        )
+        made.start()
+        yield made, endpoint
+        if made.running:
+            made.stop()
 
 
 def test_the_life_of_the_plugin(instance):

@@ -18,7 +18,7 @@ NAME = PACKAGE.name
 
 FLOORS = (
     {"reasons", "clock", "redaction"},
-    {"errors", "backoff"},
+    {"errors", "backoff", "logs"},
     {"configuration", "outages"},
     {"transport", "ledger"},
     {"auth", "dicomweb", "orthanc"},

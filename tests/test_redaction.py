@@ -8,10 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from orthanc_gcp.errors import GcpError
 from orthanc_gcp.redaction import (
     address,
     bare,
     host_of,
+    masked,
     masked_fields,
     masked_form,
     printable,
@@ -131,3 +133,33 @@ def test_fields_of_an_answer():
 )
 def test_an_address_for_a_program(url, kept):
     assert bare(url) == kept
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("cannot reach postgresql://me:hush@host/db", "postgresql://(masked)@host/db"),
+        ("postgresql://me:hu/sh@host/db", "postgresql://(masked)@host/db"),
+        ("postgresql://me:hu@sh@host/db", "postgresql://(masked)@host/db"),
+        ("https://token@host/x", "https://(masked)@host/x"),
+        ("http://me:12345x@[::1]:8042/", "http://(masked)@[::1]:8042/"),
+        ("https://host:443/v1/x/me@project.iam:y", "https://host:443/v1/x/me@project.iam:y"),
+        ("see https://host/a, or me@host", "see https://host/a, or me@host"),
+        ("https://host/hook?token=hush&a=1", "https://host/hook?token=(masked)&a=1"),
+        ("https://host/hook?sig=a%2Fb", "https://host/hook?sig=(masked)"),
+        ("host=h password=hush user=me", "host=h password=(masked) user=me"),
+        ('{"client_secret": "hush", "a": 1}', '{"client_secret": "(masked)", "a": 1}'),
+        ("{'refreshToken': 'hush'}", "{'refreshToken': '(masked)'}"),
+        ("Authorization: Bearer abc.def-ghi_1~+/==", "Authorization: Bearer (masked)"),
+        ("authorization: basic bWU6aHVzaA==", "authorization: basic (masked)"),
+        ("token: expected a string", "token: expected a string"),
+        ("basic authentication is on", "basic authentication is on"),
+        ("bearer of bad news", "bearer of bad news"),
+        ("expected http://USER:PASSWORD@host/", "expected http://USER:PASSWORD@host/"),
+        ("no secret", "no secret"),
+    ],
+)
+def test_secrets_are_known_by_their_shape(text: str, expected: str) -> None:
+    assert expected in masked(text)
+    assert masked(masked(text)) == masked(text)
+    assert expected in str(GcpError(text))

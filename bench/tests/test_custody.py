@@ -10,12 +10,14 @@ import socketserver
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pydicom
 import pytest
 
+from bench.custody import CHECKS, SUBJECTS, measurements
 from bench.network import LOOPBACK, Network, Proxy
 from bench.workload import BOUNDARY, Workload, instances, prepare
 from tests.support.orthanc import DICOMWEB, Orthanc
@@ -142,3 +144,13 @@ def test_orthancs_start_with_a_load(tmp_path: Path) -> None:
         closing = f"--{BOUNDARY}--\r\n".encode()
         assert [body.removesuffix(closing).removesuffix(b"\r\n") for body in bodies] == files
         assert sum(map(len, files)) == load.bytes
+
+
+def test_what_it_costs_to_make_sure(tmp_path: Path) -> None:
+    with closing(measurements(tmp_path, [7], 0.01, list(SUBJECTS.values()))) as rows:
+        measurement = next(rows)
+        taken = measurement.round(measurement.subjects)
+    assert list(taken) == list(CHECKS)
+    for figures in taken.values():
+        assert 0 < figures["acknowledged"] <= figures["seconds"] + 0.5
+        assert figures["cpu"] > 0

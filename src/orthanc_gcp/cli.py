@@ -9,12 +9,14 @@ from typing import Any
 import click
 
 from orthanc_gcp import __version__
-from orthanc_gcp.commands.audit import audit
+from orthanc_gcp.commands.audit.command import audit
 from orthanc_gcp.commands.backfill import backfill
 from orthanc_gcp.commands.check import check
 from orthanc_gcp.commands.demo import demo
+from orthanc_gcp.commands.destinations import destinations
 from orthanc_gcp.commands.indexes import indexes
 from orthanc_gcp.commands.install import install
+from orthanc_gcp.commands.losses import losses
 from orthanc_gcp.commands.pause_resume_retry import pause, resume, retry
 from orthanc_gcp.commands.plugin_script import plugin_script
 from orthanc_gcp.commands.receipt import receipt
@@ -97,6 +99,8 @@ def _in_one_line() -> Iterator[None]:
         pause,
         resume,
         indexes,
+        losses,
+        destinations,
         sidecar,
         plugin_script,
         demo,

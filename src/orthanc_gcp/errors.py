@@ -36,7 +36,7 @@ from orthanc_gcp.reasons import (
     NetworkFault,
     general,
 )
-from orthanc_gcp.redaction import bare
+from orthanc_gcp.redaction import bare, masked
 
 __all__ = [
     "ConfigurationError",
@@ -74,7 +74,7 @@ class GcpError(Exception):
     def __init__(
         self, message: str, *, reason: str | None = None, status: int | None = None
     ) -> None:
-        super().__init__(message)
+        super().__init__(masked(message))
         if reason is not None:
             self.reason = reason
         self.status = status

@@ -284,6 +284,8 @@ class TransferReason(StrEnum):
     """The store acknowledged it, and a search did not find it."""
     ORTHANC = "orthanc"
     """Orthanc could not give its bytes."""
+    RECYCLED = "recycled"
+    """Orthanc does not have it any more, and may have deleted it by itself before it was sent."""
     REFUSED = "refused"
     """The store does not store it, for a reason that is not known to this program."""
     REPLACING = "replacing"
@@ -292,6 +294,8 @@ class TransferReason(StrEnum):
     """A newer version of it, with the same UIDs, was received."""
     UNCOMPARED = "uncompared"
     """The store has something under its UIDs that could not be compared."""
+    UNREADABLE_FILE = "unreadable_file"
+    """Orthanc has it in its index and cannot give its file."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,8 @@
-"""Texts from elsewhere, made fit for a log: no secret, no line break, no novel."""
+"""Texts from elsewhere, made fit for a log: no secret, no line break, no novel.
+
+:func:`masked` is what every error and every line of a log passes; it knows secrets by their shape.
+Where the secrets of a request are known, :func:`readable` masks these, too.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +18,7 @@ __all__ = [
     "address",
     "bare",
     "host_of",
+    "masked",
     "masked_fields",
     "masked_form",
     "printable",
@@ -49,6 +54,22 @@ _TOKENS = re.compile(
     re.DOTALL,
 )
 """What is a secret wherever it stands."""
+_USER_INFO = re.compile(
+    r"(?<=://)(?!(?:USER:PASSWORD|user:password)@)(?:"  # not what is written to show the form
+    r"[^\s/?#@:]{0,255}:(?![0-9]{1,5}[/?#])\S{0,1000}"  # user and password, whatever that holds
+    r"|[^\s/?#@]{1,1000}"  # a user, which may be a token
+    r")@"
+)
+_AUTHORIZATION = re.compile(
+    r"\b(bearer|basic|negotiate|digest)(\s+)(?=\S{0,1000}[0-9=._])[\w.~+/-]{8,}=*", re.IGNORECASE
+)
+"""Credentials of HTTP (RFC 9110 section 11.4)."""
+_FIELDS = re.compile(
+    r"\b((?:[\w-]{0,40}(?:password|passwd|secret|token|assertion|private_key|api_?key)|pwd|sig)"
+    r"(?:=|[\"']\s*:\s*[\"']))[^\s\"'&,;]+",
+    re.IGNORECASE,
+)
+"""Secrets of a query, a form, a connection string or a JSON object, by their names."""
 
 
 @dataclass(frozen=True)
@@ -122,15 +143,23 @@ def bare(url: str) -> str:
     return parts._replace(netloc=netloc, query="", fragment="").geturl()
 
 
+def masked(text: str) -> str:
+    """A text without what looks like a secret: tokens, keys, passwords of addresses."""
+    text = _TOKENS.sub(_MASKED, text)
+    text = _USER_INFO.sub(f"{_MASKED}@", text)
+    text = _AUTHORIZATION.sub(rf"\1\2{_MASKED}", text)
+    return _FIELDS.sub(rf"\1{_MASKED}", text)
+
+
 def readable(text: str, secrets: Iterable[str] = ()) -> str:
     """Any text from elsewhere as it may be shown: one printable line of at most 300 characters.
 
-    What looks like a token or a private key is masked, and so are the given secrets of a request.
+    What looks like a secret is masked, and so are the given secrets of a request.
     """
     for secret in filter(None, secrets):
         text = text.replace(secret, _MASKED)
     # Masked before it is cut: a part of a secret would not be known as one.
-    text = _TOKENS.sub(_MASKED, text)[: 30 * _LONGEST]
+    text = masked(text)[: 30 * _LONGEST]
     line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
     return line if len(line) <= _LONGEST else f"{line[: _LONGEST - 1]}…"
 

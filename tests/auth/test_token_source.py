@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+import time
+
 import pytest
 
 from orthanc_gcp.auth.token_source import TokenSource
@@ -57,6 +60,37 @@ def test_a_token_that_was_refused_is_replaced_once_for_all_who_say_so(source, to
     assert tokens.authorization("a").token == "ya29.second"
     tokens.renew("a")
     assert len(token_server.requests) == 2
+
+
+def test_nobody_waits_for_a_token_when_all_ends(source, token_server, monkeypatch):
+    """Neither for the first, nor for another in the place of one that was refused."""
+    monkeypatch.setattr("orthanc_gcp.auth.token_source._FIRST_WITHIN", 600)
+    token_server.answer = answers.error("invalid_grant", "Bad Request")
+    tokens = source()
+    wait_until(lambda: token_server.requests)
+    ended = []
+
+    def ask() -> None:
+        with pytest.raises(StoreError):
+            tokens.authorization("a")
+        ended.append("first")
+
+    def renew() -> None:
+        tokens._schedule.stop()  # it never comes to a try
+        tokens.renew("a")
+        ended.append("another")
+
+    threads = [threading.Thread(target=one, daemon=True) for one in (ask, renew)]
+    for thread in threads:
+        thread.start()
+    time.sleep(0.2)
+    assert ended == []
+    tokens.stop()
+    for thread in threads:
+        thread.join(10)
+    assert sorted(ended) == ["another", "first"]
+    tokens._renewed.clear()
+    tokens.renew("a")  # it returns
 
 
 def test_its_figures_and_its_identity(source):

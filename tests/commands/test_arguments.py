@@ -364,3 +364,19 @@ def ended(function, *arguments, code=2):
     done = CliRunner().invoke(ending, [])
     assert (done.exit_code, done.stdout) == (code, "")
     return done.stderr
+
+
+def test_a_password_in_the_command_line_is_warned_of(monkeypatch):
+    @click.command()
+    @orthanc_option("send")
+    def asks(orthanc):
+        click.echo(len(orthanc or ""))
+
+    url = "http://me:hush@localhost:8042/"
+    warned = CliRunner().invoke(asks, ["--orthanc", url])
+    assert "give the address in the variable ORTHANC_GCP_SEND_ORTHANC" in one_line(warned.stderr)
+    assert "hush" not in warned.output
+    assert not CliRunner().invoke(asks, ["--orthanc", "http://localhost/"]).stderr
+    monkeypatch.setenv("ORTHANC_GCP_SEND_ORTHANC", url)
+    silent = CliRunner().invoke(asks, [])
+    assert (silent.stderr, silent.stdout) == ("", f"{len(url)}\n")

@@ -40,7 +40,7 @@ def studies(tmp_path, config) -> Iterator[BackfillStudies]:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         write_config(config, StorageDirectory=str(tmp_path), HttpPort=server.server_port)
-        yield BackfillStudies(ledger, "test/ORTHANC")
+        yield BackfillStudies(ledger, "test/ORTHANC", ["google"])
         server.shutdown()
         thread.join()
     engine.dispose()

@@ -6,6 +6,7 @@ import time
 
 from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.rows import NewTransfer
+from orthanc_gcp.ledger.schema import transfers
 from tests.support.studies import Study, run, run_json
 
 
@@ -44,4 +45,39 @@ def test_what_is_open_of_an_orthanc_that_is_gone(site):
         ledger.arrivals.record([NewTransfer("other", "gone", "x", "1", "2", "3", 5, time.time())])
         assert run(site, "indexes", "--close", "gone") == "withdrawn: 1 instance\n"
     finally:
+        engine.dispose()
+
+
+def test_a_ledger_that_has_come_into_the_place_of_another(site):
+    """The command that ends what is said of it."""
+    engine = site.engine()
+    ledger = Ledger(engine)
+    own = next(one.source for one in ledger.indexes.all())
+    try:
+        ledger.key_values.set(
+            f"former_ledger:{own}", {"noticed_at": time.time(), "instances": 1234}
+        )
+        told = run(site, "status")
+        assert told.count("this ledger is a new one") == 1, "it is of all accounts"
+        assert "of the 1,234 instances" in told
+        assert "that had another ledger" in run(site, "indexes", "--accept-ledger", "x", code=2)
+        run(site, "indexes", "--accept-ledger", own)
+        assert "this ledger is a new one" not in run(site, "status")
+    finally:
+        engine.dispose()
+
+
+def test_what_waits_for_an_account_that_is_gone_is_in_the_status(site):
+    engine = site.engine()
+    ledger = Ledger(engine)
+    own = next(one.source for one in ledger.indexes.all())
+    try:
+        ledger.arrivals.record([NewTransfer("former", own, "x", "1", "2", "3", 5, time.time())])
+        told = run(site, "status")
+        assert "former: 1 instance waits: the configuration has no account former; put" in told
+        (one,) = [one for one in run_json(site, "status")["Accounts"] if one["Account"] == "former"]
+        assert one["Problems"][0]["Kind"] == "account"
+    finally:
+        with ledger.writing() as connection:
+            connection.execute(transfers.delete().where(transfers.c.account == "former"))
         engine.dispose()

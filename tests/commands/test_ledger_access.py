@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from tests.support.orthanc import wait_until
 from tests.support.postgres import Postgres
 from tests.support.site import Site
 from tests.support.studies import SECOND, Study, delete, run, run_json
@@ -95,11 +96,11 @@ def test_on_postgresql(tmp_path):
             assert "wholly confirmed" in run(site, "receipt", study.uid)
             missing = next(iter(study.files))
             delete(site, study, missing)
-            told = run_json(site, "audit", "--send-again", "--bytes", code=1)
-            assert told["Studies"][0]["Missing"] == [missing]
+            told = run_json(site, "audit", "--fix", "--bytes", code=1)
+            assert [one["Instance"] for one in told["Studies"][0]["Missing"]] == [missing]
             study.confirmed()
             assert run(site, "retry") == "queued again: 0 instances\n"
             site.stop_worker()
-            assert run_json(site, "status")["Worker"] is False
+            wait_until(lambda: run_json(site, "status")["Worker"] is False)
     finally:
         server.remove()

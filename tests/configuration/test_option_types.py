@@ -33,6 +33,7 @@ VALUES = {
     "LEVEL": (["Instance", "Series", "Study"], ["Patient", "study"]),
     "MODALITIES": ([["CT", "MR"]], [["ct"], "CT", [5]]),
     "OBJECT": ([{}], [[], "x", None]),
+    "PERCENT": ([1, 100], [0, 101, 80.0, "80"]),
     "PORT": ([0, 65535], [-1, 65536, "80", True]),
     "SCHEDULE": ([["20:00-06:00"]], [[], "20:00-06:00", ["8-9"]]),
     "SCOPES": ([["a"]], [[], [""], "a"]),

@@ -39,6 +39,8 @@ DECISIONS = [
     ),
     ("GoogleCloudPlatform.WebhookBacklogAgeSeconds", ["900", 0, None], DEFAULT),
     ("GoogleCloudPlatform.CompareEverySeconds", ["900", 0, None], DEFAULT),
+    ("GoogleCloudPlatform.ProtectUnsent", ["true", 1, None], DEFAULT),
+    ("GoogleCloudPlatform.ProtectUpToPercent", ["80", 0, 101, None], DEFAULT),
     ("StorageDirectory", [5, None, "", []], NOTHING),
     ("HttpsCACertificates", [5, None, False], SEPARATE),
     ("HttpsVerifyPeers", ["false", 0, None], SEPARATE),
@@ -97,7 +99,7 @@ def test_what_is_not_decided_rejects():
     }
     assert harmless == {
         *("Timeout", "RefreshInterval", "WebhookBacklogAgeSeconds", "HttpVerbose"),
-        "CompareEverySeconds",
+        *("CompareEverySeconds", "ProtectUnsent", "ProtectUpToPercent"),
         *("Plugins", "PythonScript", "DicomServerEnabled", "DicomPort"),
         *("MaximumStorageSize", "MaximumPatientCount", "MaximumStorageMode"),
     }

@@ -251,12 +251,18 @@ def test_several_credentials_are_a_warning():
 
 def test_risks_are_warnings():
     configuration = with_account(SERVICE, BaseUrl="http://gateway.example/v1")
-    configuration |= {"HttpsVerifyPeers": False, "DicomWeb": {"ServersInDatabase": True}}
+    configuration |= {
+        "HttpsVerifyPeers": False,
+        "HttpVerbose": True,
+        "DicomWeb": {"ServersInDatabase": True},
+    }
     settings = read(configuration)
     assert texts(settings) == [
         "GoogleCloudPlatform.BaseUrl: access tokens will cross the network unencrypted, expected "
         "https://",
         "HttpsVerifyPeers: certificates are not checked, anybody on the way can read access tokens",
+        "HttpVerbose: Orthanc writes the headers of its own requests, access tokens included, on "
+        "its standard error, and so into the journal: for a short trial only",
         "DicomWeb.ServersInDatabase: access tokens will lie unencrypted in Orthanc's database "
         "while it runs",
     ]

@@ -72,10 +72,12 @@ class Study:
             ),
         )
 
+    def _all_confirmed(self) -> bool:
+        rows = self.rows()
+        return len(rows) == len(self.files) and {row.state for row in rows} == {"confirmed"}
+
     def is_confirmed(self, wait: float = 60) -> None:
-        self.reaches(
-            lambda: self.states() == {"confirmed"} and len(self.rows()) == len(self.files), wait
-        )
+        self.reaches(self._all_confirmed, wait)
         self.site.emulator.switch(**CALM)
         for row in self.rows():
             stored = self.site.stored_bytes(

@@ -48,6 +48,7 @@ def trap(tmp_path):
 
 SOUND = {
     "account": ACCOUNT,
+    "destination_id": 1,
     "source": "",
     "orthanc_id": "",
     "study_instance_uid": "1.2",

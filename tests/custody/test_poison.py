@@ -8,12 +8,19 @@ from io import BytesIO
 import pytest
 from pydicom import dcmread
 from pydicom.config import disable_value_validation
+from pydicom.uid import generate_uid
 
 from tests.support.front import Front
 from tests.support.mishaps import wait_truly
 from tests.support.orthanc import wait_until
 from tests.support.sent import changed
 from tests.support.site import Site, make_study
+
+NAMES = {
+    "StudyInstanceUID": "Study Instance UID",
+    "SeriesInstanceUID": "Series Instance UID",
+    "SOPInstanceUID": "SOP Instance UID",
+}
 
 
 @pytest.fixture
@@ -96,14 +103,22 @@ def test_instances_with_odd_uids(site):
     """What Google stores is confirmed; what no request can name says so, and stops nobody."""
     odd = {"StudyInstanceUID": "..", "SeriesInstanceUID": "..", "SOPInstanceUID": "1/2"}
     passed = {"StudyInstanceUID": "study_1", "SeriesInstanceUID": "a-b", "SOPInstanceUID": "x%2F?"}
-    files = make_study(instances=10)
+    # Orthanc drops what is inside these, and the store does not.
+    inside = {name: f"{generate_uid()[:40]} 1" for name in odd}
+    files = make_study(instances=13)
     with disable_value_validation():
         files[1:4] = [changed(files[1], **{name: uid}) for name, uid in odd.items()]
         files[5:8] = [changed(files[5], **{name: uid}) for name, uid in passed.items()]
+        files[9:12] = [
+            changed(file, **{name: uid})
+            for file, (name, uid) in zip(files[9:12], inside.items(), strict=True)
+        ]
     for file in files:
         site.upload(file)
-    wait_truly(site, confirmed=7, quarantined=3)
+    wait_truly(site, confirmed=7, quarantined=6)
     assert {row.reason for row in odd_ones(site)} == {"uid"}
+    details = "".join(row.detail for row in odd_ones(site))
+    assert all(f"its file has the {name} '{inside[key]}'" in details for key, name in NAMES.items())
     assert "Traceback" not in site.log()
 
 

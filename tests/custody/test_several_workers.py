@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import sys
 import time
 from pathlib import Path
 
@@ -39,6 +42,45 @@ def test_a_dead_worker_is_replaced(tmp_path, postgres):
         kept = [site.orthanc.request("GET", f"/instances/{one}/file").data for one in sent]
         assert sorted(site.stored().values()) == sorted(kept)
         assert "what it was sending is taken over" in site.log(survivor)
+
+
+QUICK = """
+from orthanc_gcp.ledger import workers
+workers.SILENT_AFTER, workers.ALIVE_FOR = 2, 1.5
+workers.REFRESH_EVERY, workers.DEAD_AFTER = 0.4, 0.8
+"""
+"""Python runs it in each worker before anything else: the same, only sooner."""
+
+
+def test_a_frozen_worker_is_replaced_and_does_no_harm_when_it_goes_on(tmp_path, postgres):
+    (tmp_path / "quick").mkdir()
+    (tmp_path / "quick" / "sitecustomize.py").write_text(QUICK)
+    path = os.pathsep.join([str(tmp_path / "quick"), *sys.path])
+    site = Site(tmp_path, section={"Database": postgres.url})
+    site.orthanc.start()
+    try:
+        for name in ("worker", "other"):
+            site.start_worker(name, PYTHONPATH=path)
+            wait_until(lambda name=name: "has started" in site.log(name), 30)
+        site.wait_for_following()
+        site.emulator.switch(bandwidth=200_000)
+        sent = [site.upload(content) for content in make_study(instances=40, size=256)]
+        wait_until(lambda: "sending" in site.states(), 30, lambda: str(site.states()))
+        victim = next(row.worker for row in site.rows() if row.state == "sending")
+        (survivor,) = {"worker", "other"} - {victim}
+        site.workers[victim].send_signal(signal.SIGSTOP)
+        wait_until(lambda: "what it was sending is taken over" in site.log(survivor), 30)
+        assert "has not answered for 2 s" in site.log(survivor)
+        site.workers[victim].send_signal(signal.SIGCONT)
+        site.emulator.switch(bandwidth=None)
+        site.wait_for(confirmed=len(sent))
+        kept = [site.orthanc.request("GET", f"/instances/{one}/file").data for one in sent]
+        assert sorted(site.stored().values()) == sorted(kept)
+        late = [site.upload(content) for content in make_study(instances=4)]
+        site.wait_for(confirmed=len(sent) + len(late))
+        assert site.workers[victim].poll() is None, "it is one of the workers again"
+    finally:
+        site.__exit__()
 
 
 def test_two_workers_of_one_name_do_not_both_run(tmp_path, postgres):

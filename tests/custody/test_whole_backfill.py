@@ -65,7 +65,7 @@ def told(site: Site, *options: str) -> dict[str, Any]:
 def stage(site: Site) -> Stage | None:
     engine = site.engine()
     try:
-        run = BackfillStudies(Ledger(engine), "test/ORTHANC").run
+        run = BackfillStudies(Ledger(engine), "test/ORTHANC", ["google"]).run
     except sql.exc.DBAPIError:  # there is no table yet
         return None
     finally:

@@ -354,6 +354,9 @@ def test_recycling_is_told(site):
     site.edit("orthanc.json", "MaximumPatientCount", 10)
     code, lines = custody(site, Send=SEND)
     assert code == 0
+    assert lines["recycling"]["Result"] == "passed"
+    code, lines = custody(site, Send=SEND, ProtectUnsent=False)
+    assert code == 0
     assert lines["recycling"]["Result"] == "warning"
     assert "deletes the oldest patients" in lines["recycling"]["Cause"]
 

@@ -153,6 +153,21 @@ def test_search_in_pages(store):
     assert list(store.instances("1.2.4")) == []
 
 
+def test_studies_in_pages(store):
+    parts = [new_part() for _ in range(5)]
+    store.store(parts)
+    uids = {part.study_instance_uid for part in parts}
+    for page in (1, 2, 5, 1000):
+        found = list(store.studies(page=page))
+        assert (len(found), set(found)) == (5, uids)
+    unnamed = answer(b'[{"00080018": {"vr": "UI", "Value": ["1"]}}]')
+    with (
+        RawServer(says(unnamed)) as server,
+        pytest.raises(StoreError, match="names 1 of its matches by no Study Instance UID"),
+    ):
+        list(client(server).studies())
+
+
 def test_metadata(store):
     part = new_part()
     store.store([part])

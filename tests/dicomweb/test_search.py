@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from orthanc_gcp.dicomweb.search import FoundInstance, found_instance
+from orthanc_gcp.dicomweb.search import FoundInstance, found_instance, found_study
 
 STUDY, SERIES, INSTANCE, URL = "0020000D", "0020000E", "00080018", "00081190"
 
@@ -62,3 +62,12 @@ def test_an_attribute_that_is_none(tag, element):
 @pytest.mark.parametrize("match", [None, 1, "1.2", [], {}, [attributes()]], ids=repr)
 def test_what_is_no_match(match):
     assert found_instance(match) is None
+    assert found_study(match) is None
+
+
+def test_a_study():
+    assert found_study(attributes()) == "1.2"
+    by_url = {"vr": "UR", "Value": ["https://h/v1/dicomWeb/studies/a%20b/"]}
+    assert found_study({URL: by_url}) == "a b"
+    assert found_study(attributes(**{STUDY: "1.2\0"}) | {URL: by_url}) == "1.2"
+    assert found_study({URL: {"vr": "UR", "Value": [BY_URL]}}) is None, "of an instance"

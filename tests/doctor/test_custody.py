@@ -13,10 +13,12 @@ from orthanc_gcp.configuration import read
 from orthanc_gcp.doctor import check_custody
 from orthanc_gcp.doctor.findings import Finding, Result
 from orthanc_gcp.doctor.orthanc import Site
-from orthanc_gcp.ledger.database import connect
+from orthanc_gcp.ledger.database import connect, make_private
+from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.schema import schema_version
 from orthanc_gcp.ledger.upgrade import LATEST, prepare
 from tests.support.keys import STORE
+from tests.support.ledgers import arrival
 from tests.support.orthanc import free_port
 from tests.support.public_installation import public_folder
 
@@ -38,6 +40,7 @@ def test_all_that_is_needed_is_there(tmp_path):
         "backfill": Result.SKIPPED,
         "packages": Result.PASSED,
         "database": Result.PASSED,
+        "standstill": Result.SKIPPED,
         "recycling": Result.PASSED,
         "remote access": Result.PASSED,
     }
@@ -108,6 +111,7 @@ def ledger(tmp_path):
     """The options for a ledger, and a function that changes it."""
     url = f"sqlite:///{tmp_path}/ledger.sqlite"
     engine = connect(url)
+    make_private(engine)
     prepare(engine)
 
     def change(statement):
@@ -123,6 +127,20 @@ def test_a_ledger_of_this_version_is_there(tmp_path, ledger):
     options, _ = ledger
     found = lines(tmp_path, options)["database"]
     assert (found.result, found.cause) == (Result.PASSED, f"{tmp_path}/ledger.sqlite is there")
+
+
+def test_a_ledger_that_everybody_may_read(tmp_path, ledger):
+    options, _ = ledger
+    for name in ("ledger.sqlite", "ledger.sqlite-wal"):
+        file = tmp_path / name
+        file.touch()
+        file.chmod(0o644)
+        found = lines(tmp_path, options)["database"]
+        assert found.result is Result.FAILED
+        assert f"{name}: every user of this machine may read it" in found.cause
+        assert "chmod o-rwx" in found.remedy
+        file.chmod(0o600)
+    assert lines(tmp_path, options)["database"].result is Result.PASSED
 
 
 def test_an_older_ledger_is_migrated_by_the_worker(tmp_path, ledger):
@@ -162,9 +180,12 @@ def test_a_database_that_is_wrong(tmp_path):
     ],
 )
 def test_what_orthanc_would_delete_by_itself(tmp_path, options, result):
-    line = lines(tmp_path, **options)["recycling"]
+    kept = lines(tmp_path, **options)["recycling"]
+    assert kept.result is Result.PASSED
+    line = lines(tmp_path, {"ProtectUnsent": False}, **options)["recycling"]
     assert line.result is result
     if result is Result.WARNING:
+        assert "up to 80 %" in kept.cause
         assert line.cause.startswith(" ".join(map(str, next(iter(options.items())))))
 
 
@@ -187,3 +208,34 @@ def test_what_orthanc_would_delete_by_itself(tmp_path, options, result):
 )
 def test_who_may_use_orthanc_from_elsewhere(tmp_path, options, result):
     assert lines(tmp_path, **options)["remote access"].result is result
+
+
+# -- What nobody sends ----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def waiting(tmp_path):
+    """A ledger in which two instances wait for the account ``a``, whose Orthanc is there."""
+    engine = connect(f"sqlite:///{tmp_path}/orthanc-gcp.sqlite")
+    prepare(engine)
+    ledger = Ledger(engine)
+    ledger.indexes.begin("orthanc", 0, 0.0)
+    ledger.arrivals.record([arrival("1"), arrival("2")])
+    engine.dispose()
+    return tmp_path
+
+
+def test_rows_that_wait_for_nobody(waiting):
+    own = {"account": ACCOUNT}
+    site = {"StorageDirectory": str(waiting)}
+    assert (
+        lines(waiting, {"Accounts": own, "Send": [{"To": "account"}]}, **site)["standstill"].result
+        is Result.PASSED
+    )
+    renamed = lines(waiting, **site)["standstill"]
+    assert renamed.result is Result.WARNING
+    assert "account account: 2 instances wait: the configuration has no account" in renamed.cause
+    no_rule = lines(waiting, {"Accounts": own, "Send": []}, **site)["standstill"]
+    assert no_rule.result is Result.WARNING
+    assert "has no rule in Send" in no_rule.cause
+    assert "put a rule into Send" in no_rule.remedy

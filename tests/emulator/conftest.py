@@ -73,7 +73,12 @@ def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def shared_emulator(shared_folder: Path, identities: Path) -> Iterator[Emulator]:
     """An emulator for tests that leave it as they found it."""
     shutil.copy(identities, shared_folder)
-    with Emulator(Options(shared_folder, write_credentials=shared_folder)) as running:
+    options = Options(
+        shared_folder,
+        write_credentials=shared_folder,
+        allowed_hosts=("healthcare.googleapis.com", "healthcare.example"),
+    )
+    with Emulator(options) as running:
         yield running
 
 

@@ -218,8 +218,8 @@ def test_addresses_are_complete_though_the_client_leaves_out_the_port(client: Cl
     for host, expected in (
         ("127.0.0.1", f"127.0.0.1:{port}"),
         ("localhost", f"localhost:{port}"),
-        ("emulator.test", "emulator.test"),
-        ("emulator.test:8443", "emulator.test:8443"),
+        ("healthcare.example", "healthcare.example"),
+        ("healthcare.example:8443", "healthcare.example:8443"),
     ):
         answer = client.store(make_dicom(), host=host).json()
         assert answer["00081190"]["Value"][0].startswith(f"http://{expected}/v1/")

@@ -34,7 +34,7 @@ def test_one_line_and_a_quick_end_with_open_connections(tmp_path: Path) -> None:
             port = int(process.url.rpartition(":")[2])
             with socket.create_connection(("127.0.0.1", port)) as upload:
                 upload.sendall(
-                    f"POST /v1/{client.store_name}/dicomWeb/studies HTTP/1.1\r\nHost: x\r\n"
+                    f"POST /v1/{client.store_name}/dicomWeb/studies HTTP/1.1\r\nHost: localhost\r\n"
                     f"Authorization: Bearer {client.token}\r\nContent-Type: application/dicom\r\n"
                     "Content-Length: 1000\r\n\r\nDICM".encode()
                 )
@@ -222,16 +222,14 @@ def test_several_stores_and_short_tokens(tmp_path: Path) -> None:
 
 
 def test_secrets_are_for_their_owner_only(tmp_path: Path) -> None:
-    with running(tmp_path, "--tls"):
-        pass
-    for name in (
-        "service-account.json",
-        "authorized-user.json",
-        "identities.json",
-        "server.key",
-        "ca.key",
-    ):
-        assert stat.S_IMODE((tmp_path / name).stat().st_mode) == 0o600, name
+    folder = tmp_path / "data"
+    with running(folder, "--tls") as process:
+        client = Client(process.url, folder, ca_certs=str(folder / "ca.pem"))
+        assert client.store(make_dicom(bytes(100_000))).status == 200
+    found = {path.relative_to(folder).parts[0] for path in folder.rglob("*")}
+    assert {"service-account.json", "identities.json", "server.key", "ca.key", "files"} <= found
+    for path in (folder, *folder.rglob("*")):
+        assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0, path
 
 
 def run(*options: str) -> subprocess.CompletedProcess[str]:

@@ -166,7 +166,7 @@ header = st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=40
 @given(header, header, header, st.sampled_from(["GET", "POST", "DELETE"]))
 def test_headers(client: Client, accept: str, kind: str, host: str, verb: str) -> None:
     response = client.request(verb, "/studies", b"", accept=accept, content_type=kind, host=host)
-    assert response.status in FINE
+    assert response.status in FINE | {421}
 
 
 @bounded

@@ -329,7 +329,7 @@ def test_whoever_asks_while_it_starts_is_answered_when_it_serves(folder: Path) -
     emulator = Emulator(Options(folder))
     address = ("127.0.0.1", int(emulator.url.rpartition(":")[2]))
     with socket.create_connection(address, timeout=30) as early:
-        early.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+        early.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
         early.setblocking(False)
         with pytest.raises(BlockingIOError):
             early.recv(1)
@@ -356,7 +356,7 @@ def test_a_reset_ends_what_was_asked_before_it(seeded: tuple[Emulator, Client]) 
     content = make_dicom(pixels=bytes(1_000_000))
     with socket.create_connection((host, int(port)), timeout=30) as upload:
         head = (
-            f"POST /v1/{client.store_name}/dicomWeb/studies HTTP/1.1\r\nHost: x\r\n"
+            f"POST /v1/{client.store_name}/dicomWeb/studies HTTP/1.1\r\nHost: localhost\r\n"
             f"Authorization: Bearer {client.token}\r\nContent-Type: application/dicom\r\n"
             f"Content-Length: {len(content)}\r\n\r\n"
         )

@@ -76,6 +76,22 @@ def test_statuses(instance):
     assert "there is no account nobody" in json.loads(answer.data)["Message"]
 
 
+def test_pages_of_another_origin_may_read_and_change_nothing(instance, token_server):
+    before = len(token_server.requests)
+    for headers in (
+        {"Origin": "https://attacker.example"},
+        {"Origin": "null"},
+        {"Sec-Fetch-Site": "cross-site"},
+    ):
+        path = "/gcp/accounts/key/refresh"
+        assert instance.request("POST", path, b"", **headers).status == 403
+        answer = instance.request("POST", "/gcp/accounts/key/pause", b"", **headers)
+        assert answer.status == 403
+    assert len(token_server.requests) == before
+    own = {"Origin": instance.url, "Sec-Fetch-Site": "same-origin"}
+    assert instance.request("POST", "/gcp/accounts/key/refresh", b"", **own).status == 200
+
+
 def test_a_refresh_on_demand(instance, token_server):
     token_server.answer = token("ya29.second")
     told = instance.json("POST", "/gcp/accounts/key/refresh", b"")

@@ -269,6 +269,26 @@ def test_without_a_rule_there_is_no_worker(site):
     assert children(orthanc) == []
 
 
+def test_what_waits_without_a_rule_is_said(site, emulator):
+    orthanc = site(section={"BaseUrl": "http://127.0.0.1:1/v1/"})  # nothing can be sent
+    wait_for_worker(orthanc)
+    upload(orthanc, instances=3)
+    wait_for(orthanc, Waiting=3)
+    orthanc.stop()
+    configuration = json.loads(orthanc.configuration_file.read_text())
+    del configuration["GoogleCloudPlatform"]["Send"]
+    orthanc.configuration_file.write_text(json.dumps(configuration))
+    orthanc.start()
+    words = f"account {ACCOUNT}: 3 instances wait and nobody sends or confirms them"
+    orthanc.wait_for_log(words, 40)
+    answer = orthanc.request("GET", "/gcp/transfers")
+    assert (answer.status, words in json.loads(answer.data)["Message"]) == (503, True)
+    shown = f'gcp_problem_instances{{account="{ACCOUNT}",kind="worker"}} 3'
+    metrics = orthanc.request("GET", "/tools/metrics-prometheus").data.decode()
+    assert shown in metrics.replace(".0", "")
+    assert children(orthanc) == []
+
+
 def test_a_missing_package_is_one_error(site, tmp_path):
     hiding = tmp_path / "hiding" / "sqlalchemy"
     hiding.mkdir(parents=True)

@@ -6,9 +6,10 @@ from dataclasses import replace
 
 import sqlalchemy as sql
 
+from orthanc_gcp.custody.reporting.losses import lost_changes_of
 from orthanc_gcp.ledger.rows import Outcome
 from orthanc_gcp.ledger.schema import Priority, State, transfers
-from tests.support.ledgers import ORTHANC, A, arrival, claim, claimed_rows, settle_batch, states
+from tests.support.ledgers import ORTHANC, arrival, claim, claimed_rows, settle_batch, states
 from tests.support.transfers import events_of
 
 
@@ -61,9 +62,12 @@ def test_a_gap_and_what_was_unreadable_are_remembered(ledger):
     ledger.arrivals.close_gap(ORTHANC)
     assert not ledger.arrivals.has_gap(ORTHANC)
     assert ledger.arrivals.unreadable(ORTHANC) == []
-    ledger.arrivals.set_unreadable(ORTHANC, ["1", "2"])
-    assert ledger.arrivals.unreadable(ORTHANC) == ["1", "2"]
-    ledger.arrivals.set_unreadable(ORTHANC, [])
+    assert ledger.arrivals.change_unreadable(ORTHANC, ["1", "2"]) == 2
+    assert ledger.arrivals.change_unreadable(ORTHANC, ["1", "3"]) == 3
+    assert ledger.arrivals.unreadable(ORTHANC) == ["2", "1", "3"], "the last that was tried"
+    assert ledger.arrivals.change_unreadable(ORTHANC, ["2"], ["2", "1"]) == 2
+    assert ledger.arrivals.unreadable(ORTHANC) == ["3", "2"]
+    ledger.arrivals.change_unreadable(ORTHANC, [], ["3", "2"])
     assert ledger.arrivals.unreadable(ORTHANC) == []
 
 
@@ -78,9 +82,8 @@ def test_an_index_is_read_from_where_reading_has_ended(ledger, clock):
 def test_only_what_is_new_counts(ledger):
     assert ledger.arrivals.record([arrival("1"), arrival("2")]) == 2
     assert ledger.arrivals.record([arrival("1"), arrival("3")]) == 1
-    accounts = ledger.arrivals.accounts()
-    assert ledger.arrivals.known(ORTHANC, accounts, ["1", "3", "4"]).keys() == {"1", "3"}
-    assert ledger.arrivals.known("another", accounts, ["1"]) == {}
+    assert ledger.arrivals.known(ORTHANC, ["1", "3", "4"]).keys() == {"1", "3"}
+    assert ledger.arrivals.known("another", ["1"]) == {}
 
 
 def test_another_version_that_was_seen_is_to_be_sent(ledger):
@@ -93,7 +96,14 @@ def test_another_version_that_was_seen_is_to_be_sent(ledger):
     assert ledger.arrivals.record([same], other_versions=True) == 0
     assert ledger.arrivals.record([other], other_versions=True) == 1
     assert states(ledger) == {"1": State.WAITING}
-    assert ledger.arrivals.known(ORTHANC, [A], ["1"])["1"].files == {"b"}
+    assert ledger.arrivals.known(ORTHANC, ["1"])["1"].files == {"b"}
+
+
+def test_changes_are_lost_once(ledger):
+    """A worker that was killed says it again."""
+    for last in (9, 9, 10):
+        ledger.arrivals.lose("a", "o", 5, last, 4)
+    assert lost_changes_of(ledger) == {"a": 8}
 
 
 def test_what_was_withdrawn_and_is_there_again_waits(ledger):

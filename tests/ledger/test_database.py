@@ -24,13 +24,22 @@ def test_a_file_in_the_storage_folder_unless_a_database_is_named(tmp_path):
 @pytest.mark.parametrize("scheme", ["postgresql", "postgres", "postgresql+psycopg"])
 def test_postgresql_by_each_of_its_names(scheme):
     url = database.url_of(f"{scheme}://me:secret@host/db", Path())
-    assert url == "postgresql+psycopg://me:secret@host/db"
+    assert url.startswith("postgresql+psycopg://me:secret@host/db?sslmode=verify-full&")
 
 
 def test_a_password_may_hold_any_character():
     for password in ("a@b", "a%40b"):
         url = sql.make_url(database.url_of(f"postgresql://me:{password}@host/db", Path()))
         assert (url.username, url.password, url.host) == ("me", "a@b", "host")
+
+
+def test_several_hosts():
+    url = database.url_of("postgresql://me:pw@one:1,two:2/db?target_session_attrs=any", Path())
+    assert sql.make_url(url).query["host"] == ("one:1", "two:2")
+    assert sql.make_url(url).query["sslmode"] == "verify-full"
+    engine = database.connect(database.url_of("postgresql://me@127.0.0.1:1,localhost:2/db", Path()))
+    with pytest.raises(sql.exc.OperationalError, match="port 2"), engine.connect():
+        pass
 
 
 @pytest.mark.parametrize("wrong", ["mysql://me:hush@host/db", "/a/file", "postgresql//host"])
@@ -50,6 +59,24 @@ def test_a_place_is_named_without_a_password():
     engine = database.connect(database.url_of("postgresql://me:hush@host/db", Path()))
     assert "hush" not in database.place(engine)
     assert "host/db" in database.place(engine)
+
+
+def test_a_ledger_is_for_its_owner_and_group(tmp_path):
+    url = database.url_of("", tmp_path)
+    for mode, expected in ((None, 0o600), (0o644, 0o640), (0o666, 0o660), (0o600, 0o600)):
+        file = tmp_path / database.FILE_NAME
+        if mode is not None:
+            file.chmod(mode)
+        engine = database.connect(url)
+        database.make_private(engine)
+        prepare(engine)
+        for path in tmp_path.iterdir():
+            assert path.stat().st_mode & 0o777 == expected, path
+        engine.dispose()
+
+
+def test_a_ledger_that_cannot_be_made_is_for_sqlite_to_refuse(tmp_path):
+    database.make_private(database.connect(database.url_of("", tmp_path / "nowhere")))
 
 
 def test_writers_take_turns(engine):

@@ -17,6 +17,7 @@ from orthanc_gcp.clock import SystemClock
 from orthanc_gcp.errors import LedgerError
 from orthanc_gcp.ledger import database
 from orthanc_gcp.ledger.database import reading, writing
+from orthanc_gcp.ledger.destinations import StoreName
 from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.rows import Cursor
 from orthanc_gcp.ledger.schema import State, key_values, metadata, schema_version, transfers
@@ -131,7 +132,8 @@ def _indexes(engine: sql.Engine) -> list[str]:
 
 def rows(engine: sql.Engine, table: sql.Table) -> list[dict[str, Any]]:
     with reading(engine) as connection:
-        return [dict(row._mapping) for row in connection.execute(sql.select(table))]
+        found = [dict(row._mapping) for row in connection.execute(sql.select(table))]
+    return sorted(found, key=lambda row: row.get("id", 0))
 
 
 def version(engine: sql.Engine) -> int:
@@ -200,12 +202,16 @@ def test_every_row_and_state_is_taken_over(old):
             "confirmed_at": 5.5,
             "absent_since": None,
             "stored_sha256": None,
+            "destination_id": 1,
         }
     others = {
         table.name: rows(old, table)
         for table in metadata.sorted_tables
         if table not in (transfers, schema_version)
     }
+    assert others["gcp_destinations"] == [
+        {"id": 1, "account": "a", "endpoint": "", "store": None, "since": 3.5, "used_at": 3.5}
+    ]
     (event,) = others["gcp_events"]
     assert event["occurred_at"] == 9.5
     assert (event["study_instance_uid"], event["sop_instance_uid"]) == ("1.2", "1.2.3.1")
@@ -242,6 +248,35 @@ def test_the_third_step_takes_away_what_another_queue_has_left(old):
     assert not inspector.has_table("gcp_workers")
     assert not inspector.has_table("workflow_status")
     assert "dbos" not in inspector.get_schema_names()
+
+
+def test_the_first_worker_says_which_store_it_was(old):
+    """However many rows there are, one is written."""
+    migrated(old, 5)
+    with writing(old) as connection:
+        for account, times in (("b", 3), ("a", 2)):
+            for number in range(times):
+                _insert_version_5(connection, account, number)
+    prepare(old)
+    stores = {name: StoreName(f"projects/{name}") for name in "ab"}
+    ledger = Ledger(old, stores=stores)
+    before = rows(old, transfers)
+    assert all(one.adopted and one.before is None for one in ledger.destinations.register())
+    assert rows(old, transfers) == before
+    known = {one.id: one for one in ledger.destinations.all()}
+    assert [(one.account, one.name) for one in known.values()] == list(stores.items())
+    assert all(known[row["destination_id"]].account == row["account"] for row in before)
+    limits = {"most_instances": 99, "most_bytes": 9, "most_batches": 9}
+    assert len(ledger.queue.claim("b", "o", "batch", "w", **limits)) == 3
+
+
+def _insert_version_5(connection: sql.Connection, account: str, number: int) -> None:
+    uid = f"9.{account}.{number}"
+    own = {"account": account, "source": "o", "orthanc_id": uid, "state": "waiting"}
+    uids = {f"{level}_instance_uid": uid for level in ("study", "series", "sop")}
+    more = {"size_bytes": 1, "attachment_uuid": "", "priority": 0, "change_seq": 1, "attempts": 0}
+    values = {**own, **uids, **more, "replace": False, "received_at": 1.0, "queued_at": 1.0}
+    _insert(connection, "gcp_transfers", values)
 
 
 @pytest.mark.parametrize("engine", ["PostgreSQL"], indirect=True)  # a file is the ledger's own

@@ -5,15 +5,25 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sqlite3
+import time
 
 import pytest
 import sqlalchemy as sql
 
+from orthanc_gcp.clock import SystemClock
 from orthanc_gcp.errors import LedgerError
-from orthanc_gcp.ledger import database
+from orthanc_gcp.ledger import database, workers
 from orthanc_gcp.ledger.upgrade import prepare
-from orthanc_gcp.ledger.workers import DEAD_AFTER, REFRESH_EVERY, any_alive, worker_registry
+from orthanc_gcp.ledger.workers import (
+    ALIVE_FOR,
+    DEAD_AFTER,
+    REFRESH_EVERY,
+    any_alive,
+    worker_registry,
+)
 from tests.support.ledgers import ORTHANC, arrival, claim
+from tests.support.orthanc import wait_until
 from tests.support.simulation import FakeClock
 
 
@@ -69,6 +79,75 @@ def test_a_link_to_the_file_is_the_same_ledger(sqlite_ledger, joined, tmp_path):
         with pytest.raises(LedgerError, match="another worker has"):
             worker_registry(engine, "other", FakeClock()).join()
         engine.dispose()
+
+
+def test_another_name_of_the_file_is_the_same_ledger(sqlite_ledger, joined, tmp_path):
+    """As a mount of it would be; before SQLite has looked for what it has beside that name."""
+    first = joined(sqlite_ledger.engine)
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "name.sqlite").hardlink_to(sqlite_ledger.engine.url.database)
+    engine = database.connect(f"sqlite:///{other}/name.sqlite")
+    again = worker_registry(engine, "other", FakeClock())
+    for enter in (again.reserve, again.join):
+        with pytest.raises(LedgerError, match="another worker has"):
+            enter()
+    assert {file.name for file in other.iterdir()} == {"name.sqlite"}
+    again.leave()
+    assert first.alive
+    first.leave()
+    again.join()
+    assert again.alive
+    again.leave()
+    engine.dispose()
+
+
+def _write_from_another_process(path: str, said: multiprocessing.Queue) -> None:
+    connection = sqlite3.connect(path, timeout=0, isolation_level=None)
+    try:
+        connection.execute("BEGIN EXCLUSIVE")
+    except sqlite3.OperationalError as error:
+        said.put(str(error))
+    else:
+        said.put("locked")
+
+
+def test_who_joins_and_leaves_releases_no_lock_of_sqlite(tmp_path):
+    """SQLite's locks end, for a whole process, when any descriptor of the file is closed."""
+    path = tmp_path / "ledger.sqlite"
+    connection = sqlite3.connect(path, isolation_level=None)
+    connection.execute("CREATE TABLE t (x)")
+    connection.execute("BEGIN EXCLUSIVE")
+    engine = database.connect(f"sqlite:///{path}")
+    for _ in range(2):
+        registry = worker_registry(engine, "w", FakeClock())
+        registry.reserve()
+        registry.join()
+        assert any_alive(engine)
+        registry.leave()
+    context = multiprocessing.get_context("spawn")
+    said = context.Queue()
+    process = context.Process(target=_write_from_another_process, args=(str(path), said))
+    process.start()
+    assert said.get(timeout=30) == "database is locked"
+    process.join(30)
+    connection.close()
+    engine.dispose()
+
+
+def test_a_file_that_is_not_there_yet_is_locked_when_it_is(tmp_path, joined):
+    engine = database.connect(database.url_of("", tmp_path))
+    registry = worker_registry(engine, "w", FakeClock())
+    registry.reserve()
+    prepare(engine)
+    registry.join()
+    (tmp_path / "name.sqlite").hardlink_to(engine.url.database)
+    other = database.connect(f"sqlite:///{tmp_path}/name.sqlite")
+    with pytest.raises(LedgerError, match="another worker has"):
+        worker_registry(other, "other", FakeClock()).reserve()
+    registry.leave()
+    for one in (engine, other):
+        one.dispose()
 
 
 def test_on_sqlite_whoever_else_has_claimed_something_is_dead(sqlite_ledger, joined):
@@ -176,3 +255,91 @@ def test_a_database_without_a_lock_file_has_no_worker(tmp_path):
     prepare(engine)
     assert not any_alive(engine)
     engine.dispose()
+
+
+def _speak_until_stopped(url: str, ready: object) -> None:
+    workers.REFRESH_EVERY = 0.2
+    engine = database.connect(url)
+    registry = worker_registry(engine, "w", SystemClock())
+    registry.join()
+    connection = engine.connect()  # a transaction that has claimed, and is not at its end
+    connection.execute(sql.text("UPDATE gcp_transfers SET attempts = 7"))
+    registry.refresh(ORTHANC)
+    ready.set()
+    while True:
+        registry.refresh(ORTHANC)
+        time.sleep(0.05)
+
+
+def test_a_worker_that_stands_still_is_taken_over_from(postgresql_ledger, joined, monkeypatch):
+    """Its session lives, and so do its locks: the silence shows, and all its sessions are ended."""
+    for name, seconds in (("SILENT_AFTER", 1.0), ("REFRESH_EVERY", 0.2), ("DEAD_AFTER", 0.5)):
+        monkeypatch.setattr(workers, name, seconds)
+    postgresql_ledger.arrivals.record([arrival("1"), arrival("2")])
+    claim(postgresql_ledger, most_instances=1)
+    spawn = multiprocessing.get_context("spawn")
+    ready = spawn.Event()
+    url = postgresql_ledger.engine.url.render_as_string(hide_password=False)
+    process = spawn.Process(target=_speak_until_stopped, args=(url, ready))
+    process.start()
+    try:
+        assert ready.wait(30)
+        other = joined(postgresql_ledger.engine, "other", SystemClock())
+
+        def dead():
+            return other.refresh(ORTHANC)
+
+        for _ in range(20):
+            assert dead() == []
+            time.sleep(0.1)
+        assert not other.follows(ORTHANC)
+        os.kill(process.pid, signal.SIGSTOP)
+        wait_until(lambda: dead() == ["w"], 30)
+        wait_until(lambda: other.follows(ORTHANC), 10)
+        postgresql_ledger.queue.requeue_claims_of("w")
+        other.remove("w")
+        assert claim(postgresql_ledger, "mine") == ["1", "2"], "no row is locked any more"
+        os.kill(process.pid, signal.SIGCONT)
+        process.join(30)
+        assert process.exitcode == 1, "it has lost its session"
+    finally:
+        process.kill()
+        process.join()
+
+
+def test_after_a_pause_of_the_server_nobody_is_ended(postgresql_ledger, joined, monkeypatch):
+    """All are silent then, and the one that speaks first must not end those that are about to."""
+    monkeypatch.setattr(workers, "SILENT_AFTER", 0.2)
+    clock = FakeClock()
+    one, two = (joined(postgresql_ledger.engine, name, clock) for name in ("one", "two"))
+    time.sleep(0.3)
+    for _ in range(3):
+        clock.time += REFRESH_EVERY + 1
+        one.refresh(ORTHANC)
+        two.refresh(ORTHANC)
+        time.sleep(0.3)
+    assert (one.alive, two.alive) == (True, True)
+
+
+def test_a_worker_counts_on_its_lock_only_for_a_while(postgresql_ledger, joined):
+    clock = FakeClock()
+    registry = joined(postgresql_ledger.engine, "w", clock)
+    clock.time += REFRESH_EVERY + 1
+    registry.refresh(ORTHANC)
+    assert registry.follows(ORTHANC)
+    clock.time += ALIVE_FOR
+    assert (registry.alive, registry.follows(ORTHANC)) == (False, False)
+    registry.refresh(ORTHANC)
+    assert (registry.alive, registry.follows(ORTHANC)) == (True, True)
+
+
+def test_a_lost_lock_is_taken_again_when_nothing_is_being_sent(postgresql_ledger, joined):
+    clock = FakeClock()
+    registry = joined(postgresql_ledger.engine, "w", clock)
+    registry._disconnect()
+    clock.time += REFRESH_EVERY + 1
+    assert registry.refresh(ORTHANC, may_join=False) == []
+    assert not registry.alive
+    clock.time += REFRESH_EVERY + 1
+    registry.refresh(ORTHANC)
+    assert registry.alive

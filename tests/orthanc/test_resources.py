@@ -73,6 +73,16 @@ def test_all_that_it_has(source, stored):
     assert len(updated) == len("20261121T221844")
 
 
+def test_studies_by_their_uid(source, stored, files):
+    uid = str(pydicom.dcmread(io.BytesIO(files[0])).StudyInstanceUID)
+    study = stored[0]["ParentStudy"]
+    ((name, named, updated),) = chain.from_iterable(source.study_uids())
+    assert (name, named, len(updated)) == (study, uid, len("20261121T221844"))
+    assert source.find_study(uid) == [study]
+    for other in ("1.2", f"{uid[:-1]}?", f"{uid}\\1", "*", ""):
+        assert source.find_study(other) == []
+
+
 def test_a_description(source, stored, files):
     described = source.describe([one["ID"] for one in stored] + ["unknown"])
     sent = dict(zip((one["ID"] for one in stored), files, strict=True))
@@ -170,3 +180,25 @@ def test_a_date_that_is_none(tmp_path):
     with stub({"POST /tools/bulk-content": content}) as server:
         (one,) = OrthancSource(OrthancRest(server.url), tmp_path).describe(["i"])
     assert (one.received_at, one.attachment_uuid, one.sop_instance_uid) == (0.0, "", "1.3")
+
+
+def test_one_whose_stability_orthanc_does_not_say_is_in_the_way_of_no_other(tmp_path):
+    with stub({"GET /series/1": 500, "GET /series/2": {"IsStable": True}}) as server:
+        assert OrthancSource(OrthancRest(server.url), tmp_path).stable(["1", "2"]) == ["2"]
+
+
+def test_attributes_that_are_not_there_are_not_empty(tmp_path):
+    """A rule would not want an instance whose file is missing, and nobody would know."""
+    with stub({}) as server, pytest.raises(OrthancGoneError):
+        OrthancSource(OrthancRest(server.url), tmp_path).attributes("1")
+
+
+def test_a_disk_that_gives_an_error_leaves_it_to_orthanc(tmp_path):
+    file = "01234567-89ab-cdef-0123-456789abcdef"
+    (tmp_path / "01" / "23").mkdir(parents=True)
+    (tmp_path / "01" / "23" / file).symlink_to("/proc/self/mem")  # empty, and read with EIO
+    with (
+        stub({"GET /instances/1/file": b"dicm"}) as server,
+        OrthancSource(OrthancRest(server.url), tmp_path).read("1", file, 0) as pieces,
+    ):
+        assert b"".join(pieces) == b"dicm"

@@ -23,6 +23,8 @@ from orthanc_gcp.orthanc.rest import OrthancRest, RestDicomWeb
 from tests.orthanc.orthanc_stub import stub
 from tests.support.certificates import Authority
 from tests.support.orthanc import Orthanc, free_port
+from tests.support.raw_server import RawServer, answer
+from tests.transport.test_deadlines import HEADS, LIMIT, says_slowly
 
 
 class System(BaseHTTPRequestHandler):
@@ -214,3 +216,58 @@ def test_an_orthanc_without_the_dicomweb_plugin():
         assert plugin.shown() is None
         with pytest.raises(DefinitionError, match="does not serve its servers"):
             plugin.put("a", {})
+
+
+# -- Answers without end --------------------------------------------------------------------------
+
+BODIES = {
+    "a body that drips": [(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n", b" "), (b"{}", b"")],
+    "chunks that drip": [
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\n \r\n"),
+        (b"2\r\n{}\r\n0\r\n\r\n", b""),
+    ],
+    "an error that drips": [(b"HTTP/1.1 500 No\r\nContent-Length: 1000\r\n\r\n", b" ")],
+}
+ENDLESS = {**HEADS, **BODIES}
+
+
+@pytest.mark.parametrize("said", ENDLESS.values(), ids=ENDLESS.keys())
+def test_an_answer_without_end_has_its_time(monkeypatch, said):
+    monkeypatch.setattr("http.client._MAXHEADERS", 10_000)
+    with says_slowly(*said) as server:
+        rest = OrthancRest(server.url, timeout=LIMIT)
+        with pytest.raises(OrthancUnavailableError) as caught:
+            rest.call("GET", "/system")
+    assert caught.value.timed_out
+
+
+@pytest.mark.parametrize("name", ["processing", "a body that drips", "chunks that drip"])
+def test_and_so_has_a_file(name):
+    with says_slowly(*ENDLESS[name]) as server:
+        rest = OrthancRest(server.url, timeout=LIMIT)
+        with (
+            pytest.raises(OrthancUnavailableError) as caught,
+            rest.read("/instances/1/file") as pieces,
+        ):
+            assert len(b"".join(pieces)) < 0
+    assert caught.value.timed_out
+
+
+def test_interim_answers_are_none():
+    said = b"HTTP/1.1 100 Continue\r\n\r\n" + b"HTTP/1.1 102 Processing\r\nX: 1\r\n\r\n" * 3
+    with RawServer(lambda connection, _: connection.sendall(said + answer(b"[1]"))) as server:
+        rest = OrthancRest(server.url, timeout=5)
+        assert [rest.call("GET", "/x") for _ in range(3)] == [[1]] * 3
+        with rest.read("/x") as pieces:
+            assert b"".join(pieces) == b"[1]"
+
+
+def test_an_answer_that_is_too_long_for_the_memory_is_none(monkeypatch):
+    monkeypatch.setattr("orthanc_gcp.orthanc.rest.LONGEST_ANSWER", 1_000_000)
+    with stub({"GET /x": b" " * 1_000_001, "GET /y": b" " * 999_998 + b"{}"}) as server:
+        rest = OrthancRest(server.url)
+        assert rest.call("GET", "/y") == {}
+        with pytest.raises(OrthancUnavailableError, match="does not end"):
+            rest.call("GET", "/x")
+        with rest.read("/x") as pieces:
+            assert sum(map(len, pieces)) == 1_000_001

@@ -9,6 +9,7 @@ import pytest
 
 from orthanc_gcp import configuration
 from orthanc_gcp.connector.connector import Connector
+from orthanc_gcp.connector.demand_limit import AT_ONCE
 from orthanc_gcp.errors import WorkerUnavailableError
 from orthanc_gcp.plugin.routes import (
     CONNECTOR_ROUTES,
@@ -16,6 +17,7 @@ from orthanc_gcp.plugin.routes import (
     Answer,
     from_connector,
     from_worker,
+    refusal_of,
 )
 from tests.support import token_server as answers
 from tests.support.keys import user_account
@@ -42,6 +44,27 @@ def connector(token_server):
     wait_until(lambda: from_connector(connector, "GET", ("a",)).body["State"] == "fresh")
     yield connector
     connector.stop()
+
+
+def test_google_is_not_asked_as_often_as_somebody_likes(connector, token_server):
+    before = len(token_server.requests)
+    answers = [from_connector(connector, "POST", ("a", "refresh")) for _ in range(40)]
+    assert [one.status for one in answers].count(200) == AT_ONCE
+    assert answers[-1].status == 429
+    assert "try again in" in answers[-1].body["Message"]
+    assert len(token_server.requests) - before == AT_ONCE
+    assert from_connector(connector, "POST", ("a", "check")).status == 429
+    assert from_connector(connector, "GET", ("a",)).status == 200
+
+
+def test_pages_of_other_origins_change_nothing():
+    foreign = {"host": "localhost", "origin": "https://attacker.example"}
+    assert refusal_of("GET", foreign) is None
+    assert refusal_of("POST", {"host": "localhost"}) is None
+    for method in ("POST", "PUT", "DELETE"):
+        refused = refusal_of(method, foreign)
+        assert refused.status == 403
+        assert "another origin" in refused.body["Message"]
 
 
 class Worker:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from pathlib import Path
 
@@ -22,8 +23,10 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from urllib.parse import urlsplit
 
 COUNTS = {"Instances": 3, "Bytes": 30}
-STATES = "Waiting Sending Acknowledged Confirmed Quarantined Superseded Withdrawn".split()
-OVERVIEW = [{"Account": "a", **dict.fromkeys(STATES, COUNTS), "OldestUnsentSeconds": 7.5}]
+STATES = "Waiting Sending Acknowledged Confirmed Quarantined Superseded Withdrawn Lost".split()
+FIGURES = {"OldestUnsentSeconds": 7.5, "LostChanges": 2, "UnprotectedPatients": 1}
+PROBLEMS = {"Problems": [{"Kind": "index", "Instances": 4}]}
+OVERVIEW = [{"Account": "a", **dict.fromkeys(STATES, COUNTS), **FIGURES, **PROBLEMS}]
 
 class Handler(BaseHTTPRequestHandler):
     def answer(self):
@@ -93,6 +96,8 @@ def test_its_figures_are_shown_as_metrics(client):
     wait_until(lambda: client.shown.get(("gcp_worker_up",)) == 1)
     assert client.shown["gcp_transfer_instances", "a", "confirmed"] == 3
     assert client.shown["gcp_transfer_bytes", "a", "waiting"] == 30
+    assert client.shown["gcp_problem_instances", "a", "index"] == 4
+    assert client.shown["gcp_problem_instances", "a", "ledger"] == 0
     assert client.shown["gcp_transfer_oldest_unsent_age_seconds", "a"] == 7.5
 
 
@@ -102,3 +107,46 @@ def test_a_worker_that_is_away_is_shown(client, monkeypatch):
     client.process._process.kill()
     wait_until(lambda: client.shown.get(("gcp_worker_up",)) == 0)
     assert client.shown["gcp_transfer_instances", "a", "confirmed"] == 3, "the last that is known"
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    monkeypatch.setattr(worker_client, "HEALTH_TIMEOUT", 0.2)
+    monkeypatch.setattr(worker_client, "FROZEN_AFTER", 0.5)
+    monkeypatch.setattr(worker_process, "BACKOFF", Backoff(0.05, 0.05, jitter=0))
+
+
+def test_a_worker_that_only_stopped_answering_is_replaced(impatient, client, caplog):
+    wait_until(lambda: client.shown.get(("gcp_worker_up",)) == 1)
+    frozen, port = client.process._process, client.process.port
+    frozen.send_signal(signal.SIGSTOP)
+    wait_until(lambda: client.process.port not in (None, port), 20)
+    assert frozen.wait(10) == -signal.SIGKILL
+    wait_until(lambda: client.shown.get(("gcp_worker_up",)) == 1)
+    assert "it is killed" in caplog.text
+    assert "signal 9" in caplog.text
+
+
+def test_one_that_was_slow_for_a_moment_is_not(impatient, client, monkeypatch, caplog):
+    monkeypatch.setattr(worker_client, "FROZEN_AFTER", 60)
+    wait_until(lambda: client.shown.get(("gcp_worker_up",)) == 1)
+    process = client.process._process
+    process.send_signal(signal.SIGSTOP)
+    wait_until(lambda: client.shown.get(("gcp_worker_up",)) == 0, 20)
+    process.send_signal(signal.SIGCONT)
+    wait_until(lambda: client.shown.get(("gcp_worker_up",)) == 1, 20)
+    assert client.process._process is process
+    assert "killed" not in caplog.text
+
+
+def test_time_alone_does_not_show_that_a_worker_is_frozen():
+    """A call that holds Orthanc's interpreter for a minute, and one answer that is late by it."""
+    health = worker_client._Health()
+    health.answered(1, 100.0)
+    assert health.failed(1, 170.0) is None
+    assert not health.is_good
+    assert health.failed(1, 171.0) is None
+    assert health.failed(1, 172.0) == 72.0
+    assert health.failed(1, 180.0) is None, "another has this port"
+    assert health.failed(None, 190.0) is None
+    assert health.is_good

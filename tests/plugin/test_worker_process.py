@@ -135,3 +135,11 @@ def test_the_command_names_no_secret():
         "worker",
         "-",
     ]
+
+
+def test_one_that_stands_still_before_it_has_started(started, monkeypatch, caplog):
+    monkeypatch.setattr(worker_process, "START_WITHIN", 0.5)
+    program = "import os, signal; os.kill(os.getpid(), signal.SIGSTOP)"
+    started(program)
+    wait_until(lambda: "has not started within 0.5 s" in caplog.text)
+    wait_until(lambda: "the worker has ended (signal 9)" in caplog.text)

@@ -31,11 +31,13 @@ class Authority:
         self.file = folder / "ca.pem"
         self.file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
 
-    def issue(self, address: str, days: int = 1, begins: int = -9) -> tuple[Path, Path]:
+    def issue(
+        self, address: str, days: int = 1, begins: int = -9, host: str = "localhost"
+    ) -> tuple[Path, Path]:
         """Certificate and key files of a server, good from one day to another, 0 being today."""
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, address)])
-        names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address(address))]
+        names = [x509.DNSName(host), x509.IPAddress(ipaddress.ip_address(address))]
         certificate = (
             self._builder(subject, key, days, begins)
             .add_extension(x509.SubjectAlternativeName(names), critical=False)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -40,6 +42,11 @@ class Front(ThreadingHTTPServer):
         self.heads: list[tuple[str, str, dict[str, str]]] = []
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
+    @contextmanager
+    def passing(self, body: bytes) -> Iterator[None]:
+        """Around each request that is passed on, for whoever wants to see its body."""
+        yield
+
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Clients hang up as they like."""
 
@@ -49,7 +56,11 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def _pass(self) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        length = int(self.headers.get("Content-Length") or 0)
+        body = self.rfile.read(length)
+        if len(body) < length:  # the client is gone
+            self.close_connection = True
+            return
         self.server.posts += self.command == "POST"
         headers = {name.lower(): value for name, value in self.headers.items()}
         self.server.heads.append((self.command, self.path, headers))
@@ -63,9 +74,10 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(int(trouble), {"Content-Type": "text/html"}, b"<html>no</html>")
         else:
             upstream = HTTPConnection(urlsplit(self.server.target).netloc)
-            upstream.request(self.command, self.path, body, dict(self.headers))
-            answer = upstream.getresponse()
-            data = answer.read()
+            with self.server.passing(body):
+                upstream.request(self.command, self.path, body, dict(self.headers))
+                answer = upstream.getresponse()
+                data = answer.read()
             upstream.close()
             self._answer(answer.status, dict(answer.headers), data)
 

@@ -64,6 +64,7 @@ class Orthanc:
         python_script: str | None = None,
         environment: dict[str, str] | None = None,
         arguments: tuple[str, ...] = (),
+        executable: str = EXECUTABLE,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
@@ -72,7 +73,7 @@ class Orthanc:
         self.log_file = folder / "orthanc.log"
         self._http = urllib3.PoolManager(timeout=60, retries=False)
         self._environment = {**os.environ, **(environment or {})}
-        self._arguments = arguments
+        self._command = [executable, *arguments]
         self._authorization: dict[str, str] = {}
         self._process: subprocess.Popen[bytes] | None = None
         script_file = folder / "orthanc_gcp_script.py"
@@ -105,7 +106,7 @@ class Orthanc:
     def start(self, wait: float = 30) -> None:
         with self.log_file.open("ab") as log:
             self._process = subprocess.Popen(
-                [EXECUTABLE, *self._arguments, str(self.configuration_file)],
+                [*self._command, str(self.configuration_file)],
                 stdout=log,
                 stderr=log,
                 cwd=self.folder,

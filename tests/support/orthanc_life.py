@@ -44,7 +44,13 @@ from tests.support.site import make_instance
 __all__ = ["OrthancLife"]
 
 Uids = tuple[str, str, str]
-FINAL = {State.CONFIRMED, State.QUARANTINED, State.SUPERSEDED, State.WITHDRAWN}
+FINAL = {
+    State.CONFIRMED,
+    State.QUARANTINED,
+    State.SUPERSEDED,
+    State.WITHDRAWN,
+    State.LOST,
+}
 STORE_FAULTS: tuple[dict[str, Any], ...] = (
     {"method": "POST", "status": 500},
     {"method": "POST", "status": 503, "retryAfter": 1},
@@ -448,6 +454,7 @@ class OrthancLife(RuleBasedStateMachine):
     @invariant()
     def nothing_false(self) -> None:
         assert not self.defects.found, self.defects.found
+        assert not any(one.unknown for one in self.orthancs), [one.unknown for one in self.orthancs]
         rows, stored = self.rows(), self.stored()
         for row in rows:
             if row.state == State.CONFIRMED:
@@ -514,7 +521,7 @@ class OrthancLife(RuleBasedStateMachine):
         for one in open_transfers(self.workers[0].ledger):
             assert one.reason or not one.instances, f"it waits and nothing is said: {one}"
         for row in rows:
-            if row.state in (State.QUARANTINED, State.WITHDRAWN, State.SUPERSEDED):
+            if row.state in FINAL - {State.CONFIRMED}:
                 assert row.reason, brief(row)
 
     def _is_refused(self, worker: SimulatedWorker) -> None:

@@ -19,7 +19,7 @@ _USER = "postgres"
 class Postgres:
     """The Debian package's server; it refuses to run as root, so it runs as its own user."""
 
-    def __init__(self) -> None:
+    def __init__(self, certificate: tuple[Path, Path] | None = None) -> None:
         # Not in pytest's folders, which are closed to other users.
         self._folder = Path(tempfile.mkdtemp(prefix="postgres-"))
         self._data = self._folder / "data"
@@ -30,9 +30,20 @@ class Postgres:
         if os.geteuid() == 0:
             shutil.chown(self._folder, _USER)
             self._as_user = ["setpriv", f"--reuid={_USER}", f"--regid={_USER}", "--init-groups"]
+        self._certificate = self._copied(certificate) if certificate else None
         self._run("initdb", "-D", str(self._data), "-A", "trust", "-U", _USER, "--no-sync")
         self._process: subprocess.Popen[bytes] | None = None
         self.start()
+
+    def _copied(self, files: tuple[Path, Path]) -> tuple[Path, Path]:
+        """Copies of certificate and key that the server's user owns, as the server wants it."""
+        copies = self._folder / "server.pem", self._folder / "server.key"
+        for file, copy in zip(files, copies, strict=True):
+            shutil.copyfile(file, copy)
+            copy.chmod(0o600)
+            if os.geteuid() == 0:
+                shutil.chown(copy, _USER)
+        return copies
 
     def _run(self, program: str, *arguments: str) -> None:
         command = [*self._as_user, str(self._programs / program), *arguments]
@@ -45,6 +56,10 @@ class Postgres:
             *("-D", str(self._data), "-p", str(self.port), "-k", str(self._folder)),
             *("-c", "fsync=off", "-c", "listen_addresses=127.0.0.1"),
         ]
+        if self._certificate:
+            certificate, key = self._certificate
+            options = ("ssl=on", f"ssl_cert_file={certificate}", f"ssl_key_file={key}")
+            command += [word for option in options for word in ("-c", option)]
         log = self._folder / "log"
         with log.open("ab") as file:
             self._process = subprocess.Popen(command, stdout=file, stderr=file, cwd="/")

@@ -196,6 +196,12 @@ class Index:
     def of_level(self, level: str) -> list[Resource]:
         return [one for one in self.resources.values() if one.level == level]
 
+    def size_of(self, mine: str) -> int:
+        """Bytes of a resource and all below it."""
+        one = self.resources[mine]
+        own = len(self.files[one.file]) if one.file else 0
+        return own + sum(map(self.size_of, one.children))
+
     def oldest_patient(self) -> str | None:
         """Which patient Orthanc recycles next; None where all are protected."""
         free = [one for one in self.of_level("Patient") if not one.protected]
@@ -350,6 +356,8 @@ class SimulatedOrthanc(ThreadingHTTPServer):
         self._thread.start()
         self.storage = Path("/nonexistent")
         self.since = 0.0
+        self.unknown: list[str] = []
+        """Questions that are not simulated."""
 
     def start(self, index: Index | None = None) -> None:
         """Start, or start again with another index."""
@@ -389,7 +397,8 @@ class SimulatedOrthanc(ThreadingHTTPServer):
             found = re.fullmatch(path, there.path)
             if found and wanted == method:
                 return respond(self, options, body, *found.groups())
-        raise AssertionError(f"{method} {target} is not simulated")
+        self.unknown.append(f"{method} {target}")
+        return None
 
 
 Respond = Callable[..., Any]
@@ -412,6 +421,7 @@ def _number(options: dict[str, list[str]], name: str) -> int:
 def _system(orthanc: SimulatedOrthanc, *_: Any) -> Any:
     return {
         "ApiVersion": 16,
+        "DatabaseBackendPlugin": None,
         "DatabaseVersion": 6,
         "DicomAet": "ORTHANC",
         "Name": orthanc.name,
@@ -466,6 +476,13 @@ def _delete(orthanc: SimulatedOrthanc, options: Any, body: bytes, path: str, min
         return None
     orthanc.index.delete(mine)
     return {}
+
+
+@_route("GET /patients/([^/]+)/statistics")
+def _patient_statistics(orthanc: SimulatedOrthanc, options: Any, body: bytes, mine: str) -> Any:
+    if mine not in orthanc.index.resources:
+        return None
+    return {"DiskSize": str(orthanc.index.size_of(mine))}
 
 
 @_route("GET /patients/([^/]+)/protected")

@@ -18,6 +18,7 @@ from orthanc_gcp.custody.destinations.congestion import CongestionWindow
 from orthanc_gcp.custody.destinations.destination import Destination
 from orthanc_gcp.custody.intake.backfill import Backfill
 from orthanc_gcp.custody.intake.changes import Follower
+from orthanc_gcp.custody.intake.protection import Protection
 from orthanc_gcp.custody.intake.rules import Rules
 from orthanc_gcp.custody.transfer.dispatcher import Dispatcher
 from orthanc_gcp.custody.transfer.permissions import Permissions
@@ -28,9 +29,11 @@ from orthanc_gcp.dicomweb import DicomStore
 from orthanc_gcp.errors import OrthancError
 from orthanc_gcp.ledger import database
 from orthanc_gcp.ledger.damage import quarantine_damaged
+from orthanc_gcp.ledger.destinations import StoreName
 from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.schema import State, transfers
 from orthanc_gcp.ledger.upgrade import prepare
+from orthanc_gcp.orthanc.recycling import StorageLimits
 from orthanc_gcp.orthanc.resources import OrthancSource
 from orthanc_gcp.orthanc.rest import OrthancRest
 from orthanc_gcp.outages import Outage
@@ -38,6 +41,8 @@ from orthanc_gcp.outages import Outage
 __all__ = ["ACCOUNT", "KillPoints", "Killed", "SimulatedWorker", "Together", "Town"]
 
 ACCOUNT = "google"
+MOST_PATIENTS = 4
+"""Orthanc's option ``MaximumPatientCount``."""
 _CONNECTIONS = 3
 
 
@@ -178,6 +183,7 @@ class Town:
         *,
         replaces: bool = False,
         verify: str = "Search",
+        protects: bool = True,
     ) -> None:
         self.database_url, self.clock, self.store_url, self.token = (
             database_url,
@@ -185,7 +191,7 @@ class Town:
             store_url,
             token,
         )
-        self.replaces, self.verify = replaces, verify
+        self.replaces, self.verify, self.protects = replaces, verify, protects
         self.together = Together()
 
     def now(self) -> float:
@@ -221,7 +227,7 @@ class SimulatedWorker:
         self.ended = False
         clock = town.clock
         self._engine = self._connected()
-        self.ledger = Ledger(self._engine, town.now)
+        self.ledger = Ledger(self._engine, town.now, {ACCOUNT: StoreName(town.store_url, "")})
         prepare(self._engine)
         quarantine_damaged(self._engine)
         town.together.alive.add(name)
@@ -244,6 +250,15 @@ class SimulatedWorker:
             )
         }
         chosen = Rules(rules, source.attributes)
+        protection = Protection(
+            self.ledger,
+            source,
+            clock,
+            enabled=town.protects,
+            up_to_percent=100,
+            configured=StorageLimits(patients=MOST_PATIENTS),
+            accounts=[ACCOUNT],
+        )
         self.follower = Follower(
             self.ledger,
             source,
@@ -254,6 +269,7 @@ class SimulatedWorker:
             was_down=since is None,
             follows=self._follows,
             on_recognized=orthanc.forget_first_start,
+            protection=protection,
         )
         sender = Sender(
             self.ledger,
@@ -265,6 +281,7 @@ class SimulatedWorker:
             lambda _error, _pause: None,
             self.follower.is_index,
             lambda: 0.5,
+            protection.may_be_recycled,
         )
         self._threads = TransferThreads(
             sender,

@@ -227,7 +227,13 @@ class Site:
 
 
 def make_instance(
-    study: str = "", series: str = "", instance: str = "", *, size: int = 64, modality: str = "OT"
+    study: str = "",
+    series: str = "",
+    instance: str = "",
+    *,
+    size: int = 64,
+    modality: str = "OT",
+    patient: str = "P",
 ) -> bytes:
     """A small secondary capture of ``size`` x ``size`` random pixels."""
     meta = FileMetaDataset()
@@ -239,7 +245,7 @@ def make_instance(
     dataset.SOPInstanceUID = meta.MediaStorageSOPInstanceUID
     dataset.StudyInstanceUID = study or generate_uid()
     dataset.SeriesInstanceUID = series or generate_uid()
-    dataset.PatientID = "P"
+    dataset.PatientID = patient
     dataset.PatientName = "Custody^Test"
     dataset.StudyDate = "20260101"
     dataset.Modality = modality

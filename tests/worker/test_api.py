@@ -4,32 +4,50 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
 from urllib.parse import quote
 
 import pytest
 import sqlalchemy as sql
 import urllib3
 
+from orthanc_gcp import configuration
 from orthanc_gcp.custody.reporting.operations import paused_accounts
 from orthanc_gcp.custody.reporting.overview import Overview
+from orthanc_gcp.custody.reporting.problems import find_problems
 from orthanc_gcp.custody.reporting.receipts import receipts
+from orthanc_gcp.custody.reporting.standstill import Standstill
 from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.rows import NewTransfer, Outcome
 from orthanc_gcp.ledger.schema import Priority, State, transfers
 from orthanc_gcp.worker.api import Api
 from orthanc_gcp.worker.listener import Listener
 from orthanc_gcp.worker.samples import of_transfers
+from tests.support.keys import STORE
+from tests.support.ledgers import arrival
 from tests.support.site import ACCOUNT, Site, make_study
 
 SECRET = "s3cret-needle"
 ODD = "übung / 1?".replace("/", "-")
+SETTINGS = configuration.read(
+    {
+        "GoogleCloudPlatform": {
+            "Accounts": {"a": {**STORE, "ServiceAccountFile": "key.json"}},
+        }
+    },
+    Path("/etc"),
+)
 
 
 class Desk:
     """The API with a ledger behind it, and a client."""
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: Ledger, *, is_open: bool = True) -> None:
         self.ledger, self.demanded, self.changes = ledger, [], 0
+        self.standstill = Standstill(
+            ledger, SETTINGS, dict, lambda: True, lambda: datetime.now(UTC)
+        )
         api = Api(
             ledger,
             Overview(ledger),
@@ -38,8 +56,13 @@ class Desk:
             self.demand,
             self.change,
             lambda: of_transfers(one.as_json() for one in Overview(ledger).accounts(["a"])),
+            lambda: find_problems(ledger, ["a", ODD], {}),
+            self.standstill,
         )
         self.listener = Listener(api.application(SECRET))
+        self.api = api
+        if is_open:
+            api.open()
         self.listener.start()
         self.http = urllib3.PoolManager(retries=False)
 
@@ -111,9 +134,13 @@ def test_metrics(desk):
 
 
 def test_a_receipt(desk):
+    desk.ledger.indexes.begin("o", 0, desk.ledger.now())
     arrive(desk, 2, study="1")
     status, receipt = desk.call("GET", "/gcp/accounts/a/receipt?study=1")
-    assert (status, receipt) == (200, receipts(desk.ledger, "1", "a")[0].as_json())
+    shown = receipts(desk.ledger, "1", "a", desk.standstill)[0].as_json()
+    assert (status, receipt) == (200, shown)
+    details = {one["Detail"] for one in receipt["Series"][0]["Instances"]}
+    assert details == {"it waits for its turn: 2 are to be sent"}
     assert receipt["Account"] == "a"
 
 
@@ -140,7 +167,7 @@ def test_pages_and_filters(desk):
         ("GET", "/gcp/accounts/nobody/studies", None, 404, "there is no account nobody"),
         ("GET", "/gcp/accounts/a/receipt?study=9", None, 404, "nothing of study 9"),
         ("GET", "/gcp/accounts/a/receipt", None, 404, "nothing of study"),
-        ("GET", "/gcp/accounts/a/instances?state=lost", None, 400, "state: expected one of held"),
+        ("GET", "/gcp/accounts/a/instances?state=gone", None, 400, "state: expected one of held"),
         ("GET", "/gcp/accounts/a/instances?limit=-1", None, 400, "limit"),
         ("GET", "/gcp/accounts/a/instances?after=x", None, 400, "after"),
         ("GET", "/gcp/accounts/a/instances?since=today", None, 400, "since: expected a time"),
@@ -248,8 +275,8 @@ def test_a_worker_for_another_machine_answers_and_sends_on_demand(tmp_path):
 
 
 def test_a_demand_goes_before_a_backfill(desk):
-    arrival = NewTransfer("a", "o", "r", "1", "s", "1.1", 10, 5.0, priority=Priority.BACKFILL)
-    assert desk.ledger.arrivals.record([arrival]) == 1
+    backfilled = NewTransfer("a", "o", "r", "1", "s", "1.1", 10, 5.0, priority=Priority.BACKFILL)
+    assert desk.ledger.arrivals.record([backfilled]) == 1
     demanded = NewTransfer("a", "o", "r", "1", "s", "1.1", 10, 9.0, priority=Priority.DEMANDED)
     assert desk.ledger.arrivals.record([demanded]) == 1
     assert desk.ledger.arrivals.record([demanded]) == 0
@@ -258,3 +285,31 @@ def test_a_demand_goes_before_a_backfill(desk):
     with desk.ledger.reading() as connection:
         (row,) = connection.execute(sql.select(transfers).where(transfers.c.account == "a"))
     assert (row.priority, row.state, row.received_at) == (Priority.DEMANDED, State.WAITING, 9.0)
+
+
+def test_what_belongs_to_no_account_has_a_problem_with_a_remedy(desk, ledger):
+    ledger.indexes.begin("orthanc", 0, ledger.now())
+    ledger.arrivals.record([arrival("1", account="former")])
+    status, told = desk.call("GET", "/gcp/transfers")
+    assert status == 200
+    own = {one["Account"]: one for one in told}["former"]
+    assert own["Problem"] == "1 instance waits: the configuration has no account former"
+    (problem,) = own["Problems"]
+    assert (problem["Kind"], problem["Instances"]) == ("account", 1)
+    assert "put the account back" in problem["Remedy"]
+    assert desk.call("GET", "/gcp/accounts/former/transfers")[1]["Problems"] == [problem]
+
+
+def test_before_there_is_a_ledger_only_its_health_is_answered(ledger):
+    desk = Desk(ledger, is_open=False)
+    try:
+        assert desk.call("GET", "/health") == (200, {"Healthy": True})
+        assert desk.call("GET", "/health", secret="wrong")[0] == 401
+        for path in ("/gcp/transfers", "/metrics", "/healthy", "/health/"):
+            status, told = desk.call("GET", path)
+            assert (status, "still starting" in told["Message"]) == (503, True)
+        desk.api.open()
+        assert desk.call("GET", "/gcp/transfers")[0] == 200
+    finally:
+        desk.listener.stop()
+        desk.http.clear()

@@ -10,6 +10,7 @@ import sqlalchemy as sql
 
 from orthanc_gcp.errors import OrthancUnavailableError
 from orthanc_gcp.worker.attempts import BACKOFF, FOLLOWING, IDLE, Attempts
+from orthanc_gcp.worker.progress import Progress
 
 
 class Steps:
@@ -17,7 +18,7 @@ class Steps:
 
     def __init__(self) -> None:
         self.seconds = 1000.0
-        self.attempts = Attempts(self)
+        self.attempts = Attempts(self, Progress())
 
     def now(self) -> float:
         return self.seconds

@@ -5,10 +5,12 @@ from __future__ import annotations
 from orthanc_gcp.auth.account_state import Figures
 from orthanc_gcp.custody.destinations.congestion import Totals
 from orthanc_gcp.custody.reporting.overview import Overview
+from orthanc_gcp.custody.reporting.problems import ProblemKind
 from orthanc_gcp.ledger.rows import NewTransfer
 from orthanc_gcp.worker.samples import (
     OF_ORTHANC,
     OF_WORKER,
+    PROBLEMS,
     STATES,
     of_requests,
     of_tokens,
@@ -43,7 +45,8 @@ def test_transfers_by_state(ledger, clock):
     assert found["gcp_transfer_oldest_unsent_age_seconds", "a"] == 7
     assert found["gcp_transfer_oldest_unsent_age_seconds", "b"] == 0
     assert sum(value for name, value in found.items() if name[1] == "b") == 0
-    assert {name[2] for name in found if len(name) == 3} == set(STATES)
+    assert {name[2] for name in found if len(name) == 3} == {*STATES, *PROBLEMS}
+    assert set(PROBLEMS) == set(ProblemKind)
 
 
 def test_requests_by_result():
@@ -54,7 +57,10 @@ def test_requests_by_result():
     assert found["gcp_transfer_sent_bytes_total", "a"] == 0
 
 
+_UNITS = ("_instances", "_bytes", "_seconds", "_changes", "_patients", "_total", "_up")
+
+
 def test_names_have_their_unit_and_counters_say_so():
     for metric in {*OF_ORTHANC, *OF_WORKER}:
-        assert metric.name.endswith(("_instances", "_bytes", "_seconds", "_total", "_up"))
+        assert metric.name.endswith(_UNITS)
         assert metric.is_counter == metric.name.endswith("_total")

@@ -9,9 +9,11 @@ import pytest
 from orthanc_gcp.custody.destinations.congestion import CongestionWindow
 from orthanc_gcp.custody.destinations.destination import Destination
 from orthanc_gcp.custody.reporting.overview import Overview
+from orthanc_gcp.custody.reporting.problems import Problems
 from orthanc_gcp.errors import StoreError
 from orthanc_gcp.outages import Outage
 from orthanc_gcp.worker.status import WorkerStatus
+from tests.support.ledgers import arrival
 from tests.support.simulation import FakeClock
 from tests.support.transfers import arrive
 
@@ -33,7 +35,10 @@ def congestion():
 def status(ledger, congestion):
     destination = Destination("a", None, None, congestion, replaces=False, verify="Search")
     rejections = {"wrong": "its BaseUrl is wrong"}
-    return WorkerStatus(Overview(ledger), {"a": destination}, rejections, NoTokens(), FakeClock())
+    found = Problems(ledger, ["a"], rejections).found
+    return WorkerStatus(
+        Overview(ledger), {"a": destination}, rejections, NoTokens(), FakeClock(), found
+    )
 
 
 def test_problems_of_stores_and_of_the_configuration(status, congestion):
@@ -42,11 +47,37 @@ def test_problems_of_stores_and_of_the_configuration(status, congestion):
     assert "answered 500" in status.problems()["a"]
 
 
+def test_what_keeps_orthanc_from_reading_keeps_every_account_from_being_sent_to(ledger, congestion):
+    destination = Destination("a", None, None, congestion, replaces=False, verify="Search")
+    problems = iter(["Orthanc cannot read its files", None])
+    status = WorkerStatus(
+        *(Overview(ledger), {"a": destination}, {}, NoTokens(), FakeClock()),
+        *(list, lambda: next(problems)),
+    )
+    assert status.problems() == {"a": "Orthanc cannot read its files"}
+    assert status.problems() == {"a": None}
+
+
 def test_every_account_is_shown(status, ledger):
     arrive(ledger, 3)
     shown = {one.account: one for one in status.accounts()}
     assert shown["a"].counts.waiting.instances == 3
     assert shown["wrong"].problem == "its BaseUrl is wrong"
+
+
+def test_what_belongs_to_no_account_is_shown(status, ledger):
+    ledger.arrivals.record([arrival("1", account="former")])
+    shown = {one.account: one for one in status.accounts()}
+    assert shown["former"].problem == ("1 instance waits: the configuration has no account former")
+    assert [one.kind for one in shown["former"].problems] == ["account"]
+    assert shown["a"].problems == ()
+    values = {
+        tuple(sample.labels.values()): sample.value
+        for sample in status.samples()
+        if sample.metric.name == "gcp_problem_instances"
+    }
+    assert values["former", "account"] == 1
+    assert values["a", "account"] == 0
 
 
 def test_samples_are_of_transfers_and_requests(status, ledger):

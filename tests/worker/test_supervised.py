@@ -17,7 +17,8 @@ import urllib3
 from orthanc_gcp.worker import supervised
 from orthanc_gcp.worker.handshake import WorkerAddress, WorkerInput
 from orthanc_gcp.worker.launch import NOT_CONFIGURED, NOT_INSTALLED
-from tests.support.orthanc import free_port
+from orthanc_gcp.worker.progress import HUNG
+from tests.support.orthanc import free_port, wait_until
 
 
 @pytest.fixture
@@ -71,11 +72,35 @@ def test_it_answers_and_ends_with_its_input(started, given):
         url = f"http://127.0.0.1:{port}/gcp/transfers"
         assert http.request("GET", url).status == 401
         headers = {"Authorization": f"Bearer {given.secret}"}
+        # Until its ledger is there, it only says that it starts.
+        wait_until(lambda: http.request("GET", url, headers=headers).status == 200, 30)
         assert http.request("GET", url, headers=headers).json() == []
     process.stdin.close()
     assert process.wait(30) == 0
     assert process.stdout.read() == b""
     assert "hush" not in process.log.read_text()
+
+
+HANGING = """
+import threading
+from orthanc_gcp.custody.transfer.dispatcher import Dispatcher
+from orthanc_gcp.worker import progress
+progress.ROUND = 0.02
+Dispatcher.step = lambda _: threading.Event().wait()
+"""
+"""Python runs it before anything else: the loop that sends hangs."""
+
+
+def test_one_that_hangs_ends_itself(started, given, tmp_path):
+    (tmp_path / "hanging").mkdir()
+    (tmp_path / "hanging" / "sitecustomize.py").write_text(HANGING)
+    path = os.pathsep.join([str(tmp_path / "hanging"), *sys.path])
+    process = started(given.line(), PYTHONPATH=path)
+    assert process.wait(60) == HUNG
+    said = process.log.read_text()
+    assert "the worker hangs: dispatch has made no progress" in said
+    assert "sitecustomize.py" in said, "the log has the place"
+    assert "hush" not in said
 
 
 def test_it_ends_on_demand(started, given):

@@ -19,6 +19,7 @@ from orthanc_gcp.custody.reporting.counts import Amount, TransferCounts
 from orthanc_gcp.custody.reporting.overview import AccountOverview
 from orthanc_gcp.worker import webhook
 from orthanc_gcp.worker.attempts import Attempts
+from orthanc_gcp.worker.progress import Progress
 from orthanc_gcp.worker.webhook import Webhook, signature
 from tests.support.orthanc import wait_until
 from tests.support.site import ACCOUNT, Site, make_study
@@ -82,7 +83,9 @@ def run(ledger, url, alarms, condition, **section):
     given = {"Webhook": url, **section}
     settings = configuration.read({"GoogleCloudPlatform": given})
     assert settings.section.webhook == url
-    hook = Webhook(settings, ledger, lambda: alarms, Attempts(SystemClock()), SystemClock())
+    hook = Webhook(
+        settings, ledger, lambda: alarms, Attempts(SystemClock(), Progress()), SystemClock()
+    )
     hook.start()
     try:
         wait_until(condition)

@@ -65,6 +65,7 @@ class TokenRefresher:
         self._load, self._endpoint, self._on_token = load, endpoint, on_token
         self._schedule, self._clock, self._timeout, self._random = schedule, clock, timeout, jitter
         self._lock = threading.Lock()
+        self._stopped = False
         self._outages = {name: _outage(name, clock) for name in self._states}
         self._rotations = {name: _rotation(name, clock) for name in self._states}
         self._watched: deque[tuple[AccountState, Attempt]] = deque()
@@ -73,6 +74,14 @@ class TokenRefresher:
         """Acquire a token for each account, now and for ever after."""
         for state in self._states.values():
             self._plan(state, self._clock.now())
+
+    def stop(self) -> None:
+        """No try begins any more: let nobody wait for one."""
+        with self._lock:
+            self._stopped = True
+            waiting = [done for state in self._states.values() for done in state.waiting]
+        for done in waiting:
+            done.set()
 
     def status(self, name: str) -> AccountStatus:
         """What may be shown of an account.
@@ -105,6 +114,8 @@ class TokenRefresher:
         state = self._states[name]
         done = threading.Event()
         with self._lock:
+            if self._stopped:
+                return state.status(self._clock)
             state.waiting.append(done)
         self._schedule.at(self._clock.now(), partial(self._refresh, state, None))
         done.wait(self._timeout + GRACE)

@@ -33,6 +33,7 @@ class TokenSource:
         self._clock, self._settings = clock, settings
         self._schedule = Scheduler(clock)
         self._lock = threading.Condition()
+        self._stopped = False
         self._newest: dict[str, Authorization] = {}
         self._renewed: dict[str, float] = {}
         self._refresher = TokenRefresher(
@@ -52,8 +53,12 @@ class TokenSource:
         self._schedule.at(self._clock.now() + self._settings.refresh_interval, self._check_rotation)
 
     def stop(self) -> None:
-        """Renew nothing any more."""
+        """Renew nothing any more, and let nobody wait for it."""
         self._schedule.stop()
+        self._refresher.stop()
+        with self._lock:
+            self._stopped = True
+            self._lock.notify_all()
 
     def authorization(self, account: str) -> Authorization:
         """What the next request to an account's store carries.
@@ -66,7 +71,7 @@ class TokenSource:
             There is no such account.
         """
         with self._lock:
-            self._lock.wait_for(lambda: account in self._newest, _FIRST_WITHIN)
+            self._lock.wait_for(lambda: self._stopped or account in self._newest, _FIRST_WITHIN)
             if account in self._newest:
                 return self._newest[account]
         error = self._refresher.status(account).last_error

@@ -84,8 +84,23 @@ def orthanc_option(
         envvar=orthanc_variable(command),
         show_envvar=True,
         show_default=default,
-        help="Orthanc's address: http://user:password@host:port/.",
+        callback=_warn_of_password,
+        help="Orthanc's address: http://host:port/; with user and password, in the variable.",
     )
+
+
+def _warn_of_password(
+    context: click.Context, parameter: click.Parameter, value: str | None
+) -> str | None:
+    """Say it when every user of this machine can read a password in the list of processes."""
+    source = context.get_parameter_source(parameter.name or "")
+    if value and "@" in value and source is click.core.ParameterSource.COMMANDLINE:
+        click.echo(
+            "Warning: every user of this machine can read the password in --orthanc: give the "
+            f"address in the variable {parameter.envvar}",
+            err=True,
+        )
+    return value
 
 
 def fail(message: str, code: int = CANNOT) -> NoReturn:

@@ -55,7 +55,8 @@ def backfill(
         except OrthancError as error:
             fail(str(error))
         # The first index of a name is called by it.
-        studies = BackfillStudies(ledger, name if known is None else known[1].source)
+        index = name if known is None else known[1].source
+        studies = BackfillStudies(ledger, index, {rule.to for rule in settings.rules})
         for wanted, action in (
             (pause, studies.pause),
             (resume, studies.resume),

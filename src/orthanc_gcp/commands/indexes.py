@@ -34,6 +34,9 @@ __all__ = ["indexes"]
 @click.option("--hand-over", metavar="INDEX", help="Have Orthanc send what is open of another.")
 @click.option("--close", metavar="INDEX", help="Send nothing more of an index.")
 @click.option("--separate", is_flag=True, help="Orthanc has a copy: follow it by itself.")
+@click.option(
+    "--accept-ledger", metavar="INDEX", help="It had another ledger before: that is meant."
+)
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 @needs("worker")
 def indexes(
@@ -42,14 +45,16 @@ def indexes(
     hand_over: str | None,
     close: str | None,
     separate: bool,
+    accept_ledger: str | None,
     as_json: bool,
 ) -> None:
     """List the indexes of Orthanc that were followed; hand over what is open, or close it.
 
     An index is Orthanc's database. Its name here stays when Orthanc is renamed.
     """
-    if (hand_over is not None) + (close is not None) + separate > 1:
-        fail("expected one of --hand-over, --close and --separate")
+    named = [one for one in (hand_over, close, accept_ledger) if one is not None]
+    if len(named) + separate > 1:
+        fail("expected one of --hand-over, --close, --separate and --accept-ledger")
     settings = settings_of([config])
     with open_ledger(settings) as ledger:
         from orthanc_gcp.custody.intake import open_transfers as module
@@ -57,6 +62,8 @@ def indexes(
         try:
             if separate or hand_over is not None:
                 _with_orthanc(ledger, settings, orthanc, hand_over)
+            elif accept_ledger is not None:
+                _accept(ledger, accept_ledger)
             elif close is not None:
                 _gone(ledger, close)
                 click.echo(f"withdrawn: {count(module.close(ledger, close), 'instance')}")
@@ -84,6 +91,14 @@ def _with_orthanc(
     moved = module.hand_over(ledger, rest, source, to)
     left = sum(one.instances for one in module.open_transfers(ledger) if one.source == source)
     click.echo(f"handed over to {to}: {count(moved, 'instance')}, left: {left}")
+
+
+def _accept(ledger: Ledger, source: str) -> None:
+    from orthanc_gcp.custody.intake.former_ledgers import accept
+
+    if not accept(ledger, source):
+        fail(f"there is no index {source} that had another ledger before")
+    click.echo(f"{source}: this ledger is the one that counts")
 
 
 def _gone(ledger: Ledger, source: str) -> None:

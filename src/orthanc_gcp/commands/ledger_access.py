@@ -11,9 +11,10 @@ from orthanc_gcp.errors import GcpError
 
 if TYPE_CHECKING:
     from orthanc_gcp.configuration import Settings
+    from orthanc_gcp.custody.reporting.standstill import Standstill
     from orthanc_gcp.ledger.ledger import Ledger
 
-__all__ = ["open_ledger", "refuse_unknown_account"]
+__all__ = ["open_ledger", "refuse_unknown_account", "standstill_of"]
 
 
 @contextmanager
@@ -22,6 +23,7 @@ def open_ledger(settings: Settings) -> Iterator[Ledger]:
     from sqlalchemy.exc import SQLAlchemyError
 
     from orthanc_gcp.ledger import database
+    from orthanc_gcp.ledger.destinations import stores_of
     from orthanc_gcp.ledger.ledger import Ledger
     from orthanc_gcp.ledger.upgrade import require_current
 
@@ -34,15 +36,29 @@ def open_ledger(settings: Settings) -> Iterator[Ledger]:
             require_current(engine)
         except GcpError as error:
             fail(str(error))
-        yield Ledger(engine)
+        yield Ledger(engine, stores=stores_of(settings))
     except PermissionError as error:
         fail(f"{error.filename} belongs to another user: be the one that Orthanc runs as")
     except SQLAlchemyError as error:
-        # What follows the first line may be values.
-        words = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
+        words = database.words_of(error, engine)
         fail(f"the ledger cannot be reached at {database.place(engine)}: {words}")
     finally:
         engine.dispose()
+
+
+def standstill_of(ledger: Ledger, settings: Settings) -> Standstill:
+    """What says why instances are not done yet, as far as the ledger and a configuration tell."""
+    from orthanc_gcp.clock import SystemClock
+    from orthanc_gcp.custody.reporting.standstill import Standstill
+    from orthanc_gcp.ledger.workers import any_alive
+
+    return Standstill(
+        ledger,
+        settings,
+        dict,
+        lambda: any_alive(ledger.engine),
+        lambda: SystemClock().utc().astimezone(),
+    )
 
 
 def refuse_unknown_account(name: str | None, known: Collection[str]) -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -17,10 +17,7 @@ from orthanc_gcp.commands.arguments import (
     settings_of,
 )
 from orthanc_gcp.commands.formatting import count
-from orthanc_gcp.commands.ledger_access import open_ledger
-
-if TYPE_CHECKING:
-    from orthanc_gcp.configuration import Settings
+from orthanc_gcp.commands.ledger_access import open_ledger, standstill_of
 
 __all__ = ["receipt"]
 
@@ -41,30 +38,31 @@ def receipt(config: Path, study: str, account: str | None, as_json: bool) -> Non
         from orthanc_gcp.custody.reporting.receipts import receipts
 
         try:
-            found = [one.as_json() for one in receipts(ledger, study, account)]
+            why = standstill_of(ledger, settings)
+            found = [one.as_json() for one in receipts(ledger, study, account, why)]
         except KeyError:
             to = f" to account {account}" if account else ""
             fail(f"the ledger knows of no study {study} that was to be sent{to}")
-    for each in found:
-        each["Store"] = _store(settings, each["Account"])
+    configured = {one.name for one in settings.accounts}
     complete = all(each["Complete"] for each in found)
     if as_json:
         document = {"Study": study, "Complete": complete, "Accounts": found}
         click.echo(json.dumps(document, indent=2))
     else:
         for each in found:
-            click.echo("\n".join(_lines(each)))
+            click.echo("\n".join(_lines(each, configured)))
     raise click.exceptions.Exit(0 if complete else 1)
 
 
-def _store(settings: Settings, name: str) -> str | None:
-    """Which store the account is; None when it is configured no more."""
-    return next((one.store_path for one in settings.accounts if one.name == name), None)
-
-
-def _lines(document: dict[str, Any]) -> Iterator[str]:
+def _lines(document: dict[str, Any], configured: Collection[str]) -> Iterator[str]:
     yield f"study {document['Study']}, account {document['Account']}: {_completeness(document)}"
-    yield f"store         {document['Store'] or 'the configuration has this account no more'}"
+    gone = document["Account"] not in configured
+    note = "; the configuration has this account no more" if gone else ""
+    yield f"store         {document['Store'] or 'unknown'}{note}"
+    for one in document["Stores"]:
+        if not one["Current"]:
+            said = f"{one['Confirmed']} of {count(one['Instances'], 'instance')} confirmed there"
+            yield f"before        {one['Store'] or 'unknown'}, {said}"
     yield f"sent by       {', '.join(document['SentBy']) or 'unknown'}"
     yield f"worker        {', '.join(document['Workers'])}"
     yield f"Orthanc       {', '.join(document['Sources'])}"
@@ -74,6 +72,8 @@ def _lines(document: dict[str, Any]) -> Iterator[str]:
     for series in document["Series"]:
         yield f"series {series['Series']}"
         for one in series["Instances"]:
+            if one["Store"] != document["Store"]:
+                yield f"  for {one['Store'] or 'an unknown store'}:"
             yield f"  {one['Instance']}  {one['Bytes']} bytes  SHA-256 {one['Sha256'] or 'unknown'}"
             yield f"    {_history(one)}"
     if document["OlderEvents"]:
@@ -95,6 +95,7 @@ def _history(one: dict[str, Any]) -> str:
     times = [f"received {one['Received']}"]
     times += [f"{name.lower()} {one[name]}" for name in ("Acknowledged", "Confirmed") if one[name]]
     if one["State"] != "confirmed":
-        reason = f" ({one['Reason']}: {one['Detail'] or ''})" if one["Reason"] else ""
+        said = [one[name] for name in ("Reason", "Detail") if one[name]]
+        reason = f" ({': '.join(said)})" if said else ""
         times.append(f"now {one['State']}{reason}")
     return ", ".join(times)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import signal
 from pathlib import Path
 
 import click
@@ -16,8 +15,12 @@ from orthanc_gcp.commands.arguments import (
     orthanc_option,
     settings_of,
 )
+from orthanc_gcp.logs import log_to_stderr
+from orthanc_gcp.stop_signals import stop_on_signals
 
 __all__ = ["sidecar"]
+
+_STOP_WITHIN = 15.0
 
 
 @click.command()
@@ -31,11 +34,10 @@ def sidecar(config: tuple[Path, ...], orthanc: str | None) -> None:
     """
     from orthanc_gcp.connector.sidecar import Sidecar
 
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.WARNING)
+    log_to_stderr("%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("orthanc_gcp").setLevel(logging.INFO)
     settings = settings_of(config)
     need_an_account(settings)
     running = Sidecar(settings, orthanc_of(settings, orthanc, "sidecar"))
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: running.stop())
+    stop_on_signals(running.stop, _STOP_WITHIN)
     running.run()

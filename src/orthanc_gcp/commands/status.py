@@ -14,8 +14,8 @@ import click
 
 from orthanc_gcp.clock import age
 from orthanc_gcp.commands.arguments import config_argument, json_option, needs, settings_of
-from orthanc_gcp.commands.formatting import moment
-from orthanc_gcp.commands.ledger_access import open_ledger
+from orthanc_gcp.commands.formatting import count, moment
+from orthanc_gcp.commands.ledger_access import open_ledger, standstill_of
 
 if TYPE_CHECKING:
     from rich.console import Console, Group
@@ -31,7 +31,8 @@ MEASURE = 2.0
 WIDE = 1000
 """Columns of what is not printed at a terminal: nothing is to be broken up."""
 BAR = 14
-FIGURES = ("Waiting", "Sending", "Acknowledged", "Confirmed", "Quarantined")
+FIGURES = ("Waiting", "Sending", "Acknowledged", "Confirmed", "Quarantined", "Lost")
+_REMEDY = "open or in quarantine, nothing is sent there (see orthanc-gcp destinations)"
 _MOVING = ("Waiting", "Sending", "Acknowledged")
 
 Figures = dict[str, Any]
@@ -51,19 +52,20 @@ def status(config: Path, watch: bool, as_json: bool) -> None:
     settings = settings_of([config])
     with open_ledger(settings) as ledger:
         from orthanc_gcp.custody.reporting.overview import Overview, delays
+        from orthanc_gcp.custody.reporting.problems import Problems, without_worker
         from orthanc_gcp.ledger.workers import any_alive
 
-        ledger_overview = Overview(ledger)
         names = [account.name for account in settings.accounts]
+        ledger_overview = Overview(ledger, standstill_of(ledger, settings))
+        standing = Problems(ledger, names, settings.rejections)
 
         def read() -> Figures:
             problems = {**delays(ledger, names), **settings.rejections}
-            return {
-                "Worker": any_alive(ledger.engine),
-                "Accounts": [
-                    one.as_json() for one in ledger_overview.accounts({*names, *problems}, problems)
-                ],
-            }
+            runs = any_alive(ledger.engine)
+            wanted = ledger, names, settings.rejections
+            found = standing.found() if runs else without_worker(*wanted, settings.rules)
+            accounts = ledger_overview.accounts({*names, *problems}, problems, found)
+            return {"Worker": runs, "Accounts": [one.as_json() for one in accounts]}
 
         if watch:
             show = _documents if as_json else _live if _console().is_terminal else _pages
@@ -127,6 +129,7 @@ def _page(overview: Mapping[str, Any], *, bars: bool) -> Group:
     from rich.text import Text
 
     lines = [] if overview["Worker"] else [Text("no worker runs: nothing is sent", "yellow")]
+    lines += [Text(words, "red") for words in _of_all(overview["Accounts"])]
     for each in overview["Accounts"]:
         for words, style in _notes(each):
             lines.append(Text(f"{each['Account']}: {words}", style))
@@ -138,10 +141,40 @@ def _notes(each: Figures) -> Iterator[tuple[str, str]]:
     progress = _progress(each)
     if progress:
         yield ", ".join(progress), ""
+    if each["OldestUnsentDetail"] and not each["Problem"]:
+        yield f"the oldest: {each['OldestUnsentDetail']}", ""
     if each["Paused"]:
         yield "paused", "yellow"
-    if each["Problem"]:
+    if each["LostChanges"]:
+        yield f"{each['LostChanges']:,} changes of Orthanc are lost: orthanc-gcp losses", "red"
+    if each["UnprotectedPatients"]:
+        said = f"{each['UnprotectedPatients']:,} patients are not protected from recycling"
+        yield said, "red"
+    # What is left of former stores follows below, with what is in quarantine.
+    own = [one for one in each["Problems"] if one["Account"] and one["Kind"] != "store"]
+    if each["Problem"] and each["Problem"] not in {one["Message"] for one in each["Problems"]}:
         yield each["Problem"], "red"
+    for one in own:
+        yield f"{one['Message']}; {one['Remedy']}", "red"
+    for one in each["FormerStores"]:
+        if left := one["OpenInstances"] + one["QuarantinedInstances"]:
+            yield f"{count(left, 'instance')} for its {_place(one)}: {_REMEDY}", "yellow"
+
+
+def _of_all(accounts: list[Figures]) -> list[str]:
+    """What is the matter with all accounts, once."""
+    return list(
+        dict.fromkeys(
+            f"{one['Message']}; {one['Remedy']}"
+            for each in accounts
+            for one in each["Problems"]
+            if not one["Account"]
+        )
+    )
+
+
+def _place(one: Mapping[str, Any]) -> str:
+    return f"former store {one['Store']}" if one["Store"] else "former store, which is not known"
 
 
 def _progress(each: Figures) -> list[str]:

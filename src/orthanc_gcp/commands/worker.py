@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
 import socket
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +20,8 @@ from orthanc_gcp.commands.arguments import (
     settings_of,
 )
 from orthanc_gcp.errors import ConfigurationError, GcpError
+from orthanc_gcp.logs import log_to_stderr
+from orthanc_gcp.stop_signals import stop_on_signals
 from orthanc_gcp.worker.launch import NOT_CONFIGURED, NOT_INSTALLED, make
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ _log = logging.getLogger(__name__)
 
 SECRET = "ORTHANC_GCP_WORKER_SECRET"  # noqa: S105 -- a variable's name
 _CONNECTIONS = 16
+_STOP_WITHIN = 15.0
 
 
 @click.command()
@@ -59,7 +61,7 @@ def worker(config: tuple[Path, ...], orthanc: str | None, name: str, listen: str
         from orthanc_gcp.worker import supervised
 
         raise click.exceptions.Exit(supervised.run())
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.WARNING)
+    log_to_stderr("%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("orthanc_gcp").setLevel(logging.INFO)
     settings = settings_of(config)
     if not settings.rejected:  # what is for an account with a mistake is written down, and waits
@@ -73,8 +75,7 @@ def worker(config: tuple[Path, ...], orthanc: str | None, name: str, listen: str
             _listen(running, listen)
     except ConfigurationError as error:
         fail(str(error), NOT_CONFIGURED)
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: running.stop())
+    stop_on_signals(running.stop, _STOP_WITHIN)
     try:
         running.run()
     except GcpError as error:

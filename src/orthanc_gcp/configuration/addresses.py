@@ -15,6 +15,7 @@ from orthanc_gcp.redaction import address
 __all__ = [
     "base_url_expected",
     "database_expected",
+    "endpoint",
     "is_loopback",
     "normalized",
     "proxy_expected",
@@ -117,6 +118,21 @@ def normalized(url: str) -> str:
     """The same address with scheme and host in lower case, as the DICOMweb plugin wants it."""
     parts = urlsplit(url)
     return parts._replace(netloc=parts.netloc.lower()).geturl()
+
+
+def endpoint(base: str) -> str:
+    """Who answers at the root of the Healthcare API; empty for Google.
+
+    By each address of Google's, regional ones included, a path names the same store. Whether an
+    address of somebody else leads to those cannot be known.
+
+    Parameters
+    ----------
+    base
+        With the version at its end, which names no other stores.
+    """
+    parts = urlsplit(base)
+    return "" if _is_google(parts) else normalized(base).rstrip("/").rpartition("/")[0]
 
 
 def is_loopback(url: str) -> bool:

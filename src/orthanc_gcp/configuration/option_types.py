@@ -43,6 +43,7 @@ __all__ = [
     "LEVEL",
     "MODALITIES",
     "OBJECT",
+    "PERCENT",
     "PORT",
     "PROXY",
     "SCHEDULE",
@@ -184,6 +185,7 @@ INLINE = _type("a key file's content", lambda value: _is_word(value) or isinstan
 LEVEL = _one_of("Instance", "Series", "Study")
 MODALITIES = _patterns("CS")
 OBJECT = _type("an object", lambda value: isinstance(value, dict))
+PERCENT = _whole(1, 100, "a whole number of per cent, from 1 to 100")
 PORT = _whole(0, 65535, "a whole number from 0 to 65535")
 PROXY = OptionType(proxy_expected)
 SCHEDULE = _type('a list of windows such as "20:00-06:00" or "Sat,Sun 00:00-24:00"', _is_schedule)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from orthanc_gcp.configuration.addresses import endpoint
 from orthanc_gcp.configuration.option_types import (
     ADC,
     AETS,
@@ -25,6 +26,7 @@ from orthanc_gcp.configuration.option_types import (
     LEVEL,
     MODALITIES,
     OBJECT,
+    PERCENT,
     PORT,
     PROXY,
     SCHEDULE,
@@ -66,6 +68,7 @@ DEFAULT_REFRESH_INTERVAL = 60
 DEFAULT_KEY_MAX_AGE_DAYS = 90
 DEFAULT_COMPARE_EVERY_SECONDS = 86400
 DEFAULT_BACKLOG_AGE_SECONDS = 900
+DEFAULT_PROTECT_UP_TO_PERCENT = 80
 DEFAULT_MAX_QUEUED_INSTANCES = 10_000
 
 
@@ -149,6 +152,10 @@ class Section:
         AMOUNT, DEFAULT_BACKLOG_AGE_SECONDS, wrong=Effect.DEFAULT
     )
     compare_every_seconds: int = option(AMOUNT, DEFAULT_COMPARE_EVERY_SECONDS, wrong=Effect.DEFAULT)
+    protect_unsent: bool | None = option(FLAG, None, wrong=Effect.DEFAULT)
+    protect_up_to_percent: int = option(
+        PERCENT, DEFAULT_PROTECT_UP_TO_PERCENT, wrong=Effect.DEFAULT
+    )
 
 
 @dataclass(frozen=True)
@@ -225,6 +232,12 @@ class Settings:
         return self.python.path or self.orthanc.python_script
 
     @property
+    def protects(self) -> bool:
+        """Whether Orthanc is kept from recycling what is not sent; by default where rules are."""
+        said = self.section.protect_unsent
+        return bool(self.rules) if said is None else said
+
+    @property
     def ca_certificates(self) -> Path | None:
         """The CA file; Orthanc takes a relative one from the folder of its configuration."""
         name = self.orthanc.https_ca_certificates
@@ -291,6 +304,11 @@ class Settings:
     def rule_problems(self) -> tuple[Problem, ...]:
         """What is wrong with the rules: some of what was meant is not sent."""
         return tuple(one for one in self.problems if one.effect is Effect.NO_RULE)
+
+    @property
+    def endpoint(self) -> str:
+        """Who answers for the stores; empty for Google."""
+        return endpoint(self.section.base_url)
 
     def dicomweb_url(self, account: Account, version: str = "") -> str:
         """The DICOMweb root of the account's store, built as the C++ plugin does.

@@ -208,6 +208,12 @@ def _risks(settings: Settings) -> Iterator[Problem]:
     if not settings.orthanc.https_verify_peers:
         message = "certificates are not checked, anybody on the way can read access tokens"
         yield Problem("HttpsVerifyPeers", message, error=False)
+    if settings.orthanc.http_verbose:
+        message = (
+            "Orthanc writes the headers of its own requests, access tokens included, on its "
+            "standard error, and so into the journal: for a short trial only"
+        )
+        yield Problem("HttpVerbose", message, error=False)
     if settings.dicom_web.servers_in_database:
         message = "access tokens will lie unencrypted in Orthanc's database while it runs"
         yield Problem("DicomWeb.ServersInDatabase", message, error=False)

@@ -18,6 +18,7 @@ from orthanc_gcp.auth.token import Token
 from orthanc_gcp.auth.token_endpoint import TokenEndpoint
 from orthanc_gcp.clock import Clock, SystemClock
 from orthanc_gcp.configuration import Account, Problem, Settings
+from orthanc_gcp.connector.demand_limit import DemandLimit
 from orthanc_gcp.connector.servers import DicomWebPlugin, Servers
 from orthanc_gcp.errors import ConfigurationError, GcpError
 from orthanc_gcp.outages import Outage
@@ -98,6 +99,7 @@ class Connector:
         down = "waiting for Orthanc, whose DICOMweb servers cannot be checked"
         up = "Orthanc's DICOMweb servers are checked again"
         self.orthanc = Outage(_log, down, up, self.clock)
+        self._demands = {name: DemandLimit(self.clock) for name in self.accounts}
         self._schedule = Scheduler(self.clock)
         self._servers = Servers(plugin, settings, self.clock)
         self.transport = transport(settings, self.clock)
@@ -166,6 +168,13 @@ class Connector:
         if name in self.settings.rejected:
             return self.status(name)
         return self._status(name, self._refresher.refresh(name))
+
+    def wait_for_demand(self, name: str) -> float:
+        """Count one more who wants Google asked at once; 0, or the seconds that it is too early.
+
+        Raises KeyError for no such account.
+        """
+        return self._demands[name].take()
 
     def _status(self, name: str, token: AccountStatus) -> ConnectorStatus:
         account = self._accounts[name]

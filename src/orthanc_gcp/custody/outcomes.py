@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from orthanc_gcp.ledger.rows import Outcome, Transfer
 from orthanc_gcp.ledger.schema import State
 
-__all__ = ["BISECT_AFTER", "most_together", "quarantined", "requeued"]
+__all__ = [
+    "ABSENT_FOR",
+    "BISECT_AFTER",
+    "most_together",
+    "quarantined",
+    "report_losses",
+    "requeued",
+]
 
 _log = logging.getLogger(__name__)
 
 BISECT_AFTER = 3
 """Attempts after which instances that fail together are sent apart, to find the one at fault."""
+ABSENT_FOR = 120.0
+"""Seconds that something must have been absent from Orthanc before it is taken for deleted."""
 
 
 def requeued(row: Transfer, **changes: Any) -> Outcome:
@@ -77,3 +87,21 @@ def quarantined(row: Transfer, reason: str, detail: str, sha256: str | None) -> 
         replace=row.replace,
         attempts=row.attempts + 1,
     )
+
+
+def report_losses(lost: Mapping[tuple[str, str], int]) -> None:
+    """Instances that Orthanc has recycled before they were sent: the log says so for each study.
+
+    Parameters
+    ----------
+    lost
+        (account, Study Instance UID) -> how many instances.
+    """
+    for (account, study), count in lost.items():
+        _log.error(
+            "account %s: %d instances of study %s are lost: Orthanc does not have them any more, "
+            "and they were not protected from its recycling (orthanc-gcp losses shows them)",
+            account,
+            count,
+            study,
+        )

@@ -9,7 +9,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote, urlencode
 
 import urllib3
@@ -17,7 +17,7 @@ from urllib3 import exceptions
 
 from orthanc_gcp.dicomweb.early_response import listen_while_sending
 from orthanc_gcp.dicomweb.error_response import refusal
-from orthanc_gcp.dicomweb.search import FoundInstance, found_instance
+from orthanc_gcp.dicomweb.search import FoundInstance, found_instance, found_study
 from orthanc_gcp.dicomweb.store_request import Part, Upload
 from orthanc_gcp.dicomweb.store_response import (
     InstanceResult,
@@ -42,6 +42,8 @@ _DRIP = 10
 """How many times the time limit an answer that drips may take as a whole."""
 _JSON = "application/dicom+json"
 _AS_STORED = "application/dicom; transfer-syntax=*"
+
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True)
@@ -199,15 +201,37 @@ class DicomStore:
             stand in a path, and nothing was asked.
         """
         path = _path(study, series) + "/instances"
-        query = {"limit": str(page), "includefield": "StudyInstanceUID,SeriesInstanceUID"}
+        query = {"includefield": "StudyInstanceUID,SeriesInstanceUID"}
         if instance is not None:
             query["SOPInstanceUID"] = instance
+        yield from self._matches(path, query, page, found_instance, "three UIDs")
+
+    def studies(self, *, page: int = 1000) -> Iterator[str]:
+        """The Study Instance UIDs of all studies, searched in pages, as :meth:`instances`.
+
+        Raises
+        ------
+        StoreError
+            The store refused, or its answer was lost or is none of a search, or names some of the
+            studies by no UID: after all those that are named.
+        """
+        yield from self._matches("/studies", {}, page, found_study, "Study Instance UID")
+
+    def _matches(
+        self,
+        path: str,
+        query: Mapping[str, str],
+        page: int,
+        named: Callable[[Any], Found | None],
+        uids: str,
+    ) -> Iterator[Found]:
+        """What the matches of a search name, page by page."""
         pages: set[int] = set()
         unnamed = 0
         for offset in range(0, LARGEST_OFFSET + 1, page):
-            matches = self._search(f"{path}?{urlencode({**query, 'offset': str(offset)})}", page)
-            found = [found_instance(match) for match in matches]
-            yield from filter(None, found)
+            part = urlencode({"limit": str(page), **query, "offset": str(offset)})
+            found = [named(match) for match in self._search(f"{path}?{part}", page)]
+            yield from (one for one in found if one is not None)
             unnamed += found.count(None)
             if len(found) < page:
                 break
@@ -217,7 +241,7 @@ class DicomStore:
         else:
             raise self._nonsense("searching", "its pages do not end")
         if unnamed:
-            raise self._nonsense("searching", f"it names {unnamed} of its matches by no three UIDs")
+            raise self._nonsense("searching", f"it names {unnamed} of its matches by no {uids}")
 
     def _search(self, path: str, page: int) -> list[Any]:
         body = self._get("searching", path, 64 * 1024 + BYTES_PER_FOUND * page)

@@ -1,4 +1,4 @@
-"""What a search for instances has found (PS3.18 §10.6.3.3), each named by all three UIDs.
+"""What a search has found (PS3.18 §10.6.3.3): instances, each named by all three UIDs, or studies.
 
 Whatever a store answers: a match counts as the instance that it names itself, by the attributes
 Study, Series and SOP Instance UID or by its Retrieve URL (0008,1190), never as the one that was
@@ -11,9 +11,11 @@ import re
 from typing import Any, NamedTuple
 from urllib.parse import unquote
 
-__all__ = ["FoundInstance", "found_instance"]
+__all__ = ["FoundInstance", "found_instance", "found_study"]
 
 _STUDY, _SERIES, _INSTANCE, _RETRIEVE_URL = "0020000D", "0020000E", "00080018", "00081190"
+_PADDING = " \0"
+_STUDY_PATH = re.compile(r"/studies/([^/?#]+)/?$")
 _PATH = re.compile(r"/studies/([^/?#]+)/series/([^/?#]+)(?:/instances/([^/?#]+))?/?$")
 
 
@@ -30,7 +32,8 @@ def found_instance(match: Any) -> FoundInstance | None:
     if not isinstance(match, dict):
         return None
     path = _PATH.search(_text(match.get(_RETRIEVE_URL)))
-    named = tuple(unquote(uid or "") for uid in path.groups()) if path else ("", "", "")
+    groups = path.groups() if path else ("", "", "")
+    named = tuple(unquote(uid or "").strip(_PADDING) for uid in groups)
     uids = [
         _text(match.get(tag)) or other
         for tag, other in zip((_STUDY, _SERIES, _INSTANCE), named, strict=True)
@@ -38,9 +41,17 @@ def found_instance(match: Any) -> FoundInstance | None:
     return FoundInstance(*uids) if all(uids) else None
 
 
+def found_study(match: Any) -> str | None:
+    """The Study Instance UID that a match of a search for studies names; None for none."""
+    if not isinstance(match, dict):
+        return None
+    path = _STUDY_PATH.search(_text(match.get(_RETRIEVE_URL)))
+    return _text(match.get(_STUDY)) or (unquote(path[1]) if path else "") or None
+
+
 def _text(element: Any) -> str:
     """The one value of an attribute, without padding; empty where it has none, or several."""
     values = element.get("Value") if isinstance(element, dict) else None
     if not isinstance(values, list) or len(values) != 1 or not isinstance(values[0], str):
         return ""
-    return values[0].strip(" \0")
+    return values[0].strip(_PADDING)

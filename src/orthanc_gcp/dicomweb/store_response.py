@@ -24,6 +24,7 @@ __all__ = ["InstanceResult", "InstanceStatus", "judge", "limit_of_answer", "name
 _REFERENCED, _FAILED = "00081199", "00081198"
 _INSTANCE, _REASON, _URL = "00081155", "00081197", "00081190"
 _DETAILS = ("00091097", "00090097")  # FailureDetailJSON and FailureDetail
+_PADDING = " \0"
 _PATH = re.compile(r"/studies/([^/?]+)/series/([^/?]+)/instances/([^/?]+)$")
 
 
@@ -155,7 +156,7 @@ def _read(body: bytes) -> _Answer | None:
         uid = _text(item, _INSTANCE)
         path = _PATH.search(_text(item, _URL))
         if uid and answer.stored.get(uid) is None:
-            answer.stored[uid] = tuple(map(unquote, path.groups())) if path else None
+            answer.stored[uid] = tuple(map(_segment, path.groups())) if path else None
     for item in _items(document, _FAILED):
         uid, failure = _text(item, _INSTANCE), _failure(item)
         if uid:
@@ -163,6 +164,11 @@ def _read(body: bytes) -> _Answer | None:
         else:
             answer.unnamed.append(failure)
     return answer if answer.stored or answer.failed or answer.unnamed else None
+
+
+def _segment(quoted: str) -> str:
+    """A UID in a path, without padding."""
+    return unquote(quoted).strip(_PADDING)
 
 
 def _failure(item: Mapping[str, Any]) -> InstanceResult:
@@ -196,7 +202,7 @@ def _items(document: Mapping[str, Any], tag: str) -> Iterator[Mapping[str, Any]]
 def _text(item: Mapping[str, Any], tag: str) -> str:
     values = _values(item, tag)
     value = values[0] if values else ""
-    return str(value).strip(" \0") if isinstance(value, str | int) else ""
+    return str(value).strip(_PADDING) if isinstance(value, str | int) else ""
 
 
 def _values(item: Mapping[str, Any], tag: str) -> list[Any]:

@@ -5,7 +5,6 @@ Permissions and roles are those of Google's "Access control" page of the Cloud H
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from typing import TypeVar
 from urllib.parse import quote
@@ -29,7 +28,6 @@ from orthanc_gcp.doctor.checks import (
 )
 from orthanc_gcp.doctor.diagnosis import diagnose
 from orthanc_gcp.doctor.examination import Examination
-from orthanc_gcp.doctor.file_remedies import close_to_others
 from orthanc_gcp.doctor.findings import Finding, Result
 from orthanc_gcp.doctor.healthcare_api import Store
 from orthanc_gcp.doctor.network import Target
@@ -37,6 +35,7 @@ from orthanc_gcp.doctor.orthanc import request
 from orthanc_gcp.doctor.remedies import remedy_for
 from orthanc_gcp.doctor.remedy_templates import NEW_KEY, SET_CLOCK, grant
 from orthanc_gcp.doctor.round_trip import round_trip
+from orthanc_gcp.doctor.secret_files import exposed_file
 from orthanc_gcp.errors import GcpError, NetworkError, OrthancError, StoreError, TokenError
 from orthanc_gcp.orthanc.rest import OrthancRest
 from orthanc_gcp.reasons import PROXY, ApiReason, NetworkFault, of_status
@@ -130,12 +129,10 @@ def _credential(examination: Examination) -> str:
     who = examination.identity.kind + (f" {examination.email}" if examination.email else "")
     if document is None or document.path is None:
         return who
-    if os.name == "posix" and document.path.stat().st_mode & 0o007:
-        raise CheckFailedError(
-            f"{document.where}: every user of this machine may read it",
-            close_to_others(document.path),
-            fatal=False,
-        )
+    exposed = exposed_file(document)
+    if exposed is not None:
+        where, found = exposed
+        raise CheckFailedError(f"{where}: {found.words}", found.remedy, fatal=False)
     age = examination.identity.key_age(examination.clock.utc())
     if age is not None and age > examination.account.key_max_age_days:
         raise CheckFailedError(

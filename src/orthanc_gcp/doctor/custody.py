@@ -23,6 +23,7 @@ from orthanc_gcp.doctor.checks import (
 from orthanc_gcp.doctor.findings import Finding
 from orthanc_gcp.doctor.orthanc import Site
 from orthanc_gcp.doctor.script import Script, ScriptError
+from orthanc_gcp.doctor.secret_files import exposure
 from orthanc_gcp.errors import ConfigurationError, LedgerError
 from orthanc_gcp.reasons import LedgerReason
 from orthanc_gcp.redaction import readable
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 __all__ = ["check_custody"]
 
 _CORRECT = "correct it in Orthanc's configuration, then restart Orthanc"
-_LOOPBACK = ("", "localhost", "127.0.0.1", "::1")
 _WEEK = timedelta(days=7)
 _IMPORT_WITHIN = 60
 
@@ -162,6 +162,10 @@ def _file(file: Path) -> str:
             )
     if not file.exists():
         return f"{file} can be made"
+    for path in file.parent.glob(f"{file.name}*"):
+        found = exposure(path)
+        if found is not None:
+            raise CheckFailedError(f"the ledger {path}: {found.words}", found.remedy)
     from orthanc_gcp.ledger.database import connect
 
     engine = connect(f"sqlite:///{file}")
@@ -195,7 +199,8 @@ def _version(engine: Engine) -> str:
 def _server(settings: Settings) -> str:
     import sqlalchemy as sql
 
-    from orthanc_gcp.ledger.database import connect, url_for
+    from orthanc_gcp.ledger.database import connect, url_for, words_of
+    from orthanc_gcp.ledger.postgresql_tls import weakness
 
     engine = connect(url_for(settings))
     database = f"{engine.url.host or 'a local socket'}/{engine.url.database}"
@@ -209,11 +214,9 @@ def _server(settings: Settings) -> str:
             )
         version = _version(engine)
     except sql.exc.SQLAlchemyError as error:
-        # What follows the first line may be values.
-        text = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
         raise CheckFailedError(
-            f"the database {database} cannot be reached: {text}",
-            "correct Database, or see that the server runs and lets this machine and user in",
+            f"the database {database} cannot be reached: {words_of(error, engine)}",
+            _remedy(error),
         ) from None
     finally:
         engine.dispose()
@@ -222,13 +225,63 @@ def _server(settings: Settings) -> str:
             f"{engine.url.username} may not make tables in {database}",
             f"GRANT CREATE ON SCHEMA public TO {engine.url.username};",
         )
-    if not secret and (engine.url.host or "") not in _LOOPBACK:
-        raise CheckFailedError(
-            f"the connection to {database} is not encrypted: its password and rows can be read on "
-            "the way",
-            "add ?sslmode=verify-full to Database, and let the server speak TLS",
+    if weak := weakness(engine.url):
+        raise WarningError(
+            f"the database {database} can be written, but {weak}",
+            "take sslmode out of Database, and name the server's authority by ?sslrootcert=FILE",
         )
     return f"{database} can be written{', over TLS' if secret else ''}{version}"
+
+
+def _remedy(error: Exception) -> str:
+    if "certificate" in str(error) or "SSL" in str(error):
+        return (
+            "let the server speak TLS with a certificate in its name, and name the authority that "
+            "issued it: ?sslrootcert=FILE in Database"
+        )
+    return "correct Database, or see that the server runs and lets this machine and user in"
+
+
+def _standstill(site: Site) -> str:
+    """What waits and will not be sent, whatever the rules are now."""
+    try:
+        from sqlalchemy.exc import SQLAlchemyError
+
+        from orthanc_gcp.custody.reporting.problems import (
+            ProblemKind,
+            find_problems,
+            without_worker,
+        )
+        from orthanc_gcp.ledger.database import connect, url_for
+        from orthanc_gcp.ledger.destinations import stores_of
+        from orthanc_gcp.ledger.ledger import Ledger
+        from orthanc_gcp.ledger.upgrade import require_current
+        from orthanc_gcp.ledger.workers import any_alive
+    except ModuleNotFoundError as error:
+        raise NotApplicableError(f"{error.name} is not installed: nothing was ever sent") from None
+    settings = site.settings
+    try:
+        engine = connect(url_for(settings))
+    except ConfigurationError:
+        raise NotApplicableError("the ledger is not where the configuration says") from None
+    try:
+        require_current(engine)
+        runs = any_alive(engine)
+        ledger = Ledger(engine, stores=stores_of(settings))
+        wanted = ledger, [one.name for one in settings.accounts], settings.rejections
+        found = find_problems(*wanted) if runs else without_worker(*wanted, settings.rules)
+        if settings.rules:  # it is started with Orthanc
+            found = [one for one in found if one.kind is not ProblemKind.WORKER]
+    except (LedgerError, SQLAlchemyError, OSError):
+        raise NotApplicableError("no ledger can be read") from None
+    finally:
+        engine.dispose()
+    if found:
+        first = found[0]
+        rest = f" (and {len(found) - 1} more: orthanc-gcp status)" if len(found) > 1 else ""
+        account = f"account {first.account}: " if first.account else ""
+        raise WarningError(f"{account}{first.message}{rest}", first.remedy)
+    return "nothing waits that nobody sends"
 
 
 def _recycling(site: Site) -> str:
@@ -239,14 +292,19 @@ def _recycling(site: Site) -> str:
         "MaximumPatientCount": options.maximum_patient_count,
     }
     on = [f"{name} {limit}" for name, limit in limits.items() if limit]
-    if on and options.maximum_storage_mode == "Recycle":
+    if not (on and options.maximum_storage_mode == "Recycle"):
+        return "Orthanc deletes nothing by itself"
+    if not site.settings.protects:
         raise WarningError(
             f"{', '.join(on)}: at this limit Orthanc deletes the oldest patients, also what is not "
             "sent yet, as in a long outage",
-            "leave room for all that comes in during an outage, and watch the oldest unsent "
-            "instance; PUT /patients/{id}/protected keeps a patient",
+            "leave ProtectUnsent on, which keeps them until all of them is confirmed",
         )
-    return "Orthanc deletes nothing by itself"
+    percent = site.settings.section.protect_up_to_percent
+    return (
+        f"{', '.join(on)}: at this limit Orthanc deletes the oldest patients, but for those of "
+        f"which something is not confirmed, up to {percent} % of it"
+    )
 
 
 def _remote_access(site: Site) -> str:
@@ -268,6 +326,7 @@ _CHECKS: tuple[Check[Site], ...] = (
     Check("backfill", _schedule),
     Check("packages", _extras),
     Check("database", _database),
+    Check("standstill", _standstill),
     Check("recycling", _recycling),
     Check("remote access", _remote_access),
 )

@@ -19,6 +19,7 @@ from orthanc_gcp.errors import NetworkError
 from orthanc_gcp.reasons import NetworkFault
 from orthanc_gcp.redaction import readable
 from orthanc_gcp.transport.connections import Proxy, basic_authorization
+from orthanc_gcp.transport.deadlines import BoundedResponse
 
 if TYPE_CHECKING:
     from cryptography.x509 import Certificate
@@ -176,6 +177,7 @@ def _connected(target: Target) -> Iterator[socket.socket]:
     if proxy.parts.scheme == "https":
         raise ConnectionError("there is no need to look through such a proxy")
     tunnel = HTTPConnection(proxy.parts.hostname or "", proxy.port, timeout=target.timeout)
+    tunnel.response_class = BoundedResponse
     tunnel.set_tunnel(target.host, target.port, _proxy_headers(proxy))
     with contextlib.closing(tunnel):
         tunnel.connect()

@@ -35,6 +35,7 @@ from orthanc_gcp.emulator.faults.rules import ActiveFault
 from orthanc_gcp.emulator.healthcare.locations import require_location
 from orthanc_gcp.emulator.healthcare.request_context import RequestContext, Services, resource_of
 from orthanc_gcp.emulator.http import responses
+from orthanc_gcp.emulator.http.allowed_hosts import AllowedHosts
 from orthanc_gcp.emulator.http.cors import preflight_method, preflight_response
 from orthanc_gcp.emulator.http.front_end import finish
 from orthanc_gcp.emulator.http.recent_requests import NO_STATUS
@@ -50,10 +51,16 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 
 
 class Answering:
-    """Turns what :meth:`answer` returns or raises into an answer, dated by Google's clock."""
+    """Turns what :meth:`answer` returns or raises into an answer, dated by Google's clock.
 
-    def __init__(self, services: Services) -> None:
-        self._services = services
+    Parameters
+    ----------
+    hosts : AllowedHosts
+        The names by which it may be asked.
+    """
+
+    def __init__(self, services: Services, hosts: AllowedHosts) -> None:
+        self._services, self._hosts = services, hosts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         started, status = time.perf_counter(), NO_STATUS
@@ -77,6 +84,7 @@ class Answering:
 
     async def _respond(self, request: Request) -> Response:
         try:
+            self._hosts.require(request)
             return await self.answer(request)
         except (Refusal, GrantError) as refusal:
             return refusal.response
@@ -105,8 +113,10 @@ class Answering:
 class GceMetadataApplication(Answering):
     """What is answered on a port of the metadata server's own."""
 
-    def __init__(self, services: Services, metadata: GceMetadataServer) -> None:
-        super().__init__(services)
+    def __init__(
+        self, services: Services, hosts: AllowedHosts, metadata: GceMetadataServer
+    ) -> None:
+        super().__init__(services, hosts)
         self._metadata = metadata
 
     async def answer(self, request: Request) -> Response:
@@ -132,12 +142,13 @@ class Application(Answering):
     def __init__(
         self,
         services: Services,
+        hosts: AllowedHosts,
         metadata: GceMetadataServer | None,
         reset: Callable[[], Awaitable[None]],
         *,
         admin: bool,
     ) -> None:
-        super().__init__(services)
+        super().__init__(services, hosts)
         identities, mint, clock = services.identities, services.mint, services.clock
         self._authorizer = Authorizer(
             identities, mint, services.policies, services.fault_settings, clock

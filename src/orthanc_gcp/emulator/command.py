@@ -7,6 +7,7 @@ import gc
 import json
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -21,6 +22,11 @@ _COLLECT_AFTER = 20_000
 """How many new objects make the garbage collector run."""
 
 _NETWORKS = ("google",)
+_LOOPBACK = ("127.0.0.1", "::1", "localhost")
+_EXPOSED = (
+    "Warning: it listens at {host}: whoever reaches this machine there gets tokens from it, and "
+    "reads, changes and deletes what is stored. No images of patients belong into it."
+)
 _SETTING_OPTIONS = "--fault-settings, --fault or --network"
 _PORT = click.IntRange(min=0, max=65535)
 _DIRECTORY = click.Path(path_type=Path, file_okay=False)
@@ -69,6 +75,14 @@ def _default_directory() -> Path:
     metavar="HOST",
     help="A further host name that the certificate of --tls is valid for, or google for those "
     "of Google's services; may be repeated.",
+)
+@click.option(
+    "--allow-host",
+    "allowed_hosts",
+    multiple=True,
+    metavar="HOST",
+    help="A further name by which it may be asked, or google for those of Google's services; "
+    "may be repeated.",
 )
 @click.option(
     "--token-lifetime",
@@ -120,6 +134,7 @@ def emulator(
     write_credentials: Path | None,
     tls: bool,
     tls_names: tuple[str, ...],
+    allowed_hosts: tuple[str, ...],
     token_lifetime: int,
     metadata_port: int | None,
     admin: bool,
@@ -187,6 +202,7 @@ def emulator(
         write_credentials=write_credentials,
         tls=tls or bool(tls_names),
         tls_names=tls_names,
+        allowed_hosts=allowed_hosts,
         token_lifetime=token_lifetime,
         metadata_port=metadata_port,
         admin=admin,
@@ -199,11 +215,15 @@ def emulator(
     except SettingError as error:
         raise click.BadParameter(str(error), param_hint=_SETTING_OPTIONS) from error
     except HostNameError as error:
-        raise click.BadParameter(str(error), param_hint="--tls-name") from error
+        raise click.BadParameter(str(error), param_hint="--tls-name or --allow-host") from error
     except (DirectoryInUseError, OSError) as error:
         click.echo(f"The emulator cannot start: {_reason(error)}", err=True)
         raise click.exceptions.Exit(1) from error
     apart = running.metadata_host if metadata_port is not None else None
+    if host not in _LOOPBACK:
+        click.echo(_EXPOSED.format(host=host), err=True)
+    # What pydicom warns of holds values of images.
+    warnings.simplefilter("ignore", UserWarning)
     _collect_rarely()
     running.run(lambda: click.echo(_ready_line(running.url, running.token_uri, apart)))
 

@@ -33,6 +33,7 @@ from orthanc_gcp.emulator.faults.fault_settings import FaultSettings
 from orthanc_gcp.emulator.healthcare.operations import Operations
 from orthanc_gcp.emulator.healthcare.request_context import Services
 from orthanc_gcp.emulator.healthcare.service_agent import ServiceAgent
+from orthanc_gcp.emulator.http.allowed_hosts import WILDCARDS, AllowedHosts
 from orthanc_gcp.emulator.http.recent_requests import RecentRequests
 from orthanc_gcp.emulator.http.request_gate import GatedApplication, RequestGate
 from orthanc_gcp.emulator.http.uvicorn_server import UvicornServer, listen
@@ -72,6 +73,9 @@ class Options:
     tls, tls_names : bool, tuple of str
         Whether it speaks HTTPS, and further host names of its certificate; ``google`` is all names
         of Google whose paths it answers.
+    allowed_hosts : tuple of str
+        Names by which it may be asked, besides the loopback ones, ``host`` and ``tls_names``;
+        ``google`` as in ``tls_names``.
     token_lifetime : int
         How many seconds an access token lives.
     metadata_port : int or None
@@ -94,6 +98,7 @@ class Options:
     write_credentials: Path | None = None
     tls: bool = False
     tls_names: tuple[str, ...] = ()
+    allowed_hosts: tuple[str, ...] = ()
     token_lifetime: int = 3600
     metadata_port: int | None = None
     admin: bool = False
@@ -123,7 +128,7 @@ class Emulator:
     DirectoryInUseError
         Another emulator is using the directory.
     HostNameError
-        A name for the certificate is none.
+        A name for the certificate, or to be asked by, is none.
     SettingError
         A fault setting to start with is none, or cannot be so; nor can a network profile.
     """
@@ -358,21 +363,25 @@ class Emulator:
         self._storage.close()
 
     def _address(self, listener: socket.socket) -> str:
-        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self._options.host, self._options.host)  # noqa: S104
+        host = self._options.host
+        if host in WILDCARDS:
+            host = "::1" if ":" in host else "127.0.0.1"
         port = listener.getsockname()[1]
         return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
     def _applications(self) -> list[Answering]:
         """Return new ones, for the main port and for that of the metadata server, if it has one."""
         options, services = self._options, self._make_services()
+        named = host_names([*options.allowed_hosts, *options.tls_names])
+        hosts = AllowedHosts(options.host, named)
         metadata = GceMetadataServer(services.identities, services.mint, services.clock)
         has_own_port = options.metadata_port is not None
         shared = None if has_own_port or options.tls else metadata
         applications: list[Answering] = [
-            Application(services, shared, self._reset, admin=options.admin)
+            Application(services, hosts, shared, self._reset, admin=options.admin)
         ]
         if has_own_port:
-            applications.append(GceMetadataApplication(services, metadata))
+            applications.append(GceMetadataApplication(services, hosts, metadata))
         return applications
 
     def _make_services(self) -> Services:

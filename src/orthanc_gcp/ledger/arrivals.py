@@ -10,7 +10,7 @@ Every method raises SQLAlchemyError when the ledger is away; nothing was written
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from typing import Any
@@ -18,6 +18,7 @@ from typing import Any
 import sqlalchemy as sql
 
 from orthanc_gcp.ledger.database import reading, upsert, writing
+from orthanc_gcp.ledger.destinations import Destinations
 from orthanc_gcp.ledger.events import add_for
 from orthanc_gcp.ledger.indexes import write_cursor
 from orthanc_gcp.ledger.key_values import KeyValues
@@ -27,6 +28,8 @@ from orthanc_gcp.ledger.schema import (
     UNSETTLED,
     Priority,
     State,
+    destinations,
+    lost_changes,
     transfers,
 )
 from orthanc_gcp.ledger.uids import storable, uid_fault
@@ -35,6 +38,13 @@ from orthanc_gcp.reasons import StoreReason, TransferReason
 __all__ = ["Arrivals", "Known"]
 
 _log = logging.getLogger(__name__)
+
+_ABSENT = {
+    (State.WITHDRAWN, TransferReason.DELETED),
+    (State.LOST, TransferReason.RECYCLED),
+    (State.WITHDRAWN, TransferReason.RECYCLED),
+}
+"""What was not in Orthanc any more when it was to be sent, as people see it, or have seen it."""
 
 
 # Made once: SQLAlchemy takes longer to make a statement than SQLite to answer it.
@@ -61,7 +71,7 @@ def _insert_or_renew(dialect: str, other_versions: bool) -> Any:
         & (of.state != State.ACKNOWLEDGED)
     )
     return statement.on_conflict_do_update(
-        index_elements=["account", "source", "orthanc_id"],
+        index_elements=["destination_id", "source", "orthanc_id"],
         set_={
             **again,
             "sha256": None,
@@ -94,9 +104,10 @@ class Known:
     Attributes
     ----------
     files
-        The UUID that its file had in Orthanc, of each of its rows.
+        The UUID that its file had in Orthanc, of each of its rows for what accounts are by now;
+        of all its rows, where there are none of these.
     deleted
-        Whether one of them was withdrawn, as it was deleted in Orthanc.
+        Whether one of these was withdrawn or lost, as Orthanc did not have it any more.
     """
 
     files: set[str] = field(default_factory=set)
@@ -106,8 +117,15 @@ class Known:
 class Arrivals:
     """Rows are written with the cursor of their changes, in one transaction: none is missed."""
 
-    def __init__(self, engine: sql.Engine, now: Callable[[], float], key_values: KeyValues) -> None:
+    def __init__(
+        self,
+        engine: sql.Engine,
+        now: Callable[[], float],
+        key_values: KeyValues,
+        destinations: Destinations,
+    ) -> None:
         self._engine, self._now, self._key_values = engine, now, key_values
+        self._destinations = destinations
 
     def record(
         self,
@@ -117,6 +135,9 @@ class Arrivals:
         other_versions: bool = False,
     ) -> int:
         """Write down what arrived and, with it, how far the changes of its index were read.
+
+        It goes to the stores that its accounts are by now. What was written down before for a store
+        that the account was formerly is not sent once more, unless a backfill or somebody wants it.
 
         Parameters
         ----------
@@ -140,12 +161,18 @@ class Arrivals:
         self, connection: sql.Connection, arrivals: Sequence[NewTransfer], other_versions: bool
     ) -> int:
         good = []
+        ids = self._destinations.of(connection, {arrival.account for arrival in arrivals})
+        formerly = _recorded_formerly(connection, arrivals, ids)
         for arrival in arrivals:
+            received_at = formerly.get((arrival.account, arrival.source, arrival.orthanc_id))
+            if received_at is not None and received_at >= arrival.received_at:
+                continue
             fault = uid_fault(*_uids(arrival).values())
+            row = self._row(arrival, ids[arrival.account])
             if fault is None:
-                good.append(self._row(arrival))
+                good.append(row)
             else:
-                self._quarantine(connection, arrival, fault)
+                self._quarantine(connection, arrival, row, fault)
         return self._upsert(connection, good, other_versions) if good else 0
 
     def _upsert(
@@ -159,9 +186,10 @@ class Arrivals:
         )
         return int(done.rowcount)
 
-    def _row(self, arrival: NewTransfer) -> dict[str, Any]:
+    def _row(self, arrival: NewTransfer, destination: int) -> dict[str, Any]:
         return {
             **asdict(arrival),
+            "destination_id": destination,
             "state": State.HELD if arrival.held_for_orthanc_id else State.WAITING,
             "attempts": 0,
             "replace": False,
@@ -170,9 +198,11 @@ class Arrivals:
             "detail": None,
         }
 
-    def _quarantine(self, connection: sql.Connection, arrival: NewTransfer, fault: str) -> None:
+    def _quarantine(
+        self, connection: sql.Connection, arrival: NewTransfer, row: Mapping[str, Any], fault: str
+    ) -> None:
         """Write down what can never be asked for, once."""
-        values = self._row(arrival)
+        values = {**row}
         values |= {name: storable(uid) for name, uid in _uids(arrival).items()}
         values |= {"state": State.QUARANTINED, "reason": StoreReason.UID, "detail": fault}
         values["held_for_orthanc_id"] = None
@@ -180,7 +210,7 @@ class Arrivals:
             return
         of = transfers.c
         query = sql.select(of.id).where(
-            of.account == arrival.account,
+            of.destination_id == row["destination_id"],
             of.source == arrival.source,
             of.orthanc_id == arrival.orthanc_id,
         )
@@ -193,36 +223,39 @@ class Arrivals:
             fault,
         )
 
-    def accounts(self) -> list[str]:
-        """All that anything was ever to be sent to."""
-        with reading(self._engine) as connection:
-            return list(connection.scalars(sql.select(transfers.c.account).distinct()))
-
-    def known(
-        self, source: str, accounts: Sequence[str], resources: Collection[str]
-    ) -> dict[str, Known]:
+    def known(self, source: str, resources: Collection[str]) -> dict[str, Known]:
         """Those of some instances of an index that the ledger has a row for.
 
-        Parameters
-        ----------
-        accounts
-            All of them: by these the database finds the rows in an index of its own.
+        A row for a store that an account was formerly tells only that it was written down; one
+        that was withdrawn as deleted, or lost, not even that.
         """
         of = transfers.c
         found: dict[str, Known] = {}
+        former: dict[str, Known] = {}
+        # By all of them: so the database finds the rows in an index of its own.
+        stores = self._destinations.all()
+        every = [one.id for one in stores]
+        current = {one.id for one in self._destinations.current(stores).values()}
+        columns = of.orthanc_id, of.destination_id, of.attachment_uuid, of.state, of.reason
         with reading(self._engine) as connection:
             for some in portions(list(resources), MOST_PARAMETERS):
-                query = sql.select(of.orthanc_id, of.attachment_uuid, of.state, of.reason).where(
-                    of.account.in_(accounts), of.source == source, of.orthanc_id.in_(some)
+                query = sql.select(*columns).where(
+                    of.destination_id.in_(every), of.source == source, of.orthanc_id.in_(some)
                 )
-                for name, file, state, reason in connection.execute(query):
-                    one = found.setdefault(name, Known())
+                for name, destination, file, state, reason in connection.execute(query):
+                    is_current = destination in current
+                    deleted = (state, reason) in _ABSENT
+                    if deleted and not is_current:
+                        continue
+                    one = (found if is_current else former).setdefault(name, Known())
                     one.files.add(file)
-                    one.deleted |= state == State.WITHDRAWN and reason == TransferReason.DELETED
-        return found
+                    one.deleted |= deleted
+        return {**former, **found}
 
     def reopen(self, source: str, resources: Collection[str]) -> int:
-        """Orthanc has these instances: those that were withdrawn as deleted wait again.
+        """Orthanc has these instances: those that were withdrawn as deleted, or lost, wait again.
+
+        It is about what was to be sent to the stores that accounts are by now.
 
         Returns
         -------
@@ -231,13 +264,14 @@ class Arrivals:
         """
         of, reopened = transfers.c, 0
         waiting = {**UNSENT, "state": State.WAITING, "attempts": 0, "queued_at": self._now()}
+        current = {one.id for one in self._destinations.current().values()}
         with writing(self._engine) as connection:
             for some in portions(list(resources), MOST_PARAMETERS):
                 deleted = sql.and_(
+                    of.destination_id.in_(current),
                     of.source == source,
                     of.orthanc_id.in_(some),
-                    of.state == State.WITHDRAWN,
-                    of.reason == TransferReason.DELETED,
+                    sql.tuple_(of.state, of.reason).in_(sorted(_ABSENT)),
                 )
                 rows = connection.scalars(sql.select(of.id).where(deleted)).all()
                 connection.execute(transfers.update().where(of.id.in_(rows)).values(waiting))
@@ -257,13 +291,34 @@ class Arrivals:
         """A comparison has found what was received with those changes."""
         self._key_values.delete(f"gap:{source}")
 
+    def lose(self, account: str, source: str, first: int, last: int, changes: int) -> None:
+        """So many changes of these numbers may have been of what Orthanc recycled unread; once."""
+        of, what = lost_changes.c, {"account": account, "source": source, "first_seq": first}
+        known = sql.select(of.id).where(
+            *(of[name] == value for name, value in what.items()), of.last_seq == last
+        )
+        with writing(self._engine) as connection:
+            if connection.execute(known).first() is None:
+                values = {**what, "last_seq": last, "changes": changes, "noticed_at": self._now()}
+                connection.execute(lost_changes.insert().values(values))
+
     def unreadable(self, source: str) -> list[str]:
-        """The instances of an Orthanc whose attributes could not be read for the rules."""
+        """The instances of an Orthanc whose attributes could not be read for the rules.
+
+        Those that were tried last come last.
+        """
         return self._key_values.get(f"unreadable:{source}", list) or []
 
-    def set_unreadable(self, source: str, resources: Sequence[str]) -> None:
-        """Remember these, in place of those before."""
-        self._key_values.set(f"unreadable:{source}", list(resources))
+    def change_unreadable(
+        self, source: str, failed: Collection[str], done: Collection[str] = ()
+    ) -> int:
+        """Remember some as tried last and others no more; how many there are."""
+        now = {*failed, *done}
+
+        def changed(before: list[Any] | None) -> list[Any]:
+            return [one for one in before or () if one not in now] + list(dict.fromkeys(failed))
+
+        return len(self._key_values.change(f"unreadable:{source}", list, changed) or ())
 
     def held(self, source: str, limit: int = 1000) -> list[str]:
         """The series and studies of an Orthanc that instances are held for."""
@@ -287,6 +342,43 @@ class Arrivals:
                     )
                     .values(state=State.WAITING, held_for_orthanc_id=None)
                 )
+
+
+_FORMER = sql.select(destinations.c.id).where(
+    destinations.c.account.in_(sql.bindparam("accounts", expanding=True)),
+    destinations.c.id.not_in(sql.bindparam("current", expanding=True)),
+)
+_RECORDED = sql.select(
+    transfers.c.account, transfers.c.source, transfers.c.orthanc_id, transfers.c.received_at
+).where(
+    transfers.c.destination_id.in_(sql.bindparam("former", expanding=True)),
+    transfers.c.source.in_(sql.bindparam("sources", expanding=True)),
+    transfers.c.orthanc_id.in_(sql.bindparam("names", expanding=True)),
+    (transfers.c.state != State.WITHDRAWN)
+    | (sql.func.coalesce(transfers.c.reason, "") != TransferReason.DELETED),
+)
+
+
+def _recorded_formerly(
+    connection: sql.Connection, arrivals: Sequence[NewTransfer], ids: Mapping[str, int]
+) -> dict[tuple[str, str, str], float]:
+    """When what arrives was received that was written down for a former store of its account."""
+    chosen = {"accounts": list(ids), "current": list(ids.values())}
+    former = list(connection.scalars(_FORMER, chosen))
+    if not former:
+        return {}
+    found: dict[tuple[str, str, str], float] = {}
+    by_rule = [one for one in arrivals if one.priority == Priority.LIVE]
+    for some in portions(by_rule, MOST_PARAMETERS):
+        wanted = {
+            "former": former,
+            "sources": list({one.source for one in some}),
+            "names": [one.orthanc_id for one in some],
+        }
+        for account, source, name, received_at in connection.execute(_RECORDED, wanted):
+            key = account, source, name
+            found[key] = max(received_at, found.get(key, received_at))
+    return found
 
 
 def _uids(arrival: NewTransfer) -> dict[str, str]:

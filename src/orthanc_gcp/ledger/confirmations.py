@@ -8,12 +8,13 @@ Every method raises SQLAlchemyError when the ledger is away; nothing was written
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict
 
 import sqlalchemy as sql
 
 from orthanc_gcp.ledger.database import reading, writing
+from orthanc_gcp.ledger.destinations import Destinations
 from orthanc_gcp.ledger.events import add_for
 from orthanc_gcp.ledger.rows import (
     COLUMNS,
@@ -31,7 +32,7 @@ __all__ = ["Confirmations"]
 
 # Made once: SQLAlchemy takes longer to make a statement than SQLite to answer it.
 _PARAMETERS = {
-    "account": transfers.c.account,
+    "destination_id": transfers.c.destination_id,
     "study_instance_uid": transfers.c.study_instance_uid,
     "series_instance_uid": transfers.c.series_instance_uid,
 }
@@ -71,7 +72,7 @@ _DUE_OF_SERIES = (
 _MAKE_DUE = (
     transfers.update()
     .where(
-        transfers.c.account == sql.bindparam("of_account"),
+        transfers.c.destination_id == sql.bindparam("of_destination"),
         transfers.c.study_instance_uid == sql.bindparam("of_study"),
         transfers.c.series_instance_uid == sql.bindparam("of_series"),
         transfers.c.state == State.ACKNOWLEDGED,
@@ -97,7 +98,11 @@ _CONFIRM = (
 )
 _DUE = (
     sql.select(transfers.c.study_instance_uid, transfers.c.series_instance_uid)
-    .where(in_state(sql.bindparam("account", type_=sql.Text), State.ACKNOWLEDGED), _IS_DUE)
+    .where(
+        in_state(sql.bindparam("destination_id", type_=sql.BigInteger), State.ACKNOWLEDGED),
+        _IS_DUE,
+        transfers.c.series_instance_uid.not_in(sql.bindparam("but", expanding=True)),
+    )
     # Those that are due for longest: nothing that is asked for again and again is in the way.
     .order_by(transfers.c.next_attempt_at, transfers.c.id)
     .limit(sql.bindparam("most", type_=sql.Integer))
@@ -111,8 +116,10 @@ LOST_AFTER = 15.0
 class Confirmations:
     """What is to be read back, and what came of it."""
 
-    def __init__(self, engine: sql.Engine, now: Callable[[], float]) -> None:
-        self._engine, self._now = engine, now
+    def __init__(
+        self, engine: sql.Engine, now: Callable[[], float], destinations: Destinations
+    ) -> None:
+        self._engine, self._now, self._destinations = engine, now, destinations
 
     def readable(self, account: str, series: Iterable[Series]) -> list[Series]:
         """Those series that may be read back by now.
@@ -121,10 +128,11 @@ class Confirmations:
         """
         now = self._now()
         times = {"now": now, "lost": now - LOST_AFTER}
+        destination = self._destinations.find(account)
         with reading(self._engine) as connection:
 
             def is_readable(one: Series) -> bool:
-                wanted = {"account": account, **one._asdict()}
+                wanted = {"destination_id": destination, **one._asdict()}
                 if connection.scalar(_UNSENT_OF_SERIES, wanted) is None:
                     return True
                 return connection.scalar(_DUE_OF_SERIES, wanted | times) is not None
@@ -133,7 +141,7 @@ class Confirmations:
 
     def acknowledged(self, account: str, series: Series) -> list[Transfer]:
         """The instances of a series that are to be read back."""
-        wanted = {"account": account, **series._asdict()}
+        wanted = {"destination_id": self._destinations.find(account), **series._asdict()}
         with reading(self._engine) as connection:
             return [Transfer(*row) for row in connection.execute(_ACKNOWLEDGED_OF_SERIES, wanted)]
 
@@ -205,9 +213,9 @@ class Confirmations:
 
     def make_due(self, account: str, series: Sequence[Series]) -> None:
         """These were to be read back just now, and were not: their search is due."""
-        now = self._now()
+        now, mine = self._now(), self._destinations.find(account)
         parameters = [
-            {"of_account": account, "of_study": one[0], "of_series": one[1], "now": now}
+            {"of_destination": mine, "of_study": one[0], "of_series": one[1], "now": now}
             for one in series
         ]
         if parameters:
@@ -263,10 +271,22 @@ class Confirmations:
                 again += len(rows)
         return again
 
-    def due(self, account: str, limit: int = 200) -> list[Series]:
-        """Series with acknowledged instances whose search is due, or was lost with its worker."""
+    def due(self, account: str, limit: int = 200, but: Collection[Series] = ()) -> list[Series]:
+        """Series with acknowledged instances whose search is due, or was lost with its worker.
+
+        Parameters
+        ----------
+        but
+            Those that are being read back: however many instances they have, they hide no other.
+        """
         now = self._now()
-        wanted = {"account": account, "now": now, "lost": now - LOST_AFTER, "most": MOST_DUE_ROWS}
+        wanted = {
+            "destination_id": self._destinations.find(account),
+            "now": now,
+            "lost": now - LOST_AFTER,
+            "most": MOST_DUE_ROWS,
+            "but": [one.series_instance_uid for one in but],
+        }
         with reading(self._engine) as connection:
             found = dict.fromkeys(Series(*row) for row in connection.execute(_DUE, wanted))
         return list(found)[:limit]

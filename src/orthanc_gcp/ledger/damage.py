@@ -19,6 +19,7 @@ from orthanc_gcp.ledger.schema import (
     Priority,
     State,
     backfill_studies,
+    destinations,
     events,
     key_values,
     transfers,
@@ -49,13 +50,18 @@ def quarantine_damaged(engine: sql.Engine) -> None:
     """
     with writing(engine) as connection:
         if engine.dialect.name == "sqlite":
-            for table in (transfers, events, backfill_studies, key_values):
+            for table in (destinations, transfers, events, backfill_studies, key_values):
                 _repair(connection, table)
         of = transfers.c
-        unknown = of.state.not_in(list(State)) | of.priority.not_in(list(Priority))
-        for row in connection.execute(sql.select(of.id, of.state).where(unknown)).all():
-            what = "priority" if row.state in list(State) else "state"
-            _quarantine(connection, transfers.c.id == row.id, row.id, [what], {})
+        wrong = {
+            "state": of.state.not_in(list(State)),
+            "priority": of.priority.not_in(list(Priority)),
+            "destination_id": of.destination_id.not_in(sql.select(destinations.c.id)),
+            "account": of.account != _of_destination(destinations.c.account),
+        }
+        for what, is_wrong in wrong.items():
+            for number in connection.scalars(sql.select(of.id).where(is_wrong)).all():
+                _quarantine(connection, of.id == number, number, [what], {})
 
 
 def _repair(connection: sql.Connection, table: sql.Table) -> None:
@@ -115,7 +121,23 @@ def _quarantine(
     }
     if "priority" in names:
         own["priority"] = Priority.LIVE
+    if "destination_id" in names:
+        own["destination_id"] = _of_its_account()
+    elif "account" in names:
+        own["account"] = sql.func.coalesce(_of_destination(destinations.c.account), "")
     connection.execute(transfers.update().where(row).values({**values, **own}))
+
+
+def _of_its_account() -> sql.ScalarSelect[int]:
+    """A destination of the account that a row names: nothing is sent from quarantine."""
+    newest = sql.select(sql.func.coalesce(sql.func.max(destinations.c.id), 0))
+    return newest.where(destinations.c.account == transfers.c.account).scalar_subquery()
+
+
+def _of_destination(column: sql.Column[Any]) -> sql.ScalarSelect[Any]:
+    """What the destination of a row has in a column."""
+    mine = destinations.c.id == transfers.c.destination_id
+    return sql.select(column).where(mine).scalar_subquery()
 
 
 def _row(number: int) -> sql.ColumnElement[bool]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import secrets
 import sqlite3
+import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -15,22 +18,26 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from orthanc_gcp.configuration import Settings
 from orthanc_gcp.errors import ConfigurationError
-from orthanc_gcp.redaction import address, printable
+from orthanc_gcp.ledger.postgresql_tls import with_tls
+from orthanc_gcp.redaction import address, printable, readable
 
 __all__ = [
     "FILE_NAME",
     "connect",
     "is_away",
+    "make_private",
     "place",
     "reading",
     "upsert",
     "url_for",
     "url_of",
+    "words_of",
     "writing",
 ]
 
 FILE_NAME = "orthanc-gcp.sqlite"
-_BUSY_SECONDS = 30
+_SECRETS = ("password", "sslpassword")
+_BUSY_SECONDS, _LOCKED_SECONDS = 30, 10
 _CONNECTIONS = 24
 
 
@@ -45,11 +52,16 @@ def url_for(settings: Settings) -> str:
     """
     if settings.sending_problems:
         raise ConfigurationError("; ".join(map(str, settings.sending_problems)))
-    return url_of(settings.section.database, settings.storage_folder)
+    return url_of(settings.section.database, settings.storage_folder, settings.ca_certificates)
 
 
-def url_of(database: str, folder: Path) -> str:
+def url_of(database: str, folder: Path, authorities: Path | None = None) -> str:
     """The address of the database: the configured one, or a file in Orthanc's storage folder.
+
+    Parameters
+    ----------
+    authorities
+        Those that a PostgreSQL server's certificate may come from, in PEM; else the machine's.
 
     Raises
     ------
@@ -60,7 +72,8 @@ def url_of(database: str, folder: Path) -> str:
         return f"sqlite:///{folder / FILE_NAME}"
     for scheme in ("postgresql://", "postgres://", "postgresql+psycopg://"):
         if database.startswith(scheme):
-            return _quoted("postgresql+psycopg://" + database.removeprefix(scheme))
+            url = sql.make_url(_quoted("postgresql+psycopg://" + database.removeprefix(scheme)))
+            return with_tls(url, authorities).render_as_string(hide_password=False)
     if database.startswith("sqlite:///"):
         return database
     raise ConfigurationError(
@@ -69,7 +82,7 @@ def url_of(database: str, folder: Path) -> str:
 
 
 def _quoted(url: str) -> str:
-    """The same address with user and password as SQLAlchemy wants them.
+    """The same address as SQLAlchemy wants it: quoted, and several hosts as parameters.
 
     It would take an ``@`` in a password for the one before the host, and show what follows it.
     """
@@ -77,15 +90,26 @@ def _quoted(url: str) -> str:
         there = address(url)
     except ValueError as error:
         raise ConfigurationError(f"GoogleCloudPlatform.Database: expected {error}") from None
-    if there.user is None:
-        return there.bare
     scheme, _, rest = there.bare.partition("://")
+    hosts, slash, path = rest.partition("/")
+    if "," in hosts:
+        rest = f"{slash}{path}{'&' if '?' in path else '?'}"
+        rest += "&".join(f"host={host}" for host in hosts.split(","))
+    if there.user is None:
+        return f"{scheme}://{rest}"
     return f"{scheme}://{quote(there.user, safe='')}:{quote(there.password, safe='')}@{rest}"
 
 
 def is_away(error: Exception) -> bool:
     """Whether the database itself fails, and not what was asked of it."""
     return isinstance(error, sql.exc.OperationalError | sql.exc.InterfaceError)
+
+
+def words_of(error: Exception, engine: sql.Engine) -> str:
+    """What a database says of itself, in one line: without values, and without its password."""
+    text = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
+    given = (engine.url.password, *(engine.url.query.get(name) for name in _SECRETS))
+    return readable(text, (value for value in given if isinstance(value, str)))
 
 
 def place(engine: sql.Engine) -> str:
@@ -131,14 +155,50 @@ def connect(url: str) -> sql.Engine:
         )
         event.listen(engine, "connect", _prepare_sqlite)
         return engine
-    return sql.create_engine(
+    engine = sql.create_engine(
         url,
         hide_parameters=True,
         pool_size=_CONNECTIONS,
         pool_pre_ping=True,
         pool_timeout=_BUSY_SECONDS,
-        connect_args={"connect_timeout": 10, "application_name": "orthanc-gcp"},
+        connect_args={
+            "connect_timeout": 10,
+            # So that all sessions of a worker that does not answer any more can be ended.
+            "application_name": f"orthanc-gcp {os.getpid()} {secrets.token_hex(4)}",
+            # A network that swallows everything is noticed within half a minute.
+            "keepalives_idle": 10,
+            "keepalives_interval": 5,
+            "keepalives_count": 3,
+            "tcp_user_timeout": 30_000,
+        },
     )
+    event.listen(engine, "connect", _prepare_postgresql)
+    return engine
+
+
+def _prepare_postgresql(connection: Any, _record: Any) -> None:
+    # Rows of a worker that stands still in a transaction are waited for, but not for ever.
+    connection.autocommit = True
+    connection.execute(f"SET lock_timeout = '{_LOCKED_SECONDS}s'")
+    connection.autocommit = False
+
+
+def make_private(engine: sql.Engine) -> None:
+    """Let nobody but owner and group read a ledger in a file; made anew, its owner alone.
+
+    The files that SQLite makes beside it have its mode. What cannot be is left to SQLite to say.
+    A file that is there is not opened: to close it again would release the locks that SQLite has.
+    """
+    if engine.dialect.name != "sqlite":
+        return
+    path = Path(engine.url.database or "")
+    with suppress(OSError):
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    for file in path.parent.glob(f"{path.name}*"):
+        with suppress(OSError):
+            mode = stat.S_IMODE(file.stat().st_mode)
+            if mode & 0o007:
+                file.chmod(mode & ~0o007)
 
 
 def _prepare_sqlite(connection: sqlite3.Connection, _record: Any) -> None:

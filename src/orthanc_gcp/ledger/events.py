@@ -39,9 +39,22 @@ class Events:
             )
 
 
-def add_for(connection: sql.Connection, now: float, rows: Sequence[int], kind: str) -> None:
-    """Write down an event for each of some transfers, with its reason, as they are by now."""
+def add_for(
+    connection: sql.Connection,
+    now: float,
+    rows: Sequence[int],
+    kind: str,
+    words: str | None = None,
+) -> None:
+    """Write down an event for each of some transfers, as they are by now.
+
+    Parameters
+    ----------
+    words
+        In place of the reason that each has.
+    """
     of = transfers.c
+    reason = of.reason.concat(": ").concat(sql.func.coalesce(of.detail, ""))
     for some in portions(rows, MOST_PARAMETERS):
         query = sql.select(
             sql.literal(now),
@@ -49,7 +62,7 @@ def add_for(connection: sql.Connection, now: float, rows: Sequence[int], kind: s
             of.study_instance_uid,
             of.sop_instance_uid,
             sql.literal(kind),
-            of.reason.concat(": ").concat(sql.func.coalesce(of.detail, "")),
+            reason if words is None else sql.literal(words),
         ).where(of.id.in_(some))
         names = [
             "occurred_at",

@@ -6,7 +6,7 @@ Every method of its parts is one transaction.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 
 import sqlalchemy as sql
@@ -14,6 +14,7 @@ import sqlalchemy as sql
 from orthanc_gcp.ledger.arrivals import Arrivals
 from orthanc_gcp.ledger.confirmations import Confirmations
 from orthanc_gcp.ledger.database import reading, writing
+from orthanc_gcp.ledger.destinations import Destinations, StoreName
 from orthanc_gcp.ledger.events import Events
 from orthanc_gcp.ledger.indexes import Indexes
 from orthanc_gcp.ledger.key_values import KeyValues
@@ -33,18 +34,27 @@ class Ledger:
         The database; see :mod:`orthanc_gcp.ledger.database`.
     now
         Seconds since 1970, UTC.
+    stores
+        Account -> the store that the configuration of this process names. Whatever is asked about
+        an account is about this one.
     """
 
-    def __init__(self, engine: sql.Engine, now: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        engine: sql.Engine,
+        now: Callable[[], float] = time.time,
+        stores: Mapping[str, StoreName] | None = None,
+    ) -> None:
         self.engine = engine
         self.now = now
+        self.destinations = Destinations(engine, now, stores)
         self.key_values = KeyValues(engine)
         self.events = Events(engine, now)
         self.indexes = Indexes(engine, now)
-        self.arrivals = Arrivals(engine, now, self.key_values)
-        self.queue = Queue(engine, now)
-        self.confirmations = Confirmations(engine, now)
-        self.stored_digests = StoredDigests(engine)
+        self.arrivals = Arrivals(engine, now, self.key_values, self.destinations)
+        self.queue = Queue(engine, now, self.destinations)
+        self.confirmations = Confirmations(engine, now, self.destinations)
+        self.stored_digests = StoredDigests(engine, self.destinations)
         self.versions = Versions(engine)
 
     def writing(self) -> AbstractContextManager[sql.Connection]:

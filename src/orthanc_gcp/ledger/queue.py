@@ -4,7 +4,7 @@ A claim is a lease on rows. It is taken in one transaction, by row locks that ot
 (PostgreSQL, "SELECT", FOR UPDATE SKIP LOCKED) or with the whole file locked (SQLite,
 "Transactions", BEGIN IMMEDIATE), and names the worker and a batch that nobody else has. Only that
 batch settles it; whoever finds the worker gone takes it back, and what the worker may still do
-then settles nothing. No claim runs out by the clock: :mod:`orthanc_gcp.ledger.workers` says why.
+then settles nothing. :mod:`orthanc_gcp.ledger.workers` says when a worker counts as gone.
 
 Every method raises SQLAlchemyError when the ledger is away; nothing was written then.
 """
@@ -20,6 +20,7 @@ from typing import Any
 import sqlalchemy as sql
 
 from orthanc_gcp.ledger.database import reading, writing
+from orthanc_gcp.ledger.destinations import Destinations
 from orthanc_gcp.ledger.events import add_for
 from orthanc_gcp.ledger.rows import (
     COLUMNS,
@@ -39,9 +40,9 @@ __all__ = ["Queue"]
 _CLAIMED = transfers.c.state == sql.literal(State.SENDING.value, literal_execute=True)
 
 # Made once: SQLAlchemy takes longer to make a statement than SQLite to answer it.
-_ACCOUNT = sql.bindparam("account", type_=sql.Text)
+_DESTINATION = sql.bindparam("destination", type_=sql.BigInteger)
 _BATCHES = sql.select(sql.func.count(sql.distinct(transfers.c.batch))).where(
-    in_state(_ACCOUNT, State.SENDING)
+    in_state(_DESTINATION, State.SENDING)
 )
 _CLAIM = (
     transfers.update()
@@ -79,15 +80,17 @@ def _settle(state: State) -> sql.Update:
 
 
 @cache
-def _waiting(priorities: tuple[Priority, ...]) -> sql.Select[Any]:
+def _waiting(priorities: tuple[Priority, ...], together: bool) -> sql.Select[Any]:
     """What may be claimed, the most urgent and oldest first."""
     literals = [sql.literal(int(one), literal_execute=True) for one in priorities]
+    most = transfers.c.max_batch_instances
     return (
         sql.select(*COLUMNS)
         .where(
-            in_state(_ACCOUNT, State.WAITING),
+            in_state(_DESTINATION, State.WAITING),
             transfers.c.source == sql.bindparam("source"),
             transfers.c.priority.in_(literals),
+            *([most.is_(None) | (most > 1)] if together else []),
         )
         .order_by(transfers.c.priority, transfers.c.id)
         .limit(sql.bindparam("most", type_=sql.Integer))
@@ -98,8 +101,10 @@ def _waiting(priorities: tuple[Priority, ...]) -> sql.Select[Any]:
 class Queue:
     """What waits, and what is being sent."""
 
-    def __init__(self, engine: sql.Engine, now: Callable[[], float]) -> None:
-        self._engine, self._now = engine, now
+    def __init__(
+        self, engine: sql.Engine, now: Callable[[], float], destinations: Destinations
+    ) -> None:
+        self._engine, self._now, self._destinations = engine, now, destinations
 
     def claim(
         self,
@@ -112,17 +117,27 @@ class Queue:
         most_bytes: int,
         most_batches: int,
         priorities: Collection[Priority] = tuple(Priority),
+        together: bool = False,
     ) -> list[Transfer]:
         """Give waiting instances to a batch, the most urgent and oldest first.
 
         At least one, whatever its size; all with the same priority and way of sending, no SOP
         Instance UID twice. None while all workers together have so many batches of the account.
+
+        Parameters
+        ----------
+        together
+            Only those that need not be sent alone.
         """
-        wanted = {"account": account, "source": source, "most": most_instances}
+        destination = self._destinations.find(account)
+        if destination is None:
+            return []
+        wanted = {"destination": destination, "source": source, "most": most_instances}
         with writing(self._engine) as connection:
-            if self._batches(connection, account) >= most_batches:
+            if self._batches(connection, destination) >= most_batches:
                 return []
-            chosen = self._choose(connection, _waiting(tuple(priorities)), wanted, most_bytes)
+            waiting = _waiting(tuple(priorities), together)
+            chosen = self._choose(connection, waiting, wanted, most_bytes)
             claimed = {"claimed_batch": batch, "claimed_worker": worker}
             for some in portions([row.id for row in chosen], MOST_PARAMETERS):
                 connection.execute(_CLAIM, {"rows": some, **claimed})
@@ -143,12 +158,25 @@ class Queue:
             if len(old) < len(chosen) or not chosen:
                 return [row for row in chosen if row.id not in old | busy]
 
-    def _batches(self, connection: sql.Connection, account: str) -> int:
-        """How many batches of an account all workers hold; until the end, nobody adds another."""
+    def _batches(self, connection: sql.Connection, destination: int) -> int:
+        """How many batches for it all workers hold; until the end, nobody adds another."""
         if self._engine.dialect.name == "postgresql":
-            lock = sql.func.pg_advisory_xact_lock(sql.func.hashtext(f"gcp:{account}"))
+            lock = sql.func.pg_advisory_xact_lock(sql.func.hashtext(f"gcp:{destination}"))
             connection.execute(sql.select(lock))
-        return connection.scalar(_BATCHES, {"account": account}) or 0
+        return connection.scalar(_BATCHES, {"destination": destination}) or 0
+
+    def others_wait(self, account: str, source: str) -> bool:
+        """Whether instances of other Orthancs wait for an account, on a database for several."""
+        if self._engine.dialect.name == "sqlite":
+            return False
+        of, destination = transfers.c, self._destinations.find(account)
+        with reading(self._engine) as connection:
+            return any(
+                connection.scalar(
+                    sql.select(of.id).where(in_state(destination, State.WAITING), other).limit(1)
+                )
+                for other in (of.source < source, of.source > source)
+            )
 
     def settle(self, batch: str, outcomes: Iterable[Outcome], sent_as: str | None = None) -> None:
         """Write down what became of the instances that a batch still holds.
@@ -168,19 +196,20 @@ class Queue:
         with writing(self._engine) as connection:
             for state, rows in grouped.items():
                 settled: set[int] = set()
-                if state in (State.QUARANTINED, State.SUPERSEDED):
+                if state in (State.QUARANTINED, State.SUPERSEDED, State.LOST):
                     mine = sql.select(transfers.c.id).where(_HELD).with_for_update()
                     settled.update(connection.scalars(mine, {"held_by": batch}))
                 connection.execute(_settle(state), rows)
                 ended = [row["row"] for row in rows if row["row"] in settled]
                 add_for(connection, now, ended, state)
             supersede_replaced(connection, now, replacing)
-            withdrawn = [row["row"] for row in grouped[State.WITHDRAWN]]
-            reopen_versions(connection, now, withdrawn)
+            gone = [row["row"] for row in (*grouped[State.WITHDRAWN], *grouped[State.LOST])]
+            reopen_versions(connection, now, gone)
 
     def requeue_due(self, account: str) -> None:
         """What was delayed and is due waits again."""
-        due = in_state(account, State.DELAYED) & (transfers.c.next_attempt_at <= self._now())
+        mine = self._destinations.find(account)
+        due = in_state(mine, State.DELAYED) & (transfers.c.next_attempt_at <= self._now())
         with reading(self._engine) as connection:
             if connection.scalar(sql.select(transfers.c.id).where(due).limit(1)) is None:
                 return
@@ -191,7 +220,8 @@ class Queue:
 
     def hasten(self, account: str) -> None:
         """What was delayed is due: the destination takes instances again."""
-        delayed = in_state(account, State.DELAYED) & (transfers.c.next_attempt_at > self._now())
+        mine = self._destinations.find(account)
+        delayed = in_state(mine, State.DELAYED) & (transfers.c.next_attempt_at > self._now())
         with writing(self._engine) as connection:
             connection.execute(
                 transfers.update().where(delayed).values(next_attempt_at=self._now())
@@ -233,11 +263,12 @@ class Queue:
 
         A backfill may have to wait for its hours.
         """
+        mine = self._destinations.find(account)
         with writing(self._engine) as connection:
             old = connection.scalars(
                 sql.select(transfers.c.id)
                 .where(
-                    transfers.c.account == account,
+                    transfers.c.destination_id == mine,
                     transfers.c.source == source,
                     transfers.c.state.in_([State.WAITING, State.DELAYED]),
                     transfers.c.queued_at < before,

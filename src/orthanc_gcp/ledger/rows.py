@@ -160,10 +160,12 @@ COLUMNS = [transfers.c[field.name] for field in fields(Transfer)]
 """What a Transfer is made of, in its order."""
 
 
-def in_state(account: str | sql.BindParameter[str], state: State) -> sql.ColumnElement[bool]:
-    """The rows of an account in a state."""
+def in_state(
+    destination: int | sql.BindParameter[int] | None, state: State
+) -> sql.ColumnElement[bool]:
+    """The rows of a destination in a state; where there is none, there are none."""
     # A literal lets the database see that a partial index serves.
-    return (transfers.c.account == account) & (
+    return (transfers.c.destination_id == destination) & (
         transfers.c.state == sql.literal(state.value, literal_execute=True)
     )
 

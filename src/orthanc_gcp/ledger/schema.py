@@ -7,16 +7,22 @@ from enum import IntEnum, StrEnum
 import sqlalchemy as sql
 
 __all__ = [
+    "IN_NEED",
     "IS_OWED",
     "UNSENT",
     "UNSETTLED",
+    "Guard",
     "Priority",
     "State",
     "backfill_studies",
     "change_cursors",
+    "destinations",
     "events",
     "key_values",
+    "lost_changes",
     "metadata",
+    "patient_studies",
+    "patients",
     "schema_version",
     "transfers",
 ]
@@ -34,10 +40,14 @@ class State(StrEnum):
     QUARANTINED = "quarantined"  # needs a person
     SUPERSEDED = "superseded"  # a newer version with its UIDs was received
     WITHDRAWN = "withdrawn"  # deleted in Orthanc before it was sent
+    LOST = "lost"  # recycled by Orthanc before it was sent
 
 
 UNSETTLED = (State.HELD, State.WAITING, State.DELAYED, State.SENDING, State.ACKNOWLEDGED)
 """The states in which something is still to be done."""
+
+IN_NEED = (*UNSETTLED, State.QUARANTINED)
+"""The states of what Orthanc has to keep: no store is known to have it."""
 
 
 class Priority(IntEnum):
@@ -46,6 +56,20 @@ class Priority(IntEnum):
     LIVE = 0
     DEMANDED = 1
     BACKFILL = 2
+
+
+class Guard(StrEnum):
+    """Whether a patient is protected from Orthanc's recycling."""
+
+    WANTED = "wanted"  # to be protected as soon as Orthanc has it
+    BEGUN = "begun"  # by us, at any moment now
+    OWN = "own"  # by us
+    FOREIGN = "foreign"  # by somebody else
+    REMOVED = "removed"  # not any more: somebody has taken our protection away
+    NO_ROOM = "no_room"  # not, as too much of Orthanc's storage is protected
+    REFUSED = "refused"  # not, as Orthanc does not let us
+    GONE = "gone"  # was not, and Orthanc does not have it any more
+    DELETED = "deleted"  # was, until somebody deleted it
 
 
 IS_OWED = "state IN ('held', 'waiting', 'delayed', 'sending') AND priority <> 2"
@@ -94,19 +118,29 @@ transfers = sql.Table(
     sql.Column("confirmed_at", sql.Float),
     sql.Column("absent_since", sql.Float),  # from Orthanc, as far as is known
     sql.Column("stored_sha256", sql.Text),  # confirmed before it was to be sent anew
-    sql.UniqueConstraint("account", "source", "orthanc_id"),
+    sql.Column("destination_id", sql.BigInteger, nullable=False),  # which store of the account
+    sql.UniqueConstraint("destination_id", "source", "orthanc_id"),
     # The queue of each Orthanc, and the counts of everything, from the index alone.
-    sql.Index("gcp_transfers_queue", "account", "source", "state", "priority", "id", "size_bytes"),
-    sql.Index("gcp_transfers_study", "study_instance_uid", "account"),
-    sql.Index("gcp_transfers_series", "series_instance_uid", "account", "state"),
+    sql.Index(
+        "gcp_transfers_queue",
+        *("destination_id", "source", "state", "priority", "id", "size_bytes"),
+    ),
+    sql.Index("gcp_transfers_study", "study_instance_uid", "destination_id"),
+    sql.Index("gcp_transfers_series", "series_instance_uid", "destination_id", "state"),
     sql.Index("gcp_transfers_instance", "sop_instance_uid"),
     _partial("batch", "batch IS NOT NULL", "batch"),
     _partial("held", "held_for_orthanc_id IS NOT NULL", "held_for_orthanc_id"),
-    _partial("sending", f"state = '{State.SENDING}'", "account", "batch"),
-    _partial("delayed", f"state = '{State.DELAYED}'", "account", "next_attempt_at"),
-    _partial("backfill", "priority = 2", "source", "state", "confirmed_at", "size_bytes"),
-    _partial("acknowledged", f"state = '{State.ACKNOWLEDGED}'", "account", "next_attempt_at"),
-    _partial("owed", IS_OWED, "account", "queued_at"),
+    _partial("sending", f"state = '{State.SENDING}'", "destination_id", "batch"),
+    _partial("delayed", f"state = '{State.DELAYED}'", "destination_id", "next_attempt_at"),
+    _partial(
+        "backfill",
+        "priority = 2",
+        *("source", "destination_id", "state", "confirmed_at", "size_bytes"),
+    ),
+    _partial(
+        "acknowledged", f"state = '{State.ACKNOWLEDGED}'", "destination_id", "next_attempt_at"
+    ),
+    _partial("owed", IS_OWED, "destination_id", "queued_at"),
 )
 """One row for each instance and destination. Times are seconds since 1970, UTC."""
 
@@ -125,6 +159,19 @@ UNSENT: dict[str, None] = dict.fromkeys(
     )
 )
 """The columns of a row that are about its sending, as they are before it."""
+
+destinations = sql.Table(
+    "gcp_destinations",
+    metadata,
+    sql.Column("id", _Id, primary_key=True, autoincrement=True),
+    sql.Column("account", sql.Text, nullable=False),
+    sql.Column("endpoint", sql.Text, nullable=False),  # empty for Google's own
+    sql.Column("store", sql.Text),  # its path; nothing while it is not known
+    sql.Column("since", sql.Float, nullable=False),
+    sql.Column("used_at", sql.Float, nullable=False),  # when a worker last began to send there
+    sql.UniqueConstraint("account", "endpoint", "store"),
+)
+"""Each store that an account has ever named."""
 
 events = sql.Table(
     "gcp_events",
@@ -170,6 +217,41 @@ key_values = sql.Table(
     sql.Column("value", sql.JSON, nullable=False),
 )
 """What people have set, and what workers have to know: pauses, backfills, alerts, rate limits."""
+
+patients = sql.Table(
+    "gcp_patients",
+    metadata,
+    sql.Column("source", sql.Text, primary_key=True),
+    sql.Column("orthanc_id", sql.Text, primary_key=True),
+    sql.Column("guard", sql.Text, nullable=False),
+    sql.Column("since", sql.Float),  # when it was seen to be protected, or gone
+    sql.Column("size_bytes", sql.BigInteger, nullable=False),  # of all that Orthanc has of it
+)
+"""The patients of which something is not confirmed yet, where Orthanc recycles."""
+
+patient_studies = sql.Table(
+    "gcp_patient_studies",
+    metadata,
+    sql.Column("source", sql.Text, primary_key=True),
+    sql.Column("study_instance_uid", sql.Text, primary_key=True),
+    sql.Column("orthanc_id", sql.Text, primary_key=True),  # of the patient
+    sql.Index("gcp_patient_studies_patient", "source", "orthanc_id"),
+)
+"""The studies of these patients; a study is of two when a PatientID was corrected."""
+
+lost_changes = sql.Table(
+    "gcp_lost_changes",
+    metadata,
+    sql.Column("id", _Id, primary_key=True, autoincrement=True),
+    sql.Column("account", sql.Text, nullable=False),
+    sql.Column("source", sql.Text, nullable=False),
+    sql.Column("first_seq", sql.BigInteger, nullable=False),
+    sql.Column("last_seq", sql.BigInteger, nullable=False),
+    sql.Column("changes", sql.BigInteger, nullable=False),  # so many of these numbers
+    sql.Column("noticed_at", sql.Float, nullable=False),
+    sql.Column("acknowledged_at", sql.Float),  # by a person
+)
+"""What Orthanc had received and recycled before anybody could read what it was."""
 
 schema_version = sql.Table(
     "gcp_schema_version", metadata, sql.Column("version", sql.Integer, nullable=False)

@@ -9,6 +9,7 @@ from typing import Any
 import sqlalchemy as sql
 
 from orthanc_gcp.ledger.database import reading
+from orthanc_gcp.ledger.destinations import Destinations
 from orthanc_gcp.ledger.rows import MOST_PARAMETERS, Transfer, portions
 from orthanc_gcp.ledger.schema import State, transfers
 from orthanc_gcp.reasons import TransferReason
@@ -28,13 +29,13 @@ _COLUMNS = (
 
 
 class StoredDigests:
-    """The digests of what was seen in a store, whichever Orthanc has sent it."""
+    """The digests of what was seen in a store, whichever Orthanc and account has sent it."""
 
-    def __init__(self, engine: sql.Engine) -> None:
-        self._engine = engine
+    def __init__(self, engine: sql.Engine, destinations: Destinations) -> None:
+        self._engine, self._destinations = engine, destinations
 
     def known(self, account: str, digests: Mapping[Transfer, str]) -> set[int]:
-        """Those of some rows of an account that the store is known to have with these bytes.
+        """Those of some rows of an account that its store is known to have with these bytes.
 
         That is so where each row with the same three UIDs that was confirmed, or that the store
         had acknowledged before a search missed it, had the same digest; and where nothing was, or
@@ -51,11 +52,13 @@ class StoredDigests:
             The ledger is away.
         """
         found: dict[tuple[str, ...], list[Any]] = defaultdict(list)
+        same_store = self._destinations.with_store_of(account)
         instances = list({row.sop_instance_uid for row in digests})
         with reading(self._engine) as connection:
             for some in portions(instances, MOST_PARAMETERS):
                 query = sql.select(*_COLUMNS).where(
-                    transfers.c.account == account, transfers.c.sop_instance_uid.in_(some)
+                    transfers.c.destination_id.in_(same_store),
+                    transfers.c.sop_instance_uid.in_(some),
                 )
                 for one in connection.execute(query):
                     found[tuple(one[:3])].append(one)

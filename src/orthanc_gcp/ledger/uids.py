@@ -7,7 +7,7 @@ and never be asked for.
 
 from __future__ import annotations
 
-__all__ = ["storable", "uid_fault"]
+__all__ = ["shown", "storable", "uid_fault"]
 
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 _LONGEST_SHOWN = 64
@@ -20,9 +20,13 @@ def uid_fault(study: str, series: str, instance: str) -> str | None:
     for name, uid in {**levels, "SOP Instance UID": instance}.items():
         fault = _fault(uid)
         if fault:
-            shown = storable(uid[:_LONGEST_SHOWN])
-            return f"its {name} {shown!r} {fault}: a store could never be asked for it"
+            return f"its {name} {shown(uid)} {fault}: a store could never be asked for it"
     return None
+
+
+def shown(uid: str) -> str:
+    """A UID as it stands in words: in quotes, of bounded length."""
+    return repr(storable(uid[:_LONGEST_SHOWN]))
 
 
 def storable(uid: str) -> str:

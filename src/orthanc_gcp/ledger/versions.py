@@ -1,8 +1,8 @@
-"""The versions of one instance at one destination: the newest that was received is the current one.
+"""The versions of one instance in one store: the newest that was received is the current one.
 
 Several rows have the same three UIDs where one Orthanc holds an instance under two PatientIDs
 (which are part of Orthanc's identifiers, the Orthanc Book, "Orthanc identifiers"), or where several
-Orthancs hold it. A store has room for one of them.
+Orthancs hold it. A store has room for one of them, whichever account it is sent by.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ import sqlalchemy as sql
 from orthanc_gcp.ledger.database import reading
 from orthanc_gcp.ledger.events import add_for
 from orthanc_gcp.ledger.rows import MOST_PARAMETERS, portions
-from orthanc_gcp.ledger.schema import UNSENT, State, transfers
+from orthanc_gcp.ledger.schema import UNSENT, State, destinations, transfers
 from orthanc_gcp.reasons import TransferReason
 
 __all__ = ["Versions", "reopen_versions", "supersede_replaced", "supersede_unsent"]
 
 _STORED = (State.ACKNOWLEDGED, State.CONFIRMED)
 _TO_BE_SENT = (State.WAITING, State.DELAYED, State.SENDING)
-_VOID = (State.WITHDRAWN, State.SUPERSEDED)
+_VOID = (State.WITHDRAWN, State.LOST, State.SUPERSEDED)
 _WORDS = "a newer version of it, with the same UIDs, was received"
 
 
@@ -31,8 +31,9 @@ class _Version:
     """A row, as far as it matters which of several is the newest."""
 
     id: int
-    account: str
+    destination_id: int
     source: str
+    orthanc_id: str
     study_instance_uid: str
     series_instance_uid: str
     received_at: float
@@ -41,13 +42,12 @@ class _Version:
     sha256: str | None
     replace: bool
 
-    def is_of(self, other: _Version) -> bool:
-        """Whether both are of one instance at one destination; their SOP Instance UIDs are."""
-        return (self.account, self.study_instance_uid, self.series_instance_uid) == (
-            other.account,
+    def is_another_of(self, other: _Version) -> bool:
+        """Whether both are of one instance, whose SOP Instance UID both have, and not the same."""
+        return (self.study_instance_uid, self.series_instance_uid) == (
             other.study_instance_uid,
             other.series_instance_uid,
-        )
+        ) and (self.source, self.orthanc_id) != (other.source, other.orthanc_id)
 
     def is_newer(self, other: _Version) -> bool:
         """Whether it was received later; Orthanc records whole seconds."""
@@ -133,7 +133,7 @@ def supersede_replaced(connection: sql.Connection, now: float, rows: Sequence[in
 
 
 def reopen_versions(connection: sql.Connection, now: float, rows: Sequence[int]) -> None:
-    """These rows were withdrawn: what they had superseded may be the newest version again."""
+    """These rows are not sent any more: what they had superseded may be the newest again."""
     again = {
         other.id for _, other in _versions(connection, rows) if other.state == State.SUPERSEDED
     }
@@ -146,12 +146,24 @@ def _versions(
     connection: sql.Connection, rows: Sequence[int]
 ) -> Iterator[tuple[_Version, _Version]]:
     """Each of some rows with each other version of its instance: most have none."""
+    stores: dict[int, object] = {}
     for some in portions(rows, MOST_PARAMETERS):
-        found_versions = connection.execute(_SAME_INSTANCE, {"rows": some})
-        for found in found_versions:
+        for found in connection.execute(_SAME_INSTANCE, {"rows": some}).all():
             row, version = _Version(*found[: len(_NAMES)]), _Version(*found[len(_NAMES) :])
-            if version.is_of(row):
+            if not version.is_another_of(row):
+                continue
+            one, other = row.destination_id, version.destination_id
+            if one != other:
+                stores = stores or _stores(connection)
+            if one == other or stores.get(one, one) == stores.get(other, other):
                 yield row, version
+
+
+def _stores(connection: sql.Connection) -> dict[int, object]:
+    """What several accounts may have in common: destination -> store, where that is known."""
+    of = destinations.c
+    query = sql.select(of.id, of.endpoint, of.store).where(of.store.is_not(None))
+    return {number: (endpoint, store) for number, endpoint, store in connection.execute(query)}
 
 
 def _supersede(connection: sql.Connection, now: float, rows: Collection[int]) -> None:

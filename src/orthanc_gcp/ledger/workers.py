@@ -1,21 +1,32 @@
 """Which workers on one database are alive, and which of them follows which Orthanc.
 
 On PostgreSQL each worker holds an advisory lock of its session (PostgreSQL, "Advisory Locks"): the
-server releases it when the process or its machine is gone. No heartbeat is written and no lease
-runs out, so that a clock that is set, or that differs from another machine's, takes no claim from
-a worker that is alive. On SQLite there is one worker, which locks a file with ``flock(2)``.
+server releases it when the process or its machine is gone. A process that was stopped, or a machine
+that stands still, keeps its session: each worker speaks in that session every few seconds, and the
+server notes when (``pg_stat_activity.state_change``, by its own clock). Who finds that a session
+has been silent for too long ends it (``pg_terminate_backend``, for sessions of the same role), and
+what that worker had is taken over as from a dead one. No worker's clock is compared with another's.
+A worker counts itself as one only for as long as it has just seen its lock: one that wakes up
+sends nothing more. On SQLite there is one worker, which locks a file beside the database with
+``flock(2)``, and the database itself, whatever its name: a hard link or a mount is the same file,
+of which SQLite would not know ("How To Corrupt An SQLite Database File", section "Multiple links to
+the same file").
 """
 
 from __future__ import annotations
 
+import errno
 import fcntl
+import logging
 import os
+import struct
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import sqlalchemy as sql
 
@@ -26,12 +37,19 @@ from orthanc_gcp.reasons import LedgerReason
 
 __all__ = ["WorkerRegistry", "any_alive", "worker_registry"]
 
+_log = logging.getLogger(__name__)
+
 ALIVE, FOLLOWS = 740120, 740121
 """The first keys of the two kinds of advisory locks."""
 REFRESH_EVERY = 4.0
 DEAD_AFTER = 8.0
 """Seconds that a lock must have been free before its worker is taken for dead: one that is alive
 and has only lost its connection notices sooner, and breaks off what it sends."""
+SILENT_AFTER = 25.0
+"""Seconds without a word, by the server's clock, after which a worker's session is ended."""
+ALIVE_FOR = 15.0
+"""Seconds for which a worker may count on its lock after it has seen it; fewer than the others wait
+before they end its session."""
 _TRIES = (0.0, 0.05, 0.2)
 """Seconds before each try to lock: another worker, or a command, may hold the lock for a moment to
 find out whether it is free."""
@@ -39,6 +57,15 @@ find out whether it is free."""
 
 class WorkerRegistry(Protocol):
     """A worker among others; it counts from :meth:`join` on."""
+
+    def reserve(self) -> None:
+        """Let no other worker begin on a database for one; before anything of it is read.
+
+        Raises
+        ------
+        LedgerError
+            There is a worker already.
+        """
 
     def join(self) -> None:
         """Become one of the workers on the database.
@@ -51,8 +78,14 @@ class WorkerRegistry(Protocol):
             The database is away.
         """
 
-    def refresh(self, source: str) -> list[str]:
+    def refresh(self, source: str, *, may_join: bool = True) -> list[str]:
         """Renew what the locks say; the dead workers that have still claimed something.
+
+        Parameters
+        ----------
+        may_join
+            Whether a worker that has lost its lock may take it again: not before it has ended what
+            it was sending, which another may have claimed.
 
         From then on this worker follows the index that the ledger calls so, if no other does.
 
@@ -144,6 +177,49 @@ def _locks(file: int) -> bool:
     return True
 
 
+class _DatabaseLock:
+    """A lock on a SQLite file itself, by whatever name it is reached, until the process ends.
+
+    It is one of the open file description, on a byte that SQLite locks never reach (fcntl(2), "Open
+    file description locks"): ``flock(2)`` would lock all of it on NFS. The file is never closed
+    again: closing it would release the locks that SQLite has of it in this process (fcntl(2),
+    "Advisory record locking").
+    """
+
+    _BYTE = 1 << 62
+    _BUSY = (errno.EACCES, errno.EAGAIN)
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._file = path, -1
+
+    def acquire(self) -> bool:
+        """Whether nobody else has it; a file that is not there yet has no other name."""
+        if self._file >= 0 or not hasattr(fcntl, "F_OFD_SETLK"):
+            return True
+        try:
+            file = os.open(self._path, os.O_RDWR | os.O_CLOEXEC)
+        except OSError:  # SQLite says what is wrong with it
+            return True
+        if not _soon(partial(self._set, file, fcntl.F_WRLCK)):
+            return False
+        self._file = file
+        return True
+
+    def release(self) -> None:
+        """Let another one have it."""
+        if self._file >= 0:
+            self._set(self._file, fcntl.F_UNLCK)
+            self._file = -1
+
+    def _set(self, file: int, kind: int) -> bool:
+        wanted = struct.pack("hhqqi4x", kind, os.SEEK_SET, self._BYTE, 1, 0)
+        try:
+            fcntl.fcntl(file, fcntl.F_OFD_SETLK, wanted)
+        except OSError as error:  # there are file systems without such locks
+            return error.errno not in self._BUSY
+        return True
+
+
 class _Alone:
     """The only worker on a SQLite file: whoever else has claimed something is dead."""
 
@@ -151,24 +227,34 @@ class _Alone:
         self._engine, self._name = engine, name
         self._dead: list[str] | None = None
         self._file = -1
+        self._database = _DatabaseLock(Path(str(engine.url.database)))
         self.alive = False
 
+    def reserve(self) -> None:
+        if not self._database.acquire():
+            raise self._in_use()
+
     def join(self) -> None:
+        self.reserve()
         file = os.open(_lock_file(self._engine), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         if not _soon(partial(_locks, file)):
             os.close(file)
-            raise LedgerError(
-                f"another worker has {self._engine.url.database}; "
-                "several workers need a PostgreSQL database",
-                reason=LedgerReason.IN_USE,
-            )
+            self._database.release()
+            raise self._in_use()
         self._file = file
         self.alive = True
+
+    def _in_use(self) -> LedgerError:
+        return LedgerError(
+            f"another worker has {self._engine.url.database}; "
+            "several workers need a PostgreSQL database",
+            reason=LedgerReason.IN_USE,
+        )
 
     def follows(self, source: str) -> bool:
         return self.alive and bool(source)
 
-    def refresh(self, source: str) -> list[str]:  # noqa: ARG002
+    def refresh(self, source: str, *, may_join: bool = True) -> list[str]:  # noqa: ARG002
         if self._dead is None:
             with self._engine.connect() as connection:
                 self._dead = _others_with_claims(connection, self._name)
@@ -180,7 +266,10 @@ class _Alone:
 
     def leave(self) -> None:
         self.alive = False
-        os.close(self._file)
+        self._database.release()
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
 
 
 class _Several:
@@ -191,32 +280,43 @@ class _Several:
         self._connection: sql.Connection | None = None
         self._refreshed = float("-inf")
         self._missed: dict[str, float] = {}
+        self._silent: set[_Session] = set()
         self._followed = ""
-        self.alive = False
+        self._seen = float("-inf")
+
+    @property
+    def alive(self) -> bool:
+        return self._connection is not None and self._clock.now() - self._seen < ALIVE_FOR
 
     def follows(self, source: str) -> bool:
         return self.alive and bool(source) and self._followed == source
 
+    def reserve(self) -> None:
+        """Others may work on it as well."""
+
     def join(self) -> None:
         if not _soon(self._connect):
             raise LedgerError(
-                f"another worker is called {self._name}: give each its own --name",
+                f"another worker is called {self._name}: give each its own --name, or its host its "
+                "own name",
                 reason=LedgerReason.IN_USE,
             )
 
-    def refresh(self, source: str) -> list[str]:
+    def refresh(self, source: str, *, may_join: bool = True) -> list[str]:
         now = self._clock.now()
         if now - self._refreshed < REFRESH_EVERY:
             return []
         self._refreshed = now
         try:
-            if self._connection is None and not self._connect():
+            if self._connection is None and not (may_join and self._connect()):
                 return []
-            return self._renew(self._connection, source, now)
+            dead = self._renew(self._connection, source, now)
         except sql.exc.SQLAlchemyError:
             self._disconnect()
             self._refreshed = float("-inf")
             raise
+        self._seen = now
+        return dead
 
     def remove(self, name: str) -> None:
         self._missed.pop(name, None)
@@ -224,10 +324,15 @@ class _Several:
             _unlock(self._connection, ALIVE, name)
 
     def leave(self) -> None:
+        if self._connection is not None:
+            # PostgreSQL notices the end of a session only some time after it.
+            with suppress(sql.exc.SQLAlchemyError):
+                self._connection.execute(sql.select(sql.func.pg_advisory_unlock_all()))
         self._disconnect()
 
     def _connect(self) -> bool:
         """Hold the lock of this worker; False when another has it."""
+        now = self._clock.now()
         connection = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
         # It is not to be handed to anybody else, nor to be tested by the pool.
         connection.detach()
@@ -238,19 +343,21 @@ class _Several:
         if not _lock(connection, ALIVE, self._name):
             connection.close()
             return False
-        self._connection, self.alive = connection, True
+        self._connection, self._seen = connection, now
         return True
 
     def _disconnect(self) -> None:
         connection, self._connection = self._connection, None
-        self.alive, self._followed = False, ""
+        self._followed = ""
         self._missed.clear()
+        self._silent.clear()
         if connection is not None:
             with suppress(sql.exc.SQLAlchemyError):
                 connection.close()
 
     def _renew(self, connection: sql.Connection | None, source: str, now: float) -> list[str]:
         assert connection is not None  # noqa: S101 - refresh() has seen to it
+        self._end_silent(connection)
         if self._followed and self._followed != source:
             _unlock(connection, FOLLOWS, self._followed)
             self._followed = ""
@@ -260,6 +367,23 @@ class _Several:
         for name in self._missed.keys() - others:
             del self._missed[name]
         return [name for name in others if self._is_dead(connection, name, now)]
+
+    def _end_silent(self, connection: sql.Connection) -> None:
+        """End the sessions of workers that have said nothing for too long.
+
+        Only when they were as silent the time before: after a pause of the server itself, all are.
+        """
+        wanted = {"kind": ALIVE, "after": SILENT_AFTER}
+        silent = {_Session(*row) for row in connection.execute(_SILENT, wanted)}
+        for one in silent & self._silent:
+            ended = connection.scalar(_END, {"pid": one.pid, "application": one.application})
+            _log.warning(
+                "a worker has not answered for %d s: its %d sessions of PostgreSQL are ended (%s)",
+                SILENT_AFTER,
+                ended or 0,
+                one.application,
+            )
+        self._silent = silent
 
     def _is_dead(self, connection: sql.Connection, name: str, now: float) -> bool:
         """Whether nobody has held the lock of a worker for a while.
@@ -275,6 +399,30 @@ class _Several:
             _unlock(connection, ALIVE, name)
             return False
         return True
+
+
+class _Session(NamedTuple):
+    """One of PostgreSQL, and when it last began or ended a statement."""
+
+    pid: int
+    application: str
+    spoke_at: datetime
+
+
+_SILENT = sql.text(
+    "SELECT DISTINCT pid, application_name, state_change"
+    " FROM pg_locks JOIN pg_stat_activity USING (pid)"
+    " WHERE locktype = 'advisory' AND granted AND classid = :kind AND database = datid"
+    " AND datname = current_database() AND usename = current_user AND pid <> pg_backend_pid()"
+    " AND state_change < clock_timestamp() - make_interval(secs => :after)"
+)
+# All of the process: another of its sessions may hold rows that were to be written.
+_END = sql.text(
+    "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
+    " WHERE datname = current_database() AND usename = current_user AND (pid = :pid"
+    " OR application_name = :application"
+    " AND application_name <> current_setting('application_name'))"
+)
 
 
 def _lock(connection: sql.Connection, kind: int, name: str) -> bool:

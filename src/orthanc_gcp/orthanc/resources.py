@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+import secrets
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from orthanc_gcp.errors import OrthancUnavailableError
+from orthanc_gcp.errors import (
+    OrthancError,
+    OrthancGoneError,
+    OrthancRefusedError,
+    OrthancUnavailableError,
+)
 from orthanc_gcp.orthanc.checksums import Checksums
 from orthanc_gcp.orthanc.page_size import PageSize
+from orthanc_gcp.orthanc.recycling import Recycling
 from orthanc_gcp.orthanc.rest import OrthancRest
 from orthanc_gcp.redaction import printable, readable
 
-__all__ = ["Change", "Changes", "Description", "OrthancSource"]
+__all__ = ["Change", "Changes", "Description", "OrthancSource", "seconds_of"]
 
 MOST_CHANGES = 1000
 MOST_DESCRIBED, MOST_EXPANDED, MOST_LISTED = 200, 2000, 5000
@@ -25,7 +32,9 @@ _DATE = "%Y%m%dT%H%M%S"
 _PIECE = 256 * 1024
 _FILE_NAME = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _STUDIES, _OVERLAP = 500, 50
+_PATTERN = frozenset("*?\\")
 _SOME = 20
+_PROBES, _CANDIDATES, _LARGEST_PROBE = 3, 5, 16 << 20
 
 
 @dataclass(frozen=True)
@@ -76,11 +85,13 @@ class OrthancSource:
     ----------
     checksums
         What Orthanc knows of the bytes that it received.
+    recycling
+        What it deletes by itself, and who is kept from that.
     """
 
     def __init__(self, orthanc: OrthancRest, storage: Path) -> None:
         self._orthanc, self._storage = orthanc, storage
-        self.checksums = Checksums(orthanc)
+        self.checksums, self.recycling = Checksums(orthanc), Recycling(orthanc)
         self._described, self._listed = PageSize(MOST_DESCRIBED), PageSize(MOST_LISTED)
         self._changes, self._studies = PageSize(MOST_CHANGES), PageSize(_STUDIES, 2 * _OVERLAP)
         # Orthanc counts up to the place where a page begins: few pages are a half of the cost.
@@ -96,6 +107,26 @@ class OrthancSource:
         """
         system = self._call("GET", "/system")
         return f"{system.get('Name', '')}/{system.get('DicomAet', '')}"
+
+    def instance_count(self) -> int:
+        """How many instances Orthanc has (``GET /statistics``).
+
+        Raises
+        ------
+        OrthancError
+            Orthanc is away, or refuses.
+        """
+        return int(self._call("GET", "/statistics").get("CountInstances", 0))
+
+    def may_share_its_index(self) -> bool:
+        """Whether others may write into its index: not into the SQLite file that is its own.
+
+        Raises
+        ------
+        OrthancError
+            Orthanc is away, or refuses.
+        """
+        return bool(self._call("GET", "/system").get("DatabaseBackendPlugin", True))
 
     def changes(self, since: int, limit: int = MOST_CHANGES) -> Changes:
         """The changes after a place, oldest first (``GET /changes``), as many as it says at most.
@@ -133,21 +164,24 @@ class OrthancSource:
     def place_before(self, moment: float) -> int:
         """The place behind the newest change from before a moment, in seconds since 1970.
 
+        Where Orthanc has no change at all, none that it ever had is waited for.
+
         Raises
         ------
         OrthancError
             Orthanc is away, or refuses.
         """
         date = datetime.fromtimestamp(moment, UTC).strftime(_DATE)
-        place = self.last_change()
+        place = last = self.last_change()
+        found = False
         while place > 0:
             begin = max(0, place - MOST_CHANGES)
-            entries = self._changes_between(begin, place)
+            entries = list(self._changes_between(begin, place))
             before = [entry.seq for entry in entries if entry.date < date]
             if before:
                 return before[-1]
-            place = begin
-        return 0
+            place, found = begin, found or bool(entries)
+        return 0 if found else last
 
     def _changes_between(self, begin: int, end: int) -> Iterator[Change]:
         """Those after one place up to another, however many Orthanc gives at once."""
@@ -197,6 +231,39 @@ class OrthancSource:
         """
         for page in self._overlapping("/studies", self._studies):
             yield [(study["ID"], study.get("LastUpdate", "")) for study in page]
+
+    def study_uids(self) -> Iterator[list[tuple[str, str, str]]]:
+        """All studies with their Study Instance UID and last update, page by page.
+
+        Pages overlap, as those of :meth:`studies`.
+
+        Raises
+        ------
+        OrthancError
+            Orthanc is away, or refuses.
+        """
+        for page in self._overlapping("/studies", self._studies):
+            yield [(one["ID"], _study_uid(one), one.get("LastUpdate", "")) for one in page]
+
+    def find_study(self, uid: str) -> list[str]:
+        """The studies with a Study Instance UID: one for each PatientID (``POST /tools/find``).
+
+        Raises
+        ------
+        OrthancError
+            Orthanc is away, or refuses.
+        """
+        if not uid or _PATTERN & set(uid):  # which a query would take for more than this one
+            pages = self.study_uids()
+            return sorted({name for page in pages for name, other, _ in page if other == uid})
+        question = {
+            "Level": "Study",
+            "Query": {"StudyInstanceUID": uid},
+            "CaseSensitive": True,
+            "Expand": True,
+        }
+        found = self._call("POST", "/tools/find", question)
+        return [one["ID"] for one in found if _study_uid(one) == uid]
 
     def _overlapping(self, path: str, size: PageSize) -> Iterator[list[dict[str, Any]]]:
         begin, tail, whole = 0, frozenset[str](), True
@@ -277,16 +344,17 @@ class OrthancSource:
 
         Raises
         ------
-        OrthancError
-            Orthanc is away, or refuses.
+        OrthancUnavailableError
+            Orthanc is away.
         """
         stable = []
         for resource in resources:
-            found = self._orthanc.call("GET", f"/series/{resource}") or self._orthanc.call(
-                "GET", f"/studies/{resource}"
-            )
-            if found is None or found.get("IsStable"):
-                stable.append(resource)
+            with suppress(OrthancRefusedError):  # one of them is in the way of no other
+                found = self._orthanc.call("GET", f"/series/{resource}") or self._orthanc.call(
+                    "GET", f"/studies/{resource}"
+                )
+                if found is None or found.get("IsStable"):
+                    stable.append(resource)
         return stable
 
     def attributes(self, resource: str, long: Sequence[str] = ()) -> Mapping[str, str]:
@@ -302,12 +370,16 @@ class OrthancSource:
 
         Raises
         ------
+        OrthancGoneError
+            It was deleted, or its file is not there.
         OrthancError
             Orthanc is away, or refuses.
         """
         whole = ",".join(number.replace(",", "-") for number in long)
         path = f"/instances/{resource}/tags?short&ignore-length={whole}"
-        tags = self._orthanc.call("GET", path) or {}
+        tags = self._orthanc.call("GET", path)
+        if tags is None:
+            raise OrthancGoneError("Orthanc does not have its attributes", status=404)
         return {number.lower(): value for number, value in tags.items() if isinstance(value, str)}
 
     def read(self, resource: str, file: str, size: int) -> AbstractContextManager[Iterator[bytes]]:
@@ -328,18 +400,78 @@ class OrthancSource:
             return _pieces(opened)
         return self._orthanc.read(f"/instances/{resource}/file")
 
+    def reads_others(self, but: Collection[str]) -> bool | None:
+        """Whether Orthanc gives the files of some other instances, chosen by chance.
+
+        Orthanc keeps files that were asked for of late in memory (``MaximumStorageCacheSize``), and
+        gives those without its storage: so it has to give several of them.
+
+        Parameters
+        ----------
+        but
+            Instances that are not asked for, by Orthanc's identifiers.
+
+        Returns
+        -------
+        bool or None
+            None where it has no others.
+        """
+        found = None
+        try:
+            count = int(self._call("GET", "/statistics")["CountInstances"])
+            for _ in range(_PROBES if count else 0):
+                other = self._another(count, but)
+                if other is not None:
+                    if not self._gives(other):
+                        return False
+                    found = True
+        except (OrthancError, LookupError, TypeError, ValueError):
+            return None
+        return found
+
+    def _another(self, count: int, but: Collection[str]) -> Mapping[str, Any] | None:
+        """A small one of some instances that follow each other."""
+        begin = secrets.randbelow(max(1, count - _CANDIDATES + 1))
+        page = self._call("GET", f"/instances?since={begin}&limit={_CANDIDATES}&expand")
+        small = [
+            one for one in page if one["ID"] not in but and int(one["FileSize"]) <= _LARGEST_PROBE
+        ]
+        return secrets.choice(small) if small else None
+
+    def _gives(self, instance: Mapping[str, Any]) -> bool:
+        """Whether Orthanc gives a whole file."""
+        size = int(instance["FileSize"])
+        try:
+            with self.read(instance["ID"], str(instance.get("FileUuid", "")), size) as pieces:
+                return sum(len(piece) for piece in pieces) == size
+        except (OrthancError, OSError):
+            return False
+
+    def misses_only(self, file: str) -> bool:
+        """Whether the storage folder is seen from here, and has the place of a file without it."""
+        if not _FILE_NAME.fullmatch(file):
+            return False
+        place = self._place(file)
+        return place.parent.is_dir() and not place.is_file()
+
+    def _place(self, file: str) -> Path:
+        return self._storage / file[:2] / file[2:4] / file
+
     def _open(self, file: str, size: int) -> BinaryIO | None:
         """A file of the storage folder, if it holds an instance of this size as it was received."""
         if not _FILE_NAME.fullmatch(file):
             return None
         try:
-            opened = (self._storage / file[:2] / file[2:4] / file).open("rb", buffering=0)
+            opened = self._place(file).open("rb", buffering=0)
         except OSError:
             return None
-        # Orthanc may compress what it stores.
-        if os.fstat(opened.fileno()).st_size == size and opened.read(132)[128:] == b"DICM":
-            opened.seek(0)
-            return opened
+        try:
+            # Orthanc may compress what it stores.
+            if os.fstat(opened.fileno()).st_size == size and opened.read(132)[128:] == b"DICM":
+                opened.seek(0)
+                return opened
+        except OSError:  # a disk that gives an error: Orthanc is to say so
+            pass
         opened.close()
         return None
 
@@ -380,6 +512,10 @@ class OrthancSource:
         return answer
 
 
+def _study_uid(study: Mapping[str, Any]) -> str:
+    return str(study["MainDicomTags"].get("StudyInstanceUID", ""))
+
+
 def _change(entry: Mapping[str, Any]) -> Change:
     return Change(entry["Seq"], entry["ChangeType"], entry.get("ID", ""), entry["Date"])
 
@@ -399,7 +535,7 @@ def _described(
         **series["MainDicomTags"],
         **instance["MainDicomTags"],
     }
-    parents = {"Series": series["ID"], "Study": study["ID"]}
+    parents = {"Series": series["ID"], "Study": study["ID"], "Patient": study["ParentPatient"]}
     metadata = instance.get("Metadata", {})
     return Description(
         orthanc_id=instance["ID"],
@@ -408,14 +544,14 @@ def _described(
         sop_instance_uid=instance["MainDicomTags"]["SOPInstanceUID"],
         size_bytes=int(instance["FileSize"]),
         attachment_uuid=instance.get("FileUuid", ""),
-        received_at=_seconds(metadata.get("ReceptionDate", "")),
+        received_at=seconds_of(metadata.get("ReceptionDate", "")),
         parents=parents,
         origin=metadata,
         tags=tags,
     )
 
 
-def _seconds(date: str) -> float:
+def seconds_of(date: str) -> float:
     """Orthanc's ``20261121T221844``, UTC; 0 where there is none."""
     try:
         return datetime.strptime(date, _DATE).replace(tzinfo=UTC).timestamp()

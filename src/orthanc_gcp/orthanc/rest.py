@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,10 +20,13 @@ from orthanc_gcp.errors import (
 )
 from orthanc_gcp.redaction import Address, address, printable, readable
 from orthanc_gcp.transport.connections import basic_authorization
+from orthanc_gcp.transport.deadlines import bound_answers
 
 __all__ = ["OrthancRest", "RestDicomWeb"]
 
 _PIECE = 256 * 1024
+LONGEST_ANSWER = 256 << 20
+"""Bytes of an answer that is kept in memory: the instances of the largest study, and much more."""
 
 
 class OrthancRest:
@@ -34,13 +37,18 @@ class OrthancRest:
     url
         Such as ``http://user:password@localhost:8042/``.
     timeout
-        Seconds for one request; while a file is read, of silence.
+        Seconds until an answer begins, and of silence while it is read.
     authorization
         A header in place of user and password.
     fingerprint
         SHA-256 of the one certificate that is trusted, whatever name it bears and whoever signed.
     connections
         How many are kept open at most.
+
+    Attributes
+    ----------
+    on_answer
+        Called after each request, whatever came of it.
 
     Raises
     ------
@@ -71,6 +79,8 @@ class OrthancRest:
             retries=False,
             **_trust(ca_certificates, fingerprint),
         )
+        bound_answers(self._http)  # a proxy may stand before Orthanc
+        self.on_answer: Callable[[], None] = lambda: None
 
     def call(self, method: str, path: str, body: Any = None) -> Any:
         """Orthanc's answer, parsed from JSON; None for one that does not exist (404).
@@ -106,13 +116,22 @@ class OrthancRest:
 
     def _answer(self, method: str, path: str, data: str | None = None) -> bytes | None:
         try:
-            answer = self._http.request(method, self.url + path, body=data, headers=self._headers)
-        except urllib3.exceptions.HTTPError as error:
-            raise self._down(error) from None
+            with self._exchange(method, path, data) as answer:
+                body = self._whole(answer)
+        finally:
+            self.on_answer()
         if answer.status == 404:
             return None
         self._check(answer, method, path)
-        return answer.data
+        return body
+
+    def _whole(self, answer: urllib3.BaseHTTPResponse) -> bytes:
+        body = bytearray()
+        for piece in self._pieces(answer):
+            body += piece
+            if len(body) > LONGEST_ANSWER:
+                raise OrthancUnavailableError(f"the answer of {printable(self.url)} does not end")
+        return bytes(body)
 
     @contextmanager
     def read(self, path: str) -> Iterator[Iterator[bytes]]:
@@ -127,18 +146,26 @@ class OrthancRest:
         OrthancRefusedError
             Its answer is an error.
         """
+        with self._exchange("GET", path) as answer:
+            if answer.status == 404:
+                raise OrthancGoneError("Orthanc does not have it any more", status=404)
+            self._check(answer, "GET", path)
+            yield self._pieces(answer)
+
+    @contextmanager
+    def _exchange(
+        self, method: str, path: str, data: str | None = None
+    ) -> Iterator[urllib3.BaseHTTPResponse]:
+        """An answer, which is read to its end; otherwise the connection is closed."""
         try:
             answer = self._http.request(
-                "GET", self.url + path, headers=self._headers, preload_content=False
+                method, self.url + path, body=data, headers=self._headers, preload_content=False
             )
         except urllib3.exceptions.HTTPError as error:
             raise self._down(error) from None
         whole = False
         try:
-            if answer.status == 404:
-                raise OrthancGoneError("Orthanc does not have it any more", status=404)
-            self._check(answer, "GET", path)
-            yield self._pieces(answer)
+            yield answer
             whole = True
         finally:
             if whole:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from orthanc_gcp.configuration import Settings
     from orthanc_gcp.connector.connector import Connector
     from orthanc_gcp.plugin.routes import Answer
+    from orthanc_gcp.plugin.unattended import Unattended
     from orthanc_gcp.plugin.worker_client import WorkerClient
 
 __all__ = ["Plugin", "is_script", "start"]
@@ -74,7 +75,7 @@ class Plugin:
         self._orthanc_started = threading.Event()
         self._lock = threading.Lock()
         self._connector: Connector | None = None
-        self._worker: WorkerClient | None = None
+        self._worker: WorkerClient | Unattended | None = None
         self._stopped = False
 
     def on_change(self, change_type: Any, _level: Any, _resource: Any) -> None:
@@ -86,18 +87,19 @@ class Plugin:
 
     def on_connector_request(self, output: Any, _uri: str, **request: Any) -> None:
         """Orthanc's REST callback for what the connector answers."""
-        from orthanc_gcp.plugin.routes import from_connector
+        from orthanc_gcp.plugin.routes import from_connector, refusal_of
 
         # Without a group in the route, the Python plugin passes none.
-        groups = tuple(request.get("groups", ()))
-        reply = from_connector(self._connector, request["method"], groups)
-        _reply(output, reply)
+        method, groups = request["method"], tuple(request.get("groups", ()))
+        refusal = refusal_of(method, request.get("headers") or {})
+        _reply(output, refusal or from_connector(self._connector, method, groups))
 
     def on_worker_request(self, output: Any, _uri: str, **request: Any) -> None:
         """Orthanc's REST callback for what the worker answers."""
-        from orthanc_gcp.plugin.routes import from_worker
+        from orthanc_gcp.plugin.routes import from_worker, refusal_of
 
-        reply = from_worker(
+        refusal = refusal_of(request["method"], request.get("headers") or {})
+        reply = refusal or from_worker(
             self._worker,
             request["method"],
             tuple(request["groups"]),

@@ -18,10 +18,12 @@ from orthanc_gcp.connector.connector import Connector
 from orthanc_gcp.errors import ConfigurationError
 from orthanc_gcp.orthanc.access import address, fingerprint
 from orthanc_gcp.orthanc.versions import parse_version
+from orthanc_gcp.plugin import unattended
 from orthanc_gcp.plugin.dicomweb_plugin import InProcessDicomWeb
 from orthanc_gcp.plugin.first_start import configuration_folder
 from orthanc_gcp.plugin.log import log_to
 from orthanc_gcp.plugin.metrics import Metrics
+from orthanc_gcp.plugin.unattended import Unattended, may_have_a_ledger
 from orthanc_gcp.plugin.worker_client import WorkerClient
 from orthanc_gcp.plugin.worker_process import WorkerProcess, command
 from orthanc_gcp.worker.handshake import WorkerInput
@@ -59,8 +61,10 @@ def warn_of_authorities(orthanc: Any, settings: Settings) -> None:
         )
 
 
-def worker(orthanc: Any, settings: Settings, interpreter: str, since: float) -> WorkerClient | None:
-    """The worker for this Orthanc; None if its rules want nothing sent, or it cannot be asked.
+def worker(
+    orthanc: Any, settings: Settings, interpreter: str, since: float
+) -> WorkerClient | Unattended | None:
+    """The worker for this Orthanc, or what says that it would be needed; None without either.
 
     Parameters
     ----------
@@ -70,7 +74,7 @@ def worker(orthanc: Any, settings: Settings, interpreter: str, since: float) -> 
         A moment before Orthanc listened, in UTC seconds: all that it received later is followed.
     """
     if not settings.rules:
-        return None
+        return _unattended(orthanc, settings, interpreter)
     if not (settings.orthanc.http_server_enabled and interpreter):
         _log.error(
             "nothing is sent: the worker needs Orthanc's REST API (HttpServerEnabled), and a "
@@ -84,6 +88,14 @@ def worker(orthanc: Any, settings: Settings, interpreter: str, since: float) -> 
         return None
     process = WorkerProcess(command(interpreter), given)
     return WorkerClient(process, given.secret, Metrics(orthanc).write)
+
+
+def _unattended(orthanc: Any, settings: Settings, interpreter: str) -> Unattended | None:
+    if not (interpreter and may_have_a_ledger(settings)):
+        return None
+    whole = json.loads(orthanc.GetConfiguration())
+    given = WorkerInput(whole, settings.folder, "", "", "", "", 0.0, "")
+    return Unattended(unattended.command(interpreter), given, Metrics(orthanc).write)
 
 
 def _worker_input(orthanc: Any, settings: Settings, since: float) -> WorkerInput:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+from orthanc_gcp.logs import LineLimit, MaskingFormatter
+
 __all__ = ["log_to"]
 
 
@@ -24,6 +26,8 @@ class _OrthancLog(logging.Handler):
 
     def __init__(self, orthanc: Any) -> None:
         super().__init__()
+        self.setFormatter(MaskingFormatter())
+        self.addFilter(LineLimit())
         self._levels = (
             (logging.ERROR, orthanc.LogError),
             (logging.WARNING, orthanc.LogWarning),

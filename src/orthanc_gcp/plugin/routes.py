@@ -12,12 +12,21 @@ from typing import TYPE_CHECKING, Any
 
 from orthanc_gcp.auth.account_state import TokenState
 from orthanc_gcp.errors import WorkerUnavailableError
+from orthanc_gcp.plugin.same_origin import is_foreign
 
 if TYPE_CHECKING:
     from orthanc_gcp.connector.connector import Connector, ConnectorStatus
+    from orthanc_gcp.plugin.unattended import Unattended
     from orthanc_gcp.plugin.worker_client import WorkerClient
 
-__all__ = ["CONNECTOR_ROUTES", "WORKER_ROUTES", "Answer", "from_connector", "from_worker"]
+__all__ = [
+    "CONNECTOR_ROUTES",
+    "WORKER_ROUTES",
+    "Answer",
+    "from_connector",
+    "from_worker",
+    "refusal_of",
+]
 
 CONNECTOR_ROUTES = (
     r"/gcp/accounts",
@@ -45,6 +54,13 @@ class Answer:
         return json.dumps(self.body, indent=2) + "\n"
 
 
+def refusal_of(method: str, headers: Mapping[str, str]) -> Answer | None:
+    """What is answered to a page of another origin that would change something."""
+    if method == "GET" or not is_foreign(headers):
+        return None
+    return _error(403, "a page of another origin may change nothing here: ask as a program does")
+
+
 def from_connector(connector: Connector | None, method: str, groups: tuple[str, ...]) -> Answer:
     """What the connector answers; ``groups`` are those of the route: account, action."""
     name, action = (*groups, "", "")[:2]
@@ -56,6 +72,8 @@ def from_connector(connector: Connector | None, method: str, groups: tuple[str, 
         return Answer(200, [connector.status(name).as_json() for name in connector.accounts])
     if name not in connector.accounts:
         return _error(404, f"there is no account {name}, or its configuration has an error")
+    if action and (wait := connector.wait_for_demand(name)):
+        return _error(429, f"Google was asked for {name} too often: try again in {wait:.0f} s")
     if action == "refresh":
         return _refreshed(connector.refresh(name))
     if action == "check":
@@ -64,7 +82,7 @@ def from_connector(connector: Connector | None, method: str, groups: tuple[str, 
 
 
 def from_worker(
-    worker: WorkerClient | None,
+    worker: WorkerClient | Unattended | None,
     method: str,
     groups: tuple[str, ...],
     query: Mapping[str, str],

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -13,20 +15,24 @@ import urllib3
 
 from orthanc_gcp.errors import WorkerUnavailableError
 from orthanc_gcp.plugin.worker_process import WorkerProcess
+from orthanc_gcp.transport.deadlines import bound_exchanges
 from orthanc_gcp.worker.samples import WORKER_UP, Sample, of_transfers
 
 __all__ = ["WorkerClient"]
 
 _log = logging.getLogger(__name__)
 
-REFRESH_EVERY = 5.0
+REFRESH_EVERY, HEALTH_TIMEOUT = 5.0, 5.0
+FROZEN_AFTER, FROZEN_TRIES = 25.0, 3
+"""Seconds without an answer, and failures one after another, after which a worker is killed: time
+alone does not tell, as another plugin's call may hold the interpreter for as long."""
 _TIMEOUT = 5.0
 _SEND_TIMEOUT = 120.0
 """A patient with many studies is described by Orthanc before it is queued."""
 
 
 class WorkerClient:
-    """Runs a worker and asks it.
+    """Runs a worker and asks it; one that does not answer any more is killed, and started again.
 
     Parameters
     ----------
@@ -42,7 +48,9 @@ class WorkerClient:
         self._process, self._show = process, show
         self._headers = {"Authorization": f"Bearer {secret}", "Content-Type": "application/json"}
         self._http = urllib3.PoolManager(maxsize=4, retries=False)
+        bound_exchanges(self._http)
         self._stopping = threading.Event()
+        self._health = _Health()
         self._metrics = threading.Thread(target=self._refresh, name="gcp-metrics", daemon=True)
 
     def start(self) -> None:
@@ -74,18 +82,21 @@ class WorkerClient:
         WorkerUnavailableError
             It does not run, or does not answer.
         """
+        path = "/gcp/" + "/".join(quote(part, safe="") for part in parts)
+        timeout = _SEND_TIMEOUT if parts[-1] == "send" else _TIMEOUT
+        return self._ask(method, f"{path}?{urlencode(query or {})}", body, timeout)
+
+    def _ask(self, method: str, path: str, body: bytes, timeout: float) -> tuple[int, Any]:
         port = self._process.port
         if port is None:
             raise WorkerUnavailableError("the worker does not run just now: see Orthanc's log")
-        path = "/".join(quote(part, safe="") for part in parts)
-        url = f"http://127.0.0.1:{port}/gcp/{path}?{urlencode(query or {})}"
         try:
             answer = self._http.request(
                 method,
-                url,
+                f"http://127.0.0.1:{port}{path}",
                 body=body or None,
                 headers=self._headers,
-                timeout=_SEND_TIMEOUT if parts[-1] == "send" else _TIMEOUT,
+                timeout=timeout,
                 redirect=False,
             )
             return answer.status, json.loads(answer.data)
@@ -94,10 +105,54 @@ class WorkerClient:
             raise WorkerUnavailableError(words) from None
 
     def _refresh(self) -> None:
-        while not self._stopping.wait(REFRESH_EVERY):
-            try:
-                status, overview = self.call("GET", ("transfers",))
-            except WorkerUnavailableError:
-                status, overview = 503, []
-            answers = status == 200
-            self._show([Sample(WORKER_UP, answers), *(of_transfers(overview) if answers else ())])
+        while not self._stopping.wait(REFRESH_EVERY if self._health.is_good else 1.0):
+            shown = [Sample(WORKER_UP, 0.0)]
+            with suppress(WorkerUnavailableError):
+                if self._answers():
+                    status, overview = self.call("GET", ("transfers",))
+                    if status == 200:
+                        shown = [Sample(WORKER_UP, 1.0), *of_transfers(overview)]
+            self._show(shown)
+
+    def _answers(self) -> bool:
+        """Whether the worker answers at all, whatever is the matter with its ledger."""
+        port = self._process.port
+        try:
+            self._ask("GET", "/health", b"", HEALTH_TIMEOUT)
+        except WorkerUnavailableError:
+            silent = self._health.failed(port, time.monotonic())
+            if silent is not None and not self._stopping.is_set():
+                _log.error("the worker has not answered for %.0f s: it is killed", silent)
+                self._process.kill()
+            return False
+        self._health.answered(port, time.monotonic())
+        return True
+
+
+class _Health:
+    """For how long one process, which its port tells from others, has not answered."""
+
+    def __init__(self) -> None:
+        self._port: int | None = None
+        self._last, self._failures = 0.0, 0
+
+    @property
+    def is_good(self) -> bool:
+        """Whether the last question was answered, or there is nobody to ask."""
+        return not self._failures
+
+    def answered(self, port: int | None, now: float) -> None:
+        """It has answered."""
+        self._port, self._last, self._failures = port, now, 0
+
+    def failed(self, port: int | None, now: float) -> float | None:
+        """It has not; for how many seconds, if that is too long."""
+        if port is None or port != self._port:
+            self.answered(port, now)
+            return None
+        self._failures += 1
+        silent = now - self._last
+        if self._failures < FROZEN_TRIES or silent < FROZEN_AFTER:
+            return None
+        self.answered(None, now)
+        return silent

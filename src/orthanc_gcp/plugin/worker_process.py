@@ -20,10 +20,13 @@ from orthanc_gcp.worker.launch import NOT_CONFIGURED, NOT_INSTALLED
 __all__ = ["WorkerProcess", "command"]
 
 _log = logging.getLogger(__name__)
+_child = logging.getLogger("orthanc_gcp.worker")  # with a limit of its own
 
 BACKOFF = Backoff(1.0, 60.0, jitter=0)
 STABLE_AFTER = 60.0
 """Seconds of life after which the next delay is the first again."""
+START_WITHIN = 60.0
+"""Seconds that the worker may take to say where it answers; it does so before it reads a ledger."""
 STOP_WITHIN = 0.8
 """Seconds that the worker may take to stop; whatever it was doing then is done again."""
 FINAL = (NOT_CONFIGURED, NOT_INSTALLED)
@@ -60,6 +63,13 @@ class WorkerProcess:
     def start(self) -> None:
         """Start the process, and start it again whenever it ends."""
         self._thread.start()
+
+    def kill(self) -> None:
+        """End a process that does not answer, at once; it is started again."""
+        with self._lock:
+            self._port = None
+            if self._process is not None:
+                self._process.kill()
 
     def stop(self) -> None:
         """End the process; it has a moment to break off what it does."""
@@ -102,10 +112,14 @@ class WorkerProcess:
         assert process.stdin and process.stdout and process.stderr  # noqa: S101 -- for mypy
         log = threading.Thread(target=_relay, args=(process.stderr,), daemon=True)
         log.start()
+        limit = threading.Timer(START_WITHIN, _kill_unstarted, (process,))
+        limit.daemon = True
+        limit.start()
         with suppress(OSError):
             process.stdin.write(self._given.line())
             process.stdin.flush()  # and left open: its end is the end of Orthanc
         self._port = _port(process.stdout.readline())
+        limit.cancel()
         if self._port is not None:
             _log.info("the worker runs")
         code = process.wait()
@@ -138,6 +152,11 @@ def command(interpreter: str) -> list[str]:
     return [interpreter, "-P", "-m", "orthanc_gcp", "worker", "-"]
 
 
+def _kill_unstarted(process: subprocess.Popen[bytes]) -> None:
+    _log.error("the worker has not started within %g s: it is killed", START_WITHIN)
+    process.kill()
+
+
 def _port(line: bytes) -> int | None:
     """Where the worker answers; None if it has ended instead."""
     try:
@@ -155,7 +174,7 @@ def _relay(lines: IO[bytes]) -> None:
             name, _, rest = text.partition(" ")
             if name in _LEVELS:
                 level, text = _LEVELS[name], rest
-            _log.log(level, "worker: %s", text)
+            _child.log(level, "worker: %s", text)
 
 
 def _end(code: int | None) -> str:

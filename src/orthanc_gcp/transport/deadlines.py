@@ -16,7 +16,13 @@ from typing import Any
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, PoolManager
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
-__all__ = ["BoundedConnection", "BoundedTlsConnection", "bound_exchanges"]
+__all__ = [
+    "BoundedConnection",
+    "BoundedResponse",
+    "BoundedTlsConnection",
+    "bound_answers",
+    "bound_exchanges",
+]
 
 SLOWEST = 1024
 """Bytes a second that a body flows with at least, on the mean."""
@@ -193,13 +199,26 @@ class _WholeTlsConnection(BoundedTlsConnection):
 
 
 class _Pool(HTTPConnectionPool):
-    ConnectionCls = _WholeConnection
+    ConnectionCls = BoundedConnection
 
 
 class _TlsPool(HTTPSConnectionPool):
+    ConnectionCls = BoundedTlsConnection
+
+
+class _WholePool(HTTPConnectionPool):
+    ConnectionCls = _WholeConnection
+
+
+class _WholeTlsPool(HTTPSConnectionPool):
     ConnectionCls = _WholeTlsConnection
+
+
+def bound_answers(manager: PoolManager) -> None:
+    """Let the head of each answer be there within the limit, and its body flow."""
+    manager.pool_classes_by_scheme = {"http": _Pool, "https": _TlsPool}
 
 
 def bound_exchanges(manager: PoolManager) -> None:
     """Let each answer be there as a whole, from its first to its last byte, within the limit."""
-    manager.pool_classes_by_scheme = {"http": _Pool, "https": _TlsPool}
+    manager.pool_classes_by_scheme = {"http": _WholePool, "https": _WholeTlsPool}

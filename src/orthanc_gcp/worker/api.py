@@ -12,15 +12,18 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from orthanc_gcp.custody.reporting import operations
 from orthanc_gcp.custody.reporting.instances import instances
 from orthanc_gcp.custody.reporting.overview import Overview
+from orthanc_gcp.custody.reporting.problems import Problem
 from orthanc_gcp.custody.reporting.receipts import receipts
+from orthanc_gcp.custody.reporting.standstill import Standstill
 from orthanc_gcp.custody.reporting.studies import studies
 from orthanc_gcp.errors import OrthancError
 from orthanc_gcp.ledger.database import is_away
@@ -36,10 +39,12 @@ __all__ = ["Api"]
 
 _log = logging.getLogger(__name__)
 
+HEALTH = "/health"
 LARGEST_BODY = 16 * 1024 * 1024
 _FILTERS = ("state", "study", "series", "instance", "reason", "since", "until")
 _PAGING = ("after", "limit")
 _PAGE = 100
+_NO_PAGE = "after: expected the Next of another page"
 
 
 class Api:
@@ -58,6 +63,10 @@ class Api:
         Called when more, or less, may be sent than before.
     measure
         Gives what ``/metrics`` shows.
+    needs_person
+        What stands still until a person does something.
+    standstill
+        Says why instances that are not done yet are not.
     """
 
     def __init__(
@@ -69,18 +78,30 @@ class Api:
         send_on_demand: Callable[[str, Sequence[str]], int],
         on_change: Callable[[], None],
         measure: Callable[[], Iterable[Sample]],
+        needs_person: Callable[[], Sequence[Problem]],
+        standstill: Standstill,
     ) -> None:
         self._ledger, self._reported = ledger, overview
         self._accounts, self._problems = accounts, problems
         self._send_on_demand, self._on_change = send_on_demand, on_change
-        self._measured = Metrics(measure)
+        self._measured, self._needs_person = Metrics(measure), needs_person
+        self._standstill = standstill
+        self._is_open = False
+
+    def open(self) -> None:
+        """The ledger is there: what is asked is answered from now on."""
+        self._is_open = True
 
     def application(self, secret: str) -> ASGIApp:
-        """The API for those who know the secret."""
+        """The API for those who know the secret.
+
+        ``/health`` asks nothing of the ledger: it says that the process answers.
+        """
         account = "/gcp/accounts/{account}"
         return Guarded(
             Starlette(
                 routes=[
+                    Route(HEALTH, _healthy, methods=["GET"]),
                     Route("/metrics", self._metrics, methods=["GET"]),
                     Route("/gcp/transfers", self._overview, methods=["GET"]),
                     Route(f"{account}/transfers", self._account, methods=["GET"]),
@@ -92,6 +113,7 @@ class Api:
                     Route(f"{account}/resume", self._resume, methods=["POST"]),
                     Route(f"{account}/send", self._send, methods=["POST"]),
                 ],
+                middleware=[Middleware(_Gate, lambda: self._is_open)],
                 exception_handlers={
                     HTTPException: _refused,
                     SQLAlchemyError: _ledger_away,
@@ -105,7 +127,9 @@ class Api:
         """What ``/gcp/transfers`` answers."""
         problems = self._problems()
         names = {*self._accounts, *problems}
-        return [one.as_json() for one in self._reported.accounts(names, problems)]
+        return [
+            one.as_json() for one in self._reported.accounts(names, problems, self._needs_person())
+        ]
 
     # Starlette runs what is no coroutine on a thread: the database may be waited for.
 
@@ -122,7 +146,10 @@ class Api:
 
     def _studies(self, request: Request) -> Response:
         _only(request, (*_FILTERS, *_PAGING))
-        page = studies(self._ledger, self._selection(request), *_paging(request))
+        try:
+            page = studies(self._ledger, self._selection(request), *_paging(request))
+        except ValueError:
+            raise HTTPException(400, _NO_PAGE) from None
         return JSONResponse(
             {"Studies": [one.as_json() for one in page.items], "Next": page.following}
         )
@@ -130,9 +157,11 @@ class Api:
     def _instances(self, request: Request) -> Response:
         _only(request, (*_FILTERS, *_PAGING))
         try:
-            page = instances(self._ledger, self._selection(request), *_paging(request))
+            page = instances(
+                self._ledger, self._selection(request), *_paging(request), self._standstill
+            )
         except ValueError:
-            raise HTTPException(400, "after: expected the Next of another page") from None
+            raise HTTPException(400, _NO_PAGE) from None
         return JSONResponse(
             {"Instances": [one.as_json() for one in page.items], "Next": page.following}
         )
@@ -141,7 +170,8 @@ class Api:
         _only(request, ("study",))
         study = request.query_params.get("study", "")
         try:
-            (receipt,) = receipts(self._ledger, study, self._found(_named(request))["Account"])
+            account = self._found(_named(request))["Account"]
+            (receipt,) = receipts(self._ledger, study, account, self._standstill)
         except KeyError:
             raise HTTPException(404, f"nothing of study {study} was ever to be sent") from None
         return JSONResponse(receipt.as_json())
@@ -223,6 +253,25 @@ class Api:
             since=_moment(request, "since"),
             until=_moment(request, "until"),
         )
+
+
+class _Gate:
+    """Lets requests through once there is a ledger to answer them from."""
+
+    def __init__(self, application: ASGIApp, is_open: Callable[[], bool]) -> None:
+        self._application, self._is_open = application, is_open
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, or say that it is too early."""
+        if self._is_open() or scope["path"] == HEALTH:
+            await self._application(scope, receive, send)
+        else:
+            words = "the worker is still starting, or waits for its ledger: see its log"
+            await _error(503, words)(scope, receive, send)
+
+
+async def _healthy(_request: Request) -> Response:
+    return JSONResponse({"Healthy": True})
 
 
 def _named(request: Request) -> str:

@@ -20,9 +20,13 @@ from orthanc_gcp.custody.destinations.rate_limit import (
 from orthanc_gcp.custody.intake.backfill import Backfill
 from orthanc_gcp.custody.intake.changes import Follower
 from orthanc_gcp.custody.intake.dry_run import conditions
+from orthanc_gcp.custody.intake.former_ledgers import FILE_NAME, note_ledger
 from orthanc_gcp.custody.intake.on_demand import send_on_demand
+from orthanc_gcp.custody.intake.protection import Protection
 from orthanc_gcp.custody.intake.rules import Rules
 from orthanc_gcp.custody.reporting.overview import Overview
+from orthanc_gcp.custody.reporting.problems import Problems
+from orthanc_gcp.custody.reporting.standstill import Standstill
 from orthanc_gcp.custody.transfer.dispatcher import Dispatcher
 from orthanc_gcp.custody.transfer.permissions import Permissions
 from orthanc_gcp.custody.transfer.sender import Sender
@@ -30,14 +34,20 @@ from orthanc_gcp.custody.transfer.threads import TransferThreads
 from orthanc_gcp.custody.verification.read_back import ReadBack
 from orthanc_gcp.dicomweb import of_account
 from orthanc_gcp.ledger import database
+from orthanc_gcp.ledger.destinations import stores_of
 from orthanc_gcp.ledger.ledger import Ledger
+from orthanc_gcp.ledger.postgresql_tls import weakness
 from orthanc_gcp.ledger.workers import worker_registry
-from orthanc_gcp.orthanc.first_start import FILE_NAME, forget
+from orthanc_gcp.orthanc import first_start
+from orthanc_gcp.orthanc.first_start import forget
+from orthanc_gcp.orthanc.recycling import StorageLimits
 from orthanc_gcp.orthanc.resources import OrthancSource
 from orthanc_gcp.orthanc.rest import OrthancRest
 from orthanc_gcp.outages import Outage
 from orthanc_gcp.worker.api import Api
 from orthanc_gcp.worker.attempts import Attempts
+from orthanc_gcp.worker.problem_log import ProblemLog
+from orthanc_gcp.worker.progress import Progress
 from orthanc_gcp.worker.status import WorkerStatus
 from orthanc_gcp.worker.webhook import Webhook
 from orthanc_gcp.worker.worker import Parts, Worker
@@ -66,19 +76,33 @@ def assemble(
     """
     clock, stopping, work = SystemClock(), threading.Event(), threading.Event()
     engine = database.connect(database.url_for(settings))
-    ledger, registry = Ledger(engine), worker_registry(engine, name, clock)
+    ledger = Ledger(engine, stores=stores_of(settings))
+    registry = worker_registry(engine, name, clock)
+    if weak := weakness(engine.url):
+        _log.warning("the ledger at %s: %s", database.place(engine), weak)
     source = OrthancSource(orthanc, settings.storage_folder)
-    tokens, attempts = TokenSource(settings, clock), Attempts(clock)
+    progress = Progress()
+    progress.of_ledger(engine)
+    orthanc.on_answer = progress.made
+    tokens, attempts = TokenSource(settings, clock), Attempts(clock, progress)
 
     def must_stop() -> bool:
         return stopping.is_set() or not registry.alive
 
+    def wait(seconds: float) -> bool:
+        return stopping.wait(seconds) or not registry.alive
+
     destinations = {
-        account.name: _destination(settings, account, ledger, tokens, clock, stopping.wait)
+        account.name: _destination(settings, account, ledger, tokens, clock, wait)
         for account in settings.accounts
     }
     rules = Rules(settings.rules, source.attributes)
     began = ledger.now() if since is None else since
+
+    def recognized() -> None:
+        _note_in_folder(settings, ledger, source, follower.source)
+
+    protection = _protection(settings, ledger, source, clock)
     follower = Follower(
         ledger,
         source,
@@ -89,7 +113,8 @@ def assemble(
         was_down=since is None,
         compare_every=settings.section.compare_every_seconds,
         follows=registry.follows,
-        on_recognized=partial(_forget_first_start, settings),
+        on_recognized=recognized,
+        protection=protection,
     )
     sender = Sender(
         ledger,
@@ -100,6 +125,7 @@ def assemble(
         must_stop,
         attempts.orthanc_away,
         follower.is_index,
+        may_be_recycled=protection.may_be_recycled,
     )
     threads = TransferThreads(
         sender,
@@ -130,8 +156,22 @@ def assemble(
         permissions.ask_again()
         work.set()
 
-    overview = Overview(ledger)
-    status = WorkerStatus(overview, destinations, settings.rejections, tokens, clock)
+    standstill = Standstill(
+        ledger,
+        settings,
+        lambda: status.problems(),
+        lambda: True,
+        lambda: clock.utc().astimezone(),
+    )
+    overview = Overview(ledger, standstill)
+    found = Problems(ledger, tuple(destinations), settings.rejections)
+
+    def problem_of_orthanc() -> str | None:
+        return sender.files.problem
+
+    status = WorkerStatus(
+        overview, destinations, settings.rejections, tokens, clock, found.found, problem_of_orthanc
+    )
     api = Api(
         ledger,
         overview,
@@ -140,6 +180,8 @@ def assemble(
         partial(send_on_demand, ledger, source, on_arrival=work.set),
         look_at_once,
         status.samples,
+        found.found,
+        standstill,
     )
     webhook = None
     if settings.section.webhook:
@@ -156,6 +198,8 @@ def assemble(
             dispatcher=dispatcher,
             threads=threads,
             attempts=attempts,
+            progress=progress,
+            problems=ProblemLog(found.found, clock),
             api=api,
             webhook=webhook,
             stopping=stopping,
@@ -164,11 +208,36 @@ def assemble(
     )
 
 
-def _forget_first_start(settings: Settings) -> None:
+def _protection(
+    settings: Settings, ledger: Ledger, orthanc: OrthancSource, clock: Clock
+) -> Protection:
+    limits = StorageLimits(
+        settings.orthanc.maximum_storage_size,
+        settings.orthanc.maximum_patient_count,
+        settings.orthanc.maximum_storage_mode,
+    )
+    return Protection(
+        ledger,
+        orthanc,
+        clock,
+        enabled=settings.protects,
+        up_to_percent=settings.section.protect_up_to_percent,
+        configured=limits,
+        accounts=[*(account.name for account in settings.accounts), *settings.rejected],
+    )
+
+
+def _note_in_folder(settings: Settings, ledger: Ledger, orthanc: OrthancSource, index: str) -> None:
+    """Note in Orthanc's storage folder what the ledger has by now, and which it is."""
     try:
         forget(settings.storage_folder)
     except OSError as error:  # it is read again, and means nothing for an index that is known
-        _log.warning("%s cannot be removed: %s", FILE_NAME, error.strerror)
+        _log.warning("%s cannot be removed: %s", first_start.FILE_NAME, error.strerror)
+    try:
+        note_ledger(ledger, settings.storage_folder, index, orthanc.instance_count)
+    except OSError as error:
+        words = "a new ledger in its place would not be noticed"
+        _log.warning("%s cannot be written: %s; %s", FILE_NAME, error.strerror, words)
 
 
 def _announcement(settings: Settings, orthanc: OrthancRest, name: str, ledger: Ledger) -> str:

@@ -16,6 +16,7 @@ from orthanc_gcp.clock import Clock
 from orthanc_gcp.errors import GcpError, OrthancError
 from orthanc_gcp.outages import Outage
 from orthanc_gcp.redaction import readable
+from orthanc_gcp.worker.progress import Progress
 
 __all__ = ["BACKOFF", "FOLLOWING", "IDLE", "Attempts"]
 
@@ -30,14 +31,19 @@ BACKOFF = Backoff(2 * IDLE, 10.0, jitter=0)
 class Attempts:
     """What keeps the loops of one worker from going on.
 
+    Parameters
+    ----------
+    progress
+        Told of each step.
+
     Attributes
     ----------
     ledger, orthanc
         Their outages.
     """
 
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
+    def __init__(self, clock: Clock, progress: Progress) -> None:
+        self._clock, self._progress = clock, progress
         self.ledger = Outage(
             _log, "the ledger cannot be reached", "the ledger is reached again", clock
         )
@@ -59,7 +65,8 @@ class Attempts:
         wait = BACKOFF.after(pause)
         began = self._clock.now()
         try:
-            worked = step()
+            with self._progress.step(what):
+                worked = step()
         except OrthancError as error:
             self.orthanc_away(error, wait, by=what)
         except SQLAlchemyError as error:

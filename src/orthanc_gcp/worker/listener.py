@@ -78,7 +78,8 @@ class Listener:
     def stop(self) -> None:
         """Answer no more."""
         self._server.should_exit = True
-        self._thread.join(_STOP_WITHIN)
+        if self._thread.ident is not None:
+            self._thread.join(_STOP_WITHIN)
         self._socket.close()
 
     def _serve(self) -> None:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = [
     "OF_ORTHANC",
     "OF_WORKER",
+    "PROBLEMS",
     "RESULTS",
     "STATES",
     "WORKER_UP",
@@ -35,8 +36,11 @@ STATES = (
     "quarantined",
     "superseded",
     "withdrawn",
+    "lost",
 )
 """What transfers are counted by; what is held or delayed waits."""
+PROBLEMS = ("account", "store", "index", "ledger", "worker")
+"""What can be missing, so that instances stay where they are until a person does something."""
 RESULTS = ("succeeded", "throttled", "failed")
 """How a store transaction can end: answered, refused as too much at once (429, 503), or else."""
 
@@ -75,6 +79,18 @@ OLDEST = Metric(
     "gcp_transfer_oldest_unsent_age_seconds",
     "Since when the oldest unsent instance is to be sent; 0 without one",
 )
+PROBLEM_INSTANCES = Metric(
+    "gcp_problem_instances",
+    "Instances that stay where they are until a person does something, by kind",
+)
+LOST_CHANGES = Metric(
+    "gcp_transfer_lost_changes",
+    "Changes that may have been of what Orthanc recycled unread, and nobody has acknowledged",
+)
+UNPROTECTED = Metric(
+    "gcp_transfer_unprotected_patients",
+    "Patients that Orthanc may recycle before all of them is confirmed",
+)
 WORKER_UP = Metric("gcp_worker_up", "1 while the worker answers")
 
 REQUESTS = Metric("gcp_transfer_requests_total", "Store transactions, by result")
@@ -82,7 +98,7 @@ SENT_INSTANCES = Metric("gcp_transfer_sent_instances_total", "Instances that sto
 SENT_BYTES = Metric("gcp_transfer_sent_bytes_total", "Bytes of the instances that were answered")
 
 _TOKENS = (TOKEN_UP, TOKEN_EXPIRY, TOKEN_REFRESHES, TOKEN_FAILURES)
-_TRANSFERS = (INSTANCES, BYTES, OLDEST)
+_TRANSFERS = (INSTANCES, BYTES, OLDEST, PROBLEM_INSTANCES, LOST_CHANGES, UNPROTECTED)
 OF_ORTHANC = (*_TRANSFERS, WORKER_UP, *_TOKENS)
 """What Orthanc shows."""
 OF_WORKER = (*_TRANSFERS, REQUESTS, SENT_INSTANCES, SENT_BYTES, *_TOKENS)
@@ -120,6 +136,11 @@ def of_transfers(overview: Iterable[Mapping[str, Any]]) -> Iterator[Sample]:
             yield Sample(INSTANCES, counts["Instances"], {**labels, "state": state})
             yield Sample(BYTES, counts["Bytes"], {**labels, "state": state})
         yield Sample(OLDEST, one["OldestUnsentSeconds"] or 0.0, labels)
+        for kind in PROBLEMS:
+            own = [each["Instances"] for each in one["Problems"] if each["Kind"] == kind]
+            yield Sample(PROBLEM_INSTANCES, sum(own), {**labels, "kind": kind})
+        yield Sample(LOST_CHANGES, one["LostChanges"], labels)
+        yield Sample(UNPROTECTED, one["UnprotectedPatients"], labels)
 
 
 def of_requests(totals: Mapping[str, Totals]) -> Iterator[Sample]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from orthanc_gcp.auth.token_source import TokenSource
 from orthanc_gcp.clock import Clock
 from orthanc_gcp.custody.destinations.destination import Destination
 from orthanc_gcp.custody.reporting.overview import AccountOverview, Overview
+from orthanc_gcp.custody.reporting.problems import Problem
 from orthanc_gcp.worker.samples import Sample, of_requests, of_tokens, of_transfers
 
 __all__ = ["WorkerStatus"]
@@ -20,6 +21,10 @@ class WorkerStatus:
     ----------
     rejections
         Account -> why the configuration of it is not used.
+    needs_person
+        What stands still until a person does something.
+    of_orthanc
+        What keeps Orthanc's files from being read; None where nothing does.
     """
 
     def __init__(
@@ -29,13 +34,20 @@ class WorkerStatus:
         rejections: Mapping[str, str],
         tokens: TokenSource,
         clock: Clock,
+        needs_person: Callable[[], Sequence[Problem]],
+        of_orthanc: Callable[[], str | None] = lambda: None,
     ) -> None:
         self._overview, self._destinations = overview, destinations
+        self._needs_person = needs_person
         self._rejections, self._tokens, self._clock = rejections, tokens, clock
+        self._of_orthanc = of_orthanc
 
     def problems(self) -> dict[str, str | None]:
         """What keeps each account from being sent to just now."""
-        problems = {name: one.congestion.problem for name, one in self._destinations.items()}
+        of_all = self._of_orthanc()
+        problems = {
+            name: one.congestion.problem or of_all for name, one in self._destinations.items()
+        }
         return {**problems, **self._rejections}
 
     def accounts(self) -> list[AccountOverview]:
@@ -47,7 +59,7 @@ class WorkerStatus:
             The ledger is away.
         """
         problems = self.problems()
-        return self._overview.accounts(problems, problems)
+        return self._overview.accounts(problems, problems, self._needs_person())
 
     def samples(self) -> Iterator[Sample]:
         """What Prometheus reads.

@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING
 
 from orthanc_gcp import configuration
 from orthanc_gcp.errors import ConfigurationError, GcpError
+from orthanc_gcp.logs import log_to_stderr
 from orthanc_gcp.orthanc.rest import OrthancRest
+from orthanc_gcp.stop_signals import end_within, stop_on_signals
 from orthanc_gcp.worker.handshake import WorkerAddress, WorkerInput
 from orthanc_gcp.worker.launch import NOT_CONFIGURED, NOT_INSTALLED, make, not_installed
 
@@ -36,7 +38,7 @@ _STOP_WITHIN = 10.0
 def run() -> int:
     """Work for the Orthanc at the other end of stdin; the exit code."""
     _end_with_orthanc()
-    logging.basicConfig(format="%(levelname)s %(message)s", level=logging.WARNING)
+    log_to_stderr("%(levelname)s %(message)s")
     logging.getLogger("orthanc_gcp").setLevel(logging.INFO)
     # The connector writes of the same token endpoint into the same log.
     logging.getLogger("orthanc_gcp.auth").setLevel(logging.ERROR)
@@ -64,7 +66,7 @@ def run() -> int:
     except ImportError as error:
         _log.error("%s", not_installed("the worker", error, "worker"))
         return NOT_INSTALLED
-    signal.signal(signal.SIGTERM, lambda *_: worker.stop())
+    stop_on_signals(worker.stop, _STOP_WITHIN)
     port = worker.listen(given.secret)
     sys.stdout.buffer.write(WorkerAddress(port).line())
     sys.stdout.flush()
@@ -93,7 +95,5 @@ def _watch(worker: Worker) -> None:
     """Stop when Orthanc has closed its end."""
     while os.read(0, 4096):
         pass
+    end_within(_STOP_WITHIN)
     worker.stop()
-    last = threading.Timer(_STOP_WITHIN, os._exit, (1,))
-    last.daemon = True
-    last.start()

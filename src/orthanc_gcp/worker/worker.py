@@ -14,13 +14,18 @@ from orthanc_gcp.custody.intake.changes import Follower
 from orthanc_gcp.custody.transfer.dispatcher import Dispatcher
 from orthanc_gcp.custody.transfer.permissions import Permissions
 from orthanc_gcp.custody.transfer.threads import TransferThreads
+from orthanc_gcp.errors import LedgerError
 from orthanc_gcp.ledger.damage import quarantine_damaged
+from orthanc_gcp.ledger.database import make_private
 from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.upgrade import prepare
 from orthanc_gcp.ledger.workers import WorkerRegistry
 from orthanc_gcp.worker.api import Api
 from orthanc_gcp.worker.attempts import BACKOFF, FOLLOWING, IDLE, Attempts
 from orthanc_gcp.worker.listener import Listener
+from orthanc_gcp.worker.problem_log import CHECK_EVERY, ProblemLog
+from orthanc_gcp.worker.progress import Progress
+from orthanc_gcp.worker.stores import register_stores
 from orthanc_gcp.worker.webhook import Webhook
 
 __all__ = ["Parts", "Worker"]
@@ -59,6 +64,8 @@ class Parts:
     dispatcher: Dispatcher
     threads: TransferThreads
     attempts: Attempts
+    progress: Progress
+    problems: ProblemLog
     api: Api
     webhook: Webhook | None
     stopping: threading.Event
@@ -79,6 +86,8 @@ class Worker:
     def listen(self, secret: str, host: str = "127.0.0.1", port: int = 0) -> int:
         """Offer the API to those who know the secret, from :meth:`run` on; its port.
 
+        Until the ledger is there, it answers only that the process does.
+
         Raises
         ------
         OSError
@@ -95,9 +104,16 @@ class Worker:
         LedgerError
             Another worker has the database, or the same name; or the ledger cannot be used.
         """
-        if self._join():
-            _log.warning("%s", self._parts.announcement)
-            self._work()
+        if self._listener is not None:
+            self._listener.start()
+        try:
+            if self._join():
+                _log.warning("%s", self._parts.announcement)
+                self._parts.api.open()
+                self._work()
+        finally:
+            if self._listener is not None:
+                self._listener.stop()
 
     def stop(self) -> None:
         """End :meth:`run`, from any thread or a signal handler."""
@@ -106,12 +122,20 @@ class Worker:
 
     def _join(self) -> bool:
         """Prepare the ledger, however long it is away; False when the worker stops before."""
-        pause = IDLE
+        pause, joined = IDLE, False
         while not self._stopping.is_set():
             try:
-                prepare(self._parts.ledger.engine)
-                quarantine_damaged(self._parts.ledger.engine)
-                self._parts.registry.join()
+                if not joined:
+                    make_private(self._parts.ledger.engine)
+                    self._parts.registry.reserve()
+                    prepare(self._parts.ledger.engine)
+                    quarantine_damaged(self._parts.ledger.engine)
+                    self._parts.registry.join()
+                    joined = True
+                register_stores(self._parts.ledger)
+            except LedgerError:
+                self._parts.registry.leave()
+                raise
             except sql.exc.OperationalError as error:
                 pause = BACKOFF.after(pause)
                 self._attempts.ledger_away(error, pause, by="start")
@@ -124,12 +148,13 @@ class Worker:
     def _work(self) -> None:
         parts = self._parts
         parts.tokens.start()
+        parts.progress.start()
         beside = [one for one in (self._listener, parts.webhook) if one is not None]
-        for one in beside:
-            one.start()
+        if parts.webhook is not None:
+            parts.webhook.start()
         loops = [
             threading.Thread(target=loop, name=f"gcp-{loop.__name__.strip('_')}")
-            for loop in (self._follow, self._backfill, self._watch_others)
+            for loop in (self._follow, self._backfill, self._watch_others, self._report)
         ]
         for thread in loops:
             thread.start()
@@ -137,15 +162,16 @@ class Worker:
             self._dispatch()
         finally:
             self.stop()
+            parts.tokens.stop()  # nobody is to wait for one
             for thread in loops:
                 thread.join()
             rests = parts.threads.rest(REST_WITHIN)
             if rests:
                 parts.registry.leave()  # first: Orthanc does not wait for what follows
+            parts.progress.stop()
             for one in beside:
                 one.stop()
             parts.threads.stop()
-            parts.tokens.stop()
             if not rests:
                 parts.registry.leave()
             parts.ledger.engine.dispose()
@@ -163,7 +189,8 @@ class Worker:
         if self._attempts.ledger.active:
             # A step that asks nothing would not show that it is back.
             self._parts.permissions.ask_again()
-        return self._parts.dispatcher.step()
+        # Others may have taken over what it had: nothing is begun until they see it again.
+        return self._parts.registry.alive and self._parts.dispatcher.step()
 
     def _follow(self) -> None:
         pause = 0.0  # nothing is sent until it is known which Orthanc this is
@@ -186,9 +213,16 @@ class Worker:
         while not self._stopping.wait(pause):
             pause = self._attempts.make("take over", self._requeue_claims_of_the_dead, pause, both)
 
+    def _report(self) -> None:
+        pause, both = IDLE, (CHECK_EVERY, CHECK_EVERY)
+        report = self._parts.problems.report
+        while not self._stopping.wait(pause):
+            pause = self._attempts.make("report problems", report, pause, both)
+
     def _requeue_claims_of_the_dead(self) -> bool:
         parts = self._parts
-        for dead in parts.registry.refresh(parts.follower.candidate):
+        idle = parts.threads.rest(0)
+        for dead in parts.registry.refresh(parts.follower.candidate, may_join=idle):
             _log.warning("worker %s has died: what it was sending is taken over", dead)
             parts.ledger.queue.requeue_claims_of(dead)
             parts.registry.remove(dead)

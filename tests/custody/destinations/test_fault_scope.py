@@ -109,3 +109,11 @@ def test_no_more_are_remembered_than_a_bound(scope, monkeypatch):
         scope.failed_together([f"{number}a", f"{number}b"], number)
     assert scope.sharing == 10
     assert len(scope._histories) == 10
+
+
+def test_a_few_failures_since_the_start_are_final_with_those_of_before(scope):
+    verdicts = [scope.failed("x", number, number) for number in range(4)]
+    assert [one.is_final(16, 16, 3) for one in verdicts] == [False, False, True, True]
+    assert not any(one.is_final(15, 16, 3) for one in verdicts)
+    assert verdicts[0].is_final(1, 1, 3), "it may not fail at all"
+    assert not verdicts[3].is_final(99, float("inf"), 3)

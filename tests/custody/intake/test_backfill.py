@@ -12,10 +12,12 @@ import sqlalchemy as sql
 from orthanc_gcp.configuration import BackfillOptions, SendRule
 from orthanc_gcp.custody.intake.backfill import Backfill
 from orthanc_gcp.custody.intake.backfill_studies import BackfillStudies, Stage
-from orthanc_gcp.custody.intake.changes import Follower
+from orthanc_gcp.custody.intake.changes import SWEEP_EVERY, Follower
 from orthanc_gcp.custody.intake.rules import Rules
 from orthanc_gcp.custody.reporting.backfill_progress import progress
+from orthanc_gcp.errors import OrthancError
 from orthanc_gcp.ledger import database
+from orthanc_gcp.ledger.destinations import StoreName
 from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.rows import Outcome, Transfer
 from orthanc_gcp.ledger.schema import Priority, State, transfers
@@ -43,17 +45,26 @@ class Desk:
     """Follower and backfill over an Orthanc, stepped by the test; nothing is sent."""
 
     def __init__(
-        self, folder: Path, orthanc: Orthanc, options: BackfillOptions, *accounts: str
+        self,
+        folder: Path,
+        orthanc: Orthanc,
+        options: BackfillOptions,
+        *accounts: str,
+        tags: dict[str, str] | None = None,
+        store: str = "first",
     ) -> None:
-        self.ledger = Ledger(database.connect(database.url_of("", folder)))
+        stores = {account: StoreName(store) for account in accounts}
+        self.ledger = Ledger(database.connect(database.url_of("", folder)), stores=stores)
         prepare(self.ledger.engine)
+        self.ledger.destinations.register()
         self.orthanc, self.options, self.clock = orthanc, options, Watch()
         archive = OrthancSource(OrthancRest(orthanc.url), folder)
-        rules = Rules([SendRule(to=account) for account in accounts], archive.attributes)
+        sends = [SendRule(to=account, tags=tags or {}) for account in accounts]
+        rules = Rules(sends, archive.attributes)
         since = self.ledger.now() + 1  # Orthanc tells whole seconds
         self.follower = Follower(self.ledger, archive, rules, self.clock, lambda: None, since)
         self.follower.step()
-        self.backlog = BackfillStudies(self.ledger, self.follower.source)
+        self.backlog = BackfillStudies(self.ledger, self.follower.source, accounts)
         self.backfill = Backfill(
             self.ledger, archive, rules, options, self.clock, lambda: False, lambda: None
         )
@@ -99,7 +110,8 @@ class Desk:
 
 @pytest.fixture
 def orthanc(tmp_path):
-    with Orthanc(tmp_path / "orthanc", {}, plugins=()) as orthanc:
+    # It gives no file from its memory.
+    with Orthanc(tmp_path / "orthanc", {"MaximumStorageCacheSize": 0}, plugins=()) as orthanc:
         yield orthanc
 
 
@@ -107,8 +119,8 @@ def orthanc(tmp_path):
 def desk(tmp_path, orthanc):
     desks = []
 
-    def make(options=None, accounts=(ACCOUNT,)):
-        desks.append(Desk(tmp_path, orthanc, options or BackfillOptions(), *accounts))
+    def make(options=None, accounts=(ACCOUNT,), **more):
+        desks.append(Desk(tmp_path, orthanc, options or BackfillOptions(), *accounts, **more))
         return desks[-1]
 
     yield make
@@ -176,6 +188,36 @@ def test_what_is_deleted_is_left_out(orthanc, desk):
     assert one.progress()["Studies"] == {"Done": 2, "Total": 2}
 
 
+def test_an_old_instance_that_cannot_be_read_holds_up_no_other(orthanc, desk):
+    """A rule asks for what is only in its file, and that is not there."""
+    sent = upload(orthanc, make_study(instances=4))
+    uuid = orthanc.json("GET", f"/instances/{sent[1]}")["FileUuid"]
+    place = orthanc.folder / "storage" / uuid[:2] / uuid[2:4] / uuid
+    content = place.read_bytes()
+    place.unlink()
+    one = desk(tags={"PhotometricInterpretation": "MONO*"})
+    one.fill()
+    assert {row.orthanc_id for row in one.rows()} == {*sent} - {sent[1]}
+    place.write_bytes(content)
+    one.clock.time += timedelta(seconds=SWEEP_EVERY + 1)
+    for _ in range(3):
+        one.follower.step()
+    assert {row.orthanc_id for row in one.rows()} == {*sent}
+    assert one.ledger.arrivals.unreadable(one.follower.source) == []
+
+
+def test_a_storage_that_is_not_there_stops_a_backfill(orthanc, desk, monkeypatch):
+    upload(orthanc, make_study(instances=2))
+    for place in (orthanc.folder / "storage").glob("??/*/*"):
+        place.unlink()
+    monkeypatch.setattr("orthanc_gcp.custody.intake.backfill.MOST_UNREADABLE", 1)
+    one = desk(tags={"PhotometricInterpretation": "MONO*"})
+    with pytest.raises(OrthancError, match="the backfill waits"):
+        one.fill()
+    assert one.backlog.left() == 1
+    assert one.ledger.arrivals.unreadable(one.follower.source) == []
+
+
 def test_it_reads_only_in_its_hours_and_while_it_is_not_paused(orthanc, desk):
     upload(orthanc, make_study(instances=2))
     one = desk(BackfillOptions(schedule=("20:00-06:00",)))
@@ -241,3 +283,42 @@ def test_a_new_account_gets_what_the_other_has(orthanc, desk):
     second.fill()
     assert sorted(row.account for row in second.rows()) == [ACCOUNT] * 3 + ["other"] * 3
     assert sorted(row.orthanc_id for row in second.rows()) == sorted(sent * 2)
+
+
+def test_it_begins_anew_for_a_new_store(orthanc, desk):
+    """And is not held up by what is open of the former one, nor counts it."""
+    sent = upload(orthanc, make_study(instances=3))
+    first = desk(BackfillOptions(max_queued_instances=3))
+    first.fill()
+    first.send(1)
+    second = desk(BackfillOptions(max_queued_instances=3), store="second")
+    assert progress(second.ledger, second.backlog, second.options, second.clock.utc()) is None
+    second.fill()
+    assert second.progress()["Waiting"]["Instances"] == 3
+    assert {row.orthanc_id for row in second.send(9)} == set(sent)
+    second.fill()
+    assert second.progress()["State"] == "Finished"
+    assert second.progress()["Confirmed"]["Instances"] == 3
+    # Back again: what is open there goes on, and nothing is sent twice.
+    third = desk()
+    third.fill()
+    assert len(third.send(9)) == 2
+    third.fill()
+    assert third.progress()["State"] == "Finished"
+    assert len(third.rows()) == 6
+    assert desk().step() is False
+
+
+def test_one_of_an_older_release_goes_on(orthanc, desk):
+    """It has not written down which stores it was for."""
+    upload(orthanc, make_study(instances=3))
+    first = desk()
+    first.fill()
+    value = first.ledger.key_values.get(f"backfill:{first.follower.source}", dict)
+    del value["destinations"]
+    first.ledger.key_values.set(f"backfill:{first.follower.source}", value)
+    first.send(9)
+    again = desk()
+    again.fill()
+    assert again.progress()["State"] == "Finished"
+    assert again.backlog.run.number == 1

@@ -13,7 +13,7 @@ from tests.support.transfers import arrive, confirm, settle
 
 @pytest.fixture
 def studies(ledger):
-    return BackfillStudies(ledger, "o")
+    return BackfillStudies(ledger, "o", ["a"])
 
 
 def test_a_run_from_its_beginning_to_its_end(ledger, studies, clock):
@@ -55,7 +55,7 @@ def test_newest_first_and_each_once(studies, monkeypatch):
 
 
 def test_each_orthanc_has_its_own(ledger, studies):
-    other = BackfillStudies(ledger, "other")
+    other = BackfillStudies(ledger, "other", ["a"])
     other.add([("s1", "20260101T000000")])
     other.restart()
     other.pause()
@@ -64,7 +64,7 @@ def test_each_orthanc_has_its_own(ledger, studies):
     assert other.left() == 1
     assert other.paused
     other.resume()
-    assert not BackfillStudies(ledger, "other").paused
+    assert not BackfillStudies(ledger, "other", ["a"]).paused
 
 
 def test_only_what_is_backfilled_counts(ledger, studies):
@@ -77,4 +77,4 @@ def test_only_what_is_backfilled_counts(ledger, studies):
     assert (studies.unsent(), studies.any_unsettled()) == (0, True)
     ledger.confirmations.confirm(dict.fromkeys(rows, ledger.now()))
     assert not studies.any_unsettled()
-    assert not BackfillStudies(ledger, "other").any_unsettled()
+    assert not BackfillStudies(ledger, "other", ["a"]).any_unsettled()

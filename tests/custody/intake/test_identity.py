@@ -13,7 +13,7 @@ import sqlalchemy as sql
 
 from orthanc_gcp.configuration import SendRule
 from orthanc_gcp.custody.intake.changes import (
-    MISSING_FOR,
+    MISSING_ALONE_FOR,
     PROVEN_FOR,
     RECOGNIZE_EVERY,
     REFUSE_AFTER,
@@ -370,7 +370,7 @@ def test_what_never_becomes_visible_is_said_once_and_asked_for_no_more(
     reader = Reader(ledger, orthanc)
     reader.read()
     assert ledger.indexes.get(NAME).missing
-    clock.now += MISSING_FOR + 1
+    clock.now += MISSING_ALONE_FOR + 1
     reader.read(SWEEP_EVERY + 1)
     assert not ledger.indexes.get(NAME).missing
     assert set(last) <= rows(ledger)[NAME]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 
 from orthanc_gcp.custody.intake.inventory import Inventory
-from tests.support.ledgers import ORTHANC, A, arrival
+from tests.support.ledgers import ORTHANC, arrival
 
 
 class Listed:
@@ -44,14 +44,14 @@ def test_what_is_not_there_or_another_version_is_named(ledger):
     record(ledger, ["7"], account="b")
     orthanc.files["12"] = "another"
     orthanc.files["3"] = ""  # Orthanc does not say it
-    inventory.begin(ORTHANC, [A])
+    inventory.begin(ORTHANC)
     assert sorted(all_of(inventory)) == sorted({*orthanc.files} - {"3", "7"})
 
 
 def test_only_one_page_is_read_at_a_time(ledger):
     orthanc = Listed(25)
     inventory = Inventory(ledger, orthanc)
-    inventory.begin(ORTHANC, [A])
+    inventory.begin(ORTHANC)
     assert len(inventory.step(0)) == 10
     assert orthanc.read == 1
 
@@ -60,7 +60,7 @@ def test_what_is_new_is_waited_for(ledger):
     orthanc = Listed(5)
     orthanc.change = 8
     inventory = Inventory(ledger, orthanc)
-    inventory.begin(ORTHANC, [A])
+    inventory.begin(ORTHANC)
     assert inventory.step(7) == []
     record(ledger, orthanc.files)  # with the change before 8, it is read
     assert inventory.step(8) == []
@@ -70,7 +70,7 @@ def test_what_is_new_is_waited_for(ledger):
 def test_a_comparison_that_broke_off_begins_anew(ledger):
     orthanc = Listed(15)
     inventory = Inventory(ledger, orthanc)
-    inventory.begin(ORTHANC, [A])
+    inventory.begin(ORTHANC)
     inventory.step(0)
-    inventory.begin(ORTHANC, [A])
+    inventory.begin(ORTHANC)
     assert len(all_of(inventory)) == 15

@@ -15,6 +15,7 @@ from orthanc_gcp.custody.intake.open_transfers import (
     open_transfers,
     separate,
 )
+from orthanc_gcp.custody.intake.patients import Patients
 from orthanc_gcp.errors import OrthancError
 from orthanc_gcp.ledger.schema import State, transfers
 from orthanc_gcp.orthanc.resources import OrthancSource
@@ -115,7 +116,9 @@ def test_only_a_copy_is_followed_by_itself(ledger, source, held):
     # The original went on: what it read last is not here.
     ahead = replace(own, seq=10**6)
     ledger.arrivals.record([], replace(cursor, seq=10**6, marks=(ahead, own)))
+    Patients(ledger).add(to, {"patient": {"study"}}, {})
     name = separate(ledger, source)
+    assert [one.orthanc_id for one in Patients(ledger).page(name, "", 9)] == ["patient"]
     assert name.startswith(f"{to}#")
     assert ledger.indexes.get(name).seq == own.seq
     assert source_of(ledger, source) == name

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from dataclasses import replace
 
 import pytest
 
@@ -11,6 +12,7 @@ from orthanc_gcp.clock import SystemClock
 from orthanc_gcp.custody.reporting.alerts import LEASE, Alerts
 from orthanc_gcp.custody.reporting.counts import Amount, TransferCounts
 from orthanc_gcp.custody.reporting.overview import AccountOverview
+from orthanc_gcp.custody.reporting.problems import Problem, ProblemKind
 from orthanc_gcp.errors import WebhookError
 from orthanc_gcp.outages import Outage
 
@@ -59,9 +61,24 @@ def test_a_quarantine_is_told_once_and_its_end_once(ledger):
         "Raised": True,
         "Time": "2027-01-15T08:00:00.000+00:00",
         "QuarantinedInstances": 1,
+        "LostInstances": 0,
+        "LostChanges": 0,
+        "UnprotectedPatients": 0,
         "WaitingInstances": 7,
         "OldestUnsentSeconds": None,
+        "Problems": [],
     }
+
+
+def test_what_needs_a_person_is_told_once_and_its_end_once(ledger):
+    hook = Hook()
+    alerts = alerts_of(ledger, hook)
+    gone = Problem(ProblemKind.INDEX, "a", "i", 3, None, "it is gone", "bring it back")
+    (quiet,) = overview()
+    for problems in ((), (gone,), (gone, gone), ()):
+        alerts.report_changes([replace(quiet, problems=problems)])
+    assert hook.words == [("a", "Problem", True), ("a", "Problem", False)]
+    assert [one["Remedy"] for one in hook.told[0]["Problems"]] == ["bring it back"]
 
 
 def test_a_backlog_does_not_flicker(ledger):
@@ -70,6 +87,26 @@ def test_a_backlog_does_not_flicker(ledger):
     for age in (None, 899, 901, 899, 905, 460, 440, 600, None):
         alerts.report_changes(overview(age=age))
     assert hook.words == [("a", "Backlog", True), ("a", "Backlog", False)]
+
+
+def test_a_loss_is_told_until_somebody_has_acknowledged_it(ledger):
+    hook = Hook()
+    alerts = alerts_of(ledger, hook)
+    lost = [AccountOverview("a", counts=TransferCounts(lost=Amount(2))), *overview("b")]
+    unread = [AccountOverview("a", lost_changes=12), *overview("b")]
+    for figures in (lost, lost, unread, overview("a")):
+        alerts.report_changes(figures)
+    assert hook.words == [("a", "Loss", True), ("a", "Loss", False)]
+    assert hook.told[0]["LostInstances"] == 2
+
+
+def test_it_is_told_when_no_more_is_protected(ledger):
+    hook = Hook()
+    alerts = alerts_of(ledger, hook)
+    for unprotected in (0, 3, 2, 0):
+        alerts.report_changes([AccountOverview("a", unprotected_patients=unprotected)])
+    assert hook.words == [("a", "Protection", True), ("a", "Protection", False)]
+    assert hook.told[0]["UnprotectedPatients"] == 3
 
 
 def test_a_restart_tells_nothing_again(ledger):

@@ -17,7 +17,7 @@ from tests.support.transfers import arrive, confirm
 
 @pytest.fixture
 def studies(ledger):
-    return BackfillStudies(ledger, "o")
+    return BackfillStudies(ledger, "o", ["a"])
 
 
 @pytest.fixture
@@ -95,6 +95,7 @@ def test_it_has_ended(ledger, studies, read, clock):
         "Quarantined": nothing,
         "Superseded": nothing,
         "Withdrawn": nothing,
+        "Lost": nothing,
         "BytesPerSecond": 0.0,
         "InstancesPerSecond": 0.0,
         "Began": "2027-01-15T08:00:00.000+00:00",

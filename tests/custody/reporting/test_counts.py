@@ -49,4 +49,5 @@ def test_as_programs_see_it():
         "Quarantined": nothing,
         "Superseded": nothing,
         "Withdrawn": nothing,
+        "Lost": nothing,
     }

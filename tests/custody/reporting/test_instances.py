@@ -42,6 +42,7 @@ def test_an_instance_is_told_with_reason_and_times(ledger):
     (told,) = instances(ledger, Selection()).items
     assert told.as_json() == {
         "Account": "a",
+        "Store": None,
         "Source": "o",
         "Resource": "1.1-0",
         "Study": "1.1",

@@ -6,8 +6,12 @@ from datetime import datetime
 
 import pytest
 
+from orthanc_gcp.custody.intake.patients import Patients
 from orthanc_gcp.custody.reporting.overview import Overview, delays
-from orthanc_gcp.ledger.schema import Priority, State
+from orthanc_gcp.custody.reporting.problems import Problem, ProblemKind
+from orthanc_gcp.ledger.destinations import StoreName
+from orthanc_gcp.ledger.ledger import Ledger
+from orthanc_gcp.ledger.schema import Guard, Priority, State
 from tests.support.ledgers import BEGIN
 from tests.support.transfers import arrive, confirm, settle
 
@@ -32,12 +36,32 @@ def test_an_account_without_a_row_has_zeroes(overview):
         "Quarantined": nothing,
         "Superseded": nothing,
         "Withdrawn": nothing,
+        "Lost": nothing,
         "OldestUnsentSeconds": None,
+        "OldestUnsentDetail": None,
         "BytesPerSecond": 0.0,
         "InstancesPerSecond": 0.0,
         "EstimatedEnd": None,
+        "LostChanges": 0,
+        "UnprotectedPatients": 0,
         "Problem": None,
+        "Problems": [],
+        "Store": None,
+        "FormerStores": [],
     }
+
+
+def test_what_needs_a_person_is_shown_with_its_accounts(ledger):
+    own = Problem(ProblemKind.INDEX, "a", "i", 3, None, "it is gone", "bring it back")
+    all_ = Problem(ProblemKind.LEDGER, "", "i", 9, 0.0, "it is new", "restore it")
+    told = {
+        one.account: one.as_json()
+        for one in Overview(ledger).accounts(["a", "b", "c"], {"c": "busy"}, [own, all_])
+    }
+    assert [one["Kind"] for one in told["a"]["Problems"]] == ["index", "ledger"]
+    assert told["a"]["Problem"] == "it is gone"
+    assert told["b"]["Problems"] == [all_.as_json()]
+    assert told["c"]["Problem"] == "busy", "what fails just now comes first"
 
 
 def test_every_state_is_counted_in_its_place(ledger, overview):
@@ -47,6 +71,8 @@ def test_every_state_is_counted_in_its_place(ledger, overview):
     settle(ledger, State.QUARANTINED, reason="invalid")
     arrive(ledger, 1, study="3")
     settle(ledger, State.WITHDRAWN, reason="deleted")
+    arrive(ledger, 2, study="3.1")
+    settle(ledger, State.LOST, reason="recycled")
     arrive(ledger, 4, study="4")
     settle(ledger, State.ACKNOWLEDGED)
     arrive(ledger, 2, study="5")
@@ -67,6 +93,7 @@ def test_every_state_is_counted_in_its_place(ledger, overview):
         "Quarantined": 3,
         "Superseded": 0,
         "Withdrawn": 1,
+        "Lost": 2,
     }
     assert told["Sending"]["Bytes"] == 500
 
@@ -115,6 +142,17 @@ def test_the_problem_of_an_account_is_told(ledger, overview):
     assert [one["Account"] for one in overview(["b"])] == ["a", "b"]
 
 
+def test_what_is_lost_and_not_protected_is_told(ledger, overview):
+    ledger.arrivals.lose("a", "o", 5, 9, 5)
+    ledger.arrivals.lose("a", "o", 20, 26, 4)
+    arrive(ledger, account="b")
+    Patients(ledger).add("o", {"p": {"1.1"}}, {})
+    Patients(ledger).set_guards("o", {"p": Guard.NO_ROOM})
+    (a, b) = overview()
+    assert (a["LostChanges"], a["UnprotectedPatients"]) == (9, 0), "it has nothing to send"
+    assert (b["LostChanges"], b["UnprotectedPatients"]) == (0, 1)
+
+
 def test_figures_that_were_changed_are_read_again(ledger):
     reader = Overview(ledger)
     arrive(ledger)
@@ -130,3 +168,19 @@ def test_the_last_delay_of_an_account_says_what_is_wrong(ledger):
         settle(ledger, State.DELAYED, detail=detail, next_attempt_at=BEGIN + due)
     arrive(ledger, account="b")
     assert delays(ledger, ["a", "b", "c"]) == {"a": "newer", "b": None, "c": None}
+
+
+def test_what_is_left_of_a_former_store_is_shown_beside(ledger, clock):
+    first = Ledger(ledger.engine, clock, {"a": StoreName("first")})
+    arrive(first, 3)
+    clock.now += 30
+    second = Ledger(ledger.engine, clock, {"a": StoreName("second"), "new": StoreName("third")})
+    second.destinations.register()
+    for process, store, waiting in ((second, "second", 0), (first, "first", 3)):
+        one, *others = [each.as_json() for each in Overview(process).accounts(["a"])]
+        assert (one["Store"], one["Waiting"]["Instances"]) == (store, waiting)
+        assert others == [], "one that has never had anything is not shown"
+    (one,) = Overview(second).accounts()
+    (former,) = one.as_json()["FormerStores"]
+    assert former["Store"] == "first"
+    assert (former["OpenInstances"], former["OldestOpenSeconds"]) == (3, 30.0)

@@ -25,10 +25,12 @@ def test_of_a_study_that_is_wholly_confirmed(ledger):
     instances = document.pop("Series")[0]["Instances"]
     assert document == {
         "Account": "a",
+        "Store": None,
         "Study": "1.2",
         "Complete": True,
         "Instances": 2,
         "Bytes": 200,
+        "Stores": [{"Store": None, "Current": True, "Instances": 2, "Confirmed": 2}],
         "States": {"confirmed": 2},
         "Sha256": receipt.sha256,
         "SentBy": [],
@@ -42,6 +44,7 @@ def test_of_a_study_that_is_wholly_confirmed(ledger):
     }
     assert instances[0] == {
         "Instance": "1.2.1.0",
+        "Store": None,
         "Bytes": 100,
         "Sha256": "d",
         "State": "confirmed",

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from orthanc_gcp.custody.transfer.absence import ABSENT_FOR, of_absent
+from orthanc_gcp.custody.outcomes import ABSENT_FOR
+from orthanc_gcp.custody.transfer.absence import of_absent
 from orthanc_gcp.errors import OrthancUnavailableError
 from orthanc_gcp.ledger.rows import Transfer
 from orthanc_gcp.ledger.schema import State
@@ -37,6 +38,24 @@ def test_the_second_may_be_too_early():
 def test_then_it_is_deleted():
     assert after(ABSENT_FOR).state == State.WITHDRAWN
     assert after(ABSENT_FOR, sha256="d" * 64).state == State.QUARANTINED
+
+
+def test_it_is_lost_where_it_may_have_been_recycled():
+    asked = []
+
+    def may_be_recycled(row, since):
+        asked.append((row.id, since))
+        return True
+
+    def found(seconds, **values):
+        known = row(absent_since=NOW - seconds, **values)
+        return of_absent(known, NOW, lambda _: True, may_be_recycled)
+
+    assert found(ABSENT_FOR / 2).state == State.DELAYED
+    lost = found(ABSENT_FOR)
+    assert (lost.state, lost.reason, lost.absent_since) == ("lost", "recycled", NOW - ABSENT_FOR)
+    assert asked == [(1, NOW - ABSENT_FOR)]
+    assert found(ABSENT_FOR, sha256="d" * 64).state == State.QUARANTINED, "the store had it"
 
 
 def test_another_index_proves_nothing():

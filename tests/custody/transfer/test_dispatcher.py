@@ -12,10 +12,13 @@ from orthanc_gcp.custody.transfer.dispatcher import (
     ABANDONED_EVERY,
     DUE_EVERY,
     GIVE_UP_EVERY,
+    MOST_READING,
+    OTHERS_EVERY,
     Dispatcher,
 )
 from orthanc_gcp.errors import StoreError
-from orthanc_gcp.ledger.schema import Priority, State
+from orthanc_gcp.ledger.rows import Outcome, Series
+from orthanc_gcp.ledger.schema import Priority, State, transfers
 from orthanc_gcp.outages import Outage
 from tests.support.ledgers import states
 from tests.support.simulation import FakeClock
@@ -30,9 +33,13 @@ class Threads:
     def __init__(self) -> None:
         self.batches: dict[str, list[object]] = {}
         self.due: list[list[str]] = []
+        self.busy: list[str] = []
 
     def sending(self, account: str) -> int:
         return len(self.batches)
+
+    def reading(self, account: str) -> list[str]:
+        return self.busy
 
     def active(self) -> set[str]:
         return set(self.batches)
@@ -69,6 +76,16 @@ class Desk:
         self.steady.time += seconds
         self.ledger.now.now += seconds
         return self.dispatcher.step()
+
+    def finish(self, state: State = State.ACKNOWLEDGED, **outcome) -> list[object]:
+        """All that is being sent comes to the same; the rows."""
+        rows = []
+        for batch, sent in self.threads.batches.items():
+            one = [Outcome(row.id, state, **{"sha256": "d", **outcome}) for row in sent]
+            self.ledger.queue.settle(batch, one)
+            rows += sent
+        self.threads.batches.clear()
+        return rows
 
     def sizes(self) -> list[int]:
         return sorted(len(batch) for batch in self.threads.batches.values())
@@ -183,3 +200,85 @@ def test_what_is_too_old_is_given_up(ledger):
     assert set(states(ledger).values()) == {State.WAITING}
     desk.step(100)
     assert set(states(ledger).values()) == {State.QUARANTINED}
+
+
+# -- Nothing waits for ever -----------------------------------------------------------------------
+
+
+def test_what_is_less_urgent_goes_on_while_more_arrives_than_is_sent(desk):
+    for priority in (Priority.DEMANDED, Priority.BACKFILL):
+        arrive(desk.ledger, 3, study=f"{priority:d}", priority=priority)
+    sent = []
+    for number in range(8):
+        arrive(desk.ledger, 300, study=f"9.{number}")
+        desk.step(0.1)
+        sent += desk.finish()
+    studies = [row.study_instance_uid for row in sent]
+    assert {"1", "2"} < set(studies)
+    assert states(desk.ledger)["9.7-299"] == State.WAITING, "more arrived than was sent"
+    assert sum(study.startswith("9.") for study in studies) > 0.9 * len(studies)
+
+
+@pytest.mark.parametrize("window", [1, 4])
+def test_what_fails_alone_again_and_again_takes_turns_with_the_others(desk, window):
+    desk.congestion.max_requests = desk.congestion._window = window
+    arrive(desk.ledger, 50, study="1")
+    settle(desk.ledger, State.WAITING, attempts=5, max_batch_instances=1)
+    arrive(desk.ledger, 300, study="2")
+    good, failed = [], []
+    for _ in range(30):
+        desk.step(0.1)
+        for batch, rows in list(desk.threads.batches.items()):
+            of_good = rows[0].study_instance_uid == "2"
+            (good if of_good else failed).extend(row.id for row in rows)
+            state = State.ACKNOWLEDGED if of_good else State.WAITING
+            more = {"sha256": "d"} if of_good else {"max_batch_instances": 1, "attempts": 6}
+            desk.ledger.queue.settle(batch, [Outcome(row.id, state, **more) for row in rows])
+        desk.threads.batches.clear()
+        if len(good) == 300:
+            break
+    assert len(good) == 300
+    assert failed
+
+
+def test_what_is_slow_to_fail_alone_leaves_a_connection(desk):
+    desk.congestion._window = 4
+    arrive(desk.ledger, 50, study="1")
+    settle(desk.ledger, State.WAITING, attempts=5, max_batch_instances=1)
+    desk.step()
+    assert desk.sizes() == [1, 1, 1]
+    arrive(desk.ledger, 5, study="2")
+    desk.step()
+    assert desk.sizes() == [1, 1, 1, 5]
+
+
+def test_a_connection_is_left_to_another_orthanc(postgresql_ledger):
+    desk = Desk(postgresql_ledger)
+    desk.congestion._window = 4
+    arrive(desk.ledger, 900)
+    desk.step()
+    assert desk.threads.sending(A) == 4
+    desk.finish()
+    arrive(desk.ledger, 1, study="2")
+    with desk.ledger.writing() as connection:
+        theirs = transfers.c.study_instance_uid == "2"
+        connection.execute(transfers.update().where(theirs).values(source="z"))
+    desk.step(OTHERS_EVERY + 1)
+    assert desk.threads.sending(A) == 3
+    limits = {"most_instances": 9, "most_bytes": 10**9, "most_batches": 4}
+    assert desk.ledger.queue.claim(A, "z", "theirs", "another", **limits)
+
+
+def test_a_series_that_takes_long_to_be_read_back_hides_no_other(desk):
+    for study in ("1", "2"):
+        arrive(desk.ledger, 3, study=study)
+        settle(desk.ledger, State.ACKNOWLEDGED, sha256="d")
+    desk.step(21)
+    assert desk.threads.due == [[("1", "1.1"), ("2", "2.1")]]
+    desk.threads.due.clear()
+    desk.threads.busy = [Series("1", "1.1")]
+    desk.step(1)
+    assert desk.threads.due == [[("2", "2.1")]]
+    desk.threads.busy = [Series("1", "1.1")] * MOST_READING
+    desk.step(1)
+    assert len(desk.threads.due) == 1

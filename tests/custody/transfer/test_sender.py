@@ -8,6 +8,7 @@ import logging
 import threading
 import time
 import uuid
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -19,13 +20,13 @@ from orthanc_gcp.custody.destinations.congestion import CongestionWindow
 from orthanc_gcp.custody.destinations.destination import Destination
 from orthanc_gcp.custody.destinations.fault_scope import FaultScope
 from orthanc_gcp.custody.intake.rules import arrival_of
-from orthanc_gcp.custody.outcomes import BISECT_AFTER
+from orthanc_gcp.custody.outcomes import ABSENT_FOR, BISECT_AFTER
 from orthanc_gcp.custody.reporting.operations import retry
-from orthanc_gcp.custody.transfer.absence import ABSENT_FOR
 from orthanc_gcp.custody.transfer.sender import (
     MOST_LONELY_REFUSALS,
     MOST_UNCOMPARED,
     MOST_UNKNOWN_REFUSALS,
+    MOST_UNREADABLE,
     Sender,
 )
 from orthanc_gcp.custody.verification.read_back import ReadBack
@@ -49,12 +50,14 @@ from tests.dicomweb.conftest import (
     store,
 )
 from tests.emulator.client import make_dicom, read
+from tests.orthanc.orthanc_stub import stub
 from tests.support.front import Front
 from tests.support.ledgers import Time
 from tests.support.orthanc import Orthanc, free_port
 from tests.support.sent import changed
 from tests.support.simulation import FakeClock
 from tests.support.site import make_instance
+from tests.support.transfers import events_of
 
 __all__ = [
     "client",
@@ -93,7 +96,7 @@ class Room:
         self.ledger = Ledger(engine, now or (lambda: time.time() + self.later))
         self.storage = storage or folder / "storage"
         self.tokens, self.away, self.stop = Tokens(), [], False
-        self.same_index = True
+        self.same_index, self.recycles = True, False
         steady = steady or SystemClock()
         outage = Outage(logging.getLogger("store"), "down", "up", steady)
         self.congestion = CongestionWindow(steady, 4, outage)
@@ -159,6 +162,7 @@ class Room:
             lambda error, pause: self.away.append(str(error)),
             lambda source: self.same_index,
             lambda: 1.0,
+            lambda _row, _since: self.recycles,
         )
 
     def send(self) -> list[Series]:
@@ -180,9 +184,10 @@ class Room:
 
 @pytest.fixture(scope="module")
 def orthanc(tmp_path_factory):
-    """A real one."""
+    """A real one, which gives no file from its memory."""
     folder = tmp_path_factory.mktemp("orthanc")
-    with Orthanc(folder, {"OverwriteInstances": True}, plugins=()) as running:
+    options = {"OverwriteInstances": True, "MaximumStorageCacheSize": 0}
+    with Orthanc(folder, options, plugins=()) as running:
         yield running
 
 
@@ -395,6 +400,17 @@ def test_what_stays_absent_is_deleted(deleted):
     assert absent(deleted) == (State.WITHDRAWN, "deleted")
 
 
+def test_what_orthanc_may_have_recycled_is_lost(deleted, caplog):
+    deleted.receive(make_dicom(), stored=False)
+    assert absent(deleted) == (State.DELAYED, "absent")
+    deleted.recycles, deleted.later = True, ABSENT_FOR + 5
+    assert absent(deleted) == (State.LOST, "recycled")
+    (row,) = deleted.rows()
+    assert row.batch is None
+    assert f"1 instances of study {row.study_instance_uid} are lost" in caplog.text
+    assert len(events_of(deleted.ledger, "lost")) == 1
+
+
 def test_nothing_is_deleted_by_another_index(deleted):
     """The time that another index was there does not count either."""
     deleted.receive(make_dicom(), stored=False)
@@ -595,6 +611,42 @@ def test_a_bad_minute_of_a_proxy_is_the_fault_of_no_instance(behind, front, stat
     assert behind.congestion.problem is None
 
 
+def restart(room: Room) -> None:
+    """What a worker has in its memory is gone."""
+    room.storing = FaultScope()
+    outage = Outage(logging.getLogger("store"), "down", "up", room.steady)
+    room.congestion = CongestionWindow(room.steady, 4, outage)
+
+
+def test_a_bad_hour_of_a_proxy_is_no_fault_of_instances_however_often_the_worker_is_restarted(
+    behind, front
+):
+    behind.receive(*(make_dicom() for _ in range(6)))
+    front.dislikes[b"DICM"] = 400
+    for _ in range(2 * MOST_LONELY_REFUSALS):
+        for _ in range(4):
+            behind.step()
+        restart(behind)
+    assert set(behind.states()) <= {State.WAITING, State.DELAYED}
+    front.dislikes.clear()
+    behind.step_until(lambda: set(behind.states()) == {State.ACKNOWLEDGED})
+
+
+def test_one_that_is_refused_ends_in_quarantine_however_often_the_worker_is_restarted(
+    behind, front
+):
+    front.dislikes[b"poison"] = 400
+    behind.receive(make_dicom(b"poison" * 10))
+    for _ in range(2 * MOST_LONELY_REFUSALS):
+        behind.receive(make_dicom())
+        for _ in range(5):
+            behind.step()
+        restart(behind)
+    states = behind.states()
+    assert states.pop(0) == State.QUARANTINED
+    assert set(states) == {State.ACKNOWLEDGED}
+
+
 def test_many_that_are_refused_are_in_the_way_of_no_good_one(behind, front):
     """More than it takes to suspect the destination, and before the good ones in the queue."""
     front.dislikes[b"poison"] = 400
@@ -711,6 +763,120 @@ def test_what_orthanc_has_received_anew_is_not_called_damaged(real, orthanc):
         State.ACKNOWLEDGED,
         hashlib.sha256(content[:-2] + b"zz").hexdigest(),
     )
+
+
+def lose(real: Room, name: str, kind: str) -> Callable[[], object]:
+    """Take the file of an instance away from Orthanc; what restores it."""
+    place = real.file_of(name)
+    content = place.read_bytes()
+    place.unlink()
+    if kind == "folder":
+        place.mkdir()
+    elif kind == "truncated":
+        place.write_bytes(content[:1000])
+    return lambda: (place.rmdir() if kind == "folder" else None, place.write_bytes(content))
+
+
+@pytest.mark.parametrize("outside", [False, True], ids=["direct", "outside"])
+@pytest.mark.parametrize("compressed", [False, True], ids=["plain", "compressed"])
+@pytest.mark.parametrize("kind", ["missing", "folder", "truncated"])
+def test_one_whose_file_orthanc_cannot_give_ends_in_quarantine(
+    real, orthanc, tmp_path, kind, compressed, outside
+):
+    """The others go meanwhile; when somebody has restored the file, it goes as well."""
+    names = [orthanc.json("POST", "/instances", make_instance())["ID"] for _ in range(4)]
+    if compressed:
+        orthanc.request("POST", f"/instances/{names[1]}/attachments/dicom/compress", b"")
+    real.follow(*names)
+    restore = lose(real, names[1], kind)
+    if outside:
+        real.orthanc = OrthancSource(OrthancRest(orthanc.url), tmp_path / "not there")
+    for _ in range(MOST_UNREADABLE + 2):
+        real.send()
+    rows = {row.orthanc_id: row for row in real.rows()}
+    odd = rows.pop(names[1])
+    assert [row.state for row in rows.values()] == [State.ACKNOWLEDGED] * 3
+    assert odd.state == State.QUARANTINED
+    if kind == "truncated" and not compressed:
+        assert (odd.reason, odd.attempts) == ("damaged_file", 1)
+    else:
+        assert (odd.reason, odd.attempts) == ("unreadable_file", MOST_UNREADABLE)
+        assert "cannot give its file: " in odd.detail
+        assert "answered 500" in odd.detail
+    assert list(real.store.instances(odd.study_instance_uid)) == []
+    restore()
+    assert retry(real.ledger, A, reason=odd.reason) == 1
+    real.send()
+    assert set(real.states()) == {State.ACKNOWLEDGED}
+
+
+@pytest.mark.parametrize("outside", [False, True], ids=["direct", "outside"])
+def test_a_storage_that_is_not_mounted_is_the_fault_of_no_instance(
+    real, orthanc, tmp_path, outside
+):
+    names = [orthanc.json("POST", "/instances", make_instance())["ID"] for _ in range(4)]
+    real.follow(*names)
+    if outside:
+        real.orthanc = OrthancSource(OrthancRest(orthanc.url), tmp_path / "not there")
+    folders = [one for one in real.storage.iterdir() if one.is_dir() and len(one.name) == 2]
+    for one in folders:
+        one.rename(tmp_path / one.name)
+    try:
+        for _ in range(2 * MOST_UNREADABLE):
+            real.send()
+            assert set(real.states()) == {State.DELAYED}
+        row = real.rows()[0]
+        assert (row.reason, row.attempts, row.max_batch_instances) == ("orthanc", 0, None)
+        assert "is its storage mounted?" in row.detail
+    finally:
+        for one in folders:
+            (tmp_path / one.name).rename(one)
+    real.send()
+    assert set(real.states()) == {State.ACKNOWLEDGED}
+
+
+def test_a_file_of_another_length_is_damaged_though_orthanc_has_no_md5(tmp_path, store):
+    room = Room(tmp_path, store)
+    with stub({}) as server:
+        room.orthanc = OrthancSource(OrthancRest(server.url), room.storage)
+        room.receive(make_dicom(b"x" * 400_000), make_dicom(), stored=False)
+        first = room.rows()[0]
+        server.answers |= {
+            f"GET /instances/{first.orthanc_id}/file": b"x" * (first.size_bytes + 1),
+            f"GET /instances/{first.orthanc_id}/attachments/dicom/size": b"%d" % first.size_bytes,
+            f"GET /instances/{first.orthanc_id}/attachments/dicom/info": {
+                "Uuid": first.attachment_uuid
+            },
+            "POST /tools/bulk-content": [],
+        }
+        room.send()
+    row = room.rows()[0]
+    assert (row.state, row.reason) == (State.QUARANTINED, "damaged_file")
+    assert f"more than the {first.size_bytes} bytes" in row.detail
+    assert room.rows()[1].state == State.WAITING
+    room.ledger.engine.dispose()
+
+
+def test_while_no_file_can_be_read_none_is_asked_for(tmp_path, store):
+    room = Room(tmp_path, store)
+    with stub({"GET /statistics": {"CountInstances": 1}}) as server:
+        room.orthanc = OrthancSource(OrthancRest(server.url), tmp_path / "not there")
+        page = [{"ID": "other", "FileSize": 4}]
+        server.answers["GET /instances?since=0&limit=5&expand"] = page
+        server.answers["GET /instances/other/file"] = 500
+        room.receive(make_dicom(), make_dicom(), stored=False)
+        for row in room.rows():
+            path = f"GET /instances/{row.orthanc_id}"
+            size = {f"{path}/attachments/dicom/size": b"%d" % row.size_bytes}
+            server.answers |= {f"{path}/file": 500, **size}
+        sender = room.sender()
+        room.sender = lambda: sender
+        room.send()
+        assert room.states() == [State.DELAYED] * 2
+        asked = len(server.requests)
+        room.send()
+        assert (room.states(), len(server.requests)) == ([State.DELAYED] * 2, asked)
+    room.ledger.engine.dispose()
 
 
 def test_an_instance_whose_md5_orthanc_refuses_holds_up_no_other(tmp_path, store):

@@ -247,7 +247,7 @@ def test_files_are_for_their_owner_only(caller: Caller) -> None:
     names = {path.name for path in caller.folder.iterdir()}
     assert {f"external-account-{name}.json" for name in ("file", "url", "aws")} <= names
     for path in caller.folder.iterdir():
-        assert path.stat().st_mode & 0o77 == 0 or path.suffix == ".pem", path
+        assert path.stat().st_mode & 0o77 == 0, path
 
 
 MACHINE = """

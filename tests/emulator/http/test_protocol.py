@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
+from contextlib import suppress
 
 import pytest
 
+from orthanc_gcp.emulator.http import protocol
 from orthanc_gcp.emulator.http.protocol import MAX_JOINED, JoiningTransport
 from tests.emulator.client import Client, make_dicom, path_of, read
 
@@ -16,7 +18,7 @@ from tests.emulator.client import Client, make_dicom, path_of, read
     "request_",
     [
         b"\0\0\0\0",
-        b"GET /\xff HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET /\xff HTTP/1.1\r\nHost: localhost\r\n\r\n",
         b"GET http://[ HTTP/1.1\r\nHost: [\r\n\r\n",
         b"GET /x HTTP/1.1\r\n\r\n",
         b"POST /token HTTP/1.1\r\nContent-Length: -1\r\n\r\n",
@@ -24,6 +26,9 @@ from tests.emulator.client import Client, make_dicom, path_of, read
         b"GET / HTTP/1.1\r\nX: " + b"a" * 200_000,
         b"GET /" + b"a" * 200_000,
         b"GET / HTTP/1.1\r\n" + b"X: a\r\n" * 50_000,
+        b"GET / HTTP/1.1\r\n" + b"X: a\r\n" * 201 + b"\r\n",
+        b"POST /token HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX: " + b"a" * 200_000,
+        b"POST /token HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1;" + b"a" * 200_000,
     ],
 )
 def test_broken_http(client: Client, request_: bytes) -> None:
@@ -37,6 +42,43 @@ def test_broken_http(client: Client, request_: bytes) -> None:
         assert answer.startswith((b"HTTP/1.1 400", b"HTTP/1.1 404"))
 
 
+def test_trailers_are_no_headers(client: Client) -> None:
+    chunked = head(client, 0).replace(b"Content-Length: 0", b"Transfer-Encoding: chunked")
+    trailers = b"0\r\nAuthorization: Bearer nothing\r\n\r\n"
+    content = make_dicom()
+    with connect(client) as connection:
+        connection.sendall(chunked + b"%x\r\n%s\r\n" % (len(content), content) + trailers)
+        assert connection.recv(1000).startswith(b"HTTP/1.1 200")
+
+
+@pytest.mark.parametrize("begun", [b"", b"GET /healthz", b"POST", b"UPLOAD"])
+def test_who_is_silent_is_broken_off(
+    client: Client, monkeypatch: pytest.MonkeyPatch, begun: bytes
+) -> None:
+    monkeypatch.setattr(protocol, "_WATCH_EVERY", 0.1)
+    monkeypatch.setattr(protocol, "HEAD_WITHIN", 0.3)
+    monkeypatch.setattr(protocol, "BODY_IDLE", 0.3)
+    with connect(client) as connection:
+        if begun:
+            connection.sendall(head(client, 1000) if begun == b"UPLOAD" else begun)
+        with suppress(ConnectionResetError):
+            assert connection.recv(1000) == b""
+    assert client.get("/studies").status == 204
+
+
+def test_too_many_connections(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "MAX_CONNECTIONS", 20)
+    many = [connect(client) for _ in range(40)]
+    try:
+        many[-1].sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        with suppress(ConnectionError):
+            assert many[-1].recv(1000) == b""
+    finally:
+        for connection in many:
+            connection.close()
+    assert client.get("/studies").status == 204
+
+
 def connect(client: Client) -> socket.socket:
     host, _, port = client.url.removeprefix("http://").partition(":")
     return socket.create_connection((host, int(port)), timeout=10)
@@ -44,7 +86,7 @@ def connect(client: Client) -> socket.socket:
 
 def head(client: Client, length: int) -> bytes:
     return (
-        f"POST /v1/{client.store_name}/dicomWeb/studies HTTP/1.1\r\nHost: x\r\n"
+        f"POST /v1/{client.store_name}/dicomWeb/studies HTTP/1.1\r\nHost: localhost\r\n"
         f"Authorization: Bearer {client.token}\r\nContent-Type: application/dicom\r\n"
         f"Content-Length: {length}\r\n\r\n"
     ).encode()
@@ -65,7 +107,7 @@ def test_a_body_in_pieces_of_every_size(client: Client) -> None:
 
 
 def test_requests_one_after_the_other_on_a_connection(client: Client) -> None:
-    request = f"GET /nowhere HTTP/1.1\r\nHost: x\r\nX: {'a' * 40_000}\r\n\r\n".encode()
+    request = f"GET /nowhere HTTP/1.1\r\nHost: localhost\r\nX: {'a' * 40_000}\r\n\r\n".encode()
     with connect(client) as connection:
         for _ in range(3):
             connection.sendall(request)

@@ -49,6 +49,22 @@ class Verdict:
     times: int
     failures: int
 
+    def is_final(self, attempts: int, most: float, fewest: int) -> bool:
+        """Whether a subject has failed often enough.
+
+        Parameters
+        ----------
+        attempts
+            How often in all, as the ledger counts.
+        most
+            How often it may.
+        fewest
+            So often it must have failed by itself since this process began, if it may so often. The
+            ledger remembers attempts over a restart, and not what they were put down to: one that
+            is restarted again and again while all fail has the first ones put down to nothing.
+        """
+        return attempts >= most and self.times >= min(most, fewest)
+
 
 @dataclass
 class _History:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -19,6 +19,7 @@ from orthanc_gcp.configuration import BackfillOptions
 from orthanc_gcp.configuration.timetable import Timetable
 from orthanc_gcp.custody.intake.backfill_studies import BackfillStudies, Run, Stage
 from orthanc_gcp.custody.intake.rules import Rules
+from orthanc_gcp.errors import OrthancError, OrthancGoneError, OrthancRefusedError
 from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.rows import NewTransfer
 from orthanc_gcp.ledger.schema import Priority
@@ -32,6 +33,8 @@ STUDIES_AT_ONCE, INSTANCES_AT_ONCE = 25, 2000
 """So many studies are looked up at once, fewer if their instances are many."""
 RECORDED_AT_ONCE = 200
 """So many instances are written down in one transaction."""
+MOST_UNREADABLE = 500
+"""So many instances may wait for Orthanc to be able to read them; with more, none is added."""
 ASK_EVERY = 0.5
 """Seconds between two questions whether somebody has paused it."""
 
@@ -120,9 +123,12 @@ class Backfill:
         """
         if self._options is None or not source or not self.is_open(source):
             return False
-        studies = BackfillStudies(self._ledger, source)
+        studies = BackfillStudies(self._ledger, source, self._rules.accounts)
         run = studies.run
-        if run is None:
+        if run is not None and not run.destinations and studies.destinations:
+            studies.adopt(run)
+            run = studies.run
+        if run is None or not studies.covers(run):
             studies.restart()
             return True
         if run.stage is Stage.LISTING:
@@ -184,18 +190,37 @@ class Backfill:
         self, studies: BackfillStudies, run: Run, instances: list[str], ended: list[str]
     ) -> None:
         try:
-            recorded = self._ledger.arrivals.record(list(self._arrivals(studies.source, instances)))
+            arrivals = self._arrivals(studies.source, instances)
+            recorded = self._ledger.arrivals.record(arrivals)
         except Exception:
             self._looked_up = None  # what was taken from it is looked up again
             raise
         studies.drop(run, ended, recorded)
         self._on_arrival()
 
-    def _arrivals(self, source: str, instances: list[str]) -> Iterator[NewTransfer]:
+    def _arrivals(self, source: str, instances: list[str]) -> list[NewTransfer]:
         described = {one.orthanc_id: one for one in self._orthanc.describe(instances)}
+        arrivals: list[NewTransfer] = []
+        unreadable = []
         for instance in instances:
-            if instance in described:  # or it was deleted
-                yield from self._rules.arrivals(source, described[instance], 0, Priority.BACKFILL)
+            if instance not in described:  # it was deleted
+                continue
+            one = described[instance]
+            try:
+                arrivals += self._rules.arrivals(source, one, 0, Priority.BACKFILL)
+            except (OrthancGoneError, OrthancRefusedError):  # it is there, but not its file
+                unreadable.append(instance)
+        if unreadable:
+            self._remember_unreadable(source, unreadable)
+        return arrivals
+
+    def _remember_unreadable(self, source: str, unreadable: list[str]) -> None:
+        """Leave them to the follower, which tries them again."""
+        known = {*self._ledger.arrivals.unreadable(source), *unreadable}
+        if len(known) > MOST_UNREADABLE:
+            raise OrthancError("Orthanc cannot read what it has stored: the backfill waits for it")
+        _log.error("Orthanc cannot read %d old instances: they are tried again", len(unreadable))
+        self._ledger.arrivals.change_unreadable(source, unreadable)
 
     def _end(self, studies: BackfillStudies, run: Run) -> bool:
         """The list is empty: it has ended when nothing is on its way any more."""
@@ -210,7 +235,7 @@ class Backfill:
     def _is_paused(self, source: str) -> bool:
         now = self._clock.now()
         if now - self._asked_at > ASK_EVERY and source:
-            self._paused = BackfillStudies(self._ledger, source).paused
+            self._paused = BackfillStudies(self._ledger, source, ()).paused
             self._asked_at = now
         return self._paused
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from typing import Any
@@ -43,6 +43,8 @@ class Run:
         Those that were there when it began.
     recorded
         Instances that were written down, each once for every destination.
+    destinations
+        Those that it writes them down for; none of a release that did not write it down.
     """
 
     number: int
@@ -51,6 +53,7 @@ class Run:
     ended: float | None = None
     studies: int = 0
     recorded: int = 0
+    destinations: tuple[int, ...] = ()
 
 
 class BackfillStudies:
@@ -62,10 +65,12 @@ class BackfillStudies:
     ----------
     source
         The ledger's name for the Orthanc.
+    accounts
+        Those of the rules: it is about the stores that they are by now.
     """
 
-    def __init__(self, ledger: Ledger, source: str) -> None:
-        self._ledger, self.source = ledger, source
+    def __init__(self, ledger: Ledger, source: str, accounts: Collection[str]) -> None:
+        self._ledger, self.source, self._accounts = ledger, source, accounts
         self._run, self._paused = f"backfill:{source}", f"backfill-paused:{source}"
         self._mine = backfill_studies.c.source == source
 
@@ -87,18 +92,36 @@ class BackfillStudies:
     def restart(self) -> None:
         """Begin anew with all studies; what the ledger has is not sent twice."""
         now = self._ledger.now()
-        self._ledger.key_values.change(
-            self._run,
-            dict,
-            lambda was: asdict(Run((was or {}).get("number", 0) + 1, Stage.LISTING, now)),
-        )
+
+        def begun(was: Any) -> Any:
+            number = (was or {}).get("number", 0) + 1
+            return asdict(Run(number, Stage.LISTING, now, destinations=self.destinations))
+
+        self._ledger.key_values.change(self._run, dict, begun)
 
     # -- How far it is --------------------------------------------------------------------------
+
+    @property
+    def destinations(self) -> tuple[int, ...]:
+        """Where its accounts send by now, as far as anything was ever sent there."""
+        found = {self._ledger.destinations.find(account) for account in self._accounts}
+        return tuple(sorted(one for one in found if one is not None))
 
     @property
     def run(self) -> Run | None:
         """The newest; None if there was never any."""
         return _run(self._ledger.key_values.get(self._run, dict))
+
+    def covers(self, run: Run) -> bool:
+        """Whether a run writes down what is to be where the accounts send by now."""
+        places = self._ledger.destinations
+        new = any(name in places.stores and places.find(name) is None for name in self._accounts)
+        return not new and set(self.destinations) <= set(run.destinations)
+
+    def adopt(self, run: Run) -> None:
+        """A run of an older release writes down what is to be where the accounts send by now."""
+        mine = self.destinations
+        self._advance(run, lambda now: replace(now, destinations=mine))
 
     def listed(self, run: Run) -> None:
         """All studies that are there have been added."""
@@ -189,10 +212,17 @@ class BackfillStudies:
             return connection.scalar(query.limit(1)) is not None
 
     def conditions(self, states: Iterable[State] | None = None) -> list[sql.ColumnElement[bool]]:
-        """For a query: what backfills have written down of this Orthanc, in such states."""
+        """For a query: what backfills have written down of this Orthanc, in such states.
+
+        Of former stores nothing counts.
+        """
         # A literal lets the database see that the index over these rows serves.
         backfill = sql.literal(Priority.BACKFILL.value, literal_execute=True)
-        conditions = [transfers.c.source == self.source, transfers.c.priority == backfill]
+        conditions = [
+            transfers.c.source == self.source,
+            transfers.c.priority == backfill,
+            transfers.c.destination_id.in_(self.destinations),
+        ]
         if states is not None:
             conditions.append(transfers.c.state.in_(list(states)))
         return conditions
@@ -202,7 +232,8 @@ def _run(value: Mapping[str, Any] | None) -> Run | None:
     if value is None:
         return None
     try:
-        return Run(**{**value, "stage": Stage(value["stage"])})
+        of = tuple(map(int, value.get("destinations", ())))
+        return Run(**{**value, "stage": Stage(value["stage"]), "destinations": of})
     except (KeyError, TypeError, ValueError):
         _log.error("the ledger has no backfill where one should be: it begins anew")
         return None

@@ -12,19 +12,20 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from orthanc_gcp.clock import Clock
 from orthanc_gcp.configuration.options import DEFAULT_COMPARE_EVERY_SECONDS
 from orthanc_gcp.custody.intake.identity import Match, begin, compare, mark_of, recognize
 from orthanc_gcp.custody.intake.inventory import Inventory
+from orthanc_gcp.custody.intake.protection import Protection
 from orthanc_gcp.custody.intake.rules import Rules
-from orthanc_gcp.errors import OrthancError, OrthancRefusedError
+from orthanc_gcp.errors import OrthancError, OrthancGoneError, OrthancRefusedError
 from orthanc_gcp.ledger.indexes import add_marks
 from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.rows import Cursor, Mark, Missing, NewTransfer
 from orthanc_gcp.ledger.schema import Priority
-from orthanc_gcp.orthanc.resources import Change, Changes, OrthancSource
+from orthanc_gcp.orthanc.resources import Change, Changes, Description, OrthancSource
 
 __all__ = ["Follower"]
 
@@ -46,13 +47,36 @@ REFUSE_AFTER = 15.0
 SEEN_EVERY = 60.0
 MISSING_FOR = 600.0
 """Seconds for which a number is asked for again that was missing among the changes."""
+MISSING_ALONE_FOR = 30.0
+"""The same where nobody else writes into the index: nothing becomes visible late."""
 SHOWN = 5
 """So many of them are named in a message."""
 MOST_MISSING = 100
 """So many runs of numbers may be missing; with more, everything is compared."""
-MOST_UNREADABLE = 1000
-"""So many instances may wait for Orthanc to be able to read them; with more, nothing goes on."""
+MOST_UNREADABLE, UNREADABLE_AT_ONCE = 1000, 200
+"""So many instances may wait for Orthanc to be able to read them; with more, nothing goes on. And
+so many are tried in one sweep."""
 STABLE = ("StableSeries", "StableStudy")
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What some instances make for the ledger.
+
+    Attributes
+    ----------
+    wanted
+        Those that a rule wants.
+    unreadable
+        Those whose attributes cannot be read, by Orthanc's identifiers.
+    gone
+        Those that Orthanc does not have any more.
+    """
+
+    arrivals: tuple[NewTransfer, ...]
+    wanted: tuple[Description, ...]
+    unreadable: tuple[str, ...]
+    gone: tuple[str, ...]
 
 
 class Follower:
@@ -71,8 +95,9 @@ class Follower:
     follows
         Whether it is this worker that follows the index that the ledger calls so.
     on_recognized
-        Called once, when the ledger has what the index is recognized by, and since when it is
-        followed.
+        Called when the ledger has what the index is recognized by, and since when it is followed.
+    protection
+        Keeps Orthanc from recycling what is not sent.
     """
 
     def __init__(
@@ -88,7 +113,9 @@ class Follower:
         compare_every: float = DEFAULT_COMPARE_EVERY_SECONDS,
         follows: Callable[[str], bool] = lambda _source: True,
         on_recognized: Callable[[], None] = lambda: None,
+        protection: Protection | None = None,
     ) -> None:
+        self._protection = protection
         self._ledger, self._orthanc, self._rules = ledger, orthanc, rules
         self._clock, self._on_arrival = clock, on_arrival
         self._since, self._was_down, self._follows = since, was_down, follows
@@ -233,6 +260,7 @@ class Follower:
             self._cursor = cursor if cursor.marks else self._mark(cursor)
         else:
             self._cursor = None
+        self._recognized = False
         self._note_recognized(self._cursor or cursor)
 
     def _is_behind(self, cursor: Cursor) -> bool:
@@ -335,23 +363,33 @@ class Follower:
         missing = _missing(cursor, entries, seq, self._ledger.now())
         if len(missing) > MOST_MISSING:
             self._open_gap()
+            self._report_missing(missing[:-MOST_MISSING])
             missing = missing[-MOST_MISSING:]
         marks = add_marks(cursor.marks, [mark_of(entry) for entry in entries])
         self._record(entries, replace(cursor, seq=seq, marks=marks, missing=missing))
 
     def _record(self, entries: Sequence[Change], cursor: Cursor) -> None:
         new = {entry.orthanc_id: entry.seq for entry in entries if entry.kind == "NewInstance"}
-        arrivals, unreadable = self._transfers_of(list(new), new.get)
-        if unreadable:
-            self._remember_unreadable(unreadable)
-        self._ledger.arrivals.record(arrivals, cursor)
+        found = self._transfers_of(list(new), new.get)
+        if found.unreadable:
+            self._remember_unreadable(found.unreadable)
+        self._ledger.arrivals.record(found.arrivals, cursor)
         self._cursor = cursor
         self._note_recognized(cursor)
+        self._protect(found)
+        if found.gone:
+            now = self._ledger.now()
+            numbers = sorted(new[name] for name in found.gone)
+            self._report_missing([Missing(number, number, now) for number in numbers])
         stable = [entry.orthanc_id for entry in entries if entry.kind in STABLE]
         if stable:
             self._ledger.arrivals.release(stable)
-        if arrivals or stable:
+        if found.arrivals or stable:
             self._on_arrival()
+
+    def _protect(self, found: _Found) -> None:
+        if self._protection is not None:
+            self._protection.add(self._source, found.wanted)
 
     def _ask_for_missing(self) -> None:
         """A change of another writer can become visible after those with higher numbers."""
@@ -359,6 +397,7 @@ class Follower:
         if cursor is None or not cursor.missing:
             return
         now = self._ledger.now()
+        asked_for = MISSING_FOR if self._orthanc.may_share_its_index() else MISSING_ALONE_FOR
         late: list[Change] = []
         missing: list[Missing] = []
         never: list[Missing] = []
@@ -366,7 +405,7 @@ class Follower:
             page = self._orthanc.changes(gap.first - 1)
             found = [entry for entry in page.entries if entry.seq <= gap.last]
             late += found
-            young = 0 <= now - gap.noticed_at < MISSING_FOR
+            young = 0 <= now - gap.noticed_at < asked_for
             left = _between(found, gap.first - 1, gap.last, gap.noticed_at)
             (missing if young else never).extend(left)
         if never:
@@ -376,35 +415,44 @@ class Follower:
 
     def _transfers_of(
         self, resources: Sequence[str], change: Callable[[str], int | None], since: int = 0
-    ) -> tuple[list[NewTransfer], list[str]]:
-        """What some instances make for the ledger, and those whose attributes cannot be read."""
+    ) -> _Found:
         arrivals: list[NewTransfer] = []
+        wanted: list[Description] = []
         unreadable: list[str] = []
-        for description in self._orthanc.describe(resources):
-            if description.received_at < since:
+        described = {one.orthanc_id: one for one in self._orthanc.describe(resources)}
+        for one in (described[name] for name in resources if name in described):
+            if one.received_at < since:
                 continue
-            number = change(description.orthanc_id) or 0
+            number = change(one.orthanc_id) or 0
             try:
-                arrivals += self._rules.arrivals(self._source, description, number, Priority.LIVE)
-            except OrthancRefusedError:  # it answers, but not about this instance
-                unreadable.append(description.orthanc_id)
-        return arrivals, unreadable
+                own = list(self._rules.arrivals(self._source, one, number, Priority.LIVE))
+            except (OrthancGoneError, OrthancRefusedError):  # it is there, but not its file
+                unreadable.append(one.orthanc_id)
+                continue
+            arrivals += own
+            if own:
+                wanted.append(one)
+        gone = set(resources) - described.keys()
+        return _Found(tuple(arrivals), tuple(wanted), tuple(unreadable), tuple(gone))
 
-    def _remember_unreadable(self, unreadable: list[str]) -> None:
+    def _remember_unreadable(self, unreadable: Sequence[str]) -> None:
         """Remember instances that no rule can be applied to, so that they hold up nobody."""
-        known = list({*self._ledger.arrivals.unreadable(self._source), *unreadable})
+        arrivals = self._ledger.arrivals
+        known = {*arrivals.unreadable(self._source), *unreadable}
         if len(known) > MOST_UNREADABLE:
             raise OrthancError("Orthanc cannot read what it has stored")
         _log.error("Orthanc cannot read %d instances: they are tried again", len(unreadable))
-        self._ledger.arrivals.set_unreadable(self._source, known)
+        arrivals.change_unreadable(self._source, unreadable)
 
     def _retry_unreadable(self) -> None:
-        before = self._ledger.arrivals.unreadable(self._source)
-        if not before:
+        some = self._ledger.arrivals.unreadable(self._source)[:UNREADABLE_AT_ONCE]
+        if not some:
             return
-        arrivals, unreadable = self._transfers_of(before, lambda _: 0)
-        self._ledger.arrivals.record(arrivals)
-        self._ledger.arrivals.set_unreadable(self._source, unreadable)
+        found = self._transfers_of(some, lambda _: 0)
+        self._ledger.arrivals.record(found.arrivals)
+        # Others may have been added meanwhile, by a backfill.
+        self._ledger.arrivals.change_unreadable(self._source, found.unreadable, some)
+        self._protect(found)
         self._on_arrival()
 
     def _do_at_intervals(self) -> None:
@@ -417,6 +465,8 @@ class Follower:
             self._ask_for_missing()
             self._release_stable()
             self._retry_unreadable()
+        if self._protection is not None:
+            self._protection.step(self._source)
 
     def _release_stable(self) -> None:
         """A restarted Orthanc never reports that what it received before is stable: ask it."""
@@ -429,13 +479,19 @@ class Follower:
         """Changes that nobody has read, and nobody can read any more: what is known of them."""
         count = sum(gap.last - gap.first + 1 for gap in never)
         some = ", ".join(f"{gap.first} to {gap.last}" for gap in never[:SHOWN])
+        recycled = self._protection is not None and self._protection.recycles()
         words = (
             f"{count} changes of Orthanc {self._source} were never there to be read ({some}): what "
-            "they reported was deleted before, unless Orthanc has skipped the numbers"
+            f"they reported was deleted{' or recycled' if recycled else ''} before, unless Orthanc "
+            "has skipped the numbers"
         )
-        _log.warning("%s", words)
+        _log.log(logging.ERROR if recycled else logging.WARNING, "%s", words)
         for account in sorted(self._rules.accounts):
             self._ledger.events.add(account, "changes missing", words)
+            if recycled:
+                self._ledger.arrivals.lose(
+                    account, self._source, never[0].first, never[-1].last, count
+                )
 
     # -- What the changes do not say ------------------------------------------------------------
 
@@ -449,9 +505,9 @@ class Follower:
             if self._gap:
                 self._compared_for_gap = now
             self._compared, self._comparing, self._missed = now, True, 0
-            self._inventory.begin(self._source, self._rules.accounts)
+            self._inventory.begin(self._source)
         if now < self._compare_next and not self._gap:
-            return False
+            return True  # soon: a pause as after the last page would be longer than the rest
         try:
             found = self._inventory.step(cursor.seq)
         except Exception:
@@ -468,11 +524,12 @@ class Follower:
 
     def _add_missed(self, cursor: Cursor, found: list[str]) -> None:
         # Orthanc records whole seconds.
-        arrivals, unreadable = self._transfers_of(found, lambda _: 0, int(cursor.since))
-        if unreadable:
-            self._remember_unreadable(unreadable)
-        if arrivals:
-            self._missed += self._ledger.arrivals.record(arrivals, other_versions=True)
+        missed = self._transfers_of(found, lambda _: 0, int(cursor.since))
+        if missed.unreadable:
+            self._remember_unreadable(missed.unreadable)
+        if missed.arrivals:
+            self._missed += self._ledger.arrivals.record(missed.arrivals, other_versions=True)
+            self._protect(missed)
             self._on_arrival()
 
     def _end_comparison(self) -> None:

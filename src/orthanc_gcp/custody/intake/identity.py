@@ -114,9 +114,16 @@ def begin(
         since = min([since, *seen])
     place = orthanc.place_before(since)
     marks = add_marks((), [mark_of(one) for one in orthanc.newest_changes()])
+    instances = orthanc.instance_count()
     begun = ledger.indexes.begin(name, place, since, marks, [one.source for one in known])
     if begun is not None:
-        _log.warning("following Orthanc %s for the first time, as %s", name, begun.source)
+        _log.warning(
+            "following Orthanc %s for the first time, as %s; it has %d instances: those that it "
+            "had before are not sent, unless Backfill in the configuration wants them",
+            name,
+            begun.source,
+            instances,
+        )
     return begun
 
 

@@ -6,7 +6,7 @@ file: another one is another version. One page is in memory at a time.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.orthanc.resources import OrthancSource
@@ -24,22 +24,14 @@ class Inventory:
     def __init__(self, ledger: Ledger, orthanc: OrthancSource) -> None:
         self._ledger, self._orthanc = ledger, orthanc
         self._source = ""
-        self._accounts: list[str] = []
         self._pages: Iterator[list[tuple[str, str]]] = iter(())
         self._page: list[tuple[str, str]] = []
         self._change = 0  # the newest when the page was read
         self.returned = 0
 
-    def begin(self, source: str, accounts: Iterable[str]) -> None:
-        """Begin with the first page of an index.
-
-        Parameters
-        ----------
-        accounts
-            Those of the rules, which may have nothing in the ledger yet.
-        """
+    def begin(self, source: str) -> None:
+        """Begin with the first page of an index."""
         self._source, self._pages, self._page = source, self._orthanc.inventory(), []
-        self._accounts = sorted({*accounts, *self._ledger.arrivals.accounts()})
         self.returned = 0
 
     def step(self, read_to: int) -> list[str] | None:
@@ -58,7 +50,7 @@ class Inventory:
         if read_to < self._change:
             return []
         page, self._page = dict(self._page), []
-        known = self._ledger.arrivals.known(self._source, self._accounts, list(page))
+        known = self._ledger.arrivals.known(self._source, list(page))
         deleted = [name for name, row in known.items() if row.deleted]
         if deleted:
             self.returned += self._ledger.arrivals.reopen(self._source, deleted)

@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sql
 
 from orthanc_gcp.custody.intake.identity import Match, mark_of, recognize
+from orthanc_gcp.custody.intake.open_rows import OPEN, open_rows, withdraw
+from orthanc_gcp.custody.intake.patients import Patients
 from orthanc_gcp.errors import OrthancError
 from orthanc_gcp.ledger.events import add_for
 from orthanc_gcp.ledger.indexes import add_marks
 from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.schema import UNSENT, State, transfers
 from orthanc_gcp.orthanc.resources import Description, OrthancSource
-from orthanc_gcp.reasons import TransferReason
 
 __all__ = ["SEEN_WITHIN", "OpenTransfers", "close", "hand_over", "open_transfers", "separate"]
 
 SEEN_WITHIN = 300.0
 """An Orthanc with an index was there just now, if that is so many seconds ago."""
-_PORTION = 200
-_OPEN = (State.HELD, State.WAITING, State.DELAYED)
-_COUNTED = (*_OPEN, State.SENDING)
+_COUNTED = (*OPEN, State.SENDING)
 
 
 @dataclass(frozen=True)
@@ -114,7 +113,7 @@ def hand_over(ledger: Ledger, orthanc: OrthancSource, source: str, to: str) -> i
         The ledger is away; what was handed over before is sent.
     """
     moved = 0
-    for rows in _open_rows(ledger, source):
+    for rows in open_rows(ledger, transfers.c.source == source):
         there = {one.orthanc_id: one for one in orthanc.describe([row.orthanc_id for row in rows])}
         same = [row for row in rows if _is_same(row, there.get(row.orthanc_id))]
         moved += _move(ledger, same, there, to)
@@ -130,9 +129,9 @@ def close(ledger: Ledger, source: str) -> int:
         The ledger is away: some may be closed already.
     """
     closed = 0
-    for rows in _open_rows(ledger, source):
+    for rows in open_rows(ledger, transfers.c.source == source):
         with ledger.writing() as connection:
-            closed += _withdraw(
+            closed += withdraw(
                 ledger, connection, [row.id for row in rows], "closed by a person", "closed"
             )
     return closed
@@ -165,28 +164,12 @@ def separate(ledger: Ledger, orthanc: OrthancSource) -> str:
     begun = ledger.indexes.begin(name, place, ledger.now(), marks, sources)
     if begun is None:
         raise OrthancError("another index was begun just now: try again")
+    Patients(ledger).copy(found[1].source, begun.source)
     return begun.source
 
 
 def _change(orthanc: OrthancSource, seq: int) -> Sequence[Any]:
     return orthanc.changes(max(0, seq - 1), 1).entries
-
-
-def _open_rows(ledger: Ledger, source: str) -> Iterator[Sequence[Any]]:
-    of, last = transfers.c, 0
-    while True:
-        query = (
-            sql.select(transfers)
-            .where(of.source == source, of.state.in_(_OPEN), of.id > last)
-            .order_by(of.id)
-            .limit(_PORTION)
-        )
-        with ledger.reading() as connection:
-            rows = connection.execute(query).all()
-        if not rows:
-            return
-        yield rows
-        last = rows[-1].id
 
 
 def _is_same(row: Any, there: Description | None) -> bool:
@@ -206,18 +189,20 @@ def _is_same(row: Any, there: Description | None) -> bool:
 def _move(ledger: Ledger, rows: Sequence[Any], there: dict[str, Description], to: str) -> int:
     of, moved = transfers.c, 0
     with ledger.writing() as connection:
-        own = sql.select(of.account, of.orthanc_id).where(
-            of.source == to, of.orthanc_id.in_([row.orthanc_id for row in rows])
+        own = sql.select(of.destination_id, of.orthanc_id).where(
+            of.destination_id.in_({row.destination_id for row in rows}),
+            of.source == to,
+            of.orthanc_id.in_([row.orthanc_id for row in rows]),
         )
-        twice = {(account, name) for account, name in connection.execute(own)}
+        twice = {(destination, name) for destination, name in connection.execute(own)}
         for row in rows:
-            if (row.account, row.orthanc_id) in twice:
+            if (row.destination_id, row.orthanc_id) in twice:
                 words = f"index {to} has it, too, and sends it"
-                moved += _withdraw(ledger, connection, [row.id], words, "handed over")
+                moved += withdraw(ledger, connection, [row.id], words, "handed over")
                 continue
             changed = connection.execute(
                 transfers.update()
-                .where(of.id == row.id, of.state.in_(_OPEN))
+                .where(of.id == row.id, of.state.in_(OPEN))
                 .values(
                     **UNSENT,
                     source=to,
@@ -231,17 +216,3 @@ def _move(ledger: Ledger, rows: Sequence[Any], there: dict[str, Description], to
                 moved += 1
                 add_for(connection, ledger.now(), [row.id], "handed over")
     return moved
-
-
-def _withdraw(
-    ledger: Ledger, connection: sql.Connection, rows: Sequence[int], words: str, kind: str
-) -> int:
-    of = transfers.c
-    mine = sql.select(of.id).where(of.id.in_(rows), of.state.in_(_OPEN)).with_for_update()
-    still = connection.scalars(mine).all()
-    values = {**UNSENT, "state": State.WITHDRAWN, "reason": TransferReason.CLOSED, "detail": words}
-    connection.execute(
-        transfers.update().where(of.id.in_(still)).values(**values, held_for_orthanc_id=None)
-    )
-    add_for(connection, ledger.now(), still, kind)
-    return len(still)

@@ -34,6 +34,9 @@ class Alert(StrEnum):
 
     QUARANTINE = "Quarantine"  # the account has instances in quarantine
     BACKLOG = "Backlog"  # its oldest instance has waited too long to be sent
+    PROBLEM = "Problem"  # instances stay where they are until a person does something
+    LOSS = "Loss"  # Orthanc has recycled what was not sent, and nobody has acknowledged it
+    PROTECTION = "Protection"  # Orthanc may recycle what is not sent: no more is protected
 
 
 @dataclass(frozen=True)
@@ -55,8 +58,12 @@ class _Report:
             "Raised": self.raised,
             "Time": utc(self.moment),
             "QuarantinedInstances": self.account.counts.quarantined.instances,
+            "LostInstances": self.account.counts.lost.instances,
+            "LostChanges": self.account.lost_changes,
+            "UnprotectedPatients": self.account.unprotected_patients,
             "WaitingInstances": self.account.counts.waiting.instances,
             "OldestUnsentSeconds": figures["OldestUnsentSeconds"],
+            "Problems": figures["Problems"],
         }
         return json.dumps(document).encode()
 
@@ -170,6 +177,9 @@ class Alerts:
         return {
             Alert.QUARANTINE: account.counts.quarantined.instances > 0,
             Alert.BACKLOG: age > limit,
+            Alert.PROBLEM: bool(account.problems),
+            Alert.LOSS: account.counts.lost.instances > 0 or account.lost_changes > 0,
+            Alert.PROTECTION: account.unprotected_patients > 0,
         }
 
     def _report(self, report: _Report) -> None:

@@ -69,7 +69,7 @@ class BackfillProgress:
 def progress(
     ledger: Ledger, studies: BackfillStudies, options: BackfillOptions, now: datetime
 ) -> BackfillProgress | None:
-    """How far a backfill is; None if none has begun.
+    """How far a backfill is; None if none has begun for the stores that it is about by now.
 
     Parameters
     ----------
@@ -82,7 +82,7 @@ def progress(
         The ledger is away.
     """
     run = studies.run
-    if run is None:
+    if run is None or (run.destinations and not studies.covers(run)):
         return None
     counts = _counts(ledger, studies)
     left = 0 if run.stage is Stage.FINISHED else studies.left()

@@ -20,6 +20,7 @@ _STATES: Mapping[str, tuple[State, ...]] = {
     "quarantined": (State.QUARANTINED,),
     "superseded": (State.SUPERSEDED,),
     "withdrawn": (State.WITHDRAWN,),
+    "lost": (State.LOST,),
 }
 COUNTS = (
     transfers.c.state,
@@ -61,6 +62,7 @@ class TransferCounts:
     quarantined: Amount = Amount()
     superseded: Amount = Amount()
     withdrawn: Amount = Amount()
+    lost: Amount = Amount()
 
     @classmethod
     def of(cls, rows: Iterable[sql.Row[Any]]) -> TransferCounts:
@@ -79,6 +81,11 @@ class TransferCounts:
     def unfinished(self) -> Amount:
         """What is known and is not confirmed yet, and needs nobody."""
         return self.waiting + self.sending + self.acknowledged
+
+    @property
+    def in_need(self) -> Amount:
+        """What no store is known to have, and what is not given up."""
+        return self.unfinished + self.quarantined
 
     def as_json(self) -> dict[str, dict[str, int]]:
         """The same for programs."""

@@ -7,7 +7,8 @@ from typing import Any
 
 import sqlalchemy as sql
 
-from orthanc_gcp.custody.reporting.pages import Page, bounded
+from orthanc_gcp.custody.reporting.pages import Page, bounded, row_number
+from orthanc_gcp.custody.reporting.standstill import Standstill
 from orthanc_gcp.custody.reporting.timestamps import utc
 from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.schema import Priority, State, transfers
@@ -18,10 +19,12 @@ __all__ = ["InstanceStatus", "instances"]
 
 @dataclass(frozen=True)
 class InstanceStatus:
-    """An instance on its way to one account; moments are seconds since 1970, UTC.
+    """An instance on its way to one store of one account; moments are seconds since 1970, UTC.
 
     Attributes
     ----------
+    store
+        Its path; None of a ledger that did not write it down.
     source
         The ledger's name for the Orthanc that has it.
     sha256
@@ -31,6 +34,7 @@ class InstanceStatus:
     """
 
     account: str
+    store: str | None
     source: str
     orthanc_id: str
     study_instance_uid: str
@@ -52,6 +56,7 @@ class InstanceStatus:
         """The same for programs."""
         return {
             "Account": self.account,
+            "Store": self.store,
             "Source": self.source,
             "Resource": self.orthanc_id,
             "Study": self.study_instance_uid,
@@ -71,11 +76,16 @@ class InstanceStatus:
         }
 
 
-_COLUMNS = [transfers.c[name] for name in InstanceStatus.__dataclass_fields__]
+_NAMES = [name for name in InstanceStatus.__dataclass_fields__ if name != "store"]
+_COLUMNS = [transfers.c.destination_id, *(transfers.c[name] for name in _NAMES)]
 
 
 def instances(
-    ledger: Ledger, selection: Selection, after: str = "", limit: int = 100
+    ledger: Ledger,
+    selection: Selection,
+    after: str = "",
+    limit: int = 100,
+    standstill: Standstill | None = None,
 ) -> Page[InstanceStatus]:
     """Such instances in the order in which they were first written down.
 
@@ -83,6 +93,8 @@ def instances(
     ----------
     after
         What the page before has as ``following``.
+    standstill
+        Says why those that are not done yet are not.
 
     Raises
     ------
@@ -94,17 +106,31 @@ def instances(
     limit = bounded(limit)
     query = sql.select(transfers.c.id, *_COLUMNS).where(*selection.conditions)
     if after:
-        query = query.where(transfers.c.id > int(after))
+        query = query.where(transfers.c.id > row_number(after))
     with ledger.reading() as connection:
         rows = connection.execute(query.order_by(transfers.c.id).limit(limit)).all()
     following = str(rows[-1].id) if len(rows) == limit else None
-    return Page(tuple(map(_status, rows)), following)
+    why = {} if standstill is None else standstill.of([row.id for row in rows])
+    stores = {one.id: one.store for one in ledger.destinations.all()}
+    return Page(
+        tuple(
+            _status(row, stores.get(row.destination_id), why.get(row.id, row.detail))
+            for row in rows
+        ),
+        following,
+    )
 
 
-def _status(row: sql.Row[Any]) -> InstanceStatus:
-    values = {name: getattr(row, name) for name in InstanceStatus.__dataclass_fields__}
+def _status(row: sql.Row[Any], store: str | None, detail: str | None) -> InstanceStatus:
+    values = {"store": store, **{name: getattr(row, name) for name in _NAMES}}
     state = State(row.state)
     delayed = {} if state is State.DELAYED else {"next_attempt_at": None}
     return InstanceStatus(
-        **{**values, "state": state, "priority": Priority(row.priority), **delayed}
+        **{
+            **values,
+            "state": state,
+            "priority": Priority(row.priority),
+            "detail": detail,
+            **delayed,
+        }
     )

@@ -64,10 +64,10 @@ def retry(
     study: str | None = None,
     reason: str | None = None,
 ) -> int:
-    """Send again what is in quarantine; how many instances.
+    """Send again what is in quarantine, to what accounts are by now; how many instances.
 
-    What was withdrawn is meant, too, when its study or the instance itself is named. What has a UID
-    that no request can name is not: it would come back.
+    What was withdrawn or lost is meant, too, when its study or the instance itself is named. What
+    has a UID that no request can name is not: it would come back.
 
     Parameters
     ----------
@@ -81,12 +81,20 @@ def retry(
     sqlalchemy.exc.SQLAlchemyError
         The ledger is away: nothing has changed.
     """
-    chosen = Selection(
-        account=account, sop_instance_uid=instance, study_instance_uid=study, reason=reason
-    )
-    states = [State.QUARANTINED, *([State.WITHDRAWN] if instance or study else [])]
+    chosen = Selection(sop_instance_uid=instance, study_instance_uid=study, reason=reason)
+    current = {name: one.id for name, one in ledger.destinations.current().items()}
+    ids = [one for name, one in current.items() if account in (None, name)]
+    named = (State.WITHDRAWN, State.LOST) if instance or study else ()
     hopeless = sql.func.coalesce(transfers.c.reason, "") == StoreReason.UID
-    where = sql.and_(transfers.c.state.in_(states), ~hopeless, *chosen.conditions)
+    where = sql.and_(
+        transfers.c.destination_id.in_(ids),
+        transfers.c.state.in_([State.QUARANTINED, *named]),
+        ~hopeless,
+        *chosen.conditions,
+    )
+    # Since when Orthanc does not have what was lost stays known: at once it is lost again, or not.
+    recycled = transfers.c.reason == TransferReason.RECYCLED
+    absent = sql.case((recycled, transfers.c.absent_since), else_=None)
     now = ledger.now()
     with ledger.writing() as connection:
         _note_retried(connection, where, now)
@@ -94,7 +102,7 @@ def retry(
             transfers.update()
             .where(where)
             .values(
-                **UNSENT,
+                **{**UNSENT, "absent_since": absent},
                 state=State.WAITING,
                 sha256=sql.case(
                     (transfers.c.reason.in_(_NEVER_STORED), None), else_=transfers.c.sha256

@@ -5,21 +5,28 @@ from __future__ import annotations
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import sqlalchemy as sql
 
-from orthanc_gcp.custody.reporting.counts import COUNTS, TransferCounts
+from orthanc_gcp.custody.intake.patients import Patients
+from orthanc_gcp.custody.reporting.counts import TransferCounts
+from orthanc_gcp.custody.reporting.destinations import DestinationStatus, destinations
+from orthanc_gcp.custody.reporting.losses import lost_changes_of
 from orthanc_gcp.custody.reporting.operations import paused_accounts
+from orthanc_gcp.custody.reporting.problems import Problem
 from orthanc_gcp.custody.reporting.rates import ConfirmationRate
+from orthanc_gcp.custody.reporting.standstill import WORTH_A_WORD, Standstill
 from orthanc_gcp.custody.reporting.timestamps import utc
 from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.schema import IS_OWED, State, transfers
 
 __all__ = ["AccountOverview", "Overview", "delays"]
 
+EXPLAIN_EVERY = 20.0
+"""Seconds between two questions why something is not done."""
 SHARE, FRESH = 10, 2.0
 """Figures are given again for so many times as long as they take, and so many seconds at most."""
 
@@ -32,22 +39,42 @@ class AccountOverview:
     ----------
     oldest_unsent_seconds
         For how long the oldest instance that is not sent has been to be sent; backfills may wait.
+    oldest_unsent_detail
+        Why it is not, if that has lasted for a minute.
     bytes_per_second, instances_per_second
         What was confirmed, as the mean of the last minute.
     estimated_end
         When all that is known will be confirmed, in seconds since 1970; None while it is unknown.
     problem
-        Why nothing can be sent to it just now.
+        Why nothing can be sent to it just now, or the first of the problems.
+    problems
+        What keeps instances where they are until a person does something.
+    lost_changes
+        Changes of Orthanc that may have been of instances which it recycled before they were read,
+        and which nobody has acknowledged yet.
+    unprotected_patients
+        Patients that Orthanc may recycle before all of them is confirmed, of whatever account.
+    store
+        The path of the store that it is by now, which all this is about; None where that is not
+        known.
+    former
+        The stores that it was before, of those that the ledger has something for.
     """
 
     account: str
     paused: bool = False
     counts: TransferCounts = field(default_factory=TransferCounts)
     oldest_unsent_seconds: float | None = None
+    oldest_unsent_detail: str | None = None
     bytes_per_second: float = 0.0
     instances_per_second: float = 0.0
     estimated_end: float | None = None
     problem: str | None = None
+    problems: tuple[Problem, ...] = ()
+    lost_changes: int = 0
+    unprotected_patients: int = 0
+    store: str | None = None
+    former: tuple[DestinationStatus, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """The same for programs."""
@@ -57,26 +84,42 @@ class AccountOverview:
             "Paused": self.paused,
             **self.counts.as_json(),
             "OldestUnsentSeconds": None if oldest is None else round(oldest, 3),
+            "OldestUnsentDetail": self.oldest_unsent_detail,
             "BytesPerSecond": round(self.bytes_per_second, 1),
             "InstancesPerSecond": round(self.instances_per_second, 3),
             "EstimatedEnd": utc(self.estimated_end),
+            "LostChanges": self.lost_changes,
+            "UnprotectedPatients": self.unprotected_patients,
             "Problem": self.problem,
+            "Problems": [one.as_json() for one in self.problems],
+            "Store": self.store,
+            "FormerStores": [one.as_json() for one in self.former],
         }
 
 
 class Overview:
-    """Reads from the ledger how far all accounts are; safe for several threads."""
+    """Reads from the ledger how far all accounts are; safe for several threads.
 
-    def __init__(self, ledger: Ledger) -> None:
-        self._ledger = ledger
+    Parameters
+    ----------
+    standstill
+        Says what is not done for long, and why.
+    """
+
+    def __init__(self, ledger: Ledger, standstill: Standstill | None = None) -> None:
+        self._ledger, self._standstill = ledger, standstill
         self._lock = threading.Lock()
         self._rates: dict[str, ConfirmationRate] = defaultdict(ConfirmationRate)
         self._read: dict[str, AccountOverview] = {}
+        self._explanations: dict[str, tuple[float, str | None, str | None]] = {}
         self._read_at = float("-inf")
         self._fresh = 0.0
 
     def accounts(
-        self, names: Iterable[str] = (), problems: Mapping[str, str | None] | None = None
+        self,
+        names: Iterable[str] = (),
+        problems: Mapping[str, str | None] | None = None,
+        found: Sequence[Problem] = (),
     ) -> list[AccountOverview]:
         """How far each account is, by name; the figures are two seconds old at most.
 
@@ -86,6 +129,8 @@ class Overview:
             The configured ones, which are there even while the ledger has nothing for them.
         problems
             Account -> why nothing can be sent to it just now.
+        found
+            What needs a person.
 
         Raises
         ------
@@ -100,14 +145,23 @@ class Overview:
                 self._fresh = min(FRESH, SHARE * (time.perf_counter() - began))
             read = self._read
             paused = paused_accounts(self._ledger)
-        return [
-            replace(
-                read.get(name, AccountOverview(name)),
-                paused=name in paused,
-                problem=(problems or {}).get(name),
+        stores = {name: one.store for name, one in self._ledger.destinations.current().items()}
+        stores |= {name: one.path for name, one in self._ledger.destinations.stores.items()}
+        overviews = []
+        for name in sorted({*read, *names}):
+            own = tuple(one for one in found if one.concerns(name))
+            first = own[0].message if own else None
+            shown = read.get(name, AccountOverview(name))
+            overviews.append(
+                replace(
+                    shown,
+                    paused=name in paused,
+                    problem=(problems or {}).get(name) or first or shown.problem,
+                    problems=own,
+                    store=stores.get(name),
+                )
             )
-            for name in sorted({*read, *names})
-        ]
+        return overviews
 
     def forget(self) -> None:
         """Figures have changed: the next time they are read, however fresh they are."""
@@ -115,16 +169,49 @@ class Overview:
             self._read_at = float("-inf")
 
     def _figures(self, now: float) -> dict[str, AccountOverview]:
-        query = sql.select(transfers.c.account, *COUNTS)
-        rows: dict[str, list[sql.Row[Any]]] = defaultdict(list)
+        current = self._ledger.destinations.current()
+        of_all = destinations(self._ledger)
+        former: dict[str, list[DestinationStatus]] = {one.destination.account: [] for one in of_all}
+        counts = {}
+        for one in of_all:
+            account = one.destination.account
+            if account in current and current[account].id == one.destination.id:
+                counts[account] = one.counts
+            elif one.counts != TransferCounts():
+                former[account].append(one)
         with self._ledger.reading() as connection:
-            for row in connection.execute(query.group_by(transfers.c.account, transfers.c.state)):
-                rows[row.account].append(row)
-            oldest = {name: _oldest_unsent(connection, name) for name in rows}
-        return {
-            name: self._account(name, TransferCounts.of(own), oldest[name], now)
-            for name, own in rows.items()
+            oldest = {name: _oldest_unsent(connection, one.id) for name, one in current.items()}
+        lost, unprotected = lost_changes_of(self._ledger), Patients(self._ledger).unprotected()
+        found = {
+            name: replace(
+                self._account(name, own, oldest.get(name), now),
+                former=tuple(former.get(name, ())),
+                lost_changes=lost.get(name, 0),
+                unprotected_patients=unprotected if own.in_need.instances else 0,
+            )
+            for name in {*former, *lost}
+            for own in [counts.get(name, TransferCounts())]
+            if former.get(name) or name in lost or own != TransferCounts()
         }
+        return {name: self._explained(one, now) for name, one in found.items()}
+
+    def _explained(self, one: AccountOverview, now: float) -> AccountOverview:
+        """With why the oldest is not sent, and what holds back the reading back."""
+        if self._standstill is None:
+            return one
+        at, why, held_back = self._explanations.get(one.account, (float("-inf"), None, None))
+        is_old = (one.oldest_unsent_seconds or 0.0) >= WORTH_A_WORD
+        is_sent = bool(one.counts.acknowledged.instances)
+        if not 0 <= now - at < EXPLAIN_EVERY:
+            why = self._standstill.of_oldest(one.account) if is_old else None
+            held_back = self._standstill.of_read_back(one.account) if is_sent else None
+            if is_old or is_sent:
+                self._explanations[one.account] = now, why, held_back
+        return replace(
+            one,
+            oldest_unsent_detail=why if is_old else None,
+            problem=held_back if is_sent else None,
+        )
 
     def _account(
         self, account: str, counts: TransferCounts, oldest: float | None, now: float
@@ -153,15 +240,16 @@ def delays(ledger: Ledger, accounts: Iterable[str]) -> dict[str, str | None]:
     delayed = sql.literal(State.DELAYED.value, literal_execute=True)
     with ledger.reading() as connection:
         for account in accounts:
-            query = sql.select(of.detail).where(of.account == account, of.state == delayed)
+            mine = ledger.destinations.find(account)
+            query = sql.select(of.detail).where(of.destination_id == mine, of.state == delayed)
             found[account] = connection.scalar(query.order_by(of.next_attempt_at.desc()).limit(1))
     return found
 
 
-def _oldest_unsent(connection: sql.Connection, account: str) -> float | None:
+def _oldest_unsent(connection: sql.Connection, destination: int) -> float | None:
     """Since when the oldest instance that is not sent is to be sent; a backfill may wait."""
     query = sql.select(sql.func.min(transfers.c.queued_at)).where(
-        transfers.c.account == account, sql.text(IS_OWED)
+        transfers.c.destination_id == destination, sql.text(IS_OWED)
     )
     found: float | None = connection.scalar(query)
     return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-__all__ = ["LARGEST_PAGE", "Page", "bounded"]
+__all__ = ["LARGEST_PAGE", "Page", "bounded", "row_number"]
 
 LARGEST_PAGE = 1000
 
@@ -29,3 +29,17 @@ class Page(Generic[Item]):
 def bounded(limit: int) -> int:
     """How many a page may have, of what somebody asks for."""
     return max(1, min(limit, LARGEST_PAGE))
+
+
+def row_number(after: str) -> int:
+    """The number of a row, in what the page before has as ``following``.
+
+    Raises
+    ------
+    ValueError
+        No row of a database has such a number.
+    """
+    number = int(after)
+    if not 0 <= number < 1 << 63:
+        raise ValueError(f"no row has the number {number}")
+    return number

@@ -11,7 +11,9 @@ from typing import Any
 
 import sqlalchemy as sql
 
+from orthanc_gcp.custody.reporting.standstill import Standstill
 from orthanc_gcp.custody.reporting.timestamps import utc
+from orthanc_gcp.ledger.destinations import AccountStore
 from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.schema import State, events, transfers
 
@@ -27,6 +29,11 @@ class InstanceReceipt:
 
     Attributes
     ----------
+    store
+        The path of the store that it was to be sent to; None of a ledger that did not write it
+        down.
+    is_current
+        Whether that is the store that the account is by now.
     sha256
         Of the bytes that were sent, in hexadecimal digits; None before.
     sent_as
@@ -35,6 +42,8 @@ class InstanceReceipt:
         The ledger's name for the Orthanc that it was sent from.
     """
 
+    store: str | None
+    is_current: bool
     series_instance_uid: str
     sop_instance_uid: str
     size_bytes: int
@@ -53,6 +62,7 @@ class InstanceReceipt:
         """The same for programs."""
         return {
             "Instance": self.sop_instance_uid,
+            "Store": self.store,
             "Bytes": self.size_bytes,
             "Sha256": self.sha256,
             "State": self.state.value,
@@ -92,8 +102,10 @@ class Receipt:
 
     Attributes
     ----------
+    store
+        The path of the store that the account is by now; None where that is not known.
     instances
-        By series, and by SOP Instance UID.
+        By series, and by SOP Instance UID; those for former stores, too.
     events
         The newest, in the order in which they happened.
     older_events
@@ -101,6 +113,7 @@ class Receipt:
     """
 
     account: str
+    store: str | None
     study_instance_uid: str
     instances: tuple[InstanceReceipt, ...]
     events: tuple[ReceiptEvent, ...]
@@ -108,18 +121,23 @@ class Receipt:
 
     @property
     def confirmed(self) -> list[InstanceReceipt]:
-        """Those that were seen in the store."""
-        return [one for one in self.instances if one.state is State.CONFIRMED]
+        """Those that were seen in the store that the account is by now."""
+        return [one for one in self.instances if one.is_current and one.state is State.CONFIRMED]
 
     @property
     def complete(self) -> bool:
-        """Whether the current version of each instance is confirmed."""
-        old = sum(one.state is State.SUPERSEDED for one in self.instances)
-        return len(self.confirmed) == len(self.instances) - old
+        """Whether the current version of each instance is confirmed, and in the current store."""
+        seen = {(one.series_instance_uid, one.sop_instance_uid) for one in self.confirmed}
+        return all(
+            one.state in (State.CONFIRMED, State.SUPERSEDED)
+            if one.is_current
+            else (one.series_instance_uid, one.sop_instance_uid) in seen
+            for one in self.instances
+        )
 
     @property
     def sha256(self) -> str | None:
-        """One SHA-256 over all that is confirmed; see :func:`digest_of_all`."""
+        """One SHA-256 over all that is confirmed there; see :func:`digest_of_all`."""
         confirmed = self.confirmed
         if not confirmed:
             return None
@@ -130,10 +148,12 @@ class Receipt:
         every = self.instances
         return {
             "Account": self.account,
+            "Store": self.store,
             "Study": self.study_instance_uid,
             "Complete": self.complete,
             "Instances": len(every),
             "Bytes": sum(one.size_bytes for one in every),
+            "Stores": self._by_store(),
             "States": dict(Counter(one.state.value for one in every)),
             "Sha256": self.sha256,
             "SentBy": _all(one.sent_as for one in every),
@@ -150,8 +170,25 @@ class Receipt:
             "OlderEvents": self.older_events,
         }
 
+    def _by_store(self) -> list[dict[str, Any]]:
+        """What is confirmed in which store, the current one first."""
+        found: dict[tuple[bool, str], list[InstanceReceipt]] = {}
+        for one in self.instances:
+            found.setdefault((not one.is_current, one.store or ""), []).append(one)
+        return [
+            {
+                "Store": store or None,
+                "Current": not former,
+                "Instances": len(own),
+                "Confirmed": sum(one.state is State.CONFIRMED for one in own),
+            }
+            for (former, store), own in sorted(found.items())
+        ]
 
-_COLUMNS = [transfers.c[name] for name in InstanceReceipt.__dataclass_fields__]
+
+_BESIDE = ("store", "is_current")
+_NAMES = [name for name in InstanceReceipt.__dataclass_fields__ if name not in _BESIDE]
+_COLUMNS = [transfers.c.destination_id, *(transfers.c[name] for name in _NAMES)]
 
 
 def digest_of_all(digests: Iterable[tuple[str, str | None]]) -> str:
@@ -163,13 +200,17 @@ def digest_of_all(digests: Iterable[tuple[str, str | None]]) -> str:
     return hashlib.sha256(b"".join(lines)).hexdigest()
 
 
-def receipts(ledger: Ledger, study: str, account: str | None = None) -> list[Receipt]:
+def receipts(
+    ledger: Ledger, study: str, account: str | None = None, standstill: Standstill | None = None
+) -> list[Receipt]:
     """The receipt of a study, by its Study Instance UID, from each account.
 
     Parameters
     ----------
     account
         From this one only.
+    standstill
+        Says why instances that are not done yet are not.
 
     Raises
     ------
@@ -179,23 +220,53 @@ def receipts(ledger: Ledger, study: str, account: str | None = None) -> list[Rec
         The ledger is away.
     """
     of = transfers.c
-    query = sql.select(of.account, *_COLUMNS).where(of.study_instance_uid == study)
+    query = sql.select(of.account, of.id, *_COLUMNS).where(of.study_instance_uid == study)
     if account is not None:
         query = query.where(of.account == account)
     query = query.order_by(of.account, of.series_instance_uid, of.sop_instance_uid, of.id)
+    known = ledger.destinations.all()
+    current = ledger.destinations.current(known)
+    stores = {one.id: one.store for one in known}
     with ledger.reading() as connection:
         rows = connection.execute(query).all()
         if not rows:
             raise KeyError(study)
-        return [
-            Receipt(name, study, tuple(map(_instance, own)), *_events(connection, name, study))
-            for name, own in groupby(rows, lambda row: str(row.account))
-        ]
+        why = {} if standstill is None else standstill.of([row.id for row in rows])
+        found = []
+        for name, own in groupby(rows, lambda row: str(row.account)):
+            now = current.get(name)
+            number = now.id if now else None
+            every = tuple(
+                _instance(
+                    row,
+                    stores.get(row.destination_id),
+                    why.get(row.id, row.detail),
+                    is_current=row.destination_id == number,
+                )
+                for row in own
+            )
+            store = _store(ledger, name, now)
+            found.append(Receipt(name, store, study, every, *_events(connection, name, study)))
+        return found
 
 
-def _instance(row: sql.Row[Any]) -> InstanceReceipt:
-    values = {name: getattr(row, name) for name in InstanceReceipt.__dataclass_fields__}
-    return InstanceReceipt(**{**values, "state": State(row.state)})
+def _store(ledger: Ledger, account: str, now: AccountStore | None) -> str | None:
+    """The path of the store that an account is, also while no worker has sent there."""
+    named = ledger.destinations.stores.get(account)
+    return named.path if named else now.store if now else None
+
+
+def _instance(
+    row: sql.Row[Any], store: str | None, detail: str | None, *, is_current: bool
+) -> InstanceReceipt:
+    values = {name: getattr(row, name) for name in _NAMES}
+    values |= {
+        "store": store,
+        "is_current": is_current,
+        "state": State(row.state),
+        "detail": detail,
+    }
+    return InstanceReceipt(**values)
 
 
 def _events(

@@ -3,24 +3,28 @@
 That Orthanc answers 404 proves no deletion: a volume may not be mounted yet, another index may
 have taken its place. Orthanc's ``/changes`` do not report deletions either. So an instance is
 withdrawn only when it was absent twice, some minutes apart, from the index that it was received by.
+Where Orthanc recycles, and it was not protected from that all the time, nobody may have deleted it:
+then it is lost.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from orthanc_gcp.custody.outcomes import quarantined, requeued
+from orthanc_gcp.custody.outcomes import ABSENT_FOR, quarantined, requeued
 from orthanc_gcp.ledger.rows import Outcome, Transfer
 from orthanc_gcp.ledger.schema import State
 from orthanc_gcp.reasons import TransferReason
 
-__all__ = ["ABSENT_FOR", "of_absent"]
-
-ABSENT_FOR = 120.0
-"""Seconds that an instance must have been absent before it is taken for deleted."""
+__all__ = ["of_absent"]
 
 
-def of_absent(row: Transfer, now: float, is_its_index: Callable[[str], bool]) -> Outcome:
+def of_absent(
+    row: Transfer,
+    now: float,
+    is_its_index: Callable[[str], bool],
+    may_be_recycled: Callable[[Transfer, float], bool] = lambda _row, _since: False,
+) -> Outcome:
     """What becomes of an instance that Orthanc does not have just now.
 
     Parameters
@@ -29,6 +33,8 @@ def of_absent(row: Transfer, now: float, is_its_index: Callable[[str], bool]) ->
         Seconds since 1970, UTC.
     is_its_index
         Whether Orthanc has the index, just now, that the ledger calls so.
+    may_be_recycled
+        Whether Orthanc may have deleted it by itself; with the moment since which it was absent.
 
     Raises
     ------
@@ -43,6 +49,17 @@ def of_absent(row: Transfer, now: float, is_its_index: Callable[[str], bool]) ->
     if row.sha256 is not None:
         words = "the store acknowledged it and lost it, and Orthanc has deleted it"
         return quarantined(row, TransferReason.LOST, words, row.sha256)
+    if may_be_recycled(row, since):
+        words = "Orthanc does not have it any more, and may have recycled it before it was sent"
+        # It stays written down since when: that it is asked for again by hand changes nothing.
+        return Outcome(
+            row.id,
+            State.LOST,
+            TransferReason.RECYCLED,
+            words,
+            attempts=row.attempts,
+            absent_since=since,
+        )
     words = "it was deleted in Orthanc before it was sent"
     return Outcome(row.id, State.WITHDRAWN, TransferReason.DELETED, words, attempts=row.attempts)
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Callable, Collection, Mapping
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from orthanc_gcp.clock import Clock
 from orthanc_gcp.custody.destinations.destination import Destination
 from orthanc_gcp.custody.transfer.threads import TransferThreads
 from orthanc_gcp.ledger.ledger import Ledger
+from orthanc_gcp.ledger.rows import Transfer
 from orthanc_gcp.ledger.schema import Priority
 
 __all__ = ["Dispatcher"]
@@ -20,6 +22,12 @@ DUE_EVERY, ABANDONED_EVERY, GIVE_UP_EVERY = 0.5, 10.0, 30.0
 """Seconds between two searches for what is due, for what no thread sends, for what is too old."""
 BACKFILL_LASTS = 2.0
 """Seconds that a request of a capped backfill may take: the connections are not lent for long."""
+URGENT_IN_A_ROW = 8
+"""So many batches of live instances may be started before one of what is less urgent goes first."""
+OTHERS_EVERY = 2.0
+"""Seconds between two questions whether anything of another Orthanc waits."""
+MOST_READING = 200
+"""Series of an account that are due, and wait to be read back at a time."""
 
 
 class Dispatcher:
@@ -56,6 +64,10 @@ class Dispatcher:
         self._backfill_rate = backfill_rate
         self._due_at = self._abandoned_at = self._gave_up_at = float("-inf")
         self._ahead = float("inf")
+        self._urgent: Counter[str] = Counter()  # account -> live batches in a row
+        self._was_alone: set[str] = set()  # accounts whose last batch was sent alone
+        self._alone: dict[str, str] = {}  # batches that are sent alone -> account
+        self._others: dict[str, tuple[float, bool]] = {}  # account -> when asked, whether they wait
 
     def step(self) -> bool:
         """Start what can be started; whether something was.
@@ -84,20 +96,42 @@ class Dispatcher:
         return started
 
     def _start_allowed(self, destination: Destination) -> bool:
-        priorities, window = self._allowed(destination.account), destination.congestion.window
+        priorities, of_all = self._allowed(destination.account), destination.congestion.max_requests
+        window = min(destination.congestion.window, self._share(destination.account, of_all))
         if not priorities or not window:
             return False
         size = destination.congestion.batch_bytes
+        backfill_size = size
+        if self._backfill_rate is not None:
+            backfill_size = min(size, int(self._backfill_rate * BACKFILL_LASTS))
         live = [priority for priority in priorities if priority != Priority.BACKFILL]
-        of_all = destination.congestion.max_requests
-        started = self._start(destination, live, window, of_all, size)
-        if Priority.BACKFILL in priorities:
-            # It never has all connections: what arrives meanwhile finds one that is free.
-            if self._backfill_rate is not None:
-                size = min(size, int(self._backfill_rate * BACKFILL_LASTS))
-            lent = _lent(window), _lent(of_all)
-            started |= self._start(destination, [Priority.BACKFILL], *lent, size)
-        return started
+        backfill = [Priority.BACKFILL] if Priority.BACKFILL in priorities else []
+        started = False
+        if self._urgent[destination.account] >= URGENT_IN_A_ROW:
+            # What arrives may be more than is sent, for days: the rest goes on all the same.
+            self._urgent[destination.account] = 0
+            demanded = [priority for priority in live if priority != Priority.LIVE]
+            one = min(window, self._threads.sending(destination.account) + 1)
+            started |= self._start(destination, backfill, one, of_all, backfill_size)
+            one = min(window, self._threads.sending(destination.account) + 1)
+            started |= self._start(destination, demanded, one, of_all, size)
+        started |= self._start(destination, live, window, of_all, size)
+        # It never has all connections: what arrives meanwhile finds one that is free.
+        lent = _lent(window), _lent(of_all)
+        return self._start(destination, backfill, *lent, backfill_size) or started
+
+    def _share(self, account: str, of_all: int) -> int:
+        """How many of the connections that all workers have this one may use.
+
+        The last of them is that of another Orthanc, if anything of one waits: who uses them all
+        would claim each that is free again before others ask for it.
+        """
+        now = self._clock.now()
+        asked_at, others_wait = self._others.get(account, (float("-inf"), False))
+        if now - asked_at > OTHERS_EVERY and self._source():
+            others_wait = self._ledger.queue.others_wait(account, self._source())
+            self._others[account] = now, others_wait
+        return max(1, of_all - others_wait)
 
     def _start(
         self,
@@ -108,33 +142,76 @@ class Dispatcher:
         size: int,
     ) -> bool:
         """Start batches until so many run here, or with all workers; or nothing waits."""
-        account, source, started = destination.account, self._source(), False
-        while source and priorities and self._threads.sending(account) < here:
+        account, started = destination.account, False
+        while self._source() and priorities and self._threads.sending(account) < here:
             batch = f"batch-{uuid.uuid4().hex}"
+            claimed = self._claim(destination, batch, priorities, of_all, size)
+            if not claimed:
+                break
+            self._threads.send(account, batch, claimed)
+            self._urgent[account] += claimed[0].priority == Priority.LIVE
+            started = True
+        return started
+
+    def _claim(
+        self,
+        destination: Destination,
+        batch: str,
+        priorities: Collection[Priority],
+        of_all: int,
+        size: int,
+    ) -> list[Transfer]:
+        """What is to be sent next.
+
+        Instances that are to be sent alone have failed, and may do so again and again: however many
+        they are, they take turns with the others, and leave a connection to them.
+        """
+        account, window = destination.account, destination.congestion.window
+        choices = [True] if account in self._was_alone else []
+        if self._sending_alone(account) < _lent(window):
+            choices.append(False)
+        for together in choices or [True]:
             claimed = self._ledger.queue.claim(
                 account,
-                source,
+                self._source(),
                 batch,
                 self._worker,
                 most_instances=destination.congestion.batch_instances,
                 most_bytes=size,
                 most_batches=of_all,
                 priorities=priorities,
+                together=together,
             )
-            if not claimed:
-                break
-            self._threads.send(account, batch, claimed)
-            started = True
-        return started
+            if claimed:
+                self._note_alone(account, batch, claimed)
+                return claimed
+        return []
+
+    def _note_alone(self, account: str, batch: str, claimed: Sequence[Transfer]) -> None:
+        if claimed[0].max_batch_instances == 1:
+            self._was_alone.add(account)
+            self._alone[batch] = account
+        else:
+            self._was_alone.discard(account)
+
+    def _sending_alone(self, account: str) -> int:
+        """How many instances are being sent alone."""
+        if self._alone:
+            active = self._threads.active()
+            self._alone = {batch: of for batch, of in self._alone.items() if batch in active}
+        return sum(of == account for of in self._alone.values())
 
     def _start_due(self, destination: Destination) -> None:
         """Queue what is to be tried again by now, and read back what is due."""
         if destination.congestion.delay:
             return
-        self._ledger.queue.requeue_due(destination.account)
-        series = self._ledger.confirmations.due(destination.account)
+        account = destination.account
+        self._ledger.queue.requeue_due(account)
+        busy = self._threads.reading(account)
+        room = MOST_READING - len(busy)
+        series = self._ledger.confirmations.due(account, room, busy) if room > 0 else []
         if series:
-            self._threads.read_back(destination.account, series)
+            self._threads.read_back(account, series)
 
     def _notice_clock_set_back(self, now: float) -> None:
         """When the wall clock was set back, nothing is to wait until it is the old time again.

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import logging
 import random
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 
 from orthanc_gcp.auth.token_source import TokenSource
 from orthanc_gcp.clock import Clock
@@ -20,10 +22,13 @@ from orthanc_gcp.custody.outcomes import (
     BISECT_AFTER,
     most_together,
     quarantined,
+    report_losses,
     requeued,
 )
 from orthanc_gcp.custody.transfer.absence import of_absent
 from orthanc_gcp.custody.transfer.checked import checked
+from orthanc_gcp.custody.transfer.own_uids import uid_difference
+from orthanc_gcp.custody.transfer.stored_files import StoredFiles
 from orthanc_gcp.custody.verification.conflict import Comparison, Conflicts
 from orthanc_gcp.dicomweb import (
     InstanceResult,
@@ -53,11 +58,19 @@ _WITHOUT_TOKEN = (StoreReason.NO_TOKEN, StoreReason.UNAUTHORIZED)
 _REFUSE_INSTANCES = (400, 409, 411, 415, 422)
 MOST_UNKNOWN_REFUSALS = 4
 """Attempts of an instance alone that the store refuses without a reason that is known."""
+FEWEST_REFUSALS = 3
+"""Of these, since the worker began."""
 MOST_UNCOMPARED = 8
 """Attempts of an instance that the store has already and does not let be read."""
+_NOT_THERE = (403, 404)
+"""What stores answer for an instance that they do not have by these UIDs."""
+_OTHER_BYTES = (SourceReason.DAMAGED_FILE, SourceReason.SIZE)
 _TO_READ = "healthcare.dicomStores.dicomWebRead"
 MOST_LONELY_REFUSALS = 16
 """The same where nothing else is sent meanwhile that would succeed."""
+MOST_UNREADABLE, MOST_LONELY_UNREADABLE = 8, 16
+"""Attempts of an instance whose file Orthanc cannot give, while it gives others; and where it has
+no others."""
 LONGEST_PAUSE = 3600.0
 """Seconds until an instance is tried again while all are refused; a success ends them all."""
 
@@ -71,6 +84,14 @@ class Sender:
         Called when Orthanc cannot be read from, and how many seconds later it is tried again.
     is_its_index
         Whether Orthanc has the index, just now, that the ledger calls so.
+    may_be_recycled
+        Whether Orthanc may have deleted by itself what it does not have any more, and has not had
+        since a moment.
+
+    Attributes
+    ----------
+    files
+        Whether Orthanc's files can be read.
     """
 
     def __init__(
@@ -84,11 +105,14 @@ class Sender:
         orthanc_away: Callable[[GcpError, float], None],
         is_its_index: Callable[[str], bool],
         jitter: Callable[[], float] = random.random,
+        may_be_recycled: Callable[[Transfer, float], bool] = lambda _row, _since: False,
     ) -> None:
+        self._may_be_recycled = may_be_recycled
         self._orthanc_away, self._is_its_index = orthanc_away, is_its_index
         self._ledger, self._orthanc, self._destinations = ledger, orthanc, destinations
         self._tokens, self._clock, self._stopping, self._jitter = tokens, clock, stopping, jitter
         self._conflicts = Conflicts(ledger, orthanc, stopping)
+        self.files = StoredFiles(orthanc, clock, jitter)
 
     def send(self, batch: str, transfers: Sequence[Transfer]) -> list[Series]:
         """Send the instances of a claimed batch; the series of those acknowledged.
@@ -105,23 +129,25 @@ class Sender:
         account = transfers[0].account
         outcomes = self._send(self._destinations[account], transfers)
         self._ledger.queue.settle(batch, outcomes, self._tokens.identity(account))
+        lost = {outcome.id for outcome in outcomes if outcome.state == State.LOST}
+        report_losses(
+            Counter((row.account, row.study_instance_uid) for row in transfers if row.id in lost)
+        )
         acknowledged = {outcome.id for outcome in outcomes if outcome.state == State.ACKNOWLEDGED}
         return list({row.series: 0 for row in transfers if row.id in acknowledged})
 
     def _send(self, destination: Destination, transfers: Sequence[Transfer]) -> list[Outcome]:
+        if self.files.pause:
+            return self._storage_is_away(transfers)
         wanted = {transfer.orthanc_id: transfer.sop_instance_uid for transfer in transfers}
         try:
             found = self._orthanc.checksums.md5s(wanted)
         except OrthancUnavailableError as error:
             return self._orthanc_is_away(transfers, error)
         md5s = {name: md5 for name, md5 in found.items() if isinstance(md5, str)}
-        refused = [
-            self._delayed(row, TransferReason.ORTHANC, str(found[row.orthanc_id]))
-            for row in transfers
-            if row.orthanc_id in found.keys() - md5s.keys()
-        ]
-        of_refused = {outcome.id for outcome in refused}
-        readable = [row for row in transfers if row.id not in of_refused]
+        unknown = [row for row in transfers if row.orthanc_id in found.keys() - md5s.keys()]
+        readable = [row for row in transfers if row.orthanc_id not in found.keys() - md5s.keys()]
+        refused = [self._without_file(row, str(found[row.orthanc_id])) for row in unknown]
         return refused + (self._send_checked(destination, readable, md5s) if readable else [])
 
     def _send_checked(
@@ -153,12 +179,18 @@ class Sender:
                 stop=self._stopping,
             )
         except SourceError as error:
+            self.files.succeeded(digests, began)
             return self._without(transfers, error, md5s)
         except StoreError as error:
+            self.files.succeeded(digests, began)
             return self._refused(destination, transfers, error, began)
+        self.files.succeeded(digests, began)
         named = [row for row in transfers if _is_named(stored.results[row.sop_instance_uid])]
         if not named:
             result = stored.results[transfers[0].sop_instance_uid]
+            misnamed = self._misnamed(transfers[0]) if len(transfers) == 1 else None
+            if misnamed is not None:
+                return [misnamed]
             silent = StoreError(result.detail, reason=str(result.status), retryable=True)
             return self._blamed(destination, transfers, silent, began)
         size = sum(transfer.size_bytes for transfer in transfers)
@@ -232,6 +264,11 @@ class Sender:
                 attempts=row.attempts + 1,
                 replace=row.replace,
             )
+        misnamed = None
+        if result.status is InstanceStatus.UNACKNOWLEDGED:
+            misnamed = self._misnamed(row)
+        if misnamed is not None:
+            return misnamed
         if result.status is InstanceStatus.INVALID:
             return quarantined(row, TransferReason.INVALID, result.detail, digest)
         unknown = result.status is InstanceStatus.OTHER and row.max_batch_instances == 1
@@ -284,6 +321,8 @@ class Sender:
         """The store has something, and what that is cannot be read."""
         if error.reason == StoreReason.ABORTED:
             return requeued(row)
+        if error.status in _NOT_THERE and (misnamed := self._misnamed(row)) is not None:
+            return misnamed
         words = f"the store has something under its UIDs, which could not be compared: {error}"
         if error.status == 403:
             words += f"; if it is there, the account needs the permission {_TO_READ}"
@@ -299,6 +338,20 @@ class Sender:
             attempts=attempts,
         )
 
+    def _misnamed(self, row: Transfer) -> Outcome | None:
+        """What becomes of an instance whose file has other UIDs than Orthanc says; None for others.
+
+        The store may have skipped it once, for another reason.
+        """
+        if not row.attempts:
+            return None
+        try:
+            with self._orthanc.read(row.orthanc_id, row.attachment_uuid, row.size_bytes) as pieces:
+                difference = uid_difference(row, pieces)
+        except (OrthancError, OSError):
+            return None
+        return quarantined(row, StoreReason.UID, difference, row.sha256) if difference else None
+
     # -- No answer about instances --------------------------------------------------------------
 
     def _orthanc_is_away(self, transfers: Sequence[Transfer], error: GcpError) -> list[Outcome]:
@@ -308,41 +361,72 @@ class Sender:
         why = {"reason": TransferReason.ORTHANC, "detail": str(error)}
         return [requeued(row, state=State.DELAYED, next_attempt_at=due, **why) for row in transfers]
 
+    def _storage_is_away(self, transfers: Sequence[Transfer]) -> list[Outcome]:
+        """Orthanc can give no file at all: that is the fault of none of them."""
+        due = self._ledger.now() + self.files.pause
+        why = {"reason": TransferReason.ORTHANC, "detail": self.files.problem}
+        return [requeued(row, state=State.DELAYED, next_attempt_at=due, **why) for row in transfers]
+
     def _without(
         self, transfers: Sequence[Transfer], error: SourceError, md5s: Mapping[str, str]
     ) -> list[Outcome]:
         """One instance could not be read; nothing was stored, and the others go at once."""
         at_fault = [row for row in transfers if row.sop_instance_uid == error.sop_instance_uid]
         others = [row for row in transfers if row.sop_instance_uid != error.sop_instance_uid]
-        # While Orthanc is away, the others would fail as well.
-        if isinstance(error.__cause__, OrthancUnavailableError):
-            delayed = self._orthanc_is_away(others, error)
-        else:
-            delayed = [requeued(row) for row in others]
-        return delayed + [
-            self._unreadable(row, error, md5s.get(row.orthanc_id)) for row in at_fault
-        ]
+        try:
+            outcomes = [self._unreadable(row, error, md5s.get(row.orthanc_id)) for row in at_fault]
+        except OrthancUnavailableError as away:  # the others would fail as well
+            return self._orthanc_is_away(transfers, away)
+        if self.files.pause:
+            return outcomes + self._storage_is_away(others)
+        return outcomes + [requeued(row) for row in others]
 
     def _unreadable(self, row: Transfer, error: SourceError, md5: str | None) -> Outcome:
+        """What becomes of an instance that could not be read.
+
+        Raises
+        ------
+        OrthancUnavailableError
+            Orthanc is away: it is the fault of none.
+        """
         try:
             gone = isinstance(error.__cause__, OrthancGoneError)
             if gone and not self._orthanc.describe([row.orthanc_id]):
-                return of_absent(row, self._ledger.now(), self._is_its_index)
+                now, is_its_index = self._ledger.now(), self._is_its_index
+                return of_absent(row, now, is_its_index, self._may_be_recycled)
             size = self._orthanc.size(row.orthanc_id)
-            if size in (None, row.size_bytes) and error.reason == SourceReason.DAMAGED_FILE:
+            if size not in (None, row.size_bytes):
+                return Outcome(row.id, State.WAITING, size_bytes=size, attempts=row.attempts + 1)
+            if error.reason in _OTHER_BYTES:
                 return self._damaged(row, error, md5)
+        except OrthancUnavailableError:
+            raise
         except OrthancError as problem:
-            return self._delayed(row, TransferReason.ORTHANC, str(problem))
-        if size not in (None, row.size_bytes):
-            return Outcome(row.id, State.WAITING, size_bytes=size, attempts=row.attempts + 1)
-        return self._delayed(row, TransferReason.ORTHANC, str(error))
+            return self._without_file(row, str(problem))
+        return self._without_file(row, str(error))
 
     def _damaged(self, row: Transfer, error: SourceError, md5: str | None) -> Outcome:
         """Other bytes than Orthanc received, unless it has received others meanwhile."""
         now = self._orthanc.checksums.attachment(row.orthanc_id)
-        if now is None or now.md5 != md5 or row.attachment_uuid not in ("", now.uuid):
-            return self._delayed(row, TransferReason.ORTHANC, "Orthanc has received it anew")
+        if now is None or now.md5 != (md5 or "") or row.attachment_uuid not in ("", now.uuid):
+            return self._without_file(row, "Orthanc has received it anew")
+        if self.files.failed(row, str(error)) is Blame.DESTINATION:
+            return self._storage_is_away([row])[0]
         return quarantined(row, TransferReason.DAMAGED_FILE, str(error), row.sha256)
+
+    def _without_file(self, row: Transfer, words: str) -> Outcome:
+        """Orthanc has it and cannot give its bytes: so it stays until somebody restores them."""
+        blame = self.files.failed(row, words)
+        if blame is Blame.DESTINATION:
+            return self._storage_is_away([row])[0]
+        # Attempts that ended otherwise say nothing of its file.
+        attempts = row.attempts + 1 if row.reason == TransferReason.ORTHANC else 1
+        most = MOST_UNREADABLE if blame is Blame.SUBJECT else MOST_LONELY_UNREADABLE
+        if attempts >= most:
+            why = f"Orthanc has it in its index and cannot give its file: {words}"
+            return quarantined(row, TransferReason.UNREADABLE_FILE, why, row.sha256)
+        before = replace(row, attempts=attempts - 1)
+        return self._delayed(before, TransferReason.ORTHANC, words, alone=True)
 
     def _refused(
         self,
@@ -405,7 +489,7 @@ class Sender:
         counts = verdict.blame is not Blame.DOUBTFUL
         known = verdict.blame is Blame.SUBJECT
         most = MOST_UNKNOWN_REFUSALS if known else MOST_LONELY_REFUSALS
-        if counts and row.attempts + 1 >= most:
+        if counts and verdict.is_final(row.attempts + 1, most, FEWEST_REFUSALS):
             return [quarantined(row, error.reason, str(error), None)]
         destination.congestion.failed(error, suspect=True)
         pause = INSTANCE_BACKOFF.delay(verdict.failures + 1, self._jitter)

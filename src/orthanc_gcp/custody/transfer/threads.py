@@ -63,6 +63,11 @@ class TransferThreads:
         with self._changed:
             return sum(of == account for of in self._sending.values())
 
+    def reading(self, account: str) -> list[Series]:
+        """The series of an account that were due, and are being read back."""
+        with self._changed:
+            return [series for of, series in self._reading if of == account]
+
     def active(self) -> set[str]:
         """The batches that this worker is sending."""
         with self._changed:

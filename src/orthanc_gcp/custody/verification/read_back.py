@@ -49,6 +49,8 @@ MOST_REFUSALS, MOST_FAILURES = 6, 16
 """Attempts at reading a series that is refused, or that fails otherwise, while others are read."""
 MOST_SENDINGS = 8
 """Attempts at sending what the store acknowledges and has not, or not so, while it has others."""
+FEWEST_SEARCHES = 2
+"""Of these, that have not found it since the worker began."""
 MOST_UNREAD_TOGETHER = 3
 """So many instances of a series that cannot be retrieved: it is left for later."""
 QUICK = 1.0
@@ -199,7 +201,9 @@ class ReadBack:
         due = self._ledger.now() + wait
         detail = f"it cannot be read back: {error}"
         most = _most_readings(verdict, error)
-        hopeless = [row for row in reading.failed if min(verdict.times, row.attempts) >= most]
+        hopeless = [
+            row for row in reading.failed if verdict.is_final(row.attempts, most, MOST_REFUSALS)
+        ]
         outcomes = [_quarantined(row, error.reason, detail) for row in hopeless]
         self._ledger.confirmations.settle(outcomes)
         counted = verdict.blame in (Blame.SUBJECT, Blame.UNKNOWN)
@@ -223,7 +227,9 @@ class ReadBack:
         gone = [row for row in rows if now - times.get(row.id, now) > SEARCH_LAG]
         again = [row for row in rows if now - times.get(row.id, now) <= SEARCH_LAG]
         outcomes = [
-            self._sent_again(row, TransferReason.DIFFERENT, words, MOST_SENDINGS)
+            self._sent_again(
+                row, TransferReason.DIFFERENT, words, row.attempts + 1 >= MOST_SENDINGS
+            )
             for row, words in reading.different
         ]
         if gone:
@@ -237,7 +243,13 @@ class ReadBack:
             verdict = destination.finding.failed(series, asked, steady)
             words = "the store acknowledged it, and a search did not find it"
             most = _most_sendings(verdict)
-            outcomes += [self._sent_again(row, TransferReason.MISSING, words, most) for row in gone]
+            outcomes += [
+                self._sent_again(
+                    *(row, TransferReason.MISSING, words),
+                    verdict.is_final(row.attempts + 1, most, FEWEST_SEARCHES),
+                )
+                for row in gone
+            ]
         if outcomes:
             self._ledger.confirmations.settle(outcomes)
         if again:
@@ -245,8 +257,8 @@ class ReadBack:
             wait = min(LONGEST_WAIT, max(SHORTEST_WAIT, elapsed / 2))
             self._ledger.confirmations.postpone([row.id for row in again], now + wait)
 
-    def _sent_again(self, row: Transfer, reason: str, words: str, most: float) -> Outcome:
-        if row.attempts + 1 >= most:
+    def _sent_again(self, row: Transfer, reason: str, words: str, too_often: bool) -> Outcome:
+        if too_often:
             return _quarantined(row, reason, f"{words}, after {row.attempts} attempts")
         due = self._ledger.now() + INSTANCE_BACKOFF.delay(row.attempts + 1, self._jitter)
         return Outcome(

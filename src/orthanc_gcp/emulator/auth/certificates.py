@@ -139,7 +139,7 @@ def make_workload_certificate(path: Path, key_path: Path) -> None:
         .sign(key, hashes.SHA256())
     )
     write_private(key_path, _pem(key))
-    path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    write_private(path, certificate.public_bytes(serialization.Encoding.PEM))
 
 
 def _is_usable(files: Certificates, names: list[str]) -> bool:
@@ -170,7 +170,7 @@ def _make_authority(path: Path, key_path: Path) -> None:
         .sign(key, hashes.SHA256())
     )
     write_private(key_path, _pem(key))
-    path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    write_private(path, certificate.public_bytes(serialization.Encoding.PEM))
 
 
 def _make_leaf(files: Certificates, ca_key_file: Path, names: list[str]) -> None:
@@ -191,7 +191,7 @@ def _make_leaf(files: Certificates, ca_key_file: Path, names: list[str]) -> None
         .sign(ca_key, hashes.SHA256())
     )
     write_private(files.key, _pem(key))
-    files.certificate.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    write_private(files.certificate, certificate.public_bytes(serialization.Encoding.PEM))
 
 
 def _builder(

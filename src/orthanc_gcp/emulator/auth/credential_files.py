@@ -63,7 +63,7 @@ class CredentialFiles:
     def write(self, folder: Path) -> None:
         """Write them all; their owner only may read them."""
         folder = folder.absolute()
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         for name, content in self._files(folder).items():
             data = content.encode() if isinstance(content, str) else as_json(content)
             write_private(folder / name, data)

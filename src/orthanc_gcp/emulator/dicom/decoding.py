@@ -18,9 +18,16 @@ from pydicom.encaps import encapsulate
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.uid import UID
 
+from orthanc_gcp.emulator.dicom.code_streams import announced, longest_rle
+from orthanc_gcp.emulator.dicom.imaging_errors import reason_of
 from orthanc_gcp.emulator.dicom.pixel_data import PixelData, PixelDataError
 from orthanc_gcp.emulator.dicom.reader import EXPLICIT_LITTLE
-from orthanc_gcp.emulator.dicom.transfer_syntaxes import DEFLATED_FRAMES, JPEG, JPEG_EXTENDED
+from orthanc_gcp.emulator.dicom.transfer_syntaxes import (
+    DEFLATED_FRAMES,
+    JPEG,
+    JPEG_EXTENDED,
+    RLE,
+)
 
 __all__ = ["NO_WHOLE_BYTES", "DecodableImage", "Raster", "decode"]
 
@@ -71,7 +78,7 @@ class DecodableImage(PixelData):
             self._complete_header()
         except Exception as error:
             # pydicom may raise anything about headers that are wrong.
-            raise PixelDataError(f"the image cannot be read: {error}") from error
+            raise PixelDataError(f"the image cannot be read{reason_of(error)}") from error
 
     def _complete_header(self) -> None:
         is_colour = self.samples_per_pixel > 1
@@ -103,7 +110,7 @@ def decode(pixels: DecodableImage, number: int) -> Raster:
         return Raster(*_decode(pixels, frame))
     except Exception as error:
         # Codecs and pydicom may raise anything about data that are wrong.
-        raise PixelDataError(f"frame {number} cannot be decoded: {error}") from error
+        raise PixelDataError(f"frame {number} cannot be decoded{reason_of(error)}") from error
 
 
 def _decode(pixels: DecodableImage, frame: bytes) -> tuple[np.ndarray, dict[str, Any]]:
@@ -111,6 +118,7 @@ def _decode(pixels: DecodableImage, frame: bytes) -> tuple[np.ndarray, dict[str,
     image.file_meta = copy.deepcopy(pixels.header.file_meta)
     image.pop("NumberOfFrames", None)
     syntax = image.file_meta.TransferSyntaxUID
+    _require_announced_size(pixels, frame, syntax)
     if syntax == DEFLATED_FRAMES:
         frame, syntax = _inflated(frame, pixels.frame_bits), UID(EXPLICIT_LITTLE)
         image.file_meta.TransferSyntaxUID = syntax
@@ -122,6 +130,23 @@ def _decode(pixels: DecodableImage, frame: bytes) -> tuple[np.ndarray, dict[str,
     else:
         setattr(image, dictionary_keyword(pixels.tag), frame + bytes(len(frame) % 2))
     return get_decoder(syntax).as_array(image, index=0)
+
+
+def _require_announced_size(pixels: DecodableImage, frame: bytes, syntax: str) -> None:
+    """Raise :class:`PixelDataError` for a frame that would take more memory than the data set says.
+
+    Fewer pixels than it says are the codec's to refuse.
+    """
+    if syntax == RLE and len(frame) > longest_rle(pixels.frame_bits // 8):
+        raise PixelDataError("the frame is longer than its pixels can be")
+    stream = announced(frame, syntax)
+    if stream is None:
+        return
+    if stream.rows * stream.columns > pixels.rows * pixels.columns:
+        raise PixelDataError(
+            f"the code stream has {stream.rows} x {stream.columns} pixels, "
+            f"the data set says {pixels.rows} x {pixels.columns}"
+        )
 
 
 def _inflated(frame: bytes, bits: int) -> bytes:

@@ -23,7 +23,7 @@ from typing import Any, BinaryIO
 
 from orthanc_gcp.emulator.dicom.compression import compress
 from orthanc_gcp.emulator.dicom.decoding import DecodableImage, decode
-from orthanc_gcp.emulator.dicom.imaging_errors import ImagingError
+from orthanc_gcp.emulator.dicom.imaging_errors import ImagingError, reason_of
 from orthanc_gcp.emulator.dicom.imaging_jobs import (
     MAX_LINE,
     FrameConversion,
@@ -155,11 +155,9 @@ def _frame(pixels: DecodableImage, job: FrameConversion | Rendering) -> bytes:
         return _rendered(pixels, job) if isinstance(job, Rendering) else _converted(pixels, job)
     except ImagingError:
         raise
-    except MemoryError as error:
-        raise ImagingError("the image takes too much memory") from error
     except Exception as error:
         # Pillow raises all kinds of errors about images that a format has no room for.
-        raise ImagingError(f"the image cannot be encoded: {error}") from error
+        raise ImagingError(f"the image cannot be encoded{reason_of(error)}") from error
 
 
 def _converted(pixels: DecodableImage, job: FrameConversion) -> bytes:

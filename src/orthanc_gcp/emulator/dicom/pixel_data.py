@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from pydicom.encaps import get_frame
 
-from orthanc_gcp.emulator.dicom.imaging_errors import ImagingError
+from orthanc_gcp.emulator.dicom.imaging_errors import ImagingError, reason_of
 from orthanc_gcp.emulator.dicom.reader import (
     PIXEL_DATA,
     UNDEFINED,
@@ -69,6 +69,8 @@ class PixelData:
         How many frames there are.
     frame_bits : int
         The length of a native frame.
+    rows, columns : int
+        The attributes of that name.
     bits_allocated, samples_per_pixel : int
         The attributes of that name, or what they have to be when they are missing.
 
@@ -86,10 +88,11 @@ class PixelData:
             self._element, self._values = _read(file)
             self.count = int(self._values.get("NumberOfFrames") or 1)
             self.frame_bits = _frame_bits(self._values)
+            self.rows, self.columns = int(self._values["Rows"]), int(self._values["Columns"])
             self.samples_per_pixel = _samples_per_pixel(self._values)
             self.bits_allocated = _bits_allocated(self._values)
         except (ValueError, TypeError, struct.error) as error:
-            raise PixelDataError(f"the image cannot be read: {error}") from error
+            raise PixelDataError(f"the image cannot be read{reason_of(error)}") from error
 
     @property
     def is_encapsulated(self) -> bool:
@@ -141,7 +144,7 @@ class PixelData:
                 extended_offsets=self._extended_offsets(),
             )
         except Exception as error:
-            raise PixelDataError(f"frame {number} cannot be found: {error}") from error
+            raise PixelDataError(f"frame {number} cannot be found{reason_of(error)}") from error
 
     @cached_property
     def _fragments(self) -> list[Extent]:

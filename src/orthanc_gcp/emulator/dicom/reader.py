@@ -247,6 +247,9 @@ class DataSet:
 class DicomFile(DataSet):
     """A DICOM file: its meta information and where the elements of its data set lie.
 
+    Of a deflated data set there are the first 64 MiB. ``start`` is where the data set begins in the
+    file, deflated or not.
+
     Raises :class:`InvalidDicomError` when it has no prefix ``DICM``, no transfer syntax, or cannot
     be inflated.
     """
@@ -258,10 +261,11 @@ class DicomFile(DataSet):
         self.meta = DataSet(source)
         self.meta_elements = list(self.meta.walk(132, source.size, _EXPLICIT, stop=0x00030000))
         self.transfer_syntax = self._transfer_syntax()
-        self._start = self.meta_elements[-1].end
+        self.start = at = self.meta_elements[-1].end
         if self.transfer_syntax == DEFLATED:
-            self.source = BytesSource(_inflate(source.read(self._start, source.size)))
-            self._start = 0
+            self.source = BytesSource(_inflate(source, self.start))
+            at = 0
+        self._first = at
         self.encoding = Encoding(
             implicit=self._is_implicit(),
             order=">" if self.transfer_syntax == EXPLICIT_BIG else "<",
@@ -269,7 +273,7 @@ class DicomFile(DataSet):
 
     def elements(self, *, stop: int = 0xFFFFFFFF) -> Iterator[Element]:
         """Yield the elements of the data set whose tags are below ``stop``."""
-        return self.walk(self._start, self.source.size, self.encoding, stop=stop)
+        return self.walk(self._first, self.source.size, self.encoding, stop=stop)
 
     def _is_implicit(self) -> bool:
         """Return whether the first element is in implicit VR, whatever the transfer syntax says.
@@ -277,7 +281,7 @@ class DicomFile(DataSet):
         Some writers give another one than the data set is in; pydicom and others take it all the
         same. A length that looks like a VR would be more than 16 KiB.
         """
-        vr = self.source.read(self._start, 6)[4:]
+        vr = self.source.read(self._first, 6)[4:]
         return not (vr.isalpha() and vr.isupper()) if vr else False
 
     def _transfer_syntax(self) -> str:
@@ -318,9 +322,15 @@ def known_vr(tag: int) -> str:
     return vr[:2]
 
 
-def _inflate(data: bytes) -> bytes:
+def _inflate(source: Source, start: int) -> bytes:
+    stream, inflated = zlib.decompressobj(-zlib.MAX_WBITS), bytearray()
     try:
-        inflated = zlib.decompressobj(-zlib.MAX_WBITS).decompress(data, MAX_INFLATED)
+        while not stream.eof and len(inflated) < MAX_INFLATED:
+            deflated = stream.unconsumed_tail or source.read(start, _WINDOW)
+            if not deflated:
+                break
+            start += 0 if stream.unconsumed_tail else len(deflated)
+            inflated += stream.decompress(deflated, MAX_INFLATED - len(inflated))
     except zlib.error as error:
         raise InvalidDicomError("the deflated data set cannot be inflated") from error
-    return inflated
+    return bytes(inflated)

@@ -22,7 +22,7 @@ from pydicom.pixels.processing import (
 )
 
 from orthanc_gcp.emulator.dicom.decoding import Raster
-from orthanc_gcp.emulator.dicom.imaging_errors import ImagingError
+from orthanc_gcp.emulator.dicom.imaging_errors import ImagingError, reason_of
 
 __all__ = ["RenderingError", "render", "to_png"]
 
@@ -71,7 +71,7 @@ def render(raster: Raster, header: Dataset, number: int) -> Image.Image:
             return Image.fromarray(_eight_bits(raster.pixels, bits))
     except Exception as error:
         # pydicom may raise anything about look-up tables and windows.
-        raise RenderingError(f"the image cannot be rendered: {error}") from error
+        raise RenderingError(f"the image cannot be rendered{reason_of(error)}") from error
     raise RenderingError(f"the image cannot be rendered: its colours are {kind}")
 
 

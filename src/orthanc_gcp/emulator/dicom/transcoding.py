@@ -21,7 +21,8 @@ from pydicom.uid import UID
 
 from orthanc_gcp.emulator.dicom.compression import compress, describe
 from orthanc_gcp.emulator.dicom.decoding import DecodableImage, Raster, decode
-from orthanc_gcp.emulator.dicom.imaging_errors import ImagingError
+from orthanc_gcp.emulator.dicom.imaging_errors import ImagingError, reason_of
+from orthanc_gcp.emulator.dicom.inflation import inflate
 from orthanc_gcp.emulator.dicom.pixel_data import NoPixelDataError
 from orthanc_gcp.emulator.dicom.reader import (
     DEFLATED,
@@ -66,7 +67,7 @@ def transcode(source: BinaryIO, wanted: str, target: BinaryIO, progress: Progres
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise
         # Codecs and pydicom may raise anything about data that are wrong.
-        raise TranscodingError(f"the instance cannot be transcoded: {error}") from error
+        raise TranscodingError(f"the instance cannot be transcoded{reason_of(error)}") from error
 
 
 def open_decodable(file: BinaryIO) -> DecodableImage:
@@ -92,6 +93,16 @@ def _transfer_syntax(file: BinaryIO) -> str:
 
 def _transcode(source: BinaryIO, wanted: str, target: BinaryIO, progress: Progress) -> None:
     stored = _transfer_syntax(source)
+    if stored == DEFLATED:
+        with tempfile.TemporaryFile() as inflated:
+            inflate(source, inflated)
+            _transcode(inflated, wanted, target, progress)
+        return
+    if stored == wanted:  # it was inflated
+        source.seek(0)
+        shutil.copyfileobj(source, target)
+        target.flush()
+        return
     is_compressed = stored in DECODABLE
     if wanted not in ENCODABLE and not is_compressed:
         _convert(source, wanted, target)

@@ -7,6 +7,7 @@ import socket
 import struct
 from typing import Any, cast
 
+from httptools import HttpParserError
 from starlette.types import Scope
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -17,7 +18,16 @@ TRANSPORT = "orthanc_gcp.connection"
 """The ASGI extension by which the application reaches the connection itself."""
 
 MAX_HEAD = 64 * 1024
-"""How long the head of a request may be; the parser itself would take any length."""
+"""How long the head of a request may be, or its trailers; the parser would take any length."""
+MAX_HEADERS = 200
+MAX_CONNECTIONS = 1000
+"""More are broken off: a process has 1,024 open files by default."""
+HEAD_WITHIN = 30.0
+"""Seconds from the first byte of a head, or from the beginning of a connection, to its end."""
+BODY_IDLE = 120.0
+"""Seconds without a byte of a body that is waited for."""
+
+_WATCH_EVERY = 5.0
 
 MAX_JOINED = 64 * 1024
 """How many bytes are joined at most before they are sent, so that what is copied is little."""
@@ -79,35 +89,73 @@ class BulkHttpProtocol(HttpToolsProtocol):
     """
 
     _in_head = False
-    _head_size = 0
+    _in_body = False
+    _has_body = False
+    _unused = 0
+    """Bytes of a head, or of a body that were no part of it: chunk sizes, trailers."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take a new connection."""
         super().connection_made(transport)
         self._joining = JoiningTransport(transport, self.loop)
         self.transport = cast("Any", self._joining)
+        self._began = self._received = self.loop.time()
+        self._watch = self.loop.call_later(_WATCH_EVERY, self._break_off_when_silent)
+        if len(self.connections) > MAX_CONNECTIONS:
+            transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End with the connection."""
+        self._watch.cancel()
+        super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         """Take bytes from the connection."""
+        self._received, self._has_body = self.loop.time(), False
         super().data_received(data)
-        if self._in_head and not self.transport.is_closing():
-            self._head_size += len(data)
-            if self._head_size > MAX_HEAD:
-                self.send_400_response("The head of the request is too long.")
+        is_unused = (self._in_head or self._in_body) and not self._has_body
+        self._unused = self._unused + len(data) if is_unused else 0
+        if self._unused > MAX_HEAD and not self.transport.is_closing():
+            self.send_400_response("The head of the request is too long.")
 
     def on_message_begin(self) -> None:
         """Note that the head of a request begins."""
         super().on_message_begin()
         self.scope["extensions"] = {TRANSPORT: {"transport": self.transport}}
-        self._in_head, self._head_size = True, 0
+        self._in_head, self._unused, self._began = True, 0, self.loop.time()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header; trailers are dropped (RFC 9110 section 6.5.1)."""
+        if self._in_head:
+            super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         """Note that the head of a request is complete."""
-        self._in_head = False
+        self._in_head, self._in_body = False, True
+        if len(self.headers) > MAX_HEADERS:
+            raise HttpParserError("the request has too many headers")
         super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """Note that a request is complete."""
+        self._in_body = False
+        super().on_message_complete()
+
+    def _break_off_when_silent(self) -> None:
+        """Break off who sends no head, or not what is left of a body."""
+        now = self.loop.time()
+        has_begun = self._in_head or self.cycle is None
+        is_waited_for = self._in_body and not self.flow.read_paused
+        if (has_begun and now - self._began > HEAD_WITHIN) or (
+            is_waited_for and now - self._received > BODY_IDLE
+        ):
+            self.transport.abort()
+            return
+        self._watch = self.loop.call_later(_WATCH_EVERY, self._break_off_when_silent)
 
     def on_body(self, body: bytes) -> None:
         """Take a piece of a body from the parser."""
+        self._has_body = True
         cycle = self.cycle
         if cycle.response_complete:
             return

@@ -6,6 +6,7 @@ The write-ahead log survives the death of the process, so that what is committed
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
@@ -31,6 +32,8 @@ class Database:
         self._readers: WeakSet[_Reader] = WeakSet()
         self._local = threading.local()
         self._lock = threading.Lock()
+        # SQLite gives its log the mode of the database.
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
         self._writer = self._connect()
         # What deleted instances had goes back to the disk. It has to come before everything else.
         self._writer.execute("PRAGMA auto_vacuum = FULL")

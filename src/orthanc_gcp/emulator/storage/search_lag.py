@@ -56,7 +56,7 @@ class SearchLag:
             return False
         with self._lock:
             if self._caught_up() is None and self._lag():
-                self._folder.mkdir()
+                self._folder.mkdir(mode=0o700)
                 path = self._folder / "index.sqlite"
                 self._database.copy_to(path)
                 self._copy = Database(path)

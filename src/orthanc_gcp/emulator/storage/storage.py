@@ -73,12 +73,13 @@ class Storage:
         search_lag: Callable[[], float] = lambda: 0.0,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        directory.mkdir(parents=True, exist_ok=True)
+        # Images of patients may get here by mistake: nobody else is to read them.
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._lock = _lock(directory / "lock")
         self._files = directory / "files"
         self._staging = directory / "staging"
-        self._files.mkdir(exist_ok=True)
-        self._staging.mkdir(exist_ok=True)
+        for folder in (self._files, self._staging):
+            folder.mkdir(mode=0o700, exist_ok=True)
         self.database = Database(directory / "index.sqlite")
         self._forget()
         self.search_lag = SearchLag(self.database, directory / "searches", search_lag, clock)

@@ -1,0 +1,1 @@
+"""The command ``orthanc-gcp audit``, and what it prints."""

@@ -1,0 +1,283 @@
+"""One run of ``orthanc-gcp audit``: from its beginning, or the place of one that was broken off."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import click
+
+import orthanc_gcp
+from orthanc_gcp.commands.arguments import fail
+from orthanc_gcp.commands.audit.options import Options
+from orthanc_gcp.commands.audit.output import Documents, Progress, Words
+from orthanc_gcp.commands.audit.sources import AuditedOrthanc, opened_stores
+from orthanc_gcp.commands.formatting import count
+from orthanc_gcp.configuration import Account, Settings
+from orthanc_gcp.custody.audit.audit import Audit
+from orthanc_gcp.custody.audit.comparison import Scope
+from orthanc_gcp.custody.audit.findings import StudyResult
+from orthanc_gcp.custody.audit.held import OrthancStudies
+from orthanc_gcp.custody.audit.interruption import Interruption
+from orthanc_gcp.custody.audit.positions import Position, Positions, ResumeError
+from orthanc_gcp.custody.audit.repair import Repair
+from orthanc_gcp.custody.audit.report import Report
+from orthanc_gcp.custody.audit.study_list import StudyList
+from orthanc_gcp.custody.intake.rules import Rules
+from orthanc_gcp.custody.reporting.timestamps import utc
+from orthanc_gcp.errors import OrthancError
+from orthanc_gcp.ledger import database
+from orthanc_gcp.ledger.ledger import Ledger
+from orthanc_gcp.redaction import readable
+
+__all__ = ["BROKEN_OFF", "run"]
+
+BROKEN_OFF = 130
+"""The exit code after a signal, as shells have it for SIGINT."""
+_LISTED = 200
+"""After so many studies that were listed, the person who waits may be told."""
+
+
+def run(asked: Options, settings: Settings, ledger: Ledger) -> int:
+    """Compare, and print what is found; the exit code.
+
+    Raises
+    ------
+    OrthancError
+        Orthanc cannot be asked which studies it has.
+    sqlalchemy.exc.SQLAlchemyError
+        The ledger is away.
+    """
+    with Interruption() as interruption, ExitStack() as opened:
+        try:
+            return _Run(asked, settings, ledger, interruption, opened).to_the_end()
+        except KeyboardInterrupt:
+            click.echo("broken off before anything was compared", err=True)
+            return BROKEN_OFF
+
+
+class _Run:
+    """One run of the command: an audit, or the rest of one that was broken off."""
+
+    def __init__(
+        self,
+        asked: Options,
+        settings: Settings,
+        ledger: Ledger,
+        interruption: Interruption,
+        opened: ExitStack,
+    ) -> None:
+        self._asked, self._settings, self._ledger = asked, settings, ledger
+        self._interruption, self._positions = interruption, Positions(ledger)
+        self._orthanc = (
+            None if asked.without_orthanc else AuditedOrthanc.of(asked.orthanc, settings, ledger)
+        )
+        self._repair = self._make_repair() if asked.fix else None
+        index = self._orthanc and self._orthanc.index
+        self._selection = {**asked.meant, "Index": index}
+        self._report, position = self._begin(opened)
+        self._began, self._after, self._totals = position.began, position.after, position.totals
+        self._audit = self._make_audit(opened)
+        self._progress = Progress(quiet=asked.as_json)
+        self._output = Documents() if asked.as_json else Words(self._progress)
+        self._done = self._total = 0
+
+    # -- What it is made of ---------------------------------------------------------------------
+
+    def _make_repair(self) -> Repair:
+        orthanc = self._orthanc
+        if orthanc is None or orthanc.index is None or orthanc.is_earlier:
+            fail(
+                "--fix: the ledger does not know the index of this Orthanc: start its worker first"
+            )
+        return Repair(self._ledger, orthanc.source, orthanc.index, orthanc.since or 0)
+
+    def _begin(self, opened: ExitStack) -> tuple[Report | None, Position]:
+        """Where it begins, and the report that it is written into."""
+        asked, file, now = self._asked, self._asked.report, self._ledger.now()
+        begun = Position(now if self._orthanc is None else self._orthanc.begin(now))
+        try:
+            with _writing(file):
+                if file is not None and asked.resume:
+                    report, position = Report.resume(file, self._selection)
+                    return opened.enter_context(report), position
+                if file is not None:
+                    return opened.enter_context(Report.create(file, self._header(begun))), begun
+            if asked.resume:
+                return None, self._positions.load(self._selection)
+        except ResumeError as error:
+            fail(f"--resume: {file or 'an audit without a report'}: {error}")
+        return None, begun
+
+    def _header(self, position: Position) -> dict[str, Any]:
+        settings = self._settings
+        return {
+            "Began": utc(position.began),
+            "Selection": self._selection,
+            "Orthanc": self._orthanc and self._orthanc.as_json(),
+            "Ledger": database.place(self._ledger.engine),
+            "Stores": {one.name: settings.dicomweb_url(one) for one in self._accounts},
+            "Version": orthanc_gcp.__version__,
+        }
+
+    @property
+    def _accounts(self) -> list[Account]:
+        name = self._asked.account
+        return [one for one in self._settings.accounts if name in (None, one.name)]
+
+    def _make_audit(self, opened: ExitStack) -> Audit:
+        studies, scope = None, Scope(self._began)
+        if self._orthanc is not None:
+            source = self._orthanc.source
+            rules = Rules(self._settings.rules, source.attributes)
+            studies = OrthancStudies(source, rules, self._interruption.wait)
+            since = None if self._settings.backfill else self._orthanc.since
+            scope = Scope(self._began, self._orthanc.index, since)
+        stores, problems = opened.enter_context(
+            opened_stores(self._settings, self._accounts, self._ledger, self._interruption)
+        )
+        return Audit(
+            self._ledger,
+            stores,
+            studies,
+            self._asked.selection,
+            scope,
+            problems,
+            contents=self._asked.contents,
+        )
+
+    # -- What it does ---------------------------------------------------------------------------
+
+    def to_the_end(self) -> int:
+        """Compare what is left to compare; the exit code."""
+        try:
+            with StudyList() as studies:
+                failed = self._list(studies)
+                for study in studies.after(self._after):
+                    self._add(study.uid, self._audit.compare(study))
+        except KeyboardInterrupt:
+            return self._break_off()
+        return self._end(failed)
+
+    def _list(self, studies: StudyList) -> list[StudyResult]:
+        listed = 0
+
+        def on_progress() -> None:
+            nonlocal listed
+            listed += 1
+            if listed % _LISTED == 0:
+                self._progress.listing(studies.count())
+
+        failed = self._audit.list_studies(studies, on_progress)
+        self._total = studies.count()
+        self._done = self._total - studies.count(self._after) if self._after is not None else 0
+        self._progress.begin(self._total, self._done)
+        return failed
+
+    def _add(self, study: str | None, results: list[StudyResult]) -> None:
+        """Have it repaired, written down and shown; nothing of it half."""
+        with self._interruption.guarded():
+            results = list(self._repaired(results))
+            lines = [one.as_json() for one in results]
+            if self._report is not None:
+                with _writing(self._asked.report):
+                    self._report.add(lines)
+            for result, line in zip(results, lines, strict=True):
+                self._output.add(result, line)
+            if study is None:
+                self._totals.add_lines(lines)
+            else:
+                if lines:
+                    self._totals.add_study(lines)
+                self._after, self._done = study, self._done + 1
+        self._progress.compared(self._done, self._totals)
+
+    def _repaired(self, results: list[StudyResult]) -> Iterator[StudyResult]:
+        for result in results:
+            if self._repair is None:
+                yield result
+                continue
+            try:
+                yield replace(result, queued=self._repair.queue(result))
+            except OrthancError as error:
+                yield result
+                words = f"not all that is missing was queued: {error}"
+                yield replace(result, findings=(), stored=0, bytes=0, error=words)
+
+    def _problems(self) -> Iterator[StudyResult]:
+        """What lets nobody know what is wanted."""
+        if self._orthanc is not None:
+            for problem in self._settings.rule_problems:
+                yield StudyResult(None, None, error=str(problem))
+            if self._orthanc.index is None:
+                name = readable(self._orthanc.name)
+                words = (
+                    f"the ledger does not know the index of Orthanc {name}: is it this Orthanc "
+                    "that is meant (--orthanc), and did its worker ever run?"
+                )
+                yield StudyResult(None, None, error=words)
+            try:
+                index = self._orthanc.index_now(self._ledger)
+            except OrthancError as error:
+                yield StudyResult(None, None, error=f"Orthanc is away in the end: {error}")
+            else:
+                if index != self._orthanc.index:
+                    words = "Orthanc has another index than in the beginning: begin anew"
+                    yield StudyResult(None, None, error=words)
+
+    # -- How it ends ----------------------------------------------------------------------------
+
+    def _end(self, failed: list[StudyResult]) -> int:
+        asked, totals, code = self._asked, self._totals, 0
+        with suppress(KeyboardInterrupt), self._interruption.guarded():  # all was compared
+            for result in [*self._problems(), *failed]:
+                self._add(None, [result])
+            code = totals.exit_code(with_orthanc=self._orthanc is not None)
+            self._write_end(code, complete=True)
+            if asked.resume and self._report is None:
+                self._positions.forget()
+        if asked.study and not (totals.errors or any(totals.counts.values())):
+            fail(f"neither Orthanc nor the ledger nor a store knows of study {asked.study}")
+        return code
+
+    def _break_off(self) -> int:
+        """Say how far it came, and how it can go on."""
+        if self._report is None:
+            position = Position(self._began, self._after, self._totals)
+            self._positions.save(self._selection, position)
+        self._write_end(BROKEN_OFF, complete=False)
+        self._progress.line(
+            f"broken off after {self._done:,} of {count(self._total, 'study')}; this goes on:\n"
+            f"{self._asked.to_resume}"
+        )
+        return BROKEN_OFF
+
+    def _write_end(self, code: int, *, complete: bool) -> None:
+        document = {
+            "Began": utc(self._began),
+            "Ended": utc(self._ledger.now()),
+            "Complete": complete,
+            "Orthanc": self._orthanc is not None,
+            **self._totals.as_json(),
+            "ExitCode": code,
+        }
+        if self._report is not None:
+            with _writing(self._asked.report):
+                self._report.end(document)
+        self._output.end(self._totals, document)
+
+
+@contextmanager
+def _writing(file: Path | None) -> Iterator[None]:
+    """Ends the command when the report cannot be written."""
+    try:
+        yield
+    except FileExistsError:
+        fail(f"{file} is there already: --resume goes on with it, or name a new file")
+    except BlockingIOError:
+        fail(f"{file}: another audit writes it")
+    except OSError as error:
+        fail(f"{file}: cannot be written: {error.strerror}")

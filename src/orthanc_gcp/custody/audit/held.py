@@ -1,0 +1,130 @@
+"""What Orthanc has of a study, and where the rules want it (Orthanc's REST API)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from sys import intern
+from typing import TypeVar
+
+from orthanc_gcp.custody.audit.comparison import Held
+from orthanc_gcp.custody.audit.findings import Uids
+from orthanc_gcp.custody.audit.retries import Retries
+from orthanc_gcp.custody.intake.rules import Rules
+from orthanc_gcp.errors import GcpError, OrthancRefusedError, OrthancUnavailableError
+from orthanc_gcp.ledger.uids import storable
+from orthanc_gcp.orthanc.resources import Description, OrthancSource
+
+__all__ = ["OrthancStudies"]
+
+_PORTION = 200
+
+Answer = TypeVar("Answer")
+
+
+class OrthancStudies:
+    """The studies of one Orthanc; those of one Study Instance UID and several patients are one.
+
+    Parameters
+    ----------
+    wait
+        Sleeps for some seconds; True says that the audit is to end.
+    """
+
+    def __init__(self, orthanc: OrthancSource, rules: Rules, wait: Callable[[float], bool]) -> None:
+        self.source, self._rules = orthanc, rules
+        self._retries = Retries(wait)
+
+    def all(self) -> Iterator[list[tuple[str, str, str]]]:
+        """The Study Instance UID, Orthanc's identifier and last update of all, page by page.
+
+        A study may come twice.
+
+        Raises
+        ------
+        OrthancError
+            Orthanc is away, or refuses.
+        """
+        for page in self.source.study_uids():
+            yield [(storable(uid), name, updated) for name, uid, updated in page]
+
+    def find(self, study: str) -> list[str]:
+        """Orthanc's identifiers of a study, by its Study Instance UID.
+
+        Raises
+        ------
+        OrthancError
+            Orthanc is away, or refuses.
+        """
+        return self._ask(partial(self.source.find_study, study))
+
+    def instances(self, studies: Sequence[str]) -> list[Held]:
+        """What Orthanc has now of studies that it had, by its identifiers.
+
+        Raises
+        ------
+        OrthancError
+            Orthanc stays away, or refuses.
+        """
+        found: list[Held] = []
+        for study in studies:
+            members = self._ask(partial(self._members, study))
+            for start in range(0, len(members), _PORTION):
+                some = members[start : start + _PORTION]
+                found += self._ask(partial(self._described, some))
+        return found
+
+    def md5s(self, held: Sequence[Held]) -> dict[str, str]:
+        """The MD5 of the files of instances that Orthanc has one of, by its identifiers.
+
+        Raises
+        ------
+        OrthancError
+            Orthanc stays away, or refuses.
+        """
+        found: dict[str, str] = {}
+        for start in range(0, len(held), _PORTION):
+            some = {
+                one.orthanc_id: one.uids.sop_instance_uid for one in held[start : start + _PORTION]
+            }
+            answer = self._ask(partial(self.source.checksums.md5s, some))
+            for name, md5 in answer.items():
+                if isinstance(md5, OrthancRefusedError):
+                    raise md5
+                found[name] = md5
+        return found
+
+    def _ask(self, question: Callable[[], Answer]) -> Answer:
+        return self._retries.ask(question, _pause)
+
+    def _members(self, study: str) -> list[str]:
+        try:
+            return self.source.members([study])
+        except KeyError:  # it was deleted meanwhile
+            return []
+
+    def _described(self, resources: Sequence[str]) -> list[Held]:
+        return [self._held(one) for one in self.source.describe(resources)]
+
+    def _held(self, one: Description) -> Held:
+        try:
+            accounts = frozenset(self._rules.matching(one))
+        except OrthancRefusedError:  # it answers, but not about this instance
+            accounts = None
+        # Strings that many instances have in common are in memory once.
+        study, series = map(
+            intern, map(storable, (one.study_instance_uid, one.series_instance_uid))
+        )
+        return Held(
+            one.orthanc_id,
+            Uids(study, series, storable(one.sop_instance_uid)),
+            one.size_bytes,
+            one.attachment_uuid,
+            one.received_at,
+            accounts,
+        )
+
+
+def _pause(error: GcpError) -> float | None:
+    """An Orthanc that is started again is waited for; one that refuses says the same again."""
+    return 0 if isinstance(error, OrthancUnavailableError) else None

@@ -1,0 +1,123 @@
+"""What becomes of what is open for a store that no account of the configuration names any more."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import sqlalchemy as sql
+
+from orthanc_gcp.custody.intake.open_rows import OPEN, open_rows, withdraw
+from orthanc_gcp.ledger.events import add_for
+from orthanc_gcp.ledger.ledger import Ledger
+from orthanc_gcp.ledger.schema import UNSENT, State, transfers
+from orthanc_gcp.reasons import StoreReason
+
+__all__ = ["close", "hand_over"]
+
+_UNSETTLED = (*OPEN, State.ACKNOWLEDGED, State.QUARANTINED)
+"""All but what is being sent just now."""
+_TRIES = 3
+"""The worker may write down an instance in the very moment in which it is handed over."""
+
+
+def hand_over(ledger: Ledger, destination: int, to: str) -> int:
+    """Have what is not settled for one store sent to the one that an account is by now.
+
+    What that one has a row for already is withdrawn. What is being sent just now is left out, and
+    so is what no request could ever name.
+
+    Parameters
+    ----------
+    destination
+        The number of the store.
+    to
+        An account.
+
+    Returns
+    -------
+    int
+        How many transfers.
+
+    Raises
+    ------
+    sqlalchemy.exc.SQLAlchemyError
+        The ledger is away; what was handed over before is sent.
+    """
+    of = transfers.c
+    names = sql.func.coalesce(of.reason, "") != StoreReason.UID
+    moved = 0
+    for rows in open_rows(ledger, (of.destination_id == destination) & names, _UNSETTLED):
+        for tries in range(1, _TRIES + 1):
+            try:
+                moved += _move(ledger, [row.id for row in rows], to)
+                break
+            except sql.exc.IntegrityError:
+                if tries == _TRIES:
+                    raise
+    return moved
+
+
+def close(ledger: Ledger, destination: int) -> int:
+    """End what is not settled for a store; how many transfers are withdrawn by it.
+
+    Raises
+    ------
+    sqlalchemy.exc.SQLAlchemyError
+        The ledger is away: some may be closed already.
+    """
+    closed, mine = 0, transfers.c.destination_id == destination
+    for rows in open_rows(ledger, mine, _UNSETTLED):
+        with ledger.writing() as connection:
+            ids = [row.id for row in rows]
+            closed += withdraw(ledger, connection, ids, "closed by a person", "closed", _UNSETTLED)
+    return closed
+
+
+def _move(ledger: Ledger, rows: Sequence[int], to: str) -> int:
+    of, now = transfers.c, ledger.now()
+    with ledger.writing() as connection:
+        target = ledger.destinations.of(connection, [to])[to]
+        mine = sql.select(transfers).where(of.id.in_(rows), of.state.in_(_UNSETTLED))
+        still = connection.execute(mine.with_for_update()).all()
+        twice = _has_too(connection, target, still)
+        withdraw(
+            ledger,
+            connection,
+            [row.id for row in twice],
+            f"account {to} has it for its store, too",
+            "handed over",
+            _UNSETTLED,
+        )
+        moved = [row for row in still if row not in twice]
+        add_for(connection, now, [row.id for row in moved], "handed over", f"to account {to}")
+        for held in (True, False):
+            ids = [row.id for row in moved if (row.state == State.HELD) is held]
+            connection.execute(
+                transfers.update()
+                .where(of.id.in_(ids))
+                .values(
+                    **UNSENT,
+                    destination_id=target,
+                    account=to,
+                    state=State.HELD if held else State.WAITING,
+                    sha256=None,
+                    stored_sha256=None,
+                    attempts=0,
+                    replace=False,
+                    queued_at=now,
+                )
+            )
+    return len(still)
+
+
+def _has_too(connection: sql.Connection, target: int, rows: Sequence[Any]) -> list[Any]:
+    """Those of some rows whose instances another store has rows for."""
+    of = transfers.c
+    query = sql.select(of.source, of.orthanc_id).where(
+        of.destination_id == target,
+        of.source.in_({row.source for row in rows}),
+        of.orthanc_id.in_([row.orthanc_id for row in rows]),
+    )
+    there = {(source, name) for source, name in connection.execute(query)}
+    return [row for row in rows if (row.source, row.orthanc_id) in there]

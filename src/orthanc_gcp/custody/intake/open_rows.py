@@ -1,0 +1,70 @@
+"""The rows that are not settled, portion by portion, and how a person ends them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import sqlalchemy as sql
+
+from orthanc_gcp.ledger.events import add_for
+from orthanc_gcp.ledger.ledger import Ledger
+from orthanc_gcp.ledger.schema import UNSENT, State, transfers
+from orthanc_gcp.reasons import TransferReason
+
+__all__ = ["OPEN", "open_rows", "withdraw"]
+
+OPEN = (State.HELD, State.WAITING, State.DELAYED)
+_PORTION = 200
+
+
+def open_rows(
+    ledger: Ledger, of: sql.ColumnElement[bool], states: Sequence[State] = OPEN
+) -> Iterator[Sequence[Any]]:
+    """Such rows in such states, some at once; no query lasts while they are used.
+
+    Raises
+    ------
+    sqlalchemy.exc.SQLAlchemyError
+        The ledger is away.
+    """
+    last = 0
+    while True:
+        query = (
+            sql.select(transfers)
+            .where(of, transfers.c.state.in_(states), transfers.c.id > last)
+            .order_by(transfers.c.id)
+            .limit(_PORTION)
+        )
+        with ledger.reading() as connection:
+            rows = connection.execute(query).all()
+        if not rows:
+            return
+        yield rows
+        last = rows[-1].id
+
+
+def withdraw(
+    ledger: Ledger,
+    connection: sql.Connection,
+    rows: Sequence[int],
+    words: str,
+    kind: str,
+    states: Sequence[State] = OPEN,
+) -> int:
+    """Send nothing of these rows, as far as they are still in such states; how many are withdrawn.
+
+    Parameters
+    ----------
+    words, kind
+        Why, for people; what the event is called.
+    """
+    of = transfers.c
+    mine = sql.select(of.id).where(of.id.in_(rows), of.state.in_(states)).with_for_update()
+    still = connection.scalars(mine).all()
+    values = {**UNSENT, "state": State.WITHDRAWN, "reason": TransferReason.CLOSED, "detail": words}
+    connection.execute(
+        transfers.update().where(of.id.in_(still)).values(**values, held_for_orthanc_id=None)
+    )
+    add_for(connection, ledger.now(), still, kind)
+    return len(still)

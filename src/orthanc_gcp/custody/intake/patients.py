@@ -1,0 +1,414 @@
+"""The patients of which something is not confirmed yet, and whether they are protected.
+
+Every method raises SQLAlchemyError when the ledger is away; nothing was written then.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import sqlalchemy as sql
+
+from orthanc_gcp.ledger.database import upsert
+from orthanc_gcp.ledger.events import add_for
+from orthanc_gcp.ledger.ledger import Ledger
+from orthanc_gcp.ledger.rows import MOST_PARAMETERS, portions
+from orthanc_gcp.ledger.schema import (
+    IN_NEED,
+    UNSENT,
+    Guard,
+    State,
+    patient_studies,
+    patients,
+    transfers,
+)
+from orthanc_gcp.ledger.versions import reopen_versions
+from orthanc_gcp.reasons import TransferReason
+
+__all__ = ["Patient", "Patients", "Total", "UnprotectedRow"]
+
+_PROTECTED = (Guard.BEGUN, Guard.OWN, Guard.FOREIGN)
+_UNPROTECTED = (Guard.NO_ROOM, Guard.REFUSED)
+_SEEN = (Guard.OWN, Guard.FOREIGN, Guard.GONE)
+"""What is known since a moment."""
+_LEFT = (State.HELD, State.WAITING, State.DELAYED, State.QUARANTINED)
+"""The states of what may be lost; what is being sent is looked at by those who send it."""
+_SOON = 60.0
+"""Seconds within which an instance that was written down is protected, where all goes well."""
+_ROWS = 1000
+
+
+@dataclass(frozen=True)
+class Patient:
+    """A patient of an index of Orthanc, by Orthanc's identifier.
+
+    Attributes
+    ----------
+    since
+        When it was seen to be protected, or gone, in seconds since 1970, UTC; None while it is
+        neither.
+    size_bytes
+        What it takes of Orthanc's storage, as far as is known.
+    """
+
+    orthanc_id: str
+    guard: Guard
+    since: float | None
+    size_bytes: int
+
+
+@dataclass(frozen=True)
+class UnprotectedRow:
+    """An instance that is not confirmed, of a study of which no patient is known."""
+
+    orthanc_id: str
+    study_instance_uid: str
+
+
+class Total(NamedTuple):
+    """So many patients, and what they take of Orthanc's storage."""
+
+    patients: int
+    size_bytes: int
+
+
+class Patients:
+    """A patient is written down here before it is protected: a crash forgets none."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+
+    def add(
+        self, source: str, studies: Mapping[str, Collection[str]], sizes: Mapping[str, int]
+    ) -> list[Patient]:
+        """These studies of some patients have instances that are not confirmed.
+
+        Parameters
+        ----------
+        studies
+            Patient -> Study Instance UIDs.
+        sizes
+            Patient -> the bytes that it takes in addition to what was known.
+
+        Returns
+        -------
+        list of Patient
+            As they are by now, in their order.
+        """
+        new = [
+            {
+                "source": source,
+                "orthanc_id": name,
+                "guard": Guard.WANTED,
+                "since": None,
+                "size_bytes": sizes.get(name, 0),
+            }
+            for name in sorted(studies)
+        ]
+        links = [
+            {"source": source, "study_instance_uid": study, "orthanc_id": name}
+            for name, of_patient in sorted(studies.items())
+            for study in sorted(of_patient)
+        ]
+        statement = upsert(self._ledger.engine.dialect.name, patients)
+        grown = patients.c.size_bytes + statement.excluded.size_bytes
+        link = upsert(self._ledger.engine.dialect.name, patient_studies).on_conflict_do_nothing()
+        with self._ledger.writing() as connection:
+            connection.execute(
+                statement.on_conflict_do_update(
+                    index_elements=["source", "orthanc_id"], set_={"size_bytes": grown}
+                ),
+                new,
+            )
+            connection.execute(link, links)
+            return _read(connection, source, list(studies))
+
+    def page(self, source: str, after: str, limit: int) -> list[Patient]:
+        """The next patients of an index, by Orthanc's identifier."""
+        query = (
+            sql.select(patients)
+            .where(patients.c.source == source, patients.c.orthanc_id > after)
+            .order_by(patients.c.orthanc_id)
+            .limit(limit)
+        )
+        with self._ledger.reading() as connection:
+            return [_patient(row) for row in connection.execute(query)]
+
+    def in_need(self, source: str, names: Sequence[str], accounts: Sequence[str]) -> set[str]:
+        """Those of some patients of which something is not confirmed by one of some accounts."""
+        study, row = patient_studies.c, transfers.c
+        needs = (
+            sql.select(row.id)
+            .join_from(
+                patient_studies,
+                transfers,
+                (row.study_instance_uid == study.study_instance_uid) & (row.source == study.source),
+            )
+            .where(
+                study.source == patients.c.source,
+                study.orthanc_id == patients.c.orthanc_id,
+                row.account.in_(accounts),
+                row.state.in_(IN_NEED),
+            )
+            .exists()
+        )
+        query = sql.select(patients.c.orthanc_id).where(
+            patients.c.source == source, patients.c.orthanc_id.in_(names), needs
+        )
+        with self._ledger.reading() as connection:
+            return set(connection.scalars(query))
+
+    def set_guards(self, source: str, guards: Mapping[str, Guard]) -> None:
+        """What is known of some patients by now; one that is deleted was protected until then."""
+        now, mine = self._ledger.now(), patients.c.source == source
+        changes = [
+            {"name": name, "value": guard, "moment": now if guard in _SEEN else None}
+            for name, guard in guards.items()
+        ]
+        if not changes:
+            return
+        value = sql.bindparam("value", type_=sql.Text)
+        was = value == sql.literal(Guard.DELETED.value)
+        statement = (
+            patients.update()
+            .where(mine, patients.c.orthanc_id == sql.bindparam("name"))
+            .values(
+                guard=value,
+                since=sql.case(
+                    (was, patients.c.since), else_=sql.bindparam("moment", type_=sql.Float)
+                ),
+            )
+        )
+        with self._ledger.writing() as connection:
+            connection.execute(statement, changes)
+
+    def own(self, source: str, names: Collection[str]) -> set[str]:
+        """These were protected by us just now; those of which that was meant to be still."""
+        wanted = (
+            patients.c.source == source,
+            patients.c.orthanc_id.in_(names),
+            patients.c.guard == Guard.BEGUN,
+        )
+        with self._ledger.writing() as connection:
+            found = set(connection.scalars(sql.select(patients.c.orthanc_id).where(*wanted)))
+            connection.execute(
+                patients.update().where(*wanted).values(guard=Guard.OWN, since=self._ledger.now())
+            )
+        return found
+
+    def set_sizes(self, source: str, sizes: Mapping[str, int]) -> None:
+        """What some patients take of Orthanc's storage."""
+        changes = [{"name": name, "size": size} for name, size in sizes.items()]
+        statement = (
+            patients.update()
+            .where(patients.c.source == source, patients.c.orthanc_id == sql.bindparam("name"))
+            .values(size_bytes=sql.bindparam("size"))
+        )
+        with self._ledger.writing() as connection:
+            connection.execute(statement, changes)
+
+    def forget(self, source: str, names: Collection[str]) -> None:
+        """Nothing of these patients is to be protected by us any more."""
+        with self._ledger.writing() as connection:
+            for table in (patient_studies, patients):
+                connection.execute(
+                    table.delete().where(table.c.source == source, table.c.orthanc_id.in_(names))
+                )
+
+    def lose(self, source: str, absent_since: Mapping[str, float]) -> dict[tuple[str, str], int]:
+        """Orthanc does not have these patients any more, and may have recycled them.
+
+        Parameters
+        ----------
+        absent_since
+            Patient -> since when, in seconds since 1970.
+
+        Returns
+        -------
+        dict
+            (account, Study Instance UID) -> how many instances are lost by it.
+        """
+        of, now = transfers.c, self._ledger.now()
+        with self._ledger.writing() as connection:
+            rows = connection.execute(_of_only(source, list(absent_since))).all()
+            for some in portions([row.id for row in rows], MOST_PARAMETERS):
+                connection.execute(
+                    transfers.update()
+                    .where(of.id.in_(some), of.state.in_(_LEFT))
+                    .values(
+                        {
+                            **UNSENT,
+                            "state": State.LOST,
+                            "reason": TransferReason.RECYCLED,
+                            "detail": "Orthanc has its patient no more, which was not protected",
+                            "absent_since": min(absent_since.values()),
+                            "held_for_orthanc_id": None,
+                        }
+                    )
+                )
+                add_for(connection, now, some, State.LOST)
+                reopen_versions(connection, now, some)
+        return Counter((row.account, row.study_instance_uid) for row in rows)
+
+    def copy(self, source: str, to: str) -> None:
+        """An index is a copy of another: what is protected in that one is protected in it, too."""
+        with self._ledger.writing() as connection:
+            for table in (patients, patient_studies):
+                others = [column for column in table.c if column.name != "source"]
+                query = sql.select(sql.literal(to), *others).where(table.c.source == source)
+                names = ["source", *(column.name for column in others)]
+                connection.execute(table.insert().from_select(names, query))
+
+    def total(self, source: str) -> Total:
+        """All of an index that are protected, by us or by somebody else, as far as is known."""
+        query = sql.select(
+            sql.func.count(), sql.func.coalesce(sql.func.sum(patients.c.size_bytes), 0)
+        ).where(patients.c.source == source, patients.c.guard.in_(_PROTECTED))
+        with self._ledger.reading() as connection:
+            count, size = connection.execute(query).one()
+        return Total(count, int(size))
+
+    def newest_own(self, source: str, limit: int) -> list[Patient]:
+        """Some that are protected by us, those first whose protection began last."""
+        query = (
+            sql.select(patients)
+            .where(patients.c.source == source, patients.c.guard == Guard.OWN)
+            .order_by(sql.func.coalesce(patients.c.since, 0.0).desc(), patients.c.orthanc_id)
+            .limit(limit)
+        )
+        with self._ledger.reading() as connection:
+            return [_patient(row) for row in connection.execute(query)]
+
+    def unprotected(self, source: str | None = None) -> int:
+        """How many are not protected, though something of them is not confirmed; of any index."""
+        query = sql.select(sql.func.count()).where(patients.c.guard.in_(_UNPROTECTED))
+        if source is not None:
+            query = query.where(patients.c.source == source)
+        with self._ledger.reading() as connection:
+            return connection.scalar(query) or 0
+
+    def without_patient(
+        self, source: str, accounts: Sequence[str]
+    ) -> Iterator[list[UnprotectedRow]]:
+        """What is not confirmed, and of no study that is known here; few at once, maybe none."""
+        stores = [one.id for one in self._ledger.destinations.all() if one.account in accounts]
+        for destination in stores:
+            for state in IN_NEED:
+                after: tuple[int, int] | None = (-1, -1)
+                while after is not None:
+                    found, after = self._some_without(source, destination, state, after)
+                    yield found
+
+    def covers(self, row: int, absent_since: float) -> bool:
+        """Whether the patients of a row were protected from when it was written down.
+
+        Orthanc has not recycled it then.
+
+        Parameters
+        ----------
+        absent_since
+            When Orthanc was first seen not to have it, in seconds since 1970.
+        """
+        query = (
+            sql.select(patients.c.guard, patients.c.since, transfers.c.queued_at)
+            .select_from(transfers)
+            .join(
+                patient_studies,
+                (patient_studies.c.source == transfers.c.source)
+                & (patient_studies.c.study_instance_uid == transfers.c.study_instance_uid),
+            )
+            .join(
+                patients,
+                (patients.c.source == patient_studies.c.source)
+                & (patients.c.orthanc_id == patient_studies.c.orthanc_id),
+            )
+            .where(transfers.c.id == row)
+        )
+        with self._ledger.reading() as connection:
+            found = connection.execute(query).all()
+        return bool(found) and all(
+            guard in (Guard.OWN, Guard.FOREIGN, Guard.DELETED)
+            and since is not None
+            and since <= min(absent_since, queued_at + _SOON)
+            for guard, since, queued_at in found
+        )
+
+    def _some_without(
+        self, source: str, destination: int, state: str, after: tuple[int, int]
+    ) -> tuple[list[UnprotectedRow], tuple[int, int] | None]:
+        """Some rows, and behind which others follow."""
+        of = transfers.c
+        query = (
+            sql.select(of.priority, of.id, of.orthanc_id, of.study_instance_uid)
+            .where(
+                of.destination_id == destination,
+                of.source == source,
+                of.state == state,
+                sql.tuple_(of.priority, of.id) > sql.tuple_(*map(sql.literal, after)),
+            )
+            .order_by(of.priority, of.id)
+            .limit(_ROWS)
+        )
+        with self._ledger.reading() as connection:
+            rows = connection.execute(query).all()
+            known = _known_studies(connection, source, {row.study_instance_uid for row in rows})
+        found = [
+            UnprotectedRow(row.orthanc_id, row.study_instance_uid)
+            for row in rows
+            if row.study_instance_uid not in known
+        ]
+        return found, (rows[-1].priority, rows[-1].id) if len(rows) == _ROWS else None
+
+
+def _of_only(source: str, names: Sequence[str]) -> sql.Select[Any]:
+    """What is not confirmed of the studies that only these patients have."""
+    study, other, of = patient_studies, patient_studies.alias("other"), transfers.c
+    kept = sql.select(other.c.orthanc_id).where(
+        other.c.source == source,
+        other.c.study_instance_uid == of.study_instance_uid,
+        other.c.orthanc_id.not_in(names),
+    )
+    mine = sql.select(study.c.study_instance_uid).where(
+        study.c.source == source, study.c.orthanc_id.in_(names)
+    )
+    return (
+        sql.select(of.id, of.account, of.study_instance_uid)
+        .where(
+            of.source == source,
+            of.study_instance_uid.in_(mine),
+            of.state.in_(_LEFT),
+            sql.func.coalesce(of.reason, "") != TransferReason.LOST,
+            ~kept.exists(),
+        )
+        .with_for_update()
+    )
+
+
+def _read(connection: sql.Connection, source: str, names: Sequence[str]) -> list[Patient]:
+    found: dict[str, Patient] = {}
+    for some in portions(names, MOST_PARAMETERS):
+        query = sql.select(patients).where(
+            patients.c.source == source, patients.c.orthanc_id.in_(some)
+        )
+        found |= {row.orthanc_id: _patient(row) for row in connection.execute(query)}
+    return [found[name] for name in names if name in found]
+
+
+def _known_studies(connection: sql.Connection, source: str, studies: Collection[str]) -> set[str]:
+    of, known = patient_studies.c, set[str]()
+    for some in portions(sorted(studies), MOST_PARAMETERS):
+        query = sql.select(of.study_instance_uid).where(
+            of.source == source, of.study_instance_uid.in_(some)
+        )
+        known.update(connection.scalars(query))
+    return known
+
+
+def _patient(row: sql.Row[Any]) -> Patient:
+    known = row.guard in set(Guard)  # whoever may write into the database stops nobody by it
+    return Patient(
+        row.orthanc_id, Guard(row.guard) if known else Guard.WANTED, row.since, row.size_bytes
+    )

@@ -1,0 +1,370 @@
+"""Keeps Orthanc from recycling what is not confirmed yet.
+
+At its limits Orthanc deletes whole patients (:mod:`orthanc_gcp.orthanc.recycling`), and whole
+patients are protected from it: from the moment that an instance of them is written down until all
+of them is confirmed. Only a protection of our own is taken away again; it stands in the ledger
+before it is made. Too much of Orthanc's storage is never protected, or it would refuse what it is
+sent.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Iterator, Sequence
+
+from orthanc_gcp.clock import Clock
+from orthanc_gcp.custody.intake.patients import Patient, Patients
+from orthanc_gcp.custody.outcomes import ABSENT_FOR, report_losses
+from orthanc_gcp.errors import OrthancRefusedError
+from orthanc_gcp.ledger.ledger import Ledger
+from orthanc_gcp.ledger.rows import Transfer, portions
+from orthanc_gcp.ledger.schema import Guard
+from orthanc_gcp.orthanc.recycling import StorageLimits
+from orthanc_gcp.orthanc.resources import Description, OrthancSource
+
+__all__ = ["SCAN_EVERY", "Protection"]
+
+_log = logging.getLogger(__name__)
+
+SCAN_EVERY = 2.0
+"""Seconds after which all patients are gone through again, at the earliest."""
+SHARE = 10
+"""Nothing is gone through for so many times as long as it took."""
+STEP = 0.1
+"""Seconds after which a page of changes is read between."""
+_WAS_PROTECTED = (Guard.OWN, Guard.FOREIGN, Guard.DELETED)
+_KNOWN = (*_WAS_PROTECTED, Guard.BEGUN, Guard.REMOVED)
+PORTION = 50
+"""So many patients are asked for one after the other."""
+
+
+class Protection:
+    """The patients of one Orthanc.
+
+    Parameters
+    ----------
+    enabled
+        Whether patients are to be protected; where not, our protection is taken away.
+    up_to_percent
+        How much of each limit of Orthanc may be protected.
+    configured
+        The limits that the configuration says, for an Orthanc that does not say them.
+    accounts
+        Those that something is sent to: what waits for another is not protected.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        orthanc: OrthancSource,
+        clock: Clock,
+        *,
+        enabled: bool,
+        up_to_percent: int,
+        configured: StorageLimits,
+        accounts: Collection[str],
+    ) -> None:
+        self._ledger, self._patients = ledger, Patients(ledger)
+        self._orthanc, self._recycling = orthanc, orthanc.recycling
+        self._clock, self._enabled, self._percent = clock, enabled, up_to_percent
+        self._configured, self._accounts = configured, sorted(accounts)
+        self._known: StorageLimits | None = None
+        self._scan: Iterator[None] | None = None
+        self._scanned, self._busy = "", 0.0
+        self._next = self._rested = self._step_began = float("-inf")
+        self._unprotected, self._refused = 0, False
+
+    def recycles(self) -> bool:
+        """Whether this Orthanc may delete something by itself.
+
+        Raises
+        ------
+        OrthancError
+            Orthanc cannot be asked just now.
+        """
+        if self._known is None:
+            self._known = self._recycling.limits() or self._configured
+        return self._known.recycles
+
+    def may_be_recycled(self, row: Transfer, absent_since: float) -> bool:
+        """Whether an instance that Orthanc does not have any more may have been recycled.
+
+        Orthanc recycles nothing that is protected: such a thing was deleted by somebody.
+
+        Parameters
+        ----------
+        absent_since
+            When Orthanc was first seen not to have it, in seconds since 1970.
+
+        Raises
+        ------
+        OrthancError
+            Orthanc cannot be asked just now.
+        sqlalchemy.exc.SQLAlchemyError
+            The ledger is away.
+        """
+        return self.recycles() and not self._patients.covers(row.id, absent_since)
+
+    def add(self, source: str, instances: Sequence[Description]) -> None:
+        """Protect the patients of instances that were written down just now.
+
+        Raises
+        ------
+        OrthancError
+            Orthanc does not answer: it is made up for by the next steps.
+        sqlalchemy.exc.SQLAlchemyError
+            The ledger is away: likewise.
+        """
+        try:
+            if instances and self._is_active():
+                self._protect(source, self._write_down(source, instances), anew=True)
+        except OrthancRefusedError as error:
+            self._report_refusal(error)
+
+    def step(self, source: str) -> None:
+        """Go through some of what is to be protected, or not any more.
+
+        Raises
+        ------
+        OrthancError
+            Orthanc does not answer: it is gone through again.
+        sqlalchemy.exc.SQLAlchemyError
+            The ledger is away: likewise.
+        """
+        began = self._step_began = self._clock.now()
+        if source != self._scanned:
+            self._scan, self._scanned, self._next = None, source, float("-inf")
+        if self._scan is None:
+            if began < self._next:
+                return
+            self._scan, self._busy = self._go_through(source), 0.0
+        ended = True
+        try:
+            next(self._scan)
+            ended = False
+        except StopIteration:
+            pass
+        except OrthancRefusedError as error:
+            self._report_refusal(error)
+        finally:
+            now = self._clock.now()
+            self._busy += now - began
+            if ended:
+                self._scan, self._rested = None, now + SHARE * self._busy
+                self._next = max(self._rested, now + SCAN_EVERY)
+
+    # -- All patients, some after others --------------------------------------------------------
+
+    def _is_active(self) -> bool:
+        return self._enabled and self.recycles()
+
+    def _go_through(self, source: str) -> Iterator[None]:
+        self._known = None  # an Orthanc that was started anew may have other limits
+        active = self._is_active()
+        for page in self._pages(source):
+            names = [patient.orthanc_id for patient in page]
+            needed = self._patients.in_need(source, names, self._accounts) if active else ()
+            self._release(source, [one for one in page if one.orthanc_id not in needed])
+            yield from self._rest()
+        if active:
+            # What was sent on demand, by a backfill or again, or was here before.
+            for rows in self._patients.without_patient(source, self._accounts):
+                found = self._describe([row.orthanc_id for row in rows])
+                if found:
+                    self._protect(source, self._write_down(source, found), anew=False)
+                yield from self._rest()
+            for page in self._pages(source):
+                guards = self._protect(source, page, anew=False)
+                self._lose(source, [one for one in page if guards[one.orthanc_id] is Guard.GONE])
+                yield from self._rest()
+            self._give_up_newest(source)
+        self._report(source)
+
+    def _rest(self) -> Iterator[None]:
+        """A page of changes is read before it goes on, where it has taken long by now."""
+        if self._clock.now() - self._step_began > STEP:
+            yield
+
+    def _pages(self, source: str) -> Iterator[list[Patient]]:
+        page = self._patients.page(source, "", PORTION)
+        while page:
+            yield page
+            page = self._patients.page(source, page[-1].orthanc_id, PORTION)
+
+    def _describe(self, instances: Sequence[str]) -> list[Description]:
+        try:
+            return self._orthanc.describe(instances)
+        except OrthancRefusedError as error:  # others may have a patient all the same
+            self._report_refusal(error)
+            return []
+
+    def _write_down(self, source: str, instances: Sequence[Description]) -> list[Patient]:
+        studies: dict[str, set[str]] = {}
+        sizes: dict[str, int] = {}
+        for one in instances:
+            name = one.parents["Patient"]
+            studies.setdefault(name, set()).add(one.study_instance_uid)
+            sizes[name] = sizes.get(name, 0) + one.size_bytes
+        return self._patients.add(source, studies, sizes)
+
+    # -- Some patients --------------------------------------------------------------------------
+
+    def _protect(self, source: str, patients: Sequence[Patient], *, anew: bool) -> dict[str, Guard]:
+        """See that these are protected, as far as there is room; what was found.
+
+        Parameters
+        ----------
+        anew
+            Whether something of them was received just now: a protection of ours that somebody has
+            taken away is made again only then.
+        """
+        found: dict[str, Guard] = {}
+        for some in portions(patients, PORTION):
+            guards = {one.orthanc_id: self._guard(one, anew=anew) for one in some}
+            begun = [one for one in some if guards[one.orthanc_id] is Guard.WANTED]
+            guards |= {one.orthanc_id: Guard.BEGUN for one in begun}
+            left = self._without_room(source, begun)
+            for one in begun:
+                if one.orthanc_id in left:
+                    known = not anew or one.guard is Guard.NO_ROOM
+                    guards[one.orthanc_id] = Guard.NO_ROOM if known else Guard.WANTED
+                    # There may be room as soon as what is confirmed by now is released.
+                    self._next = self._rested
+            changed = {
+                one.orthanc_id: guards[one.orthanc_id]
+                for one in some
+                if guards[one.orthanc_id] is not one.guard
+            }
+            self._patients.set_guards(source, changed)
+            names = [one.orthanc_id for one in begun]
+            self._begin(source, [name for name in names if guards[name] is Guard.BEGUN])
+            found |= guards
+        return found
+
+    def _guard(self, patient: Patient, *, anew: bool) -> Guard:
+        """What becomes of a patient by what Orthanc says of it; wanted where it is to be tried."""
+        guard = patient.guard
+        try:
+            there = self._recycling.is_protected(patient.orthanc_id)
+        except OrthancRefusedError as error:
+            self._report_refusal(error)
+            # What is ours, or may be, stays known as ours.
+            return guard if guard in _KNOWN else Guard.REFUSED
+        if there is None:
+            return Guard.DELETED if guard in _WAS_PROTECTED else Guard.GONE
+        if there:
+            return Guard.OWN if guard in (Guard.OWN, Guard.BEGUN) else Guard.FOREIGN
+        if guard in (Guard.OWN, Guard.REMOVED) and not anew:
+            return Guard.REMOVED
+        return Guard.WANTED
+
+    def _without_room(self, source: str, begun: Sequence[Patient]) -> set[str]:
+        """Those that there is no room for, each asked for its size where that counts."""
+        left: set[str] = set()
+        if not begun or self._known is None:
+            return left
+        count, size = self._patients.total(source)
+        sizes = {}
+        for one in begun:
+            own = one.size_bytes
+            if one.guard in (Guard.BEGUN, Guard.OWN, Guard.FOREIGN):  # it is counted already
+                count, size = count - 1, size - own
+            if self._known.mebibytes and self._known.has_room(self._percent, count + 1, size):
+                own = sizes[one.orthanc_id] = self._size(one)
+            if self._known.has_room(self._percent, count + 1, size + own):
+                count, size = count + 1, size + own
+            else:
+                left.add(one.orthanc_id)
+        if sizes:
+            self._patients.set_sizes(source, sizes)
+        return left
+
+    def _size(self, patient: Patient) -> int:
+        try:
+            return self._recycling.size_bytes(patient.orthanc_id) or patient.size_bytes
+        except OrthancRefusedError as error:
+            self._report_refusal(error)
+            return patient.size_bytes
+
+    def _begin(self, source: str, names: Sequence[str]) -> None:
+        """Protect those that the ledger says are being protected."""
+        if not names:
+            return
+        guards = {}
+        for name in names:
+            try:
+                if not self._recycling.protect(name, protected=True):
+                    guards[name] = Guard.GONE
+            except OrthancRefusedError as error:
+                self._report_refusal(error)
+                guards[name] = Guard.REFUSED
+        self._patients.set_guards(source, guards)
+        done = [name for name in names if name not in guards]
+        for name in set(done) - self._patients.own(source, done):
+            # Another worker has taken over meanwhile, and does not need it any more.
+            self._unprotect(name)
+
+    def _lose(self, source: str, patients: Sequence[Patient]) -> None:
+        """Those that were not protected and have been gone for long are gone for ever."""
+        now = self._ledger.now()
+        gone = {
+            one.orthanc_id: one.since
+            for one in patients
+            if one.guard is Guard.GONE and one.since is not None and now - one.since >= ABSENT_FOR
+        }
+        if gone:
+            report_losses(self._patients.lose(source, gone))
+
+    def _release(self, source: str, patients: Sequence[Patient]) -> None:
+        """All of these is confirmed, or nothing is protected any more."""
+        done = [
+            one.orthanc_id
+            for one in patients
+            if one.guard not in (Guard.BEGUN, Guard.OWN) or self._unprotect(one.orthanc_id)
+        ]
+        if done:
+            self._patients.forget(source, done)
+
+    def _unprotect(self, name: str) -> bool:
+        """Take our protection away; whether Orthanc has let us."""
+        try:
+            self._recycling.protect(name, protected=False)
+        except OrthancRefusedError as error:
+            self._report_refusal(error)
+            return False
+        return True
+
+    def _give_up_newest(self, source: str) -> None:
+        """What is protected has grown: leave Orthanc the room that it needs to receive."""
+        total = self._patients.total(source)
+        limits = self._known
+        while limits is not None and not limits.has_room(self._percent, *total):
+            newest = self._patients.newest_own(source, 1)
+            if not newest:
+                return
+            name = newest[0].orthanc_id
+            # In the ledger it counts as ours until Orthanc has it not protected.
+            self._patients.set_guards(source, {name: Guard.BEGUN})
+            if self._unprotect(name):
+                self._patients.set_guards(source, {name: Guard.NO_ROOM})
+            total = self._patients.total(source)
+
+    # -- What the log says ----------------------------------------------------------------------
+
+    def _report(self, source: str) -> None:
+        before, self._unprotected = self._unprotected, self._patients.unprotected(source)
+        if self._unprotected and not before:
+            _log.error(
+                "Orthanc %s: no more patients are protected from its recycling, as "
+                "ProtectUpToPercent of its storage is, or as it does not let us: of %d patients "
+                "something is not confirmed and may be lost",
+                source,
+                self._unprotected,
+            )
+        elif before and not self._unprotected:
+            _log.warning("Orthanc %s: all patients are protected again that have to be", source)
+
+    def _report_refusal(self, error: OrthancRefusedError) -> None:
+        if not self._refused:
+            _log.error("Orthanc does not let patients be protected from its recycling: %s", error)
+        self._refused = True

@@ -1,0 +1,331 @@
+"""What stands still because something is missing that only a person can bring back.
+
+Instances of an account that the configuration does not have, of a store that it is no more, of an
+index that no Orthanc has any more, and those that a new ledger knows nothing of: no try fails for
+them, so nothing else would say that they wait. Everything is read from the ledger when it is shown.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Any
+
+import sqlalchemy as sql
+
+from orthanc_gcp.custody.intake.former_ledgers import former_ledgers
+from orthanc_gcp.custody.intake.open_transfers import open_transfers
+from orthanc_gcp.custody.reporting.timestamps import utc
+from orthanc_gcp.ledger.ledger import Ledger
+from orthanc_gcp.ledger.schema import UNSETTLED, State, transfers
+
+__all__ = ["Problem", "ProblemKind", "Problems", "find_problems", "without_worker"]
+
+SHARE, FRESH = 10, 10.0
+"""Problems are given again for so many times as long as they take, and so many seconds at least."""
+RECOGNIZE_WITHIN = 60.0
+"""Seconds that a worker has to find out which index its Orthanc has."""
+
+
+class ProblemKind(StrEnum):
+    """What is missing."""
+
+    ACCOUNT = "account"  # the configuration does not have it, or has an error in it
+    STORE = "store"  # the account is another one by now
+    INDEX = "index"  # no Orthanc that a worker follows has it
+    LEDGER = "ledger"  # there was another before this one
+    WORKER = "worker"  # none runs
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something that keeps instances where they are until a person does something.
+
+    Attributes
+    ----------
+    account
+        Empty for all accounts.
+    index
+        What the ledger calls the index of Orthanc; empty for all.
+    destination
+        The number of the store that they are for; None for all.
+    instances
+        How many do not go on.
+    since
+        Since when the oldest of them is to be sent, in seconds since 1970; None where unknown.
+    message, remedy
+        What is the matter; what to do.
+    """
+
+    kind: ProblemKind
+    account: str
+    index: str
+    instances: int
+    since: float | None
+    message: str
+    remedy: str
+    destination: int | None = None
+
+    @property
+    def what(self) -> tuple[ProblemKind, str, str, int | None]:
+        """What tells it from others, however many instances it is about."""
+        return self.kind, self.account, self.index, self.destination
+
+    def concerns(self, account: str) -> bool:
+        """Whether it is one of an account."""
+        return self.account in ("", account)
+
+    def as_json(self) -> dict[str, Any]:
+        """The same for programs."""
+        return {
+            "Kind": self.kind.value,
+            "Account": self.account or None,
+            "Index": self.index or None,
+            "Destination": self.destination,
+            "Instances": self.instances,
+            "Since": utc(self.since),
+            "Message": self.message,
+            "Remedy": self.remedy,
+        }
+
+
+@dataclass(frozen=True)
+class _Open:
+    """What is not confirmed of an index, for a store; how many of it are not sent."""
+
+    account: str
+    store: str | None
+    destination: int
+    is_current: bool
+    index: str
+    instances: int
+    unsent: int
+    since: float
+
+
+class Problems:
+    """The problems of one ledger, as a worker shows them; safe for several threads.
+
+    Parameters
+    ----------
+    accounts
+        Those that the configuration has.
+    rejections
+        Account -> why the configuration of it is not used.
+    """
+
+    def __init__(
+        self, ledger: Ledger, accounts: Collection[str], rejections: Mapping[str, str]
+    ) -> None:
+        self._ledger, self._accounts, self._rejections = ledger, accounts, rejections
+        self._lock = threading.Lock()
+        self._began = ledger.now()
+        self._found: list[Problem] = []
+        self._read_at, self._fresh = float("-inf"), 0.0
+
+    def found(self) -> list[Problem]:
+        """All that there are, as they were some seconds ago.
+
+        Raises
+        ------
+        sqlalchemy.exc.SQLAlchemyError
+            The ledger is away.
+        """
+        with self._lock:
+            now = self._ledger.now()
+            if not 0 <= now - self._read_at < self._fresh:
+                began = time.perf_counter()
+                found = find_problems(self._ledger, self._accounts, self._rejections)
+                if 0 <= now - self._began < RECOGNIZE_WITHIN:
+                    found = [one for one in found if one.kind is not ProblemKind.INDEX]
+                self._found, self._read_at = found, now
+                self._fresh = max(FRESH, SHARE * (time.perf_counter() - began))
+            return self._found
+
+
+def find_problems(
+    ledger: Ledger, accounts: Collection[str], rejections: Mapping[str, str]
+) -> list[Problem]:
+    """What stands still in a ledger that workers are there for.
+
+    Parameters
+    ----------
+    accounts, rejections
+        See :class:`Problems`.
+
+    Raises
+    ------
+    sqlalchemy.exc.SQLAlchemyError
+        The ledger is away.
+    """
+    waiting = _open(ledger)
+    found = [
+        problem
+        for one in _sums(waiting, lambda one: one.destination)
+        if (problem := _of_account(one, accounts, rejections)) is not None
+    ]
+    gone = {one.source: one.reason for one in open_transfers(ledger) if one.reason is not None}
+    found += [
+        _of_index(replace(one, instances=one.unsent), gone[one.index] or "")
+        for one in waiting
+        if one.index in gone and one.unsent and one.is_current and one.account in accounts
+    ]
+    found += [
+        Problem(
+            ProblemKind.LEDGER,
+            "",
+            one.source,
+            one.instances,
+            one.noticed_at,
+            f"this ledger is a new one, and Orthanc was followed with another before: of the "
+            f"{one.instances:,} instances that {one.source} had then, it knows only what was "
+            "received since",
+            "restore the ledger of before; or send what is there, with Backfill in the "
+            "configuration and `orthanc-gcp backfill CONFIG --restart`; or, if neither is wanted, "
+            f"`orthanc-gcp indexes CONFIG --accept-ledger {one.source}`",
+        )
+        for one in former_ledgers(ledger)
+    ]
+    return found
+
+
+def without_worker(
+    ledger: Ledger, accounts: Collection[str], rejections: Mapping[str, str], rules: Collection[Any]
+) -> list[Problem]:
+    """What stands still in a ledger while no worker runs: all of it, whatever Orthanc has.
+
+    Parameters
+    ----------
+    accounts, rejections
+        See :class:`Problems`.
+    rules
+        Those of ``Send``: without one, Orthanc starts no worker.
+
+    Raises
+    ------
+    sqlalchemy.exc.SQLAlchemyError
+        The ledger is away.
+    """
+    if rules:
+        why, remedy = "no worker runs", "see Orthanc's log why it has ended, or start Orthanc"
+    else:
+        why = "no worker runs, as the configuration has no rule in Send"
+        remedy = (
+            "put a rule into Send, then restart Orthanc; or start `orthanc-gcp worker CONFIG`, "
+            "which sends what waits; or end it with `orthanc-gcp indexes CONFIG --close INDEX`"
+        )
+    found = find_problems(ledger, accounts, rejections)
+    return [one for one in found if one.kind is not ProblemKind.INDEX] + [
+        Problem(
+            ProblemKind.WORKER,
+            one.account,
+            "",
+            one.instances,
+            one.since,
+            f"{_wait(one)} and nobody sends or confirms them: {why}",
+            remedy,
+        )
+        for one in _sums(_open(ledger), lambda one: one.account)
+    ]
+
+
+def _open(ledger: Ledger) -> list[_Open]:
+    of = transfers.c
+    unsent = sql.func.sum(sql.case((of.state == State.ACKNOWLEDGED, 0), else_=1))
+    query = (
+        sql.select(
+            of.destination_id, of.source, sql.func.count(), unsent, sql.func.min(of.queued_at)
+        )
+        .where(of.state.in_(UNSETTLED))
+        .group_by(of.destination_id, of.source)
+        .order_by(of.destination_id, of.source)
+    )
+    known = {one.id: one for one in ledger.destinations.all()}
+    current = {one.id for one in ledger.destinations.current().values()}
+    with ledger.reading() as connection:
+        rows = connection.execute(query).all()
+    return [
+        _Open(
+            known[number].account,
+            known[number].store,
+            number,
+            number in current,
+            source,
+            count,
+            int(unsent),
+            since,
+        )
+        for number, source, count, unsent, since in rows
+        if number in known
+    ]
+
+
+def _sums(waiting: Iterable[_Open], key: Callable[[_Open], Hashable]) -> list[_Open]:
+    """What waits, together for what has the same key."""
+    found: dict[Hashable, _Open] = {}
+    for one in waiting:
+        before = found.get(key(one))
+        found[key(one)] = (
+            one
+            if before is None
+            else replace(
+                one,
+                index="",
+                instances=before.instances + one.instances,
+                unsent=before.unsent + one.unsent,
+                since=min(before.since, one.since),
+            )
+        )
+    return list(found.values())
+
+
+def _of_account(
+    one: _Open, accounts: Collection[str], rejections: Mapping[str, str]
+) -> Problem | None:
+    kind, number = ProblemKind.ACCOUNT, one.destination
+    if one.account not in {*accounts, *rejections}:
+        message = f"{_wait(one)}: the configuration has no account {one.account}"
+        remedy = (
+            "put the account back, or give it its name again, then restart Orthanc; or "
+            f"`orthanc-gcp destinations CONFIG --hand-over {number} --to ACCOUNT` has them sent to "
+            f"another one, `--close {number}` ends them"
+        )
+    elif not one.is_current:
+        kind = ProblemKind.STORE
+        message = (
+            f"{_wait(one)} for {one.store or 'a store that is not known'}: the account is another "
+            "store by now"
+        )
+        remedy = (
+            f"`orthanc-gcp destinations CONFIG --hand-over {number}` has them sent to the store "
+            f"that it is now, `--close {number}` ends them; or let the account name that one again"
+        )
+    elif one.account in rejections:
+        message = f"{_wait(one)}: the configuration of the account has an error"
+        remedy = "correct the account in Orthanc's configuration, then restart Orthanc"
+    else:
+        return None
+    return Problem(
+        kind, one.account, "", one.instances, one.since, message, remedy, one.destination
+    )
+
+
+def _of_index(one: _Open, reason: str) -> Problem:
+    return Problem(
+        ProblemKind.INDEX,
+        one.account,
+        one.index,
+        one.instances,
+        one.since,
+        f"{_wait(one)}: {reason} ({one.index})",
+        "start its Orthanc, with its worker; if it does not come back: "
+        f"`orthanc-gcp indexes CONFIG --hand-over {one.index}` has another one send what it holds, "
+        f"`--close {one.index}` ends it",
+    )
+
+
+def _wait(one: _Open) -> str:
+    return "1 instance waits" if one.instances == 1 else f"{one.instances:,} instances wait"

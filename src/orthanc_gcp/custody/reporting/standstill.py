@@ -1,0 +1,338 @@
+"""Why an instance is where it is, where no try that failed says so.
+
+A row that waits for its turn, for a person, or for a moment has no detail of its own, and nobody
+has to write one: everything that it can wait for stands in the ledger and the configuration, and is
+read when somebody asks. What a failed try has written down stays, behind what keeps it from being
+tried again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sql
+
+from orthanc_gcp.clock import age
+from orthanc_gcp.configuration import Settings
+from orthanc_gcp.configuration.timetable import Timetable
+from orthanc_gcp.custody.intake.backfill_studies import BackfillStudies
+from orthanc_gcp.custody.intake.open_transfers import open_transfers
+from orthanc_gcp.custody.reporting.operations import paused_accounts
+from orthanc_gcp.custody.reporting.timestamps import utc
+from orthanc_gcp.custody.verification.read_back import FEW, SAMPLE
+from orthanc_gcp.ledger.ledger import Ledger
+from orthanc_gcp.ledger.rows import MOST_PARAMETERS, in_state, portions
+from orthanc_gcp.ledger.schema import IS_OWED, UNSETTLED, Priority, State, transfers
+
+__all__ = ["WORTH_A_WORD", "Standstill", "capped_read_back"]
+
+WORTH_A_WORD = 60.0
+"""Seconds from which on what a cap holds back is said."""
+_BOOKED = 1.0
+"""Seconds that a limit has to be booked ahead to be what holds something back."""
+_OF = transfers.c
+_NEEDED = [
+    _OF[name]
+    for name in (
+        "id",
+        "account",
+        "destination_id",
+        "source",
+        "state",
+        "priority",
+        "detail",
+        "held_for_orthanc_id",
+        "next_attempt_at",
+        "worker",
+        "sop_instance_uid",
+    )
+]
+
+
+@dataclass(frozen=True)
+class _Facts:
+    """All that an instance may have to wait for, as it is just now."""
+
+    now: float
+    accounts: frozenset[str]
+    rejected: frozenset[str]
+    current: frozenset[int]
+    gone: Mapping[str, str]
+    runs: bool
+    paused: frozenset[str]
+    trouble: Mapping[str, str | None]
+    limits: Mapping[str, str]
+    read_back: Mapping[str, str]
+    backfill: Mapping[str, str]
+    of_all_backfills: str | None
+    waiting: Mapping[int, int]
+
+
+class Standstill:
+    """Explains rows of one ledger.
+
+    Parameters
+    ----------
+    trouble
+        Account -> why its store cannot be used just now.
+    runs
+        Whether a worker runs.
+    local_time
+        By which the hours of the backfill are.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        settings: Settings,
+        trouble: Callable[[], Mapping[str, str | None]],
+        runs: Callable[[], bool],
+        local_time: Callable[[], datetime],
+    ) -> None:
+        self._ledger, self._settings = ledger, settings
+        self._trouble, self._runs, self._local_time = trouble, runs, local_time
+
+    def of(self, rows: Sequence[int]) -> dict[int, str]:
+        """Why some rows of the ledger are not done yet; nothing for those that are.
+
+        Raises
+        ------
+        sqlalchemy.exc.SQLAlchemyError
+            The ledger is away.
+        """
+        if not rows:
+            return {}
+        facts = self._facts()
+        explained: dict[int, str] = {}
+        for some in portions(rows, MOST_PARAMETERS):
+            query = sql.select(*_NEEDED).where(_OF.id.in_(some), _OF.state.in_(UNSETTLED))
+            with self._ledger.reading() as connection:
+                found = connection.execute(query).all()
+                sending = _versions_on_their_way(connection, [row.id for row in found])
+            explained |= {row.id: _why(row, facts, on_its_way=row.id in sending) for row in found}
+        return explained
+
+    def of_oldest(self, account: str) -> str | None:
+        """Why the oldest instance that is not sent to an account is not; None without any.
+
+        Raises
+        ------
+        sqlalchemy.exc.SQLAlchemyError
+            The ledger is away.
+        """
+        destination = self._ledger.destinations.find(account)
+        query = (
+            sql.select(_OF.id)
+            .where(_OF.destination_id == destination, sql.text(IS_OWED))
+            .order_by(_OF.queued_at)
+            .limit(1)
+        )
+        with self._ledger.reading() as connection:
+            row = connection.scalar(query)
+        return None if row is None else self.of([row]).get(row)
+
+    def of_read_back(self, account: str) -> str | None:
+        """What holds back the reading back of an account; None where nothing does.
+
+        Raises
+        ------
+        sqlalchemy.exc.SQLAlchemyError
+            The ledger is away.
+        """
+        return self._read_back().get(account)
+
+    def _facts(self) -> _Facts:
+        ledger, settings = self._ledger, self._settings
+        counted = sql.select(_OF.destination_id, sql.func.count()).where(
+            _OF.state.in_((State.WAITING, State.SENDING))
+        )
+        with ledger.reading() as connection:
+            rows = connection.execute(counted.group_by(_OF.destination_id)).all()
+        known = open_transfers(ledger)
+        return _Facts(
+            now=ledger.now(),
+            accounts=frozenset(one.name for one in settings.accounts),
+            rejected=frozenset(settings.rejections),
+            current=frozenset(one.id for one in ledger.destinations.current().values()),
+            gone={one.source: one.reason for one in known if one.reason is not None},
+            runs=self._runs(),
+            paused=frozenset(paused_accounts(ledger)),
+            trouble=self._trouble(),
+            limits=_limits(ledger, settings),
+            read_back=self._read_back(),
+            backfill={
+                one.source: "a person has paused the backfill (orthanc-gcp backfill --resume)"
+                for one in known
+                if BackfillStudies(ledger, one.source, ()).paused
+            },
+            of_all_backfills=self._closed(),
+            waiting={row[0]: row[1] for row in rows},
+        )
+
+    def _read_back(self) -> dict[str, str]:
+        capped = {
+            one.name: capped_read_back(
+                self._ledger, one.name, one.max_requests_per_minute, one.verify
+            )
+            for one in self._settings.accounts
+        }
+        return {name: words for name, words in capped.items() if words is not None}
+
+    def _closed(self) -> str | None:
+        options = self._settings.backfill
+        if options is None or Timetable(options.schedule).is_open(self._local_time()):
+            return None
+        return f"it is of a backfill, whose hours are {', '.join(options.schedule)}"
+
+
+def capped_read_back(
+    ledger: Ledger, account: str, requests_per_minute: int | None, verify: str
+) -> str | None:
+    """That a cap holds back the reading back of an account, and for how long; None if it does not.
+
+    Parameters
+    ----------
+    requests_per_minute
+        The option ``MaxRequestsPerMinute``.
+    verify
+        The option ``Verify``: whether instances are retrieved, too.
+
+    Raises
+    ------
+    sqlalchemy.exc.SQLAlchemyError
+        The ledger is away.
+    """
+    if not requests_per_minute:
+        return None
+    series = (
+        sql.select(sql.func.count().label("instances"))
+        .where(in_state(ledger.destinations.find(account), State.ACKNOWLEDGED))
+        .group_by(_OF.study_instance_uid, _OF.series_instance_uid)
+        .subquery()
+    )
+    searches = sql.case((series.c.instances > FEW, 1), else_=series.c.instances)
+    query = sql.select(sql.func.sum(series.c.instances), sql.func.sum(searches))
+    with ledger.reading() as connection:
+        instances, requests = (int(one or 0) for one in connection.execute(query).one())
+    retrieved = {"Bytes": instances, "Sample": instances // SAMPLE}.get(verify, 0)
+    seconds = (requests + retrieved) * 60 / requests_per_minute
+    if seconds < WORTH_A_WORD:
+        return None
+    return (
+        f"read-back of {instances:,} instances is held back by "
+        f"MaxRequestsPerMinute={requests_per_minute}: about {age(seconds)}, and more while "
+        "instances are sent"
+    )
+
+
+def _limits(ledger: Ledger, settings: Settings) -> dict[str, str]:
+    """Account -> the limit that its sending waits for."""
+    now, found = ledger.now(), {}
+    booked = ledger.key_values.starting_with("rate_limit:")
+    for one in settings.accounts:
+        for what, option, value in (
+            ("requests", "MaxRequestsPerMinute", one.max_requests_per_minute),
+            ("bytes", "MaxBytesPerSecond", one.max_bytes_per_second),
+        ):
+            until = booked.get(f"rate_limit:{one.name}:{what}")
+            if value and isinstance(until, int | float) and until - now > _BOOKED:
+                found[one.name] = f"{option}={value} holds it back"
+    return found
+
+
+def _versions_on_their_way(connection: sql.Connection, rows: list[int]) -> set[int]:
+    """Those of some rows of whose instance another version is being sent."""
+    mine, other = transfers.alias("mine"), transfers.alias("other")
+    query = (
+        sql.select(mine.c.id)
+        .join(
+            other,
+            (other.c.sop_instance_uid == mine.c.sop_instance_uid)
+            & (other.c.destination_id == mine.c.destination_id)
+            & (other.c.id != mine.c.id),
+        )
+        .where(mine.c.id.in_(rows), other.c.state == State.SENDING)
+    )
+    return set(connection.scalars(query)) if rows else set()
+
+
+def _why(row: sql.Row[Any], facts: _Facts, *, on_its_way: bool) -> str:
+    keeps = _of_person(row, facts) or _closed_to(row, facts)
+    if keeps is not None:
+        return f"{keeps}; its last try: {row.detail}" if row.detail else keeps
+    return row.detail or _OF_STATES[State(row.state)](row, facts, on_its_way)
+
+
+def _of_person(row: sql.Row[Any], facts: _Facts) -> str | None:
+    """What only a person can end, whatever the state."""
+    if row.account not in facts.accounts | facts.rejected:
+        return f"the configuration has no account {row.account}"
+    if row.destination_id not in facts.current:
+        return "its account is another store by now (orthanc-gcp destinations)"
+    if row.account in facts.rejected:
+        return "the configuration of its account has an error"
+    if not facts.runs:
+        return "no worker runs"
+    if row.state != State.ACKNOWLEDGED:
+        return facts.gone.get(row.source)
+    return None
+
+
+def _closed_to(row: sql.Row[Any], facts: _Facts) -> str | None:
+    """What somebody has said, or the hours of the backfill."""
+    if row.state not in (State.HELD, State.WAITING, State.DELAYED):
+        return None
+    if row.account in facts.paused:
+        return "a person has paused its account (orthanc-gcp resume)"
+    if row.priority == Priority.BACKFILL:
+        return facts.backfill.get(row.source) or facts.of_all_backfills
+    return None
+
+
+def _of_held(row: sql.Row[Any], _facts: _Facts, _on_its_way: bool) -> str:
+    return f"Orthanc still receives the series or study {row.held_for_orthanc_id} that it is of"
+
+
+def _of_waiting(row: sql.Row[Any], facts: _Facts, on_its_way: bool) -> str:
+    trouble = facts.trouble.get(row.account)
+    if trouble:
+        return f"its store cannot be used just now: {trouble}"
+    if on_its_way:
+        return "another version of it, with the same UIDs, is being sent"
+    if row.account in facts.limits:
+        return facts.limits[row.account]
+    return f"it waits for its turn: {facts.waiting.get(row.destination_id, 0):,} are to be sent"
+
+
+def _of_delayed(row: sql.Row[Any], facts: _Facts, on_its_way: bool) -> str:
+    if row.next_attempt_at is None or row.next_attempt_at <= facts.now:
+        return _of_waiting(row, facts, on_its_way)
+    return f"it is tried again at {utc(row.next_attempt_at)}"
+
+
+def _of_sending(row: sql.Row[Any], facts: _Facts, _on_its_way: bool) -> str:
+    words = f"worker {row.worker} has it in a request"
+    return f"{words}; {facts.limits[row.account]}" if row.account in facts.limits else words
+
+
+def _of_acknowledged(row: sql.Row[Any], facts: _Facts, _on_its_way: bool) -> str:
+    trouble = facts.trouble.get(row.account)
+    if trouble:
+        return f"its store cannot be asked just now: {trouble}"
+    if row.account in facts.read_back:
+        return facts.read_back[row.account]
+    if row.next_attempt_at is not None and row.next_attempt_at > facts.now:
+        return f"a search has not found it yet: it is repeated at {utc(row.next_attempt_at)}"
+    return "it is searched for in the store as soon as a connection is free"
+
+
+_OF_STATES: Mapping[State, Callable[[sql.Row[Any], _Facts, bool], str]] = {
+    State.HELD: _of_held,
+    State.WAITING: _of_waiting,
+    State.DELAYED: _of_delayed,
+    State.SENDING: _of_sending,
+    State.ACKNOWLEDGED: _of_acknowledged,
+}

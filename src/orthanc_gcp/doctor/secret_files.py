@@ -1,0 +1,108 @@
+"""Who else may read or change a file that holds a secret (POSIX modes and owners)."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from orthanc_gcp.auth.credentials.documents import Document
+from orthanc_gcp.doctor.file_remedies import close_to_others
+
+__all__ = ["Exposure", "exposed_file", "exposure"]
+
+
+@dataclass(frozen=True)
+class Exposure:
+    """What somebody else could do with a file, and the command that ends it."""
+
+    words: str
+    remedy: str
+
+
+def exposed_file(document: Document) -> tuple[str, Exposure] | None:
+    """The first of the files of a credential that others may read or change, and where it stands.
+
+    Besides the file itself these are those that it names: of a token, or of a private key.
+    """
+    own = [(document.path, document.where)] if document.path else []
+    for path, where in (*own, *_referenced(document)):
+        try:
+            found = exposure(path)
+        except OSError:  # that it cannot be read is said where it is used
+            continue
+        if found is not None:
+            return where, found
+    return None
+
+
+def _referenced(document: Document) -> Iterator[tuple[Path, str]]:
+    """The files that the file of a workload identity names (Google, "Workload Identity")."""
+    source = document.fields.get("credential_source")
+    executable, certificate = _field(source, "executable"), _field(source, "certificate")
+    named = {
+        "credential_source.file": _field(source, "file"),
+        "output_file": _field(executable, "output_file"),
+        "the key of its certificate": _certificate_key(certificate),
+    }
+    for what, file in named.items():
+        if isinstance(file, str) and file:
+            yield Path(file), f"{document.where}: {what}: {file}"
+
+
+def _certificate_key(certificate: object) -> object:
+    """The file of the private key that the configuration of a certificate names."""
+    location = _field(certificate, "certificate_config_location")
+    try:
+        configuration = json.loads(Path(location).read_bytes()) if isinstance(location, str) else {}
+    except (OSError, ValueError, RecursionError):
+        return None
+    return _field(_field(_field(configuration, "cert_configs"), "workload"), "key_path")
+
+
+def _field(value: object, name: str) -> object:
+    return value.get(name) if isinstance(value, dict) else None
+
+
+def exposure(path: Path) -> Exposure | None:
+    """What others than its owner and its group may do with a file; None for nothing.
+
+    Its owner has to be the user that asks, or root: whoever else owns it may change it at any time.
+
+    Raises
+    ------
+    OSError
+        The file, or its folder, cannot be looked at.
+    """
+    if os.name != "posix":
+        return None
+    found, quoted = path.stat(), shlex.quote(str(path))
+    if found.st_mode & 0o007:
+        return Exposure("every user of this machine may read it", close_to_others(path))
+    if found.st_mode & stat.S_IWGRP:
+        return Exposure("its group may change it", f"chmod g-w {quoted}")
+    if found.st_uid not in (0, os.geteuid()):
+        return Exposure(
+            f"it belongs to {_name_of(found.st_uid)}, who may change it",
+            f"chown {_name_of(os.geteuid())} {quoted}, or check as the user that Orthanc runs as",
+        )
+    folder = path.parent.stat()
+    if folder.st_mode & stat.S_IWOTH and not folder.st_mode & stat.S_ISVTX:
+        return Exposure(
+            "every user of this machine may put another in its place",
+            f"chmod o-w {shlex.quote(str(path.parent))}",
+        )
+    return None
+
+
+def _name_of(uid: int) -> str:
+    import pwd
+
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)

@@ -1,0 +1,104 @@
+"""What Orthanc deletes by itself when it is full, and how patients are kept from it.
+
+At ``MaximumPatientCount`` or ``MaximumStorageSize`` Orthanc deletes the patients that received
+nothing for longest, with their changes, until there is room; never one that is protected
+(``/patients/{id}/protected``), nor the one that it is receiving. When all others are protected, it
+refuses what it receives ("The file storage is full"). Seen on Orthanc 1.10.1, 1.12.7 and 1.13.0.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+from orthanc_gcp.errors import OrthancRefusedError
+from orthanc_gcp.orthanc.rest import OrthancRest
+
+__all__ = ["Recycling", "StorageLimits"]
+
+_MEBIBYTE = 1024 * 1024
+_RECYCLE = "recycle"
+
+
+@dataclass(frozen=True)
+class StorageLimits:
+    """When Orthanc is full, and what it does then; 0 is no limit.
+
+    Attributes
+    ----------
+    mebibytes
+        ``MaximumStorageSize``.
+    patients
+        ``MaximumPatientCount``.
+    mode
+        ``MaximumStorageMode``.
+    """
+
+    mebibytes: int = 0
+    patients: int = 0
+    mode: str = "Recycle"
+
+    @property
+    def recycles(self) -> bool:
+        """Whether Orthanc may delete something by itself."""
+        return self.mode.lower() == _RECYCLE and (self.mebibytes > 0 or self.patients > 0)
+
+    def has_room(self, percent: int, patients: int, size_bytes: int) -> bool:
+        """Whether so many patients, of so many bytes, may be protected."""
+        few = not self.patients or patients * 100 <= self.patients * percent
+        return few and (
+            not self.mebibytes or size_bytes * 100 <= self.mebibytes * _MEBIBYTE * percent
+        )
+
+
+class Recycling:
+    """The storage of one Orthanc, over its REST API.
+
+    Every method raises OrthancUnavailableError when Orthanc does not answer, and
+    OrthancRefusedError when it does not let us.
+    """
+
+    def __init__(self, orthanc: OrthancRest) -> None:
+        self._orthanc = orthanc
+
+    def limits(self) -> StorageLimits | None:
+        """What ``/system`` says of its limits; None of a version that says nothing of them."""
+        system = self._orthanc.call("GET", "/system")
+        if not isinstance(system, dict) or "MaximumStorageSize" not in system:
+            return None
+        return StorageLimits(
+            _whole(system["MaximumStorageSize"]),
+            _whole(system.get("MaximumPatientCount")),
+            str(system.get("MaximumStorageMode", "Recycle")),
+        )
+
+    def is_protected(self, patient: str) -> bool | None:
+        """Whether a patient is protected; None where Orthanc does not have it."""
+        answer = self._call("GET", _path(patient))
+        return None if answer is None else answer == 1
+
+    def protect(self, patient: str, *, protected: bool) -> bool:
+        """Protect a patient, or do not any more; whether Orthanc has it."""
+        return self._call("PUT", _path(patient), int(protected)) is not None
+
+    def size_bytes(self, patient: str) -> int | None:
+        """How much of its storage a patient takes; None where Orthanc does not have it."""
+        found = self._orthanc.call("GET", f"/patients/{quote(patient, safe='')}/statistics")
+        return None if found is None else int(found["DiskSize"])
+
+    def _call(self, method: str, path: str, body: int | None = None) -> Any:
+        try:
+            return self._orthanc.call(method, path, body)
+        except OrthancRefusedError as error:
+            if error.status == 400:  # "Parameter out of range": there is no such patient
+                return None
+            raise
+
+
+def _path(patient: str) -> str:
+    return f"/patients/{quote(patient, safe='')}/protected"
+
+
+def _whole(value: Any) -> int:
+    return value if type(value) is int and value > 0 else 0

@@ -1,0 +1,94 @@
+"""Which stores accounts are and were, and what becomes of what is open of one."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from orthanc_gcp.ledger.destinations import StoreName
+from orthanc_gcp.ledger.ledger import Ledger
+from orthanc_gcp.ledger.rows import NewTransfer
+from tests.support.emulator import STORE_PATH
+from tests.support.studies import Study, run, run_json
+
+
+@pytest.fixture
+def former(site):
+    """Instances wait for a store that an account was; its number."""
+    Study(site).confirmed()
+    engine = site.engine()
+    stores = dict.fromkeys(("gone", "google"), StoreName("projects/p/former"))
+    ledger = Ledger(engine, stores=stores)
+
+    def wait(count: int, account: str = "gone", study: str = "1") -> int:
+        now = time.time()
+        ledger.arrivals.record(
+            [
+                NewTransfer(account, "elsewhere", f"r{now}-{n}", study, "2", f"3.{n}", 5, now)
+                for n in range(count)
+            ]
+        )
+        return ledger.destinations.find(account)
+
+    yield wait
+    engine.dispose()
+
+
+def test_they_are_listed(site, former):
+    number = former(2)
+    listed = {one["Destination"]: one for one in run_json(site, "destinations")}
+    there = listed[number]
+    assert (there["Account"], there["Store"]) == ("gone", "projects/p/former")
+    assert (there["Configured"], there["OpenInstances"]) == (False, 2)
+    (own,) = (one for one in listed.values() if one["Account"] == "google")
+    assert (own["Configured"], own["Store"]) == (True, STORE_PATH)
+    assert own["Endpoint"] == site.emulator.url
+    assert own["ConfirmedInstances"] > 0
+    text = run(site, "destinations")
+    assert f"{number}: account gone, projects/p/former, since " in text
+    assert "not in the configuration, open: 2 instances, the oldest since" in text
+    assert f"account google, {STORE_PATH} at {site.emulator.url}" in text
+    gone = next(one for one in run_json(site, "status")["Accounts"] if one["Account"] == "gone")
+    assert gone["Store"] == "projects/p/former"
+    run(site, "destinations", "--close", str(number))
+
+
+def test_what_is_open_is_handed_over_or_closed(site, former):
+    number = former(2)
+    listed = run_json(site, "destinations")
+    (own,) = (one["Destination"] for one in listed if one["Account"] == "google")
+    for wrong, said in (
+        (("--close", "999"), "there is no destination 999"),
+        (("--close", str(own)), "the configuration names"),
+        (("--hand-over", str(own), "--to", "google"), "the configuration names"),
+        (("--hand-over", str(number)), "there is no account gone: expected one of"),
+        (("--hand-over", str(number), "--to", "x"), "there is no account x"),
+        (("--close", "1", "--hand-over", "1"), "expected one of"),
+        (("--to", "google"), "--to belongs to --hand-over"),
+    ):
+        assert said in run(site, "destinations", *wrong, code=2)
+    said = run(site, "destinations", "--hand-over", str(number), "--to", "google")
+    assert said == "handed over to google: 2 instances\n"
+    former(1)
+    assert run(site, "destinations", "--close", str(number)) == "withdrawn: 1 instance\n"
+    listed = {one["Destination"]: one for one in run_json(site, "destinations")}
+    assert listed[number]["OpenInstances"] == 0
+    assert listed[own]["OpenInstances"] == 2
+
+
+def test_a_receipt_says_which_store_has_what(site, former):
+    gone = former(1, study="1.5")
+    text = run(site, "receipt", "1.5", code=1)
+    assert "store         projects/p/former; the configuration has this account no more" in text
+    number = former(1, "google", "1.6")
+    text = run(site, "receipt", "1.6", code=1)
+    assert f"store         {STORE_PATH}\n" in text
+    assert "before        projects/p/former, 0 of 1 instance confirmed there" in text
+    assert "for projects/p/former:" in text
+    status = run(site, "status")
+    assert "google: 1 instance for its former store projects/p/former: open" in status
+    assert "see orthanc-gcp destinations" in status
+    for one in (gone, number):
+        run(site, "destinations", "--close", str(one))
+    assert "former store" not in run(site, "status")

@@ -1,0 +1,41 @@
+"""What Orthanc has recycled is listed until somebody has acknowledged it."""
+
+from __future__ import annotations
+
+import time
+
+from orthanc_gcp.ledger.ledger import Ledger
+from orthanc_gcp.ledger.rows import NewTransfer
+from orthanc_gcp.ledger.schema import State
+from tests.support.studies import run, run_json
+from tests.support.transfers import settle
+
+
+def test_losses_until_somebody_knows(site):
+    assert run(site, "losses") == "nothing is lost that nobody has acknowledged\n"
+    engine = site.engine()
+    ledger = Ledger(engine)
+    try:
+        ledger.arrivals.record([NewTransfer("other", "o", "x", "1.2", "1", "3", 5, time.time())])
+        settle(ledger, State.LOST, account="other", reason="recycled")
+        ledger.arrivals.lose("google", "o", 5, 16, 12)
+        said = run(site, "losses", code=1)
+        assert "other: study 1.2: 1 instance of Orthanc o, received 20" in said
+        assert "google: 12 changes of Orthanc o, numbers 5 to 16, noticed 20" in said
+        found = run_json(site, "losses", code=1)
+        assert [one["Study"] for one in found["Studies"]] == ["1.2"]
+        assert [one["Changes"] for one in found["Changes"]] == [12]
+        accounts = {one["Account"]: one for one in run_json(site, "status")["Accounts"]}
+        assert accounts["google"]["LostChanges"] == 12
+        assert accounts["other"]["Lost"]["Instances"] == 1
+        text = run(site, "status")
+        assert "lost" in text
+        assert "google: 12 changes of Orthanc are lost: orthanc-gcp losses" in text
+        assert run(site, "losses", "--acknowledge").splitlines() == [
+            *said.splitlines(),
+            "acknowledged",
+        ]
+        assert run_json(site, "losses") == {"Studies": [], "Changes": []}
+        assert "are lost" not in run(site, "status")
+    finally:
+        engine.dispose()

@@ -1,0 +1,316 @@
+"""Studies are listed and compared: a ledger, the store of an emulator, and what Orthanc holds."""
+
+from __future__ import annotations
+
+import hashlib
+
+import pytest
+
+from orthanc_gcp.custody.audit.audit import Audit
+from orthanc_gcp.custody.audit.comparison import Held, Scope
+from orthanc_gcp.custody.audit.findings import Category, StudyResult, Uids
+from orthanc_gcp.custody.audit.study_list import ListedStudy, StudyList
+from orthanc_gcp.errors import OrthancRefusedError, OrthancUnavailableError
+from orthanc_gcp.ledger.selection import Selection
+from tests.support.ledgers import BEGIN
+from tests.support.sent import changed, dataset, record, rows, send
+from tests.support.site import make_instance, make_study
+
+NOW = "20270115T080001"
+"""The time of the ledgers' clock, and a second, as Orthanc has it."""
+
+
+class OrthancOfTest:
+    """Holds files, as :class:`orthanc_gcp.custody.audit.held.OrthancStudies` says it."""
+
+    def __init__(self, files=(), accounts=("a",)):
+        self.files, self.accounts, self.error = list(files), frozenset(accounts), None
+
+    def all(self):
+        yield [(study_of([one]), f"orthanc-{study_of([one])}", NOW) for one in self.files]
+
+    def find(self, study):
+        return [f"orthanc-{study}" for one in self.files if study_of([one]) == study][:1]
+
+    def instances(self, studies):
+        if self.error:
+            raise self.error
+        return [self.held(one) for one in self.files if f"orthanc-{study_of([one])}" in studies]
+
+    def held(self, content):
+        one = uids(content)
+        return Held(one[2], one, len(content), "", BEGIN, self.accounts)
+
+    def md5s(self, held):
+        return {uids(one)[2]: hashlib.md5(one).hexdigest() for one in self.files}
+
+
+@pytest.fixture
+def ledger(sqlite_ledger):
+    """What differs between databases has tests of its own."""
+    return sqlite_ledger
+
+
+@pytest.fixture
+def audit(ledger, reader):
+    """A maker of audits of account ``a``."""
+
+    def make(files=None, *, contents=False, selection=None, stores=None, **scope):
+        orthanc = None if files is None else OrthancOfTest(files)
+        made = Audit(
+            ledger,
+            {"a": reader} if stores is None else stores,
+            orthanc,
+            selection or Selection(),
+            Scope(BEGIN + 1000, **{"source": "o", **scope}),
+            {"wrong": "it is configured wrongly"},
+            contents=contents,
+        )
+        made.orthanc = orthanc
+        return made
+
+    return make
+
+
+@pytest.fixture
+def study(ledger, stow):
+    """The files of a study that was sent, and is confirmed."""
+    files = make_study(instances=3)
+    for content in files:
+        stow(content)
+    ledger.confirmations.confirm(dict.fromkeys(send(ledger, files), ledger.now()))
+    return files
+
+
+def uids(content):
+    one = dataset(content)
+    return Uids(str(one.StudyInstanceUID), str(one.SeriesInstanceUID), str(one.SOPInstanceUID))
+
+
+def study_of(files):
+    return uids(files[0])[0]
+
+
+def compare(audit, study):
+    """The one result of a study, which Orthanc may hold."""
+    (found,) = audit.compare(listed(study))
+    return found
+
+
+def listed(study, **more):
+    return ListedStudy(study_of(study), orthanc_ids=(f"orthanc-{study_of(study)}",), **more)
+
+
+def kinds(result):
+    return {(one.category, one.uids) for one in result.findings}
+
+
+@pytest.mark.parametrize("contents", [False, True])
+@pytest.mark.parametrize("with_orthanc", [False, True])
+def test_no_difference(audit, study, contents, with_orthanc):
+    found = compare(audit(study if with_orthanc else None, contents=contents), study)
+    assert found == StudyResult(study_of(study), "a", 3, sum(map(len, study)), findings=[])
+
+
+def test_missing_unknown_and_not_in_the_ledger(audit, study, stow, delete, reader):
+    delete(study[1])
+    extra, new = make_instance(study_of(study)), make_instance(study_of(study))
+    stow(extra)
+    found = compare(audit([*study, new]), study)
+    assert kinds(found) == {
+        (Category.MISSING, uids(study[1])),
+        (Category.UNKNOWN, uids(extra)),
+        (Category.NOT_IN_LEDGER, uids(new)),
+    }
+    assert found.stored == 2
+    assert len(reader.asked) == 2, "it was looked again"
+
+
+def test_other_bytes(audit, study, stow, delete):
+    delete(study[0])
+    other = changed(study[0], PatientID="other")
+    stow(other)
+    assert not compare(audit(study), study).differs
+    for files in (study, None):
+        found = compare(audit(files, contents=True), study)
+        (different,) = found.findings
+        assert (different.category, different.uids) == (Category.DIFFERENT, uids(study[0]))
+        digests = {
+            "Sha256": hashlib.sha256(study[0]).hexdigest(),
+            "StoreSha256": hashlib.sha256(other).hexdigest(),
+        }
+        if files:
+            digests |= {
+                "Md5": hashlib.md5(study[0]).hexdigest(),
+                "StoreMd5": hashlib.md5(other).hexdigest(),
+            }
+        assert different.digests == digests
+        assert found.stored == 2
+
+
+def test_bytes_that_were_damaged_before_they_were_sent(audit, study):
+    """The ledger has the digest of what was sent, Orthanc that of what it received."""
+    good = changed(study[0], PatientID="as it was received")
+    found = compare(audit([good, *study[1:]], contents=True), study)
+    (different,) = found.findings
+    assert different.category is Category.DIFFERENT
+    assert set(different.digests) == {"Md5", "StoreMd5"}
+
+
+def test_what_is_listed_and_cannot_be_given_back(audit, study, faults):
+    path = f"/{uids(study[2])[2]}$"
+    faults(faults=[{"path": path, "method": "GET", "status": 404}])
+    found = compare(audit(contents=True), study)
+    assert kinds(found) == {(Category.MISSING, uids(study[2]))}
+    faults(faults=[{"path": path, "method": "GET", "status": 403}])
+    found = compare(audit(contents=True), study)
+    assert kinds(found) == {(Category.UNCOMPARED, uids(study[2]))}
+    assert "403" in found.findings[0].reason
+    assert (found.stored, found.is_incomplete, found.differs) == (2, True, False)
+
+
+def test_what_is_deleted_while_bytes_are_compared(audit, study, delete, reader):
+    def meanwhile():
+        if len(reader.asked) == 2:  # after the search, before it is read
+            delete(study[0])
+
+    reader.meanwhile = meanwhile
+    found = compare(audit(contents=True), study)
+    assert kinds(found) == {(Category.MISSING, uids(study[0]))}, "Google says 403 of it"
+    assert not found.findings[0].in_store
+
+
+def test_what_is_sent_meanwhile_is_no_difference(audit, ledger, study, stow, delete, reader, clock):
+    delete(study[0])
+    late, stored = make_instance(study_of(study)), []
+
+    def meanwhile():
+        if not stored:
+            stored.append(late)
+            stow(late)
+            clock.now += 2000
+            record(ledger, [late])
+            stow(study[0])
+
+    reader.meanwhile = meanwhile
+    assert compare(audit(study), study).findings == []
+
+
+def test_an_account_that_cannot_be_asked(audit, ledger, study):
+    assert compare(audit(stores={}), study).error == "the configuration has no such account"
+    other = make_study(instances=1)
+    send(ledger, other, account="wrong")
+    assert compare(audit(), other).error == "it is configured wrongly"
+
+
+def test_a_study_that_cannot_be_asked(audit, study, faults):
+    faults(faults=[{"method": "GET", "status": 400}])
+    assert "400" in compare(audit(), study).error
+    one = audit(study)
+    for error in OrthancUnavailableError("away"), OrthancRefusedError("no"):
+        one.orthanc.error = error
+        found = compare(one, study)
+        assert (found.account, found.error) == (None, str(error))
+
+
+def test_what_no_rule_wants(audit):
+    files = make_study(instances=2)
+    one = audit(files)
+    one.orthanc.accounts = frozenset()
+    assert compare(one, files) == StudyResult(study_of(files), None, not_wanted=2, findings=[])
+    one.orthanc.accounts = None
+    found = compare(one, files)
+    assert kinds(found) == {(Category.UNCOMPARED, uids(one)) for one in files}
+    assert found.is_incomplete
+
+
+def test_before_following_the_store_is_not_asked(audit, reader, stow):
+    files = make_study(instances=2)
+    found = compare(audit(files, since=BEGIN + 10), files)
+    assert kinds(found) == {(Category.BEFORE_FOLLOWING, uids(one)) for one in files}
+    assert reader.asked == []
+    stow(files[0])
+    (found,) = audit(files, since=BEGIN + 10).compare(listed(files, accounts=("a",)))
+    assert [one.in_store for one in found.findings] == [True, False]
+
+
+def test_only_one_account(audit, ledger, study):
+    send(ledger, study, account="b")
+    one = audit(selection=Selection("a"))
+    assert [found.account for found in one.compare(listed(study))] == ["a"]
+
+
+def test_a_study_without_anything_has_a_result(audit):
+    assert audit([]).compare(ListedStudy("1")) == [StudyResult("1", None, findings=[])]
+
+
+def test_a_study_of_which_nothing_is_of_the_period(audit):
+    files = make_study(instances=1)
+    for since, until, wanted in ((BEGIN, None, 1), (BEGIN + 1, None, 0), (None, BEGIN, 0)):
+        one = audit(files, selection=Selection(since=since, until=until))
+        assert len(one.compare(listed(files, certain=False))) == wanted
+
+
+def of(audit):
+    with StudyList() as studies:
+        failed = audit.list_studies(studies)
+        return {one.uid: one for one in studies.after()}, failed
+
+
+def test_all_studies(audit, ledger, study, stow):
+    sent, held, foreign = make_study(instances=1), make_study(instances=1), make_instance()
+    send(ledger, sent, account="b")
+    stow(foreign)
+    found, failed = of(audit([*study, *held]))
+    assert found == {
+        study_of(study): listed(study, accounts=("a",)),
+        study_of(sent): ListedStudy(study_of(sent)),
+        study_of(held): listed(held),
+        uids(foreign)[0]: ListedStudy(uids(foreign)[0], accounts=("a",)),
+    }
+    assert failed == []
+
+
+def test_a_store_whose_studies_cannot_be_listed(audit, study, faults):
+    faults(faults=[{"method": "GET", "status": 403}])
+    found, (failed,) = of(audit())
+    assert list(found) == [study_of(study)]
+    assert (failed.study_instance_uid, failed.account) == (None, "a")
+    assert "403" in failed.error
+
+
+def test_one_study(audit, study, stow):
+    found, _ = of(audit(study, selection=Selection(study_instance_uid=study_of(study))))
+    assert found == {study_of(study): listed(study)}
+    found, _ = of(audit([], selection=Selection(study_instance_uid="1.2.3")))
+    assert found == {"1.2.3": ListedStudy("1.2.3", accounts=("a",))}, "the stores may have it"
+
+
+def test_a_period(audit, ledger, study):
+    held = make_study(instances=1)
+    since, late = BEGIN - 5, BEGIN + 10
+    found, _ = of(audit([*study, *held], selection=Selection(since=since)))
+    assert found == {
+        study_of(study): listed(study),
+        study_of(held): listed(held, certain=False),
+    }
+    found, _ = of(audit([*study, *held], selection=Selection(since=late)))
+    assert found == {}, "nothing was received since then"
+
+
+def test_an_orthanc_that_cannot_list_its_studies_ends_it(audit):
+    one = audit([])
+
+    def away():
+        raise OrthancUnavailableError("away")
+
+    one.orthanc.all = away
+    with pytest.raises(OrthancUnavailableError):
+        of(one)
+
+
+def test_nothing_is_written(audit, ledger, study, delete):
+    before = rows(ledger)
+    delete(study[0])
+    compare(audit(study, contents=True), study)
+    assert rows(ledger) == before

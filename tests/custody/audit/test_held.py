@@ -1,0 +1,127 @@
+"""What a real Orthanc holds, and where the rules want it."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+
+import pytest
+
+from orthanc_gcp.configuration import SendRule
+from orthanc_gcp.custody.audit.comparison import Held
+from orthanc_gcp.custody.audit.findings import Uids
+from orthanc_gcp.custody.audit.held import OrthancStudies
+from orthanc_gcp.custody.audit.retries import MOST_TRIES
+from orthanc_gcp.custody.intake.rules import Rules
+from orthanc_gcp.errors import OrthancRefusedError, OrthancUnavailableError
+from orthanc_gcp.orthanc.resources import OrthancSource
+from orthanc_gcp.orthanc.rest import OrthancRest
+from tests.orthanc.orthanc_stub import stub
+from tests.support.raw_server import RawServer
+from tests.support.sent import changed, dataset
+from tests.support.site import make_instance, make_study
+
+
+@pytest.fixture(scope="module")
+def stored(orthanc):
+    """A study that two patients have, and one of another modality: file and Orthanc's answer."""
+    files = make_study(instances=2, modality="CT")
+    files += [changed(files[0], PatientID="other"), make_instance(modality="MR")]
+    return [(one, orthanc.json("POST", "/instances", one)) for one in files]
+
+
+CT = SendRule(to="a", modalities=("CT",))
+
+
+def studies_of(url, rules=(CT,), waited=None, folder=None):
+    source = OrthancSource(OrthancRest(url), folder)
+
+    def wait(seconds):
+        waited.append(seconds)
+        return False
+
+    return OrthancStudies(source, Rules(rules, source.attributes), wait)
+
+
+@pytest.fixture
+def studies(orthanc, stored):
+    return studies_of(orthanc.url, folder=orthanc.folder)
+
+
+def uids(content):
+    one = dataset(content)
+    return Uids(str(one.StudyInstanceUID), str(one.SeriesInstanceUID), str(one.SOPInstanceUID))
+
+
+def test_all_studies(studies, stored):
+    found = {(study, name) for page in studies.all() for study, name, _ in page}
+    assert found >= {(uids(file)[0], answer["ParentStudy"]) for file, answer in stored}
+
+
+def test_the_resources_of_one_study(studies, stored):
+    (first, one), _, (_, other), _ = stored
+    found = studies.find(uids(first)[0])
+    assert set(found) == {one["ParentStudy"], other["ParentStudy"]}
+    assert studies.find("1.2.3") == []
+    for pattern in (f"{uids(first)[0][:-1]}*", f"{uids(first)[0]}\\1.2", "?", "*", ""):
+        assert studies.find(pattern) == [], "it is no pattern"
+
+
+def test_instances(studies, stored):
+    names = list(dict.fromkeys(answer["ParentStudy"] for _, answer in stored))
+    found = {one.orthanc_id: one for one in studies.instances([*names, "gone"])}
+    assert set(found) == {answer["ID"] for _, answer in stored}
+    for file, answer in stored:
+        one = found[answer["ID"]]
+        assert one.uids == uids(file)
+        assert one.size_bytes == len(file)
+        assert one.attachment_uuid
+        assert abs(one.received_at - time.time()) < 600
+        assert one.accounts == ({"a"} if dataset(file).Modality == "CT" else frozenset())
+    md5s = {answer["ID"]: hashlib.md5(file).hexdigest() for file, answer in stored}
+    assert studies.md5s(list(found.values())) == md5s
+
+
+def test_one_instance_that_cannot_be_read_is_in_the_way_of_no_other(orthanc, stored):
+    files = make_study(instances=2)
+    bad, good = (orthanc.json("POST", "/instances", file) for file in files)
+    path = f"/instances/{bad['ID']}/attachments/dicom/info"
+    file = orthanc.json("GET", path)["Uuid"]
+    (orthanc.folder / "storage" / file[:2] / file[2:4] / file).unlink()
+    rules = [SendRule(to="a", tags={"StudyDate": "2026*"}), SendRule(to="a", tags={"Rows": "64"})]
+    studies = studies_of(orthanc.url, rules[1:], folder=orthanc.folder)
+    found = {one.orthanc_id: one for one in studies.instances([bad["ParentStudy"]])}
+    assert found[bad["ID"]].accounts is None
+    assert found[good["ID"]].accounts == {"a"}
+    studies = studies_of(orthanc.url, rules, folder=orthanc.folder)
+    assert all(one.accounts == {"a"} for one in studies.instances([bad["ParentStudy"]]))
+
+
+def test_an_md5_that_orthanc_refuses(stored):
+    (file, answer), *_ = stored
+    answers = {f"GET /instances/{answer['ID']}/attachments/dicom/md5": 403}
+    with stub(answers) as server, pytest.raises(OrthancRefusedError, match="403"):
+        one = Held(answer["ID"], uids(file), 1, "", 1.0, frozenset())
+        studies_of(server.url).md5s([one])
+
+
+def test_an_orthanc_that_is_started_again_is_waited_for():
+    waited, asked = [], []
+
+    def answers(connection, head):
+        asked.append(head)
+        if len(asked) < 3:
+            connection.close()
+        else:
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n[]")
+
+    with RawServer(answers) as server:
+        assert studies_of(server.url, waited=waited).find("1.2") == []
+    assert len(waited) == 2
+
+
+def test_one_that_stays_away_is_not():
+    waited = []
+    with pytest.raises(OrthancUnavailableError):
+        studies_of("http://127.0.0.1:1", waited=waited).instances(["a"])
+    assert len(waited) == MOST_TRIES - 1

@@ -1,0 +1,132 @@
+"""What is open for a former store: handed over to the present one, or closed."""
+
+from __future__ import annotations
+
+import pytest
+import sqlalchemy as sql
+
+from orthanc_gcp.custody.intake.former_stores import close, hand_over
+from orthanc_gcp.ledger.destinations import StoreName
+from orthanc_gcp.ledger.ledger import Ledger
+from orthanc_gcp.ledger.schema import State, events, transfers
+from tests.support.ledgers import A, arrival, claim, settle_batch
+from tests.support.transfers import events_of
+
+ALL = ("held", "waiting", "delayed", "sending", "acknowledged", "confirmed", "invalid", "uid")
+
+
+def process(ledger: Ledger, **stores: str) -> Ledger:
+    """A process whose configuration names these stores."""
+    own = Ledger(ledger.engine, ledger.now, {name: StoreName(one) for name, one in stores.items()})
+    own.destinations.register()
+    return own
+
+
+@pytest.fixture
+def former(ledger, clock):
+    """An instance in each state for the former store, and the process of before."""
+    own = process(ledger, **{A: "first"})
+    own.arrivals.record([arrival("uid", study_instance_uid="..")])
+    for name, state, more in (
+        ("delayed", State.DELAYED, {"next_attempt_at": 9e12, "attempts": 3}),
+        ("acknowledged", State.ACKNOWLEDGED, {"sha256": "d"}),
+        ("confirmed", State.ACKNOWLEDGED, {"sha256": "d"}),
+        ("invalid", State.QUARANTINED, {"reason": "invalid", "sha256": "d", "replace": True}),
+    ):
+        own.arrivals.record([arrival(name)])
+        claim(own)
+        settle_batch(own, state, **more)
+    with ledger.reading() as connection:
+        query = sql.select(transfers.c.id).where(transfers.c.orthanc_id == "confirmed")
+        (confirmed,) = connection.scalars(query)
+    own.confirmations.confirm({confirmed: own.now()})
+    own.arrivals.record([arrival("sending")])
+    claim(own, "still")
+    own.arrivals.record([arrival("held", held_for_orthanc_id="s"), arrival("waiting")])
+    clock.now += 100
+    return own
+
+
+def rows(ledger: Ledger) -> dict[str, list[tuple[str, str, str]]]:
+    """By the store of their destination: account, instance, state."""
+    stores = {one.id: one.store for one in ledger.destinations.all()}
+    found: dict[str, list[tuple[str, str, str]]] = {}
+    with ledger.reading() as connection:
+        for row in connection.execute(sql.select(transfers).order_by(transfers.c.orthanc_id)):
+            place = str(stores[row.destination_id])
+            found.setdefault(place, []).append((row.account, row.orthanc_id, row.state))
+    return found
+
+
+LEFT = [(A, "confirmed", "confirmed"), (A, "sending", "sending"), (A, "uid", "quarantined")]
+
+
+def test_what_is_open_is_sent_to_the_present_store(ledger, former):
+    now = process(ledger, **{A: "second"})
+    assert hand_over(now, former.destinations.find(A), A) == 5
+    found = rows(ledger)
+    assert found["first"] == LEFT
+    assert found["second"] == [
+        (A, name, "held" if name == "held" else "waiting")
+        for name in ("acknowledged", "delayed", "held", "invalid", "waiting")
+    ]
+    assert len(events_of(ledger, "handed over")) == 5
+    now.arrivals.release(["s"])
+    with ledger.reading() as connection:
+        mine = transfers.c.destination_id == now.destinations.find(A)
+        for row in connection.execute(sql.select(transfers).where(mine)):
+            assert (row.sha256, row.stored_sha256, row.attempts) == (None, None, 0)
+            assert (row.replace, row.queued_at) == (False, ledger.now())
+    assert sorted(claim(now, "c")) == ["acknowledged", "delayed", "held", "invalid", "waiting"]
+    assert hand_over(now, former.destinations.find(A), A) == 0
+
+
+def test_what_the_present_store_has_too_is_withdrawn(ledger, former):
+    now = process(ledger, **{A: "second"})
+    now.arrivals.record([arrival("waiting", received_at=9000.0), arrival("new")])
+    assert hand_over(now, former.destinations.find(A), A) == 5
+    assert (A, "waiting", "withdrawn") in rows(ledger)["first"]
+    assert (A, "waiting", "waiting") in rows(ledger)["second"]
+    (event,) = (one for one in events_of(ledger, "handed over") if "has it" in (one.detail or ""))
+    assert event.account == A
+
+
+def test_another_account_takes_it(ledger, former):
+    """As when an account was renamed."""
+    now = process(ledger, other="first")
+    assert hand_over(now, former.destinations.find(A), "other") == 5
+    assert {account for account, *_ in rows(ledger)["first"]} == {A, "other"}
+    with ledger.reading() as connection:
+        query = sql.select(events.c.account).where(events.c.kind == "handed over").distinct()
+        assert list(connection.scalars(query)) == [A], "the receipt of before says where it went"
+    assert (
+        len(
+            now.queue.claim(
+                "other", "orthanc", "b", "w", most_instances=9, most_bytes=999, most_batches=9
+            )
+        )
+        == 4
+    )
+
+
+def test_what_is_closed_is_never_sent(ledger, former):
+    number = former.destinations.find(A)
+    assert close(process(ledger, **{A: "second"}), number) == 6
+    states = {name: state for _, name, state in rows(ledger)["first"]}
+    assert states == {
+        **dict.fromkeys(ALL, "withdrawn"),
+        "confirmed": "confirmed",
+        "sending": "sending",
+    }
+    assert len(events_of(ledger, "closed")) == 6
+    former.arrivals.release(["s"])
+    assert claim(former, "again") == []
+    assert close(former, number) == 0
+
+
+def test_many_are_handed_over_portion_by_portion(ledger):
+    own = process(ledger, **{A: "first"})
+    own.arrivals.record([arrival(f"{number}") for number in range(450)])
+    now = process(ledger, **{A: "second"})
+    assert hand_over(now, own.destinations.find(A), A) == 450
+    assert len(rows(ledger)["second"]) == 450

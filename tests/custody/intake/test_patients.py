@@ -1,0 +1,150 @@
+"""Patients that are not to be recycled, on both databases."""
+
+from __future__ import annotations
+
+import pytest
+import sqlalchemy as sql
+
+from orthanc_gcp.custody.intake import patients as module
+from orthanc_gcp.custody.intake.patients import Patient, Patients, UnprotectedRow
+from orthanc_gcp.ledger.schema import IN_NEED, Guard, State, patients, transfers
+from tests.support.ledgers import BEGIN, ORTHANC, A, arrival, states
+from tests.support.transfers import events_of
+
+
+def put(ledger, *names, state=State.WAITING, **more):
+    """Instances in a state."""
+    ledger.arrivals.record([arrival(name, **more) for name in names])
+    with ledger.writing() as connection:
+        mine = transfers.c.orthanc_id.in_(names)
+        connection.execute(transfers.update().where(mine).values(state=state))
+
+
+def row_of(ledger, name):
+    with ledger.reading() as connection:
+        return connection.scalar(sql.select(transfers.c.id).where(transfers.c.orthanc_id == name))
+
+
+def test_they_are_written_down_once_and_grow(ledger):
+    first = Patients(ledger).add(ORTHANC, {"q": {"2"}, "p": {"1", "3"}}, {"p": 5})
+    assert first == [Patient("q", Guard.WANTED, None, 0), Patient("p", Guard.WANTED, None, 5)]
+    Patients(ledger).set_guards(ORTHANC, {"p": Guard.BEGUN})
+    (again,) = Patients(ledger).add(ORTHANC, {"p": {"3"}}, {"p": 7})
+    assert again == Patient("p", Guard.BEGUN, None, 12)
+    assert [one.orthanc_id for one in Patients(ledger).page(ORTHANC, "", 9)] == ["p", "q"]
+    assert [one.orthanc_id for one in Patients(ledger).page(ORTHANC, "p", 9)] == ["q"]
+    assert Patients(ledger).page("other", "", 9) == []
+
+
+def test_it_is_ours_only_while_that_is_meant(ledger, clock):
+    Patients(ledger).add(ORTHANC, {"p": {"1"}, "q": {"1"}}, {})
+    Patients(ledger).set_guards(ORTHANC, {"p": Guard.BEGUN})
+    clock.now += 9
+    assert Patients(ledger).own(ORTHANC, ["p", "q", "r"]) == {"p"}
+    assert [(one.guard, one.since) for one in Patients(ledger).page(ORTHANC, "", 9)] == [
+        (Guard.OWN, BEGIN + 9),
+        (Guard.WANTED, None),
+    ]
+
+
+def test_the_total_is_of_what_is_protected(ledger, clock):
+    guards = {guard.value: guard for guard in Guard}
+    Patients(ledger).add(ORTHANC, {name: {"1"} for name in guards}, dict.fromkeys(guards, 10))
+    Patients(ledger).add("other", {"p": {"1"}}, {"p": 10})
+    Patients(ledger).set_guards(ORTHANC, guards)
+    assert Patients(ledger).total(ORTHANC) == (3, 30)
+    assert Patients(ledger).total("nothing") == (0, 0)
+    assert Patients(ledger).unprotected() == 2
+    assert Patients(ledger).unprotected("other") == 0
+    Patients(ledger).set_sizes(ORTHANC, {"own": 50, "wanted": 7})
+    assert Patients(ledger).total(ORTHANC) == (3, 70)
+    clock.now += 1
+    Patients(ledger).own(ORTHANC, ["begun"])
+    assert [one.orthanc_id for one in Patients(ledger).newest_own(ORTHANC, 1)] == ["begun"]
+
+
+@pytest.mark.parametrize("state", State)
+def test_who_is_in_need(ledger, state):
+    Patients(ledger).add(ORTHANC, {"p": {"study"}, "q": {"other"}}, {})
+    put(ledger, "x", state=state)
+    needed = Patients(ledger).in_need(ORTHANC, ["p", "q"], [A])
+    assert needed == ({"p"} if state in IN_NEED else set())
+    assert Patients(ledger).in_need(ORTHANC, ["p", "q"], ["another"]) == set()
+
+
+def test_what_has_no_patient_yet(ledger, monkeypatch):
+    monkeypatch.setattr(module, "_ROWS", 2)
+    put(ledger, *"abcde", study_instance_uid="1")
+    put(ledger, "f", state=State.QUARANTINED, study_instance_uid="2")
+    put(ledger, "g", state=State.CONFIRMED, study_instance_uid="3")
+    put(ledger, "h", state=State.HELD, study_instance_uid="4", priority=2)
+    put(ledger, "i", source="other", study_instance_uid="5")
+    Patients(ledger).add(ORTHANC, {"p": {"4"}}, {})
+    found = list(Patients(ledger).without_patient(ORTHANC, [A, "b"]))
+    assert max(map(len, found)) == 2
+    assert [row for some in found for row in some] == [
+        *(UnprotectedRow(name, "1") for name in "abcde"),
+        UnprotectedRow("f", "2"),
+    ]
+
+
+def test_a_row_is_covered_while_all_its_patients_are_protected(ledger, clock):
+    put(ledger, "x")
+    row = row_of(ledger, "x")
+    assert not Patients(ledger).covers(row, clock.now)
+    Patients(ledger).add(ORTHANC, {"p": {"study"}}, {})
+    Patients(ledger).set_guards(ORTHANC, {"p": Guard.BEGUN})
+    assert not Patients(ledger).covers(row, clock.now)
+    Patients(ledger).own(ORTHANC, ["p"])
+    assert Patients(ledger).covers(row, clock.now)
+    assert not Patients(ledger).covers(row, clock.now - 1)
+    Patients(ledger).add(ORTHANC, {"q": {"study"}}, {})
+    assert not Patients(ledger).covers(row, clock.now)
+    Patients(ledger).set_guards(ORTHANC, {"q": Guard.FOREIGN})
+    assert Patients(ledger).covers(row, clock.now)
+    clock.now += 1000
+    Patients(ledger).set_guards(ORTHANC, {"q": Guard.REMOVED})
+    Patients(ledger).set_guards(ORTHANC, {"q": Guard.FOREIGN})
+    assert not Patients(ledger).covers(row, clock.now), "not from the beginning"
+
+
+def test_what_was_protected_until_it_was_deleted_is_covered(ledger, clock):
+    put(ledger, "x")
+    row = row_of(ledger, "x")
+    Patients(ledger).add(ORTHANC, {"p": {"study"}}, {})
+    Patients(ledger).set_guards(ORTHANC, {"p": Guard.FOREIGN})
+    clock.now += 100
+    Patients(ledger).set_guards(ORTHANC, {"p": Guard.DELETED})
+    assert Patients(ledger).covers(row, clock.now)
+    assert Patients(ledger).total(ORTHANC) == (0, 0)
+
+
+def test_what_is_lost_with_a_patient(ledger, clock):
+    put(ledger, *"ab", study_instance_uid="1")
+    put(ledger, "c", study_instance_uid="1", state=State.SENDING)
+    put(ledger, "d", study_instance_uid="1", state=State.QUARANTINED)
+    put(ledger, "e", study_instance_uid="1", state=State.CONFIRMED)
+    put(ledger, "f", study_instance_uid="2")
+    put(ledger, "g", study_instance_uid="1", source="other")
+    Patients(ledger).add(ORTHANC, {"p": {"1", "2"}, "q": {"2"}}, {})
+    assert Patients(ledger).lose(ORTHANC, {"p": BEGIN - 200}) == {(A, "1"): 3}
+    assert [name for name, state in states(ledger).items() if state == State.LOST] == [*"abd"]
+    assert len(events_of(ledger, "lost")) == 3
+    assert Patients(ledger).lose(ORTHANC, {"p": BEGIN, "q": BEGIN}) == {(A, "2"): 1}
+
+
+def test_forgotten_and_copied(ledger):
+    Patients(ledger).add(ORTHANC, {"p": {"study"}, "q": {"2"}}, {"p": 5})
+    Patients(ledger).copy(ORTHANC, "copy")
+    Patients(ledger).forget(ORTHANC, ["p", "q"])
+    assert Patients(ledger).page(ORTHANC, "", 9) == []
+    assert [one.orthanc_id for one in Patients(ledger).page("copy", "", 9)] == ["p", "q"]
+    put(ledger, "x", source="copy")
+    assert Patients(ledger).in_need("copy", ["p"], [A]) == {"p"}
+
+
+def test_a_guard_that_does_not_exist(ledger):
+    Patients(ledger).add(ORTHANC, {"p": {"1"}}, {})
+    with ledger.writing() as connection:
+        connection.execute(patients.update().values(guard="'; DROP TABLE"))
+    assert Patients(ledger).page(ORTHANC, "", 9) == [Patient("p", Guard.WANTED, None, 0)]

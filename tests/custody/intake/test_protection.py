@@ -1,0 +1,515 @@
+"""Patients of a real Orthanc that recycles: who is protected, who is not, and what is lost."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import sqlalchemy as sql
+
+from orthanc_gcp.configuration import SendRule
+from orthanc_gcp.custody.intake.changes import MISSING_ALONE_FOR, Follower
+from orthanc_gcp.custody.intake.patients import Patients
+from orthanc_gcp.custody.intake.protection import SCAN_EVERY, Protection
+from orthanc_gcp.custody.intake.rules import Rules
+from orthanc_gcp.custody.outcomes import ABSENT_FOR
+from orthanc_gcp.errors import OrthancRefusedError, OrthancUnavailableError
+from orthanc_gcp.ledger.rows import COLUMNS, Transfer
+from orthanc_gcp.ledger.schema import Guard, State, lost_changes, patients, transfers
+from orthanc_gcp.orthanc.recycling import StorageLimits
+from orthanc_gcp.orthanc.resources import OrthancSource
+from orthanc_gcp.orthanc.rest import OrthancRest
+from tests.support.orthanc import Orthanc
+from tests.support.simulation import FakeClock
+from tests.support.site import make_instance
+from tests.support.transfers import events_of
+
+MOST = 5
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    options = {"MaximumPatientCount": MOST}
+    with Orthanc(tmp_path_factory.mktemp("orthanc"), options, plugins=()) as orthanc:
+        yield orthanc
+
+
+class Room:
+    """An Orthanc, a ledger, and who follows the one into the other."""
+
+    def __init__(self, ledger, orthanc):
+        self.ledger, self.orthanc, self.clock = ledger, orthanc, FakeClock()
+        self.rest = OrthancRest(orthanc.url)
+        self.source = OrthancSource(self.rest, orthanc.folder / "storage")
+        self.limits = StorageLimits(patients=MOST)
+        self.patients = {}
+        self.follower = self.protection = None
+
+    def start(self, *, enabled=True, percent=80, accounts=("a",), clock=None):
+        """A worker, anew."""
+        self.protection = Protection(
+            self.ledger,
+            self.source,
+            self.clock,
+            enabled=enabled,
+            up_to_percent=percent,
+            configured=self.limits,
+            accounts=accounts,
+        )
+        self.follower = Follower(
+            self.ledger,
+            self.source,
+            Rules([SendRule(to="a")], self.source.attributes),
+            self.clock,
+            lambda: None,
+            self.ledger.now(),
+            protection=self.protection,
+        )
+        return self.read()
+
+    def read(self):
+        while self.follower.step():
+            pass
+        return self
+
+    def scan(self, seconds=SCAN_EVERY + 1):
+        """All patients are gone through once."""
+        self.clock.time += seconds
+        for _ in range(20):
+            self.follower.step()
+        return self
+
+    def receive(self, *names, **more):
+        for name in names:
+            answer = self.orthanc.json("POST", "/instances", make_instance(patient=name, **more))
+            self.patients[name] = answer["ParentPatient"]
+        return self
+
+    def protect(self, name, protected=1):
+        path = f"/patients/{self.patients[name]}/protected"
+        self.orthanc.request("PUT", path, b"%d" % protected)
+
+    @property
+    def protected(self):
+        """The patients that are there, each with whether it is protected."""
+        found = {
+            name: self.source.recycling.is_protected(one) for name, one in self.patients.items()
+        }
+        return {name: one for name, one in found.items() if one is not None}
+
+    @property
+    def guards(self):
+        """What the ledger has."""
+        names = {one: name for name, one in self.patients.items()}
+        with self.ledger.reading() as connection:
+            rows = connection.execute(sql.select(patients.c.orthanc_id, patients.c.guard)).all()
+        return {names[row.orthanc_id]: row.guard for row in rows}
+
+    def settle(self, name, state=State.CONFIRMED):
+        """What becomes of all instances of a patient."""
+        there = self.orthanc.json("GET", f"/patients/{self.patients[name]}/instances")
+        with self.ledger.writing() as connection:
+            mine = transfers.c.orthanc_id.in_([one["ID"] for one in there])
+            connection.execute(transfers.update().where(mine).values(state=state))
+
+    @property
+    def states(self):
+        with self.ledger.reading() as connection:
+            return list(connection.scalars(sql.select(transfers.c.state).order_by(transfers.c.id)))
+
+    def row(self, number=0):
+        with self.ledger.reading() as connection:
+            query = sql.select(*COLUMNS).order_by(transfers.c.id)
+            return Transfer(*connection.execute(query).all()[number])
+
+
+@pytest.fixture
+def room(sqlite_ledger, server):
+    for patient in server.json("GET", "/patients"):
+        server.json("DELETE", f"/patients/{patient}")
+    return Room(sqlite_ledger, server).start()
+
+
+def test_what_is_not_confirmed_outlives_what_comes(room):
+    room.receive("A", "B").read()
+    assert room.protected == {"A": True, "B": True}
+    room.receive("C", "D", "E", "F").read()
+    assert room.protected == {"A": True, "B": True, "D": True, "E": True, "F": False}
+    assert room.states == [State.WAITING] * 5, "C was recycled before it was read"
+
+
+def test_it_is_released_when_all_of_it_is_confirmed(room):
+    room.receive("A", "A", "B").read()
+    one = room.row()
+    with room.ledger.writing() as connection:
+        mine = transfers.c.id == one.id
+        connection.execute(transfers.update().where(mine).values(state=State.CONFIRMED))
+    room.scan()
+    assert room.protected == {"A": True, "B": True}
+    room.settle("A")
+    room.settle("B", State.QUARANTINED)
+    room.scan()
+    assert room.protected == {"A": False, "B": True}, "what is in quarantine is not sent"
+    assert room.guards == {"B": Guard.OWN}
+    room.settle("B", State.WITHDRAWN)
+    room.scan()
+    assert (room.protected, room.guards) == ({"A": False, "B": False}, {})
+
+
+def test_the_protection_of_somebody_else_stays(room):
+    room.receive("A", "B")
+    room.protect("A")
+    room.read()
+    assert room.guards == {"A": Guard.FOREIGN, "B": Guard.OWN}
+    for name in "AB":
+        room.settle(name)
+    room.scan()
+    assert room.protected == {"A": True, "B": False}
+
+
+def test_when_theirs_is_taken_away_ours_takes_its_place(room):
+    room.receive("A")
+    room.protect("A")
+    room.read()
+    room.protect("A", 0)
+    room.scan()
+    assert (room.protected, room.guards) == ({"A": True}, {"A": Guard.OWN})
+
+
+def test_ours_is_made_again_only_for_what_is_new(room):
+    room.receive("A").read()
+    room.protect("A", 0)
+    room.scan().scan()
+    assert (room.protected, room.guards) == ({"A": False}, {"A": Guard.REMOVED})
+    room.receive("A").read()
+    assert (room.protected, room.guards) == ({"A": True}, {"A": Guard.OWN})
+
+
+def test_orthanc_has_room_for_what_comes(room, caplog):
+    room.receive(*"ABCDE").read().scan()
+    assert sorted(room.protected.values()) == [False, True, True, True, True]
+    assert room.guards["E"] == Guard.NO_ROOM
+    assert "something is not confirmed and may be lost" in caplog.text
+    assert Patients(room.ledger).unprotected() == 1
+    caplog.clear()
+    room.scan()
+    assert caplog.text == "", "it is said once"
+    room.settle("A")
+    room.scan()
+    assert room.protected == {"A": False, "B": True, "C": True, "D": True, "E": True}
+    assert Patients(room.ledger).unprotected() == 0
+    assert "all patients are protected again" in caplog.text
+
+
+def test_what_is_released_makes_room_at_once(room):
+    """Nothing counts as not protected that has to wait only for what is confirmed already."""
+    room.receive(*"ABCD").read()
+    room.settle("A")
+    room.receive("E").read()
+    assert room.protected == {"A": False, "B": True, "C": True, "D": True, "E": True}
+
+
+def test_by_bytes(room, clock):
+    """Of 1 MiB: what is there counts, whatever the rules want of it."""
+    room.limits = StorageLimits(mebibytes=1)
+    room.start()
+    room.receive("A", size=512).read()
+    clock.now += 1
+    room.receive("B", size=512).read()
+    room.receive("C", size=600).read().scan()
+    assert room.protected == {"A": True, "B": True, "C": False}
+    room.receive("B", "B", size=512).read()
+    assert room.protected["B"]
+    room.scan()
+    assert room.protected == {"A": True, "B": False, "C": False}, "what grew is given up"
+    room.scan().scan()
+    assert room.guards == {"A": Guard.OWN, "B": Guard.NO_ROOM, "C": Guard.OWN}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"enabled": False}, {"accounts": ("other",)}],
+    ids=["switched off", "account taken out"],
+)
+def test_without_a_need_ours_is_taken_away(room, change):
+    room.receive("A", "B")
+    room.protect("A")
+    room.read()
+    room.start(**change).scan()
+    assert (room.protected, room.guards) == ({"A": True, "B": False}, {})
+
+
+def test_an_orthanc_that_recycles_nothing_is_left_alone(room):
+    room.receive("A").read()
+    for limits in (StorageLimits(), StorageLimits(patients=MOST, mode="Reject")):
+        room.limits = limits
+        room.start().scan()
+        room.receive("B").read()
+        assert (room.protected, room.guards) == ({"A": False, "B": False}, {})
+
+
+def test_what_was_written_down_elsewhere_is_protected_too(room):
+    """Sent on demand, by a backfill, again, or before there was a limit."""
+    room.limits = StorageLimits()
+    room.start()
+    room.receive("A", "B").read()
+    room.settle("B")
+    room.limits = StorageLimits(patients=MOST)
+    room.start().scan()
+    assert room.protected == {"A": True, "B": False}
+    room.settle("B", State.WAITING)
+    room.scan()
+    assert room.protected == {"A": True, "B": True}
+
+
+def test_one_study_of_two_patients(room):
+    room.receive("A", study="1.2.3").receive("B", study="1.2.3").read()
+    assert room.protected == {"A": True, "B": True}
+    room.settle("A")
+    room.scan()
+    assert room.protected == {"A": True, "B": True}, "whose the rest is is not known"
+    room.settle("B")
+    room.scan()
+    assert room.protected == {"A": False, "B": False}
+
+
+class Killed(BaseException):
+    """The worker ends here."""
+
+
+@pytest.mark.parametrize("at", ["before", "after"])
+@pytest.mark.parametrize("protected", [True, False])
+def test_a_crash_leaves_nothing_protected_for_ever(room, monkeypatch, at, protected):
+    recycling = room.source.recycling
+    protect = recycling.protect
+
+    def dies(name, *, protected):
+        if at == "after":
+            protect(name, protected=protected)
+        raise Killed
+
+    room.receive("A")
+    if not protected:
+        room.read()
+        room.settle("A")
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(recycling, "protect", dies)
+        room.scan()
+    room.start().scan()
+    assert room.protected == {"A": protected}
+    room.settle("A")
+    room.scan()
+    assert (room.protected, room.guards) == ({"A": False}, {})
+
+
+def test_a_worker_that_froze_undoes_what_it_was_about_to_do(room, monkeypatch):
+    """Another one has taken over meanwhile, sent all of it and released it."""
+    recycling = room.source.recycling
+    protect = recycling.protect
+
+    def late(name, *, protected):
+        if protected:
+            Patients(room.ledger).forget("test/ORTHANC", [name])
+        return protect(name, protected=protected)
+
+    monkeypatch.setattr(recycling, "protect", late)
+    room.receive("A").read()
+    assert (room.protected, room.guards) == ({"A": False}, {})
+
+
+def test_an_orthanc_that_does_not_let_us(room, monkeypatch, caplog):
+    def refuse(*_args, **_more):
+        raise OrthancRefusedError("403", status=403)
+
+    monkeypatch.setattr(room.source.recycling, "protect", refuse)
+    room.receive("A", "B").read()
+    assert room.guards == {"A": Guard.REFUSED, "B": Guard.REFUSED}
+    assert room.states == [State.WAITING] * 2, "following goes on"
+    assert caplog.text.count("does not let patients be protected") == 1
+    assert Patients(room.ledger).unprotected() == 2
+    monkeypatch.setattr(room.source.recycling, "limits", refuse)
+    room.receive("C").read().scan()
+    assert len(room.states) == 3
+
+
+def test_what_is_ours_stays_ours_when_orthanc_refuses_for_a_while(room, monkeypatch):
+    def refuse(*_args, **_more):
+        raise OrthancRefusedError("500", status=500)
+
+    room.receive("A", "B").read()
+    room.settle("B")
+    with monkeypatch.context() as patch:
+        for name in ("is_protected", "protect", "size_bytes"):
+            patch.setattr(room.source.recycling, name, refuse)
+        room.scan()
+    assert room.guards == {"A": Guard.OWN, "B": Guard.OWN}
+    room.scan()
+    assert room.protected == {"A": True, "B": False}
+
+
+def test_one_odd_patient_is_in_the_way_of_no_other(room, monkeypatch):
+    recycling = room.source.recycling
+    is_protected, size_bytes = recycling.is_protected, recycling.size_bytes
+
+    def odd(ask):
+        def answer(name):
+            if name == room.patients["A"]:
+                raise OrthancRefusedError("500", status=500)
+            return ask(name)
+
+        return answer
+
+    room.limits = StorageLimits(mebibytes=100)
+    room.start()
+    room.receive(*"ABC")
+    monkeypatch.setattr(recycling, "is_protected", odd(is_protected))
+    monkeypatch.setattr(recycling, "size_bytes", odd(size_bytes))
+    room.read().scan()
+    assert room.guards == {"A": Guard.REFUSED, "B": Guard.OWN, "C": Guard.OWN}
+    room.settle("B")
+    room.scan()
+    assert room.guards == {"A": Guard.REFUSED, "C": Guard.OWN}
+
+
+def test_what_a_crash_has_left_is_ours_without_room_too(room, monkeypatch):
+    recycling = room.source.recycling
+    protect = recycling.protect
+
+    def dies(name, *, protected):
+        protect(name, protected=protected)
+        raise Killed
+
+    room.receive("A")
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(recycling, "protect", dies)
+        room.read()
+    assert room.guards == {"A": Guard.BEGUN}
+    room.start(percent=1).scan()
+    assert (room.protected, room.guards) == ({"A": False}, {"A": Guard.NO_ROOM})
+
+
+def test_an_orthanc_that_is_away_is_made_up_for(room, monkeypatch):
+    def away(*_args, **_more):
+        raise OrthancUnavailableError("away")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(room.source.recycling, "is_protected", away)
+        room.receive("A")
+        with pytest.raises(OrthancUnavailableError):
+            room.read()
+    assert room.states == [State.WAITING]
+    room.read().scan()
+    assert room.protected == {"A": True}
+    assert room.states == [State.WAITING]
+
+
+def test_what_was_recycled_without_protection_is_lost(room, clock, caplog):
+    room.receive(*"ABCDE").read().scan()
+    room.receive("F").read().scan()
+    assert "E" not in room.protected
+    room.scan()
+    clock.now += ABSENT_FOR - 1
+    room.scan()
+    assert State.LOST not in room.states
+    clock.now += 2
+    room.scan()
+    assert room.states == [State.WAITING] * 4 + [State.LOST, State.WAITING]
+    row = room.row(4)
+    assert row.reason == "recycled"
+    assert f"1 instances of study {row.study_instance_uid} are lost" in caplog.text
+    (event,) = events_of(room.ledger, "lost")
+    assert event.sop_instance_uid == row.sop_instance_uid
+    room.scan()
+    assert "E" not in room.guards, "nothing of it is to be protected"
+    room.settle("A")
+    room.scan()
+    again = room.ledger.arrivals.known("test/ORTHANC", [row.orthanc_id])
+    assert again[row.orthanc_id].deleted
+    assert room.ledger.arrivals.reopen("test/ORTHANC", [row.orthanc_id]) == 1
+    assert room.states[4] == State.WAITING
+
+
+def test_a_patient_that_is_back_is_not_lost(room, clock):
+    room.receive(*"ABCDE").read().scan()
+    room.receive("F").read().scan()
+    room.scan()
+    clock.now += ABSENT_FOR + 1
+    room.settle("A")
+    room.receive("E").read().scan()
+    assert room.protected["E"]
+    assert State.LOST not in room.states
+
+
+def test_what_somebody_deletes_does_not_count_any_more(room, clock):
+    """It takes no room from others, and is known not to be recycled."""
+    room.receive(*"ABCDE").read().scan()
+    assert not room.protected["E"]
+    now = clock.now
+    clock.now += 5
+    room.orthanc.json("DELETE", f"/patients/{room.patients['A']}")
+    room.scan().scan()
+    assert (room.guards["A"], room.protected["E"]) == (Guard.DELETED, True)
+    clock.now += ABSENT_FOR + 1
+    room.scan()
+    assert State.LOST not in room.states
+    assert not room.protection.may_be_recycled(room.row(), now)
+    room.settle("B")
+    room.receive("A").read().scan()
+    assert (room.guards["A"], room.protected["A"]) == (Guard.OWN, True)
+
+
+def test_what_may_have_been_recycled(room, clock):
+    room.receive("A").read()
+    row = room.row()
+    now = clock.now
+    assert not room.protection.may_be_recycled(row, now), "it was protected: somebody deleted it"
+    assert room.protection.may_be_recycled(row, now - 1), "it was gone before it was protected"
+    room.protect("A", 0)
+    room.scan()
+    assert room.protection.may_be_recycled(row, now), "somebody has taken that away"
+    clock.now += 1000
+    room.receive("A").read()
+    assert room.protection.may_be_recycled(row, clock.now), "it was not protected all the time"
+    assert not room.protection.may_be_recycled(room.row(1), clock.now)
+    room.limits = StorageLimits()
+    room.start()
+    assert not room.protection.may_be_recycled(row, now), "nothing is recycled"
+    assert room.protection.may_be_recycled(replace(row, id=10**6), now) is False
+
+
+def test_without_a_row_of_the_patient_nothing_is_known(room, clock):
+    room.start(enabled=False)
+    room.receive("A").read()
+    assert room.protection.may_be_recycled(room.row(), clock.now)
+
+
+def test_changes_that_were_recycled_unread_are_lost(room, clock, caplog):
+    room.receive("A").read()
+    room.receive(*"BCDEFGHI").read()
+    clock.now += MISSING_ALONE_FOR + 1
+    room.scan(20)
+    with room.ledger.reading() as connection:
+        (lost,) = connection.execute(sql.select(lost_changes)).all()
+    assert (lost.account, lost.source, lost.acknowledged_at) == ("a", "test/ORTHANC", None)
+    assert lost.changes == lost.last_seq - lost.first_seq + 1 == 16, "four of each patient"
+    assert "deleted or recycled before" in caplog.text
+    (event,) = events_of(room.ledger, "changes missing")
+    assert "16 changes" in event.detail
+
+
+def test_an_instance_that_vanishes_while_it_is_read_is_lost(room, monkeypatch):
+    room.receive("A")
+    monkeypatch.setattr(room.source, "describe", lambda _resources: [])
+    room.read()
+    assert room.states == []
+    with room.ledger.reading() as connection:
+        (lost,) = connection.execute(sql.select(lost_changes)).all()
+    assert (lost.changes, lost.first_seq) == (1, lost.last_seq)
+
+
+def test_a_damaged_row_stops_nobody(room):
+    room.receive("A").read()
+    with room.ledger.writing() as connection:
+        connection.execute(patients.update().values(guard="nonsense"))
+    room.receive("B").read().scan()
+    assert room.protected == {"A": True, "B": True}

@@ -1,0 +1,176 @@
+"""What stands still without any try that fails: each is found, with a remedy, and ends."""
+
+from __future__ import annotations
+
+import pytest
+
+from orthanc_gcp.custody.intake.former_ledgers import note_ledger
+from orthanc_gcp.custody.intake.open_transfers import SEEN_WITHIN
+from orthanc_gcp.custody.reporting import problems
+from orthanc_gcp.custody.reporting.problems import (
+    FRESH,
+    RECOGNIZE_WITHIN,
+    ProblemKind,
+    Problems,
+    find_problems,
+    without_worker,
+)
+from orthanc_gcp.ledger.destinations import StoreName
+from orthanc_gcp.ledger.ledger import Ledger
+from orthanc_gcp.ledger.schema import State
+from tests.support.ledgers import ORTHANC, A, arrival, claim, settle_batch
+
+NONE: dict[str, str] = {}
+
+
+def found(ledger, accounts=(A,), rejections=NONE):
+    return {
+        (one.kind, one.account, one.index): one
+        for one in find_problems(ledger, accounts, rejections)
+    }
+
+
+@pytest.fixture
+def index(ledger):
+    """An index that an Orthanc has just now."""
+    return ledger.indexes.begin(ORTHANC, 0, ledger.now())
+
+
+def test_nothing_is_the_matter(ledger, index):
+    assert found(ledger) == {}
+    ledger.arrivals.record([arrival("1")])
+    assert found(ledger) == {}
+
+
+def test_an_account_that_the_configuration_does_not_have(ledger, index, clock):
+    ledger.arrivals.record([arrival("1"), arrival("2")])
+    begin = clock.now
+    clock.now += 60
+    (one,) = found(ledger, ["renamed"]).values()
+    assert (one.kind, one.account, one.instances) == (ProblemKind.ACCOUNT, A, 2)
+    assert one.message == f"2 instances wait: the configuration has no account {A}"
+    assert "put the account back" in one.remedy
+    assert one.since == begin
+    assert one.as_json()["Kind"] == "account"
+
+
+def test_what_was_acknowledged_is_not_confirmed_without_its_account(ledger, index):
+    ledger.arrivals.record([arrival("1")])
+    claim(ledger)
+    settle_batch(ledger, State.ACKNOWLEDGED)
+    (one,) = found(ledger, []).values()
+    assert (one.kind, one.instances) == (ProblemKind.ACCOUNT, 1)
+
+
+def test_what_has_ended_waits_for_nobody(ledger, index):
+    ledger.arrivals.record([arrival("1")])
+    claim(ledger)
+    settle_batch(ledger, State.QUARANTINED)
+    assert found(ledger, []) == {}
+
+
+def test_an_account_whose_configuration_has_an_error(ledger, index):
+    ledger.arrivals.record([arrival("1")])
+    (one,) = found(ledger, [], {A: "BaseUrl is wrong"}).values()
+    assert "1 instance waits: the configuration of the account has an error" in one.message
+
+
+def test_an_index_that_no_orthanc_has_any_more(ledger, index, clock):
+    ledger.arrivals.record([arrival("1"), arrival("2", account="b"), arrival("3", account="b")])
+    clock.now += SEEN_WITHIN + 1
+    every = found(ledger, [A, "b"])
+    assert set(every) == {(ProblemKind.INDEX, A, ORTHANC), (ProblemKind.INDEX, "b", ORTHANC)}
+    one = every[ProblemKind.INDEX, "b", ORTHANC]
+    assert one.instances == 2
+    assert f"indexes CONFIG --hand-over {ORTHANC}" in one.remedy
+    ledger.indexes.seen(index, "it is back")
+    assert found(ledger, [A, "b"]) == {}
+
+
+def test_what_is_sent_of_an_index_needs_it_no_more(ledger, index, clock):
+    ledger.arrivals.record([arrival("1")])
+    claim(ledger)
+    settle_batch(ledger, State.ACKNOWLEDGED)
+    clock.now += SEEN_WITHIN + 1
+    assert found(ledger) == {}
+
+
+def test_a_ledger_in_the_place_of_another(ledger, index, tmp_path):
+    (tmp_path / "orthanc-gcp-ledger.json").write_text('["another"]')
+    note_ledger(ledger, tmp_path, ORTHANC, lambda: 1234)
+    (one,) = found(ledger).values()
+    assert (one.kind, one.account, one.index) == (ProblemKind.LEDGER, "", ORTHANC)
+    assert "of the 1,234 instances" in one.message
+    assert "backfill CONFIG --restart" in one.remedy
+    assert one.concerns("any account")
+
+
+def test_a_store_that_the_account_is_no_more(ledger, clock):
+    former, now = (
+        Ledger(ledger.engine, clock, {A: StoreName(f"projects/p/{store}")})
+        for store in ("first", "second")
+    )
+    former.destinations.register()
+    former.indexes.begin(ORTHANC, 0, clock.now)
+    former.arrivals.record([arrival("1"), arrival("2")])
+    clock.now += 10
+    now.destinations.register()
+    now.arrivals.record([arrival("3")])
+    (one,) = find_problems(now, [A], NONE)
+    assert (one.kind, one.account, one.instances) == (ProblemKind.STORE, A, 2)
+    assert one.message == (
+        "2 instances wait for projects/p/first: the account is another store by now"
+    )
+    assert f"--hand-over {one.destination}" in one.remedy
+    assert one.as_json()["Destination"] == one.destination
+    both = find_problems(now, [], NONE)
+    assert [(each.kind, each.instances) for each in both] == [
+        (ProblemKind.ACCOUNT, 2),
+        (ProblemKind.ACCOUNT, 1),
+    ], "each store by itself"
+    assert len({each.what for each in both}) == 2
+
+
+@pytest.mark.parametrize(
+    ("rules", "message"), [((), "has no rule in Send"), (("a rule",), "no worker runs")]
+)
+def test_no_worker(ledger, index, clock, rules, message):
+    assert without_worker(ledger, [A], NONE, rules) == []
+    ledger.arrivals.record([arrival("1"), arrival("2", source="other")])
+    clock.now += SEEN_WITHIN + 1  # nobody has seen an index then
+    (one,) = without_worker(ledger, [A], NONE, rules)
+    assert (one.kind, one.account, one.instances) == (ProblemKind.WORKER, A, 2)
+    assert message in one.message
+
+
+def test_a_worker_reads_them_now_and_then(ledger, index, clock):
+    read = Problems(ledger, [], NONE)
+    assert read.found() == []
+    ledger.arrivals.record([arrival("1")])
+    assert read.found() == [], "it was read just now"
+    clock.now += FRESH + 1
+    assert [one.kind for one in read.found()] == [ProblemKind.ACCOUNT]
+
+
+def test_a_worker_that_has_just_started_may_have_to_find_its_orthanc(ledger, index, clock):
+    ledger.arrivals.record([arrival("1")])
+    clock.now += SEEN_WITHIN + 1
+    read = Problems(ledger, [A], NONE)
+    assert read.found() == []
+    clock.now += RECOGNIZE_WITHIN
+    assert [one.kind for one in read.found()] == [ProblemKind.INDEX]
+
+
+def test_reading_that_takes_long_is_done_seldom(ledger, index, clock, monkeypatch):
+    monkeypatch.setattr(problems, "SHARE", 1e9)
+    read = Problems(ledger, [], NONE)
+    assert read.found() == []
+    ledger.arrivals.record([arrival("1")])
+    clock.now += 60
+    assert read.found() == []
+
+
+def test_many_rows_are_counted_by_the_database(ledger: Ledger, index):
+    ledger.arrivals.record([arrival(str(number)) for number in range(300)])
+    (one,) = found(ledger, []).values()
+    assert one.instances == 300

@@ -1,0 +1,55 @@
+"""What would wait for ever without a word: with a real Orthanc, in log and REST API."""
+
+from __future__ import annotations
+
+import json
+
+from orthanc_gcp.custody.intake.former_ledgers import FILE_NAME
+from tests.support.orthanc import wait_until
+from tests.support.site import ACCOUNT, Site, make_study
+
+
+def problems(site):
+    """Account -> the kinds of its problems."""
+    told = site.api("GET", "/gcp/transfers")[1]
+    return {one["Account"]: [each["Kind"] for each in one["Problems"]] for one in told}
+
+
+def test_the_ledger_is_deleted_and_an_account_renamed(tmp_path):
+    with Site(tmp_path, listen=True) as site:
+        site.wait_for_following()
+        for content in make_study(instances=3):
+            site.upload(content)
+        site.wait_for(confirmed=3)
+        site.wait_for_api()
+        assert problems(site) == {ACCOUNT: []}
+        assert "it has 0 instances" in site.log()
+
+        site.stop_worker()
+        storage = site.orthanc.folder / "storage"
+        for file in storage.glob("orthanc-gcp.sqlite*"):
+            file.unlink()
+        site.start_worker()
+        wait_until(lambda: "this ledger is a new one" in site.log(), 30, site.log)
+        assert "of the 3 instances" in site.log()
+        assert "it has 3 instances: those that it had before are not sent" in site.log()
+        site.wait_for_api()
+        assert problems(site) == {ACCOUNT: ["ledger"]}
+        assert len(json.loads((storage / FILE_NAME).read_text())) == 2
+
+        site.emulator.switch(deniedPermissions=["healthcare.dicomStores.dicomWebWrite"])
+        for content in make_study(instances=2):
+            site.upload(content)
+        wait_until(lambda: len(site.rows()) == 2, 30, site.log)
+        site.stop_worker()
+        options = json.loads(site.orthanc.configuration_file.read_text())
+        section = options["GoogleCloudPlatform"]
+        section["Accounts"] = {"renamed": section["Accounts"][ACCOUNT]}
+        section["Send"] = [{"To": "renamed"}]
+        site.orthanc.configuration_file.write_text(json.dumps(options))
+        site.start_worker()
+        words = f"2 instances wait: the configuration has no account {ACCOUNT}; put the account"
+        wait_until(lambda: words in site.log(), 30, site.log)
+        site.wait_for_api()
+        assert problems(site) == {ACCOUNT: ["account", "ledger"], "renamed": ["ledger"]}
+        assert site.log().count("this ledger is a new one") == 2, "once for each start"

@@ -1,0 +1,98 @@
+"""What a real Orthanc recycles, and what it says of it."""
+
+from __future__ import annotations
+
+import pytest
+
+from orthanc_gcp.errors import OrthancRefusedError
+from orthanc_gcp.orthanc.recycling import Recycling, StorageLimits
+from orthanc_gcp.orthanc.resources import OrthancSource
+from orthanc_gcp.orthanc.rest import OrthancRest
+from tests.support.orthanc import Orthanc
+from tests.support.site import make_instance
+
+
+@pytest.fixture(scope="module")
+def orthanc(tmp_path_factory):
+    options = {"MaximumPatientCount": 2}
+    with Orthanc(tmp_path_factory.mktemp("orthanc"), options, plugins=()) as orthanc:
+        yield orthanc
+
+
+def upload(orthanc, patient):
+    answer = orthanc.json("POST", "/instances", make_instance(patient=patient))
+    return answer["ParentPatient"]
+
+
+def test_a_protected_patient_stays(orthanc):
+    recycling = Recycling(OrthancRest(orthanc.url))
+    first = upload(orthanc, "A")
+    assert recycling.is_protected(first) is False
+    assert recycling.protect(first, protected=True)
+    assert recycling.is_protected(first) is True
+    assert recycling.size_bytes(first) > 4096
+    others = [upload(orthanc, name) for name in ("B", "C")]
+    assert [recycling.is_protected(one) for one in (first, *others)] == [True, None, False]
+    assert recycling.size_bytes(others[0]) is None
+    assert not recycling.protect(others[0], protected=True)
+    assert recycling.protect(first, protected=False)
+    assert recycling.is_protected(first) is False
+
+
+def test_a_name_cannot_lead_elsewhere(orthanc):
+    assert Recycling(OrthancRest(orthanc.url)).is_protected("../system?") is None
+
+
+def test_limits_of_a_version_that_says_them(monkeypatch):
+    system = {"MaximumStorageSize": 5, "MaximumPatientCount": 7, "MaximumStorageMode": "Reject"}
+    assert limits_of(monkeypatch, system) == StorageLimits(5, 7, "Reject")
+    assert limits_of(monkeypatch, {"MaximumStorageSize": "x"}) == StorageLimits()
+    assert limits_of(monkeypatch, {"Name": "old"}) is None
+    assert limits_of(monkeypatch, []) is None
+
+
+def limits_of(monkeypatch, system):
+    rest = OrthancRest("http://localhost:1/")
+    monkeypatch.setattr(rest, "call", lambda *_: system)
+    return Recycling(rest).limits()
+
+
+def test_a_refusal_is_no_absence(monkeypatch):
+    rest = OrthancRest("http://localhost:1/")
+
+    def refuse(*_):
+        raise OrthancRefusedError("no", status=403)
+
+    monkeypatch.setattr(rest, "call", refuse)
+    with pytest.raises(OrthancRefusedError):
+        Recycling(rest).is_protected("p")
+
+
+@pytest.mark.parametrize(
+    ("limits", "recycles"),
+    [
+        (StorageLimits(), False),
+        (StorageLimits(1), True),
+        (StorageLimits(0, 1), True),
+        (StorageLimits(5, 5, "Reject"), False),
+        (StorageLimits(5, 5, "recycle"), True),
+    ],
+)
+def test_whether_it_recycles(limits, recycles):
+    assert limits.recycles == recycles
+
+
+def test_room():
+    by_count = StorageLimits(patients=5)
+    assert by_count.has_room(80, 4, 10**12)
+    assert not by_count.has_room(80, 5, 0)
+    assert not StorageLimits(patients=1).has_room(80, 1, 0), "it could receive nobody else"
+    by_size = StorageLimits(mebibytes=10)
+    assert by_size.has_room(50, 10**6, 5 * 1024 * 1024)
+    assert not by_size.has_room(50, 1, 5 * 1024 * 1024 + 1)
+    assert StorageLimits(10, 5).has_room(100, 5, 10 * 1024 * 1024)
+
+
+def test_an_index_of_its_own(orthanc, tmp_path):
+    source = OrthancSource(OrthancRest(orthanc.url), tmp_path)
+    assert not source.may_share_its_index()

@@ -1,0 +1,96 @@
+"""What a process of its own says of a ledger that nobody works on."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+
+from orthanc_gcp.ledger import database
+from orthanc_gcp.ledger.ledger import Ledger
+from orthanc_gcp.ledger.upgrade import prepare
+from orthanc_gcp.ledger.workers import worker_registry
+from orthanc_gcp.plugin.unattended import command
+from orthanc_gcp.worker import unattended
+from orthanc_gcp.worker.handshake import WorkerInput
+from tests.support.ledgers import A, arrival
+from tests.support.orthanc import free_port
+from tests.support.simulation import FakeClock
+
+
+class Given:
+    """A line on standard input."""
+
+    def __init__(self, line: bytes) -> None:
+        self.buffer = self
+        self.readline = lambda: line
+
+
+@pytest.fixture
+def given(tmp_path) -> WorkerInput:
+    whole = {"StorageDirectory": str(tmp_path), "GoogleCloudPlatform": {}}
+    return WorkerInput(whole, tmp_path, "", "", "", "", 0.0, "")
+
+
+@pytest.fixture
+def answer(monkeypatch, capsys, given):
+    """The exit code and what was printed, for a configuration of this section."""
+
+    def ask(**section):
+        whole = {**given.configuration, "GoogleCloudPlatform": section}
+        line = replace(given, configuration=whole).line()
+        monkeypatch.setattr(sys, "stdin", Given(line))
+        code = unattended.main()
+        printed = capsys.readouterr()
+        return code, (printed.err if code else json.loads(printed.out))
+
+    return ask
+
+
+@pytest.fixture
+def waiting(tmp_path):
+    """A ledger in which two instances wait."""
+    engine = database.connect(database.url_of("", tmp_path))
+    prepare(engine)
+    ledger = Ledger(engine)
+    ledger.arrivals.record([arrival("1"), arrival("2")])
+    yield ledger
+    engine.dispose()
+
+
+def test_there_is_no_ledger(answer):
+    assert answer() == (0, [])
+
+
+def test_what_waits(answer, waiting):
+    code, found = answer()
+    assert code == 0
+    assert {(one["Kind"], one["Account"], one["Instances"]) for one in found} == {
+        ("account", A, 2),
+        ("worker", A, 2),
+    }
+
+
+def test_a_worker_that_was_started_by_hand_sends_it(answer, waiting):
+    registry = worker_registry(waiting.engine, "w", FakeClock())
+    registry.join()
+    assert answer() == (0, [])
+    registry.leave()
+
+
+def test_a_database_that_is_away(answer):
+    code, said = answer(Database=f"postgresql://me:hush@127.0.0.1:{free_port()}/none")
+    assert code == 1
+    assert "OperationalError" in said
+    assert "hush" not in said
+
+
+def test_as_the_connector_runs_it(waiting, given):
+    done = subprocess.run(
+        command(sys.executable), input=given.line(), capture_output=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert [one["Kind"] for one in json.loads(done.stdout)] == ["account", "worker"]
