@@ -187,7 +187,7 @@ class Index:
 
     def tick(self) -> None:
         """Report what is stable by now."""
-        for one in list(self.resources.values()):
+        for one in sorted(self.resources.values(), key=lambda one: -list(_PATHS).index(one.level)):
             waits = one.level != "Instance" and not one.stable
             if waits and self._clock.now() - one.changed_at >= STABLE_AGE:
                 one.stable = True

@@ -72,7 +72,7 @@ class Reader:
     """A follower on a clock of its own."""
 
     def __init__(self, ledger, orthanc, since=0.0, *, follows=lambda _: True, was_down=False):
-        self.clock = FakeClock()
+        self.clock, self.recognized = FakeClock(), []
         self.orthanc = OrthancSource(OrthancRest(orthanc.url), orthanc.folder / "storage")
         self.follower = Follower(
             ledger,
@@ -83,6 +83,7 @@ class Reader:
             since,
             was_down=was_down,
             follows=follows,
+            on_recognized=lambda: self.recognized.append(self.follower.source),
         )
 
     def read(self, later: float = 0.0) -> str:
@@ -139,6 +140,45 @@ def test_a_rename_changes_nothing(ledger, orthanc, caplog):
     assert source_of(ledger, reader.orthanc) == NAME
 
 
+@ONE
+def test_an_empty_index_is_not_recognized_for_sure(ledger, orthanc):
+    """Only its name is known: since when it is followed stays noted until it has something."""
+    since = time.time() - 60
+    first = Reader(ledger, orthanc, since)
+    first.read()
+    assert (first.follower.source, first.recognized) == (NAME, [])
+    unread = upload(orthanc)
+    restart(orthanc, Name="renamed")
+    reader = Reader(ledger, orthanc, since)
+    name = reader.read()
+    assert rows(ledger) == {name: set(unread)}
+    assert reader.recognized == [name]
+
+
+@ONE
+def test_what_comes_into_an_empty_index_shows_that_it_is_the_same(ledger, orthanc):
+    reader = Reader(ledger, orthanc)
+    reader.read()
+    upload(orthanc)
+    reader.read(2 * RECOGNIZE_EVERY)
+    assert reader.recognized == [NAME]
+
+
+@ONE
+def test_all_was_deleted_and_its_orthanc_renamed(ledger, orthanc):
+    """Nothing shows that it is the same: what may have been received since is sent all the same."""
+    (gone,) = upload(orthanc)
+    Reader(ledger, orthanc).read()
+    orthanc.json("DELETE", f"/instances/{gone}")
+    with ledger.writing() as connection:
+        connection.execute(change_cursors.update().values(seen_at=time.time() - 60))
+    unread = upload(orthanc)
+    restart(orthanc, Name="renamed")
+    reader = Reader(ledger, orthanc, since=time.time() + 60)
+    name = reader.read()
+    assert rows(ledger) == {NAME: {gone}, name: set(unread)}
+
+
 @BOTH
 def test_two_indexes_of_one_name_are_two(ledger, orthanc, start):
     """Both begin empty, as two installations with the defaults."""
@@ -164,6 +204,25 @@ def test_an_empty_index_of_the_same_name_sends_nothing_of_another(ledger, orthan
     other = Reader(ledger, second, follows=locks.of(2))
     other.read()
     assert (other.follower.source, other.follower.candidate) == ("", NAME)
+
+
+@ONE
+@pytest.mark.parametrize("cleared", [False, True])
+def test_an_index_of_the_name_of_one_that_stays_empty_is_another(ledger, orthanc, start, cleared):
+    """Whoever follows the empty one would have read by now what is in this one."""
+    second, locks = start("second"), Locks()
+    Reader(ledger, orthanc, follows=locks.of(1)).read()
+    other = Reader(ledger, second, follows=locks.of(2))
+    own = upload(second)
+    if cleared:
+        second.request("DELETE", "/changes")
+    other.read()
+    assert other.follower.source == ""
+    for _ in range(3):
+        other.read(REFUSE_AFTER + RECOGNIZE_EVERY)
+    assert other.follower.source not in ("", NAME)
+    assert rows(ledger) == {other.follower.source: set(own)}
+    assert len(ledger.indexes.all()) == 2
 
 
 @ONE

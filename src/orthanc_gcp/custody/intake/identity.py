@@ -99,7 +99,8 @@ def begin(
         What Orthanc has received from then on is followed, in UTC seconds.
     was_down
         Whether Orthanc may have received something for its rules before that moment: an index that
-        has come into the place of another is followed from when that one was last seen.
+        has come into the place of another is followed from when that one was last seen. So is one
+        that may be another, all of which was deleted, and whose Orthanc has been renamed.
 
     Raises
     ------
@@ -109,9 +110,10 @@ def begin(
         The ledger is away.
     """
     known = ledger.indexes.all()
-    if was_down:
-        seen = [one.seen_at for one in known if one.name == name and one.seen_at is not None]
-        since = min([since, *seen])
+    for one in known:
+        may_be = (was_down and one.name == name) or _may_be_emptied(ledger, orthanc, one)
+        if may_be and one.seen_at is not None:
+            since = min(since, one.seen_at)
     place = orthanc.place_before(since)
     marks = add_marks((), [mark_of(one) for one in orthanc.newest_changes()])
     instances = orthanc.instance_count()
@@ -125,6 +127,11 @@ def begin(
             instances,
         )
     return begun
+
+
+def _may_be_emptied(ledger: Ledger, orthanc: OrthancSource, cursor: Cursor) -> bool:
+    """Whether nothing says that an Orthanc has not an index, all of which was deleted."""
+    return compare(ledger, orthanc, cursor, cursor.name) is Match.EMPTIED
 
 
 def source_of(ledger: Ledger, orthanc: OrthancSource) -> str:
