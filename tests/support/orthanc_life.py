@@ -33,7 +33,7 @@ from orthanc_gcp.emulator.resource_names import StoreName
 from orthanc_gcp.emulator.server import Emulator
 from orthanc_gcp.ledger import database
 from orthanc_gcp.ledger.indexes import Indexes
-from orthanc_gcp.ledger.schema import State, transfers
+from orthanc_gcp.ledger.schema import State, metadata, transfers
 from orthanc_gcp.transport.authorization import Authorization
 from tests.support.sent import changed
 from tests.support.simulated_orthanc import Index, SimulatedOrthanc
@@ -154,6 +154,10 @@ class OrthancLife(RuleBasedStateMachine):
         level: str,
     ) -> None:
         url = database.url_of(self.database_url, self.folder)
+        if self.database_url:
+            engine = database.connect(url)
+            metadata.drop_all(engine)
+            engine.dispose()
         self.town = Town(
             url,
             self.clock,
