@@ -309,6 +309,16 @@ class Arrivals:
         """
         return self._key_values.get(f"unreadable:{source}", list) or []
 
+    def unreadable_counts(self) -> dict[str, int]:
+        """How many each Orthanc has of these."""
+        prefix = "unreadable:"
+        found = self._key_values.starting_with(prefix)
+        return {
+            name.removeprefix(prefix): len(value)
+            for name, value in found.items()
+            if isinstance(value, list)
+        }
+
     def change_unreadable(
         self, source: str, failed: Collection[str], done: Collection[str] = ()
     ) -> int:
