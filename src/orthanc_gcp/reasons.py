@@ -296,6 +296,8 @@ class TransferReason(StrEnum):
     """A newer version of it, with the same UIDs, was received."""
     UNCOMPARED = "uncompared"
     """The store has something under its UIDs that could not be compared."""
+    UNEXPECTED = "unexpected"
+    """This program failed at it, or Orthanc answered as no Orthanc does."""
     UNREADABLE_FILE = "unreadable_file"
     """Orthanc has it in its index and cannot give its file."""
 

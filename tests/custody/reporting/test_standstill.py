@@ -229,7 +229,9 @@ def test_no_worker(place, ledger):
     assert place.why() == ["no worker runs"]
 
 
-@pytest.mark.parametrize("state", [State.QUARANTINED, State.WITHDRAWN, State.SUPERSEDED])
+@pytest.mark.parametrize(
+    "state", [State.QUARANTINED, State.WITHDRAWN, State.SUPERSEDED, State.LOST]
+)
 def test_what_is_at_its_end_says_only_what_was_written(place, ledger, state):
     arrive(ledger)
     settle(ledger, state, detail="why it is so")

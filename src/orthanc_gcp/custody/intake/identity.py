@@ -10,6 +10,7 @@ before that moment, and not those that were read later.
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from enum import IntEnum
 
 from orthanc_gcp.errors import OrthancError
@@ -45,13 +46,17 @@ def mark_of(change: Change) -> Mark:
     return Mark(change.seq, change.kind, change.orthanc_id, change.date)
 
 
-def recognize(ledger: Ledger, orthanc: OrthancSource, name: str) -> tuple[Match, Cursor] | None:
+def recognize(
+    ledger: Ledger, orthanc: OrthancSource, name: str, known: Sequence[Cursor] | None = None
+) -> tuple[Match, Cursor] | None:
     """Which index an Orthanc has; None for one that the ledger does not know.
 
     Parameters
     ----------
     name
         What the Orthanc is called.
+    known
+        All indexes that the ledger knows, if they were read just now.
 
     Raises
     ------
@@ -62,7 +67,7 @@ def recognize(ledger: Ledger, orthanc: OrthancSource, name: str) -> tuple[Match,
     """
     found = [
         (compare(ledger, orthanc, cursor, name), cursor.name == name, _newest(cursor), cursor)
-        for cursor in ledger.indexes.all()
+        for cursor in (ledger.indexes.all() if known is None else known)
     ]
     found = [one for one in found if one[0] is not Match.NONE]
     if not found:
@@ -72,12 +77,20 @@ def recognize(ledger: Ledger, orthanc: OrthancSource, name: str) -> tuple[Match,
 
 
 def begin(
-    ledger: Ledger, orthanc: OrthancSource, name: str, since: float, *, was_down: bool
+    ledger: Ledger,
+    orthanc: OrthancSource,
+    name: str,
+    since: float,
+    known: Sequence[Cursor],
+    *,
+    was_down: bool,
 ) -> Cursor | None:
     """Begin to follow an index that the ledger does not know; None when it may by now.
 
     Parameters
     ----------
+    known
+        The indexes that it was compared with.
     since
         What Orthanc has received from then on is followed, in UTC seconds.
     was_down
@@ -91,14 +104,13 @@ def begin(
     sqlalchemy.exc.SQLAlchemyError
         The ledger is away.
     """
-    known = ledger.indexes.all()
     if was_down:
         seen = [one.seen_at for one in known if one.name == name and one.seen_at is not None]
         since = min([since, *seen])
     place = orthanc.place_before(since)
     marks = add_marks((), [mark_of(one) for one in orthanc.newest_changes()])
     instances = orthanc.instance_count()
-    begun = ledger.indexes.begin(name, place, since, marks, [one.source for one in known])
+    begun = ledger.indexes.begin(name, place, since, marks, known)
     if begun is not None:
         _log.warning(
             "following Orthanc %s for the first time, as %s; it has %d instances: those that it "
@@ -122,12 +134,13 @@ def source_of(ledger: Ledger, orthanc: OrthancSource) -> str:
     """
     name = orthanc.name()
     for _ in range(_TRIES):
-        found = recognize(ledger, orthanc, name)
+        known = ledger.indexes.all()
+        found = recognize(ledger, orthanc, name, known)
         if found is not None and found[0] is Match.RESTORED:
             raise OrthancError("its index is an earlier state of what it was: start a worker first")
         if found is not None:
             return found[1].source
-        begun = begin(ledger, orthanc, name, ledger.now(), was_down=False)
+        begun = begin(ledger, orthanc, name, ledger.now(), known, was_down=False)
         if begun is not None:
             return begun.source
     raise OrthancError("which index Orthanc has is not clear: try again")

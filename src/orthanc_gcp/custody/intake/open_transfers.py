@@ -177,15 +177,14 @@ def separate(ledger: Ledger, orthanc: OrthancSource) -> str:
         The ledger is away: nothing has changed.
     """
     name = orthanc.name()
-    found = recognize(ledger, orthanc, name)
+    known = ledger.indexes.all()
+    found = recognize(ledger, orthanc, name, known)
     if found is None or found[0] is not Match.RESTORED:
         raise OrthancError("its index is not a copy that has gone on otherwise than the original")
-    known = ledger.indexes.all()
     common = [mark for mark in found[1].marks if mark in map(mark_of, _change(orthanc, mark.seq))]
     place = common[0].seq if common else orthanc.last_change()
     marks = add_marks((), [mark_of(one) for one in orthanc.newest_changes()])
-    sources = [one.source for one in known]
-    begun = ledger.indexes.begin(name, place, ledger.now(), marks, sources)
+    begun = ledger.indexes.begin(name, place, ledger.now(), marks, known)
     if begun is None:
         raise OrthancError("another index was begun just now: try again")
     Patients(ledger).copy(found[1].source, begun.source)

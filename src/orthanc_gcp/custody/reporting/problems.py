@@ -37,6 +37,7 @@ class ProblemKind(StrEnum):
     STORE = "store"  # the account is another one by now
     INDEX = "index"  # no Orthanc that a worker follows has it
     LEDGER = "ledger"  # there was another before this one
+    FILE = "file"  # Orthanc cannot read it, and a rule asks for what only it has
     WORKER = "worker"  # none runs
 
 
@@ -189,7 +190,7 @@ def find_problems(
         )
         for one in former_ledgers(ledger)
     ]
-    return found
+    return found + _without_file(ledger)
 
 
 def without_worker(
@@ -236,18 +237,20 @@ def _open(ledger: Ledger) -> list[_Open]:
     """What is not done, by store and index; it costs as much as there is of that."""
     of = transfers.c
     unsent = sql.func.sum(sql.case((of.state == State.ACKNOWLEDGED, 0), else_=1))
-    counted = sql.select(sql.func.count(), unsent, sql.func.min(of.queued_at)).where(
-        of.state.in_(UNSETTLED)
-    )
+    # What is in quarantine for a present store is reported as that, and retried there.
+    counted = sql.select(sql.func.count(), unsent, sql.func.min(of.queued_at))
+    open_there = of.state.in_(UNSETTLED)
+    open_formerly = of.state.in_((*UNSETTLED, State.QUARANTINED))
     current = {one.id for one in ledger.destinations.current().values()}
     found = []
     with ledger.reading() as connection:
         for place in ledger.destinations.all():
             for index in _indexes_of(connection, place.id):
+                is_current = place.id in current
                 mine = of.destination_id == place.id, of.source == index
-                count, left, since = connection.execute(counted.where(*mine)).one()
+                meant = open_there if is_current else open_formerly
+                count, left, since = connection.execute(counted.where(*mine, meant)).one()
                 if count:
-                    is_current = place.id in current
                     kind = place.account, place.store, place.id, is_current, index
                     found.append(_Open(*kind, count, int(left), since))
     return found
@@ -325,6 +328,25 @@ def _of_index(one: _Open) -> Problem:
         f"`orthanc-gcp indexes CONFIG --hand-over {one.index}` has another one send what it holds, "
         f"`--close {one.index}` ends it",
     )
+
+
+def _without_file(ledger: Ledger) -> list[Problem]:
+    """Instances that no rule can be applied to: they have no row."""
+    return [
+        Problem(
+            ProblemKind.FILE,
+            "",
+            source,
+            count,
+            None,
+            f"of {count:,} instances of {source} it is not known whether the rules want them: they "
+            "ask for attributes that only the files have, and Orthanc cannot read those",
+            "see Orthanc's log which files it cannot read, and restore them; they are tried again "
+            "all the time",
+        )
+        for source, count in ledger.arrivals.unreadable_counts().items()
+        if count
+    ]
 
 
 def _wait(one: _Open) -> str:
