@@ -105,6 +105,8 @@ class LedgerReason(StrEnum):
     DAMAGED_LEDGER = "damaged_ledger"
     IN_USE = "in_use"
     """Another worker has the ledger, or the name that was given to this one."""
+    REPLACED = "replaced"
+    """The ledger's file was deleted, or another put in its place, while a worker used it."""
 
 
 class NetworkFault(StrEnum):

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import random
+import shutil
+import signal
 import sqlite3
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import sqlalchemy as sql
 
+from tests.integration.test_clock import faketime, shift
 from tests.support.orthanc import wait_until
+from tests.support.sent import changed, dataset
 from tests.support.site import Site, make_study
 
 FAULTS = (
@@ -140,3 +147,174 @@ class Killer:
 
     def _start_emulator(self) -> None:
         self._site.emulator.start()
+
+
+FINAL = {"confirmed", "superseded", "withdrawn", "lost"}
+
+
+class OrthancBlows:
+    """What happens to an Orthanc, to its index and to the worker beside it, by chance.
+
+    Parameters
+    ----------
+    clock
+        The file that says by how much the worker's clock is off.
+    several
+        Whether the ledger is for several workers.
+    """
+
+    def __init__(self, site: Site, chance: random.Random, clock: Path, *, several: bool) -> None:
+        self._site, self._chance, self._clock, self._several = site, chance, clock, several
+        self._received: list[tuple[str, bytes]] = []
+        self._backup: Path | None = None
+        self._blows: list[Callable[[], None]] = [
+            self.rename,
+            self.back_up,
+            self.restore,
+            self.clear_changes,
+            self.delete_a_patient,
+            self.overwrite_unseen,
+            self.empty_volume_for_a_while,
+            self.worker_stands_still,
+            self.set_clock,
+        ]
+        if several:
+            self._blows += [self.second_worker, self.second_worker]
+        self.made: dict[str, int] = {}
+
+    def receive(self, instances: int, **more: int) -> None:
+        """Send a study of a patient of its own to Orthanc."""
+        patient = f"P{len(self._received)}"
+        for file in make_study(instances=instances, **more):
+            content = changed(file, PatientID=patient)
+            self._received.append((self._site.upload(content), content))
+
+    def strike(self) -> str:
+        """Let one of them happen."""
+        blow = self._chance.choice(self._blows)
+        blow()
+        self.made[blow.__name__] = self.made.get(blow.__name__, 0) + 1
+        return blow.__name__
+
+    def rename(self) -> None:
+        self._site.orthanc.stop()
+        file = self._site.orthanc.configuration_file
+        name = f"hospital-{self._chance.randrange(1000)}"
+        file.write_text(json.dumps({**json.loads(file.read_text()), "Name": name}))
+        self._site.orthanc.start()
+
+    def back_up(self) -> None:
+        self._backup = self._site.folder / "backup"
+        shutil.rmtree(self._backup, ignore_errors=True)
+        self._backup.mkdir()
+        self._site.orthanc.stop()
+        for place in self._own():
+            copy = shutil.copytree if place.is_dir() else shutil.copy2
+            copy(place, self._backup / place.name)
+        self._site.orthanc.start()
+
+    def restore(self) -> None:
+        """What was received since is gone."""
+        if self._backup is None:
+            return
+        self._site.orthanc.stop()
+        for place in self._own():
+            shutil.rmtree(place) if place.is_dir() else place.unlink()
+        for place in self._backup.iterdir():
+            copy = shutil.copytree if place.is_dir() else shutil.copy2
+            copy(place, self._storage / place.name)
+        self._site.orthanc.start()
+
+    def clear_changes(self) -> None:
+        self._site.orthanc.request("DELETE", "/changes")
+
+    def delete_a_patient(self) -> None:
+        patients = self._site.orthanc.json("GET", "/patients")
+        if patients:
+            self._site.orthanc.request("DELETE", f"/patients/{self._chance.choice(patients)}")
+
+    def overwrite_unseen(self) -> None:
+        """While no worker is there; only the pixels are others."""
+        for name in list(self._site.workers):
+            self._site.kill_worker(name)
+        there = set(self._site.orthanc.json("GET", "/instances"))
+        old = [content for name, content in self._received if name in there]
+        for content in self._chance.sample(old, k=min(3, len(old))):
+            new = bytearray(content)
+            new[-1 - self._chance.randrange(16)] ^= 1 + self._chance.randrange(255)
+            self._received.append((self._site.upload(bytes(new)), bytes(new)))
+        self._site.start_worker(**faketime(self._clock))
+
+    def empty_volume_for_a_while(self) -> None:
+        aside = self._site.folder / "aside"
+        aside.mkdir()
+        self._site.orthanc.stop()
+        own = self._own()
+        for place in own:
+            place.rename(aside / place.name)
+        self._site.orthanc.start()
+        time.sleep(self._chance.choice((1, 4, 15)))
+        self._site.orthanc.stop()
+        for place in self._own():
+            shutil.rmtree(place) if place.is_dir() else place.unlink()
+        for place in list(aside.iterdir()):
+            place.rename(self._storage / place.name)
+        aside.rmdir()
+        self._site.orthanc.start()
+
+    def worker_stands_still(self) -> None:
+        for process in self._site.workers.values():
+            process.send_signal(signal.SIGSTOP)
+        time.sleep(self._chance.uniform(0, 4))
+        for process in self._site.workers.values():
+            process.send_signal(signal.SIGCONT)
+
+    def set_clock(self) -> None:
+        """By less than what a token endpoint minds."""
+        shift(self._clock, self._chance.choice(("+0", "+2m", "-2m")))
+
+    def second_worker(self) -> None:
+        if "other" in self._site.workers:
+            self._site.kill_worker("other")
+        else:
+            self._site.start_worker("other", **faketime(self._clock))
+
+    @property
+    def _storage(self) -> Path:
+        return self._site.orthanc.folder / "storage"
+
+    def _own(self) -> list[Path]:
+        """What is Orthanc's in its storage folder, and not the ledger."""
+        return [one for one in self._storage.iterdir() if not one.name.startswith("orthanc-gcp")]
+
+    def all_is_well(self, wait: float = 420) -> None:
+        """Wait for the end: what Orthanc has is confirmed to the byte, and nothing is open."""
+        site = self._site
+        if "worker" not in site.workers:
+            site.start_worker(**faketime(self._clock))
+        there = {
+            name: site.orthanc.request("GET", f"/instances/{name}/file").data
+            for name in site.orthanc.json("GET", "/instances")
+        }
+
+        def open_rows() -> list[str]:
+            rows = {row.orthanc_id: row for row in site.rows()}
+            wrong = [
+                f"{name} {row and (row.state, row.reason, row.detail)}"
+                for name, content in there.items()
+                for row in [rows.get(name)]
+                if row is None or row.state != "confirmed" or row.sha256 != sha256(content)
+            ]
+            gone = [row for name, row in rows.items() if name not in there]
+            return wrong + [
+                f"gone: {row.orthanc_id} {row.state} {row.reason} {row.detail}"
+                for row in gone
+                if row.state not in FINAL and row.reason not in ("lost", "damaged_file")
+            ]
+
+        wait_until(lambda: not open_rows(), wait, lambda: f"{open_rows()}\n{site.log()[-6000:]}")
+        nothing_false(site)
+        stored = site.stored()
+        for name, content in there.items():
+            uid = str(dataset(content).SOPInstanceUID)
+            assert stored[uid] == content, f"the store has other bytes of {name}"

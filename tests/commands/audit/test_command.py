@@ -287,7 +287,7 @@ def test_audit_finds_what_the_ledger_does_not_know(site, still):
     assert "received before following began, and in no backfill: 2" in said
     # Another ledger may have known of them.
     index = run_json(site, "indexes")[0]["Index"]
-    values = {"noticed_at": time.time(), "instances": 2}
+    values = {"noticed_at": time.time(), "instances": 2, "accepted": False}
     Ledger(engine).key_values.set(f"former_ledger:{index}", values)
     told = run_json(site, "audit", "--study", before.uid, code=1)
     assert told["Counts"] == {"Instances": 2, "NotInLedger": 2}

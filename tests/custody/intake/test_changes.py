@@ -110,6 +110,18 @@ def test_changes_that_were_cleared_are_found_by_comparison(ledger, orthanc, foll
     assert not ledger.arrivals.has_gap(SOURCE)
 
 
+def test_changes_that_were_read_and_cleared_are_no_gap(ledger, orthanc, follow):
+    follower = follow()
+    read_all(follower)
+    upload(orthanc, [make_instance()])
+    read_all(follower)
+    orthanc.request("DELETE", "/changes")
+    for _ in range(3):
+        follower.clock.time += 2 * COMPARE_AT_MOST_EVERY
+        assert not follower.step()
+        assert not ledger.arrivals.has_gap(SOURCE)
+
+
 def test_a_gap_is_known_after_a_crash_and_not_compared_too_often(ledger, orthanc, follow):
     first = follow()
     read_all(first)

@@ -73,7 +73,7 @@ class Reader:
     """A follower on a clock of its own."""
 
     def __init__(self, ledger, orthanc, since=0.0, *, follows=lambda _: True, was_down=False):
-        self.clock = FakeClock()
+        self.clock, self.recognized = FakeClock(), []
         self.orthanc = OrthancSource(OrthancRest(orthanc.url), orthanc.folder / "storage")
         self.follower = Follower(
             ledger,
@@ -84,6 +84,7 @@ class Reader:
             since,
             was_down=was_down,
             follows=follows,
+            on_recognized=lambda: self.recognized.append(self.follower.source),
         )
 
     def read(self, later: float = 0.0) -> str:
@@ -138,6 +139,45 @@ def test_a_rename_changes_nothing(ledger, orthanc, caplog):
     assert ledger.indexes.get(NAME).name == "renamed/OTHER"
     assert "is now called renamed/OTHER" in caplog.text
     assert source_of(ledger, reader.orthanc) == NAME
+
+
+@ONE
+def test_an_empty_index_is_not_recognized_for_sure(ledger, orthanc):
+    """Only its name is known: since when it is followed stays noted until it has something."""
+    since = time.time() - 60
+    first = Reader(ledger, orthanc, since)
+    first.read()
+    assert (first.follower.source, first.recognized) == (NAME, [])
+    unread = upload(orthanc)
+    restart(orthanc, Name="renamed")
+    reader = Reader(ledger, orthanc, since)
+    name = reader.read()
+    assert rows(ledger) == {name: set(unread)}
+    assert reader.recognized == [name]
+
+
+@ONE
+def test_what_comes_into_an_empty_index_shows_that_it_is_the_same(ledger, orthanc):
+    reader = Reader(ledger, orthanc)
+    reader.read()
+    upload(orthanc)
+    reader.read(2 * RECOGNIZE_EVERY)
+    assert reader.recognized == [NAME]
+
+
+@ONE
+def test_all_was_deleted_and_its_orthanc_renamed(ledger, orthanc):
+    """Nothing shows that it is the same: what may have been received since is sent all the same."""
+    (gone,) = upload(orthanc)
+    Reader(ledger, orthanc).read()
+    orthanc.json("DELETE", f"/instances/{gone}")
+    with ledger.writing() as connection:
+        connection.execute(change_cursors.update().values(seen_at=time.time() - 60))
+    unread = upload(orthanc)
+    restart(orthanc, Name="renamed")
+    reader = Reader(ledger, orthanc, since=time.time() + 60)
+    name = reader.read()
+    assert rows(ledger) == {NAME: {gone}, name: set(unread)}
 
 
 @BOTH
@@ -195,6 +235,25 @@ def test_two_orthancs_of_different_names_have_one_empty_index(ledger, orthanc, c
         two.read(SEEN_EVERY)
     assert caplog.text.count(f"has the index {first} now") == 1
     assert "is now called" not in caplog.text
+
+
+@ONE
+@pytest.mark.parametrize("cleared", [False, True])
+def test_an_index_of_the_name_of_one_that_stays_empty_is_another(ledger, orthanc, start, cleared):
+    """Whoever follows the empty one would have read by now what is in this one."""
+    second, locks = start("second"), Locks()
+    Reader(ledger, orthanc, follows=locks.of(1)).read()
+    other = Reader(ledger, second, follows=locks.of(2))
+    own = upload(second)
+    if cleared:
+        second.request("DELETE", "/changes")
+    other.read()
+    assert other.follower.source == ""
+    for _ in range(3):
+        other.read(REFUSE_AFTER + RECOGNIZE_EVERY)
+    assert other.follower.source not in ("", NAME)
+    assert rows(ledger) == {other.follower.source: set(own)}
+    assert len(ledger.indexes.all()) == 2
 
 
 @ONE

@@ -95,7 +95,7 @@ class Follower:
     follows
         Whether it is this worker that follows the index that the ledger calls so.
     on_recognized
-        Called when the ledger has the index, and since when it is followed.
+        Called when the ledger has what the index is recognized by, and since when it is followed.
     protection
         Keeps Orthanc from recycling what is not sent.
     """
@@ -122,9 +122,12 @@ class Follower:
         self._on_recognized = on_recognized
         self._name = self._source = self._before = self._candidate = self._begun = ""
         self._cursor: Cursor | None = None
+        self._recognized = False
         self._recognized_at = self._seen_at = float("-inf")
         self._verified = float("-inf")
         self._refused_since: float | None = None
+        self._another_since: float | None = None
+        self._others: set[str] = set()
         self._swept = float("-inf")
         self._inventory, self._compare_every = Inventory(ledger, orthanc), compare_every
         self._compared = self._compared_for_gap = self._compare_next = float("-inf")
@@ -156,6 +159,7 @@ class Follower:
             return self._step()
         except OrthancError:
             self._recognized_at = float("-inf")  # another index may be there when it is back
+            self._others.clear()
             raise
 
     def _step(self) -> bool:
@@ -189,31 +193,54 @@ class Follower:
     def _recognize(self) -> bool:
         """Find out which index Orthanc has; whether it is known by now."""
         name, known = self._orthanc.name(), self._ledger.indexes.all()
-        found = recognize(self._ledger, self._orthanc, name, known)
+        found = recognize(self._ledger, self._orthanc, name, known, self._others)
         if found is None:
-            self._source = self._candidate = ""
-            new = begin(
-                self._ledger, self._orthanc, name, self._since, known, was_down=self._was_down
-            )
-            if new is None:  # another worker was first, maybe with the same
-                return True
-            found, known = (Match.WHOLE, new), [*known, new]
-            self._begun = new.source
+            return self._begin(name, known)
         match, cursor = found
+        if match.is_by_name and not self._follows(cursor.source) and self._is_another():
+            self._others.add(cursor.source)
+            self._another_since = None
+            return True
+        return self._accept(match, cursor, name, known)
+
+    def _accept(self, match: Match, cursor: Cursor, name: str, known: Sequence[Cursor]) -> bool:
+        """Go on with an index, if that is for this worker to do."""
         self._candidate = cursor.source
         follows = self._follows(cursor.source)
-        if not (follows or cursor.marks):
+        if not follows and (match.is_by_name or not cursor.marks):
             # Only a name says that it is this one, and nothing of it can be sent yet.
             self._source, self._recognized_at = "", self._clock.now()
             return False
+        self._another_since = None
         if match is Match.RESTORED and not follows:
             self._refuse(cursor)
             return False
         self._refused_since = None
         self._take(match, cursor, name, follows)
-        if follows and not cursor.marks and match is not Match.RESTORED:
-            self._mark(cursor, known)
+        if follows and self._cursor is not None and not self._cursor.marks:
+            self._mark(self._cursor, known)
         return True
+
+    def _begin(self, name: str, known: Sequence[Cursor]) -> bool:
+        """Follow an index that the ledger does not know; whether it is known by now."""
+        self._source = self._candidate = ""
+        new = begin(self._ledger, self._orthanc, name, self._since, known, was_down=self._was_down)
+        if new is None:  # another worker was first, maybe with the same
+            return True
+        self._begun = new.source
+        return self._accept(Match.WHOLE, new, name, [*known, new])
+
+    def _is_another(self) -> bool:
+        """Whether an index has only its name in common with the one that another worker follows.
+
+        What is in it that worker would have read by now, if it were the same.
+        """
+        now = self._clock.now()
+        if not self._orthanc.newest_changes() and not next(self._orthanc.instances(), []):
+            self._another_since = None
+        elif self._another_since is None:
+            self._another_since = now
+        return self._another_since is not None and now - self._another_since > REFUSE_AFTER
 
     def _take(self, match: Match, cursor: Cursor, name: str, follows: bool) -> None:
         if self._begun != cursor.source and self._was_known(self._begun):
@@ -222,19 +249,31 @@ class Follower:
             _log.warning("Orthanc %s is now called %s: it has the same index", cursor.name, name)
         elif self._before and cursor.source != self._before:
             _log.warning("Orthanc %s has another index now: %s", name, cursor.source)
+        if match.is_by_name:  # of another Orthanc, it may be
+            cursor = replace(cursor, since=min(cursor.since, self._since))
         cursor = self._ledger.indexes.seen(cursor, name if follows else cursor.name)
         if cursor.source != self._before:
             self._compared, self._comparing = float("-inf"), False
         self._name, self._source, self._before = name, cursor.source, cursor.source
         self._recognized_at = self._seen_at = self._clock.now()
-        self._on_recognized()
         self._gap = self._ledger.arrivals.has_gap(self._source)
-        if follows and match in (Match.RESTORED, Match.CLEARED):
+        if follows and match < Match.PARTIAL:
             self._open_gap()
-        if match is Match.RESTORED:
+        if match in (Match.EMPTIED, Match.RESTORED) or self._is_behind(cursor):
             self._start_over(cursor)
         else:
             self._cursor = cursor if follows else None
+        self._recognized = False
+        self._note_recognized(self._cursor or cursor)
+
+    def _is_behind(self, cursor: Cursor) -> bool:
+        return not cursor.marks and self._orthanc.last_change() < cursor.seq
+
+    def _note_recognized(self, cursor: Cursor) -> None:
+        """An index in which nothing was yet is known by a name, which may change: not for sure."""
+        if cursor.marks and not self._recognized:
+            self._recognized = True
+            self._on_recognized()
 
     def _was_known(self, begun: str) -> bool:
         """Whether an index that was begun here turned out to be another Orthanc's as well."""
@@ -249,6 +288,7 @@ class Follower:
             self._source, self._cursor, self._recognized_at = "", None, float("-inf")
         elif marked.marks:
             self._cursor = marked
+            self._note_recognized(marked)
 
     def _marked(self, cursor: Cursor) -> Cursor:
         newest = [mark_of(one) for one in self._orthanc.newest_changes()]
@@ -304,7 +344,7 @@ class Follower:
             return True
         self._verified = self._clock.now()
         match = compare(self._ledger, self._orthanc, cursor, self._name)
-        if match is Match.CLEARED:
+        if match is Match.CLEARED and page.last > cursor.seq:  # what was read is missed by nobody
             self._open_gap()
         return match >= Match.CLEARED
 
@@ -348,6 +388,7 @@ class Follower:
             self._remember_unreadable(found.unreadable)
         self._ledger.arrivals.record(found.arrivals, cursor)
         self._cursor = cursor
+        self._note_recognized(cursor)
         self._protect(found)
         if found.gone:
             now = self._ledger.now()

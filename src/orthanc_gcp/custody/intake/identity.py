@@ -10,7 +10,7 @@ before that moment, and not those that were read later.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from enum import IntEnum
 
 from orthanc_gcp.errors import OrthancError
@@ -30,15 +30,23 @@ class Match(IntEnum):
     """How what Orthanc has compares with what was read of an index; the highest is the surest."""
 
     NONE = 0
-    RESTORED = 1
-    """It is the index as it was at an earlier moment, and maybe went on from there otherwise; or
-    all of it was deleted, and only the name of its Orthanc is left."""
-    CLEARED = 2
+    EMPTIED = 1
+    """Nothing of it is there any more. Its Orthanc has the name, and nothing else says so."""
+    UNREAD = 2
+    """Nothing was read of it yet. Its Orthanc has the name, and nothing else says so."""
+    RESTORED = 3
+    """It is the index as it was at an earlier moment, and maybe went on from there otherwise."""
+    CLEARED = 4
     """It has the files, and none of the changes: somebody has cleared them, or deleted much."""
-    PARTIAL = 3
+    PARTIAL = 5
     """The last change that was read is gone with its resource; an earlier one is there."""
-    WHOLE = 4
+    WHOLE = 6
     """The last change that was read is there."""
+
+    @property
+    def is_by_name(self) -> bool:
+        """Whether only a name says so, which another Orthanc may have, too."""
+        return self in (Match.EMPTIED, Match.UNREAD)
 
 
 def mark_of(change: Change) -> Mark:
@@ -47,7 +55,11 @@ def mark_of(change: Change) -> Mark:
 
 
 def recognize(
-    ledger: Ledger, orthanc: OrthancSource, name: str, known: Sequence[Cursor] | None = None
+    ledger: Ledger,
+    orthanc: OrthancSource,
+    name: str,
+    known: Sequence[Cursor] | None = None,
+    others: Collection[str] = (),
 ) -> tuple[Match, Cursor] | None:
     """Which index an Orthanc has; None for one that the ledger does not know.
 
@@ -57,6 +69,8 @@ def recognize(
         What the Orthanc is called.
     known
         All indexes that the ledger knows, if they were read just now.
+    others
+        What the ledger calls those that it is not as far as only a name says so.
 
     Raises
     ------
@@ -69,7 +83,11 @@ def recognize(
         (compare(ledger, orthanc, cursor, name), cursor.name == name, _newest(cursor), cursor)
         for cursor in (ledger.indexes.all() if known is None else known)
     ]
-    found = [one for one in found if one[0] is not Match.NONE]
+    found = [
+        one
+        for one in found
+        if one[0] is not Match.NONE and not (one[0].is_by_name and one[3].source in others)
+    ]
     if not found:
         return None
     match, _, _, cursor = max(found, key=lambda one: one[:3])
@@ -95,7 +113,8 @@ def begin(
         What Orthanc has received from then on is followed, in UTC seconds.
     was_down
         Whether Orthanc may have received something for its rules before that moment: an index that
-        has come into the place of another is followed from when that one was last seen.
+        has come into the place of another is followed from when that one was last seen. So is one
+        that may be another, all of which was deleted, and whose Orthanc has been renamed.
 
     Raises
     ------
@@ -104,9 +123,10 @@ def begin(
     sqlalchemy.exc.SQLAlchemyError
         The ledger is away.
     """
-    if was_down:
-        seen = [one.seen_at for one in known if one.name == name and one.seen_at is not None]
-        since = min([since, *seen])
+    for one in known:
+        may_be = (was_down and one.name == name) or _may_be_emptied(ledger, orthanc, one)
+        if may_be and one.seen_at is not None:
+            since = min(since, one.seen_at)
     place = orthanc.place_before(since)
     marks = add_marks((), [mark_of(one) for one in orthanc.newest_changes()])
     instances = orthanc.instance_count()
@@ -120,6 +140,11 @@ def begin(
             instances,
         )
     return begun
+
+
+def _may_be_emptied(ledger: Ledger, orthanc: OrthancSource, cursor: Cursor) -> bool:
+    """Whether nothing says that an Orthanc has not an index, all of which was deleted."""
+    return compare(ledger, orthanc, cursor, cursor.name) is Match.EMPTIED
 
 
 def source_of(ledger: Ledger, orthanc: OrthancSource) -> str:
@@ -136,7 +161,7 @@ def source_of(ledger: Ledger, orthanc: OrthancSource) -> str:
     for _ in range(_TRIES):
         known = ledger.indexes.all()
         found = recognize(ledger, orthanc, name, known)
-        if found is not None and found[0] is Match.RESTORED:
+        if found is not None and found[0] in (Match.EMPTIED, Match.RESTORED):
             raise OrthancError("its index is an earlier state of what it was: start a worker first")
         if found is not None:
             return found[1].source
@@ -188,7 +213,7 @@ def _by_name(ledger: Ledger, cursor: Cursor, name: str, contradicted: bool) -> M
     unread = not cursor.marks and not ledger.indexes.has_rows(cursor.source)
     if cursor.name != name or (contradicted and not unread):
         return Match.NONE
-    return Match.CLEARED if unread and not contradicted else Match.RESTORED
+    return Match.UNREAD if unread else Match.EMPTIED
 
 
 def _has_files_of(ledger: Ledger, orthanc: OrthancSource, source: str) -> bool | None:

@@ -31,7 +31,7 @@ from orthanc_gcp.reasons import TransferReason
 __all__ = ["Patient", "Patients", "Total", "UnprotectedRow"]
 
 _PROTECTED = (Guard.BEGUN, Guard.OWN, Guard.FOREIGN)
-_UNPROTECTED = (Guard.NO_ROOM, Guard.REFUSED, Guard.REMOVED)
+_UNPROTECTED = (Guard.NO_ROOM, Guard.REFUSED, Guard.REMOVED, Guard.GONE)
 _SEEN = (Guard.OWN, Guard.FOREIGN, Guard.GONE)
 """What is known since a moment."""
 _LEFT = (State.HELD, State.WAITING, State.DELAYED, State.QUARANTINED)
@@ -287,7 +287,10 @@ class Patients:
             return [_patient(row) for row in connection.execute(query)]
 
     def unprotected(self, source: str | None = None) -> int:
-        """How many are not protected, though something of them is not confirmed; of any index."""
+        """How many are not protected, though something of them is not confirmed; of any index.
+
+        Those that are gone count until it is known that they are lost.
+        """
         query = sql.select(sql.func.count()).where(patients.c.guard.in_(_UNPROTECTED))
         if source is not None:
             query = query.where(patients.c.source == source)

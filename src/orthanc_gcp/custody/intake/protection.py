@@ -115,6 +115,7 @@ class Protection:
         try:
             if instances and self._is_active():
                 self._protect(source, self._write_down(source, instances), anew=True)
+                self._give_up_newest(source)
         except OrthancRefusedError as error:
             self._report_refusal(error)
 

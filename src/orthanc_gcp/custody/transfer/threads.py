@@ -10,7 +10,7 @@ import logging
 import threading
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from functools import partial
 
 from orthanc_gcp.custody.transfer.sender import Sender
@@ -35,6 +35,8 @@ class TransferThreads:
         Account -> the most requests at once: so many threads send, and as many read back.
     on_sent
         Called when a batch was sent, whatever came of it.
+    pool
+        Makes one of so many threads, whose names begin so.
     """
 
     def __init__(
@@ -43,10 +45,13 @@ class TransferThreads:
         read_back: ReadBack,
         connections: Mapping[str, int],
         on_sent: Callable[[], None],
+        pool: Callable[[int, str], Executor] = ThreadPoolExecutor,
     ) -> None:
         self._sender, self._read_back, self._on_sent = sender, read_back, on_sent
-        self._senders = _pools("gcp-send", connections)
-        self._readers = _pools("gcp-read-back", connections)
+        self._senders, self._readers = (
+            {account: pool(most, f"{name}-{account}") for account, most in connections.items()}
+            for name in ("gcp-send", "gcp-read-back")
+        )
         self._changed = threading.Condition()
         self._sending: dict[str, str] = {}  # batch -> account
         self._reading: set[tuple[str, Series]] = set()  # series that were due
@@ -96,7 +101,7 @@ class TransferThreads:
             pool.shutdown(wait=False, cancel_futures=True)
 
     def _submit(
-        self, pools: Mapping[str, ThreadPoolExecutor], account: str, task: Callable[[], None]
+        self, pools: Mapping[str, Executor], account: str, task: Callable[[], None]
     ) -> None:
         with self._changed:
             self._tasks += 1
@@ -152,13 +157,6 @@ class TransferThreads:
         except Exception as error:
             words = _short(error)
             _log.log(_level(error), "account %s: reading back was interrupted: %s", account, words)
-
-
-def _pools(name: str, connections: Mapping[str, int]) -> dict[str, ThreadPoolExecutor]:
-    return {
-        account: ThreadPoolExecutor(most, thread_name_prefix=f"{name}-{account}")
-        for account, most in connections.items()
-    }
 
 
 def _level(error: Exception) -> int:
