@@ -205,6 +205,8 @@ def _write_down(folder: Path, orthanc: OrthancSource) -> None:
         new = [(one, file) for one, file in page if one not in seen]
         seen.update(one for one, _ in new)
         rows = [asdict(_row(cursor.source, one, file)) for one, file in new]
+        if not rows:  # all of a page may be the overlap with the one before
+            continue
         with ledger.writing() as connection:
             connection.execute(
                 transfers.insert(),
@@ -278,14 +280,14 @@ def extrapolated(seconds: Sequence[float], pages: Sequence[int], total: int) -> 
     seconds, pages
         How long each page took, and how many instances were in it.
     """
-    places = [sum(pages[:number]) + page / 2 for number, page in enumerate(pages)]
-    each = [taken / page for taken, page in zip(seconds, pages, strict=True)]
-    if len(places) < 2:
-        return total * each[0]
-    growth, first = linear_regression(places, each)
-    if growth < 0:
-        return total * sum(seconds) / sum(pages)
-    return first * total + growth * total**2 / 2
+    full = max(pages)  # the last one may have few, which share what every page costs
+    chosen = [number for number, page in enumerate(pages) if page == full]
+    if len(chosen) > 1:
+        places = [sum(pages[:number]) + full / 2 for number in chosen]
+        growth, first = linear_regression(places, [seconds[number] / full for number in chosen])
+        if growth > 0:
+            return first * total + growth * total**2 / 2
+    return total * sum(seconds) / sum(pages)
 
 
 def _confirmed_after(connection: sqlite3.Connection, row: int) -> int:

@@ -196,8 +196,7 @@ def _cursor(ledger: Ledger, source: str) -> Cursor:
     """How far the changes of an index were read; it is followed from now on if it was not."""
     cursor = ledger.indexes.get(source)
     while cursor is None:  # another worker may begin to follow its own meanwhile
-        known = [one.source for one in ledger.indexes.all()]
-        cursor = ledger.indexes.begin(source, 0, 0.0, known=known)
+        cursor = ledger.indexes.begin(source, 0, 0.0, known=ledger.indexes.all())
     return cursor
 
 

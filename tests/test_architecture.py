@@ -18,7 +18,7 @@ NAME = PACKAGE.name
 
 FLOORS = (
     {"reasons", "clock", "redaction"},
-    {"errors", "backoff", "logs"},
+    {"errors", "backoff", "logs", "stop_signals"},
     {"configuration", "outages"},
     {"transport", "ledger"},
     {"auth", "dicomweb", "orthanc"},

@@ -105,6 +105,8 @@ class LedgerReason(StrEnum):
     DAMAGED_LEDGER = "damaged_ledger"
     IN_USE = "in_use"
     """Another worker has the ledger, or the name that was given to this one."""
+    REPLACED = "replaced"
+    """The ledger's file was deleted, or another put in its place, while a worker used it."""
 
 
 class NetworkFault(StrEnum):
@@ -294,6 +296,8 @@ class TransferReason(StrEnum):
     """A newer version of it, with the same UIDs, was received."""
     UNCOMPARED = "uncompared"
     """The store has something under its UIDs that could not be compared."""
+    UNEXPECTED = "unexpected"
+    """This program failed at it, or Orthanc answered as no Orthanc does."""
     UNREADABLE_FILE = "unreadable_file"
     """Orthanc has it in its index and cannot give its file."""
 

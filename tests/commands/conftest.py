@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from orthanc_gcp import stop_signals
 from tests.support.emulator import STORE_PATH
 from tests.support.keys import STORE
 from tests.support.ledgers import clock, engine, ledger, postgresql
@@ -40,14 +41,19 @@ def site(tmp_path_factory):
 
 
 @pytest.fixture
-def process() -> Iterator[None]:
-    """This process, for commands that run until a signal: handlers and logging are restored."""
+def process(monkeypatch) -> Iterator[None]:
+    """This process, for commands that run until a signal: handlers and logging are restored.
+
+    It does not have to end within the time that such a command has.
+    """
+    monkeypatch.setattr(stop_signals, "end_within", lambda _seconds: None)
     numbers = (signal.SIGINT, signal.SIGTERM)
     handlers = {number: signal.getsignal(number) for number in numbers}
     log = logging.getLogger("orthanc_gcp")
     level = log.level
     yield
     log.setLevel(level)
+    signal.set_wakeup_fd(-1)
     for number, handler in handlers.items():
         signal.signal(number, handler)
 

@@ -24,6 +24,7 @@ from orthanc_gcp.commands.arguments import (
     needs,
     orthanc_of,
     orthanc_option,
+    orthanc_variable,
     settings_of,
 )
 from tests.support.certificates import Authority
@@ -247,7 +248,7 @@ def test_an_orthanc_without_rest_api(config, name):
 @pytest.mark.parametrize("name", ["worker", "send", "sidecar"])
 def test_an_address_that_is_none(config, name, wrong):
     asked = [config, *(("--dry-run",) if name == "send" else ())]
-    said = one_line(command(name, *asked, "--orthanc", wrong))
+    said = one_line(command(name, *asked, **{orthanc_variable(name): wrong}))
     assert "expected http://user:password@host:port/" in said
     assert "hush" not in said
 
@@ -275,12 +276,13 @@ def test_the_certificate_of_the_configuration_is_trusted_and_no_other(config, tm
     with ThreadingHTTPServer(("127.0.0.1", 0), Empty) as server:
         server.handle_error = lambda *_: None
         server.socket = context.wrap_socket(server.socket, server_side=True)
-        thread = threading.Thread(target=server.serve_forever)
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()
         options = {"HttpPort": server.server_port, "SslEnabled": True}
         write_config(config, **options, SslCertificate=str(certificate))
-        for given in ((), ("--orthanc", f"https://me:secret@localhost:{server.server_port}/")):
-            done = command("send", config, "--dry-run", *given)
+        with_password = f"https://me:secret@localhost:{server.server_port}/"
+        for given in ({}, {orthanc_variable("send"): with_password}):
+            done = command("send", config, "--dry-run", **given)
             assert (done.returncode, done.stderr) == (0, "")
             assert "to my-google (all): 0 instances" in done.stdout
         write_config(config, **options, SslCertificate=str(other))
@@ -374,7 +376,7 @@ def test_a_password_in_the_command_line_is_warned_of(monkeypatch):
 
     url = "http://me:hush@localhost:8042/"
     warned = CliRunner().invoke(asks, ["--orthanc", url])
-    assert "give the address in the variable ORTHANC_GCP_SEND_ORTHANC" in one_line(warned.stderr)
+    assert "give the address in the variable ORTHANC_GCP_SEND_ORTHANC" in warned.stderr
     assert "hush" not in warned.output
     assert not CliRunner().invoke(asks, ["--orthanc", "http://localhost/"]).stderr
     monkeypatch.setenv("ORTHANC_GCP_SEND_ORTHANC", url)

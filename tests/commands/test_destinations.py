@@ -87,8 +87,8 @@ def test_a_receipt_says_which_store_has_what(site, former):
     assert "before        projects/p/former, 0 of 1 instance confirmed there" in text
     assert "for projects/p/former:" in text
     status = run(site, "status")
-    assert "google: 1 instance for its former store projects/p/former: open" in status
-    assert "see orthanc-gcp destinations" in status
+    assert "google: 1 instance waits for projects/p/former: the account is another store" in status
+    assert f"orthanc-gcp destinations CONFIG --hand-over {number}" in status
     for one in (gone, number):
         run(site, "destinations", "--close", str(one))
-    assert "former store" not in run(site, "status")
+    assert "another store" not in run(site, "status")

@@ -55,7 +55,8 @@ def test_a_ledger_that_has_come_into_the_place_of_another(site):
     own = next(one.source for one in ledger.indexes.all())
     try:
         ledger.key_values.set(
-            f"former_ledger:{own}", {"noticed_at": time.time(), "instances": 1234}
+            f"former_ledger:{own}",
+            {"noticed_at": time.time(), "instances": 1234, "accepted": False},
         )
         told = run(site, "status")
         assert told.count("this ledger is a new one") == 1, "it is of all accounts"

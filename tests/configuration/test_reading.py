@@ -146,7 +146,7 @@ def test_a_wrong_account_is_named_and_left_out(options, message):
     assert message in [str(problem) for problem in settings.problems if problem.error]
 
 
-@pytest.mark.parametrize("name", ["", "a/b", "line\nbreak", "nul\0"])
+@pytest.mark.parametrize("name", ["", ".", "..", "a/b", "line\nbreak", "a\r", "nul\0"])
 def test_names_that_no_dicomweb_server_can_have(name):
     settings = read(with_account(SERVICE, name))
     assert settings.accounts == ()

@@ -7,13 +7,17 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import fields
 from typing import Any
 
 import pydicom
 import urllib3
 
 from orthanc_gcp.custody.reporting.operations import pause, resume
+from orthanc_gcp.ledger.destinations import StoreName
 from orthanc_gcp.ledger.ledger import Ledger
+from orthanc_gcp.ledger.rows import NewTransfer
+from orthanc_gcp.ledger.schema import Priority
 from tests.support.emulator import STORE_PATH
 from tests.support.orthanc import wait_until
 from tests.support.postgres import Postgres
@@ -152,28 +156,30 @@ def test_two_workers_of_different_configurations_on_one_database(tmp_path):
         with Site(tmp_path, section={"Database": server.url}) as site:
             make_second_store(site)
             site.wait_for_following()
-            ledger = Ledger(site.engine())
+            changed = {ACCOUNT: StoreName(SECOND, site.emulator.url)}
+            ledger = Ledger(site.engine(), stores=changed)
             pause(ledger, ACCOUNT)
-            old = make_study(instances=4)
-            for content in old:
+            contents = make_study(instances=4)
+            for content in contents:
                 site.upload(content)
             site.wait_for(waiting=4)
             name_store(site, SECOND)
             site.start_worker("changed")
             wait_until(lambda: "has started" in site.log("changed"), 30)
             assert f"its destination is {SECOND}" in site.log("changed")
-            site.stop_worker()
-            new = make_study(instances=4)
-            for content in new:
-                site.upload(content)
-            site.wait_for(waiting=8)  # whichever worker has read it
-            name_store(site, FIRST)
-            site.start_worker()
-            wait_until(lambda: site.log().count("has started") == 2, 30)
+            names = [field.name for field in fields(NewTransfer)]
+            rows = [{name: getattr(row, name) for name in names} for row in site.rows()]
+            ledger.arrivals.record(
+                [NewTransfer(**{**row, "priority": Priority.DEMANDED}) for row in rows]
+            )
+            site.wait_for(waiting=8)
             resume(ledger, ACCOUNT)
-            ledger.engine.dispose()
             site.wait_for(confirmed=8)
-            assert stored(site, FIRST) == {uid(content) for content in old}
-            assert stored(site, SECOND) == {uid(content) for content in new}
+            stores = {one.id: one.store for one in ledger.destinations.all()}
+            ledger.engine.dispose()
+            sent = {(stores[row.destination_id], row.worker) for row in site.rows()}
+            assert sent == {(FIRST, "worker"), (SECOND, "changed")}
+            everything = {uid(content) for content in contents}
+            assert stored(site, FIRST) == stored(site, SECOND) == everything
     finally:
         server.remove()

@@ -53,3 +53,17 @@ def test_the_ledger_is_deleted_and_an_account_renamed(tmp_path):
         site.wait_for_api()
         assert problems(site) == {ACCOUNT: ["account", "ledger"], "renamed": ["ledger"]}
         assert site.log().count("this ledger is a new one") == 2, "once for each start"
+
+
+def test_the_ledger_is_deleted_while_the_worker_runs(tmp_path):
+    with Site(tmp_path) as site:
+        site.wait_for_following()
+        site.upload(make_study(instances=1)[0])
+        site.wait_for(confirmed=1)
+        for file in (site.orthanc.folder / "storage").glob("orthanc-gcp.sqlite*"):
+            file.unlink()
+        assert site.workers["worker"].wait(20) == 1
+        assert "was deleted, or another file put in its place" in site.log()
+        site.workers.pop("worker")
+        site.start_worker()  # as Orthanc does
+        wait_until(lambda: "this ledger is a new one" in site.log(), 30, site.log)

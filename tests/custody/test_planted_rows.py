@@ -101,6 +101,10 @@ def plant_elsewhere(connection: sql.Connection, source: str, text: str, quoted: 
         " VALUES (1.0, :text, :text, :text, :text)"
     )
     connection.execute(add, {"text": text})
+    add = sql.text("INSERT INTO gcp_patients VALUES (:source, :text, :text, NULL, 5)")
+    connection.execute(add, {"source": source, "text": text})
+    add = sql.text("INSERT INTO gcp_patient_studies VALUES (:source, '1.2', :text)")
+    connection.execute(add, {"source": source, "text": text})
     table = "workflow_status"
     if connection.dialect.name == "postgresql":
         connection.exec_driver_sql("CREATE SCHEMA dbos")
@@ -116,7 +120,8 @@ def plant_elsewhere(connection: sql.Connection, source: str, text: str, quoted: 
 def test_nothing_is_unpickled_and_nothing_else_is_stopped(tmp_path, section, trap):
     pickled, file = trap
     text = base64.b64encode(pickled).decode()
-    with Site(tmp_path / "site", section=section or None) as site:
+    recycles = {"MaximumPatientCount": 1000}
+    with Site(tmp_path / "site", section=section or None, orthanc=recycles) as site:
         site.wait_for_following()
         site.stop_worker()
         engine = site.engine()
@@ -128,6 +133,8 @@ def test_nothing_is_unpickled_and_nothing_else_is_stopped(tmp_path, section, tra
             if engine.dialect.name == "sqlite":
                 add = sql.text("INSERT INTO gcp_key_values VALUES ('paused:x', :value)")
                 connection.execute(add, {"value": pickled})
+                add = sql.text("INSERT INTO gcp_patients VALUES (:source, 'x', :v, :v, :v)")
+                connection.execute(add, {"source": source, "v": pickled})
         good = {site.upload(content) for content in make_study(instances=10)}
         site.start_worker()
 

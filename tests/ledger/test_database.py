@@ -101,6 +101,18 @@ def test_writers_take_turns(engine):
         assert connection.scalar(sql.select(key_values.c.value)) == 80
 
 
+def test_one_connection_after_the_other_is_the_same(sqlite_ledger):
+    """Each has a cache of its own, which fills up with whatever is asked through it."""
+    engine = sqlite_ledger.engine
+    with engine.connect(), engine.connect():
+        pass
+    used = set()
+    for _ in range(4):
+        with engine.connect() as connection:
+            used.add(id(connection.connection.dbapi_connection))
+    assert len(used) == 1
+
+
 def test_what_fails_is_not_written(engine):
     prepare(engine)
     with pytest.raises(RuntimeError), writing(engine) as connection:

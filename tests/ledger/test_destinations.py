@@ -118,6 +118,14 @@ def test_several_that_begin_at_once_write_it_once(ledger, clock):
     assert sorted(one.account for one in known) == sorted([A, "b", "unknown"])
 
 
+def test_a_thousand_accounts_are_registered(ledger, clock):
+    stores = {f"account-{number}": FIRST for number in range(1200)}
+    for _ in range(2):
+        own = Ledger(ledger.engine, clock, stores)
+        assert all(one.before is None for one in own.destinations.register())
+    assert len(own.destinations.all()) == 1200
+
+
 def test_what_was_not_committed_is_not_remembered(ledger, clock):
     own = Ledger(ledger.engine, clock, {A: FIRST})
     cursor = own.indexes.begin(ORTHANC, 1, 5.0)
@@ -247,6 +255,21 @@ def test_one_instance_for_two_accounts_of_a_store_is_one_version(both):
         both.queue.settle(account, [Outcome(row.id, State.ACKNOWLEDGED, sha256="d")])
         both.confirmations.confirm({row.id: both.now()})
     assert set(states(both).values()) == {State.CONFIRMED}
+
+
+def test_what_one_account_replaces_is_confirmed_of_none(both):
+    """The same instance of Orthanc, received anew, and sent by the other account only."""
+    both.arrivals.record([arrival("1", attachment_uuid="first", received_at=1.0)])
+    (row,) = claim_as(both, A, "x")
+    both.queue.settle("x", [Outcome(row.id, State.ACKNOWLEDGED, sha256="d")])
+    both.confirmations.confirm({row.id: both.now()})
+    anew = arrival("1", account="b", attachment_uuid="second", received_at=2.0)
+    both.arrivals.record([anew])
+    (other,) = claim_as(both, "b", "y")
+    both.queue.settle("y", [Outcome(other.id, State.ACKNOWLEDGED, sha256="e", replace=True)])
+    query = sql.select(transfers.c.state).order_by(transfers.c.id)
+    with both.reading() as connection:
+        assert list(connection.scalars(query)) == [State.SUPERSEDED, State.ACKNOWLEDGED]
 
 
 def test_what_one_account_has_sent_is_known_to_another_of_the_same_store(both):

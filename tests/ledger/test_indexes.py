@@ -31,10 +31,33 @@ def test_an_index_is_written_down_with_all_that_is_known_of_it(ledger, clock):
 def test_two_of_one_name_are_called_differently(ledger):
     first = ledger.indexes.begin(ORTHANC, 0, 5.0)
     assert ledger.indexes.begin(ORTHANC, 0, 5.0) is None, "it may be the same one"
-    second = ledger.indexes.begin(ORTHANC, 0, 5.0, (), [ORTHANC])
+    second = ledger.indexes.begin(ORTHANC, 0, 5.0, (), [first])
     assert first.source == ORTHANC
     assert second.source.startswith(f"{ORTHANC}#")
     assert second.name == ORTHANC
+
+
+def test_only_the_first_of_several_that_may_be_one_is_marked(ledger):
+    """What nothing was compared with meanwhile may be the same."""
+    first = ledger.indexes.begin("first", 0, 5.0)
+    second = ledger.indexes.begin("second", 0, 5.0, (), [first])
+    known = ledger.indexes.all()
+    marked = replace(first, marks=(mark(1),))
+    assert ledger.indexes.mark(marked, known)
+    assert not ledger.indexes.mark(replace(second, marks=(mark(1),)), known)
+    assert ledger.indexes.begin("third", 0, 5.0, (), known) is None
+    assert ledger.indexes.get("second").marks == ()
+    assert ledger.indexes.mark(replace(second, marks=(mark(2),)), ledger.indexes.all())
+    assert not ledger.indexes.mark(replace(second, source="gone"), ledger.indexes.all())
+
+
+def test_only_an_index_of_which_nothing_was_read_is_forgotten(ledger):
+    for name, marks in (("unread", ()), ("read", [mark(1)]), (ORTHANC, ())):
+        ledger.indexes.begin(name, 0, 5.0, marks, ledger.indexes.all())
+    ledger.arrivals.record([arrival("1")])
+    forgotten = [ledger.indexes.forget_unread(one) for one in ("unread", "read", ORTHANC, "none")]
+    assert forgotten == [True, False, False, False]
+    assert {one.source for one in ledger.indexes.all()} == {"read", ORTHANC}
 
 
 def test_the_rows_of_an_index_that_is_forgotten_are_not_another_s(ledger):

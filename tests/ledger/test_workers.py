@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import shutil
 import signal
 import sqlite3
 import time
+from pathlib import Path
 
 import pytest
 import sqlalchemy as sql
@@ -148,6 +150,22 @@ def test_a_file_that_is_not_there_yet_is_locked_when_it_is(tmp_path, joined):
     registry.leave()
     for one in (engine, other):
         one.dispose()
+
+
+@pytest.mark.parametrize("becomes", ["deleted", "replaced"])
+def test_a_file_that_is_not_there_any_more(sqlite_ledger, joined, becomes):
+    """SQLite would go on writing into it, and nobody would ever read that."""
+    registry = joined(sqlite_ledger.engine)
+    registry.refresh(ORTHANC)
+    file = Path(sqlite_ledger.engine.url.database)
+    if becomes == "replaced":
+        shutil.copy(file, f"{file}.new")
+        Path(f"{file}.new").replace(file)
+    else:
+        file.unlink()
+    with pytest.raises(LedgerError, match="was deleted, or another file put in its place"):
+        registry.refresh(ORTHANC)
+    assert not registry.alive
 
 
 def test_on_sqlite_whoever_else_has_claimed_something_is_dead(sqlite_ledger, joined):

@@ -10,7 +10,11 @@ from itertools import chain
 import pydicom
 import pytest
 
-from orthanc_gcp.errors import OrthancGoneError, OrthancUnavailableError
+from orthanc_gcp.errors import (
+    OrthancGoneError,
+    OrthancRefusedError,
+    OrthancUnavailableError,
+)
 from orthanc_gcp.orthanc.resources import OrthancSource
 from orthanc_gcp.orthanc.rest import OrthancRest
 from tests.orthanc.orthanc_stub import stub
@@ -170,7 +174,7 @@ def test_a_date_that_is_none(tmp_path):
             "FileSize": 5,
         },
         "Series": {"ParentStudy": "t", "MainDicomTags": {"SeriesInstanceUID": "1.2"}},
-        "Study": {"MainDicomTags": {"StudyInstanceUID": "1.1"}},
+        "Study": {"ParentPatient": "p", "MainDicomTags": {"StudyInstanceUID": "1.1"}},
     }
 
     def content(question):
@@ -202,3 +206,39 @@ def test_a_disk_that_gives_an_error_leaves_it_to_orthanc(tmp_path):
         OrthancSource(OrthancRest(server.url), tmp_path).read("1", file, 0) as pieces,
     ):
         assert b"".join(pieces) == b"dicm"
+
+
+def refusing(odd: set[str], seen: list[int]):
+    """An Orthanc that answers 500 to each question for one of these, and knows no instance."""
+
+    def answer(body):
+        seen.append(len(body["Resources"]))
+        return 500 if odd & {*body["Resources"]} else []
+
+    return {"POST /tools/bulk-content": answer}
+
+
+def test_one_that_orthanc_refuses_to_describe_hides_no_other(tmp_path):
+    names, asked = [str(number) for number in range(200)], []
+    with stub(refusing({"0", "77"}, asked)) as server:
+        found, refused = OrthancSource(OrthancRest(server.url), tmp_path).describe_each(names)
+        assert (found, sorted(refused)) == ([], ["0", "77"])
+    assert len(asked) < 40
+
+
+def test_who_refuses_to_describe_anything_is_not_asked_for_each(tmp_path):
+    names, asked = [str(number) for number in range(200)], []
+    with stub(refusing({*names}, asked)) as server, pytest.raises(OrthancRefusedError):
+        OrthancSource(OrthancRest(server.url), tmp_path).describe_each(names)
+    assert len(asked) < 20
+    with stub({"POST /tools/bulk-content": 403}) as server, pytest.raises(OrthancRefusedError):
+        OrthancSource(OrthancRest(server.url), tmp_path).describe_each(names)
+    assert len(server.requests) == 1
+
+
+def test_each_is_described_where_none_is_refused(source, stored):
+    names = [one["ID"] for one in stored]
+    found, refused = source.describe_each(names)
+    assert {one.orthanc_id for one in found} == {*names}
+    assert refused == []
+    assert source.describe_each([]) == ([], [])

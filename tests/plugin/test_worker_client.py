@@ -1,4 +1,4 @@
-"""What the plugin asks a worker: a process of its own that answers over HTTP."""
+"""What the plugin asks a worker: a process of its own that answers over HTTP at a socket."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from tests.support.orthanc import wait_until
 
 GIVEN = WorkerInput({}, Path("/etc/orthanc"), "http://h/", "", "Bearer x", "w", 0.0, "s3cret")
 WORKER = """
-import json, sys
-from http.server import BaseHTTPRequestHandler, HTTPServer
+import json, socketserver, sys, tempfile
+from http.server import BaseHTTPRequestHandler
 from urllib.parse import urlsplit
 
 COUNTS = {"Instances": 3, "Bytes": 30}
@@ -41,9 +41,14 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(content.encode())
     do_GET = do_POST = answer
 
-server = HTTPServer(("127.0.0.1", 0), Handler)
+class Server(socketserver.UnixStreamServer):
+    def get_request(self):
+        return self.socket.accept()[0], ("", 0)
+
+place = tempfile.mkdtemp(prefix="orthanc-gcp-") + "/worker.sock"
+server = Server(place, Handler)
 sys.stdin.readline()
-print(json.dumps({"Port": server.server_port}), flush=True)
+print(json.dumps({"Socket": place}), flush=True)
 server.serve_forever()
 """
 
@@ -61,7 +66,7 @@ def client(monkeypatch):
     client = WorkerClient(process, GIVEN.secret, show)
     client.shown, client.process = shown, process
     client.start()
-    wait_until(lambda: process.port)
+    wait_until(lambda: process.socket)
     yield client
     client.stop()
 
@@ -118,10 +123,11 @@ def impatient(monkeypatch):
 
 def test_a_worker_that_only_stopped_answering_is_replaced(impatient, client, caplog):
     wait_until(lambda: client.shown.get(("gcp_worker_up",)) == 1)
-    frozen, port = client.process._process, client.process.port
+    frozen, place = client.process._process, client.process.socket
     frozen.send_signal(signal.SIGSTOP)
-    wait_until(lambda: client.process.port not in (None, port), 20)
+    wait_until(lambda: client.process.socket not in (None, place), 20)
     assert frozen.wait(10) == -signal.SIGKILL
+    wait_until(lambda: not place.parent.exists())
     wait_until(lambda: client.shown.get(("gcp_worker_up",)) == 1)
     assert "it is killed" in caplog.text
     assert "signal 9" in caplog.text
@@ -142,11 +148,12 @@ def test_one_that_was_slow_for_a_moment_is_not(impatient, client, monkeypatch, c
 def test_time_alone_does_not_show_that_a_worker_is_frozen():
     """A call that holds Orthanc's interpreter for a minute, and one answer that is late by it."""
     health = worker_client._Health()
-    health.answered(1, 100.0)
-    assert health.failed(1, 170.0) is None
+    place = Path("/a/worker.sock")
+    health.answered(place, 100.0)
+    assert health.failed(place, 170.0) is None
     assert not health.is_good
-    assert health.failed(1, 171.0) is None
-    assert health.failed(1, 172.0) == 72.0
-    assert health.failed(1, 180.0) is None, "another has this port"
+    assert health.failed(place, 171.0) is None
+    assert health.failed(place, 172.0) == 72.0
+    assert health.failed(place, 180.0) is None, "another has this place"
     assert health.failed(None, 190.0) is None
     assert health.is_good

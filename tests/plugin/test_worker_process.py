@@ -20,9 +20,9 @@ READY = """
 import json, os, sys, time
 given = json.loads(sys.stdin.readline())
 assert given["Secret"] == "s3cret"
-print(json.dumps({"Port": os.getpid()}), flush=True)
+print(json.dumps({"Socket": f"/{os.getpid()}"}), flush=True)
 """
-"""It takes what it is given, and says that its port is its process."""
+"""It takes what it is given, and says that its socket is called like its process."""
 
 
 @pytest.fixture
@@ -40,7 +40,12 @@ def started(monkeypatch, caplog):
     yield start
     for process in running:
         process.stop()
-        assert process.port is None
+        assert process.socket is None
+
+
+def pid_of(process):
+    """Which process runs, by its socket."""
+    return process.socket and int(process.socket.name)
 
 
 def is_gone(pid):
@@ -49,27 +54,27 @@ def is_gone(pid):
 
 def test_it_ends_when_it_is_stopped(started):
     process = started(READY + "sys.stdin.read()")
-    wait_until(lambda: process.port)
-    pid = process.port
+    wait_until(lambda: process.socket)
+    pid = pid_of(process)
     assert not is_gone(pid)
     process.stop()
     assert is_gone(pid)
-    assert process.port is None
+    assert process.socket is None
 
 
 def test_it_is_started_again(started, caplog):
     process = started(READY + "time.sleep(0.2); os._exit(7)")
-    wait_until(lambda: process.port)
-    first = process.port
-    wait_until(lambda: process.port not in (first, None))
+    wait_until(lambda: process.socket)
+    first = pid_of(process)
+    wait_until(lambda: pid_of(process) not in (first, None))
     assert "the worker has ended (exit code 7), it is started again in 0.05 s" in caplog.text
     assert is_gone(first)
 
 
 def test_one_that_is_killed(started, caplog):
     process = started(READY + "sys.stdin.read()")
-    wait_until(lambda: process.port)
-    psutil.Process(process.port).kill()
+    wait_until(lambda: process.socket)
+    psutil.Process(pid_of(process)).kill()
     wait_until(lambda: "the worker has ended (signal 9)" in caplog.text)
 
 
@@ -84,15 +89,15 @@ def test_a_python_that_is_gone(started, caplog):
     process = started("", executable="/no/python")
     wait_until(lambda: caplog.text.count("cannot be started by /no/python") > 1)
     assert "(it did not start)" in caplog.text
-    assert process.port is None
+    assert process.socket is None
 
 
 def test_one_that_hangs_is_killed(started, monkeypatch):
     monkeypatch.setattr(worker_process, "STOP_WITHIN", 0.2)
     program = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)" + READY
     process = started(program + "time.sleep(60)")
-    wait_until(lambda: process.port)
-    pid = process.port
+    wait_until(lambda: process.socket)
+    pid = pid_of(process)
     process.stop()
     assert is_gone(pid)
 
@@ -100,7 +105,7 @@ def test_one_that_hangs_is_killed(started, monkeypatch):
 def test_its_log_is_passed_on_by_level(started, caplog):
     lines = r"ERROR bad\n  more of it\nINFO fine\n\xff odd"
     process = started(READY + f"sys.stderr.buffer.write(b'{lines}\\n'); sys.stdin.read()")
-    wait_until(lambda: process.port)
+    wait_until(lambda: process.socket)
     wait_until(lambda: "odd" in caplog.text)
     found = [(one.levelname, one.getMessage()) for one in caplog.records]
     assert [one for one in found if one[1].startswith("worker: ")] == [
@@ -112,10 +117,10 @@ def test_its_log_is_passed_on_by_level(started, caplog):
     assert "s3cret" not in caplog.text
 
 
-def test_a_first_line_that_is_no_port(started):
+def test_a_first_line_that_is_no_address(started):
     process = started("import sys; print('hello', flush=True); sys.stdin.readline(); input()")
     wait_until(lambda: process._process is not None)
-    assert process.port is None
+    assert process.socket is None
 
 
 def test_what_is_stopped_before_it_is_started():
@@ -123,7 +128,7 @@ def test_what_is_stopped_before_it_is_started():
     process.stop()
     process.start()
     process.stop()
-    assert process.port is None
+    assert process.socket is None
 
 
 def test_the_command_names_no_secret():

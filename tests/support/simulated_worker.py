@@ -257,7 +257,6 @@ class SimulatedWorker:
             enabled=town.protects,
             up_to_percent=100,
             configured=StorageLimits(patients=MOST_PATIENTS),
-            accounts=[ACCOUNT],
         )
         self.follower = Follower(
             self.ledger,

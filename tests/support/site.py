@@ -25,7 +25,7 @@ from tests.support.keys import STORE
 from tests.support.orthanc import DICOMWEB, Orthanc, free_port, wait_until
 
 ACCOUNT = "google"
-SECRET = "the-secret-of-the-api"
+SECRET = "the-secret-of-the-api-of-this-site"
 
 
 class Site:

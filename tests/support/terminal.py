@@ -29,6 +29,8 @@ COMMANDS = {
     "pause": ("CONFIG", "my-google"),
     "resume": ("CONFIG", "my-google"),
     "indexes": ("CONFIG",),
+    "losses": ("CONFIG",),
+    "destinations": ("CONFIG",),
     "sidecar": ("CONFIG",),
     "plugin-script": (),
     "demo": (),

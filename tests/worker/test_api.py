@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -59,7 +60,9 @@ class Desk:
             lambda: find_problems(ledger, ["a", ODD], {}),
             self.standstill,
         )
-        self.listener = Listener(api.application(SECRET))
+        place = socket.create_server(("127.0.0.1", 0))
+        self.port = place.getsockname()[1]
+        self.listener = Listener(api.application(SECRET), place)
         self.api = api
         if is_open:
             api.open()
@@ -76,7 +79,7 @@ class Desk:
         self.changes += 1
 
     def call(self, method, path, body=None, secret=SECRET):
-        url = f"http://127.0.0.1:{self.listener.port}{path}"
+        url = f"http://127.0.0.1:{self.port}{path}"
         data = json.dumps(body).encode() if isinstance(body, dict | list) else body
         headers = {"Authorization": f"Bearer {secret}"} if secret is not None else {}
         answer = self.http.request(method, url, body=data, headers=headers)
@@ -126,7 +129,7 @@ def test_the_overview(desk):
 
 def test_metrics(desk):
     arrive(desk)
-    url = f"http://127.0.0.1:{desk.listener.port}/metrics"
+    url = f"http://127.0.0.1:{desk.port}/metrics"
     answer = desk.http.request("GET", url, headers={"Authorization": f"Bearer {SECRET}"})
     assert answer.status == 200
     assert answer.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"

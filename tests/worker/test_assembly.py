@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import urllib.request
 
 import pytest
@@ -40,7 +41,8 @@ def test_a_database_that_cannot_be_meant_keeps_it_from_starting(tmp_path):
 def test_its_parts_know_of_each_other(tmp_path):
     """What the API is asked goes through the ledger that the worker has made."""
     run = Run(tmp_path, google={**STORE, "ServiceAccountFile": "missing.json"})
-    port = run.worker.listen("secret", port=free_port())
+    port = free_port()
+    run.worker.listen("secret", socket.create_server(("127.0.0.1", port)))
 
     def ask(path):
         request = urllib.request.Request(

@@ -25,14 +25,16 @@ def test_what_is_written_is_read_again():
     line = GIVEN.line()
     assert line.endswith(b"\n") and line.count(b"\n") == 1
     assert WorkerInput.of_line(line) == GIVEN
-    assert WorkerAddress.of_line(WorkerAddress(8042).line()) == WorkerAddress(8042)
+    assert WorkerAddress.of_line(WorkerAddress(Path("/a b")).line()) == WorkerAddress(Path("/a b"))
 
 
 def test_no_secret_is_shown():
     assert "hush" not in repr(GIVEN)
 
 
-@pytest.mark.parametrize("line", [b"", b"\n", b"hush", b"[]", b"\xff\n", b'{"Port": "x"}', b"{}"])
+@pytest.mark.parametrize(
+    "line", [b"", b"\n", b"hush", b"[]", b"\xff\n", b'{"Socket": 7}', b'{"Socket": ""}', b"{}"]
+)
 def test_what_is_nothing_of_the_kind(line):
     for kind in (WorkerInput, WorkerAddress):
         with pytest.raises(ValueError, match=r"it lacks|it is no JSON object") as caught:

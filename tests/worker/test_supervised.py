@@ -11,9 +11,10 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
-import urllib3
 
+from orthanc_gcp.transport.unix_socket import UnixPool
 from orthanc_gcp.worker import supervised
 from orthanc_gcp.worker.handshake import WorkerAddress, WorkerInput
 from orthanc_gcp.worker.launch import NOT_CONFIGURED, NOT_INSTALLED
@@ -67,9 +68,12 @@ def started(tmp_path):
 
 def test_it_answers_and_ends_with_its_input(started, given):
     process = started(given.line())
-    port = WorkerAddress.of_line(process.stdout.readline()).port
-    with urllib3.PoolManager(retries=urllib3.Retry(20, backoff_factor=0.1)) as http:
-        url = f"http://127.0.0.1:{port}/gcp/transfers"
+    place = WorkerAddress.of_line(process.stdout.readline()).socket
+    assert place.stat().st_mode & 0o777 == 0o600
+    assert place.parent.stat().st_mode & 0o777 == 0o700
+    assert not psutil.Process(process.pid).net_connections("inet"), "no port is open"
+    with UnixPool(place, 1) as http:
+        url = "/gcp/transfers"
         assert http.request("GET", url).status == 401
         headers = {"Authorization": f"Bearer {given.secret}"}
         # Until its ledger is there, it only says that it starts.
@@ -77,6 +81,7 @@ def test_it_answers_and_ends_with_its_input(started, given):
         assert http.request("GET", url, headers=headers).json() == []
     process.stdin.close()
     assert process.wait(30) == 0
+    assert not place.parent.exists()
     assert process.stdout.read() == b""
     assert "hush" not in process.log.read_text()
 

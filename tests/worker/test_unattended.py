@@ -9,16 +9,22 @@ from dataclasses import replace
 
 import pytest
 
+from orthanc_gcp.custody.intake.identity import source_of
+from orthanc_gcp.custody.intake.patients import Patients
 from orthanc_gcp.ledger import database
 from orthanc_gcp.ledger.ledger import Ledger
+from orthanc_gcp.ledger.schema import Guard
 from orthanc_gcp.ledger.upgrade import prepare
 from orthanc_gcp.ledger.workers import worker_registry
+from orthanc_gcp.orthanc.resources import OrthancSource
+from orthanc_gcp.orthanc.rest import OrthancRest
 from orthanc_gcp.plugin.unattended import command
 from orthanc_gcp.worker import unattended
 from orthanc_gcp.worker.handshake import WorkerInput
 from tests.support.ledgers import A, arrival
-from tests.support.orthanc import free_port
+from tests.support.orthanc import Orthanc, free_port
 from tests.support.simulation import FakeClock
+from tests.support.site import make_instance
 
 
 class Given:
@@ -39,9 +45,9 @@ def given(tmp_path) -> WorkerInput:
 def answer(monkeypatch, capsys, given):
     """The exit code and what was printed, for a configuration of this section."""
 
-    def ask(**section):
+    def ask(orthanc="", **section):
         whole = {**given.configuration, "GoogleCloudPlatform": section}
-        line = replace(given, configuration=whole).line()
+        line = replace(given, configuration=whole, orthanc=orthanc).line()
         monkeypatch.setattr(sys, "stdin", Given(line))
         code = unattended.main()
         printed = capsys.readouterr()
@@ -86,6 +92,46 @@ def test_a_database_that_is_away(answer):
     assert code == 1
     assert "OperationalError" in said
     assert "hush" not in said
+
+
+@pytest.fixture
+def orthanc(tmp_path, waiting):
+    """One in which a patient is protected for what waits, and one by somebody."""
+    with Orthanc(tmp_path / "orthanc", {}, plugins=()) as orthanc:
+        source = OrthancSource(OrthancRest(orthanc.url), tmp_path)
+        index = source_of(waiting, source)
+        found = []
+        for name, guard in (("A", Guard.OWN), ("B", Guard.FOREIGN)):
+            content = make_instance(patient=name)
+            patient = orthanc.json("POST", "/instances", content)["ParentPatient"]
+            source.recycling.protect(patient, protected=True)
+            Patients(waiting).add(index, {patient: {"study"}}, {})
+            Patients(waiting).set_guards(index, {patient: guard})
+            found.append(patient)
+        orthanc.guarded = lambda: [source.recycling.is_protected(one) for one in found]
+        yield orthanc
+
+
+def test_without_a_rule_nothing_is_protected_any_more(answer, waiting, orthanc):
+    assert answer(orthanc=orthanc.url)[0] == 0
+    assert orthanc.guarded() == [False, True]
+    assert not Patients(waiting).known()
+
+
+def test_a_worker_that_was_started_by_hand_protects_it(answer, waiting, orthanc):
+    registry = worker_registry(waiting.engine, "w", FakeClock())
+    registry.join()
+    assert answer(orthanc=orthanc.url)[0] == 0
+    registry.leave()
+    assert orthanc.guarded() == [True, True]
+
+
+def test_an_orthanc_that_stays_away_hides_nothing(answer, waiting, monkeypatch):
+    monkeypatch.setattr(unattended, "_TRIES", (0.0, 0.0))
+    Patients(waiting).add("o", {"p": {"study"}}, {})
+    code, found = answer(orthanc=f"http://127.0.0.1:{free_port()}")
+    assert (code, len(found)) == (0, 2)
+    assert Patients(waiting).known()
 
 
 def test_as_the_connector_runs_it(waiting, given):

@@ -49,13 +49,14 @@ def open_ledger(settings: Settings) -> Iterator[Ledger]:
 def standstill_of(ledger: Ledger, settings: Settings) -> Standstill:
     """What says why instances are not done yet, as far as the ledger and a configuration tell."""
     from orthanc_gcp.clock import SystemClock
+    from orthanc_gcp.custody.reporting.overview import delays
     from orthanc_gcp.custody.reporting.standstill import Standstill
     from orthanc_gcp.ledger.workers import any_alive
 
     return Standstill(
         ledger,
         settings,
-        dict,
+        lambda: delays(ledger, [one.name for one in settings.accounts]),
         lambda: any_alive(ledger.engine),
         lambda: SystemClock().utc().astimezone(),
     )

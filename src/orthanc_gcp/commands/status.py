@@ -14,7 +14,7 @@ import click
 
 from orthanc_gcp.clock import age
 from orthanc_gcp.commands.arguments import config_argument, json_option, needs, settings_of
-from orthanc_gcp.commands.formatting import count, moment
+from orthanc_gcp.commands.formatting import moment
 from orthanc_gcp.commands.ledger_access import open_ledger, standstill_of
 
 if TYPE_CHECKING:
@@ -32,7 +32,6 @@ WIDE = 1000
 """Columns of what is not printed at a terminal: nothing is to be broken up."""
 BAR = 14
 FIGURES = ("Waiting", "Sending", "Acknowledged", "Confirmed", "Quarantined", "Lost")
-_REMEDY = "open or in quarantine, nothing is sent there (see orthanc-gcp destinations)"
 _MOVING = ("Waiting", "Sending", "Acknowledged")
 
 Figures = dict[str, Any]
@@ -150,15 +149,11 @@ def _notes(each: Figures) -> Iterator[tuple[str, str]]:
     if each["UnprotectedPatients"]:
         said = f"{each['UnprotectedPatients']:,} patients are not protected from recycling"
         yield said, "red"
-    # What is left of former stores follows below, with what is in quarantine.
-    own = [one for one in each["Problems"] if one["Account"] and one["Kind"] != "store"]
+    own = [one for one in each["Problems"] if one["Account"]]
     if each["Problem"] and each["Problem"] not in {one["Message"] for one in each["Problems"]}:
         yield each["Problem"], "red"
     for one in own:
         yield f"{one['Message']}; {one['Remedy']}", "red"
-    for one in each["FormerStores"]:
-        if left := one["OpenInstances"] + one["QuarantinedInstances"]:
-            yield f"{count(left, 'instance')} for its {_place(one)}: {_REMEDY}", "yellow"
 
 
 def _of_all(accounts: list[Figures]) -> list[str]:
@@ -171,10 +166,6 @@ def _of_all(accounts: list[Figures]) -> list[str]:
             if not one["Account"]
         )
     )
-
-
-def _place(one: Mapping[str, Any]) -> str:
-    return f"former store {one['Store']}" if one["Store"] else "former store, which is not known"
 
 
 def _progress(each: Figures) -> list[str]:

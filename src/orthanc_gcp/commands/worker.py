@@ -32,6 +32,7 @@ __all__ = ["worker"]
 _log = logging.getLogger(__name__)
 
 SECRET = "ORTHANC_GCP_WORKER_SECRET"  # noqa: S105 -- a variable's name
+SHORTEST_SECRET = 32
 _CONNECTIONS = 16
 _STOP_WITHIN = 15.0
 
@@ -92,11 +93,14 @@ def _listen(running: Worker, address: str) -> None:
     """
     host, _, port = address.rpartition(":")
     secret = os.environ.get(SECRET, "")
-    if host not in ("127.0.0.1", "localhost") or not port.isdecimal() or not secret:
+    if host not in ("127.0.0.1", "localhost") or not port.isdecimal():
+        raise ConfigurationError("--listen: expected 127.0.0.1:PORT")
+    if len(secret) < SHORTEST_SECRET:
         raise ConfigurationError(
-            f"--listen: expected 127.0.0.1:PORT, and a secret in the variable {SECRET}"
+            f"--listen: expected a secret of {SHORTEST_SECRET} characters or more in the variable "
+            f"{SECRET}, such as `openssl rand -hex 32` prints"
         )
     try:
-        running.listen(secret, "127.0.0.1", int(port))
+        running.listen(secret, socket.create_server(("127.0.0.1", int(port))))
     except (OSError, OverflowError) as error:
         raise ConfigurationError(f"--listen {address}: {error}") from None

@@ -129,8 +129,9 @@ def _accounts(
 
 def _account(name: str, options: Any, server: Any, problems: list[Problem]) -> Account | None:
     path = place_of(f"{SECTION}.Accounts", name)
-    if not name or "/" in name or not name.isprintable():
-        wanted = "expected printable characters without a slash"
+    # It is a segment of paths in Orthanc's REST API, where dots lead elsewhere.
+    if name in ("", ".", "..") or "/" in name or not name.isprintable():
+        wanted = "expected printable characters without a slash, and not only dots"
         problems.append(Problem(path, f"this name cannot name a DICOMweb server, {wanted}"))
         return None
     if not isinstance(options, dict):

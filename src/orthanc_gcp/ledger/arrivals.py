@@ -309,6 +309,16 @@ class Arrivals:
         """
         return self._key_values.get(f"unreadable:{source}", list) or []
 
+    def unreadable_counts(self) -> dict[str, int]:
+        """How many each Orthanc has of these."""
+        prefix = "unreadable:"
+        found = self._key_values.starting_with(prefix)
+        return {
+            name.removeprefix(prefix): len(value)
+            for name, value in found.items()
+            if isinstance(value, list)
+        }
+
     def change_unreadable(
         self, source: str, failed: Collection[str], done: Collection[str] = ()
     ) -> int:
@@ -354,8 +364,9 @@ _RECORDED = sql.select(
     transfers.c.destination_id.in_(sql.bindparam("former", expanding=True)),
     transfers.c.source.in_(sql.bindparam("sources", expanding=True)),
     transfers.c.orthanc_id.in_(sql.bindparam("names", expanding=True)),
-    (transfers.c.state != State.WITHDRAWN)
-    | (sql.func.coalesce(transfers.c.reason, "") != TransferReason.DELETED),
+    sql.tuple_(transfers.c.state, sql.func.coalesce(transfers.c.reason, "")).not_in(
+        sorted(_ABSENT)
+    ),
 )
 
 

@@ -22,6 +22,9 @@ from orthanc_gcp.ledger.schema import (
     destinations,
     events,
     key_values,
+    lost_changes,
+    patient_studies,
+    patients,
     transfers,
 )
 from orthanc_gcp.reasons import TransferReason
@@ -30,6 +33,16 @@ __all__ = ["quarantine_damaged"]
 
 _log = logging.getLogger(__name__)
 
+_TABLES = (
+    destinations,
+    transfers,
+    events,
+    backfill_studies,
+    key_values,
+    patients,
+    patient_studies,
+    lost_changes,
+)
 _TYPES = {
     str: "typeof({0}) = 'text'",
     int: "typeof({0}) = 'integer'",
@@ -50,7 +63,7 @@ def quarantine_damaged(engine: sql.Engine) -> None:
     """
     with writing(engine) as connection:
         if engine.dialect.name == "sqlite":
-            for table in (destinations, transfers, events, backfill_studies, key_values):
+            for table in _TABLES:
                 _repair(connection, table)
         of = transfers.c
         wrong = {

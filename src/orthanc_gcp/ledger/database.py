@@ -151,6 +151,8 @@ def connect(url: str) -> sql.Engine:
             url,
             hide_parameters=True,
             pool_size=_CONNECTIONS,
+            # Each has a cache of its own: those that are not needed are to stay empty.
+            pool_use_lifo=True,
             connect_args={"timeout": _BUSY_SECONDS},
         )
         event.listen(engine, "connect", _prepare_sqlite)

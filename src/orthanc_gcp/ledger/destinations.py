@@ -18,6 +18,7 @@ import sqlalchemy as sql
 
 from orthanc_gcp.configuration import Settings
 from orthanc_gcp.ledger.database import reading, writing
+from orthanc_gcp.ledger.rows import MOST_PARAMETERS, portions
 from orthanc_gcp.ledger.schema import destinations
 
 __all__ = ["AccountStore", "Destinations", "Registration", "StoreName", "stores_of"]
@@ -116,7 +117,7 @@ class Destinations:
     def all(self) -> list[AccountStore]:
         """All that there ever were, in the order in which they were first named."""
         with reading(self._engine) as connection:
-            return [AccountStore(*row) for row in connection.execute(_EVERY)]
+            return _every(connection)
 
     def current(self, known: Iterable[AccountStore] | None = None) -> dict[str, AccountStore]:
         """Account -> what it is to this process, of all accounts that the ledger knows.
@@ -126,9 +127,7 @@ class Destinations:
         known
             What :meth:`all` has just said; None to ask for it.
         """
-        by_account: dict[str, list[AccountStore]] = {}
-        for one in self.all() if known is None else known:
-            by_account.setdefault(one.account, []).append(one)
+        by_account = _by_account(self.all() if known is None else known)
         found = {name: self._choose(name, own) for name, own in by_account.items()}
         return {name: one for name, one in found.items() if one is not None}
 
@@ -155,9 +154,15 @@ class Destinations:
     def register(self) -> list[Registration]:
         """A worker sends to these stores from now on; what each account was before."""
         with writing(self._engine) as connection:
-            found = [self._register(connection, account) for account in sorted(self._stores)]
-            used = destinations.c.id.in_([one.now.id for one in found])
-            connection.execute(destinations.update().where(used).values(used_at=self._now()))
+            _lock(connection)
+            known = _by_account(_every(connection))
+            found = [
+                self._register(connection, account, known.get(account, []))
+                for account in sorted(self._stores)
+            ]
+            for some in portions([one.now.id for one in found], MOST_PARAMETERS):
+                used = destinations.update().where(destinations.c.id.in_(some))
+                connection.execute(used.values(used_at=self._now()))
         for one in found:
             self._remember(one.now)
         return found
@@ -165,13 +170,14 @@ class Destinations:
     def _of(self, connection: sql.Connection, account: str) -> int:
         found = self._choose(account, _of_account(connection, account))
         if found is None or found.name != self._stores.get(account, found.name):
-            return self._register(connection, account).now.id
+            _lock(connection)
+            known = _of_account(connection, account)  # another may have been first
+            return self._register(connection, account, known).now.id
         return self._remember(found).id
 
-    def _register(self, connection: sql.Connection, account: str) -> Registration:
-        if connection.dialect.name == "postgresql":
-            connection.execute(sql.select(sql.func.pg_advisory_xact_lock(_LOCK)))
-        known = _of_account(connection, account)
+    def _register(
+        self, connection: sql.Connection, account: str, known: Sequence[AccountStore]
+    ) -> Registration:
         last = max(known, key=_last_used, default=None)
         found = self._choose(account, known)
         store = self._stores.get(account)
@@ -199,6 +205,23 @@ class Destinations:
 
 def _last_used(one: AccountStore) -> tuple[float, int]:
     return one.used_at, one.id
+
+
+def _lock(connection: sql.Connection) -> None:
+    """Let nobody else write down a destination until the end of the transaction."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(sql.select(sql.func.pg_advisory_xact_lock(_LOCK)))
+
+
+def _every(connection: sql.Connection) -> list[AccountStore]:
+    return [AccountStore(*row) for row in connection.execute(_EVERY)]
+
+
+def _by_account(known: Iterable[AccountStore]) -> dict[str, list[AccountStore]]:
+    found: dict[str, list[AccountStore]] = {}
+    for one in known:
+        found.setdefault(one.account, []).append(one)
+    return found
 
 
 def _of_account(connection: sql.Connection, account: str) -> list[AccountStore]:

@@ -10,7 +10,8 @@ Every method raises SQLAlchemyError when the ledger is away; nothing was written
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -53,7 +54,7 @@ class Indexes:
         seq: int,
         since: float,
         marks: Sequence[Mark] = (),
-        known: Collection[str] = (),
+        known: Collection[Cursor] = (),
     ) -> Cursor | None:
         """Begin to follow an index after a change; ``since`` is that place in UTC seconds.
 
@@ -62,14 +63,12 @@ class Indexes:
         name
             What its Orthanc is called.
         known
-            What the ledger calls the indexes that this one was compared with. None is begun, and
-            None returned, when another worker has begun one meanwhile: it may be the same.
+            The indexes that this one was compared with. None is begun, and None returned, when
+            there is more of them by now to compare with: it may be the same.
         """
-        with writing(self._engine) as connection:
-            if self._engine.dialect.name == "postgresql":
-                connection.execute(sql.select(sql.func.pg_advisory_xact_lock(_LOCK)))
+        with self._alone() as connection:
             there = {cursor.source for cursor in _all(connection)}
-            if there - set(known):
+            if _more_to_compare(connection, known):
                 return None
             source = name
             while source in there or _has_rows(connection, source):
@@ -77,6 +76,42 @@ class Indexes:
             cursor = Cursor(source, seq, since, name, tuple(marks), seen_at=self._now())
             connection.execute(change_cursors.insert().values(_values(cursor)))
         return cursor
+
+    def mark(self, cursor: Cursor, known: Collection[Cursor]) -> bool:
+        """Write down the first marks of an index; whether nobody was first.
+
+        Two Orthancs of different names may have one empty index: nothing tells so before there is
+        something in it.
+
+        Parameters
+        ----------
+        known
+            The indexes that this one was compared with.
+        """
+        with self._alone() as connection:
+            there = {one.source for one in _all(connection)}
+            if cursor.source not in there or _more_to_compare(connection, known):
+                return False
+            write_cursor(connection, cursor, self._now())
+        return True
+
+    def forget_unread(self, source: str) -> bool:
+        """Forget an index if nothing was read of it: it is another one that is known."""
+        mine = change_cursors.c.source == source
+        with self._alone() as connection:
+            unread = [one for one in _all(connection) if one.source == source and not one.marks]
+            if not unread or _has_rows(connection, source):
+                return False
+            connection.execute(change_cursors.delete().where(mine))
+        return True
+
+    @contextmanager
+    def _alone(self) -> Iterator[sql.Connection]:
+        """A transaction in which no other worker begins to follow an index, or marks one."""
+        with writing(self._engine) as connection:
+            if self._engine.dialect.name == "postgresql":
+                connection.execute(sql.select(sql.func.pg_advisory_xact_lock(_LOCK)))
+            yield connection
 
     def seen(self, cursor: Cursor, name: str) -> Cursor:
         """An Orthanc of this name has the index now."""
@@ -146,6 +181,15 @@ def _closest(marks: Sequence[Mark]) -> int:
         return (marks[place - 1].seq - marks[place + 1].seq) / age
 
     return min(range(_NEWEST_MARKS, len(marks) - 1), key=share)
+
+
+def _more_to_compare(connection: sql.Connection, known: Collection[Cursor]) -> bool:
+    """Whether an index is new, or has its first marks, since some were read."""
+    marked = {one.source: bool(one.marks) for one in known}
+    return any(
+        one.source not in marked or (one.marks and not marked[one.source])
+        for one in _all(connection)
+    )
 
 
 def _all(connection: sql.Connection) -> list[Cursor]:

@@ -34,6 +34,7 @@ class _Version:
     destination_id: int
     source: str
     orthanc_id: str
+    attachment_uuid: str
     study_instance_uid: str
     series_instance_uid: str
     received_at: float
@@ -44,10 +45,16 @@ class _Version:
 
     def is_another_of(self, other: _Version) -> bool:
         """Whether both are of one instance, whose SOP Instance UID both have, and not the same."""
-        return (self.study_instance_uid, self.series_instance_uid) == (
+        of_one = (self.study_instance_uid, self.series_instance_uid) == (
             other.study_instance_uid,
             other.series_instance_uid,
-        ) and (self.source, self.orthanc_id) != (other.source, other.orthanc_id)
+        )
+        return of_one and not self.is_same_file(other)
+
+    def is_same_file(self, other: _Version) -> bool:
+        """Whether it is what another account is to send, too, as far as that is known."""
+        files = {self.attachment_uuid, other.attachment_uuid} - {""}
+        return (self.source, self.orthanc_id) == (other.source, other.orthanc_id) and len(files) < 2
 
     def is_newer(self, other: _Version) -> bool:
         """Whether it was received later; Orthanc records whole seconds."""

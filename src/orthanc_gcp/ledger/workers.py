@@ -93,6 +93,8 @@ class WorkerRegistry(Protocol):
 
         Raises
         ------
+        LedgerError
+            The file of the database was deleted or replaced: what is written is lost.
         SQLAlchemyError
             The database is away: the others see this worker no more.
         """
@@ -227,6 +229,7 @@ class _Alone:
         self._engine, self._name = engine, name
         self._dead: list[str] | None = None
         self._file = -1
+        self._there: tuple[int, int] | None = None
         self._database = _DatabaseLock(Path(str(engine.url.database)))
         self.alive = False
 
@@ -242,7 +245,16 @@ class _Alone:
             self._database.release()
             raise self._in_use()
         self._file = file
+        self._there = self._which_file()
         self.alive = True
+
+    def _which_file(self) -> tuple[int, int] | None:
+        """What tells the file at the path from any other; None if there is none."""
+        try:
+            found = Path(str(self._engine.url.database)).stat()
+        except FileNotFoundError:
+            return None
+        return found.st_dev, found.st_ino
 
     def _in_use(self) -> LedgerError:
         return LedgerError(
@@ -255,6 +267,14 @@ class _Alone:
         return self.alive and bool(source)
 
     def refresh(self, source: str, *, may_join: bool = True) -> list[str]:  # noqa: ARG002
+        with suppress(OSError):  # it cannot be looked at: SQLite says what is wrong with it
+            if self._which_file() != self._there:
+                self.alive = False
+                raise LedgerError(
+                    f"the ledger {self._engine.url.database} was deleted, or another file put in "
+                    "its place, while the worker ran: it ends, to begin with what is there",
+                    reason=LedgerReason.REPLACED,
+                )
         if self._dead is None:
             with self._engine.connect() as connection:
                 self._dead = _others_with_claims(connection, self._name)

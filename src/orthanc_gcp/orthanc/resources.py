@@ -34,6 +34,9 @@ _FILE_NAME = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _STUDIES, _OVERLAP = 500, 50
 _PATTERN = frozenset("*?\\")
 _SOME = 20
+_REFUSED_ALIKE, _OF_USER = 3, (401, 403)
+"""So many instances that are refused, and no answer between, are the fault of none of them; nor are
+these statuses."""
 _PROBES, _CANDIDATES, _LARGEST_PROBE = 3, 5, 16 << 20
 
 
@@ -296,6 +299,32 @@ class OrthancSource:
                 if own and study:
                     found.append(_described(entry, own, study))
         return found
+
+    def describe_each(self, resources: Sequence[str]) -> tuple[list[Description], list[str]]:
+        """The same, and those that Orthanc refuses to describe; one of them hides no other.
+
+        Raises
+        ------
+        OrthancError
+            Orthanc is away, or refuses whatever it is asked for.
+        """
+        found: list[Description] = []
+        refused: list[str] = []
+        answered = False
+        left = [list(resources)] if resources else []
+        while left:
+            some = left.pop()
+            try:
+                found += self.describe(some)
+                answered = True
+            except OrthancRefusedError as error:
+                half = len(some) // 2
+                left += [part for part in (some[half:], some[:half]) if half]
+                refused += [] if half else some
+                of_all = len(refused) >= _REFUSED_ALIKE and not answered
+                if error.status in _OF_USER or of_all:
+                    raise
+        return found, refused
 
     def size(self, resource: str) -> int | None:
         """The size of an instance in bytes, None without it.

@@ -10,6 +10,7 @@ import json
 import logging
 import secrets
 import socket
+from dataclasses import replace
 from typing import Any
 
 from orthanc_gcp import configuration
@@ -93,8 +94,14 @@ def worker(
 def _unattended(orthanc: Any, settings: Settings, interpreter: str) -> Unattended | None:
     if not (interpreter and may_have_a_ledger(settings)):
         return None
-    whole = json.loads(orthanc.GetConfiguration())
-    given = WorkerInput(whole, settings.folder, "", "", "", "", 0.0, "")
+    try:
+        given = _worker_input(orthanc, settings, 0.0)
+    except ConfigurationError:
+        given = WorkerInput(
+            json.loads(orthanc.GetConfiguration()), settings.folder, "", "", "", "", 0.0, ""
+        )
+    if not settings.orthanc.http_server_enabled:
+        given = replace(given, orthanc="")
     return Unattended(unattended.command(interpreter), given, Metrics(orthanc).write)
 
 

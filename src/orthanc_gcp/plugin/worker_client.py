@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -15,7 +16,7 @@ import urllib3
 
 from orthanc_gcp.errors import WorkerUnavailableError
 from orthanc_gcp.plugin.worker_process import WorkerProcess
-from orthanc_gcp.transport.deadlines import bound_exchanges
+from orthanc_gcp.transport.unix_socket import UnixPool
 from orthanc_gcp.worker.samples import WORKER_UP, Sample, of_transfers
 
 __all__ = ["WorkerClient"]
@@ -26,6 +27,7 @@ REFRESH_EVERY, HEALTH_TIMEOUT = 5.0, 5.0
 FROZEN_AFTER, FROZEN_TRIES = 25.0, 3
 """Seconds without an answer, and failures one after another, after which a worker is killed: time
 alone does not tell, as another plugin's call may hold the interpreter for as long."""
+_CONNECTIONS = 4
 _TIMEOUT = 5.0
 _SEND_TIMEOUT = 120.0
 """A patient with many studies is described by Orthanc before it is queued."""
@@ -47,8 +49,8 @@ class WorkerClient:
     ) -> None:
         self._process, self._show = process, show
         self._headers = {"Authorization": f"Bearer {secret}", "Content-Type": "application/json"}
-        self._http = urllib3.PoolManager(maxsize=4, retries=False)
-        bound_exchanges(self._http)
+        self._lock = threading.Lock()
+        self._pool: tuple[Path, UnixPool] | None = None
         self._stopping = threading.Event()
         self._health = _Health()
         self._metrics = threading.Thread(target=self._refresh, name="gcp-metrics", daemon=True)
@@ -87,13 +89,11 @@ class WorkerClient:
         return self._ask(method, f"{path}?{urlencode(query or {})}", body, timeout)
 
     def _ask(self, method: str, path: str, body: bytes, timeout: float) -> tuple[int, Any]:
-        port = self._process.port
-        if port is None:
-            raise WorkerUnavailableError("the worker does not run just now: see Orthanc's log")
+        pool = self._connections()
         try:
-            answer = self._http.request(
+            answer = pool.request(
                 method,
-                f"http://127.0.0.1:{port}{path}",
+                path,
                 body=body or None,
                 headers=self._headers,
                 timeout=timeout,
@@ -103,6 +103,16 @@ class WorkerClient:
         except (urllib3.exceptions.HTTPError, ValueError) as error:
             words = f"the worker does not answer just now ({type(error).__name__})"
             raise WorkerUnavailableError(words) from None
+
+    def _connections(self) -> UnixPool:
+        """Those to the process that runs just now."""
+        place = self._process.socket
+        if place is None:
+            raise WorkerUnavailableError("the worker does not run just now: see Orthanc's log")
+        with self._lock:
+            if self._pool is None or self._pool[0] != place:
+                self._pool = place, UnixPool(place, _CONNECTIONS)
+            return self._pool[1]
 
     def _refresh(self) -> None:
         while not self._stopping.wait(REFRESH_EVERY if self._health.is_good else 1.0):
@@ -116,24 +126,24 @@ class WorkerClient:
 
     def _answers(self) -> bool:
         """Whether the worker answers at all, whatever is the matter with its ledger."""
-        port = self._process.port
+        place = self._process.socket
         try:
             self._ask("GET", "/health", b"", HEALTH_TIMEOUT)
         except WorkerUnavailableError:
-            silent = self._health.failed(port, time.monotonic())
+            silent = self._health.failed(place, time.monotonic())
             if silent is not None and not self._stopping.is_set():
                 _log.error("the worker has not answered for %.0f s: it is killed", silent)
                 self._process.kill()
             return False
-        self._health.answered(port, time.monotonic())
+        self._health.answered(place, time.monotonic())
         return True
 
 
 class _Health:
-    """For how long one process, which its port tells from others, has not answered."""
+    """For how long one process, which its socket tells from others, has not answered."""
 
     def __init__(self) -> None:
-        self._port: int | None = None
+        self._place: Path | None = None
         self._last, self._failures = 0.0, 0
 
     @property
@@ -141,14 +151,14 @@ class _Health:
         """Whether the last question was answered, or there is nobody to ask."""
         return not self._failures
 
-    def answered(self, port: int | None, now: float) -> None:
+    def answered(self, place: Path | None, now: float) -> None:
         """It has answered."""
-        self._port, self._last, self._failures = port, now, 0
+        self._place, self._last, self._failures = place, now, 0
 
-    def failed(self, port: int | None, now: float) -> float | None:
+    def failed(self, place: Path | None, now: float) -> float | None:
         """It has not; for how many seconds, if that is too long."""
-        if port is None or port != self._port:
-            self.answered(port, now)
+        if place is None or place != self._place:
+            self.answered(place, now)
             return None
         self._failures += 1
         silent = now - self._last

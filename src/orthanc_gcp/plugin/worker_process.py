@@ -16,6 +16,7 @@ import orthanc_gcp
 from orthanc_gcp.backoff import Backoff
 from orthanc_gcp.worker.handshake import WorkerAddress, WorkerInput
 from orthanc_gcp.worker.launch import NOT_CONFIGURED, NOT_INSTALLED
+from orthanc_gcp.worker.private_socket import remove_socket
 
 __all__ = ["WorkerProcess", "command"]
 
@@ -51,14 +52,14 @@ class WorkerProcess:
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._process: subprocess.Popen[bytes] | None = None
-        self._port: int | None = None
+        self._socket: Path | None = None
         # The kernel ends the child with the thread that has started it.
         self._thread = threading.Thread(target=self._keep_running, name="gcp-worker", daemon=True)
 
     @property
-    def port(self) -> int | None:
-        """Where the worker answers on loopback; None while it does not run."""
-        return self._port
+    def socket(self) -> Path | None:
+        """Where the worker answers; None while it does not run."""
+        return self._socket
 
     def start(self) -> None:
         """Start the process, and start it again whenever it ends."""
@@ -67,7 +68,7 @@ class WorkerProcess:
     def kill(self) -> None:
         """End a process that does not answer, at once; it is started again."""
         with self._lock:
-            self._port = None
+            self._socket = None
             if self._process is not None:
                 self._process.kill()
 
@@ -118,12 +119,14 @@ class WorkerProcess:
         with suppress(OSError):
             process.stdin.write(self._given.line())
             process.stdin.flush()  # and left open: its end is the end of Orthanc
-        self._port = _port(process.stdout.readline())
+        place = self._socket = _socket(process.stdout.readline())
         limit.cancel()
-        if self._port is not None:
+        if place is not None:
             _log.info("the worker runs")
         code = process.wait()
-        self._port = None
+        self._socket = None
+        if place is not None:
+            remove_socket(place)  # one that was killed has left it
         log.join(1)
         process.stdout.close()
         with suppress(OSError):  # it may have died before it had read all
@@ -157,10 +160,10 @@ def _kill_unstarted(process: subprocess.Popen[bytes]) -> None:
     process.kill()
 
 
-def _port(line: bytes) -> int | None:
+def _socket(line: bytes) -> Path | None:
     """Where the worker answers; None if it has ended instead."""
     try:
-        return WorkerAddress.of_line(line).port
+        return WorkerAddress.of_line(line).socket
     except ValueError:
         return None
 

@@ -20,6 +20,7 @@ __all__ = [
     "BoundedConnection",
     "BoundedResponse",
     "BoundedTlsConnection",
+    "WholeConnection",
     "bound_answers",
     "bound_exchanges",
 ]
@@ -190,7 +191,9 @@ class BoundedTlsConnection(BoundedConnection, HTTPSConnection):
     """The same over TLS."""
 
 
-class _WholeConnection(BoundedConnection):
+class WholeConnection(BoundedConnection):
+    """A connection whose answers are there as a whole within the time limit."""
+
     response_class = _WholeResponse
 
 
@@ -207,7 +210,7 @@ class _TlsPool(HTTPSConnectionPool):
 
 
 class _WholePool(HTTPConnectionPool):
-    ConnectionCls = _WholeConnection
+    ConnectionCls = WholeConnection
 
 
 class _WholeTlsPool(HTTPSConnectionPool):

@@ -313,7 +313,7 @@ async def _body(request: Request) -> dict[str, Any]:
             raise HTTPException(413, f"expected {LARGEST_BODY} bytes at most")
     try:
         body = json.loads(content or b"{}")
-    except ValueError:
+    except (ValueError, RecursionError):
         body = None
     if not isinstance(body, dict):
         raise HTTPException(400, "expected a JSON object")

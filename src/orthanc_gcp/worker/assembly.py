@@ -167,7 +167,7 @@ def assemble(
     found = Problems(ledger, tuple(destinations), settings.rejections)
 
     def problem_of_orthanc() -> str | None:
-        return sender.files.problem
+        return sender.source.files.problem
 
     status = WorkerStatus(
         overview, destinations, settings.rejections, tokens, clock, found.found, problem_of_orthanc
@@ -223,7 +223,6 @@ def _protection(
         enabled=settings.protects,
         up_to_percent=settings.section.protect_up_to_percent,
         configured=limits,
-        accounts=[*(account.name for account in settings.accounts), *settings.rejected],
     )
 
 

@@ -83,21 +83,21 @@ class WorkerInput:
 
 @dataclass(frozen=True)
 class WorkerAddress:
-    """Where the worker's API is, on 127.0.0.1."""
+    """Where the worker's API is: a socket in a folder of its own."""
 
-    port: int
+    socket: Path
 
     def line(self) -> bytes:
         """What is written."""
-        return _line({"Port": self.port})
+        return _line({"Socket": str(self.socket)})
 
     @classmethod
     def of_line(cls, line: bytes) -> WorkerAddress:
         """What was written; raises ValueError where the worker has ended instead."""
-        port = _object(line).get("Port")
-        if type(port) is not int:
-            raise ValueError("it lacks 'Port'")
-        return cls(port)
+        path = _object(line).get("Socket")
+        if not isinstance(path, str) or not path:
+            raise ValueError("it lacks 'Socket'")
+        return cls(Path(path))
 
 
 def _line(document: dict[str, Any]) -> bytes:

@@ -1,4 +1,4 @@
-"""Where the worker's API is served: on loopback, to those who know a secret.
+"""Where the worker's API is served: at a socket of this machine, to those who know a secret.
 
 The secret is sent as a bearer token in the header ``Authorization`` (RFC 6750 §2.1); who sends
 another is answered 401 with ``WWW-Authenticate`` (§3).
@@ -13,6 +13,8 @@ import threading
 import uvicorn
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
+
+from orthanc_gcp.worker.bounded_http import BoundedHttpProtocol
 
 __all__ = ["Guarded", "Listener"]
 
@@ -39,26 +41,14 @@ class Guarded:
 
 
 class Listener:
-    """Serves an application on loopback, in a thread.
+    """Serves an application at a socket that listens, in a thread."""
 
-    Parameters
-    ----------
-    port
-        0 takes a free one.
-
-    Raises
-    ------
-    OSError
-        The port cannot be had.
-    """
-
-    def __init__(self, application: ASGIApp, host: str = "127.0.0.1", port: int = 0) -> None:
-        self._socket = socket.create_server((host, port))
-        self.port: int = self._socket.getsockname()[1]
+    def __init__(self, application: ASGIApp, at: socket.socket) -> None:
+        self._socket = at
         self._server = uvicorn.Server(
             uvicorn.Config(
                 application,
-                http="httptools",
+                http=BoundedHttpProtocol,
                 ws="none",
                 lifespan="off",
                 log_config=None,
@@ -78,7 +68,7 @@ class Listener:
     def stop(self) -> None:
         """Answer no more."""
         self._server.should_exit = True
-        if self._thread.ident is not None:
+        if self._thread.is_alive():
             self._thread.join(_STOP_WITHIN)
         self._socket.close()
 

@@ -2,7 +2,7 @@
 
 Time is counted in the rounds of a thread that does nothing else, so that a process that was stopped
 (SIGSTOP), or a machine that slept, is not taken for one that hangs. What sends and what reads back
-is not watched here: each wait of theirs has a time limit of its own.
+is not watched here: each wait of theirs for the network has a time limit of its own.
 """
 
 from __future__ import annotations

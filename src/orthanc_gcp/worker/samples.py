@@ -39,7 +39,7 @@ STATES = (
     "lost",
 )
 """What transfers are counted by; what is held or delayed waits."""
-PROBLEMS = ("account", "store", "index", "ledger", "worker")
+PROBLEMS = ("account", "store", "index", "ledger", "file", "worker")
 """What can be missing, so that instances stay where they are until a person does something."""
 RESULTS = ("succeeded", "throttled", "failed")
 """How a store transaction can end: answered, refused as too much at once (429, 503), or else."""

@@ -46,7 +46,7 @@ class WorkerStatus:
         """What keeps each account from being sent to just now."""
         of_all = self._of_orthanc()
         problems = {
-            name: one.congestion.problem or of_all for name, one in self._destinations.items()
+            name: of_all or one.congestion.problem for name, one in self._destinations.items()
         }
         return {**problems, **self._rejections}
 

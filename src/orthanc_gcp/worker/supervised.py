@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 import threading
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from orthanc_gcp import configuration
@@ -21,6 +22,7 @@ from orthanc_gcp.orthanc.rest import OrthancRest
 from orthanc_gcp.stop_signals import end_within, stop_on_signals
 from orthanc_gcp.worker.handshake import WorkerAddress, WorkerInput
 from orthanc_gcp.worker.launch import NOT_CONFIGURED, NOT_INSTALLED, make, not_installed
+from orthanc_gcp.worker.private_socket import private_socket
 
 if TYPE_CHECKING:
     from orthanc_gcp.worker.worker import Worker
@@ -67,9 +69,20 @@ def run() -> int:
         _log.error("%s", not_installed("the worker", error, "worker"))
         return NOT_INSTALLED
     stop_on_signals(worker.stop, _STOP_WITHIN)
-    port = worker.listen(given.secret)
-    sys.stdout.buffer.write(WorkerAddress(port).line())
-    sys.stdout.flush()
+    with ExitStack() as opened:
+        try:
+            listening = opened.enter_context(private_socket())
+        except OSError as error:
+            _log.error("its API has no place in %s: %s", error.filename, error.strerror)
+            return 1
+        worker.listen(given.secret, listening.socket)
+        sys.stdout.buffer.write(WorkerAddress(listening.path).line())
+        sys.stdout.flush()
+        return _work(worker)
+
+
+def _work(worker: Worker) -> int:
+    """Work until Orthanc ends, or asks for it; the exit code."""
     os.dup2(2, 1)  # nobody reads more: what a library prints belongs to the log
     threading.Thread(target=_watch, args=(worker,), name="gcp-orthanc", daemon=True).start()
     try:

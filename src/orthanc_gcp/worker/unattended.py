@@ -1,5 +1,7 @@
 """What waits in the ledger of an Orthanc that has no rule any more, and so no worker.
 
+What a worker has protected from Orthanc's recycling is released: nobody would do it later.
+
 Run by the connector as a process of its own, which may take its time: Orthanc's Python has neither
 the libraries of the ledger nor the time for them. It reads a :class:`WorkerInput` from standard
 input and answers with one line of JSON, the problems that there are.
@@ -9,28 +11,40 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 
 from sqlalchemy.exc import SQLAlchemyError
 
 from orthanc_gcp import configuration
+from orthanc_gcp.clock import SystemClock
+from orthanc_gcp.custody.intake.identity import Match, recognize
+from orthanc_gcp.custody.intake.patients import Patients
+from orthanc_gcp.custody.intake.protection import release
 from orthanc_gcp.custody.reporting.problems import Problem, without_worker
-from orthanc_gcp.errors import GcpError, LedgerError
+from orthanc_gcp.errors import GcpError, LedgerError, OrthancError
 from orthanc_gcp.ledger import database
 from orthanc_gcp.ledger.destinations import stores_of
 from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.upgrade import require_current
-from orthanc_gcp.ledger.workers import any_alive
+from orthanc_gcp.ledger.workers import WorkerRegistry, any_alive, worker_registry
+from orthanc_gcp.orthanc.resources import OrthancSource
+from orthanc_gcp.orthanc.rest import OrthancRest
 from orthanc_gcp.reasons import LedgerReason
 from orthanc_gcp.worker.handshake import WorkerInput
 
 __all__ = ["main"]
+
+_TRIES = (0.0, 1.0, 2.0, 4.0, 8.0)
+"""Seconds before each try to reach an Orthanc that is starting."""
 
 
 def main() -> int:
     """Answer what was asked; the exit code, 1 if the ledger cannot be asked just now."""
     given = WorkerInput.of_line(sys.stdin.buffer.readline())
     try:
-        found = _waiting(configuration.read(given.configuration, given.folder))
+        settings = configuration.read(given.configuration, given.folder)
+        _release(settings, given)
+        found = _waiting(settings)
     except (GcpError, SQLAlchemyError, OSError) as error:
         # What follows the first line of a database's error may be values.
         words = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
@@ -38,6 +52,47 @@ def main() -> int:
         return 1
     sys.stdout.write(json.dumps([one.as_json() for one in found]) + "\n")
     return 0
+
+
+def _release(settings: configuration.Settings, given: WorkerInput) -> None:
+    """Release what is protected, unless a worker follows the index; Orthanc may have to start."""
+    if not given.orthanc:
+        return
+    engine = database.connect(database.url_for(settings))
+    rest = OrthancRest(
+        given.orthanc, authorization=given.authorization, fingerprint=given.fingerprint
+    )
+    registry = worker_registry(engine, f"{given.name}:release", SystemClock())
+    try:
+        require_current(engine)
+        ledger = Ledger(engine, stores=stores_of(settings))
+        if not Patients(ledger).known():
+            return
+        registry.reserve()
+        registry.join()
+        orthanc = OrthancSource(rest, settings.storage_folder)
+        _release_by(ledger, orthanc, registry)
+    except LedgerError:  # there is none, or a worker uses it, which does it itself
+        return
+    finally:
+        registry.leave()
+        engine.dispose()
+
+
+def _release_by(ledger: Ledger, orthanc: OrthancSource, registry: WorkerRegistry) -> None:
+    for pause in _TRIES:
+        time.sleep(pause)
+        try:
+            found = recognize(ledger, orthanc, orthanc.name())
+            if found is None or found[0] <= Match.RESTORED:
+                return
+            source = found[1].source
+            registry.refresh(source)
+            if registry.follows(source):
+                release(ledger, orthanc, source, SystemClock())
+        except OrthancError:
+            continue
+        return
 
 
 def _waiting(settings: configuration.Settings) -> list[Problem]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import socket
 import threading
 from dataclasses import dataclass
 
@@ -82,19 +83,19 @@ class Worker:
         self._parts, self._attempts = parts, parts.attempts
         self._stopping = parts.stopping
         self._listener: Listener | None = None
+        self._failure: LedgerError | None = None
 
-    def listen(self, secret: str, host: str = "127.0.0.1", port: int = 0) -> int:
-        """Offer the API to those who know the secret, from :meth:`run` on; its port.
+    def listen(self, secret: str, at: socket.socket) -> None:
+        """Offer the API to those who know the secret, from :meth:`run` on.
 
         Until the ledger is there, it answers only that the process does.
 
-        Raises
-        ------
-        OSError
-            The port cannot be had.
+        Parameters
+        ----------
+        at
+            A socket that listens; it is closed when the worker ends.
         """
-        self._listener = Listener(self._parts.api.application(secret), host, port)
-        return self._listener.port
+        self._listener = Listener(self._parts.api.application(secret), at)
 
     def run(self) -> None:
         """Work until :meth:`stop`.
@@ -102,7 +103,8 @@ class Worker:
         Raises
         ------
         LedgerError
-            Another worker has the database, or the same name; or the ledger cannot be used.
+            Another worker has the database, or the same name; or the ledger cannot be used, or was
+            replaced meanwhile.
         """
         if self._listener is not None:
             self._listener.start()
@@ -111,6 +113,8 @@ class Worker:
                 _log.warning("%s", self._parts.announcement)
                 self._parts.api.open()
                 self._work()
+            if self._failure is not None:
+                raise self._failure
         finally:
             if self._listener is not None:
                 self._listener.stop()
@@ -222,7 +226,13 @@ class Worker:
     def _requeue_claims_of_the_dead(self) -> bool:
         parts = self._parts
         idle = parts.threads.rest(0)
-        for dead in parts.registry.refresh(parts.follower.candidate, may_join=idle):
+        try:
+            found = parts.registry.refresh(parts.follower.candidate, may_join=idle)
+        except LedgerError as error:
+            self._failure = error
+            self.stop()
+            return False
+        for dead in found:
             _log.warning("worker %s has died: what it was sending is taken over", dead)
             parts.ledger.queue.requeue_claims_of(dead)
             parts.registry.remove(dead)

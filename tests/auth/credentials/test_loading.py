@@ -24,7 +24,7 @@ def test_the_precedence_of_the_original(tmp_path):
     assert isinstance(loaded, service_account.Credentials)
 
 
-@pytest.mark.parametrize("project", ["a\r\nX-Injected: y", "a b", "ä", "", 7, ["p"]])
+@pytest.mark.parametrize("project", ["a\r\nX-Injected: y", "a b", "ä", "", "..", 7, ["p"]])
 def test_a_quota_project_that_no_header_may_carry(tmp_path, project):
     file = {**USER, "type": "authorized_user", "quota_project_id": project}
     if isinstance(project, str):

@@ -17,6 +17,7 @@ import pytest
 from click.testing import CliRunner
 
 from orthanc_gcp.cli import app
+from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.schema import change_cursors, transfers
 from tests.support.emulator import STORE_PATH
 from tests.support.front import Front
@@ -167,14 +168,37 @@ def test_audit_goes_on_after_a_study_that_cannot_be_asked(site):
     third.confirmed()
 
 
+def configured(site, tmp_path, change):
+    """The configuration of the site, but for a change of its section."""
+    whole = json.loads(site.orthanc.configuration_file.read_text())
+    whole["StorageDirectory"] = str(site.orthanc.folder / "storage")
+    change(whole["GoogleCloudPlatform"])
+    file = tmp_path / "orthanc.json"
+    file.write_text(json.dumps(whole))
+    return file
+
+
+def test_audit_with_mistakes_in_the_configuration(site, tmp_path):
+    study = Study(site, instances=1).confirmed()
+
+    def change(section):
+        section["Send"].append({"To": "google", "Modality": "CT"})
+        del section["Accounts"][SECOND]["Location"]
+
+    file = configured(site, tmp_path, change)
+    told = run_json(site, "audit", "--study", study.uid, code=2, config=file)
+    errors = [line["Error"] for line in told["Studies"]]
+    assert any("Send[2]" in error for error in errors), errors
+    assert told["Counts"] == {"Instances": 1, "Stored": 1}
+    said = run(site, "audit", "--account", SECOND, code=2, config=file)
+    assert f"Accounts.{SECOND}.Location" in said
+
+
 def test_audit_says_which_account_is_not_configured(site, tmp_path):
     study = Study(site, modality="CT")
     run(site, "send", *study.resources, "--to", SECOND, "--orthanc", site.orthanc.url)
     study.confirmed()
-    whole = json.loads(site.orthanc.configuration_file.read_text())
-    del whole["GoogleCloudPlatform"]["Accounts"][SECOND]
-    file = tmp_path / "orthanc.json"
-    file.write_text(json.dumps({**whole, "StorageDirectory": str(site.orthanc.folder / "storage")}))
+    file = configured(site, tmp_path, lambda section: section["Accounts"].pop(SECOND))
     told = run_json(site, "audit", "--study", study.uid, code=2, config=file)
     assert {
         "Study": study.uid,
@@ -227,8 +251,19 @@ def test_audit_says_what_the_ledger_knows(site, tmp_path, state, kind, code):
     planted(site, study, state="confirmed", account="google", reason=None)
 
 
-def test_audit_finds_what_the_ledger_does_not_know(site):
-    study = Study(site, instances=3).confirmed()
+@pytest.fixture
+def still(site):
+    """Without a worker, which compares Orthanc with the ledger by itself when it begins."""
+    studies = Study(site, instances=3).confirmed(), Study(site, instances=2).confirmed()
+    site.stop_worker()
+    yield studies
+    site.start_worker()
+    for study in studies:
+        study.confirmed()
+
+
+def test_audit_finds_what_the_ledger_does_not_know(site, still):
+    study, before = still
     forgotten = study.rows()[1]
     forget(site, transfers.c.id == forgotten.id)
     told = run_json(site, "audit", "--study", study.uid, code=1)
@@ -239,28 +274,29 @@ def test_audit_finds_what_the_ledger_does_not_know(site):
     assert found["Counts"] == {"Instances": 3, "Stored": 2, "NotInLedger": 1}
     told = run_json(site, "audit", "--study", study.uid, "--fix", code=1)
     assert told["Counts"]["Queued"] == 1
-    study.confirmed()
-    assert run_json(site, "audit", "--study", study.uid)["Studies"] == []
+    assert study.states() == ["confirmed", "confirmed", "waiting"]
 
-
-def test_audit_tells_what_was_there_before_following_began(site):
-    study = Study(site, instances=2).confirmed()
-    forget(site, transfers.c.study_instance_uid == study.uid)
+    forget(site, transfers.c.study_instance_uid == before.uid)
     engine = site.engine()
     since = change_cursors.c.since
-    try:
-        with engine.begin() as connection:
-            connection.execute(change_cursors.update().values(since=since + 3600))
-        told = run_json(site, "audit", "--study", study.uid)
-        assert told["Counts"] == {"BeforeFollowing": 2}
-        said = run(site, "audit", "--study", study.uid)
-        assert "received before following began, and in no backfill: 2" in said
-    finally:
-        with engine.begin() as connection:
-            connection.execute(change_cursors.update().values(since=since - 3600))
-        engine.dispose()
-    run(site, "audit", "--study", study.uid, "--fix", code=1)
-    study.confirmed()
+    with engine.begin() as connection:
+        connection.execute(change_cursors.update().values(since=since + 3600))
+    told = run_json(site, "audit", "--study", before.uid)
+    assert told["Counts"] == {"BeforeFollowing": 2}
+    said = run(site, "audit", "--study", before.uid)
+    assert "received before following began, and in no backfill: 2" in said
+    # Another ledger may have known of them.
+    index = run_json(site, "indexes")[0]["Index"]
+    values = {"noticed_at": time.time(), "instances": 2, "accepted": False}
+    Ledger(engine).key_values.set(f"former_ledger:{index}", values)
+    told = run_json(site, "audit", "--study", before.uid, code=1)
+    assert told["Counts"] == {"Instances": 2, "NotInLedger": 2}
+    run(site, "indexes", "--accept-ledger", index)
+    run(site, "audit", "--study", before.uid)
+    with engine.begin() as connection:
+        connection.execute(change_cursors.update().values(since=since - 3600))
+    engine.dispose()
+    run(site, "audit", "--study", before.uid, "--fix", code=1)
 
 
 def forget(site, which):
@@ -366,7 +402,9 @@ def test_a_report(site, tmp_path):
     assert header["Orthanc"]["FollowedSince"] <= header["Began"]
     assert set(header["Stores"]) == {"google", SECOND}
     assert kinds(line, "Missing") == {"Missing": [missing]}
+    assert line["Stored"] == {study.series: [one for one in study.files if one != missing]}
     assert (end["End"]["Complete"], end["End"]["ExitCode"]) == (True, 1)
+    assert end["End"]["LostChanges"] == 0
     assert "Custody" not in path.read_text(), "no names of patients"
 
     again = ("--study", study.uid, "--report", path)
@@ -462,15 +500,14 @@ def test_one_without_a_report_that_is_broken_off(site):
 
 def test_audit_of_an_account_that_is_another_store_by_now(site, tmp_path):
     study = Study(site, instances=2).confirmed()
-    whole = json.loads(site.orthanc.configuration_file.read_text())
-    accounts = whole["GoogleCloudPlatform"]["Accounts"]
-    former = accounts["google"]["DicomStore"]
-    accounts["google"]["DicomStore"] = accounts[SECOND]["DicomStore"]
-    file = tmp_path / "orthanc.json"
-    file.write_text(json.dumps({**whole, "StorageDirectory": str(site.orthanc.folder / "storage")}))
+
+    def change(section):
+        section["Accounts"]["google"]["DicomStore"] = section["Accounts"][SECOND]["DicomStore"]
+
+    file = configured(site, tmp_path, change)
     told = run_json(site, "audit", "--study", study.uid, code=1, config=file)
     (found,) = told["Studies"]
-    store = f"{STORE_PATH.removesuffix('dicom')}{former} at {site.emulator.url}"
+    store = f"{STORE_PATH} at {site.emulator.url}"
     assert [one["Reason"] for one in found["FormerStore"]] == [f"confirmed in {store}"] * 2
     assert told["Counts"] == {"Instances": 2, "FormerStore": 2}
     assert run_json(site, "audit", "--study", study.uid)["Counts"] == {"Instances": 2, "Stored": 2}

@@ -49,6 +49,10 @@ def findings(number, category=Category.MISSING, **more):
     return [Finding(category, Uids("1", "1.1", f"1.1.{one}"), **more) for one in range(number)]
 
 
+def stored(number):
+    return [Uids("1", "1.2", f"1.2.{one}") for one in range(number)]
+
+
 def totals_of(*results):
     totals = Totals()
     for result in results:
@@ -62,10 +66,10 @@ def test_progress_with_an_end_in_sight(stderr, at_once):
     progress.listing(200)
     progress.begin(3400, 400)
     progress.compared(400, Totals())
-    progress.compared(1234, totals_of(StudyResult("1", "a", 5000, findings=findings(1))))
+    progress.compared(1234, totals_of(StudyResult("1", "a", stored(5000), findings=findings(1))))
     lines = stderr.getvalue().splitlines()
     assert lines[:2] == [
-        "listing the studies: 200 so far",
+        "listing the studies of Orthanc, ledger and stores: 200 so far",
         "3,400 studies to compare, 400 of them were before",
     ]
     assert lines[2] == "400 of 3,400 studies, 0 instances, 0 with differences"
@@ -133,12 +137,13 @@ def test_what_is_said_of_a_study(stderr, capsys):
 @with_stderr
 def test_the_sum(stderr, capsys):
     words = Words(Progress(quiet=False))
-    totals = totals_of(StudyResult("1", "a", 5, 1234567, findings=findings(1)))
+    totals = totals_of(StudyResult("1", "a", stored(5), 1234567, findings=findings(1)))
     totals.add_lines([StudyResult("2", None, error="away").as_json()])
-    words.end(totals, {"Orthanc": False})
+    words.end(totals, {"Orthanc": False, "LostChanges": 7})
     assert capsys.readouterr().out.splitlines() == [
         "compared 1 study, 6 instances, 1,234,567 bytes: differences in 1 study",
         "  missing in the store: 1",
+        "  lost before anybody read them: 7 changes (orthanc-gcp losses)",
     ]
     assert stderr.getvalue().splitlines() == [
         "could not be compared: 1, as said above",

@@ -9,6 +9,7 @@ from orthanc_gcp.commands.audit.sources import AuditedOrthanc
 from orthanc_gcp.errors import OrthancError
 from orthanc_gcp.orthanc.resources import OrthancSource
 from orthanc_gcp.orthanc.rest import OrthancRest
+from tests.orthanc.orthanc_stub import stub
 from tests.support.ledgers import clock, sqlite_ledger
 
 __all__ = ["clock", "sqlite_ledger"]
@@ -25,3 +26,13 @@ def test_a_clock_that_goes_before(tmp_path, newest_at, began):
 def test_one_that_is_away(sqlite_ledger):
     with pytest.raises(OrthancError, match="does not answer"):
         AuditedOrthanc.of(NOWHERE, configuration.read({}), sqlite_ledger)
+
+
+@pytest.mark.parametrize("said", [[], {}, 7.5, "text", None, {"Name": "x"}], ids=repr)
+def test_one_that_is_none(sqlite_ledger, said):
+    answers = {"GET /system": said, "GET /changes?last": said}
+    with (
+        stub(answers) as server,
+        pytest.raises(OrthancError, match="an Orthanc"),
+    ):
+        AuditedOrthanc.of(server.url, configuration.read({}), sqlite_ledger)

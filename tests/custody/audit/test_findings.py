@@ -12,7 +12,11 @@ def test_every_instance_by_its_triple():
         Finding(Category.DIFFERENT, Uids("1", "1.2", "1.1.1"), digests={"Sha256": "a"}),
         Finding(Category.UNKNOWN, Uids("1", "1.2", "1.1.9"), in_store=True, reason="why"),
     ]
-    result = StudyResult("1", "a", 7, 70, findings=findings, queued=1)
+    stored = [Uids("1", f"1.{one % 2}", f"2.{one}") for one in range(7)]
+    result = StudyResult("1", "a", stored, 70, findings=findings, queued=1)
+    assert result.for_archive() == result.as_json() | {
+        "Stored": {"1.0": ["2.0", "2.2", "2.4", "2.6"], "1.1": ["2.1", "2.3", "2.5"]}
+    }
     assert result.as_json() == {
         "Study": "1",
         "Account": "a",

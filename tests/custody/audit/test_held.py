@@ -125,3 +125,24 @@ def test_one_that_stays_away_is_not():
     with pytest.raises(OrthancUnavailableError):
         studies_of("http://127.0.0.1:1", waited=waited).instances(["a"])
     assert len(waited) == MOST_TRIES - 1
+
+
+@pytest.mark.parametrize("said", [{}, 7.5, "text", [7], [{}], [None], {"a": 1}], ids=repr)
+def test_answers_that_are_none(said):
+    answers = {
+        "GET /studies?since=0&expand&limit=500": said,
+        "POST /tools/find": said,
+        "POST /tools/bulk-content": said,
+    }
+    with stub(answers) as server:
+        studies = studies_of(server.url, waited=[])
+        questions = [
+            lambda: list(studies.all()),
+            lambda: studies.find("1.2"),
+            lambda: studies.instances(["a"]),
+        ]
+        for question in questions:
+            try:
+                assert question() == [], "an object without anything is an empty list to Python"
+            except OrthancRefusedError as error:
+                assert "not what Orthanc was asked for" in str(error)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from orthanc_gcp.custody.audit.comparison import LOST, OVERWRITTEN
+from orthanc_gcp.custody.audit.comparison import OVERWRITTEN
 from orthanc_gcp.custody.audit.findings import Category, Finding, StudyResult, Uids
 from orthanc_gcp.custody.audit.recorded import recorded
 from orthanc_gcp.custody.audit.repair import Repair
@@ -103,7 +103,7 @@ def test_what_was_written_down_meanwhile_is_not_sent_twice(ledger, repair, insta
 
 @pytest.mark.parametrize(
     ("category", "state"),
-    [(Category.NOT_IN_LEDGER, State.WITHDRAWN), (Category.LOST, LOST)],
+    [(Category.NOT_IN_LEDGER, State.WITHDRAWN), (Category.LOST, State.LOST)],
 )
 def test_what_is_there_again(ledger, repair, instance, category, state):
     row = write_down(ledger, instance, state=state, reason=TransferReason.DELETED)

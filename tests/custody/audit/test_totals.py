@@ -7,13 +7,15 @@ import pytest
 from orthanc_gcp.custody.audit.findings import Category, Finding, StudyResult, Uids
 from orthanc_gcp.custody.audit.totals import COMPLETE, DIFFERENT, INCOMPLETE, Totals
 
+STORED = [Uids("1", "2", f"4.{number}") for number in range(5)]
+
 
 def result(*categories, **more):
     findings = [
         Finding(category, Uids("1", "2", f"3.{number}"))
         for number, category in enumerate(categories)
     ]
-    return StudyResult("1", "a", stored=5, bytes=50, findings=findings, **more).as_json()
+    return StudyResult("1", "a", stored=STORED, bytes=50, findings=findings, **more).as_json()
 
 
 def test_studies_count_once_and_instances_for_every_account():

@@ -13,7 +13,7 @@ from orthanc_gcp.configuration.options import DEFAULT_COMPARE_EVERY_SECONDS
 from orthanc_gcp.custody.intake import changes as module
 from orthanc_gcp.custody.intake.changes import COMPARE_AT_MOST_EVERY, SWEEP_EVERY, Follower
 from orthanc_gcp.custody.intake.rules import Rules
-from orthanc_gcp.errors import OrthancError, OrthancUnavailableError
+from orthanc_gcp.errors import OrthancError, OrthancRefusedError, OrthancUnavailableError
 from orthanc_gcp.ledger.schema import State, transfers
 from orthanc_gcp.orthanc.resources import OrthancSource
 from orthanc_gcp.orthanc.rest import OrthancRest
@@ -257,6 +257,26 @@ def test_an_instance_that_cannot_be_read_holds_up_nobody(ledger, orthanc, follow
     read_all(follower)
     assert states(ledger).keys() == {unreadable, *sent}
     assert ledger.arrivals.unreadable(SOURCE) == []
+
+
+def test_those_that_orthanc_still_refuses_to_describe_are_in_the_way_of_no_step(
+    ledger, orthanc, follow, monkeypatch
+):
+    follower = follow(SendRule(to="a"))
+    read_all(follower)
+    ledger.arrivals.change_unreadable(SOURCE, ["1", "2", "3"])
+
+    def refuse(resources):
+        raise OrthancRefusedError("answered 500", status=500)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(follower._orthanc, "describe", refuse)
+        follower.clock.time += SWEEP_EVERY + 1
+        read_all(follower)
+    assert ledger.arrivals.unreadable(SOURCE) == ["1", "2", "3"]
+    follower.clock.time += SWEEP_EVERY + 1
+    read_all(follower)
+    assert ledger.arrivals.unreadable(SOURCE) == [], "Orthanc does not have them"
 
 
 def test_nothing_goes_on_when_very_many_cannot_be_read(

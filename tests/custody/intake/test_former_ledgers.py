@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from orthanc_gcp.custody.intake import former_ledgers as former_ledgers_module
 from orthanc_gcp.custody.intake.backfill_studies import BackfillStudies
 from orthanc_gcp.custody.intake.former_ledgers import (
     FILE_NAME,
@@ -65,6 +66,24 @@ def test_a_person_may_accept_it(ledger, another, folder):
     assert not accept(another, ORTHANC)
 
 
+def test_a_folder_that_cannot_be_written(ledger, another, folder, monkeypatch):
+    """What was accepted stays so, though the file never names this ledger."""
+    note(ledger, folder)
+
+    def refuse(*_):
+        raise PermissionError("no")
+
+    monkeypatch.setattr(former_ledgers_module, "_write", refuse)
+    for _ in range(2):
+        with pytest.raises(PermissionError):
+            note(another, folder)
+    assert len(former_ledgers(another)) == 1
+    assert accept(another, ORTHANC)
+    with pytest.raises(PermissionError):
+        note(another, folder)
+    assert former_ledgers(another) == []
+
+
 def test_a_backfill_makes_up_for_it(ledger, another, folder):
     studies = BackfillStudies(another, ORTHANC, ())
     studies.restart()
@@ -92,7 +111,9 @@ def test_what_is_no_note_says_nothing(ledger, folder, content):
     assert len(json.loads((folder / FILE_NAME).read_text())) == 1
 
 
-@pytest.mark.parametrize("value", [7, [], {}, {"noticed_at": "x", "instances": 1}])
+@pytest.mark.parametrize(
+    "value", [7, [], {}, {"noticed_at": "x", "instances": 1, "accepted": False}]
+)
 def test_a_damaged_value_says_nothing(ledger, value):
     ledger.key_values.set(f"former_ledger:{ORTHANC}", value)
     assert former_ledgers(ledger) == []

@@ -17,6 +17,7 @@ from orthanc_gcp.custody.intake.changes import (
     PROVEN_FOR,
     RECOGNIZE_EVERY,
     REFUSE_AFTER,
+    SEEN_EVERY,
     SWEEP_EVERY,
     Follower,
 )
@@ -213,6 +214,36 @@ def test_an_empty_index_of_the_same_name_sends_nothing_of_another(ledger, orthan
     other = Reader(ledger, second, follows=locks.of(2))
     other.read()
     assert (other.follower.source, other.follower.candidate) == ("", NAME)
+
+
+@BOTH
+@pytest.mark.parametrize("at_once", [True, False])
+def test_two_orthancs_of_different_names_have_one_empty_index(ledger, orthanc, caplog, at_once):
+    """Nothing tells so before something is in it; then the first one marks it."""
+    locks = Locks()
+    one, two = (Reader(ledger, orthanc, follows=locks.of(name)) for name in ("one", "two"))
+    two.orthanc.name = lambda: "two/ORTHANC"
+    assert [one.read(), two.read()] == [NAME, "two/ORTHANC"]
+    uploaded = set(upload(orthanc, 3))
+    if at_once:
+        newest_changes = one.orthanc.newest_changes
+
+        def after_the_other():
+            one.orthanc.newest_changes = newest_changes
+            two.read()
+            return newest_changes()
+
+        one.orthanc.newest_changes = after_the_other
+    one.read()
+    first = "two/ORTHANC" if at_once else NAME
+    assert one.read(RECOGNIZE_EVERY) == two.read(RECOGNIZE_EVERY) == first
+    assert rows(ledger) == {first: uploaded}
+    assert [cursor.source for cursor in ledger.indexes.all()] == [first]
+    for _ in range(3):
+        one.read(SEEN_EVERY)
+        two.read(SEEN_EVERY)
+    assert caplog.text.count(f"has the index {first} now") == 1
+    assert "is now called" not in caplog.text
 
 
 @ONE

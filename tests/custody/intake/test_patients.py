@@ -26,8 +26,10 @@ def row_of(ledger, name):
 
 
 def test_they_are_written_down_once_and_grow(ledger):
+    assert not Patients(ledger).known()
     first = Patients(ledger).add(ORTHANC, {"q": {"2"}, "p": {"1", "3"}}, {"p": 5})
     assert first == [Patient("q", Guard.WANTED, None, 0), Patient("p", Guard.WANTED, None, 5)]
+    assert Patients(ledger).known()
     Patients(ledger).set_guards(ORTHANC, {"p": Guard.BEGUN})
     (again,) = Patients(ledger).add(ORTHANC, {"p": {"3"}}, {"p": 7})
     assert again == Patient("p", Guard.BEGUN, None, 12)
@@ -54,7 +56,7 @@ def test_the_total_is_of_what_is_protected(ledger, clock):
     Patients(ledger).set_guards(ORTHANC, guards)
     assert Patients(ledger).total(ORTHANC) == (3, 30)
     assert Patients(ledger).total("nothing") == (0, 0)
-    assert Patients(ledger).unprotected() == 2
+    assert Patients(ledger).unprotected() == 4
     assert Patients(ledger).unprotected("other") == 0
     Patients(ledger).set_sizes(ORTHANC, {"own": 50, "wanted": 7})
     assert Patients(ledger).total(ORTHANC) == (3, 70)
@@ -67,9 +69,8 @@ def test_the_total_is_of_what_is_protected(ledger, clock):
 def test_who_is_in_need(ledger, state):
     Patients(ledger).add(ORTHANC, {"p": {"study"}, "q": {"other"}}, {})
     put(ledger, "x", state=state)
-    needed = Patients(ledger).in_need(ORTHANC, ["p", "q"], [A])
+    needed = Patients(ledger).in_need(ORTHANC, ["p", "q"])
     assert needed == ({"p"} if state in IN_NEED else set())
-    assert Patients(ledger).in_need(ORTHANC, ["p", "q"], ["another"]) == set()
 
 
 def test_what_has_no_patient_yet(ledger, monkeypatch):
@@ -80,7 +81,7 @@ def test_what_has_no_patient_yet(ledger, monkeypatch):
     put(ledger, "h", state=State.HELD, study_instance_uid="4", priority=2)
     put(ledger, "i", source="other", study_instance_uid="5")
     Patients(ledger).add(ORTHANC, {"p": {"4"}}, {})
-    found = list(Patients(ledger).without_patient(ORTHANC, [A, "b"]))
+    found = list(Patients(ledger).without_patient(ORTHANC))
     assert max(map(len, found)) == 2
     assert [row for some in found for row in some] == [
         *(UnprotectedRow(name, "1") for name in "abcde"),
@@ -140,7 +141,7 @@ def test_forgotten_and_copied(ledger):
     assert Patients(ledger).page(ORTHANC, "", 9) == []
     assert [one.orthanc_id for one in Patients(ledger).page("copy", "", 9)] == ["p", "q"]
     put(ledger, "x", source="copy")
-    assert Patients(ledger).in_need("copy", ["p"], [A]) == {"p"}
+    assert Patients(ledger).in_need("copy", ["p"]) == {"p"}
 
 
 def test_a_guard_that_does_not_exist(ledger):

@@ -45,7 +45,7 @@ class Room:
         self.patients = {}
         self.follower = self.protection = None
 
-    def start(self, *, enabled=True, percent=80, accounts=("a",), clock=None):
+    def start(self, *, enabled=True, percent=80):
         """A worker, anew."""
         self.protection = Protection(
             self.ledger,
@@ -54,7 +54,6 @@ class Room:
             enabled=enabled,
             up_to_percent=percent,
             configured=self.limits,
-            accounts=accounts,
         )
         self.follower = Follower(
             self.ledger,
@@ -181,6 +180,7 @@ def test_ours_is_made_again_only_for_what_is_new(room):
     room.protect("A", 0)
     room.scan().scan()
     assert (room.protected, room.guards) == ({"A": False}, {"A": Guard.REMOVED})
+    assert Patients(room.ledger).unprotected() == 1, "it is said all the same"
     room.receive("A").read()
     assert (room.protected, room.guards) == ({"A": True}, {"A": Guard.OWN})
 
@@ -189,7 +189,7 @@ def test_orthanc_has_room_for_what_comes(room, caplog):
     room.receive(*"ABCDE").read().scan()
     assert sorted(room.protected.values()) == [False, True, True, True, True]
     assert room.guards["E"] == Guard.NO_ROOM
-    assert "something is not confirmed and may be lost" in caplog.text
+    assert "1 patients are not protected from its recycling" in caplog.text
     assert Patients(room.ledger).unprotected() == 1
     caplog.clear()
     room.scan()
@@ -219,23 +219,16 @@ def test_by_bytes(room, clock):
     room.receive("C", size=600).read().scan()
     assert room.protected == {"A": True, "B": True, "C": False}
     room.receive("B", "B", size=512).read()
-    assert room.protected["B"]
-    room.scan()
-    assert room.protected == {"A": True, "B": False, "C": False}, "what grew is given up"
+    assert room.protected == {"A": True, "B": False, "C": False}, "what grew is given up at once"
     room.scan().scan()
     assert room.guards == {"A": Guard.OWN, "B": Guard.NO_ROOM, "C": Guard.OWN}
 
 
-@pytest.mark.parametrize(
-    "change",
-    [{"enabled": False}, {"accounts": ("other",)}],
-    ids=["switched off", "account taken out"],
-)
-def test_without_a_need_ours_is_taken_away(room, change):
+def test_when_it_is_switched_off_ours_is_taken_away(room):
     room.receive("A", "B")
     room.protect("A")
     room.read()
-    room.start(**change).scan()
+    room.start(enabled=False).scan()
     assert (room.protected, room.guards) == ({"A": True, "B": False}, {})
 
 

@@ -11,9 +11,11 @@ import pytest
 from orthanc_gcp.clock import SystemClock
 from orthanc_gcp.custody.reporting.alerts import LEASE, Alerts
 from orthanc_gcp.custody.reporting.counts import Amount, TransferCounts
+from orthanc_gcp.custody.reporting.destinations import DestinationStatus
 from orthanc_gcp.custody.reporting.overview import AccountOverview
 from orthanc_gcp.custody.reporting.problems import Problem, ProblemKind
 from orthanc_gcp.errors import WebhookError
+from orthanc_gcp.ledger.destinations import AccountStore
 from orthanc_gcp.outages import Outage
 
 
@@ -68,6 +70,19 @@ def test_a_quarantine_is_told_once_and_its_end_once(ledger):
         "OldestUnsentSeconds": None,
         "Problems": [],
     }
+
+
+def test_quarantine_and_losses_are_not_over_because_the_account_is_another_store(ledger):
+    hook = Hook()
+    alerts = alerts_of(ledger, hook)
+    counts = TransferCounts(quarantined=Amount(3), lost=Amount(2))
+    place = AccountStore(1, "a", "", "projects/p/first", 0.0, 0.0)
+    former = DestinationStatus(place, False, counts, None)
+    alerts.report_changes([AccountOverview("a", counts=counts)])
+    alerts.report_changes([AccountOverview("a", former=(former,))])
+    assert hook.words == [("a", "Quarantine", True), ("a", "Loss", True)]
+    alerts.report_changes([AccountOverview("a")])
+    assert hook.words[2:] == [("a", "Quarantine", False), ("a", "Loss", False)]
 
 
 def test_what_needs_a_person_is_told_once_and_its_end_once(ledger):

@@ -7,6 +7,7 @@ import pytest
 from orthanc_gcp.custody.intake.former_ledgers import note_ledger
 from orthanc_gcp.custody.intake.open_transfers import SEEN_WITHIN
 from orthanc_gcp.custody.reporting import problems
+from orthanc_gcp.custody.reporting.overview import Overview
 from orthanc_gcp.custody.reporting.problems import (
     FRESH,
     RECOGNIZE_WITHIN,
@@ -105,6 +106,16 @@ def test_a_ledger_in_the_place_of_another(ledger, index, tmp_path):
     assert one.concerns("any account")
 
 
+def test_instances_that_no_rule_can_be_applied_to(ledger, index):
+    ledger.arrivals.change_unreadable(ORTHANC, ["1", "2"])
+    (one,) = found(ledger).values()
+    assert (one.kind, one.index, one.instances) == (ProblemKind.FILE, ORTHANC, 2)
+    assert one.message.startswith(f"of 2 instances of {ORTHANC} it is not known")
+    assert one.concerns(A)
+    ledger.arrivals.change_unreadable(ORTHANC, [], ["1", "2"])
+    assert found(ledger) == {}
+
+
 def test_a_store_that_the_account_is_no_more(ledger, clock):
     former, now = (
         Ledger(ledger.engine, clock, {A: StoreName(f"projects/p/{store}")})
@@ -129,6 +140,21 @@ def test_a_store_that_the_account_is_no_more(ledger, clock):
         (ProblemKind.ACCOUNT, 1),
     ], "each store by itself"
     assert len({each.what for each in both}) == 2
+
+
+def test_quarantine_of_a_former_store_waits_for_a_person_as_well(ledger, clock):
+    """No retry of the account brings it to the store that it is now."""
+    for store in ("first", "second"):
+        own = Ledger(ledger.engine, clock, {A: StoreName(store)})
+        clock.now += 1
+        own.destinations.register()
+        own.arrivals.record([arrival(store)])
+        claim(own)
+        settle_batch(own, State.QUARANTINED, reason="invalid")
+    (one,) = find_problems(own, [A], NONE)
+    assert (one.kind, one.instances) == (ProblemKind.STORE, 1)
+    (account,) = Overview(own).accounts()
+    assert (account.counts.quarantined.instances, account.quarantined_instances) == (1, 2)
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from orthanc_gcp.custody.reporting.receipts import receipts
 from orthanc_gcp.custody.reporting.standstill import Standstill, capped_read_back
 from orthanc_gcp.ledger.destinations import StoreName
 from orthanc_gcp.ledger.ledger import Ledger
-from orthanc_gcp.ledger.schema import Priority, State, transfers
+from orthanc_gcp.ledger.schema import UNSETTLED, Priority, State, transfers
 from orthanc_gcp.ledger.selection import Selection
 from tests.support.keys import STORE
 from tests.support.transfers import arrive, settle
@@ -34,7 +34,7 @@ class Place:
         section = {
             "Accounts": {"a": {**options, **account}, "wrong": {**options, "Verify": "No"}},
             "Send": [{"To": "a"}],
-            "Backfill": {"Schedule": ["01:00-05:00"]},
+            "Backfill": {"Schedule": ["01:00-05:00"], "MaxBytesPerSecond": 9},
         }
         self.ledger = ledger
         self.trouble: dict[str, str | None] = {}
@@ -122,6 +122,16 @@ def test_a_limit(ledger, index, clock, option, what):
     assert place.why() == [f"worker w has it in a request; {option}=7 holds it back"]
 
 
+def test_the_limit_of_backfills(place, ledger, clock):
+    arrive(ledger, priority=Priority.BACKFILL)
+    arrive(ledger, study="2.1")
+    ledger.key_values.set("rate_limit:backfill:bytes", clock.now + 20)
+    assert place.why() == [
+        "MaxBytesPerSecond=9 of Backfill holds it back",
+        "it waits for its turn: 2 are to be sent",
+    ]
+
+
 def test_a_series_that_orthanc_still_receives(place, ledger):
     arrive(ledger, held_for_orthanc_id="the-series")
     assert place.why() == ["Orthanc still receives the series or study the-series that it is of"]
@@ -145,7 +155,7 @@ def test_what_is_tried_again_later(place, ledger, clock):
     settle(ledger, State.DELAYED, next_attempt_at=clock.now + 60)
     assert place.why() == ["it is tried again at 2027-01-15T08:01:00.000+00:00"]
     clock.now += 61
-    assert place.why() == ["it waits for its turn: 0 are to be sent"]
+    assert place.why() == ["it waits for its turn: 1 are to be sent"]
 
 
 def test_what_is_to_be_found_yet(place, ledger, clock):
@@ -219,7 +229,9 @@ def test_no_worker(place, ledger):
     assert place.why() == ["no worker runs"]
 
 
-@pytest.mark.parametrize("state", [State.QUARANTINED, State.WITHDRAWN, State.SUPERSEDED])
+@pytest.mark.parametrize(
+    "state", [State.QUARANTINED, State.WITHDRAWN, State.SUPERSEDED, State.LOST]
+)
 def test_what_is_at_its_end_says_only_what_was_written(place, ledger, state):
     arrive(ledger)
     settle(ledger, state, detail="why it is so")
@@ -234,9 +246,9 @@ def test_every_state_that_goes_on_has_words(place, ledger):
         with ledger.writing() as connection:
             mine = transfers.c.study_instance_uid == str(number)
             connection.execute(transfers.update().where(mine).values(state=state))
-    ended = (State.CONFIRMED, State.QUARANTINED, State.SUPERSEDED, State.WITHDRAWN)
+    ended = set(State) - set(UNSETTLED)
     said = dict(zip(State, place.why(), strict=True))
-    assert {state for state, words in said.items() if not words} <= set(ended)
+    assert {state for state, words in said.items() if not words} <= ended
 
 
 def test_a_receipt_and_the_overview_say_it_too(place, ledger, clock):

@@ -8,12 +8,14 @@ import logging
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Container, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sql
+from pydicom.config import disable_value_validation
 
 from orthanc_gcp.clock import SystemClock
 from orthanc_gcp.custody.destinations.congestion import CongestionWindow
@@ -23,14 +25,15 @@ from orthanc_gcp.custody.intake.rules import arrival_of
 from orthanc_gcp.custody.outcomes import ABSENT_FOR, BISECT_AFTER
 from orthanc_gcp.custody.reporting.operations import retry
 from orthanc_gcp.custody.transfer.sender import (
+    MOST_FAILURES,
     MOST_LONELY_REFUSALS,
     MOST_UNCOMPARED,
     MOST_UNKNOWN_REFUSALS,
-    MOST_UNREADABLE,
     Sender,
 )
+from orthanc_gcp.custody.transfer.source_faults import MOST_UNREADABLE
 from orthanc_gcp.custody.verification.read_back import ReadBack
-from orthanc_gcp.dicomweb import DicomStore
+from orthanc_gcp.dicomweb import DicomStore, InstanceResult, InstanceStatus, Part, Stored
 from orthanc_gcp.ledger import database
 from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.rows import NewTransfer, Series
@@ -589,6 +592,77 @@ def test_one_that_is_refused_while_others_are_taken_ends_in_quarantine(
     assert behind.fake.time - FakeClock().time < 10, "it has held up nobody"
 
 
+@pytest.mark.parametrize("trouble", [500, 503, "reset"])
+def test_one_that_the_store_always_fails_at_while_others_are_taken_ends_in_quarantine(
+    behind, front, trouble
+):
+    front.dislikes[b"poison"] = trouble
+    behind.receive(make_dicom(b"poison" * 10))
+    for number in range(MOST_FAILURES + 9):
+        behind.receive(make_dicom())
+        behind.step_until(
+            lambda wanted=number: behind.rows()[1 + wanted].state == State.ACKNOWLEDGED
+        )
+        if behind.states()[0] == State.QUARANTINED:
+            break
+        behind.step()
+    row = behind.rows()[0]
+    assert row.state == State.QUARANTINED
+    assert row.attempts >= MOST_FAILURES
+
+
+class WithoutRoom:
+    """A store that has no room for some instances, and answers so for each of them."""
+
+    def __init__(self, store: DicomStore, odd: Container[str]) -> None:
+        self._store, self.odd = store, odd
+
+    def store(self, parts: Sequence[Part], **more: Any) -> Stored:
+        good = [part for part in parts if part.sop_instance_uid not in self.odd]
+        stored = self._store.store(good, **more).results if good else {}
+        busy = InstanceResult(InstanceStatus.BUSY, "out of resources", 0xA700)
+        return Stored({part.sop_instance_uid: busy for part in parts} | dict(stored), 0)
+
+
+def test_one_that_the_store_never_has_room_for_ends_in_quarantine(behind):
+    behind.receive(make_dicom())
+    behind.store = WithoutRoom(behind.store, {behind.rows()[0].sop_instance_uid})
+    for _ in range(MOST_LONELY_REFUSALS + 3):
+        behind.receive(make_dicom())
+        behind.step()
+        behind.step()
+    row = behind.rows()[0]
+    assert (row.state, row.reason) == (State.QUARANTINED, "busy")
+    assert row.attempts == MOST_LONELY_REFUSALS
+
+
+def test_a_store_without_room_puts_none_into_quarantine(behind):
+    class All:
+        def __contains__(self, _: object) -> bool:
+            return True
+
+    behind.receive(*(make_dicom() for _ in range(4)))
+    store, behind.store = behind.store, WithoutRoom(behind.store, All())
+    for _ in range(2 * MOST_LONELY_REFUSALS):
+        behind.step()
+    assert set(behind.states()) <= {State.WAITING, State.DELAYED}
+    assert "out of resources" in behind.congestion.problem
+    behind.store = store
+    behind.step_until(lambda: set(behind.states()) == {State.ACKNOWLEDGED})
+
+
+def test_a_store_that_fails_at_all_puts_none_into_quarantine(behind, front):
+    behind.receive(*(make_dicom() for _ in range(4)))
+    front.dislikes[b"DICM"] = 500
+    with behind.ledger.writing() as connection:  # for a long time already
+        connection.execute(transfers.update().values(attempts=MOST_FAILURES, max_batch_instances=1))
+    for _ in range(2 * MOST_FAILURES):
+        behind.step()
+    assert set(behind.states()) <= {State.WAITING, State.DELAYED}
+    front.dislikes.clear()
+    behind.step_until(lambda: set(behind.states()) == {State.ACKNOWLEDGED})
+
+
 @pytest.mark.parametrize("status", [400, 409])
 def test_a_bad_minute_of_a_proxy_is_the_fault_of_no_instance(behind, front, status):
     """However long it lasts, and also what comes meanwhile: nothing is in quarantine."""
@@ -621,9 +695,12 @@ def restart(room: Room) -> None:
 def test_a_bad_hour_of_a_proxy_is_no_fault_of_instances_however_often_the_worker_is_restarted(
     behind, front
 ):
-    behind.receive(*(make_dicom() for _ in range(6)))
+    behind.receive(*(make_dicom() for _ in range(4)))
+    with behind.ledger.writing() as connection:  # it has lasted for many lives
+        attempts = MOST_LONELY_REFUSALS - 1
+        connection.execute(transfers.update().values(attempts=attempts, max_batch_instances=1))
     front.dislikes[b"DICM"] = 400
-    for _ in range(2 * MOST_LONELY_REFUSALS):
+    for _ in range(5):
         for _ in range(4):
             behind.step()
         restart(behind)
@@ -637,9 +714,9 @@ def test_one_that_is_refused_ends_in_quarantine_however_often_the_worker_is_rest
 ):
     front.dislikes[b"poison"] = 400
     behind.receive(make_dicom(b"poison" * 10))
-    for _ in range(2 * MOST_LONELY_REFUSALS):
+    for _ in range(3):
         behind.receive(make_dicom())
-        for _ in range(5):
+        for _ in range(6):
             behind.step()
         restart(behind)
     states = behind.states()
@@ -855,6 +932,38 @@ def test_a_file_of_another_length_is_damaged_though_orthanc_has_no_md5(tmp_path,
     assert f"more than the {first.size_bytes} bytes" in row.detail
     assert room.rows()[1].state == State.WAITING
     room.ledger.engine.dispose()
+
+
+def test_one_that_orthanc_answers_nonsense_about_holds_up_no_other(tmp_path, store, caplog):
+    room = Room(tmp_path, store)
+    with stub({"POST /tools/find": []}) as server:
+        room.orthanc = OrthancSource(OrthancRest(server.url), room.storage)
+        room.receive(make_dicom(), make_dicom())
+        room.receive(make_dicom(), stored=False)
+        odd = room.rows()[2].orthanc_id
+        server.answers |= {
+            f"GET /instances/{odd}/file": b"x",
+            f"GET /instances/{odd}/attachments/dicom/size": ["private"],
+        }
+        for _ in range(MOST_LONELY_REFUSALS + 2):
+            room.send()
+    assert room.states() == [State.ACKNOWLEDGED, State.ACKNOWLEDGED, State.QUARANTINED]
+    row = room.rows()[2]
+    assert (row.reason, row.detail) == ("unexpected", "unexpected TypeError, the log says where")
+    assert "private" not in caplog.text
+    room.ledger.engine.dispose()
+
+
+def test_a_study_that_orthanc_knows_by_another_uid_is_not_taken_for_a_fault_of_the_store(room):
+    """Orthanc drops a blank within; all of it has the same, and nothing else is sent."""
+    with disable_value_validation():
+        room.receive(*(make_dicom(SeriesInstanceUID="1.2 3") for _ in range(5)))
+    with room.ledger.writing() as connection:
+        connection.execute(transfers.update().values(series_instance_uid="1.23"))
+    room.send()
+    assert {(row.state, row.reason) for row in room.rows()} == {(State.QUARANTINED, "uid")}
+    assert "'1.2 3', which Orthanc knows as '1.23'" in room.rows()[0].detail
+    assert room.congestion.problem is None
 
 
 def test_while_no_file_can_be_read_none_is_asked_for(tmp_path, store):

@@ -38,7 +38,7 @@ _DEAD_RECIPE = (
     "json'. Run 'gcloud auth application-default login' and name the file that it writes "
     "(application_default_credentials.json)"
 )
-_PROJECT = re.compile(r"[A-Za-z0-9._:-]+")
+_PROJECT = re.compile(r"(?!\.+$)[A-Za-z0-9._:-]+")
 
 
 def load(account: Account, settings: Settings) -> Identity:

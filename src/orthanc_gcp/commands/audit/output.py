@@ -74,9 +74,9 @@ class Progress:
             self.line(f"{count(total, 'study')} to compare{before}")
 
     def listing(self, number: int) -> None:
-        """So many studies are listed by now."""
+        """So many answers about studies have come by now: of Orthanc, the ledger and the stores."""
         if self._is_due():
-            self._show(f"listing the studies: {number:,} so far")
+            self._show(f"listing the studies of Orthanc, ledger and stores: {number:,} so far")
 
     def compared(self, done: int, totals: Totals) -> None:
         """So many studies were compared."""
@@ -148,6 +148,9 @@ class Words:
         for name, words in _SUMS.items():
             if totals.counts[name]:
                 click.echo(f"  {words}: {totals.counts[name]:,}")
+        if document["LostChanges"]:
+            changes = count(document["LostChanges"], "change")
+            click.echo(f"  lost before anybody read them: {changes} (orthanc-gcp losses)")
         if totals.errors:
             click.echo(f"could not be compared: {totals.errors:,}, as said above", err=True)
         if not document["Orthanc"]:

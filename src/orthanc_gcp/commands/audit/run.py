@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
@@ -27,6 +28,7 @@ from orthanc_gcp.custody.audit.repair import Repair
 from orthanc_gcp.custody.audit.report import Report
 from orthanc_gcp.custody.audit.study_list import StudyList
 from orthanc_gcp.custody.intake.rules import Rules
+from orthanc_gcp.custody.reporting.losses import lost_changes_of
 from orthanc_gcp.custody.reporting.timestamps import utc
 from orthanc_gcp.errors import OrthancError
 from orthanc_gcp.ledger import database
@@ -37,8 +39,6 @@ __all__ = ["BROKEN_OFF", "run"]
 
 BROKEN_OFF = 130
 """The exit code after a signal, as shells have it for SIGINT."""
-_LISTED = 200
-"""After so many studies that were listed, the person who waits may be told."""
 
 
 def run(asked: Options, settings: Settings, ledger: Ledger) -> int:
@@ -134,7 +134,8 @@ class _Run:
             source = self._orthanc.source
             rules = Rules(self._settings.rules, source.attributes)
             studies = OrthancStudies(source, rules, self._interruption.wait)
-            since = None if self._settings.backfill else self._orthanc.since
+            all_is_wanted = self._settings.backfill or self._orthanc.had_another_ledger
+            since = None if all_is_wanted else self._orthanc.since
             scope = Scope(self._began, self._orthanc.index, since)
         stores, problems = opened.enter_context(
             opened_stores(self._settings, self._accounts, self._ledger, self._interruption)
@@ -163,13 +164,10 @@ class _Run:
         return self._end(failed)
 
     def _list(self, studies: StudyList) -> list[StudyResult]:
-        listed = 0
+        listed = itertools.count(1)
 
         def on_progress() -> None:
-            nonlocal listed
-            listed += 1
-            if listed % _LISTED == 0:
-                self._progress.listing(studies.count())
+            self._progress.listing(next(listed))
 
         failed = self._audit.list_studies(studies, on_progress)
         self._total = studies.count()
@@ -184,7 +182,7 @@ class _Run:
             lines = [one.as_json() for one in results]
             if self._report is not None:
                 with _writing(self._asked.report):
-                    self._report.add(lines)
+                    self._report.add([one.for_archive() for one in results])
             for result, line in zip(results, lines, strict=True):
                 self._output.add(result, line)
             if study is None:
@@ -205,7 +203,7 @@ class _Run:
             except OrthancError as error:
                 yield result
                 words = f"not all that is missing was queued: {error}"
-                yield replace(result, findings=(), stored=0, bytes=0, error=words)
+                yield replace(result, findings=(), stored=(), bytes=0, error=words)
 
     def _problems(self) -> Iterator[StudyResult]:
         """What lets nobody know what is wanted."""
@@ -262,12 +260,18 @@ class _Run:
             "Complete": complete,
             "Orthanc": self._orthanc is not None,
             **self._totals.as_json(),
+            "LostChanges": self._lost_changes(),
             "ExitCode": code,
         }
         if self._report is not None:
             with _writing(self._asked.report):
                 self._report.end(document)
         self._output.end(self._totals, document)
+
+    def _lost_changes(self) -> int:
+        """How many changes of Orthanc nobody could read: of what they were is not known."""
+        lost = lost_changes_of(self._ledger)
+        return sum(lost.get(one.name, 0) for one in self._accounts)
 
 
 @contextmanager

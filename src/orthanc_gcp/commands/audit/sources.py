@@ -15,11 +15,15 @@ from orthanc_gcp.configuration import Account, Settings
 from orthanc_gcp.custody.audit.interruption import Interruption
 from orthanc_gcp.custody.audit.stored import READERS, StoreReader
 from orthanc_gcp.custody.destinations.rate_limit import request_limit
+from orthanc_gcp.custody.intake.former_ledgers import former_ledgers
 from orthanc_gcp.custody.intake.identity import Match, recognize
 from orthanc_gcp.custody.reporting.timestamps import utc
 from orthanc_gcp.dicomweb import StoreError, of_account
+from orthanc_gcp.errors import OrthancError
 from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.orthanc.resources import OrthancSource, seconds_of
+from orthanc_gcp.orthanc.rest import OrthancRest
+from orthanc_gcp.redaction import printable
 
 __all__ = ["AuditedOrthanc", "opened_stores"]
 
@@ -34,6 +38,9 @@ class AuditedOrthanc:
         What the ledger calls it; None where it does not know it.
     since
         When following began.
+    had_another_ledger
+        Whether it was followed with another before this one, which may have known of what this one
+        does not.
     is_earlier
         Whether it is the index as it was at an earlier moment.
     newest_at
@@ -45,6 +52,7 @@ class AuditedOrthanc:
     name: str
     index: str | None = None
     since: float | None = None
+    had_another_ledger: bool = False
     is_earlier: bool = False
     newest_at: float = 0
 
@@ -60,7 +68,17 @@ class AuditedOrthanc:
             The ledger is away.
         """
         rest = orthanc_of(settings, given, "audit")
-        source = OrthancSource(rest, settings.storage_folder)
+        try:
+            return cls._recognized(rest, OrthancSource(rest, settings.storage_folder), ledger)
+        except (AttributeError, LookupError, TypeError):
+            raise OrthancError(
+                f"{printable(rest.url)} does not answer as an Orthanc does"
+            ) from None
+
+    @classmethod
+    def _recognized(
+        cls, rest: OrthancRest, source: OrthancSource, ledger: Ledger
+    ) -> AuditedOrthanc:
         name = source.name()
         newest_at = max((one.date for one in source.newest_changes()), default="")
         found = cls(source, rest.url, name, newest_at=seconds_of(newest_at))
@@ -68,8 +86,13 @@ class AuditedOrthanc:
         if recognized is None:
             return found
         match, cursor = recognized
-        earlier = match is Match.RESTORED
-        return replace(found, index=cursor.source, since=cursor.since, is_earlier=earlier)
+        return replace(
+            found,
+            index=cursor.source,
+            since=cursor.since,
+            had_another_ledger=cursor.source in [one.source for one in former_ledgers(ledger)],
+            is_earlier=match is Match.RESTORED,
+        )
 
     def index_now(self, ledger: Ledger) -> str | None:
         """What the ledger calls the index that it has now.
@@ -81,7 +104,8 @@ class AuditedOrthanc:
         sqlalchemy.exc.SQLAlchemyError
             The ledger is away.
         """
-        found = recognize(ledger, self.source, self.source.name())
+        with _answering(self.url):
+            found = recognize(ledger, self.source, self.source.name())
         return None if found is None else found[1].source
 
     def begin(self, now: float) -> float:
@@ -92,6 +116,15 @@ class AuditedOrthanc:
         """The same for a report."""
         since = utc(self.since)
         return {"Url": self.url, "Name": self.name, "Index": self.index, "FollowedSince": since}
+
+
+@contextmanager
+def _answering(url: str) -> Iterator[None]:
+    """Something else may be at an address."""
+    try:
+        yield
+    except (AttributeError, LookupError, TypeError):
+        raise OrthancError(f"{printable(url)} does not answer as an Orthanc does") from None
 
 
 @contextmanager

@@ -107,7 +107,8 @@ class Audit:
         """Those that the ledger has; those of former stores, too."""
         after = None
         while page := page_of_studies(self._ledger, self._selection, after, _PAGE):
-            yield from (one.study_instance_uid for one in page)
+            # A row of SQLite may be damaged.
+            yield from (str(one.study_instance_uid) for one in page)
             after = page[-1]
 
     def _list_of_orthanc(
@@ -125,7 +126,7 @@ class Audit:
                 into.add_identifier(uid, name)
                 if not updated or updated >= oldest:
                     into.add(uid, certain=not self._has_period)
-            on_progress()
+                on_progress()
 
     def _list_of_stores(
         self, into: StudyList, on_progress: Callable[[], object]
@@ -223,10 +224,10 @@ class Audit:
         try:
             sides = replace(sides, listed=store.instances(study.uid))
             found = compare(sides, self._scope, now)
-            suspects = doubtful(found)
-            if suspects is not None:
+            in_doubt = doubtful(found)
+            if in_doubt is not None:
                 del sides, found  # a study may have very many instances
-                found = confirmed(suspects, self._look_again(account, study, store))
+                found = confirmed(in_doubt, self._look_again(account, study, store))
             if self._contents:
                 found = self._with_contents(account, study, store, found)
         except (OrthancError, StoreError) as error:
@@ -315,7 +316,7 @@ def _result(study: str, account: str, found: Comparison) -> StudyResult:
     return StudyResult(
         study,
         account,
-        stored=len(found.stored),
+        stored=[one.row.uids for one in found.stored],
         bytes=sum(one.row.transfer.size_bytes for one in found.stored),
         findings=found.findings,
     )

@@ -28,9 +28,8 @@ __all__ = [
     "doubtful",
 ]
 
-LOST = "lost"
-"""The state of what vanished before it was sent."""
 _VOID = (State.WITHDRAWN, State.SUPERSEDED)
+_GONE = (State.WITHDRAWN, State.LOST)
 _SENT = (State.ACKNOWLEDGED, State.CONFIRMED)
 _TO_BE_SENT = (State.HELD, State.WAITING, State.DELAYED, State.SENDING)
 _TRANSIENT = frozenset({Category.NOT_IN_LEDGER, Category.MISSING, Category.UNKNOWN})
@@ -167,7 +166,7 @@ class _Study:
         self._rows: dict[Uids, list[Recorded]] = defaultdict(list)
         for row in sides.rows:
             self._rows[row.uids].append(row)
-        former = [row for row, _ in sides.former if row.transfer.state != State.WITHDRAWN]
+        former = [row for row, _ in sides.former if row.transfer.state not in _GONE]
         self._formerly_mine = self._by_identifier(former)
 
     def _by_identifier(self, rows: Iterable[Recorded]) -> dict[str, Recorded]:
@@ -246,7 +245,7 @@ class _Study:
             yield self._finding(Category.NOT_IN_LEDGER if back else Category.WITHDRAWN, row, reason)
         elif state == State.QUARANTINED:
             yield self._finding(Category.QUARANTINED, row, reason)
-        elif state == LOST:
+        elif state == State.LOST:
             yield self._finding(Category.LOST, row, reason)
         elif state in _TO_BE_SENT:
             # Each by its own clock.

@@ -5,7 +5,7 @@ A SOP Instance UID alone names none: the same one in another study is another in
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -117,7 +117,7 @@ class StudyResult:
     study_instance_uid, account
         None for what concerns no study, or no account.
     stored, bytes
-        How many instances the store has as it should, and their size in Orthanc.
+        The instances that the store has as it should, and their size in Orthanc.
     not_wanted
         How many instances Orthanc has that no rule of these accounts wants.
     queued
@@ -128,7 +128,7 @@ class StudyResult:
 
     study_instance_uid: str | None
     account: str | None
-    stored: int = 0
+    stored: Sequence[Uids] = ()
     bytes: int = 0
     not_wanted: int = 0
     findings: Sequence[Finding] = ()
@@ -154,8 +154,8 @@ class StudyResult:
         wanted = {one.uids for one in self.findings if one.differs}
         counted = Counter(one.category.value for one in self.findings)
         found = {
-            "Instances": self.stored + len(wanted),
-            "Stored": self.stored,
+            "Instances": len(self.stored) + len(wanted),
+            "Stored": len(self.stored),
             **counted,
             "NotWanted": self.not_wanted,
             "Queued": self.queued,
@@ -172,4 +172,13 @@ class StudyResult:
             some = [one.as_json() for one in self.findings if one.category is category]
             if some:
                 found[category.value] = some
+        return found
+
+    def for_archive(self) -> dict[str, Any]:
+        """The same with all instances that the store has as it should, by series."""
+        found, series = self.as_json(), defaultdict[str, list[str]](list)
+        for uids in sorted(self.stored):
+            series[uids.series_instance_uid].append(uids.sop_instance_uid)
+        if series:
+            found["Stored"] = dict(series)
         return found

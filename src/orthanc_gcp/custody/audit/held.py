@@ -45,7 +45,8 @@ class OrthancStudies:
         OrthancError
             Orthanc is away, or refuses.
         """
-        for page in self.source.study_uids():
+        pages = self.source.study_uids()
+        while page := self._ask(partial(next, pages, [])):
             yield [(storable(uid), name, updated) for name, uid, updated in page]
 
     def find(self, study: str) -> list[str]:
@@ -95,7 +96,7 @@ class OrthancStudies:
         return found
 
     def _ask(self, question: Callable[[], Answer]) -> Answer:
-        return self._retries.ask(question, _pause)
+        return self._retries.ask(partial(_understood, question), _pause)
 
     def _members(self, study: str) -> list[str]:
         try:
@@ -123,6 +124,14 @@ class OrthancStudies:
             one.received_at,
             accounts,
         )
+
+
+def _understood(question: Callable[[], Answer]) -> Answer:
+    """The answer to a question, where it is one of an Orthanc."""
+    try:
+        return question()
+    except (AttributeError, LookupError, TypeError, ValueError):
+        raise OrthancRefusedError("the answer is not what Orthanc was asked for") from None
 
 
 def _pause(error: GcpError) -> float | None:

@@ -20,7 +20,7 @@ Answer = TypeVar("Answer")
 
 
 class Retries:
-    """How patient an audit is with one server.
+    """The questions to one server.
 
     Parameters
     ----------

@@ -199,9 +199,9 @@ class Backfill:
         self._on_arrival()
 
     def _arrivals(self, source: str, instances: list[str]) -> list[NewTransfer]:
-        described = {one.orthanc_id: one for one in self._orthanc.describe(instances)}
+        found, unreadable = self._orthanc.describe_each(instances)
+        described = {one.orthanc_id: one for one in found}
         arrivals: list[NewTransfer] = []
-        unreadable = []
         for instance in instances:
             if instance not in described:  # it was deleted
                 continue

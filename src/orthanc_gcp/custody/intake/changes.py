@@ -120,7 +120,7 @@ class Follower:
         self._clock, self._on_arrival = clock, on_arrival
         self._since, self._was_down, self._follows = since, was_down, follows
         self._on_recognized = on_recognized
-        self._name = self._source = self._before = self._candidate = ""
+        self._name = self._source = self._before = self._candidate = self._begun = ""
         self._cursor: Cursor | None = None
         self._recognized = False
         self._recognized_at = self._seen_at = float("-inf")
@@ -192,18 +192,18 @@ class Follower:
 
     def _recognize(self) -> bool:
         """Find out which index Orthanc has; whether it is known by now."""
-        name = self._orthanc.name()
-        found = recognize(self._ledger, self._orthanc, name, self._others)
+        name, known = self._orthanc.name(), self._ledger.indexes.all()
+        found = recognize(self._ledger, self._orthanc, name, known, self._others)
         if found is None:
-            return self._begin(name)
+            return self._begin(name, known)
         match, cursor = found
         if match.is_by_name and not self._follows(cursor.source) and self._is_another():
             self._others.add(cursor.source)
             self._another_since = None
             return True
-        return self._accept(match, cursor, name)
+        return self._accept(match, cursor, name, known)
 
-    def _accept(self, match: Match, cursor: Cursor, name: str) -> bool:
+    def _accept(self, match: Match, cursor: Cursor, name: str, known: Sequence[Cursor]) -> bool:
         """Go on with an index, if that is for this worker to do."""
         self._candidate = cursor.source
         follows = self._follows(cursor.source)
@@ -217,15 +217,18 @@ class Follower:
             return False
         self._refused_since = None
         self._take(match, cursor, name, follows)
+        if follows and self._cursor is not None and not self._cursor.marks:
+            self._mark(self._cursor, known)
         return True
 
-    def _begin(self, name: str) -> bool:
+    def _begin(self, name: str, known: Sequence[Cursor]) -> bool:
         """Follow an index that the ledger does not know; whether it is known by now."""
         self._source = self._candidate = ""
-        new = begin(self._ledger, self._orthanc, name, self._since, was_down=self._was_down)
+        new = begin(self._ledger, self._orthanc, name, self._since, known, was_down=self._was_down)
         if new is None:  # another worker was first, maybe with the same
             return True
-        return self._accept(Match.WHOLE, new, name)
+        self._begun = new.source
+        return self._accept(Match.WHOLE, new, name, [*known, new])
 
     def _is_another(self) -> bool:
         """Whether an index has only its name in common with the one that another worker follows.
@@ -240,13 +243,15 @@ class Follower:
         return self._another_since is not None and now - self._another_since > REFUSE_AFTER
 
     def _take(self, match: Match, cursor: Cursor, name: str, follows: bool) -> None:
-        if name != cursor.name:
+        if self._begun != cursor.source and self._was_known(self._begun):
+            _log.warning("Orthanc %s has the index %s now", name, cursor.source)
+        elif follows and name != cursor.name:  # of several Orthancs on an index, one names it
             _log.warning("Orthanc %s is now called %s: it has the same index", cursor.name, name)
         elif self._before and cursor.source != self._before:
             _log.warning("Orthanc %s has another index now: %s", name, cursor.source)
         if match.is_by_name:  # of another Orthanc, it may be
             cursor = replace(cursor, since=min(cursor.since, self._since))
-        cursor = self._ledger.indexes.seen(cursor, name)
+        cursor = self._ledger.indexes.seen(cursor, name if follows else cursor.name)
         if cursor.source != self._before:
             self._compared, self._comparing = float("-inf"), False
         self._name, self._source, self._before = name, cursor.source, cursor.source
@@ -256,10 +261,8 @@ class Follower:
             self._open_gap()
         if match in (Match.EMPTIED, Match.RESTORED) or self._is_behind(cursor):
             self._start_over(cursor)
-        elif follows:
-            self._cursor = cursor if cursor.marks else self._mark(cursor)
         else:
-            self._cursor = None
+            self._cursor = cursor if follows else None
         self._recognized = False
         self._note_recognized(self._cursor or cursor)
 
@@ -272,14 +275,24 @@ class Follower:
             self._recognized = True
             self._on_recognized()
 
-    def _mark(self, cursor: Cursor) -> Cursor:
+    def _was_known(self, begun: str) -> bool:
+        """Whether an index that was begun here turned out to be another Orthanc's as well."""
+        self._begun = ""
+        return bool(begun) and self._ledger.indexes.forget_unread(begun)
+
+    def _mark(self, cursor: Cursor, known: Sequence[Cursor]) -> None:
         """Remember what an index is recognized by from now on, if there is anything in it."""
-        newest = self._orthanc.newest_changes()
-        if not newest:
-            return cursor
-        marked = replace(cursor, marks=add_marks((), [mark_of(one) for one in newest]))
-        self._ledger.arrivals.record([], marked)
-        return marked
+        marked = self._marked(cursor)
+        if marked.marks and not self._ledger.indexes.mark(marked, known):
+            # Another worker was first, maybe with the same one.
+            self._source, self._cursor, self._recognized_at = "", None, float("-inf")
+        elif marked.marks:
+            self._cursor = marked
+            self._note_recognized(marked)
+
+    def _marked(self, cursor: Cursor) -> Cursor:
+        newest = [mark_of(one) for one in self._orthanc.newest_changes()]
+        return replace(cursor, marks=add_marks((), newest))
 
     def _refuse(self, cursor: Cursor) -> None:
         """Two Orthancs with what was one index: only one of them may go on with it.
@@ -344,8 +357,8 @@ class Follower:
         there = tuple(mark for mark in cursor.marks if self._has(mark))
         seq = there[0].seq if there else 0
         restored = replace(cursor, seq=seq, marks=there, missing=())
-        self._ledger.arrivals.record([], restored)
-        self._cursor = restored if there else self._mark(restored)
+        self._cursor = restored if there else self._marked(restored)
+        self._ledger.arrivals.record([], self._cursor)
 
     def _has(self, mark: Mark) -> bool:
         page = self._orthanc.changes(max(0, mark.seq - 1), 1)
@@ -418,8 +431,8 @@ class Follower:
     ) -> _Found:
         arrivals: list[NewTransfer] = []
         wanted: list[Description] = []
-        unreadable: list[str] = []
-        described = {one.orthanc_id: one for one in self._orthanc.describe(resources)}
+        found, unreadable = self._orthanc.describe_each(resources)
+        described = {one.orthanc_id: one for one in found}
         for one in (described[name] for name in resources if name in described):
             if one.received_at < since:
                 continue
@@ -432,7 +445,7 @@ class Follower:
             arrivals += own
             if own:
                 wanted.append(one)
-        gone = set(resources) - described.keys()
+        gone = set(resources) - described.keys() - set(unreadable)
         return _Found(tuple(arrivals), tuple(wanted), tuple(unreadable), tuple(gone))
 
     def _remember_unreadable(self, unreadable: Sequence[str]) -> None:
@@ -448,7 +461,10 @@ class Follower:
         some = self._ledger.arrivals.unreadable(self._source)[:UNREADABLE_AT_ONCE]
         if not some:
             return
-        found = self._transfers_of(some, lambda _: 0)
+        try:
+            found = self._transfers_of(some, lambda _: 0)
+        except OrthancRefusedError:  # all of them, still: what is new goes on
+            return
         self._ledger.arrivals.record(found.arrivals)
         # Others may have been added meanwhile, by a backfill.
         self._ledger.arrivals.change_unreadable(self._source, found.unreadable, some)

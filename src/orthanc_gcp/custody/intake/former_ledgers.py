@@ -11,7 +11,7 @@ import json
 import os
 import secrets
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -76,10 +76,11 @@ def note_ledger(ledger: Ledger, folder: Path, source: str, count: Callable[[], i
     noted = _noted(file)
     if own in noted:
         return False
-    if noted:
-        former = FormerLedger(source, ledger.now(), count())
-        values = asdict(former)
-        ledger.key_values.set(_FORMER + values.pop("source"), values)
+    # Once: where the folder cannot be written, it is found anew each time.
+    if noted and ledger.key_values.get(_FORMER + source, dict) is None:
+        ledger.key_values.set(
+            _FORMER + source, {"noticed_at": ledger.now(), "instances": count(), "accepted": False}
+        )
     _write(file, [*noted, own][-_MOST_REMEMBERED:])
     return bool(noted)
 
@@ -109,7 +110,10 @@ def accept(ledger: Ledger, source: str) -> bool:
         The ledger is away: nothing has changed.
     """
     known = any(one.source == source for one in former_ledgers(ledger))
-    ledger.key_values.delete(_FORMER + source)
+    if known:
+        ledger.key_values.change(
+            _FORMER + source, dict, lambda was: {**(was or {}), "accepted": True}
+        )
     return known
 
 
@@ -120,6 +124,8 @@ def _is_made_up_for(ledger: Ledger, former: FormerLedger) -> bool:
 
 def _former(source: str, value: Any) -> FormerLedger | None:
     try:
+        if value["accepted"]:
+            return None
         return FormerLedger(source, float(value["noticed_at"]), int(value["instances"]))
     except (KeyError, TypeError, ValueError):
         return None  # what is damaged says nothing

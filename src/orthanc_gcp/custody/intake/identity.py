@@ -10,7 +10,7 @@ before that moment, and not those that were read later.
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from enum import IntEnum
 
 from orthanc_gcp.errors import OrthancError
@@ -55,7 +55,11 @@ def mark_of(change: Change) -> Mark:
 
 
 def recognize(
-    ledger: Ledger, orthanc: OrthancSource, name: str, others: Collection[str] = ()
+    ledger: Ledger,
+    orthanc: OrthancSource,
+    name: str,
+    known: Sequence[Cursor] | None = None,
+    others: Collection[str] = (),
 ) -> tuple[Match, Cursor] | None:
     """Which index an Orthanc has; None for one that the ledger does not know.
 
@@ -63,6 +67,8 @@ def recognize(
     ----------
     name
         What the Orthanc is called.
+    known
+        All indexes that the ledger knows, if they were read just now.
     others
         What the ledger calls those that it is not as far as only a name says so.
 
@@ -75,7 +81,7 @@ def recognize(
     """
     found = [
         (compare(ledger, orthanc, cursor, name), cursor.name == name, _newest(cursor), cursor)
-        for cursor in ledger.indexes.all()
+        for cursor in (ledger.indexes.all() if known is None else known)
     ]
     found = [
         one
@@ -89,12 +95,20 @@ def recognize(
 
 
 def begin(
-    ledger: Ledger, orthanc: OrthancSource, name: str, since: float, *, was_down: bool
+    ledger: Ledger,
+    orthanc: OrthancSource,
+    name: str,
+    since: float,
+    known: Sequence[Cursor],
+    *,
+    was_down: bool,
 ) -> Cursor | None:
     """Begin to follow an index that the ledger does not know; None when it may by now.
 
     Parameters
     ----------
+    known
+        The indexes that it was compared with.
     since
         What Orthanc has received from then on is followed, in UTC seconds.
     was_down
@@ -110,7 +124,6 @@ def begin(
     sqlalchemy.exc.SQLAlchemyError
         The ledger is away.
     """
-    known = ledger.indexes.all()
     for one in known:
         match = compare(ledger, orthanc, one, one.name)
         was_there = match is Match.EMPTIED or (was_down and one.name == name)
@@ -121,7 +134,7 @@ def begin(
     place = orthanc.place_before(since)
     marks = add_marks((), [mark_of(one) for one in orthanc.newest_changes()])
     instances = orthanc.instance_count()
-    begun = ledger.indexes.begin(name, place, since, marks, [one.source for one in known])
+    begun = ledger.indexes.begin(name, place, since, marks, known)
     if begun is not None:
         _log.warning(
             "following Orthanc %s for the first time, as %s; it has %d instances: those that it "
@@ -145,12 +158,13 @@ def source_of(ledger: Ledger, orthanc: OrthancSource) -> str:
     """
     name = orthanc.name()
     for _ in range(_TRIES):
-        found = recognize(ledger, orthanc, name)
+        known = ledger.indexes.all()
+        found = recognize(ledger, orthanc, name, known)
         if found is not None and found[0] in (Match.EMPTIED, Match.RESTORED):
             raise OrthancError("its index is an earlier state of what it was: start a worker first")
         if found is not None:
             return found[1].source
-        begun = begin(ledger, orthanc, name, ledger.now(), was_down=False)
+        begun = begin(ledger, orthanc, name, ledger.now(), known, was_down=False)
         if begun is not None:
             return begun.source
     raise OrthancError("which index Orthanc has is not clear: try again")

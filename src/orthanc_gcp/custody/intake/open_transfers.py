@@ -18,10 +18,20 @@ from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.schema import UNSENT, State, transfers
 from orthanc_gcp.orthanc.resources import Description, OrthancSource
 
-__all__ = ["SEEN_WITHIN", "OpenTransfers", "close", "hand_over", "open_transfers", "separate"]
+__all__ = [
+    "GONE",
+    "SEEN_WITHIN",
+    "OpenTransfers",
+    "close",
+    "hand_over",
+    "open_transfers",
+    "seen_indexes",
+    "separate",
+]
 
 SEEN_WITHIN = 300.0
 """An Orthanc with an index was there just now, if that is so many seconds ago."""
+GONE = "no Orthanc that a worker follows has this index any more"
 _COUNTED = (*OPEN, State.SENDING)
 
 
@@ -53,6 +63,22 @@ class OpenTransfers:
     reason: str | None
 
 
+def seen_indexes(ledger: Ledger) -> set[str]:
+    """The indexes that an Orthanc had just now, which a worker follows.
+
+    Raises
+    ------
+    sqlalchemy.exc.SQLAlchemyError
+        The ledger is away.
+    """
+    now = ledger.now()
+    return {
+        one.source
+        for one in ledger.indexes.all()
+        if one.seen_at is not None and now - one.seen_at < SEEN_WITHIN
+    }
+
+
 def open_transfers(ledger: Ledger) -> list[OpenTransfers]:
     """What is still to be sent of each index that was ever followed.
 
@@ -69,21 +95,19 @@ def open_transfers(ledger: Ledger) -> list[OpenTransfers]:
     )
     with ledger.reading() as connection:
         counted = {source: (count, oldest) for source, count, oldest in connection.execute(query)}
-    known = {one.source: one for one in ledger.indexes.all()}
+    known, here = {one.source: one for one in ledger.indexes.all()}, seen_indexes(ledger)
     found = []
     for source in sorted({*known, *counted}):
         cursor, (count, oldest) = known.get(source), counted.get(source, (0, None))
-        seen = cursor.seen_at if cursor else None
-        here = seen is not None and now - seen < SEEN_WITHIN
         found.append(
             OpenTransfers(
                 source,
                 cursor.name if cursor else source,
                 cursor.since if cursor else None,
-                seen,
+                cursor.seen_at if cursor else None,
                 count,
                 None if oldest is None else max(0.0, now - oldest),
-                None if here else "no Orthanc that a worker follows has this index any more",
+                None if source in here else GONE,
             )
         )
     return found
@@ -153,15 +177,14 @@ def separate(ledger: Ledger, orthanc: OrthancSource) -> str:
         The ledger is away: nothing has changed.
     """
     name = orthanc.name()
-    found = recognize(ledger, orthanc, name)
+    known = ledger.indexes.all()
+    found = recognize(ledger, orthanc, name, known)
     if found is None or found[0] is not Match.RESTORED:
         raise OrthancError("its index is not a copy that has gone on otherwise than the original")
-    known = ledger.indexes.all()
     common = [mark for mark in found[1].marks if mark in map(mark_of, _change(orthanc, mark.seq))]
     place = common[0].seq if common else orthanc.last_change()
     marks = add_marks((), [mark_of(one) for one in orthanc.newest_changes()])
-    sources = [one.source for one in known]
-    begun = ledger.indexes.begin(name, place, ledger.now(), marks, sources)
+    begun = ledger.indexes.begin(name, place, ledger.now(), marks, known)
     if begun is None:
         raise OrthancError("another index was begun just now: try again")
     Patients(ledger).copy(found[1].source, begun.source)

@@ -31,7 +31,7 @@ from orthanc_gcp.reasons import TransferReason
 __all__ = ["Patient", "Patients", "Total", "UnprotectedRow"]
 
 _PROTECTED = (Guard.BEGUN, Guard.OWN, Guard.FOREIGN)
-_UNPROTECTED = (Guard.NO_ROOM, Guard.REFUSED)
+_UNPROTECTED = (Guard.NO_ROOM, Guard.REFUSED, Guard.REMOVED, Guard.GONE)
 _SEEN = (Guard.OWN, Guard.FOREIGN, Guard.GONE)
 """What is known since a moment."""
 _LEFT = (State.HELD, State.WAITING, State.DELAYED, State.QUARANTINED)
@@ -137,8 +137,8 @@ class Patients:
         with self._ledger.reading() as connection:
             return [_patient(row) for row in connection.execute(query)]
 
-    def in_need(self, source: str, names: Sequence[str], accounts: Sequence[str]) -> set[str]:
-        """Those of some patients of which something is not confirmed by one of some accounts."""
+    def in_need(self, source: str, names: Sequence[str]) -> set[str]:
+        """Those of some patients of which something is not confirmed, by whatever account."""
         study, row = patient_studies.c, transfers.c
         needs = (
             sql.select(row.id)
@@ -150,7 +150,6 @@ class Patients:
             .where(
                 study.source == patients.c.source,
                 study.orthanc_id == patients.c.orthanc_id,
-                row.account.in_(accounts),
                 row.state.in_(IN_NEED),
             )
             .exists()
@@ -209,6 +208,11 @@ class Patients:
         )
         with self._ledger.writing() as connection:
             connection.execute(statement, changes)
+
+    def known(self) -> bool:
+        """Whether there are any, of whatever index."""
+        with self._ledger.reading() as connection:
+            return connection.execute(sql.select(patients.c.source).limit(1)).first() is not None
 
     def forget(self, source: str, names: Collection[str]) -> None:
         """Nothing of these patients is to be protected by us any more."""
@@ -283,19 +287,19 @@ class Patients:
             return [_patient(row) for row in connection.execute(query)]
 
     def unprotected(self, source: str | None = None) -> int:
-        """How many are not protected, though something of them is not confirmed; of any index."""
+        """How many are not protected, though something of them is not confirmed; of any index.
+
+        Those that are gone count until it is known that they are lost.
+        """
         query = sql.select(sql.func.count()).where(patients.c.guard.in_(_UNPROTECTED))
         if source is not None:
             query = query.where(patients.c.source == source)
         with self._ledger.reading() as connection:
             return connection.scalar(query) or 0
 
-    def without_patient(
-        self, source: str, accounts: Sequence[str]
-    ) -> Iterator[list[UnprotectedRow]]:
+    def without_patient(self, source: str) -> Iterator[list[UnprotectedRow]]:
         """What is not confirmed, and of no study that is known here; few at once, maybe none."""
-        stores = [one.id for one in self._ledger.destinations.all() if one.account in accounts]
-        for destination in stores:
+        for destination in [one.id for one in self._ledger.destinations.all()]:
             for state in IN_NEED:
                 after: tuple[int, int] | None = (-1, -1)
                 while after is not None:

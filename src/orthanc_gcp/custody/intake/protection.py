@@ -10,7 +10,7 @@ sent.
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from orthanc_gcp.clock import Clock
 from orthanc_gcp.custody.intake.patients import Patient, Patients
@@ -22,7 +22,7 @@ from orthanc_gcp.ledger.schema import Guard
 from orthanc_gcp.orthanc.recycling import StorageLimits
 from orthanc_gcp.orthanc.resources import Description, OrthancSource
 
-__all__ = ["SCAN_EVERY", "Protection"]
+__all__ = ["SCAN_EVERY", "Protection", "release"]
 
 _log = logging.getLogger(__name__)
 
@@ -49,8 +49,6 @@ class Protection:
         How much of each limit of Orthanc may be protected.
     configured
         The limits that the configuration says, for an Orthanc that does not say them.
-    accounts
-        Those that something is sent to: what waits for another is not protected.
     """
 
     def __init__(
@@ -62,12 +60,11 @@ class Protection:
         enabled: bool,
         up_to_percent: int,
         configured: StorageLimits,
-        accounts: Collection[str],
     ) -> None:
         self._ledger, self._patients = ledger, Patients(ledger)
         self._orthanc, self._recycling = orthanc, orthanc.recycling
         self._clock, self._enabled, self._percent = clock, enabled, up_to_percent
-        self._configured, self._accounts = configured, sorted(accounts)
+        self._configured = configured
         self._known: StorageLimits | None = None
         self._scan: Iterator[None] | None = None
         self._scanned, self._busy = "", 0.0
@@ -118,6 +115,7 @@ class Protection:
         try:
             if instances and self._is_active():
                 self._protect(source, self._write_down(source, instances), anew=True)
+                self._give_up_newest(source)
         except OrthancRefusedError as error:
             self._report_refusal(error)
 
@@ -153,6 +151,11 @@ class Protection:
                 self._scan, self._rested = None, now + SHARE * self._busy
                 self._next = max(self._rested, now + SCAN_EVERY)
 
+    def release_all(self, source: str) -> None:
+        """Go through all at once; see :meth:`step`."""
+        for _ in self._go_through(source):
+            pass
+
     # -- All patients, some after others --------------------------------------------------------
 
     def _is_active(self) -> bool:
@@ -163,12 +166,12 @@ class Protection:
         active = self._is_active()
         for page in self._pages(source):
             names = [patient.orthanc_id for patient in page]
-            needed = self._patients.in_need(source, names, self._accounts) if active else ()
+            needed = self._patients.in_need(source, names) if active else ()
             self._release(source, [one for one in page if one.orthanc_id not in needed])
             yield from self._rest()
         if active:
             # What was sent on demand, by a backfill or again, or was here before.
-            for rows in self._patients.without_patient(source, self._accounts):
+            for rows in self._patients.without_patient(source):
                 found = self._describe([row.orthanc_id for row in rows])
                 if found:
                     self._protect(source, self._write_down(source, found), anew=False)
@@ -355,9 +358,9 @@ class Protection:
         before, self._unprotected = self._unprotected, self._patients.unprotected(source)
         if self._unprotected and not before:
             _log.error(
-                "Orthanc %s: no more patients are protected from its recycling, as "
-                "ProtectUpToPercent of its storage is, or as it does not let us: of %d patients "
-                "something is not confirmed and may be lost",
+                "Orthanc %s: %d patients are not protected from its recycling, though something of "
+                "them is not confirmed and may be lost: ProtectUpToPercent of its storage is "
+                "protected, or it does not let us, or somebody has taken our protection away",
                 source,
                 self._unprotected,
             )
@@ -368,3 +371,25 @@ class Protection:
         if not self._refused:
             _log.error("Orthanc does not let patients be protected from its recycling: %s", error)
         self._refused = True
+
+
+def release(ledger: Ledger, orthanc: OrthancSource, source: str, clock: Clock) -> None:
+    """Take away what is protected by us, where no worker does it.
+
+    Parameters
+    ----------
+    source
+        What the ledger calls the index that Orthanc has.
+
+    Raises
+    ------
+    OrthancError
+        Orthanc does not answer: some may be protected still.
+    sqlalchemy.exc.SQLAlchemyError
+        The ledger is away: likewise.
+    """
+    unlimited = StorageLimits()
+    protection = Protection(
+        ledger, orthanc, clock, enabled=False, up_to_percent=1, configured=unlimited
+    )
+    protection.release_all(source)

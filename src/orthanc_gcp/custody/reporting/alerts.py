@@ -57,8 +57,8 @@ class _Report:
             "Alarm": self.alert.value,
             "Raised": self.raised,
             "Time": utc(self.moment),
-            "QuarantinedInstances": self.account.counts.quarantined.instances,
-            "LostInstances": self.account.counts.lost.instances,
+            "QuarantinedInstances": self.account.quarantined_instances,
+            "LostInstances": self.account.lost_instances,
             "LostChanges": self.account.lost_changes,
             "UnprotectedPatients": self.account.unprotected_patients,
             "WaitingInstances": self.account.counts.waiting.instances,
@@ -175,10 +175,10 @@ class Alerts:
         age = account.oldest_unsent_seconds or 0.0
         limit = self._backlog_age * (CALM if Alert.BACKLOG in reported.raised else 1)
         return {
-            Alert.QUARANTINE: account.counts.quarantined.instances > 0,
+            Alert.QUARANTINE: account.quarantined_instances > 0,
             Alert.BACKLOG: age > limit,
             Alert.PROBLEM: bool(account.problems),
-            Alert.LOSS: account.counts.lost.instances > 0 or account.lost_changes > 0,
+            Alert.LOSS: account.lost_instances > 0 or account.lost_changes > 0,
             Alert.PROTECTION: account.unprotected_patients > 0,
         }
 

@@ -81,10 +81,13 @@ def destinations(ledger: Ledger, only: Iterable[int] | None = None) -> list[Dest
             DestinationStatus(
                 destination=one,
                 configured=one.id in configured,
-                counts=counts.get(one.id, TransferCounts()),
-                oldest_open_seconds=_oldest(ledger, connection, one.id),
+                counts=own,
+                oldest_open_seconds=(
+                    _oldest(ledger, connection, one.id) if own.unfinished.instances else None
+                ),
             )
             for one in known
+            for own in [counts.get(one.id, TransferCounts())]
         ]
 
 

@@ -11,7 +11,7 @@ from orthanc_gcp.custody.reporting.pages import Page, bounded, row_number
 from orthanc_gcp.custody.reporting.standstill import Standstill
 from orthanc_gcp.custody.reporting.timestamps import utc
 from orthanc_gcp.ledger.ledger import Ledger
-from orthanc_gcp.ledger.schema import Priority, State, transfers
+from orthanc_gcp.ledger.schema import UNSETTLED, Priority, State, transfers
 from orthanc_gcp.ledger.selection import Selection
 
 __all__ = ["InstanceStatus", "instances"]
@@ -110,7 +110,11 @@ def instances(
     with ledger.reading() as connection:
         rows = connection.execute(query.order_by(transfers.c.id).limit(limit)).all()
     following = str(rows[-1].id) if len(rows) == limit else None
-    why = {} if standstill is None else standstill.of([row.id for row in rows])
+    why = (
+        {}
+        if standstill is None
+        else standstill.of([row.id for row in rows if row.state in UNSETTLED])
+    )
     stores = {one.id: one.store for one in ledger.destinations.all()}
     return Page(
         tuple(

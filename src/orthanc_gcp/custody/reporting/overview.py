@@ -27,8 +27,9 @@ __all__ = ["AccountOverview", "Overview", "delays"]
 
 EXPLAIN_EVERY = 20.0
 """Seconds between two questions why something is not done."""
-SHARE, FRESH = 10, 2.0
-"""Figures are given again for so many times as long as they take, and so many seconds at most."""
+SHARE, FRESH = 10, 30.0
+"""Figures are given again for so many times as long as they take, and so many seconds at most: the
+rows of a large ledger are many, and whoever asks for metrics asks every few seconds, for ever."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,17 @@ class AccountOverview:
     store: str | None = None
     former: tuple[DestinationStatus, ...] = ()
 
+    @property
+    def quarantined_instances(self) -> int:
+        """So many are in quarantine, those for former stores with them."""
+        former = sum(one.counts.quarantined.instances for one in self.former)
+        return self.counts.quarantined.instances + former
+
+    @property
+    def lost_instances(self) -> int:
+        """So many are lost, those for former stores with them."""
+        return self.counts.lost.instances + sum(one.counts.lost.instances for one in self.former)
+
     def as_json(self) -> dict[str, Any]:
         """The same for programs."""
         oldest = self.oldest_unsent_seconds
@@ -121,7 +133,7 @@ class Overview:
         problems: Mapping[str, str | None] | None = None,
         found: Sequence[Problem] = (),
     ) -> list[AccountOverview]:
-        """How far each account is, by name; the figures are two seconds old at most.
+        """How far each account is, by name; of a large ledger the figures are some seconds old.
 
         Parameters
         ----------
@@ -180,7 +192,11 @@ class Overview:
             elif one.counts != TransferCounts():
                 former[account].append(one)
         with self._ledger.reading() as connection:
-            oldest = {name: _oldest_unsent(connection, one.id) for name, one in current.items()}
+            oldest = {
+                name: _oldest_unsent(connection, current[name].id)
+                for name, own in counts.items()
+                if own.unfinished.instances
+            }
         lost, unprotected = lost_changes_of(self._ledger), Patients(self._ledger).unprotected()
         found = {
             name: replace(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
@@ -17,14 +17,14 @@ from typing import Any
 import sqlalchemy as sql
 
 from orthanc_gcp.custody.intake.former_ledgers import former_ledgers
-from orthanc_gcp.custody.intake.open_transfers import open_transfers
+from orthanc_gcp.custody.intake.open_transfers import GONE, seen_indexes
 from orthanc_gcp.custody.reporting.timestamps import utc
 from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.schema import UNSETTLED, State, transfers
 
 __all__ = ["Problem", "ProblemKind", "Problems", "find_problems", "without_worker"]
 
-SHARE, FRESH = 10, 10.0
+SHARE, FRESH = 50, 10.0
 """Problems are given again for so many times as long as they take, and so many seconds at least."""
 RECOGNIZE_WITHIN = 60.0
 """Seconds that a worker has to find out which index its Orthanc has."""
@@ -37,6 +37,7 @@ class ProblemKind(StrEnum):
     STORE = "store"  # the account is another one by now
     INDEX = "index"  # no Orthanc that a worker follows has it
     LEDGER = "ledger"  # there was another before this one
+    FILE = "file"  # Orthanc cannot read it, and a rule asks for what only it has
     WORKER = "worker"  # none runs
 
 
@@ -167,11 +168,11 @@ def find_problems(
         for one in _sums(waiting, lambda one: one.destination)
         if (problem := _of_account(one, accounts, rejections)) is not None
     ]
-    gone = {one.source: one.reason for one in open_transfers(ledger) if one.reason is not None}
+    here = seen_indexes(ledger)
     found += [
-        _of_index(replace(one, instances=one.unsent), gone[one.index] or "")
+        _of_index(replace(one, instances=one.unsent))
         for one in waiting
-        if one.index in gone and one.unsent and one.is_current and one.account in accounts
+        if one.index not in here and one.unsent and one.is_current and one.account in accounts
     ]
     found += [
         Problem(
@@ -189,7 +190,7 @@ def find_problems(
         )
         for one in former_ledgers(ledger)
     ]
-    return found
+    return found + _without_file(ledger)
 
 
 def without_worker(
@@ -233,34 +234,36 @@ def without_worker(
 
 
 def _open(ledger: Ledger) -> list[_Open]:
+    """What is not done, by store and index; it costs as much as there is of that."""
     of = transfers.c
     unsent = sql.func.sum(sql.case((of.state == State.ACKNOWLEDGED, 0), else_=1))
-    query = (
-        sql.select(
-            of.destination_id, of.source, sql.func.count(), unsent, sql.func.min(of.queued_at)
-        )
-        .where(of.state.in_(UNSETTLED))
-        .group_by(of.destination_id, of.source)
-        .order_by(of.destination_id, of.source)
-    )
-    known = {one.id: one for one in ledger.destinations.all()}
+    # What is in quarantine for a present store is reported as that, and retried there.
+    counted = sql.select(sql.func.count(), unsent, sql.func.min(of.queued_at))
+    open_there = of.state.in_(UNSETTLED)
+    open_formerly = of.state.in_((*UNSETTLED, State.QUARANTINED))
     current = {one.id for one in ledger.destinations.current().values()}
+    found = []
     with ledger.reading() as connection:
-        rows = connection.execute(query).all()
-    return [
-        _Open(
-            known[number].account,
-            known[number].store,
-            number,
-            number in current,
-            source,
-            count,
-            int(unsent),
-            since,
-        )
-        for number, source, count, unsent, since in rows
-        if number in known
-    ]
+        for place in ledger.destinations.all():
+            for index in _indexes_of(connection, place.id):
+                is_current = place.id in current
+                mine = of.destination_id == place.id, of.source == index
+                meant = open_there if is_current else open_formerly
+                count, left, since = connection.execute(counted.where(*mine, meant)).one()
+                if count:
+                    kind = place.account, place.store, place.id, is_current, index
+                    found.append(_Open(*kind, count, int(left), since))
+    return found
+
+
+def _indexes_of(connection: sql.Connection, destination: int) -> Iterator[str]:
+    """The indexes that the ledger has rows of: by one look each, and not by all of the rows."""
+    of = transfers.c
+    least = sql.select(sql.func.min(of.source)).where(of.destination_id == destination)
+    found = connection.scalar(least)
+    while found is not None:
+        yield found
+        found = connection.scalar(least.where(of.source > found))
 
 
 def _sums(waiting: Iterable[_Open], key: Callable[[_Open], Hashable]) -> list[_Open]:
@@ -313,18 +316,37 @@ def _of_account(
     )
 
 
-def _of_index(one: _Open, reason: str) -> Problem:
+def _of_index(one: _Open) -> Problem:
     return Problem(
         ProblemKind.INDEX,
         one.account,
         one.index,
         one.instances,
         one.since,
-        f"{_wait(one)}: {reason} ({one.index})",
+        f"{_wait(one)}: {GONE} ({one.index})",
         "start its Orthanc, with its worker; if it does not come back: "
         f"`orthanc-gcp indexes CONFIG --hand-over {one.index}` has another one send what it holds, "
         f"`--close {one.index}` ends it",
     )
+
+
+def _without_file(ledger: Ledger) -> list[Problem]:
+    """Instances that no rule can be applied to: they have no row."""
+    return [
+        Problem(
+            ProblemKind.FILE,
+            "",
+            source,
+            count,
+            None,
+            f"of {count:,} instances of {source} it is not known whether the rules want them: they "
+            "ask for attributes that only the files have, and Orthanc cannot read those",
+            "see Orthanc's log which files it cannot read, and restore them; they are tried again "
+            "all the time",
+        )
+        for source, count in ledger.arrivals.unreadable_counts().items()
+        if count
+    ]
 
 
 def _wait(one: _Open) -> str:

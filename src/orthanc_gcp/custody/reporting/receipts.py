@@ -15,7 +15,7 @@ from orthanc_gcp.custody.reporting.standstill import Standstill
 from orthanc_gcp.custody.reporting.timestamps import utc
 from orthanc_gcp.ledger.destinations import AccountStore
 from orthanc_gcp.ledger.ledger import Ledger
-from orthanc_gcp.ledger.schema import State, events, transfers
+from orthanc_gcp.ledger.schema import UNSETTLED, State, events, transfers
 
 __all__ = ["MOST_EVENTS", "InstanceReceipt", "Receipt", "ReceiptEvent", "digest_of_all", "receipts"]
 
@@ -231,7 +231,8 @@ def receipts(
         rows = connection.execute(query).all()
         if not rows:
             raise KeyError(study)
-        why = {} if standstill is None else standstill.of([row.id for row in rows])
+        unsettled = [row.id for row in rows if row.state in UNSETTLED]
+        why = standstill.of(unsettled) if standstill is not None else {}
         found = []
         for name, own in groupby(rows, lambda row: str(row.account)):
             now = current.get(name)

@@ -8,7 +8,7 @@ tried again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -19,7 +19,7 @@ from orthanc_gcp.clock import age
 from orthanc_gcp.configuration import Settings
 from orthanc_gcp.configuration.timetable import Timetable
 from orthanc_gcp.custody.intake.backfill_studies import BackfillStudies
-from orthanc_gcp.custody.intake.open_transfers import open_transfers
+from orthanc_gcp.custody.intake.open_transfers import GONE, seen_indexes
 from orthanc_gcp.custody.reporting.operations import paused_accounts
 from orthanc_gcp.custody.reporting.timestamps import utc
 from orthanc_gcp.custody.verification.read_back import FEW, SAMPLE
@@ -33,6 +33,7 @@ WORTH_A_WORD = 60.0
 """Seconds from which on what a cap holds back is said."""
 _BOOKED = 1.0
 """Seconds that a limit has to be booked ahead to be what holds something back."""
+_QUEUED = (State.WAITING, State.DELAYED, State.SENDING)
 _OF = transfers.c
 _NEEDED = [
     _OF[name]
@@ -60,15 +61,16 @@ class _Facts:
     accounts: frozenset[str]
     rejected: frozenset[str]
     current: frozenset[int]
-    gone: Mapping[str, str]
+    here: frozenset[str]
     runs: bool
     paused: frozenset[str]
     trouble: Mapping[str, str | None]
     limits: Mapping[str, str]
     read_back: Mapping[str, str]
     backfill: Mapping[str, str]
-    of_all_backfills: str | None
-    waiting: Mapping[int, int]
+    hours: str | None
+    backfill_limit: str | None
+    waiting: Mapping[tuple[int, str], int]
 
 
 class Standstill:
@@ -105,15 +107,18 @@ class Standstill:
         """
         if not rows:
             return {}
-        facts = self._facts()
-        explained: dict[int, str] = {}
+        found: list[sql.Row[Any]] = []
+        sending: set[int] = set()
         for some in portions(rows, MOST_PARAMETERS):
             query = sql.select(*_NEEDED).where(_OF.id.in_(some), _OF.state.in_(UNSETTLED))
             with self._ledger.reading() as connection:
-                found = connection.execute(query).all()
-                sending = _versions_on_their_way(connection, [row.id for row in found])
-            explained |= {row.id: _why(row, facts, on_its_way=row.id in sending) for row in found}
-        return explained
+                fresh = connection.execute(query).all()
+                sending |= _versions_on_their_way(connection, [row.id for row in fresh])
+            found += fresh
+        if not found:
+            return {}
+        facts = self._facts(found)
+        return {row.id: _why(row, facts, on_its_way=row.id in sending) for row in found}
 
     def of_oldest(self, account: str) -> str | None:
         """Why the oldest instance that is not sent to an account is not; None without any.
@@ -142,42 +147,48 @@ class Standstill:
         sqlalchemy.exc.SQLAlchemyError
             The ledger is away.
         """
-        return self._read_back().get(account)
+        return self._read_back([account]).get(account)
 
-    def _facts(self) -> _Facts:
+    def _facts(self, rows: Sequence[sql.Row[Any]]) -> _Facts:
+        """What these rows may have to wait for: nothing else is counted, however much there is."""
         ledger, settings = self._ledger, self._settings
-        counted = sql.select(_OF.destination_id, sql.func.count()).where(
-            _OF.state.in_((State.WAITING, State.SENDING))
-        )
-        with ledger.reading() as connection:
-            rows = connection.execute(counted.group_by(_OF.destination_id)).all()
-        known = open_transfers(ledger)
+        queues = {(row.destination_id, row.source) for row in rows if row.state in _QUEUED}
+        acknowledged = {row.account for row in rows if row.state == State.ACKNOWLEDGED}
+        backfilled = {row.source for row in rows if row.priority == Priority.BACKFILL}
         return _Facts(
             now=ledger.now(),
             accounts=frozenset(one.name for one in settings.accounts),
             rejected=frozenset(settings.rejections),
             current=frozenset(one.id for one in ledger.destinations.current().values()),
-            gone={one.source: one.reason for one in known if one.reason is not None},
+            here=frozenset(seen_indexes(ledger)),
             runs=self._runs(),
             paused=frozenset(paused_accounts(ledger)),
             trouble=self._trouble(),
             limits=_limits(ledger, settings),
-            read_back=self._read_back(),
+            read_back=self._read_back(acknowledged),
             backfill={
-                one.source: "a person has paused the backfill (orthanc-gcp backfill --resume)"
-                for one in known
-                if BackfillStudies(ledger, one.source, ()).paused
+                index: "a person has paused the backfill (orthanc-gcp backfill --resume)"
+                for index in backfilled
+                if BackfillStudies(ledger, index, ()).paused
             },
-            of_all_backfills=self._closed(),
-            waiting={row[0]: row[1] for row in rows},
+            hours=self._closed(),
+            backfill_limit=_backfill_limit(ledger, settings),
+            waiting={queue: self._waiting(*queue) for queue in queues},
         )
 
-    def _read_back(self) -> dict[str, str]:
+    def _waiting(self, destination: int, index: str) -> int:
+        mine = _OF.destination_id == destination, _OF.source == index
+        count = sql.select(sql.func.count()).where(*mine, _OF.state.in_(_QUEUED))
+        with self._ledger.reading() as connection:
+            return connection.scalar(count) or 0
+
+    def _read_back(self, accounts: Collection[str]) -> dict[str, str]:
         capped = {
             one.name: capped_read_back(
                 self._ledger, one.name, one.max_requests_per_minute, one.verify
             )
             for one in self._settings.accounts
+            if one.name in accounts
         }
         return {name: words for name, words in capped.items() if words is not None}
 
@@ -243,6 +254,14 @@ def _limits(ledger: Ledger, settings: Settings) -> dict[str, str]:
     return found
 
 
+def _backfill_limit(ledger: Ledger, settings: Settings) -> str | None:
+    value = settings.backfill.max_bytes_per_second if settings.backfill else None
+    until = ledger.key_values.get("rate_limit:backfill:bytes", float)
+    if not value or until is None or until - ledger.now() <= _BOOKED:
+        return None
+    return f"MaxBytesPerSecond={value} of Backfill holds it back"
+
+
 def _versions_on_their_way(connection: sql.Connection, rows: list[int]) -> set[int]:
     """Those of some rows of whose instance another version is being sent."""
     mine, other = transfers.alias("mine"), transfers.alias("other")
@@ -276,8 +295,8 @@ def _of_person(row: sql.Row[Any], facts: _Facts) -> str | None:
         return "the configuration of its account has an error"
     if not facts.runs:
         return "no worker runs"
-    if row.state != State.ACKNOWLEDGED:
-        return facts.gone.get(row.source)
+    if row.state != State.ACKNOWLEDGED and row.source not in facts.here:
+        return GONE
     return None
 
 
@@ -288,7 +307,7 @@ def _closed_to(row: sql.Row[Any], facts: _Facts) -> str | None:
     if row.account in facts.paused:
         return "a person has paused its account (orthanc-gcp resume)"
     if row.priority == Priority.BACKFILL:
-        return facts.backfill.get(row.source) or facts.of_all_backfills
+        return facts.backfill.get(row.source) or facts.hours
     return None
 
 
@@ -302,9 +321,11 @@ def _of_waiting(row: sql.Row[Any], facts: _Facts, on_its_way: bool) -> str:
         return f"its store cannot be used just now: {trouble}"
     if on_its_way:
         return "another version of it, with the same UIDs, is being sent"
-    if row.account in facts.limits:
-        return facts.limits[row.account]
-    return f"it waits for its turn: {facts.waiting.get(row.destination_id, 0):,} are to be sent"
+    limit = _limit(row, facts)
+    if limit is not None:
+        return limit
+    count = facts.waiting[row.destination_id, row.source]
+    return f"it waits for its turn: {count:,} are to be sent"
 
 
 def _of_delayed(row: sql.Row[Any], facts: _Facts, on_its_way: bool) -> str:
@@ -315,7 +336,13 @@ def _of_delayed(row: sql.Row[Any], facts: _Facts, on_its_way: bool) -> str:
 
 def _of_sending(row: sql.Row[Any], facts: _Facts, _on_its_way: bool) -> str:
     words = f"worker {row.worker} has it in a request"
-    return f"{words}; {facts.limits[row.account]}" if row.account in facts.limits else words
+    limit = _limit(row, facts)
+    return words if limit is None else f"{words}; {limit}"
+
+
+def _limit(row: sql.Row[Any], facts: _Facts) -> str | None:
+    own = facts.limits.get(row.account)
+    return own or (facts.backfill_limit if row.priority == Priority.BACKFILL else None)
 
 
 def _of_acknowledged(row: sql.Row[Any], facts: _Facts, _on_its_way: bool) -> str:

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import logging
 import random
+import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import replace
+
+from sqlalchemy.exc import SQLAlchemyError
 
 from orthanc_gcp.auth.token_source import TokenSource
 from orthanc_gcp.clock import Clock
@@ -25,10 +27,8 @@ from orthanc_gcp.custody.outcomes import (
     report_losses,
     requeued,
 )
-from orthanc_gcp.custody.transfer.absence import of_absent
 from orthanc_gcp.custody.transfer.checked import checked
-from orthanc_gcp.custody.transfer.own_uids import uid_difference
-from orthanc_gcp.custody.transfer.stored_files import StoredFiles
+from orthanc_gcp.custody.transfer.source_faults import SourceFaults
 from orthanc_gcp.custody.verification.conflict import Comparison, Conflicts
 from orthanc_gcp.dicomweb import (
     InstanceResult,
@@ -40,15 +40,13 @@ from orthanc_gcp.dicomweb import (
 )
 from orthanc_gcp.errors import (
     GcpError,
-    OrthancError,
-    OrthancGoneError,
     OrthancUnavailableError,
 )
 from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.rows import Outcome, Series, Transfer
 from orthanc_gcp.ledger.schema import Priority, State
 from orthanc_gcp.orthanc.resources import OrthancSource
-from orthanc_gcp.reasons import SourceReason, StoreReason, TransferReason
+from orthanc_gcp.reasons import StoreReason, TransferReason
 
 __all__ = ["Sender"]
 
@@ -64,13 +62,12 @@ MOST_UNCOMPARED = 8
 """Attempts of an instance that the store has already and does not let be read."""
 _NOT_THERE = (403, 404)
 """What stores answer for an instance that they do not have by these UIDs."""
-_OTHER_BYTES = (SourceReason.DAMAGED_FILE, SourceReason.SIZE)
 _TO_READ = "healthcare.dicomStores.dicomWebRead"
 MOST_LONELY_REFUSALS = 16
 """The same where nothing else is sent meanwhile that would succeed."""
-MOST_UNREADABLE, MOST_LONELY_UNREADABLE = 8, 16
-"""Attempts of an instance whose file Orthanc cannot give, while it gives others; and where it has
-no others."""
+MOST_FAILURES = 16
+"""Attempts of an instance that the store fails at, while it takes others, since the worker began: a
+store that fails now and then does not fail so often at one."""
 LONGEST_PAUSE = 3600.0
 """Seconds until an instance is tried again while all are refused; a success ends them all."""
 
@@ -80,18 +77,13 @@ class Sender:
 
     Parameters
     ----------
-    orthanc_away
-        Called when Orthanc cannot be read from, and how many seconds later it is tried again.
-    is_its_index
-        Whether Orthanc has the index, just now, that the ledger calls so.
-    may_be_recycled
-        Whether Orthanc may have deleted by itself what it does not have any more, and has not had
-        since a moment.
+    orthanc_away, is_its_index, may_be_recycled
+        See :class:`SourceFaults`.
 
     Attributes
     ----------
-    files
-        Whether Orthanc's files can be read.
+    source
+        What becomes of what Orthanc does not give.
     """
 
     def __init__(
@@ -107,12 +99,12 @@ class Sender:
         jitter: Callable[[], float] = random.random,
         may_be_recycled: Callable[[Transfer, float], bool] = lambda _row, _since: False,
     ) -> None:
-        self._may_be_recycled = may_be_recycled
-        self._orthanc_away, self._is_its_index = orthanc_away, is_its_index
         self._ledger, self._orthanc, self._destinations = ledger, orthanc, destinations
         self._tokens, self._clock, self._stopping, self._jitter = tokens, clock, stopping, jitter
         self._conflicts = Conflicts(ledger, orthanc, stopping)
-        self.files = StoredFiles(orthanc, clock, jitter)
+        self.source = SourceFaults(
+            ledger, orthanc, clock, orthanc_away, is_its_index, may_be_recycled, jitter
+        )
 
     def send(self, batch: str, transfers: Sequence[Transfer]) -> list[Series]:
         """Send the instances of a claimed batch; the series of those acknowledged.
@@ -127,7 +119,14 @@ class Sender:
             The ledger is away: what became of the batch is not written down.
         """
         account = transfers[0].account
-        outcomes = self._send(self._destinations[account], transfers)
+        destination = self._destinations[account]
+        began = destination.congestion.now
+        try:
+            outcomes = self._send(destination, transfers)
+        except SQLAlchemyError:
+            raise
+        except Exception as error:  # a defect, or an answer that no Orthanc gives
+            outcomes = self._failed_unexpectedly(destination, transfers, error, began)
         self._ledger.queue.settle(batch, outcomes, self._tokens.identity(account))
         lost = {outcome.id for outcome in outcomes if outcome.state == State.LOST}
         report_losses(
@@ -137,17 +136,17 @@ class Sender:
         return list({row.series: 0 for row in transfers if row.id in acknowledged})
 
     def _send(self, destination: Destination, transfers: Sequence[Transfer]) -> list[Outcome]:
-        if self.files.pause:
-            return self._storage_is_away(transfers)
+        if self.source.files.pause:
+            return self.source.storage_is_away(transfers)
         wanted = {transfer.orthanc_id: transfer.sop_instance_uid for transfer in transfers}
         try:
             found = self._orthanc.checksums.md5s(wanted)
         except OrthancUnavailableError as error:
-            return self._orthanc_is_away(transfers, error)
+            return self.source.orthanc_is_away(transfers, error)
         md5s = {name: md5 for name, md5 in found.items() if isinstance(md5, str)}
         unknown = [row for row in transfers if row.orthanc_id in found.keys() - md5s.keys()]
         readable = [row for row in transfers if row.orthanc_id not in found.keys() - md5s.keys()]
-        refused = [self._without_file(row, str(found[row.orthanc_id])) for row in unknown]
+        refused = [self.source.without_file(row, str(found[row.orthanc_id])) for row in unknown]
         return refused + (self._send_checked(destination, readable, md5s) if readable else [])
 
     def _send_checked(
@@ -179,25 +178,26 @@ class Sender:
                 stop=self._stopping,
             )
         except SourceError as error:
-            self.files.succeeded(digests, began)
-            return self._without(transfers, error, md5s)
+            self.source.files.succeeded(digests, began)
+            return self.source.without(transfers, error, md5s)
         except StoreError as error:
-            self.files.succeeded(digests, began)
+            self.source.files.succeeded(digests, began)
             return self._refused(destination, transfers, error, began)
-        self.files.succeeded(digests, began)
-        named = [row for row in transfers if _is_named(stored.results[row.sop_instance_uid])]
-        if not named:
+        self.source.files.succeeded(digests, began)
+        settled = [row for row in transfers if _is_settled(stored.results[row.sop_instance_uid])]
+        if not settled:
             result = stored.results[transfers[0].sop_instance_uid]
-            misnamed = self._misnamed(transfers[0]) if len(transfers) == 1 else None
-            if misnamed is not None:
-                return [misnamed]
+            if result.status is InstanceStatus.UNACKNOWLEDGED:
+                misnamed = self.source.all_misnamed(transfers)
+                if misnamed:
+                    return misnamed
             silent = StoreError(result.detail, reason=str(result.status), retryable=True)
             return self._blamed(destination, transfers, silent, began)
         size = sum(transfer.size_bytes for transfer in transfers)
         # What a cap takes is no slowness of the store.
         seconds = self._clock.now() - began - throttled
         destination.congestion.succeeded(len(transfers), size, seconds, began)
-        self._note_success(destination, named, began)
+        self._note_success(destination, settled, began)
         return self._outcomes(destination, transfers, stored, digests)
 
     def _part(self, transfer: Transfer, md5: str | None, digests: dict[str, str]) -> Part:
@@ -264,11 +264,11 @@ class Sender:
                 attempts=row.attempts + 1,
                 replace=row.replace,
             )
-        misnamed = None
-        if result.status is InstanceStatus.UNACKNOWLEDGED:
-            misnamed = self._misnamed(row)
-        if misnamed is not None:
-            return misnamed
+        if result.status is InstanceStatus.UNACKNOWLEDGED and row.attempts:
+            # The store may have skipped it once, for another reason.
+            misnamed = self.source.misnamed(row)
+            if misnamed is not None:
+                return misnamed
         if result.status is InstanceStatus.INVALID:
             return quarantined(row, TransferReason.INVALID, result.detail, digest)
         unknown = result.status is InstanceStatus.OTHER and row.max_batch_instances == 1
@@ -321,8 +321,10 @@ class Sender:
         """The store has something, and what that is cannot be read."""
         if error.reason == StoreReason.ABORTED:
             return requeued(row)
-        if error.status in _NOT_THERE and (misnamed := self._misnamed(row)) is not None:
-            return misnamed
+        if error.status in _NOT_THERE and row.attempts:
+            misnamed = self.source.misnamed(row)
+            if misnamed is not None:
+                return misnamed
         words = f"the store has something under its UIDs, which could not be compared: {error}"
         if error.status == 403:
             words += f"; if it is there, the account needs the permission {_TO_READ}"
@@ -338,95 +340,7 @@ class Sender:
             attempts=attempts,
         )
 
-    def _misnamed(self, row: Transfer) -> Outcome | None:
-        """What becomes of an instance whose file has other UIDs than Orthanc says; None for others.
-
-        The store may have skipped it once, for another reason.
-        """
-        if not row.attempts:
-            return None
-        try:
-            with self._orthanc.read(row.orthanc_id, row.attachment_uuid, row.size_bytes) as pieces:
-                difference = uid_difference(row, pieces)
-        except (OrthancError, OSError):
-            return None
-        return quarantined(row, StoreReason.UID, difference, row.sha256) if difference else None
-
     # -- No answer about instances --------------------------------------------------------------
-
-    def _orthanc_is_away(self, transfers: Sequence[Transfer], error: GcpError) -> list[Outcome]:
-        pause = INSTANCE_BACKOFF.delay(3, self._jitter)
-        self._orthanc_away(error, pause)
-        due = self._ledger.now() + pause
-        why = {"reason": TransferReason.ORTHANC, "detail": str(error)}
-        return [requeued(row, state=State.DELAYED, next_attempt_at=due, **why) for row in transfers]
-
-    def _storage_is_away(self, transfers: Sequence[Transfer]) -> list[Outcome]:
-        """Orthanc can give no file at all: that is the fault of none of them."""
-        due = self._ledger.now() + self.files.pause
-        why = {"reason": TransferReason.ORTHANC, "detail": self.files.problem}
-        return [requeued(row, state=State.DELAYED, next_attempt_at=due, **why) for row in transfers]
-
-    def _without(
-        self, transfers: Sequence[Transfer], error: SourceError, md5s: Mapping[str, str]
-    ) -> list[Outcome]:
-        """One instance could not be read; nothing was stored, and the others go at once."""
-        at_fault = [row for row in transfers if row.sop_instance_uid == error.sop_instance_uid]
-        others = [row for row in transfers if row.sop_instance_uid != error.sop_instance_uid]
-        try:
-            outcomes = [self._unreadable(row, error, md5s.get(row.orthanc_id)) for row in at_fault]
-        except OrthancUnavailableError as away:  # the others would fail as well
-            return self._orthanc_is_away(transfers, away)
-        if self.files.pause:
-            return outcomes + self._storage_is_away(others)
-        return outcomes + [requeued(row) for row in others]
-
-    def _unreadable(self, row: Transfer, error: SourceError, md5: str | None) -> Outcome:
-        """What becomes of an instance that could not be read.
-
-        Raises
-        ------
-        OrthancUnavailableError
-            Orthanc is away: it is the fault of none.
-        """
-        try:
-            gone = isinstance(error.__cause__, OrthancGoneError)
-            if gone and not self._orthanc.describe([row.orthanc_id]):
-                now, is_its_index = self._ledger.now(), self._is_its_index
-                return of_absent(row, now, is_its_index, self._may_be_recycled)
-            size = self._orthanc.size(row.orthanc_id)
-            if size not in (None, row.size_bytes):
-                return Outcome(row.id, State.WAITING, size_bytes=size, attempts=row.attempts + 1)
-            if error.reason in _OTHER_BYTES:
-                return self._damaged(row, error, md5)
-        except OrthancUnavailableError:
-            raise
-        except OrthancError as problem:
-            return self._without_file(row, str(problem))
-        return self._without_file(row, str(error))
-
-    def _damaged(self, row: Transfer, error: SourceError, md5: str | None) -> Outcome:
-        """Other bytes than Orthanc received, unless it has received others meanwhile."""
-        now = self._orthanc.checksums.attachment(row.orthanc_id)
-        if now is None or now.md5 != (md5 or "") or row.attachment_uuid not in ("", now.uuid):
-            return self._without_file(row, "Orthanc has received it anew")
-        if self.files.failed(row, str(error)) is Blame.DESTINATION:
-            return self._storage_is_away([row])[0]
-        return quarantined(row, TransferReason.DAMAGED_FILE, str(error), row.sha256)
-
-    def _without_file(self, row: Transfer, words: str) -> Outcome:
-        """Orthanc has it and cannot give its bytes: so it stays until somebody restores them."""
-        blame = self.files.failed(row, words)
-        if blame is Blame.DESTINATION:
-            return self._storage_is_away([row])[0]
-        # Attempts that ended otherwise say nothing of its file.
-        attempts = row.attempts + 1 if row.reason == TransferReason.ORTHANC else 1
-        most = MOST_UNREADABLE if blame is Blame.SUBJECT else MOST_LONELY_UNREADABLE
-        if attempts >= most:
-            why = f"Orthanc has it in its index and cannot give its file: {words}"
-            return quarantined(row, TransferReason.UNREADABLE_FILE, why, row.sha256)
-        before = replace(row, attempts=attempts - 1)
-        return self._delayed(before, TransferReason.ORTHANC, words, alone=True)
 
     def _refused(
         self,
@@ -459,7 +373,31 @@ class Sender:
         destination.congestion.failed(error, too_big=reason == StoreReason.TIMEOUT, suspect=suspect)
         # Without permission nothing is wrong with the instances: they wait for it.
         counts = error.status not in (401, 403, 404) and reason not in _WITHOUT_TOKEN
+        if suspect and counts and self._is_hopeless(destination, transfers[0], began):
+            return [quarantined(transfers[0], reason, words, None)]
         return [self._delayed(row, reason, words, together, counts=counts) for row in transfers]
+
+    def _is_hopeless(self, destination: Destination, row: Transfer, began: float) -> bool:
+        """Whether the store fails at one instance again and again, and takes others meanwhile."""
+        verdict = destination.storing.failed(row.id, began, destination.congestion.now)
+        final = verdict.is_final(row.attempts + 1, MOST_FAILURES, MOST_FAILURES)
+        return final and verdict.blame is Blame.SUBJECT
+
+    def _failed_unexpectedly(
+        self,
+        destination: Destination,
+        transfers: Sequence[Transfer],
+        error: Exception,
+        began: float,
+    ) -> list[Outcome]:
+        """One of them is in the way of no other, whatever it is that nobody has thought of."""
+        # Where it happened, and not its message, which may hold values of an instance.
+        places = "".join(traceback.format_tb(error.__traceback__)).rstrip()
+        name = type(error).__name__
+        _log.error("account %s: unexpected %s\n%s", destination.account, name, places)
+        words = f"unexpected {name}, the log says where"
+        failure = StoreError(words, reason=TransferReason.UNEXPECTED, retryable=True)
+        return self._blamed(destination, transfers, failure, began)
 
     def _too_large(
         self, destination: Destination, transfers: Sequence[Transfer], error: StoreError
@@ -487,7 +425,7 @@ class Sender:
         if verdict.blame is Blame.DESTINATION:
             return self._shared(destination, transfers, error)
         counts = verdict.blame is not Blame.DOUBTFUL
-        known = verdict.blame is Blame.SUBJECT
+        known = verdict.blame is Blame.SUBJECT and error.reason != InstanceStatus.BUSY
         most = MOST_UNKNOWN_REFUSALS if known else MOST_LONELY_REFUSALS
         if counts and verdict.is_final(row.attempts + 1, most, FEWEST_REFUSALS):
             return [quarantined(row, error.reason, str(error), None)]
@@ -509,10 +447,10 @@ class Sender:
         ]
 
     def _note_success(
-        self, destination: Destination, named: Sequence[Transfer], began: float
+        self, destination: Destination, settled: Sequence[Transfer], began: float
     ) -> None:
         """The store speaks of instances: what was refused with all others is due again."""
-        rows, now = [row.id for row in named], destination.congestion.now
+        rows, now = [row.id for row in settled], destination.congestion.now
         if destination.storing.succeeded(rows, began, now):
             self._ledger.queue.hasten(destination.account)
 
@@ -551,9 +489,9 @@ class Sender:
         )
 
 
-def _is_named(result: InstanceResult) -> bool:
-    """Whether the store says what became of an instance."""
-    return result.status is not InstanceStatus.UNACKNOWLEDGED
+def _is_settled(result: InstanceResult) -> bool:
+    """Whether the store says what became of an instance, and not only that it has no room."""
+    return result.status not in (InstanceStatus.UNACKNOWLEDGED, InstanceStatus.BUSY)
 
 
 def _halves(transfers: Sequence[Transfer], error: StoreError) -> list[Outcome]:

@@ -1,0 +1,87 @@
+"""A socket that only the user can reach who made it (unix(7)).
+
+A port of loopback can be asked by every user of the machine, and by a page in a browser.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import socket
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import NamedTuple
+
+__all__ = ["PrivateSocket", "private_socket", "remove_socket"]
+
+_PREFIX, _NAME = "orthanc-gcp-", "worker.sock"
+_FOLDERS = (tempfile.gettempdir(), "/tmp", "/var/tmp")  # noqa: S108 - the folder in it is private
+"""Where a socket may be; the first may have too long a name for one (unix(7))."""
+_WAITING = 64
+"""Connections that the kernel accepts before the server does."""
+
+
+class PrivateSocket(NamedTuple):
+    """A socket that listens, and its file, which only its owner can reach."""
+
+    socket: socket.socket
+    path: Path
+
+
+@contextmanager
+def private_socket() -> Iterator[PrivateSocket]:
+    """A socket in a new folder of its own, which is removed with it.
+
+    Raises
+    ------
+    OSError
+        There is no place for it.
+    """
+    _remove_abandoned()
+    made = _made()
+    try:
+        yield made
+    finally:
+        made.socket.close()
+        remove_socket(made.path)
+
+
+def remove_socket(path: Path) -> None:
+    """Remove the socket of a process that has ended, with its folder; nothing else."""
+    if path.name == _NAME and path.parent.name.startswith(_PREFIX):
+        shutil.rmtree(path.parent, ignore_errors=True)
+
+
+def _made() -> PrivateSocket:
+    for place in _FOLDERS:
+        folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=place))
+        path = folder / _NAME
+        listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            listening.bind(str(path))
+            path.chmod(0o600)
+            listening.listen(_WAITING)
+        except OSError:  # the name is too long, or there are no sockets on this file system
+            listening.close()
+            remove_socket(path)
+        else:
+            return PrivateSocket(listening, path)
+    raise OSError(errno.EADDRNOTAVAIL, "no socket can be made", _FOLDERS[0])
+
+
+def _remove_abandoned() -> None:
+    """Remove the sockets of workers that were killed, and whose Orthanc was, too."""
+    for place in set(_FOLDERS):
+        for path in Path(place).glob(f"{_PREFIX}*/{_NAME}"):
+            with suppress(OSError):
+                if path.stat().st_uid == os.geteuid() and not _answers(path):
+                    remove_socket(path)
+
+
+def _answers(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as caller:
+        caller.setblocking(False)
+        return caller.connect_ex(str(path)) != errno.ECONNREFUSED
