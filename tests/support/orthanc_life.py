@@ -142,7 +142,7 @@ class OrthancLife(RuleBasedStateMachine):
         two=st.booleans(),
         outside=st.booleans(),
         of_one_name=st.booleans(),
-        level=st.sampled_from(["Instance", "Instance", "Series", "Study"]),
+        level=st.sampled_from(["Instance", "Instance", "Instance", "Series", "Study"]),
     )
     def begin(
         self,
@@ -212,30 +212,56 @@ class OrthancLife(RuleBasedStateMachine):
     which = st.integers(0, 1)
     number = st.integers(0, 2)
     small = st.integers(0, 1)
+    rounds = st.integers(0, 4)
 
     def _orthanc(self, number: int) -> SimulatedOrthanc:
         return self.orthancs[number % len(self.orthancs)]
+
+    def _go_on(self, rounds: int) -> None:
+        """What the workers do meanwhile."""
+        for _ in range(rounds):
+            self.clock.time += 0.6
+            for worker in self.workers:
+                if not worker.ended:
+                    worker.work()
 
     def _receive(self, index: Index, content: bytes, *, hidden: bool = False) -> None:
         self.clock.time += 1
         mine = index.receive(content, hidden=hidden)
         self.received.setdefault(index.uids(mine), set()).add(sha256(content))
 
-    @rule(at=which, patient=small, study=small, series=small, instance=number, version=small)
+    @rule(
+        then=rounds,
+        at=which,
+        patient=small,
+        study=small,
+        series=small,
+        instance=number,
+        version=small,
+    )
     def receive(
-        self, at: int, patient: int, study: int, series: int, instance: int, version: int
+        self,
+        at: int,
+        patient: int,
+        study: int,
+        series: int,
+        instance: int,
+        version: int,
+        then: int,
     ) -> None:
         orthanc = self._orthanc(at)
         if orthanc.running:
             content = file_of(patient, study, series, instance, version)
             self._receive(orthanc.index, content)
+        self._go_on(then)
 
-    @rule(at=which, study=small, count=st.integers(2, 4))
-    def receive_a_series(self, at: int, study: int, count: int) -> None:
+    @rule(then=rounds, at=which, study=small, count=st.integers(2, 4))
+    def receive_a_series(self, at: int, study: int, count: int, then: int) -> None:
         orthanc = self._orthanc(at)
         if orthanc.running:
             for instance in range(count):
                 self._receive(orthanc.index, file_of(0, study, 0, instance, 0))
+        self._go_on(then)
 
     @rule(at=which, instance=number, version=small)
     def another_writer_receives(self, at: int, instance: int, version: int) -> None:
@@ -245,30 +271,34 @@ class OrthancLife(RuleBasedStateMachine):
             self._receive(orthanc.index, content, hidden=True)
 
     @precondition(lambda self: any(one.index.hidden for one in self.orthancs))
-    @rule(at=which)
-    def another_writer_ends(self, at: int) -> None:
+    @rule(then=rounds, at=which)
+    def another_writer_ends(self, at: int, then: int) -> None:
         self._orthanc(at).index.show_hidden()
+        self._go_on(then)
 
     @precondition(lambda self: any(one.index.resources for one in self.orthancs))
-    @rule(at=which, chosen=st.integers(0, 20))
-    def delete(self, at: int, chosen: int) -> None:
+    @rule(then=rounds, at=which, chosen=st.integers(0, 20))
+    def delete(self, at: int, chosen: int, then: int) -> None:
         index = self._orthanc(at).index
         if self._orthanc(at).running and index.resources:
             names = list(index.resources)
             index.delete(names[chosen % len(names)])
+        self._go_on(then)
 
     @precondition(lambda self: any(one.index.resources for one in self.orthancs))
-    @rule(at=which)
-    def recycle(self, at: int) -> None:
+    @rule(then=rounds, at=which)
+    def recycle(self, at: int, then: int) -> None:
         index = self._orthanc(at).index
         oldest = index.oldest_patient()
         if self._orthanc(at).running and oldest is not None:
             index.delete(oldest)
+        self._go_on(then)
 
     @precondition(lambda self: any(one.index.changes for one in self.orthancs))
-    @rule(at=which)
-    def clear_changes(self, at: int) -> None:
+    @rule(then=rounds, at=which)
+    def clear_changes(self, at: int, then: int) -> None:
         self._orthanc(at).index.clear_changes()
+        self._go_on(then)
 
     @rule(at=which, name=st.sampled_from(["hospital", "clinic", "practice"]))
     def rename(self, at: int, name: str) -> None:
@@ -301,32 +331,35 @@ class OrthancLife(RuleBasedStateMachine):
             self.backups[number].append(self.orthancs[number].index.copy())
 
     @precondition(lambda self: any(self.backups))
-    @rule(at=which, chosen=number)
-    def restore(self, at: int, chosen: int) -> None:
+    @rule(then=rounds, at=which, chosen=number)
+    def restore(self, at: int, chosen: int, then: int) -> None:
         number = at % len(self.orthancs)
         backups = self.backups[number]
         if backups and self.aside[number] is None:
             self._restart(number, backups[chosen % len(backups)].copy())
+        self._go_on(then)
 
     @rule(at=which)
     def restart(self, at: int) -> None:
         self._restart(at % len(self.orthancs))
 
-    @rule(at=which)
-    def empty_volume(self, at: int) -> None:
+    @rule(then=rounds, at=which)
+    def empty_volume(self, at: int, then: int) -> None:
         number = at % len(self.orthancs)
         known = not self.workers[number].ended and self._is_known(number)
         if self.aside[number] is None and (known or not self.outside):
             self.aside[number] = self.orthancs[number].index
             self._restart(number, Index(self.clock, self.chance))
+        self._go_on(then)
 
     @precondition(lambda self: any(self.aside))
-    @rule(at=which)
-    def volume_is_back(self, at: int) -> None:
+    @rule(then=rounds, at=which)
+    def volume_is_back(self, at: int, then: int) -> None:
         number = at % len(self.orthancs)
         index, self.aside[number] = self.aside[number], None
         if index is not None:
             self._restart(number, index)
+        self._go_on(then)
 
     @rule(at=which)
     def stop_orthanc(self, at: int) -> None:
@@ -335,9 +368,10 @@ class OrthancLife(RuleBasedStateMachine):
         if not self.outside:
             self.workers[number].end()
 
-    @rule(at=which, count=st.integers(1, 5))
-    def orthanc_fails(self, at: int, count: int) -> None:
+    @rule(then=rounds, at=which, count=st.integers(1, 5))
+    def orthanc_fails(self, at: int, count: int, then: int) -> None:
         self._orthanc(at).failures = count
+        self._go_on(then)
 
     def _restart(self, number: int, index: Index | None = None) -> None:
         orthanc = self.orthancs[number]
@@ -407,24 +441,27 @@ class OrthancLife(RuleBasedStateMachine):
 
     # -- What happens to the store, and to the time -----------------------------------------------
 
-    @rule(fault=st.sampled_from(STORE_FAULTS), count=st.integers(1, 4))
-    def store_fails(self, fault: dict[str, Any], count: int) -> None:
+    @rule(then=rounds, fault=st.sampled_from(STORE_FAULTS), count=st.integers(1, 4))
+    def store_fails(self, fault: dict[str, Any], count: int, then: int) -> None:
         rules = [{**fault, "count": count, "path": self.store_name.store}]
         self.emulator.fault_settings.change(faults=rules)
+        self._go_on(then)
 
-    @rule(seconds=st.sampled_from([1, 20, 130, 700]))
-    def wait(self, seconds: int) -> None:
+    @rule(then=rounds, seconds=st.sampled_from([1, 20, 130, 700]))
+    def wait(self, seconds: int, then: int) -> None:
         self.clock.time += seconds
         for orthanc in self.orthancs:
             orthanc.index.tick()
+        self._go_on(then)
 
-    @rule(seconds=st.sampled_from([-600, 600]))
-    def set_clock(self, seconds: int) -> None:
+    @rule(then=rounds, seconds=st.sampled_from([-600, 600]))
+    def set_clock(self, seconds: int, then: int) -> None:
         """Not back to before following began: what is received then counts as older than that."""
         begun = [one.since for one in self.orthancs]
         begun += [index.noted for index in self._indexes() if index.noted is not None]
         if self.town.now() + seconds > max(begun):
             self.clock.wall += timedelta(seconds=seconds)
+        self._go_on(then)
 
     def _indexes(self) -> list[Index]:
         mounted = [orthanc.index for orthanc in self.orthancs]

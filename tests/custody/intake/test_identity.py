@@ -157,6 +157,15 @@ def test_an_empty_index_is_not_recognized_for_sure(ledger, orthanc):
 
 
 @ONE
+def test_an_empty_index_is_renamed_before_a_worker_that_nobody_says_since_when(ledger, orthanc):
+    Reader(ledger, orthanc, time.time() - 60).read()
+    unread = upload(orthanc)
+    restart(orthanc, Name="renamed")
+    name = Reader(ledger, orthanc, time.time() + 60, was_down=True).read()
+    assert rows(ledger) == {name: set(unread)}
+
+
+@ONE
 def test_what_comes_into_an_empty_index_shows_that_it_is_the_same(ledger, orthanc):
     reader = Reader(ledger, orthanc)
     reader.read()

@@ -113,8 +113,9 @@ def begin(
         What Orthanc has received from then on is followed, in UTC seconds.
     was_down
         Whether Orthanc may have received something for its rules before that moment: an index that
-        has come into the place of another is followed from when that one was last seen. So is one
-        that may be another, all of which was deleted, and whose Orthanc has been renamed.
+        has come into the place of another is followed from when that one was last seen, and one
+        that may be another, of which nothing was read, from where that one is. Whatever it says,
+        one that may be another, all of which was deleted, is followed from when that was seen.
 
     Raises
     ------
@@ -124,9 +125,12 @@ def begin(
         The ledger is away.
     """
     for one in known:
-        may_be = (was_down and one.name == name) or _may_be_emptied(ledger, orthanc, one)
-        if may_be and one.seen_at is not None:
+        match = compare(ledger, orthanc, one, one.name)
+        was_there = match is Match.EMPTIED or (was_down and one.name == name)
+        if was_there and one.seen_at is not None:
             since = min(since, one.seen_at)
+        elif was_down and match is Match.UNREAD:
+            since = min(since, one.since)
     place = orthanc.place_before(since)
     marks = add_marks((), [mark_of(one) for one in orthanc.newest_changes()])
     instances = orthanc.instance_count()
@@ -140,11 +144,6 @@ def begin(
             instances,
         )
     return begun
-
-
-def _may_be_emptied(ledger: Ledger, orthanc: OrthancSource, cursor: Cursor) -> bool:
-    """Whether nothing says that an Orthanc has not an index, all of which was deleted."""
-    return compare(ledger, orthanc, cursor, cursor.name) is Match.EMPTIED
 
 
 def source_of(ledger: Ledger, orthanc: OrthancSource) -> str:
