@@ -68,7 +68,7 @@ def test_descriptions_that_take_orthanc_too_long_come_in_portions(tmp_path):
             "FileSize": 5,
         },
         "Series": {"ParentStudy": "t", "MainDicomTags": {"SeriesInstanceUID": "1.2"}},
-        "Study": {"MainDicomTags": {"StudyInstanceUID": "1.1"}},
+        "Study": {"ParentPatient": "p", "MainDicomTags": {"StudyInstanceUID": "1.1"}},
     }
     stop = threading.Event()
 
