@@ -66,7 +66,7 @@ _AUTHORIZATION = re.compile(
 """Credentials of HTTP (RFC 9110 section 11.4)."""
 _FIELDS = re.compile(
     r"\b((?:[\w-]{0,40}(?:password|passwd|secret|token|assertion|private_key|api_?key)|pwd|sig)"
-    r"(?:=|[\"']\s*:\s*[\"']))[^\s\"'&,;]+",
+    r"(?:=|[\"']\s*:\s*[\"']))(?!\(masked)[^\s\"'&,;]+",
     re.IGNORECASE,
 )
 """Secrets of a query, a form, a connection string or a JSON object, by their names."""

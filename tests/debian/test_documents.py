@@ -17,7 +17,7 @@ from tests.support.site import make_instance
 # The README has a test of its own, and so has the guide to the emulator.
 PAGES = ("commands", "configuration", "custody", "operations", "troubleshooting")
 # Their commands are those of a checkout, and no host has one (tests/test_documentation.py).
-OF_THE_REPOSITORY = ("architecture", "CONTRIBUTING")
+OF_THE_REPOSITORY = ("architecture", "CONTRIBUTING", "SECURITY")
 ENDLESS = (" worker ", " sidecar ")
 INSTALL = (
     "/opt/orthanc-gcp/bin/orthanc-gcp install --account my-google --project osimis-test "
@@ -81,7 +81,7 @@ def run(host: DebianHost, block: Block, **placeholders: str) -> list[str]:
 
 def test_every_page_is_tried():
     pages = {document.stem for document in DOCUMENTS} - {"README", "CHANGELOG"}
-    assert pages == {*PAGES, "emulator", "performance", *OF_THE_REPOSITORY}
+    assert pages == {*PAGES, "emulator", "performance", "security", *OF_THE_REPOSITORY}
 
 
 @pytest.mark.parametrize("name", PAGES)
@@ -145,7 +145,7 @@ def wait_for_confirmed(host: DebianHost, instances: int, wait: float = 30) -> No
 
 def test_custody(site):
     """The first receipt: each step of the page in its order."""
-    section, prepare, watch, receipt, demand, webhook, by_hand = page("custody")
+    section, prepare, watch, receipt, audit, demand, webhook, by_hand = page("custody")
     before, _ = upload(site)
     site.path(section.place).write_text(section.text)
     told = run(site, prepare)
@@ -158,6 +158,7 @@ def test_custody(site):
     assert json.loads(overview)["Confirmed"]["Instances"] == 1
     assert uid in studies
     assert "wholly confirmed" in run(site, receipt, STUDY_INSTANCE_UID=uid)[0]
+    run(site, audit)
     assert json.loads(run(site, demand, ORTHANC_STUDY=before)[0])["Instances"] == 1
     assert json.loads(webhook.text)["Alarm"]
     # By hand, it serves an Orthanc that does not start one itself.

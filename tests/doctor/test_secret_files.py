@@ -83,6 +83,7 @@ def test_files_that_a_workload_identity_names(file: Path, tmp_path: Path) -> Non
         where, what = found
         assert where == f"CredentialsFile key.json: {named}: {token}"
         assert what.words == "every user of this machine may read it"
+        assert what.is_short_lived == (named != "the key of its certificate")
         assert "secret" not in str(found)
 
 

@@ -99,7 +99,8 @@ def orthanc(tmp_path, waiting):
     """One in which a patient is protected for what waits, and one by somebody."""
     with Orthanc(tmp_path / "orthanc", {}, plugins=()) as orthanc:
         source = OrthancSource(OrthancRest(orthanc.url), tmp_path)
-        index = source_of(waiting, source)
+        orthanc.json("POST", "/instances", make_instance())
+        index = source_of(waiting, source)  # by what is in it
         found = []
         for name, guard in (("A", Guard.OWN), ("B", Guard.FOREIGN)):
             content = make_instance(patient=name)

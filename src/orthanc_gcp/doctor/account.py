@@ -132,7 +132,10 @@ def _credential(examination: Examination) -> str:
     exposed = exposed_file(document)
     if exposed is not None:
         where, found = exposed
-        raise CheckFailedError(f"{where}: {found.words}", found.remedy, fatal=False)
+        words = f"{where}: {found.words}"
+        if found.is_short_lived:
+            raise WarningError(words, found.remedy)
+        raise CheckFailedError(words, found.remedy, fatal=False)
     age = examination.identity.key_age(examination.clock.utc())
     if age is not None and age > examination.account.key_max_age_days:
         raise CheckFailedError(

@@ -7,7 +7,7 @@ import os
 import shlex
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from orthanc_gcp.auth.credentials.documents import Document
@@ -16,12 +16,23 @@ from orthanc_gcp.doctor.file_remedies import close_to_others
 __all__ = ["Exposure", "exposed_file", "exposure"]
 
 
+_KEY = "the key of its certificate"
+
+
 @dataclass(frozen=True)
 class Exposure:
-    """What somebody else could do with a file, and the command that ends it."""
+    """What somebody else could do with a file, and the command that ends it.
+
+    Attributes
+    ----------
+    is_short_lived
+        Whether what is in it expires by itself, as the tokens do that Kubernetes writes for all
+        users of a container.
+    """
 
     words: str
     remedy: str
+    is_short_lived: bool = False
 
 
 def exposed_file(document: Document) -> tuple[str, Exposure] | None:
@@ -29,29 +40,29 @@ def exposed_file(document: Document) -> tuple[str, Exposure] | None:
 
     Besides the file itself these are those that it names: of a token, or of a private key.
     """
-    own = [(document.path, document.where)] if document.path else []
-    for path, where in (*own, *_referenced(document)):
+    own = [(document.path, document.where, False)] if document.path else []
+    for path, where, is_short_lived in (*own, *_referenced(document)):
         try:
             found = exposure(path)
         except OSError:  # that it cannot be read is said where it is used
             continue
         if found is not None:
-            return where, found
+            return where, replace(found, is_short_lived=is_short_lived)
     return None
 
 
-def _referenced(document: Document) -> Iterator[tuple[Path, str]]:
+def _referenced(document: Document) -> Iterator[tuple[Path, str, bool]]:
     """The files that the file of a workload identity names (Google, "Workload Identity")."""
     source = document.fields.get("credential_source")
     executable, certificate = _field(source, "executable"), _field(source, "certificate")
     named = {
+        _KEY: _certificate_key(certificate),
         "credential_source.file": _field(source, "file"),
         "output_file": _field(executable, "output_file"),
-        "the key of its certificate": _certificate_key(certificate),
     }
     for what, file in named.items():
         if isinstance(file, str) and file:
-            yield Path(file), f"{document.where}: {what}: {file}"
+            yield Path(file), f"{document.where}: {what}: {file}", what != _KEY
 
 
 def _certificate_key(certificate: object) -> object:
