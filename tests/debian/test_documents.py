@@ -71,7 +71,8 @@ def run(host: DebianHost, block: Block, **placeholders: str) -> list[str]:
         endless = any(word in f"{command} " for word in ENDLESS)
         if endless:
             command = command.replace("orthanc-gcp", "timeout 5 orthanc-gcp", 1)
-        done = host.run(command, PATH=f"/opt/orthanc-gcp/bin:{host.PATH}")
+        path = f"/opt/orthanc-gcp/bin:{host.PATH}"
+        done = host.run(command, folder=host.folder, PATH=path)
         assert "Traceback" not in done.stderr
         assert done.returncode == (124 if endless else 0), f"{command}\n{done.stdout}{done.stderr}"
         assert "ERROR" not in done.stderr
