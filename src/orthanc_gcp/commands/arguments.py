@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, TypeVar
 
 import click
 
+from orthanc_gcp.commands.printing import say
 from orthanc_gcp.errors import ConfigurationError
 from orthanc_gcp.worker.launch import not_installed
 
@@ -95,7 +96,7 @@ def _warn_of_password(
     """Say it when every user of this machine can read a password in the list of processes."""
     source = context.get_parameter_source(parameter.name or "")
     if value and "@" in value and source is click.core.ParameterSource.COMMANDLINE:
-        click.echo(
+        say(
             "Warning: every user of this machine can read the password in --orthanc: give the "
             f"address in the variable {parameter.envvar}",
             err=True,
@@ -105,7 +106,7 @@ def _warn_of_password(
 
 def fail(message: str, code: int = CANNOT) -> NoReturn:
     """End the command, with a line for the person who ran it: it could not do what it is for."""
-    click.echo(message, err=True)
+    say(message, err=True)
     raise click.exceptions.Exit(code)
 
 

@@ -17,6 +17,7 @@ from orthanc_gcp.commands.arguments import (
     settings_of,
 )
 from orthanc_gcp.commands.ledger_access import open_ledger
+from orthanc_gcp.commands.printing import say
 from orthanc_gcp.errors import OrthancError
 
 __all__ = ["backfill"]
@@ -66,4 +67,4 @@ def backfill(
                 action()
         now = SystemClock().utc().astimezone()
         found = progress(ledger, studies, settings.backfill or BackfillOptions(), now)
-    click.echo(json.dumps(found and found.as_json(), indent=2))
+    say(json.dumps(found and found.as_json(), indent=2))

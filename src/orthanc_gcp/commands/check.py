@@ -22,6 +22,7 @@ from orthanc_gcp.commands.arguments import (
     orthanc_option,
     orthanc_variable,
 )
+from orthanc_gcp.commands.printing import say
 from orthanc_gcp.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ def check(
     code = _exit_code({finding.result for findings in found.values() for finding in findings})
     if as_json:
         document = as_document(found, warnings, names, passed=code == 0)
-        click.echo(json.dumps(document, indent=2))
+        say(json.dumps(document, indent=2))
     raise click.exceptions.Exit(code)
 
 

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from orthanc_gcp.commands.printing import cleaned
 from orthanc_gcp.doctor import Finding, Result
 
 __all__ = ["as_document", "print_findings"]
@@ -55,10 +56,10 @@ def print_findings(
     """Print each line as it comes, for some of them take seconds; the findings by their group."""
     console = Console(highlight=False)
     for warning in warnings:
-        console.print(f"[yellow]warning[/] {escape(warning)}")
+        console.print(f"[yellow]warning[/] {escape(cleaned(warning))}")
     found: dict[str, list[Finding]] = {}
     for title, findings in groups.items():
-        console.print(f"[bold]{escape(title)}[/]")
+        console.print(f"[bold]{escape(cleaned(title))}[/]")
         found[title] = []
         for finding in findings:
             console.print(_line(finding))
@@ -72,7 +73,7 @@ def _line(finding: Finding) -> Table:
     row.add_column(width=_RESULT_WIDTH)
     row.add_column(overflow="fold")
     colour = _COLOURS[finding.result]
-    remedy = f"\n[bold]remedy:[/] {escape(finding.remedy)}" if finding.remedy else ""
-    words = escape(finding.cause) + remedy
+    remedy = f"\n[bold]remedy:[/] {escape(cleaned(finding.remedy))}" if finding.remedy else ""
+    words = escape(cleaned(finding.cause)) + remedy
     row.add_row(f"  {finding.check}", f"[{colour}]{finding.result.value}[/]", words)
     return row

@@ -11,6 +11,7 @@ import click
 from orthanc_gcp.commands.arguments import config_argument, fail, json_option, needs, settings_of
 from orthanc_gcp.commands.formatting import count
 from orthanc_gcp.commands.ledger_access import open_ledger, refuse_unknown_account
+from orthanc_gcp.commands.printing import say
 
 if TYPE_CHECKING:
     from orthanc_gcp.custody.reporting.destinations import DestinationStatus
@@ -51,13 +52,11 @@ def destinations(
             account = to or former.destination.account
             refuse_unknown_account(account, [one.name for one in settings.accounts])
             moved = module.hand_over(ledger, hand_over, account)
-            click.echo(
-                f"handed over to {account}: {count(moved, 'instance')}{_left(ledger, hand_over)}"
-            )
+            say(f"handed over to {account}: {count(moved, 'instance')}{_left(ledger, hand_over)}")
         elif close is not None:
             _former(ledger, close)
             closed = module.close(ledger, close)
-            click.echo(f"withdrawn: {count(closed, 'instance')}{_left(ledger, close)}")
+            say(f"withdrawn: {count(closed, 'instance')}{_left(ledger, close)}")
         else:
             _list(ledger, as_json=as_json)
 
@@ -91,7 +90,7 @@ def _list(ledger: Ledger, *, as_json: bool) -> None:
 
     found = all_of(ledger)
     if as_json:
-        click.echo(json.dumps([one.as_json() for one in found], indent=2))
+        say(json.dumps([one.as_json() for one in found], indent=2))
         return
     for one in found:
         place = one.destination
@@ -103,4 +102,4 @@ def _list(ledger: Ledger, *, as_json: bool) -> None:
             line += f", the oldest since {age(one.oldest_open_seconds)}"
         line += f", in quarantine: {one.counts.quarantined.instances:,}"
         line += f", confirmed: {one.counts.confirmed.instances:,}"
-        click.echo(line)
+        say(line)

@@ -18,6 +18,7 @@ from orthanc_gcp.commands.arguments import (
 )
 from orthanc_gcp.commands.formatting import count
 from orthanc_gcp.commands.ledger_access import open_ledger
+from orthanc_gcp.commands.printing import say
 from orthanc_gcp.errors import OrthancError
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def indexes(
                 _accept(ledger, accept_ledger)
             elif close is not None:
                 _gone(ledger, close)
-                click.echo(f"withdrawn: {count(module.close(ledger, close), 'instance')}")
+                say(f"withdrawn: {count(module.close(ledger, close), 'instance')}")
             else:
                 _list(module.open_transfers(ledger), as_json=as_json)
         except OrthancError as error:
@@ -82,7 +83,7 @@ def _with_orthanc(
 
     rest = OrthancSource(orthanc_of(settings, orthanc, "indexes"), settings.storage_folder)
     if source is None:
-        click.echo(f"followed by itself from now on: {module.separate(ledger, rest)}")
+        say(f"followed by itself from now on: {module.separate(ledger, rest)}")
         return
     _gone(ledger, source)
     to = source_of(ledger, rest)
@@ -90,7 +91,7 @@ def _with_orthanc(
         fail(f"this Orthanc has {source} itself: start its worker")
     moved = module.hand_over(ledger, rest, source, to)
     left = sum(one.instances for one in module.open_transfers(ledger) if one.source == source)
-    click.echo(f"handed over to {to}: {count(moved, 'instance')}, left: {left}")
+    say(f"handed over to {to}: {count(moved, 'instance')}, left: {left}")
 
 
 def _accept(ledger: Ledger, source: str) -> None:
@@ -98,7 +99,7 @@ def _accept(ledger: Ledger, source: str) -> None:
 
     if not accept(ledger, source):
         fail(f"there is no index {source} that had another ledger before")
-    click.echo(f"{source}: this ledger is the one that counts")
+    say(f"{source}: this ledger is the one that counts")
 
 
 def _gone(ledger: Ledger, source: str) -> None:
@@ -130,7 +131,7 @@ def _list(found: list[OpenTransfers], *, as_json: bool) -> None:
             }
             for one in found
         ]
-        click.echo(json.dumps(rows, indent=2))
+        say(json.dumps(rows, indent=2))
         return
     for one in found:
         line = f"{one.source}: Orthanc {one.name}, seen {utc(one.seen_at) or 'never'}"
@@ -139,4 +140,4 @@ def _list(found: list[OpenTransfers], *, as_json: bool) -> None:
             line += f", the oldest since {age(one.oldest_seconds)}"
         if one.reason is not None:
             line += f"; {one.reason}"
-        click.echo(line)
+        say(line)

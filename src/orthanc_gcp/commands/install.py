@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from orthanc_gcp.commands.arguments import CONFIGURATION, fail, needs
+from orthanc_gcp.commands.printing import say
 from orthanc_gcp.errors import GcpError
 
 if TYPE_CHECKING:
@@ -123,11 +124,11 @@ def _install(
         checked = _check(config, user)
     elif not plan.has_account:
         place = host.files.section_file if host.files.is_folder else config
-        click.echo(f"There is no account yet: write one into {place}, its credential into")
-        click.echo(f"{folder}, and run: orthanc-gcp check {config}")
+        say(f"There is no account yet: write one into {place}, its credential into")
+        say(f"{folder}, and run: orthanc-gcp check {config}")
     if plan.own_script:
         _say_lines(plan.own_script, host.files.script)
-    click.echo(f"Then: {_restart(config)}")
+    say(f"Then: {_restart(config)}")
     raise click.exceptions.Exit(1 if checked or plan.own_script else 0)
 
 
@@ -145,7 +146,7 @@ def _uninstall(config: Path, credentials_folder: Path | None, dry_run: bool) -> 
     refuse_what_cannot_be_written(steps)
     _do(steps, notes, dry_run)
     if steps:
-        click.echo(f"Then: {_restart(config)}")
+        say(f"Then: {_restart(config)}")
 
 
 def _service(config: Path, user: str | None) -> Service:
@@ -200,11 +201,11 @@ def _do(steps: list[Step], notes: list[str], dry_run: bool) -> None:
     from orthanc_gcp.installation.steps import perform
 
     for step in steps if dry_run else perform(steps):
-        click.echo(f"would {step}" if dry_run else f"done: {step}")
+        say(f"would {step}" if dry_run else f"done: {step}")
     if not steps:
-        click.echo("nothing is to be done")
+        say("nothing is to be done")
     for note in notes:
-        click.echo(f"note: {note}")
+        say(f"note: {note}")
 
 
 def _check(config: Path, user: str | None) -> int:
@@ -217,7 +218,7 @@ def _check(config: Path, user: str | None) -> int:
 
 def _say_lines(own: Path, script: Path) -> None:
     """How a script of the user's loads the plugin."""
-    click.echo(
+    say(
         f"Orthanc runs {own}, a script of your own, which stays. Add these lines to it:\n\n"
         "import sys\n"
         f'sys.path.append("{script.parent}")\n'

@@ -12,6 +12,7 @@ import click
 from orthanc_gcp.commands.arguments import config_argument, json_option, needs, settings_of
 from orthanc_gcp.commands.formatting import count
 from orthanc_gcp.commands.ledger_access import open_ledger
+from orthanc_gcp.commands.printing import say
 
 if TYPE_CHECKING:
     from orthanc_gcp.custody.reporting.losses import Losses
@@ -37,10 +38,10 @@ def losses(config: Path, acknowledge: bool, as_json: bool) -> None:
 
         found = module.acknowledge(ledger) if acknowledge else module.losses(ledger)
     if as_json:
-        click.echo(json.dumps(found.as_json(), indent=2))
+        say(json.dumps(found.as_json(), indent=2))
     else:
         for line in _lines(found, acknowledged=acknowledge):
-            click.echo(line)
+            say(line)
     if (found.studies or found.changes) and not acknowledge:
         raise SystemExit(LOST)
 

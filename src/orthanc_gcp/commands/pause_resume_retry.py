@@ -12,6 +12,7 @@ import click
 from orthanc_gcp.commands.arguments import config_argument, needs, settings_of
 from orthanc_gcp.commands.formatting import count
 from orthanc_gcp.commands.ledger_access import open_ledger, refuse_unknown_account
+from orthanc_gcp.commands.printing import say
 
 if TYPE_CHECKING:
     from orthanc_gcp.ledger.ledger import Ledger
@@ -34,7 +35,7 @@ def retry(
         from orthanc_gcp.custody.reporting import operations
 
         again = operations.retry(ledger, account, study=study, instance=instance, reason=reason)
-    click.echo(f"queued again: {count(again, 'instance')}")
+    say(f"queued again: {count(again, 'instance')}")
 
 
 @click.command()
@@ -47,7 +48,7 @@ def pause(config: Path, account: str) -> None:
         from orthanc_gcp.custody.reporting import operations
 
         operations.pause(ledger, account)
-    click.echo(f"account {account} is paused")
+    say(f"account {account} is paused")
 
 
 @click.command()
@@ -60,7 +61,7 @@ def resume(config: Path, account: str) -> None:
         from orthanc_gcp.custody.reporting import operations
 
         operations.resume(ledger, account)
-    click.echo(f"account {account} is sent to again")
+    say(f"account {account} is sent to again")
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from orthanc_gcp.commands.arguments import (
 )
 from orthanc_gcp.commands.formatting import count
 from orthanc_gcp.commands.ledger_access import open_ledger, standstill_of
+from orthanc_gcp.commands.printing import say
 
 __all__ = ["receipt"]
 
@@ -47,10 +48,10 @@ def receipt(config: Path, study: str, account: str | None, as_json: bool) -> Non
     complete = all(each["Complete"] for each in found)
     if as_json:
         document = {"Study": study, "Complete": complete, "Accounts": found}
-        click.echo(json.dumps(document, indent=2))
+        say(json.dumps(document, indent=2))
     else:
         for each in found:
-            click.echo("\n".join(_lines(each, configured)))
+            say("\n".join(_lines(each, configured)))
     raise click.exceptions.Exit(0 if complete else 1)
 
 

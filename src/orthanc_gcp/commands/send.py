@@ -18,6 +18,7 @@ from orthanc_gcp.commands.arguments import (
 )
 from orthanc_gcp.commands.formatting import count
 from orthanc_gcp.commands.ledger_access import open_ledger, refuse_unknown_account
+from orthanc_gcp.commands.printing import say
 from orthanc_gcp.errors import OrthancError
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def _send(settings: Settings, orthanc: str | None, account: str, resources: list
 
         queued = send_on_demand(ledger, _source(settings, orthanc), account, resources)
         later = "" if any_alive(ledger.engine) else ", they are sent as soon as a worker runs"
-    click.echo(f"queued for {account}: {count(queued, 'instance')}{later}")
+    say(f"queued for {account}: {count(queued, 'instance')}{later}")
 
 
 def _source(settings: Settings, orthanc: str | None) -> OrthancSource:
@@ -100,19 +101,19 @@ def _dry_run(
         account = result.rule.to
         _print(f"to {account} ({conditions(result.rule)})", result.selected)
         if account in settings.rejections:
-            click.echo(f"  waits until this is corrected: {settings.rejections[account]}")
+            say(f"  waits until this is corrected: {settings.rejections[account]}")
     _print("to nobody", found.unmatched)
     if found.unmatched.instances:
         for line in _reasons(found.rules):
-            click.echo(f"  {line}")
+            say(f"  {line}")
     for problem in settings.sending_problems:
-        click.echo(f"nothing is sent until this is corrected: {problem}")
+        say(f"nothing is sent until this is corrected: {problem}")
 
 
 def _print(where: str, selected: Selected) -> None:
-    click.echo(f"{where}: {count(selected.instances, 'instance')}, {selected.bytes:,} bytes")
+    say(f"{where}: {count(selected.instances, 'instance')}, {selected.bytes:,} bytes")
     for study in selected.studies:
-        click.echo(f"  such as study {study}")
+        say(f"  such as study {study}")
 
 
 def _reasons(results: Sequence[RuleResult]) -> Iterator[str]:

@@ -16,6 +16,7 @@ from orthanc_gcp.clock import age
 from orthanc_gcp.commands.arguments import config_argument, json_option, needs, settings_of
 from orthanc_gcp.commands.formatting import moment
 from orthanc_gcp.commands.ledger_access import open_ledger, standstill_of
+from orthanc_gcp.commands.printing import cleaned, say
 
 if TYPE_CHECKING:
     from rich.console import Console, Group
@@ -76,7 +77,7 @@ def status(config: Path, watch: bool, as_json: bool) -> None:
             time.sleep(MEASURE)
             overview = read()
     if as_json:
-        click.echo(json.dumps(overview, indent=2))
+        say(json.dumps(overview, indent=2))
     else:
         _console().print(_page(overview, bars=False))
 
@@ -93,7 +94,7 @@ def _documents(overviews: Iterator[Figures]) -> None:
     for overview in overviews:
         line = json.dumps(overview)
         if line != last:
-            click.echo(line)
+            say(line)
             last = line
 
 
@@ -128,10 +129,10 @@ def _page(overview: Mapping[str, Any], *, bars: bool) -> Group:
     from rich.text import Text
 
     lines = [] if overview["Worker"] else [Text("no worker runs: nothing is sent", "yellow")]
-    lines += [Text(words, "red") for words in _of_all(overview["Accounts"])]
+    lines += [Text(cleaned(words), "red") for words in _of_all(overview["Accounts"])]
     for each in overview["Accounts"]:
         for words, style in _notes(each):
-            lines.append(Text(f"{each['Account']}: {words}", style))
+            lines.append(Text(cleaned(f"{each['Account']}: {words}"), style))
     return Group(_table(overview["Accounts"], bars=bars), *lines)
 
 
@@ -192,7 +193,7 @@ def _table(accounts: list[Figures], *, bars: bool) -> Table:
     for figure in FIGURES:
         table.add_column(figure.lower(), justify="right", no_wrap=True)
     for each in accounts:
-        name = Text(each["Account"])
+        name = Text(cleaned(each["Account"]))
         figures = (_count(each[figure]) for figure in FIGURES)
         table.add_row(Group(name, _bar(each)) if bars else name, *figures)
     return table

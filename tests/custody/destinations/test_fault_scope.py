@@ -112,8 +112,16 @@ def test_no_more_are_remembered_than_a_bound(scope, monkeypatch):
 
 
 def test_a_few_failures_since_the_start_are_final_with_those_of_before(scope):
-    verdicts = [scope.failed("x", number, number) for number in range(4)]
-    assert [one.is_final(16, 16, 3) for one in verdicts] == [False, False, True, True]
+    """Where others succeed; where nothing else was tried, nobody knows what those were for."""
+    verdicts = [scope.failed("x", number, number) for number in range(18)]
+    assert [one.is_final(16, 16, 3) for one in verdicts] == [False] * 15 + [True] * 3
     assert not any(one.is_final(15, 16, 3) for one in verdicts)
+    scope.succeeded(["y"], 18, 18)
+    assert scope.failed("x", 19, 19).is_final(16, 16, 3)
+    fresh = FaultScope()
+    fresh.failed("x", 0, 0)
+    fresh.succeeded(["y"], 1, 1)
+    judged = [fresh.failed("x", number, number) for number in (2, 3, 4)]
+    assert [one.is_final(16, 16, 3) for one in judged] == [False, True, True]
     assert verdicts[0].is_final(1, 1, 3), "it may not fail at all"
     assert not verdicts[3].is_final(99, float("inf"), 3)

@@ -689,7 +689,7 @@ def restart(room: Room) -> None:
     """What a worker has in its memory is gone."""
     room.storing = FaultScope()
     outage = Outage(logging.getLogger("store"), "down", "up", room.steady)
-    room.congestion = CongestionWindow(room.steady, 4, outage)
+    room.congestion = CongestionWindow(room.steady, 4, outage, jitter=lambda: 1.0)
 
 
 def test_a_bad_hour_of_a_proxy_is_no_fault_of_instances_however_often_the_worker_is_restarted(

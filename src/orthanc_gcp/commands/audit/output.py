@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from orthanc_gcp.commands.formatting import count, moment
+from orthanc_gcp.commands.printing import cleaned, say
 from orthanc_gcp.redaction import readable
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ class Progress:
     def line(self, words: str) -> None:
         """A line of its own, on the standard error."""
         self.clear()
-        click.echo(words, err=True)
+        say(words, err=True)
 
     def clear(self) -> None:
         """Make room for other lines."""
@@ -106,9 +107,9 @@ class Progress:
 
     def _show(self, words: str) -> None:
         if self._live:
-            click.echo(f"{_CLEAR}{words}", nl=False, err=True)
+            click.echo(f"{_CLEAR}{cleaned(words)}", nl=False, err=True)
         else:
-            click.echo(words, err=True)
+            say(words, err=True)
 
     def _end(self, done: int) -> str:
         """When it will be done, if it goes on so."""
@@ -131,7 +132,7 @@ class Words:
         lines = list(_of_result(result))
         if lines:
             self._progress.clear()
-            click.echo("\n".join(lines))
+            say("\n".join(lines))
 
     def end(self, totals: Totals, document: Mapping[str, Any]) -> None:
         """All was compared, or it was broken off."""
@@ -142,19 +143,19 @@ class Words:
             f"{totals.bytes:,} bytes",
         )
         difference = f"differences in {count(totals.differing, 'study')}"
-        click.echo(
+        say(
             f"compared {', '.join(compared)}: {difference if totals.differing else 'no difference'}"
         )
         for name, words in _SUMS.items():
             if totals.counts[name]:
-                click.echo(f"  {words}: {totals.counts[name]:,}")
+                say(f"  {words}: {totals.counts[name]:,}")
         if document["LostChanges"]:
             changes = count(document["LostChanges"], "change")
-            click.echo(f"  lost before anybody read them: {changes} (orthanc-gcp losses)")
+            say(f"  lost before anybody read them: {changes} (orthanc-gcp losses)")
         if totals.errors:
-            click.echo(f"could not be compared: {totals.errors:,}, as said above", err=True)
+            say(f"could not be compared: {totals.errors:,}, as said above", err=True)
         if not document["Orthanc"]:
-            click.echo("Orthanc was not asked: whether all is there is not known", err=True)
+            say("Orthanc was not asked: whether all is there is not known", err=True)
 
 
 class Documents:
@@ -166,14 +167,14 @@ class Documents:
     def add(self, result: StudyResult, line: Mapping[str, Any]) -> None:
         """What came of a study at an account, if there is a difference, or an error."""
         if result.differs or result.is_incomplete or _TOLD & line.keys():
-            click.echo("," if self._any else '{"Studies": [')
-            click.echo(json.dumps(line, indent=2), nl=False)
+            say("," if self._any else '{"Studies": [')
+            say(json.dumps(line, indent=2), nl=False)
             self._any = True
 
     def end(self, _totals: Totals, document: Mapping[str, Any]) -> None:
         """All was compared, or it was broken off."""
         head = "\n], " if self._any else '{"Studies": [], '
-        click.echo(head + json.dumps(document, indent=2)[1:].lstrip())
+        say(head + json.dumps(document, indent=2)[1:].lstrip())
 
 
 def _of_result(result: StudyResult) -> Iterator[str]:

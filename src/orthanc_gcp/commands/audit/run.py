@@ -9,14 +9,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import click
-
 import orthanc_gcp
 from orthanc_gcp.commands.arguments import fail
 from orthanc_gcp.commands.audit.options import Options
 from orthanc_gcp.commands.audit.output import Documents, Progress, Words
 from orthanc_gcp.commands.audit.sources import AuditedOrthanc, opened_stores
 from orthanc_gcp.commands.formatting import count
+from orthanc_gcp.commands.printing import say
 from orthanc_gcp.configuration import Account, Settings
 from orthanc_gcp.custody.audit.audit import Audit
 from orthanc_gcp.custody.audit.comparison import Scope
@@ -55,7 +54,7 @@ def run(asked: Options, settings: Settings, ledger: Ledger) -> int:
         try:
             return _Run(asked, settings, ledger, interruption, opened).to_the_end()
         except KeyboardInterrupt:
-            click.echo("broken off before anything was compared", err=True)
+            say("broken off before anything was compared", err=True)
             return BROKEN_OFF
 
 

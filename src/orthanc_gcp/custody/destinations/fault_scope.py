@@ -59,11 +59,13 @@ class Verdict:
         most
             How often it may.
         fewest
-            So often it must have failed by itself since this process began, if it may so often. The
-            ledger remembers attempts over a restart, and not what they were put down to: one that
-            is restarted again and again while all fail has the first ones put down to nothing.
+            So often it must have failed by itself since this process began, if it may so often, and
+            as often as in all where nothing else has succeeded meanwhile. The ledger remembers
+            attempts over a restart, and not what they were put down to: one that is restarted again
+            and again while all fail has the first ones put down to nothing.
         """
-        return attempts >= most and self.times >= min(most, fewest)
+        own = min(most, fewest) if self.blame is Blame.SUBJECT else most
+        return attempts >= most and self.times >= own
 
 
 @dataclass

@@ -1,0 +1,42 @@
+"""What is printed at a terminal, which takes some characters for orders.
+
+A UID, a patient's own software, a store's answer or the name of a file may hold control characters:
+a terminal would clear the screen, write its title, or show a text in another order than it is in
+(ECMA-48; Unicode Standard Annex 9).
+"""
+
+from __future__ import annotations
+
+import unicodedata
+
+import click
+
+__all__ = ["cleaned", "say"]
+
+_REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
+_LAYOUT = "\n\t"
+_ORDERS = ("Cc", "Cf", "Cs", "Co", "Zl", "Zp")
+"""The Unicode categories of what does something else than to be seen."""
+
+
+def cleaned(text: str) -> str:
+    """A text in which each character that a terminal might obey is replaced (U+FFFD)."""
+    return text.translate(_SHOWN)
+
+
+def say(text: str, *, err: bool = False, nl: bool = True) -> None:
+    """Print a text, cleaned, on standard output or standard error."""
+    click.echo(cleaned(text), err=err, nl=nl)
+
+
+class _Shown(dict[int, str]):
+    """Each character as it is shown, looked up once."""
+
+    def __missing__(self, code: int) -> str:
+        character = chr(code)
+        is_order = character not in _LAYOUT and unicodedata.category(character) in _ORDERS
+        self[code] = _REPLACEMENT if is_order else character
+        return self[code]
+
+
+_SHOWN = _Shown()
