@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
+import re
 import time
 import zlib
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import psutil
@@ -34,6 +36,8 @@ _SAMPLES = {
 }
 """By the end of the transfer syntax; OpenJPEG looks at the stream to tell HTJ2K from JPEG 2000."""
 DECODED = [*_SAMPLES, "8.1"]
+MAX_MEMORY = 400_000_000
+"""Bytes that an imaging process may take for a small image, its libraries included."""
 
 
 @cache
@@ -73,6 +77,13 @@ def imaging_processes(parent: int | None = None) -> set[psutil.Process]:
         except (psutil.NoSuchProcess, psutil.ZombieProcess):
             continue
     return found
+
+
+def peak_of_imaging() -> int:
+    """Return how many bytes the largest imaging process of this one has ever had in memory."""
+    found = [Path(f"/proc/{one.pid}/status").read_text() for one in imaging_processes()]
+    sizes = [int(re.findall(r"VmHWM:\s+(\d+) kB", text)[0]) for text in found]
+    return max(sizes) * 1024
 
 
 def wait_until(condition: Callable[[], bool]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 from pydicom.encaps import generate_frames
@@ -16,14 +15,11 @@ from orthanc_gcp.emulator.dicom.code_streams import (
     longest_rle,
 )
 from tests.emulator.client import Client, read
-from tests.emulator.dicom.imaging import compressed, imaging_processes, with_stream
+from tests.emulator.dicom.imaging import MAX_MEMORY, compressed, peak_of_imaging, with_stream
 from tests.emulator.frames import put
 
 _PREFIX = "1.2.840.10008.1.2."
 JPEG, JPEG_LS, JPEG_2000, HTJ2K = (_PREFIX + end for end in ("4.50", "4.80", "4.90", "4.201"))
-MAX_MEMORY = 400_000_000
-"""Bytes that an imaging process may take for a small image, its libraries included."""
-
 Change = Callable[[bytes], bytes]
 
 
@@ -99,16 +95,7 @@ def test_bombs_are_refused(client: Client, suffix: str, change: Change) -> None:
         answer = client.get(resource)
         assert answer.status == 400
         assert b"Traceback" not in answer.data
-    assert 0 < max(map(_peak, (one.pid for one in imaging_processes()))) < MAX_MEMORY
-
-
-def _peak(process: int) -> int:
-    (line,) = (
-        line
-        for line in Path(f"/proc/{process}/status").read_text().splitlines()
-        if line.startswith("VmHWM")
-    )
-    return int(line.split()[1]) * 1024
+    assert 0 < peak_of_imaging() < MAX_MEMORY
 
 
 def test_a_stream_in_the_boxes_of_a_file() -> None:

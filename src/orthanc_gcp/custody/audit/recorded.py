@@ -95,8 +95,9 @@ def recorded(ledger: Ledger, study: str) -> StudyRows:
             *transfer, acknowledged_at, change_seq, queued_at, destination = _sound(values)
             row = Recorded(Transfer(*transfer), acknowledged_at, change_seq, queued_at, destination)
             found.setdefault(row.transfer.account, []).append(row)
-    stores = {one.id: one.name for one in ledger.destinations.all()}
-    return StudyRows(found, stores, ledger.destinations.current())
+    known = ledger.destinations.all()
+    stores = {one.id: one.name for one in known}
+    return StudyRows(found, stores, ledger.destinations.current(known))
 
 
 def _sound(values: Sequence[Any]) -> list[Any]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import sqlalchemy as sql
 
-from orthanc_gcp.custody.intake.open_rows import OPEN, open_rows, withdraw
+from orthanc_gcp.custody.intake.open_rows import OPEN, close_rows, open_rows, withdraw
 from orthanc_gcp.ledger.events import add_for
 from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.schema import UNSENT, State, transfers
@@ -66,12 +66,7 @@ def close(ledger: Ledger, destination: int) -> int:
     sqlalchemy.exc.SQLAlchemyError
         The ledger is away: some may be closed already.
     """
-    closed, mine = 0, transfers.c.destination_id == destination
-    for rows in open_rows(ledger, mine, _UNSETTLED):
-        with ledger.writing() as connection:
-            ids = [row.id for row in rows]
-            closed += withdraw(ledger, connection, ids, "closed by a person", "closed", _UNSETTLED)
-    return closed
+    return close_rows(ledger, transfers.c.destination_id == destination, _UNSETTLED)
 
 
 def _move(ledger: Ledger, rows: Sequence[int], to: str) -> int:

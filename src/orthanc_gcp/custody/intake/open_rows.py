@@ -12,7 +12,7 @@ from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.schema import UNSENT, State, transfers
 from orthanc_gcp.reasons import TransferReason
 
-__all__ = ["OPEN", "open_rows", "withdraw"]
+__all__ = ["OPEN", "close_rows", "open_rows", "withdraw"]
 
 OPEN = (State.HELD, State.WAITING, State.DELAYED)
 _PORTION = 200
@@ -42,6 +42,22 @@ def open_rows(
             return
         yield rows
         last = rows[-1].id
+
+
+def close_rows(ledger: Ledger, of: sql.ColumnElement[bool], states: Sequence[State] = OPEN) -> int:
+    """End such rows, as a person wants it; how many transfers are withdrawn by it.
+
+    Raises
+    ------
+    sqlalchemy.exc.SQLAlchemyError
+        The ledger is away: some may be closed already.
+    """
+    closed = 0
+    for rows in open_rows(ledger, of, states):
+        with ledger.writing() as connection:
+            ids = [row.id for row in rows]
+            closed += withdraw(ledger, connection, ids, "closed by a person", "closed", states)
+    return closed
 
 
 def withdraw(

@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sql
 
 from orthanc_gcp.custody.intake.identity import Match, mark_of, recognize
-from orthanc_gcp.custody.intake.open_rows import OPEN, open_rows, withdraw
+from orthanc_gcp.custody.intake.open_rows import OPEN, close_rows, open_rows, withdraw
 from orthanc_gcp.custody.intake.patients import Patients
 from orthanc_gcp.errors import OrthancError
 from orthanc_gcp.ledger.events import add_for
@@ -152,13 +152,7 @@ def close(ledger: Ledger, source: str) -> int:
     sqlalchemy.exc.SQLAlchemyError
         The ledger is away: some may be closed already.
     """
-    closed = 0
-    for rows in open_rows(ledger, transfers.c.source == source):
-        with ledger.writing() as connection:
-            closed += withdraw(
-                ledger, connection, [row.id for row in rows], "closed by a person", "closed"
-            )
-    return closed
+    return close_rows(ledger, transfers.c.source == source)
 
 
 def separate(ledger: Ledger, orthanc: OrthancSource) -> str:

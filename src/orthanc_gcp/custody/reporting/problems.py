@@ -241,10 +241,11 @@ def _open(ledger: Ledger) -> list[_Open]:
     counted = sql.select(sql.func.count(), unsent, sql.func.min(of.queued_at))
     open_there = of.state.in_(UNSETTLED)
     open_formerly = of.state.in_((*UNSETTLED, State.QUARANTINED))
-    current = {one.id for one in ledger.destinations.current().values()}
+    places = ledger.destinations.all()
+    current = {one.id for one in ledger.destinations.current(places).values()}
     found = []
     with ledger.reading() as connection:
-        for place in ledger.destinations.all():
+        for place in places:
             for index in _indexes_of(connection, place.id):
                 is_current = place.id in current
                 mine = of.destination_id == place.id, of.source == index
