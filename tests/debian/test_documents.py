@@ -82,7 +82,7 @@ def run(host: DebianHost, block: Block, **placeholders: str) -> list[str]:
 
 def test_every_page_is_tried():
     pages = {document.stem for document in DOCUMENTS} - {"README", "CHANGELOG"}
-    assert pages == {*PAGES, "emulator", "performance", "security", *OF_THE_REPOSITORY}
+    assert pages == {*PAGES, "emulator", "packages", "performance", "security", *OF_THE_REPOSITORY}
 
 
 @pytest.mark.parametrize("name", PAGES)

@@ -20,7 +20,7 @@ def constants() -> dict[str, object]:
 
 def test_it_loads_this_very_installation():
     found = constants()
-    assert found["PYTHON"] == sys.version_info[:2]
+    assert found["PYTHONS"] == [sys.version_info[:2]]
     assert found["INTERPRETER"] == sys.executable
     assert orthanc_gcp.__file__.startswith(found["PACKAGES"][0])
     assert len(found["PACKAGES"]) == len(set(found["PACKAGES"]))

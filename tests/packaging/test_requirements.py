@@ -1,0 +1,38 @@
+"""Which packages an installation has."""
+
+from __future__ import annotations
+
+import pytest
+
+from artefacts.requirements import runtime_pins
+from artefacts.source import ROOT
+from artefacts.targets import LINUX, WINDOWS
+
+
+def names(*extras, target=LINUX, **options) -> set[str]:
+    return {pin.name for pin in runtime_pins(ROOT, extras, target, **options)}
+
+
+def test_the_connector_alone_has_little():
+    assert names() == {
+        *("certifi", "cffi", "charset-normalizer", "click", "cryptography", "google-auth"),
+        *("idna", "pyasn1", "pyasn1-modules", "pycparser", "requests", "urllib3"),
+    }
+
+
+def test_extras_add_theirs_and_what_those_require():
+    assert {"sqlalchemy", "psycopg", "psycopg-binary", "starlette", "anyio"} <= names("worker")
+    assert not names("worker") & {"numpy", "greenlet", "pytest", "opentelemetry-api"}
+    assert names("all") == names("worker", "emulator")
+
+
+def test_machines_and_pythons_differ():
+    assert names("worker", target=WINDOWS) - names("worker") == {"tzdata"}
+    assert "typing-extensions" in names("worker", pythons=[(3, 11)])
+
+
+def test_what_is_not_in_the_lock(tmp_path):
+    (tmp_path / "pyproject.toml").write_text('[project]\ndependencies = ["nothing-of-that-name"]\n')
+    (tmp_path / "requirements.lock").write_text("")
+    with pytest.raises(ValueError, match=r"not in requirements\.lock: nothing-of-that-name"):
+        runtime_pins(tmp_path, [], LINUX)
