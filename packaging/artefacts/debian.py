@@ -27,6 +27,12 @@ _DOCUMENTS = Path("usr/share/doc/orthanc-gcp")
 _CREDENTIALS = Path("etc/orthanc-gcp")
 _SECTION = Path("etc/orthanc/google-cloud-platform.json")
 _SCRIPTS = ("postinst", "prerm", "postrm")
+_COMMON = {
+    "Apache License Version 2.0, January 2004": "Apache-2.0",
+    "GNU LESSER GENERAL PUBLIC LICENSE Version 3": "LGPL-3",
+    "Mozilla Public License Version 2.0": "MPL-2.0",
+}
+"""Licences that are on every Debian (Debian Policy, section 12.5), by their first words."""
 _MAINTAINER = "orthanc-gcp maintainers", "maintainers@orthanc-gcp.invalid"
 
 
@@ -80,11 +86,18 @@ def copyright_of(root: Path, folder: Folder) -> str:
         name, version = distribution.metadata["Name"], distribution.version
         if name != _NAME:
             parts.append(f"{'-' * 78}\n{name} {version}: {licence_of(distribution)}\n")
-            files = [*info.glob("licenses/**/*"), *info.glob("LICEN[CS]E*"), *info.glob("COPYING*")]
-            parts += [
-                file.read_text("utf-8", "replace") for file in sorted(files) if file.is_file()
-            ]
+            found = [*info.glob("licenses/**/*"), *info.glob("LICEN[CS]E*"), *info.glob("COPYING*")]
+            parts += [_licence(file) for file in sorted(found) if file.is_file()]
     return "\n".join(parts)
+
+
+def _licence(file: Path) -> str:
+    """The text of a licence, or where Debian has it."""
+    text = file.read_text("utf-8", "replace")
+    for first, name in _COMMON.items():
+        if first in " ".join(text[:400].split()):
+            return f"{file.name}: see /usr/share/common-licenses/{name}"
+    return text
 
 
 def _write_command(place: Path) -> None:

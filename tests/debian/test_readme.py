@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -118,26 +117,9 @@ class TestReadme:
         assert "mine, too" in host.log[before:]
         assert host.curl("/gcp/accounts") is None
 
-    def test_it_is_installed_again_with_its_account(self, host, downloads):
-        apt, _, restart = BLOCKS[INSTALL].text.replace("\\\n", " ").splitlines()
-        assert host.run(apt, folder=downloads).returncode == 0
-        host.run(restart)
-        host.wait_for_orthanc()
-        host.wait_for_servers("my-google")
-
-    def test_three_lines_by_hand(self, host):
-        """They are what ``install`` has made, so nothing is left to be done."""
-        for option, file in (
-            ("PythonScript", "python.json"),
-            ("HttpsCACertificates", "orthanc.json"),
-        ):
-            (value,) = re.findall(rf'"{option}" :\s"([^"]+)"', README)
-            host.edit(file, option, value)
-        assert "nothing is to be done" in host.run("orthanc-gcp install").stdout
-        host.restart()
-        host.wait_for_servers("my-google")
-
     def test_purge_leaves_a_working_orthanc(self, host):
+        host.edit("python.json", "PythonScript", "/etc/orthanc/sample.py")
+        host.run("rm /etc/orthanc/own.py")
         done = host.run("apt-get purge --yes orthanc-gcp")
         assert done.returncode == 0, done.stdout + done.stderr
         assert not host.path("/usr/lib/orthanc-gcp").exists()
