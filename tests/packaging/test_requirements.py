@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from importlib.metadata import distribution
+from pathlib import Path
+
 import pytest
 
 from artefacts.requirements import runtime_pins
@@ -18,6 +21,17 @@ def test_the_connector_alone_has_little():
         *("certifi", "cffi", "charset-normalizer", "click", "cryptography", "google-auth"),
         *("idna", "pyasn1", "pyasn1-modules", "pycparser", "requests", "urllib3"),
     }
+
+
+def test_the_connector_alone_is_small():
+    """Its libraries, as pip installs them, without what Python compiles of them."""
+    files = [
+        Path(str(file.locate()))
+        for name in names()
+        for file in distribution(name).files or ()
+        if "__pycache__" not in file.parts
+    ]
+    assert sum(file.stat().st_size for file in files) <= 25e6
 
 
 def test_extras_add_theirs_and_what_those_require():
