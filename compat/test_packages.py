@@ -49,7 +49,9 @@ def artefacts(tmp_path_factory) -> dict[str, Path]:
 @contextmanager
 def host_of(release: str, folder: Path) -> Iterator[DebianHost]:
     with new_host(folder, None, make_release(release)) as made:
-        made.path("/usr/sbin/policy-rc.d").write_text(RESTARTING)
+        policy = made.path("/usr/sbin/policy-rc.d")
+        policy.write_text(RESTARTING)
+        policy.chmod(0o755)
         made.google.start()
         yield made
 
