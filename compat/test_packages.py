@@ -46,6 +46,14 @@ def artefacts(tmp_path_factory) -> dict[str, Path]:
     return {file.suffix: file for file in made}
 
 
+def work_beside(folder: Path) -> Path:
+    """Another folder to work in, with the wheels that are there already."""
+    work = folder / "work"
+    work.mkdir()
+    (work / "wheels").symlink_to(WORK / "wheels")
+    return work
+
+
 @contextmanager
 def host_of(release: str, folder: Path) -> Iterator[DebianHost]:
     with new_host(folder, None, make_release(release)) as made:
@@ -140,6 +148,24 @@ def test_the_first_published_account(fresh, artefacts):
         do(fresh, command, folder)
     fresh.wait_for_log("my-google: published as DICOMweb server", 120)
     print(f"{len(commands(BLOCKS[INSTALL]))} commands, {time.monotonic() - began:.1f} s")
+
+
+@pytest.mark.parametrize("name", ["google-cloud-platform.json", "gcp.json"])
+def test_a_section_that_is_there_already(tmp_path, artefacts, name):
+    """As of the C++ plugin: it stays, nobody is asked, and Orthanc starts."""
+    with host_of("bookworm", tmp_path) as host:
+        folder = downloaded(host, artefacts[".deb"])
+        host.configure(name, BLOCKS[ACCOUNT].text)
+        host.give_key()
+        host.restart()
+        apt, _, restart = commands(BLOCKS[INSTALL])
+        do(host, apt, folder)
+        host.wait_for_orthanc()
+        do(host, "orthanc-gcp install")
+        do(host, restart)
+        host.wait_for_orthanc()
+        host.wait_for_servers("my-google")
+        assert host.path(f"/etc/orthanc/{name}").read_text() == BLOCKS[ACCOUNT].text
 
 
 def custody(host: DebianHost) -> None:
@@ -245,7 +271,7 @@ def schema_version(host: DebianHost) -> int:
 def test_an_upgrade(tmp_path, artefacts, monkeypatch):
     """Of package, folder, script and ledger: nothing is lost, and nothing is to be done by hand."""
     monkeypatch.setenv("SOURCE_DATE_EPOCH", str(Source().epoch))
-    before = make(["deb"], tree_of_before(tmp_path / "tree"), tmp_path, tmp_path / "work")[-1]
+    before = make(["deb"], tree_of_before(tmp_path / "tree"), tmp_path, work_beside(tmp_path))[-1]
     place = tmp_path / "host"
     place.mkdir()
     with host_of("bookworm", place) as host:
@@ -293,7 +319,7 @@ def test_lintian_finds_no_error(artefacts):
 
 
 def test_the_same_tree_makes_the_same_bytes(tmp_path, artefacts):
-    again = make(["deb", "zip"], Source(), tmp_path / "dist", tmp_path / "work")
+    again = make(["deb", "zip"], Source(), tmp_path / "dist", work_beside(tmp_path))
     digests = [hashlib.sha256(file.read_bytes()).hexdigest() for file in again]
     assert digests == [
         hashlib.sha256(artefacts[one.suffix].read_bytes()).hexdigest() for one in again

@@ -16,7 +16,6 @@ from pathlib import Path
 from artefacts.folder import Folder
 from artefacts.licences import licence_of
 from artefacts.source import Source
-from orthanc_gcp.installation.section import as_file, empty
 
 __all__ = ["copyright_of", "maintainer", "make_package", "unit"]
 
@@ -26,7 +25,7 @@ _HOME = Path("usr/lib/orthanc-gcp")
 _DOCUMENTS = Path("usr/share/doc/orthanc-gcp")
 _CREDENTIALS = Path("etc/orthanc-gcp")
 _SECTION = Path("etc/orthanc/google-cloud-platform.json")
-_SCRIPTS = ("postinst", "prerm", "postrm")
+_SCRIPTS = ("preinst", "postinst", "prerm", "postrm")
 _COMMON = {
     "Apache License Version 2.0, January 2004": "Apache-2.0",
     "GNU LESSER GENERAL PUBLIC LICENSE Version 3": "LGPL-3",
@@ -53,7 +52,7 @@ def make_package(
     shutil.rmtree(place, ignore_errors=True)
     shutil.copytree(folder.path, place / _HOME, ignore=shutil.ignore_patterns("LICENSE"))
     _write_command(place)
-    _write(place / _SECTION, as_file(empty(Path("/") / _CREDENTIALS)))
+    _write(place / _SECTION, _template(_SECTION.name))
     (place / _CREDENTIALS).mkdir(parents=True)
     _write(place / "usr/lib/systemd/system/orthanc-gcp-worker.service", unit(source.root))
     _write(place / "usr/share/lintian/overrides" / _NAME, _template("lintian-overrides"))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterable, Sequence
@@ -32,34 +31,24 @@ def build_own(source: Source, folder: Path) -> Path:
 
 
 def fetch(pins: Iterable[Pin], target: Target, python: tuple[int, int], folder: Path) -> list[Path]:
-    """Have the wheels for a Python in a folder; what is there with a right hash is not fetched.
+    """The wheels for a Python, in a folder; those that are there already are not fetched.
 
     Raises
     ------
-    ValueError
-        A wheel has another hash than the lock says.
     subprocess.CalledProcessError
-        pip could not find one.
+        pip could not find one, or none with a hash of the lock.
     """
     environment = target.environment(python)
-    wanted = {
-        pin.name: pin for pin in pins if not pin.marker or Marker(pin.marker).evaluate(environment)
-    }
+    wanted = [pin for pin in pins if not pin.marker or Marker(pin.marker).evaluate(environment)]
     folder.mkdir(parents=True, exist_ok=True)
-    if _pins_of(folder) != {(pin.name, pin.version) for pin in wanted.values()}:
-        shutil.rmtree(folder)
-        folder.mkdir()
-        version = "{}.{}".format(*python)
-        for pure in (False, True):
-            some = [pin for pin in wanted.values() if (pin.name in _PURE) is pure]
-            tags = ("any",) if pure else target.wheels
-            if some:
-                _download(some, version, tags, folder)
-    wheels = sorted(folder.glob("*.whl"))
-    for wheel in wheels:
-        if sha256(wheel) not in wanted[name_of(wheel)].hashes:
-            raise ValueError(f"{wheel} is not what requirements.lock says: remove it, try again")
-    return wheels
+    there = _wheels_of(wanted, folder)
+    for pure in (False, True):
+        tags = ("any",) if pure else target.wheels
+        missing = [pin for pin in wanted if pin not in there and (pin.name in _PURE) is pure]
+        if missing:
+            _download(missing, "{}.{}".format(*python), tags, folder)
+    there = _wheels_of(wanted, folder)
+    return [there[pin] for pin in wanted]
 
 
 def sha256(file: Path) -> str:
@@ -89,6 +78,13 @@ def name_of(wheel: Path) -> str:
     return canonicalize_name(parse_wheel_filename(wheel.name)[0])
 
 
-def _pins_of(folder: Path) -> set[tuple[str, str]]:
-    found = (parse_wheel_filename(wheel.name) for wheel in folder.glob("*.whl"))
-    return {(canonicalize_name(name), str(version)) for name, version, *_ in found}
+def _wheels_of(pins: Iterable[Pin], folder: Path) -> dict[Pin, Path]:
+    """The wheel of each package that is there, of the right version and with a right hash."""
+    by_name = {(pin.name, pin.version): pin for pin in pins}
+    found = {}
+    for wheel in sorted(folder.glob("*.whl")):
+        name, version, *_ = parse_wheel_filename(wheel.name)
+        pin = by_name.get((canonicalize_name(name), str(version)))
+        if pin is not None and sha256(wheel) in pin.hashes:
+            found[pin] = wheel
+    return found

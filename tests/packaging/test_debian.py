@@ -13,6 +13,9 @@ from artefacts.debian import copyright_of, make_package, unit
 from artefacts.folder import Folder, finish
 from artefacts.source import ROOT, Source
 from artefacts.targets import LINUX, PYTHONS
+from orthanc_gcp import configuration
+from orthanc_gcp.configuration.files import read_files
+from orthanc_gcp.installation.section import MARK
 from tests.support.debian_package import copy_metadata
 
 
@@ -60,6 +63,19 @@ def test_the_configuration_is_a_conffile_and_belongs_to_root(package):
     assert b"/etc/orthanc/google-cloud-platform.json\n" in control
 
 
+def test_the_section_says_nothing_until_an_account_is_filled_in(tmp_path):
+    """Not even its name: an option that stands in two files stops Orthanc."""
+    text = (ROOT / "packaging" / "debian" / "google-cloud-platform.json").read_text()
+    file = tmp_path / "section.json"
+    file.write_text(text)
+    assert text.startswith(MARK)
+    assert read_files([file], {}) == {}
+    file.write_text(re.sub(r"^  // (?!An |Orth|`|a f)", "  ", text, flags=re.MULTILINE))
+    settings = configuration.read(read_files([file], {}))
+    assert [str(problem) for problem in settings.problems] == []
+    assert [account.name for account in settings.accounts] == ["my-google"]
+
+
 def test_the_unit_is_that_of_the_guide():
     assert unit(ROOT) in (ROOT / "docs" / "security.md").read_text()
     assert "ExecStart=/usr/bin/orthanc-gcp worker " in unit(ROOT)
@@ -78,7 +94,7 @@ def test_the_changelog_is_that_of_the_version(package, tmp_path):
     assert f"orthanc-gcp ({Source().version}) " in gzip.decompress(file.read_bytes()).decode()
 
 
-@pytest.mark.parametrize("name", ["postinst", "prerm", "postrm"])
+@pytest.mark.parametrize("name", ["preinst", "postinst", "prerm", "postrm"])
 def test_its_scripts_are_read_by_the_shell(name):
     script = ROOT / "packaging" / "debian" / name
     assert script.read_text().startswith("#!/bin/sh\nset -e\n")
