@@ -237,10 +237,14 @@ def test_a_timeline_is_a_picture_of_connections() -> None:
     assert timeline.refused == 0.25
     assert timeline.most_connections == 2
     text = timeline.text(Network(bandwidth=1_000_000))
-    assert "10.00 s, 4 requests, 13.0 MB over 2 connections at once, 65 % of what" in text
-    assert "2 connections opened; 25.0 % of requests refused (429)" in text
-    assert "STOW: 3 requests, 6 instances, 13.0 MB" in text
-    assert "at most 2 at once, 1 failed" in text
+    overview = timeline.overview(Network(bandwidth=1_000_000))
+    assert overview in text
+    assert overview == (
+        "10.00 s, requests: 4, 13.0 MB, connections at once: 2 (65 % of what they carry), "
+        "opened: 2, refused with 429: 25.0 %"
+    )
+    assert "STOW: 3, instances 6, 13.0 MB, sending 8.50 s" in text
+    assert "at once 2, failed 1" in text
     assert "first byte of a store request at 0.00 s" in text
     assert "token" not in text
 
@@ -248,4 +252,4 @@ def test_a_timeline_is_a_picture_of_connections() -> None:
 def test_a_timeline_without_requests() -> None:
     timeline = Timeline([Connection(1, 0.0)], 1.0, 2.0)
     assert timeline.refused == 0.0
-    assert "0 requests" in timeline.text(LOOPBACK)
+    assert "requests: 0," in timeline.text(LOOPBACK)
