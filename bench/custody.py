@@ -116,7 +116,8 @@ def measurements(
     options = options or Options()
     for row in (row for number in rows for row in ROWS[number]):
         chosen = [name for name in row.subjects if name in options.chosen]
-        if chosen:
+        lacks_its_baseline = BEFORE in row.subjects and BEFORE not in chosen
+        if chosen and not lacks_its_baseline:
             with _scene(folder / row.name, row, options) as scene:
                 take = scene.live if P95 in row.figures else scene.transfer
                 yield _measurement(row, chosen, take, scene.requests)
@@ -280,7 +281,7 @@ class Scene:
                 load.copy(orthanc.folder)
             stack.callback(orthanc.stop)
             stack.callback(contender.stop)
-            yield Stage(emulator, destination, orthanc, traffic)
+            yield Stage(emulator, destination, orthanc, traffic, self._network.quota is not None)
 
     def _contender(self, subject: str, load: Load | None) -> Contender:
         if subject == CURL:
@@ -310,6 +311,7 @@ class Stage:
     destination: Destination
     orthanc: Orthanc
     traffic: Path | None = None
+    has_quota: bool = False
     began: float = field(default=0.0, init=False)
     ended: float = field(default=0.0, init=False)
 
@@ -328,7 +330,9 @@ class Stage:
         return self.ended - self.began
 
     def stored(self) -> int:
-        """How many instances the store has."""
+        """How many instances the store has; from then on, no quota is left to refuse that."""
+        if self.has_quota:
+            self.emulator.switch(quota=None)
         metrics = self.emulator.call("GET", f"{STORE_PATH}:getDICOMStoreMetrics")
         return int(metrics.get("instanceCount", 0))
 
@@ -343,7 +347,8 @@ def _computed(subject: str, size: int, network: Network) -> float:
     if subject == WIRE:
         rate = CONNECTIONS * network.bandwidth
         return (size / rate if rate else 0.0) + WAITS * network.wait
-    return size / network.quota_bytes if network.quota_bytes else 0.0
+    quota = network.quota_bytes
+    return max(0, size - quota) / quota if quota else 0.0  # a second's worth is there at once
 
 
 def _median(timelines: Sequence[Timeline]) -> Timeline:
@@ -358,7 +363,7 @@ def _quota(network: Network, folder: Path) -> tuple[str, ...]:
         return ()
     profile = folder / "network.json"
     profile.write_text(json.dumps({"quota": network.quota}))
-    return "--network", str(profile)
+    return "--admin", "--network", str(profile)
 
 
 @contextmanager

@@ -92,6 +92,8 @@ class Timeline:
     def summary(self, network: Network) -> Iterator[str]:
         """What was sent, by the kind of request, and where the time went."""
         yield self.overview(network)
+        if shares := self._shares():
+            yield shares
         for kind in KINDS:
             chosen = [one for one in self.exchanges if one.kind == kind]
             if chosen:
@@ -112,6 +114,20 @@ class Timeline:
             f"{seconds:.2f} s, requests: {len(exchanges)}, {sent / MEGABYTE:.1f} MB, connections "
             f"at once: {most}{share}, opened: {opened}, refused with 429: {refused:.1f} %"
         )
+
+    def _shares(self) -> str:
+        """Where the time of the connections went, of as many as were used at once."""
+        end, exchanges = self.ended, self.exchanges
+        room = self.most_connections * (end - self.began)
+        if not room:
+            return ""
+        sending = sum(_sent(one, end) - max(one.first_sent, self.began) for one in exchanges)
+        waiting = sum(_answered(one, end) - _sent(one, end) for one in exchanges)
+        answers = sum(_end(one, end) - _answered(one, end) for one in exchanges)
+        parts = {"sending": sending, "waiting for answers": waiting, "reading them": answers}
+        words = [f"{name} {100 * part / room:.0f} %" for name, part in parts.items()]
+        rest = 100 * (1 - sum(parts.values()) / room)
+        return f"time of {self.most_connections} connections: {', '.join(words)}, idle {rest:.0f} %"
 
     def _of_kind(self, chosen: Sequence[Exchange]) -> str:
         end = self.ended

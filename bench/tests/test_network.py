@@ -243,6 +243,7 @@ def test_a_timeline_is_a_picture_of_connections() -> None:
         "10.00 s, requests: 4, 13.0 MB, connections at once: 2 (65 % of what they carry), "
         "opened: 2, refused with 429: 25.0 %"
     )
+    assert "time of 2 connections: sending 42 %, waiting for answers 28 %, reading them 5 %" in text
     assert "STOW: 3, instances 6, 13.0 MB, sending 8.50 s" in text
     assert "at once 2, failed 1" in text
     assert "first byte of a store request at 0.00 s" in text
