@@ -234,7 +234,7 @@ class Scene:
         self._timelines.setdefault(subject, []).append(timeline)
         if self._options.timeline:
             print(f"{self._row.name}, {subject}, {self._network}")
-            print(timeline.text(self._network), end="\n\n", flush=True)
+            print(timeline.text(self._network), LEGEND, sep="\n", end="\n\n", flush=True)
         return {
             "refused": 100 * timeline.refused,
             "connections": timeline.most_connections,
@@ -250,7 +250,7 @@ class Scene:
         )
         return "\n".join(
             (
-                f"The requests of {WORKER} in its median round. {LEGEND}",
+                f"The requests of {WORKER} in its median round:",
                 *("", "```text", medians[WORKER].text(self._network), "```"),
                 *("", "All in their median rounds:", "", *overviews),
             )

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from bench.network import GOOGLE, LOOPBACK, NETWORKS, Network, Proxy
-from bench.timeline import Timeline
+from bench.timeline import LEGEND, Timeline
 from bench.traffic import (
     OTHER,
     RETRIEVE,
@@ -254,3 +254,8 @@ def test_a_timeline_without_requests() -> None:
     timeline = Timeline([Connection(1, 0.0)], 1.0, 2.0)
     assert timeline.refused == 0.0
     assert "requests: 0," in timeline.text(LOOPBACK)
+
+
+def test_the_guide_explains_the_picture() -> None:
+    guide = Path(__file__).parents[2] / "docs" / "performance.md"
+    assert LEGEND in guide.read_text()
