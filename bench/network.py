@@ -350,7 +350,10 @@ class _Connections:
         begins = opened + network.round_trip * (2 if network.encrypted else 1)  # handshakes
         client.outgoing = _Link(network, client.transport, begins, client.close_if_over)
         if self._is_observed:
-            client.observer = Observer(network.first_byte, network.instance, self._recorder, opened)
+            tls = client.transport.get_extra_info("ssl_object")
+            resumed = tls is not None and bool(tls.session_reused)
+            number = self._recorder.opened(opened, resumed=resumed)
+            client.observer = Observer(network.first_byte, network.instance, self._recorder, number)
         client.transport.pause_reading()
         task = loop.create_task(self._join(client))
         self._tasks.add(task)

@@ -109,10 +109,13 @@ class Timeline:
         sent = sum(one.sent_bytes for one in exchanges)
         room = most * seconds * network.bandwidth
         share = f" ({100 * sent / room:.0f} % of what they carry)" if room else ""
-        opened = sum(self.began <= one.opened < self.ended for one in self.connections)
+        opened = [one for one in self.connections if self.began <= one.opened < self.ended]
+        resumed = sum(one.resumed for one in opened)
+        again = f" ({resumed} resumed)" if resumed else ""
         return (
             f"{seconds:.2f} s, requests: {len(exchanges)}, {sent / MEGABYTE:.1f} MB, connections "
-            f"at once: {most}{share}, opened: {opened}, refused with 429: {refused:.1f} %"
+            f"at once: {most}{share}, opened: {len(opened)}{again}, "
+            f"refused with 429: {refused:.1f} %"
         )
 
     def _shares(self) -> str:

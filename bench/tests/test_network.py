@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import http.client
+import socket
 import ssl
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -174,6 +176,13 @@ def test_an_answer_that_comes_before_the_end_of_its_request(server: str, tmp_pat
     assert later.first_sent >= early.last_answered
 
 
+def resumed(url: str, context: ssl.SSLContext, session: ssl.SSLSession | None) -> ssl.SSLSocket:
+    """A connection that goes on with the keys of an earlier one."""
+    parts = urlsplit(url)
+    plain = socket.create_connection((parts.hostname, parts.port or 0), timeout=30)
+    return context.wrap_socket(plain, server_hostname=parts.hostname, session=session)
+
+
 def test_a_connection_may_be_encrypted(server: str, tmp_path: Path) -> None:
     authority = Authority(tmp_path)
     network = Network(0.01, 5_000_000, encrypted=True)
@@ -182,11 +191,14 @@ def test_a_connection_may_be_encrypted(server: str, tmp_path: Path) -> None:
     record = tmp_path / "traffic"
     with Proxy(server, network, record, authority.issue("127.0.0.1")) as proxy:
         assert proxy.url.startswith("https://")
+        session = None
         for _ in range(2):
             with closing(connect(proxy.url, context)) as connection:
+                connection.sock = resumed(proxy.url, context, session)
                 answer = ask(connection, "POST", STUDIES, body, Content_Type="application/dicom")
                 assert answer == (200, len(body))
                 assert ask(connection, "GET", STUDIES) == (200, 0)
+                session = connection.sock.session
         with (
             closing(connect(proxy.url, ssl.create_default_context())) as stranger,
             pytest.raises(ssl.SSLCertVerificationError),
@@ -194,6 +206,8 @@ def test_a_connection_may_be_encrypted(server: str, tmp_path: Path) -> None:
             ask(stranger, "GET", STUDIES)
     seen = recorded(record)
     assert [len(one.exchanges) for one in seen] == [2, 2]
+    assert [one.resumed for one in seen] == [False, True]
+    assert "opened: 2 (1 resumed)" in Timeline(seen, 0.0, time.monotonic()).overview(network)
     for one in seen:
         assert one.exchanges[0].first_sent >= one.opened + 2 * network.round_trip
 
