@@ -195,3 +195,11 @@ def test_another_commit_is_measured_where_there_is_one(tmp_path: Path) -> None:
     assert list(measurements(tmp_path, [13], Options())) == []
     with closing(measurements(tmp_path, [13], Options(before=tmp_path))) as rows:
         assert BEFORE in next(rows).subjects
+
+
+def test_the_guide_has_room_for_every_row() -> None:
+    guide = (Path(__file__).parents[2] / "docs" / "performance.md").read_text()
+    for name in (row.name for rows in ROWS.values() for row in rows):
+        begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
+        assert guide.count(begin) == guide.count(end) == 1
+        assert guide.index(begin) < guide.index(end)
