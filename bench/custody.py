@@ -179,7 +179,8 @@ class Scene:
             figures["orthanc"] = peak_memory_mb(stage.orthanc.pid)
             if isinstance(contender, CustodyWorker):
                 figures |= contender.figures()
-                figures["cpu_each"] = figures["cpu"] / load.total * 1e6
+                for name in ("cpu", "orthanc_cpu"):
+                    figures[f"{name}_each"] = figures[name] / load.total * 1e6
             memory = contender.peak_memory()
             return figures if memory is None else {**figures, "sender": memory}
 
