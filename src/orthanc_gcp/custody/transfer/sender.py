@@ -144,9 +144,13 @@ class Sender:
         except OrthancUnavailableError as error:
             return self.source.orthanc_is_away(transfers, error)
         md5s = {name: md5 for name, md5 in found.items() if isinstance(md5, str)}
-        unknown = [row for row in transfers if row.orthanc_id in found.keys() - md5s.keys()]
-        readable = [row for row in transfers if row.orthanc_id not in found.keys() - md5s.keys()]
-        refused = [self.source.without_file(row, str(found[row.orthanc_id])) for row in unknown]
+        unknown = found.keys() - md5s.keys()
+        readable = [row for row in transfers if row.orthanc_id not in unknown]
+        refused = [
+            self.source.without_file(row, str(found[row.orthanc_id]))
+            for row in transfers
+            if row.orthanc_id in unknown
+        ]
         return refused + (self._send_checked(destination, readable, md5s) if readable else [])
 
     def _send_checked(
