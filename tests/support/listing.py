@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import pytest
+
 
 def assert_same(
     listed: Iterable[str], there: Iterable[str], *, page: str, place: str, source: str
@@ -20,4 +22,5 @@ def assert_same(
     listed, there = set(listed), set(there)
     words = [f"add `{one}` to {page}, {place}" for one in sorted(there - listed)]
     words += [f"take `{one}` out of {page}, {place}" for one in sorted(listed - there)]
-    assert not words, "\n".join(["", *words, f"({source} says what there is)"])
+    if words:
+        pytest.fail("\n".join([*words, f"({source} says what there is)"]), pytrace=False)
