@@ -135,10 +135,9 @@ def test_every_option_is_one_of_the_original_or_a_new_one():
 
 def test_what_a_wrong_value_does_is_told_of_every_shared_option():
     named = re.findall(r"`(\w+)`", section_of(CONFIGURATION, "Mistakes"))
+    where = 'docs/configuration.md, the table below "## Mistakes"'
     for name in option_names(Section):
-        assert name in named, (
-            f'add `{name}` to docs/configuration.md, the table below "## Mistakes"'
-        )
+        assert name in named, f"add `{name}` to {where}"
 
 
 def test_new_options_stand_in_the_table_of_their_place():

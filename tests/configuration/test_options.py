@@ -105,9 +105,17 @@ def test_what_is_not_decided_rejects():
         if effect_of(model, name) is Effect.DEFAULT
     }
     decided = {
-        path.rpartition("GoogleCloudPlatform.")[2] for path, _, what in DECISIONS if what == DEFAULT
+        path.removeprefix("GoogleCloudPlatform.")
+        for path, _, effect in DECISIONS
+        if effect == DEFAULT
     }
-    assert harmless == decided
+    assert_same(
+        decided,
+        harmless,
+        page="tests/configuration/test_options.py",
+        place="DECISIONS, as what falls back to its default",
+        source="wrong=Effect.DEFAULT in configuration/options.py",
+    )
 
 
 @pytest.mark.parametrize("value", [None, 5.5, [[]]], ids=str)
