@@ -27,6 +27,7 @@ from orthanc_gcp.ledger.database import url_of
 from orthanc_gcp.plugin import script
 from tests.support.emulator import STORE_PATH, Emulator
 from tests.support.keys import STORE
+from tests.support.listing import assert_same
 from tests.support.orthanc import Orthanc, wait_until
 from tests.support.site import make_study
 
@@ -190,7 +191,13 @@ def test_each_command_runs(site, blind):
         ("install", "--orthanc-config", config, "--dry-run"),
         ("demo",),
     ]
-    assert {command for command, *_ in runs} == COMMANDS - PROCESSES
+    assert_same(
+        (command for command, *_ in runs),
+        COMMANDS - PROCESSES,
+        page="tests/test_portability.py",
+        place="test_each_command_runs",
+        source="cli.py",
+    )
     done = subprocess.run(
         [sys.executable, "-P", "-c", IMPORT_ALL + RUN_COMMANDS],
         input=json.dumps([*runs, *((command, "--help") for command in sorted(COMMANDS))]),

@@ -12,6 +12,7 @@ import pytest
 from orthanc_gcp import configuration
 from tests.support.debian import DebianHost
 from tests.support.documents import DOCUMENTS, ROOT, Block, blocks
+from tests.support.listing import assert_same
 from tests.support.site import make_instance
 
 # The README has a test of its own, and so has the guide to the emulator.
@@ -81,8 +82,13 @@ def run(host: DebianHost, block: Block, **placeholders: str) -> list[str]:
 
 
 def test_every_page_is_tried():
-    pages = {document.stem for document in DOCUMENTS} - {"README", "CHANGELOG"}
-    assert pages == {*PAGES, "emulator", "performance", "security", *OF_THE_REPOSITORY}
+    assert_same(
+        {*PAGES, "emulator", "performance", "security", *OF_THE_REPOSITORY},
+        {document.stem for document in DOCUMENTS} - {"README", "CHANGELOG"},
+        page="tests/debian/test_documents.py",
+        place="PAGES, with a test of its commands",
+        source="docs/",
+    )
 
 
 @pytest.mark.parametrize("name", PAGES)
