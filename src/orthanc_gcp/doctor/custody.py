@@ -23,7 +23,7 @@ from orthanc_gcp.doctor.checks import (
 from orthanc_gcp.doctor.findings import Finding
 from orthanc_gcp.doctor.orthanc import Site
 from orthanc_gcp.doctor.script import Script, ScriptError
-from orthanc_gcp.doctor.secret_files import exposure
+from orthanc_gcp.doctor.secret_files import exposure, of_modes
 from orthanc_gcp.errors import ConfigurationError, LedgerError
 from orthanc_gcp.reasons import LedgerReason
 from orthanc_gcp.redaction import readable
@@ -100,7 +100,8 @@ def _extras(site: Site) -> str:
         done = subprocess.run(  # noqa: S603
             command,
             capture_output=True,
-            text=True,
+            encoding="utf-8",
+            errors="replace",
             env={**os.environ, "PYTHONPATH": path},
             timeout=_IMPORT_WITHIN,
             check=False,
@@ -170,7 +171,7 @@ def _file(file: Path) -> str:
 
     engine = connect(f"sqlite:///{file}")
     try:
-        return f"{file} is there{_version(engine)}"
+        return f"{file} is there{_version(engine)}{of_modes()}"
     finally:
         engine.dispose()
 

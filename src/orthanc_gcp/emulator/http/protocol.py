@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import struct
 from typing import Any, cast
@@ -28,6 +29,8 @@ BODY_IDLE = 120.0
 """Seconds without a byte of a body that is waited for."""
 
 _WATCH_EVERY = 5.0
+_LINGER = "hh" if os.name == "nt" else "ii"
+"""The structure ``linger`` (socket(7); Microsoft, "LINGER structure")."""
 
 MAX_JOINED = 64 * 1024
 """How many bytes are joined at most before they are sent, so that what is copied is little."""
@@ -184,5 +187,5 @@ def reset_connection(scope: Scope) -> None:
     if connection.fileno() < 0:
         return
     # To linger for no time at all makes closing a reset (RST) instead of an end (FIN).
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack(_LINGER, 1, 0))
     transport.abort()
