@@ -179,6 +179,7 @@ def emulator(
     try:
         from orthanc_gcp.emulator.auth.certificates import HostNameError
         from orthanc_gcp.emulator.faults.fault_settings import SettingError
+        from orthanc_gcp.emulator.log import log_to_stderr
         from orthanc_gcp.emulator.resource_names import StoreName
         from orthanc_gcp.emulator.server import Emulator, Options, Seed
         from orthanc_gcp.emulator.storage.storage import DirectoryInUseError
@@ -210,6 +211,7 @@ def emulator(
         network=None if network is None else _network(network),
         buckets=buckets,
     )
+    log_to_stderr()
     try:
         running = Emulator(options, report=partial(click.echo, err=True))
     except SettingError as error:

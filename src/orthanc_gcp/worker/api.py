@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -41,9 +42,14 @@ _log = logging.getLogger(__name__)
 
 HEALTH = "/health"
 LARGEST_BODY = 16 * 1024 * 1024
+LARGEST_CHOICE = 64 * 1024
+"""Of a body that has a few names only."""
 _FILTERS = ("state", "study", "series", "instance", "reason", "since", "until")
 _PAGING = ("after", "limit")
 _PAGE = 100
+_IDENTIFIER = re.compile(r"[0-9A-Za-z-]{1,100}")
+"""What a resource of Orthanc may be called; it is asked for it by a path."""
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _NO_PAGE = "after: expected the Next of another page"
 
 
@@ -173,7 +179,8 @@ class Api:
             account = self._found(_named(request))["Account"]
             (receipt,) = receipts(self._ledger, study, account, self._standstill)
         except KeyError:
-            raise HTTPException(404, f"nothing of study {study} was ever to be sent") from None
+            words = f"nothing of study {readable(study)} was ever to be sent"
+            raise HTTPException(404, words) from None
         return JSONResponse(receipt.as_json())
 
     def _pause(self, request: Request) -> Response:
@@ -189,10 +196,11 @@ class Api:
         return JSONResponse(self._found(account))
 
     async def _retry(self, request: Request) -> Response:
-        wanted = await _body(request)
+        wanted = await _body(request, LARGEST_CHOICE)
         if unknown := set(wanted) - {"Study", "Instance", "Reason"}:
-            raise HTTPException(400, f"{min(unknown)}: expected Study, Instance or Reason")
-        if not all(isinstance(value, str) and value for value in wanted.values()):
+            words = f"{readable(min(unknown))}: expected Study, Instance or Reason"
+            raise HTTPException(400, words)
+        if not all(isinstance(value, str) and _is_text(value) for value in wanted.values()):
             raise HTTPException(400, "Study, Instance and Reason: expected strings")
         return await run_in_threadpool(self._do_retry, _named(request), wanted)
 
@@ -222,8 +230,8 @@ class Api:
         if account not in self._accounts:
             raise HTTPException(404, f"there is no account {readable(account)}")
         for resource in resources:
-            if not resource.replace("-", "").isalnum():
-                raise HTTPException(404, f"Orthanc has no resource {readable(resource)}")
+            if not _IDENTIFIER.fullmatch(resource):
+                raise HTTPException(404, f"Orthanc has no resource {readable(resource[:1000])}")
         try:
             queued = self._send_on_demand(account, resources)
         except KeyError as error:
@@ -236,7 +244,8 @@ class Api:
         for one in self.overview():
             if one["Account"] == account:
                 return one
-        raise HTTPException(404, f"there is no account {account}, and nothing was sent to it")
+        words = f"there is no account {readable(account)}, and nothing was sent to it"
+        raise HTTPException(404, words)
 
     def _selection(self, request: Request) -> Selection:
         given = request.query_params
@@ -280,10 +289,17 @@ def _named(request: Request) -> str:
 
 def _only(request: Request, known: Collection[str]) -> None:
     """A filter that is not known would show, or do, more than was meant."""
-    for name in request.query_params:
+    for name, value in request.query_params.multi_items():
         if name not in known:
             expected = f"expected {', '.join(known)}" if known else "none is expected"
             raise HTTPException(400, f"{readable(name)}: there is no such parameter, {expected}")
+        if value and not _is_text(value):
+            raise HTTPException(400, f"{name}: expected text")
+
+
+def _is_text(value: str) -> bool:
+    """Whether every database takes it: none has half of a surrogate pair, PostgreSQL no NUL."""
+    return bool(value) and "\0" not in value and not _SURROGATE.search(value)
 
 
 def _paging(request: Request) -> tuple[str, int]:
@@ -304,15 +320,15 @@ def _moment(request: Request, name: str) -> float | None:
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
-async def _body(request: Request) -> dict[str, Any]:
+async def _body(request: Request, largest: int = LARGEST_BODY) -> dict[str, Any]:
     """The JSON object in a request; an empty one if there is nothing."""
-    content = b""
+    content = bytearray()
     async for piece in request.stream():
         content += piece
-        if len(content) > LARGEST_BODY:
-            raise HTTPException(413, f"expected {LARGEST_BODY} bytes at most")
+        if len(content) > largest:
+            raise HTTPException(413, f"expected {largest} bytes at most")
     try:
-        body = json.loads(content or b"{}")
+        body = json.loads(bytes(content) or b"{}")
     except (ValueError, RecursionError):
         body = None
     if not isinstance(body, dict):

@@ -19,7 +19,7 @@ from orthanc_gcp.emulator.dicomweb.metadata_instances import (
     read_instance,
 )
 from orthanc_gcp.emulator.dicomweb.receiver import Receiver
-from orthanc_gcp.emulator.dicomweb.stow_response import StowResponse
+from orthanc_gcp.emulator.dicomweb.stow_response import MAX_INSTANCES, StowResponse
 from orthanc_gcp.emulator.http.media_types import parse_media_type
 from orthanc_gcp.emulator.http.negotiation import JSON, OCTETS
 from orthanc_gcp.emulator.http.requests import MAX_CONTROL_BODY
@@ -154,4 +154,6 @@ def _parse(text: bytes) -> list[dict[str, Any]]:
         found = None
     if not isinstance(found, list) or not all(isinstance(entry, dict) for entry in found):
         raise Refusal(text_error(400, "the metadata are not a JSON array of instances"))
+    if len(found) > MAX_INSTANCES:
+        raise Refusal(text_error(400, f"the metadata are of more than {MAX_INSTANCES} instances"))
     return found
