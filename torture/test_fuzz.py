@@ -34,6 +34,7 @@ from tests.support.site import SECRET, Site, make_study
 EXAMPLES = int(os.environ.get("TORTURE_N") or 100)
 SEED = int(os.environ.get("TORTURE_SEED") or random.SystemRandom().randrange(10**6))
 MEGABYTE = 1024 * 1024
+OF_FILES = fuzzed_emulator.retrievals() | fuzzed_emulator.patches | fuzzed_emulator.searches
 
 
 @pytest.fixture(autouse=True)
@@ -81,7 +82,7 @@ def test_what_may_be_no_request_of_a_worker(
 
 @bounded(EXAMPLES, SEED)
 @seeded(SEED)
-@given(files(), st.lists(fuzzed_emulator.retrievals(), min_size=5, max_size=5))
+@given(files(), st.lists(OF_FILES, min_size=5, max_size=5))
 def test_files(emulator: FuzzedEmulator, content: bytes, asked: list[Request]) -> None:
     ask(emulator, fuzzed_emulator.storing(content))
     for request in asked:

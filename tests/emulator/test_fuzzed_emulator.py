@@ -14,7 +14,9 @@ from tests.support.fuzzed_emulator import (
     chunks,
     everything,
     objects,
+    patches,
     retrievals,
+    searches,
     storing,
     upload,
 )
@@ -31,7 +33,7 @@ def fuzzed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FuzzedEmulator]
 
 
 @bounded(60)
-@given(files(), st.lists(retrievals(), min_size=3, max_size=3))
+@given(files(), st.lists(retrievals() | patches | searches, min_size=3, max_size=3))
 def test_files(fuzzed: FuzzedEmulator, content: bytes, asked: list[Request]) -> None:
     ask(fuzzed, storing(content))
     for request in asked:

@@ -26,6 +26,7 @@ from tests.support.fuzzing import (
     framings,
     hostile_texts,
     json_bodies,
+    mostly,
     values_of_json,
 )
 
@@ -153,7 +154,7 @@ _retrieved = st.sampled_from(
 @st.composite
 def retrievals(draw: st.DrawFn) -> Request:
     """What a client asks of what may be stored."""
-    headers = [BEARER, (b"Accept", draw(_accepts).encode())]
+    headers = [BEARER, (b"Accept", draw(mostly(st.just("*/*"), _accepts)).encode())]
     if draw(st.booleans()):
         headers.append((b"Accept-Encoding", draw(st.sampled_from([b"gzip", b"gzip;q=0", b"*"]))))
     return Request("GET", WEB + draw(_retrieved), tuple(headers))
@@ -206,7 +207,14 @@ _query_values = (
     )
     | hostile_texts
 )
-_queries = st.lists(st.tuples(_query_names, _query_values), max_size=4)
+_right_queries = st.sampled_from(
+    [
+        *([], [("includefield", "all")], [("PatientName", "doe"), ("fuzzymatching", "true")]),
+        *([("limit", "1"), ("offset", "1")], [("StudyDate", "20200101-"), ("PatientID", "4711")]),
+        *([("includefield", "00081030,PixelData"), ("limit", "5000")], [("00100010", "Doe^John")]),
+    ]
+)
+_queries = mostly(_right_queries, st.lists(st.tuples(_query_names, _query_values), max_size=4))
 _levels = st.sampled_from(
     [
         "/studies",
@@ -263,20 +271,23 @@ def transactions(draw: st.DrawFn) -> Request:
     is_metadata, verb = draw(st.booleans()), draw(st.sampled_from(["POST", "POST", "PUT"]))
     kind = DICOM_JSON if is_metadata else "application/dicom"
     parts = [(kind, draw(_described if is_metadata else fuzzed_files.files()))]
-    for _ in range(draw(st.integers(0, 3))):
-        parts.append(("application/octet-stream", draw(st.binary(max_size=30))))
-    boundary = draw(st.sampled_from(["x", "x", "x", "", '"', "a" * 201, "x y", "é", "--"]))
+    for _ in range(draw(st.integers(0, 2))):
+        more = ("application/octet-stream", draw(st.binary(max_size=30)))
+        parts.append(more if is_metadata else (kind, draw(fuzzed_files.files())))
+    odd = st.sampled_from(["", '"', "a" * 201, "x y", "é", "--"])
+    boundary = draw(mostly(st.just("x"), odd))
     body = b"".join(
         f"--{boundary}\r\nContent-Type: {kind}\r\nContent-Location: pixels\r\n\r\n".encode()
         + (content + b"\r\n")
         for kind, content in parts
     )
-    body += draw(st.sampled_from([f"--{boundary}--\r\n", "", f"--{boundary}"])).encode()
-    media = draw(st.sampled_from(["related", "related", "related", "form-data", "mixed", "*", ""]))
+    end = st.just(f"--{boundary}--\r\n")
+    body += draw(mostly(end, st.sampled_from(["", f"--{boundary}", "--x--"]))).encode()
+    media = draw(mostly(st.just("related"), st.sampled_from(["form-data", "mixed", "*", ""])))
     content_type = f'multipart/{media}; type="{kind}"; boundary="{boundary}"'
     root = WEB if verb == "POST" else BETA
     path = draw(st.sampled_from(["/studies", "/studies", f"/studies/{STUDY}", "/studies/%00"]))
-    accept = (b"Accept", draw(_accepts).encode())
+    accept = (b"Accept", draw(mostly(st.just("*/*"), _accepts)).encode())
     return Request(verb, root + path, (BEARER, accept), body).with_header(
         "Content-Type", content_type
     )
@@ -311,6 +322,7 @@ patches = st.builds(
 
 # -- The other services ---------------------------------------------------------------------------
 
+_objects = st.sampled_from([f"gs://{BUCKET}/**", f"gs://{BUCKET}/*", f"gs://{BUCKET}/x.dcm"])
 _uris = (
     st.sampled_from(
         [
@@ -330,12 +342,15 @@ _uris = (
     )
     | hostile_texts
 )
-_somewhere = st.fixed_dictionaries({}, optional={"uri": _uris, "uriPrefix": _uris}) | values_of_json
+_somewhere = mostly(
+    st.fixed_dictionaries(
+        {"uri": mostly(_objects, _uris), "uriPrefix": mostly(st.just(f"gs://{BUCKET}/e"), _uris)}
+    ),
+    values_of_json,
+)
 _transfers = st.fixed_dictionaries(
-    {},
+    {"gcsSource": _somewhere, "gcsDestination": _somewhere},
     optional={
-        "gcsSource": _somewhere,
-        "gcsDestination": _somewhere,
         "blobStorageSettings": st.sampled_from([{"blobStorageClass": "NEARLINE"}, {}, [], "x", 1]),
         "filterConfig": st.sampled_from([{"resourcePathsGcsUri": f"gs://{BUCKET}/f"}, [], {}, 1]),
         "config": values_of_json,

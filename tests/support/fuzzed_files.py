@@ -259,7 +259,7 @@ def files(draw: st.DrawFn) -> bytes:
     body = body + b"".join(more) + image if end else body + image + b"".join(more)
     content = file_of(body, named)
     if draw(st.integers(0, 4)) == 0:
-        cut = draw(st.integers(0, len(content)))
+        cut = len(content) - draw(st.integers(0, len(content)))
         content = content[:cut] + draw(st.binary(max_size=6)) + content[cut + 6 :]
     return content
 

@@ -21,6 +21,7 @@ from tests.support.fuzzing import (
     framings,
     hostile_texts,
     json_bodies,
+    mostly,
     values_of_json,
 )
 from tests.support.keys import STORE
@@ -88,7 +89,9 @@ def fill(url: str) -> None:
 
 
 _accounts = st.sampled_from([ACCOUNT_SEGMENT] * 6 + ["a", "..", "%2e%2e", "%00", "%ff"])
-_segments = _accounts | hostile_texts.map(lambda text: quote(text, safe=""))
+_segments = mostly(
+    st.just(ACCOUNT_SEGMENT), _accounts | hostile_texts.map(lambda text: quote(text, safe=""))
+)
 _routes = st.sampled_from(
     [
         *(("GET", "transfers"), ("GET", "studies"), ("GET", "instances"), ("GET", "receipt")),
