@@ -7,7 +7,7 @@ import logging
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.applications import Starlette
@@ -337,8 +337,8 @@ async def _body(request: Request, largest: int = LARGEST_BODY) -> dict[str, Any]
 
 
 def _refused(_request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)  # noqa: S101 -- that is what it is registered for
-    return _error(error.status_code, error.detail, error.headers)
+    refusal = cast("HTTPException", error)  # that is what it is registered for
+    return _error(refusal.status_code, refusal.detail, refusal.headers)
 
 
 def _ledger_away(_request: Request, error: Exception) -> Response:

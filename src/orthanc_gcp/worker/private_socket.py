@@ -18,7 +18,7 @@ from typing import NamedTuple
 __all__ = ["PrivateSocket", "private_socket", "remove_socket"]
 
 _PREFIX, _NAME = "orthanc-gcp-", "worker.sock"
-_FOLDERS = (tempfile.gettempdir(), "/tmp", "/var/tmp")  # noqa: S108 - the folder in it is private
+_FOLDERS = (tempfile.gettempdir(), "/tmp", "/var/tmp")  # noqa: S108 - the folder in it is private # nosec B108
 """Where a socket may be; the first may have too long a name for one (unix(7))."""
 _WAITING = 64
 """Connections that the kernel accepts before the server does."""

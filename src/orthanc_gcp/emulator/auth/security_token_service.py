@@ -16,7 +16,7 @@ from cryptography.x509.oid import NameOID
 from starlette.requests import Request
 from starlette.responses import Response
 
-from orthanc_gcp.emulator.auth.access_tokens import TokenMint
+from orthanc_gcp.emulator.auth.access_tokens import BEARER, TokenMint
 from orthanc_gcp.emulator.auth.grants import (
     checked_owner,
     issued,
@@ -30,8 +30,8 @@ from orthanc_gcp.emulator.http.responses import GrantError
 
 __all__ = ["AuthorizedUserEndpoint", "TokenExchange"]
 
-TOKEN_EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"  # noqa: S105 - a name
-ACCESS_TOKEN = "urn:ietf:params:oauth:token-type:access_token"  # noqa: S105 - a name
+TOKEN_EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"  # noqa: S105 - a name # nosec B105
+ACCESS_TOKEN = "urn:ietf:params:oauth:token-type:access_token"  # noqa: S105 - a name # nosec B105
 _JWT_TYPES = (
     "urn:ietf:params:oauth:token-type:jwt",
     "urn:ietf:params:oauth:token-type:id_token",
@@ -73,7 +73,7 @@ class TokenExchange:
             {
                 "access_token": self._mint.issue(principal, form["scope"].split(), "ya29.d."),
                 "issued_token_type": ACCESS_TOKEN,
-                "token_type": "Bearer",
+                "token_type": BEARER,
                 "expires_in": self._mint.expires_in,
             }
         )
@@ -191,7 +191,7 @@ class AuthorizedUserEndpoint:
         return issued(
             {
                 "access_token": self._mint.issue(principal, user.scopes, "ya29.d."),
-                "token_type": "Bearer",
+                "token_type": BEARER,
                 "expires_in": self._mint.expires_in,
                 "scope": " ".join(self._mint.granted(user.scopes)),
             }

@@ -10,7 +10,7 @@ import json
 import os
 import signal
 import socket
-import subprocess
+import subprocess  # programs of ours, never by a shell  # nosec B404
 import sys
 import tempfile
 import threading
@@ -235,7 +235,7 @@ class ImagingPool:
 
 
 def _start(connection: socket.socket) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(  # noqa: S603 - our own interpreter
+    return subprocess.Popen(  # noqa: S603 - our own interpreter # nosec B603
         [sys.executable, "-P", "-W", "ignore", "-m", _MODULE],
         stdin=connection.fileno(),
         stdout=subprocess.DEVNULL,

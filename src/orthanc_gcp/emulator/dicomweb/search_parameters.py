@@ -117,7 +117,7 @@ class SearchQuery:
             values.extend(bound)
         columns, tables = self._columns(with_file), _TABLES[self.level]
         statement = (
-            f"SELECT {columns} FROM {tables} WHERE {' AND '.join(where)}"  # noqa: S608 - constants
+            f"SELECT {columns} FROM {tables} WHERE {' AND '.join(where)}"  # noqa: S608 - constants # nosec B608
             f" ORDER BY {_ROW[self.level]}.id LIMIT ? OFFSET ?"
         )
         return statement, [*values, self.limit, self.offset]
