@@ -8,11 +8,16 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
 import urllib3
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import strategies as st
 
 from tests.emulator.client import DICOM_JSON, make_dicom, read
@@ -38,6 +43,8 @@ IMAGE = f"/studies/{STUDY}/series/{SERIES}/instances/{INSTANCES[0]}"
 BUCKET = "bucket"
 TOKEN = b"@TOKEN@"
 """Stands in a request where its token will."""
+NUMBER = b"numberofproject"
+"""Stands in a body where the project's number will."""
 BEARER = (b"Authorization", b"Bearer " + TOKEN)
 MOST_MEMORY = 600 * 1024 * 1024
 MOST_LINES = 400
@@ -72,11 +79,16 @@ class FuzzedEmulator(Watched):
         )
         self._http = urllib3.PoolManager(retries=False, timeout=30)
         self._token = self._call("GET", "/emulator/token").data
+        identities = json.loads((folder / "credentials" / "external-account-file.json").read_text())
+        self._number = identities["audience"].split("/")[4].encode()
         topic = "/v1/projects/osimis-test/topics/topic"
         assert self.ask_json("PUT", topic, {}) == 200
         name = topic.removeprefix("/v1/")
         assert self.ask_json("PUT", topic.replace("topic", "subscription"), {"topic": name}) == 200
         assert self.ask_json("POST", f"{DATASET}/dicomStores?dicomStoreId=other", {}) == 200
+
+    def fill(self, request: Request) -> Request:
+        return replace(request, body=request.body.replace(NUMBER, self._number))
 
     def exchange(self, pieces: Any, *, is_request: bool) -> bytes:
         filled = [piece.replace(TOKEN, self._token) for piece in pieces]
@@ -582,6 +594,79 @@ def grants(draw: st.DrawFn) -> Request:
     return request.with_header("Content-Type", kind)
 
 
+_PROVIDERS = [
+    ("cluster", "urn:ietf:params:oauth:token-type:jwt"),
+    ("amazon", "urn:ietf:params:aws:token-type:aws4_request"),
+    ("certificates", "urn:ietf:params:oauth:token-type:mtls"),
+]
+_signed_headers = st.lists(
+    st.fixed_dictionaries(
+        {
+            "key": st.sampled_from(["Authorization", "x-amz-date", "x-goog-cloud-target-resource"])
+            | values_of_json,
+            "value": st.just("AWS4-HMAC-SHA256 Credential=a/b") | values_of_json,
+        }
+    ),
+    max_size=3,
+)
+_signed = json_bodies(
+    st.fixed_dictionaries(
+        {
+            "url": st.just("https://sts.amazonaws.com/?Action=GetCallerIdentity") | hostile_texts,
+            "headers": _signed_headers | values_of_json,
+        },
+        optional={"method": st.just("POST") | values_of_json},
+    )
+)
+
+
+def certificates() -> list[bytes]:
+    """A certificate as it is, and such that it is none (RFC 5280 section 4.1)."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "a")])
+    now = datetime.now(UTC)
+    made = x509.CertificateBuilder(name, name, key.public_key(), 1, now, now + timedelta(1))
+    der = made.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.DER)
+    at = der.index(bytes.fromhex("a003020102")) + 4
+    unnamed = der.replace(bytes.fromhex("03550403"), bytes.fromhex("03550404"))
+    return [der, der[:at] + b"\x07" + der[at + 1 :], der[:-5], unnamed]
+
+
+_chains = st.deferred(
+    lambda: json_bodies(
+        st.lists(
+            st.sampled_from([base64.b64encode(one).decode() for one in certificates()])
+            | values_of_json,
+            max_size=2,
+        )
+        | values_of_json
+    )
+)
+
+
+@st.composite
+def exchanges(draw: st.DrawFn) -> Request:
+    """Exchanges of the tokens of others (RFC 8693), with audience and type as they should be."""
+    provider, kind = draw(st.sampled_from(_PROVIDERS))
+    tokens: dict[str, st.SearchStrategy[Any]] = {
+        "cluster": _assertions,
+        "amazon": _signed,
+        "certificates": _chains,
+    }
+    pool = f"projects/{NUMBER.decode()}/locations/global/workloadIdentityPools/orthanc"
+    form = {
+        "grant_type": "urn:ietf:params:oauth:grant-type:token-exchange",
+        "requested_token_type": "urn:ietf:params:oauth:token-type:access_token",
+        "audience": f"//iam.googleapis.com/{pool}/providers/{provider}",
+        "scope": draw(st.just("a") | hostile_texts) or "a",
+        "subject_token_type": kind,
+        "subject_token": draw(tokens[provider]) or "a",
+    }
+    body = urlencode(form, safe="/:", errors="surrogatepass").encode()
+    header = (b"Content-Type", b"application/x-www-form-urlencoded")
+    return Request("POST", "/v1/token", (header,), body)
+
+
 _others = st.sampled_from(
     [
         *("/", "/healthz", "/emulator/jwks", "/emulator/subject-token?format=json", "/emulator/x"),
@@ -708,5 +793,13 @@ def upload(
 
 
 everything = st.one_of(
-    retrievals(), searches, transactions(), patches, calls(), grants(), pages, objects()
+    retrievals(),
+    searches,
+    transactions(),
+    patches,
+    calls(),
+    grants(),
+    exchanges(),
+    pages,
+    objects(),
 ).flatmap(framings)

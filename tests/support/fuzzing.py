@@ -70,6 +70,10 @@ class Watched:
         self.process, self.port, self._log = process, port, log
         self._most_memory, self._most_lines = most_memory, most_lines
 
+    def fill(self, request: Request) -> Request:
+        """Put into a request what only the process itself knows."""
+        return request
+
     def exchange(self, pieces: Sequence[bytes], *, is_request: bool) -> bytes:
         """Send something; all that comes until the end of the connection.
 
@@ -394,7 +398,7 @@ def ask(watched: Watched, request: Request) -> bytes:
 
     Of one that is answered before all of it was sent, the kernel may take the answer back.
     """
-    pieces = request.pieces
+    pieces = watched.fill(request).pieces
     answer = watched.exchange(pieces, is_request=True)
     at_once = len(pieces) == 1 and len(pieces[0]) < 32_000
     no_fault_of_the_server(answer, is_request=bool(answer) or at_once)

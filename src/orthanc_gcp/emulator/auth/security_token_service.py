@@ -12,6 +12,7 @@ from collections.abc import Callable
 from urllib.parse import unquote, urlsplit
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.x509.oid import NameOID
 from starlette.requests import Request
 from starlette.responses import Response
@@ -43,6 +44,8 @@ _INVALID_TARGET = (
     "because the pool or provider is disabled or deleted or because it doesn't exist."
 )
 _CLOCK_SKEW = 300
+_UNREADABLE = (ValueError, TypeError, KeyError, IndexError, RecursionError)
+"""What reading JSON of any shape raises."""
 
 
 class TokenExchange:
@@ -139,7 +142,7 @@ class TokenExchange:
             headers = {item["key"].lower(): item["value"] for item in signed["headers"]}
             address = urlsplit(signed["url"])
             credential = headers["authorization"].split("Credential=")[1].split("/")[0]
-        except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+        except (*_UNREADABLE, AttributeError) as error:
             raise GrantError("invalid_grant", "Invalid AWS subject token.") from error
         if headers.get("x-goog-cloud-target-resource") != self._pools.aws:
             raise GrantError(
@@ -165,7 +168,7 @@ def _read_certificates(token: str) -> str:
         chain = json.loads(token)
         leaf = x509.load_der_x509_certificate(base64.b64decode(chain[0], validate=True))
         name = leaf.subject.get_attributes_for_oid(NameOID.COMMON_NAME)[0].value
-    except (ValueError, TypeError, KeyError, IndexError) as error:
+    except (*_UNREADABLE, x509.InvalidVersion, UnsupportedAlgorithm) as error:
         raise GrantError("invalid_grant", "Invalid certificate chain.") from error
     return str(name)
 
