@@ -65,8 +65,12 @@ def _wrong(node: ast.AST, name: str) -> Iterator[str]:
         yield node.attr
     elif isinstance(node, ast.keyword) and _is_wrong(node):
         yield f"{node.arg}="
-    elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
+    elif isinstance(node, ast.Call) and _name(node.func) == "import_module":
         yield from ("import_module" for one in node.args[:1] if ast.unparse(one) != "__name__")
+
+
+def _name(function: ast.expr) -> str:
+    return getattr(function, "attr", "") or getattr(function, "id", "")
 
 
 def _is_wrong(node: ast.keyword) -> bool:

@@ -13,6 +13,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -130,6 +131,48 @@ def test_files_that_want_to_become_much(emulator: FuzzedEmulator, content: bytes
             ask(emulator, Request("GET", fuzzed_emulator.WEB + image + path, headers))
     emulator.empty()
     emulator.check()
+
+
+EMPTY_LISTS = b'{"a":[' + b"[]," * (3 * MEGABYTE) + b"[]]}"
+EMPTY_OBJECTS = b"[" + b"{}," * (3 * MEGABYTE) + b"{}]"
+ONE_SEQUENCE = b'[{"00091001":{"vr":"SQ","Value":' + EMPTY_OBJECTS + b"}}]"
+
+
+def _transaction(kind: str, body: bytes) -> Request:
+    content_type = f'multipart/related; type="{kind}"; boundary=x'
+    header = (b"Content-Type", content_type.encode())
+    return Request("POST", f"{fuzzed_emulator.WEB}/studies", (fuzzed_emulator.BEARER, header), body)
+
+
+def _metadata(text: bytes) -> Request:
+    head = b"--x\r\nContent-Type: application/dicom+json\r\n\r\n"
+    return _transaction("application/dicom+json", head + text + b"\r\n--x--\r\n")
+
+
+def eight_at_once(watched: Watched, request: Request) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda _: ask(watched, request), range(8)))
+    watched.check()
+    assert watched.answers()
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        Request("POST", f"{fuzzed_emulator.STORE}:import", (fuzzed_emulator.BEARER,), EMPTY_LISTS),
+        _metadata(EMPTY_OBJECTS),
+        _metadata(ONE_SEQUENCE),
+        _transaction("application/dicom", b"--x\r\n\r\n\r\n" * (2 * MEGABYTE) + b"--x--"),
+    ],
+    ids=["lists", "instances", "items", "parts"],
+)
+def test_bodies_that_want_to_become_much(emulator: FuzzedEmulator, request_: Request) -> None:
+    eight_at_once(emulator, request_)
+
+
+def test_bodies_that_want_to_become_much_in_a_worker(worker: FuzzedWorker) -> None:
+    path = f"/gcp/accounts/{fuzzed_worker.ACCOUNT_SEGMENT}/send"
+    eight_at_once(worker, Request("POST", path, (fuzzed_worker.BEARER,), EMPTY_LISTS))
 
 
 # -- Siege: both servers, held by those who send much, or nothing ---------------------------------

@@ -197,6 +197,7 @@ def test_pages_and_filters(desk):
         ("POST", "/gcp/accounts/a/retry", b'{"\\ud800": "1"}', 400, "expected Study"),
         ("POST", "/gcp/accounts/a/retry", b"[" * 60_000, 400, "expected a JSON object"),
         ("POST", "/gcp/accounts/a/send", b'{"a":' * 500_000, 400, "expected a JSON object"),
+        ("POST", "/gcp/accounts/a/send", b'{"a": [' + b"[]," * 1000 + b"1]}", 400, "JSON"),
         ("POST", "/gcp/accounts/a/send", b"9" * 5000, 400, "expected a JSON object"),
         ("POST", "/gcp/accounts/a/retry", b" " * (16 << 20) + b"{}", 413, "at most"),
         ("POST", "/gcp/accounts/nobody/send", {"Resources": ["x"]}, 404, "no account nobody"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import re
@@ -44,6 +45,10 @@ HEALTH = "/health"
 LARGEST_BODY = 16 * 1024 * 1024
 LARGEST_CHOICE = 64 * 1024
 """Of a body that has a few names only."""
+MOST_BRACKETS = 1000
+"""Arrays and objects in a body; that of ``send`` has one list of many identifiers."""
+BODIES_AT_ONCE = 4
+"""Others wait until these are there: they are in memory as a whole."""
 _FILTERS = ("state", "study", "series", "instance", "reason", "since", "until")
 _PAGING = ("after", "limit")
 _PAGE = 100
@@ -93,6 +98,7 @@ class Api:
         self._measured, self._needs_person = Metrics(measure), needs_person
         self._standstill = standstill
         self._is_open = False
+        self._reading = asyncio.Semaphore(BODIES_AT_ONCE)
 
     def open(self) -> None:
         """The ledger is there: what is asked is answered from now on."""
@@ -196,7 +202,7 @@ class Api:
         return JSONResponse(self._found(account))
 
     async def _retry(self, request: Request) -> Response:
-        wanted = await _body(request, LARGEST_CHOICE)
+        wanted = await _body(request, self._reading, LARGEST_CHOICE)
         if unknown := set(wanted) - {"Study", "Instance", "Reason"}:
             words = f"{readable(min(unknown))}: expected Study, Instance or Reason"
             raise HTTPException(400, words)
@@ -219,7 +225,7 @@ class Api:
 
     async def _send(self, request: Request) -> Response:
         # The other fields of the DICOMweb plugin's body say how its job runs: there is none here.
-        resources = (await _body(request)).get("Resources")
+        resources = (await _body(request, self._reading)).get("Resources")
         if not isinstance(resources, list) or not all(
             isinstance(one, str) and one for one in resources
         ):
@@ -320,15 +326,28 @@ def _moment(request: Request, name: str) -> float | None:
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
-async def _body(request: Request, largest: int = LARGEST_BODY) -> dict[str, Any]:
+async def _body(
+    request: Request, reading: asyncio.Semaphore, largest: int = LARGEST_BODY
+) -> dict[str, Any]:
     """The JSON object in a request; an empty one if there is nothing."""
+    async with reading:
+        return _object(await _content(request, largest))
+
+
+async def _content(request: Request, largest: int) -> bytearray:
     content = bytearray()
     async for piece in request.stream():
         content += piece
         if len(content) > largest:
             raise HTTPException(413, f"expected {largest} bytes at most")
+    return content
+
+
+def _object(content: bytearray) -> dict[str, Any]:
+    # Each array and object takes 20 times the memory that its brackets do, and time.
+    is_simple = content.count(b"[") + content.count(b"{") <= MOST_BRACKETS
     try:
-        body = json.loads(bytes(content) or b"{}")
+        body = json.loads(content or b"{}") if is_simple else None
     except (ValueError, RecursionError):
         body = None
     if not isinstance(body, dict):

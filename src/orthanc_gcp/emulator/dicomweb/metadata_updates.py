@@ -24,7 +24,7 @@ from orthanc_gcp.emulator.healthcare.jobs import EMPTY, Code, Job, OperationErro
 from orthanc_gcp.emulator.healthcare.notifications import notifier
 from orthanc_gcp.emulator.healthcare.operation_methods import begin_short
 from orthanc_gcp.emulator.healthcare.request_context import RequestContext
-from orthanc_gcp.emulator.http.requests import MAX_CONTROL_BODY, read_limited
+from orthanc_gcp.emulator.http.requests import MAX_CONTROL_BODY, parse_json, read_limited
 from orthanc_gcp.emulator.http.responses import Refusal, error
 from orthanc_gcp.emulator.resource_names import StoreName
 from orthanc_gcp.emulator.storage.instances import InstanceChange, Notify, StoredInstance
@@ -122,7 +122,7 @@ async def _read_patch(context: RequestContext) -> str:
     body = await read_limited(context.request, MAX_CONTROL_BODY)
     try:
         patch = body.decode(json.detect_encoding(body))
-        read_patch(json.loads(patch))
+        read_patch(await asyncio.to_thread(parse_json, body))
     except PatchError as refusal:
         raise Refusal(error(400, f"invalid JSON patch: {refusal}")) from refusal
     except (ValueError, RecursionError):
