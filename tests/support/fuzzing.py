@@ -69,6 +69,7 @@ class Watched:
     ) -> None:
         self.process, self.port, self._log = process, port, log
         self._most_memory, self._most_lines = most_memory, most_lines
+        self._seen = 0
 
     def fill(self, request: Request) -> Request:
         """Put into a request what only the process itself knows."""
@@ -92,8 +93,9 @@ class Watched:
         """Whether it lives, within its bounds, and has written nothing that it should not."""
         assert self.process.poll() is None, self.log[-3000:]
         log = self.log
-        assert "Traceback" not in log, log[-5000:]
-        assert not (found := _FORBIDDEN.search(log)), log[max(0, found.start() - 300) :][:600]
+        new, self._seen = log[self._seen :], len(log)
+        assert "Traceback" not in new, new[:5000]
+        assert not (found := _FORBIDDEN.search(new)), new[max(0, found.start() - 300) :][:600]
         assert log.count("\n") <= self._most_lines, log[-3000:]
         assert max(self.peaks()) <= self._most_memory, self.peaks()
 

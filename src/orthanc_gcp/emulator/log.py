@@ -52,9 +52,13 @@ class LineLimit(logging.Filter):
 
 
 def log_to_stderr() -> None:
-    """Write the log of this process on its standard error."""
+    """Write the log of this process on its standard error.
+
+    What pydicom says of values is said of each again and again, and may show them: it is left out.
+    """
     handler = logging.StreamHandler()
     handler.setFormatter(PrintableFormatter("%(message)s"))
+    handler.addFilter(lambda record: not record.name.startswith("pydicom"))
     handler.addFilter(LineLimit())
     logging.basicConfig(handlers=[handler], level=logging.WARNING)
 

@@ -9,6 +9,7 @@ import asyncio
 import json
 import os
 import sqlite3
+import struct
 from contextlib import suppress
 from itertools import chain
 from typing import Any
@@ -186,7 +187,10 @@ class MetadataUpdate:
         storage = self._storage
         bulk_data = f"{self._url}/{instance.key.path}/bulkdata/"
         with os.fdopen(storage.open(instance.file), "rb") as file:
-            edited = edit(file, self._changes, bulk_data)
+            try:
+                edited = edit(file, self._changes, bulk_data)
+            except (InvalidDicomError, struct.error) as invalid:
+                raise PatchError("the file cannot be read") from invalid
             if edited is None:
                 return True
             upload = storage.begin()
