@@ -17,7 +17,7 @@ PACKAGE = Path(__file__).parents[1] / "src" / "orthanc_gcp"
 NAME = PACKAGE.name
 
 FLOORS = (
-    {"reasons", "clock", "redaction"},
+    {"reasons", "clock", "redaction", "error_text"},
     {"errors", "backoff", "logs", "stop_signals"},
     {"configuration", "outages"},
     {"transport", "ledger"},

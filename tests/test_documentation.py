@@ -261,3 +261,23 @@ def shown_by(metric) -> str:
 def test_every_state_is_documented():
     section = (ROOT / "docs" / "custody.md").read_text().split("\n## States")[1]
     assert re.findall(r"^\| `(\w+)`", section.split("\n## ")[0], re.MULTILINE) == list(State)
+
+
+def test_every_route_has_a_permission_and_no_other():
+    """For Orthanc's authorization plugin, which refuses what none is for."""
+    text = (ROOT / "docs" / "security.md").read_text()
+    (block,) = [one for one in re.findall(r"```json\n(.*?)```", text, re.DOTALL) if "gcp/" in one]
+    given = json.loads(block)["Authorization"]["ExtraPermissions"]
+    served = documented_routes("custody.md") | documented_routes("troubleshooting.md")
+    allowed: dict[tuple[str, str], set[str]] = {}
+    for method, pattern, names in given:
+        of = {one for one in served if one[0] == method.upper()}
+        (route,) = {one for one in of if re.search(pattern, one[1].replace("{name}", "my google"))}
+        assert route not in allowed
+        allowed[route] = set(names.split("|"))
+    assert allowed.keys() == served
+    for_all = {route for route, names in allowed.items() if "gcp-status" in names}
+    of_studies = ("studies", "instances", "receipt", "send", "retry", "pause", "resume")
+    assert not {route for route in for_all if route[1].endswith(of_studies)}
+    assert {method for method, _ in for_all} == {"GET"}
+    assert all("gcp-admin" in names for names in allowed.values())

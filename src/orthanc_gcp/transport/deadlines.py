@@ -20,6 +20,7 @@ __all__ = [
     "BoundedConnection",
     "BoundedResponse",
     "BoundedTlsConnection",
+    "EndlessInterimError",
     "WholeConnection",
     "bound_answers",
     "bound_exchanges",
@@ -117,6 +118,10 @@ class _AsSocket:
         return io.BufferedReader(self._reader)
 
 
+class EndlessInterimError(http.client.BadStatusLine):
+    """Interim answers (1xx) come, and no other."""
+
+
 class BoundedResponse(http.client.HTTPResponse):
     """A final answer, whose head is there within the time limit of its socket."""
 
@@ -141,7 +146,7 @@ class BoundedResponse(http.client.HTTPResponse):
             self.headers = self.msg = None  # type: ignore[assignment]  # as before it was begun
             super().begin()
         else:
-            raise http.client.BadStatusLine("interim answers without end")
+            raise EndlessInterimError("interim answers without end")
         self._begin_body()
 
     def _begin_body(self) -> None:
