@@ -36,8 +36,10 @@ def runtime_pins(
     names: set[str] = set()
     for python in pythons:
         seen: set[tuple[str, str]] = set()
+        environment = target.environment(python)
         for requirement in _declared(root, extras):
-            _collect(requirement, target.environment(python), seen)
+            if requirement.marker is None or requirement.marker.evaluate(environment):
+                _collect(requirement, environment, seen)
         names |= {name for name, _ in seen}
     pins = [pin for pin in read_lock(root / "requirements.lock") if pin.name in names]
     missing = names - {pin.name for pin in pins}

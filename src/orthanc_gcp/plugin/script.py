@@ -35,8 +35,8 @@ import orthanc
 
 PYTHONS = {pythons!r}
 PLATFORM = {platform!r}
-PACKAGES = {packages!r}
-INTERPRETER = {interpreter!r}
+PACKAGES = {packages!a}
+INTERPRETER = {interpreter!a}
 _FOLDER = os.path.dirname(os.path.abspath(__file__))
 
 _plugin = None
