@@ -63,6 +63,12 @@ _UNSENT_OF_SERIES = (
 _ACKNOWLEDGED_OF_SERIES = sql.select(*COLUMNS).where(
     _OF_SERIES, transfers.c.state == State.ACKNOWLEDGED
 )
+_SOME_OF_SERIES = (
+    sql.select(transfers.c.id)
+    .where(_OF_SERIES)
+    .offset(sql.bindparam("most", type_=sql.Integer))
+    .limit(1)
+)
 _DUE_OF_SERIES = (
     sql.select(transfers.c.id)
     .where(_OF_SERIES, transfers.c.state == State.ACKNOWLEDGED, _IS_DUE)
@@ -144,6 +150,12 @@ class Confirmations:
         wanted = {"destination_id": self._destinations.find(account), **series._asdict()}
         with reading(self._engine) as connection:
             return [Transfer(*row) for row in connection.execute(_ACKNOWLEDGED_OF_SERIES, wanted)]
+
+    def is_long(self, account: str, series: Series, most: int) -> bool:
+        """Whether the ledger has more than so many instances of a series."""
+        wanted = {"destination_id": self._destinations.find(account), **series._asdict()}
+        with reading(self._engine) as connection:
+            return connection.scalar(_SOME_OF_SERIES, {**wanted, "most": most}) is not None
 
     def acknowledged_at(self, rows: Sequence[int]) -> dict[int, float]:
         """When the store acknowledged those of some rows that it has."""

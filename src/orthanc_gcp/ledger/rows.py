@@ -13,6 +13,7 @@ from orthanc_gcp.ledger.schema import Priority, State, transfers
 __all__ = [
     "COLUMNS",
     "MOST_PARAMETERS",
+    "Amount",
     "Cursor",
     "Mark",
     "Missing",
@@ -28,6 +29,13 @@ MOST_PARAMETERS = 500
 """So many values in one statement: older SQLite takes 999 at most."""
 
 Item = TypeVar("Item")
+
+
+class Amount(NamedTuple):
+    """So many instances, and their bytes."""
+
+    instances: int
+    size_bytes: int
 
 
 class Series(NamedTuple):

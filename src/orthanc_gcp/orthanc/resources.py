@@ -426,7 +426,7 @@ class OrthancSource:
         """
         opened = self._open(file, size)
         if opened is not None:
-            return _pieces(opened)
+            return _pieces(opened, size)
         return self._orthanc.read(f"/instances/{resource}/file")
 
     def reads_others(self, but: Collection[str]) -> bool | None:
@@ -486,8 +486,11 @@ class OrthancSource:
     def _place(self, file: str) -> Path:
         return self._storage / file[:2] / file[2:4] / file
 
-    def _open(self, file: str, size: int) -> BinaryIO | None:
-        """A file of the storage folder, if it holds an instance of this size as it was received."""
+    def _open(self, file: str, size: int) -> tuple[BinaryIO, bytes] | None:
+        """A file of the storage folder, if it holds an instance of this size as it was received.
+
+        With its first bytes, which are not read again: most files are small.
+        """
         if not _FILE_NAME.fullmatch(file):
             return None
         try:
@@ -496,9 +499,10 @@ class OrthancSource:
             return None
         try:
             # Orthanc may compress what it stores.
-            if os.fstat(opened.fileno()).st_size == size and opened.read(132)[128:] == b"DICM":
-                opened.seek(0)
-                return opened
+            if os.fstat(opened.fileno()).st_size == size:
+                first = opened.read(_PIECE)
+                if first[128:132] == b"DICM":
+                    return opened, first
         except OSError:  # a disk that gives an error: Orthanc is to say so
             pass
         opened.close()
@@ -550,9 +554,19 @@ def _change(entry: Mapping[str, Any]) -> Change:
 
 
 @contextmanager
-def _pieces(file: BinaryIO) -> Iterator[Iterator[bytes]]:
+def _pieces(opened: tuple[BinaryIO, bytes], size: int) -> Iterator[Iterator[bytes]]:
+    """The bytes of a file of which the first are read already."""
+    file, first = opened
     with file:
-        yield iter(lambda: file.read(_PIECE), b"")
+        yield _from_first(file, first, size)
+
+
+def _from_first(file: BinaryIO, first: bytes, size: int) -> Iterator[bytes]:
+    yield first
+    left = size - len(first)
+    while left > 0 and (piece := file.read(_PIECE)):
+        left -= len(piece)
+        yield piece
 
 
 def _described(

@@ -22,6 +22,7 @@ from urllib3 import exceptions
 from orthanc_gcp.errors import NetworkError
 from orthanc_gcp.reasons import NetworkFault
 from orthanc_gcp.redaction import Address, address, readable
+from orthanc_gcp.transport.tls_sessions import ResumingContext
 
 __all__ = [
     "AuthoritiesError",
@@ -165,12 +166,12 @@ def tls_context(ca_certificates: Path | None, *, verify: bool) -> ssl.SSLContext
     """
     if not verify:
         urllib3.disable_warnings(exceptions.InsecureRequestWarning)
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context = ResumingContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
         return context
     try:
-        return ssl.create_default_context(cafile=ca_certificates)
+        return ResumingContext.verifying(ca_certificates)
     except OSError as error:  # ssl.SSLError is one
         raise AuthoritiesError(
             f"the certificate authorities in {ca_certificates} (HttpsCACertificates) "

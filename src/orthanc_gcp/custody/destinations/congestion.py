@@ -1,9 +1,9 @@
 """How fast an account is sent to: as fast as the store takes it.
 
-Requests run side by side: one more after each that succeeds, as TCP's slow start (RFC 5681 §3.1),
-and half as many when the store asks for less (429 of RFC 6585 §4, 503 of RFC 9110 §15.6.4), as
-TCP's multiplicative decrease. Batches grow while requests are quick, and are halved when one takes
-too long.
+Requests run side by side, as many as are allowed from the first on: the time that a store takes for
+one is mostly waiting. Half as many run when the store asks for less (429 of RFC 6585 §4, 503 of
+RFC 9110 §15.6.4), as TCP's multiplicative decrease (RFC 5681 §3.1), and one more after each that
+succeeds. Batches grow while requests are quick, and are halved when one takes too long.
 """
 
 from __future__ import annotations
@@ -75,8 +75,10 @@ class CongestionWindow:
         self._clock, self._outage, self._jitter = clock, outage, jitter
         self._lock = threading.Lock()
         self.max_requests = max_requests
-        self._window = float(min(2, max_requests))
+        self._window = float(max_requests)
         self._failures = 0
+        self._throttled_at = float("-inf")
+        self._bytes_per_second = 0.0
         self._reading_fails = False
         self._resume = 0.0
         self.batch_bytes = FIRST
@@ -127,6 +129,7 @@ class CongestionWindow:
             )
             self._failures, self.problem = 0, None
             self._window = min(self.max_requests, self._window + 1)
+            self._learn_pace(size, seconds)
             if seconds > SLOW:
                 self._shrink()
             elif seconds < QUICK:
@@ -142,11 +145,40 @@ class CongestionWindow:
             if self._reading_fails and not self._outage.active:
                 self._reading_fails, self._failures, self.problem = False, 0, None
 
-    def throttled(self, error: StoreError) -> float:
-        """Send less: 429, 503 or ``Retry-After``; returns the seconds until the next request."""
+    def part_left(self, size: int, seconds: float) -> float:
+        """The part of a request that is still to be sent, by the pace of others.
+
+        Parameters
+        ----------
+        size
+            The bytes of its instances.
+        seconds
+            Since it began.
+        """
+        with self._lock:
+            if not self._bytes_per_second:  # nothing is known: it may be anywhere
+                return 0.5
+            return max(0.0, 1 - seconds * self._bytes_per_second / max(size, 1))
+
+    def _learn_pace(self, size: int, seconds: float) -> None:
+        if size >= MEGABYTE and seconds > 0:
+            now = size / seconds
+            before = self._bytes_per_second or now
+            self._bytes_per_second = before + (now - before) / 4
+
+    def throttled(self, error: StoreError, began: float) -> float:
+        """Send less: 429, 503 or ``Retry-After``; returns the seconds until the next request.
+
+        Parameters
+        ----------
+        began
+            When the request began, by the clock: of those that ran at once, the first counts.
+        """
         with self._lock:
             self.totals = replace(self.totals, throttled=self.totals.throttled + 1)
-            self._window = max(1.0, self._window / 2)
+            if began >= self._throttled_at:
+                self._throttled_at = self._clock.now()
+                self._window = max(1.0, self._window / 2)
             return self._back_off(error, SENDING, error.retry_after)
 
     def read_failed(self, error: StoreError, *, suspect: bool = False) -> float:
@@ -188,12 +220,14 @@ class CongestionWindow:
         self.batch_instances = max(FEWEST_INSTANCES, self.batch_instances // 2)
 
     def _back_off(self, error: GcpError, by: str, retry_after: float | None) -> float:
-        self._failures += 1
+        now = self._clock.now()
+        if now >= self._resume:  # nothing begins in a pause: what fails then belongs to its cause
+            self._failures += 1
         self.problem = str(error)
         pause = _BACKOFF.delay(self._failures, self._jitter)
         if retry_after is not None:  # "0" must not make it ask without a breath
             pause = max(retry_after, FIRST_PAUSE)
-        self._resume = max(self._resume, self._clock.now() + pause)
+        self._resume = max(self._resume, now + pause)
         if self._is_outage(error):
             self._outage.failed(self.problem, pause, kind=error.kind, by=by)
         return pause

@@ -6,12 +6,14 @@ import logging
 import uuid
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 
 from orthanc_gcp.clock import Clock
+from orthanc_gcp.custody.destinations.congestion import CongestionWindow
 from orthanc_gcp.custody.destinations.destination import Destination
 from orthanc_gcp.custody.transfer.threads import TransferThreads
 from orthanc_gcp.ledger.ledger import Ledger
-from orthanc_gcp.ledger.rows import Transfer
+from orthanc_gcp.ledger.rows import Amount, Transfer
 from orthanc_gcp.ledger.schema import Priority
 
 __all__ = ["Dispatcher"]
@@ -28,6 +30,18 @@ OTHERS_EVERY = 2.0
 """Seconds between two questions whether anything of another Orthanc waits."""
 MOST_READING = 200
 """Series of an account that are due, and wait to be read back at a time."""
+FEWEST_BYTES, FEWEST_INSTANCES = 1 << 20, 50
+"""What a request carries at least, if so much waits, however many connections are free: below that,
+it costs more than it brings forward."""
+
+
+@dataclass(frozen=True)
+class _UnderWay:
+    """A batch that is being sent since a time of the clock."""
+
+    account: str
+    began: float
+    holds: Amount
 
 
 class Dispatcher:
@@ -67,6 +81,7 @@ class Dispatcher:
         self._urgent: Counter[str] = Counter()  # account -> live batches in a row
         self._was_alone: set[str] = set()  # accounts whose last batch was sent alone
         self._alone: dict[str, str] = {}  # batches that are sent alone -> account
+        self._under_way: dict[str, _UnderWay] = {}  # batch -> what it holds
         self._others: dict[str, tuple[float, bool]] = {}  # account -> when asked, whether they wait
 
     def step(self) -> bool:
@@ -143,15 +158,64 @@ class Dispatcher:
     ) -> bool:
         """Start batches until so many run here, or with all workers; or nothing waits."""
         account, started = destination.account, False
+        limits: Amount | None = None
         while self._source() and priorities and self._threads.sending(account) < here:
+            limits = limits or self._limits(destination, priorities, here, size)
+            if limits is None:
+                break
             batch = f"batch-{uuid.uuid4().hex}"
-            claimed = self._claim(destination, batch, priorities, of_all, size)
+            claimed = self._claim(destination, batch, priorities, of_all, limits)
             if not claimed:
                 break
+            held = Amount(len(claimed), sum(row.size_bytes for row in claimed))
+            self._under_way[batch] = _UnderWay(account, self._clock.now(), held)
             self._threads.send(account, batch, claimed)
             self._urgent[account] += claimed[0].priority == Priority.LIVE
             started = True
         return started
+
+    def _limits(
+        self, destination: Destination, priorities: Collection[Priority], here: int, size: int
+    ) -> Amount | None:
+        """What a batch may hold so that all connections end together: a share of all that is left.
+
+        None where nothing waits.
+
+        Parameters
+        ----------
+        here
+            So many connections are used.
+        size
+            The most bytes that the next batch may have, whatever is left.
+        """
+        congestion = destination.congestion
+        most = congestion.batch_instances
+        ready = self._ledger.queue.ready(
+            destination.account, self._source(), priorities, here * most
+        )
+        if not ready.instances:
+            return None
+        left = self._left(destination.account, congestion)
+        # That the sizes of instances differ must not leave a few for another round.
+        rounding = ready.size_bytes / ready.instances / 2
+        share = (ready.size_bytes + left.size_bytes) / here + rounding
+        # Bytes count; only where instances are tiny, their number does.
+        instances = 2 * (ready.instances + left.instances) // here
+        return Amount(
+            min(most, max(FEWEST_INSTANCES, instances)), min(size, max(FEWEST_BYTES, int(share)))
+        )
+
+    def _left(self, account: str, congestion: CongestionWindow) -> Amount:
+        """What is left to be sent of the batches that are under way, by the pace so far."""
+        active = self._threads.active()
+        self._under_way = {one: of for one, of in self._under_way.items() if one in active}
+        now, instances, size = self._clock.now(), 0.0, 0.0
+        for one in self._under_way.values():
+            if one.account == account:
+                part = congestion.part_left(one.holds.size_bytes, now - one.began)
+                instances += part * one.holds.instances
+                size += part * one.holds.size_bytes
+        return Amount(int(instances), int(size))
 
     def _claim(
         self,
@@ -159,7 +223,7 @@ class Dispatcher:
         batch: str,
         priorities: Collection[Priority],
         of_all: int,
-        size: int,
+        limits: Amount,
     ) -> list[Transfer]:
         """What is to be sent next.
 
@@ -176,8 +240,8 @@ class Dispatcher:
                 self._source(),
                 batch,
                 self._worker,
-                most_instances=destination.congestion.batch_instances,
-                most_bytes=size,
+                most_instances=limits.instances,
+                most_bytes=limits.size_bytes,
                 most_batches=of_all,
                 priorities=priorities,
                 together=together,

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from functools import partial
+from itertools import islice
 
 from orthanc_gcp.custody.transfer.sender import Sender
 from orthanc_gcp.custody.verification.read_back import ReadBack
@@ -22,8 +23,10 @@ __all__ = ["TransferThreads"]
 
 _log = logging.getLogger(__name__)
 
-MOST_UNREAD = 64
-"""Batches of an account that wait to be read back while the store is slow to answer searches."""
+MOST_UNREAD = 2000
+"""Series of an account that wait to be read back while the store is slow to answer searches."""
+MOST_TOGETHER = 10
+"""So many series one thread reads back one after the other: the ledger is asked once for them."""
 
 
 class TransferThreads:
@@ -55,7 +58,10 @@ class TransferThreads:
         self._changed = threading.Condition()
         self._sending: dict[str, str] = {}  # batch -> account
         self._reading: set[tuple[str, Series]] = set()  # series that were due
-        self._unread: Counter[str] = Counter()  # account -> batches sent and not read back
+        # Account -> series that were sent and wait to be read back, and how many threads do so.
+        self._unread: dict[str, dict[Series, None]] = {account: {} for account in connections}
+        self._confirming: Counter[str] = Counter()
+        self._most_confirming = dict(connections)
         self._tasks = 0
 
     def sending(self, account: str) -> int:
@@ -126,23 +132,36 @@ class TransferThreads:
             with self._changed:
                 del self._sending[batch]
             self._on_sent()
-        if series and self._may_queue(account):
-            self._submit(self._readers, account, partial(self._confirm_sent, account, series))
+        for _ in range(self._queue(account, series)):
+            self._submit(self._readers, account, partial(self._confirm_sent, account))
 
-    def _may_queue(self, account: str) -> bool:
-        """Whether there is room; what is left out is due in the ledger a little later."""
+    def _queue(self, account: str, series: Sequence[Series]) -> int:
+        """Let some series wait to be read back; how many more threads are to do so.
+
+        One that waits already is read back once. What there is no room for is due in the ledger a
+        little later.
+        """
         with self._changed:
-            if self._unread[account] >= MOST_UNREAD:
-                return False
-            self._unread[account] += 1
-            return True
+            unread = self._unread[account]
+            unread.update(dict.fromkeys(series[: max(0, MOST_UNREAD - len(unread))]))
+            more = min(len(unread), self._most_confirming[account]) - self._confirming[account]
+            self._confirming[account] += max(0, more)
+            return max(0, more)
 
-    def _confirm_sent(self, account: str, series: list[Series]) -> None:
-        try:
+    def _confirm_sent(self, account: str) -> None:
+        while series := self._next_unread(account):
             self._confirm(account, series)
-        finally:
-            with self._changed:
-                self._unread[account] -= 1
+
+    def _next_unread(self, account: str) -> list[Series]:
+        """What one thread reads back next: the less, the fewer there are for all of them."""
+        with self._changed:
+            unread = self._unread[account]
+            share = max(1, len(unread) // self._most_confirming[account])
+            series = list(islice(unread, min(share, MOST_TOGETHER)))
+            for one in series:
+                del unread[one]
+            self._confirming[account] -= not series
+            return series
 
     def _confirm_due(self, account: str, series: Series) -> None:
         try:

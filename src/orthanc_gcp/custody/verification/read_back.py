@@ -34,8 +34,9 @@ __all__ = ["SEARCH_LAG", "ReadBack"]
 
 _log = logging.getLogger(__name__)
 
-FEW = 4
-"""Up to so many instances are searched one by one; more by listing their series."""
+FEW, LISTED = 4, 100
+"""Up to so many instances are searched one by one, if their series has more than the other number
+for each of them; others by listing their series."""
 CONFIRMED_AT_ONCE = 200
 """So many instances that were seen are confirmed in one transaction."""
 SEARCH_LAG = 30.0
@@ -150,7 +151,7 @@ class ReadBack:
         rows = self._askable(self._ledger.confirmations.acknowledged(destination.account, series))
         if not rows:
             return _Reading(), True
-        reading = _ask(destination, series, rows)
+        reading = _ask(destination, series, rows, apart=self._is_long(destination, series, rows))
         if reading.error is None:
             now = destination.congestion.now
             destination.congestion.read_succeeded(asked)
@@ -159,6 +160,13 @@ class ReadBack:
         if reading.error is None:
             return reading, True
         return reading, self._settle_failed(destination, series, reading, reading.error, asked)
+
+    def _is_long(self, destination: Destination, series: Series, rows: Sequence[Transfer]) -> bool:
+        """Whether it is less to search for each of some instances than to list their series."""
+        if len(rows) == 1 or len(rows) > FEW:
+            return len(rows) == 1
+        confirmations = self._ledger.confirmations
+        return confirmations.is_long(destination.account, series, LISTED * len(rows))
 
     def _askable(self, rows: Sequence[Transfer]) -> list[Transfer]:
         """Those with UIDs that can be asked for; the others, of an older ledger, need a person."""
@@ -306,10 +314,18 @@ def _quarantined(row: Transfer, reason: str, detail: str) -> Outcome:
 # -- What the store has -------------------------------------------------------------------------
 
 
-def _ask(destination: Destination, series: Series, rows: Sequence[Transfer]) -> _Reading:
-    """What the store has of some instances of a series."""
+def _ask(
+    destination: Destination, series: Series, rows: Sequence[Transfer], *, apart: bool
+) -> _Reading:
+    """What the store has of some instances of a series.
+
+    Parameters
+    ----------
+    apart
+        Search for each of them, in place of listing the series.
+    """
     try:
-        reading = _search(destination, series, rows)
+        reading = _search(destination, series, rows, apart=apart)
         _compare(destination, reading)
     except SQLAlchemyError:  # a limit on requests is counted in the ledger
         raise
@@ -321,10 +337,12 @@ def _ask(destination: Destination, series: Series, rows: Sequence[Transfer]) -> 
     return reading
 
 
-def _search(destination: Destination, series: Series, rows: Sequence[Transfer]) -> _Reading:
+def _search(
+    destination: Destination, series: Series, rows: Sequence[Transfer], *, apart: bool
+) -> _Reading:
     """Which of some instances of a series the store finds."""
     reading = _Reading()
-    if len(rows) > FEW:
+    if not apart:
         _find(destination, series, rows, reading, None)
         return reading
     for row in rows:
