@@ -17,7 +17,8 @@ from urllib.parse import urlsplit
 import pydicom
 import pytest
 
-from bench.custody import CHECKS, SUBJECTS, measurements
+from bench.custody import Options, measurements
+from bench.custody_rows import CHECKS
 from bench.network import LOOPBACK, Network, Proxy
 from bench.workload import BOUNDARY, Workload, instances, prepare
 from tests.support.orthanc import DICOMWEB, Orthanc
@@ -147,7 +148,7 @@ def test_orthancs_start_with_a_load(tmp_path: Path) -> None:
 
 
 def test_what_it_costs_to_make_sure(tmp_path: Path) -> None:
-    with closing(measurements(tmp_path, [7], 0.01, list(SUBJECTS.values()))) as rows:
+    with closing(measurements(tmp_path, [7], Options(scale=0.01))) as rows:
         measurement = next(rows)
         taken = measurement.round(measurement.subjects)
     assert list(taken) == list(CHECKS)
