@@ -89,9 +89,8 @@ def test_one_answer_too_many_ends_it():
     paths = [f"/{number}" for number in range(2 * AT_ONCE)]
 
     def behave(connection, head):
-        echo(connection, head)
-        if path_of(head) == f"/{AT_ONCE - 1}".encode():
-            connection.sendall(answer(b"more"))
+        more = answer(b"more") if path_of(head) == f"/{AT_ONCE - 1}".encode() else b""
+        connection.sendall(answer(path_of(head)) + more)
 
     found, _ = asked(behave, paths)
     assert len(found) == AT_ONCE

@@ -110,6 +110,14 @@ def test_all_connections_share_what_waits(desk):
     assert desk.sizes() == [50, 50, 50, 50]
 
 
+def test_what_one_connection_sends_in_a_moment_is_not_divided(desk):
+    for _ in range(9):
+        desk.congestion.succeeded(100, 100 * 1000, 0.1)
+    arrive(desk.ledger, 200)
+    desk.step()
+    assert desk.sizes() == [50, 150], "1000 a second"
+
+
 def test_sizes_that_differ_leave_none_for_another_round(desk):
     for number in range(100):
         arrive(desk.ledger, study=f"{number}", size=100_000 + 3000 * (number % 7))

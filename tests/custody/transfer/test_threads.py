@@ -127,6 +127,22 @@ def test_of_very_many_series_each_thread_takes_several(threads, gate):
     assert max(taken) == MOST_TOGETHER
 
 
+def test_a_store_that_is_quick_to_search_needs_few_threads(gate, told):
+    gate.open.set()
+    threads = TransferThreads(gate, gate, {A: 20}, told.release)
+    threads.send(A, "one", ["s"])
+    assert threads.rest(10)
+    gate.open.clear()
+    gate.let_send()
+    gate.reading = 0
+    threads.send(A, "two", [f"t{number}" for number in range(9)])
+    wait_until(lambda: not threads.active())
+    gate.open.set()
+    assert threads.rest(10)
+    assert gate.read[1:] == [(A, [f"t{number}" for number in range(9)])]
+    threads.stop()
+
+
 def test_a_store_that_is_slow_to_search_does_not_fill_the_memory(threads, gate, monkeypatch):
     """What is not read back at once is due in the ledger a little later."""
     monkeypatch.setattr(module, "MOST_UNREAD", 5)

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from orthanc_gcp.backoff import Backoff
 from orthanc_gcp.clock import Clock
 from orthanc_gcp.errors import GcpError, StoreError
+from orthanc_gcp.ledger.rows import Amount
 from orthanc_gcp.outages import Outage
 from orthanc_gcp.reasons import StoreReason
 
@@ -23,7 +24,9 @@ __all__ = ["CongestionWindow", "Totals"]
 
 MEGABYTE = 1 << 20
 SMALLEST, FIRST, LARGEST = MEGABYTE // 4, 8 * MEGABYTE, 64 * MEGABYTE
-FEWEST_INSTANCES, MOST_INSTANCES = 10, 1000
+FEWEST_INSTANCES, FIRST_INSTANCES, MOST_INSTANCES = 10, 100, 1000
+MOMENT = 0.15
+"""Seconds of sending that are not divided among connections."""
 QUICK, SLOW = 1.5, 10.0
 """Seconds of a request: below the one, batches grow; above the other, they shrink."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 60.0
@@ -78,11 +81,11 @@ class CongestionWindow:
         self._window = float(max_requests)
         self._failures = 0
         self._throttled_at = float("-inf")
-        self._bytes_per_second = 0.0
+        self._bytes_per_second = self._instances_per_second = 0.0
         self._reading_fails = False
         self._resume = 0.0
         self.batch_bytes = FIRST
-        self.batch_instances = 100
+        self.batch_instances = FIRST_INSTANCES
         self.totals = Totals()
         self.problem: str | None = None
 
@@ -129,7 +132,7 @@ class CongestionWindow:
             )
             self._failures, self.problem = 0, None
             self._window = min(self.max_requests, self._window + 1)
-            self._learn_pace(size, seconds)
+            self._learn_pace(instances, size, seconds)
             if seconds > SLOW:
                 self._shrink()
             elif seconds < QUICK:
@@ -144,6 +147,20 @@ class CongestionWindow:
         with self._lock:
             if self._reading_fails and not self._outage.active:
                 self._reading_fails, self._failures, self.problem = False, 0, None
+
+    @property
+    def least(self) -> Amount:
+        """What a request carries at least, if so much waits, however many connections are free.
+
+        What one connection has sent in a moment is not worth to be divided.
+        """
+        with self._lock:
+            if not self._instances_per_second:
+                return Amount(FIRST_INSTANCES, MEGABYTE)
+            return Amount(
+                max(FEWEST_INSTANCES, int(self._instances_per_second * MOMENT)),
+                max(MEGABYTE, int(self._bytes_per_second * MOMENT)),
+            )
 
     def part_left(self, size: int, seconds: float) -> float:
         """The part of a request that is still to be sent, by the pace of others.
@@ -160,11 +177,11 @@ class CongestionWindow:
                 return 0.5
             return max(0.0, 1 - seconds * self._bytes_per_second / max(size, 1))
 
-    def _learn_pace(self, size: int, seconds: float) -> None:
-        if size >= MEGABYTE and seconds > 0:
-            now = size / seconds
-            before = self._bytes_per_second or now
-            self._bytes_per_second = before + (now - before) / 4
+    def _learn_pace(self, instances: int, size: int, seconds: float) -> None:
+        """How much one connection sends in a second; the shortest requests show only waiting."""
+        if seconds > 0 and (size >= MEGABYTE or instances >= FEWEST_INSTANCES):
+            self._bytes_per_second = _smoothed(self._bytes_per_second, size / seconds)
+            self._instances_per_second = _smoothed(self._instances_per_second, instances / seconds)
 
     def throttled(self, error: StoreError, began: float) -> float:
         """Send less: 429, 503 or ``Retry-After``; returns the seconds until the next request.
@@ -237,3 +254,7 @@ class CongestionWindow:
         if error.reason == StoreReason.TOO_LARGE:
             return False
         return error.status != TOO_MANY_REQUESTS or self._failures >= OUTAGE
+
+
+def _smoothed(before: float, now: float) -> float:
+    return before + (now - before) / 4 if before else now

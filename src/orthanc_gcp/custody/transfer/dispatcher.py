@@ -30,9 +30,6 @@ OTHERS_EVERY = 2.0
 """Seconds between two questions whether anything of another Orthanc waits."""
 MOST_READING = 200
 """Series of an account that are due, and wait to be read back at a time."""
-FEWEST_BYTES, FEWEST_INSTANCES = 1 << 20, 50
-"""What a request carries at least, if so much waits, however many connections are free: below that,
-it costs more than it brings forward."""
 
 
 @dataclass(frozen=True)
@@ -195,14 +192,14 @@ class Dispatcher:
         )
         if not ready.instances:
             return None
-        left = self._left(destination.account, congestion)
+        least, left = congestion.least, self._left(destination.account, congestion)
         # That the sizes of instances differ must not leave a few for another round.
         rounding = ready.size_bytes / ready.instances / 2
         share = (ready.size_bytes + left.size_bytes) / here + rounding
         # Bytes count; only where instances are tiny, their number does.
         instances = 2 * (ready.instances + left.instances) // here
         return Amount(
-            min(most, max(FEWEST_INSTANCES, instances)), min(size, max(FEWEST_BYTES, int(share)))
+            min(most, max(least.instances, instances)), min(size, max(least.size_bytes, int(share)))
         )
 
     def _left(self, account: str, congestion: CongestionWindow) -> Amount:

@@ -13,6 +13,8 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from functools import partial
 from itertools import islice
+from math import ceil
+from time import monotonic
 
 from orthanc_gcp.custody.transfer.sender import Sender
 from orthanc_gcp.custody.verification.read_back import ReadBack
@@ -27,6 +29,11 @@ MOST_UNREAD = 2000
 """Series of an account that wait to be read back while the store is slow to answer searches."""
 MOST_TOGETHER = 10
 """So many series one thread reads back one after the other: the ledger is asked once for them."""
+SECONDS_EACH = 0.2
+"""How long a series is thought to take before one was read back (Google's "DICOM best practices":
+0.2 to 0.33 s a request)."""
+MOMENT = 0.1
+"""Seconds of reading back that are not divided among threads."""
 
 
 class TransferThreads:
@@ -62,6 +69,7 @@ class TransferThreads:
         self._unread: dict[str, dict[Series, None]] = {account: {} for account in connections}
         self._confirming: Counter[str] = Counter()
         self._most_confirming = dict(connections)
+        self._seconds_each = dict.fromkeys(connections, SECONDS_EACH)
         self._tasks = 0
 
     def sending(self, account: str) -> int:
@@ -132,11 +140,11 @@ class TransferThreads:
             with self._changed:
                 del self._sending[batch]
             self._on_sent()
-        for _ in range(self._queue(account, series)):
-            self._submit(self._readers, account, partial(self._confirm_sent, account))
+        self._queue(account, series)
+        self._start_reading(account)
 
-    def _queue(self, account: str, series: Sequence[Series]) -> int:
-        """Let some series wait to be read back; how many more threads are to do so.
+    def _queue(self, account: str, series: Sequence[Series]) -> None:
+        """Let some series wait to be read back.
 
         One that waits already is read back once. What there is no room for is due in the ledger a
         little later.
@@ -144,19 +152,30 @@ class TransferThreads:
         with self._changed:
             unread = self._unread[account]
             unread.update(dict.fromkeys(series[: max(0, MOST_UNREAD - len(unread))]))
-            more = min(len(unread), self._most_confirming[account]) - self._confirming[account]
+
+    def _start_reading(self, account: str) -> None:
+        """Let as many threads read back as have something to do for a moment."""
+        with self._changed:
+            waiting = len(self._unread[account])
+            wanted = min(waiting, ceil(waiting * self._seconds_each[account] / MOMENT))
+            more = min(wanted, self._most_confirming[account]) - self._confirming[account]
             self._confirming[account] += max(0, more)
-            return max(0, more)
+        for _ in range(more):
+            self._submit(self._readers, account, partial(self._confirm_sent, account))
 
     def _confirm_sent(self, account: str) -> None:
         while series := self._next_unread(account):
+            began = monotonic()
             self._confirm(account, series)
+            with self._changed:
+                self._seconds_each[account] = (monotonic() - began) / len(series)
+            self._start_reading(account)
 
     def _next_unread(self, account: str) -> list[Series]:
         """What one thread reads back next: the less, the fewer there are for all of them."""
         with self._changed:
             unread = self._unread[account]
-            share = max(1, len(unread) // self._most_confirming[account])
+            share = max(1, len(unread) // self._confirming[account])
             series = list(islice(unread, min(share, MOST_TOGETHER)))
             for one in series:
                 del unread[one]
