@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -280,8 +281,13 @@ class OrthancSource:
             whole = len(page) == limit
             begin, tail = begin + limit - _OVERLAP, frozenset(identifiers[-_OVERLAP:])
 
-    def describe(self, resources: Sequence[str]) -> list[Description]:
+    def describe(self, resources: Sequence[str], since: float = 0.0) -> list[Description]:
         """Instances; those that Orthanc does not have any more are left out.
+
+        Parameters
+        ----------
+        since
+            Those that were received before are left out, too, in UTC seconds.
 
         Raises
         ------
@@ -290,7 +296,11 @@ class OrthancSource:
         """
         found: list[Description] = []
         for start in range(0, len(resources), MOST_DESCRIBED):
-            instances = self._content(resources[start : start + MOST_DESCRIBED], "Instance")
+            instances = [
+                entry
+                for entry in self._content(resources[start : start + MOST_DESCRIBED], "Instance")
+                if not since or _received_at(entry) >= since
+            ]
             series = self._parents(instances, "ParentSeries", "Series")
             studies = self._parents(series.values(), "ParentStudy", "Study")
             for entry in instances:
@@ -300,7 +310,9 @@ class OrthancSource:
                     found.append(_described(entry, own, study))
         return found
 
-    def describe_each(self, resources: Sequence[str]) -> tuple[list[Description], list[str]]:
+    def describe_each(
+        self, resources: Sequence[str], since: float = 0.0
+    ) -> tuple[list[Description], list[str]]:
         """The same, and those that Orthanc refuses to describe; one of them hides no other.
 
         Raises
@@ -315,7 +327,7 @@ class OrthancSource:
         while left:
             some = left.pop()
             try:
-                found += self.describe(some)
+                found += self.describe(some, since)
                 answered = True
             except OrthancRefusedError as error:
                 half = len(some) // 2
@@ -587,13 +599,18 @@ def _described(
         sop_instance_uid=instance["MainDicomTags"]["SOPInstanceUID"],
         size_bytes=int(instance["FileSize"]),
         attachment_uuid=instance.get("FileUuid", ""),
-        received_at=seconds_of(metadata.get("ReceptionDate", "")),
+        received_at=_received_at(instance),
         parents=parents,
         origin=metadata,
         tags=tags,
     )
 
 
+def _received_at(instance: Mapping[str, Any]) -> float:
+    return seconds_of(instance.get("Metadata", {}).get("ReceptionDate", ""))
+
+
+@lru_cache(maxsize=1024)  # the instances of a study were received in a few seconds
 def seconds_of(date: str) -> float:
     """Orthanc's ``20261121T221844``, UTC; 0 where there is none."""
     try:
