@@ -23,6 +23,9 @@ DOWN = StoreError("a store answered 500", reason="server_error", status=500)
 TIMEOUT = StoreError("a store does not answer", reason="timeout")
 
 
+BUSY = StoreError("a store answered 503", reason="unavailable", status=503)
+
+
 def too_many(retry_after=None):
     return StoreError("a store", reason="throttled", status=429, retry_after=retry_after)
 
@@ -81,10 +84,10 @@ def test_a_throttled_store_gets_half_as_many_requests(congestion, clock):
     began = clock.now()
     clock.time += 1
     for _ in range(8):  # all that ran at once are refused
-        congestion.throttled(too_many(), began)
+        congestion.throttled(BUSY, began)
     clock.time += 1
     assert congestion.window == 4
-    congestion.throttled(too_many(), clock.now())
+    congestion.throttled(BUSY, clock.now())
     clock.time += 2
     assert congestion.window == 2
     congestion.succeeded(1, 1, 0.1)
@@ -100,12 +103,25 @@ def test_requests_that_fail_at_once_are_one_failure(congestion, clock):
 
 
 def test_what_is_left_of_a_request_is_known_by_the_pace_of_others(congestion):
-    assert congestion.part_left(10, 100) == 0.5
+    assert congestion.part_left(10, 100) == 1
     for _ in range(30):
         congestion.succeeded(10, 10 * MEGABYTE, 2.0)
         congestion.succeeded(1, 100, 0.5)  # too small to show a pace
     assert congestion.part_left(10 * MEGABYTE, 0.5) == pytest.approx(0.75)
     assert congestion.part_left(10 * MEGABYTE, 5) == 0
+
+
+def test_a_quota_that_is_used_up_lets_one_request_ask_and_then_slows_all(congestion, clock):
+    began = clock.now()
+    congestion.begun(10 * MEGABYTE, 0)
+    clock.time += 1
+    congestion.succeeded(10, 10 * MEGABYTE, 1.0, began)
+    assert congestion.throttled(too_many(), began) == 2 * FIRST_PAUSE
+    clock.time += 1
+    assert congestion.window == 8
+    assert not congestion.may_begin(3, lambda: 0)
+    assert congestion.may_begin(0, lambda: 0)
+    assert congestion.most_bytes(8) < congestion.batch_bytes
 
 
 @pytest.mark.parametrize(("asked", "waits"), [(0.0, FIRST_PAUSE), (7.0, 7.0), (1800.0, 1800.0)])
@@ -158,7 +174,7 @@ def test_a_quota_that_is_used_up_for_a_moment_is_no_outage(congestion, clock, ca
         congestion.throttled(too_many(), clock.now())
         congestion.succeeded(1, 1, 0.1)
     assert caplog.records == []
-    for _ in range(20):
+    for _ in range(100):
         clock.time += congestion.throttled(too_many(), clock.now())
     assert len(caplog.records) == 2  # after ten minutes once more
 

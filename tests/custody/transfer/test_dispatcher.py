@@ -135,16 +135,42 @@ def test_small_studies_share_a_request(desk):
 
 def test_a_connection_that_is_free_leaves_to_others_what_they_can_send_meanwhile(desk):
     """Those that are nearly done take a share, those that have just begun take less."""
-    arrive(desk.ledger, 40, size=1 << 20)
+    arrive(desk.ledger, 32, size=1 << 20)
     for _ in range(9):
         desk.congestion.succeeded(1, 1 << 20, 1.0)  # a megabyte a second
     desk.step()
-    assert desk.sizes() == [8, 8, 8, 8], "a first request is not the largest"
+    assert desk.sizes() == [8, 8, 8, 8]
+    arrive(desk.ledger, 8, study="2", size=1 << 20)
     first, rows = desk.threads.batches.popitem()
     sent = [Outcome(row.id, State.ACKNOWLEDGED, sha256="d") for row in rows]
     desk.ledger.queue.settle(first, sent)
     desk.step(4.0)
     assert desk.sizes() == [5, 8, 8, 8], "8 wait and 12 are left of others, for 4"
+
+
+def test_what_is_about_to_be_queued_makes_the_first_batches_as_large_as_the_others(desk):
+    desk.dispatcher.announce(A, 200)
+    assert not desk.step()
+    for page in range(4):
+        arrive(desk.ledger, 50, study=f"{page}", size=100_000)
+        desk.dispatcher.announce(A, -50)
+        desk.step(0.1)
+    assert desk.sizes() == [50, 50, 50, 50]
+
+
+def test_what_was_announced_is_waited_for_only_for_a_moment(desk):
+    desk.dispatcher.announce(A, 1_000_000)
+    arrive(desk.ledger, 50, size=100_000)
+    assert not desk.step(0.1)
+    assert desk.step(1)
+    assert sum(desk.sizes()) == 50
+
+
+def test_where_more_waits_than_all_connections_carry_they_do_not_end_together(desk):
+    arrive(desk.ledger, 400, size=1 << 20)
+    desk.step()
+    assert len(set(desk.sizes())) == 4
+    assert 10 < min(desk.sizes()) < max(desk.sizes()) <= 24
 
 
 def test_nothing_waits(desk):
