@@ -23,13 +23,14 @@ from orthanc_gcp.commands.printing import cleaned, say
 if TYPE_CHECKING:
     from orthanc_gcp.dicomweb.query import QueryResult
 
-__all__ = ["Progress", "printer"]
+__all__ = ["CLEAR", "Progress", "printer"]
 
 _ALIGNED = 200
 """So many rows of a table are read before the first is printed, for the width of its columns."""
 _WIDEST = 64
 _FIRST_AFTER, _EVERY = 1.0, 0.5
-_CLEAR = "\r\x1b[K"
+CLEAR = "\r\x1b[K"
+"""Makes room in a line of a terminal."""
 _FORMULA = re.compile(r"[=+\-@\t\r\n＝＋－＠]")  # noqa: RUF001 -- spreadsheets take these, too
 _NUMBER = re.compile(r"-?\d+(\.\d+)?")
 
@@ -75,12 +76,12 @@ class Progress:
             self._shown, self._dirty = now, True
             words = f"{count(result.matches, 'result')} of "
             words += f"{result.read:,} that the store has returned"
-            click.echo(f"{_CLEAR}{cleaned(words)}", nl=False, err=True)
+            click.echo(f"{CLEAR}{cleaned(words)}", nl=False, err=True)
 
     def clear(self) -> None:
         """Make room for other lines."""
         if self._dirty:
-            click.echo(_CLEAR, nl=False, err=True)
+            click.echo(CLEAR, nl=False, err=True)
             self._dirty = False
 
 
