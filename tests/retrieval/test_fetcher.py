@@ -69,7 +69,7 @@ def test_one_that_orthanc_does_not_take(trial, study, files, answer, reason, upl
 
 def test_an_orthanc_that_is_full(trial, study, files):
     """It is asked some times whether it has room; then nothing of it is brought."""
-    full = (507, {"OrthancStatus": 11, "Message": "The file storage is full"})
+    full = (507, {"OrthancStatus": 19, "Message": "The file storage is full"})
     trial.orthanc.on_upload = lambda _: full if len(trial.orthanc.files) >= 2 else None
     state, counts, reasons = ended(trial, study)
     assert (state, counts, reasons) == ("incomplete", {"received": 2, "missing": 2}, {"full"})

@@ -13,8 +13,9 @@ from orthanc_gcp.redaction import readable
 __all__ = ["Judgement", "Taken", "judge"]
 
 _STORED, _ALREADY, _FILTERED = "Success", "AlreadyStored", "FilteredOut"
-_FULL, _BAD_FILE = 11, 15
-"""``OrthancStatus``: ErrorCode_FullStorage and ErrorCode_BadFileFormat of Orthanc's plugin SDK."""
+_FULL, _BAD_FILE = (14, 19), 15
+"""``OrthancStatus``: CannotWriteFile, as on a full disk, FullStorage, and BadFileFormat (Orthanc's
+plugin SDK, ``OrthancPluginErrorCode``)."""
 _INSUFFICIENT_STORAGE = 507
 
 
@@ -55,7 +56,7 @@ def judge(status: int, answer: Any) -> Judgement:
         return _by_status(said)
     words = readable(str(said.get("Details") or said.get("Message") or ""))
     code = said.get("OrthancStatus")
-    if code == _FULL or status == _INSUFFICIENT_STORAGE:
+    if code in _FULL or status == _INSUFFICIENT_STORAGE:
         return Judgement(Taken.FULL, "", RetrievalReason.FULL, words or "Orthanc's storage is full")
     if code == _BAD_FILE:
         return Judgement(Taken.REFUSED, "", RetrievalReason.INVALID, words)

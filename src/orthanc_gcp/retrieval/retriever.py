@@ -30,6 +30,8 @@ _log = logging.getLogger(__name__)
 MOST_UNEXPECTED = 4
 PAGE = 1000
 """So many instances of a retrieval are looked at when requests are made of them."""
+MOST_OPEN = 64
+"""So many retrievals go on side by side: of more, those that have to wait are passed over."""
 AHEAD = 3
 """So many times the requests that run at once are begun: the rest waits for a thread."""
 
@@ -101,7 +103,7 @@ class Retriever:
         source, begun = self._source(), False
         if not source or self._must_stop():
             return settled
-        for retrieval in self._ledger.retrievals.open(source):
+        for retrieval in self._ledger.retrievals.due(source, list(self._remotes), MOST_OPEN):
             begun |= self._advance(retrieval)
         return settled or begun
 
@@ -119,17 +121,12 @@ class Retriever:
 
     def _advance(self, retrieval: RetrievalRow) -> bool:
         """Begin what can be begun of one; whether anything was."""
-        remote = self._remotes.get(retrieval.account)
-        if remote is None:  # the configuration has an error: it waits
-            return False
+        remote = self._remotes[retrieval.account]
         if self._ledger.destinations.find(retrieval.account) != retrieval.destination_id:
             words = "the account has another store by now than when it was asked for"
             self._rounds.end(retrieval, RetrievalReason.OTHER_STORE, words)
             return True
         if not (self._allowed(retrieval.account) and self._may_ask(remote)):
-            return False
-        due = retrieval.next_attempt_at
-        if due is not None and due > self._ledger.now():
             return False
         if retrieval.state == RetrievalState.WAITING:
             return self._look(remote, retrieval)
@@ -151,9 +148,12 @@ class Retriever:
         if is_listed or running > remote.max_requests * (AHEAD - 1):
             return False
         rows = self._ledger.retrievals.pending(retrieval, busy, PAGE)
+        if not rows and busy:
+            return False
+        if not rows and self._ledger.retrievals.any_pending(retrieval):
+            self._ledger.retrievals.wait_for_rows(retrieval)
+            return False
         if not rows:
-            if busy or self._ledger.retrievals.any_pending(retrieval):
-                return False
             return self._look(remote, retrieval)
         free, begun = remote.max_requests * AHEAD - running, False
         count = partial(self._ledger.retrievals.count, retrieval)

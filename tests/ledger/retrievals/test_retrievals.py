@@ -85,7 +85,7 @@ def test_what_waits_comes_series_by_series_and_in_its_time(ledger, clock):
     assert pending(ledger, one, {rows[0].id}, 2) == rows[1:3]
     settle(ledger, RetrievedState.WAITING, rows[0], next_attempt_at=clock.now + 10, attempts=1)
     settle(ledger, RetrievedState.COMPARING, rows[1])
-    assert [row.id for row in pending(ledger, one)] == [row.id for row in rows[1:]]
+    assert [row.id for row in pending(ledger, one)] == [rows[2].id, rows[3].id, rows[1].id]
     clock.now += 11
     assert pending(ledger, one)[0].attempts == 1
     settle(ledger, RetrievedState.RECEIVED, *rows)
@@ -192,3 +192,37 @@ def test_digests_of_what_was_sent(ledger):
     claim(ledger)
     settle_batch(ledger, State.CONFIRMED, sha256="sha")
     assert ledger.retrievals.stored_digests(A, rows) == {rows[0].uids: ("sha", {"file"})}
+
+
+def test_a_clock_that_was_set_back_makes_nobody_wait(ledger, clock):
+    (one,) = begun(ledger)
+    listed(ledger, one, 1)
+    ledger.retrievals.postpone(one, 1, 60.0, "forbidden", "no")
+    settle(ledger, RetrievedState.WAITING, *pending(ledger, one), next_attempt_at=clock.now + 60)
+    assert not ledger.retrievals.due(ORTHANC, [A], 10)
+    assert not pending(ledger, one)
+    clock.now -= 1e6
+    assert [row.id for row in ledger.retrievals.due(ORTHANC, [A], 10)] == [one.id]
+    assert len(pending(ledger, one)) == 1
+
+
+def test_what_has_to_wait_is_passed_over(ledger, clock):
+    one, other, third = begun(ledger, STUDY, Resource("2"), Resource("3"))
+    listed(ledger, one, 1)
+    settle(ledger, RetrievedState.WAITING, *pending(ledger, one), next_attempt_at=clock.now + 60)
+    ledger.retrievals.wait_for_rows(one)
+    assert [row.id for row in ledger.retrievals.due(ORTHANC, [A], 1)] == [other.id]
+    assert not ledger.retrievals.due(ORTHANC, ["b"], 9)
+    clock.now += 61
+    assert [row.id for row in ledger.retrievals.due(ORTHANC, [A], 9)] == [
+        one.id,
+        other.id,
+        third.id,
+    ]
+
+
+def test_many_are_wanted_at_once(ledger):
+    many = [Resource(f"1.{number}") for number in range(1000)]
+    first = ledger.retrievals.request(A, ORTHANC, many, compare_bytes=False)
+    assert ledger.retrievals.request(A, ORTHANC, many, compare_bytes=False) == first
+    assert len(set(first)) == 1000

@@ -9,7 +9,7 @@ Every method raises SQLAlchemyError when the ledger is away; nothing was written
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -47,6 +47,8 @@ from orthanc_gcp.reasons import RetrievalReason
 __all__ = ["Retrievals"]
 
 MOST_SHOWN_MISSING = 100
+LONGEST_PAUSE = 7200.0
+"""Seconds that are longer than any pause, those that a store asks for included."""
 _OPEN = sql.text(RETRIEVAL_IS_OPEN)
 _PENDING = (RetrievedState.WAITING, RetrievedState.COMPARING)
 _THERE = (RetrievedState.RECEIVED, RetrievedState.PRESENT)
@@ -65,41 +67,31 @@ class Retrievals:
     # -- What is wanted -------------------------------------------------------------------------
 
     def request(
-        self, account: str, source: str, resources: Iterable[Resource], *, compare_bytes: bool
+        self, account: str, source: str, resources: Collection[Resource], *, compare_bytes: bool
     ) -> list[int]:
         """Write down what is wanted back into an index of Orthanc; the number of each.
 
         What is wanted already, in the same way, and has not ended is not wanted twice.
         """
-        found: dict[int, None] = {}
         with writing(self._engine) as connection:
-            destination = self._destinations.of(connection, [account])[account]
+            fresh = {
+                "account": account,
+                "destination_id": self._destinations.of(connection, [account])[account],
+                "source": source,
+                "compare_bytes": compare_bytes,
+                "state": RetrievalState.WAITING,
+                "rounds": 0,
+                "attempts": 0,
+                "requested_at": self._now(),
+            }
+            known = _wanted(connection, fresh)
             for one in dict.fromkeys(resources):
-                values = {
-                    **asdict(one),
-                    "account": account,
-                    "destination_id": destination,
-                    "source": source,
-                    "compare_bytes": compare_bytes,
-                }
-                found[self._request(connection, values)] = None
-        return list(found)
-
-    def _request(self, connection: sql.Connection, values: dict[str, Any]) -> int:
-        same = [retrievals.c[name].is_not_distinct_from(value) for name, value in values.items()]
-        known = connection.scalar(sql.select(retrievals.c.id).where(_OPEN, *same).limit(1))
-        if known is not None:
-            return int(known)
-        fresh = {
-            **values,
-            "state": RetrievalState.WAITING,
-            "rounds": 0,
-            "attempts": 0,
-            "requested_at": self._now(),
-        }
-        row = connection.execute(retrievals.insert().values(fresh)).inserted_primary_key
-        assert row is not None  # noqa: S101 - one row was inserted
-        return int(row[0])
+                if one not in known:
+                    insert = retrievals.insert().values(**asdict(one), **fresh)
+                    row = connection.execute(insert).inserted_primary_key
+                    assert row is not None  # noqa: S101 - one row was inserted
+                    known[one] = int(row[0])
+        return [known[one] for one in dict.fromkeys(resources)]
 
     def open(self, source: str) -> list[RetrievalRow]:
         """Those into an index of Orthanc that have not ended, the oldest first."""
@@ -110,6 +102,37 @@ class Retrievals:
         )
         with reading(self._engine) as connection:
             return [RetrievalRow(*row) for row in connection.execute(query)]
+
+    def due(self, source: str, accounts: Collection[str], limit: int) -> list[RetrievalRow]:
+        """Some of these, of some accounts, that have not to wait: the oldest first."""
+        of = retrievals.c
+        query = (
+            sql.select(*RETRIEVAL_COLUMNS)
+            .where(
+                _OPEN,
+                of.source == source,
+                of.account.in_(accounts),
+                self._is_due(of.next_attempt_at),
+            )
+            .order_by(of.id)
+            .limit(limit)
+        )
+        with reading(self._engine) as connection:
+            return [RetrievalRow(*row) for row in connection.execute(query)]
+
+    def wait_for_rows(self, retrieval: RetrievalRow) -> None:
+        """Nothing of it is due: it waits until something is."""
+        with writing(self._engine) as connection:
+            first = connection.scalar(
+                sql.select(sql.func.min(_OF.next_attempt_at)).where(
+                    _OF.retrieval_id == retrieval.id, _OF.state.in_(_PENDING)
+                )
+            )
+            connection.execute(
+                retrievals.update()
+                .where(retrievals.c.id == retrieval.id)
+                .values(next_attempt_at=first)
+            )
 
     def any_open(self) -> bool:
         """Whether any has not ended, into whichever Orthanc."""
@@ -198,11 +221,14 @@ class Retrievals:
         self, retrieval: RetrievalRow, but: Collection[int], limit: int
     ) -> list[RetrievedRow]:
         """What is to be retrieved or compared next, series by series; not before its time."""
-        due = _OF.next_attempt_at.is_(None) | (_OF.next_attempt_at <= self._now())
-        found = self._rows(
-            _OF.retrieval_id == retrieval.id, _OF.state.in_(_PENDING), due, limit=limit + len(but)
-        )
-        return [row for row in found if row.id not in but][:limit]
+        due = self._is_due(_OF.next_attempt_at)
+        found: list[RetrievedRow] = []
+        for state in _PENDING:  # one by one: so an index has them in their order
+            some = self._rows(
+                _OF.retrieval_id == retrieval.id, _OF.state == state, due, limit=limit + len(but)
+            )
+            found += [row for row in some if row.id not in but]
+        return found[:limit]
 
     def any_pending(self, retrieval: RetrievalRow) -> bool:
         """Whether anything of it has still to come, now or later."""
@@ -406,6 +432,11 @@ class Retrievals:
             if len(digests) == 1
         }
 
+    def _is_due(self, moment: sql.ColumnElement[float | None]) -> sql.ColumnElement[bool]:
+        """Whether it has come; one that nobody can have meant is of a clock that was set back."""
+        now = self._now()
+        return moment.is_(None) | (moment <= now) | (moment > now + LONGEST_PAUSE)
+
     def _rows(self, *conditions: sql.ColumnElement[bool], limit: int) -> list[RetrievedRow]:
         query = (
             sql.select(*INSTANCE_COLUMNS)
@@ -415,6 +446,15 @@ class Retrievals:
         )
         with reading(self._engine) as connection:
             return [_retrieved(row) for row in connection.execute(query)]
+
+
+def _wanted(connection: sql.Connection, values: Mapping[str, Any]) -> dict[Resource, int]:
+    """What is wanted already in the same way, and has not ended."""
+    names = ("account", "destination_id", "source", "compare_bytes")
+    same = [retrievals.c[name] == values[name] for name in names]
+    query = sql.select(*RETRIEVAL_COLUMNS).where(_OPEN, *same)
+    rows = (RetrievalRow(*row) for row in connection.execute(query))
+    return {row.resource: row.id for row in rows}
 
 
 def _retrieved(row: Any) -> RetrievedRow:
