@@ -9,7 +9,6 @@ Every method raises SQLAlchemyError when the ledger is away; nothing was written
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict
 
 import sqlalchemy as sql
 
@@ -24,6 +23,7 @@ from orthanc_gcp.ledger.rows import (
     Transfer,
     in_state,
     portions,
+    values_of,
 )
 from orthanc_gcp.ledger.schema import State, transfers
 from orthanc_gcp.reasons import TransferReason
@@ -229,7 +229,7 @@ class Confirmations:
         settled: dict[str, list[int]] = {"missing": [], "quarantined": []}
         with writing(self._engine) as connection:
             for outcome in outcomes:
-                values = asdict(outcome)
+                values = values_of(outcome)
                 row, _ = values.pop("id"), values.pop("size_bytes")
                 done = connection.execute(
                     transfers.update()

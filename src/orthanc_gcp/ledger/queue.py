@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import asdict, fields
+from dataclasses import fields
 from functools import cache
 from typing import Any
 
@@ -29,6 +29,7 @@ from orthanc_gcp.ledger.rows import (
     Transfer,
     in_state,
     portions,
+    values_of,
 )
 from orthanc_gcp.ledger.schema import Priority, State, transfers
 from orthanc_gcp.ledger.versions import reopen_versions, supersede_replaced, supersede_unsent
@@ -189,7 +190,7 @@ class Queue:
         now = self._now()
         grouped: dict[State, list[dict[str, Any]]] = defaultdict(list)
         for outcome in outcomes:
-            values = asdict(outcome)
+            values = values_of(outcome)
             held = {"row": values.pop("id"), "held_by": batch}
             grouped[outcome.state].append({**values, **held, "settled_at": now, "by": sent_as})
         replacing = [row["row"] for rows in grouped.values() for row in rows if _may_replace(row)]

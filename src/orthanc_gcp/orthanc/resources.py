@@ -31,6 +31,8 @@ MOST_DESCRIBED, MOST_EXPANDED, MOST_LISTED = 200, 2000, 5000
 _DATE = "%Y%m%dT%H%M%S"
 _PIECE = 256 * 1024
 _FILE_NAME = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_DELETES_OPEN_FILES = os.name == "posix"
+"""Elsewhere Orthanc could not delete what is being sent from its folder."""
 _STUDIES, _OVERLAP = 500, 50
 _PATTERN = frozenset("*?\\")
 _SOME = 20
@@ -488,7 +490,7 @@ class OrthancSource:
 
     def _open(self, file: str, size: int) -> BinaryIO | None:
         """A file of the storage folder, if it holds an instance of this size as it was received."""
-        if not _FILE_NAME.fullmatch(file):
+        if not (_DELETES_OPEN_FILES and _FILE_NAME.fullmatch(file)):
             return None
         try:
             opened = self._place(file).open("rb", buffering=0)

@@ -216,7 +216,7 @@ def _masked_request(body: bytes | None, headers: Mapping[str, str]) -> str:
 def _masked_answer(answer: Answer, secrets: list[str]) -> str:
     try:
         fields = json.loads(answer.data)
-    except ValueError:
+    except (ValueError, RecursionError):
         fields = None
     if isinstance(fields, dict):
         return str(masked_fields(fields, secrets))
