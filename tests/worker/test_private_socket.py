@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import sys
@@ -36,6 +37,9 @@ def test_what_a_killed_worker_left_is_removed(folders):
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 9
     (left,) = folders.iterdir()
+    with private_socket():
+        assert left.exists(), "it could be just about to listen"
+    os.utime(left / "worker.sock", (1, 1))
     (folders / "orthanc-gcp-of-others").mkdir()
     with private_socket() as first, private_socket() as second:
         assert not left.exists()
@@ -53,6 +57,25 @@ def test_a_name_that_is_too_long_for_a_socket(folders, monkeypatch):
     monkeypatch.setattr(module, "_FOLDERS", (str(long),))
     with pytest.raises(OSError, match="no socket can be made"), private_socket():
         pass
+
+
+def test_links_lead_nowhere(folders, tmp_path_factory):
+    """Another user of the machine can put them there."""
+    home = tmp_path_factory.mktemp("home")
+    file, listening = home / "worker.sock", socket.socket(socket.AF_UNIX)
+    with listening:
+        listening.bind(str(file))
+    os.utime(file, (1, 1))
+    (folders / "orthanc-gcp-folder").symlink_to(home)
+    (folders / "orthanc-gcp-file").mkdir()
+    (folders / "orthanc-gcp-file" / "worker.sock").symlink_to(file)
+    (folders / "orthanc-gcp-none").mkdir()
+    (folders / "orthanc-gcp-none" / "worker.sock").touch()
+    os.utime(folders / "orthanc-gcp-none" / "worker.sock", (1, 1))
+    with private_socket():
+        pass
+    assert file.exists()
+    assert len(list(folders.iterdir())) == 3
 
 
 def test_nothing_else_is_removed(folders):

@@ -363,7 +363,7 @@ class _Several:
                 connection.close()
 
     def _renew(self, connection: sql.Connection | None, source: str, now: float) -> list[str]:
-        assert connection is not None  # noqa: S101 - refresh() has seen to it
+        assert connection is not None  # noqa: S101 - refresh() has seen to it # nosec B101
         self._end_silent(connection)
         if self._followed and self._followed != source:
             _unlock(connection, FOLLOWS, self._followed)

@@ -103,7 +103,7 @@ class OrthancRest:
             return None
         try:
             return json.loads(answer or b"{}")
-        except ValueError:
+        except (ValueError, RecursionError):
             raise OrthancUnavailableError(f"{printable(self.url)} is not an Orthanc") from None
 
     def text(self, path: str) -> str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-import subprocess
+import subprocess  # programs of ours, never by a shell  # nosec B404
 import threading
 import time
 from collections.abc import Sequence
@@ -110,7 +110,7 @@ class WorkerProcess:
             return None
         if process is None:
             return 0
-        assert process.stdin and process.stdout and process.stderr  # noqa: S101 -- for mypy
+        assert process.stdin and process.stdout and process.stderr  # noqa: S101 -- for mypy # nosec B101
         log = threading.Thread(target=_relay, args=(process.stderr,), daemon=True)
         log.start()
         limit = threading.Timer(START_WITHIN, _kill_unstarted, (process,))
@@ -139,7 +139,7 @@ class WorkerProcess:
         with self._lock:
             if self._stopping.is_set():
                 return None
-            self._process = subprocess.Popen(  # noqa: S603
+            self._process = subprocess.Popen(  # noqa: S603 - a program of ours, and no shell # nosec B603
                 self._command,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,

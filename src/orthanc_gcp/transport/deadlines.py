@@ -21,6 +21,7 @@ __all__ = [
     "BoundedResponse",
     "BoundedTlsConnection",
     "ConsecutiveResponses",
+    "EndlessInterimError",
     "WholeConnection",
     "bound_answers",
     "bound_exchanges",
@@ -140,6 +141,10 @@ class _StaysOpen(io.BufferedReader):
         """Nothing: the connection is closed by whoever has opened it."""
 
 
+class EndlessInterimError(http.client.BadStatusLine):
+    """Interim answers (1xx) come, and no other."""
+
+
 class BoundedResponse(http.client.HTTPResponse):
     """A final answer, whose head is there within the time limit of its socket."""
 
@@ -165,7 +170,7 @@ class BoundedResponse(http.client.HTTPResponse):
             self.headers = self.msg = None  # type: ignore[assignment]  # as before it was begun
             super().begin()
         else:
-            raise http.client.BadStatusLine("interim answers without end")
+            raise EndlessInterimError("interim answers without end")
         self._begin_body()
 
     def _begin_body(self) -> None:

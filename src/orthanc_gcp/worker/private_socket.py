@@ -9,8 +9,10 @@ from __future__ import annotations
 import errno
 import shutil
 import socket
+import stat
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -21,8 +23,10 @@ from orthanc_gcp.users import own_id
 __all__ = ["PrivateSocket", "private_socket", "remove_socket"]
 
 _PREFIX, _NAME = "orthanc-gcp-", "worker.sock"
-_FOLDERS = (tempfile.gettempdir(), "/tmp", "/var/tmp")  # noqa: S108 - the folder in it is private
+_FOLDERS = (tempfile.gettempdir(), "/tmp", "/var/tmp")  # noqa: S108 - the folder in it is private # nosec B108
 """Where a socket may be; the first may have too long a name for one (unix(7))."""
+_MADE_WITHIN = 60.0
+"""Seconds after which a socket that nobody listens at is abandoned."""
 _WAITING = 64
 """Connections that the kernel accepts before the server does."""
 
@@ -97,8 +101,19 @@ def _remove_abandoned() -> None:
     for place in set(_FOLDERS):
         for path in Path(place).glob(f"{_PREFIX}*/{_NAME}"):
             with suppress(OSError):
-                if path.stat().st_uid == own_id() and not _answers(path):
+                if _is_old_and_own(path) and not _answers(path):
                     remove_socket(path)
+
+
+def _is_old_and_own(path: Path) -> bool:
+    """Whether it is a socket in a folder of this user, and not one that is just being made.
+
+    Others may put there what they like, and links to what is this user's.
+    """
+    folder, made = path.parent.lstat(), path.lstat()
+    is_own = folder.st_uid == made.st_uid == own_id()
+    is_old = time.time() - made.st_mtime > _MADE_WITHIN
+    return is_own and is_old and stat.S_ISDIR(folder.st_mode) and stat.S_ISSOCK(made.st_mode)
 
 
 def _answers(path: Path) -> bool:

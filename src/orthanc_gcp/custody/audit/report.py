@@ -176,7 +176,7 @@ def _lines(file: BinaryIO) -> Iterator[tuple[dict[str, Any], int]]:
             return
         try:
             document = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             return
         if not isinstance(document, dict):
             return

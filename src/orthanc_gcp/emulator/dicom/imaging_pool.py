@@ -13,7 +13,7 @@ import os
 import queue
 import signal
 import socket
-import subprocess
+import subprocess  # programs of ours, never by a shell  # nosec B404
 import sys
 import tempfile
 import threading
@@ -325,7 +325,7 @@ class ImagingPool:
 
 
 def _start(connection: socket.socket) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(  # noqa: S603 - our own interpreter
+    return subprocess.Popen(  # noqa: S603 - our own interpreter # nosec B603
         [sys.executable, "-P", "-W", "ignore", "-m", _MODULE],
         stdin=connection.fileno(),
         stdout=subprocess.DEVNULL,

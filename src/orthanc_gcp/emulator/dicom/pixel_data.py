@@ -211,7 +211,7 @@ def _value(element: Element, value: bytes) -> Any:
 
 
 def _samples_per_pixel(values: dict[str, Any]) -> int:
-    is_colour = values.get("PhotometricInterpretation", "").startswith(("RGB", "YBR"))
+    is_colour = str(values.get("PhotometricInterpretation")).startswith(("RGB", "YBR"))
     return int(values.get("SamplesPerPixel") or (3 if is_colour else 1))
 
 

@@ -18,6 +18,8 @@ __all__ = ["UvicornServer", "listen"]
 _KEEP_ALIVE = 240
 """How many seconds an idle connection is kept."""
 _WAITING_CONNECTIONS = 2048
+_AT_ONCE = 64
+"""So many connections are accepted before one of them can be closed again: each is a file."""
 
 
 class UvicornServer(uvicorn.Server):
@@ -50,6 +52,7 @@ class UvicornServer(uvicorn.Server):
             server_header=False,
             date_header=False,
             proxy_headers=False,
+            backlog=_AT_ONCE,
             timeout_keep_alive=_KEEP_ALIVE,
             timeout_graceful_shutdown=0,
             ssl_certfile=certificate,
@@ -60,6 +63,8 @@ class UvicornServer(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start, and say so."""
         await super().startup(sockets)
+        for listener in sockets or ():
+            listener.listen(_WAITING_CONNECTIONS)  # asyncio let as many wait as it accepts at once
         self.ready()
 
     @contextlib.contextmanager
