@@ -15,6 +15,9 @@ from typing import Any
 
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, PoolManager
 from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.response import HTTPResponse
+
+from orthanc_gcp.transport.tls_sessions import ResumingContext
 
 __all__ = [
     "BoundedConnection",
@@ -245,7 +248,15 @@ class BoundedConnection(HTTPConnection):
 
 
 class BoundedTlsConnection(BoundedConnection, HTTPSConnection):
-    """The same over TLS."""
+    """The same over TLS, which goes on with the session of the last one."""
+
+    def getresponse(self) -> HTTPResponse:  # type: ignore[override]
+        """The answer to the request that was sent, as far as its head."""
+        connection = self.sock
+        response = super().getresponse()
+        if isinstance(self.ssl_context, ResumingContext):
+            self.ssl_context.remember(connection)
+        return response
 
 
 class WholeConnection(BoundedConnection):

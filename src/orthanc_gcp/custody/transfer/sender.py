@@ -368,7 +368,7 @@ class Sender:
         # One instance may be what the store is always unavailable for.
         suspect = together == 1 and transfers[0].attempts >= BISECT_AFTER
         if asks_for_less and not (unavailable and suspect):
-            pause = destination.congestion.throttled(error)
+            pause = destination.congestion.throttled(error, began)
             return [
                 self._delayed(row, reason, words, together, pause=pause, counts=unavailable)
                 for row in transfers
