@@ -118,10 +118,15 @@ class ReadBack:
         self._ledger, self._destinations = ledger, destinations
         self._stopping, self._jitter = stopping, jitter
 
-    def confirm(self, account: str, series: Sequence[Series]) -> None:
+    def confirm(self, account: str, series: Sequence[Series]) -> int:
         """Confirm what the store has of these series, once nothing of them is on its way.
 
         What cannot be read is asked for again later, all of it where the store is at fault.
+
+        Returns
+        -------
+        int
+            For how many of them the store was asked.
 
         Raises
         ------
@@ -130,7 +135,8 @@ class ReadBack:
         """
         destination = self._destinations.get(account)
         if destination is None:
-            return
+            return 0
+        asked = 0
         seen: dict[int, float] = {}
         confirmations = self._ledger.confirmations
         readable = confirmations.readable(account, series)
@@ -141,6 +147,7 @@ class ReadBack:
             rows = confirmations.acknowledged(account, one) if known is None else known[one]
             began = self._ledger.now()
             reading, goes_on = self._read(destination, one, self._askable(rows))
+            asked += bool(rows)
             seen |= {row.id: began for row in reading.found}
             if len(seen) >= CONFIRMED_AT_ONCE:
                 confirmations.confirm(seen)
@@ -149,6 +156,7 @@ class ReadBack:
                 confirmations.make_due(account, readable[number:])
                 break
         confirmations.confirm(seen)
+        return asked
 
     def _acknowledged(
         self, account: str, series: Sequence[Series]
