@@ -157,3 +157,21 @@ def test_what_the_store_has_lost_waits_again_from_the_beginning(ledger):
         A, ORTHANC, "again", "w", most_instances=9, most_bytes=999, most_batches=9
     )
     assert (row.attempts, row.sha256) == (0, "d")
+
+
+def test_whether_a_series_is_long(ledger):
+    ledger.arrivals.record([arrival(str(number)) for number in range(3)])
+    assert ledger.confirmations.is_long(A, SERIES, 2)
+    assert not ledger.confirmations.is_long(A, SERIES, 3)
+    assert not ledger.confirmations.is_long(A, Series("other", SERIES.series_instance_uid), 0)
+
+
+def test_several_series_are_asked_for_at_once(ledger):
+    others = [Series("study", "s1"), Series("another study", "s1"), Series("study", "s2")]
+    for number, one in enumerate(others):
+        ledger.arrivals.record([arrival(f"{number}", **one._asdict())])
+    claim(ledger)
+    settle_batch(ledger, State.ACKNOWLEDGED, sha256="d")
+    found = ledger.confirmations.acknowledged(A, *others[1:])
+    assert {row.series for row in found} == set(others[1:])
+    assert len(ledger.confirmations.acknowledged(A, *others, most=2)) == 2

@@ -259,6 +259,8 @@ class ReadBack:
         steady = destination.congestion.now
         if reading.found:
             destination.finding.succeeded([series], asked, steady)
+        if not rows and not reading.different:
+            return
         times = self._ledger.confirmations.acknowledged_at([row.id for row in rows])
         gone = [row for row in rows if now - times.get(row.id, now) > SEARCH_LAG]
         again = [row for row in rows if now - times.get(row.id, now) <= SEARCH_LAG]
