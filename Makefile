@@ -27,6 +27,7 @@ lint: setup
 	$(RUN)/ruff check .
 	$(RUN)/ruff format --check .
 	$(RUN)/mypy
+	$(RUN)/bandit --quiet --recursive src 2>/dev/null
 
 # How much of what is known of Google's service the emulator does
 facts: setup

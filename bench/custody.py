@@ -116,7 +116,8 @@ def measurements(
     options = options or Options()
     for row in (row for number in rows for row in ROWS[number]):
         chosen = [name for name in row.subjects if name in options.chosen]
-        if chosen:
+        lacks_its_baseline = BEFORE in row.subjects and BEFORE not in chosen
+        if chosen and not lacks_its_baseline:
             with _scene(folder / row.name, row, options) as scene:
                 take = scene.live if P95 in row.figures else scene.transfer
                 yield _measurement(row, chosen, take, scene.requests)
@@ -178,7 +179,8 @@ class Scene:
             figures["orthanc"] = peak_memory_mb(stage.orthanc.pid)
             if isinstance(contender, CustodyWorker):
                 figures |= contender.figures()
-                figures["cpu_each"] = figures["cpu"] / load.total * 1e6
+                for name in ("cpu", "orthanc_cpu"):
+                    figures[f"{name}_each"] = figures[name] / load.total * 1e6
             memory = contender.peak_memory()
             return figures if memory is None else {**figures, "sender": memory}
 
@@ -233,7 +235,7 @@ class Scene:
         self._timelines.setdefault(subject, []).append(timeline)
         if self._options.timeline:
             print(f"{self._row.name}, {subject}, {self._network}")
-            print(timeline.text(self._network), end="\n\n", flush=True)
+            print(timeline.text(self._network), LEGEND, sep="\n", end="\n\n", flush=True)
         return {
             "refused": 100 * timeline.refused,
             "connections": timeline.most_connections,
@@ -249,7 +251,7 @@ class Scene:
         )
         return "\n".join(
             (
-                f"The requests of {WORKER} in its median round. {LEGEND}",
+                f"The requests of {WORKER} in its median round:",
                 *("", "```text", medians[WORKER].text(self._network), "```"),
                 *("", "All in their median rounds:", "", *overviews),
             )
@@ -280,7 +282,7 @@ class Scene:
                 load.copy(orthanc.folder)
             stack.callback(orthanc.stop)
             stack.callback(contender.stop)
-            yield Stage(emulator, destination, orthanc, traffic)
+            yield Stage(emulator, destination, orthanc, traffic, self._network.quota is not None)
 
     def _contender(self, subject: str, load: Load | None) -> Contender:
         if subject == CURL:
@@ -310,6 +312,7 @@ class Stage:
     destination: Destination
     orthanc: Orthanc
     traffic: Path | None = None
+    has_quota: bool = False
     began: float = field(default=0.0, init=False)
     ended: float = field(default=0.0, init=False)
 
@@ -328,7 +331,9 @@ class Stage:
         return self.ended - self.began
 
     def stored(self) -> int:
-        """How many instances the store has."""
+        """How many instances the store has; from then on, no quota is left to refuse that."""
+        if self.has_quota:
+            self.emulator.switch(quota=None)
         metrics = self.emulator.call("GET", f"{STORE_PATH}:getDICOMStoreMetrics")
         return int(metrics.get("instanceCount", 0))
 
@@ -343,7 +348,8 @@ def _computed(subject: str, size: int, network: Network) -> float:
     if subject == WIRE:
         rate = CONNECTIONS * network.bandwidth
         return (size / rate if rate else 0.0) + WAITS * network.wait
-    return size / network.quota_bytes if network.quota_bytes else 0.0
+    quota = network.quota_bytes
+    return max(0, size - quota) / quota if quota else 0.0  # a second's worth is there at once
 
 
 def _median(timelines: Sequence[Timeline]) -> Timeline:
@@ -358,7 +364,7 @@ def _quota(network: Network, folder: Path) -> tuple[str, ...]:
         return ()
     profile = folder / "network.json"
     profile.write_text(json.dumps({"quota": network.quota}))
-    return "--network", str(profile)
+    return "--admin", "--network", str(profile)
 
 
 @contextmanager

@@ -61,6 +61,9 @@ MISSING = Figure("missing", "Instances missing in the store, where it gave up", 
 ACKNOWLEDGED = Figure("acknowledged", "Begin to all instances acknowledged by the store", "s", 2)
 CPU = Figure("cpu", "Processor time of the worker", "s", 2)
 CPU_EACH = Figure("cpu_each", "Processor time of the worker for an instance", "µs")
+ORTHANC_CPU_EACH = Figure(
+    "orthanc_cpu_each", "Processor time of Orthanc meanwhile, for an instance", "µs"
+)
 SENDER = Figure("sender", "Peak memory of the sending process, where it is not Orthanc", "MB")
 ORTHANC = Figure("orthanc", "Peak memory of Orthanc", "MB")
 CONNECTED = Figure("connections", "Connections that carried requests at once", "connections")
@@ -238,8 +241,8 @@ ROWS: Mapping[int, Sequence[Row]] = {
             "A gigabyte under a quota",
             GIGABYTE,
             NETWORKS["google-quota"],
-            (*PEERS, WORKER, QUOTA),
-            (SECONDS, MISSING, REFUSED, CONNECTED),
+            (WORKER, QUOTA),
+            (SECONDS, REFUSED, CONNECTED),
             pairs=3,
             goals=(_times(1 / 0.9, QUOTA), Goal("refused", WORKER, 2, "value")),
         ),
@@ -250,7 +253,7 @@ ROWS: Mapping[int, Sequence[Row]] = {
             "Many small studies, and what they cost",
             SMALL,
             subjects=(BEFORE, WORKER),
-            figures=(CPU_EACH, SECONDS),
+            figures=(CPU_EACH, ORTHANC_CPU_EACH, SECONDS),
             goals=(_times(0.6, BEFORE, figure="cpu_each"),),
         ),
     ),

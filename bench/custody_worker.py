@@ -47,7 +47,7 @@ class CustodyWorker:
     ) -> None:
         self._account, self._section = account or {}, section or {}
         self._checkout = checkout
-        self._peak = self._began = self._cpu = 0.0
+        self._peak = self._began = self._cpu = self._orthanc_cpu = 0.0
 
     def configuration(self, destination: Destination) -> dict[str, Any]:
         key = str(destination.service_account)
@@ -85,6 +85,7 @@ class CustodyWorker:
     def send(self, studies: Studies) -> None:
         """Ask for all studies at once; what arrives live it has seen itself."""
         self._began, self._cpu = time.time(), self._processor_time()
+        self._orthanc_cpu = cpu_seconds(self._orthanc.pid)
         body = {"Resources": list(studies)}
         answer = self._orthanc.request("POST", f"/gcp/accounts/{ACCOUNT}/send", body)
         if answer.status != _OK:
@@ -120,19 +121,23 @@ class CustodyWorker:
         return self._peak
 
     def figures(self) -> dict[str, float]:
-        """Since :meth:`send`: its processor time, and when the last instance was acknowledged.
+        """Since :meth:`send`: processor time, and when the last instance was acknowledged.
 
-        Of another commit, only the processor time: its ledger may be another one.
+        The processor time of Orthanc counts apart. Of another commit, nothing else is known: its
+        ledger may be another one.
         """
-        cpu = self._processor_time() - self._cpu
+        figures = {
+            "cpu": self._processor_time() - self._cpu,
+            "orthanc_cpu": cpu_seconds(self._orthanc.pid) - self._orthanc_cpu,
+        }
         if self._checkout is not None:
-            return {"cpu": cpu}
+            return figures
         ledger = self._orthanc.folder / "storage" / FILE_NAME
         with closing(sqlite3.connect(ledger)) as connection:
             (last,) = connection.execute(
                 "SELECT max(acknowledged_at) FROM gcp_transfers"
             ).fetchone()
-        return {"acknowledged": last - self._began, "cpu": cpu}
+        return {**figures, "acknowledged": last - self._began}
 
     def _processor_time(self) -> float:
         return sum(cpu_seconds(pid) for pid in descendants(self._orthanc.pid))

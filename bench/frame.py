@@ -161,9 +161,9 @@ def compare(measurement: Measurement, rounds: Sequence[Round]) -> Iterator[Compa
                 key,
                 subject,
                 Spread.of(values),
-                _paired(rounds, key, subject, baseline, lambda mine, other: mine - other),
-                _paired(rounds, key, subject, baseline, _ratio),
-                _paired(rounds, key, subject, peers.get(subject, subject), _ratio),
+                _more(rounds, key, subject, baseline),
+                _times(rounds, key, subject, (baseline,)),
+                _times(rounds, key, subject, (peers.get(subject, subject),)),
             )
 
 
@@ -172,38 +172,27 @@ def against(goal: Goal, baseline: str, rounds: Sequence[Round]) -> float:
     key, subject = goal.figure, goal.subject
     spread: Spread | None
     if goal.kind == "more":
-        spread = _paired(rounds, key, subject, baseline, lambda mine, its: mine - its)
+        spread = _more(rounds, key, subject, baseline)
     elif goal.kind == "times":
-        spread = _of_the_best(rounds, key, subject, goal.of)
+        spread = _times(rounds, key, subject, goal.of)
     else:
         spread = Spread.of(taken[subject][key] for taken in rounds)
     assert spread is not None, "nothing that a goal is compared with has the figure"
     return spread.median
 
 
-def _of_the_best(
-    rounds: Sequence[Round], key: str, subject: str, others: Sequence[str]
-) -> Spread | None:
-    """How many times of the best of others that have the figure."""
-    values = []
-    for taken in rounds:
-        theirs = [taken[other][key] for other in others if key in taken[other]]
-        if theirs and key in taken[subject]:
-            values.append(_ratio(taken[subject][key], min(theirs)))
-    return Spread.of(values) if values else None
-
-
-def _paired(
-    rounds: Sequence[Round],
-    key: str,
-    subject: str,
-    other: str,
-    how: Callable[[float, float], float],
-) -> Spread | None:
+def _more(rounds: Sequence[Round], key: str, subject: str, other: str) -> Spread | None:
+    """How much more than another one that has the figure."""
     both = [(taken[subject], taken[other]) for taken in rounds]
-    values = [how(mine[key], its[key]) for mine, its in both if key in mine and key in its]
+    values = [mine[key] - its[key] for mine, its in both if key in mine and key in its]
     return Spread.of(values) if values and subject != other else None
 
 
-def _ratio(mine: float, other: float) -> float:
-    return mine / other if other else float("inf")
+def _times(rounds: Sequence[Round], key: str, subject: str, others: Sequence[str]) -> Spread | None:
+    """How many times of the best of others that have the figure, where that is not zero."""
+    values = []
+    for taken in rounds:
+        best = min((taken[other][key] for other in others if key in taken[other]), default=0.0)
+        if best and key in taken[subject]:
+            values.append(taken[subject][key] / best)
+    return Spread.of(values) if values and subject not in others else None

@@ -191,16 +191,24 @@ class _Link:
         self._read_or_pause()
         self._deliver()
 
-    def take(self, data: bytes | None, earliest: float = 0.0) -> Passage:
-        """Put data on the link, not before a moment, or None for the end of them."""
+    def take(self, data: bytes | None) -> None:
+        """Put data on the link, or None for the end of them."""
+        self.schedule(data)
+        self.start()
+
+    def schedule(self, data: bytes | None, earliest: float = 0.0) -> Passage:
+        """Find out when data will pass, not before a moment; :meth:`start` lets them."""
         begins = self._free = max(self._free, self._loop.time(), earliest)
         if data and self._bandwidth:
             self._free += len(data) / self._bandwidth
         self._under_way.append((self._free + self._delay, data))
+        return Passage(begins, self._free, self._delay)
+
+    def start(self) -> None:
+        """Deliver what is scheduled, each at its moment."""
         if self._timer is None:
             self._deliver()
         self._look_ahead()
-        return Passage(begins, self._free, self._delay)
 
     def fill(self, *, full: bool) -> None:
         """Learn whether the receiver is slower than the link."""
@@ -302,9 +310,10 @@ class _Client(_End):
 
     def data_received(self, data: bytes) -> None:
         assert self.outgoing is not None
-        passage = self.outgoing.take(data)
+        passage = self.outgoing.schedule(data)
         if self.observer is not None:
             self.observer.sent(data, passage)
+        self.outgoing.start()
 
     def connection_lost(self, error: Exception | None) -> None:
         if self.observer is not None:
@@ -318,9 +327,10 @@ class _Server(_End):
     def data_received(self, data: bytes) -> None:
         assert self.outgoing is not None
         earliest = self.observer.earliest(data) if self.observer else 0.0
-        passage = self.outgoing.take(data, earliest)
+        passage = self.outgoing.schedule(data, earliest)
         if self.observer is not None:
             self.observer.answered(len(data), passage)
+        self.outgoing.start()
 
 
 class _Connections:
@@ -340,7 +350,10 @@ class _Connections:
         begins = opened + network.round_trip * (2 if network.encrypted else 1)  # handshakes
         client.outgoing = _Link(network, client.transport, begins, client.close_if_over)
         if self._is_observed:
-            client.observer = Observer(network.first_byte, network.instance, self._recorder, opened)
+            tls = client.transport.get_extra_info("ssl_object")
+            resumed = tls is not None and bool(tls.session_reused)
+            number = self._recorder.opened(opened, resumed=resumed)
+            client.observer = Observer(network.first_byte, network.instance, self._recorder, number)
         client.transport.pause_reading()
         task = loop.create_task(self._join(client))
         self._tasks.add(task)

@@ -169,9 +169,9 @@ def _simulated(batches: int, instances: int, plan: Plan, workers: Workers) -> fl
     requests, received = _Rate(network.quota_requests), _Rate(network.quota_bytes)
     ledger = _Rate(1 / costs.ledger if costs.ledger else 0.0)
     processors = [0.0] * workers.number
-    free = [
-        (0.0, number % workers.number) for number in range(workers.number * workers.connections)
-    ]
+    begins = network.wait  # for a token
+    connections = range(workers.number * workers.connections)
+    free = [(begins, number % workers.number) for number in connections]
     heapify(free)
     ended = 0.0
     for _ in range(batches):

@@ -66,8 +66,8 @@ class Timeline:
 
     @property
     def most_connections(self) -> int:
-        """How many connections carried requests at the same time."""
-        return len(self._lanes())
+        """How many connections carried requests at the same time: each has one at a time."""
+        return _overlap(self.exchanges, self.ended)
 
     @property
     def refused(self) -> float:
@@ -92,6 +92,8 @@ class Timeline:
     def summary(self, network: Network) -> Iterator[str]:
         """What was sent, by the kind of request, and where the time went."""
         yield self.overview(network)
+        if shares := self._shares():
+            yield shares
         for kind in KINDS:
             chosen = [one for one in self.exchanges if one.kind == kind]
             if chosen:
@@ -102,17 +104,33 @@ class Timeline:
 
     def overview(self, network: Network) -> str:
         """In one line: how long, over how many connections, and how much of them was used."""
-        seconds, exchanges = self.ended - self.began, self.exchanges
+        seconds, exchanges, refused = self.ended - self.began, self.exchanges, 100 * self.refused
         most = self.most_connections
         sent = sum(one.sent_bytes for one in exchanges)
         room = most * seconds * network.bandwidth
-        share = f", {100 * sent / room:.0f} % of what they carry" if room else ""
-        opened = sum(self.began <= one.opened < self.ended for one in self.connections)
+        share = f" ({100 * sent / room:.0f} % of what they carry)" if room else ""
+        opened = [one for one in self.connections if self.began <= one.opened < self.ended]
+        resumed = sum(one.resumed for one in opened)
+        again = f" ({resumed} resumed)" if resumed else ""
         return (
-            f"{seconds:.2f} s, {len(exchanges)} requests, {sent / MEGABYTE:.1f} MB over {most} "
-            f"connections at once{share}; {opened} connections opened; "
-            f"{100 * self.refused:.1f} % of requests refused (429)"
+            f"{seconds:.2f} s, requests: {len(exchanges)}, {sent / MEGABYTE:.1f} MB, connections "
+            f"at once: {most}{share}, opened: {len(opened)}{again}, "
+            f"refused with 429: {refused:.1f} %"
         )
+
+    def _shares(self) -> str:
+        """Where the time of the connections went, of as many as were used at once."""
+        end, exchanges = self.ended, self.exchanges
+        room = self.most_connections * (end - self.began)
+        if not room:
+            return ""
+        sending = sum(_sent(one, end) - max(one.first_sent, self.began) for one in exchanges)
+        waiting = sum(_answered(one, end) - _sent(one, end) for one in exchanges)
+        answers = sum(_end(one, end) - _answered(one, end) for one in exchanges)
+        parts = {"sending": sending, "waiting for answers": waiting, "reading them": answers}
+        words = [f"{name} {100 * part / room:.0f} %" for name, part in parts.items()]
+        rest = 100 * (1 - sum(parts.values()) / room)
+        return f"time of {self.most_connections} connections: {', '.join(words)}, idle {rest:.0f} %"
 
     def _of_kind(self, chosen: Sequence[Exchange]) -> str:
         end = self.ended
@@ -122,13 +140,13 @@ class Timeline:
         failed = sum(one.status >= 400 for one in chosen)
         return ", ".join(
             (
-                f"{len(chosen)} requests",
-                *((f"{instances} instances",) if instances else ()),
+                f"{len(chosen)}",
+                *((f"instances {instances}",) if instances else ()),
                 f"{sum(one.sent_bytes for one in chosen) / MEGABYTE:.1f} MB",
                 f"sending {sum(sending):.2f} s (median {median(sending):.3f} s)",
                 f"waiting {sum(waits):.2f} s (median {median(waits):.3f} s)",
-                f"at most {_overlap(chosen, end)} at once",
-                *((f"{failed} failed",) if failed else ()),
+                f"at once {_overlap(chosen, end)}",
+                *((f"failed {failed}",) if failed else ()),
             )
         )
 

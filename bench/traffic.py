@@ -86,12 +86,16 @@ class Exchange:
 
 @dataclass
 class Connection:
-    """A connection from its opening to its end, None if it did not end, and what it carried."""
+    """A connection from its opening to its end, None if it did not end, and what it carried.
+
+    ``resumed`` tells whether it began with the keys of an earlier one (RFC 8446 section 2.2).
+    """
 
     number: int
     opened: float
     closed: float | None = None
     exchanges: list[Exchange] = field(default_factory=list)
+    resumed: bool = False
 
 
 class Recorder:
@@ -101,10 +105,10 @@ class Recorder:
         self._file: TextIO | None = path.open("a", buffering=1) if path else None
         self._numbers = count(1)
 
-    def opened(self, moment: float) -> int:
+    def opened(self, moment: float, *, resumed: bool) -> int:
         """Give a connection its number."""
         number = next(self._numbers)
-        self._write({"connection": number, "opened": moment})
+        self._write({"connection": number, "opened": moment, "resumed": resumed})
         return number
 
     def closed(self, number: int, moment: float) -> None:
@@ -124,7 +128,8 @@ def recorded(path: Path) -> list[Connection]:
     for document in _documents(path):
         number = document["connection"]
         if "opened" in document:
-            connections[number] = Connection(number, document["opened"])
+            opened, resumed = document["opened"], document["resumed"]
+            connections[number] = Connection(number, opened, resumed=resumed)
         elif "closed" in document:
             connections[number].closed = document["closed"]
         else:
@@ -149,16 +154,13 @@ class Observer:
         How many seconds more that takes for each instance of a store request but the first.
     recorder : Recorder
         What gets them.
-    opened : float
-        When the connection was opened.
+    number : int
+        The connection's, from the recorder.
     """
 
-    def __init__(
-        self, first_byte: float, instance: float, recorder: Recorder, opened: float
-    ) -> None:
+    def __init__(self, first_byte: float, instance: float, recorder: Recorder, number: int) -> None:
         self._first_byte, self._instance = first_byte, instance
-        self._recorder = recorder
-        self._number = recorder.opened(opened)
+        self._recorder, self._number = recorder, number
         self._requests, self._answers = _Requests(self._number), _Answers()
         self._waiting: deque[_Pending] = self._requests.pending
 

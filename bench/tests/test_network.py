@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import http.client
+import socket
 import ssl
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -14,7 +16,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from bench.network import GOOGLE, LOOPBACK, NETWORKS, Network, Proxy
-from bench.timeline import Timeline
+from bench.timeline import LEGEND, Timeline
 from bench.traffic import (
     OTHER,
     RETRIEVE,
@@ -174,6 +176,13 @@ def test_an_answer_that_comes_before_the_end_of_its_request(server: str, tmp_pat
     assert later.first_sent >= early.last_answered
 
 
+def resumed(url: str, context: ssl.SSLContext, session: ssl.SSLSession | None) -> ssl.SSLSocket:
+    """A connection that goes on with the keys of an earlier one."""
+    parts = urlsplit(url)
+    plain = socket.create_connection((parts.hostname, parts.port or 0), timeout=30)
+    return context.wrap_socket(plain, server_hostname=parts.hostname, session=session)
+
+
 def test_a_connection_may_be_encrypted(server: str, tmp_path: Path) -> None:
     authority = Authority(tmp_path)
     network = Network(0.01, 5_000_000, encrypted=True)
@@ -182,11 +191,14 @@ def test_a_connection_may_be_encrypted(server: str, tmp_path: Path) -> None:
     record = tmp_path / "traffic"
     with Proxy(server, network, record, authority.issue("127.0.0.1")) as proxy:
         assert proxy.url.startswith("https://")
+        session = None
         for _ in range(2):
             with closing(connect(proxy.url, context)) as connection:
+                connection.sock = resumed(proxy.url, context, session)
                 answer = ask(connection, "POST", STUDIES, body, Content_Type="application/dicom")
                 assert answer == (200, len(body))
                 assert ask(connection, "GET", STUDIES) == (200, 0)
+                session = connection.sock.session
         with (
             closing(connect(proxy.url, ssl.create_default_context())) as stranger,
             pytest.raises(ssl.SSLCertVerificationError),
@@ -194,6 +206,8 @@ def test_a_connection_may_be_encrypted(server: str, tmp_path: Path) -> None:
             ask(stranger, "GET", STUDIES)
     seen = recorded(record)
     assert [len(one.exchanges) for one in seen] == [2, 2]
+    assert [one.resumed for one in seen] == [False, True]
+    assert "opened: 2 (1 resumed)" in Timeline(seen, 0.0, time.monotonic()).overview(network)
     for one in seen:
         assert one.exchanges[0].first_sent >= one.opened + 2 * network.round_trip
 
@@ -237,10 +251,15 @@ def test_a_timeline_is_a_picture_of_connections() -> None:
     assert timeline.refused == 0.25
     assert timeline.most_connections == 2
     text = timeline.text(Network(bandwidth=1_000_000))
-    assert "10.00 s, 4 requests, 13.0 MB over 2 connections at once, 65 % of what" in text
-    assert "2 connections opened; 25.0 % of requests refused (429)" in text
-    assert "STOW: 3 requests, 6 instances, 13.0 MB" in text
-    assert "at most 2 at once, 1 failed" in text
+    overview = timeline.overview(Network(bandwidth=1_000_000))
+    assert overview in text
+    assert overview == (
+        "10.00 s, requests: 4, 13.0 MB, connections at once: 2 (65 % of what they carry), "
+        "opened: 2, refused with 429: 25.0 %"
+    )
+    assert "time of 2 connections: sending 42 %, waiting for answers 28 %, reading them 5 %" in text
+    assert "STOW: 3, instances 6, 13.0 MB, sending 8.50 s" in text
+    assert "at once 2, failed 1" in text
     assert "first byte of a store request at 0.00 s" in text
     assert "token" not in text
 
@@ -248,4 +267,9 @@ def test_a_timeline_is_a_picture_of_connections() -> None:
 def test_a_timeline_without_requests() -> None:
     timeline = Timeline([Connection(1, 0.0)], 1.0, 2.0)
     assert timeline.refused == 0.0
-    assert "0 requests" in timeline.text(LOOPBACK)
+    assert "requests: 0," in timeline.text(LOOPBACK)
+
+
+def test_the_guide_explains_the_picture() -> None:
+    guide = Path(__file__).parents[2] / "docs" / "performance.md"
+    assert LEGEND in guide.read_text()

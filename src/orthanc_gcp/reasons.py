@@ -70,8 +70,8 @@ class CredentialReason(StrEnum):
     BARE_PEM = "bare_pem"
     P12 = "p12"
     WEB_PAGE = "web_page"
-    ONLY_ACCESS_TOKEN = "only_access_token"  # noqa: S105  # a word, not a token
-    BARE_REFRESH_TOKEN = "bare_refresh_token"  # noqa: S105
+    ONLY_ACCESS_TOKEN = "only_access_token"  # noqa: S105  # a word, not a token # nosec B105
+    BARE_REFRESH_TOKEN = "bare_refresh_token"  # noqa: S105 - no secret # nosec B105
     API_KEY = "api_key"
     GCLOUD_CONFIGURATION = "gcloud_configuration"
     OAUTH_CLIENT = "oauth_client"
@@ -166,8 +166,8 @@ class TokenReason(StrEnum):
     """A refresh token is good, and its user has to log in again (Google Cloud session control)."""
     # What was answered with 200 and is no token
     NOT_JSON = "not_json"
-    ID_TOKEN = "id_token"  # noqa: S105
-    ACCESS_TOKEN = "access_token"  # noqa: S105
+    ID_TOKEN = "id_token"  # noqa: S105 - no secret # nosec B105
+    ACCESS_TOKEN = "access_token"  # noqa: S105 - no secret # nosec B105
     EXPIRES_IN = "expires_in"
     EXPIRE_TIME = "expire_time"
     EXPIRED = "expired"
@@ -200,8 +200,8 @@ class ApiReason(StrEnum):
     The reason of its ``google.rpc.ErrorInfo`` (AIP-193), or what is found out here.
     """
 
-    ACCESS_TOKEN_EXPIRED = "ACCESS_TOKEN_EXPIRED"  # noqa: S105
-    ACCESS_TOKEN_SCOPE_INSUFFICIENT = "ACCESS_TOKEN_SCOPE_INSUFFICIENT"  # noqa: S105
+    ACCESS_TOKEN_EXPIRED = "ACCESS_TOKEN_EXPIRED"  # noqa: S105 - no secret # nosec B105
+    ACCESS_TOKEN_SCOPE_INSUFFICIENT = "ACCESS_TOKEN_SCOPE_INSUFFICIENT"  # noqa: S105 - no secret # nosec B105
     CONSUMER_INVALID = "CONSUMER_INVALID"
     IAM_PERMISSION_DENIED = "IAM_PERMISSION_DENIED"
     RATE_LIMIT_EXCEEDED = "RATE_LIMIT_EXCEEDED"
@@ -231,7 +231,7 @@ class StoreReason(StrEnum):
     FORBIDDEN = "forbidden"
     LENGTH_REQUIRED = "length_required"
     NETWORK = "network"
-    NO_TOKEN = "no_token"  # noqa: S105
+    NO_TOKEN = "no_token"  # noqa: S105 - no secret # nosec B105
     NOT_FOUND = "not_found"
     PRECONDITION = "precondition"
     """The project or the store is in a state that forbids it, whatever is asked."""

@@ -114,7 +114,7 @@ def test_uids_that_nobody_sent():
         U: "stored",
         V: "unacknowledged",
     }
-    assert "does not name it, but 1.9 and 1 more, which nobody sent" in stored.results[V].detail
+    assert "does not name it, but 2 others, which nobody sent" in stored.results[V].detail
 
 
 def test_where_it_lies_matters():
@@ -162,9 +162,16 @@ def test_why_an_instance_failed(detail, code, outcome):
 
 
 def test_words_of_the_store_are_bounded_and_of_one_line():
-    results = ask(answer(document((), [failure(U, "a\nb\x1b[1m" + "x" * 5000)])), U).results
-    assert results[U].detail.startswith("a b [1mxxx")
-    assert len(results[U].detail) == 300
+    words = "invalid\nvalue\x1b[1m Doe^John at (0010,0010) " + "is too large " * 5000
+    results = ask(answer(document((), [failure(U, words)])), U).results
+    assert results[U].detail.startswith("invalid … at (0010,0010) is too large is")
+    assert len(results[U].detail) <= 310
+
+
+def test_words_that_are_all_of_a_patient_leave_the_code():
+    for code, shown in ((272, "failure reason 0110"), ("x", "failure reason of its own")):
+        results = ask(answer(document((), [failure(U, "Doe^John 1970", code)])), U).results
+        assert results[U].detail == shown
 
 
 def test_failures_without_a_name():
@@ -197,6 +204,44 @@ def test_xml():
 def test_xml_with_entities_is_not_read():
     trap = XML.replace(b"<Native", b'<!DOCTYPE x [<!ENTITY a "1.2.826.1">]><Native', 1)
     assert outcomes(answer(trap)) == both("unacknowledged")
+
+
+TRAP = XML.decode().replace(
+    "<Native", '<!DOCTYPE x [<!ENTITY a SYSTEM "file:///etc/passwd">]><Native', 1
+)
+
+
+def declared(encoding):
+    return TRAP.replace('"1.0"?', f'"1.0" encoding="{encoding}"?', 1)
+
+
+@pytest.mark.parametrize(
+    "trap",
+    [
+        *(TRAP.encode(name) for name in ("utf-8-sig", "utf-16", "utf-16-le", "utf-16-be")),
+        *(TRAP.encode(name) for name in ("utf-32", "utf-32-le", "utf-32-be", "cp037")),
+        *(declared(name).encode(name) for name in ("utf-16", "utf-32", "cp037", "cp500")),
+        declared("UTF-7").replace("<!", "+ADw-+ACE-").encode(),
+        declared("cp037").replace("<!", "L\x5a").encode(),
+        b" \n" + TRAP.encode("utf-16-le"),
+        TRAP.replace("<!", "<\0!").encode(),
+        declared("no-such-encoding").encode(),
+    ],
+    ids=range(17),
+)
+def test_xml_with_entities_is_not_read_in_any_encoding(trap):
+    assert outcomes(answer(trap)) == both("unacknowledged")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "UTF-7", "utf-16", "cp037", "no-such-encoding"])
+def test_xml_is_read_as_utf_8_whatever_it_says_of_itself(encoding):
+    said = XML.replace(b'"1.0"?', f'"1.0" encoding="{encoding}"?'.encode(), 1)
+    assert outcomes(answer(b"\xef\xbb\xbf" + said)) == {U: "stored", V: "conflict"}
+
+
+@pytest.mark.parametrize("said", [b"<" * 60_000, b"<a>" * 20_000, b"<a " + b"b='' " * 10_000, b"<"])
+def test_what_is_no_xml(said):
+    assert outcomes(answer(said)) == both("unacknowledged")
 
 
 def test_chunked_and_compressed_answers():

@@ -91,7 +91,7 @@ class Answering:
         except ClientDisconnect:
             raise
         except Exception:
-            path = shown_path(request.scope["path"])
+            path = shown_path(raw_path(request))
             logger.exception("cannot answer %s %s", request.method, path)
             return responses.error(500, "Internal error encountered.")
 

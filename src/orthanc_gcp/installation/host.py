@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import pwd
-import subprocess
+import subprocess  # programs of ours, never by a shell  # nosec B404
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from orthanc_gcp.errors import InstallationError
 from orthanc_gcp.installation.configuration_files import ConfigurationFiles
@@ -22,6 +21,9 @@ from orthanc_gcp.orthanc.installation import (
     plugin_libraries,
     services_of,
 )
+
+if TYPE_CHECKING:
+    import pwd
 
 __all__ = ["Host", "Script", "refuse_other_start"]
 
@@ -72,6 +74,8 @@ class Host:
         InstallationError
             There is no such user.
         """
+        import pwd  # Linux alone has what can be installed into
+
         try:
             user = pwd.getpwnam(service.user)
         except KeyError:
@@ -189,8 +193,13 @@ class Host:
         """
         command = [sys.executable, "-c", "import orthanc_gcp.plugin.host"]
         try:
-            done = subprocess.run(  # noqa: S603 - our own interpreter
-                command, cwd="/", capture_output=True, text=True, timeout=60, **self._identity()
+            done = subprocess.run(  # noqa: S603 - our own interpreter # nosec B603
+                command,
+                cwd="/",
+                capture_output=True,
+                encoding="utf-8",
+                timeout=60,
+                **self._identity(),
             )
             why = done.stderr.strip().rpartition("\n")[2] if done.returncode else ""
         except (OSError, subprocess.TimeoutExpired) as error:

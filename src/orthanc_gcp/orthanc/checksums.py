@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,13 +57,13 @@ class Checksums:
             wanted = list(instances.items())
             for start in range(0, len(wanted), _PORTION):
                 found |= self._find(dict(wanted[start : start + _PORTION]))
-        if len(rest := instances.keys() - found.keys()) > 1:
-            found |= self._plain_md5s(rest)
-        return found | {
-            identifier: md5
-            for identifier in instances.keys() - found.keys()
-            if (md5 := self._md5(identifier))
-        }
+        rest = [identifier for identifier in instances if identifier not in found]
+        texts = self._orthanc.texts(list(map(_path, rest)))
+        for identifier, text in zip(rest, texts, strict=True):
+            md5 = text if isinstance(text, OrthancRefusedError) else _valid(text)
+            if md5:
+                found[identifier] = md5
+        return found
 
     def attachment(self, identifier: str) -> Attachment | None:
         """What Orthanc has now as the file of an instance; None without it.
@@ -103,18 +103,6 @@ class Checksums:
             if isinstance(file, dict) and file.get("ContentType") == _DICOM
         }
         return {name: files[name].md5 for name in instances if name in files and files[name].md5}
-
-    def _plain_md5s(self, identifiers: Collection[str]) -> dict[str, str]:
-        """Those of some instances that Orthanc says without more ado."""
-        paths = {_path(identifier): identifier for identifier in identifiers}
-        answers = self._orthanc.short_texts(list(paths))
-        return {paths[path]: md5 for path, text in answers.items() if (md5 := _valid(text))}
-
-    def _md5(self, identifier: str) -> str | OrthancRefusedError:
-        try:
-            return _valid(self._orthanc.text(_path(identifier)))
-        except OrthancRefusedError as error:
-            return error
 
 
 def _path(identifier: str) -> str:

@@ -32,6 +32,8 @@ MOST_DESCRIBED, MOST_EXPANDED, MOST_LISTED = 200, 2000, 5000
 _DATE = "%Y%m%dT%H%M%S"
 _PIECE = 256 * 1024
 _FILE_NAME = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_DELETES_OPEN_FILES = os.name == "posix"
+"""Elsewhere Orthanc could not delete what is being sent from its folder."""
 _STUDIES, _OVERLAP = 500, 50
 _PATTERN = frozenset("*?\\")
 _SOME = 20
@@ -503,7 +505,7 @@ class OrthancSource:
 
         With its first bytes, which are not read again: most files are small.
         """
-        if not _FILE_NAME.fullmatch(file):
+        if not (_DELETES_OPEN_FILES and _FILE_NAME.fullmatch(file)):
             return None
         try:
             # Built as text: a Path takes as long as the file.

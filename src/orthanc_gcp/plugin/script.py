@@ -25,8 +25,8 @@ import sys
 import orthanc
 
 PYTHON = {python!r}
-PACKAGES = {packages!r}
-INTERPRETER = {interpreter!r}
+PACKAGES = {packages!a}
+INTERPRETER = {interpreter!a}
 _FOLDER = os.path.dirname(os.path.abspath(__file__))
 
 _plugin = None

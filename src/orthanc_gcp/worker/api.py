@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
+import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.applications import Starlette
@@ -26,7 +28,7 @@ from orthanc_gcp.custody.reporting.receipts import receipts
 from orthanc_gcp.custody.reporting.standstill import Standstill
 from orthanc_gcp.custody.reporting.studies import studies
 from orthanc_gcp.errors import OrthancError
-from orthanc_gcp.ledger.database import is_away
+from orthanc_gcp.ledger.database import is_away, words_of
 from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.schema import State
 from orthanc_gcp.ledger.selection import Selection
@@ -41,9 +43,18 @@ _log = logging.getLogger(__name__)
 
 HEALTH = "/health"
 LARGEST_BODY = 16 * 1024 * 1024
+LARGEST_CHOICE = 64 * 1024
+"""Of a body that has a few names only."""
+MOST_BRACKETS = 1000
+"""Arrays and objects in a body; that of ``send`` has one list of many identifiers."""
+BODIES_AT_ONCE = 4
+"""Others wait until these are there: they are in memory as a whole."""
 _FILTERS = ("state", "study", "series", "instance", "reason", "since", "until")
 _PAGING = ("after", "limit")
 _PAGE = 100
+_IDENTIFIER = re.compile(r"[0-9A-Za-z-]{1,100}")
+"""What a resource of Orthanc may be called; it is asked for it by a path."""
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _NO_PAGE = "after: expected the Next of another page"
 
 
@@ -87,6 +98,7 @@ class Api:
         self._measured, self._needs_person = Metrics(measure), needs_person
         self._standstill = standstill
         self._is_open = False
+        self._reading = asyncio.Semaphore(BODIES_AT_ONCE)
 
     def open(self) -> None:
         """The ledger is there: what is asked is answered from now on."""
@@ -173,7 +185,8 @@ class Api:
             account = self._found(_named(request))["Account"]
             (receipt,) = receipts(self._ledger, study, account, self._standstill)
         except KeyError:
-            raise HTTPException(404, f"nothing of study {study} was ever to be sent") from None
+            words = f"nothing of study {readable(study)} was ever to be sent"
+            raise HTTPException(404, words) from None
         return JSONResponse(receipt.as_json())
 
     def _pause(self, request: Request) -> Response:
@@ -189,10 +202,11 @@ class Api:
         return JSONResponse(self._found(account))
 
     async def _retry(self, request: Request) -> Response:
-        wanted = await _body(request)
+        wanted = await _body(request, self._reading, LARGEST_CHOICE)
         if unknown := set(wanted) - {"Study", "Instance", "Reason"}:
-            raise HTTPException(400, f"{min(unknown)}: expected Study, Instance or Reason")
-        if not all(isinstance(value, str) and value for value in wanted.values()):
+            words = f"{readable(min(unknown))}: expected Study, Instance or Reason"
+            raise HTTPException(400, words)
+        if not all(isinstance(value, str) and _is_text(value) for value in wanted.values()):
             raise HTTPException(400, "Study, Instance and Reason: expected strings")
         return await run_in_threadpool(self._do_retry, _named(request), wanted)
 
@@ -211,7 +225,7 @@ class Api:
 
     async def _send(self, request: Request) -> Response:
         # The other fields of the DICOMweb plugin's body say how its job runs: there is none here.
-        resources = (await _body(request)).get("Resources")
+        resources = (await _body(request, self._reading)).get("Resources")
         if not isinstance(resources, list) or not all(
             isinstance(one, str) and one for one in resources
         ):
@@ -222,8 +236,8 @@ class Api:
         if account not in self._accounts:
             raise HTTPException(404, f"there is no account {readable(account)}")
         for resource in resources:
-            if not resource.replace("-", "").isalnum():
-                raise HTTPException(404, f"Orthanc has no resource {readable(resource)}")
+            if not _IDENTIFIER.fullmatch(resource):
+                raise HTTPException(404, f"Orthanc has no resource {readable(resource[:1000])}")
         try:
             queued = self._send_on_demand(account, resources)
         except KeyError as error:
@@ -236,7 +250,8 @@ class Api:
         for one in self.overview():
             if one["Account"] == account:
                 return one
-        raise HTTPException(404, f"there is no account {account}, and nothing was sent to it")
+        words = f"there is no account {readable(account)}, and nothing was sent to it"
+        raise HTTPException(404, words)
 
     def _selection(self, request: Request) -> Selection:
         given = request.query_params
@@ -280,10 +295,17 @@ def _named(request: Request) -> str:
 
 def _only(request: Request, known: Collection[str]) -> None:
     """A filter that is not known would show, or do, more than was meant."""
-    for name in request.query_params:
+    for name, value in request.query_params.multi_items():
         if name not in known:
             expected = f"expected {', '.join(known)}" if known else "none is expected"
             raise HTTPException(400, f"{readable(name)}: there is no such parameter, {expected}")
+        if value and not _is_text(value):
+            raise HTTPException(400, f"{name}: expected text")
+
+
+def _is_text(value: str) -> bool:
+    """Whether every database takes it: none has half of a surrogate pair, PostgreSQL no NUL."""
+    return bool(value) and "\0" not in value and not _SURROGATE.search(value)
 
 
 def _paging(request: Request) -> tuple[str, int]:
@@ -304,15 +326,28 @@ def _moment(request: Request, name: str) -> float | None:
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
-async def _body(request: Request) -> dict[str, Any]:
+async def _body(
+    request: Request, reading: asyncio.Semaphore, largest: int = LARGEST_BODY
+) -> dict[str, Any]:
     """The JSON object in a request; an empty one if there is nothing."""
-    content = b""
+    async with reading:
+        return _object(await _content(request, largest))
+
+
+async def _content(request: Request, largest: int) -> bytearray:
+    content = bytearray()
     async for piece in request.stream():
         content += piece
-        if len(content) > LARGEST_BODY:
-            raise HTTPException(413, f"expected {LARGEST_BODY} bytes at most")
+        if len(content) > largest:
+            raise HTTPException(413, f"expected {largest} bytes at most")
+    return content
+
+
+def _object(content: bytearray) -> dict[str, Any]:
+    # Each array and object takes 20 times the memory that its brackets do, and time.
+    is_simple = content.count(b"[") + content.count(b"{") <= MOST_BRACKETS
     try:
-        body = json.loads(content or b"{}")
+        body = json.loads(content or b"{}") if is_simple else None
     except (ValueError, RecursionError):
         body = None
     if not isinstance(body, dict):
@@ -321,13 +356,13 @@ async def _body(request: Request) -> dict[str, Any]:
 
 
 def _refused(_request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)  # noqa: S101 -- that is what it is registered for
-    return _error(error.status_code, error.detail, error.headers)
+    refusal = cast("HTTPException", error)  # that is what it is registered for
+    return _error(refusal.status_code, refusal.detail, refusal.headers)
 
 
 def _ledger_away(_request: Request, error: Exception) -> Response:
     if not is_away(error):  # which the worker's loops log once
-        _log.error("the ledger refuses: %s", readable(str(error).partition("\n")[0]))
+        _log.error("the ledger refuses: %s", words_of(error))
     return _error(503, "the ledger cannot be reached: see the worker's log")
 
 

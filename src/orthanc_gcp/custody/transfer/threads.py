@@ -16,9 +16,11 @@ from itertools import islice
 from math import ceil
 from time import monotonic
 
+from sqlalchemy.exc import SQLAlchemyError
+
 from orthanc_gcp.custody.transfer.sender import Sender
 from orthanc_gcp.custody.verification.read_back import ReadBack
-from orthanc_gcp.ledger.database import is_away
+from orthanc_gcp.ledger.database import is_away, words_of
 from orthanc_gcp.ledger.rows import Series, Transfer
 
 __all__ = ["TransferThreads"]
@@ -209,5 +211,6 @@ def _level(error: Exception) -> int:
 
 
 def _short(error: Exception) -> str:
-    """The first line of an error; a database's may go on with values."""
-    return f"{type(error).__name__}: {str(error).splitlines()[0][:200] if str(error) else ''}"
+    """What an error is; the first line of a database's, which may go on with values."""
+    words = f": {words_of(error)}" if isinstance(error, SQLAlchemyError) else ""
+    return f"{type(error).__name__}{words}"

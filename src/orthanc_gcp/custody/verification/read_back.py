@@ -28,6 +28,7 @@ from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.rows import Outcome, Series, Transfer
 from orthanc_gcp.ledger.schema import State
 from orthanc_gcp.ledger.uids import uid_fault
+from orthanc_gcp.logs import places
 from orthanc_gcp.reasons import StoreReason, TransferReason
 
 __all__ = ["SEARCH_LAG", "ReadBack"]
@@ -360,7 +361,8 @@ def _ask(
     except SQLAlchemyError:  # a limit on requests is counted in the ledger
         raise
     except Exception as error:  # a defect, which must not stop the others
-        _log.exception("account %s: series %s", destination.account, series.series_instance_uid)
+        where = destination.account, series.series_instance_uid
+        _log.error("account %s: series %s cannot be read back\n%s", *where, places(error))
         words = f"{type(error).__name__}, see the log"
         reading = _Reading(failed=list(rows))
         reading.error = StoreError(words, reason=StoreReason.PROTOCOL)
