@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess  # programs of ours, never by a shell  # nosec B404
 import sys
 from collections.abc import Iterator
@@ -128,7 +129,13 @@ def _worker_python(site: Site) -> tuple[str, str]:
         script = None
     if script is None:
         return sys.executable, ""
-    return script.interpreter, str(script.packages[0])
+    return script.interpreter or _python(site), str(script.packages[0])
+
+
+def _python(site: Site) -> str:
+    """The Python that such a script finds."""
+    version = ".".join(map(str, site.python or sys.version_info[:2]))
+    return shutil.which(f"python{version}") or "python3"
 
 
 def _database(site: Site) -> str:
