@@ -140,12 +140,11 @@ class ReadBack:
         asked = 0
         seen: dict[int, float] = {}
         confirmations = self._ledger.confirmations
-        readable = confirmations.readable(account, series)
-        known = self._acknowledged(account, readable)
-        for number, one in enumerate(readable, 1):
+        readable = confirmations.to_read(account, series, MOST_KNOWN)
+        for number, (one, known) in enumerate(readable.items(), 1):
             if self._stopping():
                 break
-            rows = confirmations.acknowledged(account, one) if known is None else known[one]
+            rows = confirmations.acknowledged(account, one) if known is None else known
             began = self._ledger.now()
             reading, goes_on = self._read(destination, one, self._askable(rows))
             asked += bool(rows)
@@ -154,24 +153,10 @@ class ReadBack:
                 confirmations.confirm(seen)
                 seen = {}
             if not goes_on:
-                confirmations.make_due(account, readable[number:])
+                confirmations.make_due(account, list(readable)[number:])
                 break
         confirmations.confirm(seen)
         return asked
-
-    def _acknowledged(
-        self, account: str, series: Sequence[Series]
-    ) -> Mapping[Series, Sequence[Transfer]] | None:
-        """What is to be read back of each series; None where it is much, or of one series."""
-        if len(series) < 2:
-            return None
-        rows = self._ledger.confirmations.acknowledged(account, *series, most=MOST_KNOWN + 1)
-        if len(rows) > MOST_KNOWN:
-            return None
-        found: dict[Series, list[Transfer]] = {one: [] for one in series}
-        for row in rows:
-            found[row.series].append(row)
-        return found
 
     def _read(
         self, destination: Destination, series: Series, rows: Sequence[Transfer]
