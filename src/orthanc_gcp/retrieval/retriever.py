@@ -71,7 +71,13 @@ class Retriever:
         self._on_change = on_change
         self._outcomes: deque[RetrievalOutcome] = deque()
         self._fetcher = Fetcher(
-            ledger, rest, orthanc, clock, self._outcomes.append, self._orthanc_is_full
+            ledger,
+            rest,
+            orthanc,
+            clock,
+            self._outcomes.append,
+            self._orthanc_is_full,
+            must_stop,
         )
         self._rounds = Rounds(ledger, rest, orthanc, clock)
         self._pools = {
