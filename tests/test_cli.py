@@ -61,7 +61,7 @@ def test_bash_completes_as_the_guide_has_it(tmp_path):
         (ROOT / "docs" / "commands.md").read_text(),
         re.MULTILINE,
     )
-    written, _, file = line.replace("/opt/orthanc-gcp/bin", str(folder)).partition(" > ")
+    written, _, file = line.replace(" orthanc-gcp ", f" {program} ").partition(" > ")
     press = (
         f'set -e; mkdir -p "$(dirname {file})"; {written} > {file}; . {file}; '
         'COMP_WORDS=(orthanc-gcp "$1"); COMP_CWORD=1; '

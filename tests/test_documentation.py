@@ -379,3 +379,24 @@ def test_every_state_is_documented():
     place = {"page": "docs/custody.md", "place": 'the table below "## States"'}
     assert_same(rows, map(str, State), source="ledger/schema.py", **place)
     assert rows == list(State), f"docs/custody.md: bring the states into the order {list(State)}"
+
+
+def test_every_route_has_a_permission_and_no_other():
+    """For Orthanc's authorization plugin, which refuses what none is for."""
+    text = (ROOT / "docs" / "security.md").read_text()
+    (block,) = [one for one in re.findall(r"```json\n(.*?)```", text, re.DOTALL) if "gcp/" in one]
+    given = json.loads(block)["Authorization"]["ExtraPermissions"]
+    routes = documented_routes("custody.md") | documented_routes("troubleshooting.md")
+    served = {tuple(route.split(" ", 1)) for route in routes}
+    allowed: dict[tuple[str, str], set[str]] = {}
+    for method, pattern, names in given:
+        of = {one for one in served if one[0] == method.upper()}
+        (route,) = {one for one in of if re.search(pattern, one[1].replace("{name}", "my google"))}
+        assert route not in allowed
+        allowed[route] = set(names.split("|"))
+    assert allowed.keys() == served
+    for_all = {route for route, names in allowed.items() if "gcp-status" in names}
+    of_studies = ("studies", "instances", "receipt", "send", "retry", "pause", "resume")
+    assert not {route for route in for_all if route[1].endswith(of_studies)}
+    assert {method for method, _ in for_all} == {"GET"}
+    assert all("gcp-admin" in names for names in allowed.values())

@@ -56,7 +56,7 @@ class Machine:
             if line.startswith("systemctl"):
                 continue
             command = (
-                line.replace("/opt/orthanc-gcp/bin/python", sys.executable)
+                line.replace("python3 -c", f"{sys.executable} -c")
                 .replace(STORAGE, str(self.storage))
                 .replace(BACKUPS, str(self.backups))
                 .replace("DATABASE", self.database)

@@ -28,6 +28,8 @@ from orthanc_gcp.commands.sidecar import sidecar
 from orthanc_gcp.commands.status import status
 from orthanc_gcp.commands.worker import worker
 from orthanc_gcp.emulator.command import emulator
+from orthanc_gcp.logs import places
+from orthanc_gcp.redaction import masked
 
 __all__ = ["app"]
 
@@ -36,6 +38,10 @@ class CommandLineError(click.ClickException):
     """A command, option or argument is none, is missing, or has a value that it cannot have."""
 
     exit_code = click.UsageError.exit_code
+
+
+class UnexpectedError(click.ClickException):
+    """A command has failed in a way that nobody has thought of."""
 
 
 class Commands(click.Group):
@@ -73,10 +79,15 @@ class Commands(click.Group):
 def _in_one_line() -> Iterator[None]:
     """Say what is wrong with a command line without the usage around it.
 
+    Of an error that nobody has thought of, it is said where it happened: its message may hold a
+    secret or values of a patient.
+
     Raises
     ------
     CommandLineError
         Something is wrong with it. Where nothing was given, click's error with the help remains.
+    UnexpectedError
+        The command has failed.
     """
     try:
         yield
@@ -84,7 +95,11 @@ def _in_one_line() -> Iterator[None]:
         if isinstance(error, click.exceptions.NoArgsIsHelpError) or error.ctx is None:
             raise
         help_command = f"{error.ctx.command_path} --help"
-        raise CommandLineError(f"{error.format_message()} (see {help_command})") from None
+        raise CommandLineError(masked(f"{error.format_message()} (see {help_command})")) from None
+    except (click.ClickException, click.exceptions.Exit, click.Abort, EOFError, BrokenPipeError):
+        raise  # click ends the command
+    except Exception as error:
+        raise UnexpectedError(f"the command failed unexpectedly\n{places(error)}") from error
 
 
 @click.group(

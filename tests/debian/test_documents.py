@@ -83,7 +83,7 @@ def run(host: DebianHost, block: Block, **placeholders: str) -> list[str]:
 
 def test_every_page_is_tried():
     assert_same(
-        {*PAGES, "emulator", "performance", "security", *OF_THE_REPOSITORY},
+        {*PAGES, "emulator", "packages", "performance", "security", *OF_THE_REPOSITORY},
         {document.stem for document in DOCUMENTS} - {"README", "CHANGELOG"},
         page="tests/debian/test_documents.py",
         place="PAGES, with a test of its commands",

@@ -107,7 +107,10 @@ def test_the_sidecar_needs_no_script(tmp_path, whole):
     ("change", "cause"),
     [
         (lambda text: "import orthanc\n", "does not load the connector"),
-        (lambda text: text.replace("PYTHON = (3,", "PYTHON = (2,"), "is installed for Python 2."),
+        (
+            lambda text: text.replace("PYTHONS = [(3,", "PYTHONS = [(2,"),
+            "is installed for Python 2.",
+        ),
     ],
 )
 def test_a_script_that_does_not_fit(tmp_path, whole, change, cause):

@@ -176,11 +176,11 @@ def _script(site: Site) -> str:
         script = site.script()
     except ScriptError as error:
         raise CheckFailedError(str(error), error.remedy or install) from None
-    if site.python is not None and site.python != script.python:
+    if site.python is not None and site.python not in script.pythons:
         embedded = _dotted(site.python)
         raise CheckFailedError(
-            f"{script.file} loads what is installed for Python {_dotted(script.python)}, and this "
-            f"Orthanc embeds Python {embedded}",
+            f"{script.file} loads what is installed for Python "
+            f"{', '.join(map(_dotted, script.pythons))}, and this Orthanc embeds Python {embedded}",
             f"install orthanc-gcp with python{embedded}, then: {install}",
         )
     for folder in script.packages:

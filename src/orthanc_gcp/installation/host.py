@@ -21,6 +21,7 @@ from orthanc_gcp.orthanc.installation import (
     plugin_libraries,
     services_of,
 )
+from orthanc_gcp.plugin.script import pythons
 
 if TYPE_CHECKING:
     import pwd
@@ -161,13 +162,13 @@ class Host:
         """
         library = self.library("OrthancPython")
         embedded = embedded_python(library) if library else None
-        own = sys.version_info[:2]
-        if embedded not in (None, own):
+        own = pythons()
+        if embedded is not None and embedded not in own:
             version = "{}.{}".format(*embedded)
             raise InstallationError(
-                f"Orthanc's Python plugin ({library}) embeds Python {version}, and this is "
-                f"{'.'.join(map(str, own))}: install orthanc-gcp with that version "
-                f"(python{version} -m venv …), and run its command"
+                f"Orthanc's Python plugin ({library}) embeds Python {version}, and this is for "
+                f"{', '.join('{}.{}'.format(*one) for one in own)}: install orthanc-gcp with that "
+                f"version (python{version} -m venv …), and run its command"
             )
 
     def refuse_other_user(self) -> None:

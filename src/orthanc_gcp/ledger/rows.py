@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
-from operator import attrgetter
 from typing import Any, NamedTuple, TypeVar
 
 import sqlalchemy as sql
@@ -14,6 +13,7 @@ from orthanc_gcp.ledger.schema import Priority, State, transfers
 __all__ = [
     "COLUMNS",
     "MOST_PARAMETERS",
+    "Amount",
     "Cursor",
     "Mark",
     "Missing",
@@ -30,6 +30,13 @@ MOST_PARAMETERS = 500
 """So many values in one statement: older SQLite takes 999 at most."""
 
 Item = TypeVar("Item")
+
+
+class Amount(NamedTuple):
+    """So many instances, and their bytes."""
+
+    instances: int
+    size_bytes: int
 
 
 class Series(NamedTuple):
@@ -170,6 +177,14 @@ COLUMNS = [transfers.c[field.name] for field in fields(Transfer)]
 """What a Transfer is made of, in its order."""
 
 
+_FIELDS = {kind: tuple(field.name for field in fields(kind)) for kind in (NewTransfer, Outcome)}
+
+
+def values_of(row: NewTransfer | Outcome) -> dict[str, Any]:
+    """Its fields by their names: plain values, which need no copy as ``asdict`` makes one."""
+    return {name: getattr(row, name) for name in _FIELDS[type(row)]}
+
+
 def in_state(
     destination: int | sql.BindParameter[int] | None, state: State
 ) -> sql.ColumnElement[bool]:
@@ -184,21 +199,3 @@ def portions(items: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:
     """Some items after others."""
     for start in range(0, len(items), size):
         yield items[start : start + size]
-
-
-def values_of(row: NewTransfer | Outcome) -> dict[str, Any]:
-    """The fields of a row by their names.
-
-    ``dataclasses.asdict`` looks into each value, and takes longer than all else that is done with
-    them.
-    """
-    names, values = _FIELDS[type(row)]
-    return dict(zip(names, values(row), strict=True))
-
-
-def _fields_of(kind: type[NewTransfer | Outcome]) -> tuple[list[str], attrgetter[tuple[Any, ...]]]:
-    names = [field.name for field in fields(kind)]
-    return names, attrgetter(*names)
-
-
-_FIELDS = {kind: _fields_of(kind) for kind in (NewTransfer, Outcome)}

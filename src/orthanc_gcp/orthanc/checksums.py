@@ -58,7 +58,7 @@ class Checksums:
             for start in range(0, len(wanted), _PORTION):
                 found |= self._find(dict(wanted[start : start + _PORTION]))
         rest = [identifier for identifier in instances if identifier not in found]
-        texts = self._orthanc.texts([f"/instances/{name}/attachments/dicom/md5" for name in rest])
+        texts = self._orthanc.texts(list(map(_path, rest)))
         for identifier, text in zip(rest, texts, strict=True):
             md5 = text if isinstance(text, OrthancRefusedError) else _valid(text)
             if md5:
@@ -103,6 +103,10 @@ class Checksums:
             if isinstance(file, dict) and file.get("ContentType") == _DICOM
         }
         return {name: files[name].md5 for name in instances if name in files and files[name].md5}
+
+
+def _path(identifier: str) -> str:
+    return f"/instances/{identifier}/attachments/dicom/md5"
 
 
 def _attachment(info: Any) -> Attachment:

@@ -15,12 +15,16 @@ from typing import Any
 
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, PoolManager
 from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.response import HTTPResponse
+
+from orthanc_gcp.transport.tls_sessions import ResumingContext
 
 __all__ = [
     "BoundedConnection",
     "BoundedResponse",
     "BoundedTlsConnection",
     "ConsecutiveResponses",
+    "EndlessInterimError",
     "WholeConnection",
     "bound_answers",
     "bound_exchanges",
@@ -140,6 +144,10 @@ class _StaysOpen(io.BufferedReader):
         """Nothing: the connection is closed by whoever has opened it."""
 
 
+class EndlessInterimError(http.client.BadStatusLine):
+    """Interim answers (1xx) come, and no other."""
+
+
 class BoundedResponse(http.client.HTTPResponse):
     """A final answer, whose head is there within the time limit of its socket."""
 
@@ -165,7 +173,7 @@ class BoundedResponse(http.client.HTTPResponse):
             self.headers = self.msg = None  # type: ignore[assignment]  # as before it was begun
             super().begin()
         else:
-            raise http.client.BadStatusLine("interim answers without end")
+            raise EndlessInterimError("interim answers without end")
         self._begin_body()
 
     def _begin_body(self) -> None:
@@ -240,7 +248,15 @@ class BoundedConnection(HTTPConnection):
 
 
 class BoundedTlsConnection(BoundedConnection, HTTPSConnection):
-    """The same over TLS."""
+    """The same over TLS, which goes on with the session of the last one."""
+
+    def getresponse(self) -> HTTPResponse:  # type: ignore[override]
+        """The answer to the request that was sent, as far as its head."""
+        connection = self.sock
+        response = super().getresponse()
+        if isinstance(self.ssl_context, ResumingContext):
+            self.ssl_context.remember(connection)
+        return response
 
 
 class WholeConnection(BoundedConnection):

@@ -52,9 +52,7 @@ def main() -> int:
         if _retrieves(settings):
             found.append({"Kind": "retrieval"})
     except (GcpError, SQLAlchemyError, OSError) as error:
-        # What follows the first line of a database's error may be values.
-        words = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
-        sys.stderr.write(f"{type(error).__name__}: {words}\n")
+        sys.stderr.write(f"{type(error).__name__}: {database.words_of(error)}\n")
         return 1
     sys.stdout.write(json.dumps(found) + "\n")
     return 0

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import random
-import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -45,6 +44,7 @@ from orthanc_gcp.errors import (
 from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.rows import Outcome, Series, Transfer
 from orthanc_gcp.ledger.schema import Priority, State
+from orthanc_gcp.logs import places
 from orthanc_gcp.orthanc.resources import OrthancSource
 from orthanc_gcp.reasons import StoreReason, TransferReason
 
@@ -368,7 +368,7 @@ class Sender:
         # One instance may be what the store is always unavailable for.
         suspect = together == 1 and transfers[0].attempts >= BISECT_AFTER
         if asks_for_less and not (unavailable and suspect):
-            pause = destination.congestion.throttled(error)
+            pause = destination.congestion.throttled(error, began)
             return [
                 self._delayed(row, reason, words, together, pause=pause, counts=unavailable)
                 for row in transfers
@@ -396,10 +396,8 @@ class Sender:
         began: float,
     ) -> list[Outcome]:
         """One of them is in the way of no other, whatever it is that nobody has thought of."""
-        # Where it happened, and not its message, which may hold values of an instance.
-        places = "".join(traceback.format_tb(error.__traceback__)).rstrip()
         name = type(error).__name__
-        _log.error("account %s: unexpected %s\n%s", destination.account, name, places)
+        _log.error("account %s: unexpected %s\n%s", destination.account, name, places(error))
         words = f"unexpected {name}, the log says where"
         failure = StoreError(words, reason=TransferReason.UNEXPECTED, retryable=True)
         return self._blamed(destination, transfers, failure, began)
