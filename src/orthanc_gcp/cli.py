@@ -19,7 +19,10 @@ from orthanc_gcp.commands.install import install
 from orthanc_gcp.commands.losses import losses
 from orthanc_gcp.commands.pause_resume_retry import pause, resume, retry
 from orthanc_gcp.commands.plugin_script import plugin_script
+from orthanc_gcp.commands.printing import print_any_text
 from orthanc_gcp.commands.receipt import receipt
+from orthanc_gcp.commands.retrieval.query import query
+from orthanc_gcp.commands.retrieval.retrieve import retrieve
 from orthanc_gcp.commands.send import send
 from orthanc_gcp.commands.sidecar import sidecar
 from orthanc_gcp.commands.status import status
@@ -62,6 +65,7 @@ class Commands(click.Group):
 
     def make_context(self, *arguments: Any, **options: Any) -> click.Context:
         """As click does; the options before the command are read here."""
+        print_any_text()
         with _in_one_line():
             return super().make_context(*arguments, **options)
 
@@ -108,6 +112,8 @@ def _in_one_line() -> Iterator[None]:
         status,
         receipt,
         audit,
+        query,
+        retrieve,
         send,
         backfill,
         retry,

@@ -19,6 +19,7 @@ __all__ = [
     "LedgerReason",
     "LocalReason",
     "NetworkFault",
+    "RetrievalReason",
     "RpcCode",
     "SourceReason",
     "StoreReason",
@@ -70,8 +71,8 @@ class CredentialReason(StrEnum):
     BARE_PEM = "bare_pem"
     P12 = "p12"
     WEB_PAGE = "web_page"
-    ONLY_ACCESS_TOKEN = "only_access_token"  # noqa: S105  # a word, not a token
-    BARE_REFRESH_TOKEN = "bare_refresh_token"  # noqa: S105
+    ONLY_ACCESS_TOKEN = "only_access_token"  # noqa: S105  # a word, not a token # nosec B105
+    BARE_REFRESH_TOKEN = "bare_refresh_token"  # noqa: S105 - no secret # nosec B105
     API_KEY = "api_key"
     GCLOUD_CONFIGURATION = "gcloud_configuration"
     OAUTH_CLIENT = "oauth_client"
@@ -166,8 +167,8 @@ class TokenReason(StrEnum):
     """A refresh token is good, and its user has to log in again (Google Cloud session control)."""
     # What was answered with 200 and is no token
     NOT_JSON = "not_json"
-    ID_TOKEN = "id_token"  # noqa: S105
-    ACCESS_TOKEN = "access_token"  # noqa: S105
+    ID_TOKEN = "id_token"  # noqa: S105 - no secret # nosec B105
+    ACCESS_TOKEN = "access_token"  # noqa: S105 - no secret # nosec B105
     EXPIRES_IN = "expires_in"
     EXPIRE_TIME = "expire_time"
     EXPIRED = "expired"
@@ -200,8 +201,8 @@ class ApiReason(StrEnum):
     The reason of its ``google.rpc.ErrorInfo`` (AIP-193), or what is found out here.
     """
 
-    ACCESS_TOKEN_EXPIRED = "ACCESS_TOKEN_EXPIRED"  # noqa: S105
-    ACCESS_TOKEN_SCOPE_INSUFFICIENT = "ACCESS_TOKEN_SCOPE_INSUFFICIENT"  # noqa: S105
+    ACCESS_TOKEN_EXPIRED = "ACCESS_TOKEN_EXPIRED"  # noqa: S105 - no secret # nosec B105
+    ACCESS_TOKEN_SCOPE_INSUFFICIENT = "ACCESS_TOKEN_SCOPE_INSUFFICIENT"  # noqa: S105 - no secret # nosec B105
     CONSUMER_INVALID = "CONSUMER_INVALID"
     IAM_PERMISSION_DENIED = "IAM_PERMISSION_DENIED"
     RATE_LIMIT_EXCEEDED = "RATE_LIMIT_EXCEEDED"
@@ -231,7 +232,7 @@ class StoreReason(StrEnum):
     FORBIDDEN = "forbidden"
     LENGTH_REQUIRED = "length_required"
     NETWORK = "network"
-    NO_TOKEN = "no_token"  # noqa: S105
+    NO_TOKEN = "no_token"  # noqa: S105 - no secret # nosec B105
     NOT_FOUND = "not_found"
     PRECONDITION = "precondition"
     """The project or the store is in a state that forbids it, whatever is asked."""
@@ -292,6 +293,8 @@ class TransferReason(StrEnum):
     """The store does not store it, for a reason that is not known to this program."""
     REPLACING = "replacing"
     """Other bytes are replaced by the next try."""
+    RETRIEVED = "retrieved"
+    """It came from this very store, which has it, and was not sent."""
     SUPERSEDED = "superseded"
     """A newer version of it, with the same UIDs, was received."""
     UNCOMPARED = "uncompared"
@@ -300,6 +303,37 @@ class TransferReason(StrEnum):
     """This program failed at it, or Orthanc answered as no Orthanc does."""
     UNREADABLE_FILE = "unreadable_file"
     """Orthanc has it in its index and cannot give its file."""
+
+
+class RetrievalReason(StrEnum):
+    """Why an instance does not come back, or all of them, beside the reasons of a StoreError."""
+
+    DIFFERENT = "different"
+    """Orthanc has it with other bytes than the store, and is left as it is."""
+    FILTERED = "filtered"
+    """Orthanc does not take it: a filter, a script or a plugin of its own refuses it."""
+    FULL = "full"
+    """Orthanc's storage is full, or all patients in it are protected."""
+    GONE = "gone"
+    """Orthanc had it, and has deleted or recycled it before all had come."""
+    INVALID = "invalid"
+    """Orthanc cannot read what the store gave."""
+    NOT_GIVEN = "not_given"
+    """The store lists it, and did not give it with the others."""
+    NOT_LISTED = "not_listed"
+    """The store lists no such study, series or instance."""
+    ORTHANC = "orthanc"
+    """Orthanc failed at it."""
+    OTHER_INSTANCE = "other_instance"
+    """The store gave another instance in its place."""
+    OTHER_STORE = "other_store"
+    """The account has another store by now than when it was asked for."""
+    UID = "uid"
+    """One of its UIDs cannot stand in the path of a request."""
+    UNEXPECTED = "unexpected"
+    """This program failed at it."""
+    UNSTABLE = "unstable"
+    """The store lists new instances, however often it is asked."""
 
 
 @dataclass(frozen=True)

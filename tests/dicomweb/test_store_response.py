@@ -206,6 +206,44 @@ def test_xml_with_entities_is_not_read():
     assert outcomes(answer(trap)) == both("unacknowledged")
 
 
+TRAP = XML.decode().replace(
+    "<Native", '<!DOCTYPE x [<!ENTITY a SYSTEM "file:///etc/passwd">]><Native', 1
+)
+
+
+def declared(encoding):
+    return TRAP.replace('"1.0"?', f'"1.0" encoding="{encoding}"?', 1)
+
+
+@pytest.mark.parametrize(
+    "trap",
+    [
+        *(TRAP.encode(name) for name in ("utf-8-sig", "utf-16", "utf-16-le", "utf-16-be")),
+        *(TRAP.encode(name) for name in ("utf-32", "utf-32-le", "utf-32-be", "cp037")),
+        *(declared(name).encode(name) for name in ("utf-16", "utf-32", "cp037", "cp500")),
+        declared("UTF-7").replace("<!", "+ADw-+ACE-").encode(),
+        declared("cp037").replace("<!", "L\x5a").encode(),
+        b" \n" + TRAP.encode("utf-16-le"),
+        TRAP.replace("<!", "<\0!").encode(),
+        declared("no-such-encoding").encode(),
+    ],
+    ids=range(17),
+)
+def test_xml_with_entities_is_not_read_in_any_encoding(trap):
+    assert outcomes(answer(trap)) == both("unacknowledged")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "UTF-7", "utf-16", "cp037", "no-such-encoding"])
+def test_xml_is_read_as_utf_8_whatever_it_says_of_itself(encoding):
+    said = XML.replace(b'"1.0"?', f'"1.0" encoding="{encoding}"?'.encode(), 1)
+    assert outcomes(answer(b"\xef\xbb\xbf" + said)) == {U: "stored", V: "conflict"}
+
+
+@pytest.mark.parametrize("said", [b"<" * 60_000, b"<a>" * 20_000, b"<a " + b"b='' " * 10_000, b"<"])
+def test_what_is_no_xml(said):
+    assert outcomes(answer(said)) == both("unacknowledged")
+
+
 def test_chunked_and_compressed_answers():
     said = document([item(U), item(V)])
     chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"

@@ -28,6 +28,8 @@ def test_reading_is_the_inverse_of_writing(text: str) -> None:
         STORE + "x" * 256,
         STORE.replace("/d/", "/a b/"),
         STORE.replace("/p/", "//"),
+        *(STORE.replace(f"/{part}/", f"/{odd}/") for part in "pld" for odd in ("..", ".", "a\nb")),
+        *(f"{STORE[:-1]}{odd}" for odd in ("..", ".", "s\n", "\x1b", "s\r")),
     ],
 )
 def test_what_is_no_name_of_a_store(text: str) -> None:
@@ -45,6 +47,7 @@ def test_parents_and_children() -> None:
 
 
 def test_ids() -> None:
-    assert STORE_ID.fullmatch("Ä-1_.x")
-    for wrong in ("", "a/b", "a b", "a:b", "x" * 257):
+    for right in ("Ä-1_.x", "...", "a..", ".a", "..a"):
+        assert STORE_ID.fullmatch(right)
+    for wrong in ("", ".", "..", "..\n", "a/b", "a b", "a:b", "x" * 257):
         assert not STORE_ID.fullmatch(wrong)

@@ -20,6 +20,7 @@ from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage, ge
 
 from orthanc_gcp.ledger import database
 from orthanc_gcp.ledger.schema import change_cursors, transfers
+from tests.support.auditing import audited, taken_from_elsewhere
 from tests.support.emulator import STORE_PATH, Emulator
 from tests.support.keys import STORE
 from tests.support.orthanc import DICOMWEB, Orthanc, free_port, wait_until
@@ -86,6 +87,7 @@ class Site:
             self.stop_worker(name)
         self.orthanc.stop()
         self.emulator.stop()
+        assert not (found := taken_from_elsewhere(self.folder)), found
 
     # -- The worker -----------------------------------------------------------------------------
 
@@ -98,6 +100,7 @@ class Site:
         if self._api_port is not None:
             command += ["--listen", f"127.0.0.1:{self._api_port}"]
             environment = {"ORTHANC_GCP_WORKER_SECRET": SECRET, **environment}
+        environment = {**audited(self.folder), **environment}
         with self.log_file(name).open("ab") as log:
             self.workers[name] = subprocess.Popen(
                 command, stdout=log, stderr=log, env={**os.environ, **environment}

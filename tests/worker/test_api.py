@@ -24,6 +24,7 @@ from orthanc_gcp.ledger.rows import NewTransfer, Outcome
 from orthanc_gcp.ledger.schema import Priority, State, transfers
 from orthanc_gcp.worker.api import Api
 from orthanc_gcp.worker.listener import Listener
+from orthanc_gcp.worker.retrieval_api import RetrievalApi
 from orthanc_gcp.worker.samples import of_transfers
 from tests.support.keys import STORE
 from tests.support.ledgers import arrival
@@ -46,6 +47,7 @@ class Desk:
 
     def __init__(self, ledger: Ledger, *, is_open: bool = True) -> None:
         self.ledger, self.demanded, self.changes = ledger, [], 0
+        self.source = "orthanc"
         self.standstill = Standstill(
             ledger, SETTINGS, dict, lambda: True, lambda: datetime.now(UTC)
         )
@@ -59,6 +61,7 @@ class Desk:
             lambda: of_transfers(one.as_json() for one in Overview(ledger).accounts(["a"])),
             lambda: find_problems(ledger, ["a", ODD], {}),
             self.standstill,
+            RetrievalApi(ledger, ["a", ODD], lambda: self.source, self.change),
         )
         place = socket.create_server(("127.0.0.1", 0))
         self.port = place.getsockname()[1]
@@ -176,6 +179,14 @@ def test_pages_and_filters(desk):
         ("GET", "/gcp/accounts/a/instances?since=today", None, 400, "since: expected a time"),
         ("GET", "/gcp/accounts/a/instances?stat=held", None, 400, "stat: there is no such"),
         ("GET", "/gcp/transfers?x=1", None, 400, "x: there is no such parameter"),
+        ("GET", "/gcp/accounts/a/instances?study=1%00", None, 400, "study: expected text"),
+        ("GET", "/gcp/accounts/a/studies?after=1%00/1", None, 400, "after: expected text"),
+        ("GET", "/gcp/accounts/a/receipt?study=%00", None, 400, "study: expected text"),
+        ("GET", f"/gcp/accounts/a/instances?after={10**30}", None, 400, "after"),
+        ("GET", f"/gcp/accounts/a/studies?after=1/{2**63}", None, 400, "after"),
+        ("GET", f"/gcp/accounts/a/studies?after=1/{'9' * 5000}", None, 400, "after"),
+        ("GET", f"/gcp/accounts/a/instances?limit={'9' * 5000}", None, 400, "limit"),
+        ("GET", "/gcp/accounts/%00%1b%5b31m/transfers", None, 404, "no account [31m, and"),
         ("DELETE", "/gcp/accounts/a/transfers", None, 405, "Method Not Allowed"),
         ("GET", "/nothing", None, 404, "Not Found"),
         ("POST", "/gcp/accounts/nobody/pause", None, 404, "there is no account"),
@@ -184,6 +195,13 @@ def test_pages_and_filters(desk):
         ("POST", "/gcp/accounts/a/retry", [], 400, "expected a JSON object"),
         ("POST", "/gcp/accounts/a/retry", {"Studies": "1"}, 400, "Studies: expected Study"),
         ("POST", "/gcp/accounts/a/retry", {"Study": 1}, 400, "expected strings"),
+        ("POST", "/gcp/accounts/a/retry", {"Study": "1\0"}, 400, "expected strings"),
+        ("POST", "/gcp/accounts/a/retry", b'{"Reason": "\\ud800"}', 400, "expected strings"),
+        ("POST", "/gcp/accounts/a/retry", b'{"\\ud800": "1"}', 400, "expected Study"),
+        ("POST", "/gcp/accounts/a/retry", b"[" * 60_000, 400, "expected a JSON object"),
+        ("POST", "/gcp/accounts/a/send", b'{"a":' * 500_000, 400, "expected a JSON object"),
+        ("POST", "/gcp/accounts/a/send", b'{"a": [' + b"[]," * 1000 + b"1]}", 400, "JSON"),
+        ("POST", "/gcp/accounts/a/send", b"9" * 5000, 400, "expected a JSON object"),
         ("POST", "/gcp/accounts/a/retry", b" " * (16 << 20) + b"{}", 413, "at most"),
         ("POST", "/gcp/accounts/nobody/send", {"Resources": ["x"]}, 404, "no account nobody"),
         ("POST", "/gcp/accounts/a/send", {"Resources": "x"}, 400, 'expected {"Resources"'),
@@ -196,6 +214,9 @@ def test_pages_and_filters(desk):
             404,
             "no resource ../system",
         ),
+        ("POST", "/gcp/accounts/a/send", {"Resources": ["é"]}, 404, "no resource é"),
+        ("POST", "/gcp/accounts/a/send", {"Resources": ["a" * 101]}, 404, "no resource aaa"),
+        ("POST", "/gcp/accounts/a/send", b'{"Resources": ["\\ud800"]}', 404, "no resource"),
         ("POST", "/gcp/accounts/a/send", {"Resources": ["ok", "gone"]}, 404, "no resource gone"),
     ],
 )

@@ -12,6 +12,8 @@ from starlette.responses import PlainTextResponse
 
 from orthanc_gcp.worker import bounded_http
 from orthanc_gcp.worker.listener import Guarded, Listener
+from tests.support.framing import SMUGGLED, UNCLEAR, all_of
+from tests.support.orthanc import wait_until
 
 SECRET = "s3cret-needle"
 
@@ -27,8 +29,9 @@ def place():
     return socket.create_server(("127.0.0.1", 0))
 
 
-@pytest.fixture
-def port(place):
+@pytest.fixture(scope="module")
+def port():
+    place = socket.create_server(("127.0.0.1", 0))
     listener = Listener(Guarded(inside, SECRET), place)
     listener.start()
     yield place.getsockname()[1]
@@ -95,6 +98,60 @@ def test_what_has_no_end_is_refused(port, request_):
     assert answered(port)
 
 
+@pytest.mark.parametrize("headers", UNCLEAR, ids=range(len(UNCLEAR)))
+def test_where_a_request_ends_is_clear_or_it_is_none(port, headers):
+    """What one reads as a body, another may read as a request (RFC 9112 section 11.2)."""
+    with connect(port) as connection:
+        connection.sendall(HEAD + headers + SMUGGLED)
+        said = all_of(connection)
+    assert said.startswith(b"HTTP/1.1 400"), said
+    assert said.count(b"HTTP/1.1") == 1
+    assert answered(port)
+
+
+def test_chunks_of_an_old_version_are_none(port):
+    with connect(port) as connection:
+        connection.sendall(CHUNKED.replace(b"HTTP/1.1", b"HTTP/1.0") + b"0\r\n\r\n")
+        assert all_of(connection).startswith(b"HTTP/1.1 400")
+
+
+@pytest.mark.parametrize(
+    "request_", [b"GET /\r\n\r\n", b"GET / HTTP/2.0\r\n\r\n", b"\n" * 9 + b"x\n"]
+)
+def test_other_versions_of_http_are_none(port, request_):
+    with connect(port) as connection:
+        connection.sendall(request_)
+        connection.shutdown(socket.SHUT_WR)
+        assert all_of(connection)[:12] in (b"", b"HTTP/1.1 400")
+    assert answered(port)
+
+
+def test_requests_that_do_not_wait_for_answers_are_few(port):
+    """Each would be in memory until it is its turn."""
+    asked = HEAD.replace(b"POST", b"GET") + b"\r\n"
+    with connect(port) as connection:
+        connection.sendall(asked * 3)
+        said = b""
+        while said.count(b"inside 0") < 3:
+            said += connection.recv(10_000) or b"inside 0" * 3
+        assert said.count(b"HTTP/1.1 200") == 3
+    with connect(port) as connection, suppress(ConnectionError):
+        connection.sendall(asked * 10_000)
+        said = all_of(connection)
+        # No refusal stands where an answer would.
+        assert (
+            said.count(b"HTTP/1.1") == said.count(b"HTTP/1.1 200") <= bounded_http.MAX_PIPELINED + 1
+        )
+    assert answered(port)
+
+
+def test_what_follows_a_request_that_is_answered_is_no_answer_to_it(port):
+    with connect(port) as connection:
+        connection.sendall(HEAD + b"\r\n" + b"nonsense\r\n\r\n")
+        assert b" 400 " not in all_of(connection)
+    assert answered(port)
+
+
 def test_bodies_in_pieces_are_taken(port):
     with connect(port) as connection:
         connection.sendall(CHUNKED + b"3\r\nabc\r\n" * 50_000 + b"0\r\nX: y\r\n\r\n")
@@ -104,7 +161,14 @@ def test_bodies_in_pieces_are_taken(port):
         assert answer.endswith(b"inside 150000")
 
 
-@pytest.mark.parametrize("begun", [b"", b"GET /", HEAD + b"Content-Length: 9\r\n\r\nabc"])
+@pytest.mark.parametrize(
+    "begun",
+    [
+        *(b"", b"GET /", HEAD + b"Content-Length: 9\r\n\r\nabc", b"\r\n"),
+        CHUNKED + b"5\r\nabc",
+        CHUNKED + b"3\r\nabc\r\n0\r\nX: a",
+    ],
+)
 def test_who_is_silent_is_broken_off(port, monkeypatch, begun):
     monkeypatch.setattr(bounded_http, "WATCH_EVERY", 0.1)
     monkeypatch.setattr(bounded_http, "WITHIN", 0.3)
@@ -114,12 +178,50 @@ def test_who_is_silent_is_broken_off(port, monkeypatch, begun):
     assert answered(port)
 
 
+def test_who_goes_on_with_nothing_after_a_request_is_broken_off(port, monkeypatch):
+    """Empty lines before a request are none (RFC 9112 section 2.2), nor a reason to wait."""
+    monkeypatch.setattr(bounded_http, "WATCH_EVERY", 0.1)
+    monkeypatch.setattr(bounded_http, "WITHIN", 0.5)
+    with connect(port) as connection, suppress(ConnectionResetError):
+        connection.sendall(HEAD + b"Content-Length: 0\r\n\r\n")
+        said = b""
+        while not said.endswith(b"inside 0"):
+            said += connection.recv(1000) or b"inside nothing"
+        connection.sendall(b"\r\n")
+        assert connection.recv(1000) == b""
+
+
+async def large(_scope, _receive, send):
+    """More than the buffers between two processes hold."""
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    for _ in range(1000):
+        await send({"type": "http.response.body", "body": bytes(100_000), "more_body": True})
+    await send({"type": "http.response.body", "body": b""})
+
+
+def test_who_takes_no_answer_is_broken_off(place, monkeypatch):
+    monkeypatch.setattr(bounded_http, "WATCH_EVERY", 0.1)
+    monkeypatch.setattr(bounded_http, "WITHIN", 0.5)
+    listener, port = Listener(large, place), place.getsockname()[1]
+    listener.start()
+    try:
+        with connect(port) as connection:
+            connection.sendall(HEAD + b"\r\n")
+            wait_until(lambda: not listener._server.server_state.connections, 10)
+            assert len(all_of(connection)) < 100_000_000
+    finally:
+        listener.stop()
+
+
 def test_as_many_connections_as_somebody_likes(port, monkeypatch):
+    """Who is silent makes room for who comes."""
     monkeypatch.setattr(bounded_http, "MAX_CONNECTIONS", 10)
     many = [connect(port) for _ in range(30)]
+    assert answered(port)
+    many[-1].sendall(HEAD + b"\r\n")
+    assert many[-1].recv(1000).startswith(b"HTTP/1.1 200")
     with suppress(ConnectionError):
-        many[-1].sendall(HEAD + b"\r\n")
-        assert many[-1].recv(1000) == b""
+        assert many[0].recv(1000) == b""
     for connection in many:
         connection.close()
     assert answered(port)

@@ -31,7 +31,7 @@ __all__ = ["worker"]
 
 _log = logging.getLogger(__name__)
 
-SECRET = "ORTHANC_GCP_WORKER_SECRET"  # noqa: S105 -- a variable's name
+SECRET = "ORTHANC_GCP_WORKER_SECRET"  # noqa: S105 -- a variable's name # nosec B105
 SHORTEST_SECRET = 32
 _CONNECTIONS = 16
 _STOP_WITHIN = 15.0

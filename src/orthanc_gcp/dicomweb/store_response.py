@@ -6,9 +6,10 @@ where it was meant to be stored, and does not name it as failed too.
 
 from __future__ import annotations
 
+import codecs
 import json
 import re
-import xml.etree.ElementTree as ET
+import xml.etree.ElementTree as ET  # see _from_xml  # nosec B405
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -143,7 +144,7 @@ def _blame(failures: list[InstanceResult], instances: int) -> InstanceResult:
 
 def _read(body: bytes) -> _Answer | None:
     try:
-        document = _from_xml(body) if body.lstrip()[:1] == b"<" else json.loads(body)
+        document = _from_xml(body) if _is_xml(body) else json.loads(body)
     except (ValueError, RecursionError, ET.ParseError):
         return None
     if isinstance(document, list) and len(document) == 1:
@@ -216,11 +217,21 @@ def _values(item: Mapping[str, Any], tag: str) -> list[Any]:
     return values if isinstance(values, list) else []
 
 
+def _is_xml(body: bytes) -> bool:
+    return body.removeprefix(codecs.BOM_UTF8).lstrip()[:1] == b"<"
+
+
 def _from_xml(body: bytes) -> dict[str, Any]:
-    """The native DICOM model (PS3.19 annex A) as the DICOM JSON model."""
-    if b"<!" in body:
+    """The native DICOM model (PS3.19 annex A) as the DICOM JSON model.
+
+    It is read as UTF-8, whatever it says of itself: in another encoding, entities could be defined
+    by characters that are not seen for what they are.
+    """
+    text = body.decode("utf-8-sig")
+    if "<!" in text or "\0" in text:  # NULs make the parser take it for UTF-16
         raise ValueError("entities are not needed here, and may be a trap")
-    root = ET.fromstring(body)  # noqa: S314 - bounded, and without entities
+    # The parser takes no notice of the declared encoding of what is text already.
+    root = ET.fromstring(text)  # noqa: S314 - bounded, and without entities # nosec B314
     if _name(root) != "NativeDicomModel":
         raise ValueError("another kind of document")
     return _attributes(root, 0)

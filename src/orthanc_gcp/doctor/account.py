@@ -36,7 +36,7 @@ from orthanc_gcp.doctor.orthanc import request
 from orthanc_gcp.doctor.remedies import remedy_for
 from orthanc_gcp.doctor.remedy_templates import NEW_KEY, SET_CLOCK, grant
 from orthanc_gcp.doctor.round_trip import round_trip
-from orthanc_gcp.doctor.secret_files import exposed_file
+from orthanc_gcp.doctor.secret_files import exposed_file, of_modes
 from orthanc_gcp.errors import GcpError, NetworkError, OrthancError, StoreError, TokenError
 from orthanc_gcp.orthanc.rest import OrthancRest
 from orthanc_gcp.reasons import PROXY, ApiReason, NetworkFault, of_status
@@ -145,7 +145,7 @@ def _credential(examination: Examination) -> str:
             + NEW_KEY.replace("{email}", examination.email or "ACCOUNT"),
             fatal=False,
         )
-    return who
+    return who + of_modes()
 
 
 # -- The way to Google ------------------------------------------------------------------------

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-import subprocess
+import shutil
+import subprocess  # programs of ours, never by a shell  # nosec B404
 import sys
 from collections.abc import Iterator
 from datetime import datetime, timedelta
@@ -23,7 +24,7 @@ from orthanc_gcp.doctor.checks import (
 from orthanc_gcp.doctor.findings import Finding
 from orthanc_gcp.doctor.orthanc import Site
 from orthanc_gcp.doctor.script import Script, ScriptError
-from orthanc_gcp.doctor.secret_files import exposure
+from orthanc_gcp.doctor.secret_files import exposure, of_modes
 from orthanc_gcp.errors import ConfigurationError, LedgerError
 from orthanc_gcp.reasons import LedgerReason
 
@@ -96,10 +97,11 @@ def _extras(site: Site) -> str:
     path = os.pathsep.join(filter(None, (packages, os.environ.get("PYTHONPATH"))))
     remedy = f"{interpreter} -m pip install 'orthanc-gcp[worker]'"
     try:
-        done = subprocess.run(  # noqa: S603
+        done = subprocess.run(  # noqa: S603 - a program of ours, and no shell # nosec B603
             command,
             capture_output=True,
-            text=True,
+            encoding="utf-8",
+            errors="replace",
             env={**os.environ, "PYTHONPATH": path},
             timeout=_IMPORT_WITHIN,
             check=False,
@@ -127,7 +129,13 @@ def _worker_python(site: Site) -> tuple[str, str]:
         script = None
     if script is None:
         return sys.executable, ""
-    return script.interpreter, str(script.packages[0])
+    return script.interpreter or _python(site), str(script.packages[0])
+
+
+def _python(site: Site) -> str:
+    """The Python that such a script finds."""
+    version = ".".join(map(str, site.python or sys.version_info[:2]))
+    return shutil.which(f"python{version}") or "python3"
 
 
 def _database(site: Site) -> str:
@@ -169,7 +177,7 @@ def _file(file: Path) -> str:
 
     engine = connect(f"sqlite:///{file}")
     try:
-        return f"{file} is there{_version(engine)}"
+        return f"{file} is there{_version(engine)}{of_modes()}"
     finally:
         engine.dispose()
 

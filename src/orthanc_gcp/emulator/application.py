@@ -91,7 +91,7 @@ class Answering:
         except ClientDisconnect:
             raise
         except Exception:
-            path = shown_path(request.scope["path"])
+            path = shown_path(raw_path(request))
             logger.exception("cannot answer %s %s", request.method, path)
             return responses.error(500, "Internal error encountered.")
 
@@ -210,6 +210,7 @@ class Application(Answering):
         settings = self._services.fault_settings.current
         if settings.quota is not None:
             self._meter.admit(settings.quota)
+            request = self._meter.metered(request)
         if active is not None and active.fault.token_dies:
             await skip_body(request)
             self._authorizer.expire_token(request)

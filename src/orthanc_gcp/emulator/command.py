@@ -9,6 +9,7 @@ import os
 import sys
 import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ SAMPLE_STORE = "projects/osimis-test/locations/europe-west2/datasets/test/dicomS
 _COLLECT_AFTER = 20_000
 """How many new objects make the garbage collector run."""
 
+_FILES = 65_536
 _NETWORKS = ("google",)
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _EXPOSED = (
@@ -179,6 +181,7 @@ def emulator(
     try:
         from orthanc_gcp.emulator.auth.certificates import HostNameError
         from orthanc_gcp.emulator.faults.fault_settings import SettingError
+        from orthanc_gcp.emulator.log import log_to_stderr
         from orthanc_gcp.emulator.resource_names import StoreName
         from orthanc_gcp.emulator.server import Emulator, Options, Seed
         from orthanc_gcp.emulator.storage.storage import DirectoryInUseError
@@ -210,6 +213,8 @@ def emulator(
         network=None if network is None else _network(network),
         buckets=buckets,
     )
+    log_to_stderr()
+    _allow_many_files()
     try:
         running = Emulator(options, report=partial(click.echo, err=True))
     except SettingError as error:
@@ -235,6 +240,17 @@ def _collect_rarely() -> None:
     """
     gc.freeze()
     gc.set_threshold(_COLLECT_AFTER)
+
+
+def _allow_many_files() -> None:
+    """Open as many files as may be: each connection is one, before TLS has begun, too."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return
+    now, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(now, min(most, _FILES)), most))
 
 
 def _reason(error: Exception) -> str:

@@ -67,7 +67,7 @@ def dicom_store(healthcare_emulator: Emulator) -> Iterator[DicomStore]:
     """An empty DICOM store, which is deleted after the test."""
     name = replace(DEFAULT_STORE, store=f"test-{secrets.token_hex(8)}")
     credentials = healthcare_emulator.credentials
-    assert credentials is not None, "the fixture above wants them written"  # noqa: S101
+    assert credentials is not None, "the fixture above wants them written"  # noqa: S101 - for mypy # nosec B101
     healthcare_emulator.create_store(name)
     yield DicomStore(healthcare_emulator, name, credentials / "service-account.json")
     healthcare_emulator.delete_store(name)

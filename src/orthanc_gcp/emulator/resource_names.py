@@ -7,12 +7,18 @@ from dataclasses import dataclass
 
 __all__ = ["STORE_ID", "DatasetName", "LocationName", "StoreName"]
 
-STORE_ID = re.compile(r"[\w.\-]{1,256}")
-"""What a dataset or a store may be called: letters and digits of any script, ``_ - .``."""
+_ID = r"(?!\.{1,2}(?:/|$))[\w.\-]{1,256}"
+_NAME = r"(?!\.{1,2}/)[^/\s\x00-\x1f\x7f]+"
+
+STORE_ID = re.compile(_ID)
+"""What a dataset or a store may be called: letters and digits of any script, ``_ - .``.
+
+Not ``.`` or ``..``, which lead elsewhere in a path (RFC 3986 section 5.2.4).
+"""
 
 _STORE_NAME = re.compile(
-    r"projects/(?P<project>[^/]+)/locations/(?P<location>[^/]+)"
-    r"/datasets/(?P<dataset>[\w.\-]{1,256})/dicomStores/(?P<store>[\w.\-]{1,256})"
+    rf"projects/(?P<project>{_NAME})/locations/(?P<location>{_NAME})"
+    rf"/datasets/(?P<dataset>{_ID})/dicomStores/(?P<store>{_ID})"
 )
 
 

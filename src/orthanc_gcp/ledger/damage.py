@@ -94,7 +94,7 @@ def _damaged(
     """The damaged rows by number, each with the columns that do not fit."""
     columns = list(table.columns)
     wrong = [f"NOT ({_fits(column)})" for column in columns]
-    query = f"SELECT rowid, {', '.join(wrong)} FROM {table.name} WHERE {' OR '.join(wrong)}"  # noqa: S608 - names of the schema
+    query = f"SELECT rowid, {', '.join(wrong)} FROM {table.name} WHERE {' OR '.join(wrong)}"  # noqa: S608 - names of the schema # nosec B608
     for number, *flags in connection.exec_driver_sql(query).all():
         yield number, [column for column, flag in zip(columns, flags, strict=True) if flag]
 

@@ -206,7 +206,7 @@ def make_private(engine: sql.Engine) -> None:
         return
     path = Path(engine.url.database or "")
     with suppress(OSError):
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
     for file in path.parent.glob(f"{path.name}*"):
         with suppress(OSError):
             mode = stat.S_IMODE(file.stat().st_mode)

@@ -240,7 +240,7 @@ def _insert(
         "used_at": now,
     }
     row = connection.execute(destinations.insert().values(values)).inserted_primary_key
-    assert row is not None  # noqa: S101 - one row was inserted
+    assert row is not None  # noqa: S101 - one row was inserted # nosec B101
     return AccountStore(id=row[0], **values)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-import subprocess
+import subprocess  # programs of ours, never by a shell  # nosec B404
 import threading
 import time
 from collections.abc import Sequence
@@ -52,13 +52,13 @@ class WorkerProcess:
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._process: subprocess.Popen[bytes] | None = None
-        self._socket: Path | None = None
+        self._socket: Path | int | None = None
         # The kernel ends the child with the thread that has started it.
         self._thread = threading.Thread(target=self._keep_running, name="gcp-worker", daemon=True)
 
     @property
-    def socket(self) -> Path | None:
-        """Where the worker answers; None while it does not run."""
+    def socket(self) -> Path | int | None:
+        """Where the worker answers, a file or a port of loopback; None while it does not run."""
         return self._socket
 
     def start(self) -> None:
@@ -110,7 +110,7 @@ class WorkerProcess:
             return None
         if process is None:
             return 0
-        assert process.stdin and process.stdout and process.stderr  # noqa: S101 -- for mypy
+        assert process.stdin and process.stdout and process.stderr  # noqa: S101 -- for mypy # nosec B101
         log = threading.Thread(target=_relay, args=(process.stderr,), daemon=True)
         log.start()
         limit = threading.Timer(START_WITHIN, _kill_unstarted, (process,))
@@ -139,7 +139,7 @@ class WorkerProcess:
         with self._lock:
             if self._stopping.is_set():
                 return None
-            self._process = subprocess.Popen(  # noqa: S603
+            self._process = subprocess.Popen(  # noqa: S603 - a program of ours, and no shell # nosec B603
                 self._command,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
@@ -160,7 +160,7 @@ def _kill_unstarted(process: subprocess.Popen[bytes]) -> None:
     process.kill()
 
 
-def _socket(line: bytes) -> Path | None:
+def _socket(line: bytes) -> Path | int | None:
     """Where the worker answers; None if it has ended instead."""
     try:
         return WorkerAddress.of_line(line).socket

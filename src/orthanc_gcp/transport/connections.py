@@ -23,6 +23,7 @@ from orthanc_gcp.error_text import classified
 from orthanc_gcp.errors import NetworkError
 from orthanc_gcp.reasons import NetworkFault
 from orthanc_gcp.redaction import Address, address, readable
+from orthanc_gcp.transport.tls_sessions import ResumingContext
 
 __all__ = [
     "AuthoritiesError",
@@ -166,12 +167,12 @@ def tls_context(ca_certificates: Path | None, *, verify: bool) -> ssl.SSLContext
     """
     if not verify:
         urllib3.disable_warnings(exceptions.InsecureRequestWarning)
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context = ResumingContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
         return context
     try:
-        return ssl.create_default_context(cafile=ca_certificates)
+        return ResumingContext.verifying(ca_certificates)
     except OSError as error:  # ssl.SSLError is one
         raise AuthoritiesError(
             f"the certificate authorities in {ca_certificates} (HttpsCACertificates) "

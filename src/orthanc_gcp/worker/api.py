@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
+import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.applications import Starlette
@@ -33,6 +35,7 @@ from orthanc_gcp.ledger.selection import Selection
 from orthanc_gcp.redaction import readable
 from orthanc_gcp.worker.listener import Guarded
 from orthanc_gcp.worker.metrics import CONTENT_TYPE, Metrics
+from orthanc_gcp.worker.retrieval_api import RetrievalApi
 from orthanc_gcp.worker.samples import Sample
 
 __all__ = ["Api"]
@@ -41,9 +44,20 @@ _log = logging.getLogger(__name__)
 
 HEALTH = "/health"
 LARGEST_BODY = 16 * 1024 * 1024
+LARGEST_CHOICE = 64 * 1024
+"""Of a body that has a few names only."""
+MOST_BRACKETS = 1000
+"""Arrays and objects in a body; that of ``send`` has one list of many identifiers."""
+BODIES_AT_ONCE = 4
+"""Others wait until these are there: they are in memory as a whole."""
+LARGEST_WANTED = 4 * 1024 * 1024
+"""Bytes of a request to retrieve: so many resources as one may have, and more."""
 _FILTERS = ("state", "study", "series", "instance", "reason", "since", "until")
 _PAGING = ("after", "limit")
 _PAGE = 100
+_IDENTIFIER = re.compile(r"[0-9A-Za-z-]{1,100}")
+"""What a resource of Orthanc may be called; it is asked for it by a path."""
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _NO_PAGE = "after: expected the Next of another page"
 
 
@@ -67,6 +81,8 @@ class Api:
         What stands still until a person does something.
     standstill
         Says why instances that are not done yet are not.
+    retrievals
+        Answers what is about retrievals.
     """
 
     def __init__(
@@ -80,13 +96,16 @@ class Api:
         measure: Callable[[], Iterable[Sample]],
         needs_person: Callable[[], Sequence[Problem]],
         standstill: Standstill,
+        retrievals: RetrievalApi,
     ) -> None:
         self._ledger, self._reported = ledger, overview
+        self._retrievals = retrievals
         self._accounts, self._problems = accounts, problems
         self._send_on_demand, self._on_change = send_on_demand, on_change
         self._measured, self._needs_person = Metrics(measure), needs_person
         self._standstill = standstill
         self._is_open = False
+        self._reading = asyncio.Semaphore(BODIES_AT_ONCE)
 
     def open(self) -> None:
         """The ledger is there: what is asked is answered from now on."""
@@ -112,6 +131,8 @@ class Api:
                     Route(f"{account}/pause", self._pause, methods=["POST"]),
                     Route(f"{account}/resume", self._resume, methods=["POST"]),
                     Route(f"{account}/send", self._send, methods=["POST"]),
+                    Route(f"{account}/retrieve", self._retrieve, methods=["POST"]),
+                    Route(f"{account}/retrievals", self._retrieved, methods=["GET"]),
                 ],
                 middleware=[Middleware(_Gate, lambda: self._is_open)],
                 exception_handlers={
@@ -173,7 +194,8 @@ class Api:
             account = self._found(_named(request))["Account"]
             (receipt,) = receipts(self._ledger, study, account, self._standstill)
         except KeyError:
-            raise HTTPException(404, f"nothing of study {study} was ever to be sent") from None
+            words = f"nothing of study {readable(study)} was ever to be sent"
+            raise HTTPException(404, words) from None
         return JSONResponse(receipt.as_json())
 
     def _pause(self, request: Request) -> Response:
@@ -189,10 +211,11 @@ class Api:
         return JSONResponse(self._found(account))
 
     async def _retry(self, request: Request) -> Response:
-        wanted = await _body(request)
+        wanted = await _body(request, self._reading, LARGEST_CHOICE)
         if unknown := set(wanted) - {"Study", "Instance", "Reason"}:
-            raise HTTPException(400, f"{min(unknown)}: expected Study, Instance or Reason")
-        if not all(isinstance(value, str) and value for value in wanted.values()):
+            words = f"{readable(min(unknown))}: expected Study, Instance or Reason"
+            raise HTTPException(400, words)
+        if not all(isinstance(value, str) and _is_text(value) for value in wanted.values()):
             raise HTTPException(400, "Study, Instance and Reason: expected strings")
         return await run_in_threadpool(self._do_retry, _named(request), wanted)
 
@@ -211,7 +234,7 @@ class Api:
 
     async def _send(self, request: Request) -> Response:
         # The other fields of the DICOMweb plugin's body say how its job runs: there is none here.
-        resources = (await _body(request)).get("Resources")
+        resources = (await _body(request, self._reading)).get("Resources")
         if not isinstance(resources, list) or not all(
             isinstance(one, str) and one for one in resources
         ):
@@ -222,8 +245,8 @@ class Api:
         if account not in self._accounts:
             raise HTTPException(404, f"there is no account {readable(account)}")
         for resource in resources:
-            if not resource.replace("-", "").isalnum():
-                raise HTTPException(404, f"Orthanc has no resource {readable(resource)}")
+            if not _IDENTIFIER.fullmatch(resource):
+                raise HTTPException(404, f"Orthanc has no resource {readable(resource[:1000])}")
         try:
             queued = self._send_on_demand(account, resources)
         except KeyError as error:
@@ -232,11 +255,22 @@ class Api:
             ) from None
         return JSONResponse({"Account": account, "Instances": queued})
 
+    async def _retrieve(self, request: Request) -> Response:
+        body = await _body(request, self._reading, LARGEST_WANTED)
+        answer = await run_in_threadpool(self._retrievals.request, _named(request), body)
+        return JSONResponse(answer)
+
+    def _retrieved(self, request: Request) -> Response:
+        _only(request, ("id", *_PAGING))
+        number = request.query_params.get("id")
+        return JSONResponse(self._retrievals.page(_named(request), *_paging(request), number))
+
     def _found(self, account: str) -> dict[str, Any]:
         for one in self.overview():
             if one["Account"] == account:
                 return one
-        raise HTTPException(404, f"there is no account {account}, and nothing was sent to it")
+        words = f"there is no account {readable(account)}, and nothing was sent to it"
+        raise HTTPException(404, words)
 
     def _selection(self, request: Request) -> Selection:
         given = request.query_params
@@ -280,10 +314,17 @@ def _named(request: Request) -> str:
 
 def _only(request: Request, known: Collection[str]) -> None:
     """A filter that is not known would show, or do, more than was meant."""
-    for name in request.query_params:
+    for name, value in request.query_params.multi_items():
         if name not in known:
             expected = f"expected {', '.join(known)}" if known else "none is expected"
             raise HTTPException(400, f"{readable(name)}: there is no such parameter, {expected}")
+        if value and not _is_text(value):
+            raise HTTPException(400, f"{name}: expected text")
+
+
+def _is_text(value: str) -> bool:
+    """Whether every database takes it: none has half of a surrogate pair, PostgreSQL no NUL."""
+    return bool(value) and "\0" not in value and not _SURROGATE.search(value)
 
 
 def _paging(request: Request) -> tuple[str, int]:
@@ -304,15 +345,28 @@ def _moment(request: Request, name: str) -> float | None:
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
-async def _body(request: Request) -> dict[str, Any]:
+async def _body(
+    request: Request, reading: asyncio.Semaphore, largest: int = LARGEST_BODY
+) -> dict[str, Any]:
     """The JSON object in a request; an empty one if there is nothing."""
-    content = b""
+    async with reading:
+        return _object(await _content(request, largest))
+
+
+async def _content(request: Request, largest: int) -> bytearray:
+    content = bytearray()
     async for piece in request.stream():
         content += piece
-        if len(content) > LARGEST_BODY:
-            raise HTTPException(413, f"expected {LARGEST_BODY} bytes at most")
+        if len(content) > largest:
+            raise HTTPException(413, f"expected {largest} bytes at most")
+    return content
+
+
+def _object(content: bytearray) -> dict[str, Any]:
+    # Each array and object takes 20 times the memory that its brackets do, and time.
+    is_simple = content.count(b"[") + content.count(b"{") <= MOST_BRACKETS
     try:
-        body = json.loads(content or b"{}")
+        body = json.loads(content or b"{}") if is_simple else None
     except (ValueError, RecursionError):
         body = None
     if not isinstance(body, dict):
@@ -321,8 +375,8 @@ async def _body(request: Request) -> dict[str, Any]:
 
 
 def _refused(_request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)  # noqa: S101 -- that is what it is registered for
-    return _error(error.status_code, error.detail, error.headers)
+    refusal = cast("HTTPException", error)  # that is what it is registered for
+    return _error(refusal.status_code, refusal.detail, refusal.headers)
 
 
 def _ledger_away(_request: Request, error: Exception) -> Response:

@@ -20,6 +20,8 @@ __all__ = ["Guarded", "Listener"]
 
 _STOP_WITHIN = 2.0
 """Seconds for requests that run."""
+_AT_ONCE = 64
+"""So many connections are accepted before one of them can be closed again: each is a file."""
 _WORDS = "who asks this API has to know its secret; Orthanc does: ask it for /gcp/transfers"
 
 
@@ -56,6 +58,7 @@ class Listener:
                 access_log=False,
                 server_header=False,
                 proxy_headers=False,
+                backlog=_AT_ONCE,
                 timeout_graceful_shutdown=1,
             )
         )

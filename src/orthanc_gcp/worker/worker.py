@@ -21,6 +21,7 @@ from orthanc_gcp.ledger.database import make_private
 from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.upgrade import prepare
 from orthanc_gcp.ledger.workers import WorkerRegistry
+from orthanc_gcp.retrieval.retriever import Retriever
 from orthanc_gcp.worker.api import Api
 from orthanc_gcp.worker.attempts import BACKOFF, FOLLOWING, IDLE, Attempts
 from orthanc_gcp.worker.listener import Listener
@@ -33,8 +34,9 @@ __all__ = ["Parts", "Worker"]
 
 _log = logging.getLogger(__name__)
 
-ACTIVE = 0.05
-"""Seconds between two pages of Orthanc's changes while something comes."""
+ACTIVE, CALMING = 0.05, 1.1
+"""Seconds between two pages of Orthanc's changes while something comes, and how much more at each
+page with nothing: between the instances of a study there are gaps."""
 REFRESH_EVERY = 1.0
 """Seconds after which the locks of the workers are looked at again."""
 REST_WITHIN = 5
@@ -53,6 +55,8 @@ class Parts:
         Set when the worker is to end.
     work
         Set when there may be something to send.
+    retrieving
+        Set when there may be something to retrieve.
     """
 
     announcement: str
@@ -71,6 +75,8 @@ class Parts:
     webhook: Webhook | None
     stopping: threading.Event
     work: threading.Event
+    retriever: Retriever
+    retrieving: threading.Event
 
 
 class Worker:
@@ -123,6 +129,7 @@ class Worker:
         """End :meth:`run`, from any thread or a signal handler."""
         self._stopping.set()
         self._parts.work.set()
+        self._parts.retrieving.set()
 
     def _join(self) -> bool:
         """Prepare the ledger, however long it is away; False when the worker stops before."""
@@ -158,7 +165,13 @@ class Worker:
             parts.webhook.start()
         loops = [
             threading.Thread(target=loop, name=f"gcp-{loop.__name__.strip('_')}")
-            for loop in (self._follow, self._backfill, self._watch_others, self._report)
+            for loop in (
+                self._follow,
+                self._backfill,
+                self._retrieve,
+                self._watch_others,
+                self._report,
+            )
         ]
         for thread in loops:
             thread.start()
@@ -169,13 +182,14 @@ class Worker:
             parts.tokens.stop()  # nobody is to wait for one
             for thread in loops:
                 thread.join()
-            rests = parts.threads.rest(REST_WITHIN)
+            rests = parts.threads.rest(REST_WITHIN) and parts.retriever.rest(REST_WITHIN)
             if rests:
                 parts.registry.leave()  # first: Orthanc does not wait for what follows
             parts.progress.stop()
             for one in beside:
                 one.stop()
             parts.threads.stop()
+            parts.retriever.stop()
             if not rests:
                 parts.registry.leave()
             parts.ledger.engine.dispose()
@@ -200,7 +214,8 @@ class Worker:
         pause = 0.0  # nothing is sent until it is known which Orthanc this is
         while not self._stopping.wait(pause):
             step = self._parts.follower.step  # of several workers on an Orthanc one follows it
-            pause = self._attempts.make(FOLLOWING, step, pause, (ACTIVE, IDLE))
+            calm = min(IDLE, max(ACTIVE, CALMING * pause))
+            pause = self._attempts.make(FOLLOWING, step, pause, (ACTIVE, calm))
 
     def _backfill(self) -> None:
         pause = IDLE
@@ -211,6 +226,13 @@ class Worker:
         """The worker that follows an Orthanc also does its backfill."""
         source = self._parts.follower.source
         return self._parts.registry.follows(source) and self._parts.backfill.step(source)
+
+    def _retrieve(self) -> None:
+        pause, step = 0.0, self._parts.retriever.step
+        while not self._stopping.is_set():
+            pause = self._attempts.make("retrieve", step, pause, (0.0, IDLE))
+            self._parts.retrieving.wait(pause)
+            self._parts.retrieving.clear()
 
     def _watch_others(self) -> None:
         pause, both = REFRESH_EVERY, (REFRESH_EVERY, REFRESH_EVERY)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import time
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 
 from tests.emulator.auth.token_exchange import ACCESS_TOKEN, AWS, EXCHANGE, JWT, MTLS, Service
 from tests.emulator.client import STORE
+from tests.support.fuzzed_emulator import certificates
 
 
 def test_the_answer_to_a_token_exchange(service: Service) -> None:
@@ -76,6 +78,9 @@ def test_a_token_that_another_signed(service: Service) -> None:
     assert service.refuses(short) == ("invalid_grant", "Invalid ID Token signature.")
 
 
+ODD_CERTIFICATES = [json.dumps([base64.b64encode(one).decode()]) for one in certificates()[1:]]
+
+
 def signed_request(service: Service, **changed: Any) -> str:
     headers = {
         "Authorization": "AWS4-HMAC-SHA256 Credential=AKIA0/20200101/eu-west-2/sts/aws4_request, …",
@@ -122,7 +127,15 @@ def test_requests_that_aws_credentials_sign(
         assert answer[1]["error"] == "invalid_grant"
 
 
-@pytest.mark.parametrize("token", ["", "[]", "{}", '["AAAA"]', '["!"]', "nonsense"])
+@pytest.mark.parametrize("token", ["[" * 5000, '{"headers":' * 3000, "null", '{"headers": [7]}'])
+def test_requests_that_cannot_be_read(service: Service, token: str) -> None:
+    error, _ = service.refuses(token, audience=service.pools.aws, subject_token_type=AWS)
+    assert error == "invalid_grant"
+
+
+@pytest.mark.parametrize(
+    "token", ["", "[]", "{}", '["AAAA"]', '["!"]', "nonsense", "[" * 5000, *ODD_CERTIFICATES]
+)
 def test_certificates_that_cannot_be_read(service: Service, token: str) -> None:
     error, _ = service.refuses(
         token or "[[]]", audience=service.pools.x509, subject_token_type=MTLS

@@ -87,6 +87,8 @@ def test_series_and_instance_keys(client: Client) -> None:
         ("/instances", "limit=50001"),
         ("/studies", "offset=1000001"),
         ("/studies", "limit=99999999999999999999"),
+        ("/studies", "limit=0000000000000000005001"),
+        ("/studies", f"limit={'9' * 5000}"),
     ],
 )
 def test_what_is_not_supported(client: Client, path: str, parameter: str) -> None:
@@ -104,6 +106,10 @@ def test_a_refused_key_is_called_by_its_keyword(client: Client, place: str, key:
     response = client.get(f"{place}/instances", includefield="StudyDate", **query)
     assert response.status == 400
     assert response.data == b"SOPClassUID is not a supported instance or series attribute"
+
+
+def test_numbers_with_thousands_of_zeros(client: Client) -> None:
+    assert len(client.search(f"/studies?limit={'0' * 5000}1&offset={'0' * 5000}")) == 1
 
 
 def test_what_is_said_of_keys_at_each_level(client: Client) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from orthanc_gcp.emulator.dicomweb import stow
 from orthanc_gcp.emulator.server import Emulator
 from tests.emulator.client import (
     DICOM_JSON,
@@ -70,6 +71,14 @@ def test_malformed_multipart(client: Client, body: bytes) -> None:
     response = client.request("POST", "/studies", body, content_type=f"{MULTIPART}; boundary=x")
     assert response.status == 400
     assert b"multipart" in response.data
+
+
+def test_more_parts_than_are_remembered(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stow, "MAX_INSTANCES", 50)
+    content_type = f"{MULTIPART}; boundary=x"
+    body = b"--x\r\n\r\n\r\n" * 51 + b"--x--"
+    response = client.request("POST", "/studies", body, content_type=content_type)
+    assert (response.status, b"more than 50 parts" in response.data) == (400, True)
 
 
 def test_an_unknown_accept(client: Client) -> None:

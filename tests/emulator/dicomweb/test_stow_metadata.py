@@ -8,6 +8,7 @@ import json
 import pytest
 from pydicom.uid import generate_uid
 
+from orthanc_gcp.emulator.dicomweb import stow_metadata
 from tests.emulator.client import DICOM_JSON, Client, make_dicom, path_of, read
 from tests.emulator.dicomweb.metadata_parts import (
     OCTETS,
@@ -84,6 +85,20 @@ def test_requests_that_cannot_be_read(
     client: Client, parts: list[tuple[dict[str, str], bytes]]
 ) -> None:
     assert send(client, parts).status == 400
+
+
+def test_more_instances_than_are_remembered(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stow_metadata, "MAX_INSTANCES", 50)
+    body = b"--x\r\nContent-Type: application/dicom+json\r\n\r\n[" + b"{}," * 50 + b"{}]"
+    response = client.request(
+        "POST",
+        "/studies",
+        body + b"\r\n--x--",
+        content_type='multipart/related; type="application/dicom+json"; boundary=x',
+    )
+    assert (response.status, b"more than 50 instances" in response.data) == (400, True)
 
 
 def test_an_instance_of_another_study(client: Client) -> None:

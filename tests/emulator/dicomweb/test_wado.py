@@ -40,6 +40,7 @@ from tests.emulator.client import (
     split,
 )
 from tests.emulator.contents import LARGE
+from tests.emulator.raw_files import raw_file
 
 EXPLICIT = "1.2.840.10008.1.2.1"
 IMPLICIT = "1.2.840.10008.1.2"
@@ -310,6 +311,22 @@ def test_not_acceptable(client: Client, accept: str) -> None:
 def test_single_parts_are_for_instances_only(client: Client) -> None:
     stored = put(client, "CT_small.dcm")
     assert client.get(f"/studies/{stored.StudyInstanceUID}", SINGLE).status == 406
+
+
+@pytest.mark.parametrize("missing", [1, 4, 5, 8, 9, 12, 15, 16])
+def test_pixel_data_of_which_not_even_the_head_is_there(client: Client, missing: int) -> None:
+    """A store takes them: it reads what comes before."""
+    content = raw_file(transfer_syntax=b"1.2.840.10008.1.2.4.100")[:-missing]
+    assert client.store(content).status == 200
+    path = "/studies/1.2/series/1.2.3/instances/1.2.3.4"
+    assert client.get(path, AS_STORED).status == 200
+    other = client.get(path, "application/dicom; transfer-syntax=1.2.840.10008.1.2.1")
+    assert other.status == (406 if missing <= 8 else 200)  # of less than a head, there is nothing
+    for asked in ("/metadata", "/frames/1", "/rendered", "/bulkdata/7FE00010"):
+        assert client.get(path + asked).status in {200, 400, 403, 406}
+    url = f"{client.web.replace('/v1/', '/v1beta1/')}{path}/metadata"
+    change = {"op": "add", "path": "/00100020", "value": {"vr": "LO", "Value": ["1"]}}
+    assert client.request("PATCH", url, json.dumps([change])).status == 200
 
 
 def test_an_image_that_cannot_be_decoded(client: Client) -> None:

@@ -54,6 +54,11 @@ def test_what_matches(text: str, matches: bool) -> None:
     assert parse_filter(text)(RESOURCE) is matches
 
 
+@pytest.mark.parametrize(("times", "matches"), [(1, False), (2, True), (2399, False)])
+def test_as_many_negations_as_somebody_likes(times: int, matches: bool) -> None:
+    assert parse_filter("NOT " * times + "a = b")({"a": "b"}) is matches
+
+
 def test_a_flag_that_is_absent_is_false() -> None:
     assert parse_filter("done = false")({})
     assert not parse_filter("other = false")({})

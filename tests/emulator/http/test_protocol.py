@@ -12,6 +12,7 @@ import pytest
 from orthanc_gcp.emulator.http import protocol
 from orthanc_gcp.emulator.http.protocol import MAX_JOINED, JoiningTransport
 from tests.emulator.client import Client, make_dicom, path_of, read
+from tests.support.framing import SMUGGLED, UNCLEAR, all_of
 
 
 @pytest.mark.parametrize(
@@ -42,6 +43,30 @@ def test_broken_http(client: Client, request_: bytes) -> None:
         assert answer.startswith((b"HTTP/1.1 400", b"HTTP/1.1 404"))
 
 
+@pytest.mark.parametrize("headers", UNCLEAR, ids=range(len(UNCLEAR)))
+def test_where_a_request_ends_is_clear_or_it_is_none(client: Client, headers: bytes) -> None:
+    with connect(client) as connection:
+        connection.sendall(b"POST /token HTTP/1.1\r\nHost: localhost\r\n" + headers + SMUGGLED)
+        said = all_of(connection)
+    assert said.startswith(b"HTTP/1.1 400"), said
+    assert said.count(b"HTTP/1.1") == 1
+
+
+ASKED = b"GET /emulator/token HTTP/1.1\r\nHost: localhost\r\n\r\n"
+
+
+def test_requests_that_do_not_wait_for_answers_are_few(client: Client) -> None:
+    with connect(client) as connection, suppress(ConnectionError):
+        connection.sendall(ASKED * 10_000)
+        said = all_of(connection)
+        allowed = protocol.MAX_PIPELINED + 1
+        assert said.count(b"HTTP/1.1") == said.count(b"HTTP/1.1 200") <= allowed
+    with connect(client) as connection:
+        connection.sendall(ASKED + b"nonsense\r\n\r\n")
+        assert b" 400 " not in all_of(connection)
+    assert client.get("/studies").status == 204
+
+
 def test_trailers_are_no_headers(client: Client) -> None:
     chunked = head(client, 0).replace(b"Content-Length: 0", b"Transfer-Encoding: chunked")
     trailers = b"0\r\nAuthorization: Bearer nothing\r\n\r\n"
@@ -51,7 +76,7 @@ def test_trailers_are_no_headers(client: Client) -> None:
         assert connection.recv(1000).startswith(b"HTTP/1.1 200")
 
 
-@pytest.mark.parametrize("begun", [b"", b"GET /healthz", b"POST", b"UPLOAD"])
+@pytest.mark.parametrize("begun", [b"", b"\r\n", b"GET /healthz", b"POST", b"UPLOAD"])
 def test_who_is_silent_is_broken_off(
     client: Client, monkeypatch: pytest.MonkeyPatch, begun: bytes
 ) -> None:
@@ -66,13 +91,58 @@ def test_who_is_silent_is_broken_off(
     assert client.get("/studies").status == 204
 
 
-def test_too_many_connections(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_sends_next_to_nothing_is_broken_off(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A byte now and then is no reason to wait, nor are extensions of chunks."""
+    monkeypatch.setattr(protocol, "_WATCH_EVERY", 0.1)
+    monkeypatch.setattr(protocol, "BODY_IDLE", 1)
+    chunked = head(client, 0).replace(b"Content-Length: 0", b"Transfer-Encoding: chunked")
+    with connect(client) as connection, suppress(ConnectionError):
+        connection.sendall(chunked)
+        for _ in range(1000):
+            connection.sendall(b"1;" + b"a" * 1000 + b"\r\nx\r\n")
+            time.sleep(0.01)
+        pytest.fail("it is waited for")
+
+
+def test_who_goes_on_with_nothing_after_a_request_is_broken_off(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(protocol, "_WATCH_EVERY", 0.1)
+    monkeypatch.setattr(protocol, "HEAD_WITHIN", 0.3)
+    with connect(client) as connection, suppress(ConnectionResetError):
+        connection.sendall(ASKED)
+        assert connection.recv(1000).startswith(b"HTTP/1.1 200")
+        connection.sendall(b"\r\n")
+        assert connection.recv(1000) == b""
+
+
+def test_who_takes_no_answer_is_broken_off(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    content = make_dicom(bytes(30_000_000))
+    assert client.store(content).status == 200
+    monkeypatch.setattr(protocol, "_WATCH_EVERY", 0.1)
+    monkeypatch.setattr(protocol, "BODY_IDLE", 0.5)
+    path = f"/v1/{client.store_name}/dicomWeb{path_of(read(content))}"
+    with connect(client) as connection:
+        connection.sendall(
+            f"GET {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {client.token}\r\n"
+            "Accept: application/dicom; transfer-syntax=*\r\n\r\n".encode()
+        )
+        time.sleep(2)
+        assert len(all_of(connection)) < len(content)
+
+
+def test_who_is_silent_makes_room_for_who_comes(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(protocol, "MAX_CONNECTIONS", 20)
     many = [connect(client) for _ in range(40)]
     try:
-        many[-1].sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        many[-1].sendall(ASKED)
+        assert many[-1].recv(1000).startswith(b"HTTP/1.1 200")
         with suppress(ConnectionError):
-            assert many[-1].recv(1000) == b""
+            assert many[0].recv(1000) == b""
     finally:
         for connection in many:
             connection.close()

@@ -8,6 +8,7 @@ import pytest
 from starlette.requests import Request
 
 from orthanc_gcp.emulator.http.requests import (
+    MAX_BRACKETS,
     field_mask,
     origin,
     page_size,
@@ -44,7 +45,10 @@ def test_an_object() -> None:
     assert run(read_object(make_request())) == {}
 
 
-@pytest.mark.parametrize("body", [b"[]", b"{", b"1", b"\xff", b"[" * 100_000])
+MANY = b'{"a": [' + b"[]," * MAX_BRACKETS + b"0]}"
+
+
+@pytest.mark.parametrize("body", [b"[]", b"{", b"1", b"\xff", b"[" * 100_000, MANY], ids=range(6))
 def test_what_is_no_object(body: bytes) -> None:
     with pytest.raises(Refusal, match="400"):
         run(read_object(make_request(body)))

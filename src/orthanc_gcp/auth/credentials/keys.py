@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["GOOGLE_TOKEN_URI", "service_account", "user", "user_strings"]
 
-GOOGLE_TOKEN_URI = "https://oauth2.googleapis.com/token"  # noqa: S105  # an address
+GOOGLE_TOKEN_URI = "https://oauth2.googleapis.com/token"  # noqa: S105  # an address # nosec B105
 
 
 def service_account(document: Document, account: Account, scopes: tuple[str, ...]) -> Identity:

@@ -21,6 +21,7 @@ from functools import lru_cache
 from orthanc_gcp.emulator.faults.fault_settings import FaultSettings
 
 __all__ = [
+    "BEARER",
     "CLOUD_PLATFORM",
     "HEALTHCARE_SCOPES",
     "AccessToken",
@@ -29,6 +30,8 @@ __all__ = [
     "TokenMint",
 ]
 
+BEARER = "Bearer"
+"""The type of all tokens (RFC 6750)."""
 CLOUD_PLATFORM = "https://www.googleapis.com/auth/cloud-platform"
 HEALTHCARE_SCOPES = ("https://www.googleapis.com/auth/cloud-healthcare", CLOUD_PLATFORM)
 """Either one suffices on every method of the API (its discovery document)."""

@@ -15,7 +15,7 @@ from starlette.datastructures import QueryParams
 from starlette.requests import Request
 from starlette.responses import Response
 
-from orthanc_gcp.emulator.auth.access_tokens import CLOUD_PLATFORM, TokenMint
+from orthanc_gcp.emulator.auth.access_tokens import BEARER, CLOUD_PLATFORM, TokenMint
 from orthanc_gcp.emulator.auth.identities import Identities, ServiceAccount
 from orthanc_gcp.emulator.faults.refusals import MetadataRefusal
 from orthanc_gcp.emulator.http.responses import Refusal, html_error, json_answer, page_not_found
@@ -131,7 +131,7 @@ class GceMetadataServer:
             end = now + self._mint.lifetime
             self._tokens[key] = token, end
         expires_in = max(1, min(int(end - now), self._mint.expires_in))
-        return {"access_token": token, "expires_in": expires_in, "token_type": "Bearer"}
+        return {"access_token": token, "expires_in": expires_in, "token_type": BEARER}
 
     def _id_token(self, account: ServiceAccount, audience: str | None) -> str:
         if not audience:

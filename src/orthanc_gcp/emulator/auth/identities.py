@@ -35,7 +35,7 @@ __all__ = [
     "write_private",
 ]
 
-GOOGLE_TOKEN_URI = "https://oauth2.googleapis.com/token"  # noqa: S105 - an address
+GOOGLE_TOKEN_URI = "https://oauth2.googleapis.com/token"  # noqa: S105 - an address # nosec B105
 USER_SCOPES = (
     "https://www.googleapis.com/auth/cloud-platform",
     "https://www.googleapis.com/auth/userinfo.email",
@@ -122,7 +122,7 @@ class Identities:
         self._path = path
         self._fault_settings = fault_settings or FaultSettings()
         if path.exists():
-            self._load(json.loads(path.read_text()))
+            self._load(json.loads(path.read_text("utf-8")))
         else:
             self._make(project)
             self.save()
@@ -237,7 +237,7 @@ class Identities:
             ServiceAccount(impersonated, _new_number(), project),
         ]
         self.users = [_new_user(project)]
-        self._id_token_key = ""
+        self._id_token_key = ""  # no secret  # nosec B105
         self.pools = IdentityPools(_new_number()[:12])
         self._pool_key = _pem(ec.generate_private_key(ec.SECP256R1()))
         self.workforce = [_new_user(project)]

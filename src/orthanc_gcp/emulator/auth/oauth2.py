@@ -11,7 +11,7 @@ from collections.abc import Callable
 from starlette.requests import Request
 from starlette.responses import Response
 
-from orthanc_gcp.emulator.auth.access_tokens import TokenMint
+from orthanc_gcp.emulator.auth.access_tokens import BEARER, TokenMint
 from orthanc_gcp.emulator.auth.assertions import Assertion, check_assertion
 from orthanc_gcp.emulator.auth.grants import checked_owner, issued, read_form
 from orthanc_gcp.emulator.auth.identities import GOOGLE_TOKEN_URI, Identities
@@ -70,7 +70,7 @@ class TokenEndpoint:
 
     def _bearer(self, token: str) -> dict[str, str | int]:
         expires_in = self._mint.expires_in
-        return {"access_token": token, "expires_in": expires_in, "token_type": "Bearer"}
+        return {"access_token": token, "expires_in": expires_in, "token_type": BEARER}
 
     def _id_token(self, assertion: Assertion) -> str:
         now = int(self._clock())

@@ -12,11 +12,12 @@ from collections.abc import Callable
 from urllib.parse import unquote, urlsplit
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.x509.oid import NameOID
 from starlette.requests import Request
 from starlette.responses import Response
 
-from orthanc_gcp.emulator.auth.access_tokens import TokenMint
+from orthanc_gcp.emulator.auth.access_tokens import BEARER, TokenMint
 from orthanc_gcp.emulator.auth.grants import (
     checked_owner,
     issued,
@@ -30,8 +31,8 @@ from orthanc_gcp.emulator.http.responses import GrantError
 
 __all__ = ["AuthorizedUserEndpoint", "TokenExchange"]
 
-TOKEN_EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"  # noqa: S105 - a name
-ACCESS_TOKEN = "urn:ietf:params:oauth:token-type:access_token"  # noqa: S105 - a name
+TOKEN_EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"  # noqa: S105 - a name # nosec B105
+ACCESS_TOKEN = "urn:ietf:params:oauth:token-type:access_token"  # noqa: S105 - a name # nosec B105
 _JWT_TYPES = (
     "urn:ietf:params:oauth:token-type:jwt",
     "urn:ietf:params:oauth:token-type:id_token",
@@ -43,6 +44,8 @@ _INVALID_TARGET = (
     "because the pool or provider is disabled or deleted or because it doesn't exist."
 )
 _CLOCK_SKEW = 300
+_UNREADABLE = (ValueError, TypeError, KeyError, IndexError, RecursionError)
+"""What reading JSON of any shape raises."""
 
 
 class TokenExchange:
@@ -73,7 +76,7 @@ class TokenExchange:
             {
                 "access_token": self._mint.issue(principal, form["scope"].split(), "ya29.d."),
                 "issued_token_type": ACCESS_TOKEN,
-                "token_type": "Bearer",
+                "token_type": BEARER,
                 "expires_in": self._mint.expires_in,
             }
         )
@@ -139,7 +142,7 @@ class TokenExchange:
             headers = {item["key"].lower(): item["value"] for item in signed["headers"]}
             address = urlsplit(signed["url"])
             credential = headers["authorization"].split("Credential=")[1].split("/")[0]
-        except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+        except (*_UNREADABLE, AttributeError) as error:
             raise GrantError("invalid_grant", "Invalid AWS subject token.") from error
         if headers.get("x-goog-cloud-target-resource") != self._pools.aws:
             raise GrantError(
@@ -165,7 +168,7 @@ def _read_certificates(token: str) -> str:
         chain = json.loads(token)
         leaf = x509.load_der_x509_certificate(base64.b64decode(chain[0], validate=True))
         name = leaf.subject.get_attributes_for_oid(NameOID.COMMON_NAME)[0].value
-    except (ValueError, TypeError, KeyError, IndexError) as error:
+    except (*_UNREADABLE, x509.InvalidVersion, UnsupportedAlgorithm) as error:
         raise GrantError("invalid_grant", "Invalid certificate chain.") from error
     return str(name)
 
@@ -191,7 +194,7 @@ class AuthorizedUserEndpoint:
         return issued(
             {
                 "access_token": self._mint.issue(principal, user.scopes, "ya29.d."),
-                "token_type": "Bearer",
+                "token_type": BEARER,
                 "expires_in": self._mint.expires_in,
                 "scope": " ".join(self._mint.granted(user.scopes)),
             }

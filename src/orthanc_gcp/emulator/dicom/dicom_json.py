@@ -58,7 +58,7 @@ def to_text(value: bytes, encodings: Sequence[str]) -> str:
     if b"\x1b" in value:
         try:
             return decode_bytes(value, encodings, {0x0D, 0x0A, 0x09, 0x0C, 0x5C, 0x5E, 0x3D})
-        except Exception:  # noqa: S110 - whatever is wrong with it, show what can be shown
+        except Exception:  # noqa: S110 - whatever is wrong with it, show what can be shown # nosec B110
             pass
     return value.decode(encodings[0], "replace")
 

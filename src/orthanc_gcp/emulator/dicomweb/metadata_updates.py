@@ -9,6 +9,7 @@ import asyncio
 import json
 import os
 import sqlite3
+import struct
 from contextlib import suppress
 from itertools import chain
 from typing import Any
@@ -24,13 +25,14 @@ from orthanc_gcp.emulator.healthcare.jobs import EMPTY, Code, Job, OperationErro
 from orthanc_gcp.emulator.healthcare.notifications import notifier
 from orthanc_gcp.emulator.healthcare.operation_methods import begin_short
 from orthanc_gcp.emulator.healthcare.request_context import RequestContext
-from orthanc_gcp.emulator.http.requests import MAX_CONTROL_BODY, read_limited
+from orthanc_gcp.emulator.http.requests import MAX_CONTROL_BODY, parse_json, read_limited
 from orthanc_gcp.emulator.http.responses import Refusal, error
 from orthanc_gcp.emulator.resource_names import StoreName
 from orthanc_gcp.emulator.storage.instances import InstanceChange, Notify, StoredInstance
 from orthanc_gcp.emulator.storage.operation_tables import mark_changed
 from orthanc_gcp.emulator.storage.storage import BeingDeletedError, Storage
 from orthanc_gcp.emulator.storage.uploads import Upload
+from orthanc_gcp.emulator.system.files import read_at
 
 __all__ = ["change_instances", "update_metadata"]
 
@@ -122,7 +124,7 @@ async def _read_patch(context: RequestContext) -> str:
     body = await read_limited(context.request, MAX_CONTROL_BODY)
     try:
         patch = body.decode(json.detect_encoding(body))
-        read_patch(json.loads(patch))
+        read_patch(await asyncio.to_thread(parse_json, body))
     except PatchError as refusal:
         raise Refusal(error(400, f"invalid JSON patch: {refusal}")) from refusal
     except (ValueError, RecursionError):
@@ -186,7 +188,10 @@ class MetadataUpdate:
         storage = self._storage
         bulk_data = f"{self._url}/{instance.key.path}/bulkdata/"
         with os.fdopen(storage.open(instance.file), "rb") as file:
-            edited = edit(file, self._changes, bulk_data)
+            try:
+                edited = edit(file, self._changes, bulk_data)
+            except (InvalidDicomError, struct.error) as invalid:
+                raise PatchError("the file cannot be read") from invalid
             if edited is None:
                 return True
             upload = storage.begin()
@@ -205,6 +210,6 @@ class MetadataUpdate:
 def _write(upload: Upload, edited: EditedFile, descriptor: int) -> None:
     upload.write(memoryview(edited.head))
     at = edited.rest
-    while block := os.pread(descriptor, _BLOCK, at):
+    while block := read_at(descriptor, _BLOCK, at):
         upload.write(memoryview(block))
         at += len(block)

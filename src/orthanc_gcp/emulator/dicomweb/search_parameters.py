@@ -117,7 +117,7 @@ class SearchQuery:
             values.extend(bound)
         columns, tables = self._columns(with_file), _TABLES[self.level]
         statement = (
-            f"SELECT {columns} FROM {tables} WHERE {' AND '.join(where)}"  # noqa: S608 - constants
+            f"SELECT {columns} FROM {tables} WHERE {' AND '.join(where)}"  # noqa: S608 - constants # nosec B608
             f" ORDER BY {_ROW[self.level]}.id LIMIT ? OFFSET ?"
         )
         return statement, [*values, self.limit, self.offset]
@@ -198,9 +198,11 @@ def _include(query: SearchQuery, value: str) -> None:
 
 
 def _number(name: str, value: str, maximum: int) -> int:
-    if not (value.isascii() and value.isdigit()) or int(value[:12]) > maximum:
+    # Python itself takes no number of thousands of digits.
+    digits = value.lstrip("0")[:12] or "0"
+    if not (value.isascii() and value.isdigit()) or int(digits) > maximum:
         raise InvalidQueryError(f"{name} must be a number from 0 to {maximum}, not {value!r}")
-    return int(value)
+    return int(digits)
 
 
 def _boolean(name: str, value: str) -> bool:

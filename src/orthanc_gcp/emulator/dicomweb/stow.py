@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from orthanc_gcp.emulator.dicomweb.receiver import Receiver
 from orthanc_gcp.emulator.dicomweb.stow_metadata import MetadataParts, unsupported_part
-from orthanc_gcp.emulator.dicomweb.stow_response import StowResponse
+from orthanc_gcp.emulator.dicomweb.stow_response import MAX_INSTANCES, StowResponse
 from orthanc_gcp.emulator.faults.fault_settings import IDENTICAL_OK
 from orthanc_gcp.emulator.healthcare.notifications import notifier
 from orthanc_gcp.emulator.healthcare.request_context import RequestContext
@@ -152,6 +152,8 @@ async def _receive_multipart(body: AsyncIterator[bytes], boundary: str, sink: Pa
                 await sink.write(event.data)
             elif isinstance(event, PartStart):
                 parts += 1
+                if parts > MAX_INSTANCES:
+                    raise MultipartError(f"there are more than {MAX_INSTANCES} parts in it")
                 sink.begin(event.headers)
             elif isinstance(event, PartEnd):
                 await sink.end()

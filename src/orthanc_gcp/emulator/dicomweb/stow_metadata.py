@@ -7,7 +7,6 @@ its own, in any order. A value waits in a temporary file until its length is kno
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import tempfile
 from collections.abc import Iterator
@@ -19,10 +18,10 @@ from orthanc_gcp.emulator.dicomweb.metadata_instances import (
     read_instance,
 )
 from orthanc_gcp.emulator.dicomweb.receiver import Receiver
-from orthanc_gcp.emulator.dicomweb.stow_response import StowResponse
+from orthanc_gcp.emulator.dicomweb.stow_response import MAX_INSTANCES, StowResponse
 from orthanc_gcp.emulator.http.media_types import parse_media_type
 from orthanc_gcp.emulator.http.negotiation import JSON, OCTETS
-from orthanc_gcp.emulator.http.requests import MAX_CONTROL_BODY
+from orthanc_gcp.emulator.http.requests import MAX_CONTROL_BODY, parse_json
 from orthanc_gcp.emulator.http.responses import Refusal, text_error
 
 __all__ = ["MetadataParts", "unsupported_part"]
@@ -149,9 +148,11 @@ def _bulk_data_uris(metadata: dict[str, Any]) -> set[str]:
 
 def _parse(text: bytes) -> list[dict[str, Any]]:
     try:
-        found = json.loads(text)
+        found = parse_json(text)
     except (ValueError, RecursionError):
         found = None
     if not isinstance(found, list) or not all(isinstance(entry, dict) for entry in found):
         raise Refusal(text_error(400, "the metadata are not a JSON array of instances"))
+    if len(found) > MAX_INSTANCES:
+        raise Refusal(text_error(400, f"the metadata are of more than {MAX_INSTANCES} instances"))
     return found

@@ -12,8 +12,10 @@ from dataclasses import dataclass, field
 from orthanc_gcp.emulator.dicom.dicom_xml import escaped
 from orthanc_gcp.emulator.storage.records import InstanceKey, resource_path
 
-__all__ = ["StowResponse"]
+__all__ = ["MAX_INSTANCES", "StowResponse"]
 
+MAX_INSTANCES = 50_000
+"""Of a transaction: what became of each is in memory until the answer has left."""
 PROCESSING_FAILURE = 272
 """The FailureReason of every failure: 0110H."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import struct
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -13,7 +14,7 @@ from starlette.responses import Response
 from orthanc_gcp.emulator.dicom.dicom_json import JsonWriter
 from orthanc_gcp.emulator.dicom.imaging_jobs import Transcoding
 from orthanc_gcp.emulator.dicom.listing import Listing, choose_listing
-from orthanc_gcp.emulator.dicom.reader import PIXEL_DATA, DicomFile, FileSource
+from orthanc_gcp.emulator.dicom.reader import PIXEL_DATA, DicomFile, FileSource, InvalidDicomError
 from orthanc_gcp.emulator.dicom.transfer_syntaxes import AS_STORED, DEFAULT, KNOWN, can_convert
 from orthanc_gcp.emulator.dicomweb.frames import refusals
 from orthanc_gcp.emulator.dicomweb.multipart_response import Part, multipart_response
@@ -115,6 +116,8 @@ def _has_pixels(context: RequestContext, instance: StoredInstance) -> bool:
     try:
         elements = DicomFile(FileSource(descriptor)).elements()
         return any(element.tag in PIXEL_DATA for element in elements)
+    except (InvalidDicomError, struct.error):
+        return True  # a store takes pixel data that are cut off
     finally:
         os.close(descriptor)
 

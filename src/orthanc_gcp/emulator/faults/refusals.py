@@ -64,7 +64,7 @@ class MetadataRefusal:
         return Response(body.encode(), self.status, headers, media_type="text/plain; charset=utf-8")
 
 
-_NO_TOKEN = "Unable to generate access token; IAM returned "  # noqa: S105 - a sentence
+_NO_TOKEN = "Unable to generate access token; IAM returned "  # noqa: S105 - a sentence # nosec B105
 _NOT_BOUND = (
     "\nThis error could be caused by a missing IAM policy binding on the target IAM service "
     "account.\nFor more information, refer to the Workload Identity documentation:\n"

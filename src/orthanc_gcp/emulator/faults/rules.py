@@ -139,8 +139,8 @@ class _CountedRule:
         self.rule = rule
         self.matched = 0
         self.used = 0
-        self._request = random.Random(f"{seed}/requests")  # noqa: S311 - to be repeated
-        self._instance = random.Random(f"{seed}/instances")  # noqa: S311
+        self._request = random.Random(f"{seed}/requests")  # noqa: S311 - to be repeated # nosec B311
+        self._instance = random.Random(f"{seed}/instances")  # noqa: S311 - to be repeated # nosec B311
 
     def applies(self) -> bool:
         """Count a request that the rule is for; return whether the fault applies to it."""

@@ -57,11 +57,8 @@ async def test_iam_permissions(context: RequestContext) -> Response:
         if not isinstance(name, str) or name not in PERMISSIONS:
             raise _invalid(f"Permission {name} is not valid for this resource.")
     allows, resource = context.services.policies.allows, context.resource
-    granted = [
-        name
-        for name in names
-        if context.resource_exists() and allows(context.identity, name, resource)
-    ]
+    asked = names if names and context.resource_exists() else []
+    granted = [name for name in asked if allows(context.identity, name, resource)]
     return json_answer({"permissions": granted} if granted else {})
 
 

@@ -67,16 +67,15 @@ def _split(tokens: list[str], word: str) -> list[list[str]]:
 
 
 def _term(words: list[str]) -> Matches:
-    if words[:1] == ["NOT"]:
-        positive = _term(words[1:])
-        return lambda resource: not positive(resource)
+    negations = next((n for n, word in enumerate(words) if word != "NOT"), len(words))
+    words = words[negations:]
     if len(words) != 3 or words[1] not in _COMPARE:
         raise InvalidFilterError(f"not a comparison: {' '.join(words)!r}")
     path, compare, wanted = words[0].split("."), _COMPARE[words[1]], _unquoted(words[2])
 
     def matches(resource: dict[str, Any]) -> bool:
         value = _value(resource, path)
-        return value is not None and compare(value, wanted)
+        return (value is not None and compare(value, wanted)) != bool(negations % 2)
 
     return matches
 

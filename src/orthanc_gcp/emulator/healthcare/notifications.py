@@ -24,7 +24,7 @@ __all__ = ["IMPORT", "check_topics", "notifier"]
 IMPORT = "ImportDicomData"
 """The action that goes to the topic in ``notificationConfig`` only with ``sendForBulkImport``."""
 
-_TOPIC = re.compile(r"projects/[^/]+/topics/[^/]+")
+_TOPIC = re.compile(r"projects/[^/\s]+/topics/[^/\s]+")
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ def check_topics(body: dict[str, Any]) -> None:
         raise _invalid("notification_configs")
     for config in (*configs, body.get("notificationConfig") or {}):
         topic = config.get("pubsubTopic", "") if isinstance(config, dict) else None
-        if not isinstance(topic, str) or (topic and not _TOPIC.fullmatch(topic)):
+        if not isinstance(topic, str) or (topic and not _is_topic(topic)):
             raise _invalid("pubsub_topic")
     single = body.get("notificationConfig") or {}
     if not isinstance(single.get("sendForBulkImport", False), bool):
@@ -87,6 +87,11 @@ def _message(store: StoreName, change: InstanceChange, action: str, now: float) 
         attributes["previousStorageClass"] = change.previous_class
     data = base64.b64encode(f"{store}/dicomWeb/{key.path}".encode()).decode()
     return {"data": data, "attributes": attributes}
+
+
+def _is_topic(name: str) -> bool:
+    # It stands in the log where there is none.
+    return _TOPIC.fullmatch(name) is not None and name.isprintable()
 
 
 def _invalid(field: str) -> Refusal:

@@ -18,7 +18,7 @@ from orthanc_gcp.emulator.http.responses import Refusal, text_error
 
 __all__ = ["WILDCARDS", "AllowedHosts"]
 
-WILDCARDS = ("0.0.0.0", "::")  # noqa: S104 - to know them
+WILDCARDS = ("0.0.0.0", "::")  # noqa: S104 - to know them # nosec B104
 """All addresses of the machine, as an address to listen on."""
 
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")

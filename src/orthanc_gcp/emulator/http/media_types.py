@@ -12,8 +12,9 @@ from functools import lru_cache
 
 __all__ = ["MediaType", "parse_accept", "parse_media_type"]
 
-# A comma or semicolon inside a quoted string does not separate.
-_PIECE = r'(?:"(?:\\.|[^"\\])*"|[^{separator}"])+|"'
+# A comma or semicolon inside a quoted string does not separate. One that does not end goes on to
+# the end of the header: to look for its end again from each quote took time with the square of it.
+_PIECE = r'(?:"(?:\\.|[^"\\])*(?:"|\\?$)|[^{separator}"])+'
 _MAX_KNOWN = 128
 """How many headers are remembered, each of which is as long as a head may be."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,6 +18,8 @@ __all__ = ["UvicornServer", "listen"]
 _KEEP_ALIVE = 240
 """How many seconds an idle connection is kept."""
 _WAITING_CONNECTIONS = 2048
+_AT_ONCE = 64
+"""So many connections are accepted before one of them can be closed again: each is a file."""
 
 
 class UvicornServer(uvicorn.Server):
@@ -49,6 +52,7 @@ class UvicornServer(uvicorn.Server):
             server_header=False,
             date_header=False,
             proxy_headers=False,
+            backlog=_AT_ONCE,
             timeout_keep_alive=_KEEP_ALIVE,
             timeout_graceful_shutdown=0,
             ssl_certfile=certificate,
@@ -59,6 +63,8 @@ class UvicornServer(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start, and say so."""
         await super().startup(sockets)
+        for listener in sockets or ():
+            listener.listen(_WAITING_CONNECTIONS)  # asyncio let as many wait as it accepts at once
         self.ready()
 
     @contextlib.contextmanager
@@ -79,7 +85,8 @@ def listen(host: str, port: int) -> socket.socket:
     # asyncio turns Nagle's algorithm off only where the protocol is spelt out.
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if os.name == "posix":  # elsewhere it would let others take a port that is in use
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, port))
         listener.listen(_WAITING_CONNECTIONS)
     except OSError as error:

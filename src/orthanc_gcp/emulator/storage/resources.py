@@ -78,12 +78,12 @@ class Resources:
         with self._lock, self._database.transaction() as sql:
             for table in ("jobs", "changed"):
                 sql.execute(
-                    f"DELETE FROM {table} WHERE operation IN"  # noqa: S608
+                    f"DELETE FROM {table} WHERE operation IN"  # noqa: S608 - names of the schema, and no values # nosec B608
                     " (SELECT name FROM operations WHERE dataset = ?)",
                     (str(name),),
                 )
             for table, column in (("operations", "dataset"), ("datasets", "name")):
-                sql.execute(f"DELETE FROM {table} WHERE {column} = ?", (str(name),))  # noqa: S608
+                sql.execute(f"DELETE FROM {table} WHERE {column} = ?", (str(name),))  # noqa: S608 - names of the schema, and no values # nosec B608
             self._deleted[name] = None
             if len(self._deleted) > _MAX_DELETED:
                 self._deleted.popitem(last=False)
@@ -139,7 +139,7 @@ class Resources:
         """
         with self._lock, self._database.transaction() as sql:
             for table in _NAMED_TABLES:
-                sql.execute(f"DELETE FROM {table}")  # noqa: S608
+                sql.execute(f"DELETE FROM {table}")  # noqa: S608 - names of the schema, and no values # nosec B608
             sql.execute(f"{_TAKE_NAME} WHERE dataset != ''")
 
     def deleted_stores(self) -> list[int]:
