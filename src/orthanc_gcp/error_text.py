@@ -99,7 +99,14 @@ def _chunk(chunk: str, known: Collection[str]) -> str:
 def _segment(segment: str, known: Collection[str]) -> str:
     if not segment or segment in "/:=," or segment.strip(_AROUND) in known:
         return segment
-    return segment if _LETTERS.fullmatch(segment) and _are_words(segment) else _LEFT_OUT
+    passes = _LETTERS.fullmatch(segment) and _are_words(segment) and not _may_be_names(segment)
+    return segment if passes else _LEFT_OUT
+
+
+def _may_be_names(text: str) -> bool:
+    """Whether it has words that are common names as well, and are written as names are."""
+    runs = _RUNS_OF_LETTERS.findall(text)
+    return any(run.lower() in _NAMES and not run.islower() for run in runs)
 
 
 def _are_words(text: str) -> bool:
@@ -194,6 +201,12 @@ warning was way we web were when where whether which while who whole whose width
 within without word words work worker workforce workload would write writing wrong www x xml yaml
 you your zero zone
 """
+_LIKE_NAMES = """
+back call close daily day field fields frame grant head hung key keys large lock low may meta
+new ok page parent pass pool post read root rule samples self short soon still way will word
+"""
+_NAMES = frozenset(_LIKE_NAMES.split())
+"""The words that are common names of people as well: they pass in small letters."""
 _WORDS = frozenset(_TEXT.split())
 """The words that pass: those of Google's errors, of HTTP (RFC 9110) and OAuth 2.0 (RFC 6749 and
 RFC 8693), of DICOM's attributes and services, of libraries; and the small words between them."""
