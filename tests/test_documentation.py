@@ -400,3 +400,35 @@ def test_every_route_has_a_permission_and_no_other():
     assert not {route for route in for_all if route[1].endswith(of_studies)}
     assert {method for method, _ in for_all} == {"GET"}
     assert all("gcp-admin" in names for names in allowed.values())
+
+
+SECRET_ARGUMENT = re.compile(
+    r"://[^\s/@]+:[^\s/@]+@|(?:^|\s)(?:-u|--user|--proxy-user)[ =]?\S+:\S"
+    r"|--?pass(?:word|wd)?[ =]\S"
+)
+"""A password in an argument: every user of the machine reads it in the list of processes."""
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_no_command_has_a_password_among_its_arguments(document):
+    """A password stands before a command, in a variable of its environment, or in a file."""
+    commands = [
+        command
+        for block in re.findall(r"```sh\n(.*?)```", document.read_text(), re.DOTALL)
+        for command in re.split(r"(?<!\\)\n|;|&&|\|", block)
+    ]
+    commands += re.findall(
+        r"`((?:sudo )?(?:orthanc-gcp|curl|psql|gcloud) [^`]+)`", document.read_text()
+    )
+    for command in commands:
+        arguments = re.sub(r"^\s*(?:[A-Z_]+=\S+\s+)*", "", command)
+        assert not SECRET_ARGUMENT.search(arguments), arguments
+
+
+def test_no_option_takes_a_password():
+    for name, command in app.commands.items():
+        for parameter in command.params:
+            said = f"{' '.join(parameter.opts)} {getattr(parameter, 'help', '') or ''}"
+            assert "://user:" not in said, f"{name} {said}"
+            named = re.search("pass|secret|token|-key", " ".join(parameter.opts))
+            assert named is None or getattr(parameter, "is_flag", False), f"{name} {said}"
