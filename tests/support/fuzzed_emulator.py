@@ -64,7 +64,7 @@ class FuzzedEmulator(Watched):
         ]
         with log.open("ab") as output:
             process = subprocess.Popen(
-                command, stdout=subprocess.PIPE, stderr=output, env=environment()
+                command, stdout=subprocess.PIPE, stderr=output, env=environment(folder)
             )
         assert process.stdout is not None
         with process.stdout as lines:

@@ -58,7 +58,7 @@ class FuzzedWorker(Watched):
                 command,
                 stdout=output,
                 stderr=output,
-                env=environment(ORTHANC_GCP_WORKER_SECRET=SECRET),
+                env=environment(folder, ORTHANC_GCP_WORKER_SECRET=SECRET),
             )
         super().__init__(process, port, log, most_memory=MOST_MEMORY, most_lines=MOST_LINES)
         wait_until(self.answers, 30, lambda: self.log)

@@ -19,6 +19,8 @@ import psutil
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
+from tests.support.auditing import audited, taken_from_elsewhere
+
 Header = tuple[bytes, bytes]
 
 ANSWER_WITHIN = 30.0
@@ -28,6 +30,8 @@ SILENCE = 0.05
 """Seconds after which a request that is none is taken to get no answer."""
 _STATUS = re.compile(rb"HTTP/1\.1 ([0-9]{3}) ")
 _NOT_EMULATED = 501
+_CODECS = "orthanc_gcp/emulator/dicom/imaging_pool.py:_start"
+"""The only program that one of the processes starts."""
 _FORBIDDEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 """What no line of a log has: it would act on a terminal, or feign another line."""
 
@@ -98,6 +102,8 @@ class Watched:
         assert not (found := _FORBIDDEN.search(new)), new[max(0, found.start() - 300) :][:600]
         assert log.count("\n") <= self._most_lines, log[-3000:]
         assert max(self.peaks()) <= self._most_memory, self.peaks()
+        noted = taken_from_elsewhere(self._log.parent).splitlines()
+        assert not [line for line in noted if _CODECS not in line], noted[:10]
 
     def peaks(self) -> list[int]:
         """The most memory that it, and each of its children, ever had in bytes (proc(5))."""
@@ -412,5 +418,6 @@ def disturb(watched: Watched, pieces: Sequence[bytes]) -> None:
     no_fault_of_the_server(watched.exchange(pieces, is_request=False), is_request=False)
 
 
-def environment(**more: str) -> dict[str, str]:
-    return {**os.environ, **more}
+def environment(folder: Path, **more: str) -> dict[str, str]:
+    """That of a process whose log is in a folder; see :mod:`tests.support.auditing`."""
+    return {**os.environ, **audited(folder), **more}
