@@ -61,7 +61,11 @@ class FuzzedWorker(Watched):
                 env=environment(folder, ORTHANC_GCP_WORKER_SECRET=SECRET),
             )
         super().__init__(process, port, log, most_memory=MOST_MEMORY, most_lines=MOST_LINES)
-        wait_until(self.answers, 30, lambda: self.log)
+        try:
+            wait_until(self.answers, 30, lambda: self.log)
+        except BaseException:
+            self.end()
+            raise
 
     def answers(self) -> bool:
         try:
