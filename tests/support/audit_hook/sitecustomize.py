@@ -25,9 +25,9 @@ _BY_IMPORT = {
 """What an import does, and modules that write code of their own do while they are imported."""
 _OWN_CODE = re.compile(
     r"<frozen runpy>:_run_code"
-    r"|.*/(dataclasses|collections/__init__|sqlalchemy/util/langhelpers)\.py:\w+"
+    r"|.*/(dataclasses|collections/__init__|traceback|sqlalchemy/util/langhelpers)\.py:\w+"
 )
-"""``python -m``, and what writes code of names in the source: methods of classes, decorators."""
+"""``python -m``, and what reads the source, or writes code of its names: methods, decorators."""
 _IMPORTING = "<frozen importlib._bootstrap"
 
 
@@ -55,7 +55,7 @@ def _watch(file: int) -> None:
         if event not in _NEVER and (event not in _BY_IMPORT or _is_importing()):
             return
         callers = _callers()
-        if callers and not _OWN_CODE.fullmatch(callers[0]):
+        if not any(map(_OWN_CODE.fullmatch, callers[:2])) and callers:
             os.write(file, f"{event} by {', by '.join(callers[:4])}\n".encode())
 
     sys.addaudithook(note)
