@@ -5,7 +5,7 @@ RUN := $(VENV)/bin
 SIDE_BY_SIDE := -n 6 --dist loadfile --no-loadscope-reorder
 PACKAGES := orthanc orthanc-dicomweb orthanc-python python3.11-venv chromium faketime postgresql
 
-.PHONY: setup demo test lint facts compat torture bench clean
+.PHONY: setup demo test lint facts package compat torture bench clean
 
 setup: $(VENV)/.ready
 
@@ -32,6 +32,10 @@ lint: setup
 # How much of what is known of Google's service the emulator does
 facts: setup
 	$(RUN)/python -m tests.emulator.facts
+
+# All that people install, in dist; or some: make package NAMES="deb zip"
+package: setup
+	PYTHONPATH=packaging $(RUN)/python -m artefacts $(NAMES)
 
 # The plugin inside the Orthancs of other Debian releases, the emulator under other Pythons, and
 # the clients of others against the emulator; the first run installs releases and clients.

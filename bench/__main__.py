@@ -1,7 +1,8 @@
 """``python -m bench [NAME …] [--pairs N]``: measure, and write the tables.
 
 ``custody`` takes more options: ``--rows 1,2 --scale 0.1 --subjects plugin,worker``, ``inventory``
-the scale. At another scale than 1 the tables are printed only.
+the scale. At another scale than 1, or over another network than a row's own, the tables are printed
+only. ``--timeline`` prints the requests of each transfer.
 """
 
 from __future__ import annotations
@@ -13,9 +14,11 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from bench import accounts, custody, emulator, inventory, ledger, start, stop
+from bench import accounts, custody, emulator, inventory, ledger, scale, start, stop
+from bench.custody_rows import ROWS, SUBJECTS
 from bench.environment import describe
 from bench.frame import Measurement, Round, take
+from bench.network import NETWORKS
 from bench.place import Place
 from bench.tables import goals_table, page, refresh, write
 
@@ -29,7 +32,9 @@ MEASUREMENTS = {
     "crowd": accounts.crowd,
 }
 CUSTODY, EMULATOR, INVENTORY, LEDGER = "custody", "emulator", "inventory", "ledger"
-NAMES = (*MEASUREMENTS, CUSTODY, EMULATOR, INVENTORY, LEDGER)
+SCALE = "scale"
+"""No measurement, but what follows from them."""
+NAMES = (*MEASUREMENTS, CUSTODY, EMULATOR, INVENTORY, LEDGER, SCALE)
 ON_DEMAND = {"crowd"}  # two to four minutes for each round
 
 
@@ -43,15 +48,22 @@ def main() -> None:
     if arguments.pairs is not None and arguments.pairs < 1:
         command.error("--pairs: expected at least 1")
     _clean_environment()
+    if measured := [name for name in names if name != SCALE]:
+        _measure(measured, arguments)
+    if SCALE in names:
+        scale.refresh()
+    print(goals_table(RESULTS))
+
+
+def _measure(names: list[str], arguments: argparse.Namespace) -> None:
     with Place() as place:
         for measurement in _measurements(place, names, arguments):
             rounds = _rounds(measurement, arguments.pairs or measurement.pairs)
-            if arguments.scale == 1:
+            if _custody_options(arguments).is_as_written:
                 write(RESULTS, measurement, rounds, describe(place.versions))
                 refresh(PAGE, RESULTS)
             else:
                 print(page(measurement, rounds, describe(place.versions)))
-    print(goals_table(RESULTS))
 
 
 def parser() -> argparse.ArgumentParser:
@@ -59,33 +71,53 @@ def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench", description=main.__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(NAMES))
     parser.add_argument("--pairs", type=int, help="rounds of each measurement")
-    parser.add_argument(
-        "--rows", type=_numbers, default=list(custody.ROWS), help="of custody: such as 1,3"
-    )
+    parser.add_argument("--rows", type=_numbers, default=list(ROWS), help="of custody: such as 1,3")
     parser.add_argument(
         "--scale", type=float, default=1.0, help="of workloads of custody and inventory"
     )
     parser.add_argument(
         "--subjects",
         type=_subjects,
-        default=list(custody.SUBJECTS.values()),
-        help=f"of custody, some of {','.join(custody.SUBJECTS)}",
+        default=list(SUBJECTS.values()),
+        help=f"of custody, some of {','.join(SUBJECTS)}",
+    )
+    parser.add_argument(
+        "--network", choices=list(NETWORKS), help="of custody, in place of each row's own"
+    )
+    parser.add_argument(
+        "--timeline", action="store_true", help="of custody: print the requests of each transfer"
+    )
+    parser.add_argument(
+        "--before",
+        type=Path,
+        metavar="FOLDER",
+        help="of custody: the checkout of another commit, with its own .venv, to compare with",
     )
     return parser
 
 
+def _custody_options(arguments: argparse.Namespace) -> custody.Options:
+    return custody.Options(
+        arguments.scale,
+        arguments.subjects,
+        NETWORKS.get(arguments.network),
+        arguments.before,
+        arguments.timeline,
+    )
+
+
 def _numbers(text: str) -> list[int]:
     rows = [int(number) for number in text.split(",")]
-    if not set(rows) <= set(custody.ROWS):
-        raise argparse.ArgumentTypeError(f"expected some of {list(custody.ROWS)}")
+    if not set(rows) <= set(ROWS):
+        raise argparse.ArgumentTypeError(f"expected some of {list(ROWS)}")
     return rows
 
 
 def _subjects(text: str) -> list[str]:
     keys = text.split(",")
-    if not set(keys) <= set(custody.SUBJECTS):
-        raise argparse.ArgumentTypeError(f"expected some of {','.join(custody.SUBJECTS)}")
-    return [custody.SUBJECTS[key] for key in keys]
+    if not set(keys) <= set(SUBJECTS):
+        raise argparse.ArgumentTypeError(f"expected some of {','.join(SUBJECTS)}")
+    return [SUBJECTS[key] for key in keys]
 
 
 def _measurements(
@@ -99,9 +131,8 @@ def _measurements(
         elif name == EMULATOR:
             yield emulator.measurement(place.folder / EMULATOR)
         elif name == CUSTODY:
-            yield from custody.measurements(
-                place.folder, arguments.rows, arguments.scale, arguments.subjects
-            )
+            options = _custody_options(arguments)
+            yield from custody.measurements(place.folder, arguments.rows, options)
         else:
             yield MEASUREMENTS[name](place)
 
@@ -115,9 +146,13 @@ def _rounds(measurement: Measurement, pairs: int) -> list[Round]:
 
 
 def _clean_environment() -> None:
-    """Take out what would change the subjects: proxies, and Python without its bytecode files."""
+    """Take out what would change the subjects: proxies, and Python without its bytecode files.
+
+    Where this package is found stays, for a checkout beside the one that is installed.
+    """
     for name in list(os.environ):
-        if name.lower().endswith("_proxy") or name.startswith("PYTHON"):
+        is_pythons = name.startswith("PYTHON") and name != "PYTHONPATH"
+        if name.lower().endswith("_proxy") or is_pythons:
             del os.environ[name]
 
 

@@ -8,6 +8,7 @@ that sends by itself: nobody's preparations count but those of the latter.
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -43,16 +44,22 @@ SERVER = "store"
 
 @dataclass(frozen=True)
 class Destination:
-    """A DICOM store behind a URL, with credentials for it."""
+    """A DICOM store behind a URL, with credentials for it, and who vouches for it in HTTPS."""
 
     url: str
     token: str
     service_account: Path
+    authority: Path | None = None
 
     @property
     def dicomweb(self) -> str:
         """The root of the store's DICOMweb resources."""
         return f"{self.url}/v1/{STORE_PATH}/dicomWeb"
+
+    @property
+    def trusted(self) -> dict[str, Any]:
+        """What Orthanc's configuration must have to trust it."""
+        return {} if self.authority is None else {"HttpsCACertificates": str(self.authority)}
 
 
 class TransferError(Exception):
@@ -108,8 +115,12 @@ class PluginJobs:
             "Timeout": int(PATIENCE),  # of the whole transfer
         }
         concurrent = {} if self._jobs is None else {"ConcurrentJobs": self._jobs}
-        # Jobs beyond the history are forgotten, and whether they failed.
-        return {"DicomWeb": {"Servers": {SERVER: server}}, "JobsHistorySize": 100_000, **concurrent}
+        return {
+            "DicomWeb": {"Servers": {SERVER: server}},
+            "JobsHistorySize": 100_000,  # jobs beyond are forgotten, and whether they failed
+            **concurrent,
+            **destination.trusted,
+        }
 
     def start(self, orthanc: Orthanc, destination: Destination) -> None:
         self._orthanc = orthanc
@@ -163,7 +174,9 @@ class DicomwebClient:
 
     def start(self, orthanc: Orthanc, destination: Destination) -> None:
         options = (orthanc.url, destination.dicomweb, destination.token, str(self._threads))
-        self._command = Command(sys.executable, str(PEER), *options)
+        bundle = destination.authority
+        trusted = {} if bundle is None else {"REQUESTS_CA_BUNDLE": str(bundle)}
+        self._command = Command(sys.executable, str(PEER), *options, environment=trusted)
         self._command.wait_until_ready()
 
     def send(self, studies: Studies) -> None:
@@ -201,8 +214,11 @@ class Curl:
             *("--header", "Accept: application/dicom+json"),
             *("--header", "Expect:"),
         )
+        bundle = self._destination.authority
+        trusted = () if bundle is None else ("--cacert", str(bundle))
         self._command = Command(
             *("curl", "--silent", "--show-error", "--fail", "--output", "/dev/null", *headers),
+            *trusted,
             *("--request", "POST", "--upload-file", str(self._load.body)),
             f"{self._destination.dicomweb}/studies",
         )
@@ -220,9 +236,13 @@ class Curl:
 class Command:
     """A process that ends when its work is done; its peak memory is looked up until then."""
 
-    def __init__(self, *command: str) -> None:
+    def __init__(self, *command: str, environment: Mapping[str, str] | None = None) -> None:
         self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, **(environment or {})},
         )
         self.peak_memory = 0.0
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import subprocess
 import time
 from collections.abc import Mapping
 from contextlib import closing, suppress
+from pathlib import Path
 from typing import Any
 
 from bench.contenders import PATIENCE, Destination, Studies, TransferError
 from bench.machine import cpu_seconds, descendants, peak_memory_mb
 from orthanc_gcp.ledger.database import FILE_NAME
+from orthanc_gcp.plugin import script
 from tests.support.keys import STORE
 from tests.support.orthanc import Orthanc
 
@@ -30,6 +33,8 @@ class CustodyWorker:
     ----------
     account, section
         More options: of the account, and beside the accounts.
+    checkout
+        The folder of another commit, with its own ``.venv``, whose worker it is.
     """
 
     sends_by_itself = True
@@ -38,9 +43,11 @@ class CustodyWorker:
         self,
         account: Mapping[str, Any] | None = None,
         section: Mapping[str, Any] | None = None,
+        checkout: Path | None = None,
     ) -> None:
         self._account, self._section = account or {}, section or {}
-        self._peak = self._began = self._cpu = 0.0
+        self._checkout = checkout
+        self._peak = self._began = self._cpu = self._orthanc_cpu = 0.0
 
     def configuration(self, destination: Destination) -> dict[str, Any]:
         key = str(destination.service_account)
@@ -50,7 +57,25 @@ class CustodyWorker:
             "Send": [{"To": ACCOUNT, "Level": "Instance"}],
             **self._section,
         }
-        return {"GoogleCloudPlatform": section}
+        return {"GoogleCloudPlatform": section, **destination.trusted}
+
+    @property
+    def python_script(self) -> str:
+        """The script that loads the plugin into Orthanc."""
+        if self._checkout is None:
+            return script.text()
+        python = self._checkout / ".venv" / "bin" / "python"
+        code = "from orthanc_gcp.plugin import script; print(script.text())"
+        environment = {"PYTHONPATH": str(self._checkout / "src")}
+        command = [str(python), "-c", code]
+        return subprocess.run(
+            command, env=environment, stdout=subprocess.PIPE, text=True, check=True
+        ).stdout
+
+    @property
+    def environment(self) -> dict[str, str] | None:
+        """What Orthanc has beside this process's environment: another commit must not see this."""
+        return None if self._checkout is None else {"PYTHONPATH": ""}
 
     def start(self, orthanc: Orthanc, destination: Destination) -> None:
         """Orthanc has started the worker; wait until it answers."""
@@ -60,6 +85,7 @@ class CustodyWorker:
     def send(self, studies: Studies) -> None:
         """Ask for all studies at once; what arrives live it has seen itself."""
         self._began, self._cpu = time.time(), self._processor_time()
+        self._orthanc_cpu = cpu_seconds(self._orthanc.pid)
         body = {"Resources": list(studies)}
         answer = self._orthanc.request("POST", f"/gcp/accounts/{ACCOUNT}/send", body)
         if answer.status != _OK:
@@ -95,13 +121,23 @@ class CustodyWorker:
         return self._peak
 
     def figures(self) -> dict[str, float]:
-        """Since :meth:`send`: its processor time, and when the last instance was acknowledged."""
+        """Since :meth:`send`: processor time, and when the last instance was acknowledged.
+
+        The processor time of Orthanc counts apart. Of another commit, nothing else is known: its
+        ledger may be another one.
+        """
+        figures = {
+            "cpu": self._processor_time() - self._cpu,
+            "orthanc_cpu": cpu_seconds(self._orthanc.pid) - self._orthanc_cpu,
+        }
+        if self._checkout is not None:
+            return figures
         ledger = self._orthanc.folder / "storage" / FILE_NAME
         with closing(sqlite3.connect(ledger)) as connection:
             (last,) = connection.execute(
                 "SELECT max(acknowledged_at) FROM gcp_transfers"
             ).fetchone()
-        return {"acknowledged": last - self._began, "cpu": self._processor_time() - self._cpu}
+        return {**figures, "acknowledged": last - self._began}
 
     def _processor_time(self) -> float:
         return sum(cpu_seconds(pid) for pid in descendants(self._orthanc.pid))

@@ -58,16 +58,16 @@ class Goal:
     ----------
     kind
         What ``most`` is about: how much ``more`` than the baseline it is, how many ``times`` of
-        another subject, or the ``value`` itself.
+        other subjects, or the ``value`` itself.
     of
-        That other subject.
+        Those other subjects; of several, the one that is best in a round.
     """
 
     figure: str
     subject: str
     most: float
     kind: Literal["more", "times", "value"] = "more"
-    of: str = ""
+    of: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -94,6 +94,8 @@ class Measurement:
         Takes one round; it is given the subjects in the order in which to run them.
     pairs
         Rounds, where nobody asks for another number.
+    appendix
+        What stands below the tables, in Markdown, once all rounds are taken.
     """
 
     name: str
@@ -105,6 +107,7 @@ class Measurement:
     peers: tuple[tuple[str, str], ...] = ()
     goals: tuple[Goal, ...] = ()
     quotes: tuple[Quote, ...] = ()
+    appendix: Callable[[], str] = str
 
 
 @dataclass(frozen=True)
@@ -158,35 +161,38 @@ def compare(measurement: Measurement, rounds: Sequence[Round]) -> Iterator[Compa
                 key,
                 subject,
                 Spread.of(values),
-                _paired(rounds, key, subject, baseline, lambda mine, other: mine - other),
-                _paired(rounds, key, subject, baseline, _ratio),
-                _paired(rounds, key, subject, peers.get(subject, subject), _ratio),
+                _more(rounds, key, subject, baseline),
+                _times(rounds, key, subject, (baseline,)),
+                _times(rounds, key, subject, (peers.get(subject, subject),)),
             )
 
 
 def against(goal: Goal, baseline: str, rounds: Sequence[Round]) -> float:
     """What a goal is to be compared with."""
     key, subject = goal.figure, goal.subject
-    spread = {
-        "more": lambda: _paired(rounds, key, subject, baseline, lambda mine, its: mine - its),
-        "times": lambda: _paired(rounds, key, subject, goal.of, _ratio),
-        "value": lambda: Spread.of(taken[subject][key] for taken in rounds),
-    }[goal.kind]()
-    assert spread is not None, "a goal is about another subject than the one it is compared with"
+    spread: Spread | None
+    if goal.kind == "more":
+        spread = _more(rounds, key, subject, baseline)
+    elif goal.kind == "times":
+        spread = _times(rounds, key, subject, goal.of)
+    else:
+        spread = Spread.of(taken[subject][key] for taken in rounds)
+    assert spread is not None, "nothing that a goal is compared with has the figure"
     return spread.median
 
 
-def _paired(
-    rounds: Sequence[Round],
-    key: str,
-    subject: str,
-    other: str,
-    how: Callable[[float, float], float],
-) -> Spread | None:
+def _more(rounds: Sequence[Round], key: str, subject: str, other: str) -> Spread | None:
+    """How much more than another one that has the figure."""
     both = [(taken[subject], taken[other]) for taken in rounds]
-    values = [how(mine[key], its[key]) for mine, its in both if key in mine and key in its]
+    values = [mine[key] - its[key] for mine, its in both if key in mine and key in its]
     return Spread.of(values) if values and subject != other else None
 
 
-def _ratio(mine: float, other: float) -> float:
-    return mine / other if other else float("inf")
+def _times(rounds: Sequence[Round], key: str, subject: str, others: Sequence[str]) -> Spread | None:
+    """How many times of the best of others that have the figure, where that is not zero."""
+    values = []
+    for taken in rounds:
+        best = min((taken[other][key] for other in others if key in taken[other]), default=0.0)
+        if best and key in taken[subject]:
+            values.append(taken[subject][key] / best)
+    return Spread.of(values) if values and subject not in others else None

@@ -16,7 +16,8 @@ from pathlib import Path
 from statistics import linear_regression, median
 
 from bench.contenders import Destination
-from bench.custody import LIVE, PAUSE
+from bench.custody import PAUSE
+from bench.custody_rows import LIVE
 from bench.custody_worker import ACCOUNT, CustodyWorker
 from bench.frame import Figure, Figures, Goal, Measurement, Round
 from bench.machine import cpu_seconds, peak_memory_mb
@@ -86,7 +87,7 @@ def measurements(folder: Path, scale: float) -> Iterator[Measurement]:
             scene.arrive,
             pairs=3,
             goals=(
-                Goal("median", COMPARED, MOST_SLOWER, "times", ALONE),
+                Goal("median", COMPARED, MOST_SLOWER, "times", (ALONE,)),
                 Goal("memory", COMPARED, MOST_MEMORY, "value"),
             ),
         )

@@ -87,7 +87,7 @@ def _measurement(
     asked: Sequence[Figure] = (),
 ) -> Measurement:
     goals = [
-        Goal(figure.key, subjects[-1], MOST_TIMES, "times", subjects[0])
+        Goal(figure.key, subjects[-1], MOST_TIMES, "times", (subjects[0],))
         for figure in (CPU, TIME, *asked)
         if asked and figure.key not in ("overview", "start")
     ]

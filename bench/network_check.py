@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import resource
 import socket
+import ssl
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import closing, suppress
+from http import HTTPStatus
+from http.client import HTTPConnection, HTTPSConnection
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from statistics import median
+from tempfile import TemporaryDirectory
 from urllib.parse import urlsplit
 
-from bench.network import BACKLOG, LOOPBACK, MEGABYTE, REMOTE, Network, Proxy
+from bench.network import BACKLOG, GOOGLE, LOOPBACK, MEGABYTE, NETWORKS, REMOTE, Network, Proxy
+from tests.support.certificates import Authority
 
 PINGS = 20
 MEASURED = 20 * MEGABYTE
@@ -66,10 +73,77 @@ def _check(network: Network, connections: int) -> str:
     with Proxy(_Server().url, network) as proxy, ThreadPoolExecutor(connections) as pool:
         pings = list(pool.map(_pings, [proxy.url] * connections))
         uploads = list(pool.map(_upload, [proxy.url] * connections))
+    return _report(network, connections, pings, uploads)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    """Takes what comes."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_response(HTTPStatus.OK)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """Nothing."""
+
+
+class _HttpServer(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = BACKLOG
+
+
+def _post(connection: HTTPConnection, size: int) -> float:
+    began = time.monotonic()
+    connection.request("POST", "/", bytes(size))
+    connection.getresponse().read()
+    return time.monotonic() - began
+
+
+def _http_connection(url: str, context: ssl.SSLContext | None) -> HTTPConnection:
+    parts = urlsplit(url)
+    assert parts.hostname is not None
+    if context is None:
+        return HTTPConnection(parts.hostname, parts.port)
+    return HTTPSConnection(parts.hostname, parts.port, context=context)
+
+
+def _check_http(network: Network, connections: int) -> str:
+    """The same of requests of HTTP, whose answers are held."""
+
+    def ask(url: str) -> tuple[list[float], float]:
+        with closing(_http_connection(url, context)) as connection:
+            return [_post(connection, 1) for _ in range(PINGS)], _post(connection, MEASURED)
+
+    with (
+        TemporaryDirectory() as folder,
+        _HttpServer(("127.0.0.1", 0), _Handler) as server,
+        ThreadPoolExecutor(connections) as pool,
+    ):
+        context = certificate = None
+        if network.encrypted:
+            authority = Authority(Path(folder))
+            certificate = authority.issue("127.0.0.1")
+            context = ssl.create_default_context(cafile=str(authority.file))
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        with Proxy(f"http://127.0.0.1:{server.server_port}", network, None, certificate) as proxy:
+            taken = list(pool.map(ask, [proxy.url] * connections))
+        server.shutdown()
+    return _report(
+        network, connections, [pings for pings, _ in taken], [upload for _, upload in taken]
+    )
+
+
+def _report(
+    network: Network, connections: int, pings: list[list[float]], uploads: list[float]
+) -> str:
     cpu = resource.getrusage(resource.RUSAGE_CHILDREN)
     first = 1000 * median(times[0] for times in pings)
     later = 1000 * median(later for times in pings for later in times[1:])
-    rates = sorted(MEASURED / (seconds - network.round_trip) / MEGABYTE for seconds in uploads)
+    rates = sorted(MEASURED / (seconds - network.wait) / MEGABYTE for seconds in uploads)
     return (
         f"{network}, {connections} connections: first exchange {first:.1f} ms, later ones "
         f"{later:.1f} ms; {median(rates):.1f} MB/s ({rates[0]:.1f} to {rates[-1]:.1f}) each; "
@@ -78,10 +152,13 @@ def _check(network: Network, connections: int) -> str:
 
 
 def main() -> None:
-    """Measure loopback and the remote network, with one connection and with sixteen."""
+    """Measure each network that is not limited by a quota, alone and with many connections."""
     for network in (LOOPBACK, REMOTE):
         for connections in (1, 16):
             print(_check(network, connections), flush=True)
+    for network in (GOOGLE, NETWORKS["google-https"]):
+        for connections in (1, 20):
+            print(_check_http(network, connections), flush=True)
 
 
 if __name__ == "__main__":

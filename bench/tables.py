@@ -42,7 +42,10 @@ def write(
 def page(measurement: Measurement, rounds: Sequence[Round], environment: dict[str, str]) -> str:
     """The tables of a measurement as Markdown."""
     comparisons = list(compare(measurement, rounds))
-    return "\n".join(_page(measurement, comparisons, len(rounds), environment)) + "\n"
+    lines = [*_page(measurement, comparisons, len(rounds), environment)]
+    if appendix := measurement.appendix():
+        lines += ["", appendix]
+    return "\n".join(lines) + "\n"
 
 
 def goals_table(folder: Path) -> str:
@@ -81,12 +84,14 @@ def _goals(measurement: Measurement, rounds: Sequence[Round]) -> Iterator[Docume
     figures = {figure.key: figure for figure in measurement.figures}
     present = {(subject, key) for subject, taken in rounds[0].items() for key in taken}
     for goal in measurement.goals:
-        if not {(goal.subject, goal.figure), (goal.of or goal.subject, goal.figure)} <= present:
+        others = [other for other in goal.of if (other, goal.figure) in present]
+        if (goal.subject, goal.figure) not in present or (goal.of and not others):
             continue  # not all subjects were asked for, or one gave up
         figure = figures[goal.figure]
         measured = against(goal, measurement.subjects[0], rounds)
         yield {
             **asdict(goal),
+            "of": _best(goal.of),
             "title": figure.title
             if goal.kind == "more"
             else f"{measurement.title}: {figure.title}",
@@ -101,9 +106,14 @@ def _goal(goal: Document) -> tuple[str, str]:
     """What a goal asks for, and what was measured."""
     kind, digits, unit = goal.get("kind", "more"), goal["digits"], goal["unit"]
     if kind == "times":
-        return f"{goal['most']:.2g} of {goal['of']}", f"{goal['measured']:.2f}"
+        return f"{goal['most']:.3g} of {goal['of']}", f"{goal['measured']:.2f}"
     sign = "+" if kind == "more" else ""
     return f"{goal['most']:{sign}g} {unit}", f"{goal['measured']:{sign},.{digits}f} {unit}"
+
+
+def _best(subjects: Sequence[str]) -> str:
+    """What a goal is compared with, in words."""
+    return f"the best of {'; '.join(subjects)}" if len(subjects) > 1 else "".join(subjects)
 
 
 def _page(

@@ -7,10 +7,9 @@ from collections.abc import Iterator
 import pytest
 
 from compat.releases import RELEASES, make_release
-from compat.test_installation import checkout, packages
+from compat.test_pip import COMMANDS, checkout, packages
 from tests.debian.conftest import new_host
 from tests.debian.test_check import check
-from tests.debian.test_readme import BLOCKS, INSTALL
 from tests.debian.test_relative_names import prepare, wait_for_confirmed
 from tests.support.debian import ETC, DebianHost
 
@@ -27,7 +26,7 @@ def host(request, tmp_path_factory) -> Iterator[DebianHost]:
 
 @pytest.mark.timeout(600)
 def test_custody(host, checkout, packages):
-    for command in BLOCKS[INSTALL].text.splitlines()[1:3]:
+    for command in COMMANDS[:2]:
         done = host.run(command, folder=checkout, **packages)
         assert done.returncode == 0, done.stderr
     prepare(host)

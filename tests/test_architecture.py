@@ -12,12 +12,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.listing import assert_same
+
 TESTS = Path(__file__).parent
 PACKAGE = Path(__file__).parents[1] / "src" / "orthanc_gcp"
 NAME = PACKAGE.name
 
 FLOORS = (
-    {"reasons", "clock", "redaction"},
+    {"reasons", "clock", "redaction", "error_text", "users", "file_locks"},
     {"errors", "backoff", "logs", "stop_signals"},
     {"configuration", "outages"},
     {"transport", "ledger"},
@@ -100,16 +102,60 @@ def floor(of: str) -> int:
 
 
 def test_every_room_has_a_floor():
-    assert set().union(*FLOORS) | {"emulator"} == set(neighbours(NAME))
+    assert_same(
+        set().union(*FLOORS) | {"emulator"},
+        neighbours(NAME),
+        page="tests/test_architecture.py",
+        place="FLOORS, on a floor above all that it imports",
+        source="the package itself",
+    )
+
+
+def section() -> str:
+    document = PACKAGE.parents[1] / "docs" / "architecture.md"
+    return document.read_text().split("\n## Rooms and floors\n")[1].split("\n## ")[0]
 
 
 def test_the_floors_are_those_of_the_document():
-    document = PACKAGE.parents[1] / "docs" / "architecture.md"
-    section = document.read_text().split("\n## Rooms and floors\n")[1].split("\n## ")[0]
-    rows = re.findall(r"^\| (\d+) \| ([^|]+) \|", section, re.MULTILINE)
+    rows = re.findall(r"^\| (\d+) \| ([^|]+) \|", section(), re.MULTILINE)
     assert [int(number) for number, _ in rows] == list(range(1, len(FLOORS) + 1))
-    assert tuple(set(re.findall(r"`(\w+)`", rooms)) for _, rooms in rows) == FLOORS
-    assert f"at most {MOST_MODULES} modules" in section
+    for (number, rooms), floor in zip(rows, FLOORS, strict=True):
+        assert_same(
+            re.findall(r"`(\w+)`", rooms),
+            floor,
+            page="docs/architecture.md",
+            place=f"floor {number} of the table",
+            source="FLOORS in tests/test_architecture.py",
+        )
+    assert f"at most {MOST_MODULES} modules" in section()
+
+
+def direct(graph: Mapping[str, set[str]]) -> set[str]:
+    """The edges of a graph without those that a longer way stands for."""
+
+    def below(room: str) -> set[str]:
+        return set().union(*({other} | below(other) for other in graph[room]))
+
+    return {
+        f"{room} --> {other}"
+        for room, others in graph.items()
+        for other in others
+        if not any(other in below(each) for each in others - {other})
+    }
+
+
+def test_the_picture_is_that_of_the_imports():
+    """Folders and ``cli``: modules beside them are for all, or only start it."""
+    shown = {room.rpartition(".")[2] for room in ROOMS if room.count(".") == 1} | {"cli"}
+    graph = {room: others & shown for room, others in neighbours(NAME).items() if room in shown}
+    (picture,) = re.findall(r"```mermaid\nflowchart TD\n(.*?)```", section(), re.DOTALL)
+    assert_same(
+        map(str.strip, picture.splitlines()),
+        direct(graph),
+        page="docs/architecture.md",
+        place='the picture below "## Rooms and floors"',
+        source="what the rooms import",
+    )
 
 
 def test_imports_point_downwards():
@@ -119,7 +165,7 @@ def test_imports_point_downwards():
             wrong = {
                 other for other in others if other != "emulator" and floor(other) >= floor(own)
             }
-            assert not wrong, f"{own} imports {wrong}"
+            assert not wrong, f"{own} imports {wrong}, which stand no lower (FLOORS, in this file)"
 
 
 def test_only_commands_import_the_emulator():
@@ -144,7 +190,7 @@ def test_inside_a_room_imports_point_one_way(room):
 def test_a_room_can_be_taken_in(room):
     """Modules side by side, and a line that says what they have in common."""
     modules = [file for file in ROOMS[room].glob("*.py") if file.name != "__init__.py"]
-    assert len(modules) <= MOST_MODULES
+    assert len(modules) <= MOST_MODULES, f"{room} is too full: make a room inside it"
     assert ast.get_docstring(ast.parse((ROOMS[room] / "__init__.py").read_text()))
 
 
@@ -180,4 +226,5 @@ def test_the_tests_of_a_module_are_found_by_its_name():
     modules = [file for file in MODULES.values() if not file.name.startswith("__")]
     missing = without_tests()
     share = 1 - len(missing) / len(modules)
-    assert share >= TESTED_BY_NAME, f"{share:.0%}; without: {' '.join(missing)}"
+    names = ", ".join(missing)
+    assert share >= TESTED_BY_NAME, f"{share:.0%}: name a file of tests after one of {names}"

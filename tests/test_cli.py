@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -60,7 +61,7 @@ def test_bash_completes_as_the_guide_has_it(tmp_path):
         (ROOT / "docs" / "commands.md").read_text(),
         re.MULTILINE,
     )
-    written, _, file = line.replace("/opt/orthanc-gcp/bin", str(folder)).partition(" > ")
+    written, _, file = line.replace(" orthanc-gcp ", f" {program} ").partition(" > ")
     press = (
         f'set -e; mkdir -p "$(dirname {file})"; {written} > {file}; . {file}; '
         'COMP_WORDS=(orthanc-gcp "$1"); COMP_CWORD=1; '
@@ -119,3 +120,15 @@ def test_help_loads_nothing_heavy():
     code = f"import sys; import orthanc_gcp.cli; print(*(set(sys.modules) & {heavy!r}))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""
+
+
+def test_output_without_the_characters_of_a_name(tmp_path):
+    """As in a file on Windows."""
+    file = tmp_path / "orthanc.json"
+    account = {"Project": "p", "Location": "l", "Dataset": "d", "DicomStore": "s"}
+    section = {"BaseUrl": "http://127.0.0.1:1/v1/", "Accounts": {"日本": account}}
+    file.write_text(json.dumps({"GoogleCloudPlatform": section}))
+    done = command("check", str(file), PYTHONIOENCODING="cp1252")
+    assert done.returncode == 1
+    assert done.stderr == ""
+    assert "account \\u65e5\\u672c" in done.stdout

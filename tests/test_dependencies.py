@@ -18,6 +18,7 @@ THROUGH_OTHERS = {
     "httptools": "uvicorn parses HTTP with it",
     "psycopg": "SQLAlchemy speaks to PostgreSQL through it",
     "pylibjpeg": "pydicom decodes pixels with it",
+    "rich": "the demonstration of the emulator prints with it, and what the worker has done",
 }
 """Distributions that no line of ours imports."""
 FOR_TESTS = {"pytest"}

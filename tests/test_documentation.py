@@ -31,6 +31,7 @@ from orthanc_gcp.plugin.routes import (
     from_worker,
 )
 from orthanc_gcp.worker.samples import OF_ORTHANC, OF_WORKER, RESULTS, STATES
+from tests.support.listing import assert_same
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "orthanc_gcp"
@@ -41,9 +42,15 @@ DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
 
 def table(title: str) -> dict[str, str]:
     """The options of a section's table, with their documented defaults."""
-    section = CONFIGURATION.split(f"\n## {title}")[1].split("\n## ")[0]
-    rows = re.findall(r"^\| `([^`]+)` \|([^|]*)\|", section, re.MULTILINE)
+    rows = re.findall(r"^\| `([^`]+)` \|([^|]*)\|", section_of(CONFIGURATION, title), re.MULTILINE)
     return {name: default.strip() for name, default in rows}
+
+
+def section_of(text: str, title: str) -> str:
+    """What stands below a heading that begins so."""
+    parts = text.split(f"\n## {title}")
+    assert len(parts) > 1, f'add the heading "## {title}" to the page'
+    return parts[1].split("\n## ")[0]
 
 
 @pytest.mark.parametrize(
@@ -65,7 +72,13 @@ def table(title: str) -> dict[str, str]:
     ],
 )
 def test_every_option_is_documented_and_no_other(title, options):
-    assert sorted(table(title)) == sorted(options)
+    assert_same(
+        table(title),
+        options,
+        page="docs/configuration.md",
+        place=f'the table below "## {title}"',
+        source="configuration/options.py",
+    )
 
 
 def test_documented_defaults():
@@ -92,6 +105,48 @@ def test_documented_defaults():
     assert mandatory == {"Project", "Location", "Dataset", "DicomStore"}
 
 
+MIGRATION = (ROOT / "docs" / "migration.md").read_text()
+MIGRATED, NEW = "Option by option", "What there was no option for"
+OF_THE_SECTION = {*option_names(Section), "Accounts", "Send", "Backfill"}
+
+
+def first_cells(text: str) -> list[str]:
+    """What the rows of tables begin with, where that is one word of code."""
+    return re.findall(r"^\| `([\w.]+)` \|", text, re.MULTILINE)
+
+
+def test_every_option_is_one_of_the_original_or_a_new_one():
+    """Each stands once in the page on migration: what is accepted here, and what was there."""
+    own, orthancs = section_of(MIGRATION, MIGRATED).split("\nWhat Orthanc's own options do")
+    migrated, new = first_cells(own), first_cells(section_of(MIGRATION, NEW))
+    assert_same(
+        [*migrated, *new],
+        {*option_names(Account), *OF_THE_SECTION},
+        page="docs/migration.md",
+        place=f'a table of options below "## {NEW}"',
+        source="configuration/options.py",
+    )
+    twice = sorted(set(migrated) & set(new))
+    assert not twice, f"docs/migration.md: `{twice[0]}` is no new option"
+    followed = {*option_names(Globals), *(f"DicomWeb.{name}" for name in option_names(DicomWeb))}
+    # This one is the DICOMweb plugin's alone.
+    assert set(first_cells(orthancs)) - {"HttpTimeout"} <= followed
+
+
+def test_what_a_wrong_value_does_is_told_of_every_shared_option():
+    named = re.findall(r"`(\w+)`", section_of(CONFIGURATION, "Mistakes"))
+    where = 'docs/configuration.md, the table below "## Mistakes"'
+    for name in option_names(Section):
+        assert name in named, f"add `{name}` to {where}"
+
+
+def test_new_options_stand_in_the_table_of_their_place():
+    accounts, section = section_of(MIGRATION, NEW).split("\n| option of the section |")
+    for text, options in ((accounts, option_names(Account)), (section, OF_THE_SECTION)):
+        wrong = sorted(set(first_cells(text)) - set(options))
+        assert not wrong, f"docs/migration.md: move `{wrong[0]}` to the other table"
+
+
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_examples_are_right(document):
     """Each JSON block is JSON, and each configuration in one is read without a problem."""
@@ -107,7 +162,23 @@ def test_examples_are_right(document):
 def test_links_lead_somewhere(document):
     for target in re.findall(r"\]\(([^)#]+)", document.read_text()):
         if "://" not in target:
-            assert (document.parent / target).exists(), target
+            there = (document.parent / target).exists()
+            assert there, f"{document.name}: correct the link to {target}, which is not there"
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_links_lead_to_headings(document):
+    for target, anchor in re.findall(r"\]\(([^)#:]*)#([^)]+)\)", document.read_text()):
+        page = document.parent / target if target else document
+        assert anchor in anchors(page), (
+            f"{document.name}: correct the link to {target}#{anchor}: there is no such heading"
+        )
+
+
+def anchors(page: Path) -> set[str]:
+    """The headings of a page, as GitHub names them in addresses."""
+    titles = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\s-]", "", title).lower().replace(" ", "-") for title in titles}
 
 
 COMMANDS = app.commands
@@ -117,13 +188,17 @@ GUIDE = (ROOT / "docs" / "commands.md").read_text()
 def test_commands_named_in_documents_exist():
     for document in DOCUMENTS:
         named = re.findall(r"[/`\n]orthanc-gcp ([a-z-]+)", document.read_text())
-        assert set(named) <= set(COMMANDS)
+        unknown = sorted(set(named) - set(COMMANDS))
+        assert not unknown, f"{document.name}: correct `orthanc-gcp {unknown[0]}`: no such command"
 
 
 def test_every_command_is_documented_and_no_other():
+    where = {"page": "docs/commands.md", "source": "cli.py"}
     listed = list(table_of(GUIDE.split("\n## ")[0], ""))
-    assert re.findall(r"^## (.+)$", GUIDE, re.MULTILINE) == listed
-    assert sorted(listed) == sorted(COMMANDS)
+    assert_same(listed, COMMANDS, place="the table at the top", **where)
+    headings = re.findall(r"^## (.+)$", GUIDE, re.MULTILINE)
+    assert_same(headings, COMMANDS, place='a heading "## …" for each', **where)
+    assert headings == listed, "docs/commands.md: bring table and headings into the same order"
 
 
 # The emulator's options have a guide and a test of their own.
@@ -131,19 +206,31 @@ def test_every_command_is_documented_and_no_other():
 def test_every_option_of_a_command_is_documented_and_no_other(name):
     parameters = COMMANDS[name].params
     options = {one.opts[0]: one for one in parameters if one.param_type_name == "option"}
-    section = GUIDE.split(f"\n## {name}\n")[1].split("\n## ")[0]
+    section = section_of(GUIDE, f"{name}\n")
     documented = table_of(section, "--")
-    assert set(documented) == set(options) - {"--help"}
+    place = f'below "## {name}"'
+    assert_same(
+        documented,
+        set(options) - {"--help"},
+        page="docs/commands.md",
+        place=f"the table {place}",
+        source=f"the module of {name} in commands/",
+    )
     for option, default in documented.items():
-        if isinstance(options[option].show_default, str):
-            assert default == options[option].show_default
+        shown = options[option].show_default
+        wanted = [shown] if isinstance(shown, str) else []
         if isinstance(options[option].default, str) and default.startswith("`"):
-            assert default == f"`{options[option].default}`"
-        if options[option].envvar:
-            assert f"`{options[option].envvar}`" in section
+            wanted.append(f"`{options[option].default}`")
+        for one in wanted:
+            assert default == one, f"docs/commands.md, {place}: the default of `{option}` is {one}"
+        variable = options[option].envvar
+        assert not variable or f"`{variable}`" in section, (
+            f"add `{variable}` to docs/commands.md, {place}"
+        )
     for argument in parameters:
         if argument.param_type_name == "argument":
-            assert (argument.metavar or argument.name.upper()).strip("[].") in section
+            word = (argument.metavar or argument.name.upper()).strip("[].")
+            assert word in section, f"add {word} to docs/commands.md, {place}"
 
 
 def table_of(text: str, prefix: str) -> dict[str, str]:
@@ -168,7 +255,8 @@ def test_measurements_that_are_shown_can_be_asked_for():
 def test_make_targets_named_in_documents_exist():
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     for document in DOCUMENTS:
-        assert set(re.findall(r"`make ([a-z]+)`", document.read_text())) <= targets
+        unknown = sorted(set(re.findall(r"`make ([a-z]+)`", document.read_text())) - targets)
+        assert not unknown, f"{document.name}: correct `make {unknown[0]}`: no such target"
 
 
 def test_commands_for_a_checkout_can_be_given():
@@ -177,11 +265,12 @@ def test_commands_for_a_checkout_can_be_given():
     text = (ROOT / "CONTRIBUTING.md").read_text()
     for block in re.findall(r"```sh\n(.*?)```", text, re.DOTALL):
         for program, *arguments in map(shlex.split, block.splitlines()):
+            words = f"CONTRIBUTING.md: correct `{shlex.join([program, *arguments])}`"
             if program == "make":
-                assert set(arguments) <= targets
+                assert set(arguments) <= targets, words
             else:
-                assert program == ".venv/bin/pytest"
-                assert (ROOT / arguments[0]).exists(), arguments[0]
+                assert program == ".venv/bin/pytest", words
+                assert (ROOT / arguments[0].partition("::")[0]).exists(), words
 
 
 @pytest.mark.parametrize("document", ["CONTRIBUTING.md", "docs/architecture.md"])
@@ -190,7 +279,9 @@ def test_files_named_for_those_who_change_them_exist(document):
     text = (ROOT / document).read_text()
     for name in re.findall(r"`([\w./-]+/|[\w./-]+\.(?:py|md|sql))`", text):
         places = [ROOT, PACKAGE, *(room for room in PACKAGE.rglob("*") if room.is_dir())]
-        assert any((place / name).exists() for place in places), name
+        assert any((place / name).exists() for place in places), (
+            f"{document}: correct `{name}`, which is nowhere below the package"
+        )
 
 
 def test_every_target_of_make_is_documented_and_no_other():
@@ -198,7 +289,13 @@ def test_every_target_of_make_is_documented_and_no_other():
     rows = re.findall(r"^\| `make ([a-z]+)` \|", text, re.MULTILINE)
     makefile = (ROOT / "Makefile").read_text()
     (phony,) = re.findall(r"^\.PHONY: (.+)$", makefile, re.MULTILINE)
-    assert sorted(rows) == sorted(phony.split())
+    assert_same(
+        rows,
+        phony.split(),
+        page="CONTRIBUTING.md",
+        place="the table of targets, as `make TARGET`",
+        source=".PHONY in Makefile",
+    )
 
 
 def test_every_library_is_in_the_architecture_and_no_other():
@@ -208,23 +305,35 @@ def test_every_library_is_in_the_architecture_and_no_other():
     section = (ROOT / "docs" / "architecture.md").read_text().split("\n## Libraries\n")[1]
     cells = re.findall(r"^\| ([^|`]+) \|", section.split("Own code")[0], re.MULTILINE)
     listed = {name.strip().lower() for cell in cells[1:] for name in cell.split(",")}
-    assert listed - {"---"} == names
+    assert_same(
+        listed - {"---"},
+        names,
+        page="docs/architecture.md",
+        place='the table below "## Libraries"',
+        source="pyproject.toml",
+    )
 
 
-def documented_routes(document: str) -> set[tuple[str, str]]:
+def documented_routes(document: str) -> set[str]:
     text = (ROOT / "docs" / document).read_text()
-    return set(re.findall(r"^\| `(GET|POST) (/gcp/[^`]*)`", text, re.MULTILINE))
+    return set(re.findall(r"^\| `((?:GET|POST) /gcp/[^`]*)`", text, re.MULTILINE))
 
 
 def test_every_route_is_documented_and_no_other():
     served = {
-        (method, path.replace("([^/]+)", "{name}").replace("(", "").replace(")", ""))
+        f"{method} {path.replace('([^/]+)', '{name}').replace('(', '').replace(')', '')}"
         for route in (*CONNECTOR_ROUTES, *WORKER_ROUTES)
         for path in alternatives(route)
         for method in ("GET", "POST")
         if answers(route, path, method)
     }
-    assert documented_routes("custody.md") | documented_routes("troubleshooting.md") == served
+    assert_same(
+        documented_routes("custody.md") | documented_routes("troubleshooting.md"),
+        served,
+        page="docs/custody.md (transfers) or docs/troubleshooting.md (accounts)",
+        place="the table of routes",
+        source="plugin/routes.py",
+    )
 
 
 def alternatives(route: str) -> list[str]:
@@ -243,14 +352,19 @@ def answers(route: str, path: str, method: str) -> bool:
 
 
 def test_every_metric_is_documented_and_no_other():
-    section = (ROOT / "docs" / "custody.md").read_text().split("\n## Metrics")[1].split("\n## ")[0]
+    section = section_of((ROOT / "docs" / "custody.md").read_text(), "Metrics")
     rows = re.findall(r"^\| `(gcp_\w+)` \| (\w+) \| ([\w, ]+) \|", section, re.MULTILINE)
-    assert {(name, kind, where) for name, kind, where in rows} == {
-        (one.name, "counter" if one.is_counter else "gauge", shown_by(one))
-        for one in (*OF_ORTHANC, *OF_WORKER)
-    }
+    place = {"page": "docs/custody.md", "place": 'the table below "## Metrics"'}
+    there = {one.name: one for one in (*OF_ORTHANC, *OF_WORKER)}
+    assert_same((name for name, *_ in rows), there, source="worker/samples.py", **place)
+    for name, kind, where in rows:
+        wanted = "counter" if there[name].is_counter else "gauge", shown_by(there[name])
+        assert (kind, where) == wanted, (
+            f"docs/custody.md: `{name}` is | {wanted[0]} | {wanted[1]} |"
+        )
     for values in (STATES, RESULTS):
-        assert ", ".join(f"`{one}`" for one in values) in section
+        words = ", ".join(f"`{one}`" for one in values)
+        assert words in section, f'write {words} into docs/custody.md, below "## Metrics"'
 
 
 def shown_by(metric) -> str:
@@ -259,5 +373,29 @@ def shown_by(metric) -> str:
 
 
 def test_every_state_is_documented():
-    section = (ROOT / "docs" / "custody.md").read_text().split("\n## States")[1]
-    assert re.findall(r"^\| `(\w+)`", section.split("\n## ")[0], re.MULTILINE) == list(State)
+    section = section_of((ROOT / "docs" / "custody.md").read_text(), "States")
+    rows = re.findall(r"^\| `(\w+)`", section, re.MULTILINE)
+    place = {"page": "docs/custody.md", "place": 'the table below "## States"'}
+    assert_same(rows, map(str, State), source="ledger/schema.py", **place)
+    assert rows == list(State), f"docs/custody.md: bring the states into the order {list(State)}"
+
+
+def test_every_route_has_a_permission_and_no_other():
+    """For Orthanc's authorization plugin, which refuses what none is for."""
+    text = (ROOT / "docs" / "security.md").read_text()
+    (block,) = [one for one in re.findall(r"```json\n(.*?)```", text, re.DOTALL) if "gcp/" in one]
+    given = json.loads(block)["Authorization"]["ExtraPermissions"]
+    routes = documented_routes("custody.md") | documented_routes("troubleshooting.md")
+    served = {tuple(route.split(" ", 1)) for route in routes}
+    allowed: dict[tuple[str, str], set[str]] = {}
+    for method, pattern, names in given:
+        of = {one for one in served if one[0] == method.upper()}
+        (route,) = {one for one in of if re.search(pattern, one[1].replace("{name}", "my google"))}
+        assert route not in allowed
+        allowed[route] = set(names.split("|"))
+    assert allowed.keys() == served
+    for_all = {route for route, names in allowed.items() if "gcp-status" in names}
+    of_studies = ("studies", "instances", "receipt", "send", "retry", "pause", "resume")
+    assert not {route for route in for_all if route[1].endswith(of_studies)}
+    assert {method for method, _ in for_all} == {"GET"}
+    assert all("gcp-admin" in names for names in allowed.values())

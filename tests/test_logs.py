@@ -66,7 +66,8 @@ def test_secrets_are_masked_wherever_they_stand(written: io.StringIO) -> None:
     except ValueError:
         log.exception("broken")
     assert "hush" not in written.getvalue()
-    assert "Traceback" in written.getvalue()
+    assert 'File "' in written.getvalue()
+    assert written.getvalue().endswith("ValueError\n")
 
 
 def test_pydicom_warns_in_no_log() -> None:
@@ -83,3 +84,58 @@ logging.getLogger("orthanc_gcp").warning("ours")
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stderr == "ours\n"
+
+
+def run(code: str) -> str:
+    """What a process with our log writes, whatever becomes of it."""
+    lines = "import logging, threading\nfrom orthanc_gcp.logs import log_to_stderr\n"
+    start = "log_to_stderr('%(name)s %(message)s')\n"
+    command = [sys.executable, "-c", lines + start + code]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stderr
+
+
+def test_libraries_quote_nothing() -> None:
+    code = """
+for name in ("urllib3.connection", "google.auth", "pydicom", "PIL.x"):
+    logging.getLogger(name).warning("Failed to parse headers: Doe^John")
+logging.getLogger("orthanc_gcp.x").warning("ours")
+"""
+    assert run(code) == "orthanc_gcp.x ours\n"
+
+
+def test_a_thread_and_a_process_that_fail_say_where_and_not_with_which_values() -> None:
+    code = """
+def fail():
+    try:
+        raise KeyError("Doe^John")
+    except KeyError as error:
+        raise ValueError("hush") from error
+thread = threading.Thread(target=fail, name="gcp-x")
+thread.start()
+thread.join()
+fail()
+"""
+    written = run(code)
+    assert "gcp-x has ended unexpectedly" in written
+    assert "this process has ended unexpectedly" in written
+    assert written.count("ValueError because of KeyError") == 2
+    assert "Doe" not in written
+    assert "hush" not in written
+
+
+def test_what_ends_a_process_as_it_should_is_no_defect() -> None:
+    assert run("raise SystemExit(3)") == ""
+    assert run("threading.Thread(target=lambda: exit(1)).start()") == ""
+    assert "KeyboardInterrupt" in run("raise KeyboardInterrupt")
+
+
+def test_warnings_of_libraries_are_not_written_where_nobody_has_asked_for_a_log() -> None:
+    code = """
+import logging
+from orthanc_gcp.logs import silence_libraries
+silence_libraries()
+logging.getLogger("urllib3.connection").warning("Failed to parse headers: Doe^John")
+logging.getLogger("others").warning("theirs")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr == "theirs\n"

@@ -113,7 +113,7 @@ def test_a_form_shows_only_what_is_open():
 
 def test_fields_of_an_answer():
     fields = {"access_token": {"a": 1}, "expires_in": 5, "error_description": "no\nsecret-0002"}
-    assert masked_fields(fields, ["secret-0002"]) == {
+    assert masked_fields(fields, lambda text: readable(text, ["secret-0002"])) == {
         "access_token": "(masked, 8 characters)",
         "expires_in": "5",
         "error_description": "no (masked)",

@@ -71,7 +71,7 @@ def test_rights_at_google_are_those_that_the_check_asks_for() -> None:
 def test_the_unit_is_one_and_can_do_little(tmp_path: Path) -> None:
     (text,) = blocks("ini")
     unit = tmp_path / "orthanc-gcp-worker.service"
-    unit.write_text(text.replace("/opt/orthanc-gcp/bin/orthanc-gcp", "/bin/true"))
+    unit.write_text(text.replace("/usr/bin/orthanc-gcp", "/bin/true"))
     command = ["systemd-analyze", "--man=no", "verify", str(unit)]
     verified = subprocess.run(command, capture_output=True, text=True, check=False)
     assert "orthanc-gcp-worker" not in verified.stderr
@@ -87,4 +87,4 @@ def test_the_unit_starts_a_worker_as_orthanc() -> None:
     unit.optionxform = str  # type: ignore[assignment, method-assign]
     unit.read_string(text)
     assert unit["Service"]["User"] == "orthanc"
-    assert unit["Service"]["ExecStart"] == "/opt/orthanc-gcp/bin/orthanc-gcp worker /etc/orthanc"
+    assert unit["Service"]["ExecStart"] == "/usr/bin/orthanc-gcp worker /etc/orthanc"

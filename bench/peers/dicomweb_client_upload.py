@@ -2,7 +2,7 @@
 
 ``dicomweb_client_upload.py ORTHANC DICOMWEB TOKEN THREADS``; the studies come as one line of JSON.
 A study is stored by one call, as the library's guide shows it, but by several if it is large: the
-library holds three copies of what it stores in memory.
+library holds three copies of what it stores in memory, and every thread shall have its part.
 """
 
 import io
@@ -39,15 +39,17 @@ def main() -> None:
 
     print("ready", flush=True)
     studies = json.loads(sys.stdin.readline())
+    total = sum(map(len, studies.values()))
+    size = min(BATCH, -(-total // int(threads)))
     batches = [
-        instances[begin : begin + BATCH]
+        instances[begin : begin + size]
         for instances in studies.values()
-        for begin in range(0, len(instances), BATCH)
+        for begin in range(0, len(instances), size)
     ]
     with ThreadPoolExecutor(int(threads), initializer=make_clients) as pool:
         stored = sum(pool.map(store, batches))
-    if stored != sum(map(len, batches)):
-        sys.exit(f"{stored} of {sum(map(len, batches))} instances were stored")
+    if stored != total:
+        sys.exit(f"{stored} of {total} instances were stored")
 
 
 main()

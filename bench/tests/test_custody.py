@@ -17,8 +17,10 @@ from urllib.parse import urlsplit
 import pydicom
 import pytest
 
-from bench.custody import CHECKS, SUBJECTS, measurements
-from bench.network import LOOPBACK, Network, Proxy
+from bench.custody import Options, measurements
+from bench.custody_rows import BEFORE, CHECKS, CLIENT_8, CURL, PLUGIN_8, ROWS, WORKER
+from bench.frame import Measurement, Round
+from bench.network import LOOPBACK, NETWORKS, Network, Proxy
 from bench.workload import BOUNDARY, Workload, instances, prepare
 from tests.support.orthanc import DICOMWEB, Orthanc
 
@@ -147,10 +149,57 @@ def test_orthancs_start_with_a_load(tmp_path: Path) -> None:
 
 
 def test_what_it_costs_to_make_sure(tmp_path: Path) -> None:
-    with closing(measurements(tmp_path, [7], 0.01, list(SUBJECTS.values()))) as rows:
+    with closing(measurements(tmp_path, [7], Options(scale=0.01))) as rows:
         measurement = next(rows)
         taken = measurement.round(measurement.subjects)
     assert list(taken) == list(CHECKS)
     for figures in taken.values():
         assert 0 < figures["acknowledged"] <= figures["seconds"] + 0.5
         assert figures["cpu"] > 0
+
+
+def measured(folder: Path, row: int, options: Options) -> tuple[Measurement, Round, str]:
+    """The first measurement of a row, one round of it, and what stands below its tables."""
+    with closing(measurements(folder, [row], options)) as rows:
+        measurement = next(rows)
+        return measurement, measurement.round(measurement.subjects), measurement.appendix()
+
+
+@pytest.mark.parametrize("network", ["google", "google-https"])
+def test_everybody_transfers_at_googles_pace(tmp_path: Path, network: str) -> None:
+    subjects = (PLUGIN_8, CLIENT_8, CURL, WORKER)
+    options = Options(scale=0.005, subjects=subjects, network=NETWORKS[network])
+    measurement, taken, appendix = measured(tmp_path, 9, options)
+    assert list(taken) == list(measurement.subjects) == list(subjects)
+    for figures in taken.values():
+        assert figures["seconds"] >= NETWORKS[network].wait
+        assert figures["connections"] >= 1
+        assert figures["refused"] == 0
+    assert taken[WORKER]["seconds"] >= 2 * NETWORKS[network].wait  # stored, and found
+    picture = appendix.partition("```text")[2].partition("```")[0]
+    assert "Sss" in picture
+    assert "STOW: 1, instances 10," in picture
+    assert all(f"- {name}: " in appendix for name in subjects)
+
+
+def test_a_quota_refuses(tmp_path: Path) -> None:
+    network = Network(quota_bytes=2_000_000, quota_requests=100)
+    options = Options(scale=0.005, subjects=(WORKER,), network=network, timeline=True)
+    _, taken, _ = measured(tmp_path, 12, options)  # ten instances of 512 KiB
+    assert taken[WORKER]["seconds"] > 0
+    assert taken[WORKER]["refused"] > 0
+
+
+def test_another_commit_is_measured_where_there_is_one(tmp_path: Path) -> None:
+    assert BEFORE in ROWS[13][0].subjects
+    assert list(measurements(tmp_path, [13], Options())) == []
+    with closing(measurements(tmp_path, [13], Options(before=tmp_path))) as rows:
+        assert BEFORE in next(rows).subjects
+
+
+def test_the_guide_has_room_for_every_row() -> None:
+    guide = (Path(__file__).parents[2] / "docs" / "performance.md").read_text()
+    for name in (row.name for rows in ROWS.values() for row in rows):
+        begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
+        assert guide.count(begin) == guide.count(end) == 1
+        assert guide.index(begin) < guide.index(end)

@@ -19,12 +19,15 @@ from orthanc_gcp.commands.install import install
 from orthanc_gcp.commands.losses import losses
 from orthanc_gcp.commands.pause_resume_retry import pause, resume, retry
 from orthanc_gcp.commands.plugin_script import plugin_script
+from orthanc_gcp.commands.printing import print_any_text
 from orthanc_gcp.commands.receipt import receipt
 from orthanc_gcp.commands.send import send
 from orthanc_gcp.commands.sidecar import sidecar
 from orthanc_gcp.commands.status import status
 from orthanc_gcp.commands.worker import worker
 from orthanc_gcp.emulator.command import emulator
+from orthanc_gcp.logs import places
+from orthanc_gcp.redaction import masked
 
 __all__ = ["app"]
 
@@ -33,6 +36,10 @@ class CommandLineError(click.ClickException):
     """A command, option or argument is none, is missing, or has a value that it cannot have."""
 
     exit_code = click.UsageError.exit_code
+
+
+class UnexpectedError(click.ClickException):
+    """A command has failed in a way that nobody has thought of."""
 
 
 class Commands(click.Group):
@@ -56,6 +63,7 @@ class Commands(click.Group):
 
     def make_context(self, *arguments: Any, **options: Any) -> click.Context:
         """As click does; the options before the command are read here."""
+        print_any_text()
         with _in_one_line():
             return super().make_context(*arguments, **options)
 
@@ -69,10 +77,15 @@ class Commands(click.Group):
 def _in_one_line() -> Iterator[None]:
     """Say what is wrong with a command line without the usage around it.
 
+    Of an error that nobody has thought of, it is said where it happened: its message may hold a
+    secret or values of a patient.
+
     Raises
     ------
     CommandLineError
         Something is wrong with it. Where nothing was given, click's error with the help remains.
+    UnexpectedError
+        The command has failed.
     """
     try:
         yield
@@ -80,7 +93,11 @@ def _in_one_line() -> Iterator[None]:
         if isinstance(error, click.exceptions.NoArgsIsHelpError) or error.ctx is None:
             raise
         help_command = f"{error.ctx.command_path} --help"
-        raise CommandLineError(f"{error.format_message()} (see {help_command})") from None
+        raise CommandLineError(masked(f"{error.format_message()} (see {help_command})")) from None
+    except (click.ClickException, click.exceptions.Exit, click.Abort, EOFError, BrokenPipeError):
+        raise  # click ends the command
+    except Exception as error:
+        raise UnexpectedError(f"the command failed unexpectedly\n{places(error)}") from error
 
 
 @click.group(

@@ -1,23 +1,68 @@
-"""What every line of a log passes: secrets are masked, and there are no more than can be read."""
+"""What every line of a log passes: secrets are masked, and there are no more than can be read.
+
+What a library writes is nothing of ours: urllib3 quotes the headers of an answer that it cannot
+read, google-auth a program's output, pydicom values of patients. None of it is written; and of an
+exception that nobody has thought of, where it happened, and not its message.
+"""
 
 from __future__ import annotations
 
 import logging
+import sys
+import threading
 import time
+import traceback
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from types import TracebackType
 
 from orthanc_gcp.redaction import masked
 
-__all__ = ["LINES", "PERIOD", "LineLimit", "MaskingFormatter", "log_to_stderr"]
+__all__ = [
+    "LINES",
+    "PERIOD",
+    "LineLimit",
+    "MaskingFormatter",
+    "log_to_stderr",
+    "places",
+    "silence_libraries",
+]
+
+_log = logging.getLogger(__name__)
 
 LINES, PERIOD = 300, 60.0
 """So many lines of one logger pass in so many seconds."""
 
 
+_ExceptionInfo = (
+    tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
+)
+
+_QUOTING = ("google", "PIL", "pydicom", "pynetdicom", "requests", "urllib3")
+"""Libraries that write what a server, a program or a file has said."""
+
+
+def places(error: BaseException) -> str:
+    """Where an exception was raised, and what it and its causes are; nothing of their messages."""
+    lines = traceback.format_tb(error.__traceback__)
+    cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    names = [type(error).__name__]
+    while cause is not None and len(names) < _MOST_CAUSES:
+        names.append(type(cause).__name__)
+        cause = cause.__cause__ or cause.__context__
+    return "".join(lines) + " because of ".join(names)
+
+
+_MOST_CAUSES = 5
+
+
 class MaskingFormatter(logging.Formatter):
-    """Formats a record, its traceback included, without what looks like a secret."""
+    """Formats a record without what looks like a secret; an exception without its message."""
+
+    def formatException(self, ei: _ExceptionInfo) -> str:  # noqa: N802 -- as logging has it
+        """Where an exception was raised."""
+        return "" if ei[1] is None else places(ei[1])
 
     def format(self, record: logging.LogRecord) -> str:
         """The text of a record."""
@@ -71,11 +116,38 @@ class LineLimit(logging.Filter):
 def log_to_stderr(form: str) -> None:
     """Write the log of this process on its standard error, in a form of :mod:`logging`.
 
-    What pydicom warns of holds values of patients: it is not written.
+    What ends a thread, or the process, is written in it, too.
     """
     handler = logging.StreamHandler()
     handler.setFormatter(MaskingFormatter(form))
-    handler.addFilter(lambda record: not record.name.startswith("pydicom"))
+    handler.addFilter(lambda record: record.name.partition(".")[0] not in _QUOTING)
     handler.addFilter(LineLimit())
     logging.basicConfig(handlers=[handler], level=logging.WARNING)
     warnings.simplefilter("ignore", UserWarning)
+    threading.excepthook = _log_thread
+    sys.excepthook = _log_process
+
+
+def silence_libraries() -> None:
+    """Keep :mod:`logging` from writing what these libraries log where nobody has asked for it.
+
+    Without any handler, it would write their warnings on standard error (``logging.lastResort``).
+    """
+    for name in _QUOTING:
+        logging.getLogger(name).addHandler(logging.NullHandler())
+
+
+def _log_thread(ended: threading.ExceptHookArgs) -> None:
+    if ended.exc_value is None or isinstance(ended.exc_value, SystemExit):
+        return
+    name = ended.thread.name if ended.thread is not None else "a thread"
+    _log.error("%s has ended unexpectedly", name, exc_info=ended.exc_value)
+
+
+def _log_process(
+    kind: type[BaseException], error: BaseException, place: TracebackType | None
+) -> None:
+    if issubclass(kind, KeyboardInterrupt):
+        sys.__excepthook__(kind, error, place)
+    else:
+        _log.critical("this process has ended unexpectedly", exc_info=error)

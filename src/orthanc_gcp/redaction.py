@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from html import escape
 from typing import Any
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, quote, quote_plus, unquote, urlsplit
 
 __all__ = [
     "Address",
@@ -24,6 +25,7 @@ __all__ = [
     "printable",
     "readable",
     "secrets_of_form",
+    "without",
 ]
 
 # RFC 3986, section 3.2: an authority ends at the first slash, question mark or number sign.
@@ -156,12 +158,27 @@ def readable(text: str, secrets: Iterable[str] = ()) -> str:
 
     What looks like a secret is masked, and so are the given secrets of a request.
     """
-    for secret in filter(None, secrets):
-        text = text.replace(secret, _MASKED)
+    text = without(text, secrets)
     # Masked before it is cut: a part of a secret would not be known as one.
     text = masked(text)[: 30 * _LONGEST]
     line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
     return line if len(line) <= _LONGEST else f"{line[: _LONGEST - 1]}…"
+
+
+def without(text: str, secrets: Iterable[str]) -> str:
+    """A text in which some secrets are masked, however a text of the Web spells them."""
+    for secret in filter(None, secrets):
+        for spelling in _spellings(secret):
+            text = text.replace(spelling, _MASKED)
+    return text
+
+
+def _spellings(secret: str) -> list[str]:
+    """A secret as it is, and as texts of the Web spell it; the longest first."""
+    spellings = {secret, escape(secret), quote_plus(secret, errors="surrogatepass")}
+    spellings |= {quote(secret, safe, errors="surrogatepass") for safe in ("", "/")}
+    spellings |= {json.dumps(secret, ensure_ascii=plain)[1:-1] for plain in (True, False)}
+    return sorted(spellings, key=len, reverse=True)
 
 
 def secrets_of_form(body: bytes | str | None) -> list[str]:
@@ -175,12 +192,18 @@ def masked_form(body: bytes | str | None) -> dict[str, str]:
     return masked_fields(dict(_form(body)))
 
 
-def masked_fields(fields: Mapping[str, Any], secrets: Iterable[str] = ()) -> dict[str, str]:
-    """Fields as they may be logged: what is not known to be harmless shows its length only."""
+def masked_fields(
+    fields: Mapping[str, Any], show: Callable[[str], str] = readable
+) -> dict[str, str]:
+    """Fields as they may be logged: what is not known to be harmless shows its length only.
+
+    Parameters
+    ----------
+    show
+        What may be seen of a name, or of the value of a field that holds no secret.
+    """
     return {
-        readable(key, secrets): readable(str(value), secrets)
-        if key in _OPEN_FIELDS
-        else _mask(value)
+        show(key): show(str(value)) if key in _OPEN_FIELDS else _mask(value)
         for key, value in fields.items()
     }
 

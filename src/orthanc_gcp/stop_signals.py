@@ -3,14 +3,15 @@
 A handler of Python runs in the main thread, between any two of its instructions: also while that
 thread holds a lock, so that what takes the same lock there, as ``threading.Event.set`` does, waits
 for ever; and not while it waits for a database (Python, "signal", sections "Execution of Python
-signal handlers" and "Signals and threads"). So the number of a signal goes into a pipe at once, and
-another thread does the rest.
+signal handlers" and "Signals and threads"). So the number of a signal goes into a socket at once,
+and another thread does the rest: a socket, since Windows has no pipes that never block.
 """
 
 from __future__ import annotations
 
 import os
 import signal
+import socket
 import threading
 from collections.abc import Callable
 
@@ -27,15 +28,15 @@ def stop_on_signals(stop: Callable[[], object], within: float) -> None:
     within
         Seconds that the process may take then; see :func:`end_within`.
     """
-    reading, writing = os.pipe()
-    os.set_blocking(writing, False)
+    reading, writing = socket.socketpair()
+    writing.setblocking(False)
 
     def wait() -> None:
-        os.read(reading, 1)
+        reading.recv(1)
         end_within(within)
         stop()
 
-    signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+    signal.set_wakeup_fd(writing.detach(), warn_on_full_buffer=False)
     for number in SIGNALS:
         signal.signal(number, lambda *_: None)
     threading.Thread(target=wait, name="gcp-signals", daemon=True).start()

@@ -16,6 +16,7 @@ from orthanc_gcp.configuration.option_types import effect_of, option_names
 from orthanc_gcp.configuration.options import Account, DicomWeb, Globals, Section
 from orthanc_gcp.configuration.problems import Effect
 from tests.support.configurations import SERVICE, configured
+from tests.support.listing import assert_same
 
 REJECTED = "no account is used"
 SEPARATE = "no account is used, and no webhook"
@@ -86,7 +87,13 @@ def test_what_a_wrong_value_does(path, value, effect):
 def test_every_shared_option_is_decided():
     decided = {path.removeprefix("GoogleCloudPlatform.") for path, _, _ in DECISIONS}
     shared = {*option_names(Section), *option_names(Globals)}
-    assert decided == shared | {f"DicomWeb.{name}" for name in (*option_names(DicomWeb), "Servers")}
+    assert_same(
+        decided,
+        shared | {f"DicomWeb.{name}" for name in (*option_names(DicomWeb), "Servers")},
+        page="tests/configuration/test_options.py",
+        place="DECISIONS, with wrong values and what follows from them",
+        source="configuration/options.py",
+    )
 
 
 def test_what_is_not_decided_rejects():
@@ -97,12 +104,18 @@ def test_what_is_not_decided_rejects():
         for name in option_names(model)
         if effect_of(model, name) is Effect.DEFAULT
     }
-    assert harmless == {
-        *("Timeout", "RefreshInterval", "WebhookBacklogAgeSeconds", "HttpVerbose"),
-        *("CompareEverySeconds", "ProtectUnsent", "ProtectUpToPercent"),
-        *("Plugins", "PythonScript", "DicomServerEnabled", "DicomPort"),
-        *("MaximumStorageSize", "MaximumPatientCount", "MaximumStorageMode"),
+    decided = {
+        path.removeprefix("GoogleCloudPlatform.")
+        for path, _, effect in DECISIONS
+        if effect == DEFAULT
     }
+    assert_same(
+        decided,
+        harmless,
+        page="tests/configuration/test_options.py",
+        place="DECISIONS, as what falls back to its default",
+        source="wrong=Effect.DEFAULT in configuration/options.py",
+    )
 
 
 @pytest.mark.parametrize("value", [None, 5.5, [[]]], ids=str)

@@ -61,6 +61,21 @@ def test_a_value_and_its_kind(value, kind, text):
     assert shown(value) == text
 
 
+@pytest.mark.parametrize(
+    "value",
+    [
+        "GOCSPX-abcdefghijklmnopqrst",
+        "1//0gabcdefghij",
+        "ya29.abc",
+        "https://me:hush@h/",
+        "AIzaSyA-1234567890abcdefgh",
+        10**25,
+    ],
+)
+def test_what_may_be_a_secret_in_the_wrong_place_is_not_shown(value):
+    assert shown(value) == f"{kind_of(value)} of {len(str(value))} characters"
+
+
 def test_the_path_of_an_entry():
     assert place_of("", "HttpPort") == "HttpPort"
     assert place_of("A", "b c") == "A.b c"

@@ -12,10 +12,11 @@ import pytest
 from orthanc_gcp import configuration
 from tests.support.debian import DebianHost
 from tests.support.documents import DOCUMENTS, ROOT, Block, blocks
+from tests.support.listing import assert_same
 from tests.support.site import make_instance
 
 # The README has a test of its own, and so has the guide to the emulator.
-PAGES = ("commands", "configuration", "custody", "operations", "troubleshooting")
+PAGES = ("commands", "configuration", "custody", "migration", "operations", "troubleshooting")
 # Their commands are those of a checkout, and no host has one (tests/test_documentation.py).
 OF_THE_REPOSITORY = ("architecture", "CONTRIBUTING", "SECURITY")
 ENDLESS = (" worker ", " sidecar ")
@@ -28,7 +29,7 @@ INSTALL = (
 def page(name: str) -> list[Block]:
     """What a reader does; not what other programs are configured with."""
     document = ROOT / "docs" / f"{name}.md"
-    return [block for block in blocks(document) if block.language != "yaml"]
+    return [block for block in blocks(document) if block.language not in ("yaml", "ini")]
 
 
 @pytest.fixture
@@ -81,8 +82,13 @@ def run(host: DebianHost, block: Block, **placeholders: str) -> list[str]:
 
 
 def test_every_page_is_tried():
-    pages = {document.stem for document in DOCUMENTS} - {"README", "CHANGELOG"}
-    assert pages == {*PAGES, "emulator", "performance", "security", *OF_THE_REPOSITORY}
+    assert_same(
+        {*PAGES, "emulator", "packages", "performance", "security", *OF_THE_REPOSITORY},
+        {document.stem for document in DOCUMENTS} - {"README", "CHANGELOG"},
+        page="tests/debian/test_documents.py",
+        place="PAGES, with a test of its commands",
+        source="docs/",
+    )
 
 
 @pytest.mark.parametrize("name", PAGES)
@@ -183,9 +189,9 @@ def test_commands(keeping):
 
 
 def test_operations(keeping):
-    """A backup that is restored: the ledger is as it was."""
+    """A backup that is restored: the ledger is as it was; ``tests/test_operations.py`` has more."""
     upload(keeping)
-    backup, restore = page("operations")
+    backup, _, restore, _ = (block for block in page("operations") if block.language == "sh")
     wait_for_confirmed(keeping, 1)
     run(keeping, backup)
     run(keeping, restore)

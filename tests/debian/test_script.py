@@ -87,7 +87,7 @@ def test_beside_a_script_of_the_users_own(site):
 
 
 def test_another_python_than_the_embedded_one(site):
-    text = script_of(site).replace("PYTHON = (3, 11)", "PYTHON = (3, 99)")
+    text = script_of(site).replace("PYTHONS = [(3, 11)]", "PYTHONS = [(3, 99)]")
     site.configure("gcp.py", text)
     site.edit("python.json", "PythonScript", "/etc/orthanc/gcp.py")
     site.restart()

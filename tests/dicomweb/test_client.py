@@ -88,7 +88,7 @@ def test_a_file_with_other_uids_than_announced_is_not_acknowledged(store):
     stored = store.store([replace(part, sop_instance_uid="1.2.3")])
     assert outcomes(stored) == [InstanceStatus.UNACKNOWLEDGED]
     (result,) = stored.results.values()
-    assert f"does not name it, but {part.sop_instance_uid}, which nobody sent" in result.detail
+    assert "does not name it, but another one, which nobody sent" in result.detail
     elsewhere = new_part()
     stored = store.store([replace(elsewhere, series_instance_uid="1.2.3")])
     assert outcomes(stored) == [InstanceStatus.UNACKNOWLEDGED]

@@ -65,9 +65,9 @@ def test_a_part_of_another_size_is_never_sent_whole(pieces, size, words):
 @pytest.mark.parametrize(
     ("error", "reason"),
     [
-        (BrokenPipeError("the disk"), "unreadable"),
-        (ConnectionResetError("the disk"), "unreadable"),
-        (KeyError("the disk"), "unreadable"),
+        (BrokenPipeError(32, "the disk"), "unreadable"),
+        (ConnectionResetError(104, "the disk", "a file"), "unreadable"),
+        (KeyError("Doe^John"), "unreadable"),
         (TokenError("the disk", reason="timeout"), "timeout"),
     ],
 )
@@ -88,8 +88,9 @@ def test_a_part_that_cannot_be_read(error, reason, when):
 
     recorder = Recorder()
     with RawServer(recorder) as server:
-        with pytest.raises(SourceError, match="the disk") as caught:
+        with pytest.raises(SourceError, match=r"the disk|KeyError") as caught:
             client(server).store([Part("1", "1.2", "1.2.3", 100, source)])
+        assert "Doe" not in str(caught.value)
         assert recorder.done.wait(5)
     assert (caught.value.sop_instance_uid, caught.value.reason) == ("1.2.3", reason)
     assert not recorder.bodies[0].endswith(b"--\r\n")

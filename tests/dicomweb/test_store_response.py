@@ -114,7 +114,7 @@ def test_uids_that_nobody_sent():
         U: "stored",
         V: "unacknowledged",
     }
-    assert "does not name it, but 1.9 and 1 more, which nobody sent" in stored.results[V].detail
+    assert "does not name it, but 2 others, which nobody sent" in stored.results[V].detail
 
 
 def test_where_it_lies_matters():
@@ -162,9 +162,16 @@ def test_why_an_instance_failed(detail, code, outcome):
 
 
 def test_words_of_the_store_are_bounded_and_of_one_line():
-    results = ask(answer(document((), [failure(U, "a\nb\x1b[1m" + "x" * 5000)])), U).results
-    assert results[U].detail.startswith("a b [1mxxx")
-    assert len(results[U].detail) == 300
+    words = "invalid\nvalue\x1b[1m Doe^John at (0010,0010) " + "is too large " * 5000
+    results = ask(answer(document((), [failure(U, words)])), U).results
+    assert results[U].detail.startswith("invalid … at (0010,0010) is too large is")
+    assert len(results[U].detail) <= 310
+
+
+def test_words_that_are_all_of_a_patient_leave_the_code():
+    for code, shown in ((272, "failure reason 0110"), ("x", "failure reason of its own")):
+        results = ask(answer(document((), [failure(U, "Doe^John 1970", code)])), U).results
+        assert results[U].detail == shown
 
 
 def test_failures_without_a_name():

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from orthanc_gcp.auth.credentials.documents import user_name
 from orthanc_gcp.configuration import read
 from orthanc_gcp.doctor import check_orthanc
 from orthanc_gcp.doctor.findings import Finding, Result
@@ -16,6 +15,7 @@ from orthanc_gcp.doctor.orthanc import Site
 from orthanc_gcp.orthanc.installation import Service
 from orthanc_gcp.orthanc.rest import OrthancRest
 from orthanc_gcp.plugin import script
+from orthanc_gcp.users import user_name
 from tests.support.keys import user_account
 from tests.support.orthanc import DICOMWEB, EXECUTABLE, PLUGINS, free_port
 
@@ -107,7 +107,10 @@ def test_the_sidecar_needs_no_script(tmp_path, whole):
     ("change", "cause"),
     [
         (lambda text: "import orthanc\n", "does not load the connector"),
-        (lambda text: text.replace("PYTHON = (3,", "PYTHON = (2,"), "is installed for Python 2."),
+        (
+            lambda text: text.replace("PYTHONS = [(3,", "PYTHONS = [(2,"),
+            "is installed for Python 2.",
+        ),
     ],
 )
 def test_a_script_that_does_not_fit(tmp_path, whole, change, cause):

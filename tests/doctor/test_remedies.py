@@ -116,8 +116,10 @@ IAM_CREDENTIALS = {"service": "iamcredentials.googleapis.com", "consumer": "proj
         ),
         (
             as_impersonator,
-            refused(403, "PERMISSION_DENIED", "No.", "SECURITY_POLICY_VIOLATED", {"uid": "abc"}),
-            "unique identifier abc",
+            refused(
+                403, "PERMISSION_DENIED", "No.", "SECURITY_POLICY_VIOLATED", {"uid": "abc" * 18}
+            ),
+            f"unique identifier {'abc' * 18}",
         ),
         (
             as_impersonator,

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from orthanc_gcp.auth.credentials.documents import user_name
 from orthanc_gcp.doctor.remedy_templates import LOGIN, NEW_KEY, WAIT, fill_in, grant, select
+from orthanc_gcp.users import user_name
 
 EMAIL = "orthanc@osimis-test.iam.gserviceaccount.com"
 CHOICES = {

@@ -20,7 +20,7 @@ def test_the_script_that_is_printed(tmp_path):
     name = write(tmp_path / "gcp_plugin.py", script.text())
     found = loaded_by(name)
     assert found.file == Path(name)
-    assert found.python == sys.version_info[:2]
+    assert found.pythons == (sys.version_info[:2],)
     assert found.interpreter == sys.executable
     assert any((folder / "orthanc_gcp").is_dir() for folder in found.packages)
 
@@ -45,7 +45,7 @@ def test_a_script_that_imports_it_from_a_folder_that_it_names(tmp_path):
     [
         ("import orthanc\n", "does not load the connector", "import the script that"),
         ("from . import x\n", "does not load the connector", "import the script that"),
-        ("PYTHON = x()\nPACKAGES = []\n", "does not load the connector", "import the script"),
+        ("PYTHONS = x()\nPACKAGES = []\n", "does not load the connector", "import the script"),
         ("def (\n", "is not Python: Orthanc does not start", ""),
         ("\0", "is not Python: Orthanc does not start", ""),
         ("(" * 500, "is not Python: Orthanc does not start", ""),

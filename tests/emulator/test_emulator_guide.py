@@ -23,6 +23,9 @@ from orthanc_gcp.emulator.faults.rules import MEMBERS
 from orthanc_gcp.emulator.server import DEFAULT_STORE, Options
 from tests.emulator.guide import GUIDE, blocks, pytest_in, surroundings
 from tests.emulator.processes import running
+from tests.support.listing import assert_same
+
+PAGE = {"page": "docs/emulator.md"}
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
@@ -119,7 +122,9 @@ def test_every_option_is_documented() -> None:
     guide = GUIDE.read_text()
     options = {name for parameter in emulator.params for name in parameter.opts}
     documented = {line.split("`")[1] for line in guide.splitlines() if line.startswith("| `--")}
-    assert documented == options
+    assert_same(
+        documented, options, place="a table of options", source="emulator/command.py", **PAGE
+    )
 
 
 def test_the_defaults_are_those_of_the_class() -> None:
@@ -138,21 +143,29 @@ def rows(after: str) -> dict[str, list[str]]:
 def test_every_fault_setting_is_documented_with_its_first_value() -> None:
     values = {name: cells[0].strip("`") for name, cells in rows("Failures on demand").items()}
     expected = {name: json.dumps(value) for name, value in FaultSettings().as_json().items()}
-    assert values == expected
+    place = 'the table below "## Failures on demand"'
+    assert_same(values, expected, place=place, source="emulator/faults/fault_settings.py", **PAGE)
+    for name, value in expected.items():
+        assert values[name] == value, f"docs/emulator.md: `{name}` begins as `{value}`"
 
 
 def test_the_guide_explains_every_fault_setting_with_the_sentence_of_the_page() -> None:
     explained = rows("Failures on demand")
     for name, setting in SETTINGS.items():
         assert setting.sentence.endswith(".")
-        assert explained[name][1].startswith(setting.sentence), name
+        assert explained[name][1].startswith(setting.sentence), (
+            f'let the row of `{name}` in docs/emulator.md begin with "{setting.sentence}"'
+        )
         assert (
             setting.unit in ("", "JSON", "one on each line") or setting.unit in explained[name][1]
         )
 
 
 def test_every_member_of_a_rule_is_documented() -> None:
-    assert set(rows("Fault rules")) == set(MEMBERS)
+    place = 'the table below "## Fault rules"'
+    assert_same(
+        rows("Fault rules"), MEMBERS, place=place, source="emulator/faults/rules.py", **PAGE
+    )
 
 
 def test_the_rules_of_the_guide_can_be_set() -> None:
@@ -179,9 +192,10 @@ def test_every_credential_file_is_documented(shared_client: object, shared_folde
     section = GUIDE.read_text().partition("\n## Identities\n")[2].partition("\n## ")[0]
     written = {p.name for p in shared_folder.iterdir() if p.suffix in (".json", ".pem", ".jwt")}
     for name in written - {"identities.json"}:
-        assert f"`{name}`" in section
+        assert f"`{name}`" in section, f'add `{name}` to docs/emulator.md, below "## Identities"'
 
 
 def test_every_role_is_documented() -> None:
     guide = GUIDE.read_text()
-    assert [role for role in ROLES if f"`{role}`" not in guide] == []
+    missing = [role for role in ROLES if f"`{role}`" not in guide]
+    assert not missing, f"add `{missing[0]}` to docs/emulator.md"

@@ -65,6 +65,15 @@ def asked(orthanc, short_lived, tmp_path):
         yield instance, endpoint
 
 
+def wait_for_renewal(endpoint: TokenServer, seconds: float = 10) -> None:
+    """Until the endpoint was asked once more."""
+    before = len(endpoint.requests)
+    until = time.monotonic() + seconds
+    while len(endpoint.requests) == before:
+        assert time.monotonic() < until, "no token was asked for"
+        time.sleep(0.02)
+
+
 @pytest.mark.timeout(240)
 def test_tokens_of_five_seconds_for_a_minute(asked):
     instance, endpoint = asked
@@ -82,7 +91,9 @@ def test_an_outage_shorter_than_the_lead(asked, fault):
     working = endpoint.answer
     with Asking(instance) as asking:
         for _ in range(3):
-            time.sleep(4)
+            time.sleep(2)
+            wait_for_renewal(endpoint)
+            time.sleep(1)  # the next renewal falls into the outage, whenever this one came
             endpoint.answer = fault
             time.sleep(1.8)
             endpoint.answer = working

@@ -42,7 +42,7 @@ def test_a_hanging_request_does_not_delay_the_stop(orthanc, token_server, verify
 
 
 def test_an_installation_for_another_python(orthanc, token_server):
-    other = script.text().replace(f"PYTHON = {sys.version_info[:2]}", "PYTHON = (3, 9)")
+    other = script.text().replace(f"PYTHONS = [{sys.version_info[:2]}]", "PYTHONS = [(3, 9)]")
     instance = orthanc(configuration(token_server), python_script=other)
     version = f"{sys.version_info[0]}.{sys.version_info[1]}"
     assert (

@@ -303,7 +303,7 @@ def test_a_missing_package_is_one_error(site, tmp_path):
 
 
 def test_a_script_of_an_older_version_says_so(site):
-    old = script.text().replace("start(orthanc, INTERPRETER)", "start(orthanc)")
+    old = script.text().replace("start(orthanc, INTERPRETER or _interpreter())", "start(orthanc)")
     orthanc = site(python_script=old)
     orthanc.wait_for_log("orthanc-gcp plugin-script")
     orthanc.wait_for_servers(ACCOUNT)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import socket
+import struct
 import threading
+from contextlib import suppress
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 import sqlalchemy as sql
@@ -133,3 +137,33 @@ def test_a_database_that_is_away_is_told_from_a_wrong_question(engine, tmp_path)
         connection.execute(duplicate)
         connection.execute(duplicate)
     assert not is_away(wrong.value)
+
+
+def repeats_the_password(listener: socket.socket) -> None:
+    """A PostgreSQL server that asks for the password in clear, and names it in its refusal.
+
+    PostgreSQL documentation, "Message Formats".
+    """
+    with suppress(OSError):  # the test is over
+        connection, _ = listener.accept()
+        with connection:
+            connection.recv(4096)
+            connection.sendall(b"R" + struct.pack(">II", 8, 3))
+            password = connection.recv(4096)[5:].rstrip(b"\0")
+            spelt = b" ".join([password, quote(password.decode(), safe="").encode()])
+            fields = b"SFATAL\0VFATAL\0C28P01\0Mnot with " + spelt + b" of Doe\0\0"
+            connection.sendall(b"E" + struct.pack(">I", len(fields) + 4) + fields)
+
+
+def test_a_server_that_repeats_the_password():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=repeats_the_password, args=(listener,), daemon=True).start()
+        port = listener.getsockname()[1]
+        url = f"postgresql://me:zz%2Fhush%2B1@127.0.0.1:{port}/db?sslmode=disable"
+        engine = database.connect(database.url_of(url, Path()))
+        with pytest.raises(sql.exc.OperationalError) as caught, engine.connect():
+            pass
+        engine.dispose()
+    said = f"{caught.value} {caught.value.orig} {database.words_of(caught.value)}"
+    assert said.count("not with (masked) (masked)") == 3
+    assert "hush" not in said

@@ -15,6 +15,7 @@ from orthanc_gcp.errors import (
     OrthancRefusedError,
     OrthancUnavailableError,
 )
+from orthanc_gcp.orthanc import resources
 from orthanc_gcp.orthanc.resources import OrthancSource
 from orthanc_gcp.orthanc.rest import OrthancRest
 from tests.orthanc.orthanc_stub import stub
@@ -133,7 +134,7 @@ def test_the_bytes_of_an_instance(source, afar, stored, files):
     assert contents(afar, one) == files[0]
 
 
-def test_the_bytes_come_from_the_storage_folder(source, stored, files, tmp_path):
+def test_the_bytes_come_from_the_storage_folder(source, stored, files, tmp_path, monkeypatch):
     """Only what has the announced size and begins as a DICOM file (PS3.10 §7.1)."""
     (one,) = source.describe([stored[1]["ID"]])
     name = one.attachment_uuid
@@ -147,6 +148,10 @@ def test_the_bytes_come_from_the_storage_folder(source, stored, files, tmp_path)
         place.write_bytes(wrong)
         with pytest.raises(OrthancUnavailableError):
             contents(own, one)
+    place.write_bytes(files[1])
+    with monkeypatch.context() as patch, pytest.raises(OrthancUnavailableError):
+        patch.setattr(resources, "_DELETES_OPEN_FILES", False)
+        contents(own, one)
     shutil.rmtree(tmp_path / name[:2])
     with pytest.raises(OrthancUnavailableError):
         own.read(one.orthanc_id, "../../etc/passwd", 1).__enter__()

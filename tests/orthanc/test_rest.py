@@ -96,6 +96,14 @@ def test_a_user_and_a_password_that_are_percent_encoded(guarded, user):
     assert rest.url == f"http://{guarded}"
 
 
+def test_many_texts_of_an_orthanc_with_users(guarded):
+    paths = ["/patients", "/studies", "/no/such"]
+    texts = OrthancRest(f"http://percent:{quote('100%')}@{guarded}").texts(paths)
+    assert texts == ["[]", "[]", None]
+    refused = OrthancRest(f"http://{guarded}").texts(paths)
+    assert [error.status for error in refused] == [401, 401, 401]
+
+
 @pytest.mark.parametrize("user", ["raw", "percent", "colon"])
 def test_a_user_and_a_password_as_they_are(guarded, user):
     rest = OrthancRest(f"http://{user}:{USERS[user]}@{guarded}")
@@ -271,3 +279,34 @@ def test_an_answer_that_is_too_long_for_the_memory_is_none(monkeypatch):
             rest.call("GET", "/x")
         with rest.read("/x") as pieces:
             assert sum(map(len, pieces)) == 1_000_001
+
+
+def test_many_texts_where_no_pipeline_gets_through(tmp_path):
+    """A server closes each connection after an answer, as proxies do that know no pipelines."""
+    asked: list[str] = []
+
+    class Closing(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            number = int(self.path.rpartition("/")[2])
+            self.send_response({3: 404, 4: 500}.get(number, 200))
+            self.send_header("Content-Length", "1")
+            self.send_header("Connection", "close")
+            self.end_headers()
+            self.wfile.write(b"x")
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Closing) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        rest = OrthancRest(f"http://127.0.0.1:{server.server_port}/base/")
+        paths = [f"/one/{number}" for number in range(6)]
+        found = rest.texts(paths)
+        server.shutdown()
+    assert found[:4] == ["x", "x", "x", None]
+    assert isinstance(found[4], OrthancRefusedError)
+    assert found[5] == "x"
+    assert set(asked) == {f"/base{path}" for path in paths}

@@ -72,6 +72,28 @@ def test_what_goes_wrong_is_logged_and_no_more(module):
     Plugin(module).run()
     ((level, text),) = module.log
     assert (level, text.partition(":")[0]) == ("E", "orthanc-gcp cannot start")
+    assert "JSONDecodeError" in text
+
+
+def test_a_request_that_fails_unexpectedly_says_where_and_not_with_which_values(module, started):
+    wait_until(lambda: ask(module, "/gcp/accounts").status == 200)
+
+    value = "Doe^John"
+
+    class Broken:
+        def call(self, *_):
+            raise ValueError(value)
+
+        def stop(self):
+            pass
+
+    started._worker = Broken()
+    answer = ask(module, WORKER_ROUTES[0], groups=["transfers"])
+    assert (answer.status, json.loads(answer.body)["HttpStatus"]) == (500, 500)
+    (text,) = [text for _, text in module.log if "cannot answer a request" in text]
+    assert "unexpected ValueError" in text
+    assert 'File "' in text
+    assert "Doe" not in text
 
 
 def test_a_worker_is_started_for_rules(inside, token_server):

@@ -57,6 +57,24 @@ def test_whose_project_lacks_the_api(consumer, reason):
     assert found.details.consumer == (consumer if isinstance(consumer, str) else "")
 
 
+IDENTIFIER = "yBL4SoWDNZ9hDVyPmP0zTwNzVyFnBxiXkKGEUi7aXvAGXeCJQ9Rlqg"
+
+
+def test_no_detail_repeats_a_secret():
+    details = info("R", consumer="projects/hush", uid=IDENTIFIER, service="x.googleapis.com")
+    body = json.dumps({"error": {"message": "m", "details": [details]}}).encode()
+    found = read_google_error(body, ["hush", IDENTIFIER[3:9], ""]).details
+    assert found == ErrorDetails(service="x.googleapis.com")
+
+
+@pytest.mark.parametrize("word", ["JANE_DOE", "a b", "X1970", "\u00e9", "a" * 1000, "Doe^J"])
+def test_a_word_that_no_error_is_made_of_is_unknown(word):
+    status = {"error": {"status": word, "message": "m", "details": [{"reason": word}]}}
+    found = read_google_error(json.dumps(status).encode())
+    assert (found.code, found.reason) == ("UNKNOWN", "UNKNOWN")
+    assert read_google_error(json.dumps({"error": word}).encode()).code == "UNKNOWN"
+
+
 def test_what_details_say():
     url = "https://console.developers.google.com/apis/api/x/overview?project=1"
     found = error_with(
@@ -64,24 +82,25 @@ def test_what_details_say():
         info(
             "R",
             consumer="projects/1",
-            quota_metric="x/ops",
-            uid="u-1_2",
+            quota_metric="x.googleapis.com/ops",
+            uid=IDENTIFIER,
             activationUrl=url,
             service="x.googleapis.com",
         ),
     )
-    assert found.details == ErrorDetails("projects/1", "x/ops", "u-1_2", url, "x.googleapis.com")
+    metric, service = "x.googleapis.com/ops", "x.googleapis.com"
+    assert found.details == ErrorDetails("projects/1", metric, IDENTIFIER, url, service)
     assert found.details.project == "1"
 
 
 def test_a_perimeter_of_vpc_service_controls():
     failure = {"violations": [{"type": "other"}, {"type": "VPC_SERVICE_CONTROLS"}]}
     assert error_with(failure).known_reason == ApiReason.SECURITY_POLICY_VIOLATED
-    failure["violations"][1]["description"] = "abc"
+    failure["violations"][1]["description"] = IDENTIFIER
     for details in ([failure], [failure, info("SECURITY_POLICY_VIOLATED")]):
         found = error_with(*details)
         assert found.known_reason == ApiReason.SECURITY_POLICY_VIOLATED
-        assert found.details.unique_identifier == "abc"
+        assert found.details.unique_identifier == IDENTIFIER
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import urllib3
 
-from orthanc_gcp.transport.unix_socket import UnixPool
+from orthanc_gcp.transport.unix_socket import UnixPool, pool_of
 
 
 def answer(listener: socket.socket, words: bytes) -> None:
@@ -56,3 +56,14 @@ def test_an_answer_that_does_not_end(place: Path) -> None:
 def test_where_nobody_listens(place: Path) -> None:
     with UnixPool(place, 1) as pool, pytest.raises(urllib3.exceptions.NewConnectionError):
         pool.request("GET", "/", timeout=10)
+
+
+def test_a_port_where_there_are_no_such_sockets(place: Path) -> None:
+    assert isinstance(pool_of(place, 1), UnixPool)
+    listener = socket.create_server(("127.0.0.1", 0))
+    words = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nh"
+    threading.Thread(target=answer, args=(listener, words), daemon=True).start()
+    port = listener.getsockname()[1]
+    with pool_of(port, 1) as pool, pytest.raises(urllib3.exceptions.ReadTimeoutError):
+        pool.request("GET", "/a?b=c", timeout=0.3)
+    listener.close()

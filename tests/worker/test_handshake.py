@@ -25,7 +25,8 @@ def test_what_is_written_is_read_again():
     line = GIVEN.line()
     assert line.endswith(b"\n") and line.count(b"\n") == 1
     assert WorkerInput.of_line(line) == GIVEN
-    assert WorkerAddress.of_line(WorkerAddress(Path("/a b")).line()) == WorkerAddress(Path("/a b"))
+    for place in (Path("/a b"), 40000):
+        assert WorkerAddress.of_line(WorkerAddress(place).line()) == WorkerAddress(place)
 
 
 def test_no_secret_is_shown():
@@ -33,7 +34,17 @@ def test_no_secret_is_shown():
 
 
 @pytest.mark.parametrize(
-    "line", [b"", b"\n", b"hush", b"[]", b"\xff\n", b'{"Socket": 7}', b'{"Socket": ""}', b"{}"]
+    "line",
+    [
+        *(b"", b"\n", b"hush", b"[]", b"\xff\n", b"{}", b'{"Socket": 7}', b'{"Socket": ""}'),
+        *(
+            b'{"Port": 0}',
+            b'{"Port": "80"}',
+            b'{"Port": true}',
+            b'{"Port": 65536}',
+            b'{"Port": -1}',
+        ),
+    ],
 )
 def test_what_is_nothing_of_the_kind(line):
     for kind in (WorkerInput, WorkerAddress):

@@ -43,7 +43,7 @@ def test_what_a_killed_worker_left_is_removed(folders):
     (folders / "orthanc-gcp-of-others").mkdir()
     with private_socket() as first, private_socket() as second:
         assert not left.exists()
-        assert first.path.exists() and second.path.exists()
+        assert first.place.exists() and second.place.exists()
     assert [one.name for one in folders.iterdir()] == ["orthanc-gcp-of-others"]
 
 
@@ -52,7 +52,7 @@ def test_a_name_that_is_too_long_for_a_socket(folders, monkeypatch):
     long.mkdir()
     monkeypatch.setattr(module, "_FOLDERS", (str(long), str(folders)))
     with private_socket() as made:
-        assert made.path.parent.parent == folders
+        assert made.place.parent.parent == folders
     assert list(long.iterdir()) == []
     monkeypatch.setattr(module, "_FOLDERS", (str(long),))
     with pytest.raises(OSError, match="no socket can be made"), private_socket():
@@ -85,3 +85,17 @@ def test_nothing_else_is_removed(folders):
     remove_socket(file)
     remove_socket(folders / "orthanc-gcp-x" / "other")
     assert file.exists()
+
+
+def test_where_there_are_no_such_sockets(folders, monkeypatch):
+    """A port of loopback, as on Windows; there is nothing to remove after it."""
+    monkeypatch.delattr(socket, "AF_UNIX")
+    with private_socket() as (listening, port), private_socket() as other:
+        assert listening.getsockname() == ("127.0.0.1", port)
+        assert other.place != port
+        with socket.create_connection(("127.0.0.1", port), timeout=5):
+            listening.accept()[0].close()
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", port), timeout=5)
+    remove_socket(port)
+    assert list(folders.iterdir()) == []

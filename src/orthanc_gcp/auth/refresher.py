@@ -6,7 +6,7 @@ import logging
 import random
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from datetime import UTC
 from functools import partial
 
@@ -19,10 +19,10 @@ from orthanc_gcp.auth.scheduler import Scheduler
 from orthanc_gcp.auth.token import BACKOFF, Token, retry_delay
 from orthanc_gcp.clock import Clock
 from orthanc_gcp.configuration import Account
+from orthanc_gcp.error_text import classified
 from orthanc_gcp.errors import GcpError, NetworkError, TokenError
 from orthanc_gcp.outages import Outage
 from orthanc_gcp.reasons import NetworkFault, TokenReason
-from orthanc_gcp.redaction import readable
 
 __all__ = ["TokenRefresher", "acquire", "as_error"]
 
@@ -309,7 +309,7 @@ def acquire(identity: Identity, endpoint: Request, clock: Clock) -> Token:
     try:
         credentials.refresh(endpoint)
     except Exception as error:  # whatever a library raises
-        raise as_error(error) from None
+        raise as_error(error, identity.file_names) from None
     value, expiry = credentials.token, credentials.expiry
     lifetime = (expiry.replace(tzinfo=UTC) - clock.utc()).total_seconds() if expiry else 0.0
     if not value or lifetime <= 0:
@@ -318,15 +318,22 @@ def acquire(identity: Identity, endpoint: Request, clock: Clock) -> Token:
     return Token(value, began + lifetime, lifetime)
 
 
-def as_error(error: Exception) -> GcpError:
-    """Any exception as one of ours; the text of a foreign one may quote what it choked on."""
+def as_error(error: Exception, known: Collection[str] = ()) -> GcpError:
+    """Any exception as one of ours; the text of a foreign one may quote what it choked on.
+
+    Parameters
+    ----------
+    known
+        The files that it may name.
+    """
     if isinstance(error, GcpError):
         return error
     if isinstance(error, GoogleAuthError):
         cause = error.args[0] if error.args else ""
         if isinstance(cause, GcpError):
             return cause
-        text = cause if isinstance(cause, str) else type(cause).__name__
-        return TokenError(readable(text), reason=TokenReason.GOOGLE_AUTH)
+        # What a program or a server has answered stands in it, tokens included.
+        words = classified(cause, known) if isinstance(cause, str) else ""
+        return TokenError(words or type(error).__name__, reason=TokenReason.GOOGLE_AUTH)
     name = type(error).__name__
     return TokenError(f"unexpected {name} while refreshing", reason=TokenReason.UNEXPECTED)

@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Callable
 
 from orthanc_gcp.clock import Clock
+from orthanc_gcp.logs import places
 
 __all__ = ["Scheduler"]
 
@@ -128,8 +129,8 @@ class Scheduler:
                 self._work.release()
                 try:
                     run()
-                except Exception:
-                    _log.exception("a scheduled job failed")
+                except Exception as error:
+                    _log.error("a scheduled job failed\n%s", places(error))
                 finally:
                     self._work.acquire()
                     self._slow_running -= slow

@@ -17,9 +17,10 @@ from typing import Any
 from google.auth.transport import Request
 
 from orthanc_gcp.clock import Clock
+from orthanc_gcp.error_text import classified, media_type
 from orthanc_gcp.errors import TokenError
 from orthanc_gcp.reasons import TokenReason, of_server, of_status
-from orthanc_gcp.redaction import host_of, readable, secrets_of_form
+from orthanc_gcp.redaction import host_of, secrets_of_form
 from orthanc_gcp.transport.authorization import fits_a_header
 from orthanc_gcp.transport.google_error import GoogleError, read_google_error
 from orthanc_gcp.transport.request import Answer, Transport
@@ -63,7 +64,8 @@ class TokenEndpoint(Request):
         answer = self._transport(url, method, body, headers, timeout, **kwargs)
         who = host_of(url)
         if answer.status != 200:
-            raise self._refusal(url, answer, secrets_of_form(body))
+            secrets = [*secrets_of_form(body), *_secrets_of(headers or {})]
+            raise self._refusal(url, answer, secrets)
         if method == "POST":
             judge = _iam_fault if url.endswith(":generateAccessToken") else _token_fault
             fault = judge(answer, _fields(answer))
@@ -74,12 +76,12 @@ class TokenEndpoint(Request):
         return answer
 
     def _refusal(self, url: str, answer: Answer, secrets: list[str]) -> TokenError:
-        error = read_google_error(answer.data)
+        error = read_google_error(answer.data, secrets)
         skew = _skew_in_words(clock_offset(answer, self._clock))
         if error.code:
-            detail = f": {error.message}" if error.message else ""
-            words = f"{answer.status} {readable(error.code + detail, secrets)}"
-        elif text := readable(_plain_text(answer), secrets):  # as metadata servers say it
+            said = classified(error.message, hidden=secrets)
+            words = f"{answer.status} {error.code}" + (f": {said}" if said else "")
+        elif text := classified(_plain_text(answer), hidden=secrets):  # as metadata servers say it
             words = f"{answer.status}: {text}"
         else:
             words = f"{answer.status} without an OAuth2 error, but {_kind(answer)}"
@@ -90,6 +92,15 @@ class TokenEndpoint(Request):
             url=url,
             details=error.details,
         )
+
+
+def _secrets_of(headers: Mapping[str, str]) -> list[str]:
+    """The credentials in a header ``Authorization`` (RFC 9110 §11.6.2)."""
+    return [
+        value.rpartition(" ")[2]
+        for name, value in headers.items()
+        if name.lower() == "authorization"
+    ]
 
 
 def _reason(error: GoogleError, status: int) -> str:
@@ -181,4 +192,5 @@ def _kind(answer: Answer) -> str:
     kind = _media_type(answer)
     if kind == "text/html" or answer.data.lstrip()[:1] == b"<":
         return "a web page (a captive portal, or a proxy that wants a login?)"
-    return f"something that is not a JSON object ({readable(kind) or 'no content type'})"
+    shown = media_type(kind) or ("an unusual content type" if kind else "no content type")
+    return f"something that is not a JSON object ({shown})"

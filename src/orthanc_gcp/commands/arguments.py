@@ -14,6 +14,7 @@ import click
 
 from orthanc_gcp.commands.printing import say
 from orthanc_gcp.errors import ConfigurationError
+from orthanc_gcp.redaction import masked
 from orthanc_gcp.worker.launch import not_installed
 
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ def _warn_of_password(
 
 def fail(message: str, code: int = CANNOT) -> NoReturn:
     """End the command, with a line for the person who ran it: it could not do what it is for."""
-    say(message, err=True)
+    say(masked(message), err=True)
     raise click.exceptions.Exit(code)
 
 

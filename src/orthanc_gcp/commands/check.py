@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import pwd
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -24,6 +23,7 @@ from orthanc_gcp.commands.arguments import (
 )
 from orthanc_gcp.commands.printing import say
 from orthanc_gcp.errors import ConfigurationError
+from orthanc_gcp.users import is_root, user_name
 
 if TYPE_CHECKING:
     from orthanc_gcp.configuration import Settings
@@ -127,8 +127,10 @@ def _become(service: Service | None) -> None:
     ConfigurationError
         There is no such user, or it cannot read this very package.
     """
-    if service is None or os.geteuid() != 0:
+    if service is None or not is_root():
         return
+    import pwd
+
     try:
         entry = pwd.getpwnam(service.user)
     except KeyError:
@@ -157,7 +159,6 @@ def _become(service: Service | None) -> None:
 
 def _see_that_orthanc_can_read(config: list[Path], service: Service | None) -> None:
     """End the command where Orthanc itself cannot start."""
-    from orthanc_gcp.auth.credentials.documents import user_name
     from orthanc_gcp.configuration.files import files_of
 
     if service is None or service.user != user_name():

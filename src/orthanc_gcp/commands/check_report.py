@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
+import click
 
 from orthanc_gcp.commands.printing import cleaned
 from orthanc_gcp.doctor import Finding, Result
@@ -17,11 +18,13 @@ _COLOURS = {
     Result.PASSED: "green",
     Result.WARNING: "yellow",
     Result.FAILED: "red",
-    Result.SKIPPED: "dim",
+    Result.SKIPPED: None,
     Result.UNKNOWN: "magenta",
 }
 _TITLE_WIDTH = len("  search through Orthanc")
 _RESULT_WIDTH = max(len(result.value) for result in Result)
+_NARROWEST = 20
+"""Columns for the words, however narrow the terminal is."""
 
 
 def as_document(
@@ -54,26 +57,37 @@ def print_findings(
     groups: Mapping[str, Iterable[Finding]], warnings: list[str]
 ) -> dict[str, list[Finding]]:
     """Print each line as it comes, for some of them take seconds; the findings by their group."""
-    console = Console(highlight=False)
     for warning in warnings:
-        console.print(f"[yellow]warning[/] {escape(cleaned(warning))}")
+        _print(f"{click.style('warning', fg='yellow')} {cleaned(warning)}")
     found: dict[str, list[Finding]] = {}
     for title, findings in groups.items():
-        console.print(f"[bold]{escape(cleaned(title))}[/]")
+        _print(click.style(cleaned(title), bold=True))
         found[title] = []
         for finding in findings:
-            console.print(_line(finding))
+            _print(_row(finding))
             found[title].append(finding)
     return found
 
 
-def _line(finding: Finding) -> Table:
-    row = Table.grid(padding=(0, 1))
-    row.add_column(width=_TITLE_WIDTH)
-    row.add_column(width=_RESULT_WIDTH)
-    row.add_column(overflow="fold")
+def _row(finding: Finding) -> str:
+    """What was checked, the result, and beside them the words, as wide as the terminal."""
+    result = finding.result.value.ljust(_RESULT_WIDTH)
     colour = _COLOURS[finding.result]
-    remedy = f"\n[bold]remedy:[/] {escape(cleaned(finding.remedy))}" if finding.remedy else ""
-    words = escape(cleaned(finding.cause)) + remedy
-    row.add_row(f"  {finding.check}", f"[{colour}]{finding.result.value}[/]", words)
-    return row
+    styled = click.style(result, fg=colour, dim=None if colour else True)
+    indent = " " * (_TITLE_WIDTH + _RESULT_WIDTH + 2)
+    width = max(_NARROWEST, shutil.get_terminal_size().columns - len(indent))
+    lines = _folded(cleaned(finding.cause), width)
+    if finding.remedy:
+        first, *others = _folded(f"remedy: {cleaned(finding.remedy)}", width)
+        lines += [first.replace("remedy:", click.style("remedy:", bold=True), 1), *others]
+    words = f"\n{indent}".join(lines)
+    return f"{f'  {finding.check}':{_TITLE_WIDTH}} {styled} {words}"
+
+
+def _folded(text: str, width: int) -> list[str]:
+    folded = [textwrap.wrap(line, width, break_on_hyphens=False) for line in text.splitlines()]
+    return [line for lines in folded for line in lines] or [""]
+
+
+def _print(text: str) -> None:
+    click.echo(text, color=False if os.environ.get("NO_COLOR") else None)

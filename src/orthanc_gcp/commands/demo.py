@@ -6,6 +6,7 @@ import shutil
 import signal
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import click
@@ -39,7 +40,8 @@ def demo() -> None:
             demonstration.print_addresses()
             if sys.stdin.isatty() and console.is_terminal:
                 console.print("Everything stays up until Ctrl-C.")
-                signal.pause()
+                while True:
+                    time.sleep(3600)  # what waits for signals alone is not to be had on Windows
     except KeyboardInterrupt:
         console.print()
     except (GcpError, OSError) as error:

@@ -153,7 +153,7 @@ class Demonstration:
             *("--port", str(_port(8085)), "--directory", str(self.folder / "google")),
             *("--write-credentials", str(self.folder)),
         ]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)  # noqa: S603 - a program of ours, and no shell # nosec B603
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, encoding="utf-8")  # noqa: S603 - a program of ours, and no shell # nosec B603
         self.processes.append(process)
         line = process.stdout.readline() if process.stdout else ""
         found = re.search(r"https://\S+?:\d+", line)
@@ -178,7 +178,7 @@ class Demonstration:
             )
         port = _port(8042)
         file = self.folder / "orthanc.json"
-        file.write_text(json.dumps(self.configuration(port), indent=2))
+        file.write_text(json.dumps(self.configuration(port), indent=2), "utf-8")
         with (self.folder / "orthanc.log").open("wb") as log:
             command = [executable, str(file)]
             self.processes.append(subprocess.Popen(command, stdout=log, stderr=log))  # noqa: S603 - a program of ours, and no shell # nosec B603
@@ -189,7 +189,7 @@ class Demonstration:
     def configuration(self, port: int) -> dict[str, Any]:
         """The sample configuration of the original's documentation, with this machine's paths."""
         script_file = self.folder / "orthanc_gcp_script.py"
-        script_file.write_text(script.text())
+        script_file.write_text(script.text(), "utf-8")
         return {
             "Name": "orthanc-gcp demo",
             "StorageDirectory": str(self.folder / "orthanc"),

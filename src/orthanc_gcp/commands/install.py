@@ -13,6 +13,7 @@ import click
 from orthanc_gcp.commands.arguments import CONFIGURATION, fail, needs
 from orthanc_gcp.commands.printing import say
 from orthanc_gcp.errors import GcpError
+from orthanc_gcp.users import own_id
 
 if TYPE_CHECKING:
     from orthanc_gcp.installation.host import Host
@@ -80,7 +81,7 @@ def install(
     Can be run again at any time; what is done already is not done twice. The exit code is 0 when
     all is done, 1 when something is left to you or a check failed, 2 when it could not be done.
     """
-    if sys.platform != "linux":
+    if sys.platform != "linux" or own_id() is None:
         fail("this command knows Linux only: see the installation by hand")
     config = orthanc_config.absolute()
     parts = (account, project, location, dataset, dicom_store, credentials)

@@ -40,7 +40,7 @@ def open_ledger(settings: Settings) -> Iterator[Ledger]:
     except PermissionError as error:
         fail(f"{error.filename} belongs to another user: be the one that Orthanc runs as")
     except SQLAlchemyError as error:
-        words = database.words_of(error, engine)
+        words = database.words_of(error)
         fail(f"the ledger cannot be reached at {database.place(engine)}: {words}")
     finally:
         engine.dispose()

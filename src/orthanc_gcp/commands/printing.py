@@ -7,11 +7,13 @@ a terminal would clear the screen, write its title, or show a text in another or
 
 from __future__ import annotations
 
+import io
+import sys
 import unicodedata
 
 import click
 
-__all__ = ["cleaned", "say"]
+__all__ = ["cleaned", "print_any_text", "say"]
 
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 _LAYOUT = "\n\t"
@@ -27,6 +29,15 @@ def cleaned(text: str) -> str:
 def say(text: str, *, err: bool = False, nl: bool = True) -> None:
     """Print a text, cleaned, on standard output or standard error."""
     click.echo(cleaned(text), err=err, nl=nl)
+
+
+def print_any_text() -> None:
+    """Have what standard output has no characters for written as ``\\u65e5``, not end the command.
+
+    A file or a pipe on Windows has a code page (Python, "sys.stdout"), and so have old locales.
+    """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 class _Shown(dict[int, str]):

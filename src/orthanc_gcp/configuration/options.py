@@ -98,7 +98,7 @@ class Account:
     token_uri: str | None = option(URL, None)
     iam_credentials_uri: str | None = option(URL, None)
     server: dict[str, Any] = option(OBJECT, dict, secret=True)
-    max_connections: int = option(CONNECTIONS, 8)
+    max_connections: int = option(CONNECTIONS, 20)
     max_bytes_per_second: int | None = option(AMOUNT, None)
     max_requests_per_minute: int | None = option(AMOUNT, None)
     on_conflict: str = option(CONFLICT, "Keep")

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
+from orthanc_gcp.redaction import masked
+
 __all__ = ["Effect", "Problem", "kind_of", "meant", "place_of", "shown", "unknown"]
 
 _LONGEST = 80
 _LONGEST_VALUE = 40
+_LIKE_A_SECRET = re.compile(r"[^\s'\"@]{20}")
+"""So many characters without a blank: names are shorter, or of several words."""
 
 
 class Effect(Enum):
@@ -55,18 +60,18 @@ def kind_of(value: Any) -> str:
 
 
 def shown(value: Any) -> str:
-    """A value of an option that holds no secret; a long one may be one in the wrong place."""
+    """A value of an option that holds no secret, unless it may be one in the wrong place."""
     if isinstance(value, dict | list) or value is None:
         return kind_of(value)
     text = repr(value)
-    if len(text) <= _LONGEST_VALUE:
+    if len(text) <= _LONGEST_VALUE and not _LIKE_A_SECRET.search(text) and masked(text) == text:
         return text
     return f"{kind_of(value)} of {len(str(value))} characters"
 
 
 def place_of(path: str, key: str) -> str:
     """The path of an entry, in one line whatever its name."""
-    name = key if key.isprintable() and len(key) <= _LONGEST else shown(key)
+    name = masked(key) if key.isprintable() and len(key) <= _LONGEST else shown(key)
     return f"{path}.{name}" if path else name
 
 

@@ -25,9 +25,10 @@ from orthanc_gcp.dicomweb.store_response import (
     limit_of_answer,
     names_nothing,
 )
+from orthanc_gcp.error_text import media_type
 from orthanc_gcp.errors import NetworkError, StoreError
 from orthanc_gcp.reasons import StoreReason
-from orthanc_gcp.redaction import printable, readable
+from orthanc_gcp.redaction import printable
 from orthanc_gcp.transport.authorization import Authorization, fits_a_header
 from orthanc_gcp.transport.connections import network_error, pools, proxy_of, tls_context
 
@@ -454,7 +455,7 @@ def _unlike_a_file(response: urllib3.BaseHTTPResponse) -> str:
     headers = response.headers
     kind = headers.get("Content-Type", "").partition(";")[0].strip().lower()
     if kind != "application/dicom":
-        return f"a file was asked for, {readable(kind) or 'something'} came"
+        return f"a file was asked for, {media_type(kind) or 'something'} came"
     if headers.get("Content-Encoding", "identity").lower() != "identity":
         return "the file came compressed, though it was asked for as it is"
     return "" if _ends(response) else _ENDLESS

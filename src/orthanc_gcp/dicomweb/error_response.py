@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
+from orthanc_gcp.error_text import classified
 from orthanc_gcp.errors import StoreError
 from orthanc_gcp.reasons import ApiReason, RpcCode, StoreReason
-from orthanc_gcp.redaction import readable
 from orthanc_gcp.transport.google_error import read_google_error
 
 __all__ = ["refusal", "retry_after"]
@@ -109,7 +109,7 @@ def refusal(
     token
         The access token of the request, which is not shown if the answer repeats it.
     """
-    error = read_google_error(body)
+    error = read_google_error(body, [token])
     detail = error.reason
     if not detail and "insufficient_scope" in headers.get("WWW-Authenticate", ""):
         detail = ApiReason.ACCESS_TOKEN_SCOPE_INSUFFICIENT
@@ -117,7 +117,7 @@ def refusal(
     reason, retryable, words = found or _by_status(status)
     if status == 404 and _is_html(headers):
         words = "the address is not that of a DICOM store: check BaseUrl"
-    said = readable(error.message or _plain_text(headers, body), [token])
+    said = classified(error.message or _plain_text(headers, body), hidden=[token])
     return StoreError(
         f"{what}: answered {status}: {words}" + (f" ({said})" if said else ""),
         reason=reason,

@@ -10,9 +10,6 @@ from orthanc_gcp.transport.authorization import Authorization
 
 __all__ = ["of_account"]
 
-_BESIDE = 2
-"""Connections for reading back, while all others send."""
-
 
 def of_account(
     settings: Settings,
@@ -41,5 +38,5 @@ def of_account(
         ca_certificates=settings.ca_certificates,
         verify=settings.orthanc.https_verify_peers,
         proxy=settings.orthanc.http_proxy,
-        connections=account.max_connections + _BESIDE,
+        connections=2 * account.max_connections,  # to send, and to read back beside that
     )

@@ -125,9 +125,11 @@ def _counted(part: Part) -> Iterator[bytes]:
 
 
 def _unreadable(part: Part, error: Exception, reason: str) -> SourceError:
+    # The words of another error may hold values of the instance.
+    words = str(error) if isinstance(error, GcpError) else getattr(error, "strerror", None)
     return SourceError(
         f"instance {readable(part.sop_instance_uid)} could not be read: "
-        f"{readable(str(error) or type(error).__name__)}; the request was broken off",
+        f"{readable(words or type(error).__name__)}; the request was broken off",
         sop_instance_uid=part.sop_instance_uid,
         reason=reason or SourceReason.UNREADABLE,
     )

@@ -17,7 +17,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from orthanc_gcp.dicomweb.store_request import Part
-from orthanc_gcp.redaction import readable
+from orthanc_gcp.error_text import classified
 from orthanc_gcp.transport.google_error import read_google_error
 
 __all__ = ["InstanceResult", "InstanceStatus", "judge", "limit_of_answer", "names_nothing"]
@@ -55,7 +55,8 @@ class InstanceResult:
     status
         In a word.
     detail
-        What the store says of it, or what is wrong with its answer: one line of bounded length.
+        What the store says of it, as far as it may be shown, or what is wrong with its answer: one
+        line of bounded length.
     failure_reason
         The code of a failure, attribute (0008,1197).
     """
@@ -91,8 +92,8 @@ def judge(parts: Sequence[Part], body: bytes) -> dict[str, InstanceResult]:
     """
     answer = _read(body)
     if answer is None:
-        message = read_google_error(body).message
-        words = readable(f"the store's answer names no instances: {message or 'not readable'}")
+        said = classified(read_google_error(body).message) or "not readable"
+        words = f"the store's answer names no instances: {said}"
         missing = InstanceResult(InstanceStatus.UNACKNOWLEDGED, words)
         return {part.sop_instance_uid: missing for part in parts}
     sent = {part.sop_instance_uid for part in parts}
@@ -113,7 +114,7 @@ def _result(part: Part, answer: _Answer, foreign: Sequence[str]) -> InstanceResu
         return failed or InstanceResult(InstanceStatus.UNACKNOWLEDGED, _unnamed(foreign))
     if failed is not None:
         words = f"the store names it as stored and as failed: {failed.detail}"
-        return InstanceResult(InstanceStatus.OTHER, readable(words), failed.failure_reason)
+        return InstanceResult(InstanceStatus.OTHER, words, failed.failure_reason)
     path = answer.stored[part.sop_instance_uid]
     if path not in (None, part.uids):
         words = "the store says that it lies in another study or series"
@@ -128,10 +129,8 @@ def _unnamed(foreign: Sequence[str]) -> str:
     """
     if not foreign:
         return "the store's answer does not name it"
-    more = f" and {len(foreign) - 1} more" if len(foreign) > 1 else ""
-    return readable(
-        f"the store's answer does not name it, but {foreign[0]}{more}, which nobody sent"
-    )
+    others = "another one" if len(foreign) == 1 else f"{len(foreign)} others"
+    return f"the store's answer does not name it, but {others}, which nobody sent"
 
 
 def _blame(failures: list[InstanceResult], instances: int) -> InstanceResult:
@@ -140,7 +139,7 @@ def _blame(failures: list[InstanceResult], instances: int) -> InstanceResult:
     if len(failures) == instances and len(alike) == 1:
         return failures[0]
     words = f"the store failed {len(failures)} files without naming them: {failures[0].detail}"
-    return InstanceResult(InstanceStatus.UNACKNOWLEDGED, readable(words))
+    return InstanceResult(InstanceStatus.UNACKNOWLEDGED, words)
 
 
 def _read(body: bytes) -> _Answer | None:
@@ -176,7 +175,13 @@ def _failure(item: Mapping[str, Any]) -> InstanceResult:
     words = next(filter(None, (_text(item, tag) for tag in _DETAILS)), "")
     text = _text(item, _REASON)
     code = int(text) if re.fullmatch(r"[0-9]{1,5}", text) else None
-    return InstanceResult(_status(words.lower(), code), readable(words), code)
+    return InstanceResult(_status(words.lower(), code), _detail(words, code), code)
+
+
+def _detail(words: str, code: int | None) -> str:
+    """What may be shown of a failure: the store's words may hold values of the instance."""
+    reason = "failure reason " + ("of its own" if code is None else f"{code:04X}")
+    return classified(words) or (reason if words else "")
 
 
 def _status(words: str, code: int | None) -> InstanceStatus:

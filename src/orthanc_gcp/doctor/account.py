@@ -30,12 +30,13 @@ from orthanc_gcp.doctor.diagnosis import diagnose
 from orthanc_gcp.doctor.examination import Examination
 from orthanc_gcp.doctor.findings import Finding, Result
 from orthanc_gcp.doctor.healthcare_api import Store
+from orthanc_gcp.doctor.least_privilege import excess_of
 from orthanc_gcp.doctor.network import Target
 from orthanc_gcp.doctor.orthanc import request
 from orthanc_gcp.doctor.remedies import remedy_for
 from orthanc_gcp.doctor.remedy_templates import NEW_KEY, SET_CLOCK, grant
 from orthanc_gcp.doctor.round_trip import round_trip
-from orthanc_gcp.doctor.secret_files import exposed_file
+from orthanc_gcp.doctor.secret_files import exposed_file, of_modes
 from orthanc_gcp.errors import GcpError, NetworkError, OrthancError, StoreError, TokenError
 from orthanc_gcp.orthanc.rest import OrthancRest
 from orthanc_gcp.reasons import PROXY, ApiReason, NetworkFault, of_status
@@ -51,7 +52,6 @@ ROLES = {
     WRITE: ("write", "roles/healthcare.dicomEditor"),
     DELETE: ("delete", "roles/healthcare.dicomEditor"),
 }
-EXCESSIVE = tuple(f"healthcare.dicomStores.{verb}" for verb in ("delete", "update", "setIamPolicy"))
 _CORRECT = (
     "correct the option in Orthanc's configuration: the line says where it stands, what was found "
     "there and what is expected"
@@ -145,7 +145,7 @@ def _credential(examination: Examination) -> str:
             + NEW_KEY.replace("{email}", examination.email or "ACCOUNT"),
             fatal=False,
         )
-    return who
+    return who + of_modes()
 
 
 # -- The way to Google ------------------------------------------------------------------------
@@ -416,15 +416,16 @@ def _search_through_orthanc(examination: Examination) -> str:
 
 def _least_privilege(examination: Examination) -> str:
     """Whoever may use Orthanc's REST API may do all that the identity may."""
-    granted = sorted(_store(examination).permissions(list(EXCESSIVE)))
-    if granted:
+    excess = excess_of(_store(examination))
+    if excess:
         raise WarningError(
-            f"{examination.email or 'the identity'} may do more than is needed here: "
-            + ", ".join(granted),
-            "take its roles of administration away, and leave it roles/healthcare.dicomEditor on "
-            "the store",
+            f"{examination.email or 'the identity'} may do more than is needed here, and so may "
+            f"whoever uses Orthanc's REST API: {excess.words}",
+            "leave it one role, on the store ("
+            + grant(examination, "roles/healthcare.dicomEditor")
+            + "), and take its roles on the dataset and the project away",
         )
-    return "it may not administer the store"
+    return "it may read, write and delete in the store, and is not seen to have more"
 
 
 def _round_trip(examination: Examination) -> str:

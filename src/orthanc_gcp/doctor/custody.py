@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess  # programs of ours, never by a shell  # nosec B404
 import sys
 from collections.abc import Iterator
@@ -23,10 +24,9 @@ from orthanc_gcp.doctor.checks import (
 from orthanc_gcp.doctor.findings import Finding
 from orthanc_gcp.doctor.orthanc import Site
 from orthanc_gcp.doctor.script import Script, ScriptError
-from orthanc_gcp.doctor.secret_files import exposure
+from orthanc_gcp.doctor.secret_files import exposure, of_modes
 from orthanc_gcp.errors import ConfigurationError, LedgerError
 from orthanc_gcp.reasons import LedgerReason
-from orthanc_gcp.redaction import readable
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -100,7 +100,8 @@ def _extras(site: Site) -> str:
         done = subprocess.run(  # noqa: S603 - a program of ours, and no shell # nosec B603
             command,
             capture_output=True,
-            text=True,
+            encoding="utf-8",
+            errors="replace",
             env={**os.environ, "PYTHONPATH": path},
             timeout=_IMPORT_WITHIN,
             check=False,
@@ -128,7 +129,13 @@ def _worker_python(site: Site) -> tuple[str, str]:
         script = None
     if script is None:
         return sys.executable, ""
-    return script.interpreter, str(script.packages[0])
+    return script.interpreter or _python(site), str(script.packages[0])
+
+
+def _python(site: Site) -> str:
+    """The Python that such a script finds."""
+    version = ".".join(map(str, site.python or sys.version_info[:2]))
+    return shutil.which(f"python{version}") or "python3"
 
 
 def _database(site: Site) -> str:
@@ -170,7 +177,7 @@ def _file(file: Path) -> str:
 
     engine = connect(f"sqlite:///{file}")
     try:
-        return f"{file} is there{_version(engine)}"
+        return f"{file} is there{_version(engine)}{of_modes()}"
     finally:
         engine.dispose()
 
@@ -179,6 +186,7 @@ def _version(engine: Engine) -> str:
     """What the worker will do with a ledger that is there already."""
     from sqlalchemy.exc import SQLAlchemyError
 
+    from orthanc_gcp.ledger.database import words_of
     from orthanc_gcp.ledger.upgrade import require_current
 
     try:
@@ -191,8 +199,7 @@ def _version(engine: Engine) -> str:
         remedy = "do what the cause says, or restore a backup of the ledger"
         raise CheckFailedError(str(error), remedy) from None
     except SQLAlchemyError as error:
-        text = readable(str(getattr(error, "orig", None) or error).strip().partition("\n")[0])
-        raise UnknownError(f"the ledger cannot be read: {text}", "try again") from None
+        raise UnknownError(f"the ledger cannot be read: {words_of(error)}", "try again") from None
     return ""
 
 
@@ -215,7 +222,7 @@ def _server(settings: Settings) -> str:
         version = _version(engine)
     except sql.exc.SQLAlchemyError as error:
         raise CheckFailedError(
-            f"the database {database} cannot be reached: {words_of(error, engine)}",
+            f"the database {database} cannot be reached: {words_of(error)}",
             _remedy(error),
         ) from None
     finally:

@@ -7,10 +7,10 @@ import shlex
 from collections.abc import Callable
 from pathlib import Path
 
-from orthanc_gcp.auth.credentials.documents import user_name
 from orthanc_gcp.doctor.remedy_templates import LOGIN, NEW_KEY
 from orthanc_gcp.errors import CredentialError
 from orthanc_gcp.reasons import CredentialReason
+from orthanc_gcp.users import is_root, user_name
 
 __all__ = ["close_to_others", "of_file"]
 
@@ -70,7 +70,7 @@ def _only_access_token(error: CredentialError) -> str:
 def close_to_others(path: Path) -> str:
     """The command that leaves a file to the user that runs Orthanc."""
     file = shlex.quote(str(path))
-    user = user_name() if os.geteuid() else "orthanc"
+    user = "orthanc" if is_root() else user_name()
     if _may_read(user, path.stat()):
         return f"chmod o-rwx {file}"
     return f"chown {user} {file} && chmod o-rwx {file}"

@@ -118,7 +118,7 @@ def _is_resolved(host: str) -> bool:
 def name_servers(file: Path = Path("/etc/resolv.conf")) -> list[str]:
     """The name servers that this machine asks (resolv.conf(5))."""
     try:
-        lines = file.read_text(errors="replace").splitlines()
+        lines = file.read_text("utf-8", errors="replace").splitlines()
     except OSError:
         return []
     fields = [line.split() for line in lines]

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from orthanc_gcp.auth.credentials.documents import user_name
 from orthanc_gcp.configuration import Settings
 from orthanc_gcp.connector.servers import is_too_old
 from orthanc_gcp.doctor.checks import (
@@ -35,6 +34,7 @@ from orthanc_gcp.orthanc.installation import (
 )
 from orthanc_gcp.orthanc.rest import OrthancRest
 from orthanc_gcp.redaction import readable
+from orthanc_gcp.users import is_root, user_name
 
 __all__ = ["Site", "check_orthanc", "request"]
 
@@ -105,7 +105,7 @@ def _user(site: Site) -> str:
     """Permissions can only be checked as the user who needs them."""
     me = user_name()
     if site.service is None:
-        if os.geteuid() == 0:
+        if is_root():
             raise WarningError(
                 f"no process and no service runs Orthanc with {site.config}: it was checked as "
                 "root, who may read everything",
@@ -176,11 +176,11 @@ def _script(site: Site) -> str:
         script = site.script()
     except ScriptError as error:
         raise CheckFailedError(str(error), error.remedy or install) from None
-    if site.python is not None and site.python != script.python:
+    if site.python is not None and site.python not in script.pythons:
         embedded = _dotted(site.python)
         raise CheckFailedError(
-            f"{script.file} loads what is installed for Python {_dotted(script.python)}, and this "
-            f"Orthanc embeds Python {embedded}",
+            f"{script.file} loads what is installed for Python "
+            f"{', '.join(map(_dotted, script.pythons))}, and this Orthanc embeds Python {embedded}",
             f"install orthanc-gcp with python{embedded}, then: {install}",
         )
     for folder in script.packages:

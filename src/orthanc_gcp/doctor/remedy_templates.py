@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from orthanc_gcp.auth.credentials.documents import user_name
 from orthanc_gcp.doctor.examination import Examination
+from orthanc_gcp.users import user_name
 
 __all__ = ["LOGIN", "NEW_KEY", "SET_CLOCK", "WAIT", "Remedy", "fill_in", "grant", "select"]
 

@@ -11,7 +11,7 @@ from typing import Any
 
 __all__ = ["Script", "ScriptError", "loaded_by"]
 
-_CONSTANTS = ("PYTHON", "PACKAGES", "INTERPRETER")
+_CONSTANTS = ("PYTHONS", "PACKAGES", "INTERPRETER")
 # Loaded by Python itself before the plugin imports the script, by its name: it would get those.
 _TAKEN = frozenset(
     {
@@ -37,16 +37,16 @@ class Script:
 
     Attributes
     ----------
-    python : tuple of int
-        The version that the packages are for, major and minor.
+    pythons : tuple of tuples of int
+        The versions that the packages are for, major and minor.
     packages : tuple of Path
         Where they are looked for.
     interpreter : str
-        What runs the worker.
+        What runs the worker; empty for the Python of the version that Orthanc embeds.
     """
 
     file: Path
-    python: tuple[int, ...]
+    pythons: tuple[tuple[int, ...], ...]
     packages: tuple[Path, ...]
     interpreter: str
 
@@ -72,8 +72,8 @@ def loaded_by(name: str) -> Script:
     for one, parsed in ((file, tree), *_imported(file, tree)):
         values = _constants(parsed)
         if set(values) == set(_CONSTANTS):
-            packages = tuple(Path(folder) for folder in values["PACKAGES"])
-            return Script(one, tuple(values["PYTHON"]), packages, values["INTERPRETER"])
+            packages = tuple(one.parent / folder for folder in values["PACKAGES"])
+            return Script(one, tuple(values["PYTHONS"]), packages, values["INTERPRETER"])
     raise ScriptError(
         f"{file} (PythonScript) does not load the connector",
         "import the script that `orthanc-gcp install` prints the lines for, or name it instead",

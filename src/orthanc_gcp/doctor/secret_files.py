@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shlex
 import stat
 from collections.abc import Iterator
@@ -12,9 +11,9 @@ from pathlib import Path
 
 from orthanc_gcp.auth.credentials.documents import Document
 from orthanc_gcp.doctor.file_remedies import close_to_others
+from orthanc_gcp.users import has_file_modes, name_of, own_id, user_name
 
-__all__ = ["Exposure", "exposed_file", "exposure"]
-
+__all__ = ["Exposure", "exposed_file", "exposure", "of_modes"]
 
 _KEY = "the key of its certificate"
 
@@ -49,6 +48,11 @@ def exposed_file(document: Document) -> tuple[str, Exposure] | None:
         if found is not None:
             return where, replace(found, is_short_lived=is_short_lived)
     return None
+
+
+def of_modes() -> str:
+    """What is to be said of a file in which nothing was found, for one line of a check."""
+    return "" if has_file_modes() else "; who else may read it was not checked: see its properties"
 
 
 def _referenced(document: Document) -> Iterator[tuple[Path, str, bool]]:
@@ -89,17 +93,17 @@ def exposure(path: Path) -> Exposure | None:
     OSError
         The file, or its folder, cannot be looked at.
     """
-    if os.name != "posix":
+    if not has_file_modes():
         return None
     found, quoted = path.stat(), shlex.quote(str(path))
     if found.st_mode & 0o007:
         return Exposure("every user of this machine may read it", close_to_others(path))
     if found.st_mode & stat.S_IWGRP:
         return Exposure("its group may change it", f"chmod g-w {quoted}")
-    if found.st_uid not in (0, os.geteuid()):
+    if found.st_uid not in (0, own_id()):
         return Exposure(
-            f"it belongs to {_name_of(found.st_uid)}, who may change it",
-            f"chown {_name_of(os.geteuid())} {quoted}, or check as the user that Orthanc runs as",
+            f"it belongs to {name_of(found.st_uid)}, who may change it",
+            f"chown {user_name()} {quoted}, or check as the user that Orthanc runs as",
         )
     folder = path.parent.stat()
     if folder.st_mode & stat.S_IWOTH and not folder.st_mode & stat.S_ISVTX:
@@ -108,12 +112,3 @@ def exposure(path: Path) -> Exposure | None:
             f"chmod o-w {shlex.quote(str(path.parent))}",
         )
     return None
-
-
-def _name_of(uid: int) -> str:
-    import pwd
-
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return str(uid)

@@ -210,6 +210,7 @@ class Application(Answering):
         settings = self._services.fault_settings.current
         if settings.quota is not None:
             self._meter.admit(settings.quota)
+            request = self._meter.metered(request)
         if active is not None and active.fault.token_dies:
             await skip_body(request)
             self._authorizer.expire_token(request)

@@ -274,7 +274,10 @@ class Emulator:
         self._loop = loop = asyncio.get_running_loop()
         self._use_new_threads(loop)
         for number in signals:
-            loop.add_signal_handler(number, self.stop)
+            try:
+                loop.add_signal_handler(number, self.stop)
+            except NotImplementedError:  # Windows
+                signal.signal(number, lambda *_: self.stop())
         waiting = len(self._servers)
 
         def started() -> None:

@@ -10,6 +10,7 @@ from typing import Any
 from orthanc_gcp.configuration.files import files_of, merged, read_files
 from orthanc_gcp.errors import ConfigurationError
 from orthanc_gcp.installation import json_text
+from orthanc_gcp.plugin.script import FOLDER_SCRIPT, folder_script
 
 __all__ = ["BEFORE", "REMOVED", "ConfigurationFiles", "bytes_of", "text_of"]
 
@@ -17,7 +18,6 @@ __all__ = ["BEFORE", "REMOVED", "ConfigurationFiles", "bytes_of", "text_of"]
 BEFORE = ".before-orthanc-gcp"
 REMOVED = ".removed-by-orthanc-gcp"
 
-_SCRIPT = "orthanc_gcp_plugin.py"
 _SECTION = "google-cloud-platform.json"
 
 
@@ -72,12 +72,12 @@ class ConfigurationFiles:
 
     @property
     def script(self) -> Path:
-        """The script for ``PythonScript``.
+        """The script for ``PythonScript``: that of the folder of libraries, where there is one.
 
         Its name is one that Python can import, and not that of the package: Orthanc's Python
         plugin imports the script under it.
         """
-        return self.folder / _SCRIPT
+        return folder_script() or self.folder / FOLDER_SCRIPT
 
     @property
     def section_file(self) -> Path:

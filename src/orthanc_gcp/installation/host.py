@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import pwd
 import subprocess  # programs of ours, never by a shell  # nosec B404
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from orthanc_gcp.errors import InstallationError
 from orthanc_gcp.installation.configuration_files import ConfigurationFiles
@@ -22,6 +21,10 @@ from orthanc_gcp.orthanc.installation import (
     plugin_libraries,
     services_of,
 )
+from orthanc_gcp.plugin.script import pythons
+
+if TYPE_CHECKING:
+    import pwd
 
 __all__ = ["Host", "Script", "refuse_other_start"]
 
@@ -72,6 +75,8 @@ class Host:
         InstallationError
             There is no such user.
         """
+        import pwd  # Linux alone has what can be installed into
+
         try:
             user = pwd.getpwnam(service.user)
         except KeyError:
@@ -157,13 +162,13 @@ class Host:
         """
         library = self.library("OrthancPython")
         embedded = embedded_python(library) if library else None
-        own = sys.version_info[:2]
-        if embedded not in (None, own):
+        own = pythons()
+        if embedded is not None and embedded not in own:
             version = "{}.{}".format(*embedded)
             raise InstallationError(
-                f"Orthanc's Python plugin ({library}) embeds Python {version}, and this is "
-                f"{'.'.join(map(str, own))}: install orthanc-gcp with that version "
-                f"(python{version} -m venv …), and run its command"
+                f"Orthanc's Python plugin ({library}) embeds Python {version}, and this is for "
+                f"{', '.join('{}.{}'.format(*one) for one in own)}: install orthanc-gcp with that "
+                f"version (python{version} -m venv …), and run its command"
             )
 
     def refuse_other_user(self) -> None:
@@ -190,7 +195,12 @@ class Host:
         command = [sys.executable, "-c", "import orthanc_gcp.plugin.host"]
         try:
             done = subprocess.run(  # noqa: S603 - our own interpreter # nosec B603
-                command, cwd="/", capture_output=True, text=True, timeout=60, **self._identity()
+                command,
+                cwd="/",
+                capture_output=True,
+                encoding="utf-8",
+                timeout=60,
+                **self._identity(),
             )
             why = done.stderr.strip().rpartition("\n")[2] if done.returncode else ""
         except (OSError, subprocess.TimeoutExpired) as error:

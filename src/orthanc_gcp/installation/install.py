@@ -67,9 +67,10 @@ def plan_installation(host: Host, account: NewAccount | None, credentials_folder
     _, file, kind = host.script()
     steps = [*clearing(host.files.folders(credentials_folder))]
     steps += _credentials(host, account, credentials_folder)
-    if changed := _changed_script(host.files.script):
-        steps += aside_copy(host.files.script, changed, 0o644)
-    steps += _own_file(host.files.script, SCRIPT_MARK, script.text(), 0o644, None)
+    if script.folder_script() is None:
+        if changed := _changed_script(host.files.script):
+            steps += aside_copy(host.files.script, changed, 0o644)
+        steps += _own_file(host.files.script, SCRIPT_MARK, script.text(), 0o644, None)
     texts = {}
     if section is not None and host.files.is_folder:
         place, text = host.files.section_file, as_file(section)
@@ -197,7 +198,7 @@ def _changed_script(path: Path) -> str | None:
 
 
 def _without_places(text: str) -> str:
-    return re.sub(r"^(PYTHON|PACKAGES|INTERPRETER) = .*$", "", text, flags=re.MULTILINE)
+    return re.sub(r"^(PYTHONS|PLATFORM|PACKAGES|INTERPRETER) = .*$", "", text, flags=re.MULTILINE)
 
 
 def _private(host: Host) -> tuple[int, Owner]:
@@ -233,7 +234,7 @@ def _notes(host: Host, file: Path | None, kind: Script, section: str | None) -> 
             f"there is no {SYSTEM_AUTHORITIES}: name a file of certificate authorities in "
             "HttpsCACertificates, or the DICOMweb plugin reaches no store"
         )
-    if _changed_script(host.files.script):
+    if script.folder_script() is None and _changed_script(host.files.script):
         yield (
             f"{host.files.script} was changed, or is of another version: what it was is kept in "
             f"{host.files.script.name}{REMOVED}"

@@ -16,7 +16,7 @@ from orthanc_gcp.errors import CredentialError, InstallationError
 __all__ = ["MARK", "SECTION", "NewAccount", "as_file", "empty", "filled"]
 
 APPLICATION_DEFAULT = "application-default"
-MARK = "// Written by `orthanc-gcp install`"
+MARK = "// The section of orthanc-gcp"
 
 _HEAD = (
     MARK

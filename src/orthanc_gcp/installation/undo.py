@@ -44,6 +44,7 @@ from orthanc_gcp.installation.steps import (
 from orthanc_gcp.orthanc.installation import library_named
 from orthanc_gcp.plugin import script
 
+_CONFFILES = Path("/var/lib/dpkg/info/orthanc-gcp.conffiles")
 # The first words of every script that was printed.
 SCRIPT_MARK = '"""orthanc-gcp '
 
@@ -221,8 +222,10 @@ def _own_files(
     files: ConfigurationFiles, left: Mapping[str, Any], credentials_folder: Path
 ) -> Iterator[Step]:
     """The files that were written: those that nobody has changed go, others move aside."""
-    written = {files.section_file: (MARK, as_file(empty(credentials_folder)))}
-    if not _still_named(files, left):
+    written = {}
+    if not _is_of_a_package(files.section_file):
+        written[files.section_file] = (MARK, as_file(empty(credentials_folder)))
+    if script.folder_script() is None and not _still_named(files, left):
         written[files.script] = (SCRIPT_MARK, script.text())
     for file, (mark, text) in written.items():
         found = text_of(file) if file.is_file() else ""
@@ -230,6 +233,14 @@ def _own_files(
             yield RemoveFile(file)
         elif found.startswith(mark):
             yield MoveAside(file, _free(file))
+
+
+def _is_of_a_package(file: Path) -> bool:
+    """Whether a file is a conffile of Debian's package of this, which goes when that is purged."""
+    try:
+        return str(file) in _CONFFILES.read_text().split()
+    except OSError:
+        return False
 
 
 def _still_named(files: ConfigurationFiles, left: Mapping[str, Any]) -> bool:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
@@ -22,7 +22,7 @@ from orthanc_gcp.ledger.destinations import Destinations
 from orthanc_gcp.ledger.events import add_for
 from orthanc_gcp.ledger.indexes import write_cursor
 from orthanc_gcp.ledger.key_values import KeyValues
-from orthanc_gcp.ledger.rows import MOST_PARAMETERS, Cursor, NewTransfer, portions
+from orthanc_gcp.ledger.rows import MOST_PARAMETERS, Cursor, NewTransfer, portions, values_of
 from orthanc_gcp.ledger.schema import (
     UNSENT,
     UNSETTLED,
@@ -188,7 +188,7 @@ class Arrivals:
 
     def _row(self, arrival: NewTransfer, destination: int) -> dict[str, Any]:
         return {
-            **asdict(arrival),
+            **values_of(arrival),
             "destination_id": destination,
             "state": State.HELD if arrival.held_for_orthanc_id else State.WAITING,
             "attempts": 0,

@@ -9,7 +9,6 @@ Every method raises SQLAlchemyError when the ledger is away; nothing was written
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict
 
 import sqlalchemy as sql
 
@@ -24,6 +23,7 @@ from orthanc_gcp.ledger.rows import (
     Transfer,
     in_state,
     portions,
+    values_of,
 )
 from orthanc_gcp.ledger.schema import State, transfers
 from orthanc_gcp.reasons import TransferReason
@@ -60,8 +60,20 @@ _UNSENT_OF_SERIES = (
     )
     .limit(1)
 )
-_ACKNOWLEDGED_OF_SERIES = sql.select(*COLUMNS).where(
-    _OF_SERIES, transfers.c.state == State.ACKNOWLEDGED
+_ACKNOWLEDGED = (
+    sql.select(*COLUMNS)
+    .where(
+        transfers.c.destination_id == sql.bindparam("destination_id"),
+        transfers.c.series_instance_uid.in_(sql.bindparam("several", expanding=True)),
+        transfers.c.state == State.ACKNOWLEDGED,
+    )
+    .limit(sql.bindparam("most", type_=sql.BigInteger))
+)
+_SOME_OF_SERIES = (
+    sql.select(transfers.c.id)
+    .where(_OF_SERIES)
+    .offset(sql.bindparam("most", type_=sql.Integer))
+    .limit(1)
 )
 _DUE_OF_SERIES = (
     sql.select(transfers.c.id)
@@ -107,6 +119,7 @@ _DUE = (
     .order_by(transfers.c.next_attempt_at, transfers.c.id)
     .limit(sql.bindparam("most", type_=sql.Integer))
 )
+_UNLIMITED = 1 << 62
 MOST_DUE_ROWS = 5000
 """So many instances that are due are looked through for their series."""
 LOST_AFTER = 15.0
@@ -139,11 +152,30 @@ class Confirmations:
 
             return [one for one in series if is_readable(one)]
 
-    def acknowledged(self, account: str, series: Series) -> list[Transfer]:
-        """The instances of a series that are to be read back."""
+    def acknowledged(
+        self, account: str, *series: Series, most: int | None = None
+    ) -> list[Transfer]:
+        """The instances of some series that are to be read back.
+
+        Parameters
+        ----------
+        most
+            No more than so many of them; whichever.
+        """
+        wanted = {
+            "destination_id": self._destinations.find(account),
+            "several": [one.series_instance_uid for one in series],
+            "most": _UNLIMITED if most is None else most,
+        }
+        with reading(self._engine) as connection:
+            found = [Transfer(*row) for row in connection.execute(_ACKNOWLEDGED, wanted)]
+        return [row for row in found if row.series in series]
+
+    def is_long(self, account: str, series: Series, most: int) -> bool:
+        """Whether the ledger has more than so many instances of a series."""
         wanted = {"destination_id": self._destinations.find(account), **series._asdict()}
         with reading(self._engine) as connection:
-            return [Transfer(*row) for row in connection.execute(_ACKNOWLEDGED_OF_SERIES, wanted)]
+            return connection.scalar(_SOME_OF_SERIES, {**wanted, "most": most}) is not None
 
     def acknowledged_at(self, rows: Sequence[int]) -> dict[int, float]:
         """When the store acknowledged those of some rows that it has."""
@@ -229,7 +261,7 @@ class Confirmations:
         settled: dict[str, list[int]] = {"missing": [], "quarantined": []}
         with writing(self._engine) as connection:
             for outcome in outcomes:
-                values = asdict(outcome)
+                values = values_of(outcome)
                 row, _ = values.pop("id"), values.pop("size_bytes")
                 done = connection.execute(
                     transfers.update()

@@ -19,7 +19,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from orthanc_gcp.configuration import Settings
 from orthanc_gcp.errors import ConfigurationError
 from orthanc_gcp.ledger.postgresql_tls import with_tls
-from orthanc_gcp.redaction import address, printable, readable
+from orthanc_gcp.redaction import address, printable, readable, without
 
 __all__ = [
     "FILE_NAME",
@@ -105,11 +105,21 @@ def is_away(error: Exception) -> bool:
     return isinstance(error, sql.exc.OperationalError | sql.exc.InterfaceError)
 
 
-def words_of(error: Exception, engine: sql.Engine) -> str:
-    """What a database says of itself, in one line: without values, and without its password."""
-    text = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
-    given = (engine.url.password, *(engine.url.query.get(name) for name in _SECRETS))
-    return readable(text, (value for value in given if isinstance(value, str)))
+def words_of(error: Exception) -> str:
+    """What a database says of itself, in one line: without values; its password is masked."""
+    return readable(str(getattr(error, "orig", None) or error).strip().partition("\n")[0])
+
+
+def _hide_secrets(context: sql.ExceptionContext) -> None:
+    """Mask the password in an error of the database, which may repeat what it was sent."""
+    url = context.engine.url if context.engine is not None else None
+    given = (url.password, *(url.query.get(name) for name in _SECRETS)) if url is not None else ()
+    secrets_of_it = [value for value in given if isinstance(value, str)]
+    for error in (context.original_exception, context.sqlalchemy_exception):
+        if error is not None and secrets_of_it:
+            error.args = tuple(
+                without(one, secrets_of_it) if isinstance(one, str) else one for one in error.args
+            )
 
 
 def place(engine: sql.Engine) -> str:
@@ -175,6 +185,7 @@ def connect(url: str) -> sql.Engine:
         },
     )
     event.listen(engine, "connect", _prepare_postgresql)
+    event.listen(engine, "handle_error", _hide_secrets)
     return engine
 
 
@@ -195,7 +206,7 @@ def make_private(engine: sql.Engine) -> None:
         return
     path = Path(engine.url.database or "")
     with suppress(OSError):
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
     for file in path.parent.glob(f"{path.name}*"):
         with suppress(OSError):
             mode = stat.S_IMODE(file.stat().st_mode)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import asdict, fields
+from dataclasses import fields
 from functools import cache
 from typing import Any
 
@@ -25,10 +25,12 @@ from orthanc_gcp.ledger.events import add_for
 from orthanc_gcp.ledger.rows import (
     COLUMNS,
     MOST_PARAMETERS,
+    Amount,
     Outcome,
     Transfer,
     in_state,
     portions,
+    values_of,
 )
 from orthanc_gcp.ledger.schema import Priority, State, transfers
 from orthanc_gcp.ledger.versions import reopen_versions, supersede_replaced, supersede_unsent
@@ -98,6 +100,23 @@ def _waiting(priorities: tuple[Priority, ...], together: bool) -> sql.Select[Any
     )
 
 
+@cache
+def _ready(priorities: tuple[Priority, ...]) -> sql.Select[Any]:
+    """The first of what may be claimed, from the index of the queue alone."""
+    literals = [sql.literal(int(one), literal_execute=True) for one in priorities]
+    first = (
+        sql.select(transfers.c.size_bytes)
+        .where(
+            in_state(_DESTINATION, State.WAITING),
+            transfers.c.source == sql.bindparam("source"),
+            transfers.c.priority.in_(literals),
+        )
+        .limit(sql.bindparam("most", type_=sql.Integer))
+        .subquery()
+    )
+    return sql.select(sql.func.count(), sql.func.coalesce(sql.func.sum(first.c.size_bytes), 0))
+
+
 class Queue:
     """What waits, and what is being sent."""
 
@@ -142,6 +161,24 @@ class Queue:
             for some in portions([row.id for row in chosen], MOST_PARAMETERS):
                 connection.execute(_CLAIM, {"rows": some, **claimed})
         return chosen
+
+    def ready(
+        self, account: str, source: str, priorities: Collection[Priority], most: int
+    ) -> Amount:
+        """How much may be claimed for an account, as far as some instances reach.
+
+        Parameters
+        ----------
+        most
+            So many instances are counted at most.
+        """
+        destination = self._destinations.find(account)
+        if destination is None:
+            return Amount(0, 0)
+        wanted = {"destination": destination, "source": source, "most": most}
+        with reading(self._engine) as connection:
+            count, size = connection.execute(_ready(tuple(priorities)), wanted).one()
+        return Amount(int(count), int(size))
 
     def _choose(
         self,
@@ -189,7 +226,7 @@ class Queue:
         now = self._now()
         grouped: dict[State, list[dict[str, Any]]] = defaultdict(list)
         for outcome in outcomes:
-            values = asdict(outcome)
+            values = values_of(outcome)
             held = {"row": values.pop("id"), "held_by": batch}
             grouped[outcome.state].append({**values, **held, "settled_at": now, "by": sent_as})
         replacing = [row["row"] for rows in grouped.values() for row in rows if _may_replace(row)]

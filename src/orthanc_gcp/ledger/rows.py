@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import sqlalchemy as sql
 
@@ -13,6 +13,7 @@ from orthanc_gcp.ledger.schema import Priority, State, transfers
 __all__ = [
     "COLUMNS",
     "MOST_PARAMETERS",
+    "Amount",
     "Cursor",
     "Mark",
     "Missing",
@@ -22,12 +23,20 @@ __all__ = [
     "Transfer",
     "in_state",
     "portions",
+    "values_of",
 ]
 
 MOST_PARAMETERS = 500
 """So many values in one statement: older SQLite takes 999 at most."""
 
 Item = TypeVar("Item")
+
+
+class Amount(NamedTuple):
+    """So many instances, and their bytes."""
+
+    instances: int
+    size_bytes: int
 
 
 class Series(NamedTuple):
@@ -158,6 +167,14 @@ class Cursor:
 
 COLUMNS = [transfers.c[field.name] for field in fields(Transfer)]
 """What a Transfer is made of, in its order."""
+
+
+_FIELDS = {kind: tuple(field.name for field in fields(kind)) for kind in (NewTransfer, Outcome)}
+
+
+def values_of(row: NewTransfer | Outcome) -> dict[str, Any]:
+    """Its fields by their names: plain values, which need no copy as ``asdict`` makes one."""
+    return {name: getattr(row, name) for name in _FIELDS[type(row)]}
 
 
 def in_state(

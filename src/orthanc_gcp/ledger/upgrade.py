@@ -115,7 +115,7 @@ def _statements(number: int, dialect: str) -> Iterator[str]:
     files = {tuple(file.name.split(".")[1:-1]): file for file in MIGRATIONS.glob(f"{number:04}_*")}
     for key in ((), (dialect,)):
         if key in files:
-            yield from re.split(r"(?<=;)\n\n", files[key].read_text().strip())
+            yield from re.split(r"(?<=;)\n\n", files[key].read_text("utf-8").strip())
 
 
 def _version(engine: sql.Engine, connection: sql.Connection) -> int | None:

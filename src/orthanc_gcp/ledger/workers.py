@@ -7,16 +7,18 @@ server notes when (``pg_stat_activity.state_change``, by its own clock). Who fin
 has been silent for too long ends it (``pg_terminate_backend``, for sessions of the same role), and
 what that worker had is taken over as from a dead one. No worker's clock is compared with another's.
 A worker counts itself as one only for as long as it has just seen its lock: one that wakes up
-sends nothing more. On SQLite there is one worker, which locks a file beside the database with
-``flock(2)``, and the database itself, whatever its name: a hard link or a mount is the same file,
-of which SQLite would not know ("How To Corrupt An SQLite Database File", section "Multiple links to
-the same file").
+sends nothing more.
+
+On SQLite there is one worker. It locks a file beside the database, and, where the system can, the
+database itself, whatever its name: a hard link or a mount is the same file, of which SQLite would
+not know ("How To Corrupt An SQLite Database File", section "Multiple links to the same file"). That
+needs Linux, and no library does it: one closes what it has locked when it likes, and SQLite's own
+locks would be gone then.
 """
 
 from __future__ import annotations
 
 import errno
-import fcntl
 import logging
 import os
 import struct
@@ -32,8 +34,16 @@ import sqlalchemy as sql
 
 from orthanc_gcp.clock import Clock
 from orthanc_gcp.errors import LedgerError
+from orthanc_gcp.file_locks import file_lock, is_locked
 from orthanc_gcp.ledger.schema import State, transfers
 from orthanc_gcp.reasons import LedgerReason
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    _HAS_OFD_LOCKS = False
+else:
+    _HAS_OFD_LOCKS = hasattr(fcntl, "F_OFD_SETLK")
 
 __all__ = ["WorkerRegistry", "any_alive", "worker_registry"]
 
@@ -136,17 +146,7 @@ def any_alive(engine: sql.Engine) -> bool:
         )
         with engine.connect() as connection:
             return bool(connection.scalar(locks, {"kind": ALIVE}))
-    try:
-        file = os.open(_lock_file(engine), os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return False
-    try:
-        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError:
-        return True
-    finally:
-        os.close(file)
-    return False
+    return is_locked(_lock_file(engine))
 
 
 def _soon(lock: Callable[[], bool]) -> bool:
@@ -171,14 +171,6 @@ def _lock_file(engine: sql.Engine) -> Path:
     return database.with_name(f"{database.name}.lock")
 
 
-def _locks(file: int) -> bool:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True
-
-
 class _DatabaseLock:
     """A lock on a SQLite file itself, by whatever name it is reached, until the process ends.
 
@@ -196,10 +188,10 @@ class _DatabaseLock:
 
     def acquire(self) -> bool:
         """Whether nobody else has it; a file that is not there yet has no other name."""
-        if self._file >= 0 or not hasattr(fcntl, "F_OFD_SETLK"):
+        if self._file >= 0 or not _HAS_OFD_LOCKS:
             return True
         try:
-            file = os.open(self._path, os.O_RDWR | os.O_CLOEXEC)
+            file = os.open(self._path, os.O_RDWR)
         except OSError:  # SQLite says what is wrong with it
             return True
         if not _soon(partial(self._set, file, fcntl.F_WRLCK)):
@@ -228,7 +220,7 @@ class _Alone:
     def __init__(self, engine: sql.Engine, name: str) -> None:
         self._engine, self._name = engine, name
         self._dead: list[str] | None = None
-        self._file = -1
+        self._lock = file_lock(_lock_file(engine))
         self._there: tuple[int, int] | None = None
         self._database = _DatabaseLock(Path(str(engine.url.database)))
         self.alive = False
@@ -239,12 +231,9 @@ class _Alone:
 
     def join(self) -> None:
         self.reserve()
-        file = os.open(_lock_file(self._engine), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        if not _soon(partial(_locks, file)):
-            os.close(file)
+        if not _soon(self._lock.acquire):
             self._database.release()
             raise self._in_use()
-        self._file = file
         self._there = self._which_file()
         self.alive = True
 
@@ -287,9 +276,7 @@ class _Alone:
     def leave(self) -> None:
         self.alive = False
         self._database.release()
-        if self._file >= 0:
-            os.close(self._file)
-            self._file = -1
+        self._lock.release()
 
 
 class _Several:

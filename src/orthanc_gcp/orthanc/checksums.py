@@ -57,11 +57,13 @@ class Checksums:
             wanted = list(instances.items())
             for start in range(0, len(wanted), _PORTION):
                 found |= self._find(dict(wanted[start : start + _PORTION]))
-        return found | {
-            identifier: md5
-            for identifier in instances.keys() - found.keys()
-            if (md5 := self._md5(identifier))
-        }
+        rest = [identifier for identifier in instances if identifier not in found]
+        texts = self._orthanc.texts(list(map(_path, rest)))
+        for identifier, text in zip(rest, texts, strict=True):
+            md5 = text if isinstance(text, OrthancRefusedError) else _valid(text)
+            if md5:
+                found[identifier] = md5
+        return found
 
     def attachment(self, identifier: str) -> Attachment | None:
         """What Orthanc has now as the file of an instance; None without it.
@@ -102,11 +104,9 @@ class Checksums:
         }
         return {name: files[name].md5 for name in instances if name in files and files[name].md5}
 
-    def _md5(self, identifier: str) -> str | OrthancRefusedError:
-        try:
-            return _valid(self._orthanc.text(f"/instances/{identifier}/attachments/dicom/md5"))
-        except OrthancRefusedError as error:
-            return error
+
+def _path(identifier: str) -> str:
+    return f"/instances/{identifier}/attachments/dicom/md5"
 
 
 def _attachment(info: Any) -> Attachment:

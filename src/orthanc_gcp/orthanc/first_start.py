@@ -39,7 +39,7 @@ def note(folder: Path, now: float) -> float:
         return float(noted)
     folder.mkdir(parents=True, exist_ok=True)
     new = file.with_suffix(".new")
-    with new.open("w") as opened:
+    with new.open("w", encoding="utf-8") as opened:
         json.dump(now, opened)
         opened.flush()
         os.fsync(opened.fileno())

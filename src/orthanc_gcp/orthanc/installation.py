@@ -16,6 +16,7 @@ from pathlib import Path, PurePath
 from orthanc_gcp.orthanc.libraries import embedded_python, library_named, plugin_libraries
 from orthanc_gcp.orthanc.systemd import DEFAULT_UNIT_FOLDERS, service_units
 from orthanc_gcp.orthanc.versions import parse_version
+from orthanc_gcp.users import name_of, own_id
 
 __all__ = [
     "DEFAULT_EXECUTABLE",
@@ -127,7 +128,7 @@ def services_of(
 
 
 def _of_processes(config: Path, folder: Path) -> Iterator[Service]:
-    if not folder.is_dir():
+    if own_id() is None or not folder.is_dir():  # a folder of that name tells nothing on Windows
         return
     for number in sorted(int(entry.name) for entry in folder.iterdir() if entry.name.isdigit()):
         # It may have ended meanwhile, or belong to somebody whose processes cannot be seen.
@@ -156,7 +157,7 @@ def _of_process(config: Path, pid: int, entry: Path) -> Service | None:
 
 def _is_trusted(program: Path) -> bool:
     try:
-        return program.stat().st_uid in (0, os.geteuid())
+        return program.stat().st_uid in (0, own_id())
     except OSError:
         return False
 
@@ -167,7 +168,7 @@ def _of_units(config: Path, folders: Sequence[Path]) -> Iterator[Service]:
         if PurePath(program).name == _EXECUTABLE and _names(
             arguments, unit.working_directory, config
         ):
-            user = _name_of(int(unit.user)) if unit.user.isdigit() else unit.user
+            user = name_of(int(unit.user)) if unit.user.isdigit() else unit.user
             yield Service(
                 user,
                 unit.name,
@@ -195,16 +196,6 @@ def _strings(file: Path) -> list[str]:
 
 def _user_of(entry: Path) -> str:
     """The effective user of a process (proc_pid_status(5))."""
-    status = (entry / "status").read_text(errors="replace")
+    status = (entry / "status").read_text("utf-8", errors="replace")
     line = next(line for line in status.splitlines() if line.startswith("Uid:"))
-    return _name_of(int(line.split()[2]))
-
-
-def _name_of(uid: int) -> str:
-    # Not on every system, while the rest of this module is.
-    import pwd
-
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return str(uid)
+    return name_of(int(line.split()[2]))

@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -31,6 +32,8 @@ MOST_DESCRIBED, MOST_EXPANDED, MOST_LISTED = 200, 2000, 5000
 _DATE = "%Y%m%dT%H%M%S"
 _PIECE = 256 * 1024
 _FILE_NAME = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_DELETES_OPEN_FILES = os.name == "posix"
+"""Elsewhere Orthanc could not delete what is being sent from its folder."""
 _STUDIES, _OVERLAP = 500, 50
 _PATTERN = frozenset("*?\\")
 _SOME = 20
@@ -280,8 +283,13 @@ class OrthancSource:
             whole = len(page) == limit
             begin, tail = begin + limit - _OVERLAP, frozenset(identifiers[-_OVERLAP:])
 
-    def describe(self, resources: Sequence[str]) -> list[Description]:
+    def describe(self, resources: Sequence[str], since: float = 0.0) -> list[Description]:
         """Instances; those that Orthanc does not have any more are left out.
+
+        Parameters
+        ----------
+        since
+            Those that were received before are left out, too, in UTC seconds.
 
         Raises
         ------
@@ -290,7 +298,11 @@ class OrthancSource:
         """
         found: list[Description] = []
         for start in range(0, len(resources), MOST_DESCRIBED):
-            instances = self._content(resources[start : start + MOST_DESCRIBED], "Instance")
+            instances = [
+                entry
+                for entry in self._content(resources[start : start + MOST_DESCRIBED], "Instance")
+                if not since or _received_at(entry) >= since
+            ]
             series = self._parents(instances, "ParentSeries", "Series")
             studies = self._parents(series.values(), "ParentStudy", "Study")
             for entry in instances:
@@ -300,7 +312,9 @@ class OrthancSource:
                     found.append(_described(entry, own, study))
         return found
 
-    def describe_each(self, resources: Sequence[str]) -> tuple[list[Description], list[str]]:
+    def describe_each(
+        self, resources: Sequence[str], since: float = 0.0
+    ) -> tuple[list[Description], list[str]]:
         """The same, and those that Orthanc refuses to describe; one of them hides no other.
 
         Raises
@@ -315,7 +329,7 @@ class OrthancSource:
         while left:
             some = left.pop()
             try:
-                found += self.describe(some)
+                found += self.describe(some, since)
                 answered = True
             except OrthancRefusedError as error:
                 half = len(some) // 2
@@ -426,7 +440,7 @@ class OrthancSource:
         """
         opened = self._open(file, size)
         if opened is not None:
-            return _pieces(opened)
+            return _pieces(opened, size)
         return self._orthanc.read(f"/instances/{resource}/file")
 
     def reads_others(self, but: Collection[str]) -> bool | None:
@@ -486,9 +500,12 @@ class OrthancSource:
     def _place(self, file: str) -> Path:
         return self._storage / file[:2] / file[2:4] / file
 
-    def _open(self, file: str, size: int) -> BinaryIO | None:
-        """A file of the storage folder, if it holds an instance of this size as it was received."""
-        if not _FILE_NAME.fullmatch(file):
+    def _open(self, file: str, size: int) -> tuple[BinaryIO, bytes] | None:
+        """A file of the storage folder, if it holds an instance of this size as it was received.
+
+        With its first bytes, which are not read again: most files are small.
+        """
+        if not (_DELETES_OPEN_FILES and _FILE_NAME.fullmatch(file)):
             return None
         try:
             opened = self._place(file).open("rb", buffering=0)
@@ -496,9 +513,10 @@ class OrthancSource:
             return None
         try:
             # Orthanc may compress what it stores.
-            if os.fstat(opened.fileno()).st_size == size and opened.read(132)[128:] == b"DICM":
-                opened.seek(0)
-                return opened
+            if os.fstat(opened.fileno()).st_size == size:
+                first = opened.read(_PIECE)
+                if first[128:132] == b"DICM":
+                    return opened, first
         except OSError:  # a disk that gives an error: Orthanc is to say so
             pass
         opened.close()
@@ -550,9 +568,19 @@ def _change(entry: Mapping[str, Any]) -> Change:
 
 
 @contextmanager
-def _pieces(file: BinaryIO) -> Iterator[Iterator[bytes]]:
+def _pieces(opened: tuple[BinaryIO, bytes], size: int) -> Iterator[Iterator[bytes]]:
+    """The bytes of a file of which the first are read already."""
+    file, first = opened
     with file:
-        yield iter(lambda: file.read(_PIECE), b"")
+        yield _from_first(file, first, size)
+
+
+def _from_first(file: BinaryIO, first: bytes, size: int) -> Iterator[bytes]:
+    yield first
+    left = size - len(first)
+    while left > 0 and (piece := file.read(_PIECE)):
+        left -= len(piece)
+        yield piece
 
 
 def _described(
@@ -573,13 +601,18 @@ def _described(
         sop_instance_uid=instance["MainDicomTags"]["SOPInstanceUID"],
         size_bytes=int(instance["FileSize"]),
         attachment_uuid=instance.get("FileUuid", ""),
-        received_at=seconds_of(metadata.get("ReceptionDate", "")),
+        received_at=_received_at(instance),
         parents=parents,
         origin=metadata,
         tags=tags,
     )
 
 
+def _received_at(instance: Mapping[str, Any]) -> float:
+    return seconds_of(instance.get("Metadata", {}).get("ReceptionDate", ""))
+
+
+@lru_cache(maxsize=1024)  # the instances of a study were received in a few seconds
 def seconds_of(date: str) -> float:
     """Orthanc's ``20261121T221844``, UTC; 0 where there is none."""
     try:

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 from orthanc_gcp.plugin.first_start import followed_since
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from orthanc_gcp.configuration import Settings
     from orthanc_gcp.connector.connector import Connector
     from orthanc_gcp.plugin.routes import Answer
@@ -92,21 +94,42 @@ class Plugin:
         # Without a group in the route, the Python plugin passes none.
         method, groups = request["method"], tuple(request.get("groups", ()))
         refusal = refusal_of(method, request.get("headers") or {})
-        _reply(output, refusal or from_connector(self._connector, method, groups))
+        self._reply(output, lambda: refusal or from_connector(self._connector, method, groups))
 
     def on_worker_request(self, output: Any, _uri: str, **request: Any) -> None:
         """Orthanc's REST callback for what the worker answers."""
         from orthanc_gcp.plugin.routes import from_worker, refusal_of
 
         refusal = refusal_of(request["method"], request.get("headers") or {})
-        reply = refusal or from_worker(
-            self._worker,
-            request["method"],
-            tuple(request["groups"]),
-            request.get("get") or {},
-            request.get("body") or b"",
+        self._reply(
+            output,
+            lambda: (
+                refusal
+                or from_worker(
+                    self._worker,
+                    request["method"],
+                    tuple(request["groups"]),
+                    request.get("get") or {},
+                    request.get("body") or b"",
+                )
+            ),
         )
+
+    def _reply(self, output: Any, answer: Callable[[], Answer]) -> None:
+        """Answer a request; of what goes wrong unexpectedly, Orthanc would log the message."""
+        from orthanc_gcp.plugin.routes import FAILED
+
+        try:
+            reply = answer()
+        except Exception as error:
+            self._log_defect("orthanc-gcp cannot answer a request", error)
+            reply = FAILED
         _reply(output, reply)
+
+    def _log_defect(self, what: str, error: Exception) -> None:
+        from orthanc_gcp.logs import places
+
+        self._orthanc.LogError(f"{what}: unexpected {type(error).__name__}\n{places(error)}")
 
     def run(self) -> None:
         """Read the configuration, start the connector, publish when Orthanc has started."""
@@ -126,7 +149,7 @@ class Plugin:
                 starting.orthanc_started()
                 self._start_worker(settings)
         except Exception as error:
-            self._orthanc.LogError(f"orthanc-gcp cannot start: {type(error).__name__}: {error}")
+            self._log_defect("orthanc-gcp cannot start", error)
 
     def _start_worker(self, settings: Settings) -> None:
         from orthanc_gcp.plugin.host import worker

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from orthanc_gcp.logs import LineLimit, MaskingFormatter
+from orthanc_gcp.logs import LineLimit, MaskingFormatter, silence_libraries
 
 __all__ = ["log_to"]
 
@@ -19,6 +19,7 @@ def log_to(orthanc: Any) -> None:
     log.handlers[:] = [_OrthancLog(orthanc)]
     log.setLevel(logging.INFO)
     log.propagate = False
+    silence_libraries()
 
 
 class _OrthancLog(logging.Handler):

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CONNECTOR_ROUTES",
+    "FAILED",
     "WORKER_ROUTES",
     "Answer",
     "from_connector",
@@ -127,3 +128,6 @@ def _refreshed(status: ConnectorStatus) -> Answer:
 
 def _error(status: int, message: str) -> Answer:
     return Answer(status, {"HttpStatus": status, "Message": message})
+
+
+FAILED = _error(500, "this failed unexpectedly: see Orthanc's log")

@@ -32,8 +32,8 @@ def is_foreign(headers: Mapping[str, str]) -> bool:
     if not origin:
         return bool(site)
     # A page cannot set the second, which a proxy sets, without asking Orthanc first.
-    own = (headers.get("host", ""), headers.get("x-forwarded-host", ""))
-    return not any(_is_same(origin, host.strip().lower()) for host in own if host)
+    own = [headers.get("host", ""), *headers.get("x-forwarded-host", "").split(",")]
+    return not any(_is_same(origin, host.strip().lower()) for host in own if host.strip())
 
 
 def _is_same(origin: str, host: str) -> bool:

@@ -13,10 +13,11 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 import urllib3
+from urllib3 import HTTPConnectionPool
 
 from orthanc_gcp.errors import WorkerUnavailableError
 from orthanc_gcp.plugin.worker_process import WorkerProcess
-from orthanc_gcp.transport.unix_socket import UnixPool
+from orthanc_gcp.transport.unix_socket import pool_of
 from orthanc_gcp.worker.samples import WORKER_UP, Sample, of_transfers
 
 __all__ = ["WorkerClient"]
@@ -50,7 +51,7 @@ class WorkerClient:
         self._process, self._show = process, show
         self._headers = {"Authorization": f"Bearer {secret}", "Content-Type": "application/json"}
         self._lock = threading.Lock()
-        self._pool: tuple[Path, UnixPool] | None = None
+        self._pool: tuple[Path | int, HTTPConnectionPool] | None = None
         self._stopping = threading.Event()
         self._health = _Health()
         self._metrics = threading.Thread(target=self._refresh, name="gcp-metrics", daemon=True)
@@ -104,14 +105,14 @@ class WorkerClient:
             words = f"the worker does not answer just now ({type(error).__name__})"
             raise WorkerUnavailableError(words) from None
 
-    def _connections(self) -> UnixPool:
+    def _connections(self) -> HTTPConnectionPool:
         """Those to the process that runs just now."""
         place = self._process.socket
         if place is None:
             raise WorkerUnavailableError("the worker does not run just now: see Orthanc's log")
         with self._lock:
             if self._pool is None or self._pool[0] != place:
-                self._pool = place, UnixPool(place, _CONNECTIONS)
+                self._pool = place, pool_of(place, _CONNECTIONS)
             return self._pool[1]
 
     def _refresh(self) -> None:
@@ -143,7 +144,7 @@ class _Health:
     """For how long one process, which its socket tells from others, has not answered."""
 
     def __init__(self) -> None:
-        self._place: Path | None = None
+        self._place: Path | int | None = None
         self._last, self._failures = 0.0, 0
 
     @property
@@ -151,11 +152,11 @@ class _Health:
         """Whether the last question was answered, or there is nobody to ask."""
         return not self._failures
 
-    def answered(self, place: Path | None, now: float) -> None:
+    def answered(self, place: Path | int | None, now: float) -> None:
         """It has answered."""
         self._place, self._last, self._failures = place, now, 0
 
-    def failed(self, place: Path | None, now: float) -> float | None:
+    def failed(self, place: Path | int | None, now: float) -> float | None:
         """It has not; for how many seconds, if that is too long."""
         if place is None or place != self._place:
             self.answered(place, now)

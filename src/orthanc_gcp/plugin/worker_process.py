@@ -52,13 +52,13 @@ class WorkerProcess:
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._process: subprocess.Popen[bytes] | None = None
-        self._socket: Path | None = None
+        self._socket: Path | int | None = None
         # The kernel ends the child with the thread that has started it.
         self._thread = threading.Thread(target=self._keep_running, name="gcp-worker", daemon=True)
 
     @property
-    def socket(self) -> Path | None:
-        """Where the worker answers; None while it does not run."""
+    def socket(self) -> Path | int | None:
+        """Where the worker answers, a file or a port of loopback; None while it does not run."""
         return self._socket
 
     def start(self) -> None:
@@ -160,7 +160,7 @@ def _kill_unstarted(process: subprocess.Popen[bytes]) -> None:
     process.kill()
 
 
-def _socket(line: bytes) -> Path | None:
+def _socket(line: bytes) -> Path | int | None:
     """Where the worker answers; None if it has ended instead."""
     try:
         return WorkerAddress.of_line(line).socket

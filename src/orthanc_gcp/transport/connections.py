@@ -19,9 +19,11 @@ from urllib.parse import SplitResult, urlsplit
 import urllib3
 from urllib3 import exceptions
 
+from orthanc_gcp.error_text import classified
 from orthanc_gcp.errors import NetworkError
 from orthanc_gcp.reasons import NetworkFault
 from orthanc_gcp.redaction import Address, address, readable
+from orthanc_gcp.transport.tls_sessions import ResumingContext
 
 __all__ = [
     "AuthoritiesError",
@@ -165,12 +167,12 @@ def tls_context(ca_certificates: Path | None, *, verify: bool) -> ssl.SSLContext
     """
     if not verify:
         urllib3.disable_warnings(exceptions.InsecureRequestWarning)
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context = ResumingContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
         return context
     try:
-        return ssl.create_default_context(cafile=ca_certificates)
+        return ResumingContext.verifying(ca_certificates)
     except OSError as error:  # ssl.SSLError is one
         raise AuthoritiesError(
             f"the certificate authorities in {ca_certificates} (HttpsCACertificates) "
@@ -328,10 +330,25 @@ def _variable(kind: str) -> str:
 
 
 def _innermost(error: BaseException) -> str:
-    """The words of the operating system, of OpenSSL or of the HTTP parser."""
+    """The words of the operating system or of OpenSSL; those of an HTTP parser quote the server."""
     error = _cause(error)
-    text = getattr(error, "verify_message", "") or getattr(error, "strerror", "") or str(error)
-    return readable(text or type(error).__name__)
+    text = getattr(error, "verify_message", "") or getattr(error, "strerror", "")
+    if text and isinstance(error, OSError):
+        return readable(text)
+    return _PARSERS.get(type(error).__name__) or classified(str(error)) or type(error).__name__
+
+
+_PARSERS = {
+    "BadStatusLine": "it does not begin as an answer of HTTP does",
+    "EndlessInterimError": "interim answers without end",
+    "HTTPException": "it is no answer of HTTP",
+    "IncompleteRead": "it breaks off before its end",
+    "InvalidChunkLength": "its chunks have no length",
+    "LineTooLong": "a line of its headers is too long",
+    "RemoteDisconnected": "the connection was closed without an answer",
+    "UnknownProtocol": "it is of another version of HTTP",
+}
+"""What http.client and urllib3 found wrong with an answer, by the names of their errors."""
 
 
 def _cause(error: BaseException) -> BaseException:

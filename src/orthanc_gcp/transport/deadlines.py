@@ -15,11 +15,16 @@ from typing import Any
 
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, PoolManager
 from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.response import HTTPResponse
+
+from orthanc_gcp.transport.tls_sessions import ResumingContext
 
 __all__ = [
     "BoundedConnection",
     "BoundedResponse",
     "BoundedTlsConnection",
+    "ConsecutiveResponses",
+    "EndlessInterimError",
     "WholeConnection",
     "bound_answers",
     "bound_exchanges",
@@ -65,6 +70,10 @@ class _Reader(io.RawIOBase):
         self._socket, self._raw = sock, sock.makefile("rb", buffering=0)
         self._limit: float | None = sock.gettimeout()
         self._applied = self._limit
+        self.begin_head()
+
+    def begin_head(self) -> None:
+        """An answer is waited for from now on."""
         now = time.monotonic()
         self._deadline: float | None = None if self._limit is None else now + self._limit
         self._body: _Allowance | None = None
@@ -111,18 +120,41 @@ class _AsSocket:
     """A reader where a socket is expected."""
 
     def __init__(self, reader: _Reader) -> None:
-        self._reader = reader
+        self.reader = reader
 
     def makefile(self, _: str) -> io.BufferedReader:
-        return io.BufferedReader(self._reader)
+        return io.BufferedReader(self.reader)
+
+
+class _Shared(_AsSocket):
+    """A reader of one answer after the other: what was read ahead is the next one's."""
+
+    def __init__(self, reader: _Reader) -> None:
+        super().__init__(reader)
+        self._buffer = _StaysOpen(reader)
+
+    def makefile(self, _: str) -> io.BufferedReader:
+        return self._buffer
+
+
+class _StaysOpen(io.BufferedReader):
+    """Not closed by the answer that has been read to its end."""
+
+    def close(self) -> None:
+        """Nothing: the connection is closed by whoever has opened it."""
+
+
+class EndlessInterimError(http.client.BadStatusLine):
+    """Interim answers (1xx) come, and no other."""
 
 
 class BoundedResponse(http.client.HTTPResponse):
     """A final answer, whose head is there within the time limit of its socket."""
 
     def __init__(self, sock: Any, *arguments: Any, **options: Any) -> None:
-        self._reader = _Reader(sock)
-        super().__init__(_AsSocket(self._reader), *arguments, **options)  # type: ignore[arg-type]
+        there = sock if isinstance(sock, _AsSocket) else _AsSocket(_Reader(sock))
+        self._reader = there.reader
+        super().__init__(there, *arguments, **options)  # type: ignore[arg-type]
 
     def begin(self) -> None:
         """Read its head, and what is interim before that.
@@ -141,7 +173,7 @@ class BoundedResponse(http.client.HTTPResponse):
             self.headers = self.msg = None  # type: ignore[assignment]  # as before it was begun
             super().begin()
         else:
-            raise http.client.BadStatusLine("interim answers without end")
+            raise EndlessInterimError("interim answers without end")
         self._begin_body()
 
     def _begin_body(self) -> None:
@@ -153,6 +185,34 @@ class _WholeResponse(BoundedResponse):
 
     def _begin_body(self) -> None:
         """The same deadline goes on."""
+
+
+class ConsecutiveResponses:
+    """The answers to requests that were sent ahead (RFC 9112 §9.3.2), each whole within the limit.
+
+    Parameters
+    ----------
+    sock
+        A socket with a time limit; it is closed by whoever has opened it.
+    """
+
+    def __init__(self, sock: Any) -> None:
+        self._shared = _Shared(_Reader(sock))
+
+    def next(self) -> http.client.HTTPResponse:
+        """The next answer, its head read; its body has to be before the one after it is asked for.
+
+        Raises
+        ------
+        TimeoutError
+            It takes too long.
+        OSError, http.client.HTTPException
+            There is none.
+        """
+        self._shared.reader.begin_head()
+        response = _WholeResponse(self._shared)
+        response.begin()
+        return response
 
 
 class BoundedConnection(HTTPConnection):
@@ -188,7 +248,15 @@ class BoundedConnection(HTTPConnection):
 
 
 class BoundedTlsConnection(BoundedConnection, HTTPSConnection):
-    """The same over TLS."""
+    """The same over TLS, which goes on with the session of the last one."""
+
+    def getresponse(self) -> HTTPResponse:  # type: ignore[override]
+        """The answer to the request that was sent, as far as its head."""
+        connection = self.sock
+        response = super().getresponse()
+        if isinstance(self.ssl_context, ResumingContext):
+            self.ssl_context.remember(connection)
+        return response
 
 
 class WholeConnection(BoundedConnection):

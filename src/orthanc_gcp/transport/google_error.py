@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from orthanc_gcp.reasons import ApiReason, ErrorDetails, TokenReason, of_server
+from orthanc_gcp.error_text import is_classified
+from orthanc_gcp.reasons import ApiReason, ErrorDetails, RpcCode, TokenReason, of_server
 
 __all__ = ["GoogleError", "read_google_error"]
 
@@ -31,8 +32,9 @@ _REAUTHENTICATION = frozenset({"invalid_rapt", "rapt_required"})
 """Values of ``error_subtype``."""
 
 _CONSUMER = re.compile(r"projects/[\w.:-]{1,100}", re.ASCII)
-_METRIC = re.compile(r"[\w./-]{1,200}", re.ASCII)
-_IDENTIFIER = re.compile(r"[\w-]{1,200}", re.ASCII)
+_METRIC = re.compile(r"[a-z.]{1,100}\.googleapis\.com/[a-z_/]{1,100}", re.ASCII)
+# 54 characters in the one answer that is known.
+_IDENTIFIER = re.compile(r"[\w-]{40,100}", re.ASCII)
 _SERVICE = re.compile(r"[a-z0-9.-]{1,100}\.googleapis\.com", re.ASCII)
 _CONSOLE = re.compile(
     r"https://console\.(?:cloud\.google|developers\.google)\.com/[\w./?=&%-]{1,300}", re.ASCII
@@ -41,18 +43,19 @@ _CONSOLE = re.compile(
 
 @dataclass(frozen=True)
 class GoogleError:
-    """The error of an answer; each text is as the server sent it, and empty where it sent none.
+    """The error of an answer; what it lacks is empty.
 
     Attributes
     ----------
     code : str
-        Of ``google.rpc.Code``, such as ``PERMISSION_DENIED``; or OAuth2's, ``invalid_grant``.
+        Of ``google.rpc.Code``, such as ``PERMISSION_DENIED``; or OAuth2's, ``invalid_grant``. Of
+        one that is not made of words of errors, ``UNKNOWN`` is all that is said.
     message : str
-        For people: ``message``, or OAuth2's ``error_description``. To be shown by
-        :func:`orthanc_gcp.redaction.readable` only.
+        For people, as the server sent it: ``message``, or OAuth2's ``error_description``. To be
+        shown by :func:`orthanc_gcp.error_text.classified` only.
     reason : str
-        What says more than a code: that of ``google.rpc.ErrorInfo``; or an :class:`ApiReason` or
-        :class:`TokenReason`, which is found out from the details.
+        What says more than a code: that of ``google.rpc.ErrorInfo``, ``UNKNOWN`` as for a code; or
+        an :class:`ApiReason` or :class:`TokenReason`, which is found out from the details.
     details : ErrorDetails
         What else is said that is known here.
     """
@@ -69,10 +72,15 @@ class GoogleError:
         return self.reason if found or of_server(self.reason) == self.reason else ""
 
 
-def read_google_error(body: bytes) -> GoogleError:
+def read_google_error(body: bytes, hidden: Collection[str] = ()) -> GoogleError:
     """The error in the body of an answer; an empty one where there is none.
 
     Raises nothing, whatever the body is.
+
+    Parameters
+    ----------
+    hidden
+        The secrets of the request: no detail that repeats one is read.
     """
     document = _json(body)
     if isinstance(document, list) and document:
@@ -83,12 +91,12 @@ def read_google_error(body: bytes) -> GoogleError:
     if isinstance(error, dict):
         message = _text(error.get("message"))
         details = list(_details(error))
-        found = _known_details(details)
+        found = _known_details(details, hidden)
         reason = _reason(details, found, message)
-        return GoogleError(_text(error.get("status")), message, reason, found)
+        return GoogleError(_word(error.get("status")), message, reason, found)
     again = _text(document.get("error_subtype")) in _REAUTHENTICATION
     reason = TokenReason.REAUTHENTICATION if again else ""
-    return GoogleError(_text(error), _text(document.get("error_description")), reason)
+    return GoogleError(_word(error), _text(document.get("error_description")), reason)
 
 
 def _json(body: bytes) -> Any:
@@ -104,6 +112,12 @@ def _text(value: Any) -> str:
     return value[:LONGEST_MESSAGE] if isinstance(value, str) else ""
 
 
+def _word(value: Any) -> str:
+    """A code or reason, if it is made of words of errors: it may be anything else."""
+    text = _text(value)
+    return text if not text or is_classified(text) else RpcCode.UNKNOWN
+
+
 def _details(error: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     details = error.get("details")
     for each in details[:_MOST_DETAILS] if isinstance(details, list) else ():
@@ -115,20 +129,22 @@ def _error_info(details: list[Mapping[str, Any]]) -> Mapping[str, Any]:
     return next((each for each in details if _text(each.get("reason"))), {})
 
 
-def _known_details(details: list[Mapping[str, Any]]) -> ErrorDetails:
+def _known_details(details: list[Mapping[str, Any]], hidden: Collection[str]) -> ErrorDetails:
     metadata = _error_info(details).get("metadata")
     said = metadata if isinstance(metadata, dict) else {}
+
+    def matching(form: re.Pattern[str], value: Any) -> str:
+        if not isinstance(value, str) or not form.fullmatch(value):
+            return ""
+        return "" if any(secret and secret in value for secret in hidden) else value
+
     return ErrorDetails(
-        consumer=_matching(_CONSUMER, said.get("consumer")),
-        quota_metric=_matching(_METRIC, said.get("quota_metric")),
-        unique_identifier=_matching(_IDENTIFIER, said.get("uid") or _violation(details)),
-        activation_url=_matching(_CONSOLE, said.get("activationUrl")),
-        service=_matching(_SERVICE, said.get("service")),
+        consumer=matching(_CONSUMER, said.get("consumer")),
+        quota_metric=matching(_METRIC, said.get("quota_metric")),
+        unique_identifier=matching(_IDENTIFIER, said.get("uid") or _violation(details)),
+        activation_url=matching(_CONSOLE, said.get("activationUrl")),
+        service=matching(_SERVICE, said.get("service")),
     )
-
-
-def _matching(form: re.Pattern[str], value: Any) -> str:
-    return value if isinstance(value, str) and form.fullmatch(value) else ""
 
 
 def _violation(details: list[Mapping[str, Any]]) -> str | None:
@@ -142,7 +158,7 @@ def _violation(details: list[Mapping[str, Any]]) -> str | None:
 
 
 def _reason(details: list[Mapping[str, Any]], found: ErrorDetails, message: str) -> str:
-    reason = _text(_error_info(details).get("reason"))
+    reason = _word(_error_info(details).get("reason"))
     if reason == ApiReason.SERVICE_DISABLED and found.project in _GCLOUD_PROJECTS:
         return ApiReason.NO_QUOTA_PROJECT
     if reason:

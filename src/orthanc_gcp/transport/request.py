@@ -11,7 +11,7 @@ import json
 import logging
 import ssl
 import threading
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -22,6 +22,7 @@ from urllib3 import exceptions
 
 from orthanc_gcp.clock import Clock, SystemClock
 from orthanc_gcp.configuration import Settings
+from orthanc_gcp.error_text import classified, media_type
 from orthanc_gcp.errors import NetworkError
 from orthanc_gcp.reasons import NetworkFault
 from orthanc_gcp.redaction import (
@@ -30,7 +31,6 @@ from orthanc_gcp.redaction import (
     masked_fields,
     masked_form,
     printable,
-    readable,
     secrets_of_form,
 )
 from orthanc_gcp.transport.connections import Proxy, network_error, pools, proxy_of, tls_context
@@ -219,8 +219,15 @@ def _masked_answer(answer: Answer, secrets: list[str]) -> str:
     except (ValueError, RecursionError):
         fields = None
     if isinstance(fields, dict):
-        return str(masked_fields(fields, secrets))
-    return f"{len(answer.data)} bytes of {readable(answer.headers.get('Content-Type', 'unknown'))}"
+        return str(masked_fields(fields, lambda text: _shown(text, secrets)))
+    kind = media_type(answer.headers.get("Content-Type", ""))
+    return f"{len(answer.data)} bytes of {kind or 'an unusual type'}"
+
+
+def _shown(text: str, secrets: Collection[str]) -> str:
+    """What may be seen of a text in an answer: words of errors, and a lifetime in seconds."""
+    lifetime = text.isdecimal() and len(text) <= len("86400")
+    return text if lifetime else classified(text, hidden=secrets) or "…"
 
 
 def transport(settings: Settings, clock: Clock) -> Transport:

@@ -1,4 +1,4 @@
-"""HTTP to a process of this machine over a socket in a folder (unix(7))."""
+"""HTTP to a process of this machine: over a socket in a folder (unix(7)), or a TCP port."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from urllib3.exceptions import NewConnectionError
 
 from orthanc_gcp.transport.deadlines import WholeConnection
 
-__all__ = ["UnixPool"]
+__all__ = ["UnixPool", "pool_of"]
 
 
 class _UnixConnection(WholeConnection):
@@ -45,3 +45,17 @@ class UnixPool(HTTPConnectionPool):
 
     def __init__(self, path: Path, maxsize: int) -> None:
         super().__init__("localhost", maxsize=maxsize, retries=False, path=path)
+
+
+class _LoopbackPool(HTTPConnectionPool):
+    ConnectionCls = WholeConnection
+
+
+def pool_of(place: Path | int, maxsize: int) -> HTTPConnectionPool:
+    """Connections to a socket, or to a TCP port of this machine where there are no such sockets.
+
+    Each answer is whole within its time limit.
+    """
+    if isinstance(place, int):
+        return _LoopbackPool("127.0.0.1", place, maxsize=maxsize, retries=False)
+    return UnixPool(place, maxsize)

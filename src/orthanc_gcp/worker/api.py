@@ -28,7 +28,7 @@ from orthanc_gcp.custody.reporting.receipts import receipts
 from orthanc_gcp.custody.reporting.standstill import Standstill
 from orthanc_gcp.custody.reporting.studies import studies
 from orthanc_gcp.errors import OrthancError
-from orthanc_gcp.ledger.database import is_away
+from orthanc_gcp.ledger.database import is_away, words_of
 from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.schema import State
 from orthanc_gcp.ledger.selection import Selection
@@ -362,7 +362,7 @@ def _refused(_request: Request, error: Exception) -> Response:
 
 def _ledger_away(_request: Request, error: Exception) -> Response:
     if not is_away(error):  # which the worker's loops log once
-        _log.error("the ledger refuses: %s", readable(str(error).partition("\n")[0]))
+        _log.error("the ledger refuses: %s", words_of(error))
     return _error(503, "the ledger cannot be reached: see the worker's log")
 
 

@@ -177,7 +177,7 @@ def assemble(
         overview,
         tuple(destinations),
         status.problems,
-        partial(send_on_demand, ledger, source, on_arrival=work.set),
+        partial(send_on_demand, ledger, source, on_arrival=work.set, announce=dispatcher.announce),
         look_at_once,
         status.samples,
         found.found,

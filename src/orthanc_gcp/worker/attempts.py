@@ -6,7 +6,6 @@ What is away is logged once, by what it is: the same outage of the ledger stops 
 from __future__ import annotations
 
 import logging
-import traceback
 from collections.abc import Callable
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -14,8 +13,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from orthanc_gcp.backoff import Backoff
 from orthanc_gcp.clock import Clock
 from orthanc_gcp.errors import GcpError, OrthancError
+from orthanc_gcp.ledger.database import words_of
+from orthanc_gcp.logs import places
 from orthanc_gcp.outages import Outage
-from orthanc_gcp.redaction import readable
 from orthanc_gcp.worker.progress import Progress
 
 __all__ = ["BACKOFF", "FOLLOWING", "IDLE", "Attempts"]
@@ -82,8 +82,7 @@ class Attempts:
 
     def ledger_away(self, error: SQLAlchemyError, wait: float, *, by: str) -> None:
         """The ledger could not be read or written."""
-        # What follows the first line may be values.
-        words = readable(str(error).partition("\n")[0])
+        words = words_of(error)
         kind = getattr(getattr(error, "orig", None), "sqlite_errorname", type(error).__name__)
         self.ledger.failed(words, wait, kind=kind, by=by)
 
@@ -97,6 +96,4 @@ class Attempts:
             down, up = f"cannot {what}", f"it can {what} again"
             outage = self._defects[what] = Outage(_log, down, up, self._clock)
         if outage.failed(f"unexpected {type(error).__name__}", wait, by=what):
-            # Where it happened, and not its message, which may hold values of an instance.
-            places = "".join(traceback.format_tb(error.__traceback__)).rstrip()
-            _log.error("cannot %s: unexpected %s\n%s", what, type(error).__name__, places)
+            _log.error("cannot %s: unexpected %s\n%s", what, type(error).__name__, places(error))

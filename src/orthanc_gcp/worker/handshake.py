@@ -83,18 +83,23 @@ class WorkerInput:
 
 @dataclass(frozen=True)
 class WorkerAddress:
-    """Where the worker's API is: a socket in a folder of its own."""
+    """Where the worker's API is: a socket in a folder of its own, or a TCP port of loopback."""
 
-    socket: Path
+    socket: Path | int
 
     def line(self) -> bytes:
         """What is written."""
+        if isinstance(self.socket, int):
+            return _line({"Port": self.socket})
         return _line({"Socket": str(self.socket)})
 
     @classmethod
     def of_line(cls, line: bytes) -> WorkerAddress:
         """What was written; raises ValueError where the worker has ended instead."""
-        path = _object(line).get("Socket")
+        given = _object(line)
+        path, port = given.get("Socket"), given.get("Port")
+        if type(port) is int and 0 < port < 65536:
+            return cls(port)
         if not isinstance(path, str) or not path:
             raise ValueError("it lacks 'Socket'")
         return cls(Path(path))

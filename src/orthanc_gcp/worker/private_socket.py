@@ -1,21 +1,24 @@
 """A socket that only the user can reach who made it (unix(7)).
 
-A port of loopback can be asked by every user of the machine, and by a page in a browser.
+A port of loopback can be asked by every user of the machine, and by a page in a browser. It stands
+in where there are no such sockets (Windows): the secret of the API is then all that protects it.
 """
 
 from __future__ import annotations
 
 import errno
-import os
 import shutil
 import socket
 import stat
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
+
+from orthanc_gcp.users import own_id
 
 __all__ = ["PrivateSocket", "private_socket", "remove_socket"]
 
@@ -29,10 +32,10 @@ _WAITING = 64
 
 
 class PrivateSocket(NamedTuple):
-    """A socket that listens, and its file, which only its owner can reach."""
+    """A socket that listens, and where: a file that only its owner can reach, or a TCP port."""
 
     socket: socket.socket
-    path: Path
+    place: Path | int
 
 
 @contextmanager
@@ -44,19 +47,36 @@ def private_socket() -> Iterator[PrivateSocket]:
     OSError
         There is no place for it.
     """
+    if sys.platform == "win32" or not hasattr(socket, "AF_UNIX"):
+        with _loopback() as listening:
+            yield PrivateSocket(listening, listening.getsockname()[1])
+        return
     _remove_abandoned()
     made = _made()
     try:
         yield made
     finally:
         made.socket.close()
-        remove_socket(made.path)
+        remove_socket(made.place)
 
 
-def remove_socket(path: Path) -> None:
+def remove_socket(path: Path | int) -> None:
     """Remove the socket of a process that has ended, with its folder; nothing else."""
-    if path.name == _NAME and path.parent.name.startswith(_PREFIX):
+    if not isinstance(path, int) and path.name == _NAME and path.parent.name.startswith(_PREFIX):
         shutil.rmtree(path.parent, ignore_errors=True)
+
+
+def _loopback() -> socket.socket:
+    listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        if hasattr(socket, "SO_EXCLUSIVEADDRUSE"):  # Windows gives others the same port without it
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)
+        listening.bind(("127.0.0.1", 0))
+        listening.listen(_WAITING)
+    except OSError:
+        listening.close()
+        raise
+    return listening
 
 
 def _made() -> PrivateSocket:
@@ -91,7 +111,7 @@ def _is_old_and_own(path: Path) -> bool:
     Others may put there what they like, and links to what is this user's.
     """
     folder, made = path.parent.lstat(), path.lstat()
-    is_own = folder.st_uid == made.st_uid == os.geteuid()
+    is_own = folder.st_uid == made.st_uid == own_id()
     is_old = time.time() - made.st_mtime > _MADE_WITHIN
     return is_own and is_old and stat.S_ISDIR(folder.st_mode) and stat.S_ISSOCK(made.st_mode)
 

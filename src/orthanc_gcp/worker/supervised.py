@@ -1,7 +1,7 @@
 """A worker that Orthanc has started: it reads everything from stdin, and ends with Orthanc.
 
 The first line of stdin is all that there is to know; no more follows, and the end of stdin is the
-end of Orthanc. The worker answers one line on stdout, its port, and logs on stderr.
+end of Orthanc. The worker answers one line on stdout, where it is asked, and logs on stderr.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import ctypes
 import logging
 import os
-import signal
 import sys
 import threading
 from contextlib import ExitStack
@@ -31,7 +30,7 @@ __all__ = ["run"]
 
 _log = logging.getLogger(__name__)
 
-_PR_SET_PDEATHSIG = 1
+_PR_SET_PDEATHSIG, _SIGKILL = 1, 9
 _CONNECTIONS = 16
 _TIMEOUT = 30
 _STOP_WITHIN = 10.0
@@ -76,7 +75,7 @@ def run() -> int:
             _log.error("its API has no place in %s: %s", error.filename, error.strerror)
             return 1
         worker.listen(given.secret, listening.socket)
-        sys.stdout.buffer.write(WorkerAddress(listening.path).line())
+        sys.stdout.buffer.write(WorkerAddress(listening.place).line())
         sys.stdout.flush()
         return _work(worker)
 
@@ -99,8 +98,8 @@ def _end_with_orthanc() -> None:
     prctl(2), PR_SET_PDEATHSIG: with the thread that has started it, which lives as long.
     """
     try:
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    except (OSError, AttributeError):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, _SIGKILL)
+    except (OSError, AttributeError, TypeError):  # TypeError: Windows has no library of this name
         _log.debug("this system has no prctl: the end of stdin has to do")
 
 

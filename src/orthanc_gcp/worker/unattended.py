@@ -46,9 +46,7 @@ def main() -> int:
         _release(settings, given)
         found = _waiting(settings)
     except (GcpError, SQLAlchemyError, OSError) as error:
-        # What follows the first line of a database's error may be values.
-        words = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
-        sys.stderr.write(f"{type(error).__name__}: {words}\n")
+        sys.stderr.write(f"{type(error).__name__}: {database.words_of(error)}\n")
         return 1
     sys.stdout.write(json.dumps([one.as_json() for one in found]) + "\n")
     return 0

@@ -33,8 +33,9 @@ __all__ = ["Parts", "Worker"]
 
 _log = logging.getLogger(__name__)
 
-ACTIVE = 0.05
-"""Seconds between two pages of Orthanc's changes while something comes."""
+ACTIVE, CALMING = 0.05, 1.1
+"""Seconds between two pages of Orthanc's changes while something comes, and how much more at each
+page with nothing: between the instances of a study there are gaps."""
 REFRESH_EVERY = 1.0
 """Seconds after which the locks of the workers are looked at again."""
 REST_WITHIN = 5
@@ -200,7 +201,8 @@ class Worker:
         pause = 0.0  # nothing is sent until it is known which Orthanc this is
         while not self._stopping.wait(pause):
             step = self._parts.follower.step  # of several workers on an Orthanc one follows it
-            pause = self._attempts.make(FOLLOWING, step, pause, (ACTIVE, IDLE))
+            calm = min(IDLE, max(ACTIVE, CALMING * pause))
+            pause = self._attempts.make(FOLLOWING, step, pause, (ACTIVE, calm))
 
     def _backfill(self) -> None:
         pause = IDLE

@@ -11,6 +11,7 @@ from orthanc_gcp.custody.destinations.congestion import (
     FIRST_PAUSE,
     LARGEST,
     LONGEST_PAUSE,
+    MEGABYTE,
     MOST_INSTANCES,
     CongestionWindow,
 )
@@ -20,6 +21,9 @@ from tests.support.simulation import FakeClock
 
 DOWN = StoreError("a store answered 500", reason="server_error", status=500)
 TIMEOUT = StoreError("a store does not answer", reason="timeout")
+
+
+BUSY = StoreError("a store answered 503", reason="unavailable", status=503)
 
 
 def too_many(retry_after=None):
@@ -63,11 +67,13 @@ def test_slow_requests_become_smaller(congestion):
 
 
 def test_pauses_double_up_to_a_minute_and_end_with_a_success(congestion, clock):
-    pauses = [congestion.failed(DOWN) for _ in range(10)]
+    pauses = []
+    for _ in range(10):
+        pauses.append(congestion.failed(DOWN))
+        assert congestion.window == 0
+        clock.time += pauses[-1]
     assert pauses[:4] == [FIRST_PAUSE * 2**n for n in range(4)]
     assert pauses[-1] == LONGEST_PAUSE
-    assert congestion.window == 0
-    clock.time += LONGEST_PAUSE
     assert congestion.window == 1  # one request asks whether the store is back
     congestion.succeeded(1, 1, 0.1)
     assert congestion.window > 1
@@ -75,16 +81,52 @@ def test_pauses_double_up_to_a_minute_and_end_with_a_success(congestion, clock):
 
 
 def test_a_throttled_store_gets_half_as_many_requests(congestion, clock):
-    for _ in range(8):
-        congestion.succeeded(1, 1, 0.1)
-    congestion.throttled(too_many())
+    began = clock.now()
+    clock.time += 1
+    for _ in range(8):  # all that ran at once are refused
+        congestion.throttled(BUSY, began)
     clock.time += 1
     assert congestion.window == 4
+    congestion.throttled(BUSY, clock.now())
+    clock.time += 2
+    assert congestion.window == 2
+    congestion.succeeded(1, 1, 0.1)
+    assert congestion.window == 3
+
+
+def test_requests_that_fail_at_once_are_one_failure(congestion, clock):
+    for _ in range(8):
+        assert congestion.failed(DOWN) == FIRST_PAUSE
+    clock.time += FIRST_PAUSE
+    assert congestion.window == 8
+    assert congestion.failed(DOWN) == 2 * FIRST_PAUSE
+
+
+def test_what_is_left_of_a_request_is_known_by_the_pace_of_others(congestion):
+    assert congestion.part_left(10, 100) == 1
+    for _ in range(30):
+        congestion.succeeded(10, 10 * MEGABYTE, 2.0)
+        congestion.succeeded(1, 100, 0.5)  # too small to show a pace
+    assert congestion.part_left(10 * MEGABYTE, 0.5) == pytest.approx(0.75)
+    assert congestion.part_left(10 * MEGABYTE, 5) == 0
+
+
+def test_a_quota_that_is_used_up_lets_one_request_ask_and_then_slows_all(congestion, clock):
+    began = clock.now()
+    congestion.begun(10 * MEGABYTE, 0)
+    clock.time += 1
+    congestion.succeeded(10, 10 * MEGABYTE, 1.0, began)
+    assert congestion.throttled(too_many(), began) == 2 * FIRST_PAUSE
+    clock.time += 1
+    assert congestion.window == 8
+    assert not congestion.may_begin(3, lambda: 0)
+    assert congestion.may_begin(0, lambda: 0)
+    assert congestion.most_bytes(8) < congestion.batch_bytes
 
 
 @pytest.mark.parametrize(("asked", "waits"), [(0.0, FIRST_PAUSE), (7.0, 7.0), (1800.0, 1800.0)])
 def test_retry_after_is_honoured(congestion, clock, asked, waits):
-    assert congestion.throttled(too_many(asked)) == waits
+    assert congestion.throttled(too_many(asked), clock.now()) == waits
     assert congestion.delay == waits
     clock.time += waits
     assert congestion.window > 0
@@ -128,12 +170,12 @@ def test_what_cannot_be_read_back_is_no_problem_once_it_is(congestion, clock, ca
 
 def test_a_quota_that_is_used_up_for_a_moment_is_no_outage(congestion, clock, caplog):
     for _ in range(50):
-        congestion.throttled(too_many())
-        congestion.throttled(too_many())
+        congestion.throttled(too_many(), clock.now())
+        congestion.throttled(too_many(), clock.now())
         congestion.succeeded(1, 1, 0.1)
     assert caplog.records == []
-    for _ in range(20):
-        clock.time += congestion.throttled(too_many())
+    for _ in range(100):
+        clock.time += congestion.throttled(too_many(), clock.now())
     assert len(caplog.records) == 2  # after ten minutes once more
 
 

@@ -267,7 +267,7 @@ def test_those_that_orthanc_still_refuses_to_describe_are_in_the_way_of_no_step(
     read_all(follower)
     ledger.arrivals.change_unreadable(SOURCE, ["1", "2", "3"])
 
-    def refuse(resources):
+    def refuse(resources, since):
         raise OrthancRefusedError("answered 500", status=500)
 
     with monkeypatch.context() as patched:

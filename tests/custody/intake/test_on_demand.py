@@ -7,6 +7,7 @@ import sqlalchemy as sql
 
 from orthanc_gcp.custody.intake import on_demand as module
 from orthanc_gcp.custody.intake.on_demand import send_on_demand
+from orthanc_gcp.errors import OrthancUnavailableError
 from orthanc_gcp.ledger.schema import transfers
 from orthanc_gcp.orthanc.resources import OrthancSource
 from orthanc_gcp.orthanc.rest import OrthancRest
@@ -69,3 +70,33 @@ def test_the_first_can_be_sent_while_the_others_are_looked_up(ledger, archive, s
         ledger, archive, ACCOUNT, [study["study"]], lambda: seen.append(len(queued(ledger)))
     )
     assert seen == [2, 4, 5]
+
+
+def test_what_is_about_to_be_queued_is_announced(ledger, archive, study, monkeypatch):
+    monkeypatch.setattr(module, "_PORTION", 2)
+    announced = []
+
+    def announce(account, instances):
+        announced.append((account, instances, len(queued(ledger))))
+
+    send_on_demand(ledger, archive, ACCOUNT, [study["study"]], announce=announce)
+    assert announced == [(ACCOUNT, 5, 0), (ACCOUNT, -2, 2), (ACCOUNT, -2, 4), (ACCOUNT, -1, 5)]
+
+
+def test_what_is_not_queued_after_all_is_announced_no_longer(ledger, archive, study, monkeypatch):
+    monkeypatch.setattr(module, "_PORTION", 2)
+    announced = []
+    describe = archive.describe
+
+    def fail_at_the_second(resources):
+        if len(announced) > 1:
+            raise OrthancUnavailableError("away")
+        return describe(resources)
+
+    monkeypatch.setattr(archive, "describe", fail_at_the_second)
+    with pytest.raises(OrthancUnavailableError):
+        send_on_demand(
+            *(ledger, archive, ACCOUNT, [study["study"]]),
+            announce=lambda _account, instances: announced.append(instances),
+        )
+    assert announced == [5, -2, -3]

@@ -104,6 +104,75 @@ def test_what_waits_is_claimed_as_far_as_the_window_reaches(desk):
     assert not desk.step(), "no connection is free"
 
 
+def test_all_connections_share_what_waits(desk):
+    arrive(desk.ledger, 200, size=100_000)
+    desk.step()
+    assert desk.sizes() == [50, 50, 50, 50]
+
+
+def test_what_one_connection_sends_in_a_moment_is_not_divided(desk):
+    for _ in range(9):
+        desk.congestion.succeeded(100, 100 * 1000, 0.1)
+    arrive(desk.ledger, 200)
+    desk.step()
+    assert desk.sizes() == [50, 150], "1000 a second"
+
+
+def test_sizes_that_differ_leave_none_for_another_round(desk):
+    for number in range(100):
+        arrive(desk.ledger, study=f"{number}", size=100_000 + 3000 * (number % 7))
+    desk.step()
+    assert State.WAITING not in states(desk.ledger).values()
+    assert min(desk.sizes()) > 20
+
+
+def test_small_studies_share_a_request(desk):
+    for number in range(8):
+        arrive(desk.ledger, 5, study=f"{number}")
+    desk.step()
+    assert desk.sizes() == [40]
+
+
+def test_a_connection_that_is_free_leaves_to_others_what_they_can_send_meanwhile(desk):
+    """Those that are nearly done take a share, those that have just begun take less."""
+    arrive(desk.ledger, 32, size=1 << 20)
+    for _ in range(9):
+        desk.congestion.succeeded(1, 1 << 20, 1.0)  # a megabyte a second
+    desk.step()
+    assert desk.sizes() == [8, 8, 8, 8]
+    arrive(desk.ledger, 8, study="2", size=1 << 20)
+    first, rows = desk.threads.batches.popitem()
+    sent = [Outcome(row.id, State.ACKNOWLEDGED, sha256="d") for row in rows]
+    desk.ledger.queue.settle(first, sent)
+    desk.step(4.0)
+    assert desk.sizes() == [5, 8, 8, 8], "8 wait and 12 are left of others, for 4"
+
+
+def test_what_is_about_to_be_queued_makes_the_first_batches_as_large_as_the_others(desk):
+    desk.dispatcher.announce(A, 200)
+    assert not desk.step()
+    for page in range(4):
+        arrive(desk.ledger, 50, study=f"{page}", size=100_000)
+        desk.dispatcher.announce(A, -50)
+        desk.step(0.1)
+    assert desk.sizes() == [50, 50, 50, 50]
+
+
+def test_what_was_announced_is_waited_for_only_for_a_moment(desk):
+    desk.dispatcher.announce(A, 1_000_000)
+    arrive(desk.ledger, 50, size=100_000)
+    assert not desk.step(0.1)
+    assert desk.step(1)
+    assert sum(desk.sizes()) == 50
+
+
+def test_where_more_waits_than_all_connections_carry_they_do_not_end_together(desk):
+    arrive(desk.ledger, 400, size=1 << 20)
+    desk.step()
+    assert len(set(desk.sizes())) == 4
+    assert 10 < min(desk.sizes()) < max(desk.sizes()) <= 24
+
+
 def test_nothing_waits(desk):
     assert not desk.step()
 
@@ -116,7 +185,8 @@ def test_nothing_is_claimed_while_nothing_may_be_sent(desk, why):
     elif why == "unknown Orthanc":
         desk.source = ""
     else:
-        desk.congestion.throttled(StoreError("s", reason="throttled", status=429, retry_after=60))
+        error = StoreError("s", reason="throttled", status=429, retry_after=60)
+        desk.congestion.throttled(error, desk.steady.now())
     assert not desk.step()
     assert set(states(desk.ledger).values()) == {State.WAITING}
 
@@ -206,6 +276,7 @@ def test_what_is_too_old_is_given_up(ledger):
 
 
 def test_what_is_less_urgent_goes_on_while_more_arrives_than_is_sent(desk):
+    desk.congestion.max_requests = desk.congestion._window = 2
     for priority in (Priority.DEMANDED, Priority.BACKFILL):
         arrive(desk.ledger, 3, study=f"{priority:d}", priority=priority)
     sent = []

@@ -611,42 +611,54 @@ def test_one_that_the_store_always_fails_at_while_others_are_taken_ends_in_quara
     assert row.attempts >= MOST_FAILURES
 
 
-class WithoutRoom:
-    """A store that has no room for some instances, and answers so for each of them."""
+NO_ROOM = InstanceResult(InstanceStatus.BUSY, "out of resources", 0xA700)
+INTERNAL_ERROR = InstanceResult(InstanceStatus.OTHER, "internal error", 0x0110)
 
-    def __init__(self, store: DicomStore, odd: Container[str]) -> None:
-        self._store, self.odd = store, odd
+
+class Refusing:
+    """A store that does not take some instances, and answers why for each of them."""
+
+    def __init__(self, store: DicomStore, odd: Container[str], result: InstanceResult) -> None:
+        self._store, self.odd, self._result = store, odd, result
 
     def store(self, parts: Sequence[Part], **more: Any) -> Stored:
         good = [part for part in parts if part.sop_instance_uid not in self.odd]
         stored = self._store.store(good, **more).results if good else {}
-        busy = InstanceResult(InstanceStatus.BUSY, "out of resources", 0xA700)
-        return Stored({part.sop_instance_uid: busy for part in parts} | dict(stored), 0)
+        refused = {part.sop_instance_uid: self._result for part in parts}
+        return Stored(refused | dict(stored), 0)
 
 
-def test_one_that_the_store_never_has_room_for_ends_in_quarantine(behind):
+@pytest.mark.parametrize(
+    ("result", "reason", "most"),
+    [
+        (NO_ROOM, "busy", MOST_LONELY_REFUSALS),
+        (INTERNAL_ERROR, "refused", MOST_UNKNOWN_REFUSALS),
+    ],
+)
+def test_one_that_the_store_alone_never_takes_ends_in_quarantine(behind, result, reason, most):
     behind.receive(make_dicom())
-    behind.store = WithoutRoom(behind.store, {behind.rows()[0].sop_instance_uid})
+    behind.store = Refusing(behind.store, {behind.rows()[0].sop_instance_uid}, result)
     for _ in range(MOST_LONELY_REFUSALS + 3):
         behind.receive(make_dicom())
         behind.step()
         behind.step()
     row = behind.rows()[0]
-    assert (row.state, row.reason) == (State.QUARANTINED, "busy")
-    assert row.attempts == MOST_LONELY_REFUSALS
+    assert (row.state, row.reason) == (State.QUARANTINED, reason)
+    assert row.attempts == most
 
 
-def test_a_store_without_room_puts_none_into_quarantine(behind):
+@pytest.mark.parametrize("result", [NO_ROOM, INTERNAL_ERROR])
+def test_a_store_that_takes_none_puts_none_into_quarantine(behind, result):
     class All:
         def __contains__(self, _: object) -> bool:
             return True
 
     behind.receive(*(make_dicom() for _ in range(4)))
-    store, behind.store = behind.store, WithoutRoom(behind.store, All())
+    store, behind.store = behind.store, Refusing(behind.store, All(), result)
     for _ in range(2 * MOST_LONELY_REFUSALS):
         behind.step()
     assert set(behind.states()) <= {State.WAITING, State.DELAYED}
-    assert "out of resources" in behind.congestion.problem
+    assert result.detail in behind.congestion.problem
     behind.store = store
     behind.step_until(lambda: set(behind.states()) == {State.ACKNOWLEDGED})
 

@@ -8,7 +8,8 @@ import threading
 import pytest
 import sqlalchemy as sql
 
-from orthanc_gcp.custody.transfer.threads import MOST_UNREAD, TransferThreads
+from orthanc_gcp.custody.transfer import threads as module
+from orthanc_gcp.custody.transfer.threads import MOST_TOGETHER, TransferThreads
 from tests.support.orthanc import wait_until
 
 A, B = "a", "b"
@@ -18,19 +19,25 @@ class Gate:
     """Stands in for sending and reading back: each call waits until it is let go."""
 
     def __init__(self) -> None:
-        self.open = threading.Event()
+        self.open, self.open_to_send = threading.Event(), threading.Event()
+        self.reading = 0
         self.sent: list[str] = []
         self.read: list[tuple[str, list[str]]] = []
         self.error: Exception | None = None
 
+    def let_send(self) -> None:
+        """What is sent is not held up, only what is read back."""
+        self.open_to_send.set()
+
     def send(self, batch: str, transfers: list[str]) -> list[str]:
-        assert self.open.wait(10)
+        assert self.open_to_send.is_set() or self.open.wait(10)
         self.sent.append(batch)
         if self.error is not None:
             raise self.error
         return transfers
 
     def confirm(self, account: str, series: list[str]) -> None:
+        self.reading += 1
         assert self.open.wait(10)
         self.read.append((account, series))
         if self.error is not None:
@@ -86,21 +93,71 @@ def test_accounts_do_not_wait_for_each_other(threads, gate):
     assert sorted(gate.sent) == ["a0", "a1", "a2", "a3", "a4", "b"]
 
 
-def test_a_store_that_is_slow_to_search_does_not_fill_the_memory(gate, told):
-    """What is not read back at once is due in the ledger a little later."""
-    sending = Gate()
-    sending.open.set()
-    threads = TransferThreads(sending, gate, {A: 2}, told.release)
-    for number in range(MOST_UNREAD + 9):
-        threads.send(A, f"a{number}", ["s"])
-    wait_until(lambda: len(sending.sent) == MOST_UNREAD + 9 and not threads.active())
+def test_many_series_are_read_back_side_by_side(threads, gate):
+    gate.let_send()
+    threads.send(A, "one", ["s", "t", "u"])
+    wait_until(lambda: gate.reading == 2)
     gate.open.set()
     assert threads.rest(10)
-    assert len(gate.read) == MOST_UNREAD
-    threads.send(A, "later", ["t"])
+    assert sorted(gate.read) == [(A, ["s"]), (A, ["t"]), (A, ["u"])]
+
+
+def test_a_series_of_many_batches_is_read_back_once(threads, gate):
+    gate.let_send()
+    threads.send(A, "before", ["s", "t"])
+    wait_until(lambda: gate.reading == 2)
+    for number in range(5):
+        threads.send(A, f"{number}", ["u"])
+    wait_until(lambda: len(gate.sent) == 6 and not threads.active())
+    gate.open.set()
     assert threads.rest(10)
-    assert gate.read[-1] == (A, ["t"])
+    assert sorted(gate.read) == [(A, ["s"]), (A, ["t"]), (A, ["u"])]
+
+
+def test_of_very_many_series_each_thread_takes_several(threads, gate):
+    gate.let_send()
+    threads.send(A, "one", ["s", "t"])
+    wait_until(lambda: gate.reading == 2)
+    threads.send(A, "two", [f"u{number}" for number in range(100)])
+    wait_until(lambda: "two" in gate.sent and not threads.active())
+    gate.open.set()
+    assert threads.rest(10)
+    taken = [len(series) for _, series in gate.read]
+    assert sum(taken) == 102
+    assert max(taken) == MOST_TOGETHER
+
+
+def test_a_store_that_is_quick_to_search_needs_few_threads(gate, told):
+    gate.open.set()
+    threads = TransferThreads(gate, gate, {A: 20}, told.release)
+    threads.send(A, "one", ["s"])
+    assert threads.rest(10)
+    gate.open.clear()
+    gate.let_send()
+    gate.reading = 0
+    threads.send(A, "two", [f"t{number}" for number in range(9)])
+    wait_until(lambda: not threads.active())
+    gate.open.set()
+    assert threads.rest(10)
+    assert gate.read[1:] == [(A, [f"t{number}" for number in range(9)])]
     threads.stop()
+
+
+def test_a_store_that_is_slow_to_search_does_not_fill_the_memory(threads, gate, monkeypatch):
+    """What is not read back at once is due in the ledger a little later."""
+    monkeypatch.setattr(module, "MOST_UNREAD", 5)
+    gate.let_send()
+    threads.send(A, "one", ["s", "t"])
+    wait_until(lambda: gate.reading == 2)
+    for number in range(9):
+        threads.send(A, f"{number}", [f"u{number}", f"v{number}"])
+    wait_until(lambda: len(gate.sent) == 10 and not threads.active())
+    gate.open.set()
+    assert threads.rest(10)
+    assert sum(len(series) for _, series in gate.read) == 7
+    threads.send(A, "later", ["w"])
+    assert threads.rest(10)
+    assert gate.read[-1] == (A, ["w"])
 
 
 def test_series_that_are_due_are_read_back_by_themselves_once_at_a_time(threads, gate):

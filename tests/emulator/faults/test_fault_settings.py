@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from orthanc_gcp.cli import app
-from orthanc_gcp.emulator.faults.fault_settings import FaultSettings
+from orthanc_gcp.emulator.faults.fault_settings import SETTINGS, FaultSettings
 from orthanc_gcp.emulator.server import Emulator
 from tests.emulator.client import (
     Client,
@@ -22,6 +22,17 @@ from tests.emulator.faults.connections import (
 )
 from tests.emulator.faults.first_values import FIRST
 from tests.emulator.processes import running
+from tests.support.listing import assert_same
+
+
+def test_every_first_value_is_known() -> None:
+    assert_same(
+        FIRST,
+        SETTINGS,
+        page="tests/emulator/faults/first_values.py",
+        place="with its first value",
+        source="SETTINGS in emulator/faults/fault_settings.py",
+    )
 
 
 @pytest.mark.parametrize(

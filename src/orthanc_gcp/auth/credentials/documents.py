@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import contextlib
+import errno
 import json
 import os
 from dataclasses import dataclass, replace
@@ -15,8 +16,9 @@ from typing import Any
 from orthanc_gcp.auth.credentials import mistaken
 from orthanc_gcp.errors import CredentialError
 from orthanc_gcp.reasons import CredentialReason
+from orthanc_gcp.users import user_name
 
-__all__ = ["Document", "inline", "read", "user_name", "word"]
+__all__ = ["Document", "inline", "read", "word"]
 
 LARGEST_FILE = 1024 * 1024
 
@@ -96,11 +98,12 @@ def read(path: Path, option: str) -> Document:
             content = file.read(LARGEST_FILE + 1)
     except FileNotFoundError:
         raise empty.fault("there is no such file", CredentialReason.MISSING_FILE) from None
-    except PermissionError:
-        raise _forbidden(empty, path) from None
-    except IsADirectoryError as error:
-        words = f"the file cannot be read: {error.strerror}"
-        raise empty.fault(words, CredentialReason.FOLDER) from None
+    except (IsADirectoryError, PermissionError) as error:
+        # Windows calls a folder forbidden. Path.is_dir() would raise what is being handled.
+        if not os.path.isdir(path):  # noqa: PTH112
+            raise _forbidden(empty, path) from None
+        words = f"the file cannot be read: {os.strerror(errno.EISDIR)}"
+        raise empty.fault(words, CredentialReason.FOLDER) from error
     except OSError as error:
         words = f"the file cannot be read: {error.strerror}"
         raise empty.fault(words, CredentialReason.UNREADABLE_FILE) from None
@@ -120,16 +123,6 @@ def _forbidden(document: Document, path: Path) -> CredentialError:
             words += f" enter the folder {place.parent}"
             return closed.fault(words, CredentialReason.FORBIDDEN_FOLDER)
     return document.fault(words, CredentialReason.FORBIDDEN_FILE)
-
-
-def user_name() -> str:
-    """Whom this process runs as."""
-    try:
-        import pwd
-
-        return pwd.getpwuid(os.geteuid()).pw_name
-    except (ImportError, KeyError):  # on Windows; in a container without such a user
-        return str(os.geteuid()) if hasattr(os, "geteuid") else "that runs this"
 
 
 def inline(value: str | dict[str, Any], option: str) -> Document:

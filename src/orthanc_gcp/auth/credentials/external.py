@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from orthanc_gcp.auth.credentials.identity import Identity
+from orthanc_gcp.error_text import classified
 from orthanc_gcp.reasons import CredentialReason
-from orthanc_gcp.redaction import readable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -75,6 +75,6 @@ def _made(make: Callable[..., Credentials], document: Document, **options: Any) 
     except (GoogleAuthError, TypeError, ValueError, KeyError, AttributeError) as error:
         text = error.args[0] if error.args and isinstance(error.args[0], str) else ""
         raise document.fault(
-            f"the file is not usable: {readable(text) or type(error).__name__}",
+            f"the file is not usable: {classified(text) or type(error).__name__}",
             CredentialReason.INCOMPLETE_FILE,
         ) from None

@@ -51,6 +51,13 @@ class Identity:
                 return readable(value)
         return None
 
+    @property
+    def file_names(self) -> frozenset[str]:
+        """The files that a credential of workload identity federation reads (AIP-4117)."""
+        source = self.document.fields.get("credential_source") if self.document else None
+        name = source.get("file") if isinstance(source, dict) else None
+        return frozenset({name} if isinstance(name, str) and name.isprintable() else ())
+
     def authorization(self, token: str) -> Authorization:
         """What a request carries that is made with an access token of this identity."""
         return Authorization(token, self.quota_project)

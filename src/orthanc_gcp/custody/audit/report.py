@@ -8,7 +8,6 @@ and neither does the study that it is of.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,6 +17,7 @@ from typing import Any, BinaryIO
 
 from orthanc_gcp.custody.audit.positions import Position, ResumeError, began_of
 from orthanc_gcp.custody.audit.totals import Totals
+from orthanc_gcp.file_locks import FileLock, lock_opened
 
 __all__ = ["Report"]
 
@@ -32,10 +32,12 @@ class Report:
     ----------
     file
         Open to be read and written, at its end.
+    lock
+        What is released when it is closed.
     """
 
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
+    def __init__(self, file: BinaryIO, lock: FileLock | None) -> None:
+        self._file, self._lock = file, lock
 
     @classmethod
     def create(cls, path: Path, header: Mapping[str, Any]) -> Report:
@@ -46,8 +48,8 @@ class Report:
         OSError
             It cannot be written, or is there already.
         """
-        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-        report = cls(_locked(os.open(path, flags, _ONLY_OWNER)))
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL
+        report = cls(*_locked(os.open(path, flags, _ONLY_OWNER), path))
         report._write([{"Audit": FORMAT, **header}])
         return report
 
@@ -62,11 +64,11 @@ class Report:
         OSError
             It cannot be read or written.
         """
-        report = cls(_locked(os.open(path, os.O_RDWR | os.O_CLOEXEC)))
+        report = cls(*_locked(os.open(path, os.O_RDWR), path))
         try:
             return report, report._cut(selection)
         except BaseException:
-            report._file.close()
+            report._close()
             raise
 
     def __enter__(self) -> Report:
@@ -78,7 +80,7 @@ class Report:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._file.close()
+        self._close()
 
     def add(self, lines: Sequence[Mapping[str, Any]]) -> None:
         """Write down what came of a study: all of it at once.
@@ -100,6 +102,11 @@ class Report:
         """
         self._write([{"End": document}])
         os.fsync(self._file.fileno())
+
+    def _close(self) -> None:
+        self._file.close()
+        if self._lock is not None:
+            self._lock.release()
 
     def _write(self, lines: Sequence[Mapping[str, Any]]) -> None:
         self._file.write(b"".join(json.dumps(line).encode() + b"\n" for line in lines))
@@ -144,8 +151,8 @@ def _last_whole_study(
     return Position(began, after, totals), place
 
 
-def _locked(descriptor: int) -> BinaryIO:
-    """A file that no other audit writes at the same time.
+def _locked(descriptor: int, path: Path) -> tuple[BinaryIO, FileLock | None]:
+    """A file that no other audit writes at the same time, and what to release after it.
 
     Raises
     ------
@@ -153,11 +160,11 @@ def _locked(descriptor: int) -> BinaryIO:
         One does.
     """
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock = lock_opened(descriptor, path)
     except OSError:
         os.close(descriptor)
         raise
-    return os.fdopen(descriptor, "r+b")
+    return os.fdopen(descriptor, "r+b"), lock
 
 
 def _lines(file: BinaryIO) -> Iterator[tuple[dict[str, Any], int]]:

@@ -1,9 +1,10 @@
 """How fast an account is sent to: as fast as the store takes it.
 
-Requests run side by side: one more after each that succeeds, as TCP's slow start (RFC 5681 §3.1),
-and half as many when the store asks for less (429 of RFC 6585 §4, 503 of RFC 9110 §15.6.4), as
-TCP's multiplicative decrease. Batches grow while requests are quick, and are halved when one takes
-too long.
+Requests run side by side, as many as are allowed from the first on: the time that a store takes for
+one is mostly waiting. Half as many run when the store asks for less (503 of RFC 9110 §15.6.4), as
+TCP's multiplicative decrease (RFC 5681 §3.1), and one more after each that succeeds; a quota (429)
+is found and kept to by :mod:`orthanc_gcp.custody.destinations.pace`. Batches grow while requests
+are quick, and are halved when one takes too long.
 """
 
 from __future__ import annotations
@@ -15,19 +16,26 @@ from dataclasses import dataclass, replace
 
 from orthanc_gcp.backoff import Backoff
 from orthanc_gcp.clock import Clock
+from orthanc_gcp.custody.destinations.pace import Pace
 from orthanc_gcp.errors import GcpError, StoreError
+from orthanc_gcp.ledger.rows import Amount
 from orthanc_gcp.outages import Outage
 from orthanc_gcp.reasons import StoreReason
 
 __all__ = ["CongestionWindow", "Totals"]
 
 MEGABYTE = 1 << 20
-SMALLEST, FIRST, LARGEST = MEGABYTE // 4, 8 * MEGABYTE, 64 * MEGABYTE
-FEWEST_INSTANCES, MOST_INSTANCES = 10, 1000
+SMALLEST, FIRST, LARGEST = MEGABYTE // 4, 24 * MEGABYTE, 64 * MEGABYTE
+FEWEST_INSTANCES, FIRST_INSTANCES, MOST_INSTANCES = 10, 100, 1000
+MOMENT = 0.15
+"""Seconds of sending that are not divided among connections."""
 QUICK, SLOW = 1.5, 10.0
 """Seconds of a request: below the one, batches grow; above the other, they shrink."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 60.0
 _BACKOFF = Backoff(FIRST_PAUSE, LONGEST_PAUSE)
+LONGEST_QUOTA_PAUSE = 8.0
+_QUOTA_BACKOFF = Backoff(2 * FIRST_PAUSE, LONGEST_QUOTA_PAUSE)
+"""One request asks each time, and quotas are those of a minute."""
 TOO_MANY_REQUESTS = 429
 SENDING, READING = "sending", "reading"
 OUTAGE = 3
@@ -75,12 +83,15 @@ class CongestionWindow:
         self._clock, self._outage, self._jitter = clock, outage, jitter
         self._lock = threading.Lock()
         self.max_requests = max_requests
-        self._window = float(min(2, max_requests))
+        self._window = float(max_requests)
         self._failures = 0
+        self._throttled_at = float("-inf")
+        self._pace = Pace(clock)
+        self._bytes_per_second = self._instances_per_second = 0.0
         self._reading_fails = False
         self._resume = 0.0
         self.batch_bytes = FIRST
-        self.batch_instances = 100
+        self.batch_instances = FIRST_INSTANCES
         self.totals = Totals()
         self.problem: str | None = None
 
@@ -127,6 +138,8 @@ class CongestionWindow:
             )
             self._failures, self.problem = 0, None
             self._window = min(self.max_requests, self._window + 1)
+            self._learn_speed(instances, size, seconds)
+            self._pace.taken(size, began if began is not None else self._clock.now())
             if seconds > SLOW:
                 self._shrink()
             elif seconds < QUICK:
@@ -142,12 +155,77 @@ class CongestionWindow:
             if self._reading_fails and not self._outage.active:
                 self._reading_fails, self._failures, self.problem = False, 0, None
 
-    def throttled(self, error: StoreError) -> float:
-        """Send less: 429, 503 or ``Retry-After``; returns the seconds until the next request."""
+    @property
+    def least(self) -> Amount:
+        """What a request carries at least, if so much waits, however many connections are free.
+
+        What one connection has sent in a moment is not worth to be divided.
+        """
+        with self._lock:
+            if not self._instances_per_second:
+                return Amount(FIRST_INSTANCES, MEGABYTE)
+            return Amount(
+                max(FEWEST_INSTANCES, int(self._instances_per_second * MOMENT)),
+                max(MEGABYTE, int(self._bytes_per_second * MOMENT)),
+            )
+
+    def part_left(self, size: int, seconds: float) -> float:
+        """The part of a request that is still to be sent, by the pace of others.
+
+        Parameters
+        ----------
+        size
+            The bytes of its instances.
+        seconds
+            Since it began.
+        """
+        with self._lock:
+            if not self._bytes_per_second:  # nothing is known, as none was answered yet
+                return 1.0
+            return max(0.0, 1 - seconds * self._bytes_per_second / max(size, 1))
+
+    def _learn_speed(self, instances: int, size: int, seconds: float) -> None:
+        """How much one connection sends in a second; the shortest requests show only waiting."""
+        if seconds > 0 and (size >= MEGABYTE or instances >= FEWEST_INSTANCES):
+            self._bytes_per_second = _smoothed(self._bytes_per_second, size / seconds)
+            self._instances_per_second = _smoothed(self._instances_per_second, instances / seconds)
+
+    def throttled(self, error: StoreError, began: float) -> float:
+        """Send less: 429, 503 or ``Retry-After``; returns the seconds until the next request.
+
+        Parameters
+        ----------
+        began
+            When the request began, by the clock: of those that ran at once, the first counts.
+        """
         with self._lock:
             self.totals = replace(self.totals, throttled=self.totals.throttled + 1)
-            self._window = max(1.0, self._window / 2)
+            if error.status == TOO_MANY_REQUESTS:
+                self._pace.refused(began)
+            elif began >= self._throttled_at:
+                self._throttled_at = self._clock.now()
+                self._window = max(1.0, self._window / 2)
             return self._back_off(error, SENDING, error.retry_after)
+
+    def begun(self, size: int, in_flight: int) -> None:
+        """A request of so many bytes begins, while so many others run."""
+        self._pace.begun(size, in_flight)
+
+    def may_begin(self, in_flight: int, sent: Callable[[], float]) -> bool:
+        """Whether a quota, as far as it is known, has room for another request.
+
+        Parameters
+        ----------
+        in_flight
+            How many run.
+        sent
+            Says how many bytes of these were sent already, as far as that is known.
+        """
+        return self._pace.wait(in_flight, sent) <= 0
+
+    def most_bytes(self, connections: int) -> int:
+        """What the next request may carry, of so many that run at once."""
+        return int(min(self.batch_bytes, self._pace.most_bytes(connections)))
 
     def read_failed(self, error: StoreError, *, suspect: bool = False) -> float:
         """What the store has could not be read; the seconds until the next request.
@@ -188,12 +266,16 @@ class CongestionWindow:
         self.batch_instances = max(FEWEST_INSTANCES, self.batch_instances // 2)
 
     def _back_off(self, error: GcpError, by: str, retry_after: float | None) -> float:
-        self._failures += 1
+        now = self._clock.now()
+        if now >= self._resume:  # nothing begins in a pause: what fails then belongs to its cause
+            self._failures += 1
         self.problem = str(error)
-        pause = _BACKOFF.delay(self._failures, self._jitter)
+        of_quota = error.status == TOO_MANY_REQUESTS
+        backoff = _QUOTA_BACKOFF if of_quota else _BACKOFF
+        pause = backoff.delay(self._failures, self._jitter)
         if retry_after is not None:  # "0" must not make it ask without a breath
             pause = max(retry_after, FIRST_PAUSE)
-        self._resume = max(self._resume, self._clock.now() + pause)
+        self._resume = max(self._resume, now + pause)
         if self._is_outage(error):
             self._outage.failed(self.problem, pause, kind=error.kind, by=by)
         return pause
@@ -203,3 +285,7 @@ class CongestionWindow:
         if error.reason == StoreReason.TOO_LARGE:
             return False
         return error.status != TOO_MANY_REQUESTS or self._failures >= OUTAGE
+
+
+def _smoothed(before: float, now: float) -> float:
+    return before + (now - before) / 4 if before else now

@@ -431,11 +431,9 @@ class Follower:
     ) -> _Found:
         arrivals: list[NewTransfer] = []
         wanted: list[Description] = []
-        found, unreadable = self._orthanc.describe_each(resources)
+        found, unreadable = self._orthanc.describe_each(resources, since)
         described = {one.orthanc_id: one for one in found}
         for one in (described[name] for name in resources if name in described):
-            if one.received_at < since:
-                continue
             number = change(one.orthanc_id) or 0
             try:
                 own = list(self._rules.arrivals(self._source, one, number, Priority.LIVE))

@@ -149,7 +149,7 @@ def _noted(file: Path) -> list[str]:
 
 def _write(file: Path, ledgers: list[str]) -> None:
     new = file.with_suffix(".new")
-    with new.open("w") as opened:
+    with new.open("w", encoding="utf-8") as opened:
         json.dump(ledgers, opened)
         opened.flush()
         os.fsync(opened.fileno())

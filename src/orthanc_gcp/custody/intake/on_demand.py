@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from orthanc_gcp.custody.intake.identity import source_of
 from orthanc_gcp.custody.intake.rules import arrival_of
 from orthanc_gcp.ledger.ledger import Ledger
+from orthanc_gcp.ledger.rows import portions
 from orthanc_gcp.ledger.schema import Priority
 from orthanc_gcp.orthanc.resources import OrthancSource
 
@@ -21,6 +22,7 @@ def send_on_demand(
     account: str,
     resources: Iterable[str],
     on_arrival: Callable[[], None] = lambda: None,
+    announce: Callable[[str, int], None] = lambda _account, _instances: None,
 ) -> int:
     """Queue patients, studies, series and instances; how many instances were not queued before.
 
@@ -32,6 +34,8 @@ def send_on_demand(
         Orthanc's identifiers, of any level.
     on_arrival
         Called whenever some were queued.
+    announce
+        Called with the account, and by how many more, or less, instances are about to be queued.
 
     Raises
     ------
@@ -45,10 +49,19 @@ def send_on_demand(
     """
     members = orthanc.members(resources)
     source, queued = source_of(ledger, orthanc), 0
-    for start in range(0, len(members), _PORTION):
-        described = orthanc.describe(members[start : start + _PORTION])
-        queued += ledger.arrivals.record(
-            [arrival_of(one, source, account, priority=Priority.DEMANDED) for one in described]
-        )
-        on_arrival()
+    left = len(members)
+    announce(account, left)
+    try:
+        for some in portions(members, _PORTION):
+            described = orthanc.describe(some)
+            queued += ledger.arrivals.record(
+                [arrival_of(one, source, account, priority=Priority.DEMANDED) for one in described]
+            )
+            left -= len(some)
+            announce(account, -len(some))
+            on_arrival()
+    finally:
+        if left:
+            announce(account, -left)
+            on_arrival()
     return queued

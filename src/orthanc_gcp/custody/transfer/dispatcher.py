@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import logging
+import threading
 import uuid
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 
 from orthanc_gcp.clock import Clock
+from orthanc_gcp.custody.destinations.congestion import CongestionWindow
 from orthanc_gcp.custody.destinations.destination import Destination
 from orthanc_gcp.custody.transfer.threads import TransferThreads
 from orthanc_gcp.ledger.ledger import Ledger
-from orthanc_gcp.ledger.rows import Transfer
+from orthanc_gcp.ledger.rows import Amount, Transfer
 from orthanc_gcp.ledger.schema import Priority
 
 __all__ = ["Dispatcher"]
@@ -28,6 +31,22 @@ OTHERS_EVERY = 2.0
 """Seconds between two questions whether anything of another Orthanc waits."""
 MOST_READING = 200
 """Series of an account that are due, and wait to be read back at a time."""
+
+ANNOUNCED_FOR = 0.25
+"""Seconds for which more is waited for that is about to be queued: a page of Orthanc takes less."""
+LEAST_VARIED = 4 << 20
+"""Bytes of batches whose sizes are varied."""
+_GOLDEN = 0.618
+"""Its multiples have fractions that are spread evenly."""
+
+
+@dataclass(frozen=True)
+class _UnderWay:
+    """A batch that is being sent since a time of the clock."""
+
+    account: str
+    began: float
+    holds: Amount
 
 
 class Dispatcher:
@@ -61,13 +80,26 @@ class Dispatcher:
         self._ledger, self._destinations, self._threads = ledger, destinations, threads
         self._worker, self._clock, self._allowed = worker, clock, allowed
         self._source, self._give_up_after = source, give_up_after
-        self._backfill_rate = backfill_rate
+        self._backfill_rate, self._lock = backfill_rate, threading.Lock()
         self._due_at = self._abandoned_at = self._gave_up_at = float("-inf")
         self._ahead = float("inf")
         self._urgent: Counter[str] = Counter()  # account -> live batches in a row
         self._was_alone: set[str] = set()  # accounts whose last batch was sent alone
         self._alone: dict[str, str] = {}  # batches that are sent alone -> account
+        self._under_way: dict[str, _UnderWay] = {}  # batch -> what it holds
+        self._announced: Counter[str] = Counter()  # account -> instances that are about to wait
+        self._announced_at = float("-inf")
+        self._batches = 0
         self._others: dict[str, tuple[float, bool]] = {}  # account -> when asked, whether they wait
+
+    def announce(self, account: str, instances: int) -> None:
+        """So many more instances of an account are about to be queued, or so many less.
+
+        A hint: it makes their first batches as large as those that follow.
+        """
+        with self._lock:
+            self._announced[account] += instances
+            self._announced_at = self._clock.now()
 
     def step(self) -> bool:
         """Start what can be started; whether something was.
@@ -100,7 +132,7 @@ class Dispatcher:
         window = min(destination.congestion.window, self._share(destination.account, of_all))
         if not priorities or not window:
             return False
-        size = destination.congestion.batch_bytes
+        size = destination.congestion.most_bytes(window)
         backfill_size = size
         if self._backfill_rate is not None:
             backfill_size = min(size, int(self._backfill_rate * BACKFILL_LASTS))
@@ -143,15 +175,97 @@ class Dispatcher:
     ) -> bool:
         """Start batches until so many run here, or with all workers; or nothing waits."""
         account, started = destination.account, False
-        while self._source() and priorities and self._threads.sending(account) < here:
+        limits: Amount | None = None
+        while self._may_begin(destination, here) and self._source() and priorities:
+            limits = limits or self._limits(destination, priorities, here, size)
+            if limits is None:
+                break
             batch = f"batch-{uuid.uuid4().hex}"
-            claimed = self._claim(destination, batch, priorities, of_all, size)
+            claimed = self._claim(
+                destination, batch, priorities, of_all, self._varied(limits, size)
+            )
             if not claimed:
                 break
+            held = Amount(len(claimed), sum(row.size_bytes for row in claimed))
+            destination.congestion.begun(held.size_bytes, self._threads.sending(account))
+            self._under_way[batch] = _UnderWay(account, self._clock.now(), held)
             self._threads.send(account, batch, claimed)
             self._urgent[account] += claimed[0].priority == Priority.LIVE
             started = True
         return started
+
+    def _may_begin(self, destination: Destination, here: int) -> bool:
+        """Whether a connection is free, and a quota is not used up."""
+        account, congestion = destination.account, destination.congestion
+        in_flight = self._threads.sending(account)
+
+        def sent() -> float:
+            left = self._left(account, congestion).size_bytes
+            under_way = [one for one in self._under_way.values() if one.account == account]
+            return sum(one.holds.size_bytes for one in under_way) - left
+
+        return in_flight < here and congestion.may_begin(in_flight, sent)
+
+    def _limits(
+        self, destination: Destination, priorities: Collection[Priority], here: int, size: int
+    ) -> Amount | None:
+        """What a batch may hold so that all connections end together: a share of all that is left.
+
+        None where nothing waits, or not yet as much.
+
+        Parameters
+        ----------
+        here
+            So many connections are used.
+        size
+            The most bytes that the next batch may have, whatever is left.
+        """
+        congestion = destination.congestion
+        most = congestion.batch_instances
+        ready = self._ledger.queue.ready(
+            destination.account, self._source(), priorities, here * most
+        )
+        if not ready.instances:
+            return None
+        left, expected = self._left(destination.account, congestion), 0
+        with self._lock:
+            if self._clock.now() - self._announced_at < ANNOUNCED_FOR:
+                expected = max(0, self._announced[destination.account])
+        mean = ready.size_bytes / ready.instances
+        # That the sizes of instances differ must not leave a few for another round.
+        share = (ready.size_bytes + left.size_bytes + expected * mean) / here + mean / 2
+        # Bytes count; only where instances are tiny, their number does.
+        instances = 2 * (ready.instances + left.instances + expected) // here
+        least = congestion.least
+        limits = Amount(
+            min(most, max(least.instances, instances)), min(size, max(least.size_bytes, int(share)))
+        )
+        is_less = ready.instances < limits.instances and ready.size_bytes < limits.size_bytes
+        return None if expected and is_less else limits
+
+    def _varied(self, limits: Amount, size: int) -> Amount:
+        """The same, or less where more waits than all connections carry at once.
+
+        Requests that begin together would end together, and those that follow might be refused
+        together, before the first refusal is known.
+        """
+        if limits.size_bytes < max(size, LEAST_VARIED):
+            return limits
+        self._batches += 1
+        part = 0.5 + 0.5 * (_GOLDEN * self._batches % 1)
+        return limits._replace(size_bytes=int(part * size))
+
+    def _left(self, account: str, congestion: CongestionWindow) -> Amount:
+        """What is left to be sent of the batches that are under way, by the pace so far."""
+        active = self._threads.active()
+        self._under_way = {one: of for one, of in self._under_way.items() if one in active}
+        now, instances, size = self._clock.now(), 0.0, 0.0
+        for one in self._under_way.values():
+            if one.account == account:
+                part = congestion.part_left(one.holds.size_bytes, now - one.began)
+                instances += part * one.holds.instances
+                size += part * one.holds.size_bytes
+        return Amount(int(instances), int(size))
 
     def _claim(
         self,
@@ -159,7 +273,7 @@ class Dispatcher:
         batch: str,
         priorities: Collection[Priority],
         of_all: int,
-        size: int,
+        limits: Amount,
     ) -> list[Transfer]:
         """What is to be sent next.
 
@@ -176,8 +290,8 @@ class Dispatcher:
                 self._source(),
                 batch,
                 self._worker,
-                most_instances=destination.congestion.batch_instances,
-                most_bytes=size,
+                most_instances=limits.instances,
+                most_bytes=limits.size_bytes,
                 most_batches=of_all,
                 priorities=priorities,
                 together=together,

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import random
-import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -45,6 +44,7 @@ from orthanc_gcp.errors import (
 from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.rows import Outcome, Series, Transfer
 from orthanc_gcp.ledger.schema import Priority, State
+from orthanc_gcp.logs import places
 from orthanc_gcp.orthanc.resources import OrthancSource
 from orthanc_gcp.reasons import StoreReason, TransferReason
 
@@ -144,9 +144,13 @@ class Sender:
         except OrthancUnavailableError as error:
             return self.source.orthanc_is_away(transfers, error)
         md5s = {name: md5 for name, md5 in found.items() if isinstance(md5, str)}
-        unknown = [row for row in transfers if row.orthanc_id in found.keys() - md5s.keys()]
-        readable = [row for row in transfers if row.orthanc_id not in found.keys() - md5s.keys()]
-        refused = [self.source.without_file(row, str(found[row.orthanc_id])) for row in unknown]
+        unknown = found.keys() - md5s.keys()
+        readable = [row for row in transfers if row.orthanc_id not in unknown]
+        refused = [
+            self.source.without_file(row, str(found[row.orthanc_id]))
+            for row in transfers
+            if row.orthanc_id in unknown
+        ]
         return refused + (self._send_checked(destination, readable, md5s) if readable else [])
 
     def _send_checked(
@@ -191,8 +195,10 @@ class Sender:
                 misnamed = self.source.all_misnamed(transfers)
                 if misnamed:
                     return misnamed
-            silent = StoreError(result.detail, reason=str(result.status), retryable=True)
-            return self._blamed(destination, transfers, silent, began)
+            other = result.status is InstanceStatus.OTHER
+            reason = TransferReason.REFUSED if other else str(result.status)
+            untaken = StoreError(result.detail, reason=reason, retryable=True)
+            return self._blamed(destination, transfers, untaken, began)
         size = sum(transfer.size_bytes for transfer in transfers)
         # What a cap takes is no slowness of the store.
         seconds = self._clock.now() - began - throttled
@@ -271,10 +277,9 @@ class Sender:
                 return misnamed
         if result.status is InstanceStatus.INVALID:
             return quarantined(row, TransferReason.INVALID, result.detail, digest)
-        unknown = result.status is InstanceStatus.OTHER and row.max_batch_instances == 1
-        if unknown and row.attempts + 1 >= MOST_UNKNOWN_REFUSALS:
-            return quarantined(row, TransferReason.REFUSED, result.detail, digest)
-        return self._delayed(row, str(result.status), result.detail, alone=True)
+        other = result.status is InstanceStatus.OTHER
+        reason = TransferReason.REFUSED if other else str(result.status)
+        return self._delayed(row, reason, result.detail, alone=True)
 
     def _conflict(
         self,
@@ -363,7 +368,7 @@ class Sender:
         # One instance may be what the store is always unavailable for.
         suspect = together == 1 and transfers[0].attempts >= BISECT_AFTER
         if asks_for_less and not (unavailable and suspect):
-            pause = destination.congestion.throttled(error)
+            pause = destination.congestion.throttled(error, began)
             return [
                 self._delayed(row, reason, words, together, pause=pause, counts=unavailable)
                 for row in transfers
@@ -391,10 +396,8 @@ class Sender:
         began: float,
     ) -> list[Outcome]:
         """One of them is in the way of no other, whatever it is that nobody has thought of."""
-        # Where it happened, and not its message, which may hold values of an instance.
-        places = "".join(traceback.format_tb(error.__traceback__)).rstrip()
         name = type(error).__name__
-        _log.error("account %s: unexpected %s\n%s", destination.account, name, places)
+        _log.error("account %s: unexpected %s\n%s", destination.account, name, places(error))
         words = f"unexpected {name}, the log says where"
         failure = StoreError(words, reason=TransferReason.UNEXPECTED, retryable=True)
         return self._blamed(destination, transfers, failure, began)
@@ -489,9 +492,13 @@ class Sender:
         )
 
 
+_UNSETTLED = (InstanceStatus.UNACKNOWLEDGED, InstanceStatus.BUSY, InstanceStatus.OTHER)
+"""It may be the store that is at fault, and not what was sent: an internal error is named so."""
+
+
 def _is_settled(result: InstanceResult) -> bool:
-    """Whether the store says what became of an instance, and not only that it has no room."""
-    return result.status not in (InstanceStatus.UNACKNOWLEDGED, InstanceStatus.BUSY)
+    """Whether the store says what became of an instance, and for a reason that is known."""
+    return result.status not in _UNSETTLED
 
 
 def _halves(transfers: Sequence[Transfer], error: StoreError) -> list[Outcome]:

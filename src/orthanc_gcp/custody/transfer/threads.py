@@ -12,18 +12,30 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from functools import partial
+from itertools import islice
+from math import ceil
+from time import monotonic
+
+from sqlalchemy.exc import SQLAlchemyError
 
 from orthanc_gcp.custody.transfer.sender import Sender
 from orthanc_gcp.custody.verification.read_back import ReadBack
-from orthanc_gcp.ledger.database import is_away
+from orthanc_gcp.ledger.database import is_away, words_of
 from orthanc_gcp.ledger.rows import Series, Transfer
 
 __all__ = ["TransferThreads"]
 
 _log = logging.getLogger(__name__)
 
-MOST_UNREAD = 64
-"""Batches of an account that wait to be read back while the store is slow to answer searches."""
+MOST_UNREAD = 2000
+"""Series of an account that wait to be read back while the store is slow to answer searches."""
+MOST_TOGETHER = 10
+"""So many series one thread reads back one after the other: the ledger is asked once for them."""
+SECONDS_EACH = 0.2
+"""How long a series is thought to take before one was read back (Google's "DICOM best practices":
+0.2 to 0.33 s a request)."""
+MOMENT = 0.1
+"""Seconds of reading back that are not divided among threads."""
 
 
 class TransferThreads:
@@ -55,7 +67,11 @@ class TransferThreads:
         self._changed = threading.Condition()
         self._sending: dict[str, str] = {}  # batch -> account
         self._reading: set[tuple[str, Series]] = set()  # series that were due
-        self._unread: Counter[str] = Counter()  # account -> batches sent and not read back
+        # Account -> series that were sent and wait to be read back, and how many threads do so.
+        self._unread: dict[str, dict[Series, None]] = {account: {} for account in connections}
+        self._confirming: Counter[str] = Counter()
+        self._most_confirming = dict(connections)
+        self._seconds_each = dict.fromkeys(connections, SECONDS_EACH)
         self._tasks = 0
 
     def sending(self, account: str) -> int:
@@ -126,23 +142,47 @@ class TransferThreads:
             with self._changed:
                 del self._sending[batch]
             self._on_sent()
-        if series and self._may_queue(account):
-            self._submit(self._readers, account, partial(self._confirm_sent, account, series))
+        self._queue(account, series)
+        self._start_reading(account)
 
-    def _may_queue(self, account: str) -> bool:
-        """Whether there is room; what is left out is due in the ledger a little later."""
+    def _queue(self, account: str, series: Sequence[Series]) -> None:
+        """Let some series wait to be read back.
+
+        One that waits already is read back once. What there is no room for is due in the ledger a
+        little later.
+        """
         with self._changed:
-            if self._unread[account] >= MOST_UNREAD:
-                return False
-            self._unread[account] += 1
-            return True
+            unread = self._unread[account]
+            unread.update(dict.fromkeys(series[: max(0, MOST_UNREAD - len(unread))]))
 
-    def _confirm_sent(self, account: str, series: list[Series]) -> None:
-        try:
+    def _start_reading(self, account: str) -> None:
+        """Let as many threads read back as have something to do for a moment."""
+        with self._changed:
+            waiting = len(self._unread[account])
+            wanted = min(waiting, ceil(waiting * self._seconds_each[account] / MOMENT))
+            more = min(wanted, self._most_confirming[account]) - self._confirming[account]
+            self._confirming[account] += max(0, more)
+        for _ in range(more):
+            self._submit(self._readers, account, partial(self._confirm_sent, account))
+
+    def _confirm_sent(self, account: str) -> None:
+        while series := self._next_unread(account):
+            began = monotonic()
             self._confirm(account, series)
-        finally:
             with self._changed:
-                self._unread[account] -= 1
+                self._seconds_each[account] = (monotonic() - began) / len(series)
+            self._start_reading(account)
+
+    def _next_unread(self, account: str) -> list[Series]:
+        """What one thread reads back next: the less, the fewer there are for all of them."""
+        with self._changed:
+            unread = self._unread[account]
+            share = max(1, len(unread) // self._confirming[account])
+            series = list(islice(unread, min(share, MOST_TOGETHER)))
+            for one in series:
+                del unread[one]
+            self._confirming[account] -= not series
+            return series
 
     def _confirm_due(self, account: str, series: Series) -> None:
         try:
@@ -165,5 +205,6 @@ def _level(error: Exception) -> int:
 
 
 def _short(error: Exception) -> str:
-    """The first line of an error; a database's may go on with values."""
-    return f"{type(error).__name__}: {str(error).splitlines()[0][:200] if str(error) else ''}"
+    """What an error is; the first line of a database's, which may go on with values."""
+    words = f": {words_of(error)}" if isinstance(error, SQLAlchemyError) else ""
+    return f"{type(error).__name__}{words}"

@@ -28,14 +28,18 @@ from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.rows import Outcome, Series, Transfer
 from orthanc_gcp.ledger.schema import State
 from orthanc_gcp.ledger.uids import uid_fault
+from orthanc_gcp.logs import places
 from orthanc_gcp.reasons import StoreReason, TransferReason
 
 __all__ = ["SEARCH_LAG", "ReadBack"]
 
 _log = logging.getLogger(__name__)
 
-FEW = 4
-"""Up to so many instances are searched one by one; more by listing their series."""
+FEW, LISTED = 4, 100
+"""Up to so many instances are searched one by one, if their series has more than the other number
+for each of them; others by listing their series."""
+MOST_KNOWN = 1000
+"""So many rows of several series are in memory at once; with more, those of one series."""
 CONFIRMED_AT_ONCE = 200
 """So many instances that were seen are confirmed in one transaction."""
 SEARCH_LAG = 30.0
@@ -129,28 +133,46 @@ class ReadBack:
         if destination is None:
             return
         seen: dict[int, float] = {}
-        readable = self._ledger.confirmations.readable(account, series)
+        confirmations = self._ledger.confirmations
+        readable = confirmations.readable(account, series)
+        known = self._acknowledged(account, readable)
         for number, one in enumerate(readable, 1):
             if self._stopping():
                 break
+            rows = confirmations.acknowledged(account, one) if known is None else known[one]
             began = self._ledger.now()
-            reading, goes_on = self._read(destination, one)
+            reading, goes_on = self._read(destination, one, self._askable(rows))
             seen |= {row.id: began for row in reading.found}
             if len(seen) >= CONFIRMED_AT_ONCE:
-                self._ledger.confirmations.confirm(seen)
+                confirmations.confirm(seen)
                 seen = {}
             if not goes_on:
-                self._ledger.confirmations.make_due(account, readable[number:])
+                confirmations.make_due(account, readable[number:])
                 break
-        self._ledger.confirmations.confirm(seen)
+        confirmations.confirm(seen)
 
-    def _read(self, destination: Destination, series: Series) -> tuple[_Reading, bool]:
-        """What came of a series, and whether other series can be asked for."""
-        asked = destination.congestion.now
-        rows = self._askable(self._ledger.confirmations.acknowledged(destination.account, series))
+    def _acknowledged(
+        self, account: str, series: Sequence[Series]
+    ) -> Mapping[Series, Sequence[Transfer]] | None:
+        """What is to be read back of each series; None where it is much, or of one series."""
+        if len(series) < 2:
+            return None
+        rows = self._ledger.confirmations.acknowledged(account, *series, most=MOST_KNOWN + 1)
+        if len(rows) > MOST_KNOWN:
+            return None
+        found: dict[Series, list[Transfer]] = {one: [] for one in series}
+        for row in rows:
+            found[row.series].append(row)
+        return found
+
+    def _read(
+        self, destination: Destination, series: Series, rows: Sequence[Transfer]
+    ) -> tuple[_Reading, bool]:
+        """What came of some instances of a series, and whether other series can be asked for."""
         if not rows:
             return _Reading(), True
-        reading = _ask(destination, series, rows)
+        asked = destination.congestion.now
+        reading = _ask(destination, series, rows, apart=self._is_long(destination, series, rows))
         if reading.error is None:
             now = destination.congestion.now
             destination.congestion.read_succeeded(asked)
@@ -159,6 +181,13 @@ class ReadBack:
         if reading.error is None:
             return reading, True
         return reading, self._settle_failed(destination, series, reading, reading.error, asked)
+
+    def _is_long(self, destination: Destination, series: Series, rows: Sequence[Transfer]) -> bool:
+        """Whether it is less to search for each of some instances than to list their series."""
+        if len(rows) == 1 or len(rows) > FEW:
+            return len(rows) == 1
+        confirmations = self._ledger.confirmations
+        return confirmations.is_long(destination.account, series, LISTED * len(rows))
 
     def _askable(self, rows: Sequence[Transfer]) -> list[Transfer]:
         """Those with UIDs that can be asked for; the others, of an older ledger, need a person."""
@@ -306,25 +335,36 @@ def _quarantined(row: Transfer, reason: str, detail: str) -> Outcome:
 # -- What the store has -------------------------------------------------------------------------
 
 
-def _ask(destination: Destination, series: Series, rows: Sequence[Transfer]) -> _Reading:
-    """What the store has of some instances of a series."""
+def _ask(
+    destination: Destination, series: Series, rows: Sequence[Transfer], *, apart: bool
+) -> _Reading:
+    """What the store has of some instances of a series.
+
+    Parameters
+    ----------
+    apart
+        Search for each of them, in place of listing the series.
+    """
     try:
-        reading = _search(destination, series, rows)
+        reading = _search(destination, series, rows, apart=apart)
         _compare(destination, reading)
     except SQLAlchemyError:  # a limit on requests is counted in the ledger
         raise
     except Exception as error:  # a defect, which must not stop the others
-        _log.exception("account %s: series %s", destination.account, series.series_instance_uid)
+        where = destination.account, series.series_instance_uid
+        _log.error("account %s: series %s cannot be read back\n%s", *where, places(error))
         words = f"{type(error).__name__}, see the log"
         reading = _Reading(failed=list(rows))
         reading.error = StoreError(words, reason=StoreReason.PROTOCOL)
     return reading
 
 
-def _search(destination: Destination, series: Series, rows: Sequence[Transfer]) -> _Reading:
+def _search(
+    destination: Destination, series: Series, rows: Sequence[Transfer], *, apart: bool
+) -> _Reading:
     """Which of some instances of a series the store finds."""
     reading = _Reading()
-    if len(rows) > FEW:
+    if not apart:
         _find(destination, series, rows, reading, None)
         return reading
     for row in rows:

@@ -35,7 +35,7 @@ try:
         "version": 1,
         "success": True,
         "token_type": "urn:ietf:params:oauth:token-type:jwt",
-        "id_token": path.read_text(),
+        "id_token": path.read_text("utf-8"),
         "expiration_time": int(time.time()) + 3600,
     }
 except OSError as error:

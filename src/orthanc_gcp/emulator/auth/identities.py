@@ -122,7 +122,7 @@ class Identities:
         self._path = path
         self._fault_settings = fault_settings or FaultSettings()
         if path.exists():
-            self._load(json.loads(path.read_text()))
+            self._load(json.loads(path.read_text("utf-8")))
         else:
             self._make(project)
             self.save()

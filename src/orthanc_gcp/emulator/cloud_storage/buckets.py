@@ -6,6 +6,7 @@ and neither ``..`` nor a symbolic link is a step.
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import stat
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from orthanc_gcp.emulator.cloud_storage.object_uri import BUCKET, MAX_DEPTH, ObjectUri, steps
+from orthanc_gcp.emulator.system.files import WITHOUT_WAITING
 
 __all__ = ["UNFINISHED", "Buckets", "NotEmptyError", "UnavailableError", "UnfinishedObject"]
 
@@ -26,7 +28,9 @@ UNFINISHED = ".uploads"
 
 ABANDONED_AFTER = 7 * 24 * 3600
 """After how many seconds what nobody writes to any more is removed at the next start."""
-_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
+_ONLY_FOLDERS = getattr(os, "O_DIRECTORY", 0)
+_NO_LINKS = getattr(os, "O_NOFOLLOW", 0)
+_FOLDER = os.O_RDONLY | _ONLY_FOLDERS | _NO_LINKS
 
 
 class UnavailableError(Exception):
@@ -62,9 +66,17 @@ class UnfinishedObject:
 
 
 class Buckets:
-    """The buckets in a folder; without a folder there are none."""
+    """The buckets in a folder; without a folder there are none.
+
+    Raises
+    ------
+    OSError
+        There is a folder, on a system where no path can be followed step by step (Windows).
+    """
 
     def __init__(self, folder: Path | None) -> None:
+        if folder is not None and not (_ONLY_FOLDERS and _NO_LINKS):
+            raise OSError(errno.ENOTSUP, "there are no buckets on this system", str(folder))
         self._folder = folder
         self._lock = threading.Lock()
         if folder is not None:
@@ -135,7 +147,7 @@ class Buckets:
         try:
             with self._below(uri.bucket, folders) as folder:
                 # Not blocked by a FIFO, which is no object either.
-                flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
+                flags = os.O_RDONLY | _NO_LINKS | WITHOUT_WAITING
                 descriptor = os.open(name, flags, dir_fd=folder)
         except OSError as error:
             raise UnavailableError(f"no such object: {uri}") from error

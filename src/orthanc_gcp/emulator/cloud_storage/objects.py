@@ -25,6 +25,7 @@ from orthanc_gcp.emulator.cloud_storage.object_fields import MAX_FIELDS, patched
 from orthanc_gcp.emulator.cloud_storage.object_uri import InvalidUriError, ObjectUri, steps
 from orthanc_gcp.emulator.cloud_storage.preconditions import Preconditions
 from orthanc_gcp.emulator.storage.object_table import ObjectRecord, ObjectTable
+from orthanc_gcp.emulator.system.files import read_at
 
 __all__ = ["Objects", "StoredObject", "object_uri"]
 
@@ -170,7 +171,7 @@ class Objects:
         record = self._record(uri, status)
         if record.md5 is None and status.st_size <= MAX_HASHED:
             checksums = Checksums()
-            while block := os.pread(file.fileno(), _BLOCK, checksums.size):
+            while block := read_at(file.fileno(), _BLOCK, checksums.size):
                 checksums.update(block)
             record = replace(record, md5=checksums.md5, crc32c=checksums.crc32c)
             if record.file == _identity(os.fstat(file.fileno())):

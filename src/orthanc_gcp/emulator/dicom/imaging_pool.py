@@ -1,6 +1,8 @@
 """Processes in which codecs run: started when they are needed, and again when they die.
 
-See :mod:`orthanc_gcp.emulator.dicom.imaging_process` for their side.
+See :mod:`orthanc_gcp.emulator.dicom.imaging_process` for their side. Where open files cannot be
+handed to a process (Windows), codecs run in threads of this one, one at a time: what crashes there
+ends the emulator.
 """
 
 from __future__ import annotations
@@ -8,16 +10,19 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import queue
 import signal
 import socket
 import subprocess  # programs of ours, never by a shell  # nosec B404
 import sys
 import tempfile
 import threading
+import warnings
 from collections import deque
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Protocol
 
 from orthanc_gcp.emulator.dicom.imaging_errors import ImagingError
 from orthanc_gcp.emulator.dicom.imaging_jobs import MAX_LINE, Job, to_line
@@ -46,6 +51,28 @@ class DeadProcessError(ImagingError):
 
 class TooSlowError(ImagingError):
     """The process was ended, because it took too long."""
+
+
+class Imager(Protocol):
+    """What has jobs carried out, one after another."""
+
+    def carry_out(self, job: Job, source: int, target: int) -> None:
+        """Have a job done, about one open file, with another to write to.
+
+        Raises :class:`ImagingError` when the image cannot be had like this; as
+        :class:`DeadProcessError` when the process died of it, as :class:`TooSlowError` when it took
+        too long and was ended. Raises :class:`ImagingProcessError` when the image is not at fault.
+        """
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it can have another job."""
+
+    def kill(self) -> None:
+        """End it, whatever it is doing, from any thread."""
+
+    def close(self) -> None:
+        """End it, and give back what it takes here."""
 
 
 class Connection:
@@ -90,10 +117,7 @@ class Connection:
             raise TooSlowError("the image takes too long to decode or encode") from None
         except (OSError, ValueError):
             raise self._end_of_process() from None
-        if "refusal" in answer:
-            raise ImagingError(answer["refusal"])
-        if "failure" in answer:
-            raise ImagingProcessError(f"the imaging process failed: {answer['failure']}")
+        _raise_for(answer)
 
     @property
     def is_alive(self) -> bool:
@@ -130,6 +154,70 @@ class Connection:
         return answer
 
 
+class ImagingThread:
+    """Carries out jobs in threads of this process; no two at a time, of however many objects."""
+
+    _one_at_a_time = threading.Lock()
+
+    def __init__(self, time_limit: float) -> None:
+        self._time_limit = time_limit
+        self._is_ended = False
+
+    def carry_out(self, job: Job, source: int, target: int) -> None:
+        """See :class:`Imager`; what takes too long goes on, and no other job begins meanwhile."""
+        if not self._one_at_a_time.acquire(timeout=START_LIMIT):
+            raise ImagingProcessError("the image before this one is still being decoded")
+        answers: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+        files = os.fdopen(os.dup(source), "rb"), os.fdopen(os.dup(target), "r+b")
+        run = threading.Thread(target=self._run, args=(job, *files, answers.put), daemon=True)
+        run.start()
+        try:
+            answer = answers.get(timeout=START_LIMIT)
+            while "progress" in answer:
+                answer = answers.get(timeout=self._time_limit)
+        except queue.Empty:
+            self.kill()
+            raise TooSlowError("the image takes too long to decode or encode") from None
+        run.join(self._time_limit)
+        _raise_for(answer)
+
+    @property
+    def is_alive(self) -> bool:
+        return not self._is_ended
+
+    def kill(self) -> None:
+        self._is_ended = True
+
+    def close(self) -> None:
+        self._is_ended = True
+
+    def _run(
+        self,
+        job: Job,
+        source: BinaryIO,
+        target: BinaryIO,
+        send: Callable[[dict[str, Any]], None],
+    ) -> None:
+        # Codecs are loaded with it, which nothing else in the emulator's process needs.
+        from orthanc_gcp.emulator.dicom.imaging_process import Imaging
+
+        imaging = Imaging(send)
+        try:
+            with source, warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # they say what is in the image
+                imaging.answer(job, source, target)
+        finally:
+            imaging.close()
+            self._one_at_a_time.release()
+
+
+def _raise_for(answer: dict[str, Any]) -> None:
+    if "refusal" in answer:
+        raise ImagingError(answer["refusal"])
+    if "failure" in answer:
+        raise ImagingProcessError(f"the imaging process failed: {answer['failure']}")
+
+
 class ImagingPool:
     """Has images decoded, encoded and rendered, each job in one of a few processes.
 
@@ -141,10 +229,12 @@ class ImagingPool:
 
     def __init__(self, time_limit: float = TIME_LIMIT) -> None:
         self._time_limit = time_limit
+        can_hand_over = hasattr(socket, "send_fds") and hasattr(socket, "AF_UNIX")
+        self._new: Callable[[float], Imager] = Connection if can_hand_over else ImagingThread
         size = min(os.cpu_count() or 1, MAX_PROCESSES)
         self._threads = ThreadPoolExecutor(size, "imaging")
-        self._idle: deque[Connection] = deque()
-        self._all: set[Connection] = set()
+        self._idle: deque[Imager] = deque()
+        self._all: set[Imager] = set()
         self._lock = threading.Lock()
         self._is_closed = False
 
@@ -210,7 +300,7 @@ class ImagingPool:
         finally:
             self._put_back(process)
 
-    def _put_back(self, process: Connection) -> None:
+    def _put_back(self, process: Imager) -> None:
         if process.is_alive:
             self._idle.append(process)
             return
@@ -218,7 +308,7 @@ class ImagingPool:
             self._all.remove(process)
         process.close()
 
-    def _take(self, *, fresh: bool) -> Connection:
+    def _take(self, *, fresh: bool) -> Imager:
         """Return a new process, or else the one that was used last, if it is idle."""
         with self._lock:
             if self._is_closed:
@@ -229,7 +319,7 @@ class ImagingPool:
                     return process
                 self._all.remove(process)
                 process.close()
-            process = Connection(self._time_limit)
+            process = self._new(self._time_limit)
             self._all.add(process)
             return process
 

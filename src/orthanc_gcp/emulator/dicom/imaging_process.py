@@ -12,10 +12,10 @@ from __future__ import annotations
 import io
 import json
 import os
-import resource
 import select
 import signal
 import socket
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,7 +37,7 @@ from orthanc_gcp.emulator.dicom.transcoding import open_decodable, transcode
 from orthanc_gcp.emulator.dicom.transfer_syntaxes import DEFAULT
 from orthanc_gcp.emulator.dicom.viewports import MAX_SIDE, ViewportError
 
-__all__ = ["ImagingProcess", "main"]
+__all__ = ["Imaging", "ImagingProcess", "main"]
 
 MAX_MEMORY = 4 * 1024**3
 """Bytes of address space: for an instance of 1 GB, and what it becomes."""
@@ -73,20 +73,20 @@ class ImagingProcess:
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
-        self._image: OpenImage | None = None
+        self._imaging = Imaging(self._send)
 
     def run(self) -> None:
         """Carry out jobs until the other end of the socket is closed."""
         while received := self._receive():
             line, source, target = received
-            self._answer(from_line(line), source, target)
-            with suppress(OSError):  # what could not be written was an answer already
-                target.close()
+            # The kernel ends the process, whatever native code it is in.
+            signal.alarm(MAX_SECONDS)
+            self._imaging.answer(from_line(line), source, target)
             signal.alarm(0)
 
     def _receive(self) -> tuple[bytes, BinaryIO, BinaryIO] | None:
         if not self._is_readable():
-            self._close_image()
+            self._imaging.close()
         line, descriptors, _, _ = socket.recv_fds(self._connection, MAX_LINE, 2)
         while not line.endswith(b"\n"):
             more = self._connection.recv(MAX_LINE)
@@ -99,18 +99,45 @@ class ImagingProcess:
     def _is_readable(self) -> bool:
         return bool(select.select([self._connection], [], [], IDLE)[0])
 
-    def _answer(self, job: Job, source: BinaryIO, target: BinaryIO) -> None:
-        # The kernel ends the process, whatever native code it is in.
-        signal.alarm(MAX_SECONDS)
+    def _send(self, answer: dict[str, Any]) -> None:
+        if "progress" in answer:
+            signal.alarm(MAX_SECONDS)
+        self._connection.sendall(json.dumps(answer).encode() + b"\n")
+
+
+class Imaging:
+    """Carries out jobs, one after another.
+
+    Parameters
+    ----------
+    send
+        Is called with each answer: any number that say ``progress``, then one with ``done``,
+        ``refusal`` or ``failure``.
+    """
+
+    def __init__(self, send: Callable[[dict[str, Any]], None]) -> None:
+        self._send = send
+        self._image: OpenImage | None = None
+
+    def answer(self, job: Job, source: BinaryIO, target: BinaryIO) -> None:
+        """Carry out a job about one file, write to another, and close both when it is time."""
         try:
             self._carry_out(job, source, target)
         except ImagingError as error:
-            self._send(refusal=str(error)[:_MAX_REASON])
+            self._send({"refusal": str(error)[:_MAX_REASON]})
         except Exception as error:
             # The text could be about the patient, and goes into the log.
-            self._send(failure=type(error).__name__)
+            self._send({"failure": type(error).__name__})
         else:
-            self._send(done=True)
+            self._send({"done": True})
+        with suppress(OSError):  # what could not be written was an answer already
+            target.close()
+
+    def close(self) -> None:
+        """Close the file of the last job: it may have been deleted."""
+        if self._image is not None:
+            self._image.close()
+            self._image = None
 
     def _carry_out(self, job: Job, source: BinaryIO, target: BinaryIO) -> None:
         if isinstance(job, Transcoding):
@@ -124,11 +151,7 @@ class ImagingProcess:
         target.flush()
 
     def _progress(self) -> None:
-        signal.alarm(MAX_SECONDS)
-        self._send(progress=True)
-
-    def _send(self, **answer: Any) -> None:
-        self._connection.sendall(json.dumps(answer).encode() + b"\n")
+        self._send({"progress": True})
 
     def _pixels(self, source: BinaryIO) -> DecodableImage:
         status = os.fstat(source.fileno())
@@ -136,18 +159,13 @@ class ImagingProcess:
         if self._image is not None and self._image.identity == identity:
             source.close()
             return self._image.pixels
-        self._close_image()
+        self.close()
         try:
             self._image = OpenImage(identity, source, open_decodable(source))
         except BaseException:
             source.close()
             raise
         return self._image.pixels
-
-    def _close_image(self) -> None:
-        if self._image is not None:
-            self._image.close()
-            self._image = None
 
 
 def _frame(pixels: DecodableImage, job: FrameConversion | Rendering) -> bytes:
@@ -187,6 +205,8 @@ def _rendered(pixels: DecodableImage, job: Rendering) -> bytes:
 
 def main() -> None:
     """Run until standard input, which is a socket, is closed at its other end."""
+    import resource  # POSIX alone hands open files to processes: there is none elsewhere
+
     # What would be on disk after a crash are images of patients.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with suppress(OSError, ValueError):  # macOS has no such limit

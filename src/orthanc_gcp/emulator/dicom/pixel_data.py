@@ -5,7 +5,6 @@ Sources: DICOM PS3.5 section 8 and annex A.4; PS3.3 section C.7.6.3 (image pixel
 
 from __future__ import annotations
 
-import os
 import struct
 from functools import cached_property
 from typing import Any, BinaryIO
@@ -21,6 +20,7 @@ from orthanc_gcp.emulator.dicom.reader import (
     Element,
     FileSource,
 )
+from orthanc_gcp.emulator.system.files import read_at
 
 __all__ = ["INVALID_NUMBER", "Extent", "NoPixelDataError", "PixelData", "PixelDataError"]
 
@@ -129,12 +129,12 @@ class PixelData:
         """
         extent = self.extent(number)
         if extent is not None:
-            return os.pread(self.descriptor, extent[1], extent[0])
+            return read_at(self.descriptor, extent[1], extent[0])
         if not self.is_encapsulated:
             return self._unpacked(number)
         if self._fragments:
             offset, length = self._fragments[number - 1]
-            return os.pread(self.descriptor, length, offset)
+            return read_at(self.descriptor, length, offset)
         try:
             self._file.seek(self._element.offset)
             return get_frame(

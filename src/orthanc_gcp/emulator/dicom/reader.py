@@ -19,6 +19,8 @@ from typing import NamedTuple, Protocol
 
 from pydicom.datadict import dictionary_VR
 
+from orthanc_gcp.emulator.system.files import read_at
+
 __all__ = [
     "DEFLATED",
     "EXPLICIT_BIG",
@@ -83,15 +85,15 @@ class FileSource:
         self._descriptor = descriptor
         self.size = os.fstat(descriptor).st_size
         self._start = 0
-        self._window = os.pread(descriptor, _WINDOW, 0)
+        self._window = read_at(descriptor, _WINDOW, 0)
 
     def read(self, offset: int, length: int) -> bytes:
         at = offset - self._start
         if at < 0 or at + length > len(self._window):
             if length > _WINDOW:
-                return os.pread(self._descriptor, length, offset)
+                return read_at(self._descriptor, length, offset)
             self._start, at = offset, 0
-            self._window = os.pread(self._descriptor, _WINDOW, offset)
+            self._window = read_at(self._descriptor, _WINDOW, offset)
         return self._window[at : at + length]
 
 

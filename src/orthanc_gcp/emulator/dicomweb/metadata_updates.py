@@ -32,6 +32,7 @@ from orthanc_gcp.emulator.storage.instances import InstanceChange, Notify, Store
 from orthanc_gcp.emulator.storage.operation_tables import mark_changed
 from orthanc_gcp.emulator.storage.storage import BeingDeletedError, Storage
 from orthanc_gcp.emulator.storage.uploads import Upload
+from orthanc_gcp.emulator.system.files import read_at
 
 __all__ = ["change_instances", "update_metadata"]
 
@@ -209,6 +210,6 @@ class MetadataUpdate:
 def _write(upload: Upload, edited: EditedFile, descriptor: int) -> None:
     upload.write(memoryview(edited.head))
     at = edited.rest
-    while block := os.pread(descriptor, _BLOCK, at):
+    while block := read_at(descriptor, _BLOCK, at):
         upload.write(memoryview(block))
         at += len(block)

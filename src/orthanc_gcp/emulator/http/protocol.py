@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import struct
 from collections.abc import Iterable
@@ -33,6 +34,8 @@ BODY_LITTLE = 4096
 """Bytes of a body that are a little of it."""
 
 _WATCH_EVERY = 5.0
+_LINGER = "hh" if os.name == "nt" else "ii"
+"""The structure ``linger`` (socket(7); Microsoft, "LINGER structure")."""
 
 MAX_JOINED = 64 * 1024
 """How many bytes are joined at most before they are sent, so that what is copied is little."""
@@ -271,5 +274,5 @@ def reset_connection(scope: Scope) -> None:
     if connection.fileno() < 0:
         return
     # To linger for no time at all makes closing a reset (RST) instead of an end (FIN).
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack(_LINGER, 1, 0))
     transport.abort()

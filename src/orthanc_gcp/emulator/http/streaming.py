@@ -7,7 +7,6 @@ gzip.
 from __future__ import annotations
 
 import asyncio
-import os
 import re
 import zlib
 from collections.abc import AsyncGenerator
@@ -15,6 +14,8 @@ from contextlib import aclosing
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
+
+from orthanc_gcp.emulator.system.files import read_at
 
 __all__ = ["MULTIPART", "Streamed", "file_blocks", "part_head"]
 
@@ -47,7 +48,7 @@ async def file_blocks(descriptor: int, start: int, size: int) -> AsyncGenerator[
         The first byte, and how many bytes.
     """
     end = start + size
-    while start < end and (block := os.pread(descriptor, min(BLOCK, end - start), start)):
+    while start < end and (block := read_at(descriptor, min(BLOCK, end - start), start)):
         yield block
         start += len(block)
 

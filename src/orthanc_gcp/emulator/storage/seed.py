@@ -14,6 +14,7 @@ from orthanc_gcp.emulator.dicom.reader import InvalidDicomError
 from orthanc_gcp.emulator.resource_names import StoreName
 from orthanc_gcp.emulator.storage.storage import Storage
 from orthanc_gcp.emulator.storage.uploads import UploadResult
+from orthanc_gcp.emulator.system.files import AS_THEY_ARE, WITHOUT_WAITING
 
 __all__ = ["Seed", "store_seed"]
 
@@ -122,7 +123,7 @@ def _files(folder: str, progress: _Progress) -> Iterator[str]:
 
 def _store(storage: Storage, store: int, path: str, progress: _Progress) -> None:
     try:
-        file = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        file = os.open(path, os.O_RDONLY | WITHOUT_WAITING | AS_THEY_ARE)
     except OSError as error:
         progress.leave_out(path, error.strerror or "it cannot be read")
         return

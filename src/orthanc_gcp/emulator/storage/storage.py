@@ -8,10 +8,7 @@ it knows go (back) to ``files``, the others were never acknowledged and are dele
 
 from __future__ import annotations
 
-import fcntl
-import os
 import sqlite3
-import tempfile
 import threading
 import time
 from collections import Counter
@@ -19,6 +16,8 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
+
+from filelock import BaseFileLock, FileLock, Timeout
 
 from orthanc_gcp.emulator.resource_names import DatasetName, StoreName
 from orthanc_gcp.emulator.storage.database import Database
@@ -29,6 +28,7 @@ from orthanc_gcp.emulator.storage.records import DetachedRecord, InstanceKey, Re
 from orthanc_gcp.emulator.storage.resources import Resources
 from orthanc_gcp.emulator.storage.search_lag import SearchLag
 from orthanc_gcp.emulator.storage.uploads import Upload, UploadResult
+from orthanc_gcp.emulator.system.files import file_of, open_to_read
 
 __all__ = ["BeingDeletedError", "DeletionTarget", "DirectoryInUseError", "Storage"]
 
@@ -99,7 +99,7 @@ class Storage:
     def close(self) -> None:
         self.search_lag.close()
         self.database.close()
-        os.close(self._lock)
+        self._lock.release()
 
     def begin(self) -> Upload:
         """Return where an instance that is about to arrive goes."""
@@ -235,12 +235,12 @@ class Storage:
         """
         content = self.index.content(file)
         if content is not None:
-            return _file_of(content)
+            return file_of(content)
         # A file that the index knows may be still in staging, or leave it right now.
         for folder in (self._files, self._staging):
             with suppress(FileNotFoundError):
-                return os.open(f"{folder}/{file}", os.O_RDONLY)
-        return os.open(self._files / file, os.O_RDONLY)
+                return open_to_read(f"{folder}/{file}")
+        return open_to_read(f"{self._files}/{file}")
 
     def delete(self, instances: Sequence[StoredInstance], notify: Notify | None = None) -> None:
         """Delete instances; in steps, so that uploads are not kept waiting."""
@@ -294,21 +294,10 @@ class Storage:
                 path.unlink()
 
 
-def _file_of(content: bytes) -> int:
-    if hasattr(os, "memfd_create"):
-        descriptor = os.memfd_create("instance")
-    else:  # it is not Linux
-        with tempfile.TemporaryFile() as file:
-            descriptor = os.dup(file.fileno())
-    os.pwrite(descriptor, content, 0)
-    return descriptor
-
-
-def _lock(path: Path) -> int:
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+def _lock(path: Path) -> BaseFileLock:
+    lock = FileLock(path, mode=0o600, thread_local=False)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(descriptor)
+        lock.acquire(timeout=0)
+    except Timeout as error:
         raise DirectoryInUseError(f"another emulator is using {path.parent}") from error
-    return descriptor
+    return lock

@@ -16,6 +16,7 @@ from pathlib import Path
 from orthanc_gcp.emulator.dicom.reader import BytesSource, FileSource
 from orthanc_gcp.emulator.storage.instances import StoredFile
 from orthanc_gcp.emulator.storage.records import Record, read_record
+from orthanc_gcp.emulator.system.files import AS_THEY_ARE
 
 __all__ = ["MAX_HELD", "Upload", "UploadResult"]
 
@@ -79,6 +80,7 @@ class Upload:
     def move_to(self, folder: Path) -> None:
         """Move the file, if there is one."""
         if self._path is not None:
+            self.close()  # Windows moves no file that is open
             self._path = self._path.rename(folder / self.name)
 
     def discard(self) -> None:
@@ -99,7 +101,8 @@ class Upload:
         """Return the file, which is made when there is none yet."""
         if self._file is None:
             self._path = self._staging / self.name
-            self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+            flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | AS_THEY_ARE
+            self._file = os.open(self._path, flags, 0o600)
             for piece in self._held:
                 _write(self._file, memoryview(piece))
             self._held.clear()

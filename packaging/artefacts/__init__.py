@@ -1,0 +1,1 @@
+"""Makes what people install: wheel, folders with all libraries, Debian's package, their SBOM."""

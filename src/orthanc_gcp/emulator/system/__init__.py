@@ -1,0 +1,1 @@
+"""What one operating system has and another has not."""
