@@ -192,7 +192,8 @@ def _times(rounds: Sequence[Round], key: str, subject: str, others: Sequence[str
     """How many times of the best of others that have the figure, where that is not zero."""
     values = []
     for taken in rounds:
-        best = min((taken[other][key] for other in others if key in taken[other]), default=0.0)
+        theirs = [taken[other] for other in others if other in taken]
+        best = min((figures[key] for figures in theirs if key in figures), default=0.0)
         if best and key in taken[subject]:
             values.append(taken[subject][key] / best)
     return Spread.of(values) if values and subject not in others else None

@@ -24,7 +24,7 @@ FLOORS = (
     {"configuration", "outages"},
     {"transport", "ledger"},
     {"auth", "dicomweb", "orthanc"},
-    {"connector", "custody"},
+    {"connector", "custody", "retrieval"},
     {"doctor", "worker"},
     {"plugin"},
     {"installation"},

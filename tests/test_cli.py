@@ -73,7 +73,7 @@ def test_bash_completes_as_the_guide_has_it(tmp_path):
         text=True,
         env={**os.environ, "HOME": str(tmp_path), "PYTHONPATH": str(ROOT / "src")},
     )
-    assert (done.stdout, done.stderr) == ("receipt retry resume\n", "")
+    assert (done.stdout, done.stderr) == ("receipt retrieve retry resume\n", "")
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,7 @@ def test_nothing_is_a_multiple_of_zero() -> None:
 def test_goals_and_appendix_are_written(tmp_path: Path) -> None:
     goals = (
         Goal("seconds", "ours", 0.7, "times", ("a", "b")),
-        Goal("seconds", "ours", 0.1, "times", ("b",)),
+        Goal("seconds", "ours", 0.1, "times", ("b", "absent")),
         Goal("seconds", "ours", 0.1, "times", ("absent",)),
     )
     write(tmp_path, measurement(*goals, appendix="And more."), ROUNDS, {"machine": "two cores"})
@@ -54,7 +54,7 @@ def test_goals_and_appendix_are_written(tmp_path: Path) -> None:
     lines = goals_table(tmp_path).splitlines()[2:]
     assert lines == [
         "| Title: Begin to end | ours | 0.7 of the best of a; b | 0.67 | met |",
-        "| Title: Begin to end | ours | 0.1 of b | 0.67 | **missed** |",
+        "| Title: Begin to end | ours | 0.1 of the best of b; absent | 0.67 | **missed** |",
     ]
     text = (tmp_path / "name.md").read_text()
     assert text.endswith("3 rounds. on two cores.\n\nAnd more.\n")

@@ -21,6 +21,8 @@ from orthanc_gcp.commands.pause_resume_retry import pause, resume, retry
 from orthanc_gcp.commands.plugin_script import plugin_script
 from orthanc_gcp.commands.printing import print_any_text
 from orthanc_gcp.commands.receipt import receipt
+from orthanc_gcp.commands.retrieval.query import query
+from orthanc_gcp.commands.retrieval.retrieve import retrieve
 from orthanc_gcp.commands.send import send
 from orthanc_gcp.commands.sidecar import sidecar
 from orthanc_gcp.commands.status import status
@@ -110,6 +112,8 @@ def _in_one_line() -> Iterator[None]:
         status,
         receipt,
         audit,
+        query,
+        retrieve,
         send,
         backfill,
         retry,

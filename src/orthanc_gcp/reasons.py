@@ -19,6 +19,7 @@ __all__ = [
     "LedgerReason",
     "LocalReason",
     "NetworkFault",
+    "RetrievalReason",
     "RpcCode",
     "SourceReason",
     "StoreReason",
@@ -292,6 +293,8 @@ class TransferReason(StrEnum):
     """The store does not store it, for a reason that is not known to this program."""
     REPLACING = "replacing"
     """Other bytes are replaced by the next try."""
+    RETRIEVED = "retrieved"
+    """It came from this very store, which has it, and was not sent."""
     SUPERSEDED = "superseded"
     """A newer version of it, with the same UIDs, was received."""
     UNCOMPARED = "uncompared"
@@ -300,6 +303,37 @@ class TransferReason(StrEnum):
     """This program failed at it, or Orthanc answered as no Orthanc does."""
     UNREADABLE_FILE = "unreadable_file"
     """Orthanc has it in its index and cannot give its file."""
+
+
+class RetrievalReason(StrEnum):
+    """Why an instance does not come back, or all of them, beside the reasons of a StoreError."""
+
+    DIFFERENT = "different"
+    """Orthanc has it with other bytes than the store, and is left as it is."""
+    FILTERED = "filtered"
+    """Orthanc does not take it: a filter, a script or a plugin of its own refuses it."""
+    FULL = "full"
+    """Orthanc's storage is full, or all patients in it are protected."""
+    GONE = "gone"
+    """Orthanc had it, and has deleted or recycled it before all had come."""
+    INVALID = "invalid"
+    """Orthanc cannot read what the store gave."""
+    NOT_GIVEN = "not_given"
+    """The store lists it, and did not give it with the others."""
+    NOT_LISTED = "not_listed"
+    """The store lists no such study, series or instance."""
+    ORTHANC = "orthanc"
+    """Orthanc failed at it."""
+    OTHER_INSTANCE = "other_instance"
+    """The store gave another instance in its place."""
+    OTHER_STORE = "other_store"
+    """The account has another store by now than when it was asked for."""
+    UID = "uid"
+    """One of its UIDs cannot stand in the path of a request."""
+    UNEXPECTED = "unexpected"
+    """This program failed at it."""
+    UNSTABLE = "unstable"
+    """The store lists new instances, however often it is asked."""
 
 
 @dataclass(frozen=True)

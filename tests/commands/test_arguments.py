@@ -36,6 +36,7 @@ from tests.support.terminal import (
     OF_THE_CONNECTOR,
     ROOT,
     WITH_CONFIG,
+    WITHOUT_LEDGER,
     command,
     one_line,
     with_config,
@@ -108,7 +109,7 @@ def test_a_missing_driver_is_one_line(config, alone, tmp_path):
     accounts = {"my-google": {**STORE, "ServiceAccountFile": "none.json"}}
     database = "postgresql://me:hush@127.0.0.1:1/custody"
     write_config(config, {"Accounts": accounts, "Database": database})
-    for name in sorted({*WITH_CONFIG} - OF_THE_CONNECTOR):
+    for name in sorted({*WITH_CONFIG} - WITHOUT_LEDGER):
         said = one_line(command(*with_config(name, config), **path), 3 if name == "worker" else 2)
         assert "needs psycopg, which is not installed" in said
 

@@ -361,3 +361,64 @@ def test_connections_are_kept_and_replaced():
     assert len(set(ports[:3])) == 1
     assert len(set(ports[3:])) == 1
     assert ports[0] != ports[3]
+
+
+# -- Retrieving several -------------------------------------------------------------------
+
+
+def retrieved(store, *uids):
+    with store.retrieve(*uids) as files:
+        return [b"".join(pieces) for pieces in files]
+
+
+def test_a_study_and_a_series_come_as_they_are(client, store):
+    part = part_of(make_dicom())
+    same = {"StudyInstanceUID": part.study_instance_uid}
+    series = {**same, "SeriesInstanceUID": part.series_instance_uid}
+    files = [make_dicom(b"x" * size, **series) for size in (0, 10, 700_000)]
+    other = make_dicom(**same)
+    store.store([part_of(one) for one in (*files, other)])
+    assert sorted(retrieved(store, *part.uids[:2])) == sorted(files)
+    assert sorted(retrieved(store, part.study_instance_uid)) == sorted([*files, other])
+
+
+def test_what_is_not_there_cannot_be_retrieved(store):
+    with pytest.raises(StoreError) as raised:
+        retrieved(store, "1.2.3")
+    assert raised.value.status in (403, 404)
+    with pytest.raises(StoreError, match="UID"):
+        retrieved(store, "..")
+
+
+@pytest.mark.parametrize("cut", ["truncate", "resetAnswer"])
+def test_an_answer_that_breaks_off_is_no_file(own_client, emulator, cut):
+    store = DicomStore(own_client.web, lambda: Authorization(own_client.token))
+    part = part_of(make_dicom(b"x" * 300_000))
+    store.store([part])
+    rule = {"method": "GET", "cut": cut, "afterBytes": 100_000, "count": 1}
+    emulator.fault_settings.change(faults=[rule])
+    with pytest.raises(StoreError) as raised:
+        retrieved(store, part.study_instance_uid)
+    assert raised.value.retryable
+    assert len(retrieved(store, part.study_instance_uid)) == 1
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        (answer(b"<p>", kind="text/html"), "protocol"),
+        (answer(b"--b\r\n\r\nx\r\n", kind="multipart/related; boundary=b"), "truncated"),
+        (answer(b"--b\r\n\r\nx", kind="multipart/related; boundary=b", length=99), "truncated"),
+        (answer(b"--b--", kind="multipart/related"), "protocol"),
+        (answer(b"{}", "503 No"), "unavailable"),
+    ],
+)
+def test_what_is_no_answer_of_files(said, reason):
+    with RawServer(says(said)) as server, pytest.raises(StoreError) as raised:
+        retrieved(client(server), "1.2")
+    assert raised.value.reason == reason
+
+
+def test_nothing_is_no_files():
+    with RawServer(says(answer(status="204 No Content"))) as server:
+        assert retrieved(client(server), "1.2") == []

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from orthanc_gcp.connector.servers import MANAGED_BY
 from orthanc_gcp.plugin import host
+from orthanc_gcp.plugin.demanded import DemandedWorker
+from orthanc_gcp.plugin.worker_client import WorkerClient
 from tests.support.certificates import Authority
 from tests.support.keys import user_account
 from tests.support.orthanc import wait_until
@@ -63,8 +65,11 @@ def worker(orthanc, interpreter="/venv/bin/python"):
 
 
 def test_a_worker_is_for_rules(inside, token_server):
-    assert worker(inside(with_accounts(token_server))) is None
-    assert worker(inside(with_accounts(token_server, Send=[{"To": "a"}]))) is not None
+    assert worker(inside({})) is None
+    assert isinstance(worker(inside(with_accounts(token_server))), DemandedWorker)
+    assert worker(inside(with_accounts(token_server)), "") is None
+    made = worker(inside(with_accounts(token_server, Send=[{"To": "a"}])))
+    assert isinstance(made, WorkerClient)
 
 
 def test_a_script_of_an_older_version(inside, token_server):

@@ -23,6 +23,8 @@ COMMANDS = {
     "status": ("CONFIG",),
     "receipt": ("CONFIG", "1.2.3"),
     "audit": ("CONFIG",),
+    "query": ("CONFIG", "my-google"),
+    "retrieve": ("CONFIG", "my-google", "1.2.3"),
     "send": ("CONFIG", "0-1", "--to", "my-google"),
     "backfill": ("CONFIG",),
     "retry": ("CONFIG",),
@@ -39,6 +41,8 @@ COMMANDS = {
 """Every command, with plausible arguments."""
 OF_THE_CONNECTOR = {"check", "install", "sidecar"}
 """Those that do with what every installation has."""
+WITHOUT_LEDGER = {*OF_THE_CONNECTOR, "query", "retrieve"}
+"""Those that ask for none."""
 WITH_CONFIG = sorted(name for name, arguments in COMMANDS.items() if "CONFIG" in arguments)
 
 

@@ -24,6 +24,7 @@ from orthanc_gcp.ledger.rows import NewTransfer, Outcome
 from orthanc_gcp.ledger.schema import Priority, State, transfers
 from orthanc_gcp.worker.api import Api
 from orthanc_gcp.worker.listener import Listener
+from orthanc_gcp.worker.retrieval_api import RetrievalApi
 from orthanc_gcp.worker.samples import of_transfers
 from tests.support.keys import STORE
 from tests.support.ledgers import arrival
@@ -46,6 +47,7 @@ class Desk:
 
     def __init__(self, ledger: Ledger, *, is_open: bool = True) -> None:
         self.ledger, self.demanded, self.changes = ledger, [], 0
+        self.source = "orthanc"
         self.standstill = Standstill(
             ledger, SETTINGS, dict, lambda: True, lambda: datetime.now(UTC)
         )
@@ -59,6 +61,7 @@ class Desk:
             lambda: of_transfers(one.as_json() for one in Overview(ledger).accounts(["a"])),
             lambda: find_problems(ledger, ["a", ODD], {}),
             self.standstill,
+            RetrievalApi(ledger, ["a", ODD], lambda: self.source, self.change),
         )
         place = socket.create_server(("127.0.0.1", 0))
         self.port = place.getsockname()[1]

@@ -74,9 +74,18 @@ class TokenSource:
             self._lock.wait_for(lambda: self._stopped or account in self._newest, _FIRST_WITHIN)
             if account in self._newest:
                 return self._newest[account]
-        error = self._refresher.status(account).last_error
-        words = error.message if error else "it has not been acquired yet"
+        words = self.problem(account) or "it has not been acquired yet"
         raise StoreError(f"no access token: {words}", reason=StoreReason.NO_TOKEN, retryable=True)
+
+    def problem(self, account: str) -> str | None:
+        """Why an account's last token could not be acquired, if it could not."""
+        error = self._refresher.status(account).last_error
+        return error.message if error else None
+
+    def has_token(self, account: str) -> bool:
+        """Whether an account has had one."""
+        with self._lock:
+            return account in self._newest
 
     def renew(self, account: str) -> None:
         """The store refused the token: acquire another, once for all who say so."""

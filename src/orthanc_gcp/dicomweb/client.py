@@ -7,7 +7,7 @@ import ssl
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote, urlencode
@@ -17,7 +17,13 @@ from urllib3 import exceptions
 
 from orthanc_gcp.dicomweb.early_response import listen_while_sending
 from orthanc_gcp.dicomweb.error_response import refusal
-from orthanc_gcp.dicomweb.search import FoundInstance, found_instance, found_study
+from orthanc_gcp.dicomweb.multipart import MultipartError, boundary_of, split_parts
+from orthanc_gcp.dicomweb.search import (
+    FoundInstance,
+    found_instance,
+    found_study,
+    found_uids,
+)
 from orthanc_gcp.dicomweb.store_request import Part, Upload
 from orthanc_gcp.dicomweb.store_response import (
     InstanceResult,
@@ -38,11 +44,14 @@ LARGEST_OFFSET = 1_000_000
 LONGEST_REFUSAL = 64 * 1024
 LONGEST_METADATA = 64 * 1024 * 1024
 BYTES_PER_FOUND = 8 * 1024
+LONGEST_MATCH = 64 * 1024
+"""Bytes of a match with all attributes that were asked for, on the average of a page."""
 _PIECE = 256 * 1024
 _DRIP = 10
 """How many times the time limit an answer that drips may take as a whole."""
 _JSON = "application/dicom+json"
 _AS_STORED = "application/dicom; transfer-syntax=*"
+_ALL_AS_STORED = 'multipart/related; type="application/dicom"; transfer-syntax=*'
 
 Found = TypeVar("Found")
 
@@ -61,6 +70,14 @@ class Stored:
 
     results: Mapping[str, InstanceResult]
     bytes_sent: int
+
+
+@dataclass(frozen=True)
+class _Match:
+    """A match of a search; two of the same UIDs are one."""
+
+    uids: tuple[str, ...]
+    attributes: dict[str, Any] = field(compare=False)
 
 
 class DicomStore:
@@ -225,27 +242,63 @@ class DicomStore:
         page: int,
         named: Callable[[Any], Found | None],
         uids: str,
+        longest: int = BYTES_PER_FOUND,
     ) -> Iterator[Found]:
         """What the matches of a search name, page by page."""
         pages: set[int] = set()
         unnamed = 0
-        for offset in range(0, LARGEST_OFFSET + 1, page):
-            part = urlencode({"limit": str(page), **query, "offset": str(offset)})
-            found = [named(match) for match in self._search(f"{path}?{part}", page)]
+        for matches in self._pages(path, query, page, longest):
+            found = [named(match) for match in matches]
             yield from (one for one in found if one is not None)
             unnamed += found.count(None)
-            if len(found) < page:
-                break
-            if hash(tuple(found)) in pages:
+            if len(found) == page and hash(tuple(found)) in pages:
                 raise self._nonsense("searching", "its pages are all the same")
             pages.add(hash(tuple(found)))
-        else:
-            raise self._nonsense("searching", "its pages do not end")
         if unnamed:
             raise self._nonsense("searching", f"it names {unnamed} of its matches by no {uids}")
 
-    def _search(self, path: str, page: int) -> list[Any]:
-        body = self._get("searching", path, 64 * 1024 + BYTES_PER_FOUND * page)
+    def search(
+        self, path: str, parameters: Mapping[str, str], *, depth: int, page: int = 1000
+    ) -> Iterator[dict[str, Any]]:
+        """What a search finds, in the DICOM JSON model, page by page (PS3.18 §10.6).
+
+        Parameters
+        ----------
+        path
+            Of the resource that is searched, such as ``/studies``.
+        depth
+            By how many UIDs each match has to be named: 1 for a study, 3 for an instance.
+
+        Raises
+        ------
+        StoreError
+            As :meth:`instances`.
+        """
+
+        def named(match: Any) -> _Match | None:
+            uids = found_uids(match, depth)
+            return None if uids is None else _Match(uids, match)
+
+        words = ("Study Instance UID", "two UIDs", "three UIDs")[depth - 1]
+        for found in self._matches(path, parameters, page, named, words, LONGEST_MATCH):
+            yield found.attributes
+
+    def _pages(
+        self, path: str, query: Mapping[str, str], page: int, longest: int
+    ) -> Iterator[list[Any]]:
+        """All pages of a search, however many there are; one that is not full is the last."""
+        for offset in range(0, LARGEST_OFFSET + 1, page):
+            part = urlencode({"limit": str(page), **query, "offset": str(offset)})
+            found = self._search(f"{path}?{part}", 64 * 1024 + longest * page)
+            yield found
+            if len(found) < page:
+                return
+        raise self._nonsense(
+            "searching", "its pages do not end: there is more than a search can reach, narrow it"
+        )
+
+    def _search(self, path: str, limit: int) -> list[Any]:
+        body = self._get("searching", path, limit)
         found = self._json("searching", body) if body.strip() else []
         if not isinstance(found, list):
             raise self._nonsense("searching", "its answer is no list of matches")
@@ -308,6 +361,58 @@ class DicomStore:
             if unlike:
                 raise self._nonsense(what, unlike)
             yield self._pieces(what, response)
+
+    @contextmanager
+    def retrieve(
+        self, study: str, series: str | None = None
+    ) -> Generator[Iterator[Iterator[bytes]]]:
+        """Read the files of a study or a series as they are stored, one after another (§10.4).
+
+        Each file is an iterator of pieces, to be read before the next one begins. What ends
+        without an error has given all that the store has sent: not all that there is, maybe.
+
+        Raises
+        ------
+        StoreError
+            The store refused, or what came is no such answer, or broke off; the iterators raise
+            it as well. Or a UID cannot stand in a path, and nothing was asked.
+        """
+        what = "reading a series" if series else "reading a study"
+        accept = {"Accept": _ALL_AS_STORED}
+        with self._exchange(what, "GET", _path(study, series), accept) as (response, token):
+            if response.status == 204:
+                yield iter(())
+                return
+            if response.status != 200:
+                body = self._read(response, LONGEST_REFUSAL)
+                raise refusal(self._named(what), response.status, response.headers, body, token)
+            try:
+                boundary = boundary_of(response.headers)
+                yield self._files(what, split_parts(self._pieces(what, response), boundary))
+            except MultipartError as error:
+                raise self._broken(what, error) from error
+
+    def _files(self, what: str, parts: Iterator[Iterator[bytes]]) -> Iterator[Iterator[bytes]]:
+        """The parts of an answer, with the errors of a client."""
+
+        def pieces(part: Iterator[bytes]) -> Iterator[bytes]:
+            try:
+                yield from part
+            except MultipartError as error:
+                raise self._broken(what, error) from error
+
+        try:
+            for part in parts:
+                yield pieces(part)
+        except MultipartError as error:
+            raise self._broken(what, error) from error
+
+    def _broken(self, what: str, error: MultipartError) -> StoreError:
+        return StoreError(
+            f"{self._named(what)}: {error}",
+            reason=StoreReason.TRUNCATED if error.truncated else StoreReason.PROTOCOL,
+            retryable=True,
+        )
 
     def _pieces(self, what: str, response: urllib3.BaseHTTPResponse) -> Iterator[bytes]:
         try:

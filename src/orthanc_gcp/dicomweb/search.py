@@ -11,12 +11,12 @@ import re
 from typing import Any, NamedTuple
 from urllib.parse import unquote
 
-__all__ = ["FoundInstance", "found_instance", "found_study"]
+__all__ = ["FoundInstance", "found_instance", "found_study", "found_uids"]
 
 _STUDY, _SERIES, _INSTANCE, _RETRIEVE_URL = "0020000D", "0020000E", "00080018", "00081190"
 _PADDING = " \0"
-_STUDY_PATH = re.compile(r"/studies/([^/?#]+)/?$")
-_PATH = re.compile(r"/studies/([^/?#]+)/series/([^/?#]+)(?:/instances/([^/?#]+))?/?$")
+_LEVELS = (_STUDY, _SERIES, _INSTANCE)
+_PATH = re.compile(r"/studies/([^/?#]+)(?:/series/([^/?#]+)(?:/instances/([^/?#]+))?)?/?$")
 
 
 class FoundInstance(NamedTuple):
@@ -29,24 +29,30 @@ class FoundInstance(NamedTuple):
 
 def found_instance(match: Any) -> FoundInstance | None:
     """The instance that a match names, in the DICOM JSON model (PS3.18 annex F); None for none."""
-    if not isinstance(match, dict):
-        return None
-    path = _PATH.search(_text(match.get(_RETRIEVE_URL)))
-    groups = path.groups() if path else ("", "", "")
-    named = tuple(unquote(uid or "").strip(_PADDING) for uid in groups)
-    uids = [
-        _text(match.get(tag)) or other
-        for tag, other in zip((_STUDY, _SERIES, _INSTANCE), named, strict=True)
-    ]
-    return FoundInstance(*uids) if all(uids) else None
+    uids = found_uids(match, len(_LEVELS))
+    return None if uids is None else FoundInstance(*uids)
 
 
 def found_study(match: Any) -> str | None:
     """The Study Instance UID that a match of a search for studies names; None for none."""
+    uids = found_uids(match, 1)
+    return None if uids is None else uids[0]
+
+
+def found_uids(match: Any, depth: int) -> tuple[str, ...] | None:
+    """The UIDs of a study, a series in it, an instance in that: as many as asked for, or None.
+
+    The Retrieve URL of something below that level names nothing.
+    """
     if not isinstance(match, dict):
         return None
-    path = _STUDY_PATH.search(_text(match.get(_RETRIEVE_URL)))
-    return _text(match.get(_STUDY)) or (unquote(path[1]) if path else "") or None
+    path = _PATH.search(_text(match.get(_RETRIEVE_URL)))
+    named = path.groups() if path and not any(path.groups()[depth:]) else ("", "", "")
+    uids = [
+        _text(match.get(tag)) or unquote(other or "").strip(_PADDING)
+        for tag, other in zip(_LEVELS[:depth], named[:depth], strict=True)
+    ]
+    return tuple(uids) if all(uids) else None
 
 
 def _text(element: Any) -> str:

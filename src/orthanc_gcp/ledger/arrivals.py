@@ -74,11 +74,12 @@ def _insert_or_renew(dialect: str, other_versions: bool) -> Any:
         index_elements=["destination_id", "source", "orthanc_id"],
         set_={
             **again,
-            "sha256": None,
+            "sha256": new["sha256"],
             "stored_sha256": sql.case(
                 (of.state == State.CONFIRMED, of.sha256), else_=of.stored_sha256
             ),
             **UNSENT,
+            "confirmed_at": new["confirmed_at"],
             "reason": new["reason"],
             "detail": new["detail"],
             "change_seq": change,
@@ -187,15 +188,22 @@ class Arrivals:
         return int(done.rowcount)
 
     def _row(self, arrival: NewTransfer, destination: int) -> dict[str, Any]:
+        values = values_of(arrival)
+        sha256, confirmed_at = values.pop("retrieved_sha256"), values.pop("retrieved_at")
+        state = State.HELD if arrival.held_for_orthanc_id else State.WAITING
+        if sha256 is not None:
+            state, values["held_for_orthanc_id"] = State.CONFIRMED, None
         return {
-            **values_of(arrival),
+            **values,
             "destination_id": destination,
-            "state": State.HELD if arrival.held_for_orthanc_id else State.WAITING,
+            "state": state,
             "attempts": 0,
             "replace": False,
             "queued_at": self._now(),
-            "reason": None,
+            "reason": None if sha256 is None else TransferReason.RETRIEVED,
             "detail": None,
+            "sha256": sha256,
+            "confirmed_at": confirmed_at,
         }
 
     def _quarantine(

@@ -48,7 +48,13 @@ class Series(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class NewTransfer:
-    """An instance that a rule, or somebody, wants at a destination."""
+    """An instance that a rule, or somebody, wants at a destination.
+
+    Attributes
+    ----------
+    retrieved_sha256, retrieved_at
+        What came from that very store, and when: these bytes are there, and are not to be sent.
+    """
 
     account: str
     source: str
@@ -62,6 +68,8 @@ class NewTransfer:
     change_seq: int = 0
     priority: Priority = Priority.LIVE
     held_for_orthanc_id: str | None = None
+    retrieved_sha256: str | None = None
+    retrieved_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,10 +9,13 @@ import sqlalchemy as sql
 __all__ = [
     "IN_NEED",
     "IS_OWED",
+    "RETRIEVAL_IS_OPEN",
     "UNSENT",
     "UNSETTLED",
     "Guard",
     "Priority",
+    "RetrievalState",
+    "RetrievedState",
     "State",
     "backfill_studies",
     "change_cursors",
@@ -23,6 +26,8 @@ __all__ = [
     "metadata",
     "patient_studies",
     "patients",
+    "retrievals",
+    "retrieved_instances",
     "schema_version",
     "transfers",
 ]
@@ -72,6 +77,28 @@ class Guard(StrEnum):
     DELETED = "deleted"  # was, until somebody deleted it
 
 
+class RetrievalState(StrEnum):
+    """How far it is with what somebody wants back from a store."""
+
+    WAITING = "waiting"  # for what the store lists of it
+    RUNNING = "running"
+    COMPLETE = "complete"  # Orthanc has all that the store lists
+    INCOMPLETE = "incomplete"  # it has not, and will not
+
+
+class RetrievedState(StrEnum):
+    """Where an instance is on its way from a store into Orthanc."""
+
+    WAITING = "waiting"
+    COMPARING = "comparing"  # Orthanc has it: are the bytes the same?
+    RECEIVED = "received"  # Orthanc has taken it
+    PRESENT = "present"  # Orthanc had it already
+    DIFFERENT = "different"  # Orthanc has it with other bytes
+    MISSING = "missing"  # it does not come
+
+
+RETRIEVAL_IS_OPEN = "state IN ('waiting', 'running')"
+"""The retrievals that have not ended. In these very words, as below."""
 IS_OWED = "state IN ('held', 'waiting', 'delayed', 'sending') AND priority <> 2"
 """The rows whose age counts: still to be sent, and no backfill. In these very words, so that the
 database sees that an index covers it."""
@@ -252,6 +279,72 @@ lost_changes = sql.Table(
     sql.Column("acknowledged_at", sql.Float),  # by a person
 )
 """What Orthanc had received and recycled before anybody could read what it was."""
+
+retrievals = sql.Table(
+    "gcp_retrievals",
+    metadata,
+    sql.Column("id", _Id, primary_key=True, autoincrement=True),
+    sql.Column("account", sql.Text, nullable=False),
+    sql.Column("destination_id", sql.BigInteger, nullable=False),  # which store of the account
+    sql.Column("source", sql.Text, nullable=False),  # into which Orthanc
+    sql.Column("study_instance_uid", sql.Text, nullable=False),
+    sql.Column("series_instance_uid", sql.Text),  # nothing for all of the study
+    sql.Column("sop_instance_uid", sql.Text),
+    sql.Column("compare_bytes", sql.Boolean, nullable=False),
+    sql.Column("state", sql.Text, nullable=False),
+    sql.Column("rounds", sql.Integer, nullable=False),  # so often the store has listed it
+    sql.Column("attempts", sql.Integer, nullable=False),  # at having it listed
+    sql.Column("next_attempt_at", sql.Float),
+    sql.Column("reason", sql.Text),
+    sql.Column("detail", sql.Text),
+    sql.Column("requested_at", sql.Float, nullable=False),
+    sql.Column("ended_at", sql.Float),
+    sql.Index(
+        "gcp_retrievals_open",
+        "source",
+        sqlite_where=sql.text(RETRIEVAL_IS_OPEN),
+        postgresql_where=sql.text(RETRIEVAL_IS_OPEN),
+    ),
+    sql.Index("gcp_retrievals_account", "account", "id"),
+)
+"""One row for each study, series or instance that somebody wants back from a store."""
+
+retrieved_instances = sql.Table(
+    "gcp_retrieved_instances",
+    metadata,
+    sql.Column("id", _Id, primary_key=True, autoincrement=True),
+    sql.Column("retrieval_id", sql.BigInteger, nullable=False),
+    sql.Column("destination_id", sql.BigInteger, nullable=False),
+    sql.Column("study_instance_uid", sql.Text, nullable=False),
+    sql.Column("series_instance_uid", sql.Text, nullable=False),
+    sql.Column("sop_instance_uid", sql.Text, nullable=False),
+    sql.Column("size_bytes", sql.BigInteger, nullable=False),  # an estimate, until it has come
+    sql.Column("state", sql.Text, nullable=False),
+    sql.Column("attempts", sql.Integer, nullable=False),
+    sql.Column("next_attempt_at", sql.Float),
+    sql.Column("reason", sql.Text),
+    sql.Column("detail", sql.Text),
+    sql.Column("md5", sql.Text),  # of the bytes that came, before Orthanc has all of them
+    sql.Column("sha256", sql.Text),
+    sql.Column("orthanc_id", sql.Text),
+    sql.Column("attachment_uuid", sql.Text),  # of the file that Orthanc made of them
+    sql.Column("seen_round", sql.Integer, nullable=False),  # when Orthanc last had it
+    sql.Column("retrieved_at", sql.Float),
+    sql.UniqueConstraint(
+        "retrieval_id", "study_instance_uid", "series_instance_uid", "sop_instance_uid"
+    ),
+    sql.Index(
+        "gcp_retrieved_instances_queue",
+        *("retrieval_id", "state", "study_instance_uid", "series_instance_uid", "id"),
+    ),
+    sql.Index(
+        "gcp_retrieved_instances_origin",
+        "sop_instance_uid",
+        sqlite_where=sql.text("md5 IS NOT NULL"),
+        postgresql_where=sql.text("md5 IS NOT NULL"),
+    ),
+)
+"""One row for each instance of these that the store has listed."""
 
 schema_version = sql.Table(
     "gcp_schema_version", metadata, sql.Column("version", sql.Integer, nullable=False)

@@ -42,6 +42,7 @@ class _Version:
     state: str
     sha256: str | None
     replace: bool
+    reason: str | None
 
     def is_another_of(self, other: _Version) -> bool:
         """Whether both are of one instance, whose SOP Instance UID both have, and not the same."""
@@ -57,12 +58,16 @@ class _Version:
         return (self.source, self.orthanc_id) == (other.source, other.orthanc_id) and len(files) < 2
 
     def is_newer(self, other: _Version) -> bool:
-        """Whether it was received later; Orthanc records whole seconds."""
+        """Whether it was received later; Orthanc records whole seconds.
+
+        What came from the store itself is older than whatever was not sent there before.
+        """
         changes = (0, 0)  # numbers of two Orthancs cannot be compared
         if self.source == other.source:
             changes = self.change_seq, other.change_seq
-        mine = self.received_at, changes[0], self.id
-        return mine > (other.received_at, changes[1], other.id)
+        sent, other_sent = (one.reason != TransferReason.RETRIEVED for one in (self, other))
+        mine = sent, self.received_at, changes[0], self.id
+        return mine > (other_sent, other.received_at, changes[1], other.id)
 
     def takes_the_place_of(self, other: _Version) -> bool:
         """Whether the store has, or may have by now, these bytes in place of the other's."""

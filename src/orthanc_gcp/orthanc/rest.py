@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,8 @@ from orthanc_gcp.transport.pipelining import pipelined
 __all__ = ["OrthancRest", "RestDicomWeb"]
 
 _PIECE = 256 * 1024
+STORED_WITHIN = 600.0
+"""Seconds that Orthanc may take to store an upload once it has all of it."""
 LONGEST_ANSWER = 256 << 20
 """Bytes of an answer that is kept in memory: the instances of the largest study, and much more."""
 
@@ -105,6 +107,31 @@ class OrthancRest:
             return json.loads(answer or b"{}")
         except (ValueError, RecursionError):
             raise OrthancUnavailableError(f"{printable(self.url)} is not an Orthanc") from None
+
+    def answer(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
+        """Whatever is answered: the status, and the answer from JSON, None where it is not JSON.
+
+        Raises
+        ------
+        OrthancUnavailableError
+            Orthanc does not answer.
+        OrthancRefusedError
+            It wants a user, or another one.
+        """
+        data = None if body is None else json.dumps(body)
+        with self._exchange(method, path, data) as answer:
+            content = self._whole(answer)
+        return self._json(answer, method, path, content)
+
+    def _json(
+        self, answer: urllib3.BaseHTTPResponse, method: str, path: str, content: bytes
+    ) -> tuple[int, Any]:
+        if answer.status == 401:
+            self._check(answer.status, method, path)
+        try:
+            return answer.status, json.loads(content)
+        except (ValueError, RecursionError):
+            return answer.status, None
 
     def text(self, path: str) -> str | None:
         """What Orthanc has at a path, as text; None for what does not exist (404).
@@ -206,14 +233,44 @@ class OrthancRest:
             self._check(answer.status, "GET", path)
             yield self._pieces(answer)
 
+    def upload(self, path: str, pieces: Iterable[bytes]) -> tuple[int, Any]:
+        """Send a body that is made while it is sent; the status, and the answer from JSON.
+
+        The answer is None where it is not JSON. What ``pieces`` raise breaks the request off.
+
+        Raises
+        ------
+        OrthancUnavailableError
+            Orthanc does not answer, or breaks off.
+        OrthancRefusedError
+            It wants a user, or another one.
+        """
+        timeout = urllib3.Timeout(connect=self._timeout, read=max(self._timeout, STORED_WITHIN))
+        try:
+            with self._exchange("POST", path, pieces, timeout) as answer:
+                body = self._whole(answer)
+        finally:
+            self.on_answer()
+        return self._json(answer, "POST", path, body)
+
     @contextmanager
     def _exchange(
-        self, method: str, path: str, data: str | None = None
+        self,
+        method: str,
+        path: str,
+        data: str | Iterable[bytes] | None = None,
+        timeout: urllib3.Timeout | None = None,
     ) -> Iterator[urllib3.BaseHTTPResponse]:
         """An answer, which is read to its end; otherwise the connection is closed."""
+        more: dict[str, Any] = {} if timeout is None else {"timeout": timeout}
         try:
             answer = self._http.request(
-                method, self.url + path, body=data, headers=self._headers, preload_content=False
+                method,
+                self.url + path,
+                body=data,
+                headers=self._headers,
+                preload_content=False,
+                **more,
             )
         except urllib3.exceptions.HTTPError as error:
             raise self._down(error) from None

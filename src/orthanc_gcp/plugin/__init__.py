@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from orthanc_gcp.configuration import Settings
     from orthanc_gcp.connector.connector import Connector
+    from orthanc_gcp.plugin.demanded import DemandedWorker
     from orthanc_gcp.plugin.routes import Answer
     from orthanc_gcp.plugin.unattended import Unattended
     from orthanc_gcp.plugin.worker_client import WorkerClient
@@ -77,7 +78,7 @@ class Plugin:
         self._orthanc_started = threading.Event()
         self._lock = threading.Lock()
         self._connector: Connector | None = None
-        self._worker: WorkerClient | Unattended | None = None
+        self._worker: WorkerClient | DemandedWorker | Unattended | None = None
         self._stopped = False
 
     def on_change(self, change_type: Any, _level: Any, _resource: Any) -> None:

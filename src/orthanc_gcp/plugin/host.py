@@ -20,6 +20,7 @@ from orthanc_gcp.errors import ConfigurationError
 from orthanc_gcp.orthanc.access import address, fingerprint
 from orthanc_gcp.orthanc.versions import parse_version
 from orthanc_gcp.plugin import unattended
+from orthanc_gcp.plugin.demanded import DemandedWorker
 from orthanc_gcp.plugin.dicomweb_plugin import InProcessDicomWeb
 from orthanc_gcp.plugin.first_start import configuration_folder
 from orthanc_gcp.plugin.log import log_to
@@ -64,8 +65,10 @@ def warn_of_authorities(orthanc: Any, settings: Settings) -> None:
 
 def worker(
     orthanc: Any, settings: Settings, interpreter: str, since: float
-) -> WorkerClient | Unattended | None:
-    """The worker for this Orthanc, or what says that it would be needed; None without either.
+) -> WorkerClient | DemandedWorker | Unattended | None:
+    """The worker for this Orthanc, or what stands in its place; None without either.
+
+    Where no rule sends anything, it is started when something is to be retrieved.
 
     Parameters
     ----------
@@ -74,21 +77,41 @@ def worker(
     since
         A moment before Orthanc listened, in UTC seconds: all that it received later is followed.
     """
+    given = _given(orthanc, settings, interpreter, since)
     if not settings.rules:
-        return _unattended(orthanc, settings, interpreter)
-    if not (settings.orthanc.http_server_enabled and interpreter):
-        _log.error(
-            "nothing is sent: the worker needs Orthanc's REST API (HttpServerEnabled), and a "
-            "script that `orthanc-gcp plugin-script` has printed in this version"
+        waits = _unattended(orthanc, settings, interpreter)
+        if given is None or not settings.accounts:
+            return waits
+        demanded = DemandedWorker(
+            lambda: _worker(orthanc, interpreter, given),
+            waits,
         )
-        return None
-    try:
-        given = _worker_input(orthanc, settings, since)
-    except ConfigurationError as error:
-        _log.error("nothing is sent: %s", error)
-        return None
+        if waits is not None:
+            waits.on_open_retrievals = demanded.wake
+        return demanded
+    return None if given is None else _worker(orthanc, interpreter, given)
+
+
+def _worker(orthanc: Any, interpreter: str, given: WorkerInput) -> WorkerClient:
     process = WorkerProcess(command(interpreter), given)
     return WorkerClient(process, given.secret, Metrics(orthanc).write)
+
+
+def _given(orthanc: Any, settings: Settings, interpreter: str, since: float) -> WorkerInput | None:
+    """What a worker is given; None where there can be none, which is said where one is needed."""
+    if not (settings.orthanc.http_server_enabled and interpreter):
+        problem = (
+            "the worker needs Orthanc's REST API (HttpServerEnabled), and a script that "
+            "`orthanc-gcp plugin-script` has printed in this version"
+        )
+    else:
+        try:
+            return _worker_input(orthanc, settings, since)
+        except ConfigurationError as error:
+            problem = str(error)
+    if settings.rules:
+        _log.error("nothing is sent: %s", problem)
+    return None
 
 
 def _unattended(orthanc: Any, settings: Settings, interpreter: str) -> Unattended | None:

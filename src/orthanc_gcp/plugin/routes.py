@@ -16,6 +16,7 @@ from orthanc_gcp.plugin.same_origin import is_foreign
 
 if TYPE_CHECKING:
     from orthanc_gcp.connector.connector import Connector, ConnectorStatus
+    from orthanc_gcp.plugin.demanded import DemandedWorker
     from orthanc_gcp.plugin.unattended import Unattended
     from orthanc_gcp.plugin.worker_client import WorkerClient
 
@@ -34,11 +35,15 @@ CONNECTOR_ROUTES = (
     r"/gcp/accounts/([^/]+)",
     r"/gcp/accounts/([^/]+)/(refresh|check)",
 )
+_OF_ACCOUNT = (
+    *("transfers", "studies", "instances", "receipt", "send", "retry", "pause", "resume"),
+    *("retrieve", "retrievals"),
+)
 WORKER_ROUTES = (
     r"/gcp/(transfers)",
-    r"/gcp/(accounts)/([^/]+)/(transfers|studies|instances|receipt|send|retry|pause|resume)",
+    rf"/gcp/(accounts)/([^/]+)/({'|'.join(_OF_ACCOUNT)})",
 )
-_POST = ("refresh", "check", "send", "retry", "pause", "resume")
+_POST = ("refresh", "check", "send", "retry", "pause", "resume", "retrieve")
 
 
 @dataclass(frozen=True)
@@ -83,7 +88,7 @@ def from_connector(connector: Connector | None, method: str, groups: tuple[str, 
 
 
 def from_worker(
-    worker: WorkerClient | Unattended | None,
+    worker: WorkerClient | DemandedWorker | Unattended | None,
     method: str,
     groups: tuple[str, ...],
     query: Mapping[str, str],

@@ -25,6 +25,8 @@ _log = logging.getLogger(__name__)
 
 LEDGER_FILE = "orthanc-gcp.sqlite"
 """That of :mod:`orthanc_gcp.ledger.database`, which Orthanc's Python has no libraries for."""
+RETRIEVAL = "retrieval"
+"""Stands in the place of a problem's kind where something is to be retrieved."""
 NO_WORKER = "there is no worker: the configuration has no rule in Send"
 BACKOFF, MOST_TRIES = Backoff(10.0, 600.0, jitter=0), 20
 """So it is asked for two hours and a half, while the database is away."""
@@ -42,6 +44,11 @@ class Unattended:
         What is written to its standard input.
     show
         Shows samples as metrics.
+
+    Attributes
+    ----------
+    on_open_retrievals
+        Called where something was to be retrieved when Orthanc ended.
     """
 
     def __init__(
@@ -51,6 +58,7 @@ class Unattended:
         show: Callable[[Iterable[Sample]], None],
     ) -> None:
         self._command, self._given, self._show = command, given, show
+        self.on_open_retrievals: Callable[[], object] = lambda: None
         self._stopping = threading.Event()
         self._words = NO_WORKER
         self._thread = threading.Thread(target=self._run, name="gcp-unattended", daemon=True)
@@ -86,6 +94,8 @@ class Unattended:
                 return
             try:
                 self._say(self._ask())
+            except WorkerUnavailableError:  # Orthanc is about to stop
+                return
             except (OSError, ValueError, subprocess.SubprocessError) as error:
                 if not words:
                     words = readable(str(error))
@@ -114,6 +124,9 @@ class Unattended:
     def _say(self, found: list[dict[str, Any]]) -> None:
         said = []
         for one in found:
+            if one["Kind"] == RETRIEVAL:
+                self.on_open_retrievals()
+                continue
             account = f"account {one['Account']}: " if one["Account"] else ""
             said.append(f"{account}{one['Message']}")
             _log.error("%s; %s", said[-1], one["Remedy"])

@@ -35,6 +35,7 @@ from orthanc_gcp.ledger.selection import Selection
 from orthanc_gcp.redaction import readable
 from orthanc_gcp.worker.listener import Guarded
 from orthanc_gcp.worker.metrics import CONTENT_TYPE, Metrics
+from orthanc_gcp.worker.retrieval_api import RetrievalApi
 from orthanc_gcp.worker.samples import Sample
 
 __all__ = ["Api"]
@@ -49,6 +50,8 @@ MOST_BRACKETS = 1000
 """Arrays and objects in a body; that of ``send`` has one list of many identifiers."""
 BODIES_AT_ONCE = 4
 """Others wait until these are there: they are in memory as a whole."""
+LARGEST_WANTED = 4 * 1024 * 1024
+"""Bytes of a request to retrieve: so many resources as one may have, and more."""
 _FILTERS = ("state", "study", "series", "instance", "reason", "since", "until")
 _PAGING = ("after", "limit")
 _PAGE = 100
@@ -78,6 +81,8 @@ class Api:
         What stands still until a person does something.
     standstill
         Says why instances that are not done yet are not.
+    retrievals
+        Answers what is about retrievals.
     """
 
     def __init__(
@@ -91,8 +96,10 @@ class Api:
         measure: Callable[[], Iterable[Sample]],
         needs_person: Callable[[], Sequence[Problem]],
         standstill: Standstill,
+        retrievals: RetrievalApi,
     ) -> None:
         self._ledger, self._reported = ledger, overview
+        self._retrievals = retrievals
         self._accounts, self._problems = accounts, problems
         self._send_on_demand, self._on_change = send_on_demand, on_change
         self._measured, self._needs_person = Metrics(measure), needs_person
@@ -124,6 +131,8 @@ class Api:
                     Route(f"{account}/pause", self._pause, methods=["POST"]),
                     Route(f"{account}/resume", self._resume, methods=["POST"]),
                     Route(f"{account}/send", self._send, methods=["POST"]),
+                    Route(f"{account}/retrieve", self._retrieve, methods=["POST"]),
+                    Route(f"{account}/retrievals", self._retrieved, methods=["GET"]),
                 ],
                 middleware=[Middleware(_Gate, lambda: self._is_open)],
                 exception_handlers={
@@ -245,6 +254,16 @@ class Api:
                 404, f"Orthanc has no resource {readable(str(error.args[0]))}"
             ) from None
         return JSONResponse({"Account": account, "Instances": queued})
+
+    async def _retrieve(self, request: Request) -> Response:
+        body = await _body(request, self._reading, LARGEST_WANTED)
+        answer = await run_in_threadpool(self._retrievals.request, _named(request), body)
+        return JSONResponse(answer)
+
+    def _retrieved(self, request: Request) -> Response:
+        _only(request, ("id", *_PAGING))
+        number = request.query_params.get("id")
+        return JSONResponse(self._retrievals.page(_named(request), *_paging(request), number))
 
     def _found(self, account: str) -> dict[str, Any]:
         for one in self.overview():

@@ -37,6 +37,7 @@ from orthanc_gcp.ledger import database
 from orthanc_gcp.ledger.destinations import stores_of
 from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.postgresql_tls import weakness
+from orthanc_gcp.ledger.schema import Priority
 from orthanc_gcp.ledger.workers import worker_registry
 from orthanc_gcp.orthanc import first_start
 from orthanc_gcp.orthanc.first_start import forget
@@ -44,10 +45,13 @@ from orthanc_gcp.orthanc.recycling import StorageLimits
 from orthanc_gcp.orthanc.resources import OrthancSource
 from orthanc_gcp.orthanc.rest import OrthancRest
 from orthanc_gcp.outages import Outage
+from orthanc_gcp.retrieval.remote import Pace, RemoteStore
+from orthanc_gcp.retrieval.retriever import Retriever
 from orthanc_gcp.worker.api import Api
 from orthanc_gcp.worker.attempts import Attempts
 from orthanc_gcp.worker.problem_log import ProblemLog
 from orthanc_gcp.worker.progress import Progress
+from orthanc_gcp.worker.retrieval_api import RetrievalApi
 from orthanc_gcp.worker.status import WorkerStatus
 from orthanc_gcp.worker.webhook import Webhook
 from orthanc_gcp.worker.worker import Parts, Worker
@@ -58,7 +62,12 @@ _log = logging.getLogger(__name__)
 
 
 def assemble(
-    settings: Settings, orthanc: OrthancRest, name: str, since: float | None = None
+    settings: Settings,
+    orthanc: OrthancRest,
+    name: str,
+    since: float | None = None,
+    *,
+    sends: bool = True,
 ) -> Worker:
     """A worker that follows one Orthanc and sends what its rules want.
 
@@ -68,6 +77,9 @@ def assemble(
         Of this worker among others on the same database; the same after a restart.
     since
         When it began, in UTC seconds: what Orthanc received before its first start is not sent.
+    sends
+        Whether it sends anything: not where it is there for retrievals alone, and what former
+        rules have left waits for a person.
 
     Raises
     ------
@@ -139,7 +151,27 @@ def assemble(
     def followed() -> str:
         return follower.source
 
+    def retrieved_into() -> str:
+        """Of several workers on an Orthanc, the one that follows it retrieves."""
+        return follower.source if registry.follows(follower.source) else ""
+
     permissions = Permissions(ledger, backfill, followed, clock)
+    retrieving = threading.Event()
+    retriever = Retriever(
+        ledger,
+        orthanc,
+        source,
+        {
+            name: _remote(settings, account, destinations[name], tokens, clock)
+            for account in settings.accounts
+            for name in (account.name,)
+        },
+        clock,
+        retrieved_into,
+        lambda account: bool(permissions.priorities(account)),
+        must_stop,
+        retrieving.set,
+    )
     dispatcher = Dispatcher(
         ledger,
         destinations,
@@ -147,7 +179,7 @@ def assemble(
         name,
         clock,
         followed,
-        permissions.priorities,
+        permissions.priorities if sends else lambda _account: (),
         {account.name: account.give_up_after_seconds for account in settings.accounts},
         settings.backfill.max_bytes_per_second if settings.backfill else None,
     )
@@ -182,13 +214,14 @@ def assemble(
         status.samples,
         found.found,
         standstill,
+        RetrievalApi(ledger, tuple(destinations), followed, retrieving.set),
     )
     webhook = None
     if settings.section.webhook:
         webhook = Webhook(settings, ledger, status.accounts, attempts, clock)
     return Worker(
         Parts(
-            announcement=_announcement(settings, orthanc, name, ledger),
+            announcement=_announcement(settings, orthanc, name, ledger, sends=sends),
             ledger=ledger,
             registry=registry,
             tokens=tokens,
@@ -204,7 +237,30 @@ def assemble(
             webhook=webhook,
             stopping=stopping,
             work=work,
+            retriever=retriever,
+            retrieving=retrieving,
         )
+    )
+
+
+def _remote(
+    settings: Settings,
+    account: Account,
+    destination: Destination,
+    tokens: TokenSource,
+    clock: Clock,
+) -> RemoteStore:
+    """An account as a place to retrieve from: within the limits of what is sent there."""
+    store = f"account {account.name}: its store"
+    outage = Outage(_log, f"{store} gives nothing back", f"{store} gives back again", clock)
+    return RemoteStore(
+        account=account.name,
+        client=of_account(settings, account, tokens.authorization),
+        pace=Pace(clock, outage),
+        max_requests=account.max_connections,
+        wait_for_request=destination.wait_for_request,
+        throttles=lambda: destination.byte_throttles(Priority.DEMANDED),
+        renew_token=partial(tokens.renew, account.name),
     )
 
 
@@ -239,10 +295,13 @@ def _note_in_folder(settings: Settings, ledger: Ledger, orthanc: OrthancSource, 
         _log.warning("%s cannot be written: %s; %s", FILE_NAME, error.strerror, words)
 
 
-def _announcement(settings: Settings, orthanc: OrthancRest, name: str, ledger: Ledger) -> str:
+def _announcement(
+    settings: Settings, orthanc: OrthancRest, name: str, ledger: Ledger, *, sends: bool
+) -> str:
     """The line that the log has when it starts."""
     rules = [f"{rule.to} ({conditions(rule)})" for rule in settings.rules]
     wants = f"sends to {', '.join(rules)}" if rules else "sends only what it is asked to"
+    wants = wants if sends else "sends nothing: it retrieves what it is asked to"
     return (
         f"the worker {name} has started: it follows Orthanc at {orthanc.url} and "
         f"{wants}; its ledger is {database.place(ledger.engine)}"

@@ -17,8 +17,20 @@ NOT_CONFIGURED, NOT_INSTALLED = 2, 3
 """Exit codes for what a new start would not mend."""
 
 
-def make(settings: Settings, orthanc: OrthancRest, name: str, since: float | None = None) -> Worker:
+def make(
+    settings: Settings,
+    orthanc: OrthancRest,
+    name: str,
+    since: float | None = None,
+    *,
+    sends: bool = True,
+) -> Worker:
     """A worker, for which more has to be installed than for the rest of the command.
+
+    Parameters
+    ----------
+    sends
+        Whether anything is sent: not by one that is there for retrievals alone.
 
     Raises
     ------
@@ -29,7 +41,7 @@ def make(settings: Settings, orthanc: OrthancRest, name: str, since: float | Non
     """
     from orthanc_gcp.worker.assembly import assemble
 
-    return assemble(settings, orthanc, name, since)
+    return assemble(settings, orthanc, name, since, sends=sends)
 
 
 def not_installed(what: str, error: ImportError, extra: str) -> str:

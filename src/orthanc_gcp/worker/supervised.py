@@ -60,7 +60,7 @@ def run() -> int:
         connections=_CONNECTIONS,
     )
     try:
-        worker = make(settings, orthanc, given.name, given.since)
+        worker = make(settings, orthanc, given.name, given.since, sends=bool(settings.rules))
     except ConfigurationError as error:
         _log.error("%s", error)
         return NOT_CONFIGURED

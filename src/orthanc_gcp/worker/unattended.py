@@ -1,6 +1,7 @@
 """What waits in the ledger of an Orthanc that has no rule any more, and so no worker.
 
-What a worker has protected from Orthanc's recycling is released: nobody would do it later.
+Whether something is to be retrieved is said, too. What a worker has protected from Orthanc's
+recycling is released: nobody would do it later.
 
 Run by the connector as a process of its own, which may take its time: Orthanc's Python has neither
 the libraries of the ledger nor the time for them. It reads a :class:`WorkerInput` from standard
@@ -12,7 +13,10 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
+import sqlalchemy as sql
 from sqlalchemy.exc import SQLAlchemyError
 
 from orthanc_gcp import configuration
@@ -44,11 +48,13 @@ def main() -> int:
     try:
         settings = configuration.read(given.configuration, given.folder)
         _release(settings, given)
-        found = _waiting(settings)
+        found = [one.as_json() for one in _waiting(settings)]
+        if _retrieves(settings):
+            found.append({"Kind": "retrieval"})
     except (GcpError, SQLAlchemyError, OSError) as error:
         sys.stderr.write(f"{type(error).__name__}: {database.words_of(error)}\n")
         return 1
-    sys.stdout.write(json.dumps([one.as_json() for one in found]) + "\n")
+    sys.stdout.write(json.dumps(found) + "\n")
     return 0
 
 
@@ -95,20 +101,42 @@ def _release_by(ledger: Ledger, orthanc: OrthancSource, registry: WorkerRegistry
 
 def _waiting(settings: configuration.Settings) -> list[Problem]:
     """What waits, unless a worker that was started by hand sends it."""
-    engine = database.connect(database.url_for(settings))
-    try:
-        require_current(engine)
-        if any_alive(engine):
+    with _ledger(settings) as ledger:
+        if ledger is None:
             return []
         accounts = [one.name for one in settings.accounts]
-        ledger = Ledger(engine, stores=stores_of(settings))
         return without_worker(ledger, accounts, settings.rejections, settings.rules)
-    except LedgerError as error:
-        if error.reason == LedgerReason.NO_LEDGER:
-            return []
-        raise
+
+
+def _retrieves(settings: configuration.Settings) -> bool:
+    """Whether anything is to be retrieved, and no worker does it."""
+    with _ledger(settings) as ledger:
+        return ledger is not None and ledger.retrievals.any_open()
+
+
+@contextmanager
+def _ledger(settings: configuration.Settings) -> Iterator[Ledger | None]:
+    """The ledger that nobody works on; None where there is none, or somebody does."""
+    engine = database.connect(database.url_for(settings))
+    try:
+        yield None if _is_none(engine) or any_alive(engine) else _of(engine, settings)
     finally:
         engine.dispose()
+
+
+def _of(engine: sql.Engine, settings: configuration.Settings) -> Ledger:
+    return Ledger(engine, stores=stores_of(settings))
+
+
+def _is_none(engine: sql.Engine) -> bool:
+    """Whether there is no ledger at all; what is wrong with one that there is, is raised."""
+    try:
+        require_current(engine)
+    except LedgerError as error:
+        if error.reason != LedgerReason.NO_LEDGER:
+            raise
+        return True
+    return False
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from orthanc_gcp.ledger.database import make_private
 from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.upgrade import prepare
 from orthanc_gcp.ledger.workers import WorkerRegistry
+from orthanc_gcp.retrieval.retriever import Retriever
 from orthanc_gcp.worker.api import Api
 from orthanc_gcp.worker.attempts import BACKOFF, FOLLOWING, IDLE, Attempts
 from orthanc_gcp.worker.listener import Listener
@@ -54,6 +55,8 @@ class Parts:
         Set when the worker is to end.
     work
         Set when there may be something to send.
+    retrieving
+        Set when there may be something to retrieve.
     """
 
     announcement: str
@@ -72,6 +75,8 @@ class Parts:
     webhook: Webhook | None
     stopping: threading.Event
     work: threading.Event
+    retriever: Retriever
+    retrieving: threading.Event
 
 
 class Worker:
@@ -124,6 +129,7 @@ class Worker:
         """End :meth:`run`, from any thread or a signal handler."""
         self._stopping.set()
         self._parts.work.set()
+        self._parts.retrieving.set()
 
     def _join(self) -> bool:
         """Prepare the ledger, however long it is away; False when the worker stops before."""
@@ -159,7 +165,13 @@ class Worker:
             parts.webhook.start()
         loops = [
             threading.Thread(target=loop, name=f"gcp-{loop.__name__.strip('_')}")
-            for loop in (self._follow, self._backfill, self._watch_others, self._report)
+            for loop in (
+                self._follow,
+                self._backfill,
+                self._retrieve,
+                self._watch_others,
+                self._report,
+            )
         ]
         for thread in loops:
             thread.start()
@@ -170,13 +182,14 @@ class Worker:
             parts.tokens.stop()  # nobody is to wait for one
             for thread in loops:
                 thread.join()
-            rests = parts.threads.rest(REST_WITHIN)
+            rests = parts.threads.rest(REST_WITHIN) and parts.retriever.rest(REST_WITHIN)
             if rests:
                 parts.registry.leave()  # first: Orthanc does not wait for what follows
             parts.progress.stop()
             for one in beside:
                 one.stop()
             parts.threads.stop()
+            parts.retriever.stop()
             if not rests:
                 parts.registry.leave()
             parts.ledger.engine.dispose()
@@ -213,6 +226,13 @@ class Worker:
         """The worker that follows an Orthanc also does its backfill."""
         source = self._parts.follower.source
         return self._parts.registry.follows(source) and self._parts.backfill.step(source)
+
+    def _retrieve(self) -> None:
+        pause, step = 0.0, self._parts.retriever.step
+        while not self._stopping.is_set():
+            pause = self._attempts.make("retrieve", step, pause, (0.0, IDLE))
+            self._parts.retrieving.wait(pause)
+            self._parts.retrieving.clear()
 
     def _watch_others(self) -> None:
         pause, both = REFRESH_EVERY, (REFRESH_EVERY, REFRESH_EVERY)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from orthanc_gcp.custody.audit.comparison import OVERWRITTEN
 from orthanc_gcp.custody.audit.findings import Category, Finding, StudyResult
+from orthanc_gcp.custody.intake.loop_guard import LoopGuard
 from orthanc_gcp.custody.intake.rules import arrival_of
 from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.schema import Priority
@@ -31,6 +32,7 @@ class Repair:
         self, ledger: Ledger, orthanc: OrthancSource, source: str, since: float = 0
     ) -> None:
         self._ledger, self._orthanc, self._source = ledger, orthanc, source
+        self._guard = LoopGuard(ledger, orthanc)
         self._since = int(since)
 
     def queue(self, result: StudyResult) -> int:
@@ -62,6 +64,7 @@ class Repair:
                 arrival_of(one, self._source, account, priority=self._priority(one, demanded))
                 for one in self._orthanc.describe(names[start : start + _PORTION])
             ]
+            arrivals = self._guard.recognize(arrivals)
             queued += self._ledger.arrivals.record(arrivals, other_versions=True)
         return queued
 

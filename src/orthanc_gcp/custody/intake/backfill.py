@@ -18,6 +18,7 @@ from orthanc_gcp.clock import Clock
 from orthanc_gcp.configuration import BackfillOptions
 from orthanc_gcp.configuration.timetable import Timetable
 from orthanc_gcp.custody.intake.backfill_studies import BackfillStudies, Run, Stage
+from orthanc_gcp.custody.intake.loop_guard import LoopGuard
 from orthanc_gcp.custody.intake.rules import Rules
 from orthanc_gcp.errors import OrthancError, OrthancGoneError, OrthancRefusedError
 from orthanc_gcp.ledger.ledger import Ledger
@@ -86,6 +87,7 @@ class Backfill:
         on_arrival: Callable[[], None],
     ) -> None:
         self._ledger, self._orthanc, self._rules = ledger, orthanc, rules
+        self._guard = LoopGuard(ledger, orthanc)
         self._options, self._timetable = options, Timetable(options.schedule if options else ())
         self._clock, self._stopping, self._on_arrival = clock, stopping, on_arrival
         self._looked_up: _LookedUp | None = None
@@ -212,7 +214,7 @@ class Backfill:
                 unreadable.append(instance)
         if unreadable:
             self._remember_unreadable(source, unreadable)
-        return arrivals
+        return self._guard.recognize(arrivals)
 
     def _remember_unreadable(self, source: str, unreadable: list[str]) -> None:
         """Leave them to the follower, which tries them again."""

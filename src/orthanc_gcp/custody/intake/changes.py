@@ -18,6 +18,7 @@ from orthanc_gcp.clock import Clock
 from orthanc_gcp.configuration.options import DEFAULT_COMPARE_EVERY_SECONDS
 from orthanc_gcp.custody.intake.identity import Match, begin, compare, mark_of, recognize
 from orthanc_gcp.custody.intake.inventory import Inventory
+from orthanc_gcp.custody.intake.loop_guard import LoopGuard
 from orthanc_gcp.custody.intake.protection import Protection
 from orthanc_gcp.custody.intake.rules import Rules
 from orthanc_gcp.errors import OrthancError, OrthancGoneError, OrthancRefusedError
@@ -117,6 +118,7 @@ class Follower:
     ) -> None:
         self._protection = protection
         self._ledger, self._orthanc, self._rules = ledger, orthanc, rules
+        self._guard = LoopGuard(ledger, orthanc)
         self._clock, self._on_arrival = clock, on_arrival
         self._since, self._was_down, self._follows = since, was_down, follows
         self._on_recognized = on_recognized
@@ -444,6 +446,9 @@ class Follower:
             if own:
                 wanted.append(one)
         gone = set(resources) - described.keys() - set(unreadable)
+        arrivals = self._guard.recognize(arrivals)
+        to_be_sent = {one.orthanc_id for one in arrivals if one.retrieved_sha256 is None}
+        wanted = [one for one in wanted if one.orthanc_id in to_be_sent]
         return _Found(tuple(arrivals), tuple(wanted), tuple(unreadable), tuple(gone))
 
     def _remember_unreadable(self, unreadable: Sequence[str]) -> None:

@@ -1,0 +1,1 @@
+"""``orthanc-gcp query`` and ``retrieve``: the way back from a store."""

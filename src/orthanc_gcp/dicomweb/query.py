@@ -1,0 +1,230 @@
+"""Queries as DICOM has them (PS3.4 §C.2.2.2), over the narrow search of a store.
+
+Google's search knows a few keys, each compared as a whole ("DICOM conformance statement", QIDO-RS).
+What it can decide is asked of it; the rest is decided here, on what it returns, page by page.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from functools import cache
+from itertools import chain
+from typing import Any
+
+from orthanc_gcp.dicomweb.client import DicomStore
+from orthanc_gcp.dicomweb.matching import Key, is_wild, tag_of
+from orthanc_gcp.dicomweb.search import found_uids
+
+__all__ = ["Level", "Query", "QueryResult", "find"]
+
+MOST_SEARCHES = 100
+"""So many values of one key are asked for one by one; of more, all are read, and chosen from."""
+_STUDY_UID, _SERIES_UID, _INSTANCE_UID = "0020000D", "0020000E", "00080018"
+_PATIENT_NAME, _STUDY_DATE, _MODALITY = "00100010", "00080020", "00080060"
+_MODALITIES_IN_STUDY = "00080061"
+_TOKEN = re.compile(r"(?:^|[\^ ])([A-Za-z0-9]+)")
+"""What a word of a name begins with, however words are told apart."""
+
+
+class Level(StrEnum):
+    """What a query is for."""
+
+    STUDY = "study"
+    SERIES = "series"
+    INSTANCE = "instance"
+
+    @property
+    def path(self) -> str:
+        """The resource that is searched (PS3.18 §10.6.1)."""
+        return {"study": "/studies", "series": "/series", "instance": "/instances"}[self.value]
+
+    @property
+    def uids(self) -> tuple[str, ...]:
+        """The tags of the UIDs that tell its matches apart."""
+        every = (_STUDY_UID, _SERIES_UID, _INSTANCE_UID)
+        return every[: list(Level).index(self) + 1]
+
+
+_KEYS = {
+    Level.STUDY: frozenset(
+        {_STUDY_UID, _PATIENT_NAME, "00100020", "00080050", "00080090", _STUDY_DATE}
+    ),
+    Level.SERIES: frozenset({_SERIES_UID, _MODALITY}),
+    Level.INSTANCE: frozenset({_INSTANCE_UID}),
+}
+"""What Google searches by at each level, and at those below."""
+_RETURNED = {
+    Level.STUDY: (
+        "SpecificCharacterSet StudyDate StudyTime AccessionNumber ReferringPhysicianName "
+        "PatientName PatientID PatientBirthDate PatientSex StudyInstanceUID StudyID "
+        "PersonAddress PersonTelephoneNumbers PersonTelecomInformation InstitutionName "
+        "InstitutionAddress ConsultingPhysicianName LocalNamespaceEntityID UniversalEntityID "
+        "UniversalEntityIDType StudyDescription PhysiciansOfRecord NameOfPhysiciansReadingStudy"
+    ),
+    Level.SERIES: (
+        "Modality SeriesDescription SeriesInstanceUID PerformedProcedureStepStartDate "
+        "PerformedProcedureStepStartTime RequestAttributesSequence SeriesNumber Laterality "
+        "SeriesDate SeriesTime"
+    ),
+}
+"""What Google returns of each level, where an image has it; of instances, all that they have."""
+_ANY_CASE = frozenset({"00080090"})
+"""Names are compared here: the case of letters must not count, and may there."""
+
+
+@dataclass(frozen=True)
+class Query:
+    """What is looked for.
+
+    Attributes
+    ----------
+    keys
+        What has to match, all of it.
+    fields
+        The tags of what else is wanted of each match, beside what the store gives by itself.
+    """
+
+    level: Level
+    keys: tuple[Key, ...] = ()
+    fields: tuple[str, ...] = ()
+
+    @property
+    def search_level(self) -> Level:
+        """The level that is searched: a study's modalities are those of its series."""
+        of_series = any(key.tag in (_MODALITIES_IN_STUDY, _MODALITY) for key in self.keys)
+        return Level.SERIES if self.level is Level.STUDY and of_series else self.level
+
+    @property
+    def filters(self) -> tuple[Key, ...]:
+        """The keys as they are matched against what a search returns."""
+        below = self.search_level is not Level.STUDY
+        return tuple(
+            replace(key, path=(_MODALITY,))
+            if below and key.path == (_MODALITIES_IN_STUDY,)
+            else key
+            for key in self.keys
+            if not key.is_universal
+        )
+
+    def searches(self) -> list[dict[str, str]]:
+        """The searches that find what matches, each once or more, and maybe what does not."""
+        known = frozenset(chain(*(_KEYS[one] for one in _levels_to(self.search_level))))
+        asked: dict[str, str] = {}
+        several: tuple[str, tuple[str, ...]] | None = None
+        for key in self.filters:
+            if len(key.path) > 1 or key.tag not in known or key.tag in _ANY_CASE:
+                continue
+            if key.tag == _PATIENT_NAME:
+                asked |= _by_name(key)
+            elif any(map(is_wild, key.values)) or any(map(_is_odd, key.values)):
+                continue
+            elif len(key.values) == 1 and key.tag not in asked:
+                asked[key.tag] = _closed(key)
+            elif (
+                several is None and key.tag != _STUDY_DATE and 1 < len(key.values) <= MOST_SEARCHES
+            ):
+                several = key.tag, key.values
+        fixed = {**self._fields(), **asked}
+        if several is None or several[0] in asked:
+            return [fixed]
+        return [{**fixed, several[0]: value} for value in dict.fromkeys(several[1])]
+
+    def _fields(self) -> dict[str, str]:
+        tags = [*self.search_level.uids[:-1], *(key.tag for key in self.filters), *self.fields]
+        wanted = [tag for tag in dict.fromkeys(tags) if tag != _MODALITIES_IN_STUDY]
+        return {"includefield": ",".join(wanted)} if wanted else {}
+
+
+@dataclass
+class QueryResult:
+    """What became of a query so far.
+
+    Attributes
+    ----------
+    read
+        How many objects the store has returned.
+    matches
+        How many of them match, each once.
+    unseen
+        The tags of keys that none of these has had, though images may: a store does not return
+        everything at every level, so that nothing can be said of them.
+    """
+
+    read: int = 0
+    matches: int = 0
+    unseen: set[str] = field(default_factory=set)
+
+
+def find(
+    store: DicomStore, query: Query, result: QueryResult | None = None
+) -> Iterator[Mapping[str, Any]]:
+    """What matches, in the DICOM JSON model, as it is found; each once, in no order.
+
+    Memory grows by some bytes for each match.
+
+    Parameters
+    ----------
+    result
+        Is brought up to date meanwhile.
+
+    Raises
+    ------
+    StoreError
+        The store refused, or its answer was lost or is none of a search, or there are more than a
+        search can reach: what came before is not all.
+    """
+    told = result if result is not None else QueryResult()
+    told.unseen = {key.tag for key in query.filters} - _returned(query.search_level)
+    seen: set[int] = set()
+    filters, depth = query.filters, len(query.level.uids)
+    for search in query.searches():
+        for match in store.search(query.search_level.path, search, depth=depth):
+            told.read += 1
+            told.unseen -= match.keys()
+            name = hash(found_uids(match, depth))
+            if name in seen or not all(key.matches(match) for key in filters):
+                continue
+            seen.add(name)
+            told.matches += 1
+            yield match
+
+
+@cache
+def _returned(level: Level) -> frozenset[str]:
+    """The tags of what a store returns wherever an image has it."""
+    names = " ".join(_RETURNED.get(one, "") for one in _levels_to(level))
+    return frozenset(map(tag_of, names.split()))
+
+
+def _levels_to(level: Level) -> Sequence[Level]:
+    every = list(Level)
+    return every[: every.index(level) + 1]
+
+
+def _by_name(key: Key) -> dict[str, str]:
+    """A search for more names than those that match: by how one of their words begins.
+
+    Google compares names as a whole, or word by word and without regard to case
+    (``fuzzymatching``): then one that begins as any word of the search does is found.
+    """
+    if len(key.values) != 1:
+        return {}
+    begins = [found[1] for found in _TOKEN.finditer(key.values[0].partition("=")[0])]
+    return {_PATIENT_NAME: max(begins, key=len), "fuzzymatching": "true"} if begins else {}
+
+
+def _closed(key: Key) -> str:
+    """A value as a search takes it: a range of dates has both ends."""
+    value = key.values[0]
+    if key.tag != _STUDY_DATE or "-" not in value:
+        return value
+    first, last = (part.strip() for part in value.split("-", 1))
+    return f"{first or '00010101'}-{last or '99991231'}"
+
+
+def _is_odd(value: str) -> bool:
+    """Whether a value might be taken for several, or cannot be sent."""
+    return "," in value or not value.isprintable()

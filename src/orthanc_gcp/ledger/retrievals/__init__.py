@@ -1,0 +1,1 @@
+"""What is to come back from stores into Orthanc, and how far it is."""

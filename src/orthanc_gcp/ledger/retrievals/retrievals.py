@@ -1,0 +1,482 @@
+"""The retrievals of a ledger: asked for, listed, settled instance by instance, and ended.
+
+One worker at a time retrieves into an index of Orthanc, the one that follows it: nothing is
+claimed. Who takes over goes on with what is not settled, and what was on its way comes once more.
+
+Every method raises SQLAlchemyError when the ledger is away; nothing was written then.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import sqlalchemy as sql
+
+from orthanc_gcp.ledger.database import reading, upsert, writing
+from orthanc_gcp.ledger.destinations import Destinations
+from orthanc_gcp.ledger.retrievals.rows import (
+    INSTANCE_COLUMNS,
+    RETRIEVAL_COLUMNS,
+    Arrived,
+    Digests,
+    Listed,
+    Origin,
+    Resource,
+    RetrievalOutcome,
+    RetrievalReport,
+    RetrievalRow,
+    RetrievedRow,
+    Uids,
+)
+from orthanc_gcp.ledger.rows import MOST_PARAMETERS, portions
+from orthanc_gcp.ledger.schema import (
+    RETRIEVAL_IS_OPEN,
+    RetrievalState,
+    RetrievedState,
+    State,
+    retrievals,
+    retrieved_instances,
+    transfers,
+)
+from orthanc_gcp.ledger.uids import storable
+from orthanc_gcp.reasons import RetrievalReason
+
+__all__ = ["Retrievals"]
+
+MOST_SHOWN_MISSING = 100
+LONGEST_PAUSE = 7200.0
+"""Seconds that are longer than any pause, those that a store asks for included."""
+_OPEN = sql.text(RETRIEVAL_IS_OPEN)
+_PENDING = (RetrievedState.WAITING, RetrievedState.COMPARING)
+_THERE = (RetrievedState.RECEIVED, RetrievedState.PRESENT)
+_LACKING = (RetrievedState.MISSING, RetrievedState.DIFFERENT)
+_OF = retrieved_instances.c
+
+
+class Retrievals:
+    """What somebody wants back from the stores of accounts."""
+
+    def __init__(
+        self, engine: sql.Engine, now: Callable[[], float], destinations: Destinations
+    ) -> None:
+        self._engine, self._now, self._destinations = engine, now, destinations
+
+    # -- What is wanted -------------------------------------------------------------------------
+
+    def request(
+        self, account: str, source: str, resources: Collection[Resource], *, compare_bytes: bool
+    ) -> list[int]:
+        """Write down what is wanted back into an index of Orthanc; the number of each.
+
+        What is wanted already, in the same way, and has not ended is not wanted twice.
+        """
+        with writing(self._engine) as connection:
+            fresh = {
+                "account": account,
+                "destination_id": self._destinations.of(connection, [account])[account],
+                "source": source,
+                "compare_bytes": compare_bytes,
+                "state": RetrievalState.WAITING,
+                "rounds": 0,
+                "attempts": 0,
+                "requested_at": self._now(),
+            }
+            known = _wanted(connection, fresh)
+            for one in dict.fromkeys(resources):
+                if one not in known:
+                    insert = retrievals.insert().values(**asdict(one), **fresh)
+                    row = connection.execute(insert).inserted_primary_key
+                    assert row is not None  # noqa: S101 - one row was inserted
+                    known[one] = int(row[0])
+        return [known[one] for one in dict.fromkeys(resources)]
+
+    def open(self, source: str) -> list[RetrievalRow]:
+        """Those into an index of Orthanc that have not ended, the oldest first."""
+        query = (
+            sql.select(*RETRIEVAL_COLUMNS)
+            .where(_OPEN, retrievals.c.source == source)
+            .order_by(retrievals.c.id)
+        )
+        with reading(self._engine) as connection:
+            return [RetrievalRow(*row) for row in connection.execute(query)]
+
+    def due(self, source: str, accounts: Collection[str], limit: int) -> list[RetrievalRow]:
+        """Some of these, of some accounts, that have not to wait: the oldest first."""
+        of = retrievals.c
+        query = (
+            sql.select(*RETRIEVAL_COLUMNS)
+            .where(
+                _OPEN,
+                of.source == source,
+                of.account.in_(accounts),
+                self._is_due(of.next_attempt_at),
+            )
+            .order_by(of.id)
+            .limit(limit)
+        )
+        with reading(self._engine) as connection:
+            return [RetrievalRow(*row) for row in connection.execute(query)]
+
+    def wait_for_rows(self, retrieval: RetrievalRow) -> None:
+        """Nothing of it is due: it waits until something is."""
+        with writing(self._engine) as connection:
+            first = connection.scalar(
+                sql.select(sql.func.min(_OF.next_attempt_at)).where(
+                    _OF.retrieval_id == retrieval.id, _OF.state.in_(_PENDING)
+                )
+            )
+            connection.execute(
+                retrievals.update()
+                .where(retrievals.c.id == retrieval.id)
+                .values(next_attempt_at=first)
+            )
+
+    def any_open(self) -> bool:
+        """Whether any has not ended, into whichever Orthanc."""
+        with reading(self._engine) as connection:
+            found = connection.execute(sql.select(retrievals.c.id).where(_OPEN).limit(1))
+            return found.first() is not None
+
+    # -- What the store lists -------------------------------------------------------------------
+
+    def add_listed(self, retrieval: RetrievalRow, listed: Sequence[Listed]) -> int:
+        """Write down instances that the store lists; how many were not known."""
+        statement = upsert(self._engine.dialect.name, retrieved_instances).on_conflict_do_nothing()
+        rows = [self._listed(retrieval, one) for one in listed]
+        if not rows:
+            return 0
+        with writing(self._engine) as connection:
+            done = connection.execute(
+                statement, rows, execution_options={"preserve_rowcount": True}
+            )
+        return max(0, int(done.rowcount))
+
+    def _listed(self, retrieval: RetrievalRow, one: Listed) -> dict[str, Any]:
+        study, series, instance = one.uids if one.fault is None else map(storable, one.uids)
+        state = RetrievedState.WAITING if one.fault is None else RetrievedState.MISSING
+        return {
+            "retrieval_id": retrieval.id,
+            "destination_id": retrieval.destination_id,
+            "study_instance_uid": study,
+            "series_instance_uid": series,
+            "sop_instance_uid": instance,
+            "size_bytes": one.size_bytes,
+            "state": state,
+            "attempts": 0,
+            "reason": None if one.fault is None else RetrievalReason.UID,
+            "detail": one.fault,
+            "seen_round": 0,
+        }
+
+    def recognize(
+        self, retrieval: RetrievalRow, there: Sequence[Arrived], number: int
+    ) -> list[RetrievedRow]:
+        """Note what Orthanc has; those of it that wait to come, as they were.
+
+        Parameters
+        ----------
+        number
+            Of the round in which it was asked.
+        """
+        found: list[RetrievedRow] = []
+        by_uids = {one.uids: one for one in there}
+        with writing(self._engine) as connection:
+            for some in portions(list(by_uids), MOST_PARAMETERS):
+                query = sql.select(*INSTANCE_COLUMNS).where(
+                    _OF.retrieval_id == retrieval.id,
+                    _OF.sop_instance_uid.in_({uids[2] for uids in some}),
+                )
+                for row in map(_retrieved, connection.execute(query).all()):
+                    one = by_uids.get(row.uids)
+                    if one is None:
+                        continue
+                    self._note_there(connection, row, one, number)
+                    if row.state == RetrievedState.WAITING:
+                        found.append(row)
+        return found
+
+    def _note_there(
+        self, connection: sql.Connection, row: RetrievedRow, one: Arrived, number: int
+    ) -> None:
+        noted: dict[str, Any] = {"seen_round": number, "orthanc_id": one.orthanc_id}
+        if row.state == RetrievedState.RECEIVED:
+            noted["attachment_uuid"] = row.attachment_uuid or one.attachment_uuid
+        connection.execute(retrieved_instances.update().where(_OF.id == row.id).values(noted))
+
+    def gone(self, retrieval: RetrievalRow, number: int, limit: int = 1000) -> list[RetrievedRow]:
+        """Those that Orthanc had, and did not have any more in a round."""
+        return self._rows(
+            _OF.retrieval_id == retrieval.id,
+            _OF.state.in_(_THERE),
+            _OF.seen_round != number,
+            limit=limit,
+        )
+
+    # -- What comes -----------------------------------------------------------------------------
+
+    def pending(
+        self, retrieval: RetrievalRow, but: Collection[int], limit: int
+    ) -> list[RetrievedRow]:
+        """What is to be retrieved or compared next, series by series; not before its time."""
+        due = self._is_due(_OF.next_attempt_at)
+        found: list[RetrievedRow] = []
+        for state in _PENDING:  # one by one: so an index has them in their order
+            some = self._rows(
+                _OF.retrieval_id == retrieval.id, _OF.state == state, due, limit=limit + len(but)
+            )
+            found += [row for row in some if row.id not in but]
+        return found[:limit]
+
+    def any_pending(self, retrieval: RetrievalRow) -> bool:
+        """Whether anything of it has still to come, now or later."""
+        return bool(self._rows(_OF.retrieval_id == retrieval.id, _OF.state.in_(_PENDING), limit=1))
+
+    def count(self, retrieval: RetrievalRow, series: str | None = None) -> int:
+        """How many instances of it, or of one series, the store has listed."""
+        mine = [_OF.retrieval_id == retrieval.id]
+        if series is not None:
+            mine.append(_OF.series_instance_uid == series)
+        with reading(self._engine) as connection:
+            query = sql.select(sql.func.count()).select_from(retrieved_instances).where(*mine)
+            return connection.scalar(query) or 0
+
+    def note_digests(self, row: int, digests: Digests, attempts: int) -> None:
+        """These bytes are about to be in Orthanc: whoever finds them there can tell where from."""
+        values = {
+            **asdict(digests),
+            "attempts": attempts,
+            "attachment_uuid": None,
+            "retrieved_at": self._now(),
+        }
+        with writing(self._engine) as connection:
+            connection.execute(retrieved_instances.update().where(_OF.id == row).values(values))
+
+    def settle(self, outcomes: Sequence[RetrievalOutcome]) -> None:
+        """Write down what became of instances."""
+        if not outcomes:
+            return
+        values = [
+            {**{f"new_{name}": value for name, value in asdict(one).items()}} for one in outcomes
+        ]
+        names = ("state", "attempts", "next_attempt_at", "reason", "detail")
+        statement = (
+            retrieved_instances.update()
+            .where(_OF.id == sql.bindparam("new_id"))
+            .values(
+                **{name: sql.bindparam(f"new_{name}") for name in names},
+                orthanc_id=sql.func.coalesce(
+                    sql.bindparam("new_orthanc_id", type_=sql.Text), _OF.orthanc_id
+                ),
+            )
+        )
+        with writing(self._engine) as connection:
+            connection.execute(statement, values)
+
+    def give_up(self, retrieval: int, reason: str, detail: str) -> None:
+        """What has still to come of a retrieval, by its number, does not, for one reason."""
+        with writing(self._engine) as connection:
+            connection.execute(
+                retrieved_instances.update()
+                .where(_OF.retrieval_id == retrieval, _OF.state.in_(_PENDING))
+                .values(state=RetrievedState.MISSING, reason=reason, detail=detail)
+            )
+
+    # -- How it ends ----------------------------------------------------------------------------
+
+    def listed(self, retrieval: RetrievalRow, number: int) -> None:
+        """The store has listed it, for the time of that number."""
+        self._update(
+            retrieval.id,
+            state=RetrievalState.RUNNING,
+            rounds=number,
+            attempts=0,
+            next_attempt_at=None,
+            reason=None,
+            detail=None,
+        )
+
+    def postpone(
+        self, retrieval: RetrievalRow, attempts: int, seconds: float, reason: str, detail: str
+    ) -> None:
+        """It cannot be listed, or Orthanc not be asked, just now."""
+        self._update(
+            retrieval.id,
+            attempts=attempts,
+            next_attempt_at=self._now() + seconds,
+            reason=reason,
+            detail=detail,
+        )
+
+    def end(
+        self, retrieval: RetrievalRow, reason: str | None = None, detail: str | None = None
+    ) -> bool:
+        """Nothing more comes; whether Orthanc has all of it, as the store does."""
+        lacking = self._rows(
+            _OF.retrieval_id == retrieval.id, _OF.state.in_((*_PENDING, *_LACKING)), limit=1
+        )
+        complete = reason is None and not lacking
+        self._update(
+            retrieval.id,
+            state=RetrievalState.COMPLETE if complete else RetrievalState.INCOMPLETE,
+            next_attempt_at=None,
+            reason=reason,
+            detail=detail,
+            ended_at=self._now(),
+        )
+        return complete
+
+    def _update(self, number: int, **values: Any) -> None:
+        with writing(self._engine) as connection:
+            connection.execute(retrievals.update().where(retrievals.c.id == number).values(values))
+
+    # -- What people, and rules, want to know ---------------------------------------------------
+
+    def report(
+        self, account: str, *, after: int = 0, limit: int = 100, number: int | None = None
+    ) -> list[RetrievalReport]:
+        """The retrievals of an account, the newest first.
+
+        Parameters
+        ----------
+        after
+            The number of the last one of the page before; 0 for the first page.
+        number
+            Only this one.
+        """
+        query = sql.select(*RETRIEVAL_COLUMNS).where(retrievals.c.account == account)
+        if after:
+            query = query.where(retrievals.c.id < after)
+        if number is not None:
+            query = query.where(retrievals.c.id == number)
+        query = query.order_by(retrievals.c.id.desc()).limit(limit)
+        with reading(self._engine) as connection:
+            rows = [RetrievalRow(*row) for row in connection.execute(query)]
+            counted = _counts(connection, [row.id for row in rows])
+        return [
+            RetrievalReport(
+                row,
+                {state: one[0] for state, one in counted[row.id].items()},
+                {state: one[1] for state, one in counted[row.id].items()},
+                self._missing(row.id) if counted[row.id].keys() & set(_LACKING) else (),
+            )
+            for row in rows
+        ]
+
+    def _missing(self, number: int) -> tuple[RetrievedRow, ...]:
+        return tuple(
+            self._rows(
+                _OF.retrieval_id == number, _OF.state.in_(_LACKING), limit=MOST_SHOWN_MISSING
+            )
+        )
+
+    def origins(self, account: str, instances: Collection[str]) -> dict[Uids, list[Origin]]:
+        """What came of some instances from the store that an account is by now.
+
+        Parameters
+        ----------
+        instances
+            Their SOP Instance UIDs.
+        """
+        found: dict[Uids, list[Origin]] = defaultdict(list)
+        same_store = self._destinations.with_store_of(account)
+        columns = (
+            _OF.study_instance_uid,
+            _OF.series_instance_uid,
+            _OF.sop_instance_uid,
+            _OF.md5,
+            _OF.sha256,
+            _OF.attachment_uuid,
+            _OF.retrieved_at,
+        )
+        with reading(self._engine) as connection:
+            for some in portions(list(instances), MOST_PARAMETERS):
+                query = sql.select(*columns).where(
+                    _OF.sop_instance_uid.in_(some),
+                    _OF.md5.is_not(None),
+                    _OF.destination_id.in_(same_store),
+                )
+                for study, series, instance, *origin in connection.execute(query):
+                    found[study, series, instance].append(Origin(*origin))
+        return dict(found)
+
+    def stored_digests(
+        self, account: str, rows: Sequence[RetrievedRow]
+    ) -> dict[Uids, tuple[str, set[str]]]:
+        """Instances that the ledger has seen in the store of an account, with one digest.
+
+        Returns
+        -------
+        dict
+            The SHA-256, and the UUIDs of the files in Orthanc that were sent with it.
+        """
+        found: dict[Uids, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
+        of, same_store = transfers.c, self._destinations.with_store_of(account)
+        columns = (of.study_instance_uid, of.series_instance_uid, of.sop_instance_uid)
+        instances = list({row.sop_instance_uid for row in rows})
+        with reading(self._engine) as connection:
+            for some in portions(instances, MOST_PARAMETERS):
+                query = sql.select(*columns, of.sha256, of.attachment_uuid).where(
+                    of.destination_id.in_(same_store),
+                    of.sop_instance_uid.in_(some),
+                    of.state == State.CONFIRMED,
+                    of.sha256.is_not(None),
+                )
+                for study, series, instance, sha256, file in connection.execute(query):
+                    found[study, series, instance][sha256].add(file)
+        return {
+            uids: next(iter(digests.items()))
+            for uids, digests in found.items()
+            if len(digests) == 1
+        }
+
+    def _is_due(self, moment: sql.ColumnElement[float | None]) -> sql.ColumnElement[bool]:
+        """Whether it has come; one that nobody can have meant is of a clock that was set back."""
+        now = self._now()
+        return moment.is_(None) | (moment <= now) | (moment > now + LONGEST_PAUSE)
+
+    def _rows(self, *conditions: sql.ColumnElement[bool], limit: int) -> list[RetrievedRow]:
+        query = (
+            sql.select(*INSTANCE_COLUMNS)
+            .where(*conditions)
+            .order_by(_OF.study_instance_uid, _OF.series_instance_uid, _OF.id)
+            .limit(limit)
+        )
+        with reading(self._engine) as connection:
+            return [_retrieved(row) for row in connection.execute(query)]
+
+
+def _wanted(connection: sql.Connection, values: Mapping[str, Any]) -> dict[Resource, int]:
+    """What is wanted already in the same way, and has not ended."""
+    names = ("account", "destination_id", "source", "compare_bytes")
+    same = [retrievals.c[name] == values[name] for name in names]
+    query = sql.select(*RETRIEVAL_COLUMNS).where(_OPEN, *same)
+    rows = (RetrievalRow(*row) for row in connection.execute(query))
+    return {row.resource: row.id for row in rows}
+
+
+def _retrieved(row: Any) -> RetrievedRow:
+    return RetrievedRow(*row)
+
+
+def _counts(
+    connection: sql.Connection, numbers: Sequence[int]
+) -> dict[int, dict[str, tuple[int, int]]]:
+    """Retrieval -> state -> how many instances, and bytes."""
+    found: dict[int, dict[str, tuple[int, int]]] = defaultdict(dict)
+    for some in portions(numbers, MOST_PARAMETERS):
+        query = (
+            sql.select(
+                _OF.retrieval_id,
+                _OF.state,
+                sql.func.count(),
+                sql.func.sum(_OF.size_bytes),
+            )
+            .where(_OF.retrieval_id.in_(some))
+            .group_by(_OF.retrieval_id, _OF.state)
+        )
+        for number, state, count, size in connection.execute(query):
+            found[number][state] = count, int(size or 0)
+    return found

@@ -1,0 +1,222 @@
+"""Brings instances from a store into Orthanc, request by request, and says what became of each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+from orthanc_gcp.clock import Clock
+from orthanc_gcp.errors import OrthancGoneError, OrthancRefusedError, StoreError
+from orthanc_gcp.ledger.ledger import Ledger
+from orthanc_gcp.ledger.retrievals.rows import (
+    Digests,
+    RetrievalOutcome,
+    RetrievalRow,
+    RetrievedRow,
+)
+from orthanc_gcp.ledger.schema import RetrievedState
+from orthanc_gcp.orthanc.resources import OrthancSource
+from orthanc_gcp.orthanc.rest import OrthancRest
+from orthanc_gcp.reasons import RetrievalReason, StoreReason
+from orthanc_gcp.retrieval.comparison import has_bytes, has_sha256, read_digests
+from orthanc_gcp.retrieval.judgement import Judgement, Taken, judge
+from orthanc_gcp.retrieval.plan import Fetch
+from orthanc_gcp.retrieval.remote import BACKOFF, RemoteStore
+from orthanc_gcp.retrieval.upload import NoFileError, checked, head_of, sop_instance_uid
+
+__all__ = ["Fetcher"]
+
+MOST_REFUSALS, MOST_ATTEMPTS = 4, 8
+"""So often one is asked for that the store does not give, or that fails otherwise."""
+_OF_USER = (401, 403)
+"""What Orthanc refuses whatever it is asked."""
+MOST_FULL = 8
+"""So often Orthanc is asked whether it has room by now."""
+
+
+class Fetcher:
+    """Retrieves into one Orthanc; several threads may use it at once.
+
+    Parameters
+    ----------
+    settle
+        Gets what became of each instance.
+    on_full
+        Gets the instance that Orthanc has no room for, whether it is given up, and Orthanc's words.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        rest: OrthancRest,
+        orthanc: OrthancSource,
+        clock: Clock,
+        settle: Callable[[RetrievalOutcome], None],
+        on_full: Callable[[RetrievedRow, bool, str], None],
+    ) -> None:
+        self._ledger, self._rest, self._orthanc = ledger, rest, orthanc
+        self._clock, self._settle, self._on_full = clock, settle, on_full
+
+    def fetch(self, remote: RemoteStore, retrieval: RetrievalRow, fetch: Fetch) -> None:
+        """Bring what a request asks for; nothing that the store does is raised.
+
+        Raises
+        ------
+        OrthancError
+            Orthanc is away: what is not settled waits.
+        SQLAlchemyError
+            The ledger is away: so it does.
+        """
+        began, left = self._clock.now(), {row.id: row for row in fetch.rows}
+        remote.wait_for_request()
+        try:
+            if not fetch.is_single:
+                self._fetch_several(remote, fetch, left)
+            elif fetch.rows[0].state == RetrievedState.COMPARING:
+                self._compare(remote, retrieval, fetch.rows[0])
+            else:
+                self._fetch_one(remote, fetch.rows[0])
+        except StoreError as error:
+            self._store_failed(remote, list(left.values()), error)
+        except (OrthancGoneError, OrthancRefusedError) as error:
+            if error.status in _OF_USER:
+                raise
+            for row in left.values():
+                self._missing(row, RetrievalReason.ORTHANC, str(error), MOST_ATTEMPTS)
+        else:
+            remote.pace.succeeded(began)
+
+    # -- One ------------------------------------------------------------------------------------
+
+    def _fetch_one(self, remote: RemoteStore, row: RetrievedRow) -> None:
+        if row.attempts >= MOST_ATTEMPTS:
+            words = "Orthanc has broken off whenever it was given it"
+            self._missing(row, RetrievalReason.ORTHANC, words, MOST_ATTEMPTS)
+            return
+        with remote.client.open(*row.uids) as pieces:
+            self._bring(remote, row, pieces)
+
+    def _bring(self, remote: RemoteStore, row: RetrievedRow, pieces: Iterator[bytes]) -> None:
+        """Give Orthanc a file; the ledger has its digests before Orthanc has all of it.
+
+        That it was given is counted before, too: one that ends Orthanc ends this process with it.
+        """
+        came: list[Digests] = []
+
+        def note(digests: Digests) -> None:
+            came.append(digests)
+            self._ledger.retrievals.note_digests(row.id, digests, row.attempts + 1)
+
+        try:
+            body = checked(pieces, note, remote.throttles())
+            judgement = judge(*self._rest.upload("/instances", body))
+        except NoFileError as error:
+            self._missing(row, RetrievalReason.INVALID, str(error), MOST_REFUSALS)
+            return
+        if judgement.taken is Taken.STORED:
+            self._done(remote, row, RetrievedState.RECEIVED, judgement.orthanc_id)
+        elif judgement.taken is Taken.ALREADY and came:
+            identifier, uid = judgement.orthanc_id, row.sop_instance_uid
+            same = has_bytes(self._orthanc, identifier, uid, came[0])
+            self._compared(remote, row, identifier, same, RetrievedState.RECEIVED)
+        else:
+            self._not_taken(row, judgement)
+
+    def _not_taken(self, row: RetrievedRow, judgement: Judgement) -> None:
+        most = {Taken.REFUSED: 1, Taken.FULL: MOST_FULL}.get(judgement.taken, MOST_ATTEMPTS)
+        reason = judgement.reason or RetrievalReason.ORTHANC
+        ended = self._missing(row, reason, judgement.words, most)
+        if judgement.taken is Taken.FULL:
+            self._on_full(row, ended, judgement.words)
+
+    # -- Several --------------------------------------------------------------------------------
+
+    def _fetch_several(
+        self, remote: RemoteStore, fetch: Fetch, left: dict[int, RetrievedRow]
+    ) -> None:
+        """Bring what comes together; each that does is taken away from what is left."""
+        wanted = {row.sop_instance_uid: row for row in fetch.rows}
+        twice = len(wanted) < len(fetch.rows)  # two series have one of the same UID
+        with remote.client.retrieve(fetch.study, fetch.series) as files:
+            for pieces in () if twice else files:
+                head, whole = head_of(pieces)
+                row = wanted.pop(sop_instance_uid(head) or "", None)
+                if row is not None:
+                    self._bring(remote, row, whole)
+                    del left[row.id]
+        for row in left.values():
+            words = "the store did not give it with the others"
+            self._missing(row, RetrievalReason.NOT_GIVEN, words, MOST_ATTEMPTS)
+
+    # -- What Orthanc has already ---------------------------------------------------------------
+
+    def _compare(self, remote: RemoteStore, retrieval: RetrievalRow, row: RetrievedRow) -> None:
+        identifier = row.orthanc_id or ""
+        known = self._ledger.retrievals.stored_digests(retrieval.account, [row]).get(row.uids)
+        if known is not None and not retrieval.compare_bytes:
+            same = has_sha256(self._orthanc, identifier, known[0])
+        else:
+            digests = read_digests(remote.client, row, remote.throttles())
+            same = has_bytes(self._orthanc, identifier, row.sop_instance_uid, digests)
+        self._compared(remote, row, identifier, same, RetrievedState.PRESENT)
+
+    def _compared(
+        self,
+        remote: RemoteStore,
+        row: RetrievedRow,
+        identifier: str,
+        same: bool,
+        state: RetrievedState,
+    ) -> None:
+        if same:
+            self._done(remote, row, state, identifier)
+            return
+        words = "Orthanc has it with other bytes than the store, and is left as it is"
+        remote.pace.forget(row.id)
+        self._settle(
+            RetrievalOutcome(
+                row.id,
+                RetrievedState.DIFFERENT,
+                row.attempts,
+                None,
+                RetrievalReason.DIFFERENT,
+                words,
+                identifier,
+            )
+        )
+
+    # -- What becomes of them -------------------------------------------------------------------
+
+    def _done(
+        self, remote: RemoteStore, row: RetrievedRow, state: RetrievedState, identifier: str
+    ) -> None:
+        remote.pace.forget(row.id)
+        self._settle(RetrievalOutcome(row.id, state, row.attempts, orthanc_id=identifier))
+
+    def _store_failed(
+        self, remote: RemoteStore, rows: Sequence[RetrievedRow], error: StoreError
+    ) -> None:
+        if error.reason == StoreReason.UNAUTHORIZED:
+            remote.renew_token()
+        counted = remote.pace.failed([row.id for row in rows], error)
+        most = MOST_ATTEMPTS if error.retryable else MOST_REFUSALS
+        for row in rows:
+            self._missing(row, error.reason, str(error), most, counts=row.id in counted)
+
+    def _missing(
+        self, row: RetrievedRow, reason: str, words: str, most: int, *, counts: bool = True
+    ) -> bool:
+        """One has not come: it is asked for again, unless that was often enough, which is said."""
+        attempts = row.attempts + counts
+        ended = attempts >= most
+        pause = BACKOFF.delay(max(1, attempts))
+        self._settle(
+            RetrievalOutcome(
+                row.id,
+                RetrievedState.MISSING if ended else RetrievedState(row.state),
+                attempts,
+                None if ended else self._ledger.now() + pause,
+                reason,
+                words,
+            )
+        )
+        return ended

@@ -1,0 +1,263 @@
+"""What a worker does for retrievals: lists, fetches, looks in Orthanc, and ends them."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import Counter, deque
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from functools import partial
+
+from orthanc_gcp.clock import Clock
+from orthanc_gcp.errors import OrthancError
+from orthanc_gcp.ledger.database import is_away
+from orthanc_gcp.ledger.ledger import Ledger
+from orthanc_gcp.ledger.retrievals.rows import RetrievalOutcome, RetrievalRow, RetrievedRow
+from orthanc_gcp.ledger.schema import RetrievalState, RetrievedState
+from orthanc_gcp.orthanc.resources import OrthancSource
+from orthanc_gcp.orthanc.rest import OrthancRest
+from orthanc_gcp.reasons import RetrievalReason
+from orthanc_gcp.retrieval.fetcher import Fetcher
+from orthanc_gcp.retrieval.plan import fetches
+from orthanc_gcp.retrieval.remote import BACKOFF, RemoteStore
+from orthanc_gcp.retrieval.rounds import Rounds
+
+__all__ = ["Retriever"]
+
+_log = logging.getLogger(__name__)
+
+MOST_UNEXPECTED = 4
+PAGE = 1000
+"""So many instances of a retrieval are looked at when requests are made of them."""
+MOST_OPEN = 64
+"""So many retrievals go on side by side: of more, those that have to wait are passed over."""
+AHEAD = 3
+"""So many times the requests that run at once are begun: the rest waits for a thread."""
+
+
+class Retriever:
+    """Retrieves into one Orthanc, on threads of its own; a loop makes its steps.
+
+    Parameters
+    ----------
+    source
+        The ledger's name for the index of Orthanc; empty until it is known.
+    allowed
+        Whether anything may be retrieved from an account now: not while it is paused.
+    must_stop
+        Whether nothing more is to be begun.
+    on_change
+        Called when there may be more to do.
+    pool
+        Makes one of so many threads, whose names begin so.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        rest: OrthancRest,
+        orthanc: OrthancSource,
+        remotes: Mapping[str, RemoteStore],
+        clock: Clock,
+        source: Callable[[], str],
+        allowed: Callable[[str], bool],
+        must_stop: Callable[[], bool],
+        on_change: Callable[[], None] = lambda: None,
+        pool: Callable[[int, str], Executor] = ThreadPoolExecutor,
+    ) -> None:
+        self._ledger, self._remotes, self._clock = ledger, remotes, clock
+        self._source, self._allowed, self._must_stop = source, allowed, must_stop
+        self._on_change = on_change
+        self._outcomes: deque[RetrievalOutcome] = deque()
+        self._fetcher = Fetcher(
+            ledger, rest, orthanc, clock, self._outcomes.append, self._orthanc_is_full
+        )
+        self._rounds = Rounds(ledger, rest, orthanc, clock)
+        self._pools = {
+            name: pool(remote.max_requests, f"gcp-retrieve-{name}")
+            for name, remote in remotes.items()
+        }
+        self._lock = threading.Condition()
+        self._busy: dict[int, set[int]] = {}  # retrieval -> rows on their way; none while listed
+        self._running: Counter[str] = Counter()  # account -> tasks
+        self._finished: deque[tuple[RetrievalRow, tuple[RetrievedRow, ...]]] = deque()
+        self._unexpected: Counter[int] = Counter()  # row or, below 0, retrieval
+        self._orthanc_failures, self._orthanc_resume = 0, float("-inf")
+        self._orthanc_error: OrthancError | None = None
+
+    def step(self) -> bool:
+        """Write down what came, and begin what can be begun; whether there was anything to do.
+
+        Raises
+        ------
+        OrthancError
+            Orthanc was away when it was last needed.
+        SQLAlchemyError
+            The ledger is away; what was begun goes on.
+        """
+        settled = self._write_down()
+        error, self._orthanc_error = self._orthanc_error, None
+        if error is not None:
+            raise error
+        source, begun = self._source(), False
+        if not source or self._must_stop():
+            return settled
+        for retrieval in self._ledger.retrievals.due(source, list(self._remotes), MOST_OPEN):
+            begun |= self._advance(retrieval)
+        return settled or begun
+
+    def rest(self, seconds: float) -> bool:
+        """Wait some seconds for what runs; whether nothing does any more."""
+        with self._lock:
+            return self._lock.wait_for(lambda: not self._running.total(), seconds)
+
+    def stop(self) -> None:
+        """Begin nothing more; what still runs is not waited for."""
+        for pool in self._pools.values():
+            pool.shutdown(wait=False, cancel_futures=True)
+
+    # -- What is begun --------------------------------------------------------------------------
+
+    def _advance(self, retrieval: RetrievalRow) -> bool:
+        """Begin what can be begun of one; whether anything was."""
+        remote = self._remotes[retrieval.account]
+        if self._ledger.destinations.find(retrieval.account) != retrieval.destination_id:
+            words = "the account has another store by now than when it was asked for"
+            self._rounds.end(retrieval, RetrievalReason.OTHER_STORE, words)
+            return True
+        if not (self._allowed(retrieval.account) and self._may_ask(remote)):
+            return False
+        if retrieval.state == RetrievalState.WAITING:
+            return self._look(remote, retrieval)
+        return self._fetch(remote, retrieval)
+
+    def _may_ask(self, remote: RemoteStore) -> bool:
+        return remote.pace.is_open and self._clock.now() >= self._orthanc_resume
+
+    def _look(self, remote: RemoteStore, retrieval: RetrievalRow) -> bool:
+        """Have the store list it, and look whether Orthanc has all of that."""
+        return self._begin(retrieval, (), partial(self._rounds.make, remote, retrieval))
+
+    def _fetch(self, remote: RemoteStore, retrieval: RetrievalRow) -> bool:
+        """Begin requests for what waits; when nothing does any more, look whether all is there."""
+        with self._lock:
+            busy = set(self._busy.get(retrieval.id, ()))
+            is_listed = retrieval.id in self._busy and not busy
+            running = self._running[retrieval.account]
+        if is_listed or running > remote.max_requests * (AHEAD - 1):
+            return False
+        rows = self._ledger.retrievals.pending(retrieval, busy, PAGE)
+        if not rows and busy:
+            return False
+        if not rows and self._ledger.retrievals.any_pending(retrieval):
+            self._ledger.retrievals.wait_for_rows(retrieval)
+            return False
+        if not rows:
+            return self._look(remote, retrieval)
+        free, begun = remote.max_requests * AHEAD - running, False
+        count = partial(self._ledger.retrievals.count, retrieval)
+        for fetch in fetches(rows, len(rows) < PAGE and not busy, count):
+            if free <= 0:
+                break
+            task = partial(self._fetcher.fetch, remote, retrieval, fetch)
+            begun |= self._begin(retrieval, fetch.rows, task)
+            free -= 1
+        return begun
+
+    def _begin(
+        self, retrieval: RetrievalRow, rows: Sequence[RetrievedRow], task: Callable[[], None]
+    ) -> bool:
+        """Run a task about rows, or about none of them alone; whether it can be."""
+        with self._lock:
+            busy = self._busy.get(retrieval.id)
+            if busy is not None and not (rows and busy):
+                return False
+            self._busy.setdefault(retrieval.id, set()).update(row.id for row in rows)
+            self._running[retrieval.account] += 1
+        self._pools[retrieval.account].submit(self._run, retrieval, tuple(rows), task)
+        return True
+
+    # -- What runs ------------------------------------------------------------------------------
+
+    def _run(
+        self,
+        retrieval: RetrievalRow,
+        rows: tuple[RetrievedRow, ...],
+        task: Callable[[], None],
+    ) -> None:
+        try:
+            if not self._must_stop() and self._may_ask(self._remotes[retrieval.account]):
+                task()
+                self._orthanc_failures = 0
+        except OrthancError as error:
+            self._orthanc_error = error
+            self._back_off()
+        except Exception as error:
+            self._failed(retrieval, rows, error)
+        finally:
+            self._finished.append((retrieval, rows))
+            with self._lock:
+                self._running[retrieval.account] -= 1
+                self._lock.notify_all()
+            self._on_change()
+
+    def _failed(
+        self, retrieval: RetrievalRow, rows: Sequence[RetrievedRow], error: Exception
+    ) -> None:
+        """This program has failed: that is in the way of nothing else, and not for ever."""
+        if is_away(error):  # the next step says so
+            return
+        _log.error("retrieval %d: unexpected %s", retrieval.id, type(error).__name__)
+        words = f"unexpected {type(error).__name__}"
+        for row in rows:
+            self._unexpected[row.id] += 1
+            ended = self._unexpected[row.id] >= MOST_UNEXPECTED
+            later = self._ledger.now() + BACKOFF.delay(self._unexpected[row.id])
+            self._outcomes.append(
+                RetrievalOutcome(
+                    row.id,
+                    RetrievedState.MISSING if ended else RetrievedState(row.state),
+                    row.attempts + 1,
+                    None if ended else later,
+                    RetrievalReason.UNEXPECTED,
+                    words,
+                )
+            )
+        if not rows:
+            self._unexpected[-retrieval.id] += 1
+            self._rounds.failed(
+                retrieval,
+                RetrievalReason.UNEXPECTED,
+                words,
+                ended=self._unexpected[-retrieval.id] >= MOST_UNEXPECTED,
+            )
+
+    def _orthanc_is_full(self, row: RetrievedRow, ended: bool, words: str) -> None:
+        """Orthanc has no room: nothing more is brought for a while, or nothing of it at all."""
+        self._back_off()
+        if ended:
+            self._ledger.retrievals.give_up(row.retrieval_id, RetrievalReason.FULL, words)
+
+    def _back_off(self) -> None:
+        self._orthanc_failures += 1
+        self._orthanc_resume = self._clock.now() + BACKOFF.delay(self._orthanc_failures)
+
+    def _write_down(self) -> bool:
+        """Settle what came, and let go of the rows of tasks that have ended."""
+        # In this order: what a task settles is there before it ends.
+        finished = [self._finished.popleft() for _ in range(len(self._finished))]
+        outcomes = [self._outcomes.popleft() for _ in range(len(self._outcomes))]
+        try:
+            self._ledger.retrievals.settle(outcomes)
+        except Exception:
+            self._outcomes.extendleft(reversed(outcomes))
+            self._finished.extendleft(reversed(finished))
+            raise
+        with self._lock:
+            for retrieval, rows in finished:
+                busy = self._busy.get(retrieval.id, set())
+                busy -= {row.id for row in rows}
+                if not busy:
+                    self._busy.pop(retrieval.id, None)
+        return bool(outcomes or finished)

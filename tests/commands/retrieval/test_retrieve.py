@@ -1,0 +1,64 @@
+"""``orthanc-gcp retrieve``, by the worker behind Orthanc's routes or by the ledger itself."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.commands.conftest import site
+from tests.support.site import make_study
+from tests.support.studies import read, run, run_json, store
+from tests.support.terminal import invoke
+
+__all__ = ["site"]
+
+
+def stored(site):
+    """A study of two instances that only the store has."""
+    files = make_study(1, 2, size=16)
+    for file in files:
+        store(site, file)
+    first = next(read(files))[0]
+    return str(first.StudyInstanceUID), str(first.SeriesInstanceUID)
+
+
+def test_a_study_comes_back(site):
+    study, series = stored(site)
+    where = ("--orthanc", site.orthanc.url)
+    said = run(site, "retrieve", "google", f"{study}/{series}", "--wait", *where)
+    assert f"of {study}/{series}: complete, 2 of 2 instances in Orthanc, 2 of them brought" in said
+    (again,) = run_json(site, "retrieve", "google", study, "--bytes", "--wait", *where)[
+        "Retrievals"
+    ]
+    assert (again["State"], again["Present"]) == ("complete", 2)
+    newest = run(site, "retrieve", "google", *where).splitlines()
+    assert newest[0].startswith(f"retrieval {again['Id']} of {study}: complete")
+
+
+def test_what_does_not_come_is_said(site):
+    where = ("--orthanc", site.orthanc.url)
+    said = run(site, "retrieve", "google", "1.2.3.4", "--wait", *where, code=1)
+    assert "INCOMPLETE, 0 of 0 instances in Orthanc" in said
+    assert "  not_listed: the store lists no such study, series or instance" in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["nobody", "1.2"], "there is no account nobody"),
+        (["google", "1/2/3/4"], "expected STUDY, STUDY/SERIES or STUDY/SERIES/INSTANCE"),
+        (["google", "1//3"], "expected STUDY, STUDY/SERIES or STUDY/SERIES/INSTANCE"),
+        (["google", ".."], "its Study Instance UID '..' is a dot-segment"),
+    ],
+)
+def test_what_cannot_be_retrieved(site, arguments, words):
+    done = invoke("retrieve", site.orthanc.configuration_file, *arguments, code=2)
+    assert done.stderr.startswith(words)
+
+
+def test_an_orthanc_that_is_away_is_one_line(site):
+    where = ("--orthanc", "http://127.0.0.1:9/")
+    said = run(site, "retrieve", "google", "1.2", *where, code=2)
+    assert len(said.splitlines()) == 1
+    assert json.dumps("does not answer")[1:-1] in said

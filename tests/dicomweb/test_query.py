@@ -1,0 +1,140 @@
+"""Queries over a search that knows little: to the end, and nothing that does not match."""
+
+from __future__ import annotations
+
+import pytest
+from pydicom.uid import generate_uid
+
+from orthanc_gcp.dicomweb import client as client_module
+from orthanc_gcp.dicomweb.matching import key_of, tag_of
+from orthanc_gcp.dicomweb.query import Level, Query, QueryResult, find
+from orthanc_gcp.errors import StoreError
+from tests.emulator.client import make_dicom
+
+
+def query(level="study", *fields, **keys):
+    tags = tuple(map(tag_of, fields))
+    return Query(Level(level), tuple(key_of(*one) for one in keys.items()), tags)
+
+
+def values(match, name):
+    return match.get(tag_of(name), {}).get("Value", [])
+
+
+@pytest.fixture
+def clinic(client):
+    """Three patients; the second has a CT and an MR in one study."""
+    second = generate_uid()
+    files = [
+        make_dicom(PatientID="A1", PatientName="Doe^John", Modality="CT", StudyDate="20260101"),
+        make_dicom(
+            PatientID="A2",
+            PatientName="DOE^JANE",
+            Modality="CT",
+            StudyDate="20260115",
+            StudyInstanceUID=second,
+            StudyDescription="CHEST",
+        ),
+        make_dicom(
+            PatientID="A2",
+            PatientName="DOE^JANE",
+            Modality="MR",
+            StudyDate="20260115",
+            StudyInstanceUID=second,
+            StudyDescription="CHEST",
+        ),
+        make_dicom(PatientID="B1", PatientName="Müller^Åsa", Modality="US", StudyDate="20260201"),
+    ]
+    client.store(*files)
+
+
+def patients(store, level="study", **keys):
+    found = find(store, query(level, "PatientID", **keys))
+    return sorted(one for match in found for one in values(match, "PatientID"))
+
+
+@pytest.mark.parametrize(
+    ("keys", "found"),
+    [
+        ({}, ["A1", "A2", "B1"]),
+        ({"PatientID": "A1"}, ["A1"]),
+        ({"PatientID": "A*"}, ["A1", "A2"]),
+        ({"PatientID": "A1\\B1\\C1"}, ["A1", "B1"]),
+        ({"PatientName": "doe^john"}, ["A1"]),
+        ({"PatientName": "DOE*"}, ["A1", "A2"]),
+        ({"PatientName": "*^J*"}, ["A1", "A2"]),
+        ({"PatientName": "müller*"}, ["B1"]),
+        ({"PatientName": "?üller^*"}, ["B1"]),
+        ({"StudyDate": "20260110-"}, ["A2", "B1"]),
+        ({"StudyDate": "-20260131", "PatientID": "?2"}, ["A2"]),
+        ({"StudyDate": "20260115"}, ["A2"]),
+        ({"ModalitiesInStudy": "MR"}, ["A2"]),
+        ({"ModalitiesInStudy": "CT\\US"}, ["A1", "A2", "B1"]),
+        ({"Modality": "?T"}, ["A1", "A2"]),
+        ({"StudyDescription": "che*"}, []),
+        ({"StudyDescription": "CHE*"}, ["A2"]),
+        ({"PatientID": "nobody"}, []),
+    ],
+    ids=str,
+)
+def test_studies(store, clinic, keys, found):
+    assert patients(store, **keys) == found
+
+
+def test_series_and_instances(store, clinic):
+    assert patients(store, "series", PatientName="doe*") == ["A1", "A2", "A2"]
+    assert patients(store, "series", Modality="CT\\MR", StudyDate="20260102-") == ["A2", "A2"]
+    assert patients(store, "instance", PatientID="A2", Modality="MR") == ["A2"]
+    assert patients(store, "instance", InstanceNumber="77") == []
+    sop_class = "1.2.840.10008.5.1.4.1.1.7"
+    assert patients(store, "instance", SOPClassUID=sop_class) == ["A1", "A2", "A2", "B1"]
+
+
+def test_what_no_answer_has_is_said(store, clinic):
+    result = QueryResult()
+    assert not list(find(store, query(PatientComments="x"), result))
+    assert (result.read, result.matches, result.unseen) == (3, 0, {tag_of("PatientComments")})
+    assert not list(find(store, query(StudyDescription="x"), result))
+    assert not result.unseen, "where an image has it, it would be there"
+
+
+def test_all_pages_are_read_and_an_end_that_cannot_be_reached_is_said(store, client, monkeypatch):
+    client.store(*(make_dicom(PatientID=f"P{number}") for number in range(7)))
+    search = store.search
+    monkeypatch.setattr(store, "search", lambda *given, **more: search(*given, **more, page=2))
+    assert patients(store) == [f"P{number}" for number in range(7)]
+    monkeypatch.setattr(client_module, "LARGEST_OFFSET", 4)
+    found = find(store, query())
+    assert [next(found) for _ in range(6)]
+    with pytest.raises(StoreError, match="do not end"):
+        next(found)
+
+
+@pytest.mark.parametrize(
+    ("keys", "searches"),
+    [
+        ({"PatientID": "A", "AccessionNumber": "B"}, [{"PatientID": "A", "AccessionNumber": "B"}]),
+        ({"PatientID": "A*"}, [{}]),
+        ({"PatientID": "A\\B"}, [{"PatientID": "A"}, {"PatientID": "B"}]),
+        ({"PatientID": "A\\A"}, [{"PatientID": "A"}]),
+        ({"PatientID": "A,B"}, [{}]),
+        ({"PatientID": "\\".join(map(str, range(101)))}, [{}]),
+        ({"StudyDate": "-20260131"}, [{"StudyDate": "00010101-20260131"}]),
+        ({"ReferringPhysicianName": "A"}, [{}]),
+        ({"PatientName": "*"}, [{}]),
+        ({"PatientName": "*oe"}, [{}]),
+        ({"PatientName": "O'Brien*^Ann"}, [{"PatientName": "Ann", "fuzzymatching": "true"}]),
+        ({"PatientName": "D?e^Jo"}, [{"PatientName": "Jo", "fuzzymatching": "true"}]),
+    ],
+    ids=str,
+)
+def test_what_the_store_is_asked(keys, searches):
+    asked = [
+        {name: value for name, value in one.items() if name != "includefield"}
+        for one in query(**keys).searches()
+    ]
+    wanted = [
+        {name if name == "fuzzymatching" else tag_of(name): value for name, value in one.items()}
+        for one in searches
+    ]
+    assert asked == wanted

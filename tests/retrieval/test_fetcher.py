@@ -1,0 +1,188 @@
+"""What becomes of each instance: given, refused, broken off, and in the way of no other."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+import pytest
+import sqlalchemy as sql
+
+from orthanc_gcp.errors import OrthancUnavailableError, StoreError
+from orthanc_gcp.ledger.destinations import StoreName
+from orthanc_gcp.ledger.ledger import Ledger
+from orthanc_gcp.ledger.retrievals.rows import Resource
+from orthanc_gcp.reasons import StoreReason
+from tests.retrieval.simulation import AWAY, Trial, uids_of
+from tests.retrieval.test_rounds import ended
+from tests.support.ledgers import A, clock, sqlite_ledger
+from tests.support.site import make_instance, make_study
+
+__all__ = ["clock", "sqlite_ledger"]
+
+
+@pytest.fixture
+def files():
+    return make_study(1, 4, size=16)
+
+
+@pytest.fixture
+def trial(sqlite_ledger, clock, files):
+    return Trial(sqlite_ledger, clock, *files)
+
+
+@pytest.fixture
+def study(trial, files):
+    (number,) = trial.want(Resource(uids_of(files[0])[0]))
+    return number
+
+
+def test_what_does_not_come_with_the_others_comes_by_itself(trial, study, files):
+    """Its meta information does not say which instance it is."""
+    odd = files[1].replace(b"\x02\x00\x03\x00UI", b"\x02\x00\x04\x00UI", 1)
+    trial.store.files[uids_of(files[1])] = odd
+    assert ended(trial, study) == ("complete", {"received": 4}, set())
+    assert trial.store.requests == {"search": 2, "retrieve": 1, "open": 1}
+
+
+def test_what_is_no_file(trial, study, files):
+    trial.store.files[uids_of(files[1])] = b"<html>" * 100
+    counts = {"received": 3, "missing": 1}
+    assert ended(trial, study) == ("incomplete", counts, {"invalid"})
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason", "uploads"),
+    [
+        ((200, {"ID": "x", "Status": "FilteredOut"}), "filtered", 1),
+        ((400, {"OrthancStatus": 15}), "invalid", 1),
+        ((500, {"Message": "odd"}), "orthanc", 8),
+        ((200, [{"ID": "x", "Status": "Success"}]), "orthanc", 8),
+        ((200, None), "orthanc", 8),
+    ],
+)
+def test_one_that_orthanc_does_not_take(trial, study, files, answer, reason, uploads):
+    trial.orthanc.on_upload = lambda file: answer if file == files[2] else None
+    counts = {"received": 3, "missing": 1}
+    assert ended(trial, study) == ("incomplete", counts, {reason})
+    assert trial.orthanc.uploads == 3 + uploads
+
+
+def test_an_orthanc_that_is_full(trial, study, files):
+    """It is asked some times whether it has room; then nothing of it is brought."""
+    full = (507, {"OrthancStatus": 19, "Message": "The file storage is full"})
+    trial.orthanc.on_upload = lambda _: full if len(trial.orthanc.files) >= 2 else None
+    state, counts, reasons = ended(trial, study)
+    assert (state, counts, reasons) == ("incomplete", {"received": 2, "missing": 2}, {"full"})
+    assert trial.orthanc.uploads < 30
+
+
+def test_an_orthanc_that_has_room_again(trial, study):
+    answers = iter([(507, None)] * 3)
+    trial.orthanc.on_upload = lambda _: next(answers, None)
+    assert ended(trial, study) == ("complete", {"received": 4}, set())
+
+
+def test_an_orthanc_that_is_away_is_waited_for(trial, study):
+    trial.orthanc.away = True
+    for _ in range(40):
+        trial.step()
+        trial.pass_time(70)
+    assert trial.report(study).row.ended_at is None
+    trial.orthanc.away = False
+    assert ended(trial, study) == ("complete", {"received": 4}, set())
+
+
+def test_one_at_which_orthanc_always_ends_is_in_the_way_of_no_other(trial, study, files):
+    def crash(file):
+        if file == files[2]:
+            raise OrthancUnavailableError("it broke off")
+
+    trial.orthanc.on_upload = crash
+    counts = {"received": 3, "missing": 1}
+    assert ended(trial, study) == ("incomplete", counts, {"orthanc"})
+    assert trial.orthanc.uploads <= 3 + 8
+
+
+def test_bytes_that_orthanc_has_otherwise_are_left(trial, study, files):
+    """Somebody else sends another version while this one comes."""
+    other = files[2][:-1] + bytes([files[2][-1] ^ 1])
+
+    def first(file):
+        if file == files[2] and other not in trial.orthanc.files.values():
+            trial.orthanc.on_upload = lambda _: None
+            trial.orthanc.upload("", iter([other]))
+
+    trial.orthanc.on_upload = first
+    counts = {"received": 3, "different": 1}
+    assert ended(trial, study) == ("incomplete", counts, {"different"})
+
+
+def test_a_store_that_fails_at_one_while_it_gives_others(trial, study, files):
+    bad = uids_of(files[2])
+
+    def fail(kind, *uids):
+        if kind == "retrieve" or uids == bad:
+            raise AWAY if uids == bad else StoreError("cut", reason=StoreReason.TRUNCATED)
+
+    trial.store.on_request = fail
+    counts = {"received": 3, "missing": 1}
+    assert ended(trial, study) == ("incomplete", counts, {"unavailable"})
+
+
+def test_what_this_program_fails_at(trial, study, files):
+    def fail(_kind, *uids):
+        if uids == uids_of(files[2]) or _kind == "retrieve":
+            raise ZeroDivisionError
+
+    trial.store.on_request = fail
+    counts = {"received": 3, "missing": 1}
+    assert ended(trial, study) == ("incomplete", counts, {"unexpected"})
+
+
+def test_a_uid_that_two_series_have_comes_by_itself(sqlite_ledger, clock):
+    files = [make_instance("1.5", series, "1.5.9", size=16) for series in ("1.5.1", "1.5.2")]
+    trial = Trial(sqlite_ledger, clock, *files)
+    (number,) = trial.want(Resource("1.5"))
+    assert ended(trial, number) == ("complete", {"received": 2}, set())
+    assert sorted(trial.orthanc.files.values()) == sorted(files)
+
+
+def test_an_account_that_has_another_store_by_now(sqlite_ledger, clock, files):
+    def ledger(store):
+        return Ledger(sqlite_ledger.engine, clock, {A: StoreName(store)})
+
+    (number,) = Trial(ledger("store"), clock, *files).want(Resource(uids_of(files[0])[0]))
+    trial = Trial(ledger("another"), clock, *files)
+    assert ended(trial, number) == ("incomplete", {}, {"other_store"})
+    assert not trial.store.requests
+
+
+def test_a_ledger_that_is_away_loses_nothing(trial, study, monkeypatch):
+    settle, failures = trial.ledger.retrievals.settle, iter([True] * 3)
+
+    def fail(outcomes):
+        if outcomes and next(failures, False):
+            raise sql.exc.OperationalError("away", None, Exception())
+        settle(outcomes)
+
+    monkeypatch.setattr(trial.ledger.retrievals, "settle", fail)
+    for _ in range(3):
+        with suppress(sql.exc.OperationalError):
+            for _ in range(3):
+                trial.step()
+    assert ended(trial, study) == ("complete", {"received": 4}, set())
+    assert trial.orthanc.uploads == 4
+
+
+def test_nothing_is_begun_while_it_must_not_be(trial, study):
+    trial.paused = True
+    assert not trial.step()
+    trial.paused, trial.source = False, ""
+    assert not trial.step()
+    trial.source, trial.stopping = "orthanc", True
+    assert not trial.step()
+    assert not trial.store.requests
+    trial.stopping = False
+    assert ended(trial, study)[0] == "complete"
+    trial.retriever.stop()
+    assert trial.retriever.rest(0)
