@@ -157,3 +157,38 @@ def test_what_the_store_has_lost_waits_again_from_the_beginning(ledger):
         A, ORTHANC, "again", "w", most_instances=9, most_bytes=999, most_batches=9
     )
     assert (row.attempts, row.sha256) == (0, "d")
+
+
+def test_whether_a_series_is_long(ledger):
+    ledger.arrivals.record([arrival(str(number)) for number in range(3)])
+    assert ledger.confirmations.is_long(A, SERIES, 2)
+    assert not ledger.confirmations.is_long(A, SERIES, 3)
+    assert not ledger.confirmations.is_long(A, Series("other", SERIES.series_instance_uid), 0)
+
+
+def test_several_series_are_asked_for_at_once(ledger):
+    others = [Series("study", "s1"), Series("another study", "s1"), Series("study", "s2")]
+    for number, one in enumerate(others):
+        ledger.arrivals.record([arrival(f"{number}", **one._asdict())])
+    claim(ledger)
+    settle_batch(ledger, State.ACKNOWLEDGED, sha256="d")
+    found = ledger.confirmations.acknowledged(A, *others[1:])
+    assert {row.series for row in found} == set(others[1:])
+
+
+def test_what_is_to_be_read_is_known_with_the_series_unless_it_is_much(ledger):
+    others = [Series("study", "s1"), Series("another study", "s1"), Series("study", "s2")]
+    for number, one in enumerate(others):
+        ledger.arrivals.record([arrival(f"{number}", **one._asdict())])
+    claim(ledger, most_instances=2)
+    settle_batch(ledger, State.ACKNOWLEDGED, sha256="d")
+    ledger.arrivals.record([arrival("3", **others[1]._asdict())])
+    found = ledger.confirmations.to_read(A, others, 9)
+    names = {one: [row.orthanc_id for row in rows] for one, rows in found.items()}
+    assert names == {others[0]: ["0"], others[2]: []}, "one is still to be sent"
+    assert ledger.confirmations.to_read(A, others[:1], 0).keys() == {others[0]}
+    assert ledger.confirmations.to_read(A, [others[0], others[2]], 0) == {
+        others[0]: None,
+        others[2]: None,
+    }
+    assert ledger.confirmations.to_read(A, [], 9) == {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import struct
 import threading
+import time
 from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote
@@ -137,6 +138,62 @@ def test_a_database_that_is_away_is_told_from_a_wrong_question(engine, tmp_path)
         connection.execute(duplicate)
         connection.execute(duplicate)
     assert not is_away(wrong.value)
+
+
+def test_threads_that_write_into_a_file_take_turns_and_hold_no_connection(tmp_path):
+    engine = database.connect(f"sqlite:///{tmp_path}/ledger")
+    order = []
+
+    def write(number):
+        with database.writing(engine) as connection:
+            order.append(number)
+            connection.exec_driver_sql("SELECT 1")
+
+    with database.writing(engine):
+        threads = [threading.Thread(target=write, args=(number,)) for number in range(5)]
+        for thread in threads:
+            thread.start()
+        time.sleep(0.05)
+        assert engine.pool.checkedout() == 1
+        assert order == []
+    for thread in threads:
+        thread.join(10)
+    assert sorted(order) == list(range(5))
+    engine.dispose()
+
+
+def test_a_turn_that_does_not_end_is_left_to_sqlite(tmp_path, monkeypatch):
+    monkeypatch.setattr(database, "_BUSY_SECONDS", 0.05)
+    engine = database.connect(f"sqlite:///{tmp_path}/ledger")
+    held, done = threading.Event(), threading.Event()
+
+    def hold():
+        with database.writing(engine):
+            held.set()
+            done.wait(10)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    assert held.wait(10)
+    try:
+        with pytest.raises(sql.exc.OperationalError, match="locked"), database.writing(engine):
+            pass
+    finally:
+        done.set()
+        thread.join(10)
+    with database.writing(engine):
+        pass
+    engine.dispose()
+
+
+def test_a_file_is_written_by_one_thread_at_a_time_whatever_fails(tmp_path):
+    engine = database.connect(f"sqlite:///{tmp_path}/ledger")
+    for _ in range(3):
+        with pytest.raises(RuntimeError), database.writing(engine):
+            raise RuntimeError
+    with database.writing(engine):
+        pass
+    engine.dispose()
 
 
 def repeats_the_password(listener: socket.socket) -> None:

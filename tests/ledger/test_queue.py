@@ -114,3 +114,15 @@ def test_what_was_delayed_is_due_when_the_destination_takes_instances_again(ledg
     ledger.queue.hasten(A)
     ledger.queue.requeue_due(A)
     assert states(ledger)["1"] == State.WAITING
+
+
+def test_what_is_ready_is_what_a_claim_may_have(ledger):
+    assert ledger.queue.ready(A, ORTHANC, tuple(Priority), 9) == (0, 0)
+    ledger.arrivals.record([arrival(str(n), size_bytes=400) for n in range(5)])
+    ledger.arrivals.record([arrival("6", source="other"), arrival("7", priority=Priority.BACKFILL)])
+    live = [Priority.LIVE, Priority.DEMANDED]
+    assert ledger.queue.ready(A, ORTHANC, live, 99) == (5, 2000)
+    assert ledger.queue.ready(A, ORTHANC, live, 3) == (3, 1200)
+    assert ledger.queue.ready("unknown", ORTHANC, live, 9) == (0, 0)
+    claim(ledger, most_instances=2)
+    assert ledger.queue.ready(A, ORTHANC, live, 99) == (3, 1200)

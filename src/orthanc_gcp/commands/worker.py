@@ -33,7 +33,7 @@ _log = logging.getLogger(__name__)
 
 SECRET = "ORTHANC_GCP_WORKER_SECRET"  # noqa: S105 -- a variable's name # nosec B105
 SHORTEST_SECRET = 32
-_CONNECTIONS = 16
+_CONNECTIONS = 32
 _STOP_WITHIN = 15.0
 
 

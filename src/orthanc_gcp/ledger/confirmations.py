@@ -139,37 +139,47 @@ class Confirmations:
 
         Of these, nothing else is still to be sent by the same Orthanc, or an instance is due.
         """
-        now = self._now()
-        times = {"now": now, "lost": now - LOST_AFTER}
+        with reading(self._engine) as connection:
+            return self._readable(connection, self._destinations.find(account), series)
+
+    def acknowledged(self, account: str, *series: Series) -> list[Transfer]:
+        """The instances of some series that are to be read back."""
+        with reading(self._engine) as connection:
+            return _acknowledged(connection, self._destinations.find(account), series, _UNLIMITED)
+
+    def to_read(
+        self, account: str, series: Iterable[Series], most: int
+    ) -> dict[Series, list[Transfer] | None]:
+        """Those series that may be read back by now, each with the instances that are to be.
+
+        None in place of the instances where those of several series are more than so many: they
+        are to be asked for series by series.
+        """
         destination = self._destinations.find(account)
         with reading(self._engine) as connection:
-
-            def is_readable(one: Series) -> bool:
-                wanted = {"destination_id": destination, **one._asdict()}
-                if connection.scalar(_UNSENT_OF_SERIES, wanted) is None:
-                    return True
-                return connection.scalar(_DUE_OF_SERIES, wanted | times) is not None
-
-            return [one for one in series if is_readable(one)]
-
-    def acknowledged(
-        self, account: str, *series: Series, most: int | None = None
-    ) -> list[Transfer]:
-        """The instances of some series that are to be read back.
-
-        Parameters
-        ----------
-        most
-            No more than so many of them; whichever.
-        """
-        wanted = {
-            "destination_id": self._destinations.find(account),
-            "several": [one.series_instance_uid for one in series],
-            "most": _UNLIMITED if most is None else most,
+            readable = self._readable(connection, destination, series)
+            limit = most + 1 if len(readable) > 1 else _UNLIMITED
+            rows = _acknowledged(connection, destination, readable, limit) if readable else []
+        if len(rows) >= limit:
+            return dict.fromkeys(readable)
+        found: dict[Series, list[Transfer] | None] = {
+            one: [row for row in rows if row.series == one] for one in readable
         }
-        with reading(self._engine) as connection:
-            found = [Transfer(*row) for row in connection.execute(_ACKNOWLEDGED, wanted)]
-        return [row for row in found if row.series in series]
+        return found
+
+    def _readable(
+        self, connection: sql.Connection, destination: int | None, series: Iterable[Series]
+    ) -> list[Series]:
+        now = self._now()
+        times = {"now": now, "lost": now - LOST_AFTER}
+
+        def is_readable(one: Series) -> bool:
+            wanted = {"destination_id": destination, **one._asdict()}
+            if connection.scalar(_UNSENT_OF_SERIES, wanted) is None:
+                return True
+            return connection.scalar(_DUE_OF_SERIES, wanted | times) is not None
+
+        return [one for one in series if is_readable(one)]
 
     def is_long(self, account: str, series: Series, most: int) -> bool:
         """Whether the ledger has more than so many instances of a series."""
@@ -322,3 +332,16 @@ class Confirmations:
         with reading(self._engine) as connection:
             found = dict.fromkeys(Series(*row) for row in connection.execute(_DUE, wanted))
         return list(found)[:limit]
+
+
+def _acknowledged(
+    connection: sql.Connection, destination: int | None, series: Sequence[Series], most: int
+) -> list[Transfer]:
+    """The acknowledged instances of some series; no more than so many."""
+    wanted = {
+        "destination_id": destination,
+        "several": [one.series_instance_uid for one in series],
+        "most": most,
+    }
+    rows = [Transfer(*row) for row in connection.execute(_ACKNOWLEDGED, wanted)]
+    return [row for row in rows if row.series in series] if len(rows) < most else rows

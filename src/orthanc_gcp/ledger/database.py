@@ -6,11 +6,13 @@ import os
 import secrets
 import sqlite3
 import stat
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
+from weakref import WeakKeyDictionary
 
 import sqlalchemy as sql
 from sqlalchemy import event
@@ -39,6 +41,7 @@ FILE_NAME = "orthanc-gcp.sqlite"
 _SECRETS = ("password", "sslpassword")
 _BUSY_SECONDS, _LOCKED_SECONDS = 30, 10
 _CONNECTIONS = 24
+_TURNS: WeakKeyDictionary[sql.Engine, threading.Lock] = WeakKeyDictionary()
 
 
 def url_for(settings: Settings) -> str:
@@ -132,12 +135,33 @@ def place(engine: sql.Engine) -> str:
 @contextmanager
 def writing(engine: sql.Engine) -> Iterator[sql.Connection]:
     """A transaction that sees nobody else's half-done work."""
-    with engine.connect() as connection:
-        if engine.dialect.name == "sqlite":
-            # Otherwise SQLite would begin at the first write, after what was read before it.
-            connection.exec_driver_sql("BEGIN IMMEDIATE")
+    if engine.dialect.name != "sqlite":
+        with engine.connect() as connection:
+            yield connection
+            connection.commit()
+        return
+    with _turn(engine), engine.connect() as connection:
+        # Otherwise SQLite would begin at the first write, after what was read before it.
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
         yield connection
         connection.commit()
+
+
+@contextmanager
+def _turn(engine: sql.Engine) -> Iterator[None]:
+    """The turn of one thread of this process to write into a file.
+
+    SQLite lets who finds its lock taken sleep for longer and longer (sqlite3_busy_timeout); here
+    the next one goes on at once, and those who wait hold no connection. Other processes, and who
+    has waited for too long here, are left to SQLite.
+    """
+    lock = _TURNS.setdefault(engine, threading.Lock())
+    mine = lock.acquire(timeout=_BUSY_SECONDS)
+    try:
+        yield
+    finally:
+        if mine:
+            lock.release()
 
 
 @contextmanager

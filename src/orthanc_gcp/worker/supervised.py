@@ -31,7 +31,7 @@ __all__ = ["run"]
 _log = logging.getLogger(__name__)
 
 _PR_SET_PDEATHSIG, _SIGKILL = 1, 9
-_CONNECTIONS = 16
+_CONNECTIONS = 32
 _TIMEOUT = 30
 _STOP_WITHIN = 10.0
 

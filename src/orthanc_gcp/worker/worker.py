@@ -114,6 +114,7 @@ class Worker:
         """
         if self._listener is not None:
             self._listener.start()
+        self._parts.tokens.start()  # while the ledger is prepared: nothing is sent without one
         try:
             if self._join():
                 _log.warning("%s", self._parts.announcement)
@@ -122,6 +123,7 @@ class Worker:
             if self._failure is not None:
                 raise self._failure
         finally:
+            self._parts.tokens.stop()
             if self._listener is not None:
                 self._listener.stop()
 
@@ -158,7 +160,6 @@ class Worker:
 
     def _work(self) -> None:
         parts = self._parts
-        parts.tokens.start()
         parts.progress.start()
         beside = [one for one in (self._listener, parts.webhook) if one is not None]
         if parts.webhook is not None:

@@ -61,3 +61,21 @@ def test_a_backfill_has_a_limit_of_its_own_besides(destination):
         acquire(150)
     # A quarter of a second of its rate is taken at once by the faster one.
     assert waited == [1.0]
+
+
+@pytest.mark.parametrize(
+    ("rates", "connections"),
+    [
+        ({}, 20),
+        ({"byte_limit": 1 << 20}, 5),
+        ({"byte_limit": 1000}, 1),
+        ({"byte_limit": 1 << 30}, 20),
+        ({"request_limit": 1}, 6),
+        ({"request_limit": 1 / 60}, 1),
+        ({"request_limit": 100, "byte_limit": 1 << 20}, 5),
+    ],
+)
+def test_no_more_connections_are_used_than_a_limit_leaves_work_for(destination, rates, connections):
+    one, _ = destination(**rates)
+    assert one.useful(20) == connections
+    assert one.useful(0) == 0, "in a pause"

@@ -9,7 +9,7 @@ import math
 import pytest
 
 from orthanc_gcp.custody.destinations.congestion import FIRST
-from orthanc_gcp.custody.destinations.pace import FREE_AT, SMALLEST, Pace
+from orthanc_gcp.custody.destinations.pace import FREE_AT, LONGEST_DRAIN, SMALLEST, Pace
 from tests.support.simulation import FakeClock
 
 MB = 1_000_000
@@ -212,3 +212,17 @@ def test_hours_without_work_are_no_slow_pace(pace, clock):
     refuse_one_of_ten_megabytes_a_second(pace, clock)
     pace.wait(0, nothing)
     assert pace.most_bytes(1) == pytest.approx(3 * MB, rel=0.1)
+
+
+def test_a_giant_that_runs_holds_up_the_others_for_a_moment_only(pace, clock):
+    refuse_one_of_ten_megabytes_a_second(pace, clock)
+    assert pace.wait(1, nothing) == math.inf
+    clock.time += LONGEST_DRAIN + 1
+    assert pace.wait(1, nothing) == 0
+    began = clock.now()
+    pace.begun(MB, 1)
+    assert pace.wait(2, nothing) == math.inf
+    clock.time += LONGEST_DRAIN + 1
+    assert pace.wait(2, nothing) == 0, "what asks may be a giant, too"
+    pace.taken(MB, began)
+    assert pace.wait(1, nothing) < 1

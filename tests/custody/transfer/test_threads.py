@@ -24,6 +24,7 @@ class Gate:
         self.sent: list[str] = []
         self.read: list[tuple[str, list[str]]] = []
         self.error: Exception | None = None
+        self.asked = len
 
     def let_send(self) -> None:
         """What is sent is not held up, only what is read back."""
@@ -36,12 +37,13 @@ class Gate:
             raise self.error
         return transfers
 
-    def confirm(self, account: str, series: list[str]) -> None:
+    def confirm(self, account: str, series: list[str]) -> int:
         self.reading += 1
         assert self.open.wait(10)
         self.read.append((account, series))
         if self.error is not None:
             raise self.error
+        return self.asked(series)
 
 
 @pytest.fixture
@@ -130,8 +132,9 @@ def test_of_very_many_series_each_thread_takes_several(threads, gate):
 def test_a_store_that_is_quick_to_search_needs_few_threads(gate, told):
     gate.open.set()
     threads = TransferThreads(gate, gate, {A: 20}, told.release)
-    threads.send(A, "one", ["s"])
-    assert threads.rest(10)
+    for number in range(9):
+        threads.send(A, f"{number}", [f"s{number}"])
+        assert threads.rest(10)
     gate.open.clear()
     gate.let_send()
     gate.reading = 0
@@ -139,7 +142,24 @@ def test_a_store_that_is_quick_to_search_needs_few_threads(gate, told):
     wait_until(lambda: not threads.active())
     gate.open.set()
     assert threads.rest(10)
-    assert gate.read[1:] == [(A, [f"t{number}" for number in range(9)])]
+    assert gate.read[9:] == [(A, [f"t{number}" for number in range(9)])]
+    threads.stop()
+
+
+def test_what_could_not_be_asked_for_yet_is_no_sign_of_a_quick_store(gate, told):
+    gate.open.set()
+    gate.asked = lambda _series: 0
+    threads = TransferThreads(gate, gate, {A: 20}, told.release)
+    for number in range(9):
+        threads.send(A, f"{number}", [f"s{number}"])
+        assert threads.rest(10)
+    gate.open.clear()
+    gate.let_send()
+    gate.reading = 0
+    threads.send(A, "two", [f"t{number}" for number in range(9)])
+    wait_until(lambda: gate.reading == 9)
+    gate.open.set()
+    assert threads.rest(10)
     threads.stop()
 
 

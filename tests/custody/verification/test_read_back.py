@@ -30,7 +30,7 @@ def read_back(ledger, store, window):
     def confirm(*files, verify="Metadata", stopping=lambda: False, account="a"):
         destination = Destination("a", store, store, window, False, verify)
         reader = ReadBack(ledger, {"a": destination}, stopping, jitter=lambda: 1.0)
-        reader.confirm(account, sorted({series_of(content) for content in files}))
+        return reader.confirm(account, sorted({series_of(content) for content in files}))
 
     return confirm
 
@@ -161,3 +161,51 @@ def test_a_worker_that_stops_reads_no_more(ledger, stow, read_back):
     assert states(ledger) == ["acknowledged"]
     read_back(make_instance())  # of nothing that was sent
     assert states(ledger) == ["acknowledged"]
+
+
+def test_several_series_are_read_one_after_the_other(ledger, stow, read_back):
+    files = make_study(series=3, instances=2)
+    for content in files:
+        stow(content)
+    send(ledger, files)
+    assert read_back(*files) == 3
+    assert states(ledger) == ["confirmed"] * 6
+
+
+def test_of_much_that_is_to_be_read_one_series_is_in_memory_at_a_time(
+    ledger, stow, read_back, monkeypatch
+):
+    monkeypatch.setattr(module, "MOST_KNOWN", 3)
+    files = make_study(series=3, instances=2)
+    for content in files:
+        stow(content)
+    send(ledger, files)
+    assert read_back(*files) == 3
+    assert states(ledger) == ["confirmed"] * 6
+    assert read_back(*files) == 0
+
+
+@pytest.mark.parametrize(("listed", "searches"), [(100, 1), (1, 3)])
+def test_a_few_instances_are_searched_one_by_one_only_in_a_long_series(
+    ledger, stow, read_back, store, monkeypatch, listed, searches
+):
+    monkeypatch.setattr(module, "LISTED", listed)
+    asked = []
+    search = store._search
+
+    def noted(path, page):
+        asked.append(path)
+        return search(path, page)
+
+    monkeypatch.setattr(store, "_search", noted)
+    files = make_study(instances=7)
+    for content in files:
+        stow(content)
+    send(ledger, files[:4])
+    read_back(*files[:1])
+    assert len(asked) == 1, "four of four"
+    asked.clear()
+    send(ledger, files[4:])
+    read_back(*files[:1])
+    assert len(asked) == searches
+    assert states(ledger) == ["confirmed"] * 7

@@ -16,6 +16,9 @@ __all__ = ["INSTANCE_BACKOFF", "Destination"]
 
 INSTANCE_BACKOFF = Backoff(0.25, 60.0)
 """For an instance that is to be sent again."""
+SLOWEST_CONNECTION, LONGEST_REQUEST = 256 * 1024, 5.0
+"""Bytes a second that a connection carries at least, and seconds that a request takes at most, as
+far as it matters how many of them a limit leaves work for."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,17 @@ class Destination:
     storing: FaultScope = field(default_factory=FaultScope)
     reading: FaultScope = field(default_factory=FaultScope)
     finding: FaultScope = field(default_factory=FaultScope)
+
+    def useful(self, connections: int) -> int:
+        """How many of some connections the limits can fill; with more, each would wait longer.
+
+        What is claimed and waits cannot be overtaken by what is more urgent.
+        """
+        if self.byte_limit is not None:
+            connections = min(connections, 1 + int(self.byte_limit.rate / SLOWEST_CONNECTION))
+        if self.request_limit is not None:
+            connections = min(connections, 1 + int(self.request_limit.rate * LONGEST_REQUEST))
+        return connections
 
     def wait_for_request(self) -> None:
         """Return when the limit on requests allows one more."""

@@ -26,6 +26,8 @@ FREE_AT = 4.0
 """At so many times the pace after the last refusal nothing limits it any more."""
 WINDOW = 10.0
 """Seconds that it is remembered for what was taken."""
+LONGEST_DRAIN = 10.0
+"""Seconds that what runs, or asks, is waited for: a giant instance must not hold up all others."""
 IDLE = 2.0
 """Seconds without an answer after which what was taken before says nothing of a pace."""
 BURST = 0.25
@@ -48,6 +50,7 @@ class Pace:
         self._rate, self._rise, self._rated_at = 0.0, 0.0, 0.0  # no rate is no limit
         self._taken: deque[tuple[float, int]] = deque(maxlen=_MOST_REMEMBERED)
         self._busy_since = self._refused_at = self._since = self._next = float("-inf")
+        self._probe_at = float("-inf")
         self._unrated = self._draining = self._probing = False
 
     def begun(self, size: int, in_flight: int) -> None:
@@ -57,6 +60,8 @@ class Pace:
             last = self._taken[-1][0] if self._taken else self._refused_at
             if not in_flight and now - last > IDLE:
                 self._busy_since = now
+            if self._probing:
+                self._probe_at = now
             if rate := self._rate_at(now):
                 self._next = max(self._next, now - BURST) + size / rate
 
@@ -92,10 +97,13 @@ class Pace:
             now = self._clock.now()
             if self._unrated:
                 self._learn(progress())
-            if self._draining and not in_flight:
-                self._draining, self._probing = False, True
-            if self._draining or self._probing:
-                return float("inf") if in_flight else 0.0
+            if self._draining and (not in_flight or now - self._refused_at > LONGEST_DRAIN):
+                self._draining, self._probing, self._probe_at = False, True, float("-inf")
+            if self._draining:
+                return float("inf")
+            if self._probing:
+                asks = in_flight and now - self._probe_at < LONGEST_DRAIN
+                return float("inf") if asks else 0.0
             return max(0.0, self._next - now) if self._rate_at(now) else 0.0
 
     def most_bytes(self, connections: int) -> float:

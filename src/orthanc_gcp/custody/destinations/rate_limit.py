@@ -39,6 +39,11 @@ class RateLimit:
     def __init__(self, ledger: Ledger, name: str, rate: float, wait: Wait) -> None:
         self._ledger, self._name, self._rate, self._wait = ledger, f"rate_limit:{name}", rate, wait
 
+    @property
+    def rate(self) -> float:
+        """Units a second."""
+        return self._rate
+
     def for_one_request(self) -> Callable[[int], None]:
         """What one request calls with the units that it is about to use."""
         left = 0.0

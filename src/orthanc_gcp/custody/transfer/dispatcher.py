@@ -130,6 +130,7 @@ class Dispatcher:
     def _start_allowed(self, destination: Destination) -> bool:
         priorities, of_all = self._allowed(destination.account), destination.congestion.max_requests
         window = min(destination.congestion.window, self._share(destination.account, of_all))
+        window = destination.useful(window)
         if not priorities or not window:
             return False
         size = destination.congestion.most_bytes(window)

@@ -168,10 +168,14 @@ class TransferThreads:
     def _confirm_sent(self, account: str) -> None:
         while series := self._next_unread(account):
             began = monotonic()
-            self._confirm(account, series)
-            with self._changed:
-                self._seconds_each[account] = (monotonic() - began) / len(series)
+            if asked := self._confirm(account, series):
+                self._learn(account, (monotonic() - began) / asked)
             self._start_reading(account)
+
+    def _learn(self, account: str, seconds: float) -> None:
+        """How long a series takes."""
+        with self._changed:
+            self._seconds_each[account] = (self._seconds_each[account] + seconds) / 2
 
     def _next_unread(self, account: str) -> list[Series]:
         """What one thread reads back next: the less, the fewer there are for all of them."""
@@ -191,12 +195,14 @@ class TransferThreads:
             with self._changed:
                 self._reading.discard((account, series))
 
-    def _confirm(self, account: str, series: list[Series]) -> None:
+    def _confirm(self, account: str, series: list[Series]) -> int:
+        """For how many series the store was asked."""
         try:
-            self._read_back.confirm(account, series)
+            return self._read_back.confirm(account, series)
         except Exception as error:
             words = _short(error)
             _log.log(_level(error), "account %s: reading back was interrupted: %s", account, words)
+            return 0
 
 
 def _level(error: Exception) -> int:

@@ -119,10 +119,15 @@ class ReadBack:
         self._ledger, self._destinations = ledger, destinations
         self._stopping, self._jitter = stopping, jitter
 
-    def confirm(self, account: str, series: Sequence[Series]) -> None:
+    def confirm(self, account: str, series: Sequence[Series]) -> int:
         """Confirm what the store has of these series, once nothing of them is on its way.
 
         What cannot be read is asked for again later, all of it where the store is at fault.
+
+        Returns
+        -------
+        int
+            For how many of them the store was asked.
 
         Raises
         ------
@@ -131,39 +136,27 @@ class ReadBack:
         """
         destination = self._destinations.get(account)
         if destination is None:
-            return
+            return 0
+        asked = 0
         seen: dict[int, float] = {}
         confirmations = self._ledger.confirmations
-        readable = confirmations.readable(account, series)
-        known = self._acknowledged(account, readable)
-        for number, one in enumerate(readable, 1):
+        readable = confirmations.to_read(account, series, MOST_KNOWN)
+        for number, (one, known) in enumerate(readable.items(), 1):
             if self._stopping():
                 break
-            rows = confirmations.acknowledged(account, one) if known is None else known[one]
+            rows = confirmations.acknowledged(account, one) if known is None else known
             began = self._ledger.now()
             reading, goes_on = self._read(destination, one, self._askable(rows))
+            asked += bool(rows)
             seen |= {row.id: began for row in reading.found}
             if len(seen) >= CONFIRMED_AT_ONCE:
                 confirmations.confirm(seen)
                 seen = {}
             if not goes_on:
-                confirmations.make_due(account, readable[number:])
+                confirmations.make_due(account, list(readable)[number:])
                 break
         confirmations.confirm(seen)
-
-    def _acknowledged(
-        self, account: str, series: Sequence[Series]
-    ) -> Mapping[Series, Sequence[Transfer]] | None:
-        """What is to be read back of each series; None where it is much, or of one series."""
-        if len(series) < 2:
-            return None
-        rows = self._ledger.confirmations.acknowledged(account, *series, most=MOST_KNOWN + 1)
-        if len(rows) > MOST_KNOWN:
-            return None
-        found: dict[Series, list[Transfer]] = {one: [] for one in series}
-        for row in rows:
-            found[row.series].append(row)
-        return found
+        return asked
 
     def _read(
         self, destination: Destination, series: Series, rows: Sequence[Transfer]
@@ -252,6 +245,8 @@ class ReadBack:
         steady = destination.congestion.now
         if reading.found:
             destination.finding.succeeded([series], asked, steady)
+        if not rows and not reading.different:
+            return
         times = self._ledger.confirmations.acknowledged_at([row.id for row in rows])
         gone = [row for row in rows if now - times.get(row.id, now) > SEARCH_LAG]
         again = [row for row in rows if now - times.get(row.id, now) <= SEARCH_LAG]
