@@ -18,6 +18,8 @@ from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
 
+import sqlalchemy as sql
+
 from bench.frame import Figure, Figures, Goal, Measurement, Round
 from orthanc_gcp.clock import SystemClock
 from orthanc_gcp.custody.reporting.overview import Overview
@@ -290,6 +292,14 @@ def _fill(ledger: Ledger, first: int, last: int) -> None:
                     for row in rows
                 ],
             )
+    _analyze(ledger)
+
+
+def _analyze(ledger: Ledger) -> None:
+    """What PostgreSQL's autovacuum does within a minute of a table that has grown by a tenth."""
+    if ledger.engine.dialect.name == "postgresql":
+        with ledger.writing() as connection:
+            connection.execute(sql.text("ANALYZE"))
 
 
 def _row(index: int, destinations: Mapping[str, int]) -> dict[str, object]:

@@ -15,6 +15,7 @@ GUARDED = {
     "clock",
     "commands/check",
     "doctor/file_remedies",
+    "emulator/command",
     "emulator/dicom/imaging_pool",
     "emulator/dicom/imaging_process",
     "installation/host",

@@ -179,6 +179,8 @@ def test_each_command_runs(site, blind):
         ("status", config),
         ("receipt", config, uid),
         ("audit", config, *orthanc),
+        ("query", config, ACCOUNT, f"StudyInstanceUID={uid}"),
+        ("retrieve", config, ACCOUNT, uid, "--wait", *orthanc),
         ("send", config, study, "--to", ACCOUNT, *orthanc),
         ("backfill", config, *orthanc),
         ("retry", config),

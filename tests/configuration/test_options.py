@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import base64
 import json
+import re
+from dataclasses import fields
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -13,7 +16,15 @@ from hypothesis import strategies as st
 from orthanc_gcp.cli import app
 from orthanc_gcp.configuration import read
 from orthanc_gcp.configuration.option_types import effect_of, option_names
-from orthanc_gcp.configuration.options import Account, DicomWeb, Globals, Section
+from orthanc_gcp.configuration.options import (
+    Account,
+    BackfillOptions,
+    DicomWeb,
+    Globals,
+    PythonPlugin,
+    Section,
+    SendRule,
+)
 from orthanc_gcp.configuration.problems import Effect
 from tests.support.configurations import SERVICE, configured
 from tests.support.listing import assert_same
@@ -23,6 +34,9 @@ SEPARATE = "no account is used, and no webhook"
 NOTHING = "nothing is sent"
 SILENT = "nobody is told of alarms"
 DEFAULT = "the default is used"
+
+PACKAGE = Path(__file__).parents[2] / "src" / "orthanc_gcp"
+USES = "".join(file.read_text() for file in PACKAGE.rglob("*.py") if "emulator" not in file.parts)
 
 KEY = base64.b64encode(b"k" * 32).decode()
 
@@ -94,6 +108,15 @@ def test_every_shared_option_is_decided():
         place="DECISIONS, with wrong values and what follows from them",
         source="configuration/options.py",
     )
+
+
+@pytest.mark.parametrize(
+    "model", [Account, BackfillOptions, DicomWeb, Globals, PythonPlugin, Section, SendRule]
+)
+def test_every_option_is_used(model):
+    for one in fields(model):
+        used = re.search(rf"\.{one.name}\b|\"{one.name}\"", USES)
+        assert used, f"nothing uses `{one.name}` of configuration/options.py: use it, or remove it"
 
 
 def test_what_is_not_decided_rejects():

@@ -16,7 +16,15 @@ from tests.support.listing import assert_same
 from tests.support.site import make_instance
 
 # The README has a test of its own, and so has the guide to the emulator.
-PAGES = ("commands", "configuration", "custody", "migration", "operations", "troubleshooting")
+PAGES = (
+    "commands",
+    "configuration",
+    "custody",
+    "migration",
+    "operations",
+    "retrieval",
+    "troubleshooting",
+)
 # Their commands are those of a checkout, and no host has one (tests/test_documentation.py).
 OF_THE_REPOSITORY = ("architecture", "CONTRIBUTING", "SECURITY")
 ENDLESS = (" worker ", " sidecar ")
@@ -83,7 +91,7 @@ def run(host: DebianHost, block: Block, **placeholders: str) -> list[str]:
 
 def test_every_page_is_tried():
     assert_same(
-        {*PAGES, "emulator", "packages", "performance", "security", *OF_THE_REPOSITORY},
+        {*PAGES, "emulator", "packages", "performance", "scale", "security", *OF_THE_REPOSITORY},
         {document.stem for document in DOCUMENTS} - {"README", "CHANGELOG"},
         page="tests/debian/test_documents.py",
         place="PAGES, with a test of its commands",
@@ -200,6 +208,18 @@ def test_operations(keeping):
     wait_for_confirmed(keeping, 1)
     upload(keeping)
     wait_for_confirmed(keeping, 2)
+
+
+def test_retrieval(keeping):
+    """What was sent, and is not in Orthanc any more, comes back."""
+    study, uid = upload(keeping)
+    wait_for_confirmed(keeping, 1)
+    keeping.curl(f"/studies/{study}", "-X", "DELETE")
+    by_command, by_rest = page("retrieval")
+    run(keeping, by_command, **{"1.2.3": uid})
+    assert keeping.curl(f"/studies/{study}")["MainDicomTags"]["StudyInstanceUID"] == uid
+    _, newest = run(keeping, by_rest, **{"1.2.3": uid})
+    assert uid in newest
 
 
 def test_troubleshooting(site):

@@ -15,6 +15,7 @@ import pytest
 from tests.support.account_faults import MAKERS
 from tests.support.checking import check
 from tests.support.keys import write
+from tests.support.listing import assert_same
 from tests.support.raw_server import answer, says
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "troubleshooting.md"
@@ -23,7 +24,14 @@ FAULTS = {row[0]: row[2:] for row in re.findall(ROW, DOCUMENT.read_text(), re.MU
 
 
 def test_every_documented_fault_is_made_and_no_other():
-    assert list(FAULTS) == list(MAKERS)
+    assert_same(
+        FAULTS,
+        MAKERS,
+        page="docs/troubleshooting.md",
+        place="the table of faults of an account",
+        source="MAKERS in tests/support/account_faults.py",
+    )
+    assert list(FAULTS) == list(MAKERS), "bring both into the same order"
     assert len(FAULTS) >= 25
 
 

@@ -23,7 +23,7 @@ def test_a_fact_is_shown_by_tests_that_there_are(fact: Fact) -> None:
     assert fact.tests or fact.here == "absent"
     for test in fact.tests:
         file, _, name = test.partition("::")
-        assert name in names_in(file)
+        assert name in names_in(file), f"docs/emulator.md: correct `{test}`, which there is not"
 
 
 def test_every_row_of_the_section_is_read() -> None:

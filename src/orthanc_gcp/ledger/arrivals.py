@@ -17,7 +17,7 @@ from typing import Any
 
 import sqlalchemy as sql
 
-from orthanc_gcp.ledger.database import reading, upsert, writing
+from orthanc_gcp.ledger.database import execute_many, reading, upsert, writing
 from orthanc_gcp.ledger.destinations import Destinations
 from orthanc_gcp.ledger.events import add_for
 from orthanc_gcp.ledger.indexes import write_cursor
@@ -180,12 +180,8 @@ class Arrivals:
         self, connection: sql.Connection, rows: list[dict[str, Any]], other_versions: bool = False
     ) -> int:
         """How many rows are new, or begin anew."""
-        done = connection.execute(
-            _insert_or_renew(self._engine.dialect.name, other_versions),
-            rows,
-            execution_options={"preserve_rowcount": True},  # otherwise unknown on PostgreSQL
-        )
-        return int(done.rowcount)
+        statement = _insert_or_renew(self._engine.dialect.name, other_versions)
+        return execute_many(connection, statement, rows)
 
     def _row(self, arrival: NewTransfer, destination: int) -> dict[str, Any]:
         values = values_of(arrival)

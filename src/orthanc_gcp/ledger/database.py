@@ -7,8 +7,9 @@ import secrets
 import sqlite3
 import stat
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -26,6 +27,7 @@ from orthanc_gcp.redaction import address, printable, readable, without
 __all__ = [
     "FILE_NAME",
     "connect",
+    "execute_many",
     "is_away",
     "make_private",
     "place",
@@ -169,6 +171,36 @@ def reading(engine: sql.Engine) -> Iterator[sql.Connection]:
     """A connection that writes nothing."""
     with engine.connect() as connection:
         yield connection
+
+
+def execute_many(
+    connection: sql.Connection,
+    statement: sql.Insert | sql.Update,
+    rows: Sequence[Mapping[str, Any]],
+) -> int:
+    """Execute a statement for each of some rows, which have the same columns; how many it changed.
+
+    SQLAlchemy works out for each row what it is a parameter of, which takes several times as long
+    as what SQLite does with it; here that is done once. Only for columns whose values need no
+    conversion: numbers, text, yes or no.
+    """
+    text, names, constants = _compiled(statement, connection.dialect, tuple(rows[0]))
+    values = [{**constants, **row} for row in rows]
+    parameters: Any = values if names is None else [tuple(map(one.get, names)) for one in values]
+    done = connection.exec_driver_sql(
+        text, parameters, execution_options={"preserve_rowcount": True}
+    )
+    return int(done.rowcount)
+
+
+@lru_cache(maxsize=64)
+def _compiled(
+    statement: sql.Insert | sql.Update, dialect: sql.Dialect, columns: tuple[str, ...]
+) -> tuple[str, tuple[str, ...] | None, Mapping[str, Any]]:
+    """Its text, the order of its parameters if they have no names, and those of all rows."""
+    compiled = statement.compile(dialect=dialect, column_keys=list(columns))
+    names = tuple(compiled.positiontup or ()) if compiled.positional else None
+    return str(compiled), names, dict(compiled.params)
 
 
 def upsert(dialect: str, table: sql.Table) -> Any:

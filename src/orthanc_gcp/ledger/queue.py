@@ -19,7 +19,7 @@ from typing import Any
 
 import sqlalchemy as sql
 
-from orthanc_gcp.ledger.database import reading, writing
+from orthanc_gcp.ledger.database import execute_many, reading, writing
 from orthanc_gcp.ledger.destinations import Destinations
 from orthanc_gcp.ledger.events import add_for
 from orthanc_gcp.ledger.rows import (
@@ -236,7 +236,7 @@ class Queue:
                 if state in (State.QUARANTINED, State.SUPERSEDED, State.LOST):
                     mine = sql.select(transfers.c.id).where(_HELD).with_for_update()
                     settled.update(connection.scalars(mine, {"held_by": batch}))
-                connection.execute(_settle(state), rows)
+                execute_many(connection, _settle(state), rows)
                 ended = [row["row"] for row in rows if row["row"] in settled]
                 add_for(connection, now, ended, state)
             supersede_replaced(connection, now, replacing)

@@ -26,6 +26,7 @@ from orthanc_gcp.emulator.server import Emulator
 from tests.emulator.auth.token_endpoint import Endpoint
 from tests.emulator.auth.token_exchange import Service
 from tests.emulator.client import STORE, Client, make_dicom, path_of, read
+from tests.support.listing import assert_same
 
 GUIDE = Path(__file__).parents[3] / "docs" / "emulator.md"
 DATASET = STORE.rpartition("/dicomStores/")[0]
@@ -62,7 +63,12 @@ def test_a_name_that_is_none(name: Any) -> None:
 
 def test_each_is_documented() -> None:
     section = GUIDE.read_text().partition("\n## Refusals by name\n")[2].partition("\n## ")[0]
-    assert re.findall(r"^\| `([a-z-]+)` \|", section, re.MULTILINE) == list(REFUSALS)
+    rows = re.findall(r"^\| `([a-z-]+)` \|", section, re.MULTILINE)
+    place = {"page": "docs/emulator.md", "place": 'the table below "## Refusals by name"'}
+    assert_same(rows, REFUSALS, source="emulator/faults/refusals.py", **place)
+    assert rows == list(REFUSALS), (
+        f"docs/emulator.md: bring the refusals into the order {list(REFUSALS)}"
+    )
     for refusal in REFUSALS.values():
         if isinstance(refusal, GrantRefusal):
             assert refusal.description.replace("{issued}", "N") in section
