@@ -207,7 +207,9 @@ def test_who_takes_no_answer_is_broken_off(place, monkeypatch):
     try:
         with connect(port) as connection:
             connection.sendall(HEAD + b"\r\n")
-            wait_until(lambda: not listener._server.server_state.connections, 10)
+            connections = listener._server.server_state.connections
+            wait_until(lambda: connections, 10)
+            wait_until(lambda: not connections, 10)
             assert len(all_of(connection)) < 30_000_000
     finally:
         listener.stop()
