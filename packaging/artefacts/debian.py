@@ -16,8 +16,9 @@ from pathlib import Path
 from artefacts.folder import Folder
 from artefacts.licences import licence_of
 from artefacts.source import Source
+from orthanc_gcp.cli import app
 
-__all__ = ["copyright_of", "maintainer", "make_package", "unit"]
+__all__ = ["copyright_of", "maintainer", "make_package", "manual", "unit"]
 
 _TEMPLATES = Path(__file__).parents[1] / "debian"
 _NAME = "orthanc-gcp"
@@ -57,7 +58,8 @@ def make_package(
     _write(place / "usr/lib/systemd/system/orthanc-gcp-worker.service", unit(source.root))
     _write(place / "usr/share/lintian/overrides" / _NAME, _template("lintian-overrides"))
     _write(place / _DOCUMENTS / "copyright", copyright_of(source.root, folder))
-    _write_changelog(source, place / _DOCUMENTS / "changelog.gz")
+    _write_compressed(place / _DOCUMENTS / "changelog.gz", _changelog(source))
+    _write_compressed(place / "usr/share/man/man1/orthanc-gcp.1.gz", manual(source.version))
     _set_modes(place)
     _write_control(source, place)
     package = result / f"{_NAME}_{source.version}_amd64.deb"
@@ -108,7 +110,27 @@ def _write_command(place: Path) -> None:
     link.symlink_to("../lib/orthanc-gcp/bin/orthanc-gcp")
 
 
-def _write_changelog(source: Source, file: Path) -> None:
+def manual(version: str) -> str:
+    """The page of the manual (``man(7)``), as the command's own help has it."""
+    lines = [
+        f'.TH ORTHANC\\-GCP 1 "" "orthanc\\-gcp {version}"',
+        ".SH NAME",
+        "orthanc\\-gcp \\- connects Orthanc to DICOM stores of the Google Cloud Healthcare API",
+        ".SH SYNOPSIS",
+        ".B orthanc\\-gcp",
+        "COMMAND [OPTIONS] [ARGUMENTS]",
+        ".PP",
+        "Each command says by \\-\\-help what it takes.",
+        ".SH COMMANDS",
+    ]
+    for name, command in app.commands.items():
+        said = command.get_short_help_str(200).replace("\\", "\\e").replace("-", "\\-")
+        # Text in which a line may begin with what troff would take for a request.
+        lines += [".TP", f".B {name}".replace("-", "\\-"), f"\\&{said}"]
+    return "\n".join(lines) + "\n"
+
+
+def _changelog(source: Source) -> str:
     text = (source.root / "CHANGELOG.md").read_text()
     newest = text.split("\n## ")[1].partition("\n")[2]
     items = [" ".join(item.split()) for item in newest.split("\n- ") if item.strip()]
@@ -117,7 +139,7 @@ def _write_changelog(source: Source, file: Path) -> None:
         said = item.removeprefix("- ")
         lines.append(textwrap.fill(said, 78, initial_indent="  * ", subsequent_indent="    "))
     lines.append(f"\n -- {maintainer()}  {formatdate(source.epoch)}\n")
-    file.write_bytes(gzip.compress("\n".join(lines).encode(), 9, mtime=0))
+    return "\n".join(lines)
 
 
 def _write_control(source: Source, place: Path) -> None:
@@ -149,6 +171,11 @@ def _set_modes(place: Path) -> None:
             runs = path.is_dir() or path.parent == place / _HOME / "bin"
             path.chmod(0o755 if runs else 0o644)
     place.chmod(0o755)
+
+
+def _write_compressed(file: Path, text: str) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(gzip.compress(text.encode(), 9, mtime=0))
 
 
 def _write(file: Path, text: str, mode: int = 0o644) -> None:

@@ -14,6 +14,7 @@ from artefacts.folder import Folder, finish
 from artefacts.source import ROOT, Source
 from artefacts.targets import LINUX, PYTHONS
 from orthanc_gcp import configuration
+from orthanc_gcp.cli import app
 from orthanc_gcp.configuration.files import read_files
 from orthanc_gcp.installation.section import MARK
 from tests.support.debian_package import copy_metadata
@@ -92,6 +93,14 @@ def test_the_changelog_is_that_of_the_version(package, tmp_path):
     subprocess.run(["dpkg-deb", "--extract", package, tmp_path / "to"], check=True)
     file = tmp_path / "to/usr/share/doc/orthanc-gcp/changelog.gz"
     assert f"orthanc-gcp ({Source().version}) " in gzip.decompress(file.read_bytes()).decode()
+
+
+def test_the_manual_has_every_command(package, tmp_path):
+    subprocess.run(["dpkg-deb", "--extract", package, tmp_path / "to"], check=True)
+    file = tmp_path / "to/usr/share/man/man1/orthanc-gcp.1.gz"
+    text = gzip.decompress(file.read_bytes()).decode()
+    listed = re.findall(r"^\.TP\n\.B (.+)\n\\&\S", text, re.MULTILINE)
+    assert [name.replace("\\-", "-") for name in listed] == list(app.commands)
 
 
 @pytest.mark.parametrize("name", ["preinst", "postinst", "prerm", "postrm"])
