@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import shutil
 import signal
+import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -42,10 +44,12 @@ FAILED = pytest.StashKey[bool]()
 
 @pytest.fixture(autouse=True)
 def log_levels() -> Iterator[None]:
-    """A command that runs in this process sets them for the whole of it."""
+    """A command that runs in this process sets them, and hooks, for the whole of it."""
     loggers = [logging.getLogger(name) for name in ("", "orthanc_gcp", "orthanc_gcp.auth")]
     levels = [logger.level for logger in loggers]
+    hooks = threading.excepthook, sys.excepthook
     yield
+    threading.excepthook, sys.excepthook = hooks
     for logger, level in zip(loggers, levels, strict=True):
         logger.setLevel(level)
 

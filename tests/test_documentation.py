@@ -319,14 +319,18 @@ def documented_routes(document: str) -> set[str]:
     return set(re.findall(r"^\| `((?:GET|POST) /gcp/[^`]*)`", text, re.MULTILINE))
 
 
-def test_every_route_is_documented_and_no_other():
-    served = {
+def served_routes() -> set[str]:
+    return {
         f"{method} {path.replace('([^/]+)', '{name}').replace('(', '').replace(')', '')}"
         for route in (*CONNECTOR_ROUTES, *WORKER_ROUTES)
         for path in alternatives(route)
         for method in ("GET", "POST")
         if answers(route, path, method)
     }
+
+
+def test_every_route_is_documented_and_no_other():
+    served = served_routes()
     documents = ("custody.md", "retrieval.md", "troubleshooting.md")
     assert_same(
         set().union(*map(documented_routes, documents)),
@@ -386,8 +390,7 @@ def test_every_route_has_a_permission_and_no_other():
     text = (ROOT / "docs" / "security.md").read_text()
     (block,) = [one for one in re.findall(r"```json\n(.*?)```", text, re.DOTALL) if "gcp/" in one]
     given = json.loads(block)["Authorization"]["ExtraPermissions"]
-    routes = documented_routes("custody.md") | documented_routes("troubleshooting.md")
-    served = {tuple(route.split(" ", 1)) for route in routes}
+    served = {tuple(route.split(" ", 1)) for route in served_routes()}
     allowed: dict[tuple[str, str], set[str]] = {}
     for method, pattern, names in given:
         of = {one for one in served if one[0] == method.upper()}
@@ -396,7 +399,39 @@ def test_every_route_has_a_permission_and_no_other():
         allowed[route] = set(names.split("|"))
     assert allowed.keys() == served
     for_all = {route for route, names in allowed.items() if "gcp-status" in names}
-    of_studies = ("studies", "instances", "receipt", "send", "retry", "pause", "resume")
+    of_studies = ("studies", "instances", "receipt", "retrievals")
     assert not {route for route in for_all if route[1].endswith(of_studies)}
     assert {method for method, _ in for_all} == {"GET"}
     assert all("gcp-admin" in names for names in allowed.values())
+
+
+SECRET_ARGUMENT = re.compile(
+    r"://[^\s/@]+:[^\s/@]+@|(?:^|\s)(?:-u|--user|--proxy-user)[ =]?\S+:\S"
+    r"|--?pass(?:word|wd)?[ =]\S"
+)
+"""A password in an argument: every user of the machine reads it in the list of processes."""
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_no_command_has_a_password_among_its_arguments(document):
+    """A password stands before a command, in a variable of its environment, or in a file."""
+    commands = [
+        command
+        for block in re.findall(r"```sh\n(.*?)```", document.read_text(), re.DOTALL)
+        for command in re.split(r"(?<!\\)\n|;|&&|\|", block)
+    ]
+    commands += re.findall(
+        r"`((?:sudo )?(?:orthanc-gcp|curl|psql|gcloud) [^`]+)`", document.read_text()
+    )
+    for command in commands:
+        arguments = re.sub(r"^\s*(?:[A-Z_]+=\S+\s+)*", "", command)
+        assert not SECRET_ARGUMENT.search(arguments), arguments
+
+
+def test_no_option_takes_a_password():
+    for name, command in app.commands.items():
+        for parameter in command.params:
+            said = f"{' '.join(parameter.opts)} {getattr(parameter, 'help', '') or ''}"
+            assert "://user:" not in said, f"{name} {said}"
+            named = re.search("pass|secret|token(?!-lifetime)|-key", " ".join(parameter.opts))
+            assert named is None or getattr(parameter, "is_flag", False), f"{name} {said}"

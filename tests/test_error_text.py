@@ -112,6 +112,15 @@ rossi russo ferrari esposito bianchi kowalski novak yamada suzuki sato tanaka wa
 """
 
 
+def test_words_that_are_names_as_well_pass_in_small_letters_only() -> None:
+    assert classified("refused Grant Field, PAGE, Read-May and 'Will'; it may read") == (
+        "refused … and … it may read"
+    )
+    assert classified("Permission dicomWebRead of the key was denied") == (
+        "Permission dicomWebRead of the key was denied"
+    )
+
+
 def test_common_names_are_no_words_of_errors() -> None:
     assert [name for name in NAMES.split() if is_classified(name)] == []
 

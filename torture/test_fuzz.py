@@ -47,9 +47,11 @@ def say_the_seed() -> None:
 @pytest.fixture(scope="module")
 def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FuzzedEmulator]:
     emulator = FuzzedEmulator(tmp_path_factory.mktemp("emulator"), lines_more=20 * EXAMPLES)
-    yield emulator
-    emulator.check()
-    emulator.end()
+    try:
+        yield emulator
+        emulator.check()
+    finally:
+        emulator.end()
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
@@ -58,11 +60,13 @@ def worker(
 ) -> Iterator[FuzzedWorker]:
     server = Postgres() if request.param == "postgresql" else None
     worker = FuzzedWorker(tmp_path_factory.mktemp("worker"), server.url if server else "")
-    yield worker
-    worker.check()
-    worker.end()
-    if server:
-        server.remove()
+    try:
+        yield worker
+        worker.check()
+    finally:
+        worker.end()
+        if server:
+            server.remove()
 
 
 @bounded(EXAMPLES, SEED)

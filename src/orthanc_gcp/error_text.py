@@ -99,7 +99,14 @@ def _chunk(chunk: str, known: Collection[str]) -> str:
 def _segment(segment: str, known: Collection[str]) -> str:
     if not segment or segment in "/:=," or segment.strip(_AROUND) in known:
         return segment
-    return segment if _LETTERS.fullmatch(segment) and _are_words(segment) else _LEFT_OUT
+    passes = _LETTERS.fullmatch(segment) and _are_words(segment) and not _may_be_names(segment)
+    return segment if passes else _LEFT_OUT
+
+
+def _may_be_names(text: str) -> bool:
+    """Whether it has words that are common names as well, and are written as names are."""
+    runs = _RUNS_OF_LETTERS.findall(text)
+    return any(run.lower() in _NAMES and not run.islower() for run in runs)
 
 
 def _are_words(text: str) -> bool:
@@ -116,83 +123,92 @@ again against algorithm all allocated allow allowed already also an and annotati
 answered any api apis app application applications apply are argument arguments array as assertion
 at attempt attempted attempting attribute attributes aud audience audit auth authenticate
 authenticated authenticating authentication authority authorization authorize authorized available
-azp back backend bad balancer base be because become been before being belong below beta between bi
-binary binding birth bit bits blob blocked body boundary broken browser bucket bulk bulkdata busy
-but by byte bytes cache call called caller calling can canceled cancelled cannot captive cause
-caused certificate certificates chain change changed changing character characters charset check
-checked checking checksum chunk claim claims class client clients clock close closed cloud code
-codec coding collection columns com command complete completed compressed compression concurrent
-condition conditions configuration configured conflict conflicts connect connecting connection
-connections console constraint constraints consumer contact contain contained contains content
-contents control controls conversion convert converted cookie core correct corrupt corrupted could
-count cpu create created creating creation credential credentials creds cs current currently
-customer da daily data database dataset datasets date day days dcm deadline decode decoded decoding
-decompress default defined defining deflated delegate delegates delegation delete deleted deleting
-denied deny dependency deprecated depth described description destination detail details developer
-developers device dicom dicomstore dicomstores dicomweb did differ different digest digit digits
-directory disable disabled disallowed disk dns do docs document documentation does doesn domain
-domains done down download ds dt due duplicate duplicated during each editor either element elements
-else email empty enable enabled encode encoded encoding encountered encrypted encryption end ended
-endpoint ends enough ensure enterprise entity entry environment error errors event exactly exceed
-exceeded exceeds except exception executable executables execute execution exhausted exist existing
-exists exit exited exp expect expected expiration expire expired expires expiry explicit explicitly
-external extra fail failed failing fails failure failures false fd federated federation few field
-fields file files filter find firewall first fl float follow following for forbidden form format
-formatted found frame frames from front full function gaia gateway gave gcp generate generated get
-given gke global gone google googleapis grant granted greater group groups had handle handler
-handling handshake has hash hashes have having head header headers healthcare hex higher hint host
-hosts hour hours hsts html http https iam iamcredentials iat id ident identical identifier
-identifiers identity idle if ignored image images impersonate impersonated impersonation implausible
-implicit import in inactive included including incomplete inconsistent incorrect index info
-information ingest ingestion ingress inner input insert instance instances instead insufficient
-integer integrity intermediate internal interrupted into introspect invalid invalidated inverse io
-ip is isn iss issued issuer it item items its jls jpeg json jwk jwks jwt keep key keyid keys kid
-kind know known kubernetes label large larger last later latest learn least left legacy length less
-level like limit limited limits line list listed lived lo load loaded loading local localized
-location locations lock locked log login longer lossless lossy low lower lt made magic malformed
-manager many map mask match matched matches matching max maximum may md media member memory message
-messages meta metadata method methods metric mime minimum minute minutes mismatch missing modality
-mode modified modify module moment monochrome more most multi multiframe multipart multiple
-multiplicity must name named names namespace native need needed needs nested net network new next no
-non none nor not nothing notification now null number numbers oauth ob object objects occurred octet
-od of off offset ok ol old on once one only open openid operation operations ops option optional
-options or order org organization orgpolicy origin other others out output over overloaded ow own
-owner package padding page palette parameter parameters parent parse parsed parser parsing part
-partial partition parts party pass passed passphrase password path patient patients pattern payload
-peer pem pending per perform performed perimeter permanent permission permissions permitted
-photometric pixel plain planar please pn point policy pool pools port portal possible post preamble
-precondition preconditions prefix prefixes present preventing previous principal private privileges
-proceed process processed processing profile prohibited project projects propagate properties
-property protocol provide provided provider providers proxy public purpose put query queue quickly
-quota quotas quoted range rapt rate rather re reach reached read readable reading reason reasonable
-reauth reauthentication receive received recent recently record records redirect redirection
-redirects refer reference referenced refresh refused region registered reject rejected related
-released remote remove removed repeated replace replaced report representation request requested
-requesting requests require required requires reset resolution resolve resolved resource resources
-response responses restrict restricted restriction result results retried retries retrieve retrieved
-retry retrying return returned returns revoke revoked rfc right rle role roles root round route row
-rows rpc rpcs rsa rule rules run running runtime s same samples sas schema scheme scope scopes
-second seconds secret section secure security see segment segments self send sending sent sequence
-sequences series server servers service serviceaccount serviceaccounts services serviceusage session
-set sets several sex sh sha shared short should sign signature signed signing size sl slow some
-something soon sop source space specific specified specify sq ss ssl st stale standard start started
-state status step still stop stopped storage store stored stores storing stow stream string strings
-structure sts studies study style sub subject submitted subnet subsequent success successful
-successfully such suffix support supported suspended sv svc syntax syntaxes system systems t tag
-tags take taken target task temporarily temporary tenant terminated text than that the their them
-then there therefore these they this those threshold throttled through time timed timeframe timeout
-timestamp tls tm to together token tokeninfo tokens too total trailing transaction transcode
-transcoding transfer transient trip troubleshoot troubleshooting true truncated trust trusted try
-trying two type types uc ui uid uids ul un unable unacceptable unauthenticated unauthorized
-unavailable unclosed undefined under unexpected unimplemented unique unknown unless unparseable
-unprocessable unreachable unreadable unrecognized unregistered unsigned unsupported until up update
-updated upload upstream ur uri uris url urls us usage use used user userinfo username users uses
-using ut utf uv valid validate validated validation value values variable verb verification verify
-version versions via viewer violated violates violation visit visiting vm vpc vr vrs wado wait
-waiting want wants warning was way we web were when where whether which while who whole whose width
-will window with within without word words work worker workforce workload would write writing wrong
-www x xml yaml you your zero zone
+aws azp back backend bad badly balancer base be because become been before being belong below beta
+between bi binary binding birth bit bits blob blocked body boundary broken browser bucket bulk
+bulkdata busy but by byte bytes cache call called caller calling can canceled cancelled cannot
+captive cause caused certificate certificates chain change changed changing character characters
+charset check checked checking checksum chunk claim claims class client clients clock close closed
+closing cloud code codec coding collection columns com command complete completed compressed
+compression concurrent condition conditions configuration configured conflict conflicts connect
+connecting connection connections console constraint constraints consumer contact contain contained
+contains content contents control controls conversion convert converted cookie core correct corrupt
+corrupted could count cpu create created creating creation credential credentials creds cs current
+currently customer da daily data database dataset datasets date day days dcm deadline decode decoded
+decoding decompress decompressing default defined defining deflated delegate delegates delegation
+delete deleted deleting denied deny dependency deprecated depth described description destination
+detail details developer developers device dicom dicomstore dicomstores dicomweb did differ
+different digest digit digits directory disable disabled disallowed discontinued disk dns do docs
+document documentation does doesn domain domains done down download ds dt due duplicate duplicated
+during each editor either element elements else email embedded empty enable enabled encode encoded
+encoding encountered encrypted encryption end ended endpoint ends engine enough ensure enterprise
+entity entry environment eof errno error errors event exactly exceed exceeded exceeds except
+exception executable executables execute execution exhausted exist existing exists exit exited exp
+expect expected expiration expire expired expires expiry explicit explicitly external extra fail
+failed failing fails failure failures false fd federated federation few field fields file files
+filter find firewall first fl float folder follow following for forbidden form format formatted
+found frame frames from front full function gaia gateway gave gcp generate generated get given gke
+global gone google googleapis grant granted greater group groups had handle handler handling
+handshake has hash hashes have having head header headers healthcare hex higher hint host hosts hour
+hours hsts html http https hung iam iamcredentials iat id ident identical identifier identifiers
+identity idle if ignored image images imds impersonate impersonated impersonation implausible
+implicit import in inactive included including incompatible incomplete inconsistent incorrect index
+inexistent info information ingest ingestion ingress inner input insert instance instances instead
+insufficient integer integrity intermediate internal interrupted into introspect invalid invalidated
+inverse io ip is isn iss issued issuer it item items its jls job jobs jpeg json jwk jwks jwt keep
+key keyid keys kid kind know known kubernetes label large larger last later latest learn least left
+legacy length less level like limit limited limits line list listed lived lo load loaded loading
+local localized location locations lock locked log login longer lossless lossy low lower lt lua made
+magic malformed manager mandatory many map mask match matched matches matching max maximum may md
+media member memory message messages meta metadata method methods metric mime minimum minute minutes
+mismatch missing modality mode modified modify module moment monochrome more most multi multiframe
+multipart multiple multiplicity must name named names namespace native need needed needs nested net
+network new next no non none nor not nothing notification now null number numbers oauth ob object
+objects occurred octet od of off offset ok ol old on once one only open openid operation operations
+ops option optional options or order org organization orgpolicy origin orthanc other others out
+output over overloaded ow own owner package padding page palette parameter parameters parent parse
+parsed parser parsing part partial partition parts party pass passed passphrase password path
+patient patients pattern payload peer pem pending per perform performed perimeter permanent
+permission permissions permitted photometric pipe pixel plain planar please plugin plugins pn point
+policy pool pools port portal possible post preamble precondition preconditions prefix prefixes
+present preventing previous principal private privileges proceed process processed processing
+profile prohibited project projects propagate properties property protocol provide provided provider
+providers proxy public purpose put python query queue quickly quota quotas quoted range rapt rate
+rather re reach reached read readable reading reason reasonable reauth reauthentication receive
+received recent recently record records recycle recycled recycling redirect redirection redirects
+refer reference referenced refresh refused refusing region registered regular reject rejected
+related released remote remove removed repeated replace replaced report representation request
+requested requesting requests require required requires reset resolution resolve resolved resource
+resources response responses restrict restricted restriction result results retried retries retrieve
+retrieved retry retrying return returned returns revoke revoked rfc right rle role roles root round
+route row rows rpc rpcs rsa rule rules run running runtime s same samples sas schema scheme scope
+scopes script second seconds secret section secure security see segment segments self send sending
+sent sequence sequences series server servers service serviceaccount serviceaccounts services
+serviceusage session set sets several sex sh sha shared short should sign signature signed signing
+size sizes sl slow socket some something soon sop source space specific specified specify sq ss ssl
+st stale standard start started state status step still stop stopped storage store stored stores
+storing stow stream string strings structure sts studies study style sub subject submitted subnet
+subsequent success successful successfully such suffix support supported suspended sv svc syntax
+syntaxes system systems t tag tags take taken target task temporarily temporary tenant terminated
+text than that the their them then there therefore these they this those thread threads threshold
+throttled through time timed timeframe timeout timestamp tls tm to together token tokeninfo tokens
+too total trailing transaction transcode transcoding transfer transient trip troubleshoot
+troubleshooting true truncated trust trusted try trying two type types uc ui uid uids ul un unable
+unacceptable unauthenticated unauthorized unavailable unclosed undefined under unexpected
+unimplemented unique unit unknown unless unparseable unprocessable unreachable unreadable
+unrecognized unregistered unsigned unsupported until up update updated upload upstream ur uri uris
+url urls us usage use used user userinfo username users uses using ut utf uv valid validate
+validated validation value values variable verb verification verify version versions via viewer
+violated violates violation visit visiting vm vpc vr vrs wado wait waiting want wants warning was
+way we web were when where whether which while who whole whose width will window with within without
+word words work worker workforce workload would writable write writing wrong www x xml yaml you your
+zero zone
 """
+_LIKE_NAMES = """
+back call close daily day field fields frame grant head hung key keys large lock low may meta
+new ok page parent pass pool post read root rule samples self short soon still way will word
+"""
+_NAMES = frozenset(_LIKE_NAMES.split())
+"""The words that are common names of people as well: they pass in small letters."""
 _WORDS = frozenset(_TEXT.split())
 """The words that pass: those of Google's errors, of HTTP (RFC 9110) and OAuth 2.0 (RFC 6749 and
 RFC 8693), of DICOM's attributes and services, of libraries; and the small words between them."""

@@ -118,7 +118,7 @@ def test_tokens_that_would_break_a_header(token_server, token):
         ),
         (
             answers.raw(b"IAM returned 404:\n not found \x1b[31m", 404, kind="text/plain"),
-            "404: IAM returned …: not found …",
+            "404: IAM returned 404: not found …",
         ),
         (
             answers.raw(USER["client_secret"].encode(), 403, kind="text/plain; charset=utf-8"),

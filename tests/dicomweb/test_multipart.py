@@ -104,9 +104,22 @@ def test_a_boundary(kind):
 
 
 @pytest.mark.parametrize(
+    "boundary",
+    ["ya29.a0-looks-like-a-token", "1//0looks-like-one", "a  b", "x" * 70, "'()+_,-./:=?"],
+)
+def test_a_boundary_is_taken_as_it_is(boundary):
+    """Nothing that only makes a text fit to be shown is done to it."""
+    long = ",".join(["1.2.840.10008.1.2.1"] * 30)
+    kind = f'multipart/related; transfer-syntax="{long}"; boundary="{boundary}"'
+    assert boundary_of({"Content-Type": kind}) == boundary.encode()
+
+
+@pytest.mark.parametrize(
     "headers",
     [
         {},
+        {"Content-Type": "multipart/related; boundary=ä"},
+        {"Content-Type": "multipart/related; boundary=a\r\nX: y"},
         {"Content-Type": "application/dicom"},
         {"Content-Type": "multipart/related"},
         {"Content-Type": "multipart/related; boundary="},

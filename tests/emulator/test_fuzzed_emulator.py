@@ -27,9 +27,11 @@ from tests.support.fuzzing import ask, bounded, disturb, mutations
 @pytest.fixture(scope="module")
 def fuzzed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FuzzedEmulator]:
     emulator = FuzzedEmulator(tmp_path_factory.mktemp("fuzzed"))
-    yield emulator
-    emulator.check()
-    emulator.end()
+    try:
+        yield emulator
+        emulator.check()
+    finally:
+        emulator.end()
 
 
 @bounded(60)

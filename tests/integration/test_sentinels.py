@@ -127,11 +127,13 @@ def test_nothing_of_it_is_written_anywhere(orthanc, hook, tmp_path: Path) -> Non
         )
         wait_until(lambda: hook.bodies, 40, lambda: f"no webhook:\n{instance.log[-4000:]}")
         studies = {str(one["Study"]) for one in rows()}
+        wanted = {"Resources": [{"Study": study} for study in studies]}
+        instance.json("POST", f"{ACCOUNT}/retrieve", wanted)
         audit = audited(instance.configuration_file, tmp_path / "report.jsonl")
         routes = [
             *("/gcp/accounts", "/gcp/accounts/refused", "/gcp/transfers", "/metrics"),
             *("/tools/metrics-prometheus", f"{ACCOUNT}/transfers", f"{ACCOUNT}/studies"),
-            f"{ACCOUNT}/instances?limit=1000",
+            *(f"{ACCOUNT}/instances?limit=1000", f"{ACCOUNT}/retrievals"),
             *(f"{ACCOUNT}/receipt?study={study}" for study in studies),
         ]
         written = {
@@ -149,6 +151,8 @@ def test_nothing_of_it_is_written_anywhere(orthanc, hook, tmp_path: Path) -> Non
             "check": printed("check", file),
             "audit": audit.communicate(timeout=60)[0],
         }
+        path = f"{ACCOUNT}/retrievals"  # some of which have failed meanwhile
+        written["retrievals"] = instance.request("GET", path).data.decode(errors="replace")
         instance.stop()
     written |= {
         str(path): path.read_bytes().decode(errors="replace")

@@ -186,3 +186,23 @@ def test_nothing_is_begun_while_it_must_not_be(trial, study):
     assert ended(trial, study)[0] == "complete"
     trial.retriever.stop()
     assert trial.retriever.rest(0)
+
+
+@pytest.mark.parametrize("compare", [True, False])
+def test_what_is_on_its_way_is_broken_off_and_costs_nothing(trial, files, compare):
+    if compare:
+        for file in files:
+            trial.orthanc.upload("", iter([file]))
+
+    def stop(kind, *_):
+        trial.stopping = kind != "search"
+
+    trial.store.on_request = stop
+    (number,) = trial.want(Resource(*uids_of(files[0])), compare=compare)
+    trial.steps(number, most=5)
+    assert trial.report(number).row.ended_at is None
+    trial.store.on_request = lambda *_: None
+    trial.stopping = False
+    (row,) = trial.ledger.retrievals.pending(trial.ledger.retrievals.open("orthanc")[0], (), 9)
+    assert (row.attempts, row.reason) == (0, None)
+    assert ended(trial, number)[0] == "complete"

@@ -64,7 +64,7 @@ class FuzzedEmulator(Watched):
         ]
         with log.open("ab") as output:
             process = subprocess.Popen(
-                command, stdout=subprocess.PIPE, stderr=output, env=environment()
+                command, stdout=subprocess.PIPE, stderr=output, env=environment(folder)
             )
         assert process.stdout is not None
         with process.stdout as lines:
@@ -77,6 +77,13 @@ class FuzzedEmulator(Watched):
             most_memory=MOST_MEMORY,
             most_lines=MOST_LINES + lines_more,
         )
+        try:
+            self._prepare(folder)
+        except BaseException:
+            super().end()
+            raise
+
+    def _prepare(self, folder: Path) -> None:
         self._http = urllib3.PoolManager(retries=False, timeout=30)
         self._token = self._call("GET", "/emulator/token").data
         identities = json.loads((folder / "credentials" / "external-account-file.json").read_text())

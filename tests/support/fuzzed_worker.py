@@ -38,6 +38,8 @@ MOST_LINES = 60
 class FuzzedWorker(Watched):
     """``orthanc-gcp worker`` with a ledger that has something in it, and no Orthanc."""
 
+    excuses = (b"which Orthanc this is is not known yet",)
+
     def __init__(self, folder: Path, url: str = "") -> None:
         self._url = url or f"sqlite:///{folder}/ledger.sqlite"
         fill(self._url)
@@ -58,10 +60,14 @@ class FuzzedWorker(Watched):
                 command,
                 stdout=output,
                 stderr=output,
-                env=environment(ORTHANC_GCP_WORKER_SECRET=SECRET),
+                env=environment(folder, ORTHANC_GCP_WORKER_SECRET=SECRET),
             )
         super().__init__(process, port, log, most_memory=MOST_MEMORY, most_lines=MOST_LINES)
-        wait_until(self.answers, 30, lambda: self.log)
+        try:
+            wait_until(self.answers, 30, lambda: self.log)
+        except BaseException:
+            self.end()
+            raise
 
     def answers(self) -> bool:
         try:
@@ -96,6 +102,7 @@ _routes = st.sampled_from(
     [
         *(("GET", "transfers"), ("GET", "studies"), ("GET", "instances"), ("GET", "receipt")),
         *(("POST", "retry"), ("POST", "pause"), ("POST", "resume"), ("POST", "send")),
+        *(("POST", "retrieve"), ("POST", "retrieve"), ("GET", "retrievals")),
     ]
 )
 _names = st.sampled_from(
@@ -109,6 +116,7 @@ _names = st.sampled_from(
         "until",
         "after",
         "limit",
+        "id",
         "State",
         "x",
         "",
@@ -120,6 +128,23 @@ _values = st.sampled_from(["1.0", "1.2.3", "waiting", "quarantined", "5", "1.0/1
 _queries = st.lists(st.tuples(_names, _values), max_size=3).map(
     lambda pairs: "&".join(f"{quote(n, safe='')}={quote(v, safe='')}" for n, v in pairs)
 ) | st.binary(max_size=30).map(lambda raw: quote_from_bytes(raw, safe="&=;+%"))
+_uids = st.sampled_from(["1.2", "1.2.3", " 1.2 "]) | hostile_texts | st.none() | values_of_json
+_wanted = json_bodies(
+    st.fixed_dictionaries(
+        {
+            "Resources": mostly(
+                st.lists(
+                    st.fixed_dictionaries(
+                        {"Study": _uids}, optional={"Series": _uids, "Instance": _uids, "x": _uids}
+                    ),
+                    max_size=3,
+                ),
+                values_of_json,
+            )
+        },
+        optional={"Bytes": st.booleans() | values_of_json, "Synchronous": values_of_json},
+    )
+)
 _bodies = json_bodies(
     st.dictionaries(
         st.sampled_from(["Study", "Instance", "Reason", "Resources", "Synchronous"])
@@ -144,6 +169,6 @@ def requests(draw: st.DrawFn) -> Request:
         known = ["/", "/health", "/metrics", "/gcp/transfers", "//gcp/transfers", "/gcp/../metrics"]
         target = draw(st.sampled_from(known))
     query = draw(_queries)
-    body = draw(_bodies) if verb in ("POST", "PUT") else b""
+    body = draw(_wanted if route == "retrieve" else _bodies) if verb in ("POST", "PUT") else b""
     request = Request(verb, f"{target}?{query}" if query else target, (BEARER,), body)
     return draw(framings(request))

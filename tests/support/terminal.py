@@ -39,9 +39,9 @@ COMMANDS = {
     "emulator": ("--port", "0"),
 }
 """Every command, with plausible arguments."""
-OF_THE_CONNECTOR = {"check", "install", "sidecar"}
+OF_THE_CONNECTOR = {"check", "install", "retrieve", "sidecar"}
 """Those that do with what every installation has."""
-WITHOUT_LEDGER = {*OF_THE_CONNECTOR, "query", "retrieve"}
+WITHOUT_LEDGER = {*OF_THE_CONNECTOR, "query"}
 """Those that ask for none."""
 WITH_CONFIG = sorted(name for name, arguments in COMMANDS.items() if "CONFIG" in arguments)
 

@@ -73,6 +73,51 @@ def test_all_are_answered_on_one_connection():
     assert len(made) == 1
 
 
+@pytest.mark.parametrize(
+    "head",
+    [
+        "Connection: keep-alive\r\n",
+        "connection: Upgrade, close\r\n",
+        "X-Folded: a\r\n b\r\n",
+        "Transfer-Encoding: identity\r\n",
+    ],
+)
+def test_heads_of_whatever_kind(head):
+    def with_head(connection: socket.socket, paths: Iterator[bytes]) -> None:
+        for path in paths:
+            connection.sendall(answer(path, head))
+
+    with server(with_head) as (port, _):
+        assert asked(port) == EXPECTED
+
+
+def test_answers_that_come_in_pieces():
+    def in_pieces(connection: socket.socket, paths: Iterator[bytes]) -> None:
+        for path in paths:
+            said = answer(path)
+            for start in range(0, len(said), 7):
+                connection.sendall(said[start : start + 7])
+
+    with server(in_pieces) as (port, made):
+        assert asked(port) == EXPECTED
+    assert len(made) == 1
+
+
+def test_plain_answers_between_others():
+    def mixed(connection: socket.socket, paths: Iterator[bytes]) -> None:
+        for path in paths:
+            if int(path) % 3:
+                connection.sendall(answer(path))
+            else:
+                size = f"{len(path):x}\r\n".encode()
+                head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+                connection.sendall(head + size + path + b"\r\n0\r\n\r\n")
+
+    with server(mixed) as (port, made):
+        assert asked(port) == EXPECTED
+    assert len(made) == 1
+
+
 def test_no_more_are_sent_ahead_than_fit():
     seen: list[int] = []
 

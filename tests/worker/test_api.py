@@ -24,7 +24,7 @@ from orthanc_gcp.ledger.rows import NewTransfer, Outcome
 from orthanc_gcp.ledger.schema import Priority, State, transfers
 from orthanc_gcp.worker.api import Api
 from orthanc_gcp.worker.listener import Listener
-from orthanc_gcp.worker.retrieval_api import RetrievalApi
+from orthanc_gcp.worker.retrieval_api import MOST_RESOURCES, RetrievalApi
 from orthanc_gcp.worker.samples import of_transfers
 from tests.support.keys import STORE
 from tests.support.ledgers import arrival
@@ -200,7 +200,7 @@ def test_pages_and_filters(desk):
         ("POST", "/gcp/accounts/a/retry", b'{"\\ud800": "1"}', 400, "expected Study"),
         ("POST", "/gcp/accounts/a/retry", b"[" * 60_000, 400, "expected a JSON object"),
         ("POST", "/gcp/accounts/a/send", b'{"a":' * 500_000, 400, "expected a JSON object"),
-        ("POST", "/gcp/accounts/a/send", b'{"a": [' + b"[]," * 1000 + b"1]}", 400, "JSON"),
+        ("POST", "/gcp/accounts/a/send", b'{"a": [' + b"[]," * 20_000 + b"1]}", 400, "JSON"),
         ("POST", "/gcp/accounts/a/send", b"9" * 5000, 400, "expected a JSON object"),
         ("POST", "/gcp/accounts/a/retry", b" " * (16 << 20) + b"{}", 413, "at most"),
         ("POST", "/gcp/accounts/nobody/send", {"Resources": ["x"]}, 404, "no account nobody"),
@@ -261,6 +261,12 @@ def test_send(desk):
         {"Account": "a", "Instances": 3},
     )
     assert desk.demanded == [("a", ["one-1", "two"])]
+
+
+def test_as_much_is_retrieved_at_once_as_is_allowed(desk):
+    wanted = {"Resources": [{"Study": "1.2", "Series": "1.2.3"}] * MOST_RESOURCES}
+    status, told = desk.call("POST", "/gcp/accounts/a/retrieve", wanted)
+    assert (status, told["Account"]) == (200, "a"), told
 
 
 def test_a_ledger_that_is_away_is_told(desk):

@@ -14,9 +14,11 @@ from tests.support.fuzzing import Request, ask, bounded, disturb, mutations
 @pytest.fixture(scope="module")
 def worker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FuzzedWorker]:
     worker = FuzzedWorker(tmp_path_factory.mktemp("worker"))
-    yield worker
-    worker.check()
-    worker.end()
+    try:
+        yield worker
+        worker.check()
+    finally:
+        worker.end()
 
 
 @bounded(150)

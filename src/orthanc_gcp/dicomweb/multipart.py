@@ -46,7 +46,8 @@ def boundary_of(headers: Mapping[str, str]) -> bytes:
         raise MultipartError("the files came compressed, though they were asked for as they are")
     kind = headers.get("Content-Type", "")
     head = Message()
-    head["Content-Type"] = readable(kind).rstrip("; ")
+    if kind.isascii() and kind.isprintable():
+        head["Content-Type"] = kind.rstrip("; ")
     if head.get_content_type() != "multipart/related":
         raise MultipartError(f"files were asked for, {readable(kind) or 'something'} came")
     boundary = head.get_param("boundary")

@@ -42,6 +42,8 @@ class Fetcher:
         Gets what became of each instance.
     on_full
         Gets the instance that Orthanc has no room for, whether it is given up, and Orthanc's words.
+    must_stop
+        Whether what is on its way is to be broken off.
     """
 
     def __init__(
@@ -52,9 +54,11 @@ class Fetcher:
         clock: Clock,
         settle: Callable[[RetrievalOutcome], None],
         on_full: Callable[[RetrievedRow, bool, str], None],
+        must_stop: Callable[[], bool] = lambda: False,
     ) -> None:
         self._ledger, self._rest, self._orthanc = ledger, rest, orthanc
         self._clock, self._settle, self._on_full = clock, settle, on_full
+        self._must_stop = must_stop
 
     def fetch(self, remote: RemoteStore, retrieval: RetrievalRow, fetch: Fetch) -> None:
         """Bring what a request asks for; nothing that the store does is raised.
@@ -76,7 +80,8 @@ class Fetcher:
             else:
                 self._fetch_one(remote, fetch.rows[0])
         except StoreError as error:
-            self._store_failed(remote, list(left.values()), error)
+            if error.reason != StoreReason.ABORTED:
+                self._store_failed(remote, list(left.values()), error)
         except (OrthancGoneError, OrthancRefusedError) as error:
             if error.status in _OF_USER:
                 raise
@@ -84,6 +89,14 @@ class Fetcher:
                 self._missing(row, RetrievalReason.ORTHANC, str(error), MOST_ATTEMPTS)
         else:
             remote.pace.succeeded(began)
+
+    def _throttles(self, remote: RemoteStore) -> list[Callable[[int], None]]:
+        return [self._break_off, *remote.throttles()]
+
+    def _break_off(self, _count: int) -> None:
+        """End what is on its way when this program is to end: it waits, and comes anew."""
+        if self._must_stop():
+            raise StoreError("it was broken off", reason=StoreReason.ABORTED, retryable=True)
 
     # -- One ------------------------------------------------------------------------------------
 
@@ -107,7 +120,7 @@ class Fetcher:
             self._ledger.retrievals.note_digests(row.id, digests, row.attempts + 1)
 
         try:
-            body = checked(pieces, note, remote.throttles())
+            body = checked(pieces, note, self._throttles(remote))
             judgement = judge(*self._rest.upload("/instances", body))
         except NoFileError as error:
             self._missing(row, RetrievalReason.INVALID, str(error), MOST_REFUSALS)
@@ -155,7 +168,7 @@ class Fetcher:
         if known is not None and not retrieval.compare_bytes:
             same = has_sha256(self._orthanc, identifier, known[0])
         else:
-            digests = read_digests(remote.client, row, remote.throttles())
+            digests = read_digests(remote.client, row, self._throttles(remote))
             same = has_bytes(self._orthanc, identifier, row.sop_instance_uid, digests)
         self._compared(remote, row, identifier, same, RetrievedState.PRESENT)
 

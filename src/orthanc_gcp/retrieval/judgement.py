@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
+from orthanc_gcp.error_text import classified
 from orthanc_gcp.reasons import RetrievalReason
-from orthanc_gcp.redaction import readable
 
 __all__ = ["Judgement", "Taken", "judge"]
 
@@ -54,7 +54,8 @@ def judge(status: int, answer: Any) -> Judgement:
     said: Mapping[str, Any] = answer if isinstance(answer, Mapping) else {}
     if status == 200:
         return _by_status(said)
-    words = readable(str(said.get("Details") or said.get("Message") or ""))
+    # A script or a plugin of Orthanc's may name the patient in it.
+    words = classified(str(said.get("Details") or said.get("Message") or ""))
     code = said.get("OrthancStatus")
     if code in _FULL or status == _INSUFFICIENT_STORAGE:
         return Judgement(Taken.FULL, "", RetrievalReason.FULL, words or "Orthanc's storage is full")
@@ -72,5 +73,7 @@ def _by_status(said: Mapping[str, Any]) -> Judgement:
     if isinstance(identifier, str) and identifier and status in (_STORED, _ALREADY):
         taken = Taken.STORED if status == _STORED else Taken.ALREADY
         return Judgement(taken, identifier)
-    words = f"Orthanc did not say that it has stored it ({readable(str(status))})"
+    words = (
+        f"Orthanc did not say that it has stored it ({classified(str(status)) or 'nothing known'})"
+    )
     return Judgement(Taken.FAILED, "", RetrievalReason.ORTHANC, words)

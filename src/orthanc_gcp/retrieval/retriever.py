@@ -71,7 +71,13 @@ class Retriever:
         self._on_change = on_change
         self._outcomes: deque[RetrievalOutcome] = deque()
         self._fetcher = Fetcher(
-            ledger, rest, orthanc, clock, self._outcomes.append, self._orthanc_is_full
+            ledger,
+            rest,
+            orthanc,
+            clock,
+            self._outcomes.append,
+            self._orthanc_is_full,
+            must_stop,
         )
         self._rounds = Rounds(ledger, rest, orthanc, clock)
         self._pools = {
@@ -187,7 +193,7 @@ class Retriever:
         task: Callable[[], None],
     ) -> None:
         try:
-            if not self._must_stop() and self._may_ask(self._remotes[retrieval.account]):
+            if self._may_begin(retrieval.account):
                 task()
                 self._orthanc_failures = 0
         except OrthancError as error:
@@ -201,6 +207,11 @@ class Retriever:
                 self._running[retrieval.account] -= 1
                 self._lock.notify_all()
             self._on_change()
+
+    def _may_begin(self, account: str) -> bool:
+        """Whether a task is still to be begun that has waited for a thread."""
+        may_ask = not self._must_stop() and self._may_ask(self._remotes[account])
+        return may_ask and self._allowed(account)
 
     def _failed(
         self, retrieval: RetrievalRow, rows: Sequence[RetrievedRow], error: Exception

@@ -198,6 +198,31 @@ class ConsecutiveResponses:
 
     def __init__(self, sock: Any) -> None:
         self._shared = _Shared(_Reader(sock))
+        self._begun = False
+
+    def peek(self) -> bytes:
+        """What has come of the next answer, and of those behind it; nothing at the end.
+
+        Raises
+        ------
+        TimeoutError
+            It takes too long.
+        OSError
+            Nothing comes any more.
+        """
+        self._begin()
+        return self._shared.makefile("rb").peek(1)
+
+    def skip(self, count: int) -> None:
+        """The next answer had so many bytes, all of which have been seen."""
+        self._shared.makefile("rb").read(count)
+        self._begun = False
+
+    def _begin(self) -> None:
+        """The time limit of an answer begins once."""
+        if not self._begun:
+            self._shared.reader.begin_head()
+            self._begun = True
 
     def next(self) -> http.client.HTTPResponse:
         """The next answer, its head read; its body has to be before the one after it is asked for.
@@ -209,7 +234,8 @@ class ConsecutiveResponses:
         OSError, http.client.HTTPException
             There is none.
         """
-        self._shared.reader.begin_head()
+        self._begin()
+        self._begun = False
         response = _WholeResponse(self._shared)
         response.begin()
         return response

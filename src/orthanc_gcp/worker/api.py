@@ -35,7 +35,7 @@ from orthanc_gcp.ledger.selection import Selection
 from orthanc_gcp.redaction import readable
 from orthanc_gcp.worker.listener import Guarded
 from orthanc_gcp.worker.metrics import CONTENT_TYPE, Metrics
-from orthanc_gcp.worker.retrieval_api import RetrievalApi
+from orthanc_gcp.worker.retrieval_api import MOST_RESOURCES, RetrievalApi
 from orthanc_gcp.worker.samples import Sample
 
 __all__ = ["Api"]
@@ -46,8 +46,8 @@ HEALTH = "/health"
 LARGEST_BODY = 16 * 1024 * 1024
 LARGEST_CHOICE = 64 * 1024
 """Of a body that has a few names only."""
-MOST_BRACKETS = 1000
-"""Arrays and objects in a body; that of ``send`` has one list of many identifiers."""
+MOST_BRACKETS = 2 * MOST_RESOURCES
+"""Arrays and objects in a body: those of ``retrieve`` are an object for each resource."""
 BODIES_AT_ONCE = 4
 """Others wait until these are there: they are in memory as a whole."""
 LARGEST_WANTED = 4 * 1024 * 1024

@@ -18,7 +18,7 @@ from orthanc_gcp.custody.destinations.rate_limit import (
     request_limit,
 )
 from orthanc_gcp.custody.intake.backfill import Backfill
-from orthanc_gcp.custody.intake.changes import Follower
+from orthanc_gcp.custody.intake.changes import NEVER, Follower
 from orthanc_gcp.custody.intake.dry_run import conditions
 from orthanc_gcp.custody.intake.former_ledgers import FILE_NAME, note_ledger
 from orthanc_gcp.custody.intake.on_demand import send_on_demand
@@ -110,6 +110,7 @@ def assemble(
     }
     rules = Rules(settings.rules, source.attributes)
     began = ledger.now() if since is None else since
+    began = began if sends else NEVER
 
     def recognized() -> None:
         _note_in_folder(settings, ledger, source, follower.source)

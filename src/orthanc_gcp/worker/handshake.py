@@ -77,8 +77,10 @@ class WorkerInput:
                 since=float(given["Since"]),
                 secret=str(given["Secret"]),
             )
-        except (KeyError, TypeError) as error:
+        except KeyError as error:
             raise ValueError(f"it lacks {error}") from None
+        except (TypeError, ValueError):
+            raise ValueError("it holds something else") from None
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from orthanc_gcp.ledger.uids import uid_fault
 from orthanc_gcp.redaction import readable
 from orthanc_gcp.retrieval.report import as_json
 
-__all__ = ["RetrievalApi"]
+__all__ = ["MOST_RESOURCES", "RetrievalApi"]
 
 MOST_RESOURCES = 10_000
 _EXPECTED = 'expected {"Resources": [{"Study": UID, "Series": UID, "Instance": UID}]}'

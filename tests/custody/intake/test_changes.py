@@ -11,7 +11,7 @@ import sqlalchemy as sql
 from orthanc_gcp.configuration import SendRule
 from orthanc_gcp.configuration.options import DEFAULT_COMPARE_EVERY_SECONDS
 from orthanc_gcp.custody.intake import changes as module
-from orthanc_gcp.custody.intake.changes import COMPARE_AT_MOST_EVERY, SWEEP_EVERY, Follower
+from orthanc_gcp.custody.intake.changes import COMPARE_AT_MOST_EVERY, NEVER, SWEEP_EVERY, Follower
 from orthanc_gcp.custody.intake.rules import Rules
 from orthanc_gcp.errors import OrthancError, OrthancRefusedError, OrthancUnavailableError
 from orthanc_gcp.ledger.schema import State, transfers
@@ -301,3 +301,30 @@ def test_an_orthanc_that_is_away_is_an_error(ledger, follow):
     with pytest.raises(OrthancUnavailableError):
         follower.step()
     assert follower.source == ""
+
+
+def test_what_came_while_only_retrievals_were_wanted_is_sent_by_no_later_rule(
+    ledger, start_orthanc
+):
+    source = OrthancSource(OrthancRest(start_orthanc.url), start_orthanc.folder / "storage")
+    upload(start_orthanc, make_study(instances=1, size=16))
+    without = Follower(
+        ledger, source, Rules([], source.attributes), FakeClock(), lambda: None, NEVER
+    )
+    while without.step():
+        pass
+    upload(start_orthanc, make_study(instances=2, size=16))
+    while without.step():
+        pass
+    time.sleep(1 - time.time() % 1)
+    with_rules = make_follower(ledger, start_orthanc, time.time())
+    new = upload(start_orthanc, make_study(instances=1, size=16))
+    for _ in range(20):
+        with_rules.step()
+    assert states(ledger).keys() == set(new)
+    (cursor,) = ledger.indexes.all()
+    assert cursor.since < NEVER
+    again = make_follower(ledger, start_orthanc, time.time())
+    for _ in range(20):
+        again.step()
+    assert states(ledger).keys() == set(new), "a comparison adds none"

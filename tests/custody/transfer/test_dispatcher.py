@@ -170,7 +170,7 @@ def test_where_more_waits_than_all_connections_carry_they_do_not_end_together(de
     arrive(desk.ledger, 400, size=1 << 20)
     desk.step()
     assert len(set(desk.sizes())) == 4
-    assert 10 < min(desk.sizes()) < max(desk.sizes()) <= 24
+    assert 14 < min(desk.sizes()) < max(desk.sizes()) <= 32
 
 
 def test_nothing_waits(desk):

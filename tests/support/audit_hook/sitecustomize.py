@@ -6,6 +6,7 @@ Python imports it first of all where its folder is in PYTHONPATH.
 from __future__ import annotations
 
 import os
+import re
 import sys
 from types import FrameType
 from typing import Any
@@ -22,8 +23,11 @@ _BY_IMPORT = {
     *("ctypes.dlopen", "ctypes.dlsym"),
 }
 """What an import does, and modules that write code of their own do while they are imported."""
-_OWN_CODE = ("<frozen runpy>:_run_code", "sqlalchemy/util/langhelpers.py:exec_code_in_env")
-"""``python -m``, and SQLAlchemy, which writes decorators of its own when they are used."""
+_OWN_CODE = re.compile(
+    r"<frozen runpy>:_run_code"
+    r"|.*/(dataclasses|collections/__init__|traceback|sqlalchemy/util/langhelpers)\.py:\w+"
+)
+"""``python -m``, and what reads the source, or writes code of its names: methods, decorators."""
 _IMPORTING = "<frozen importlib._bootstrap"
 
 
@@ -51,7 +55,7 @@ def _watch(file: int) -> None:
         if event not in _NEVER and (event not in _BY_IMPORT or _is_importing()):
             return
         callers = _callers()
-        if callers and not callers[0].endswith(_OWN_CODE):
+        if not any(map(_OWN_CODE.fullmatch, callers[:2])) and callers:
             os.write(file, f"{event} by {', by '.join(callers[:4])}\n".encode())
 
     sys.addaudithook(note)

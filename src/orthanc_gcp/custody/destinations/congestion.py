@@ -25,7 +25,7 @@ from orthanc_gcp.reasons import StoreReason
 __all__ = ["CongestionWindow", "Totals"]
 
 MEGABYTE = 1 << 20
-SMALLEST, FIRST, LARGEST = MEGABYTE // 4, 24 * MEGABYTE, 64 * MEGABYTE
+SMALLEST, FIRST, LARGEST = MEGABYTE // 4, 32 * MEGABYTE, 64 * MEGABYTE
 FEWEST_INSTANCES, FIRST_INSTANCES, MOST_INSTANCES = 10, 100, 1000
 MOMENT = 0.15
 """Seconds of sending that are not divided among connections."""

@@ -28,7 +28,7 @@ from orthanc_gcp.ledger.rows import Cursor, Mark, Missing, NewTransfer
 from orthanc_gcp.ledger.schema import Priority
 from orthanc_gcp.orthanc.resources import Change, Changes, Description, OrthancSource
 
-__all__ = ["Follower"]
+__all__ = ["NEVER", "Follower"]
 
 _log = logging.getLogger(__name__)
 
@@ -78,6 +78,10 @@ class _Found:
     wanted: tuple[Description, ...]
     unreadable: tuple[str, ...]
     gone: tuple[str, ...]
+
+
+NEVER = 253_402_300_799.0
+"""The end of the year 9999: from when on what Orthanc receives is sent where no rule ever was."""
 
 
 class Follower:
@@ -251,6 +255,9 @@ class Follower:
             _log.warning("Orthanc %s is now called %s: it has the same index", cursor.name, name)
         elif self._before and cursor.source != self._before:
             _log.warning("Orthanc %s has another index now: %s", name, cursor.source)
+        if follows and cursor.since >= NEVER > self._since:
+            cursor = replace(cursor, since=self._since)  # its first rules
+            self._ledger.arrivals.record([], cursor)
         if match.is_by_name:  # of another Orthanc, it may be
             cursor = replace(cursor, since=min(cursor.since, self._since))
         cursor = self._ledger.indexes.seen(cursor, name if follows else cursor.name)

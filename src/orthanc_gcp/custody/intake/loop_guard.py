@@ -10,6 +10,7 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from orthanc_gcp.errors import OrthancGoneError, OrthancRefusedError
 from orthanc_gcp.ledger.ledger import Ledger
@@ -47,37 +48,49 @@ class LoopGuard:
             account: self._ledger.retrievals.origins(account, {one.sop_instance_uid for one in own})
             for account, own in by_account.items()
         }
-        return [self._recognized(one, origins.get(one.account, {})) for one in arrivals]
-
-    def _recognized(
-        self, arrival: NewTransfer, origins: Mapping[tuple[str, str, str], list[Origin]]
-    ) -> NewTransfer:
-        uids = arrival.study_instance_uid, arrival.series_instance_uid, arrival.sop_instance_uid
-        possible = [
-            one
-            for one in origins.get(uids, ())
-            if len({one.attachment_uuid, arrival.attachment_uuid} - {None, ""}) < 2
+        possible = {
+            id(one): own
+            for account, arrived in by_account.items()
+            for one in arrived
+            if (own := _possible(one, origins[account]))
+        }
+        asked = [one for one in arrivals if id(one) in possible]
+        md5s = self._orthanc.checksums.md5s({one.orthanc_id: one.sop_instance_uid for one in asked})
+        return [
+            self._recognized(one, possible[id(one)], md5s.get(one.orthanc_id))
+            if id(one) in possible
+            else one
+            for one in arrivals
         ]
-        if arrival.priority == Priority.DEMANDED or not possible:
-            return arrival
-        for one in possible:
-            if self._has(arrival, one):
+
+    def _recognized(self, arrival: NewTransfer, origins: Sequence[Origin], md5: Any) -> NewTransfer:
+        for one in origins:
+            same = md5 == one.md5 if isinstance(md5, str) else self._has(arrival, one.sha256)
+            if same:
                 return replace(arrival, retrieved_sha256=one.sha256, retrieved_at=one.retrieved_at)
         return arrival
 
-    def _has(self, arrival: NewTransfer, origin: Origin) -> bool:
-        """Whether Orthanc's file is the one that came; one that cannot be read is sent."""
-        identifier, uid = arrival.orthanc_id, arrival.sop_instance_uid
-        md5 = self._orthanc.checksums.md5s({identifier: uid}).get(identifier)
-        if isinstance(md5, str):
-            return md5 == origin.md5
-        sha256 = hashlib.sha256()
+    def _has(self, arrival: NewTransfer, sha256: str) -> bool:
+        """Whether Orthanc's file has a digest; one that cannot be read is sent."""
+        found = hashlib.sha256()
         try:
             with self._orthanc.read(
-                identifier, arrival.attachment_uuid, arrival.size_bytes
+                arrival.orthanc_id, arrival.attachment_uuid, arrival.size_bytes
             ) as pieces:
                 for piece in pieces:
-                    sha256.update(piece)
+                    found.update(piece)
         except (OrthancGoneError, OrthancRefusedError):
             return False
-        return sha256.hexdigest() == origin.sha256
+        return found.hexdigest() == sha256
+
+
+def _possible(
+    arrival: NewTransfer, origins: Mapping[tuple[str, str, str], list[Origin]]
+) -> list[Origin]:
+    """What came as this instance, unless Orthanc is known to have had another file of it."""
+    uids = arrival.study_instance_uid, arrival.series_instance_uid, arrival.sop_instance_uid
+    return [
+        one
+        for one in origins.get(uids, ())
+        if len({one.attachment_uuid, arrival.attachment_uuid} - {None, ""}) < 2
+    ]

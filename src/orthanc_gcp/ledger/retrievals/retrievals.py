@@ -89,7 +89,7 @@ class Retrievals:
                 if one not in known:
                     insert = retrievals.insert().values(**asdict(one), **fresh)
                     row = connection.execute(insert).inserted_primary_key
-                    assert row is not None  # noqa: S101 - one row was inserted
+                    assert row is not None  # noqa: S101 - one row was inserted # nosec B101
                     known[one] = int(row[0])
         return [known[one] for one in dict.fromkeys(resources)]
 
