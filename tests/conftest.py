@@ -20,9 +20,7 @@ from tests.support.token_server import TokenServer
 KEPT_LOGS = Path("test-logs")
 
 # A machine that has much else to do is no fault of what is tested.
-settings.register_profile(
-    "untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True
-)
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")
 
 # A shell that starts the tests in the background has them ignore these, and so would every process
