@@ -211,3 +211,10 @@ class Trial:
     def pass_time(self, seconds: float) -> None:
         self.time.now += seconds
         self.clock.time += seconds
+
+
+def ended(trial: Trial, number: int) -> tuple[str, dict[str, int], set[str]]:
+    """The state that a retrieval ends in, its instances by state, and the reasons."""
+    found = trial.steps(number)
+    reasons = {one.reason for one in found.missing} | {found.row.reason}
+    return found.row.state, dict(found.counts), {one for one in reasons if one is not None}

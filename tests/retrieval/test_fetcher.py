@@ -12,28 +12,14 @@ from orthanc_gcp.ledger.destinations import StoreName
 from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.retrievals.rows import Resource
 from orthanc_gcp.reasons import StoreReason
-from tests.retrieval.simulation import AWAY, Trial, uids_of
-from tests.retrieval.test_rounds import ended
-from tests.support.ledgers import A, clock, sqlite_ledger
+from tests.retrieval.simulation import AWAY, Trial, ended, uids_of
+from tests.support.ledgers import A
 from tests.support.site import make_instance, make_study
-
-__all__ = ["clock", "sqlite_ledger"]
 
 
 @pytest.fixture
 def files():
     return make_study(1, 4, size=16)
-
-
-@pytest.fixture
-def trial(sqlite_ledger, clock, files):
-    return Trial(sqlite_ledger, clock, *files)
-
-
-@pytest.fixture
-def study(trial, files):
-    (number,) = trial.want(Resource(uids_of(files[0])[0]))
-    return number
 
 
 def test_what_does_not_come_with_the_others_comes_by_itself(trial, study, files):

@@ -7,33 +7,13 @@ import pytest
 from orthanc_gcp.errors import StoreError
 from orthanc_gcp.ledger.retrievals.rows import Resource
 from orthanc_gcp.reasons import StoreReason
-from tests.retrieval.simulation import AWAY, Trial, uids_of
-from tests.support.ledgers import clock, sqlite_ledger
+from tests.retrieval.simulation import AWAY, ended, uids_of
 from tests.support.site import make_instance, make_study
-
-__all__ = ["clock", "sqlite_ledger"]
 
 
 @pytest.fixture
 def files():
     return make_study(1, 3, size=16)
-
-
-@pytest.fixture
-def trial(sqlite_ledger, clock, files):
-    return Trial(sqlite_ledger, clock, *files)
-
-
-@pytest.fixture
-def study(trial, files):
-    (number,) = trial.want(Resource(uids_of(files[0])[0]))
-    return number
-
-
-def ended(trial, number):
-    found = trial.steps(number)
-    reasons = {one.reason for one in found.missing} | {found.row.reason}
-    return found.row.state, dict(found.counts), reasons - {None}
 
 
 def test_all_of_it(trial, study, files):

@@ -195,9 +195,7 @@ class Sender:
                 misnamed = self.source.all_misnamed(transfers)
                 if misnamed:
                     return misnamed
-            other = result.status is InstanceStatus.OTHER
-            reason = TransferReason.REFUSED if other else str(result.status)
-            untaken = StoreError(result.detail, reason=reason, retryable=True)
+            untaken = StoreError(result.detail, reason=_reason_of(result), retryable=True)
             return self._blamed(destination, transfers, untaken, began)
         size = sum(transfer.size_bytes for transfer in transfers)
         # What a cap takes is no slowness of the store.
@@ -277,9 +275,7 @@ class Sender:
                 return misnamed
         if result.status is InstanceStatus.INVALID:
             return quarantined(row, TransferReason.INVALID, result.detail, digest)
-        other = result.status is InstanceStatus.OTHER
-        reason = TransferReason.REFUSED if other else str(result.status)
-        return self._delayed(row, reason, result.detail, alone=True)
+        return self._delayed(row, _reason_of(result), result.detail, alone=True)
 
     def _conflict(
         self,
@@ -499,6 +495,13 @@ _UNSETTLED = (InstanceStatus.UNACKNOWLEDGED, InstanceStatus.BUSY, InstanceStatus
 def _is_settled(result: InstanceResult) -> bool:
     """Whether the store says what became of an instance, and for a reason that is known."""
     return result.status not in _UNSETTLED
+
+
+def _reason_of(result: InstanceResult) -> str:
+    """Why an instance was not taken, as the ledger has it."""
+    if result.status is InstanceStatus.OTHER:
+        return TransferReason.REFUSED
+    return str(result.status)
 
 
 def _halves(transfers: Sequence[Transfer], error: StoreError) -> list[Outcome]:

@@ -258,9 +258,7 @@ class Retrievals:
         """Write down what became of instances."""
         if not outcomes:
             return
-        values = [
-            {**{f"new_{name}": value for name, value in asdict(one).items()}} for one in outcomes
-        ]
+        values = [{f"new_{name}": value for name, value in asdict(one).items()} for one in outcomes]
         names = ("state", "attempts", "next_attempt_at", "reason", "detail")
         statement = (
             retrieved_instances.update()
