@@ -16,16 +16,18 @@ from orthanc_gcp.commands.demo import demo
 from orthanc_gcp.commands.destinations import destinations
 from orthanc_gcp.commands.indexes import indexes
 from orthanc_gcp.commands.install import install
+from orthanc_gcp.commands.live.status import status
 from orthanc_gcp.commands.losses import losses
-from orthanc_gcp.commands.pause_resume_retry import pause, resume, retry
+from orthanc_gcp.commands.pause_resume import pause, resume
 from orthanc_gcp.commands.plugin_script import plugin_script
 from orthanc_gcp.commands.printing import print_any_text
+from orthanc_gcp.commands.quarantine.command import quarantine
+from orthanc_gcp.commands.quarantine.retry import retry
 from orthanc_gcp.commands.receipt import receipt
 from orthanc_gcp.commands.retrieval.query import query
 from orthanc_gcp.commands.retrieval.retrieve import retrieve
 from orthanc_gcp.commands.send import send
 from orthanc_gcp.commands.sidecar import sidecar
-from orthanc_gcp.commands.status import status
 from orthanc_gcp.commands.worker import worker
 from orthanc_gcp.emulator.command import emulator
 from orthanc_gcp.logs import places
@@ -116,6 +118,7 @@ def _in_one_line() -> Iterator[None]:
         retrieve,
         send,
         backfill,
+        quarantine,
         retry,
         pause,
         resume,

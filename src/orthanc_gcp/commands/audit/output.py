@@ -52,6 +52,7 @@ _SUMS = {
     "Unknown": "in the store, and known to neither Orthanc nor the ledger",
     "Superseded": "superseded by a newer version",
     "Withdrawn": "withdrawn",
+    "Dismissed": "dismissed by a person",
     "BeforeFollowing": "received before following began, and in no backfill",
     "NotWanted": "in Orthanc and wanted by no rule",
     "Queued": "queued to be sent",
