@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from orthanc_gcp import __version__
+from orthanc_gcp.commands.arguments import BROKEN_OFF
 from orthanc_gcp.commands.audit.command import audit
 from orthanc_gcp.commands.backfill import backfill
 from orthanc_gcp.commands.check import check
@@ -20,7 +21,7 @@ from orthanc_gcp.commands.live.status import status
 from orthanc_gcp.commands.losses import losses
 from orthanc_gcp.commands.pause_resume import pause, resume
 from orthanc_gcp.commands.plugin_script import plugin_script
-from orthanc_gcp.commands.printing import print_any_text
+from orthanc_gcp.commands.printing import print_any_text, say
 from orthanc_gcp.commands.quarantine.command import quarantine
 from orthanc_gcp.commands.quarantine.retry import retry
 from orthanc_gcp.commands.receipt import receipt
@@ -100,6 +101,9 @@ def _in_one_line() -> Iterator[None]:
         raise CommandLineError(masked(f"{error.format_message()} (see {help_command})")) from None
     except (click.ClickException, click.exceptions.Exit, click.Abort, EOFError, BrokenPipeError):
         raise  # click ends the command
+    except KeyboardInterrupt:  # before the command has something to say of it
+        say("broken off", err=True)
+        raise click.exceptions.Exit(BROKEN_OFF) from None
     except Exception as error:
         raise UnexpectedError(f"the command failed unexpectedly\n{places(error)}") from error
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from orthanc_gcp.commands.arguments import BROKEN_OFF
 from orthanc_gcp.commands.formatting import count
 from orthanc_gcp.commands.live.progress import ProgressLine, done_by
 
@@ -17,9 +18,9 @@ if TYPE_CHECKING:
     from orthanc_gcp.custody.reporting.rates import ConfirmationRate
     from orthanc_gcp.ledger.ledger import Ledger
 
-__all__ = ["BROKEN_OFF", "UNCONFIRMED", "exit_code", "follow", "words_of_end"]
+__all__ = ["UNCONFIRMED", "exit_code", "follow", "words_of_end"]
 
-UNCONFIRMED, BROKEN_OFF = 1, 130
+UNCONFIRMED = 1
 EVERY, SHARE = 0.5, 5
 """It is read again after so many seconds, or so many times as long as reading takes."""
 STILL_AFTER = 10.0
