@@ -195,7 +195,9 @@ def test_acknowledged_and_not_stored(site, study):
 def test_searches_lag(site, study):
     site.emulator.switch(searchLag=4, emptyQido=200)
     study.arrive()
-    study.reaches(lambda: study.states() == {"acknowledged"})
+    study.reaches(
+        lambda: [row.state for row in study.rows()] == ["acknowledged"] * len(study.files)
+    )
     assert in_the_store(site.emulator.folder) >= {row.sop_instance_uid for row in study.rows()}
     study.is_confirmed()
     assert all(row.attempts == 1 for row in study.rows())

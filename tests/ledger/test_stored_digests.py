@@ -65,12 +65,25 @@ def test_what_may_have_been_replaced_is_not_known(confirmed):
     assert not resent(confirmed, "one")
 
 
-@pytest.mark.parametrize("state", [State.ACKNOWLEDGED, State.QUARANTINED])
-def test_what_was_settled_anew_takes_the_place_of_what_was_known(confirmed, state):
+def stored(ledger) -> str | None:
+    with ledger.reading() as connection:
+        return connection.scalar(sql.select(transfers.c.stored_sha256))
+
+
+def test_what_is_in_quarantine_takes_the_place_of_what_was_known(confirmed):
     assert resent(confirmed, "one")
-    settle_batch(confirmed, state, "again-1", sha256="two", reason="conflict")
+    settle_batch(confirmed, State.QUARANTINED, "again-1", sha256="two", reason="conflict")
+    assert stored(confirmed) is None
+
+
+def test_what_was_there_is_remembered_until_another_is_confirmed(confirmed):
+    assert resent(confirmed, "one")
+    settle_batch(confirmed, State.ACKNOWLEDGED, "again-1", sha256="two")
+    assert stored(confirmed) == "one"
     with confirmed.reading() as connection:
-        assert connection.scalar(sql.select(transfers.c.stored_sha256)) is None
+        row = connection.scalar(sql.select(transfers.c.id).where(transfers.c.sha256 == "two"))
+    confirmed.confirmations.confirm({row: confirmed.now()})
+    assert stored(confirmed) is None
 
 
 def test_a_digest_that_was_only_sent_is_not_known(ledger):

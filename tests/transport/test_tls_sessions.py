@@ -38,7 +38,7 @@ def test_a_new_connection_resumes_the_session_of_the_last(authority, context, ve
 
     def behave(connection, _head):
         resumed.append(connection.session_reused)
-        connection.sendall(answer(b"[]"))
+        connection.sendall(answer(b"[]", Connection="close"))
         hang_up(connection)
 
     with RawServer(behave, context) as server:
