@@ -21,6 +21,7 @@ from orthanc_gcp.commands.pause_resume_retry import pause, resume, retry
 from orthanc_gcp.commands.plugin_script import plugin_script
 from orthanc_gcp.commands.printing import print_any_text
 from orthanc_gcp.commands.receipt import receipt
+from orthanc_gcp.commands.retrieval.gateway import gateway
 from orthanc_gcp.commands.retrieval.query import query
 from orthanc_gcp.commands.retrieval.retrieve import retrieve
 from orthanc_gcp.commands.send import send
@@ -122,6 +123,7 @@ def _in_one_line() -> Iterator[None]:
         indexes,
         losses,
         destinations,
+        gateway,
         sidecar,
         plugin_script,
         demo,
