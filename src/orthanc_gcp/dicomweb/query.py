@@ -17,7 +17,7 @@ from typing import Any
 from pydicom.datadict import dictionary_VR
 
 from orthanc_gcp.dicomweb.client import DicomStore
-from orthanc_gcp.dicomweb.matching import Key, is_wild, tag_of
+from orthanc_gcp.dicomweb.matching import Key, is_wild, matcher_of, tag_of
 from orthanc_gcp.dicomweb.search import found_uids
 
 __all__ = ["Level", "Query", "QueryResult", "find", "is_searchable"]
@@ -190,7 +190,7 @@ def find(
     told = result if result is not None else QueryResult()
     told.unseen = {key.tag for key in query.filters} - _returned(query.search_level)
     seen: set[int] = set()
-    filters, depth = query.filters, len(query.level.uids)
+    matches, depth = matcher_of(query.filters), len(query.level.uids)
     for search in query.searches():
         for match in store.search(query.search_level.path, search, depth=depth):
             if stop():
@@ -198,7 +198,7 @@ def find(
             told.read += 1
             told.unseen -= match.keys()
             name = hash(found_uids(match, depth))
-            if name in seen or not all(key.matches(match) for key in filters):
+            if name in seen or not matches(match):
                 continue
             seen.add(name)
             told.matches += 1

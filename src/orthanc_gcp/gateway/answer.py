@@ -25,7 +25,11 @@ _UNIQUE_KEYS = (
 _CHARACTER_SET, _LEVEL = 0x00080005, 0x00080052
 _RETRIEVE_AET, _AVAILABILITY = 0x00080054, 0x00080056
 _OF_THE_RESPONSE = frozenset({"00080005", "00080052", "00080054", "00080056"})
-_INTEGERS = frozenset({"SL", "SS", "SV", "UL", "US", "UV"})
+_RANGES = {
+    **{kind: range(2**bits) for kind, bits in (("US", 16), ("UL", 32), ("UV", 64))},
+    **{kind: range(-(2**bits), 2**bits) for kind, bits in (("SS", 15), ("SL", 31), ("SV", 63))},
+}
+"""What integers of each representation can be (PS3.5 §6.2)."""
 _TEXTS = frozenset({"LO", "LT", "PN", "SH", "ST", "UC", "UT"})
 """What Specific Character Set is about (PS3.5 §6.1.2.3)."""
 _BINARY = frozenset({"OB", "OD", "OF", "OL", "OV", "OW", "UN"})
@@ -125,18 +129,25 @@ def _written(kind: str, value: Any) -> Any:
             [value.get(name) or "" for name in _GROUPS] if isinstance(value, Mapping) else [value]
         )
         return _writable("=".join(map(str, groups)).rstrip("="))
-    if kind in _INTEGERS:
-        return int(value)
+    if kind in _RANGES:
+        return _whole(kind, value)
     if kind in ("FD", "FL"):
         return float(value)
     if kind == "AT":
-        return int(value, 16)
+        return _whole("UL", int(value, 16))
     if isinstance(value, Mapping | list | bool):
         raise TypeError
     text = _writable(str(value))
-    if kind not in _ONE_TEXT and "\\" in text:
+    if (kind not in _ONE_TEXT and "\\" in text) or not (kind in _TEXTS or text.isascii()):
         raise ValueError
     return text
+
+
+def _whole(kind: str, value: Any) -> int:
+    number = int(value)
+    if number not in _RANGES[kind]:
+        raise ValueError
+    return number
 
 
 def _writable(text: str) -> str:

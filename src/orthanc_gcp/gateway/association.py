@@ -33,6 +33,8 @@ _WORDS = {
 }
 _SOP_CLASS_NOT_SUPPORTED, _NOT_AUTHORIZED, _UNABLE = 0x0122, 0x0124, 0xC001
 _IDENTIFIER_DOES_NOT_MATCH = 0xA900
+_LONGEST_COMMENT = 64
+"""Of Error Comment (0000,0902), an LO."""
 _MOST_UNSENT = 64
 """So many answers wait to be sent before the next is made."""
 
@@ -180,15 +182,23 @@ class WorkstationAssociation(Association):
             self._respond(response, context_id, Answer(0 if allowed else _NOT_AUTHORIZED))
         else:
             self._find(msg, response, context_id, bool(context.transfer_syntax[0].is_implicit_VR))
+            self.dul._idle_timer.restart()  # what the store took was no silence of the peer
 
     def _find(self, request: C_FIND, response: C_FIND, context_id: int, is_implicit: bool) -> None:
         begun, answers, last = time.monotonic(), 0, Answer(_UNABLE)
         for last in self._answers(request, is_implicit):
-            if last.match is not None:
-                answers += 1
-            elif not self.is_established:
+            if not self.is_established:
                 break
-            self._respond(response, context_id, last, is_implicit)
+            if last.match is not None:
+                encoded = encode(last.match, is_implicit, True)
+                if encoded is None:
+                    last = Answer(_UNABLE, comment="a match cannot be written")
+                    self._respond(response, context_id, last)
+                    break
+                response.Identifier = BytesIO(encoded)
+                answers += 1
+            self._respond(response, context_id, last)
+            response.Identifier = None
         self.dimse.cancel_req.clear()
         _log.log(
             logging.WARNING if last.status & 0xF000 in (0xA000, 0xC000) else logging.INFO,
@@ -223,17 +233,10 @@ class WorkstationAssociation(Association):
             _log.error("a C-FIND failed unexpectedly\n%s", places(error))
             yield Answer(_UNABLE, comment="it failed unexpectedly")
 
-    def _respond(
-        self, response: Any, context_id: int, answer: Answer, is_implicit: bool = True
-    ) -> None:
+    def _respond(self, response: Any, context_id: int, answer: Answer) -> None:
+        """Send a response once there are not too many before it that the peer has not read."""
         response.Status = answer.status
-        if answer.comment:
-            response.ErrorComment = answer.comment[:64]  # LO
-        if isinstance(response, C_FIND):
-            encoded = None
-            if answer.match is not None:
-                encoded = encode(answer.match, is_implicit, True)
-            response.Identifier = None if encoded is None else BytesIO(encoded)
+        response.ErrorComment = answer.comment[:_LONGEST_COMMENT] or None
         while self.dul.to_provider_queue.qsize() > _MOST_UNSENT and self.dul.is_alive():
             time.sleep(0.001)  # ends: a peer that does not read breaks off in time
         self.dimse.send_msg(response, context_id)

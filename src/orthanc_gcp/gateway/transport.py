@@ -10,6 +10,7 @@ import logging
 import queue
 import socket
 import time
+from contextlib import suppress
 from typing import Any
 
 from pynetdicom.dimse import DIMSEServiceProvider
@@ -91,6 +92,14 @@ class BoundedSocket(AssociationSocket):
         except OSError:
             pass
         self.event_queue.put("Evt17")  # transport connection closed (PS3.8 §9.2)
+
+    def _shutdown_socket(self) -> None:
+        """Close it, also where the other side has gone before."""
+        connection = self.socket
+        if connection is not None:
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+            connection.close()
 
 
 class GuardedDul(DULServiceProvider):
