@@ -1,3 +1,3 @@
 """Connects the Orthanc DICOM server to DICOM stores of the Google Cloud Healthcare API."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

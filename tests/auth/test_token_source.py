@@ -67,7 +67,7 @@ def test_nobody_waits_for_a_token_when_all_ends(source, token_server, monkeypatc
     monkeypatch.setattr("orthanc_gcp.auth.token_source._FIRST_WITHIN", 600)
     token_server.answer = answers.error("invalid_grant", "Bad Request")
     tokens = source()
-    wait_until(lambda: token_server.requests)
+    wait_until(lambda: tokens.problem("a"))  # the first try has ended
     ended = []
 
     def ask() -> None:

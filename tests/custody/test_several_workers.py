@@ -123,8 +123,11 @@ def test_workers_share_what_waits(tmp_path, postgres):
         ledger.engine.dispose()
         site.wait_for(confirmed=len(sent))
         site.emulator.switch(latency=0)
-        assert {row.worker for row in site.rows()} == {"one", "two"}
         assert len(site.stored()) == len(sent)
+        site.stop_worker("one")
+        more = [site.upload(content) for content in make_study(instances=5)]
+        site.wait_for(confirmed=len(sent) + len(more))
+        assert {row.worker for row in site.rows() if row.orthanc_id in more} == {"two"}
 
 
 def beside(site: Site, folder: Path) -> Site:

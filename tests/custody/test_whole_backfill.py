@@ -136,7 +136,7 @@ def test_live_ones_overtake(tmp_path):
         wait_until(arrived, 60, lambda: f"{site.states()}\n{site.log()}")
         rows = site.rows()
         assert {row.priority for row in rows if row.orthanc_id in live} == {Priority.LIVE}
-        assert any(row.state == State.WAITING for row in rows), "the backfill was done before"
+        assert any(row.state != State.CONFIRMED for row in rows), "the backfill was done before"
         progress = wait_for_end(site)
         assert site.states() == {State.CONFIRMED: len(sent) + len(live)}
         # The cap: it cannot have ended sooner, whatever the machine was busy with.

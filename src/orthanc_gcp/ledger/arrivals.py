@@ -26,6 +26,7 @@ from orthanc_gcp.ledger.rows import MOST_PARAMETERS, Cursor, NewTransfer, portio
 from orthanc_gcp.ledger.schema import (
     UNSENT,
     UNSETTLED,
+    UNSURE,
     Priority,
     State,
     destinations,
@@ -70,13 +71,16 @@ def _insert_or_renew(dialect: str, other_versions: bool) -> Any:
         & (of.state != State.SENDING)
         & (of.state != State.ACKNOWLEDGED)
     )
+    maybe_sent = (of.attempts > 0) | (of.state == State.SENDING) | (of.state == State.ACKNOWLEDGED)
     return statement.on_conflict_do_update(
         index_elements=["destination_id", "source", "orthanc_id"],
         set_={
             **again,
             "sha256": new["sha256"],
             "stored_sha256": sql.case(
-                (of.state == State.CONFIRMED, of.sha256), else_=of.stored_sha256
+                (of.state == State.CONFIRMED, of.sha256),
+                ((new.attachment_uuid != of.attachment_uuid) & maybe_sent, UNSURE),
+                else_=of.stored_sha256,
             ),
             **UNSENT,
             "confirmed_at": new["confirmed_at"],

@@ -106,6 +106,7 @@ _CONFIRM = (
         next_attempt_at=sql.null(),
         reason=sql.null(),
         detail=sql.null(),
+        stored_sha256=sql.null(),
     )
 )
 _DUE = (

@@ -182,7 +182,7 @@ def execute_many(
 
     SQLAlchemy works out for each row what it is a parameter of, which takes several times as long
     as what SQLite does with it; here that is done once. Only for columns whose values need no
-    conversion: numbers, text, yes or no.
+    conversion: numbers, text, yes or no; and for statements without lists (``IN``).
     """
     text, names, constants = _compiled(statement, connection.dialect, tuple(rows[0]))
     values = [{**constants, **row} for row in rows]

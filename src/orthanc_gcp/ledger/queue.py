@@ -71,7 +71,7 @@ def _settle(state: State) -> sql.Update:
         if field.name not in ("id", "size_bytes")
     }
     written["size_bytes"] = sql.func.coalesce(size, transfers.c.size_bytes)
-    if state in (State.ACKNOWLEDGED, State.QUARANTINED, State.SUPERSEDED):
+    if state in (State.QUARANTINED, State.SUPERSEDED):
         written["stored_sha256"] = None  # something newer is known
     if state == State.ACKNOWLEDGED:
         written["acknowledged_at"] = sql.bindparam("settled_at")

@@ -94,6 +94,7 @@ class Transfer:
     reason: str | None
     priority: int
     absent_since: float | None = None
+    stored_sha256: str | None = None
 
     @property
     def series(self) -> Series:
@@ -104,6 +105,11 @@ class Transfer:
     def uids(self) -> tuple[str, str, str]:
         """Those of its study, its series and itself."""
         return self.study_instance_uid, self.series_instance_uid, self.sop_instance_uid
+
+    @property
+    def may_be_other(self) -> bool:
+        """Whether its store may have other bytes under its UIDs, whatever a search finds there."""
+        return self.replace or self.stored_sha256 not in (None, self.sha256)
 
 
 @dataclass(frozen=True, slots=True)

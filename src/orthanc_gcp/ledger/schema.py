@@ -12,6 +12,7 @@ __all__ = [
     "RETRIEVAL_IS_OPEN",
     "UNSENT",
     "UNSETTLED",
+    "UNSURE",
     "Guard",
     "Priority",
     "RetrievalState",
@@ -144,7 +145,7 @@ transfers = sql.Table(
     sql.Column("acknowledged_at", sql.Float),
     sql.Column("confirmed_at", sql.Float),
     sql.Column("absent_since", sql.Float),  # from Orthanc, as far as is known
-    sql.Column("stored_sha256", sql.Text),  # confirmed before it was to be sent anew
+    sql.Column("stored_sha256", sql.Text),  # what was there before it was to be sent anew
     sql.Column("destination_id", sql.BigInteger, nullable=False),  # which store of the account
     sql.UniqueConstraint("destination_id", "source", "orthanc_id"),
     # The queue of each Orthanc, and the counts of everything, from the index alone.
@@ -186,6 +187,9 @@ UNSENT: dict[str, None] = dict.fromkeys(
     )
 )
 """The columns of a row that are about its sending, as they are before it."""
+
+UNSURE = "unsure"
+"""In place of a digest: an older version was sent, maybe, and what came of it is not known."""
 
 destinations = sql.Table(
     "gcp_destinations",

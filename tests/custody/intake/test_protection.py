@@ -492,7 +492,7 @@ def test_changes_that_were_recycled_unread_are_lost(room, clock, caplog):
 
 def test_an_instance_that_vanishes_while_it_is_read_is_lost(room, monkeypatch):
     room.receive("A")
-    monkeypatch.setattr(room.source, "describe", lambda _resources: [])
+    monkeypatch.setattr(room.source, "describe", lambda *_: [])
     room.read()
     assert room.states == []
     with room.ledger.reading() as connection:
