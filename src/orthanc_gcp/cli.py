@@ -25,6 +25,7 @@ from orthanc_gcp.commands.printing import print_any_text, say
 from orthanc_gcp.commands.quarantine.command import quarantine
 from orthanc_gcp.commands.quarantine.retry import retry
 from orthanc_gcp.commands.receipt import receipt
+from orthanc_gcp.commands.retrieval.gateway import gateway
 from orthanc_gcp.commands.retrieval.query import query
 from orthanc_gcp.commands.retrieval.retrieve import retrieve
 from orthanc_gcp.commands.send import send
@@ -129,6 +130,7 @@ def _in_one_line() -> Iterator[None]:
         indexes,
         losses,
         destinations,
+        gateway,
         sidecar,
         plugin_script,
         demo,
