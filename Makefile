@@ -3,7 +3,7 @@ PYTHON ?= python3.11
 VENV := .venv
 RUN := $(VENV)/bin
 SIDE_BY_SIDE := -n 6 --dist loadfile --no-loadscope-reorder
-PACKAGES := orthanc orthanc-dicomweb orthanc-python python3.11-venv chromium faketime postgresql
+PACKAGES := dcmtk orthanc orthanc-dicomweb orthanc-python python3.11-venv chromium faketime postgresql
 
 .PHONY: setup demo test lint facts package compat torture bench clean
 

@@ -24,7 +24,7 @@ FLOORS = (
     {"configuration", "outages"},
     {"transport", "ledger"},
     {"auth", "dicomweb", "orthanc"},
-    {"connector", "custody", "retrieval"},
+    {"connector", "custody", "retrieval", "gateway"},
     {"doctor", "worker"},
     {"plugin"},
     {"installation"},

@@ -17,12 +17,14 @@ from orthanc_gcp.configuration import (
     Account,
     BackfillOptions,
     DicomWeb,
+    GatewayOptions,
     Globals,
     PythonPlugin,
     Section,
     SendRule,
 )
 from orthanc_gcp.configuration.option_types import option_names
+from orthanc_gcp.configuration.reading import BESIDE
 from orthanc_gcp.ledger.schema import State
 from orthanc_gcp.plugin.routes import (
     CONNECTOR_ROUTES,
@@ -57,9 +59,13 @@ def section_of(text: str, title: str) -> str:
     ("title", "options"),
     [
         ("Options of an account", option_names(Account)),
-        ("Options of the section", [*option_names(Section), "Accounts", "Send", "Backfill"]),
+        (
+            "Options of the section",
+            [*option_names(Section), "Accounts", "Send", "Backfill", "Gateway"],
+        ),
         ("Rules", option_names(SendRule)),
         ("Backfill", option_names(BackfillOptions)),
+        ("Gateway", option_names(GatewayOptions)),
         (
             "Options of Orthanc",
             [
@@ -101,13 +107,19 @@ def test_documented_defaults():
     assert Globals().https_verify_peers is True
     assert orthanc["DicomWeb.Root"] == f"`{DicomWeb().root}`"
     assert int(table("Backfill")["MaxQueuedInstances"]) == BackfillOptions().max_queued_instances
+    gateway = GatewayOptions(aets={})
+    assert int(table("Gateway")["Port"]) == gateway.port
+    assert int(table("Gateway")["MaxAssociations"]) == gateway.max_associations
+    assert int(table("Gateway")["MaxAnswers"]) == gateway.max_answers
+    assert int(orthanc["DicomScpTimeout"]) == Globals().dicom_scp_timeout
+    assert int(orthanc["MaximumPduLength"]) == Globals().maximum_pdu_length
     mandatory = {name for name, default in account.items() if default == "mandatory"}
     assert mandatory == {"Project", "Location", "Dataset", "DicomStore"}
 
 
 MIGRATION = (ROOT / "docs" / "migration.md").read_text()
 MIGRATED, NEW = "Option by option", "What there was no option for"
-OF_THE_SECTION = {*option_names(Section), "Accounts", "Send", "Backfill"}
+OF_THE_SECTION = {*option_names(Section), *BESIDE}
 
 
 def first_cells(text: str) -> list[str]:

@@ -15,7 +15,7 @@ from orthanc_gcp.plugin.script import FOLDER_SCRIPT, folder_text
 
 __all__ = ["EXTRAS", "Folder", "finish", "make_folder"]
 
-EXTRAS = ("worker",)
+EXTRAS = ("worker", "gateway")
 """The emulator, with its codecs, is for developers, who have pip."""
 
 _TEMPLATES = Path(__file__).parents[1] / "folder"

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from orthanc_gcp import __version__
+from orthanc_gcp.commands.arguments import BROKEN_OFF
 from orthanc_gcp.commands.audit.command import audit
 from orthanc_gcp.commands.backfill import backfill
 from orthanc_gcp.commands.check import check
@@ -16,16 +17,19 @@ from orthanc_gcp.commands.demo import demo
 from orthanc_gcp.commands.destinations import destinations
 from orthanc_gcp.commands.indexes import indexes
 from orthanc_gcp.commands.install import install
+from orthanc_gcp.commands.live.status import status
 from orthanc_gcp.commands.losses import losses
-from orthanc_gcp.commands.pause_resume_retry import pause, resume, retry
+from orthanc_gcp.commands.pause_resume import pause, resume
 from orthanc_gcp.commands.plugin_script import plugin_script
-from orthanc_gcp.commands.printing import print_any_text
+from orthanc_gcp.commands.printing import print_any_text, say
+from orthanc_gcp.commands.quarantine.command import quarantine
+from orthanc_gcp.commands.quarantine.retry import retry
 from orthanc_gcp.commands.receipt import receipt
+from orthanc_gcp.commands.retrieval.gateway import gateway
 from orthanc_gcp.commands.retrieval.query import query
 from orthanc_gcp.commands.retrieval.retrieve import retrieve
 from orthanc_gcp.commands.send import send
 from orthanc_gcp.commands.sidecar import sidecar
-from orthanc_gcp.commands.status import status
 from orthanc_gcp.commands.worker import worker
 from orthanc_gcp.emulator.command import emulator
 from orthanc_gcp.logs import places
@@ -98,6 +102,9 @@ def _in_one_line() -> Iterator[None]:
         raise CommandLineError(masked(f"{error.format_message()} (see {help_command})")) from None
     except (click.ClickException, click.exceptions.Exit, click.Abort, EOFError, BrokenPipeError):
         raise  # click ends the command
+    except KeyboardInterrupt:  # before the command has something to say of it
+        say("broken off", err=True)
+        raise click.exceptions.Exit(BROKEN_OFF) from None
     except Exception as error:
         raise UnexpectedError(f"the command failed unexpectedly\n{places(error)}") from error
 
@@ -116,12 +123,14 @@ def _in_one_line() -> Iterator[None]:
         retrieve,
         send,
         backfill,
+        quarantine,
         retry,
         pause,
         resume,
         indexes,
         losses,
         destinations,
+        gateway,
         sidecar,
         plugin_script,
         demo,

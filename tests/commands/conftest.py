@@ -9,14 +9,14 @@ from collections.abc import Iterator
 import pytest
 
 from orthanc_gcp import stop_signals
+from tests.support.command_ledger import config
 from tests.support.emulator import STORE_PATH
 from tests.support.keys import STORE
 from tests.support.ledgers import clock, engine, ledger, postgresql
 from tests.support.site import Site
 from tests.support.studies import SECOND
-from tests.support.terminal import write_config
 
-__all__ = ["clock", "engine", "ledger", "postgresql", "site"]
+__all__ = ["clock", "config", "engine", "ledger", "postgresql", "site"]
 
 
 @pytest.fixture(scope="module")
@@ -56,11 +56,3 @@ def process(monkeypatch) -> Iterator[None]:
     signal.set_wakeup_fd(-1)
     for number, handler in handlers.items():
         signal.signal(number, handler)
-
-
-@pytest.fixture
-def config(tmp_path):
-    """Orthanc's configuration, with an account and a rule."""
-    file = tmp_path / "orthanc.json"
-    write_config(file)
-    return file

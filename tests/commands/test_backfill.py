@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import signal
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from orthanc_gcp.commands import backfill as module
 from orthanc_gcp.custody.intake.backfill_studies import BackfillStudies, Stage
 from orthanc_gcp.ledger import database
 from orthanc_gcp.ledger.ledger import Ledger
@@ -46,20 +48,50 @@ def studies(tmp_path, config) -> Iterator[BackfillStudies]:
     engine.dispose()
 
 
+def end(studies) -> None:
+    assert studies.run is not None
+    studies.finish(studies.run)
+
+
+def told(config, *options, **more):
+    return json.loads(invoke("backfill", config, "--json", *options, **more).stdout)
+
+
 def test_how_far_it_is_and_what_a_person_has_it_do(studies, config):
-    assert json.loads(invoke("backfill", config).stdout) is None
-    begun = json.loads(invoke("backfill", config, "--restart").stdout)
+    assert told(config) is None
+    assert invoke("backfill", config).stdout == "no backfill has begun\n"
+    begun = told(config, "--restart")
     assert (begun["State"], begun["Paused"]) == (Stage.LISTING.value, False)
-    assert json.loads(invoke("backfill", config, "--pause").stdout)["Paused"] is True
+    assert told(config, "--pause")["Paused"] is True
     assert studies.paused
-    assert json.loads(invoke("backfill", config, "--status").stdout)["Paused"] is True
-    assert json.loads(invoke("backfill", config, "--resume").stdout)["Paused"] is False
+    assert told(config, "--status")["Paused"] is True
+    said = invoke("backfill", config).stdout.splitlines()
+    assert said[0].startswith("backfill: listing, paused, began 20")
+    assert said[1:] == ["  0 of 0 studies written down", "  0 instances confirmed"]
+    assert told(config, "--resume")["Paused"] is False
     assert not studies.paused
     first = studies.run
     invoke("backfill", config, "--restart")
     assert first is not None
     assert studies.run is not None
     assert studies.run != first
+
+
+def test_it_is_followed_to_its_end(studies, config, monkeypatch):
+    monkeypatch.setattr(module, "EVERY", 0.05)
+    invoke("backfill", config, "--restart")
+    threading.Timer(0.4, end, [studies]).start()
+    said = invoke("backfill", config, "--wait").stdout
+    assert "backfill: finished, began 20" in said
+    assert ", ended 20" in said
+
+
+def test_broken_off(studies, config, monkeypatch):
+    monkeypatch.setattr(module, "EVERY", 0.05)
+    invoke("backfill", config, "--restart")
+    threading.Timer(0.4, signal.raise_signal, [signal.SIGINT]).start()
+    said = invoke("backfill", config, "--wait", code=130).stderr
+    assert said.startswith("broken off: backfill: listing, 0 of 0 studies written down")
 
 
 def test_one_thing_at_a_time(studies, config):

@@ -23,6 +23,16 @@ VALUES = {
     "AETS": ([["ORTHANC", "CT*"]], ["ORTHANC", [], [""], ["a" * 17]]),
     "AMOUNT": ([1, 10**15], [0, True, 1.0, "1"]),
     "COUNT": ([0, 5], [-1, False, "0"]),
+    "ASSOCIATIONS": ([1, 500], [0, 501, "1"]),
+    "CALLED": (
+        [{"GOOGLE": "a", "A B": "b"}],
+        [{}, [], {"A": 5}, {"": "a"}, {" ": "a"}, {"a" * 17: "a"}, {"A\\B": "a"}, {"Ä": "a"}],
+    ),
+    "KNOWN_MODALITIES": (
+        [{}, {"a": ["A", "host", 104]}, {"a": {"AET": "A", "Host": "h", "Port": "104"}}],
+        [[], {"a": ["A", "h"]}, {"a": ["A", 5, 104]}, {"a": ["A", "h", 0]}, {"a": None}, {"a": {}}],
+    ),
+    "PDU_LENGTH": ([4096, 131072], [4095, 131073, "16384"]),
     "CONNECTIONS": ([1, 64], [0, 65]),
     "CONFLICT": (["Keep", "Replace"], ["keep", "", None]),
     "DELEGATES": ([["a@b.iam.gserviceaccount.com"]], ["a@b", [], ["a"], [5]]),

@@ -20,6 +20,7 @@ from orthanc_gcp.configuration.options import (
     Account,
     BackfillOptions,
     DicomWeb,
+    GatewayOptions,
     Globals,
     PythonPlugin,
     Section,
@@ -34,6 +35,7 @@ SEPARATE = "no account is used, and no webhook"
 NOTHING = "nothing is sent"
 SILENT = "nobody is told of alarms"
 DEFAULT = "the default is used"
+SHUT = "the gateway does not start"
 
 PACKAGE = Path(__file__).parents[2] / "src" / "orthanc_gcp"
 USES = "".join(file.read_text() for file in PACKAGE.rglob("*.py") if "emulator" not in file.parts)
@@ -74,6 +76,19 @@ DECISIONS = [
     ("MaximumStorageSize", ["0", -1, None], DEFAULT),
     ("MaximumPatientCount", ["0", -1, None], DEFAULT),
     ("MaximumStorageMode", [5, None], DEFAULT),
+    ("DicomCheckCalledAet", ["true", 1, None], SHUT),
+    ("DicomCheckModalityHost", ["true", 1, None], SHUT),
+    ("DicomAlwaysAllowEcho", ["true", 1, None], SHUT),
+    ("DicomAlwaysAllowFind", ["true", 1, None], SHUT),
+    ("StrictAetComparison", ["true", 1, None], SHUT),
+    ("DicomModalities", [5, None, [], {"a": ["A", "h", "x"]}], SHUT),
+    ("DicomScpTimeout", ["30", -1, None], SHUT),
+    ("MaximumPduLength", ["16384", 0, None], SHUT),
+    ("DicomTlsEnabled", ["true", 1, None], SHUT),
+    ("DicomTlsCertificate", [5, None], SHUT),
+    ("DicomTlsPrivateKey", [5, None], SHUT),
+    ("DicomTlsTrustedCertificates", [5, None], SHUT),
+    ("DicomTlsRemoteCertificateRequired", ["true", 1, None], SHUT),
     ("DicomWeb.Enable", ["true", 1, None], REJECTED),
     ("DicomWeb.Root", [5, None], REJECTED),
     ("DicomWeb.ServersInDatabase", ["true", 1, None], REJECTED),
@@ -86,9 +101,14 @@ DECISIONS = [
     [(path, value, effect) for path, values, effect in DECISIONS for value in values],
 )
 def test_what_a_wrong_value_does(path, value, effect):
-    settings = read(configured(path, value))
+    configuration = configured(path, value)
+    if effect == SHUT:
+        assert read(configuration).problems == (), "whoever has no gateway need not know"
+        configuration["GoogleCloudPlatform"]["Gateway"] = {"Aets": {"G": "a"}}
+    settings = read(configuration)
     (problem,) = settings.problems
     assert problem.error
+    assert settings.gateway_problems == ((problem,) if effect == SHUT else ())
     assert problem.path == path
     assert str(problem).endswith(f"; {effect}")
     assert (settings.accounts == ()) == (effect in (REJECTED, SEPARATE))
@@ -111,7 +131,8 @@ def test_every_shared_option_is_decided():
 
 
 @pytest.mark.parametrize(
-    "model", [Account, BackfillOptions, DicomWeb, Globals, PythonPlugin, Section, SendRule]
+    "model",
+    [Account, BackfillOptions, DicomWeb, GatewayOptions, Globals, PythonPlugin, Section, SendRule],
 )
 def test_every_option_is_used(model):
     for one in fields(model):

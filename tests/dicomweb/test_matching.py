@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from orthanc_gcp.dicomweb.matching import key_of, tag_of
+from orthanc_gcp.dicomweb.matching import key_of, matcher_of, tag_of
 
 
 def holds(name, wanted, *values):
@@ -163,3 +163,22 @@ def test_many_asterisks_take_no_time():
     began = time.process_time()
     assert not holds("PatientComments", "*a" * 200 + "*b", "a" * 5000)
     assert time.process_time() - began < 5, "a regular expression would take years"
+
+
+def test_keys_in_one_sequence_match_in_one_item():
+    def item(procedure, step):
+        return {"00401001": {"Value": [procedure]}, "00400009": {"Value": [step]}}
+
+    def asked(procedure, step):
+        names = ("RequestedProcedureID", "ScheduledProcedureStepID")
+        values = zip(names, (procedure, step), strict=True)
+        return matcher_of(
+            key_of(f"RequestAttributesSequence.{one}", value) for one, value in values
+        )
+
+    found = {"00400275": {"Value": [item("P1", "S1"), item("P2", "S2"), "no item"]}}
+    assert asked("P1", "S1")(found)
+    assert asked("P?", "S2")(found)
+    assert asked("", "S2")(found)
+    assert not asked("P1", "S2")(found)
+    assert matcher_of([])({})

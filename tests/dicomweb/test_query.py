@@ -7,7 +7,7 @@ from pydicom.uid import generate_uid
 
 from orthanc_gcp.dicomweb import client as client_module
 from orthanc_gcp.dicomweb.matching import key_of, tag_of
-from orthanc_gcp.dicomweb.query import Level, Query, QueryResult, find
+from orthanc_gcp.dicomweb.query import Level, Query, QueryResult, find, is_searchable
 from orthanc_gcp.errors import StoreError
 from tests.emulator.client import make_dicom
 
@@ -138,3 +138,36 @@ def test_what_the_store_is_asked(keys, searches):
         for one in searches
     ]
     assert asked == wanted
+
+
+def test_it_is_stopped_also_where_nothing_matches(store, clinic):
+    asked = []
+
+    def stop():
+        asked.append(True)
+        return len(asked) == 2
+
+    result = QueryResult()
+    found = list(find(store, query(StudyDescription="nothing"), result, stop))
+    assert (found, result.read) == ([], 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "level", "searchable"),
+    [
+        ("PatientName", "study", True),
+        ("ModalitiesInStudy", "study", True),
+        ("Modality", "study", True),
+        ("SeriesDescription", "study", False),
+        ("SeriesDescription", "series", True),
+        ("Manufacturer", "series", False),
+        ("Manufacturer", "instance", True),
+        ("RetrieveAETitle", "instance", False),
+        ("NumberOfStudyRelatedInstances", "instance", False),
+        ("PixelData", "instance", False),
+        ("00091001", "instance", False),
+        ("00021001", "instance", False),
+    ],
+)
+def test_what_can_be_said_of_an_attribute(name, level, searchable):
+    assert is_searchable(tag_of(name), Level(level)) is searchable

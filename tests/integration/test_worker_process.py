@@ -258,6 +258,9 @@ def test_secrets_stay_where_they_are_though_it_may_ask_orthanc(site):
     for needle in ("pass-needle", "Bearer", "Secret", "Authorization"):
         assert needle not in seen
         assert needle not in orthanc.log
+    body = {"All": True, "Why": "none is there", "By": "bob", "User": "carol"}
+    answer = orthanc.request("POST", f"/gcp/accounts/{ACCOUNT}/dismiss", json.dumps(body).encode())
+    assert json.loads(answer.data)["By"] == "alice (logged in to Orthanc)"
 
 
 def test_without_a_rule_there_is_no_worker(site):

@@ -37,7 +37,7 @@ def test_the_connector_alone_is_small():
 def test_extras_add_theirs_and_what_those_require():
     assert {"sqlalchemy", "psycopg", "psycopg-binary", "starlette", "anyio"} <= names("worker")
     assert not names("worker") & {"numpy", "greenlet", "pytest", "opentelemetry-api"}
-    assert names("all") == names("worker", "emulator")
+    assert names("all") == names("worker", "emulator", "gateway")
 
 
 def test_machines_and_pythons_differ():

@@ -23,7 +23,9 @@ from http.server import BaseHTTPRequestHandler
 from urllib.parse import urlsplit
 
 COUNTS = {"Instances": 3, "Bytes": 30}
-STATES = "Waiting Sending Acknowledged Confirmed Quarantined Superseded Withdrawn Lost".split()
+STATES = (
+    "Waiting Sending Acknowledged Confirmed Quarantined Superseded Withdrawn Lost Dismissed"
+).split()
 FIGURES = {"OldestUnsentSeconds": 7.5, "LostChanges": 2, "UnprotectedPatients": 1}
 PROBLEMS = {"Problems": [{"Kind": "index", "Instances": 4}]}
 OVERVIEW = [{"Account": "a", **dict.fromkeys(STATES, COUNTS), **FIGURES, **PROBLEMS}]

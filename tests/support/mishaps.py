@@ -149,7 +149,7 @@ class Killer:
         self._site.emulator.start()
 
 
-FINAL = {"confirmed", "superseded", "withdrawn", "lost"}
+FINAL = {"confirmed", "superseded", "withdrawn", "lost", "dismissed"}
 
 
 class OrthancBlows:

@@ -27,6 +27,7 @@ COMMANDS = {
     "retrieve": ("CONFIG", "my-google", "1.2.3"),
     "send": ("CONFIG", "0-1", "--to", "my-google"),
     "backfill": ("CONFIG",),
+    "quarantine": ("CONFIG",),
     "retry": ("CONFIG",),
     "pause": ("CONFIG", "my-google"),
     "resume": ("CONFIG", "my-google"),

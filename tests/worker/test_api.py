@@ -190,6 +190,12 @@ def test_pages_and_filters(desk):
         ("DELETE", "/gcp/accounts/a/transfers", None, 405, "Method Not Allowed"),
         ("GET", "/nothing", None, 404, "Not Found"),
         ("POST", "/gcp/accounts/nobody/pause", None, 404, "there is no account"),
+        ("GET", "/gcp/accounts/nobody/quarantine", None, 404, "there is no account"),
+        ("GET", "/gcp/accounts/a/quarantine?limit=1", None, 400, "there is no such parameter"),
+        ("GET", "/gcp/accounts/a/quarantine?state=waiting", None, 400, "expected one of quarant"),
+        ("POST", "/gcp/accounts/nobody/dismiss", {"All": True}, 404, "there is no account"),
+        ("POST", "/gcp/accounts/a/dismiss", None, 400, 'or {"All": true}'),
+        ("POST", "/gcp/accounts/a/dismiss", b" " * 65536 + b"{}", 413, "at most"),
         ("POST", "/gcp/accounts/nobody/retry", None, 404, "there is no account"),
         ("POST", "/gcp/accounts/a/retry", b"[", 400, "expected a JSON object"),
         ("POST", "/gcp/accounts/a/retry", [], 400, "expected a JSON object"),
@@ -252,6 +258,28 @@ def test_retry_by_reason(desk):
     assert told == (200, {"Account": "a", "Instances": 2})
     assert desk.call("POST", "/gcp/accounts/a/retry") == (200, {"Account": "a", "Instances": 1})
     assert desk.changes == 2
+
+
+def test_the_quarantine_by_reason_and_a_dismissal(desk):
+    arrive(desk)
+    rows = desk.ledger.queue.claim(
+        "a", "o", "b", "w", most_instances=2, most_bytes=999, most_batches=9
+    )
+    refused = [Outcome(row.id, State.QUARANTINED, "invalid", "no DICOM") for row in rows]
+    desk.ledger.queue.settle("b", refused)
+    status, told = desk.call("GET", "/gcp/accounts/a/quarantine?reason=invalid")
+    assert (status, [one["Instances"] for one in told["Groups"]]) == (200, [2])
+    assert desk.call("GET", "/gcp/accounts/a/quarantine?study=9")[1]["Groups"] == []
+    assert desk.call("GET", "/gcp/accounts/a/transfers")[1]["Quarantined"]["Instances"] == 2
+    body = {"Instance": "1.0", "Why": "a phantom", "By": "jane"}
+    dismissed = desk.call("POST", "/gcp/accounts/a/dismiss", body)
+    assert dismissed == (200, {"Account": "a", "Instances": 1, "By": "jane (as typed)"})
+    assert desk.call("GET", "/gcp/accounts/a/transfers")[1]["Dismissed"]["Instances"] == 1
+    (group,) = desk.call("GET", "/gcp/accounts/a/quarantine?state=dismissed")[1]["Groups"]
+    assert group["Detail"] == "dismissed by jane (as typed): a phantom"
+    assert desk.changes == 1
+    by_name = {"Instance": "1.0"}
+    assert desk.call("POST", "/gcp/accounts/a/retry", by_name)[1]["Instances"] == 1
 
 
 def test_send(desk):

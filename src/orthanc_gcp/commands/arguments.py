@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from orthanc_gcp.orthanc.rest import OrthancRest
 
 __all__ = [
+    "BROKEN_OFF",
     "CONFIGURATION",
     "config_argument",
     "configs_argument",
@@ -35,7 +36,8 @@ __all__ = [
     "settings_of",
 ]
 
-CANNOT = 2
+CANNOT, BROKEN_OFF = 2, 130
+"""Exit codes: what it is for could not be done; Ctrl-C came (128 and SIGINT, as shells have it)."""
 
 Parameters = ParamSpec("Parameters")
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])

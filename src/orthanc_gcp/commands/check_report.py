@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import click
 
+from orthanc_gcp.commands.live.busy import while_waiting
 from orthanc_gcp.commands.printing import cleaned
 from orthanc_gcp.doctor import Finding, Result
 
@@ -63,7 +64,7 @@ def print_findings(
     for title, findings in groups.items():
         _print(click.style(cleaned(title), bold=True))
         found[title] = []
-        for finding in findings:
+        for finding in while_waiting(findings, f"checking {title}"):
             _print(_row(finding))
             found[title].append(finding)
     return found

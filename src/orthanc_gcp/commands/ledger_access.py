@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from orthanc_gcp.custody.reporting.standstill import Standstill
     from orthanc_gcp.ledger.ledger import Ledger
 
-__all__ = ["open_ledger", "refuse_unknown_account", "standstill_of"]
+__all__ = ["known_account", "open_ledger", "refuse_unknown_account", "standstill_of", "waits_for"]
 
 
 @contextmanager
@@ -62,8 +62,24 @@ def standstill_of(ledger: Ledger, settings: Settings) -> Standstill:
     )
 
 
+def waits_for(ledger: Ledger, settings: Settings) -> Callable[[int], str | None]:
+    """Says of a row of the ledger why it is where it is."""
+    standstill = standstill_of(ledger, settings)
+    return lambda row: standstill.of([row]).get(row)
+
+
 def refuse_unknown_account(name: str | None, known: Collection[str]) -> None:
     """End the command when an account was named that there is not."""
     if name is not None and name not in known:
         wanted = f"expected one of {', '.join(sorted(known))}" if known else "there is none"
         fail(f"there is no account {name}: {wanted}")
+
+
+def known_account(ledger: Ledger, settings: Settings, name: str | None) -> None:
+    """End the command when neither the ledger nor the configuration knows an account."""
+    if name is None:
+        return
+    from orthanc_gcp.custody.reporting.overview import Overview
+
+    known = Overview(ledger).accounts(one.name for one in settings.accounts)
+    refuse_unknown_account(name, [one.account for one in known])

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from orthanc_gcp.commands.arguments import (
     config_argument,
     fail,
+    json_option,
     needs,
     orthanc_of,
     orthanc_option,
@@ -18,12 +20,13 @@ from orthanc_gcp.commands.arguments import (
 )
 from orthanc_gcp.commands.formatting import count
 from orthanc_gcp.commands.ledger_access import open_ledger, refuse_unknown_account
+from orthanc_gcp.commands.live.queued import say_queued, wait_option
 from orthanc_gcp.commands.printing import say
 from orthanc_gcp.errors import OrthancError
 
 if TYPE_CHECKING:
     from orthanc_gcp.configuration import Settings
-    from orthanc_gcp.custody.intake.dry_run import RuleResult, Selected
+    from orthanc_gcp.custody.intake.dry_run import DryRun, RuleResult, Selected
     from orthanc_gcp.orthanc.resources import OrthancSource
 
 __all__ = ["send"]
@@ -45,11 +48,22 @@ __all__ = ["send"]
     help="Send nothing: tell what the rules would send of these resources, or of all that Orthanc "
     "has.",
 )
+@wait_option
+@json_option
 @needs("worker")
 def send(
-    config: Path, resources: tuple[str, ...], to: str | None, orthanc: str | None, dry_run: bool
+    config: Path,
+    resources: tuple[str, ...],
+    to: str | None,
+    orthanc: str | None,
+    dry_run: bool,
+    wait: bool,
+    as_json: bool,
 ) -> None:
-    """Have the worker send what Orthanc has, before what it backfills and after what comes in."""
+    """Have the worker send what Orthanc has, before what it backfills and after what comes in.
+
+    With --wait, the exit code is 0 only when all of it is confirmed; else it is 1.
+    """
     settings = settings_of([config])
     if to in settings.rejected:
         fail(settings.rejections[to])
@@ -59,9 +73,15 @@ def send(
             fail(f"Orthanc has no resource {resource}: expected its own identifiers, not UIDs")
     try:
         if dry_run:
-            _dry_run(settings, _source(settings, orthanc), to, list(resources) or None)
+            if wait:
+                fail("--dry-run sends nothing that could be waited for")
+            found = _dry_run(settings, _source(settings, orthanc), to, list(resources) or None)
+            if as_json:
+                say(json.dumps(_document(settings, found), indent=2))
+            else:
+                _print_dry_run(settings, found)
         elif to and resources:
-            _send(settings, orthanc, to, list(resources))
+            _send(settings, orthanc, to, list(resources), wait=wait, as_json=as_json)
         else:
             fail("name resources, and an account by --to; or ask for a --dry-run")
     except KeyError as error:
@@ -70,14 +90,27 @@ def send(
         fail(str(error))
 
 
-def _send(settings: Settings, orthanc: str | None, account: str, resources: list[str]) -> None:
+def _send(
+    settings: Settings,
+    orthanc: str | None,
+    account: str,
+    resources: list[str],
+    *,
+    wait: bool,
+    as_json: bool,
+) -> None:
     with open_ledger(settings) as ledger:
+        from orthanc_gcp.custody.intake.identity import source_of
         from orthanc_gcp.custody.intake.on_demand import send_on_demand
-        from orthanc_gcp.ledger.workers import any_alive
+        from orthanc_gcp.custody.reporting.followed import rows_of
 
-        queued = send_on_demand(ledger, _source(settings, orthanc), account, resources)
-        later = "" if any_alive(ledger.engine) else ", they are sent as soon as a worker runs"
-    say(f"queued for {account}: {count(queued, 'instance')}{later}")
+        source, rows = _source(settings, orthanc), list[int]()
+        members = source.members(resources) if wait else resources
+        queued = send_on_demand(ledger, source, account, members)
+        if wait:
+            rows = rows_of(ledger, account, source_of(ledger, source), members)
+        words = f"queued for {account}"
+        say_queued(ledger, settings, words, rows, queued=queued, wait=wait, as_json=as_json)
 
 
 def _source(settings: Settings, orthanc: str | None) -> OrthancSource:
@@ -88,15 +121,47 @@ def _source(settings: Settings, orthanc: str | None) -> OrthancSource:
 
 def _dry_run(
     settings: Settings, source: OrthancSource, to: str | None, resources: list[str] | None
-) -> None:
+) -> DryRun:
     from orthanc_gcp.configuration import SendRule
-    from orthanc_gcp.custody.intake.dry_run import conditions, dry_run
+    from orthanc_gcp.custody.intake.dry_run import dry_run
 
     if settings.rule_problems and not to:
         # What a rule with a mistake in it was meant to send can only be guessed.
         fail("\n".join(map(str, settings.rule_problems)))
     rules = (SendRule(to=to),) if to else settings.rules
-    found = dry_run(source, rules, resources)
+    return dry_run(source, rules, resources)
+
+
+def _document(settings: Settings, found: DryRun) -> dict[str, Any]:
+    from orthanc_gcp.custody.intake.dry_run import conditions
+
+    return {
+        "Rules": [
+            {
+                "To": result.rule.to,
+                "Conditions": conditions(result.rule),
+                **_selected(result.selected),
+                "Missed": dict(result.missed),
+                "Problem": settings.rejections.get(result.rule.to),
+            }
+            for result in found.rules
+        ],
+        "Unmatched": _selected(found.unmatched),
+        "Problems": [str(problem) for problem in settings.sending_problems],
+    }
+
+
+def _selected(selected: Selected) -> dict[str, Any]:
+    return {
+        "Instances": selected.instances,
+        "Bytes": selected.bytes,
+        "Examples": list(selected.studies),
+    }
+
+
+def _print_dry_run(settings: Settings, found: DryRun) -> None:
+    from orthanc_gcp.custody.intake.dry_run import conditions
+
     for result in found.rules:
         account = result.rule.to
         _print(f"to {account} ({conditions(result.rule)})", result.selected)

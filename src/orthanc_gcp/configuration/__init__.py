@@ -5,6 +5,7 @@ by its path, what was found (never a secret's value) and what is expected; an ac
 error is left out, and all the others stay.
 """
 
+from orthanc_gcp.configuration.modalities import Modality
 from orthanc_gcp.configuration.options import (
     DEFAULT_BASE_URL,
     HEALTHCARE_SCOPE,
@@ -12,6 +13,7 @@ from orthanc_gcp.configuration.options import (
     Account,
     BackfillOptions,
     DicomWeb,
+    GatewayOptions,
     Globals,
     PythonPlugin,
     Section,
@@ -28,7 +30,9 @@ __all__ = [
     "Account",
     "BackfillOptions",
     "DicomWeb",
+    "GatewayOptions",
     "Globals",
+    "Modality",
     "Problem",
     "PythonPlugin",
     "Section",

@@ -21,6 +21,7 @@ from orthanc_gcp.configuration.addresses import (
     webhook_expected,
 )
 from orthanc_gcp.configuration.attributes import pattern_expected, tags_expected
+from orthanc_gcp.configuration.modalities import called_expected, modalities_expected, modalities_of
 from orthanc_gcp.configuration.problems import Effect, Problem, kind_of, place_of, shown
 from orthanc_gcp.configuration.timetable import is_window
 from orthanc_gcp.redaction import host_of
@@ -29,7 +30,9 @@ __all__ = [
     "ADC",
     "AETS",
     "AMOUNT",
+    "ASSOCIATIONS",
     "BASE_URL",
+    "CALLED",
     "CONFLICT",
     "CONNECTIONS",
     "COUNT",
@@ -40,9 +43,11 @@ __all__ = [
     "FILE",
     "FLAG",
     "INLINE",
+    "KNOWN_MODALITIES",
     "LEVEL",
     "MODALITIES",
     "OBJECT",
+    "PDU_LENGTH",
     "PERCENT",
     "PORT",
     "PROXY",
@@ -171,7 +176,9 @@ _PATTERNS = "a list of strings, at least one and none of them empty"
 ADC = _type('"ApplicationDefault"', lambda value: value == "ApplicationDefault")
 AETS = _patterns("AE")
 AMOUNT = _whole(1, 10**15, "a whole number, at least 1")
+ASSOCIATIONS = _whole(1, 500, "a whole number from 1 to 500")
 BASE_URL = OptionType(base_url_expected, _shown_host, normalized)
+CALLED = OptionType(called_expected, convert=dict)
 CONFLICT = _one_of("Keep", "Replace")
 COUNT = _whole(0, 10**15, "a whole number, at least 0")
 CONNECTIONS = _whole(1, 64, "a whole number from 1 to 64")
@@ -182,9 +189,11 @@ EMAIL = _type("the e-mail address of a service account", _is_email, shown)
 FILE = _type("the name of a file", _is_file_name)
 FLAG = _type("true or false", lambda value: isinstance(value, bool), shown)
 INLINE = _type("a key file's content", lambda value: _is_word(value) or isinstance(value, dict))
+KNOWN_MODALITIES = OptionType(modalities_expected, convert=modalities_of)
 LEVEL = _one_of("Instance", "Series", "Study")
 MODALITIES = _patterns("CS")
 OBJECT = _type("an object", lambda value: isinstance(value, dict))
+PDU_LENGTH = _whole(4096, 131072, "a whole number from 4096 to 131072")
 PERCENT = _whole(1, 100, "a whole number of per cent, from 1 to 100")
 PORT = _whole(0, 65535, "a whole number from 0 to 65535")
 PROXY = OptionType(proxy_expected)

@@ -8,11 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from orthanc_gcp.configuration.addresses import endpoint
+from orthanc_gcp.configuration.modalities import Modality
 from orthanc_gcp.configuration.option_types import (
     ADC,
     AETS,
     AMOUNT,
+    ASSOCIATIONS,
     BASE_URL,
+    CALLED,
     CONFLICT,
     CONNECTIONS,
     COUNT,
@@ -23,9 +26,11 @@ from orthanc_gcp.configuration.option_types import (
     FILE,
     FLAG,
     INLINE,
+    KNOWN_MODALITIES,
     LEVEL,
     MODALITIES,
     OBJECT,
+    PDU_LENGTH,
     PERCENT,
     PORT,
     PROXY,
@@ -52,6 +57,7 @@ __all__ = [
     "Account",
     "BackfillOptions",
     "DicomWeb",
+    "GatewayOptions",
     "Globals",
     "PythonPlugin",
     "Section",
@@ -70,6 +76,8 @@ DEFAULT_COMPARE_EVERY_SECONDS = 86400
 DEFAULT_BACKLOG_AGE_SECONDS = 900
 DEFAULT_PROTECT_UP_TO_PERCENT = 80
 DEFAULT_MAX_QUEUED_INSTANCES = 10_000
+DEFAULT_GATEWAY_PORT = 11112  # "dicom", as IANA has registered it
+DEFAULT_MAX_ASSOCIATIONS = 50
 
 
 @dataclass(frozen=True)
@@ -139,6 +147,16 @@ class BackfillOptions:
 
 
 @dataclass(frozen=True)
+class GatewayOptions:
+    """``GoogleCloudPlatform.Gateway``: who is called by which AE title, and how many may."""
+
+    aets: dict[str, str] = option(CALLED)
+    port: int = option(PORT, DEFAULT_GATEWAY_PORT)
+    max_associations: int = option(ASSOCIATIONS, DEFAULT_MAX_ASSOCIATIONS)
+    max_answers: int = option(COUNT, 0)
+
+
+@dataclass(frozen=True)
 class Section:
     """The ``GoogleCloudPlatform`` section without its accounts, rules and backfill."""
 
@@ -176,6 +194,19 @@ class Globals:
     http_port: int = option(PORT, 8042, wrong=Effect.NO_SENDING)
     dicom_server_enabled: bool = option(FLAG, True, wrong=Effect.DEFAULT)
     dicom_port: int = option(PORT, 4242, wrong=Effect.DEFAULT)
+    dicom_check_called_aet: bool = option(FLAG, False, wrong=Effect.NO_GATEWAY)
+    dicom_check_modality_host: bool = option(FLAG, False, wrong=Effect.NO_GATEWAY)
+    dicom_always_allow_echo: bool = option(FLAG, True, wrong=Effect.NO_GATEWAY)
+    dicom_always_allow_find: bool = option(FLAG, False, wrong=Effect.NO_GATEWAY)
+    strict_aet_comparison: bool = option(FLAG, False, wrong=Effect.NO_GATEWAY)
+    dicom_modalities: tuple[Modality, ...] = option(KNOWN_MODALITIES, (), wrong=Effect.NO_GATEWAY)
+    dicom_scp_timeout: int = option(SECONDS, 30, wrong=Effect.NO_GATEWAY)
+    maximum_pdu_length: int = option(PDU_LENGTH, 16384, wrong=Effect.NO_GATEWAY)
+    dicom_tls_enabled: bool = option(FLAG, False, wrong=Effect.NO_GATEWAY)
+    dicom_tls_certificate: str = option(TEXT, "", wrong=Effect.NO_GATEWAY)
+    dicom_tls_private_key: str = option(TEXT, "", wrong=Effect.NO_GATEWAY)
+    dicom_tls_trusted_certificates: str = option(TEXT, "", wrong=Effect.NO_GATEWAY)
+    dicom_tls_remote_certificate_required: bool = option(FLAG, True, wrong=Effect.NO_GATEWAY)
     ssl_enabled: bool = option(FLAG, False, wrong=Effect.NO_SENDING)
     ssl_certificate: str = option(WORD, "certificate.pem", wrong=Effect.NO_SENDING)
     remote_access_allowed: bool = option(FLAG, False)
@@ -213,6 +244,7 @@ class Settings:
     folder: Path
     rules: tuple[SendRule, ...] = ()
     backfill: BackfillOptions | None = None
+    gateway: GatewayOptions | None = None
     problems: tuple[Problem, ...] = ()
     rejected: dict[str, tuple[Problem, ...]] = field(default_factory=dict)
 
@@ -299,6 +331,11 @@ class Settings:
     def sending_problems(self) -> tuple[Problem, ...]:
         """Why nothing may be sent at all: where the ledger or Orthanc is would be a guess."""
         return tuple(one for one in self.problems if one.effect is Effect.NO_SENDING)
+
+    @property
+    def gateway_problems(self) -> tuple[Problem, ...]:
+        """Why the gateway must not start: who may ask for what would be a guess."""
+        return tuple(one for one in self.problems if one.effect is Effect.NO_GATEWAY)
 
     @property
     def rule_problems(self) -> tuple[Problem, ...]:

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from orthanc_gcp.configuration.addresses import is_loopback
+from orthanc_gcp.configuration.gateway_section import gateway
 from orthanc_gcp.configuration.misplaced import (
     credential_files,
     misspelt_section,
@@ -40,7 +41,7 @@ __all__ = ["read"]
 Model = TypeVar("Model", Globals, DicomWeb, PythonPlugin, Section)
 Rejected = dict[str, tuple[Problem, ...]]
 
-BESIDE = ("Accounts", "Send", "Backfill")
+BESIDE = ("Accounts", "Send", "Backfill", "Gateway")
 """What stands in the section beside its options."""
 USER_STRINGS = {
     "AuthorizedUserClientId": "authorized_user_client_id",
@@ -70,6 +71,8 @@ def read(configuration: Any, folder: Path = Path()) -> Settings:
     plugin = _options(DicomWeb, dicom_web, "DicomWeb", problems)
     interpreter = _options(PythonPlugin, python, "Python", problems)
     own = _options(Section, section, SECTION, problems)
+    if "Gateway" not in section:  # what only the gateway reads of Orthanc's options is its own
+        problems = [one for one in problems if one.effect is not Effect.NO_GATEWAY]
     problems += _misspelt(section)
     accounts, rejected = _accounts(section, dicom_web, problems)
     if any(one.effect in (Effect.NO_CONNECTION, Effect.NO_WEBHOOK) for one in problems):
@@ -85,6 +88,7 @@ def read(configuration: Any, folder: Path = Path()) -> Settings:
         rejected=rejected,
         rules=followed,
         backfill=backfill(section.get("Backfill", False), bool(followed), problems),
+        gateway=gateway(section.get("Gateway"), known, problems),
         folder=folder,
     )
     problems += _risks(settings) if settings.accounts else _no_account(problems)

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal, InvalidOperation
 from functools import cached_property
@@ -17,7 +17,7 @@ from typing import Any
 
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 
-__all__ = ["Key", "is_wild", "key_of", "tag_of"]
+__all__ = ["Key", "is_wild", "key_of", "matcher_of", "tag_of"]
 
 _TAG = re.compile(r"\(?([0-9A-Fa-f]{4}),?([0-9A-Fa-f]{4})\)?")
 _PADDING = " \0"
@@ -125,6 +125,30 @@ def key_of(name: str, value: str) -> Key:
     for one in key.values:
         _check(name, key.representation, one)
     return key
+
+
+def matcher_of(keys: Iterable[Key]) -> Matcher:
+    """Whether an object in the DICOM JSON model matches all keys.
+
+    Those in one sequence have to match in one item of it (PS3.4 §C.2.2.2.6).
+    """
+    own: list[Key] = []
+    inside: dict[str, list[Key]] = {}
+    for key in keys:
+        if len(key.path) == 1:
+            own.append(key)
+        elif not key.is_universal:
+            inside.setdefault(key.tag, []).append(replace(key, path=key.path[1:]))
+    sequences = {tag: matcher_of(below) for tag, below in inside.items()}
+
+    def matches(found: Any) -> bool:
+        if not isinstance(found, Mapping):
+            return False
+        return all(key.matches(found) for key in own) and all(
+            _any_item(found, (tag,), below) for tag, below in sequences.items()
+        )
+
+    return matches
 
 
 def is_wild(text: str) -> bool:

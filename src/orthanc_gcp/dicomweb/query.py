@@ -7,18 +7,20 @@ What it can decide is asked of it; the rest is decided here, on what it returns,
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cache
 from itertools import chain
 from typing import Any
 
+from pydicom.datadict import dictionary_VR
+
 from orthanc_gcp.dicomweb.client import DicomStore
-from orthanc_gcp.dicomweb.matching import Key, is_wild, tag_of
+from orthanc_gcp.dicomweb.matching import Key, is_wild, matcher_of, tag_of
 from orthanc_gcp.dicomweb.search import found_uids
 
-__all__ = ["Level", "Query", "QueryResult", "find"]
+__all__ = ["Level", "Query", "QueryResult", "find", "is_searchable"]
 
 MOST_SEARCHES = 100
 """So many values of one key are asked for one by one; of more, all are read, and chosen from."""
@@ -71,6 +73,10 @@ _RETURNED = {
     ),
 }
 """What Google returns of each level, where an image has it; of instances, all that they have."""
+_NEVER_RETURNED = frozenset({"00080052", "00080054", "00083002"}) | {
+    f"{number:08X}" for number in range(0x00201200, 0x00201210)
+}
+"""What the standard has in queries only; a store refuses a search that asks for one of them."""
 _ANY_CASE = frozenset({"00080090"})
 """Names are compared here: the case of letters must not count, and may there."""
 
@@ -159,7 +165,10 @@ class QueryResult:
 
 
 def find(
-    store: DicomStore, query: Query, result: QueryResult | None = None
+    store: DicomStore,
+    query: Query,
+    result: QueryResult | None = None,
+    stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[Mapping[str, Any]]:
     """What matches, in the DICOM JSON model, as it is found; each once, in no order.
 
@@ -169,6 +178,8 @@ def find(
     ----------
     result
         Is brought up to date meanwhile.
+    stop
+        Ends it by returning True; it is asked with each object that the store returns.
 
     Raises
     ------
@@ -179,17 +190,35 @@ def find(
     told = result if result is not None else QueryResult()
     told.unseen = {key.tag for key in query.filters} - _returned(query.search_level)
     seen: set[int] = set()
-    filters, depth = query.filters, len(query.level.uids)
+    matches, depth = matcher_of(query.filters), len(query.level.uids)
     for search in query.searches():
         for match in store.search(query.search_level.path, search, depth=depth):
+            if stop():
+                return
             told.read += 1
             told.unseen -= match.keys()
             name = hash(found_uids(match, depth))
-            if name in seen or not all(key.matches(match) for key in filters):
+            if name in seen or not matches(match):
                 continue
             seen.add(name)
             told.matches += 1
             yield match
+
+
+def is_searchable(tag: str, level: Level) -> bool:
+    """Whether something can be said of an attribute at a level, from what a store returns there.
+
+    Of instances, a store returns what the standard knows, without bulk data.
+    """
+    if level is not Level.INSTANCE:
+        of_series = level is Level.STUDY and tag in (_MODALITIES_IN_STUDY, _MODALITY)
+        return of_series or tag in (*level.uids, _MODALITIES_IN_STUDY) or tag in _returned(level)
+    number = int(tag, 16)
+    try:
+        bulk = dictionary_VR(number)[:2] in ("OB", "OD", "OF", "OL", "OV", "OW", "UN")
+    except KeyError:
+        return False
+    return not bulk and number >> 16 >= 8 and not number >> 16 & 1 and tag not in _NEVER_RETURNED
 
 
 @cache

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import sqlalchemy as sql
 
@@ -44,17 +45,21 @@ def add_for(
     now: float,
     rows: Sequence[int],
     kind: str,
-    words: str | None = None,
+    words: str | sql.ColumnElement[Any] | None = None,
 ) -> None:
     """Write down an event for each of some transfers, as they are by now.
 
     Parameters
     ----------
     words
-        In place of the reason that each has.
+        In place of the reason and the detail that each has: words of all, or a column of each.
     """
     of = transfers.c
-    reason = of.reason.concat(": ").concat(sql.func.coalesce(of.detail, ""))
+    said: Any = words
+    if words is None:
+        said = of.reason.concat(": ").concat(sql.func.coalesce(of.detail, ""))
+    elif isinstance(words, str):
+        said = sql.literal(words)
     for some in portions(rows, MOST_PARAMETERS):
         query = sql.select(
             sql.literal(now),
@@ -62,7 +67,7 @@ def add_for(
             of.study_instance_uid,
             of.sop_instance_uid,
             sql.literal(kind),
-            reason if words is None else sql.literal(words),
+            said,
         ).where(of.id.in_(some))
         names = [
             "occurred_at",

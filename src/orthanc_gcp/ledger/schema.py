@@ -47,6 +47,7 @@ class State(StrEnum):
     SUPERSEDED = "superseded"  # a newer version with its UIDs was received
     WITHDRAWN = "withdrawn"  # deleted in Orthanc before it was sent
     LOST = "lost"  # recycled by Orthanc before it was sent
+    DISMISSED = "dismissed"  # was in quarantine, and a person has said that it is not to be sent
 
 
 UNSETTLED = (State.HELD, State.WAITING, State.DELAYED, State.SENDING, State.ACKNOWLEDGED)

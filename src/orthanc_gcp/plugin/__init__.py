@@ -80,6 +80,7 @@ class Plugin:
         self._connector: Connector | None = None
         self._worker: WorkerClient | DemandedWorker | Unattended | None = None
         self._stopped = False
+        self._asks_for_user = False
 
     def on_change(self, change_type: Any, _level: Any, _resource: Any) -> None:
         """Orthanc's change callback: two of its changes matter here."""
@@ -99,9 +100,11 @@ class Plugin:
 
     def on_worker_request(self, output: Any, _uri: str, **request: Any) -> None:
         """Orthanc's REST callback for what the worker answers."""
+        from orthanc_gcp.plugin.caller import user_of
         from orthanc_gcp.plugin.routes import from_worker, refusal_of
 
-        refusal = refusal_of(request["method"], request.get("headers") or {})
+        headers = request.get("headers") or {}
+        refusal = refusal_of(request["method"], headers)
         self._reply(
             output,
             lambda: (
@@ -112,6 +115,7 @@ class Plugin:
                     tuple(request["groups"]),
                     request.get("get") or {},
                     request.get("body") or b"",
+                    user_of(headers) if self._asks_for_user else "",
                 )
             ),
         )
@@ -138,6 +142,7 @@ class Plugin:
             from orthanc_gcp.plugin.host import connector, settings_of, warn_of_authorities
 
             settings = settings_of(self._orthanc)
+            self._asks_for_user = settings.asks_for_user
             starting = connector(self._orthanc, settings)
             with self._lock:
                 if self._stopped:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from orthanc_gcp.auth.account_state import TokenState
 from orthanc_gcp.errors import WorkerUnavailableError
+from orthanc_gcp.plugin.caller import with_user
 from orthanc_gcp.plugin.same_origin import is_foreign
 
 if TYPE_CHECKING:
@@ -37,13 +38,13 @@ CONNECTOR_ROUTES = (
 )
 _OF_ACCOUNT = (
     *("transfers", "studies", "instances", "receipt", "send", "retry", "pause", "resume"),
-    *("retrieve", "retrievals"),
+    *("retrieve", "retrievals", "quarantine", "dismiss"),
 )
 WORKER_ROUTES = (
     r"/gcp/(transfers)",
     rf"/gcp/(accounts)/([^/]+)/({'|'.join(_OF_ACCOUNT)})",
 )
-_POST = ("refresh", "check", "send", "retry", "pause", "resume", "retrieve")
+_POST = ("refresh", "check", "send", "retry", "pause", "resume", "retrieve", "dismiss")
 
 
 @dataclass(frozen=True)
@@ -93,8 +94,15 @@ def from_worker(
     groups: tuple[str, ...],
     query: Mapping[str, str],
     body: bytes,
+    user: str = "",
 ) -> Answer:
-    """What the worker answers; ``groups`` are those of the route: its path below ``/gcp``."""
+    """What the worker answers; ``groups`` are those of the route: its path below ``/gcp``.
+
+    Parameters
+    ----------
+    user
+        Who asks, as Orthanc has made sure of; empty where it has not.
+    """
     allowed = _allowed(groups[-1])
     if method != allowed:
         return Answer(405, allow=allowed)
@@ -103,6 +111,8 @@ def from_worker(
             503, "there is no worker: the configuration has no rule in Send, or see Orthanc's log"
         )
     try:
+        if groups[-1] == "dismiss":
+            body = with_user(body, user)
         return Answer(*worker.call(method, groups, query, body))
     except WorkerUnavailableError as error:
         return _error(503, str(error))

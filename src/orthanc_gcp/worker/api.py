@@ -35,6 +35,7 @@ from orthanc_gcp.ledger.selection import Selection
 from orthanc_gcp.redaction import readable
 from orthanc_gcp.worker.listener import Guarded
 from orthanc_gcp.worker.metrics import CONTENT_TYPE, Metrics
+from orthanc_gcp.worker.quarantine_api import QuarantineApi
 from orthanc_gcp.worker.retrieval_api import MOST_RESOURCES, RetrievalApi
 from orthanc_gcp.worker.samples import Sample
 
@@ -100,6 +101,7 @@ class Api:
     ) -> None:
         self._ledger, self._reported = ledger, overview
         self._retrievals = retrievals
+        self._in_quarantine = QuarantineApi(ledger, self._changed)
         self._accounts, self._problems = accounts, problems
         self._send_on_demand, self._on_change = send_on_demand, on_change
         self._measured, self._needs_person = Metrics(measure), needs_person
@@ -127,6 +129,8 @@ class Api:
                     Route(f"{account}/studies", self._studies, methods=["GET"]),
                     Route(f"{account}/instances", self._instances, methods=["GET"]),
                     Route(f"{account}/receipt", self._receipt, methods=["GET"]),
+                    Route(f"{account}/quarantine", self._quarantine, methods=["GET"]),
+                    Route(f"{account}/dismiss", self._dismiss, methods=["POST"]),
                     Route(f"{account}/retry", self._retry, methods=["POST"]),
                     Route(f"{account}/pause", self._pause, methods=["POST"]),
                     Route(f"{account}/resume", self._resume, methods=["POST"]),
@@ -228,9 +232,25 @@ class Api:
             instance=wanted.get("Instance"),
             reason=wanted.get("Reason"),
         )
+        self._changed()
+        return JSONResponse({"Account": account, "Instances": len(moved)})
+
+    def _changed(self) -> None:
         self._reported.forget()
         self._on_change()
-        return JSONResponse({"Account": account, "Instances": moved})
+
+    def _quarantine(self, request: Request) -> Response:
+        _only(request, _FILTERS)
+        selection = self._selection(request)
+        return JSONResponse(self._in_quarantine.groups(_named(request), selection))
+
+    async def _dismiss(self, request: Request) -> Response:
+        wanted = await _body(request, self._reading, LARGEST_CHOICE)
+        return await run_in_threadpool(self._do_dismiss, _named(request), wanted)
+
+    def _do_dismiss(self, account: str, wanted: Mapping[str, Any]) -> Response:
+        self._found(account)
+        return JSONResponse(self._in_quarantine.dismiss(account, wanted))
 
     async def _send(self, request: Request) -> Response:
         # The other fields of the DICOMweb plugin's body say how its job runs: there is none here.

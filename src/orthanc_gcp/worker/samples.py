@@ -37,6 +37,7 @@ STATES = (
     "superseded",
     "withdrawn",
     "lost",
+    "dismissed",
 )
 """What transfers are counted by; what is held or delayed waits."""
 PROBLEMS = ("account", "store", "index", "ledger", "file", "worker")

@@ -12,6 +12,7 @@ import pytest
 
 from orthanc_gcp.commands.audit import output as module
 from orthanc_gcp.commands.audit.output import SHOWN, Documents, Progress, Words
+from orthanc_gcp.commands.live import progress as progress_line
 from orthanc_gcp.custody.audit.findings import Category, Finding, StudyResult, Uids
 from orthanc_gcp.custody.audit.totals import Totals
 
@@ -41,7 +42,8 @@ def with_stderr(test):
 
 @pytest.fixture
 def at_once(monkeypatch):
-    monkeypatch.setattr(module, "EVERY", 0)
+    monkeypatch.setattr(progress_line, "EVERY", 0)
+    monkeypatch.setattr(progress_line, "FIRST_AFTER", 0)
     monkeypatch.setattr(module, "EVERY_LIVE", 0)
 
 
@@ -64,7 +66,7 @@ def totals_of(*results):
 def test_progress_with_an_end_in_sight(stderr, at_once):
     progress = Progress(quiet=False)
     progress.listing(200)
-    progress.begin(3400, 400)
+    progress.begin(3400, 400, Totals())
     progress.compared(400, Totals())
     progress.compared(1234, totals_of(StudyResult("1", "a", stored(5000), findings=findings(1))))
     lines = stderr.getvalue().splitlines()
@@ -73,7 +75,8 @@ def test_progress_with_an_end_in_sight(stderr, at_once):
         "3,400 studies to compare, 400 of them were before",
     ]
     assert lines[2] == "400 of 3,400 studies, 0 instances, 0 with differences"
-    end = r"1,234 of 3,400 studies, 5,001 instances, 1 with differences, done by [\d: -]+"
+    end = r"1,234 of 3,400 studies, 5,001 instances, 1 with differences, [\d,.]+ instances/s"
+    end += r", done by [\d: -]+"
     assert re.fullmatch(end, lines[3])
 
 
@@ -94,7 +97,7 @@ def test_one_line_at_a_terminal(stderr, at_once, capsys):
 @with_stderr
 def test_it_does_not_say_too_often(stderr):
     progress = Progress(quiet=False)
-    progress.begin(1, 0)
+    progress.begin(1, 0, Totals())
     for _ in range(1000):
         progress.listing(1)
         progress.compared(1, Totals())
@@ -103,7 +106,7 @@ def test_it_does_not_say_too_often(stderr):
 
 @with_stderr
 def test_programs_get_no_heading(stderr):
-    Progress(quiet=True).begin(1, 0)
+    Progress(quiet=True).begin(1, 0, Totals())
     assert stderr.getvalue() == ""
 
 

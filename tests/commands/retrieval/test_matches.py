@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from orthanc_gcp.commands.live import progress as line
 from orthanc_gcp.commands.retrieval import matches as module
 from orthanc_gcp.commands.retrieval.matches import Progress, printer
 from orthanc_gcp.dicomweb.query import QueryResult
@@ -76,18 +77,12 @@ def test_a_long_table_is_printed_while_it_comes(capsys, monkeypatch):
     assert capsys.readouterr() == ("", "4 results\n")
 
 
-def test_progress_is_for_terminals_and_for_those_who_wait(capsys, monkeypatch):
+def test_progress_after_a_while_makes_room_for_matches(capsys, monkeypatch):
     result = QueryResult(read=1500, matches=2)
-    monkeypatch.setattr(module, "_FIRST_AFTER", 0.0)
-    Progress().show(result)
-    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(line, "FIRST_AFTER", 0.0)
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     progress = Progress()
-    progress.show(result)
-    assert "2 results of 1,500 that the store has returned" in capsys.readouterr().err
-    progress.clear()
-    progress.clear()
+    progress.read(result)
+    assert capsys.readouterr().err == "\r\x1b[K2 results of 1,500 that the store has returned"
+    progress.read(result)
     assert capsys.readouterr().err == "\r\x1b[K"
-    monkeypatch.setattr(module, "_FIRST_AFTER", 60.0)
-    Progress().show(result)
-    assert capsys.readouterr().err == ""

@@ -50,4 +50,5 @@ def test_as_programs_see_it():
         "Superseded": nothing,
         "Withdrawn": nothing,
         "Lost": nothing,
+        "Dismissed": nothing,
     }

@@ -37,6 +37,7 @@ def test_an_account_without_a_row_has_zeroes(overview):
         "Superseded": nothing,
         "Withdrawn": nothing,
         "Lost": nothing,
+        "Dismissed": nothing,
         "OldestUnsentSeconds": None,
         "OldestUnsentDetail": None,
         "BytesPerSecond": 0.0,
@@ -94,6 +95,7 @@ def test_every_state_is_counted_in_its_place(ledger, overview):
         "Superseded": 0,
         "Withdrawn": 1,
         "Lost": 2,
+        "Dismissed": 0,
     }
     assert told["Sending"]["Bytes"] == 500
 

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-import click
-
-from orthanc_gcp.commands.formatting import count, moment
-from orthanc_gcp.commands.printing import cleaned, say
+from orthanc_gcp.commands.formatting import count
+from orthanc_gcp.commands.live.progress import ProgressLine, done_by
+from orthanc_gcp.commands.printing import say
 from orthanc_gcp.redaction import readable
 
 if TYPE_CHECKING:
@@ -21,11 +18,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Documents", "Progress", "Words"]
 
-EVERY, EVERY_LIVE = 10.0, 0.2
-"""Seconds between two lines about how far it is: in a file or a pipe, and at a terminal."""
+EVERY_LIVE = 0.2
+"""Seconds between two changes of the line that says how far it is, at a terminal."""
 SHOWN = 20
 """So many instances of one kind are shown of a study; all are in the report."""
-_CLEAR = "\r\x1b[K"
 _LABELS = {
     "NotInLedger": "not in the ledger",
     "Waiting": "waiting",
@@ -52,6 +48,7 @@ _SUMS = {
     "Unknown": "in the store, and known to neither Orthanc nor the ledger",
     "Superseded": "superseded by a newer version",
     "Withdrawn": "withdrawn",
+    "Dismissed": "dismissed by a person",
     "BeforeFollowing": "received before following began, and in no backfill",
     "NotWanted": "in Orthanc and wanted by no rule",
     "Queued": "queued to be sent",
@@ -62,63 +59,57 @@ class Progress:
     """How far it is, on the standard error: one line that changes at a terminal."""
 
     def __init__(self, *, quiet: bool) -> None:
-        self._live = sys.stderr.isatty()
-        self._quiet = quiet and not self._live
-        self._began = self._shown = time.monotonic()
-        self._done_before = self._total = 0
+        self._line = ProgressLine(quiet=quiet, every_live=EVERY_LIVE)
+        self._began = time.monotonic()
+        self._total = self._done_before = 0
+        self._instances_before = self._bytes_before = 0
 
-    def begin(self, total: int, done: int) -> None:
+    def begin(self, total: int, done: int, totals: Totals) -> None:
         """The number of studies is known, of which some were compared by an earlier run."""
         self._began, self._total, self._done_before = time.monotonic(), total, done
-        if not self._quiet:
+        self._instances_before, self._bytes_before = totals.counts["Instances"], totals.bytes
+        if not self._line.is_quiet:
             before = f", {done:,} of them were before" if done else ""
             self.line(f"{count(total, 'study')} to compare{before}")
 
     def listing(self, number: int) -> None:
         """So many answers about studies have come by now: of Orthanc, the ledger and the stores."""
-        if self._is_due():
-            self._show(f"listing the studies of Orthanc, ledger and stores: {number:,} so far")
+        self._line.show(
+            lambda: f"listing the studies of Orthanc, ledger and stores: {number:,} so far"
+        )
 
     def compared(self, done: int, totals: Totals) -> None:
         """So many studies were compared."""
-        if self._is_due():
-            self._show(
+        self._line.show(
+            lambda: (
                 f"{done:,} of {count(self._total, 'study')}, "
                 f"{count(totals.counts['Instances'], 'instance')}, "
-                f"{totals.differing:,} with differences{self._end(done)}"
+                f"{totals.differing:,} with differences{self._rate(totals)}{self._end(done)}"
             )
+        )
 
     def line(self, words: str) -> None:
         """A line of its own, on the standard error."""
-        self.clear()
-        say(words, err=True)
+        self._line.line(words)
 
     def clear(self) -> None:
         """Make room for other lines."""
-        if self._live:
-            click.echo(_CLEAR, nl=False, err=True)
+        self._line.clear()
 
-    def _is_due(self) -> bool:
-        now = time.monotonic()
-        if now - self._shown < (EVERY_LIVE if self._live else EVERY):
-            return False
-        self._shown = now
-        return True
+    def _rate(self, totals: Totals) -> str:
+        from rich.filesize import decimal
 
-    def _show(self, words: str) -> None:
-        if self._live:
-            click.echo(f"{_CLEAR}{cleaned(words)}", nl=False, err=True)
-        else:
-            say(words, err=True)
+        seconds = max(time.monotonic() - self._began, 0.001)
+        instances = (totals.counts["Instances"] - self._instances_before) / seconds
+        read = int((totals.bytes - self._bytes_before) / seconds)
+        if not instances:
+            return ""
+        return f", {instances:,.1f} instances/s" + (f", {decimal(read)}/s" if read else "")
 
     def _end(self, done: int) -> str:
         """When it will be done, if it goes on so."""
-        compared = done - self._done_before
-        if not compared:
-            return ""
-        left = (self._total - done) * (time.monotonic() - self._began) / compared
-        now = datetime.now(UTC)
-        return f", done by {moment((now + timedelta(seconds=left)).isoformat(), now)}"
+        before = self._done_before
+        return done_by(done - before, self._total - before, time.monotonic() - self._began)
 
 
 class Words:

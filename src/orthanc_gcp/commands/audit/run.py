@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import orthanc_gcp
-from orthanc_gcp.commands.arguments import fail
+from orthanc_gcp.commands.arguments import BROKEN_OFF, fail
 from orthanc_gcp.commands.audit.options import Options
 from orthanc_gcp.commands.audit.output import Documents, Progress, Words
 from orthanc_gcp.commands.audit.sources import AuditedOrthanc, opened_stores
@@ -34,9 +34,8 @@ from orthanc_gcp.ledger import database
 from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.redaction import readable
 
-__all__ = ["BROKEN_OFF", "run"]
+__all__ = ["run"]
 
-BROKEN_OFF = 130
 """The exit code after a signal, as shells have it for SIGINT."""
 
 
@@ -171,7 +170,7 @@ class _Run:
         failed = self._audit.list_studies(studies, on_progress)
         self._total = studies.count()
         self._done = self._total - studies.count(self._after) if self._after is not None else 0
-        self._progress.begin(self._total, self._done)
+        self._progress.begin(self._total, self._done, self._totals)
         return failed
 
     def _add(self, study: str | None, results: list[StudyResult]) -> None:

@@ -1,1 +1,1 @@
-"""``orthanc-gcp query`` and ``retrieve``: the way back from a store."""
+"""``orthanc-gcp query``, ``retrieve`` and ``gateway``: the ways back from a store."""

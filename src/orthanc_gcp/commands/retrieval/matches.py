@@ -9,28 +9,22 @@ import csv
 import io
 import json
 import re
-import sys
-import time
 import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-import click
-
 from orthanc_gcp.commands.formatting import count
-from orthanc_gcp.commands.printing import cleaned, say
+from orthanc_gcp.commands.live.progress import ProgressLine
+from orthanc_gcp.commands.printing import say
 
 if TYPE_CHECKING:
     from orthanc_gcp.dicomweb.query import QueryResult
 
-__all__ = ["CLEAR", "Progress", "printer"]
+__all__ = ["Progress", "printer"]
 
 _ALIGNED = 200
 """So many rows of a table are read before the first is printed, for the width of its columns."""
 _WIDEST = 64
-_FIRST_AFTER, _EVERY = 1.0, 0.5
-CLEAR = "\r\x1b[K"
-"""Makes room in a line of a terminal."""
 _FORMULA = re.compile(r"[=+\-@\t\r\n＝＋－＠]")  # noqa: RUF001 -- spreadsheets take these, too
 _NUMBER = re.compile(r"-?\d+(\.\d+)?")
 
@@ -61,28 +55,18 @@ def printer(columns: Mapping[str, str], as_json: bool, as_csv: bool) -> Printer:
     return _Csv(columns) if as_csv else _Table(columns)
 
 
-class Progress:
-    """How far it is, at a terminal, once it takes longer than a second."""
+class Progress(ProgressLine):
+    """How far a query is, once it takes longer than a second."""
 
-    def __init__(self) -> None:
-        self._live, self._shown = sys.stderr.isatty(), time.monotonic() + _FIRST_AFTER - _EVERY
-        self._dirty = False
-
-    def show(self, result: QueryResult) -> None:
+    def read(self, result: QueryResult) -> None:
         """So much was read by now."""
         self.clear()
-        now = time.monotonic()
-        if self._live and now - self._shown >= _EVERY:
-            self._shown, self._dirty = now, True
-            words = f"{count(result.matches, 'result')} of "
-            words += f"{result.read:,} that the store has returned"
-            click.echo(f"{CLEAR}{cleaned(words)}", nl=False, err=True)
+        self.show(lambda: self.words(result))
 
-    def clear(self) -> None:
-        """Make room for other lines."""
-        if self._dirty:
-            click.echo(CLEAR, nl=False, err=True)
-            self._dirty = False
+    @staticmethod
+    def words(result: QueryResult) -> str:
+        """So much was read."""
+        return f"{count(result.matches, 'result')} of {result.read:,} that the store has returned"
 
 
 class _Json:

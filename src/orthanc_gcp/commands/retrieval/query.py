@@ -12,7 +12,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from orthanc_gcp.commands.arguments import config_argument, fail, needs, settings_of
+from orthanc_gcp.commands.arguments import (
+    BROKEN_OFF,
+    config_argument,
+    fail,
+    needs,
+    settings_of,
+)
 from orthanc_gcp.commands.ledger_access import refuse_unknown_account
 from orthanc_gcp.errors import StoreError
 
@@ -102,12 +108,16 @@ def query(
     with _opened(settings, account) as store:
         try:
             for match in find(store, asked, result):
-                progress.show(result)
+                progress.read(result)
                 printing.add(match)
         except StoreError as error:
             progress.clear()
             printing.flush()
             fail(f"what was found is not all: {error}" if result.read else str(error))
+        except KeyboardInterrupt:
+            progress.clear()
+            printing.flush()
+            fail(f"broken off, what was found is not all: {progress.words(result)}", BROKEN_OFF)
     progress.clear()
     _refuse_unseen(asked, result)
     printing.end()

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ from urllib.parse import quote
 import click
 
 from orthanc_gcp.commands.arguments import (
+    BROKEN_OFF,
     config_argument,
     fail,
     json_option,
@@ -25,8 +26,8 @@ from orthanc_gcp.commands.arguments import (
 )
 from orthanc_gcp.commands.formatting import count
 from orthanc_gcp.commands.ledger_access import open_ledger, refuse_unknown_account
+from orthanc_gcp.commands.live.progress import ProgressLine, done_by
 from orthanc_gcp.commands.printing import say
-from orthanc_gcp.commands.retrieval.matches import CLEAR
 from orthanc_gcp.errors import OrthancError
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ __all__ = ["retrieve"]
 
 _INCOMPLETE, _NO_ROUTE = 1, 404
 _LEVELS = ("Study", "Series", "Instance")
-_EVERY, _LIVE_AFTER = 0.5, 1.0
+_EVERY = 0.5
 _TRIES = 60
 """So often Orthanc, or the worker, may fail to answer, one time after another."""
 
@@ -89,7 +90,7 @@ def retrieve(
         numbers = desk.request(wanted, compare) if wanted else None
         found = desk.found(numbers)
         if wait:
-            found = _wait(lambda: desk.found(numbers), found)
+            found = _wait(lambda: desk.found(numbers), found, quiet=as_json)
     if as_json:
         say(json.dumps({"Account": account, "Retrievals": found}, indent=2))
     else:
@@ -200,21 +201,43 @@ def _resource(text: str) -> dict[str, str]:
 
 
 def _wait(
-    look: Callable[[], list[dict[str, Any]]], found: list[dict[str, Any]]
+    read: Callable[[], list[dict[str, Any]]], found: list[dict[str, Any]], *, quiet: bool
 ) -> list[dict[str, Any]]:
-    """The same, once all have ended; meanwhile, how far they are, at a terminal."""
-    live, began = sys.stderr.isatty(), time.monotonic()
-    while not all(one["Ended"] for one in found):
-        if live and time.monotonic() - began > _LIVE_AFTER:
-            there = sum(one["Received"] + one["Present"] for one in found)
-            listed = sum(one["Instances"] for one in found)
-            words = f"{there:,} of {count(listed, 'instance')}"
-            click.echo(f"{CLEAR}{words}", nl=False, err=True)
-        time.sleep(_EVERY)
-        found = look()
-    if live:
-        click.echo(CLEAR, nl=False, err=True)
+    """The same, once all have ended; meanwhile, how far they are.
+
+    Ends the command on Ctrl-C, and says how far it came: the worker goes on all the same.
+    """
+    progress, began, before = ProgressLine(quiet=quiet), time.monotonic(), _brought(found)
+    try:
+        while not all(one["Ended"] for one in found):
+            seconds = time.monotonic() - began
+            progress.show(partial(_words, found, _brought(found) - before, seconds))
+            time.sleep(_EVERY)
+            found = read()
+    except KeyboardInterrupt:
+        progress.line(
+            f"broken off: {_there(found)}; what is wanted goes on coming, and orthanc-gcp retrieve "
+            "without anything to retrieve says how far it is"
+        )
+        raise click.exceptions.Exit(BROKEN_OFF) from None
+    progress.clear()
     return found
+
+
+def _brought(found: Sequence[Mapping[str, Any]]) -> int:
+    return sum(one["Received"] + one["Present"] for one in found)
+
+
+def _there(found: Sequence[Mapping[str, Any]]) -> str:
+    listed = sum(one["Instances"] for one in found)
+    return f"{_brought(found):,} of {count(listed, 'instance')}"
+
+
+def _words(found: Sequence[Mapping[str, Any]], brought: int, seconds: float) -> str:
+    rate = brought / seconds if seconds > 0 else 0.0
+    left = sum(one["Instances"] for one in found) - _brought(found)
+    said = f"{_there(found)}, {rate:,.1f} instances/s" if rate else _there(found)
+    return said + done_by(brought, brought + left, seconds)
 
 
 def _lines(one: Mapping[str, Any]) -> Iterator[str]:

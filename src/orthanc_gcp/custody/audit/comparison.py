@@ -28,7 +28,7 @@ __all__ = [
     "doubtful",
 ]
 
-_VOID = (State.WITHDRAWN, State.SUPERSEDED)
+_VOID = (State.WITHDRAWN, State.SUPERSEDED, State.DISMISSED)
 _GONE = (State.WITHDRAWN, State.LOST)
 _SENT = (State.ACKNOWLEDGED, State.CONFIRMED)
 _TO_BE_SENT = (State.HELD, State.WAITING, State.DELAYED, State.SENDING)
@@ -243,6 +243,8 @@ class _Study:
         elif state == State.WITHDRAWN:
             back = reason != TransferReason.CLOSED and self._in_orthanc(row)
             yield self._finding(Category.NOT_IN_LEDGER if back else Category.WITHDRAWN, row, reason)
+        elif state == State.DISMISSED:
+            yield self._finding(Category.DISMISSED, row, reason)
         elif state == State.QUARANTINED:
             yield self._finding(Category.QUARANTINED, row, reason)
         elif state == State.LOST:

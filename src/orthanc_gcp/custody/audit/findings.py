@@ -40,6 +40,8 @@ class Category(StrEnum):
     """There is a newer version of it."""
     WITHDRAWN = "Withdrawn"
     """It was deleted in Orthanc before it was sent, or a person has closed it."""
+    DISMISSED = "Dismissed"
+    """It was in quarantine, and a person has said that it is not to be sent."""
     BEFORE_FOLLOWING = "BeforeFollowing"
     """The rules would want it, and Orthanc received it before they were followed."""
     FORMER_STORE = "FormerStore"

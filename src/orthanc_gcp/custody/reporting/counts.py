@@ -21,6 +21,7 @@ _STATES: Mapping[str, tuple[State, ...]] = {
     "superseded": (State.SUPERSEDED,),
     "withdrawn": (State.WITHDRAWN,),
     "lost": (State.LOST,),
+    "dismissed": (State.DISMISSED,),
 }
 COUNTS = (
     transfers.c.state,
@@ -63,6 +64,7 @@ class TransferCounts:
     superseded: Amount = Amount()
     withdrawn: Amount = Amount()
     lost: Amount = Amount()
+    dismissed: Amount = Amount()
 
     @classmethod
     def of(cls, rows: Iterable[sql.Row[Any]]) -> TransferCounts:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import sqlalchemy as sql
 
+from orthanc_gcp.ledger.events import add_for
 from orthanc_gcp.ledger.ledger import Ledger
-from orthanc_gcp.ledger.schema import UNSENT, State, events, transfers
+from orthanc_gcp.ledger.rows import MOST_PARAMETERS, portions
+from orthanc_gcp.ledger.schema import UNSENT, State, transfers
 from orthanc_gcp.ledger.selection import Selection
 from orthanc_gcp.reasons import StoreReason, TransferReason
 
@@ -19,6 +23,9 @@ _NEVER_STORED = (
     TransferReason.UNCOMPARED,
 )
 """Reasons that say that the store did not take it; elsewhere a digest means that it has."""
+
+_BY_NAME = (State.WITHDRAWN, State.LOST, State.DISMISSED)
+"""The states of what is sent again only when it is named."""
 
 
 def paused_accounts(ledger: Ledger) -> set[str]:
@@ -63,11 +70,12 @@ def retry(
     instance: str | None = None,
     study: str | None = None,
     reason: str | None = None,
-) -> int:
-    """Send again what is in quarantine, to what accounts are by now; how many instances.
+    dismissed: bool = False,
+) -> list[int]:
+    """Send again what is in quarantine, to what accounts are by now; the rows of the instances.
 
-    What was withdrawn or lost is meant, too, when its study or the instance itself is named. What
-    has a UID that no request can name is not: it would come back.
+    What was withdrawn, lost or dismissed is meant, too, when its study or the instance itself is
+    named. What has a UID that no request can name is not: it would come back.
 
     Parameters
     ----------
@@ -75,6 +83,8 @@ def retry(
         A SOP Instance UID; a Study Instance UID.
     reason
         What is there for this reason only, as the ledger has it: ``conflict``, ``invalid``, …
+    dismissed
+        In place of what is in quarantine, what a person has dismissed.
 
     Raises
     ------
@@ -84,49 +94,41 @@ def retry(
     chosen = Selection(sop_instance_uid=instance, study_instance_uid=study, reason=reason)
     current = {name: one.id for name, one in ledger.destinations.current().items()}
     ids = [one for name, one in current.items() if account in (None, name)]
-    named = (State.WITHDRAWN, State.LOST) if instance or study else ()
+    named = _BY_NAME if instance or study else ()
+    states = [State.DISMISSED] if dismissed else [State.QUARANTINED, *named]
     hopeless = sql.func.coalesce(transfers.c.reason, "") == StoreReason.UID
-    where = sql.and_(
+    where = (
         transfers.c.destination_id.in_(ids),
-        transfers.c.state.in_([State.QUARANTINED, *named]),
+        transfers.c.state.in_(states),
         ~hopeless,
         *chosen.conditions,
     )
-    # Since when Orthanc does not have what was lost stays known: at once it is lost again, or not.
-    recycled = transfers.c.reason == TransferReason.RECYCLED
-    absent = sql.case((recycled, transfers.c.absent_since), else_=None)
-    now = ledger.now()
     with ledger.writing() as connection:
-        _note_retried(connection, where, now)
-        changed = connection.execute(
-            transfers.update()
-            .where(where)
-            .values(
-                **{**UNSENT, "absent_since": absent},
-                state=State.WAITING,
-                sha256=sql.case(
-                    (transfers.c.reason.in_(_NEVER_STORED), None), else_=transfers.c.sha256
-                ),
-                attempts=0,
-                replace=False,
-                queued_at=now,
-            )
+        query = sql.select(transfers.c.id).where(*where).order_by(transfers.c.id)
+        rows = list(connection.scalars(query.with_for_update()))
+        for some in portions(rows, MOST_PARAMETERS):
+            add_for(connection, ledger.now(), some, "retried", transfers.c.reason)
+            _queue_again(connection, some, ledger.now())
+    return rows
+
+
+def _queue_again(connection: sql.Connection, rows: Sequence[int], now: float) -> None:
+    of = transfers.c
+    # Since when Orthanc does not have what was lost stays known: at once it is lost again, or not.
+    recycled = of.reason == TransferReason.RECYCLED
+    absent = sql.case((recycled, of.absent_since), else_=None)
+    connection.execute(
+        transfers.update()
+        .where(of.id.in_(rows))
+        .values(
+            **{**UNSENT, "absent_since": absent},
+            state=State.WAITING,
+            sha256=sql.case((of.reason.in_(_NEVER_STORED), None), else_=of.sha256),
+            attempts=0,
+            replace=False,
+            queued_at=now,
         )
-    return int(changed.rowcount)
-
-
-def _note_retried(connection: sql.Connection, where: sql.ColumnElement[bool], now: float) -> None:
-    """Write down for receipts which instances are sent again, and why they were not sent."""
-    values = {
-        "occurred_at": sql.literal(now),
-        "account": transfers.c.account,
-        "study_instance_uid": transfers.c.study_instance_uid,
-        "sop_instance_uid": transfers.c.sop_instance_uid,
-        "kind": sql.literal("retried"),
-        "detail": transfers.c.reason,
-    }
-    query = sql.select(*values.values()).where(where)
-    connection.execute(events.insert().from_select(list(values), query))
+    )
 
 
 def _switch(ledger: Ledger, account: str, *, paused: bool) -> None:

@@ -32,7 +32,9 @@ MEASURE = 2.0
 WIDE = 1000
 """Columns of what is not printed at a terminal: nothing is to be broken up."""
 BAR = 14
-FIGURES = ("Waiting", "Sending", "Acknowledged", "Confirmed", "Quarantined", "Lost")
+FIGURES = ("Waiting", "Sending", "Acknowledged", "Confirmed", "Quarantined")
+ENDED = ("Lost", "Withdrawn", "Superseded", "Dismissed")
+"""States in which nothing is in the store: they have a column where an account has any."""
 _MOVING = ("Waiting", "Sending", "Acknowledged")
 
 Figures = dict[str, Any]
@@ -102,7 +104,7 @@ def _pages(overviews: Iterator[Figures]) -> None:
     """Another page each time that a figure has changed."""
     console, before = _console(), None
     for overview in overviews:
-        figures = [[each[name] for name in FIGURES] for each in overview["Accounts"]]
+        figures = [[each[name] for name in (*FIGURES, *ENDED)] for each in overview["Accounts"]]
         if figures != before:
             console.print(_page(overview, bars=False))
         before = figures
@@ -145,6 +147,10 @@ def _notes(each: Figures) -> Iterator[tuple[str, str]]:
         yield f"the oldest: {each['OldestUnsentDetail']}", ""
     if each["Paused"]:
         yield "paused", "yellow"
+    if each["Quarantined"]["Instances"]:
+        yield "what is in quarantine needs a person: orthanc-gcp quarantine", "red"
+    if each["Lost"]["Instances"]:
+        yield "what is lost is to be acknowledged: orthanc-gcp losses", "red"
     if each["LostChanges"]:
         yield f"{each['LostChanges']:,} changes of Orthanc are lost: orthanc-gcp losses", "red"
     if each["UnprotectedPatients"]:
@@ -190,11 +196,12 @@ def _table(accounts: list[Figures], *, bars: bool) -> Table:
 
     table = Table(box=None, padding=(0, 2, 0, 0))
     table.add_column("account", overflow="fold")
-    for figure in FIGURES:
+    ended = [name for name in ENDED if any(each[name]["Instances"] for each in accounts)]
+    for figure in (*FIGURES, *ended):
         table.add_column(figure.lower(), justify="right", no_wrap=True)
     for each in accounts:
         name = Text(cleaned(each["Account"]))
-        figures = (_count(each[figure]) for figure in FIGURES)
+        figures = (_count(each[figure]) for figure in (*FIGURES, *ended))
         table.add_row(Group(name, _bar(each)) if bars else name, *figures)
     return table
 

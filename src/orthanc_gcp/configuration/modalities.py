@@ -1,0 +1,84 @@
+"""The DICOM modalities that Orthanc knows, and the AE titles that the gateway is called by."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ["Modality", "called_expected", "modalities_expected", "modalities_of"]
+
+_AET = re.compile(r"(?! *$)[ -\[\]-~]{1,16}")
+"""Printable ASCII without a backslash, and not only blanks (DICOM PS3.5 §6.2, AE)."""
+_ENTRY = (
+    "an object of modalities, each [AET, host, port] or an object with AET, Host and Port, as "
+    "Orthanc has them"
+)
+_CALLED = "an object with an account for each AE title, of 16 printable ASCII characters at most"
+
+
+@dataclass(frozen=True)
+class Modality:
+    """An entry of Orthanc's ``DicomModalities``.
+
+    Attributes
+    ----------
+    aet
+        Its AE title, without padding.
+    host
+        Where it is: an address, or a name.
+    allow_echo, allow_find
+        Whether it may ask with C-ECHO and C-FIND.
+    """
+
+    aet: str
+    host: str
+    port: int
+    allow_echo: bool = True
+    allow_find: bool = True
+
+
+def modalities_expected(value: Any) -> str:
+    """What is expected in place of a value of ``DicomModalities``; empty if it is right."""
+    whole = isinstance(value, dict)
+    return "" if whole and all(map(_modality, value.values())) else _ENTRY
+
+
+def modalities_of(value: Mapping[str, Any]) -> tuple[Modality, ...]:
+    """The modalities of a right value."""
+    return tuple(filter(None, map(_modality, value.values())))
+
+
+def called_expected(value: Any) -> str:
+    """What is expected in place of the gateway's AE titles; empty if it is right."""
+    right = isinstance(value, dict) and bool(value)
+    return (
+        ""
+        if right and all(_is_aet(key) and isinstance(one, str) for key, one in value.items())
+        else _CALLED
+    )
+
+
+def _is_aet(value: Any) -> bool:
+    return isinstance(value, str) and _AET.fullmatch(value) is not None
+
+
+def _modality(entry: Any) -> Modality | None:
+    """An entry as Orthanc takes it: a list of three or four, or an object."""
+    if isinstance(entry, list) and 3 <= len(entry) <= 4:
+        entry = dict(zip(("AET", "Host", "Port"), entry[:3], strict=True))
+    if not isinstance(entry, dict):
+        return None
+    aet, host, port = entry.get("AET"), entry.get("Host"), _port(entry.get("Port"))
+    allowed = [entry.get(name, True) for name in ("AllowEcho", "AllowFind")]
+    wrong = not all(isinstance(one, bool) for one in allowed)
+    if not _is_aet(aet) or not isinstance(host, str) or port is None or wrong:
+        return None
+    return Modality(str(aet).strip(), host, port, *allowed)
+
+
+def _port(value: Any) -> int | None:
+    if isinstance(value, str) and re.fullmatch("[0-9]{1,5}", value):
+        value = int(value)
+    return value if type(value) is int and 0 < value < 65536 else None

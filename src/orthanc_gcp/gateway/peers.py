@@ -1,0 +1,91 @@
+"""Who may connect and ask, and which account it is for: as Orthanc's own options say."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+from ipaddress import IPv6Address, ip_address
+
+from orthanc_gcp.configuration import Globals, Modality
+
+__all__ = ["Peers", "Rejection", "printable_aet"]
+
+
+class Rejection(IntEnum):
+    """Why an association is rejected: the reason of the service-user (PS3.8 §9.3.4)."""
+
+    CALLING_AET = 3
+    CALLED_AET = 7
+
+
+@dataclass(frozen=True)
+class Peers:
+    """What the options of Orthanc say of those that connect.
+
+    Attributes
+    ----------
+    aets
+        The account of each AE title that the gateway is called by.
+    """
+
+    orthanc: Globals
+    aets: dict[str, str]
+
+    def account(self, called: str) -> str | None:
+        """The account of a called AE title; None for none.
+
+        Unless ``DicomCheckCalledAet``, the only one is that of every AE title.
+        """
+        own = {self._key(aet): account for aet, account in self.aets.items()}
+        found = own.get(self._key(called))
+        if found is None and not self.orthanc.dicom_check_called_aet:
+            every = set(own.values())
+            return every.pop() if len(every) == 1 else None
+        return found
+
+    def rejection(self, called: str, calling: str, address: str) -> Rejection | None:
+        """Why an association is not accepted, if it is not."""
+        if self.account(called) is None:
+            return Rejection.CALLED_AET
+        anybody = self.orthanc.dicom_always_allow_echo or self.orthanc.dicom_always_allow_find
+        return None if anybody or self._known(calling, address) else Rejection.CALLING_AET
+
+    def may_echo(self, calling: str, address: str) -> bool:
+        """Whether a C-ECHO is answered with success."""
+        allowed = any(one.allow_echo for one in self._known(calling, address))
+        return self.orthanc.dicom_always_allow_echo or allowed
+
+    def may_find(self, calling: str, address: str) -> bool:
+        """Whether a C-FIND is answered."""
+        allowed = any(one.allow_find for one in self._known(calling, address))
+        return self.orthanc.dicom_always_allow_find or allowed
+
+    def _known(self, calling: str, address: str) -> list[Modality]:
+        """The modalities that a peer may be, as Orthanc compares them: a host by its address."""
+        checked = self.orthanc.dicom_check_modality_host
+        return [
+            one
+            for one in self.orthanc.dicom_modalities
+            if self._key(one.aet) == self._key(calling)
+            and (not checked or _plain(one.host) == _plain(address))
+        ]
+
+    def _key(self, aet: str) -> str:
+        bare = aet.strip(" \0")
+        return bare if self.orthanc.strict_aet_comparison else bare.upper()
+
+
+def printable_aet(aet: str) -> str:
+    """An AE title as a log may have it."""
+    bare = aet.strip(" \0")
+    return "".join(one if " " <= one <= "~" else "?" for one in bare)[:16] or "-"
+
+
+def _plain(address: str) -> str:
+    """An address in one way of writing it; a name as it is."""
+    try:
+        found = ip_address(address)
+    except ValueError:
+        return address.lower()
+    mapped = found.ipv4_mapped if isinstance(found, IPv6Address) else None
+    return str(mapped or found)

@@ -1,0 +1,161 @@
+"""What pynetdicom leaves open below DIMSE: limits of time and size, and TCP's acknowledgements.
+
+pynetdicom's private classes are extended here; the minor version is pinned for that, and the tests
+of this room show whether another one still fits.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import socket
+import time
+from contextlib import suppress
+from typing import Any
+
+from pynetdicom.dimse import DIMSEServiceProvider
+from pynetdicom.dimse_primitives import C_CANCEL, C_FIND
+from pynetdicom.dul import DULServiceProvider
+from pynetdicom.pdu_primitives import P_DATA
+from pynetdicom.transport import AssociationSocket
+
+from orthanc_gcp.logs import places
+
+__all__ = [
+    "BoundedDimse",
+    "BoundedSocket",
+    "GuardedDul",
+    "acknowledge_at_once",
+]
+
+_log = logging.getLogger(__name__)
+
+LONGEST_PDU = 1024 * 1024
+"""Of one that is received: a request for an association with all contexts fits into it."""
+LONGEST_MESSAGE = 1024 * 1024
+MOST_WAITING = 16
+"""So many requests wait for the one before: only one is allowed at a time (PS3.7 §D.3.3.3)."""
+_QUICKACK: int | None = getattr(socket, "TCP_QUICKACK", None)
+
+
+def acknowledge_at_once(connection: socket.socket) -> None:
+    """Have TCP acknowledge what comes, and send what is written, without waiting for more.
+
+    Peers that leave Nagle's algorithm on wait for each acknowledgement: Linux delays it by 40 ms,
+    unless it is asked again and again not to (tcp(7), ``TCP_QUICKACK``).
+    """
+    if _QUICKACK is not None:
+        try:
+            connection.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)
+        except OSError:
+            return  # it has been closed, which reading and writing will find
+
+
+class BoundedSocket(AssociationSocket):
+    """A connection on which a PDU has a largest size, and a time in which all of it has come."""
+
+    def __init__(self, association: Any, connection: socket.socket, timeout: float) -> None:
+        super().__init__(association, client_socket=connection)
+        self._timeout = timeout
+
+    def recv(self, nr_bytes: int) -> bytearray:
+        """So many bytes, or fewer where the connection has ended.
+
+        Raises
+        ------
+        OSError
+            It takes too long, is too long, or the connection is broken.
+        """
+        connection = self.socket
+        if connection is None or nr_bytes > LONGEST_PDU:
+            raise OSError("a PDU of this length is not read")
+        deadline = time.monotonic() + self._timeout
+        received = bytearray()
+        while len(received) < nr_bytes:
+            connection.settimeout(max(0.001, deadline - time.monotonic()))
+            acknowledge_at_once(connection)
+            piece = connection.recv(min(nr_bytes - len(received), 64 * 1024))
+            if not piece:
+                break
+            received += piece
+        return received
+
+    def send(self, bytestream: bytes) -> None:
+        """Send it all; a peer that does not read it in time has broken off."""
+        connection = self.socket
+        try:
+            if connection is not None:
+                connection.settimeout(self._timeout)
+                connection.sendall(bytestream)
+                acknowledge_at_once(connection)
+                return
+        except OSError:
+            pass
+        self.event_queue.put("Evt17")  # transport connection closed (PS3.8 §9.2)
+
+    def _shutdown_socket(self) -> None:
+        """Close it, also where the other side has gone before."""
+        connection = self.socket
+        if connection is not None:
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+            connection.close()
+
+
+class GuardedDul(DULServiceProvider):
+    """The upper layer, which ends its association when it meets what it was not made for."""
+
+    _has_sent = False
+
+    def run_reactor(self) -> None:
+        """Run until the connection has ended."""
+        try:
+            super().run_reactor()
+        except Exception as error:
+            _log.info("a connection is closed: what came is no DICOM\n%s", places(error))
+        finally:
+            self.assoc.is_established = False
+            self.to_user_queue.put(None)  # nobody waits for a request that will not come
+
+    def _process_recv_primitive(self) -> bool:
+        """Whether there is something to send; what has come is read in between.
+
+        Otherwise, C-CANCEL would be read after the last answer.
+        """
+        if self._has_sent and self.socket is not None and self.socket.ready:
+            self._has_sent = False
+            return False
+        self._has_sent = bool(super()._process_recv_primitive())
+        return self._has_sent
+
+
+class _Requests(queue.Queue[Any]):
+    """Requests in their order; one makes those C-CANCELs void that came before it."""
+
+    def __init__(self, cancelled: dict[int, C_CANCEL]) -> None:
+        super().__init__()
+        self._cancelled = cancelled
+
+    def _put(self, item: Any) -> None:
+        if isinstance(item[1], C_FIND):
+            self._cancelled.pop(int(item[1].MessageID or 0), None)
+        super()._put(item)
+
+
+class BoundedDimse(DIMSEServiceProvider):
+    """Messages of a bounded size, of which a bounded number waits."""
+
+    def __init__(self, association: Any) -> None:
+        super().__init__(association)
+        self.msg_queue = _Requests(self.cancel_req)
+        self._received = 0
+
+    def receive_primitive(self, primitive: P_DATA) -> None:
+        """Take a fragment of a message in, or end the association."""
+        self._received += sum(len(data) for _, data in primitive.presentation_data_value_list)
+        if self._received > LONGEST_MESSAGE or self.msg_queue.qsize() >= MOST_WAITING:
+            self.dul.event_queue.put("Evt19")  # unexpected PDU: the association is aborted
+            return
+        super().receive_primitive(primitive)
+        if self.message is None:
+            self._received = 0

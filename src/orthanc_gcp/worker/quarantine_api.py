@@ -1,0 +1,95 @@
+"""The routes about the quarantine, as part of the worker's own REST API."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from starlette.exceptions import HTTPException
+
+from orthanc_gcp.custody.reporting.quarantine import (
+    LONGEST_NAME,
+    LONGEST_WHY,
+    as_typed,
+    dismiss,
+    logged_in,
+    quarantine,
+    word_fault,
+)
+from orthanc_gcp.ledger.ledger import Ledger
+from orthanc_gcp.ledger.schema import State
+from orthanc_gcp.ledger.selection import Selection
+from orthanc_gcp.redaction import readable
+
+__all__ = ["QuarantineApi"]
+
+_SELECTED = ("Study", "Instance", "Reason")
+_OTHERS = ("All", "Why", "By", "User")
+_STATES = (State.QUARANTINED, State.DISMISSED)
+
+
+class QuarantineApi:
+    """Says what is in quarantine, and has it dismissed.
+
+    Parameters
+    ----------
+    on_dismissal
+        Called when something was dismissed.
+    """
+
+    def __init__(self, ledger: Ledger, on_dismissal: Callable[[], None]) -> None:
+        self._ledger, self._on_dismissal = ledger, on_dismissal
+
+    def groups(self, account: str, selection: Selection) -> dict[str, Any]:
+        """What is in quarantine at an account, or was dismissed, by reason.
+
+        Raises
+        ------
+        HTTPException
+            Another state is asked for.
+        """
+        state = selection.state or State.QUARANTINED
+        if state not in _STATES:
+            raise HTTPException(400, f"state: expected one of {', '.join(_STATES)}")
+        found = quarantine(self._ledger, selection, state)
+        return {"Account": account, "Groups": [one.as_json() for one in found]}
+
+    def dismiss(self, account: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        """Send nothing of what is named; how many instances.
+
+        Raises
+        ------
+        HTTPException
+            It is not said what, why, or who says so.
+        """
+        if unknown := set(body) - {*_SELECTED, *_OTHERS}:
+            expected = ", ".join((*_SELECTED, *_OTHERS[:-1]))
+            raise HTTPException(400, f"{readable(min(unknown))}: expected {expected}")
+        selected = {name: _text(body, name) for name in _SELECTED if name in body}
+        everything = body.get("All", False)
+        if not isinstance(everything, bool) or everything is bool(selected):
+            raise HTTPException(400, 'expected Study, Instance or Reason, or {"All": true}')
+        why = _text(body, "Why", LONGEST_WHY)
+        by = logged_in(_text(body, "User")) if "User" in body else as_typed(_text(body, "By"))
+        moved = dismiss(
+            self._ledger,
+            Selection(
+                account=account,
+                study_instance_uid=selected.get("Study"),
+                sop_instance_uid=selected.get("Instance"),
+                reason=selected.get("Reason"),
+            ),
+            by=by,
+            why=why,
+        )
+        self._on_dismissal()
+        return {"Account": account, "Instances": moved, "By": by}
+
+
+def _text(body: Mapping[str, Any], name: str, most: int = LONGEST_NAME) -> str:
+    given = body.get(name)
+    if not isinstance(given, str):
+        raise HTTPException(400, f"{name}: expected words")
+    if fault := word_fault(given, most):
+        raise HTTPException(400, f"{name}: {fault}")
+    return given

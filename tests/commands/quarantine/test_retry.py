@@ -1,0 +1,51 @@
+"""What is in quarantine is sent again, and followed until it is confirmed."""
+
+from __future__ import annotations
+
+import json
+
+from tests.commands.conftest import site
+from tests.support.studies import SECOND, conflicting, delete, run, run_json
+
+__all__ = ["site"]
+
+
+def test_retry_sends_what_is_in_quarantine(site):
+    study = conflicting(site)
+    (row,) = [row for row in study.rows() if row.state == "quarantined"]
+    said = run(site, "quarantine", code=1)
+    assert f"google: conflict: 1 instance of 1 study, {row.size_bytes:,} bytes" in said
+    said = run(site, "retry", "--reason", "invalid", code=2)
+    assert said == "nothing is in quarantine for the reason invalid: expected one of conflict\n"
+    said = run(site, "retry", "--study", "1.2.3", code=2)
+    assert said == f"the ledger knows of no study 1.2.3: in quarantine are {study.uid}\n"
+    assert run(site, "retry", "--account", SECOND) == "queued again: 0 instances\n"
+    told = json.loads(run(site, "retry", "--study", study.uid, "--wait", "--json", code=1))
+    assert (told["Queued"], told["Confirmed"], told["Open"]) == (1, 0, 0)
+    assert [one["Reason"] for one in told["Unconfirmed"]] == ["conflict"]
+    delete(site, study, row.sop_instance_uid)  # what the store had in its place
+    chosen = ("--study", study.uid, "--instance", row.sop_instance_uid, "--reason", "conflict")
+    assert run(site, "retry", "--account", "google", *chosen, "--wait") == (
+        "queued again: 1 instance\n1 of 1 instance confirmed\n"
+    )
+    assert study.states() == ["confirmed"] * 3
+    (account,) = run_json(site, "receipt", study.uid)["Accounts"]
+    kinds = [event["Kind"] for event in account["Events"]]
+    assert kinds == ["quarantined", "retried", "quarantined", "retried"]
+
+
+def test_what_was_dismissed_comes_back_by_retry(site):
+    study = conflicting(site)
+    (row,) = [row for row in study.rows() if row.state == "quarantined"]
+    run(site, "quarantine", "--dismiss", "a phantom", "--instance", row.sop_instance_uid)
+    (google, _) = run_json(site, "status")["Accounts"]
+    assert google["Dismissed"]["Instances"] == 1
+    assert google["Quarantined"]["Instances"] == google["Waiting"]["Instances"] == 0
+    audit = json.loads(run(site, "audit", "--study", study.uid, "--json"))
+    assert audit["Counts"]["Dismissed"] == 1
+    said = run(site, "receipt", study.uid, code=1)
+    assert "1 dismissed" in said
+    assert ": a phantom" in said
+    delete(site, study, row.sop_instance_uid)
+    run(site, "retry", "--instance", row.sop_instance_uid, "--wait")
+    assert study.states() == ["confirmed"] * 3

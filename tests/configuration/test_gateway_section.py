@@ -1,0 +1,56 @@
+"""The section ``Gateway``: with a mistake in it, nobody is let in."""
+
+from __future__ import annotations
+
+import pytest
+
+from orthanc_gcp.configuration import Modality, read
+from tests.support.configurations import SERVICE
+
+
+def settings(gateway, **orthanc):
+    section = {"Accounts": {"a": SERVICE}, "Gateway": gateway}
+    return read({"GoogleCloudPlatform": section, **orthanc})
+
+
+def test_it_is_read():
+    found = settings({"Aets": {"GOOGLE": "a"}, "Port": 104, "MaxAnswers": 9})
+    assert found.problems == ()
+    assert (found.gateway.aets, found.gateway.port) == ({"GOOGLE": "a"}, 104)
+    assert found.gateway.max_answers == 9
+
+
+@pytest.mark.parametrize(
+    "gateway",
+    [
+        {},
+        [],
+        True,
+        {"Aets": {}},
+        {"Aets": {"G": "b"}},
+        {"Aets": {"G": "a"}, "Prot": 104},
+        {"Aets": {"G": "a"}, "Port": "104"},
+        {"Aets": {"G": "a", "g ": "a"}},
+        {"Aets": {"G": "a"}, "MaxAssociations": 0},
+    ],
+    ids=str,
+)
+def test_a_mistake(gateway):
+    found = settings(gateway)
+    assert found.gateway is None
+    assert found.gateway_problems == found.problems
+    assert all("the gateway does not start" in str(one) for one in found.problems)
+    assert [account.name for account in found.accounts] == ["a"]
+
+
+def test_without_it():
+    assert read({"GoogleCloudPlatform": {"Accounts": {"a": SERVICE}}}).gateway is None
+
+
+def test_modalities_of_orthanc():
+    entries = {"a": ["CT ", "192.0.2.1", 104, "Generic"], "b": {"AET": "MR", "Host": "h"}}
+    entries["b"] |= {"Port": "105", "AllowFind": False, "AllowMove": True}
+    assert settings({"Aets": {"G": "a"}}, DicomModalities=entries).orthanc.dicom_modalities == (
+        Modality("CT", "192.0.2.1", 104),
+        Modality("MR", "h", 105, allow_find=False),
+    )

@@ -1,0 +1,85 @@
+"""A gateway in this process, in front of a store of the emulator."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orthanc_gcp import configuration
+from orthanc_gcp.clock import SystemClock
+from orthanc_gcp.gateway.gateway import Gateway
+from tests.emulator.client import Client
+from tests.emulator.conftest import (
+    client,
+    identities,
+    shared_client,
+    shared_emulator,
+    shared_folder,
+)
+
+__all__ = [
+    "client",
+    "identities",
+    "shared_client",
+    "shared_emulator",
+    "shared_folder",
+]
+
+STORE_PARTS = ("Project", "Location", "Dataset", "DicomStore")
+WORKSTATION = {"ws": ["WORKSTATION", "127.0.0.1", 104]}
+
+
+def configured(
+    client: Client, credentials: Path, gateway: dict[str, Any] | None = None, **orthanc: Any
+) -> dict[str, Any]:
+    """A configuration for the store of a client, with a gateway on a free port."""
+    address, _, rest = client.web.partition("/v1/")
+    path = rest.removesuffix("/dicomWeb").split("/")
+    account = {
+        **dict(zip(STORE_PARTS, path[1::2], strict=True)),
+        "ServiceAccountFile": str(credentials / "service-account.json"),
+    }
+    section = {
+        "BaseUrl": f"{address}/v1/",
+        "Accounts": {"google": account},
+        "Gateway": {"Aets": {"GOOGLE": "google"}, "Port": 0, **(gateway or {})},
+    }
+    return {"DicomModalities": WORKSTATION, "GoogleCloudPlatform": section, **orthanc}
+
+
+@dataclass
+class Running:
+    """A gateway, and where it is."""
+
+    gateway: Gateway
+    thread: threading.Thread
+
+    @property
+    def port(self) -> int:
+        return self.gateway.port
+
+
+@pytest.fixture
+def start(client: Client, shared_folder: Path) -> Iterator[Callable[..., Running]]:
+    """A maker of gateways, which are stopped in the end."""
+    made: list[Running] = []
+
+    def begin(gateway: dict[str, Any] | None = None, **orthanc: Any) -> Running:
+        settings = configuration.read(configured(client, shared_folder, gateway, **orthanc))
+        assert not [one for one in settings.problems if one.error], settings.problems
+        running = Gateway(settings, SystemClock())
+        thread = threading.Thread(target=running.run)
+        thread.start()
+        made.append(Running(running, thread))
+        return made[-1]
+
+    yield begin
+    for one in made:
+        one.gateway.stop()
+        one.thread.join(20)
+        assert not one.thread.is_alive()

@@ -1,0 +1,65 @@
+"""Who may connect and ask."""
+
+from __future__ import annotations
+
+import pytest
+
+from orthanc_gcp.configuration import Globals, Modality
+from orthanc_gcp.gateway.peers import Peers, Rejection, printable_aet
+
+CT = Modality("CT", "192.0.2.1", 104)
+ONLY_ECHO = Modality("ECHO", "192.0.2.2", 104, allow_find=False)
+
+
+def peers(aets=("G",), **options):
+    every = {"dicom_modalities": (CT, ONLY_ECHO), **options}
+    return Peers(Globals(**every), {aet: aet.lower() for aet in aets})
+
+
+@pytest.mark.parametrize(
+    ("aets", "called", "options", "account"),
+    [
+        (("G",), "G", {}, "g"),
+        (("G",), " g\0", {}, "g"),
+        (("G",), "OTHER", {}, "g"),
+        (("G",), "OTHER", {"dicom_check_called_aet": True}, None),
+        (("G",), "g", {"dicom_check_called_aet": True, "strict_aet_comparison": True}, None),
+        (("G", "H"), "H", {}, "h"),
+        (("G", "H"), "OTHER", {}, None),
+    ],
+)
+def test_the_account(aets, called, options, account):
+    assert peers(aets, **options).account(called) == account
+
+
+@pytest.mark.parametrize(
+    ("calling", "address", "options", "echo", "find"),
+    [
+        ("CT", "192.0.2.9", {}, True, True),
+        ("ct ", "192.0.2.9", {}, True, True),
+        ("ct", "192.0.2.9", {"strict_aet_comparison": True}, True, False),
+        ("CT", "192.0.2.9", {"dicom_check_modality_host": True}, True, False),
+        ("CT", "192.0.2.1", {"dicom_check_modality_host": True}, True, True),
+        ("CT", "::ffff:192.0.2.1", {"dicom_check_modality_host": True}, True, True),
+        ("ECHO", "192.0.2.2", {"dicom_always_allow_echo": False}, True, False),
+        ("OTHER", "192.0.2.1", {}, True, False),
+        ("OTHER", "192.0.2.1", {"dicom_always_allow_echo": False}, False, False),
+        ("OTHER", "192.0.2.1", {"dicom_always_allow_find": True}, True, True),
+    ],
+)
+def test_what_a_peer_may(calling, address, options, echo, find):
+    found = peers(**options)
+    assert (found.may_echo(calling, address), found.may_find(calling, address)) == (echo, find)
+
+
+def test_rejections():
+    closed = peers(dicom_always_allow_echo=False, dicom_check_called_aet=True)
+    assert closed.rejection("H", "CT", "192.0.2.1") is Rejection.CALLED_AET
+    assert closed.rejection("G", "OTHER", "192.0.2.1") is Rejection.CALLING_AET
+    assert closed.rejection("G", "CT", "192.0.2.1") is None
+    assert peers().rejection("G", "OTHER", "192.0.2.1") is None
+
+
+def test_an_aet_in_a_log():
+    assert printable_aet("CT\n\x1b[31m  ") == "CT??[31m"
+    assert printable_aet(" ") == "-"
