@@ -58,16 +58,19 @@ def imported(files: list[Path]) -> set[str]:
 
 
 EMULATOR = sorted((PACKAGE / "emulator").rglob("*.py"))
-REST = sorted(set(PACKAGE.rglob("*.py")) - set(EMULATOR))
+GATEWAY = sorted((PACKAGE / "gateway").rglob("*.py"))
+REST = sorted(set(PACKAGE.rglob("*.py")) - set(EMULATOR) - set(GATEWAY))
+PARTS = [("emulator", EMULATOR), ("gateway", GATEWAY), ("worker", REST)]
+"""Each extra, and the files that import from it."""
 
 
-@pytest.mark.parametrize(("extra", "files"), [("emulator", EMULATOR), ("worker", REST)])
+@pytest.mark.parametrize(("extra", "files"), PARTS)
 def test_an_extra_declares_what_is_imported(extra, files):
     missing = sorted(imported(files) - CORE - EXTRAS[extra])
     assert not missing, f"add {', '.join(missing)} to the extra `{extra}` of pyproject.toml"
 
 
-@pytest.mark.parametrize(("extra", "files"), [("emulator", EMULATOR), ("worker", REST)])
+@pytest.mark.parametrize(("extra", "files"), PARTS)
 def test_an_extra_declares_nothing_that_is_not(extra, files):
     unused = sorted(EXTRAS[extra] - set(THROUGH_OTHERS) - imported(files))
     assert not unused, f"take {', '.join(unused)} out of the extra `{extra}` of pyproject.toml"
@@ -79,4 +82,4 @@ def test_the_core_declares_nothing_that_is_not_imported():
 
 
 def test_there_is_no_other_extra():
-    assert set(EXTRAS) == {"emulator", "worker", "all"}
+    assert set(EXTRAS) == {"emulator", "gateway", "worker", "all"}

@@ -165,7 +165,7 @@ def accept(http, media_type):
 
 
 COMMANDS = set(app.commands)
-PROCESSES = {"emulator", "worker", "sidecar"}
+PROCESSES = {"emulator", "gateway", "worker", "sidecar"}
 """They run until they are stopped."""
 
 
@@ -189,6 +189,7 @@ def test_each_command_runs(site, blind):
         ("indexes", config, *orthanc),
         ("losses", config),
         ("destinations", config),
+        ("quarantine", config),
         ("plugin-script",),
         ("install", "--orthanc-config", config, "--dry-run"),
         ("demo",),

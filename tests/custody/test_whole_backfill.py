@@ -46,7 +46,7 @@ def site_with(
 def command(site: Site, *options: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [
-            *(sys.executable, "-m", "orthanc_gcp", "backfill"),
+            *(sys.executable, "-m", "orthanc_gcp", "backfill", "--json"),
             *(str(site.orthanc.configuration_file), "--orthanc", site.orthanc.url, *options),
         ],
         capture_output=True,

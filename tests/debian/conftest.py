@@ -24,7 +24,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def virtual_environment() -> Iterator[Path]:
     """What the README's commands make at ``/opt/orthanc-gcp``."""
     with public_folder() as folder:
-        public_installation(folder, ["worker"], VENV)
+        public_installation(folder, ["gateway", "worker"], VENV)
         yield folder
 
 

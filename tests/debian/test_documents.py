@@ -20,6 +20,7 @@ PAGES = (
     "commands",
     "configuration",
     "custody",
+    "gateway",
     "migration",
     "operations",
     "retrieval",
@@ -27,9 +28,11 @@ PAGES = (
 )
 # Their commands are those of a checkout, and no host has one (tests/test_documentation.py).
 OF_THE_REPOSITORY = ("architecture", "CONTRIBUTING", "SECURITY")
+LEVELS = ("series", "instances")
 ENDLESS = (" worker ", " sidecar ")
+PROGRAMS = "/opt/orthanc-gcp/bin"
 INSTALL = (
-    "/opt/orthanc-gcp/bin/orthanc-gcp install --account my-google --project osimis-test "
+    f"{PROGRAMS}/orthanc-gcp install --account my-google --project osimis-test "
     "--location europe-west2 --dataset test --dicom-store dicom --credentials dicom-osimis.json"
 )
 
@@ -70,7 +73,9 @@ def upload(host: DebianHost) -> tuple[str, str]:
     return study, host.curl(f"/studies/{study}")["MainDicomTags"]["StudyInstanceUID"]
 
 
-def run(host: DebianHost, block: Block, **placeholders: str) -> list[str]:
+def run(
+    host: DebianHost, block: Block, codes: tuple[int, ...] = (0,), **placeholders: str
+) -> list[str]:
     """What each command of a block prints; one that runs for ever has five seconds."""
     said = []
     for line in block.text.splitlines():
@@ -83,7 +88,8 @@ def run(host: DebianHost, block: Block, **placeholders: str) -> list[str]:
         path = f"/opt/orthanc-gcp/bin:{host.PATH}"
         done = host.run(command, folder=host.folder, PATH=path)
         assert "Traceback" not in done.stderr
-        assert done.returncode == (124 if endless else 0), f"{command}\n{done.stdout}{done.stderr}"
+        expected = (124,) if endless else codes
+        assert done.returncode in expected, f"{command}\n{done.stdout}{done.stderr}"
         assert "ERROR" not in done.stderr
         said.append(done.stdout)
     return said
@@ -184,7 +190,8 @@ def test_custody(site):
 
 def test_commands(keeping):
     """The pages' commands work on the ledger that the steps before have made."""
-    _, uid = upload(keeping)
+    study, uid = upload(keeping)
+    wait_for_confirmed(keeping, 1)
     folder = keeping.folder / "files"
     folder.mkdir()
     (folder / uid).write_bytes(b"a file that is named by its UID")
@@ -192,8 +199,56 @@ def test_commands(keeping):
         if "sha256sum" in block.text:
             done = keeping.run(block.text, folder=folder)
             assert len(done.stdout.split()[0]) == 64
+        elif "quarantine" in block.text:
+            receive_another_version(keeping, study)
+            shown, again, dismissed = run(keeping, block, (0, 1), **{"1.2.3": uid})
+            assert uid in shown
+            assert "1 instance" in again
+            assert "dismissed by Jane Doe (as typed): 1 instance" in dismissed
         else:
             run(keeping, block)
+
+
+def receive_another_version(host: DebianHost, study: str) -> None:
+    """Other pixels under the UIDs of an instance that was sent, which its store does not take."""
+    (series,), (instance,) = (host.curl(f"/studies/{study}/{one}") for one in LEVELS)
+    tags = {**series["MainDicomTags"], **instance["MainDicomTags"]}
+    study_uid = host.curl(f"/studies/{study}")["MainDicomTags"]["StudyInstanceUID"]
+    host.curl(f"/studies/{study}", "-X", "DELETE")
+    uids = (study_uid, tags["SeriesInstanceUID"], tags["SOPInstanceUID"])
+    (host.folder / "other.dcm").write_bytes(make_instance(*uids, modality="CT"))
+    host.curl("/instances", "--data-binary", f"@{host.folder / 'other.dcm'}")
+    deadline = time.monotonic() + 30
+    while host.curl("/gcp/accounts/my-google/transfers")["Quarantined"]["Instances"] < 1:
+        assert time.monotonic() < deadline, host.log
+        time.sleep(0.2)
+
+
+def test_gateway(keeping):
+    """A workstation finds in the store what was sent."""
+    upload(keeping)
+    wait_for_confirmed(keeping, 1)
+    section, commands = page("gateway")
+    example = json.loads(section.text)
+    account = keeping.path("/etc/orthanc/google-cloud-platform.json")
+    merged = json.loads(account.read_text())
+    merged["GoogleCloudPlatform"]["Gateway"] = example["GoogleCloudPlatform"]["Gateway"]
+    account.write_text(json.dumps(merged))
+    orthanc = keeping.path("/etc/orthanc/orthanc.json")
+    start, modalities = '"DicomModalities" : {', json.dumps(example["DicomModalities"])[1:-1]
+    orthanc.write_text(orthanc.read_text().replace(start, start + modalities, 1))
+    gateway, *clients = commands.text.splitlines()
+    log = keeping.folder / "gateway.log"
+    process = keeping.run(f"{PROGRAMS}/{gateway} >{log} 2>&1 & echo $!").stdout.strip()
+    try:
+        deadline = time.monotonic() + 20
+        while keeping.run(clients[0]).returncode:
+            assert time.monotonic() < deadline, log.read_text()
+            time.sleep(0.2)
+        found = keeping.run(clients[1].replace("DOE", "CUSTODY"))
+        assert (found.returncode, "20260101" in found.stdout + found.stderr) == (0, True), found
+    finally:
+        keeping.run(f"kill {process}")
 
 
 def test_operations(keeping):

@@ -34,6 +34,7 @@ COMMANDS = {
     "indexes": ("CONFIG",),
     "losses": ("CONFIG",),
     "destinations": ("CONFIG",),
+    "gateway": ("CONFIG",),
     "sidecar": ("CONFIG",),
     "plugin-script": (),
     "demo": (),

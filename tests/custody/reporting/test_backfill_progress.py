@@ -94,6 +94,7 @@ def test_it_has_ended(ledger, studies, read, clock):
         "Confirmed": {"Instances": 3, "Bytes": 300},
         "Quarantined": nothing,
         "Superseded": nothing,
+        "Dismissed": nothing,
         "Withdrawn": nothing,
         "Lost": nothing,
         "BytesPerSecond": 0.0,
