@@ -12,6 +12,7 @@ from orthanc_gcp.worker.samples import (
     OF_WORKER,
     PROBLEMS,
     STATES,
+    of_gateway,
     of_requests,
     of_tokens,
     of_transfers,
@@ -57,7 +58,26 @@ def test_requests_by_result():
     assert found["gcp_transfer_sent_bytes_total", "a"] == 0
 
 
-_UNITS = ("_instances", "_bytes", "_seconds", "_changes", "_patients", "_total", "_up")
+def test_a_gateway():
+    status = {
+        "Associations": 3,
+        "StorageCommitment": {"Open": 2},
+        "Requests": [{"Service": "C-FIND", "Seconds": 1.5, "ByStatus": {"0000": 7, "A700": 1}}],
+    }
+    assert by_name(of_gateway(status)) == {
+        ("gcp_gateway_associations",): 3,
+        ("gcp_gateway_open_commitments",): 2,
+        ("gcp_gateway_request_seconds_total", "C-FIND"): 1.5,
+        ("gcp_gateway_requests_total", "C-FIND", "0000"): 7,
+        ("gcp_gateway_requests_total", "C-FIND", "A700"): 1,
+    }
+    assert not list(of_gateway({**status, "StorageCommitment": None, "Requests": []}))[1:]
+
+
+_UNITS = (
+    *("_instances", "_bytes", "_seconds", "_changes", "_patients", "_total", "_up"),
+    *("_associations", "_commitments"),
+)
 
 
 def test_names_have_their_unit_and_counters_say_so():

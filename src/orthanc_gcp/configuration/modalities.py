@@ -15,6 +15,7 @@ _ENTRY = (
     "an object of modalities, each [AET, host, port] or an object with AET, Host and Port, as "
     "Orthanc has them"
 )
+_ALLOWED = ("AllowEcho", "AllowFind", "AllowStore", "AllowStorageCommitment")
 _CALLED = "an object with an account for each AE title, of 16 printable ASCII characters at most"
 
 
@@ -28,8 +29,10 @@ class Modality:
         Its AE title, without padding.
     host
         Where it is: an address, or a name.
-    allow_echo, allow_find
-        Whether it may ask with C-ECHO and C-FIND.
+    allow_echo, allow_find, allow_store, allow_storage_commitment
+        Whether it may ask with C-ECHO, C-FIND, C-STORE, and for storage commitment.
+    use_dicom_tls
+        Whether it is connected to by TLS.
     """
 
     aet: str
@@ -37,6 +40,9 @@ class Modality:
     port: int
     allow_echo: bool = True
     allow_find: bool = True
+    allow_store: bool = True
+    allow_storage_commitment: bool = True
+    use_dicom_tls: bool = False
 
 
 def modalities_expected(value: Any) -> str:
@@ -71,11 +77,12 @@ def _modality(entry: Any) -> Modality | None:
     if not isinstance(entry, dict):
         return None
     aet, host, port = entry.get("AET"), entry.get("Host"), _port(entry.get("Port"))
-    allowed = [entry.get(name, True) for name in ("AllowEcho", "AllowFind")]
-    wrong = not all(isinstance(one, bool) for one in allowed)
+    allowed = [entry.get(name, True) for name in _ALLOWED]
+    tls = entry.get("UseDicomTls", False)
+    wrong = not all(isinstance(one, bool) for one in (*allowed, tls))
     if not _is_aet(aet) or not isinstance(host, str) or port is None or wrong:
         return None
-    return Modality(str(aet).strip(), host, port, *allowed)
+    return Modality(str(aet).strip(), host, port, *(*allowed, tls))
 
 
 def _port(value: Any) -> int | None:

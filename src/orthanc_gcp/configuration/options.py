@@ -78,6 +78,7 @@ DEFAULT_PROTECT_UP_TO_PERCENT = 80
 DEFAULT_MAX_QUEUED_INSTANCES = 10_000
 DEFAULT_GATEWAY_PORT = 11112  # "dicom", as IANA has registered it
 DEFAULT_MAX_ASSOCIATIONS = 50
+DEFAULT_COMMITMENT_TIMEOUT_SECONDS = 3600
 
 
 @dataclass(frozen=True)
@@ -154,6 +155,8 @@ class GatewayOptions:
     port: int = option(PORT, DEFAULT_GATEWAY_PORT)
     max_associations: int = option(ASSOCIATIONS, DEFAULT_MAX_ASSOCIATIONS)
     max_answers: int = option(COUNT, 0)
+    start_with_orthanc: bool = option(FLAG, True)
+    commitment_timeout_seconds: int = option(AMOUNT, DEFAULT_COMMITMENT_TIMEOUT_SECONDS)
 
 
 @dataclass(frozen=True)
@@ -198,6 +201,7 @@ class Globals:
     dicom_check_modality_host: bool = option(FLAG, False, wrong=Effect.NO_GATEWAY)
     dicom_always_allow_echo: bool = option(FLAG, True, wrong=Effect.NO_GATEWAY)
     dicom_always_allow_find: bool = option(FLAG, False, wrong=Effect.NO_GATEWAY)
+    dicom_always_allow_store: bool = option(FLAG, True, wrong=Effect.NO_GATEWAY)
     strict_aet_comparison: bool = option(FLAG, False, wrong=Effect.NO_GATEWAY)
     dicom_modalities: tuple[Modality, ...] = option(KNOWN_MODALITIES, (), wrong=Effect.NO_GATEWAY)
     dicom_scp_timeout: int = option(SECONDS, 30, wrong=Effect.NO_GATEWAY)

@@ -47,7 +47,12 @@ class Peers:
         """Why an association is not accepted, if it is not."""
         if self.account(called) is None:
             return Rejection.CALLED_AET
-        anybody = self.orthanc.dicom_always_allow_echo or self.orthanc.dicom_always_allow_find
+        options = self.orthanc
+        anybody = (
+            options.dicom_always_allow_echo
+            or options.dicom_always_allow_find
+            or options.dicom_always_allow_store
+        )
         return None if anybody or self._known(calling, address) else Rejection.CALLING_AET
 
     def may_echo(self, calling: str, address: str) -> bool:
@@ -59,6 +64,20 @@ class Peers:
         """Whether a C-FIND is answered."""
         allowed = any(one.allow_find for one in self._known(calling, address))
         return self.orthanc.dicom_always_allow_find or allowed
+
+    def may_store(self, calling: str, address: str) -> bool:
+        """Whether a C-STORE is taken."""
+        allowed = any(one.allow_store for one in self._known(calling, address))
+        return self.orthanc.dicom_always_allow_store or allowed
+
+    def commitment_modality(self, calling: str, address: str) -> Modality | None:
+        """The modality that a result of storage commitment is reported to; None for none.
+
+        Of several with this AE title, the one that is where the request came from.
+        """
+        known = [one for one in self._known(calling, address) if one.allow_storage_commitment]
+        there = [one for one in known if _plain(one.host) == _plain(address)]
+        return next(iter(there or known), None)
 
     def _known(self, calling: str, address: str) -> list[Modality]:
         """The modalities that a peer may be, as Orthanc compares them: a host by its address."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from orthanc_gcp.configuration import Settings
 from orthanc_gcp.errors import ConfigurationError
 
-__all__ = ["server_context"]
+__all__ = ["client_context", "server_context"]
 
 
 def server_context(settings: Settings) -> ssl.SSLContext | None:
@@ -27,6 +27,39 @@ def server_context(settings: Settings) -> ssl.SSLContext | None:
         return None
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    _load_own(settings, context)
+    trusted = options.dicom_tls_trusted_certificates
+    if trusted or options.dicom_tls_remote_certificate_required:
+        _load_trusted(settings, context)
+    if options.dicom_tls_remote_certificate_required:
+        context.verify_mode = ssl.CERT_REQUIRED
+    return context
+
+
+def client_context(settings: Settings) -> ssl.SSLContext | None:
+    """What connections to modalities are secured with; None where Orthanc has nothing for it.
+
+    As in Orthanc, the certificate of a modality has to be one of
+    ``DicomTlsTrustedCertificates``, or from one of them; its name is not compared.
+
+    Raises
+    ------
+    ConfigurationError
+        A file cannot be used.
+    """
+    options = settings.orthanc
+    if not (options.dicom_tls_certificate and options.dicom_tls_trusted_certificates):
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.check_hostname = False
+    _load_own(settings, context)
+    _load_trusted(settings, context)
+    return context
+
+
+def _load_own(settings: Settings, context: ssl.SSLContext) -> None:
+    options = settings.orthanc
     certificate = _file(settings, "DicomTlsCertificate", options.dicom_tls_certificate)
     key = _file(settings, "DicomTlsPrivateKey", options.dicom_tls_private_key)
     try:
@@ -37,18 +70,17 @@ def server_context(settings: Settings) -> ssl.SSLContext | None:
             "DicomTlsCertificate, DicomTlsPrivateKey: expected PEM files of a certificate and its "
             "key, without a password"
         ) from None
-    trusted = options.dicom_tls_trusted_certificates
-    if trusted or options.dicom_tls_remote_certificate_required:
-        file = _file(settings, "DicomTlsTrustedCertificates", trusted)
-        try:
-            context.load_verify_locations(file)
-        except (OSError, ssl.SSLError):
-            raise ConfigurationError(
-                "DicomTlsTrustedCertificates: expected a PEM file of certificates"
-            ) from None
-    if options.dicom_tls_remote_certificate_required:
-        context.verify_mode = ssl.CERT_REQUIRED
-    return context
+
+
+def _load_trusted(settings: Settings, context: ssl.SSLContext) -> None:
+    trusted = settings.orthanc.dicom_tls_trusted_certificates
+    file = _file(settings, "DicomTlsTrustedCertificates", trusted)
+    try:
+        context.load_verify_locations(file)
+    except (OSError, ssl.SSLError):
+        raise ConfigurationError(
+            "DicomTlsTrustedCertificates: expected a PEM file of certificates"
+        ) from None
 
 
 def _file(settings: Settings, option: str, name: str) -> Path:

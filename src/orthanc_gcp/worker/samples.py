@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from orthanc_gcp.custody.destinations.congestion import Totals
 
 __all__ = [
+    "GATEWAY_UP",
     "OF_ORTHANC",
     "OF_WORKER",
     "PROBLEMS",
@@ -23,6 +24,7 @@ __all__ = [
     "WORKER_UP",
     "Metric",
     "Sample",
+    "of_gateway",
     "of_requests",
     "of_tokens",
     "of_transfers",
@@ -94,13 +96,26 @@ UNPROTECTED = Metric(
 )
 WORKER_UP = Metric("gcp_worker_up", "1 while the worker answers")
 
+GATEWAY_UP = Metric("gcp_gateway_up", "1 while the gateway answers")
+ASSOCIATIONS = Metric("gcp_gateway_associations", "Associations that are open")
+DIMSE_REQUESTS = Metric(
+    "gcp_gateway_requests_total", "DIMSE requests that have ended, by service and status"
+)
+DIMSE_SECONDS = Metric(
+    "gcp_gateway_request_seconds_total", "What these requests took together, by service"
+)
+COMMITMENTS = Metric(
+    "gcp_gateway_open_commitments", "Requests for storage commitment that have not ended"
+)
+
 REQUESTS = Metric("gcp_transfer_requests_total", "Store transactions, by result")
 SENT_INSTANCES = Metric("gcp_transfer_sent_instances_total", "Instances that stores have answered")
 SENT_BYTES = Metric("gcp_transfer_sent_bytes_total", "Bytes of the instances that were answered")
 
 _TOKENS = (TOKEN_UP, TOKEN_EXPIRY, TOKEN_REFRESHES, TOKEN_FAILURES)
 _TRANSFERS = (INSTANCES, BYTES, OLDEST, PROBLEM_INSTANCES, LOST_CHANGES, UNPROTECTED)
-OF_ORTHANC = (*_TRANSFERS, WORKER_UP, *_TOKENS)
+_GATEWAY = (GATEWAY_UP, ASSOCIATIONS, DIMSE_REQUESTS, DIMSE_SECONDS, COMMITMENTS)
+OF_ORTHANC = (*_TRANSFERS, WORKER_UP, *_GATEWAY, *_TOKENS)
 """What Orthanc shows."""
 OF_WORKER = (*_TRANSFERS, REQUESTS, SENT_INSTANCES, SENT_BYTES, *_TOKENS)
 """What a worker shows; whether it runs is known by whether it answers."""
@@ -152,3 +167,21 @@ def of_requests(totals: Mapping[str, Totals]) -> Iterator[Sample]:
             yield Sample(REQUESTS, getattr(one, result), {**labels, "result": result})
         yield Sample(SENT_INSTANCES, one.instances, labels)
         yield Sample(SENT_BYTES, one.bytes, labels)
+
+
+def of_gateway(status: Mapping[str, Any]) -> Iterator[Sample]:
+    """What a gateway has answered.
+
+    Parameters
+    ----------
+    status
+        What ``/gcp/gateway`` answers.
+    """
+    yield Sample(ASSOCIATIONS, status["Associations"])
+    if status["StorageCommitment"] is not None:
+        yield Sample(COMMITMENTS, status["StorageCommitment"]["Open"])
+    for one in status["Requests"]:
+        labels = {"service": one["Service"]}
+        yield Sample(DIMSE_SECONDS, one["Seconds"], labels)
+        for code, count in one["ByStatus"].items():
+            yield Sample(DIMSE_REQUESTS, count, {**labels, "status": code})
