@@ -12,6 +12,7 @@ from typing import Any
 
 from pynetdicom import evt
 from pynetdicom.ae import ApplicationEntity
+from pynetdicom.transport import ThreadedAssociationServer
 
 from orthanc_gcp.gateway.retrieve.associate_pdus import pdu
 
@@ -51,20 +52,16 @@ def receiving(
         received.calling = event.assoc.requestor.ae_title
 
     def stored(event: Any) -> int:
+        request, uid = event.request, str(event.request.AffectedSOPInstanceUID)
+        originator = str(request.MoveOriginatorApplicationEntityTitle or "")
         with lock:
-            request, uid = event.request, str(event.request.AffectedSOPInstanceUID)
             received.requests.append(uid)
-            status = answer(received, event)
-            if status & 0xF000 in (0, 0xB000):
-                received.data_sets[uid] = request.DataSet.getvalue()
-                received.syntaxes[uid] = str(event.context.transfer_syntax)
-            received.originators.add(
-                (
-                    str(request.MoveOriginatorApplicationEntityTitle or ""),
-                    int(request.MoveOriginatorMessageID or 0),
-                )
-            )
-            return status
+            received.originators.add((originator, int(request.MoveOriginatorMessageID or 0)))
+        status = answer(received, event)
+        if status & 0xF000 in (0, 0xB000):
+            received.data_sets[uid] = request.DataSet.getvalue()
+            received.syntaxes[uid] = str(event.context.transfer_syntax)
+        return status
 
     entity = ApplicationEntity(ae_title="DEST")
     entity.maximum_pdu_size = options.pop("maximum_pdu_size", 16382)
@@ -72,12 +69,21 @@ def receiving(
     for sop_class, syntaxes in classes.items():
         entity.add_supported_context(sop_class, syntaxes)
     handlers: Any = [(evt.EVT_ACCEPTED, accepted), (evt.EVT_C_STORE, stored)]
-    server = entity.start_server(("127.0.0.1", 0), block=False, evt_handlers=handlers, **options)
+    server = entity.make_server(
+        ("127.0.0.1", 0),
+        evt_handlers=handlers,
+        server_class=ThreadedAssociationServer,
+        **options,
+    )
+    entity._servers.append(server)
+    serving = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
+    serving.start()
     received.port = server.socket.getsockname()[1]
     try:
         yield received
     finally:
         server.shutdown()
+        serving.join(20)
 
 
 @contextmanager

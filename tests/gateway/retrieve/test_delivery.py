@@ -108,7 +108,10 @@ def test_one_instance_that_always_ends_the_association(gateway, files, quick):
     assert identifier.FailedSOPInstanceUIDList == poison[0]
 
 
-def test_one_that_never_answers(gateway, files, quick):
+def test_one_that_never_answers(gateway, files, quick, monkeypatch):
+    monkeypatch.setattr(delivery, "MOST_UNMADE", 2)
+    monkeypatch.setattr(delivery, "MOST_UNSTORED", 2)
+
     def behave(connection, _number):
         accept(connection)
         while connection.recv(65536):
@@ -120,7 +123,8 @@ def test_one_that_never_answers(gateway, files, quick):
     assert found.ErrorComment == "DEST: it does not answer (timeout)"
 
 
-def test_one_that_accepts_no_association(gateway, files, quick):
+def test_one_that_accepts_no_association(gateway, files, quick, monkeypatch):
+    monkeypatch.setattr(delivery, "MOST_UNMADE", 1)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         running = gateway(silent.getsockname()[1], DicomScuTimeout=1)
         found, _, _ = move(running.port, WANTED)
@@ -202,7 +206,7 @@ def test_many_classes(gateway, client, count, most):
 def test_a_slow_destination_gets_more_associations(gateway, client, monkeypatch):
     monkeypatch.setattr(service, "PENDING_EVERY", 0.05)
     monkeypatch.setattr(service, "GROW_AFTER", 0.1)
-    client.store(*(make_dicom(StudyInstanceUID=STUDY) for _ in range(60)))
+    client.store(*(make_dicom(StudyInstanceUID=STUDY) for _ in range(40)))
 
     def slow(_received, _event):
         time.sleep(0.05)
@@ -210,9 +214,9 @@ def test_a_slow_destination_gets_more_associations(gateway, client, monkeypatch)
 
     with receiving(PLAIN, slow) as received:
         found, _, _ = move(gateway(received.port).port, WANTED)
-    assert (found.Status, found.NumberOfCompletedSuboperations) == (0, 60)
+    assert (found.Status, found.NumberOfCompletedSuboperations) == (0, 40)
     assert 2 <= received.associations <= delivery.MOST_ASSOCIATIONS
-    assert len(received.requests) == 60
+    assert len(received.requests) == 40
 
 
 def test_a_destination_that_serves_one_association_at_a_time(gateway, client, monkeypatch):

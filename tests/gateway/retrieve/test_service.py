@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -232,6 +233,30 @@ def test_several_at_once(gateway, client, monkeypatch):
             found = list(pool.map(one, studies))
     assert [(one.Status, one.NumberOfCompletedSuboperations) for one in found] == [(0, 5)] * 4
     assert len(received.requests) == len(set(received.requests)) == 20
+
+
+def test_the_gateway_is_stopped_meanwhile(gateway, client):
+    client.store(*(make_dicom(StudyInstanceUID=STUDY) for _ in range(60)))
+    many = threading.Event()
+
+    def slow(received, _event):
+        if len(received.requests) > 3:
+            many.set()
+        time.sleep(0.05)
+        return 0
+
+    with receiving(PLAIN, slow) as received:
+        running = gateway(received.port)
+        association = associate(running.port)
+        wanted = keys("STUDY", StudyInstanceUID=STUDY)
+        answers = association.send_c_move(wanted, "DEST", MOVE[STUDY_ROOT])
+        next(answers)
+        assert many.wait(20)
+        running.gateway.stop()
+        running.thread.join(20)
+        assert not running.thread.is_alive()
+        assert list(answers)[-1][0].get("Status") in (None, 0xFE00)
+        assert len(received.requests) < 60
 
 
 # -- Foreign programs -----------------------------------------------------------------------------

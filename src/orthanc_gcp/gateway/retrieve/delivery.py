@@ -10,7 +10,7 @@ from typing import Protocol
 from orthanc_gcp.backoff import Backoff
 from orthanc_gcp.errors import StoreError
 from orthanc_gcp.gateway.retrieve.associate_pdus import MOST_CONTEXTS
-from orthanc_gcp.gateway.retrieve.file_meta import NoFileError, split_file
+from orthanc_gcp.gateway.retrieve.file_meta import NoFileError
 from orthanc_gcp.gateway.retrieve.staging import AS_STORED, Staged, Staging, shown
 from orthanc_gcp.gateway.retrieve.store_request import Originator, StoreResponse
 from orthanc_gcp.gateway.retrieve.store_scu import (
@@ -168,8 +168,7 @@ class Delivery:
     ) -> StoreAssociation | None:
         """Send an instance; the association for the next, if there is one."""
         try:
-            with self._staging.opened(one) as pieces:
-                meta, data_set = split_file(pieces)
+            with self._staging.opened(one) as (meta, data_set):
                 stored = (meta.sop_class, meta.transfer_syntax)
                 if association is None or stored not in association.proposed:
                     if association is not None:

@@ -12,7 +12,7 @@ from orthanc_gcp.dicomweb import DicomStore
 from orthanc_gcp.errors import StoreError
 from orthanc_gcp.gateway.request import IdentifierError, Level
 from orthanc_gcp.gateway.retrieve.delivery import Delivery, outcome_of, use_another
-from orthanc_gcp.gateway.retrieve.file_meta import NoFileError, split_file
+from orthanc_gcp.gateway.retrieve.file_meta import NoFileError
 from orthanc_gcp.gateway.retrieve.get_channel import GetChannel
 from orthanc_gcp.gateway.retrieve.requests import fetches, listed, read_keys
 from orthanc_gcp.gateway.retrieve.staging import Staged, Staging
@@ -221,8 +221,7 @@ def _store(channel: GetChannel, operations: SubOperations, staging: Staging, one
         yield from data_set
 
     try:
-        with staging.opened(one) as pieces:
-            meta, data_set = split_file(pieces)
+        with staging.opened(one) as (meta, data_set):
             stored = (meta.sop_class, meta.transfer_syntax)
             if channel.context(stored) is None:
                 use_another(channel, staging, one, stored, "the workstation")

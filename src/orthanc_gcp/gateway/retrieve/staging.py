@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from orthanc_gcp.backoff import Backoff
 from orthanc_gcp.dicomweb import DicomStore
 from orthanc_gcp.errors import StoreError
-from orthanc_gcp.gateway.retrieve.file_meta import NoFileError, split_file
+from orthanc_gcp.gateway.retrieve.file_meta import FileMeta, NoFileError, split_file
 from orthanc_gcp.gateway.retrieve.requests import Fetch
 from orthanc_gcp.gateway.retrieve.sub_operations import Instance, Outcome, SubOperations
 from orthanc_gcp.logs import places
@@ -145,19 +145,21 @@ class Staging:
         return bool(self._staged)
 
     @contextmanager
-    def opened(self, one: Staged) -> Generator[Iterator[bytes]]:
-        """The file of one, piece by piece.
+    def opened(self, one: Staged) -> Generator[tuple[FileMeta, Iterator[bytes]]]:
+        """What the file of one is, and the bytes of its data set, piece by piece.
 
         Raises
         ------
+        NoFileError
+            It is none, or is another instance.
         StoreError
             It streams, and the store refused, or broke off; the iterator raises it as well.
         """
         if one.content is not None:
-            yield iter((one.content,))
+            yield _file(one, iter((one.content,)))
             return
         with self._store.open(*one.instance.uids, transfer_syntax=one.transfer_syntax) as pieces:
-            yield pieces
+            yield _file(one, pieces)
 
     def failed(self, one: Staged, error: StoreError) -> None:
         """The store has failed while one streamed."""
@@ -294,6 +296,13 @@ class Staging:
 def shown(instance: Instance) -> str:
     """An instance as a log names it."""
     return repr(instance.uids[2][:64])
+
+
+def _file(one: Staged, pieces: Iterator[bytes]) -> tuple[FileMeta, Iterator[bytes]]:
+    meta, data_set = split_file(pieces)
+    if meta.sop_instance != one.instance.uids[2]:
+        raise NoFileError("the store gave another in its place")
+    return meta, data_set
 
 
 def _uid_of(content: bytes | None) -> str:
