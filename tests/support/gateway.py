@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +57,11 @@ class GatewayProcess:
 def wait_for_echo(port: int) -> None:
     """Wait until something on a port accepts an association."""
     deadline = time.monotonic() + 30
-    while not (association := associate(port)).is_established:
+    while True:
+        with suppress(ConnectionRefusedError), socket.create_connection(("127.0.0.1", port)):
+            break
         assert time.monotonic() < deadline, f"nobody answers on port {port}"
         time.sleep(0.1)
+    association = associate(port)
+    assert association.is_established
     association.release()

@@ -43,12 +43,15 @@ class Fetch:
         What is asked for, where it is not one instance alone.
     transfer_syntax
         The one that it is to come in; ``*`` for the file as it is stored.
+    pause
+        Seconds to wait before it is made.
     """
 
     instances: tuple[Instance, ...]
     study: str = ""
     series: str | None = None
     transfer_syntax: str = "*"
+    pause: float = 0.0
 
 
 def read_keys(identifier: bytes, is_implicit: bool, levels: Collection[Level]) -> tuple[Key, ...]:

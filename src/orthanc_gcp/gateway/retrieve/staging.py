@@ -12,7 +12,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from orthanc_gcp.backoff import Backoff
 from orthanc_gcp.dicomweb import DicomStore
@@ -34,7 +34,7 @@ LARGE = 4 * 1024 * 1024
 BUDGET, MOST_STAGED = 32 * 1024 * 1024, 64
 """Bytes and instances that wait to be sent, after which nothing more is fetched."""
 BACKOFF = Backoff(0.25, 10.0)
-MOST_ATTEMPTS = 4
+MOST_ATTEMPTS = 6
 """So often an instance is asked for that does not come while others do."""
 GIVE_UP_AFTER = 60.0
 """Seconds in which nothing came, after which nothing more is asked for."""
@@ -164,7 +164,7 @@ class Staging:
     def failed(self, one: Staged, error: StoreError) -> None:
         """The store has failed while one streamed."""
         fetch = Fetch((one.instance,), transfer_syntax=one.transfer_syntax)
-        self._wait(self._store_failed(fetch, error))
+        self._store_failed(fetch, error)
 
     def fail(self, instance: Instance, why: str, comment: str = "") -> None:
         """Give one up, and say why in the log."""
@@ -175,12 +175,14 @@ class Staging:
 
     def _run(self) -> None:
         while (fetch := self._next()) is not None:
+            self._wait(fetch.pause)
             try:
                 self._fetch(fetch)
             except _OverError:
                 return
             except StoreError as error:
-                self._wait(self._store_failed(fetch, error))
+                self._store_failed(fetch, error)
+                self._wait(BACKOFF.delay(self._failures // REQUESTS))
             except Exception as error:
                 _log.error("fetching failed unexpectedly\n%s", places(error))
                 for instance in fetch.instances:
@@ -248,7 +250,7 @@ class Staging:
 
     def _again(self, fetch: Fetch) -> None:
         with self._condition:
-            self._waiting.appendleft(fetch)
+            self._waiting.append(fetch)
             self._condition.notify_all()
 
     # -- When the store fails ---------------------------------------------------------------------
@@ -258,33 +260,31 @@ class Staging:
             self._successes, self._failures = self._successes + 1, 0
             self._last_success = time.monotonic()
 
-    def _store_failed(self, fetch: Fetch, error: StoreError) -> float:
-        """Ask again for what it did not give, unless that was often enough; the seconds to wait."""
+    def _store_failed(self, fetch: Fetch, error: StoreError) -> None:
+        """Ask again for what it did not give, after a while, unless that was often enough."""
         unauthorized = error.reason == StoreReason.UNAUTHORIZED
-        if unauthorized:
+        if unauthorized:  # which says nothing of the instance
             self._renew()
         comment, again = f"the store: {error.reason}", error.retryable or unauthorized
         with self._condition:
             self._failures += 1
-            round_ = 1 + self._failures // REQUESTS
             gone = time.monotonic() - self._last_success > GIVE_UP_AFTER
         if again and gone:
             if left := self._operations.abandon(comment):
                 _log.error("%s: %d instances are not sent: %s", self._name, left, error)
-            return 0.0
+            return
         for instance in () if fetch.study else fetch.instances:
-            if again and self._may_ask_again(instance):
-                self._again(fetch)
+            self._attempts[instance] += 1
+            if unauthorized or (again and self._may_ask_again(instance)):
+                pause = BACKOFF.delay(self._attempts[instance])
+                pause = min(_LONGEST_WAIT, max(pause, error.retry_after or 0.0))
+                self._again(replace(fetch, pause=pause))
             else:
                 self.fail(instance, str(error), comment)
-        if not again:
-            return 0.0
-        return min(_LONGEST_WAIT, max(BACKOFF.delay(round_), error.retry_after or 0.0))
 
     def _may_ask_again(self, instance: Instance) -> bool:
         """Whether it was not asked for often enough, or nothing else came in between."""
         with self._condition:
-            self._attempts[instance] += 1
             first = self._first_failed.setdefault(instance, self._successes)
             return self._attempts[instance] < MOST_ATTEMPTS or self._successes == first
 
