@@ -20,6 +20,7 @@ from orthanc_gcp.configuration.problems import Effect, Problem
 WEBHOOK_KEY = f"whsec_{base64.b64encode(b'k' * 32).decode()}"
 VALUES = {
     "ADC": (["ApplicationDefault"], ["applicationdefault", None, True]),
+    "AET": (["A", "a b"], ["", " ", "a" * 17, "Ä", 5]),
     "AETS": ([["ORTHANC", "CT*"]], ["ORTHANC", [], [""], ["a" * 17]]),
     "AMOUNT": ([1, 10**15], [0, True, 1.0, "1"]),
     "COUNT": ([0, 5], [-1, False, "0"]),

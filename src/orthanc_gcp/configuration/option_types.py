@@ -21,13 +21,19 @@ from orthanc_gcp.configuration.addresses import (
     webhook_expected,
 )
 from orthanc_gcp.configuration.attributes import pattern_expected, tags_expected
-from orthanc_gcp.configuration.modalities import called_expected, modalities_expected, modalities_of
+from orthanc_gcp.configuration.modalities import (
+    called_expected,
+    is_aet,
+    modalities_expected,
+    modalities_of,
+)
 from orthanc_gcp.configuration.problems import Effect, Problem, kind_of, place_of, shown
 from orthanc_gcp.configuration.timetable import is_window
 from orthanc_gcp.redaction import host_of
 
 __all__ = [
     "ADC",
+    "AET",
     "AETS",
     "AMOUNT",
     "ASSOCIATIONS",
@@ -187,6 +193,7 @@ def _patterns(representation: str) -> OptionType:
 _PATTERNS = "a list of strings, at least one and none of them empty"
 
 ADC = _type('"ApplicationDefault"', lambda value: value == "ApplicationDefault")
+AET = _type("an AE title of 16 printable ASCII characters at most", is_aet, shown)
 AETS = _patterns("AE")
 AMOUNT = _whole(1, 10**15, "a whole number, at least 1")
 ASSOCIATIONS = _whole(1, 500, "a whole number from 1 to 500")

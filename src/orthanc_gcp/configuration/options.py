@@ -11,6 +11,7 @@ from orthanc_gcp.configuration.addresses import endpoint
 from orthanc_gcp.configuration.modalities import Modality
 from orthanc_gcp.configuration.option_types import (
     ADC,
+    AET,
     AETS,
     AMOUNT,
     ASSOCIATIONS,
@@ -239,8 +240,12 @@ class Globals:
     dicom_check_modality_host: bool = option(FLAG, False, wrong=Effect.NO_GATEWAY)
     dicom_always_allow_echo: bool = option(FLAG, True, wrong=Effect.NO_GATEWAY)
     dicom_always_allow_find: bool = option(FLAG, False, wrong=Effect.NO_GATEWAY)
+    dicom_always_allow_get: bool = option(FLAG, False, wrong=Effect.NO_GATEWAY)
+    dicom_always_allow_move: bool = option(FLAG, False, wrong=Effect.NO_GATEWAY)
     strict_aet_comparison: bool = option(FLAG, False, wrong=Effect.NO_GATEWAY)
     dicom_modalities: tuple[Modality, ...] = option(KNOWN_MODALITIES, (), wrong=Effect.NO_GATEWAY)
+    dicom_aet: str = option(AET, "ORTHANC", wrong=Effect.NO_GATEWAY)
+    dicom_scu_timeout: int = option(SECONDS, 10, wrong=Effect.NO_GATEWAY)
     dicom_scp_timeout: int = option(SECONDS, 30, wrong=Effect.NO_GATEWAY)
     maximum_pdu_length: int = option(PDU_LENGTH, 16384, wrong=Effect.NO_GATEWAY)
     dicom_tls_enabled: bool = option(FLAG, False, wrong=Effect.NO_GATEWAY)
