@@ -13,13 +13,15 @@ from typing import Any
 from pydicom.dataset import Dataset
 from pynetdicom.ae import ApplicationEntity
 from pynetdicom.association import Association
-from pynetdicom.dimse_primitives import C_CANCEL, C_ECHO, C_FIND, C_STORE, N_ACTION
+from pynetdicom.dimse_primitives import C_CANCEL, C_ECHO, C_FIND, C_GET, C_MOVE, C_STORE, N_ACTION
 from pynetdicom.dsutils import encode
 from pynetdicom.pdu_primitives import A_ASSOCIATE
 
 from orthanc_gcp.gateway.commitment.service import Action, CommitmentService
 from orthanc_gcp.gateway.figures import Figures
 from orthanc_gcp.gateway.peers import Peers, Rejection, printable_aet
+from orthanc_gcp.gateway.retrieve.get_channel import storage_contexts
+from orthanc_gcp.gateway.retrieve.provider import RetrieveProvider
 from orthanc_gcp.gateway.spool import Spool
 from orthanc_gcp.gateway.store import STORAGE_CLASSES, Store, StoreService
 from orthanc_gcp.gateway.transport import BoundedDimse, GuardedDul
@@ -40,6 +42,7 @@ _SOP_CLASS_NOT_SUPPORTED, _NOT_AUTHORIZED, _UNABLE = 0x0122, 0x0124, 0xC001
 _IDENTIFIER_DOES_NOT_MATCH, _CANNOT_UNDERSTAND = 0xA900, 0xC000
 _LONGEST_COMMENT = 64
 """Of Error Comment (0000,0902), an LO."""
+_REQUESTS = C_ECHO | C_FIND | C_GET | C_MOVE | C_STORE | N_ACTION
 _MOST_UNSENT = 64
 """So many answers wait to be sent before the next is made."""
 
@@ -85,6 +88,7 @@ class WorkstationAssociation(Association):
         entity: ApplicationEntity,
         peers: Peers,
         finder: Finder,
+        retrievals: RetrieveProvider,
         crowded: bool,
         ended: Callable[[], None],
         figures: Figures,
@@ -97,7 +101,7 @@ class WorkstationAssociation(Association):
         self.acse_timeout = entity.acse_timeout
         self.network_timeout = entity.network_timeout
         self._peers, self._finder, self._storing = peers, finder, storing
-        self._committing, self._stored = committing, 0
+        self._retrievals, self._committing, self._stored = retrievals, committing, 0
         self._crowded, self._ended, self._figures = crowded, ended, figures
 
     @property
@@ -146,9 +150,19 @@ class WorkstationAssociation(Association):
         elif rejection is not None:
             self._reject(_WORDS[rejection], *_REJECTED_BY_THE_USER, int(rejection))
         else:
+            self._support_storage(request)
             self.acse.negotiate_association()
             if self.is_established:
                 self._run_reactor()
+
+    def _support_storage(self, request: A_ASSOCIATE) -> None:
+        """Offer C-STORE to one that wants to be its SCP, for C-GET."""
+        own = {str(one.abstract_syntax): one for one in self.acceptor.supported_contexts}
+        wanted = storage_contexts(
+            request.presentation_context_definition_list, self.requestor.role_selection, own
+        )
+        merged = own | {str(one.abstract_syntax): one for one in wanted}
+        self.acceptor.supported_contexts = list(merged.values())
 
     def _reject(self, why: str, result: int, source: int, reason: int) -> None:
         called = printable_aet(self.called)
@@ -189,7 +203,7 @@ class WorkstationAssociation(Association):
         model = msg.RequestedSOPClassUID if isinstance(msg, N_ACTION) else model
         if isinstance(msg, C_CANCEL):
             return  # too late, or one of too many
-        known = isinstance(msg, C_ECHO | C_FIND | C_STORE | N_ACTION) and msg.MessageID is not None
+        known = isinstance(msg, _REQUESTS) and msg.MessageID is not None
         if context is None or not known or model is None:
             _log.info("%s asked what was not agreed on: its association is aborted", self.peer)
             self.abort(block=False)
@@ -203,6 +217,9 @@ class WorkstationAssociation(Association):
         elif isinstance(msg, C_ECHO):
             allowed = self._peers.may_echo(self.calling, self.address)
             self._respond(response, context_id, Answer(0 if allowed else _NOT_AUTHORIZED))
+        elif isinstance(msg, C_GET | C_MOVE):
+            response.Status = self._retrievals.serve(self, msg, context)
+            self.dul._idle_timer.restart()
         elif isinstance(msg, N_ACTION):
             response.AffectedSOPInstanceUID = msg.RequestedSOPInstanceUID
             response.ActionTypeID = msg.ActionTypeID

@@ -29,6 +29,9 @@ from orthanc_gcp.gateway.commitment.service import CommitmentService
 from orthanc_gcp.gateway.figures import Figures
 from orthanc_gcp.gateway.find import FindService
 from orthanc_gcp.gateway.peers import Peers
+from orthanc_gcp.gateway.retrieve.destinations import Destinations
+from orthanc_gcp.gateway.retrieve.provider import RetrieveProvider
+from orthanc_gcp.gateway.retrieve.service import GET_MODELS, MOVE_MODELS, RetrieveService
 from orthanc_gcp.gateway.server import Server
 from orthanc_gcp.gateway.status import GatewayStatus
 from orthanc_gcp.gateway.store import STORAGE_CLASSES, TRANSFER_SYNTAXES, StoreService
@@ -47,6 +50,8 @@ _SERVICES = (
     PatientRootQueryRetrieveInformationModelFind,
     StudyRootQueryRetrieveInformationModelFind,
     PatientStudyOnlyQueryRetrieveInformationModelFind,
+    *MOVE_MODELS,
+    *GET_MODELS,
 )
 _EXPLICIT, _IMPLICIT = "1.2.840.10008.1.2.1", "1.2.840.10008.1.2"
 """Little Endian; the deflated one could fill the memory with a small request."""
@@ -102,6 +107,15 @@ class Gateway:
         self._peers = Peers(settings.orthanc, dict(options.aets))
         self._committing = self._commitments(settings, options, orthanc)
         self._entity = _entity(settings)
+        implementation = (
+            str(self._entity.implementation_class_uid),
+            str(self._entity.implementation_version_name),
+        )
+        self._retrievals = RetrieveProvider(
+            RetrieveService(self._stores, self._tokens.renew),
+            self._peers,
+            Destinations(settings, implementation),
+        )
         try:
             self._server = Server(
                 self._entity,
@@ -122,7 +136,8 @@ class Gateway:
         self, settings: Settings, options: GatewayOptions, orthanc: OrthancRest | None
     ) -> CommitmentService | None:
         """Storage commitment; None where it is not known where the ledger is."""
-        reporter = Reporter(client_context(settings))
+        wanted = any(one.use_dicom_tls for one in settings.orthanc.dicom_modalities)
+        reporter = Reporter(client_context(settings) if wanted else None)
         try:
             engine = database.connect(database.url_for(settings))
         except ConfigurationError as error:
@@ -181,6 +196,7 @@ class Gateway:
             self._entity,
             self._peers,
             self._finder,
+            self._retrievals,
             crowded,
             ended,
             self._figures,

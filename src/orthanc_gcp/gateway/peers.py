@@ -51,6 +51,8 @@ class Peers:
         anybody = (
             options.dicom_always_allow_echo
             or options.dicom_always_allow_find
+            or options.dicom_always_allow_get
+            or options.dicom_always_allow_move
             or options.dicom_always_allow_store
         )
         return None if anybody or self._known(calling, address) else Rejection.CALLING_AET
@@ -78,6 +80,23 @@ class Peers:
         known = [one for one in self._known(calling, address) if one.allow_storage_commitment]
         there = [one for one in known if _plain(one.host) == _plain(address)]
         return next(iter(there or known), None)
+
+    def may_get(self, calling: str, address: str) -> bool:
+        """Whether a C-GET is answered."""
+        allowed = any(one.allow_get for one in self._known(calling, address))
+        return self.orthanc.dicom_always_allow_get or allowed
+
+    def may_move(self, calling: str, address: str) -> bool:
+        """Whether a C-MOVE is answered."""
+        allowed = any(one.allow_move for one in self._known(calling, address))
+        return self.orthanc.dicom_always_allow_move or allowed
+
+    def modality(self, aet: str) -> Modality | None:
+        """The modality of an AE title; None for none."""
+        for one in self.orthanc.dicom_modalities:
+            if self._key(one.aet) == self._key(aet):
+                return one
+        return None
 
     def _known(self, calling: str, address: str) -> list[Modality]:
         """The modalities that a peer may be, as Orthanc compares them: a host by its address."""
