@@ -47,4 +47,5 @@ def test_the_document_has_every_group():
             ]
         },
         "Custody": [],
+        "Modalities": [],
     }

@@ -80,7 +80,7 @@ def check(
     from orthanc_gcp import configuration
     from orthanc_gcp.commands.check_report import as_document, print_findings
     from orthanc_gcp.configuration.files import folder_of, read_files
-    from orthanc_gcp.doctor import Site, check_custody, check_orthanc
+    from orthanc_gcp.doctor import Site, check_custody, check_modalities, check_orthanc
     from orthanc_gcp.orthanc.installation import service_of
 
     paths = [path.absolute() for path in config]
@@ -99,6 +99,8 @@ def check(
         **{f"account {name}": _account(site, name, write=write) for name in names},
         "custody": check_custody(site),
     }
+    if settings.orthanc.dicom_modalities:
+        groups["modalities"] = check_modalities(settings)
     warnings = [str(problem) for problem in settings.problems if not problem.error]
     if as_json:
         found = {title: list(findings) for title, findings in groups.items()}

@@ -40,7 +40,8 @@ def as_document(
     Parameters
     ----------
     found
-        Those of "Orthanc", of "account NAME" for each account, and of "custody".
+        Those of "Orthanc", of "account NAME" for each account, of "custody", and of "modalities"
+        where there are any.
     warnings
         What the configuration was read with, and is no error.
     """
@@ -51,6 +52,7 @@ def as_document(
         "Orthanc": documents["Orthanc"],
         "Accounts": {name: documents[f"account {name}"] for name in accounts},
         "Custody": documents["custody"],
+        "Modalities": documents.get("modalities", []),
     }
 
 

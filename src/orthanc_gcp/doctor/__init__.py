@@ -2,7 +2,16 @@
 
 from orthanc_gcp.doctor.account import check_account
 from orthanc_gcp.doctor.custody import check_custody
+from orthanc_gcp.doctor.dimse.modalities import check_modalities
 from orthanc_gcp.doctor.findings import Finding, Result
 from orthanc_gcp.doctor.orthanc import Site, check_orthanc
 
-__all__ = ["Finding", "Result", "Site", "check_account", "check_custody", "check_orthanc"]
+__all__ = [
+    "Finding",
+    "Result",
+    "Site",
+    "check_account",
+    "check_custody",
+    "check_modalities",
+    "check_orthanc",
+]

@@ -1,0 +1,1 @@
+"""Modalities that Orthanc knows: whether they answer, and how fast."""
