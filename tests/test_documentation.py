@@ -19,6 +19,7 @@ from orthanc_gcp.configuration import (
     DicomWeb,
     GatewayOptions,
     Globals,
+    MailOptions,
     PythonPlugin,
     Section,
     SendRule,
@@ -61,11 +62,12 @@ def section_of(text: str, title: str) -> str:
         ("Options of an account", option_names(Account)),
         (
             "Options of the section",
-            [*option_names(Section), "Accounts", "Send", "Backfill", "Gateway"],
+            [*option_names(Section), "Accounts", "Send", "Backfill", "Gateway", "Mail"],
         ),
         ("Rules", option_names(SendRule)),
         ("Backfill", option_names(BackfillOptions)),
         ("Gateway", option_names(GatewayOptions)),
+        ("Mail", option_names(MailOptions)),
         (
             "Options of Orthanc",
             [
@@ -111,6 +113,9 @@ def test_documented_defaults():
     assert int(table("Gateway")["Port"]) == gateway.port
     assert int(table("Gateway")["MaxAssociations"]) == gateway.max_associations
     assert int(table("Gateway")["MaxAnswers"]) == gateway.max_answers
+    mail = MailOptions(server="s", sender="a@b", to=("c@d",))
+    assert int(table("Mail")["Port"]) == mail.port
+    assert table("Mail")["Encryption"] == f"`{mail.encryption}`"
     assert int(orthanc["DicomScpTimeout"]) == Globals().dicom_scp_timeout
     assert int(orthanc["MaximumPduLength"]) == Globals().maximum_pdu_length
     mandatory = {name for name, default in account.items() if default == "mandatory"}

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from orthanc_gcp.configuration.addresses import is_loopback
 from orthanc_gcp.configuration.gateway_section import gateway
+from orthanc_gcp.configuration.mail_section import mail
 from orthanc_gcp.configuration.misplaced import (
     credential_files,
     misspelt_section,
@@ -41,7 +42,7 @@ __all__ = ["read"]
 Model = TypeVar("Model", Globals, DicomWeb, PythonPlugin, Section)
 Rejected = dict[str, tuple[Problem, ...]]
 
-BESIDE = ("Accounts", "Send", "Backfill", "Gateway")
+BESIDE = ("Accounts", "Send", "Backfill", "Gateway", "Mail")
 """What stands in the section beside its options."""
 USER_STRINGS = {
     "AuthorizedUserClientId": "authorized_user_client_id",
@@ -77,6 +78,9 @@ def read(configuration: Any, folder: Path = Path()) -> Settings:
     accounts, rejected = _accounts(section, dicom_web, problems)
     if any(one.effect in (Effect.NO_CONNECTION, Effect.NO_WEBHOOK) for one in problems):
         own = replace(own, webhook="")
+    by_mail = mail(section.get("Mail"), problems)
+    if any(one.effect is Effect.NO_CONNECTION for one in problems):
+        by_mail = None
     known = [*rejected, *(account.name for account in accounts)]
     followed = tuple(rules(section.get("Send", []), known, problems))
     settings = Settings(
@@ -88,6 +92,7 @@ def read(configuration: Any, folder: Path = Path()) -> Settings:
         rejected=rejected,
         rules=followed,
         backfill=backfill(section.get("Backfill", False), bool(followed), problems),
+        mail=by_mail,
         gateway=gateway(section.get("Gateway"), known, problems),
         folder=folder,
     )
