@@ -45,7 +45,7 @@ COMMANDS = {
 """Every command, with plausible arguments."""
 OF_THE_CONNECTOR = {"check", "install", "retrieve", "sidecar"}
 """Those that do with what every installation has."""
-WITHOUT_LEDGER = {*OF_THE_CONNECTOR, "query"}
+WITHOUT_LEDGER = {*OF_THE_CONNECTOR, "gateway", "query"}
 """Those that ask for none."""
 WITH_CONFIG = sorted(name for name, arguments in COMMANDS.items() if "CONFIG" in arguments)
 

@@ -6,10 +6,12 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http import HTTPStatus
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from orthanc_gcp.errors import ConfigurationError, OrthancError
-from orthanc_gcp.orthanc.rest import OrthancRest
+
+if TYPE_CHECKING:
+    from orthanc_gcp.orthanc.rest import OrthancRest
 
 __all__ = ["Tokens", "token_of"]
 
