@@ -60,6 +60,7 @@ def test_a_webhook_that_is_away_keeps_no_mail_back(ledger, clock, server, monkey
     finally:
         for one in running:
             one.stop()
+            one._thread.join(20)  # its connection to the ledger is closed by then
 
 
 def test_after_a_restart_nothing_is_told_again(ledger, clock, server):

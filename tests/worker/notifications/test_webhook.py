@@ -97,6 +97,7 @@ def run(ledger, url, alarms, condition, **section):
         wait_until(condition)
     finally:
         hook.stop()
+        hook._thread.join(20)  # its connection to the ledger is closed by then
 
 
 def overview(quarantined=1):
