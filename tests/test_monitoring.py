@@ -47,8 +47,10 @@ def labels_of(metric: str) -> set[str]:
         own.add("index")
     if metric in ("gcp_quarantined_instances", "gcp_transfer_failed_requests_total"):
         own.add("reason")
-    if metric == "gcp_transfer_requests_total":
+    if metric in ("gcp_transfer_requests_total", "gcp_receive_messages_total"):
         own.add("result")
+    if metric.startswith("gcp_receive_"):
+        own.add("subscription")
     if metric == "gcp_problem_instances":
         own.add("kind")
     return own | {"instance", "job"}

@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from orthanc_gcp.auth.account_state import Figures
     from orthanc_gcp.custody.destinations.congestion import Totals
+    from orthanc_gcp.retrieval.receive.receiver import Receiver
 
 __all__ = [
     "OF_ORTHANC",
     "OF_WORKER",
     "PROBLEMS",
+    "RECEIVE_RESULTS",
     "RESULTS",
     "STATES",
     "WORKER_UP",
@@ -25,6 +27,7 @@ __all__ = [
     "Sample",
     "of_backfill",
     "of_quarantine",
+    "of_receivers",
     "of_requests",
     "of_retrievals",
     "of_tokens",
@@ -43,10 +46,14 @@ STATES = (
     "dismissed",
 )
 """What transfers are counted by; what is held or delayed waits."""
-PROBLEMS = ("account", "store", "index", "ledger", "file", "worker")
+PROBLEMS = ("account", "store", "index", "ledger", "file", "worker", "subscription")
 """What can be missing, so that instances stay where they are until a person does something."""
 RESULTS = ("succeeded", "throttled", "failed")
 """How a store transaction can end: answered, refused as too much at once (429, 503), or else."""
+
+
+RECEIVE_RESULTS = ("received", "own", "unwanted", "foreign", "malformed", "given_up")
+"""How a message of a subscription can end."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +121,20 @@ QUARANTINED = Metric("gcp_quarantined_instances", "Instances in quarantine, by r
 BACKFILL_STUDIES = Metric(
     "gcp_backfill_studies", "Studies of the backfill of an index, by whether they are written down"
 )
-RETRIEVALS = Metric("gcp_retrievals", "What somebody wanted back from a store, by state")
+RETRIEVALS = Metric(
+    "gcp_retrievals", "What is wanted back from a store and has not ended, by state"
+)
+RECEIVE_UP = Metric("gcp_receive_up", "1 while the subscription can be pulled")
+RECEIVED_MESSAGES = Metric(
+    "gcp_receive_messages_total", "Messages of subscriptions, by what became of them"
+)
+HELD_MESSAGES = Metric(
+    "gcp_receive_held_messages", "Messages whose instances are on their way into Orthanc"
+)
+DELIVERY_ATTEMPTS = Metric(
+    "gcp_receive_most_delivery_attempts",
+    "How often a message was delivered at most, where the subscription has a dead letter policy",
+)
 
 _TOKENS = (TOKEN_UP, TOKEN_EXPIRY, TOKEN_REFRESHES, TOKEN_FAILURES)
 _TRANSFERS = (
@@ -124,7 +144,9 @@ _TRANSFERS = (
 OF_ORTHANC = (*_TRANSFERS, WORKER_UP, *_TOKENS)
 """What Orthanc shows."""
 _REQUESTS = (REQUESTS, FAILED_REQUESTS, SENT_INSTANCES, SENT_BYTES)
-OF_WORKER = (*_TRANSFERS, *_REQUESTS, QUARANTINED, BACKFILL_STUDIES, RETRIEVALS, *_TOKENS)
+_RECEIVERS = (RECEIVE_UP, RECEIVED_MESSAGES, HELD_MESSAGES, DELIVERY_ATTEMPTS)
+_OF_LEDGER = (QUARANTINED, BACKFILL_STUDIES, RETRIEVALS)
+OF_WORKER = (*_TRANSFERS, *_REQUESTS, *_OF_LEDGER, *_RECEIVERS, *_TOKENS)
 """What a worker shows; whether it runs is known by whether it answers."""
 
 
@@ -196,3 +218,14 @@ def of_retrievals(counts: Mapping[tuple[str, str], int]) -> Iterator[Sample]:
     """How many retrievals from an account are in a state."""
     for (account, state), count in counts.items():
         yield Sample(RETRIEVALS, count, {"account": account, "state": state})
+
+
+def of_receivers(receivers: Iterable[Receiver]) -> Iterator[Sample]:
+    """What this process has received by each subscription."""
+    for one in receivers:
+        labels = {"account": one.rule.account, "subscription": one.rule.subscription}
+        yield Sample(RECEIVE_UP, float(one.error is None), labels)
+        for result in RECEIVE_RESULTS:
+            yield Sample(RECEIVED_MESSAGES, one.total(result), {**labels, "result": result})
+        yield Sample(HELD_MESSAGES, one.held, labels)
+        yield Sample(DELIVERY_ATTEMPTS, one.most_attempts, labels)
