@@ -19,6 +19,7 @@ from orthanc_gcp.configuration import (
     DicomWeb,
     GatewayOptions,
     Globals,
+    MailOptions,
     PrefetchRule,
     PythonPlugin,
     ReceiveRule,
@@ -70,6 +71,7 @@ def section_of(text: str, title: str) -> str:
         ("Receive", option_names(ReceiveRule)),
         ("Prefetch", option_names(PrefetchRule)),
         ("Gateway", option_names(GatewayOptions)),
+        ("Mail", option_names(MailOptions)),
         (
             "Options of Orthanc",
             [
@@ -116,6 +118,9 @@ def test_documented_defaults():
     assert int(table("Gateway")["Port"]) == gateway.port
     assert int(table("Gateway")["MaxAssociations"]) == gateway.max_associations
     assert int(table("Gateway")["MaxAnswers"]) == gateway.max_answers
+    mail = MailOptions(server="s", sender="a@b", to=("c@d",))
+    assert int(table("Mail")["Port"]) == mail.port
+    assert table("Mail")["Encryption"] == f"`{mail.encryption}`"
     assert int(orthanc["DicomScpTimeout"]) == Globals().dicom_scp_timeout
     assert int(orthanc["MaximumPduLength"]) == Globals().maximum_pdu_length
     mandatory = {name for name, default in account.items() if default == "mandatory"}

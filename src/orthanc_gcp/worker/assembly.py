@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -19,14 +19,17 @@ from orthanc_gcp.custody.destinations.rate_limit import (
     request_limit,
 )
 from orthanc_gcp.custody.intake.backfill import Backfill
+from orthanc_gcp.custody.intake.backfill_studies import BackfillStudies
 from orthanc_gcp.custody.intake.changes import NEVER, Follower
 from orthanc_gcp.custody.intake.dry_run import conditions
 from orthanc_gcp.custody.intake.former_ledgers import FILE_NAME, note_ledger
 from orthanc_gcp.custody.intake.on_demand import send_on_demand
 from orthanc_gcp.custody.intake.protection import Protection
 from orthanc_gcp.custody.intake.rules import Rules
+from orthanc_gcp.custody.reporting.backfill_progress import studies_of
 from orthanc_gcp.custody.reporting.overview import Overview
 from orthanc_gcp.custody.reporting.problems import Problem, Problems
+from orthanc_gcp.custody.reporting.quarantine import counts_by_reason
 from orthanc_gcp.custody.reporting.standstill import Standstill
 from orthanc_gcp.custody.transfer.dispatcher import Dispatcher
 from orthanc_gcp.custody.transfer.permissions import Permissions
@@ -46,13 +49,14 @@ from orthanc_gcp.orthanc.rest import OrthancRest
 from orthanc_gcp.outages import Outage
 from orthanc_gcp.worker.api import Api
 from orthanc_gcp.worker.attempts import Attempts
+from orthanc_gcp.worker.notifications.notifier import notifiers
 from orthanc_gcp.worker.problem_log import ProblemLog
 from orthanc_gcp.worker.progress import Progress
 from orthanc_gcp.worker.retrieval_api import RetrievalApi
 from orthanc_gcp.worker.retrieving.parts import Retrieving, retrieving_parts
 from orthanc_gcp.worker.retrieving.problems import problems_of
+from orthanc_gcp.worker.samples import Sample, of_backfill, of_quarantine, of_retrievals
 from orthanc_gcp.worker.status import WorkerStatus
-from orthanc_gcp.worker.webhook import Webhook
 from orthanc_gcp.worker.worker import Parts, Worker
 
 __all__ = ["assemble"]
@@ -213,6 +217,7 @@ def assemble(
         needs_person,
         problem_of_orthanc,
         retrieving.receivers,
+        partial(_samples, ledger, {rule.to for rule in settings.rules}, followed),
     )
     api = Api(
         ledger,
@@ -228,9 +233,6 @@ def assemble(
             ledger, tuple(destinations), followed, retrieving.work.set, retrieving.receivers
         ),
     )
-    webhook = None
-    if settings.section.webhook:
-        webhook = Webhook(settings, ledger, status.accounts, attempts, clock)
     return Worker(
         Parts(
             announcement=_announcement(settings, orthanc, name, ledger, sends=sends),
@@ -246,12 +248,24 @@ def assemble(
             progress=progress,
             problems=ProblemLog(needs_person, clock),
             api=api,
-            webhook=webhook,
+            notifiers=notifiers(settings, ledger, status.accounts, attempts, clock),
             stopping=stopping,
             work=work,
             retrieving=retrieving,
         )
     )
+
+
+def _samples(
+    ledger: Ledger, accounts: Collection[str], followed: Callable[[], str]
+) -> Iterator[Sample]:
+    """What is measured of a ledger beside the transfers."""
+    yield from of_quarantine(counts_by_reason(ledger))
+    yield from of_retrievals(ledger.retrievals.counts_by_state())
+    index = followed()
+    studies = studies_of(BackfillStudies(ledger, index, accounts)) if index else None
+    if studies is not None:
+        yield from of_backfill(index, *studies)
 
 
 def _needs_person(found: Problems, retrieving: Retrieving) -> list[Problem]:

@@ -14,7 +14,7 @@ from orthanc_gcp.ledger.selection import Selection
 from orthanc_gcp.ledger.stored_digests import unsure_where
 from orthanc_gcp.reasons import StoreReason, TransferReason
 
-__all__ = ["pause", "paused_accounts", "resume", "retry"]
+__all__ = ["pause", "paused_accounts", "resume", "retried_states", "retry"]
 
 _NEVER_STORED = (
     TransferReason.CONFLICT,
@@ -27,6 +27,21 @@ _NEVER_STORED = (
 
 _BY_NAME = (State.WITHDRAWN, State.LOST, State.DISMISSED)
 """The states of what is sent again only when it is named."""
+
+
+def retried_states(*, named: bool, dismissed: bool) -> list[State]:
+    """The states of what a retry sends again.
+
+    Parameters
+    ----------
+    named
+        Whether it names a study or an instance.
+    dismissed
+        Whether it is about what was dismissed alone.
+    """
+    if dismissed:
+        return [State.DISMISSED]
+    return [State.QUARANTINED, *(_BY_NAME if named else ())]
 
 
 def paused_accounts(ledger: Ledger) -> set[str]:
@@ -95,8 +110,7 @@ def retry(
     chosen = Selection(sop_instance_uid=instance, study_instance_uid=study, reason=reason)
     current = {name: one.id for name, one in ledger.destinations.current().items()}
     ids = [one for name, one in current.items() if account in (None, name)]
-    named = _BY_NAME if instance or study else ()
-    states = [State.DISMISSED] if dismissed else [State.QUARANTINED, *named]
+    states = retried_states(named=bool(instance or study), dismissed=dismissed)
     hopeless = sql.func.coalesce(transfers.c.reason, "") == StoreReason.UID
     where = (
         transfers.c.destination_id.in_(ids),
