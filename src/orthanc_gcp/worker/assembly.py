@@ -201,7 +201,7 @@ def assemble(
         lambda: clock.utc().astimezone(),
     )
     overview = Overview(ledger, standstill)
-    found = Problems(ledger, tuple(destinations), settings.rejections)
+    found = Problems(ledger, tuple(destinations), settings.rejections, sends=sends)
 
     needs_person = partial(_needs_person, found, retrieving)
 
