@@ -86,6 +86,16 @@ def test_all_levels(gateway, files, model, level, values, which):
         assert received.associations <= 2, "an association is for many instances"
 
 
+def test_a_long_list_of_images(gateway, client):
+    made = [make_dicom(StudyInstanceUID=STUDY, SeriesInstanceUID=SERIES) for _ in range(15)]
+    client.store(*made)
+    wanted = sorted(uids(made))[:12]
+    identifier = keys("IMAGE", SeriesInstanceUID=SERIES, SOPInstanceUID="\\".join(wanted))
+    with receiving(PLAIN) as received:
+        status, _, _ = move(gateway(received.port).port, identifier)
+    assert (status.Status, sorted(received.data_sets)) == (0, wanted)
+
+
 def test_nothing_is_there(gateway):
     status, _, pending = move(gateway(free_port()).port, keys("STUDY", StudyInstanceUID="1.2.3"))
     assert (status.Status, status.NumberOfCompletedSuboperations, pending) == (0, 0, [])

@@ -122,6 +122,9 @@ class RetrieveService:
             status = CANNOT_COUNT if error.retryable else UNABLE_TO_PROCESS
             yield _refused(status, f"the store: {error.reason}")
             return
+        if is_cancelled():
+            yield _refused(CANCELLED, "")
+            return
         operations = SubOperations(instances)
         of_images = any(key.tag == "00080018" for key in keys)
         staging = Staging(
