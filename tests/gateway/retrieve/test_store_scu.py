@@ -51,6 +51,7 @@ def test_stored(size):
         data = bytes(300_000)
         assert store(one, data) == StoreResponse(1, 0)
         assert store(one, data) == StoreResponse(2, 0)
+        assert one.is_usable
         one.release()
         assert received.data_sets == {"1.2.3": data}
         assert (received.calling, received.originators) == ("GOOGLE", {("WS", 7)})
@@ -177,3 +178,19 @@ def test_closed_while_it_is_waited_for():
         one.open([(CT, EXPLICIT)])
         with pytest.raises(DestinationError):
             store(one)
+
+
+def test_what_breaks_off_in_the_middle_leaves_it_unusable():
+    def broken():
+        yield bytes(1000)
+        raise KeyError
+
+    with receiving({CT: [EXPLICIT]}) as received:
+        one = association(received.port)
+        assert not one.is_usable
+        one.open([(CT, EXPLICIT)])
+        with pytest.raises(KeyError):
+            one.store((CT, EXPLICIT), META, broken(), WS)
+        assert not one.is_usable
+        one.abort()
+        assert not received.data_sets

@@ -16,9 +16,10 @@ from orthanc_gcp.gateway.retrieve.file_meta import NoFileError
 from orthanc_gcp.gateway.retrieve.get_channel import GetChannel
 from orthanc_gcp.gateway.retrieve.requests import fetches, listed, read_keys
 from orthanc_gcp.gateway.retrieve.staging import Staged, Staging
-from orthanc_gcp.gateway.retrieve.store_request import Originator
+from orthanc_gcp.gateway.retrieve.store_request import Originator, StoreResponse
 from orthanc_gcp.gateway.retrieve.store_scu import Destination, DestinationError
 from orthanc_gcp.gateway.retrieve.sub_operations import Counts, Outcome, SubOperations
+from orthanc_gcp.logs import places
 
 __all__ = ["GET_MODELS", "MOVE_MODELS", "BrokenAssociationError", "Retrieve", "RetrieveService"]
 
@@ -216,6 +217,13 @@ def _get(
 
 
 def _store(channel: GetChannel, operations: SubOperations, staging: Staging, one: Staged) -> None:
+    """Store an instance on the association of a C-GET, and say what became of it.
+
+    Raises
+    ------
+    BrokenAssociationError
+        The workstation has gone, or has the beginning of a message, and must not take it for all.
+    """
     is_sent = False
 
     def sent(data_set: Iterator[bytes]) -> Iterator[bytes]:
@@ -232,19 +240,24 @@ def _store(channel: GetChannel, operations: SubOperations, staging: Staging, one
             response = channel.store(stored, meta, sent(data_set))
     except NoFileError as error:
         staging.fail(one.instance, str(error))
-    except StoreError as error:
-        if is_sent:  # the workstation has the beginning of a message, and must not take it for all
-            raise BrokenAssociationError(f"{error}") from error
+    except Exception as error:
+        if is_sent or not isinstance(error, StoreError):
+            why = str(error) if isinstance(error, StoreError | DestinationError) else places(error)
+            raise BrokenAssociationError(why) from error
         staging.failed(one, error)
-    except DestinationError as error:
-        raise BrokenAssociationError(str(error)) from error
     else:
-        outcome = outcome_of(response.status)
-        if outcome is Outcome.FAILED:
-            why = f"the workstation answers {response.status:04X}"
-            staging.fail(one.instance, why, why)
-        else:
-            operations.settle(one.instance, outcome)
+        _answered(operations, staging, one, response)
+
+
+def _answered(
+    operations: SubOperations, staging: Staging, one: Staged, response: StoreResponse
+) -> None:
+    outcome = outcome_of(response.status)
+    if outcome is Outcome.FAILED:
+        why = f"the workstation answers {response.status:04X}"
+        staging.fail(one.instance, why, why)
+    else:
+        operations.settle(one.instance, outcome)
 
 
 def _refused(status: int, comment: str) -> Counts:
