@@ -46,6 +46,11 @@ VALUES = {
     "OBJECT": ([{}], [[], "x", None]),
     "PERCENT": ([1, 100], [0, 101, 80.0, "80"]),
     "PORT": ([0, 65535], [-1, 65536, "80", True]),
+    "PRIORS": ([1, 100], [0, 101, "3", True]),
+    "SUBSCRIPTION": (
+        ["orthanc", "projects/a.b:c-1/subscriptions/a+b~c.d%e_f", "a" * 255],
+        ["", "ab", "a" * 256, "goog-x", "1ab", "a/b", "projects/p/topics/abc", "a b c", "äbc", 5],
+    ),
     "SCHEDULE": ([["20:00-06:00"]], [[], "20:00-06:00", ["8-9"]]),
     "SCOPES": ([["a"]], [[], [""], "a"]),
     "SECONDS": ([0, 86400], [-1, 86401, 1.5, "5"]),
