@@ -177,6 +177,15 @@ def test_pending_while_it_goes_on(gateway, files, monkeypatch):
         assert one.NumberOfRemainingSuboperations + one.NumberOfCompletedSuboperations == 4
 
 
+def test_pending_while_the_store_is_searched(gateway, files, monkeypatch):
+    """How many there are is not known yet."""
+    monkeypatch.setattr(service, "PENDING_EVERY", 0)
+    with receiving(PLAIN) as received:
+        found, _, pending = move(gateway(received.port).port, keys("STUDY", StudyInstanceUID=STUDY))
+    assert found.Status == 0
+    assert [one.get("NumberOfRemainingSuboperations") for one in pending[:5]] == [None] * 4 + [4]
+
+
 def test_cancelled(gateway, client, monkeypatch):
     monkeypatch.setattr(service, "PENDING_EVERY", 0.05)
     client.store(*(make_dicom(StudyInstanceUID=STUDY) for _ in range(60)))

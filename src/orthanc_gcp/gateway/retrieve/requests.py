@@ -78,8 +78,10 @@ def read_keys(identifier: bytes, is_implicit: bool, levels: Collection[Level]) -
     return keys
 
 
-def listed(store: DicomStore, keys: tuple[Key, ...], stop: Callable[[], bool]) -> list[Instance]:
-    """The instances that a store lists, study by study and series by series.
+def listed(
+    store: DicomStore, keys: tuple[Key, ...], stop: Callable[[], bool]
+) -> Iterator[Instance]:
+    """The instances that a store lists, as they are found; each once, in no order.
 
     Raises
     ------
@@ -88,7 +90,7 @@ def listed(store: DicomStore, keys: tuple[Key, ...], stop: Callable[[], bool]) -
     """
     shared: dict[str, str] = {}  # UIDs of studies, series and classes, once for all instances
     named = [(_PLACES[one.tag], frozenset(one.values)) for one in keys if one.tag in _PLACES]
-    found: dict[tuple[str, str, str], Instance] = {}
+    seen: set[tuple[str, str, str]] = set()
     for asked in searched(keys):
         query = Query(store_query.Level.INSTANCE, asked, SIZE_FIELDS)
         for match in store_query.find(store, query, QueryResult(), stop):
@@ -99,8 +101,9 @@ def listed(store: DicomStore, keys: tuple[Key, ...], stop: Callable[[], bool]) -
                 shared.setdefault(uid, uid) for uid in (*uids[:2], _sop_class(match))
             )
             own = (study, series, uids[2])
-            found[own] = Instance(own, estimated_size(match), sop_class)
-    return sorted(found.values(), key=lambda one: one.uids[:2])
+            if own not in seen:
+                seen.add(own)
+                yield Instance(own, estimated_size(match), sop_class)
 
 
 def searched(keys: tuple[Key, ...]) -> Iterator[tuple[Key, ...]]:
@@ -124,6 +127,8 @@ def fetches(instances: Sequence[Instance], is_whole: bool) -> Iterator[Fetch]:
 
     Parameters
     ----------
+    instances
+        Study by study, and series by series.
     is_whole
         Whether these are all that there are in their series.
     """

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from orthanc_gcp.dicomweb import DicomStore
+from orthanc_gcp.dicomweb.matching import Key
 from orthanc_gcp.errors import StoreError
 from orthanc_gcp.gateway.request import IdentifierError, Level
 from orthanc_gcp.gateway.retrieve.delivery import Delivery, outcome_of, use_another
@@ -18,7 +19,7 @@ from orthanc_gcp.gateway.retrieve.requests import fetches, listed, read_keys
 from orthanc_gcp.gateway.retrieve.staging import Staged, Staging
 from orthanc_gcp.gateway.retrieve.store_request import Originator, StoreResponse
 from orthanc_gcp.gateway.retrieve.store_scu import Destination, DestinationError
-from orthanc_gcp.gateway.retrieve.sub_operations import Counts, Outcome, SubOperations
+from orthanc_gcp.gateway.retrieve.sub_operations import Counts, Instance, Outcome, SubOperations
 from orthanc_gcp.logs import places
 
 __all__ = ["GET_MODELS", "MOVE_MODELS", "BrokenAssociationError", "Retrieve", "RetrieveService"]
@@ -28,7 +29,7 @@ _log = logging.getLogger(__name__)
 # PS3.4 §C.4.2.1.5 and §C.4.3.1.4
 CANNOT_COUNT, UNABLE_TO_PERFORM, UNKNOWN_DESTINATION = 0xA701, 0xA702, 0xA801
 IDENTIFIER_DOES_NOT_MATCH, UNABLE_TO_PROCESS = 0xA900, 0xC001
-CANCELLED = 0xFE00
+CANCELLED, PENDING = 0xFE00, 0xFF00
 
 MOST_AT_ONCE = 8
 """So many retrievals go on side by side; more wait."""
@@ -109,10 +110,11 @@ class RetrieveService:
         if request.channel is None and request.destination is None:
             yield _refused(UNKNOWN_DESTINATION, "this destination is no modality")
             return
+        instances: list[Instance] = []
         try:
             levels = _LEVELS.get(request.model.removeprefix(_ROOT).partition(".")[0], ())
             keys = read_keys(request.identifier, request.is_implicit, levels)
-            instances = listed(self._stores[request.account], keys, is_cancelled)
+            yield from self._list(request.account, keys, instances, is_cancelled)
         except IdentifierError as error:
             yield _refused(IDENTIFIER_DOES_NOT_MATCH, str(error))
             return
@@ -126,6 +128,7 @@ class RetrieveService:
         if is_cancelled():
             yield _refused(CANCELLED, "")
             return
+        instances.sort(key=lambda one: one.uids[:2])
         operations = SubOperations(instances)
         of_images = any(key.tag == "00080018" for key in keys)
         staging = Staging(
@@ -137,6 +140,21 @@ class RetrieveService:
         )
         classes = sorted({one.sop_class for one in instances} - {""})
         yield from self._perform(request, operations, staging, classes, is_cancelled)
+
+    def _list(
+        self,
+        account: str,
+        keys: tuple[Key, ...],
+        instances: list[Instance],
+        is_cancelled: Callable[[], bool],
+    ) -> Iterator[Counts]:
+        """Find what is to be sent; the responses meanwhile, which cannot say how much it is."""
+        last = time.monotonic()
+        for one in listed(self._stores[account], keys, is_cancelled):
+            instances.append(one)
+            if time.monotonic() - last >= PENDING_EVERY:
+                last = time.monotonic()
+                yield Counts(PENDING, None, 0, 0, 0)
 
     def _perform(
         self,
