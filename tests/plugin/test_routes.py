@@ -107,6 +107,21 @@ def test_accounts(connector):
     assert from_connector(None, "GET", ()).status == 503
 
 
+def test_what_fails_has_a_remedy_while_it_does(connector, token_server):
+    def error():
+        return from_connector(connector, "GET", ("a",)).body["LastError"]
+
+    assert error() is None
+    token_server.answer = answers.error("invalid_grant", "Token has been revoked.")
+    from_connector(connector, "POST", ("a", "refresh"))
+    assert "gcloud auth application-default login" in error()["Remedy"]
+    token_server.answer = answers.token("ya29.second")
+    from_connector(connector, "POST", ("a", "refresh"))
+    assert "Remedy" not in error()
+    everyone = {one["Name"]: one for one in from_connector(connector, "GET", ()).body}
+    assert everyone["wrong"]["LastError"]["Remedy"].startswith("correct the option")
+
+
 @pytest.mark.parametrize(
     ("method", "groups", "allowed"),
     [
