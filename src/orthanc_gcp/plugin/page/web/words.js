@@ -4,6 +4,7 @@ const LANGUAGES = ["en", "de", "fr"];
 const MEMORY = "orthanc-gcp-language";
 let words = {};
 export let language = "en";
+let locale = "en"; // how the browser's user writes numbers and times in that language
 
 function preferred() {
   let chosen = null;
@@ -18,6 +19,7 @@ function preferred() {
 
 export async function loadWords() {
   language = preferred();
+  locale = navigator.languages.find((one) => one.slice(0, 2).toLowerCase() === language) || language;
   const answer = await fetch(new URL(`${language}.json`, import.meta.url));
   words = await answer.json();
   document.documentElement.lang = language;
@@ -42,7 +44,7 @@ export function word(key, values = {}) {
 }
 
 export function number(value) {
-  return new Intl.NumberFormat(language, {maximumFractionDigits: 1}).format(value);
+  return new Intl.NumberFormat(locale, {maximumFractionDigits: 1}).format(value);
 }
 
 export function size(bytes) {
@@ -70,5 +72,5 @@ export function duration(seconds) {
 export function moment(text) {
   const time = new Date(text);
   const format = {dateStyle: "medium", timeStyle: "medium"};
-  return Number.isNaN(time.getTime()) ? String(text) : time.toLocaleString(language, format);
+  return Number.isNaN(time.getTime()) ? String(text) : time.toLocaleString(locale, format);
 }
