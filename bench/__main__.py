@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from bench import accounts, custody, emulator, inventory, ledger, scale, start, stop
+from bench import accounts, custody, emulator, inventory, ledger, move, scale, start, stop
 from bench.custody_rows import ROWS, SUBJECTS
 from bench.environment import describe
 from bench.frame import Measurement, Round, take
@@ -32,9 +32,10 @@ MEASUREMENTS = {
     "crowd": accounts.crowd,
 }
 CUSTODY, EMULATOR, INVENTORY, LEDGER = "custody", "emulator", "inventory", "ledger"
+MOVE = "move"
 SCALE = "scale"
 """No measurement, but what follows from them."""
-NAMES = (*MEASUREMENTS, CUSTODY, EMULATOR, INVENTORY, LEDGER, SCALE)
+NAMES = (*MEASUREMENTS, CUSTODY, EMULATOR, INVENTORY, LEDGER, MOVE, SCALE)
 ON_DEMAND = {"crowd"}  # two to four minutes for each round
 
 
@@ -128,6 +129,8 @@ def _measurements(
             yield from ledger.measurements()
         elif name == INVENTORY:
             yield from inventory.measurements(place.folder / INVENTORY, arguments.scale)
+        elif name == MOVE:
+            yield from move.measurements(place.folder / MOVE)
         elif name == EMULATOR:
             yield emulator.measurement(place.folder / EMULATOR)
         elif name == CUSTODY:

@@ -37,6 +37,8 @@ TERABYTE = 10**12
 SIZES = (512 * 1024, 100_000)
 AMOUNTS = (TERABYTE, 10 * TERABYTE, 100 * TERABYTE)
 WORKERS = (1, 4, 16)
+MOST_CONNECTIONS = 64
+"""``MaxConnections`` of an account, for all its workers together, at most."""
 ASSUMED_REQUESTS = 100
 """A second: the emulator's profile, 6,000 a minute; Google publishes no number."""
 
@@ -85,12 +87,23 @@ class Plan:
 
 @dataclass(frozen=True)
 class Workers:
-    """Who transfers it, over what."""
+    """Who transfers it, over what.
+
+    Attributes
+    ----------
+    connections : int
+        Of each worker, as far as the account may have so many of all.
+    """
 
     costs: Costs
     number: int = 1
     connections: int = CONNECTIONS
     network: Network = GOOGLE
+
+    @property
+    def all_connections(self) -> int:
+        """Those of all of them together."""
+        return min(self.number * self.connections, MOST_CONNECTIONS)
 
 
 @dataclass(frozen=True)
@@ -129,9 +142,8 @@ def _without(workers: Workers) -> Mapping[str, Workers]:
 def _instances_of_a_batch(plan: Plan, workers: Workers) -> int:
     """Of full batches, but so that all connections have equally many."""
     most = max(1, min(plan.batch_bytes // plan.size, plan.batch_instances))
-    connections = workers.number * workers.connections
-    rounds = math.ceil(plan.instances / (most * connections))
-    return max(1, math.ceil(plan.instances / (rounds * connections)))
+    rounds = math.ceil(plan.instances / (most * workers.all_connections))
+    return max(1, math.ceil(plan.instances / (rounds * workers.all_connections)))
 
 
 def _seconds(plan: Plan, workers: Workers) -> float:
@@ -170,8 +182,7 @@ def _simulated(batches: int, instances: int, plan: Plan, workers: Workers) -> fl
     ledger = _Rate(1 / costs.ledger if costs.ledger else 0.0)
     processors = [0.0] * workers.number
     begins = network.wait  # for a token
-    connections = range(workers.number * workers.connections)
-    free = [(begins, number % workers.number) for number in connections]
+    free = [(begins, number % workers.number) for number in range(workers.all_connections)]
     heapify(free)
     ended = 0.0
     for _ in range(batches):

@@ -19,7 +19,9 @@ from orthanc_gcp.configuration import (
     DicomWeb,
     GatewayOptions,
     Globals,
+    PrefetchRule,
     PythonPlugin,
+    ReceiveRule,
     Section,
     SendRule,
 )
@@ -62,10 +64,12 @@ def section_of(text: str, title: str) -> str:
         ("Options of an account", option_names(Account)),
         (
             "Options of the section",
-            [*option_names(Section), "Accounts", "Send", "Backfill", "Gateway"],
+            [*option_names(Section), *BESIDE],
         ),
         ("Rules", option_names(SendRule)),
         ("Backfill", option_names(BackfillOptions)),
+        ("Receive", option_names(ReceiveRule)),
+        ("Prefetch", option_names(PrefetchRule)),
         ("Gateway", option_names(GatewayOptions)),
         (
             "Options of Orthanc",
@@ -108,6 +112,7 @@ def test_documented_defaults():
     assert Globals().https_verify_peers is True
     assert orthanc["DicomWeb.Root"] == f"`{DicomWeb().root}`"
     assert int(table("Backfill")["MaxQueuedInstances"]) == BackfillOptions().max_queued_instances
+    assert int(table("Prefetch")["MaxStudies"]) == PrefetchRule(account="a").max_studies
     gateway = GatewayOptions(aets={})
     assert int(table("Gateway")["Port"]) == gateway.port
     assert int(table("Gateway")["MaxAssociations"]) == gateway.max_associations

@@ -24,6 +24,37 @@ MOST_EXPOSED = 2.0
 """Of the 10 points by which systemd-analyze counts what a unit could still do."""
 
 
+PACKAGE = Path(__file__).parents[1] / "src" / "orthanc_gcp"
+LISTENS = re.compile(r"\bTCPServer\)|\.bind\(|create_server\(|uvicorn\.Server\b")
+LISTENERS = {
+    "commands/worker.py": "`orthanc-gcp worker --listen`",
+    "emulator/http/uvicorn_server.py": "the emulator, on 127.0.0.1",
+    "gateway/server.py": "[the gateway]",
+    "worker/listener.py": "the worker's API",
+    "worker/private_socket.py": "a Unix socket",
+}
+"""Each module that listens, and what stands for its socket in the guide."""
+ASKS_WHETHER_A_PORT_IS_FREE = "commands/demonstration.py"
+SERVICES = {"emulator", "gateway", "sidecar", "worker"}
+"""The commands that run until they are stopped."""
+
+
+def section(title: str) -> str:
+    return GUIDE.split(f"\n## {title}\n")[1].split("\n## ")[0]
+
+
+def test_every_socket_and_every_service_is_in_the_guide() -> None:
+    listening = {
+        str(file.relative_to(PACKAGE))
+        for file in PACKAGE.rglob("*.py")
+        if LISTENS.search(file.read_text())
+    }
+    assert listening == {*LISTENERS, ASKS_WHETHER_A_PORT_IS_FREE}
+    sockets, processes = section("Sockets"), section("What runs, and as whom")
+    assert [words for words in LISTENERS.values() if words not in sockets] == []
+    assert [name for name in SERVICES if name not in processes] == []
+
+
 def blocks(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", GUIDE, re.DOTALL)
 
@@ -63,7 +94,7 @@ def _as(server: Postgres, role: str) -> str:
 
 
 def test_rights_at_google_are_those_that_the_check_asks_for() -> None:
-    table = GUIDE.split("\n## The least rights at Google\n")[1].split("\n## ")[0]
+    table = section("The least rights at Google")
     assert re.findall(r"^\| `(healthcare[.\w]+)`", table, re.MULTILINE) == [WRITE, READ, DELETE]
 
 

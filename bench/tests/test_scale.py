@@ -12,6 +12,7 @@ from bench.network import GOOGLE, Network
 from bench.scale import (
     BEGIN,
     END,
+    MOST_CONNECTIONS,
     PAGE,
     RESULTS,
     Costs,
@@ -24,6 +25,7 @@ from bench.scale import (
     tables,
 )
 from bench.workload import Workload
+from orthanc_gcp.configuration.option_types import CONNECTIONS
 
 AGREES = 0.4
 """The measured transfers share two cores with Orthanc, proxy and emulator; the simulated do not."""
@@ -88,6 +90,14 @@ def test_more_workers_help_as_long_as_nothing_is_shared() -> None:
     shared = replace(alone, network=replace(GOOGLE, quota_bytes=150_000_000))
     times = [estimate(MILLION, replace(shared, number=number)).seconds for number in (4, 16)]
     assert times[0] == pytest.approx(times[1], rel=0.02)
+
+
+def test_an_account_has_only_so_many_connections() -> None:
+    assert CONNECTIONS.expected(MOST_CONNECTIONS) == ""
+    assert CONNECTIONS.expected(MOST_CONNECTIONS + 1) != ""
+    times = [estimate(MILLION, Workers(FREE, number)).seconds for number in (1, 4, 16)]
+    assert times[0] / times[1] == pytest.approx(MOST_CONNECTIONS / 20, rel=0.02)
+    assert times[1] == times[2]
 
 
 def test_what_is_beyond_the_simulated_goes_on_at_its_pace() -> None:

@@ -9,6 +9,7 @@
     ├── TokenError                      a token endpoint refused, or answered with no token
     ├── StoreError                      a DICOM store refused a request, or gave no usable answer;
     │                                   where none came at all, a NetworkError is its cause
+    ├── SubscriptionError               Pub/Sub refused, or gave no usable answer; as above
     ├── SourceError                     an instance could not be produced as announced, to be sent
     ├── LedgerError                     the ledger is in use, damaged, or of another version
     ├── OrthancError                    Orthanc did not do what it was asked
@@ -52,6 +53,7 @@ __all__ = [
     "OrthancUnavailableError",
     "SourceError",
     "StoreError",
+    "SubscriptionError",
     "TokenError",
     "WebhookError",
     "WorkerUnavailableError",
@@ -192,6 +194,31 @@ class StoreError(GcpError):
         self.retryable = retryable
         self.retry_after = retry_after
         self.details = details or ErrorDetails()
+
+
+class SubscriptionError(GcpError):
+    """Pub/Sub refused a request about a subscription, or gave no usable answer to it.
+
+    Attributes
+    ----------
+    retryable : bool
+        Whether the same call may succeed later without anybody changing anything.
+    retry_after : float or None
+        How many seconds it asks to wait, between 0 and 3600, where it does.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        reason: str,
+        retryable: bool = False,
+        status: int | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message, reason=reason, status=status)
+        self.retryable = retryable
+        self.retry_after = retry_after
 
 
 class SourceError(GcpError):

@@ -19,6 +19,7 @@ __all__ = [
     "LedgerReason",
     "LocalReason",
     "NetworkFault",
+    "PrefetchReason",
     "RetrievalReason",
     "RpcCode",
     "SourceReason",
@@ -334,6 +335,28 @@ class RetrievalReason(StrEnum):
     """This program failed at it."""
     UNSTABLE = "unstable"
     """The store lists new instances, however often it is asked."""
+
+
+class PrefetchReason(StrEnum):
+    """Why no priors are brought of a study that Orthanc has received."""
+
+    BROUGHT_BACK = "brought_back"
+    """It came from a store itself."""
+    GONE = "gone"
+    """Orthanc has deleted it before its priors were looked for."""
+    NO_RULE = "no_rule"
+    """No rule wants priors of such a study."""
+    ODD_PATIENT_ID = "odd_patient_id"
+    """A search could take its PatientID for more than one."""
+    NO_PATIENT_ID = "no_patient_id"
+    SCHEDULE = "schedule"
+    """It is not the time for it."""
+    TOO_LATE = "too_late"
+    """It was waited for too long."""
+    UNEXPECTED = "unexpected"
+    """This program failed at it."""
+    UNREADABLE = "unreadable"
+    """Orthanc does not give its attributes."""
 
 
 @dataclass(frozen=True)

@@ -54,3 +54,31 @@ def test_modalities_of_orthanc():
         Modality("CT", "192.0.2.1", 104),
         Modality("MR", "h", 105, allow_find=False),
     )
+
+
+def test_how_a_modality_is_connected_to():
+    entry = {"AET": "MR", "Host": "h", "Port": 105, "AllowMove": False, "AllowGet": False}
+    entry |= {"UseDicomTls": True, "LocalAet": "OWN ", "Timeout": 3}
+    (found,) = settings(
+        {"Aets": {"G": "a"}}, DicomModalities={"mr": entry}
+    ).orthanc.dicom_modalities
+    assert (found.allow_move, found.allow_get) == (False, False)
+    assert (found.use_dicom_tls, found.local_aet, found.timeout) == (True, "OWN", 3)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"UseDicomTls": 1},
+        {"LocalAet": "A" * 17},
+        {"LocalAet": None},
+        {"Timeout": -1},
+        {"Timeout": True},
+        {"Timeout": 90_000},
+        {"AllowMove": "yes"},
+    ],
+)
+def test_a_modality_that_cannot_be_connected_to(wrong):
+    entry = {"AET": "MR", "Host": "h", "Port": 105, **wrong}
+    found = settings({"Aets": {"G": "a"}}, DicomModalities={"mr": entry})
+    assert "DicomModalities" in str(found.gateway_problems[0])

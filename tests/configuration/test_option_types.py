@@ -20,6 +20,7 @@ from orthanc_gcp.configuration.problems import Effect, Problem
 WEBHOOK_KEY = f"whsec_{base64.b64encode(b'k' * 32).decode()}"
 VALUES = {
     "ADC": (["ApplicationDefault"], ["applicationdefault", None, True]),
+    "AET": (["A", "a b"], ["", " ", "a" * 17, "Ä", 5]),
     "AETS": ([["ORTHANC", "CT*"]], ["ORTHANC", [], [""], ["a" * 17]]),
     "AMOUNT": ([1, 10**15], [0, True, 1.0, "1"]),
     "COUNT": ([0, 5], [-1, False, "0"]),
@@ -45,6 +46,11 @@ VALUES = {
     "OBJECT": ([{}], [[], "x", None]),
     "PERCENT": ([1, 100], [0, 101, 80.0, "80"]),
     "PORT": ([0, 65535], [-1, 65536, "80", True]),
+    "PRIORS": ([1, 100], [0, 101, "3", True]),
+    "SUBSCRIPTION": (
+        ["orthanc", "projects/a.b:c-1/subscriptions/a+b~c.d%e_f", "a" * 255],
+        ["", "ab", "a" * 256, "goog-x", "1ab", "a/b", "projects/p/topics/abc", "a b c", "äbc", 5],
+    ),
     "SCHEDULE": ([["20:00-06:00"]], [[], "20:00-06:00", ["8-9"]]),
     "SCOPES": ([["a"]], [[], [""], "a"]),
     "SECONDS": ([0, 86400], [-1, 86401, 1.5, "5"]),

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from orthanc_gcp.dicomweb.search import FoundInstance, found_instance, found_study
+from orthanc_gcp.dicomweb.search import (
+    FoundInstance,
+    estimated_size,
+    found_instance,
+    found_study,
+)
 
 STUDY, SERIES, INSTANCE, URL = "0020000D", "0020000E", "00080018", "00081190"
 
@@ -71,3 +76,25 @@ def test_a_study():
     assert found_study({URL: by_url}) == "a b"
     assert found_study(attributes(**{STUDY: "1.2\0"}) | {URL: by_url}) == "1.2"
     assert found_study({URL: {"vr": "UR", "Value": [BY_URL]}}) is None, "of an instance"
+
+
+@pytest.mark.parametrize(
+    ("attributes", "size"),
+    [
+        ({}, 8192),
+        ({"_00280010": 512, "_00280011": 512, "_00280100": 16}, 512 * 512 * 2 + 8192),
+        ({"_00280010": 10, "_00280011": 10, "_00280008": "3"}, 300 + 8192),
+        ({"_00280010": -5, "_00280011": "x"}, 8192),
+        ({"_00280010": 1 << 30, "_00280011": 1 << 30, "_00280008": 1 << 30}, 1 << 40),
+        ({"_00280010": float("inf"), "_00280011": None}, 8192),
+    ],
+    ids=str,
+)
+def test_a_size(attributes, size):
+    match = {tag[1:]: {"Value": [value]} for tag, value in attributes.items()}
+    assert estimated_size(match) == size
+
+
+@pytest.mark.parametrize("element", [None, 3, [], {}, {"Value": 3}, {"Value": []}, {"Value": [[]]}])
+def test_a_size_of_odd_elements(element):
+    assert estimated_size({"00280010": element, "00280011": element, "00280008": element}) > 0

@@ -109,9 +109,35 @@ def test_a_healthy_account(case):
         "permissions": "passed",
         "search": "passed",
         "search through Orthanc": "skipped",
+        "subscriptions": "skipped",
         "least privilege": "warning",
         "round trip": "skipped",
     }
+
+
+def subscriptions_line(case):
+    _, report = check(case)
+    lines = {one["Check"]: one for one in report["Accounts"]["my-google"]}
+    return lines["subscriptions"]
+
+
+def test_whether_a_subscription_may_be_pulled(case):
+    topic, name = "projects/osimis-test/topics/t-1", "projects/osimis-test/subscriptions/orthanc"
+    case.google.call("PUT", topic, {})
+    case.google.call("PUT", name, {"topic": topic})
+    case.section["Receive"] = [{"Account": "my-google", "Subscription": "orthanc"}]
+    scope = "https://www.googleapis.com/auth/pubsub"
+    found = subscriptions_line(case)
+    assert (found["Result"], scope in found["Remedy"]) == ("failed", True), found
+    case.account["Scopes"] = ["https://www.googleapis.com/auth/cloud-platform"]
+    found = subscriptions_line(case)
+    assert (found["Result"], name in found["Cause"]) == ("passed", True), found
+    case.google.switch(deniedPermissions=["pubsub.subscriptions.consume"])
+    found = subscriptions_line(case)
+    assert found["Result"] == "failed"
+    assert "may not pull" in found["Cause"]
+    assert "add-iam-policy-binding orthanc --project=osimis-test" in found["Remedy"]
+    assert "--role=roles/pubsub.subscriber" in found["Remedy"]
 
 
 @pytest.mark.parametrize("status", [200, 204])

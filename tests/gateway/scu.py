@@ -13,14 +13,22 @@ from pynetdicom.ae import ApplicationEntity
 from pynetdicom.association import Association
 from pynetdicom.sop_class import (
     PatientRootQueryRetrieveInformationModelFind,
+    PatientRootQueryRetrieveInformationModelMove,
     PatientStudyOnlyQueryRetrieveInformationModelFind,
+    PatientStudyOnlyQueryRetrieveInformationModelMove,
     StudyRootQueryRetrieveInformationModelFind,
+    StudyRootQueryRetrieveInformationModelMove,
     Verification,
 )
 
 PATIENT_ROOT = PatientRootQueryRetrieveInformationModelFind
 STUDY_ROOT = StudyRootQueryRetrieveInformationModelFind
 PATIENT_STUDY_ONLY = PatientStudyOnlyQueryRetrieveInformationModelFind
+MOVE = {
+    PATIENT_ROOT: PatientRootQueryRetrieveInformationModelMove,
+    STUDY_ROOT: StudyRootQueryRetrieveInformationModelMove,
+    PATIENT_STUDY_ONLY: PatientStudyOnlyQueryRetrieveInformationModelMove,
+}
 
 
 def keys(level: str, **values: Any) -> Dataset:
@@ -40,7 +48,7 @@ def associate(
     """An association with what listens there, whether it was accepted or not."""
     entity = ApplicationEntity(ae_title=calling)
     entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = 30
-    for service in (Verification, PATIENT_ROOT, STUDY_ROOT, PATIENT_STUDY_ONLY):
+    for service in (Verification, PATIENT_ROOT, STUDY_ROOT, PATIENT_STUDY_ONLY, *MOVE.values()):
         entity.add_requested_context(service)
     return entity.associate("127.0.0.1", port, ae_title=called, **options)
 
@@ -58,6 +66,19 @@ def find(
     matches = [match for status, match in answers if status.Status in (0xFF00, 0xFF01)]
     assert all(match is not None for match in matches)
     return [match for match in matches if match is not None], answers[-1][0]
+
+
+def move(
+    port: int, identifier: Dataset, to: str = "DEST", model: str = STUDY_ROOT
+) -> tuple[Dataset, Dataset | None, list[Dataset]]:
+    """The last status, its identifier, and the statuses before it."""
+    association = associate(port)
+    assert association.is_established
+    try:
+        answers = list(association.send_c_move(identifier, to, MOVE[model], msg_id=77))
+    finally:
+        association.release()
+    return answers[-1][0], answers[-1][1], [status for status, _ in answers[:-1]]
 
 
 def run(program: str, port: int, *arguments: str) -> tuple[int, str]:

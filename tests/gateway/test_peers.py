@@ -52,12 +52,37 @@ def test_what_a_peer_may(calling, address, options, echo, find):
     assert (found.may_echo(calling, address), found.may_find(calling, address)) == (echo, find)
 
 
+@pytest.mark.parametrize(
+    ("calling", "options", "move", "get"),
+    [
+        ("CT", {}, True, True),
+        ("MOVE", {}, True, False),
+        ("OTHER", {}, False, False),
+        ("OTHER", {"dicom_always_allow_move": True}, True, False),
+        ("OTHER", {"dicom_always_allow_get": True}, False, True),
+    ],
+)
+def test_who_may_retrieve(calling, options, move, get):
+    only_move = Modality("MOVE", "192.0.2.3", 104, allow_get=False)
+    found = peers(dicom_modalities=(CT, only_move), **options)
+    assert (found.may_move(calling, "h"), found.may_get(calling, "h")) == (move, get)
+
+
+def test_a_destination():
+    assert peers().modality("ct \0") is CT
+    assert peers().modality("OTHER") is peers().modality("") is None
+    assert peers(strict_aet_comparison=True).modality("ct") is None
+
+
 def test_rejections():
     closed = peers(dicom_always_allow_echo=False, dicom_check_called_aet=True)
     assert closed.rejection("H", "CT", "192.0.2.1") is Rejection.CALLED_AET
     assert closed.rejection("G", "OTHER", "192.0.2.1") is Rejection.CALLING_AET
     assert closed.rejection("G", "CT", "192.0.2.1") is None
     assert peers().rejection("G", "OTHER", "192.0.2.1") is None
+    for always in ("find", "get", "move"):
+        options = {"dicom_always_allow_echo": False, f"dicom_always_allow_{always}": True}
+        assert peers(**options).rejection("G", "OTHER", "192.0.2.1") is None
 
 
 def test_an_aet_in_a_log():

@@ -8,7 +8,7 @@ import pytest
 
 from orthanc_gcp import configuration
 from orthanc_gcp.errors import ConfigurationError
-from orthanc_gcp.gateway.tls import server_context
+from orthanc_gcp.gateway.tls import client_context, server_context
 from tests.support.certificates import Authority
 
 
@@ -47,3 +47,15 @@ def test_certificates(tmp_path):
     assert strict.verify_mode is ssl.CERT_REQUIRED
     options["DicomTlsRemoteCertificateRequired"] = False
     assert server_context(settings(tmp_path, **options)).verify_mode is ssl.CERT_NONE
+
+
+def test_connections_to_modalities(tmp_path):
+    certificate, key = Authority(tmp_path).issue("127.0.0.1")
+    options = {"DicomTlsCertificate": str(certificate), "DicomTlsPrivateKey": str(key)}
+    with pytest.raises(ConfigurationError, match=r"^DicomTlsTrusted.*missing.* for UseDicomTls"):
+        client_context(settings(tmp_path, **options))
+    trusting = settings(tmp_path, **options, DicomTlsTrustedCertificates="ca.pem")
+    found = client_context(trusting)
+    assert (found.verify_mode, found.check_hostname) == (ssl.CERT_REQUIRED, False)
+    options["DicomTlsRemoteCertificateRequired"] = False
+    assert client_context(settings(tmp_path, **options)).verify_mode is ssl.CERT_NONE

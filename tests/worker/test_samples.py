@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 from orthanc_gcp.auth.account_state import Figures
+from orthanc_gcp.configuration import ReceiveRule
 from orthanc_gcp.custody.destinations.congestion import Totals
 from orthanc_gcp.custody.reporting.overview import Overview
 from orthanc_gcp.custody.reporting.problems import ProblemKind
 from orthanc_gcp.ledger.rows import NewTransfer
+from orthanc_gcp.retrieval.receive.receiver import Result
 from orthanc_gcp.worker.samples import (
     OF_ORTHANC,
     OF_WORKER,
     PROBLEMS,
+    RECEIVE_RESULTS,
     STATES,
+    of_receivers,
     of_requests,
     of_tokens,
     of_transfers,
@@ -57,7 +63,20 @@ def test_requests_by_result():
     assert found["gcp_transfer_sent_bytes_total", "a"] == 0
 
 
-_UNITS = ("_instances", "_bytes", "_seconds", "_changes", "_patients", "_total", "_up")
+def test_messages_by_result():
+    rule = ReceiveRule(account="a", subscription="projects/p/subscriptions/s")
+    one = SimpleNamespace(rule=rule, held=3, most_attempts=4, error=None, total=len)
+    found = by_name(of_receivers([one]))
+    named = "a", "projects/p/subscriptions/s"
+    assert found["gcp_receive_messages_total", *named, "given_up"] == 8
+    assert found["gcp_receive_up", *named] == 1
+    assert found["gcp_receive_held_messages", *named] == 3
+    assert found["gcp_receive_most_delivery_attempts", *named] == 4
+    assert set(RECEIVE_RESULTS) == set(Result)
+
+
+_UNITS = ("_instances", "_bytes", "_seconds", "_changes", "_patients", "_messages", "_attempts")
+_UNITS += ("_total", "_up")
 
 
 def test_names_have_their_unit_and_counters_say_so():

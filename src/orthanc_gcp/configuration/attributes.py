@@ -9,19 +9,22 @@ groups that are not in Orthanc's ``/instances/{id}/tags`` (the file's header, fo
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from orthanc_gcp.configuration.problems import meant
 
-__all__ = ["Attribute", "attribute", "keywords", "pattern_expected", "tags_expected"]
+__all__ = ["Attribute", "attribute", "keywords", "matches", "pattern_expected", "tags_expected"]
 
 _NUMBER = re.compile(r"([0-9A-Fa-f]{4})[,-]?([0-9A-Fa-f]{4})")
 _UNSEEN_GROUPS = ("0000", "0002", "fffe")
 _PATTERN = {"CS": re.compile(r"[A-Z0-9 _*?]*"), "AE": re.compile(r"[^\\\x00-\x1f\x7f]*")}
 _LONGEST = 16
+_PADDING = " \t\r\n\f\v\0"
 _ATTRIBUTE = "the keyword or the number, such as 0008,0080, of an attribute with text or a number"
 
 
@@ -57,6 +60,19 @@ def keywords() -> dict[str, str]:
 @cache
 def _by_number() -> dict[str, str]:
     return {number: keyword for keyword, number in keywords().items()}
+
+
+def matches(patterns: Sequence[str], value: str) -> bool:
+    """Whether a value matches one of some patterns; no pattern matches all.
+
+    As in a query (DICOM PS3.4, section C.2.2.2), one of several values is enough, and blanks that
+    pad a value do not count. Only ``*`` and ``?`` are special.
+    """
+    if not patterns:
+        return True
+    values = [one.strip(_PADDING) for one in {value, *value.split("\\")}]
+    literal = [pattern.replace("[", "[[]") for pattern in patterns]
+    return any(fnmatchcase(one, pattern) for one in values for pattern in literal)
 
 
 def tags_expected(value: Any) -> str:

@@ -7,10 +7,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Modality", "called_expected", "modalities_expected", "modalities_of"]
+__all__ = ["Modality", "called_expected", "is_aet", "modalities_expected", "modalities_of"]
 
 _AET = re.compile(r"(?! *$)[ -\[\]-~]{1,16}")
 """Printable ASCII without a backslash, and not only blanks (DICOM PS3.5 §6.2, AE)."""
+_ALLOWED = {
+    "AllowEcho": "allow_echo",
+    "AllowFind": "allow_find",
+    "AllowGet": "allow_get",
+    "AllowMove": "allow_move",
+}
+_LONGEST_TIMEOUT = 86400
 _ENTRY = (
     "an object of modalities, each [AET, host, port] or an object with AET, Host and Port, as "
     "Orthanc has them"
@@ -28,8 +35,14 @@ class Modality:
         Its AE title, without padding.
     host
         Where it is: an address, or a name.
-    allow_echo, allow_find
-        Whether it may ask with C-ECHO and C-FIND.
+    allow_echo, allow_find, allow_get, allow_move
+        Whether it may ask with C-ECHO, C-FIND, C-GET and C-MOVE.
+    use_dicom_tls
+        Whether it is connected to by TLS.
+    local_aet
+        By which AE title it is called upon; empty for ``DicomAet``.
+    timeout
+        Seconds that it may take; 0 for ``DicomScuTimeout``.
     """
 
     aet: str
@@ -37,6 +50,11 @@ class Modality:
     port: int
     allow_echo: bool = True
     allow_find: bool = True
+    allow_get: bool = True
+    allow_move: bool = True
+    use_dicom_tls: bool = False
+    local_aet: str = ""
+    timeout: int = 0
 
 
 def modalities_expected(value: Any) -> str:
@@ -55,12 +73,13 @@ def called_expected(value: Any) -> str:
     right = isinstance(value, dict) and bool(value)
     return (
         ""
-        if right and all(_is_aet(key) and isinstance(one, str) for key, one in value.items())
+        if right and all(is_aet(key) and isinstance(one, str) for key, one in value.items())
         else _CALLED
     )
 
 
-def _is_aet(value: Any) -> bool:
+def is_aet(value: Any) -> bool:
+    """Whether a value can be an AE title."""
     return isinstance(value, str) and _AET.fullmatch(value) is not None
 
 
@@ -71,11 +90,23 @@ def _modality(entry: Any) -> Modality | None:
     if not isinstance(entry, dict):
         return None
     aet, host, port = entry.get("AET"), entry.get("Host"), _port(entry.get("Port"))
-    allowed = [entry.get(name, True) for name in ("AllowEcho", "AllowFind")]
-    wrong = not all(isinstance(one, bool) for one in allowed)
-    if not _is_aet(aet) or not isinstance(host, str) or port is None or wrong:
+    allowed = {name: entry.get(option, True) for option, name in _ALLOWED.items()}
+    tls, local = entry.get("UseDicomTls", False), entry.get("LocalAet", "")
+    timeout = entry.get("Timeout", 0)
+    wrong = not all(isinstance(one, bool) for one in (*allowed.values(), tls))
+    wrong |= local != "" and not is_aet(local)
+    wrong |= type(timeout) is not int or not 0 <= timeout <= _LONGEST_TIMEOUT
+    if not is_aet(aet) or not isinstance(host, str) or port is None or wrong:
         return None
-    return Modality(str(aet).strip(), host, port, *allowed)
+    return Modality(
+        str(aet).strip(),
+        host,
+        port,
+        use_dicom_tls=tls,
+        local_aet=local.strip(),
+        timeout=timeout,
+        **allowed,
+    )
 
 
 def _port(value: Any) -> int | None:

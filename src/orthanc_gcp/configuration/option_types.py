@@ -21,13 +21,19 @@ from orthanc_gcp.configuration.addresses import (
     webhook_expected,
 )
 from orthanc_gcp.configuration.attributes import pattern_expected, tags_expected
-from orthanc_gcp.configuration.modalities import called_expected, modalities_expected, modalities_of
+from orthanc_gcp.configuration.modalities import (
+    called_expected,
+    is_aet,
+    modalities_expected,
+    modalities_of,
+)
 from orthanc_gcp.configuration.problems import Effect, Problem, kind_of, place_of, shown
 from orthanc_gcp.configuration.timetable import is_window
 from orthanc_gcp.redaction import host_of
 
 __all__ = [
     "ADC",
+    "AET",
     "AETS",
     "AMOUNT",
     "ASSOCIATIONS",
@@ -50,12 +56,14 @@ __all__ = [
     "PDU_LENGTH",
     "PERCENT",
     "PORT",
+    "PRIORS",
     "PROXY",
     "SCHEDULE",
     "SCOPES",
     "SECONDS",
     "STORE_PART",
     "STRINGS",
+    "SUBSCRIPTION",
     "TAGS",
     "TEXT",
     "URL",
@@ -69,6 +77,13 @@ __all__ = [
     "option_names",
     "read_options",
 ]
+
+
+_SUBSCRIPTION = re.compile(
+    r"(projects/(?!\.+/)[A-Za-z0-9_.:-]{1,256}/subscriptions/)?(?!goog)[A-Za-z][\w.~+%-]{2,254}",
+    re.ASCII,
+)
+"""Pub/Sub, "Guidelines to name a topic, subscription, schema, or snapshot"."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +117,10 @@ def _is_word(value: Any) -> bool:
 def _is_store_part(value: Any) -> bool:
     # "." and ".." would lead elsewhere in a path.
     return isinstance(value, str) and bool(re.fullmatch(r"(?!\.+$)[A-Za-z0-9_.:-]{1,256}", value))
+
+
+def _is_subscription(value: Any) -> bool:
+    return isinstance(value, str) and bool(_SUBSCRIPTION.fullmatch(value))
 
 
 def _is_seconds(value: Any) -> bool:
@@ -174,6 +193,7 @@ def _patterns(representation: str) -> OptionType:
 _PATTERNS = "a list of strings, at least one and none of them empty"
 
 ADC = _type('"ApplicationDefault"', lambda value: value == "ApplicationDefault")
+AET = _type("an AE title of 16 printable ASCII characters at most", is_aet, shown)
 AETS = _patterns("AE")
 AMOUNT = _whole(1, 10**15, "a whole number, at least 1")
 ASSOCIATIONS = _whole(1, 500, "a whole number from 1 to 500")
@@ -196,11 +216,15 @@ OBJECT = _type("an object", lambda value: isinstance(value, dict))
 PDU_LENGTH = _whole(4096, 131072, "a whole number from 4096 to 131072")
 PERCENT = _whole(1, 100, "a whole number of per cent, from 1 to 100")
 PORT = _whole(0, 65535, "a whole number from 0 to 65535")
+PRIORS = _whole(1, 100, "a whole number from 1 to 100")
 PROXY = OptionType(proxy_expected)
 SCHEDULE = _type('a list of windows such as "20:00-06:00" or "Sat,Sun 00:00-24:00"', _is_schedule)
 SCOPES = _type("a list of strings, at least one", _is_words)
 SECONDS = _type("a whole number of seconds, from 0 to 86400", _is_seconds, shown)
 STORE_PART = _type("a string of letters, digits, '-', '_', '.' or ':'", _is_store_part, shown)
+SUBSCRIPTION = _type(
+    "the name of a subscription, or projects/PROJECT/subscriptions/NAME", _is_subscription, shown
+)
 STRINGS = _type("a list of strings", _is_strings)
 TAGS = OptionType(tags_expected)
 TEXT = _type("a string", _is_text)

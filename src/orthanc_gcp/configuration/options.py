@@ -11,6 +11,7 @@ from orthanc_gcp.configuration.addresses import endpoint
 from orthanc_gcp.configuration.modalities import Modality
 from orthanc_gcp.configuration.option_types import (
     ADC,
+    AET,
     AETS,
     AMOUNT,
     ASSOCIATIONS,
@@ -33,12 +34,14 @@ from orthanc_gcp.configuration.option_types import (
     PDU_LENGTH,
     PERCENT,
     PORT,
+    PRIORS,
     PROXY,
     SCHEDULE,
     SCOPES,
     SECONDS,
     STORE_PART,
     STRINGS,
+    SUBSCRIPTION,
     TAGS,
     TEXT,
     URL,
@@ -53,13 +56,16 @@ from orthanc_gcp.configuration.problems import Effect, Problem
 __all__ = [
     "DEFAULT_BASE_URL",
     "HEALTHCARE_SCOPE",
+    "PUBSUB_SCOPES",
     "SECTION",
     "Account",
     "BackfillOptions",
     "DicomWeb",
     "GatewayOptions",
     "Globals",
+    "PrefetchRule",
     "PythonPlugin",
+    "ReceiveRule",
     "Section",
     "SendRule",
     "Settings",
@@ -69,6 +75,11 @@ SECTION = "GoogleCloudPlatform"
 _TAKES_THOSE_OF_THE_SYSTEM = (1, 12, 7)
 DEFAULT_BASE_URL = "https://healthcare.googleapis.com/v1beta1/"
 HEALTHCARE_SCOPE = "https://www.googleapis.com/auth/cloud-healthcare"
+PUBSUB_SCOPES = (
+    "https://www.googleapis.com/auth/pubsub",
+    "https://www.googleapis.com/auth/cloud-platform",
+)
+"""A token needs one of them to pull a subscription (Pub/Sub REST reference)."""
 DEFAULT_TIMEOUT = 60
 DEFAULT_REFRESH_INTERVAL = 60
 DEFAULT_KEY_MAX_AGE_DAYS = 90
@@ -78,6 +89,7 @@ DEFAULT_PROTECT_UP_TO_PERCENT = 80
 DEFAULT_MAX_QUEUED_INSTANCES = 10_000
 DEFAULT_GATEWAY_PORT = 11112  # "dicom", as IANA has registered it
 DEFAULT_MAX_ASSOCIATIONS = 50
+DEFAULT_MAX_STUDIES = 3
 
 
 @dataclass(frozen=True)
@@ -135,6 +147,36 @@ class SendRule:
     remote_aet: tuple[str, ...] = option(AETS, ())
     tags: dict[str, str] = option(TAGS, dict, secret=True)  # values may be a patient's
     level: str = option(LEVEL, "Instance")
+
+
+@dataclass(frozen=True)
+class ReceiveRule:
+    """One entry of ``GoogleCloudPlatform.Receive``: what of a store comes by itself.
+
+    A subscription without a slash is one of the account's project.
+    """
+
+    account: str = option(WORD)
+    subscription: str = option(SUBSCRIPTION)
+    modalities: tuple[str, ...] = option(MODALITIES, ())
+    tags: dict[str, str] = option(TAGS, dict, secret=True)  # values may be a patient's
+
+
+@dataclass(frozen=True)
+class PrefetchRule:
+    """One entry of ``GoogleCloudPlatform.Prefetch``: which priors of what patients are fetched.
+
+    ``modalities`` and ``tags`` are those of the study that Orthanc receives.
+    """
+
+    account: str = option(WORD)
+    modalities: tuple[str, ...] = option(MODALITIES, ())
+    tags: dict[str, str] = option(TAGS, dict, secret=True)
+    prior_modalities: tuple[str, ...] = option(MODALITIES, ())
+    prior_body_parts: tuple[str, ...] = option(MODALITIES, ())  # which is a code string, too
+    max_age_days: int | None = option(DAYS, None)
+    max_studies: int = option(PRIORS, DEFAULT_MAX_STUDIES)
+    schedule: tuple[str, ...] = option(SCHEDULE, ())
 
 
 @dataclass(frozen=True)
@@ -198,8 +240,12 @@ class Globals:
     dicom_check_modality_host: bool = option(FLAG, False, wrong=Effect.NO_GATEWAY)
     dicom_always_allow_echo: bool = option(FLAG, True, wrong=Effect.NO_GATEWAY)
     dicom_always_allow_find: bool = option(FLAG, False, wrong=Effect.NO_GATEWAY)
+    dicom_always_allow_get: bool = option(FLAG, False, wrong=Effect.NO_GATEWAY)
+    dicom_always_allow_move: bool = option(FLAG, False, wrong=Effect.NO_GATEWAY)
     strict_aet_comparison: bool = option(FLAG, False, wrong=Effect.NO_GATEWAY)
     dicom_modalities: tuple[Modality, ...] = option(KNOWN_MODALITIES, (), wrong=Effect.NO_GATEWAY)
+    dicom_aet: str = option(AET, "ORTHANC", wrong=Effect.NO_GATEWAY)
+    dicom_scu_timeout: int = option(SECONDS, 10, wrong=Effect.NO_GATEWAY)
     dicom_scp_timeout: int = option(SECONDS, 30, wrong=Effect.NO_GATEWAY)
     maximum_pdu_length: int = option(PDU_LENGTH, 16384, wrong=Effect.NO_GATEWAY)
     dicom_tls_enabled: bool = option(FLAG, False, wrong=Effect.NO_GATEWAY)
@@ -243,6 +289,8 @@ class Settings:
     accounts: tuple[Account, ...]
     folder: Path
     rules: tuple[SendRule, ...] = ()
+    receive: tuple[ReceiveRule, ...] = ()
+    prefetch: tuple[PrefetchRule, ...] = ()
     backfill: BackfillOptions | None = None
     gateway: GatewayOptions | None = None
     problems: tuple[Problem, ...] = ()
@@ -268,6 +316,11 @@ class Settings:
         """Whether Orthanc is kept from recycling what is not sent; by default where rules are."""
         said = self.section.protect_unsent
         return bool(self.rules) if said is None else said
+
+    @property
+    def has_rules(self) -> bool:
+        """Whether a worker has something to do by itself: to send, to receive, to fetch priors."""
+        return bool(self.rules or self.receive or self.prefetch)
 
     @property
     def ca_certificates(self) -> Path | None:

@@ -26,6 +26,8 @@ class Effect(Enum):
     NO_ACCOUNT = "no account is used"
     NO_CONNECTION = "no account is used, and no webhook"
     NO_RULE = "nothing is sent by it"
+    NO_RECEIVING = "nothing is received by it"
+    NO_PREFETCH = "no priors are fetched by it"
     NO_GATEWAY = "the gateway does not start"
     NO_SENDING = "nothing is sent"
     NO_WEBHOOK = "nobody is told of alarms"

@@ -33,6 +33,7 @@ from orthanc_gcp.configuration.problems import (
     place_of,
     unknown,
 )
+from orthanc_gcp.configuration.receive_rules import prefetch_rules, receive_rules
 from orthanc_gcp.configuration.send_rules import backfill, rules
 from orthanc_gcp.configuration.server_options import server_options
 
@@ -41,8 +42,13 @@ __all__ = ["read"]
 Model = TypeVar("Model", Globals, DicomWeb, PythonPlugin, Section)
 Rejected = dict[str, tuple[Problem, ...]]
 
-BESIDE = ("Accounts", "Send", "Backfill", "Gateway")
+BESIDE = ("Accounts", "Send", "Backfill", "Receive", "Prefetch", "Gateway")
 """What stands in the section beside its options."""
+_OF_RULES = {
+    "Send": Effect.NO_RULE,
+    "Receive": Effect.NO_RECEIVING,
+    "Prefetch": Effect.NO_PREFETCH,
+}
 USER_STRINGS = {
     "AuthorizedUserClientId": "authorized_user_client_id",
     "AuthorizedUserClientSecret": "authorized_user_client_secret",
@@ -87,6 +93,8 @@ def read(configuration: Any, folder: Path = Path()) -> Settings:
         accounts=accounts,
         rejected=rejected,
         rules=followed,
+        receive=receive_rules(section.get("Receive", []), accounts, known, problems),
+        prefetch=prefetch_rules(section.get("Prefetch", []), accounts, known, problems),
         backfill=backfill(section.get("Backfill", False), bool(followed), problems),
         gateway=gateway(section.get("Gateway"), known, problems),
         folder=folder,
@@ -103,7 +111,7 @@ def _misspelt(section: Mapping[str, Any]) -> Iterator[Problem]:
         unknown(others, known, SECTION), (key for key in others if key not in known), strict=True
     ):
         name = meant(key, known)
-        effect = Effect.NO_RULE if name == "Send" else effect_of(Section, name or "")
+        effect = _OF_RULES.get(name or "") or effect_of(Section, name or "")
         yield replace(problem, effect=effect, error=problem.error and effect is not Effect.DEFAULT)
 
 

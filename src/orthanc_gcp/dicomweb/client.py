@@ -50,7 +50,7 @@ _PIECE = 256 * 1024
 _DRIP = 10
 """How many times the time limit an answer that drips may take as a whole."""
 _JSON = "application/dicom+json"
-_AS_STORED = "application/dicom; transfer-syntax=*"
+_FILE = "application/dicom; transfer-syntax="
 _ALL_AS_STORED = 'multipart/related; type="application/dicom"; transfer-syntax=*'
 
 Found = TypeVar("Found")
@@ -340,10 +340,17 @@ class DicomStore:
             return None
 
     @contextmanager
-    def open(self, study: str, series: str, instance: str) -> Generator[Iterator[bytes]]:
-        """Read the file of an instance as it is stored, piece by piece (PS3.18 §10.4).
+    def open(
+        self, study: str, series: str, instance: str, *, transfer_syntax: str = "*"
+    ) -> Generator[Iterator[bytes]]:
+        """Read the file of an instance, piece by piece (PS3.18 §10.4).
 
         An iterator that ends without an error has given all that the store announced.
+
+        Parameters
+        ----------
+        transfer_syntax
+            The one that the store is to bring it in; ``*`` for the file as it is stored.
 
         Raises
         ------
@@ -353,7 +360,8 @@ class DicomStore:
         """
         what = "reading an instance"
         path = _path(study, series, instance)
-        with self._exchange(what, "GET", path, {"Accept": _AS_STORED}) as (response, token):
+        accept = {"Accept": _FILE + transfer_syntax}
+        with self._exchange(what, "GET", path, accept) as (response, token):
             if response.status != 200:
                 body = self._read(response, LONGEST_REFUSAL)
                 raise refusal(self._named(what), response.status, response.headers, body, token)

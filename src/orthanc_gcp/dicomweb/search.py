@@ -8,14 +8,27 @@ searched for.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 from urllib.parse import unquote
 
-__all__ = ["FoundInstance", "found_instance", "found_study", "found_uids"]
+__all__ = [
+    "SIZE_FIELDS",
+    "FoundInstance",
+    "estimated_size",
+    "found_instance",
+    "found_study",
+    "found_uids",
+]
 
 _STUDY, _SERIES, _INSTANCE, _RETRIEVE_URL = "0020000D", "0020000E", "00080018", "00081190"
 _PADDING = " \0"
 _LEVELS = (_STUDY, _SERIES, _INSTANCE)
+_ROWS, _COLUMNS, _BITS, _FRAMES = "00280010", "00280011", "00280100", "00280008"
+SIZE_FIELDS = (_ROWS, _COLUMNS, _BITS, _FRAMES)
+"""The tags of what a size is estimated by."""
+_WITHOUT_PIXELS = 8 * 1024
+_LARGEST = 1 << 40
 _PATH = re.compile(r"/studies/([^/?#]+)(?:/series/([^/?#]+)(?:/instances/([^/?#]+))?)?/?$")
 
 
@@ -53,6 +66,23 @@ def found_uids(match: Any, depth: int) -> tuple[str, ...] | None:
         for tag, other in zip(_LEVELS[:depth], named[:depth], strict=True)
     ]
     return tuple(uids) if all(uids) else None
+
+
+def estimated_size(match: Mapping[str, Any]) -> int:
+    """About how many bytes an instance has: a search says nothing of its compression."""
+    rows, columns, bits, frames = (
+        _number(match.get(tag), otherwise)
+        for tag, otherwise in ((_ROWS, 0), (_COLUMNS, 0), (_BITS, 8), (_FRAMES, 1))
+    )
+    return min(rows * columns * ((bits + 7) // 8) * frames + _WITHOUT_PIXELS, _LARGEST)
+
+
+def _number(element: Any, otherwise: int) -> int:
+    values = element.get("Value") if isinstance(element, Mapping) else None
+    try:
+        return max(0, int(values[0])) if isinstance(values, list) else otherwise
+    except (LookupError, TypeError, ValueError, OverflowError):
+        return otherwise
 
 
 def _text(element: Any) -> str:

@@ -15,7 +15,7 @@ from orthanc_gcp.auth.refresher import acquire
 from orthanc_gcp.auth.token_endpoint import TOLERATED_SKEW, TokenEndpoint, clock_offset
 from orthanc_gcp.clock import Clock
 from orthanc_gcp.configuration import Problem, Settings
-from orthanc_gcp.configuration.options import SECTION
+from orthanc_gcp.configuration.options import PUBSUB_SCOPES, SECTION
 from orthanc_gcp.doctor import network
 from orthanc_gcp.doctor.absence import gcloud_name, missing_part
 from orthanc_gcp.doctor.address_options import is_google
@@ -38,7 +38,14 @@ from orthanc_gcp.doctor.remedies import remedy_for
 from orthanc_gcp.doctor.remedy_templates import NEW_KEY, SET_CLOCK, grant
 from orthanc_gcp.doctor.round_trip import round_trip
 from orthanc_gcp.doctor.secret_files import exposed_file, of_modes
-from orthanc_gcp.errors import GcpError, NetworkError, OrthancError, StoreError, TokenError
+from orthanc_gcp.errors import (
+    GcpError,
+    NetworkError,
+    OrthancError,
+    StoreError,
+    SubscriptionError,
+    TokenError,
+)
 from orthanc_gcp.orthanc.rest import OrthancRest
 from orthanc_gcp.reasons import PROXY, ApiReason, NetworkFault, of_status
 from orthanc_gcp.transport.request import Answer, Transport
@@ -149,7 +156,9 @@ _SHARED_BY_ALL_REQUESTS = ("BaseUrl", "HttpProxy", "HttpsCACertificates", "Https
 
 def _concerns_all(problem: Problem) -> bool:
     """Whether a problem is that of an option that all accounts share."""
-    others = tuple(f"{SECTION}.{name}" for name in ("Accounts", "Send", "Backfill"))
+    others = tuple(
+        f"{SECTION}.{name}" for name in ("Accounts", "Send", "Backfill", "Receive", "Prefetch")
+    )
     return not problem.path.startswith((*others, "DicomWeb.Servers"))
 
 
@@ -287,11 +296,12 @@ def _token(examination: Examination) -> str:
         token = acquire(identity, endpoint, examination.clock)
     except GcpError as error:
         raise diagnose(error, examination) from None
+    examination.authorization = identity.authorization(token.value)
     examination.store = Store(
         examination.account,
         examination.settings,
         examination.transport,
-        identity.authorization(token.value),
+        examination.authorization,
     )
     owner = f", for {examination.email}" if examination.email else ""
     return f"it is valid for {token.lifetime:.0f} s{owner}"
@@ -444,6 +454,40 @@ def _search_through_orthanc(examination: Examination) -> str:
     return "the DICOMweb plugin reaches the store"
 
 
+def _subscriptions(examination: Examination) -> str:
+    """Whether what the store has received can be received here."""
+    account, settings = examination.account, examination.settings
+    # What its room has takes time to import, and few need it.
+    from orthanc_gcp.retrieval.receive.subscription import CONSUME, Subscription, pubsub_url
+
+    names = [rule.subscription for rule in settings.receive if rule.account == account.name]
+    if not names:
+        raise NotApplicableError("no entry of Receive is for this account")
+    authorization = _known(examination.authorization)
+    for name in names:
+        one = Subscription(pubsub_url(settings), name, lambda: authorization, examination.transport)
+        try:
+            granted = one.may_consume()
+        except SubscriptionError as error:
+            raise CheckFailedError(str(error), _grant_subscriber(examination, name)) from None
+        if not granted:
+            cause = (
+                f"{examination.email or 'the identity'} may not pull {name} ({CONSUME}), or there "
+                "is no such subscription"
+            )
+            raise CheckFailedError(cause, _grant_subscriber(examination, name), fatal=False)
+    return f"it may pull {', '.join(names)}"
+
+
+def _grant_subscriber(examination: Examination, name: str) -> str:
+    _, project, _, subscription = name.split("/")
+    return (
+        f"gcloud pubsub subscriptions add-iam-policy-binding {subscription} --project={project} "
+        f"--member={examination.member} --role=roles/pubsub.subscriber; and see that Scopes has "
+        f"{PUBSUB_SCOPES[0]}"
+    )
+
+
 def _least_privilege(examination: Examination) -> str:
     """Whoever may use Orthanc's REST API may do all that the identity may."""
     excess = excess_of(_store(examination))
@@ -479,6 +523,7 @@ _CHECKS: tuple[Check[Examination], ...] = (
     Check("permissions", _permissions, needs_all=True),
     Check("search", _search, needs_all=True),
     Check("search through Orthanc", _search_through_orthanc, needs_all=True),
+    Check("subscriptions", _subscriptions, needs_all=True),
     Check("least privilege", _least_privilege, needs_all=True),
     Check("round trip", _round_trip, needs_all=True),
 )

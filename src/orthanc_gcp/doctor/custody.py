@@ -70,6 +70,11 @@ def _needs_rules(site: Site) -> None:
         raise NotApplicableError("no rule is followed")
 
 
+def _needs_worker(site: Site) -> None:
+    if not site.settings.has_rules:
+        raise NotApplicableError("no rule is followed")
+
+
 def _schedule(site: Site) -> str:
     if wrong := _problems(site.settings, "Backfill"):
         text = "; ".join(map(str, wrong))
@@ -91,7 +96,7 @@ def _schedule(site: Site) -> str:
 
 def _extras(site: Site) -> str:
     """The worker is started with the interpreter that the script names: that one is asked."""
-    _needs_rules(site)
+    _needs_worker(site)
     interpreter, packages = _worker_python(site)
     command = [interpreter, "-P", "-c", "import orthanc_gcp.worker.assembly, psycopg"]
     path = os.pathsep.join(filter(None, (packages, os.environ.get("PYTHONPATH"))))
@@ -139,7 +144,7 @@ def _python(site: Site) -> str:
 
 
 def _database(site: Site) -> str:
-    _needs_rules(site)
+    _needs_worker(site)
     try:
         from sqlalchemy import make_url
 

@@ -13,6 +13,7 @@ from orthanc_gcp.doctor.healthcare_api import Store
 from orthanc_gcp.doctor.network import Target
 from orthanc_gcp.errors import StoreError
 from orthanc_gcp.orthanc.rest import OrthancRest
+from orthanc_gcp.transport.authorization import Authorization
 from orthanc_gcp.transport.request import Transport
 
 __all__ = ["Examination"]
@@ -30,8 +31,9 @@ class Examination:
         The Orthanc that serves the account; None where it cannot be asked.
     empty
         Whether a search has found nothing.
-    identity, store
-        Whose the account is, and the store as that identity sees it; None until it is known.
+    identity, store, authorization
+        Whose the account is, the store as that identity sees it, and what its requests carry; None
+        until it is known.
     refusal
         What Google said to the first request, where that was an error.
     """
@@ -45,6 +47,7 @@ class Examination:
     empty: bool = False
     identity: Identity | None = None
     store: Store | None = None
+    authorization: Authorization | None = None
     refusal: StoreError | None = None
 
     @property

@@ -13,11 +13,13 @@ from typing import Any
 from pydicom.dataset import Dataset
 from pynetdicom.ae import ApplicationEntity
 from pynetdicom.association import Association
-from pynetdicom.dimse_primitives import C_CANCEL, C_ECHO, C_FIND
+from pynetdicom.dimse_primitives import C_CANCEL, C_ECHO, C_FIND, C_GET, C_MOVE
 from pynetdicom.dsutils import encode
 from pynetdicom.pdu_primitives import A_ASSOCIATE
 
 from orthanc_gcp.gateway.peers import Peers, Rejection, printable_aet
+from orthanc_gcp.gateway.retrieve.get_channel import storage_contexts
+from orthanc_gcp.gateway.retrieve.provider import RetrieveProvider
 from orthanc_gcp.gateway.transport import BoundedDimse, GuardedDul
 from orthanc_gcp.logs import places
 
@@ -80,6 +82,7 @@ class WorkstationAssociation(Association):
         entity: ApplicationEntity,
         peers: Peers,
         finder: Finder,
+        retrievals: RetrieveProvider,
         crowded: bool,
         ended: Callable[[], None],
     ) -> None:
@@ -88,7 +91,7 @@ class WorkstationAssociation(Association):
         self.dimse = BoundedDimse(self)
         self.acse_timeout = entity.acse_timeout
         self.network_timeout = entity.network_timeout
-        self._peers, self._finder = peers, finder
+        self._peers, self._finder, self._retrievals = peers, finder, retrievals
         self._crowded, self._ended = crowded, ended
 
     @property
@@ -137,9 +140,19 @@ class WorkstationAssociation(Association):
         elif rejection is not None:
             self._reject(_WORDS[rejection], *_REJECTED_BY_THE_USER, int(rejection))
         else:
+            self._support_storage(request)
             self.acse.negotiate_association()
             if self.is_established:
                 self._run_reactor()
+
+    def _support_storage(self, request: A_ASSOCIATE) -> None:
+        """Offer C-STORE to one that wants to be its SCP, for C-GET."""
+        own = {str(one.abstract_syntax): one for one in self.acceptor.supported_contexts}
+        wanted = storage_contexts(
+            request.presentation_context_definition_list, self.requestor.role_selection, own
+        )
+        merged = own | {str(one.abstract_syntax): one for one in wanted}
+        self.acceptor.supported_contexts = list(merged.values())
 
     def _reject(self, why: str, result: int, source: int, reason: int) -> None:
         called = printable_aet(self.called)
@@ -167,7 +180,7 @@ class WorkstationAssociation(Association):
         model = getattr(msg, "AffectedSOPClassUID", None)
         if isinstance(msg, C_CANCEL):
             return  # too late, or one of too many
-        known = isinstance(msg, C_ECHO | C_FIND) and msg.MessageID is not None
+        known = isinstance(msg, C_ECHO | C_FIND | C_GET | C_MOVE) and msg.MessageID is not None
         if context is None or not known or model is None:
             _log.info("%s asked what was not agreed on: its association is aborted", self.peer)
             self.abort(block=False)
@@ -180,6 +193,9 @@ class WorkstationAssociation(Association):
         elif isinstance(msg, C_ECHO):
             allowed = self._peers.may_echo(self.calling, self.address)
             self._respond(response, context_id, Answer(0 if allowed else _NOT_AUTHORIZED))
+        elif isinstance(msg, C_GET | C_MOVE):
+            self._retrievals.serve(self, msg, context)
+            self.dul._idle_timer.restart()
         else:
             self._find(msg, response, context_id, bool(context.transfer_syntax[0].is_implicit_VR))
             self.dul._idle_timer.restart()  # what the store took was no silence of the peer

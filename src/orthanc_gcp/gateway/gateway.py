@@ -26,6 +26,9 @@ from orthanc_gcp.errors import ConfigurationError, StoreError
 from orthanc_gcp.gateway.association import WorkstationAssociation
 from orthanc_gcp.gateway.find import FindService
 from orthanc_gcp.gateway.peers import Peers
+from orthanc_gcp.gateway.retrieve.destinations import Destinations
+from orthanc_gcp.gateway.retrieve.provider import RetrieveProvider
+from orthanc_gcp.gateway.retrieve.service import GET_MODELS, MOVE_MODELS, RetrieveService
 from orthanc_gcp.gateway.server import Server
 from orthanc_gcp.gateway.tls import server_context
 
@@ -38,6 +41,8 @@ _SERVICES = (
     PatientRootQueryRetrieveInformationModelFind,
     StudyRootQueryRetrieveInformationModelFind,
     PatientStudyOnlyQueryRetrieveInformationModelFind,
+    *MOVE_MODELS,
+    *GET_MODELS,
 )
 _EXPLICIT, _IMPLICIT = "1.2.840.10008.1.2.1", "1.2.840.10008.1.2"
 """Little Endian; the deflated one could fill the memory with a small request."""
@@ -82,6 +87,15 @@ class Gateway:
         )
         self._peers = Peers(settings.orthanc, dict(options.aets))
         self._entity = _entity(settings)
+        implementation = (
+            str(self._entity.implementation_class_uid),
+            str(self._entity.implementation_version_name),
+        )
+        self._retrievals = RetrieveProvider(
+            RetrieveService(self._stores, self._tokens.renew),
+            self._peers,
+            Destinations(settings, implementation),
+        )
         try:
             self._server = Server(
                 self._entity,
@@ -124,7 +138,9 @@ class Gateway:
         self._stopped.set()
 
     def _association(self, crowded: bool, ended: Callable[[], None]) -> WorkstationAssociation:
-        return WorkstationAssociation(self._entity, self._peers, self._finder, crowded, ended)
+        return WorkstationAssociation(
+            self._entity, self._peers, self._finder, self._retrievals, crowded, ended
+        )
 
 
 def _entity(settings: Settings) -> ApplicationEntity:

@@ -47,7 +47,13 @@ class Peers:
         """Why an association is not accepted, if it is not."""
         if self.account(called) is None:
             return Rejection.CALLED_AET
-        anybody = self.orthanc.dicom_always_allow_echo or self.orthanc.dicom_always_allow_find
+        options = self.orthanc
+        anybody = (
+            options.dicom_always_allow_echo
+            or options.dicom_always_allow_find
+            or options.dicom_always_allow_get
+            or options.dicom_always_allow_move
+        )
         return None if anybody or self._known(calling, address) else Rejection.CALLING_AET
 
     def may_echo(self, calling: str, address: str) -> bool:
@@ -59,6 +65,23 @@ class Peers:
         """Whether a C-FIND is answered."""
         allowed = any(one.allow_find for one in self._known(calling, address))
         return self.orthanc.dicom_always_allow_find or allowed
+
+    def may_get(self, calling: str, address: str) -> bool:
+        """Whether a C-GET is answered."""
+        allowed = any(one.allow_get for one in self._known(calling, address))
+        return self.orthanc.dicom_always_allow_get or allowed
+
+    def may_move(self, calling: str, address: str) -> bool:
+        """Whether a C-MOVE is answered."""
+        allowed = any(one.allow_move for one in self._known(calling, address))
+        return self.orthanc.dicom_always_allow_move or allowed
+
+    def modality(self, aet: str) -> Modality | None:
+        """The modality of an AE title; None for none."""
+        for one in self.orthanc.dicom_modalities:
+            if self._key(one.aet) == self._key(aet):
+                return one
+        return None
 
     def _known(self, calling: str, address: str) -> list[Modality]:
         """The modalities that a peer may be, as Orthanc compares them: a host by its address."""

@@ -11,10 +11,11 @@ import queue
 import socket
 import time
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 from pynetdicom.dimse import DIMSEServiceProvider
-from pynetdicom.dimse_primitives import C_CANCEL, C_FIND
+from pynetdicom.dimse_primitives import C_CANCEL, C_FIND, C_GET, C_MOVE
 from pynetdicom.dul import DULServiceProvider
 from pynetdicom.pdu_primitives import P_DATA
 from pynetdicom.transport import AssociationSocket
@@ -24,6 +25,7 @@ from orthanc_gcp.logs import places
 __all__ = [
     "BoundedDimse",
     "BoundedSocket",
+    "EncodedMessage",
     "GuardedDul",
     "acknowledge_at_once",
 ]
@@ -33,6 +35,8 @@ _log = logging.getLogger(__name__)
 LONGEST_PDU = 1024 * 1024
 """Of one that is received: a request for an association with all contexts fits into it."""
 LONGEST_MESSAGE = 1024 * 1024
+_DATA_TRANSFER = "Sta6"
+"""The state in which messages are sent (PS3.8 §9.2.1)."""
 MOST_WAITING = 16
 """So many requests wait for the one before: only one is allowed at a time (PS3.7 §D.3.3.3)."""
 _QUICKACK: int | None = getattr(socket, "TCP_QUICKACK", None)
@@ -102,6 +106,13 @@ class BoundedSocket(AssociationSocket):
             connection.close()
 
 
+@dataclass(frozen=True)
+class EncodedMessage:
+    """PDUs as they go over the wire, in one write."""
+
+    data: bytes
+
+
 class GuardedDul(DULServiceProvider):
     """The upper layer, which ends its association when it meets what it was not made for."""
 
@@ -125,8 +136,23 @@ class GuardedDul(DULServiceProvider):
         if self._has_sent and self.socket is not None and self.socket.ready:
             self._has_sent = False
             return False
+        self._has_sent = False
+        waiting = self.to_provider_queue
+        if not waiting.qsize():
+            return False
+        if isinstance(waiting.queue[0], EncodedMessage):
+            self._write_encoded(waiting.get(block=False))
+            return False
         self._has_sent = bool(super()._process_recv_primitive())
         return self._has_sent
+
+    def _write_encoded(self, message: Any) -> None:
+        """Write a message that is encoded already.
+
+        It is written by this thread as all others are: no two may use a TLS connection at once.
+        """
+        if self.socket is not None and self.state_machine.current_state == _DATA_TRANSFER:
+            self.socket.send(message.data)
 
 
 class _Requests(queue.Queue[Any]):
@@ -137,7 +163,7 @@ class _Requests(queue.Queue[Any]):
         self._cancelled = cancelled
 
     def _put(self, item: Any) -> None:
-        if isinstance(item[1], C_FIND):
+        if isinstance(item[1], C_FIND | C_GET | C_MOVE):
             self._cancelled.pop(int(item[1].MessageID or 0), None)
         super()._put(item)
 

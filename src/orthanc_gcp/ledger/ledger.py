@@ -19,6 +19,7 @@ from orthanc_gcp.ledger.events import Events
 from orthanc_gcp.ledger.indexes import Indexes
 from orthanc_gcp.ledger.key_values import KeyValues
 from orthanc_gcp.ledger.queue import Queue
+from orthanc_gcp.ledger.retrievals.prefetches import Prefetches
 from orthanc_gcp.ledger.retrievals.retrievals import Retrievals
 from orthanc_gcp.ledger.stored_digests import StoredDigests
 from orthanc_gcp.ledger.versions import Versions
@@ -58,6 +59,7 @@ class Ledger:
         self.stored_digests = StoredDigests(engine, self.destinations)
         self.versions = Versions(engine)
         self.retrievals = Retrievals(engine, now, self.destinations)
+        self.prefetches = Prefetches(engine, now)
 
     def writing(self) -> AbstractContextManager[sql.Connection]:
         """A transaction that sees nobody else's half-done work."""

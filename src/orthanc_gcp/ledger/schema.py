@@ -9,11 +9,14 @@ import sqlalchemy as sql
 __all__ = [
     "IN_NEED",
     "IS_OWED",
+    "PREFETCH_IS_OPEN",
     "RETRIEVAL_IS_OPEN",
     "UNSENT",
     "UNSETTLED",
     "UNSURE",
+    "Cause",
     "Guard",
+    "PrefetchState",
     "Priority",
     "RetrievalState",
     "RetrievedState",
@@ -27,6 +30,7 @@ __all__ = [
     "metadata",
     "patient_studies",
     "patients",
+    "prefetches",
     "retrievals",
     "retrieved_instances",
     "schema_version",
@@ -86,6 +90,22 @@ class RetrievalState(StrEnum):
     RUNNING = "running"
     COMPLETE = "complete"  # Orthanc has all that the store lists
     INCOMPLETE = "incomplete"  # it has not, and will not
+    UNWANTED = "unwanted"  # a notification named it, and no rule wants it
+
+
+class Cause(StrEnum):
+    """What has wanted something back, where nobody has asked for it."""
+
+    NOTIFICATION = "notification"  # of the store, by a subscription
+    PREFETCH = "prefetch"
+
+
+class PrefetchState(StrEnum):
+    """How far it is with the priors of a study that Orthanc has received."""
+
+    WAITING = "waiting"
+    REQUESTED = "requested"  # their retrievals are in the ledger
+    SKIPPED = "skipped"  # there is a reason why nothing is to be brought
 
 
 class RetrievedState(StrEnum):
@@ -101,6 +121,8 @@ class RetrievedState(StrEnum):
 
 RETRIEVAL_IS_OPEN = "state IN ('waiting', 'running')"
 """The retrievals that have not ended. In these very words, as below."""
+PREFETCH_IS_OPEN = "state = 'waiting'"
+"""The prefetches that have not ended."""
 IS_OWED = "state IN ('held', 'waiting', 'delayed', 'sending') AND priority <> 2"
 """The rows whose age counts: still to be sent, and no backfill. In these very words, so that the
 database sees that an index covers it."""
@@ -304,6 +326,8 @@ retrievals = sql.Table(
     sql.Column("detail", sql.Text),
     sql.Column("requested_at", sql.Float, nullable=False),
     sql.Column("ended_at", sql.Float),
+    sql.Column("cause", sql.Text),  # nothing where somebody has asked for it
+    sql.Column("message_id", sql.Text),  # of the notification
     sql.Index(
         "gcp_retrievals_open",
         "source",
@@ -311,6 +335,19 @@ retrievals = sql.Table(
         postgresql_where=sql.text(RETRIEVAL_IS_OPEN),
     ),
     sql.Index("gcp_retrievals_account", "account", "id"),
+    sql.Index("gcp_retrievals_study", "study_instance_uid", "source"),
+    sql.Index(
+        "gcp_retrievals_unwanted",
+        "account",
+        sqlite_where=sql.text("state = 'unwanted'"),
+        postgresql_where=sql.text("state = 'unwanted'"),
+    ),
+    sql.Index(
+        "gcp_retrievals_instance",
+        "sop_instance_uid",
+        sqlite_where=sql.text("sop_instance_uid IS NOT NULL"),
+        postgresql_where=sql.text("sop_instance_uid IS NOT NULL"),
+    ),
 )
 """One row for each study, series or instance that somebody wants back from a store."""
 
@@ -350,6 +387,31 @@ retrieved_instances = sql.Table(
     ),
 )
 """One row for each instance of these that the store has listed."""
+
+prefetches = sql.Table(
+    "gcp_prefetches",
+    metadata,
+    sql.Column("id", _Id, primary_key=True, autoincrement=True),
+    sql.Column("account", sql.Text, nullable=False),
+    sql.Column("source", sql.Text, nullable=False),  # which Orthanc
+    sql.Column("orthanc_id", sql.Text, nullable=False),  # of the study that it has received
+    sql.Column("state", sql.Text, nullable=False),
+    sql.Column("attempts", sql.Integer, nullable=False),
+    sql.Column("next_attempt_at", sql.Float),
+    sql.Column("reason", sql.Text),
+    sql.Column("detail", sql.Text),
+    sql.Column("studies", sql.Integer),  # so many were asked for
+    sql.Column("noticed_at", sql.Float, nullable=False),
+    sql.Column("ended_at", sql.Float),
+    sql.UniqueConstraint("source", "account", "orthanc_id"),
+    sql.Index(
+        "gcp_prefetches_open",
+        "source",
+        sqlite_where=sql.text(PREFETCH_IS_OPEN),
+        postgresql_where=sql.text(PREFETCH_IS_OPEN),
+    ),
+)
+"""One row for each study that Orthanc has received, and account that has its priors."""
 
 schema_version = sql.Table(
     "gcp_schema_version", metadata, sql.Column("version", sql.Integer, nullable=False)

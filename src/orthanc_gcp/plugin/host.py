@@ -68,7 +68,7 @@ def worker(
 ) -> WorkerClient | DemandedWorker | Unattended | None:
     """The worker for this Orthanc, or what stands in its place; None without either.
 
-    Where no rule sends anything, it is started when something is to be retrieved.
+    Where no rule sends or brings anything, it is started when something is to be retrieved.
 
     Parameters
     ----------
@@ -78,7 +78,7 @@ def worker(
         A moment before Orthanc listened, in UTC seconds: all that it received later is followed.
     """
     given = _given(orthanc, settings, interpreter, since)
-    if not settings.rules:
+    if not settings.has_rules:
         waits = _unattended(orthanc, settings, interpreter)
         if given is None or not settings.accounts:
             return waits
@@ -109,8 +109,9 @@ def _given(orthanc: Any, settings: Settings, interpreter: str, since: float) -> 
             return _worker_input(orthanc, settings, since)
         except ConfigurationError as error:
             problem = str(error)
-    if settings.rules:
-        _log.error("nothing is sent: %s", problem)
+    if settings.has_rules:
+        what = "sent" if settings.rules else "received"
+        _log.error("nothing is %s: %s", what, problem)
     return None
 
 

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
 from orthanc_gcp.dicomweb import DicomStore
-from orthanc_gcp.dicomweb.search import found_uids
+from orthanc_gcp.dicomweb.search import SIZE_FIELDS, estimated_size, found_uids
 from orthanc_gcp.ledger.retrievals.rows import Listed, Resource
 from orthanc_gcp.ledger.uids import uid_fault
 
 __all__ = ["listed"]
 
 _STUDY, _SERIES, _INSTANCE = "0020000D", "0020000E", "00080018"
-_ROWS, _COLUMNS, _BITS, _FRAMES = "00280010", "00280011", "00280100", "00280008"
-_WITHOUT_PIXELS = 8 * 1024
-_LARGEST = 1 << 40
+_FIELDS = ",".join((_STUDY, _SERIES, *SIZE_FIELDS))
 
 
 def listed(store: DicomStore, resource: Resource) -> Iterator[Listed]:
@@ -34,8 +31,7 @@ def listed(store: DicomStore, resource: Resource) -> Iterator[Listed]:
         _INSTANCE: resource.sop_instance_uid,
     }
     keys = {tag: uid for tag, uid in wanted.items() if uid is not None}
-    fields = {"includefield": f"{_STUDY},{_SERIES},{_ROWS},{_COLUMNS},{_BITS},{_FRAMES}"}
-    for match in store.search("/instances", {**fields, **keys}, depth=3):
+    for match in store.search("/instances", {"includefield": _FIELDS, **keys}, depth=3):
         found = found_uids(match, 3)
         if found is None:
             continue
@@ -43,20 +39,3 @@ def listed(store: DicomStore, resource: Resource) -> Iterator[Listed]:
         if resource.has((study, series, instance)):
             fault = uid_fault(study, series, instance)
             yield Listed((study, series, instance), estimated_size(match), fault)
-
-
-def estimated_size(match: Mapping[str, Any]) -> int:
-    """About how many bytes an instance has: a search says nothing of its compression."""
-    rows, columns, bits, frames = (
-        _number(match.get(tag), otherwise)
-        for tag, otherwise in ((_ROWS, 0), (_COLUMNS, 0), (_BITS, 8), (_FRAMES, 1))
-    )
-    return min(rows * columns * ((bits + 7) // 8) * frames + _WITHOUT_PIXELS, _LARGEST)
-
-
-def _number(element: Any, otherwise: int) -> int:
-    values = element.get("Value") if isinstance(element, Mapping) else None
-    try:
-        return max(0, int(values[0])) if isinstance(values, list) else otherwise
-    except (LookupError, TypeError, ValueError, OverflowError):
-        return otherwise

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from orthanc_gcp.backoff import Backoff
 from orthanc_gcp.clock import Clock
@@ -115,6 +116,9 @@ class RemoteStore:
         What one request calls with each number of bytes that it brings.
     renew_token
         Called when the store has refused the token.
+    wants
+        Whether an instance is wanted that a notification names, by its attributes in the DICOM JSON
+        model; None where all are.
     """
 
     account: str
@@ -124,3 +128,4 @@ class RemoteStore:
     wait_for_request: Callable[[], None] = _nothing
     throttles: Callable[[], Sequence[Callable[[int], None]]] = _no_throttles
     renew_token: Callable[[], None] = field(default=_nothing)
+    wants: Callable[[Mapping[str, Any]], bool] | None = None

@@ -21,6 +21,7 @@ def as_json(report: RetrievalReport) -> dict[str, Any]:
         "Series": row.series_instance_uid,
         "Instance": row.sop_instance_uid,
         "Bytes": row.compare_bytes,
+        "Cause": row.cause,
         "State": row.state,
         "Instances": sum(counts.values()),
         **{state.capitalize(): counts.get(state, 0) for state in RetrievedState},

@@ -18,7 +18,7 @@ from orthanc_gcp.ledger.retrievals.rows import (
     RetrievalRow,
     RetrievedRow,
 )
-from orthanc_gcp.ledger.schema import RetrievedState
+from orthanc_gcp.ledger.schema import Cause, RetrievedState
 from orthanc_gcp.orthanc.resources import OrthancSource
 from orthanc_gcp.orthanc.rest import OrthancRest
 from orthanc_gcp.reasons import RetrievalReason, StoreReason
@@ -57,14 +57,9 @@ class Rounds:
         SQLAlchemyError
             The ledger is away: so it has.
         """
-        began = self._clock.now()
-        remote.wait_for_request()
-        try:
-            new = self._list(remote, retrieval)
-        except StoreError as error:
-            self._not_listed(remote, retrieval, error)
+        new = self._ask(remote, retrieval)
+        if new is None:
             return
-        remote.pace.succeeded(began)
         retrievals, number = self._ledger.retrievals, retrieval.rounds + 1
         if not retrievals.count(retrieval):
             words = "the store lists no such study, series or instance"
@@ -90,7 +85,9 @@ class Rounds:
         """
         complete = self._ledger.retrievals.end(retrieval, reason, words or None)
         what = f"retrieval {retrieval.id} of study {retrieval.study_instance_uid!r}"
-        if complete:
+        if complete and retrieval.cause == Cause.NOTIFICATION:
+            _log.debug("account %s: %s: Orthanc has it", retrieval.account, what)
+        elif complete:
             _log.info("account %s: %s: Orthanc has all of it", retrieval.account, what)
         else:
             why = f" ({reason}): {words}" if reason else ": see /gcp/accounts/…/retrievals"
@@ -114,6 +111,32 @@ class Rounds:
             self._ledger.retrievals.postpone(retrieval, attempts, pause, reason, words)
 
     # -- The store ------------------------------------------------------------------------------
+
+    def _ask(self, remote: RemoteStore, retrieval: RetrievalRow) -> int | None:
+        """Ask the store; how much is new, None where there is nothing to look for in Orthanc."""
+        # A notification names its instance, which is listed already.
+        named = retrieval.cause == Cause.NOTIFICATION
+        if named and (remote.wants is None or retrieval.rounds):
+            return 0
+        began = self._clock.now()
+        remote.wait_for_request()
+        try:
+            new = 0 if named else self._list(remote, retrieval)
+            wanted = not named or self._is_wanted(remote, retrieval)
+        except StoreError as error:
+            self._not_listed(remote, retrieval, error)
+            return None
+        remote.pace.succeeded(began)
+        if not wanted:
+            self._ledger.retrievals.forget(retrieval)
+        return new if wanted else None
+
+    def _is_wanted(self, remote: RemoteStore, retrieval: RetrievalRow) -> bool:
+        """Whether an instance that a notification names has the attributes that are asked for."""
+        resource = retrieval.resource
+        series, instance = resource.series_instance_uid or "", resource.sop_instance_uid or ""
+        attributes = remote.client.metadata(resource.study_instance_uid, series, instance)
+        return remote.wants is None or remote.wants(attributes)
 
     def _list(self, remote: RemoteStore, retrieval: RetrievalRow) -> int:
         """Write down what the store lists; how much of it is new."""

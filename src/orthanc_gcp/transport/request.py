@@ -84,6 +84,8 @@ class Transport(Request):
         ``host:port`` or a URL; empty for what the environment says (``https_proxy``, …).
     verbose
         Log each exchange, with secrets masked.
+    longest_answer
+        Bytes of an answer that are kept in memory.
     """
 
     def __init__(
@@ -95,8 +97,9 @@ class Transport(Request):
         proxy: str = "",
         verbose: bool = False,
         clock: Clock | None = None,
+        longest_answer: int = LONGEST_ANSWER,
     ) -> None:
-        self._timeout = timeout
+        self._timeout, self._longest_answer = timeout, longest_answer
         self._ca_certificates = ca_certificates
         self._verify = verify
         self._proxy = proxy
@@ -176,7 +179,7 @@ class Transport(Request):
         data = bytearray()
         while piece := response.read1(_PIECE):
             data += piece
-            if len(data) > LONGEST_ANSWER:
+            if len(data) > self._longest_answer:
                 raise exceptions.ProtocolError("the answer does not end")
             if self._clock.now() > deadline:
                 raise exceptions.TimeoutError

@@ -25,7 +25,7 @@ from orthanc_gcp.custody.intake.on_demand import send_on_demand
 from orthanc_gcp.custody.intake.protection import Protection
 from orthanc_gcp.custody.intake.rules import Rules
 from orthanc_gcp.custody.reporting.overview import Overview
-from orthanc_gcp.custody.reporting.problems import Problems
+from orthanc_gcp.custody.reporting.problems import Problem, Problems
 from orthanc_gcp.custody.reporting.standstill import Standstill
 from orthanc_gcp.custody.transfer.dispatcher import Dispatcher
 from orthanc_gcp.custody.transfer.permissions import Permissions
@@ -37,7 +37,6 @@ from orthanc_gcp.ledger import database
 from orthanc_gcp.ledger.destinations import stores_of
 from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.postgresql_tls import weakness
-from orthanc_gcp.ledger.schema import Priority
 from orthanc_gcp.ledger.workers import worker_registry
 from orthanc_gcp.orthanc import first_start
 from orthanc_gcp.orthanc.first_start import forget
@@ -45,13 +44,13 @@ from orthanc_gcp.orthanc.recycling import StorageLimits
 from orthanc_gcp.orthanc.resources import OrthancSource
 from orthanc_gcp.orthanc.rest import OrthancRest
 from orthanc_gcp.outages import Outage
-from orthanc_gcp.retrieval.remote import Pace, RemoteStore
-from orthanc_gcp.retrieval.retriever import Retriever
 from orthanc_gcp.worker.api import Api
 from orthanc_gcp.worker.attempts import Attempts
 from orthanc_gcp.worker.problem_log import ProblemLog
 from orthanc_gcp.worker.progress import Progress
 from orthanc_gcp.worker.retrieval_api import RetrievalApi
+from orthanc_gcp.worker.retrieving.parts import Retrieving, retrieving_parts
+from orthanc_gcp.worker.retrieving.problems import problems_of
 from orthanc_gcp.worker.status import WorkerStatus
 from orthanc_gcp.worker.webhook import Webhook
 from orthanc_gcp.worker.worker import Parts, Worker
@@ -112,6 +111,26 @@ def assemble(
     began = ledger.now() if since is None else since
     began = began if sends else NEVER
 
+    def followed() -> str:
+        return follower.source
+
+    def retrieved_into() -> str:
+        """Of several workers on an Orthanc, the one that follows it retrieves."""
+        return follower.source if registry.follows(follower.source) else ""
+
+    retrieving = retrieving_parts(
+        settings,
+        ledger,
+        orthanc,
+        source,
+        destinations,
+        tokens,
+        clock,
+        source=retrieved_into,
+        allowed=lambda account: bool(permissions.priorities(account)),
+        must_stop=must_stop,
+    )
+
     def recognized() -> None:
         _note_in_folder(settings, ledger, source, follower.source)
 
@@ -128,6 +147,7 @@ def assemble(
         follows=registry.follows,
         on_recognized=recognized,
         protection=protection,
+        on_new_studies=retrieving.noticed,
     )
     sender = Sender(
         ledger,
@@ -149,30 +169,7 @@ def assemble(
 
     backfill = Backfill(ledger, source, rules, settings.backfill, clock, must_stop, work.set)
 
-    def followed() -> str:
-        return follower.source
-
-    def retrieved_into() -> str:
-        """Of several workers on an Orthanc, the one that follows it retrieves."""
-        return follower.source if registry.follows(follower.source) else ""
-
     permissions = Permissions(ledger, backfill, followed, clock)
-    retrieving = threading.Event()
-    retriever = Retriever(
-        ledger,
-        orthanc,
-        source,
-        {
-            name: _remote(settings, account, destinations[name], tokens, clock)
-            for account in settings.accounts
-            for name in (account.name,)
-        },
-        clock,
-        retrieved_into,
-        lambda account: bool(permissions.priorities(account)),
-        must_stop,
-        retrieving.set,
-    )
     dispatcher = Dispatcher(
         ledger,
         destinations,
@@ -199,11 +196,20 @@ def assemble(
     overview = Overview(ledger, standstill)
     found = Problems(ledger, tuple(destinations), settings.rejections)
 
+    needs_person = partial(_needs_person, found, retrieving)
+
     def problem_of_orthanc() -> str | None:
         return sender.source.files.problem
 
     status = WorkerStatus(
-        overview, destinations, settings.rejections, tokens, clock, found.found, problem_of_orthanc
+        overview,
+        destinations,
+        settings.rejections,
+        tokens,
+        clock,
+        needs_person,
+        problem_of_orthanc,
+        retrieving.receivers,
     )
     api = Api(
         ledger,
@@ -213,9 +219,11 @@ def assemble(
         partial(send_on_demand, ledger, source, on_arrival=work.set, announce=dispatcher.announce),
         look_at_once,
         status.samples,
-        found.found,
+        needs_person,
         standstill,
-        RetrievalApi(ledger, tuple(destinations), followed, retrieving.set),
+        RetrievalApi(
+            ledger, tuple(destinations), followed, retrieving.work.set, retrieving.receivers
+        ),
     )
     webhook = None
     if settings.section.webhook:
@@ -233,36 +241,18 @@ def assemble(
             threads=threads,
             attempts=attempts,
             progress=progress,
-            problems=ProblemLog(found.found, clock),
+            problems=ProblemLog(needs_person, clock),
             api=api,
             webhook=webhook,
             stopping=stopping,
             work=work,
-            retriever=retriever,
             retrieving=retrieving,
         )
     )
 
 
-def _remote(
-    settings: Settings,
-    account: Account,
-    destination: Destination,
-    tokens: TokenSource,
-    clock: Clock,
-) -> RemoteStore:
-    """An account as a place to retrieve from: within the limits of what is sent there."""
-    store = f"account {account.name}: its store"
-    outage = Outage(_log, f"{store} gives nothing back", f"{store} gives back again", clock)
-    return RemoteStore(
-        account=account.name,
-        client=of_account(settings, account, tokens.authorization),
-        pace=Pace(clock, outage),
-        max_requests=account.max_connections,
-        wait_for_request=destination.wait_for_request,
-        throttles=lambda: destination.byte_throttles(Priority.DEMANDED),
-        renew_token=partial(tokens.renew, account.name),
-    )
+def _needs_person(found: Problems, retrieving: Retrieving) -> list[Problem]:
+    return [*found.found(), *problems_of(retrieving.receivers)]
 
 
 def _protection(
@@ -303,6 +293,11 @@ def _announcement(
     rules = [f"{rule.to} ({conditions(rule)})" for rule in settings.rules]
     wants = f"sends to {', '.join(rules)}" if rules else "sends only what it is asked to"
     wants = wants if sends else "sends nothing: it retrieves what it is asked to"
+    if settings.receive:
+        wants += f", receives by {', '.join(rule.subscription for rule in settings.receive)}"
+    if settings.prefetch:
+        accounts = dict.fromkeys(rule.account for rule in settings.prefetch)
+        wants += f", fetches priors from {', '.join(accounts)}"
     return (
         f"the worker {name} has started: it follows Orthanc at {orthanc.url} and "
         f"{wants}; its ledger is {database.place(ledger.engine)}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from starlette.exceptions import HTTPException
@@ -11,6 +11,8 @@ from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.retrievals.rows import Resource
 from orthanc_gcp.ledger.uids import uid_fault
 from orthanc_gcp.redaction import readable
+from orthanc_gcp.retrieval.receive.receiver import Receiver
+from orthanc_gcp.retrieval.receive.report import report_of
 from orthanc_gcp.retrieval.report import as_json
 
 __all__ = ["MOST_RESOURCES", "RetrievalApi"]
@@ -31,6 +33,8 @@ class RetrievalApi:
         The ledger's name for the index of Orthanc; empty until it is known.
     on_request
         Called when there is something to retrieve.
+    receivers
+        Of the subscriptions that are pulled.
     """
 
     def __init__(
@@ -39,8 +43,9 @@ class RetrievalApi:
         accounts: Collection[str],
         source: Callable[[], str],
         on_request: Callable[[], None],
+        receivers: Sequence[Receiver] = (),
     ) -> None:
-        self._ledger, self._accounts = ledger, accounts
+        self._ledger, self._accounts, self._receivers = ledger, accounts, receivers
         self._source, self._on_request = source, on_request
 
     def request(self, account: str, body: Mapping[str, Any]) -> dict[str, Any]:
@@ -89,6 +94,7 @@ class RetrievalApi:
         return {
             "Account": account,
             "Retrievals": [as_json(one) for one in found[:limit]],
+            "Receive": report_of(self._receivers, account),
             "Next": following,
         }
 

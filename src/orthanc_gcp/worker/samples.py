@@ -13,16 +13,19 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from orthanc_gcp.auth.account_state import Figures
     from orthanc_gcp.custody.destinations.congestion import Totals
+    from orthanc_gcp.retrieval.receive.receiver import Receiver
 
 __all__ = [
     "OF_ORTHANC",
     "OF_WORKER",
     "PROBLEMS",
+    "RECEIVE_RESULTS",
     "RESULTS",
     "STATES",
     "WORKER_UP",
     "Metric",
     "Sample",
+    "of_receivers",
     "of_requests",
     "of_tokens",
     "of_transfers",
@@ -40,10 +43,14 @@ STATES = (
     "dismissed",
 )
 """What transfers are counted by; what is held or delayed waits."""
-PROBLEMS = ("account", "store", "index", "ledger", "file", "worker")
+PROBLEMS = ("account", "store", "index", "ledger", "file", "worker", "subscription")
 """What can be missing, so that instances stay where they are until a person does something."""
 RESULTS = ("succeeded", "throttled", "failed")
 """How a store transaction can end: answered, refused as too much at once (429, 503), or else."""
+
+
+RECEIVE_RESULTS = ("received", "own", "unwanted", "foreign", "malformed", "given_up")
+"""How a message of a subscription can end."""
 
 
 @dataclass(frozen=True)
@@ -98,11 +105,24 @@ REQUESTS = Metric("gcp_transfer_requests_total", "Store transactions, by result"
 SENT_INSTANCES = Metric("gcp_transfer_sent_instances_total", "Instances that stores have answered")
 SENT_BYTES = Metric("gcp_transfer_sent_bytes_total", "Bytes of the instances that were answered")
 
+RECEIVE_UP = Metric("gcp_receive_up", "1 while the subscription can be pulled")
+RECEIVED_MESSAGES = Metric(
+    "gcp_receive_messages_total", "Messages of subscriptions, by what became of them"
+)
+HELD_MESSAGES = Metric(
+    "gcp_receive_held_messages", "Messages whose instances are on their way into Orthanc"
+)
+DELIVERY_ATTEMPTS = Metric(
+    "gcp_receive_most_delivery_attempts",
+    "How often a message was delivered at most, where the subscription has a dead letter policy",
+)
+
 _TOKENS = (TOKEN_UP, TOKEN_EXPIRY, TOKEN_REFRESHES, TOKEN_FAILURES)
 _TRANSFERS = (INSTANCES, BYTES, OLDEST, PROBLEM_INSTANCES, LOST_CHANGES, UNPROTECTED)
 OF_ORTHANC = (*_TRANSFERS, WORKER_UP, *_TOKENS)
 """What Orthanc shows."""
-OF_WORKER = (*_TRANSFERS, REQUESTS, SENT_INSTANCES, SENT_BYTES, *_TOKENS)
+_RECEIVERS = (RECEIVE_UP, RECEIVED_MESSAGES, HELD_MESSAGES, DELIVERY_ATTEMPTS)
+OF_WORKER = (*_TRANSFERS, REQUESTS, SENT_INSTANCES, SENT_BYTES, *_RECEIVERS, *_TOKENS)
 """What a worker shows; whether it runs is known by whether it answers."""
 
 
@@ -152,3 +172,14 @@ def of_requests(totals: Mapping[str, Totals]) -> Iterator[Sample]:
             yield Sample(REQUESTS, getattr(one, result), {**labels, "result": result})
         yield Sample(SENT_INSTANCES, one.instances, labels)
         yield Sample(SENT_BYTES, one.bytes, labels)
+
+
+def of_receivers(receivers: Iterable[Receiver]) -> Iterator[Sample]:
+    """What this process has received by each subscription."""
+    for one in receivers:
+        labels = {"account": one.rule.account, "subscription": one.rule.subscription}
+        yield Sample(RECEIVE_UP, float(one.error is None), labels)
+        for result in RECEIVE_RESULTS:
+            yield Sample(RECEIVED_MESSAGES, one.total(result), {**labels, "result": result})
+        yield Sample(HELD_MESSAGES, one.held, labels)
+        yield Sample(DELIVERY_ATTEMPTS, one.most_attempts, labels)

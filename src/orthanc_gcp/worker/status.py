@@ -9,7 +9,8 @@ from orthanc_gcp.clock import Clock
 from orthanc_gcp.custody.destinations.destination import Destination
 from orthanc_gcp.custody.reporting.overview import AccountOverview, Overview
 from orthanc_gcp.custody.reporting.problems import Problem
-from orthanc_gcp.worker.samples import Sample, of_requests, of_tokens, of_transfers
+from orthanc_gcp.retrieval.receive.receiver import Receiver
+from orthanc_gcp.worker.samples import Sample, of_receivers, of_requests, of_tokens, of_transfers
 
 __all__ = ["WorkerStatus"]
 
@@ -25,6 +26,8 @@ class WorkerStatus:
         What stands still until a person does something.
     of_orthanc
         What keeps Orthanc's files from being read; None where nothing does.
+    receivers
+        Of the subscriptions that are pulled.
     """
 
     def __init__(
@@ -36,7 +39,9 @@ class WorkerStatus:
         clock: Clock,
         needs_person: Callable[[], Sequence[Problem]],
         of_orthanc: Callable[[], str | None] = lambda: None,
+        receivers: Sequence[Receiver] = (),
     ) -> None:
+        self._receivers = receivers
         self._overview, self._destinations = overview, destinations
         self._needs_person = needs_person
         self._rejections, self._tokens, self._clock = rejections, tokens, clock
@@ -73,4 +78,5 @@ class WorkerStatus:
         yield from of_requests(
             {name: one.congestion.totals for name, one in self._destinations.items()}
         )
+        yield from of_receivers(self._receivers)
         yield from of_tokens(self._tokens.figures(), self._clock.utc().timestamp())

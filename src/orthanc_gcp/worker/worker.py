@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 import socket
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import sqlalchemy as sql
 
@@ -21,12 +23,13 @@ from orthanc_gcp.ledger.database import make_private
 from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.upgrade import prepare
 from orthanc_gcp.ledger.workers import WorkerRegistry
-from orthanc_gcp.retrieval.retriever import Retriever
+from orthanc_gcp.retrieval.receive.receiver import Receiver
 from orthanc_gcp.worker.api import Api
 from orthanc_gcp.worker.attempts import BACKOFF, FOLLOWING, IDLE, Attempts
 from orthanc_gcp.worker.listener import Listener
 from orthanc_gcp.worker.problem_log import CHECK_EVERY, ProblemLog
 from orthanc_gcp.worker.progress import Progress
+from orthanc_gcp.worker.retrieving.parts import Retrieving
 from orthanc_gcp.worker.stores import register_stores
 from orthanc_gcp.worker.webhook import Webhook
 
@@ -55,8 +58,6 @@ class Parts:
         Set when the worker is to end.
     work
         Set when there may be something to send.
-    retrieving
-        Set when there may be something to retrieve.
     """
 
     announcement: str
@@ -75,8 +76,7 @@ class Parts:
     webhook: Webhook | None
     stopping: threading.Event
     work: threading.Event
-    retriever: Retriever
-    retrieving: threading.Event
+    retrieving: Retrieving
 
 
 class Worker:
@@ -131,7 +131,7 @@ class Worker:
         """End :meth:`run`, from any thread or a signal handler."""
         self._stopping.set()
         self._parts.work.set()
-        self._parts.retrieving.set()
+        self._parts.retrieving.work.set()
 
     def _join(self) -> bool:
         """Prepare the ledger, however long it is away; False when the worker stops before."""
@@ -174,6 +174,11 @@ class Worker:
                 self._report,
             )
         ]
+        # What waits for Pub/Sub is not waited for: a message that is not acknowledged comes again.
+        apart: list[Callable[[], None]] = [self._receive]
+        apart += [partial(self._pull, one) for one in parts.retrieving.receivers]
+        for each in apart:
+            threading.Thread(target=each, name="gcp-receive", daemon=True).start()
         for thread in loops:
             thread.start()
         try:
@@ -183,14 +188,14 @@ class Worker:
             parts.tokens.stop()  # nobody is to wait for one
             for thread in loops:
                 thread.join()
-            rests = parts.threads.rest(REST_WITHIN) and parts.retriever.rest(REST_WITHIN)
+            rests = parts.threads.rest(REST_WITHIN) and parts.retrieving.retriever.rest(REST_WITHIN)
             if rests:
                 parts.registry.leave()  # first: Orthanc does not wait for what follows
             parts.progress.stop()
             for one in beside:
                 one.stop()
             parts.threads.stop()
-            parts.retriever.stop()
+            parts.retrieving.stop()
             if not rests:
                 parts.registry.leave()
             parts.ledger.engine.dispose()
@@ -229,11 +234,27 @@ class Worker:
         return self._parts.registry.follows(source) and self._parts.backfill.step(source)
 
     def _retrieve(self) -> None:
-        pause, step = 0.0, self._parts.retriever.step
+        pause, step = 0.0, self._parts.retrieving.retriever.step
         while not self._stopping.is_set():
             pause = self._attempts.make("retrieve", step, pause, (0.0, IDLE))
-            self._parts.retrieving.wait(pause)
-            self._parts.retrieving.clear()
+            self._parts.retrieving.work.wait(pause)
+            self._parts.retrieving.work.clear()
+
+    def _pull(self, receiver: Receiver) -> None:
+        pause, what = IDLE, f"pull {receiver.rule.subscription}"
+        while not self._stopping.wait(pause):
+            pause = self._attempts.make(what, receiver.pull, pause, (0.0, IDLE))
+
+    def _receive(self) -> None:
+        """Acknowledge what has come, and look for priors."""
+        parts = self._parts.retrieving
+        steps = {f"receive {one.rule.subscription}": one.step for one in parts.receivers}
+        if parts.prefetcher is not None:
+            steps["prefetch"] = parts.prefetcher.step
+        pauses = dict.fromkeys(steps, IDLE)
+        while steps and not self._stopping.wait(min(pauses.values())):
+            for what, step in steps.items():
+                pauses[what] = self._attempts.make(what, step, pauses[what], (ACTIVE, IDLE))
 
     def _watch_others(self) -> None:
         pause, both = REFRESH_EVERY, (REFRESH_EVERY, REFRESH_EVERY)

@@ -124,6 +124,19 @@ def test_a_quota_that_is_used_up_lets_one_request_ask_and_then_slows_all(congest
     assert congestion.most_bytes(8) < congestion.batch_bytes
 
 
+def test_refusals_beside_the_first_do_not_prolong_the_pause(congestion, clock):
+    """They began before it was known, and end long after it where their bodies are large."""
+    began = clock.now()
+    clock.time += 1
+    clock.time += congestion.throttled(too_many(), began)
+    assert congestion.throttled(too_many(), began) == 0
+    assert (congestion.delay, congestion.totals.throttled) == (0, 2)
+    assert congestion.throttled(too_many(7.0), began) == 7.0, "unless they say until when"
+    clock.time += 7.0
+    asked = clock.now()
+    assert congestion.throttled(too_many(), asked) > 0, "that it is still used up"
+
+
 @pytest.mark.parametrize(("asked", "waits"), [(0.0, FIRST_PAUSE), (7.0, 7.0), (1800.0, 1800.0)])
 def test_retry_after_is_honoured(congestion, clock, asked, waits):
     assert congestion.throttled(too_many(asked), clock.now()) == waits

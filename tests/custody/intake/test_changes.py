@@ -303,6 +303,51 @@ def test_an_orthanc_that_is_away_is_an_error(ledger, follow):
     assert follower.source == ""
 
 
+def test_new_studies_are_said_before_they_count_as_read(ledger, clock, start_orthanc):
+    clock.now = time.time()
+    source = OrthancSource(OrthancRest(start_orthanc.url), start_orthanc.folder / "storage")
+    found = []
+
+    def note(index, studies):
+        (cursor,) = ledger.indexes.all()
+        found.append((index == cursor.source, cursor.seq, *studies))
+
+    def make():
+        rules = Rules([], source.attributes)
+        clock = FakeClock()
+        return Follower(ledger, source, rules, clock, lambda: None, 0.0, on_new_studies=note)
+
+    follower = make()
+    follower.step()
+    study = make_study(instances=2, size=16)
+    upload(start_orthanc, study)
+    for _ in range(20):
+        follower.step()
+    ((is_index, seq, identifier),) = found
+    assert is_index
+    (known,) = start_orthanc.json("GET", "/studies")
+    assert identifier == known
+    (cursor,) = ledger.indexes.all()
+    assert cursor.seq > seq
+    again = make()
+    for _ in range(20):
+        again.step()
+    assert len(found) == 1, "what was read is not said again"
+
+
+def test_a_study_from_long_ago_is_not_new(ledger, clock, start_orthanc):
+    clock.now = time.time() + module.NEW_FOR + 60
+    source = OrthancSource(OrthancRest(start_orthanc.url), start_orthanc.folder / "storage")
+    found = []
+    upload(start_orthanc, make_study(instances=1, size=16))
+    rules, clock = Rules([], source.attributes), FakeClock()
+    note = lambda *studies: found.append(studies)  # noqa: E731
+    follower = Follower(ledger, source, rules, clock, lambda: None, 0.0, on_new_studies=note)
+    for _ in range(20):
+        follower.step()
+    assert found == []
+
+
 def test_what_came_while_only_retrievals_were_wanted_is_sent_by_no_later_rule(
     ledger, start_orthanc
 ):

@@ -10,6 +10,7 @@ import pytest
 import urllib3
 
 from orthanc_gcp.emulator.pubsub import subscriber
+from orthanc_gcp.emulator.server import Emulator
 from tests.emulator.conftest import Clock
 from tests.emulator.pubsub.project import Project, texts
 
@@ -47,7 +48,7 @@ def test_it_comes_again_until_it_is_acknowledged(own_project: Project, clock: Cl
     clock.offset += 10
     (again,) = project.pull()
     assert texts([again]) == ["b"]
-    assert again["deliveryAttempt"] == 2
+    assert "deliveryAttempt" not in again, "which is counted for dead letters only"
     assert again["ackId"] != first[1]["ackId"]
     project.acknowledge([again])
     clock.offset += 1000
@@ -68,12 +69,45 @@ def test_the_deadline_can_be_changed(own_project: Project, clock: Clock) -> None
     assert project.pull() == []
     modify(first, 0)
     second = project.pull()
-    assert [message["deliveryAttempt"] for message in second] == [2]
+    assert texts(second) == ["a"]
     modify(first, 0)
     assert project.pull() == [], "the first delivery has nothing to say any more"
     project.acknowledge(first)
     clock.offset += 50
     assert project.pull() == [], "but whoever got it first may acknowledge late"
+
+
+def test_dead_letters(own_project: Project, clock: Clock) -> None:
+    project = own_project
+    policy = {"deadLetterTopic": f"{project.name}/topics/dead", "maxDeliveryAttempts": 5}
+    project.set_up(deadLetterPolicy=policy)
+    dead = f"{project.name}/subscriptions/dead"
+    project.publish("a")
+    for attempt in range(1, 6):
+        assert [one["deliveryAttempt"] for one in project.pull()] == [attempt]
+        clock.offset += 20
+    assert [one["deliveryAttempt"] for one in project.pull()] == [6], "there is no such topic"
+    project.expect("PUT", f"{project.name}/topics/dead", {})
+    project.expect("PUT", dead, {"topic": f"{project.name}/topics/dead"})
+    clock.offset += 20
+    assert project.pull() == []
+    project.subscription = dead
+    assert texts(project.pull()) == ["a"]
+
+
+def test_who_may_consume(own_project: Project, emulator: Emulator) -> None:
+    project = own_project.set_up()
+    consume = "pubsub.subscriptions.consume"
+    ask = {"permissions": [consume]}
+    path = f"{project.subscription}:testIamPermissions"
+    assert project.expect("POST", path, ask) == ask
+    assert (
+        project.expect("POST", f"{project.name}/subscriptions/none:testIamPermissions", ask) == {}
+    )
+    project.refuse("POST", "subscriptions/worker:testIamPermissions", {"permissions": [1]}, 400)
+    emulator.fault_settings.change(deniedPermissions=[consume])
+    assert project.expect("POST", path, ask) == {}
+    project.refuse("POST", "subscriptions/worker:pull", {"maxMessages": 1}, 403)
 
 
 def test_old_messages_go(own_project: Project, clock: Clock) -> None:

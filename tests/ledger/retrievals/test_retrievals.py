@@ -10,10 +10,11 @@ from orthanc_gcp.ledger.retrievals.rows import (
     Arrived,
     Digests,
     Listed,
+    Notified,
     Resource,
     RetrievalOutcome,
 )
-from orthanc_gcp.ledger.schema import RetrievedState, State
+from orthanc_gcp.ledger.schema import Cause, RetrievedState, State
 from tests.support.ledgers import ORTHANC, A, arrival, claim, settle_batch
 
 STUDY = Resource("1", None, None)
@@ -226,3 +227,98 @@ def test_many_are_wanted_at_once(ledger):
     first = ledger.retrievals.request(A, ORTHANC, many, compare_bytes=False)
     assert ledger.retrievals.request(A, ORTHANC, many, compare_bytes=False) == first
     assert len(set(first)) == 1000
+
+
+# -- What notifications name -----------------------------------------------------------------
+
+
+def notified(ledger, *messages, account=A, source=ORTHANC):
+    some = [Notified(message, uids(number)) for message, number in messages]
+    return ledger.retrievals.notified(account, source, some)
+
+
+def test_a_notification_is_a_retrieval_that_is_listed(ledger):
+    (number,) = notified(ledger, ("m", 1))
+    (row,) = ledger.retrievals.open(ORTHANC)
+    assert (row.id, row.cause, row.resource) == (number, "notification", Resource(*uids(1)))
+    (one,) = pending(ledger, row)
+    assert (one.uids, one.state) == (uids(1), RetrievedState.WAITING)
+
+
+def test_one_that_comes_again_is_the_same(ledger):
+    first, second = notified(ledger, ("m", 1), ("n", 2))
+    assert first != second
+    assert notified(ledger, ("n", 2), ("m", 1), ("m", 1)) == [second, first, first]
+    rows = {row.id: row for row in ledger.retrievals.open(ORTHANC)}
+    ledger.retrievals.end(rows[first], "not_found", "gone")
+    assert notified(ledger, ("m", 1)) == [first], "ended or not"
+    (fresh,) = notified(ledger, ("o", 1))
+    assert fresh != first, "another message about it"
+    assert notified(ledger, ("p", 1), ("", 1)) == [fresh, fresh], "it has not ended"
+    assert notified(ledger, ("m", 3)) != [first], "the same name of another topic"
+    assert notified(ledger, ("m", 1), source="elsewhere") != [first]
+    assert notified(ledger) == []
+
+
+def test_what_somebody_wants_already_is_not_wanted_twice(ledger):
+    (row,) = begun(ledger, Resource(*uids(1)))
+    assert notified(ledger, ("m", 1)) == [row.id]
+    assert row.cause is None
+
+
+@pytest.mark.parametrize(
+    ("state", "attempts", "own"),
+    [
+        ("sending", 0, True),
+        ("acknowledged", 0, True),
+        ("confirmed", 0, True),
+        ("waiting", 0, False),
+        ("delayed", 1, True),
+        ("withdrawn", 0, False),
+        ("quarantined", 4, False),
+    ],
+)
+def test_what_an_index_has_sent_itself(ledger, state, attempts, own):
+    study, series, instance = uids(1)
+    given = {"study_instance_uid": study, "series_instance_uid": series}
+    ledger.arrivals.record([arrival("x", sop_instance_uid=instance, **given)])
+    with ledger.writing() as connection:
+        connection.exec_driver_sql(
+            f"UPDATE gcp_transfers SET state = '{state}', attempts = {attempts}"
+        )
+    assert (notified(ledger, ("m", 1)) == [None]) is own
+    assert notified(ledger, ("m", 1), source="elsewhere") != [None]
+
+
+def test_what_has_ended(ledger):
+    first, second = notified(ledger, ("m", 1), ("n", 2))
+    rows = {row.id: row for row in ledger.retrievals.open(ORTHANC)}
+    ledger.retrievals.end(rows[first], "not_found", "gone")
+    found = ledger.retrievals.ended([first, second])
+    assert {number: row.reason for number, row in found.items()} == {first: "not_found"}
+    assert ledger.retrievals.ended([]) == {}
+
+
+def test_what_nobody_wants_is_forgotten_and_its_number_is_not_given_again(ledger):
+    first, second, third = notified(ledger, ("m", 1), ("n", 2), ("o", 3))
+    rows = {row.id: row for row in ledger.retrievals.open(ORTHANC)}
+    for number in (first, third):
+        ledger.retrievals.forget(rows[number])
+    found = ledger.retrievals.ended([first, second, third])
+    assert {number: row and row.state for number, row in found.items()} == {
+        first: None,
+        third: "unwanted",
+    }
+    assert ledger.retrievals.count(rows[third]) == 0
+    (fourth,) = notified(ledger, ("p", 4))
+    assert fourth > third
+    assert notified(ledger, ("n", 2)) == [second]
+
+
+def test_what_was_brought_back(ledger):
+    assert not ledger.retrievals.brought_back(ORTHANC, "1")
+    ledger.retrievals.request(A, ORTHANC, [STUDY], compare_bytes=False, cause=Cause.PREFETCH)
+    assert ledger.retrievals.brought_back(ORTHANC, "1")
+    assert not ledger.retrievals.brought_back("elsewhere", "1")
+    assert not ledger.retrievals.brought_back(ORTHANC, "2")
+    assert [row.cause for row in ledger.retrievals.open(ORTHANC)] == ["prefetch"]

@@ -201,7 +201,8 @@ class CongestionWindow:
         with self._lock:
             self.totals = replace(self.totals, throttled=self.totals.throttled + 1)
             if error.status == TOO_MANY_REQUESTS:
-                self._pace.refused(began)
+                if not self._pace.refused(began) and error.retry_after is None:
+                    return max(0.0, self._resume - self._clock.now())
             elif began >= self._throttled_at:
                 self._throttled_at = self._clock.now()
                 self._window = max(1.0, self._window / 2)

@@ -73,15 +73,16 @@ class Pace:
             if self._probing and began >= self._refused_at:
                 self._probing, self._rated_at = False, now
 
-    def refused(self, began: float) -> None:
-        """A request that began at a time was one too many."""
+    def refused(self, began: float) -> bool:
+        """A request that began at a time was one too many; whether nobody had said so since."""
         with self._lock:
             if began < self._refused_at:
-                return  # it ran beside the one that said so first
+                return False
             before, self._refused_at = self._refused_at, self._clock.now()
             if not self._draining and not self._probing:
                 self._unrated, self._since = True, before
             self._draining, self._probing = True, False
+            return True
 
     def wait(self, in_flight: int, progress: Callable[[], float]) -> float:
         """Seconds until the next request may begin; infinite while others have to end first.

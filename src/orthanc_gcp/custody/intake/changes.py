@@ -26,7 +26,7 @@ from orthanc_gcp.ledger.indexes import add_marks
 from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.rows import Cursor, Mark, Missing, NewTransfer
 from orthanc_gcp.ledger.schema import Priority
-from orthanc_gcp.orthanc.resources import Change, Changes, Description, OrthancSource
+from orthanc_gcp.orthanc.resources import Change, Changes, Description, OrthancSource, seconds_of
 
 __all__ = ["NEVER", "Follower"]
 
@@ -50,6 +50,8 @@ MISSING_FOR = 600.0
 """Seconds for which a number is asked for again that was missing among the changes."""
 MISSING_ALONE_FOR = 30.0
 """The same where nobody else writes into the index: nothing becomes visible late."""
+NEW_FOR = 86400.0
+"""Seconds for which a study counts as new: an index may be read again from its beginning."""
 SHOWN = 5
 """So many of them are named in a message."""
 MOST_MISSING = 100
@@ -103,6 +105,9 @@ class Follower:
         Called when the ledger has what the index is recognized by, and since when it is followed.
     protection
         Keeps Orthanc from recycling what is not sent.
+    on_new_studies
+        Called with the index and with studies, by Orthanc's identifiers, of which Orthanc has
+        received the first instance of late: before that counts as read, and maybe again.
     """
 
     def __init__(
@@ -119,7 +124,9 @@ class Follower:
         follows: Callable[[str], bool] = lambda _source: True,
         on_recognized: Callable[[], None] = lambda: None,
         protection: Protection | None = None,
+        on_new_studies: Callable[[str, Sequence[str]], None] = lambda _source, _studies: None,
     ) -> None:
+        self._on_new_studies = on_new_studies
         self._protection = protection
         self._ledger, self._orthanc, self._rules = ledger, orthanc, rules
         self._guard = LoopGuard(ledger, orthanc)
@@ -395,6 +402,7 @@ class Follower:
         found = self._transfers_of(list(new), new.get)
         if found.unreadable:
             self._remember_unreadable(found.unreadable)
+        self._note_new_studies(entries)
         self._ledger.arrivals.record(found.arrivals, cursor)
         self._cursor = cursor
         self._note_recognized(cursor)
@@ -408,6 +416,16 @@ class Follower:
             self._ledger.arrivals.release(stable)
         if found.arrivals or stable:
             self._on_arrival()
+
+    def _note_new_studies(self, entries: Sequence[Change]) -> None:
+        since = self._ledger.now() - NEW_FOR
+        new = [
+            entry.orthanc_id
+            for entry in entries
+            if entry.kind == "NewStudy" and seconds_of(entry.date) >= since
+        ]
+        if new:
+            self._on_new_studies(self._source, new)
 
     def _protect(self, found: _Found) -> None:
         if self._protection is not None:

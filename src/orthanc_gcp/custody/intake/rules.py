@@ -8,10 +8,9 @@ from the instance itself, by ``/instances/{id}/tags``.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
-from fnmatch import fnmatchcase
 
 from orthanc_gcp.configuration import SendRule
-from orthanc_gcp.configuration.attributes import Attribute, attribute
+from orthanc_gcp.configuration.attributes import Attribute, attribute, matches
 from orthanc_gcp.ledger.rows import NewTransfer
 from orthanc_gcp.ledger.schema import Priority
 from orthanc_gcp.orthanc.resources import Description
@@ -19,7 +18,6 @@ from orthanc_gcp.orthanc.resources import Description
 __all__ = ["Rules", "arrival_of"]
 
 Attributes = Callable[[str, Sequence[str]], Mapping[str, str]]
-_PADDING = " \t\r\n\f\v\0"
 
 
 class Rules:
@@ -94,13 +92,13 @@ class Rules:
     def _conditions(self, rule: SendRule, description: Description) -> Iterator[tuple[str, bool]]:
         """Each condition, the costly ones last, and whether it holds."""
         origin = description.origin
-        yield "Modalities", _any(rule.modalities, description.tags.get("Modality", ""))
-        yield "CalledAet", _any(rule.called_aet, origin.get("CalledAET", ""))
-        yield "RemoteAet", _any(rule.remote_aet, origin.get("RemoteAET", ""))
+        yield "Modalities", matches(rule.modalities, description.tags.get("Modality", ""))
+        yield "CalledAet", matches(rule.called_aet, origin.get("CalledAET", ""))
+        yield "RemoteAet", matches(rule.remote_aet, origin.get("RemoteAET", ""))
         named = {name: _named(name) for name in rule.tags}
         values = self._values(list(named.values()), description)
         for name, pattern in rule.tags.items():
-            yield f"Tags.{name}", _any((pattern,), values.get(named[name].number, ""))
+            yield f"Tags.{name}", matches((pattern,), values.get(named[name].number, ""))
 
     def _values(self, named: Sequence[Attribute], description: Description) -> Mapping[str, str]:
         """The values of some attributes, by number."""
@@ -116,19 +114,6 @@ def _named(name: str) -> Attribute:
     if found is None:
         raise ValueError(name)
     return found
-
-
-def _any(patterns: Sequence[str], value: str) -> bool:
-    """Whether a value matches one of some patterns; no pattern matches all.
-
-    As in a query (DICOM PS3.4, section C.2.2.2), one of several values is enough, and blanks that
-    pad a value do not count. Only ``*`` and ``?`` are special.
-    """
-    if not patterns:
-        return True
-    values = [one.strip(_PADDING) for one in {value, *value.split("\\")}]
-    literal = [pattern.replace("[", "[[]") for pattern in patterns]
-    return any(fnmatchcase(one, pattern) for one in values for pattern in literal)
 
 
 def arrival_of(

@@ -39,6 +39,7 @@ class ProblemKind(StrEnum):
     LEDGER = "ledger"  # there was another before this one
     FILE = "file"  # Orthanc cannot read it, and a rule asks for what only it has
     WORKER = "worker"  # none runs
+    SUBSCRIPTION = "subscription"  # it cannot be pulled, so that nothing is received by it
 
 
 @dataclass(frozen=True)

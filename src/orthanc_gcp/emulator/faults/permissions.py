@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-__all__ = ["IMPERSONATE", "KNOWN_PERMISSIONS", "PERMISSIONS", "ROLES", "STORAGE_PERMISSIONS"]
+__all__ = [
+    "CONSUME",
+    "IMPERSONATE",
+    "KNOWN_PERMISSIONS",
+    "PERMISSIONS",
+    "ROLES",
+    "STORAGE_PERMISSIONS",
+]
 
 _STORES = "healthcare.dicomStores."
 _SEEING = frozenset({f"{_STORES}get", f"{_STORES}list"})
@@ -67,6 +74,7 @@ PERMISSIONS = frozenset[str]().union(*ROLES.values())
 """Every permission that there is on datasets and stores."""
 
 IMPERSONATE = "iam.serviceAccounts.getAccessToken"
+CONSUME = "pubsub.subscriptions.consume"
 _LOCATIONS = frozenset({"healthcare.locations.get", "healthcare.locations.list"})
 STORAGE_PERMISSIONS = frozenset(
     f"storage.{name}"
@@ -76,4 +84,4 @@ STORAGE_PERMISSIONS = frozenset(
     )
 )
 """Those of Cloud Storage, which the service agent needs too."""
-KNOWN_PERMISSIONS = PERMISSIONS | _LOCATIONS | STORAGE_PERMISSIONS | {IMPERSONATE}
+KNOWN_PERMISSIONS = PERMISSIONS | _LOCATIONS | STORAGE_PERMISSIONS | {IMPERSONATE, CONSUME}

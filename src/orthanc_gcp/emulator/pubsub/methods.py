@@ -12,6 +12,7 @@ from starlette.responses import Response
 from orthanc_gcp.emulator.auth.access_tokens import CLOUD_PLATFORM
 from orthanc_gcp.emulator.auth.authorization import Authorizer
 from orthanc_gcp.emulator.faults.fault_settings import FaultSettings
+from orthanc_gcp.emulator.faults.permissions import CONSUME
 from orthanc_gcp.emulator.http.responses import Refusal, error
 from orthanc_gcp.emulator.pubsub.publisher import Publisher
 from orthanc_gcp.emulator.pubsub.subscriber import Subscriber
@@ -20,6 +21,7 @@ from orthanc_gcp.emulator.storage.database import Database
 __all__ = ["PubSub"]
 
 PUBSUB_SCOPES = ("https://www.googleapis.com/auth/pubsub", CLOUD_PLATFORM)
+_CONSUMING = frozenset(f"Subscriber.{one}" for one in ("Pull", "Acknowledge", "ModifyAckDeadline"))
 _PATH = re.compile(
     r"/v1/(?P<parent>projects/[^/:]+)/(?P<kind>topics|subscriptions)"
     r"(/(?P<id>[^/:]+)(:(?P<verb>\w+)|/(?P<children>subscriptions))?)?"
@@ -30,7 +32,10 @@ Handler = Callable[[Request, str], Awaitable[Response]]
 
 
 class PubSub:
-    """Topics and subscriptions of all projects; everybody with the scope may do everything."""
+    """Topics and subscriptions of all projects.
+
+    Everybody with the scope may do everything, but for what the fault settings take away.
+    """
 
     def __init__(
         self,
@@ -41,7 +46,8 @@ class PubSub:
     ) -> None:
         self._fault_settings = fault_settings
         self._authorizer = authorizer
-        self._methods = _methods(Publisher(database, clock), Subscriber(database, clock))
+        subscriber = Subscriber(database, clock, self._allows)
+        self._methods = _methods(Publisher(database, clock), subscriber)
 
     def find(self, verb: str, path: str) -> Callable[[Request], Awaitable[Response]] | None:
         """Return what handles a request, if there is something."""
@@ -60,7 +66,12 @@ class PubSub:
         token = self._authorizer.identify(request, f"google.pubsub.v1.{rpc}", PUBSUB_SCOPES)
         if token.identity in self._fault_settings.current.strangers:
             raise Refusal(error(403, "User not authorized to perform this action."))
+        if rpc in _CONSUMING and not self._allows(CONSUME):
+            raise Refusal(error(403, "User not authorized to perform this action."))
         return await handler(request, name)
+
+    def _allows(self, permission: str) -> bool:
+        return permission not in self._fault_settings.current.denied_permissions
 
 
 def _methods(
@@ -83,6 +94,10 @@ def _methods(
         ("POST", "pull"): ("Pull", subscriptions.pull),
         ("POST", "acknowledge"): ("Acknowledge", subscriptions.acknowledge),
         ("POST", "modifyAckDeadline"): ("ModifyAckDeadline", subscriptions.modify_ack_deadline),
+        ("POST", "testIamPermissions"): (
+            "TestIamPermissions",
+            subscriptions.test_iam_permissions,
+        ),
     }
     return {
         (verb, kind, operation): (f"{service}.{name}", handler)

@@ -43,9 +43,15 @@ MAX_ACK_DEADLINE = 600
 class Subscriber:
     """Handles the methods on subscriptions; each raises :class:`Refusal` where Google refuses."""
 
-    def __init__(self, database: Database, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        database: Database,
+        clock: Callable[[], float],
+        allows: Callable[[str], bool] = lambda _permission: True,
+    ) -> None:
         self._database = database
         self._clock = clock
+        self._allows = allows
 
     async def create_subscription(self, request: Request, name: str) -> Response:
         """Handle ``subscriptions.create``."""
@@ -103,8 +109,10 @@ class Subscriber:
                 break
             await asyncio.sleep(PULL_STEP)
             steps -= 1
+        counted = bool(self._require(name).dead_letter_topic)
         received = [
-            {"ackId": ack_id(row, attempt), "message": message, "deliveryAttempt": attempt}
+            {"ackId": ack_id(row, attempt), "message": message}
+            | ({"deliveryAttempt": attempt} if counted else {})
             for row, attempt, message in found
         ]
         return json_answer({"receivedMessages": received} if received else {})
@@ -140,13 +148,27 @@ class Subscriber:
         query = "SELECT 1 FROM backlog WHERE subscription = ? AND due <= ? LIMIT 1"
         if self._database.read(query, (row, now)).fetchone() is None:
             return []
-        return await asyncio.to_thread(self._take, row, limit, now, now + subscription.ack_deadline)
+        return await asyncio.to_thread(self._take, subscription, limit, now)
 
     def _take(
-        self, row: int, limit: int, now: float, until: float
+        self, subscription: Subscription, limit: int, now: float
     ) -> list[message_tables.Delivery]:
+        row, until = subscription.row, now + subscription.ack_deadline
         with self._database.transaction() as sql:
+            if topic := subscription.dead_letter_topic:
+                most = subscription.max_delivery_attempts
+                message_tables.forward_dead_letters(sql, row, topic, most, now)
             return message_tables.lease(sql, row, limit, now, until)
+
+    async def test_iam_permissions(self, request: Request, name: str) -> Response:
+        """Handle ``subscriptions.testIamPermissions``; of one that there is not, none is had."""
+        names = (await read_object(request)).get("permissions") or []
+        if not isinstance(names, list) or not all(isinstance(one, str) for one in names):
+            raise Refusal(error(400, "permissions are a list of names."))
+        query = "SELECT 1 FROM subscriptions WHERE name = ?"
+        there = self._database.read(query, (name,)).fetchone() is not None
+        granted = [one for one in names if there and self._allows(one)]
+        return json_answer({"permissions": granted} if granted else {})
 
     def _require(self, name: str) -> Subscription:
         query = "SELECT id, topic, retention, body FROM subscriptions WHERE name = ?"

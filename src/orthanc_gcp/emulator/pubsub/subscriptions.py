@@ -23,8 +23,9 @@ _DEADLINE = (10, 600)
 _DURATION = re.compile(r"(?P<seconds>\d{1,9}(\.\d{1,9})?)s")
 _FIELDS = frozenset(
     {"name", "topic", "labels", "ackDeadlineSeconds", "messageRetentionDuration"}
-    | {"expirationPolicy", "pushConfig"}
+    | {"expirationPolicy", "pushConfig", "deadLetterPolicy"}
 )
+_DELIVERY_ATTEMPTS = (5, 100)
 
 
 class Subscription(NamedTuple):
@@ -52,6 +53,16 @@ class Subscription(NamedTuple):
         """How many seconds a subscriber has to acknowledge a message."""
         return int(self.body["ackDeadlineSeconds"])
 
+    @property
+    def dead_letter_topic(self) -> str:
+        """Where a message goes that nobody acknowledges; empty for nowhere."""
+        return str(self.body.get("deadLetterPolicy", {}).get("deadLetterTopic", ""))
+
+    @property
+    def max_delivery_attempts(self) -> int:
+        """After how many deliveries it goes there."""
+        return int(self.body["deadLetterPolicy"]["maxDeliveryAttempts"])
+
 
 def read_subscription(body: dict[str, Any], name: str) -> Subscription:
     """Return the subscription that a client asks for.
@@ -75,6 +86,8 @@ def read_subscription(body: dict[str, Any], name: str) -> Subscription:
         raise Refusal(error(400, f"ack_deadline_seconds has to be between {low} and {high}."))
     duration = body.get("messageRetentionDuration") or f"{WEEK:.0f}s"
     given: dict[str, Any] = {f: body[f] for f in ("labels", "expirationPolicy") if f in body}
+    if body.get("deadLetterPolicy"):
+        given["deadLetterPolicy"] = _dead_letter_policy(body["deadLetterPolicy"])
     resource: dict[str, Any] = {
         "name": name,
         "topic": topic,
@@ -91,6 +104,17 @@ def unsupported(fields: Collection[str]) -> Refusal:
     """Return the refusal of what the emulator would have to ignore."""
     names = ", ".join(sorted(fields))
     return Refusal(error(501, f"The emulator does not support {names}.", name="UNIMPLEMENTED"))
+
+
+def _dead_letter_policy(policy: Any) -> dict[str, Any]:
+    given = policy if isinstance(policy, dict) else {}
+    topic, attempts = given.get("deadLetterTopic"), given.get("maxDeliveryAttempts") or 5
+    low, high = _DELIVERY_ATTEMPTS
+    if not isinstance(topic, str) or not topic:
+        raise Refusal(error(400, "A policy for dead letters needs a topic."))
+    if not isinstance(attempts, int) or not low <= attempts <= high:
+        raise Refusal(error(400, f"max_delivery_attempts has to be between {low} and {high}."))
+    return {"deadLetterTopic": topic, "maxDeliveryAttempts": attempts}
 
 
 def _retention(duration: Any) -> float:

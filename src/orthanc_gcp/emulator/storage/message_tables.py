@@ -15,7 +15,15 @@ from typing import Any, NamedTuple
 
 from orthanc_gcp.emulator.http.timestamps import timestamp
 
-__all__ = ["MAX_WAITING", "Delivery", "acknowledge", "lease", "postpone", "publish"]
+__all__ = [
+    "MAX_WAITING",
+    "Delivery",
+    "acknowledge",
+    "forward_dead_letters",
+    "lease",
+    "postpone",
+    "publish",
+]
 
 MAX_WAITING = 100_000
 """How many messages wait at most, in all subscriptions together; the oldest go first."""
@@ -55,6 +63,18 @@ def publish(
             last = done.lastrowid or last
     sql.execute("DELETE FROM backlog WHERE id <= ? OR ends <= ?", (last - MAX_WAITING, now))
     return ids
+
+
+def forward_dead_letters(
+    sql: sqlite3.Connection, subscription: int, topic: str, attempts: int, now: float
+) -> None:
+    """Publish to a topic what was delivered so often, and is due again."""
+    query = "SELECT id, message FROM backlog WHERE subscription = ? AND attempts >= ? AND due <= ?"
+    for row, text in sql.execute(query, (subscription, attempts, now)).fetchall():
+        message = json.loads(text)
+        given = {key: message[key] for key in ("data", "attributes") if key in message}
+        if publish(sql, topic, [given], now) is not None:
+            sql.execute("DELETE FROM backlog WHERE id = ?", (row,))
 
 
 def lease(

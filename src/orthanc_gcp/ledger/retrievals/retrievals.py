@@ -23,6 +23,7 @@ from orthanc_gcp.ledger.retrievals.rows import (
     Arrived,
     Digests,
     Listed,
+    Notified,
     Origin,
     Resource,
     RetrievalOutcome,
@@ -34,6 +35,8 @@ from orthanc_gcp.ledger.retrievals.rows import (
 from orthanc_gcp.ledger.rows import MOST_PARAMETERS, portions
 from orthanc_gcp.ledger.schema import (
     RETRIEVAL_IS_OPEN,
+    UNSETTLED,
+    Cause,
     RetrievalState,
     RetrievedState,
     State,
@@ -42,7 +45,7 @@ from orthanc_gcp.ledger.schema import (
     transfers,
 )
 from orthanc_gcp.ledger.uids import storable
-from orthanc_gcp.reasons import RetrievalReason
+from orthanc_gcp.reasons import RetrievalReason, TransferReason
 
 __all__ = ["Retrievals"]
 
@@ -52,6 +55,7 @@ LONGEST_PAUSE = 7200.0
 _OPEN = sql.text(RETRIEVAL_IS_OPEN)
 _PENDING = (RetrievedState.WAITING, RetrievedState.COMPARING)
 _THERE = (RetrievedState.RECEIVED, RetrievedState.PRESENT)
+_SENT = (State.SENDING, State.ACKNOWLEDGED, State.CONFIRMED)
 _LACKING = (RetrievedState.MISSING, RetrievedState.DIFFERENT)
 _OF = retrieved_instances.c
 
@@ -67,31 +71,130 @@ class Retrievals:
     # -- What is wanted -------------------------------------------------------------------------
 
     def request(
-        self, account: str, source: str, resources: Collection[Resource], *, compare_bytes: bool
+        self,
+        account: str,
+        source: str,
+        resources: Collection[Resource],
+        *,
+        compare_bytes: bool,
+        cause: Cause | None = None,
     ) -> list[int]:
         """Write down what is wanted back into an index of Orthanc; the number of each.
 
         What is wanted already, in the same way, and has not ended is not wanted twice.
         """
         with writing(self._engine) as connection:
-            fresh = {
-                "account": account,
-                "destination_id": self._destinations.of(connection, [account])[account],
-                "source": source,
-                "compare_bytes": compare_bytes,
-                "state": RetrievalState.WAITING,
-                "rounds": 0,
-                "attempts": 0,
-                "requested_at": self._now(),
-            }
+            fresh = self._fresh(connection, account, source, cause)
+            fresh["compare_bytes"] = compare_bytes
             known = _wanted(connection, fresh)
             for one in dict.fromkeys(resources):
                 if one not in known:
-                    insert = retrievals.insert().values(**asdict(one), **fresh)
-                    row = connection.execute(insert).inserted_primary_key
-                    assert row is not None  # noqa: S101 - one row was inserted # nosec B101
-                    known[one] = int(row[0])
+                    known[one] = _insert(connection, {**asdict(one), **fresh})
         return [known[one] for one in dict.fromkeys(resources)]
+
+    def _fresh(
+        self, connection: sql.Connection, account: str, source: str, cause: Cause | None
+    ) -> dict[str, Any]:
+        return {
+            "account": account,
+            "destination_id": self._destinations.of(connection, [account])[account],
+            "source": source,
+            "compare_bytes": True,
+            "state": RetrievalState.WAITING,
+            "rounds": 0,
+            "attempts": 0,
+            "requested_at": self._now(),
+            "cause": cause,
+        }
+
+    def notified(self, account: str, source: str, notified: Sequence[Notified]) -> list[int | None]:
+        """Write down the instances that notifications name; the number of the retrieval of each.
+
+        The notification stands for what the store lists of it; what Orthanc has already is compared
+        with the bytes that the store has now. One that comes again is of the
+        retrieval that it made, ended or not; another one about the same instance is of one that
+        has not ended. None stands for what this index of Orthanc has sent to that store itself.
+        """
+        with writing(self._engine) as connection:
+            fresh = self._fresh(connection, account, source, Cause.NOTIFICATION)
+            own = self._sent_itself(connection, account, source, [one.uids for one in notified])
+            known = _notified(connection, fresh, {one.uids[2] for one in notified})
+            numbers: list[int | None] = []
+            for one in notified:
+                number = known.get((one.message_id, *one.uids)) or known.get(("", *one.uids))
+                if number is None and one.uids not in own:
+                    number = self._insert_notified(connection, fresh, one)
+                    known["", *one.uids] = number
+                numbers.append(number)
+        return numbers
+
+    def _insert_notified(
+        self, connection: sql.Connection, fresh: Mapping[str, Any], one: Notified
+    ) -> int:
+        resource = Resource(*one.uids)
+        values = {**fresh, **asdict(resource), "message_id": one.message_id or None}
+        number = _insert(connection, values)
+        listed = _listed(number, fresh["destination_id"], Listed(one.uids, 0))
+        connection.execute(retrieved_instances.insert().values(listed))
+        return number
+
+    def _sent_itself(
+        self, connection: sql.Connection, account: str, source: str, instances: Sequence[Uids]
+    ) -> set[Uids]:
+        """Those of some instances that an index has sent to the store of an account.
+
+        Whether Orthanc still has them does not count: what was deleted there is not to come back.
+        """
+        of, same_store = transfers.c, self._destinations.with_store_of(account)
+        found: set[Uids] = set()
+        for some in portions(list({uids[2] for uids in instances}), MOST_PARAMETERS):
+            query = sql.select(
+                of.study_instance_uid, of.series_instance_uid, of.sop_instance_uid
+            ).where(
+                of.destination_id.in_(same_store),
+                of.source == source,
+                of.sop_instance_uid.in_(some),
+                of.state.in_(_SENT) | ((of.attempts > 0) & of.state.in_(UNSETTLED)),
+                # What came back from there was sent by somebody else.
+                sql.func.coalesce(of.reason, "") != TransferReason.RETRIEVED,
+            )
+            found |= {(study, series, one) for study, series, one in connection.execute(query)}
+        return found
+
+    def ended(self, numbers: Collection[int]) -> dict[int, RetrievalRow | None]:
+        """Those of some retrievals that have ended, by their numbers; None for a forgotten one."""
+        found: dict[int, RetrievalRow | None] = dict.fromkeys(numbers)
+        with reading(self._engine) as connection:
+            for some in portions(list(numbers), MOST_PARAMETERS):
+                query = sql.select(*RETRIEVAL_COLUMNS).where(retrievals.c.id.in_(some))
+                rows = [RetrievalRow(*row) for row in connection.execute(query)]
+                found |= {row.id: row for row in rows}
+        return {
+            number: row for number, row in found.items() if row is None or row.ended_at is not None
+        }
+
+    def forget(self, retrieval: RetrievalRow) -> None:
+        """Nobody wants it: nothing is left of it, once another one is forgotten.
+
+        Until then its row stays, for SQLite gives the number of the newest a second time.
+        """
+        of = retrievals.c
+        mine = (of.account == retrieval.account, of.state == RetrievalState.UNWANTED)
+        with writing(self._engine) as connection:
+            connection.execute(retrievals.delete().where(*mine, of.id < retrieval.id))
+            connection.execute(retrieved_instances.delete().where(_OF.retrieval_id == retrieval.id))
+            connection.execute(
+                retrievals.update()
+                .where(of.id == retrieval.id)
+                .values(state=RetrievalState.UNWANTED, ended_at=self._now())
+            )
+
+    def brought_back(self, source: str, study: str) -> bool:
+        """Whether anything of a study was ever wanted back into an index of Orthanc."""
+        of = retrievals.c
+        query = sql.select(of.id).where(of.source == source, of.study_instance_uid == study)
+        with reading(self._engine) as connection:
+            return connection.execute(query.limit(1)).first() is not None
 
     def open(self, source: str) -> list[RetrievalRow]:
         """Those into an index of Orthanc that have not ended, the oldest first."""
@@ -145,7 +248,7 @@ class Retrievals:
     def add_listed(self, retrieval: RetrievalRow, listed: Sequence[Listed]) -> int:
         """Write down instances that the store lists; how many were not known."""
         statement = upsert(self._engine.dialect.name, retrieved_instances).on_conflict_do_nothing()
-        rows = [self._listed(retrieval, one) for one in listed]
+        rows = [_listed(retrieval.id, retrieval.destination_id, one) for one in listed]
         if not rows:
             return 0
         with writing(self._engine) as connection:
@@ -153,23 +256,6 @@ class Retrievals:
                 statement, rows, execution_options={"preserve_rowcount": True}
             )
         return max(0, int(done.rowcount))
-
-    def _listed(self, retrieval: RetrievalRow, one: Listed) -> dict[str, Any]:
-        study, series, instance = one.uids if one.fault is None else map(storable, one.uids)
-        state = RetrievedState.WAITING if one.fault is None else RetrievedState.MISSING
-        return {
-            "retrieval_id": retrieval.id,
-            "destination_id": retrieval.destination_id,
-            "study_instance_uid": study,
-            "series_instance_uid": series,
-            "sop_instance_uid": instance,
-            "size_bytes": one.size_bytes,
-            "state": state,
-            "attempts": 0,
-            "reason": None if one.fault is None else RetrievalReason.UID,
-            "detail": one.fault,
-            "seen_round": 0,
-        }
 
     def recognize(
         self, retrieval: RetrievalRow, there: Sequence[Arrived], number: int
@@ -453,6 +539,49 @@ def _wanted(connection: sql.Connection, values: Mapping[str, Any]) -> dict[Resou
     query = sql.select(*RETRIEVAL_COLUMNS).where(_OPEN, *same)
     rows = (RetrievalRow(*row) for row in connection.execute(query))
     return {row.resource: row.id for row in rows}
+
+
+def _notified(
+    connection: sql.Connection, values: Mapping[str, Any], instances: Collection[str]
+) -> dict[tuple[str, ...], int]:
+    """The retrievals of instances: by message and UIDs, and by no message while they are open."""
+    of = retrievals.c
+    found: dict[tuple[str, ...], int] = {}
+    same = [of[name] == values[name] for name in ("account", "destination_id", "source")]
+    for some in portions(list(instances), MOST_PARAMETERS):
+        query = sql.select(
+            of.id, of.message_id, of.study_instance_uid, of.series_instance_uid, of.sop_instance_uid
+        ).where(of.sop_instance_uid.in_(some), *same)
+        for number, message, *uids in connection.execute(query.where(of.message_id.is_not(None))):
+            found[message, *uids] = number
+        for number, _, *uids in connection.execute(query.where(_OPEN)):
+            found["", *uids] = number
+    return found
+
+
+def _insert(connection: sql.Connection, values: Mapping[str, Any]) -> int:
+    row = connection.execute(retrievals.insert().values(values)).inserted_primary_key
+    assert row is not None  # noqa: S101 - one row was inserted # nosec B101
+    return int(row[0])
+
+
+def _listed(retrieval: int, destination: int, one: Listed) -> dict[str, Any]:
+    """The row of an instance that a store lists, or that it names."""
+    study, series, instance = one.uids if one.fault is None else map(storable, one.uids)
+    state = RetrievedState.WAITING if one.fault is None else RetrievedState.MISSING
+    return {
+        "retrieval_id": retrieval,
+        "destination_id": destination,
+        "study_instance_uid": study,
+        "series_instance_uid": series,
+        "sop_instance_uid": instance,
+        "size_bytes": one.size_bytes,
+        "state": state,
+        "attempts": 0,
+        "reason": None if one.fault is None else RetrievalReason.UID,
+        "detail": one.fault,
+        "seen_round": 0,
+    }
 
 
 def _retrieved(row: Any) -> RetrievedRow:

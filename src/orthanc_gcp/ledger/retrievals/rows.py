@@ -13,6 +13,7 @@ __all__ = [
     "Arrived",
     "Digests",
     "Listed",
+    "Notified",
     "Origin",
     "Resource",
     "RetrievalOutcome",
@@ -59,6 +60,7 @@ class RetrievalRow:
     detail: str | None
     requested_at: float
     ended_at: float | None
+    cause: str | None = None
 
     @property
     def resource(self) -> Resource:
@@ -113,6 +115,14 @@ class Listed:
     uids: Uids
     size_bytes: int
     fault: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Notified:
+    """An instance that a notification says a store has."""
+
+    message_id: str
+    uids: Uids
 
 
 @dataclass(frozen=True, slots=True)

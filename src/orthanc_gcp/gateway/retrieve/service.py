@@ -1,0 +1,248 @@
+"""C-MOVE and C-GET over a store: what is asked for, how far it is, and how it ends (PS3.4 C.4)."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from orthanc_gcp.dicomweb import DicomStore
+from orthanc_gcp.errors import StoreError
+from orthanc_gcp.gateway.request import IdentifierError, Level
+from orthanc_gcp.gateway.retrieve.delivery import Delivery, outcome_of, use_another
+from orthanc_gcp.gateway.retrieve.file_meta import NoFileError
+from orthanc_gcp.gateway.retrieve.get_channel import GetChannel
+from orthanc_gcp.gateway.retrieve.requests import fetches, listed, read_keys
+from orthanc_gcp.gateway.retrieve.staging import Staged, Staging
+from orthanc_gcp.gateway.retrieve.store_request import Originator
+from orthanc_gcp.gateway.retrieve.store_scu import Destination, DestinationError
+from orthanc_gcp.gateway.retrieve.sub_operations import Counts, Outcome, SubOperations
+
+__all__ = ["GET_MODELS", "MOVE_MODELS", "BrokenAssociationError", "Retrieve", "RetrieveService"]
+
+_log = logging.getLogger(__name__)
+
+# PS3.4 §C.4.2.1.5 and §C.4.3.1.4
+CANNOT_COUNT, UNABLE_TO_PERFORM, UNKNOWN_DESTINATION = 0xA701, 0xA702, 0xA801
+IDENTIFIER_DOES_NOT_MATCH, UNABLE_TO_PROCESS = 0xA900, 0xC001
+CANCELLED = 0xFE00
+
+MOST_AT_ONCE = 8
+"""So many retrievals go on side by side; more wait."""
+PENDING_EVERY, GROW_AFTER = 0.5, 1.0
+_LOOK_EVERY = 0.1
+STOP_WITHIN = 10.0
+"""Seconds for what is on its way when a retrieval is cancelled."""
+_ROOT = "1.2.840.10008.5.1.4.1.2."
+_LEVELS = {
+    "1": tuple(Level),
+    "2": (Level.STUDY, Level.SERIES, Level.IMAGE),
+    "3": (Level.PATIENT, Level.STUDY),
+}
+"""Patient Root, Study Root, Patient/Study Only (PS3.4 §C.6)."""
+MOVE_MODELS = tuple(f"{_ROOT}{model}.2" for model in _LEVELS)
+GET_MODELS = tuple(f"{_ROOT}{model}.3" for model in _LEVELS)
+
+
+class BrokenAssociationError(Exception):
+    """The association with the workstation cannot go on, in the middle of a C-GET."""
+
+
+@dataclass(frozen=True)
+class Retrieve:
+    """A C-MOVE or C-GET request (PS3.7 §9.1.4, §9.1.3).
+
+    Attributes
+    ----------
+    model
+        The SOP class: which information model is asked (PS3.4 §C.6).
+    identifier
+        What is wanted, as it is encoded, in Little Endian.
+    originator
+        Who asks, by which message.
+    destination
+        Where a C-MOVE is to send to; None for a C-GET, or where the AE title is not known.
+    channel
+        Where a C-GET stores; None for a C-MOVE.
+    name
+        What the log calls it.
+    """
+
+    model: str
+    identifier: bytes
+    is_implicit: bool
+    account: str
+    originator: Originator
+    destination: Destination | None
+    channel: GetChannel | None
+    name: str
+
+
+class RetrieveService:
+    """Answers C-MOVE and C-GET; several threads may use it at once.
+
+    Parameters
+    ----------
+    stores
+        The store of each account.
+    renew
+        Is called with an account whose access token was refused.
+    """
+
+    def __init__(
+        self, stores: Mapping[str, DicomStore], renew: Callable[[str], None] = lambda _: None
+    ) -> None:
+        self._stores, self._renew = stores, renew
+        self._free = threading.BoundedSemaphore(MOST_AT_ONCE)
+
+    def __call__(self, request: Retrieve, is_cancelled: Callable[[], bool]) -> Iterator[Counts]:
+        """The responses to a request, as it goes on; the final one last.
+
+        Raises
+        ------
+        BrokenAssociationError
+            The association with the workstation has to be aborted.
+        """
+        if request.channel is None and request.destination is None:
+            yield _refused(UNKNOWN_DESTINATION, "this destination is no modality")
+            return
+        try:
+            levels = _LEVELS.get(request.model.removeprefix(_ROOT).partition(".")[0], ())
+            keys = read_keys(request.identifier, request.is_implicit, levels)
+            instances = listed(self._stores[request.account], keys, is_cancelled)
+        except IdentifierError as error:
+            yield _refused(IDENTIFIER_DOES_NOT_MATCH, str(error))
+            return
+        except StoreError as error:
+            if error.status == 401:
+                self._renew(request.account)
+            _log.warning("the store of %s cannot be searched: %s", request.account, error)
+            status = CANNOT_COUNT if error.retryable else UNABLE_TO_PROCESS
+            yield _refused(status, f"the store: {error.reason}")
+            return
+        operations = SubOperations(instances)
+        of_images = any(key.tag == "00080018" for key in keys)
+        staging = Staging(
+            self._stores[request.account],
+            fetches(instances, is_whole=not of_images),
+            operations,
+            lambda: self._renew(request.account),
+            request.name,
+        )
+        classes = sorted({one.sop_class for one in instances} - {""})
+        yield from self._perform(request, operations, staging, classes, is_cancelled)
+
+    def _perform(
+        self,
+        request: Retrieve,
+        operations: SubOperations,
+        staging: Staging,
+        classes: Sequence[str],
+        is_cancelled: Callable[[], bool],
+    ) -> Iterator[Counts]:
+        began = operations.pending()
+        if began.remaining:
+            yield began
+        while not self._free.acquire(timeout=PENDING_EVERY):
+            if is_cancelled():
+                operations.cancel()
+                yield operations.final()
+                return
+            yield operations.pending()
+        try:
+            staging.start()
+            if request.channel is not None:
+                yield from _get(request.channel, operations, staging, is_cancelled)
+            else:
+                yield from _move(request, operations, staging, classes, is_cancelled)
+        finally:
+            operations.cancel()
+            staging.stop()
+            self._free.release()
+        yield operations.final()
+
+
+def _move(
+    request: Retrieve,
+    operations: SubOperations,
+    staging: Staging,
+    classes: Sequence[str],
+    is_cancelled: Callable[[], bool],
+) -> Iterator[Counts]:
+    assert request.destination is not None  # noqa: S101 -- for mypy: it was looked at # nosec B101
+    delivery = Delivery(
+        request.destination, staging, operations, request.originator, classes, request.name
+    )
+    delivery.start()
+    began, last = time.monotonic(), time.monotonic()
+    try:
+        while not operations.wait(_LOOK_EVERY):
+            now = time.monotonic()
+            if is_cancelled():
+                operations.cancel()
+                break
+            if now - last >= PENDING_EVERY:
+                if now - began >= GROW_AFTER:
+                    delivery.grow()
+                last = now
+                yield operations.pending()
+    finally:
+        operations.cancel()
+        delivery.stop(STOP_WITHIN)
+
+
+def _get(
+    channel: GetChannel,
+    operations: SubOperations,
+    staging: Staging,
+    is_cancelled: Callable[[], bool],
+) -> Iterator[Counts]:
+    last = time.monotonic()
+    while not operations.is_over:
+        if is_cancelled():
+            operations.cancel()
+            return
+        one = staging.take(_LOOK_EVERY)
+        if one is not None:
+            _store(channel, operations, staging, one)
+        if time.monotonic() - last >= PENDING_EVERY and not operations.is_over:
+            last = time.monotonic()
+            yield operations.pending()
+
+
+def _store(channel: GetChannel, operations: SubOperations, staging: Staging, one: Staged) -> None:
+    is_sent = False
+
+    def sent(data_set: Iterator[bytes]) -> Iterator[bytes]:
+        nonlocal is_sent
+        is_sent = True
+        yield from data_set
+
+    try:
+        with staging.opened(one) as (meta, data_set):
+            stored = (meta.sop_class, meta.transfer_syntax)
+            if channel.context(stored) is None:
+                use_another(channel, staging, one, stored, "the workstation")
+                return
+            response = channel.store(stored, meta, sent(data_set))
+    except NoFileError as error:
+        staging.fail(one.instance, str(error))
+    except StoreError as error:
+        if is_sent:  # the workstation has the beginning of a message, and must not take it for all
+            raise BrokenAssociationError(f"{error}") from error
+        staging.failed(one, error)
+    except DestinationError as error:
+        raise BrokenAssociationError(str(error)) from error
+    else:
+        outcome = outcome_of(response.status)
+        if outcome is Outcome.FAILED:
+            why = f"the workstation answers {response.status:04X}"
+            staging.fail(one.instance, why, why)
+        else:
+            operations.settle(one.instance, outcome)
+
+
+def _refused(status: int, comment: str) -> Counts:
+    return Counts(status, None, 0, 0, 0, comment=comment)

@@ -1,0 +1,129 @@
+"""The studies that Orthanc has received, and whose priors are to be brought back.
+
+A row is written before the change that reports the study counts as read, and once only: a study
+that comes a second time brings nothing. It holds no patient data: those are asked of Orthanc.
+
+Every method raises SQLAlchemyError when the ledger is away; nothing was written then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, fields
+from itertools import product
+from typing import Any
+
+import sqlalchemy as sql
+
+from orthanc_gcp.ledger.database import reading, upsert, writing
+from orthanc_gcp.ledger.schema import PREFETCH_IS_OPEN, PrefetchState, prefetches
+
+__all__ = ["PrefetchRow", "Prefetches"]
+
+_OPEN = sql.text(PREFETCH_IS_OPEN)
+_LONGEST_PAUSE = 7200.0
+
+
+@dataclass(frozen=True, slots=True)
+class PrefetchRow:
+    """A study that Orthanc has received, and the account that may have its priors."""
+
+    id: int
+    account: str
+    source: str
+    orthanc_id: str
+    state: str
+    attempts: int
+    next_attempt_at: float | None
+    reason: str | None
+    detail: str | None
+    studies: int | None
+    noticed_at: float
+    ended_at: float | None
+
+
+_COLUMNS = [prefetches.c[one.name] for one in fields(PrefetchRow)]
+
+
+class Prefetches:
+    """What is to be looked for, and how far that is."""
+
+    def __init__(self, engine: sql.Engine, now: Callable[[], float]) -> None:
+        self._engine, self._now = engine, now
+
+    def add(self, source: str, studies: Collection[str], accounts: Collection[str]) -> None:
+        """Write down studies that Orthanc has received, for each account; each once for ever."""
+        fresh: dict[str, Any] = {
+            "source": source,
+            "state": PrefetchState.WAITING,
+            "attempts": 0,
+            "noticed_at": self._now(),
+        }
+        rows = [
+            {**fresh, "orthanc_id": study, "account": account}
+            for study, account in product(dict.fromkeys(studies), accounts)
+        ]
+        if rows:
+            insert = upsert(self._engine.dialect.name, prefetches).on_conflict_do_nothing()
+            with writing(self._engine) as connection:
+                connection.execute(insert, rows)
+
+    def due(self, source: str, accounts: Collection[str], limit: int) -> list[PrefetchRow]:
+        """Some that wait, of some accounts: the oldest first, and none before its time."""
+        of, now = prefetches.c, self._now()
+        moment = of.next_attempt_at
+        query = (
+            sql.select(*_COLUMNS)
+            .where(
+                _OPEN,
+                of.source == source,
+                of.account.in_(accounts),
+                moment.is_(None) | (moment <= now) | (moment > now + _LONGEST_PAUSE),
+            )
+            .order_by(of.id)
+            .limit(limit)
+        )
+        with reading(self._engine) as connection:
+            return [PrefetchRow(*row) for row in connection.execute(query)]
+
+    def found(self, orthanc_id: str) -> Sequence[PrefetchRow]:
+        """What there is about a study."""
+        query = sql.select(*_COLUMNS).where(prefetches.c.orthanc_id == orthanc_id)
+        with reading(self._engine) as connection:
+            return [PrefetchRow(*row) for row in connection.execute(query)]
+
+    def postpone(
+        self, row: PrefetchRow, attempts: int, seconds: float, reason: str, detail: str
+    ) -> None:
+        """It could not be done just now."""
+        self._update(
+            row.id,
+            attempts=attempts,
+            next_attempt_at=self._now() + seconds,
+            reason=reason,
+            detail=detail,
+        )
+
+    def end(
+        self,
+        row: PrefetchRow,
+        state: PrefetchState,
+        *,
+        studies: int = 0,
+        reason: str | None = None,
+        detail: str | None = None,
+    ) -> None:
+        """Nothing more is to be done about it."""
+        self._update(
+            row.id,
+            state=state,
+            studies=studies,
+            reason=reason,
+            detail=detail,
+            next_attempt_at=None,
+            ended_at=self._now(),
+        )
+
+    def _update(self, number: int, **values: Any) -> None:
+        with writing(self._engine) as connection:
+            connection.execute(prefetches.update().where(prefetches.c.id == number).values(values))

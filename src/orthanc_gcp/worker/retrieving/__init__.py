@@ -1,0 +1,1 @@
+"""What a worker brings back from stores, put together."""

@@ -1,0 +1,189 @@
+"""Makes what brings instances back: what retrieves, what receives, what looks for priors."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from orthanc_gcp.auth.token_source import TokenSource
+from orthanc_gcp.clock import Clock
+from orthanc_gcp.configuration import Account, Settings
+from orthanc_gcp.custody.destinations.destination import Destination
+from orthanc_gcp.dicomweb import of_account
+from orthanc_gcp.ledger.ledger import Ledger
+from orthanc_gcp.ledger.schema import Priority
+from orthanc_gcp.orthanc.resources import OrthancSource
+from orthanc_gcp.orthanc.rest import OrthancRest
+from orthanc_gcp.outages import Outage
+from orthanc_gcp.retrieval.prefetch import Prefetcher
+from orthanc_gcp.retrieval.receive.filtering import wanted_by
+from orthanc_gcp.retrieval.receive.receiver import Receiver
+from orthanc_gcp.retrieval.receive.subscription import (
+    Subscription,
+    pubsub_transport,
+    pubsub_url,
+)
+from orthanc_gcp.retrieval.remote import Pace, RemoteStore
+from orthanc_gcp.retrieval.retriever import Retriever
+
+__all__ = ["Retrieving", "retrieving_parts"]
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Retrieving:
+    """What a worker brings instances back with.
+
+    Attributes
+    ----------
+    work
+        Set when there may be something to retrieve.
+    receivers
+        One for each subscription that is to be pulled.
+    """
+
+    retriever: Retriever
+    work: threading.Event
+    receivers: tuple[Receiver, ...] = ()
+    prefetcher: Prefetcher | None = None
+
+    def noticed(self, index: str, studies: Sequence[str]) -> None:
+        """Orthanc has received the first instances of studies.
+
+        Raises
+        ------
+        SQLAlchemyError
+            The ledger is away.
+        """
+        if self.prefetcher is not None:
+            self.prefetcher.noticed(index, studies)
+
+    def stop(self) -> None:
+        """Begin nothing more; what still runs is not waited for."""
+        self.retriever.stop()
+        if self.prefetcher is not None:
+            self.prefetcher.stop()
+
+
+def retrieving_parts(
+    settings: Settings,
+    ledger: Ledger,
+    rest: OrthancRest,
+    orthanc: OrthancSource,
+    destinations: Mapping[str, Destination],
+    tokens: TokenSource,
+    clock: Clock,
+    *,
+    source: Callable[[], str],
+    allowed: Callable[[str], bool],
+    must_stop: Callable[[], bool],
+) -> Retrieving:
+    """Make them; nothing is begun.
+
+    Parameters
+    ----------
+    source
+        The ledger's name for the index of Orthanc; empty while nothing may be retrieved into it.
+    allowed
+        Whether anything may be retrieved from an account now.
+    must_stop
+        Whether nothing more is to be begun.
+
+    Raises
+    ------
+    StoreError
+        The file of ``HttpsCACertificates`` or the proxy's address cannot be used.
+    """
+    work = threading.Event()
+    remotes = {
+        account.name: _remote(settings, account, destinations[account.name], tokens, clock)
+        for account in settings.accounts
+    }
+    retriever = Retriever(
+        ledger, rest, orthanc, remotes, clock, source, allowed, must_stop, work.set
+    )
+    receivers = _receivers(
+        settings,
+        ledger,
+        tokens,
+        clock,
+        source=source,
+        allowed=allowed,
+        must_stop=must_stop,
+        on_request=work.set,
+    )
+    prefetcher = None
+    if settings.prefetch:
+        prefetcher = Prefetcher(
+            settings.prefetch,
+            ledger,
+            orthanc,
+            remotes,
+            source,
+            allowed,
+            must_stop,
+            lambda: clock.utc().astimezone(),
+            work.set,
+        )
+    return Retrieving(retriever, work, receivers, prefetcher)
+
+
+def _remote(
+    settings: Settings,
+    account: Account,
+    destination: Destination,
+    tokens: TokenSource,
+    clock: Clock,
+) -> RemoteStore:
+    """An account as a place to retrieve from: within the limits of what is sent there."""
+    store = f"account {account.name}: its store"
+    outage = Outage(_log, f"{store} gives nothing back", f"{store} gives back again", clock)
+    return RemoteStore(
+        account=account.name,
+        client=of_account(settings, account, tokens.authorization),
+        pace=Pace(clock, outage),
+        max_requests=account.max_connections,
+        wait_for_request=destination.wait_for_request,
+        throttles=lambda: destination.byte_throttles(Priority.DEMANDED),
+        renew_token=partial(tokens.renew, account.name),
+        wants=wanted_by([rule for rule in settings.receive if rule.account == account.name]),
+    )
+
+
+def _receivers(
+    settings: Settings,
+    ledger: Ledger,
+    tokens: TokenSource,
+    clock: Clock,
+    *,
+    source: Callable[[], str],
+    allowed: Callable[[str], bool],
+    must_stop: Callable[[], bool],
+    on_request: Callable[[], None],
+) -> tuple[Receiver, ...]:
+    """One for each subscription that is to be pulled."""
+    if not settings.receive:
+        return ()
+    transport, url = pubsub_transport(settings, clock), pubsub_url(settings)
+    paths = {account.name: account.store_path for account in settings.accounts}
+    return tuple(
+        Receiver(
+            rule,
+            paths[rule.account],
+            Subscription(
+                url, rule.subscription, partial(tokens.authorization, rule.account), transport
+            ),
+            ledger,
+            clock,
+            source,
+            allowed,
+            must_stop,
+            partial(tokens.renew, rule.account),
+            on_request,
+        )
+        for rule in settings.receive
+    )

@@ -1,0 +1,33 @@
+"""What a person has to do so that something is received."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from orthanc_gcp.custody.reporting.problems import Problem, ProblemKind
+from orthanc_gcp.errors import SubscriptionError
+from orthanc_gcp.retrieval.receive.receiver import Receiver
+
+__all__ = ["problems_of"]
+
+_REMEDY = (
+    "see the message; `orthanc-gcp check` looks at the subscription, too. What waits in it comes "
+    "when it can be pulled, unless it is too old by then"
+)
+
+
+def problems_of(receivers: Iterable[Receiver]) -> list[Problem]:
+    """The subscriptions that can not be pulled until a person does something."""
+    return [
+        Problem(
+            ProblemKind.SUBSCRIPTION,
+            one.rule.account,
+            "",
+            0,
+            one.failing_since,
+            f"nothing is received: {one.error}",
+            _REMEDY,
+        )
+        for one in receivers
+        if isinstance(one.error, SubscriptionError) and not one.error.retryable
+    ]

@@ -1,0 +1,47 @@
+"""Studies whose priors are to be looked for, on both databases."""
+
+from __future__ import annotations
+
+import pytest
+
+from orthanc_gcp.ledger.schema import PrefetchState
+from tests.support.ledgers import ORTHANC, A
+
+B = "another"
+
+
+def due(ledger, *accounts, limit=10):
+    found = ledger.prefetches.due(ORTHANC, accounts or (A,), limit)
+    return [(one.orthanc_id, one.account) for one in found]
+
+
+def test_each_study_once_for_each_account(ledger):
+    ledger.prefetches.add(ORTHANC, ["s", "t", "s"], [A, B])
+    ledger.prefetches.add(ORTHANC, ["s"], [A])
+    ledger.prefetches.add(ORTHANC, [], [A])
+    ledger.prefetches.add("elsewhere", ["u"], [A])
+    assert due(ledger, A, B) == [("s", A), ("s", B), ("t", A), ("t", B)]
+    assert due(ledger, limit=1) == [("s", A)]
+
+
+def test_one_that_has_ended_never_comes_again(ledger, clock):
+    ledger.prefetches.add(ORTHANC, ["s"], [A])
+    (row,) = ledger.prefetches.due(ORTHANC, [A], 1)
+    clock.now += 5
+    ledger.prefetches.end(row, PrefetchState.REQUESTED, studies=2)
+    ledger.prefetches.add(ORTHANC, ["s"], [A])
+    assert due(ledger) == []
+    (found,) = ledger.prefetches.found("s")
+    assert (found.state, found.studies, found.ended_at) == ("requested", 2, clock.now)
+
+
+@pytest.mark.parametrize("back", [0, 10_000])
+def test_one_that_waits(ledger, clock, back):
+    ledger.prefetches.add(ORTHANC, ["s"], [A])
+    (row,) = ledger.prefetches.due(ORTHANC, [A], 1)
+    ledger.prefetches.postpone(row, 3, 60.0, "unavailable", "it is away")
+    assert due(ledger) == []
+    clock.now += 61 if not back else -back
+    assert due(ledger) == [("s", A)], "also after the clock was set back"
+    (row,) = ledger.prefetches.due(ORTHANC, [A], 1)
+    assert (row.attempts, row.reason) == (3, "unavailable")
