@@ -159,6 +159,22 @@ def test_what_the_worker_answers():
 
 
 @pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("2026-01-31T18%3A00%3A00%2b01:00", "2026-01-31T18:00:00+01:00"),
+        ("2026-01-31T18:00:00+01:00", "2026-01-31T18:00:00+01:00"),
+        ("1.2.3%2F1", "1.2.3/1"),
+        ("%C3%BC", "ü"),
+        ("%FF%zz", "\ufffd%zz"),
+    ],
+)
+def test_what_is_percent_encoded_means_the_same(written, meant):
+    worker = Worker()
+    from_worker(worker, "GET", ("accounts", "a", "studies"), {"since": written}, b"")
+    assert worker.asked[0][2] == {"since": meant}
+
+
+@pytest.mark.parametrize(
     ("method", "groups", "allowed"),
     [
         ("POST", ("transfers",), "GET"),

@@ -9,6 +9,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 from orthanc_gcp.auth.account_state import TokenState
 from orthanc_gcp.errors import WorkerUnavailableError
@@ -113,9 +114,18 @@ def from_worker(
     try:
         if groups[-1] == "dismiss":
             body = with_user(body, user)
-        return Answer(*worker.call(method, groups, query, body))
+        return Answer(*worker.call(method, groups, _decoded(query), body))
     except WorkerUnavailableError as error:
         return _error(503, str(error))
+
+
+def _decoded(query: Mapping[str, str]) -> dict[str, str]:
+    """The parameters without percent-encoding (RFC 3986 section 2.1).
+
+    Orthanc 1.10 and 1.12 give them to plugins as they were written, 1.13 decodes them. None that a
+    route knows has a percent sign in it, so that what is decoded already stays as it is.
+    """
+    return {unquote(name): unquote(value) for name, value in query.items()}
 
 
 def _allowed(action: str) -> str:
