@@ -23,6 +23,8 @@ HOSTILE = "<img src=x onerror=alert(1)>"
 ACCOUNT = f"my {HOSTILE}"
 PATH = f"/gcp/accounts/{quote(ACCOUNT, safe='')}"
 STUDY, CONFLICTS = "1.2.3.4", ["1.2.3.4.1", "1.2.3.4.2", "1.2.3.4.3"]
+SENT = 21
+"""More than the page shows at once."""
 NARROW = {"width": 400, "height": 900}
 
 
@@ -64,9 +66,9 @@ def fill(orthanc: Orthanc, emulator: Emulator) -> None:
         uids = STUDY, f"{STUDY}.0", instance
         store(emulator, make_instance(*uids))
         orthanc.json("POST", "/instances", make_instance(*uids))
-    for content in make_study(instances=2):
+    for content in make_study(instances=SENT):
         orthanc.json("POST", "/instances", content)
-    wait_until(lambda: counts(orthanc) == (2, 3), 40, lambda: orthanc.log[-6000:])
+    wait_until(lambda: counts(orthanc) == (SENT, 3), 40, lambda: orthanc.log[-6000:])
 
 
 @pytest.fixture(scope="module")
@@ -149,7 +151,7 @@ def test_the_accounts(orthanc, page, complaints):
     mine = page.get_by_role("article", name=ACCOUNT)
     expect(mine).to_contain_text(re.compile(r"Valid for 59 min \d+ s"))
     expect(mine).to_contain_text(STORE_PATH)
-    expect(mine.get_by_role("listitem").filter(has_text="Confirmed: 2")).to_be_visible()
+    expect(mine.get_by_role("listitem").filter(has_text=f"Confirmed: {SENT}")).to_be_visible()
     expect(mine.get_by_role("listitem").filter(has_text="In quarantine: 3")).to_be_visible()
     mine.get_by_role("button", name="New token").press("Enter")
     expect(page.locator("#message")).to_contain_text("has a new token")
@@ -206,10 +208,14 @@ def test_studies_are_found_and_open_to_instances(orthanc, page, complaints):
     page.get_by_role("button", name="Search").click()
     study = page.locator("details.study")
     expect(study).to_have_count(1)
-    expect(study).to_contain_text("Confirmed: 2")
+    expect(study).to_contain_text(f"Confirmed: {SENT}")
     study.locator("summary").press("Enter")
-    expect(study.get_by_role("listitem")).to_have_count(2)
-    expect(study.get_by_text(re.compile("^[0-9a-f]{64}$"))).to_have_count(2)
+    expect(study.get_by_role("listitem")).to_have_count(SENT - 1)
+    expect(study.get_by_text(re.compile("^[0-9a-f]{64}$"))).to_have_count(SENT - 1)
+    study.get_by_role("button", name="Next page").click()
+    expect(study.get_by_role("listitem")).to_have_count(1)
+    study.get_by_role("button", name="First page").click()
+    expect(study.get_by_role("listitem")).to_have_count(SENT - 1)
     study.get_by_role("button", name="Send").click()
     expect(page.locator("#message")).to_contain_text("Instances to be sent that were not before")
     page.get_by_label("State").select_option("")
@@ -249,6 +255,36 @@ def poisoned(value):
         )
     same = ("State", "Account", "Name", "Study", "States")
     return {key: one if key in same else poisoned(one) for key, one in value.items()}
+
+
+def test_what_is_lost_or_not_known_is_said(orthanc, page):
+    def lose(route: Route) -> None:
+        answer = route.fetch()
+        told = answer.json()
+        told[0]["Lost"], told[0]["LostChanges"] = {"Instances": 2, "Bytes": 5}, 7
+        route.fulfill(response=answer, body=json.dumps(told))
+
+    transfers = re.compile("/gcp/transfers$")
+    page.route(transfers, lose)
+    open_page(page, orthanc)
+    bad = page.locator("article .bad")
+    expect(bad.filter(has_text="Instances lost: 2")).to_be_visible()
+    expect(bad.filter(has_text="Changes lost: 7")).to_be_visible()
+    page.unroute(transfers)
+
+    silence = {"HttpStatus": 503, "Message": f"there is no worker {HOSTILE}"}
+    page.route(transfers, lambda route: route.fulfill(status=503, body=json.dumps(silence)))
+    page.reload()
+    expect(page.locator(".notice")).to_contain_text(silence["Message"])
+    expect(page.get_by_role("article")).to_have_count(2)
+    expect(page.get_by_role("button", name="Pause")).to_have_count(0)
+
+    page.route(re.compile("/gcp/accounts$"), lambda route: route.fulfill(status=403, body="<p>"))
+    page.reload()
+    expect(page.locator("#connection")).to_have_text("Orthanc does not allow this to you.")
+    page.route(re.compile("/gcp/accounts$"), lambda route: route.abort())
+    page.reload()
+    expect(page.locator("#connection")).to_have_text("Orthanc does not answer.")
 
 
 def test_it_is_narrow_and_in_other_languages(orthanc, page, complaints):
