@@ -32,8 +32,10 @@ from orthanc_gcp.ledger.schema import State
 from orthanc_gcp.plugin.page.serving import FILES
 from orthanc_gcp.plugin.routes import (
     CONNECTOR_ROUTES,
+    GATEWAY_ROUTES,
     WORKER_ROUTES,
     from_connector,
+    from_gateway,
     from_worker,
 )
 from orthanc_gcp.worker.samples import OF_ORTHANC, OF_WORKER, RESULTS, STATES
@@ -122,6 +124,8 @@ def test_documented_defaults():
     mail = MailOptions(server="s", sender="a@b", to=("c@d",))
     assert int(table("Mail")["Port"]) == mail.port
     assert table("Mail")["Encryption"] == f"`{mail.encryption}`"
+    wait = table("Gateway")["CommitmentTimeoutSeconds"]
+    assert int(wait) == gateway.commitment_timeout_seconds
     assert int(orthanc["DicomScpTimeout"]) == Globals().dicom_scp_timeout
     assert int(orthanc["MaximumPduLength"]) == Globals().maximum_pdu_length
     mandatory = {name for name, default in account.items() if default == "mandatory"}
@@ -345,7 +349,7 @@ def documented_routes(document: str) -> set[str]:
 def served_routes() -> set[str]:
     return {
         f"{method} {path.replace('([^/]+)', '{name}').replace('(', '').replace(')', '')}"
-        for route in (*CONNECTOR_ROUTES, *WORKER_ROUTES)
+        for route in (*CONNECTOR_ROUTES, *WORKER_ROUTES, *GATEWAY_ROUTES)
         for path in alternatives(route)
         for method in ("GET", "POST")
         if answers(route, path, method)
@@ -354,7 +358,7 @@ def served_routes() -> set[str]:
 
 def test_every_route_is_documented_and_no_other():
     served = served_routes()
-    documents = ("custody.md", "retrieval.md", "troubleshooting.md")
+    documents = ("custody.md", "gateway.md", "retrieval.md", "troubleshooting.md")
     assert_same(
         set().union(*map(documented_routes, documents)),
         served,
@@ -376,6 +380,8 @@ def answers(route: str, path: str, method: str) -> bool:
     assert groups is not None
     if route in WORKER_ROUTES:
         return from_worker(None, method, groups.groups(), {}, b"").status != 405
+    if route in GATEWAY_ROUTES:
+        return from_gateway(None, method).status != 405
     return from_connector(None, method, groups.groups()).status != 405
 
 

@@ -19,15 +19,18 @@ from orthanc_gcp.plugin.same_origin import is_foreign
 if TYPE_CHECKING:
     from orthanc_gcp.connector.connector import Connector, ConnectorStatus
     from orthanc_gcp.plugin.demanded import DemandedWorker
+    from orthanc_gcp.plugin.gateway_client import GatewayClient, NoGateway
     from orthanc_gcp.plugin.unattended import Unattended
     from orthanc_gcp.plugin.worker_client import WorkerClient
 
 __all__ = [
     "CONNECTOR_ROUTES",
     "FAILED",
+    "GATEWAY_ROUTES",
     "WORKER_ROUTES",
     "Answer",
     "from_connector",
+    "from_gateway",
     "from_worker",
     "refusal_of",
 ]
@@ -45,6 +48,7 @@ WORKER_ROUTES = (
     r"/gcp/(transfers)",
     rf"/gcp/(accounts)/([^/]+)/({'|'.join(_OF_ACCOUNT)})",
 )
+GATEWAY_ROUTES = (r"/gcp/gateway",)
 _POST = ("refresh", "check", "send", "retry", "pause", "resume", "retrieve", "dismiss")
 
 
@@ -126,6 +130,15 @@ def _decoded(query: Mapping[str, str]) -> dict[str, str]:
     route knows has a percent sign in it, so that what is decoded already stays as it is.
     """
     return {unquote(name): unquote(value) for name, value in query.items()}
+
+
+def from_gateway(gateway: GatewayClient | NoGateway | None, method: str) -> Answer:
+    """The status of the gateway that this Orthanc has started."""
+    if method != "GET":
+        return Answer(405, allow="GET")
+    if gateway is None:
+        return _error(404, "this Orthanc starts no gateway: its configuration asks for none")
+    return Answer(200, gateway.status())
 
 
 def _allowed(action: str) -> str:
