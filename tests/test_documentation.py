@@ -19,6 +19,7 @@ from orthanc_gcp.configuration import (
     DicomWeb,
     GatewayOptions,
     Globals,
+    MailOptions,
     PrefetchRule,
     PythonPlugin,
     ReceiveRule,
@@ -28,6 +29,7 @@ from orthanc_gcp.configuration import (
 from orthanc_gcp.configuration.option_types import option_names
 from orthanc_gcp.configuration.reading import BESIDE
 from orthanc_gcp.ledger.schema import State
+from orthanc_gcp.plugin.page.serving import FILES
 from orthanc_gcp.plugin.routes import (
     CONNECTOR_ROUTES,
     GATEWAY_ROUTES,
@@ -72,6 +74,7 @@ def section_of(text: str, title: str) -> str:
         ("Receive", option_names(ReceiveRule)),
         ("Prefetch", option_names(PrefetchRule)),
         ("Gateway", option_names(GatewayOptions)),
+        ("Mail", option_names(MailOptions)),
         (
             "Options of Orthanc",
             [
@@ -118,6 +121,9 @@ def test_documented_defaults():
     assert int(table("Gateway")["Port"]) == gateway.port
     assert int(table("Gateway")["MaxAssociations"]) == gateway.max_associations
     assert int(table("Gateway")["MaxAnswers"]) == gateway.max_answers
+    mail = MailOptions(server="s", sender="a@b", to=("c@d",))
+    assert int(table("Mail")["Port"]) == mail.port
+    assert table("Mail")["Encryption"] == f"`{mail.encryption}`"
     wait = table("Gateway")["CommitmentTimeoutSeconds"]
     assert int(wait) == gateway.commitment_timeout_seconds
     assert int(orthanc["DicomScpTimeout"]) == Globals().dicom_scp_timeout
@@ -415,6 +421,11 @@ def test_every_route_has_a_permission_and_no_other():
     given = json.loads(block)["Authorization"]["ExtraPermissions"]
     served = {tuple(route.split(" ", 1)) for route in served_routes()}
     allowed: dict[tuple[str, str], set[str]] = {}
+    (pages,) = [one for one in given if one[1].startswith("^/gcp/app")]
+    assert (pages[0], pages[2]) == ("get", "gcp-admin|gcp-status")
+    for path in ("/gcp/app", *(f"/gcp/app/{name}" for name in FILES)):
+        assert re.search(pages[1], path)
+    given.remove(pages)
     for method, pattern, names in given:
         of = {one for one in served if one[0] == method.upper()}
         (route,) = {one for one in of if re.search(pattern, one[1].replace("{name}", "my google"))}

@@ -20,6 +20,7 @@
     ├── DefinitionError                 the DICOMweb plugin does not take a server definition
     ├── WorkerUnavailableError          the worker does not run, or does not answer
     ├── WebhookError                    the webhook's server did not take what was posted
+    ├── MailError                       the mail server did not take a message
     └── InstallationError               the plugin cannot be installed into this Orthanc
 
 Callers decide by the class and its attributes. ``str()`` is for the person who reads the log at
@@ -48,6 +49,7 @@ __all__ = [
     "GcpError",
     "InstallationError",
     "LedgerError",
+    "MailError",
     "NetworkError",
     "OrthancError",
     "OrthancGoneError",
@@ -300,6 +302,12 @@ class WebhookError(GcpError):
     """The webhook's server did not take what was posted; ``status`` is its answer."""
 
     reason = LocalReason.WEBHOOK
+
+
+class MailError(GcpError):
+    """The mail server did not take a message; ``status`` is its reply code (RFC 5321)."""
+
+    reason = LocalReason.MAIL
 
 
 class InstallationError(GcpError):

@@ -22,6 +22,7 @@ from orthanc_gcp.configuration.options import (
     DicomWeb,
     GatewayOptions,
     Globals,
+    MailOptions,
     PythonPlugin,
     Section,
     SendRule,
@@ -31,7 +32,7 @@ from tests.support.configurations import SERVICE, configured
 from tests.support.listing import assert_same
 
 REJECTED = "no account is used"
-SEPARATE = "no account is used, and no webhook"
+SEPARATE = "no account is used, and no webhook, and no e-mail"
 NOTHING = "nothing is sent"
 SILENT = "nobody is told of alarms"
 DEFAULT = "the default is used"
@@ -56,6 +57,7 @@ DECISIONS = [
         SILENT,
     ),
     ("GoogleCloudPlatform.WebhookBacklogAgeSeconds", ["900", 0, None], DEFAULT),
+    ("GoogleCloudPlatform.DailySummaryHour", ["7", 24, -1, None], DEFAULT),
     ("GoogleCloudPlatform.CompareEverySeconds", ["900", 0, None], DEFAULT),
     ("GoogleCloudPlatform.ProtectUnsent", ["true", 1, None], DEFAULT),
     ("GoogleCloudPlatform.ProtectUpToPercent", ["80", 0, 101, None], DEFAULT),
@@ -138,7 +140,10 @@ def test_every_shared_option_is_decided():
 
 @pytest.mark.parametrize(
     "model",
-    [Account, BackfillOptions, DicomWeb, GatewayOptions, Globals, PythonPlugin, Section, SendRule],
+    [
+        *(Account, BackfillOptions, DicomWeb, GatewayOptions, Globals, MailOptions),
+        *(PythonPlugin, Section, SendRule),
+    ],
 )
 def test_every_option_is_used(model):
     for one in fields(model):

@@ -1,6 +1,6 @@
 """The doctor: what is wrong between this machine and a store, and the remedy."""
 
-from orthanc_gcp.doctor.account import check_account
+from orthanc_gcp.doctor.account import check_account, remedy_of_failure
 from orthanc_gcp.doctor.custody import check_custody
 from orthanc_gcp.doctor.dimse.modalities import check_modalities
 from orthanc_gcp.doctor.findings import Finding, Result
@@ -14,4 +14,5 @@ __all__ = [
     "check_custody",
     "check_modalities",
     "check_orthanc",
+    "remedy_of_failure",
 ]

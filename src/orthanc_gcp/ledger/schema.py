@@ -185,14 +185,14 @@ transfers = sql.Table(
     sql.Column("reason", sql.Text),
     sql.Column("detail", sql.Text),
     sql.Column("batch", sql.Text),
-    sql.Column("worker", sql.Text),
+    sql.Column("worker", sql.Text),  # the last that ever claimed it: it may have been sent
     sql.Column("sent_as", sql.Text),  # in whose name it was sent, to Google
     sql.Column("received_at", sql.Float, nullable=False),
     sql.Column("queued_at", sql.Float, nullable=False),  # since when it is to be sent
     sql.Column("acknowledged_at", sql.Float),
     sql.Column("confirmed_at", sql.Float),
     sql.Column("absent_since", sql.Float),  # from Orthanc, as far as is known
-    sql.Column("stored_sha256", sql.Text),  # what was there before it was to be sent anew
+    sql.Column("stored_sha256", sql.Text),  # of another version, which the store may have
     sql.Column("destination_id", sql.BigInteger, nullable=False),  # which store of the account
     sql.UniqueConstraint("destination_id", "source", "orthanc_id"),
     # The queue of each Orthanc, and the counts of everything, from the index alone.
@@ -226,17 +226,19 @@ UNSENT: dict[str, None] = dict.fromkeys(
         "reason",
         "detail",
         "batch",
-        "worker",
         "sent_as",
         "acknowledged_at",
         "confirmed_at",
         "absent_since",
     )
 )
-"""The columns of a row that are about its sending, as they are before it."""
+"""The columns of a row that are about its sending, as they are before it.
+
+Not what its store may have of it by then: that is known until it is confirmed.
+"""
 
 UNSURE = "unsure"
-"""In place of a digest: an older version was sent, maybe, and what came of it is not known."""
+"""In place of a digest: the store may have another version, and which one is not known."""
 
 destinations = sql.Table(
     "gcp_destinations",

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from orthanc_gcp.plugin.unattended import Unattended
     from orthanc_gcp.plugin.worker_client import WorkerClient
 
-__all__ = ["Plugin", "is_script", "start"]
+__all__ = ["Plugin", "extend_explorer", "is_script", "start"]
 
 # Orthanc's Python plugin borrows its REST callbacks: without a reference of ours, Orthanc crashes
 # when it stops (seen with version 5.0).
@@ -43,12 +43,14 @@ def start(orthanc: Any, interpreter: str = "") -> Plugin:
     interpreter
         The Python that runs the worker; without one, nothing is sent.
     """
+    from orthanc_gcp.plugin.page.serving import PAGE_ROUTES
     from orthanc_gcp.plugin.routes import CONNECTOR_ROUTES, GATEWAY_ROUTES, WORKER_ROUTES
 
     plugin = Plugin(orthanc, interpreter)
     for routes, callback in (
         (CONNECTOR_ROUTES, plugin.on_connector_request),
         (WORKER_ROUTES, plugin.on_worker_request),
+        (PAGE_ROUTES, plugin.on_page_request),
         (GATEWAY_ROUTES, plugin.on_gateway_request),
     ):
         _CALLBACKS.append(callback)
@@ -56,6 +58,16 @@ def start(orthanc: Any, interpreter: str = "") -> Plugin:
             orthanc.RegisterRestCallback(route, callback)
     threading.Thread(target=plugin.run, name="gcp-start", daemon=True).start()
     return plugin
+
+
+def extend_explorer(orthanc: Any) -> None:
+    """Put the button that leads to the page on the first page of Orthanc Explorer.
+
+    It takes the place of whatever another Python script has put there before.
+    """
+    from orthanc_gcp.plugin.page.explorer import BUTTON
+
+    orthanc.ExtendOrthancExplorer(BUTTON)
 
 
 def is_script(orthanc: Any, file: str) -> bool:
@@ -122,6 +134,12 @@ class Plugin:
                 )
             ),
         )
+
+    def on_page_request(self, output: Any, _uri: str, **request: Any) -> None:
+        """Orthanc's REST callback for the files of the page."""
+        from orthanc_gcp.plugin.page.serving import serve
+
+        serve(output, request["method"], tuple(request.get("groups", ())))
 
     def on_gateway_request(self, output: Any, _uri: str, **request: Any) -> None:
         """Orthanc's REST callback for the status of the gateway."""

@@ -9,6 +9,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 from orthanc_gcp.auth.account_state import TokenState
 from orthanc_gcp.errors import WorkerUnavailableError
@@ -80,7 +81,7 @@ def from_connector(connector: Connector | None, method: str, groups: tuple[str, 
     if connector is None:
         return _error(503, "the connector is still starting, or could not: see Orthanc's log")
     if not name:
-        return Answer(200, [connector.status(name).as_json() for name in connector.accounts])
+        return Answer(200, [_shown(connector, name) for name in connector.accounts])
     if name not in connector.accounts:
         return _error(404, f"there is no account {name}, or its configuration has an error")
     if action and (wait := connector.wait_for_demand(name)):
@@ -89,7 +90,7 @@ def from_connector(connector: Connector | None, method: str, groups: tuple[str, 
         return _refreshed(connector.refresh(name))
     if action == "check":
         return _checked(connector, name)
-    return Answer(200, connector.status(name).as_json())
+    return Answer(200, _shown(connector, name))
 
 
 def from_worker(
@@ -117,9 +118,18 @@ def from_worker(
     try:
         if groups[-1] == "dismiss":
             body = with_user(body, user)
-        return Answer(*worker.call(method, groups, query, body))
+        return Answer(*worker.call(method, groups, _decoded(query), body))
     except WorkerUnavailableError as error:
         return _error(503, str(error))
+
+
+def _decoded(query: Mapping[str, str]) -> dict[str, str]:
+    """The parameters without percent-encoding (RFC 3986 section 2.1).
+
+    Orthanc 1.10 and 1.12 give them to plugins as they were written, 1.13 decodes them. None that a
+    route knows has a percent sign in it, so that what is decoded already stays as it is.
+    """
+    return {unquote(name): unquote(value) for name, value in query.items()}
 
 
 def from_gateway(gateway: GatewayClient | NoGateway | None, method: str) -> Answer:
@@ -133,6 +143,23 @@ def from_gateway(gateway: GatewayClient | NoGateway | None, method: str) -> Answ
 
 def _allowed(action: str) -> str:
     return "POST" if action in _POST else "GET"
+
+
+def _shown(connector: Connector, name: str) -> dict[str, Any]:
+    """The state of an account; with the remedy, while it fails."""
+    status = connector.status(name)
+    body = status.as_json()
+    if status.token.state is TokenState.FAILING and body["LastError"] is not None:
+        from orthanc_gcp.doctor import remedy_of_failure  # only while something is wrong
+
+        body["LastError"]["Remedy"] = remedy_of_failure(
+            name,
+            connector.failure(name),
+            connector.settings,
+            connector.transport,
+            connector.clock,
+        )
+    return body
 
 
 def _checked(connector: Connector, name: str) -> Answer:

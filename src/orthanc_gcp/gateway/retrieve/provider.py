@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
+from contextlib import closing
 from io import BytesIO
 from typing import Any
 
@@ -70,10 +71,11 @@ class RetrieveProvider:
         is_implicit = bool(context.transfer_syntax[0].is_implicit_VR)
         begun, last = time.monotonic(), _refused(_UNABLE, "")
         try:
-            for last in self._counts(association, request, is_implicit, name):
-                if not association.is_established:
-                    break
-                _respond(association, request, context, last, is_implicit)
+            with closing(self._counts(association, request, is_implicit, name)) as responses:
+                for last in responses:
+                    if not association.is_established:
+                        break
+                    _respond(association, request, context, last, is_implicit)
         except BrokenAssociationError as error:
             _log.warning("%s: its association is aborted: %s", name, error)
             association.abort(block=False)
@@ -90,7 +92,7 @@ class RetrieveProvider:
 
     def _counts(
         self, association: Any, request: C_MOVE | C_GET, is_implicit: bool, name: str
-    ) -> Iterator[Counts]:
+    ) -> Generator[Counts]:
         is_move = isinstance(request, C_MOVE)
         allowed = self._peers.may_move if is_move else self._peers.may_get
         account = self._peers.account(association.called)
