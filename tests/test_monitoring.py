@@ -39,6 +39,10 @@ EXPRESSIONS = {
 
 def labels_of(metric: str) -> set[str]:
     """Which labels the page on metrics gives it."""
+    if metric.startswith("gcp_gateway_"):
+        rows = {"gcp_gateway_requests_total": {"service", "status"}}
+        rows["gcp_gateway_request_seconds_total"] = {"service"}
+        return rows.get(metric, set()) | {"instance", "job"}
     own = set() if metric in ("gcp_worker_up", "gcp_backfill_studies") else {"account"}
     by_state = ("gcp_transfer_instances", "gcp_transfer_bytes", "gcp_retrievals")
     if metric in (*by_state, "gcp_backfill_studies"):

@@ -4,6 +4,7 @@
 
     GcpError
     ├── ConfigurationError              an option is missing, wrong or contradictory
+    │   └── AddressInUseError           another process listens where this one is to
     ├── CredentialError                 a credential file or value cannot be used as it is
     ├── NetworkError                    no complete answer came: what went wrong below HTTP
     ├── TokenError                      a token endpoint refused, or answered with no token
@@ -41,6 +42,7 @@ from orthanc_gcp.reasons import (
 from orthanc_gcp.redaction import bare, masked
 
 __all__ = [
+    "AddressInUseError",
     "ConfigurationError",
     "CredentialError",
     "DefinitionError",
@@ -93,6 +95,10 @@ class ConfigurationError(GcpError):
     """An option is missing, wrong or contradictory; the message names it by its path."""
 
     reason = LocalReason.CONFIGURATION
+
+
+class AddressInUseError(ConfigurationError):
+    """Another process listens where this one is to, which may end."""
 
 
 class CredentialError(GcpError):

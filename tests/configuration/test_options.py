@@ -37,6 +37,7 @@ NOTHING = "nothing is sent"
 SILENT = "nobody is told of alarms"
 DEFAULT = "the default is used"
 SHUT = "the gateway does not start"
+NO_FLAG = {"a": {"AET": "A", "Host": "h", "Port": 1, "AllowStore": "yes"}}
 
 PACKAGE = Path(__file__).parents[2] / "src" / "orthanc_gcp"
 USES = "".join(file.read_text() for file in PACKAGE.rglob("*.py") if "emulator" not in file.parts)
@@ -82,12 +83,13 @@ DECISIONS = [
     ("DicomCheckModalityHost", ["true", 1, None], SHUT),
     ("DicomAlwaysAllowEcho", ["true", 1, None], SHUT),
     ("DicomAlwaysAllowFind", ["true", 1, None], SHUT),
+    ("DicomAlwaysAllowStore", ["true", 1, None], SHUT),
     ("DicomAlwaysAllowGet", ["true", 1, None], SHUT),
     ("DicomAlwaysAllowMove", ["true", 1, None], SHUT),
     ("DicomAet", ["", "A" * 17, 5, None], SHUT),
     ("DicomScuTimeout", [-1, 90_000, "10", None], SHUT),
     ("StrictAetComparison", ["true", 1, None], SHUT),
-    ("DicomModalities", [5, None, [], {"a": ["A", "h", "x"]}], SHUT),
+    ("DicomModalities", [5, None, [], {"a": ["A", "h", "x"]}, NO_FLAG], SHUT),
     ("DicomScpTimeout", ["30", -1, None], SHUT),
     ("MaximumPduLength", ["16384", 0, None], SHUT),
     ("DicomTlsEnabled", ["true", 1, None], SHUT),

@@ -18,6 +18,7 @@ from orthanc_gcp.worker.samples import (
     RECEIVE_RESULTS,
     STATES,
     of_backfill,
+    of_gateway,
     of_quarantine,
     of_receivers,
     of_requests,
@@ -94,8 +95,24 @@ def test_messages_by_result():
     assert set(RECEIVE_RESULTS) == set(Result)
 
 
+def test_a_gateway():
+    status = {
+        "Associations": 3,
+        "StorageCommitment": {"Open": 2},
+        "Requests": [{"Service": "C-FIND", "Seconds": 1.5, "ByStatus": {"0000": 7, "A700": 1}}],
+    }
+    assert by_name(of_gateway(status)) == {
+        ("gcp_gateway_associations",): 3,
+        ("gcp_gateway_open_commitments",): 2,
+        ("gcp_gateway_request_seconds_total", "C-FIND"): 1.5,
+        ("gcp_gateway_requests_total", "C-FIND", "0000"): 7,
+        ("gcp_gateway_requests_total", "C-FIND", "A700"): 1,
+    }
+    assert not list(of_gateway({**status, "StorageCommitment": None, "Requests": []}))[1:]
+
+
 _UNITS = ("_instances", "_bytes", "_seconds", "_changes", "_patients", "_messages", "_attempts")
-_UNITS += ("_total", "_up", "_studies", "_retrievals", "_paused")
+_UNITS += ("_associations", "_commitments", "_total", "_up", "_studies", "_retrievals", "_paused")
 
 
 def test_names_have_their_unit_and_counters_say_so():

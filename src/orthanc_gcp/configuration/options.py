@@ -97,6 +97,7 @@ DEFAULT_MAX_QUEUED_INSTANCES = 10_000
 DEFAULT_GATEWAY_PORT = 11112  # "dicom", as IANA has registered it
 DEFAULT_MAX_ASSOCIATIONS = 50
 DEFAULT_MAIL_PORT = 587  # submission (RFC 6409 section 3.1)
+DEFAULT_COMMITMENT_TIMEOUT_SECONDS = 3600
 DEFAULT_MAX_STUDIES = 3
 
 
@@ -204,6 +205,8 @@ class GatewayOptions:
     port: int = option(PORT, DEFAULT_GATEWAY_PORT)
     max_associations: int = option(ASSOCIATIONS, DEFAULT_MAX_ASSOCIATIONS)
     max_answers: int = option(COUNT, 0)
+    start_with_orthanc: bool = option(FLAG, True)
+    commitment_timeout_seconds: int = option(AMOUNT, DEFAULT_COMMITMENT_TIMEOUT_SECONDS)
 
 
 @dataclass(frozen=True)
@@ -262,6 +265,7 @@ class Globals:
     dicom_check_modality_host: bool = option(FLAG, False, wrong=Effect.NO_GATEWAY)
     dicom_always_allow_echo: bool = option(FLAG, True, wrong=Effect.NO_GATEWAY)
     dicom_always_allow_find: bool = option(FLAG, False, wrong=Effect.NO_GATEWAY)
+    dicom_always_allow_store: bool = option(FLAG, True, wrong=Effect.NO_GATEWAY)
     dicom_always_allow_get: bool = option(FLAG, False, wrong=Effect.NO_GATEWAY)
     dicom_always_allow_move: bool = option(FLAG, False, wrong=Effect.NO_GATEWAY)
     strict_aet_comparison: bool = option(FLAG, False, wrong=Effect.NO_GATEWAY)

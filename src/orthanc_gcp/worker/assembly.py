@@ -6,6 +6,7 @@ import logging
 import threading
 from collections.abc import Callable, Collection, Iterator
 from functools import partial
+from pathlib import Path
 
 from orthanc_gcp.auth.token_source import TokenSource
 from orthanc_gcp.clock import Clock, SystemClock
@@ -42,7 +43,6 @@ from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.postgresql_tls import weakness
 from orthanc_gcp.ledger.workers import worker_registry
 from orthanc_gcp.orthanc import first_start
-from orthanc_gcp.orthanc.first_start import forget
 from orthanc_gcp.orthanc.recycling import StorageLimits
 from orthanc_gcp.orthanc.resources import OrthancSource
 from orthanc_gcp.orthanc.rest import OrthancRest
@@ -80,6 +80,7 @@ def assemble(
         Of this worker among others on the same database; the same after a restart.
     since
         When it began, in UTC seconds: what Orthanc received before its first start is not sent.
+        None of a worker that Orthanc has not started.
     sends
         Whether it sends anything: not where it is there for retrievals alone, and what former
         rules have left waits for a person.
@@ -112,7 +113,8 @@ def assemble(
         for account in settings.accounts
     }
     rules = Rules(settings.rules, source.attributes)
-    began = ledger.now() if since is None else since
+    moments = _MomentsInFolder(settings.storage_folder)
+    began = moments.noted(ledger.now()) if since is None else since
     began = began if sends else NEVER
 
     def followed() -> str:
@@ -136,7 +138,7 @@ def assemble(
     )
 
     def recognized() -> None:
-        _note_in_folder(settings, ledger, source, follower.source)
+        _note_in_folder(settings, ledger, source, follower.source, follows=sends)
 
     protection = _protection(settings, ledger, source, clock)
     follower = Follower(
@@ -150,6 +152,7 @@ def assemble(
         compare_every=settings.section.compare_every_seconds,
         follows=registry.follows,
         on_recognized=recognized,
+        on_read=moments.note if sends else lambda _moment: None,
         protection=protection,
         on_new_studies=retrieving.noticed,
     )
@@ -198,7 +201,7 @@ def assemble(
         lambda: clock.utc().astimezone(),
     )
     overview = Overview(ledger, standstill)
-    found = Problems(ledger, tuple(destinations), settings.rejections)
+    found = Problems(ledger, tuple(destinations), settings.rejections, sends=sends)
 
     needs_person = partial(_needs_person, found, retrieving)
 
@@ -287,12 +290,47 @@ def _protection(
     )
 
 
-def _note_in_folder(settings: Settings, ledger: Ledger, orthanc: OrthancSource, index: str) -> None:
-    """Note in Orthanc's storage folder what the ledger has by now, and which it is."""
-    try:
-        forget(settings.storage_folder)
-    except OSError as error:  # it is read again, and means nothing for an index that is known
-        _log.warning("%s cannot be removed: %s", first_start.FILE_NAME, error.strerror)
+class _MomentsInFolder:
+    """Up to which moment all was read, as is noted in Orthanc's storage folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder, self._failed = folder, False
+
+    def noted(self, now: float) -> float:
+        """The moment that is noted, or now, in UTC seconds."""
+        try:
+            before = first_start.noted(self._folder, now)
+        except OSError as error:
+            _log.warning("%s cannot be read: %s", first_start.FILE_NAME, error.strerror)
+            return now
+        return now if before is None else before
+
+    def note(self, moment: float) -> None:
+        """All that was received before a moment, in UTC seconds, was read."""
+        try:
+            first_start.note_read(self._folder, moment)
+            self._failed = False
+        except OSError as error:  # an earlier moment stays: more is read than has to be
+            if not self._failed:
+                _log.warning("%s cannot be written: %s", first_start.FILE_NAME, error.strerror)
+            self._failed = True
+
+
+def _note_in_folder(
+    settings: Settings, ledger: Ledger, orthanc: OrthancSource, index: str, *, follows: bool
+) -> None:
+    """Note in Orthanc's storage folder which ledger it has by now.
+
+    Parameters
+    ----------
+    follows
+        Whether what Orthanc receives is to be sent: otherwise it does not matter since when it was.
+    """
+    if not follows:
+        try:
+            first_start.forget(settings.storage_folder)
+        except OSError as error:  # it is read again, and means nothing for an index that is known
+            _log.warning("%s cannot be removed: %s", first_start.FILE_NAME, error.strerror)
     try:
         note_ledger(ledger, settings.storage_folder, index, orthanc.instance_count)
     except OSError as error:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from orthanc_gcp.retrieval.receive.receiver import Receiver
 
 __all__ = [
+    "GATEWAY_UP",
     "OF_ORTHANC",
     "OF_WORKER",
     "PROBLEMS",
@@ -26,6 +27,7 @@ __all__ = [
     "Metric",
     "Sample",
     "of_backfill",
+    "of_gateway",
     "of_quarantine",
     "of_receivers",
     "of_requests",
@@ -109,6 +111,18 @@ OLDEST_UNSEEN = Metric(
 )
 WORKER_UP = Metric("gcp_worker_up", "1 while the worker answers")
 
+GATEWAY_UP = Metric("gcp_gateway_up", "1 while the gateway answers")
+ASSOCIATIONS = Metric("gcp_gateway_associations", "Associations that are open")
+DIMSE_REQUESTS = Metric(
+    "gcp_gateway_requests_total", "DIMSE requests that have ended, by service and status"
+)
+DIMSE_SECONDS = Metric(
+    "gcp_gateway_request_seconds_total", "What these requests took together, by service"
+)
+COMMITMENTS = Metric(
+    "gcp_gateway_open_commitments", "Requests for storage commitment that have not ended"
+)
+
 REQUESTS = Metric("gcp_transfer_requests_total", "Store transactions, by result")
 FAILED_REQUESTS = Metric(
     "gcp_transfer_failed_requests_total",
@@ -141,7 +155,8 @@ _TRANSFERS = (
     *(INSTANCES, BYTES, OLDEST, OLDEST_UNSEEN, PROBLEM_INSTANCES, LOST_CHANGES, UNPROTECTED),
     PAUSED,
 )
-OF_ORTHANC = (*_TRANSFERS, WORKER_UP, *_TOKENS)
+_GATEWAY = (GATEWAY_UP, ASSOCIATIONS, DIMSE_REQUESTS, DIMSE_SECONDS, COMMITMENTS)
+OF_ORTHANC = (*_TRANSFERS, WORKER_UP, *_GATEWAY, *_TOKENS)
 """What Orthanc shows."""
 _REQUESTS = (REQUESTS, FAILED_REQUESTS, SENT_INSTANCES, SENT_BYTES)
 _RECEIVERS = (RECEIVE_UP, RECEIVED_MESSAGES, HELD_MESSAGES, DELIVERY_ATTEMPTS)
@@ -218,6 +233,24 @@ def of_retrievals(counts: Mapping[tuple[str, str], int]) -> Iterator[Sample]:
     """How many retrievals from an account are in a state."""
     for (account, state), count in counts.items():
         yield Sample(RETRIEVALS, count, {"account": account, "state": state})
+
+
+def of_gateway(status: Mapping[str, Any]) -> Iterator[Sample]:
+    """What a gateway has answered.
+
+    Parameters
+    ----------
+    status
+        What ``/gcp/gateway`` answers.
+    """
+    yield Sample(ASSOCIATIONS, status["Associations"])
+    if status["StorageCommitment"] is not None:
+        yield Sample(COMMITMENTS, status["StorageCommitment"]["Open"])
+    for one in status["Requests"]:
+        labels = {"service": one["Service"]}
+        yield Sample(DIMSE_SECONDS, one["Seconds"], labels)
+        for code, count in one["ByStatus"].items():
+            yield Sample(DIMSE_REQUESTS, count, {**labels, "status": code})
 
 
 def of_receivers(receivers: Iterable[Receiver]) -> Iterator[Sample]:

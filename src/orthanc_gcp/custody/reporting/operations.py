@@ -11,6 +11,7 @@ from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.rows import MOST_PARAMETERS, portions
 from orthanc_gcp.ledger.schema import UNSENT, State, transfers
 from orthanc_gcp.ledger.selection import Selection
+from orthanc_gcp.ledger.stored_digests import unsure_where
 from orthanc_gcp.reasons import StoreReason, TransferReason
 
 __all__ = ["pause", "paused_accounts", "resume", "retried_states", "retry"]
@@ -139,6 +140,7 @@ def _queue_again(connection: sql.Connection, rows: Sequence[int], now: float) ->
             state=State.WAITING,
             sha256=sql.case((of.reason.in_(_NEVER_STORED), None), else_=of.sha256),
             attempts=0,
+            stored_sha256=unsure_where(of.replace),
             replace=False,
             queued_at=now,
         )
