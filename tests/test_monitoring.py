@@ -44,6 +44,10 @@ def labels_of(metric: str) -> set[str]:
         own.add("state")
     if metric == "gcp_transfer_requests_total":
         own.add("result")
+    if metric.startswith("gcp_receive_"):
+        own.add("subscription")
+    if metric == "gcp_receive_messages_total":
+        own.add("result")
     if metric == "gcp_problem_instances":
         own.add("kind")
     return own | {"instance", "job"}
