@@ -120,7 +120,7 @@ def read_pdu(connection: socket.socket) -> tuple[int, bytes]:
     return head[0], _exactly(connection, int.from_bytes(head[2:], "big"))
 
 
-def accept(connection: socket.socket) -> None:
+def accept(connection: socket.socket, more: bytes = b"") -> None:
     """Accept an association with all of its contexts, in what each of them proposes."""
     _, content = read_pdu(connection)
     place, results = 68, b""
@@ -134,7 +134,7 @@ def accept(connection: socket.socket) -> None:
             results += b"\x21\0" + len(item).to_bytes(2, "big") + item
         place += 4 + length
     user = b"\x50\0\0\x08\x51\0\0\x04" + (16384).to_bytes(4, "big")
-    connection.sendall(pdu(2, content[:68] + results + user))
+    connection.sendall(pdu(2, content[:68] + results + user + more))
 
 
 def wait_until(condition: Callable[[], object], seconds: float = 20) -> None:

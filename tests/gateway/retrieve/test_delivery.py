@@ -12,6 +12,7 @@ from pynetdicom.presentation import AllStoragePresentationContexts
 
 from orthanc_gcp.gateway.retrieve import delivery, service
 from orthanc_gcp.gateway.retrieve.delivery import outcome_of, proposed_syntaxes
+from orthanc_gcp.gateway.retrieve.store_scu import StoreAssociation
 from orthanc_gcp.gateway.retrieve.sub_operations import Outcome
 from tests.emulator.client import make_dicom
 from tests.gateway.retrieve.scp import (
@@ -149,6 +150,23 @@ def test_one_that_goes_for_good(gateway, files, quick):
     found, _, _ = done[0]
     assert found.NumberOfCompletedSuboperations + found.NumberOfFailedSuboperations == 8
     assert found.NumberOfCompletedSuboperations >= 4
+
+
+def test_what_fails_unexpectedly_is_one_instance(gateway, files, monkeypatch, caplog):
+    store_now, failed, secret = StoreAssociation.store, [], "SECRET"
+
+    def store(self, *arguments):
+        if not failed:
+            failed.append(1)
+            raise KeyError(secret)
+        return store_now(self, *arguments)
+
+    monkeypatch.setattr(StoreAssociation, "store", store)
+    with receiving(PLAIN) as received:
+        found, _, _ = move(gateway(received.port).port, WANTED)
+    assert (found.Status, found.NumberOfCompletedSuboperations) == (0xB000, 7)
+    assert "KeyError" in caplog.text
+    assert "SECRET" not in caplog.text
 
 
 # -- Transfer syntaxes ----------------------------------------------------------------------------

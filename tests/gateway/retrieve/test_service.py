@@ -86,6 +86,16 @@ def test_all_levels(gateway, files, model, level, values, which):
         assert received.associations <= 2, "an association is for many instances"
 
 
+def test_a_long_list_of_images(gateway, client):
+    made = [make_dicom(StudyInstanceUID=STUDY, SeriesInstanceUID=SERIES) for _ in range(15)]
+    client.store(*made)
+    wanted = sorted(uids(made))[:12]
+    identifier = keys("IMAGE", SeriesInstanceUID=SERIES, SOPInstanceUID="\\".join(wanted))
+    with receiving(PLAIN) as received:
+        status, _, _ = move(gateway(received.port).port, identifier)
+    assert (status.Status, sorted(received.data_sets)) == (0, wanted)
+
+
 def test_nothing_is_there(gateway):
     status, _, pending = move(gateway(free_port()).port, keys("STUDY", StudyInstanceUID="1.2.3"))
     assert (status.Status, status.NumberOfCompletedSuboperations, pending) == (0, 0, [])
@@ -165,6 +175,15 @@ def test_pending_while_it_goes_on(gateway, files, monkeypatch):
     assert len(set(numbers)) > 1
     for one in pending:
         assert one.NumberOfRemainingSuboperations + one.NumberOfCompletedSuboperations == 4
+
+
+def test_pending_while_the_store_is_searched(gateway, files, monkeypatch):
+    """How many there are is not known yet."""
+    monkeypatch.setattr(service, "PENDING_EVERY", 0)
+    with receiving(PLAIN) as received:
+        found, _, pending = move(gateway(received.port).port, keys("STUDY", StudyInstanceUID=STUDY))
+    assert found.Status == 0
+    assert [one.get("NumberOfRemainingSuboperations") for one in pending[:5]] == [None] * 4 + [4]
 
 
 def test_cancelled(gateway, client, monkeypatch):

@@ -5,8 +5,11 @@ from __future__ import annotations
 import socket
 import struct
 import time
+from contextlib import suppress
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from orthanc_gcp.gateway.retrieve.associate_pdus import pdu
 from orthanc_gcp.gateway.retrieve.file_meta import FileMeta
@@ -51,6 +54,7 @@ def test_stored(size):
         data = bytes(300_000)
         assert store(one, data) == StoreResponse(1, 0)
         assert store(one, data) == StoreResponse(2, 0)
+        assert one.is_usable
         one.release()
         assert received.data_sets == {"1.2.3": data}
         assert (received.calling, received.originators) == ("GOOGLE", {("WS", 7)})
@@ -177,3 +181,71 @@ def test_closed_while_it_is_waited_for():
         one.open([(CT, EXPLICIT)])
         with pytest.raises(DestinationError):
             store(one)
+
+
+def test_what_breaks_off_in_the_middle_leaves_it_unusable():
+    def broken():
+        yield bytes(1000)
+        raise KeyError
+
+    with receiving({CT: [EXPLICIT]}) as received:
+        one = association(received.port)
+        assert not one.is_usable
+        one.open([(CT, EXPLICIT)])
+        with pytest.raises(KeyError):
+            one.store((CT, EXPLICIT), META, broken(), WS)
+        assert not one.is_usable
+        one.abort()
+        assert not received.data_sets
+
+
+@pytest.fixture(scope="module")
+def scripted():
+    """A destination that says what it is told to, and the script: before and after acceptance."""
+    script = [b"", b""]
+
+    def behave(connection, _number):
+        accept(connection, script[0])
+        connection.recv(65536)
+        connection.sendall(script[1])
+        connection.shutdown(socket.SHUT_WR)
+        while connection.recv(65536):
+            pass
+
+    with misbehaving(behave) as port:
+        yield port, script
+
+
+GOOD = fragment(
+    struct.pack("<HHLH", 0, 0x0100, 2, 0x8001)
+    + struct.pack("<HHLH", 0, 0x0120, 2, 1)
+    + struct.pack("<HHLH", 0, 0x0900, 2, 0)
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(place=st.integers(0, len(GOOD)), change=st.binary(max_size=6), cut=st.integers(0, 6))
+def test_changed_bytes(scripted, place, change, cut):
+    """Whatever comes is the answer, or ends the association."""
+    port, script = scripted
+    script[1] = GOOD[:place] + change + GOOD[place + cut :]
+    one = association(port, timeout=5)
+    one.open([(CT, EXPLICIT)])
+    try:
+        assert store(one).message_id == 1
+    except DestinationError:
+        assert not one.is_usable
+    one.close()
+
+
+@settings(max_examples=40, deadline=None)
+@given(change=st.binary(min_size=1, max_size=20))
+def test_an_acceptance_with_more_in_it(scripted, change):
+    port, script = scripted
+    script[:] = [change, GOOD]
+    one = association(port, timeout=5)
+    with suppress(DestinationError):
+        one.open([(CT, EXPLICIT)])
+        store(one)
+    one.close()
+    script[0] = b""

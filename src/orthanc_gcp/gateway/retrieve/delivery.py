@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from orthanc_gcp.backoff import Backoff
 from orthanc_gcp.errors import StoreError
 from orthanc_gcp.gateway.retrieve.associate_pdus import MOST_CONTEXTS
-from orthanc_gcp.gateway.retrieve.file_meta import NoFileError
+from orthanc_gcp.gateway.retrieve.file_meta import FileMeta, NoFileError
 from orthanc_gcp.gateway.retrieve.staging import AS_STORED, Staged, Staging, shown
 from orthanc_gcp.gateway.retrieve.store_request import Originator, StoreResponse
 from orthanc_gcp.gateway.retrieve.store_scu import (
@@ -42,6 +43,20 @@ class Contexts(Protocol):
 
     def context(self, syntax: Syntax) -> int | None:
         """The ID of the presentation context for a SOP class and transfer syntax; None for none."""
+
+
+@dataclass
+class _Line:
+    """What one thread sends on.
+
+    Attributes
+    ----------
+    is_first
+        Whether it is the one that goes on whatever happens.
+    """
+
+    association: StoreAssociation | None
+    is_first: bool
 
 
 class Delivery:
@@ -106,34 +121,25 @@ class Delivery:
     # -- Associations -----------------------------------------------------------------------------
 
     def _run(self) -> None:
-        try:
-            while not self._operations.is_over:
-                self._send_all(None)
-        except Exception as error:
-            _log.error("sending failed unexpectedly\n%s", places(error))
-            self._operations.abandon("it failed unexpectedly")
+        while not self._operations.is_over:
+            self._send_all(_Line(None, is_first=True))
 
     def _run_beside(self) -> None:
         """One that is not needed: what keeps it from being made is no failure."""
         try:
-            self._send_all(self._made())
+            self._send_all(_Line(self._made(), is_first=False))
         except DestinationError:
             self._may_grow = False
-        except Exception as error:
-            _log.error("sending failed unexpectedly\n%s", places(error))
-            self._may_grow = False
 
-    def _send_all(self, association: StoreAssociation | None) -> None:
+    def _send_all(self, line: _Line) -> None:
         """Send until nothing is left, or the association is lost."""
-        is_first = association is None
         try:
             while (one := self._staging.take()) is not None:
-                association = self._send(one, association, is_first)
-                if association is None:
+                self._send(one, line)
+                if line.association is None:
                     return
         finally:
-            if association is not None:
-                self._leave(association)
+            self._leave(line)
 
     def _made(self, first: Syntax | None = None) -> StoreAssociation:
         """An association for all that was seen so far."""
@@ -152,9 +158,19 @@ class Delivery:
         self._most_failures = max(self._most_failures, MOST_UNSTORED)
         return association
 
-    def _leave(self, association: StoreAssociation) -> None:
-        association.release()
-        self._forget(association)
+    def _leave(self, line: _Line) -> None:
+        """Release an association."""
+        if line.association is not None:
+            line.association.release()
+            self._forget(line.association)
+            line.association = None
+
+    def _abort(self, line: _Line) -> None:
+        """End an association that is in the middle of an instance, or not there any more."""
+        if line.association is not None and not line.association.is_usable:
+            line.association.abort()
+            self._forget(line.association)
+            line.association = None
 
     def _forget(self, association: StoreAssociation) -> None:
         association.close()
@@ -163,38 +179,35 @@ class Delivery:
 
     # -- Instances --------------------------------------------------------------------------------
 
-    def _send(
-        self, one: Staged, association: StoreAssociation | None, is_first: bool
-    ) -> StoreAssociation | None:
-        """Send an instance; the association for the next, if there is one."""
+    def _send(self, one: Staged, line: _Line) -> None:
+        """Send an instance, and say what became of it."""
         try:
             with self._staging.opened(one) as (meta, data_set):
-                stored = (meta.sop_class, meta.transfer_syntax)
-                if association is None or stored not in association.proposed:
-                    if association is not None:
-                        self._leave(association)
-                    association = None
-                    association = self._made(stored)
-                if association.context(stored) is None:
-                    use_another(association, self._staging, one, stored, self._destination.aet)
-                    return association
-                response = association.store(stored, meta, data_set, self._originator)
+                self._store(one, line, meta, data_set)
         except NoFileError as error:
-            self._staging.fail(one.instance, f"{error}")
+            self._staging.fail(one.instance, str(error))
         except StoreError as error:
-            if association is not None:  # it may be in the middle of this instance
-                association.abort()
-                self._forget(association)
+            self._abort(line)
             self._staging.failed(one, error)
-            return None
         except DestinationError as error:
-            if association is not None:
-                self._forget(association)
-            self._lost(one, error, was_sent=association is not None, is_first=is_first)
-            return None
-        else:
-            self._answered(one, response)
-        return association
+            was_sent = line.association is not None
+            self._abort(line)
+            self._lost(one, error, was_sent=was_sent, is_first=line.is_first)
+        except Exception as error:
+            _log.error("sending failed unexpectedly\n%s", places(error))
+            self._abort(line)
+            self._staging.fail(one.instance, "it failed unexpectedly")
+
+    def _store(self, one: Staged, line: _Line, meta: FileMeta, data_set: Iterator[bytes]) -> None:
+        stored = (meta.sop_class, meta.transfer_syntax)
+        if line.association is None or stored not in line.association.proposed:
+            self._leave(line)
+            line.association = self._made(stored)
+        if line.association.context(stored) is None:
+            use_another(line.association, self._staging, one, stored, self._destination.aet)
+            return
+        response = line.association.store(stored, meta, data_set, self._originator)
+        self._answered(one, response)
 
     def _answered(self, one: Staged, response: StoreResponse) -> None:
         self._failures, self._most_failures = 0, MOST_FAILURES

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
+from contextlib import closing
 from io import BytesIO
 from typing import Any
 
@@ -53,8 +54,8 @@ class RetrieveProvider:
     ) -> None:
         self._service, self._peers, self._destination = service, peers, destination
 
-    def serve(self, association: Any, request: C_MOVE | C_GET, context: Any) -> None:
-        """Send the responses to a request, the final one last.
+    def serve(self, association: Any, request: C_MOVE | C_GET, context: Any) -> int | None:
+        """Send the responses to a request, the final one last; its status, None without one.
 
         Parameters
         ----------
@@ -70,14 +71,15 @@ class RetrieveProvider:
         is_implicit = bool(context.transfer_syntax[0].is_implicit_VR)
         begun, last = time.monotonic(), _refused(_UNABLE, "")
         try:
-            for last in self._counts(association, request, is_implicit, name):
-                if not association.is_established:
-                    break
-                _respond(association, request, context, last, is_implicit)
+            with closing(self._counts(association, request, is_implicit, name)) as responses:
+                for last in responses:
+                    if not association.is_established:
+                        break
+                    _respond(association, request, context, last, is_implicit)
         except BrokenAssociationError as error:
             _log.warning("%s: its association is aborted: %s", name, error)
             association.abort(block=False)
-            return
+            return None
         finally:
             association.dimse.cancel_req.clear()
         _log.log(
@@ -86,10 +88,11 @@ class RetrieveProvider:
             *(name, last.completed, last.failed, last.warning, time.monotonic() - begun),
             *(last.status, f": {last.comment}" if last.comment else ""),
         )
+        return last.status
 
     def _counts(
         self, association: Any, request: C_MOVE | C_GET, is_implicit: bool, name: str
-    ) -> Iterator[Counts]:
+    ) -> Generator[Counts]:
         is_move = isinstance(request, C_MOVE)
         allowed = self._peers.may_move if is_move else self._peers.may_get
         account = self._peers.account(association.called)

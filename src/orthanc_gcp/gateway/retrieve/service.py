@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from orthanc_gcp.dicomweb import DicomStore
+from orthanc_gcp.dicomweb.matching import Key
 from orthanc_gcp.errors import StoreError
 from orthanc_gcp.gateway.request import IdentifierError, Level
 from orthanc_gcp.gateway.retrieve.delivery import Delivery, outcome_of, use_another
@@ -16,9 +17,10 @@ from orthanc_gcp.gateway.retrieve.file_meta import NoFileError
 from orthanc_gcp.gateway.retrieve.get_channel import GetChannel
 from orthanc_gcp.gateway.retrieve.requests import fetches, listed, read_keys
 from orthanc_gcp.gateway.retrieve.staging import Staged, Staging
-from orthanc_gcp.gateway.retrieve.store_request import Originator
+from orthanc_gcp.gateway.retrieve.store_request import Originator, StoreResponse
 from orthanc_gcp.gateway.retrieve.store_scu import Destination, DestinationError
-from orthanc_gcp.gateway.retrieve.sub_operations import Counts, Outcome, SubOperations
+from orthanc_gcp.gateway.retrieve.sub_operations import Counts, Instance, Outcome, SubOperations
+from orthanc_gcp.logs import places
 
 __all__ = ["GET_MODELS", "MOVE_MODELS", "BrokenAssociationError", "Retrieve", "RetrieveService"]
 
@@ -27,7 +29,7 @@ _log = logging.getLogger(__name__)
 # PS3.4 §C.4.2.1.5 and §C.4.3.1.4
 CANNOT_COUNT, UNABLE_TO_PERFORM, UNKNOWN_DESTINATION = 0xA701, 0xA702, 0xA801
 IDENTIFIER_DOES_NOT_MATCH, UNABLE_TO_PROCESS = 0xA900, 0xC001
-CANCELLED = 0xFE00
+CANCELLED, PENDING = 0xFE00, 0xFF00
 
 MOST_AT_ONCE = 8
 """So many retrievals go on side by side; more wait."""
@@ -108,10 +110,11 @@ class RetrieveService:
         if request.channel is None and request.destination is None:
             yield _refused(UNKNOWN_DESTINATION, "this destination is no modality")
             return
+        instances: list[Instance] = []
         try:
             levels = _LEVELS.get(request.model.removeprefix(_ROOT).partition(".")[0], ())
             keys = read_keys(request.identifier, request.is_implicit, levels)
-            instances = listed(self._stores[request.account], keys, is_cancelled)
+            yield from self._list(request.account, keys, instances, is_cancelled)
         except IdentifierError as error:
             yield _refused(IDENTIFIER_DOES_NOT_MATCH, str(error))
             return
@@ -122,6 +125,10 @@ class RetrieveService:
             status = CANNOT_COUNT if error.retryable else UNABLE_TO_PROCESS
             yield _refused(status, f"the store: {error.reason}")
             return
+        if is_cancelled():
+            yield _refused(CANCELLED, "")
+            return
+        instances.sort(key=lambda one: one.uids[:2])
         operations = SubOperations(instances)
         of_images = any(key.tag == "00080018" for key in keys)
         staging = Staging(
@@ -133,6 +140,21 @@ class RetrieveService:
         )
         classes = sorted({one.sop_class for one in instances} - {""})
         yield from self._perform(request, operations, staging, classes, is_cancelled)
+
+    def _list(
+        self,
+        account: str,
+        keys: tuple[Key, ...],
+        instances: list[Instance],
+        is_cancelled: Callable[[], bool],
+    ) -> Iterator[Counts]:
+        """Find what is to be sent; the responses meanwhile, which cannot say how much it is."""
+        last = time.monotonic()
+        for one in listed(self._stores[account], keys, is_cancelled):
+            instances.append(one)
+            if time.monotonic() - last >= PENDING_EVERY:
+                last = time.monotonic()
+                yield Counts(PENDING, None, 0, 0, 0)
 
     def _perform(
         self,
@@ -213,6 +235,13 @@ def _get(
 
 
 def _store(channel: GetChannel, operations: SubOperations, staging: Staging, one: Staged) -> None:
+    """Store an instance on the association of a C-GET, and say what became of it.
+
+    Raises
+    ------
+    BrokenAssociationError
+        The workstation has gone, or has the beginning of a message, and must not take it for all.
+    """
     is_sent = False
 
     def sent(data_set: Iterator[bytes]) -> Iterator[bytes]:
@@ -229,19 +258,24 @@ def _store(channel: GetChannel, operations: SubOperations, staging: Staging, one
             response = channel.store(stored, meta, sent(data_set))
     except NoFileError as error:
         staging.fail(one.instance, str(error))
-    except StoreError as error:
-        if is_sent:  # the workstation has the beginning of a message, and must not take it for all
-            raise BrokenAssociationError(f"{error}") from error
+    except Exception as error:
+        if is_sent or not isinstance(error, StoreError):
+            why = str(error) if isinstance(error, StoreError | DestinationError) else places(error)
+            raise BrokenAssociationError(why) from error
         staging.failed(one, error)
-    except DestinationError as error:
-        raise BrokenAssociationError(str(error)) from error
     else:
-        outcome = outcome_of(response.status)
-        if outcome is Outcome.FAILED:
-            why = f"the workstation answers {response.status:04X}"
-            staging.fail(one.instance, why, why)
-        else:
-            operations.settle(one.instance, outcome)
+        _answered(operations, staging, one, response)
+
+
+def _answered(
+    operations: SubOperations, staging: Staging, one: Staged, response: StoreResponse
+) -> None:
+    outcome = outcome_of(response.status)
+    if outcome is Outcome.FAILED:
+        why = f"the workstation answers {response.status:04X}"
+        staging.fail(one.instance, why, why)
+    else:
+        operations.settle(one.instance, outcome)
 
 
 def _refused(status: int, comment: str) -> Counts:

@@ -29,10 +29,10 @@ _log = logging.getLogger(__name__)
 
 REQUESTS = 8
 """To the store, at once."""
-LARGE = 4 * 1024 * 1024
+LARGE = 8 * 1024 * 1024
 """Bytes above which an instance streams."""
-BUDGET, MOST_STAGED = 32 * 1024 * 1024, 64
-"""Bytes and instances that wait to be sent, after which nothing more is fetched."""
+BUDGET, MOST_STAGED = 24 * 1024 * 1024, 64
+"""Bytes and instances that are fetched, or wait to be sent, after which no more are fetched."""
 BACKOFF = Backoff(0.25, 10.0)
 MOST_ATTEMPTS = 6
 """So often an instance is asked for that does not come while others do."""
@@ -92,7 +92,7 @@ class Staging:
         self._condition = operations.condition
         self._waiting = deque(fetches)
         self._staged: deque[Staged] = deque()
-        self._bytes = 0
+        self._bytes = self._reserved = 0
         self._attempts: Counter[Instance] = Counter()
         self._first_failed: dict[Instance, int] = {}
         self._successes = self._failures = 0
@@ -187,6 +187,10 @@ class Staging:
                 _log.error("fetching failed unexpectedly\n%s", places(error))
                 for instance in fetch.instances:
                     self.fail(instance, "it failed unexpectedly")
+            finally:
+                with self._condition:
+                    self._reserved -= _estimate(fetch)
+                    self._condition.notify_all()
 
     def _next(self) -> Fetch | None:
         def may_begin() -> bool:
@@ -194,10 +198,14 @@ class Staging:
 
         with self._condition:
             self._condition.wait_for(may_begin)
-            return None if self._operations.is_over else self._waiting.popleft()
+            if self._operations.is_over:
+                return None
+            fetch = self._waiting.popleft()
+            self._reserved += _estimate(fetch)
+            return fetch
 
     def _has_room(self) -> bool:
-        return self._bytes < BUDGET and len(self._staged) < MOST_STAGED
+        return self._bytes + self._reserved < BUDGET and len(self._staged) < MOST_STAGED
 
     def _fetch(self, fetch: Fetch) -> None:
         if fetch.study:
@@ -221,6 +229,7 @@ class Staging:
                     instance = wanted.pop(_uid_of(content), None)
                     self._succeeded()
                     if instance is not None:
+                        self._wait_for_room()
                         self._stage(Staged(instance, content))
         finally:
             # What did not come with the others comes by itself: a large one, for instance.
@@ -241,12 +250,16 @@ class Staging:
 
     def _stage(self, one: Staged) -> None:
         with self._condition:
-            self._condition.wait_for(lambda: self._has_room() or self._operations.is_over)
             if self._operations.is_over:
                 raise _OverError
             self._staged.append(one)
             self._bytes += one.size
             self._condition.notify_all()
+
+    def _wait_for_room(self) -> None:
+        """For what comes with others; what comes by itself has room from the beginning."""
+        with self._condition:
+            self._condition.wait_for(lambda: self._has_room() or self._operations.is_over)
 
     def _again(self, fetch: Fetch) -> None:
         with self._condition:
@@ -296,6 +309,11 @@ class Staging:
 def shown(instance: Instance) -> str:
     """An instance as a log names it."""
     return repr(instance.uids[2][:64])
+
+
+def _estimate(fetch: Fetch) -> int:
+    """The bytes that one instance will have in memory, as far as is known; 0 for several."""
+    return 0 if fetch.study else min(LARGE, fetch.instances[0].size_bytes)
 
 
 def _file(one: Staged, pieces: Iterator[bytes]) -> tuple[FileMeta, Iterator[bytes]]:

@@ -95,7 +95,7 @@ class StoreAssociation:
     def __init__(self, destination: Destination) -> None:
         self._destination = destination
         self._connection: socket.socket | None = None
-        self._is_closed = self._is_established = False
+        self._is_closed = self._is_established = self._is_storing = False
         self._accepted = Accepted(frozenset(), 0)
         self._proposed: tuple[Syntax, ...] = ()
         self._message_id = 0
@@ -110,6 +110,11 @@ class StoreAssociation:
     def is_established(self) -> bool:
         """Whether the destination has ever accepted it."""
         return self._is_established
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether it is there, and not in the middle of an instance."""
+        return self._is_established and not self._is_storing and not self._is_closed
 
     def context(self, syntax: Syntax) -> int | None:
         """The ID of the presentation context for a SOP class and transfer syntax; None for none."""
@@ -165,11 +170,13 @@ class StoreAssociation:
             raise self._failed("no presentation context was agreed on")
         self._message_id = self._message_id % 0xFFFF + 1
         command_set = command(self._message_id, meta, originator)
+        self._is_storing = True
         for piece in writes(context, command_set, data_set, self._accepted.maximum_length):
             self._write(piece)
         response = read_response(self._response())
         if response is None or response.message_id != self._message_id:
             raise self._failed("it answers with what is no response to C-STORE")
+        self._is_storing = False
         return response
 
     def release(self) -> None:
