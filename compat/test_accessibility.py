@@ -2,57 +2,23 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import io
-import shutil
-import tarfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import expect
 
-from compat.releases import run
+from compat.axe import judge
 from orthanc_gcp.emulator.server import Emulator, Options
 from tests.emulator.client import Client, make_dicom, sample
 from tests.emulator.images import image
-from tests.integration.test_web_pages import FLAGS
-
-AXE = "axe-core-4.14.1"
-DIGEST = "FHfa+lmNjQZfJz1q8wKqIDwC6DExcHt/pkjNQb09a3NPjCKg2rhu5qb2S4r76ASyFNNtuFooJpZe37OgudVGtQ=="
 
 # Everything in sight: of what is scrolled away, axe cannot say whether it can be read.
 NOTHING_SCROLLED = """
 .tall { max-height: none !important; overflow: visible !important; }
 header, .tall th { position: static !important; }
 """
-
-
-@pytest.fixture(scope="session")
-def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Return the script of axe-core, whose package is what it was."""
-    if shutil.which("npm") is None:
-        pytest.skip("there is no npm")
-    folder = tmp_path_factory.mktemp("axe")
-    name, _, version = AXE.rpartition("-")
-    run("npm", "pack", "--silent", f"{name}@{version}", cwd=folder)
-    package = (folder / f"{AXE}.tgz").read_bytes()
-    assert base64.b64encode(hashlib.sha512(package).digest()).decode() == DIGEST
-    with tarfile.open(fileobj=io.BytesIO(package)) as archive:
-        script = archive.extractfile("package/axe.min.js")
-        assert script is not None
-        return script.read().decode()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        launched = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=FLAGS)
-        yield launched
-        launched.close()
 
 
 @pytest.fixture(scope="module")
@@ -69,28 +35,6 @@ def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
         client.pool.clear()
         running.fault_settings.change(latency=0.1, faults=[{"path": "/nowhere", "status": 503}])
         yield running
-
-
-@pytest.fixture(params=[(1280, "light"), (1280, "dark"), (400, "light"), (400, "dark")])
-def page(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Page]:
-    width, scheme = request.param
-    context = browser.new_context(
-        viewport={"width": width, "height": 900}, color_scheme=scheme, bypass_csp=True
-    )
-    yield context.new_page()
-    context.close()
-
-
-def judge(page: Page, axe: str) -> list[Any]:
-    """Return what violates a rule, and what axe could not decide."""
-    page.evaluate(axe)
-    result = page.evaluate("axe.run()")
-    assert len(result["passes"]) > 10
-    return [
-        (one["id"], node["html"], node.get("failureSummary"))
-        for one in (*result["violations"], *result["incomplete"])
-        for node in one["nodes"]
-    ]
 
 
 def test_the_page_with_everything_open(emulator, page, axe):

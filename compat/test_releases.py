@@ -70,6 +70,11 @@ def test_the_life_of_the_plugin(instance):
     orthanc.wait_for_servers("my-google")
 
     assert orthanc.json("GET", "/gcp/accounts")[0]["State"] in ("fresh", "stale")
+    assert orthanc.request("GET", "/gcp/app/").headers["Location"].endswith("/app/index.html")
+    script = orthanc.request("GET", "/gcp/app/page.js")
+    assert script.headers["Content-Type"].startswith("text/javascript")
+    assert script.headers["X-Content-Type-Options"] == "nosniff"
+    assert b"../gcp/app/index.html" in orthanc.request("GET", "/plugins/explorer.js").data
     assert orthanc.request("GET", "/gcp/accounts/nobody").status == 404
     assert orthanc.request("DELETE", "/gcp/accounts").status == 405
     assert orthanc.json("POST", "/gcp/accounts/my-google/refresh", b"")["State"] == "fresh"

@@ -19,6 +19,7 @@ from orthanc_gcp.configuration import (
     DicomWeb,
     GatewayOptions,
     Globals,
+    MailOptions,
     PrefetchRule,
     PythonPlugin,
     ReceiveRule,
@@ -28,10 +29,13 @@ from orthanc_gcp.configuration import (
 from orthanc_gcp.configuration.option_types import option_names
 from orthanc_gcp.configuration.reading import BESIDE
 from orthanc_gcp.ledger.schema import State
+from orthanc_gcp.plugin.page.serving import FILES
 from orthanc_gcp.plugin.routes import (
     CONNECTOR_ROUTES,
+    GATEWAY_ROUTES,
     WORKER_ROUTES,
     from_connector,
+    from_gateway,
     from_worker,
 )
 from orthanc_gcp.worker.samples import OF_ORTHANC, OF_WORKER, RESULTS, STATES
@@ -70,6 +74,7 @@ def section_of(text: str, title: str) -> str:
         ("Receive", option_names(ReceiveRule)),
         ("Prefetch", option_names(PrefetchRule)),
         ("Gateway", option_names(GatewayOptions)),
+        ("Mail", option_names(MailOptions)),
         (
             "Options of Orthanc",
             [
@@ -116,6 +121,11 @@ def test_documented_defaults():
     assert int(table("Gateway")["Port"]) == gateway.port
     assert int(table("Gateway")["MaxAssociations"]) == gateway.max_associations
     assert int(table("Gateway")["MaxAnswers"]) == gateway.max_answers
+    mail = MailOptions(server="s", sender="a@b", to=("c@d",))
+    assert int(table("Mail")["Port"]) == mail.port
+    assert table("Mail")["Encryption"] == f"`{mail.encryption}`"
+    wait = table("Gateway")["CommitmentTimeoutSeconds"]
+    assert int(wait) == gateway.commitment_timeout_seconds
     assert int(orthanc["DicomScpTimeout"]) == Globals().dicom_scp_timeout
     assert int(orthanc["MaximumPduLength"]) == Globals().maximum_pdu_length
     mandatory = {name for name, default in account.items() if default == "mandatory"}
@@ -339,7 +349,7 @@ def documented_routes(document: str) -> set[str]:
 def served_routes() -> set[str]:
     return {
         f"{method} {path.replace('([^/]+)', '{name}').replace('(', '').replace(')', '')}"
-        for route in (*CONNECTOR_ROUTES, *WORKER_ROUTES)
+        for route in (*CONNECTOR_ROUTES, *WORKER_ROUTES, *GATEWAY_ROUTES)
         for path in alternatives(route)
         for method in ("GET", "POST")
         if answers(route, path, method)
@@ -348,7 +358,7 @@ def served_routes() -> set[str]:
 
 def test_every_route_is_documented_and_no_other():
     served = served_routes()
-    documents = ("custody.md", "retrieval.md", "troubleshooting.md")
+    documents = ("custody.md", "gateway.md", "retrieval.md", "troubleshooting.md")
     assert_same(
         set().union(*map(documented_routes, documents)),
         served,
@@ -370,6 +380,8 @@ def answers(route: str, path: str, method: str) -> bool:
     assert groups is not None
     if route in WORKER_ROUTES:
         return from_worker(None, method, groups.groups(), {}, b"").status != 405
+    if route in GATEWAY_ROUTES:
+        return from_gateway(None, method).status != 405
     return from_connector(None, method, groups.groups()).status != 405
 
 
@@ -409,6 +421,11 @@ def test_every_route_has_a_permission_and_no_other():
     given = json.loads(block)["Authorization"]["ExtraPermissions"]
     served = {tuple(route.split(" ", 1)) for route in served_routes()}
     allowed: dict[tuple[str, str], set[str]] = {}
+    (pages,) = [one for one in given if one[1].startswith("^/gcp/app")]
+    assert (pages[0], pages[2]) == ("get", "gcp-admin|gcp-status")
+    for path in ("/gcp/app", *(f"/gcp/app/{name}" for name in FILES)):
+        assert re.search(pages[1], path)
+    given.remove(pages)
     for method, pattern, names in given:
         of = {one for one in served if one[0] == method.upper()}
         (route,) = {one for one in of if re.search(pattern, one[1].replace("{name}", "my google"))}

@@ -39,11 +39,22 @@ EXPRESSIONS = {
 
 def labels_of(metric: str) -> set[str]:
     """Which labels the page on metrics gives it."""
-    own = {"account"} - ({"account"} if metric == "gcp_worker_up" else set())
-    if metric in ("gcp_transfer_instances", "gcp_transfer_bytes"):
+    if metric.startswith("gcp_gateway_"):
+        rows = {"gcp_gateway_requests_total": {"service", "status"}}
+        rows["gcp_gateway_request_seconds_total"] = {"service"}
+        return rows.get(metric, set()) | {"instance", "job"}
+    own = set() if metric in ("gcp_worker_up", "gcp_backfill_studies") else {"account"}
+    by_state = ("gcp_transfer_instances", "gcp_transfer_bytes", "gcp_retrievals")
+    if metric in (*by_state, "gcp_backfill_studies"):
         own.add("state")
-    if metric == "gcp_transfer_requests_total":
+    if metric == "gcp_backfill_studies":
+        own.add("index")
+    if metric in ("gcp_quarantined_instances", "gcp_transfer_failed_requests_total"):
+        own.add("reason")
+    if metric in ("gcp_transfer_requests_total", "gcp_receive_messages_total"):
         own.add("result")
+    if metric.startswith("gcp_receive_"):
+        own.add("subscription")
     if metric == "gcp_problem_instances":
         own.add("kind")
     return own | {"instance", "job"}

@@ -190,6 +190,7 @@ def test_each_command_runs(site, blind):
         ("losses", config),
         ("destinations", config),
         ("quarantine", config),
+        ("top", config, *orthanc),
         ("plugin-script",),
         ("install", "--orthanc-config", config, "--dry-run"),
         ("demo",),

@@ -15,15 +15,16 @@ from pathlib import Path
 
 from artefacts.folder import Folder
 from artefacts.licences import licence_of
+from artefacts.manual import pages
 from artefacts.source import Source
-from orthanc_gcp.cli import app
 
-__all__ = ["copyright_of", "maintainer", "make_package", "manual", "unit"]
+__all__ = ["copyright_of", "maintainer", "make_package", "unit"]
 
 _TEMPLATES = Path(__file__).parents[1] / "debian"
 _NAME = "orthanc-gcp"
 _HOME = Path("usr/lib/orthanc-gcp")
 _DOCUMENTS = Path("usr/share/doc/orthanc-gcp")
+_MANUAL = Path("usr/share/man/man1")
 _CREDENTIALS = Path("etc/orthanc-gcp")
 _SECTION = Path("etc/orthanc/google-cloud-platform.json")
 _SCRIPTS = ("preinst", "postinst", "prerm", "postrm")
@@ -59,7 +60,8 @@ def make_package(
     _write(place / "usr/share/lintian/overrides" / _NAME, _template("lintian-overrides"))
     _write(place / _DOCUMENTS / "copyright", copyright_of(source.root, folder))
     _write_compressed(place / _DOCUMENTS / "changelog.gz", _changelog(source))
-    _write_compressed(place / "usr/share/man/man1/orthanc-gcp.1.gz", manual(source.version))
+    for name, text in pages(source.version).items():
+        _write_compressed(place / _MANUAL / f"{name}.gz", text)
     _set_modes(place)
     _write_control(source, place)
     package = result / f"{_NAME}_{source.version}_amd64.deb"
@@ -108,26 +110,6 @@ def _write_command(place: Path) -> None:
     link = place / "usr/bin/orthanc-gcp"
     link.parent.mkdir(parents=True)
     link.symlink_to("../lib/orthanc-gcp/bin/orthanc-gcp")
-
-
-def manual(version: str) -> str:
-    """The page of the manual (``man(7)``), as the command's own help has it."""
-    lines = [
-        f'.TH ORTHANC\\-GCP 1 "" "orthanc\\-gcp {version}"',
-        ".SH NAME",
-        "orthanc\\-gcp \\- connects Orthanc to DICOM stores of the Google Cloud Healthcare API",
-        ".SH SYNOPSIS",
-        ".B orthanc\\-gcp",
-        "COMMAND [OPTIONS] [ARGUMENTS]",
-        ".PP",
-        "Each command says by \\-\\-help what it takes.",
-        ".SH COMMANDS",
-    ]
-    for name, command in app.commands.items():
-        said = command.get_short_help_str(200).replace("\\", "\\e").replace("-", "\\-")
-        # Text in which a line may begin with what troff would take for a request.
-        lines += [".TP", f".B {name}".replace("-", "\\-"), f"\\&{said}"]
-    return "\n".join(lines) + "\n"
 
 
 def _changelog(source: Source) -> str:

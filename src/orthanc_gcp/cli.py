@@ -18,6 +18,7 @@ from orthanc_gcp.commands.destinations import destinations
 from orthanc_gcp.commands.indexes import indexes
 from orthanc_gcp.commands.install import install
 from orthanc_gcp.commands.live.status import status
+from orthanc_gcp.commands.live.top import top
 from orthanc_gcp.commands.losses import losses
 from orthanc_gcp.commands.pause_resume import pause, resume
 from orthanc_gcp.commands.plugin_script import plugin_script
@@ -117,6 +118,7 @@ def _in_one_line() -> Iterator[None]:
         check,
         worker,
         status,
+        top,
         receipt,
         audit,
         query,

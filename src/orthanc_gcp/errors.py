@@ -4,6 +4,7 @@
 
     GcpError
     ├── ConfigurationError              an option is missing, wrong or contradictory
+    │   └── AddressInUseError           another process listens where this one is to
     ├── CredentialError                 a credential file or value cannot be used as it is
     ├── NetworkError                    no complete answer came: what went wrong below HTTP
     ├── TokenError                      a token endpoint refused, or answered with no token
@@ -19,6 +20,7 @@
     ├── DefinitionError                 the DICOMweb plugin does not take a server definition
     ├── WorkerUnavailableError          the worker does not run, or does not answer
     ├── WebhookError                    the webhook's server did not take what was posted
+    ├── MailError                       the mail server did not take a message
     └── InstallationError               the plugin cannot be installed into this Orthanc
 
 Callers decide by the class and its attributes. ``str()`` is for the person who reads the log at
@@ -40,12 +42,14 @@ from orthanc_gcp.reasons import (
 from orthanc_gcp.redaction import bare, masked
 
 __all__ = [
+    "AddressInUseError",
     "ConfigurationError",
     "CredentialError",
     "DefinitionError",
     "GcpError",
     "InstallationError",
     "LedgerError",
+    "MailError",
     "NetworkError",
     "OrthancError",
     "OrthancGoneError",
@@ -91,6 +95,10 @@ class ConfigurationError(GcpError):
     """An option is missing, wrong or contradictory; the message names it by its path."""
 
     reason = LocalReason.CONFIGURATION
+
+
+class AddressInUseError(ConfigurationError):
+    """Another process listens where this one is to, which may end."""
 
 
 class CredentialError(GcpError):
@@ -294,6 +302,12 @@ class WebhookError(GcpError):
     """The webhook's server did not take what was posted; ``status`` is its answer."""
 
     reason = LocalReason.WEBHOOK
+
+
+class MailError(GcpError):
+    """The mail server did not take a message; ``status`` is its reply code (RFC 5321)."""
+
+    reason = LocalReason.MAIL
 
 
 class InstallationError(GcpError):

@@ -49,6 +49,7 @@ class LocalReason(StrEnum):
     DEFINITION = "definition"
     WORKER_UNAVAILABLE = "worker_unavailable"
     WEBHOOK = "webhook"
+    MAIL = "mail"
 
 
 class CredentialReason(StrEnum):

@@ -91,7 +91,7 @@ def alone(tmp_path_factory):
 @pytest.mark.parametrize("name", sorted(set(COMMANDS) - {*OF_THE_CONNECTOR, "plugin-script"}))
 def test_a_missing_package_is_one_line(name, config, alone):
     said = one_line(command(*with_config(name, config), **alone), 3 if name == "worker" else 2)
-    extra = "emulator" if name in ("demo", "emulator") else "worker"
+    extra = {"demo": "emulator", "emulator": "emulator", "gateway": "gateway"}.get(name, "worker")
     assert re.search(r"needs [\w.]+, which is not installed: ", said)
     assert said.endswith(f"{sys.executable} -m pip install 'orthanc-gcp[{extra}]'")
 

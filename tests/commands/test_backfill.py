@@ -14,6 +14,8 @@ from orthanc_gcp.commands import backfill as module
 from orthanc_gcp.custody.intake.backfill_studies import BackfillStudies, Stage
 from orthanc_gcp.ledger import database
 from orthanc_gcp.ledger.ledger import Ledger
+from orthanc_gcp.ledger.rows import NewTransfer, Outcome
+from orthanc_gcp.ledger.schema import Priority, State
 from orthanc_gcp.ledger.upgrade import prepare
 from tests.support.terminal import invoke, write_config
 
@@ -84,6 +86,21 @@ def test_it_is_followed_to_its_end(studies, config, monkeypatch):
     said = invoke("backfill", config, "--wait").stdout
     assert "backfill: finished, began 20" in said
     assert ", ended 20" in said
+
+
+def test_what_has_ended_and_is_not_confirmed(studies, config, tmp_path):
+    engine = database.connect(database.url_of("", tmp_path))
+    ledger, index = Ledger(engine), studies.source
+    uids = ("r", "1.2", "1.2.3", "1.2.3.4")
+    row = NewTransfer("my-google", index, *uids, 5, ledger.now(), priority=Priority.BACKFILL)
+    ledger.arrivals.record([row])
+    invoke("backfill", config, "--restart")
+    most = {"most_instances": 1, "most_bytes": 9, "most_batches": 1}
+    (claimed,) = ledger.queue.claim("my-google", index, "b", "w", **most)
+    ledger.queue.settle("b", [Outcome(claimed.id, State.QUARANTINED, reason="invalid")])
+    engine.dispose()
+    end(studies)
+    assert "1 in quarantine" in invoke("backfill", config, "--wait", code=1).stdout
 
 
 def test_broken_off(studies, config, monkeypatch):

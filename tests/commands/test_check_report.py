@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from orthanc_gcp.commands.check_report import as_document, print_findings
+from orthanc_gcp.commands.check_report import as_document, collect_findings, print_findings
 from orthanc_gcp.doctor import Finding, Result
 
 FOUND = {
@@ -20,7 +20,9 @@ def test_lines_come_one_by_one_with_their_remedy(capsys):
         yield FOUND["account [red]"][0]
 
     groups = {"Orthanc": FOUND["Orthanc"], "account [red]": findings(), "custody": []}
-    assert print_findings(groups, ["an [option] is none"]) == FOUND
+    found = {title: [] for title in groups}
+    print_findings(groups, ["an [option] is none"], found)
+    assert found == FOUND
     (before,) = seen
     assert "warning an [option] is none" in before
     assert "script" in before
@@ -28,6 +30,13 @@ def test_lines_come_one_by_one_with_their_remedy(capsys):
     assert lines[0].split() == ["token", "failed", "no", "[bold]", "token"]
     assert lines[1].split() == ["remedy:", "do", "[this]"]
     assert lines[2].strip() == "custody"
+
+
+def test_for_programs_nothing_is_printed_in_between(capsys):
+    found = {title: [] for title in FOUND}
+    collect_findings(FOUND, found)
+    assert found == FOUND
+    assert capsys.readouterr() == ("", "")
 
 
 def test_the_document_has_every_group():

@@ -3,32 +3,57 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import jsonschema
 import pytest
 
+from orthanc_gcp.cli import app
 from orthanc_gcp.ledger.destinations import StoreName
 from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.schema import State
+from tests.commands.conftest import site
 from tests.support.command_ledger import config, own_ledger
+from tests.support.schemas import SCHEMAS, conforms, schema_of
+from tests.support.studies import SECOND, Study, conflicting, run
 from tests.support.terminal import invoke
 from tests.support.transfers import arrive, confirm, settle
 
-__all__ = ["config", "own_ledger"]
+__all__ = ["config", "own_ledger", "site"]
 
-ROOT = Path(__file__).parents[2]
-SCHEMAS = {file.stem: json.loads(file.read_text()) for file in (ROOT / "docs/schemas").iterdir()}
-PRINTED = {
-    "status": ["status", 0],
-    "losses": ["losses", 1],
-    "destinations": ["destinations", 0],
-    "quarantine": ["quarantine", 1],
-    "quarantine-show": ["quarantine", 1, "--show"],
-    "quarantine-dismiss": ["quarantine", 0, "--dismiss", "why", "--reason", "invalid"],
-    "queued": ["retry", 0],
-}
 ACCOUNT = "my-google"
+OF_THE_LEDGER = [
+    ["status", 0],
+    ["top", 0],
+    ["losses", 1],
+    ["destinations", 0],
+    ["destinations", 0, "--close", "1"],
+    ["destinations", 0, "--hand-over", "1"],
+    ["indexes", 0],
+    ["indexes", 0, "--close", "o"],
+    ["quarantine", 1],
+    ["quarantine", 1, "--show"],
+    ["quarantine", 0, "--dismiss", "why", "--reason", "invalid"],
+    ["retry", 0],
+    ["quarantine", 0, "--retry"],
+    ["pause", 0, ACCOUNT],
+    ["resume", 0, ACCOUNT],
+    ["receipt", 0, "4"],
+    ["receipt", 1, "1"],
+]
+"""Command lines that a ledger is enough for, with their exit codes."""
+OF_A_SITE = [
+    ["check", 1],
+    ["query", 0, "google"],
+    ["query", 0, "google", "--level", "instance"],
+    ["retrieve", 0, "google", "STUDY"],
+    ["audit", 1],
+    ["send", 0, "--dry-run"],
+    ["send", 0, "RESOURCE", "--to", SECOND],
+    ["backfill", 0, "--restart"],
+]
+"""Those that ask an Orthanc, or a store."""
+FOR_PEOPLE = {"install", "worker", "gateway", "sidecar", "plugin-script", "demo", "emulator"}
+"""Commands that ask questions, run until they are stopped, or print a script."""
 
 
 @pytest.fixture
@@ -50,32 +75,62 @@ def filled(own_ledger):
     return own_ledger
 
 
-@pytest.mark.parametrize("name", sorted(PRINTED))
-def test_as_the_schema_says(filled, config, name):
-    command, code, *options = PRINTED[name]
-    document = json.loads(invoke(command, config, *options, "--json", code=code).stdout)
+def documents_of(config, line):
+    """What a command line prints, and the schema of that."""
+    command, code, *options = line
+    printed = invoke(command, config, *options, "--json", code=code).stdout
+    return schema_of(command, options), conforms([command, *options], printed)
+
+
+@pytest.mark.parametrize("line", OF_THE_LEDGER, ids=lambda line: "-".join(map(str, line)))
+def test_as_the_schema_says_and_nothing_else(filled, config, line):
+    name, document = documents_of(config, line)
     assert document, "an empty one proves little"
-    jsonschema.Draft202012Validator(SCHEMAS[name]).validate(document)
+    refuses_others(name, document)
 
 
-def test_every_schema_is_one_and_has_a_command():
-    assert set(SCHEMAS) == set(PRINTED)
-    for schema in SCHEMAS.values():
-        jsonschema.Draft202012Validator.check_schema(schema)
-
-
-@pytest.mark.parametrize("name", sorted(PRINTED))
-def test_a_schema_allows_nothing_else(filled, config, name):
-    command, code, *options = PRINTED[name]
-    document = json.loads(invoke(command, config, *options, "--json", code=code).stdout)
+def refuses_others(name, document):
     (document if isinstance(document, dict) else document[0])["Other"] = 1
     with pytest.raises(jsonschema.ValidationError, match="Other"):
         jsonschema.Draft202012Validator(SCHEMAS[name]).validate(document)
+
+
+@pytest.fixture(scope="module")
+def study(site):
+    conflicting(site)
+    return Study(site).confirmed()
+
+
+@pytest.mark.parametrize("line", OF_A_SITE, ids=lambda line: "-".join(map(str, line)))
+def test_of_what_asks_an_orthanc_or_a_store(site, study, line):
+    command, code, *options = line
+    values = {"STUDY": study.uid, "RESOURCE": study.resources[0]}
+    options = [values.get(one, one) for one in options]
+    if command not in ("query", "check"):
+        options += ["--orthanc", site.orthanc.url]
+    printed = run(site, command, *options, "--json", code=code)
+    refuses_others(schema_of(command, options), json.loads(printed))
+
+
+def test_every_command_has_a_schema_and_every_schema_a_command():
+    lines = [*OF_THE_LEDGER, *OF_A_SITE]
+    with_json = {
+        name
+        for name, command in app.commands.items()
+        if any("--json" in one.opts for one in command.params)
+    }
+    assert with_json == set(app.commands) - FOR_PEOPLE
+    assert {command for command, *_ in lines} == with_json
+    assert {schema_of(command, options) for command, _, *options in lines} == set(SCHEMAS)
+
+
+def test_every_schema_is_one():
+    for schema in SCHEMAS.values():
+        jsonschema.Draft202012Validator.check_schema(schema)
 
 
 def test_what_was_waited_for(filled, config):
     confirm(filled, account=ACCOUNT)
     invoke("quarantine", config, "--dismiss", "why", "--all")
     document = json.loads(invoke("retry", config, "--wait", "--json").stdout)
-    jsonschema.Draft202012Validator(SCHEMAS["queued"]).validate(document)
     assert document["Instances"] == 0

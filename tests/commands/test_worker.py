@@ -10,6 +10,8 @@ import threading
 import pytest
 
 from orthanc_gcp.commands.worker import SECRET
+from orthanc_gcp.errors import LedgerError
+from orthanc_gcp.reasons import LedgerReason
 from orthanc_gcp.worker.launch import NOT_CONFIGURED
 from orthanc_gcp.worker.worker import Worker
 from tests.support.keys import STORE
@@ -85,6 +87,15 @@ def test_an_account_with_a_mistake_is_no_reason_to_end(tmp_path, config, monkeyp
     write_config(config, section, StorageDirectory=str(tmp_path))
     stop_it(monkeypatch)
     invoke("worker", config)
+
+
+def test_why_it_ends_by_itself(stored, monkeypatch):
+    def run(_worker):
+        raise LedgerError("another worker has this ledger", reason=LedgerReason.IN_USE)
+
+    monkeypatch.setattr(Worker, "run", run)
+    said = invoke("worker", stored, code=1).stderr
+    assert said.splitlines()[-1] == "another worker has this ledger"
 
 
 def test_without_an_account_it_ends(config):

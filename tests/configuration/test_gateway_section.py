@@ -49,10 +49,10 @@ def test_without_it():
 
 def test_modalities_of_orthanc():
     entries = {"a": ["CT ", "192.0.2.1", 104, "Generic"], "b": {"AET": "MR", "Host": "h"}}
-    entries["b"] |= {"Port": "105", "AllowFind": False, "AllowMove": True}
+    entries["b"] |= {"Port": "105", "AllowFind": False, "AllowMove": True, "UseDicomTls": True}
     assert settings({"Aets": {"G": "a"}}, DicomModalities=entries).orthanc.dicom_modalities == (
         Modality("CT", "192.0.2.1", 104),
-        Modality("MR", "h", 105, allow_find=False),
+        Modality("MR", "h", 105, allow_find=False, use_dicom_tls=True),
     )
 
 

@@ -22,6 +22,7 @@ from orthanc_gcp.configuration.options import (
     DicomWeb,
     GatewayOptions,
     Globals,
+    MailOptions,
     PythonPlugin,
     Section,
     SendRule,
@@ -31,11 +32,12 @@ from tests.support.configurations import SERVICE, configured
 from tests.support.listing import assert_same
 
 REJECTED = "no account is used"
-SEPARATE = "no account is used, and no webhook"
+SEPARATE = "no account is used, and no webhook, and no e-mail"
 NOTHING = "nothing is sent"
 SILENT = "nobody is told of alarms"
 DEFAULT = "the default is used"
 SHUT = "the gateway does not start"
+NO_FLAG = {"a": {"AET": "A", "Host": "h", "Port": 1, "AllowStore": "yes"}}
 
 PACKAGE = Path(__file__).parents[2] / "src" / "orthanc_gcp"
 USES = "".join(file.read_text() for file in PACKAGE.rglob("*.py") if "emulator" not in file.parts)
@@ -55,6 +57,7 @@ DECISIONS = [
         SILENT,
     ),
     ("GoogleCloudPlatform.WebhookBacklogAgeSeconds", ["900", 0, None], DEFAULT),
+    ("GoogleCloudPlatform.DailySummaryHour", ["7", 24, -1, None], DEFAULT),
     ("GoogleCloudPlatform.CompareEverySeconds", ["900", 0, None], DEFAULT),
     ("GoogleCloudPlatform.ProtectUnsent", ["true", 1, None], DEFAULT),
     ("GoogleCloudPlatform.ProtectUpToPercent", ["80", 0, 101, None], DEFAULT),
@@ -80,12 +83,13 @@ DECISIONS = [
     ("DicomCheckModalityHost", ["true", 1, None], SHUT),
     ("DicomAlwaysAllowEcho", ["true", 1, None], SHUT),
     ("DicomAlwaysAllowFind", ["true", 1, None], SHUT),
+    ("DicomAlwaysAllowStore", ["true", 1, None], SHUT),
     ("DicomAlwaysAllowGet", ["true", 1, None], SHUT),
     ("DicomAlwaysAllowMove", ["true", 1, None], SHUT),
     ("DicomAet", ["", "A" * 17, 5, None], SHUT),
     ("DicomScuTimeout", [-1, 90_000, "10", None], SHUT),
     ("StrictAetComparison", ["true", 1, None], SHUT),
-    ("DicomModalities", [5, None, [], {"a": ["A", "h", "x"]}], SHUT),
+    ("DicomModalities", [5, None, [], {"a": ["A", "h", "x"]}, NO_FLAG], SHUT),
     ("DicomScpTimeout", ["30", -1, None], SHUT),
     ("MaximumPduLength", ["16384", 0, None], SHUT),
     ("DicomTlsEnabled", ["true", 1, None], SHUT),
@@ -136,7 +140,10 @@ def test_every_shared_option_is_decided():
 
 @pytest.mark.parametrize(
     "model",
-    [Account, BackfillOptions, DicomWeb, GatewayOptions, Globals, PythonPlugin, Section, SendRule],
+    [
+        *(Account, BackfillOptions, DicomWeb, GatewayOptions, Globals, MailOptions),
+        *(PythonPlugin, Section, SendRule),
+    ],
 )
 def test_every_option_is_used(model):
     for one in fields(model):

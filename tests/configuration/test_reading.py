@@ -183,13 +183,13 @@ def test_names_that_are_unusual_but_right(name):
         (
             {**with_account(SERVICE), "HttpsVerifyPeers": "no"},
             "HttpsVerifyPeers: found 'no', expected true or false; no account is used, "
-            "and no webhook",
+            "and no webhook, and no e-mail",
         ),
         (
             {**with_account(SERVICE), "HttpProxy": "socks5://u:pw@x"},
             "HttpProxy: found a string, "
             "expected a proxy as host:port or http://user:password@host:port; no account is used, "
-            "and no webhook",
+            "and no webhook, and no e-mail",
         ),
         (
             {**with_account(SERVICE), "DicomWeb": []},

@@ -20,6 +20,57 @@ from tests.support.orthanc_life import OrthancLife
 LIVES, STEPS = 40, 40
 
 
+def test_nothing_is_unread_of_an_orthanc_of_which_nothing_is_left() -> None:
+    """All that the ledger knows of it is deleted, and it has another name when it is back."""
+    life = OrthancLife()
+    try:
+        begin(life)
+        life.receive(at=0, patient=0, study=0, series=0, instance=0, version=0, then=4)
+        life.wait(seconds=700, then=4)
+        life.wait(seconds=700, then=4)
+        life.receive(at=0, patient=1, study=1, series=1, instance=1, version=0, then=0)
+        life.recycle(at=0, then=0)
+        life.clock.time += 5
+        life.rename(at=0, name="practice")
+        (orthanc,) = life.orthancs
+        assert life.town.now() - orthanc.since > 5
+        (left,) = orthanc.index.of_level("Instance")
+        assert left.identifier not in {row.orthanc_id for row in life.rows()}
+    finally:
+        life.teardown()
+
+
+@pytest.mark.parametrize("seconds", [-600, 600])
+def test_the_same_after_the_clock_was_set(seconds: int) -> None:
+    life = OrthancLife()
+    try:
+        begin(life)
+        life.receive(at=0, patient=0, study=0, series=0, instance=0, version=0, then=4)
+        life.wait(seconds=700, then=4)
+        life.wait(seconds=700, then=4)
+        before = life.town.now()
+        life.set_clock(seconds=seconds, then=0)
+        assert life.town.now() - before == seconds
+        life.receive(at=0, patient=1, study=1, series=1, instance=1, version=0, then=0)
+        life.recycle(at=0, then=0)
+        life.clock.time += 5
+        life.rename(at=0, name="practice")
+    finally:
+        life.teardown()
+
+
+def begin(life: OrthancLife) -> None:
+    """One Orthanc, whose plugin has started a worker."""
+    life.begin(
+        replaces=False,
+        verify="Search",
+        two=False,
+        outside=False,
+        of_one_name=False,
+        level="Instance",
+    )
+
+
 @pytest.fixture(scope="module", autouse=True)
 def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """One for all lives: each has a store of its own."""

@@ -23,6 +23,7 @@ PAGES = (
     "gateway",
     "migration",
     "operations",
+    "page",
     "retrieval",
     "troubleshooting",
 )

@@ -43,6 +43,7 @@ def test_all_that_is_needed_is_there(tmp_path):
         "standstill": Result.SKIPPED,
         "recycling": Result.PASSED,
         "remote access": Result.PASSED,
+        "e-mail": Result.SKIPPED,
     }
     assert found["rules"].cause == "1 rule sends to a"
     assert found["packages"].cause == f"{sys.executable} has all that the worker needs"
@@ -239,3 +240,24 @@ def test_rows_that_wait_for_nobody(waiting):
     assert no_rule.result is Result.WARNING
     assert "has no rule in Send" in no_rule.cause
     assert "put a rule into Send" in no_rule.remedy
+
+
+def test_who_is_written_to_and_who_else_may_read_the_password(tmp_path):
+    mail = {"Server": "mail.example.org", "From": "a@b.c", "To": ["d@e.f"]}
+    assert (
+        lines(tmp_path, {"Mail": mail})["e-mail"].cause == "alarms go to d@e.f by mail.example.org"
+    )
+    wrong = lines(tmp_path, {"Mail": {**mail, "Port": 0}})["e-mail"]
+    assert (wrong.result, "Mail.Port" in wrong.cause) == (Result.FAILED, True)
+    file = tmp_path / "password"
+    with_password = {"Mail": {**mail, "User": "u", "PasswordFile": str(file)}}
+    missing = lines(tmp_path, with_password)["e-mail"]
+    assert (missing.result, "cannot be read" in missing.cause) == (Result.FAILED, True)
+    file.write_text("pw-1")
+    file.chmod(0o600)
+    assert lines(tmp_path, with_password)["e-mail"].result is Result.PASSED
+    file.chmod(0o644)
+    exposed = lines(tmp_path, with_password)["e-mail"]
+    assert exposed.result is Result.WARNING
+    assert "every user of this machine may read it" in exposed.cause
+    assert "pw-1" not in exposed.cause + exposed.remedy

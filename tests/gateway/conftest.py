@@ -13,6 +13,7 @@ import pytest
 from orthanc_gcp import configuration
 from orthanc_gcp.clock import SystemClock
 from orthanc_gcp.gateway.gateway import Gateway
+from orthanc_gcp.orthanc.rest import OrthancRest
 from tests.emulator.client import Client
 from tests.emulator.conftest import (
     client,
@@ -69,10 +70,12 @@ def start(client: Client, shared_folder: Path) -> Iterator[Callable[..., Running
     """A maker of gateways, which are stopped in the end."""
     made: list[Running] = []
 
-    def begin(gateway: dict[str, Any] | None = None, **orthanc: Any) -> Running:
+    def begin(
+        gateway: dict[str, Any] | None = None, rest: OrthancRest | None = None, **orthanc: Any
+    ) -> Running:
         settings = configuration.read(configured(client, shared_folder, gateway, **orthanc))
         assert not [one for one in settings.problems if one.error], settings.problems
-        running = Gateway(settings, SystemClock())
+        running = Gateway(settings, SystemClock(), rest)
         thread = threading.Thread(target=running.run)
         thread.start()
         made.append(Running(running, thread))

@@ -11,6 +11,8 @@ from orthanc_gcp.gateway.gateway import Gateway
 from tests.gateway.conftest import configured
 from tests.gateway.scu import STUDY_ROOT, associate, find, keys, run
 
+NOBODY = {"DicomAlwaysAllowEcho": False, "DicomAlwaysAllowStore": False}
+
 
 def test_echoscu(start):
     code, said = run("echoscu", start().port)
@@ -33,8 +35,9 @@ def test_who_may_echo_and_find(start):
         ({}, "ANYTHING", "STRANGER", True),
         ({"DicomCheckCalledAet": True}, "ANYTHING", "WORKSTATION", False),
         ({"DicomCheckCalledAet": True}, "google", "workstation", True),
-        ({"DicomAlwaysAllowEcho": False}, "GOOGLE", "STRANGER", False),
-        ({"DicomAlwaysAllowEcho": False}, "GOOGLE", "WORKSTATION", True),
+        ({"DicomAlwaysAllowEcho": False}, "GOOGLE", "STRANGER", True),
+        (NOBODY, "GOOGLE", "STRANGER", False),
+        (NOBODY, "GOOGLE", "WORKSTATION", True),
     ],
 )
 def test_associations(start, options, called, calling, accepted):

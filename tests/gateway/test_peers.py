@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from orthanc_gcp.configuration import Globals, Modality
@@ -52,6 +54,26 @@ def test_what_a_peer_may(calling, address, options, echo, find):
     assert (found.may_echo(calling, address), found.may_find(calling, address)) == (echo, find)
 
 
+def test_who_may_store():
+    options = {"dicom_modalities": (CT, replace(ONLY_ECHO, allow_store=False))}
+    assert peers(**options).may_store("OTHER", "192.0.2.9")
+    options["dicom_always_allow_store"] = False
+    assert peers(**options).may_store("CT", "192.0.2.9")
+    assert not peers(**options).may_store("ECHO", "192.0.2.2")
+    assert not peers(**options).may_store("OTHER", "192.0.2.2")
+
+
+def test_whom_a_commitment_is_reported_to():
+    twin, silent = replace(CT, host="192.0.2.5"), replace(CT, allow_storage_commitment=False)
+    assert peers(dicom_modalities=(CT, twin)).commitment_modality("CT", "192.0.2.5") == twin
+    assert peers(dicom_modalities=(CT, twin)).commitment_modality("CT ", "192.0.2.9") == CT
+    assert peers(dicom_modalities=(silent, twin)).commitment_modality("CT", "192.0.2.1") == twin
+    assert peers(dicom_modalities=(silent,)).commitment_modality("CT", "192.0.2.1") is None
+    assert peers().commitment_modality("OTHER", "192.0.2.1") is None
+    checked = peers(dicom_check_modality_host=True)
+    assert checked.commitment_modality("CT", "192.0.2.9") is None
+
+
 @pytest.mark.parametrize(
     ("calling", "options", "move", "get"),
     [
@@ -75,7 +97,8 @@ def test_a_destination():
 
 
 def test_rejections():
-    closed = peers(dicom_always_allow_echo=False, dicom_check_called_aet=True)
+    nobody = {"dicom_always_allow_echo": False, "dicom_always_allow_store": False}
+    closed = peers(**nobody, dicom_check_called_aet=True)
     assert closed.rejection("H", "CT", "192.0.2.1") is Rejection.CALLED_AET
     assert closed.rejection("G", "OTHER", "192.0.2.1") is Rejection.CALLING_AET
     assert closed.rejection("G", "CT", "192.0.2.1") is None

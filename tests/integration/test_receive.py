@@ -8,9 +8,9 @@ from contextlib import closing
 
 import pytest
 
+from tests.retrieval.test_retriever import in_orthanc, rows_of, store, uids
 from tests.support.emulator import STORE_PATH
 from tests.support.orthanc import wait_until
-from tests.support.sent import dataset
 from tests.support.site import ACCOUNT, Site, make_instance, make_study
 
 TOPIC = "projects/osimis-test/topics/images"
@@ -18,20 +18,22 @@ SUBSCRIPTION = "projects/osimis-test/subscriptions/orthanc"
 SCOPES = [f"https://www.googleapis.com/auth/{name}" for name in ("cloud-healthcare", "pubsub")]
 
 
-@pytest.fixture(scope="module")
-def site(tmp_path_factory):
-    section = {
-        "Receive": [{"Account": ACCOUNT, "Subscription": "orthanc", "Tags": {"PatientID": "P*"}}],
-        "Prefetch": [{"Account": ACCOUNT, "PriorModalities": ["OT"], "MaxStudies": 1}],
-    }
-    site = Site(
-        tmp_path_factory.mktemp("site"), listen=True, section=section, account={"Scopes": SCOPES}
-    )
+def receiving_site(folder, **section):
+    """A site whose store says what it receives, by a subscription that the worker pulls."""
+    receive = {"Account": ACCOUNT, "Subscription": "orthanc", "Tags": {"PatientID": "P*"}}
+    section = {"Receive": [receive], **section}
+    site = Site(folder, listen=True, section=section, account={"Scopes": SCOPES})
     site.emulator.call("PUT", TOPIC, {})
     site.emulator.call("PUT", SUBSCRIPTION, {"topic": TOPIC})
     path = f"{STORE_PATH}?updateMask=notificationConfigs"
     site.emulator.call("PATCH", path, {"notificationConfigs": [{"pubsubTopic": TOPIC}]})
-    with site:
+    return site
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    prefetch = {"Account": ACCOUNT, "PriorModalities": ["OT"], "MaxStudies": 1}
+    with receiving_site(tmp_path_factory.mktemp("site"), Prefetch=[prefetch]) as site:
         site.wait_for_api()
         site.wait_for_following()
         yield site
@@ -41,25 +43,6 @@ def site(tmp_path_factory):
 def _well(site):
     yield
     site.emulator.switch(faults=[], latency=0, clockOffset=0)
-
-
-def store(site, *files):
-    for file in files:
-        answer = site.call(
-            "POST", "/dicomWeb/studies", file, **{"Content-Type": "application/dicom"}
-        )
-        assert answer.status == 200, answer.data
-
-
-def in_orthanc(site, files):
-    """The files that Orthanc has of some, byte for byte."""
-    found = []
-    for file in files:
-        uid = str(dataset(file).SOPInstanceUID)
-        query = {"Level": "Instance", "Query": {"SOPInstanceUID": uid}}
-        for one in site.orthanc.json("POST", "/tools/find", query):
-            found.append(site.orthanc.request("GET", f"/instances/{one}/file").data)
-    return found
 
 
 def wait_for(site, files, wait=30):
@@ -84,10 +67,10 @@ def waiting(site):
         return connection.execute("SELECT count(*) FROM backlog").fetchone()[0]
 
 
-def wait_for_all_acknowledged(site):
+def wait_for_all_acknowledged(site, wait=30):
     wait_until(
         lambda: waiting(site) == 0 and shown(site)[0]["Held"] == 0,
-        30,
+        wait,
         lambda: f"{waiting(site)} wait: {shown(site)}\n{site.log()[-4000:]}",
     )
 
@@ -102,17 +85,12 @@ def test_it_comes_as_it_is_and_is_neither_sent_back_nor_brought_twice(site):
     store(site, *files)
     wait_for(site, files)
     wait_for_all_acknowledged(site)
-    names = {str(dataset(file).SOPInstanceUID) for file in files}
-    rows = lambda: [row for row in site.rows() if row.sop_instance_uid in names]  # noqa: E731
-    wait_until(lambda: len(rows()) == 4, 20, lambda: site.log()[-3000:])
-    assert {(row.state, row.reason) for row in rows()} == {("confirmed", "retrieved")}
+    wait_until(lambda: len(rows_of(site, files)) == 4, 20, lambda: site.log()[-3000:])
+    found = {(row.state, row.reason) for row in rows_of(site, files)}
+    assert found == {("confirmed", "retrieved")}
     before = shown(site)[0]
-    one = dataset(files[0])
-    publish(
-        site,
-        f"{STORE_PATH}/dicomWeb/studies/{one.StudyInstanceUID}/series/{one.SeriesInstanceUID}"
-        f"/instances/{one.SOPInstanceUID}",
-    )
+    study, series, instance = uids(files[0])
+    publish(site, f"{STORE_PATH}/dicomWeb/studies/{study}/series/{series}/instances/{instance}")
     wait_until(lambda: shown(site)[0]["Received"] == before["Received"] + 1, 20)
     wait_for_all_acknowledged(site)
 

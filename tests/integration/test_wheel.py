@@ -43,6 +43,7 @@ def test_the_wheel_alone_is_the_connector(orthanc, token_server, tmp_path):
     accounts = {"my-google": user_account(token_server.url)}
     instance = orthanc({"GoogleCloudPlatform": {"Accounts": accounts}}, python_script=text)
     instance.wait_for_servers("my-google")
+    assert instance.request("GET", "/gcp/app/index.html").status == 200
 
 
 def _versions(folder: Path) -> Path:

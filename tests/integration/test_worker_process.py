@@ -103,13 +103,15 @@ def test_following_begins_at_the_first_start_whatever_happens_next(site):
     upload(orthanc, instances=3)
     orthanc.wait_for_log("the ledger cannot be reached", 40)
     orthanc.kill()
+    noted = orthanc.folder / "storage" / FILE_NAME
+    first = json.loads(noted.read_bytes())
     time.sleep(1.1)  # Orthanc tells whole seconds
     configuration = json.loads(orthanc.configuration_file.read_text())
     del configuration["GoogleCloudPlatform"]["Database"]
     orthanc.configuration_file.write_text(json.dumps(configuration))
     orthanc.start()
     wait_for(orthanc, Confirmed=3)
-    assert not (orthanc.folder / "storage" / FILE_NAME).exists()
+    assert json.loads(noted.read_bytes()) == first, "nothing older is to be sent later either"
 
 
 def test_received_is_confirmed_and_shown(site):

@@ -14,7 +14,7 @@ from orthanc_gcp.custody.reporting.studies import studies
 from orthanc_gcp.ledger.damage import quarantine_damaged
 from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.rows import NewTransfer
-from orthanc_gcp.ledger.schema import State, transfers
+from orthanc_gcp.ledger.schema import UNSURE, State, transfers
 from orthanc_gcp.ledger.selection import Selection
 
 
@@ -61,6 +61,7 @@ def test_a_transfer_with_bytes_in_a_column_goes_to_quarantine(sqlite_ledger, col
     quarantine_damaged(sqlite_ledger.engine)
     damaged, sound = rows(sqlite_ledger)
     assert (damaged.state, damaged.reason) == (State.QUARANTINED, "damaged")
+    assert damaged.stored_sha256 == UNSURE
     assert column in damaged.detail
     assert f"row 1 of gcp_transfers is damaged in {column}" in caplog.text
     assert sound.state == State.WAITING

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import sqlalchemy as sql
 
-from orthanc_gcp.ledger.schema import State, transfers
+from orthanc_gcp.ledger.schema import UNSURE, Priority, State, transfers
 from tests.support.ledgers import ORTHANC, SERIES, A, arrival, claim, settle_batch
 
 
@@ -70,10 +70,75 @@ def stored(ledger) -> str | None:
         return connection.scalar(sql.select(transfers.c.stored_sha256))
 
 
-def test_what_is_in_quarantine_takes_the_place_of_what_was_known(confirmed):
+@pytest.mark.parametrize("state", [State.QUARANTINED, State.DELAYED])
+@pytest.mark.parametrize("reason", ["conflict", "different", "uncompared"])
+def test_what_was_seen_there_takes_the_place_of_what_was_known(confirmed, state, reason):
     assert resent(confirmed, "one")
-    settle_batch(confirmed, State.QUARANTINED, "again-1", sha256="two", reason="conflict")
-    assert stored(confirmed) is None
+    settle_batch(confirmed, state, "again-1", sha256="two", reason=reason)
+    assert stored(confirmed) == UNSURE
+
+
+@pytest.mark.parametrize("state", [State.QUARANTINED, State.DELAYED, State.WAITING, State.LOST])
+def test_what_was_there_stays_known_when_it_was_not_sent(confirmed, state):
+    assert resent(confirmed, "one")
+    settle_batch(confirmed, state, "again-1", reason="damaged_file")
+    assert stored(confirmed) == "one"
+
+
+@pytest.mark.parametrize("state", [State.QUARANTINED, State.DELAYED, State.WAITING])
+def test_nothing_is_there_where_nothing_was_sent_before(ledger, state):
+    ledger.arrivals.record([arrival("1")])
+    claim(ledger)
+    settle_batch(ledger, state, reason="invalid")
+    assert stored(ledger) is None
+
+
+def test_what_a_newer_one_has_superseded_may_be_replaced(ledger):
+    ledger.arrivals.record([arrival("1")])
+    claim(ledger)
+    settle_batch(ledger, State.SUPERSEDED, reason="superseded")
+    assert stored(ledger) == UNSURE
+
+
+@pytest.mark.parametrize("state", [State.SENDING, State.WAITING, State.DELAYED, State.QUARANTINED])
+def test_what_was_ever_claimed_may_be_there_when_another_version_is_received(ledger, state):
+    """Whatever its attempts say: a worker that was killed counts none."""
+    ledger.arrivals.record([arrival("1", attachment_uuid="old")])
+    claim(ledger)
+    update(ledger, state=state, attempts=0)
+    ledger.arrivals.record([arrival("1", attachment_uuid="new", change_seq=2)])
+    assert stored(ledger) == UNSURE
+
+
+def test_what_was_never_claimed_is_not_there_when_another_version_is_received(ledger):
+    ledger.arrivals.record([arrival("1", attachment_uuid="old")])
+    ledger.arrivals.record([arrival("1", attachment_uuid="new", change_seq=2)])
+    assert stored(ledger) is None
+
+
+def test_the_same_file_is_no_other_version(ledger):
+    ledger.arrivals.record([arrival("1", attachment_uuid="one")])
+    claim(ledger)
+    settle_batch(ledger, State.QUARANTINED, reason="invalid")
+    ledger.arrivals.record([arrival("1", attachment_uuid="one", priority=Priority.DEMANDED)])
+    assert stored(ledger) is None
+
+
+def test_that_it_was_to_be_replaced_is_known_when_it_is_demanded_again(ledger):
+    ledger.arrivals.record([arrival("1", attachment_uuid="one")])
+    claim(ledger)
+    settle_batch(ledger, State.QUARANTINED, reason="x", replace=True)
+    ledger.arrivals.record([arrival("1", attachment_uuid="one", priority=Priority.DEMANDED)])
+    assert stored(ledger) == UNSURE
+
+
+def test_that_it_was_to_be_replaced_is_known_when_the_store_has_lost_it(ledger):
+    ledger.arrivals.record([arrival("1")])
+    claim(ledger)
+    settle_batch(ledger, State.ACKNOWLEDGED, sha256="one", replace=True)
+    found = ledger.confirmations.acknowledged(A, SERIES)
+    assert ledger.confirmations.requeue_lost(found) == 1
+    assert stored(ledger) == UNSURE
 
 
 def test_what_was_there_is_remembered_until_another_is_confirmed(confirmed):
@@ -83,6 +148,8 @@ def test_what_was_there_is_remembered_until_another_is_confirmed(confirmed):
     with confirmed.reading() as connection:
         row = connection.scalar(sql.select(transfers.c.id).where(transfers.c.sha256 == "two"))
     confirmed.confirmations.confirm({row: confirmed.now()})
+    assert stored(confirmed) == "one", "a search does not say which of both is there"
+    confirmed.confirmations.confirm({row: confirmed.now()}, {row})
     assert stored(confirmed) is None
 
 

@@ -4,9 +4,19 @@ from __future__ import annotations
 
 import pytest
 
+from orthanc_gcp.ledger.confirmations import ASK_AGAIN_AFTER
 from orthanc_gcp.ledger.rows import Outcome
 from orthanc_gcp.ledger.schema import Priority, State
-from tests.support.ledgers import ORTHANC, SERIES, A, arrival, claim, claimed_rows, states
+from tests.support.ledgers import (
+    ORTHANC,
+    SERIES,
+    A,
+    arrival,
+    claim,
+    claimed_rows,
+    settle_batch,
+    states,
+)
 from tests.support.transfers import events_of
 
 OTHER = "another orthanc"
@@ -34,7 +44,8 @@ def settle(ledger, name: str, state: State, **more: object) -> None:
 
 def confirm(ledger) -> None:
     found = ledger.confirmations.acknowledged(A, SERIES)
-    ledger.confirmations.confirm({row.id: ledger.now() for row in found})
+    ids = [row.id for row in found]
+    ledger.confirmations.confirm(dict.fromkeys(ids, ledger.now()), ids)
 
 
 @pytest.mark.parametrize("order", ["older first", "newer first"])
@@ -157,3 +168,86 @@ def test_very_many_old_versions_do_not_hold_up_the_queue(sqlite_ledger):
     for at in range(60):
         receive(ledger, f"version {at:02}", float(at))
     assert claim(ledger, most_instances=20) == ["version 59"]
+
+
+def search(ledger) -> dict[str, str]:
+    """Confirm what a search finds, which names no version; the states then."""
+    found = ledger.confirmations.acknowledged(A, SERIES)
+    ledger.confirmations.confirm({row.id: ledger.now() for row in found})
+    return states(ledger)
+
+
+def unsure(ledger) -> list[str]:
+    found = ledger.confirmations.acknowledged(A, SERIES)
+    return [row.orthanc_id for row in found if row.may_be_other]
+
+
+@pytest.mark.parametrize("settled", [State.DELAYED, State.QUARANTINED, State.SUPERSEDED])
+def test_a_search_does_not_say_which_of_two_versions_is_there(ledger, settled):
+    receive(ledger, "old", 10.0)
+    sent(ledger, "old", settled, reason="r")
+    receive(ledger, "new", 20.0, source=OTHER)
+    sent(ledger, "new", source=OTHER, sha256="n")
+    assert search(ledger) == {"old": settled, "new": State.ACKNOWLEDGED}
+    assert unsure(ledger) == ["new"]
+    assert ledger.confirmations.due(A) == [SERIES]
+    confirm(ledger)
+    assert states(ledger) == {"old": settled, "new": State.CONFIRMED}
+
+
+def test_what_is_being_sent_is_waited_for_before_a_search_counts(ledger, clock):
+    receive(ledger, "new", 20.0, source=OTHER)
+    sent(ledger, "new", source=OTHER, sha256="same")
+    receive(ledger, "old", 10.0)
+    assert claim(ledger) == ["old"]
+    assert search(ledger)["new"] == State.ACKNOWLEDGED
+    assert (unsure(ledger), ledger.confirmations.due(A)) == ([], [])
+    settle_batch(ledger, State.ACKNOWLEDGED, sha256="same")
+    clock.now += ASK_AGAIN_AFTER
+    assert ledger.confirmations.due(A) == [SERIES]
+    assert search(ledger) == {"old": State.CONFIRMED, "new": State.CONFIRMED}
+
+
+def test_what_was_sent_by_a_worker_that_is_gone_may_be_there(ledger):
+    receive(ledger, "new", 20.0, source=OTHER)
+    sent(ledger, "new", source=OTHER, sha256="n")
+    receive(ledger, "old", 10.0)
+    assert claim(ledger) == ["old"]
+    ledger.queue.requeue_claims_of("w")
+    assert search(ledger)["new"] == State.ACKNOWLEDGED
+    assert unsure(ledger) == ["new"]
+
+
+def test_what_was_never_sent_is_not_there(ledger):
+    receive(ledger, "old", 10.0, source=OTHER)
+    receive(ledger, "new", 20.0)
+    sent(ledger, "new", sha256="n")
+    assert search(ledger) == {"old": State.WAITING, "new": State.CONFIRMED}
+
+
+def test_what_came_from_the_store_may_be_there_still(ledger):
+    receive(ledger, "old", 10.0, source=OTHER, retrieved_sha256="o", retrieved_at=10.0)
+    receive(ledger, "new", 20.0)
+    sent(ledger, "new", sha256="n")
+    assert search(ledger) == {"old": State.SUPERSEDED, "new": State.ACKNOWLEDGED}
+    assert unsure(ledger) == ["new"]
+
+
+def test_the_past_of_a_row_for_the_same_store_counts(ledger):
+    """Its account has another name by now, and what that had sent before was not confirmed."""
+    receive(ledger, "one", 10.0, attachment_uuid="a")
+    sent(ledger, "one", State.DELAYED)
+    receive(ledger, "one", 20.0, attachment_uuid="b")
+    with ledger.writing() as connection:
+        connection.exec_driver_sql("UPDATE gcp_destinations SET store = 's'")
+        connection.exec_driver_sql(
+            "INSERT INTO gcp_destinations (account, endpoint, store, since, used_at)"
+            " SELECT 'renamed', endpoint, store, since, used_at FROM gcp_destinations"
+        )
+    receive(ledger, "one", 20.0, attachment_uuid="b", account="renamed")
+    limits = {"most_instances": 9, "most_bytes": 10**9, "most_batches": 9}
+    (row,) = ledger.queue.claim("renamed", ORTHANC, "b", "w", **limits)
+    settle_batch(ledger, State.ACKNOWLEDGED, sha256="b")
+    ledger.confirmations.confirm({row.id: ledger.now()})
+    (row,) = ledger.confirmations.acknowledged("renamed", SERIES)
+    assert row.may_be_other

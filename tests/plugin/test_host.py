@@ -70,6 +70,9 @@ def test_a_worker_is_for_rules(inside, token_server):
     assert worker(inside(with_accounts(token_server)), "") is None
     made = worker(inside(with_accounts(token_server, Send=[{"To": "a"}])))
     assert isinstance(made, WorkerClient)
+    for name, entry in (("Receive", {"Subscription": "images"}), ("Prefetch", {})):
+        made = worker(inside(with_accounts(token_server, **{name: [{"Account": "a", **entry}]})))
+        assert isinstance(made, WorkerClient), "one has something to do by itself"
 
 
 def test_a_script_of_an_older_version(inside, token_server):

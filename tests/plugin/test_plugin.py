@@ -8,7 +8,8 @@ import pytest
 
 from orthanc_gcp import plugin
 from orthanc_gcp.plugin import Plugin, is_script
-from orthanc_gcp.plugin.routes import CONNECTOR_ROUTES, WORKER_ROUTES
+from orthanc_gcp.plugin.page.serving import PAGE_ROUTES
+from orthanc_gcp.plugin.routes import CONNECTOR_ROUTES, GATEWAY_ROUTES, WORKER_ROUTES
 from tests.support.keys import user_account
 from tests.support.orthanc import wait_until
 from tests.support.orthanc_module import OldOutput, OrthancModule, Output
@@ -37,7 +38,8 @@ def ask(module, route, method="GET", output=None, **more):
 
 
 def test_its_life(module, started):
-    assert set(module.routes) == {*CONNECTOR_ROUTES, *WORKER_ROUTES}
+    expected = {*CONNECTOR_ROUTES, *GATEWAY_ROUTES, *WORKER_ROUTES, *PAGE_ROUTES}
+    assert set(module.routes) == expected
     wait_until(lambda: "a" in json.loads(module.RestApiGet("/dicom-web/servers")))
     wait_until(lambda: ask(module, "/gcp/accounts").status == 200)
     (account,) = json.loads(ask(module, "/gcp/accounts").body)

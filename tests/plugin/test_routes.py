@@ -107,6 +107,21 @@ def test_accounts(connector):
     assert from_connector(None, "GET", ()).status == 503
 
 
+def test_what_fails_has_a_remedy_while_it_does(connector, token_server):
+    def error():
+        return from_connector(connector, "GET", ("a",)).body["LastError"]
+
+    assert error() is None
+    token_server.answer = answers.error("invalid_grant", "Token has been revoked.")
+    from_connector(connector, "POST", ("a", "refresh"))
+    assert "gcloud auth application-default login" in error()["Remedy"]
+    token_server.answer = answers.token("ya29.second")
+    from_connector(connector, "POST", ("a", "refresh"))
+    assert "Remedy" not in error()
+    everyone = {one["Name"]: one for one in from_connector(connector, "GET", ()).body}
+    assert everyone["wrong"]["LastError"]["Remedy"].startswith("correct the option")
+
+
 @pytest.mark.parametrize(
     ("method", "groups", "allowed"),
     [
@@ -141,6 +156,22 @@ def test_what_the_worker_answers():
     answer = from_worker(worker, "POST", groups, {"x": "1"}, b"{}")
     assert answer == Answer(200, {"Account": "a"})
     assert worker.asked == [("POST", groups, {"x": "1"}, b"{}")]
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("2026-01-31T18%3A00%3A00%2b01:00", "2026-01-31T18:00:00+01:00"),
+        ("2026-01-31T18:00:00+01:00", "2026-01-31T18:00:00+01:00"),
+        ("1.2.3%2F1", "1.2.3/1"),
+        ("%C3%BC", "ü"),
+        ("%FF%zz", "\ufffd%zz"),
+    ],
+)
+def test_what_is_percent_encoded_means_the_same(written, meant):
+    worker = Worker()
+    from_worker(worker, "GET", ("accounts", "a", "studies"), {"since": written}, b"")
+    assert worker.asked[0][2] == {"since": meant}
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,7 @@ STATES = (
     "Waiting Sending Acknowledged Confirmed Quarantined Superseded Withdrawn Lost Dismissed"
 ).split()
 FIGURES = {"OldestUnsentSeconds": 7.5, "LostChanges": 2, "UnprotectedPatients": 1}
+FIGURES |= {"OldestAcknowledgedSeconds": None, "Paused": True}
 PROBLEMS = {"Problems": [{"Kind": "index", "Instances": 4}]}
 OVERVIEW = [{"Account": "a", **dict.fromkeys(STATES, COUNTS), **FIGURES, **PROBLEMS}]
 

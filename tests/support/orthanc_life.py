@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sql
-from hypothesis import note
+from hypothesis import currently_in_test_context, note
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -551,7 +551,8 @@ class OrthancLife(RuleBasedStateMachine):
     def _all_is_well(self) -> None:
         self.nothing_false()
         rows, stored = self.rows(), self.stored()
-        note("\n".join(map(brief, rows)))
+        if currently_in_test_context():
+            note("\n".join(map(brief, rows)))
         for number, orthanc in enumerate(self.orthancs):
             source = self.workers[number].follower.source
             if not source and orthanc.index.resources:

@@ -25,8 +25,9 @@ class Output:
 
     def __init__(self) -> None:
         self.status, self.body, self.allow, self.headers = 0, "", "", {}
+        self.location = ""
 
-    def AnswerBuffer(self, body: str, kind: str) -> None:
+    def AnswerBuffer(self, body: str | bytes, kind: str) -> None:
         self.status, self.body, self.headers["Content-Type"] = 200, body, kind
 
     def SendMethodNotAllowed(self, allow: str) -> None:
@@ -35,12 +36,18 @@ class Output:
     def SendHttpStatus(self, status: int, body: str) -> None:
         self.status, self.body = status, body
 
-
-class OldOutput(Output):
-    """The same as the Python plugin 4 has it."""
+    def SendHttpStatusCode(self, status: int) -> None:
+        self.status = status
 
     def SetHttpHeader(self, name: str, value: str) -> None:
         self.headers[name] = value
+
+    def Redirect(self, location: str) -> None:
+        self.status, self.location = 301, location
+
+
+class OldOutput(Output):
+    """The same as the Python plugin 4 has it."""
 
     def SendHttpStatus(self, status: int, body: str, size: int) -> None:
         assert size == len(body.encode())

@@ -174,7 +174,7 @@ class Index:
         self.hidden = set()
 
     def note(self) -> float:
-        """Since when it is to be followed: now, or what was noted and is in no ledger yet."""
+        """Since when it is to be followed: since what was noted, or else since now."""
         now = self._clock.utc().timestamp()
         if self.noted is None or not 0 < self.noted <= now:
             self.noted = now
@@ -370,9 +370,9 @@ class SimulatedOrthanc(ThreadingHTTPServer):
     def stop(self) -> None:
         self.running = False
 
-    def forget_first_start(self) -> None:
-        """The ledger knows since when it is followed."""
-        self.index.noted = None
+    def note_read(self, moment: float) -> None:
+        """All that was received before a moment was read."""
+        self.index.noted = moment
 
     def close(self) -> None:
         self.shutdown()

@@ -267,7 +267,7 @@ class SimulatedWorker:
             self.ledger.now() if since is None else since,
             was_down=since is None,
             follows=self._follows,
-            on_recognized=orthanc.forget_first_start,
+            on_read=orthanc.note_read,
             protection=protection,
         )
         sender = Sender(

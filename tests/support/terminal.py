@@ -14,6 +14,7 @@ from click.testing import CliRunner, Result
 from orthanc_gcp.cli import app
 from tests.support.keys import STORE
 from tests.support.orthanc import free_port
+from tests.support.schemas import WHOLE, conforms
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = {
@@ -21,6 +22,7 @@ COMMANDS = {
     "check": ("CONFIG",),
     "worker": ("CONFIG",),
     "status": ("CONFIG",),
+    "top": ("CONFIG",),
     "receipt": ("CONFIG", "1.2.3"),
     "audit": ("CONFIG",),
     "query": ("CONFIG", "my-google"),
@@ -43,7 +45,7 @@ COMMANDS = {
 """Every command, with plausible arguments."""
 OF_THE_CONNECTOR = {"check", "install", "retrieve", "sidecar"}
 """Those that do with what every installation has."""
-WITHOUT_LEDGER = {*OF_THE_CONNECTOR, "query"}
+WITHOUT_LEDGER = {*OF_THE_CONNECTOR, "gateway", "query"}
 """Those that ask for none."""
 WITH_CONFIG = sorted(name for name, arguments in COMMANDS.items() if "CONFIG" in arguments)
 
@@ -62,11 +64,17 @@ def command(
 
 
 def invoke(*arguments: object, code: int = 0, **environment: str) -> Result:
-    """What a command says that is run in this process, and ends with a code."""
-    done = CliRunner().invoke(app, list(map(str, arguments)), env=environment)
+    """What a command says that is run in this process, and ends with a code.
+
+    Every document of JSON that it prints has to be as its schema says.
+    """
+    words = list(map(str, arguments))
+    done = CliRunner().invoke(app, words, env=environment)
     if done.exception and not isinstance(done.exception, SystemExit):
         raise done.exception
     assert done.exit_code == code, done.output
+    if "--json" in words and code in WHOLE:
+        conforms(words, done.stdout)
     return done
 
 

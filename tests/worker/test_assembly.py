@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import json
+import random
 import socket
+import threading
 import urllib.request
 
 import pytest
 
 from orthanc_gcp import configuration
+from orthanc_gcp.clock import SystemClock
+from orthanc_gcp.custody.intake import changes
 from orthanc_gcp.errors import ConfigurationError
+from orthanc_gcp.orthanc.first_start import FILE_NAME
 from orthanc_gcp.orthanc.rest import OrthancRest
 from orthanc_gcp.worker.assembly import assemble
 from tests.support.keys import STORE
 from tests.support.orthanc import free_port, wait_until
+from tests.support.orthanc_life import file_of
+from tests.support.simulated_orthanc import Index, SimulatedOrthanc
 from tests.worker.test_worker import Run
 
 ORTHANC = "http://127.0.0.1:1"
@@ -60,3 +67,51 @@ def test_its_parts_know_of_each_other(tmp_path):
     with run:
         wait_until(answers, 20)
         assert b'account="google"' in ask("/metrics")
+
+
+@pytest.fixture
+def orthanc():
+    made = SimulatedOrthanc(Index(SystemClock(), random.Random(1)))
+    yield made
+    made.close()
+
+
+def test_up_to_when_all_was_read_is_noted_in_the_folder(tmp_path, orthanc, monkeypatch, caplog):
+    """What cannot be written is said once, and tried again."""
+    monkeypatch.setattr(changes, "NOTE_READ_EVERY", 0.0)
+    noted = tmp_path / "OrthancStorage" / FILE_NAME
+    noted.mkdir(parents=True)
+    orthanc.index.receive(file_of(0, 0, 0, 0, 0))
+    settings = read(tmp_path, Database=f"sqlite:///{tmp_path}/ledger.sqlite")
+    worker = assemble(settings, OrthancRest(orthanc.url), "w", 5.5)
+    thread = threading.Thread(target=worker.run)
+    thread.start()
+    try:
+        wait_until(lambda: "cannot be written" in caplog.text, 20)
+        noted.rmdir()
+        wait_until(noted.is_file, 20)
+    finally:
+        worker.stop()
+        thread.join(20)
+    assert json.loads(noted.read_bytes()) > 5.5
+    assert caplog.text.count("cannot be written") == 1
+
+
+@pytest.mark.parametrize("sends", [True, False])
+def test_where_nothing_is_sent_no_moment_is_noted(tmp_path, orthanc, sends):
+    noted = tmp_path / "OrthancStorage" / FILE_NAME
+    noted.parent.mkdir()
+    noted.write_text("5.5")
+    orthanc.index.receive(file_of(0, 0, 0, 0, 0))
+    settings = read(tmp_path, Database=f"sqlite:///{tmp_path}/ledger.sqlite")
+    worker = assemble(settings, OrthancRest(orthanc.url), "w", sends=sends)
+    thread = threading.Thread(target=worker.run)
+    thread.start()
+    ledger = noted.with_name("orthanc-gcp-ledger.json")
+    try:
+        wait_until(ledger.is_file, 20)
+        wait_until(lambda: sends == (noted.is_file() and noted.read_text() != "5.5"), 20)
+    finally:
+        worker.stop()
+        thread.join(20)
+    assert noted.is_file() == sends

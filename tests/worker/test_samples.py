@@ -17,8 +17,12 @@ from orthanc_gcp.worker.samples import (
     PROBLEMS,
     RECEIVE_RESULTS,
     STATES,
+    of_backfill,
+    of_gateway,
+    of_quarantine,
     of_receivers,
     of_requests,
+    of_retrievals,
     of_tokens,
     of_transfers,
 )
@@ -56,11 +60,27 @@ def test_transfers_by_state(ledger, clock):
 
 
 def test_requests_by_result():
-    found = by_name(of_requests({"a": Totals(succeeded=3, throttled=2, failed=1, instances=9)}))
-    results = {name[2]: value for name, value in found.items() if len(name) == 3}
+    reasons = {"quota": 2, "forbidden": 1}
+    totals = Totals(succeeded=3, throttled=2, failed=1, instances=9, reasons=reasons)
+    found = by_name(of_requests({"a": totals}))
+    requests = "gcp_transfer_requests_total"
+    results = {name[2]: value for name, value in found.items() if name[0] == requests}
     assert results == {"succeeded": 3, "throttled": 2, "failed": 1}
+    assert found["gcp_transfer_failed_requests_total", "a", "quota"] == 2
+    assert found["gcp_transfer_failed_requests_total", "a", "forbidden"] == 1
     assert found["gcp_transfer_sent_instances_total", "a"] == 9
     assert found["gcp_transfer_sent_bytes_total", "a"] == 0
+
+
+def test_what_is_measured_of_the_ledger_beside():
+    assert by_name(of_quarantine({("a", "conflict"): 3})) == {
+        ("gcp_quarantined_instances", "a", "conflict"): 3
+    }
+    assert by_name(of_retrievals({("a", "running"): 2})) == {("gcp_retrievals", "a", "running"): 2}
+    assert by_name(of_backfill("o", 5, 7)) == {
+        ("gcp_backfill_studies", "o", "done"): 5,
+        ("gcp_backfill_studies", "o", "left"): 7,
+    }
 
 
 def test_messages_by_result():
@@ -75,8 +95,24 @@ def test_messages_by_result():
     assert set(RECEIVE_RESULTS) == set(Result)
 
 
+def test_a_gateway():
+    status = {
+        "Associations": 3,
+        "StorageCommitment": {"Open": 2},
+        "Requests": [{"Service": "C-FIND", "Seconds": 1.5, "ByStatus": {"0000": 7, "A700": 1}}],
+    }
+    assert by_name(of_gateway(status)) == {
+        ("gcp_gateway_associations",): 3,
+        ("gcp_gateway_open_commitments",): 2,
+        ("gcp_gateway_request_seconds_total", "C-FIND"): 1.5,
+        ("gcp_gateway_requests_total", "C-FIND", "0000"): 7,
+        ("gcp_gateway_requests_total", "C-FIND", "A700"): 1,
+    }
+    assert not list(of_gateway({**status, "StorageCommitment": None, "Requests": []}))[1:]
+
+
 _UNITS = ("_instances", "_bytes", "_seconds", "_changes", "_patients", "_messages", "_attempts")
-_UNITS += ("_total", "_up")
+_UNITS += ("_associations", "_commitments", "_total", "_up", "_studies", "_retrievals", "_paused")
 
 
 def test_names_have_their_unit_and_counters_say_so():

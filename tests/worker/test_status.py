@@ -12,6 +12,7 @@ from orthanc_gcp.custody.reporting.overview import Overview
 from orthanc_gcp.custody.reporting.problems import Problems
 from orthanc_gcp.errors import StoreError
 from orthanc_gcp.outages import Outage
+from orthanc_gcp.worker.samples import of_backfill
 from orthanc_gcp.worker.status import WorkerStatus
 from tests.support.ledgers import arrival
 from tests.support.simulation import FakeClock
@@ -78,6 +79,16 @@ def test_what_belongs_to_no_account_is_shown(status, ledger):
     }
     assert values["former", "account"] == 1
     assert values["a", "account"] == 0
+
+
+def test_samples_of_the_ledger_are_among_them(ledger, congestion):
+    destination = Destination("a", None, None, congestion, replaces=False, verify="Search")
+    status = WorkerStatus(
+        *(Overview(ledger), {"a": destination}, {}, NoTokens(), FakeClock(), list),
+        of_ledger=lambda: of_backfill("o", 1, 2),
+    )
+    found = {one.labels["state"]: one.value for one in status.samples() if "index" in one.labels}
+    assert found == {"done": 1, "left": 2}
 
 
 def test_samples_are_of_transfers_and_requests(status, ledger):

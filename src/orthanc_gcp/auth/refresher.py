@@ -95,6 +95,18 @@ class TokenRefresher:
         with self._lock:
             return state.status(self._clock)
 
+    def failure(self, name: str) -> tuple[GcpError | None, Identity | None]:
+        """Why an account has failed last, and who it is, each as far as there is anything.
+
+        Raises
+        ------
+        KeyError
+            There is no such account.
+        """
+        state = self._states[name]
+        with self._lock:
+            return state.error, state.identity
+
     def figures(self) -> Iterator[tuple[str, Figures]]:
         """The numbers of each account."""
         now = self._clock.now()

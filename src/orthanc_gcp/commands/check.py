@@ -14,6 +14,7 @@ import click
 import orthanc_gcp
 from orthanc_gcp.clock import SystemClock
 from orthanc_gcp.commands.arguments import (
+    BROKEN_OFF,
     configs_argument,
     fail,
     json_option,
@@ -21,6 +22,7 @@ from orthanc_gcp.commands.arguments import (
     orthanc_option,
     orthanc_variable,
 )
+from orthanc_gcp.commands.formatting import count
 from orthanc_gcp.commands.printing import say
 from orthanc_gcp.errors import ConfigurationError
 from orthanc_gcp.users import is_root, user_name
@@ -78,7 +80,7 @@ def check(
     """
     # All before it becomes a user who may not be able to read these.
     from orthanc_gcp import configuration
-    from orthanc_gcp.commands.check_report import as_document, print_findings
+    from orthanc_gcp.commands.check_report import as_document, collect_findings, print_findings
     from orthanc_gcp.configuration.files import folder_of, read_files
     from orthanc_gcp.doctor import Site, check_custody, check_orthanc
     from orthanc_gcp.orthanc.installation import service_of
@@ -100,15 +102,29 @@ def check(
         "custody": check_custody(site),
     }
     warnings = [str(problem) for problem in settings.problems if not problem.error]
-    if as_json:
-        found = {title: list(findings) for title, findings in groups.items()}
-    else:
-        found = print_findings(groups, warnings)
+    found: dict[str, list[Finding]] = {title: [] for title in groups}
+    try:
+        if as_json:
+            collect_findings(groups, found)
+        else:
+            print_findings(groups, warnings, found)
+    except KeyboardInterrupt:
+        fail(_broken_off(found), BROKEN_OFF)
     code = _exit_code({finding.result for findings in found.values() for finding in findings})
     if as_json:
         document = as_document(found, warnings, names, passed=code == 0)
         say(json.dumps(document, indent=2))
     raise click.exceptions.Exit(code)
+
+
+def _broken_off(found: dict[str, list[Finding]]) -> str:
+    """How far it came: what was begun, and what was not looked at."""
+    done = sum(map(len, found.values()))
+    begun = [title for title, findings in found.items() if findings]
+    left = [title for title, findings in found.items() if not findings]
+    where = f" of {', '.join(begun)}" if begun else ""
+    rest = f"; not begun: {', '.join(left)}" if left else ""
+    return f"broken off after {count(done, 'check')}{where}{rest}"
 
 
 def _exit_code(results: set[Result]) -> int:

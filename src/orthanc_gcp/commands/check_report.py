@@ -13,7 +13,7 @@ from orthanc_gcp.commands.live.busy import while_waiting
 from orthanc_gcp.commands.printing import cleaned
 from orthanc_gcp.doctor import Finding, Result
 
-__all__ = ["as_document", "print_findings"]
+__all__ = ["as_document", "collect_findings", "print_findings"]
 
 _COLOURS = {
     Result.PASSED: "green",
@@ -54,20 +54,34 @@ def as_document(
     }
 
 
+def collect_findings(
+    groups: Mapping[str, Iterable[Finding]], found: dict[str, list[Finding]]
+) -> None:
+    """Make all checks, and add what they find to ``found``, by group."""
+    for title, findings in groups.items():
+        for finding in while_waiting(findings, f"checking {title}", quiet=True):
+            found[title].append(finding)
+
+
 def print_findings(
-    groups: Mapping[str, Iterable[Finding]], warnings: list[str]
-) -> dict[str, list[Finding]]:
-    """Print each line as it comes, for some of them take seconds; the findings by their group."""
+    groups: Mapping[str, Iterable[Finding]], warnings: list[str], found: dict[str, list[Finding]]
+) -> None:
+    """Make all checks, print each line as it comes, for some take seconds, and add it to ``found``.
+
+    Parameters
+    ----------
+    warnings
+        What the configuration was read with, and is no error.
+    found
+        Has a list for each group.
+    """
     for warning in warnings:
         _print(f"{click.style('warning', fg='yellow')} {cleaned(warning)}")
-    found: dict[str, list[Finding]] = {}
     for title, findings in groups.items():
         _print(click.style(cleaned(title), bold=True))
-        found[title] = []
         for finding in while_waiting(findings, f"checking {title}"):
             _print(_row(finding))
             found[title].append(finding)
-    return found
 
 
 def _row(finding: Finding) -> str:

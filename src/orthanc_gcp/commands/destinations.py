@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -52,11 +52,12 @@ def destinations(
             account = to or former.destination.account
             refuse_unknown_account(account, [one.name for one in settings.accounts])
             moved = module.hand_over(ledger, hand_over, account)
-            say(f"handed over to {account}: {count(moved, 'instance')}{_left(ledger, hand_over)}")
+            done, words = {"To": account, "HandedOver": moved}, f"handed over to {account}"
+            _say(ledger, hand_over, words, moved, done, as_json=as_json)
         elif close is not None:
             _former(ledger, close)
             closed = module.close(ledger, close)
-            say(f"withdrawn: {count(closed, 'instance')}{_left(ledger, close)}")
+            _say(ledger, close, "withdrawn", closed, {"Withdrawn": closed}, as_json=as_json)
         else:
             _list(ledger, as_json=as_json)
 
@@ -75,12 +76,19 @@ def _former(ledger: Ledger, number: int) -> DestinationStatus:
     return known[number]
 
 
-def _left(ledger: Ledger, number: int) -> str:
+def _say(
+    ledger: Ledger, number: int, words: str, moved: int, done: dict[str, Any], *, as_json: bool
+) -> None:
+    """What became of so many instances of a destination, and how many are left there."""
     from orthanc_gcp.custody.reporting.destinations import destinations as all_of
 
     (now,) = all_of(ledger, [number])
     left = now.open_instances + now.counts.quarantined.instances
-    return f", left: {left}" if left else ""
+    if as_json:
+        say(json.dumps({"Destination": number, **done, "Left": left}, indent=2))
+    else:
+        rest = f", left: {left}" if left else ""
+        say(f"{words}: {count(moved, 'instance')}{rest}")
 
 
 def _list(ledger: Ledger, *, as_json: bool) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from orthanc_gcp.commands.arguments import (
     config_argument,
     fail,
+    json_option,
     needs,
     orthanc_of,
     orthanc_option,
@@ -38,7 +39,7 @@ __all__ = ["indexes"]
 @click.option(
     "--accept-ledger", metavar="INDEX", help="It had another ledger before: that is meant."
 )
-@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@json_option
 @needs("worker")
 def indexes(
     config: Path,
@@ -62,44 +63,54 @@ def indexes(
 
         try:
             if separate or hand_over is not None:
-                _with_orthanc(ledger, settings, orthanc, hand_over)
+                done, words = _with_orthanc(ledger, settings, orthanc, hand_over)
             elif accept_ledger is not None:
-                _accept(ledger, accept_ledger)
+                done, words = _accept(ledger, accept_ledger)
             elif close is not None:
                 _gone(ledger, close)
-                say(f"withdrawn: {count(module.close(ledger, close), 'instance')}")
+                closed = module.close(ledger, close)
+                done = {"Index": close, "Withdrawn": closed}
+                words = f"withdrawn: {count(closed, 'instance')}"
             else:
                 _list(module.open_transfers(ledger), as_json=as_json)
+                return
         except OrthancError as error:
             fail(str(error))
+    say(json.dumps(done, indent=2) if as_json else words)
+
+
+Done = tuple[dict[str, Any], str]
+"""What was done: for programs, and in words."""
 
 
 def _with_orthanc(
     ledger: Ledger, settings: Settings, orthanc: str | None, source: str | None
-) -> None:
+) -> Done:
     from orthanc_gcp.custody.intake import open_transfers as module
     from orthanc_gcp.custody.intake.identity import source_of
     from orthanc_gcp.orthanc.resources import OrthancSource
 
     rest = OrthancSource(orthanc_of(settings, orthanc, "indexes"), settings.storage_folder)
     if source is None:
-        say(f"followed by itself from now on: {module.separate(ledger, rest)}")
-        return
+        index = module.separate(ledger, rest)
+        return {"Index": index, "Separated": True}, f"followed by itself from now on: {index}"
     _gone(ledger, source)
     to = source_of(ledger, rest)
     if to == source:
         fail(f"this Orthanc has {source} itself: start its worker")
     moved = module.hand_over(ledger, rest, source, to)
     left = sum(one.instances for one in module.open_transfers(ledger) if one.source == source)
-    say(f"handed over to {to}: {count(moved, 'instance')}, left: {left}")
+    done = {"Index": source, "To": to, "HandedOver": moved, "Left": left}
+    return done, f"handed over to {to}: {count(moved, 'instance')}, left: {left}"
 
 
-def _accept(ledger: Ledger, source: str) -> None:
+def _accept(ledger: Ledger, source: str) -> Done:
     from orthanc_gcp.custody.intake.former_ledgers import accept
 
     if not accept(ledger, source):
         fail(f"there is no index {source} that had another ledger before")
-    say(f"{source}: this ledger is the one that counts")
+    done = {"Index": source, "LedgerAccepted": True}
+    return done, f"{source}: this ledger is the one that counts"
 
 
 def _gone(ledger: Ledger, source: str) -> None:

@@ -16,6 +16,8 @@ _ALLOWED = {
     "AllowFind": "allow_find",
     "AllowGet": "allow_get",
     "AllowMove": "allow_move",
+    "AllowStore": "allow_store",
+    "AllowStorageCommitment": "allow_storage_commitment",
 }
 _LONGEST_TIMEOUT = 86400
 _ENTRY = (
@@ -35,8 +37,8 @@ class Modality:
         Its AE title, without padding.
     host
         Where it is: an address, or a name.
-    allow_echo, allow_find, allow_get, allow_move
-        Whether it may ask with C-ECHO, C-FIND, C-GET and C-MOVE.
+    allow_echo, allow_find, allow_get, allow_move, allow_store, allow_storage_commitment
+        Whether it may ask with C-ECHO, C-FIND, C-GET, C-MOVE, C-STORE, and for storage commitment.
     use_dicom_tls
         Whether it is connected to by TLS.
     local_aet
@@ -52,6 +54,8 @@ class Modality:
     allow_find: bool = True
     allow_get: bool = True
     allow_move: bool = True
+    allow_store: bool = True
+    allow_storage_commitment: bool = True
     use_dicom_tls: bool = False
     local_aet: str = ""
     timeout: int = 0

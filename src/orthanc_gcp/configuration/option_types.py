@@ -46,11 +46,17 @@ __all__ = [
     "DAYS",
     "DELEGATES",
     "EMAIL",
+    "ENCRYPTION",
     "FILE",
     "FLAG",
+    "HOST",
+    "HOUR",
     "INLINE",
     "KNOWN_MODALITIES",
     "LEVEL",
+    "MAILBOX",
+    "MAILBOXES",
+    "MAIL_PORT",
     "MODALITIES",
     "OBJECT",
     "PDU_LENGTH",
@@ -148,6 +154,21 @@ def _is_emails(value: Any) -> bool:
     return _is_words(value) and all(map(_is_email, value))
 
 
+def _is_host(value: Any) -> bool:
+    """A name of a host, or its address in IPv4 or IPv6."""
+    return isinstance(value, str) and bool(re.fullmatch(r"[A-Za-z0-9._:-]{1,253}", value))
+
+
+def _is_mailbox(value: Any) -> bool:
+    """An address as every mail server takes it (RFC 5321 section 4.1.2, without quotes)."""
+    right = r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9.-]{1,189}"
+    return isinstance(value, str) and re.fullmatch(right, value) is not None
+
+
+def _is_mailboxes(value: Any) -> bool:
+    return _is_words(value) and len(value) <= _MOST_MAILBOXES and all(map(_is_mailbox, value))
+
+
 def _is_schedule(value: Any) -> bool:
     return _is_words(value) and all(map(is_window, value))
 
@@ -190,6 +211,7 @@ def _patterns(representation: str) -> OptionType:
     )
 
 
+_MOST_MAILBOXES = 50
 _PATTERNS = "a list of strings, at least one and none of them empty"
 
 ADC = _type('"ApplicationDefault"', lambda value: value == "ApplicationDefault")
@@ -206,11 +228,17 @@ DATABASE = OptionType(database_expected)
 DAYS = _whole(1, 10**6, "a whole number of days, at least 1")
 DELEGATES = _type("a list of e-mail addresses of service accounts", _is_emails)
 EMAIL = _type("the e-mail address of a service account", _is_email, shown)
+ENCRYPTION = _one_of("StartTls", "Tls", "None")
 FILE = _type("the name of a file", _is_file_name)
 FLAG = _type("true or false", lambda value: isinstance(value, bool), shown)
+HOST = _type("the name of a host, or its address", _is_host, shown)
+HOUR = _whole(0, 23, "a whole number of hours from 0 to 23")
 INLINE = _type("a key file's content", lambda value: _is_word(value) or isinstance(value, dict))
 KNOWN_MODALITIES = OptionType(modalities_expected, convert=modalities_of)
 LEVEL = _one_of("Instance", "Series", "Study")
+MAILBOX = _type("an e-mail address in ASCII", _is_mailbox)
+MAILBOXES = _type("a list of e-mail addresses in ASCII, from 1 to 50", _is_mailboxes)
+MAIL_PORT = _whole(1, 65535, "a whole number from 1 to 65535")
 MODALITIES = _patterns("CS")
 OBJECT = _type("an object", lambda value: isinstance(value, dict))
 PDU_LENGTH = _whole(4096, 131072, "a whole number from 4096 to 131072")

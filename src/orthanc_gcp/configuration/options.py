@@ -24,11 +24,17 @@ from orthanc_gcp.configuration.option_types import (
     DAYS,
     DELEGATES,
     EMAIL,
+    ENCRYPTION,
     FILE,
     FLAG,
+    HOST,
+    HOUR,
     INLINE,
     KNOWN_MODALITIES,
     LEVEL,
+    MAIL_PORT,
+    MAILBOX,
+    MAILBOXES,
     MODALITIES,
     OBJECT,
     PDU_LENGTH,
@@ -63,6 +69,7 @@ __all__ = [
     "DicomWeb",
     "GatewayOptions",
     "Globals",
+    "MailOptions",
     "PrefetchRule",
     "PythonPlugin",
     "ReceiveRule",
@@ -89,6 +96,8 @@ DEFAULT_PROTECT_UP_TO_PERCENT = 80
 DEFAULT_MAX_QUEUED_INSTANCES = 10_000
 DEFAULT_GATEWAY_PORT = 11112  # "dicom", as IANA has registered it
 DEFAULT_MAX_ASSOCIATIONS = 50
+DEFAULT_MAIL_PORT = 587  # submission (RFC 6409 section 3.1)
+DEFAULT_COMMITMENT_TIMEOUT_SECONDS = 3600
 DEFAULT_MAX_STUDIES = 3
 
 
@@ -196,6 +205,21 @@ class GatewayOptions:
     port: int = option(PORT, DEFAULT_GATEWAY_PORT)
     max_associations: int = option(ASSOCIATIONS, DEFAULT_MAX_ASSOCIATIONS)
     max_answers: int = option(COUNT, 0)
+    start_with_orthanc: bool = option(FLAG, True)
+    commitment_timeout_seconds: int = option(AMOUNT, DEFAULT_COMMITMENT_TIMEOUT_SECONDS)
+
+
+@dataclass(frozen=True)
+class MailOptions:
+    """``GoogleCloudPlatform.Mail``: by which server, and to whom, alarms are sent as e-mail."""
+
+    server: str = option(HOST)
+    sender: str = option(MAILBOX, name="From")
+    to: tuple[str, ...] = option(MAILBOXES)
+    port: int = option(MAIL_PORT, DEFAULT_MAIL_PORT)
+    encryption: str = option(ENCRYPTION, "StartTls")
+    user: str | None = option(WORD, None)
+    password_file: str | None = option(FILE, None)
 
 
 @dataclass(frozen=True)
@@ -211,6 +235,7 @@ class Section:
     webhook_backlog_age_seconds: int = option(
         AMOUNT, DEFAULT_BACKLOG_AGE_SECONDS, wrong=Effect.DEFAULT
     )
+    daily_summary_hour: int | None = option(HOUR, None, wrong=Effect.DEFAULT)
     compare_every_seconds: int = option(AMOUNT, DEFAULT_COMPARE_EVERY_SECONDS, wrong=Effect.DEFAULT)
     protect_unsent: bool | None = option(FLAG, None, wrong=Effect.DEFAULT)
     protect_up_to_percent: int = option(
@@ -240,6 +265,7 @@ class Globals:
     dicom_check_modality_host: bool = option(FLAG, False, wrong=Effect.NO_GATEWAY)
     dicom_always_allow_echo: bool = option(FLAG, True, wrong=Effect.NO_GATEWAY)
     dicom_always_allow_find: bool = option(FLAG, False, wrong=Effect.NO_GATEWAY)
+    dicom_always_allow_store: bool = option(FLAG, True, wrong=Effect.NO_GATEWAY)
     dicom_always_allow_get: bool = option(FLAG, False, wrong=Effect.NO_GATEWAY)
     dicom_always_allow_move: bool = option(FLAG, False, wrong=Effect.NO_GATEWAY)
     strict_aet_comparison: bool = option(FLAG, False, wrong=Effect.NO_GATEWAY)
@@ -293,6 +319,7 @@ class Settings:
     prefetch: tuple[PrefetchRule, ...] = ()
     backfill: BackfillOptions | None = None
     gateway: GatewayOptions | None = None
+    mail: MailOptions | None = None
     problems: tuple[Problem, ...] = ()
     rejected: dict[str, tuple[Problem, ...]] = field(default_factory=dict)
 

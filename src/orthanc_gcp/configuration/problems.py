@@ -24,13 +24,14 @@ class Effect(Enum):
     NONE = ""
     DEFAULT = "the default is used"
     NO_ACCOUNT = "no account is used"
-    NO_CONNECTION = "no account is used, and no webhook"
+    NO_CONNECTION = "no account is used, and no webhook, and no e-mail"
     NO_RULE = "nothing is sent by it"
     NO_RECEIVING = "nothing is received by it"
     NO_PREFETCH = "no priors are fetched by it"
     NO_GATEWAY = "the gateway does not start"
     NO_SENDING = "nothing is sent"
     NO_WEBHOOK = "nobody is told of alarms"
+    NO_MAIL = "nobody is told of alarms by e-mail"
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from orthanc_gcp.configuration.addresses import is_loopback
 from orthanc_gcp.configuration.gateway_section import gateway
+from orthanc_gcp.configuration.mail_section import mail
 from orthanc_gcp.configuration.misplaced import (
     credential_files,
     misspelt_section,
@@ -42,7 +43,7 @@ __all__ = ["read"]
 Model = TypeVar("Model", Globals, DicomWeb, PythonPlugin, Section)
 Rejected = dict[str, tuple[Problem, ...]]
 
-BESIDE = ("Accounts", "Send", "Backfill", "Receive", "Prefetch", "Gateway")
+BESIDE = ("Accounts", "Send", "Backfill", "Receive", "Prefetch", "Gateway", "Mail")
 """What stands in the section beside its options."""
 _OF_RULES = {
     "Send": Effect.NO_RULE,
@@ -83,6 +84,9 @@ def read(configuration: Any, folder: Path = Path()) -> Settings:
     accounts, rejected = _accounts(section, dicom_web, problems)
     if any(one.effect in (Effect.NO_CONNECTION, Effect.NO_WEBHOOK) for one in problems):
         own = replace(own, webhook="")
+    by_mail = mail(section.get("Mail"), problems)
+    if any(one.effect is Effect.NO_CONNECTION for one in problems):
+        by_mail = None
     known = [*rejected, *(account.name for account in accounts)]
     followed = tuple(rules(section.get("Send", []), known, problems))
     settings = Settings(
@@ -96,6 +100,7 @@ def read(configuration: Any, folder: Path = Path()) -> Settings:
         receive=receive_rules(section.get("Receive", []), accounts, known, problems),
         prefetch=prefetch_rules(section.get("Prefetch", []), accounts, known, problems),
         backfill=backfill(section.get("Backfill", False), bool(followed), problems),
+        mail=by_mail,
         gateway=gateway(section.get("Gateway"), known, problems),
         folder=folder,
     )

@@ -163,6 +163,10 @@ class Connector:
             return _rejected(name, self.settings.rejected[name], self.clock)
         return self._status(name, self._refresher.status(name))
 
+    def failure(self, name: str) -> tuple[GcpError | None, Identity | None]:
+        """Why an account has failed last, and who it is; raises KeyError for no such account."""
+        return (None, None) if name in self.settings.rejected else self._refresher.failure(name)
+
     def refresh(self, name: str) -> ConnectorStatus:
         """Acquire a new token now; the status after it. Raises KeyError for no such account."""
         if name in self.settings.rejected:

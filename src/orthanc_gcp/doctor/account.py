@@ -10,6 +10,7 @@ from typing import TypeVar
 from urllib.parse import quote
 
 from orthanc_gcp.auth.credentials import loading
+from orthanc_gcp.auth.credentials.loading import Identity
 from orthanc_gcp.auth.refresher import acquire
 from orthanc_gcp.auth.token_endpoint import TOLERATED_SKEW, TokenEndpoint, clock_offset
 from orthanc_gcp.clock import Clock
@@ -49,7 +50,7 @@ from orthanc_gcp.orthanc.rest import OrthancRest
 from orthanc_gcp.reasons import PROXY, ApiReason, NetworkFault, of_status
 from orthanc_gcp.transport.request import Answer, Transport
 
-__all__ = ["check_account"]
+__all__ = ["check_account", "remedy_of_failure"]
 
 READ, WRITE, DELETE = (
     f"healthcare.dicomStores.dicomWeb{verb}" for verb in ("Read", "Write", "Delete")
@@ -99,6 +100,35 @@ def check_account(
     account = {account.name: account for account in settings.accounts}[name]
     examination = Examination(account, settings, transport, clock, write, orthanc)
     yield from run_checks(_CHECKS, examination, lambda error: remedy_for(error, examination))
+
+
+def remedy_of_failure(
+    name: str,
+    failure: tuple[GcpError | None, Identity | None],
+    settings: Settings,
+    transport: Transport,
+    clock: Clock,
+) -> str:
+    """What to do about the last failure of an account to get a token; nobody is asked.
+
+    Parameters
+    ----------
+    failure
+        Why it was, and whose account it is as far as that is known; no error for an account whose
+        configuration has one.
+
+    Raises
+    ------
+    KeyError
+        The configuration has no such account.
+    """
+    error, identity = failure
+    if error is None:
+        return _CORRECT
+    account = {account.name: account for account in settings.accounts}[name]
+    return remedy_for(
+        error, Examination(account, settings, transport, clock, write=False, identity=identity)
+    )
 
 
 def _rejected(problems: tuple[Problem, ...]) -> Iterator[Finding]:

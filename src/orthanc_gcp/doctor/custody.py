@@ -27,6 +27,7 @@ from orthanc_gcp.doctor.script import Script, ScriptError
 from orthanc_gcp.doctor.secret_files import exposure, of_modes
 from orthanc_gcp.errors import ConfigurationError, LedgerError
 from orthanc_gcp.reasons import LedgerReason
+from orthanc_gcp.users import user_name
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -333,6 +334,27 @@ def _remote_access(site: Site) -> str:
     return "who uses Orthanc's REST API from elsewhere must say who they are"
 
 
+def _mail(site: Site) -> str:
+    if wrong := _problems(site.settings, "Mail"):
+        raise CheckFailedError("; ".join(map(str, wrong)), _CORRECT)
+    options = site.settings.mail
+    if options is None:
+        raise NotApplicableError("no Mail: nobody is written to")
+    if options.password_file is not None:
+        file = site.settings.credential_file(options.password_file)
+        try:
+            file.read_text("utf-8")
+            found = exposure(file)
+        except (OSError, ValueError):
+            raise CheckFailedError(
+                f"PasswordFile: {file} cannot be read, so that nobody is written to",
+                f"let it be a text that only {user_name()} may read",
+            ) from None
+        if found is not None:
+            raise WarningError(f"PasswordFile: {file}: {found.words}", found.remedy)
+    return f"alarms go to {', '.join(options.to)} by {options.server}"
+
+
 _CHECKS: tuple[Check[Site], ...] = (
     Check("rules", _rules),
     Check("backfill", _schedule),
@@ -341,4 +363,5 @@ _CHECKS: tuple[Check[Site], ...] = (
     Check("standstill", _standstill),
     Check("recycling", _recycling),
     Check("remote access", _remote_access),
+    Check("e-mail", _mail),
 )

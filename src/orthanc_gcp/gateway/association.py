@@ -13,13 +13,17 @@ from typing import Any
 from pydicom.dataset import Dataset
 from pynetdicom.ae import ApplicationEntity
 from pynetdicom.association import Association
-from pynetdicom.dimse_primitives import C_CANCEL, C_ECHO, C_FIND, C_GET, C_MOVE
+from pynetdicom.dimse_primitives import C_CANCEL, C_ECHO, C_FIND, C_GET, C_MOVE, C_STORE, N_ACTION
 from pynetdicom.dsutils import encode
 from pynetdicom.pdu_primitives import A_ASSOCIATE
 
+from orthanc_gcp.gateway.commitment.service import Action, CommitmentService
+from orthanc_gcp.gateway.figures import Figures
 from orthanc_gcp.gateway.peers import Peers, Rejection, printable_aet
 from orthanc_gcp.gateway.retrieve.get_channel import storage_contexts
 from orthanc_gcp.gateway.retrieve.provider import RetrieveProvider
+from orthanc_gcp.gateway.spool import Spool
+from orthanc_gcp.gateway.store import STORAGE_CLASSES, Store, StoreService
 from orthanc_gcp.gateway.transport import BoundedDimse, GuardedDul
 from orthanc_gcp.logs import places
 
@@ -33,10 +37,12 @@ _WORDS = {
     Rejection.CALLED_AET: "no account has the AE title that it called",
     Rejection.CALLING_AET: "it is no modality of DicomModalities",
 }
+_PROCESSING_FAILURE = 0x0110
 _SOP_CLASS_NOT_SUPPORTED, _NOT_AUTHORIZED, _UNABLE = 0x0122, 0x0124, 0xC001
-_IDENTIFIER_DOES_NOT_MATCH = 0xA900
+_IDENTIFIER_DOES_NOT_MATCH, _CANNOT_UNDERSTAND = 0xA900, 0xC000
 _LONGEST_COMMENT = 64
 """Of Error Comment (0000,0902), an LO."""
+_REQUESTS = C_ECHO | C_FIND | C_GET | C_MOVE | C_STORE | N_ACTION
 _MOST_UNSENT = 64
 """So many answers wait to be sent before the next is made."""
 
@@ -85,14 +91,18 @@ class WorkstationAssociation(Association):
         retrievals: RetrieveProvider,
         crowded: bool,
         ended: Callable[[], None],
+        figures: Figures,
+        storing: StoreService | None = None,
+        committing: CommitmentService | None = None,
     ) -> None:
         super().__init__(entity, "acceptor")
         self.dul = GuardedDul(self)
-        self.dimse = BoundedDimse(self)
+        self.dimse = self._bounded = BoundedDimse(self, self._spool_of)
         self.acse_timeout = entity.acse_timeout
         self.network_timeout = entity.network_timeout
-        self._peers, self._finder, self._retrievals = peers, finder, retrievals
-        self._crowded, self._ended = crowded, ended
+        self._peers, self._finder, self._storing = peers, finder, storing
+        self._retrievals, self._committing, self._stored = retrievals, committing, 0
+        self._crowded, self._ended, self._figures = crowded, ended, figures
 
     @property
     def called(self) -> str:
@@ -170,17 +180,30 @@ class WorkstationAssociation(Association):
         if self.dul.socket is not None:
             with suppress(OSError):
                 self.dul.socket.close()
+        self._bounded.close()
+        if self._stored:
+            _log.info("C-STORE of %s: Orthanc has taken %d instances", self.peer, self._stored)
         self._ended()
 
     # -- DIMSE ------------------------------------------------------------------------------------
 
     def _serve_request(self, msg: Any, context_id: int) -> None:
+        """Answer a request, and keep nothing of it."""
+        try:
+            self._answer(msg, context_id)
+        finally:
+            spool = getattr(msg, "_dataset_file", None)
+            if spool is not None:
+                spool.close()
+
+    def _answer(self, msg: Any, context_id: int) -> None:
         """Answer a request; what is none that was agreed on ends the association."""
         context = self._accepted_cx.get(context_id)
         model = getattr(msg, "AffectedSOPClassUID", None)
+        model = msg.RequestedSOPClassUID if isinstance(msg, N_ACTION) else model
         if isinstance(msg, C_CANCEL):
             return  # too late, or one of too many
-        known = isinstance(msg, C_ECHO | C_FIND | C_GET | C_MOVE) and msg.MessageID is not None
+        known = isinstance(msg, _REQUESTS) and msg.MessageID is not None
         if context is None or not known or model is None:
             _log.info("%s asked what was not agreed on: its association is aborted", self.peer)
             self.abort(block=False)
@@ -188,17 +211,82 @@ class WorkstationAssociation(Association):
         response = type(msg)()
         response.MessageIDBeingRespondedTo = msg.MessageID
         response.AffectedSOPClassUID = model
+        begun = time.monotonic()
         if model != context.abstract_syntax:
             self._respond(response, context_id, Answer(_SOP_CLASS_NOT_SUPPORTED))
         elif isinstance(msg, C_ECHO):
             allowed = self._peers.may_echo(self.calling, self.address)
             self._respond(response, context_id, Answer(0 if allowed else _NOT_AUTHORIZED))
         elif isinstance(msg, C_GET | C_MOVE):
-            self._retrievals.serve(self, msg, context)
+            response.Status = self._retrievals.serve(self, msg, context)
+            self.dul._idle_timer.restart()
+        elif isinstance(msg, N_ACTION):
+            response.AffectedSOPInstanceUID = msg.RequestedSOPInstanceUID
+            response.ActionTypeID = msg.ActionTypeID
+            is_implicit = bool(context.transfer_syntax[0].is_implicit_VR)
+            self._respond(response, context_id, self._commit(msg, is_implicit))
+        elif isinstance(msg, C_STORE):
+            response.AffectedSOPInstanceUID = msg.AffectedSOPInstanceUID
+            self._respond(response, context_id, self._store(msg, str(context.transfer_syntax[0])))
             self.dul._idle_timer.restart()
         else:
             self._find(msg, response, context_id, bool(context.transfer_syntax[0].is_implicit_VR))
             self.dul._idle_timer.restart()  # what the store took was no silence of the peer
+        if response.Status is not None:
+            service = type(msg).__name__.replace("_", "-")
+            self._figures.ended(service, int(response.Status), time.monotonic() - begun)
+
+    def _spool_of(self, context_id: int) -> Spool | None:
+        """What takes the data set of a C-STORE, whose presentation context is of storage."""
+        context = self._accepted_cx.get(context_id)
+        if context is None or context.abstract_syntax not in STORAGE_CLASSES:
+            return None
+        return Spool(discards=not self._peers.may_store(self.calling, self.address))
+
+    def _store(self, request: C_STORE, transfer_syntax: str) -> Answer:
+        spool: Any = request._dataset_file
+        try:
+            if not self._peers.may_store(self.calling, self.address):
+                return Answer(_NOT_AUTHORIZED, comment="this AE title may not store")
+            if self._storing is None or spool is None or not request.AffectedSOPInstanceUID:
+                return Answer(_CANNOT_UNDERSTAND, comment="there is no instance, or no data set")
+            sop_class, instance = request.AffectedSOPClassUID, request.AffectedSOPInstanceUID
+            called, calling = self.called, self.calling
+            store = Store(str(sop_class), str(instance), transfer_syntax, called, calling, spool)
+            status, words = self._storing(store)
+        except Exception as error:
+            _log.error("a C-STORE failed unexpectedly\n%s", places(error))
+            status, words = _CANNOT_UNDERSTAND, "it failed unexpectedly"
+        if status:
+            _log.warning("C-STORE of %s: status %04X: %s", self.peer, status, words)
+        self._stored += not status
+        return Answer(status, comment=words)
+
+    def _commit(self, request: N_ACTION, is_implicit: bool) -> Answer:
+        """Take a request for storage commitment in (PS3.4 §J.3.2)."""
+        account = self._peers.account(self.called)
+        if self._committing is None or account is None:
+            return Answer(_SOP_CLASS_NOT_SUPPORTED)
+        information = request.ActionInformation
+        action = Action(
+            str(request.RequestedSOPInstanceUID or ""),
+            int(request.ActionTypeID or 0),
+            b"" if information is None else information.getvalue(),
+            is_implicit,
+            account,
+            self.calling.strip(),
+            self.called.strip(),
+            self.address,
+        )
+        try:
+            status, words = self._committing(action)
+        except Exception as error:
+            _log.error("storage commitment failed unexpectedly\n%s", places(error))
+            status, words = _PROCESSING_FAILURE, "it failed unexpectedly"
+        if status:
+            peer = self.peer
+            _log.warning("storage commitment for %s: status %04X: %s", peer, status, words)
+        return Answer(status, comment=words)
 
     def _find(self, request: C_FIND, response: C_FIND, context_id: int, is_implicit: bool) -> None:
         begun, answers, last = time.monotonic(), 0, Answer(_UNABLE)

@@ -20,17 +20,26 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
 from orthanc_gcp import __version__
 from orthanc_gcp.auth.token_source import TokenSource
 from orthanc_gcp.clock import Clock
-from orthanc_gcp.configuration import Settings
+from orthanc_gcp.configuration import GatewayOptions, Settings
 from orthanc_gcp.dicomweb import DicomStore, of_account
-from orthanc_gcp.errors import ConfigurationError, StoreError
+from orthanc_gcp.errors import AddressInUseError, ConfigurationError, StoreError
 from orthanc_gcp.gateway.association import WorkstationAssociation
+from orthanc_gcp.gateway.commitment.report import STORAGE_COMMITMENT, Reporter
+from orthanc_gcp.gateway.commitment.service import CommitmentService
+from orthanc_gcp.gateway.figures import Figures
 from orthanc_gcp.gateway.find import FindService
 from orthanc_gcp.gateway.peers import Peers
 from orthanc_gcp.gateway.retrieve.destinations import Destinations
 from orthanc_gcp.gateway.retrieve.provider import RetrieveProvider
 from orthanc_gcp.gateway.retrieve.service import GET_MODELS, MOVE_MODELS, RetrieveService
 from orthanc_gcp.gateway.server import Server
-from orthanc_gcp.gateway.tls import server_context
+from orthanc_gcp.gateway.status import GatewayStatus
+from orthanc_gcp.gateway.store import STORAGE_CLASSES, TRANSFER_SYNTAXES, StoreService
+from orthanc_gcp.gateway.tls import client_context, server_context
+from orthanc_gcp.ledger import database
+from orthanc_gcp.ledger.destinations import stores_of
+from orthanc_gcp.ledger.ledger import Ledger
+from orthanc_gcp.orthanc.rest import OrthancRest
 
 __all__ = ["Gateway"]
 
@@ -55,14 +64,22 @@ _POLL = 0.1
 class Gateway:
     """Answers workstations from the stores of accounts, until it is stopped.
 
+    Parameters
+    ----------
+    orthanc
+        What is given the instances that workstations store; None where they cannot.
+
     Raises
     ------
     ConfigurationError
-        There is no ``Gateway`` in the configuration, something is wrong with what it needs, or the
-        port cannot be had.
+        There is no ``Gateway`` in the configuration, or something is wrong with what it needs.
+    AddressInUseError
+        The port cannot be had.
     """
 
-    def __init__(self, settings: Settings, clock: Clock) -> None:
+    def __init__(
+        self, settings: Settings, clock: Clock, orthanc: OrthancRest | None = None
+    ) -> None:
         if settings.gateway_problems:
             raise ConfigurationError("; ".join(map(str, settings.gateway_problems)))
         if settings.gateway is None:
@@ -85,7 +102,10 @@ class Gateway:
         self._finder = FindService(
             self._stores, self._tokens.renew, most_answers=options.max_answers
         )
+        self._figures = Figures()
+        self._storing = None if orthanc is None else StoreService(orthanc)
         self._peers = Peers(settings.orthanc, dict(options.aets))
+        self._committing = self._commitments(settings, options, orthanc)
         self._entity = _entity(settings)
         implementation = (
             str(self._entity.implementation_class_uid),
@@ -100,21 +120,51 @@ class Gateway:
             self._server = Server(
                 self._entity,
                 options.port,
-                _contexts(),
+                _contexts(stores=orthanc is not None, commits=self._committing is not None),
                 self._association,
                 most=options.max_associations,
                 tls=server_context(settings),
             )
         except OSError as error:
-            raise ConfigurationError(
+            raise AddressInUseError(
                 f"GoogleCloudPlatform.Gateway.Port: {options.port} cannot be had: {error.strerror}"
             ) from None
         self._stopped = threading.Event()
+        self._since = clock.utc().timestamp()
+
+    def _commitments(
+        self, settings: Settings, options: GatewayOptions, orthanc: OrthancRest | None
+    ) -> CommitmentService | None:
+        """Storage commitment; None where it is not known where the ledger is."""
+        wanted = any(one.use_dicom_tls for one in settings.orthanc.dicom_modalities)
+        reporter = Reporter(client_context(settings) if wanted else None)
+        try:
+            engine = database.connect(database.url_for(settings))
+        except ConfigurationError as error:
+            _log.warning("storage commitment is not offered: %s", error)
+            return None
+        ledger = Ledger(engine, stores=stores_of(settings))
+        timeout = float(options.commitment_timeout_seconds)
+        stores, peers = self._stores, self._peers
+        renew = self._tokens.renew
+        return CommitmentService(ledger, stores, peers, reporter, orthanc, timeout, renew)
 
     @property
     def port(self) -> int:
         """Where it listens."""
         return self._server.port
+
+    def status(self) -> GatewayStatus:
+        """How it is, and what it has answered."""
+        return GatewayStatus(
+            self._since,
+            self.port,
+            self._server.associations,
+            self._server.most,
+            {account: self._tokens.problem(account) for account in self._stores},
+            self._figures.responses(),
+            None if self._committing is None else self._committing.open(),
+        )
 
     def run(self) -> None:
         """Serve until :meth:`stop` is called."""
@@ -123,11 +173,15 @@ class Gateway:
             target=self._server.serve_forever, args=(_POLL,), name="gcp-gateway", daemon=True
         )
         serving.start()
+        if self._committing is not None:
+            self._committing.start()
         _log.info("the gateway listens on port %d", self.port)
         try:
             self._stopped.wait()
         finally:
             self._server.stop()
+            if self._committing is not None:
+                self._committing.stop()
             self._finder.close()
             self._tokens.stop()
             for store in self._stores.values():
@@ -139,7 +193,15 @@ class Gateway:
 
     def _association(self, crowded: bool, ended: Callable[[], None]) -> WorkstationAssociation:
         return WorkstationAssociation(
-            self._entity, self._peers, self._finder, self._retrievals, crowded, ended
+            self._entity,
+            self._peers,
+            self._finder,
+            self._retrievals,
+            crowded,
+            ended,
+            self._figures,
+            self._storing,
+            self._committing,
         )
 
 
@@ -153,5 +215,10 @@ def _entity(settings: Settings) -> ApplicationEntity:
     return entity
 
 
-def _contexts() -> list[PresentationContext]:
-    return [build_context(service, [_EXPLICIT, _IMPLICIT]) for service in _SERVICES]
+def _contexts(*, stores: bool, commits: bool) -> list[PresentationContext]:
+    services = (*_SERVICES, STORAGE_COMMITMENT) if commits else _SERVICES
+    storage = sorted(STORAGE_CLASSES) if stores else []
+    return [
+        *(build_context(service, [_EXPLICIT, _IMPLICIT]) for service in services),
+        *(build_context(service, list(TRANSFER_SYNTAXES)) for service in storage),
+    ]

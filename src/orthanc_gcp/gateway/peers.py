@@ -53,6 +53,7 @@ class Peers:
             or options.dicom_always_allow_find
             or options.dicom_always_allow_get
             or options.dicom_always_allow_move
+            or options.dicom_always_allow_store
         )
         return None if anybody or self._known(calling, address) else Rejection.CALLING_AET
 
@@ -65,6 +66,20 @@ class Peers:
         """Whether a C-FIND is answered."""
         allowed = any(one.allow_find for one in self._known(calling, address))
         return self.orthanc.dicom_always_allow_find or allowed
+
+    def may_store(self, calling: str, address: str) -> bool:
+        """Whether a C-STORE is taken."""
+        allowed = any(one.allow_store for one in self._known(calling, address))
+        return self.orthanc.dicom_always_allow_store or allowed
+
+    def commitment_modality(self, calling: str, address: str) -> Modality | None:
+        """The modality that a result of storage commitment is reported to; None for none.
+
+        Of several with this AE title, the one that is where the request came from.
+        """
+        known = [one for one in self._known(calling, address) if one.allow_storage_commitment]
+        there = [one for one in known if _plain(one.host) == _plain(address)]
+        return next(iter(there or known), None)
 
     def may_get(self, calling: str, address: str) -> bool:
         """Whether a C-GET is answered."""

@@ -8,7 +8,6 @@ import ssl
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from copy import deepcopy
 from socketserver import BaseRequestHandler, TCPServer, ThreadingMixIn
 from typing import Any
 
@@ -63,7 +62,7 @@ class Server(ThreadingMixIn, TCPServer):
         tls: ssl.SSLContext | None = None,
     ) -> None:
         self._entity, self._contexts, self._make, self._tls = entity, contexts, make, tls
-        self._most, self._connections = most, 0
+        self.most, self._connections = most, 0
         self._open: set[WorkstationAssociation] = set()
         self._lock = threading.Lock()
         super().__init__(("", port), BaseRequestHandler)
@@ -72,6 +71,12 @@ class Server(ThreadingMixIn, TCPServer):
     def port(self) -> int:
         """Where it listens."""
         return int(self.server_address[1])
+
+    @property
+    def associations(self) -> int:
+        """How many there are now."""
+        with self._lock:
+            return len(self._open)
 
     def stop(self) -> None:
         """Accept no more, and abort the associations that there are."""
@@ -95,7 +100,7 @@ class Server(ThreadingMixIn, TCPServer):
     def process_request(self, request: Any, client_address: Any) -> None:
         """Serve a connection on a thread, or close it where there are too many."""
         with self._lock:
-            full = self._connections >= self._most + _MORE
+            full = self._connections >= self.most + _MORE
             self._connections += not full
         if full:
             _log.warning("a connection from %s was closed: there are too many", client_address[0])
@@ -127,7 +132,7 @@ class Server(ThreadingMixIn, TCPServer):
 
     def _associate(self, connection: socket.socket, address: Any) -> WorkstationAssociation:
         with self._lock:
-            crowded = len(self._open) >= self._most
+            crowded = len(self._open) >= self.most
         association = self._make(crowded, lambda: self._forget(association))
         association.name = "gcp-association"
         association.set_socket(
@@ -139,7 +144,7 @@ class Server(ThreadingMixIn, TCPServer):
         own.address_info = AddressInformation("", self.port)
         own.implementation_class_uid = self._entity.implementation_class_uid
         own.implementation_version_name = self._entity.implementation_version_name
-        own.supported_contexts = deepcopy(self._contexts)
+        own.supported_contexts = self._contexts  # which nobody changes
         peer.address_info = AddressInformation.from_tuple(address)
         with self._lock:
             self._open.add(association)

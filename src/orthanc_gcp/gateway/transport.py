@@ -10,16 +10,19 @@ import logging
 import queue
 import socket
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from pynetdicom.dimse import DIMSEServiceProvider
+from pynetdicom.dimse_messages import C_STORE_RQ, N_ACTION_RQ
 from pynetdicom.dimse_primitives import C_CANCEL, C_FIND, C_GET, C_MOVE
 from pynetdicom.dul import DULServiceProvider
 from pynetdicom.pdu_primitives import P_DATA
 from pynetdicom.transport import AssociationSocket
 
+from orthanc_gcp.gateway.spool import Spool
 from orthanc_gcp.logs import places
 
 __all__ = [
@@ -35,6 +38,8 @@ _log = logging.getLogger(__name__)
 LONGEST_PDU = 1024 * 1024
 """Of one that is received: a request for an association with all contexts fits into it."""
 LONGEST_MESSAGE = 1024 * 1024
+LONGEST_ACTION = 8 * 1024 * 1024
+"""Of a request for storage commitment, of which none waits for the one before."""
 _DATA_TRANSFER = "Sta6"
 """The state in which messages are sent (PS3.8 §9.2.1)."""
 MOST_WAITING = 16
@@ -169,19 +174,59 @@ class _Requests(queue.Queue[Any]):
 
 
 class BoundedDimse(DIMSEServiceProvider):
-    """Messages of a bounded size, of which a bounded number waits."""
+    """Messages of a bounded size, of which a bounded number waits.
 
-    def __init__(self, association: Any) -> None:
+    Parameters
+    ----------
+    spool_of
+        The number of a presentation context -> what takes the data set of a C-STORE; None where it
+        is not for any.
+    """
+
+    def __init__(
+        self, association: Any, spool_of: Callable[[int], Spool | None] = lambda _: None
+    ) -> None:
         super().__init__(association)
         self.msg_queue = _Requests(self.cancel_req)
+        self._spool_of = spool_of
         self._received = 0
 
     def receive_primitive(self, primitive: P_DATA) -> None:
-        """Take a fragment of a message in, or end the association."""
-        self._received += sum(len(data) for _, data in primitive.presentation_data_value_list)
-        if self._received > LONGEST_MESSAGE or self.msg_queue.qsize() >= MOST_WAITING:
-            self.dul.event_queue.put("Evt19")  # unexpected PDU: the association is aborted
-            return
-        super().receive_primitive(primitive)
-        if self.message is None:
-            self._received = 0
+        """Take fragments of messages in, or end the association."""
+        for context_id, data in primitive.presentation_data_value_list:
+            self._received += 0 if self._spool is not None else len(data)
+            waiting = self.msg_queue.qsize()
+            is_action = isinstance(self.message, N_ACTION_RQ) and not waiting
+            longest = LONGEST_ACTION if is_action else LONGEST_MESSAGE
+            if self._received > longest or waiting >= MOST_WAITING:
+                self.dul.event_queue.put("Evt19")  # unexpected PDU: the association is aborted
+                return
+            fragment = P_DATA()
+            whole: Any = [[context_id, data]]  # lists, whatever its annotations say
+            fragment.presentation_data_value_list = whole
+            super().receive_primitive(fragment)
+            if self.message is None:
+                self._received = 0
+            elif isinstance(self.message, C_STORE_RQ) and self._spool is None:
+                self._begin_spool(self.message, context_id)
+
+    def _begin_spool(self, message: Any, context_id: int) -> None:
+        message._data_set_file = self._spool_of(context_id)
+
+    def close(self) -> None:
+        """Keep nothing of what was received and not served."""
+        spools = [self._spool]
+        with suppress(queue.Empty):
+            while True:
+                _, message = self.msg_queue.get_nowait()
+                spools.append(getattr(message, "_dataset_file", None))
+        for one in spools:
+            if one is not None:
+                one.close()
+
+    @property
+    def _spool(self) -> Spool | None:
+        """What takes the data set that is being received."""
+        message: Any = self.message
+        spool: Spool | None = None if message is None else message._data_set_file
+        return spool

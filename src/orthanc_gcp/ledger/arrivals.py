@@ -33,6 +33,7 @@ from orthanc_gcp.ledger.schema import (
     lost_changes,
     transfers,
 )
+from orthanc_gcp.ledger.stored_digests import unsure_where
 from orthanc_gcp.ledger.uids import storable, uid_fault
 from orthanc_gcp.reasons import StoreReason, TransferReason
 
@@ -71,16 +72,16 @@ def _insert_or_renew(dialect: str, other_versions: bool) -> Any:
         & (of.state != State.SENDING)
         & (of.state != State.ACKNOWLEDGED)
     )
-    maybe_sent = (of.attempts > 0) | (of.state == State.SENDING) | (of.state == State.ACKNOWLEDGED)
+    other_file = new.attachment_uuid != of.attachment_uuid
     return statement.on_conflict_do_update(
         index_elements=["destination_id", "source", "orthanc_id"],
         set_={
             **again,
             "sha256": new["sha256"],
             "stored_sha256": sql.case(
-                (of.state == State.CONFIRMED, of.sha256),
-                ((new.attachment_uuid != of.attachment_uuid) & maybe_sent, UNSURE),
-                else_=of.stored_sha256,
+                (new.state == State.CONFIRMED, sql.null()),  # its bytes came from there
+                (of.state == State.CONFIRMED, sql.func.coalesce(of.sha256, UNSURE)),
+                else_=unsure_where((other_file & of.worker.is_not(None)) | of.replace),
             ),
             **UNSENT,
             "confirmed_at": new["confirmed_at"],
@@ -98,7 +99,7 @@ def _insert_or_renew(dialect: str, other_versions: bool) -> Any:
             (new.priority == Priority.DEMANDED)
             & (closed | (of.state == State.HELD) | waits_for_backfill)
         )
-        | (sql.literal(other_versions) & (new.attachment_uuid != of.attachment_uuid)),
+        | (sql.literal(other_versions) & other_file),
     )
 
 

@@ -25,7 +25,9 @@ from orthanc_gcp.ledger.rows import (
     portions,
     values_of,
 )
-from orthanc_gcp.ledger.schema import State, transfers
+from orthanc_gcp.ledger.schema import UNSURE, State, transfers
+from orthanc_gcp.ledger.stored_digests import OTHER_IS_THERE, unsure_where
+from orthanc_gcp.ledger.versions import doubts
 from orthanc_gcp.reasons import TransferReason
 
 __all__ = ["Confirmations"]
@@ -92,12 +94,18 @@ _MAKE_DUE = (
     )
     .values(next_attempt_at=sql.bindparam("now"))
 )
+_OWN_SHA256 = sql.func.coalesce(transfers.c.sha256, "")
 _CONFIRM = (
     transfers.update()
     .where(
         transfers.c.id == sql.bindparam("row"),
         transfers.c.state == State.ACKNOWLEDGED,
         transfers.c.acknowledged_at <= sql.bindparam("searched"),
+        sql.bindparam("compared", type_=sql.Boolean)
+        | (
+            ~transfers.c.replace
+            & (sql.func.coalesce(transfers.c.stored_sha256, transfers.c.sha256, "") == _OWN_SHA256)
+        ),
     )
     .values(
         state=State.CONFIRMED,
@@ -123,6 +131,8 @@ _DUE = (
 _UNLIMITED = 1 << 62
 MOST_DUE_ROWS = 5000
 """So many instances that are due are looked through for their series."""
+ASK_AGAIN_AFTER = 1.0
+"""Seconds until an instance is read back again of which another version is being sent just now."""
 LOST_AFTER = 15.0
 """Seconds after which a search that follows every sending must have been lost with its worker."""
 
@@ -201,27 +211,34 @@ class Confirmations:
                     found[row.id] = row.acknowledged_at
         return found
 
-    def confirm(self, found: Mapping[int, float]) -> None:
+    def confirm(self, found: Mapping[int, float], compared: Collection[int] = ()) -> None:
         """These rows were found in the store by a search that began at a time.
 
-        What was acknowledged only after that is another sending: it was not searched for.
+        What was acknowledged only after that is another sending: it was not searched for. Where the
+        store may have another version, a search proves nothing: it is to be read back again, with
+        its bytes, and where another version is being sent, only after that.
 
         Parameters
         ----------
         found
             Row -> seconds since 1970, UTC.
+        compared
+            Those of them whose bytes the store has as they were sent.
         """
         if not found:
             return
         now = self._now()
         with writing(self._engine) as connection:
-            connection.execute(
-                _CONFIRM,
-                [
-                    {"row": row, "searched": searched, "seen_at": now}
-                    for row, searched in found.items()
-                ],
-            )
+            unsure, soon = doubts(connection, [row for row in found if row not in compared])
+            _ask_again(connection, unsure, next_attempt_at=now, stored_sha256=UNSURE)
+            _ask_again(connection, soon, next_attempt_at=now + ASK_AGAIN_AFTER)
+            sure = [
+                {"row": row, "searched": at, "compared": row in compared, "seen_at": now}
+                for row, at in found.items()
+                if row not in unsure | soon
+            ]
+            if sure:
+                connection.execute(_CONFIRM, sure)
 
     def postpone(
         self,
@@ -274,6 +291,8 @@ class Confirmations:
             for outcome in outcomes:
                 values = values_of(outcome)
                 row, _ = values.pop("id"), values.pop("size_bytes")
+                if outcome.reason in OTHER_IS_THERE:
+                    values["stored_sha256"] = UNSURE
                 done = connection.execute(
                     transfers.update()
                     .where(transfers.c.id == row, transfers.c.state == State.ACKNOWLEDGED)
@@ -306,6 +325,7 @@ class Confirmations:
                         reason=TransferReason.MISSING,
                         detail=words,
                         attempts=0,
+                        stored_sha256=unsure_where(of.replace),
                         replace=False,
                         queued_at=now,
                     )
@@ -333,6 +353,13 @@ class Confirmations:
         with reading(self._engine) as connection:
             found = dict.fromkeys(Series(*row) for row in connection.execute(_DUE, wanted))
         return list(found)[:limit]
+
+
+def _ask_again(connection: sql.Connection, rows: Collection[int], **values: object) -> None:
+    """These acknowledged instances are to be read back again; what is known of them now."""
+    for some in portions(sorted(rows), MOST_PARAMETERS):
+        still = transfers.c.id.in_(some), transfers.c.state == State.ACKNOWLEDGED
+        connection.execute(transfers.update().where(*still).values(**values))
 
 
 def _acknowledged(

@@ -16,6 +16,7 @@ import sqlalchemy as sql
 
 from orthanc_gcp.ledger.database import writing
 from orthanc_gcp.ledger.schema import (
+    UNSURE,
     Priority,
     State,
     backfill_studies,
@@ -131,6 +132,7 @@ def _quarantine(
         "reason": TransferReason.DAMAGED,
         "detail": words,
         "batch": None,
+        "stored_sha256": UNSURE,  # what stood there, or whether it was sent, may be gone
     }
     if "priority" in names:
         own["priority"] = Priority.LIVE

@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager
 import sqlalchemy as sql
 
 from orthanc_gcp.ledger.arrivals import Arrivals
+from orthanc_gcp.ledger.commitments.commitments import StorageCommitments
 from orthanc_gcp.ledger.confirmations import Confirmations
 from orthanc_gcp.ledger.database import reading, writing
 from orthanc_gcp.ledger.destinations import Destinations, StoreName
@@ -59,6 +60,7 @@ class Ledger:
         self.stored_digests = StoredDigests(engine, self.destinations)
         self.versions = Versions(engine)
         self.retrievals = Retrievals(engine, now, self.destinations)
+        self.commitments = StorageCommitments(engine, now, self.destinations)
         self.prefetches = Prefetches(engine, now)
 
     def writing(self) -> AbstractContextManager[sql.Connection]:

@@ -32,7 +32,8 @@ from orthanc_gcp.ledger.rows import (
     portions,
     values_of,
 )
-from orthanc_gcp.ledger.schema import Priority, State, transfers
+from orthanc_gcp.ledger.schema import UNSURE, Priority, State, transfers
+from orthanc_gcp.ledger.stored_digests import OTHER_IS_THERE, unsure_where
 from orthanc_gcp.ledger.versions import reopen_versions, supersede_replaced, supersede_unsent
 from orthanc_gcp.reasons import TransferReason
 
@@ -71,8 +72,10 @@ def _settle(state: State) -> sql.Update:
         if field.name not in ("id", "size_bytes")
     }
     written["size_bytes"] = sql.func.coalesce(size, transfers.c.size_bytes)
-    if state in (State.QUARANTINED, State.SUPERSEDED):
-        written["stored_sha256"] = None  # something newer is known
+    if state == State.SUPERSEDED:
+        written["stored_sha256"] = UNSURE
+    elif state != State.ACKNOWLEDGED:
+        written["stored_sha256"] = unsure_where(sql.bindparam("other_is_there", type_=sql.Boolean))
     if state == State.ACKNOWLEDGED:
         written["acknowledged_at"] = sql.bindparam("settled_at")
         written["sent_as"] = sql.bindparam("by")
@@ -228,14 +231,16 @@ class Queue:
         for outcome in outcomes:
             values = values_of(outcome)
             held = {"row": values.pop("id"), "held_by": batch}
-            grouped[outcome.state].append({**values, **held, "settled_at": now, "by": sent_as})
+            there = {"other_is_there": outcome.reason in OTHER_IS_THERE}
+            mine = {**values, **held, **there, "settled_at": now, "by": sent_as}
+            grouped[outcome.state].append(mine)
         replacing = [row["row"] for rows in grouped.values() for row in rows if _may_replace(row)]
         with writing(self._engine) as connection:
             for state, rows in grouped.items():
                 settled: set[int] = set()
                 if state in (State.QUARANTINED, State.SUPERSEDED, State.LOST):
-                    mine = sql.select(transfers.c.id).where(_HELD).with_for_update()
-                    settled.update(connection.scalars(mine, {"held_by": batch}))
+                    query = sql.select(transfers.c.id).where(_HELD).with_for_update()
+                    settled.update(connection.scalars(query, {"held_by": batch}))
                 execute_many(connection, _settle(state), rows)
                 ended = [row["row"] for row in rows if row["row"] in settled]
                 add_for(connection, now, ended, state)

@@ -7,6 +7,7 @@ from enum import IntEnum, StrEnum
 import sqlalchemy as sql
 
 __all__ = [
+    "COMMITMENT_IS_OPEN",
     "IN_NEED",
     "IS_OWED",
     "PREFETCH_IS_OPEN",
@@ -15,14 +16,17 @@ __all__ = [
     "UNSETTLED",
     "UNSURE",
     "Cause",
+    "CommitmentState",
     "Guard",
     "PrefetchState",
     "Priority",
+    "ReferenceState",
     "RetrievalState",
     "RetrievedState",
     "State",
     "backfill_studies",
     "change_cursors",
+    "commitment_references",
     "destinations",
     "events",
     "key_values",
@@ -34,6 +38,7 @@ __all__ = [
     "retrievals",
     "retrieved_instances",
     "schema_version",
+    "storage_commitments",
     "transfers",
 ]
 
@@ -119,6 +124,25 @@ class RetrievedState(StrEnum):
     MISSING = "missing"  # it does not come
 
 
+class CommitmentState(StrEnum):
+    """How far it is with a request for storage commitment (PS3.4 annex J)."""
+
+    WAITING = "waiting"  # for what the store has of it
+    DECIDED = "decided"  # what it has is known, and is to be reported
+    REPORTED = "reported"
+    GIVEN_UP = "given_up"  # the modality did not take the report
+
+
+class ReferenceState(StrEnum):
+    """What is known of an instance that somebody wants a store to be responsible for."""
+
+    WAITING = "waiting"
+    COMMITTED = "committed"
+    FAILED = "failed"
+
+
+COMMITMENT_IS_OPEN = "state IN ('waiting', 'decided')"
+"""The requests that have not ended. In these very words, as below."""
 RETRIEVAL_IS_OPEN = "state IN ('waiting', 'running')"
 """The retrievals that have not ended. In these very words, as below."""
 PREFETCH_IS_OPEN = "state = 'waiting'"
@@ -161,14 +185,14 @@ transfers = sql.Table(
     sql.Column("reason", sql.Text),
     sql.Column("detail", sql.Text),
     sql.Column("batch", sql.Text),
-    sql.Column("worker", sql.Text),
+    sql.Column("worker", sql.Text),  # the last that ever claimed it: it may have been sent
     sql.Column("sent_as", sql.Text),  # in whose name it was sent, to Google
     sql.Column("received_at", sql.Float, nullable=False),
     sql.Column("queued_at", sql.Float, nullable=False),  # since when it is to be sent
     sql.Column("acknowledged_at", sql.Float),
     sql.Column("confirmed_at", sql.Float),
     sql.Column("absent_since", sql.Float),  # from Orthanc, as far as is known
-    sql.Column("stored_sha256", sql.Text),  # what was there before it was to be sent anew
+    sql.Column("stored_sha256", sql.Text),  # of another version, which the store may have
     sql.Column("destination_id", sql.BigInteger, nullable=False),  # which store of the account
     sql.UniqueConstraint("destination_id", "source", "orthanc_id"),
     # The queue of each Orthanc, and the counts of everything, from the index alone.
@@ -202,17 +226,19 @@ UNSENT: dict[str, None] = dict.fromkeys(
         "reason",
         "detail",
         "batch",
-        "worker",
         "sent_as",
         "acknowledged_at",
         "confirmed_at",
         "absent_since",
     )
 )
-"""The columns of a row that are about its sending, as they are before it."""
+"""The columns of a row that are about its sending, as they are before it.
+
+Not what its store may have of it by then: that is known until it is confirmed.
+"""
 
 UNSURE = "unsure"
-"""In place of a digest: an older version was sent, maybe, and what came of it is not known."""
+"""In place of a digest: the store may have another version, and which one is not known."""
 
 destinations = sql.Table(
     "gcp_destinations",
@@ -417,3 +443,43 @@ schema_version = sql.Table(
     "gcp_schema_version", metadata, sql.Column("version", sql.Integer, nullable=False)
 )
 """One row: the last of the migrations that the tables have been through."""
+
+storage_commitments = sql.Table(
+    "gcp_storage_commitments",
+    metadata,
+    sql.Column("id", _Id, primary_key=True, autoincrement=True),
+    sql.Column("account", sql.Text, nullable=False),
+    sql.Column("destination_id", sql.BigInteger, nullable=False),  # which store of the account
+    sql.Column("transaction_uid", sql.Text, nullable=False),
+    sql.Column("calling_aet", sql.Text, nullable=False),  # of the modality that asked
+    sql.Column("called_aet", sql.Text, nullable=False),
+    sql.Column("address", sql.Text, nullable=False),  # where it asked from
+    sql.Column("state", sql.Text, nullable=False),
+    sql.Column("attempts", sql.Integer, nullable=False),  # at reporting it
+    sql.Column("next_attempt_at", sql.Float),
+    sql.Column("detail", sql.Text),
+    sql.Column("requested_at", sql.Float, nullable=False),
+    sql.Column("ended_at", sql.Float),
+    sql.Index(
+        "gcp_storage_commitments_open",
+        "next_attempt_at",
+        sqlite_where=sql.text(COMMITMENT_IS_OPEN),
+        postgresql_where=sql.text(COMMITMENT_IS_OPEN),
+    ),
+    sql.Index("gcp_storage_commitments_transaction", "transaction_uid"),
+    sql.Index("gcp_storage_commitments_ended", "ended_at"),
+)
+"""One row for each transaction that a modality has asked storage commitment for."""
+
+commitment_references = sql.Table(
+    "gcp_commitment_references",
+    metadata,
+    sql.Column("id", _Id, primary_key=True, autoincrement=True),
+    sql.Column("commitment_id", sql.BigInteger, nullable=False),
+    sql.Column("sop_class_uid", sql.Text, nullable=False),
+    sql.Column("sop_instance_uid", sql.Text, nullable=False),
+    sql.Column("state", sql.Text, nullable=False),
+    sql.Column("failure_reason", sql.Integer),  # (0008,1197)
+    sql.Index("gcp_commitment_references_queue", "commitment_id", "state", "id"),
+)
+"""One row for each instance that such a transaction refers to."""

@@ -1,4 +1,9 @@
-"""What the ledger knows of the bytes that a destination has, before anybody reads them there."""
+"""What the ledger knows of the bytes that a destination has, before anybody reads them there.
+
+That a store may have another version than the one that is to be sent is remembered in
+``stored_sha256`` until the one is confirmed: whichever way its row goes until then, a search alone
+does not confirm it.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +16,13 @@ import sqlalchemy as sql
 from orthanc_gcp.ledger.database import reading
 from orthanc_gcp.ledger.destinations import Destinations
 from orthanc_gcp.ledger.rows import MOST_PARAMETERS, Transfer, portions
-from orthanc_gcp.ledger.schema import State, transfers
+from orthanc_gcp.ledger.schema import UNSURE, State, transfers
 from orthanc_gcp.reasons import TransferReason
 
-__all__ = ["StoredDigests"]
+__all__ = ["OTHER_IS_THERE", "StoredDigests", "unsure_where"]
+
+OTHER_IS_THERE = (TransferReason.CONFLICT, TransferReason.DIFFERENT, TransferReason.UNCOMPARED)
+"""Why an instance is not confirmed, where the store was seen to have other bytes, or may have."""
 
 _COLUMNS = (
     transfers.c.study_instance_uid,
@@ -26,6 +34,11 @@ _COLUMNS = (
     transfers.c.replace,
     transfers.c.reason,
 )
+
+
+def unsure_where(condition: sql.ColumnElement[bool]) -> sql.Case[Any]:
+    """What ``stored_sha256`` becomes: unsure where that is so, what it was elsewhere."""
+    return sql.case((condition, UNSURE), else_=transfers.c.stored_sha256)
 
 
 class StoredDigests:

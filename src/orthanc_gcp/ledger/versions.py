@@ -15,10 +15,10 @@ import sqlalchemy as sql
 from orthanc_gcp.ledger.database import reading
 from orthanc_gcp.ledger.events import add_for
 from orthanc_gcp.ledger.rows import MOST_PARAMETERS, portions
-from orthanc_gcp.ledger.schema import UNSENT, State, destinations, transfers
+from orthanc_gcp.ledger.schema import UNSENT, UNSURE, State, destinations, transfers
 from orthanc_gcp.reasons import TransferReason
 
-__all__ = ["Versions", "reopen_versions", "supersede_replaced", "supersede_unsent"]
+__all__ = ["Versions", "doubts", "reopen_versions", "supersede_replaced", "supersede_unsent"]
 
 _STORED = (State.ACKNOWLEDGED, State.CONFIRMED)
 _TO_BE_SENT = (State.WAITING, State.DELAYED, State.SENDING)
@@ -41,16 +41,17 @@ class _Version:
     change_seq: int
     state: str
     sha256: str | None
+    stored_sha256: str | None
+    worker: str | None
     replace: bool
     reason: str | None
 
-    def is_another_of(self, other: _Version) -> bool:
-        """Whether both are of one instance, whose SOP Instance UID both have, and not the same."""
-        of_one = (self.study_instance_uid, self.series_instance_uid) == (
+    def is_of_instance_of(self, other: _Version) -> bool:
+        """Whether both are of one instance, whose SOP Instance UID both have."""
+        return (self.study_instance_uid, self.series_instance_uid) == (
             other.study_instance_uid,
             other.series_instance_uid,
         )
-        return of_one and not self.is_same_file(other)
 
     def is_same_file(self, other: _Version) -> bool:
         """Whether it is what another account is to send, too, as far as that is known."""
@@ -74,6 +75,14 @@ class _Version:
         if self.state in _STORED:
             return self.sha256 != other.sha256
         return self.replace and self.state in _TO_BE_SENT
+
+    def may_have_left_another_than(self, other: _Version) -> bool:
+        """Whether the store may have other bytes from it, or from its past, than another's."""
+        left = {self.stored_sha256} - {None}
+        maybe_sent = self.worker is not None or self.state == State.CONFIRMED
+        if maybe_sent and not self.is_same_file(other):
+            left.add(self.sha256)
+        return bool(left - {other.sha256})
 
 
 _NAMES = [field.name for field in fields(_Version)]
@@ -144,6 +153,21 @@ def supersede_replaced(connection: sql.Connection, now: float, rows: Sequence[in
     _supersede(connection, now, old)
 
 
+def doubts(connection: sql.Connection, rows: Sequence[int]) -> tuple[set[int], set[int]]:
+    """Those of some rows of which the store may have another version, and those that may be so.
+
+    It may, where another row of the instance was ever sent, and its bytes were others or are not
+    known. They are not known yet, while it is being sent.
+    """
+    unsure: set[int] = set()
+    soon: set[int] = set()
+    for row, other in _of_one_instance(connection, rows):
+        if other.may_have_left_another_than(row):
+            is_sent = other.state == State.SENDING and other.stored_sha256 is None
+            (soon if is_sent else unsure).add(row.id)
+    return unsure, soon - unsure
+
+
 def reopen_versions(connection: sql.Connection, now: float, rows: Sequence[int]) -> None:
     """These rows are not sent any more: what they had superseded may be the newest again."""
     again = {
@@ -158,16 +182,25 @@ def _versions(
     connection: sql.Connection, rows: Sequence[int]
 ) -> Iterator[tuple[_Version, _Version]]:
     """Each of some rows with each other version of its instance: most have none."""
-    stores: dict[int, object] = {}
+    for row, other in _of_one_instance(connection, rows):
+        if not row.is_same_file(other):
+            yield row, other
+
+
+def _of_one_instance(
+    connection: sql.Connection, rows: Sequence[int]
+) -> Iterator[tuple[_Version, _Version]]:
+    """Each of some rows with each other row of its instance that is for the same store."""
+    stores: dict[int, object] | None = None
     for some in portions(rows, MOST_PARAMETERS):
         for found in connection.execute(_SAME_INSTANCE, {"rows": some}).all():
             row, version = _Version(*found[: len(_NAMES)]), _Version(*found[len(_NAMES) :])
-            if not version.is_another_of(row):
+            if not version.is_of_instance_of(row):
                 continue
             one, other = row.destination_id, version.destination_id
-            if one != other:
-                stores = stores or _stores(connection)
-            if one == other or stores.get(one, one) == stores.get(other, other):
+            if one != other and stores is None:
+                stores = _stores(connection)
+            if one == other or (stores and stores.get(one, one) == stores.get(other, other)):
                 yield row, version
 
 
@@ -189,7 +222,7 @@ def _supersede(connection: sql.Connection, now: float, rows: Collection[int]) ->
                 detail=_WORDS,
                 batch=None,
                 next_attempt_at=None,
-                stored_sha256=None,
+                stored_sha256=UNSURE,
             )
         )
         add_for(connection, now, some, "superseded")

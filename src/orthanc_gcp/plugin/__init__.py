@@ -20,11 +20,12 @@ if TYPE_CHECKING:
     from orthanc_gcp.configuration import Settings
     from orthanc_gcp.connector.connector import Connector
     from orthanc_gcp.plugin.demanded import DemandedWorker
+    from orthanc_gcp.plugin.gateway_client import GatewayClient, NoGateway
     from orthanc_gcp.plugin.routes import Answer
     from orthanc_gcp.plugin.unattended import Unattended
     from orthanc_gcp.plugin.worker_client import WorkerClient
 
-__all__ = ["Plugin", "is_script", "start"]
+__all__ = ["Plugin", "extend_explorer", "is_script", "start"]
 
 # Orthanc's Python plugin borrows its REST callbacks: without a reference of ours, Orthanc crashes
 # when it stops (seen with version 5.0).
@@ -42,18 +43,31 @@ def start(orthanc: Any, interpreter: str = "") -> Plugin:
     interpreter
         The Python that runs the worker; without one, nothing is sent.
     """
-    from orthanc_gcp.plugin.routes import CONNECTOR_ROUTES, WORKER_ROUTES
+    from orthanc_gcp.plugin.page.serving import PAGE_ROUTES
+    from orthanc_gcp.plugin.routes import CONNECTOR_ROUTES, GATEWAY_ROUTES, WORKER_ROUTES
 
     plugin = Plugin(orthanc, interpreter)
     for routes, callback in (
         (CONNECTOR_ROUTES, plugin.on_connector_request),
         (WORKER_ROUTES, plugin.on_worker_request),
+        (PAGE_ROUTES, plugin.on_page_request),
+        (GATEWAY_ROUTES, plugin.on_gateway_request),
     ):
         _CALLBACKS.append(callback)
         for route in routes:
             orthanc.RegisterRestCallback(route, callback)
     threading.Thread(target=plugin.run, name="gcp-start", daemon=True).start()
     return plugin
+
+
+def extend_explorer(orthanc: Any) -> None:
+    """Put the button that leads to the page on the first page of Orthanc Explorer.
+
+    It takes the place of whatever another Python script has put there before.
+    """
+    from orthanc_gcp.plugin.page.explorer import BUTTON
+
+    orthanc.ExtendOrthancExplorer(BUTTON)
 
 
 def is_script(orthanc: Any, file: str) -> bool:
@@ -79,6 +93,7 @@ class Plugin:
         self._lock = threading.Lock()
         self._connector: Connector | None = None
         self._worker: WorkerClient | DemandedWorker | Unattended | None = None
+        self._gateway: GatewayClient | NoGateway | None = None
         self._stopped = False
         self._asks_for_user = False
 
@@ -120,6 +135,18 @@ class Plugin:
             ),
         )
 
+    def on_page_request(self, output: Any, _uri: str, **request: Any) -> None:
+        """Orthanc's REST callback for the files of the page."""
+        from orthanc_gcp.plugin.page.serving import serve
+
+        serve(output, request["method"], tuple(request.get("groups", ())))
+
+    def on_gateway_request(self, output: Any, _uri: str, **request: Any) -> None:
+        """Orthanc's REST callback for the status of the gateway."""
+        from orthanc_gcp.plugin.routes import from_gateway
+
+        self._reply(output, lambda: from_gateway(self._gateway, request["method"]))
+
     def _reply(self, output: Any, answer: Callable[[], Answer]) -> None:
         """Answer a request; of what goes wrong unexpectedly, Orthanc would log the message."""
         from orthanc_gcp.plugin.routes import FAILED
@@ -154,6 +181,7 @@ class Plugin:
                 warn_of_authorities(self._orthanc, settings)
                 starting.orthanc_started()
                 self._start_worker(settings)
+                self._start_gateway(settings)
         except Exception as error:
             self._log_defect("orthanc-gcp cannot start", error)
 
@@ -167,13 +195,24 @@ class Plugin:
             self._worker = starting
             starting.start()
 
+    def _start_gateway(self, settings: Settings) -> None:
+        from orthanc_gcp.plugin.host import gateway
+
+        starting = gateway(self._orthanc, settings, self._interpreter)
+        with self._lock:
+            if self._stopped or starting is None:
+                return
+            self._gateway = starting
+            starting.start()
+
     def stop(self) -> None:
         """Orthanc is about to stop."""
         with self._lock:
             self._stopped = True
             self._orthanc_started.set()
-        if self._worker is not None:
-            self._worker.stop()
+        for one in (self._gateway, self._worker):
+            if one is not None:
+                one.stop()
         if self._connector is not None:
             self._connector.stop()
 

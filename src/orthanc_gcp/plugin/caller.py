@@ -6,10 +6,10 @@ import base64
 import json
 from collections.abc import Mapping
 
-__all__ = ["user_of", "with_user"]
+__all__ = ["LARGEST", "user_of", "with_user"]
 
 _SCHEME = "basic"
-_LARGEST = 64 * 1024
+LARGEST = 64 * 1024
 """Bytes of a body that has a few names only; a larger one the worker refuses."""
 
 
@@ -41,10 +41,10 @@ def with_user(body: bytes, user: str) -> bytes:
     What cannot be read here is passed on as nothing: the worker might read a user in it.
     """
     try:
-        wanted = json.loads(body or b"{}") if len(body) <= _LARGEST else None
+        wanted = json.loads(body or b"{}") if len(body) <= LARGEST else None
+        if not isinstance(wanted, dict):
+            return b"null"
+        wanted.pop("User", None)
+        return json.dumps({**wanted, "User": user} if user else wanted).encode()
     except (ValueError, RecursionError):
-        wanted = None
-    if not isinstance(wanted, dict):
         return b"null"
-    wanted.pop("User", None)
-    return json.dumps({**wanted, "User": user} if user else wanted).encode()

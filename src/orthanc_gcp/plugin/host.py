@@ -10,7 +10,7 @@ import json
 import logging
 import secrets
 import socket
-from dataclasses import replace
+from contextlib import suppress
 from typing import Any
 
 from orthanc_gcp import configuration
@@ -23,6 +23,7 @@ from orthanc_gcp.plugin import unattended
 from orthanc_gcp.plugin.demanded import DemandedWorker
 from orthanc_gcp.plugin.dicomweb_plugin import InProcessDicomWeb
 from orthanc_gcp.plugin.first_start import configuration_folder
+from orthanc_gcp.plugin.gateway_client import GatewayClient, NoGateway
 from orthanc_gcp.plugin.log import log_to
 from orthanc_gcp.plugin.metrics import Metrics
 from orthanc_gcp.plugin.unattended import Unattended, may_have_a_ledger
@@ -31,7 +32,7 @@ from orthanc_gcp.plugin.worker_process import WorkerProcess, command
 from orthanc_gcp.worker.handshake import WorkerInput
 from orthanc_gcp.worker.samples import of_tokens
 
-__all__ = ["connector", "settings_of", "warn_of_authorities", "worker"]
+__all__ = ["connector", "gateway", "settings_of", "warn_of_authorities", "worker"]
 
 _log = logging.getLogger(__name__)
 
@@ -92,6 +93,29 @@ def worker(
     return None if given is None else _worker(orthanc, interpreter, given)
 
 
+def gateway(orthanc: Any, settings: Settings, interpreter: str) -> GatewayClient | NoGateway | None:
+    """The gateway for this Orthanc, or what says why there is none; None where none is wanted.
+
+    Parameters
+    ----------
+    interpreter
+        As for the worker.
+    """
+    if settings.gateway_problems:  # the connector has logged them
+        return NoGateway("; ".join(map(str, settings.gateway_problems)))
+    if settings.gateway is None or not settings.gateway.start_with_orthanc:
+        return None
+    if not interpreter:
+        words = "it needs a script that `orthanc-gcp plugin-script` has printed in this version"
+        _log.error("the gateway cannot be started: %s", words)
+        return NoGateway(words)
+    given = _input_without_rest(orthanc, settings)
+    process = WorkerProcess(
+        command(interpreter, "gateway"), given, "gateway", "workstations are not answered"
+    )
+    return GatewayClient(process, given.secret, Metrics(orthanc).write)
+
+
 def _worker(orthanc: Any, interpreter: str, given: WorkerInput) -> WorkerClient:
     process = WorkerProcess(command(interpreter), given)
     return WorkerClient(process, given.secret, Metrics(orthanc).write)
@@ -118,15 +142,18 @@ def _given(orthanc: Any, settings: Settings, interpreter: str, since: float) -> 
 def _unattended(orthanc: Any, settings: Settings, interpreter: str) -> Unattended | None:
     if not (interpreter and may_have_a_ledger(settings)):
         return None
-    try:
-        given = _worker_input(orthanc, settings, 0.0)
-    except ConfigurationError:
-        given = WorkerInput(
-            json.loads(orthanc.GetConfiguration()), settings.folder, "", "", "", "", 0.0, ""
-        )
-    if not settings.orthanc.http_server_enabled:
-        given = replace(given, orthanc="")
+    given = _input_without_rest(orthanc, settings)
     return Unattended(unattended.command(interpreter), given, Metrics(orthanc).write)
+
+
+def _input_without_rest(orthanc: Any, settings: Settings) -> WorkerInput:
+    """What a process is given that does without Orthanc's REST API where there is none."""
+    if settings.orthanc.http_server_enabled:
+        with suppress(ConfigurationError):
+            return _worker_input(orthanc, settings, 0.0)
+    whole = json.loads(orthanc.GetConfiguration())
+    secret = secrets.token_urlsafe(32)
+    return WorkerInput(whole, settings.folder, "", "", "", "", 0.0, secret)
 
 
 def _worker_input(orthanc: Any, settings: Settings, since: float) -> WorkerInput:

@@ -9,6 +9,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 from orthanc_gcp.auth.account_state import TokenState
 from orthanc_gcp.errors import WorkerUnavailableError
@@ -18,15 +19,18 @@ from orthanc_gcp.plugin.same_origin import is_foreign
 if TYPE_CHECKING:
     from orthanc_gcp.connector.connector import Connector, ConnectorStatus
     from orthanc_gcp.plugin.demanded import DemandedWorker
+    from orthanc_gcp.plugin.gateway_client import GatewayClient, NoGateway
     from orthanc_gcp.plugin.unattended import Unattended
     from orthanc_gcp.plugin.worker_client import WorkerClient
 
 __all__ = [
     "CONNECTOR_ROUTES",
     "FAILED",
+    "GATEWAY_ROUTES",
     "WORKER_ROUTES",
     "Answer",
     "from_connector",
+    "from_gateway",
     "from_worker",
     "refusal_of",
 ]
@@ -44,6 +48,7 @@ WORKER_ROUTES = (
     r"/gcp/(transfers)",
     rf"/gcp/(accounts)/([^/]+)/({'|'.join(_OF_ACCOUNT)})",
 )
+GATEWAY_ROUTES = (r"/gcp/gateway",)
 _POST = ("refresh", "check", "send", "retry", "pause", "resume", "retrieve", "dismiss")
 
 
@@ -76,7 +81,7 @@ def from_connector(connector: Connector | None, method: str, groups: tuple[str, 
     if connector is None:
         return _error(503, "the connector is still starting, or could not: see Orthanc's log")
     if not name:
-        return Answer(200, [connector.status(name).as_json() for name in connector.accounts])
+        return Answer(200, [_shown(connector, name) for name in connector.accounts])
     if name not in connector.accounts:
         return _error(404, f"there is no account {name}, or its configuration has an error")
     if action and (wait := connector.wait_for_demand(name)):
@@ -85,7 +90,7 @@ def from_connector(connector: Connector | None, method: str, groups: tuple[str, 
         return _refreshed(connector.refresh(name))
     if action == "check":
         return _checked(connector, name)
-    return Answer(200, connector.status(name).as_json())
+    return Answer(200, _shown(connector, name))
 
 
 def from_worker(
@@ -113,13 +118,48 @@ def from_worker(
     try:
         if groups[-1] == "dismiss":
             body = with_user(body, user)
-        return Answer(*worker.call(method, groups, query, body))
+        return Answer(*worker.call(method, groups, _decoded(query), body))
     except WorkerUnavailableError as error:
         return _error(503, str(error))
 
 
+def _decoded(query: Mapping[str, str]) -> dict[str, str]:
+    """The parameters without percent-encoding (RFC 3986 section 2.1).
+
+    Orthanc 1.10 and 1.12 give them to plugins as they were written, 1.13 decodes them. None that a
+    route knows has a percent sign in it, so that what is decoded already stays as it is.
+    """
+    return {unquote(name): unquote(value) for name, value in query.items()}
+
+
+def from_gateway(gateway: GatewayClient | NoGateway | None, method: str) -> Answer:
+    """The status of the gateway that this Orthanc has started."""
+    if method != "GET":
+        return Answer(405, allow="GET")
+    if gateway is None:
+        return _error(404, "this Orthanc starts no gateway: its configuration asks for none")
+    return Answer(200, gateway.status())
+
+
 def _allowed(action: str) -> str:
     return "POST" if action in _POST else "GET"
+
+
+def _shown(connector: Connector, name: str) -> dict[str, Any]:
+    """The state of an account; with the remedy, while it fails."""
+    status = connector.status(name)
+    body = status.as_json()
+    if status.token.state is TokenState.FAILING and body["LastError"] is not None:
+        from orthanc_gcp.doctor import remedy_of_failure  # only while something is wrong
+
+        body["LastError"]["Remedy"] = remedy_of_failure(
+            name,
+            connector.failure(name),
+            connector.settings,
+            connector.transport,
+            connector.clock,
+        )
+    return body
 
 
 def _checked(connector: Connector, name: str) -> Answer:

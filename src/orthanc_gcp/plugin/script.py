@@ -71,11 +71,12 @@ def _start():
     sys.modules["the script of orthanc-gcp"] = this
     sys.path.append(_FOLDER)
 
-    from orthanc_gcp.plugin import is_script, start
+    from orthanc_gcp.plugin import extend_explorer, is_script, start
 
     _plugin = start(orthanc, INTERPRETER or _interpreter())
     if is_script(orthanc, __file__):
         orthanc.RegisterOnChangeCallback(on_change)
+        extend_explorer(orthanc)
 
 
 if PLATFORM not in ("", sysconfig.get_platform()):

@@ -45,6 +45,9 @@ class WorkerClient:
         Shows samples as metrics.
     """
 
+    what = "worker"
+    up = WORKER_UP
+
     def __init__(
         self, process: WorkerProcess, secret: str, show: Callable[[Iterable[Sample]], None]
     ) -> None:
@@ -102,14 +105,15 @@ class WorkerClient:
             )
             return answer.status, json.loads(answer.data)
         except (urllib3.exceptions.HTTPError, ValueError) as error:
-            words = f"the worker does not answer just now ({type(error).__name__})"
+            words = f"the {self.what} does not answer just now ({type(error).__name__})"
             raise WorkerUnavailableError(words) from None
 
     def _connections(self) -> HTTPConnectionPool:
         """Those to the process that runs just now."""
         place = self._process.socket
         if place is None:
-            raise WorkerUnavailableError("the worker does not run just now: see Orthanc's log")
+            words = f"the {self.what} does not run just now: see Orthanc's log"
+            raise WorkerUnavailableError(words)
         with self._lock:
             if self._pool is None or self._pool[0] != place:
                 self._pool = place, pool_of(place, _CONNECTIONS)
@@ -117,13 +121,18 @@ class WorkerClient:
 
     def _refresh(self) -> None:
         while not self._stopping.wait(REFRESH_EVERY if self._health.is_good else 1.0):
-            shown = [Sample(WORKER_UP, 0.0)]
+            shown = [Sample(self.up, 0.0)]
             with suppress(WorkerUnavailableError):
                 if self._answers():
-                    status, overview = self.call("GET", ("transfers",))
-                    if status == 200:
-                        shown = [Sample(WORKER_UP, 1.0), *of_transfers(overview)]
+                    shown = [Sample(self.up, 1.0), *self._samples()]
             self._show(shown)
+
+    def _samples(self) -> Iterable[Sample]:
+        """What else is measured; raises WorkerUnavailableError where it cannot be."""
+        status, overview = self.call("GET", ("transfers",))
+        if status != 200:
+            raise WorkerUnavailableError("its ledger is away")
+        return list(of_transfers(overview))
 
     def _answers(self) -> bool:
         """Whether the worker answers at all, whatever is the matter with its ledger."""
@@ -133,7 +142,7 @@ class WorkerClient:
         except WorkerUnavailableError:
             silent = self._health.failed(place, time.monotonic())
             if silent is not None and not self._stopping.is_set():
-                _log.error("the worker has not answered for %.0f s: it is killed", silent)
+                _log.error("the %s has not answered for %.0f s: it is killed", self.what, silent)
                 self._process.kill()
             return False
         self._health.answered(place, time.monotonic())

@@ -1,4 +1,4 @@
-"""The worker as a child process of Orthanc: started, started again, and stopped with it."""
+"""A child process of Orthanc, the worker or the gateway: started anew, and stopped with it."""
 
 from __future__ import annotations
 
@@ -21,8 +21,6 @@ from orthanc_gcp.worker.private_socket import remove_socket
 __all__ = ["WorkerProcess", "command"]
 
 _log = logging.getLogger(__name__)
-_child = logging.getLogger("orthanc_gcp.worker")  # with a limit of its own
-
 BACKOFF = Backoff(1.0, 60.0, jitter=0)
 STABLE_AFTER = 60.0
 """Seconds of life after which the next delay is the first again."""
@@ -45,16 +43,34 @@ class WorkerProcess:
         What to run; no secret is in it.
     given
         What is written to its standard input at each start.
+    what
+        What it is called in the log, whose lines of it have a limit of their own.
+    loss
+        What is not done while it does not run.
+
+    Attributes
+    ----------
+    problem
+        The last error that it has logged, or why it does not run; empty while it does, and at
+        first.
     """
 
-    def __init__(self, command: Sequence[str], given: WorkerInput) -> None:
-        self._command, self._given = command, given
+    def __init__(
+        self,
+        command: Sequence[str],
+        given: WorkerInput,
+        what: str = "worker",
+        loss: str = "nothing is sent",
+    ) -> None:
+        self._command, self._given, self._what, self._loss = command, given, what, loss
+        self._child = logging.getLogger(f"orthanc_gcp.{what}")
+        self.problem = self._last_error = ""
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._process: subprocess.Popen[bytes] | None = None
         self._socket: Path | int | None = None
         # The kernel ends the child with the thread that has started it.
-        self._thread = threading.Thread(target=self._keep_running, name="gcp-worker", daemon=True)
+        self._thread = threading.Thread(target=self._keep_running, name=f"gcp-{what}", daemon=True)
 
     @property
     def socket(self) -> Path | int | None:
@@ -94,11 +110,15 @@ class WorkerProcess:
             if self._stopping.is_set():
                 return
             if code in FINAL:
-                _log.error("the worker cannot run as it is: nothing is sent until this is mended")
+                words = "the %s cannot run as it is: %s until this is mended"
+                _log.error(words, self._what, self._loss)
+                self.problem = self._last_error or words % (self._what, self._loss)
                 return
             lasted = time.monotonic() - began
             delay = BACKOFF.after(0.0 if lasted > STABLE_AFTER else delay)
-            _log.error("the worker has ended (%s), it is started again in %g s", _end(code), delay)
+            words = "the %s has ended (%s), it is started again in %g s"
+            _log.error(words, self._what, _end(code), delay)
+            self.problem = self._last_error or words % (self._what, _end(code), delay)
             self._stopping.wait(delay)
 
     def _run_once(self) -> int | None:
@@ -106,14 +126,15 @@ class WorkerProcess:
         try:
             process = self._open_process()
         except OSError as error:
-            _log.error("the worker cannot be started by %s: %s", self._command[0], error)
+            _log.error("the %s cannot be started by %s: %s", self._what, self._command[0], error)
             return None
         if process is None:
             return 0
         assert process.stdin and process.stdout and process.stderr  # noqa: S101 -- for mypy # nosec B101
-        log = threading.Thread(target=_relay, args=(process.stderr,), daemon=True)
+        self._last_error = ""
+        log = threading.Thread(target=self._relay, args=(process.stderr,), daemon=True)
         log.start()
-        limit = threading.Timer(START_WITHIN, _kill_unstarted, (process,))
+        limit = threading.Timer(START_WITHIN, self._kill_unstarted, (process,))
         limit.daemon = True
         limit.start()
         with suppress(OSError):
@@ -122,7 +143,8 @@ class WorkerProcess:
         place = self._socket = _socket(process.stdout.readline())
         limit.cancel()
         if place is not None:
-            _log.info("the worker runs")
+            _log.info("the %s runs", self._what)
+            self.problem = ""
         code = process.wait()
         self._socket = None
         if place is not None:
@@ -149,15 +171,27 @@ class WorkerProcess:
             )
             return self._process
 
+    def _kill_unstarted(self, process: subprocess.Popen[bytes]) -> None:
+        _log.error("the %s has not started within %g s: it is killed", self._what, START_WITHIN)
+        process.kill()
 
-def command(interpreter: str) -> list[str]:
-    """What runs a worker with some Python."""
-    return [interpreter, "-P", "-m", "orthanc_gcp", "worker", "-"]
+    def _relay(self, lines: IO[bytes]) -> None:
+        """Hand its log to Orthanc's; a line without a level belongs to the one before."""
+        level = logging.WARNING
+        with lines:
+            for line in iter(lambda: lines.readline(_LONGEST_LINE), b""):
+                text = line.decode(errors="replace").rstrip()
+                name, _, rest = text.partition(" ")
+                if name in _LEVELS:
+                    level, text = _LEVELS[name], rest
+                    if level >= logging.ERROR:
+                        self._last_error = text
+                self._child.log(level, "%s: %s", self._what, text)
 
 
-def _kill_unstarted(process: subprocess.Popen[bytes]) -> None:
-    _log.error("the worker has not started within %g s: it is killed", START_WITHIN)
-    process.kill()
+def command(interpreter: str, what: str = "worker") -> list[str]:
+    """What runs a worker, or a gateway, with some Python."""
+    return [interpreter, "-P", "-m", "orthanc_gcp", what, "-"]
 
 
 def _socket(line: bytes) -> Path | int | None:
@@ -166,18 +200,6 @@ def _socket(line: bytes) -> Path | int | None:
         return WorkerAddress.of_line(line).socket
     except ValueError:
         return None
-
-
-def _relay(lines: IO[bytes]) -> None:
-    """Hand the worker's log to Orthanc's; a line without a level belongs to the one before."""
-    level = logging.WARNING
-    with lines:
-        for line in iter(lambda: lines.readline(_LONGEST_LINE), b""):
-            text = line.decode(errors="replace").rstrip()
-            name, _, rest = text.partition(" ")
-            if name in _LEVELS:
-                level, text = _LEVELS[name], rest
-            _child.log(level, "worker: %s", text)
 
 
 def _end(code: int | None) -> str:

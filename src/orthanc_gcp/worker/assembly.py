@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator
 from functools import partial
+from pathlib import Path
 
 from orthanc_gcp.auth.token_source import TokenSource
 from orthanc_gcp.clock import Clock, SystemClock
@@ -18,14 +19,17 @@ from orthanc_gcp.custody.destinations.rate_limit import (
     request_limit,
 )
 from orthanc_gcp.custody.intake.backfill import Backfill
+from orthanc_gcp.custody.intake.backfill_studies import BackfillStudies
 from orthanc_gcp.custody.intake.changes import NEVER, Follower
 from orthanc_gcp.custody.intake.dry_run import conditions
 from orthanc_gcp.custody.intake.former_ledgers import FILE_NAME, note_ledger
 from orthanc_gcp.custody.intake.on_demand import send_on_demand
 from orthanc_gcp.custody.intake.protection import Protection
 from orthanc_gcp.custody.intake.rules import Rules
+from orthanc_gcp.custody.reporting.backfill_progress import studies_of
 from orthanc_gcp.custody.reporting.overview import Overview
 from orthanc_gcp.custody.reporting.problems import Problem, Problems
+from orthanc_gcp.custody.reporting.quarantine import counts_by_reason
 from orthanc_gcp.custody.reporting.standstill import Standstill
 from orthanc_gcp.custody.transfer.dispatcher import Dispatcher
 from orthanc_gcp.custody.transfer.permissions import Permissions
@@ -39,20 +43,20 @@ from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.postgresql_tls import weakness
 from orthanc_gcp.ledger.workers import worker_registry
 from orthanc_gcp.orthanc import first_start
-from orthanc_gcp.orthanc.first_start import forget
 from orthanc_gcp.orthanc.recycling import StorageLimits
 from orthanc_gcp.orthanc.resources import OrthancSource
 from orthanc_gcp.orthanc.rest import OrthancRest
 from orthanc_gcp.outages import Outage
 from orthanc_gcp.worker.api import Api
 from orthanc_gcp.worker.attempts import Attempts
+from orthanc_gcp.worker.notifications.notifier import notifiers
 from orthanc_gcp.worker.problem_log import ProblemLog
 from orthanc_gcp.worker.progress import Progress
 from orthanc_gcp.worker.retrieval_api import RetrievalApi
 from orthanc_gcp.worker.retrieving.parts import Retrieving, retrieving_parts
 from orthanc_gcp.worker.retrieving.problems import problems_of
+from orthanc_gcp.worker.samples import Sample, of_backfill, of_quarantine, of_retrievals
 from orthanc_gcp.worker.status import WorkerStatus
-from orthanc_gcp.worker.webhook import Webhook
 from orthanc_gcp.worker.worker import Parts, Worker
 
 __all__ = ["assemble"]
@@ -76,6 +80,7 @@ def assemble(
         Of this worker among others on the same database; the same after a restart.
     since
         When it began, in UTC seconds: what Orthanc received before its first start is not sent.
+        None of a worker that Orthanc has not started.
     sends
         Whether it sends anything: not where it is there for retrievals alone, and what former
         rules have left waits for a person.
@@ -108,7 +113,8 @@ def assemble(
         for account in settings.accounts
     }
     rules = Rules(settings.rules, source.attributes)
-    began = ledger.now() if since is None else since
+    moments = _MomentsInFolder(settings.storage_folder)
+    began = moments.noted(ledger.now()) if since is None else since
     began = began if sends else NEVER
 
     def followed() -> str:
@@ -132,7 +138,7 @@ def assemble(
     )
 
     def recognized() -> None:
-        _note_in_folder(settings, ledger, source, follower.source)
+        _note_in_folder(settings, ledger, source, follower.source, follows=sends)
 
     protection = _protection(settings, ledger, source, clock)
     follower = Follower(
@@ -146,6 +152,7 @@ def assemble(
         compare_every=settings.section.compare_every_seconds,
         follows=registry.follows,
         on_recognized=recognized,
+        on_read=moments.note if sends else lambda _moment: None,
         protection=protection,
         on_new_studies=retrieving.noticed,
     )
@@ -194,7 +201,7 @@ def assemble(
         lambda: clock.utc().astimezone(),
     )
     overview = Overview(ledger, standstill)
-    found = Problems(ledger, tuple(destinations), settings.rejections)
+    found = Problems(ledger, tuple(destinations), settings.rejections, sends=sends)
 
     needs_person = partial(_needs_person, found, retrieving)
 
@@ -210,6 +217,7 @@ def assemble(
         needs_person,
         problem_of_orthanc,
         retrieving.receivers,
+        partial(_samples, ledger, {rule.to for rule in settings.rules}, followed),
     )
     api = Api(
         ledger,
@@ -225,9 +233,6 @@ def assemble(
             ledger, tuple(destinations), followed, retrieving.work.set, retrieving.receivers
         ),
     )
-    webhook = None
-    if settings.section.webhook:
-        webhook = Webhook(settings, ledger, status.accounts, attempts, clock)
     return Worker(
         Parts(
             announcement=_announcement(settings, orthanc, name, ledger, sends=sends),
@@ -243,12 +248,24 @@ def assemble(
             progress=progress,
             problems=ProblemLog(needs_person, clock),
             api=api,
-            webhook=webhook,
+            notifiers=notifiers(settings, ledger, status.accounts, attempts, clock),
             stopping=stopping,
             work=work,
             retrieving=retrieving,
         )
     )
+
+
+def _samples(
+    ledger: Ledger, accounts: Collection[str], followed: Callable[[], str]
+) -> Iterator[Sample]:
+    """What is measured of a ledger beside the transfers."""
+    yield from of_quarantine(counts_by_reason(ledger))
+    yield from of_retrievals(ledger.retrievals.counts_by_state())
+    index = followed()
+    studies = studies_of(BackfillStudies(ledger, index, accounts)) if index else None
+    if studies is not None:
+        yield from of_backfill(index, *studies)
 
 
 def _needs_person(found: Problems, retrieving: Retrieving) -> list[Problem]:
@@ -273,12 +290,47 @@ def _protection(
     )
 
 
-def _note_in_folder(settings: Settings, ledger: Ledger, orthanc: OrthancSource, index: str) -> None:
-    """Note in Orthanc's storage folder what the ledger has by now, and which it is."""
-    try:
-        forget(settings.storage_folder)
-    except OSError as error:  # it is read again, and means nothing for an index that is known
-        _log.warning("%s cannot be removed: %s", first_start.FILE_NAME, error.strerror)
+class _MomentsInFolder:
+    """Up to which moment all was read, as is noted in Orthanc's storage folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder, self._failed = folder, False
+
+    def noted(self, now: float) -> float:
+        """The moment that is noted, or now, in UTC seconds."""
+        try:
+            before = first_start.noted(self._folder, now)
+        except OSError as error:
+            _log.warning("%s cannot be read: %s", first_start.FILE_NAME, error.strerror)
+            return now
+        return now if before is None else before
+
+    def note(self, moment: float) -> None:
+        """All that was received before a moment, in UTC seconds, was read."""
+        try:
+            first_start.note_read(self._folder, moment)
+            self._failed = False
+        except OSError as error:  # an earlier moment stays: more is read than has to be
+            if not self._failed:
+                _log.warning("%s cannot be written: %s", first_start.FILE_NAME, error.strerror)
+            self._failed = True
+
+
+def _note_in_folder(
+    settings: Settings, ledger: Ledger, orthanc: OrthancSource, index: str, *, follows: bool
+) -> None:
+    """Note in Orthanc's storage folder which ledger it has by now.
+
+    Parameters
+    ----------
+    follows
+        Whether what Orthanc receives is to be sent: otherwise it does not matter since when it was.
+    """
+    if not follows:
+        try:
+            first_start.forget(settings.storage_folder)
+        except OSError as error:  # it is read again, and means nothing for an index that is known
+            _log.warning("%s cannot be removed: %s", first_start.FILE_NAME, error.strerror)
     try:
         note_ledger(ledger, settings.storage_folder, index, orthanc.instance_count)
     except OSError as error:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from orthanc_gcp.retrieval.receive.receiver import Receiver
 
 __all__ = [
+    "GATEWAY_UP",
     "OF_ORTHANC",
     "OF_WORKER",
     "PROBLEMS",
@@ -25,8 +26,12 @@ __all__ = [
     "WORKER_UP",
     "Metric",
     "Sample",
+    "of_backfill",
+    "of_gateway",
+    "of_quarantine",
     "of_receivers",
     "of_requests",
+    "of_retrievals",
     "of_tokens",
     "of_transfers",
 ]
@@ -99,12 +104,40 @@ UNPROTECTED = Metric(
     "gcp_transfer_unprotected_patients",
     "Patients that Orthanc may recycle before all of them is confirmed",
 )
+PAUSED = Metric("gcp_transfer_paused", "1 while a person has the account send nothing")
+OLDEST_UNSEEN = Metric(
+    "gcp_transfer_oldest_acknowledged_age_seconds",
+    "Since when the oldest instance that was acknowledged was not seen in the store; 0 without one",
+)
 WORKER_UP = Metric("gcp_worker_up", "1 while the worker answers")
 
+GATEWAY_UP = Metric("gcp_gateway_up", "1 while the gateway answers")
+ASSOCIATIONS = Metric("gcp_gateway_associations", "Associations that are open")
+DIMSE_REQUESTS = Metric(
+    "gcp_gateway_requests_total", "DIMSE requests that have ended, by service and status"
+)
+DIMSE_SECONDS = Metric(
+    "gcp_gateway_request_seconds_total", "What these requests took together, by service"
+)
+COMMITMENTS = Metric(
+    "gcp_gateway_open_commitments", "Requests for storage commitment that have not ended"
+)
+
 REQUESTS = Metric("gcp_transfer_requests_total", "Store transactions, by result")
+FAILED_REQUESTS = Metric(
+    "gcp_transfer_failed_requests_total",
+    "Store transactions that were refused or failed, by reason",
+)
 SENT_INSTANCES = Metric("gcp_transfer_sent_instances_total", "Instances that stores have answered")
 SENT_BYTES = Metric("gcp_transfer_sent_bytes_total", "Bytes of the instances that were answered")
 
+QUARANTINED = Metric("gcp_quarantined_instances", "Instances in quarantine, by reason")
+BACKFILL_STUDIES = Metric(
+    "gcp_backfill_studies", "Studies of the backfill of an index, by whether they are written down"
+)
+RETRIEVALS = Metric(
+    "gcp_retrievals", "What is wanted back from a store and has not ended, by state"
+)
 RECEIVE_UP = Metric("gcp_receive_up", "1 while the subscription can be pulled")
 RECEIVED_MESSAGES = Metric(
     "gcp_receive_messages_total", "Messages of subscriptions, by what became of them"
@@ -118,11 +151,17 @@ DELIVERY_ATTEMPTS = Metric(
 )
 
 _TOKENS = (TOKEN_UP, TOKEN_EXPIRY, TOKEN_REFRESHES, TOKEN_FAILURES)
-_TRANSFERS = (INSTANCES, BYTES, OLDEST, PROBLEM_INSTANCES, LOST_CHANGES, UNPROTECTED)
-OF_ORTHANC = (*_TRANSFERS, WORKER_UP, *_TOKENS)
+_TRANSFERS = (
+    *(INSTANCES, BYTES, OLDEST, OLDEST_UNSEEN, PROBLEM_INSTANCES, LOST_CHANGES, UNPROTECTED),
+    PAUSED,
+)
+_GATEWAY = (GATEWAY_UP, ASSOCIATIONS, DIMSE_REQUESTS, DIMSE_SECONDS, COMMITMENTS)
+OF_ORTHANC = (*_TRANSFERS, WORKER_UP, *_GATEWAY, *_TOKENS)
 """What Orthanc shows."""
+_REQUESTS = (REQUESTS, FAILED_REQUESTS, SENT_INSTANCES, SENT_BYTES)
 _RECEIVERS = (RECEIVE_UP, RECEIVED_MESSAGES, HELD_MESSAGES, DELIVERY_ATTEMPTS)
-OF_WORKER = (*_TRANSFERS, REQUESTS, SENT_INSTANCES, SENT_BYTES, *_RECEIVERS, *_TOKENS)
+_OF_LEDGER = (QUARANTINED, BACKFILL_STUDIES, RETRIEVALS)
+OF_WORKER = (*_TRANSFERS, *_REQUESTS, *_OF_LEDGER, *_RECEIVERS, *_TOKENS)
 """What a worker shows; whether it runs is known by whether it answers."""
 
 
@@ -157,6 +196,8 @@ def of_transfers(overview: Iterable[Mapping[str, Any]]) -> Iterator[Sample]:
             yield Sample(INSTANCES, counts["Instances"], {**labels, "state": state})
             yield Sample(BYTES, counts["Bytes"], {**labels, "state": state})
         yield Sample(OLDEST, one["OldestUnsentSeconds"] or 0.0, labels)
+        yield Sample(OLDEST_UNSEEN, one["OldestAcknowledgedSeconds"] or 0.0, labels)
+        yield Sample(PAUSED, float(one["Paused"]), labels)
         for kind in PROBLEMS:
             own = [each["Instances"] for each in one["Problems"] if each["Kind"] == kind]
             yield Sample(PROBLEM_INSTANCES, sum(own), {**labels, "kind": kind})
@@ -170,8 +211,46 @@ def of_requests(totals: Mapping[str, Totals]) -> Iterator[Sample]:
         labels = {"account": account}
         for result in RESULTS:
             yield Sample(REQUESTS, getattr(one, result), {**labels, "result": result})
+        for reason, count in one.reasons.items():
+            yield Sample(FAILED_REQUESTS, count, {**labels, "reason": reason})
         yield Sample(SENT_INSTANCES, one.instances, labels)
         yield Sample(SENT_BYTES, one.bytes, labels)
+
+
+def of_quarantine(counts: Mapping[tuple[str, str], int]) -> Iterator[Sample]:
+    """How many instances of an account are in quarantine for a reason."""
+    for (account, reason), count in counts.items():
+        yield Sample(QUARANTINED, count, {"account": account, "reason": reason})
+
+
+def of_backfill(index: str, done: int, left: int) -> Iterator[Sample]:
+    """The studies of a backfill."""
+    for state, count in (("done", done), ("left", left)):
+        yield Sample(BACKFILL_STUDIES, count, {"index": index, "state": state})
+
+
+def of_retrievals(counts: Mapping[tuple[str, str], int]) -> Iterator[Sample]:
+    """How many retrievals from an account are in a state."""
+    for (account, state), count in counts.items():
+        yield Sample(RETRIEVALS, count, {"account": account, "state": state})
+
+
+def of_gateway(status: Mapping[str, Any]) -> Iterator[Sample]:
+    """What a gateway has answered.
+
+    Parameters
+    ----------
+    status
+        What ``/gcp/gateway`` answers.
+    """
+    yield Sample(ASSOCIATIONS, status["Associations"])
+    if status["StorageCommitment"] is not None:
+        yield Sample(COMMITMENTS, status["StorageCommitment"]["Open"])
+    for one in status["Requests"]:
+        labels = {"service": one["Service"]}
+        yield Sample(DIMSE_SECONDS, one["Seconds"], labels)
+        for code, count in one["ByStatus"].items():
+            yield Sample(DIMSE_REQUESTS, count, {**labels, "status": code})
 
 
 def of_receivers(receivers: Iterable[Receiver]) -> Iterator[Sample]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from orthanc_gcp.auth.token_source import TokenSource
 from orthanc_gcp.clock import Clock
@@ -28,6 +28,8 @@ class WorkerStatus:
         What keeps Orthanc's files from being read; None where nothing does.
     receivers
         Of the subscriptions that are pulled.
+    of_ledger
+        What is measured of the ledger beside the transfers.
     """
 
     def __init__(
@@ -40,12 +42,13 @@ class WorkerStatus:
         needs_person: Callable[[], Sequence[Problem]],
         of_orthanc: Callable[[], str | None] = lambda: None,
         receivers: Sequence[Receiver] = (),
+        of_ledger: Callable[[], Iterable[Sample]] = tuple,
     ) -> None:
         self._receivers = receivers
         self._overview, self._destinations = overview, destinations
         self._needs_person = needs_person
         self._rejections, self._tokens, self._clock = rejections, tokens, clock
-        self._of_orthanc = of_orthanc
+        self._of_orthanc, self._of_ledger = of_orthanc, of_ledger
 
     def problems(self) -> dict[str, str | None]:
         """What keeps each account from being sent to just now."""
@@ -79,4 +82,5 @@ class WorkerStatus:
             {name: one.congestion.totals for name, one in self._destinations.items()}
         )
         yield from of_receivers(self._receivers)
+        yield from self._of_ledger()
         yield from of_tokens(self._tokens.figures(), self._clock.utc().timestamp())

@@ -1,7 +1,7 @@
-"""A worker that Orthanc has started: it reads everything from stdin, and ends with Orthanc.
+"""A process that Orthanc has started: it reads everything from stdin, and ends with Orthanc.
 
 The first line of stdin is all that there is to know; no more follows, and the end of stdin is the
-end of Orthanc. The worker answers one line on stdout, where it is asked, and logs on stderr.
+end of Orthanc. The process answers one line on stdout, where it is asked, and logs on stderr.
 """
 
 from __future__ import annotations
@@ -9,13 +9,16 @@ from __future__ import annotations
 import ctypes
 import logging
 import os
+import socket
 import sys
 import threading
+from collections.abc import Callable
 from contextlib import ExitStack
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from orthanc_gcp import configuration
-from orthanc_gcp.errors import ConfigurationError, GcpError
+from orthanc_gcp.configuration import Settings
+from orthanc_gcp.errors import AddressInUseError, ConfigurationError, GcpError
 from orthanc_gcp.logs import log_to_stderr
 from orthanc_gcp.orthanc.rest import OrthancRest
 from orthanc_gcp.stop_signals import end_within, stop_on_signals
@@ -23,10 +26,7 @@ from orthanc_gcp.worker.handshake import WorkerAddress, WorkerInput
 from orthanc_gcp.worker.launch import NOT_CONFIGURED, NOT_INSTALLED, make, not_installed
 from orthanc_gcp.worker.private_socket import private_socket
 
-if TYPE_CHECKING:
-    from orthanc_gcp.worker.worker import Worker
-
-__all__ = ["run"]
+__all__ = ["Maker", "Service", "run", "worker"]
 
 _log = logging.getLogger(__name__)
 
@@ -36,8 +36,38 @@ _TIMEOUT = 30
 _STOP_WITHIN = 10.0
 
 
-def run() -> int:
-    """Work for the Orthanc at the other end of stdin; the exit code."""
+class Service(Protocol):
+    """What a process is there for."""
+
+    def listen(self, secret: str, at: socket.socket) -> None:
+        """Offer its API to those who know the secret, from :meth:`run` on."""
+
+    def run(self) -> None:
+        """Work until :meth:`stop`."""
+
+    def stop(self) -> None:
+        """End :meth:`run`, from any thread."""
+
+
+Maker = Callable[[Settings, OrthancRest | None, WorkerInput], Service]
+"""Makes it for an Orthanc; None for one without a REST API."""
+
+
+def worker(settings: Settings, orthanc: OrthancRest | None, given: WorkerInput) -> Service:
+    """The worker; raises what :func:`orthanc_gcp.worker.launch.make` does."""
+    if orthanc is None:
+        raise ConfigurationError("HttpServerEnabled is false: there is nothing to be read from")
+    return make(settings, orthanc, given.name, given.since, sends=bool(settings.rules))
+
+
+def run(maker: Maker = worker, what: str = "worker") -> int:
+    """Work for the Orthanc at the other end of stdin; the exit code.
+
+    Parameters
+    ----------
+    what
+        The extra of the distribution that the process needs, and is named by.
+    """
     _end_with_orthanc()
     log_to_stderr("%(levelname)s %(message)s")
     logging.getLogger("orthanc_gcp").setLevel(logging.INFO)
@@ -52,40 +82,48 @@ def run() -> int:
         )
         return NOT_CONFIGURED
     settings = configuration.read(given.configuration, given.folder)
-    orthanc = OrthancRest(
-        given.orthanc,
-        timeout=_TIMEOUT,
-        authorization=given.authorization,
-        fingerprint=given.fingerprint,
-        connections=_CONNECTIONS,
-    )
     try:
-        worker = make(settings, orthanc, given.name, given.since, sends=bool(settings.rules))
+        service = maker(settings, _orthanc(given), given)
+    except AddressInUseError as error:
+        _log.error("%s", error)
+        return 1  # it may be free later
     except ConfigurationError as error:
         _log.error("%s", error)
         return NOT_CONFIGURED
     except ImportError as error:
-        _log.error("%s", not_installed("the worker", error, "worker"))
+        _log.error("%s", not_installed(f"the {what}", error, what))
         return NOT_INSTALLED
-    stop_on_signals(worker.stop, _STOP_WITHIN)
+    stop_on_signals(service.stop, _STOP_WITHIN)
     with ExitStack() as opened:
         try:
             listening = opened.enter_context(private_socket())
         except OSError as error:
             _log.error("its API has no place in %s: %s", error.filename, error.strerror)
             return 1
-        worker.listen(given.secret, listening.socket)
+        service.listen(given.secret, listening.socket)
         sys.stdout.buffer.write(WorkerAddress(listening.place).line())
         sys.stdout.flush()
-        return _work(worker)
+        return _work(service)
 
 
-def _work(worker: Worker) -> int:
+def _orthanc(given: WorkerInput) -> OrthancRest | None:
+    if not given.orthanc:
+        return None
+    return OrthancRest(
+        given.orthanc,
+        timeout=_TIMEOUT,
+        authorization=given.authorization,
+        fingerprint=given.fingerprint,
+        connections=_CONNECTIONS,
+    )
+
+
+def _work(service: Service) -> int:
     """Work until Orthanc ends, or asks for it; the exit code."""
     os.dup2(2, 1)  # nobody reads more: what a library prints belongs to the log
-    threading.Thread(target=_watch, args=(worker,), name="gcp-orthanc", daemon=True).start()
+    threading.Thread(target=_watch, args=(service,), name="gcp-orthanc", daemon=True).start()
     try:
-        worker.run()
+        service.run()
     except GcpError as error:
         _log.error("%s", error)
         return 1
@@ -103,9 +141,9 @@ def _end_with_orthanc() -> None:
         _log.debug("this system has no prctl: the end of stdin has to do")
 
 
-def _watch(worker: Worker) -> None:
+def _watch(service: Service) -> None:
     """Stop when Orthanc has closed its end."""
     while os.read(0, 4096):
         pass
     end_within(_STOP_WITHIN)
-    worker.stop()
+    service.stop()

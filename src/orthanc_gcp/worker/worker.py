@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -27,11 +27,11 @@ from orthanc_gcp.retrieval.receive.receiver import Receiver
 from orthanc_gcp.worker.api import Api
 from orthanc_gcp.worker.attempts import BACKOFF, FOLLOWING, IDLE, Attempts
 from orthanc_gcp.worker.listener import Listener
+from orthanc_gcp.worker.notifications.notifier import Notifier
 from orthanc_gcp.worker.problem_log import CHECK_EVERY, ProblemLog
 from orthanc_gcp.worker.progress import Progress
 from orthanc_gcp.worker.retrieving.parts import Retrieving
 from orthanc_gcp.worker.stores import register_stores
-from orthanc_gcp.worker.webhook import Webhook
 
 __all__ = ["Parts", "Worker"]
 
@@ -73,7 +73,7 @@ class Parts:
     progress: Progress
     problems: ProblemLog
     api: Api
-    webhook: Webhook | None
+    notifiers: Sequence[Notifier]
     stopping: threading.Event
     work: threading.Event
     retrieving: Retrieving
@@ -161,9 +161,11 @@ class Worker:
     def _work(self) -> None:
         parts = self._parts
         parts.progress.start()
-        beside = [one for one in (self._listener, parts.webhook) if one is not None]
-        if parts.webhook is not None:
-            parts.webhook.start()
+        beside: list[Notifier | Listener] = [*parts.notifiers]
+        if self._listener is not None:
+            beside.append(self._listener)
+        for notifier in parts.notifiers:
+            notifier.start()
         loops = [
             threading.Thread(target=loop, name=f"gcp-{loop.__name__.strip('_')}")
             for loop in (

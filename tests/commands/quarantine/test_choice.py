@@ -6,6 +6,7 @@ import click
 import pytest
 
 from orthanc_gcp.commands.quarantine.choice import Choice, refuse_unknown
+from orthanc_gcp.custody.reporting.operations import retried_states
 from orthanc_gcp.ledger.schema import State
 from tests.support.ledgers import clock, engine, ledger, postgresql
 from tests.support.transfers import arrive, settle
@@ -41,7 +42,7 @@ def filled(ledger):
 )
 def test_what_is_not_there(filled, choice, words, capsys):
     with pytest.raises(click.exceptions.Exit) as ended:
-        refuse_unknown(filled, Choice(**choice), State.QUARANTINED)
+        refuse_unknown(filled, Choice(**choice), [State.QUARANTINED])
     assert ended.value.exit_code == 2
     assert words in capsys.readouterr().err
 
@@ -51,10 +52,59 @@ def test_what_is_not_there(filled, choice, words, capsys):
     [{}, {"account": "b"}, {"study": "7"}, {"reason": "conflict"}, {"instance": "7.1.0"}],
 )
 def test_what_is_there_or_is_known(filled, choice):
-    refuse_unknown(filled, Choice(**choice), State.QUARANTINED)
+    refuse_unknown(filled, Choice(**choice), [State.QUARANTINED])
 
 
 def test_of_what_was_dismissed(filled, capsys):
     with pytest.raises(click.exceptions.Exit):
-        refuse_unknown(filled, Choice(reason="invalid"), State.DISMISSED)
+        refuse_unknown(filled, Choice(reason="invalid"), [State.DISMISSED])
     assert "nothing is dismissed for the reason invalid: there is none" in capsys.readouterr().err
+
+
+NAMED = retried_states(named=True, dismissed=False)
+
+
+@pytest.fixture
+def withdrawn(filled):
+    arrive(filled, 2, study="8", account="b")
+    settle(filled, State.WITHDRAWN, 1, account="b", reason="deleted")
+    settle(filled, State.SUPERSEDED, account="b", reason="superseded")
+    return filled
+
+
+@pytest.mark.parametrize("choice", [{"study": "8"}, {"instance": "8.1.0"}])
+def test_a_reason_outside_of_quarantine_that_a_retry_of_it_is_about(withdrawn, choice):
+    refuse_unknown(withdrawn, Choice(**choice, reason="deleted"), NAMED)
+
+
+@pytest.mark.parametrize(
+    ("choice", "words"),
+    [
+        (
+            {"study": "8", "reason": "conflict"},
+            "nothing of study 8 is in quarantine, withdrawn, lost or dismissed for the reason "
+            "conflict: expected one of deleted\n",
+        ),
+        (
+            {"study": "8", "reason": "superseded"},
+            "for the reason superseded: what has this reason is superseded; expected one of "
+            "deleted\n",
+        ),
+        (
+            {"study": "1", "instance": "1.1.0", "reason": "deleted"},
+            "nothing of instance 1.1.0 of study 1 is in quarantine, withdrawn, lost or dismissed "
+            "for the reason deleted: expected one of conflict\n",
+        ),
+    ],
+)
+def test_a_reason_that_a_retry_of_it_is_not_about(withdrawn, choice, words, capsys):
+    with pytest.raises(click.exceptions.Exit):
+        refuse_unknown(withdrawn, Choice(**choice), NAMED)
+    assert words in capsys.readouterr().err
+
+
+def test_a_reason_of_another_study_is_none_of_this_one(filled, capsys):
+    with pytest.raises(click.exceptions.Exit):
+        refuse_unknown(filled, Choice(study="2", reason="conflict"), [State.QUARANTINED])
+    said = capsys.readouterr().err
+    assert "nothing of study 2 is in quarantine for the reason conflict: expected one of" in said

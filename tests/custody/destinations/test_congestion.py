@@ -195,3 +195,12 @@ def test_a_quota_that_is_used_up_for_a_moment_is_no_outage(congestion, clock, ca
 def test_requests_that_are_too_large_are_no_outage(congestion, caplog):
     congestion.failed(StoreError("a store", reason="too_large", status=413), too_big=True)
     assert caplog.records == []
+
+
+def test_what_failed_is_counted_by_its_reason(congestion):
+    congestion.failed(DOWN)
+    congestion.failed(TIMEOUT)
+    congestion.throttled(too_many(), 0.0)
+    congestion.throttled(too_many(), 0.0)
+    assert congestion.totals.reasons == {"server_error": 1, "timeout": 1, "throttled": 2}
+    assert (congestion.totals.failed, congestion.totals.throttled) == (2, 2)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import random
 import shutil
 import time
+from collections.abc import Iterator
+from datetime import timedelta
 
 import pytest
 import sqlalchemy as sql
@@ -11,13 +14,23 @@ import sqlalchemy as sql
 from orthanc_gcp.configuration import SendRule
 from orthanc_gcp.configuration.options import DEFAULT_COMPARE_EVERY_SECONDS
 from orthanc_gcp.custody.intake import changes as module
-from orthanc_gcp.custody.intake.changes import COMPARE_AT_MOST_EVERY, NEVER, SWEEP_EVERY, Follower
+from orthanc_gcp.custody.intake.changes import (
+    COMPARE_AT_MOST_EVERY,
+    MISSING_ALONE_FOR,
+    NEVER,
+    NOTE_READ_EVERY,
+    READ_MARGIN,
+    SWEEP_EVERY,
+    Follower,
+)
 from orthanc_gcp.custody.intake.rules import Rules
 from orthanc_gcp.errors import OrthancError, OrthancRefusedError, OrthancUnavailableError
 from orthanc_gcp.ledger.schema import State, transfers
 from orthanc_gcp.orthanc.resources import OrthancSource
 from orthanc_gcp.orthanc.rest import OrthancRest
 from tests.support.orthanc import Orthanc, free_port, wait_until
+from tests.support.orthanc_life import file_of
+from tests.support.simulated_orthanc import Index, SimulatedOrthanc
 from tests.support.simulation import FakeClock
 from tests.support.site import make_instance, make_study
 
@@ -373,3 +386,105 @@ def test_what_came_while_only_retrievals_were_wanted_is_sent_by_no_later_rule(
     for _ in range(20):
         again.step()
     assert states(ledger).keys() == set(new), "a comparison adds none"
+
+
+class Noting:
+    """A follower that notes up to which moment it has read all."""
+
+    def __init__(self, ledger, clock):
+        self.ledger, self.clock, self.time = ledger, clock, FakeClock()
+        self.index = Index(self.time, random.Random(1))
+        self.orthanc = SimulatedOrthanc(self.index)
+        self.moments: list[float] = []
+        self.since = self.time.utc().timestamp()
+        source = OrthancSource(OrthancRest(self.orthanc.url), self.orthanc.storage)
+        self.follower = Follower(
+            ledger,
+            source,
+            Rules([SendRule(to="a")], source.attributes),
+            self.time,
+            lambda: None,
+            self.since,
+            on_read=self.moments.append,
+        )
+
+    def receive(self, instance: int, *, hidden: bool = False) -> None:
+        self.index.receive(file_of(0, 0, 0, instance, 0), hidden=hidden)
+
+    def read(self, later: float = 0.0) -> float | None:
+        """Read all some time later; what is noted then."""
+        self.time.time += later
+        self.clock.now = self.time.utc().timestamp()
+        before = len(self.moments)
+        read_all(self.follower)
+        assert len(self.moments) <= before + 1
+        return self.moments[-1] if len(self.moments) > before else None
+
+    def read_before(self) -> float:
+        """Up to which moment all was read, if nothing is unread now."""
+        return self.time.utc().timestamp() - READ_MARGIN
+
+
+@pytest.fixture
+def noting(sqlite_ledger, clock) -> Iterator[Noting]:
+    made = Noting(sqlite_ledger, clock)
+    yield made
+    made.orthanc.close()
+
+
+def test_up_to_when_all_was_read_is_noted_now_and_then(noting):
+    assert noting.read() is None, "it is known by its name alone, which may change"
+    noting.receive(1)
+    assert noting.read(1) is None, "all was compared first"
+    assert noting.read(1) == noting.since, "nothing of before is followed"
+    assert noting.read(NOTE_READ_EVERY - 1) is None
+    assert noting.read(2 * READ_MARGIN) == noting.read_before()
+    noting.receive(2)
+    assert noting.read(1) is None
+    assert noting.read(NOTE_READ_EVERY) == noting.read_before()
+
+
+def test_nothing_is_noted_while_changes_are_missing(noting):
+    noting.receive(1)
+    noting.read(2 * READ_MARGIN)
+    noting.receive(2, hidden=True)
+    noting.receive(3)
+    noting.read(1)
+    assert noting.read(NOTE_READ_EVERY) is None
+    assert noting.read(MISSING_ALONE_FOR) == noting.read_before(), "they are old by now"
+
+
+def test_nothing_is_noted_while_an_instance_cannot_be_read(noting):
+    noting.receive(1)
+    noting.read(2 * READ_MARGIN)
+    noting.ledger.arrivals.change_unreadable(noting.follower.source, ["some"])
+    assert noting.read(NOTE_READ_EVERY + 1) is None
+    assert noting.read(1) == noting.read_before(), "Orthanc does not have it any more"
+
+
+def test_nothing_is_noted_while_all_is_compared(noting, monkeypatch):
+    noting.receive(1)
+    noting.read(2 * READ_MARGIN)
+    noting.receive(2)
+    noting.index.clear_changes()
+    noting.receive(3)
+    monkeypatch.setattr(noting.follower._inventory, "step", lambda _: [])
+    noting.time.time += NOTE_READ_EVERY + 1
+    before = list(noting.moments)
+    for _ in range(5):
+        noting.follower.step()
+    assert noting.moments == before
+    monkeypatch.undo()
+    for _ in range(2):
+        noting.read(COMPARE_AT_MOST_EVERY + 1)
+    assert noting.moments[-1] > before[-1]
+    assert len(states(noting.ledger)) == 3
+
+
+def test_a_clock_that_was_set_back_sets_back_what_is_noted(noting):
+    noting.receive(1)
+    noting.read(10 * READ_MARGIN)
+    for seconds in (1, 5 * READ_MARGIN):
+        noting.time.wall -= timedelta(seconds=seconds + 1)
+        assert noting.read(1) == noting.read_before()
+    assert noting.read(NOTE_READ_EVERY / 2) is None

@@ -8,7 +8,7 @@ import sqlalchemy as sql
 from orthanc_gcp.custody.intake.former_stores import close, hand_over
 from orthanc_gcp.ledger.destinations import StoreName
 from orthanc_gcp.ledger.ledger import Ledger
-from orthanc_gcp.ledger.schema import State, events, transfers
+from orthanc_gcp.ledger.schema import UNSURE, State, events, transfers
 from tests.support.ledgers import A, arrival, claim, settle_batch
 from tests.support.transfers import events_of
 
@@ -76,6 +76,7 @@ def test_what_is_open_is_sent_to_the_present_store(ledger, former):
         mine = transfers.c.destination_id == now.destinations.find(A)
         for row in connection.execute(sql.select(transfers).where(mine)):
             assert (row.sha256, row.stored_sha256, row.attempts) == (None, None, 0)
+            assert row.worker is None
             assert (row.replace, row.queued_at) == (False, ledger.now())
     assert sorted(claim(now, "c")) == ["acknowledged", "delayed", "held", "invalid", "waiting"]
     assert hand_over(now, former.destinations.find(A), A) == 0
@@ -107,6 +108,20 @@ def test_another_account_takes_it(ledger, former):
         )
         == 4
     )
+
+
+def test_what_may_be_in_the_store_is_known_when_only_the_account_has_another_name(ledger, former):
+    former.arrivals.record([arrival("delayed", attachment_uuid="newer", change_seq=2)])
+    now = process(ledger, other="first")
+    assert hand_over(now, former.destinations.find(A), "other") == 5
+    with ledger.reading() as connection:
+        mine = transfers.c.account == "other"
+        found = {
+            row.orthanc_id: row for row in connection.execute(sql.select(transfers).where(mine))
+        }
+    there = {name for name, row in found.items() if row.stored_sha256 == UNSURE}
+    assert there == {"delayed", "invalid"}, "an older version, and what was to be replaced"
+    assert {name for name, row in found.items() if row.worker} == {*there, "acknowledged"}
 
 
 def test_what_is_closed_is_never_sent(ledger, former):

@@ -8,7 +8,7 @@ import pytest
 
 from orthanc_gcp.configuration import BackfillOptions
 from orthanc_gcp.custody.intake.backfill_studies import BackfillStudies, Stage
-from orthanc_gcp.custody.reporting.backfill_progress import progress
+from orthanc_gcp.custody.reporting.backfill_progress import progress, studies_of
 from orthanc_gcp.custody.reporting.counts import Amount
 from orthanc_gcp.ledger.schema import Priority
 from tests.support.ledgers import BEGIN
@@ -114,3 +114,15 @@ def test_its_hours_and_its_pause(studies, read):
     found = read(closed)
     assert (found.open, found.paused) == (False, True)
     assert read().open
+
+
+def test_studies_alone(ledger, studies):
+    assert studies_of(studies) is None
+    studies.restart()
+    studies.add([("s1", "20260101T000000")])
+    assert studies_of(studies) == (0, 1)
+    begin(studies, 4)
+    backfill(ledger, studies, "1", 10)
+    assert studies_of(studies) == (1, 3)
+    studies.finish(studies.run)
+    assert studies_of(studies) == (4, 0)

@@ -7,7 +7,7 @@ import pytest
 from orthanc_gcp.custody.reporting.instances import instances
 from orthanc_gcp.custody.reporting.operations import pause, paused_accounts, resume, retry
 from orthanc_gcp.custody.reporting.overview import Overview
-from orthanc_gcp.ledger.schema import State
+from orthanc_gcp.ledger.schema import UNSURE, State
 from orthanc_gcp.ledger.selection import Selection
 from tests.support.transfers import arrive, confirm, events_of, settle
 
@@ -68,6 +68,24 @@ def test_retry_forgets_the_digest_of_what_was_never_stored(ledger):
     waiting = instances(ledger, Selection(state=State.WAITING)).items
     found = {entry.study_instance_uid: entry.sha256 for entry in waiting}
     assert found == {"1": None, "2": None, "3": "abc"}
+
+
+def test_retry_remembers_that_the_store_may_have_another_version(ledger):
+    for study, outcome in (
+        ("1", {"reason": "x", "replace": True}),
+        ("2", {"reason": "conflict"}),
+        ("3", {"reason": "x"}),
+    ):
+        arrive(ledger, study=study)
+        settle(ledger, state=State.QUARANTINED, sha256="abc", **outcome)
+    assert len(retry(ledger)) == 3
+    limits = {"most_instances": 9, "most_bytes": 10**9, "most_batches": 9}
+    claimed = ledger.queue.claim("a", "o", "b", "w", **limits)
+    assert [(row.stored_sha256, row.replace) for row in claimed] == [
+        (UNSURE, False),
+        (UNSURE, False),
+        (None, False),
+    ]
 
 
 def test_retry_leaves_what_no_request_can_name(ledger):

@@ -40,6 +40,7 @@ def test_an_account_without_a_row_has_zeroes(overview):
         "Dismissed": nothing,
         "OldestUnsentSeconds": None,
         "OldestUnsentDetail": None,
+        "OldestAcknowledgedSeconds": None,
         "BytesPerSecond": 0.0,
         "InstancesPerSecond": 0.0,
         "EstimatedEnd": None,
@@ -186,3 +187,17 @@ def test_what_is_left_of_a_former_store_is_shown_beside(ledger, clock):
     (former,) = one.as_json()["FormerStores"]
     assert former["Store"] == "first"
     assert (former["OpenInstances"], former["OldestOpenSeconds"]) == (3, 30.0)
+
+
+def test_since_when_what_was_acknowledged_has_not_been_seen(ledger, overview, clock):
+    arrive(ledger, 2)
+    rows = settle(ledger, State.ACKNOWLEDGED, 1, sha256="d")
+    clock.now += 100
+    settle(ledger, State.ACKNOWLEDGED, sha256="d")
+    clock.now += 7
+    (told,) = overview(["a"])
+    assert told["OldestAcknowledgedSeconds"] == 107
+    ledger.confirmations.confirm(dict.fromkeys(rows, clock.now))
+    clock.now += 60
+    (told,) = overview(["a"])
+    assert told["OldestAcknowledgedSeconds"] == 67

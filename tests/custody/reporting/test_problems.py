@@ -200,3 +200,11 @@ def test_many_rows_are_counted_by_the_database(ledger: Ledger, index):
     ledger.arrivals.record([arrival(str(number)) for number in range(300)])
     (one,) = found(ledger, []).values()
     assert one.instances == 300
+
+
+def test_a_worker_that_only_retrieves_says_what_waits(ledger, index):
+    ledger.arrivals.record([arrival("1")])
+    assert Problems(ledger, [A], NONE).found() == []
+    (one,) = Problems(ledger, [A], NONE, sends=False).found()
+    assert (one.kind, one.account, one.instances) == (ProblemKind.WORKER, A, 1)
+    assert "nothing is sent, as the configuration has no rule in Send" in one.message

@@ -8,7 +8,13 @@ from orthanc_gcp.custody.reporting import quarantine as module
 from orthanc_gcp.custody.reporting.instances import instances
 from orthanc_gcp.custody.reporting.operations import retry
 from orthanc_gcp.custody.reporting.overview import Overview
-from orthanc_gcp.custody.reporting.quarantine import as_typed, dismiss, quarantine, remedy_for
+from orthanc_gcp.custody.reporting.quarantine import (
+    as_typed,
+    counts_by_reason,
+    dismiss,
+    quarantine,
+    remedy_for,
+)
 from orthanc_gcp.custody.reporting.receipts import receipts
 from orthanc_gcp.ledger.destinations import StoreName
 from orthanc_gcp.ledger.ledger import Ledger
@@ -142,3 +148,11 @@ def test_more_at_once_than_a_statement_has_parameters(ledger, monkeypatch):
 def test_every_reason_has_words():
     for reason in (*TransferReason, *StoreReason, "", "http_418"):
         assert remedy_for(reason)
+
+
+def test_counted_by_account_and_reason_whatever_the_store(ledger):
+    former = Ledger(ledger.engine, stores={"a": StoreName("projects/p/former")})
+    refused(former, 2, study="0")
+    refused(ledger, 3)
+    refused(ledger, 1, study="2", account="b", reason="invalid")
+    assert counts_by_reason(ledger) == {("a", "conflict"): 5, ("b", "invalid"): 1}

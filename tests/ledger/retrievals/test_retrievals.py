@@ -229,6 +229,17 @@ def test_many_are_wanted_at_once(ledger):
     assert len(set(first)) == 1000
 
 
+def test_of_all_accounts_by_state_and_those_that_have_not_ended(ledger):
+    assert ledger.retrievals.counts_by_state() == {}
+    numbers = ledger.retrievals.request(
+        "a", "o", [Resource("1"), Resource("2")], compare_bytes=False
+    )
+    numbers += ledger.retrievals.request("b", "o", [Resource("1")], compare_bytes=False)
+    assert ledger.retrievals.counts_by_state() == {("a", "waiting"): 2, ("b", "waiting"): 1}
+    reports = ledger.retrievals.open_reports(2)
+    assert [one.row.id for one in reports] == sorted(numbers, reverse=True)[:2]
+
+
 # -- What notifications name -----------------------------------------------------------------
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from orthanc_gcp.configuration import ReceiveRule
 from orthanc_gcp.retrieval.receive.notification import Delivery, Unwanted, read_delivery
@@ -97,6 +99,28 @@ def test_what_is_no_message_can_be_acknowledged(message):
 @pytest.mark.parametrize("one", [None, [], "x", {}, {"ackId": 1}, {"ackId": ""}], ids=str)
 def test_what_cannot_be_acknowledged(one):
     assert read(one) is None
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.integers() | st.text() | st.just(encoded(PATH)),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["data", "attributes", "action", "modality", "messageId"]), inner
+        )
+    ),
+    max_leaves=8,
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.dictionaries(st.sampled_from(["ackId", "message", "deliveryAttempt"]), JSON))
+def test_whatever_it_is_it_is_read(one):
+    found = read(one)
+    if found is not None:
+        assert found.ack_id == one["ackId"]
+        assert found.uids in (None, ("1.2", "1.3", "1.4"))
+        assert (found.uids is None) <= (found.unwanted is not None)
 
 
 @pytest.mark.parametrize("attempt", [True, -1, "3", 1 << 40, 2.5])

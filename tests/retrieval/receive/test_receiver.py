@@ -83,6 +83,7 @@ class Receiving:
 
     def __init__(self, trial, **rule):
         self.trial, self.subscription, self.renewed, self.stopping = trial, Subscription(), 0, False
+        self.reads, self.unreadable = 0, None
         self.rule = ReceiveRule(account=A, subscription=self.subscription.name, **rule)
         self.receiver = self.fresh()
 
@@ -99,7 +100,13 @@ class Receiving:
             lambda: self.stopping,
             self.renew,
             lambda: None,
+            self.read,
         )
+
+    def read(self):
+        self.reads += 1
+        if self.unreadable is not None:
+            raise self.unreadable
 
     def renew(self):
         self.renewed += 1
@@ -392,3 +399,43 @@ def test_another_index_in_the_middle_of_a_pull(receiving, trial, files):
     receiving.subscription.pull = changing
     assert not receiving.receiver.pull()
     assert receiving.receiver.held == 0
+
+
+def give_up(receiving, trial, count, attempt=0):
+    """Have so many messages name what the store does not have."""
+    for number in range(count):
+        path = (
+            f"{STORE}/dicomWeb/studies/1/series/2/instances/3.{receiving.subscription.deliveries}"
+        )
+        receiving.subscription.say(path, f"{attempt}-{number}-{path}", attempt)
+    for _ in range(12):
+        receiving.turn(1)
+        trial.pass_time(20)
+
+
+def test_a_store_that_cannot_be_read_costs_no_more_messages(receiving, trial, files):
+    refused = StoreError("not yours", reason=StoreReason.FORBIDDEN, status=403)
+    receiving.unreadable = refused
+    give_up(receiving, trial, receiver.MOST_LOST)
+    receiving.subscription.publish(*files)
+    trial.pass_time(200)
+    receiving.turn()
+    assert receiving.receiver.error is refused
+    assert len(receiving.subscription.waiting) == 2, "they are not pulled"
+    receiving.unreadable = None
+    trial.pass_time(200)
+    receiving.turn()
+    assert receiving.receiver.error is None
+    assert receiving.totals()["received"] == 2
+    assert receiving.receiver.held == 0
+
+
+def test_instances_that_are_gone_do_not_hold_up_others(receiving, trial, files):
+    give_up(receiving, trial, receiver.MOST_LOST + 2)
+    receiving.subscription.publish(*files)
+    receiving.turn()
+    assert receiving.totals() == {"given_up": receiver.MOST_LOST + 2, "received": 2}
+    assert receiving.reads >= 1
+    reads = receiving.reads
+    give_up(receiving, trial, receiver.MOST_LOST, attempt=2)
+    assert receiving.reads == reads, "what is delivered again says nothing new"

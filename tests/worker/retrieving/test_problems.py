@@ -20,7 +20,7 @@ def receiver(error) -> Any:
 def test_only_what_does_not_pass_by_itself():
     refused = SubscriptionError("it is not yours", reason=StoreReason.FORBIDDEN)
     passing = SubscriptionError("away", reason=StoreReason.UNAVAILABLE, retryable=True)
-    no_token = StoreError("no token", reason=StoreReason.NO_TOKEN)
+    no_token = StoreError("no token", reason=StoreReason.NO_TOKEN, retryable=True)
     (one,) = problems_of([receiver(each) for each in (None, passing, no_token, refused)])
     assert (one.kind, one.account, one.since) == (ProblemKind.SUBSCRIPTION, "a", 7.0)
     assert "it is not yours" in one.message

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
@@ -25,6 +26,7 @@ from orthanc_gcp.custody.audit.interruption import Interruption
 from orthanc_gcp.custody.audit.positions import Position, Positions, ResumeError
 from orthanc_gcp.custody.audit.repair import Repair
 from orthanc_gcp.custody.audit.report import Report
+from orthanc_gcp.custody.audit.running import RunningAudit
 from orthanc_gcp.custody.audit.study_list import StudyList
 from orthanc_gcp.custody.intake.rules import Rules
 from orthanc_gcp.custody.reporting.losses import lost_changes_of
@@ -82,6 +84,7 @@ class _Run:
         self._progress = Progress(quiet=asked.as_json)
         self._output = Documents() if asked.as_json else Words(self._progress)
         self._done = self._total = 0
+        self._running = RunningAudit(ledger, socket.gethostname())
 
     # -- What it is made of ---------------------------------------------------------------------
 
@@ -159,6 +162,8 @@ class _Run:
                     self._add(study.uid, self._audit.compare(study))
         except KeyboardInterrupt:
             return self._break_off()
+        finally:
+            self._running.end()
         return self._end(failed)
 
     def _list(self, studies: StudyList) -> list[StudyResult]:
@@ -189,6 +194,7 @@ class _Run:
                 if lines:
                     self._totals.add_study(lines)
                 self._after, self._done = study, self._done + 1
+        self._running.note(self._done, self._total)
         self._progress.compared(self._done, self._totals)
 
     def _repaired(self, results: list[StudyResult]) -> Iterator[StudyResult]:

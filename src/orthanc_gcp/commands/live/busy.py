@@ -19,17 +19,19 @@ TICK = 0.25
 """Seconds between two looks at whether something is to be said."""
 
 
-def while_waiting(items: Iterable[Item], words: str) -> Iterator[Item]:
+def while_waiting(items: Iterable[Item], words: str, *, quiet: bool = False) -> Iterator[Item]:
     """The same items; whenever one takes longer than a second, it is said for how long already.
 
     Parameters
     ----------
     words
         What goes on.
+    quiet
+        Whether nothing is said where there is no terminal.
     """
     following = iter(items)
     while True:
-        with busy(words):
+        with busy(words, quiet=quiet):
             try:
                 item = next(following)
             except StopIteration:
@@ -38,9 +40,9 @@ def while_waiting(items: Iterable[Item], words: str) -> Iterator[Item]:
 
 
 @contextmanager
-def busy(words: str) -> Iterator[None]:
+def busy(words: str, *, quiet: bool = False) -> Iterator[None]:
     """Say that something goes on once it takes longer than a second, and for how long already."""
-    progress, began, ended = ProgressLine(quiet=False), time.monotonic(), threading.Event()
+    progress, began, ended = ProgressLine(quiet=quiet), time.monotonic(), threading.Event()
 
     def said() -> str:
         return f"{words}: {age(time.monotonic() - began)}"

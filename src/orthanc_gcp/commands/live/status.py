@@ -15,7 +15,8 @@ import click
 from orthanc_gcp.clock import age
 from orthanc_gcp.commands.arguments import config_argument, json_option, needs, settings_of
 from orthanc_gcp.commands.formatting import moment
-from orthanc_gcp.commands.ledger_access import open_ledger, standstill_of
+from orthanc_gcp.commands.ledger_access import open_ledger
+from orthanc_gcp.commands.live.figures import Figures, LedgerFigures
 from orthanc_gcp.commands.printing import cleaned, say
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from rich.progress_bar import ProgressBar
     from rich.table import Table
 
-__all__ = ["status"]
+__all__ = ["MEASURE", "console", "moving", "page", "status"]
 
 EVERY = 1.0
 """Seconds between two readings of ``--watch``."""
@@ -36,9 +37,6 @@ FIGURES = ("Waiting", "Sending", "Acknowledged", "Confirmed", "Quarantined")
 ENDED = ("Lost", "Withdrawn", "Superseded", "Dismissed")
 """States in which nothing is in the store: they have a column where an account has any."""
 _MOVING = ("Waiting", "Sending", "Acknowledged")
-
-Figures = dict[str, Any]
-"""What the ledger says of one account, or of all: as ``GET /gcp/transfers`` answers it."""
 
 
 @click.command()
@@ -53,35 +51,20 @@ def status(config: Path, watch: bool, as_json: bool) -> None:
     """
     settings = settings_of([config])
     with open_ledger(settings) as ledger:
-        from orthanc_gcp.custody.reporting.overview import Overview, delays
-        from orthanc_gcp.custody.reporting.problems import Problems, without_worker
-        from orthanc_gcp.ledger.workers import any_alive
-
-        names = [account.name for account in settings.accounts]
-        ledger_overview = Overview(ledger, standstill_of(ledger, settings))
-        standing = Problems(ledger, names, settings.rejections)
-
-        def read() -> Figures:
-            problems = {**delays(ledger, names), **settings.rejections}
-            runs = any_alive(ledger.engine)
-            wanted = ledger, names, settings.rejections
-            found = standing.found() if runs else without_worker(*wanted, settings.rules)
-            accounts = ledger_overview.accounts({*names, *problems}, problems, found)
-            return {"Worker": runs, "Accounts": [one.as_json() for one in accounts]}
-
+        read = LedgerFigures(ledger, settings).read
         if watch:
-            show = _documents if as_json else _live if _console().is_terminal else _pages
+            show = _documents if as_json else _live if console().is_terminal else _pages
             with suppress(KeyboardInterrupt):
                 show(_repeated(read))
             return
         overview = read()
-        if overview["Worker"] and any(_moving(each) for each in overview["Accounts"]):
+        if overview["Worker"] and any(moving(each) for each in overview["Accounts"]):
             time.sleep(MEASURE)
             overview = read()
     if as_json:
         say(json.dumps(overview, indent=2))
     else:
-        _console().print(_page(overview, bars=False))
+        console().print(page(overview, bars=False))
 
 
 def _repeated(read: Callable[[], Figures]) -> Iterator[Figures]:
@@ -102,11 +85,11 @@ def _documents(overviews: Iterator[Figures]) -> None:
 
 def _pages(overviews: Iterator[Figures]) -> None:
     """Another page each time that a figure has changed."""
-    console, before = _console(), None
+    there, before = console(), None
     for overview in overviews:
         figures = [[each[name] for name in (*FIGURES, *ENDED)] for each in overview["Accounts"]]
         if figures != before:
-            console.print(_page(overview, bars=False))
+            there.print(page(overview, bars=False))
         before = figures
 
 
@@ -114,19 +97,21 @@ def _live(overviews: Iterator[Figures]) -> None:
     """A picture that follows."""
     from rich.live import Live
 
-    with Live(console=_console(), auto_refresh=False) as live:
+    with Live(console=console(), auto_refresh=False) as live:
         for overview in overviews:
-            live.update(_page(overview, bars=True), refresh=True)
+            live.update(page(overview, bars=True), refresh=True)
 
 
-def _console() -> Console:
+def console() -> Console:
+    """Where it is printed: as wide as a terminal is, and elsewhere so that nothing is broken up."""
     from rich.console import Console
 
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=WIDE)
+    there = Console(highlight=False)
+    return there if there.is_terminal else Console(highlight=False, width=WIDE)
 
 
-def _page(overview: Mapping[str, Any], *, bars: bool) -> Group:
+def page(overview: Mapping[str, Any], *, bars: bool) -> Group:
+    """A table of all accounts, and below it what there is to say of each."""
     from rich.console import Group
     from rich.text import Text
 
@@ -214,7 +199,8 @@ def _bar(each: Figures) -> ProgressBar:
     return ProgressBar(total=max(1, done + left), completed=done if left else 1, width=BAR)
 
 
-def _moving(each: Figures) -> int:
+def moving(each: Figures) -> int:
+    """How many instances of an account are on their way."""
     return sum(each[name]["Instances"] for name in _MOVING)
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -11,7 +12,6 @@ import click
 from orthanc_gcp.commands.arguments import fail
 
 if TYPE_CHECKING:
-    from orthanc_gcp.custody.reporting.quarantine import QuarantineGroup
     from orthanc_gcp.ledger.ledger import Ledger
     from orthanc_gcp.ledger.schema import State
     from orthanc_gcp.ledger.selection import Selection
@@ -22,6 +22,8 @@ Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
 _SHOWN = 5
 """So many studies are named to somebody who has named another."""
+_WHERE: Mapping[str, str] = {"quarantined": "in quarantine"}
+"""States in words, where these are not the same."""
 
 
 @dataclass(frozen=True)
@@ -65,31 +67,74 @@ def choice_options(command: Decorated) -> Decorated:
     return command
 
 
-def refuse_unknown(ledger: Ledger, choice: Choice, state: State) -> None:
+def refuse_unknown(ledger: Ledger, choice: Choice, states: Sequence[State]) -> None:
     """End the command when nothing is there that was named, and say what is.
 
     Parameters
     ----------
-    state
-        Where it was to be: in quarantine, or dismissed.
+    states
+        Where it may be: in quarantine; dismissed; or wherever a retry takes it from.
     """
-    from orthanc_gcp.custody.reporting.quarantine import quarantine
-    from orthanc_gcp.ledger.selection import Selection
-
-    there = quarantine(ledger, Selection(account=choice.account), state)
-    where = "in quarantine" if state == "quarantined" else state
-    if choice.reason is not None and choice.reason not in {one.reason for one in there}:
-        fail(f"nothing is {where} for the reason {choice.reason}: {_reasons(there)}")
     if choice.study is not None and not _knows(ledger, Choice(choice.account, choice.study)):
-        known = _studies(ledger, choice.account, state)
-        fail(f"the ledger knows of no study {choice.study}: {where} are {known}")
+        known = _studies(ledger, choice.account, states[0])
+        fail(f"the ledger knows of no study {choice.study}: {_words(states[0])} are {known}")
     if choice.instance is not None and not _knows(ledger, Choice(None, None, choice.instance)):
         fail(f"the ledger knows of no instance {choice.instance}")
+    if choice.reason is None:
+        return
+    there = _states_by_reason(ledger, replace(choice, reason=None), states)
+    reasons = {reason for reason, found in there.items() if found & set(states)}
+    if choice.reason not in reasons:
+        others = there.get(choice.reason, set())
+        fail(f"{_nothing(choice, states)}: {_instead(sorted(reasons), sorted(others))}")
 
 
-def _reasons(there: Iterable[QuarantineGroup]) -> str:
-    reasons = sorted({one.reason for one in there if one.reason})
-    return f"expected one of {', '.join(reasons)}" if reasons else "there is none"
+def _nothing(choice: Choice, states: Sequence[State]) -> str:
+    """That nothing of a choice is in one of the states for its reason."""
+    *first, last = map(_words, states)
+    where = f"{', '.join(first)} or {last}" if first else last
+    said = [
+        f"{noun} {name}"
+        for noun, name in (("instance", choice.instance), ("study", choice.study))
+        if name is not None
+    ]
+    of = f" of {' of '.join(said)}" if said else ""
+    return f"nothing{of} is {where} for the reason {choice.reason}"
+
+
+def _words(state: str) -> str:
+    return _WHERE.get(state, state)
+
+
+def _instead(reasons: Sequence[str], others: Sequence[str]) -> str:
+    """What there is for other reasons, and where it is that was named by its reason."""
+    expected = f"expected one of {', '.join(reasons)}" if reasons else "there is none"
+    if not others:
+        return expected
+    return f"what has this reason is {' or '.join(map(_words, others))}; {expected}"
+
+
+def _states_by_reason(
+    ledger: Ledger, choice: Choice, states: Sequence[State]
+) -> dict[str, set[str]]:
+    """In which states there is something of a choice, by the reason why it is there.
+
+    Of a study or an instance all states are looked at, otherwise those that are asked for: most
+    rows of a ledger are confirmed.
+    """
+    import sqlalchemy as sql
+
+    from orthanc_gcp.ledger.schema import transfers
+
+    of, found = transfers.c, defaultdict[str, set[str]](set)
+    where = [*choice.selection.conditions, of.reason.is_not(None)]
+    if choice.study is None and choice.instance is None:
+        where.append(of.state.in_(states))
+    query = sql.select(of.reason, of.state).distinct().where(*where)
+    with ledger.reading() as connection:
+        for reason, state in connection.execute(query):
+            found[reason].add(state)
+    return found
 
 
 def _knows(ledger: Ledger, choice: Choice) -> bool:

@@ -67,7 +67,7 @@ def quarantine(
         if asked.retry:
             how = {"dismissed": asked.dismissed, "wait": asked.wait, "as_json": asked.as_json}
             retry_chosen(ledger, settings, asked.choice, **how)
-        refuse_unknown(ledger, asked.choice, asked.state)
+        refuse_unknown(ledger, asked.choice, [asked.state])
         if asked.dismiss is not None:
             _dismiss(ledger, asked)
         elif asked.show:

@@ -62,9 +62,9 @@ def retry_chosen(
         Whether it is about what was dismissed, in place of the quarantine.
     """
     from orthanc_gcp.custody.reporting import operations
-    from orthanc_gcp.ledger.schema import State
 
-    refuse_unknown(ledger, choice, State.DISMISSED if dismissed else State.QUARANTINED)
+    named = bool(choice.study or choice.instance)
+    refuse_unknown(ledger, choice, operations.retried_states(named=named, dismissed=dismissed))
     chosen = choice.selection
     rows = operations.retry(
         ledger,

@@ -77,16 +77,35 @@ class Positions:
                 raise ResumeError(
                     "that which was broken off was of another selection, or of another Orthanc"
                 )
-            after = value["After"]
-            return Position(
-                began_of(value), after and str(after), Totals.from_json(value["Totals"])
-            )
+            return _position(value)
         except (AttributeError, KeyError, TypeError, ValueError):
             raise ResumeError("the ledger does not say how far it came") from None
+
+    def last(self) -> Position | None:
+        """Where the last one was broken off, whatever its selection; None where there is none."""
+        value = self._key_values.get(_NAME, dict)
+        if value is None:
+            return None
+        try:
+            return _position(value)
+        except (AttributeError, KeyError, TypeError, ValueError):
+            return None
 
     def forget(self) -> None:
         """It has come to its end."""
         self._key_values.delete(_NAME)
+
+
+def _position(value: Mapping[str, Any]) -> Position:
+    """What the ledger has of one.
+
+    Raises
+    ------
+    AttributeError, KeyError, TypeError, ValueError
+        It is none.
+    """
+    after = value["After"]
+    return Position(began_of(value), after and str(after), Totals.from_json(value["Totals"]))
 
 
 def began_of(document: Mapping[str, Any]) -> float:

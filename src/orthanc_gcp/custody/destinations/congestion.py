@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 
 from orthanc_gcp.backoff import Backoff
 from orthanc_gcp.clock import Clock
@@ -51,6 +51,12 @@ class Totals:
     failed: int = 0
     instances: int = 0
     bytes: int = 0
+    reasons: Mapping[str, int] = field(default_factory=dict)
+    """How many were refused or failed for each reason."""
+
+    def failed_for(self, reason: str) -> Mapping[str, int]:
+        """The reasons with one more."""
+        return {**self.reasons, reason: self.reasons.get(reason, 0) + 1}
 
 
 class CongestionWindow:
@@ -199,7 +205,8 @@ class CongestionWindow:
             When the request began, by the clock: of those that ran at once, the first counts.
         """
         with self._lock:
-            self.totals = replace(self.totals, throttled=self.totals.throttled + 1)
+            reasons = self.totals.failed_for(error.reason)
+            self.totals = replace(self.totals, throttled=self.totals.throttled + 1, reasons=reasons)
             if error.status == TOO_MANY_REQUESTS:
                 if not self._pace.refused(began) and error.retry_after is None:
                     return max(0.0, self._resume - self._clock.now())
@@ -255,7 +262,8 @@ class CongestionWindow:
             does not hold them up.
         """
         with self._lock:
-            self.totals = replace(self.totals, failed=self.totals.failed + 1)
+            reasons = self.totals.failed_for(error.reason)
+            self.totals = replace(self.totals, failed=self.totals.failed + 1, reasons=reasons)
             if suspect and self._failures == 0:
                 return 0.0
             if too_big:

@@ -52,6 +52,10 @@ MISSING_ALONE_FOR = 30.0
 """The same where nobody else writes into the index: nothing becomes visible late."""
 NEW_FOR = 86400.0
 """Seconds for which a study counts as new: an index may be read again from its beginning."""
+NOTE_READ_EVERY = 60.0
+READ_MARGIN = MISSING_FOR
+"""All that was received so many seconds before Orthanc has said that nothing follows was read: a
+change of another writer may become visible late, and the clock may be set back."""
 SHOWN = 5
 """So many of them are named in a message."""
 MOST_MISSING = 100
@@ -103,6 +107,9 @@ class Follower:
         Whether it is this worker that follows the index that the ledger calls so.
     on_recognized
         Called when the ledger has what the index is recognized by, and since when it is followed.
+    on_read
+        Called now and then with a moment, in UTC seconds: all that Orthanc has received before it
+        was read.
     protection
         Keeps Orthanc from recycling what is not sent.
     on_new_studies
@@ -123,6 +130,7 @@ class Follower:
         compare_every: float = DEFAULT_COMPARE_EVERY_SECONDS,
         follows: Callable[[str], bool] = lambda _source: True,
         on_recognized: Callable[[], None] = lambda: None,
+        on_read: Callable[[float], None] = lambda _moment: None,
         protection: Protection | None = None,
         on_new_studies: Callable[[str, Sequence[str]], None] = lambda _source, _studies: None,
     ) -> None:
@@ -132,11 +140,12 @@ class Follower:
         self._guard = LoopGuard(ledger, orthanc)
         self._clock, self._on_arrival = clock, on_arrival
         self._since, self._was_down, self._follows = since, was_down, follows
-        self._on_recognized = on_recognized
+        self._on_recognized, self._on_read = on_recognized, on_read
         self._name = self._source = self._before = self._candidate = self._begun = ""
         self._cursor: Cursor | None = None
         self._recognized = False
         self._recognized_at = self._seen_at = float("-inf")
+        self._read_noted = self._read_before = float("-inf")
         self._verified = float("-inf")
         self._refused_since: float | None = None
         self._another_since: float | None = None
@@ -185,6 +194,7 @@ class Follower:
         if not follows:
             return False
         cursor = self._cursor or self._resume()
+        asked = self._ledger.now()
         page = self._next_page(cursor)
         if not self._goes_on(page, cursor):
             return self._recognize()
@@ -193,6 +203,8 @@ class Follower:
         if news:
             entries = [entry for entry in page.entries if entry.seq > cursor.seq]
             self._read(cursor, entries, page.last)
+        else:
+            self._note_read(cursor, asked)
         self._do_at_intervals()
         return news or self._compare(self._cursor or cursor)
 
@@ -498,6 +510,25 @@ class Follower:
         self._ledger.arrivals.change_unreadable(self._source, found.unreadable, some)
         self._protect(found)
         self._on_arrival()
+
+    def _note_read(self, cursor: Cursor, asked: float) -> None:
+        """Nothing followed when Orthanc was asked: from some time before on, nothing is unread."""
+        before = asked - READ_MARGIN
+        if asked > cursor.since:
+            before = max(before, cursor.since)
+        # After the clock was set back, what is received counts as older than what was read.
+        is_back = before < self._read_before
+        if not is_back and self._clock.now() - self._read_noted <= NOTE_READ_EVERY:
+            return
+        if not cursor.marks or not (is_back or self._is_all_read(cursor)):
+            return
+        self._read_noted, self._read_before = self._clock.now(), before
+        self._on_read(before)
+
+    def _is_all_read(self, cursor: Cursor) -> bool:
+        """Whether nothing is waited for of what was received before the last change."""
+        waits = self._gap or cursor.missing or self._ledger.arrivals.unreadable(self._source)
+        return not waits
 
     def _do_at_intervals(self) -> None:
         now = self._clock.now()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import sqlalchemy as sql
@@ -10,7 +10,8 @@ import sqlalchemy as sql
 from orthanc_gcp.custody.intake.open_rows import OPEN, close_rows, open_rows, withdraw
 from orthanc_gcp.ledger.events import add_for
 from orthanc_gcp.ledger.ledger import Ledger
-from orthanc_gcp.ledger.schema import UNSENT, State, transfers
+from orthanc_gcp.ledger.schema import UNSENT, State, destinations, transfers
+from orthanc_gcp.ledger.stored_digests import unsure_where
 from orthanc_gcp.reasons import StoreReason
 
 __all__ = ["close", "hand_over"]
@@ -25,7 +26,8 @@ def hand_over(ledger: Ledger, destination: int, to: str) -> int:
     """Have what is not settled for one store sent to the one that an account is by now.
 
     What that one has a row for already is withdrawn. What is being sent just now is left out, and
-    so is what no request could ever name.
+    so is what no request could ever name. What the former store may have of it says nothing of that
+    one, unless they are the same: an account may have been given another name.
 
     Parameters
     ----------
@@ -86,6 +88,9 @@ def _move(ledger: Ledger, rows: Sequence[int], to: str) -> int:
         )
         moved = [row for row in still if row not in twice]
         add_for(connection, now, [row.id for row in moved], "handed over", f"to account {to}")
+        there: dict[str, Any] = {"stored_sha256": None, "worker": None}
+        if _may_be_one_store(connection, {target, *(row.destination_id for row in moved)}):
+            there = {"stored_sha256": unsure_where(of.replace)}
         for held in (True, False):
             ids = [row.id for row in moved if (row.state == State.HELD) is held]
             connection.execute(
@@ -97,13 +102,21 @@ def _move(ledger: Ledger, rows: Sequence[int], to: str) -> int:
                     account=to,
                     state=State.HELD if held else State.WAITING,
                     sha256=None,
-                    stored_sha256=None,
+                    **there,
                     attempts=0,
                     replace=False,
                     queued_at=now,
                 )
             )
     return len(still)
+
+
+def _may_be_one_store(connection: sql.Connection, numbers: Collection[int]) -> bool:
+    """Whether some destinations are one store, as far as is known."""
+    of = destinations.c
+    query = sql.select(of.endpoint, of.store).where(of.id.in_(numbers))
+    stores = {(endpoint, store) for endpoint, store in connection.execute(query)}
+    return len(stores) == 1 or any(store is None for _, store in stores)
 
 
 def _has_too(connection: sql.Connection, target: int, rows: Sequence[Any]) -> list[Any]:

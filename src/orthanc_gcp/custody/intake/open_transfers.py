@@ -16,6 +16,7 @@ from orthanc_gcp.ledger.events import add_for
 from orthanc_gcp.ledger.indexes import add_marks
 from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.schema import UNSENT, State, transfers
+from orthanc_gcp.ledger.stored_digests import unsure_where
 from orthanc_gcp.orthanc.resources import Description, OrthancSource
 
 __all__ = [
@@ -117,7 +118,8 @@ def hand_over(ledger: Ledger, orthanc: OrthancSource, source: str, to: str) -> i
     """Have an Orthanc send what is open of another index, as far as it holds the same instances.
 
     An instance is the same with the same identifiers and the same size: its bytes are what this
-    Orthanc has. What is being sent just now is left out.
+    Orthanc has. Those of the other may have been sent before. What is being sent just now is left
+    out.
 
     Parameters
     ----------
@@ -226,6 +228,7 @@ def _move(ledger: Ledger, rows: Sequence[Any], there: dict[str, Description], to
                     state=State.WAITING,
                     held_for_orthanc_id=None,
                     attachment_uuid=there[row.orthanc_id].attachment_uuid,
+                    stored_sha256=unsure_where(of.worker.is_not(None)),
                     change_seq=0,
                 )
             )

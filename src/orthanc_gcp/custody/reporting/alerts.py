@@ -131,6 +131,8 @@ class Alerts:
         same until it was taken, whoever sends it, so that a receiver can drop doubles.
     outage
         Takes what keeps it from being taken.
+    stored_as
+        Under which name the ledger has what was reported: each way has its own.
     """
 
     def __init__(
@@ -139,7 +141,9 @@ class Alerts:
         backlog_age: float,
         post: Callable[[str, bytes], None],
         outage: Outage,
+        stored_as: str = "alerts",
     ) -> None:
+        self._prefix = f"{stored_as}:"
         self._ledger, self._backlog_age, self._post = ledger, backlog_age, post
         self._outage = outage
         self._failures = 0
@@ -164,11 +168,11 @@ class Alerts:
                     self._report(_Report(alert, raised, account, self._ledger.now()))
 
     def _reported(self, account: str) -> _Reported:
-        return _Reported.of_value(self._ledger.key_values.get(_name(account), dict))
+        return _Reported.of_value(self._ledger.key_values.get(self._name(account), dict))
 
     def _change(self, account: str, change: Callable[[_Reported], _Reported]) -> None:
         self._ledger.key_values.change(
-            _name(account), dict, lambda value: change(_Reported.of_value(value)).as_value()
+            self._name(account), dict, lambda value: change(_Reported.of_value(value)).as_value()
         )
 
     def _state(self, account: AccountOverview, reported: _Reported) -> dict[Alert, bool]:
@@ -215,7 +219,6 @@ class Alerts:
         self._change(account, claimed)
         return identifier
 
-
-def _name(account: str) -> str:
-    """Under which name the ledger has what was reported of an account."""
-    return f"alerts:{account}"
+    def _name(self, account: str) -> str:
+        """Under which name the ledger has what was reported of an account."""
+        return f"{self._prefix}{account}"

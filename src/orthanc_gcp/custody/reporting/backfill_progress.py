@@ -17,7 +17,7 @@ from orthanc_gcp.custody.reporting.timestamps import utc
 from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.schema import State, transfers
 
-__all__ = ["BackfillProgress", "progress"]
+__all__ = ["BackfillProgress", "progress", "studies_of"]
 
 
 @dataclass(frozen=True)
@@ -85,8 +85,7 @@ def progress(
     if run is None or (run.destinations and not studies.covers(run)):
         return None
     counts = _counts(ledger, studies)
-    left = 0 if run.stage is Stage.FINISHED else studies.left()
-    total = left if run.stage is Stage.LISTING else run.studies
+    done, left = _studies_of(run, studies)
     window = min(WINDOW, max(1.0, now.timestamp() - run.began))
     recent = _confirmed_since(ledger, studies, now.timestamp() - window)
     timetable = Timetable(options.schedule)
@@ -96,8 +95,8 @@ def progress(
         stage=run.stage,
         paused=studies.paused,
         open=timetable.is_open(now),
-        studies_done=total - left,
-        studies=total,
+        studies_done=done,
+        studies=done + left,
         counts=counts,
         bytes_per_second=recent.bytes / window,
         instances_per_second=rate,
@@ -105,6 +104,23 @@ def progress(
         ended_at=run.ended,
         estimated_end=None if seconds is None else timetable.after(now, seconds).timestamp(),
     )
+
+
+def studies_of(studies: BackfillStudies) -> tuple[int, int] | None:
+    """How many studies were written down, and how many are to be; None where none has begun.
+
+    Raises
+    ------
+    sqlalchemy.exc.SQLAlchemyError
+        The ledger is away.
+    """
+    run = studies.run
+    return None if run is None else _studies_of(run, studies)
+
+
+def _studies_of(run: Run, studies: BackfillStudies) -> tuple[int, int]:
+    left = 0 if run.stage is Stage.FINISHED else studies.left()
+    return (0 if run.stage is Stage.LISTING else run.studies - left), left
 
 
 def _seconds_left(run: Run, studies: int, unfinished: Amount, rate: float) -> float | None:

@@ -11,9 +11,10 @@ from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.rows import MOST_PARAMETERS, portions
 from orthanc_gcp.ledger.schema import UNSENT, State, transfers
 from orthanc_gcp.ledger.selection import Selection
+from orthanc_gcp.ledger.stored_digests import unsure_where
 from orthanc_gcp.reasons import StoreReason, TransferReason
 
-__all__ = ["pause", "paused_accounts", "resume", "retry"]
+__all__ = ["pause", "paused_accounts", "resume", "retried_states", "retry"]
 
 _NEVER_STORED = (
     TransferReason.CONFLICT,
@@ -26,6 +27,21 @@ _NEVER_STORED = (
 
 _BY_NAME = (State.WITHDRAWN, State.LOST, State.DISMISSED)
 """The states of what is sent again only when it is named."""
+
+
+def retried_states(*, named: bool, dismissed: bool) -> list[State]:
+    """The states of what a retry sends again.
+
+    Parameters
+    ----------
+    named
+        Whether it names a study or an instance.
+    dismissed
+        Whether it is about what was dismissed alone.
+    """
+    if dismissed:
+        return [State.DISMISSED]
+    return [State.QUARANTINED, *(_BY_NAME if named else ())]
 
 
 def paused_accounts(ledger: Ledger) -> set[str]:
@@ -94,8 +110,7 @@ def retry(
     chosen = Selection(sop_instance_uid=instance, study_instance_uid=study, reason=reason)
     current = {name: one.id for name, one in ledger.destinations.current().items()}
     ids = [one for name, one in current.items() if account in (None, name)]
-    named = _BY_NAME if instance or study else ()
-    states = [State.DISMISSED] if dismissed else [State.QUARANTINED, *named]
+    states = retried_states(named=bool(instance or study), dismissed=dismissed)
     hopeless = sql.func.coalesce(transfers.c.reason, "") == StoreReason.UID
     where = (
         transfers.c.destination_id.in_(ids),
@@ -125,6 +140,7 @@ def _queue_again(connection: sql.Connection, rows: Sequence[int], now: float) ->
             state=State.WAITING,
             sha256=sql.case((of.reason.in_(_NEVER_STORED), None), else_=of.sha256),
             attempts=0,
+            stored_sha256=unsure_where(of.replace),
             replace=False,
             queued_at=now,
         )

@@ -42,6 +42,8 @@ class AccountOverview:
         For how long the oldest instance that is not sent has been to be sent; backfills may wait.
     oldest_unsent_detail
         Why it is not, if that has lasted for a minute.
+    oldest_acknowledged_seconds
+        For how long the oldest that the store has acknowledged has not been seen there.
     bytes_per_second, instances_per_second
         What was confirmed, as the mean of the last minute.
     estimated_end
@@ -67,6 +69,7 @@ class AccountOverview:
     counts: TransferCounts = field(default_factory=TransferCounts)
     oldest_unsent_seconds: float | None = None
     oldest_unsent_detail: str | None = None
+    oldest_acknowledged_seconds: float | None = None
     bytes_per_second: float = 0.0
     instances_per_second: float = 0.0
     estimated_end: float | None = None
@@ -90,13 +93,14 @@ class AccountOverview:
 
     def as_json(self) -> dict[str, Any]:
         """The same for programs."""
-        oldest = self.oldest_unsent_seconds
+        oldest, unseen = self.oldest_unsent_seconds, self.oldest_acknowledged_seconds
         return {
             "Account": self.account,
             "Paused": self.paused,
             **self.counts.as_json(),
             "OldestUnsentSeconds": None if oldest is None else round(oldest, 3),
             "OldestUnsentDetail": self.oldest_unsent_detail,
+            "OldestAcknowledgedSeconds": None if unseen is None else round(unseen, 3),
             "BytesPerSecond": round(self.bytes_per_second, 1),
             "InstancesPerSecond": round(self.instances_per_second, 3),
             "EstimatedEnd": utc(self.estimated_end),
@@ -197,11 +201,17 @@ class Overview:
                 for name, own in counts.items()
                 if own.unfinished.instances
             }
+            acknowledged = {
+                name: _oldest_acknowledged(connection, current[name].id)
+                for name, own in counts.items()
+                if own.acknowledged.instances
+            }
         lost, unprotected = lost_changes_of(self._ledger), Patients(self._ledger).unprotected()
         found = {
             name: replace(
                 self._account(name, own, oldest.get(name), now),
                 former=tuple(former.get(name, ())),
+                oldest_acknowledged_seconds=_age(acknowledged.get(name), now),
                 lost_changes=lost.get(name, 0),
                 unprotected_patients=unprotected if own.in_need.instances else 0,
             )
@@ -237,7 +247,7 @@ class Overview:
         return AccountOverview(
             account,
             counts=counts,
-            oldest_unsent_seconds=None if oldest is None else max(0.0, now - oldest),
+            oldest_unsent_seconds=_age(oldest, now),
             bytes_per_second=rate.bytes,
             instances_per_second=rate.instances,
             estimated_end=rate.end(now, counts.unfinished),
@@ -269,3 +279,17 @@ def _oldest_unsent(connection: sql.Connection, destination: int) -> float | None
     )
     found: float | None = connection.scalar(query)
     return found
+
+
+def _oldest_acknowledged(connection: sql.Connection, destination: int) -> float | None:
+    """When a store acknowledged the oldest of what was not seen there yet."""
+    acknowledged = sql.literal(State.ACKNOWLEDGED.value, literal_execute=True)  # as in its index
+    query = sql.select(sql.func.min(transfers.c.acknowledged_at)).where(
+        transfers.c.destination_id == destination, transfers.c.state == acknowledged
+    )
+    found: float | None = connection.scalar(query)
+    return found
+
+
+def _age(moment: float | None, now: float) -> float | None:
+    return None if moment is None else max(0.0, now - moment)

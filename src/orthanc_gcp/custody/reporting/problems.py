@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import partial
 from typing import Any
 
 import sqlalchemy as sql
@@ -117,12 +118,20 @@ class Problems:
         Those that the configuration has.
     rejections
         Account -> why the configuration of it is not used.
+    sends
+        Whether the worker sends anything: not where it is there to retrieve, and no rule sends.
     """
 
     def __init__(
-        self, ledger: Ledger, accounts: Collection[str], rejections: Mapping[str, str]
+        self,
+        ledger: Ledger,
+        accounts: Collection[str],
+        rejections: Mapping[str, str],
+        *,
+        sends: bool = True,
     ) -> None:
         self._ledger, self._accounts, self._rejections = ledger, accounts, rejections
+        self._find = find_problems if sends else partial(without_worker, rules=(), runs=True)
         self._lock = threading.Lock()
         self._began = ledger.now()
         self._found: list[Problem] = []
@@ -140,7 +149,7 @@ class Problems:
             now = self._ledger.now()
             if not 0 <= now - self._read_at < self._fresh:
                 began = time.perf_counter()
-                found = find_problems(self._ledger, self._accounts, self._rejections)
+                found = self._find(self._ledger, self._accounts, self._rejections)
                 if 0 <= now - self._began < RECOGNIZE_WITHIN:
                     found = [one for one in found if one.kind is not ProblemKind.INDEX]
                 self._found, self._read_at = found, now
@@ -195,16 +204,23 @@ def find_problems(
 
 
 def without_worker(
-    ledger: Ledger, accounts: Collection[str], rejections: Mapping[str, str], rules: Collection[Any]
+    ledger: Ledger,
+    accounts: Collection[str],
+    rejections: Mapping[str, str],
+    rules: Collection[Any],
+    *,
+    runs: bool = False,
 ) -> list[Problem]:
-    """What stands still in a ledger while no worker runs: all of it, whatever Orthanc has.
+    """What stands still in a ledger while no worker sends: all of it, whatever Orthanc has.
 
     Parameters
     ----------
     accounts, rejections
         See :class:`Problems`.
     rules
-        Those of ``Send``: without one, Orthanc starts no worker.
+        Those of ``Send``: without one, Orthanc starts no worker that sends.
+    runs
+        Whether one runs that only retrieves.
 
     Raises
     ------
@@ -214,7 +230,8 @@ def without_worker(
     if rules:
         why, remedy = "no worker runs", "see Orthanc's log why it has ended, or start Orthanc"
     else:
-        why = "no worker runs, as the configuration has no rule in Send"
+        why = "nothing is sent" if runs else "no worker runs"
+        why += ", as the configuration has no rule in Send"
         remedy = (
             "put a rule into Send, then restart Orthanc; or start `orthanc-gcp worker CONFIG`, "
             "which sends what waits; or end it with `orthanc-gcp indexes CONFIG --close INDEX`"

@@ -25,6 +25,7 @@ __all__ = [
     "LONGEST_WHY",
     "QuarantineGroup",
     "as_typed",
+    "counts_by_reason",
     "dismiss",
     "logged_in",
     "quarantine",
@@ -194,6 +195,25 @@ def quarantine(
         if row.first in examples
     ]
     return sorted(groups, key=lambda one: (one.account, -one.instances, one.reason))
+
+
+def counts_by_reason(ledger: Ledger) -> dict[tuple[str, str], int]:
+    """How many instances are in quarantine, by account and reason; also for former stores.
+
+    Raises
+    ------
+    sqlalchemy.exc.SQLAlchemyError
+        The ledger is away.
+    """
+    of, found = transfers.c, dict[tuple[str, str], int]()
+    query = sql.select(of.account, sql.func.coalesce(of.reason, ""), sql.func.count())
+    query = query.group_by(of.account, of.reason)
+    with ledger.reading() as connection:
+        for place in ledger.destinations.all():
+            mine = Selection(destination_id=place.id, state=State.QUARANTINED).conditions
+            for account, reason, count in connection.execute(query.where(*mine)):
+                found[account, reason] = found.get((account, reason), 0) + count
+    return found
 
 
 def dismiss(ledger: Ledger, selection: Selection, *, by: str, why: str) -> int:

@@ -75,6 +75,8 @@ class _Reading:
     ----------
     found
         The instances that it has, as they were sent as far as that was looked at.
+    compared
+        Those of them, by their rows, whose bytes it has as they were sent.
     missing
         Those that it does not have, or cannot give back.
     different
@@ -88,6 +90,7 @@ class _Reading:
     """
 
     found: list[Transfer] = field(default_factory=list)
+    compared: set[int] = field(default_factory=set)
     missing: list[Transfer] = field(default_factory=list)
     different: list[tuple[Transfer, str]] = field(default_factory=list)
     failed: list[Transfer] = field(default_factory=list)
@@ -139,6 +142,7 @@ class ReadBack:
             return 0
         asked = 0
         seen: dict[int, float] = {}
+        compared: set[int] = set()
         confirmations = self._ledger.confirmations
         readable = confirmations.to_read(account, series, MOST_KNOWN)
         for number, (one, known) in enumerate(readable.items(), 1):
@@ -149,13 +153,14 @@ class ReadBack:
             reading, goes_on = self._read(destination, one, self._askable(rows))
             asked += bool(rows)
             seen |= {row.id: began for row in reading.found}
+            compared |= reading.compared
             if len(seen) >= CONFIRMED_AT_ONCE:
-                confirmations.confirm(seen)
-                seen = {}
+                confirmations.confirm(seen, compared)
+                seen, compared = {}, set()
             if not goes_on:
                 confirmations.make_due(account, list(readable)[number:])
                 break
-        confirmations.confirm(seen)
+        confirmations.confirm(seen, compared)
         return asked
 
     def _read(
@@ -402,6 +407,10 @@ def _compare(destination: Destination, reading: _Reading) -> None:
     unread = 0
     # Those that have failed before come last, and are in the way of none.
     for row in sorted(reading.found, key=lambda row: row.attempts):
+        if row.reason == TransferReason.COMPARED:  # a moment ago, when the store had refused it
+            same.append(row)
+            reading.compared.add(row.id)
+            continue
         if not _is_compared(destination.verify, row):
             same.append(row)
             continue
@@ -424,6 +433,7 @@ def _compare(destination: Destination, reading: _Reading) -> None:
         unread = 0
         if theirs.sha256 == row.sha256:
             same.append(row)
+            reading.compared.add(row.id)
         else:
             words = f"the store gives back {theirs.size_bytes} bytes with SHA-256 {theirs.sha256}"
             reading.different.append((row, words))
@@ -431,8 +441,6 @@ def _compare(destination: Destination, reading: _Reading) -> None:
 
 
 def _is_compared(verify: str, row: Transfer) -> bool:
-    if row.reason == TransferReason.COMPARED:  # a moment ago, when the store had refused it
-        return False
     if row.may_be_other:  # that something is there under its UIDs proves nothing
         return True
     if verify == "Sample":

@@ -54,8 +54,8 @@ class RetrieveProvider:
     ) -> None:
         self._service, self._peers, self._destination = service, peers, destination
 
-    def serve(self, association: Any, request: C_MOVE | C_GET, context: Any) -> None:
-        """Send the responses to a request, the final one last.
+    def serve(self, association: Any, request: C_MOVE | C_GET, context: Any) -> int | None:
+        """Send the responses to a request, the final one last; its status, None without one.
 
         Parameters
         ----------
@@ -79,7 +79,7 @@ class RetrieveProvider:
         except BrokenAssociationError as error:
             _log.warning("%s: its association is aborted: %s", name, error)
             association.abort(block=False)
-            return
+            return None
         finally:
             association.dimse.cancel_req.clear()
         _log.log(
@@ -88,6 +88,7 @@ class RetrieveProvider:
             *(name, last.completed, last.failed, last.warning, time.monotonic() - begun),
             *(last.status, f": {last.comment}" if last.comment else ""),
         )
+        return last.status
 
     def _counts(
         self, association: Any, request: C_MOVE | C_GET, is_implicit: bool, name: str

@@ -435,6 +435,21 @@ class Retrievals:
             query = query.where(retrievals.c.id < after)
         if number is not None:
             query = query.where(retrievals.c.id == number)
+        return self._reports(query, limit)
+
+    def counts_by_state(self) -> dict[tuple[str, str], int]:
+        """How many retrievals have not ended, by account and state."""
+        columns = retrievals.c.account, retrievals.c.state
+        query = sql.select(*columns, sql.func.count()).where(_OPEN).group_by(*columns)
+        with reading(self._engine) as connection:
+            return {(row[0], row[1]): row[2] for row in connection.execute(query)}
+
+    def open_reports(self, limit: int) -> list[RetrievalReport]:
+        """The retrievals of all accounts that have not ended, the newest first."""
+        query = sql.select(*RETRIEVAL_COLUMNS).where(_OPEN)
+        return self._reports(query, limit)
+
+    def _reports(self, query: sql.Select[Any], limit: int) -> list[RetrievalReport]:
         query = query.order_by(retrievals.c.id.desc()).limit(limit)
         with reading(self._engine) as connection:
             rows = [RetrievalRow(*row) for row in connection.execute(query)]

@@ -38,6 +38,8 @@ LEASE, FIRST_LEASE = 60, 10
 RENEW_BEFORE = 30.0
 MOST_HELD_SECONDS = 3600.0
 """After so long a message is let go: it is delivered again, to the same retrieval."""
+MOST_LOST = 5
+"""After so many instances in a row that did not come, it is asked whether the store can be read."""
 MOST_AT_ONCE = 1000
 """So many deliveries are named in one request."""
 BACKOFF = Backoff(1.0, 120.0)
@@ -111,6 +113,8 @@ class Receiver:
         Called when the token was refused.
     on_request
         Called when there is something to retrieve.
+    read
+        Reads anything of the store; raises a GcpError where it cannot be read.
 
     Attributes
     ----------
@@ -132,7 +136,9 @@ class Receiver:
         must_stop: Callable[[], bool],
         renew_token: Callable[[], None],
         on_request: Callable[[], None],
+        read: Callable[[], object],
     ) -> None:
+        self._read, self._lost = read, 0
         self.rule, self._store_path, self._subscription = rule, store_path, subscription
         self._ledger, self._clock, self._source = ledger, clock, source
         self._allowed, self._must_stop = allowed, must_stop
@@ -180,7 +186,7 @@ class Receiver:
         room, source = MOST_HELD - self.held, self._source()
         if room <= 0 or not source or self._must_stop() or not self._may_ask():
             return False
-        if not self._allowed(self.rule.account):
+        if not self._allowed(self.rule.account) or not self._can_read():
             return False
         began = self._clock.now()
         try:
@@ -197,6 +203,20 @@ class Receiver:
         found = [read_delivery(one, self._store_path, self.rule) for one in received]
         self._take(source, [one for one in found if one is not None])
         return bool(received)
+
+    def _can_read(self) -> bool:
+        """Whether the store can be read: else one message after the other would be given up."""
+        if self._lost < MOST_LOST:
+            return True
+        began = self._clock.now()
+        try:
+            self._read()
+        except GcpError as error:
+            self._failed(error, by="read")
+            return False
+        self._lost = 0
+        self._succeeded(began, by="read")
+        return True
 
     def _take(self, source: str, deliveries: Sequence[Delivery]) -> None:
         """Write down what messages name, and hold them until that has come."""
@@ -251,6 +271,10 @@ class Receiver:
     def _settle(self, held: _Held, result: Result) -> None:
         held.result = result
         self.totals[result] += 1
+        if result is Result.RECEIVED:
+            self._lost = 0
+        elif result is Result.GIVEN_UP and held.delivery.attempt <= 1:
+            self._lost += 1
         if result in _SAID_ONCE and self.totals[result] == 1:
             _log.warning(
                 "account %s: %s: %s: nothing is fetched for it, and for others like it; they %s",

@@ -115,6 +115,7 @@ def retrieving_parts(
         allowed=allowed,
         must_stop=must_stop,
         on_request=work.set,
+        remotes=remotes,
     )
     prefetcher = None
     if settings.prefetch:
@@ -164,6 +165,7 @@ def _receivers(
     allowed: Callable[[str], bool],
     must_stop: Callable[[], bool],
     on_request: Callable[[], None],
+    remotes: Mapping[str, RemoteStore],
 ) -> tuple[Receiver, ...]:
     """One for each subscription that is to be pulled."""
     if not settings.receive:
@@ -184,6 +186,19 @@ def _receivers(
             must_stop,
             partial(tokens.renew, rule.account),
             on_request,
+            partial(_read, remotes[rule.account]),
         )
         for rule in settings.receive
     )
+
+
+def _read(remote: RemoteStore) -> None:
+    """Read anything of a store.
+
+    Raises
+    ------
+    StoreError
+        It refuses, or does not answer.
+    """
+    remote.wait_for_request()
+    next(remote.client.search("/studies", {}, depth=1, page=1), None)

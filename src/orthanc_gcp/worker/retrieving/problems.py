@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from orthanc_gcp.custody.reporting.problems import Problem, ProblemKind
-from orthanc_gcp.errors import SubscriptionError
+from orthanc_gcp.errors import StoreError, SubscriptionError
 from orthanc_gcp.retrieval.receive.receiver import Receiver
 
 __all__ = ["problems_of"]
@@ -17,7 +17,7 @@ _REMEDY = (
 
 
 def problems_of(receivers: Iterable[Receiver]) -> list[Problem]:
-    """The subscriptions that can not be pulled until a person does something."""
+    """The subscriptions by which nothing comes until a person does something."""
     return [
         Problem(
             ProblemKind.SUBSCRIPTION,
@@ -29,5 +29,5 @@ def problems_of(receivers: Iterable[Receiver]) -> list[Problem]:
             _REMEDY,
         )
         for one in receivers
-        if isinstance(one.error, SubscriptionError) and not one.error.retryable
+        if isinstance(one.error, SubscriptionError | StoreError) and not one.error.retryable
     ]

@@ -1,4 +1,4 @@
-"""The webhook: alerts, sent to the address that the configuration names.
+"""The webhook: documents, posted to the address that the configuration names.
 
 Requests are signed as the Standard Webhooks specification 1.0.0 says, sections "Webhook headers"
 and "Signature scheme". Its Python library is not used: signing is one HMAC, and it would bring
@@ -9,49 +9,23 @@ from __future__ import annotations
 
 import base64
 import hmac
-import logging
-import threading
-from collections.abc import Callable, Iterable
 
 from orthanc_gcp.clock import Clock
 from orthanc_gcp.configuration import Settings
-from orthanc_gcp.custody.reporting.alerts import Alerts
-from orthanc_gcp.custody.reporting.overview import AccountOverview
 from orthanc_gcp.errors import WebhookError
-from orthanc_gcp.ledger.ledger import Ledger
-from orthanc_gcp.outages import Outage
 from orthanc_gcp.transport.request import Transport
-from orthanc_gcp.worker.attempts import Attempts
 
 __all__ = ["Webhook", "signature"]
 
-_log = logging.getLogger(__name__)
-
-CHECK_EVERY = 3.0
-"""Seconds between two checks whether there is something to send."""
 _TIMEOUT = 10.0
 
 
 class Webhook:
-    """Reports what changes in the overview, on a thread of its own.
+    """Posts documents to the address that the configuration names."""
 
-    Parameters
-    ----------
-    overview
-        How far each account is.
-    """
-
-    def __init__(
-        self,
-        settings: Settings,
-        ledger: Ledger,
-        overview: Callable[[], Iterable[AccountOverview]],
-        attempts: Attempts,
-        clock: Clock,
-    ) -> None:
+    def __init__(self, settings: Settings, clock: Clock) -> None:
         self._url, self._key = settings.section.webhook, settings.section.webhook_secret
-        self._overview, self._clock = overview, clock
-        self._attempts = attempts
+        self._clock = clock
         # Never verbose: such an address is often a secret in itself.
         self._transport = Transport(
             _TIMEOUT,
@@ -60,30 +34,17 @@ class Webhook:
             proxy=settings.orthanc.http_proxy,
             clock=clock,
         )
-        outage = Outage(_log, "the webhook cannot be sent", "the webhook is sent again", clock)
-        self._alerts = Alerts(
-            ledger, settings.section.webhook_backlog_age_seconds, self._post, outage
-        )
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="gcp-webhook", daemon=True)
 
-    def start(self) -> None:
-        """Report from now on."""
-        self._thread.start()
+    def post(self, identifier: str, document: bytes) -> None:
+        """Post a JSON document under an id.
 
-    def stop(self) -> None:
-        """Report no more; a request that hangs is left behind."""
-        self._stopping.set()
-
-    def _run(self) -> None:
-        while not self._stopping.wait(CHECK_EVERY):
-            self._attempts.make("send the webhook", self._check, CHECK_EVERY, (0.0, 0.0))
-
-    def _check(self) -> bool:
-        self._alerts.report_changes(self._overview())
-        return True
-
-    def _post(self, identifier: str, document: bytes) -> None:
+        Raises
+        ------
+        WebhookError
+            The server answered that it does not take it.
+        NetworkError
+            No answer came.
+        """
         moment = int(self._clock.utc().timestamp())
         headers = {
             "Content-Type": "application/json",

@@ -7,9 +7,11 @@ import hashlib
 import hmac
 import json
 import logging
+import re
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 
@@ -17,13 +19,18 @@ from orthanc_gcp import configuration
 from orthanc_gcp.clock import SystemClock
 from orthanc_gcp.custody.reporting.counts import Amount, TransferCounts
 from orthanc_gcp.custody.reporting.overview import AccountOverview
-from orthanc_gcp.worker import webhook
 from orthanc_gcp.worker.attempts import Attempts
+from orthanc_gcp.worker.notifications import notifier
+from orthanc_gcp.worker.notifications.notifier import notifiers
+from orthanc_gcp.worker.notifications.webhook import signature
 from orthanc_gcp.worker.progress import Progress
-from orthanc_gcp.worker.webhook import Webhook, signature
+from tests.support.ledgers import clock, engine, ledger, postgresql
 from tests.support.orthanc import wait_until
 from tests.support.site import ACCOUNT, Site, make_study
 
+__all__ = ["clock", "engine", "ledger", "postgresql"]
+
+ROOT = Path(__file__).parents[3]
 KEY = bytes(range(32))
 SECRET = "whsec_" + base64.b64encode(KEY).decode()
 
@@ -83,14 +90,14 @@ def run(ledger, url, alarms, condition, **section):
     given = {"Webhook": url, **section}
     settings = configuration.read({"GoogleCloudPlatform": given})
     assert settings.section.webhook == url
-    hook = Webhook(
-        settings, ledger, lambda: alarms, Attempts(SystemClock(), Progress()), SystemClock()
-    )
+    attempts = Attempts(SystemClock(), Progress())
+    (hook,) = notifiers(settings, ledger, lambda: alarms, attempts, SystemClock())
     hook.start()
     try:
         wait_until(condition)
     finally:
         hook.stop()
+        hook._thread.join(20)  # its connection to the ledger is closed by then
 
 
 def overview(quarantined=1):
@@ -100,7 +107,7 @@ def overview(quarantined=1):
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch):
-    monkeypatch.setattr(webhook, "CHECK_EVERY", 0.05)
+    monkeypatch.setattr(notifier, "CHECK_EVERY", 0.05)
 
 
 def test_the_example_of_the_specification():
@@ -131,6 +138,20 @@ def test_a_receiver_can_verify_it_and_drop_what_is_sent_again(ledger, receiver, 
         assert not verified(headers, body, "whsec_" + base64.b64encode(b"x" * 32).decode())
     assert len({headers["webhook-id"] for _, headers, _ in receiver.requests}) == 1
     assert "." not in receiver.requests[0][1]["webhook-id"], "it would blur where the id ends"
+
+
+def test_what_the_guide_says_of_verifying_it(ledger, receiver):
+    """The code in docs/custody.md, run as a reader would."""
+    text = (ROOT / "docs" / "custody.md").read_text()
+    (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    names: dict = {}
+    exec(code, names)
+    run(ledger, receiver.url, overview(), lambda: receiver.requests, WebhookSecret=SECRET)
+    ((_, headers, body),) = receiver.requests
+    assert names["is_genuine"](headers, body, SECRET)
+    assert not names["is_genuine"](headers, body + b" ", SECRET)
+    old = {**headers, "webhook-timestamp": "1614265330"}
+    assert not names["is_genuine"](old, body, SECRET)
 
 
 def test_without_a_secret_nothing_is_signed(ledger, receiver):

@@ -1,0 +1,144 @@
+"""What runs on a ledger: who sends, which Orthancs are followed, backfills, retrievals, audits."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from orthanc_gcp.configuration import Settings
+    from orthanc_gcp.ledger.ledger import Ledger
+
+__all__ = ["Activity"]
+
+SHARE, FRESH = 10, 30.0
+"""It is given again for so many times as long as it takes to read, and so many seconds at most."""
+MOST_RETRIEVALS = 20
+
+
+class Activity:
+    """What runs, read from the ledger; of a large one some seconds old."""
+
+    def __init__(
+        self, ledger: Ledger, settings: Settings, now: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._ledger, self._settings, self._now = ledger, settings, now
+        self._read: dict[str, Any] = {}
+        self._read_at, self._fresh = float("-inf"), 0.0
+
+    def read(self) -> dict[str, Any]:
+        """All of it, for programs.
+
+        Raises
+        ------
+        sqlalchemy.exc.SQLAlchemyError
+            The ledger is away.
+        """
+        began = self._now()
+        if began - self._read_at >= self._fresh:
+            self._read = {
+                "Senders": self._senders(),
+                "Orthancs": self._orthancs(),
+                "Backfills": self._backfills(),
+                "Retrievals": self._retrievals(),
+                "Audits": self._audits(),
+                "BrokenOffAudit": self._audit(),
+            }
+            self._read_at = self._now()
+            self._fresh = min(FRESH, SHARE * (self._read_at - began))
+        return self._read
+
+    def _senders(self) -> list[dict[str, Any]]:
+        """What each worker sends just now."""
+        import sqlalchemy as sql
+
+        from orthanc_gcp.ledger.schema import State, transfers
+
+        of = transfers.c
+        sending = sql.literal(State.SENDING.value, literal_execute=True)  # an index has these
+        query = (
+            sql.select(
+                of.worker,
+                of.account,
+                sql.func.count(of.batch.distinct()),
+                sql.func.count(),
+                sql.func.sum(of.size_bytes),
+            )
+            .where(of.state == sending)
+            .group_by(of.worker, of.account)
+            .order_by(of.worker, of.account)
+        )
+        with self._ledger.reading() as connection:
+            rows = connection.execute(query).all()
+        names = ("Worker", "Account", "Requests", "Instances", "Bytes")
+        return [dict(zip(names, (*row[:4], int(row[4] or 0)), strict=True)) for row in rows]
+
+    def _orthancs(self) -> list[dict[str, Any]]:
+        from orthanc_gcp.custody.intake.open_transfers import seen_indexes
+        from orthanc_gcp.custody.reporting.timestamps import utc
+
+        here = seen_indexes(self._ledger)
+        return [
+            {
+                "Index": one.source,
+                "Orthanc": one.name,
+                "Seen": utc(one.seen_at),
+                "Followed": one.source in here,
+            }
+            for one in self._ledger.indexes.all()
+        ]
+
+    def _backfills(self) -> list[dict[str, Any]]:
+        from orthanc_gcp.clock import SystemClock
+        from orthanc_gcp.configuration import BackfillOptions
+        from orthanc_gcp.custody.intake.backfill_studies import BackfillStudies
+        from orthanc_gcp.custody.reporting.backfill_progress import progress
+
+        options = self._settings.backfill or BackfillOptions()
+        accounts, now = {rule.to for rule in self._settings.rules}, SystemClock().utc().astimezone()
+        found = []
+        for one in self._ledger.indexes.all():
+            studies = BackfillStudies(self._ledger, one.source, accounts)
+            run = studies.run
+            if run is None or run.ended is not None:
+                continue
+            how_far = progress(self._ledger, studies, options, now)
+            if how_far is not None:
+                found.append({"Index": one.source, **how_far.as_json()})
+        return found
+
+    def _retrievals(self) -> list[dict[str, Any]]:
+        """Those that have not ended, the newest first."""
+        from orthanc_gcp.retrieval.report import as_json
+
+        reports = self._ledger.retrievals.open_reports(MOST_RETRIEVALS)
+        names = ("Id", "Study", "Series", "Instance", "State", "Instances", "Received", "Present")
+        return [
+            {"Account": one.row.account, **{name: as_json(one)[name] for name in names}}
+            for one in reports
+        ]
+
+    def _audits(self) -> list[dict[str, Any]]:
+        from orthanc_gcp.custody.audit.running import running_audits
+        from orthanc_gcp.custody.reporting.timestamps import utc
+
+        return [
+            {
+                "Machine": one.where,
+                "Began": utc(one.began_at),
+                "Studies": {"Done": one.done, "Total": one.total},
+                "Noted": utc(one.noted_at),
+            }
+            for one in running_audits(self._ledger)
+        ]
+
+    def _audit(self) -> dict[str, Any] | None:
+        """The place of an audit that was broken off and can go on."""
+        from orthanc_gcp.custody.audit.positions import Positions
+        from orthanc_gcp.custody.reporting.timestamps import utc
+
+        found = Positions(self._ledger).last()
+        if found is None:
+            return None
+        return {"Began": utc(found.began), "After": found.after, "Studies": found.totals.studies}

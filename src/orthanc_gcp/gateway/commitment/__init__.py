@@ -1,0 +1,1 @@
+"""Storage commitment: modalities ask whether the store is responsible for what they have sent."""

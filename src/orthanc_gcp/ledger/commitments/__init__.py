@@ -1,0 +1,1 @@
+"""What modalities want stores to be responsible for, and what they were answered."""

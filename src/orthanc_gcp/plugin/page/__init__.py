@@ -1,0 +1,1 @@
+"""The page ``/gcp/app/`` in Orthanc, and the way to it from Orthanc Explorer."""

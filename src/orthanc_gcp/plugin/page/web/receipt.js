@@ -1,0 +1,78 @@
+// The receipt of a study, to be read, printed or saved as PDF.
+
+import {button, element, facts, time} from "./elements.js";
+import {ask} from "./server.js";
+import {number, size, word} from "./words.js";
+
+function span([first, last] = []) {
+  return first ? element("span", {}, time(first), " – ", time(last)) : null;
+}
+
+function instance(one) {
+  return element("li", {},
+    element("p", {class: "title uid outside"}, one.Instance),
+    facts([
+      [word("state"), word(`state ${one.State}`), one.State],
+      [word("reason"), one.Reason],
+      [word("detail"), one.Detail],
+      [word("bytes"), number(one.Bytes)],
+      ["SHA-256", one.Sha256, "uid"],
+      [word("received"), time(one.Received)],
+      [word("acknowledged"), time(one.Acknowledged)],
+      [word("confirmed"), time(one.Confirmed)],
+      [word("store"), one.Store, "outside"],
+    ]));
+}
+
+function head(receipt) {
+  return facts([
+    ["Study Instance UID", receipt.Study, "uid outside"],
+    [word("account"), receipt.Account, "outside"],
+    [word("store"), receipt.Store, "outside"],
+    [word("complete"), word(receipt.Complete ? "yes" : "no"), receipt.Complete ? "good" : "bad"],
+    [word("instances"), word("of size", {count: receipt.Instances, size: size(receipt.Bytes)})],
+    [word("states"), Object.entries(receipt.States)
+      .map(([state, count]) => `${word(`state ${state}`)}: ${number(count)}`).join(", ")],
+    [word("digest of all"), receipt.Sha256, "uid"],
+    [word("sent by"), receipt.SentBy.join(", "), "outside"],
+    [word("workers"), receipt.Workers.join(", "), "outside"],
+    [word("sources"), receipt.Sources.join(", "), "outside"],
+    [word("received"), span(receipt.Received)],
+    [word("acknowledged"), span(receipt.Acknowledged)],
+    [word("confirmed"), span(receipt.Confirmed)],
+    [word("printed"), time(new Date().toISOString())],
+  ]);
+}
+
+function happened(receipt) {
+  const older = receipt.OlderEvents;
+  return [
+    element("h3", {}, word("events")),
+    older ? element("p", {class: "faint"}, word("older events", {count: older})) : null,
+    element("ol", {class: "events"}, ...receipt.Events.map((one) => element("li", {},
+      time(one.Time), ` ${one.Kind} `, element("span", {class: "uid outside"}, one.Instance),
+      one.Detail ? ` – ${one.Detail}` : ""))),
+  ].filter((part) => part !== null);
+}
+
+export function makeReceipt([account, study]) {
+  const body = element("div", {class: "receipt"});
+  const print = element("div", {class: "buttons"}, button(word("print"), () => window.print()));
+  let isLoaded = false;
+  return {
+    title: word("receipt"),
+    content: [print, body],
+    async refresh() {
+      if (isLoaded) {
+        return;
+      }
+      const receipt = await ask(["accounts", account, "receipt"], {query: {study}});
+      isLoaded = true;
+      body.replaceChildren(head(receipt), ...receipt.Series.flatMap((series) => [
+        element("h3", {}, `${word("series")} `,
+          element("span", {class: "uid outside"}, series.Series)),
+        element("ul", {class: "instances"}, ...series.Instances.map(instance)),
+      ]), ...happened(receipt));
+    },
+  };
+}

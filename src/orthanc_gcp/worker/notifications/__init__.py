@@ -1,0 +1,1 @@
+"""Tells somebody outside of alarms and of each day: by a webhook, by e-mail."""

@@ -1,0 +1,100 @@
+"""Tells somebody of alarms and of each day, on one way, on a thread of its own."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterable
+
+from orthanc_gcp.clock import Clock
+from orthanc_gcp.configuration import Settings
+from orthanc_gcp.custody.reporting.alerts import Alerts
+from orthanc_gcp.custody.reporting.daily_summary import DailySummary
+from orthanc_gcp.custody.reporting.overview import AccountOverview
+from orthanc_gcp.ledger.ledger import Ledger
+from orthanc_gcp.outages import Outage
+from orthanc_gcp.worker.attempts import Attempts
+from orthanc_gcp.worker.notifications.mail import Mail
+from orthanc_gcp.worker.notifications.webhook import Webhook
+
+__all__ = ["Notifier", "notifiers"]
+
+_log = logging.getLogger(__name__)
+
+CHECK_EVERY = 3.0
+"""Seconds between two checks whether there is something to send."""
+
+Post = Callable[[str, bytes], None]
+"""Sends a JSON document under an id; raises GcpError when it was not taken."""
+Overview = Callable[[], Iterable[AccountOverview]]
+"""How far each account is."""
+
+_STORED_AS = {"webhook": "alerts", "e-mail": "alerts-by-mail"}
+"""By each way: under which name the ledger has what was reported."""
+
+
+class Notifier:
+    """Reports what changes in the overview, and what a day was like.
+
+    Parameters
+    ----------
+    name
+        Of the way: ``webhook`` or ``e-mail``.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        post: Post,
+        settings: Settings,
+        ledger: Ledger,
+        overview: Overview,
+        attempts: Attempts,
+        clock: Clock,
+    ) -> None:
+        self._name, self._overview, self._attempts = name, overview, attempts
+        section = settings.section
+        outage = Outage(_log, f"the {name} cannot be sent", f"the {name} is sent again", clock)
+        stored_as, age = _STORED_AS[name], section.webhook_backlog_age_seconds
+        self._alerts = Alerts(ledger, age, post, outage, stored_as)
+        self._summary = None
+        if section.daily_summary_hour is not None:
+            accounts = [one.name for one in settings.accounts]
+            self._summary = DailySummary(
+                ledger, accounts, section.daily_summary_hour, post, outage, name
+            )
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=f"gcp-{name}", daemon=True)
+
+    def start(self) -> None:
+        """Report from now on."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Report no more; a request that hangs is left behind."""
+        self._stopping.set()
+
+    def _run(self) -> None:
+        while not self._stopping.wait(CHECK_EVERY):
+            self._attempts.make(f"send the {self._name}", self._check, CHECK_EVERY, (0.0, 0.0))
+
+    def _check(self) -> bool:
+        self._alerts.report_changes(self._overview())
+        if self._summary is not None:
+            self._summary.send_if_due()
+        return True
+
+
+def notifiers(
+    settings: Settings, ledger: Ledger, overview: Overview, attempts: Attempts, clock: Clock
+) -> list[Notifier]:
+    """One for each way that the configuration names."""
+    posts: dict[str, Post] = {}
+    if settings.section.webhook:
+        posts["webhook"] = Webhook(settings, clock).post
+    if settings.mail is not None:
+        posts["e-mail"] = Mail(settings, settings.mail, clock).post
+    return [
+        Notifier(name, post, settings, ledger, overview, attempts, clock)
+        for name, post in posts.items()
+    ]

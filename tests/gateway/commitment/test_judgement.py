@@ -1,0 +1,84 @@
+"""For which instances a store is responsible."""
+
+from __future__ import annotations
+
+import pytest
+
+from orthanc_gcp.gateway.commitment.judgement import Judge, Verdict
+from orthanc_gcp.ledger.commitments.rows import KnownInstance, ReferenceRow
+
+CLASS = "1.1"
+
+
+class Store:
+    """What a store answers; it counts what it is asked."""
+
+    def __init__(self, *instances: tuple[str, str, str]) -> None:
+        self.instances, self.asked = instances, []
+
+    def search(self, _path, keys, *, depth):
+        assert depth == 3
+        self.asked.append({tag: one for tag, one in keys.items() if tag != "includefield"})
+        wanted = [keys.get(tag) for tag in ("0020000D", "0020000E", "00080018")]
+        for one in self.instances:
+            if all(key in (None, value) for key, value in zip(wanted, one, strict=True)):
+                tags = dict(zip(("0020000D", "0020000E", "00080018"), one, strict=True))
+                yield {tag: {"Value": [one]} for tag, one in {**tags, "00080016": CLASS}.items()}
+
+
+def judged(store, uids, known=(), in_orthanc=()):
+    rows = [ReferenceRow(number, CLASS, uid, "waiting", None) for number, uid in enumerate(uids)]
+    judge = Judge(store, lambda _: known, lambda some: set(some) & set(in_orthanc))
+    return list(judge.judge(rows).values())
+
+
+def known(uid, state, series="2"):
+    return KnownInstance("1", series, uid, state)
+
+
+@pytest.mark.parametrize(
+    ("states", "there", "said"),
+    [
+        ([], True, Verdict.COMMITTED),
+        ([], False, 0x0112),
+        (["confirmed"], True, Verdict.COMMITTED),
+        (["confirmed"], False, 0x0112),
+        (["acknowledged"], True, Verdict.ON_ITS_WAY),
+        (["confirmed", "waiting"], True, Verdict.ON_ITS_WAY),
+        (["superseded", "confirmed"], True, Verdict.COMMITTED),
+        (["quarantined"], True, 0x0110),
+        (["dismissed"], False, 0x0110),
+        (["quarantined", "confirmed"], True, Verdict.COMMITTED),
+        (["withdrawn"], False, 0x0112),
+        (["lost"], True, Verdict.COMMITTED),
+    ],
+)
+def test_states(states, there, said):
+    store = Store(("1", "2", "3")) if there else Store()
+    assert judged(store, ["3"], [known("3", state) for state in states]) == [said]
+
+
+def test_what_orthanc_has_may_be_sent_yet():
+    assert judged(Store(), ["3", "4"], in_orthanc=["3"]) == [Verdict.IN_ORTHANC, 0x0112]
+    assert judged(Store(), ["3"], [known("3", "withdrawn")], in_orthanc=["3"]) == [0x0112]
+
+
+def test_a_series_is_listed_once():
+    """Whether the ledger knows of it, or its first instance was found."""
+    uids = [f"3.{number}" for number in range(50)]
+    store = Store(*(("1", "2", uid) for uid in uids))
+    assert set(judged(store, uids)) == {Verdict.COMMITTED}
+    assert len(store.asked) == 2
+    store.asked.clear()
+    assert set(judged(store, uids, [known(uid, "confirmed") for uid in uids])) == {
+        Verdict.COMMITTED
+    }
+    assert store.asked == [{"0020000D": "1", "0020000E": "2"}]
+
+
+def test_a_match_is_what_it_says_itself():
+    class Wrong(Store):
+        def search(self, path, keys, *, depth):
+            yield from Store(("1", "2", "9")).search(path, {}, depth=depth)
+
+    assert judged(Wrong(), ["3"]) == [0x0112]

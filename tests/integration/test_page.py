@@ -1,0 +1,322 @@
+"""The page in Orthanc, in a real browser: one Orthanc, one store, and what needs a person."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+import urllib3
+from playwright.sync_api import Browser, Locator, Page, Route, expect, sync_playwright
+
+from tests.integration.test_web_pages import FLAGS
+from tests.support.emulator import STORE_PATH, Emulator
+from tests.support.keys import STORE
+from tests.support.orthanc import Orthanc, wait_until
+from tests.support.site import make_instance, make_study
+
+HOSTILE = "<img src=x onerror=alert(1)>"
+ACCOUNT = f"my {HOSTILE}"
+PATH = f"/gcp/accounts/{quote(ACCOUNT, safe='')}"
+STUDY, CONFLICTS = "1.2.3.4", ["1.2.3.4.1", "1.2.3.4.2", "1.2.3.4.3"]
+SENT = 21
+"""More than the page shows at once."""
+NARROW = {"width": 400, "height": 900}
+
+
+def store(emulator: Emulator, content: bytes) -> None:
+    """What somebody else sends to the store (PS3.18 section 10.5)."""
+    body = b"--b\r\nContent-Type: application/dicom\r\n\r\n" + content + b"\r\n--b--\r\n"
+    kind = 'multipart/related; type="application/dicom"; boundary=b'
+    url = f"{emulator.url}/v1/{STORE_PATH}/dicomWeb/studies"
+    headers = {**emulator.bearer(), "Content-Type": kind}
+    answer = urllib3.request("POST", url, body=body, headers=headers)
+    assert answer.status == 200, answer.data
+
+
+@contextmanager
+def site(folder: Path) -> Iterator[Orthanc]:
+    """An Orthanc that has sent a study, and three instances of which the store has other bytes."""
+    emulator = Emulator(folder / "emulator")
+    file = str(emulator.credentials / "service-account.json")
+    section = {
+        "BaseUrl": f"{emulator.url}/v1beta1/",
+        "Accounts": {
+            ACCOUNT: {**STORE, "ServiceAccountFile": file},
+            "wrong": {**STORE, "ServiceAccountFile": "/nowhere.json"},
+        },
+        "Send": [{"To": ACCOUNT}],
+    }
+    try:
+        with Orthanc(folder / "orthanc", {"GoogleCloudPlatform": section}) as orthanc:
+            fill(orthanc, emulator)
+            yield orthanc
+    finally:
+        emulator.stop()
+
+
+def fill(orthanc: Orthanc, emulator: Emulator) -> None:
+    wait_until(lambda: orthanc.request("GET", "/gcp/transfers").status == 200, 40)
+    orthanc.wait_for_log("following Orthanc")
+    for instance in CONFLICTS:
+        uids = STUDY, f"{STUDY}.0", instance
+        store(emulator, make_instance(*uids))
+        orthanc.json("POST", "/instances", make_instance(*uids))
+    for content in make_study(instances=SENT):
+        orthanc.json("POST", "/instances", content)
+    wait_until(lambda: counts(orthanc) == (SENT, 3), 40, lambda: orthanc.log[-6000:])
+
+
+@pytest.fixture(scope="module")
+def orthanc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Orthanc]:
+    with site(tmp_path_factory.mktemp("page")) as orthanc:
+        yield orthanc
+
+
+def counts(orthanc: Orthanc) -> tuple[int, int]:
+    told = orthanc.json("GET", f"{PATH}/transfers")
+    return told["Confirmed"]["Instances"], told["Quarantined"]["Instances"]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        launched = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=FLAGS)
+        yield launched
+        launched.close()
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    context = browser.new_context(locale="en-GB")
+    yield context.new_page()
+    context.close()
+
+
+@pytest.fixture
+def complaints(page: Page) -> list[str]:
+    """What the browser's console and the policy of the page say against it."""
+    said: list[str] = []
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.on("dialog", lambda dialog: (said.append(dialog.message), dialog.dismiss()))
+    return said
+
+
+def open_page(page: Page, orthanc: Orthanc, view: str = "") -> None:
+    page.goto(f"{orthanc.url}/gcp/app/index.html#/{view}")
+    expect(page.locator("#connection")).to_have_text("Live")
+
+
+def view_of(name: str) -> str:
+    return f"{name}/{quote(ACCOUNT, safe='')}"
+
+
+def group(page: Page) -> Locator:
+    return page.get_by_role("article", name=re.compile("^conflict"))
+
+
+def test_the_files_as_orthanc_serves_them(orthanc):
+    answer = orthanc.request("GET", "/gcp/app/index.html")
+    assert answer.headers["Content-Type"] == "text/html; charset=utf-8"
+    assert "frame-ancestors 'self'" in answer.headers["Content-Security-Policy"]
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    for path in ("/gcp/app", "/gcp/app/"):
+        moved = orthanc.request("GET", path)
+        assert moved.headers["Location"] == "../../gcp/app/index.html"
+    for path in ("web/page.js", "x.js", "..%5cpage.js"):
+        assert orthanc.request("GET", f"/gcp/app/{path}").status in (400, 404)
+    assert orthanc.request("POST", "/gcp/app/index.html", b"").status == 405
+
+
+def test_two_clicks_lead_from_orthanc_to_a_reason(orthanc, page, complaints):
+    page.goto(f"{orthanc.url}/app/explorer.html")
+    page.get_by_role("link", name="Google Cloud").click()
+    page.get_by_role("link", name=re.compile(r"^Quarantine \(3\)")).click()
+    expect(group(page)).to_contain_text("delete those of the store and retry")
+    expect(group(page)).to_contain_text(CONFLICTS[0])
+    expect(page.get_by_role("heading", name="Quarantine")).to_be_focused()
+    page.goto(f"{orthanc.url}/gcp/app/")
+    expect(page.get_by_role("article")).to_have_count(2)
+    assert page.url.endswith("/gcp/app/index.html")
+    assert complaints == []
+
+
+def test_the_accounts(orthanc, page, complaints):
+    open_page(page, orthanc)
+    mine = page.get_by_role("article", name=ACCOUNT)
+    expect(mine).to_contain_text(re.compile(r"Valid for 59 min \d+ s"))
+    expect(mine).to_contain_text(STORE_PATH)
+    expect(mine.get_by_role("listitem").filter(has_text=f"Confirmed: {SENT}")).to_be_visible()
+    expect(mine.get_by_role("listitem").filter(has_text="In quarantine: 3")).to_be_visible()
+    mine.get_by_role("button", name="New token").press("Enter")
+    expect(page.locator("#message")).to_contain_text("has a new token")
+    mine.get_by_role("button", name="Pause").click()
+    mine.get_by_role("button", name="Resume").click()
+    expect(mine.get_by_role("button", name="Pause")).to_be_visible()
+    wrong = page.get_by_role("article", name="wrong")
+    expect(wrong.get_by_text("/nowhere.json").first).to_be_visible()
+    wrong.get_by_role("button", name="Check").click()
+    expect(page.locator("#message")).to_contain_text("The check of wrong has found something")
+    expect(wrong.locator(".findings .failed .remedy").first).to_be_visible()
+    assert page.locator("main img").count() == 0
+    assert complaints == []
+
+
+def test_from_the_overview_to_a_dismissal_by_keyboard(orthanc, page, complaints):
+    open_page(page, orthanc)
+    page.get_by_role("link", name="In quarantine: 3. See why").press("Enter")
+    group(page).locator("summary").press("Enter")
+    item = page.get_by_role("listitem").filter(has_text=CONFLICTS[0])
+    expect(item).to_contain_text("Attempts")
+    item.get_by_role("button", name="Dismiss").press("Enter")
+    dialog = page.get_by_role("dialog")
+    page.keyboard.press("Escape")
+    expect(dialog).to_be_hidden()
+    item.get_by_role("button", name="Dismiss").press("Enter")
+    page.keyboard.type(f"a phantom {HOSTILE}")
+    page.keyboard.press("Enter")
+    expect(dialog.get_by_role("alert")).to_contain_text("By: expected words")
+    dialog.get_by_label("Your name").fill("jane")
+    page.keyboard.press("Enter")
+    expect(dialog).to_be_hidden()
+    expect(item).to_be_hidden()
+    expect(page.locator("#quarantined")).to_have_text(" (2)")
+    expect(page.locator("#message")).to_have_text("Instances dismissed: 1, by jane (as typed).")
+
+    open_page(page, orthanc, f"receipt/{quote(ACCOUNT, safe='')}/{STUDY}")
+    expect(page.locator(".events")).to_contain_text(
+        f"dismissed by jane (as typed): a phantom {HOSTILE}"
+    )
+    page.emulate_media(media="print")
+    expect(page.get_by_role("button", name="Print")).to_be_hidden()
+    expect(page.locator(".events")).to_be_visible()
+    assert page.locator("main img").count() == 0
+    # What the server refuses stands in the console, too.
+    assert [one for one in complaints if "400" not in one] == []
+
+
+def test_studies_are_found_and_open_to_instances(orthanc, page, complaints):
+    open_page(page, orthanc, view_of("studies"))
+    expect(page.locator("details.study")).to_have_count(2)
+    page.get_by_label("State").select_option("confirmed")
+    page.get_by_label("Received from").fill("2020-01-01")
+    page.get_by_role("button", name="Search").click()
+    study = page.locator("details.study")
+    expect(study).to_have_count(1)
+    expect(study).to_contain_text(f"Confirmed: {SENT}")
+    study.locator("summary").press("Enter")
+    expect(study.get_by_role("listitem")).to_have_count(SENT - 1)
+    expect(study.get_by_text(re.compile("^[0-9a-f]{64}$"))).to_have_count(SENT - 1)
+    study.get_by_role("button", name="Next page").click()
+    expect(study.get_by_role("listitem")).to_have_count(1)
+    study.get_by_role("button", name="First page").click()
+    expect(study.get_by_role("listitem")).to_have_count(SENT - 1)
+    study.get_by_role("button", name="Send").click()
+    expect(page.locator("#message")).to_contain_text("Instances to be sent that were not before")
+    page.get_by_label("State").select_option("")
+    page.get_by_label("Study Instance UID").fill("9.9")
+    page.keyboard.press("Enter")
+    expect(page.get_by_text("There is no such study.")).to_be_visible()
+    page.go_back()
+    expect(study).to_have_count(1)
+    assert complaints == []
+
+
+def test_whatever_is_answered_becomes_text(orthanc, page, complaints):
+    def poison(route: Route) -> None:
+        answer = route.fetch()
+        route.fulfill(response=answer, body=json.dumps(poisoned(answer.json())))
+
+    page.route(re.compile("/gcp/(accounts|transfers)"), poison)
+    for view in ("", "quarantine", view_of("studies"), f"{view_of('receipt')}/{STUDY}"):
+        page.goto("about:blank")
+        open_page(page, orthanc, view)
+        expect(page.locator("main")).to_contain_text(HOSTILE)
+        for summary in page.locator("main summary").all():
+            summary.click()
+        assert page.locator("main :is(img, b, script, iframe)").count() == 0
+    assert complaints == []
+
+
+def poisoned(value):
+    """The same with HTML in every text, but for what names a state."""
+    if isinstance(value, list):
+        return [poisoned(one) for one in value]
+    if not isinstance(value, dict):
+        return (
+            f"{value}{HOSTILE}<b>x</b><script>alert(2)</script>"
+            if isinstance(value, str)
+            else value
+        )
+    same = ("State", "Account", "Name", "Study", "States")
+    return {key: one if key in same else poisoned(one) for key, one in value.items()}
+
+
+def test_what_is_lost_or_not_known_is_said(orthanc, page):
+    def lose(route: Route) -> None:
+        answer = route.fetch()
+        told = answer.json()
+        told[0]["Lost"], told[0]["LostChanges"] = {"Instances": 2, "Bytes": 5}, 7
+        route.fulfill(response=answer, body=json.dumps(told))
+
+    transfers = re.compile("/gcp/transfers$")
+    page.route(transfers, lose)
+    open_page(page, orthanc)
+    bad = page.locator("article .bad")
+    expect(bad.filter(has_text="Instances lost: 2")).to_be_visible()
+    expect(bad.filter(has_text="Changes lost: 7")).to_be_visible()
+    page.unroute(transfers)
+
+    silence = {"HttpStatus": 503, "Message": f"there is no worker {HOSTILE}"}
+    page.route(transfers, lambda route: route.fulfill(status=503, body=json.dumps(silence)))
+    page.reload()
+    expect(page.locator(".notice")).to_contain_text(silence["Message"])
+    expect(page.get_by_role("article")).to_have_count(2)
+    expect(page.get_by_role("button", name="Pause")).to_have_count(0)
+
+    page.route(re.compile("/gcp/accounts$"), lambda route: route.fulfill(status=403, body="<p>"))
+    page.reload()
+    expect(page.locator("#connection")).to_have_text("Orthanc does not allow this to you.")
+    page.route(re.compile("/gcp/accounts$"), lambda route: route.abort())
+    page.reload()
+    expect(page.locator("#connection")).to_have_text("Orthanc does not answer.")
+
+
+def test_it_is_narrow_and_in_other_languages(orthanc, page, complaints):
+    page.set_viewport_size(NARROW)
+    for view in ("", "quarantine", view_of("studies"), f"{view_of('receipt')}/{STUDY}"):
+        open_page(page, orthanc, view)
+        for summary in page.locator("main summary").all():
+            summary.click()
+        width = page.evaluate("document.documentElement.scrollWidth")
+        assert width <= NARROW["width"], view
+    for language, words in (("fr", "Aperçu"), ("de", "Übersicht")):
+        page.locator("#language").select_option(language)
+        expect(page.get_by_role("link", name=words)).to_be_visible()
+        expect(page.locator("html")).to_have_attribute("lang", language)
+    assert complaints == []
+
+
+def test_nobody_is_asked_while_the_page_is_hidden(orthanc, page):
+    asked = []
+    page.clock.install()
+    open_page(page, orthanc)
+    page.on("request", lambda request: asked.append(request.url))
+    with page.expect_request(re.compile("/gcp/transfers$")):
+        page.clock.run_for(5000)
+    page.evaluate("""() => {
+        Object.defineProperty(document, 'hidden', {configurable: true, get: () => true});
+        document.dispatchEvent(new Event('visibilitychange'));
+    }""")
+    expect(page.locator("#connection")).to_have_text("Live")
+    asked.clear()
+    page.clock.run_for(60_000)
+    assert asked == []
+    page.evaluate("() => delete document.hidden")
+    with page.expect_request(re.compile("/gcp/transfers$")):
+        page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
