@@ -6,17 +6,20 @@ import ssl
 import time
 
 import pytest
-from pydicom.uid import generate_uid
+from pydicom.uid import UID, generate_uid
 from pynetdicom import build_role, evt
 from pynetdicom.ae import ApplicationEntity
+from pynetdicom.presentation import build_context
 from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelGet
 
 from orthanc_gcp.gateway.retrieve import requests, service, staging
+from orthanc_gcp.gateway.retrieve.get_channel import storage_contexts
 from tests.emulator.client import make_dicom, read
 from tests.gateway.retrieve.scp import CT, EXPLICIT, IMPLICIT, SECONDARY, data_set_of
 from tests.gateway.scu import keys
 from tests.support.certificates import Authority
 
+JPEG = "1.2.840.10008.1.2.4.50"
 STUDY = generate_uid()
 WANTED = keys("STUDY", StudyInstanceUID=STUDY)
 MODEL = StudyRootQueryRetrieveInformationModelGet
@@ -117,6 +120,19 @@ def test_a_workstation_that_refuses(start, files):
     assert status.NumberOfWarningSuboperations == 5
     assert status.NumberOfFailedSuboperations == 1
     assert identifier.FailedSOPInstanceUIDList
+
+
+def test_what_is_accepted_of_one_that_takes():
+    """Uncompressed first, which the store can bring everything in; and its own C-STORE as well."""
+    proposed = [build_context(CT, [JPEG, IMPLICIT]), build_context(CT, [EXPLICIT])]
+    proposed.append(build_context(SECONDARY, [EXPLICIT]))
+    roles = {UID(CT): build_role(CT, scp_role=True)}
+    (found,) = storage_contexts(proposed, roles, served=())
+    assert (found.abstract_syntax, found.scp_role, found.scu_role) == (CT, True, False)
+    assert found.transfer_syntax == [EXPLICIT, IMPLICIT, JPEG]
+    (found,) = storage_contexts(proposed, roles, served=(CT,))
+    assert (found.scp_role, found.scu_role) == (True, True)
+    assert storage_contexts(proposed, {}, served=()) == []
 
 
 def test_cancelled(start, files, monkeypatch):

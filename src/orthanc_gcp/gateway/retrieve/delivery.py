@@ -87,7 +87,7 @@ class Delivery:
         self._syntaxes: dict[Syntax, None] = {}
         self._failures, self._most_failures = 0, MOST_UNMADE
         self._attempts: dict[Instance, int] = {}
-        self._may_grow = True
+        self._may_grow, self._has_stored = True, False
 
     def start(self) -> None:
         """Begin to send, on one association: more may have to wait for its end."""
@@ -96,7 +96,8 @@ class Delivery:
     def grow(self) -> None:
         """Send on one association more, if there is something for it."""
         alive = [one for one in self._threads if one.is_alive()]
-        if self._may_grow and self._staging.has_staged and len(alive) < MOST_ASSOCIATIONS:
+        wanted = self._may_grow and self._has_stored and self._staging.has_staged
+        if wanted and len(alive) < MOST_ASSOCIATIONS:
             self._begin(self._run_beside)
 
     def stop(self, within: float) -> None:
@@ -210,7 +211,7 @@ class Delivery:
         self._answered(one, response)
 
     def _answered(self, one: Staged, response: StoreResponse) -> None:
-        self._failures, self._most_failures = 0, MOST_FAILURES
+        self._failures, self._most_failures, self._has_stored = 0, MOST_FAILURES, True
         outcome = outcome_of(response.status)
         if outcome is Outcome.FAILED:
             why = f"{self._destination.aet} answers {response.status:04X}"
