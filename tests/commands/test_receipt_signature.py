@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from textwrap import dedent
 
 import pytest
 
@@ -163,3 +168,13 @@ def test_files_that_cannot_be_read(tmp_path):
 def test_what_goes_not_together(config, options, words):
     given = [config if one == "CONFIG" else one for one in options]
     assert words in invoke("receipt", *given, code=2).stderr
+
+
+def test_by_hand_as_documented(receipt):
+    guide = (Path(__file__).parents[2] / "docs" / "commands.md").read_text()
+    (code,) = re.findall(r"```python\n(.*?)```", guide, re.DOTALL)
+    check = [sys.executable, "-W", "ignore", "-c", dedent(code)]
+    subprocess.run(check, cwd=receipt.parent, check=True)
+    change(receipt, '"Complete": true', '"Complete": false')
+    done = subprocess.run(check, cwd=receipt.parent, capture_output=True, text=True, check=False)
+    assert "InvalidSignature" in done.stderr

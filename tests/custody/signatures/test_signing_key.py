@@ -101,10 +101,10 @@ def test_who_may_not_write_makes_none(ledger, another):
     reader = another(ledger, read_only=True)
     document = issued(reader, DOCUMENT)
     assert document["Signature"] is None
-    assert "no key yet, and none can be made here: " in document["Unsigned"]
+    assert "the ledger shows no key here, and none can be made: " in document["Unsigned"]
     assert "read" in document["Unsigned"]
     assert ledger.key_values.get(NAME, dict) is None
-    with pytest.raises(NoSigningKeyError, match="none can be made here"):
+    with pytest.raises(NoSigningKeyError, match="none can be made"):
         public_key(reader)
     key = public_key(ledger)
     assert verify(issued(reader, DOCUMENT)) == Verification(key, fits=True)

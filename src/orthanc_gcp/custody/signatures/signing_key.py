@@ -71,13 +71,13 @@ _DAMAGED = f"the ledger's key is damaged: {NAME} in gcp_key_values"
 
 
 def _made(ledger: Ledger) -> dict[str, Any]:
-    """The key after there was none: of several who make one at once, all get the first one's."""
+    """The key after none was seen: of several who make one at once, all get the first one's."""
     raw = Ed25519PrivateKey.generate().private_bytes_raw()
     made = {"Algorithm": ALGORITHM, "PrivateKey": base64.b64encode(raw).decode()}
     try:
         ledger.key_values.set_if_absent(NAME, made)
     except sql.exc.DBAPIError as error:
-        words = f"the ledger has no key yet, and none can be made here: {words_of(error)}"
+        words = f"the ledger shows no key here, and none can be made: {words_of(error)}"
         raise NoSigningKeyError(words) from None
     value = ledger.key_values.get(NAME, dict)
     if value is None:
