@@ -13,6 +13,7 @@ import pytest
 
 from orthanc_gcp.custody.signatures.signing_key import NAME, public_key
 from tests.support.command_ledger import config, own_ledger
+from tests.support.schemas import conforms
 from tests.support.terminal import invoke
 from tests.support.transfers import arrive, confirm
 
@@ -104,6 +105,7 @@ def test_another_spelling_of_the_same(receipt):
 def test_one_that_is_not_signed(receipt, config, own_ledger):
     own_ledger.key_values.set(NAME, {"Algorithm": "Ed25519"})
     receipt.write_text(invoke("receipt", config, "1.2", "--json").stdout)
+    conforms(["receipt"], receipt.read_text())
     said = invoke("receipt", "--verify", receipt, code=1).stdout
     assert "NOT SIGNED: the ledger's key is damaged" in said
     document = json.loads(invoke("receipt", "--verify", receipt, "--json", code=1).stdout)

@@ -8,12 +8,10 @@ import pytest
 import sqlalchemy as sql
 
 from orthanc_gcp import configuration
-from orthanc_gcp.errors import LedgerError
 from orthanc_gcp.custody.signatures.signature import verify
 from orthanc_gcp.custody.signatures.signing_key import NAME, issued
+from orthanc_gcp.errors import LedgerError
 from orthanc_gcp.ledger import database
-from orthanc_gcp.ledger.ledger import Ledger
-from orthanc_gcp.ledger.upgrade import prepare
 from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.schema import State, transfers
 from orthanc_gcp.ledger.upgrade import prepare

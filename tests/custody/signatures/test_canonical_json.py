@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from orthanc_gcp.custody.signatures import canonical_json as module
 from orthanc_gcp.custody.signatures.canonical_json import canonical, parse
@@ -93,3 +96,31 @@ def test_no_more_than_so_much(monkeypatch):
     assert parse(b'{"a":[]}') == {"a": []}
     with pytest.raises(ValueError, match="more than 2 arrays and objects"):
         parse(b'{"":[[]]')
+    monkeypatch.setattr(module, "MOST_COMMAS", 1)
+    monkeypatch.setattr(module, "MOST_BYTES", 20)
+    assert parse(b'{"a": [1, 2]}') == {"a": [1, 2]}
+    with pytest.raises(ValueError, match="more than 1 values"):
+        parse(b'{"a": [1, 2, 3]}')
+
+
+_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53) + 1, 2**53 - 1) | st.text(),
+    lambda own: st.lists(own, max_size=3) | st.dictionaries(st.text(), own, max_size=3),
+    max_leaves=8,
+)
+
+
+@settings(max_examples=25)
+@given(st.dictionaries(st.text(), _VALUES, max_size=4), st.booleans())
+def test_whatever_is_written_is_read_as_the_same(document, plain):
+    text = json.dumps(document, ensure_ascii=plain, indent=1)
+    assert parse(text.encode()) == document
+    assert canonical(parse(text.encode())) == canonical(document)
+    assert parse(canonical(document)) == document
+
+
+@given(st.binary() | st.text(alphabet='{}[]":,\\ue01-.NaInfity').map(str.encode))
+def test_any_bytes_are_a_document_or_an_error(content):
+    with suppress(ValueError):
+        document = parse(content)
+        assert parse(canonical(document)) == document

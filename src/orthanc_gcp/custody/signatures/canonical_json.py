@@ -12,13 +12,15 @@ from typing import Any, NoReturn
 
 __all__ = ["MOST_BYTES", "canonical", "parse"]
 
-MOST_BYTES, MOST_BRACKETS = 128 * 1024 * 1024, 1_000_000
-"""Of a document, and arrays and objects in it, each of which takes 20 times the memory that its
-brackets do: a receipt of 100,000 instances has less."""
+MOST_BYTES = 96 * 1024 * 1024
+MOST_BRACKETS, MOST_COMMAS = 1_000_000, 4_000_000
+"""Of a document; arrays and objects in it, and values, each of which takes many times the memory
+that its characters do: a receipt of 100,000 instances has less."""
 _LARGEST = 2**53 - 1
 """The largest whole number that every reader of JSON has exactly (RFC 8259 §6)."""
 _DIGITS = len(str(_LARGEST))
 _DEEPEST = 32
+_ENDS = (str, bool)
 
 
 def canonical(value: Any) -> bytes:
@@ -46,13 +48,15 @@ def parse(content: bytes) -> dict[str, Any]:
     Raises
     ------
     ValueError
-        It is no JSON object in UTF-8, has more than ``MOST_BYTES`` or ``MOST_BRACKETS``, names a
-        member twice, has a number that :func:`canonical` has no form for, or is nested too deep.
+        It is no JSON object in UTF-8, is larger than a receipt can be, names a member twice,
+        has a number that :func:`canonical` has no form for, or is nested too deep.
     """
     if len(content) > MOST_BYTES:
         raise ValueError(f"it has more than {MOST_BYTES:,} bytes")
     if content.count(b"[") + content.count(b"{") > MOST_BRACKETS:
         raise ValueError(f"it has more than {MOST_BRACKETS:,} arrays and objects")
+    if content.count(b",") > MOST_COMMAS:
+        raise ValueError(f"it has more than {MOST_COMMAS:,} values")
     try:
         document = json.loads(
             content.decode("utf-8-sig"),
@@ -77,17 +81,18 @@ _TOO_DEEP = f"it is nested more than {_DEEPEST} deep"
 
 
 def _ordered(value: Any, depth: int) -> Any:
+    if value is None or isinstance(value, _ENDS):
+        return value
     if depth > _DEEPEST:
         raise ValueError(_TOO_DEEP)
     if isinstance(value, dict):
         if not all(isinstance(name, str) for name in value):
             raise ValueError("a member's name is no string")
-        names = sorted(value, key=_code_units)
+        # All code units of ASCII are in the order of characters.
+        names = sorted(value, key=None if all(map(str.isascii, value)) else _code_units)
         return {name: _ordered(value[name], depth + 1) for name in names}
     if isinstance(value, list):
         return [_ordered(one, depth + 1) for one in value]
-    if value is None or isinstance(value, str | bool):
-        return value
     if isinstance(value, int):
         return _exact(value)
     raise ValueError(f"a {type(value).__name__} has no form in it")
