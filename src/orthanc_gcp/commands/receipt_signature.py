@@ -62,7 +62,7 @@ def _verified(file: Path) -> tuple[dict[str, Any], Verification]:
     try:
         with file.open("rb") as opened:
             content = opened.read(MOST_BYTES + 1)
-    except (OSError, ValueError) as error:  # a name with a zero byte
+    except (OSError, ValueError) as error:  # ValueError: a name with a zero byte
         reason = error.strerror if isinstance(error, OSError) else error
         fail(f"{readable(str(file))}: cannot be read: {reason}")
     try:

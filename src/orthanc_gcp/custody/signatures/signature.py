@@ -81,7 +81,7 @@ def unsigned(document: Mapping[str, Any], why: str) -> dict[str, Any]:
 
 
 def verify(document: Mapping[str, Any]) -> Verification:
-    """What the signature of a document shows, whosoever key it is.
+    """What the signature of a document shows, whatever key it is by.
 
     Raises
     ------
