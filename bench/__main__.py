@@ -15,7 +15,19 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from bench import accounts, custody, emulator, inventory, ledger, move, retrieve, scale, start, stop
+from bench import (
+    accounts,
+    custody,
+    emulator,
+    gateway,
+    inventory,
+    ledger,
+    move,
+    retrieve,
+    scale,
+    start,
+    stop,
+)
 from bench.custody_rows import ROWS, SUBJECTS
 from bench.environment import describe
 from bench.frame import Measurement, Round, take
@@ -134,6 +146,7 @@ def _measurements(
             yield from inventory.measurements(place.folder / INVENTORY, arguments.scale)
         elif name == MOVE:
             yield from move.measurements(place.folder / MOVE)
+            yield from gateway.measurements(place.folder / MOVE)
         elif name == RETRIEVE:
             options = _custody_options(arguments)
             yield from retrieve.measurements(place.folder / RETRIEVE, options)

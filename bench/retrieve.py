@@ -24,7 +24,7 @@ from bench.contenders import PATIENCE, Destination, TransferError
 from bench.custody import Options, linked
 from bench.custody_rows import GIANT, PLUGIN, PLUGIN_8, PLUGIN_ONE, WORKER
 from bench.frame import Figure, Figures, Goal, Measurement, Round
-from bench.machine import descendants, peak_memory_mb
+from bench.machine import cpu_seconds, descendants, peak_memory_mb
 from bench.network import GOOGLE, LOOPBACK, REMOTE, Network
 from bench.supply import Stored, fill
 from bench.workload import Workload
@@ -47,6 +47,9 @@ ENDED = Figure("ended", "Request to the end of all jobs, or retrievals", "s", 2)
 MISSING = Figure("missing", "Instances missing in Orthanc, where it gave up", "instances")
 MEMORY = Figure("worker", "Peak memory of the worker", "MB")
 ORTHANC = Figure("orthanc", "Peak memory of Orthanc", "MB")
+CPU = Figure("cpu", "Processor time of the worker", "s", 2)
+ORTHANC_CPU = Figure("orthanc_cpu", "Processor time of Orthanc meanwhile", "s", 2)
+STORE_CPU = Figure("store_cpu", "Processor time of the store meanwhile", "s", 2)
 
 
 @dataclass(frozen=True)
@@ -129,7 +132,7 @@ def _measurement(
         row.name,
         row.title,
         subjects,
-        (SECONDS, ENDED, MISSING, MEMORY, ORTHANC),
+        (SECONDS, ENDED, MISSING, CPU, ORTHANC_CPU, STORE_CPU, MEMORY, ORTHANC),
         taken,
         pairs=row.pairs,
         peers=((WORKER, PLUGIN_8),) if {WORKER, PLUGIN_8} <= set(subjects) else (),
@@ -177,10 +180,24 @@ class Scene:
             orthanc = stack.enter_context(Orthanc(folder / "orthanc", configuration))
             orthanc.wait_for_servers(ACCOUNT)
             way.start(orthanc)
+            before = self._processor_times(orthanc)
             figures = self._timed(way, orthanc)
+            for key, seconds in self._processor_times(orthanc).items():
+                if key in before:
+                    figures[key] = seconds - before[key]
+            if "seconds" in figures:
+                self._check(orthanc)
             figures["orthanc"] = peak_memory_mb(orthanc.pid)
             memory = _peak_memory_of_workers(orthanc)
             return {**figures, "worker": memory} if memory else figures
+
+    def _processor_times(self, orthanc: Orthanc) -> Figures:
+        workers = list(descendants(orthanc.pid))
+        return {
+            "orthanc_cpu": cpu_seconds(orthanc.pid),
+            "store_cpu": cpu_seconds(self._emulator.pid),
+            **({"cpu": sum(map(cpu_seconds, workers))} if workers else {}),
+        }
 
     def _timed(self, way: Way, orthanc: Orthanc) -> Figures:
         began = time.monotonic()
@@ -194,7 +211,6 @@ class Scene:
         except TransferError as error:
             print(f"{type(way).__name__}: {error}", file=sys.stderr, flush=True)
             return {"missing": self._workload.total - _count(orthanc)}
-        self._check(orthanc)
         return {"seconds": seconds, "ended": ended}
 
     def _wait_until_counted(self, way: Way, orthanc: Orthanc) -> float:
