@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import time
 
 from orthanc_gcp.custody.intake.former_ledgers import FILE_NAME
+from orthanc_gcp.orthanc import first_start
 from tests.support.orthanc import wait_until
 from tests.support.site import ACCOUNT, Site, make_study
 
@@ -18,9 +20,11 @@ def problems(site):
 def test_the_ledger_is_deleted_and_an_account_renamed(tmp_path):
     with Site(tmp_path, listen=True) as site:
         site.wait_for_following()
+        time.sleep(1.1 - time.time() % 1)  # Orthanc records whole seconds
         for content in make_study(instances=3):
             site.upload(content)
         site.wait_for(confirmed=3)
+        wait_until(lambda: (site.orthanc.folder / "storage" / first_start.FILE_NAME).exists())
         site.wait_for_api()
         assert problems(site) == {ACCOUNT: []}
         assert "it has 0 instances" in site.log()
@@ -33,6 +37,7 @@ def test_the_ledger_is_deleted_and_an_account_renamed(tmp_path):
         wait_until(lambda: "this ledger is a new one" in site.log(), 30, site.log)
         assert "of the 3 instances" in site.log()
         assert "it has 3 instances: those that it had before are not sent" in site.log()
+        site.wait_for(confirmed=3)  # the last minutes before are looked at again
         site.wait_for_api()
         assert problems(site) == {ACCOUNT: ["ledger"]}
         assert len(json.loads((storage / FILE_NAME).read_text())) == 2
@@ -40,7 +45,7 @@ def test_the_ledger_is_deleted_and_an_account_renamed(tmp_path):
         site.emulator.switch(deniedPermissions=["healthcare.dicomStores.dicomWebWrite"])
         for content in make_study(instances=2):
             site.upload(content)
-        wait_until(lambda: len(site.rows()) == 2, 30, site.log)
+        wait_until(lambda: len(site.rows()) == 5, 30, site.log)
         site.stop_worker()
         options = json.loads(site.orthanc.configuration_file.read_text())
         section = options["GoogleCloudPlatform"]
