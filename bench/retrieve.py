@@ -8,6 +8,7 @@ A subject that gives up has no time, but a number of instances that are missing.
 
 from __future__ import annotations
 
+import hashlib
 import http.client
 import json
 import shutil
@@ -39,6 +40,8 @@ ACCOUNT = "dicom"
 POLL = 0.02
 POLL_END = 0.1  # what is asked costs more than a count
 READY = 60.0
+OF_NOTHING = hashlib.md5(usedforsecurity=False).hexdigest()
+"""What Orthanc 1.10.1 has as the MD5 of a file of 2 GiB or more."""
 NOWHERE = "2.25.1"
 """The UID of a study that no store has."""
 
@@ -106,7 +109,7 @@ ROWS = (
         GIANT,
         LOOPBACK,
         (Goal("worker", WORKER, 250, "value"),),
-        subjects=(PLUGIN, WORKER),
+        subjects=(WORKER,),  # the plugin would need hours
         pairs=1,
     ),
 )
@@ -231,6 +234,7 @@ class Scene:
             orthanc.request("GET", f"/instances/{one}/attachments/dicom/md5").data.decode()
             for one in orthanc.json("GET", "/instances")
         ]
+        found = [md5 for md5 in found if md5 != OF_NOTHING] + list(_md5s_of_giants(orthanc))
         if sorted(found) != sorted(stored.md5 for stored in self._stored):
             raise RuntimeError(f"Orthanc has other bytes than the store: {len(found)} instances")
 
@@ -370,6 +374,14 @@ def _studies(stored: Sequence[Stored]) -> list[dict[str, str]]:
 
 def _count(orthanc: Orthanc) -> int:
     return int(orthanc.json("GET", "/statistics")["CountInstances"])
+
+
+def _md5s_of_giants(orthanc: Orthanc) -> Iterator[str]:
+    """Of the files whose MD5 Orthanc has not: they are read from its storage."""
+    for path in (orthanc.folder / "storage").rglob("*"):
+        if path.is_file() and path.stat().st_size >= 2**31:
+            with path.open("rb") as file:
+                yield hashlib.file_digest(file, "md5").hexdigest()
 
 
 def _give_up_after(began: float) -> None:

@@ -35,6 +35,7 @@ def test_everybody_brings_everything_back(tmp_path: Path, name: str, scale: floa
     for figures in taken.values():
         assert "missing" not in figures
         assert figures["ended"] >= figures["seconds"] >= network.wait
+        assert figures["orthanc_cpu"] > 0
     assert [subject for subject in taken if "worker" in taken[subject]] == ["orthanc-gcp worker"]
 
 
