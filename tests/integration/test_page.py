@@ -10,9 +10,11 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
+import sqlalchemy as sql
 import urllib3
 from playwright.sync_api import Browser, Locator, Page, Route, expect, sync_playwright
 
+from orthanc_gcp.ledger.ledger import Ledger
 from tests.integration.test_web_pages import FLAGS
 from tests.support.emulator import STORE_PATH, Emulator
 from tests.support.keys import STORE
@@ -21,10 +23,12 @@ from tests.support.site import make_instance, make_study
 
 HOSTILE = "<img src=x onerror=alert(1)>"
 ACCOUNT = f"my {HOSTILE}"
-PATH = f"/gcp/accounts/{quote(ACCOUNT, safe='')}"
 STUDY, CONFLICTS = "1.2.3.4", ["1.2.3.4.1", "1.2.3.4.2", "1.2.3.4.3"]
 SENT = 21
 """More than the page shows at once."""
+NAME = quote(ACCOUNT, safe="")
+PATH = f"/gcp/accounts/{NAME}"
+VIEWS = ("", "quarantine", f"studies/{NAME}", f"receipt/{NAME}/{STUDY}", f"losses/{NAME}")
 NARROW = {"width": 400, "height": 900}
 
 
@@ -233,7 +237,7 @@ def test_whatever_is_answered_becomes_text(orthanc, page, complaints):
         route.fulfill(response=answer, body=json.dumps(poisoned(answer.json())))
 
     page.route(re.compile("/gcp/(accounts|transfers)"), poison)
-    for view in ("", "quarantine", view_of("studies"), f"{view_of('receipt')}/{STUDY}"):
+    for view in VIEWS:
         page.goto("about:blank")
         open_page(page, orthanc, view)
         expect(page.locator("main")).to_contain_text(HOSTILE)
@@ -287,9 +291,50 @@ def test_what_is_lost_or_not_known_is_said(orthanc, page):
     expect(page.locator("#connection")).to_have_text("Orthanc does not answer.")
 
 
+def lose_changes(orthanc: Orthanc, first: int) -> None:
+    """What Orthanc is said to have recycled before it was read."""
+    file = orthanc.folder / "storage" / "orthanc-gcp.sqlite"
+    engine = sql.create_engine(f"sqlite:///{file}")
+    try:
+        Ledger(engine).arrivals.lose(ACCOUNT, f"o {HOSTILE}", first, first + 6, 7)
+    finally:
+        engine.dispose()
+
+
+def test_a_person_acknowledges_what_is_shown_and_nothing_else(orthanc, page, complaints):
+    lose_changes(orthanc, 10)
+    page.clock.install()
+    open_page(page, orthanc)
+    page.get_by_role("link", name="See what is lost").press("Enter")
+    expect(page.get_by_role("heading", name=f"Losses of {ACCOUNT}")).to_be_focused()
+    expect(page.get_by_role("listitem")).to_contain_text(re.compile("10 . 16"))
+    lose_changes(orthanc, 20)
+    page.get_by_role("button", name="Acknowledge").press("Enter")
+    dialog = page.get_by_role("dialog")
+    page.keyboard.press("Enter")
+    expect(dialog.get_by_role("alert")).to_contain_text("By: expected words")
+    page.keyboard.type("jane")
+    page.keyboard.press("Enter")
+    expect(dialog).to_be_hidden()
+    expect(page.locator("#message")).to_have_text(
+        "Acknowledged by jane (as typed): instances: 0, changes: 7."
+    )
+    items = page.get_by_role("listitem")
+    expect(items.first).to_contain_text(re.compile("20 . 26"))
+    expect(items.first).not_to_contain_text("jane")
+    expect(items.last).to_contain_text(re.compile(r"10 . 16.*jane \(as typed\)", re.DOTALL))
+    page.get_by_role("button", name="Acknowledge").click()
+    dialog.get_by_label("Your name").fill("jane")
+    page.keyboard.press("Enter")
+    expect(page.get_by_text("Nothing is lost that nobody has acknowledged.")).to_be_visible()
+    expect(page.get_by_role("button", name="Acknowledge")).to_be_hidden()
+    assert page.locator("main img").count() == 0
+    assert [one for one in complaints if "400" not in one] == []
+
+
 def test_it_is_narrow_and_in_other_languages(orthanc, page, complaints):
     page.set_viewport_size(NARROW)
-    for view in ("", "quarantine", view_of("studies"), f"{view_of('receipt')}/{STUDY}"):
+    for view in VIEWS:
         open_page(page, orthanc, view)
         for summary in page.locator("main summary").all():
             summary.click()

@@ -19,6 +19,7 @@ from orthanc_gcp.ledger.schema import (
     UNSURE,
     Priority,
     State,
+    acknowledged_losses,
     backfill_studies,
     destinations,
     events,
@@ -43,6 +44,7 @@ _TABLES = (
     patients,
     patient_studies,
     lost_changes,
+    acknowledged_losses,
 )
 _TYPES = {
     str: "typeof({0}) = 'text'",

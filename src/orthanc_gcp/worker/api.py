@@ -34,6 +34,7 @@ from orthanc_gcp.ledger.schema import State
 from orthanc_gcp.ledger.selection import Selection
 from orthanc_gcp.redaction import readable
 from orthanc_gcp.worker.listener import Guarded
+from orthanc_gcp.worker.losses_api import LossesApi
 from orthanc_gcp.worker.metrics import CONTENT_TYPE, Metrics
 from orthanc_gcp.worker.quarantine_api import QuarantineApi
 from orthanc_gcp.worker.retrieval_api import MOST_RESOURCES, RetrievalApi
@@ -102,6 +103,7 @@ class Api:
         self._ledger, self._reported = ledger, overview
         self._retrievals = retrievals
         self._in_quarantine = QuarantineApi(ledger, self._changed)
+        self._lost = LossesApi(ledger, self._changed)
         self._accounts, self._problems = accounts, problems
         self._send_on_demand, self._on_change = send_on_demand, on_change
         self._measured, self._needs_person = Metrics(measure), needs_person
@@ -131,6 +133,8 @@ class Api:
                     Route(f"{account}/receipt", self._receipt, methods=["GET"]),
                     Route(f"{account}/quarantine", self._quarantine, methods=["GET"]),
                     Route(f"{account}/dismiss", self._dismiss, methods=["POST"]),
+                    Route(f"{account}/losses", self._losses, methods=["GET"]),
+                    Route(f"{account}/losses/acknowledge", self._acknowledge, methods=["POST"]),
                     Route(f"{account}/retry", self._retry, methods=["POST"]),
                     Route(f"{account}/pause", self._pause, methods=["POST"]),
                     Route(f"{account}/resume", self._resume, methods=["POST"]),
@@ -251,6 +255,20 @@ class Api:
     def _do_dismiss(self, account: str, wanted: Mapping[str, Any]) -> Response:
         self._found(account)
         return JSONResponse(self._in_quarantine.dismiss(account, wanted))
+
+    def _losses(self, request: Request) -> Response:
+        _only(request, ("all",))
+        account = self._found(_named(request))["Account"]
+        everything = request.query_params.get("all", "false")
+        return JSONResponse(self._lost.page(account, everything))
+
+    async def _acknowledge(self, request: Request) -> Response:
+        wanted = await _body(request, self._reading, LARGEST_CHOICE)
+        return await run_in_threadpool(self._do_acknowledge, _named(request), wanted)
+
+    def _do_acknowledge(self, account: str, wanted: Mapping[str, Any]) -> Response:
+        self._found(account)
+        return JSONResponse(self._lost.acknowledge(account, wanted))
 
     async def _send(self, request: Request) -> Response:
         # The other fields of the DICOMweb plugin's body say how its job runs: there is none here.

@@ -92,7 +92,7 @@ class Account {
     setText(this.pausing, word(this.isPaused ? "resume" : "pause"));
     const counts = STATES.map((state) => transfers[state]);
     renew(this.states, [counts, transfers.LostChanges], () => [
-      statesBar(transfers), losses(transfers),
+      statesBar(transfers), losses(this.name, transfers),
     ]);
     renew(this.figures, {...transfers, Problem: null, Problems: null}, () => [figures(transfers)]);
   }
@@ -177,15 +177,15 @@ function problem({Message: message, Remedy: remedy = null, Since: since = null})
     since ? element("p", {class: "faint"}, word("since"), ": ", time(since)) : null);
 }
 
-function losses({Lost: lost, LostChanges: changes}) {
+function losses(name, {Lost: lost, LostChanges: changes}) {
   if (!lost.Instances && !changes) {
     return null;
   }
   return element("div", {class: "problem"},
     lost.Instances ? element("p", {class: "bad"}, word("lost", {count: lost.Instances})) : null,
     changes ? element("p", {class: "bad"}, word("lost changes", {count: changes})) : null,
-    element("p", {class: "faint"}, word("lost remedy"), " ",
-      element("code", {}, "orthanc-gcp losses CONFIG --acknowledge")));
+    element("p", {}, element("a", {href: `#/losses/${encodeURIComponent(name)}`},
+      word("see losses"))));
 }
 
 export function makeOverview(_path, _query, {onChange, onCounts}) {
