@@ -14,6 +14,9 @@ import sqlalchemy as sql
 import urllib3
 
 from orthanc_gcp import configuration
+from orthanc_gcp.clock import SystemClock
+from orthanc_gcp.configuration import BackfillOptions
+from orthanc_gcp.custody.reporting.activity import Activity
 from orthanc_gcp.custody.reporting.operations import paused_accounts
 from orthanc_gcp.custody.reporting.overview import Overview
 from orthanc_gcp.custody.reporting.problems import find_problems
@@ -63,6 +66,7 @@ class Desk:
             lambda: find_problems(ledger, ["a", ODD], {}),
             self.standstill,
             RetrievalApi(ledger, ["a", ODD], lambda: self.source, self.change),
+            Activity(ledger, {"a"}, BackfillOptions(), SystemClock()),
         )
         place = socket.create_server(("127.0.0.1", 0))
         self.port = place.getsockname()[1]
@@ -287,6 +291,19 @@ def test_the_quarantine_by_reason_and_a_dismissal(desk):
     assert desk.changes == 1
     by_name = {"Instance": "1.0"}
     assert desk.call("POST", "/gcp/accounts/a/retry", by_name)[1]["Instances"] == 1
+
+
+def test_who_works_on_the_ledger(desk):
+    arrive(desk)
+    desk.ledger.queue.claim(
+        "a", "o", "b", "worker-1", most_instances=2, most_bytes=999, most_batches=9
+    )
+    told = desk.call("GET", "/gcp/activity")[1]
+    assert [one["Worker"] for one in told["Senders"]] == ["worker-1"]
+    (orthanc,) = told["Orthancs"]
+    assert (orthanc["Index"], orthanc["OpenInstances"], orthanc["Seen"]) == ("o", 3, None)
+    assert told["Backfills"] == []
+    assert desk.call("GET", "/gcp/activity?x=1")[0] == 400
 
 
 def test_what_was_listed_as_lost_is_acknowledged(desk):

@@ -45,7 +45,7 @@ _OF_ACCOUNT = (
     *("retrieve", "retrievals", "quarantine", "dismiss", "losses"),
 )
 WORKER_ROUTES = (
-    r"/gcp/(transfers)",
+    r"/gcp/(transfers|activity)",
     rf"/gcp/(accounts)/([^/]+)/({'|'.join(_OF_ACCOUNT)})",
     r"/gcp/(accounts)/([^/]+)/(losses)/(acknowledge)",
 )

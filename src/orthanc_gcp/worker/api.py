@@ -21,6 +21,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from orthanc_gcp.custody.reporting import operations
+from orthanc_gcp.custody.reporting.activity import Activity
 from orthanc_gcp.custody.reporting.instances import instances
 from orthanc_gcp.custody.reporting.overview import Overview
 from orthanc_gcp.custody.reporting.problems import Problem
@@ -85,6 +86,8 @@ class Api:
         Says why instances that are not done yet are not.
     retrievals
         Answers what is about retrievals.
+    activity
+        Says who works on the ledger.
     """
 
     def __init__(
@@ -99,9 +102,10 @@ class Api:
         needs_person: Callable[[], Sequence[Problem]],
         standstill: Standstill,
         retrievals: RetrievalApi,
+        activity: Activity,
     ) -> None:
         self._ledger, self._reported = ledger, overview
-        self._retrievals = retrievals
+        self._retrievals, self._activity = retrievals, activity
         self._in_quarantine = QuarantineApi(ledger, self._changed)
         self._lost = LossesApi(ledger, self._changed)
         self._accounts, self._problems = accounts, problems
@@ -127,6 +131,7 @@ class Api:
                     Route(HEALTH, _healthy, methods=["GET"]),
                     Route("/metrics", self._metrics, methods=["GET"]),
                     Route("/gcp/transfers", self._overview, methods=["GET"]),
+                    Route("/gcp/activity", self._active, methods=["GET"]),
                     Route(f"{account}/transfers", self._account, methods=["GET"]),
                     Route(f"{account}/studies", self._studies, methods=["GET"]),
                     Route(f"{account}/instances", self._instances, methods=["GET"]),
@@ -165,6 +170,10 @@ class Api:
     def _overview(self, request: Request) -> Response:
         _only(request, ())
         return JSONResponse(self.overview())
+
+    def _active(self, request: Request) -> Response:
+        _only(request, ())
+        return JSONResponse(self._activity.as_json())
 
     def _metrics(self, _request: Request) -> Response:
         return Response(self._measured.text(), media_type=CONTENT_TYPE)

@@ -18,7 +18,17 @@ PAGE_ROUTES = (r"/gcp/app", r"/gcp/app/(.*)")
 _TO_INDEX = "../../gcp/app/index.html"
 _FOLDER = files("orthanc_gcp.plugin.page") / "web"
 _SCRIPTS = (
-    *("accounts", "elements", "instances", "losses", "overview", "page", "quarantine", "receipt"),
+    *(
+        "accounts",
+        "activity",
+        "elements",
+        "instances",
+        "losses",
+        "overview",
+        "page",
+        "quarantine",
+        "receipt",
+    ),
     *("server", "studies", "words"),
 )
 _LANGUAGES = ("en", "de", "fr")

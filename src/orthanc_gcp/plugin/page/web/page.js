@@ -1,5 +1,6 @@
 // One view at a time, named by the address, which follows what it shows while somebody sees it.
 
+import {makeActivity} from "./activity.js";
 import {inQuarantine} from "./accounts.js";
 import {element, setText} from "./elements.js";
 import {makeLosses} from "./losses.js";
@@ -13,7 +14,7 @@ const EVERY = 5000;
 const PAUSE = 20; // times as long as it took: what is slow is asked less often
 const VIEWS = {
   overview: makeOverview, quarantine: makeQuarantine, studies: makeStudies, receipt: makeReceipt,
-  losses: makeLosses,
+  losses: makeLosses, activity: makeActivity,
 };
 // Views that need to know what they are about, with how many names that takes.
 const NAMED = {receipt: 2, losses: 1};
