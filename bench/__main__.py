@@ -1,8 +1,9 @@
 """``python -m bench [NAME …] [--pairs N]``: measure, and write the tables.
 
-``custody`` takes more options: ``--rows 1,2 --scale 0.1 --subjects plugin,worker``, ``inventory``
-the scale. At another scale than 1, or over another network than a row's own, the tables are printed
-only. ``--timeline`` prints the requests of each transfer.
+``custody`` takes more options: ``--rows 1,2 --scale 0.1 --subjects plugin,worker``, ``retrieve``
+all of these but the rows, ``inventory`` the scale. At another scale than 1, or over another network
+than a row's own, the tables are printed only. ``--timeline`` prints the requests of each transfer
+of ``custody``.
 """
 
 from __future__ import annotations
@@ -14,7 +15,19 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from bench import accounts, custody, emulator, inventory, ledger, move, scale, start, stop
+from bench import (
+    accounts,
+    custody,
+    emulator,
+    gateway,
+    inventory,
+    ledger,
+    move,
+    retrieve,
+    scale,
+    start,
+    stop,
+)
 from bench.custody_rows import ROWS, SUBJECTS
 from bench.environment import describe
 from bench.frame import Measurement, Round, take
@@ -32,10 +45,10 @@ MEASUREMENTS = {
     "crowd": accounts.crowd,
 }
 CUSTODY, EMULATOR, INVENTORY, LEDGER = "custody", "emulator", "inventory", "ledger"
-MOVE = "move"
+MOVE, RETRIEVE = "move", "retrieve"
 SCALE = "scale"
 """No measurement, but what follows from them."""
-NAMES = (*MEASUREMENTS, CUSTODY, EMULATOR, INVENTORY, LEDGER, MOVE, SCALE)
+NAMES = (*MEASUREMENTS, CUSTODY, EMULATOR, INVENTORY, LEDGER, MOVE, RETRIEVE, SCALE)
 ON_DEMAND = {"crowd"}  # two to four minutes for each round
 
 
@@ -74,16 +87,18 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--pairs", type=int, help="rounds of each measurement")
     parser.add_argument("--rows", type=_numbers, default=list(ROWS), help="of custody: such as 1,3")
     parser.add_argument(
-        "--scale", type=float, default=1.0, help="of workloads of custody and inventory"
+        "--scale", type=float, default=1.0, help="of workloads of custody, inventory and retrieve"
     )
     parser.add_argument(
         "--subjects",
         type=_subjects,
         default=list(SUBJECTS.values()),
-        help=f"of custody, some of {','.join(SUBJECTS)}",
+        help=f"of custody and retrieve, some of {','.join(SUBJECTS)}",
     )
     parser.add_argument(
-        "--network", choices=list(NETWORKS), help="of custody, in place of each row's own"
+        "--network",
+        choices=list(NETWORKS),
+        help="of custody and retrieve, in place of each row's own",
     )
     parser.add_argument(
         "--timeline", action="store_true", help="of custody: print the requests of each transfer"
@@ -131,6 +146,10 @@ def _measurements(
             yield from inventory.measurements(place.folder / INVENTORY, arguments.scale)
         elif name == MOVE:
             yield from move.measurements(place.folder / MOVE)
+            yield from gateway.measurements(place.folder / MOVE)
+        elif name == RETRIEVE:
+            options = _custody_options(arguments)
+            yield from retrieve.measurements(place.folder / RETRIEVE, options)
         elif name == EMULATOR:
             yield emulator.measurement(place.folder / EMULATOR)
         elif name == CUSTODY:

@@ -61,7 +61,7 @@ from tests.support.certificates import Authority
 from tests.support.emulator import STORE_PATH, Emulator
 from tests.support.orthanc import DICOMWEB, PYTHON, Orthanc
 
-__all__ = ["Options", "measurements"]
+__all__ = ["Options", "linked", "measurements"]
 
 COMPUTED = (WIRE, QUOTA)
 PAUSE = 1.0  # between the studies that arrive live
@@ -276,7 +276,7 @@ class Scene:
             stack.callback(emulator.kill)
             is_observed = self._options.timeline or bool(self._network.first_byte)
             traffic = folder / "traffic" if is_observed else None
-            destination = stack.enter_context(_linked(emulator, self._network, folder, traffic))
+            destination = stack.enter_context(linked(emulator, self._network, folder, traffic))
             orthanc = _orthanc(folder / "orthanc", contender, destination)
             if load is not None:
                 load.copy(orthanc.folder)
@@ -368,7 +368,7 @@ def _quota(network: Network, folder: Path) -> tuple[str, ...]:
 
 
 @contextmanager
-def _linked(
+def linked(
     emulator: Emulator, network: Network, folder: Path, traffic: Path | None
 ) -> Iterator[Destination]:
     """An emulator behind a network, with what it takes to be let in."""

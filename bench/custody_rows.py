@@ -12,6 +12,7 @@ from bench.workload import Workload
 __all__ = ["ROWS", "SUBJECTS", "Row"]
 
 PLUGIN = "DICOMweb plugin"
+PLUGIN_ONE = "DICOMweb plugin, one job"
 PLUGIN_8 = "DICOMweb plugin, 8 jobs"
 PLUGIN_20 = "DICOMweb plugin, 20 jobs"
 CLIENT = "dicomweb-client"
@@ -28,6 +29,7 @@ QUOTA = "the quota, used up all the time (computed)"
 
 SUBJECTS: Mapping[str, str] = {
     "plugin": PLUGIN,
+    "plugin-one": PLUGIN_ONE,
     "plugin-8": PLUGIN_8,
     "plugin-20": PLUGIN_20,
     "client": CLIENT,

@@ -11,6 +11,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from orthanc_gcp.custody.signatures.signing_key import issued
 from orthanc_gcp.doctor.account import DELETE, READ, WRITE
 from orthanc_gcp.ledger.database import connect, url_of
 from orthanc_gcp.ledger.ledger import Ledger
@@ -80,6 +81,10 @@ def test_rights_in_postgresql_are_enough() -> None:
         reader = connect(url_of(_as(server, "orthanc_gcp_reader"), Path()))
         require_current(reader)
         assert Ledger(reader).key_values.get("name", dict) == {"a": 1}
+        assert issued(Ledger(engine), {})["Signature"]
+        refused = issued(Ledger(reader), {})
+        assert refused["Signature"] is None
+        assert "permission denied" in refused["Unsigned"]
         with pytest.raises(Exception, match="permission denied"):
             Ledger(reader).key_values.change("name", dict, lambda _: {"a": 2})
         registry.leave()

@@ -41,6 +41,8 @@ OF_THE_LEDGER = [
     ["resume", 0, ACCOUNT],
     ["receipt", 0, "4"],
     ["receipt", 1, "1"],
+    ["receipt", 0, "--key"],
+    ["receipt", 0, "--verify", "RECEIPT"],
 ]
 """Command lines that a ledger is enough for, with their exit codes."""
 OF_A_SITE = [
@@ -84,6 +86,10 @@ def filled(own_ledger):
 def documents_of(config, line):
     """What a command line prints, and the schema of that."""
     command, code, *options = line
+    if "RECEIPT" in options:
+        file = config.with_name("receipt.json")
+        file.write_text(invoke("receipt", config, "4", "--json").stdout)
+        options = [str(file) if one == "RECEIPT" else one for one in options]
     printed = invoke(command, config, *options, "--json", code=code).stdout
     return schema_of(command, options), conforms([command, *options], printed)
 

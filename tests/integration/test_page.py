@@ -20,6 +20,7 @@ from tests.support.emulator import STORE_PATH, Emulator
 from tests.support.keys import STORE
 from tests.support.orthanc import Orthanc, wait_until
 from tests.support.site import make_instance, make_study
+from tests.support.terminal import invoke
 
 HOSTILE = "<img src=x onerror=alert(1)>"
 ACCOUNT = f"my {HOSTILE}"
@@ -212,6 +213,31 @@ def test_from_the_overview_to_a_dismissal_by_keyboard(orthanc, page, complaints)
     assert but(complaints, "400") == []
 
 
+def test_a_receipt_is_signed(orthanc, page, complaints, tmp_path):
+    open_page(page, orthanc, f"receipt/{quote(ACCOUNT, safe='')}/{STUDY}")
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Save as JSON").click()
+    assert download.value.suggested_filename == f"receipt-{STUDY}.json"
+    file = tmp_path / "receipt.json"
+    download.value.save_as(file)
+    said = invoke("receipt", "--verify", file, orthanc.configuration_file).stdout
+    assert "unchanged since it was signed" in said
+    assert "that is the key of this ledger" in said
+    signature = json.loads(file.read_text())["Signature"]
+    for member in ("KeyId", "Value"):
+        expect(page.locator("dd", has_text=signature[member])).to_be_visible()
+
+    def strip(route: Route) -> None:
+        told = route.fetch().json()
+        changed = {**told, "Signature": None, "Unsigned": HOSTILE}
+        route.fulfill(body=json.dumps(changed))
+
+    page.route(re.compile(r"/receipt\?"), strip)
+    page.reload()
+    expect(page.locator("dd.bad", has_text=f"None: {HOSTILE}")).to_be_visible()
+    assert complaints == []
+
+
 def test_studies_are_found_and_open_to_instances(orthanc, page, complaints):
     open_page(page, orthanc, view_of("studies"))
     expect(page.locator("details.study")).to_have_count(2)
@@ -348,7 +374,7 @@ def test_who_works_on_the_ledger(orthanc, page, complaints):
     open_page(page, orthanc, "activity")
     followed = page.get_by_role("region", name="Orthancs on this ledger")
     expect(followed).to_contain_text("Followed since")
-    expect(page.get_by_role("region", name="Workers")).to_contain_text("None")
+    expect(page.get_by_role("region", name="What workers send just now")).to_contain_text("None")
     expect(page.get_by_role("region", name="Gateway")).to_be_hidden()
     latest = page.get_by_role("region", name="Latest retrievals")
     expect(latest.get_by_role("listitem")).to_contain_text("Instances in Orthanc: 3 of 3")

@@ -1,7 +1,7 @@
 """A store that repeats secrets and a patient's values in each of its errors, at a real Orthanc.
 
 Whatever is written then is searched for them: logs, the ledger, answers, receipts, the webhook,
-what the commands print, reports.
+e-mail, what the commands print, reports.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -22,9 +23,11 @@ from tests.support.keys import STORE, service_account, write
 from tests.support.orthanc import wait_until
 from tests.support.sent import changed
 from tests.support.site import make_instance
+from tests.support.smtp_server import SmtpServer
 
 TOKEN = "opaque.Zz-access_77token"
 HOOK = "zz-hook-secret-7781"
+MAIL = "zz-mail-password-7782"
 PATIENT = {
     "PatientName": "Zebrafinch^Annabel",
     "PatientID": "ZBR-0042-x",
@@ -75,6 +78,30 @@ def hook():
     hook.close()
 
 
+@pytest.fixture
+def mail_server():
+    """One that refuses the first message with an echo of what it was told."""
+    server = SmtpServer(user=("orthanc", MAIL))
+    refusals = iter([f"554 {MAIL} {VALUES[0]} {HOOK}\r\n".encode()])
+    server.answers = FirstAnswers("DATA", refusals)
+    yield server
+    server.stop()
+
+
+class FirstAnswers(dict[str, bytes]):
+    """What is answered to one command at first; then, what is usual."""
+
+    def __init__(self, verb: str, answers: Iterator[bytes]) -> None:
+        self._verb, self._answers, self.left = verb, answers, True
+
+    def __contains__(self, verb: object) -> bool:
+        return verb == self._verb and self.left
+
+    def __getitem__(self, verb: str) -> bytes:
+        self.left = False
+        return next(self._answers)
+
+
 def audited(configuration: Path, report: Path) -> subprocess.Popen[str]:
     """An audit, which waits for a store that is out of order until it is interrupted."""
     command = [sys.executable, "-m", "orthanc_gcp", "audit", configuration, "--report", report]
@@ -91,7 +118,8 @@ def printed(name: str, *arguments: object) -> str:
     return done.stdout + done.stderr
 
 
-def test_nothing_of_it_is_written_anywhere(orthanc, hook, tmp_path: Path) -> None:
+def test_nothing_of_it_is_written_anywhere(orthanc, hook, mail_server, tmp_path: Path) -> None:
+    (tmp_path / "mail-password").write_text(MAIL)
     granted = json.dumps({"access_token": TOKEN, "expires_in": 3600, "token_type": "Bearer"})
     head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(granted)}\r\n\r\n"
     with EchoServer(VALUES, QUICK) as server:
@@ -109,6 +137,15 @@ def test_nothing_of_it_is_written_anywhere(orthanc, hook, tmp_path: Path) -> Non
             "Send": [{"To": "google"}],
             "Webhook": hook.url,
             "WebhookBacklogAgeSeconds": 1,
+            "Mail": {
+                "Server": "127.0.0.1",
+                "Port": mail_server.port,
+                "Encryption": "None",
+                "From": "orthanc@example.org",
+                "To": ["a@example.org"],
+                "User": "orthanc",
+                "PasswordFile": str(tmp_path / "mail-password"),
+            },
             "Timeout": 2,
         }
         instance = orthanc({"GoogleCloudPlatform": section}, arguments=("--verbose",))
@@ -126,6 +163,8 @@ def test_nothing_of_it_is_written_anywhere(orthanc, hook, tmp_path: Path) -> Non
             lambda: f"{set(QUICK) - server.said} were not said:\n{instance.log[-4000:]}",
         )
         wait_until(lambda: hook.bodies, 40, lambda: f"no webhook:\n{instance.log[-4000:]}")
+        wait_until(lambda: mail_server.messages, 40, lambda: f"no e-mail:\n{instance.log[-4000:]}")
+        assert not mail_server.answers.left, "it was not refused"
         studies = {str(one["Study"]) for one in rows()}
         wanted = {"Resources": [{"Study": study} for study in studies]}
         instance.json("POST", f"{ACCOUNT}/retrieve", wanted)
@@ -160,8 +199,9 @@ def test_nothing_of_it_is_written_anywhere(orthanc, hook, tmp_path: Path) -> Non
         if path.is_file() and path != file and "index" not in path.name and path.suffix != ".dcm"
     }
     written["webhook"] = " ".join(hook.bodies)
+    written["e-mail"] = " ".join(str(message) for *_, message in mail_server.messages)
     line = key["private_key"].splitlines()[3]
-    sentinels = [TOKEN, HOOK, line]
+    sentinels = [TOKEN, HOOK, MAIL, line]
     for where, text in written.items():
         if "/storage/" in where and "orthanc-gcp" not in where:
             continue  # Orthanc's own index and images

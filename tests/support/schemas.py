@@ -24,6 +24,7 @@ _BY_OPTIONS = {
         "--dismiss": "quarantine-dismiss",
         "--retry": "queued",
     },
+    "receipt": {"--verify": "receipt-verify", "--key": "receipt-key"},
     "resume": {"": "paused"},
     "retry": {"": "queued"},
     "send": {"--dry-run": "send-dry-run", "": "queued"},

@@ -22,6 +22,8 @@ from orthanc_gcp.custody.reporting.overview import Overview
 from orthanc_gcp.custody.reporting.problems import find_problems
 from orthanc_gcp.custody.reporting.receipts import receipts
 from orthanc_gcp.custody.reporting.standstill import Standstill
+from orthanc_gcp.custody.signatures.signature import Verification, verify
+from orthanc_gcp.custody.signatures.signing_key import public_key
 from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.rows import NewTransfer, Outcome
 from orthanc_gcp.ledger.schema import Priority, State, transfers
@@ -149,7 +151,9 @@ def test_a_receipt(desk):
     arrive(desk, 2, study="1")
     status, receipt = desk.call("GET", "/gcp/accounts/a/receipt?study=1")
     shown = receipts(desk.ledger, "1", "a", desk.standstill)[0].as_json()
-    assert (status, receipt) == (200, shown)
+    assert status == 200
+    assert receipt | shown == receipt
+    assert verify(receipt) == Verification(public_key(desk.ledger), fits=True)
     details = {one["Detail"] for one in receipt["Series"][0]["Instances"]}
     assert details == {"it waits for its turn: 2 are to be sent"}
     assert receipt["Account"] == "a"

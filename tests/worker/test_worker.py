@@ -8,6 +8,8 @@ import pytest
 import sqlalchemy as sql
 
 from orthanc_gcp import configuration
+from orthanc_gcp.custody.signatures.signature import verify
+from orthanc_gcp.custody.signatures.signing_key import NAME, issued
 from orthanc_gcp.errors import LedgerError
 from orthanc_gcp.ledger import database
 from orthanc_gcp.ledger.ledger import Ledger
@@ -61,6 +63,18 @@ def test_it_makes_its_ledger_and_says_that_it_has_started(tmp_path, engine, capl
     assert not any_alive(engine)
     assert caplog.text.count("the worker w has started") == 1
     assert "sends only what it is asked to" in caplog.text
+    private = Ledger(engine).key_values.get(NAME, dict)["PrivateKey"]
+    assert verify(issued(Ledger(engine), {})).fits
+    assert private not in caplog.text
+
+
+def test_a_damaged_key_of_receipts_is_said_and_stops_nothing(tmp_path, engine, caplog):
+    prepare(engine)
+    Ledger(engine).key_values.set(NAME, {"PrivateKey": "needle"})
+    with Run(tmp_path):
+        wait_until(lambda: "the worker w has started" in caplog.text, 20)
+    assert caplog.text.count("receipts are not signed: the ledger's key is damaged") == 1
+    assert "needle" not in caplog.text
 
 
 def test_another_worker_on_its_file_is_an_error(tmp_path, engine):

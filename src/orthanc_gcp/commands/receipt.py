@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from orthanc_gcp.commands.arguments import (
-    config_argument,
+    CONFIGURATION,
     fail,
     json_option,
     needs,
@@ -19,24 +19,63 @@ from orthanc_gcp.commands.arguments import (
 from orthanc_gcp.commands.formatting import count
 from orthanc_gcp.commands.ledger_access import open_ledger, standstill_of
 from orthanc_gcp.commands.printing import say
+from orthanc_gcp.commands.receipt_signature import show_key, verify_file
 
 __all__ = ["receipt"]
 
 
 @click.command()
-@config_argument
-@click.argument("study", help="The Study Instance UID.")
+@click.argument(
+    "config",
+    metavar="[CONFIG]",
+    type=CONFIGURATION,
+    required=False,
+    help="Orthanc's configuration: a file, or a folder; not needed for --verify.",
+)
+@click.argument("study", required=False, help="The Study Instance UID.")
 @click.option("--account", metavar="NAME", help="Only from this account.")
+@click.option(
+    "--verify",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Whether the signature of a file fits, and with CONFIG, whether it is this ledger's.",
+)
+@click.option("--key", is_flag=True, help="The ledger's public key, which a site should note.")
 @json_option
 @needs("worker")
-def receipt(config: Path, study: str, account: str | None, as_json: bool) -> None:
+def receipt(
+    config: Path | None,
+    study: str | None,
+    account: str | None,
+    verify: Path | None,
+    key: bool,
+    as_json: bool,
+) -> None:
     """Print who sent what of a study to where, when, and what the store was seen to have.
 
-    The exit code is 0 only when every instance is confirmed.
+    The exit code is 0 only when every instance is confirmed; with --verify, only when the signature
+    fits. The document that --json prints is signed with the key of the ledger.
     """
+    if (verify or key) and (study or account or (verify and key)):
+        fail("--verify and --key go without a study, without --account and without each other")
+    if verify:
+        is_good = verify_file(verify, config, as_json=as_json)
+    elif config is None or (study is None and not key):
+        fail("expected CONFIG and STUDY, --verify FILE [CONFIG], or --key CONFIG")
+    elif key:
+        is_good = True
+        show_key(config, as_json=as_json)
+    else:
+        is_good = _print(config, str(study), account, as_json=as_json)
+    raise click.exceptions.Exit(0 if is_good else 1)
+
+
+def _print(config: Path, study: str, account: str | None, *, as_json: bool) -> bool:
+    """Print the receipts of a study; answers whether all of it is confirmed."""
     settings = settings_of([config])
     with open_ledger(settings) as ledger:
         from orthanc_gcp.custody.reporting.receipts import receipts
+        from orthanc_gcp.custody.signatures.signing_key import issued
 
         try:
             why = standstill_of(ledger, settings)
@@ -44,15 +83,15 @@ def receipt(config: Path, study: str, account: str | None, as_json: bool) -> Non
         except KeyError:
             to = f" to account {account}" if account else ""
             fail(f"the ledger knows of no study {study} that was to be sent{to}")
+        complete = all(each["Complete"] for each in found)
+        if as_json:
+            document = {"Study": study, "Complete": complete, "Accounts": found}
+            say(json.dumps(issued(ledger, document), indent=2))
+            return complete
     configured = {one.name for one in settings.accounts}
-    complete = all(each["Complete"] for each in found)
-    if as_json:
-        document = {"Study": study, "Complete": complete, "Accounts": found}
-        say(json.dumps(document, indent=2))
-    else:
-        for each in found:
-            say("\n".join(_lines(each, configured)))
-    raise click.exceptions.Exit(0 if complete else 1)
+    for each in found:
+        say("\n".join(_lines(each, configured)))
+    return complete
 
 
 def _lines(document: dict[str, Any], configured: Collection[str]) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""Small values under names: pauses, the state of a backfill, raised alarms, rate limits, gaps."""
+"""Small values under names: pauses, states of backfills, alarms, rate limits, gaps, a key."""
 
 from __future__ import annotations
 
@@ -54,6 +54,12 @@ class KeyValues:
                     index_elements=["name"], set_={"value": statement.excluded.value}
                 )
             )
+
+    def set_if_absent(self, name: str, value: dict[str, Any]) -> None:
+        """Set what is under a name, unless something is; of several at once, one does."""
+        statement = upsert(self._engine.dialect.name, key_values).values(name=name, value=value)
+        with writing(self._engine) as connection:
+            connection.execute(statement.on_conflict_do_nothing(index_elements=["name"]))
 
     def delete(self, name: str) -> None:
         """Leave nothing under a name."""

@@ -28,6 +28,7 @@ from orthanc_gcp.custody.reporting.problems import Problem
 from orthanc_gcp.custody.reporting.receipts import receipts
 from orthanc_gcp.custody.reporting.standstill import Standstill
 from orthanc_gcp.custody.reporting.studies import studies
+from orthanc_gcp.custody.signatures.signing_key import issued
 from orthanc_gcp.errors import OrthancError
 from orthanc_gcp.ledger.database import is_away, words_of
 from orthanc_gcp.ledger.ledger import Ledger
@@ -213,7 +214,7 @@ class Api:
         except KeyError:
             words = f"nothing of study {readable(study)} was ever to be sent"
             raise HTTPException(404, words) from None
-        return JSONResponse(receipt.as_json())
+        return JSONResponse(issued(self._ledger, receipt.as_json()))
 
     def _pause(self, request: Request) -> Response:
         account = self._found(_named(request))["Account"]

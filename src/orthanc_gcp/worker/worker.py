@@ -14,6 +14,7 @@ import sqlalchemy as sql
 from orthanc_gcp.auth.token_source import TokenSource
 from orthanc_gcp.custody.intake.backfill import Backfill
 from orthanc_gcp.custody.intake.changes import Follower
+from orthanc_gcp.custody.signatures.signing_key import NoSigningKeyError, public_key
 from orthanc_gcp.custody.transfer.dispatcher import Dispatcher
 from orthanc_gcp.custody.transfer.permissions import Permissions
 from orthanc_gcp.custody.transfer.threads import TransferThreads
@@ -143,6 +144,7 @@ class Worker:
                     self._parts.registry.reserve()
                     prepare(self._parts.ledger.engine)
                     quarantine_damaged(self._parts.ledger.engine)
+                    self._have_signing_key()
                     self._parts.registry.join()
                     joined = True
                 register_stores(self._parts.ledger)
@@ -157,6 +159,13 @@ class Worker:
                 self._attempts.ledger.ended(by="start")
                 return True
         return False
+
+    def _have_signing_key(self) -> None:
+        """Make it now: whoever may only read the ledger cannot, and has its receipts signed too."""
+        try:
+            public_key(self._parts.ledger)
+        except NoSigningKeyError as error:
+            _log.warning("receipts are not signed: %s", error)
 
     def _work(self) -> None:
         parts = self._parts

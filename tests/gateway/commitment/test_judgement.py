@@ -28,51 +28,71 @@ class Store:
 
 def judged(store, uids, known=(), in_orthanc=()):
     rows = [ReferenceRow(number, CLASS, uid, "waiting", None) for number, uid in enumerate(uids)]
-    judge = Judge(store, lambda _: known, lambda some: set(some) & set(in_orthanc))
+    held = dict(in_orthanc)
+    judge = Judge(
+        store, lambda _: known, lambda some: {one: held[one] for one in some if one in held}
+    )
     return list(judge.judge(rows).values())
 
 
-def known(uid, state, series="2"):
-    return KnownInstance("1", series, uid, state)
+def known(uid, state="confirmed", file="file", series="2"):
+    return KnownInstance("1", series, uid, file, state)
 
 
 @pytest.mark.parametrize(
     ("states", "there", "said"),
     [
-        ([], True, Verdict.COMMITTED),
+        ([], True, 0x0112),
         ([], False, 0x0112),
         (["confirmed"], True, Verdict.COMMITTED),
         (["confirmed"], False, 0x0112),
         (["acknowledged"], True, Verdict.ON_ITS_WAY),
-        (["confirmed", "waiting"], True, Verdict.ON_ITS_WAY),
+        (["waiting", "confirmed"], True, Verdict.ON_ITS_WAY),
         (["superseded", "confirmed"], True, Verdict.COMMITTED),
+        (["confirmed", "superseded"], True, Verdict.COMMITTED),
+        (["superseded"], True, 0x0112),
         (["quarantined"], True, 0x0110),
         (["dismissed"], False, 0x0110),
         (["quarantined", "confirmed"], True, Verdict.COMMITTED),
-        (["withdrawn"], False, 0x0112),
-        (["lost"], True, Verdict.COMMITTED),
+        (["confirmed", "quarantined"], True, 0x0110),
+        (["confirmed", "dismissed"], True, 0x0110),
+        (["withdrawn"], True, 0x0112),
+        (["confirmed", "lost"], True, 0x0112),
+        (["lost"], True, 0x0112),
     ],
 )
 def test_states(states, there, said):
+    """The version that was received last decides, whatever the store has under its UIDs."""
     store = Store(("1", "2", "3")) if there else Store()
     assert judged(store, ["3"], [known("3", state) for state in states]) == [said]
 
 
 def test_what_orthanc_has_may_be_sent_yet():
-    assert judged(Store(), ["3", "4"], in_orthanc=["3"]) == [Verdict.IN_ORTHANC, 0x0112]
-    assert judged(Store(), ["3"], [known("3", "withdrawn")], in_orthanc=["3"]) == [0x0112]
+    assert judged(Store(), ["3", "4"], in_orthanc={"3": {"file"}}) == [Verdict.IN_ORTHANC, 0x0112]
+    back = judged(Store(), ["3"], [known("3", "withdrawn")], in_orthanc={"3": {"file"}})
+    assert back == [Verdict.IN_ORTHANC]
+
+
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        ({"file"}, Verdict.COMMITTED),
+        ({"other"}, Verdict.IN_ORTHANC),
+        ({"file", "other"}, Verdict.IN_ORTHANC),
+        ({""}, Verdict.COMMITTED),
+        (set(), Verdict.COMMITTED),
+    ],
+)
+def test_a_version_that_orthanc_received_a_moment_ago_is_not_committed(files, said):
+    """The store has the one before, which was confirmed; nothing has looked at this one yet."""
+    there = {"3": files} if files else {}
+    assert judged(Store(("1", "2", "3")), ["3"], [known("3")], in_orthanc=there) == [said]
 
 
 def test_a_series_is_listed_once():
-    """Whether the ledger knows of it, or its first instance was found."""
     uids = [f"3.{number}" for number in range(50)]
     store = Store(*(("1", "2", uid) for uid in uids))
-    assert set(judged(store, uids)) == {Verdict.COMMITTED}
-    assert len(store.asked) == 2
-    store.asked.clear()
-    assert set(judged(store, uids, [known(uid, "confirmed") for uid in uids])) == {
-        Verdict.COMMITTED
-    }
+    assert set(judged(store, uids, [known(uid) for uid in uids])) == {Verdict.COMMITTED}
     assert store.asked == [{"0020000D": "1", "0020000E": "2"}]
 
 
@@ -81,4 +101,4 @@ def test_a_match_is_what_it_says_itself():
         def search(self, path, keys, *, depth):
             yield from Store(("1", "2", "9")).search(path, {}, depth=depth)
 
-    assert judged(Wrong(), ["3"]) == [0x0112]
+    assert judged(Wrong(), ["3"], [known("3")]) == [0x0112]

@@ -66,6 +66,13 @@ def record(ledger, uid, state):
         connection.execute(transfers.update().where(chosen).values(state=state))
 
 
+def confirmed(ledger, client, *uids):
+    """Instances that custody has sent."""
+    stored(client, *uids)
+    for uid in uids:
+        record(ledger, uid, State.CONFIRMED)
+
+
 def stored(client, *uids):
     client.store(
         *(
@@ -75,8 +82,8 @@ def stored(client, *uids):
     )
 
 
-def test_what_the_store_has_is_committed(gateway, client, modality):
-    stored(client, "1.3", "1.4")
+def test_what_the_store_has_is_committed(gateway, client, modality, ledger):
+    confirmed(ledger, client, "1.3", "1.4")
     running = gateway()
     assert modality.ask(running.port, information("9.1", "1.3", "1.4")) == 0
     ((kind, report, calling),) = modality.wait_for_reports()
@@ -88,7 +95,8 @@ def test_what_the_store_has_is_committed(gateway, client, modality):
 
 
 def test_what_it_has_not_is_failed_with_its_reason(gateway, client, modality, ledger):
-    stored(client, "1.3", "1.5")
+    confirmed(ledger, client, "1.3")
+    stored(client, "1.4", "1.5")  # of the one, who knows which version
     record(ledger, "1.5", State.QUARANTINED)  # the store has other bytes
     record(ledger, "1.6", State.CONFIRMED)  # and it was deleted there
     running = gateway()
@@ -106,7 +114,7 @@ def test_what_it_has_not_is_failed_with_its_reason(gateway, client, modality, le
 
 def test_what_is_on_its_way_is_waited_for(gateway, client, modality, ledger):
     record(ledger, "1.3", State.WAITING)
-    stored(client, "1.4")
+    confirmed(ledger, client, "1.4")
     running = gateway()
     assert modality.ask(running.port, information("9.3", "1.3", "1.4")) == 0
 
@@ -146,8 +154,10 @@ def test_after_a_restart(gateway, client, modality, ledger):
 
 
 @LEFT_OPEN
-def test_a_modality_that_is_away_or_refuses_is_tried_again(gateway, client, modality, caplog):
-    stored(client, "1.3")
+def test_a_modality_that_is_away_or_refuses_is_tried_again(
+    gateway, client, modality, ledger, caplog
+):
+    confirmed(ledger, client, "1.3")
     modality.stop()
     modality._statuses = [0x0110, 0x0110]
     running = gateway()
@@ -181,8 +191,8 @@ def test_a_modality_that_negotiates_no_role(gateway, client, modality):
     modality.wait_for_reports()
 
 
-def test_a_store_that_is_away_is_waited_for(gateway, client, modality, monkeypatch):
-    stored(client, "1.3")
+def test_a_store_that_is_away_is_waited_for(gateway, client, modality, ledger, monkeypatch):
+    confirmed(ledger, client, "1.3")
     search, failed = DicomStore.search, []
 
     def failing(self, *arguments, **options):
@@ -230,8 +240,8 @@ def test_a_ledger_that_cannot_be_used(gateway, modality, tmp_path, caplog):
     assert caplog.text.count("the ledger cannot be used: ") == 1
 
 
-def test_a_series_is_listed(gateway, client, modality):
-    stored(client, *(f"1.3.{number}" for number in range(30)))
+def test_a_series_is_listed(gateway, client, modality, ledger):
+    confirmed(ledger, client, *(f"1.3.{number}" for number in range(30)))
     asked = [f"1.3.{number}" for number in range(30)]
     running = gateway()
     assert modality.ask(running.port, information("9.1", *asked)) == 0

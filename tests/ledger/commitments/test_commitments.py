@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from orthanc_gcp.ledger.commitments import commitments
@@ -112,4 +114,12 @@ def test_what_is_known_of_instances(ledger, instances):
     ledger.arrivals.record([row])
     found = ledger.commitments.known(A, [*instances, row.sop_instance_uid])
     assert [one.sop_instance_uid for one in found] == [row.sop_instance_uid]
-    assert found[0].state == "waiting"
+    assert (found[0].state, found[0].attachment_uuid) == ("waiting", row.attachment_uuid)
+
+
+def test_versions_are_known_in_the_order_in_which_they_were_received(ledger):
+    rows = [replace(arrival(1), orthanc_id=f"o{at}", received_at=float(at)) for at in (7, 9, 8)]
+    for row in rows:
+        ledger.arrivals.record([replace(row, attachment_uuid=row.orthanc_id)])
+    found = ledger.commitments.known(A, [rows[0].sop_instance_uid])
+    assert [one.attachment_uuid for one in found] == ["o7", "o8", "o9"]

@@ -1,9 +1,13 @@
-"""For which instances a store is responsible: those that are read back from it, and no others."""
+"""For which instances a store is responsible: those whose newest version was confirmed there.
+
+That a store has something under the same UIDs proves nothing: it may be an older version. So the
+ledger has to have confirmed the very file that was received last, and the store to show it still.
+"""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from enum import Enum
 
@@ -26,7 +30,7 @@ class Verdict(Enum):
 
     COMMITTED = "committed"
     ON_ITS_WAY = "on their way to the store"
-    IN_ORTHANC = "in Orthanc, which may send them yet"
+    IN_ORTHANC = "in Orthanc, which may send them, or another version of them, yet"
 
 
 @dataclass(frozen=True)
@@ -46,14 +50,14 @@ class Judge:
     known
         SOP Instance UIDs -> what the ledger knows of them.
     in_orthanc
-        SOP Instance UIDs -> those that Orthanc has.
+        SOP Instance UIDs -> those that Orthanc has, each with the UUIDs of its files.
     """
 
     def __init__(
         self,
         store: DicomStore,
         known: Callable[[Sequence[str]], Sequence[KnownInstance]],
-        in_orthanc: Callable[[Sequence[str]], set[str]],
+        in_orthanc: Callable[[Sequence[str]], Mapping[str, Set[str]]],
     ) -> None:
         self._store, self._known, self._in_orthanc = store, known, in_orthanc
 
@@ -72,22 +76,20 @@ class Judge:
         rows_of: dict[str, list[ReferenceRow]] = defaultdict(list)
         for row in rows:
             rows_of[row.sop_instance_uid].append(row)
-        states: dict[str, set[str]] = defaultdict(set)
+        versions: dict[str, list[KnownInstance]] = defaultdict(list)
         places: dict[tuple[str, str], set[str]] = defaultdict(set)
         for one in self._known(list(rows_of)):
-            states[one.sop_instance_uid].add(one.state)
+            versions[one.sop_instance_uid].append(one)
             places[one.study_instance_uid, one.series_instance_uid].add(one.sop_instance_uid)
+        there = self._in_orthanc(sorted(rows_of))
         said: dict[str, Verdict | int] = {}
         for uid in rows_of:
-            early = _of_states(states[uid])
+            early = _of_ledger(versions[uid], there.get(uid, frozenset()))
             if early is not None:
                 said[uid] = early
         wanted = rows_of.keys() - said.keys()
         found = self._search(wanted, places)
-        missing = sorted(wanted - found.keys())
-        there = self._in_orthanc([uid for uid in missing if not states[uid]])
-        for uid in missing:
-            said[uid] = Verdict.IN_ORTHANC if uid in there else NO_SUCH_INSTANCE
+        said |= dict.fromkeys(wanted - found.keys(), NO_SUCH_INSTANCE)
         return {
             row.id: said[uid] if uid in said else _of_class(row, found[uid].sop_class)
             for uid, of_uid in rows_of.items()
@@ -126,13 +128,27 @@ class Judge:
                 )
 
 
-def _of_states(states: set[str]) -> Verdict | int | None:
-    """What the ledger alone says: of what is on its way, the store may have what was before."""
-    if states & set(UNSETTLED):
+def _of_ledger(versions: Sequence[KnownInstance], files: Set[str]) -> Verdict | int | None:
+    """What is said of an instance, unless the store is to be searched for it.
+
+    Parameters
+    ----------
+    versions
+        What the ledger knows of it, the version that was received last at the end.
+    files
+        What Orthanc has of it.
+    """
+    if any(one.state in UNSETTLED for one in versions):
         return Verdict.ON_ITS_WAY
-    if states & {State.QUARANTINED, State.DISMISSED} and State.CONFIRMED not in states:
+    newest = next((one for one in reversed(versions) if one.state != State.SUPERSEDED), None)
+    if newest is not None and newest.state in (State.QUARANTINED, State.DISMISSED):
         return PROCESSING_FAILURE
-    return None
+    if newest is None or newest.state != State.CONFIRMED:
+        return Verdict.IN_ORTHANC if files else NO_SUCH_INSTANCE
+    # A file that the ledger does not know was received, and not looked at yet.
+    known = {one.attachment_uuid for one in versions if one.state == State.CONFIRMED}
+    unknown = files - known - {""}
+    return Verdict.IN_ORTHANC if unknown and "" not in known else None
 
 
 def _of_class(row: ReferenceRow, sop_class: str) -> Verdict | int:

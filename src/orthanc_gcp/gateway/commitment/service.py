@@ -262,9 +262,9 @@ class CommitmentService:
             self._ledger.commitments.settle(settled)
         return waits_for
 
-    def _in_orthanc(self, uids: Sequence[str]) -> set[str]:
-        """Those of some instances that Orthanc has (``POST /tools/find``)."""
-        found: set[str] = set()
+    def _in_orthanc(self, uids: Sequence[str]) -> Mapping[str, set[str]]:
+        """Those of some instances that Orthanc has, and their files (``POST /tools/find``)."""
+        found: dict[str, set[str]] = {}
         if self._orthanc is None or not uids:
             return found
         for begin in range(0, len(uids), 100):
@@ -275,7 +275,8 @@ class CommitmentService:
             }
             answer = self._orthanc.call("POST", "/tools/find", question)
             for one in answer or []:
-                found.add(str(one.get("MainDicomTags", {}).get("SOPInstanceUID", "")))
+                uid = str(one.get("MainDicomTags", {}).get("SOPInstanceUID", ""))
+                found.setdefault(uid, set()).add(str(one.get("FileUuid", "")))
         return found
 
     def _report(self, commitment: CommitmentRow) -> None:

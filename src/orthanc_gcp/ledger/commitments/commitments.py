@@ -36,6 +36,7 @@ from orthanc_gcp.ledger.schema import (
     storage_commitments,
     transfers,
 )
+from orthanc_gcp.reasons import TransferReason
 
 __all__ = ["Request", "StorageCommitments"]
 
@@ -185,6 +186,9 @@ class StorageCommitments:
     def known(self, account: str, instances: Collection[str]) -> list[KnownInstance]:
         """What the ledger knows of instances on their way to the store of an account.
 
+        Of each instance, the version that was received last comes last; what has come from the
+        store itself is older than whatever was sent there.
+
         Parameters
         ----------
         instances
@@ -196,12 +200,16 @@ class StorageCommitments:
             of.study_instance_uid,
             of.series_instance_uid,
             of.sop_instance_uid,
+            of.attachment_uuid,
             of.state,
         )
+        was_sent = sql.func.coalesce(of.reason, "") != TransferReason.RETRIEVED
         with reading(self._engine) as connection:
             for some in portions(list(instances), MOST_PARAMETERS):
-                query = sql.select(*columns).where(
-                    of.sop_instance_uid.in_(some), of.destination_id.in_(same_store)
+                query = (
+                    sql.select(*columns)
+                    .where(of.sop_instance_uid.in_(some), of.destination_id.in_(same_store))
+                    .order_by(was_sent, of.received_at, of.change_seq, of.id)
                 )
                 found += [KnownInstance(*row) for row in connection.execute(query)]
         return found

@@ -79,11 +79,18 @@ class ReferenceRow:
 
 @dataclass(frozen=True, slots=True)
 class KnownInstance:
-    """What the ledger knows of an instance on its way to a store."""
+    """What the ledger knows of a version of an instance on its way to a store.
+
+    Attributes
+    ----------
+    attachment_uuid
+        Of its file in Orthanc; empty where Orthanc does not tell it.
+    """
 
     study_instance_uid: str
     series_instance_uid: str
     sop_instance_uid: str
+    attachment_uuid: str
     state: str
 
 

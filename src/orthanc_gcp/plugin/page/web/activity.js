@@ -144,7 +144,7 @@ async function readGateway() {
 
 export function makeActivity() {
   const orthancs = new Section(word("orthancs"));
-  const workers = new Section(word("workers"));
+  const workers = new Section(word("sending now"));
   const backfills = new Section(word("backfills"));
   const ofGateway = new Section(word("gateway"));
   const retrievals = new Section(word("retrievals"));

@@ -40,8 +40,23 @@ function head(receipt) {
     [word("received"), span(receipt.Received)],
     [word("acknowledged"), span(receipt.Acknowledged)],
     [word("confirmed"), span(receipt.Confirmed)],
-    [word("printed"), time(new Date().toISOString())],
+    [word("printed"), time(receipt.Issued)],
+    ...signature(receipt),
   ]);
+}
+
+function signature({Signature: own, Unsigned: why}) {
+  return own
+    ? [[word("key id"), own.KeyId, "uid"], [word("signature"), own.Value, "uid"]]
+    : [[word("signature"), word("not signed", {why}), "bad outside"]];
+}
+
+// The signature is of this document: `orthanc-gcp receipt --verify` checks the file.
+function save(receipt) {
+  const content = new Blob([JSON.stringify(receipt, null, 2)], {type: "application/json"});
+  const href = URL.createObjectURL(content);
+  element("a", {href, download: `receipt-${receipt.Study}.json`}).click();
+  setTimeout(() => URL.revokeObjectURL(href), 60000); // the browser reads it after the click
 }
 
 function happened(receipt) {
@@ -68,6 +83,7 @@ export function makeReceipt([account, study]) {
       }
       const receipt = await ask(["accounts", account, "receipt"], {query: {study}});
       isLoaded = true;
+      print.append(button(word("save as JSON"), () => save(receipt)));
       body.replaceChildren(head(receipt), ...receipt.Series.flatMap((series) => [
         element("h3", {}, `${word("series")} `,
           element("span", {class: "uid outside"}, series.Series)),
