@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import expect
 
 from compat.axe import judge
-from tests.integration.test_page import VIEWS, lose_changes, site
+from tests.integration.test_page import VIEWS, fill_history, lose_changes, site
 from tests.support.orthanc import Orthanc
 
 IDS = [view.partition("/")[0] or "overview" for view in VIEWS]
@@ -19,6 +19,7 @@ IDS = [view.partition("/")[0] or "overview" for view in VIEWS]
 def orthanc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Orthanc]:
     with site(tmp_path_factory.mktemp("page")) as orthanc:
         lose_changes(orthanc, 10)
+        fill_history(orthanc)
         yield orthanc
 
 

@@ -297,6 +297,13 @@ def test_the_quarantine_by_reason_and_a_dismissal(desk):
     assert desk.call("POST", "/gcp/accounts/a/retry", by_name)[1]["Instances"] == 1
 
 
+def test_the_last_day_of_an_account(desk):
+    expected = {"Account": "a", "StepSeconds": 600, "Steps": []}
+    assert desk.call("GET", "/gcp/accounts/a/history") == (200, expected)
+    assert desk.call("GET", "/gcp/accounts/nobody/history")[0] == 404
+    assert desk.call("GET", "/gcp/accounts/a/history?x=1")[0] == 400
+
+
 def test_who_works_on_the_ledger(desk):
     arrive(desk)
     desk.ledger.queue.claim(

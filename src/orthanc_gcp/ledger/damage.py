@@ -27,6 +27,7 @@ from orthanc_gcp.ledger.schema import (
     lost_changes,
     patient_studies,
     patients,
+    transfer_history,
     transfers,
 )
 from orthanc_gcp.reasons import TransferReason
@@ -45,6 +46,7 @@ _TABLES = (
     patient_studies,
     lost_changes,
     acknowledged_losses,
+    transfer_history,
 )
 _TYPES = {
     str: "typeof({0}) = 'text'",

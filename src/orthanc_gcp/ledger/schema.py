@@ -40,6 +40,7 @@ __all__ = [
     "retrieved_instances",
     "schema_version",
     "storage_commitments",
+    "transfer_history",
     "transfers",
 ]
 
@@ -334,6 +335,18 @@ lost_changes = sql.Table(
     sql.Column("acknowledged_by", sql.Text),  # with how that is known
 )
 """What Orthanc had received and recycled before anybody could read what it was."""
+
+transfer_history = sql.Table(
+    "gcp_transfer_history",
+    metadata,
+    sql.Column("account", sql.Text, primary_key=True),
+    sql.Column("noted_at", sql.Float, primary_key=True),
+    sql.Column("confirmed_instances", sql.BigInteger, nullable=False),  # until then
+    sql.Column("confirmed_bytes", sql.BigInteger, nullable=False),
+    sql.Column("unsent_instances", sql.BigInteger, nullable=False),  # at that moment
+    sql.Column("unsent_bytes", sql.BigInteger, nullable=False),
+)
+"""How far each account was, in steps of the last day."""
 
 acknowledged_losses = sql.Table(
     "gcp_acknowledged_losses",

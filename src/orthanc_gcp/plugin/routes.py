@@ -42,7 +42,7 @@ CONNECTOR_ROUTES = (
 )
 _OF_ACCOUNT = (
     *("transfers", "studies", "instances", "receipt", "send", "retry", "pause", "resume"),
-    *("retrieve", "retrievals", "quarantine", "dismiss", "losses"),
+    *("retrieve", "retrievals", "quarantine", "dismiss", "losses", "history"),
 )
 WORKER_ROUTES = (
     r"/gcp/(transfers|activity)",

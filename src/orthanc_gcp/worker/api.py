@@ -22,6 +22,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from orthanc_gcp.custody.reporting import operations
 from orthanc_gcp.custody.reporting.activity import Activity
+from orthanc_gcp.custody.reporting.history import history
 from orthanc_gcp.custody.reporting.instances import instances
 from orthanc_gcp.custody.reporting.overview import Overview
 from orthanc_gcp.custody.reporting.problems import Problem
@@ -134,6 +135,7 @@ class Api:
                     Route("/gcp/transfers", self._overview, methods=["GET"]),
                     Route("/gcp/activity", self._active, methods=["GET"]),
                     Route(f"{account}/transfers", self._account, methods=["GET"]),
+                    Route(f"{account}/history", self._history, methods=["GET"]),
                     Route(f"{account}/studies", self._studies, methods=["GET"]),
                     Route(f"{account}/instances", self._instances, methods=["GET"]),
                     Route(f"{account}/receipt", self._receipt, methods=["GET"]),
@@ -182,6 +184,10 @@ class Api:
     def _account(self, request: Request) -> Response:
         _only(request, ())
         return JSONResponse(self._found(_named(request)))
+
+    def _history(self, request: Request) -> Response:
+        _only(request, ())
+        return JSONResponse(history(self._ledger, self._found(_named(request))["Account"]))
 
     def _studies(self, request: Request) -> Response:
         _only(request, (*_FILTERS, *_PAGING))

@@ -28,6 +28,7 @@ from orthanc_gcp.custody.intake.protection import Protection
 from orthanc_gcp.custody.intake.rules import Rules
 from orthanc_gcp.custody.reporting.activity import Activity
 from orthanc_gcp.custody.reporting.backfill_progress import studies_of
+from orthanc_gcp.custody.reporting.history import History
 from orthanc_gcp.custody.reporting.overview import Overview
 from orthanc_gcp.custody.reporting.problems import Problem, Problems
 from orthanc_gcp.custody.reporting.quarantine import counts_by_reason
@@ -254,6 +255,7 @@ def assemble(
             attempts=attempts,
             progress=progress,
             problems=ProblemLog(needs_person, clock),
+            history=History(ledger, status.accounts),
             api=api,
             notifiers=notifiers(settings, ledger, status.accounts, attempts, clock),
             stopping=stopping,

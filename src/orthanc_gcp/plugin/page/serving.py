@@ -29,7 +29,7 @@ _SCRIPTS = (
         "quarantine",
         "receipt",
     ),
-    *("server", "studies", "words"),
+    *("server", "studies", "words", "plot"),
 )
 _LANGUAGES = ("en", "de", "fr")
 FILES = {
