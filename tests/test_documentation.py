@@ -433,7 +433,7 @@ def test_every_route_has_a_permission_and_no_other():
         allowed[route] = set(names.split("|"))
     assert allowed.keys() == served
     for_all = {route for route, names in allowed.items() if "gcp-status" in names}
-    of_studies = ("studies", "instances", "receipt", "retrievals")
+    of_studies = ("studies", "instances", "receipt", "retrievals", "losses")
     assert not {route for route in for_all if route[1].endswith(of_studies)}
     assert {method for method, _ in for_all} == {"GET"}
     assert all("gcp-admin" in names for names in allowed.values())

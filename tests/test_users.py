@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import sys
 
 import pytest
@@ -30,3 +31,11 @@ def test_a_system_without_numbers(monkeypatch: pytest.MonkeyPatch):
     assert not users.has_file_modes()
     assert users.user_name() == "that runs this"
     assert users.name_of(7) == "7"
+
+
+def test_whose_name_is_written_down_is_one_line(monkeypatch: pytest.MonkeyPatch):
+    assert users.this_user() == f"{users.user_name()} at {socket.gethostname()}"
+    monkeypatch.setattr(socket, "gethostname", lambda: "x" * 200)
+    assert len(users.this_user()) == 150
+    monkeypatch.setattr(socket, "gethostname", lambda: "a\nb")
+    assert users.this_user() == "a user of this machine"

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import socket
 
-__all__ = ["has_file_modes", "is_root", "name_of", "own_id", "user_name"]
+__all__ = ["has_file_modes", "is_root", "name_of", "own_id", "this_user", "user_name"]
 
 
 def own_id() -> int | None:
@@ -39,3 +40,9 @@ def user_name() -> str:
     """Whom this process runs as."""
     uid = own_id()
     return "that runs this" if uid is None else name_of(uid)
+
+
+def this_user() -> str:
+    """Whom this process runs as, and on which machine: one line of 150 characters at most."""
+    name = f"{user_name()} at {socket.gethostname()}"
+    return name[:150] if name.isprintable() else "a user of this machine"

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from orthanc_gcp.cli import app
+from orthanc_gcp.custody.reporting.losses import losses
 from orthanc_gcp.ledger.schema import State
 from tests.support.command_ledger import config, own_ledger
 from tests.support.terminal import invoke
@@ -30,7 +31,7 @@ HERE = {
     ("pause", 0): ["CONFIG", ACCOUNT],
     ("resume", 0): ["CONFIG", ACCOUNT],
     ("indexes", 0): ["CONFIG"],
-    ("losses", 0): ["CONFIG", "--acknowledge"],
+    ("losses", 0): ["CONFIG", "--acknowledge", "LISTED"],
     ("losses", 1): ["CONFIG"],
     ("destinations", 0): ["CONFIG"],
     ("plugin-script", 0): [],
@@ -85,7 +86,8 @@ def filled(own_ledger):
 @pytest.mark.parametrize(("name", "code"), HERE)
 def test_as_documented(filled, config, name, code):
     assert (name, code) in documented()
-    arguments = [config if one == "CONFIG" else one for one in HERE[name, code]]
+    values = {"CONFIG": config, "LISTED": losses(filled).listed}
+    arguments = [values.get(one, one) for one in HERE[name, code]]
     invoke(name, *arguments, code=code)
 
 

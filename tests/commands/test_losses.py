@@ -31,11 +31,27 @@ def test_losses_until_somebody_knows(site):
         text = run(site, "status")
         assert "lost" in text
         assert "google: 12 changes of Orthanc are lost: orthanc-gcp losses" in text
-        assert run(site, "losses", "--acknowledge").splitlines() == [
-            *said.splitlines(),
-            "acknowledged",
-        ]
-        assert run_json(site, "losses") == {"Studies": [], "Changes": []}
+        listed = found["Listed"]
+        *lines, way = said.splitlines()
+        assert way.endswith(f"--acknowledge {listed}")
+        assert "expected the Listed" in run(site, "losses", "--acknowledge", "all", code=2)
+        wrong = run(site, "losses", "--acknowledge", listed, "--by", "a\nb", code=2)
+        assert "--by: expected text of one line" in wrong
+        assert "--acknowledge" in run(site, "losses", "--by", "jane", code=2)
+        assert "one of" in run(site, "losses", "--acknowledge", listed, "--all", code=2)
+        done = run(site, "losses", "--acknowledge", listed, "--by", "jane")
+        assert done.splitlines() == [*lines, "acknowledged by jane (as typed)"]
+        assert "changed since" in run(site, "losses", "--acknowledge", listed, code=2)
+        nothing = {"Studies": [], "Changes": [], "Listed": None, "More": False}
+        assert run_json(site, "losses") == nothing
+        former = run_json(site, "losses", "--all")["Acknowledged"]
+        assert [one["By"] for one in (*former["Studies"], *former["Changes"])] == [
+            "jane (as typed)"
+        ] * 2
+        first, *rest = run(site, "losses", "--all").splitlines()
+        assert first == "nothing is lost that nobody has acknowledged"
+        assert all("by jane (as typed): " in one for one in rest)
+        assert len(rest) == 2
         assert "are lost" not in run(site, "status")
     finally:
         engine.dispose()

@@ -8,6 +8,7 @@ import jsonschema
 import pytest
 
 from orthanc_gcp.cli import app
+from orthanc_gcp.custody.reporting.losses import acknowledge, losses
 from orthanc_gcp.ledger.destinations import StoreName
 from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.schema import State
@@ -24,7 +25,8 @@ ACCOUNT = "my-google"
 OF_THE_LEDGER = [
     ["status", 0],
     ["top", 0],
-    ["losses", 1],
+    ["losses", 0, "--acknowledge", "LISTED"],
+    ["losses", 1, "--all"],
     ["destinations", 0],
     ["destinations", 0, "--close", "1"],
     ["destinations", 0, "--hand-over", "1"],
@@ -70,6 +72,10 @@ def filled(own_ledger):
     ):
         arrive(own_ledger, 2, study=study, account=ACCOUNT)
         settle(own_ledger, state, account=ACCOUNT, reason=reason, detail="words")
+    own_ledger.arrivals.lose(ACCOUNT, "o", 1, 3, 2)
+    acknowledge(own_ledger, losses(own_ledger).listed, by="jane")
+    arrive(own_ledger, 1, study="6", account=ACCOUNT)
+    settle(own_ledger, State.LOST, account=ACCOUNT, reason="recycled", detail="words")
     arrive(own_ledger, 2, study="4", account=ACCOUNT)
     confirm(own_ledger, account=ACCOUNT)
     arrive(own_ledger, 2, study="5", account=ACCOUNT)
@@ -90,6 +96,7 @@ def documents_of(config, line):
 
 @pytest.mark.parametrize("line", OF_THE_LEDGER, ids=lambda line: "-".join(map(str, line)))
 def test_as_the_schema_says_and_nothing_else(filled, config, line):
+    line = [losses(filled).listed if one == "LISTED" else one for one in line]
     name, document = documents_of(config, line)
     assert document, "an empty one proves little"
     refuses_others(name, document)

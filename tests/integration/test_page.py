@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
 import pytest
+import sqlalchemy as sql
 import urllib3
 from playwright.sync_api import Browser, Locator, Page, Route, expect, sync_playwright
 
+from orthanc_gcp.custody.reporting.history import STEP
+from orthanc_gcp.ledger.ledger import Ledger
+from orthanc_gcp.ledger.schema import transfer_history
 from tests.integration.test_web_pages import FLAGS
 from tests.support.emulator import STORE_PATH, Emulator
 from tests.support.keys import STORE
@@ -22,10 +27,15 @@ from tests.support.terminal import invoke
 
 HOSTILE = "<img src=x onerror=alert(1)>"
 ACCOUNT = f"my {HOSTILE}"
-PATH = f"/gcp/accounts/{quote(ACCOUNT, safe='')}"
 STUDY, CONFLICTS = "1.2.3.4", ["1.2.3.4.1", "1.2.3.4.2", "1.2.3.4.3"]
 SENT = 21
 """More than the page shows at once."""
+NAME = quote(ACCOUNT, safe="")
+PATH = f"/gcp/accounts/{NAME}"
+VIEWS = (
+    *("", "quarantine", f"studies/{NAME}", f"receipt/{NAME}/{STUDY}", f"losses/{NAME}"),
+    "activity",
+)
 NARROW = {"width": 400, "height": 900}
 
 
@@ -106,6 +116,11 @@ def complaints(page: Page) -> list[str]:
     page.on("pageerror", lambda error: said.append(str(error)))
     page.on("dialog", lambda dialog: (said.append(dialog.message), dialog.dismiss()))
     return said
+
+
+def but(complaints: list[str], status: str) -> list[str]:
+    """Those about anything else than an answer with this status."""
+    return [one for one in complaints if f"status of {status}" not in one]
 
 
 def open_page(page: Page, orthanc: Orthanc, view: str = "") -> None:
@@ -198,7 +213,7 @@ def test_from_the_overview_to_a_dismissal_by_keyboard(orthanc, page, complaints)
     expect(page.locator(".events")).to_be_visible()
     assert page.locator("main img").count() == 0
     # What the server refuses stands in the console, too.
-    assert [one for one in complaints if "400" not in one] == []
+    assert but(complaints, "400") == []
 
 
 def test_a_receipt_is_signed(orthanc, page, complaints, tmp_path):
@@ -259,14 +274,14 @@ def test_whatever_is_answered_becomes_text(orthanc, page, complaints):
         route.fulfill(response=answer, body=json.dumps(poisoned(answer.json())))
 
     page.route(re.compile("/gcp/(accounts|transfers)"), poison)
-    for view in ("", "quarantine", view_of("studies"), f"{view_of('receipt')}/{STUDY}"):
+    for view in VIEWS:
         page.goto("about:blank")
         open_page(page, orthanc, view)
         expect(page.locator("main")).to_contain_text(HOSTILE)
         for summary in page.locator("main summary").all():
             summary.click()
         assert page.locator("main :is(img, b, script, iframe)").count() == 0
-    assert complaints == []
+    assert but(complaints, "404") == []
 
 
 def poisoned(value):
@@ -313,9 +328,111 @@ def test_what_is_lost_or_not_known_is_said(orthanc, page):
     expect(page.locator("#connection")).to_have_text("Orthanc does not answer.")
 
 
+def lose_changes(orthanc: Orthanc, first: int) -> None:
+    """What Orthanc is said to have recycled before it was read."""
+    file = orthanc.folder / "storage" / "orthanc-gcp.sqlite"
+    engine = sql.create_engine(f"sqlite:///{file}")
+    try:
+        Ledger(engine).arrivals.lose(ACCOUNT, f"o {HOSTILE}", first, first + 6, 7)
+    finally:
+        engine.dispose()
+
+
+def test_a_person_acknowledges_what_is_shown_and_nothing_else(orthanc, page, complaints):
+    lose_changes(orthanc, 10)
+    page.clock.install()
+    open_page(page, orthanc)
+    page.get_by_role("link", name="See what is lost").press("Enter")
+    expect(page.get_by_role("heading", name=f"Losses of {ACCOUNT}")).to_be_focused()
+    expect(page.get_by_role("listitem")).to_contain_text(re.compile("10 . 16"))
+    lose_changes(orthanc, 20)
+    page.get_by_role("button", name="Acknowledge").press("Enter")
+    dialog = page.get_by_role("dialog")
+    page.keyboard.press("Enter")
+    expect(dialog.get_by_role("alert")).to_contain_text("By: expected words")
+    page.keyboard.type("jane")
+    page.keyboard.press("Enter")
+    expect(dialog).to_be_hidden()
+    expect(page.locator("#message")).to_have_text(
+        "Acknowledged by jane (as typed): instances: 0, changes: 7."
+    )
+    items = page.get_by_role("listitem")
+    expect(items.first).to_contain_text(re.compile("20 . 26"))
+    expect(items.first).not_to_contain_text("jane")
+    expect(items.last).to_contain_text(re.compile(r"10 . 16.*jane \(as typed\)", re.DOTALL))
+    page.get_by_role("button", name="Acknowledge").click()
+    dialog.get_by_label("Your name").fill("jane")
+    page.keyboard.press("Enter")
+    expect(page.get_by_text("Nothing is lost that nobody has acknowledged.")).to_be_visible()
+    expect(page.get_by_role("button", name="Acknowledge")).to_be_hidden()
+    assert page.locator("main img").count() == 0
+    assert but(complaints, "400") == []
+
+
+def fill_history(orthanc: Orthanc) -> None:
+    """Two hours of what was confirmed and what was not, with a gap between."""
+    engine = sql.create_engine(f"sqlite:///{orthanc.folder / 'storage' / 'orthanc-gcp.sqlite'}")
+    newest = time.time() // STEP * STEP - STEP
+    try:
+        with engine.begin() as connection:
+            for place in (14, 13, 12, 2, 1, 0):
+                row = {"account": ACCOUNT, "noted_at": newest - place * STEP}
+                row |= {"confirmed_instances": 0, "confirmed_bytes": 6_000_000 * (14 - place)}
+                row |= {"unsent_instances": 10 * place, "unsent_bytes": 0}
+                connection.execute(transfer_history.insert().prefix_with("OR REPLACE"), row)
+    finally:
+        engine.dispose()
+
+
+def test_the_last_day_as_a_plot(orthanc, page, complaints):
+    fill_history(orthanc)
+    open_page(page, orthanc)
+    figure = page.get_by_role("article", name=ACCOUNT).get_by_role("figure")
+    expect(figure).to_contain_text("Confirmed: 10 kB/s at most")
+    expect(figure).to_contain_text("Still to be sent: 130 at most")
+    for kind in ("rate", "unsent"):
+        drawn = figure.locator(f"path.{kind}").get_attribute("d")
+        assert re.fullmatch(r"(M[\d.]+ [\d.]+(L[\d.]+ [\d.]+)*){2}", drawn), drawn
+    assert complaints == []
+
+
+def test_who_works_on_the_ledger(orthanc, page, complaints):
+    wanted = {"Resources": [{"Study": STUDY}]}
+    number = orthanc.json("POST", f"{PATH}/retrieve", wanted)["Retrievals"][0]
+    done = f"{PATH}/retrievals?id={number}"
+    wait_until(lambda: orthanc.json("GET", done)["Retrievals"][0]["Ended"], 40)
+    open_page(page, orthanc, "activity")
+    followed = page.get_by_role("region", name="Orthancs on this ledger")
+    expect(followed).to_contain_text("Followed since")
+    expect(page.get_by_role("region", name="What workers send just now")).to_contain_text("None")
+    expect(page.get_by_role("region", name="Gateway")).to_be_hidden()
+    latest = page.get_by_role("region", name="Latest retrievals")
+    expect(latest.get_by_role("listitem")).to_contain_text("Instances in Orthanc: 3 of 3")
+    assert but(complaints, "404") == []
+
+    gone = {"Index": "g", "Orthanc": HOSTILE, "Since": None, "Seen": None, "OpenInstances": 4}
+    gone = {**gone, "OldestOpenSeconds": 90, "Problem": f"no Orthanc has it {HOSTILE}"}
+    sender = {"Worker": HOSTILE, "Account": "a", "Requests": 1, "Instances": 2, "Bytes": 3}
+    told = {"Orthancs": [gone], "Senders": [sender], "Backfills": []}
+    running = {"State": "Running", "Problem": None, "Since": "2026-01-31T18:00:00+00:00"}
+    running = {**running, "Port": 4243, "Associations": 1, "MaxAssociations": 9}
+    running["Requests"] = [{"Service": "C-FIND", "Seconds": 1, "ByStatus": {"0000": 12}}]
+    for path, answer in (("activity", told), ("gateway", running)):
+        page.route(re.compile(f"/gcp/{path}$"), answering(answer))
+    page.reload()
+    expect(followed.locator(".bad").first).to_have_text(gone["Problem"])
+    expect(followed).to_contain_text("1 min 30 s")
+    expect(page.get_by_role("region", name="Gateway")).to_contain_text("0000: 12")
+    assert page.locator("main img").count() == 0
+
+
+def answering(answer):
+    return lambda route: route.fulfill(body=json.dumps(answer))
+
+
 def test_it_is_narrow_and_in_other_languages(orthanc, page, complaints):
     page.set_viewport_size(NARROW)
-    for view in ("", "quarantine", view_of("studies"), f"{view_of('receipt')}/{STUDY}"):
+    for view in VIEWS:
         open_page(page, orthanc, view)
         for summary in page.locator("main summary").all():
             summary.click()
@@ -325,7 +442,7 @@ def test_it_is_narrow_and_in_other_languages(orthanc, page, complaints):
         page.locator("#language").select_option(language)
         expect(page.get_by_role("link", name=words)).to_be_visible()
         expect(page.locator("html")).to_have_attribute("lang", language)
-    assert complaints == []
+    assert but(complaints, "404") == []
 
 
 def test_nobody_is_asked_while_the_page_is_hidden(orthanc, page):

@@ -263,6 +263,11 @@ def test_secrets_stay_where_they_are_though_it_may_ask_orthanc(site):
     body = {"All": True, "Why": "none is there", "By": "bob", "User": "carol"}
     answer = orthanc.request("POST", f"/gcp/accounts/{ACCOUNT}/dismiss", json.dumps(body).encode())
     assert json.loads(answer.data)["By"] == "alice (logged in to Orthanc)"
+    path = f"/gcp/accounts/{ACCOUNT}/losses/acknowledge"
+    unsigned = {"Listed": "1-0-0000000000000000", "User": ""}
+    assert orthanc.request("POST", path, unsigned).status == 409
+    elsewhere = {"Origin": "https://attacker.example"}
+    assert orthanc.request("POST", path, unsigned, **elsewhere).status == 403
 
 
 def test_without_a_rule_there_is_no_worker(site):

@@ -14,6 +14,9 @@ import sqlalchemy as sql
 import urllib3
 
 from orthanc_gcp import configuration
+from orthanc_gcp.clock import SystemClock
+from orthanc_gcp.configuration import BackfillOptions
+from orthanc_gcp.custody.reporting.activity import Activity
 from orthanc_gcp.custody.reporting.operations import paused_accounts
 from orthanc_gcp.custody.reporting.overview import Overview
 from orthanc_gcp.custody.reporting.problems import find_problems
@@ -31,6 +34,7 @@ from orthanc_gcp.worker.samples import of_transfers
 from tests.support.keys import STORE
 from tests.support.ledgers import arrival
 from tests.support.site import ACCOUNT, Site, make_study
+from tests.support.transfers import settle
 
 SECRET = "s3cret-needle"
 ODD = "übung / 1?".replace("/", "-")
@@ -64,6 +68,7 @@ class Desk:
             lambda: find_problems(ledger, ["a", ODD], {}),
             self.standstill,
             RetrievalApi(ledger, ["a", ODD], lambda: self.source, self.change),
+            Activity(ledger, {"a"}, BackfillOptions(), SystemClock()),
         )
         place = socket.create_server(("127.0.0.1", 0))
         self.port = place.getsockname()[1]
@@ -200,6 +205,12 @@ def test_pages_and_filters(desk):
         ("POST", "/gcp/accounts/nobody/dismiss", {"All": True}, 404, "there is no account"),
         ("POST", "/gcp/accounts/a/dismiss", None, 400, 'or {"All": true}'),
         ("POST", "/gcp/accounts/a/dismiss", b" " * 65536 + b"{}", 413, "at most"),
+        ("GET", "/gcp/accounts/nobody/losses", None, 404, "there is no account"),
+        ("GET", "/gcp/accounts/a/losses?limit=1", None, 400, "there is no such parameter"),
+        ("GET", "/gcp/accounts/a/losses?all=1", None, 400, "all: expected one of true, false"),
+        ("POST", "/gcp/accounts/nobody/losses/acknowledge", None, 404, "there is no account"),
+        ("POST", "/gcp/accounts/a/losses/acknowledge", None, 400, "Listed: expected words"),
+        ("POST", "/gcp/accounts/a/losses", None, 405, "Method Not Allowed"),
         ("POST", "/gcp/accounts/nobody/retry", None, 404, "there is no account"),
         ("POST", "/gcp/accounts/a/retry", b"[", 400, "expected a JSON object"),
         ("POST", "/gcp/accounts/a/retry", [], 400, "expected a JSON object"),
@@ -284,6 +295,51 @@ def test_the_quarantine_by_reason_and_a_dismissal(desk):
     assert desk.changes == 1
     by_name = {"Instance": "1.0"}
     assert desk.call("POST", "/gcp/accounts/a/retry", by_name)[1]["Instances"] == 1
+
+
+def test_the_last_day_of_an_account(desk):
+    expected = {"Account": "a", "StepSeconds": 600, "Steps": []}
+    assert desk.call("GET", "/gcp/accounts/a/history") == (200, expected)
+    assert desk.call("GET", "/gcp/accounts/nobody/history")[0] == 404
+    assert desk.call("GET", "/gcp/accounts/a/history?x=1")[0] == 400
+
+
+def test_who_works_on_the_ledger(desk):
+    arrive(desk)
+    desk.ledger.queue.claim(
+        "a", "o", "b", "worker-1", most_instances=2, most_bytes=999, most_batches=9
+    )
+    told = desk.call("GET", "/gcp/activity")[1]
+    assert [one["Worker"] for one in told["Senders"]] == ["worker-1"]
+    (orthanc,) = told["Orthancs"]
+    assert (orthanc["Index"], orthanc["OpenInstances"], orthanc["Seen"]) == ("o", 3, None)
+    assert told["Backfills"] == []
+    assert desk.call("GET", "/gcp/activity?x=1")[0] == 400
+
+
+def test_what_was_listed_as_lost_is_acknowledged(desk):
+    arrive(desk)
+    settle(desk.ledger, State.LOST, 1, reason="recycled")
+    told = desk.call("GET", "/gcp/accounts/a/losses")[1]
+    assert [one["Instances"] for one in told["Studies"]] == [1]
+    assert "Acknowledged" not in told
+    settle(desk.ledger, State.LOST, 1, reason="recycled")
+    body = {"Listed": told["Listed"], "By": "jane"}
+    done = desk.call("POST", "/gcp/accounts/a/losses/acknowledge", body)
+    expected = {"Account": "a", "Instances": 1, "Changes": 0, "By": "jane (as typed)"}
+    assert done == (200, expected)
+    assert desk.changes == 1
+    figures = desk.call("GET", "/gcp/accounts/a/transfers")[1]
+    assert (figures["Lost"]["Instances"], figures["Withdrawn"]["Instances"]) == (1, 1)
+    left = desk.call("GET", "/gcp/accounts/a/losses?all=true")[1]
+    assert [one["Instances"] for one in left["Studies"]] == [1]
+    (former,) = left["Acknowledged"]["Studies"]
+    assert (former["Instances"], former["By"]) == (1, "jane (as typed)")
+    status, told = desk.call("POST", "/gcp/accounts/a/losses/acknowledge", body)
+    assert (status, told["Message"]) == (
+        409,
+        "what is lost has changed since it was listed: list it again",
+    )
 
 
 def test_send(desk):

@@ -127,22 +127,11 @@ def _gone(ledger: Ledger, source: str) -> None:
 
 def _list(found: list[OpenTransfers], *, as_json: bool) -> None:
     from orthanc_gcp.clock import age
+    from orthanc_gcp.custody.reporting.activity import index_as_json
     from orthanc_gcp.custody.reporting.timestamps import utc
 
     if as_json:
-        rows = [
-            {
-                "Index": one.source,
-                "Orthanc": one.name,
-                "Since": utc(one.since),
-                "Seen": utc(one.seen_at),
-                "OpenInstances": one.instances,
-                "OldestOpenSeconds": one.oldest_seconds,
-                "Problem": one.reason,
-            }
-            for one in found
-        ]
-        say(json.dumps(rows, indent=2))
+        say(json.dumps(list(map(index_as_json, found)), indent=2))
         return
     for one in found:
         line = f"{one.source}: Orthanc {one.name}, seen {utc(one.seen_at) or 'never'}"

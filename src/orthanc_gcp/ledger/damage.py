@@ -19,6 +19,7 @@ from orthanc_gcp.ledger.schema import (
     UNSURE,
     Priority,
     State,
+    acknowledged_losses,
     backfill_studies,
     destinations,
     events,
@@ -26,6 +27,7 @@ from orthanc_gcp.ledger.schema import (
     lost_changes,
     patient_studies,
     patients,
+    transfer_history,
     transfers,
 )
 from orthanc_gcp.reasons import TransferReason
@@ -43,6 +45,8 @@ _TABLES = (
     patients,
     patient_studies,
     lost_changes,
+    acknowledged_losses,
+    transfer_history,
 )
 _TYPES = {
     str: "typeof({0}) = 'text'",

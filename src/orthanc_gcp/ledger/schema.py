@@ -24,6 +24,7 @@ __all__ = [
     "RetrievalState",
     "RetrievedState",
     "State",
+    "acknowledged_losses",
     "backfill_studies",
     "change_cursors",
     "commitment_references",
@@ -39,6 +40,7 @@ __all__ = [
     "retrieved_instances",
     "schema_version",
     "storage_commitments",
+    "transfer_history",
     "transfers",
 ]
 
@@ -330,8 +332,37 @@ lost_changes = sql.Table(
     sql.Column("changes", sql.BigInteger, nullable=False),  # so many of these numbers
     sql.Column("noticed_at", sql.Float, nullable=False),
     sql.Column("acknowledged_at", sql.Float),  # by a person
+    sql.Column("acknowledged_by", sql.Text),  # with how that is known
 )
 """What Orthanc had received and recycled before anybody could read what it was."""
+
+transfer_history = sql.Table(
+    "gcp_transfer_history",
+    metadata,
+    sql.Column("account", sql.Text, primary_key=True),
+    sql.Column("noted_at", sql.Float, primary_key=True),
+    sql.Column("confirmed_instances", sql.BigInteger, nullable=False),  # until then
+    sql.Column("confirmed_bytes", sql.BigInteger, nullable=False),
+    sql.Column("unsent_instances", sql.BigInteger, nullable=False),  # at that moment
+    sql.Column("unsent_bytes", sql.BigInteger, nullable=False),
+)
+"""How far each account was, in steps of the last day."""
+
+acknowledged_losses = sql.Table(
+    "gcp_acknowledged_losses",
+    metadata,
+    sql.Column("id", _Id, primary_key=True, autoincrement=True),
+    sql.Column("account", sql.Text, nullable=False),
+    sql.Column("source", sql.Text, nullable=False),
+    sql.Column("study_instance_uid", sql.Text, nullable=False),
+    sql.Column("instances", sql.Integer, nullable=False),
+    sql.Column("size_bytes", sql.BigInteger, nullable=False),  # of all of them
+    sql.Column("first_received_at", sql.Float, nullable=False),
+    sql.Column("last_received_at", sql.Float, nullable=False),
+    sql.Column("acknowledged_at", sql.Float, nullable=False),
+    sql.Column("acknowledged_by", sql.Text, nullable=False),  # with how that is known
+)
+"""The studies of which a person has acknowledged that instances are lost; only ever added."""
 
 retrievals = sql.Table(
     "gcp_retrievals",

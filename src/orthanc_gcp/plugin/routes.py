@@ -42,14 +42,17 @@ CONNECTOR_ROUTES = (
 )
 _OF_ACCOUNT = (
     *("transfers", "studies", "instances", "receipt", "send", "retry", "pause", "resume"),
-    *("retrieve", "retrievals", "quarantine", "dismiss"),
+    *("retrieve", "retrievals", "quarantine", "dismiss", "losses", "history"),
 )
 WORKER_ROUTES = (
-    r"/gcp/(transfers)",
+    r"/gcp/(transfers|activity)",
     rf"/gcp/(accounts)/([^/]+)/({'|'.join(_OF_ACCOUNT)})",
+    r"/gcp/(accounts)/([^/]+)/(losses)/(acknowledge)",
 )
 GATEWAY_ROUTES = (r"/gcp/gateway",)
-_POST = ("refresh", "check", "send", "retry", "pause", "resume", "retrieve", "dismiss")
+_BY_USER = ("dismiss", "acknowledge")
+"""What is written down with who has done it."""
+_POST = ("refresh", "check", "send", "retry", "pause", "resume", "retrieve", *_BY_USER)
 
 
 @dataclass(frozen=True)
@@ -116,7 +119,7 @@ def from_worker(
             503, "there is no worker: the configuration has no rule in Send, or see Orthanc's log"
         )
     try:
-        if groups[-1] == "dismiss":
+        if groups[-1] in _BY_USER:
             body = with_user(body, user)
         return Answer(*worker.call(method, groups, _decoded(query), body))
     except WorkerUnavailableError as error:

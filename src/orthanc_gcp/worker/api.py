@@ -21,6 +21,8 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from orthanc_gcp.custody.reporting import operations
+from orthanc_gcp.custody.reporting.activity import Activity
+from orthanc_gcp.custody.reporting.history import history
 from orthanc_gcp.custody.reporting.instances import instances
 from orthanc_gcp.custody.reporting.overview import Overview
 from orthanc_gcp.custody.reporting.problems import Problem
@@ -35,6 +37,7 @@ from orthanc_gcp.ledger.schema import State
 from orthanc_gcp.ledger.selection import Selection
 from orthanc_gcp.redaction import readable
 from orthanc_gcp.worker.listener import Guarded
+from orthanc_gcp.worker.losses_api import LossesApi
 from orthanc_gcp.worker.metrics import CONTENT_TYPE, Metrics
 from orthanc_gcp.worker.quarantine_api import QuarantineApi
 from orthanc_gcp.worker.retrieval_api import MOST_RESOURCES, RetrievalApi
@@ -85,6 +88,8 @@ class Api:
         Says why instances that are not done yet are not.
     retrievals
         Answers what is about retrievals.
+    activity
+        Says who works on the ledger.
     """
 
     def __init__(
@@ -99,10 +104,12 @@ class Api:
         needs_person: Callable[[], Sequence[Problem]],
         standstill: Standstill,
         retrievals: RetrievalApi,
+        activity: Activity,
     ) -> None:
         self._ledger, self._reported = ledger, overview
-        self._retrievals = retrievals
+        self._retrievals, self._activity = retrievals, activity
         self._in_quarantine = QuarantineApi(ledger, self._changed)
+        self._lost = LossesApi(ledger, self._changed)
         self._accounts, self._problems = accounts, problems
         self._send_on_demand, self._on_change = send_on_demand, on_change
         self._measured, self._needs_person = Metrics(measure), needs_person
@@ -126,12 +133,16 @@ class Api:
                     Route(HEALTH, _healthy, methods=["GET"]),
                     Route("/metrics", self._metrics, methods=["GET"]),
                     Route("/gcp/transfers", self._overview, methods=["GET"]),
+                    Route("/gcp/activity", self._active, methods=["GET"]),
                     Route(f"{account}/transfers", self._account, methods=["GET"]),
+                    Route(f"{account}/history", self._history, methods=["GET"]),
                     Route(f"{account}/studies", self._studies, methods=["GET"]),
                     Route(f"{account}/instances", self._instances, methods=["GET"]),
                     Route(f"{account}/receipt", self._receipt, methods=["GET"]),
                     Route(f"{account}/quarantine", self._quarantine, methods=["GET"]),
                     Route(f"{account}/dismiss", self._dismiss, methods=["POST"]),
+                    Route(f"{account}/losses", self._losses, methods=["GET"]),
+                    Route(f"{account}/losses/acknowledge", self._acknowledge, methods=["POST"]),
                     Route(f"{account}/retry", self._retry, methods=["POST"]),
                     Route(f"{account}/pause", self._pause, methods=["POST"]),
                     Route(f"{account}/resume", self._resume, methods=["POST"]),
@@ -163,12 +174,20 @@ class Api:
         _only(request, ())
         return JSONResponse(self.overview())
 
+    def _active(self, request: Request) -> Response:
+        _only(request, ())
+        return JSONResponse(self._activity.as_json())
+
     def _metrics(self, _request: Request) -> Response:
         return Response(self._measured.text(), media_type=CONTENT_TYPE)
 
     def _account(self, request: Request) -> Response:
         _only(request, ())
         return JSONResponse(self._found(_named(request)))
+
+    def _history(self, request: Request) -> Response:
+        _only(request, ())
+        return JSONResponse(history(self._ledger, self._found(_named(request))["Account"]))
 
     def _studies(self, request: Request) -> Response:
         _only(request, (*_FILTERS, *_PAGING))
@@ -252,6 +271,20 @@ class Api:
     def _do_dismiss(self, account: str, wanted: Mapping[str, Any]) -> Response:
         self._found(account)
         return JSONResponse(self._in_quarantine.dismiss(account, wanted))
+
+    def _losses(self, request: Request) -> Response:
+        _only(request, ("all",))
+        account = self._found(_named(request))["Account"]
+        everything = request.query_params.get("all", "false")
+        return JSONResponse(self._lost.page(account, everything))
+
+    async def _acknowledge(self, request: Request) -> Response:
+        wanted = await _body(request, self._reading, LARGEST_CHOICE)
+        return await run_in_threadpool(self._do_acknowledge, _named(request), wanted)
+
+    def _do_acknowledge(self, account: str, wanted: Mapping[str, Any]) -> Response:
+        self._found(account)
+        return JSONResponse(self._lost.acknowledge(account, wanted))
 
     async def _send(self, request: Request) -> Response:
         # The other fields of the DICOMweb plugin's body say how its job runs: there is none here.

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from orthanc_gcp.auth.token_source import TokenSource
 from orthanc_gcp.clock import Clock, SystemClock
-from orthanc_gcp.configuration import Account, Settings
+from orthanc_gcp.configuration import Account, BackfillOptions, Settings
 from orthanc_gcp.custody.destinations.congestion import CongestionWindow
 from orthanc_gcp.custody.destinations.destination import Destination
 from orthanc_gcp.custody.destinations.rate_limit import (
@@ -26,7 +26,9 @@ from orthanc_gcp.custody.intake.former_ledgers import FILE_NAME, note_ledger
 from orthanc_gcp.custody.intake.on_demand import send_on_demand
 from orthanc_gcp.custody.intake.protection import Protection
 from orthanc_gcp.custody.intake.rules import Rules
+from orthanc_gcp.custody.reporting.activity import Activity
 from orthanc_gcp.custody.reporting.backfill_progress import studies_of
+from orthanc_gcp.custody.reporting.history import History
 from orthanc_gcp.custody.reporting.overview import Overview
 from orthanc_gcp.custody.reporting.problems import Problem, Problems
 from orthanc_gcp.custody.reporting.quarantine import counts_by_reason
@@ -232,6 +234,12 @@ def assemble(
         RetrievalApi(
             ledger, tuple(destinations), followed, retrieving.work.set, retrieving.receivers
         ),
+        Activity(
+            ledger,
+            {rule.to for rule in settings.rules},
+            settings.backfill or BackfillOptions(),
+            clock,
+        ),
     )
     return Worker(
         Parts(
@@ -247,6 +255,7 @@ def assemble(
             attempts=attempts,
             progress=progress,
             problems=ProblemLog(needs_person, clock),
+            history=History(ledger, status.accounts),
             api=api,
             notifiers=notifiers(settings, ledger, status.accounts, attempts, clock),
             stopping=stopping,

@@ -21,7 +21,7 @@ from orthanc_gcp.ledger.schema import State
 from orthanc_gcp.ledger.selection import Selection
 from orthanc_gcp.redaction import readable
 
-__all__ = ["QuarantineApi"]
+__all__ = ["QuarantineApi", "said_by", "text_of"]
 
 _SELECTED = ("Study", "Instance", "Reason")
 _OTHERS = ("All", "Why", "By", "User")
@@ -65,12 +65,12 @@ class QuarantineApi:
         if unknown := set(body) - {*_SELECTED, *_OTHERS}:
             expected = ", ".join((*_SELECTED, *_OTHERS[:-1]))
             raise HTTPException(400, f"{readable(min(unknown))}: expected {expected}")
-        selected = {name: _text(body, name) for name in _SELECTED if name in body}
+        selected = {name: text_of(body, name) for name in _SELECTED if name in body}
         everything = body.get("All", False)
         if not isinstance(everything, bool) or everything is bool(selected):
             raise HTTPException(400, 'expected Study, Instance or Reason, or {"All": true}')
-        why = _text(body, "Why", LONGEST_WHY)
-        by = logged_in(_text(body, "User")) if "User" in body else as_typed(_text(body, "By"))
+        why = text_of(body, "Why", LONGEST_WHY)
+        by = said_by(body)
         moved = dismiss(
             self._ledger,
             Selection(
@@ -86,7 +86,25 @@ class QuarantineApi:
         return {"Account": account, "Instances": moved, "By": by}
 
 
-def _text(body: Mapping[str, Any], name: str, most: int = LONGEST_NAME) -> str:
+def said_by(body: Mapping[str, Any]) -> str:
+    """Who has asked, with how that is known: Orthanc's user, or what somebody has typed.
+
+    Raises
+    ------
+    HTTPException
+        It is not said.
+    """
+    return logged_in(text_of(body, "User")) if "User" in body else as_typed(text_of(body, "By"))
+
+
+def text_of(body: Mapping[str, Any], name: str, most: int = LONGEST_NAME) -> str:
+    """Words of a person.
+
+    Raises
+    ------
+    HTTPException
+        There are none, too many, or no text of one line.
+    """
     given = body.get(name)
     if not isinstance(given, str):
         raise HTTPException(400, f"{name}: expected words")

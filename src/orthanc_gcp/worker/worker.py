@@ -14,6 +14,7 @@ import sqlalchemy as sql
 from orthanc_gcp.auth.token_source import TokenSource
 from orthanc_gcp.custody.intake.backfill import Backfill
 from orthanc_gcp.custody.intake.changes import Follower
+from orthanc_gcp.custody.reporting.history import History
 from orthanc_gcp.custody.signatures.signing_key import NoSigningKeyError, public_key
 from orthanc_gcp.custody.transfer.dispatcher import Dispatcher
 from orthanc_gcp.custody.transfer.permissions import Permissions
@@ -43,6 +44,8 @@ ACTIVE, CALMING = 0.05, 1.1
 page with nothing: between the instances of a study there are gaps."""
 REFRESH_EVERY = 1.0
 """Seconds after which the locks of the workers are looked at again."""
+HISTORY_EVERY = 30.0
+"""Seconds between two looks whether a step of the history has begun."""
 REST_WITHIN = 5
 """Seconds that requests have to break off when the worker stops."""
 
@@ -73,6 +76,7 @@ class Parts:
     attempts: Attempts
     progress: Progress
     problems: ProblemLog
+    history: History
     api: Api
     notifiers: Sequence[Notifier]
     stopping: threading.Event
@@ -183,6 +187,7 @@ class Worker:
                 self._retrieve,
                 self._watch_others,
                 self._report,
+                self._note_history,
             )
         ]
         # What waits for Pub/Sub is not waited for: a message that is not acknowledged comes again.
@@ -277,6 +282,11 @@ class Worker:
         report = self._parts.problems.report
         while not self._stopping.wait(pause):
             pause = self._attempts.make("report problems", report, pause, both)
+
+    def _note_history(self) -> None:
+        pause, both, note = IDLE, (HISTORY_EVERY, HISTORY_EVERY), self._parts.history.note
+        while not self._stopping.wait(pause):
+            pause = self._attempts.make("note history", note, pause, both)
 
     def _requeue_claims_of_the_dead(self) -> bool:
         parts = self._parts

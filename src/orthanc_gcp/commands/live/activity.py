@@ -35,10 +35,12 @@ class Activity:
         sqlalchemy.exc.SQLAlchemyError
             The ledger is away.
         """
+        from orthanc_gcp.custody.reporting.activity import senders
+
         began = self._now()
         if began - self._read_at >= self._fresh:
             self._read = {
-                "Senders": self._senders(),
+                "Senders": senders(self._ledger),
                 "Orthancs": self._orthancs(),
                 "Backfills": self._backfills(),
                 "Retrievals": self._retrievals(),
@@ -48,31 +50,6 @@ class Activity:
             self._read_at = self._now()
             self._fresh = min(FRESH, SHARE * (self._read_at - began))
         return self._read
-
-    def _senders(self) -> list[dict[str, Any]]:
-        """What each worker sends just now."""
-        import sqlalchemy as sql
-
-        from orthanc_gcp.ledger.schema import State, transfers
-
-        of = transfers.c
-        sending = sql.literal(State.SENDING.value, literal_execute=True)  # an index has these
-        query = (
-            sql.select(
-                of.worker,
-                of.account,
-                sql.func.count(of.batch.distinct()),
-                sql.func.count(),
-                sql.func.sum(of.size_bytes),
-            )
-            .where(of.state == sending)
-            .group_by(of.worker, of.account)
-            .order_by(of.worker, of.account)
-        )
-        with self._ledger.reading() as connection:
-            rows = connection.execute(query).all()
-        names = ("Worker", "Account", "Requests", "Instances", "Bytes")
-        return [dict(zip(names, (*row[:4], int(row[4] or 0)), strict=True)) for row in rows]
 
     def _orthancs(self) -> list[dict[str, Any]]:
         from orthanc_gcp.custody.intake.open_transfers import seen_indexes
@@ -92,21 +69,12 @@ class Activity:
     def _backfills(self) -> list[dict[str, Any]]:
         from orthanc_gcp.clock import SystemClock
         from orthanc_gcp.configuration import BackfillOptions
-        from orthanc_gcp.custody.intake.backfill_studies import BackfillStudies
-        from orthanc_gcp.custody.reporting.backfill_progress import progress
+        from orthanc_gcp.custody.reporting.backfill_progress import running
 
         options = self._settings.backfill or BackfillOptions()
         accounts, now = {rule.to for rule in self._settings.rules}, SystemClock().utc().astimezone()
-        found = []
-        for one in self._ledger.indexes.all():
-            studies = BackfillStudies(self._ledger, one.source, accounts)
-            run = studies.run
-            if run is None or run.ended is not None:
-                continue
-            how_far = progress(self._ledger, studies, options, now)
-            if how_far is not None:
-                found.append({"Index": one.source, **how_far.as_json()})
-        return found
+        found = running(self._ledger, accounts, options, now)
+        return [{"Index": index, **one.as_json()} for index, one in found.items()]
 
     def _retrievals(self) -> list[dict[str, Any]]:
         """Those that have not ended, the newest first."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ from orthanc_gcp.commands.live.queued import wait_option
 from orthanc_gcp.commands.printing import say
 from orthanc_gcp.commands.quarantine.choice import Choice, choice_options, refuse_unknown
 from orthanc_gcp.commands.quarantine.retry import retry_chosen
-from orthanc_gcp.users import user_name
+from orthanc_gcp.users import this_user
 
 if TYPE_CHECKING:
     from orthanc_gcp.custody.reporting.instances import InstanceStatus
@@ -126,18 +125,12 @@ def _dismiss(ledger: Ledger, asked: _Asked) -> None:
         fail(f"--dismiss: {fault}")
     if asked.by is not None and (fault := word_fault(asked.by, LONGEST_NAME)):
         fail(f"--by: {fault}")
-    by = _this_user() if asked.by is None else as_typed(asked.by)
+    by = this_user() if asked.by is None else as_typed(asked.by)
     ended = dismiss(ledger, asked.choice.selection, by=by, why=why)
     if asked.as_json:
         say(json.dumps({"Dismissed": ended, "By": by}, indent=2))
     else:
         say(f"dismissed by {by}: {count(ended, 'instance')}")
-
-
-def _this_user() -> str:
-    """Who runs the command, as the system knows it; a name that is odd is none."""
-    name = f"{user_name()} at {socket.gethostname()}"
-    return name[:150] if name.isprintable() else "a user of this machine"
 
 
 def _show(ledger: Ledger, asked: _Asked) -> None:

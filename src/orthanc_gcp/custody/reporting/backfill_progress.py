@@ -17,7 +17,7 @@ from orthanc_gcp.custody.reporting.timestamps import utc
 from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.schema import State, transfers
 
-__all__ = ["BackfillProgress", "progress", "studies_of"]
+__all__ = ["BackfillProgress", "progress", "running", "studies_of"]
 
 
 @dataclass(frozen=True)
@@ -104,6 +104,35 @@ def progress(
         ended_at=run.ended,
         estimated_end=None if seconds is None else timetable.after(now, seconds).timestamp(),
     )
+
+
+def running(
+    ledger: Ledger, accounts: set[str], options: BackfillOptions, now: datetime
+) -> dict[str, BackfillProgress]:
+    """The backfills that have not ended, by their index.
+
+    Parameters
+    ----------
+    accounts
+        Those that the rules name.
+    now
+        The local time, which the schedule is about.
+
+    Raises
+    ------
+    sqlalchemy.exc.SQLAlchemyError
+        The ledger is away.
+    """
+    found = {}
+    for one in ledger.indexes.all():
+        studies = BackfillStudies(ledger, one.source, accounts)
+        run = studies.run
+        if run is None or run.ended is not None:
+            continue
+        how_far = progress(ledger, studies, options, now)
+        if how_far is not None:
+            found[one.source] = how_far
+    return found
 
 
 def studies_of(studies: BackfillStudies) -> tuple[int, int] | None:

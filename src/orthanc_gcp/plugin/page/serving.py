@@ -18,8 +18,18 @@ PAGE_ROUTES = (r"/gcp/app", r"/gcp/app/(.*)")
 _TO_INDEX = "../../gcp/app/index.html"
 _FOLDER = files("orthanc_gcp.plugin.page") / "web"
 _SCRIPTS = (
-    *("accounts", "elements", "instances", "overview", "page", "quarantine", "receipt", "server"),
-    *("studies", "words"),
+    *(
+        "accounts",
+        "activity",
+        "elements",
+        "instances",
+        "losses",
+        "overview",
+        "page",
+        "quarantine",
+        "receipt",
+    ),
+    *("server", "studies", "words", "plot"),
 )
 _LANGUAGES = ("en", "de", "fr")
 FILES = {

@@ -151,32 +151,64 @@ export function statesLine(counts) {
   return element("span", {class: "line"}, bar(counts), words.join(", "));
 }
 
-// -- The question why something is dismissed --------------------------------------------------
+// -- Questions to a person ---------------------------------------------------------------------
 
-// Asks why, and who, and calls ``dismiss`` with both; stays open with what is wrong. ``done`` is
-// called when it is closed, and has the focus where it was before.
+// Asks why something is dismissed, and who says so.
 export function askWhy(title, dismiss, done) {
-  const [heading, whyId, byId] = [newId(), newId(), newId()];
+  const whyId = newId();
   const why = element("input", {id: whyId, required: "", maxlength: "1000", autocomplete: "off"});
+  askPerson({
+    title,
+    means: word("dismiss means"),
+    does: word("dismiss"),
+    fields: [element("label", {for: whyId}, word("why")), why],
+    act: (by) => dismiss({Why: why.value.trim(), ...by}),
+    done,
+  });
+}
+
+// Asks who acknowledges something.
+export function askWho(title, acknowledge, done) {
+  askPerson({
+    title,
+    means: word("acknowledge means"),
+    does: word("acknowledge"),
+    fields: [],
+    act: acknowledge,
+    done,
+  });
+}
+
+// Has a person say who it is before something is done; stays open with what is wrong. ``done`` is
+// called when it is closed after that; the focus is where it was before then.
+function askPerson({title, means, does, fields, act, done}) {
+  const [heading, byId] = [newId(), newId()];
   const by = element("input", {id: byId, maxlength: "150", autocomplete: "name"});
   const problem = element("p", {class: "bad", role: "alert"});
   const dialog = element("dialog", {"aria-labelledby": heading});
   const form = element("form", {},
     element("h2", {id: heading}, title),
-    element("p", {}, word("dismiss means")),
-    element("label", {for: whyId}, word("why")), why,
+    element("p", {}, means),
+    ...fields,
     element("label", {for: byId}, word("your name")), by,
     problem,
     element("div", {class: "buttons"},
       button(word("cancel"), () => dialog.close()),
-      element("button", {type: "submit", class: "danger"}, word("dismiss"))));
+      element("button", {type: "submit", class: "danger"}, does)));
+  let isRunning = false;
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
+    if (isRunning) {
+      return;
+    }
+    isRunning = true;
     try {
-      await dismiss({Why: why.value.trim(), By: by.value.trim()});
+      await act({By: by.value.trim()});
     } catch (error) {
       problem.textContent = error.message;
       return;
+    } finally {
+      isRunning = false;
     }
     dialog.close();
     done();
@@ -185,5 +217,5 @@ export function askWhy(title, dismiss, done) {
   dialog.append(form);
   document.body.append(dialog);
   dialog.showModal();
-  why.focus();
+  form.querySelector("input").focus();
 }

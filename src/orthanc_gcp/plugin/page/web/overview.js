@@ -4,9 +4,11 @@ import {inQuarantine, readAccounts} from "./accounts.js";
 import {
   STATES, button, element, facts, newId, renew, renewList, said, setText, statesBar, tell, time,
 } from "./elements.js";
+import {plot} from "./plot.js";
 import {ask} from "./server.js";
 import {duration, number, size, word} from "./words.js";
 
+const HISTORY_EVERY = 60000; // it has a step every ten minutes
 const RESULTS = new Set(["passed", "warning", "failed", "skipped", "unknown"]);
 
 class Account {
@@ -23,6 +25,8 @@ class Account {
     this.why = element("a", {href: `#/quarantine/${encodeURIComponent(name)}`});
     this.quarantined = element("p", {}, this.why); // stays, so that the focus can be there
     this.figures = element("div");
+    this.history = element("div");
+    this.historyAt = -Infinity;
     this.findings = element("div");
     this.pausing = button("", () => this.pauseOrResume());
     this.sending = element("div", {class: "buttons"}, this.pausing, this.linkToStudies());
@@ -32,7 +36,8 @@ class Account {
       element("div", {class: "buttons"},
         button(word("check"), () => this.check()),
         button(word("refresh"), () => this.refresh())),
-      this.findings, this.states, this.quarantined, this.figures, this.sending);
+      this.findings, this.states, this.quarantined, this.figures, this.history,
+      this.sending);
   }
 
   update({account, transfers}) {
@@ -79,7 +84,7 @@ class Account {
   }
 
   showTransfers(transfers) {
-    for (const part of [this.states, this.figures, this.sending]) {
+    for (const part of [this.states, this.figures, this.history, this.sending]) {
       part.hidden = !transfers;
     }
     const quarantined = inQuarantine({transfers});
@@ -88,13 +93,27 @@ class Account {
     if (!transfers) {
       return;
     }
+    this.showHistory();
     this.isPaused = transfers.Paused;
     setText(this.pausing, word(this.isPaused ? "resume" : "pause"));
     const counts = STATES.map((state) => transfers[state]);
     renew(this.states, [counts, transfers.LostChanges], () => [
-      statesBar(transfers), losses(transfers),
+      statesBar(transfers), losses(this.name, transfers),
     ]);
     renew(this.figures, {...transfers, Problem: null, Problems: null}, () => [figures(transfers)]);
+  }
+
+  async showHistory() {
+    if (performance.now() - this.historyAt < HISTORY_EVERY) {
+      return;
+    }
+    this.historyAt = performance.now();
+    try {
+      const answer = await ask(["accounts", this.name, "history"]);
+      renew(this.history, answer, () => [plot(answer)]);
+    } catch {
+      // The figures stand there without it; it is asked for again.
+    }
   }
 
   linkToStudies() {
@@ -177,15 +196,15 @@ function problem({Message: message, Remedy: remedy = null, Since: since = null})
     since ? element("p", {class: "faint"}, word("since"), ": ", time(since)) : null);
 }
 
-function losses({Lost: lost, LostChanges: changes}) {
+function losses(name, {Lost: lost, LostChanges: changes}) {
   if (!lost.Instances && !changes) {
     return null;
   }
   return element("div", {class: "problem"},
     lost.Instances ? element("p", {class: "bad"}, word("lost", {count: lost.Instances})) : null,
     changes ? element("p", {class: "bad"}, word("lost changes", {count: changes})) : null,
-    element("p", {class: "faint"}, word("lost remedy"), " ",
-      element("code", {}, "orthanc-gcp losses CONFIG --acknowledge")));
+    element("p", {}, element("a", {href: `#/losses/${encodeURIComponent(name)}`},
+      word("see losses"))));
 }
 
 export function makeOverview(_path, _query, {onChange, onCounts}) {

@@ -1,7 +1,9 @@
 // One view at a time, named by the address, which follows what it shows while somebody sees it.
 
+import {makeActivity} from "./activity.js";
 import {inQuarantine} from "./accounts.js";
 import {element, setText} from "./elements.js";
+import {makeLosses} from "./losses.js";
 import {makeOverview} from "./overview.js";
 import {makeQuarantine} from "./quarantine.js";
 import {makeReceipt} from "./receipt.js";
@@ -12,7 +14,10 @@ const EVERY = 5000;
 const PAUSE = 20; // times as long as it took: what is slow is asked less often
 const VIEWS = {
   overview: makeOverview, quarantine: makeQuarantine, studies: makeStudies, receipt: makeReceipt,
+  losses: makeLosses, activity: makeActivity,
 };
+// Views that need to know what they are about, with how many names that takes.
+const NAMED = {receipt: 2, losses: 1};
 const get = (id) => document.getElementById(id);
 
 let view = null;
@@ -29,7 +34,7 @@ function readAddress() {
     // Nothing that this page has written.
   }
   const [name = "overview", ...rest] = parts;
-  const known = Object.hasOwn(VIEWS, name) && (name !== "receipt" || rest.length === 2);
+  const known = Object.hasOwn(VIEWS, name) && rest.length === (NAMED[name] ?? rest.length);
   const found = known ? {name, rest} : {name: "overview", rest: []};
   return {...found, query: new URLSearchParams(query)};
 }

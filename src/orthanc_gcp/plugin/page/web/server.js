@@ -47,6 +47,7 @@ async function fetchJson(address, options) {
   if (!answer.ok || body === null) {
     const error = new Error(explain(body, answer.status));
     error.body = body;
+    error.status = answer.status;
     throw error;
   }
   return body;

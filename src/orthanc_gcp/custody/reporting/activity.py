@@ -1,0 +1,115 @@
+"""Who works on a ledger just now: the Orthancs that are followed, the workers, the backfills."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import sqlalchemy as sql
+
+from orthanc_gcp.clock import Clock
+from orthanc_gcp.configuration import BackfillOptions
+from orthanc_gcp.custody.intake.open_transfers import OpenTransfers, open_transfers
+from orthanc_gcp.custody.reporting.backfill_progress import running
+from orthanc_gcp.custody.reporting.timestamps import utc
+from orthanc_gcp.ledger.ledger import Ledger
+from orthanc_gcp.ledger.schema import State, transfers
+
+__all__ = ["Activity", "index_as_json", "senders"]
+
+SHARE, FRESH = 10, 30.0
+"""It is given again for so many times as long as it takes to read, and so many seconds at most."""
+
+
+class Activity:
+    """Who works on a ledger; of a large one some seconds old.
+
+    Parameters
+    ----------
+    accounts
+        Those that the rules name.
+    options
+        Of the backfill.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        accounts: set[str],
+        options: BackfillOptions,
+        clock: Clock,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._ledger, self._accounts, self._options = ledger, accounts, options
+        self._clock, self._monotonic = clock, monotonic
+        self._lock = threading.Lock()
+        self._read: dict[str, Any] = {}
+        self._read_at, self._fresh = float("-inf"), 0.0
+
+    def as_json(self) -> dict[str, Any]:
+        """All of it, for programs.
+
+        Raises
+        ------
+        sqlalchemy.exc.SQLAlchemyError
+            The ledger is away.
+        """
+        with self._lock:
+            began = self._monotonic()
+            if began - self._read_at >= self._fresh:
+                self._read = self._all()
+                self._read_at = self._monotonic()
+                self._fresh = min(FRESH, SHARE * (self._read_at - began))
+            return self._read
+
+    def _all(self) -> dict[str, Any]:
+        now = self._clock.utc().astimezone()
+        backfills = running(self._ledger, self._accounts, self._options, now)
+        return {
+            "Orthancs": list(map(index_as_json, open_transfers(self._ledger))),
+            "Senders": senders(self._ledger),
+            "Backfills": [{"Index": index, **one.as_json()} for index, one in backfills.items()],
+        }
+
+
+def index_as_json(one: OpenTransfers) -> dict[str, Any]:
+    """What is still to be sent of an index, for programs."""
+    return {
+        "Index": one.source,
+        "Orthanc": one.name,
+        "Since": utc(one.since),
+        "Seen": utc(one.seen_at),
+        "OpenInstances": one.instances,
+        "OldestOpenSeconds": one.oldest_seconds,
+        "Problem": one.reason,
+    }
+
+
+def senders(ledger: Ledger) -> list[dict[str, Any]]:
+    """What each worker sends just now, for programs.
+
+    Raises
+    ------
+    sqlalchemy.exc.SQLAlchemyError
+        The ledger is away.
+    """
+    of = transfers.c
+    sending = sql.literal(State.SENDING.value, literal_execute=True)  # an index has these
+    query = (
+        sql.select(
+            of.worker,
+            of.account,
+            sql.func.count(of.batch.distinct()),
+            sql.func.count(),
+            sql.func.sum(of.size_bytes),
+        )
+        .where(of.state == sending)
+        .group_by(of.worker, of.account)
+        .order_by(of.worker, of.account)
+    )
+    with ledger.reading() as connection:
+        rows = connection.execute(query).all()
+    names = ("Worker", "Account", "Requests", "Instances", "Bytes")
+    return [dict(zip(names, (*row[:4], int(row[4] or 0)), strict=True)) for row in rows]
