@@ -137,6 +137,13 @@ def test_what_is_not_found_is_asked_for(answers):
     assert len(asked) == 4, "what is not answered plainly is asked for once more, with care"
 
 
+def test_the_md5_of_nothing_is_none(answers):
+    """Orthanc 1.10.1 says it of each file of 2 GiB and more."""
+    nothing = hashlib.md5(b"", usedforsecurity=False).hexdigest()
+    checksums, _ = answers({"Uuid": "u", "UncompressedMD5": nothing})
+    assert checksums.attachment("a") == Attachment("u", "")
+
+
 @pytest.mark.parametrize("found", [["a", "b"], {}, 7, [{"ID": "a"}], [None], [{"Attachments": 1}]])
 def test_older_ones_are_asked_for_each(answers, found):
     checksums, asked = answers(found)

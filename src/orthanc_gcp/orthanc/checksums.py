@@ -14,6 +14,8 @@ __all__ = ["Attachment", "Checksums"]
 
 _PORTION = 200
 _MD5 = re.compile("[0-9a-f]{32}")
+_OF_NOTHING = "d41d8cd98f00b204e9800998ecf8427e"
+"""What Orthanc 1.10.1 says of files of 2 GiB and more; no file of DICOM is empty."""
 _DICOM = 1
 """The number of the attachment that is the DICOM file, in Orthanc's ``ContentType``."""
 
@@ -116,4 +118,5 @@ def _attachment(info: Any) -> Attachment:
 
 
 def _valid(md5: Any) -> str:
-    return md5 if isinstance(md5, str) and _MD5.fullmatch(md5) else ""
+    known = isinstance(md5, str) and _MD5.fullmatch(md5) and md5 != _OF_NOTHING
+    return md5 if known else ""

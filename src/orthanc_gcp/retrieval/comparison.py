@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable, Iterator, Sequence
 
 from orthanc_gcp.dicomweb import DicomStore
+from orthanc_gcp.errors import OrthancRefusedError
 from orthanc_gcp.ledger.retrievals.rows import Digests, RetrievedRow
 from orthanc_gcp.orthanc.resources import OrthancSource
 
@@ -53,7 +54,11 @@ def has_sha256(orthanc: OrthancSource, identifier: str, sha256: str) -> bool:
 
 def _of_orthanc(orthanc: OrthancSource, identifier: str) -> Digests:
     with orthanc.read(identifier, "", 0) as pieces:
-        return _digests(pieces, ())
+        digests = _digests(pieces, ())
+    if not digests.size_bytes:
+        words = "its file is given back empty, as Orthanc 1.10 does with one of 2 GiB or more"
+        raise OrthancRefusedError(f"it cannot be compared: {words}")
+    return digests
 
 
 def _digests(pieces: Iterator[bytes], throttles: Sequence[Callable[[int], None]]) -> Digests:
