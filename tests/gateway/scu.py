@@ -47,7 +47,7 @@ def associate(
 ) -> Association:
     """An association with what listens there, whether it was accepted or not."""
     entity = ApplicationEntity(ae_title=calling)
-    entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = 30
+    entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = 90
     for service in (Verification, PATIENT_ROOT, STUDY_ROOT, PATIENT_STUDY_ONLY, *MOVE.values()):
         entity.add_requested_context(service)
     return entity.associate("127.0.0.1", port, ae_title=called, **options)

@@ -40,11 +40,11 @@ def test_twenty_at_once(start, client):
 
 
 def test_a_store_that_takes_longer_than_silence_may(start, client, monkeypatch):
-    running = start(DicomScpTimeout=1)
+    running = start(DicomScpTimeout=2)
     find_now = FindService.__call__
 
     def slow(self, request, is_cancelled):
-        time.sleep(1.3)
+        time.sleep(2.3)
         yield from find_now(self, request, is_cancelled)
 
     monkeypatch.setattr(FindService, "__call__", slow)
