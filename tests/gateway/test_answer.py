@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 from pynetdicom.dsutils import encode
@@ -85,6 +85,7 @@ JSON = st.recursive(
         JSON | st.fixed_dictionaries({"vr": st.text(max_size=2), "Value": JSON | st.lists(JSON)}),
     )
 )
+@example({tag: {"vr": "", "Value": [None, None]} for tag in KINDS})
 def test_any_json(match):
     """Whatever a store says, it can be sent."""
     found = answer(match)

@@ -30,6 +30,8 @@ _RANGES = {
     **{kind: range(-(2**bits), 2**bits) for kind, bits in (("SS", 15), ("SL", 31), ("SV", 63))},
 }
 """What integers of each representation can be (PS3.5 §6.2)."""
+_FLOATS = frozenset({"FD", "FL"})
+_NUMBERS = frozenset({"AT", *_FLOATS, *_RANGES})
 _TEXTS = frozenset({"LO", "LT", "PN", "SH", "ST", "UC", "UT"})
 """What Specific Character Set is about (PS3.5 §6.1.2.3)."""
 _BINARY = frozenset({"OB", "OD", "OF", "OL", "OV", "OW", "UN"})
@@ -123,6 +125,8 @@ def _is_hexadecimal(tag: str) -> bool:
 def _written(kind: str, value: Any) -> Any:
     """A value of the DICOM JSON model as pydicom has it."""
     if value is None:
+        if kind in _NUMBERS:  # which have no empty one among several
+            raise TypeError
         return ""
     if kind == "PN":
         groups = (
@@ -131,7 +135,7 @@ def _written(kind: str, value: Any) -> Any:
         return _writable("=".join(map(str, groups)).rstrip("="))
     if kind in _RANGES:
         return _whole(kind, value)
-    if kind in ("FD", "FL"):
+    if kind in _FLOATS:
         return float(value)
     if kind == "AT":
         return _whole("UL", int(value, 16))

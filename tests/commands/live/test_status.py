@@ -69,7 +69,7 @@ def test_status_tells_the_problem(site):
         told = run_json(site, "status")["Accounts"][0]
         assert told["Waiting"]["Instances"] + told["Sending"]["Instances"] == 4
         assert told["OldestUnsentSeconds"] >= 0
-        assert "503" in told["Problem"]
+        wait_until(lambda: "503" in (run_json(site, "status")["Accounts"][0]["Problem"] or ""), 10)
         assert "503" in run(site, "status")
     finally:
         site.emulator.switch(faults=[])

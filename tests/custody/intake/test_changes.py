@@ -131,7 +131,7 @@ def test_changes_that_were_read_and_cleared_are_no_gap(ledger, orthanc, follow):
     orthanc.request("DELETE", "/changes")
     for _ in range(3):
         follower.clock.time += 2 * COMPARE_AT_MOST_EVERY
-        assert not follower.step()
+        read_all(follower)  # of which something may have become stable meanwhile
         assert not ledger.arrivals.has_gap(SOURCE)
 
 
