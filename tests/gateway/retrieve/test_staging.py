@@ -111,7 +111,7 @@ def test_one_instance_that_the_store_does_not_give(gateway, files, faults, quick
         (b"no file", "it ends in its meta information"),
         (make_dicom(), "the store gave another in its place"),
     ],
-    ids=len,
+    ids=["no file", "another"],
 )
 def test_what_is_not_the_instance(gateway, files, monkeypatch, caplog, content, words):
     monkeypatch.setattr(requests, "SMALL", 10)
