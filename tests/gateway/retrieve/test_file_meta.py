@@ -32,7 +32,15 @@ def test_a_file_in_pieces(size):
         FILE.replace(EXPLICIT.encode(), b"1.2.x40.10008.1.2.1"),
         FILE[:132] + b"\2\0\1\0OB\0\0\xff\xff\xff\xff" + FILE[132:],
     ],
-    ids=len,
+    ids=(
+        *("nothing", "no preamble", "cut after it", "cut in the meta information"),
+        *(
+            "no meta information",
+            "odd UID",
+            "odd transfer syntax",
+            "no end of the meta information",
+        ),
+    ),
 )
 def test_what_is_none(content):
     with pytest.raises(NoFileError):
