@@ -176,7 +176,13 @@ class Orthanc:
         headers = {"Accept-Encoding": "identity", **self._authorization, **headers}
         retries = _AGAIN if method == "GET" else False
         url = self.url + path
-        return self._http.request(method, url, body=data, headers=headers, retries=retries)
+        try:
+            return self._http.request(method, url, body=data, headers=headers, retries=retries)
+        except urllib3.exceptions.ProtocolError:
+            if path != "/instances":  # which may be stored twice, if it was at all
+                raise
+            # Orthanc had closed a connection that was idle.
+            return self._http.request(method, url, body=data, headers=headers, retries=False)
 
     def json(self, method: str, path: str, body: Any = None) -> Any:
         answer = self.request(method, path, body)
