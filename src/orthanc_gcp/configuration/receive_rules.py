@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from orthanc_gcp.configuration.option_types import option_names, read_options
 from orthanc_gcp.configuration.options import (
     PUBSUB_SCOPES,
     SECTION,
@@ -14,7 +13,8 @@ from orthanc_gcp.configuration.options import (
     PrefetchRule,
     ReceiveRule,
 )
-from orthanc_gcp.configuration.problems import Effect, Problem, kind_of, shown, unknown
+from orthanc_gcp.configuration.problems import Effect, Problem, kind_of, shown
+from orthanc_gcp.configuration.send_rules import read_rule
 
 __all__ = ["prefetch_rules", "receive_rules"]
 
@@ -106,22 +106,8 @@ def _rules(
         return
     for number, entry in enumerate(entries):
         where, found = f"{path}[{number}]", list[Problem]()
-        values = _rule(model, entry, where, known, found)
+        values = read_rule(model, "account", entry, where, known, found)
         # An unknown option may have been meant to narrow the rule: too much would come.
         problems += (replace(one, error=True, effect=effect) for one in found)
         if not found:
             yield where, model(**values)
-
-
-def _rule(
-    model: type[Rule], entry: Any, path: str, known: Collection[str], problems: list[Problem]
-) -> Mapping[str, Any]:
-    if not isinstance(entry, dict):
-        problems.append(Problem(path, f"found {kind_of(entry)}, expected an object"))
-        return {}
-    problems += unknown(entry, option_names(model), path)
-    values = read_options(model, entry, path, problems)
-    if "account" in values and values["account"] not in known:
-        message = f"there is no account {shown(values['account'])}, expected one of Accounts"
-        problems.append(Problem(f"{path}.Account", message))
-    return values

@@ -10,7 +10,7 @@ from orthanc_gcp.configuration.option_types import option_names, read_options
 from orthanc_gcp.configuration.options import SECTION, BackfillOptions, SendRule
 from orthanc_gcp.configuration.problems import Effect, Problem, kind_of, shown, unknown
 
-__all__ = ["backfill", "rules"]
+__all__ = ["backfill", "read_rule", "rules"]
 
 
 def rules(entries: Any, accounts: Collection[str], problems: list[Problem]) -> Iterator[SendRule]:
@@ -28,24 +28,36 @@ def rules(entries: Any, accounts: Collection[str], problems: list[Problem]) -> I
         return
     for number, entry in enumerate(entries):
         found: list[Problem] = []
-        values = _rule(entry, f"{path}[{number}]", accounts, found)
+        values = read_rule(SendRule, "to", entry, f"{path}[{number}]", accounts, found)
         # An unknown option may have been meant to narrow the rule: too much would be sent.
         problems += (replace(problem, error=True, effect=Effect.NO_RULE) for problem in found)
         if not found:
             yield SendRule(**values)
 
 
-def _rule(
-    entry: Any, path: str, accounts: Collection[str], problems: list[Problem]
+def read_rule(
+    model: type[Any],
+    account: str,
+    entry: Any,
+    path: str,
+    accounts: Collection[str],
+    problems: list[Problem],
 ) -> dict[str, Any]:
+    """What a model of a rule is made of, by the fields of the model.
+
+    Parameters
+    ----------
+    account
+        The field that names an account; its option is the same with a capital letter.
+    """
     if not isinstance(entry, dict):
         problems.append(Problem(path, f"found {kind_of(entry)}, expected an object"))
         return {}
-    problems += unknown(entry, option_names(SendRule), path)
-    values = read_options(SendRule, entry, path, problems)
-    if "to" in values and values["to"] not in accounts:
-        message = f"there is no account {shown(values['to'])}, expected one of Accounts"
-        problems.append(Problem(f"{path}.To", message))
+    problems += unknown(entry, option_names(model), path)
+    values = read_options(model, entry, path, problems)
+    if account in values and values[account] not in accounts:
+        message = f"there is no account {shown(values[account])}, expected one of Accounts"
+        problems.append(Problem(f"{path}.{account.capitalize()}", message))
     return values
 
 
