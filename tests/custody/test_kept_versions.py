@@ -266,6 +266,34 @@ def test_what_was_retried_is_not_taken_for_the_version_after_it(life):
     is_seen_to_be_another(life, mine)
 
 
+def test_what_was_sent_is_not_taken_for_what_has_overwritten_it_before_anybody_has_read_that(life):
+    index = life.add_orthanc()
+    (worker,) = life.workers
+    mine = life.receive(index, OLD)
+    life.fault(storeThenFail=True, status=500)
+    life.run(10)
+    assert life.states()[mine][0] == "delayed"
+    life.receive(index, NEW)
+    life.lie()
+    for _ in range(30):  # it sends, and reads no change meanwhile
+        life.clock.time += 5
+        worker.dispatch()
+        while worker.run_task():
+            life.nothing_false()
+    is_seen_to_be_another(life, mine)
+
+
+@ONE
+def test_what_is_sent_again_as_it_was_is_confirmed_by_a_search(life, monkeypatch):
+    """Its bytes are not read in the store."""
+    monkeypatch.setattr("tests.support.simulated_worker._Store.open", None)
+    index = life.add_orthanc()
+    mine = life.receive(index, OLD)
+    life.fault(status=503, count=2)
+    life.run(60)
+    assert life.states()[mine][0] == "confirmed"
+
+
 @ONE
 def test_what_came_from_another_patient_is_not_taken_for_it(life):
     index = life.add_orthanc()
