@@ -42,7 +42,7 @@ CONNECTOR_ROUTES = (
 )
 _OF_ACCOUNT = (
     *("transfers", "studies", "instances", "receipt", "send", "retry", "pause", "resume"),
-    *("retrieve", "retrievals", "quarantine", "dismiss", "losses", "history"),
+    *("retrieve", "retrievals", "prefetch", "quarantine", "dismiss", "losses", "history"),
 )
 WORKER_ROUTES = (
     r"/gcp/(transfers|activity)",
@@ -52,7 +52,7 @@ WORKER_ROUTES = (
 GATEWAY_ROUTES = (r"/gcp/gateway",)
 _BY_USER = ("dismiss", "acknowledge")
 """What is written down with who has done it."""
-_POST = ("refresh", "check", "send", "retry", "pause", "resume", "retrieve", *_BY_USER)
+_POST = ("refresh", "check", "send", "retry", "pause", "resume", "retrieve", "prefetch", *_BY_USER)
 
 
 @dataclass(frozen=True)
