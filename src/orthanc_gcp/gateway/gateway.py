@@ -30,6 +30,7 @@ from orthanc_gcp.gateway.figures import Figures
 from orthanc_gcp.gateway.find import FindService
 from orthanc_gcp.gateway.peers import Peers
 from orthanc_gcp.gateway.retrieve.destinations import Destinations
+from orthanc_gcp.gateway.retrieve.limits import Bookings, LimitsOf, unlimited
 from orthanc_gcp.gateway.retrieve.provider import RetrieveProvider
 from orthanc_gcp.gateway.retrieve.service import GET_MODELS, MOVE_MODELS, RetrieveService
 from orthanc_gcp.gateway.server import Server
@@ -68,6 +69,8 @@ class Gateway:
     ----------
     orthanc
         What is given the instances that workstations store; None where they cannot.
+    limits
+        Makes what holds back C-MOVE and C-GET, of where it stands until when caps are used up.
 
     Raises
     ------
@@ -78,7 +81,11 @@ class Gateway:
     """
 
     def __init__(
-        self, settings: Settings, clock: Clock, orthanc: OrthancRest | None = None
+        self,
+        settings: Settings,
+        clock: Clock,
+        orthanc: OrthancRest | None = None,
+        limits: Callable[[Settings, Bookings], LimitsOf] = lambda *_: unlimited,
     ) -> None:
         if settings.gateway_problems:
             raise ConfigurationError("; ".join(map(str, settings.gateway_problems)))
@@ -105,13 +112,16 @@ class Gateway:
         self._figures = Figures()
         self._storing = None if orthanc is None else StoreService(orthanc)
         self._peers = Peers(settings.orthanc, dict(options.aets))
-        self._committing = self._commitments(settings, options, orthanc)
+        ledger = _ledger(settings)
+        self._committing = self._commitments(settings, options, orthanc, ledger)
         self._entity = _entity(settings)
         implementation = (
             str(self._entity.implementation_class_uid),
             str(self._entity.implementation_version_name),
         )
-        self._retrieving = RetrieveService(self._stores, self._tokens.renew)
+        self._retrieving = RetrieveService(
+            self._stores, self._tokens.renew, limits(settings, Bookings(ledger))
+        )
         self._retrievals = RetrieveProvider(
             self._retrieving,
             self._peers,
@@ -134,17 +144,17 @@ class Gateway:
         self._since = clock.utc().timestamp()
 
     def _commitments(
-        self, settings: Settings, options: GatewayOptions, orthanc: OrthancRest | None
+        self,
+        settings: Settings,
+        options: GatewayOptions,
+        orthanc: OrthancRest | None,
+        ledger: Ledger | None,
     ) -> CommitmentService | None:
-        """Storage commitment; None where it is not known where the ledger is."""
+        """Storage commitment; None where there is no ledger for it."""
+        if ledger is None:
+            return None
         wanted = any(one.use_dicom_tls for one in settings.orthanc.dicom_modalities)
         reporter = Reporter(client_context(settings) if wanted else None)
-        try:
-            engine = database.connect(database.url_for(settings))
-        except ConfigurationError as error:
-            _log.warning("storage commitment is not offered: %s", error)
-            return None
-        ledger = Ledger(engine, stores=stores_of(settings))
         timeout = float(options.commitment_timeout_seconds)
         stores, peers = self._stores, self._peers
         renew = self._tokens.renew
@@ -205,6 +215,16 @@ class Gateway:
             self._storing,
             self._committing,
         )
+
+
+def _ledger(settings: Settings) -> Ledger | None:
+    """The ledger; None where it has not been said where it is."""
+    try:
+        engine = database.connect(database.url_for(settings))
+    except ConfigurationError as error:
+        _log.warning("storage commitment is not offered: %s", error)
+        return None
+    return Ledger(engine, stores=stores_of(settings))
 
 
 def _entity(settings: Settings) -> ApplicationEntity:
