@@ -111,8 +111,9 @@ class Gateway:
             str(self._entity.implementation_class_uid),
             str(self._entity.implementation_version_name),
         )
+        self._retrieving = RetrieveService(self._stores, self._tokens.renew)
         self._retrievals = RetrieveProvider(
-            RetrieveService(self._stores, self._tokens.renew),
+            self._retrieving,
             self._peers,
             Destinations(settings, implementation),
         )
@@ -183,6 +184,7 @@ class Gateway:
             if self._committing is not None:
                 self._committing.stop()
             self._finder.close()
+            self._retrieving.close()
             self._tokens.stop()
             for store in self._stores.values():
                 store.close()

@@ -89,7 +89,7 @@ class WorkerClient:
             It does not run, or does not answer.
         """
         path = "/gcp/" + "/".join(quote(part, safe="") for part in parts)
-        timeout = _SEND_TIMEOUT if parts[-1] in ("send", "retrieve") else _TIMEOUT
+        timeout = _SEND_TIMEOUT if parts[-1] in ("send", "retrieve", "prefetch") else _TIMEOUT
         return self._ask(method, f"{path}?{urlencode(query or {})}", body, timeout)
 
     def _ask(self, method: str, path: str, body: bytes, timeout: float) -> tuple[int, Any]:
