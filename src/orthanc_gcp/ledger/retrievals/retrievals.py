@@ -17,6 +17,7 @@ import sqlalchemy as sql
 
 from orthanc_gcp.ledger.database import execute_many, reading, writing
 from orthanc_gcp.ledger.destinations import Destinations
+from orthanc_gcp.ledger.retrievals.retention import remove_old_retrievals
 from orthanc_gcp.ledger.retrievals.rounds import row_of_listed
 from orthanc_gcp.ledger.retrievals.rows import (
     INSTANCE_COLUMNS,
@@ -112,6 +113,7 @@ class Retrievals:
         with writing(self._engine) as connection:
             fresh = self._fresh(connection, account, source, cause)
             fresh["compare_bytes"] = compare_bytes
+            remove_old_retrievals(connection, self._now(), len(resources))
             known = _wanted(connection, fresh)
             for one in dict.fromkeys(resources):
                 if one not in known:
@@ -143,6 +145,7 @@ class Retrievals:
         """
         with writing(self._engine) as connection:
             fresh = self._fresh(connection, account, source, Cause.NOTIFICATION)
+            remove_old_retrievals(connection, self._now(), len(notified))
             own = self._sent_itself(connection, account, source, [one.uids for one in notified])
             known = _notified(connection, fresh, {one.uids[2] for one in notified})
             numbers: list[int | None] = []
