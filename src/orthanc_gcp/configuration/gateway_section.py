@@ -32,6 +32,9 @@ def gateway(
         found += unknown(value, option_names(GatewayOptions), path)
         values = read_options(GatewayOptions, value, path, found)
         found += _titles(values.get("aets", {}), accounts, f"{path}.Aets")
+        if values.get("answer_for_orthanc") and not values.get("start_with_orthanc", True):
+            words = "only a gateway that Orthanc starts can: StartWithOrthanc is false"
+            found.append(Problem(f"{path}.AnswerForOrthanc", words))
     else:
         found.append(Problem(path, f"found {kind_of(value)}, expected an object"))
     problems += (replace(problem, error=True, effect=Effect.NO_GATEWAY) for problem in found)

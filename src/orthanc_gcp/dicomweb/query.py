@@ -16,8 +16,8 @@ from typing import Any
 
 from pydicom.datadict import dictionary_VR
 
-from orthanc_gcp.dicomweb.client import DicomStore
 from orthanc_gcp.dicomweb.matching import Key, is_wild, matcher_of, tag_of
+from orthanc_gcp.dicomweb.readable import SearchableStore
 from orthanc_gcp.dicomweb.search import found_uids
 
 __all__ = ["Level", "Query", "QueryResult", "find", "is_searchable"]
@@ -165,7 +165,7 @@ class QueryResult:
 
 
 def find(
-    store: DicomStore,
+    store: SearchableStore,
     query: Query,
     result: QueryResult | None = None,
     stop: Callable[[], bool] = lambda: False,

@@ -8,8 +8,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from orthanc_gcp.dicomweb import DicomStore
 from orthanc_gcp.dicomweb.matching import Key
+from orthanc_gcp.dicomweb.readable import ReadableStore
 from orthanc_gcp.errors import StoreError
 from orthanc_gcp.gateway.request import IdentifierError, Level
 from orthanc_gcp.gateway.retrieve.delivery import Delivery, outcome_of, use_another
@@ -94,7 +94,7 @@ class RetrieveService:
     """
 
     def __init__(
-        self, stores: Mapping[str, DicomStore], renew: Callable[[str], None] = lambda _: None
+        self, stores: Mapping[str, ReadableStore], renew: Callable[[str], None] = lambda _: None
     ) -> None:
         self._stores, self._renew = stores, renew
         self._free = threading.BoundedSemaphore(MOST_AT_ONCE)
