@@ -10,7 +10,16 @@ __all__ = ["ReadableStore", "SearchableStore"]
 
 
 class SearchableStore(Protocol):
-    """One that can be searched."""
+    """One that can be searched.
+
+    Attributes
+    ----------
+    connections
+        So many searches may go on at once.
+    """
+
+    @property
+    def connections(self) -> int: ...
 
     def search(
         self, path: str, parameters: Mapping[str, str], *, depth: int, page: int = 1000

@@ -84,10 +84,10 @@ class FindService:
         most_answers: int = 0,
     ) -> None:
         self._stores, self._renew, self._most = stores, renew, most_answers
-        self._pool = ThreadPoolExecutor(_AT_ONCE, "gcp-related")
+        self._pool = ThreadPoolExecutor(_AT_ONCE, "gcp-find")
 
     def close(self) -> None:
-        """Count nothing any more."""
+        """Search nothing any more."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def __call__(self, find: Find, is_cancelled: Callable[[], bool]) -> Iterator[Answer]:
@@ -129,7 +129,7 @@ class FindService:
         keys = _supported(request)
         pending = MATCH if len(keys) == len(request.keys) else MATCH_WITH_UNSUPPORTED_KEYS
         query = Query(_SEARCHED[request.level], keys, _fields(request))
-        found = store_query.find(store, query, QueryResult(), is_cancelled)
+        found = store_query.find(store, query, QueryResult(), is_cancelled, self._pool)
         matches = _patients(found) if request.level is Level.PATIENT else found
         answers = self._ahead(store, request, called, matches)
         for sent, answer in enumerate(answers):

@@ -118,9 +118,8 @@ class Gateway:
             str(self._entity.implementation_version_name),
         )
         destinations = Destinations(settings, implementation)
-        self._retrievals = RetrieveProvider(
-            RetrieveService(self._stores, self._tokens.renew), self._peers, destinations
-        )
+        self._retrieving = RetrieveService(self._stores, self._tokens.renew)
+        self._retrievals = RetrieveProvider(self._retrieving, self._peers, destinations)
         self.for_orthanc = self._for_orthanc(options, orthanc, destinations)
         try:
             self._server = Server(
@@ -202,6 +201,7 @@ class Gateway:
             self._finder.close()
             if self.for_orthanc is not None:
                 self.for_orthanc.close()
+            self._retrieving.close()
             self._tokens.stop()
             for store in self._stores.values():
                 store.close()

@@ -460,6 +460,7 @@ prefetches = sql.Table(
     sql.Column("studies", sql.Integer),  # so many were asked for
     sql.Column("noticed_at", sql.Float, nullable=False),
     sql.Column("ended_at", sql.Float),
+    sql.Column("demanded_at", sql.Float),  # by a person; nothing of what a rule alone wants
     sql.UniqueConstraint("source", "account", "orthanc_id"),
     sql.Index(
         "gcp_prefetches_open",

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from orthanc_gcp.plugin.background_checks import BackgroundChecks
 from orthanc_gcp.plugin.first_start import followed_since
 
 if TYPE_CHECKING:
@@ -97,6 +98,7 @@ class Plugin:
         self._gateway: GatewayClient | NoGateway | None = None
         self._stopped = False
         self._asks_for_user = False
+        self._checks = BackgroundChecks()
 
     def on_change(self, change_type: Any, _level: Any, _resource: Any) -> None:
         """Orthanc's change callback: two of its changes matter here."""
@@ -112,7 +114,11 @@ class Plugin:
         # Without a group in the route, the Python plugin passes none.
         method, groups = request["method"], tuple(request.get("groups", ()))
         refusal = refusal_of(method, request.get("headers") or {})
-        self._reply(output, lambda: refusal or from_connector(self._connector, method, groups))
+        body = request.get("body") or b""
+        self._reply(
+            output,
+            lambda: refusal or from_connector(self._connector, method, groups, body, self._checks),
+        )
 
     def on_worker_request(self, output: Any, _uri: str, **request: Any) -> None:
         """Orthanc's REST callback for what the worker answers."""
@@ -230,6 +236,7 @@ class Plugin:
         with self._lock:
             self._stopped = True
             self._orthanc_started.set()
+        self._checks.stop()
         for one in (self._gateway, self._worker):
             if one is not None:
                 one.stop()

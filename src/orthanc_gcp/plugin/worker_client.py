@@ -93,7 +93,7 @@ class WorkerClient:
         """
         path = "/gcp/" + "/".join(quote(part, safe="") for part in parts)
         if timeout is None:
-            timeout = _SEND_TIMEOUT if parts[-1] in ("send", "retrieve") else _TIMEOUT
+            timeout = _SEND_TIMEOUT if parts[-1] in ("send", "retrieve", "prefetch") else _TIMEOUT
         return self._ask(method, f"{path}?{urlencode(query or {})}", body, timeout)
 
     def _ask(self, method: str, path: str, body: bytes, timeout: float) -> tuple[int, Any]:

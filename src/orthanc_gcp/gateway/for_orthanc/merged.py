@@ -62,6 +62,11 @@ class MergedStore:
         self._within, self._renew = within, renew
         self.lacking, self.is_slow = "", False
 
+    @property
+    def connections(self) -> int:
+        """So many searches may go on at once."""
+        return 1 if self._cloud is None else self._cloud.connections
+
     def search(
         self, path: str, parameters: Mapping[str, str], *, depth: int, page: int = 1000
     ) -> Iterator[Match]:

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 
 from pydicom import config
@@ -223,7 +224,8 @@ class OrthancMoves:
             None,
             _name(asked),
         )
-        yield from RetrieveService({"": store})(retrieve, lambda: move.is_cancelled)
+        with closing(RetrieveService({"": store})) as service:
+            yield from service(retrieve, lambda: move.is_cancelled)
 
     def _identifier(self, asked: Asked, store: MergedStore) -> bytes:
         """What is wanted, with UIDs: an accession number alone stands for its studies."""

@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from orthanc_gcp.dicomweb.matching import Key
@@ -98,6 +99,11 @@ class RetrieveService:
     ) -> None:
         self._stores, self._renew = stores, renew
         self._free = threading.BoundedSemaphore(MOST_AT_ONCE)
+        self._pool = ThreadPoolExecutor(MOST_AT_ONCE, "gcp-list")
+
+    def close(self) -> None:
+        """List nothing any more."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
 
     def __call__(self, request: Retrieve, is_cancelled: Callable[[], bool]) -> Iterator[Counts]:
         """The responses to a request, as it goes on; the final one last.
@@ -150,7 +156,7 @@ class RetrieveService:
     ) -> Iterator[Counts]:
         """Find what is to be sent; the responses meanwhile, which cannot say how much it is."""
         last = time.monotonic()
-        for one in listed(self._stores[account], keys, is_cancelled):
+        for one in listed(self._stores[account], keys, is_cancelled, self._pool):
             instances.append(one)
             if time.monotonic() - last >= PENDING_EVERY:
                 last = time.monotonic()
