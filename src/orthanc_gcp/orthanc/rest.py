@@ -215,8 +215,8 @@ class OrthancRest:
         return bytes(body)
 
     @contextmanager
-    def read(self, path: str) -> Iterator[Iterator[bytes]]:
-        """What Orthanc has at a path, piece by piece.
+    def read(self, path: str, body: Any = None) -> Iterator[Iterator[bytes]]:
+        """What Orthanc has at a path, or makes of a body that is posted there, piece by piece.
 
         Raises
         ------
@@ -227,10 +227,12 @@ class OrthancRest:
         OrthancRefusedError
             Its answer is an error.
         """
-        with self._exchange("GET", path) as answer:
+        method = "GET" if body is None else "POST"
+        data = None if body is None else json.dumps(body)
+        with self._exchange(method, path, data) as answer:
             if answer.status == 404:
                 raise OrthancGoneError("Orthanc does not have it any more", status=404)
-            self._check(answer.status, "GET", path)
+            self._check(answer.status, method, path)
             yield self._pieces(answer)
 
     def upload(self, path: str, pieces: bytes | Iterable[bytes]) -> tuple[int, Any]:
