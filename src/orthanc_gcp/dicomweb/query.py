@@ -18,8 +18,9 @@ from typing import Any
 
 from pydicom.datadict import dictionary_VR
 
-from orthanc_gcp.dicomweb.client import PAGE, DicomStore
+from orthanc_gcp.dicomweb.client import PAGE
 from orthanc_gcp.dicomweb.matching import Key, is_wild, matcher_of, tag_of
+from orthanc_gcp.dicomweb.readable import SearchableStore
 from orthanc_gcp.dicomweb.search import found_uids
 
 __all__ = ["Level", "Query", "QueryResult", "find", "is_searchable"]
@@ -172,7 +173,7 @@ class QueryResult:
 
 
 def find(
-    store: DicomStore,
+    store: SearchableStore,
     query: Query,
     result: QueryResult | None = None,
     stop: Callable[[], bool] = lambda: False,
@@ -218,7 +219,7 @@ def find(
 
 
 def _searched(
-    store: DicomStore, query: Query, stop: Callable[[], bool], pool: Executor | None
+    store: SearchableStore, query: Query, stop: Callable[[], bool], pool: Executor | None
 ) -> Iterator[_Match]:
     """What the searches of a query find, one search after the other."""
     path, depth = query.search_level.path, len(query.level.uids)

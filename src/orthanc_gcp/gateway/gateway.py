@@ -28,6 +28,7 @@ from orthanc_gcp.gateway.commitment.report import STORAGE_COMMITMENT, Reporter
 from orthanc_gcp.gateway.commitment.service import CommitmentService
 from orthanc_gcp.gateway.figures import Figures
 from orthanc_gcp.gateway.find import FindService
+from orthanc_gcp.gateway.for_orthanc.service import ForOrthanc, for_orthanc
 from orthanc_gcp.gateway.peers import Peers
 from orthanc_gcp.gateway.retrieve.destinations import Destinations
 from orthanc_gcp.gateway.retrieve.limits import Bookings, LimitsOf, unlimited
@@ -71,6 +72,11 @@ class Gateway:
         What is given the instances that workstations store; None where they cannot.
     limits
         Makes what holds back C-MOVE and C-GET, of where it stands until when caps are used up.
+
+    Attributes
+    ----------
+    for_orthanc
+        What answers Orthanc's own DICOM server; None where that answers by itself.
 
     Raises
     ------
@@ -119,14 +125,12 @@ class Gateway:
             str(self._entity.implementation_class_uid),
             str(self._entity.implementation_version_name),
         )
+        destinations = Destinations(settings, implementation)
         self._retrieving = RetrieveService(
             self._stores, self._tokens.renew, limits(settings, Bookings(ledger))
         )
-        self._retrievals = RetrieveProvider(
-            self._retrieving,
-            self._peers,
-            Destinations(settings, implementation),
-        )
+        self._retrievals = RetrieveProvider(self._retrieving, self._peers, destinations)
+        self.for_orthanc = self._for_orthanc(options, orthanc, destinations)
         try:
             self._server = Server(
                 self._entity,
@@ -159,6 +163,17 @@ class Gateway:
         stores, peers = self._stores, self._peers
         renew = self._tokens.renew
         return CommitmentService(ledger, stores, peers, reporter, orthanc, timeout, renew)
+
+    def _for_orthanc(
+        self, options: GatewayOptions, orthanc: OrthancRest | None, destinations: Destinations
+    ) -> ForOrthanc | None:
+        if orthanc is None or not options.answer_for_orthanc:
+            return None
+        renew, most = self._tokens.renew, options.max_answers
+        of, peers = self._stores, self._peers
+        return for_orthanc(
+            orthanc, self._finder, of, renew, self._figures, peers, destinations, most
+        )
 
     @property
     def port(self) -> int:
@@ -194,6 +209,8 @@ class Gateway:
             if self._committing is not None:
                 self._committing.stop()
             self._finder.close()
+            if self.for_orthanc is not None:
+                self.for_orthanc.close()
             self._retrieving.close()
             self._tokens.stop()
             for store in self._stores.values():

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-from orthanc_gcp.dicomweb import DicomStore
 from orthanc_gcp.dicomweb import query as store_query
 from orthanc_gcp.dicomweb.matching import Key, is_wild
 from orthanc_gcp.dicomweb.query import Query, QueryResult
+from orthanc_gcp.dicomweb.readable import SearchableStore
 from orthanc_gcp.dicomweb.search import SIZE_FIELDS, estimated_size, found_uids
 from orthanc_gcp.gateway.answer import values_of
 from orthanc_gcp.gateway.request import IdentifierError, Level, read_request
@@ -77,7 +77,10 @@ def read_keys(identifier: bytes, is_implicit: bool, levels: Collection[Level]) -
 
 
 def listed(
-    store: DicomStore, keys: tuple[Key, ...], stop: Callable[[], bool], pool: Executor | None = None
+    store: SearchableStore,
+    keys: tuple[Key, ...],
+    stop: Callable[[], bool],
+    pool: Executor | None = None,
 ) -> Iterator[Instance]:
     """The instances that a store lists, as they are found; each once.
 

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from orthanc_gcp.dicomweb import DicomStore
 from orthanc_gcp.dicomweb.matching import Key
+from orthanc_gcp.dicomweb.readable import ReadableStore
 from orthanc_gcp.errors import StoreError
 from orthanc_gcp.gateway.request import IdentifierError, Level
 from orthanc_gcp.gateway.retrieve.delivery import Delivery, outcome_of, use_another
@@ -99,7 +99,7 @@ class RetrieveService:
 
     def __init__(
         self,
-        stores: Mapping[str, DicomStore],
+        stores: Mapping[str, ReadableStore],
         renew: Callable[[str], None] = lambda _: None,
         limits: LimitsOf = unlimited,
     ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from typing import Any
 
 from orthanc_gcp.clock import SystemClock
 from orthanc_gcp.configuration import Settings
@@ -25,7 +26,11 @@ class GatewayService:
 
     def listen(self, secret: str, at: socket.socket) -> None:
         """Offer the API to those who know the secret, from :meth:`run` on."""
-        self._listener = Listener(application(lambda: self._gateway.status().as_json(), secret), at)
+
+        def status() -> dict[str, Any]:
+            return self._gateway.status().as_json()
+
+        self._listener = Listener(application(status, secret, self._gateway.for_orthanc), at)
 
     def run(self) -> None:
         """Serve workstations until :meth:`stop`."""
