@@ -16,7 +16,7 @@ from orthanc_gcp.gateway.request import IdentifierError, Level
 from orthanc_gcp.gateway.retrieve.delivery import Delivery, outcome_of, use_another
 from orthanc_gcp.gateway.retrieve.file_meta import NoFileError
 from orthanc_gcp.gateway.retrieve.get_channel import GetChannel
-from orthanc_gcp.gateway.retrieve.limits import LimitsOf, unlimited
+from orthanc_gcp.gateway.retrieve.limits import LimitedStore, LimitsOf, unlimited
 from orthanc_gcp.gateway.retrieve.requests import fetches, listed, read_keys
 from orthanc_gcp.gateway.retrieve.staging import Staged, Staging
 from orthanc_gcp.gateway.retrieve.store_request import Originator, StoreResponse
@@ -143,13 +143,13 @@ class RetrieveService:
         instances.sort(key=lambda one: one.uids[:2])
         operations = SubOperations(instances)
         of_images = any(key.tag == "00080018" for key in keys)
+        limits = self._limits(request.account, operations.wait)
         staging = Staging(
-            self._stores[request.account],
+            LimitedStore(self._stores[request.account], limits),
             fetches(instances, is_whole=not of_images),
             operations,
             lambda: self._renew(request.account),
             request.name,
-            self._limits(request.account, operations.wait),
         )
         classes = sorted({one.sop_class for one in instances} - {""})
         yield from self._perform(request, operations, staging, classes, is_cancelled)
