@@ -126,11 +126,10 @@ class Gateway:
             str(self._entity.implementation_version_name),
         )
         destinations = Destinations(settings, implementation)
-        self._retrieving = RetrieveService(
-            self._stores, self._tokens.renew, limits(settings, Bookings(ledger))
-        )
+        limits_of = limits(settings, Bookings(ledger))
+        self._retrieving = RetrieveService(self._stores, self._tokens.renew, limits_of)
         self._retrievals = RetrieveProvider(self._retrieving, self._peers, destinations)
-        self.for_orthanc = self._for_orthanc(options, orthanc, destinations)
+        self.for_orthanc = self._for_orthanc(options, orthanc, destinations, limits_of)
         try:
             self._server = Server(
                 self._entity,
@@ -165,14 +164,18 @@ class Gateway:
         return CommitmentService(ledger, stores, peers, reporter, orthanc, timeout, renew)
 
     def _for_orthanc(
-        self, options: GatewayOptions, orthanc: OrthancRest | None, destinations: Destinations
+        self,
+        options: GatewayOptions,
+        orthanc: OrthancRest | None,
+        destinations: Destinations,
+        limits: LimitsOf,
     ) -> ForOrthanc | None:
         if orthanc is None or not options.answer_for_orthanc:
             return None
         renew, most = self._tokens.renew, options.max_answers
         of, peers = self._stores, self._peers
         return for_orthanc(
-            orthanc, self._finder, of, renew, self._figures, peers, destinations, most
+            orthanc, self._finder, of, renew, self._figures, peers, destinations, most, limits
         )
 
     @property
