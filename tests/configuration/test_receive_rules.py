@@ -81,6 +81,11 @@ def test_a_mistake_in_receive(receive):
         [{"Account": "a", "Schedule": ["at night"]}],
         [{"Account": "a", "PriorModalities": ["ct"]}],
         [{"Account": "a", "PriorModality": ["CT"]}],
+        [{"Account": "a", "On": "Query"}],
+        [{"Account": "a", "On": []}],
+        [{"Account": "a", "On": ["Query", ["Instance"]]}],
+        [{"Account": "a", "On": ["Instance", "Query"], "Modalities": ["CT"]}],
+        [{"Account": "a", "On": ["Query"], "Tags": {"BodyPartExamined": "CHEST"}}],
     ],
     ids=str,
 )

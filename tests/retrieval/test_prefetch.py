@@ -82,6 +82,9 @@ class Orthanc:
     def studies_of(self, resources: Sequence[str]) -> list[str]:
         return list(resources)
 
+    def find_study(self, uid: str) -> list[str]:
+        return ["new"] if uid == self.attributes_of["study"] else []
+
     def members(self, resources: list[str]) -> list[str]:
         if self.fails is not None:
             raise self.fails
@@ -406,3 +409,58 @@ def test_what_is_asked_for_while_it_is_looked_for_is_looked_for_again(fetching):
     fetching.prefetcher.demand(ORTHANC, A, ["new"])
     fetching.prefetcher._skip(before, "no_rule")
     assert fetching.row().state == "waiting"
+
+
+# -- On a search -----------------------------------------------------------------------------------
+
+
+def search(fetching, study):
+    """Somebody searches for the patient of a study; what is wanted back then."""
+    fetching.ledger.prefetches.search_for(ORTHANC, study, A, 60.0)
+    fetching.prefetcher.step()
+    return fetching.wanted()
+
+
+@pytest.fixture
+def searching(sqlite_ledger, clock):
+    return Fetching(sqlite_ledger, clock, on=("Query",), max_studies=2)
+
+
+def test_the_newest_of_a_patient_who_is_searched_for(searching):
+    for number, date in enumerate(("20230101", "20250101", "20240101")):
+        searching.store.add(f"1.{number}", date)
+    searching.store.add("2.1", patient="4712")
+    searching.store.add("2.2", issuer="other")
+    assert searching.receive() == []  # which such a rule is not for
+    assert sorted(search(searching, "1.0")) == ["1.1", "1.2"]
+    assert searching.row("1.0").state == "requested"
+
+    # Not again at once, and later what has come since.
+    searching.store.add("1.3", "20260101")
+    assert sorted(search(searching, "1.0")) == ["1.1", "1.2"]
+    searching.pass_time(61)
+    assert sorted(search(searching, "1.0")) == ["1.1", "1.2", "1.3"]
+
+
+def test_a_rule_for_instances_is_for_no_search(fetching):
+    fetching.store.add("1.1")
+    assert search(fetching, "1.1") == []
+    assert fetching.row("1.1").reason == "no_rule"
+
+
+def test_a_study_that_only_orthanc_has(searching):
+    searching.store.add("1.1")
+    assert search(searching, "1.9") == ["1.1"]
+    assert search(searching, "3.3") == ["1.1"]
+    assert searching.row("3.3").reason == "gone"
+
+
+def test_a_store_that_is_away_when_it_is_asked_whose_a_study_is(searching):
+    searching.store.add("1.1")
+    searching.store.fails = StoreError("away", reason=StoreReason.UNAVAILABLE, retryable=True)
+    assert search(searching, "1.1") == []
+    assert searching.row("1.1").state == "waiting"
+    searching.store.fails = None
+    searching.pass_time(7200)
+    searching.prefetcher.step()
+    assert searching.wanted() == ["1.1"]

@@ -50,6 +50,7 @@ from orthanc_gcp.configuration.option_types import (
     SUBSCRIPTION,
     TAGS,
     TEXT,
+    TRIGGERS,
     URL,
     VERIFY,
     WEBHOOK,
@@ -175,7 +176,8 @@ class ReceiveRule:
 class PrefetchRule:
     """One entry of ``GoogleCloudPlatform.Prefetch``: which priors of what patients are fetched.
 
-    ``modalities`` and ``tags`` are those of the study that Orthanc receives.
+    ``modalities`` and ``tags`` are those of the study that Orthanc receives; ``on`` has what they
+    are fetched upon: ``Instance``, the first of a study, or ``Query``, a C-FIND for the patient.
     """
 
     account: str = option(WORD)
@@ -186,6 +188,7 @@ class PrefetchRule:
     max_age_days: int | None = option(DAYS, None)
     max_studies: int = option(PRIORS, DEFAULT_MAX_STUDIES)
     schedule: tuple[str, ...] = option(SCHEDULE, ())
+    on: tuple[str, ...] = option(TRIGGERS, ("Instance",))
 
 
 @dataclass(frozen=True)

@@ -60,8 +60,16 @@ def prefetch_rules(
         See :func:`receive_rules`.
     """
     path, usable = f"{SECTION}.Prefetch", {account.name for account in accounts}
-    rules = _rules(PrefetchRule, entries, path, known, Effect.NO_PREFETCH, problems)
-    return tuple(rule for _, rule in rules if rule.account in usable)
+    found = []
+    for where, rule in _rules(PrefetchRule, entries, path, known, Effect.NO_PREFETCH, problems):
+        if "Query" in rule.on and (rule.modalities or rule.tags):
+            words = (
+                "a C-FIND for a patient has no Modalities and no Tags: expected a rule of its own"
+            )
+            problems.append(Problem(f"{where}.On", words, effect=Effect.NO_PREFETCH))
+        elif rule.account in usable:
+            found.append(rule)
+    return tuple(found)
 
 
 def _whole_name(subscription: str, account: Account) -> str:

@@ -63,6 +63,9 @@ _UNIQUE = {Level.PATIENT: _PATIENT_ID, Level.STUDY: _STUDY_UID, Level.SERIES: _S
 _AT_ONCE, _AHEAD = 8, 16
 
 
+OnMatch = Callable[[str, FindRequest, Mapping[str, Any]], None]
+
+
 class FindService:
     """Answers C-FIND; several threads may use it at once.
 
@@ -74,6 +77,8 @@ class FindService:
         Is called with an account whose access token was refused.
     most_answers
         After so many matches, the rest is left out, and said to be; 0 for all.
+    on_match
+        Is called with the account, the request and the first match of each.
     """
 
     def __init__(
@@ -82,7 +87,9 @@ class FindService:
         renew: Callable[[str], None] = lambda _: None,
         *,
         most_answers: int = 0,
+        on_match: OnMatch = lambda *_: None,
     ) -> None:
+        self._on_match = on_match
         self._stores, self._renew, self._most = stores, renew, most_answers
         self._pool = ThreadPoolExecutor(_AT_ONCE, "gcp-find")
 
@@ -99,7 +106,8 @@ class FindService:
             return
         store = self._stores[find.account]
         try:
-            yield from self.answers(store, request, find.called, is_cancelled)
+            account, called = find.account, find.called
+            yield from self.answers(store, account, request, called, is_cancelled)
         except StoreError as error:
             if error.status == 401:
                 self._renew(find.account)
@@ -110,6 +118,7 @@ class FindService:
     def answers(
         self,
         store: SearchableStore,
+        account: str,
         request: FindRequest,
         called: str,
         is_cancelled: Callable[[], bool],
@@ -118,6 +127,8 @@ class FindService:
 
         Parameters
         ----------
+        account
+            Whose store it is; empty for nobody's.
         called
             The AE title that a match can be retrieved by.
 
@@ -130,6 +141,7 @@ class FindService:
         pending = MATCH if len(keys) == len(request.keys) else MATCH_WITH_UNSUPPORTED_KEYS
         query = Query(_SEARCHED[request.level], keys, _fields(request))
         found = store_query.find(store, query, QueryResult(), is_cancelled, self._pool)
+        found = self._noted(account, request, found)
         matches = _patients(found) if request.level is Level.PATIENT else found
         answers = self._ahead(store, request, called, matches)
         for sent, answer in enumerate(answers):
@@ -141,6 +153,14 @@ class FindService:
                 return
             yield Answer(pending, answer)
         yield Answer(CANCELLED if is_cancelled() else SUCCESS)
+
+    def _noted(
+        self, account: str, request: FindRequest, found: Iterator[Mapping[str, Any]]
+    ) -> Iterator[Mapping[str, Any]]:
+        for number, match in enumerate(found):
+            if number == 0:
+                self._on_match(account, request, match)
+            yield match
 
     def _ahead(
         self,

@@ -1,4 +1,4 @@
-"""Fetches the priors of a patient when Orthanc receives a study's first instance, or on demand.
+"""Fetches the priors of a patient: with a study's first instance, a C-FIND, or on demand.
 
 Which study it is stands in the ledger before Orthanc's change counts as read; whose it is does not,
 and is asked of Orthanc. A prior is one of a store's studies with the same PatientID and the same
@@ -124,7 +124,9 @@ class Prefetcher:
     ) -> None:
         self._rules = [(rule, Timetable(rule.schedule)) for rule in rules]
         self.has_rules = bool(self._rules)
-        self._accounts = list(dict.fromkeys(rule.account for rule in rules))
+        self._accounts = list(
+            dict.fromkeys(rule.account for rule in rules if "Instance" in rule.on)
+        )
         self._ledger, self._orthanc, self._remotes = ledger, orthanc, remotes
         self._source, self._allowed, self._must_stop = source, allowed, must_stop
         self._local_time, self._on_request = local_time, on_request
@@ -217,8 +219,13 @@ class Prefetcher:
             self._skip(row, PrefetchReason.TOO_LATE)
             return
         try:
-            instance = next(iter(self._orthanc.members([row.orthanc_id])), "")
-            attributes = self._orthanc.attributes(instance, _WHOLE) if instance else {}
+            if row.is_of_search:
+                attributes = self._of_patient(row)
+            else:
+                attributes = self._of_study(row.orthanc_id)
+        except StoreError as error:
+            self._store_failed(row, self._remotes[row.account], error)
+            return
         except (KeyError, OrthancGoneError):
             self._skip(row, PrefetchReason.GONE)
             return
@@ -234,15 +241,56 @@ class Prefetcher:
         else:
             self._search(row, found, attributes)
 
+    def _of_study(self, study: str) -> Mapping[str, str]:
+        """The attributes of an instance of a study of Orthanc's.
+
+        Raises
+        ------
+        KeyError, OrthancError
+            Orthanc has no such study, is away, or refuses.
+        """
+        instance = next(iter(self._orthanc.members([study])), "")
+        return self._orthanc.attributes(instance, _WHOLE) if instance else {}
+
+    def _of_patient(self, row: PrefetchRow) -> Mapping[str, str]:
+        """Who the patient of a study is, which the store has, or else Orthanc.
+
+        Raises
+        ------
+        StoreError, OrthancError
+            They are away, or refuse.
+        KeyError
+            Neither has the study.
+        """
+        remote = self._remotes[row.account]
+        remote.wait_for_request()
+        keys = {_STUDY: row.orthanc_id, "includefield": f"{_STUDY},{_PATIENT_ID},{_ISSUER}"}
+        found = remote.client.search("/instances", keys, depth=3, page=1)
+        one = next(found, None)
+        if one is not None and (found_uids(one, 1) or ("",))[0] == row.orthanc_id:
+            return {
+                name: text_of(one, tag)
+                for name, tag in zip(_WHOLE, (_PATIENT_ID, _ISSUER), strict=True)
+            }
+        (study, *_) = self._orthanc.find_study(row.orthanc_id) or ("",)
+        attributes = self._of_study(study) if study else {}
+        if not attributes:
+            raise KeyError(row.orthanc_id)
+        return {name: attributes.get(name, "") for name in _WHOLE}
+
     def _judge(
         self, row: PrefetchRow, attributes: Mapping[str, str]
     ) -> PrefetchRule | PrefetchReason:
         """The rule that wants priors of such a study, or why none are wanted."""
         study = attributes.get("0020,000d", "").strip(_PADDING)
         patient = Patient.of(attributes)
-        if row.demanded_at is None and self._ledger.retrievals.brought_back(row.source, study):
+        waits = row.demanded_at is None and not row.is_of_search
+        if waits and self._ledger.retrievals.brought_back(row.source, study):
             return PrefetchReason.BROUGHT_BACK
         own = [one for one in self._rules if one[0].account == row.account]
+        trigger = "Query" if row.is_of_search else "Instance"
+        if row.demanded_at is None:
+            own = [one for one in own if trigger in one[0].on]
         rule, timetable = next((one for one in own if _wants(one[0], attributes)), (None, None))
         if row.demanded_at is not None:
             rule, timetable = rule or PrefetchRule(account=row.account), Timetable(())
@@ -272,7 +320,7 @@ class Prefetcher:
             )
         self._ledger.prefetches.end(row, PrefetchState.REQUESTED, studies=len(found))
         _log.info(
-            "account %s: %d priors of a study that Orthanc has are fetched, after %.1f s",
+            "account %s: %d priors of a patient are fetched, after %.1f s",
             row.account,
             len(found),
             max(0.0, began - row.noticed_at),

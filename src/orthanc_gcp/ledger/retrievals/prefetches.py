@@ -27,7 +27,14 @@ _LONGEST_PAUSE = 7200.0
 
 @dataclass(frozen=True, slots=True)
 class PrefetchRow:
-    """A study that Orthanc has received, and the account that may have its priors."""
+    """A study that Orthanc has received, and the account that may have its priors.
+
+    Attributes
+    ----------
+    orthanc_id
+        Orthanc's identifier of it; its Study Instance UID where somebody has searched for its
+        patient.
+    """
 
     id: int
     account: str
@@ -42,6 +49,11 @@ class PrefetchRow:
     noticed_at: float
     ended_at: float | None
     demanded_at: float | None
+
+    @property
+    def is_of_search(self) -> bool:
+        """Whether somebody has searched for the patient: a UID has dots, an identifier has none."""
+        return "." in self.orthanc_id
 
 
 _COLUMNS = [prefetches.c[one.name] for one in fields(PrefetchRow)]
@@ -77,6 +89,22 @@ class Prefetches:
         if rows:
             with writing(self._engine) as connection:
                 connection.execute(insert, rows)
+
+    def search_for(self, source: str, study_instance_uid: str, account: str, after: float) -> None:
+        """Write down a study of a patient that somebody has searched for.
+
+        Unless it waits, or has ended within so many seconds.
+        """
+        fresh = self._fresh(source, account)
+        again = {"next_attempt_at": None, "reason": None, "detail": None, "studies": None}
+        of = prefetches.c
+        insert = upsert(self._engine.dialect.name, prefetches).on_conflict_do_update(
+            index_elements=["source", "account", "orthanc_id"],
+            set_={**fresh, **again, "ended_at": None},
+            where=of.ended_at < self._now() - after,
+        )
+        with writing(self._engine) as connection:
+            connection.execute(insert, [{**fresh, "orthanc_id": study_instance_uid}])
 
     def _fresh(self, source: str, account: str) -> dict[str, Any]:
         return {
