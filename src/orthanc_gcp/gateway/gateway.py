@@ -31,6 +31,7 @@ from orthanc_gcp.gateway.find import FindService
 from orthanc_gcp.gateway.for_orthanc.service import ForOrthanc, for_orthanc
 from orthanc_gcp.gateway.peers import Peers
 from orthanc_gcp.gateway.retrieve.destinations import Destinations
+from orthanc_gcp.gateway.retrieve.limits import Bookings, LimitsOf, unlimited
 from orthanc_gcp.gateway.retrieve.provider import RetrieveProvider
 from orthanc_gcp.gateway.retrieve.service import GET_MODELS, MOVE_MODELS, RetrieveService
 from orthanc_gcp.gateway.searched_patients import SearchedPatients
@@ -71,6 +72,8 @@ class Gateway:
     ----------
     orthanc
         What is given the instances that workstations store; None where they cannot.
+    limits
+        Makes what holds back C-MOVE and C-GET, of where it stands until when caps are used up.
 
     Attributes
     ----------
@@ -86,7 +89,11 @@ class Gateway:
     """
 
     def __init__(
-        self, settings: Settings, clock: Clock, orthanc: OrthancRest | None = None
+        self,
+        settings: Settings,
+        clock: Clock,
+        orthanc: OrthancRest | None = None,
+        limits: Callable[[Settings, Bookings], LimitsOf] = lambda *_: unlimited,
     ) -> None:
         if settings.gateway_problems:
             raise ConfigurationError("; ".join(map(str, settings.gateway_problems)))
@@ -118,16 +125,17 @@ class Gateway:
         self._figures = Figures()
         self._storing = None if orthanc is None else StoreService(orthanc)
         self._peers = Peers(settings.orthanc, dict(options.aets))
-        self._committing = self._commitments(settings, ledger, orthanc)
+        self._committing = self._commitments(settings, options, orthanc, ledger)
         self._entity = _entity(settings)
         implementation = (
             str(self._entity.implementation_class_uid),
             str(self._entity.implementation_version_name),
         )
         destinations = Destinations(settings, implementation)
-        self._retrieving = RetrieveService(self._stores, self._tokens.renew)
+        limits_of = limits(settings, Bookings(ledger))
+        self._retrieving = RetrieveService(self._stores, self._tokens.renew, limits_of)
         self._retrievals = RetrieveProvider(self._retrieving, self._peers, destinations)
-        self.for_orthanc = self._for_orthanc(options, orthanc, destinations)
+        self.for_orthanc = self._for_orthanc(options, orthanc, destinations, limits_of)
         try:
             self._server = Server(
                 self._entity,
@@ -145,27 +153,35 @@ class Gateway:
         self._since = clock.utc().timestamp()
 
     def _commitments(
-        self, settings: Settings, ledger: Ledger | None, orthanc: OrthancRest | None
+        self,
+        settings: Settings,
+        options: GatewayOptions,
+        orthanc: OrthancRest | None,
+        ledger: Ledger | None,
     ) -> CommitmentService | None:
-        """Storage commitment; None where it is not known where the ledger is."""
-        if ledger is None or settings.gateway is None:
+        """Storage commitment; None where there is no ledger for it."""
+        if ledger is None:
             return None
         wanted = any(one.use_dicom_tls for one in settings.orthanc.dicom_modalities)
         reporter = Reporter(client_context(settings) if wanted else None)
-        timeout = float(settings.gateway.commitment_timeout_seconds)
+        timeout = float(options.commitment_timeout_seconds)
         stores, peers = self._stores, self._peers
         renew = self._tokens.renew
         return CommitmentService(ledger, stores, peers, reporter, orthanc, timeout, renew)
 
     def _for_orthanc(
-        self, options: GatewayOptions, orthanc: OrthancRest | None, destinations: Destinations
+        self,
+        options: GatewayOptions,
+        orthanc: OrthancRest | None,
+        destinations: Destinations,
+        limits: LimitsOf,
     ) -> ForOrthanc | None:
         if orthanc is None or not options.answer_for_orthanc:
             return None
         renew, most = self._tokens.renew, options.max_answers
         of, peers = self._stores, self._peers
         return for_orthanc(
-            orthanc, self._finder, of, renew, self._figures, peers, destinations, most
+            orthanc, self._finder, of, renew, self._figures, peers, destinations, limits, most
         )
 
     @property
@@ -230,7 +246,7 @@ class Gateway:
 
 
 def _ledger(settings: Settings) -> Ledger | None:
-    """The ledger; None where it is not known where that is."""
+    """The ledger; None where it has not been said where it is."""
     try:
         engine = database.connect(database.url_for(settings))
     except ConfigurationError as error:

@@ -235,8 +235,8 @@ class OrthancRest:
             self._check(answer.status, method, path)
             yield self._pieces(answer)
 
-    def upload(self, path: str, pieces: Iterable[bytes]) -> tuple[int, Any]:
-        """Send a body that is made while it is sent; the status, and the answer from JSON.
+    def upload(self, path: str, pieces: bytes | Iterable[bytes]) -> tuple[int, Any]:
+        """Send a body, maybe while it is made; the status, and the answer from JSON.
 
         The answer is None where it is not JSON. What ``pieces`` raise breaks the request off.
 
@@ -260,7 +260,7 @@ class OrthancRest:
         self,
         method: str,
         path: str,
-        data: str | Iterable[bytes] | None = None,
+        data: str | bytes | Iterable[bytes] | None = None,
         timeout: urllib3.Timeout | None = None,
     ) -> Iterator[urllib3.BaseHTTPResponse]:
         """An answer, which is read to its end; otherwise the connection is closed."""

@@ -16,6 +16,7 @@ from orthanc_gcp.gateway.request import IdentifierError, Level
 from orthanc_gcp.gateway.retrieve.delivery import Delivery, outcome_of, use_another
 from orthanc_gcp.gateway.retrieve.file_meta import NoFileError
 from orthanc_gcp.gateway.retrieve.get_channel import GetChannel
+from orthanc_gcp.gateway.retrieve.limits import LimitsOf, unlimited
 from orthanc_gcp.gateway.retrieve.requests import fetches, listed, read_keys
 from orthanc_gcp.gateway.retrieve.staging import Staged, Staging
 from orthanc_gcp.gateway.retrieve.store_request import Originator, StoreResponse
@@ -92,12 +93,17 @@ class RetrieveService:
         The store of each account.
     renew
         Is called with an account whose access token was refused.
+    limits
+        What holds back the requests to an account's store.
     """
 
     def __init__(
-        self, stores: Mapping[str, ReadableStore], renew: Callable[[str], None] = lambda _: None
+        self,
+        stores: Mapping[str, ReadableStore],
+        renew: Callable[[str], None] = lambda _: None,
+        limits: LimitsOf = unlimited,
     ) -> None:
-        self._stores, self._renew = stores, renew
+        self._stores, self._renew, self._limits = stores, renew, limits
         self._free = threading.BoundedSemaphore(MOST_AT_ONCE)
         self._pool = ThreadPoolExecutor(MOST_AT_ONCE, "gcp-list")
 
@@ -143,6 +149,7 @@ class RetrieveService:
             operations,
             lambda: self._renew(request.account),
             request.name,
+            self._limits(request.account, operations.wait),
         )
         classes = sorted({one.sop_class for one in instances} - {""})
         yield from self._perform(request, operations, staging, classes, is_cancelled)

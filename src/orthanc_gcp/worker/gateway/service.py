@@ -10,6 +10,7 @@ from orthanc_gcp.configuration import Settings
 from orthanc_gcp.gateway.gateway import Gateway
 from orthanc_gcp.orthanc.rest import OrthancRest
 from orthanc_gcp.worker.gateway.api import application
+from orthanc_gcp.worker.gateway.limits import limits_of
 from orthanc_gcp.worker.handshake import WorkerInput
 from orthanc_gcp.worker.listener import Listener
 
@@ -54,4 +55,4 @@ def make(settings: Settings, orthanc: OrthancRest | None, _given: WorkerInput) -
     ConfigurationError
         As :class:`orthanc_gcp.gateway.gateway.Gateway`.
     """
-    return GatewayService(Gateway(settings, SystemClock(), orthanc))
+    return GatewayService(Gateway(settings, SystemClock(), orthanc, limits_of))
