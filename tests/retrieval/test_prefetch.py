@@ -24,6 +24,7 @@ from orthanc_gcp.reasons import StoreReason
 from orthanc_gcp.retrieval import prefetch
 from orthanc_gcp.retrieval.prefetch import Prefetcher
 from orthanc_gcp.retrieval.remote import Pace, RemoteStore
+from orthanc_gcp.retrieval.worklist import UnreadableEntryError
 from tests.retrieval.simulation import Inline
 from tests.support.ledgers import ORTHANC, A
 from tests.support.simulation import FakeClock
@@ -100,7 +101,7 @@ class Orthanc:
 class Fetching:
     """A prefetcher whose time is a test's."""
 
-    def __init__(self, ledger, time, **rule):
+    def __init__(self, ledger, time, worklist=None, **rule):
         self.ledger, self.time, self.clock = ledger, time, FakeClock()
         self.store, self.orthanc = Store(), Orthanc()
         self.source, self.paused, self.renewed = ORTHANC, False, 0
@@ -118,6 +119,7 @@ class Fetching:
             lambda: False,
             lambda: self.local,
             lambda: None,
+            worklist=worklist,
             pool=lambda *_: Inline(),
         )
 
@@ -464,3 +466,65 @@ def test_a_store_that_is_away_when_it_is_asked_whose_a_study_is(searching):
     searching.pass_time(7200)
     searching.prefetcher.step()
     assert searching.wanted() == ["1.1"]
+
+
+# -- On an entry of a worklist ---------------------------------------------------------------------
+
+
+class Worklist:
+    """Entries by their digests."""
+
+    def __init__(self):
+        self.attributes_of = {}
+
+    def entries(self):
+        return list(self.attributes_of)
+
+    def attributes(self, digest):
+        found = self.attributes_of[digest]
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+
+def test_an_entry_of_a_worklist(sqlite_ledger, clock):
+    worklist = Worklist()
+    fetching = Fetching(sqlite_ledger, clock, worklist, on=("Worklist",), modalities=("CT",))
+    fetching.store.add("1.1")
+    patient = {"0010,0020": "4711", "0008,0060": "CT", "0008,0020": "20200101"}
+    worklist.attributes_of = {
+        "ab": patient,
+        "cd": {**patient, "0008,0060": "MR"},
+        "ef": UnreadableEntryError("it cannot be read"),
+        "01": {"0008,0060": "CT"},
+    }
+    for _ in range(5):
+        fetching.prefetcher.step()
+    assert fetching.wanted() == ["1.1"]
+    reasons = [fetching.row(f"worklist/{one}").reason for one in ("ab", "cd", "ef", "01")]
+    assert reasons == [None, "no_rule", "unreadable", "no_patient_id"]
+    assert fetching.receive() == ["1.1"], "which such a rule is not for"
+
+    # It is looked at now and then; what was there before stays done, also after a restart.
+    worklist.attributes_of["23"] = patient
+    fetching.prefetcher.step()
+    assert fetching.ledger.prefetches.found("worklist/23") == []
+    fetching.pass_time(11)
+    del worklist.attributes_of["cd"]
+    fetching.prefetcher.step()
+    assert fetching.row("worklist/23").state == "requested"
+    again = Fetching(sqlite_ledger, clock, worklist, on=("Worklist",))
+    again.store.add("1.5")
+    assert not again.prefetcher.step()
+
+
+def test_an_entry_that_has_gone(sqlite_ledger, clock):
+    worklist = Worklist()
+    worklist.attributes_of["ab"] = {}
+    fetching = Fetching(sqlite_ledger, clock, worklist, on=("Worklist",))
+    fetching.source = ""
+    assert not fetching.prefetcher.step()
+    fetching.ledger.prefetches.add(ORTHANC, ["worklist/zz"], [A])
+    fetching.source = ORTHANC
+    fetching.prefetcher.step()
+    assert fetching.row("worklist/zz").reason == "gone"

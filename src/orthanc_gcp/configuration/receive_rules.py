@@ -50,7 +50,11 @@ def receive_rules(
 
 
 def prefetch_rules(
-    entries: Any, accounts: Sequence[Account], known: Collection[str], problems: list[Problem]
+    entries: Any,
+    accounts: Sequence[Account],
+    known: Collection[str],
+    worklist: str,
+    problems: list[Problem],
 ) -> tuple[PrefetchRule, ...]:
     """The rules that can be followed.
 
@@ -58,6 +62,8 @@ def prefetch_rules(
     ----------
     accounts, known
         See :func:`receive_rules`.
+    worklist
+        The folder of Orthanc's worklist plugin; empty for none.
     """
     path, usable = f"{SECTION}.Prefetch", {account.name for account in accounts}
     found = []
@@ -66,6 +72,9 @@ def prefetch_rules(
             words = (
                 "a C-FIND for a patient has no Modalities and no Tags: expected a rule of its own"
             )
+            problems.append(Problem(f"{where}.On", words, effect=Effect.NO_PREFETCH))
+        elif "Worklist" in rule.on and not worklist:
+            words = "there is no worklist: expected Worklists.Database, the folder of its entries"
             problems.append(Problem(f"{where}.On", words, effect=Effect.NO_PREFETCH))
         elif rule.account in usable:
             found.append(rule)

@@ -20,10 +20,12 @@ from orthanc_gcp.ledger.database import reading, upsert, writing
 from orthanc_gcp.ledger.retrievals.retention import remove_old_prefetches
 from orthanc_gcp.ledger.schema import PREFETCH_IS_OPEN, PrefetchState, prefetches
 
-__all__ = ["PrefetchRow", "Prefetches"]
+__all__ = ["ENTRY", "PrefetchRow", "Prefetches"]
 
 _OPEN = sql.text(PREFETCH_IS_OPEN)
 _LONGEST_PAUSE = 7200.0
+ENTRY = "worklist/"
+"""What the digest of an entry is written behind."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +36,7 @@ class PrefetchRow:
     ----------
     orthanc_id
         Orthanc's identifier of it; its Study Instance UID where somebody has searched for its
-        patient.
+        patient; the digest of an entry of a worklist, behind its prefix.
     """
 
     id: int
@@ -50,6 +52,11 @@ class PrefetchRow:
     noticed_at: float
     ended_at: float | None
     demanded_at: float | None
+
+    @property
+    def entry(self) -> str:
+        """The digest of an entry of a worklist; empty for anything else."""
+        return self.orthanc_id.removeprefix(ENTRY) if self.orthanc_id.startswith(ENTRY) else ""
 
     @property
     def is_of_search(self) -> bool:
