@@ -61,8 +61,11 @@ _UNIQUE = {Level.PATIENT: _PATIENT_ID, Level.STUDY: _STUDY_UID, Level.SERIES: _S
 _AHEAD = 16
 
 
+OnMatch = Callable[[str, FindRequest, Mapping[str, Any]], None]
+
+
 class FindService(SearchingService):
-    """Answers C-FIND.
+    """Answers C-FIND; several threads may use it at once.
 
     Parameters
     ----------
@@ -70,6 +73,8 @@ class FindService(SearchingService):
         As :class:`SearchingService`.
     most_answers
         After so many matches, the rest is left out, and said to be; 0 for all.
+    on_match
+        Is called with the account, the request and the first match of each.
     """
 
     def __init__(
@@ -78,9 +83,10 @@ class FindService(SearchingService):
         renew: Callable[[str], None] = lambda _: None,
         *,
         most_answers: int = 0,
+        on_match: OnMatch = lambda *_: None,
     ) -> None:
         super().__init__(stores, renew)
-        self._most = most_answers
+        self._most, self._on_match = most_answers, on_match
 
     def __call__(self, find: Find, is_cancelled: Callable[[], bool]) -> Iterator[Answer]:
         """The responses to a request, as its matches are found; the final one last."""
@@ -91,7 +97,8 @@ class FindService(SearchingService):
             return
         store = self._stores[find.account]
         try:
-            yield from self.answers(store, request, find.called, is_cancelled)
+            account, called = find.account, find.called
+            yield from self.answers(store, account, request, called, is_cancelled)
         except StoreError as error:
             status = OUT_OF_RESOURCES if error.retryable else UNABLE_TO_PROCESS
             yield Answer(status, comment=self._not_searched(find.account, error))
@@ -99,6 +106,7 @@ class FindService(SearchingService):
     def answers(
         self,
         store: SearchableStore,
+        account: str,
         request: FindRequest,
         called: str,
         is_cancelled: Callable[[], bool],
@@ -107,6 +115,8 @@ class FindService(SearchingService):
 
         Parameters
         ----------
+        account
+            Whose store it is; empty for nobody's.
         called
             The AE title that a match can be retrieved by.
 
@@ -119,6 +129,7 @@ class FindService(SearchingService):
         pending = MATCH if len(keys) == len(request.keys) else MATCH_WITH_UNSUPPORTED_KEYS
         query = Query(_SEARCHED[request.level], keys, _fields(request))
         found = store_query.find(store, query, QueryResult(), is_cancelled, self._pool)
+        found = self._noted(account, request, found)
         matches = _patients(found) if request.level is Level.PATIENT else found
         answers = self._ahead(store, request, called, matches)
         for sent, answer in enumerate(answers):
@@ -130,6 +141,14 @@ class FindService(SearchingService):
                 return
             yield Answer(pending, answer)
         yield Answer(CANCELLED if is_cancelled() else SUCCESS)
+
+    def _noted(
+        self, account: str, request: FindRequest, found: Iterator[Mapping[str, Any]]
+    ) -> Iterator[Mapping[str, Any]]:
+        for number, match in enumerate(found):
+            if number == 0:
+                self._on_match(account, request, match)
+            yield match
 
     def _ahead(
         self,
