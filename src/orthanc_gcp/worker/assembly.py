@@ -233,7 +233,12 @@ def assemble(
         needs_person,
         standstill,
         RetrievalApi(
-            ledger, tuple(destinations), followed, retrieving.work.set, retrieving.receivers
+            ledger,
+            tuple(destinations),
+            followed,
+            retrieving.work.set,
+            retrieving.prefetcher.demand,
+            retrieving.receivers,
         ),
         Activity(
             ledger,
