@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, urljoin
 
 import pytest
 import sqlalchemy as sql
@@ -16,10 +16,12 @@ import urllib3
 from playwright.sync_api import Browser, Locator, Page, Route, expect, sync_playwright
 
 from orthanc_gcp.custody.reporting.history import STEP
+from orthanc_gcp.installation.explorer_buttons import buttons
 from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.schema import transfer_history
 from tests.integration.test_web_pages import FLAGS
 from tests.support.emulator import STORE_PATH, Emulator
+from tests.support.explorer import clicked
 from tests.support.keys import STORE
 from tests.support.orthanc import Orthanc, wait_until
 from tests.support.site import make_instance, make_study
@@ -241,6 +243,32 @@ def test_a_receipt_is_signed(orthanc, page, complaints, tmp_path):
     assert complaints == []
 
 
+def test_the_buttons_of_orthanc_explorer_2(orthanc, page, complaints):
+    found = buttons([ACCOUNT])
+    studies = orthanc.json("GET", "/studies")
+    series = orthanc.json("GET", "/series")
+    place = f"{orthanc.url}/ui/app/"
+    for level, one, selected in (
+        ("study", studies[0], []),
+        ("series", series[0], []),
+        ("bulk-studies", "undefined", studies),
+    ):
+        for button in found[level]:
+            method, url, body = clicked(button, one, selected)
+            path = urljoin(place, url).removeprefix(orthanc.url)
+            if method == "POST":
+                assert orthanc.json(method, path, body)["Account"] == ACCOUNT
+    _, url, _ = clicked(found["bulk-studies"][1], "undefined", studies)
+    page.goto(urljoin(place, url))
+    expect(page.locator("main li")).to_have_count(len(studies))
+    _, url, _ = clicked(found["series"][1], series[0])
+    uid = orthanc.json("GET", f"/series/{series[0]}/study")["MainDicomTags"]["StudyInstanceUID"]
+    page.goto("about:blank")
+    page.goto(urljoin(place, url))
+    expect(page.locator("dd", has_text=uid).first).to_be_visible()
+    assert but(complaints, "404") == []
+
+
 def test_studies_are_found_and_open_to_instances(orthanc, page, complaints):
     open_page(page, orthanc, view_of("studies"))
     expect(page.locator("details.study")).to_have_count(2)
@@ -407,7 +435,7 @@ def test_who_works_on_the_ledger(orthanc, page, complaints):
     expect(page.get_by_role("region", name="What workers send just now")).to_contain_text("None")
     expect(page.get_by_role("region", name="Gateway")).to_be_hidden()
     latest = page.get_by_role("region", name="Latest retrievals")
-    expect(latest.get_by_role("listitem")).to_contain_text("Instances in Orthanc: 3 of 3")
+    expect(latest.get_by_role("listitem").first).to_contain_text("Instances in Orthanc: 3 of 3")
     assert but(complaints, "404") == []
 
     gone = {"Index": "g", "Orthanc": HOSTILE, "Since": None, "Seen": None, "OpenInstances": 4}

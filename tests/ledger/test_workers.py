@@ -22,6 +22,7 @@ from orthanc_gcp.ledger.workers import (
     DEAD_AFTER,
     REFRESH_EVERY,
     any_alive,
+    has_several,
     worker_registry,
 )
 from tests.support.ledgers import ORTHANC, arrival, claim
@@ -55,6 +56,16 @@ def test_a_worker_counts_from_its_joining_until_it_leaves(ledger):
     registry.leave()
     assert not registry.alive
     assert not any_alive(ledger.engine)
+
+
+def test_a_worker_is_alone_until_another_joins(ledger, joined):
+    first = joined(ledger.engine)
+    assert not has_several(ledger.engine)
+    if ledger.engine.dialect.name == "postgresql":
+        joined(ledger.engine, "another")
+        assert has_several(ledger.engine)
+        first.leave()
+        assert not has_several(ledger.engine)
 
 
 def test_two_workers_of_one_name_do_not_both_run(ledger, joined):

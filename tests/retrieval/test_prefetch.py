@@ -79,6 +79,9 @@ class Orthanc:
         self.attributes_of = dict(NEW)
         self.fails: Exception | None = None
 
+    def studies_of(self, resources: Sequence[str]) -> list[str]:
+        return list(resources)
+
     def members(self, resources: list[str]) -> list[str]:
         if self.fails is not None:
             raise self.fails
@@ -122,6 +125,13 @@ class Fetching:
         """Receive a study; the UIDs of those that are wanted back."""
         self.prefetcher.noticed(self.source, [study])
         self.prefetcher.step()
+        return self.wanted()
+
+    def demand(self, *studies):
+        """Ask for the priors of studies; the UIDs of those that are wanted back."""
+        self.prefetcher.demand(self.source, A, studies)
+        for _ in studies:
+            self.prefetcher.step()
         return self.wanted()
 
     def wanted(self):
@@ -360,3 +370,39 @@ def test_the_work_for_one_study_has_a_bound(with_rule, monkeypatch):
             fetching.store.add(f"1.{study}", series=f"1.{study}.{series}", body="HEAD")
     assert fetching.receive() == []
     assert fetching.store.searches == {"/studies": 1, "/series": 3, "/instances": 3 + 6}
+
+
+def test_somebody_asks_for_priors_whatever_the_rule_says(with_rule):
+    fetching = with_rule(modalities=("MR",), schedule=("23:00-24:00",))
+    fetching.store.add("1.1")
+    assert fetching.receive() == []
+    assert fetching.row().reason == "no_rule"
+    assert fetching.demand("new") == ["1.1"]
+    assert (fetching.row().state, fetching.row().reason) == ("requested", None)
+    fetching.store.add("1.2", "20250201")
+    assert fetching.demand("new") == ["1.1", "1.2"], "as often as somebody asks"
+
+
+def test_the_rule_for_such_a_study_says_which_are_asked_for(with_rule):
+    fetching = with_rule(modalities=("CT",), schedule=("23:00-24:00",), max_studies=1)
+    for study in ("1.1", "1.2"):
+        fetching.store.add(study)
+    assert fetching.receive() == []
+    assert len(fetching.demand("new")) == 1
+
+
+def test_priors_are_asked_for_without_any_rule(fetching):
+    fetching.prefetcher._rules.clear()
+    fetching.store.add("1.1")
+    assert fetching.receive() == []
+    assert fetching.demand("new") == ["1.1"]
+
+
+def test_what_is_asked_for_while_it_is_looked_for_is_looked_for_again(fetching):
+    fetching.store.add("1.1")
+    fetching.prefetcher.noticed(ORTHANC, ["new"])
+    (before,) = fetching.ledger.prefetches.due(ORTHANC, [A], 1)
+    fetching.pass_time(1)
+    fetching.prefetcher.demand(ORTHANC, A, ["new"])
+    fetching.prefetcher._skip(before, "no_rule")
+    assert fetching.row().state == "waiting"

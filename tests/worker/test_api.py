@@ -52,7 +52,7 @@ class Desk:
     """The API with a ledger behind it, and a client."""
 
     def __init__(self, ledger: Ledger, *, is_open: bool = True) -> None:
-        self.ledger, self.demanded, self.changes = ledger, [], 0
+        self.ledger, self.demanded, self.priors, self.changes = ledger, [], [], 0
         self.source = "orthanc"
         self.standstill = Standstill(
             ledger, SETTINGS, dict, lambda: True, lambda: datetime.now(UTC)
@@ -67,7 +67,7 @@ class Desk:
             lambda: of_transfers(one.as_json() for one in Overview(ledger).accounts(["a"])),
             lambda: find_problems(ledger, ["a", ODD], {}),
             self.standstill,
-            RetrievalApi(ledger, ["a", ODD], lambda: self.source, self.change),
+            RetrievalApi(ledger, ["a", ODD], lambda: self.source, self.change, self.want_priors),
             Activity(ledger, {"a"}, BackfillOptions(), SystemClock()),
         )
         place = socket.create_server(("127.0.0.1", 0))
@@ -84,6 +84,12 @@ class Desk:
             raise KeyError("gone")
         self.demanded.append((account, list(resources)))
         return 3
+
+    def want_priors(self, source, account, resources):
+        if "gone" in resources:
+            raise KeyError("gone")
+        self.priors.append((source, account, list(resources)))
+        return len(resources)
 
     def change(self):
         self.changes += 1
@@ -225,7 +231,9 @@ def test_pages_and_filters(desk):
         ("POST", "/gcp/accounts/a/send", b"9" * 5000, 400, "expected a JSON object"),
         ("POST", "/gcp/accounts/a/retry", b" " * (16 << 20) + b"{}", 413, "at most"),
         ("POST", "/gcp/accounts/nobody/send", {"Resources": ["x"]}, 404, "no account nobody"),
-        ("POST", "/gcp/accounts/a/send", {"Resources": "x"}, 400, 'expected {"Resources"'),
+        ("POST", "/gcp/accounts/a/send", {"Resources": {"x": "y"}}, 400, 'expected {"Resources"'),
+        ("POST", "/gcp/accounts/a/send", {"Resources": ""}, 400, 'expected {"Resources"'),
+        ("POST", "/gcp/accounts/a/send", {"Resources": "x/y"}, 404, "no resource x/y"),
         ("POST", "/gcp/accounts/a/send", {}, 400, 'expected {"Resources"'),
         ("POST", "/gcp/accounts/a/send", {"Resources": [""]}, 400, 'expected {"Resources"'),
         (
@@ -348,7 +356,18 @@ def test_send(desk):
         200,
         {"Account": "a", "Instances": 3},
     )
-    assert desk.demanded == [("a", ["one-1", "two"])]
+    desk.call("POST", "/gcp/accounts/a/send", {"Resources": "three"})
+    assert desk.demanded == [("a", ["one-1", "two"]), ("a", ["three"])]
+
+
+def test_priors_are_asked_for(desk):
+    path = "/gcp/accounts/a/prefetch"
+    for resources in ("one", ["two", "three"]):
+        assert desk.call("POST", path, {"Resources": resources})[0] == 200
+    assert desk.priors == [("orthanc", "a", ["one"]), ("orthanc", "a", ["two", "three"])]
+    desk.source = ""
+    assert desk.call("POST", path, {"Resources": "one"})[0] == 503
+    assert len(desk.priors) == 2
 
 
 def test_as_much_is_retrieved_at_once_as_is_allowed(desk):

@@ -69,12 +69,12 @@ def _settle(state: State) -> sql.Update:
     written: dict[str, Any] = {
         field.name: sql.bindparam(field.name)
         for field in fields(Outcome)
-        if field.name not in ("id", "size_bytes")
+        if field.name not in ("id", "size_bytes", "other_is_there")
     }
     written["size_bytes"] = sql.func.coalesce(size, transfers.c.size_bytes)
     if state == State.SUPERSEDED:
         written["stored_sha256"] = UNSURE
-    elif state != State.ACKNOWLEDGED:
+    else:
         written["stored_sha256"] = unsure_where(sql.bindparam("other_is_there", type_=sql.Boolean))
     if state == State.ACKNOWLEDGED:
         written["acknowledged_at"] = sql.bindparam("settled_at")
@@ -231,8 +231,8 @@ class Queue:
         for outcome in outcomes:
             values = values_of(outcome)
             held = {"row": values.pop("id"), "held_by": batch}
-            there = {"other_is_there": outcome.reason in OTHER_IS_THERE}
-            mine = {**values, **held, **there, "settled_at": now, "by": sent_as}
+            values["other_is_there"] |= outcome.reason in OTHER_IS_THERE
+            mine = {**values, **held, "settled_at": now, "by": sent_as}
             grouped[outcome.state].append(mine)
         replacing = [row["row"] for rows in grouped.values() for row in rows if _may_replace(row)]
         with writing(self._engine) as connection:

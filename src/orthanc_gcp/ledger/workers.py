@@ -45,7 +45,7 @@ except ImportError:  # Windows
 else:
     _HAS_OFD_LOCKS = hasattr(fcntl, "F_OFD_SETLK")
 
-__all__ = ["WorkerRegistry", "any_alive", "worker_registry"]
+__all__ = ["WorkerRegistry", "any_alive", "has_several", "worker_registry"]
 
 _log = logging.getLogger(__name__)
 
@@ -138,15 +138,30 @@ def any_alive(engine: sql.Engine) -> bool:
     SQLAlchemyError
         The database is away.
     """
-    if engine.dialect.name != "sqlite":
-        locks = sql.text(
-            "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'"
-            " AND granted AND classid = :kind"
-            " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
-        )
-        with engine.connect() as connection:
-            return bool(connection.scalar(locks, {"kind": ALIVE}))
-    return is_locked(_lock_file(engine))
+    if engine.dialect.name == "sqlite":
+        return is_locked(_lock_file(engine))
+    return _number_alive(engine) > 0
+
+
+def has_several(engine: sql.Engine) -> bool:
+    """Whether more than one worker runs on a database; SQLite is for one.
+
+    Raises
+    ------
+    SQLAlchemyError
+        The database is away.
+    """
+    return engine.dialect.name != "sqlite" and _number_alive(engine) > 1
+
+
+def _number_alive(engine: sql.Engine) -> int:
+    locks = sql.text(
+        "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'"
+        " AND granted AND classid = :kind"
+        " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+    )
+    with engine.connect() as connection:
+        return connection.scalar(locks, {"kind": ALIVE}) or 0
 
 
 def _soon(lock: Callable[[], bool]) -> bool:

@@ -1,4 +1,4 @@
-"""Fetches the priors of a patient when Orthanc receives the first instance of a study.
+"""Fetches the priors of a patient when Orthanc receives a study's first instance, or on demand.
 
 Which study it is stands in the ledger before Orthanc's change counts as read; whose it is does not,
 and is asked of Orthanc. A prior is one of a store's studies with the same PatientID and the same
@@ -102,6 +102,11 @@ class Prefetcher:
         Called when there is something to retrieve.
     pool
         Makes one of so many threads, whose names begin so.
+
+    Attributes
+    ----------
+    has_rules
+        Whether it looks for more than what somebody asks for.
     """
 
     def __init__(
@@ -118,6 +123,7 @@ class Prefetcher:
         pool: Callable[[int, str], Executor] = ThreadPoolExecutor,
     ) -> None:
         self._rules = [(rule, Timetable(rule.schedule)) for rule in rules]
+        self.has_rules = bool(self._rules)
         self._accounts = list(dict.fromkeys(rule.account for rule in rules))
         self._ledger, self._orthanc, self._remotes = ledger, orthanc, remotes
         self._source, self._allowed, self._must_stop = source, allowed, must_stop
@@ -136,6 +142,32 @@ class Prefetcher:
         """
         self._ledger.prefetches.add(source, studies, self._accounts)
 
+    def demand(self, source: str, account: str, resources: Sequence[str]) -> int:
+        """Somebody asks for the priors of studies, or of those that series belong to; how many.
+
+        No rule is needed, and none is waited for; the rule that the account has for such a study
+        says which priors these are.
+
+        Parameters
+        ----------
+        source
+            The ledger's name for the index of Orthanc.
+        resources
+            Orthanc's identifiers.
+
+        Raises
+        ------
+        KeyError
+            Orthanc has no such study or series; nothing was written down.
+        OrthancError
+            Orthanc is away, or refuses.
+        SQLAlchemyError
+            The ledger is away.
+        """
+        studies = self._orthanc.studies_of(resources)
+        self._ledger.prefetches.demand(source, studies, account)
+        return len(studies)
+
     def step(self) -> bool:
         """Begin to look for the priors of one study; whether there was one.
 
@@ -152,7 +184,7 @@ class Prefetcher:
         source = self._source()
         if not source or self._must_stop() or self._is_busy:
             return False
-        accounts = [name for name in self._accounts if self._may_ask(name)]
+        accounts = [name for name in self._remotes if self._may_ask(name)]
         due = self._ledger.prefetches.due(source, accounts, 1)
         for row in due:
             self._is_busy = True
@@ -208,10 +240,12 @@ class Prefetcher:
         """The rule that wants priors of such a study, or why none are wanted."""
         study = attributes.get("0020,000d", "").strip(_PADDING)
         patient = Patient.of(attributes)
-        if self._ledger.retrievals.brought_back(row.source, study):
+        if row.demanded_at is None and self._ledger.retrievals.brought_back(row.source, study):
             return PrefetchReason.BROUGHT_BACK
         own = [one for one in self._rules if one[0].account == row.account]
         rule, timetable = next((one for one in own if _wants(one[0], attributes)), (None, None))
+        if row.demanded_at is not None:
+            rule, timetable = rule or PrefetchRule(account=row.account), Timetable(())
         if rule is None or timetable is None:
             return PrefetchReason.NO_RULE
         if not patient.patient_id:
@@ -238,7 +272,7 @@ class Prefetcher:
             )
         self._ledger.prefetches.end(row, PrefetchState.REQUESTED, studies=len(found))
         _log.info(
-            "account %s: %d priors of a study that Orthanc has received are fetched, after %.1f s",
+            "account %s: %d priors of a study that Orthanc has are fetched, after %.1f s",
             row.account,
             len(found),
             max(0.0, began - row.noticed_at),

@@ -40,7 +40,7 @@ from orthanc_gcp.worker.listener import Guarded
 from orthanc_gcp.worker.losses_api import LossesApi
 from orthanc_gcp.worker.metrics import CONTENT_TYPE, Metrics
 from orthanc_gcp.worker.quarantine_api import QuarantineApi
-from orthanc_gcp.worker.retrieval_api import MOST_RESOURCES, RetrievalApi
+from orthanc_gcp.worker.retrieval_api import MOST_RESOURCES, RetrievalApi, named_in_orthanc
 from orthanc_gcp.worker.samples import Sample
 
 __all__ = ["Api"]
@@ -60,8 +60,6 @@ LARGEST_WANTED = 4 * 1024 * 1024
 _FILTERS = ("state", "study", "series", "instance", "reason", "since", "until")
 _PAGING = ("after", "limit")
 _PAGE = 100
-_IDENTIFIER = re.compile(r"[0-9A-Za-z-]{1,100}")
-"""What a resource of Orthanc may be called; it is asked for it by a path."""
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _NO_PAGE = "after: expected the Next of another page"
 
@@ -148,6 +146,7 @@ class Api:
                     Route(f"{account}/resume", self._resume, methods=["POST"]),
                     Route(f"{account}/send", self._send, methods=["POST"]),
                     Route(f"{account}/retrieve", self._retrieve, methods=["POST"]),
+                    Route(f"{account}/prefetch", self._prefetch, methods=["POST"]),
                     Route(f"{account}/retrievals", self._retrieved, methods=["GET"]),
                 ],
                 middleware=[Middleware(_Gate, lambda: self._is_open)],
@@ -289,20 +288,13 @@ class Api:
     async def _send(self, request: Request) -> Response:
         # The other fields of the DICOMweb plugin's body say how its job runs: there is none here.
         resources = (await _body(request, self._reading)).get("Resources")
-        if not isinstance(resources, list) or not all(
-            isinstance(one, str) and one for one in resources
-        ):
-            raise HTTPException(400, 'expected {"Resources": [identifiers of Orthanc]}')
         return await run_in_threadpool(self._do_send, _named(request), resources)
 
-    def _do_send(self, account: str, resources: Sequence[str]) -> Response:
+    def _do_send(self, account: str, resources: Any) -> Response:
         if account not in self._accounts:
             raise HTTPException(404, f"there is no account {readable(account)}")
-        for resource in resources:
-            if not _IDENTIFIER.fullmatch(resource):
-                raise HTTPException(404, f"Orthanc has no resource {readable(resource[:1000])}")
         try:
-            queued = self._send_on_demand(account, resources)
+            queued = self._send_on_demand(account, named_in_orthanc(resources))
         except KeyError as error:
             raise HTTPException(
                 404, f"Orthanc has no resource {readable(str(error.args[0]))}"
@@ -312,6 +304,11 @@ class Api:
     async def _retrieve(self, request: Request) -> Response:
         body = await _body(request, self._reading, LARGEST_WANTED)
         answer = await run_in_threadpool(self._retrievals.request, _named(request), body)
+        return JSONResponse(answer)
+
+    async def _prefetch(self, request: Request) -> Response:
+        body = await _body(request, self._reading, LARGEST_CHOICE)
+        answer = await run_in_threadpool(self._retrievals.prefetch, _named(request), body)
         return JSONResponse(answer)
 
     def _retrieved(self, request: Request) -> Response:

@@ -45,3 +45,20 @@ def test_one_that_waits(ledger, clock, back):
     assert due(ledger) == [("s", A)], "also after the clock was set back"
     (row,) = ledger.prefetches.due(ORTHANC, [A], 1)
     assert (row.attempts, row.reason) == (3, "unavailable")
+
+
+def test_one_that_somebody_asks_for_comes_again(ledger, clock):
+    ledger.prefetches.add(ORTHANC, ["s"], [A])
+    (row,) = ledger.prefetches.due(ORTHANC, [A], 1)
+    ledger.prefetches.end(row, PrefetchState.SKIPPED, reason="no_rule", detail="none")
+    clock.now += 5
+    ledger.prefetches.demand(ORTHANC, ["s", "t", "t"], A)
+    ledger.prefetches.demand(ORTHANC, [], A)
+    assert due(ledger) == [("s", A), ("t", A)]
+    found = ledger.prefetches.due(ORTHANC, [A], 2)
+    assert {one.demanded_at for one in found} == {clock.now}
+    assert {(one.reason, one.detail, one.ended_at, one.attempts) for one in found} == {
+        (None, None, None, 0)
+    }
+    ledger.prefetches.end(row, PrefetchState.REQUESTED)
+    assert due(ledger) == [("s", A), ("t", A)], "what was looked for before is another"

@@ -237,10 +237,16 @@ class Sender:
         compared = self._compare(destination, refused) if refused else {}
         different = [row for row, one in compared.items() if one.difference is not None]
         outdated = self._ledger.versions.outdated(different) if different else set()
+        again = [
+            row
+            for row, result in results.items()
+            if result.status is InstanceStatus.STORED and row.worker is not None
+        ]
+        overwritten = self.source.overwritten(again) if again else set()
         return [
             self._conflict(destination, row, refused[row], compared[row.id], row.id in outdated)
             if row in refused
-            else self._outcome(row, result, digests.get(row.orthanc_id))
+            else self._outcome(row, result, digests.get(row.orthanc_id), row.id in overwritten)
             for row, result in results.items()
         ]
 
@@ -255,7 +261,9 @@ class Sender:
                 self._tokens.renew(destination.account)
         return compared
 
-    def _outcome(self, row: Transfer, result: InstanceResult, digest: str | None) -> Outcome:
+    def _outcome(
+        self, row: Transfer, result: InstanceResult, digest: str | None, overwritten: bool
+    ) -> Outcome:
         if result.status is InstanceStatus.STORED and digest is not None:
             if row.replace:
                 self._add_event(
@@ -267,6 +275,7 @@ class Sender:
                 sha256=digest,
                 attempts=row.attempts + 1,
                 replace=row.replace,
+                other_is_there=overwritten,
             )
         if result.status is InstanceStatus.UNACKNOWLEDGED and row.attempts:
             # The store may have skipped it once, for another reason.

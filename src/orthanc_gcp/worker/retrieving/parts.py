@@ -48,8 +48,8 @@ class Retrieving:
 
     retriever: Retriever
     work: threading.Event
+    prefetcher: Prefetcher
     receivers: tuple[Receiver, ...] = ()
-    prefetcher: Prefetcher | None = None
 
     def noticed(self, index: str, studies: Sequence[str]) -> None:
         """Orthanc has received the first instances of studies.
@@ -59,14 +59,12 @@ class Retrieving:
         SQLAlchemyError
             The ledger is away.
         """
-        if self.prefetcher is not None:
-            self.prefetcher.noticed(index, studies)
+        self.prefetcher.noticed(index, studies)
 
     def stop(self) -> None:
         """Begin nothing more; what still runs is not waited for."""
         self.retriever.stop()
-        if self.prefetcher is not None:
-            self.prefetcher.stop()
+        self.prefetcher.stop()
 
 
 def retrieving_parts(
@@ -117,20 +115,18 @@ def retrieving_parts(
         on_request=work.set,
         remotes=remotes,
     )
-    prefetcher = None
-    if settings.prefetch:
-        prefetcher = Prefetcher(
-            settings.prefetch,
-            ledger,
-            orthanc,
-            remotes,
-            source,
-            allowed,
-            must_stop,
-            lambda: clock.utc().astimezone(),
-            work.set,
-        )
-    return Retrieving(retriever, work, receivers, prefetcher)
+    prefetcher = Prefetcher(
+        settings.prefetch,
+        ledger,
+        orthanc,
+        remotes,
+        source,
+        allowed,
+        must_stop,
+        lambda: clock.utc().astimezone(),
+        work.set,
+    )
+    return Retrieving(retriever, work, prefetcher, receivers)
 
 
 def _remote(

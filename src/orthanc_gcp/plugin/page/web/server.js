@@ -22,6 +22,19 @@ export async function findInOrthanc(study) {
   return found.filter((one) => one.Type === "Study").map((one) => one.ID);
 }
 
+// The Study Instance UID of a study, or of the study of a series, by Orthanc's own identifier.
+export async function studyOf(identifier) {
+  const get = (path) => fetchJson(new URL(`../${path}`, ROOT), {});
+  const name = encodeURIComponent(identifier);
+  const found = await get(`studies/${name}`).catch((error) => {
+    if (error.status !== 404) {
+      throw error;
+    }
+    return get(`series/${name}/study`);
+  });
+  return found.MainDicomTags.StudyInstanceUID;
+}
+
 export function inOrthanc(identifier) {
   const address = new URL("../app/explorer.html", ROOT);
   address.hash = `instance?uuid=${encodeURIComponent(identifier)}`;
