@@ -30,6 +30,10 @@ from tests.support.terminal import invoke
 HOSTILE = "<img src=x onerror=alert(1)>"
 ACCOUNT = f"my {HOSTILE}"
 STUDY, CONFLICTS = "1.2.3.4", ["1.2.3.4.1", "1.2.3.4.2", "1.2.3.4.3"]
+STATES = (
+    *("Waiting", "Sending", "Acknowledged", "Confirmed", "Quarantined"),
+    *("Superseded", "Withdrawn", "Lost", "Dismissed"),
+)
 SENT = 21
 """More than the page shows at once."""
 NAME = quote(ACCOUNT, safe="")
@@ -285,8 +289,14 @@ def test_studies_are_found_and_open_to_instances(orthanc, page, complaints):
     expect(study.get_by_role("listitem")).to_have_count(1)
     study.get_by_role("button", name="First page").click()
     expect(study.get_by_role("listitem")).to_have_count(SENT - 1)
-    study.get_by_role("button", name="Send").click()
+    study.get_by_role("button", name="Send", exact=True).click()
     expect(page.locator("#message")).to_contain_text("Instances to be sent that were not before")
+    for name, said in (("Retrieve", "brought back into"), ("Fetch priors", "Priors are looked")):
+        study.get_by_role("button", name=name, exact=True).click()
+        expect(page.locator("#message")).to_contain_text(said)
+    for name, said in (("Send", "Instances to be sent"), ("Retrieve", "brought back into")):
+        study.get_by_role("button", name=re.compile(f"^{name} ")).click()
+        expect(page.locator("#message")).to_contain_text(said)
     page.get_by_label("State").select_option("")
     page.get_by_label("Study Instance UID").fill("9.9")
     page.keyboard.press("Enter")
@@ -441,7 +451,11 @@ def test_who_works_on_the_ledger(orthanc, page, complaints):
     gone = {"Index": "g", "Orthanc": HOSTILE, "Since": None, "Seen": None, "OpenInstances": 4}
     gone = {**gone, "OldestOpenSeconds": 90, "Problem": f"no Orthanc has it {HOSTILE}"}
     sender = {"Worker": HOSTILE, "Account": "a", "Requests": 1, "Instances": 2, "Bytes": 3}
-    told = {"Orthancs": [gone], "Senders": [sender], "Backfills": []}
+    backfill = {"Index": HOSTILE, "State": "Sending", "Paused": False, "Open": True}
+    backfill |= {"Studies": {"Done": 1, "Total": 3}, "Began": None, "EstimatedEnd": None}
+    backfill |= {state: {"Instances": 0, "Bytes": 0} for state in STATES}
+    backfill |= {"InstancesPerSecond": 0, "BytesPerSecond": 0}
+    told = {"Orthancs": [gone], "Senders": [sender], "Backfills": [backfill]}
     running = {"State": "Running", "Problem": None, "Since": "2026-01-31T18:00:00+00:00"}
     running = {**running, "Port": 4243, "Associations": 1, "MaxAssociations": 9}
     running["Requests"] = [{"Service": "C-FIND", "Seconds": 1, "ByStatus": {"0000": 12}}]
@@ -451,6 +465,17 @@ def test_who_works_on_the_ledger(orthanc, page, complaints):
     expect(followed.locator(".bad").first).to_have_text(gone["Problem"])
     expect(followed).to_contain_text("1 min 30 s")
     expect(page.get_by_role("region", name="Gateway")).to_contain_text("0000: 12")
+    running = page.get_by_role("region", name="Backfills that run")
+    expect(running).to_contain_text("1 of 3")
+    page.route(re.compile("/gcp/backfill/pause$"), answering({}))
+    page.route(
+        re.compile("/gcp/activity$"),
+        answering({**told, "Backfills": [{**backfill, "Paused": True}]}),
+    )
+    with page.expect_request(re.compile("/gcp/backfill/pause$")) as asked:
+        running.get_by_role("button", name="Pause").press("Enter")
+    assert asked.value.post_data_json == {"Index": HOSTILE}
+    expect(running.get_by_role("button", name="Resume")).to_be_focused()
     assert page.locator("main img").count() == 0
 
 

@@ -16,6 +16,7 @@ import urllib3
 from orthanc_gcp import configuration
 from orthanc_gcp.clock import SystemClock
 from orthanc_gcp.configuration import BackfillOptions
+from orthanc_gcp.custody.intake.backfill_studies import BackfillStudies
 from orthanc_gcp.custody.reporting.activity import Activity
 from orthanc_gcp.custody.reporting.operations import paused_accounts
 from orthanc_gcp.custody.reporting.overview import Overview
@@ -234,6 +235,11 @@ def test_pages_and_filters(desk):
         ("POST", "/gcp/accounts/a/send", {"Resources": {"x": "y"}}, 400, 'expected {"Resources"'),
         ("POST", "/gcp/accounts/a/send", {"Resources": ""}, 400, 'expected {"Resources"'),
         ("POST", "/gcp/accounts/a/send", {"Resources": "x/y"}, 404, "no resource x/y"),
+        ("GET", "/gcp/accounts/a/series", None, 400, "study: expected"),
+        ("GET", "/gcp/accounts/a/series?study=1&after=x", None, 400, "Next of another page"),
+        ("POST", "/gcp/backfill/pause", {"Index": "gone"}, 404, "no backfill of gone"),
+        ("POST", "/gcp/backfill/resume", {"Index": 1}, 400, 'expected {"Index"'),
+        ("POST", "/gcp/backfill/resume", {}, 400, 'expected {"Index"'),
         ("POST", "/gcp/accounts/a/send", {}, 400, 'expected {"Resources"'),
         ("POST", "/gcp/accounts/a/send", {"Resources": [""]}, 400, 'expected {"Resources"'),
         (
@@ -450,3 +456,13 @@ def test_before_there_is_a_ledger_only_its_health_is_answered(ledger):
     finally:
         desk.listener.stop()
         desk.http.clear()
+
+
+def test_a_backfill_is_steered(desk):
+    desk.ledger.indexes.begin("o", 0, desk.ledger.now())
+    BackfillStudies(desk.ledger, "o", ["a"]).restart()
+    for action, paused in (("pause", True), ("resume", False)):
+        told = desk.call("POST", f"/gcp/backfill/{action}", {"Index": "o"})
+        assert told == (200, {"Index": "o", "Paused": paused})
+        (one,) = desk.call("GET", "/gcp/activity")[1]["Backfills"]
+        assert one["Paused"] is paused

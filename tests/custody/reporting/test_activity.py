@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from orthanc_gcp.clock import SystemClock
 from orthanc_gcp.configuration import BackfillOptions
 from orthanc_gcp.custody.intake.backfill_studies import BackfillStudies
@@ -41,3 +43,19 @@ def test_what_takes_long_is_not_read_each_time(ledger):
     first = asked.as_json()
     assert asked.as_json() is first
     assert asked.as_json() is not first
+
+
+def test_a_backfill_that_runs_is_paused_and_goes_on(ledger):
+    ledger.indexes.begin("o", 0, ledger.now())
+    asked = activity(ledger, *map(float, range(20)))
+    with pytest.raises(KeyError):
+        asked.steer_backfill("o", paused=True)
+    studies = BackfillStudies(ledger, "o", ["a"])
+    studies.restart()
+    for paused in (True, False):
+        asked.steer_backfill("o", paused=paused)
+        assert asked.as_json()["Backfills"][0]["Paused"] is paused
+        assert studies.paused is paused
+    studies.finish(studies.run)
+    with pytest.raises(KeyError):
+        asked.steer_backfill("o", paused=True)

@@ -11,6 +11,7 @@ import sqlalchemy as sql
 
 from orthanc_gcp.clock import Clock
 from orthanc_gcp.configuration import BackfillOptions
+from orthanc_gcp.custody.intake.backfill_studies import BackfillStudies
 from orthanc_gcp.custody.intake.open_transfers import OpenTransfers, open_transfers
 from orthanc_gcp.custody.reporting.backfill_progress import running
 from orthanc_gcp.custody.reporting.timestamps import utc
@@ -63,6 +64,27 @@ class Activity:
                 self._read_at = self._monotonic()
                 self._fresh = min(FRESH, SHARE * (self._read_at - began))
             return self._read
+
+    def steer_backfill(self, index: str, *, paused: bool) -> None:
+        """Have a backfill send nothing for now, or go on.
+
+        Raises
+        ------
+        KeyError
+            None of this index runs.
+        sqlalchemy.exc.SQLAlchemyError
+            The ledger is away.
+        """
+        studies = BackfillStudies(self._ledger, index, self._accounts)
+        run = studies.run
+        if run is None or run.ended is not None:
+            raise KeyError(index)
+        if paused:
+            studies.pause()
+        else:
+            studies.resume()
+        with self._lock:
+            self._read_at = float("-inf")
 
     def _all(self) -> dict[str, Any]:
         now = self._clock.utc().astimezone()
