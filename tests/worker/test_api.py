@@ -16,6 +16,7 @@ import urllib3
 from orthanc_gcp import configuration
 from orthanc_gcp.clock import SystemClock
 from orthanc_gcp.configuration import BackfillOptions
+from orthanc_gcp.custody.audit.running import RunningAudit
 from orthanc_gcp.custody.intake.backfill_studies import BackfillStudies
 from orthanc_gcp.custody.reporting.activity import Activity
 from orthanc_gcp.custody.reporting.operations import paused_accounts
@@ -323,7 +324,10 @@ def test_who_works_on_the_ledger(desk):
     desk.ledger.queue.claim(
         "a", "o", "b", "worker-1", most_instances=2, most_bytes=999, most_batches=9
     )
+    RunningAudit(desk.ledger, "machine").note(3, 10)
     told = desk.call("GET", "/gcp/activity")[1]
+    (audit,) = told["Audits"]
+    assert (audit["Machine"], audit["Studies"]) == ("machine", {"Done": 3, "Total": 10})
     assert [one["Worker"] for one in told["Senders"]] == ["worker-1"]
     (orthanc,) = told["Orthancs"]
     assert (orthanc["Index"], orthanc["OpenInstances"], orthanc["Seen"]) == ("o", 3, None)

@@ -20,6 +20,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from orthanc_gcp.custody.audit.running import running_audits
 from orthanc_gcp.custody.reporting import operations
 from orthanc_gcp.custody.reporting.activity import Activity
 from orthanc_gcp.custody.reporting.history import history
@@ -178,7 +179,8 @@ class Api:
 
     def _active(self, request: Request) -> Response:
         _only(request, ())
-        return JSONResponse(self._activity.as_json())
+        audits = [one.as_json() for one in running_audits(self._ledger)]
+        return JSONResponse({**self._activity.as_json(), "Audits": audits})
 
     def _metrics(self, _request: Request) -> Response:
         return Response(self._measured.text(), media_type=CONTENT_TYPE)

@@ -8,6 +8,7 @@ from orthanc_gcp.clock import SystemClock
 from orthanc_gcp.configuration import BackfillOptions
 from orthanc_gcp.custody.intake.backfill_studies import BackfillStudies
 from orthanc_gcp.custody.reporting.activity import Activity
+from orthanc_gcp.ledger.workers import worker_registry
 from tests.support.transfers import arrive
 
 
@@ -17,7 +18,12 @@ def activity(ledger, *monotonic):
 
 
 def test_nothing(ledger):
-    assert activity(ledger).as_json() == {"Orthancs": [], "Senders": [], "Backfills": []}
+    assert activity(ledger).as_json() == {
+        "Orthancs": [],
+        "Workers": [],
+        "Senders": [],
+        "Backfills": [],
+    }
 
 
 def test_an_orthanc_that_is_here_and_one_that_is_gone(ledger, clock):
@@ -36,6 +42,14 @@ def test_an_orthanc_that_is_here_and_one_that_is_gone(ledger, clock):
     sender = {"Worker": "w", "Account": "a", "Requests": 1, "Instances": 2, "Bytes": 200}
     assert found["Senders"] == [sender]
     assert [(one["Index"], one["State"]) for one in found["Backfills"]] == [("o", "Listing")]
+
+
+def test_a_worker_that_is_idle(ledger):
+    registry = worker_registry(ledger.engine, "w", SystemClock())
+    registry.join()
+    found = activity(ledger).as_json()
+    registry.leave()
+    assert (found["Workers"], found["Senders"]) == (["w"], [])
 
 
 def test_what_takes_long_is_not_read_each_time(ledger):

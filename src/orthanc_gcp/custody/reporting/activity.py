@@ -1,4 +1,4 @@
-"""Who works on a ledger just now: the Orthancs that are followed, the workers, the backfills."""
+"""Who works on a ledger just now: Orthancs that are followed, workers, backfills."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from orthanc_gcp.custody.reporting.backfill_progress import running
 from orthanc_gcp.custody.reporting.timestamps import utc
 from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.schema import State, transfers
+from orthanc_gcp.ledger.workers import alive_workers
 
 __all__ = ["Activity", "index_as_json", "senders"]
 
@@ -91,6 +92,7 @@ class Activity:
         backfills = running(self._ledger, self._accounts, self._options, now)
         return {
             "Orthancs": list(map(index_as_json, open_transfers(self._ledger))),
+            "Workers": alive_workers(self._ledger.engine),
             "Senders": senders(self._ledger),
             "Backfills": [{"Index": index, **one.as_json()} for index, one in backfills.items()],
         }

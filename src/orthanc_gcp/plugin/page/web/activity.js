@@ -1,4 +1,4 @@
-// Who works on the ledger: Orthancs, workers, backfills, the gateway, and what is retrieved.
+// Who works on the ledger: Orthancs, workers, backfills, audits, the gateway, retrievals.
 
 import {
   button, element, facts, newId, renew, renewList, said, setText, statesBar, tell, time,
@@ -126,6 +126,28 @@ function backfill(one) {
   ];
 }
 
+function audit(one) {
+  const {Done: done, Total: total} = one.Studies;
+  return [
+    element("p", {class: "title outside"}, one.Machine),
+    element("progress", {max: String(total), value: String(done), "aria-label": word("studies")}),
+    facts([
+      [word("studies"), word("of all", {done, total})],
+      [word("began"), time(one.Began)],
+      [word("as of"), time(one.Noted)],
+    ]),
+  ];
+}
+
+function workersOf({Workers: names, Senders: sending}) {
+  const busy = new Set(sending.map((one) => one.Worker));
+  const idle = names.filter((name) => !busy.has(name));
+  return [
+    listOf(sending, sender),
+    idle.length ? facts([[word("idle"), idle.join(", "), "outside"]]) : null,
+  ];
+}
+
 function gateway(one) {
   const commitments = one.StorageCommitment;
   return [
@@ -195,7 +217,8 @@ export function makeActivity(_path, _query, {onChange}) {
   const backfills = new Backfills(word("backfills"), onChange);
   const ofGateway = new Section(word("gateway"));
   const retrievals = new Section(word("retrievals"));
-  const sections = [orthancs, workers, backfills, ofGateway, retrievals];
+  const audits = new Section(word("audits"));
+  const sections = [orthancs, workers, backfills, audits, ofGateway, retrievals];
   return {
     title: word("activity"),
     content: sections.map((one) => one.element),
@@ -205,7 +228,8 @@ export function makeActivity(_path, _query, {onChange}) {
       ]);
       const part = (name) => (active instanceof Error ? active : active[name]);
       orthancs.update(part("Orthancs"), (found) => [listOf(found, orthanc)]);
-      workers.update(part("Senders"), (found) => [listOf(found, sender)]);
+      workers.update(active, workersOf);
+      audits.update(part("Audits"), (found) => [listOf(found, audit)]);
       backfills.update(part("Backfills"));
       ofGateway.element.hidden = !hasGateway;
       if (hasGateway) {
