@@ -239,7 +239,34 @@ def test_connections_that_send_nothing_read_back_too_but_for_one(threads, gate):
     assert threads.free(A) == 2
 
 
-def test_no_more_run_at_once_than_may_send_and_read_back(gate):
+def test_lent_connections_are_given_back_where_more_is_to_be_sent(gate, told, monkeypatch):
+    monkeypatch.setattr(module, "LENT_AGAIN_AFTER", 60)
+    gate.let_send()
+    threads = TransferThreads(gate, gate, {A: 4}, lambda _account, lent: 4 + lent, told.release)
+    threads.lend(lends=True)
+    threads.send(A, "one", [f"s{number}" for number in range(7)])
+    wait_until(lambda: gate.reading == 7)
+    gate.open_to_send.clear()
+    while told.acquire(blocking=False):
+        pass
+    assert threads.free(A) == 1
+    threads.send(A, "two", [f"t{number}" for number in range(20)])
+    assert threads.free(A) == 0
+    gate.open.set()
+    assert told.acquire(timeout=10), "it is said that one is free again"
+    assert threads.rest(10)
+    gate.open.clear()
+    gate.let_send()
+    gate.reading = 0
+    threads.send(A, "three", [f"u{number}" for number in range(9)])
+    wait_until(lambda: gate.reading == 4)
+    assert threads.free(A) == 4, "none is lent yet"
+    gate.open.set()
+    assert threads.rest(10)
+    threads.stop()
+
+
+def test_no_more_run_at_once_than_may_send_and_read_back(gate, monkeypatch):
     """However often it changes whether something is to be sent."""
     free, running, most = threading.Semaphore(0), [0], [0]
     lock = threading.Lock()
@@ -265,6 +292,7 @@ def test_no_more_run_at_once_than_may_send_and_read_back(gate):
             return len(asked)
 
     store = Store()
+    monkeypatch.setattr(module, "LENT_AGAIN_AFTER", 0.001)
     threads = TransferThreads(store, store, {A: 4}, lambda _account, lent: 4 + lent, free.release)
     threads.lend(lends=True)
     for number in range(40):
