@@ -41,9 +41,10 @@ class Destination:
         Of all that is sent there; None for no limit.
     backfill_byte_limit
         Of all backfills together, to whatever account; None for no limit.
-    storing, reading, finding
-        Whose failures are: of requests that store instances, of those that read series back, and
-        of searches that do not find what was acknowledged.
+    storing, reading, finding, comparing
+        Whose failures are: of requests that store instances, of those that read series back, of
+        searches that do not find what was acknowledged, and of comparing what the store has
+        already.
     """
 
     account: str
@@ -58,6 +59,7 @@ class Destination:
     storing: FaultScope = field(default_factory=FaultScope)
     reading: FaultScope = field(default_factory=FaultScope)
     finding: FaultScope = field(default_factory=FaultScope)
+    comparing: FaultScope = field(default_factory=FaultScope)
 
     def useful(self, connections: int) -> int:
         """How many of some connections the limits can fill; with more, each would wait longer.
