@@ -148,7 +148,7 @@ class ReadBack:
             The ledger is away: what was seen is not confirmed, and is searched for again.
         """
         destination = self._destinations.get(account)
-        if destination is None:
+        if destination is None or self._stopping():
             return 0
         asked = 0
         seen: dict[int, float] = {}
