@@ -129,8 +129,9 @@ class Retriever:
 
     def stop(self) -> None:
         """Begin nothing more; what still runs is not waited for."""
-        for pool in (*self._pools.values(), self._looks, self._uploads):
+        for pool in (*self._pools.values(), self._looks):
             pool.shutdown(wait=False, cancel_futures=True)
+        self._uploads.shutdown(wait=False)  # what is begun there is waited for by who has begun it
 
     # -- What is begun --------------------------------------------------------------------------
 

@@ -16,7 +16,7 @@ __all__ = ["LARGEST", "SideBySide"]
 
 LARGEST = 512 * 1024
 """Bytes of a file that is held in memory."""
-MOST_BYTES, MOST_FILES = 1024 * 1024, 64
+MOST_BYTES, MOST_FILES = 512 * 1024, 64
 """As soon as there is so much it goes, while as much is read behind it."""
 _PART, _PART_BYTES = 16, 192 * 1024
 """So many files, and bytes unless it is one file, are given by a thread, one after the other."""
