@@ -39,8 +39,8 @@ MOST_LOOKED_AT = 200
 """Of so many, at most, Orthanc is asked at once what it has; and the ledger written."""
 LOOKS = 2
 """So many times at once: while these go on, others come together."""
-UPLOADS = 4
-"""So many files that came together are given to Orthanc at once."""
+UPLOADS = 16
+"""So many threads give Orthanc what came together: it may have a slow storage."""
 ASK_AGAIN = 1.0
 """Seconds after which the ledger is asked again whether anything is due beside what is on its way.
 """
