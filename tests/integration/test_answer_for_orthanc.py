@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+from contextlib import contextmanager
 
 import psutil
 import pydicom
@@ -40,8 +41,8 @@ OTHERS = [
 ]
 
 
-@pytest.fixture
-def site(orthanc, tmp_path):
+@contextmanager
+def running_site(orthanc, tmp_path, **more):
     """Study 1 is in Orthanc, study 2 in the store, study 3 half in both; 5 and 6 are of others."""
     emulator = Emulator(tmp_path / "emulator", "--admin")
     for file in (*CLOUD, *OTHERS):
@@ -56,15 +57,12 @@ def site(orthanc, tmp_path):
     section = {
         "BaseUrl": f"{emulator.url}/v1beta1/",
         "Accounts": {"google": {**STORE, "ServiceAccountFile": key}},
-        "Prefetch": [
-            {"Account": "google", "On": ["Query"]},
-            {"Account": "google", "On": ["Worklist"]},
-        ],
         "Gateway": {
             "Aets": {"GOOGLE": "google"},
             "Port": free_port(),
             "AnswerForOrthanc": True,
         },
+        **more,
     }
     dicom, destination = free_port(), free_port()
     worklist = tmp_path / "worklist"
@@ -92,11 +90,20 @@ def site(orthanc, tmp_path):
         stderr=subprocess.DEVNULL,
     )
     running.received = received
-    yield running
-    storescp.kill()
-    storescp.wait()
-    running.kill()  # its DICOM server takes seconds to stop
-    emulator.stop()
+    try:
+        yield running
+    finally:
+        storescp.kill()
+        storescp.wait()
+        running.kill()  # its DICOM server takes seconds to stop
+        emulator.stop()
+
+
+@pytest.fixture
+def site(orthanc, tmp_path):
+    rules = [{"Account": "google", "On": [one]} for one in ("Query", "Worklist")]
+    with running_site(orthanc, tmp_path, Prefetch=rules) as running:
+        yield running
 
 
 def dcmtk(site, program, *arguments, keys):

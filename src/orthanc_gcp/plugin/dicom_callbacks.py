@@ -22,8 +22,8 @@ __all__ = ["DicomCallbacks", "UnansweredError"]
 
 _log = logging.getLogger(__name__)
 
-FIND_WITHIN = 20.0
-"""Seconds for the gateway, which waits for a store for less."""
+FIND_WITHIN = 60.0
+"""Seconds for the gateway, which waits for a store for less, and may have much to answer."""
 STATE_WITHIN = 10.0
 SIZE_WITHIN = 600.0
 """Seconds until the number of instances is known."""

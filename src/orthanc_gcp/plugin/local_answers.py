@@ -54,7 +54,7 @@ def local_answers(
     OrthancRefusedError
         Its answer is an error, or there is no such level.
     """
-    level = query.get(_LEVEL, "").strip(" \0")
+    level = query.get(_LEVEL, "").strip(" \0").upper()
     if level not in _LEVELS:
         raise OrthancRefusedError("there is no such Query/Retrieve Level")
     wanted = [tag for tag in query if tag not in _OF_THE_RESPONSE]

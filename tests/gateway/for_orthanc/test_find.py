@@ -55,7 +55,7 @@ def test_each_level(merged):
     # What a store does not return of a series, Orthanc has.
     assert sorted(one.ProtocolName or "" for one in series) == ["", "of Orthanc"]
 
-    images = found(service, "IMAGE", StudyInstanceUID="1.2.3", SOPInstanceUID="")
+    images = found(service, "instance ", StudyInstanceUID="1.2.3", SOPInstanceUID="")
     assert uids(images, "SOPInstanceUID") == ["1.2.3.1.1", "1.2.3.1.2", "1.2.3.2.1"]
 
 
