@@ -181,7 +181,7 @@ class Gateway:
         renew, most = self._tokens.renew, options.max_answers
         of, peers = self._stores, self._peers
         return for_orthanc(
-            orthanc, self._finder, of, renew, self._figures, peers, destinations, limits, most
+            orthanc, self._finder, of, renew, self._figures, peers, destinations, most, limits
         )
 
     @property

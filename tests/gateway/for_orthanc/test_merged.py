@@ -11,7 +11,7 @@ import pytest
 from orthanc_gcp.errors import StoreError
 from orthanc_gcp.gateway.for_orthanc import merged
 from orthanc_gcp.gateway.for_orthanc.merged import MergedStore
-from orthanc_gcp.gateway.retrieve.limits import Limits
+from orthanc_gcp.gateway.retrieve.limits import LimitedStore, Limits
 from orthanc_gcp.reasons import StoreReason
 
 
@@ -125,7 +125,7 @@ class Limit:
 def test_only_the_store_has_caps(pool):
     requests, bytes_ = Limit(), Limit()
     caps = Limits(requests, bytes_)
-    store = MergedStore(Store(1), Cloud(2), pool, lambda: 20, limits=caps)
+    store = MergedStore(Store(1), LimitedStore(Cloud(2), caps), pool, lambda: 20)
     read(store, 1)
     assert (requests.taken, bytes_.taken) == (0, 0)
     read(store, 2)

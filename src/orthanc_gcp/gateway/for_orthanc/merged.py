@@ -14,7 +14,6 @@ from orthanc_gcp.dicomweb.readable import ReadableStore
 from orthanc_gcp.dicomweb.search import found_uids
 from orthanc_gcp.errors import StoreError
 from orthanc_gcp.gateway.for_orthanc.local import LocalStore
-from orthanc_gcp.gateway.retrieve.limits import Limits
 from orthanc_gcp.logs import places
 from orthanc_gcp.reasons import StoreReason
 
@@ -42,8 +41,6 @@ class MergedStore:
         Searches the store meanwhile.
     renew
         Called when the store has refused the access token.
-    limits
-        What holds back the reading of files from the store.
 
     Attributes
     ----------
@@ -60,9 +57,7 @@ class MergedStore:
         pool: Executor,
         within: Within,
         renew: Callable[[], None] = lambda: None,
-        limits: Limits | None = None,
     ) -> None:
-        self._limits = limits or Limits()
         self._local, self._cloud, self._pool = local, cloud, pool
         self._within, self._renew = within, renew
         self.lacking, self.is_slow = "", False
@@ -135,9 +130,8 @@ class MergedStore:
                     raise
         if self._cloud is None:
             raise StoreError("Orthanc has it no more", reason=StoreReason.NOT_FOUND)
-        self._limits.wait_for_request()
         cloud = self._cloud.open(*uids, transfer_syntax=transfer_syntax)
-        return _throttled(opened.enter_context(cloud), self._limits.throttle())
+        return opened.enter_context(cloud)
 
     @contextmanager
     def retrieve(
@@ -154,21 +148,13 @@ class MergedStore:
         if held or self._cloud is None:
             yield self._of_orthanc(held)
             return
-        self._limits.wait_for_request()
-        throttle = self._limits.throttle()
         with self._cloud.retrieve(study, series) as files:
-            yield (_throttled(pieces, throttle) for pieces in files)
+            yield files
 
     def _of_orthanc(self, held: list[tuple[str, ...]]) -> Iterator[Iterator[bytes]]:
         for study, series, instance in held:
             with self._local.open(study, series, instance) as pieces:
                 yield pieces
-
-
-def _throttled(pieces: Iterator[bytes], throttle: Callable[[int], None]) -> Iterator[bytes]:
-    for piece in pieces:
-        throttle(len(piece))
-        yield piece
 
 
 class _Ahead:

@@ -28,7 +28,7 @@ from orthanc_gcp.gateway.figures import Figures
 from orthanc_gcp.gateway.for_orthanc.local import LocalStore
 from orthanc_gcp.gateway.for_orthanc.merged import MergedStore
 from orthanc_gcp.gateway.peers import Peers, printable_aet
-from orthanc_gcp.gateway.retrieve.limits import LimitsOf, unlimited
+from orthanc_gcp.gateway.retrieve.limits import LimitedStore, LimitsOf, unlimited
 from orthanc_gcp.gateway.retrieve.service import MOVE_MODELS, PENDING, Retrieve, RetrieveService
 from orthanc_gcp.gateway.retrieve.store_request import Originator
 from orthanc_gcp.gateway.retrieve.store_scu import Destination
@@ -124,10 +124,9 @@ class OrthancMoves:
         destination: Callable[[Modality], Destination],
         limits: LimitsOf = unlimited,
     ) -> None:
-        self._limits = limits
         self._orthanc, self._stores, self._peers = orthanc, stores, peers
         self._account_of, self._renew, self._figures = account_of, renew, figures
-        self._destination = destination
+        self._destination, self._limits = destination, limits
         self._pool = ThreadPoolExecutor(_AT_ONCE, "gcp-for-orthanc")
         self._lock = threading.Lock()
         self._moves: dict[str, _Move] = {}
@@ -207,13 +206,15 @@ class OrthancMoves:
 
     def _merged(self, asked: Asked, move: _Move) -> MergedStore:
         account = self._account_of(asked.called)
+        cloud = None
+        if account is not None:
+            cloud = LimitedStore(self._stores[account], self._limits(account, move.pause))
         merged = MergedStore(
             LocalStore(self._orthanc),
-            None if account is None else self._stores[account],
+            cloud,
             self._pool,
             lambda: NEXT_MATCH_WITHIN,
             lambda: None if account is None else self._renew(account),
-            None if account is None else self._limits(account, move.wait_for_cancel),
         )
         if account is None:
             merged.lacking = "no account has the AE title that was called"
@@ -271,11 +272,11 @@ class _Move:
 
     @property
     def is_cancelled(self) -> bool:
-        """Whether nothing more is wanted."""
+        """Whether nothing more is to be begun."""
         return self._cancelled.is_set()
 
-    def wait_for_cancel(self, seconds: float) -> bool:
-        """Wait for some seconds; whether nothing more is wanted."""
+    def pause(self, seconds: float) -> bool:
+        """Wait for some seconds; True at once where nothing more is to be begun."""
         return self._cancelled.wait(seconds)
 
     @property

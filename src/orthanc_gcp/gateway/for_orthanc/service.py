@@ -40,8 +40,8 @@ def for_orthanc(
     figures: Figures,
     peers: Peers,
     destination: Callable[[Modality], Destination],
-    limits: LimitsOf,
     most_answers: int,
+    limits: LimitsOf,
 ) -> ForOrthanc:
     """Both of them, over the same stores."""
     account_of = peers.account_of_orthanc
