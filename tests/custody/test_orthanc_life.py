@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, Phase, settings
 from orthanc_gcp.emulator.server import Emulator, Options
 from tests.support.orthanc_life import OrthancLife
 
-LIVES, STEPS = 25, 40
+LIVES, STEPS = 10, 40
 
 
 def test_nothing_is_unread_of_an_orthanc_of_which_nothing_is_left() -> None:
