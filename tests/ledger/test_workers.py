@@ -23,6 +23,7 @@ from orthanc_gcp.ledger.workers import (
     REFRESH_EVERY,
     alive_workers,
     any_alive,
+    has_several,
     worker_registry,
 )
 from tests.support.ledgers import ORTHANC, arrival, claim
@@ -67,6 +68,16 @@ def test_the_workers_that_run_are_named(ledger, joined):
     for name in names:
         joined(ledger.engine, name)
     assert alive_workers(ledger.engine) == sorted(names)
+
+
+def test_a_worker_is_alone_until_another_joins(ledger, joined):
+    first = joined(ledger.engine)
+    assert not has_several(ledger.engine)
+    if ledger.engine.dialect.name == "postgresql":
+        joined(ledger.engine, "another")
+        assert has_several(ledger.engine)
+        first.leave()
+        assert not has_several(ledger.engine)
 
 
 def test_two_workers_of_one_name_do_not_both_run(ledger, joined):

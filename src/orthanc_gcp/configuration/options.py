@@ -206,6 +206,7 @@ class GatewayOptions:
     max_associations: int = option(ASSOCIATIONS, DEFAULT_MAX_ASSOCIATIONS)
     max_answers: int = option(COUNT, 0)
     start_with_orthanc: bool = option(FLAG, True)
+    answer_for_orthanc: bool = option(FLAG, False)
     commitment_timeout_seconds: int = option(AMOUNT, DEFAULT_COMMITMENT_TIMEOUT_SECONDS)
 
 

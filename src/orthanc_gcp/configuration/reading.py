@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from orthanc_gcp.configuration.addresses import is_loopback
-from orthanc_gcp.configuration.gateway_section import gateway
+from orthanc_gcp.configuration.gateway_section import account_for_orthanc, gateway
 from orthanc_gcp.configuration.mail_section import mail
 from orthanc_gcp.configuration.misplaced import (
     credential_files,
@@ -104,6 +104,7 @@ def read(configuration: Any, folder: Path = Path()) -> Settings:
         gateway=gateway(section.get("Gateway"), known, problems),
         folder=folder,
     )
+    problems += account_for_orthanc(settings.gateway, settings.orthanc)
     problems += _risks(settings) if settings.accounts else _no_account(problems)
     return replace(settings, problems=tuple(problems))
 

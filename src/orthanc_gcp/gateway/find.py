@@ -10,10 +10,10 @@ from typing import Any
 
 from pydicom.dataset import Dataset
 
-from orthanc_gcp.dicomweb import DicomStore
 from orthanc_gcp.dicomweb import query as store_query
 from orthanc_gcp.dicomweb.matching import Key, key_of
 from orthanc_gcp.dicomweb.query import Query, QueryResult, is_searchable
+from orthanc_gcp.dicomweb.readable import SearchableStore
 from orthanc_gcp.errors import StoreError
 from orthanc_gcp.gateway.answer import made_answer, values_of
 from orthanc_gcp.gateway.association import Answer, Find
@@ -78,16 +78,16 @@ class FindService:
 
     def __init__(
         self,
-        stores: Mapping[str, DicomStore],
+        stores: Mapping[str, SearchableStore],
         renew: Callable[[str], None] = lambda _: None,
         *,
         most_answers: int = 0,
     ) -> None:
         self._stores, self._renew, self._most = stores, renew, most_answers
-        self._pool = ThreadPoolExecutor(_AT_ONCE, "gcp-related")
+        self._pool = ThreadPoolExecutor(_AT_ONCE, "gcp-find")
 
     def close(self) -> None:
-        """Count nothing any more."""
+        """Search nothing any more."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def __call__(self, find: Find, is_cancelled: Callable[[], bool]) -> Iterator[Answer]:
@@ -97,8 +97,9 @@ class FindService:
         except IdentifierError as error:
             yield Answer(IDENTIFIER_DOES_NOT_MATCH, comment=str(error))
             return
+        store = self._stores[find.account]
         try:
-            yield from self._matches(find, request, is_cancelled)
+            yield from self.answers(store, request, find.called, is_cancelled)
         except StoreError as error:
             if error.status == 401:
                 self._renew(find.account)
@@ -106,15 +107,31 @@ class FindService:
             status = OUT_OF_RESOURCES if error.retryable else UNABLE_TO_PROCESS
             yield Answer(status, comment=f"the store: {error.reason}")
 
-    def _matches(
-        self, find: Find, request: FindRequest, is_cancelled: Callable[[], bool]
+    def answers(
+        self,
+        store: SearchableStore,
+        request: FindRequest,
+        called: str,
+        is_cancelled: Callable[[], bool],
     ) -> Iterator[Answer]:
-        store, keys = self._stores[find.account], _supported(request)
+        """The responses from a store, the final one last.
+
+        Parameters
+        ----------
+        called
+            The AE title that a match can be retrieved by.
+
+        Raises
+        ------
+        StoreError
+            The store refused, or its answer was lost.
+        """
+        keys = _supported(request)
         pending = MATCH if len(keys) == len(request.keys) else MATCH_WITH_UNSUPPORTED_KEYS
         query = Query(_SEARCHED[request.level], keys, _fields(request))
-        found = store_query.find(store, query, QueryResult(), is_cancelled)
+        found = store_query.find(store, query, QueryResult(), is_cancelled, self._pool)
         matches = _patients(found) if request.level is Level.PATIENT else found
-        answers = self._ahead(store, request, find.called, matches)
+        answers = self._ahead(store, request, called, matches)
         for sent, answer in enumerate(answers):
             if is_cancelled():
                 break
@@ -127,7 +144,7 @@ class FindService:
 
     def _ahead(
         self,
-        store: DicomStore,
+        store: SearchableStore,
         request: FindRequest,
         called: str,
         matches: Iterator[Mapping[str, Any]],
@@ -194,7 +211,7 @@ def _patients(studies: Iterator[Mapping[str, Any]]) -> Iterator[Mapping[str, Any
 
 
 def _related(
-    store: DicomStore,
+    store: SearchableStore,
     level: Level,
     match: Mapping[str, Any],
     related: Mapping[str, store_query.Level],

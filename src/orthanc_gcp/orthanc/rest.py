@@ -215,8 +215,8 @@ class OrthancRest:
         return bytes(body)
 
     @contextmanager
-    def read(self, path: str) -> Iterator[Iterator[bytes]]:
-        """What Orthanc has at a path, piece by piece.
+    def read(self, path: str, body: Any = None) -> Iterator[Iterator[bytes]]:
+        """What Orthanc has at a path, or makes of a body that is posted there, piece by piece.
 
         Raises
         ------
@@ -227,14 +227,16 @@ class OrthancRest:
         OrthancRefusedError
             Its answer is an error.
         """
-        with self._exchange("GET", path) as answer:
+        method = "GET" if body is None else "POST"
+        data = None if body is None else json.dumps(body)
+        with self._exchange(method, path, data) as answer:
             if answer.status == 404:
                 raise OrthancGoneError("Orthanc does not have it any more", status=404)
-            self._check(answer.status, "GET", path)
+            self._check(answer.status, method, path)
             yield self._pieces(answer)
 
-    def upload(self, path: str, pieces: Iterable[bytes]) -> tuple[int, Any]:
-        """Send a body that is made while it is sent; the status, and the answer from JSON.
+    def upload(self, path: str, pieces: bytes | Iterable[bytes]) -> tuple[int, Any]:
+        """Send a body, maybe while it is made; the status, and the answer from JSON.
 
         The answer is None where it is not JSON. What ``pieces`` raise breaks the request off.
 
@@ -258,7 +260,7 @@ class OrthancRest:
         self,
         method: str,
         path: str,
-        data: str | Iterable[bytes] | None = None,
+        data: str | bytes | Iterable[bytes] | None = None,
         timeout: urllib3.Timeout | None = None,
     ) -> Iterator[urllib3.BaseHTTPResponse]:
         """An answer, which is read to its end; otherwise the connection is closed."""

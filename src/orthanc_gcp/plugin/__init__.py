@@ -57,6 +57,7 @@ def start(orthanc: Any, interpreter: str = "") -> Plugin:
         _CALLBACKS.append(callback)
         for route in routes:
             orthanc.RegisterRestCallback(route, callback)
+    _CALLBACKS.extend(plugin.answer_for_orthanc())
     threading.Thread(target=plugin.run, name="gcp-start", daemon=True).start()
     return plugin
 
@@ -168,6 +169,25 @@ class Plugin:
         from orthanc_gcp.logs import places
 
         self._orthanc.LogError(f"{what}: unexpected {type(error).__name__}\n{places(error)}")
+
+    def answer_for_orthanc(self) -> tuple[Callable[..., Any], ...]:
+        """Have Orthanc's DICOM server ask the gateway, where the configuration wants it.
+
+        That server looks at its start only whether somebody answers for it, and it starts before
+        all that :meth:`run` waits for.
+        """
+        try:
+            section = json.loads(self._orthanc.GetConfiguration()).get("GoogleCloudPlatform")
+            options = section.get("Gateway") if isinstance(section, dict) else None
+            if not isinstance(options, dict) or options.get("AnswerForOrthanc") is not True:
+                return ()
+            from orthanc_gcp.plugin.host import dicom_callbacks
+
+            found = dicom_callbacks(self._orthanc, self._interpreter, lambda: self._gateway)
+            return () if found is None else found.register()
+        except Exception as error:
+            self._log_defect("orthanc-gcp cannot answer for Orthanc", error)
+            return ()
 
     def run(self) -> None:
         """Read the configuration, start the connector, publish when Orthanc has started."""

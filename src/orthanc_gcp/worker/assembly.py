@@ -173,6 +173,7 @@ def assemble(
         sender,
         ReadBack(ledger, destinations, must_stop),
         {account: one.congestion.max_requests for account, one in destinations.items()},
+        lambda account, lent: destinations[account].searches(lent),
         work.set,
     )
 

@@ -39,7 +39,7 @@ __all__ = ["Parts", "Worker"]
 
 _log = logging.getLogger(__name__)
 
-ACTIVE, CALMING = 0.05, 1.1
+ACTIVE, CALMING = 0.05, 1.02
 """Seconds between two pages of Orthanc's changes while something comes, and how much more at each
 page with nothing: between the instances of a study there are gaps."""
 REFRESH_EVERY = 1.0

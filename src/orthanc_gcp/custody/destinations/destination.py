@@ -68,6 +68,18 @@ class Destination:
             connections = min(connections, 1 + int(self.request_limit.rate * LONGEST_REQUEST))
         return connections
 
+    def searches(self, lent: int) -> int:
+        """How many series may be read back at once; none in a pause.
+
+        Parameters
+        ----------
+        lent
+            So many connections that send are used for it, if the limits can fill them.
+        """
+        own = self.congestion.max_requests
+        most = max(own, self.useful(own + lent))
+        return 0 if self.congestion.delay else min(most, self.congestion.searches)
+
     def wait_for_request(self) -> None:
         """Return when the limit on requests allows one more."""
         if self.request_limit is not None:

@@ -6,15 +6,17 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from orthanc_gcp.dicomweb import DicomStore
 from orthanc_gcp.dicomweb.matching import Key
+from orthanc_gcp.dicomweb.readable import ReadableStore
 from orthanc_gcp.errors import StoreError
 from orthanc_gcp.gateway.request import IdentifierError, Level
 from orthanc_gcp.gateway.retrieve.delivery import Delivery, outcome_of, use_another
 from orthanc_gcp.gateway.retrieve.file_meta import NoFileError
 from orthanc_gcp.gateway.retrieve.get_channel import GetChannel
+from orthanc_gcp.gateway.retrieve.limits import LimitsOf, unlimited
 from orthanc_gcp.gateway.retrieve.requests import fetches, listed, read_keys
 from orthanc_gcp.gateway.retrieve.staging import Staged, Staging
 from orthanc_gcp.gateway.retrieve.store_request import Originator, StoreResponse
@@ -91,13 +93,23 @@ class RetrieveService:
         The store of each account.
     renew
         Is called with an account whose access token was refused.
+    limits
+        What holds back the requests to an account's store.
     """
 
     def __init__(
-        self, stores: Mapping[str, DicomStore], renew: Callable[[str], None] = lambda _: None
+        self,
+        stores: Mapping[str, ReadableStore],
+        renew: Callable[[str], None] = lambda _: None,
+        limits: LimitsOf = unlimited,
     ) -> None:
-        self._stores, self._renew = stores, renew
+        self._stores, self._renew, self._limits = stores, renew, limits
         self._free = threading.BoundedSemaphore(MOST_AT_ONCE)
+        self._pool = ThreadPoolExecutor(MOST_AT_ONCE, "gcp-list")
+
+    def close(self) -> None:
+        """List nothing any more."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
 
     def __call__(self, request: Retrieve, is_cancelled: Callable[[], bool]) -> Iterator[Counts]:
         """The responses to a request, as it goes on; the final one last.
@@ -137,6 +149,7 @@ class RetrieveService:
             operations,
             lambda: self._renew(request.account),
             request.name,
+            self._limits(request.account, operations.wait),
         )
         classes = sorted({one.sop_class for one in instances} - {""})
         yield from self._perform(request, operations, staging, classes, is_cancelled)
@@ -150,7 +163,7 @@ class RetrieveService:
     ) -> Iterator[Counts]:
         """Find what is to be sent; the responses meanwhile, which cannot say how much it is."""
         last = time.monotonic()
-        for one in listed(self._stores[account], keys, is_cancelled):
+        for one in listed(self._stores[account], keys, is_cancelled, self._pool):
             instances.append(one)
             if time.monotonic() - last >= PENDING_EVERY:
                 last = time.monotonic()

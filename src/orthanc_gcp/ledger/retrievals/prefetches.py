@@ -17,6 +17,7 @@ from typing import Any
 import sqlalchemy as sql
 
 from orthanc_gcp.ledger.database import reading, upsert, writing
+from orthanc_gcp.ledger.retrievals.retention import remove_old_prefetches
 from orthanc_gcp.ledger.schema import PREFETCH_IS_OPEN, PrefetchState, prefetches
 
 __all__ = ["PrefetchRow", "Prefetches"]
@@ -54,7 +55,7 @@ class Prefetches:
         self._engine, self._now = engine, now
 
     def add(self, source: str, studies: Collection[str], accounts: Collection[str]) -> None:
-        """Write down studies that Orthanc has received, for each account; each once for ever."""
+        """Write down studies that Orthanc has received, for each account; each once."""
         rows = [
             {**self._fresh(source, account), "orthanc_id": study}
             for study, account in product(dict.fromkeys(studies), accounts)
@@ -62,6 +63,7 @@ class Prefetches:
         if rows:
             insert = upsert(self._engine.dialect.name, prefetches).on_conflict_do_nothing()
             with writing(self._engine) as connection:
+                remove_old_prefetches(connection, self._now(), len(rows))
                 connection.execute(insert, rows)
 
     def demand(self, source: str, studies: Collection[str], account: str) -> None:
@@ -76,6 +78,7 @@ class Prefetches:
         rows = [{**fresh, "orthanc_id": study} for study in dict.fromkeys(studies)]
         if rows:
             with writing(self._engine) as connection:
+                remove_old_prefetches(connection, self._now(), len(rows))
                 connection.execute(insert, rows)
 
     def _fresh(self, source: str, account: str) -> dict[str, Any]:
