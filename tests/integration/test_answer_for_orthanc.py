@@ -21,25 +21,26 @@ PATIENT = {"PatientID": "4711", "PatientName": "Müller^Änne"}
 
 def instance(study, number, **more):
     series = f"1.2.{study}.1"
-    return make_dicom(
+    values = {
         **PATIENT,
-        SpecificCharacterSet="ISO_IR 100",
-        StudyInstanceUID=f"1.2.{study}",
-        SeriesInstanceUID=series,
-        SOPInstanceUID=f"{series}.{number}",
-        **more,
-    )
+        "SpecificCharacterSet": "ISO_IR 100",
+        "StudyInstanceUID": f"1.2.{study}",
+        "SeriesInstanceUID": series,
+        "SOPInstanceUID": f"{series}.{number}",
+    }
+    return make_dicom(**{**values, **more})
 
 
 LOCAL = [instance(1, 1), instance(3, 1)]
 CLOUD = [instance(2, 1), instance(2, 2), instance(3, 1, Modality="CT"), instance(3, 2)]
+OTHER = instance(5, 1, PatientID="4712", PatientName="Huber^Eva")
 
 
 @pytest.fixture
 def site(orthanc, tmp_path):
-    """Study 1 is in Orthanc, study 2 in the store, study 3 half in both."""
+    """Study 1 is in Orthanc, study 2 in the store, study 3 half in both; 5 is another patient's."""
     emulator = Emulator(tmp_path / "emulator", "--admin")
-    for file in CLOUD:
+    for file in (*CLOUD, OTHER):
         answer = urllib3.request(
             "POST",
             f"{emulator.url}/v1/{STORE_PATH}/dicomWeb/studies",
@@ -51,6 +52,7 @@ def site(orthanc, tmp_path):
     section = {
         "BaseUrl": f"{emulator.url}/v1beta1/",
         "Accounts": {"google": {**STORE, "ServiceAccountFile": key}},
+        "Prefetch": [{"Account": "google", "On": ["Query"]}],
         "Gateway": {
             "Aets": {"GOOGLE": "google"},
             "Port": free_port(),
@@ -117,7 +119,8 @@ def test_its_dicom_server_has_both(site):
     assert all("[Müller^Änne " in one and "[ORTHANC" in one for one in found.values())
     counts = [re.search(r"\(0020,1208\) IS \[(\d)", found[one])[1] for one in sorted(found)]
     assert counts == ["1", "2", "2"]
-    assert find(site, "PatientID=4712") == {}
+    assert find(site, "PatientID=4713") == {}
+    assert sorted(find(site, "PatientID=4712")) == ["1.2.5"]
 
     keys = ("QueryRetrieveLevel=PATIENT", "PatientID=4711")
     said = dcmtk(site, "movescu", "-P", "-aem", "DEST", keys=keys)
@@ -127,9 +130,17 @@ def test_its_dicom_server_has_both(site):
     assert uids == ["1.2.1.1.1", "1.2.2.1.1", "1.2.2.1.2", "1.2.3.1.1", "1.2.3.1.2"]
     assert [one.get("Modality") for one in received if one.SOPInstanceUID == "1.2.3.1.1"] != ["CT"]
 
+    # Who is searched for, has what the store has brought into Orthanc.
+    def is_fetched():
+        query = {"Level": "Study", "Query": {"StudyInstanceUID": "1.2.5"}}
+        return find(site, "PatientID=4712") and site.json("POST", "/tools/find", query)
+
+    wait_until(is_fetched, 60, lambda: site.log[-4000:])
+    assert len(site.json("GET", "/studies")) == 3
+
     # Where the store or the gateway is away, there is what Orthanc holds.
     site.emulator.stop()
-    assert sorted(find(site)) == ["1.2.1", "1.2.3"]
+    assert sorted(find(site)) == ["1.2.1", "1.2.3", "1.2.5"]
     site.wait_for_log("only of what Orthanc holds")
     (child,) = [
         one

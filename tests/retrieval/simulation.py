@@ -114,6 +114,9 @@ class Orthanc:
         self.on_stored(name)
         return 200, {"ID": name, "Status": status}
 
+    def upload_each(self, path: str, bodies: Any) -> Any:
+        return (self.upload(path, body) for body in bodies)
+
     def _answers(self) -> None:
         if self.away:
             raise OrthancUnavailableError("it does not answer")

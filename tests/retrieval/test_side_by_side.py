@@ -25,7 +25,10 @@ class Trial:
         self.noted.append([one.id for one in coming])
         assert {one.attempts for one in coming} == {1}
 
-    def give(self, content):
+    def give(self, contents):
+        return (self.give_one(content) for content in contents)
+
+    def give_one(self, content):
         number = int(content.split(b" ")[0])
         assert any(number in some for some in self.noted), "it was noted before"
         self.given.append(number)
@@ -72,7 +75,9 @@ def test_one_that_fails_is_in_the_way_of_no_other(trial):
     trial.errors = {3: OrthancUnavailableError("away")}
     with pytest.raises(OrthancUnavailableError):
         trial.run(MOST_FILES + 10)
-    assert {number for number, _ in trial.settled} == set(range(MOST_FILES)) - {3}
+    settled = {number for number, _ in trial.settled}
+    assert settled >= {0, 1, 2, *range(16, MOST_FILES)}, "what came before, and by other threads"
+    assert 3 not in settled
     assert len(trial.noted) == 1, "what is not given is not counted"
 
 

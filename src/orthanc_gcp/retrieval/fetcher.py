@@ -216,8 +216,8 @@ class Fetcher:
             words = "the store did not give it with the others"
             self._missing(row, RetrievalReason.NOT_GIVEN, words, MOST_ATTEMPTS)
 
-    def _give(self, content: bytes) -> Judgement:
-        return judge(*self._rest.upload("/instances", content))
+    def _give(self, contents: Sequence[bytes]) -> Iterator[Judgement]:
+        return (judge(*answer) for answer in self._rest.upload_each("/instances", contents))
 
     # -- What Orthanc has already ---------------------------------------------------------------
 

@@ -276,6 +276,17 @@ def test_no_more_run_at_once_than_may_send_and_read_back(gate):
     threads.stop()
 
 
+def test_none_is_lent_to_a_store_that_is_slow_to_search(threads, gate, monkeypatch):
+    gate.let_send()
+    threads.lend(lends=True)
+    monkeypatch.setattr(module, "LENT_FOR", 0.1)
+    threads.send(A, "one", ["s", "t", "u", "v"])
+    wait_until(lambda: gate.reading == 2)
+    assert threads.free(A) == 2
+    gate.open.set()
+    assert threads.rest(10)
+
+
 def test_in_a_pause_nothing_is_asked_for_and_later_it_goes_on(threads, gate):
     gate.let_send()
     gate.allowed = lambda _most: 0

@@ -34,6 +34,8 @@ MOST_TOGETHER = 10
 SECONDS_EACH = 0.2
 """How long a series is thought to take before one was read back (Google's "DICOM best practices":
 0.2 to 0.33 s a request)."""
+LENT_FOR = 1.0
+"""Seconds that a series may take, and connections that send are lent: they are soon given back."""
 MOMENT = 0.1
 """Seconds of reading back that are not divided among threads."""
 
@@ -240,12 +242,15 @@ class TransferThreads:
             return 0
         # One that is idle stays so: what arrives does not wait until another is given back.
         idle = self._connections[account] - self.sending(account) - 1
-        return self._searches(account, max(0, idle) if self._lends else 0)
+        is_quick = self._readings[account].seconds_each < LENT_FOR
+        return self._searches(account, max(0, idle) if self._lends and is_quick else 0)
 
     def _start_reading(self, account: str, least: int = 0) -> None:
         """Let as many threads read back as have something to do for a moment."""
         reading = self._readings[account]
         with self._changed:
+            if not reading.sent and not reading.due:
+                return
             for _ in range(reading.wanted(self._allowed(account), least)):
                 if reading.pool is None:
                     most = 2 * self._connections[account]

@@ -28,6 +28,7 @@ from orthanc_gcp.retrieval.receive.subscription import (
 )
 from orthanc_gcp.retrieval.remote import Pace, RemoteStore
 from orthanc_gcp.retrieval.retriever import Retriever
+from orthanc_gcp.retrieval.worklist import WorklistFolder
 
 __all__ = ["Retrieving", "retrieving_parts"]
 
@@ -125,8 +126,15 @@ def retrieving_parts(
         must_stop,
         lambda: clock.utc().astimezone(),
         work.set,
+        _worklist(settings),
     )
     return Retrieving(retriever, work, prefetcher, receivers)
+
+
+def _worklist(settings: Settings) -> WorklistFolder | None:
+    if not any("Worklist" in rule.on for rule in settings.prefetch):
+        return None
+    return WorklistFolder(settings.worklist_folder)
 
 
 def _remote(
