@@ -86,10 +86,12 @@ def test_the_question_who_acknowledges_losses(orthanc, page, axe):
 
 def test_it_is_in_other_languages(orthanc, page):
     page.goto(f"{orthanc.url}/gcp/app/index.html")
+    expect(page.locator("#connection")).to_have_class("live")
     for language, words in (("fr", "Aperçu"), ("de", "Übersicht"), ("en", "Overview")):
         page.locator("#language").select_option(language)
         expect(page.get_by_role("link", name=words)).to_be_visible()
         expect(page.locator("html")).to_have_attribute("lang", language)
+        expect(page.locator("#connection")).to_have_class("live")
 
 
 def test_nobody_is_asked_while_the_page_is_hidden(orthanc, page):
