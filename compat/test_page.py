@@ -19,7 +19,7 @@ from compat.releases import (
     orthanc_program,
     shared_folder,
 )
-from tests.integration.test_page import VIEWS, fill_history, lose_changes, site
+from tests.integration.test_page import NAME, VIEWS, fill_history, lose_changes, site
 from tests.support.orthanc import Orthanc
 
 HERE, VENV = "bookworm", "/opt/gcp-page"
@@ -56,12 +56,14 @@ def orthanc(
 def test_a_view_with_everything_open(orthanc, page, axe, view, request):
     page.goto(f"{orthanc.url}/gcp/app/index.html#/{view}")
     expect(page.locator("#connection")).to_have_text("Live")
-    for summary in page.locator("main summary").all():
-        summary.click()
+    closed = page.locator("main details:not([open]) > summary")
+    while closed.count():
+        closed.first.click()
         expect(page.locator("details[open] .instances > li").first).to_be_visible()
     for check in page.get_by_role("button", name="Check", exact=True).all():
         check.click()
         expect(page.locator("#message")).to_contain_text("The check of")
+    expect(page.get_by_text("Checking…")).to_have_count(0, timeout=30_000)
     width = page.viewport_size["width"]
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     page.screenshot(path=f"test-logs/page-{request.node.name}.png", full_page=True)
@@ -76,7 +78,7 @@ def test_the_question_why_something_is_dismissed(orthanc, page, axe):
 
 
 def test_the_question_who_acknowledges_losses(orthanc, page, axe):
-    page.goto(f"{orthanc.url}/gcp/app/index.html#/{VIEWS[-1]}")
+    page.goto(f"{orthanc.url}/gcp/app/index.html#/losses/{NAME}")
     page.get_by_role("button", name="Acknowledge").click()
     expect(page.get_by_role("dialog")).to_be_visible()
     assert judge(page, axe) == []
@@ -84,10 +86,12 @@ def test_the_question_who_acknowledges_losses(orthanc, page, axe):
 
 def test_it_is_in_other_languages(orthanc, page):
     page.goto(f"{orthanc.url}/gcp/app/index.html")
+    expect(page.locator("#connection")).to_have_class("live")
     for language, words in (("fr", "Aperçu"), ("de", "Übersicht"), ("en", "Overview")):
         page.locator("#language").select_option(language)
         expect(page.get_by_role("link", name=words)).to_be_visible()
         expect(page.locator("html")).to_have_attribute("lang", language)
+        expect(page.locator("#connection")).to_have_class("live")
 
 
 def test_nobody_is_asked_while_the_page_is_hidden(orthanc, page):

@@ -63,6 +63,13 @@ ALIVE_FOR = 15.0
 before they end its session."""
 _NAMED = "worker:"
 """What a worker has written down begins so: a lock does not say whose it is."""
+_LOCKED = sql.text(
+    "SELECT objid FROM pg_locks WHERE locktype = 'advisory' AND granted AND classid = :kind"
+    " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+)
+_KEYS = sql.text(
+    "SELECT name, CAST(hashtext(name) AS oid) FROM unnest(CAST(:names AS text[])) AS name"
+)
 _TRIES = (0.0, 0.05, 0.2)
 """Seconds before each try to lock: another worker, or a command, may hold the lock for a moment to
 find out whether it is free."""
@@ -143,7 +150,7 @@ def any_alive(engine: sql.Engine) -> bool:
     """
     if engine.dialect.name == "sqlite":
         return is_locked(_lock_file(engine))
-    return _number_alive(engine) > 0
+    return bool(_locked(engine))
 
 
 def has_several(engine: sql.Engine) -> bool:
@@ -154,17 +161,13 @@ def has_several(engine: sql.Engine) -> bool:
     SQLAlchemyError
         The database is away.
     """
-    return engine.dialect.name != "sqlite" and _number_alive(engine) > 1
+    return engine.dialect.name != "sqlite" and len(_locked(engine)) > 1
 
 
-def _number_alive(engine: sql.Engine) -> int:
-    locks = sql.text(
-        "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'"
-        " AND granted AND classid = :kind"
-        " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
-    )
+def _locked(engine: sql.Engine) -> set[int]:
+    """The keys of the workers that run, on PostgreSQL."""
     with engine.connect() as connection:
-        return connection.scalar(locks, {"kind": ALIVE}) or 0
+        return set(connection.scalars(_LOCKED, {"kind": ALIVE}))
 
 
 def alive_workers(engine: sql.Engine) -> list[str]:
@@ -179,14 +182,9 @@ def alive_workers(engine: sql.Engine) -> list[str]:
     names = sorted(name.removeprefix(_NAMED) for name in noted)
     if engine.dialect.name == "sqlite":
         return names if any_alive(engine) else []
-    locked = sql.text(
-        "SELECT name FROM unnest(CAST(:names AS text[])) AS name WHERE EXISTS (SELECT FROM pg_locks"
-        " WHERE locktype = 'advisory' AND granted AND classid = :kind"
-        " AND objid = CAST(hashtext(name) AS oid)"
-        " AND database = (SELECT oid FROM pg_database WHERE datname = current_database()))"
-    )
+    locked = _locked(engine)
     with engine.connect() as connection:
-        return sorted(connection.scalars(locked, {"names": names, "kind": ALIVE}))
+        return [name for name, key in connection.execute(_KEYS, {"names": names}) if key in locked]
 
 
 def _note(engine: sql.Engine, name: str, *, alone: bool) -> None:

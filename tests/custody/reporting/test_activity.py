@@ -7,7 +7,7 @@ import pytest
 from orthanc_gcp.clock import SystemClock
 from orthanc_gcp.configuration import BackfillOptions
 from orthanc_gcp.custody.intake.backfill_studies import BackfillStudies
-from orthanc_gcp.custody.reporting.activity import Activity
+from orthanc_gcp.custody.reporting.activity import UNCHANGED_FOR, Activity
 from orthanc_gcp.ledger.workers import worker_registry
 from tests.support.transfers import arrive
 
@@ -54,6 +54,14 @@ def test_a_worker_that_is_idle(ledger):
 
 def test_what_takes_long_is_not_read_each_time(ledger):
     asked = activity(ledger, 0.0, 1.0, 5.0, 11.5, 12.0)
+    first = asked.as_json()
+    assert asked.as_json() is first
+    ledger.key_values.set("something", 1.0)
+    assert asked.as_json() is not first
+
+
+def test_what_has_not_changed_is_not_read_each_time(sqlite_ledger):
+    asked = activity(sqlite_ledger, 0.0, 0.0, UNCHANGED_FOR - 1, UNCHANGED_FOR + 1, 100.0)
     first = asked.as_json()
     assert asked.as_json() is first
     assert asked.as_json() is not first

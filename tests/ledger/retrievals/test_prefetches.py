@@ -52,7 +52,9 @@ def test_one_that_somebody_asks_for_comes_again(ledger, clock):
     (row,) = ledger.prefetches.due(ORTHANC, [A], 1)
     ledger.prefetches.end(row, PrefetchState.SKIPPED, reason="no_rule", detail="none")
     clock.now += 5
+    assert not ledger.prefetches.any_demanded()
     ledger.prefetches.demand(ORTHANC, ["s", "t", "t"], A)
+    assert ledger.prefetches.any_demanded()
     ledger.prefetches.demand(ORTHANC, [], A)
     assert due(ledger) == [("s", A), ("t", A)]
     found = ledger.prefetches.due(ORTHANC, [A], 2)

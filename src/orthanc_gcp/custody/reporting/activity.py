@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any
 
 import sqlalchemy as sql
@@ -15,6 +15,7 @@ from orthanc_gcp.custody.intake.backfill_studies import BackfillStudies
 from orthanc_gcp.custody.intake.open_transfers import OpenTransfers, open_transfers
 from orthanc_gcp.custody.reporting.backfill_progress import running
 from orthanc_gcp.custody.reporting.timestamps import utc
+from orthanc_gcp.ledger.database import change_mark
 from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.schema import State, transfers
 from orthanc_gcp.ledger.workers import alive_workers
@@ -23,6 +24,8 @@ __all__ = ["Activity", "index_as_json", "senders"]
 
 SHARE, FRESH = 10, 30.0
 """It is given again for so many times as long as it takes to read, and so many seconds at most."""
+UNCHANGED_FOR = 60.0
+"""Seconds for which it is given again where nothing was written to the database."""
 
 
 class Activity:
@@ -49,6 +52,7 @@ class Activity:
         self._lock = threading.Lock()
         self._read: dict[str, Any] = {}
         self._read_at, self._fresh = float("-inf"), 0.0
+        self._mark: Hashable = None
 
     def as_json(self) -> dict[str, Any]:
         """All of it, for programs.
@@ -60,8 +64,12 @@ class Activity:
         """
         with self._lock:
             began = self._monotonic()
-            if began - self._read_at >= self._fresh:
-                self._read = self._all()
+            age = began - self._read_at
+            if age < self._fresh:
+                return self._read
+            mark = change_mark(self._ledger.engine)
+            if age >= UNCHANGED_FOR or mark is None or mark != self._mark:
+                self._read, self._mark = self._all(), mark
                 self._read_at = self._monotonic()
                 self._fresh = min(FRESH, SHARE * (self._read_at - began))
             return self._read

@@ -143,6 +143,12 @@ class Prefetches:
         with reading(self._engine) as connection:
             return [PrefetchRow(*row) for row in connection.execute(query)]
 
+    def any_demanded(self) -> bool:
+        """Whether somebody has asked for priors, and nobody has looked for them yet."""
+        query = sql.select(prefetches.c.id).where(_OPEN, prefetches.c.demanded_at.is_not(None))
+        with reading(self._engine) as connection:
+            return connection.execute(query.limit(1)).first() is not None
+
     def found(self, orthanc_id: str) -> Sequence[PrefetchRow]:
         """What there is about a study."""
         query = sql.select(*_COLUMNS).where(prefetches.c.orthanc_id == orthanc_id)
