@@ -515,7 +515,8 @@ class OrthancSource:
         try:
             # Orthanc may compress what it stores.
             if os.fstat(opened.fileno()).st_size == size:
-                first = opened.read(_PIECE)
+                # No more than it has: a buffer of a whole piece takes longer to make than to fill.
+                first = opened.read(min(size, _PIECE))
                 if first[128:132] == b"DICM":
                     return opened, first
         except OSError:  # a disk that gives an error: Orthanc is to say so
@@ -579,7 +580,7 @@ def _pieces(opened: tuple[BinaryIO, bytes], size: int) -> Iterator[Iterator[byte
 def _from_first(file: BinaryIO, first: bytes, size: int) -> Iterator[bytes]:
     yield first
     left = size - len(first)
-    while left > 0 and (piece := file.read(_PIECE)):
+    while left > 0 and (piece := file.read(min(left, _PIECE))):
         left -= len(piece)
         yield piece
 
