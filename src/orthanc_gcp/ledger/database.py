@@ -28,6 +28,7 @@ __all__ = [
     "FILE_NAME",
     "connect",
     "execute_many",
+    "find",
     "is_away",
     "make_private",
     "place",
@@ -201,6 +202,53 @@ def _compiled(
     compiled = statement.compile(dialect=dialect, column_keys=list(columns))
     names = tuple(compiled.positiontup or ()) if compiled.positional else None
     return str(compiled), names, dict(compiled.params)
+
+
+def find(
+    connection: sql.Connection, statement: sql.Select[Any], values: Mapping[str, Any]
+) -> Sequence[Any]:
+    """The rows that a statement finds, as the driver gives them: yes and no may be 1 and 0.
+
+    SQLAlchemy takes longer to work out how to ask than SQLite to answer. Here that is remembered,
+    for a few lengths that lists of values (``IN``) are filled up to.
+
+    Parameters
+    ----------
+    values
+        Of all parameters, by their names; no list is empty.
+    """
+    lists = {name: _filled(one) for name, one in values.items() if isinstance(one, list)}
+    lengths = tuple((name, len(one)) for name, one in lists.items())
+    text, names, constants, parts = _expanded(statement, connection.dialect, tuple(values), lengths)
+    flat = {**constants, **{name: one for name, one in values.items() if name not in lists}}
+    for name, some in lists.items():
+        flat.update(zip(parts[name], some, strict=True))
+    parameters: Any = flat if names is None else tuple(flat[name] for name in names)
+    return connection.exec_driver_sql(text, parameters).all()
+
+
+def _filled(values: list[Any]) -> list[Any]:
+    """The same values; the last one again and again until they are a power of two."""
+    length = 1 << (len(values) - 1).bit_length()
+    return values + [values[-1]] * (length - len(values))
+
+
+@lru_cache(maxsize=256)
+def _expanded(
+    statement: sql.Select[Any],
+    dialect: sql.Dialect,
+    names: tuple[str, ...],
+    lengths: tuple[tuple[str, int], ...],
+) -> tuple[str, tuple[str, ...] | None, Mapping[str, Any], Mapping[str, list[str]]]:
+    """Its text, the order of its parameters, those that are always the same, and the lists'."""
+    compiled = statement.compile(dialect=dialect)
+    values = dict.fromkeys(names) | {name: [None] * length for name, length in lengths}
+    state = compiled.construct_expanded_state(values)
+    parts = {name: state.parameter_expansion[name] for name, _ in lengths}
+    given = {*names, *(part for some in parts.values() for part in some)}
+    constants = {name: value for name, value in state.parameters.items() if name not in given}
+    order = tuple(state.positiontup or ()) if compiled.positional else None
+    return state.statement, order, constants, parts
 
 
 def upsert(dialect: str, table: sql.Table) -> Any:
