@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import lru_cache
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -186,8 +187,8 @@ def execute_many(
     conversion: numbers, text, yes or no; and for statements without lists (``IN``).
     """
     text, names, constants = _compiled(statement, connection.dialect, tuple(rows[0]))
-    values = [{**constants, **row} for row in rows]
-    parameters: Any = values if names is None else [tuple(map(one.get, names)) for one in values]
+    values = [{**constants, **row} for row in rows] if constants else rows
+    parameters: Any = values if names is None else list(map(itemgetter(*names), values))
     done = connection.exec_driver_sql(
         text, parameters, execution_options={"preserve_rowcount": True}
     )
@@ -201,7 +202,8 @@ def _compiled(
     """Its text, the order of its parameters if they have no names, and those of all rows."""
     compiled = statement.compile(dialect=dialect, column_keys=list(columns))
     names = tuple(compiled.positiontup or ()) if compiled.positional else None
-    return str(compiled), names, dict(compiled.params)
+    constants = {name: one for name, one in compiled.params.items() if name not in columns}
+    return str(compiled), names, constants
 
 
 def find(
@@ -228,8 +230,8 @@ def find(
 
 
 def _filled(values: list[Any]) -> list[Any]:
-    """The same values; the last one again and again until they are a power of two."""
-    length = 1 << (len(values) - 1).bit_length()
+    """The same values; the last one again and again until they are a power of four, or 512."""
+    length = min(4 ** (((len(values) - 1).bit_length() + 1) // 2), max(512, len(values)))
     return values + [values[-1]] * (length - len(values))
 
 
