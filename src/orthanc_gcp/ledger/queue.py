@@ -229,13 +229,13 @@ class Queue:
             In whose name it was sent, to Google; None if that is not known.
         """
         now = self._now()
+        of_batch = {"held_by": batch, "settled_at": now, "by": sent_as}
         grouped: dict[State, list[dict[str, Any]]] = defaultdict(list)
         for outcome in outcomes:
             values = values_of(outcome)
-            held = {"row": values.pop("id"), "held_by": batch}
-            there = {"other_is_there": outcome.reason in OTHER_IS_THERE}
-            mine = {**values, **held, **there, "settled_at": now, "by": sent_as}
-            grouped[outcome.state].append(mine)
+            values["row"] = values.pop("id")
+            values["other_is_there"] = outcome.reason in OTHER_IS_THERE
+            grouped[outcome.state].append(values | of_batch)
         replacing = [row["row"] for rows in grouped.values() for row in rows if _may_replace(row)]
         with writing(self._engine) as connection:
             for state, rows in grouped.items():
